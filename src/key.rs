@@ -1,0 +1,94 @@
+//! What names a response.
+//!
+//! A key is text that a person can read: `scheme://host/path?query`, then a line per keyed
+//! field. The first 128 bits of its SHA-256 name it in the store, and the text is compared
+//! wherever a record is read, so that a collision is a miss.
+
+use std::fmt::{self, Debug, Display};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+/// The first 128 bits of a key's SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash(pub [u8; 16]);
+
+/// The canonical text of a key, and its hash. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    text: Arc<str>,
+    hash: KeyHash,
+}
+
+/// The names that a key has in the store: under the format's version, so that two versions
+/// side by side neither share nor fight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Where the record or Vary node is.
+    pub value: String,
+    /// Where pass, failed and growing notes are.
+    pub verdict: String,
+    /// The lock (S2).
+    pub lock: String,
+}
+
+// === impl KeyHash ===
+
+impl KeyHash {
+    /// Of a text.
+    pub fn of(text: &str) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest[..16]);
+        Self(first)
+    }
+}
+
+impl Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Names a canonical text. Hashes it: not for the way of a hit.
+    pub fn new(text: &str) -> Self {
+        Self { text: Arc::from(text), hash: KeyHash::of(text) }
+    }
+
+    /// The canonical text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its hash.
+    pub fn hash(&self) -> KeyHash {
+        self.hash
+    }
+
+    /// Its names in the store of the fleet called `prefix`.
+    pub fn names(&self, prefix: &str) -> Names {
+        let value = format!("{prefix}/1/{}", self.hash);
+        Names { verdict: format!("{value}!"), lock: format!("_dust:sf/{value}"), value }
+    }
+}
+
+impl Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:?}, {})", self.text, self.hash)
+    }
+}

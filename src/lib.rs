@@ -1,0 +1,7 @@
+//! Dustgate: a read-through caching reverse proxy in which every miss is fetched once.
+
+pub mod clock;
+pub mod dust;
+pub mod key;
+pub mod record;
+pub mod upstream;

@@ -1,0 +1,181 @@
+//! The origin, behind a trait: the proxy never learns which client carries its requests.
+
+use std::fmt::{self, Debug};
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, Method, StatusCode, Version};
+
+/// One origin.
+#[async_trait]
+pub trait Upstream: Send + Sync + Debug {
+    /// Sends a request and waits for the head of the response, interim ones excluded.
+    ///
+    /// # Cancel safety
+    /// Dropping the future (or the body) closes the exchange; nothing goes on behind it.
+    async fn send(&self, request: Request) -> Result<Response, Error>;
+}
+
+/// A request to the origin: end-to-end fields only, target checked.
+pub struct Request {
+    /// Method.
+    pub method: Method,
+    /// Path and query as they go on the wire, beginning with `/`.
+    pub target: String,
+    /// End-to-end fields; `Host` is set by the upstream's own setting unless it stands here.
+    pub headers: HeaderMap,
+    /// The content, if there is any.
+    pub body: Option<Body>,
+    /// Which queue it waits in.
+    pub lane: Lane,
+    /// Called once, when a place was had and the request is about to go out (F5).
+    pub on_sent: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// Which queue a request waits in when the origin has as many as it may have: fills go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// For everybody.
+    Fill,
+    /// For one client.
+    Pass,
+}
+
+/// The head of a response, and its body to come.
+pub struct Response {
+    /// Status, never 1xx.
+    pub status: StatusCode,
+    /// All fields, as received; hop-by-hop ones removed.
+    pub headers: HeaderMap,
+    /// Protocol version.
+    pub version: Version,
+    /// How the end of the body is told.
+    pub framing: Framing,
+    /// The body. An error in it is a break; a clean end is an end that the framing vouches for,
+    /// except under [`Framing::Close`].
+    pub body: Body,
+    /// Measured times, for the log.
+    pub timing: Timing,
+}
+
+/// Bytes as they come.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
+
+/// How the end of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// By Content-Length, or there is none by definition (HEAD, 204, 304).
+    Length(u64),
+    /// By chunks or h2 frames.
+    Framed,
+    /// By the connection's close: truncation cannot be told.
+    Close,
+}
+
+/// What a request's way cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Waiting for a place.
+    pub queued: Duration,
+    /// From the sending to the head.
+    pub first_byte: Duration,
+    /// How often it was sent: 2 after a retry.
+    pub tries: u32,
+}
+
+/// Why there is no response, or no more of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {detail}")]
+pub struct Error {
+    /// What kind.
+    pub kind: ErrorKind,
+    /// For the log and the operator; no secrets.
+    pub detail: String,
+}
+
+/// What kind of failure; its word is the same in log, metric and answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// No connection: refused, no route, no such name.
+    Connect,
+    /// No connection within `connect_timeout`.
+    ConnectTimeout,
+    /// No response head within `first_byte_timeout`.
+    FirstByteTimeout,
+    /// No more of the body within `read_timeout`.
+    ReadTimeout,
+    /// The certificate or the handshake.
+    Tls,
+    /// Closed or reset before the head was whole.
+    Reset,
+    /// Closed or reset before the body was whole.
+    Truncated,
+    /// What came is not HTTP that can be passed on (unknown transfer coding, bad head).
+    Protocol,
+    /// As many requests wait as may.
+    QueueFull,
+    /// Waited `queue_timeout` for a place.
+    QueueTimeout,
+    /// The client's own body broke off: not the origin's fault.
+    RequestBody,
+}
+
+// === impl ErrorKind ===
+
+impl ErrorKind {
+    /// The word in log, metrics and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::FirstByteTimeout => "first_byte_timeout",
+            Self::ReadTimeout => "read_timeout",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Truncated => "truncated",
+            Self::Protocol => "protocol",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::RequestBody => "request_body",
+        }
+    }
+
+    /// Whether it was us, full, and not the origin.
+    pub fn is_queue(self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout)
+    }
+
+    /// Whether time ran out on the origin (504 and not 502).
+    pub fn is_timeout(self) -> bool {
+        matches!(self, Self::ConnectTimeout | Self::FirstByteTimeout | Self::ReadTimeout)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Fields may hold credentials; they are not printed.
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .field("lane", &self.lane)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("framing", &self.framing)
+            .finish_non_exhaustive()
+    }
+}
