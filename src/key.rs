@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+pub mod target;
+
 /// The first 128 bits of a key's SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub [u8; 16]);

@@ -1,0 +1,357 @@
+//! The one form of a request's target that routes, rules, keys and upstream all see.
+//!
+//! A target is checked and then left as it was written, except that escapes of unreserved
+//! characters are decoded, hexadecimal digits are capitalised, and whatever the upstream
+//! client's URL parser would still change is changed here first. `%2F`, `;`, `//`, letter case
+//! and the order of parameters stay. What two servers might read differently is refused.
+
+use std::fmt::{self, Debug, Display, Write as _};
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+
+mod escape;
+mod host;
+#[cfg(test)]
+mod tests;
+
+use escape::Part;
+
+pub use escape::canonical_path;
+pub use host::{Host, host};
+
+/// How the client speaks to us, or says through a trusted proxy that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// A canonical target. Its text lies in one piece, so that making one allocates once and
+/// writing a key from it is a copy.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The client's scheme.
+    pub scheme: Scheme,
+    /// The port that the client wrote, unless it is the scheme's own.
+    pub port: Option<u16>,
+    /// `host/path?query`.
+    text: String,
+    path_at: usize,
+    /// Where the `?` is; the text's length if there is none.
+    query_at: usize,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Something that a route may answer for.
+    Target(Target),
+    /// `OPTIONS *`: this server itself, which answers 204.
+    OptionsStar,
+}
+
+/// Why a request is refused before any route is asked. The connection is closed: a peer that
+/// sends this may have a different idea of where the next request begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// CONNECT, TRACE, PURGE or BAN, which have no business on the data port.
+    Method,
+    /// A transfer coding other than `chunked` alone (RFC 9112 §6.1).
+    TransferCoding,
+    /// Content-Length beside Transfer-Encoding, several of it, or a transfer coding in a version without one.
+    Framing,
+    /// Neither a path nor an http or https URL.
+    Form,
+    /// `*` with a method other than OPTIONS.
+    Star,
+    /// `.` or `..` as a segment, in any spelling.
+    DotSegment,
+    /// A `\`.
+    Backslash,
+    /// A control byte.
+    Control,
+    /// `%00`.
+    Nul,
+    /// A `%` without two hexadecimal digits behind it.
+    BrokenEscape,
+    /// No Host (RFC 9112 §3.2).
+    NoHost,
+    /// Several Hosts.
+    ManyHosts,
+    /// A Host without a name in it.
+    EmptyHost,
+    /// User information in an authority.
+    UserInfo,
+    /// A Host that is no name, no address, or has no port that could be one.
+    BadHost,
+    /// `:authority` and Host differ (RFC 9113 §8.3.1).
+    AuthorityDiffers,
+    /// Longer than the server's limit; judged by the listener, which knows it.
+    TooLong,
+}
+
+/// Judges a request's method, framing and target, and brings the target to its one form.
+///
+/// `scheme` is the client's: a scheme in the target says nothing about how the request came.
+pub fn canonical(
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    headers: &HeaderMap,
+    scheme: Scheme,
+) -> Result<Asked, Refusal> {
+    if *method != Method::GET {
+        judge_method(method)?;
+    }
+    judge_framing(version, headers)?;
+    let host = host_of(uri, version, headers, scheme)?;
+    let path = uri.path();
+    if path == "*" {
+        return if *method == Method::OPTIONS { Ok(Asked::OptionsStar) } else { Err(Refusal::Star) };
+    }
+    Target::build(scheme, host, path, uri.query()).map(Asked::Target)
+}
+
+/// The target that a client which asks for `url` would send; a fragment is left out. For
+/// commands that name a response by its URL.
+pub fn canonical_url(url: &str) -> Result<Target, Refusal> {
+    let (scheme, rest) = url.split_once("://").ok_or(Refusal::Form)?;
+    let scheme = Scheme::named(scheme).ok_or(Refusal::Form)?;
+    let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(before, query)| (before, Some(query)));
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    Target::build(scheme, host(authority, scheme)?, path, query)
+}
+
+fn judge_method(method: &Method) -> Result<(), Refusal> {
+    match method.as_str() {
+        "CONNECT" | "TRACE" | "PURGE" | "BAN" => Err(Refusal::Method),
+        _ => Ok(()),
+    }
+}
+
+fn judge_framing(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if version != Version::HTTP_11 || headers.contains_key(CONTENT_LENGTH) {
+            return Err(Refusal::Framing);
+        }
+        let alone = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        return if alone && codings.next().is_none() { Ok(()) } else { Err(Refusal::TransferCoding) };
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let digits = lengths.next().is_none_or(|length| {
+        let length = length.as_bytes();
+        !length.is_empty() && length.iter().all(u8::is_ascii_digit)
+    });
+    if digits && lengths.next().is_none() { Ok(()) } else { Err(Refusal::Framing) }
+}
+
+/// The host that is asked: the target's authority if it has one, else Host, which is judged
+/// either way.
+fn host_of<'a>(
+    uri: &'a Uri,
+    version: Version,
+    headers: &'a HeaderMap,
+    scheme: Scheme,
+) -> Result<Host<'a>, Refusal> {
+    let mut lines = headers.get_all(HOST).iter();
+    let field = match (lines.next(), lines.next()) {
+        (Some(value), None) => Some(host(value.to_str().map_err(|_| Refusal::BadHost)?, scheme)?),
+        (Some(_), Some(_)) => return Err(Refusal::ManyHosts),
+        (None, _) if version >= Version::HTTP_2 => None,
+        (None, _) => return Err(Refusal::NoHost),
+    };
+    let Some(authority) = uri.authority() else { return field.ok_or(Refusal::NoHost) };
+    // `GET name` without a scheme is authority-form, which is CONNECT's.
+    if uri.scheme_str().and_then(Scheme::named).is_none() {
+        return Err(Refusal::Form);
+    }
+    let authority = host(authority.as_str(), scheme)?;
+    match field {
+        Some(field) if version >= Version::HTTP_2 && !field.is(&authority) => Err(Refusal::AuthorityDiffers),
+        _ => Ok(authority),
+    }
+}
+
+// === impl Scheme ===
+
+impl Scheme {
+    /// `http` or `https`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that is meant when none is written.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    /// By its name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        if name.eq_ignore_ascii_case("http") {
+            Some(Self::Http)
+        } else if name.eq_ignore_ascii_case("https") {
+            Some(Self::Https)
+        } else {
+            None
+        }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    fn build(scheme: Scheme, host: Host<'_>, path: &str, query: Option<&str>) -> Result<Self, Refusal> {
+        if !path.starts_with('/') {
+            return Err(Refusal::Form);
+        }
+        let mut text = String::with_capacity(host.len() + path.len() + query.map_or(0, |q| q.len() + 1));
+        host.write(&mut text);
+        let path_at = text.len();
+        escape::write(&mut text, path, Part::Path)?;
+        escape::judge_segments(&text[path_at..])?;
+        let query_at = text.len();
+        if let Some(query) = query {
+            text.push('?');
+            escape::write(&mut text, query, Part::Query)?;
+        }
+        Ok(Self { scheme, port: host.port, text, path_at, query_at })
+    }
+
+    /// Lower case, without a port or the dot that ends a fully qualified name; an IPv6 address
+    /// in brackets.
+    pub fn host(&self) -> &str {
+        &self.text[..self.path_at]
+    }
+
+    /// Begins with `/`.
+    pub fn path(&self) -> &str {
+        &self.text[self.path_at..self.query_at]
+    }
+
+    /// What is behind the `?`; `Some("")` if nothing is.
+    pub fn query(&self) -> Option<&str> {
+        self.text.get(self.query_at + 1..)
+    }
+
+    /// Path and query as one piece.
+    pub fn path_and_query(&self) -> &str {
+        &self.text[self.path_at..]
+    }
+
+    /// `host/path?query`, as one piece.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The port that is meant: the one written, else the scheme's own.
+    pub fn effective_port(&self) -> u16 {
+        self.port.unwrap_or(self.scheme.default_port())
+    }
+
+    /// Host and port as a Host field says them.
+    pub fn authority(&self) -> String {
+        let mut authority = self.host().to_owned();
+        if let Some(port) = self.port {
+            let _ = write!(authority, ":{port}");
+        }
+        authority
+    }
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.host())?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.path_and_query())
+    }
+}
+
+impl Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TooLong => StatusCode::URI_TOO_LONG,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Its word in answers and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::TransferCoding => "transfer_coding",
+            Self::Framing => "framing",
+            Self::Form => "target_form",
+            Self::Star => "star",
+            Self::DotSegment => "dot_segment",
+            Self::Backslash => "backslash",
+            Self::Control => "control_byte",
+            Self::Nul => "nul",
+            Self::BrokenEscape => "broken_escape",
+            Self::NoHost => "no_host",
+            Self::ManyHosts => "many_hosts",
+            Self::EmptyHost => "empty_host",
+            Self::UserInfo => "user_info",
+            Self::BadHost => "bad_host",
+            Self::AuthorityDiffers => "authority_differs",
+            Self::TooLong => "target_too_long",
+        }
+    }
+
+    /// What the client did wrong, in a sentence.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Method => "this method is not served here",
+            Self::TransferCoding => "the only transfer coding understood is chunked, alone",
+            Self::Framing => "the length of the request is told in more than one way",
+            Self::Form => "the target is neither a path nor an http or https URL",
+            Self::Star => "* is a target of OPTIONS only",
+            Self::DotSegment => "the path has a . or .. segment",
+            Self::Backslash => "the target has a backslash",
+            Self::Control => "the target has a control byte",
+            Self::Nul => "the target has %00 in it",
+            Self::BrokenEscape => "a % in the target is not followed by two hexadecimal digits",
+            Self::NoHost => "the request names no host",
+            Self::ManyHosts => "the request has more than one Host",
+            Self::EmptyHost => "the host is empty",
+            Self::UserInfo => "the authority has user information in it",
+            Self::BadHost => "the host is not a name or address with an optional port",
+            Self::AuthorityDiffers => ":authority and Host differ",
+            Self::TooLong => "the target is too long",
+        }
+    }
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detail())
+    }
+}
+
+impl std::error::Error for Refusal {}
