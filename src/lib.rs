@@ -1,5 +1,6 @@
 //! Dustgate: a read-through caching reverse proxy in which every miss is fetched once.
 
+pub mod body;
 pub mod clock;
 pub mod dust;
 pub mod key;

@@ -1,0 +1,340 @@
+//! Bodies: the bytes of responses, as immutable segments under names that are used once.
+//!
+//! A [`Writer`] takes a body as it comes, cuts it into segments and puts them, while any number
+//! of [`Reader`]s made from its [`Growing`] follow. Once it is finished its [`Manifest`] says
+//! where it is, and [`Bodies::reader`] reads it from there. A segment is checked (length,
+//! digest) before its first byte is passed on, once per instance.
+//!
+//! # Memory
+//! A fill holds its recent bytes: those that the store has not acknowledged (4 MiB for a body
+//! under 128 MiB, up to 18 MiB near 2 GiB) or [`Settings::window`] of them, whichever is more;
+//! a body up to [`Settings::hold`] is held whole. A reader that falls behind reads back from the
+//! store, through one cache of blocks for everybody, and holds one block at a time.
+//!
+//! # Runtime
+//! [`Bodies::writer`] and every read spawn tasks: both belong inside a tokio runtime.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::clock::Clock;
+use crate::record::{MAX_SEGMENTS, Manifest};
+
+mod blocks;
+mod cut;
+mod fill;
+mod growing;
+mod pump;
+mod reader;
+mod spill;
+mod store;
+mod sweep;
+mod tail;
+mod window;
+mod writer;
+
+pub use growing::Growing;
+pub use reader::Reader;
+pub use spill::Spill;
+pub use store::Counters;
+pub use sweep::{Named, Names, Sweeper, Swept, coldest};
+pub use tail::Tail;
+pub use writer::Writer;
+
+use blocks::Blocks;
+use fill::Fill;
+use store::{Name, Store};
+
+/// The most bytes that [`Bodies::whole`] reads into one piece.
+pub const MAX_WHOLE: u64 = 64 * 1024 * 1024;
+
+/// How bodies are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it.
+    pub size: u64,
+    /// How long an object stays after no record named it any more.
+    pub linger: Duration,
+    /// A body up to this many bytes is held whole in memory while it is written.
+    pub hold: u64,
+    /// Recent bytes of a longer one that are kept for its readers.
+    pub window: u64,
+    /// Bytes of the cache of blocks read back.
+    pub blocks: u64,
+    /// The bound of one call to the store.
+    pub call_timeout: Duration,
+    /// Deletes a second, at most.
+    pub deletes_per_second: u32,
+}
+
+/// Why a body could not be written or read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The writer went away before the body was complete.
+    #[error("the body broke off")]
+    Broken,
+    /// The body ended at another length than was promised.
+    #[error("the body ended early")]
+    Truncated,
+    /// The body is larger than the writer may take.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// The body needs more segments than a manifest may have.
+    #[error("the body has too many segments")]
+    Full,
+    /// The store is as full as it may get.
+    #[error("the body store is full")]
+    NoRoom,
+    /// The store failed, or did not answer in time.
+    #[error("the body store failed: {0}")]
+    Store(Arc<str>),
+    /// A manifest names a segment that the store does not have.
+    #[error("segment {token}/{n} is missing")]
+    Missing {
+        /// The segment's token.
+        token: u64,
+        /// Its place in that writer's row.
+        n: u32,
+    },
+    /// A segment is not what the manifest says.
+    #[error("segment {token}/{n} is corrupt")]
+    Corrupt {
+        /// The segment's token.
+        token: u64,
+        /// Its place in that writer's row.
+        n: u32,
+    },
+    /// A manifest does not add up.
+    #[error("the manifest does not add up")]
+    Manifest,
+    /// The asked bytes are not in the body.
+    #[error("the range is outside the body")]
+    Range,
+    /// Nobody reads what is spilt any more.
+    #[error("the reader has gone")]
+    Gone,
+    /// The body store has no marker of this store's life: `bodies.url` and `dust.url` do not
+    /// belong together.
+    #[error("the body store does not carry this store's id: bodies.url and dust.url do not belong together")]
+    NotShared,
+    /// A URL that is not understood.
+    #[error("not a body store: {0}")]
+    Url(String),
+}
+
+/// The bodies of one store's life.
+#[derive(Debug)]
+pub struct Bodies {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    store: Store,
+    blocks: Blocks,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            size: 10 << 30,
+            linger: Duration::from_mins(10),
+            hold: 1 << 20,
+            window: 2 << 20,
+            blocks: 32 << 20,
+            call_timeout: Duration::from_secs(10),
+            deletes_per_second: 500,
+        }
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    /// One word for logs and labels.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Truncated => "truncated",
+            Self::TooLarge => "too_large",
+            Self::Full => "full",
+            Self::NoRoom => "no_room",
+            Self::Store(_) => "store",
+            Self::Missing { .. } => "missing",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Manifest => "manifest",
+            Self::Range => "range",
+            Self::Gone => "gone",
+            Self::NotShared => "not_shared",
+            Self::Url(_) => "url",
+        }
+    }
+
+    /// Whether the stored body is of no use to anybody: its record should go.
+    pub fn condemns(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Corrupt { .. } | Self::Manifest)
+    }
+
+    /// With the causes of the cause: object stores say the useful part last.
+    fn store(cause: &(dyn StdError + 'static)) -> Self {
+        let mut text = cause.to_string();
+        let mut next = cause.source();
+        while let Some(cause) = next {
+            let more = cause.to_string();
+            if !text.contains(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            next = cause.source();
+        }
+        Self::Store(text.into())
+    }
+}
+
+// === impl Bodies ===
+
+impl Bodies {
+    /// Opens the store at `url` (`file:PATH`, made if it is not there, or `memory:`) for the
+    /// life `store_id`, and leaves the marker `<store id>/here` in it.
+    pub async fn open(
+        url: &str,
+        store_id: &str,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
+        let store = Store::open(url, store_id, settings.size, settings.call_timeout)?;
+        Self::over(store, settings, clock, true).await
+    }
+
+    /// As [`Bodies::open`], for an instance that joins a fleet: without the marker there it
+    /// does not share the body store, and that is [`Error::NotShared`].
+    pub async fn join(
+        url: &str,
+        store_id: &str,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
+        let store = Store::open(url, store_id, settings.size, settings.call_timeout)?;
+        Self::over(store, settings, clock, false).await
+    }
+
+    async fn over(
+        store: Store,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        found: bool,
+    ) -> Result<Arc<Self>, Error> {
+        store.here(found).await?;
+        let blocks = Blocks::new(settings.blocks);
+        Ok(Arc::new(Self { settings, clock, store, blocks }))
+    }
+
+    /// A writer for a new body, and what its readers are made from. `token` is the number of
+    /// the lease that it is written under: a pair of hash and token is used once. `len_hint` is
+    /// the length that upstream promised: a body of another length never finishes. More than
+    /// `max` bytes are [`Error::TooLarge`].
+    pub fn writer(
+        self: &Arc<Self>,
+        key_hash: &str,
+        token: u64,
+        len_hint: Option<u64>,
+        max: u64,
+    ) -> (Writer, Growing) {
+        let fill = Fill::new(Arc::clone(self), Name::of(key_hash), token, len_hint);
+        Writer::begin(fill, max)
+    }
+
+    /// A writer that goes on where another, dead one stopped: after the segments that `prefix`
+    /// names. `len_hint` and `max` are of the whole.
+    pub fn resume(
+        self: &Arc<Self>,
+        key_hash: &str,
+        token: u64,
+        prefix: &Manifest,
+        len_hint: Option<u64>,
+        max: u64,
+    ) -> Result<(Writer, Growing), Error> {
+        check(prefix)?;
+        let fill = Fill::new(Arc::clone(self), Name::of(key_hash), token, len_hint);
+        fill.extend(prefix)?;
+        Ok(Writer::begin(fill, max))
+    }
+
+    /// A body that another instance is writing, as far as its growing manifests tell.
+    pub fn follow(self: &Arc<Self>, key_hash: &str, len_hint: Option<u64>) -> (Tail, Growing) {
+        Tail::begin(Fill::new(Arc::clone(self), Name::of(key_hash), 0, len_hint))
+    }
+
+    /// A reader of a stored body, or of the bytes `first..=last` of it. A manifest that does
+    /// not add up, or a range that is not in it, is an error at the first read.
+    pub fn reader(
+        self: &Arc<Self>,
+        key_hash: &str,
+        manifest: &Arc<Manifest>,
+        range: Option<(u64, u64)>,
+    ) -> Reader {
+        Reader::stored(Arc::clone(self), Name::of(key_hash), Arc::clone(manifest), range)
+    }
+
+    /// A small body in one piece, checked. Over [`MAX_WHOLE`] it is [`Error::TooLarge`].
+    pub async fn whole(self: &Arc<Self>, key_hash: &str, manifest: &Manifest) -> Result<Bytes, Error> {
+        check(manifest)?;
+        if manifest.len > MAX_WHOLE {
+            return Err(Error::TooLarge);
+        }
+        let name = Name::of(key_hash);
+        if let [only] = manifest.segments.as_slice() {
+            return self.segment(&name, only).await;
+        }
+        let mut whole = BytesMut::with_capacity(usize::try_from(manifest.len).unwrap_or(0));
+        for segment in &manifest.segments {
+            whole.extend_from_slice(&self.segment(&name, segment).await?);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Removes the segments of a body that no record ever named, at once.
+    pub async fn discard(&self, key_hash: &str, manifest: &Manifest) -> Result<(), Error> {
+        let name = Name::of(key_hash);
+        for segment in manifest.segments.iter().take(MAX_SEGMENTS) {
+            self.store.delete(&name, segment.token, segment.n, segment.len).await?;
+        }
+        Ok(())
+    }
+
+    /// Bytes in the store under this id, as far as this instance knows.
+    pub fn used(&self) -> u64 {
+        self.store.used()
+    }
+
+    /// Bytes over the limit that is set, which records have to be given up for.
+    pub fn excess(&self) -> u64 {
+        if self.settings.size == 0 { 0 } else { self.used().saturating_sub(self.settings.size) }
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &Counters {
+        &self.store.counters
+    }
+
+    /// Bytes of bodies in memory: of those that grow, and of blocks read back.
+    pub fn in_memory(&self) -> u64 {
+        self.counters().window.load(Ordering::Relaxed) + self.blocks.weight()
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// Whether a manifest, which is input, can be read at all.
+fn check(manifest: &Manifest) -> Result<(), Error> {
+    if manifest.segments.len() <= MAX_SEGMENTS && manifest.is_whole() { Ok(()) } else { Err(Error::Manifest) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,497 @@
+//! What a writer, its pump and its readers share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::store::Name;
+use super::window::Window;
+use super::{Bodies, Error, cut};
+use crate::record::{MAX_SEGMENTS, Manifest, Segment};
+
+/// The longest piece that a reader is given at once.
+pub(super) const BLOCK: u64 = 256 * 1024;
+/// What the owner's reader may be behind before a spill waits for it.
+const SPILL_BACKLOG: u64 = 256 * 1024;
+
+/// One body being written.
+#[derive(Debug)]
+pub(super) struct Fill {
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) name: Name,
+    pub(super) token: u64,
+    pub(super) len_hint: Option<u64>,
+    /// Tells the pump that there may be something to cut.
+    pub(super) nudge: Notify,
+    /// Tells whoever writes that there may be room, or that all is settled.
+    pub(super) room: Notify,
+    /// How many segments are acknowledged.
+    pub(super) progress: watch::Sender<usize>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    window: Window,
+    /// Acknowledged segments, without a gap, and where each begins.
+    segments: Vec<Segment>,
+    starts: Vec<u64>,
+    acknowledged: u64,
+    /// Acknowledged ones after a gap.
+    early: BTreeMap<usize, Segment>,
+    /// Where the open segment begins, which place it has, since when it has bytes.
+    cut_to: u64,
+    index: usize,
+    opened_at: Instant,
+    drips: u32,
+    failure: Option<Error>,
+    owner: Owner,
+    wakers: Vec<Waker>,
+    epoch: u64,
+}
+
+/// How far the body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Bytes come.
+    Open,
+    /// They are all here.
+    Complete,
+    /// No more will come.
+    Broken,
+    /// They come, for the owner's reader alone.
+    Spilling,
+}
+
+/// The reader of the client that started the fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Not made.
+    None,
+    /// Has all before this.
+    At(u64),
+    /// Went, or has had enough.
+    Gone,
+}
+
+/// What a reader does next.
+pub(super) enum Next {
+    /// Passes these on.
+    Chunk(Bytes),
+    /// Reads from this segment, which begins there.
+    Fetch(Segment, u64),
+    /// Ends.
+    End,
+    /// Ends with this.
+    Fail(Error),
+    /// Waits to be woken.
+    Wait,
+}
+
+/// What the pump does next.
+pub(super) enum Step {
+    /// Puts these as the segment at this place.
+    Put(usize, Vec<Bytes>),
+    /// Waits: for a nudge, and until then at most.
+    Wait(Option<Instant>),
+    /// Ends.
+    Stop,
+}
+
+/// A reader's place among those that wait.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    epoch: u64,
+    index: usize,
+    taken: bool,
+}
+
+// === impl Fill ===
+
+impl Fill {
+    pub(super) fn new(bodies: Arc<Bodies>, name: Name, token: u64, len_hint: Option<u64>) -> Self {
+        let state = State {
+            phase: Phase::Open,
+            window: Window::at(0),
+            segments: Vec::new(),
+            starts: Vec::new(),
+            acknowledged: 0,
+            early: BTreeMap::new(),
+            cut_to: 0,
+            index: 0,
+            opened_at: Instant::now(),
+            drips: 0,
+            failure: None,
+            owner: Owner::None,
+            wakers: Vec::new(),
+            epoch: 1,
+        };
+        Self {
+            bodies,
+            name,
+            token,
+            len_hint,
+            nudge: Notify::new(),
+            room: Notify::new(),
+            progress: watch::Sender::new(0),
+            state: Mutex::new(state),
+        }
+    }
+
+    // --- the writing side ---
+
+    /// Takes bytes in. They are the readers' at once.
+    pub(super) fn append(&self, mut bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        let opened = state.window.end() == state.cut_to;
+        if opened {
+            state.opened_at = Instant::now();
+        }
+        let before = state.window.len();
+        while bytes.len() as u64 > BLOCK {
+            let block = bytes.split_to(usize::try_from(BLOCK).unwrap_or(usize::MAX));
+            state.window.push(block);
+        }
+        state.window.push(bytes);
+        self.trim(&mut state, before);
+        let due = opened || state.window.end() - state.cut_to >= cut::size(state.index);
+        let wakers = state.wake();
+        drop(state);
+        if due {
+            self.nudge.notify_one();
+        }
+        wake(wakers);
+    }
+
+    /// How many bytes were taken in, those of a predecessor included.
+    pub(super) fn written(&self) -> u64 {
+        self.lock().window.end()
+    }
+
+    /// Whether the store is so far behind that the writer should wait.
+    pub(super) fn crowded(&self) -> Result<bool, Error> {
+        let state = self.lock();
+        match &state.failure {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(state.window.end() - state.acknowledged > cut::outstanding(state.index)),
+        }
+    }
+
+    /// All bytes are in: readers end cleanly.
+    pub(super) fn complete(&self) {
+        self.enter(Phase::Complete);
+    }
+
+    /// No more bytes will come, unless all are in.
+    pub(super) fn break_off(&self) {
+        self.enter(Phase::Broken);
+    }
+
+    /// From here on only the owner's reader is served; the others are broken off.
+    pub(super) fn begin_spill(&self) {
+        self.enter(Phase::Spilling);
+    }
+
+    fn enter(&self, phase: Phase) {
+        let mut state = self.lock();
+        // What is complete stays so, what is broken too.
+        let open = match state.phase {
+            Phase::Open => true,
+            Phase::Spilling => phase != Phase::Spilling,
+            Phase::Complete | Phase::Broken => false,
+        };
+        if !open {
+            return;
+        }
+        state.phase = phase;
+        let before = state.window.len();
+        self.trim(&mut state, before);
+        let wakers = state.wake();
+        drop(state);
+        self.nudge.notify_one();
+        wake(wakers);
+    }
+
+    /// The whole manifest, once everything is acknowledged; an error, once it cannot be.
+    pub(super) fn settled(&self) -> Option<Result<Manifest, Error>> {
+        let state = self.lock();
+        if state.phase == Phase::Complete && state.acknowledged == state.window.end() {
+            return Some(Ok(state.manifest()));
+        }
+        state.failure.clone().map(Err)
+    }
+
+    /// Whether a spill should wait for the owner's reader.
+    pub(super) fn owner_behind(&self) -> Result<bool, Error> {
+        let state = self.lock();
+        match state.owner {
+            Owner::At(at) => Ok(state.window.end().saturating_sub(at) > SPILL_BACKLOG),
+            Owner::None | Owner::Gone => Err(Error::Gone),
+        }
+    }
+
+    // --- the pump's side ---
+
+    /// What there is to put. `patient`: enough puts are under way, let the rest gather unless
+    /// it fills a segment.
+    pub(super) fn step(&self, patient: bool) -> Step {
+        let mut state = self.lock();
+        if state.failure.is_some() || matches!(state.phase, Phase::Broken | Phase::Spilling) {
+            return Step::Stop;
+        }
+        let open = state.window.end() - state.cut_to;
+        let complete = state.phase == Phase::Complete;
+        if open == 0 {
+            let done = complete && state.acknowledged == state.window.end();
+            return if done { Step::Stop } else { Step::Wait(None) };
+        }
+        if state.index >= MAX_SEGMENTS {
+            drop(state);
+            self.fail(Error::Full);
+            return Step::Stop;
+        }
+        let size = cut::size(state.index);
+        let due = state.opened_at + cut::time(state.index, state.drips);
+        let now = Instant::now();
+        if open >= size {
+            state.drips = 0;
+        } else if patient {
+            return Step::Wait(None);
+        } else if now >= due {
+            state.drips += 1;
+        } else if !complete {
+            return Step::Wait(Some(due));
+        }
+        let end = state.cut_to + open.min(size);
+        let chunks = state.window.slice(state.cut_to, end);
+        let index = state.index;
+        state.cut_to = end;
+        state.index += 1;
+        state.opened_at = now;
+        Step::Put(index, chunks)
+    }
+
+    /// The store has the segment at this place.
+    pub(super) fn acknowledge(&self, index: usize, segment: Segment) {
+        let mut state = self.lock();
+        state.early.insert(index, segment);
+        loop {
+            let next = state.segments.len();
+            let Some(segment) = state.early.remove(&next) else { break };
+            let start = state.acknowledged;
+            state.starts.push(start);
+            state.segments.push(segment);
+            state.acknowledged += segment.len;
+        }
+        let before = state.window.len();
+        self.trim(&mut state, before);
+        let count = state.segments.len();
+        drop(state);
+        self.progress.send_replace(count);
+        self.room.notify_one();
+    }
+
+    /// The store has it not, and will not.
+    pub(super) fn fail(&self, cause: Error) {
+        self.lock().failure.get_or_insert(cause);
+        self.room.notify_one();
+    }
+
+    // --- what is known ---
+
+    /// Takes over segments that are stored already, behind those that are known. `manifest`
+    /// begins with the known ones.
+    pub(super) fn extend(&self, manifest: &Manifest) -> Result<(), Error> {
+        let mut state = self.lock();
+        let known = state.segments.len();
+        if !manifest.segments.starts_with(&state.segments) || manifest.segments.len() > MAX_SEGMENTS {
+            return Err(Error::Manifest);
+        }
+        for segment in &manifest.segments[known..] {
+            let start = state.acknowledged;
+            state.acknowledged = start.checked_add(segment.len).ok_or(Error::Manifest)?;
+            state.starts.push(start);
+            state.segments.push(*segment);
+        }
+        state.cut_to = state.acknowledged;
+        state.index = state.segments.len();
+        state.window = Window::at(state.acknowledged);
+        let count = state.segments.len();
+        let wakers = state.wake();
+        drop(state);
+        self.progress.send_replace(count);
+        wake(wakers);
+        Ok(())
+    }
+
+    /// The acknowledged segments; `len` is their sum.
+    pub(super) fn acknowledged(&self) -> Manifest {
+        self.lock().manifest()
+    }
+
+    /// The length of the whole, once known for certain.
+    pub(super) fn len_if_complete(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.phase == Phase::Complete).then(|| state.window.end())
+    }
+
+    /// The whole, if it is complete and all here.
+    pub(super) fn held(&self) -> Option<Bytes> {
+        let mut state = self.lock();
+        let whole = state.phase == Phase::Complete && state.window.start() == 0;
+        (whole && state.window.end() <= self.bodies.settings.hold).then(|| state.window.join())
+    }
+
+    // --- the readers' side ---
+
+    /// Claims the owner's reader; false if it was made before.
+    pub(super) fn claim_owner(&self, at: u64) -> bool {
+        let mut state = self.lock();
+        let free = state.owner == Owner::None;
+        if free {
+            state.owner = Owner::At(at);
+        }
+        free
+    }
+
+    /// The owner's reader has gone, or ended.
+    pub(super) fn owner_gone(&self) {
+        self.lock().owner = Owner::Gone;
+        self.room.notify_one();
+    }
+
+    /// What a reader at `at` does next. `end` is where its range ends, `None` for the end of
+    /// the body. Before [`Next::Wait`], `waker` is put in its place.
+    pub(super) fn next(
+        &self,
+        at: u64,
+        end: Option<u64>,
+        owner: bool,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Next {
+        let mut state = self.lock();
+        if state.phase == Phase::Spilling && !owner {
+            return Next::Fail(Error::Broken);
+        }
+        if owner {
+            let moved = state.owner != Owner::At(at);
+            state.owner = Owner::At(at);
+            if state.phase == Phase::Spilling {
+                let before = state.window.len();
+                self.trim(&mut state, before);
+                if moved {
+                    self.room.notify_one();
+                }
+            }
+        }
+        if end.is_some_and(|end| at >= end) {
+            return Next::End;
+        }
+        if at < state.window.start() {
+            // What left the window was acknowledged, so it is found.
+            let index = state.starts.partition_point(|start| *start <= at).saturating_sub(1);
+            return match (state.segments.get(index), state.starts.get(index)) {
+                (Some(segment), Some(start)) => Next::Fetch(*segment, *start),
+                _ => Next::Fail(Error::Broken),
+            };
+        }
+        if let Some(chunk) = state.window.from(at) {
+            let most = end.map_or(BLOCK, |end| (end - at).min(BLOCK));
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            return Next::Chunk(if chunk.len() > most { chunk.slice(..most) } else { chunk });
+        }
+        match state.phase {
+            Phase::Complete if end.is_some() => Next::Fail(Error::Range),
+            Phase::Complete if at > state.window.end() => Next::Fail(Error::Range),
+            Phase::Complete => Next::End,
+            Phase::Broken => Next::Fail(Error::Broken),
+            Phase::Open | Phase::Spilling => {
+                state.wait(place, waker);
+                Next::Wait
+            }
+        }
+    }
+
+    // --- inside ---
+
+    /// Lets go of what nobody needs; `before` is what the window held when the lock was taken.
+    fn trim(&self, state: &mut State, before: u64) {
+        let settings = &self.bodies.settings;
+        let (until, budget) = match (state.phase, state.owner) {
+            (Phase::Spilling, Owner::At(at)) => (at, 0),
+            (Phase::Spilling, _) => (state.window.end(), 0),
+            _ if state.window.end() <= settings.hold => (0, settings.hold),
+            _ => (state.acknowledged, settings.window),
+        };
+        state.window.trim(until, budget);
+        let counters = &self.bodies.store.counters;
+        let after = state.window.len();
+        if after >= before {
+            let now = counters.window.fetch_add(after - before, Ordering::Relaxed) + (after - before);
+            counters.window_peak.fetch_max(now, Ordering::Relaxed);
+        } else {
+            counters.window.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        let held = self.lock().window.len();
+        self.bodies.store.counters.window.fetch_sub(held, Ordering::Relaxed);
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn manifest(&self) -> Manifest {
+        Manifest { len: self.acknowledged, segments: self.segments.clone() }
+    }
+
+    /// Everybody who waits, to be woken when the lock is gone.
+    fn wake(&mut self) -> Vec<Waker> {
+        self.epoch += 1;
+        std::mem::take(&mut self.wakers)
+    }
+
+    fn wait(&mut self, place: &mut Place, waker: &Waker) {
+        if place.taken && place.epoch == self.epoch {
+            if let Some(mine) = self.wakers.get_mut(place.index) {
+                mine.clone_from(waker);
+                return;
+            }
+        }
+        *place = Place { epoch: self.epoch, index: self.wakers.len(), taken: true };
+        self.wakers.push(waker.clone());
+    }
+}
+
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+/// A range as `first..end`; `None` for a last byte of `u64::MAX`, the end of the body.
+pub(super) fn bounds(range: Option<(u64, u64)>) -> (u64, Option<u64>) {
+    match range {
+        None => (0, None),
+        Some((first, last)) => (first, last.checked_add(1).map(|end| end.max(first))),
+    }
+}

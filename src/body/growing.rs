@@ -1,0 +1,70 @@
+//! What the readers of a growing body are made from.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::Reader;
+use super::fill::Fill;
+use crate::record::Manifest;
+
+/// A body that is being written here, or was. Cheap to clone; while one lives, the recent bytes
+/// stay in memory.
+#[derive(Debug, Clone)]
+pub struct Growing {
+    fill: Arc<Fill>,
+}
+
+// === impl Growing ===
+
+impl Growing {
+    pub(super) fn of(fill: Arc<Fill>) -> Self {
+        Self { fill }
+    }
+
+    /// A reader from the first byte, or of `first..=last`; a `last` of `u64::MAX` is the end of
+    /// the body. It may begin where the body is not yet. If the body ends before the range
+    /// does, the reader ends with an error.
+    pub fn reader(&self, range: Option<(u64, u64)>) -> Reader {
+        Reader::growing(Arc::clone(&self.fill), range, false)
+    }
+
+    /// The reader of the client that the body is fetched for: it stays served when the body can
+    /// be stored no more ([`super::Writer::spill`]). Made once; `None` after that.
+    pub fn owner_reader(&self, range: Option<(u64, u64)>) -> Option<Reader> {
+        let first = range.map_or(0, |(first, _)| first);
+        self.fill.claim_owner(first).then(|| Reader::growing(Arc::clone(&self.fill), range, true))
+    }
+
+    /// The length of the whole, when all of it was written.
+    pub fn len_if_done(&self) -> Option<u64> {
+        self.fill.len_if_complete()
+    }
+
+    /// The length that upstream promised.
+    pub fn len_hint(&self) -> Option<u64> {
+        self.fill.len_hint
+    }
+
+    /// How many bytes were written so far.
+    pub fn written(&self) -> u64 {
+        self.fill.written()
+    }
+
+    /// The whole in one piece of its own, if it is complete and no longer than
+    /// [`super::Settings::hold`].
+    pub fn held(&self) -> Option<Bytes> {
+        self.fill.held()
+    }
+
+    /// The segments that the store has, from the first without a gap; `len` is their sum.
+    pub fn acknowledged(&self) -> Manifest {
+        self.fill.acknowledged()
+    }
+
+    /// Tells how many segments are acknowledged, whenever that changes.
+    pub fn progress(&self) -> watch::Receiver<usize> {
+        self.fill.progress.subscribe()
+    }
+}

@@ -1,0 +1,74 @@
+//! The task that cuts a growing body and puts its segments.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sha2::{Digest as _, Sha256};
+use tokio::time::sleep_until;
+
+use super::Error;
+use super::fill::{Fill, Step};
+use super::store::first_half;
+use crate::record::Segment;
+
+/// With so many puts under way, time alone cuts no more: a slow store gets larger segments,
+/// not a longer queue.
+const PATIENT: usize = 4;
+/// Hashes so many bytes before others have their turn on the thread.
+const TURN: usize = 1024 * 1024;
+
+/// Runs until everything is acknowledged, or nothing more can be. Puts that are under way when
+/// it stops are dropped: what they may still write is named by nobody and swept.
+pub(super) async fn run(fill: Arc<Fill>) {
+    let mut puts = FuturesUnordered::new();
+    loop {
+        let due = match fill.step(puts.len() >= PATIENT) {
+            Step::Put(index, chunks) => {
+                puts.push(put(&fill, index, chunks));
+                continue;
+            }
+            Step::Wait(due) => due,
+            Step::Stop => return,
+        };
+        let timer = async move {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(done) = puts.next(), if !puts.is_empty() => match done {
+                Ok((index, segment)) => fill.acknowledge(index, segment),
+                Err(cause) => fill.fail(cause),
+            },
+            () = fill.nudge.notified() => {}
+            () = timer => {}
+        }
+    }
+}
+
+async fn put(fill: &Fill, index: usize, chunks: Vec<Bytes>) -> Result<(usize, Segment), Error> {
+    let mut sha = Sha256::new();
+    let (mut len, mut turn) = (0, 0);
+    for chunk in &chunks {
+        sha.update(chunk);
+        len += chunk.len() as u64;
+        turn += chunk.len();
+        if turn >= TURN {
+            turn = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    let digest = first_half(sha);
+    let n = u32::try_from(index).map_err(|_| Error::Full)?;
+    fill.bodies.store.put(&fill.name, fill.token, n, &chunks).await?;
+    Ok((index, Segment { token: fill.token, n, len, digest }))
+}
+
+/// Starts it.
+pub(super) fn start(fill: &Arc<Fill>) {
+    tokio::spawn(run(Arc::clone(fill)));
+}

@@ -1,0 +1,257 @@
+//! The janitor's part that concerns bytes: what no record names goes, in two steps.
+
+use std::collections::HashMap;
+use std::path::Path as FsPath;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep};
+
+use super::store::Name;
+use super::{Bodies, Error};
+use crate::clock::WallMs;
+use crate::record::Manifest;
+
+/// Objects that are remembered as unnamed between two sweeps; more have to wait for the next.
+const SUSPECTS: usize = 1_000_000;
+
+/// Says what records name. The janitor reads the lock first, then the growing note, then the
+/// value: so that a fill that ends in between is not missed.
+#[async_trait]
+pub trait Names: Send + Sync {
+    /// What is named under this key hash now.
+    async fn named(&self, key_hash: &str) -> Named;
+}
+
+/// What is named under one key hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// Not known, or a fill is under way: nothing under this key is touched.
+    Everything,
+    /// These segments: token and place. Usually of one manifest, at most of a growing one too.
+    Only(Vec<(u64, u32)>),
+}
+
+/// What a sweep found and did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Objects seen.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that no record names and that stay for now.
+    pub suspects: u64,
+    /// Objects removed.
+    pub removed: u64,
+    /// Their bytes.
+    pub freed: u64,
+    /// Objects that could not be removed.
+    pub failed: u64,
+    /// Files that a crash left half written, removed.
+    pub leftovers: u64,
+}
+
+/// Sweeps one store's life. Keep it between sweeps: it remembers what it suspects.
+#[derive(Debug)]
+pub struct Sweeper {
+    bodies: Arc<Bodies>,
+    suspects: HashMap<(u128, u64, u32), Instant>,
+}
+
+/// An object of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Object {
+    token: u64,
+    n: u32,
+    len: u64,
+    written_at: WallMs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    Keep,
+    /// Unnamed since then.
+    Suspect(Instant),
+    Remove,
+}
+
+// === impl Named ===
+
+impl Named {
+    /// The segments of these manifests.
+    pub fn of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
+        let segments = manifests.into_iter().flat_map(|manifest| &manifest.segments);
+        Self::Only(segments.map(|segment| (segment.token, segment.n)).collect())
+    }
+}
+
+// === impl Sweeper ===
+
+impl Sweeper {
+    /// For the life that `bodies` was opened for. No object outside it is looked at.
+    pub fn new(bodies: Arc<Bodies>) -> Self {
+        Self { bodies, suspects: HashMap::new() }
+    }
+
+    /// Lists everything, asks `names` once for each key hash, and removes what was unnamed in
+    /// an earlier sweep at least `linger` ago, is unnamed now, and is older than that. Sets
+    /// [`Bodies::used`] to what is there.
+    ///
+    /// # Errors
+    /// If the listing fails: then nothing more is removed, and what was suspected stays so.
+    ///
+    /// # Cancel safety
+    /// Dropped half way, it has removed some, and the rest is suspected as before.
+    pub async fn sweep(&mut self, names: &dyn Names) -> Result<Swept, Error> {
+        let counters = self.bodies.counters();
+        let (put, deleted) = (counters.put.load(Ordering::Relaxed), counters.deleted.load(Ordering::Relaxed));
+        let mut swept = Swept::default();
+        if let Some(root) = self.bodies.store.root() {
+            let (root, wall) = (root.to_owned(), self.bodies.clock.wall_ms());
+            let linger = self.bodies.settings.linger;
+            let tidy = tokio::task::spawn_blocking(move || leftovers(&root, wall, linger));
+            swept.leftovers = tidy.await.unwrap_or(0);
+        }
+        let mut still = HashMap::new();
+        let mut listing = self.bodies.store.list();
+        let mut group: (String, Vec<Object>) = (String::new(), Vec::new());
+        while let Some(meta) = listing.next().await {
+            let meta = match meta {
+                Ok(meta) => meta,
+                Err(cause) => {
+                    counters.list_errors.fetch_add(1, Ordering::Relaxed);
+                    return Err(cause);
+                }
+            };
+            let Some((key, token, n)) = self.bodies.store.parse(&meta.location) else { continue };
+            let written_at = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
+            let object = Object { token, n, len: meta.size, written_at };
+            swept.objects += 1;
+            swept.bytes += meta.size;
+            if group.0 != key {
+                let done = std::mem::replace(&mut group, (key, Vec::new()));
+                self.group(names, done, &mut still, &mut swept).await;
+            }
+            group.1.push(object);
+        }
+        self.group(names, group, &mut still, &mut swept).await;
+        self.suspects = still;
+        swept.suspects = self.suspects.len() as u64;
+        let counters = self.bodies.counters();
+        let put = counters.put.load(Ordering::Relaxed) - put;
+        let deleted = counters.deleted.load(Ordering::Relaxed) - deleted;
+        // What was put meanwhile may be counted twice, until the next sweep: rather too much.
+        counters.used.store((swept.bytes + put).saturating_sub(deleted), Ordering::Relaxed);
+        Ok(swept)
+    }
+
+    async fn group(
+        &self,
+        names: &dyn Names,
+        (key, objects): (String, Vec<Object>),
+        still: &mut HashMap<(u128, u64, u32), Instant>,
+        swept: &mut Swept,
+    ) {
+        if objects.is_empty() {
+            return;
+        }
+        let named = names.named(&key).await;
+        let name = Name::of(&key);
+        let (now, wall) = (Instant::now(), self.bodies.clock.wall_ms());
+        let linger = self.bodies.settings.linger;
+        let pause = Duration::from_secs(1) / self.bodies.settings.deletes_per_second.max(1);
+        for object in objects {
+            let id = (name.hash, object.token, object.n);
+            match judge(&object, &named, self.suspects.get(&id).copied(), now, wall, linger) {
+                Judged::Keep => {}
+                Judged::Suspect(since) => {
+                    if still.len() < SUSPECTS {
+                        still.insert(id, since);
+                    }
+                }
+                Judged::Remove => {
+                    match self.bodies.store.delete(&name, object.token, object.n, object.len).await {
+                        Ok(()) => {
+                            swept.removed += 1;
+                            swept.freed += object.len;
+                            self.bodies.counters().swept.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(_) => {
+                            swept.failed += 1;
+                            still.extend(self.suspects.get(&id).map(|since| (id, *since)));
+                        }
+                    }
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of an object that was first found unnamed at `since`. Pure.
+fn judge(
+    object: &Object,
+    named: &Named,
+    since: Option<Instant>,
+    now: Instant,
+    wall: WallMs,
+    linger: Duration,
+) -> Judged {
+    let unnamed = match named {
+        Named::Everything => false,
+        Named::Only(segments) => !segments.contains(&(object.token, object.n)),
+    };
+    if !unnamed {
+        return Judged::Keep;
+    }
+    let Some(since) = since else { return Judged::Suspect(now) };
+    let age = Duration::from_millis(wall.saturating_sub(object.written_at));
+    if now.saturating_duration_since(since) >= linger && age >= linger {
+        Judged::Remove
+    } else {
+        Judged::Suspect(since)
+    }
+}
+
+/// Which of the records, coldest first, have to be given up to get rid of `excess` bytes. Pure.
+pub fn coldest<K>(records: impl IntoIterator<Item = (K, u64)>, excess: u64) -> Vec<K> {
+    let mut freed = 0;
+    let mut chosen = Vec::new();
+    for (key, len) in records {
+        if freed >= excess {
+            break;
+        }
+        freed += len;
+        chosen.push(key);
+    }
+    chosen
+}
+
+/// Removes files that a put was writing when the process died: the object store neither lists
+/// them nor uses them again.
+fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
+    let mut removed = 0;
+    for key in children(root) {
+        for token in children(&key) {
+            for file in children(&token) {
+                let staged = file.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
+                let old = || {
+                    let modified = file.metadata().and_then(|meta| meta.modified()).ok()?;
+                    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+                    Some(Duration::from_millis(wall).saturating_sub(since) >= linger)
+                };
+                if staged && old() == Some(true) && std::fs::remove_file(&file).is_ok() {
+                    removed += 1;
+                }
+            }
+        }
+    }
+    removed
+}
+
+fn children(dir: &FsPath) -> impl Iterator<Item = std::path::PathBuf> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+}

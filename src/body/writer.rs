@@ -1,0 +1,132 @@
+//! The writing end of a growing body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::fill::Fill;
+use super::{Error, Growing, Spill, pump};
+use crate::record::Manifest;
+
+/// Takes a body as it comes. Dropped before [`Writer::finish`], its readers end with an error.
+#[derive(Debug)]
+pub struct Writer {
+    fill: Arc<Fill>,
+    max: u64,
+    pumping: bool,
+    /// Why it takes no more, and the bytes that it was given nevertheless.
+    refusal: Option<Error>,
+    refused: Vec<Bytes>,
+    ended: bool,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(super) fn begin(fill: Fill, max: u64) -> (Self, Growing) {
+        let fill = Arc::new(fill);
+        let growing = Growing::of(Arc::clone(&fill));
+        let writer = Self { fill, max, pumping: false, refusal: None, refused: Vec::new(), ended: false };
+        (writer, growing)
+    }
+
+    /// Takes `bytes` in, shows them to the readers, and waits while the store is behind. No
+    /// reader is waited for.
+    ///
+    /// After an error every call gives that error, and the body can only be [spilt](Self::spill)
+    /// or dropped. No byte is lost: a spill begins with those that were refused.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] over the limit, [`Error::Full`] over the segments of a manifest,
+    /// [`Error::Truncated`] over the promised length, [`Error::Store`] or [`Error::NoRoom`] if
+    /// the store fails.
+    ///
+    /// # Cancel safety
+    /// The bytes are taken at the first poll; dropped while it waits, nothing is lost.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.refusal.is_none() {
+            let len = self.fill.written().saturating_add(bytes.len() as u64);
+            self.refusal = if len > self.max {
+                Some(Error::TooLarge)
+            } else if self.fill.len_hint.is_some_and(|hint| len > hint) {
+                Some(Error::Truncated)
+            } else {
+                self.fill.crowded().err()
+            };
+        }
+        if let Some(cause) = &self.refusal {
+            self.refused.push(bytes);
+            return Err(cause.clone());
+        }
+        self.fill.append(bytes);
+        if !self.pumping {
+            self.pumping = true;
+            pump::start(&self.fill);
+        }
+        loop {
+            match self.fill.crowded() {
+                Ok(false) => return Ok(()),
+                Ok(true) => self.fill.room.notified().await,
+                Err(cause) => {
+                    self.refusal = Some(cause.clone());
+                    return Err(cause);
+                }
+            }
+        }
+    }
+
+    /// The body is complete: its readers end cleanly at once, and when the store has all of it,
+    /// this gives the manifest.
+    ///
+    /// # Errors
+    /// What the store said: the readers have their end nevertheless. [`Error::Truncated`] if it
+    /// is shorter than was promised, and what [`Writer::write`] said before: then they are
+    /// broken off.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the store still gets the rest, but nobody learns the manifest.
+    pub async fn finish(mut self) -> Result<Manifest, Error> {
+        if let Some(cause) = self.refusal.take() {
+            return Err(cause);
+        }
+        if self.fill.len_hint.is_some_and(|hint| hint != self.fill.written()) {
+            return Err(Error::Truncated);
+        }
+        self.ended = true;
+        self.fill.complete();
+        loop {
+            if let Some(settled) = self.fill.settled() {
+                return settled;
+            }
+            self.fill.room.notified().await;
+        }
+    }
+
+    /// Stores no more. The rest goes straight to the owner's reader
+    /// ([`Growing::owner_reader`]), at its pace; all others are broken off.
+    pub fn spill(mut self) -> Spill {
+        self.ended = true;
+        Spill::begin(Arc::clone(&self.fill), std::mem::take(&mut self.refused))
+    }
+
+    /// How many bytes were taken in.
+    pub fn written(&self) -> u64 {
+        self.fill.written()
+    }
+
+    /// The segments that the store has, from the first without a gap; `len` is their sum.
+    pub fn acknowledged(&self) -> Manifest {
+        self.fill.acknowledged()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.fill.break_off();
+        }
+    }
+}
