@@ -2,7 +2,9 @@
 
 pub mod body;
 pub mod clock;
+pub mod drain;
 pub mod dust;
 pub mod key;
 pub mod record;
+pub mod telemetry;
 pub mod upstream;

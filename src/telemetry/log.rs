@@ -1,0 +1,403 @@
+//! Where lines go: a bounded channel, a thread that writes, and nobody who waits for it.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::access::{Access, Fill, Style};
+use super::json::{self, Object};
+use super::stamp;
+use super::writer::{Message, Urgent, Writer};
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For eyes.
+    Text,
+}
+
+/// Settings of `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `log.format`.
+    pub format: Format,
+    /// `log.query`: values of query parameters too. They may hold secrets, so not by default.
+    pub query: bool,
+    /// `log.requests`: a line a request.
+    pub requests: bool,
+    /// How many lines may wait for the writer; more are dropped and counted.
+    pub capacity: usize,
+}
+
+/// The log. Cheap to clone; no call blocks.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// A fact of life: started, drained.
+    Info,
+    /// Works, but not as it should.
+    Warn,
+    /// Does not work.
+    Error,
+}
+
+/// Something that happened and is not a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// How much it matters.
+    pub level: Level,
+    /// One word for its kind: what shedding counts by.
+    pub kind: &'static str,
+    /// Which route, upstream or store it is about: counted apart. A name from the settings, never
+    /// from a request.
+    pub about: Option<Arc<str>>,
+    /// A sentence; no secrets.
+    pub text: String,
+    /// More, by name.
+    pub fields: Vec<(&'static str, Value)>,
+    pub(super) ts: u64,
+}
+
+/// A value of an event's field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+    /// A whole number of the size that fences have.
+    Big(u64),
+    /// Yes or no.
+    Flag(bool),
+    /// Several texts.
+    List(Vec<String>),
+}
+
+pub(super) struct Shared {
+    lines: Option<SyncSender<Message>>,
+    pub(super) urgent: Mutex<Vec<Urgent>>,
+    pub(super) dropped: AtomicU64,
+    requests: bool,
+    now: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { format: Format::Json, query: false, requests: true, capacity: 4096 }
+    }
+}
+
+// === impl Format ===
+
+impl Format {
+    /// The word of the setting.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    /// A log that writes to `sink` on a thread of its own. `now` gives wall milliseconds.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub fn start(
+        settings: &Settings,
+        instance: &str,
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+        sink: impl Write + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::sync_channel(settings.capacity.max(1));
+        let shared = Arc::new(Shared {
+            lines: Some(sender),
+            urgent: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            requests: settings.requests,
+            now: Box::new(now),
+        });
+        let style = Style { format: settings.format, query: settings.query, instance: instance.into() };
+        Writer::new(style, sink).spawn(receiver, Arc::downgrade(&shared))?;
+        Ok(Self { shared })
+    }
+
+    /// A log that writes to the standard output.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub fn stdout(
+        settings: &Settings,
+        instance: &str,
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        Self::start(settings, instance, now, io::stdout())
+    }
+
+    /// A log that keeps nothing, for tests and commands.
+    pub fn null() -> Self {
+        let shared = Shared {
+            lines: None,
+            urgent: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            requests: false,
+            now: Box::new(|| 0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether request lines are wanted: ask before building one.
+    pub fn wants_requests(&self) -> bool {
+        self.shared.requests
+    }
+
+    /// The line of a request. Dropped and counted when too many wait.
+    pub fn access(&self, line: Access) {
+        if self.shared.requests {
+            self.send(Message::Access(line));
+        }
+    }
+
+    /// The line of a fill. Dropped and counted when too many wait.
+    pub fn fill(&self, line: Fill) {
+        if self.shared.requests {
+            self.send(Message::Fill(Box::new(line)));
+        }
+    }
+
+    /// An event. Warnings and errors of one kind: the first at once, then one line every 10 s that
+    /// says how many there were.
+    pub fn event(&self, mut event: Event) {
+        event.ts = self.shared.now();
+        self.send(Message::Event(Box::new(event)));
+    }
+
+    /// [`Log::event`] without fields.
+    pub fn info(&self, kind: &'static str, text: impl Into<String>) {
+        self.event(Event::new(Level::Info, kind, text));
+    }
+
+    /// [`Log::event`] without fields.
+    pub fn warn(&self, kind: &'static str, text: impl Into<String>) {
+        self.event(Event::new(Level::Warn, kind, text));
+    }
+
+    /// [`Log::event`] without fields.
+    pub fn error(&self, kind: &'static str, text: impl Into<String>) {
+        self.event(Event::new(Level::Error, kind, text));
+    }
+
+    /// An audit line: neither counted together nor dropped, however many lines wait.
+    pub fn audit(&self, mut event: Event) {
+        event.ts = self.shared.now();
+        self.urgent(Urgent::Audit(event));
+    }
+
+    /// How many lines were dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits, blocking this thread, until all that was sent before is written; false if that took
+    /// longer than `within`. For the last moment of the process.
+    pub fn flush(&self, within: Duration) -> bool {
+        if self.shared.lines.is_none() {
+            return true;
+        }
+        let (done, wait) = mpsc::sync_channel(1);
+        self.urgent(Urgent::Flush(done));
+        wait.recv_timeout(within).is_ok()
+    }
+
+    fn send(&self, message: Message) {
+        let Some(lines) = &self.shared.lines else { return };
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = lines.try_send(message) {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn urgent(&self, urgent: Urgent) {
+        let Some(lines) = &self.shared.lines else { return };
+        self.shared.urgent.lock().unwrap_or_else(PoisonError::into_inner).push(urgent);
+        // If the channel is full the writer is awake and will look.
+        let _ = lines.try_send(Message::Look);
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn now(&self) -> u64 {
+        (self.now)()
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("dropped", &self.dropped()).finish_non_exhaustive()
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+// === impl Event ===
+
+impl Event {
+    /// An event of a kind; `kind` is one word of the program's own.
+    pub fn new(level: Level, kind: &'static str, text: impl Into<String>) -> Self {
+        Self { level, kind, about: None, text: text.into(), fields: Vec::new(), ts: 0 }
+    }
+
+    /// The event, about this route, upstream or store.
+    #[must_use]
+    pub fn about(mut self, name: &Arc<str>) -> Self {
+        self.about = Some(name.clone());
+        self
+    }
+
+    /// The event with one more field.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>, style: &Style) {
+        match style.format {
+            Format::Json => self.json(out, style),
+            Format::Text => self.text(out),
+        }
+    }
+
+    fn json(&self, out: &mut Vec<u8>, style: &Style) {
+        let mut line = Object::begin(out);
+        let ts = line.raw("ts");
+        ts.push(b'"');
+        stamp::rfc3339(ts, self.ts);
+        ts.push(b'"');
+        line.text("level", self.level.as_str());
+        line.text("event", self.kind);
+        line.maybe("about", self.about.as_deref());
+        line.text("text", &self.text);
+        for (name, value) in &self.fields {
+            value.json(line.raw(name));
+        }
+        line.text("instance", &style.instance);
+        line.end();
+    }
+
+    fn text(&self, out: &mut Vec<u8>) {
+        stamp::clock(out, self.ts);
+        let _ = write!(out, " {} {}", self.level.as_str(), self.kind);
+        if let Some(about) = &self.about {
+            out.push(b' ');
+            json::escaped(out, about);
+        }
+        out.extend_from_slice(b": ");
+        json::escaped(out, &self.text);
+        for (name, value) in &self.fields {
+            let _ = write!(out, " {name}=");
+            value.json(out);
+        }
+        out.push(b'\n');
+    }
+}
+
+// === impl Value ===
+
+impl Value {
+    fn json(&self, out: &mut Vec<u8>) {
+        let _ = match self {
+            Self::Text(text) => {
+                json::string(out, text);
+                Ok(())
+            }
+            Self::Number(number) => write!(out, "{number}"),
+            Self::Big(number) => write!(out, "{number}"),
+            Self::Flag(flag) => write!(out, "{flag}"),
+            Self::List(list) => {
+                out.push(b'[');
+                for (nth, text) in list.iter().enumerate() {
+                    if nth > 0 {
+                        out.push(b',');
+                    }
+                    json::string(out, text);
+                }
+                out.push(b']');
+                Ok(())
+            }
+        };
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Big(number)
+    }
+}
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Self::Big(number as u64)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<Vec<String>> for Value {
+    fn from(list: Vec<String>) -> Self {
+        Self::List(list)
+    }
+}
+
+#[cfg(test)]
+mod tests;

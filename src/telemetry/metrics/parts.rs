@@ -1,0 +1,319 @@
+//! What is counted for the process as a whole.
+
+use std::time::Duration;
+
+use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::Register;
+use super::family::{Buckets, seconds};
+use crate::telemetry::words::{Eviction, FollowerEnd, Integrity, LeaseLost, Purge, Scope, Shed, Tier};
+
+/// The process and its connections.
+#[derive(Debug)]
+pub struct ProcessMetrics {
+    ready: IntGauge,
+    draining: IntGauge,
+    connections: IntGaugeVec,
+    log_dropped: IntCounter,
+}
+
+/// Following a fill.
+#[derive(Debug)]
+pub struct FollowerMetrics {
+    ended: IntCounterVec,
+    waited: HistogramVec,
+}
+
+/// What was turned away.
+#[derive(Debug)]
+pub struct ShedMetrics {
+    shed: IntCounterVec,
+}
+
+/// The coordination store, and the trust that hangs on it.
+#[derive(Debug)]
+pub struct DustMetrics {
+    up: IntGauge,
+    unsure: IntGauge,
+    calls: HistogramVec,
+    errors: IntCounterVec,
+    leases_lost: IntCounterVec,
+    leases_orphaned: IntCounter,
+    fenced: IntCounter,
+    went_back: IntCounter,
+    clock_offset: Gauge,
+    purge_number: IntGauge,
+}
+
+/// The memory tier, and what any tier evicts.
+#[derive(Debug)]
+pub struct MemoryMetrics {
+    bytes: IntGauge,
+    objects: IntGauge,
+    evictions: IntCounterVec,
+}
+
+/// The body store.
+#[derive(Debug)]
+pub struct BodyMetrics {
+    bytes: IntGauge,
+    errors: IntCounterVec,
+    integrity: IntCounterVec,
+    missing: IntCounter,
+    swept: IntCounter,
+}
+
+/// Purges.
+#[derive(Debug)]
+pub struct PurgeMetrics {
+    purges: IntCounterVec,
+    seconds: Histogram,
+}
+
+// === impl ProcessMetrics ===
+
+impl ProcessMetrics {
+    pub(super) fn new(to: &mut Register, version: &str) -> Self {
+        to.gauges("build_info", "Always 1; the version is the label.", &["version"])
+            .with_label_values(&[version])
+            .set(1);
+        Self {
+            ready: to.gauge("ready", "1 while /readyz answers 200."),
+            draining: to.gauge("draining", "1 once the end has begun."),
+            connections: to.gauges("connections", "Client connections that are open.", &["listener"]),
+            log_dropped: to.counter("log_dropped_total", "Log lines dropped because nobody read them."),
+        }
+    }
+
+    /// Whether `/readyz` answers 200.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(ready.into());
+    }
+
+    /// Whether the end has begun.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.set(draining.into());
+    }
+
+    /// The gauge of one listener's connections; keep it.
+    pub fn connections(&self, listener: &str) -> IntGauge {
+        self.connections.with_label_values(&[listener])
+    }
+
+    /// What [`crate::telemetry::Log::dropped`] says.
+    pub fn set_log_dropped(&self, lines: u64) {
+        self.log_dropped.inc_by(lines.saturating_sub(self.log_dropped.get()));
+    }
+}
+
+// === impl FollowerMetrics ===
+
+impl FollowerMetrics {
+    pub(super) fn new(to: &mut Register) -> Self {
+        Self {
+            ended: to.counters(
+                "followers_total",
+                "Requests that followed a fill, by their end.",
+                &["scope", "end"],
+            ),
+            waited: to.histograms(
+                "follower_wait_seconds",
+                "How long followers waited for a verdict.",
+                Buckets::Request,
+                &["scope"],
+            ),
+        }
+    }
+
+    /// A request followed, and this is how that ended, after having waited for a verdict.
+    pub fn ended(&self, scope: Scope, end: FollowerEnd, waited: Duration) {
+        self.ended.with_label_values(&[scope.as_str(), end.as_str()]).inc();
+        self.waited.with_label_values(&[scope.as_str()]).observe(seconds(waited));
+    }
+}
+
+// === impl ShedMetrics ===
+
+impl ShedMetrics {
+    pub(super) fn new(to: &mut Register) -> Self {
+        let shed = to.counters("shed_total", "Requests turned away, by what was full.", &["reason"]);
+        for reason in Shed::ALL {
+            shed.with_label_values(&[reason.as_str()]);
+        }
+        Self { shed }
+    }
+
+    /// A request, or a connection, was turned away.
+    pub fn shed(&self, reason: Shed) {
+        self.shed.with_label_values(&[reason.as_str()]).inc();
+    }
+}
+
+// === impl DustMetrics ===
+
+impl DustMetrics {
+    pub(super) fn new(to: &mut Register) -> Self {
+        Self {
+            up: to.gauge("dust_up", "1 while the store answers."),
+            unsure: to.gauge("tier_unsure", "1 while this instance may not trust its own tier."),
+            calls: to.histograms("dust_call_seconds", "Calls to the store.", Buckets::Call, &["op"]),
+            errors: to.counters("dust_errors_total", "Calls to the store that failed.", &["op", "reason"]),
+            leases_lost: to.counters("leases_lost_total", "Leases lost while a fill went on.", &["reason"]),
+            leases_orphaned: to.counter(
+                "leases_orphaned_total",
+                "Leases that turned out to have been granted after the answer was given up.",
+            ),
+            fenced: to.counter("fenced_total", "Writes refused because a newer holder owns the result."),
+            went_back: to
+                .counter("store_went_back_total", "Times the store had forgotten what was seen in it."),
+            clock_offset: to.fraction("clock_offset_seconds", "The store's clock minus this instance's."),
+            purge_number: to.gauge("purge_last_number", "The highest stamp applied here."),
+        }
+    }
+
+    /// Whether the store answers.
+    pub fn set_up(&self, up: bool) {
+        self.up.set(up.into());
+    }
+
+    /// Whether the tier is not to be trusted.
+    pub fn set_unsure(&self, unsure: bool) {
+        self.unsure.set(unsure.into());
+    }
+
+    /// The histogram of one operation, by a name of the `Dust` trait; keep it.
+    pub fn call(&self, op: &'static str) -> Histogram {
+        self.calls.with_label_values(&[op])
+    }
+
+    /// A call failed.
+    pub fn error(&self, op: &'static str, reason: &'static str) {
+        self.errors.with_label_values(&[op, reason]).inc();
+    }
+
+    /// A lease was lost.
+    pub fn lease_lost(&self, reason: LeaseLost) {
+        self.leases_lost.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// A lease that was given up had landed (F11).
+    pub fn lease_orphaned(&self) {
+        self.leases_orphaned.inc();
+    }
+
+    /// A write was fenced off (S5).
+    pub fn fenced(&self) {
+        self.fenced.inc();
+    }
+
+    /// The store has a lower number or fewer stamps than were seen.
+    pub fn went_back(&self) {
+        self.went_back.inc();
+    }
+
+    /// The store's clock minus ours, in seconds.
+    pub fn set_clock_offset(&self, seconds: f64) {
+        self.clock_offset.set(seconds);
+    }
+
+    /// The highest stamp applied here.
+    pub fn set_purge_number(&self, number: u64) {
+        self.purge_number.set(signed(number));
+    }
+}
+
+// === impl MemoryMetrics ===
+
+impl MemoryMetrics {
+    pub(super) fn new(to: &mut Register) -> Self {
+        Self {
+            bytes: to.gauge("memory_bytes", "Weight of what the memory tier holds."),
+            objects: to.gauge("memory_objects", "Responses that the memory tier holds."),
+            evictions: to.counters("evictions_total", "What left a tier, by reason.", &["tier", "reason"]),
+        }
+    }
+
+    /// What the tier holds now.
+    pub fn set(&self, bytes: u64, objects: u64) {
+        self.bytes.set(signed(bytes));
+        self.objects.set(signed(objects));
+    }
+
+    /// The counter of one way out; keep it.
+    pub fn evictions(&self, tier: Tier, reason: Eviction) -> IntCounter {
+        self.evictions.with_label_values(&[tier.as_str(), reason.as_str()])
+    }
+}
+
+// === impl BodyMetrics ===
+
+impl BodyMetrics {
+    pub(super) fn new(to: &mut Register) -> Self {
+        let integrity = to.counters(
+            "integrity_failures_total",
+            "Stored things that did not match themselves.",
+            &["what"],
+        );
+        for what in Integrity::ALL {
+            integrity.with_label_values(&[what.as_str()]);
+        }
+        Self {
+            bytes: to.gauge("bodies_bytes", "Bytes in the body store, as far as known here."),
+            errors: to.counters("bodies_errors_total", "Calls to the body store that failed.", &["op"]),
+            integrity,
+            missing: to
+                .counter("segments_missing_total", "Segments that a record names and the store lacks."),
+            swept: to.counter("orphans_swept_total", "Segments removed because no record named them."),
+        }
+    }
+
+    /// Bytes in the store.
+    pub fn set_bytes(&self, bytes: u64) {
+        self.bytes.set(signed(bytes));
+    }
+
+    /// A call failed.
+    pub fn error(&self, op: &'static str) {
+        self.errors.with_label_values(&[op]).inc();
+    }
+
+    /// Something did not match its digest or shape.
+    pub fn integrity(&self, what: Integrity) {
+        self.integrity.with_label_values(&[what.as_str()]).inc();
+    }
+
+    /// A segment was not there.
+    pub fn missing(&self) {
+        self.missing.inc();
+    }
+
+    /// So many segments were swept.
+    pub fn swept(&self, segments: u64) {
+        self.swept.inc_by(segments);
+    }
+}
+
+// === impl PurgeMetrics ===
+
+impl PurgeMetrics {
+    pub(super) fn new(to: &mut Register) -> Self {
+        Self {
+            purges: to.counters("purges_total", "Purges asked for here.", &["kind", "soft"]),
+            seconds: to.histogram(
+                "purge_seconds",
+                "From a purge to its last confirmation.",
+                Buckets::Request,
+            ),
+        }
+    }
+
+    /// A purge was answered.
+    pub fn purged(&self, kind: Purge, soft: bool, took: Duration) {
+        self.purges.with_label_values(&[kind.as_str(), if soft { "true" } else { "false" }]).inc();
+        self.seconds.observe(seconds(took));
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,104 @@
+//! What is counted for each upstream.
+
+use std::array;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::Register;
+use super::family::{Buckets, CLASSES, LazyCounter, class, seconds};
+
+#[derive(Clone)]
+pub(super) struct Families {
+    requests: IntCounterVec,
+    errors: IntCounterVec,
+    durations: HistogramVec,
+    in_flight: IntGaugeVec,
+    queue: IntGaugeVec,
+}
+
+/// The handles of one upstream. Cheap to clone.
+#[derive(Clone)]
+pub struct UpstreamMetrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    families: Families,
+    requests: [LazyCounter; CLASSES],
+    duration: Histogram,
+    in_flight: IntGauge,
+    queue: IntGauge,
+}
+
+// === impl Families ===
+
+impl Families {
+    pub(super) fn new(to: &mut Register) -> Self {
+        let upstream = &["upstream"][..];
+        Self {
+            requests: to.counters(
+                "upstream_requests_total",
+                "Responses that upstreams sent, by class of status.",
+                &["upstream", "code"],
+            ),
+            errors: to.counters(
+                "upstream_errors_total",
+                "Exchanges that failed before or within the response, by kind.",
+                &["upstream", "reason"],
+            ),
+            durations: to.histograms(
+                "upstream_duration_seconds",
+                "From sending a request to the response's head.",
+                Buckets::Request,
+                upstream,
+            ),
+            in_flight: to.gauges("upstream_in_flight", "Exchanges under way.", upstream),
+            queue: to.gauges("upstream_queue", "Requests that wait for a place.", upstream),
+        }
+    }
+}
+
+// === impl UpstreamMetrics ===
+
+impl UpstreamMetrics {
+    pub(super) fn new(families: &Families, name: &str) -> Self {
+        let upstream = &[name][..];
+        let inner = Inner {
+            name: name.to_owned(),
+            requests: array::from_fn(|_| LazyCounter::default()),
+            duration: families.durations.with_label_values(upstream),
+            in_flight: families.in_flight.with_label_values(upstream),
+            queue: families.queue.with_label_values(upstream),
+            families: families.clone(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A response's head came.
+    pub fn response(&self, status: u16, first_byte: Duration) {
+        let (nth, code) = class(status);
+        self.inner.requests[nth].get(&self.inner.families.requests, &[self.inner.name.as_str(), code]).inc();
+        self.inner.duration.observe(seconds(first_byte));
+    }
+
+    /// An exchange failed, in its head or in its body: the word of the kind.
+    pub fn error(&self, kind: &'static str) {
+        self.inner.families.errors.with_label_values(&[self.inner.name.as_str(), kind]).inc();
+    }
+
+    /// What the limit says now; for [`super::Metrics::on_render`].
+    pub fn set_load(&self, in_flight: usize, queued: usize) {
+        self.inner.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        self.inner.queue.set(i64::try_from(queued).unwrap_or(i64::MAX));
+    }
+}
+
+impl fmt::Debug for UpstreamMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UpstreamMetrics").field(&self.inner.name).finish()
+    }
+}
