@@ -4,6 +4,7 @@ pub mod body;
 pub mod clock;
 pub mod drain;
 pub mod dust;
+pub mod flight;
 pub mod key;
 pub mod record;
 pub mod telemetry;

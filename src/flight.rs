@@ -1,0 +1,138 @@
+//! The single flight: one fill per key, first elected in this process, then between processes
+//! by a lease in Dust. No HTTP in it.
+//!
+//! [`Flights`] elects inside the process (F1). Who leads there goes through [`Flight::enter`],
+//! which finds the result of somebody else's fill, waits for it, or wins the right to fill: a
+//! [`Fill`], kept alive by a heartbeat and spent by publishing, aborting or releasing it.
+//! [`run`] is the whole thing for a value that is one JSON text.
+//!
+//! At least once, and once only *while Dust is reachable*: a lease that runs out in the middle
+//! of a fill, a crash before the publish, or a store that is down all cause a second one. What
+//! is published is safe all the same, for every write is fenced.
+//!
+//! # Cancel safety
+//! Every future here may be dropped at any point.
+//! - [`Flight::enter`]: subscriptions end (S17); a lease that was asked for and not heard of is
+//!   given back in the background by its holder's name (F11).
+//! - [`Fill`]: dropped, it hands on: its heartbeat stops and the lease is given back in the
+//!   background. Dropped by a panic, it gives nothing back: the lease runs out (S7).
+//! - [`Fill::publish`]: whether the write landed is unknown, the lease is given back.
+//! - [`Leader`]: dropped without a word, its followers elect again. [`Follower`]: withdraws.
+//!
+//! What is given back in the background needs a tokio runtime; outside of one the lease runs
+//! out by itself. [`Flight::idle`] waits until nothing is owed.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::clock::Dice;
+use crate::dust::{Dust, Error, Number, Result};
+
+mod cell;
+mod enter;
+mod fill;
+mod handback;
+mod heartbeat;
+mod lease;
+mod local;
+mod outcome;
+mod probe;
+mod settings;
+mod single;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+pub use enter::Judge;
+pub use fill::Fill;
+pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
+pub use outcome::{Attempt, Entered, Judged, Lone, Noted, Published, Standing};
+pub use settings::{OnUnavailable, Settings};
+pub use single::{Flown, Options, RunError, Source, Work, run};
+
+/// The names that one flight has in Dust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Where the result is published.
+    pub value: Arc<str>,
+    /// Where the verdict is, known before the result.
+    pub verdict: Arc<str>,
+    /// The key of the lease.
+    pub lock: Arc<str>,
+}
+
+/// The single flight between processes: one per instance and store.
+#[derive(Debug)]
+pub struct Flight {
+    dust: Arc<dyn Dust>,
+    dice: Arc<Dice>,
+    settings: Settings,
+    seen: AtomicU64,
+    owed: handback::Owed,
+    probe: probe::Probe,
+}
+
+// === impl Names ===
+
+impl Names {
+    /// The seed's names: the lease at `_dust:sf/<key>`, the verdict at `<key>!`.
+    pub fn of(key: &str) -> Self {
+        Self { value: key.into(), verdict: format!("{key}!").into(), lock: format!("_dust:sf/{key}").into() }
+    }
+}
+
+// === impl Flight ===
+
+impl Flight {
+    /// A single flight over `dust`. `dice` gives jitter and the holders' names.
+    pub fn new(dust: Arc<dyn Dust>, dice: Arc<Dice>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            dust,
+            dice,
+            settings,
+            seen: AtomicU64::new(0),
+            owed: handback::Owed::default(),
+            probe: probe::Probe::default(),
+        })
+    }
+
+    /// The highest number that this instance knows of.
+    pub fn seen(&self) -> Number {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// Makes a number known that was learned elsewhere (a stamp, an entry): tokens will be above.
+    pub fn saw(&self, number: Number) {
+        self.seen.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// The settings it runs under.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The store it coordinates by.
+    pub fn dust(&self) -> &Arc<dyn Dust> {
+        &self.dust
+    }
+
+    /// Waits until every lease to be given back in the background has been, or has run out, and
+    /// every uncoordinated result has been offered. For a graceful end (F9). Cancel safe.
+    pub async fn idle(&self) {
+        self.owed.idle().await;
+    }
+
+    /// A call of the store with the bound that every one has: no request ever hangs on Dust (F6).
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let bound: Duration = self.settings.call_bound;
+        match timeout(bound, call).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(Error::Unavailable(format!("no answer within {bound:?}"))),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What an instance owes the store and pays in the background: leases to give back (F11), and
+//! the results of uncoordinated fills to offer (S14).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::dust::{Holder, Lease, Result};
+
+use super::Flight;
+
+/// Leases that have to be given back, and a count of what is under way in the background.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    queue: Mutex<Queue>,
+    jobs: watch::Sender<usize>,
+}
+
+/// A lease, or what may be one.
+#[derive(Debug, Clone)]
+pub(super) enum Debt {
+    /// Held until now.
+    Lease(Lease),
+    /// Asked for under a name, and no answer heard.
+    Unheard {
+        /// The lock key.
+        key: Arc<str>,
+        /// The name.
+        holder: Holder,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// With the moment past which the lease has run out by itself.
+    debts: VecDeque<(Debt, Instant)>,
+    paying: bool,
+}
+
+/// A job in the background, counted until it is dropped.
+struct Job {
+    flight: Arc<Flight>,
+}
+
+/// Marks the payer as gone, however it goes (a runtime that shuts down drops it).
+struct Payer {
+    job: Job,
+    done: bool,
+}
+
+/// So many at once, oldest first.
+const BATCH: usize = 32;
+/// More than this and the oldest are left to run out: a store is down for long.
+const MOST: usize = 10_000;
+/// The longest pause between attempts: given back within a second of the store's answering.
+const PAUSE: Duration = Duration::from_millis(250);
+
+// === impl Owed ===
+
+impl Owed {
+    pub(super) async fn idle(&self) {
+        // An error means that the sender is gone, and this is it.
+        let _ = self.jobs.subscribe().wait_for(|jobs| *jobs == 0).await;
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Flight ===
+
+impl Flight {
+    /// Gives a lease back in the background, again and again until the store has answered or the
+    /// lease has run out. Does nothing outside a runtime.
+    pub(super) fn hand_back(self: &Arc<Self>, debt: Debt) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        // A request that was given up may land one call bound later.
+        let until = Instant::now() + self.settings.lease_ttl + self.settings.call_bound;
+        let mut queue = self.owed.queue();
+        if queue.debts.len() == MOST {
+            queue.debts.pop_front();
+        }
+        queue.debts.push_back((debt, until));
+        if !std::mem::replace(&mut queue.paying, true) {
+            runtime.spawn(pay(Payer { job: Job::new(self), done: false }));
+        }
+    }
+
+    /// Runs a job in the background, counted by [`Flight::idle`]. Outside a runtime it is dropped.
+    pub(super) fn background(self: &Arc<Self>, job: impl Future<Output = ()> + Send + 'static) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let counted = Job::new(self);
+        runtime.spawn(async move {
+            job.await;
+            drop(counted);
+        });
+    }
+
+    async fn give_back(&self, debt: &Debt) -> Result<()> {
+        match debt {
+            Debt::Lease(lease) => self.bounded(self.dust.release(lease)).await,
+            Debt::Unheard { key, holder } => self.bounded(self.dust.release_holder(key, holder)).await,
+        }
+    }
+}
+
+async fn pay(mut payer: Payer) {
+    let flight = Arc::clone(&payer.job.flight);
+    loop {
+        let batch: Vec<_> = {
+            let mut queue = flight.owed.queue();
+            if queue.debts.is_empty() {
+                // Under the lock: a debt that comes now starts another payer.
+                queue.paying = false;
+                payer.done = true;
+                return;
+            }
+            let batch = queue.debts.len().min(BATCH);
+            queue.debts.drain(..batch).collect()
+        };
+        let answers = join_all(batch.iter().map(|(debt, _)| flight.give_back(debt))).await;
+        let now = Instant::now();
+        let unpaid: Vec<_> = batch
+            .into_iter()
+            .zip(answers)
+            .filter(|((_, until), answer)| answer.is_err() && now < *until)
+            .map(|(debt, _)| debt)
+            .collect();
+        if !unpaid.is_empty() {
+            flight.owed.queue().debts.extend(unpaid);
+            sleep(flight.settings.call_bound.min(PAUSE)).await;
+        }
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    fn new(flight: &Arc<Flight>) -> Self {
+        flight.owed.jobs.send_modify(|jobs| *jobs += 1);
+        Self { flight: Arc::clone(flight) }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.flight.owed.jobs.send_modify(|jobs| *jobs -= 1);
+    }
+}
+
+// === impl Payer ===
+
+impl Drop for Payer {
+    fn drop(&mut self) {
+        if !self.done {
+            self.job.flight.owed.queue().paying = false;
+        }
+    }
+}

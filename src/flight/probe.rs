@@ -1,0 +1,109 @@
+//! Noticing that the store is gone while anybody waits on it (F6): one probe for all waiters of
+//! an instance, once per call bound.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::dust::Error;
+
+use super::Flight;
+
+/// The prober of an instance: a task while anybody waits, nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    state: Mutex<State>,
+    failed: watch::Sender<Option<Error>>,
+}
+
+/// A waiter's share in the probe. Dropped, it is withdrawn; the last one ends the task.
+pub(super) struct Watch<'a> {
+    probe: &'a Probe,
+    failed: watch::Receiver<Option<Error>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiters: usize,
+    probing: bool,
+}
+
+/// Marks the prober as gone, however it goes.
+struct Prober {
+    flight: Arc<Flight>,
+    done: bool,
+}
+
+// === impl Flight ===
+
+impl Flight {
+    /// Watches the store while something at `key` is waited for.
+    pub(super) fn watch(self: &Arc<Self>, key: &Arc<str>) -> Watch<'_> {
+        let mut state = self.probe.state();
+        state.waiters += 1;
+        if !std::mem::replace(&mut state.probing, true) {
+            let prober = Prober { flight: Arc::clone(self), done: false };
+            tokio::spawn(probe(prober, Arc::clone(key)));
+        }
+        Watch { probe: &self.probe, failed: self.probe.failed.subscribe() }
+    }
+}
+
+async fn probe(mut prober: Prober, key: Arc<str>) {
+    let flight = Arc::clone(&prober.flight);
+    loop {
+        sleep(flight.settings.call_bound).await;
+        {
+            let mut state = flight.probe.state();
+            if state.waiters == 0 {
+                state.probing = false;
+                prober.done = true;
+                return;
+            }
+        }
+        if let Err(error) = flight.bounded(flight.dust.entry(&key)).await {
+            flight.probe.failed.send_replace(Some(error));
+        }
+    }
+}
+
+// === impl Probe ===
+
+impl Probe {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Watch ===
+
+impl Watch<'_> {
+    /// Waits until a probe fails. Cancel safe.
+    pub(super) async fn failed(&mut self) -> Error {
+        match self.failed.changed().await {
+            Ok(()) => match &*self.failed.borrow_and_update() {
+                Some(error) => error.clone(),
+                None => Error::Unavailable("the probe failed".to_owned()),
+            },
+            // The sender lives in the flight that `self` borrows from.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.probe.state().waiters -= 1;
+    }
+}
+
+// === impl Prober ===
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        if !self.done {
+            self.flight.probe.state().probing = false;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! How the flights of an instance behave.
+
+use std::time::Duration;
+
+/// Settings of the single flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The lease's time to live: how long a crash stalls a key (S2, S7).
+    pub lease_ttl: Duration,
+    /// The bound of every call of the store, and how often it is probed while anybody waits (F6).
+    pub call_bound: Duration,
+    /// The most that a takeover or a re-election is put off, at random (S11, S12).
+    pub jitter: Duration,
+    /// What to do when the store cannot coordinate (S14).
+    pub on_unavailable: OnUnavailable,
+}
+
+/// What to do when the store cannot coordinate (S14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnavailable {
+    /// Fill without coordination, as if alone.
+    #[default]
+    RunLocal,
+    /// Say that it is unavailable.
+    Error,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(30),
+            call_bound: Duration::from_millis(200),
+            jitter: Duration::from_millis(250),
+            on_unavailable: OnUnavailable::RunLocal,
+        }
+    }
+}
+
+// === impl OnUnavailable ===
+
+impl OnUnavailable {
+    /// The word of settings and status pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RunLocal => "run_local",
+            Self::Error => "error",
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Waiting for somebody else's fill (S8–S11).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::dust::{Number, Result};
+
+#[derive(Clone, Copy)]
+struct Wake {
+    lease: Option<(Number, Duration)>,
+    released: Option<Number>,
+    deleted: Option<Number>,
+}
+
+use super::enter::{Entering, Look};
+use super::lease::Held;
+use super::{Judge, Judged};
+
+/// Why a wait is over.
+pub(super) enum Turn<T> {
+    /// What was waited for is there (S9).
+    Found(T),
+    /// No lease lives on the re-read after subscribing: it went in between (S8).
+    Free,
+    /// The lock was released or deleted, and no result is there (S10).
+    Released,
+    /// The holder's lease is due: it may be dead (S11).
+    Due,
+    /// The holder's token is below the stamp that the request came after (F8).
+    Void(Number),
+    /// The request's own deadline has passed.
+    Deadline,
+}
+
+/// The last sign of life of a holder.
+#[derive(Debug, Clone, Copy)]
+struct Sign {
+    token: Option<Number>,
+    at: Instant,
+    /// How long its lease lives from then on.
+    rest: Duration,
+    jitter: Duration,
+}
+
+// === impl Entering ===
+
+impl<J: Judge> Entering<'_, J> {
+    /// Waits while `held` lives. With `void`, a holder that fills in vain ends the wait (F8).
+    ///
+    /// An error is a store that does not answer or was lost (F6).
+    pub(super) async fn wait(&mut self, held: Held, void: bool) -> Result<Turn<J::Found>> {
+        if Instant::now() >= self.deadline {
+            return Ok(Turn::Deadline);
+        }
+        let mut probe = self.flight.watch(&self.names.lock);
+        let mut sign = self.sign(held);
+        {
+            let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock];
+            let _changes = self.flight.bounded(self.flight.dust.on(&keys)).await?;
+            // Confirmed: what happens from here on is heard, what happened before is read.
+            let mut turn = self.look(&mut sign, None, void).await?;
+            while turn.is_none() {
+                let due = sign.due(self.flight.settings.lease_ttl, self.deadline);
+                let wake = tokio::select! {
+                    // Time first: a stream of events must not carry a request past its end.
+                    biased;
+                    () = sleep_until(due.min(self.deadline)) => {
+                        return Ok(if due <= self.deadline { Turn::Due } else { Turn::Deadline });
+                    }
+                    error = probe.failed() => return Err(error),
+                    () = tokio::time::sleep(Duration::from_millis(250)) => None::<Wake>,
+                };
+                // Until the hub tells events.
+                turn = self.look(&mut sign, wake, void).await?;
+            }
+            return Ok(turn.unwrap_or(Turn::Free));
+        }
+    }
+
+    /// Reads again and judges: after a wake what it calls for, after subscribing everything.
+    /// `None` is to wait on.
+    async fn look(
+        &mut self,
+        sign: &mut Sign,
+        wake: Option<Wake>,
+        void: bool,
+    ) -> Result<Option<Turn<J::Found>>> {
+        let ended = wake.is_none_or(|wake| self.heard(sign, wake));
+        let look = if ended {
+            self.flight.look_around(self.names).await?
+        } else {
+            let lock = Some(Held { token: sign.token, rest: None });
+            Look { found: self.flight.look_again(self.names).await?, lock }
+        };
+        let lock = look.lock;
+        if let Judged::Found(found) = self.judge(look) {
+            return Ok(Some(Turn::Found(found)));
+        }
+        if !ended {
+            return Ok(None);
+        }
+        let Some(held) = lock else {
+            return Ok(Some(if wake.is_some() { Turn::Released } else { Turn::Free }));
+        };
+        if void && let Some(token) = self.void(held) {
+            return Ok(Some(Turn::Void(token)));
+        }
+        // A lease that merely stands there is a sign only with the time it has left, or if its
+        // holder is another than the last one known.
+        if held.rest.is_some() || held.token != sign.token {
+            *sign = self.sign(held);
+        }
+        Ok(None)
+    }
+
+    /// Takes note of the leases in a wake; whether it says that the holder known here is gone.
+    fn heard(&self, sign: &mut Sign, wake: Wake) -> bool {
+        if let Some((token, ttl)) = wake.lease
+            && sign.token <= Some(token)
+        {
+            self.flight.saw(token);
+            *sign = self.sign(Held { token: Some(token), rest: Some(ttl) });
+        }
+        // A release below the lease known here is an old one (S10).
+        wake.deleted.is_some() || (wake.released.is_some() && wake.released >= sign.token)
+    }
+
+    fn sign(&self, held: Held) -> Sign {
+        let settings = &self.flight.settings;
+        Sign {
+            token: held.token,
+            at: Instant::now(),
+            rest: held.rest.unwrap_or(settings.lease_ttl).min(settings.lease_ttl),
+            jitter: self.flight.dice.up_to(settings.jitter),
+        }
+    }
+}
+
+// === impl Sign ===
+
+impl Sign {
+    /// When to try the lock: what is left of the lease and some jitter, no longer than a whole
+    /// lease since the sign; at the deadline if the jitter alone would miss it (S11).
+    fn due(&self, lease_ttl: Duration, deadline: Instant) -> Instant {
+        let falls = self.at + self.rest;
+        let due = (falls + self.jitter).min(self.at + lease_ttl);
+        if falls <= deadline { due.min(deadline) } else { due }
+    }
+}
