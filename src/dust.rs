@@ -21,8 +21,13 @@ use async_trait::async_trait;
 
 use crate::clock::WallMs;
 
+pub mod embedded;
 pub mod hub;
-pub use hub::{Changes, Feed, Wake};
+pub mod memory;
+pub mod table;
+
+pub use embedded::Embedded;
+pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 
 /// A place in the one rising order of a store: lease tokens and writes share it. Never 0.
 pub type Number = u64;

@@ -1,11 +1,301 @@
-//! The standing subscription of an instance.
+//! Fan-out of a store's changes inside one process.
+//!
+//! A store has one [`Hub`] and tells it every change in the order of their numbers; waiters watch
+//! a few keys ([`Changes`]), the tier watches all of them ([`Feed`]). A waiter's queue is one
+//! merged [`Wake`], so a slow waiter costs no memory; a feed's queue is bounded and says when it
+//! overflowed. Both unsubscribe when dropped (S17).
 
-/// The changes of some keys.
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::{Change, Number, What};
+
+/// How many changes a [`Feed`] holds before it gives them up and says [`FeedItem::Lost`].
+pub const FEED_ROOM: usize = 8192;
+
+/// Where a store tells its changes.
+///
+/// Dropping it tells every subscriber that events are lost: there will be no more.
+#[derive(Debug, Default)]
+pub struct Hub {
+    book: Arc<Mutex<Book>>,
+}
+
+/// The changes of some keys, merged. Made by [`super::Dust::on`].
 #[derive(Debug)]
-pub struct Changes;
-/// Every change.
+pub struct Changes {
+    book: Arc<Mutex<Book>>,
+    keys: Vec<Arc<str>>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// Every change in order. Made by [`super::Dust::feed`].
 #[derive(Debug)]
-pub struct Feed;
-/// What happened since one last looked.
-#[derive(Debug)]
-pub struct Wake;
+pub struct Feed {
+    book: Arc<Mutex<Book>>,
+    tape: Arc<Tape>,
+}
+
+/// What happened to the watched keys since one last looked, all keys taken together.
+///
+/// It is a reason to read again, never a result (S9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wake {
+    /// A value was written or deleted.
+    pub touched: bool,
+    /// The newest lease or renewal: its token, and how long it has from the time it was heard.
+    pub lease: Option<(Number, Duration)>,
+    /// The highest token among the leases that were released.
+    pub released: Option<Number>,
+    /// The highest number among the deletions.
+    pub deleted: Option<Number>,
+    /// Events were missed, or will be: nothing that was known by events is certain any more.
+    pub lost: bool,
+}
+
+/// What a [`Feed`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeedItem {
+    /// The next change.
+    Change(Change),
+    /// Changes between the last one given and the next one were missed.
+    Lost,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    watchers: HashMap<Arc<str>, Vec<Arc<Mailbox>>>,
+    feeds: Vec<Arc<Tape>>,
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    wake: Mutex<Wake>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Tape {
+    queue: Mutex<Queue>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    lost: bool,
+    changes: VecDeque<Change>,
+}
+
+// === impl Hub ===
+
+impl Hub {
+    /// A hub without subscribers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells a change to all who watch its key and to all feeds.
+    pub fn emit(&self, change: Change) {
+        let book = lock(&self.book);
+        for mailbox in book.watchers.get(&*change.key).into_iter().flatten() {
+            mailbox.tell(|wake| wake.add(&change));
+        }
+        if let Some((last, others)) = book.feeds.split_last() {
+            for tape in others {
+                tape.push(change.clone());
+            }
+            last.push(change);
+        }
+    }
+
+    /// Tells everybody that events were missed, or may have been.
+    pub fn lost(&self) {
+        let book = lock(&self.book);
+        for mailbox in book.watchers.values().flatten() {
+            mailbox.tell(|wake| wake.lost = true);
+        }
+        for tape in &book.feeds {
+            tape.lose();
+        }
+    }
+
+    /// Watches `keys` from now on.
+    pub fn on(&self, keys: &[&str]) -> Changes {
+        let mailbox = Arc::new(Mailbox::default());
+        let mut watched: Vec<Arc<str>> = Vec::with_capacity(keys.len());
+        let mut book = lock(&self.book);
+        book.count += 1;
+        for key in keys {
+            if watched.iter().any(|known| **known == **key) {
+                continue;
+            }
+            let key =
+                book.watchers.get_key_value(*key).map_or_else(|| Arc::from(*key), |(known, _)| known.clone());
+            book.watchers.entry(key.clone()).or_default().push(mailbox.clone());
+            watched.push(key);
+        }
+        Changes { book: self.book.clone(), keys: watched, mailbox }
+    }
+
+    /// Hears everything from now on.
+    pub fn feed(&self) -> Feed {
+        let tape = Arc::new(Tape::default());
+        let mut book = lock(&self.book);
+        book.count += 1;
+        book.feeds.push(tape.clone());
+        Feed { book: self.book.clone(), tape }
+    }
+
+    /// How many [`Changes`] and [`Feed`]s are alive.
+    pub fn len(&self) -> usize {
+        lock(&self.book).count
+    }
+
+    /// Whether nobody listens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.lost();
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Waits until something happened since the last call, and takes note of it.
+    ///
+    /// Cancel safe: what was not returned is still there for the next call.
+    pub async fn next(&mut self) -> Wake {
+        loop {
+            if let Some(wake) = self.now() {
+                return wake;
+            }
+            self.mailbox.bell.notified().await;
+        }
+    }
+
+    /// What happened since the last call, without waiting.
+    pub fn now(&mut self) -> Option<Wake> {
+        let wake = std::mem::take(&mut *lock(&self.mailbox.wake));
+        (wake != Wake::default()).then_some(wake)
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        let mut book = lock(&self.book);
+        book.count -= 1;
+        for key in &self.keys {
+            if let Some(mailboxes) = book.watchers.get_mut(key) {
+                mailboxes.retain(|mailbox| !Arc::ptr_eq(mailbox, &self.mailbox));
+                if mailboxes.is_empty() {
+                    book.watchers.remove(key);
+                }
+            }
+        }
+    }
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// The next change, or word that some were missed.
+    ///
+    /// Cancel safe: what was not returned is still there for the next call.
+    pub async fn next(&mut self) -> FeedItem {
+        loop {
+            if let Some(item) = self.now() {
+                return item;
+            }
+            self.tape.bell.notified().await;
+        }
+    }
+
+    /// The next change, if there is one already.
+    pub fn now(&mut self) -> Option<FeedItem> {
+        let mut queue = lock(&self.tape.queue);
+        if std::mem::take(&mut queue.lost) {
+            return Some(FeedItem::Lost);
+        }
+        queue.changes.pop_front().map(FeedItem::Change)
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut book = lock(&self.book);
+        book.count -= 1;
+        book.feeds.retain(|tape| !Arc::ptr_eq(tape, &self.tape));
+    }
+}
+
+// === impl Wake ===
+
+impl Wake {
+    fn add(&mut self, change: &Change) {
+        match change.what {
+            What::Set => self.touched = true,
+            What::Delete => {
+                self.touched = true;
+                self.deleted = self.deleted.max(Some(change.number));
+            }
+            What::Lease(ttl) | What::Renew(ttl) => {
+                // Not "the last told": among several keys, or after a reordering, the higher
+                // token is the newer lease.
+                if self.lease.is_none_or(|(token, _)| token <= change.number) {
+                    self.lease = Some((change.number, ttl));
+                }
+            }
+            What::Release => self.released = self.released.max(Some(change.number)),
+        }
+    }
+}
+
+// === impl Mailbox ===
+
+impl Mailbox {
+    fn tell(&self, what: impl FnOnce(&mut Wake)) {
+        what(&mut lock(&self.wake));
+        self.bell.notify_one();
+    }
+}
+
+// === impl Tape ===
+
+impl Tape {
+    fn push(&self, change: Change) {
+        let mut queue = lock(&self.queue);
+        if queue.changes.len() >= FEED_ROOM {
+            queue.changes.clear();
+            queue.lost = true;
+        }
+        queue.changes.push_back(change);
+        drop(queue);
+        self.bell.notify_one();
+    }
+
+    fn lose(&self) {
+        let mut queue = lock(&self.queue);
+        // Whoever hears "lost" reads everything again; what came before tells it nothing more.
+        queue.changes.clear();
+        queue.lost = true;
+        drop(queue);
+        self.bell.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change made under these locks is complete at each step: a panic elsewhere broke nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The store in this process: nothing to install, nothing to reach.
+//!
+//! [`Embedded::memory`] answers inline, without threads, so it runs under paused time and in
+//! simulations.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::hub::{Changes, Feed, Hub};
+use super::memory::Memory;
+use super::table::{Done, Entries, Now, Row, Table, Usage};
+use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
+use crate::clock::{Clock, Dice, WallMs};
+
+/// How much an embedded store keeps. A write over it is answered with [`Error::Unavailable`].
+///
+/// The last sixteenth is left to durable writes and to those that live for a minute or less: a
+/// full store must still take purges and signs of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries.
+    pub count: u64,
+    /// Bytes of keys and values together.
+    pub bytes: u64,
+}
+
+/// The embedded store.
+pub struct Embedded {
+    table: Mutex<Table<Box<dyn Entries>>>,
+    hub: Arc<Hub>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    store_id: String,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// Whether `row` may be added, taking it for a new one.
+    pub fn admit(&self, now_kept: Usage, key: &str, row: &Row, durable: bool, now: WallMs) -> Result<()> {
+        let small_sign = durable || row.expires_at.is_some_and(|at| at <= now.saturating_add(60_000));
+        let kept_back = |limit: u64| if small_sign { 0 } else { limit / 16 };
+        if now_kept.count >= self.count - kept_back(self.count)
+            || now_kept.bytes.saturating_add(row.bytes(key)) > self.bytes - kept_back(self.bytes)
+        {
+            return Err(Error::Unavailable("full".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Limits {
+    /// 4 Mi entries, 1 GiB.
+    fn default() -> Self {
+        Self { count: 4 << 20, bytes: 1 << 30 }
+    }
+}
+
+// === impl Embedded ===
+
+impl Embedded {
+    /// A store that dies with the process (`embedded:`).
+    pub fn memory(clock: Arc<dyn Clock>) -> Self {
+        Self::memory_with(clock, Limits::default(), &Dice::new())
+    }
+
+    /// The same with other limits, named by `dice`.
+    pub fn memory_with(clock: Arc<dyn Clock>, limits: Limits, dice: &Dice) -> Self {
+        let entries: Box<dyn Entries> = Box::new(Memory::new(limits));
+        let table = Mutex::new(Table::new(entries, 0));
+        Self { table, hub: Arc::new(Hub::new()), clock, limits, store_id: dice.name() }
+    }
+
+    /// The name of this life of the store: another one after it was emptied or made anew.
+    pub fn store_id(&self) -> &str {
+        &self.store_id
+    }
+
+    /// Entries kept, expired ones that are not yet swept included.
+    pub fn count(&self) -> u64 {
+        self.table().kept().usage().count
+    }
+
+    /// Bytes of their keys and values.
+    pub fn bytes(&self) -> u64 {
+        self.table().kept().usage().bytes
+    }
+
+    /// What [`Embedded::count`] and [`Embedded::bytes`] may reach.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How many [`Changes`] and [`Feed`]s are alive.
+    pub fn subscriptions(&self) -> usize {
+        self.hub.len()
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: Instant::now(), wall: self.clock.wall_ms() }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table<Box<dyn Entries>>> {
+        // The table changes its fields last, after everything that can fail.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the table, tells of it while the table is still locked (so that events
+    /// keep the order of numbers), and waits until it is kept.
+    async fn change<T>(
+        &self,
+        what: impl FnOnce(&mut Table<Box<dyn Entries>>, Now) -> Result<Done<T>>,
+    ) -> Result<T> {
+        let done = {
+            let mut table = self.table();
+            let mut done = what(&mut table, self.now())?;
+            if let Some(change) = done.change.take() {
+                self.hub.emit(change);
+            }
+            done
+        };
+        done.receipt.kept().await?;
+        Ok(done.answer)
+    }
+}
+
+#[async_trait]
+impl Dust for Embedded {
+    async fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        self.table().entry(self.now(), key)
+    }
+
+    async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        self.change(|table, now| table.put(now, key, value, how)).await
+    }
+
+    async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
+        self.change(|table, now| table.delete(now, key, fence)).await
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        self.change(|table, now| table.lease(now, key, ttl, holder, seen)).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {
+        self.change(|table, now| Ok(table.renew(now, lease, ttl))).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        self.change(|table, now| Ok(table.release(now, lease))).await
+    }
+
+    async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
+        self.change(|table, now| Ok(table.release_holder(now, key, holder))).await
+    }
+
+    async fn on(&self, keys: &[&str]) -> Result<Changes> {
+        Ok(self.hub.on(keys))
+    }
+
+    async fn feed(&self) -> Result<Feed> {
+        Ok(self.hub.feed())
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
+        self.table().entries(self.now(), prefix)
+    }
+
+    fn now_ms(&self) -> WallMs {
+        self.clock.wall_ms()
+    }
+
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("store_id", &self.store_id).finish_non_exhaustive()
+    }
+}

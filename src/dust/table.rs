@@ -1,0 +1,350 @@
+//! Leases and fenced entries without clocks, threads or I/O of their own.
+//!
+//! A [`Table`] decides; where entries are kept is behind [`Entries`]. The caller hands in the time
+//! of every call, and tells the change that comes back to its [`super::Hub`] before anybody else
+//! can use the table: so events are in the order of their numbers.
+//!
+//! Leases live in memory, on the monotonic clock, and die with the process. Entries expire on the
+//! wall clock, which a restart does not reset.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Change, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Value, What, Written};
+use crate::clock::WallMs;
+
+/// The longest lease; a longer one asked for is given this. About a century, as for ever as a
+/// monotonic clock can count.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The time of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Leases count on this one.
+    pub mono: Instant,
+    /// Entries expire on this one.
+    pub wall: WallMs,
+}
+
+/// Where entries are kept. Expired ones may be given back: the table looks at the time.
+pub trait Entries: Send {
+    /// What was put last at `key`.
+    fn get(&self, key: &str) -> Result<Option<Row>>;
+
+    /// Keeps `row` at `key`: [`Entries::get`] gives it from now on. An error means that nothing
+    /// was changed; one that comes with the [`Receipt`] undoes it.
+    fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt>;
+
+    /// Forgets what is at `key`.
+    fn remove(&mut self, key: &Arc<str>, number: Number, now: WallMs) -> Result<Receipt>;
+
+    /// All rows whose key begins with `prefix`, in the order of their keys.
+    fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>>;
+
+    /// How much is kept, expired but not yet swept rows included.
+    fn usage(&self) -> Usage;
+}
+
+/// A kept value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The text.
+    pub value: Arc<str>,
+    /// The number it was written under.
+    pub number: Number,
+    /// When it is gone.
+    pub expires_at: Option<WallMs>,
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Rows.
+    pub count: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+}
+
+/// Tells when a write is kept.
+#[derive(Debug)]
+pub enum Receipt {
+    /// It is.
+    Kept,
+    /// It is when this says so.
+    Later(oneshot::Receiver<Result<()>>),
+}
+
+/// What a call did.
+#[derive(Debug)]
+pub struct Done<T> {
+    /// The answer, good once `receipt` is.
+    pub answer: T,
+    /// What to tell the hub.
+    pub change: Option<Change>,
+    /// When it is kept.
+    pub receipt: Receipt,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table<E> {
+    entries: E,
+    leases: HashMap<Arc<str>, Held>,
+    last: Number,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    token: Number,
+    holder: Holder,
+    until: Instant,
+}
+
+impl<E: Entries + ?Sized> Entries for Box<E> {
+    fn get(&self, key: &str) -> Result<Option<Row>> {
+        (**self).get(key)
+    }
+
+    fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt> {
+        (**self).put(key, row, durable, now)
+    }
+
+    fn remove(&mut self, key: &Arc<str>, number: Number, now: WallMs) -> Result<Receipt> {
+        (**self).remove(key, number, now)
+    }
+
+    fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
+        (**self).range(prefix)
+    }
+
+    fn usage(&self) -> Usage {
+        (**self).usage()
+    }
+}
+
+// === impl Table ===
+
+impl<E: Entries> Table<E> {
+    /// A table without leases. Its numbers are above `last`, which must be at least the highest
+    /// that was ever given for these entries.
+    pub fn new(entries: E, last: Number) -> Self {
+        Self { entries, leases: HashMap::new(), last, sweep_at: 64 }
+    }
+
+    /// The highest number given so far.
+    pub fn last(&self) -> Number {
+        self.last
+    }
+
+    /// Where entries are kept.
+    pub fn kept(&self) -> &E {
+        &self.entries
+    }
+
+    /// See [`super::Dust::entry`].
+    pub fn entry(&self, now: Now, key: &str) -> Result<Option<Entry>> {
+        if let Some(held) = self.live(now, key) {
+            return Ok(Some(held.entry(now)));
+        }
+        Ok(self.row(now, key)?.map(Row::entry))
+    }
+
+    /// See [`super::Dust::put`].
+    pub fn put(&mut self, now: Now, key: &str, value: &str, how: Put<'_>) -> Result<Done<Written>> {
+        if !self.passes(now, how.fence) {
+            return Ok(Done::unchanged(Written::Fenced));
+        }
+        let number = self.last + 1;
+        let expires_at = how.expires_in.map(|ttl| now.wall.saturating_add(ms(ttl)));
+        let key: Arc<str> = key.into();
+        let row = Row { value: value.into(), number, expires_at };
+        let receipt = self.entries.put(&key, row, how.durable, now.wall)?;
+        Ok(self.wrote(key, What::Set, receipt))
+    }
+
+    /// See [`super::Dust::delete`].
+    pub fn delete(&mut self, now: Now, key: &str, fence: Option<&Lease>) -> Result<Done<Written>> {
+        if !self.passes(now, fence) {
+            return Ok(Done::unchanged(Written::Fenced));
+        }
+        let key: Arc<str> = key.into();
+        let receipt = self.entries.remove(&key, self.last + 1, now.wall)?;
+        Ok(self.wrote(key, What::Delete, receipt))
+    }
+
+    /// See [`super::Dust::lease`].
+    pub fn lease(
+        &mut self,
+        now: Now,
+        key: &str,
+        ttl: Duration,
+        holder: &Holder,
+        seen: Number,
+    ) -> Result<Done<Grant>> {
+        let until = now.mono + ttl.min(MAX_TTL);
+        if let Some((key, held)) = self.leases.get_key_value(key).filter(|(_, held)| held.lives(now)) {
+            let (key, token) = (key.clone(), held.token);
+            if held.holder != *holder {
+                let rest = Some(held.until.duration_since(now.mono));
+                return Ok(Done::unchanged(Grant::Held { rest, token: Some(token) }));
+            }
+            let lease = Lease { key: (*key).into(), token, holder: holder.clone() };
+            // The very same lease: to everybody who waits it is as if it was renewed.
+            self.leases.entry(key.clone()).and_modify(|held| held.until = until);
+            return Ok(Done::changed(Grant::Granted(lease), key, What::Renew(ttl), token));
+        }
+        if self.row(now, key)?.is_some() {
+            return Ok(Done::unchanged(Grant::Occupied));
+        }
+        let token = self.last.max(seen) + 1;
+        self.last = token;
+        self.sweep(now);
+        let lease = Lease { key: key.into(), token, holder: holder.clone() };
+        let key: Arc<str> = key.into();
+        self.leases.insert(key.clone(), Held { token, holder: holder.clone(), until });
+        Ok(Done::changed(Grant::Granted(lease), key, What::Lease(ttl), token))
+    }
+
+    /// See [`super::Dust::renew`].
+    pub fn renew(&mut self, now: Now, lease: &Lease, ttl: Duration) -> Done<Renewal> {
+        let until = now.mono + ttl.min(MAX_TTL);
+        match self.leases.get_mut(&*lease.key) {
+            Some(held) if held.is(now, lease) => {
+                held.until = until;
+                Done::changed(Renewal::Renewed, (*lease.key).into(), What::Renew(ttl), lease.token)
+            }
+            _ => Done::unchanged(Renewal::NotHeld),
+        }
+    }
+
+    /// See [`super::Dust::release`].
+    pub fn release(&mut self, now: Now, lease: &Lease) -> Done<()> {
+        self.release_if(&lease.key, |held| held.is(now, lease))
+    }
+
+    /// See [`super::Dust::release_holder`].
+    pub fn release_holder(&mut self, now: Now, key: &str, holder: &Holder) -> Done<()> {
+        self.release_if(key, |held| held.lives(now) && held.holder == *holder)
+    }
+
+    /// See [`super::Dust::entries`].
+    pub fn entries(&self, now: Now, prefix: &str) -> Result<Vec<(String, Entry)>> {
+        let live = |row: &Row| row.lives(now);
+        let mut all: Vec<(String, Entry)> = self
+            .entries
+            .range(prefix)?
+            .into_iter()
+            .filter(|(key, row)| live(row) && self.live(now, key).is_none())
+            .map(|(key, row)| (key, row.entry()))
+            .collect();
+        let leases = self.leases.iter().filter(|(key, held)| key.starts_with(prefix) && held.lives(now));
+        all.extend(leases.map(|(key, held)| ((**key).into(), held.entry(now))));
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(all)
+    }
+
+    fn passes(&self, now: Now, fence: Option<&Lease>) -> bool {
+        fence.is_none_or(|lease| self.leases.get(&*lease.key).is_some_and(|held| held.is(now, lease)))
+    }
+
+    fn wrote(&mut self, key: Arc<str>, what: What, receipt: Receipt) -> Done<Written> {
+        self.last += 1;
+        // A plain write on a lock key takes the lease away, as on the Dust server.
+        self.leases.remove(&key);
+        let change = Change { key, what, number: self.last };
+        Done { answer: Written::At(self.last), change: Some(change), receipt }
+    }
+
+    fn release_if(&mut self, key: &str, theirs: impl FnOnce(&Held) -> bool) -> Done<()> {
+        if !self.leases.get(key).is_some_and(theirs) {
+            return Done::unchanged(());
+        }
+        match self.leases.remove_entry(key) {
+            Some((key, held)) => Done::changed((), key, What::Release, held.token),
+            None => Done::unchanged(()),
+        }
+    }
+
+    fn live(&self, now: Now, key: &str) -> Option<&Held> {
+        self.leases.get(key).filter(|held| held.lives(now))
+    }
+
+    fn row(&self, now: Now, key: &str) -> Result<Option<Row>> {
+        Ok(self.entries.get(key)?.filter(|row| row.lives(now)))
+    }
+
+    /// Forgets leases that ran out, each time the table has doubled since the last time.
+    fn sweep(&mut self, now: Now) {
+        if self.leases.len() >= self.sweep_at {
+            self.leases.retain(|_, held| held.lives(now));
+            self.sweep_at = (self.leases.len() * 2).max(64);
+        }
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn lives(&self, now: Now) -> bool {
+        now.mono < self.until
+    }
+
+    fn is(&self, now: Now, lease: &Lease) -> bool {
+        self.lives(now) && self.token == lease.token && self.holder == lease.holder
+    }
+
+    fn entry(&self, now: Now) -> Entry {
+        let rest = Some(self.until.duration_since(now.mono));
+        Entry { value: Value::Lease { rest }, number: self.token }
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// What it takes of the room.
+    pub fn bytes(&self, key: &str) -> u64 {
+        (key.len() + self.value.len()) as u64
+    }
+
+    fn lives(&self, now: Now) -> bool {
+        self.expires_at.is_none_or(|at| now.wall < at)
+    }
+
+    fn entry(self) -> Entry {
+        Entry { value: Value::Text(self.value), number: self.number }
+    }
+}
+
+// === impl Receipt ===
+
+impl Receipt {
+    /// Waits until it is kept. Dropping this future does not undo the write.
+    pub async fn kept(self) -> Result<()> {
+        match self {
+            Self::Kept => Ok(()),
+            Self::Later(word) => word.await.unwrap_or_else(|_| Err(Error::Unavailable("closing".into()))),
+        }
+    }
+}
+
+// === impl Done ===
+
+impl<T> Done<T> {
+    fn unchanged(answer: T) -> Self {
+        Self { answer, change: None, receipt: Receipt::Kept }
+    }
+
+    fn changed(answer: T, key: Arc<str>, what: What, number: Number) -> Self {
+        Self { answer, change: Some(Change { key, what, number }), receipt: Receipt::Kept }
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
