@@ -1,5 +1,17 @@
 //! The origin, behind a trait: the proxy never learns which client carries its requests.
 
+pub mod client;
+pub mod limit;
+pub mod scripted;
+pub mod settings;
+
+mod body;
+mod classify;
+mod head;
+mod probe;
+mod retry;
+mod transport;
+
 use std::fmt::{self, Debug};
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,6 +20,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, Method, StatusCode, Version};
+
+pub use self::client::Client;
+pub use self::scripted::Scripted;
+pub use self::settings::{ClientError, HostRule, Settings, Tls};
 
 /// One origin.
 #[async_trait]
@@ -25,7 +41,8 @@ pub struct Request {
     pub method: Method,
     /// Path and query as they go on the wire, beginning with `/`.
     pub target: String,
-    /// End-to-end fields; `Host` is set by the upstream's own setting unless it stands here.
+    /// End-to-end fields. `Host` is as the upstream's setting says; what stands here counts only
+    /// under [`settings::HostRule::Client`].
     pub headers: HeaderMap,
     /// The content, if there is any.
     pub body: Option<Body>,
@@ -80,6 +97,8 @@ pub enum Framing {
 pub struct Timing {
     /// Waiting for a place.
     pub queued: Duration,
+    /// What making a connection cost; none if one was at hand.
+    pub connect: Option<Duration>,
     /// From the sending to the head.
     pub first_byte: Duration,
     /// How often it was sent: 2 after a retry.

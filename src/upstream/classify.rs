@@ -1,0 +1,107 @@
+//! From what the client library says to an [`ErrorKind`].
+
+use std::error::Error as StdError;
+use std::io;
+
+use super::probe::Probe;
+use super::{Error, ErrorKind};
+
+/// A failure before the head.
+pub(super) fn head(error: &reqwest::Error, probe: &Probe) -> Error {
+    let kind = if let Some(broke) = probe.broke() {
+        return Error { kind: ErrorKind::RequestBody, detail: broke.detail };
+    } else if error.is_connect() {
+        connect_kind(error)
+    } else {
+        head_kind(error)
+    };
+    Error { kind, detail: detail(error) }
+}
+
+/// A failure after the head.
+pub(super) fn body(error: &reqwest::Error, probe: &Probe) -> Error {
+    if let Some(broke) = probe.broke() {
+        return Error { kind: ErrorKind::RequestBody, detail: broke.detail };
+    }
+    // hyper's decoder of chunks speaks in these two kinds when what comes is not a chunk.
+    let kind = match io_kind(error) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => ErrorKind::Protocol,
+        _ => ErrorKind::Truncated,
+    };
+    Error { kind, detail: detail(error) }
+}
+
+/// The chain of causes, without the URL: it may hold what clients sent.
+pub(super) fn detail(error: &reqwest::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let word = error.to_string();
+        if words.last() != Some(&word) {
+            words.push(word);
+        }
+        cause = error.source();
+    }
+    if words.is_empty() { "refused by the client library".to_owned() } else { words.join(": ") }
+}
+
+fn connect_kind(error: &reqwest::Error) -> ErrorKind {
+    if error.is_timeout() {
+        return ErrorKind::ConnectTimeout;
+    }
+    match io_kind(error) {
+        Some(io::ErrorKind::TimedOut) => ErrorKind::ConnectTimeout,
+        // A TCP connection is refused or finds no way; only a handshake is cut off, or says what
+        // it does not like as invalid data.
+        Some(
+            io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe,
+        ) => ErrorKind::Tls,
+        _ => ErrorKind::Connect,
+    }
+}
+
+fn head_kind(error: &reqwest::Error) -> ErrorKind {
+    if error.is_builder() {
+        return ErrorKind::Protocol;
+    }
+    if let Some(hyper) = find::<hyper::Error>(error) {
+        if hyper.is_body_write_aborted() {
+            return ErrorKind::RequestBody;
+        }
+        if hyper.is_parse() {
+            return ErrorKind::Protocol;
+        }
+    }
+    match io_kind(error) {
+        // An alert after the handshake: a client certificate is refused only then (TLS 1.3).
+        Some(io::ErrorKind::InvalidData) => ErrorKind::Tls,
+        _ => ErrorKind::Reset,
+    }
+}
+
+/// The kind of the innermost I/O error.
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let mut found = None;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            found = Some(io.kind());
+        }
+        cause = error.source();
+    }
+    found
+}
+
+fn find<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}

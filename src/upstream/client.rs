@@ -1,0 +1,172 @@
+//! The client of one origin.
+//!
+//! What a request says goes out as it stands: the target byte for byte, the fields in their
+//! order. Two things the library beneath cannot be talked out of: field names are lower case on
+//! the wire, and a request without Accept says `accept: */*`, which means the same (RFC 9110
+//! §12.5.1).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::{HOST, HeaderValue};
+use http::{HeaderMap, Method};
+use http_body::Body as _;
+use tokio::time::Instant;
+use url::{Position, Url};
+
+use super::body::{Incoming, Outgoing};
+use super::limit::{Limit, Permit};
+use super::probe::Probe;
+use super::settings::{ClientError, HostRule, Settings};
+use super::transport::Transport;
+use super::{Body, Error, ErrorKind, Request, Response, Timing, Upstream, classify, head, retry};
+
+/// An origin that is reached over HTTP.
+#[derive(Debug)]
+pub struct Client {
+    settings: Settings,
+    transport: Transport,
+    limit: Limit,
+    host: Host,
+}
+
+/// Which Host goes out.
+#[derive(Debug)]
+enum Host {
+    /// What the library takes from the URL.
+    Url,
+    /// Always this.
+    Fixed(HeaderValue),
+    /// The request's; without one, this or the URL's.
+    Client(Option<HeaderValue>),
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client with these settings. Reads the files that they name; connects to nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn new(settings: Settings) -> Result<Self, ClientError> {
+        let transport = Transport::new(&settings)?;
+        let value = |name: &str| {
+            HeaderValue::from_str(name)
+                .ok()
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| ClientError::Host(name.to_owned()))
+        };
+        let authority = transport.authority.as_deref().map(value).transpose()?;
+        let host = match (&settings.host, authority) {
+            (HostRule::Upstream, None) => Host::Url,
+            (HostRule::Upstream, Some(authority)) => Host::Fixed(authority),
+            (HostRule::Client, authority) => Host::Client(authority),
+            (HostRule::Name(name), _) => Host::Fixed(value(name)?),
+        };
+        let limit = Limit::new(settings.max_concurrent, settings.queue, settings.queue_timeout);
+        Ok(Self { settings, transport, limit, host })
+    }
+
+    /// The bound on exchanges, for its gauges.
+    pub fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    /// What it was made from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The URL of a target, if the library sends exactly that target.
+    fn url(&self, target: &str) -> Result<Url, Error> {
+        let wrong = |why: &str| Error { kind: ErrorKind::Protocol, detail: format!("target: {why}") };
+        if !target.starts_with('/') {
+            return Err(wrong("does not begin with a slash"));
+        }
+        let text = format!("{}{target}", self.transport.prefix);
+        let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
+        if url[Position::BeforePath..] == text[self.transport.path_at..] {
+            Ok(url)
+        } else {
+            Err(wrong("is not in canonical form"))
+        }
+    }
+
+    fn host(&self, fields: &HeaderMap) -> Option<HeaderValue> {
+        match &self.host {
+            Host::Url => None,
+            Host::Fixed(host) => Some(host.clone()),
+            Host::Client(fallback) => fields.get(HOST).or(fallback.as_ref()).cloned(),
+        }
+    }
+
+    /// One try: the head, or why there is none.
+    async fn exchange(
+        &self,
+        client: &reqwest::Client,
+        request: reqwest::Request,
+        probe: &Arc<Probe>,
+    ) -> Result<reqwest::Response, Error> {
+        let limit = self.settings.first_byte_timeout;
+        tokio::select! {
+            biased;
+            answer = probe.watch(client.execute(request)) => answer.map_err(|error| classify::head(&error, probe)),
+            () = probe.silent(limit) => Err(Error {
+                kind: ErrorKind::FirstByteTimeout,
+                detail: format!("no head within {} ms", limit.as_millis()),
+            }),
+        }
+    }
+
+    /// What came, as the rest of the program sees it.
+    fn response(
+        &self,
+        method: &Method,
+        answer: reqwest::Response,
+        probe: Arc<Probe>,
+        permit: Permit,
+        timing: Timing,
+    ) -> Result<Response, Error> {
+        let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+        let exact = body.size_hint().exact();
+        let framing = head::framing(method, parts.status, parts.version, &parts.headers, exact)?;
+        let mut headers = parts.headers;
+        head::incoming(&mut headers);
+        let body: Body = Box::pin(Incoming::new(body, probe, permit, self.settings.read_timeout));
+        Ok(Response { status: parts.status, headers, version: parts.version, framing, body, timing })
+    }
+}
+
+#[async_trait]
+impl Upstream for Client {
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        let Request { method, target, headers, body, lane, on_sent } = request;
+        let url = self.url(&target)?;
+        let arrived = Instant::now();
+        let permit = self.limit.acquire(lane).await?;
+        let queued = arrived.elapsed();
+
+        let repeatable = retry::repeatable(&method, body.is_some());
+        let mut probe = Probe::new();
+        let host = self.host(&headers);
+        let mut first = reqwest::Request::new(method.clone(), url);
+        *first.headers_mut() = head::outgoing(headers, host, body.is_some());
+        let second = if repeatable { first.try_clone() } else { None };
+        *first.body_mut() = body.map(|body| reqwest::Body::wrap_stream(Outgoing::new(body, probe.clone())));
+
+        if let Some(on_sent) = on_sent {
+            on_sent();
+        }
+        let mut tries = 1;
+        let mut answer = self.exchange(&self.transport.pooled, first, &probe).await;
+        if let (Err(error), Some(second)) = (&answer, second)
+            && retry::mends(error, &probe)
+        {
+            tries = 2;
+            probe = Probe::new();
+            answer = self.exchange(&self.transport.fresh, second, &probe).await;
+        }
+        let timing = Timing { queued, connect: probe.connect(), first_byte: probe.waited(), tries };
+        self.response(&method, answer?, probe, permit, timing)
+    }
+}

@@ -1,0 +1,205 @@
+//! Heads: which fields go on, and how the end of a body is told.
+
+use http::header::{
+    self, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use http::{Method, StatusCode, Version};
+
+use super::{Error, ErrorKind, Framing};
+
+/// Fields of one connection (RFC 9110 §7.6.1), besides those that Connection names. Trailer is
+/// among them because trailers are not carried on.
+const HOP_BY_HOP: [HeaderName; 11] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("http2-settings"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Fields that Connection must not name, since they are for everybody: they stay if it does. A
+/// response that lost its Cache-Control or Vary on the way would be shared with the wrong people.
+const FOR_EVERYBODY: [HeaderName; 12] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::EXPIRES,
+    HOST,
+    header::PRAGMA,
+    header::SET_COOKIE,
+    header::VARY,
+];
+
+/// The fields as they go upstream. `host`: what Host says; none leaves it to the URL.
+pub(super) fn outgoing(mut fields: HeaderMap, host: Option<HeaderValue>, has_body: bool) -> HeaderMap {
+    strip(&mut fields);
+    // The client was told to go on when its body was first asked for.
+    fields.remove(EXPECT);
+    if !has_body {
+        fields.remove(CONTENT_LENGTH);
+    }
+    fields.remove(HOST);
+    if let Some(host) = host {
+        fields.insert(HOST, host);
+    }
+    fields
+}
+
+/// How the end of this body is told; judged before [`incoming`].
+///
+/// # Errors
+/// [`ErrorKind::Protocol`]: nobody can tell.
+pub(super) fn framing(
+    method: &Method,
+    status: StatusCode,
+    version: Version,
+    fields: &HeaderMap,
+    exact: Option<u64>,
+) -> Result<Framing, Error> {
+    if status.is_informational() {
+        return Err(protocol(format!("{status} where a final response was due")));
+    }
+    if *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok(Framing::Length(0));
+    }
+    if version != Version::HTTP_2 && fields.contains_key(TRANSFER_ENCODING) {
+        let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+        let chunked = codings
+            .next()
+            .is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        // An HTTP/1.0 message with a coding is faulty framing (RFC 9112 §6.1).
+        if !chunked || codings.next().is_some() || version != Version::HTTP_11 {
+            return Err(protocol("a transfer coding other than chunked".to_owned()));
+        }
+        return Ok(Framing::Framed);
+    }
+    Ok(match exact {
+        Some(length) => Framing::Length(length),
+        None if version == Version::HTTP_2 => Framing::Framed,
+        None => Framing::Close,
+    })
+}
+
+/// The fields of a response as they go on.
+pub(super) fn incoming(fields: &mut HeaderMap) {
+    if fields.contains_key(TRANSFER_ENCODING) {
+        // The coding wins (RFC 9112 §6.3), and the length must not go on.
+        fields.remove(CONTENT_LENGTH);
+    }
+    strip(fields);
+}
+
+fn strip(fields: &mut HeaderMap) {
+    if fields.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = fields
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| !FOR_EVERYBODY.contains(name))
+            .collect();
+        for name in named {
+            fields.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        fields.remove(name);
+    }
+}
+
+fn protocol(detail: String) -> Error {
+    Error { kind: ErrorKind::Protocol, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn of(
+        list: &[(&'static str, &'static str)],
+        version: Version,
+        exact: Option<u64>,
+    ) -> Result<Framing, ErrorKind> {
+        framing(&Method::GET, StatusCode::OK, version, &fields(list), exact).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn how_the_end_is_told() {
+        let table = [
+            (of(&[("content-length", "5")], Version::HTTP_11, Some(5)), Ok(Framing::Length(5))),
+            (of(&[("transfer-encoding", "Chunked ")], Version::HTTP_11, None), Ok(Framing::Framed)),
+            (of(&[], Version::HTTP_2, None), Ok(Framing::Framed)),
+            (of(&[], Version::HTTP_2, Some(3)), Ok(Framing::Length(3))),
+            (of(&[], Version::HTTP_11, None), Ok(Framing::Close)),
+            (of(&[], Version::HTTP_10, None), Ok(Framing::Close)),
+            (of(&[("transfer-encoding", "gzip, chunked")], Version::HTTP_11, None), Err(ErrorKind::Protocol)),
+            (of(&[("transfer-encoding", "identity")], Version::HTTP_11, None), Err(ErrorKind::Protocol)),
+            (of(&[("transfer-encoding", "chunked")], Version::HTTP_10, None), Err(ErrorKind::Protocol)),
+            (
+                of(
+                    &[("transfer-encoding", "chunked"), ("transfer-encoding", "gzip")],
+                    Version::HTTP_11,
+                    None,
+                ),
+                Err(ErrorKind::Protocol),
+            ),
+        ];
+        for (nth, (is, should)) in table.into_iter().enumerate() {
+            assert_eq!(is, should, "case {nth}");
+        }
+    }
+
+    #[test]
+    fn no_body_by_definition() {
+        for (method, status) in [(Method::HEAD, 200), (Method::GET, 204), (Method::GET, 304)] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let fields = fields(&[("content-length", "7")]);
+            assert_eq!(framing(&method, status, Version::HTTP_11, &fields, Some(0)), Ok(Framing::Length(0)));
+        }
+        let upgraded =
+            framing(&Method::GET, StatusCode::SWITCHING_PROTOCOLS, Version::HTTP_11, &HeaderMap::new(), None);
+        assert_eq!(upgraded.unwrap_err().kind, ErrorKind::Protocol);
+    }
+
+    #[test]
+    fn connection_names_what_goes_but_not_what_is_for_everybody() {
+        let mut response = fields(&[
+            ("connection", "close, X-Hop ,cache-control"),
+            ("connection", "vary"),
+            ("x-hop", "1"),
+            ("x-end", "1"),
+            ("cache-control", "no-store"),
+            ("vary", "accept"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+        ]);
+        incoming(&mut response);
+        assert_eq!(response, fields(&[("x-end", "1"), ("cache-control", "no-store"), ("vary", "accept")]));
+    }
+
+    #[test]
+    fn a_request_without_content_declares_none() {
+        let request =
+            fields(&[("host", "client"), ("content-length", "5"), ("expect", "100-continue"), ("te", "x")]);
+        assert_eq!(outgoing(request.clone(), None, false), HeaderMap::new());
+        let named = outgoing(request, Some(HeaderValue::from_static("name")), true);
+        assert_eq!(named, fields(&[("content-length", "5"), ("host", "name")]));
+    }
+}

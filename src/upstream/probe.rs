@@ -1,0 +1,209 @@
+//! What reqwest does not tell: whether an exchange made its own connection, and since when the
+//! origin is the one who is waited for.
+//!
+//! A layer around reqwest's connector finds the probe of the exchange in a task-local, which is
+//! set only while that exchange's own future is polled. hyper-util connects within the future of
+//! the request that wants a connection and, if meanwhile another comes free, moves what is left
+//! to a task of its own: there the task-local is missing, and so a connection that is made there is
+//! not taken for this exchange's.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::Error;
+
+tokio::task_local! {
+    static PROBE: Arc<Probe>;
+}
+
+/// What is known about one exchange.
+#[derive(Debug)]
+pub(super) struct Probe {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Since when nothing but the origin has been waited for.
+    since: Instant,
+    /// A connection is being made for it.
+    connecting: bool,
+    /// The client's own body is waited for.
+    client: bool,
+    /// What making its connection took; none if it had one from the pool.
+    connect: Option<Duration>,
+    /// How the client's own body broke.
+    broke: Option<Error>,
+}
+
+/// The layer for [`reqwest::ClientBuilder::connector_layer`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watch;
+
+#[derive(Debug, Clone)]
+pub(super) struct Watched<S>(S);
+
+/// A connection that is being made.
+pub(super) struct Connecting<F> {
+    future: Pin<Box<F>>,
+    probe: Option<Arc<Probe>>,
+    began: Instant,
+}
+
+// === impl Probe ===
+
+impl Probe {
+    pub(super) fn new() -> Arc<Self> {
+        let state =
+            State { since: Instant::now(), connecting: false, client: false, connect: None, broke: None };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Runs the exchange that this probe is for.
+    pub(super) async fn watch<T>(self: &Arc<Self>, exchange: impl Future<Output = T>) -> T {
+        PROBE.scope(self.clone(), exchange).await
+    }
+
+    /// Whether the exchange went over a connection that it made itself.
+    pub(super) fn fresh(&self) -> bool {
+        self.lock().connect.is_some()
+    }
+
+    /// What making the connection took.
+    pub(super) fn connect(&self) -> Option<Duration> {
+        self.lock().connect
+    }
+
+    /// How long ago the request could go out: since the connection was there, or the client's
+    /// last bytes were.
+    pub(super) fn waited(&self) -> Duration {
+        self.lock().since.elapsed()
+    }
+
+    /// Whether the client's own body is what is waited for.
+    pub(super) fn on_client(&self) -> bool {
+        self.lock().client
+    }
+
+    /// How the client's own body broke, if it did.
+    pub(super) fn broke(&self) -> Option<Error> {
+        self.lock().broke.clone()
+    }
+
+    /// The client's own body stalls, or goes on.
+    pub(super) fn client(&self, stalls: bool) {
+        let mut state = self.lock();
+        if state.client && !stalls {
+            state.since = Instant::now();
+        }
+        state.client = stalls;
+    }
+
+    /// The client's own body broke.
+    pub(super) fn client_broke(&self, error: Error) {
+        self.lock().broke = Some(error);
+    }
+
+    /// Resolves when the origin alone has been waited for, for `limit`. Zero: never.
+    pub(super) async fn silent(&self, limit: Duration) {
+        if limit.is_zero() {
+            return std::future::pending().await;
+        }
+        loop {
+            let since = {
+                let state = self.lock();
+                (!state.connecting && !state.client).then_some(state.since)
+            };
+            match since {
+                Some(since) if since.elapsed() >= limit => return,
+                Some(since) => sleep_until(since + limit).await,
+                // The connection has a limit of its own, and the client is not the origin's fault.
+                // Whenever it ends, a whole `limit` begins then: looking again after one is early
+                // enough.
+                None => sleep(limit).await,
+            }
+        }
+    }
+
+    fn connecting(&self) {
+        self.lock().connecting = true;
+    }
+
+    fn connected(&self, took: Option<Duration>) {
+        let mut state = self.lock();
+        state.connecting = false;
+        state.since = Instant::now();
+        state.connect = took.or(state.connect);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Plain assignments cannot be left half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Watch ===
+
+impl<S> Layer<S> for Watch {
+    type Service = Watched<S>;
+
+    fn layer(&self, inner: S) -> Watched<S> {
+        Watched(inner)
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for Watched<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Connecting<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, to: R) -> Self::Future {
+        let probe = PROBE.try_with(Arc::clone).ok();
+        if let Some(probe) = &probe {
+            probe.connecting();
+        }
+        Connecting { future: Box::pin(self.0.call(to)), probe, began: Instant::now() }
+    }
+}
+
+impl<F, T, E> Future for Connecting<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if PROBE.try_with(|_| ()).is_err()
+            && let Some(probe) = self.probe.take()
+        {
+            // Moved away: the exchange has found another connection.
+            probe.connected(None);
+        }
+        let polled = self.future.as_mut().poll(cx);
+        if let Poll::Ready(Ok(_)) = &polled
+            && let Some(probe) = self.probe.take()
+        {
+            probe.connected(Some(self.began.elapsed()));
+        }
+        polled
+    }
+}
+
+impl<F> Drop for Connecting<F> {
+    fn drop(&mut self) {
+        if let Some(probe) = self.probe.take() {
+            probe.connected(None);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! An origin that says what a test told it to. No sockets: time may be paused.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use super::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Upstream};
+
+/// An [`Upstream`] that answers from a script: the queued replies in order, then what the
+/// fallback says, then [`ErrorKind::Connect`].
+#[derive(Clone, Default)]
+pub struct Scripted {
+    inner: Arc<Inner>,
+}
+
+/// What was asked.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Method.
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    /// Fields.
+    pub headers: HeaderMap,
+    /// The content, read whole before the answer.
+    pub body: Bytes,
+    /// Queue.
+    pub lane: Lane,
+}
+
+/// One answer. Built in the order in which it happens; what stands before [`Reply::head`] (or the
+/// first piece of body) is before the head.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    framing: Option<Framing>,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(Duration),
+    Gate(Arc<Semaphore>),
+    Head,
+    Bytes(Bytes),
+    Fail(Error),
+}
+
+type Fallback = Box<dyn Fn(&Asked, usize) -> Reply + Send + Sync>;
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    fallback: Option<Fallback>,
+}
+
+#[derive(Default)]
+struct State {
+    replies: VecDeque<Reply>,
+    asked: Vec<Asked>,
+}
+
+// === impl Scripted ===
+
+impl Scripted {
+    /// An origin with nothing to say yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An origin that answers by what is asked; the number counts requests from 0.
+    pub fn by(answer: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let inner = Inner { state: Mutex::default(), fallback: Some(Box::new(answer)) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// One more reply, after those that are queued.
+    #[must_use]
+    pub fn then(self, reply: Reply) -> Self {
+        self.push(reply);
+        self
+    }
+
+    /// As [`Scripted::then`], in place.
+    pub fn push(&self, reply: Reply) {
+        self.lock().replies.push_back(reply);
+    }
+
+    /// All that was asked so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.lock().asked.clone()
+    }
+
+    /// How often it was asked.
+    pub fn count(&self) -> usize {
+        self.lock().asked.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reply(&self, asked: &Asked) -> Reply {
+        let mut state = self.lock();
+        let nth = state.asked.len();
+        state.asked.push(asked.clone());
+        if let Some(reply) = state.replies.pop_front() {
+            return reply;
+        }
+        drop(state);
+        match &self.inner.fallback {
+            Some(answer) => answer(asked, nth),
+            None => Reply::new(502).fail(ErrorKind::Connect),
+        }
+    }
+}
+
+#[async_trait]
+impl Upstream for Scripted {
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        let Request { method, target, headers, body, lane, on_sent } = request;
+        if let Some(on_sent) = on_sent {
+            on_sent();
+        }
+        let sent = Instant::now();
+        let mut content = Vec::new();
+        if let Some(mut body) = body {
+            while let Some(bytes) = body.next().await {
+                content.extend_from_slice(&bytes?);
+            }
+        }
+        let head = method == Method::HEAD;
+        let reply = self.reply(&Asked { method, target, headers, body: content.into(), lane });
+        reply.play(head, sent).await
+    }
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scripted").field("asked", &self.count()).finish_non_exhaustive()
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// An answer with this status and nothing else.
+    ///
+    /// # Panics
+    /// If that is no status.
+    pub fn new(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).expect("a test names a status");
+        Self { status, headers: HeaderMap::new(), framing: None, steps: Vec::new() }
+    }
+
+    /// 200 with this body.
+    pub fn ok(body: impl Into<Bytes>) -> Self {
+        Self::new(200).bytes(body)
+    }
+
+    /// One more field.
+    ///
+    /// # Panics
+    /// If it cannot stand in a field.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a test names a field");
+        self.headers.append(name, HeaderValue::from_str(value).expect("a test gives a value"));
+        self
+    }
+
+    /// How the end is told. By default: by Length, which is added as a field, unless the body fails.
+    #[must_use]
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.framing = Some(framing);
+        self
+    }
+
+    /// Time passes.
+    #[must_use]
+    pub fn wait(self, time: Duration) -> Self {
+        self.step(Step::Wait(time))
+    }
+
+    /// Waits for a permit of this semaphore, and uses it up.
+    #[must_use]
+    pub fn gate(self, gate: &Arc<Semaphore>) -> Self {
+        self.step(Step::Gate(gate.clone()))
+    }
+
+    /// The head goes out now, before what follows.
+    #[must_use]
+    pub fn head(self) -> Self {
+        self.step(Step::Head)
+    }
+
+    /// A piece of body.
+    #[must_use]
+    pub fn bytes(self, bytes: impl Into<Bytes>) -> Self {
+        self.step(Step::Bytes(bytes.into()))
+    }
+
+    /// It fails here; before the head there is no answer at all.
+    #[must_use]
+    pub fn fail(self, kind: ErrorKind) -> Self {
+        self.step(Step::Fail(Error { kind, detail: "as scripted".to_owned() }))
+    }
+
+    fn step(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    async fn play(mut self, head: bool, sent: Instant) -> Result<Response, Error> {
+        let body_at = self.steps.iter().position(|step| matches!(step, Step::Head | Step::Bytes(_)));
+        let body = self.steps.split_off(body_at.unwrap_or(self.steps.len()));
+        for step in self.steps {
+            step.take().await?;
+        }
+        let framing = self.framing.unwrap_or_else(|| framing(&body));
+        if let (Framing::Length(length), None) = (framing, self.framing)
+            && !self.headers.contains_key(CONTENT_LENGTH)
+            && !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        {
+            self.headers.insert(CONTENT_LENGTH, length.into());
+        }
+        let none = head || matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let (framing, steps) = if none { (Framing::Length(0), Vec::new()) } else { (framing, body) };
+        let body = stream::unfold(VecDeque::from(steps), |mut steps| async move {
+            loop {
+                match steps.pop_front()?.take().await {
+                    Ok(Some(bytes)) => return Some((Ok(bytes), steps)),
+                    Ok(None) => {}
+                    Err(error) => return Some((Err(error), VecDeque::new())),
+                }
+            }
+        });
+        Ok(Response {
+            status: self.status,
+            headers: self.headers,
+            version: Version::HTTP_11,
+            framing,
+            body: Box::pin(body),
+            timing: Timing { first_byte: sent.elapsed(), tries: 1, ..Timing::default() },
+        })
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    async fn take(self) -> Result<Option<Bytes>, Error> {
+        match self {
+            Self::Wait(time) => sleep(time).await,
+            Self::Gate(gate) => {
+                // A closed gate is an open one.
+                if let Ok(permit) = gate.acquire().await {
+                    permit.forget();
+                }
+            }
+            Self::Head => {}
+            Self::Bytes(bytes) => return Ok(Some(bytes)),
+            Self::Fail(error) => return Err(error),
+        }
+        Ok(None)
+    }
+}
+
+fn framing(body: &[Step]) -> Framing {
+    let mut length = 0;
+    for step in body {
+        match step {
+            Step::Bytes(bytes) => length += bytes.len() as u64,
+            Step::Fail(_) => return Framing::Framed,
+            Step::Wait(_) | Step::Gate(_) | Step::Head => {}
+        }
+    }
+    Framing::Length(length)
+}

@@ -1,0 +1,101 @@
+//! What an upstream is told.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One upstream. A duration of zero switches that limit off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `http` or `https`, an authority, and perhaps a path that stands before every target.
+    pub url: String,
+    /// Which `Host` it gets.
+    pub host: HostRule,
+    /// Used for `https` only.
+    pub tls: Tls,
+    /// Name, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the sending to the head; the time in which the client's own body stalls is not counted.
+    pub first_byte_timeout: Duration,
+    /// Between two reads of a body, counted only while somebody wants more of it.
+    pub read_timeout: Duration,
+    /// How long a connection is kept for the next request. Zero: connections are not kept.
+    pub pool_idle_timeout: Duration,
+    /// How many exchanges at a time; at least 1.
+    pub max_concurrent: usize,
+    /// How many requests may wait for a place.
+    pub queue: usize,
+    /// How long one may wait. Zero: for ever.
+    pub queue_timeout: Duration,
+}
+
+/// Which `Host` a request upstream carries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HostRule {
+    /// The authority of the upstream's own URL.
+    #[default]
+    Upstream,
+    /// The one in [`super::Request::headers`]; without one, as `Upstream`.
+    Client,
+    /// This one.
+    Name(String),
+}
+
+/// How an https upstream is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// Certificates to trust, PEM, in place of the machine's.
+    pub ca: Option<PathBuf>,
+    /// The name that it must prove, in place of the URL's host.
+    pub server_name: Option<String>,
+    /// Our own certificate, PEM; goes with `key`.
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+    /// Nothing is verified.
+    pub insecure: bool,
+}
+
+/// Why there is no client for these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The URL is not one.
+    #[error("url: {0}")]
+    Url(String),
+    /// The `Host` of [`HostRule::Name`] is not one.
+    #[error("host: {0:?} cannot stand in a Host field")]
+    Host(String),
+    /// A file cannot be read.
+    #[error("{what}: {path}: {source}", path = path.display())]
+    File {
+        /// Which setting named it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate or key, or how they go together.
+    #[error("tls: {0}")]
+    Tls(String),
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The defaults, for this URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            host: HostRule::Upstream,
+            tls: Tls::default(),
+            connect_timeout: Duration::from_secs(2),
+            first_byte_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(15),
+            pool_idle_timeout: Duration::from_secs(4),
+            max_concurrent: 1024,
+            queue: 1024,
+            queue_timeout: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! reqwest, told to leave everything alone.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Certificate, Identity, redirect};
+use url::{Host, Url};
+
+use super::probe::Watch;
+use super::settings::{ClientError, HostRule, Settings, Tls};
+
+/// The two clients of an upstream, and what stands before each target.
+#[derive(Debug)]
+pub(super) struct Transport {
+    /// Keeps connections.
+    pub(super) pooled: reqwest::Client,
+    /// Makes one for each request: for the retry.
+    pub(super) fresh: reqwest::Client,
+    /// Scheme and authority as the library is told them, and the base path.
+    pub(super) prefix: String,
+    /// Where in `prefix` the base path begins.
+    pub(super) path_at: usize,
+    /// The authority of the setting, if the library would not send it as Host by itself.
+    pub(super) authority: Option<String>,
+}
+
+/// Finds one host whatever it is asked for: the name that the library knows is then the one that
+/// the certificate must prove.
+#[derive(Debug)]
+struct Instead {
+    host: Host<String>,
+    port: u16,
+}
+
+// === impl Transport ===
+
+impl Transport {
+    pub(super) fn new(settings: &Settings) -> Result<Self, ClientError> {
+        let url = parse(&settings.url)?;
+        let https = url.scheme() == "https";
+        let host = url.host().ok_or_else(|| ClientError::Url("no host".to_owned()))?.to_owned();
+        let server_name =
+            settings.tls.server_name.as_deref().filter(|name| https && *name != host.to_string());
+
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let origin = format!("{}://{}{port}", url.scheme(), server_name.unwrap_or(&host.to_string()));
+        let authority = format!("{host}{port}");
+        let path_at = origin.len();
+        let prefix = origin + url.path().trim_end_matches('/');
+
+        // h2 names its authority in a field of its own, which the library takes from the URL: a
+        // Host of ours would contradict it. So h2 is for those that need none.
+        let h2 = https && settings.host == HostRule::Upstream && server_name.is_none();
+        let build = |keep: bool| {
+            let mut builder = reqwest::Client::builder()
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .no_proxy()
+                .no_gzip()
+                .no_brotli()
+                .no_zstd()
+                .no_deflate()
+                .connector_layer(Watch);
+            if !h2 {
+                builder = builder.http1_only();
+            }
+            if !settings.connect_timeout.is_zero() {
+                builder = builder.connect_timeout(settings.connect_timeout);
+            }
+            builder = if keep && !settings.pool_idle_timeout.is_zero() {
+                builder.pool_idle_timeout(settings.pool_idle_timeout)
+            } else {
+                builder.pool_max_idle_per_host(0)
+            };
+            if server_name.is_some() {
+                let port = url.port_or_known_default().unwrap_or_default();
+                builder = builder.dns_resolver(Instead { host: host.clone(), port });
+            }
+            let builder = if https { tls(builder, &settings.tls)? } else { builder.tls_certs_only([]) };
+            builder.build().map_err(|error| ClientError::Tls(super::classify::detail(&error)))
+        };
+        if let Some(name) = server_name
+            && !matches!(Host::parse(name), Ok(Host::Domain(_)))
+        {
+            return Err(ClientError::Tls(format!("server_name: {name:?} is not a name")));
+        }
+        let authority = server_name.is_some().then_some(authority);
+        Ok(Self { pooled: build(true)?, fresh: build(false)?, prefix, path_at, authority })
+    }
+}
+
+fn parse(text: &str) -> Result<Url, ClientError> {
+    let wrong = |why: &str| Err(ClientError::Url(why.to_owned()));
+    let url = Url::parse(text).map_err(|error| ClientError::Url(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return wrong("neither http nor https");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("user information; set an Authorization field on the route");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return wrong("a query or fragment cannot stand before a path");
+    }
+    Ok(url)
+}
+
+/// Roots are looked for only here: without any on the machine, http upstreams work all the same.
+fn tls(mut builder: reqwest::ClientBuilder, tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {
+    let wrong = |error: &reqwest::Error| ClientError::Tls(super::classify::detail(error));
+    if let Some(path) = &tls.ca {
+        let pem = read("tls.ca", path)?;
+        let roots = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(&error))?;
+        if roots.is_empty() {
+            return Err(ClientError::Tls(format!("{} holds no certificate", path.display())));
+        }
+        builder = builder.tls_certs_only(roots);
+    }
+    match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => {
+            let mut pem = read("tls.cert", cert)?;
+            pem.push(b'\n');
+            pem.extend(read("tls.key", key)?);
+            builder = builder.identity(Identity::from_pem(&pem).map_err(|error| wrong(&error))?);
+        }
+        (None, None) => {}
+        _ => return Err(ClientError::Tls("cert and key go together".to_owned())),
+    }
+    if tls.insecure {
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    }
+    Ok(builder)
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ClientError> {
+    fs::read(path).map_err(|source| ClientError::File { what, path: path.to_owned(), source })
+}
+
+// === impl Instead ===
+
+impl Resolve for Instead {
+    fn resolve(&self, _name: Name) -> Resolving {
+        let (host, port) = (self.host.clone(), self.port);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = match host {
+                Host::Ipv4(address) => vec![(address, port).into()],
+                Host::Ipv6(address) => vec![(address, port).into()],
+                Host::Domain(name) => tokio::net::lookup_host((name, port)).await?.collect(),
+            };
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
