@@ -333,7 +333,10 @@ impl Bodies {
 
 /// Whether a manifest, which is input, can be read at all.
 fn check(manifest: &Manifest) -> Result<(), Error> {
-    if manifest.segments.len() <= MAX_SEGMENTS && manifest.is_whole() { Ok(()) } else { Err(Error::Manifest) }
+    let row = manifest.segments.len() <= MAX_SEGMENTS;
+    // Far above what is ever cut: a length that nobody wrote.
+    let sane = manifest.segments.iter().all(|segment| segment.len <= MAX_WHOLE);
+    if row && sane && manifest.is_whole() { Ok(()) } else { Err(Error::Manifest) }
 }
 
 #[cfg(test)]

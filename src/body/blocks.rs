@@ -28,7 +28,7 @@ const AHEAD: usize = 16;
 
 /// Blocks in memory, and what is known to be sound.
 pub(super) struct Blocks {
-    blocks: Cache<BlockAt, Bytes, Weight>,
+    cache: Cache<BlockAt, Bytes, Weight>,
     verified: Cache<SegmentAt, ()>,
     scans: Semaphore,
     ahead: Arc<Semaphore>,
@@ -68,15 +68,15 @@ impl Blocks {
             .hot_allocation(0.5)
             .build()
             .expect("both capacities are set");
-        let blocks =
+        let cache =
             Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default());
         let verified = Cache::new(VERIFIED);
-        Self { blocks, verified, scans: Semaphore::new(SCANS), ahead: Arc::new(Semaphore::new(AHEAD)) }
+        Self { cache, verified, scans: Semaphore::new(SCANS), ahead: Arc::new(Semaphore::new(AHEAD)) }
     }
 
     /// Bytes held.
     pub(super) fn weight(&self) -> u64 {
-        self.blocks.weight()
+        self.cache.weight()
     }
 }
 
@@ -106,7 +106,7 @@ impl SegmentAt {
 impl Bodies {
     /// A block of a segment, if it is in memory.
     pub(super) fn cached(&self, name: &Name, segment: &Segment, block: u64) -> Option<Bytes> {
-        self.blocks.blocks.get(&BlockAt { segment: SegmentAt::of(name, segment), block })
+        self.blocks.cache.get(&BlockAt { segment: SegmentAt::of(name, segment), block })
     }
 
     /// A block of a verified segment. Who asks for the same at the same time shares one read.
@@ -123,13 +123,13 @@ impl Bodies {
             return Err(Error::Range);
         }
         let read = self.store.get_range(name, segment, first..end);
-        self.blocks.blocks.get_or_insert_async(&BlockAt { segment: at, block }, read).await
+        self.blocks.cache.get_or_insert_async(&BlockAt { segment: at, block }, read).await
     }
 
     /// Reads a block that will be wanted soon, unless many are being read already.
     pub(super) fn read_ahead(self: &Arc<Self>, name: &Name, segment: &Segment, block: u64) {
         let at = BlockAt { segment: SegmentAt::of(name, segment), block };
-        if self.blocks.blocks.contains_key(&at) {
+        if self.blocks.cache.contains_key(&at) {
             return;
         }
         let Ok(permit) = Arc::clone(&self.blocks.ahead).try_acquire_owned() else { return };
@@ -164,7 +164,7 @@ impl Bodies {
             return Err(self.store.corrupt(segment));
         }
         for (block, bytes) in (0..).zip(blocks) {
-            self.blocks.blocks.insert(BlockAt { segment: at, block }, bytes);
+            self.blocks.cache.insert(BlockAt { segment: at, block }, bytes);
         }
         Ok(())
     }

@@ -56,6 +56,6 @@ mod tests {
         assert_eq!(time(384, 9), Duration::from_secs(8));
         assert_eq!(time(400, 9), Duration::from_secs(16));
         let all: Duration = (0..MAX_SEGMENTS).map(|index| time(index, 9)).sum();
-        assert!(all > Duration::from_secs(5 * 3600), "{all:?}");
+        assert!(all > Duration::from_hours(5), "{all:?}");
     }
 }

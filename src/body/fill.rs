@@ -471,11 +471,10 @@ impl State {
     }
 
     fn wait(&mut self, place: &mut Place, waker: &Waker) {
-        if place.taken && place.epoch == self.epoch {
-            if let Some(mine) = self.wakers.get_mut(place.index) {
-                mine.clone_from(waker);
-                return;
-            }
+        let taken = place.taken && place.epoch == self.epoch;
+        if let Some(mine) = self.wakers.get_mut(place.index).filter(|_| taken) {
+            mine.clone_from(waker);
+            return;
         }
         *place = Place { epoch: self.epoch, index: self.wakers.len(), taken: true };
         self.wakers.push(waker.clone());

@@ -26,7 +26,9 @@ pub(super) async fn run(fill: Arc<Fill>) {
     loop {
         let due = match fill.step(puts.len() >= PATIENT) {
             Step::Put(index, chunks) => {
-                puts.push(put(&fill, index, chunks));
+                // Here and not in the put: segments set out in their order.
+                let (len, digest) = digest(&chunks).await;
+                puts.push(put(&fill, index, len, digest, chunks));
                 continue;
             }
             Step::Wait(due) => due,
@@ -50,19 +52,28 @@ pub(super) async fn run(fill: Arc<Fill>) {
     }
 }
 
-async fn put(fill: &Fill, index: usize, chunks: Vec<Bytes>) -> Result<(usize, Segment), Error> {
+async fn digest(chunks: &[Bytes]) -> (u64, [u8; 16]) {
     let mut sha = Sha256::new();
     let (mut len, mut turn) = (0, 0);
-    for chunk in &chunks {
-        sha.update(chunk);
-        len += chunk.len() as u64;
-        turn += chunk.len();
+    for chunk in chunks {
         if turn >= TURN {
             turn = 0;
             tokio::task::yield_now().await;
         }
+        sha.update(chunk);
+        len += chunk.len() as u64;
+        turn += chunk.len();
     }
-    let digest = first_half(sha);
+    (len, first_half(sha))
+}
+
+async fn put(
+    fill: &Fill,
+    index: usize,
+    len: u64,
+    digest: [u8; 16],
+    chunks: Vec<Bytes>,
+) -> Result<(usize, Segment), Error> {
     let n = u32::try_from(index).map_err(|_| Error::Full)?;
     fill.bodies.store.put(&fill.name, fill.token, n, &chunks).await?;
     Ok((index, Segment { token: fill.token, n, len, digest }))

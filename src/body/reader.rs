@@ -127,8 +127,9 @@ impl Reader {
             Source::Stored { bodies, name, .. } => (bodies, name),
             Source::Failed(_) => return,
         };
-        let next = (block + 1) * BLOCK;
-        if self.end.is_some_and(|end| start + next >= end) {
+        // A hostile manifest's lengths go up to the largest number.
+        let next = (block + 1).saturating_mul(BLOCK);
+        if self.end.is_some_and(|end| start.saturating_add(next) >= end) {
             return;
         }
         if next < segment.len {

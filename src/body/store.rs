@@ -226,7 +226,10 @@ impl Store {
 
     /// All objects under the id, those of one key hash one after another.
     pub(super) fn list(&self) -> BoxStream<'static, Result<ObjectMeta, Error>> {
-        self.objects.list(Some(&Path::from(self.id.as_str()))).map_err(|cause| Error::store(&cause)).boxed()
+        self.objects
+            .list(Some(&Path::from_iter([self.id.as_str()])))
+            .map_err(|cause| Error::store(&cause))
+            .boxed()
     }
 
     /// Splits an object's path into key hash, token and n; `None` if it is no segment of ours.

@@ -88,6 +88,45 @@ impl Named {
     }
 }
 
+// === impl Bodies ===
+
+impl Bodies {
+    /// Counts what is stored, sets [`Bodies::used`] to it and gives it. For instances that do
+    /// not sweep; reads the whole listing, so at start and then rarely.
+    ///
+    /// # Errors
+    /// If the listing fails.
+    pub async fn recount(&self) -> Result<u64, Error> {
+        let before = self.moved();
+        let mut bytes = 0;
+        let mut listing = self.store.list();
+        while let Some(meta) = listing.next().await {
+            let meta = meta.inspect_err(|_| self.listing_failed())?;
+            bytes += if self.store.parse(&meta.location).is_some() { meta.size } else { 0 };
+        }
+        self.counted(bytes, before);
+        Ok(self.used())
+    }
+
+    /// Bytes put and deleted so far.
+    fn moved(&self) -> (u64, u64) {
+        let counters = self.counters();
+        (counters.put.load(Ordering::Relaxed), counters.deleted.load(Ordering::Relaxed))
+    }
+
+    /// A listing that began at `before` found `bytes`. What was put meanwhile may be counted
+    /// twice, until the next one: rather too much than too little.
+    fn counted(&self, bytes: u64, before: (u64, u64)) {
+        let (put, deleted) = self.moved();
+        let used = bytes.saturating_add(put - before.0).saturating_sub(deleted - before.1);
+        self.counters().used.store(used, Ordering::Relaxed);
+    }
+
+    fn listing_failed(&self) {
+        self.counters().list_errors.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 // === impl Sweeper ===
 
 impl Sweeper {
@@ -106,8 +145,7 @@ impl Sweeper {
     /// # Cancel safety
     /// Dropped half way, it has removed some, and the rest is suspected as before.
     pub async fn sweep(&mut self, names: &dyn Names) -> Result<Swept, Error> {
-        let counters = self.bodies.counters();
-        let (put, deleted) = (counters.put.load(Ordering::Relaxed), counters.deleted.load(Ordering::Relaxed));
+        let before = self.bodies.moved();
         let mut swept = Swept::default();
         if let Some(root) = self.bodies.store.root() {
             let (root, wall) = (root.to_owned(), self.bodies.clock.wall_ms());
@@ -119,13 +157,7 @@ impl Sweeper {
         let mut listing = self.bodies.store.list();
         let mut group: (String, Vec<Object>) = (String::new(), Vec::new());
         while let Some(meta) = listing.next().await {
-            let meta = match meta {
-                Ok(meta) => meta,
-                Err(cause) => {
-                    counters.list_errors.fetch_add(1, Ordering::Relaxed);
-                    return Err(cause);
-                }
-            };
+            let meta = meta.inspect_err(|_| self.bodies.listing_failed())?;
             let Some((key, token, n)) = self.bodies.store.parse(&meta.location) else { continue };
             let written_at = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
             let object = Object { token, n, len: meta.size, written_at };
@@ -140,11 +172,7 @@ impl Sweeper {
         self.group(names, group, &mut still, &mut swept).await;
         self.suspects = still;
         swept.suspects = self.suspects.len() as u64;
-        let counters = self.bodies.counters();
-        let put = counters.put.load(Ordering::Relaxed) - put;
-        let deleted = counters.deleted.load(Ordering::Relaxed) - deleted;
-        // What was put meanwhile may be counted twice, until the next sweep: rather too much.
-        counters.used.store((swept.bytes + put).saturating_sub(deleted), Ordering::Relaxed);
+        self.bodies.counted(swept.bytes, before);
         Ok(swept)
     }
 
@@ -173,16 +201,14 @@ impl Sweeper {
                     }
                 }
                 Judged::Remove => {
-                    match self.bodies.store.delete(&name, object.token, object.n, object.len).await {
-                        Ok(()) => {
-                            swept.removed += 1;
-                            swept.freed += object.len;
-                            self.bodies.counters().swept.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(_) => {
-                            swept.failed += 1;
-                            still.extend(self.suspects.get(&id).map(|since| (id, *since)));
-                        }
+                    let gone = self.bodies.store.delete(&name, object.token, object.n, object.len).await;
+                    if gone.is_ok() {
+                        swept.removed += 1;
+                        swept.freed += object.len;
+                        self.bodies.counters().swept.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        swept.failed += 1;
+                        still.extend(self.suspects.get(&id).map(|since| (id, *since)));
                     }
                     sleep(pause).await;
                 }
