@@ -34,6 +34,7 @@ mod spill;
 mod store;
 mod sweep;
 mod tail;
+mod waiting;
 mod window;
 mod writer;
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::store::Name;
+use super::waiting::{Place, Waiting, wake};
 use super::window::Window;
 use super::{Bodies, Error, cut};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
@@ -52,8 +53,7 @@ struct State {
     drips: u32,
     failure: Option<Error>,
     owner: Owner,
-    wakers: Vec<Waker>,
-    epoch: u64,
+    waiting: Waiting,
 }
 
 /// How far the body is.
@@ -104,14 +104,6 @@ pub(super) enum Step {
     Stop,
 }
 
-/// A reader's place among those that wait.
-#[derive(Debug, Default)]
-pub(super) struct Place {
-    epoch: u64,
-    index: usize,
-    taken: bool,
-}
-
 // === impl Fill ===
 
 impl Fill {
@@ -129,8 +121,7 @@ impl Fill {
             drips: 0,
             failure: None,
             owner: Owner::None,
-            wakers: Vec::new(),
-            epoch: 1,
+            waiting: Waiting::default(),
         };
         Self {
             bodies,
@@ -164,7 +155,7 @@ impl Fill {
         state.window.push(bytes);
         self.trim(&mut state, before);
         let due = opened || state.window.end() - state.cut_to >= cut::size(state.index);
-        let wakers = state.wake();
+        let wakers = state.waiting.take();
         drop(state);
         if due {
             self.nudge.notify_one();
@@ -215,7 +206,7 @@ impl Fill {
         state.phase = phase;
         let before = state.window.len();
         self.trim(&mut state, before);
-        let wakers = state.wake();
+        let wakers = state.waiting.take();
         drop(state);
         self.nudge.notify_one();
         wake(wakers);
@@ -326,7 +317,7 @@ impl Fill {
         state.index = state.segments.len();
         state.window = Window::at(state.acknowledged);
         let count = state.segments.len();
-        let wakers = state.wake();
+        let wakers = state.waiting.take();
         drop(state);
         self.progress.send_replace(count);
         wake(wakers);
@@ -416,7 +407,7 @@ impl Fill {
             Phase::Complete => Next::End,
             Phase::Broken => Next::Fail(Error::Broken),
             Phase::Open | Phase::Spilling => {
-                state.wait(place, waker);
+                state.waiting.enter(place, waker);
                 Next::Wait
             }
         }
@@ -462,28 +453,6 @@ impl Drop for Fill {
 impl State {
     fn manifest(&self) -> Manifest {
         Manifest { len: self.acknowledged, segments: self.segments.clone() }
-    }
-
-    /// Everybody who waits, to be woken when the lock is gone.
-    fn wake(&mut self) -> Vec<Waker> {
-        self.epoch += 1;
-        std::mem::take(&mut self.wakers)
-    }
-
-    fn wait(&mut self, place: &mut Place, waker: &Waker) {
-        let taken = place.taken && place.epoch == self.epoch;
-        if let Some(mine) = self.wakers.get_mut(place.index).filter(|_| taken) {
-            mine.clone_from(waker);
-            return;
-        }
-        *place = Place { epoch: self.epoch, index: self.wakers.len(), taken: true };
-        self.wakers.push(waker.clone());
-    }
-}
-
-fn wake(wakers: Vec<Waker>) {
-    for waker in wakers {
-        waker.wake();
     }
 }
 

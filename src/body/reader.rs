@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::task::JoinHandle;
 
-use super::fill::{BLOCK, Fill, Next, Place, bounds};
+use super::fill::{BLOCK, Fill, Next, bounds};
 use super::store::Name;
+use super::waiting::Place;
 use super::{Bodies, Error, check};
 use crate::record::{Manifest, Segment};
 

@@ -1,0 +1,44 @@
+//! Those who wait for the next bytes of a body.
+
+use std::task::Waker;
+
+/// Wakers of one round. A round ends when all are woken.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    wakers: Vec<Waker>,
+    round: u64,
+}
+
+/// A reader's place among them.
+#[derive(Debug, Default)]
+pub(super) struct Place(Option<(u64, usize)>);
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Puts `waker` in its place: once a round, however often the reader is polled in it.
+    pub(super) fn enter(&mut self, place: &mut Place, waker: &Waker) {
+        if let Place(Some((round, index))) = *place
+            && round == self.round
+            && let Some(mine) = self.wakers.get_mut(index)
+        {
+            mine.clone_from(waker);
+            return;
+        }
+        *place = Place(Some((self.round, self.wakers.len())));
+        self.wakers.push(waker.clone());
+    }
+
+    /// Ends the round. Those who waited are to be woken when no lock is held.
+    pub(super) fn take(&mut self) -> Vec<Waker> {
+        self.round += 1;
+        std::mem::take(&mut self.wakers)
+    }
+}
+
+/// Wakes them.
+pub(super) fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
