@@ -6,6 +6,7 @@ pub mod drain;
 pub mod dust;
 pub mod flight;
 pub mod key;
+pub mod policy;
 pub mod record;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,52 @@
+//! What the RFCs and a route's rules say about a request, a response and a record. Pure: no
+//! clock, no I/O; wall times are parameters, in milliseconds.
+//!
+//! [`entrance`] judges a request, [`verdict`] a response, [`reuse`] whether a record answers a
+//! request; the rest are their details.
+
+mod age;
+mod cache_control;
+mod cache_status;
+mod conditional;
+mod date;
+mod etag;
+mod forward;
+mod invalidate;
+mod language;
+mod lifetime;
+mod pass;
+#[cfg(test)]
+mod properties;
+mod range;
+mod request;
+mod reuse;
+mod revalidate;
+mod rules;
+mod stale;
+mod stored;
+mod vary;
+mod verdict;
+
+pub use age::{MAX_DELTA, age_field, age_value, current_age, initial_age, set_age};
+pub use cache_control::{ClientDirectives, Directives};
+pub use cache_status::{CacheStatus, Fwd};
+pub use conditional::{Conditional, conditional, not_modified_headers};
+pub use date::{http_date, parse_date};
+pub use forward::{
+    Hop, fill_headers, is_loop, pass_headers, response_headers, strip_connection, upgrade_asked,
+};
+pub use invalidate::{post_fills_get, targets, targets_with};
+pub use language::best_language;
+pub use lifetime::Lifetime;
+pub use pass::PassReason;
+pub use range::{Ranged, content_range, ranged, unsatisfied_range};
+pub use request::{Ask, Entrance, entrance, is_safe};
+pub use reuse::{Reuse, Ride, Terms, may_ride, may_share_credentialed, reuse};
+pub use revalidate::{HeadUpdate, head_update, refresh, validators};
+pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
+pub use stale::{ErrorCase, stale_on_error};
+pub use stored::{content_length, stored_headers};
+pub use vary::{
+    Varies, language_key, normal, normal_into, selecting, selects, variant_into, variant_key, varies,
+};
+pub use verdict::{Answer, Framing, Verdict, verdict};

@@ -1,0 +1,217 @@
+//! Which fields go on to the origin, and which come back (RFC 9110 §7.6.1).
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::rules::{Carried, Cookies, Rules};
+use super::vary::normal;
+
+/// What this hop writes into upstream requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Hop<'a> {
+    /// `server.name`, for Via.
+    pub name: &'a str,
+    /// The fleet's id, for CDN-Loop (RFC 8586).
+    pub fleet: &'a str,
+    /// The client's scheme, as the key has it.
+    pub scheme: &'a str,
+    /// The client's host, with its port if it gave one.
+    pub host: &'a str,
+    /// The client's address, where this request is to carry it.
+    pub client: Option<IpAddr>,
+    /// The peer is one of `trusted_proxies`: what it says of its own client is kept.
+    pub trusted: bool,
+}
+
+static CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What a fill sends: the end-to-end fields that the route lets it carry, without what is
+/// answered here (conditions, Range), Accept-Encoding and Accept-Language in their normal form,
+/// so that whoever leads asks for the same. Host is left to the upstream's own setting.
+pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
+    let mut sent = end_to_end(client, |field| is_carried(field, rules) || (hop.trusted && is_rewrite(field)));
+    for field in [header::CONTENT_LENGTH, header::EXPECT] {
+        sent.remove(field);
+    }
+    for field in [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE] {
+        if !sent.contains_key(&field) {
+            continue;
+        }
+        let Some(mut value) = normal(&field, client) else { continue };
+        if value.is_empty() {
+            // An empty list means the same (RFC 9110 §12.5.3), but not to every origin.
+            value.push_str("identity");
+        }
+        if let Ok(value) = HeaderValue::from_bytes(&value.chars().map(latin1).collect::<Vec<_>>()) {
+            sent.insert(field, value);
+        }
+    }
+    write_hop(&mut sent, client, hop);
+    sent
+}
+
+/// What a pass sends: the end-to-end fields of the client's own request, conditions and Range
+/// included.
+pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
+    let mut sent = end_to_end(client, |field| {
+        let written = is_written_here(field) || (is_rewrite(field) && !hop.trusted);
+        !written && field != header::EXPECT && !(field == header::COOKIE && rules.cookies == Cookies::Strip)
+    });
+    write_hop(&mut sent, client, hop);
+    sent
+}
+
+/// What of a response's fields is end-to-end (RFC 9111 §3.1).
+pub fn response_headers(upstream: &HeaderMap) -> HeaderMap {
+    end_to_end(upstream, |_| true)
+}
+
+/// Removes from a request what its Connection names, and hop-by-hop fields. Before anything else
+/// looks at the request: a field that is in a key must not be missing from the fill. Costs one
+/// look-up where Connection is absent or says nothing but keep-alive.
+pub fn strip_connection(headers: &mut HeaderMap) {
+    let Some(connection) = headers.get(header::CONNECTION) else { return };
+    let plain = connection.as_bytes();
+    let plain = plain.eq_ignore_ascii_case(b"keep-alive") || plain.eq_ignore_ascii_case(b"close");
+    if plain && headers.get_all(header::CONNECTION).iter().count() == 1 {
+        return;
+    }
+    for field in named_by_connection(headers) {
+        if field != header::UPGRADE {
+            headers.remove(field);
+        }
+    }
+}
+
+/// The protocol that a request wants to change to, if its Connection says so too.
+pub fn upgrade_asked(headers: &HeaderMap) -> Option<&str> {
+    let mut named = tokens(headers.get_all(header::CONNECTION));
+    if !named.any(|token| token.eq_ignore_ascii_case(b"upgrade")) {
+        return None;
+    }
+    headers.get(header::UPGRADE)?.to_str().ok().map(str::trim)
+}
+
+/// Whether a request has been through this fleet before (RFC 8586).
+pub fn is_loop(headers: &HeaderMap, fleet: &str) -> bool {
+    tokens(headers.get_all(&CDN_LOOP)).any(|member| {
+        let id = member.split(|&byte| byte == b';').next().unwrap_or_default();
+        id.trim_ascii().eq_ignore_ascii_case(fleet.as_bytes())
+    })
+}
+
+/// Whether a fill carries this field as the client sent it.
+pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
+    let name = field.as_str();
+    if is_hop_by_hop(name) || is_written_here(field) || is_rewrite(field) {
+        return false;
+    }
+    match name {
+        "if-none-match" | "if-modified-since" | "if-range" | "if-match" | "if-unmodified-since" | "range" => {
+            false
+        }
+        "authorization" | "host" => true,
+        "cookie" => rules.cookies != Cookies::Strip,
+        _ => match &rules.carried {
+            Carried::All => true,
+            Carried::Only(fields) => fields.contains(field),
+        },
+    }
+}
+
+/// Written here from what the key holds: a response may vary on it, its key does already.
+pub(super) fn is_same_for_a_key(field: &HeaderName) -> bool {
+    *field == X_FORWARDED_PROTO || *field == X_FORWARDED_HOST
+}
+
+/// Who the client is: written here, never believed from just anybody.
+fn is_written_here(field: &HeaderName) -> bool {
+    let name = field.as_str();
+    (name.starts_with("x-forwarded-") && !is_rewrite(field)) || matches!(name, "forwarded" | "x-real-ip")
+}
+
+/// Fields by which some origins take another URL for the one that is asked.
+fn is_rewrite(field: &HeaderName) -> bool {
+    matches!(
+        field.as_str(),
+        "x-original-url"
+            | "x-rewrite-url"
+            | "x-original-host"
+            | "x-host"
+            | "x-forwarded-prefix"
+            | "x-forwarded-server"
+            | "front-end-https"
+    )
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+fn end_to_end(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let named = named_by_connection(headers);
+    let mut kept = HeaderMap::with_capacity(headers.keys_len() + 4);
+    for (field, value) in headers {
+        if !is_hop_by_hop(field.as_str()) && !named.contains(field) && wanted(field) {
+            kept.append(field, value.clone());
+        }
+    }
+    kept
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    tokens(headers.get_all(header::CONNECTION))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .collect()
+}
+
+fn tokens(lines: http::header::GetAll<'_, HeaderValue>) -> impl Iterator<Item = &[u8]> {
+    let members = lines.into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    members.map(<[u8]>::trim_ascii)
+}
+
+fn write_hop(sent: &mut HeaderMap, client: &HeaderMap, hop: &Hop<'_>) {
+    sent.remove(header::HOST);
+    let mut write = |field: HeaderName, text: String, append: bool| {
+        // A host or a name that is no field value can't have come in as one.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            if append {
+                sent.append(field, value);
+            } else {
+                sent.insert(field, value);
+            }
+        }
+    };
+    write(header::VIA, format!("1.1 {}", hop.name), true);
+    write(CDN_LOOP.clone(), hop.fleet.to_owned(), true);
+    write(X_FORWARDED_PROTO.clone(), hop.scheme.to_owned(), false);
+    write(X_FORWARDED_HOST.clone(), hop.host.to_owned(), false);
+    if let Some(address) = hop.client {
+        let before = if hop.trusted { normal(&X_FORWARDED_FOR, client) } else { None };
+        let chain = before.map_or_else(|| address.to_string(), |before| format!("{before}, {address}"));
+        write(X_FORWARDED_FOR.clone(), chain, false);
+    }
+}
+
+fn latin1(letter: char) -> u8 {
+    u8::try_from(u32::from(letter)).unwrap_or(b'?')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Why a request or a response is not shared.
+
+/// Why not shared; the word is the same in log, metric, note and Cache-Status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PassReason {
+    /// The response says no-store.
+    NoStore,
+    /// The response says private.
+    Private,
+    /// The response sets a cookie.
+    SetCookie,
+    /// The response varies on what nobody can compare.
+    VaryStar,
+    /// The response is longer than the route takes.
+    TooLarge,
+    /// The response has no end.
+    EventStream,
+    /// The request carries Authorization, and the response does not grant sharing.
+    Authorization,
+    /// The request carries Cookie, and the response does not grant sharing.
+    Cookie,
+    /// Neither GET nor HEAD.
+    Method,
+    /// A field asks for another method.
+    MethodOverride,
+    /// If-Match or If-Unmodified-Since.
+    Precondition,
+    /// The request has content.
+    Content,
+    /// A Range that the route does not fill.
+    Range,
+    /// The response ends with its connection.
+    Unframed,
+    /// The status may not be stored without explicit words (RFC 9111 §3).
+    NotCacheableStatus,
+    /// No lifetime, and nothing to validate with.
+    NoLifetime,
+    /// must-understand, with a status that is not understood (RFC 9111 §5.2.2.3).
+    NotUnderstood,
+    /// The connection becomes something else.
+    Upgrade,
+    /// The route only passes.
+    RouteSays,
+    /// A part where the whole was asked for.
+    Partial,
+    /// The request says no-store, and the route honours it.
+    RequestNoStore,
+}
+
+// === impl PassReason ===
+
+impl PassReason {
+    const ALL: [Self; 21] = [
+        Self::NoStore,
+        Self::Private,
+        Self::SetCookie,
+        Self::VaryStar,
+        Self::TooLarge,
+        Self::EventStream,
+        Self::Authorization,
+        Self::Cookie,
+        Self::Method,
+        Self::MethodOverride,
+        Self::Precondition,
+        Self::Content,
+        Self::Range,
+        Self::Unframed,
+        Self::NotCacheableStatus,
+        Self::NoLifetime,
+        Self::NotUnderstood,
+        Self::Upgrade,
+        Self::RouteSays,
+        Self::Partial,
+        Self::RequestNoStore,
+    ];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::SetCookie => "set-cookie",
+            Self::VaryStar => "vary-star",
+            Self::TooLarge => "too-large",
+            Self::EventStream => "event-stream",
+            Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
+            Self::Method => "method",
+            Self::MethodOverride => "method-override",
+            Self::Precondition => "precondition",
+            Self::Content => "content",
+            Self::Range => "range",
+            Self::Unframed => "unframed",
+            Self::NotCacheableStatus => "status",
+            Self::NoLifetime => "no-lifetime",
+            Self::NotUnderstood => "not-understood",
+            Self::Upgrade => "upgrade",
+            Self::RouteSays => "route",
+            Self::Partial => "partial",
+            Self::RequestNoStore => "request-no-store",
+        }
+    }
+
+    /// The reason that a word names.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
+    /// Whether the reason lies in the response alone, so that it may be noted for everybody (F10).
+    /// The caller adds: only if the fill carried no credentials, Range or method override.
+    pub fn shared(self) -> bool {
+        matches!(
+            self,
+            Self::NoStore
+                | Self::Private
+                | Self::SetCookie
+                | Self::VaryStar
+                | Self::TooLarge
+                | Self::EventStream
+                | Self::NotUnderstood
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PassReason;
+
+    #[test]
+    fn words_name_their_reasons() {
+        for reason in PassReason::ALL {
+            assert_eq!(PassReason::parse(reason.as_str()), Some(reason));
+        }
+        assert_eq!(PassReason::parse("no_store"), None);
+    }
+
+    #[test]
+    fn what_lies_in_the_request_is_never_noted() {
+        for reason in [PassReason::Authorization, PassReason::Cookie, PassReason::Range, PassReason::Method] {
+            assert!(!reason.shared(), "{reason:?}");
+        }
+    }
+}

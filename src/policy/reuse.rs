@@ -1,0 +1,161 @@
+//! Whether a record answers a request: on the way of every hit, so nothing is parsed or
+//! allocated here. What the record's fields say is parsed once, into [`Terms`].
+
+use http::header;
+
+use super::age::current_age;
+use super::cache_control::Directives;
+use super::lifetime::has_validator;
+use super::pass::PassReason;
+use super::request::Ask;
+use super::rules::Rules;
+use super::vary::names_cookie;
+use crate::record::Record;
+
+/// What a record's fields say about reusing it, under a route's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Only after validation.
+    pub no_cache: bool,
+    /// No stale answer: must-revalidate, proxy-revalidate or s-maxage (RFC 9111 §4.2.4).
+    pub must_revalidate: bool,
+    /// Never changes while it is fresh (RFC 8246).
+    pub immutable: bool,
+    /// public, s-maxage or must-revalidate: a request with Authorization may be answered from it,
+    /// and credentialed requests may lead and follow (RFC 9111 §3.5).
+    pub shares: bool,
+    /// Varies on Cookie: each cookie has its own.
+    pub varies_on_cookie: bool,
+    /// There is something to validate with.
+    pub has_validator: bool,
+    /// The origin's stale-if-error, or a grace that the route set itself, in ms past the lifetime.
+    pub sie_on_status_ms: u64,
+    /// When its lifetime ends, wall ms.
+    pub fresh_until: u64,
+}
+
+/// How a record answers a request. `ttl_ms` is what is left of its lifetime, negative when stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// As it is.
+    Fresh {
+        /// Current age.
+        age_ms: u64,
+        /// What is left.
+        ttl_ms: i64,
+    },
+    /// Now as it is, and refreshed in the background (RFC 5861 §3).
+    StaleWhileRevalidate {
+        /// Current age.
+        age_ms: u64,
+        /// What is left.
+        ttl_ms: i64,
+    },
+    /// Stale, as the client allows (RFC 9111 §5.2.1.2).
+    MaxStale {
+        /// Current age.
+        age_ms: u64,
+        /// What is left.
+        ttl_ms: i64,
+    },
+    /// Not without asking upstream: validated or replaced.
+    Validate,
+    /// Never: this request may not be answered from it.
+    Refused(PassReason),
+}
+
+/// When a request arrived, seen from the exchange that it would ride (F5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ride {
+    /// The upstream request was sent after the request arrived.
+    SentAfterArrival,
+    /// It was under way already.
+    UnderWay,
+}
+
+/// How a record answers a request at `now` (RFC 9111 §4). That it is the right variant, and not
+/// purged, is settled before.
+pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64) -> Reuse {
+    let _ = rules; // what they say is in the terms and in the ask
+    if ask.authorization && !terms.shares {
+        return Reuse::Refused(PassReason::Authorization);
+    }
+    let age_ms = current_age(record, now);
+    let ttl_ms = distance(now, terms.fresh_until);
+    let fresh = ttl_ms > 0;
+    let wants = &ask.wants;
+    let too_old = wants.max_age.is_some_and(|most| age_ms > most) && !(terms.immutable && fresh);
+    let too_short = wants.min_fresh.is_some_and(|least| i128::from(ttl_ms) < i128::from(least));
+    if terms.no_cache || wants.no_cache || too_old || too_short {
+        return Reuse::Validate;
+    }
+    if fresh {
+        return Reuse::Fresh { age_ms, ttl_ms };
+    }
+    let late = ttl_ms.unsigned_abs();
+    if terms.must_revalidate {
+        Reuse::Validate
+    } else if late < record.swr_ms {
+        Reuse::StaleWhileRevalidate { age_ms, ttl_ms }
+    } else if wants.max_stale.is_some_and(|most| late <= most) {
+        Reuse::MaxStale { age_ms, ttl_ms }
+    } else {
+        Reuse::Validate
+    }
+}
+
+/// Whether a request may ride an exchange that ended in this record (F5). Whether it rides the
+/// same one twice is the caller's to know.
+pub fn may_ride(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64, rode: Ride) -> bool {
+    let as_stored = matches!(reuse(ask, record, terms, rules, now), Reuse::Fresh { .. });
+    let apart = !terms.shares && (ask.authorization || (ask.cookie && !terms.varies_on_cookie && !as_stored));
+    if apart {
+        return false;
+    }
+    match rode {
+        Ride::SentAfterArrival => true,
+        Ride::UnderWay => {
+            let once = record.fresh_ms == 0 && !terms.no_cache && !terms.must_revalidate;
+            let unbound = !ask.wants.no_cache && ask.wants.max_age.is_none() && ask.wants.min_fresh.is_none();
+            as_stored || (once && unbound)
+        }
+    }
+}
+
+/// Whether the last record under a key grants that credentialed requests lead and follow.
+pub fn may_share_credentialed(terms: &Terms) -> bool {
+    terms.shares
+}
+
+/// From `now` until `then`, saturating.
+fn distance(now: u64, then: u64) -> i64 {
+    if then >= now {
+        i64::try_from(then - now).unwrap_or(i64::MAX)
+    } else {
+        i64::try_from(now - then).map_or(i64::MIN, |late| -late)
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// Of a record. Parses: done when a record enters memory, not when it is used.
+    pub fn of(record: &Record, rules: &Rules) -> Self {
+        let raw = Directives::of(&record.headers, rules);
+        let said = if record.credentialed { raw } else { raw.overlooking(rules.ignore) };
+        let route = if rules.if_error_set { rules.if_error_ms } else { 0 };
+        Self {
+            no_cache: said.no_cache,
+            must_revalidate: said.forbid_stale(),
+            immutable: said.immutable,
+            shares: raw.grant_sharing(),
+            varies_on_cookie: names_cookie(record.headers.get_all(header::VARY)),
+            has_validator: has_validator(&record.headers),
+            sie_on_status_ms: (said.if_error.unwrap_or(0) * 1000).max(route),
+            fresh_until: record.fresh_until(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

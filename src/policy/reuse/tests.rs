@@ -1,0 +1,188 @@
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::*;
+use crate::policy::ClientDirectives;
+use crate::policy::rules::Ignore;
+use crate::policy::verdict::{Answer, Framing, Verdict, verdict};
+use crate::record::{LifetimeBy, Manifest};
+
+/// When a test's record was received.
+pub(crate) const NOW: u64 = 1_700_000_000_000;
+
+/// A record received at [`NOW`], its times those of the verdict, its lifetime `fresh_ms`.
+pub(crate) fn record(cache_control: &str, fresh_ms: u64, rules: &Rules) -> Record {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(cache_control).unwrap());
+    headers.insert(header::DATE, crate::policy::http_date(NOW));
+    let answer = Answer {
+        status: StatusCode::OK,
+        headers: &headers,
+        requested_at: NOW,
+        received_at: NOW,
+        framing: Framing::Length(0),
+    };
+    let (swr_ms, sie_ms, keep_ms) = match verdict(&Ask::default(), &answer, rules) {
+        Verdict::Store(lifetime) => (lifetime.swr_ms, lifetime.sie_ms, lifetime.keep_ms),
+        _ => (0, 0, 0),
+    };
+    Record {
+        key: "http://a/".into(),
+        born: 1,
+        token: 1,
+        status: StatusCode::OK,
+        headers,
+        received_at: NOW,
+        age_ms: 0,
+        fresh_ms,
+        swr_ms,
+        sie_ms,
+        keep_ms,
+        by: LifetimeBy::Origin,
+        credentialed: false,
+        select: Vec::new(),
+        range: None,
+        tags: Vec::new(),
+        body: Manifest::default(),
+    }
+}
+
+fn reused(said: &str, fresh_ms: u64, ask: &Ask, rules: &Rules, at: u64) -> Reuse {
+    let record = record(said, fresh_ms, rules);
+    reuse(ask, &record, &Terms::of(&record, rules), rules, NOW + at)
+}
+
+#[test]
+fn fresh_then_stale() {
+    let rules = Rules::default();
+    let ask = Ask::default();
+    let at = |at| reused("max-age=10, stale-while-revalidate=5", 10_000, &ask, &rules, at);
+    assert_eq!(at(0), Reuse::Fresh { age_ms: 0, ttl_ms: 10_000 });
+    assert_eq!(at(9_999), Reuse::Fresh { age_ms: 9_999, ttl_ms: 1 });
+    assert_eq!(at(10_000), Reuse::StaleWhileRevalidate { age_ms: 10_000, ttl_ms: 0 });
+    assert_eq!(at(14_999), Reuse::StaleWhileRevalidate { age_ms: 14_999, ttl_ms: -4_999 });
+    assert_eq!(at(15_000), Reuse::Validate);
+    assert_eq!(at(u64::MAX - NOW), Reuse::Validate);
+}
+
+#[test]
+fn words_against_stale() {
+    let rules = Rules { while_revalidate_ms: 5_000, ..Rules::default() };
+    for (said, want) in [
+        ("max-age=10", true),
+        ("max-age=10, stale-while-revalidate=0", false),
+        ("max-age=10, must-revalidate", false),
+        ("max-age=10, proxy-revalidate", false),
+        ("s-maxage=10", false),
+        ("max-age=10, no-cache", false),
+    ] {
+        let late = reused(said, 10_000, &Ask::default(), &rules, 11_000);
+        assert_eq!(matches!(late, Reuse::StaleWhileRevalidate { .. }), want, "{said}");
+    }
+    assert_eq!(reused("no-cache, max-age=10", 10_000, &Ask::default(), &rules, 0), Reuse::Validate);
+}
+
+#[test]
+fn authorization_needs_the_words() {
+    let rules = Rules { ignore: Ignore { s_maxage: true, ..Ignore::default() }, ..Rules::default() };
+    let ask = Ask { authorization: true, ..Ask::default() };
+    for (said, want) in [
+        ("max-age=10", false),
+        ("public, max-age=10", true),
+        ("s-maxage=10", true),
+        ("must-revalidate, max-age=10", true),
+    ] {
+        let found = reused(said, 10_000, &ask, &rules, 0);
+        let refused = found == Reuse::Refused(PassReason::Authorization);
+        assert_eq!(refused, !want, "{said}: {found:?}");
+    }
+    let cookie = Ask { cookie: true, ..Ask::default() };
+    assert!(matches!(reused("max-age=10", 10_000, &cookie, &rules, 0), Reuse::Fresh { .. }));
+}
+
+#[test]
+fn a_clients_own_limits() {
+    let rules = Rules::default();
+    let with = |wants| Ask { wants, ..Ask::default() };
+    let none = ClientDirectives::default();
+    for (said, at, wants, want) in [
+        ("max-age=10", 5_000, ClientDirectives { max_age: Some(4_000), ..none }, "validate"),
+        ("max-age=10", 5_000, ClientDirectives { max_age: Some(5_000), ..none }, "fresh"),
+        ("max-age=10, immutable", 5_000, ClientDirectives { max_age: Some(0), ..none }, "fresh"),
+        ("max-age=10, immutable", 11_000, ClientDirectives { max_age: Some(0), ..none }, "validate"),
+        ("max-age=10, immutable", 5_000, ClientDirectives { no_cache: true, ..none }, "validate"),
+        ("max-age=10", 5_000, ClientDirectives { min_fresh: Some(5_000), ..none }, "fresh"),
+        ("max-age=10", 5_000, ClientDirectives { min_fresh: Some(5_001), ..none }, "validate"),
+        ("max-age=10", 15_000, ClientDirectives { max_stale: Some(5_000), ..none }, "max-stale"),
+        ("max-age=10", 15_001, ClientDirectives { max_stale: Some(5_000), ..none }, "validate"),
+        ("max-age=10", 99_000, ClientDirectives { max_stale: Some(u64::MAX), ..none }, "max-stale"),
+        (
+            "max-age=10, must-revalidate",
+            11_000,
+            ClientDirectives { max_stale: Some(u64::MAX), ..none },
+            "validate",
+        ),
+    ] {
+        let found = match reused(said, 10_000, &with(wants), &rules, at) {
+            Reuse::Fresh { .. } => "fresh",
+            Reuse::MaxStale { .. } => "max-stale",
+            Reuse::Validate => "validate",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, want, "{said} at {at}, {wants:?}");
+    }
+}
+
+#[test]
+fn riding() {
+    let rules = Rules::default();
+    let ask = Ask::default();
+    for (said, fresh_ms, sent_after, under_way) in [
+        ("max-age=10", 10_000, true, true),
+        ("max-age=10", 500, true, false),
+        ("max-age=0", 0, true, true),
+        ("x", 0, true, true),
+        ("no-cache", 0, true, false),
+        ("max-age=0, must-revalidate", 0, true, false),
+        ("max-age=0, proxy-revalidate", 0, true, false),
+        ("s-maxage=0", 0, true, false),
+    ] {
+        let record = record(said, fresh_ms, &rules);
+        let terms = Terms::of(&record, &rules);
+        let rides = |ride| may_ride(&ask, &record, &terms, &rules, NOW + 1_000, ride);
+        assert_eq!((rides(Ride::SentAfterArrival), rides(Ride::UnderWay)), (sent_after, under_way), "{said}");
+    }
+}
+
+#[test]
+fn credentials_ride_by_the_words() {
+    let rules = Rules::default();
+    for (said, fresh_ms, vary, cookie, authorization) in [
+        ("max-age=10", 10_000, None, true, false),
+        ("x", 0, None, false, false),
+        ("x", 0, Some("Cookie"), true, false),
+        ("public", 0, None, true, true),
+    ] {
+        let mut record = record(said, fresh_ms, &rules);
+        if let Some(vary) = vary {
+            record.headers.insert(header::VARY, HeaderValue::from_static(vary));
+        }
+        let terms = Terms::of(&record, &rules);
+        let rides = |ask: Ask| may_ride(&ask, &record, &terms, &rules, NOW, Ride::SentAfterArrival);
+        assert_eq!(rides(Ask { cookie: true, ..Ask::default() }), cookie, "{said} {vary:?}");
+        assert_eq!(rides(Ask { authorization: true, ..Ask::default() }), authorization, "{said} {vary:?}");
+    }
+}
+
+#[test]
+fn what_is_overlooked_still_does_not_bind_credentials() {
+    let rules = Rules {
+        ignore: Ignore { no_cache: true, must_revalidate: true, ..Ignore::default() },
+        ..Rules::default()
+    };
+    let mut record = record("no-cache, must-revalidate", 10_000, &rules);
+    let terms = Terms::of(&record, &rules);
+    assert!(!terms.no_cache && !terms.must_revalidate && terms.shares);
+    record.credentialed = true;
+    let terms = Terms::of(&record, &rules);
+    assert!(terms.no_cache && terms.must_revalidate, "its fill carried credentials");
+}

@@ -1,0 +1,157 @@
+//! Asking upstream whether a record is still good, and what the answer makes of it (RFC 9111 §4.3).
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::date::parse_date;
+use super::etag::etag;
+use super::request::Ask;
+use super::rules::Rules;
+use super::stored::{content_length, stored_headers};
+use super::vary::{Varies, names_cookie, varies};
+use super::verdict::{Answer, Framing, Verdict, verdict};
+use crate::record::Record;
+
+/// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5).
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeadUpdate {
+    /// It says nothing about it.
+    Nothing,
+    /// It is of the same content: its times and fields are these now.
+    Refreshed(Box<Record>),
+    /// It is of other content: the stored one is stale.
+    Stale,
+}
+
+/// The conditions to send: If-None-Match, and If-Modified-Since for those who know no tags.
+/// `None` if the record has no validator.
+pub fn validators(record: &Record) -> Option<HeaderMap> {
+    let mut conditions = HeaderMap::new();
+    if etag(&record.headers).is_some()
+        && let Some(tag) = record.headers.get(header::ETAG)
+    {
+        conditions.insert(header::IF_NONE_MATCH, tag.clone());
+    }
+    if let Some(modified) = record.headers.get(header::LAST_MODIFIED)
+        && parse_date(modified.as_bytes()).is_some()
+    {
+        conditions.insert(header::IF_MODIFIED_SINCE, modified.clone());
+    }
+    (!conditions.is_empty()).then_some(conditions)
+}
+
+/// The record that a 304 makes (RFC 9111 §4.3.4, §3.2): its fields replace the stored ones of the
+/// same name, and its times are reckoned anew. `None` if the 304 is of another representation, or
+/// if what it makes may not be stored, or not under this record's selection: then the whole is
+/// asked for. `born`, `token` and body stay; the caller lifts `token`.
+pub fn refresh(
+    record: &Record,
+    not_modified: &HeaderMap,
+    requested_at: u64,
+    received_at: u64,
+    rules: &Rules,
+) -> Option<Record> {
+    if !is_of_the_same(record, not_modified) {
+        return None;
+    }
+    let mut merged = record.headers.clone();
+    let fresh = stored_headers(not_modified, rules, received_at);
+    for field in fresh.keys().filter(|field| is_updated(field)) {
+        merged.remove(field);
+        for value in fresh.get_all(field) {
+            merged.append(field, value.clone());
+        }
+    }
+    // For the verdict alone: what is never kept, but says something.
+    let mut judged = merged.clone();
+    for field in [header::AGE, header::SET_COOKIE] {
+        for value in not_modified.get_all(&field) {
+            judged.append(&field, value.clone());
+        }
+    }
+    let answer = Answer {
+        status: record.status,
+        headers: &judged,
+        requested_at,
+        received_at,
+        framing: Framing::Length(record.body.len),
+    };
+    let by_cookie = names_cookie(merged.get_all(header::VARY));
+    let ask = Ask {
+        authorization: record.credentialed && !by_cookie,
+        cookie: record.credentialed && by_cookie,
+        ..Ask::default()
+    };
+    let Verdict::Store(lifetime) = verdict(&ask, &answer, rules) else { return None };
+    if !selects_the_same(record, &merged, rules) {
+        return None;
+    }
+    let merged = stored_headers(&merged, rules, received_at);
+    Some(Record {
+        headers: merged,
+        received_at,
+        age_ms: lifetime.age_ms,
+        fresh_ms: lifetime.fresh_ms,
+        swr_ms: lifetime.swr_ms,
+        sie_ms: lifetime.sie_ms,
+        keep_ms: lifetime.keep_ms,
+        by: lifetime.by,
+        ..record.clone()
+    })
+}
+
+/// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5). Only a 200 says anything.
+pub fn head_update(
+    record: &Record,
+    status: StatusCode,
+    head: &HeaderMap,
+    requested_at: u64,
+    received_at: u64,
+    rules: &Rules,
+) -> HeadUpdate {
+    if status != StatusCode::OK || record.status != StatusCode::OK {
+        return HeadUpdate::Nothing;
+    }
+    let length = content_length(head).is_none_or(|length| length == record.body.len);
+    let validators = [header::ETAG, header::LAST_MODIFIED];
+    let same = validators
+        .iter()
+        .all(|field| head.get(field).is_none() || head.get(field) == record.headers.get(field));
+    if !length || !same {
+        return HeadUpdate::Stale;
+    }
+    match refresh(record, head, requested_at, received_at, rules) {
+        Some(refreshed) => HeadUpdate::Refreshed(Box::new(refreshed)),
+        None => HeadUpdate::Stale,
+    }
+}
+
+/// Whether a 304 is of the stored representation: its tag is the stored one, strongly where it is
+/// strong; or, without a tag, its Last-Modified is. One that carries neither can only mean what
+/// was asked.
+fn is_of_the_same(record: &Record, not_modified: &HeaderMap) -> bool {
+    if let Some(told) = etag(not_modified) {
+        return match etag(&record.headers) {
+            Some(stored) if told.is_weak() => told.is(stored),
+            Some(stored) => told.is_strongly(stored),
+            None => false,
+        };
+    }
+    match (not_modified.get(header::LAST_MODIFIED), record.headers.get(header::LAST_MODIFIED)) {
+        (Some(told), Some(stored)) => told == stored,
+        _ => true,
+    }
+}
+
+/// Fields that stay as they came with the content (RFC 9111 §3.2).
+fn is_updated(field: &HeaderName) -> bool {
+    !matches!(*field, header::CONTENT_LENGTH | header::CONTENT_ENCODING | header::CONTENT_RANGE)
+}
+
+/// Whether what the merged fields vary on is what the record was selected by.
+fn selects_the_same(record: &Record, merged: &HeaderMap, rules: &Rules) -> bool {
+    let Varies::On(fields) = varies(merged, rules) else { return true };
+    fields.iter().all(|field| record.select.iter().any(|(selecting, _)| selecting == field))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Stale answers when upstream fails (RFC 5861 §4, RFC 9111 §4.2.4).
+
+use super::request::Ask;
+use super::reuse::Terms;
+use super::rules::Rules;
+use crate::record::Record;
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCase {
+    /// The origin can't be reached, or broke off before its head was in.
+    Unreachable,
+    /// The time for waiting is over.
+    WaitDeadline,
+    /// The origin answered with this status.
+    Status(u16),
+}
+
+/// Whether a record may be served, stale or not, instead of the failure. When the origin can't be
+/// reached or the deadline passed: within stale-if-error or the grace for errors. For 500, 502,
+/// 503 and 504: only within stale-if-error, or a grace that the route set itself. Other statuses
+/// are answers.
+pub fn stale_on_error(
+    ask: &Ask,
+    record: &Record,
+    terms: &Terms,
+    rules: &Rules,
+    now: u64,
+    why: ErrorCase,
+) -> bool {
+    if terms.no_cache || terms.must_revalidate || ask.wants.no_cache || (ask.authorization && !terms.shares) {
+        return false;
+    }
+    let window = match why {
+        ErrorCase::Unreachable | ErrorCase::WaitDeadline => terms.sie_on_status_ms.max(rules.if_error_ms),
+        ErrorCase::Status(500 | 502 | 503 | 504) => terms.sie_on_status_ms,
+        ErrorCase::Status(_) => return false,
+    };
+    now < terms.fresh_until.saturating_add(window) && now <= record.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::reuse::tests::{NOW, record};
+
+    fn allowed(cache_control: &str, late_ms: u64, rules: &Rules, why: ErrorCase) -> bool {
+        let record = record(cache_control, 10_000, rules);
+        let terms = Terms::of(&record, rules);
+        stale_on_error(&Ask::default(), &record, &terms, rules, NOW + 10_000 + late_ms, why)
+    }
+
+    #[test]
+    fn cases() {
+        let rules = Rules::default();
+        let set = Rules { if_error_set: true, ..Rules::default() };
+        let off = Rules { if_error_ms: 0, ..Rules::default() };
+        let busy = ErrorCase::Status(503);
+        for (said, late, rules, why, want) in [
+            ("max-age=10", 0, &rules, ErrorCase::Unreachable, true),
+            ("max-age=10", 599_999, &rules, ErrorCase::WaitDeadline, true),
+            ("max-age=10", 600_000, &rules, ErrorCase::Unreachable, false),
+            ("max-age=10", 0, &rules, busy, false),
+            ("max-age=10", 0, &set, busy, true),
+            ("max-age=10", 0, &off, ErrorCase::Unreachable, false),
+            ("max-age=10, stale-if-error=60", 59_999, &off, ErrorCase::Unreachable, true),
+            ("max-age=10, stale-if-error=60", 59_999, &rules, busy, true),
+            ("max-age=10, stale-if-error=60", 60_000, &rules, busy, false),
+            ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(501), false),
+            ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(404), false),
+            ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(429), false),
+            ("max-age=10, stale-if-error=60, must-revalidate", 0, &rules, busy, false),
+            ("max-age=10, proxy-revalidate", 0, &rules, ErrorCase::Unreachable, false),
+            ("s-maxage=10", 0, &rules, ErrorCase::Unreachable, false),
+            ("max-age=10, no-cache", 0, &rules, ErrorCase::Unreachable, false),
+        ] {
+            assert_eq!(allowed(said, late, rules, why), want, "{said} {late} {why:?}");
+        }
+    }
+
+    #[test]
+    fn not_to_credentials_without_the_words() {
+        let rules = Rules::default();
+        let ask = Ask { authorization: true, ..Ask::default() };
+        for (said, want) in [("max-age=10", false), ("max-age=10, public", true)] {
+            let record = record(said, 10_000, &rules);
+            let terms = Terms::of(&record, &rules);
+            let served = stale_on_error(&ask, &record, &terms, &rules, NOW + 11_000, ErrorCase::Unreachable);
+            assert_eq!(served, want, "{said}");
+        }
+    }
+}

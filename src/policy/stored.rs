@@ -1,0 +1,90 @@
+//! What of a response's fields is kept.
+
+use http::{HeaderMap, header};
+
+use super::age::delta_seconds;
+use super::cache_control::withheld;
+use super::date::http_date;
+use super::forward::response_headers;
+use super::rules::{Rules, SetCookie};
+
+/// The fields of a response as a record keeps them, and as anybody but the client that led gets
+/// them: end-to-end ones (RFC 9111 §3.1), without those that no-cache and private withhold
+/// (§5.2.2.4, §5.2.2.7), without Set-Cookie under `set_cookie = "strip"`, without Age (it is in the
+/// record's times), and with a Date.
+pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> HeaderMap {
+    let mut kept = response_headers(headers);
+    for field in withheld(headers, rules) {
+        kept.remove(field);
+    }
+    if rules.set_cookie != SetCookie::Store {
+        // Under "pass" such a response is not stored at all; were it, then without.
+        kept.remove(header::SET_COOKIE);
+        kept.remove("set-cookie2");
+    }
+    kept.remove(header::AGE);
+    kept.entry(header::DATE).or_insert_with(|| http_date(received_at));
+    kept
+}
+
+/// The length that a head states: digits only; `None` if there is none, or several differ.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lines.next()?.as_bytes();
+    if lines.any(|line| line.as_bytes() != first) {
+        return None;
+    }
+    delta_seconds(first)?; // digits, at least one
+    std::str::from_utf8(first).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn kept() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("cache-control", "max-age=5, no-cache=\"x-a\", private=\"x-b\""),
+            ("x-a", "1"),
+            ("x-b", "1"),
+            ("x-c", "1"),
+            ("age", "7"),
+            ("set-cookie", "a=b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let mut rules = Rules::default();
+        let kept = stored_headers(&headers, &rules, 784_111_777_000);
+        let mut names: Vec<_> = kept.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cache-control", "date", "x-c"]);
+        assert_eq!(kept["date"], "Sun, 06 Nov 1994 08:49:37 GMT");
+        rules.set_cookie = SetCookie::Store;
+        assert!(stored_headers(&headers, &rules, 0).contains_key("set-cookie"));
+    }
+
+    #[test]
+    fn lengths() {
+        for (lines, want) in [
+            (&["5"][..], Some(5)),
+            (&["5", "5"], Some(5)),
+            (&["5", "6"], None),
+            (&["+5"], None),
+            (&["5, 5"], None),
+            (&["4294967296000"], Some(4_294_967_296_000)),
+            (&["99999999999999999999999"], None),
+            (&[], None),
+        ] {
+            let headers =
+                lines.iter().map(|line| (header::CONTENT_LENGTH, HeaderValue::from_static(line))).collect();
+            assert_eq!(content_length(&headers), want, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Which request fields select a response (RFC 9111 §4.1), and their normal values.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use sha2::{Digest as _, Sha256};
+
+use super::forward::{is_carried, is_same_for_a_key};
+use super::language::{encodings_into, languages_into, wants_most};
+use super::rules::{Cookies, Rules};
+use crate::key::Key;
+use crate::record::Record;
+
+/// A response that names more fields than this counts as `Vary: *`.
+const MOST_FIELDS: usize = 32;
+
+/// What a response varies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Varies {
+    /// On nothing.
+    No,
+    /// On what can't be compared.
+    Star,
+    /// On these fields; sorted, each once, implied ones included.
+    On(Vec<HeaderName>),
+}
+
+/// What a response varies on. Content-Encoding implies Accept-Encoding, and an
+/// Access-Control-Allow-Origin other than `*` Origin. A field that fills do not carry counts as
+/// `*`; what the key covers anyway, and a Cookie that the route strips, do not count.
+pub fn varies(response: &HeaderMap, rules: &Rules) -> Varies {
+    let mut fields = Vec::new();
+    for member in members(response.get_all(header::VARY)) {
+        let Ok(field) = HeaderName::from_bytes(member) else { return Varies::Star };
+        let settled =
+            is_same_for_a_key(&field) || (field == header::COOKIE && rules.cookies == Cookies::Strip);
+        if member == b"*" || (!settled && !is_carried(&field, rules)) || fields.len() == MOST_FIELDS {
+            return Varies::Star;
+        }
+        if !settled {
+            fields.push(field);
+        }
+    }
+    let coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if response.get(header::CONTENT_ENCODING).is_some_and(coded)
+        && is_carried(&header::ACCEPT_ENCODING, rules)
+    {
+        fields.push(header::ACCEPT_ENCODING);
+    }
+    let one_origin = |value: &HeaderValue| value != "*";
+    if response.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(one_origin)
+        && is_carried(&header::ORIGIN, rules)
+    {
+        fields.push(header::ORIGIN);
+    }
+    fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    fields.dedup();
+    if fields.is_empty() { Varies::No } else { Varies::On(fields) }
+}
+
+/// The normal value of a selecting field; `None` if the request has none. Lists are folded,
+/// credentials are there as their SHA-256.
+pub fn normal(field: &HeaderName, headers: &HeaderMap) -> Option<String> {
+    let mut out = String::new();
+    normal_into(&mut out, field, headers).then_some(out)
+}
+
+/// Writes the normal value behind what is in `out`; false, and nothing written, if the request
+/// has none.
+pub fn normal_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) -> bool {
+    if !headers.contains_key(field) {
+        return false;
+    }
+    if field == header::ACCEPT_ENCODING {
+        encodings_into(out, headers);
+    } else if field == header::ACCEPT_LANGUAGE {
+        if !languages_into(out, headers) {
+            fold_into(out, field, headers);
+        }
+    } else if field == header::AUTHORIZATION || field == header::COOKIE {
+        hash_into(out, field, headers);
+    } else {
+        fold_into(out, field, headers);
+    }
+    true
+}
+
+/// The fields and normal values that select, as a record keeps them.
+pub fn selecting(fields: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option<String>)> {
+    fields.iter().map(|field| (field.clone(), normal(field, headers))).collect()
+}
+
+/// The key of the variant that a request selects.
+pub fn variant_key(primary: &Key, fields: &[HeaderName], headers: &HeaderMap) -> Key {
+    let mut text = primary.text().to_owned();
+    variant_into(&mut text, fields, headers);
+    Key::new(&text)
+}
+
+/// Makes the variant's key of the primary key's text in `out`: a line `+name: value` for each
+/// field, `+name` where it is absent. Allocates only if `out` has to grow.
+pub fn variant_into(out: &mut String, fields: &[HeaderName], headers: &HeaderMap) {
+    for field in fields {
+        out.push_str("\n+");
+        out.push_str(field.as_str());
+        if headers.contains_key(field) {
+            out.push_str(": ");
+            normal_into(out, field, headers);
+        }
+    }
+}
+
+/// The variant's key for the same request, had it asked for this language alone: where a response
+/// in that language can be found by all who want it most, however they put it. A stored
+/// Content-Language answers them.
+pub fn language_key(
+    primary: &Key,
+    fields: &[HeaderName],
+    headers: &HeaderMap,
+    language: &str,
+) -> Option<Key> {
+    if !fields.contains(&header::ACCEPT_LANGUAGE) {
+        return None;
+    }
+    let mut alone = headers.clone();
+    alone.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_str(language).ok()?);
+    Some(variant_key(primary, fields, &alone))
+}
+
+/// Whether a record is the one that a request selects.
+pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
+    let mut buffer = String::new();
+    record.select.iter().all(|(field, wanted)| {
+        buffer.clear();
+        let found = normal_into(&mut buffer, field, headers).then_some(buffer.as_str());
+        found == wanted.as_deref() || (field == header::ACCEPT_LANGUAGE && speaks(record, headers))
+    })
+}
+
+/// Whether a record is in the one language that a request wants most.
+fn speaks(record: &Record, headers: &HeaderMap) -> bool {
+    let mut lines = record.headers.get_all(header::CONTENT_LANGUAGE).iter();
+    let (Some(language), None) = (lines.next(), lines.next()) else { return false };
+    wants_most(headers, language.as_bytes())
+}
+
+pub(super) fn names_cookie(vary: http::header::GetAll<'_, HeaderValue>) -> bool {
+    members(vary).any(|member| member.eq_ignore_ascii_case(b"cookie"))
+}
+
+fn members(vary: http::header::GetAll<'_, HeaderValue>) -> impl Iterator<Item = &[u8]> {
+    let all = vary.into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    all.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// All lines as one list, whitespace around its commas folded, outside quotes.
+fn fold_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
+    for (nth, line) in headers.get_all(field).iter().enumerate() {
+        if nth > 0 {
+            out.push_str(", ");
+        }
+        fold_line(out, line.as_bytes().trim_ascii());
+    }
+}
+
+fn fold_line(out: &mut String, line: &[u8]) {
+    let (mut quoted, mut escaped) = (false, false);
+    let mut spaces = 0;
+    let mut after_comma = false;
+    for &byte in line {
+        if !quoted && matches!(byte, b' ' | b'\t') {
+            spaces += 1;
+            continue;
+        }
+        if !quoted && byte == b',' {
+            out.push_str(", ");
+            (spaces, after_comma) = (0, true);
+            continue;
+        }
+        if !after_comma {
+            out.extend(std::iter::repeat_n(' ', spaces));
+        }
+        (spaces, after_comma) = (0, false);
+        // Each byte is a letter of its own (Latin-1): nothing is lost, nothing is invalid.
+        out.push(char::from(byte));
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+}
+
+fn hash_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
+    let mut digest = Sha256::new();
+    for (nth, line) in headers.get_all(field).iter().enumerate() {
+        if nth > 0 {
+            digest.update(b"; ");
+        }
+        digest.update(line.as_bytes());
+    }
+    for byte in digest.finalize() {
+        for half in [byte >> 4, byte & 15] {
+            out.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+        }
+    }
+}
+
+// === impl Varies ===
+
+impl Varies {
+    /// Whether a field selects.
+    pub fn on(&self, field: &HeaderName) -> bool {
+        matches!(self, Self::On(fields) if fields.contains(field))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! What a fill turned out to be, judged when upstream's head is in.
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::age::{delta_seconds, initial_age};
+use super::cache_control::Directives;
+use super::date::parse_date;
+use super::lifetime::{Lifetime, Subject, stated};
+use super::pass::PassReason;
+use super::request::Ask;
+use super::rules::{Rules, SetCookie};
+use super::stored::content_length;
+use super::vary::{Varies, varies};
+
+/// F7: a failing origin is left alone for this long, in ms.
+const FAILED_MS: u64 = 1_000;
+/// F7: Retry-After is believed up to this, in ms.
+const RETRY_AFTER_MS: u64 = 30_000;
+
+/// The head of a response to a fill.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// Status.
+    pub status: StatusCode,
+    /// Fields, as received.
+    pub headers: &'a HeaderMap,
+    /// When the request was sent, wall ms.
+    pub requested_at: u64,
+    /// When the head was received, wall ms.
+    pub received_at: u64,
+    /// How the end of the body is told.
+    pub framing: Framing,
+}
+
+/// How the end of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// By its length.
+    Length(u64),
+    /// By chunks or frames.
+    Framed,
+    /// By the connection's close: truncation can't be told.
+    Close,
+}
+
+/// What a fill turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Shared and stored.
+    Store(Lifetime),
+    /// Shared with those who may ride this exchange (F5), not stored, not noted: nothing would be
+    /// left to use later, or its end can't be told.
+    Share {
+        /// Its times; what a rider is judged by.
+        lifetime: Lifetime,
+        /// Why it is not stored.
+        why: PassReason,
+    },
+    /// Neither.
+    Pass(PassReason),
+    /// Upstream failed for now (F7): not stored; those who waited are given stale, or the failure.
+    Failed {
+        /// Nobody tries again for this long; jitter is the caller's.
+        until_ms_from_now: u64,
+        /// The answer itself may be given to those who waited; else its status alone.
+        shareable: bool,
+    },
+}
+
+/// Judges the answer to a fill that `ask` leads. In this order: a part, credentials, failure,
+/// words against sharing, lifetime, framing.
+pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
+    let headers = answer.headers;
+    let status = answer.status;
+    match status {
+        StatusCode::PARTIAL_CONTENT => return Verdict::Pass(PassReason::Partial),
+        StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS => {
+            return Verdict::Pass(PassReason::NotCacheableStatus);
+        }
+        _ => {}
+    }
+    let raw = Directives::of(headers, rules);
+    let varies = varies(headers, rules);
+    if let Some(why) = keeps_credentials_apart(ask, &raw, &varies) {
+        return Verdict::Pass(why);
+    }
+    let said = if ask.credentialed() { raw } else { raw.overlooking(rules.ignore) };
+    let against = against_sharing(answer, &said, &varies, rules);
+    let stated = stated(headers, &said, rules, answer.received_at);
+    if is_transient(status)
+        && (against.is_some() || stated.unwrap_or(0) == 0)
+        && (ask.credentialed() || !rules.status_ttl_ms.contains_key(&status.as_u16()))
+    {
+        return Verdict::Failed { until_ms_from_now: failed_for(answer), shareable: against.is_none() };
+    }
+    if let Some(why) = against {
+        return Verdict::Pass(why);
+    }
+    let subject = Subject {
+        status,
+        headers,
+        said,
+        received_at: answer.received_at,
+        age_ms: initial_age(headers, answer.requested_at, answer.received_at),
+        credentialed: ask.credentialed(),
+    };
+    let Some(lifetime) = subject.lifetime(rules) else {
+        return Verdict::Share {
+            lifetime: Lifetime::none(subject.age_ms),
+            why: PassReason::NotCacheableStatus,
+        };
+    };
+    if answer.framing == Framing::Close && !rules.store_unframed {
+        return Verdict::Share { lifetime, why: PassReason::Unframed };
+    }
+    if !subject.is_worth_storing(&lifetime, rules) {
+        return Verdict::Share { lifetime, why: PassReason::NoLifetime };
+    }
+    Verdict::Store(lifetime)
+}
+
+/// An answer to credentials is shared only by explicit words (RFC 9111 §3.5), or, for a Cookie, if
+/// it varies on it.
+fn keeps_credentials_apart(ask: &Ask, said: &Directives, varies: &Varies) -> Option<PassReason> {
+    if !ask.credentialed() || said.grant_sharing() {
+        return None;
+    }
+    if ask.authorization {
+        return Some(PassReason::Authorization);
+    }
+    (!varies.on(&header::COOKIE)).then_some(PassReason::Cookie)
+}
+
+/// The first thing in the response that stands against sharing it at all.
+fn against_sharing(answer: &Answer, said: &Directives, varies: &Varies, rules: &Rules) -> Option<PassReason> {
+    let headers = answer.headers;
+    if said.must_understand {
+        if !is_understood(answer.status) {
+            return Some(PassReason::NotUnderstood);
+        }
+        // must-understand, understood: no-store is for caches that don't know it (§5.2.2.3).
+    } else if said.no_store {
+        return Some(PassReason::NoStore);
+    }
+    if said.private {
+        return Some(PassReason::Private);
+    }
+    if headers.contains_key(header::SET_COOKIE) && rules.set_cookie == SetCookie::Pass {
+        return Some(PassReason::SetCookie);
+    }
+    if *varies == Varies::Star {
+        return Some(PassReason::VaryStar);
+    }
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| is_endless(kind.as_bytes())) {
+        return Some(PassReason::EventStream);
+    }
+    let length = match answer.framing {
+        Framing::Length(length) => Some(length),
+        Framing::Framed | Framing::Close => content_length(headers),
+    };
+    length.is_some_and(|length| length > rules.max_object_size).then_some(PassReason::TooLarge)
+}
+
+/// Statuses whose meaning for storing is known here: those of RFC 9110 §15, but parts.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511
+    )
+}
+
+fn is_transient(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+}
+
+fn is_endless(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    kind.eq_ignore_ascii_case(b"text/event-stream") || kind.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+}
+
+/// Retry-After (RFC 9110 §10.2.3), seconds or a date, up to the bound; else a second.
+fn failed_for(answer: &Answer) -> u64 {
+    let Some(after) = answer.headers.get(header::RETRY_AFTER) else { return FAILED_MS };
+    let asked = match delta_seconds(after.as_bytes()) {
+        Some(seconds) => Some(seconds * 1000),
+        None => parse_date(after.as_bytes()).map(|at| at.saturating_sub(answer.received_at)),
+    };
+    asked.filter(|&ms| ms > 0).map_or(FAILED_MS, |ms| ms.min(RETRY_AFTER_MS))
+}
+
+#[cfg(test)]
+mod tests;
