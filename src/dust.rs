@@ -21,12 +21,17 @@ use async_trait::async_trait;
 
 use crate::clock::WallMs;
 
+#[doc(hidden)]
+pub mod conformance;
 pub mod embedded;
+pub mod faulty;
 pub mod hub;
 pub mod memory;
+pub mod sqlite;
 pub mod table;
 
 pub use embedded::Embedded;
+pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 
 /// A place in the one rising order of a store: lease tokens and writes share it. Never 0.

@@ -1,9 +1,12 @@
 //! The store in this process: nothing to install, nothing to reach.
 //!
 //! [`Embedded::memory`] answers inline, without threads, so it runs under paused time and in
-//! simulations.
+//! simulations. [`Embedded::open`] keeps entries in a file ([`super::sqlite`]): an answered write
+//! survives the process, and a [`Put::durable`] one a power cut too. Leases and numbers are
+//! decided in memory in both, by the same [`Table`].
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use tokio::time::Instant;
 
 use super::hub::{Changes, Feed, Hub};
 use super::memory::Memory;
+use super::sqlite::Sqlite;
 use super::table::{Done, Entries, Now, Row, Table, Usage};
 use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
 use crate::clock::{Clock, Dice, WallMs};
@@ -75,6 +79,19 @@ impl Embedded {
         Self { table, hub: Arc::new(Hub::new()), clock, limits, store_id: dice.name() }
     }
 
+    /// The store in the directory `path` (`embedded:PATH`), made if it is missing. Blocks on the
+    /// disk, for a few milliseconds however much there is. Its calls need a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if another process has it open, or it cannot be written;
+    /// [`Error::Broken`] if its file is damaged. Both name the path.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>, limits: Limits) -> Result<Self> {
+        let hub = Arc::new(Hub::new());
+        let (entries, store_id, last) = Sqlite::open(path, limits, hub.clone(), &Dice::new())?;
+        let entries: Box<dyn Entries> = Box::new(entries);
+        Ok(Self { table: Mutex::new(Table::new(entries, last)), hub, clock, limits, store_id })
+    }
+
     /// The name of this life of the store: another one after it was emptied or made anew.
     pub fn store_id(&self) -> &str {
         &self.store_id
@@ -109,22 +126,34 @@ impl Embedded {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the table, tells of it while the table is still locked (so that events
-    /// keep the order of numbers), and waits until it is kept.
-    async fn change<T>(
+    /// Does something with the table that may give a number, above `seen`, and waits until it
+    /// is kept.
+    async fn number<T>(
         &self,
-        what: impl FnOnce(&mut Table<Box<dyn Entries>>, Now) -> Result<Done<T>>,
+        seen: Number,
+        what: impl FnOnce(&mut Table<Box<dyn Entries>>, Now) -> Result<Done<T>> + Send,
     ) -> Result<T> {
-        let done = {
-            let mut table = self.table();
-            let mut done = what(&mut table, self.now())?;
-            if let Some(change) = done.change.take() {
-                self.hub.emit(change);
-            }
-            done
+        let done = loop {
+            let wait = {
+                let (mut table, now) = (self.table(), self.now());
+                match table.reserve(now, seen)? {
+                    None => break self.tell(what(&mut table, now)?),
+                    Some(receipt) => receipt,
+                }
+            };
+            wait.kept().await?;
         };
         done.receipt.kept().await?;
         Ok(done.answer)
+    }
+
+    /// Tells of what was done while the table is still locked: so events keep the order of
+    /// numbers.
+    fn tell<T>(&self, mut done: Done<T>) -> Done<T> {
+        if let Some(change) = done.change.take() {
+            self.hub.emit(change);
+        }
+        done
     }
 }
 
@@ -135,27 +164,32 @@ impl Dust for Embedded {
     }
 
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
-        self.change(|table, now| table.put(now, key, value, how)).await
+        self.number(0, |table, now| table.put(now, key, value, how)).await
     }
 
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
-        self.change(|table, now| table.delete(now, key, fence)).await
+        self.number(0, |table, now| table.delete(now, key, fence)).await
     }
 
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
-        self.change(|table, now| table.lease(now, key, ttl, holder, seen)).await
+        self.number(seen, |table, now| table.lease(now, key, ttl, holder, seen)).await
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {
-        self.change(|table, now| Ok(table.renew(now, lease, ttl))).await
+        let (mut table, now) = (self.table(), self.now());
+        Ok(self.tell(table.renew(now, lease, ttl)).answer)
     }
 
     async fn release(&self, lease: &Lease) -> Result<()> {
-        self.change(|table, now| Ok(table.release(now, lease))).await
+        let (mut table, now) = (self.table(), self.now());
+        self.tell(table.release(now, lease));
+        Ok(())
     }
 
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
-        self.change(|table, now| Ok(table.release_holder(now, key, holder))).await
+        let (mut table, now) = (self.table(), self.now());
+        self.tell(table.release_holder(now, key, holder));
+        Ok(())
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {

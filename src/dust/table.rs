@@ -21,6 +21,10 @@ use crate::clock::WallMs;
 /// monotonic clock can count.
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// The highest number. Nobody counts that far; who claims to have seen a higher one would use up
+/// what all others need.
+const MAX_NUMBER: Number = 1 << 62;
+
 /// The time of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -47,6 +51,10 @@ pub trait Entries: Send {
 
     /// How much is kept, expired but not yet swept rows included.
     fn usage(&self) -> Usage;
+
+    /// Sees to it that no later life of these entries gives out `number` again. `None`: it is
+    /// so; else it is so when the receipt says.
+    fn reserve(&mut self, number: Number, now: WallMs) -> Result<Option<Receipt>>;
 }
 
 /// A kept value.
@@ -125,6 +133,10 @@ impl<E: Entries + ?Sized> Entries for Box<E> {
     fn usage(&self) -> Usage {
         (**self).usage()
     }
+
+    fn reserve(&mut self, number: Number, now: WallMs) -> Result<Option<Receipt>> {
+        (**self).reserve(number, now)
+    }
 }
 
 // === impl Table ===
@@ -139,6 +151,16 @@ impl<E: Entries> Table<E> {
     /// The highest number given so far.
     pub fn last(&self) -> Number {
         self.last
+    }
+
+    /// To be asked before a call that may give a number above `seen`: if there is a receipt, the
+    /// call must wait for it, and ask again.
+    pub fn reserve(&mut self, now: Now, seen: Number) -> Result<Option<Receipt>> {
+        let number = self.last.max(seen).saturating_add(1);
+        if number > MAX_NUMBER {
+            return Err(Error::Refused(format!("{seen} is no number of a store")));
+        }
+        self.entries.reserve(number, now.wall)
     }
 
     /// Where entries are kept.

@@ -1,0 +1,202 @@
+//! What every store promises, as cases that run against any of them.
+//!
+//! A [`Rig`] brings a store and makes its time pass; [`all`] panics at the first broken promise.
+//! Cases use keys of their own, so one store may serve them all, and a store that is not empty
+//! will do.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use super::{Changes, Dust, Entry, Grant, Holder, Lease, Number, Put, Value, Wake, Written};
+
+mod entries;
+mod events;
+mod fences;
+mod leases;
+mod lost;
+
+/// A store under test.
+#[async_trait]
+pub trait Rig: Send + Sync {
+    /// The store.
+    fn dust(&self) -> Arc<dyn Dust>;
+
+    /// Has that much time pass, for the store and for this process.
+    async fn pass(&self, by: Duration);
+
+    /// The unit of all times in the suite: long enough that a few calls take no noticeable part
+    /// of it. Virtual time: 1 s, say; real time: as short as the store's speed allows.
+    fn beat(&self) -> Duration;
+
+    /// What this store cannot do by nature.
+    fn nature(&self) -> Nature {
+        Nature::default()
+    }
+
+    /// How many subscriptions are alive, where the store can tell.
+    fn subscriptions(&self) -> Option<usize>;
+
+    /// A word that makes the keys of this run its own.
+    fn run(&self) -> &str {
+        "conformance"
+    }
+}
+
+/// Where stores differ by nature.
+#[derive(Debug, Clone, Copy)]
+pub struct Nature {
+    /// *Held* tells the time left and the token.
+    pub tells_holder: bool,
+    /// The same holder asking again gets its own lease.
+    pub reenters: bool,
+    /// Entries can expire.
+    pub expires: bool,
+}
+
+/// One case: a rig, and keys of its own.
+struct Case<'a> {
+    rig: &'a dyn Rig,
+    dust: Arc<dyn Dust>,
+    name: &'static str,
+}
+
+/// Runs every case.
+///
+/// # Panics
+/// If the store breaks a promise.
+pub async fn all(rig: &dyn Rig) {
+    entries::all(rig).await;
+    leases::all(rig).await;
+    fences::all(rig).await;
+    events::all(rig).await;
+    lost::all(rig).await;
+}
+
+// === impl Nature ===
+
+impl Default for Nature {
+    /// Everything.
+    fn default() -> Self {
+        Self { tells_holder: true, reenters: true, expires: true }
+    }
+}
+
+// === impl Case ===
+
+impl<'a> Case<'a> {
+    fn new(rig: &'a dyn Rig, name: &'static str) -> Self {
+        Self { rig, dust: rig.dust(), name }
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}/{}/{key}", self.rig.run(), self.name)
+    }
+
+    fn holder(&self, who: &str) -> Holder {
+        Holder(self.key(who).into())
+    }
+
+    fn beats(&self, n: u32) -> Duration {
+        self.rig.beat() * n
+    }
+
+    async fn pass(&self, beats: u32) {
+        self.rig.pass(self.beats(beats)).await;
+    }
+
+    async fn put(&self, key: &str, value: &str) -> Number {
+        at(self.dust.put(&self.key(key), value, Put::default()).await.expect("an unfenced put lands"))
+    }
+
+    async fn put_for(&self, key: &str, value: &str, beats: u32) -> Number {
+        let how = Put { expires_in: Some(self.beats(beats)), ..Put::default() };
+        at(self.dust.put(&self.key(key), value, how).await.expect("an unfenced put lands"))
+    }
+
+    async fn put_fenced(&self, key: &str, value: &str, fence: &Lease) -> Written {
+        let how = Put { fence: Some(fence), ..Put::default() };
+        self.dust.put(&self.key(key), value, how).await.expect("a fenced put is answered")
+    }
+
+    async fn entry(&self, key: &str) -> Option<Entry> {
+        self.dust.entry(&self.key(key)).await.expect("a read is answered")
+    }
+
+    async fn text(&self, key: &str) -> Option<String> {
+        self.entry(key).await.and_then(|entry| entry.text().map(|text| (**text).to_owned()))
+    }
+
+    async fn delete(&self, key: &str) -> Number {
+        at(self.dust.delete(&self.key(key), None).await.expect("an unfenced delete lands"))
+    }
+
+    async fn ask(&self, key: &str, beats: u32, who: &str) -> Grant {
+        self.ask_after(key, beats, who, 0).await
+    }
+
+    async fn ask_after(&self, key: &str, beats: u32, who: &str, seen: Number) -> Grant {
+        let (key, holder) = (self.key(key), self.holder(who));
+        self.dust.lease(&key, self.beats(beats), &holder, seen).await.expect("a lease call is answered")
+    }
+
+    async fn lease(&self, key: &str, beats: u32, who: &str) -> Lease {
+        granted(self.ask(key, beats, who).await)
+    }
+
+    async fn on(&self, keys: &[&str]) -> Changes {
+        let keys: Vec<String> = keys.iter().map(|key| self.key(key)).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        self.dust.on(&keys).await.expect("a subscription is answered")
+    }
+}
+
+fn at(written: Written) -> Number {
+    match written {
+        Written::At(number) => number,
+        Written::Fenced => panic!("fenced without a fence, or with a live one"),
+    }
+}
+
+fn granted(grant: Grant) -> Lease {
+    match grant {
+        Grant::Granted(lease) => lease,
+        other => panic!("not granted but {other:?}"),
+    }
+}
+
+fn is_held(grant: &Grant) -> bool {
+    matches!(grant, Grant::Held { .. })
+}
+
+fn is_lease(entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|entry| matches!(entry.value, Value::Lease { .. }) && entry.text().is_none())
+}
+
+/// An event is due: it must come soon.
+async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(5), event).await.unwrap_or_else(|_| panic!("never came: {what}"))
+}
+
+/// Collects wakes until `enough` is satisfied by all of them together.
+async fn wakes(what: &str, changes: &mut Changes, enough: impl Fn(&Wake) -> bool) -> Wake {
+    let mut sum = Wake::default();
+    soon(what, async {
+        while !enough(&sum) {
+            let wake = changes.next().await;
+            sum.touched |= wake.touched;
+            sum.lease = wake.lease.or(sum.lease);
+            sum.released = sum.released.max(wake.released);
+            sum.deleted = sum.deleted.max(wake.deleted);
+            sum.lost |= wake.lost;
+        }
+    })
+    .await;
+    sum
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use super::*;
+use crate::clock::{Clock, ManualClock};
+use crate::dust::embedded::{Embedded, Limits};
+use crate::dust::faulty::Faulty;
+
+/// Embedded stores: both clocks stand still but for [`Rig::pass`].
+struct Virtual {
+    dust: Arc<dyn Dust>,
+    clock: Arc<ManualClock>,
+    subscriptions: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+#[async_trait]
+impl Rig for Virtual {
+    fn dust(&self) -> Arc<dyn Dust> {
+        self.dust.clone()
+    }
+
+    async fn pass(&self, by: Duration) {
+        self.clock.advance(by);
+        tokio::time::sleep(by).await;
+    }
+
+    fn beat(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn subscriptions(&self) -> Option<usize> {
+        Some((self.subscriptions)())
+    }
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(1_790_000_000_000))
+}
+
+fn rig(dust: Embedded, clock: Arc<ManualClock>) -> Virtual {
+    let dust = Arc::new(dust);
+    let count = dust.clone();
+    Virtual { dust, clock, subscriptions: Box::new(move || count.subscriptions()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn embedded_in_memory() {
+    let clock = clock();
+    all(&rig(Embedded::memory(clock.clone()), clock)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn embedded_in_a_file() {
+    let (clock, dir) = (clock(), tempfile::tempdir().expect("a directory"));
+    let dust = Embedded::open(dir.path(), clock.clone(), Limits::default()).expect("it opens");
+    all(&rig(dust, clock)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_faulty_line_without_faults() {
+    let clock = clock();
+    let inner: Arc<dyn Dust> = Arc::new(Embedded::memory(clock.clone() as Arc<dyn Clock>));
+    let dust = Arc::new(Faulty::sound(inner));
+    let count = dust.clone();
+    all(&Virtual { dust, clock, subscriptions: Box::new(move || count.subscriptions()) }).await;
+}

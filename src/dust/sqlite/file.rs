@@ -1,0 +1,281 @@
+//! The database file: its tables, its statements and its errors.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use crate::clock::WallMs;
+use crate::dust::table::{Row, Usage};
+use crate::dust::{Error, Number, Result};
+
+/// The format that this build reads and writes.
+const VERSION: i64 = 1;
+/// "dust", so that `file` and `sqlite3` tell whose it is.
+const APPLICATION: i64 = 0x6475_7374;
+
+const SCHEMA: &str = "
+    CREATE TABLE entries (key TEXT NOT NULL UNIQUE, value TEXT NOT NULL, number INTEGER NOT NULL, expires_at INTEGER);
+    CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE TABLE store (id TEXT NOT NULL, ceiling INTEGER NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL);
+";
+
+/// What a file knows of itself.
+#[derive(Debug)]
+pub struct State {
+    /// The name of this life of the store.
+    pub store_id: String,
+    /// No life before gave a number above this.
+    pub last: Number,
+    /// A later life begins here: numbers below may be given in this one.
+    pub ceiling: Number,
+    /// How much there is.
+    pub usage: Usage,
+}
+
+/// The connection that reads. It sees what is committed.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: Arc<PathBuf>,
+}
+
+/// The connection that writes, with the lock that keeps other processes out.
+#[derive(Debug)]
+pub struct Writer {
+    connection: Connection,
+    path: Arc<PathBuf>,
+    /// Given back after the connection is closed (fields drop in order).
+    _lock: File,
+}
+
+/// A transaction under way.
+#[derive(Debug)]
+pub struct Open<'a> {
+    transaction: Transaction<'a>,
+    usage: Usage,
+}
+
+/// Opens the file in the directory `path`, made if missing; a new one is given `new_id`.
+/// Reserves `reserve` numbers.
+pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<(Reader, Writer, State)> {
+    let refused = |error: std::io::Error| Error::Refused(format!("{}: {error}", path.display()));
+    fs::create_dir_all(path).map_err(refused)?;
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(refused)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::Refused(format!("{} is in use by another process", path.display())));
+        }
+        Err(TryLockError::Error(error)) => return Err(refused(error)),
+    }
+    let file = Arc::new(path.join("dust.sqlite"));
+    let opened = || -> rusqlite::Result<_> {
+        let mut writer = Connection::open(&*file)?;
+        let state = prepare(&mut writer, new_id, reserve)?;
+        let reader = Connection::open(&*file)?;
+        reader.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -16384;")?;
+        Ok((reader, writer, state))
+    };
+    let (reader, writer, state) = opened().map_err(|error| told(&file, &error))?;
+    let state = state.ok_or_else(|| {
+        Error::Refused(format!("{} was written by another version of dustgate", file.display()))
+    })?;
+    let reader = Reader { connection: reader, path: file.clone() };
+    Ok((reader, Writer { connection: writer, path: file, _lock: lock }, state))
+}
+
+/// Makes or checks the tables. `None`: another version's.
+fn prepare(connection: &mut Connection, new_id: &str, reserve: Number) -> rusqlite::Result<Option<State>> {
+    // The checkpoint runs in the writing job after every 16 MiB; nobody but it waits for that.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
+         PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;",
+    )?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    match (pragma("user_version")?, pragma("schema_version")?) {
+        (VERSION, _) => {}
+        (0, 0) => {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.execute("INSERT INTO store VALUES (?1, 0, 0, 0)", [new_id])?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+        }
+        _ => return Ok(None),
+    }
+    let state = transaction.query_row("SELECT id, ceiling, count, bytes FROM store", [], |row| {
+        let usage = Usage { count: unsigned(row.get(2)?), bytes: unsigned(row.get(3)?) };
+        let last = unsigned(row.get(1)?);
+        Ok(State { store_id: row.get(0)?, last, ceiling: last.saturating_add(reserve), usage })
+    })?;
+    transaction.execute("UPDATE store SET ceiling = ?1", [signed(state.ceiling)])?;
+    transaction.commit()?;
+    Ok(Some(state))
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// What is at `key`.
+    pub fn get(&self, key: &str) -> Result<Option<Row>> {
+        let read = || {
+            let sql = "SELECT value, number, expires_at FROM entries WHERE key = ?1";
+            self.connection.prepare_cached(sql)?.query_row([key], |row| row_of(row, 0)).optional()
+        };
+        read().map_err(|error| told(&self.path, &error))
+    }
+
+    /// All rows whose key begins with `prefix`.
+    pub fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
+        let read = || {
+            let sql = "SELECT key, value, number, expires_at FROM entries WHERE key >= ?1 ORDER BY key";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query([prefix])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let key: String = row.get(0)?;
+                if !key.starts_with(prefix) {
+                    break;
+                }
+                found.push((key, row_of(row, 1)?));
+            }
+            Ok(found)
+        };
+        read().map_err(|error| told(&self.path, &error))
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Runs `deeds` as one transaction, all or nothing; if `durable`, it is on the disk itself
+    /// when this returns, and so is everything before it. Gives how much there is then.
+    pub fn transaction(
+        &mut self,
+        durable: bool,
+        usage: Usage,
+        deeds: impl FnOnce(&mut Open<'_>) -> rusqlite::Result<()>,
+    ) -> Result<Usage> {
+        let run = || {
+            let level = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            self.connection.execute_batch(level)?;
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut open = Open { transaction, usage };
+            deeds(&mut open)?;
+            open.commit()
+        };
+        run().map_err(|error| told(&self.path, &error))
+    }
+}
+
+// === impl Open ===
+
+impl Open<'_> {
+    /// Writes a row.
+    pub fn put(&mut self, key: &str, row: &Row) -> rusqlite::Result<()> {
+        self.uncount(key)?;
+        let sql = "INSERT OR REPLACE INTO entries (key, value, number, expires_at) VALUES (?1, ?2, ?3, ?4)";
+        let expires_at = row.expires_at.map(signed);
+        self.transaction.prepare_cached(sql)?.execute(params![
+            key,
+            &*row.value,
+            signed(row.number),
+            expires_at
+        ])?;
+        self.usage.count += 1;
+        self.usage.bytes += row.bytes(key);
+        Ok(())
+    }
+
+    /// Removes a row.
+    pub fn remove(&mut self, key: &str) -> rusqlite::Result<()> {
+        if self.uncount(key)? {
+            self.transaction.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([key])?;
+        }
+        Ok(())
+    }
+
+    /// Removes up to `step` rows that expired; gives how many.
+    pub fn sweep(&mut self, now: WallMs, step: usize) -> rusqlite::Result<usize> {
+        let sql = "DELETE FROM entries WHERE rowid IN
+            (SELECT rowid FROM entries WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+            RETURNING octet_length(key) + octet_length(value)";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let mut rows = statement.query(params![signed(now), signed(step as u64)])?;
+        let mut swept = 0;
+        while let Some(row) = rows.next()? {
+            let bytes = unsigned(row.get(0)?);
+            self.usage.count = self.usage.count.saturating_sub(1);
+            self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
+            swept += 1;
+        }
+        Ok(swept)
+    }
+
+    /// Has a restart begin at `ceiling` or above.
+    pub fn reserve(&mut self, ceiling: Number) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached("UPDATE store SET ceiling = max(ceiling, ?1)")?
+            .execute([signed(ceiling)])?;
+        Ok(())
+    }
+
+    /// Takes the row at `key` out of the sum; gives whether there is one.
+    fn uncount(&mut self, key: &str) -> rusqlite::Result<bool> {
+        let sql = "SELECT octet_length(key) + octet_length(value) FROM entries WHERE key = ?1";
+        let bytes = self.transaction.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+        if let Some(bytes) = bytes {
+            self.usage.count = self.usage.count.saturating_sub(1);
+            self.usage.bytes = self.usage.bytes.saturating_sub(unsigned(bytes));
+        }
+        Ok(bytes.is_some())
+    }
+
+    fn commit(self) -> rusqlite::Result<Usage> {
+        self.transaction
+            .prepare_cached("UPDATE store SET count = ?1, bytes = ?2")?
+            .execute([signed(self.usage.count), signed(self.usage.bytes)])?;
+        self.transaction.commit()?;
+        Ok(self.usage)
+    }
+}
+
+fn row_of(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<Row> {
+    Ok(Row {
+        value: row.get_ref(from)?.as_str()?.into(),
+        number: unsigned(row.get(from + 1)?),
+        expires_at: row.get::<_, Option<i64>>(from + 2)?.map(unsigned),
+    })
+}
+
+/// What an error means for who asked.
+fn told(path: &Path, error: &rusqlite::Error) -> Error {
+    let text = format!("{}: {error}", path.display());
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::OutOfMemory
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::OperationInterrupted
+            | ErrorCode::OperationAborted,
+        ) => Error::Unavailable(text),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            Error::Refused(text)
+        }
+        _ => Error::Broken(format!("{text} (move the file away to begin with an empty store)")),
+    }
+}
+
+/// SQLite's integers are signed; what does not fit is as good as for ever.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
