@@ -26,6 +26,7 @@ mod memory;
 mod spill;
 mod stored;
 mod sweep;
+mod threads;
 mod writing;
 
 const KEY: &str = "00112233445566778899aabbccddeeff";
