@@ -112,7 +112,7 @@ pub fn canonical(
     if path == "*" {
         return if *method == Method::OPTIONS { Ok(Asked::OptionsStar) } else { Err(Refusal::Star) };
     }
-    Target::build(scheme, host, path, uri.query()).map(Asked::Target)
+    Target::build(scheme, &host, path, uri.query()).map(Asked::Target)
 }
 
 /// The target that a client which asks for `url` would send; a fragment is left out. For
@@ -126,7 +126,7 @@ pub fn canonical_url(url: &str) -> Result<Target, Refusal> {
         Some(at) => rest.split_at(at),
         None => (rest, "/"),
     };
-    Target::build(scheme, host(authority, scheme)?, path, query)
+    Target::build(scheme, &host(authority, scheme)?, path, query)
 }
 
 fn judge_method(method: &Method) -> Result<(), Refusal> {
@@ -214,7 +214,7 @@ impl Scheme {
 // === impl Target ===
 
 impl Target {
-    fn build(scheme: Scheme, host: Host<'_>, path: &str, query: Option<&str>) -> Result<Self, Refusal> {
+    fn build(scheme: Scheme, host: &Host<'_>, path: &str, query: Option<&str>) -> Result<Self, Refusal> {
         if !path.starts_with('/') {
             return Err(Refusal::Form);
         }

@@ -29,13 +29,12 @@ pub fn host(authority: &str, scheme: Scheme) -> Result<Host<'_>, Refusal> {
     };
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => None,
-        None => return Err(Refusal::BadHost),
         // An empty port is the scheme's own (RFC 3986 §3.2.3).
         Some("") => None,
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
             Some(digits.parse().map_err(|_| Refusal::BadHost)?)
         }
-        Some(_) => return Err(Refusal::BadHost),
+        _ => return Err(Refusal::BadHost),
     };
     let name = if let Some(address) = name.strip_prefix('[') {
         let address = address.strip_suffix(']').unwrap_or(address);

@@ -1,0 +1,207 @@
+//! Settings: defaults, then a TOML file, then the environment.
+//!
+//! [`load`] reads all three, and names everything that is wrong with them at once, each with
+//! its file, line, key, value and reason. Secrets and passwords in URLs print as `***`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::route::Table;
+
+mod admin;
+mod check;
+mod env;
+mod log;
+mod problem;
+mod read;
+pub mod route;
+mod secret;
+mod server;
+mod stores;
+mod table;
+mod units;
+mod upstream;
+mod words;
+
+pub use admin::Admin;
+pub use log::{Log, LogFormat};
+pub use problem::Problem;
+pub use secret::{Secret, SecretUrl};
+pub use server::{Listen, Net, Server};
+pub use stores::{Bodies, Dust, Memory, OnUnavailable, WhenUnsure};
+pub use units::{Dur, Size};
+pub use upstream::{HostMode, Tls, Upstream};
+pub use words::List;
+
+use problem::{Places, Problems};
+
+/// All that is set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The data port.
+    pub server: Server,
+    /// The port for operators.
+    pub admin: Admin,
+    /// The coordination store.
+    pub dust: Dust,
+    /// The body store.
+    pub bodies: Bodies,
+    /// The memory tier.
+    pub memory: Memory,
+    /// The log.
+    pub log: Log,
+    /// Origins by name.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Routes, in the order of the file.
+    pub routes: Vec<route::Route>,
+    #[serde(skip)]
+    table: Arc<Table>,
+    #[serde(skip)]
+    warnings: Vec<Problem>,
+}
+
+/// Reads a file, if one is named, and the variables of an environment.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn load(
+    path: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, Vec<Problem>> {
+    let file = match path {
+        None => None,
+        Some(path) => {
+            let name = path.display().to_string();
+            match std::fs::read_to_string(path) {
+                Ok(text) => Some((name, text)),
+                Err(error) => {
+                    return Err(vec![Problem {
+                        file: Some(name),
+                        line: None,
+                        key: String::new(),
+                        value: String::new(),
+                        reason: format!("cannot be read: {error}"),
+                    }]);
+                }
+            }
+        }
+    };
+    load_text(file, env)
+}
+
+/// Reads a file's name and text, and the variables of an environment. Files that hold secrets
+/// are read too.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(
+    file: Option<(String, String)>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, Vec<Problem>> {
+    let env: BTreeMap<String, String> = env.into_iter().collect();
+    let mut places = Places::new(file.clone()).map_err(|problem| vec![problem])?;
+    let file = match file {
+        Some((name, text)) => read::file(&name, &text).map_err(|problem| vec![problem])?,
+        None => figment::value::Dict::new(),
+    };
+    let upstreams: Vec<_> = file
+        .get("upstreams")
+        .and_then(|value| value.as_dict())
+        .map(|named| named.keys().cloned().collect())
+        .unwrap_or_default();
+    let variables = env::variables(&env, &upstreams);
+    for variable in &variables {
+        places.set_by(variable.path.clone(), variable.name.clone(), variable.text.clone());
+    }
+
+    let mut problems = Problems::new(&places);
+    let mut warnings = Problems::new(&places);
+    let mut settings = read::settings(file, &variables, &mut problems);
+    settings.fetch_secrets(&env, &mut problems);
+    settings.follow_stores(&places);
+    check::all(&settings, &mut problems, &mut warnings);
+    let table = table::table(&settings, &mut problems, &mut warnings);
+    let problems = problems.into_list();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    settings.table = Arc::new(table);
+    settings.warnings = warnings.into_list();
+    Ok(settings)
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The routes, ready for use.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// What is allowed and worth a thought.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// Every origin by the name that routes know it by: those of `[upstreams]`, and those that a
+    /// route gives a URL, with every default.
+    pub fn origins(&self) -> BTreeMap<String, Upstream> {
+        let mut origins = self.upstreams.clone();
+        for route in &self.routes {
+            origins.entry(route.upstream.clone()).or_insert_with(|| Upstream::at(&route.upstream));
+        }
+        origins
+    }
+
+    /// All that is in force, secrets as `***`.
+    pub fn in_force(&self) -> serde_json::Value {
+        // Maps have text for keys and nothing here fails to serialise.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn fetch_secrets(&mut self, env: &BTreeMap<String, String>, problems: &mut Problems<'_>) {
+        let mut told = |path: Vec<String>, fetched: Result<(), String>| {
+            if let Err(reason) = fetched {
+                problems.add(&path, reason);
+            }
+        };
+        if let Some(token) = &mut self.admin.token {
+            let fetched = token.fetch(env);
+            let empty = fetched.is_ok() && token.reveal().is_empty();
+            told(problem::path("admin.token"), if empty { Err("it is empty".to_owned()) } else { fetched });
+        }
+        told(problem::path("dust.url"), self.dust.url.fetch(env));
+        told(problem::path("bodies.url"), self.bodies.url.fetch(env));
+        for (name, upstream) in &mut self.upstreams {
+            told(vec!["upstreams".to_owned(), name.clone(), "url".to_owned()], upstream.url.fetch(env));
+        }
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            for (key, edits) in [
+                ("request_headers", &mut route.request_headers),
+                ("response_headers", &mut route.response_headers),
+            ] {
+                for (name, value) in &mut edits.set {
+                    let path = ["routes", &index.to_string(), key, "set", name].map(str::to_owned);
+                    told(path.to_vec(), value.fetch(env));
+                }
+            }
+        }
+    }
+
+    /// Defaults that depend on the store: on a Dust server renewals are scarce writes.
+    fn follow_stores(&mut self, places: &Places) {
+        if self.dust.url.scheme().starts_with("dust+") {
+            for (key, setting) in
+                [("dust.lease_ttl", &mut self.dust.lease_ttl), ("dust.trust", &mut self.dust.trust)]
+            {
+                if !places.has(&problem::path(key)) {
+                    *setting = Dur::secs(30);
+                }
+            }
+        }
+    }
+}

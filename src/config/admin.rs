@@ -1,0 +1,36 @@
+//! `[admin]`: the port for operators.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::server::Listen;
+use super::words::List;
+
+/// The port for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: Listen,
+    /// What `Authorization: Bearer` must say for anything under `/v1/`; required off loopback.
+    pub token: Option<Secret>,
+    /// Names that Host may have, beside loopback ones.
+    pub hosts: List<String>,
+    /// Whether `/metrics` needs the token too.
+    pub metrics_token: bool,
+}
+
+// === impl Admin ===
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: Listen(SocketAddr::from(([127, 0, 0, 1], 8081))),
+            token: None,
+            hosts: List::default(),
+            metrics_token: false,
+        }
+    }
+}

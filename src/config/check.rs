@@ -1,0 +1,164 @@
+//! What no type can say: settings that cannot be together, or not here.
+
+use http::HeaderName;
+use url::Url;
+
+use super::problem::{Problems, path};
+use super::secret::SecretUrl;
+use super::stores::{Bodies, Dust};
+use super::upstream::{HostMode, Upstream};
+use super::{Settings, units};
+use crate::key::target;
+
+/// Judges everything but routes.
+pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
+    server(settings, problems);
+    admin(settings, problems);
+    dust(&settings.dust, problems);
+    bodies(&settings.bodies, problems);
+    for (name, upstream) in &settings.upstreams {
+        self::upstream(name, upstream, problems, warnings);
+        let used = settings.routes.iter().any(|route| route.upstream == *name);
+        if !used {
+            warnings.add(&["upstreams".to_owned(), name.clone()], "no route has this upstream");
+        }
+    }
+    if settings.routes.is_empty() && !problems.places().has(&path("routes")) {
+        warnings.add(&[], "there are no routes: every request is answered 421");
+    }
+}
+
+fn server(settings: &Settings, problems: &mut Problems<'_>) {
+    let server = &settings.server;
+    // It stands in Via, where it is a pseudonym, and in Cache-Status, where it is a token.
+    if server.name.parse::<HeaderName>().is_err() {
+        problems.add(&path("server.name"), "must be a token: letters, digits, - and _");
+    }
+    if server.listen.0.is_empty() {
+        problems.add(&path("server.listen"), "must have an address in it");
+    }
+    for (key, dur) in [("server.header_timeout", server.header_timeout), ("server.drain", server.drain)] {
+        positive(key, dur, problems);
+    }
+    for (key, number) in [
+        ("server.max_connections", server.max_connections as u64),
+        ("server.max_header_size", server.max_header_size.0),
+        ("server.max_target", server.max_target.0),
+    ] {
+        if number == 0 {
+            problems.add(&path(key), "must be more than 0");
+        }
+    }
+}
+
+fn admin(settings: &Settings, problems: &mut Problems<'_>) {
+    let admin = &settings.admin;
+    let listen = admin.listen.0;
+    if admin.token.is_none() && !listen.ip().to_canonical().is_loopback() {
+        let reason = "admin.token is required when admin does not listen on a loopback address";
+        problems.add(&path("admin.listen"), reason);
+    }
+    if admin.token.is_none() && admin.metrics_token {
+        problems.add(&path("admin.metrics_token"), "there is no admin.token");
+    }
+    if settings.server.listen.0.iter().any(|data| data.0 == listen && listen.port() != 0) {
+        problems.add(&path("admin.listen"), "server.listen has the same address");
+    }
+    for host in &admin.hosts.0 {
+        if target::host(host, target::Scheme::Http).is_err() {
+            problems.add(&path("admin.hosts"), format!("{host:?} is not a host"));
+        }
+    }
+}
+
+fn dust(dust: &Dust, problems: &mut Problems<'_>) {
+    let reason = match dust.url.scheme() {
+        "embedded" => None,
+        "redis" | "rediss" | "dust+ws" | "dust+wss" => {
+            Some(format!("{}: is not in this build yet; there is embedded:PATH", dust.url.scheme()))
+        }
+        _ => Some("embedded:PATH is meant, or embedded: for a store in memory".to_owned()),
+    };
+    if let Some(reason) = reason {
+        problems.add(&path("dust.url"), reason);
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if dust.prefix.is_empty() || !dust.prefix.bytes().all(plain) {
+        problems.add(&path("dust.prefix"), "must be letters, digits, -, _ and dots");
+    }
+    positive("dust.lease_ttl", dust.lease_ttl, problems);
+    positive("dust.trust", dust.trust, problems);
+    positive("dust.max_life", dust.max_life, problems);
+    if let Some(wait) = dust.wait_timeout {
+        positive("dust.wait_timeout", wait, problems);
+    }
+}
+
+fn bodies(bodies: &Bodies, problems: &mut Problems<'_>) {
+    let reason = match bodies.url.scheme() {
+        "file" if bodies.url.reveal().len() > "file:".len() => None,
+        "memory" => None,
+        "s3" | "gs" | "az" | "http" | "https" => Some(format!(
+            "{}: is not in this build yet; there are file:PATH and memory:",
+            bodies.url.scheme()
+        )),
+        _ => Some("file:PATH or memory: is meant".to_owned()),
+    };
+    if let Some(reason) = reason {
+        problems.add(&path("bodies.url"), reason);
+    }
+    positive("bodies.linger", bodies.linger, problems);
+    if bodies.size.0 == 0 {
+        problems.add(&path("bodies.size"), "must be more than 0B");
+    }
+}
+
+fn upstream(name: &str, upstream: &Upstream, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
+    let at = |key: &str| -> Vec<String> {
+        ["upstreams", name].into_iter().chain(key.split('.')).map(str::to_owned).collect()
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || !name.bytes().all(plain) {
+        problems.add(&at("url")[..2], "an upstream's name is letters, digits, -, _ and dots");
+    }
+    if let Err(reason) = origin(&upstream.url) {
+        problems.add(&at("url"), reason);
+    }
+    if let HostMode::Name(host) = upstream.host_mode()
+        && target::host(&host, target::Scheme::Http).is_err()
+    {
+        problems.add(&at("host"), "\"upstream\", \"client\" or a host is meant");
+    }
+    if upstream.tls.cert.is_some() != upstream.tls.key.is_some() {
+        let there = if upstream.tls.cert.is_some() { "tls.cert" } else { "tls.key" };
+        problems.add(&at(there), "cert and key go together");
+    }
+    if upstream.tls.insecure {
+        warnings.add(&at("tls.insecure"), "whoever answers is believed to be this upstream");
+    }
+    if upstream.max_concurrent == 0 {
+        problems.add(&at("max_concurrent"), "must be more than 0");
+    }
+}
+
+/// Whether a URL names an origin.
+pub(super) fn origin(url: &SecretUrl) -> Result<(), &'static str> {
+    if url.reveal().is_empty() {
+        return Err("is required, such as \"https://origin.example.com\"");
+    }
+    let parsed =
+        Url::parse(url.reveal()).map_err(|_| "a URL is meant, such as \"https://origin.example.com\"")?;
+    if !matches!(parsed.scheme(), "http" | "https") || parsed.cannot_be_a_base() {
+        return Err("an http or https URL is meant");
+    }
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return Err("an origin's URL has no query and no fragment");
+    }
+    Ok(())
+}
+
+fn positive(key: &str, dur: units::Dur, problems: &mut Problems<'_>) {
+    if dur.on().is_none() {
+        problems.add(&path(key), "cannot be off: there must be an end to it");
+    }
+}

@@ -1,0 +1,269 @@
+//! Defaults, file and environment become one, and whatever in them cannot be is named: each
+//! setting is read by itself first, so that one mistake hides no other.
+
+use figment::error::{Error, Kind};
+use figment::providers::{Format as _, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde::de::DeserializeOwned;
+
+use super::env::{Variable, only};
+use super::problem::{Path, Problem, Problems, did_you_mean};
+use super::{Settings, admin, log, route, server, stores, upstream};
+
+const SECTIONS: [&str; 8] = ["server", "admin", "dust", "bodies", "memory", "log", "upstreams", "routes"];
+
+/// One source of settings, checked.
+struct Layer(&'static str, Dict);
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.0)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(Profile::Default.collect(self.1.clone()))
+    }
+}
+
+/// What a file's text says, as far as it is a table.
+pub(super) fn file(name: &str, text: &str) -> Result<Dict, Problem> {
+    let data = Toml::string(text).data().map_err(|error| Problem {
+        file: Some(name.to_owned()),
+        line: None,
+        key: String::new(),
+        value: String::new(),
+        reason: error.kind.to_string(),
+    })?;
+    Ok(data.into_values().next().unwrap_or_default())
+}
+
+/// The sum of defaults, file and environment. What cannot be is left at its default, and named.
+pub(super) fn settings(file: Dict, variables: &[Variable], problems: &mut Problems<'_>) -> Settings {
+    let file = clean(file, problems);
+    let mut env = Figment::new();
+    for variable in variables {
+        if let Some(value) = read(variable, problems) {
+            env = env.merge(Layer("environment", only(&variable.path, value)));
+        }
+    }
+    let sum = Figment::from(Serialized::defaults(Settings::default())).merge(Layer("file", file)).merge(env);
+    sum.extract().unwrap_or_else(|error| {
+        // Each part could be read and the sum cannot: file and environment contradict each other.
+        for error in error {
+            let (path, reason) = told(&[], &error);
+            problems.add(&path, reason);
+        }
+        Settings::default()
+    })
+}
+
+/// A variable's value, in the first reading that its setting can be.
+fn read(variable: &Variable, problems: &mut Problems<'_>) -> Option<Value> {
+    let path = &variable.path;
+    match path[0].as_str() {
+        "routes" => {
+            problems.add(path, "routes come from the file; the environment may set everything else");
+            return None;
+        }
+        "upstreams" if path.len() < 3 => {
+            problems.add(path, "no such setting; DUSTGATE_UPSTREAMS__NAME__URL sets an upstream's url");
+            return None;
+        }
+        section if !SECTIONS.contains(&section) => {
+            problems.add(path, no_such(section, &SECTIONS));
+            return None;
+        }
+        _ if path.len() < 2 || path.iter().any(String::is_empty) => {
+            problems.add(path, "no such setting");
+            return None;
+        }
+        _ => {}
+    }
+    let root = if path[0] == "upstreams" { 2 } else { 1 };
+    let mut first = None;
+    for value in variable.readings() {
+        match probe(&path[0], only(&path[root..], value.clone())) {
+            Ok(()) => return Some(value),
+            Err(error) => _ = first.get_or_insert(error),
+        }
+    }
+    if let Some(error) = first {
+        problems.add(path, told(&path[..root], &error).1);
+    }
+    None
+}
+
+/// Takes out of a file's table what cannot be.
+fn clean(file: Dict, problems: &mut Problems<'_>) -> Dict {
+    let mut kept = Dict::new();
+    for (section, value) in file {
+        let at = vec![section.clone()];
+        let value = match (section.as_str(), value) {
+            ("routes", Value::Array(tag, entries)) => {
+                let entries = entries.into_iter().enumerate().map(|(index, entry)| {
+                    let at = vec!["routes".to_owned(), index.to_string()];
+                    let entry = match entry {
+                        Value::Dict(_, entry) => clean_table("routes", &at, entry, problems),
+                        _ => {
+                            problems.add(&at, "must be a table");
+                            Dict::new()
+                        }
+                    };
+                    Value::from(entry)
+                });
+                Value::Array(tag, entries.collect())
+            }
+            ("routes", _) => {
+                problems.add(&at, "a list of tables: each route begins with [[routes]]");
+                continue;
+            }
+            ("upstreams", Value::Dict(tag, named)) => {
+                let mut tables = Dict::new();
+                for (name, table) in named {
+                    let at = vec!["upstreams".to_owned(), name.clone()];
+                    if let Value::Dict(tag, table) = table {
+                        tables.insert(name, Value::Dict(tag, clean_table("upstreams", &at, table, problems)));
+                    } else {
+                        problems.add(&at, "must be a table: [upstreams.NAME]");
+                    }
+                }
+                Value::Dict(tag, tables)
+            }
+            (known, Value::Dict(tag, table)) if SECTIONS.contains(&known) => {
+                Value::Dict(tag, clean_table(known, &at, table, problems))
+            }
+            (known, _) if SECTIONS.contains(&known) => {
+                problems.add(&at, format!("must be a table: [{known}]"));
+                continue;
+            }
+            (unknown, _) => {
+                problems.add(&at, no_such(unknown, &SECTIONS));
+                continue;
+            }
+        };
+        kept.insert(section, value);
+    }
+    kept
+}
+
+fn clean_table(section: &str, at: &[String], table: Dict, problems: &mut Problems<'_>) -> Dict {
+    let whole = |kept: &Dict| probe(section, kept.clone());
+    if whole(&table).is_ok() {
+        return table;
+    }
+    let mut kept = Dict::new();
+    for (key, value) in table {
+        if let Some(value) = clean_value(section, at, &[key.clone()], value, problems) {
+            kept.insert(key, value);
+        }
+    }
+    kept
+}
+
+fn clean_value(
+    section: &str,
+    at: &[String],
+    keys: &[String],
+    value: Value,
+    problems: &mut Problems<'_>,
+) -> Option<Value> {
+    let Err(error) = probe(section, only(keys, value.clone())) else { return Some(value) };
+    let mut broken = false;
+    let kept = match value {
+        // What is in something unknown is not to blame.
+        _ if matches!(error.kind, Kind::UnknownField(..)) => None,
+        Value::Dict(tag, table) => {
+            let mut kept = Dict::new();
+            for (key, value) in table {
+                let keys: Vec<_> = keys.iter().cloned().chain([key.clone()]).collect();
+                match clean_value(section, at, &keys, value, problems) {
+                    Some(value) => _ = kept.insert(key, value),
+                    None => broken = true,
+                }
+            }
+            Some(Value::Dict(tag, kept))
+        }
+        Value::Array(_, members) => {
+            for (index, member) in members.into_iter().enumerate() {
+                if let Err(error) = probe(section, only(keys, Value::from(vec![member]))) {
+                    let path = at.iter().chain(keys).cloned().chain([index.to_string()]).collect::<Path>();
+                    problems.add(&path, told(at, &error).1);
+                    broken = true;
+                }
+            }
+            None
+        }
+        _ => None,
+    };
+    if broken {
+        return kept.filter(|value| probe(section, only(keys, value.clone())).is_ok());
+    }
+    let (path, reason) = told(at, &error);
+    problems.add(&path, reason);
+    None
+}
+
+/// Whether a table with that in it could be that section (an entry of it, for lists).
+fn probe(section: &str, table: Dict) -> Result<(), Error> {
+    fn as_a<T: DeserializeOwned>(table: Dict) -> Result<(), Error> {
+        Value::from(table).deserialize::<T>().map(drop)
+    }
+    match section {
+        "server" => as_a::<server::Server>(table),
+        "admin" => as_a::<admin::Admin>(table),
+        "dust" => as_a::<stores::Dust>(table),
+        "bodies" => as_a::<stores::Bodies>(table),
+        "memory" => as_a::<stores::Memory>(table),
+        "log" => as_a::<log::Log>(table),
+        "upstreams" => as_a::<upstream::Upstream>(table),
+        _ => as_a::<route::Route>(table),
+    }
+}
+
+/// An error below `at`, for people: which setting, and what about it.
+fn told(at: &[String], error: &Error) -> (Path, String) {
+    let mut path: Path = at.iter().chain(&error.path).cloned().collect();
+    let reason = match &error.kind {
+        Kind::UnknownField(name, names) => {
+            if path.last() != Some(name) {
+                path.push(name.clone());
+            }
+            no_such(name, names)
+        }
+        Kind::UnknownVariant(_, names) => one_of(names),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+            format!("{} is meant", in_words(expected))
+        }
+        Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "too large or too small a number".to_owned(),
+        other => other.to_string(),
+    };
+    (path, reason)
+}
+
+/// What a reader of settings expects, for those who do not read Rust.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        table if table.starts_with("struct ") => "a table",
+        other => other,
+    }
+}
+
+fn no_such(name: &str, names: &[&str]) -> String {
+    match did_you_mean(name, names.iter().copied()) {
+        Some(near) => format!("no such setting; did you mean {near}?"),
+        None => format!("no such setting; there are {}", names.join(", ")),
+    }
+}
+
+/// `"a", "b" or "c"` is meant.
+pub(super) fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last} is meant", rest.join(", ")),
+        _ => format!("{} is meant", quoted.join(", ")),
+    }
+}

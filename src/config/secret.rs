@@ -1,0 +1,198 @@
+//! What may not be printed: a string, `{ env = "NAME" }` or `{ file = "PATH" }`.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug, Display};
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A secret. Prints as `***`; [`Secret::reveal`] is the one way to its text.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret {
+    source: Source,
+    text: String,
+}
+
+/// A URL that may have a password in it, which prints as `***`. May stand wherever a secret may.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SecretUrl(Secret);
+
+/// Where a secret is from.
+#[derive(Clone, PartialEq, Eq, Default)]
+enum Source {
+    /// It stands in the settings.
+    #[default]
+    Here,
+    Env(String),
+    File(String),
+}
+
+const MASK: &str = "***";
+
+// === impl Secret ===
+
+impl Secret {
+    /// A secret that stands in the settings.
+    pub fn here(text: &str) -> Self {
+        Self { source: Source::Here, text: text.to_owned() }
+    }
+
+    /// The text. Empty before it was fetched from where it is.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it stands in the settings for all who read them.
+    pub(super) fn is_here(&self) -> bool {
+        self.source == Source::Here
+    }
+
+    /// Fetches it from where it is, or says why that cannot be.
+    pub(super) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
+        let text = match &self.source {
+            Source::Here => return Ok(()),
+            Source::Env(name) => env.get(name).cloned().ok_or_else(|| format!("{name} is not set"))?,
+            Source::File(path) => {
+                std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?
+            }
+        };
+        // Files end with a line break, and no secret does.
+        text.trim_end_matches(['\r', '\n']).clone_into(&mut self.text);
+        if self.text.is_empty() { Err("it is empty".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+// === impl SecretUrl ===
+
+impl SecretUrl {
+    /// A URL that stands in the settings.
+    pub fn here(text: &str) -> Self {
+        Self(Secret::here(text))
+    }
+
+    /// The URL, password and all.
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+
+    /// What is before the first colon.
+    pub fn scheme(&self) -> &str {
+        self.reveal().split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+
+    pub(super) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
+        self.0.fetch(env)
+    }
+}
+
+impl Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked_url(self.reveal()))
+    }
+}
+
+impl Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+/// A URL (or whatever else it is) with `***` for the password in it.
+pub(super) fn masked_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // A password may have an unescaped slash in it; mask too much rather than too little.
+    let Some((user, host)) = rest.rsplit_once('@') else { return url.to_owned() };
+    match user.split_once(':') {
+        Some((name, _)) => format!("{scheme}://{name}:{MASK}@{host}"),
+        None => format!("{scheme}://{MASK}@{host}"),
+    }
+}
+
+// === serde ===
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Secret::deserialize(deserializer).map(Self)
+    }
+}
+
+struct Read;
+
+impl<'de> Visitor<'de> for Read {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, { env = \"NAME\" } or { file = \"PATH\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::here(text))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
+        let mut source = None;
+        while let Some(key) = map.next_key::<String>()? {
+            let next = match key.as_str() {
+                "env" => Source::Env(map.next_value()?),
+                "file" => Source::File(map.next_value()?),
+                _ => return Err(de::Error::unknown_field(&key, &["env", "file"])),
+            };
+            if source.replace(next).is_some() {
+                return Err(de::Error::custom("either env or file, not both"));
+            }
+        }
+        let source = source.ok_or_else(|| de::Error::custom("must have env or file in it"))?;
+        Ok(Secret { source, text: String::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_urls_are_masked() {
+        for (url, shown) in [
+            ("redis://h:6379/0", "redis://h:6379/0"),
+            ("redis://:pw@h/0", "redis://:***@h/0"),
+            ("redis://user:pw@h", "redis://user:***@h"),
+            ("redis://user:p@w/x@h", "redis://user:***@h"),
+            ("https://token@h/x", "https://***@h/x"),
+            ("embedded:./data", "embedded:./data"),
+        ] {
+            assert_eq!(masked_url(url), shown);
+            let url = SecretUrl::here(url);
+            assert_eq!((url.to_string().as_str(), format!("{url:?}").as_str()), (shown, shown));
+        }
+    }
+}

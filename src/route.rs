@@ -1,0 +1,281 @@
+//! Which origin and which overrides a request gets.
+//!
+//! [`Table`] finds the [`Route`] of a request; a route names the response ([`Route::key_into`])
+//! and says what goes upstream ([`Route::upstream_target`], [`Edits`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method, header};
+
+use crate::key::target::Target;
+use crate::policy::Rules;
+
+mod edits;
+mod keyed;
+mod matching;
+mod pattern;
+mod query;
+#[cfg(test)]
+mod tests;
+
+pub use edits::{EditError, Edits};
+pub use keyed::KeyedField;
+pub use matching::{Conflict, NoRoute, Table, Unreachable};
+pub use pattern::{BadPattern, HostPattern, PathPattern};
+pub use query::{NamePattern, QueryRule, Which};
+
+/// One `[[routes]]` entry, ready for use.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its name in logs, labels and commands.
+    pub name: Arc<str>,
+    /// Its place in [`Table::in_order`], set by the table.
+    pub index: usize,
+    /// The hosts that it answers for; empty: all.
+    pub hosts: Vec<HostPattern>,
+    /// The paths that it answers for.
+    pub paths: Vec<PathPattern>,
+    /// The methods that it answers for; `None`: all.
+    pub methods: Option<Vec<Method>>,
+    /// The name of an upstream, or a URL.
+    pub upstream: Arc<str>,
+    /// Whether anything is stored or shared; else requests only pass.
+    pub cache: bool,
+    /// Whether requests for one key wait for one fetch.
+    pub coalesce: bool,
+    /// What policy may decide otherwise than by default.
+    pub rules: Rules,
+    /// Which parameters name a response.
+    pub query: QueryRule,
+    /// Which request fields name a response.
+    pub vary_on: Vec<KeyedField>,
+    /// Part of every key, so that changing it drops the route's records.
+    pub version: Option<String>,
+    /// Taken off the front of a path on its way upstream; without a slash at its end.
+    pub strip_prefix: Option<String>,
+    /// What is set and removed on the way upstream.
+    pub request_headers: Edits,
+    /// What is set and removed on the way to the client. Never stored.
+    pub response_headers: Edits,
+    /// Which fields of a request a fill carries.
+    pub forward: Forward,
+    /// Which upstream requests tell the client's address.
+    pub client_ip: ClientIp,
+    /// Whether responses carry `Cache-Status`.
+    pub cache_status: bool,
+    /// How long a request waits for a verdict.
+    pub wait_timeout: Duration,
+    /// How many variants of a key are kept.
+    pub max_variants: usize,
+    /// Whether a fill goes on when nobody wants it any more (F4).
+    pub finish: Finish,
+    /// Protocols that a connection may be upgraded to, lower case.
+    pub upgrade: Vec<String>,
+}
+
+/// Which fields of a request a fill carries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Forward {
+    /// Every end-to-end field.
+    #[default]
+    All,
+    /// Host, Accept and its kin, the route's `vary_on`, and what the route sets.
+    Keyed,
+    /// These.
+    Only(Vec<HeaderName>),
+}
+
+/// Which upstream requests carry X-Forwarded-For: a fill is made for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientIp {
+    /// Passes.
+    #[default]
+    Pass,
+    /// Passes and fills: the address of whoever led.
+    Always,
+    /// None.
+    Never,
+}
+
+/// Whether a fill goes on when nobody wants it any more (F4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Finish {
+    /// It goes on.
+    #[default]
+    Always,
+    /// It ends, unless others read what it has published.
+    WhileWanted,
+}
+
+// === impl Route ===
+
+impl Route {
+    /// A route of that name to that upstream, for every request, with every default.
+    pub fn new(name: &str, upstream: &str) -> Self {
+        Self {
+            name: name.into(),
+            index: 0,
+            hosts: Vec::new(),
+            paths: vec![PathPattern::everything()],
+            methods: None,
+            upstream: upstream.into(),
+            cache: true,
+            coalesce: true,
+            rules: Rules::default(),
+            query: QueryRule::default(),
+            vary_on: Vec::new(),
+            version: None,
+            strip_prefix: None,
+            request_headers: Edits::default(),
+            response_headers: Edits::default(),
+            forward: Forward::default(),
+            client_ip: ClientIp::default(),
+            cache_status: true,
+            // Connect and first byte at their defaults, and five seconds.
+            wait_timeout: Duration::from_secs(37),
+            max_variants: 32,
+            finish: Finish::default(),
+            upgrade: Vec::new(),
+        }
+    }
+
+    /// Writes the canonical text of a request's key over what is in `out`, a buffer to use
+    /// again: nothing is allocated once it is large enough.
+    ///
+    /// `scheme://host/path?query`, the query by the route's rule, the port only where a host of
+    /// the route names it; then a line per field of `vary_on` and one for `version`.
+    pub fn key_into(&self, out: &mut String, target: &Target, headers: &HeaderMap) {
+        out.clear();
+        out.push_str(target.scheme.as_str());
+        out.push_str("://");
+        let port = self.port_in_key(target);
+        if port.is_none() && self.query.keeps_all() {
+            out.push_str(target.text());
+        } else {
+            out.push_str(target.host());
+            if let Some(port) = port {
+                push_port(out, port);
+            }
+            out.push_str(target.path());
+            self.query.write(out, target.query());
+        }
+        for field in &self.vary_on {
+            field.write(out, headers);
+        }
+        if let Some(version) = &self.version {
+            out.push_str("\n@version ");
+            out.push_str(version);
+        }
+    }
+
+    /// The path and query that go upstream: a fill's query is the key's, a pass has the client's own.
+    pub fn upstream_target(&self, target: &Target, for_fill: bool) -> String {
+        let mut out = String::with_capacity(target.path_and_query().len() + 1);
+        out.push_str(self.stripped(target.path()));
+        if for_fill {
+            self.query.write(&mut out, target.query());
+        } else if let Some(query) = target.query() {
+            out.push('?');
+            out.push_str(query);
+        }
+        out
+    }
+
+    /// The path that a client asks for to get `path` from upstream: what `strip_prefix` took is
+    /// put back.
+    pub fn client_path(&self, path: &str) -> String {
+        format!("{}{path}", self.strip_prefix.as_deref().unwrap_or_default())
+    }
+
+    /// Whether the key has a line for that request field; for Cookie also if it has one for some cookie.
+    pub fn covers(&self, field: &HeaderName) -> bool {
+        self.vary_on.iter().any(|keyed| keyed.field() == field)
+    }
+
+    /// The request fields that keys depend on, for the `Vary` of what clients get. Each once.
+    pub fn vary_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        self.vary_on.iter().enumerate().filter_map(|(at, keyed)| {
+            let field = keyed.field();
+            let before = self.vary_on[..at].iter().any(|earlier| earlier.field() == field);
+            (!before).then_some(field)
+        })
+    }
+
+    /// Whether a fill carries that end-to-end field of the request, as far as the route decides it.
+    pub fn forwards(&self, field: &HeaderName) -> bool {
+        match &self.forward {
+            Forward::All => true,
+            Forward::Keyed => {
+                *field == header::HOST || field.as_str().starts_with("accept") || self.covers(field)
+            }
+            Forward::Only(fields) => fields.contains(field) || self.covers(field),
+        }
+    }
+
+    /// Whether a request is the route's, whatever better routes there may be, and by which of
+    /// its patterns: the best host (`None`: the route names none) and the best path.
+    pub fn matched_by(
+        &self,
+        target: &Target,
+        method: &Method,
+    ) -> Option<(Option<&HostPattern>, &PathPattern)> {
+        if self.methods.as_ref().is_some_and(|methods| !methods.contains(method)) {
+            return None;
+        }
+        let host = if self.hosts.is_empty() {
+            None
+        } else {
+            let port = Some(target.effective_port());
+            let hosts = self.hosts.iter().filter(|host| host.matches(target.host(), port));
+            Some(hosts.min_by_key(|host| host.rank())?)
+        };
+        let paths = self.paths.iter().filter(|path| path.matches(target.path()));
+        Some((host, paths.min_by_key(|path| path.rank())?))
+    }
+
+    fn port_in_key(&self, target: &Target) -> Option<u16> {
+        let port = target.effective_port();
+        let named = |host: &HostPattern| host.port == Some(port) && host.matches(target.host(), Some(port));
+        self.hosts.iter().any(named).then_some(port)
+    }
+
+    fn stripped<'a>(&self, path: &'a str) -> &'a str {
+        let rest = self.strip_prefix.as_deref().and_then(|prefix| path.strip_prefix(prefix));
+        match rest {
+            Some("") => "/",
+            // Only at the edge of a segment: `/v1` is no prefix of `/v10`.
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => path,
+        }
+    }
+}
+
+fn push_port(out: &mut String, port: u16) {
+    use std::fmt::Write as _;
+    // Writing into a String cannot fail.
+    let _ = write!(out, ":{port}");
+}
+
+// === impl Forward, ClientIp, Finish ===
+
+impl ClientIp {
+    /// Its word in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+impl Finish {
+    /// Its word in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::WhileWanted => "while_wanted",
+        }
+    }
+}

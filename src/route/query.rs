@@ -1,0 +1,149 @@
+//! Which parameters name a response, and in which order.
+
+use std::fmt::{self, Display};
+
+/// How a query becomes a key's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueryRule {
+    /// Which parameters stay.
+    pub which: Which,
+    /// Whether they are sorted by name. Those of one name keep their order.
+    pub sort: bool,
+}
+
+/// Which parameters stay.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Which {
+    /// All.
+    #[default]
+    All,
+    /// These.
+    Include(Vec<NamePattern>),
+    /// All but these.
+    Exclude(Vec<NamePattern>),
+}
+
+/// A parameter's name, or how it begins: `page`, `utm_*`. Compared with names as they are meant,
+/// escapes decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePattern {
+    text: String,
+    begins: bool,
+}
+
+/// How many parameters are sorted without allocating.
+const FEW: usize = 24;
+
+// === impl QueryRule ===
+
+impl QueryRule {
+    /// Whether every query is left as it is.
+    pub fn keeps_all(&self) -> bool {
+        self.which == Which::All && !self.sort
+    }
+
+    /// Appends `?query`, or nothing if there is none or nothing of it stays.
+    pub fn write(&self, out: &mut String, query: Option<&str>) {
+        let Some(query) = query else { return };
+        if self.keeps_all() {
+            out.push('?');
+            out.push_str(query);
+        } else if self.sort {
+            self.write_sorted(out, query);
+        } else {
+            join(out, query.split('&').filter(|piece| self.keeps(name(piece))));
+        }
+    }
+
+    /// The names of parameters that do not stay, each as often as it is there; for explain.
+    pub fn dropped<'a>(&'a self, query: &'a str) -> impl Iterator<Item = &'a str> {
+        query.split('&').map(name).filter(|name| !self.keeps(name))
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        match &self.which {
+            Which::All => true,
+            Which::Include(patterns) => patterns.iter().any(|pattern| pattern.matches(name)),
+            Which::Exclude(patterns) => !patterns.iter().any(|pattern| pattern.matches(name)),
+        }
+    }
+
+    fn write_sorted(&self, out: &mut String, query: &str) {
+        let mut few = [""; FEW];
+        let mut count = 0;
+        for piece in query.split('&').filter(|piece| self.keeps(name(piece))) {
+            if count == FEW {
+                let mut many: Vec<_> = query.split('&').filter(|piece| self.keeps(name(piece))).collect();
+                many.sort_by(|a, b| name(a).cmp(name(b)));
+                return join(out, many.into_iter());
+            }
+            // Inserted behind those of its name and before those behind it: mostly the end.
+            let mut at = count;
+            while at > 0 && name(few[at - 1]) > name(piece) {
+                few[at] = few[at - 1];
+                at -= 1;
+            }
+            few[at] = piece;
+            count += 1;
+        }
+        join(out, few[..count].iter().copied());
+    }
+}
+
+fn name(piece: &str) -> &str {
+    piece.split_once('=').map_or(piece, |(name, _)| name)
+}
+
+fn join<'a>(out: &mut String, pieces: impl Iterator<Item = &'a str>) {
+    for (at, piece) in pieces.enumerate() {
+        out.push(if at == 0 { '?' } else { '&' });
+        out.push_str(piece);
+    }
+}
+
+// === impl NamePattern ===
+
+impl NamePattern {
+    /// Reads one. `*` counts only at its end.
+    pub fn new(text: &str) -> Self {
+        let (text, begins) = text.strip_suffix('*').map_or((text, false), |front| (front, true));
+        Self { text: text.to_owned(), begins }
+    }
+
+    /// Whether a name, as it stands in a canonical query, is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        if !name.contains('%') {
+            return if self.begins { name.starts_with(&self.text) } else { name == self.text };
+        }
+        let mut meant = decoded(name.as_bytes());
+        for &wanted in self.text.as_bytes() {
+            if meant.next() != Some(wanted) {
+                return false;
+            }
+        }
+        self.begins || meant.next().is_none()
+    }
+}
+
+impl Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        f.write_str(if self.begins { "*" } else { "" })
+    }
+}
+
+/// The bytes that a canonical name means.
+fn decoded(name: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = name.iter();
+    std::iter::from_fn(move || {
+        let byte = *rest.next()?;
+        if byte != b'%' {
+            return Some(byte);
+        }
+        // In a canonical query two capital digits follow.
+        let digit = |byte: &u8| if *byte >= b'A' { byte - b'A' + 10 } else { byte.wrapping_sub(b'0') };
+        let high = rest.next().map(digit)?;
+        let low = rest.next().map(digit)?;
+        Some(high << 4 | low & 15)
+    })
+}
