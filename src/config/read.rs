@@ -103,14 +103,11 @@ fn clean(file: Dict, problems: &mut Problems<'_>) -> Dict {
             ("routes", Value::Array(tag, entries)) => {
                 let entries = entries.into_iter().enumerate().map(|(index, entry)| {
                     let at = vec!["routes".to_owned(), index.to_string()];
-                    let entry = match entry {
-                        Value::Dict(_, entry) => clean_table("routes", &at, entry, problems),
-                        _ => {
-                            problems.add(&at, "must be a table");
-                            Dict::new()
-                        }
-                    };
-                    Value::from(entry)
+                    if let Value::Dict(_, entry) = entry {
+                        return Value::from(clean_table("routes", &at, entry, problems));
+                    }
+                    problems.add(&at, "must be a table");
+                    Value::from(Dict::new())
                 });
                 Value::Array(tag, entries.collect())
             }
@@ -148,13 +145,12 @@ fn clean(file: Dict, problems: &mut Problems<'_>) -> Dict {
 }
 
 fn clean_table(section: &str, at: &[String], table: Dict, problems: &mut Problems<'_>) -> Dict {
-    let whole = |kept: &Dict| probe(section, kept.clone());
-    if whole(&table).is_ok() {
+    if probe(section, table.clone()).is_ok() {
         return table;
     }
     let mut kept = Dict::new();
     for (key, value) in table {
-        if let Some(value) = clean_value(section, at, &[key.clone()], value, problems) {
+        if let Some(value) = clean_value(section, at, std::slice::from_ref(&key), value, problems) {
             kept.insert(key, value);
         }
     }
@@ -172,7 +168,7 @@ fn clean_value(
     let mut broken = false;
     let kept = match value {
         // What is in something unknown is not to blame.
-        _ if matches!(error.kind, Kind::UnknownField(..)) => None,
+        _ if matches!(error.kind, Kind::UnknownField(..)) && error.path.len() <= keys.len() => None,
         Value::Dict(tag, table) => {
             let mut kept = Dict::new();
             for (key, value) in table {
@@ -205,9 +201,9 @@ fn clean_value(
 }
 
 /// Whether a table with that in it could be that section (an entry of it, for lists).
-fn probe(section: &str, table: Dict) -> Result<(), Error> {
-    fn as_a<T: DeserializeOwned>(table: Dict) -> Result<(), Error> {
-        Value::from(table).deserialize::<T>().map(drop)
+fn probe(section: &str, table: Dict) -> Result<(), Box<Error>> {
+    fn as_a<T: DeserializeOwned>(table: Dict) -> Result<(), Box<Error>> {
+        Value::from(table).deserialize::<T>().map(drop).map_err(Box::new)
     }
     match section {
         "server" => as_a::<server::Server>(table),

@@ -1,5 +1,6 @@
 //! From `[[routes]]` to a table of routes.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,8 +90,8 @@ impl Reader<'_, '_> {
         let upstream = self.upstream(settings);
         let wait_timeout = self.wait_timeout(settings, &upstream, warnings);
         let mut route = Route::new(&written.name, &written.upstream);
-        route.hosts = self.each("host", &written.host.0, |text| HostPattern::parse(text));
-        route.paths = self.each("path", &written.path.0, |text| PathPattern::parse(text));
+        route.hosts = self.each("host", &written.host.0, HostPattern::parse);
+        route.paths = self.each("path", &written.path.0, PathPattern::parse);
         for (at, text) in written.path.0.iter().enumerate() {
             if text.strip_suffix("/*").unwrap_or(text).contains('*') {
                 let path = self.path(&format!("path.{at}"));
@@ -261,55 +262,57 @@ impl Reader<'_, '_> {
     fn rules(&mut self, route: &Route, warnings: &mut Problems<'_>) -> policy::Rules {
         let written = self.route;
         let on = |dur: super::units::Dur| dur.on().map(|_| dur.ms());
-        let mut rules = policy::Rules::default();
-        rules.default_ttl_ms = on(written.default_ttl);
-        rules.max_ttl_ms = on(written.max_ttl);
+        let mut status_ttl_ms = BTreeMap::new();
         for (status, ttl) in &written.status_ttl {
             match status.parse() {
-                Ok(status @ 200..600) => _ = rules.status_ttl_ms.insert(status, ttl.ms()),
+                Ok(status @ 200..600) => _ = status_ttl_ms.insert(status, ttl.ms()),
                 _ => self.problem(&format!("status_ttl.{status}"), "a status from 200 to 599 is meant"),
             }
         }
-        rules.heuristic = written
-            .heuristic
-            .0
-            .filter(|share| share.fraction > 0.0 && share.max.on().is_some())
-            .map(|share| policy::Heuristic { fraction: share.fraction, max_ms: share.max.ms() });
-        if written.heuristic.0.is_some_and(|share| !(0.0..=1.0).contains(&share.fraction)) {
+        let share = written.heuristic.0;
+        if share.is_some_and(|share| !(0.0..=1.0).contains(&share.fraction)) {
             self.problem("heuristic.fraction", "a share from 0 to 1 is meant");
         }
-        rules.targeted = self.fields("targeted", &written.targeted.0);
-        rules.ignore = self.ignore(warnings);
-        rules.while_revalidate_ms = written.grace.while_revalidate.ms();
-        rules.if_error_ms = written.grace.if_error.ms();
-        rules.if_error_set = self.problems.places().has(&self.path("grace.if_error"));
-        rules.keep_ms = self.problems.places().has(&self.path("keep")).then(|| written.keep.ms());
-        rules.pass_ttl_ms = written.pass_ttl.ms();
-        rules.cookies = match written.cookies {
-            written::Cookies::Guard => policy::Cookies::Guard,
-            written::Cookies::Pass => policy::Cookies::Pass,
-            written::Cookies::Strip => policy::Cookies::Strip,
-        };
-        rules.set_cookie = match written.set_cookie {
-            written::SetCookie::Pass => policy::SetCookie::Pass,
-            written::SetCookie::Strip => policy::SetCookie::Strip,
-            written::SetCookie::Store => policy::SetCookie::Store,
-        };
-        rules.client_cache_control = match written.client_cache_control {
-            written::ClientCacheControl::Ignore => policy::ClientCacheControl::Ignore,
-            written::ClientCacheControl::Honour => policy::ClientCacheControl::Honour,
-        };
-        rules.range = match written.range {
-            written::Range::Fill => policy::RangeMode::Fill,
-            written::Range::Pass => policy::RangeMode::Pass,
-            written::Range::Segment => policy::RangeMode::Segment,
-        };
-        rules.max_object_size = written.max_object_size.0;
-        rules.store_unframed = written.store_unframed;
-        rules.keys_authorization = route.covers(&http::header::AUTHORIZATION);
-        rules.keys_cookie = route.covers(&http::header::COOKIE);
-        rules.carried = carried(route);
-        rules
+        let heuristic = share
+            .filter(|share| share.fraction > 0.0)
+            .and_then(|share| Some(policy::Heuristic { fraction: share.fraction, max_ms: on(share.max)? }));
+        policy::Rules {
+            default_ttl_ms: on(written.default_ttl),
+            status_ttl_ms,
+            max_ttl_ms: on(written.max_ttl),
+            heuristic,
+            targeted: self.fields("targeted", &written.targeted.0),
+            ignore: self.ignore(warnings),
+            while_revalidate_ms: written.grace.while_revalidate.ms(),
+            if_error_ms: written.grace.if_error.ms(),
+            if_error_set: self.problems.places().has(&self.path("grace.if_error")),
+            keep_ms: self.problems.places().has(&self.path("keep")).then(|| written.keep.ms()),
+            pass_ttl_ms: written.pass_ttl.ms(),
+            cookies: match written.cookies {
+                written::Cookies::Guard => policy::Cookies::Guard,
+                written::Cookies::Pass => policy::Cookies::Pass,
+                written::Cookies::Strip => policy::Cookies::Strip,
+            },
+            set_cookie: match written.set_cookie {
+                written::SetCookie::Pass => policy::SetCookie::Pass,
+                written::SetCookie::Strip => policy::SetCookie::Strip,
+                written::SetCookie::Store => policy::SetCookie::Store,
+            },
+            client_cache_control: match written.client_cache_control {
+                written::ClientCacheControl::Ignore => policy::ClientCacheControl::Ignore,
+                written::ClientCacheControl::Honour => policy::ClientCacheControl::Honour,
+            },
+            range: match written.range {
+                written::Range::Fill => policy::RangeMode::Fill,
+                written::Range::Pass => policy::RangeMode::Pass,
+                written::Range::Segment => policy::RangeMode::Segment,
+            },
+            max_object_size: written.max_object_size.0,
+            store_unframed: written.store_unframed,
+            keys_authorization: route.covers(&http::header::AUTHORIZATION),
+            keys_cookie: route.covers(&http::header::COOKIE),
+            carried: carried(route),
+        }
     }
 
     fn ignore(&mut self, warnings: &mut Problems<'_>) -> policy::Ignore {

@@ -1,10 +1,12 @@
 //! Request fields that name a response, beside its URL.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
+
+use crate::policy::normal_into;
 
 /// One entry of `vary_on`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub enum KeyedField {
 }
 
 /// Fields beside Authorization and Cookie whose values open doors.
-const SECRET: [&str; 4] = ["x-api-key", "api-key", "x-auth-token", "x-access-token"];
+const SECRET: [&str; 5] = ["proxy-authorization", "x-api-key", "api-key", "x-auth-token", "x-access-token"];
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 // === impl KeyedField ===
@@ -46,38 +48,32 @@ impl KeyedField {
     pub fn is_credential(&self) -> bool {
         match self {
             Self::Header(name) => {
-                *name == AUTHORIZATION
-                    || *name == COOKIE
-                    || *name == PROXY_AUTHORIZATION
-                    || SECRET.contains(&name.as_str())
+                *name == AUTHORIZATION || *name == COOKIE || SECRET.contains(&name.as_str())
             }
             Self::Cookie(_) => true,
         }
     }
 
-    /// Appends the key's line for it: `\nname: value`, or `\nname` if the request has none.
+    /// Appends the key's line for it: `\nname: value`, or `\nname` if the request has none. The
+    /// value is in the normal form that selects variants, too.
     pub(super) fn write(&self, out: &mut String, headers: &HeaderMap) {
         out.push('\n');
         match self {
             Self::Header(name) => {
                 out.push_str(name.as_str());
-                let mut lines = headers.get_all(name).iter().peekable();
-                if lines.peek().is_none() {
+                if !headers.contains_key(name) {
                     return;
                 }
                 out.push_str(": ");
-                if self.is_credential() {
+                if SECRET.contains(&name.as_str()) {
                     let mut digest = Sha256::new();
-                    for (at, line) in lines.enumerate() {
-                        digest.update(if at == 0 { &b""[..] } else { b", " });
+                    for line in headers.get_all(name) {
                         digest.update(line.as_bytes());
+                        digest.update(b"\n");
                     }
                     push_hex(out, &digest.finalize());
                 } else {
-                    for (at, line) in lines.enumerate() {
-                        out.push_str(if at == 0 { "" } else { "," });
-                        push_value(out, line);
-                    }
+                    normal_into(out, name, headers);
                 }
             }
             Self::Cookie(name) => {
@@ -114,23 +110,6 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'
         let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
         rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
     })
-}
-
-/// White space around commas is folded. What is not visible ASCII is escaped, and `%` too, so
-/// that two values never look alike.
-fn push_value(out: &mut String, value: &HeaderValue) {
-    for (at, member) in value.as_bytes().split(|&byte| byte == b',').enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        for &byte in member.trim_ascii() {
-            if (b' '..=b'~').contains(&byte) && byte != b'%' {
-                out.push(char::from(byte));
-            } else {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
 }
 
 fn push_hex(out: &mut String, bytes: &[u8]) {
