@@ -246,6 +246,14 @@ fn one_line_per_mistake() {
             "t.toml:2: server.max_header_size = \"32kb\": a size has a unit: B, KiB, MiB, GiB or TiB, behind one whole number, as in \"64KiB\"",
         ),
         (
+            "[server]\nmax_header_size = \"4KiB\"",
+            "t.toml:2: server.max_header_size = \"4KiB\": must be at least 8KiB",
+        ),
+        (
+            "[server]\nmax_target = \"64KiB\"",
+            "t.toml:2: server.max_target = \"64KiB\": must be from 1B to 63KiB",
+        ),
+        (
             "[dust]\nurl = \"dust+wss://h/ws\"",
             "t.toml:2: dust.url = \"dust+wss://h/ws\": dust+wss: is not in this build yet; there is embedded:PATH",
         ),
@@ -362,6 +370,21 @@ fn one_line_per_mistake_in_a_route() {
             found[0]
         );
     }
+}
+
+#[test]
+fn a_route_hears_of_all_that_it_meets() {
+    let route = |name: &str, path: &str| {
+        format!("[[routes]]\nname = {name:?}\nupstream = \"http://o\"\npath = {path}\n")
+    };
+    let text = [route("a", "\"/a\""), route("b", "\"/b\""), route("c", "[\"/a\", \"/b\"]")].concat();
+    assert_eq!(
+        said(&text),
+        [
+            "t.toml:9: routes.c: equal in host, path and methods at /a with route \"a\", equal in host, path and methods at /b \
+             with route \"b\": one of them must be more specific"
+        ]
+    );
 }
 
 #[test]

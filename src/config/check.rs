@@ -40,14 +40,15 @@ fn server(settings: &Settings, problems: &mut Problems<'_>) {
     for (key, dur) in [("server.header_timeout", server.header_timeout), ("server.drain", server.drain)] {
         positive(key, dur, problems);
     }
-    for (key, number) in [
-        ("server.max_connections", server.max_connections as u64),
-        ("server.max_header_size", server.max_header_size.0),
-        ("server.max_target", server.max_target.0),
-    ] {
-        if number == 0 {
-            problems.add(&path(key), "must be more than 0");
-        }
+    if server.max_connections == 0 {
+        problems.add(&path("server.max_connections"), "must be more than 0");
+    }
+    // The HTTP/1 reader takes no smaller buffer, and no longer target.
+    if server.max_header_size.0 < 8 << 10 {
+        problems.add(&path("server.max_header_size"), "must be at least 8KiB");
+    }
+    if !(1..=63 << 10).contains(&server.max_target.0) {
+        problems.add(&path("server.max_target"), "must be from 1B to 63KiB");
     }
 }
 

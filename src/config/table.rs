@@ -50,12 +50,15 @@ pub(super) fn table(settings: &Settings, problems: &mut Problems<'_>, warnings: 
     }
     let names: Vec<_> = routes.iter().map(|route| Arc::clone(&route.name)).collect();
     let table = Table::new(routes).unwrap_or_else(|conflicts| {
-        for conflict in conflicts {
-            let reason = format!(
-                "{conflict} with route {:?}: one of them must be more specific",
-                names[conflict.first]
-            );
-            problems.add(&places[conflict.second], reason);
+        for (second, place) in places.iter().enumerate() {
+            let met: Vec<_> = conflicts
+                .iter()
+                .filter(|conflict| conflict.second == second)
+                .map(|conflict| format!("{conflict} with route {:?}", names[conflict.first]))
+                .collect();
+            if !met.is_empty() {
+                problems.add(place, format!("{}: one of them must be more specific", met.join(", ")));
+            }
         }
         Table::default()
     });
