@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
+pub mod codec;
+
 /// The longest pointer that is written or read, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
 /// The most segments that a body may have.

@@ -1,0 +1,241 @@
+//! The form of pointers and notes in the store: small JSON, version 1. What is read is input:
+//! everything is checked, and what does not hold together is an error, never half a record.
+//!
+//! Header values may be any bytes. Each byte is written as the letter of that number (Latin-1),
+//! so that nothing is lost and every text is valid.
+
+mod wire;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use self::wire::{WireFailed, WireGrowing, WirePass, WireRecord, WireVary};
+use super::{MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer, Record, Segment, VaryNode};
+
+/// The format's version.
+const VERSION: u64 = 1;
+/// The most tags of a record, and the longest of them in bytes.
+const MAX_TAGS: usize = 64;
+const MAX_TAG: usize = 128;
+/// The most fields that select.
+const MAX_FIELDS: usize = 32;
+
+/// Why a pointer or a note can't be written or read. A reader takes it for absent and counts it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// Longer than [`MAX_POINTER`], in bytes.
+    #[error("{0} bytes are more than a pointer may have")]
+    TooLong(usize),
+    /// Not JSON, or not of this shape.
+    #[error("not a pointer: {0}")]
+    Shape(String),
+    /// Another version's.
+    #[error("version {0} is not this one's")]
+    Version(u64),
+    /// This part of it does not hold.
+    #[error("{0} does not hold")]
+    Invalid(&'static str),
+}
+
+/// Tells the kinds apart, without reading the rest.
+#[derive(Deserialize)]
+struct Probe {
+    v: u64,
+    vary: Option<IgnoredAny>,
+    pass: Option<IgnoredAny>,
+    failed: Option<IgnoredAny>,
+}
+
+/// Writes what a value key holds.
+pub fn encode(pointer: &Pointer) -> Result<String, CodecError> {
+    match pointer {
+        Pointer::Record(record) => {
+            check_whole(record)?;
+            text(&WireRecord::of(record, true))
+        }
+        Pointer::Vary(node) => {
+            check_node(node)?;
+            text(&WireVary::of(node))
+        }
+    }
+}
+
+/// Reads what a value key holds.
+pub fn decode(text: &str) -> Result<Pointer, CodecError> {
+    let probe = probe(text)?;
+    if probe.vary.is_some() {
+        let node = shape::<WireVary>(text)?.into_node()?;
+        check_node(&node)?;
+        return Ok(Pointer::Vary(node));
+    }
+    let record = shape::<WireRecord>(text)?.into_record(None)?;
+    check_whole(&record)?;
+    Ok(Pointer::Record(Box::new(record)))
+}
+
+/// Writes what a verdict key holds. Of a growing record's manifest only the segments are written:
+/// its length is not known yet.
+pub fn encode_note(note: &Note) -> Result<String, CodecError> {
+    check_note(note)?;
+    match note {
+        Note::Growing { token, head } => text(&WireGrowing::of(*token, head)),
+        Note::Pass { token, reason, until } => text(&WirePass::of(*token, reason, *until)),
+        Note::Failed { token, status, until } => text(&WireFailed::of(*token, *status, *until)),
+    }
+}
+
+/// Reads what a verdict key holds. A growing record's manifest is as long as its segments.
+pub fn decode_note(text: &str) -> Result<Note, CodecError> {
+    let probe = probe(text)?;
+    let note = if probe.pass.is_some() {
+        shape::<WirePass>(text)?.into_note()
+    } else if probe.failed.is_some() {
+        shape::<WireFailed>(text)?.into_note()
+    } else {
+        shape::<WireGrowing>(text)?.into_note()?
+    };
+    check_note(&note)?;
+    Ok(note)
+}
+
+/// 32 hexadecimal digits, lower case.
+pub fn hex(digest: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*digest))
+}
+
+/// What [`hex`] writes, and nothing else.
+pub fn unhex(digits: &str) -> Option<[u8; 16]> {
+    let plain = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = plain.then(|| u128::from_str_radix(digits, 16).ok()).flatten()?;
+    Some(number.to_be_bytes())
+}
+
+fn text(wire: &impl serde::Serialize) -> Result<String, CodecError> {
+    let text = serde_json::to_string(wire).map_err(|error| CodecError::Shape(error.to_string()))?;
+    if text.len() > MAX_POINTER { Err(CodecError::TooLong(text.len())) } else { Ok(text) }
+}
+
+fn probe(text: &str) -> Result<Probe, CodecError> {
+    if text.len() > MAX_POINTER {
+        return Err(CodecError::TooLong(text.len()));
+    }
+    let probe: Probe = shape(text)?;
+    if probe.v == VERSION { Ok(probe) } else { Err(CodecError::Version(probe.v)) }
+}
+
+fn shape<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, CodecError> {
+    serde_json::from_str(text).map_err(|error| CodecError::Shape(error.to_string()))
+}
+
+fn holds(good: bool, what: &'static str) -> Result<(), CodecError> {
+    if good { Ok(()) } else { Err(CodecError::Invalid(what)) }
+}
+
+/// A record whose body is complete.
+fn check_whole(record: &Record) -> Result<(), CodecError> {
+    check_head(record)?;
+    holds(record.body.is_whole(), "body length")?;
+    let stated = stated_length(&record.headers)?;
+    holds(stated.is_none_or(|stated| stated == record.body.len), "content-length")?;
+    if let Some((first, last, total)) = record.range {
+        holds(first <= last && last < total, "range")?;
+        holds(last - first + 1 == record.body.len, "range length")?;
+    }
+    Ok(())
+}
+
+/// All that holds for a growing record too.
+fn check_head(record: &Record) -> Result<(), CodecError> {
+    check_key(&record.key)?;
+    let status = record.status.as_u16();
+    holds((200..=599).contains(&status) && status != 304, "status")?;
+    holds((status == 206) == record.range.is_some(), "range")?;
+    holds(!record.headers.keys().any(is_framing), "headers")?;
+    check_fields(record.select.iter().map(|(field, _)| field))?;
+    let mut values = record.select.iter().filter_map(|(_, value)| value.as_deref());
+    holds(!values.any(|value| value.contains(char::is_control)), "select")?;
+    holds(record.tags.len() <= MAX_TAGS, "tags")?;
+    let tag = |tag: &String| (1..=MAX_TAG).contains(&tag.len()) && !tag.contains(char::is_control);
+    holds(record.tags.iter().all(tag), "tags")?;
+    holds(record.body.segments.len() <= MAX_SEGMENTS, "segments")
+}
+
+fn check_node(node: &VaryNode) -> Result<(), CodecError> {
+    check_key(&node.key)?;
+    holds(!node.fields.is_empty(), "vary")?;
+    check_fields(node.fields.iter())?;
+    holds(node.variants.iter().all(|hash| unhex(hash).is_some()), "variants")
+}
+
+fn check_note(note: &Note) -> Result<(), CodecError> {
+    match note {
+        Note::Growing { token, head } => {
+            check_head(head)?;
+            holds(*token == head.token, "token")?;
+            let so_far = sum(&head.body.segments)?;
+            let stated = stated_length(&head.headers)?;
+            holds(stated.is_none_or(|stated| so_far <= stated), "content-length")
+        }
+        Note::Pass { reason, .. } => {
+            let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            holds((1..=64).contains(&reason.len()) && reason.bytes().all(word), "reason")
+        }
+        Note::Failed { status, .. } => holds((400..=599).contains(status), "status"),
+    }
+}
+
+/// Lines of visible letters: it is compared with what a request makes, and printed.
+fn check_key(key: &str) -> Result<(), CodecError> {
+    holds(!key.is_empty() && !key.contains(|letter: char| letter.is_control() && letter != '\n'), "key")
+}
+
+/// Sorted, each once, not too many.
+fn check_fields<'a>(fields: impl Iterator<Item = &'a HeaderName> + Clone) -> Result<(), CodecError> {
+    let next = fields.clone().skip(1);
+    let sorted = fields.clone().zip(next).all(|(a, b)| a.as_str() < b.as_str());
+    holds(sorted && fields.count() <= MAX_FIELDS, "fields")
+}
+
+/// Fields that would change how an answer made of the record is framed.
+fn is_framing(field: &HeaderName) -> bool {
+    matches!(
+        field.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+    )
+}
+
+fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, CodecError> {
+    let mut stated = None;
+    for line in headers.get_all(http::header::CONTENT_LENGTH) {
+        let digits = line.as_bytes();
+        let number =
+            std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number: u64 =
+            number.and_then(|text| text.parse().ok()).ok_or(CodecError::Invalid("content-length"))?;
+        holds(stated.is_none_or(|stated| stated == number), "content-length")?;
+        stated = Some(number);
+    }
+    Ok(stated)
+}
+
+fn sum(segments: &[Segment]) -> Result<u64, CodecError> {
+    let sum = segments.iter().try_fold(0u64, |sum, segment| sum.checked_add(segment.len));
+    sum.ok_or(CodecError::Invalid("body length"))
+}
+
+fn growing(segments: Vec<Segment>) -> Result<Manifest, CodecError> {
+    Ok(Manifest { len: sum(&segments)?, segments })
+}
+
+fn letters(value: &HeaderValue) -> String {
+    value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
+}
+
+fn value(letters: &str) -> Option<HeaderValue> {
+    let bytes: Option<Vec<u8>> = letters.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect();
+    HeaderValue::from_bytes(&bytes?).ok()
+}
+
+#[cfg(test)]
+mod tests;

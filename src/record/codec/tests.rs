@@ -1,0 +1,216 @@
+use http::StatusCode;
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::LifetimeBy;
+
+fn name() -> impl Strategy<Value = HeaderName> {
+    prop_oneof![
+        "x-[a-z]{1,6}",
+        Just("etag".to_owned()),
+        Just("vary".to_owned()),
+        Just("cache-control".to_owned())
+    ]
+    .prop_map(|name| name.parse().unwrap())
+}
+
+fn bytes() -> impl Strategy<Value = HeaderValue> {
+    prop::collection::vec(prop_oneof![32u8..127, 128u8..=255, Just(b'\t')], 0..20)
+        .prop_map(|bytes| HeaderValue::from_bytes(&bytes).unwrap())
+}
+
+fn fields() -> impl Strategy<Value = Vec<HeaderName>> {
+    prop::collection::btree_set("[a-z]{1,5}", 1..5)
+        .prop_map(|names| names.into_iter().map(|name| name.parse().unwrap()).collect())
+}
+
+fn segments() -> impl Strategy<Value = Vec<Segment>> {
+    prop::collection::vec(
+        (any::<u64>(), any::<u32>(), 0..1u64 << 40, any::<[u8; 16]>())
+            .prop_map(|(token, n, len, digest)| Segment { token, n, len, digest }),
+        0..6,
+    )
+}
+
+prop_compose! {
+    fn record()(
+        (key, tags) in ("https?://[a-z]{1,8}/[a-z/?=&]{0,20}(\n[a-z]{1,4}: [a-zé]{0,5})?", prop::collection::vec("[a-z:0-9]{1,9}", 0..3)),
+        (born, token, received_at, age_ms) in any::<(u64, u64, u64, u64)>(),
+        (fresh_ms, swr_ms, sie_ms, keep_ms) in any::<(u64, u64, u64, u64)>(),
+        status in prop::sample::select(vec![200u16, 204, 301, 404, 503, 599]),
+        headers in prop::collection::vec((name(), bytes()), 0..8),
+        by in prop::sample::select(vec![LifetimeBy::Origin, LifetimeBy::Heuristic, LifetimeBy::Route]),
+        credentialed in any::<bool>(),
+        select in fields().prop_flat_map(|fields| {
+            let values = prop::collection::vec(prop::option::of("[ -~é]{0,9}"), fields.len());
+            values.prop_map(move |values| fields.clone().into_iter().zip(values).collect::<Vec<_>>())
+        }),
+        segments in segments(),
+    ) -> Record {
+        let body = Manifest { len: segments.iter().map(|segment| segment.len).sum(), segments };
+        Record {
+            key, born, token, status: StatusCode::from_u16(status).unwrap(),
+            headers: headers.into_iter().collect(), received_at, age_ms, fresh_ms, swr_ms, sie_ms, keep_ms,
+            by, credentialed, select, range: None, tags, body,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn records_come_back(record in record()) {
+        let pointer = Pointer::Record(Box::new(record));
+        prop_assert_eq!(decode(&encode(&pointer).unwrap()), Ok(pointer));
+    }
+
+    #[test]
+    fn nodes_come_back(fields in fields(), token: u64, variants in prop::collection::vec("[0-9a-f]{32}", 0..4)) {
+        let pointer = Pointer::Vary(VaryNode { key: "http://a/".into(), token, fields, variants });
+        prop_assert_eq!(decode(&encode(&pointer).unwrap()), Ok(pointer));
+    }
+
+    #[test]
+    fn notes_come_back(head in record(), token: u64, until: u64, status in 400u16..600, reason in "[a-z-]{1,20}") {
+        for note in [
+            Note::Growing { token: head.token, head: Box::new(head.clone()) },
+            Note::Pass { token, reason: reason.clone(), until },
+            Note::Failed { token, status, until },
+        ] {
+            prop_assert_eq!(decode_note(&encode_note(&note).unwrap()), Ok(note));
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text: String) {
+        let _ = decode(&text);
+        let _ = decode_note(&text);
+    }
+
+    /// A good pointer with one stretch replaced by anything: read or refused, and what is read can
+    /// be written again.
+    #[test]
+    fn broken_pointers(record in record(), at: prop::sample::Index, gone in 0usize..8, put in ".{0,6}") {
+        let mut text: Vec<char> = encode(&Pointer::Record(Box::new(record))).unwrap().chars().collect();
+        let at = at.index(text.len());
+        let end = (at + gone).min(text.len());
+        text.splice(at..end, put.chars());
+        let text: String = text.into_iter().collect();
+        if let Ok(pointer) = decode(&text) {
+            prop_assert!(matches!(encode(&pointer), Ok(_) | Err(CodecError::TooLong(_))));
+        }
+        let _ = decode_note(&text);
+    }
+}
+
+const GOOD: &str = concat!(
+    r#"{"v":1,"key":"https://a/b","born":3,"token":4,"status":200,"headers":[["etag","\"x\""],["x-a","é"]],"#,
+    r#""received_at":1000,"age_ms":0,"fresh_ms":60000,"swr_ms":0,"sie_ms":0,"keep_ms":3600000,"by":"origin","#,
+    r#""credentialed":false,"select":{"accept-encoding":"gzip","origin":null},"range":null,"tags":["t"],"#,
+    r#""body":{"len":5,"segments":[[4,0,5,"000102030405060708090a0b0c0d0e0f"]]}}"#,
+);
+
+#[test]
+fn the_fixed_format() {
+    let Ok(Pointer::Record(record)) = decode(GOOD) else { panic!("{:?}", decode(GOOD)) };
+    assert_eq!((record.born, record.token, record.fresh_until()), (3, 4, 61_000));
+    assert_eq!(record.headers["x-a"].as_bytes(), b"\xe9", "each letter is a byte");
+    assert_eq!(record.body.segments[0].digest[15], 15);
+    assert_eq!(encode(&Pointer::Record(record)).as_deref(), Ok(GOOD));
+    let pass = r#"{"v":1,"token":7,"pass":"set-cookie","until":9}"#;
+    assert_eq!(decode_note(pass), Ok(Note::Pass { token: 7, reason: "set-cookie".into(), until: 9 }));
+    let failed = r#"{"v":1,"token":7,"failed":503,"until":9}"#;
+    assert_eq!(encode_note(&decode_note(failed).unwrap()).as_deref(), Ok(failed));
+}
+
+#[test]
+fn what_is_refused() {
+    for (from, to) in [
+        (r#""v":1"#, r#""v":2"#),
+        (r#""status":200"#, r#""status":199"#),
+        (r#""status":200"#, r#""status":304"#),
+        (r#""status":200"#, r#""status":206"#),
+        (r#""status":200"#, r#""status":600"#),
+        (r#""status":200"#, r#""status":200,"status":404"#),
+        (r#""len":5"#, r#""len":6"#),
+        (r#""born":3"#, r#""born":-3"#),
+        (r#""born":3"#, r#""born":99999999999999999999999"#),
+        (r#"["x-a","é"]"#, r#"["x-a","a\r\nb: c"]"#),
+        (r#"["x-a","é"]"#, r#"["x-a","\u0000"]"#),
+        (r#"["x-a","é"]"#, r#"["x-a","\u0100"]"#),
+        (r#"["x-a","é"]"#, r#"["X-A","b"]"#),
+        (r#"["x-a","é"]"#, r#"["x a","b"]"#),
+        (r#"["x-a","é"]"#, r#"["transfer-encoding","chunked"]"#),
+        (r#"["x-a","é"]"#, r#"["connection","close"]"#),
+        (r#"["x-a","é"]"#, r#"["content-length","6"]"#),
+        (r#"["x-a","é"]"#, r#"["content-length","+5"]"#),
+        (r#"["x-a","é"]"#, r#"["x-a"]"#),
+        (r#""range":null"#, r#""range":[0,4,9]"#),
+        (r#""origin":null"#, r#""origin":5"#),
+        (r#""origin":null"#, r#""aa":null"#),
+        (r#""gzip""#, r#""gzip\n""#),
+        (r#""tags":["t"]"#, r#""tags":[""]"#),
+        (r#""by":"origin""#, r#""by":"me""#),
+        ("0e0f", "0E0F"),
+        ("0e0f", "0e"),
+        (r#""key":"https://a/b""#, r#""key":"""#),
+        (r#""key":"https://a/b""#, r#""key":"a\u0007""#),
+        (r#""credentialed":false,"#, ""),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from}");
+        assert!(decode(&text).is_err(), "{to}");
+    }
+    assert_eq!(decode(&GOOD.replace(r#""v":1"#, r#""v":2"#)), Err(CodecError::Version(2)));
+    for note in [
+        r#"{"v":1,"token":7,"pass":"a b","until":9}"#,
+        r#"{"v":1,"token":7,"pass":"","until":9}"#,
+        r#"{"v":1,"token":7,"failed":200,"until":9}"#,
+        r#"{"v":1,"token":7}"#,
+        "null",
+        "[]",
+        "",
+    ] {
+        assert!(decode_note(note).is_err(), "{note}");
+    }
+}
+
+#[test]
+fn lengths_that_overflow() {
+    let two = format!(
+        r#""segments":[[4,0,{max},"{zero}"],[4,1,{max},"{zero}"]]"#,
+        max = u64::MAX,
+        zero = "0".repeat(32)
+    );
+    let text = GOOD.replace(r#""segments":[[4,0,5,"000102030405060708090a0b0c0d0e0f"]]"#, &two);
+    assert_eq!(decode(&text), Err(CodecError::Invalid("body length")));
+}
+
+#[test]
+fn a_part() {
+    let text =
+        GOOD.replace(r#""status":200"#, r#""status":206"#).replace(r#""range":null"#, r#""range":[2,6,9]"#);
+    assert!(decode(&text).is_ok());
+    assert!(decode(&text.replace("[2,6,9]", "[2,7,9]")).is_err());
+    assert!(decode(&text.replace("[2,6,9]", "[6,10,9]")).is_err());
+}
+
+#[test]
+fn too_much() {
+    let Ok(Pointer::Record(mut record)) = decode(GOOD) else { panic!("good") };
+    let segment = Segment { len: 1, ..record.body.segments[0] };
+    record.body = Manifest { len: 513, segments: vec![segment; 513] };
+    assert_eq!(encode(&Pointer::Record(record.clone())), Err(CodecError::Invalid("segments")));
+    record.body = Manifest { len: 512, segments: vec![segment; 512] };
+    assert!(encode(&Pointer::Record(record.clone())).is_ok());
+    record.headers.insert("x-a", "a".repeat(MAX_POINTER).parse().unwrap());
+    assert!(matches!(encode(&Pointer::Record(record)), Err(CodecError::TooLong(_))));
+    assert!(matches!(decode(&" ".repeat(MAX_POINTER + 1)), Err(CodecError::TooLong(_))));
+}
+
+#[test]
+fn digests() {
+    assert_eq!(unhex(&hex(&[0xab; 16])), Some([0xab; 16]));
+    for bad in ["", "ab", &"g".repeat(32), &"A".repeat(32), &"+".repeat(32)] {
+        assert_eq!(unhex(bad), None, "{bad}");
+    }
+}

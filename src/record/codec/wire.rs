@@ -1,0 +1,246 @@
+//! The JSON shapes, and what they become.
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{CodecError, VERSION, growing, hex, letters, unhex, value};
+use crate::record::{LifetimeBy, Manifest, Note, Record, Segment, VaryNode};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireRecord {
+    v: u64,
+    key: String,
+    born: u64,
+    token: u64,
+    status: u16,
+    headers: Vec<(String, String)>,
+    received_at: u64,
+    age_ms: u64,
+    fresh_ms: u64,
+    swr_ms: u64,
+    sie_ms: u64,
+    keep_ms: u64,
+    by: WireBy,
+    credentialed: bool,
+    select: Map<String, Value>,
+    range: Option<(u64, u64, u64)>,
+    tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<WireBody>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WireBy {
+    Origin,
+    Heuristic,
+    Route,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireBody {
+    len: u64,
+    segments: Vec<WireSegment>,
+}
+
+/// Token, number, length, digest.
+type WireSegment = (u64, u32, u64, String);
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireVary {
+    v: u64,
+    key: String,
+    token: u64,
+    vary: Vec<String>,
+    variants: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireGrowing {
+    v: u64,
+    token: u64,
+    head: WireRecord,
+    segments: Vec<WireSegment>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WirePass {
+    v: u64,
+    token: u64,
+    pass: String,
+    until: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireFailed {
+    v: u64,
+    token: u64,
+    failed: u16,
+    until: u64,
+}
+
+fn field(name: &str) -> Result<HeaderName, CodecError> {
+    HeaderName::from_lowercase(name.as_bytes()).map_err(|_| CodecError::Invalid("field name"))
+}
+
+fn write_segments(segments: &[Segment]) -> Vec<WireSegment> {
+    segments.iter().map(|segment| (segment.token, segment.n, segment.len, hex(&segment.digest))).collect()
+}
+
+fn read_segments(segments: Vec<WireSegment>) -> Result<Vec<Segment>, CodecError> {
+    let read = |(token, n, len, digest): WireSegment| {
+        let digest = unhex(&digest).ok_or(CodecError::Invalid("digest"))?;
+        Ok(Segment { token, n, len, digest })
+    };
+    segments.into_iter().map(read).collect()
+}
+
+// === impl WireRecord ===
+
+impl WireRecord {
+    pub(super) fn of(record: &Record, with_body: bool) -> Self {
+        let select = record.select.iter().map(|(field, value)| {
+            let value = value.as_ref().map_or(Value::Null, |value| Value::String(value.clone()));
+            (field.as_str().to_owned(), value)
+        });
+        let body = || WireBody { len: record.body.len, segments: write_segments(&record.body.segments) };
+        Self {
+            v: VERSION,
+            key: record.key.clone(),
+            born: record.born,
+            token: record.token,
+            status: record.status.as_u16(),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str().to_owned(), letters(value)))
+                .collect(),
+            received_at: record.received_at,
+            age_ms: record.age_ms,
+            fresh_ms: record.fresh_ms,
+            swr_ms: record.swr_ms,
+            sie_ms: record.sie_ms,
+            keep_ms: record.keep_ms,
+            by: match record.by {
+                LifetimeBy::Origin => WireBy::Origin,
+                LifetimeBy::Heuristic => WireBy::Heuristic,
+                LifetimeBy::Route => WireBy::Route,
+            },
+            credentialed: record.credentialed,
+            select: select.collect(),
+            range: record.range,
+            tags: record.tags.clone(),
+            body: with_body.then(body),
+        }
+    }
+
+    /// The record; `body` where its own is elsewhere.
+    pub(super) fn into_record(self, body: Option<Manifest>) -> Result<Record, CodecError> {
+        if self.v != VERSION {
+            return Err(CodecError::Version(self.v));
+        }
+        let body = match (self.body, body) {
+            (Some(own), None) => Manifest { len: own.len, segments: read_segments(own.segments)? },
+            (None, Some(body)) => body,
+            _ => return Err(CodecError::Invalid("body")),
+        };
+        let mut headers = HeaderMap::with_capacity(self.headers.len());
+        for (name, text) in self.headers {
+            let text = value(&text).ok_or(CodecError::Invalid("field value"))?;
+            headers.try_append(field(&name)?, text).map_err(|_| CodecError::Invalid("headers"))?;
+        }
+        let select = self.select.into_iter().map(|(name, value)| {
+            let value = match value {
+                Value::Null => None,
+                Value::String(value) => Some(value),
+                _ => return Err(CodecError::Invalid("select")),
+            };
+            Ok((field(&name)?, value))
+        });
+        Ok(Record {
+            key: self.key,
+            born: self.born,
+            token: self.token,
+            status: StatusCode::from_u16(self.status).map_err(|_| CodecError::Invalid("status"))?,
+            headers,
+            received_at: self.received_at,
+            age_ms: self.age_ms,
+            fresh_ms: self.fresh_ms,
+            swr_ms: self.swr_ms,
+            sie_ms: self.sie_ms,
+            keep_ms: self.keep_ms,
+            by: match self.by {
+                WireBy::Origin => LifetimeBy::Origin,
+                WireBy::Heuristic => LifetimeBy::Heuristic,
+                WireBy::Route => LifetimeBy::Route,
+            },
+            credentialed: self.credentialed,
+            select: select.collect::<Result<_, _>>()?,
+            range: self.range,
+            tags: self.tags,
+            body,
+        })
+    }
+}
+
+// === impl WireVary ===
+
+impl WireVary {
+    pub(super) fn of(node: &VaryNode) -> Self {
+        Self {
+            v: VERSION,
+            key: node.key.clone(),
+            token: node.token,
+            vary: node.fields.iter().map(|field| field.as_str().to_owned()).collect(),
+            variants: node.variants.clone(),
+        }
+    }
+
+    pub(super) fn into_node(self) -> Result<VaryNode, CodecError> {
+        let fields = self.vary.iter().map(|name| field(name)).collect::<Result<_, _>>()?;
+        Ok(VaryNode { key: self.key, token: self.token, fields, variants: self.variants })
+    }
+}
+
+// === impl WireGrowing ===
+
+impl WireGrowing {
+    pub(super) fn of(token: u64, head: &Record) -> Self {
+        Self {
+            v: VERSION,
+            token,
+            head: WireRecord::of(head, false),
+            segments: write_segments(&head.body.segments),
+        }
+    }
+
+    pub(super) fn into_note(self) -> Result<Note, CodecError> {
+        let body = growing(read_segments(self.segments)?)?;
+        Ok(Note::Growing { token: self.token, head: Box::new(self.head.into_record(Some(body))?) })
+    }
+}
+
+// === impl WirePass ===
+
+impl WirePass {
+    pub(super) fn of(token: u64, reason: &str, until: u64) -> Self {
+        Self { v: VERSION, token, pass: reason.to_owned(), until }
+    }
+
+    pub(super) fn into_note(self) -> Note {
+        Note::Pass { token: self.token, reason: self.pass, until: self.until }
+    }
+}
+
+// === impl WireFailed ===
+
+impl WireFailed {
+    pub(super) fn of(token: u64, status: u16, until: u64) -> Self {
+        Self { v: VERSION, token, failed: status, until }
+    }
+
+    pub(super) fn into_note(self) -> Note {
+        Note::Failed { token: self.token, status: self.failed, until: self.until }
+    }
+}
