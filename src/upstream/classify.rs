@@ -88,11 +88,19 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            found = Some(io.kind());
+            found = Some(innermost(io).kind());
         }
         cause = error.source();
     }
     found
+}
+
+/// An I/O error in an I/O error does not count as its source, but as what it is.
+fn innermost(mut error: &io::Error) -> &io::Error {
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        error = inner;
+    }
+    error
 }
 
 fn find<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {

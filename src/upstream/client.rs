@@ -85,7 +85,7 @@ impl Client {
         }
         let text = format!("{}{target}", self.transport.prefix);
         let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
-        if url[Position::BeforePath..] == text[self.transport.path_at..] {
+        if url[Position::BeforePath..Position::AfterQuery] == text[self.transport.path_at..] {
             Ok(url)
         } else {
             Err(wrong("is not in canonical form"))
@@ -150,7 +150,7 @@ impl Upstream for Client {
         let mut probe = Probe::new();
         let host = self.host(&headers);
         let mut first = reqwest::Request::new(method.clone(), url);
-        *first.headers_mut() = head::outgoing(headers, host, body.is_some());
+        *first.headers_mut() = head::outgoing(&method, headers, host, body.is_some());
         let second = if repeatable { first.try_clone() } else { None };
         *first.body_mut() = body.map(|body| reqwest::Body::wrap_stream(Outgoing::new(body, probe.clone())));
 

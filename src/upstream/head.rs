@@ -41,12 +41,21 @@ const FOR_EVERYBODY: [HeaderName; 12] = [
 ];
 
 /// The fields as they go upstream. `host`: what Host says; none leaves it to the URL.
-pub(super) fn outgoing(mut fields: HeaderMap, host: Option<HeaderValue>, has_body: bool) -> HeaderMap {
+pub(super) fn outgoing(
+    method: &Method,
+    mut fields: HeaderMap,
+    host: Option<HeaderValue>,
+    has_body: bool,
+) -> HeaderMap {
     strip(&mut fields);
     // The client was told to go on when its body was first asked for.
     fields.remove(EXPECT);
     if !has_body {
         fields.remove(CONTENT_LENGTH);
+        // Said where content is usual (RFC 9110 §8.6): some origins answer 411 otherwise.
+        if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
     }
     fields.remove(HOST);
     if let Some(host) = host {
@@ -198,8 +207,9 @@ mod tests {
     fn a_request_without_content_declares_none() {
         let request =
             fields(&[("host", "client"), ("content-length", "5"), ("expect", "100-continue"), ("te", "x")]);
-        assert_eq!(outgoing(request.clone(), None, false), HeaderMap::new());
-        let named = outgoing(request, Some(HeaderValue::from_static("name")), true);
+        assert_eq!(outgoing(&Method::GET, request.clone(), None, false), HeaderMap::new());
+        assert_eq!(outgoing(&Method::POST, request.clone(), None, false), fields(&[("content-length", "0")]));
+        let named = outgoing(&Method::GET, request, Some(HeaderValue::from_static("name")), true);
         assert_eq!(named, fields(&[("content-length", "5"), ("host", "name")]));
     }
 }

@@ -1,0 +1,240 @@
+//! Who the origin proves to be.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dustgate::upstream::{ErrorKind, Framing, HostRule};
+use http::Version;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use super::origin::Act::{Expect, Gate, Mute, Say};
+use super::origin::{Origin, Seen};
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// An authority, and what it signs.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    dir: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    fn acceptor(&self, name: &str, alpn: &[&str], clients: bool) -> TlsAcceptor {
+        let (cert, key) = self.sign(name);
+        let chain = vec![CertificateDer::from(cert.der().to_vec())];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let builder = if clients {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from(self.issuer.der().to_vec())).unwrap();
+            ServerConfig::builder()
+                .with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
+        } else {
+            ServerConfig::builder().with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config).into()
+    }
+}
+
+async fn origin(authority: &Authority, name: &str, clients: bool) -> Origin {
+    Origin::tls(vec![vec![Expect, Say(OK)]], authority.acceptor(name, &["http/1.1"], clients)).await
+}
+
+fn trusting(origin: &Origin, authority: &Authority, change: impl FnOnce(&mut Settings)) -> Client {
+    client(&format!("https://localhost:{}", origin.address.port()), |settings| {
+        settings.tls.ca = Some(authority.path("ca.pem"));
+        change(settings);
+    })
+}
+
+#[tokio::test]
+async fn a_given_authority_is_trusted() {
+    let authority = Authority::new();
+    let mut origin = origin(&authority, "localhost", false).await;
+    let response = get(&trusting(&origin, &authority, |_| {}), "/").await.unwrap();
+    assert_eq!(read(response).await, ("ok".into(), None));
+    assert!(origin.request().await.contains(&format!("host: localhost:{}\r\n", origin.address.port())));
+}
+
+#[tokio::test]
+async fn another_authority_is_not() {
+    let authority = Authority::new();
+    let origin = origin(&authority, "localhost", false).await;
+    let error = get(&trusting(&origin, &Authority::new(), |_| {}), "/").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Tls, "{error}");
+}
+
+#[tokio::test]
+async fn another_name_is_not() {
+    let authority = Authority::new();
+    let origin = origin(&authority, "other.example", false).await;
+    let error = get(&trusting(&origin, &authority, |_| {}), "/").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Tls, "{error}");
+}
+
+#[tokio::test]
+async fn unless_it_is_the_one_that_was_asked_for() {
+    let authority = Authority::new();
+    let mut origin = origin(&authority, "other.example", false).await;
+    let client =
+        trusting(&origin, &authority, |settings| settings.tls.server_name = Some("other.example".into()));
+    assert_eq!(read(get(&client, "/x").await.unwrap()).await.0, "ok");
+    let request = origin.request().await;
+    assert!(request.contains(&format!("host: localhost:{}\r\n", origin.address.port())), "{request}");
+}
+
+#[tokio::test]
+async fn insecure_trusts_anybody_and_only_when_set() {
+    let authority = Authority::new();
+    let origin = origin(&authority, "other.example", false).await;
+    let client = client(&format!("https://{}", origin.address), |settings| settings.tls.insecure = true);
+    assert_eq!(read(get(&client, "/").await.unwrap()).await.0, "ok");
+}
+
+#[tokio::test]
+async fn a_certificate_of_our_own() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("client");
+    std::fs::write(authority.path("cert.pem"), cert.pem()).unwrap();
+    std::fs::write(authority.path("key.pem"), key.serialize_pem()).unwrap();
+    let shown = origin(&authority, "localhost", true).await;
+    let client = trusting(&shown, &authority, |settings| {
+        settings.tls.cert = Some(authority.path("cert.pem"));
+        settings.tls.key = Some(authority.path("key.pem"));
+    });
+    assert_eq!(read(get(&client, "/").await.unwrap()).await.0, "ok");
+
+    let missed = origin(&authority, "localhost", true).await;
+    let error = get(&trusting(&missed, &authority, |_| {}), "/").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Tls, "{error}");
+}
+
+#[tokio::test]
+async fn clear_text_where_tls_was_due() {
+    let authority = Authority::new();
+    let origin = Origin::new(vec![vec![Say("HTTP/1.1 400 Bad Request\r\n\r\n")]]).await;
+    let error = get(&trusting(&origin, &authority, |_| {}), "/").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Tls, "{error}");
+}
+
+#[tokio::test]
+async fn files_that_are_not_what_they_should_be() {
+    let authority = Authority::new();
+    std::fs::write(authority.path("junk.pem"), "junk").unwrap();
+    let attempt = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = Settings::new("https://localhost");
+        settings.tls.ca = Some(authority.path("ca.pem"));
+        change(&mut settings);
+        Client::new(settings).map(|_| ())
+    };
+    attempt(&|_| {}).unwrap();
+    attempt(&|settings| settings.tls.ca = Some(authority.path("missing.pem"))).unwrap_err();
+    attempt(&|settings| settings.tls.ca = Some(authority.path("junk.pem"))).unwrap_err();
+    attempt(&|settings| settings.tls.cert = Some(authority.path("ca.pem"))).unwrap_err();
+    attempt(&|settings| settings.tls.server_name = Some("127.0.0.1".into())).unwrap_err();
+}
+
+/// A request begins to connect, and gets another's connection that comes free meanwhile: that one
+/// was used before, whatever becomes of the connection that nobody waits for any more.
+#[tokio::test]
+async fn a_connection_that_came_free_is_a_used_one() {
+    let authority = Authority::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let scripts = vec![
+        vec![
+            Expect,
+            Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no"),
+            Gate(gate.clone()),
+            Say("k"),
+            Expect,
+        ],
+        vec![Mute],
+        vec![Expect, Say(OK)],
+    ];
+    let mut origin = Origin::tls(scripts, authority.acceptor("localhost", &["http/1.1"], false)).await;
+    let client = trusting(&origin, &authority, |_| {});
+    let first = get(&client, "/first").await.unwrap();
+    origin.until(Seen::Connection).await;
+    let meanwhile = async {
+        origin.until(Seen::Connection).await;
+        gate.add_permits(1);
+        assert_eq!(read(first).await.0, "ok");
+    };
+    let (second, ()) = tokio::join!(get(&client, "/second"), meanwhile);
+    let second = second.unwrap();
+    assert_eq!(second.timing.tries, 2);
+    assert_eq!(read(second).await.0, "ok");
+    let seen = origin.rest().into_iter().filter(|seen| matches!(seen, Seen::Request(_))).count();
+    assert_eq!(seen, 2);
+}
+
+#[tokio::test]
+async fn h2_where_both_speak_it() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor("localhost", &["h2", "http/1.1"], false);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let stream = acceptor.accept(socket).await.unwrap();
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let io = hyper_util::rt::TokioIo::new(stream);
+            let service =
+                hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
+                    let said = format!("{} {:?}", request.uri(), request.headers().get("host"));
+                    Ok::<_, std::convert::Infallible>(hyper::Response::new(said))
+                });
+            tokio::spawn(async move {
+                if h2 {
+                    let builder =
+                        hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                    let _ = builder.serve_connection(io, service).await;
+                } else {
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+                }
+            });
+        }
+    });
+    let url = format!("https://localhost:{port}");
+    let with = |host| {
+        client(&url, |settings| {
+            settings.tls.ca = Some(authority.path("ca.pem"));
+            settings.host = host;
+        })
+    };
+    let response = get(&with(HostRule::Upstream), "/x?y").await.unwrap();
+    assert_eq!(response.version, Version::HTTP_2);
+    assert!(matches!(response.framing, Framing::Length(_)));
+    assert_eq!(read(response).await.0, format!("{url}/x?y None"));
+    // A Host of its own needs HTTP/1.1: h2 would name two authorities.
+    let response = get(&with(HostRule::Name("name.example".into())), "/x").await.unwrap();
+    assert_eq!(response.version, Version::HTTP_11);
+    assert_eq!(read(response).await.0, "/x Some(\"name.example\")");
+}
