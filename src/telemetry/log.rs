@@ -84,9 +84,12 @@ pub enum Value {
     List(Vec<String>),
 }
 
+/// What must not be lost; the writer's too, so that it outlives the log.
+pub(super) type Queue = Arc<Mutex<Vec<Urgent>>>;
+
 pub(super) struct Shared {
     lines: Option<SyncSender<Message>>,
-    pub(super) urgent: Mutex<Vec<Urgent>>,
+    urgent: Queue,
     pub(super) dropped: AtomicU64,
     requests: bool,
     now: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -128,13 +131,13 @@ impl Log {
         let (sender, receiver) = mpsc::sync_channel(settings.capacity.max(1));
         let shared = Arc::new(Shared {
             lines: Some(sender),
-            urgent: Mutex::default(),
+            urgent: Queue::default(),
             dropped: AtomicU64::new(0),
             requests: settings.requests,
             now: Box::new(now),
         });
         let style = Style { format: settings.format, query: settings.query, instance: instance.into() };
-        Writer::new(style, sink).spawn(receiver, Arc::downgrade(&shared))?;
+        Writer::new(style, sink, shared.urgent.clone()).spawn(receiver, Arc::downgrade(&shared))?;
         Ok(Self { shared })
     }
 
@@ -154,7 +157,7 @@ impl Log {
     pub fn null() -> Self {
         let shared = Shared {
             lines: None,
-            urgent: Mutex::default(),
+            urgent: Queue::default(),
             dropped: AtomicU64::new(0),
             requests: false,
             now: Box::new(|| 0),

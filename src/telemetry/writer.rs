@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{PoisonError, Weak};
+use std::sync::{MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::access::{Access, Fill, Style};
-use super::log::{Event, Level, Shared};
+use super::log::{Event, Level, Queue, Shared};
 use super::shed::{Shedding, WINDOW};
 
 /// How long lines are let gather after a batch was written. A sender that finds the thread awake
@@ -46,13 +46,13 @@ pub(super) struct Writer<W> {
     shedding: Shedding,
     dropped_said: u64,
     dropped_until: Option<Instant>,
-    look: bool,
+    urgent: Queue,
 }
 
 // === impl Writer ===
 
 impl<W: Write + Send + 'static> Writer<W> {
-    pub(super) fn new(style: Style, sink: W) -> Self {
+    pub(super) fn new(style: Style, sink: W, urgent: Queue) -> Self {
         Self {
             style,
             sink,
@@ -60,7 +60,7 @@ impl<W: Write + Send + 'static> Writer<W> {
             shedding: Shedding::default(),
             dropped_said: 0,
             dropped_until: None,
-            look: false,
+            urgent,
         }
     }
 
@@ -69,7 +69,7 @@ impl<W: Write + Send + 'static> Writer<W> {
         thread::Builder::new().name("log".into()).spawn(move || {
             loop {
                 // What is urgent may have come after the last turn took it, and its mark before.
-                let wait = if std::mem::take(&mut self.look) { Duration::ZERO } else { IDLE };
+                let wait = if self.urgent().is_empty() { IDLE } else { Duration::ZERO };
                 let first = match lines.recv_timeout(wait) {
                     Ok(message) => Some(message),
                     Err(RecvTimeoutError::Timeout) => None,
@@ -81,17 +81,18 @@ impl<W: Write + Send + 'static> Writer<W> {
             for (event, count) in self.shedding.rest() {
                 self.counted(event, count);
             }
-            self.put();
+            // Once more, for what was urgent and came last.
+            self.turn(None, &lines, &shared);
         })?;
         Ok(())
     }
 
     fn turn(&mut self, first: Option<Message>, lines: &Receiver<Message>, shared: &Weak<Shared>) {
         // Taken first: a flush covers what was sent before it, and that is in the channel by now.
-        let urgent = shared.upgrade().map(|shared| {
+        let urgent = std::mem::take(&mut *self.urgent());
+        if let Some(shared) = shared.upgrade() {
             self.dropped(&shared);
-            std::mem::take(&mut *shared.urgent.lock().unwrap_or_else(PoisonError::into_inner))
-        });
+        }
         for message in first.into_iter().chain(lines.try_iter()) {
             self.line(message);
             if self.buffer.len() >= BATCH {
@@ -102,7 +103,7 @@ impl<W: Write + Send + 'static> Writer<W> {
             self.counted(event, count);
         }
         let mut flushes = Vec::new();
-        for urgent in urgent.into_iter().flatten() {
+        for urgent in urgent {
             match urgent {
                 Urgent::Audit(event) => event.write(&mut self.buffer, &self.style),
                 Urgent::Flush(done) => flushes.push(done),
@@ -112,6 +113,10 @@ impl<W: Write + Send + 'static> Writer<W> {
         for done in flushes {
             let _ = done.try_send(());
         }
+    }
+
+    fn urgent(&self) -> MutexGuard<'_, Vec<Urgent>> {
+        self.urgent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line(&mut self, message: Message) {
@@ -124,7 +129,7 @@ impl<W: Write + Send + 'static> Writer<W> {
                     event.write(&mut self.buffer, &self.style);
                 }
             }
-            Message::Look => self.look = true,
+            Message::Look => {}
         }
     }
 

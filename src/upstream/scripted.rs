@@ -287,3 +287,60 @@ fn framing(body: &[Step]) -> Framing {
     }
     Framing::Length(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn get(target: &str) -> Request {
+        Request {
+            method: Method::GET,
+            target: target.into(),
+            headers: HeaderMap::new(),
+            body: None,
+            lane: Lane::Fill,
+            on_sent: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_in_order_and_then_by_what_is_asked() {
+        let origin = Scripted::by(|asked, nth| Reply::ok(format!("{nth} {}", asked.target)));
+        origin.push(Reply::new(404).wait(Duration::from_secs(2)).head());
+        let first = origin.send(get("/a")).await.unwrap();
+        assert_eq!((first.status, first.framing), (StatusCode::NOT_FOUND, Framing::Length(0)));
+        assert_eq!(first.timing.first_byte, Duration::from_secs(2));
+        let mut second = origin.send(get("/b")).await.unwrap();
+        assert_eq!(second.body.next().await.unwrap().unwrap(), "1 /b");
+        assert_eq!(second.headers[CONTENT_LENGTH], "4");
+        assert_eq!(origin.count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn breaks_and_waits_where_it_is_told() {
+        let gate = Arc::new(Semaphore::new(0));
+        let origin = Scripted::new()
+            .then(Reply::new(200).fail(ErrorKind::Reset))
+            .then(Reply::ok("half").gate(&gate).fail(ErrorKind::Truncated));
+        assert_eq!(origin.send(get("/")).await.unwrap_err().kind, ErrorKind::Reset);
+        let mut broken = origin.send(get("/")).await.unwrap();
+        assert_eq!(broken.framing, Framing::Framed);
+        assert_eq!(broken.body.next().await.unwrap().unwrap(), "half");
+        assert!(broken.body.next().now_or_never().is_none());
+        let origin_after = origin.send(get("/")).await.unwrap_err();
+        assert_eq!(origin_after.kind, ErrorKind::Connect);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gate_holds_the_head() {
+        let gate = Arc::new(Semaphore::new(0));
+        let origin = Scripted::new().then(Reply::new(204).gate(&gate));
+        let mut asking = Box::pin(origin.send(get("/")));
+        assert!((&mut asking).now_or_never().is_none());
+        assert_eq!(origin.count(), 1, "what is held was asked");
+        gate.add_permits(1);
+        assert_eq!(asking.await.unwrap().status, StatusCode::NO_CONTENT);
+    }
+}
