@@ -307,7 +307,7 @@ impl Directives {
             15 if is(name, "must-understand") => self.must_understand = true,
             16 if is(name, "proxy-revalidate") => self.proxy_revalidate = true,
             22 if is(name, "stale-while-revalidate") => {
-                self.while_revalidate = stricter(self.while_revalidate)
+                self.while_revalidate = stricter(self.while_revalidate);
             }
             _ => {}
         }

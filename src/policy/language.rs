@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    fn with(field: http::HeaderName, lines: &[&str]) -> HeaderMap {
+    fn with(field: &http::HeaderName, lines: &[&str]) -> HeaderMap {
         lines.iter().map(|line| (field.clone(), HeaderValue::from_str(line).unwrap())).collect()
     }
 
@@ -150,7 +150,7 @@ mod tests {
             (&["gzip;q=nonsense"], ""),
         ] {
             let mut out = String::new();
-            encodings_into(&mut out, &with(header::ACCEPT_ENCODING, lines));
+            encodings_into(&mut out, &with(&header::ACCEPT_ENCODING, lines));
             assert_eq!(out, want, "{lines:?}");
         }
     }
@@ -166,7 +166,7 @@ mod tests {
             (&["a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"], None),
         ] {
             let mut out = String::new();
-            let good = languages_into(&mut out, &with(header::ACCEPT_LANGUAGE, lines));
+            let good = languages_into(&mut out, &with(&header::ACCEPT_LANGUAGE, lines));
             assert_eq!(good.then_some(out.as_str()), want, "{lines:?}");
         }
     }
@@ -181,7 +181,7 @@ mod tests {
             ("de;q=0", None),
             ("", None),
         ] {
-            assert_eq!(best_language(&with(header::ACCEPT_LANGUAGE, &[line])).as_deref(), want, "{line}");
+            assert_eq!(best_language(&with(&header::ACCEPT_LANGUAGE, &[line])).as_deref(), want, "{line}");
         }
     }
 }

