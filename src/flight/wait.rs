@@ -4,14 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::dust::{Number, Result};
-
-#[derive(Clone, Copy)]
-struct Wake {
-    lease: Option<(Number, Duration)>,
-    released: Option<Number>,
-    deleted: Option<Number>,
-}
+use crate::dust::{Number, Result, Wake};
 
 use super::enter::{Entering, Look};
 use super::lease::Held;
@@ -55,9 +48,9 @@ impl<J: Judge> Entering<'_, J> {
         }
         let mut probe = self.flight.watch(&self.names.lock);
         let mut sign = self.sign(held);
-        {
+        'subscribed: loop {
             let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock];
-            let _changes = self.flight.bounded(self.flight.dust.on(&keys)).await?;
+            let mut changes = self.flight.bounded(self.flight.dust.on(&keys)).await?;
             // Confirmed: what happens from here on is heard, what happened before is read.
             let mut turn = self.look(&mut sign, None, void).await?;
             while turn.is_none() {
@@ -69,10 +62,13 @@ impl<J: Judge> Entering<'_, J> {
                         return Ok(if due <= self.deadline { Turn::Due } else { Turn::Deadline });
                     }
                     error = probe.failed() => return Err(error),
-                    () = tokio::time::sleep(Duration::from_millis(250)) => None::<Wake>,
+                    wake = changes.next() => wake,
                 };
-                // Until the hub tells events.
-                turn = self.look(&mut sign, wake, void).await?;
+                if wake.lost {
+                    // Subscribe and read again; a store that is gone fails at that.
+                    continue 'subscribed;
+                }
+                turn = self.look(&mut sign, Some(wake), void).await?;
             }
             return Ok(turn.unwrap_or(Turn::Free));
         }
