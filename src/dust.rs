@@ -60,7 +60,8 @@ pub trait Dust: Send + Sync + Debug {
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal>;
 
     /// Gives a lease back. Releasing what is not held (expired, stolen, released) is no error
-    /// and changes nothing.
+    /// and changes nothing. Key and token name it, whoever the holder: who came after a purge
+    /// gives back the lease of a fill that the purge made void (F8).
     async fn release(&self, lease: &Lease) -> Result<()>;
 
     /// Gives back whatever lease `holder` has at `key`: for a caller that never learned whether

@@ -25,7 +25,6 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -129,10 +128,10 @@ impl Flight {
 
     /// A call of the store with the bound that every one has: no request ever hangs on Dust (F6).
     async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let bound: Duration = self.settings.call_bound;
-        match timeout(bound, call).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(Error::Unavailable(format!("no answer within {bound:?}"))),
-        }
+        timeout(self.settings.call_bound, call).await.unwrap_or_else(|_elapsed| Err(self.silent()))
+    }
+
+    fn silent(&self) -> Error {
+        Error::Unavailable(format!("no answer within {:?}", self.settings.call_bound))
     }
 }

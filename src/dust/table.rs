@@ -246,7 +246,7 @@ impl<E: Entries> Table<E> {
 
     /// See [`super::Dust::release`].
     pub fn release(&mut self, now: Now, lease: &Lease) -> Done<()> {
-        self.release_if(&lease.key, |held| held.is(now, lease))
+        self.release_if(&lease.key, |held| held.lives(now) && held.token == lease.token)
     }
 
     /// See [`super::Dust::release_holder`].

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout};
 
 use crate::dust::{Error, Grant, Holder, Lease, Number, Result};
 
@@ -25,12 +27,17 @@ pub(super) struct Held {
 }
 
 /// A lease asked for and not heard of yet. Dropped like that, whether the asker gave up or was
-/// cancelled, it is given back by its holder's name.
+/// cancelled, it is given back by its holder's name, for it may have landed; and the call goes
+/// on in the background, for it may be about to.
 struct Unheard<'a> {
     flight: &'a Arc<Flight>,
     lock: &'a Arc<str>,
-    holder: Option<Holder>,
+    asked: Option<(Holder, BoxFuture<'static, Result<Grant>>)>,
 }
+
+/// So many call bounds a call that was given up is listened to: a store that is silent for long
+/// must not collect them.
+const LINGER: u32 = 5;
 
 // === impl Flight ===
 
@@ -49,14 +56,9 @@ impl Flight {
 
     /// Asks for the lease, under a name used once.
     pub(super) async fn ask(self: &Arc<Self>, names: &Names) -> Result<Asked> {
-        let holder = Holder(self.dice.name().into());
-        let mut unheard = Unheard { flight: self, lock: &names.lock, holder: Some(holder.clone()) };
+        let mut unheard = Unheard::ask(self, &names.lock);
         let sent = Instant::now();
-        let ttl = self.settings.lease_ttl;
-        let answer = self.bounded(self.dust.lease(&names.lock, ttl, &holder, self.seen())).await;
-        if matches!(answer, Ok(_) | Err(Error::Refused(_))) {
-            unheard.heard();
-        }
+        let answer = unheard.answer().await;
         Ok(match answer? {
             Grant::Granted(lease) => {
                 self.saw(lease.token);
@@ -79,16 +81,48 @@ impl Flight {
 
 // === impl Unheard ===
 
-impl Unheard<'_> {
-    fn heard(&mut self) {
-        self.holder = None;
+impl<'a> Unheard<'a> {
+    fn ask(flight: &'a Arc<Flight>, lock: &'a Arc<str>) -> Self {
+        let holder = Holder(flight.dice.name().into());
+        let call = {
+            let (dust, lock, holder) = (Arc::clone(&flight.dust), Arc::clone(lock), holder.clone());
+            let (ttl, seen) = (flight.settings.lease_ttl, flight.seen());
+            async move { dust.lease(&lock, ttl, &holder, seen).await }
+        };
+        Self { flight, lock, asked: Some((holder, call.boxed())) }
+    }
+
+    /// The answer, within the bound. An error leaves open whether the lease landed, but for a
+    /// refusal.
+    async fn answer(&mut self) -> Result<Grant> {
+        let Some((_, call)) = &mut self.asked else { return Err(self.flight.silent()) };
+        let Ok(answer) = timeout(self.flight.settings.call_bound, call).await else {
+            return Err(self.flight.silent());
+        };
+        // It is over: not to be polled again.
+        match answer {
+            Ok(_) | Err(Error::Refused(_)) => self.asked = None,
+            Err(_) => drop(self.give_back()),
+        }
+        answer
+    }
+
+    fn give_back(&mut self) -> Option<BoxFuture<'static, Result<Grant>>> {
+        let (holder, call) = self.asked.take()?;
+        self.flight.hand_back(Debt::Unheard { key: Arc::clone(self.lock), holder });
+        Some(call)
     }
 }
 
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
-        if let Some(holder) = self.holder.take() {
-            self.flight.hand_back(Debt::Unheard { key: Arc::clone(self.lock), holder });
-        }
+        let Some(call) = self.give_back() else { return };
+        let flight = Arc::clone(self.flight);
+        self.flight.background(async move {
+            let linger = flight.settings.call_bound * LINGER;
+            if let Ok(Ok(Grant::Granted(lease))) = timeout(linger, call).await {
+                flight.hand_back(Debt::Lease(lease));
+            }
+        });
     }
 }

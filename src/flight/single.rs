@@ -131,6 +131,7 @@ impl Options {
     }
 
     /// Freshness mode.
+    #[must_use]
     pub fn fresh(self, fresh: impl Fn(&Json) -> bool + Send + Sync + 'static) -> Self {
         Self { fresh: Some(Arc::new(fresh)), ..self }
     }

@@ -170,6 +170,9 @@ async fn releasing(rig: &dyn Rig) {
     case.dust.release(&next).await.expect("it is answered");
     case.dust.release(&next).await.expect("a second time is no error");
     case.dust.release(&lease).await.expect("an old one is no error");
+    let void = case.lease("lock", 10, "two").await;
+    let stranger = Lease { holder: case.holder("four"), ..void };
+    case.dust.release(&stranger).await.expect("the token names it, whoever gives it back");
     let third = case.lease("lock", 2, "three").await;
     case.pass(3).await;
     case.dust.release(&third).await.expect("one that ran out is no error");
