@@ -45,12 +45,16 @@ pub enum PassReason {
     Partial,
     /// The request says no-store, and the route honours it.
     RequestNoStore,
+    /// The body store does not take it, or has lost it.
+    BodyStore,
+    /// It found nothing to ride, however often it tried.
+    Unsettled,
 }
 
 // === impl PassReason ===
 
 impl PassReason {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::NoStore,
         Self::Private,
         Self::SetCookie,
@@ -72,6 +76,8 @@ impl PassReason {
         Self::RouteSays,
         Self::Partial,
         Self::RequestNoStore,
+        Self::BodyStore,
+        Self::Unsettled,
     ];
 
     /// The word.
@@ -98,6 +104,8 @@ impl PassReason {
             Self::RouteSays => "route",
             Self::Partial => "partial",
             Self::RequestNoStore => "request-no-store",
+            Self::BodyStore => "body-store",
+            Self::Unsettled => "unsettled",
         }
     }
 

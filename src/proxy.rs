@@ -1,0 +1,349 @@
+//! The way of a request: target, route, policy, memory, flight, upstream.
+//!
+//! [`Proxy::handle`] is the whole of it. It knows no back-end: stores, bodies and upstreams are
+//! handed in.
+//!
+//! # Cancel safety
+//! Dropping the future of [`Proxy::handle`], or the body of its answer, means that the client
+//! has left. A fill that it started goes on in its own task (F4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use ipnet::IpNet;
+
+use crate::body::Bodies;
+use crate::clock::Dice;
+use crate::drain::Signal;
+use crate::dust::Dust;
+use crate::flight::Flight;
+use crate::flight::{self, Joined};
+use crate::key::Key;
+use crate::key::target::{self, Asked, Refusal};
+use crate::policy::{self, Ask, Entrance, PassReason};
+use crate::route::{Route, Table};
+use crate::telemetry::words::{Cache, Why};
+use crate::tier::{Stamps, Stored, Tier};
+use crate::upstream::Upstream;
+
+pub(crate) mod asking;
+pub mod body;
+mod deliver;
+pub mod explain;
+pub(crate) mod fill;
+mod flights;
+mod janitor;
+mod judge;
+pub mod listener;
+mod miss;
+mod notes;
+pub mod notices;
+mod pass;
+mod place;
+mod purge;
+mod reply;
+mod serve;
+mod status;
+pub mod ticket;
+mod told;
+
+pub use asking::Client;
+pub use body::ReplyBody;
+pub use purge::{Purge, PurgeError, Purged};
+
+use asking::{Asking, Forwarded};
+use fill::Job;
+use miss::Waiters;
+use notes::{Noted, Notes};
+use notices::Notices;
+use place::Look;
+use reply::Cause;
+use ticket::Ticket;
+use told::{Flights, Moments};
+
+/// What the proxy needs to know of the settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// In Cache-Status and Via.
+    pub name: String,
+    /// Of this instance, in the log.
+    pub instance: Arc<str>,
+    /// Of the fleet, in CDN-Loop.
+    pub fleet: String,
+    /// Of every key in the store.
+    pub prefix: String,
+    /// Who may say where a request came from.
+    pub trusted: Vec<IpNet>,
+    /// The longest target, in bytes.
+    pub max_target: usize,
+    /// The most requests that wait for a verdict.
+    pub max_waiters: usize,
+    /// No record is served that is older.
+    pub max_life: Duration,
+    /// How long an upload may pause.
+    pub body_timeout: Duration,
+}
+
+/// The parts, as the assembly room hands them in.
+pub struct Parts {
+    /// Settings.
+    pub settings: Settings,
+    /// Routes.
+    pub routes: Arc<Table>,
+    /// The upstream of each route, by [`Route::index`].
+    pub upstreams: Vec<Arc<dyn Upstream>>,
+    /// Memory.
+    pub tier: Arc<Tier>,
+    /// Purges.
+    pub stamps: Arc<Stamps>,
+    /// Leases.
+    pub flight: Arc<Flight>,
+    /// The store.
+    pub dust: Arc<dyn Dust>,
+    /// Bytes.
+    pub bodies: Arc<Bodies>,
+    /// Chance.
+    pub dice: Arc<Dice>,
+    /// Log and metrics.
+    pub notices: Notices,
+    /// Fills hold guards of it, so that a drain waits for them.
+    pub drain: Arc<Signal>,
+}
+
+/// The proxy. One per process, shared by all its connections.
+pub struct Proxy {
+    pub(crate) settings: Settings,
+    pub(crate) routes: Arc<Table>,
+    upstreams: Vec<Arc<dyn Upstream>>,
+    pub(crate) tier: Arc<Tier>,
+    pub(crate) stamps: Arc<Stamps>,
+    pub(crate) flights: Flights,
+    pub(crate) flight: Arc<Flight>,
+    pub(crate) dust: Arc<dyn Dust>,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) notes: Notes,
+    pub(crate) moments: Moments,
+    pub(crate) waiters: Waiters,
+    pub(crate) dice: Arc<Dice>,
+    pub(crate) notices: Notices,
+    pub(crate) drain: Arc<Signal>,
+    stamped: deliver::Marks,
+}
+
+impl Proxy {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let waiters = Waiters::new(parts.settings.max_waiters);
+        let stamped = deliver::Marks::new(&parts.settings);
+        Arc::new(Self {
+            settings: parts.settings,
+            routes: parts.routes,
+            upstreams: parts.upstreams,
+            tier: parts.tier,
+            stamps: parts.stamps,
+            flights: Flights::new(),
+            flight: parts.flight,
+            dust: parts.dust,
+            bodies: parts.bodies,
+            notes: Notes::new(),
+            moments: Moments::default(),
+            waiters,
+            dice: parts.dice,
+            notices: parts.notices,
+            drain: parts.drain,
+            stamped,
+        })
+    }
+
+    /// Answers one request.
+    pub async fn handle(
+        self: &Arc<Self>,
+        client: &Client,
+        request: Request<Incoming>,
+    ) -> Response<ReplyBody> {
+        let (mut parts, content) = request.into_parts();
+        policy::strip_connection(&mut parts.headers);
+        let forwarded = Forwarded::read(client.peer, &self.settings.trusted, &parts.headers);
+        let mut ticket = Ticket::open(self, &parts, &forwarded);
+        if target_len(&parts.uri) > self.settings.max_target {
+            return self.turn_away(ticket, Cause::Target(Refusal::TooLong));
+        }
+        let asked =
+            target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
+        let target = match asked {
+            Ok(Asked::Target(target)) => target,
+            Ok(Asked::OptionsStar) => {
+                let mut response = Response::new(ReplyBody::empty());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                return self.finish(ticket, response);
+            }
+            Err(refusal) => return self.turn_away(ticket, Cause::Target(refusal)),
+        };
+        ticket.asks(&target);
+        if self.stamped.is_loop(&parts.headers) {
+            return self.turn_away(ticket, Cause::Loop);
+        }
+        let route = match self.routes.route(&target, &parts.method) {
+            Ok(route) => route.clone(),
+            Err(none) => return self.turn_away(ticket, Cause::NoRoute(none)),
+        };
+        ticket.routed(&route, self.notices.route(&route).clone());
+        let entrance = if route.cache {
+            policy::entrance(&parts.method, &parts.headers, &route.rules)
+        } else {
+            Entrance::Pass(PassReason::RouteSays)
+        };
+        let (ask, passes) = match entrance {
+            Entrance::Lookup(ask) => (ask, None),
+            Entrance::Pass(reason) => (Ask::default(), Some(reason)),
+        };
+        let asking =
+            Asking { method: parts.method, headers: parts.headers, target, route, ask, forwarded, ticket };
+        match passes {
+            Some(reason) => self.pass_with_body(asking, content, reason).await,
+            None => self.look_up(asking).await,
+        }
+    }
+
+    /// A GET or HEAD that may be answered from the store.
+    async fn look_up(self: &Arc<Self>, mut asking: Asking) -> Response<ReplyBody> {
+        let look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
+        let (place, stale) = match look {
+            Look::Fresh { stored, ttl_ms } => {
+                asking.ticket.hit(&stored);
+                asking.ticket.why = Some(Why::Fresh);
+                return self.from_stored(asking, stored, status::hit(ttl_ms)).await;
+            }
+            Look::MaxStale { stored, ttl_ms } => {
+                asking.ticket.stale_hit(&stored, Why::MaxStale);
+                return self.from_stored(asking, stored, status::stale(ttl_ms, "max-stale")).await;
+            }
+            Look::Refreshing { place, stored, ttl_ms } => {
+                self.refresh_behind(&asking, place, &stored);
+                asking.ticket.stale_hit(&stored, Why::WhileRevalidate);
+                return self
+                    .from_stored(asking, stored, status::stale(ttl_ms, "stale-while-revalidate"))
+                    .await;
+            }
+            Look::Refused { place, reason } => return self.pass_get(asking, Some(place), reason).await,
+            Look::Stale { place, stored } => (place, Some(stored)),
+            Look::Missing { place } => (place, None),
+        };
+        if asking.ask.only_if_cached {
+            return self.refuse(asking, Cause::OnlyIfCached, None);
+        }
+        if let Some(reason) = Self::goes_alone(&asking, stale.as_ref()) {
+            return self.pass_get(asking, Some(place), reason).await;
+        }
+        match self.notes.find(place.key.hash(), place.url, &self.stamps) {
+            Noted::Pass(reason) => self.pass_get(asking, Some(place), reason).await,
+            Noted::Failed(failure) => self.failed(asking, stale, &failure, 0),
+            Noted::Nothing => self.miss(asking, place, stale).await,
+        }
+    }
+
+    /// Why a request neither leads nor follows, if it does not.
+    fn goes_alone(asking: &Asking, last: Option<&Arc<Stored>>) -> Option<PassReason> {
+        Self::alone_because(&asking.route, &asking.ask, last)
+    }
+
+    /// The same, of a request's judgement alone.
+    pub(crate) fn alone_because(route: &Route, ask: &Ask, last: Option<&Arc<Stored>>) -> Option<PassReason> {
+        if ask.head {
+            return Some(PassReason::Method);
+        }
+        if ask.range && route.rules.range == policy::RangeMode::Pass {
+            return Some(PassReason::Range);
+        }
+        if !route.coalesce {
+            return Some(PassReason::RouteSays);
+        }
+        if ask.credentialed() && !last.is_some_and(|stored| policy::may_share_credentialed(&stored.terms)) {
+            return Some(if ask.authorization { PassReason::Authorization } else { PassReason::Cookie });
+        }
+        None
+    }
+
+    /// Starts a refresh that nobody waits for, unless one is under way.
+    fn refresh_behind(self: &Arc<Self>, asking: &Asking, place: place::Place, stored: &Arc<Stored>) {
+        if asking.ask.credentialed()
+            || !matches!(self.notes.find(place.key.hash(), place.url, &self.stamps), Noted::Nothing)
+        {
+            return;
+        }
+        if let Joined::Lead(leader) = self.flights.join(&place.key.hash()) {
+            let deadline = tokio::time::Instant::now() + asking.route.wait_timeout;
+            Job::new(self, asking, place, None, Some(stored.clone()), deadline).spawn(leader);
+        }
+    }
+
+    /// The names that a key has in the store.
+    pub(crate) fn names(&self, key: &Key) -> flight::Names {
+        flight::Names::of(&format!("{}/1/{}", self.settings.prefix, key.hash()))
+    }
+
+    /// The routes in matching order.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        self.routes.in_order()
+    }
+
+    /// What this instance is called.
+    pub fn instance(&self) -> &str {
+        &self.settings.instance
+    }
+
+    /// What the fleet is called in CDN-Loop.
+    pub fn fleet(&self) -> &str {
+        &self.settings.fleet
+    }
+
+    /// The handles of a route's metrics.
+    pub fn route_metrics(&self, route: &Route) -> &Arc<crate::telemetry::RouteMetrics> {
+        self.notices.route(route)
+    }
+
+    /// The single flight between processes: at the end it may still owe the store something.
+    pub fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    /// The upstream of a route.
+    pub(crate) fn upstream(&self, route: &Route) -> &Arc<dyn Upstream> {
+        &self.upstreams[route.index]
+    }
+
+    /// The store's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.dust.now_ms()
+    }
+
+    /// Our own answer to a request that has no route.
+    fn turn_away(&self, mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
+        ticket.cache = Cache::Error;
+        ticket.error = Some(cause.as_str());
+        self.finish(ticket, cause.answer(None))
+    }
+
+    /// Notes the head, and hands the ticket to the body: the line is written when that has gone.
+    pub(crate) fn finish(
+        &self,
+        mut ticket: Box<Ticket>,
+        response: Response<ReplyBody>,
+    ) -> Response<ReplyBody> {
+        ticket.answered(response.status());
+        response.map(|body| body.with_ticket(ticket))
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+fn target_len(uri: &http::Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len())
+}

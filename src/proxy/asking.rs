@@ -1,0 +1,118 @@
+//! One request on its way, and who sent it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use ipnet::IpNet;
+
+use super::ticket::Ticket;
+use crate::key::target::{Scheme, Target};
+use crate::policy::Ask;
+use crate::route::Route;
+
+/// A request that has found its route, and may look into the cache.
+pub(crate) struct Asking {
+    /// Method.
+    pub method: Method,
+    /// All fields, as they came.
+    pub headers: HeaderMap,
+    /// The canonical target.
+    pub target: Target,
+    /// Its route.
+    pub route: Arc<Route>,
+    /// What the policy made of it.
+    pub ask: Ask,
+    /// What it says of where it came from.
+    pub forwarded: Forwarded,
+    /// Its line in the log.
+    pub ticket: Box<Ticket>,
+}
+
+/// A connection, and what it makes of the requests on it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The address at the other end.
+    pub peer: SocketAddr,
+}
+
+/// Where a request came from: the connection's word, or a trusted proxy's.
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    /// The client, as far as it is believed.
+    pub client: IpAddr,
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// The client's scheme.
+    pub scheme: Scheme,
+    /// The host that the client asked for, as it wrote it.
+    pub host: Option<String>,
+    /// Whether the connection is a trusted proxy's.
+    pub trusted: bool,
+}
+
+impl Forwarded {
+    /// Reads the fields that only a trusted proxy is believed.
+    pub(crate) fn read(peer: SocketAddr, trusted: &[IpNet], headers: &HeaderMap) -> Self {
+        let client = peer.ip().to_canonical();
+        if !trusted.iter().any(|net| net.contains(&client)) {
+            return Self { client, peer: client, scheme: Scheme::Http, host: None, trusted: false };
+        }
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let chain: Vec<&str> = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .map(str::trim)
+            .filter(|member| !member.is_empty())
+            .collect();
+        // From the right: the first address that is not a trusted proxy's own is the client's.
+        let named = chain
+            .iter()
+            .rev()
+            .map_while(|member| member.parse::<IpAddr>().ok())
+            .find(|address| !trusted.iter().any(|net| net.contains(address)));
+        let scheme = match text("x-forwarded-proto") {
+            Some(proto) if proto.trim().eq_ignore_ascii_case("https") => Scheme::Https,
+            _ => Scheme::Http,
+        };
+        Self {
+            client: named.unwrap_or(client),
+            peer: client,
+            scheme,
+            host: text("x-forwarded-host").map(|host| host.trim().to_owned()),
+            trusted: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(peer: &str, fields: &[(&'static str, &'static str)]) -> Forwarded {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().expect("a field value"));
+        }
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a net")];
+        Forwarded::read(format!("{peer}:1").parse().expect("an address"), &trusted, &headers)
+    }
+
+    #[test]
+    fn nobody_but_a_trusted_proxy_is_believed() {
+        let stranger = read("192.0.2.1", &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https")]);
+        assert_eq!(stranger.client.to_string(), "192.0.2.1");
+        assert_eq!(stranger.scheme, Scheme::Http);
+        let proxy = read("10.1.1.1", &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https")]);
+        assert_eq!(proxy.client.to_string(), "1.2.3.4");
+        assert_eq!(proxy.scheme, Scheme::Https);
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_no_trusted_proxy_has() {
+        let forged = read("10.1.1.1", &[("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.9.9.9")]);
+        assert_eq!(forged.client.to_string(), "1.2.3.4");
+    }
+}

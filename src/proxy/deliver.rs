@@ -1,0 +1,99 @@
+//! What this hop writes: into requests on their way up, into responses on their way down.
+
+use http::header::VARY;
+use http::{HeaderMap, HeaderValue};
+
+use super::asking::{Asking, Forwarded};
+use super::{Proxy, Settings};
+use crate::key::target::Target;
+use crate::policy::{self, CacheStatus, Hop};
+use crate::route::{ClientIp, Route};
+
+/// Names of this hop that do not change between requests.
+#[derive(Debug)]
+pub(super) struct Marks {
+    name: String,
+    fleet: String,
+}
+
+impl Marks {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { name: settings.name.clone(), fleet: settings.fleet.clone() }
+    }
+
+    /// Whether a request has been through this fleet before (F10).
+    pub(super) fn is_loop(&self, headers: &HeaderMap) -> bool {
+        policy::is_loop(headers, &self.fleet)
+    }
+}
+
+impl Proxy {
+    /// The fields of a fill: made for everybody.
+    pub(crate) fn fill_headers(
+        &self,
+        route: &Route,
+        target: &Target,
+        client: &HeaderMap,
+        from: &Forwarded,
+    ) -> HeaderMap {
+        let tells = route.client_ip == ClientIp::Always;
+        let host = from.host.as_deref().map_or_else(|| target.authority(), str::to_owned);
+        let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        route.request_headers.apply(&mut headers);
+        headers
+    }
+
+    /// The fields of a pass: the client's own.
+    pub(crate) fn pass_headers(
+        &self,
+        route: &Route,
+        target: &Target,
+        client: &HeaderMap,
+        from: &Forwarded,
+    ) -> HeaderMap {
+        let tells = route.client_ip != ClientIp::Never;
+        let host = from.host.as_deref().map_or_else(|| target.authority(), str::to_owned);
+        let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        route.request_headers.apply(&mut headers);
+        headers
+    }
+
+    fn hop<'a>(&'a self, target: &'a Target, host: &'a str, from: &Forwarded, tells: bool) -> Hop<'a> {
+        Hop {
+            name: &self.stamped.name,
+            fleet: &self.stamped.fleet,
+            scheme: target.scheme.as_str(),
+            host,
+            client: tells.then_some(from.peer),
+            trusted: from.trusted,
+        }
+    }
+
+    /// What every response with a route gets: the route's edits, `Vary` on what the route keys
+    /// by, Cache-Status.
+    pub(crate) fn deliver(&self, asking: &Asking, headers: &mut HeaderMap, status: Option<&CacheStatus<'_>>) {
+        let route = &asking.route;
+        if !route.vary_on.is_empty() {
+            add_vary(route, headers);
+        }
+        if !route.response_headers.is_empty() {
+            route.response_headers.apply(headers);
+        }
+        if let Some(status) = status.filter(|_| route.cache_status) {
+            status.append(headers, &self.stamped.name);
+        }
+    }
+}
+
+/// Adds the keyed fields to `Vary`, those that it does not name yet.
+fn add_vary(route: &Route, headers: &mut HeaderMap) {
+    for field in route.vary_fields() {
+        let named = headers.get_all(VARY).iter().any(|line| {
+            let mut members = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            members.any(|member| member == b"*" || member.eq_ignore_ascii_case(field.as_str().as_bytes()))
+        });
+        if !named {
+            headers.append(VARY, HeaderValue::from_name(field.clone()));
+        }
+    }
+}

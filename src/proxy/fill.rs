@@ -1,0 +1,264 @@
+//! A fill: one task that belongs to no client (F4), from the lease to the publish.
+//!
+//! Dropping it at any point hands everything on: the leader's drop tells the followers here, the
+//! fill's drop releases the lease, the writer's drop breaks its readers off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::asking::Asking;
+use super::judge::FillJudge;
+use super::place::Place;
+use super::told::{Found, How, Leader, Moment, Own, Phase, Refused, Told};
+use crate::clock::WallMs;
+use crate::drain::Guard;
+use crate::dust::Number;
+use crate::flight::{Entered, Fill};
+use crate::key::target::Target;
+use crate::policy::{self, Answer, Ask, Fwd, PassReason, Verdict};
+use crate::route::{Finish, Route};
+use crate::telemetry::words::{FillOutcome, Why};
+use crate::tier::{Covered, Stored};
+use crate::upstream::{self, Lane};
+
+mod ending;
+mod store;
+
+pub(super) use ending::millis;
+
+/// Everything that a fill needs of the request that started it.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) route: Arc<Route>,
+    pub(super) target: Target,
+    /// The client's fields, for Vary and for the request to upstream.
+    pub(super) headers: HeaderMap,
+    pub(super) ask: Ask,
+    pub(super) place: Place,
+    pub(super) owner: Option<Moment>,
+    pub(super) stale: Option<Arc<Stored>>,
+    pub(super) deadline: Instant,
+    pub(super) forwarded: super::asking::Forwarded,
+    pub(super) forward: Fwd,
+    began: Instant,
+    _guard: Guard,
+}
+
+/// A response's head, and when it was asked for and received.
+pub(super) struct Head {
+    pub response: upstream::Response,
+    pub sent: Moment,
+    pub requested_at: WallMs,
+    pub received_at: WallMs,
+    /// The number under which its bytes were asked for.
+    pub born: Number,
+}
+
+impl Job {
+    pub(crate) fn new(
+        proxy: &Arc<Proxy>,
+        asking: &Asking,
+        place: Place,
+        owner: Option<Moment>,
+        stale: Option<Arc<Stored>>,
+        deadline: Instant,
+    ) -> Self {
+        let forward = match (&stale, &place.node) {
+            (Some(_), _) => Fwd::Stale,
+            (None, Some(_)) => Fwd::VaryMiss,
+            (None, None) => Fwd::UriMiss,
+        };
+        Self {
+            proxy: proxy.clone(),
+            route: asking.route.clone(),
+            target: asking.target.clone(),
+            headers: asking.headers.clone(),
+            ask: asking.ask,
+            place,
+            owner,
+            stale,
+            deadline,
+            forwarded: asking.forwarded.clone(),
+            forward,
+            began: Instant::now(),
+            _guard: proxy.drain.guard(),
+        }
+    }
+
+    /// Starts the fill in a task of its own.
+    pub(crate) fn spawn(self, leader: Leader) {
+        leader.inform(|info| {
+            info.key = Some(self.place.key.clone());
+            info.route = Some(self.route.name.clone());
+            info.began = Some(self.began);
+        });
+        tokio::spawn(self.run(leader));
+    }
+
+    async fn run(mut self, mut leader: Leader) {
+        let proxy = self.proxy.clone();
+        let names = proxy.names(&self.place.key);
+        let judge = FillJudge::new(&self);
+        let superseded = proxy.stamps.hard(self.place.url);
+        let entered = proxy.flight.enter(&names, self.deadline, superseded, &judge).await;
+        if let Some(last) = judge.last() {
+            self.stale = Some(last);
+        }
+        match entered {
+            Entered::Cached(told) => leader.settle(told),
+            Entered::Awaited(told) => leader.settle(match told {
+                Told::Stored(found) => Told::Stored(Found { how: How::Awaited, ..found }),
+                other => other,
+            }),
+            Entered::Won(fill) | Entered::Alone(fill) => self.fetch(leader, fill).await,
+            Entered::Unavailable(_) => leader.settle(Told::Refused(Refused::StoreDown)),
+            Entered::TimedOut(_) => leader.settle(Told::Refused(Refused::Deadline)),
+        }
+    }
+
+    /// Asks upstream, with validators if there is something to validate.
+    async fn fetch(self, leader: Leader, fill: Fill) {
+        let metrics = self.proxy.notices.route(&self.route).clone();
+        let _filling = metrics.filling();
+        metrics.key();
+        if !fill.coordinated() {
+            metrics.uncoordinated();
+        }
+        leader.inform(|info| {
+            info.phase = Phase::Headers;
+            info.fence = fill.token();
+        });
+        let born = fill.token();
+        let mut validators = self.validators();
+        loop {
+            let conditional = validators.is_some();
+            let head = tokio::select! {
+                biased;
+                head = self.exchange(validators.take(), born) => head,
+                () = leader.unwanted(), if self.route.finish == Finish::WhileWanted => {
+                    self.abandoned(fill).await;
+                    return;
+                }
+            };
+            match head {
+                Err(error) => return self.no_answer(leader, fill, error).await,
+                Ok(head) if conditional && head.response.status == StatusCode::NOT_MODIFIED => {
+                    if let Some(refreshed) = self.refresh(&head, &fill) {
+                        return self.refreshed(leader, fill, head.sent, refreshed).await;
+                    }
+                    // It validated something that we do not have: ask again for the whole.
+                }
+                Ok(head) => return self.answered(leader, fill, head).await,
+            }
+        }
+    }
+
+    /// One exchange up to the response's head.
+    pub(super) async fn exchange(
+        &self,
+        validators: Option<HeaderMap>,
+        born: Number,
+    ) -> Result<Head, upstream::Error> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let mut headers = self.proxy.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
+        if let Some(validators) = validators {
+            headers.extend(validators);
+        }
+        let marks = (sent.clone(), self.proxy.clone());
+        let request = upstream::Request {
+            method: Method::GET,
+            target: self.route.upstream_target(&self.target, true),
+            headers,
+            body: None,
+            lane: Lane::Fill,
+            on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
+        };
+        let requested_at = self.proxy.now_ms();
+        self.proxy.notices.route(&self.route).fetch();
+        let response = self.proxy.upstream(&self.route).send(request).await?;
+        let received_at = self.proxy.now_ms();
+        Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
+    }
+
+    async fn answered(self, leader: Leader, fill: Fill, head: Head) {
+        match self.verdict(&head) {
+            Verdict::Store(lifetime) => self.store(leader, fill, head, lifetime, true).await,
+            // Nothing would be left to use later, or its end can't be told: shared, not stored.
+            Verdict::Share { lifetime, .. } => self.store(leader, fill, head, lifetime, false).await,
+            Verdict::Pass(reason) => self.passed(leader, fill, head, reason).await,
+            Verdict::Failed { until_ms_from_now, shareable } => {
+                self.failed(leader, fill, head, until_ms_from_now, shareable).await;
+            }
+        }
+    }
+
+    pub(super) fn verdict(&self, head: &Head) -> Verdict {
+        let answer = Answer {
+            status: head.response.status,
+            headers: &head.response.headers,
+            requested_at: head.requested_at,
+            received_at: head.received_at,
+            framing: match head.response.framing {
+                upstream::Framing::Length(len) => policy::Framing::Length(len),
+                upstream::Framing::Framed => policy::Framing::Framed,
+                upstream::Framing::Close => policy::Framing::Close,
+            },
+        };
+        policy::verdict(&self.ask, &answer, &self.route.rules)
+    }
+
+    fn validators(&self) -> Option<HeaderMap> {
+        let stale = self.stale.as_ref()?;
+        let usable = stale.covered(&self.proxy.stamps) != Covered::Hard
+            && stale.record.end() > self.proxy.now_ms()
+            && policy::selects(&stale.record, &self.headers);
+        if usable { policy::validators(&stale.record) } else { None }
+    }
+
+    /// The record that a 304 makes of the stale one: its bytes stay where they are.
+    fn refresh(&self, head: &Head, fill: &Fill) -> Option<Stored> {
+        let stale = self.stale.as_ref()?;
+        let mut whole = stale.record.clone();
+        whole.body = (*stale.manifest).clone();
+        let mut record = policy::refresh(
+            &whole,
+            &head.response.headers,
+            head.requested_at,
+            head.received_at,
+            &self.route.rules,
+        )?;
+        record.token = fill.token();
+        Some(Stored::new(record, &self.route.rules, stale.body.clone()))
+    }
+
+    async fn refreshed(self, mut leader: Leader, fill: Fill, sent: Moment, stored: Stored) {
+        let stored = Arc::new(stored);
+        let coordinated = fill.coordinated();
+        leader.settle(Told::Stored(Found {
+            stored: stored.clone(),
+            how: How::Validated,
+            exchange: Some((sent, self.owner)),
+            coordinated,
+        }));
+        leader.inform(|info| info.phase = Phase::Publish);
+        self.publish(fill, stored, FillOutcome::Unchanged, 0).await;
+    }
+
+    /// The response is not for sharing. Everybody hears so at once.
+    async fn passed(self, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
+        let token = fill.token();
+        let noted = reason.shared() && !self.ask.credentialed();
+        if noted {
+            self.note_pass(&fill, reason).await;
+        }
+        leader.settle(Told::Pass(reason, Own::new(self.owner, head.response)));
+        leader.retire();
+        fill.release().await;
+        self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
+    }
+}

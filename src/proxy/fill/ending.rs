@@ -1,0 +1,224 @@
+//! How a fill ends other than by a body: failed, abandoned, noted, published, reported.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::StatusCode;
+
+use super::{Head, Job};
+use crate::dust::Number;
+use crate::flight::{Fill, Published, Standing};
+use crate::policy::PassReason;
+use crate::proxy::notices::FillReport;
+use crate::proxy::reply::Cause;
+use crate::proxy::told::{Failure, Leader, Told};
+use crate::record::{Note, Pointer, codec};
+use crate::telemetry::words::{FillOutcome, Why};
+use crate::tier::{Covered, Stored};
+use crate::upstream::{self, ErrorKind};
+
+/// The longest failed answer that is shared with those who waited.
+const SHARED_FAILURE: usize = 256 * 1024;
+/// How long a failure is remembered, give or take a half (F7).
+const FAILED_MS: u64 = 1_000;
+
+impl Job {
+    /// There was no answer, or none that is HTTP.
+    pub(super) async fn no_answer(self, mut leader: Leader, fill: Fill, error: upstream::Error) {
+        let ttl = self.failed_for(FAILED_MS);
+        let failure = Arc::new(Failure {
+            status: Cause::Upstream(error.kind).status(),
+            answer: None,
+            word: error.kind.as_str(),
+            kind: Some(error.kind),
+            token: fill.token(),
+            retry_after: ttl.as_secs().max(1),
+            owner: self.owner,
+            stale: self.stale.clone(),
+        });
+        self.proxy.notices.upstream_error(&self.route, &error);
+        leader.settle(Told::Failed(failure.clone()));
+        // A full queue is ours: it says nothing of the origin, and it may be empty again at once.
+        let noted = (!error.kind.is_queue()).then_some((failure, ttl));
+        self.fail(leader, fill, noted, error.kind.as_str()).await;
+    }
+
+    /// Upstream answered that it failed (408, 425, 429, 5xx): shared, not stored.
+    pub(super) async fn failed(
+        self,
+        mut leader: Leader,
+        fill: Fill,
+        head: Head,
+        until_ms: u64,
+        shareable: bool,
+    ) {
+        let ttl = self.failed_for(until_ms);
+        let status = head.response.status;
+        let headers = head.response.headers.clone();
+        let body = if shareable { short_body(head.response).await } else { None };
+        let answer = body.map(|body| (headers, body));
+        let failure = Arc::new(Failure {
+            status,
+            answer,
+            word: "upstream_status",
+            kind: None,
+            token: fill.token(),
+            retry_after: ttl.as_secs().max(1),
+            owner: self.owner,
+            stale: self.stale.clone(),
+        });
+        leader.settle(Told::Failed(failure.clone()));
+        self.fail(leader, fill, Some((failure, ttl)), "upstream_status").await;
+    }
+
+    /// Leaves *failed* under the fence, so that who comes next does not try again at once (F7).
+    pub(super) async fn fail(
+        self,
+        leader: Leader,
+        fill: Fill,
+        failure: Option<(Arc<Failure>, Duration)>,
+        why: &'static str,
+    ) {
+        let token = fill.token();
+        leader.retire();
+        if let Some((failure, ttl)) = failure {
+            let until = self.proxy.now_ms().saturating_add(millis(ttl));
+            let note = Note::Failed { token, status: failure.status.as_u16(), until };
+            self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
+            self.abort_with(fill, &note, ttl).await;
+        } else {
+            fill.abort(None).await;
+        }
+        self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
+    }
+
+    /// Nobody waits here any more, and the route says that then it is not worth going on.
+    pub(super) async fn abandoned(self, fill: Fill) {
+        let token = fill.token();
+        fill.abort(None).await;
+        self.report(FillOutcome::Abandoned, token, 0, None);
+    }
+
+    /// Puts *pass* at the verdict key, and remembers it here (F10).
+    pub(super) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
+        let ttl_ms = self.route.rules.pass_ttl_ms;
+        if ttl_ms == 0 {
+            return;
+        }
+        let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());
+        self.proxy.notes.pass(self.place.key.hash(), reason, token, ttl);
+        let until = self.proxy.now_ms().saturating_add(ttl_ms);
+        let note = Note::Pass { token, reason: reason.as_str().to_owned(), until };
+        // Whether it lands is of no concern to this client: others judge for themselves then.
+        if let Ok(text) = codec::encode_note(&note) {
+            let _ = fill.note(&text, Some(ttl)).await;
+        }
+    }
+
+    /// Publishes a record and keeps it here, unless the lease was lost or a purge came.
+    pub(super) async fn publish(&self, fill: Fill, stored: Arc<Stored>, outcome: FillOutcome, bytes: u64) {
+        let token = fill.token();
+        let mut record = stored.record.clone();
+        record.body = (*stored.manifest).clone();
+        let left = record.end().saturating_sub(self.proxy.now_ms());
+        let Ok(pointer) = codec::encode(&Pointer::Record(Box::new(record))) else {
+            // Too long for a pointer: nothing was promised to anybody.
+            fill.abort(None).await;
+            return self.report(FillOutcome::TooLarge, token, bytes, None);
+        };
+        let stamps = self.proxy.stamps.clone();
+        let (url, born) = (stored.url, stored.record.born);
+        let standing = move || match stamps.covers(url, born, u64::MAX) {
+            Covered::Hard => Standing::Covered,
+            Covered::Soft | Covered::No => Standing::Live,
+        };
+        let published = fill.publish(&pointer, Some(Duration::from_millis(left)), standing).await;
+        let (outcome, why) = match published {
+            Published::Computed(_) | Published::Offered => {
+                self.proxy.notes.forget(self.place.key.hash());
+                self.proxy.tier.keep(stored);
+                (outcome, None)
+            }
+            Published::Fenced => (FillOutcome::Fenced, None),
+            Published::Covered => (FillOutcome::Abandoned, Some(Why::Purged)),
+            Published::Failed(error) => {
+                self.proxy.notices.store_error("publish", &error);
+                // The store is gone, and the bytes are good: as if alone (S14).
+                self.proxy.tier.keep(stored);
+                (outcome, Some(Why::DustDown))
+            }
+        };
+        self.report(outcome, token, bytes, why);
+    }
+
+    /// The fill's own line in the log, and its metrics.
+    pub(super) fn report(&self, outcome: FillOutcome, fence: Number, bytes: u64, why: Option<Why>) {
+        self.proxy.notices.fill(&FillReport {
+            route: &self.route,
+            target: &self.target,
+            key: &self.place.key,
+            ts: self.proxy.now_ms().saturating_sub(millis(self.began.elapsed())),
+            fence: Some(fence),
+            outcome,
+            why,
+            duration: self.began.elapsed(),
+            bytes,
+        });
+    }
+
+    /// Leaves a note at the verdict key and releases.
+    pub(super) async fn abort_with(&self, fill: Fill, note: &Note, ttl: Duration) {
+        match codec::encode_note(note) {
+            Ok(text) => fill.abort(Some((&text, Some(ttl)))).await,
+            Err(_) => fill.abort(None).await,
+        }
+    }
+
+    fn failed_for(&self, ms: u64) -> Duration {
+        // Jittered by a half either way, so that keys that failed together are not tried together.
+        Duration::from_millis(ms / 2 + self.proxy.dice.below(ms.max(1)))
+    }
+}
+
+pub(in crate::proxy) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The whole of a short body; none, if it is long or breaks.
+async fn short_body(mut response: upstream::Response) -> Option<Bytes> {
+    let mut whole = BytesMut::new();
+    while let Some(next) = response.body.next().await {
+        let bytes = next.ok()?;
+        if whole.len() + bytes.len() > SHARED_FAILURE {
+            return None;
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Some(whole.freeze())
+}
+
+impl Failure {
+    /// Our own answer for it, where upstream gave none.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.kind.map(Cause::Upstream)
+    }
+
+    /// That upstream broke off after its head was in, and for how long that is remembered.
+    pub(super) fn truncated(job: &Job, token: Number, error: &upstream::Error) -> (Arc<Self>, Duration) {
+        let kind = if error.kind == ErrorKind::ReadTimeout { error.kind } else { ErrorKind::Truncated };
+        let ttl = job.failed_for(FAILED_MS);
+        let failure = Self {
+            status: if kind.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY },
+            answer: None,
+            word: kind.as_str(),
+            kind: Some(kind),
+            token,
+            retry_after: ttl.as_secs().max(1),
+            owner: None,
+            stale: job.stale.clone(),
+        };
+        (Arc::new(failure), ttl)
+    }
+}

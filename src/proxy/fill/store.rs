@@ -1,0 +1,319 @@
+//! A fill whose response may be shared: the variant it belongs to, then its bytes.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::StreamExt as _;
+use http::HeaderName;
+
+use super::{Head, Job};
+use crate::body;
+use crate::flight::{Attempt, Fill, Published, Standing};
+use crate::policy::{self, Lifetime, PassReason, Varies};
+use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
+use crate::record::{Manifest, Pointer, Record, VaryNode, codec};
+use crate::route::Finish;
+use crate::telemetry::words::{FillOutcome, Why};
+use crate::tier::Stored;
+use crate::upstream;
+
+/// Where a response is filled, once its Vary is known.
+struct Footing {
+    fill: Fill,
+    fields: Vec<HeaderName>,
+    kept: bool,
+}
+
+/// How the body ended.
+enum Flow {
+    Whole,
+    Broke(upstream::Error),
+    /// Too large, or the body store failed.
+    Cut(body::Error),
+    Unwanted,
+}
+
+impl Job {
+    /// Shares a response while it comes, and publishes it when it is whole.
+    pub(in crate::proxy) async fn store(
+        mut self,
+        mut leader: Leader,
+        fill: Fill,
+        mut head: Head,
+        lifetime: Lifetime,
+        kept: bool,
+    ) {
+        let rules = &self.route.rules;
+        let fields = match policy::varies(&head.response.headers, rules) {
+            Varies::Star => return self.passed(leader, fill, head, PassReason::VaryStar).await,
+            Varies::No => Vec::new(),
+            Varies::On(fields) => fields,
+        };
+        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept).await;
+        let token = fill.token();
+        let record = self.record(&head, &lifetime, &fields, token);
+        let lasts = record.end() > self.proxy.now_ms();
+        let stored = Arc::new(Stored::new(record, &self.route.rules, None));
+        let len = match head.response.framing {
+            upstream::Framing::Length(len) => Some(len),
+            upstream::Framing::Framed | upstream::Framing::Close => None,
+        };
+        let hash = self.place.key.hash().to_string();
+        let max = self.route.rules.max_object_size;
+        let kept = kept && lasts;
+        // Without a lease there is no number to name segments by: one that no lease can have.
+        let name = if fill.coordinated() { token } else { self.proxy.dice.below(1 << 62) | 1 << 63 };
+        let (mut writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
+        let exchange = Arc::new(Exchange {
+            head: stored.clone(),
+            seat: Mutex::new(self.owner.and_then(|_| growing.owner_reader(None))),
+            growing: growing.clone(),
+            len,
+            sent: head.sent,
+            owner: self.owner,
+            fence: token,
+            kept,
+            coordinated: fill.coordinated(),
+            timing: head.response.timing,
+            forward: self.forward,
+        });
+        leader.settle(Told::Growing(exchange));
+        leader.inform(|info| info.phase = Phase::Body);
+        let flow = self.flow(&leader, &mut writer, &mut head.response).await;
+        let bytes = writer.written();
+        leader.inform(|info| {
+            info.phase = Phase::Publish;
+            info.bytes = bytes;
+        });
+        match flow {
+            Flow::Whole if kept => {
+                let manifest = match writer.finish().await {
+                    Ok(manifest) => manifest,
+                    Err(error) => return self.cut_short(leader, fill, &error, bytes).await,
+                };
+                let mut record = stored.record.clone();
+                record.body = manifest;
+                let whole = Arc::new(Stored::new(record, &self.route.rules, growing.held()));
+                self.publish(fill, whole, FillOutcome::Stored, bytes).await;
+                leader.retire();
+                self.enlist(None).await;
+            }
+            Flow::Whole => {
+                let hash = hash.clone();
+                match writer.finish().await {
+                    Ok(manifest) => {
+                        leader.retire();
+                        fill.release().await;
+                        self.report(FillOutcome::Pass, token, bytes, None);
+                        self.discard_unnamed(&growing, &hash, &manifest).await;
+                    }
+                    Err(error) => self.cut_short(leader, fill, &error, bytes).await,
+                }
+            }
+            Flow::Broke(error) => {
+                drop(writer);
+                self.proxy.notices.upstream_error(&self.route, &error);
+                let (failure, ttl) = Failure::truncated(&self, token, &error);
+                self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
+                self.report(FillOutcome::Truncated, token, bytes, Some(Why::Upstream(error.kind.as_str())));
+                let until = self.proxy.now_ms().saturating_add(super::ending::millis(ttl));
+                let note = crate::record::Note::Failed { token, status: failure.status.as_u16(), until };
+                leader.retire();
+                self.abort_with(fill, &note, ttl).await;
+            }
+            Flow::Cut(error) => {
+                let (outcome, reason) = match error {
+                    body::Error::TooLarge | body::Error::Full => {
+                        (FillOutcome::TooLarge, PassReason::TooLarge)
+                    }
+                    _ => (FillOutcome::Failed, PassReason::BodyStore),
+                };
+                if reason == PassReason::BodyStore {
+                    self.proxy.notices.body_store_error(&error);
+                }
+                self.note_pass(&fill, reason).await;
+                leader.retire();
+                fill.release().await;
+                self.report(outcome, token, bytes, Some(Why::Pass(reason.as_str())));
+                // Its own client gets the rest, at its own pace; the others were broken off.
+                let mut spill = writer.spill();
+                while let Some(Ok(chunk)) = head.response.body.next().await {
+                    if spill.write(chunk).await.is_err() {
+                        return;
+                    }
+                }
+                // Nobody is there to hear that it could not be finished.
+                let _ = spill.finish();
+            }
+            Flow::Unwanted => {
+                drop(writer);
+                self.abandoned(fill).await;
+            }
+        }
+    }
+
+    /// The body was there, but the store did not take the last of it: everybody was broken off.
+    async fn cut_short(&self, leader: Leader, fill: Fill, error: &body::Error, bytes: u64) {
+        self.proxy.notices.body_store_error(error);
+        let token = fill.token();
+        self.note_pass(&fill, PassReason::BodyStore).await;
+        leader.retire();
+        fill.release().await;
+        self.report(FillOutcome::Failed, token, bytes, Some(Why::Pass(PassReason::BodyStore.as_str())));
+    }
+
+    /// The segments of a body that no record will name, if all its readers read from memory.
+    async fn discard_unnamed(&self, growing: &body::Growing, hash: &str, manifest: &Manifest) {
+        if growing.held().is_none() {
+            // Somebody may still read it back: the sweep takes it later.
+            return;
+        }
+        if let Err(error) = self.proxy.bodies.discard(hash, manifest).await {
+            self.proxy.notices.body_store_error(&error);
+        }
+    }
+
+    /// From upstream to everybody. Paced by the body store and by no client.
+    async fn flow(
+        &self,
+        leader: &Leader,
+        writer: &mut body::Writer,
+        response: &mut upstream::Response,
+    ) -> Flow {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = response.body.next() => next,
+                () = leader.unwanted(), if self.route.finish == Finish::WhileWanted => return Flow::Unwanted,
+            };
+            match next {
+                Some(Ok(chunk)) => match writer.write(chunk).await {
+                    Ok(()) => {}
+                    Err(error) => return Flow::Cut(error),
+                },
+                Some(Err(error)) => return Flow::Broke(error),
+                None => return Flow::Whole,
+            }
+        }
+    }
+
+    fn record(
+        &self,
+        head: &Head,
+        lifetime: &Lifetime,
+        fields: &[HeaderName],
+        token: crate::dust::Number,
+    ) -> Record {
+        let select = policy::selecting(fields, &self.headers);
+        Record {
+            key: self.place.key.text().to_owned(),
+            born: head.born,
+            token,
+            status: head.response.status,
+            headers: policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at),
+            received_at: head.received_at,
+            age_ms: lifetime.age_ms,
+            fresh_ms: lifetime.fresh_ms,
+            swr_ms: lifetime.swr_ms,
+            sie_ms: lifetime.sie_ms,
+            keep_ms: lifetime.keep_ms,
+            by: lifetime.by,
+            credentialed: self.ask.credentialed(),
+            select,
+            range: None,
+            tags: Vec::new(),
+            body: Manifest::default(),
+        }
+    }
+
+    /// The key that a response with this Vary is filled under, and the right to do so: the one
+    /// the fill began with, or the variant's. Without it the own client is served and nothing
+    /// stored.
+    async fn footing(
+        &mut self,
+        leader: &mut Leader,
+        fill: Fill,
+        fields: Vec<HeaderName>,
+        kept: bool,
+    ) -> Footing {
+        let known: &[HeaderName] = self.place.node.as_ref().map_or(&[], |node| &node.fields);
+        if fields.iter().all(|field| known.contains(field)) {
+            let fields = known.to_vec();
+            return Footing { fill, fields, kept };
+        }
+        let mut fields: Vec<HeaderName> = fields.into_iter().chain(known.iter().cloned()).collect();
+        fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        let node = VaryNode {
+            key: self.place.primary.text().to_owned(),
+            token: fill.token(),
+            fields: fields.clone(),
+            variants: Vec::new(),
+        };
+        let under = self.place.under(Arc::new(node.clone()), &self.headers);
+        if !kept {
+            return Footing { fill, fields, kept };
+        }
+        let mine = leader.also(&under.key.hash());
+        let names = self.proxy.names(&under.key);
+        let attempt = if mine { self.proxy.flight.attempt(&names).await } else { Attempt::Taken };
+        let node = VaryNode { variants: vec![under.key.hash().to_string()], ..node };
+        let led_primary = self.place.node.is_none();
+        let fill = match attempt {
+            Attempt::Won(variant) => {
+                // The node under the primary fence; then waiters of other variants lead side by side.
+                if led_primary {
+                    self.publish_node(fill, node).await;
+                } else {
+                    fill.release().await;
+                    self.enlist(Some(node)).await;
+                }
+                variant
+            }
+            Attempt::Taken | Attempt::Unavailable(_) => {
+                return Footing { fill, fields, kept: false };
+            }
+        };
+        self.place = under;
+        Footing { fill, fields, kept }
+    }
+
+    /// Publishes a Vary node under the primary fence, and releases it.
+    async fn publish_node(&self, fill: Fill, node: VaryNode) {
+        let ttl = self.proxy.settings.max_life;
+        if let Ok(text) = codec::encode(&Pointer::Vary(node.clone()))
+            && let Published::Computed(_) = fill.publish(&text, Some(ttl), || Standing::Live).await
+        {
+            self.proxy.tier.keep_node(Arc::new(node));
+        }
+    }
+
+    /// Puts this variant into the node of its key (a new node, if the fields have changed), and
+    /// removes the least used ones above the route's `max_variants`. Tried once: a variant that
+    /// is not in the list is merely not counted.
+    async fn enlist(&self, changed: Option<VaryNode>) {
+        let Some(known) = &self.place.node else { return };
+        let own = self.place.key.hash().to_string();
+        if changed.is_none() && known.variants.contains(&own) {
+            return;
+        }
+        let names = self.proxy.names(&self.place.primary);
+        let Attempt::Won(fill) = self.proxy.flight.attempt(&names).await else { return };
+        let there = self.proxy.read_node(&names.value).await;
+        let mut node = match (changed, there) {
+            (Some(node), _) | (None, Some(node)) => node,
+            (None, None) => VaryNode::clone(known),
+        };
+        node.token = fill.token();
+        if !node.variants.contains(&own) {
+            node.variants.push(own);
+        }
+        while node.variants.len() > self.route.max_variants.max(1) {
+            let gone = node.variants.remove(0);
+            let key = format!("{}/1/{gone}", self.proxy.settings.prefix);
+            if let Err(error) = self.proxy.dust.delete(&key, None).await {
+                self.proxy.notices.store_error("delete", &error);
+            }
+        }
+        self.publish_node(fill, node).await;
+    }
+}

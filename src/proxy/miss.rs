@@ -1,0 +1,374 @@
+//! A request that memory could not answer: it leads or it follows, and ends in exactly one of
+//! riding a result, going by itself, or being refused (F3).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::Response;
+use tokio::time::{Instant, timeout_at};
+
+use super::asking::Asking;
+use super::body::ReplyBody;
+use super::fill::Job;
+use super::place::Place;
+use super::reply::Cause;
+use super::told::{Exchange, Failure, Follower, Found, How, Moment, Refused, Told};
+use super::{Proxy, serve, status};
+use crate::flight::{Joined, Settled};
+use crate::policy::{self, ErrorCase, PassReason, Reuse, Ride};
+use crate::telemetry::words::{Cache, FollowerEnd, Shed};
+use crate::tier::{Covered, Stored};
+
+/// How often a request moves on to another flight before it goes by itself. Each move has a
+/// reason that ends (a purge, a variant, an exchange under way), so this is a stop for the
+/// unforeseen.
+const MOVES: usize = 8;
+/// Re-election backs off by up to this (S12).
+const BACKOFF: Duration = Duration::from_millis(250);
+
+/// Those who wait for a verdict here.
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    now: AtomicUsize,
+    most: usize,
+}
+
+/// A place among them.
+pub(crate) struct Waiting<'a>(&'a Waiters);
+
+/// A request that has followed somebody, until it is known how that ended.
+struct Following<'a> {
+    proxy: &'a Proxy,
+    since: Option<Instant>,
+    led: bool,
+}
+
+/// What a verdict means for one request.
+enum Step {
+    Ride(Arc<Exchange>, Follower),
+    Take(Found),
+    Alone(PassReason),
+    Own(Box<crate::upstream::Response>, PassReason),
+    Failed(Arc<Failure>),
+    Refused(Refused),
+    /// The next exchange of this key, with all others that can't use this one.
+    Next,
+    /// Another variant.
+    At(Place),
+}
+
+impl Proxy {
+    /// Leads or follows until there is an answer.
+    pub(crate) async fn miss(
+        self: &Arc<Self>,
+        mut asking: Asking,
+        mut place: Place,
+        stale: Option<Arc<Stored>>,
+    ) -> Response<ReplyBody> {
+        let arrived = self.moments.next();
+        let Some(waiting) = self.waiters.enter() else {
+            self.notices.shed(Shed::Waiters);
+            return self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Waiters, None);
+        };
+        let step = self.wait(&mut asking, &mut place, stale.as_ref(), arrived).await;
+        drop(waiting);
+        match step {
+            Step::Ride(exchange, follower) => self.ride(asking, &exchange, follower, arrived),
+            Step::Take(found) => self.take(asking, found, arrived).await,
+            Step::Own(response, reason) => self.own(asking, *response, reason),
+            Step::Failed(failure) => self.failed(asking, stale, &failure, arrived),
+            Step::Refused(why) => {
+                if why == Refused::Deadline {
+                    self.notices.shed(Shed::WaitDeadline);
+                }
+                self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None)
+            }
+            Step::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
+            Step::Next | Step::At(_) => self.pass_get(asking, Some(place), PassReason::Unsettled).await,
+        }
+    }
+
+    /// Joins flight after flight until one of them means something for this request. Each move on
+    /// has a reason that ends; [`MOVES`] is a stop for the unforeseen.
+    async fn wait(
+        self: &Arc<Self>,
+        asking: &mut Asking,
+        place: &mut Place,
+        stale: Option<&Arc<Stored>>,
+        arrived: Moment,
+    ) -> Step {
+        let began = Instant::now();
+        let deadline = began + asking.route.wait_timeout;
+        let mut following = Following::new(self);
+        let mut refused: Option<Follower> = None;
+        asking.ticket.following(&place.key);
+        for _ in 0..MOVES {
+            let joined = match &refused {
+                None => self.flights.join(&place.key.hash()),
+                Some(old) => self.flights.join_after(&place.key.hash(), old),
+            };
+            let follower = match joined {
+                Joined::Lead(leader) => {
+                    following.leads();
+                    let follower = leader.follower();
+                    let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
+                    job.spawn(leader);
+                    follower
+                }
+                Joined::Follow(follower) => {
+                    following.follows();
+                    follower
+                }
+            };
+            let settled = {
+                let _gauge = self.notices.route(&asking.route).following();
+                timeout_at(deadline, follower.settled()).await
+            };
+            asking.ticket.waited(began.elapsed());
+            let told = match settled {
+                Err(_) => Told::Refused(Refused::Deadline),
+                Ok(Settled::Told(told)) => told,
+                Ok(Settled::Abandoned) => {
+                    // The one that led is gone without a word: elect again, not in lockstep.
+                    tokio::time::sleep_until(deadline.min(Instant::now() + self.dice.up_to(BACKOFF))).await;
+                    refused = None;
+                    continue;
+                }
+            };
+            if let Told::Refused(Refused::Deadline) = told
+                && Instant::now() < deadline
+            {
+                // The leader's deadline, not this request's.
+                refused = Some(follower);
+                continue;
+            }
+            match self.step(asking, place, told, arrived, &follower) {
+                Step::Next => refused = Some(follower),
+                Step::At(other) => {
+                    refused = (other.key == place.key).then_some(follower);
+                    *place = other;
+                    asking.ticket.following(&place.key);
+                }
+                settled => {
+                    following.ended(settled.end());
+                    return settled;
+                }
+            }
+        }
+        following.ended(FollowerEnd::Degraded);
+        Step::Next
+    }
+
+    /// Judges a verdict for one request: again, and by its own fields (DESIGN: every follower is
+    /// judged at the verdict against its own request).
+    fn step(&self, asking: &Asking, place: &Place, told: Told, arrived: Moment, follower: &Follower) -> Step {
+        match told {
+            Told::Growing(exchange) => self.step_growing(asking, place, exchange, arrived, follower),
+            Told::Stored(found) => {
+                let stored = &found.stored;
+                if stored.covered(&self.stamps) == Covered::Hard {
+                    return Step::Next;
+                }
+                if !policy::selects(&stored.record, &asking.headers) {
+                    return Step::Next;
+                }
+                if let Some((sent, owner)) = found.exchange {
+                    let ride = if owner == Some(arrived) || arrived < sent {
+                        Ride::SentAfterArrival
+                    } else {
+                        Ride::UnderWay
+                    };
+                    return if self.may_ride(asking, stored, ride) { Step::Take(found) } else { Step::Next };
+                }
+                match policy::reuse(
+                    &asking.ask,
+                    &stored.record,
+                    &stored.terms,
+                    &asking.route.rules,
+                    self.now_ms(),
+                ) {
+                    Reuse::Refused(reason) => Step::Alone(reason),
+                    Reuse::Fresh { .. } | Reuse::StaleWhileRevalidate { .. } | Reuse::MaxStale { .. } => {
+                        Step::Take(found)
+                    }
+                    Reuse::Validate => Step::Next,
+                }
+            }
+            Told::Varies(node) => Step::At(place.under(node, &asking.headers)),
+            Told::Pass(reason, own) => {
+                if own.owner == Some(arrived)
+                    && !asking.ask.range
+                    && let Some(response) = own.take()
+                {
+                    return Step::Own(Box::new(response), reason);
+                }
+                Step::Alone(reason)
+            }
+            Told::Failed(failure) => {
+                if self.stamps.covers(place.url, failure.token, failure.token) == Covered::Hard {
+                    Step::Next
+                } else {
+                    Step::Failed(failure)
+                }
+            }
+            Told::Refused(why) => Step::Refused(why),
+        }
+    }
+
+    fn step_growing(
+        &self,
+        asking: &Asking,
+        place: &Place,
+        exchange: Arc<Exchange>,
+        arrived: Moment,
+        follower: &Follower,
+    ) -> Step {
+        if exchange.owner == Some(arrived) {
+            return Step::Ride(exchange, follower.clone());
+        }
+        let head = &exchange.head;
+        if head.covered(&self.stamps) == Covered::Hard {
+            return Step::Next;
+        }
+        if !policy::selects(&head.record, &asking.headers) {
+            let fields = head.record.select.iter().map(|(name, _)| name.clone()).collect();
+            let node = crate::record::VaryNode {
+                key: place.primary.text().to_owned(),
+                token: head.record.token,
+                fields,
+                variants: Vec::new(),
+            };
+            return Step::At(place.under(Arc::new(node), &asking.headers));
+        }
+        let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
+        if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
+    }
+
+    fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride) -> bool {
+        let rules = &asking.route.rules;
+        policy::may_ride(&asking.ask, &stored.record, &stored.terms, rules, self.now_ms(), ride)
+    }
+
+    /// Answers from a record that a flight came by.
+    async fn take(
+        self: &Arc<Self>,
+        mut asking: Asking,
+        found: Found,
+        arrived: Moment,
+    ) -> Response<ReplyBody> {
+        let mine = found.exchange.is_some_and(|(_, owner)| owner == Some(arrived));
+        asking.ticket.cache = match found.how {
+            How::Cached => Cache::Hit,
+            How::Validated if mine => Cache::Revalidated,
+            How::Awaited | How::Validated => Cache::Follower,
+        };
+        asking.ticket.coordinated = Some(found.coordinated);
+        asking.ticket.fence = Some(found.stored.record.token);
+        let status = status::found(&found, mine, serve::ttl_ms(&found.stored, self.now_ms()));
+        self.from_stored(asking, found.stored, status).await
+    }
+
+    /// Upstream failed: stale if that may be, else its answer or ours.
+    pub(crate) fn failed(
+        self: &Arc<Self>,
+        mut asking: Asking,
+        stale: Option<Arc<Stored>>,
+        failure: &Failure,
+        arrived: Moment,
+    ) -> Response<ReplyBody> {
+        let case = if failure.answer.is_some() {
+            ErrorCase::Status(failure.status.as_u16())
+        } else {
+            ErrorCase::Unreachable
+        };
+        let stale = stale.or_else(|| failure.stale.clone());
+        if failure.owner != Some(arrived) {
+            asking.ticket.cache = Cache::Follower;
+        }
+        asking.ticket.error = Some(failure.word);
+        let cause = Cause::UpstreamStatus(failure.status);
+        match &failure.answer {
+            Some((headers, body)) if !self.stale_allowed(&asking, stale.as_ref(), case) => serve::failure(
+                self,
+                asking,
+                failure.status,
+                headers,
+                body.clone(),
+                failure.owner == Some(arrived),
+            ),
+            _ => self.stale_or(
+                asking,
+                stale,
+                case,
+                failure.cause().unwrap_or(cause),
+                Some(failure.retry_after),
+            ),
+        }
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn end(&self) -> FollowerEnd {
+        match self {
+            Self::Ride(..) | Self::Take(_) | Self::Failed(_) => FollowerEnd::Rode,
+            Self::Refused(_) => FollowerEnd::Timeout,
+            Self::Alone(_) | Self::Own(..) | Self::Next | Self::At(_) => FollowerEnd::Degraded,
+        }
+    }
+}
+
+// === impl Following ===
+
+impl<'a> Following<'a> {
+    fn new(proxy: &'a Proxy) -> Self {
+        Self { proxy, since: None, led: false }
+    }
+
+    fn follows(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn leads(&mut self) {
+        self.led = true;
+    }
+
+    fn ended(mut self, end: FollowerEnd) {
+        self.report(if self.led { FollowerEnd::Promoted } else { end });
+    }
+
+    fn report(&mut self, end: FollowerEnd) {
+        if let Some(since) = self.since.take() {
+            self.proxy.notices.followed(end, since.elapsed());
+        }
+    }
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.report(FollowerEnd::Left);
+    }
+}
+
+// === impl Waiters ===
+
+impl Waiters {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { now: AtomicUsize::new(0), most }
+    }
+
+    /// A place, unless all are taken.
+    pub(crate) fn enter(&self) -> Option<Waiting<'_>> {
+        let before = self.now.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(self);
+        (before < self.most).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,175 @@
+//! What the proxy tells the log and the metrics: one sentence a method.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::body;
+use crate::dust::{self, Number};
+use crate::key::Key;
+use crate::key::target::Target;
+use crate::policy::PassReason;
+use crate::route::Route;
+use crate::telemetry::words::{Eviction, FillOutcome, FollowerEnd, Integrity, Purge, Scope, Shed, Tier, Why};
+use crate::telemetry::{Event, Fill, Level, Log, Metrics, RouteMetrics};
+use crate::upstream;
+
+/// Log and metrics, as the proxy uses them.
+#[derive(Debug)]
+pub struct Notices {
+    /// The log.
+    pub log: Log,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// By [`Route::index`].
+    routes: Vec<Arc<RouteMetrics>>,
+    ids: AtomicU64,
+}
+
+/// A fill, as its line has it.
+#[derive(Debug)]
+pub(crate) struct FillReport<'a> {
+    pub route: &'a Route,
+    pub target: &'a Target,
+    pub key: &'a Key,
+    pub ts: u64,
+    pub fence: Option<Number>,
+    pub outcome: FillOutcome,
+    pub why: Option<Why>,
+    pub duration: Duration,
+    pub bytes: u64,
+}
+
+impl Notices {
+    /// For routes in matching order. `first_id`: where request numbers begin, so that those of
+    /// two instances are told apart.
+    pub fn new(log: Log, metrics: Arc<Metrics>, routes: &[Arc<Route>], first_id: u64) -> Self {
+        let routes = routes.iter().map(|route| Arc::new(metrics.route(&route.name))).collect();
+        Self { log, metrics, routes, ids: AtomicU64::new(first_id) }
+    }
+
+    /// The number of a request.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The handles of a route.
+    pub fn route(&self, route: &Route) -> &Arc<RouteMetrics> {
+        &self.routes[route.index]
+    }
+
+    pub(crate) fn shed(&self, why: Shed) {
+        self.metrics.shed.shed(why);
+    }
+
+    /// A request has heard a verdict, and what it means for it.
+    pub(crate) fn followed(&self, end: FollowerEnd, waited: Duration) {
+        self.metrics.followers.ended(Scope::Instance, end, waited);
+    }
+
+    pub(crate) fn passing(&self, route: &Route, reason: PassReason) {
+        self.route(route).pass(reason.as_str());
+    }
+
+    pub(crate) fn fill(&self, report: &FillReport<'_>) {
+        self.route(report.route).fill(report.outcome, report.duration);
+        if report.outcome == FillOutcome::Fenced {
+            self.metrics.dust.fenced();
+        }
+        if !self.log.wants_requests() {
+            return;
+        }
+        self.log.fill(Fill {
+            ts: report.ts,
+            route: report.route.name.clone(),
+            host: report.target.host().to_owned(),
+            path: report.target.path().to_owned(),
+            query: report.target.query().map(str::to_owned),
+            key: report.key.hash().0,
+            fence: report.fence,
+            coordinated: true,
+            outcome: Some(report.outcome),
+            why: report.why,
+            duration: report.duration,
+            upstream: report.route.upstream.clone(),
+            up_bytes: report.bytes,
+            ..Fill::default()
+        });
+    }
+
+    pub(crate) fn upstream_error(&self, route: &Route, error: &upstream::Error) {
+        if error.kind.is_queue() {
+            self.shed(Shed::Queue);
+        }
+        let event = Event::new(Level::Warn, error.kind.as_str(), error.detail.clone()).about(&route.upstream);
+        self.log.event(event);
+    }
+
+    pub(crate) fn store_error(&self, what: &'static str, error: &dust::Error) {
+        self.log.event(Event::new(Level::Warn, "dust", error.to_string()).with("call", what));
+    }
+
+    pub(crate) fn body_store_error(&self, error: &body::Error) {
+        let text = format!("bodies are served straight through and not stored: {error}");
+        self.log.warn("bodies", text);
+    }
+
+    /// Stored bytes that could not be read back: a miss.
+    pub(crate) fn unreadable(&self, error: &body::Error) {
+        match error {
+            body::Error::Corrupt { .. } => self.metrics.bodies.integrity(Integrity::Segment),
+            body::Error::Missing { .. } => self.metrics.bodies.missing(),
+            _ => {}
+        }
+        self.log.warn("segment", format!("a stored body cannot be read, and counts as a miss: {error}"));
+    }
+
+    pub(crate) fn bad_pointer(&self, error: &dyn std::fmt::Display) {
+        self.metrics.bodies.integrity(Integrity::Pointer);
+        self.log.warn("pointer", format!("an entry is not a record, and counts as a miss: {error}"));
+    }
+
+    /// How a connection ended: news only if it was not the client that left.
+    pub(crate) fn connection_error(&self, error: &hyper::Error) {
+        if error.is_user() {
+            self.log.warn("connection", error.to_string());
+        }
+    }
+
+    pub(crate) fn accept_failed(&self, error: &std::io::Error) {
+        self.log.error("accept", error.to_string());
+    }
+
+    /// Records that memory let go of because they were past their end.
+    pub(crate) fn expired(&self, gone: usize) {
+        self.metrics.memory.evictions(Tier::Memory, Eviction::Expired).inc_by(gone as u64);
+    }
+
+    /// Records that were given up because the body store is full.
+    pub(crate) fn made_room(&self, gone: u64) {
+        self.metrics.memory.evictions(Tier::Bodies, Eviction::Room).inc_by(gone);
+    }
+
+    pub(crate) fn swept(&self, swept: &body::Swept) {
+        self.metrics.bodies.swept(swept.removed);
+    }
+
+    pub(crate) fn purged(&self, kind: Purge, soft: bool, number: Number, what: Option<&str>, took: Duration) {
+        self.metrics.purges.purged(kind, soft, took);
+        self.metrics.dust.set_purge_number(number);
+        let mut event = Event::new(Level::Info, "purge", "purged")
+            .with("kind", kind.as_str())
+            .with("soft", soft)
+            .with("number", number);
+        if let Some(what) = what {
+            // The path names it; values of a query may be secret.
+            event = event.with("url", what.split('?').next().unwrap_or_default());
+        }
+        self.log.audit(event);
+    }
+
+    pub(crate) fn invalidated(&self, number: Number, took: Duration) {
+        self.metrics.purges.purged(Purge::Unsafe, false, took);
+        self.metrics.dust.set_purge_number(number);
+    }
+}

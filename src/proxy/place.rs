@@ -1,0 +1,109 @@
+//! Where a request's response would be, and what is there in memory.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::Proxy;
+use crate::key::target::Target;
+use crate::key::{Key, KeyHash};
+use crate::policy::{self, Ask, PassReason, Reuse};
+use crate::record::VaryNode;
+use crate::route::Route;
+use crate::tier::{Covered, Held, Stored, url_hash};
+
+thread_local! {
+    /// The key's text and the variant's: reused, so that a hit allocates neither.
+    static TEXTS: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
+}
+
+/// Where a response is, or would be: worked out once it is known not to be a hit.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The key that the request names.
+    pub primary: Key,
+    /// The key of the response: the variant's if there is a Vary node, else the primary one.
+    pub key: Key,
+    /// What it is purged by.
+    pub url: KeyHash,
+    /// The node, if there is one.
+    pub node: Option<Arc<VaryNode>>,
+}
+
+/// What is there.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// A response that answers as it is.
+    Fresh { stored: Arc<Stored>, ttl_ms: i64 },
+    /// A stale one that this client said it takes.
+    MaxStale { stored: Arc<Stored>, ttl_ms: i64 },
+    /// One that may be used while it is being refreshed.
+    Refreshing { place: Place, stored: Arc<Stored>, ttl_ms: i64 },
+    /// One that must be validated first.
+    Stale { place: Place, stored: Arc<Stored> },
+    /// One that may not answer this request.
+    Refused { place: Place, reason: PassReason },
+    /// Nothing.
+    Missing { place: Place },
+}
+
+impl Proxy {
+    /// Looks into memory. No I/O, no waiting, and on a hit no allocation.
+    pub(crate) fn look(&self, route: &Route, target: &Target, headers: &HeaderMap, ask: &Ask) -> Look {
+        TEXTS.with_borrow_mut(|(text, variant)| {
+            route.key_into(text, target, headers);
+            let mut at: &str = text;
+            let mut node = None;
+            let mut held = self.tier.find(at);
+            if let Some(Held::Vary(found)) = held {
+                variant.clear();
+                variant.push_str(text);
+                policy::variant_into(variant, &found.fields, headers);
+                at = variant;
+                held = self.tier.find(at);
+                node = Some(found);
+            }
+            let place = || Place::new(text, at, node.clone());
+            let Some(Held::Stored(stored)) = held else { return Look::Missing { place: place() } };
+            let covered = stored.covered(&self.stamps);
+            if covered == Covered::Hard {
+                return Look::Missing { place: place() };
+            }
+            match policy::reuse(ask, &stored.record, &stored.terms, &route.rules, self.now_ms()) {
+                Reuse::Refused(reason) => Look::Refused { place: place(), reason },
+                Reuse::Fresh { ttl_ms, .. } if covered == Covered::No => Look::Fresh { stored, ttl_ms },
+                Reuse::StaleWhileRevalidate { ttl_ms, .. } => {
+                    Look::Refreshing { place: place(), stored, ttl_ms }
+                }
+                Reuse::MaxStale { ttl_ms, .. } if covered == Covered::No => Look::MaxStale { stored, ttl_ms },
+                // A soft purge makes it stale from now on: it may be refreshed behind the answer
+                // where that is allowed at all.
+                Reuse::Fresh { .. } if stored.record.swr_ms > 0 && !stored.terms.no_cache => {
+                    Look::Refreshing { place: place(), stored, ttl_ms: 0 }
+                }
+                Reuse::Fresh { .. } | Reuse::MaxStale { .. } | Reuse::Validate => {
+                    Look::Stale { place: place(), stored }
+                }
+            }
+        })
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// From the texts of the primary key and of the one that the response is under.
+    pub(crate) fn new(primary: &str, at: &str, node: Option<Arc<VaryNode>>) -> Self {
+        let url = url_hash(primary);
+        let primary = Key::new(primary);
+        let key = if node.is_some() { Key::new(at) } else { primary.clone() };
+        Self { primary, key, url, node }
+    }
+
+    /// The place of a request with these fields under a Vary node.
+    pub(crate) fn under(&self, node: Arc<VaryNode>, headers: &HeaderMap) -> Self {
+        let key = policy::variant_key(&self.primary, &node.fields, headers);
+        Self { primary: self.primary.clone(), key, url: self.url, node: Some(node) }
+    }
+}

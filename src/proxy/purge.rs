@@ -1,0 +1,138 @@
+//! Purges and invalidation: stamps, and nothing else (F8).
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::asking::Asking;
+use crate::dust::{Error, Number};
+use crate::flight::Attempt;
+use crate::key::target::{self, Refusal};
+use crate::policy::{self, HeadUpdate};
+use crate::record::{Pointer, codec};
+use crate::telemetry::words;
+use crate::tier::stamps::{Force, Scope};
+use crate::tier::{Held, Stored, url_hash};
+
+/// What to purge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purge {
+    /// One URL, in all its variants, whatever else its key holds.
+    Url(String),
+    /// Everything.
+    All,
+}
+
+/// A purge that holds on every instance named as confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purged {
+    /// The stamp's number.
+    pub number: Number,
+    /// Instances that have applied it.
+    pub confirmed: Vec<String>,
+    /// Instances that did not say so in time.
+    pub silent: Vec<String>,
+    /// How long it took, in ms.
+    pub ms: u64,
+}
+
+/// Why nothing was purged.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PurgeError {
+    /// The URL is not one that a request could have.
+    #[error("not a URL that a request could ask for: {}", .0)]
+    Url(Refusal),
+    /// The store did not take the stamp: nothing is purged anywhere.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Proxy {
+    /// Purges. When this returns, no request that comes after it is answered with what it covers.
+    pub async fn purge(&self, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
+        let began = Instant::now();
+        let force = if soft { Force::Soft } else { Force::Hard };
+        let (scope, line, kind) = match what {
+            Purge::All => (Scope::All, None, words::Purge::All),
+            Purge::Url(url) => {
+                let line = self.purge_line(url).map_err(PurgeError::Url)?;
+                (Scope::Url(url_hash(&line)), Some(line), words::Purge::Url)
+            }
+        };
+        let number = self.stamps.write(&*self.dust, scope, force, line.as_deref(), true).await?;
+        let ms = super::fill::millis(began.elapsed());
+        let confirmed = vec![self.settings.instance.to_string()];
+        self.notices.purged(kind, soft, number, line.as_deref(), began.elapsed());
+        Ok(Purged { number, confirmed, silent: Vec::new(), ms })
+    }
+
+    /// The first line of the key that a URL has, by its route's rules.
+    pub(crate) fn purge_line(&self, url: &str) -> Result<String, Refusal> {
+        let target = target::canonical_url(url)?;
+        let found = self.routes.route(&target, &http::Method::GET);
+        let Ok(route) = found else { return Ok(target.to_string()) };
+        let mut text = String::new();
+        route.key_into(&mut text, &target, &HeaderMap::new());
+        text.truncate(text.find('\n').unwrap_or(text.len()));
+        Ok(text)
+    }
+
+    /// Invalidates a URL because an unsafe method went there. A store that is down stops nobody.
+    pub(crate) async fn stamp(&self, line: &str) {
+        let (scope, began) = (Scope::Url(url_hash(line)), Instant::now());
+        match self.stamps.write(&*self.dust, scope, Force::Hard, Some(line), false).await {
+            Ok(number) => self.notices.invalidated(number, began.elapsed()),
+            Err(error) => self.notices.store_error("purge", &error),
+        }
+    }
+
+    /// What a 200 to a HEAD says of the stored GET (RFC 9111 §4.3.5): its fields, or that it is
+    /// not what the origin has now.
+    pub(crate) fn freshen(&self, asking: &Asking, headers: &HeaderMap) {
+        let mut text = String::new();
+        asking.route.key_into(&mut text, &asking.target, &asking.headers);
+        let mut held = self.tier.find(&text);
+        if let Some(Held::Vary(node)) = held {
+            let mut variant = String::new();
+            variant.push_str(&text);
+            policy::variant_into(&mut variant, &node.fields, &asking.headers);
+            held = self.tier.find(&variant);
+        }
+        let Some(Held::Stored(stored)) = held else { return };
+        let now = self.now_ms();
+        let rules = &asking.route.rules;
+        let mut whole = stored.record.clone();
+        whole.body = (*stored.manifest).clone();
+        match policy::head_update(&whole, StatusCode::OK, headers, now, now, rules) {
+            HeadUpdate::Nothing => {}
+            HeadUpdate::Refreshed(record) => {
+                self.tier.keep(Arc::new(Stored::new(*record, rules, stored.body.clone())));
+            }
+            HeadUpdate::Stale => {
+                let mut record = whole;
+                record.fresh_ms = 0;
+                self.tier.keep(Arc::new(Stored::new(record, rules, stored.body.clone())));
+            }
+        }
+    }
+
+    /// Deletes the pointer to a body that is gone, if it still names that body, under the key's
+    /// lease.
+    pub(crate) async fn drop_pointer(&self, stored: &Stored) {
+        let names = self.names(&crate::key::Key::new(&stored.record.key));
+        let Attempt::Won(fill) = self.flight.attempt(&names).await else { return };
+        let there = self.dust.entry(&names.value).await.ok().flatten();
+        let names_it = there.as_ref().and_then(|entry| entry.text()).is_some_and(|text| {
+            matches!(codec::decode(text), Ok(Pointer::Record(record)) if record.body == *stored.manifest)
+        });
+        if names_it
+            && let Some(lease) = fill.lease()
+            && let Err(error) = self.dust.delete(&names.value, Some(lease)).await
+        {
+            self.notices.store_error("delete", &error);
+        }
+        fill.release().await;
+    }
+}

@@ -1,0 +1,123 @@
+//! One table from cause to answer. Our own answers are JSON without internals.
+
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use super::body::{ReplyBody, Source};
+use super::told::Refused;
+use crate::key::target::Refusal;
+use crate::route::NoRoute;
+use crate::upstream::ErrorKind;
+
+/// Why the answer is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The request is not one that can be passed on.
+    Target(Refusal),
+    /// No route.
+    NoRoute(NoRoute),
+    /// Our own CDN-Loop id came back.
+    Loop,
+    /// Upstream.
+    Upstream(ErrorKind),
+    /// Upstream failed a moment ago, or answered what can't be shared whole.
+    UpstreamStatus(StatusCode),
+    /// Too many requests wait already.
+    Waiters,
+    /// The wait deadline passed, or the store is down under `on_unavailable = "error"`.
+    Refused(Refused),
+    /// Cache-Control: only-if-cached, and it is not (RFC 9111 §5.2.1.7).
+    OnlyIfCached,
+}
+
+impl Cause {
+    /// The status.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Target(refusal) => refusal.status(),
+            Self::NoRoute(NoRoute::NoHost) => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoRoute(NoRoute::NoPath) => StatusCode::NOT_FOUND,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Upstream(ErrorKind::RequestBody) => StatusCode::BAD_REQUEST,
+            Self::Upstream(kind) if kind.is_queue() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream(kind) if kind.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Self::UpstreamStatus(status) => status,
+            Self::Waiters | Self::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The word in the answer and in the log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Target(refusal) => refusal.as_str(),
+            Self::NoRoute(NoRoute::NoHost) => "no_route_host",
+            Self::NoRoute(NoRoute::NoPath) => "no_route_path",
+            Self::Loop => "loop",
+            Self::Upstream(kind) => kind.as_str(),
+            Self::UpstreamStatus(_) => "upstream_status",
+            Self::Waiters => "waiters",
+            Self::Refused(Refused::Deadline) => "wait_deadline",
+            Self::Refused(Refused::StoreDown) => "store_unavailable",
+            Self::OnlyIfCached => "only_if_cached",
+        }
+    }
+
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Target(refusal) => refusal.detail(),
+            Self::NoRoute(NoRoute::NoHost) => "no route has this host",
+            Self::NoRoute(NoRoute::NoPath) => "no route of this host has this path",
+            Self::Loop => "the request has been through here already",
+            Self::Upstream(kind) => match kind {
+                ErrorKind::Connect => "the origin cannot be reached",
+                ErrorKind::ConnectTimeout => "the origin did not accept a connection in time",
+                ErrorKind::FirstByteTimeout => "the origin did not answer in time",
+                ErrorKind::ReadTimeout => "the origin stopped sending",
+                ErrorKind::Tls => "no secure connection to the origin",
+                ErrorKind::Reset => "the origin closed the connection without an answer",
+                ErrorKind::Truncated => "the origin's answer broke off",
+                ErrorKind::Protocol => "the origin's answer is not HTTP that can be passed on",
+                ErrorKind::QueueFull => "too many requests wait for the origin",
+                ErrorKind::QueueTimeout => "no place at the origin in time",
+                ErrorKind::RequestBody => "the request's content broke off",
+            },
+            Self::UpstreamStatus(_) => "the origin failed a moment ago",
+            Self::Waiters => "too many requests wait here",
+            Self::Refused(Refused::Deadline) => "no answer within the wait deadline",
+            Self::Refused(Refused::StoreDown) => "the coordination store is unavailable",
+            Self::OnlyIfCached => "not stored, and only-if-cached was asked",
+        }
+    }
+
+    /// Whether the connection is to be closed: its framing may not be trusted.
+    fn closes(self) -> bool {
+        matches!(self, Self::Target(_) | Self::Upstream(ErrorKind::RequestBody))
+    }
+
+    /// The answer. `retry_after` in seconds goes with every 503 (at least 1).
+    pub(crate) fn answer(self, retry_after: Option<u64>) -> Response<ReplyBody> {
+        let status = self.status();
+        let text = json!({ "error": self.as_str(), "detail": self.detail() }).to_string() + "\n";
+        let length = text.len();
+        let mut response = Response::new(ReplyBody::new(Source::Whole(text.into()), None));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE || retry_after.is_some() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            headers.insert(http::header::ALLOW, allowed);
+        }
+        response
+    }
+}

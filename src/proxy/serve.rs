@@ -1,0 +1,329 @@
+//! From a stored or growing response to an answer: conditional, part or whole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::Proxy;
+use super::asking::Asking;
+use super::body::{ReplyBody, Source};
+use super::reply::Cause;
+use super::status;
+use super::told::{Exchange, Follower, Moment};
+use crate::body::{Error as BodyError, Reader};
+use crate::policy::{self, CacheStatus, Conditional, ErrorCase, PassReason, Ranged};
+use crate::telemetry::words::{Cache, Role, Source as From, Why};
+use crate::tier::{Covered, Stored};
+
+/// Where the bytes of an answer are.
+enum Bytes_<'a> {
+    Held(Bytes),
+    Stored,
+    Primed(Bytes, Box<Reader>),
+    Growing(&'a Arc<Exchange>, Option<Reader>),
+}
+
+/// Which part of a body is asked for.
+struct Part(Ranged);
+
+impl Proxy {
+    /// A fresh answer from memory, or one whose bytes have to be read first.
+    pub(crate) async fn from_stored(
+        self: &Arc<Self>,
+        asking: Asking,
+        stored: Arc<Stored>,
+        status: CacheStatus<'_>,
+    ) -> Response<ReplyBody> {
+        if let Some(body) = stored.body.clone() {
+            return self.answer(asking, &stored, Bytes_::Held(body), Some(stored.len()), status);
+        }
+        if stored.is_empty() || asking.ask.head {
+            return self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status);
+        }
+        if stored.len() <= self.tier.hold() {
+            return match self.bodies.whole(&stored.hash.to_string(), &stored.manifest).await {
+                Ok(body) => {
+                    self.tier.keep(Arc::new(stored.with_body(body.clone())));
+                    self.answer(asking, &stored, Bytes_::Held(body), Some(stored.len()), status)
+                }
+                Err(error) => self.unreadable(asking, &stored, &error).await,
+            };
+        }
+        // The first bytes are read and checked before a head goes out: what is wrong with them is
+        // a miss and no response.
+        let range = Self::part(&asking, &stored, Some(stored.len()));
+        let mut reader = self.bodies.reader(&stored.hash.to_string(), &stored.manifest, range.bytes());
+        match reader.next().await {
+            Some(Ok(first)) => {
+                let bytes = Bytes_::Primed(first, Box::new(reader));
+                self.answer(asking, &stored, bytes, Some(stored.len()), status)
+            }
+            Some(Err(error)) => self.unreadable(asking, &stored, &error).await,
+            None => self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status),
+        }
+    }
+
+    /// The bytes of a record are gone or not what they were: it is forgotten, and this request
+    /// gets its own.
+    async fn unreadable(
+        self: &Arc<Self>,
+        asking: Asking,
+        stored: &Arc<Stored>,
+        error: &BodyError,
+    ) -> Response<ReplyBody> {
+        self.notices.unreadable(error);
+        self.tier.forget(stored);
+        if error.condemns() {
+            self.drop_pointer(stored).await;
+        }
+        Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await
+    }
+
+    /// Rides an exchange: the leader's own client, or one of the others.
+    pub(crate) fn ride(
+        self: &Arc<Self>,
+        mut asking: Asking,
+        exchange: &Arc<Exchange>,
+        follower: Follower,
+        arrived: Moment,
+    ) -> Response<ReplyBody> {
+        let mine = exchange.owner == Some(arrived);
+        let ticket = &mut asking.ticket;
+        ticket.cache = if mine { Cache::Miss } else { Cache::Follower };
+        ticket.source = Some(if mine { From::Computed } else { From::Awaited });
+        ticket.fence = Some(exchange.fence);
+        ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
+        ticket.leader = Some(self.settings.instance.clone());
+        ticket.coordinated = Some(exchange.coordinated);
+        if mine {
+            ticket.upstream_answered(&asking.route, exchange.head.record.status, &exchange.timing);
+        }
+        let status = status::ridden(exchange, mine);
+        let seat = if mine { exchange.take_seat() } else { None };
+        let len = exchange.len.or_else(|| exchange.growing.len_if_done());
+        let stored = exchange.head.clone();
+        let mut response = self.respond(asking, &stored, Bytes_::Growing(exchange, seat), len, status, mine);
+        // It counts as somebody who waits for the fill for as long as it reads.
+        let body = std::mem::replace(response.body_mut(), ReplyBody::empty());
+        *response.body_mut() = body.riding(follower);
+        response
+    }
+
+    /// Stale if that is allowed, else our own answer.
+    pub(crate) fn stale_or(
+        self: &Arc<Self>,
+        mut asking: Asking,
+        stale: Option<Arc<Stored>>,
+        case: ErrorCase,
+        cause: Cause,
+        retry_after: Option<u64>,
+    ) -> Response<ReplyBody> {
+        if let Some(stored) = self.allowed_stale(&asking, stale, case)
+            && (stored.body.is_some() || stored.len() > self.tier.hold() || stored.is_empty())
+        {
+            let why = if case == ErrorCase::WaitDeadline { Why::WaitDeadline } else { Why::IfError };
+            asking.ticket.stale_hit(&stored, why);
+            asking.ticket.error = Some(cause.as_str());
+            let status = status::stale(ttl_ms(&stored, self.now_ms()), "stale-if-error");
+            let bytes = stored.body.clone().map_or(Bytes_::Stored, Bytes_::Held);
+            return self.answer(asking, &stored, bytes, Some(stored.len()), status);
+        }
+        self.refuse(asking, cause, retry_after)
+    }
+
+    /// Our own answer to a request that had a route.
+    pub(crate) fn refuse(
+        &self,
+        mut asking: Asking,
+        cause: Cause,
+        retry_after: Option<u64>,
+    ) -> Response<ReplyBody> {
+        if asking.ticket.cache != Cache::Follower {
+            asking.ticket.cache = Cache::Error;
+        }
+        asking.ticket.error = Some(cause.as_str());
+        self.finish(asking.ticket, cause.answer(retry_after))
+    }
+
+    fn allowed_stale(
+        &self,
+        asking: &Asking,
+        stale: Option<Arc<Stored>>,
+        case: ErrorCase,
+    ) -> Option<Arc<Stored>> {
+        stale.filter(|stored| self.stale_allowed(asking, Some(stored), case))
+    }
+
+    /// Whether a stored response may be served to this request although it is stale.
+    pub(crate) fn stale_allowed(
+        &self,
+        asking: &Asking,
+        stale: Option<&Arc<Stored>>,
+        case: ErrorCase,
+    ) -> bool {
+        stale.is_some_and(|stored| {
+            let rules = &asking.route.rules;
+            stored.covered(&self.stamps) != Covered::Hard
+                && policy::selects(&stored.record, &asking.headers)
+                && policy::stale_on_error(
+                    &asking.ask,
+                    &stored.record,
+                    &stored.terms,
+                    rules,
+                    self.now_ms(),
+                    case,
+                )
+        })
+    }
+
+    /// An answer from the store: with its age.
+    fn answer(
+        &self,
+        asking: Asking,
+        stored: &Arc<Stored>,
+        bytes: Bytes_<'_>,
+        len: Option<u64>,
+        status: CacheStatus<'_>,
+    ) -> Response<ReplyBody> {
+        self.respond(asking, stored, bytes, len, status, false)
+    }
+
+    /// Conditional, part or whole. `mine`: its own exchange, whose Age is passed on as it came.
+    fn respond(
+        &self,
+        mut asking: Asking,
+        stored: &Arc<Stored>,
+        bytes: Bytes_<'_>,
+        len: Option<u64>,
+        status: CacheStatus<'_>,
+        mine: bool,
+    ) -> Response<ReplyBody> {
+        let record = &stored.record;
+        let now = self.now_ms();
+        let not_modified = policy::conditional(&asking.headers, record) == Conditional::NotModified;
+        let mut headers =
+            if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
+        if !mine {
+            let age_ms = policy::current_age(record, now);
+            policy::set_age(&mut headers, age_ms);
+            asking.ticket.age_s = Some(age_ms / 1000);
+        }
+        asking.ticket.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
+        self.deliver(&asking, &mut headers, Some(&status));
+        if not_modified {
+            let mut response = Response::new(ReplyBody::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.headers_mut() = headers;
+            return self.finish(asking.ticket, response);
+        }
+        let (code, range) = match Self::part(&asking, stored, len).0 {
+            Ranged::Whole => (record.status, None),
+            Ranged::Part { first, last } => (StatusCode::PARTIAL_CONTENT, Some((first, last))),
+            Ranged::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        };
+        let total = len.unwrap_or_default();
+        if code == StatusCode::RANGE_NOT_SATISFIABLE {
+            headers.insert(CONTENT_RANGE, policy::unsatisfied_range(total));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            let mut response = Response::new(ReplyBody::empty());
+            *response.status_mut() = code;
+            *response.headers_mut() = headers;
+            return self.finish(asking.ticket, response);
+        }
+        let length = range.map_or(len, |(first, last)| Some(last - first + 1));
+        if let Some((first, last)) = range {
+            headers.insert(CONTENT_RANGE, policy::content_range(first, last, total));
+        }
+        if let Some(length) = length
+            && !bodiless(code)
+        {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let body = if asking.ask.head || bodiless(code) {
+            ReplyBody::empty()
+        } else {
+            ReplyBody::new(self.source(stored, bytes, range), length)
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = code;
+        *response.headers_mut() = headers;
+        self.finish(asking.ticket, response)
+    }
+
+    /// Which part is asked for: a Range of a GET for a whole 200.
+    fn part(asking: &Asking, stored: &Stored, len: Option<u64>) -> Part {
+        Part(match len {
+            Some(len) if stored.record.status == StatusCode::OK && !asking.ask.head => {
+                policy::ranged(&asking.headers, &stored.record, len)
+            }
+            _ => Ranged::Whole,
+        })
+    }
+
+    fn source(&self, stored: &Arc<Stored>, bytes: Bytes_<'_>, range: Option<(u64, u64)>) -> Source {
+        match bytes {
+            Bytes_::Held(body) => match range {
+                None => Source::Whole(body),
+                Some((first, last)) => Source::Whole(slice(&body, first, last)),
+            },
+            Bytes_::Stored => {
+                Source::Reader(self.bodies.reader(&stored.hash.to_string(), &stored.manifest, range))
+            }
+            Bytes_::Primed(first, reader) => Source::Primed(first, reader),
+            Bytes_::Growing(_, Some(seat)) if range.is_none() => Source::Reader(seat),
+            Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(range)),
+        }
+    }
+}
+
+/// Upstream's own failed answer, shared with those who waited.
+pub(crate) fn failure(
+    proxy: &Proxy,
+    mut asking: Asking,
+    code: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+    mine: bool,
+) -> Response<ReplyBody> {
+    if mine {
+        asking.ticket.cache = Cache::Error;
+    }
+    let mut headers = headers.clone();
+    proxy.deliver(&asking, &mut headers, Some(&status::failed(mine)));
+    if !bodiless(code) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let body = if asking.ask.head { Bytes::new() } else { body };
+    let mut response = Response::new(ReplyBody::new(Source::Whole(body), None));
+    *response.status_mut() = code;
+    *response.headers_mut() = headers;
+    proxy.finish(asking.ticket, response)
+}
+
+/// What is left of a record's lifetime, in ms; negative when stale.
+pub(crate) fn ttl_ms(stored: &Stored, now: u64) -> i64 {
+    let until = i64::try_from(stored.record.fresh_until()).unwrap_or(i64::MAX);
+    until.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX))
+}
+
+/// Whether responses of this status never have content (RFC 9110 §6.4.1).
+pub(crate) fn bodiless(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+impl Part {
+    fn bytes(&self) -> Option<(u64, u64)> {
+        match self.0 {
+            Ranged::Part { first, last } => Some((first, last)),
+            Ranged::Whole | Ranged::Unsatisfiable => None,
+        }
+    }
+}
+
+fn slice(body: &Bytes, first: u64, last: u64) -> Bytes {
+    let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX).min(body.len());
+    body.slice(at(first)..at(last.saturating_add(1)))
+}

@@ -1,0 +1,156 @@
+//! A request's line in the log and its share of the metrics, filled in on the way and written
+//! when the last byte has gone.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{StatusCode, request};
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::asking::Forwarded;
+use super::body::Broken;
+use crate::key::Key;
+use crate::key::target::Target;
+use crate::route::Route;
+use crate::telemetry::{Access, Cache, Log, RouteMetrics, Source, Why};
+use crate::tier::Stored;
+use crate::upstream;
+
+/// What is noted of one request.
+#[derive(Debug)]
+pub struct Ticket {
+    access: Access,
+    began: Instant,
+    first_byte: Option<Duration>,
+    log: Log,
+    metrics: Option<Arc<RouteMetrics>>,
+}
+
+impl Ticket {
+    pub(crate) fn open(proxy: &Proxy, parts: &request::Parts, forwarded: &Forwarded) -> Box<Self> {
+        let access = Access {
+            ts: proxy.now_ms(),
+            id: proxy.notices.next_id(),
+            client: Some(forwarded.client),
+            method: parts.method.clone(),
+            scheme: forwarded.scheme.as_str(),
+            proto: parts.version,
+            cache: Cache::Error,
+            ..Access::default()
+        };
+        let log = proxy.notices.log.clone();
+        Box::new(Self { access, began: Instant::now(), first_byte: None, log, metrics: None })
+    }
+
+    pub(crate) fn asks(&mut self, target: &Target) {
+        if self.log.wants_requests() {
+            target.host().clone_into(&mut self.access.host);
+            target.path().clone_into(&mut self.access.path);
+            self.access.query = target.query().map(str::to_owned);
+        }
+    }
+
+    pub(crate) fn routed(&mut self, route: &Route, metrics: Arc<RouteMetrics>) {
+        self.access.route = Some(route.name.clone());
+        self.metrics = Some(metrics);
+    }
+
+    /// It is answered from memory.
+    pub(crate) fn hit(&mut self, stored: &Stored) {
+        self.access.cache = Cache::Hit;
+        self.access.source = Some(Source::Cached);
+        self.access.key = Some(stored.hash.0);
+        self.access.fence = Some(stored.record.token);
+    }
+
+    /// It is answered from memory although stale.
+    pub(crate) fn stale_hit(&mut self, stored: &Stored, why: Why) {
+        self.hit(stored);
+        self.access.cache = Cache::Stale;
+        self.access.stale = true;
+        self.access.why = Some(why);
+    }
+
+    /// It rides a flight at this key.
+    pub(crate) fn following(&mut self, key: &Key) {
+        self.access.key = Some(key.hash().0);
+    }
+
+    /// It has waited so long for a verdict.
+    pub(crate) fn waited(&mut self, wait: Duration) {
+        self.access.wait = Some(wait);
+    }
+
+    pub(crate) fn upstream_answered(&mut self, route: &Route, status: StatusCode, timing: &upstream::Timing) {
+        self.access.upstream = Some(route.upstream.clone());
+        self.access.up_status = Some(status.as_u16());
+        self.access.up_first_byte = Some(timing.first_byte);
+        self.access.tries = timing.tries;
+    }
+
+    /// The head is on its way.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.access.status = status.as_u16();
+    }
+
+    /// Bytes are on their way.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.began.elapsed());
+        }
+        self.access.bytes_out += bytes;
+    }
+
+    /// The answer has ended, whole or broken off.
+    pub(crate) fn close(mut self: Box<Self>, broken: Option<&Broken>) {
+        if let Some(broken) = broken {
+            self.access.aborted = true;
+            self.access.error = Some(broken.word());
+        }
+        self.write();
+    }
+
+    /// The client left before the end.
+    pub(crate) fn leave(mut self: Box<Self>) {
+        self.access.aborted = true;
+        if self.access.error.is_none() {
+            self.access.error = Some("client_left");
+        }
+        self.write();
+    }
+
+    fn write(mut self: Box<Self>) {
+        let duration = self.began.elapsed();
+        let first_byte = self.first_byte.unwrap_or(duration);
+        if let Some(metrics) = &self.metrics {
+            metrics.request(
+                self.access.cache,
+                self.access.status,
+                self.access.bytes_out,
+                duration,
+                Some(first_byte),
+            );
+        }
+        self.access.duration = duration;
+        self.access.first_byte = Some(first_byte);
+        if self.log.wants_requests() {
+            self.log.access(std::mem::take(&mut self.access));
+        }
+    }
+}
+
+impl Deref for Ticket {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
+}
+
+impl DerefMut for Ticket {
+    fn deref_mut(&mut self) -> &mut Access {
+        &mut self.access
+    }
+}

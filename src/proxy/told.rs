@@ -1,0 +1,221 @@
+//! What a flight tells those who ride it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use crate::body::Growing;
+use crate::dust::Number;
+use crate::flight;
+use crate::key::{Key, KeyHash};
+use crate::policy::PassReason;
+use crate::record::VaryNode;
+use crate::tier::Stored;
+use crate::upstream;
+
+/// The flights of this instance.
+pub(crate) type Flights = flight::Flights<KeyHash, Told, Info>;
+/// The right to settle one.
+pub(crate) type Leader = flight::Leader<KeyHash, Told, Info>;
+/// A place in one.
+pub(crate) type Follower = flight::Follower<Told, Info>;
+
+/// What a list shows of a flight.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Info {
+    pub key: Option<Key>,
+    pub route: Option<Arc<str>>,
+    pub began: Option<tokio::time::Instant>,
+    pub phase: Phase,
+    pub fence: Number,
+    pub bytes: u64,
+}
+
+/// How far a flight is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Phase {
+    /// Asking the store.
+    #[default]
+    Lease,
+    /// Waiting for upstream's head.
+    Headers,
+    /// The body is coming.
+    Body,
+    /// Being published.
+    Publish,
+}
+
+/// Moments of one instance in order: when a request arrived, when an exchange was sent (F5).
+/// They are compared and never shown.
+#[derive(Debug, Default)]
+pub(crate) struct Moments(AtomicU64);
+
+/// One of them.
+pub(crate) type Moment = u64;
+
+/// The verdict of a flight. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    /// A complete record: found in the store, awaited, or just validated.
+    Stored(Found),
+    /// A response that may be shared, its body on the way.
+    Growing(Arc<Exchange>),
+    /// There is a Vary node: look under the variant's key.
+    Varies(Arc<VaryNode>),
+    /// Not to be shared. The response is for the request that led, and everybody else goes
+    /// upstream for its own.
+    Pass(PassReason, Arc<Own>),
+    /// Upstream failed, for everybody who waited.
+    Failed(Arc<Failure>),
+    /// The wait deadline passed, or the store is down and the route wants an error.
+    Refused(Refused),
+}
+
+/// A record that a flight came by.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The record.
+    pub stored: Arc<Stored>,
+    /// How.
+    pub how: How,
+    /// When the exchange that validated it was sent, and for whom.
+    pub exchange: Option<(Moment, Option<Moment>)>,
+    /// Whether the store was reachable.
+    pub coordinated: bool,
+}
+
+/// How a record was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It was in the store.
+    Cached,
+    /// Another instance put it there while we waited.
+    Awaited,
+    /// Upstream said 304.
+    Validated,
+}
+
+/// One request to upstream whose response may be shared.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The record, its manifest still empty.
+    pub head: Arc<Stored>,
+    /// The bytes.
+    pub growing: Growing,
+    /// The length of the whole, where the head said it.
+    pub len: Option<u64>,
+    /// When it was sent.
+    pub sent: Moment,
+    /// The request it was made for.
+    pub owner: Option<Moment>,
+    /// The owner's place at the body: it goes on when all others are broken off.
+    pub seat: Mutex<Option<crate::body::Reader>>,
+    /// The fence.
+    pub fence: Number,
+    /// Whether it will be published.
+    pub kept: bool,
+    /// Whether the store was reachable.
+    pub coordinated: bool,
+    /// What upstream answered and how fast, for the log.
+    pub timing: upstream::Timing,
+    /// Why upstream was asked: nothing stored, a stale record, another variant.
+    pub forward: crate::policy::Fwd,
+}
+
+/// The response to a request that turned out to be nobody else's.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Whose.
+    pub owner: Option<Moment>,
+    response: Mutex<Option<upstream::Response>>,
+}
+
+/// What upstream answered when it failed, or that it did not answer.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The status to give.
+    pub status: StatusCode,
+    /// Upstream's own answer, if there was one that is short enough to be shared.
+    pub answer: Option<(HeaderMap, Bytes)>,
+    /// The word for log and answer.
+    pub word: &'static str,
+    /// The kind, if there was no answer that can be passed on.
+    pub kind: Option<upstream::ErrorKind>,
+    /// The number it was judged under.
+    pub token: Number,
+    /// How long nobody is to try again, in whole seconds, at least 1.
+    pub retry_after: u64,
+    /// For whom it was tried.
+    pub owner: Option<Moment>,
+    /// The record that could not be validated.
+    pub stale: Option<Arc<Stored>>,
+}
+
+/// A flight that did not come to a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The store is unavailable and `on_unavailable = "error"`.
+    StoreDown,
+    /// The wait deadline passed.
+    Deadline,
+}
+
+// === impl Moments ===
+
+impl Moments {
+    /// The next moment, after all that were given before.
+    pub(crate) fn next(&self) -> Moment {
+        self.0.fetch_add(1, Ordering::AcqRel) + 1
+    }
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// The word of lists.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Headers => "headers",
+            Self::Body => "body",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+// === impl Own ===
+
+impl Own {
+    pub(crate) fn new(owner: Option<Moment>, response: upstream::Response) -> Arc<Self> {
+        Arc::new(Self { owner, response: Mutex::new(Some(response)) })
+    }
+
+    /// Nobody's: a pass that was remembered.
+    pub(crate) fn nobodys() -> Arc<Self> {
+        Arc::new(Self { owner: None, response: Mutex::new(None) })
+    }
+
+    /// Hands the response over, once.
+    pub(crate) fn take(&self) -> Option<upstream::Response> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// The owner's place at the body, once.
+    pub(crate) fn take_seat(&self) -> Option<crate::body::Reader> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Found {
+    /// A record that was in the store.
+    pub(crate) fn cached(stored: Arc<Stored>, how: How) -> Self {
+        Self { stored, how, exchange: None, coordinated: true }
+    }
+}
