@@ -1,0 +1,155 @@
+//! The operator's port: health, metrics, what is going on, and purge.
+//!
+//! It asks and tells through a [`Desk`], so it knows no part of the proxy.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::drain;
+
+mod answer;
+mod guard;
+mod v1;
+
+pub use answer::Problem;
+
+/// What the operator's port can ask and tell.
+#[async_trait]
+pub trait Desk: Send + Sync + 'static {
+    /// Whether traffic is welcome, and what is degraded.
+    fn readiness(&self) -> Readiness;
+    /// The metrics page.
+    fn metrics(&self) -> String;
+    /// What runs, how it fares.
+    fn status(&self) -> Value;
+    /// The settings in force, secrets masked.
+    fn config(&self) -> Value;
+    /// The routes in matching order.
+    fn routes(&self) -> Value;
+    /// Flights under way, at most `limit`.
+    fn flights(&self, limit: usize) -> Value;
+    /// Why a request would be answered as it would be.
+    async fn explain(&self, question: Question) -> Result<Value, Problem>;
+    /// Purges.
+    async fn purge(&self, order: Order) -> Result<Value, Problem>;
+    /// Begins the drain, as SIGTERM does.
+    fn drain(&self);
+}
+
+/// Whether traffic is welcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Yes; these parts are degraded.
+    Ready(Vec<&'static str>),
+    /// No, and why.
+    NotReady(&'static str),
+}
+
+/// A request to be explained.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// The URL, as a client would ask for it.
+    pub url: String,
+    /// The method.
+    #[serde(default = "get_method")]
+    pub method: String,
+    /// Request fields.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+}
+
+/// What to purge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What.
+    pub what: Purge,
+    /// Stale instead of gone.
+    pub soft: bool,
+}
+
+/// The scope of a purge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purge {
+    /// One URL.
+    Url(String),
+    /// Everything.
+    All,
+}
+
+/// Who may use the port.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Asked of everything under `/v1/`.
+    pub token: Option<String>,
+    /// Asked of `/metrics` too.
+    pub metrics_token: bool,
+    /// Names, beside loopback ones, that Host may have when there is no token.
+    pub hosts: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Room {
+    desk: Arc<dyn Desk>,
+    access: Arc<Access>,
+}
+
+/// The longest content of a request, in bytes.
+const MAX_CONTENT: usize = 256 * 1024;
+
+/// Serves the operator's port until the drain has ended.
+pub async fn serve(
+    listener: TcpListener,
+    desk: Arc<dyn Desk>,
+    access: Access,
+    until: drain::Guard,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(desk, access))
+        .with_graceful_shutdown(async move { until.draining().await })
+        .await
+}
+
+/// All of the port.
+pub fn router(desk: Arc<dyn Desk>, access: Access) -> Router {
+    let room = Room { desk, access: Arc::new(access) };
+    let inner = Router::new()
+        .route("/status", get(v1::status))
+        .route("/config", get(v1::config))
+        .route("/routes", get(v1::routes))
+        .route("/flights", get(v1::flights))
+        .route("/explain", get(v1::explain_url).post(v1::explain))
+        .route("/purge", post(v1::purge))
+        .route("/drain", post(v1::drain))
+        .fallback(answer::not_found)
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(middleware::from_fn_with_state(room.clone(), guard::inner));
+    Router::new()
+        .route("/healthz", get(answer::healthz))
+        .route("/readyz", get(answer::readyz))
+        .route("/metrics", get(answer::metrics))
+        .nest("/v1", inner)
+        .fallback(answer::not_found)
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_CONTENT))
+        .with_state(room)
+}
+
+fn get_method() -> String {
+    "GET".to_owned()
+}
+
+/// Whether an address needs a token to be listened on.
+pub fn needs_token(address: IpAddr) -> bool {
+    !address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests;

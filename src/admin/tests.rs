@@ -1,0 +1,124 @@
+use std::sync::Mutex;
+
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::json;
+
+use super::*;
+
+#[derive(Default)]
+struct Fake {
+    purged: Mutex<Vec<Order>>,
+}
+
+#[async_trait]
+impl Desk for Fake {
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready(vec!["dust"])
+    }
+    fn metrics(&self) -> String {
+        "m 1\n".into()
+    }
+    fn status(&self) -> Value {
+        json!({})
+    }
+    fn config(&self) -> Value {
+        json!({})
+    }
+    fn routes(&self) -> Value {
+        json!([])
+    }
+    fn flights(&self, limit: usize) -> Value {
+        json!(limit)
+    }
+    async fn explain(&self, question: Question) -> Result<Value, Problem> {
+        Ok(json!(question.headers))
+    }
+    async fn purge(&self, order: Order) -> Result<Value, Problem> {
+        self.purged.lock().expect("no panic holds it").push(order);
+        Ok(json!({}))
+    }
+    fn drain(&self) {}
+}
+
+async fn ask(
+    access: Access,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+    content: &str,
+) -> (StatusCode, String) {
+    use tower_service::Service as _;
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(axum::body::Body::from(content.to_owned())).expect("a request");
+    let mut router = router(Arc::new(Fake::default()), access);
+    let response = router.call(request).await.expect("a router never fails");
+    let status = response.status();
+    let content = response.into_body().collect().await.expect("a body in memory").to_bytes();
+    (status, String::from_utf8_lossy(&content).into_owned())
+}
+
+const LOCAL: (&str, &str) = ("host", "127.0.0.1:8081");
+const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+
+#[tokio::test]
+async fn a_post_that_a_web_page_could_send_is_refused() {
+    let open = Access::default;
+    let (status, _) = ask(open(), "POST", "/v1/purge", &[LOCAL], r#"{"all":true}"#).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let (status, _) =
+        ask(open(), "POST", "/v1/purge", &[("host", "evil.example"), JSON], r#"{"all":true}"#).await;
+    assert_eq!(status, StatusCode::MISDIRECTED_REQUEST);
+    let (status, _) = ask(open(), "POST", "/v1/purge", &[LOCAL, JSON], r#"{"all":true}"#).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn with_a_token_everything_under_v1_asks_for_it_and_health_stays_open() {
+    let locked = || Access { token: Some("s3cret".into()), ..Access::default() };
+    let (status, body) = ask(locked(), "GET", "/v1/status", &[LOCAL], "").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(body.contains("\"error\":\"unauthorized\""), "{body}");
+    let bearer = ("authorization", "Bearer s3cret");
+    let (status, _) = ask(locked(), "GET", "/v1/status", &[("host", "any.example"), bearer], "").await;
+    assert_eq!(status, StatusCode::OK);
+    for (path, wanted) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/v1/nothing", 401)] {
+        assert_eq!(ask(locked(), "GET", path, &[LOCAL], "").await.0, wanted, "{path}");
+    }
+    let both = Access { metrics_token: true, ..locked() };
+    assert_eq!(ask(both, "GET", "/metrics", &[LOCAL], "").await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_purge_names_exactly_one_thing() {
+    for (content, wanted) in [
+        (r#"{"url":"http://h/a"}"#, 200),
+        (r#"{"all":true,"soft":true}"#, 200),
+        (r#"{"all":false}"#, 400),
+        (r"{}", 400),
+        (r#"{"url":"http://h/a","all":true}"#, 400),
+        (r#"{"tag":"x"}"#, 400),
+        (r#"{"surprise":1}"#, 400),
+        ("not json", 400),
+    ] {
+        assert_eq!(
+            ask(Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], content).await.0,
+            wanted,
+            "{content}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_is_passed_on() {
+    let (_, body) = ask(Access::default(), "GET", "/v1/flights?limit=7", &[LOCAL], "").await;
+    assert_eq!(body, "7");
+    let content = r#"{"url":"http://h/a","headers":{"accept":"x"}}"#;
+    let (_, body) = ask(Access::default(), "POST", "/v1/explain", &[LOCAL, JSON], content).await;
+    assert_eq!(body, r#"[["accept","x"]]"#);
+    let (status, body) = ask(Access::default(), "GET", "/readyz", &[LOCAL], "").await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"ready":true,"degraded":["dust"]}"#));
+}
