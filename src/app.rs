@@ -1,0 +1,408 @@
+//! The assembly room: settings in, a running proxy out. The only place that knows every
+//! concrete type.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::admin;
+use crate::body::{self, Bodies};
+use crate::clock::{Clock, Dice, SystemClock};
+use crate::config::{self, Settings};
+use crate::drain;
+use crate::dust::Dust;
+use crate::dust::embedded::{Embedded, Limits};
+use crate::flight::{self, Flight};
+use crate::proxy::listener::{self, Connections};
+use crate::proxy::notices::Notices;
+use crate::proxy::{self, Proxy};
+use crate::route::{Route, Table};
+use crate::telemetry::{self, Log, Metrics};
+use crate::tier::{Stamps, Tier};
+use crate::upstream::client::Client;
+use crate::upstream::settings::{HostRule, Tls};
+use crate::upstream::{self, Upstream};
+
+mod desk;
+mod life;
+mod metered;
+
+pub use life::{Exit, Signals};
+
+use metered::Metered;
+
+/// Everything that was put together, before anything listens.
+pub struct App {
+    settings: Settings,
+    proxy: Arc<Proxy>,
+    tier: Arc<Tier>,
+    bodies: Arc<Bodies>,
+    dust: Arc<Embedded>,
+    log: Log,
+    metrics: Arc<Metrics>,
+    signal: Arc<drain::Signal>,
+    connections: Arc<Connections>,
+    began: Instant,
+}
+
+/// Sockets, bound: so that a port that is taken is known before anything else happens.
+pub struct Sockets {
+    data: Vec<TcpListener>,
+    admin: TcpListener,
+}
+
+/// Why nothing runs.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A setting that only shows to be wrong when it is used.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// Which.
+        setting: String,
+        /// Why.
+        reason: String,
+    },
+    /// An address that can't be listened on.
+    #[error("{setting} = \"{address}\": {cause}")]
+    Listen {
+        /// Which setting.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        cause: std::io::Error,
+    },
+}
+
+impl Sockets {
+    /// Binds what the settings name.
+    pub async fn bind(settings: &Settings) -> Result<Self, BuildError> {
+        let mut data = Vec::new();
+        for address in settings.server.addresses() {
+            data.push(listen("server.listen", address).await?);
+        }
+        let admin = listen("admin.listen", settings.admin.listen.0).await?;
+        Ok(Self { data, admin })
+    }
+
+    /// Where the data port is: the first of them.
+    pub fn data_address(&self) -> std::io::Result<SocketAddr> {
+        self.data.first().map_or_else(|| Err(std::io::ErrorKind::NotFound.into()), TcpListener::local_addr)
+    }
+
+    /// Where the data port is, all of it.
+    pub fn data_addresses(&self) -> Vec<SocketAddr> {
+        self.data.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// Where the operator's port is.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+}
+
+impl App {
+    /// Puts the parts together: opens the stores, reads the stamps, makes the upstream clients.
+    pub async fn build(settings: Settings, instance: &str, log: Log) -> Result<Self, BuildError> {
+        let began = Instant::now();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let dice = Arc::new(Dice::new());
+        let table = settings.table().clone();
+        let dust = Arc::new(open_dust(&settings, clock.clone(), &dice)?);
+        let seam: Arc<dyn Dust> = dust.clone();
+        let tier = Arc::new(Tier::new(settings.memory.size.0));
+        let bodies = open_bodies(&settings, &dust, &tier, clock).await?;
+        let max_life = settings.dust.max_life.0;
+        let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
+        let loaded = stamps.load(&*seam).await;
+        loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;
+        let fleet = fleet_id(&*seam, &settings.dust.prefix, &dice).await;
+        let fleet =
+            fleet.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?;
+        let flight_settings = flight::Settings {
+            lease_ttl: settings.dust.lease_ttl.0,
+            on_unavailable: match settings.dust.on_unavailable {
+                config::OnUnavailable::RunLocal => flight::OnUnavailable::RunLocal,
+                config::OnUnavailable::Error => flight::OnUnavailable::Error,
+            },
+            call_bound: EMBEDDED_CALL_BOUND,
+            ..flight::Settings::default()
+        };
+        let flight = Flight::new(seam.clone(), dice.clone(), flight_settings);
+        flight.saw(stamps.newest());
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        let upstreams = upstreams(&settings, &table, &metrics)?;
+        let notices = Notices::new(log.clone(), metrics.clone(), table.in_order(), dice.below(1 << 40) << 20);
+        let signal = Arc::new(drain::channel().0);
+        let proxy = Proxy::new(proxy::Parts {
+            settings: proxy::Settings {
+                name: settings.server.name.clone(),
+                instance: instance.into(),
+                fleet,
+                prefix: settings.dust.prefix.clone(),
+                trusted: settings.server.trusted(),
+                max_target: usize::try_from(settings.server.max_target.0).unwrap_or(usize::MAX),
+                max_waiters: settings.server.max_waiters,
+                max_life,
+                body_timeout: settings.server.body_timeout.0,
+            },
+            routes: table,
+            upstreams,
+            tier: tier.clone(),
+            stamps,
+            flight,
+            dust: seam,
+            bodies: bodies.clone(),
+            dice,
+            notices,
+            drain: signal.clone(),
+        });
+        let app = Self {
+            settings,
+            proxy,
+            tier,
+            bodies,
+            dust,
+            log,
+            metrics,
+            signal,
+            connections: Arc::default(),
+            began,
+        };
+        app.wire_gauges();
+        Ok(app)
+    }
+
+    /// The proxy itself, for commands that ask without serving.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// Explains a request, for a command.
+    pub async fn explain(&self, question: admin::Question) -> Result<serde_json::Value, admin::Problem> {
+        desk::explain(&self.proxy, question).await
+    }
+
+    /// Serves until told to leave, and then until everything under way has ended or the grace is
+    /// over (F9).
+    pub async fn run(self, sockets: Sockets, mut signals: Signals) -> Exit {
+        let app = Arc::new(self);
+        let mut serving = JoinSet::new();
+        let limits = app.limits();
+        for socket in sockets.data {
+            let (proxy, connections) = (app.proxy.clone(), app.connections.clone());
+            serving.spawn(listener::serve(socket, proxy, limits, connections, app.signal.guard()));
+        }
+        let desk = Arc::new(desk::Counter::new(app.clone(), signals.knock()));
+        let access = app.admin_access();
+        let admin_end = Arc::new(drain::channel().0);
+        let admin = tokio::spawn(admin::serve(sockets.admin, desk.clone(), access, admin_end.guard()));
+        let tidy = tokio::spawn(app.proxy.clone().keep_tidy(app.signal.guard()));
+        app.log.info("started", format!("instance {}", app.proxy.instance()));
+        let first = signals.first(&app.log).await;
+        desk.drain_begins();
+        app.log.info("draining", format!("on {first}"));
+        let exit = tokio::select! {
+            biased;
+            second = signals.second(&app.log) => Exit::Second(second),
+            exit = app.leave(&mut serving) => exit,
+        };
+        tidy.abort();
+        admin_end.start();
+        if exit == Exit::Drained {
+            // Answers about the end are still welcome, but nobody may hold it up.
+            let _ = tokio::time::timeout(Duration::from_millis(200), admin).await;
+        }
+        app.log.info("stopped", exit.to_string());
+        app.log.flush(Duration::from_secs(1));
+        exit
+    }
+
+    /// Closes the listeners after `drain_delay`, and waits for what is under way.
+    async fn leave(&self, serving: &mut JoinSet<()>) -> Exit {
+        tokio::time::sleep(self.settings.server.drain_delay.0).await;
+        self.signal.start();
+        while serving.join_next().await.is_some() {}
+        let grace = self.settings.server.drain.0;
+        let ended = tokio::time::timeout(grace, async {
+            self.signal.drain().await;
+            self.proxy.flight().idle().await;
+        });
+        match ended.await {
+            Ok(()) => Exit::Drained,
+            Err(_) => Exit::GraceOver(self.signal.guards()),
+        }
+    }
+
+    fn limits(&self) -> listener::Limits {
+        let server = &self.settings.server;
+        listener::Limits {
+            header_timeout: server.header_timeout.0,
+            idle_timeout: server.idle_timeout.0,
+            max_connections: server.max_connections,
+            max_header_size: usize::try_from(server.max_header_size.0).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn admin_access(&self) -> admin::Access {
+        let admin = &self.settings.admin;
+        admin::Access {
+            token: admin.token.as_ref().map(|token| token.reveal().to_owned()),
+            metrics_token: admin.metrics_token,
+            hosts: admin.hosts.0.clone(),
+        }
+    }
+
+    /// Gauges whose truth lies in the parts.
+    fn wire_gauges(&self) {
+        let (tier, bodies, connections) = (self.tier.clone(), self.bodies.clone(), self.connections.clone());
+        let log = self.log.clone();
+        let signal = self.signal.clone();
+        self.metrics.on_render(move |metrics| {
+            metrics.memory.set(tier.bytes(), tier.len() as u64);
+            let room =
+                metrics.memory.evictions(telemetry::words::Tier::Memory, telemetry::words::Eviction::Room);
+            room.inc_by(tier.evicted().saturating_sub(room.get()));
+            metrics.bodies.set_bytes(bodies.used());
+            let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
+            metrics.process.connections("data").set(open);
+            metrics.process.set_log_dropped(log.dropped());
+            metrics.process.set_draining(signal.is_draining());
+            metrics.dust.set_up(true);
+            metrics.dust.set_unsure(false);
+        });
+    }
+}
+
+/// The embedded store answers from memory or from one disk: far below this, unless that hangs.
+const EMBEDDED_CALL_BOUND: Duration = Duration::from_secs(2);
+
+fn bad(setting: impl Into<String>, reason: impl Into<String>) -> BuildError {
+    BuildError::Setting { setting: setting.into(), reason: reason.into() }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BuildError> {
+    let socket =
+        if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
+    let bound = socket.and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        // A herd arrives faster than one loop accepts: it waits in the kernel and is not reset.
+        socket.listen(4096)
+    });
+    bound.map_err(|cause| BuildError::Listen { setting, address, cause })
+}
+
+fn open_dust(settings: &Settings, clock: Arc<dyn Clock>, dice: &Dice) -> Result<Embedded, BuildError> {
+    let url = settings.dust.url.reveal();
+    let path = url.strip_prefix("embedded:").ok_or_else(|| bad("dust.url", "not a store of this version"))?;
+    if path.is_empty() {
+        return Ok(Embedded::memory_with(clock, Limits::default(), dice));
+    }
+    Embedded::open(Path::new(path), clock, Limits::default())
+        .map_err(|error| bad("dust.url", error.to_string()))
+}
+
+async fn open_bodies(
+    settings: &Settings,
+    dust: &Embedded,
+    tier: &Tier,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Bodies>, BuildError> {
+    let of_bodies = body::Settings {
+        size: settings.bodies.size.0,
+        linger: settings.bodies.linger.0,
+        hold: tier.hold().min(body::Settings::default().hold),
+        ..body::Settings::default()
+    };
+    Bodies::open(settings.bodies.url.reveal(), dust.store_id(), of_bodies, clock)
+        .await
+        .map_err(|error| bad("bodies.url", error.to_string()))
+}
+
+/// The upstream of each route, by index; routes that name the same one share it.
+fn upstreams(
+    settings: &Settings,
+    table: &Table,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Arc<dyn Upstream>>, BuildError> {
+    let mut made: HashMap<Arc<str>, Arc<dyn Upstream>> = HashMap::new();
+    let mut by_route = Vec::new();
+    for route in table.in_order() {
+        if !made.contains_key(&route.upstream) {
+            made.insert(route.upstream.clone(), make_upstream(settings, route, metrics)?);
+        }
+        by_route.push(made[&route.upstream].clone());
+    }
+    Ok(by_route)
+}
+
+fn make_upstream(
+    settings: &Settings,
+    route: &Route,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn Upstream>, BuildError> {
+    let name = &*route.upstream;
+    let origins = settings.origins();
+    let origin =
+        origins.get(name).ok_or_else(|| bad("routes.upstream", format!("no upstream \"{name}\"")))?;
+    let client = Client::new(client_settings(origin))
+        .map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))?;
+    let client = Arc::new(client);
+    let (of, counted) = (metrics.upstream(name), client.clone());
+    metrics.on_render(move |_| of.set_load(counted.limit().in_flight(), counted.limit().queued()));
+    Ok(Arc::new(Metered::new(client, metrics.upstream(name))))
+}
+
+fn client_settings(origin: &config::Upstream) -> upstream::settings::Settings {
+    let path = |file: &Option<String>| file.as_ref().map(PathBuf::from);
+    upstream::settings::Settings {
+        url: origin.url.reveal().to_owned(),
+        host: match origin.host_mode() {
+            config::HostMode::Upstream => HostRule::Upstream,
+            config::HostMode::Client => HostRule::Client,
+            config::HostMode::Name(name) => HostRule::Name(name),
+        },
+        tls: Tls {
+            ca: path(&origin.tls.ca),
+            server_name: origin.tls.server_name.clone(),
+            cert: path(&origin.tls.cert),
+            key: path(&origin.tls.key),
+            insecure: origin.tls.insecure,
+        },
+        connect_timeout: origin.connect_timeout.0,
+        first_byte_timeout: origin.first_byte_timeout.0,
+        read_timeout: origin.read_timeout.0,
+        pool_idle_timeout: origin.pool_idle_timeout.0,
+        max_concurrent: origin.max_concurrent,
+        queue: origin.queue,
+        queue_timeout: origin.queue_timeout.0,
+    }
+}
+
+/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet.
+async fn fleet_id(dust: &dyn Dust, prefix: &str, dice: &Dice) -> Result<String, crate::dust::Error> {
+    let key = format!("{prefix}/1/fleet");
+    if let Some(entry) = dust.entry(&key).await?
+        && let Some(text) = entry.text()
+    {
+        return Ok(text.trim_matches('"').to_owned());
+    }
+    let id = format!("dustgate-{}", &dice.name()[..16]);
+    dust.put(&key, &format!("\"{id}\""), crate::dust::Put { durable: true, ..Default::default() }).await?;
+    Ok(id)
+}
+
+/// What this process is called in logs and to its peers.
+pub fn instance_name(dice: &Dice) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "dustgate" } else { host };
+    format!("{host}-{}", &dice.name()[..6])
+}

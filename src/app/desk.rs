@@ -1,0 +1,149 @@
+//! What the operator's port asks for, answered from the parts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::App;
+use crate::admin::{Desk, Order, Problem, Purge, Question, Readiness};
+use crate::dust::Dust as _;
+use crate::proxy::explain::describe;
+use crate::proxy::{self, Proxy, PurgeError};
+use crate::telemetry::Cache;
+
+/// The desk of a running app.
+pub(super) struct Counter {
+    app: Arc<App>,
+    knock: mpsc::Sender<()>,
+    draining: AtomicBool,
+}
+
+impl Counter {
+    pub(super) fn new(app: Arc<App>, knock: mpsc::Sender<()>) -> Self {
+        app.metrics.process.set_ready(true);
+        Self { app, knock, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on no traffic is welcome.
+    pub(super) fn drain_begins(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.app.metrics.process.set_ready(false);
+        self.app.metrics.process.set_draining(true);
+    }
+}
+
+#[async_trait]
+impl Desk for Counter {
+    fn readiness(&self) -> Readiness {
+        if self.draining.load(Ordering::Acquire) {
+            Readiness::NotReady("draining")
+        } else {
+            Readiness::Ready(Vec::new())
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.app.metrics.render()
+    }
+
+    fn status(&self) -> Value {
+        let app = &self.app;
+        let routes: Vec<Value> = app.proxy.routes().iter().map(|route| route_status(app, route)).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "instance": app.proxy.instance(),
+            "fleet": app.proxy.fleet(),
+            "uptime_s": app.began.elapsed().as_secs(),
+            "draining": self.draining.load(Ordering::Acquire),
+            "dust": {
+                "kind": app.dust.kind(), "up": true, "unsure": false,
+                "entries": app.dust.count(), "bytes": app.dust.bytes(),
+            },
+            "bodies": { "bytes": app.bodies.used(), "limit": app.settings.bodies.size.0 },
+            "memory": {
+                "bytes": app.tier.bytes(), "objects": app.tier.len(), "limit": app.settings.memory.size.0,
+            },
+            "connections": app.connections.open(),
+            "routes": routes,
+        })
+    }
+
+    fn config(&self) -> Value {
+        self.app.settings.in_force()
+    }
+
+    fn routes(&self) -> Value {
+        let routes = self.app.proxy.routes().iter();
+        routes.map(|route| json!({ "name": &*route.name, "matches": describe(route), "upstream": &*route.upstream, "cache": route.cache })).collect()
+    }
+
+    fn flights(&self, limit: usize) -> Value {
+        self.app.proxy.list_flights(limit)
+    }
+
+    async fn explain(&self, question: Question) -> Result<Value, Problem> {
+        explain(&self.app.proxy, question).await
+    }
+
+    async fn purge(&self, order: Order) -> Result<Value, Problem> {
+        let (what, kind) = match order.what {
+            Purge::Url(url) => (proxy::Purge::Url(url), "url"),
+            Purge::All => (proxy::Purge::All, "all"),
+        };
+        match self.app.proxy.purge(&what, order.soft).await {
+            Ok(purged) => Ok(json!({
+                "kind": kind, "soft": order.soft, "number": purged.number,
+                "confirmed": purged.confirmed, "silent": purged.silent, "ms": purged.ms,
+            })),
+            Err(error @ PurgeError::Url(_)) => Err(Problem::bad_request(error.to_string())),
+            Err(error @ PurgeError::Store(_)) => Err(Problem::unavailable(error.to_string())),
+        }
+    }
+
+    fn drain(&self) {
+        // Full: it has been told already.
+        let _ = self.knock.try_send(());
+    }
+}
+
+fn route_status(app: &App, route: &crate::route::Route) -> Value {
+    let metrics = app.proxy.route_metrics(route);
+    let count = |caches: &[Cache]| caches.iter().map(|cache| metrics.answered(*cache)).sum::<u64>();
+    let total = count(Cache::ALL);
+    let hits = count(&[Cache::Hit, Cache::Stale, Cache::Follower, Cache::Revalidated]);
+    let ratio = if total == 0 { Value::Null } else { json!(hits as f64 / total as f64) };
+    json!({ "name": &*route.name, "requests": total, "hit_ratio": ratio })
+}
+
+/// Explains a request: the lines, the text they make, and the command's exit code.
+pub(super) async fn explain(proxy: &Proxy, question: Question) -> Result<Value, Problem> {
+    let (url, method, headers) = read_question(question)?;
+    let explanation = proxy.explain(&url, &method, &headers).await;
+    let lines: serde_json::Map<String, Value> =
+        explanation.lines.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+    Ok(json!({
+        "outcome": explanation.outcome,
+        "code": explanation.outcome.code(),
+        "lines": lines,
+        "text": explanation.to_string(),
+    }))
+}
+
+/// A question as the proxy takes it.
+fn read_question(question: Question) -> Result<(String, Method, HeaderMap), Problem> {
+    let method = Method::from_bytes(question.method.as_bytes());
+    let method = method.map_err(|_| Problem::bad_request("\"method\" is not a method"))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in question.headers {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let name = name.map_err(|_| Problem::bad_request("\"headers\" has a name that is none"))?;
+        let value = HeaderValue::from_str(&value);
+        headers
+            .append(name, value.map_err(|_| Problem::bad_request("\"headers\" has a value that is none"))?);
+    }
+    Ok((question.url, method, headers))
+}

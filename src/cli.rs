@@ -1,0 +1,183 @@
+//! The commands.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{self, App, BuildError, Signals, Sockets};
+use crate::clock::{Clock as _, Dice, SystemClock};
+use crate::config::{self, Settings};
+use crate::telemetry::{self, Log};
+
+mod ask;
+mod check;
+mod demo;
+
+/// Settings that are wrong, or that nothing can be built from.
+const BAD_SETTINGS: u8 = 2;
+/// What the command could not do.
+const FAILED: u8 = 1;
+
+/// An HTTP read-through caching reverse proxy: one fetch per miss, everybody else rides it.
+#[derive(Debug, Parser)]
+#[command(name = "dustgate", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy.
+    Serve(Config),
+    /// Check the settings, and print the routes in the order in which they match.
+    Check(Config),
+    /// Run a slow origin and the proxy before it, with nothing else needed; prints what to try.
+    Demo(demo::Demo),
+    /// Say why a request would be answered as it would be. Fetches nothing, changes nothing.
+    Explain(ask::Explain),
+    /// Purge one URL or everything.
+    Purge(ask::Purge),
+    /// Remove bodies that no record names, twice over, while nothing else runs on the stores.
+    Sweep(Config),
+}
+
+/// Where the settings are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Config {
+    /// The settings' file; without it: config/dustgate.toml, if there is one, else the defaults.
+    #[arg(short, long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &format!("no runtime: {error}")),
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(config) => serve(&config).await,
+            Command::Check(config) => check::run(&config),
+            Command::Demo(demo) => demo::start(demo).await,
+            Command::Explain(explain) => ask::explain(explain).await,
+            Command::Purge(purge) => ask::purge(purge).await,
+            Command::Sweep(config) => sweep(&config).await,
+        }
+    });
+    // What is left (a blocking read, a connection that was cut off) must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(config: &Config) -> ExitCode {
+    let settings = match config.load() {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    run(settings, |_| {}).await
+}
+
+/// Serves, and calls `ready` once the ports are bound and everything is put together.
+pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> ExitCode {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILED, &format!("signals can't be listened to: {error}")),
+    };
+    match start(settings).await {
+        Ok((app, sockets)) => {
+            announce(&sockets);
+            ready(&sockets);
+            ExitCode::from(app.run(sockets, signals).await.code())
+        }
+        Err(error) => fail(BAD_SETTINGS, &error.to_string()),
+    }
+}
+
+async fn start(settings: Settings) -> Result<(App, Sockets), BuildError> {
+    let sockets = Sockets::bind(&settings).await?;
+    let instance = app::instance_name(&Dice::new());
+    let log = Log::stdout(&log_settings(&settings), &instance, || SystemClock.wall_ms())
+        .map_err(|error| BuildError::Setting { setting: "log".into(), reason: error.to_string() })?;
+    Ok((App::build(settings, &instance, log).await?, sockets))
+}
+
+fn announce(sockets: &Sockets) {
+    for address in sockets.data_addresses() {
+        eprintln!("listening on http://{address}");
+    }
+    if let Ok(address) = sockets.admin_address() {
+        eprintln!("admin on http://{address}");
+    }
+}
+
+async fn sweep(config: &Config) -> ExitCode {
+    let settings = match config.load() {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let app = match App::build(settings, "sweep", Log::null()).await {
+        Ok(app) => app,
+        Err(error) => return fail(BAD_SETTINGS, &error.to_string()),
+    };
+    match app.proxy().sweep_twice().await {
+        Some(swept) => {
+            println!(
+                "{} objects of {} B seen; {} removed ({} B freed); {} suspected, {} left half written by a crash removed",
+                swept.objects, swept.bytes, swept.removed, swept.freed, swept.suspects, swept.leftovers
+            );
+            ExitCode::SUCCESS
+        }
+        None => fail(FAILED, "the body store can't be listed"),
+    }
+}
+
+fn log_settings(settings: &Settings) -> telemetry::log::Settings {
+    use crate::config::LogFormat;
+    use crate::telemetry::log::Format;
+    telemetry::log::Settings {
+        format: match settings.log.format {
+            LogFormat::Json => Format::Json,
+            LogFormat::Text => Format::Text,
+        },
+        query: settings.log.query,
+        requests: settings.log.requests,
+        ..telemetry::log::Settings::default()
+    }
+}
+
+impl Config {
+    /// Reads the settings; if they are wrong, all that is wrong has been said.
+    pub(crate) fn load(&self) -> Result<Settings, ExitCode> {
+        let given = self.file.clone().or_else(default_file);
+        match config::load(given.as_deref(), std::env::vars()) {
+            Ok(settings) => {
+                for warning in settings.warnings() {
+                    eprintln!("warning: {warning}");
+                }
+                Ok(settings)
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    eprintln!("error: {problem}");
+                }
+                let plural = if problems.len() == 1 { "error" } else { "errors" };
+                eprintln!("{} {plural} in the settings", problems.len());
+                Err(ExitCode::from(BAD_SETTINGS))
+            }
+        }
+    }
+}
+
+fn default_file() -> Option<PathBuf> {
+    let file = Path::new("config/dustgate.toml");
+    file.exists().then(|| file.to_owned())
+}
+
+pub(crate) fn fail(code: u8, text: &str) -> ExitCode {
+    eprintln!("error: {text}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,144 @@
+//! Commands that ask a running instance through its operator's port.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use http::header::AUTHORIZATION;
+use serde_json::{Value, json};
+
+use super::{Config, FAILED, fail};
+use crate::admin::Question;
+use crate::app::App;
+use crate::config::Settings;
+use crate::telemetry::Log;
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The URL, as a client asks for it.
+    url: String,
+    /// The method.
+    #[arg(short = 'X', long, default_value = "GET")]
+    method: String,
+    /// A request field, "Name: value"; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    headers: Vec<String>,
+    /// The same as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Purge {
+    /// The URL to purge.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    url: Option<String>,
+    /// Purge everything.
+    #[arg(long)]
+    all: bool,
+    /// Stale instead of gone: it is validated before it is used again.
+    #[arg(long)]
+    soft: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+/// What came of asking.
+enum Answer {
+    Said(Value),
+    Refused(String),
+    NobodyThere(String),
+}
+
+pub(super) async fn explain(explain: Explain) -> ExitCode {
+    let settings = match explain.config.load() {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let mut headers = Vec::new();
+    for field in &explain.headers {
+        let Some((name, value)) = field.split_once(':') else {
+            return fail(2, &format!("-H \"{field}\": a field is written \"Name: value\""));
+        };
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    let question = Question { url: explain.url, method: explain.method, headers };
+    let content = json!({ "url": question.url, "method": question.method, "headers": question.headers });
+    let value = match ask(&settings, "/v1/explain", &content).await {
+        Answer::Said(value) => value,
+        Answer::Refused(text) => return fail(2, &text),
+        Answer::NobodyThere(_) => match alone(settings, question).await {
+            Ok(value) => value,
+            Err(code) => return code,
+        },
+    };
+    if explain.json {
+        println!("{value:#}");
+    } else {
+        print!("{}", value["text"].as_str().unwrap_or_default());
+    }
+    ExitCode::from(value["code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
+}
+
+/// No instance runs: what the settings and the stores say by themselves.
+async fn alone(settings: Settings, question: Question) -> Result<Value, ExitCode> {
+    eprintln!("no instance answers on the admin port: explained from the settings and the stores alone");
+    let app =
+        App::build(settings, "explain", Log::null()).await.map_err(|error| fail(2, &error.to_string()))?;
+    app.explain(question).await.map_err(|problem| fail(2, &problem.detail))
+}
+
+pub(super) async fn purge(purge: Purge) -> ExitCode {
+    let settings = match purge.config.load() {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let content = match &purge.url {
+        Some(url) => json!({ "url": url, "soft": purge.soft }),
+        None => json!({ "all": true, "soft": purge.soft }),
+    };
+    match ask(&settings, "/v1/purge", &content).await {
+        Answer::Said(value) => {
+            println!("{value}");
+            ExitCode::SUCCESS
+        }
+        Answer::Refused(text) => fail(FAILED, &text),
+        Answer::NobodyThere(text) => fail(FAILED, &format!("no instance answers on the admin port: {text}")),
+    }
+}
+
+async fn ask(settings: &Settings, path: &str, content: &Value) -> Answer {
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    // No certificate is ever needed here, and an image may have none to load.
+    let client = client.tls_certs_only([]).build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => return Answer::Refused(error.to_string()),
+    };
+    let mut request = client
+        .post(format!("http://{}{path}", settings.admin.listen))
+        .header("content-type", "application/json")
+        .body(content.to_string());
+    if let Some(token) = &settings.admin.token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+    }
+    match request.send().await {
+        Err(error) if error.is_connect() => {
+            Answer::NobodyThere(format!("{}: {error}", settings.admin.listen))
+        }
+        Err(error) => Answer::Refused(error.to_string()),
+        Ok(response) => {
+            let status = response.status();
+            let text = response.text().await.unwrap_or_default();
+            let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+            if status.is_success() {
+                Answer::Said(value)
+            } else {
+                let detail =
+                    value["detail"].as_str().map_or(text.as_str(), |detail| detail).trim().to_owned();
+                Answer::Refused(format!("{status}: {detail}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! `dustgate check`.
+
+use std::process::ExitCode;
+
+use super::Config;
+use crate::proxy::explain::describe;
+
+pub(super) fn run(config: &Config) -> ExitCode {
+    let settings = match config.load() {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let table = settings.table();
+    let routes = table.in_order();
+    println!("{} routes, in the order in which they match:", routes.len());
+    for (place, route) in routes.iter().enumerate() {
+        println!("{:>3}  {}  → {}", place + 1, describe(route), route.upstream);
+    }
+    for never in table.unreachable() {
+        println!("warning: route \"{}\" can never match: {}", never.name, never.why);
+    }
+    println!("ok");
+    ExitCode::SUCCESS
+}

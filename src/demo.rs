@@ -1,0 +1,61 @@
+//! What `dustgate demo` puts behind the proxy, and what it tells people to try.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub mod origin;
+
+/// The curl lines, and what to look for in their output.
+pub fn guide(proxy: SocketAddr, admin: SocketAddr, origin: SocketAddr, delay: Duration) -> String {
+    let at = format!("http://{proxy}");
+    let slow = delay.as_millis();
+    let steps = [
+        (
+            format!("curl -i {at}/slow"),
+            format!("takes {slow} ms: fwd=uri-miss; stored. Again: at once, hit, with an Age."),
+        ),
+        (
+            format!(
+                "for i in $(seq 50); do curl -s -o /dev/null {at}/slow?herd & done; wait; curl -s {at}/count"
+            ),
+            "fifty clients, and /slow?herd was fetched once.".to_owned(),
+        ),
+        (
+            format!("curl -N {at}/drip & sleep 1; curl -N {at}/drip"),
+            "ten parts; the second joins in the middle and gets all of them.".to_owned(),
+        ),
+        (
+            format!("curl -i {at}/private"),
+            "each its own: fwd=uri-miss; detail=private, then remembered for 10 s.".to_owned(),
+        ),
+        (format!("curl -i {at}/etag"), "stored, and validated every time: fwd-status=304.".to_owned()),
+        (
+            format!("curl -i -H 'Accept-Language: de' {at}/vary"),
+            "one response a language; try fr, then de again.".to_owned(),
+        ),
+        (format!("curl -i {at}/fail"), "500, and for a second nobody asks the origin again.".to_owned()),
+        (
+            format!("curl -s {at}/large?mb=64 | wc -c"),
+            "streamed in segments; a second one is a hit.".to_owned(),
+        ),
+        (
+            format!(
+                "curl -X POST -H 'Content-Type: application/json' -d '{{\"all\":true}}' http://{admin}/v1/purge"
+            ),
+            "everything is gone at once, fills under way included.".to_owned(),
+        ),
+        (
+            format!("curl -s http://{admin}/metrics | grep dustgate_fill"),
+            "fetches per filled key: 1.0 is the aim.".to_owned(),
+        ),
+    ];
+    let mut text = format!(
+        "\nA slow origin runs at http://{origin} ({slow} ms), the proxy before it at {at}. Try, in another terminal:\n\n"
+    );
+    for (line, look_for) in steps {
+        let _ = writeln!(text, "  {line}\n      # {look_for}");
+    }
+    text.push_str("\nEvery fill and every request is a line below. Ctrl-C ends it.\n\n");
+    text
+}
