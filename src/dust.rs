@@ -44,24 +44,27 @@ pub trait Dust: Send + Sync + Debug {
     async fn entry(&self, key: &str) -> Result<Option<Entry>>;
 
     /// Writes `value` at `key`, under a fence if one is given: then it lands only while that
-    /// lease lives, and the answer says so.
+    /// very lease (key, token, holder) lives, and the answer says so. Whatever was there is
+    /// replaced, its expiry too; a lease that was there is over.
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written>;
 
-    /// Removes what is at `key`, under a fence if one is given. Removing nothing is no error,
-    /// and takes a number.
+    /// Removes what is at `key`, a lease too, under a fence if one is given. Removing nothing is
+    /// no error, takes a number and is told as a change.
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written>;
 
     /// Asks for the lease at `key` for `ttl`. `seen` is the highest number that the caller
     /// knows of: the token is above it. The same holder asking again while its lease lives is
-    /// given that very lease, with its time set to `ttl` anew (F11).
+    /// given that very lease, with its time set to `ttl` anew (F11); to those who listen that is
+    /// a renewal. (The Dust server knows no such thing and says *held*.)
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant>;
 
     /// Prolongs a lease to `ttl` from now. An expired lease cannot be renewed.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal>;
 
     /// Gives a lease back. Releasing what is not held (expired, stolen, released) is no error
-    /// and changes nothing. Key and token name it, whoever the holder: who came after a purge
-    /// gives back the lease of a fill that the purge made void (F8).
+    /// and takes nothing from anybody. Key and token name it, whoever the holder: who came after
+    /// a purge gives back the lease of a fill that the purge made void (F8). (Of a lease that
+    /// expired and was not stolen the Dust server tells a release all the same.)
     async fn release(&self, lease: &Lease) -> Result<()>;
 
     /// Gives back whatever lease `holder` has at `key`: for a caller that never learned whether
@@ -69,13 +72,15 @@ pub trait Dust: Send + Sync + Debug {
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()>;
 
     /// The changes of `keys`, committed ones only, from now on: when this returns the
-    /// subscription is confirmed. Dropping the stream unsubscribes.
+    /// subscription is confirmed. Dropping the stream unsubscribes. A writer may hear of its own
+    /// change before it has the answer. Nothing is told when a lease or an entry expires.
     async fn on(&self, keys: &[&str]) -> Result<Changes>;
 
     /// Every committed change from now on, in order, or word that some were missed.
     async fn feed(&self) -> Result<Feed>;
 
-    /// All live entries whose key begins with `prefix`. For small sets only.
+    /// All that [`Dust::entry`] would give for keys that begin with `prefix`, leases too. For
+    /// small sets only.
     async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>>;
 
     /// Wall-clock milliseconds as the store's clock has them, as far as known here.

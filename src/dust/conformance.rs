@@ -41,8 +41,8 @@ pub trait Rig: Send + Sync {
     fn subscriptions(&self) -> Option<usize>;
 
     /// A word that makes the keys of this run its own.
-    fn run(&self) -> &str {
-        "conformance"
+    fn run(&self) -> String {
+        "conformance".into()
     }
 }
 

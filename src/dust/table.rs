@@ -19,7 +19,7 @@ use crate::clock::WallMs;
 
 /// The longest lease; a longer one asked for is given this. About a century, as for ever as a
 /// monotonic clock can count.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const MAX_TTL: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// The highest number. Nobody counts that far; who claims to have seen a higher one would use up
 /// what all others need.

@@ -115,7 +115,7 @@ async fn entries_by_prefix(rig: &dyn Rig) {
     case.delete("p/gone").await;
     case.lease("p/i", 10, "h").await;
     case.lease("p/over", 1, "h").await;
-    let mut expected = vec!["p/a", "p/b", "p/i", "p/☃"];
+    let mut expected = ["p/a", "p/b", "p/i", "p/☃"];
     if rig.nature().expires {
         case.put_for("p/short", "x", 1).await;
     }

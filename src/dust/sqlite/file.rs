@@ -169,6 +169,13 @@ impl Writer {
         };
         run().map_err(|error| told(&self.path, &error))
     }
+
+    /// Makes the disk full, or gives it room again.
+    #[cfg(test)]
+    pub fn fill_disk(&self, full: bool) {
+        let pages = if full { 1 } else { 1_000_000 };
+        self.connection.pragma_update(None, "max_page_count", pages).expect("it takes any number");
+    }
 }
 
 // === impl Open ===

@@ -1,0 +1,303 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::{Clock, ManualClock};
+use crate::dust::embedded::Embedded;
+use crate::dust::{Dust, FeedItem, Grant, Holder, Put, Renewal, Written};
+
+const DAY: WallMs = 24 * 3600 * 1000;
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(20_000 * DAY))
+}
+
+fn open(path: &Path, clock: &Arc<ManualClock>) -> Embedded {
+    Embedded::open(path, clock.clone(), Limits::default()).expect("it opens")
+}
+
+fn row(value: &str, number: Number) -> Row {
+    Row { value: value.into(), number, expires_at: None }
+}
+
+async fn put(dust: &Embedded, key: &str, value: &str) -> Number {
+    match dust.put(key, value, Put::default()).await {
+        Ok(Written::At(number)) => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn text(dust: &Embedded, key: &str) -> Option<String> {
+    dust.entry(key).await.expect("it is read").and_then(|entry| Some(entry.text()?.to_string()))
+}
+
+async fn token(dust: &Embedded, key: &str) -> Number {
+    let holder = Holder(format!("holder of {key}").into());
+    match dust.lease(key, Duration::from_secs(10), &holder, 0).await {
+        Ok(Grant::Granted(lease)) => lease.token,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_entries_numbers_and_the_name() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let path = dir.path().join("made/if/missing");
+    let dust = open(&path, &clock);
+    let id = dust.store_id().to_owned();
+    let number = put(&dust, "a", "old").await;
+    let number = put(&dust, "a", "new").await.max(number);
+    put(&dust, "gone", "x").await;
+    dust.delete("gone", None).await.expect("it is deleted");
+    let short = Put { expires_in: Some(Duration::from_mins(1)), ..Put::default() };
+    dust.put("short", "x", short).await.expect("it is put");
+    let holder = Holder("h".into());
+    let Ok(Grant::Granted(lease)) = dust.lease("lock", Duration::from_secs(10), &holder, 0).await else {
+        panic!("not granted")
+    };
+    let (count, bytes) = (dust.count(), dust.bytes());
+    drop(dust);
+
+    clock.advance(Duration::from_secs(30));
+    let dust = open(&path, &clock);
+    assert_eq!(dust.store_id(), id);
+    assert_eq!((dust.count(), dust.bytes()), (count, bytes));
+    let entry = dust.entry("a").await.expect("it is read").expect("it was kept");
+    assert_eq!((entry.text().map(|text| &**text), entry.number), (Some("new"), number));
+    assert_eq!(text(&dust, "gone").await, None);
+    assert_eq!(text(&dust, "short").await.as_deref(), Some("x"));
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(text(&dust, "short").await, None);
+    // The lease is gone with its process. Its token named segments of a body: it never comes again.
+    assert_eq!(dust.renew(&lease, Duration::from_secs(10)).await, Ok(Renewal::NotHeld));
+    assert!(token(&dust, "lock").await > lease.token);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_were_never_written_do_not_come_again() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let mut last = 0;
+    for _ in 0..3 {
+        let dust = open(dir.path(), &clock);
+        for n in 0..5 {
+            let token = token(&dust, &n.to_string()).await;
+            assert!(token > last);
+            last = token;
+        }
+        // One that is far ahead moves the beginning of the next life too.
+        let holder = Holder("h".into());
+        match dust.lease("far", Duration::from_secs(1), &holder, last + 10 * RESERVE).await {
+            Ok(Grant::Granted(lease)) => last = lease.token,
+            other => panic!("{other:?}"),
+        }
+    }
+    let dust = open(dir.path(), &clock);
+    let absurd = dust.lease("absurd", Duration::from_secs(1), &Holder("h".into()), u64::MAX).await;
+    assert!(matches!(absurd, Err(Error::Refused(_))), "{absurd:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_file_is_another_store() {
+    let (one, two, clock) = (TempDir::new().expect("one"), TempDir::new().expect("two"), clock());
+    assert_ne!(open(one.path(), &clock).store_id(), open(two.path(), &clock).store_id());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_process_at_a_time() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let dust = open(dir.path(), &clock);
+    let error = Embedded::open(dir.path(), clock.clone(), Limits::default()).expect_err("it is open");
+    assert!(matches!(&error, Error::Refused(_)), "{error:?}");
+    let told = error.to_string();
+    assert!(told.contains(&dir.path().display().to_string()) && told.contains("another process"), "{told}");
+    put(&dust, "a", "x").await;
+    drop(dust);
+    assert_eq!(text(&open(dir.path(), &clock), "a").await.as_deref(), Some("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_store_is_named() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let file: PathBuf = dir.path().join("dust.sqlite");
+    std::fs::write(&file, "not a database at all, but long enough to be looked at: ".repeat(40))
+        .expect("written");
+    let error = Embedded::open(dir.path(), clock.clone(), Limits::default()).expect_err("it is no store");
+    assert!(matches!(&error, Error::Broken(_)), "{error:?}");
+    assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).expect("made");
+    let made = rusqlite::Connection::open(other.join("dust.sqlite")).expect("opened");
+    made.execute_batch("CREATE TABLE t (x); PRAGMA user_version = 99;").expect("made");
+    drop(made);
+    let error = Embedded::open(&other, clock.clone(), Limits::default()).expect_err("it is another's");
+    assert!(error.to_string().contains("another version"), "{error}");
+
+    let error =
+        Embedded::open(Path::new("/dev/null/store"), clock, Limits::default()).expect_err("no directory");
+    assert!(matches!(&error, Error::Refused(text) if text.contains("/dev/null/store")), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_that_is_met_later_is_named_too() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let dust = open(dir.path(), &clock);
+    for n in 0..2000 {
+        let how = Put { expires_in: Some(Duration::from_hours(1)), ..Put::default() };
+        dust.put(&format!("key {n}"), &"x".repeat(500), how).await.expect("it is put");
+    }
+    drop(dust);
+    let file = dir.path().join("dust.sqlite");
+    let mut bytes = std::fs::read(&file).expect("read");
+    // Everything but the first pages, which tell what the file is.
+    bytes[5 * 4096..].fill(0x55);
+    std::fs::write(&file, bytes).expect("written");
+    let dust = match Embedded::open(dir.path(), clock.clone(), Limits::default()) {
+        Ok(dust) => dust,
+        Err(error) => return assert!(matches!(error, Error::Broken(_)), "{error:?}"),
+    };
+    let error = dust.entry("key 1000").await.expect_err("it is damaged");
+    assert!(matches!(&error, Error::Broken(text) if text.contains("dust.sqlite")), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_takes_stamps_and_signs_of_life() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let limits = Limits { count: 32, bytes: 1 << 20 };
+    let stores = [
+        Embedded::open(dir.path(), clock.clone(), limits).expect("it opens"),
+        Embedded::memory_with(clock.clone(), limits, &Dice::seeded(1)),
+    ];
+    for dust in stores {
+        for n in 0..30 {
+            let how = Put { expires_in: Some(Duration::from_secs(100)), ..Put::default() };
+            dust.put(&n.to_string(), "x", how).await.expect("there is room");
+        }
+        let full = dust.put("more", "x", Put::default()).await;
+        assert_eq!(full, Err(Error::Unavailable("full".into())));
+        let stamp = Put { durable: true, ..Put::default() };
+        dust.put("stamp", "x", stamp).await.expect("a purge finds room");
+        let sign = Put { expires_in: Some(Duration::from_secs(10)), ..Put::default() };
+        dust.put("sign", "x", sign).await.expect("a sign of life finds room");
+        token(&dust, "lock").await;
+        // A deletion makes room, and so does time.
+        for n in 0..4 {
+            dust.delete(&n.to_string(), None).await.expect("it is deleted");
+        }
+        put(&dust, "more", "x").await;
+        clock.advance(Duration::from_secs(200));
+        while dust.count() > 2 {
+            dust.delete("nothing", None).await.expect("it is answered");
+        }
+        for n in 0..28 {
+            put(&dust, &format!("later {n}"), "x").await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_limit_counts_keys_and_values() {
+    let limits = Limits { count: 1000, bytes: 1600 };
+    let dust = Embedded::memory_with(clock(), limits, &Dice::seeded(1));
+    put(&dust, "0123456789", &"x".repeat(990)).await;
+    assert_eq!(dust.bytes(), 1000);
+    assert!(dust.put("b", &"x".repeat(500), Put::default()).await.is_err());
+    put(&dust, "b", &"x".repeat(499)).await;
+    assert_eq!((dust.bytes(), dust.count()), (1500, 2));
+    dust.delete("0123456789", None).await.expect("it is deleted");
+    assert_eq!((dust.bytes(), dust.count()), (500, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_rows_are_swept_behind_writes() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let dust = open(dir.path(), &clock);
+    for n in 0..SWEEP * 3 + 7 {
+        let how = Put { expires_in: Some(Duration::from_mins(1)), ..Put::default() };
+        dust.put(&format!("short {n}"), "x", how).await.expect("it is put");
+    }
+    put(&dust, "long", "x").await;
+    clock.advance(Duration::from_secs(61));
+    put(&dust, "last", "x").await;
+    drop(dust);
+    // The job that wrote "last" swept until the store was closed; a next write sweeps the rest.
+    let dust = open(dir.path(), &clock);
+    clock.advance(Duration::from_secs(2));
+    put(&dust, "last", "x").await;
+    while dust.count() > 2 {
+        tokio::task::spawn_blocking(std::thread::yield_now).await.expect("it yields");
+    }
+    let all = "longxlastx".len() as u64;
+    assert_eq!(dust.bytes(), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_fails_is_taken_back() {
+    let dir = TempDir::new().expect("a directory");
+    let hub = Arc::new(Hub::new());
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub.clone(), &Dice::seeded(1)).expect("it opens");
+    let key: Arc<str> = "a".into();
+    let old = row("old", 1);
+    sqlite.put(&key, old.clone(), false, 0).expect("queued").kept().await.expect("kept");
+    let before = sqlite.usage();
+    let mut feed = hub.feed();
+    lock(&sqlite.shared.writer).as_ref().expect("it is open").fill_disk(true);
+    let big = row(&"x".repeat(1 << 20), 2);
+    let receipt = sqlite.put(&key, big.clone(), true, 0).expect("queued");
+    // It is seen at once, and until it fails.
+    let seen = sqlite.get("a").expect("read");
+    assert!(seen == Some(big) || seen == Some(old.clone()));
+    let error = receipt.kept().await.expect_err("the disk is full");
+    assert!(matches!(&error, Error::Unavailable(text) if text.contains("dust.sqlite")), "{error:?}");
+    assert_eq!(sqlite.get("a").expect("read"), Some(old));
+    assert_eq!(sqlite.usage(), before);
+    assert_eq!(feed.next().await, FeedItem::Lost);
+    lock(&sqlite.shared.writer).as_ref().expect("it is open").fill_disk(false);
+    sqlite.put(&key, row("new", 3), false, 0).expect("queued").kept().await.expect("there is room again");
+    assert_eq!(sqlite.get("a").expect("read"), Some(row("new", 3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_never_runs_leaves_nobody_waiting() {
+    let dir = TempDir::new().expect("a directory");
+    let hub = Arc::new(Hub::new());
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub.clone(), &Dice::seeded(1)).expect("it opens");
+    let key: Arc<str> = "a".into();
+    // As if a job was queued with a runtime that then went down.
+    lock(&sqlite.shared.queue).running = true;
+    let job = Run { shared: sqlite.shared.clone(), ended: false };
+    let receipt = sqlite.put(&key, row("x", 1), false, 0).expect("queued");
+    drop(job);
+    assert_eq!(receipt.kept().await, Err(Error::Unavailable("closing".into())));
+    assert_eq!(sqlite.get("a").expect("read"), None);
+    sqlite.put(&key, row("y", 2), false, 0).expect("queued").kept().await.expect("kept");
+    assert_eq!(sqlite.get("a").expect("read"), Some(row("y", 2)));
+}
+
+#[tokio::test]
+async fn writers_side_by_side_share_transactions() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let dust = Arc::new(open(dir.path(), &clock));
+    let puts = (0..500).map(|n| {
+        let dust = dust.clone();
+        tokio::spawn(async move { put(&dust, &format!("k{}", n % 50), &n.to_string()).await })
+    });
+    let mut numbers = Vec::new();
+    for put in puts.collect::<Vec<_>>() {
+        numbers.push(put.await.expect("it does not panic"));
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 500);
+    assert_eq!(dust.count(), 50);
+    let newest = dust.entries("k").await.expect("it is listed");
+    let dust = Arc::into_inner(dust).expect("all writers are done");
+    drop(dust);
+    let clock: Arc<dyn Clock> = clock;
+    let dust = Embedded::open(dir.path(), clock, Limits::default()).expect("it opens");
+    assert_eq!(dust.entries("k").await.expect("it is listed"), newest);
+}
