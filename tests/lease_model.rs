@@ -23,13 +23,39 @@ const HOLDERS: u8 = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Lease { key: usize, holder: u8, ttl: u64, ahead: u64 },
-    Renew { slot: usize, ttl: u64 },
-    Release { slot: usize },
-    ReleaseHolder { key: usize, holder: u8 },
-    Put { key: usize, value: u8, ttl: Option<u64>, fence: Option<usize>, durable: bool },
-    Delete { key: usize, fence: Option<usize> },
-    Pass { ms: u64 },
+    Lease {
+        key: usize,
+        holder: u8,
+        ttl: u64,
+        ahead: u64,
+    },
+    Renew {
+        slot: usize,
+        ttl: u64,
+    },
+    /// A stranger gives another's name: the token counts.
+    Release {
+        slot: usize,
+        stranger: bool,
+    },
+    ReleaseHolder {
+        key: usize,
+        holder: u8,
+    },
+    Put {
+        key: usize,
+        value: u8,
+        ttl: Option<u64>,
+        fence: Option<usize>,
+        durable: bool,
+    },
+    Delete {
+        key: usize,
+        fence: Option<usize>,
+    },
+    Pass {
+        ms: u64,
+    },
     Restart,
 }
 
