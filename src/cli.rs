@@ -47,7 +47,7 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Config {
     /// The settings' file; without it: config/dustgate.toml, if there is one, else the defaults.
-    #[arg(short, long = "config", value_name = "FILE")]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
     file: Option<PathBuf>,
 }
 

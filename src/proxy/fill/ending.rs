@@ -82,13 +82,15 @@ impl Job {
         why: &'static str,
     ) {
         let token = fill.token();
-        leader.retire();
         if let Some((failure, ttl)) = failure {
             let until = self.proxy.now_ms().saturating_add(millis(ttl));
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
+            // Before the slot is empty: whoever finds it so finds the note.
             self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
+            leader.retire();
             self.abort_with(fill, &note, ttl).await;
         } else {
+            leader.retire();
             fill.abort(None).await;
         }
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
