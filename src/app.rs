@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -35,7 +36,7 @@ mod metered;
 
 pub use life::{Exit, Signals};
 
-use metered::Metered;
+use metered::{Metered, MeteredDust};
 
 /// Everything that was put together, before anything listens.
 pub struct App {
@@ -115,7 +116,8 @@ impl App {
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
         let dust = Arc::new(open_dust(&settings, clock.clone(), &dice)?);
-        let seam: Arc<dyn Dust> = dust.clone();
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone()));
         let tier = Arc::new(Tier::new(settings.memory.size.0));
         let bodies = open_bodies(&settings, &dust, &tier, clock).await?;
         let max_life = settings.dust.max_life.0;
@@ -136,7 +138,6 @@ impl App {
         };
         let flight = Flight::new(seam.clone(), dice.clone(), flight_settings);
         flight.saw(stamps.newest());
-        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let upstreams = upstreams(&settings, &table, &metrics)?;
         let notices = Notices::new(log.clone(), metrics.clone(), table.in_order(), dice.below(1 << 40) << 20);
         let signal = Arc::new(drain::channel().0);
@@ -270,6 +271,7 @@ impl App {
                 metrics.memory.evictions(telemetry::words::Tier::Memory, telemetry::words::Eviction::Room);
             room.inc_by(tier.evicted().saturating_sub(room.get()));
             metrics.bodies.set_bytes(bodies.used());
+            count_body_errors(metrics, &bodies);
             let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
             metrics.process.connections("data").set(open);
             metrics.process.set_log_dropped(log.dropped());
@@ -278,6 +280,22 @@ impl App {
             metrics.dust.set_unsure(false);
         });
     }
+}
+
+/// What the body store counts by itself, as metrics.
+fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
+    let counters = bodies.counters();
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let ops = [
+        ("put", of(&counters.put_errors)),
+        ("get", of(&counters.get_errors)),
+        ("delete", of(&counters.delete_errors)),
+        ("list", of(&counters.list_errors)),
+    ];
+    for (op, errors) in ops {
+        metrics.bodies.set_errors(op, errors);
+    }
+    metrics.bodies.set_lost(of(&counters.missing), of(&counters.corrupt));
 }
 
 /// The embedded store answers from memory or from one disk: far below this, unless that hangs.

@@ -48,6 +48,7 @@ mod serve;
 mod status;
 pub mod ticket;
 mod told;
+mod upload;
 
 pub use asking::Client;
 pub use body::ReplyBody;

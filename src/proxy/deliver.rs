@@ -1,6 +1,6 @@
 //! What this hop writes: into requests on their way up, into responses on their way down.
 
-use http::header::VARY;
+use http::header::{HOST, VARY};
 use http::{HeaderMap, HeaderValue};
 
 use super::asking::{Asking, Forwarded};
@@ -39,6 +39,7 @@ impl Proxy {
         let tells = route.client_ip == ClientIp::Always;
         let host = from.host.as_deref().map_or_else(|| target.authority(), str::to_owned);
         let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        set_host(&mut headers, target);
         route.request_headers.apply(&mut headers);
         headers
     }
@@ -54,6 +55,7 @@ impl Proxy {
         let tells = route.client_ip != ClientIp::Never;
         let host = from.host.as_deref().map_or_else(|| target.authority(), str::to_owned);
         let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        set_host(&mut headers, target);
         route.request_headers.apply(&mut headers);
         headers
     }
@@ -82,6 +84,14 @@ impl Proxy {
         if let Some(status) = status.filter(|_| route.cache_status) {
             status.append(headers, &self.stamped.name);
         }
+    }
+}
+
+/// The Host that was asked for, in its canonical form: the upstream's own setting decides
+/// whether it goes out.
+fn set_host(headers: &mut HeaderMap, target: &Target) {
+    if let Ok(host) = HeaderValue::try_from(target.authority()) {
+        headers.insert(HOST, host);
     }
 }
 

@@ -116,11 +116,6 @@ impl Notices {
 
     /// Stored bytes that could not be read back: a miss.
     pub(crate) fn unreadable(&self, error: &body::Error) {
-        match error {
-            body::Error::Corrupt { .. } => self.metrics.bodies.integrity(Integrity::Segment),
-            body::Error::Missing { .. } => self.metrics.bodies.missing(),
-            _ => {}
-        }
         self.log.warn("segment", format!("a stored body cannot be read, and counts as a miss: {error}"));
     }
 

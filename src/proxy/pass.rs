@@ -2,11 +2,10 @@
 //! be nobody else's.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use bytes::Bytes;
-use futures_util::TryStreamExt as _;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -18,9 +17,10 @@ use super::place::Place;
 use super::reply::Cause;
 use super::status;
 use super::told::{Exchange, Follower, Moment, Told};
+use super::upload::Upload;
 use crate::flight::Attempt;
 use crate::flight::Joined;
-use crate::policy::{self, PassReason, Verdict};
+use crate::policy::{self, Ask, PassReason, Verdict};
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
@@ -29,7 +29,7 @@ impl Proxy {
     /// A request with content, or with a method that is not GET or HEAD: streamed both ways.
     pub(crate) async fn pass_with_body(
         self: &Arc<Self>,
-        asking: Asking,
+        mut asking: Asking,
         content: Incoming,
         reason: PassReason,
     ) -> Response<ReplyBody> {
@@ -38,19 +38,52 @@ impl Proxy {
             self.invalidate(&asking).await;
         }
         let empty = http_body::Body::is_end_stream(&content);
-        let body = (!empty).then(|| stream(content));
+        let read = Arc::new(AtomicU64::new(0));
+        let patience = self.settings.body_timeout;
+        let body: Option<upstream::Body> =
+            if empty { None } else { Some(Box::pin(Upload::new(content, patience, read.clone()))) };
         let method = asking.method.clone();
+        asking.ticket.reads(read);
         let answered = self.send(&asking, body, reason).await;
         match answered {
             Err(error) => self.unanswered(asking, &error),
             Ok(head) => {
                 if stamps {
                     self.invalidate_answered(&asking, head.response.status, &head.response.headers).await;
-                } else if method == Method::HEAD {
+                    return self.after_unsafe(asking, head, reason).await;
+                }
+                if method == Method::HEAD {
                     self.head_update(&asking, &head.response);
                 }
                 self.own(asking, head.response, reason)
             }
+        }
+    }
+
+    /// The answer to an unsafe request. A POST's may say that it is what a GET would get
+    /// (RFC 9110 §9.3.3): then it is stored as that.
+    async fn after_unsafe(
+        self: &Arc<Self>,
+        asking: Asking,
+        head: Head,
+        reason: PassReason,
+    ) -> Response<ReplyBody> {
+        let Head { response, received_at, .. } = &head;
+        let (target, rules) = (asking.target.to_string(), &asking.route.rules);
+        let (status, headers) = (response.status, &response.headers);
+        let has = |field| asking.headers.contains_key(field);
+        let ask = Ask { authorization: has(AUTHORIZATION), cookie: has(COOKIE), ..Ask::default() };
+        if !policy::post_fills_get(&asking.method, status, headers, &target, &ask, rules, *received_at) {
+            return self.own(asking, head.response, reason);
+        }
+        let mut text = String::new();
+        asking.route.key_into(&mut text, &asking.target, &asking.headers);
+        // Born after the stamp that its own head has just written.
+        let head = Head { born: self.stamps.newest().max(self.flight.seen()), ..head };
+        match self.adopt(&asking, Place::new(&text, &text, None), head).await {
+            Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
+            Err(Some(response)) => self.own(asking, response, reason),
+            Err(None) => self.refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
         }
     }
 
@@ -200,11 +233,4 @@ fn may_adopt(asking: &Asking, reason: PassReason, status: StatusCode) -> bool {
         && asking.route.cache
         && status != StatusCode::PARTIAL_CONTENT
         && plain(&asking.headers)
-}
-
-fn stream(content: Incoming) -> upstream::Body {
-    let frames = content
-        .into_data_stream()
-        .map_err(|error| upstream::Error { kind: ErrorKind::RequestBody, detail: error.to_string() });
-    Box::pin(frames.map_ok(|bytes: Bytes| bytes))
 }

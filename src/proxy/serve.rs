@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::Proxy;
 use super::asking::Asking;
@@ -203,7 +203,8 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let record = &stored.record;
         let now = self.now_ms();
-        let not_modified = policy::conditional(&asking.headers, record) == Conditional::NotModified;
+        let not_modified = (asking.method == Method::GET || asking.ask.head)
+            && policy::conditional(&asking.headers, record) == Conditional::NotModified;
         let mut headers =
             if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
         if !mine {
@@ -256,7 +257,7 @@ impl Proxy {
     /// Which part is asked for: a Range of a GET for a whole 200.
     fn part(asking: &Asking, stored: &Stored, len: Option<u64>) -> Part {
         Part(match len {
-            Some(len) if stored.record.status == StatusCode::OK && !asking.ask.head => {
+            Some(len) if stored.record.status == StatusCode::OK && asking.method == Method::GET => {
                 policy::ranged(&asking.headers, &stored.record, len)
             }
             _ => Ranged::Whole,

@@ -3,6 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{StatusCode, request};
@@ -26,6 +27,8 @@ pub struct Ticket {
     first_byte: Option<Duration>,
     log: Log,
     metrics: Option<Arc<RouteMetrics>>,
+    /// Bytes of the request's content, counted where they are read.
+    read: Option<Arc<AtomicU64>>,
 }
 
 impl Ticket {
@@ -41,7 +44,7 @@ impl Ticket {
             ..Access::default()
         };
         let log = proxy.notices.log.clone();
-        Box::new(Self { access, began: Instant::now(), first_byte: None, log, metrics: None })
+        Box::new(Self { access, began: Instant::now(), first_byte: None, log, metrics: None, read: None })
     }
 
     pub(crate) fn asks(&mut self, target: &Target) {
@@ -86,8 +89,14 @@ impl Ticket {
     pub(crate) fn upstream_answered(&mut self, route: &Route, status: StatusCode, timing: &upstream::Timing) {
         self.access.upstream = Some(route.upstream.clone());
         self.access.up_status = Some(status.as_u16());
+        self.access.up_connect = timing.connect;
         self.access.up_first_byte = Some(timing.first_byte);
         self.access.tries = timing.tries;
+    }
+
+    /// The request has content, and this counts it.
+    pub(crate) fn reads(&mut self, read: Arc<AtomicU64>) {
+        self.read = Some(read);
     }
 
     /// The head is on its way.
@@ -134,6 +143,7 @@ impl Ticket {
             );
         }
         self.access.duration = duration;
+        self.access.bytes_in = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
         self.access.first_byte = Some(first_byte);
         if self.log.wants_requests() {
             self.log.access(std::mem::take(&mut self.access));

@@ -272,9 +272,15 @@ impl BodyMetrics {
         self.bytes.set(signed(bytes));
     }
 
-    /// A call failed.
-    pub fn error(&self, op: &'static str) {
-        self.errors.with_label_values(&[op]).inc();
+    /// So many calls have failed since the start.
+    pub fn set_errors(&self, op: &'static str, total: u64) {
+        raise(&self.errors.with_label_values(&[op]), total);
+    }
+
+    /// So many segments were missing, and so many were not what they should be, since the start.
+    pub fn set_lost(&self, missing: u64, corrupt: u64) {
+        raise(&self.missing, missing);
+        raise(&self.integrity.with_label_values(&[Integrity::Segment.as_str()]), corrupt);
     }
 
     /// Something did not match its digest or shape.
@@ -282,15 +288,15 @@ impl BodyMetrics {
         self.integrity.with_label_values(&[what.as_str()]).inc();
     }
 
-    /// A segment was not there.
-    pub fn missing(&self) {
-        self.missing.inc();
-    }
-
     /// So many segments were swept.
     pub fn swept(&self, segments: u64) {
         self.swept.inc_by(segments);
     }
+}
+
+/// Brings a counter up to a total that is kept elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 // === impl PurgeMetrics ===
