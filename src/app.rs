@@ -83,12 +83,12 @@ pub enum BuildError {
 
 impl Sockets {
     /// Binds what the settings name.
-    pub async fn bind(settings: &Settings) -> Result<Self, BuildError> {
+    pub fn bind(settings: &Settings) -> Result<Self, BuildError> {
         let mut data = Vec::new();
         for address in settings.server.addresses() {
-            data.push(listen("server.listen", address).await?);
+            data.push(listen("server.listen", address)?);
         }
-        let admin = listen("admin.listen", settings.admin.listen.0).await?;
+        let admin = listen("admin.listen", settings.admin.listen.0)?;
         Ok(Self { data, admin })
     }
 
@@ -305,7 +305,7 @@ fn bad(setting: impl Into<String>, reason: impl Into<String>) -> BuildError {
     BuildError::Setting { setting: setting.into(), reason: reason.into() }
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BuildError> {
+fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BuildError> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
     let bound = socket.and_then(|socket| {

@@ -98,7 +98,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> Exi
 }
 
 async fn start(settings: Settings) -> Result<(App, Sockets), BuildError> {
-    let sockets = Sockets::bind(&settings).await?;
+    let sockets = Sockets::bind(&settings)?;
     let instance = app::instance_name(&Dice::new());
     let log = Log::stdout(&log_settings(&settings), &instance, || SystemClock.wall_ms())
         .map_err(|error| BuildError::Setting { setting: "log".into(), reason: error.to_string() })?;

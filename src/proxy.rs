@@ -169,7 +169,7 @@ impl Proxy {
         let forwarded = Forwarded::read(client.peer, &self.settings.trusted, &parts.headers);
         let mut ticket = Ticket::open(self, &parts, &forwarded);
         if target_len(&parts.uri) > self.settings.max_target {
-            return self.turn_away(ticket, Cause::Target(Refusal::TooLong));
+            return Self::turn_away(ticket, Cause::Target(Refusal::TooLong));
         }
         let asked =
             target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
@@ -178,17 +178,17 @@ impl Proxy {
             Ok(Asked::OptionsStar) => {
                 let mut response = Response::new(ReplyBody::empty());
                 *response.status_mut() = StatusCode::NO_CONTENT;
-                return self.finish(ticket, response);
+                return Self::finish(ticket, response);
             }
-            Err(refusal) => return self.turn_away(ticket, Cause::Target(refusal)),
+            Err(refusal) => return Self::turn_away(ticket, Cause::Target(refusal)),
         };
         ticket.asks(&target);
         if self.stamped.is_loop(&parts.headers) {
-            return self.turn_away(ticket, Cause::Loop);
+            return Self::turn_away(ticket, Cause::Loop);
         }
         let route = match self.routes.route(&target, &parts.method) {
             Ok(route) => route.clone(),
-            Err(none) => return self.turn_away(ticket, Cause::NoRoute(none)),
+            Err(none) => return Self::turn_away(ticket, Cause::NoRoute(none)),
         };
         ticket.routed(&route, self.notices.route(&route).clone());
         let entrance = if route.cache {
@@ -233,7 +233,7 @@ impl Proxy {
             Look::Missing { place } => (place, None),
         };
         if asking.ask.only_if_cached {
-            return self.refuse(asking, Cause::OnlyIfCached, None);
+            return Self::refuse(asking, Cause::OnlyIfCached, None);
         }
         if let Some(reason) = Self::goes_alone(&asking, stale.as_ref()) {
             return self.pass_get(asking, Some(place), reason).await;
@@ -321,18 +321,14 @@ impl Proxy {
     }
 
     /// Our own answer to a request that has no route.
-    fn turn_away(&self, mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
+    fn turn_away(mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
         ticket.cache = Cache::Error;
         ticket.error = Some(cause.as_str());
-        self.finish(ticket, cause.answer(None))
+        Self::finish(ticket, cause.answer(None))
     }
 
     /// Notes the head, and hands the ticket to the body: the line is written when that has gone.
-    pub(crate) fn finish(
-        &self,
-        mut ticket: Box<Ticket>,
-        response: Response<ReplyBody>,
-    ) -> Response<ReplyBody> {
+    pub(crate) fn finish(mut ticket: Box<Ticket>, response: Response<ReplyBody>) -> Response<ReplyBody> {
         ticket.answered(response.status());
         response.map(|body| body.with_ticket(ticket))
     }

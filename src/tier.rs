@@ -179,10 +179,11 @@ impl Stored {
     }
 
     /// The same record with its bytes.
+    #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
         Self {
             record: self.record.clone(),
-            terms: self.terms.clone(),
+            terms: self.terms,
             manifest: self.manifest.clone(),
             body: Some(body),
             hash: self.hash,

@@ -83,7 +83,7 @@ impl Proxy {
         match self.adopt(&asking, Place::new(&text, &text, None), head).await {
             Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
             Err(Some(response)) => self.own(asking, response, reason),
-            Err(None) => self.refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
+            Err(None) => Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
         }
     }
 
@@ -110,7 +110,7 @@ impl Proxy {
             Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
             Err(Some(response)) => self.own(asking, response, reason),
             // The task is gone with the response in it, by a panic: nothing is left to pass on.
-            Err(None) => self.refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
+            Err(None) => Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
         }
     }
 
@@ -188,12 +188,12 @@ impl Proxy {
         let mut answer = Response::new(ReplyBody::new(source, len));
         *answer.status_mut() = response.status;
         *answer.headers_mut() = headers;
-        self.finish(asking.ticket, answer)
+        Self::finish(asking.ticket, answer)
     }
 
     fn unanswered(self: &Arc<Self>, asking: Asking, error: &upstream::Error) -> Response<ReplyBody> {
         self.notices.upstream_error(&asking.route, error);
-        self.refuse(asking, Cause::Upstream(error.kind), None)
+        Self::refuse(asking, Cause::Upstream(error.kind), None)
     }
 
     /// Before an unsafe request goes out: what is being filled now is not for those who come

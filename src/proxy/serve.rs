@@ -131,21 +131,16 @@ impl Proxy {
             let bytes = stored.body.clone().map_or(Bytes_::Stored, Bytes_::Held);
             return self.answer(asking, &stored, bytes, Some(stored.len()), status);
         }
-        self.refuse(asking, cause, retry_after)
+        Self::refuse(asking, cause, retry_after)
     }
 
     /// Our own answer to a request that had a route.
-    pub(crate) fn refuse(
-        &self,
-        mut asking: Asking,
-        cause: Cause,
-        retry_after: Option<u64>,
-    ) -> Response<ReplyBody> {
+    pub(crate) fn refuse(mut asking: Asking, cause: Cause, retry_after: Option<u64>) -> Response<ReplyBody> {
         if asking.ticket.cache != Cache::Follower {
             asking.ticket.cache = Cache::Error;
         }
         asking.ticket.error = Some(cause.as_str());
-        self.finish(asking.ticket, cause.answer(retry_after))
+        Self::finish(asking.ticket, cause.answer(retry_after))
     }
 
     fn allowed_stale(
@@ -218,7 +213,7 @@ impl Proxy {
             let mut response = Response::new(ReplyBody::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.headers_mut() = headers;
-            return self.finish(asking.ticket, response);
+            return Self::finish(asking.ticket, response);
         }
         let (code, range) = match Self::part(&asking, stored, len).0 {
             Ranged::Whole => (record.status, None),
@@ -232,7 +227,7 @@ impl Proxy {
             let mut response = Response::new(ReplyBody::empty());
             *response.status_mut() = code;
             *response.headers_mut() = headers;
-            return self.finish(asking.ticket, response);
+            return Self::finish(asking.ticket, response);
         }
         let length = range.map_or(len, |(first, last)| Some(last - first + 1));
         if let Some((first, last)) = range {
@@ -251,7 +246,7 @@ impl Proxy {
         let mut response = Response::new(body);
         *response.status_mut() = code;
         *response.headers_mut() = headers;
-        self.finish(asking.ticket, response)
+        Self::finish(asking.ticket, response)
     }
 
     /// Which part is asked for: a Range of a GET for a whole 200.
@@ -301,7 +296,7 @@ pub(crate) fn failure(
     let mut response = Response::new(ReplyBody::new(Source::Whole(body), None));
     *response.status_mut() = code;
     *response.headers_mut() = headers;
-    proxy.finish(asking.ticket, response)
+    Proxy::finish(asking.ticket, response)
 }
 
 /// What is left of a record's lifetime, in ms; negative when stale.

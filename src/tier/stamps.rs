@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn stamps() -> Stamps {
-        Stamps::new("dustgate", Duration::from_secs(60))
+        Stamps::new("dustgate", Duration::from_mins(1))
     }
 
     #[test]

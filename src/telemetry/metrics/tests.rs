@@ -121,7 +121,7 @@ fn traffic(metrics: &Metrics) {
     metrics.dust.lease_lost(LeaseLost::NotHeld);
     metrics.dust.set_clock_offset(-0.25);
     metrics.memory.evictions(Tier::Memory, Eviction::Room).inc();
-    metrics.bodies.error("put");
+    metrics.bodies.set_errors("put", 1);
     metrics.bodies.integrity(Integrity::Segment);
     metrics.purges.purged(Purge::Tag, true, ms);
 }
