@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::hub::{Changes, Feed, Hub};
 use super::memory::Memory;
 use super::sqlite::Sqlite;
+use super::sqlite::warm::Warmer;
 use super::table::{Done, Entries, Now, Row, Table, Usage};
 use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
 use crate::clock::{Clock, Dice, WallMs};
@@ -35,6 +36,7 @@ pub struct Limits {
 /// The embedded store.
 pub struct Embedded {
     table: Mutex<Table<Box<dyn Entries>>>,
+    warmer: Option<Arc<Warmer>>,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
     limits: Limits,
@@ -76,7 +78,7 @@ impl Embedded {
     pub fn memory_with(clock: Arc<dyn Clock>, limits: Limits, dice: &Dice) -> Self {
         let entries: Box<dyn Entries> = Box::new(Memory::new(limits));
         let table = Mutex::new(Table::new(entries, 0));
-        Self { table, hub: Arc::new(Hub::new()), clock, limits, store_id: dice.name() }
+        Self { table, warmer: None, hub: Arc::new(Hub::new()), clock, limits, store_id: dice.name() }
     }
 
     /// The store in the directory `path` (`embedded:PATH`), made if it is missing. Blocks on the
@@ -88,8 +90,9 @@ impl Embedded {
     pub fn open(path: &Path, clock: Arc<dyn Clock>, limits: Limits) -> Result<Self> {
         let hub = Arc::new(Hub::new());
         let (entries, store_id, last) = Sqlite::open(path, limits, hub.clone(), &Dice::new())?;
+        let warmer = Some(entries.warmer());
         let entries: Box<dyn Entries> = Box::new(entries);
-        Ok(Self { table: Mutex::new(Table::new(entries, last)), hub, clock, limits, store_id })
+        Ok(Self { table: Mutex::new(Table::new(entries, last)), warmer, hub, clock, limits, store_id })
     }
 
     /// The name of this life of the store: another one after it was emptied or made anew.
@@ -126,6 +129,12 @@ impl Embedded {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn warm(&self, key: &str) {
+        if let Some(warmer) = &self.warmer {
+            warmer.warm(key).await;
+        }
+    }
+
     /// Does something with the table that may give a number, above `seen`, and waits until it
     /// is kept.
     async fn number<T>(
@@ -160,7 +169,9 @@ impl Embedded {
 #[async_trait]
 impl Dust for Embedded {
     async fn entry(&self, key: &str) -> Result<Option<Entry>> {
-        self.table().entry(self.now(), key)
+        self.warm(key).await;
+        let table = self.table();
+        table.entry(self.now(), key)
     }
 
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
@@ -172,6 +183,7 @@ impl Dust for Embedded {
     }
 
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        self.warm(key).await;
         self.number(seen, |table, now| table.lease(now, key, ttl, holder, seen)).await
     }
 

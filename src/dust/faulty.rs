@@ -381,3 +381,6 @@ async fn pump(line: Arc<Line>, mut feed: Feed) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

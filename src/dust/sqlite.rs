@@ -11,6 +11,7 @@
 //! everybody who heard of them hears [`Hub::lost`].
 
 pub mod file;
+pub mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -25,6 +26,7 @@ use super::table::{Entries, Receipt, Row, Usage};
 use super::{Error, Number, Result};
 use crate::clock::{Dice, WallMs};
 use file::{Reader, Writer};
+use warm::Warmer;
 
 /// How far ahead numbers are reserved. A number is given only when it is known on disk that a
 /// restart will begin above it, leases' tokens included: they name segments of bodies, once.
@@ -42,6 +44,7 @@ const SWEEP_EVERY: WallMs = 1_000;
 #[derive(Debug)]
 pub struct Sqlite {
     reader: Option<Reader>,
+    warmer: Arc<Warmer>,
     shared: Arc<Shared>,
     reserved: Number,
     limits: Limits,
@@ -107,7 +110,8 @@ impl Sqlite {
     /// [`Error::Refused`] if another process has it open, or it cannot be made or written;
     /// [`Error::Broken`] if the file is damaged. Both name the path.
     pub fn open(path: &Path, limits: Limits, hub: Arc<Hub>, dice: &Dice) -> Result<(Self, String, Number)> {
-        let (reader, writer, state) = file::open(path, &dice.name(), RESERVE)?;
+        let ([reader, ahead], writer, state) = file::open(path, &dice.name(), RESERVE)?;
+        let warmer = Arc::new(Warmer::new(ahead));
         let queue = Queue {
             jobs: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -122,8 +126,13 @@ impl Sqlite {
             more_to_sweep: false,
         };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), writer: Mutex::new(Some(writer)), hub });
-        let sqlite = Self { reader: Some(reader), shared, reserved: state.ceiling, limits };
+        let sqlite = Self { reader: Some(reader), warmer, shared, reserved: state.ceiling, limits };
         Ok((sqlite, state.store_id, state.last))
+    }
+
+    /// What to ask before a read that may be slow.
+    pub fn warmer(&self) -> Arc<Warmer> {
+        self.warmer.clone()
     }
 
     fn reader(&self) -> Result<&Reader> {
@@ -169,7 +178,8 @@ impl Entries for Sqlite {
         if let Some((_, row)) = lock(&self.shared.queue).pending.get(key) {
             return Ok(row.clone());
         }
-        self.reader()?.get(key)
+        let reader = self.reader()?;
+        self.warmer.timed(|| reader.get(key))
     }
 
     fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt> {
@@ -224,6 +234,7 @@ impl Drop for Sqlite {
         lock(&self.shared.queue).closing = true;
         self.shared.write_all();
         self.reader = None;
+        self.warmer.close();
         *lock(&self.shared.writer) = None;
     }
 }

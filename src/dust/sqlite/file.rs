@@ -59,7 +59,8 @@ pub struct Open<'a> {
 
 /// Opens the file in the directory `path`, made if missing; a new one is given `new_id`.
 /// Reserves `reserve` numbers.
-pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<(Reader, Writer, State)> {
+/// Gives two connections that read: one for what counts, one to read ahead.
+pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], Writer, State)> {
     let refused = |error: std::io::Error| Error::Refused(format!("{}: {error}", path.display()));
     fs::create_dir_all(path).map_err(refused)?;
     let lock =
@@ -75,16 +76,20 @@ pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<(Reader, Write
     let opened = || -> rusqlite::Result<_> {
         let mut writer = Connection::open(&*file)?;
         let state = prepare(&mut writer, new_id, reserve)?;
-        let reader = Connection::open(&*file)?;
-        reader.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -16384;")?;
-        Ok((reader, writer, state))
+        Ok(([reader(&file, 16)?, reader(&file, 1)?], writer, state))
     };
-    let (reader, writer, state) = opened().map_err(|error| told(&file, &error))?;
+    let (readers, writer, state) = opened().map_err(|error| told(&file, &error))?;
     let state = state.ok_or_else(|| {
         Error::Refused(format!("{} was written by another version of dustgate", file.display()))
     })?;
-    let reader = Reader { connection: reader, path: file.clone() };
-    Ok((reader, Writer { connection: writer, path: file, _lock: lock }, state))
+    Ok((readers, Writer { connection: writer, path: file, _lock: lock }, state))
+}
+
+fn reader(file: &Arc<PathBuf>, cache_mib: u32) -> rusqlite::Result<Reader> {
+    let connection = Connection::open(&**file)?;
+    let cache = format!("PRAGMA query_only = 1; PRAGMA cache_size = -{};", cache_mib * 1024);
+    connection.execute_batch(&cache)?;
+    Ok(Reader { connection, path: file.clone() })
 }
 
 /// Makes or checks the tables. `None`: another version's.

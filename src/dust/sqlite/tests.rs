@@ -261,6 +261,25 @@ async fn a_transaction_that_fails_is_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_disk_changes_no_answer() {
+    let dir = TempDir::new().expect("a directory");
+    let hub = Arc::new(Hub::new());
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub, &Dice::seeded(1)).expect("it opens");
+    sqlite.put(&"a".into(), row("x", 1), false, 0).expect("queued").kept().await.expect("kept");
+    let warmer = sqlite.warmer();
+    warmer.beware();
+    for _ in 0..200 {
+        warmer.warm("a").await;
+        assert_eq!(sqlite.get("a").expect("read"), Some(row("x", 1)));
+    }
+    drop(sqlite);
+    // Somebody may still be reading ahead when the store is closed.
+    warmer.beware();
+    warmer.warm("a").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_never_runs_leaves_nobody_waiting() {
     let dir = TempDir::new().expect("a directory");
     let hub = Arc::new(Hub::new());

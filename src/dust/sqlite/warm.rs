@@ -1,0 +1,78 @@
+//! Keeps slow disks away from the runtime's workers.
+//!
+//! A read whose pages are in the system's cache takes microseconds, less than handing it to
+//! another thread; so reads are done inline, under the table's lock. As soon as one turns out slow
+//! (its pages were not in the cache), the next [`WARY`] keys are first read once on a blocking
+//! thread, without the lock, so that the read that counts finds its pages there.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::file::Reader;
+use crate::dust::Result;
+
+/// A read that takes longer had to wait for the disk.
+const SLOW: Duration = Duration::from_micros(500);
+/// For how many reads a slow one is remembered.
+const WARY: u32 = 64;
+
+/// Reads ahead when the disk is slow.
+#[derive(Debug)]
+pub struct Warmer {
+    reader: Mutex<Option<Reader>>,
+    wary: AtomicU32,
+}
+
+// === impl Warmer ===
+
+impl Warmer {
+    /// Reads ahead with a connection of its own.
+    pub fn new(reader: Reader) -> Self {
+        Self { reader: Mutex::new(Some(reader)), wary: AtomicU32::new(0) }
+    }
+
+    /// Does a read and takes note of the time it takes.
+    pub fn timed<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let result = read();
+        if begun.elapsed() > SLOW {
+            self.wary.store(WARY, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Brings what is at `key` into the cache, if reads have been slow lately.
+    ///
+    /// Cancel safe: dropping it means that the read that counts may be slow.
+    pub async fn warm(self: &Arc<Self>, key: &str) {
+        // Two at once may count one down twice: it is an estimate either way.
+        let wary = self.wary.load(Ordering::Relaxed);
+        if wary == 0 {
+            return;
+        }
+        self.wary.store(wary - 1, Ordering::Relaxed);
+        let (warmer, key) = (self.clone(), key.to_owned());
+        let read = move || {
+            let reader = warmer.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(reader) = reader.as_ref() {
+                // An error is met again, and told, by the read that counts.
+                let _ = warmer.timed(|| reader.get(&key));
+            }
+        };
+        let _ = tokio::task::spawn_blocking(read).await;
+    }
+
+    /// Closes its connection.
+    pub fn close(&self) {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// As after a slow read.
+    #[cfg(test)]
+    pub fn beware(&self) {
+        self.wary.store(WARY, Ordering::Relaxed);
+    }
+}
