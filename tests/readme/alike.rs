@@ -3,8 +3,11 @@
 //! `…` in what is shown stands for anything within its line. Beside that only these differ: what
 //! follows one of [`VARYING`], times of day, durations in ms, and `instance#fence`.
 
+/// Which characters something is made of.
+type Made = fn(char) -> bool;
+
 /// What varies: it follows this, and is made of such characters.
-const VARYING: &[(&str, fn(char) -> bool)] = &[
+const VARYING: &[(&str, Made)] = &[
     ("date: ", |_| true),
     ("age: ", digit),
     ("Age: ", digit),
