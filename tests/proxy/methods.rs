@@ -1,0 +1,274 @@
+//! Everything that is not a GET that may be stored passes through, streamed both ways.
+
+use crate::support::{Answer, End, Gate, Origin, Proxy};
+
+#[tokio::test]
+async fn head_is_answered_from_a_stored_get() {
+    let origin = Origin::answering(Answer::cacheable("hello").field("ETag", "\"a\"")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.get("/a").await;
+    let head = proxy.ask("HEAD", "/a").await;
+    assert_eq!((head.status, head.body.len(), head.field("content-length")), (200, 0, "5"));
+    assert!(head.is_hit());
+    assert_eq!(origin.total(), 1);
+}
+
+#[tokio::test]
+async fn head_passes_as_head_and_never_leads() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    for n in 1..=2 {
+        let head = proxy.ask("HEAD", "/a").await;
+        assert_eq!((head.status, head.field("content-length")), (200, "5"));
+        assert_eq!((origin.count("/a"), origin.last("/a").method.as_str()), (n, "HEAD"));
+    }
+    assert!(!proxy.get("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_behind_a_head() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send([proxy.ask("HEAD", "/a").bytes(), proxy.get("/b").bytes()].concat()).await;
+    let head = conn.reading(true).await.expect("an answer");
+    assert_eq!(head.status, 200);
+    let (reply, _) = head.into_conn().reply().await.expect("the next answer");
+    reply.assert(200, "hello");
+}
+
+#[tokio::test]
+async fn others_pass_with_what_they_carry() {
+    let origin = Origin::start().await;
+    origin.on_each("*", |seen| Answer::status(201).part(format!("{} of {}", seen.method, seen.content.len())));
+    let proxy = Proxy::before(&origin).await;
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "LOCK", "M-SEARCH"] {
+        let reply = proxy.ask(method, "/a").content("content").await;
+        reply.assert(201, &format!("{method} of 7"));
+        assert_eq!(origin.last("/a").content, b"content");
+        assert!(reply.cache_status().starts_with("dustgate; fwd=method"), "{method}: {:?}", reply.fields);
+    }
+    proxy.ask("DELETE", "/a").await.assert(201, "DELETE of 0");
+    let line = proxy.logged(1, "/a").await.remove(0);
+    assert_eq!((&line["cache"], &line["bytes_in"]), (&"bypass".into(), &7.into()), "{line}");
+}
+
+#[tokio::test]
+async fn an_unsafe_method_drops_what_is_stored() {
+    for method in ["POST", "PUT", "PATCH", "DELETE", "UNKNOWN"] {
+        let origin = Origin::answering(Answer::cacheable("hello")).await;
+        let proxy = Proxy::before(&origin).await;
+        proxy.get("/a").await;
+        proxy.get("/b").await;
+        proxy.ask(method, "/a").content("x").await;
+        assert!(!proxy.get("/a").await.is_hit(), "{method}");
+        assert!(proxy.get("/b").await.is_hit(), "{method}: not its URL");
+    }
+}
+
+#[tokio::test]
+async fn a_safe_method_drops_nothing() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.get("/a").await;
+    proxy.ask("OPTIONS", "/a").await;
+    proxy.ask("HEAD", "/a").await;
+    assert!(proxy.get("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn an_unsafe_method_drops_what_it_names() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).upstream("host = \"client\"").await;
+    for path in ["/by-location", "/by-content-location", "/relative", "/elsewhere", "/failed"] {
+        proxy.get(path).await;
+    }
+    let location = |value: &str| Answer::status(201).field("Location", value);
+    origin.on("/1", location("http://api.test/by-location").field("Content-Location", "/by-content-location"));
+    origin.on("/2", location("relative"));
+    origin.on("/3", location("http://other.test/elsewhere"));
+    origin.on("/4", Answer::status(500).field("Location", "/failed"));
+    for path in ["/1", "/2", "/3", "/4"] {
+        proxy.ask("POST", path).content("x").await;
+    }
+    for (path, kept) in [
+        ("/by-location", false),
+        ("/by-content-location", false),
+        ("/relative", false),
+        ("/elsewhere", true),
+        ("/failed", true),
+    ] {
+        assert_eq!(proxy.get(path).await.is_hit(), kept, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_unsafe_method_beats_a_fill_in_flight() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::cacheable("old").held_by(&gate)).await;
+    let proxy = Proxy::before(&origin).await;
+    let before = proxy.get("/a").asked().await;
+    gate.reached_by(1).await;
+    origin.on_each("/a", |seen| Answer::cacheable(if seen.method == "POST" { "posted" } else { "new" }));
+    proxy.ask("POST", "/a").content("x").await.assert(200, "posted");
+    // Who comes after it never gets what was asked for before it, though that is still coming.
+    proxy.get("/a").await.assert(200, "new");
+    gate.open();
+    before.head().await.expect("an answer").rest().await.assert(200, "old");
+    proxy.get("/a").await.assert(200, "new");
+}
+
+#[tokio::test]
+async fn a_large_upload_is_streamed() {
+    const LEN: usize = 4 << 20;
+    let origin = Origin::answering(Answer::ok("thanks")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send(format!("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: {LEN}\r\n\r\n")).await;
+    conn.send(vec![b'x'; LEN / 2]).await;
+    // The first half is there before the second is sent.
+    origin.uploaded("/a", LEN / 2).await;
+    conn.send(vec![b'y'; LEN / 2]).await;
+    conn.last_reply().await.expect("an answer").assert(200, "thanks");
+    let seen = origin.last("/a");
+    assert_eq!(seen.content.len(), LEN);
+    assert_eq!(seen.field("content-length"), LEN.to_string());
+}
+
+#[tokio::test]
+async fn a_chunked_upload_is_streamed() {
+    let origin = Origin::answering(Answer::ok("thanks")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send("POST /a HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await;
+    origin.uploaded("/a", 3).await;
+    conn.send("3\r\ntwo\r\n0\r\n\r\n").await;
+    conn.last_reply().await.expect("an answer").assert(200, "thanks");
+    assert_eq!(origin.last("/a").content, b"onetwo");
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_no_request() {
+    let origin = Origin::answering(Answer::ok("thanks")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 100\r\n\r\nhalf").await;
+    origin.uploaded("/a", 4).await;
+    drop(conn);
+    // The origin is told by a break, and never that four bytes were all.
+    origin.left_by(1).await;
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[tokio::test]
+async fn who_expects_100_continue_gets_it() {
+    let origin = Origin::answering(Answer::ok("thanks")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send("POST /a HTTP/1.1\r\nHost: api.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    assert_eq!(conn.interim().await, "HTTP/1.1 100 Continue");
+    conn.send("hello").await;
+    conn.last_reply().await.expect("an answer").assert(200, "thanks");
+    assert_eq!(origin.last("/a").content, b"hello");
+}
+
+#[tokio::test]
+async fn who_is_refused_is_not_asked_to_go_on() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::before(&origin).route("host = \"other.test\"").await;
+    let mut conn = proxy.connect().await;
+    conn.send("POST /a HTTP/1.1\r\nHost: api.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    assert_eq!(conn.interim().await, "HTTP/1.1 421 Misdirected Request");
+}
+
+#[tokio::test]
+async fn an_answer_may_come_before_the_content_has_gone() {
+    let origin = Origin::start().await;
+    origin.on_early("/a", Answer::status(413).part("too much").then_silence());
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1000000\r\n\r\nx").await;
+    conn.last_reply().await.expect("an answer").assert(413, "too much");
+}
+
+#[tokio::test]
+async fn an_endless_stream_of_events_passes_as_it_comes() {
+    let gate = Gate::shut();
+    let events = Answer::status(200).field("Content-Type", "text/event-stream").chunked();
+    let origin =
+        Origin::answering(events.part("data: 1\n\n").gate(&gate).part("data: 2\n\n").then_silence()).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut one = proxy.get("/a").begin().await;
+    assert_eq!(one.at_least(9).await, b"data: 1\n\n");
+    // Nobody waits for its end.
+    let mut other = proxy.get("/a").begin().await;
+    assert_eq!(other.at_least(9).await, b"data: 1\n\n");
+    gate.open();
+    assert_eq!(one.at_least(9).await, b"data: 2\n\n");
+    assert_eq!(other.at_least(9).await, b"data: 2\n\n");
+    assert_eq!(origin.count("/a"), 2);
+    // And the origin learns when nobody listens any more.
+    drop((one, other));
+    origin.left_by(2).await;
+}
+
+#[tokio::test]
+async fn the_answer_to_a_post_is_streamed() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::ok("one,").gate(&gate).part("two").chunked()).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut reading = proxy.ask("POST", "/a").content("x").begin().await;
+    assert_eq!(reading.at_least(4).await, b"one,");
+    gate.open();
+    let rest = reading.rest().await;
+    assert_eq!((rest.text(), rest.end), ("two", End::Clean));
+}
+
+#[tokio::test]
+async fn posts_do_not_wait_for_each_other() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::ok("thanks").held_by(&gate)).await;
+    let proxy = Proxy::before(&origin).await;
+    let asks = (0..20).map(|_| proxy.ask("POST", "/a").content("x").send());
+    let (replies, ()) = tokio::join!(crate::support::all(asks), async {
+        gate.reached_by(20).await;
+        gate.open();
+    });
+    replies.iter().for_each(|reply| reply.assert(200, "thanks"));
+}
+
+#[tokio::test]
+async fn a_get_with_content_or_an_override_passes() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.get("/a").await;
+    proxy.get("/a").content("x").await;
+    assert_eq!(origin.last("/a").content, b"x");
+    for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"] {
+        let reply = proxy.get("/a").field(name, "DELETE").await;
+        assert!(!reply.is_hit(), "{name}");
+        assert_eq!(origin.last("/a").field(name), "DELETE");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_the_clients_to_follow() {
+    let origin = Origin::answering(Answer::cacheable("never")).await;
+    origin.on("/a", Answer::status(302).field("Location", "/b"));
+    let proxy = Proxy::before(&origin).await;
+    let reply = proxy.get("/a").await;
+    assert_eq!((reply.status, reply.field("location")), (302, "/b"));
+    assert_eq!(origin.count("/b"), 0);
+}
+
+#[tokio::test]
+async fn codings_are_left_alone() {
+    let origin = Origin::answering(Answer::cacheable("not really gzip").field("Content-Encoding", "gzip")).await;
+    let proxy = Proxy::before(&origin).await;
+    for _ in 0..2 {
+        let reply = proxy.get("/a").field("Accept-Encoding", "gzip").await;
+        reply.assert(200, "not really gzip");
+        assert_eq!(reply.field("content-encoding"), "gzip");
+    }
+    assert_eq!(origin.count("/a"), 1);
+}

@@ -1,0 +1,59 @@
+//! What a test is written in: an origin that plays what it is told, the proxy as a process of
+//! its own, and clients that see every byte.
+//!
+//! Tests wait for events. Where a process gives none (a counter on its metrics page), they
+//! look again until a deadline: [`until`].
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+pub mod client;
+pub mod command;
+pub mod fields;
+pub mod gate;
+pub mod log;
+pub mod metrics;
+pub mod origin;
+pub mod pattern;
+pub mod process;
+pub mod proxy;
+
+pub use client::{Conn, End, Reply};
+pub use gate::Gate;
+pub use origin::{Answer, Origin};
+pub use proxy::Proxy;
+
+/// How long anything that should happen may take before the test gives up on it. Far above what
+/// it takes: a test never passes because of it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for what should come, and fails the test with `what` if it does not.
+#[track_caller]
+pub fn within<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> {
+    let at = std::panic::Location::caller();
+    async move {
+        match timeout(PATIENCE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("waited in vain for {what} ({at})"),
+        }
+    }
+}
+
+/// Looks again and again until there is something to see.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Runs them all at once.
+pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    futures_util::future::join_all(futures).await
+}

@@ -1,0 +1,72 @@
+//! A process, watched by a thread: it ends by itself, by a signal, or with the test.
+
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::watch;
+
+use super::log::Lines;
+use super::within;
+
+/// A running process of the binary.
+pub struct Process {
+    pub out: Lines,
+    pub err: Lines,
+    pid: u32,
+    end: Arc<watch::Sender<Option<ExitStatus>>>,
+}
+
+/// The binary, with nothing of the caller's own settings in its environment.
+pub fn dustgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dustgate"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DUSTGATE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        let out = Lines::of(child.stdout.take().unwrap());
+        let err = Lines::of(child.stderr.take().unwrap());
+        let end = Arc::new(watch::Sender::new(None));
+        let pid = child.id();
+        let told = end.clone();
+        thread::spawn(move || told.send_replace(Some(child.wait().expect("a child can be waited for"))));
+        Self { out, err, pid, end }
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) -> ExitStatus {
+        let mut end = self.end.subscribe();
+        let end = within("the end of the process", end.wait_for(Option::is_some)).await.unwrap();
+        end.expect("it was waited for")
+    }
+
+    /// Sends it a signal by name, such as TERM.
+    pub fn signal(&self, name: &str) {
+        assert!(self.end.borrow().is_none(), "it has ended before the signal");
+        let pid = self.pid.to_string();
+        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
+        assert!(sent.success(), "kill {name}");
+    }
+
+    /// Memory in use: resident set, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.end.borrow().is_none() {
+            let pid = self.pid.to_string();
+            let _ended_just_now = Command::new("sh").args(["-c", "kill -s KILL \"$0\" 2>&-", &pid]).status();
+        }
+    }
+}

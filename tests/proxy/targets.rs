@@ -1,0 +1,255 @@
+//! Request targets, Host, framing and keys: the exact bytes, on the client's side and on the
+//! origin's.
+
+use crate::support::{Answer, Conn, Origin, Proxy};
+
+/// What is refused: what it is, the bytes, the status. The connection is closed behind it.
+const REFUSED: &[(&str, &str, u16)] = &[
+    ("a dot segment", "GET /a/../b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a single dot", "GET /a/./b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("dots at the end", "GET /a/.. HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("one dot at the end", "GET /. HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("escaped dots", "GET /a/%2e%2e/b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("escaped dots in capitals", "GET /a/%2E%2E/b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("half escaped dots", "GET /a/.%2e/b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("an escaped single dot", "GET /a/%2e/b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a backslash", "GET /a\\b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a backslash in the query", "GET /a?b\\c HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a control byte", "GET /a\u{1}b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a tab", "GET /a\tb HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("DEL", "GET /a\u{7f}b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("an escaped NUL", "GET /a%00b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("an escaped NUL in the query", "GET /a?b=%00 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a lone percent sign", "GET /a% HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("half an escape", "GET /a%2 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("an escape of no number", "GET /a%zz HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a broken escape in the query", "GET /a?b=%4 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a star outside OPTIONS", "GET * HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("no path", "GET a HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("another scheme", "GET ftp://h/a HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("no Host", "GET /a HTTP/1.1\r\n\r\n", 400),
+    ("two Hosts", "GET /a HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", 400),
+    ("the same Host twice", "GET /a HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400),
+    ("two Hosts in one line", "GET /a HTTP/1.1\r\nHost: h, i\r\n\r\n", 400),
+    ("an empty Host", "GET /a HTTP/1.1\r\nHost: \r\n\r\n", 400),
+    ("user info in Host", "GET /a HTTP/1.1\r\nHost: u@h\r\n\r\n", 400),
+    ("user info in the target", "GET http://u:p@h/a HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("a path in Host", "GET /a HTTP/1.1\r\nHost: h/b\r\n\r\n", 400),
+    ("a port that is none", "GET /a HTTP/1.1\r\nHost: h:99999\r\n\r\n", 400),
+    ("absolute, and no Host", "GET http://h/a HTTP/1.1\r\n\r\n", 400),
+    ("absolute, and two Hosts", "GET http://h/a HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", 400),
+    ("dots in an absolute target", "GET http://h/a/../b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("length and coding", "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("two lengths", "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+    ("a length that is none", "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc", 400),
+    ("a space before the colon", "GET /a HTTP/1.1\r\nHost : h\r\n\r\n", 400),
+    ("a folded line", "GET /a HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", 400),
+    ("another coding", "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ("a coding before chunked", "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+    ("chunked twice", "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 501),
+    ("two codings in two lines", "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501),
+    ("identity", "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\n\r\n", 501),
+    ("a coding that ends early", "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
+    ("CONNECT", "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n", 405),
+    ("TRACE", "TRACE /a HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+    ("PURGE", "PURGE /a HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+    ("BAN", "BAN /a HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+];
+
+#[tokio::test]
+async fn what_two_servers_might_read_differently_is_refused_and_closed() {
+    let origin = Origin::answering(Answer::ok("never")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut wrong = Vec::new();
+    for (what, bytes, status) in REFUSED {
+        let mut conn = proxy.connect().await;
+        // What follows would be taken for a request of its own by whoever read on.
+        conn.send(format!("{bytes}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n")).await;
+        match conn.reply().await {
+            None => wrong.push(format!("{what}: closed without an answer")),
+            Some((reply, _)) if reply.status != *status => {
+                wrong.push(format!("{what}: {} and not {status}", reply.status));
+            }
+            Some((reply, conn)) => {
+                if !conn.is_closed().await {
+                    wrong.push(format!("{what}: not closed"));
+                }
+                if reply.fields.has("cache-status") {
+                    wrong.push(format!("{what}: Cache-Status on our own error"));
+                }
+            }
+        }
+    }
+    assert_eq!(origin.total(), 0, "some reached the origin: {wrong:#?}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn our_refusals_are_json() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.get("/a/../b").await.assert_error(400);
+    proxy.ask("TRACE", "/").await.assert_error(405);
+    proxy.get("/").field("Transfer-Encoding", "gzip").await.assert_error(501);
+}
+
+/// What passes: the target as the client writes it, and as the origin sees it.
+const FORWARDED: &[(&str, &str, &str)] = &[
+    ("as it is", "/a/b?c=d", "/a/b?c=d"),
+    ("the root", "/", "/"),
+    ("an empty query", "/a?", "/a?"),
+    ("escaped unreserved characters", "/%7euser/%61%2D%5F", "/~user/a-_"),
+    ("escaped unreserved characters in the query", "/a?%7e=%41", "/a?~=A"),
+    ("small hexadecimal digits", "/%c3%a9?x=%c3%a9", "/%C3%A9?x=%C3%A9"),
+    ("an escaped slash", "/a%2fb", "/a%2Fb"),
+    ("an escaped percent sign", "/a%252e%252e/b", "/a%252e%252e/b"),
+    ("an escaped backslash", "/a%5cb", "/a%5Cb"),
+    ("parameters of a segment", "/a;b=c/d", "/a;b=c/d"),
+    ("empty segments", "//a//b/", "//a//b/"),
+    ("letter case", "/A/b?C=d", "/A/b?C=d"),
+    ("the order of parameters", "/a?z=1&a=2&z=0", "/a?z=1&a=2&z=0"),
+    ("dots that are no segment", "/a/...b/.c/d.", "/a/...b/.c/d."),
+    ("dots in the query", "/a?b=/../c", "/a?b=/../c"),
+    ("an apostrophe in the query", "/a?b='c'", "/a?b=%27c%27"),
+    ("an apostrophe in the path", "/a'b", "/a'b"),
+    ("sub-delimiters", "/a!$&()*+,=:@b", "/a!$&()*+,=:@b"),
+    ("a plus sign and spaces", "/a+b?c+d=%20", "/a+b?c+d=%20"),
+    ("an absolute target", "http://api.test/a/b?c", "/a/b?c"),
+    ("an absolute target in capitals", "HTTP://API.test/a", "/a"),
+    ("an absolute target without a path", "http://api.test", "/"),
+];
+
+#[tokio::test]
+async fn the_rest_reaches_the_origin_in_its_one_form() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut wrong = Vec::new();
+    for cached in [true, false] {
+        for (what, written, want) in FORWARDED {
+            // A pass takes the same form as a fill.
+            let ask = if cached { proxy.get(written) } else { proxy.ask("POST", written).content("x") };
+            let before = origin.total();
+            let reply = ask.await;
+            let path = want.split('?').next().unwrap();
+            let seen = origin.requests(path).pop().map(|seen| seen.target);
+            if reply.status != 200 || origin.total() != before + 1 || seen.as_deref() != Some(want) {
+                wrong.push(format!("{what}: {written} → {seen:?}, {}", reply.status));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn options_star_is_answered_here() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::before(&origin).await;
+    let reply = proxy.ask("OPTIONS", "*").await;
+    assert_eq!(reply.status, 204);
+    assert_eq!(origin.total(), 0);
+}
+
+#[tokio::test]
+async fn an_absolute_target_replaces_host_and_never_chooses_the_upstream() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let elsewhere = Origin::answering(Answer::cacheable("elsewhere")).await;
+    let proxy = Proxy::before(&origin).upstream("host = \"client\"").await;
+    proxy.get(&format!("http://{}/a", elsewhere.at)).host("api.test").await.assert(200, "hello");
+    assert_eq!(elsewhere.total(), 0);
+    let seen = origin.last("/a");
+    assert!(seen.field("host").starts_with("127.0.0.1"), "{seen:?}");
+    assert_eq!(seen.fields.all("host").len(), 1);
+}
+
+#[tokio::test]
+async fn spellings_of_one_target_are_one_key() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.get("/~a/%C3%A9?q=%27").await.assert(200, "hello");
+    for (target, host) in [
+        ("/%7Ea/%c3%a9?q='", "api.test"),
+        ("/~%61/%C3%A9?q=%27", "API.Test"),
+        ("/~a/%C3%A9?q=%27", "api.test:80"),
+        ("/~a/%C3%A9?q=%27", "api.test:8080"),
+        ("http://api.test/~a/%C3%A9?q=%27", "ignored.test"),
+    ] {
+        let reply = proxy.get(target).host(host).await;
+        assert!(reply.is_hit(), "{target} {host}: {:?}", reply.fields);
+    }
+    assert_eq!(origin.total(), 1);
+}
+
+#[tokio::test]
+async fn what_may_mean_another_thing_is_another_key() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    let targets = ["/a/b", "/A/b", "/a//b", "/a%2Fb", "/a/b/", "/a/b?", "/a/b?x&y", "/a/b?y&x", "/a/b;x"];
+    for target in targets {
+        assert!(!proxy.get(target).await.is_hit(), "{target}");
+    }
+    assert!(!proxy.get("/a/b").host("other.test").await.is_hit());
+    assert_eq!(origin.total(), targets.len() + 1);
+}
+
+#[tokio::test]
+async fn the_port_counts_only_where_a_route_writes_it() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).route("host = [\"api.test:8080\", \"api.test\"]").await;
+    assert!(!proxy.get("/a").host("api.test").await.is_hit());
+    assert!(!proxy.get("/a").host("api.test:8080").await.is_hit());
+    assert!(proxy.get("/a").host("api.test:8080").await.is_hit());
+    proxy.get("/a").host("other.test").await.assert_error(421);
+}
+
+#[tokio::test]
+async fn the_query_is_keyed_as_the_route_says_and_no_more_of_it_reaches_the_origin() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).route("query = { exclude = [\"utm_*\"], sort = true }").await;
+    proxy.get("/a?utm_source=x&b=2&a=1&b=1").await.assert(200, "hello");
+    assert_eq!(origin.last("/a").target, "/a?a=1&b=2&b=1");
+    assert!(proxy.get("/a?b=2&a=1&b=1&utm_medium=y").await.is_hit());
+    assert!(!proxy.get("/a?b=1&a=1&b=2").await.is_hit(), "the order of repeated names stays");
+    // A pass is the client's own.
+    proxy.ask("POST", "/a?utm_source=x&b=2&a=1").content("x").await;
+    assert_eq!(origin.last("/a").target, "/a?utm_source=x&b=2&a=1");
+}
+
+#[tokio::test]
+async fn requests_follow_each_other_on_one_connection() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn: Conn = proxy.connect().await;
+    let one = proxy.get("/a").bytes();
+    // Sent at once, answered in order; the third is cut in two.
+    conn.send([one.as_slice(), &proxy.get("/b").bytes(), &one[..one.len() / 2]].concat()).await;
+    for part in ["first", "second"] {
+        let (reply, next) = conn.reply().await.unwrap_or_else(|| panic!("no {part} answer"));
+        reply.assert(200, "hello");
+        conn = next;
+    }
+    conn.send(&one[one.len() / 2..]).await;
+    let (reply, _) = conn.reply().await.expect("the third answer");
+    assert!(reply.is_hit());
+}
+
+#[tokio::test]
+async fn connection_close_is_kept() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send(proxy.get("/a").field("Connection", "close").bytes()).await;
+    let (reply, conn) = conn.reply().await.expect("an answer");
+    reply.assert(200, "hello");
+    assert!(conn.is_closed().await);
+}
+
+#[tokio::test]
+async fn http_1_0_is_answered_in_its_own_terms() {
+    let origin = Origin::answering(Answer::cacheable("hello").chunked()).await;
+    let proxy = Proxy::before(&origin).await;
+    let mut conn = proxy.connect().await;
+    conn.send("GET /a HTTP/1.0\r\nHost: api.test\r\n\r\n").await;
+    let reply = conn.last_reply().await.expect("an answer");
+    assert!(!reply.fields.has("transfer-encoding"), "{reply:?}");
+    reply.assert(200, "hello");
+}

@@ -1,0 +1,191 @@
+//! Responses that vary: who gets which, and what one fetch a variant means.
+
+use crate::support::{Answer, Gate, Origin, Proxy, all};
+
+/// An origin that answers in the language that is asked for.
+async fn in_languages() -> Origin {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        Answer::cacheable(format!("in {}", seen.field("accept-language"))).field("Vary", "Accept-Language")
+    });
+    origin
+}
+
+#[tokio::test]
+async fn each_gets_the_variant_it_asked_for() {
+    let origin = in_languages().await;
+    let proxy = Proxy::before(&origin).await;
+    for language in ["de", "en", "fr"] {
+        let reply = proxy.get("/a").field("Accept-Language", language).await;
+        reply.assert(200, &format!("in {language}"));
+        assert!(!reply.is_hit());
+    }
+    for language in ["fr", "de", "en"] {
+        let reply = proxy.get("/a").field("Accept-Language", language).await;
+        reply.assert(200, &format!("in {language}"));
+        assert!(reply.is_hit(), "{:?}", reply.fields);
+    }
+    assert_eq!(origin.count("/a"), 3);
+    let none = proxy.get("/a").await;
+    none.assert(200, "in ");
+    assert_eq!(none.cache_status(), "dustgate; fwd=vary-miss; stored");
+    assert!(proxy.get("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn what_means_the_same_is_the_same_variant() {
+    let origin = in_languages().await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.get("/a").field("Accept-Language", "de, en;q=0.5").await;
+    for same in ["de,en;q=0.5", "DE ,  EN;q=0.5", "en;q=0.5, de"] {
+        assert!(proxy.get("/a").field("Accept-Language", same).await.is_hit(), "{same}");
+    }
+    assert!(!proxy.get("/a").field("Accept-Language", "en, de;q=0.5").await.is_hit());
+}
+
+#[tokio::test]
+async fn codings_are_told_apart_by_what_we_know_of_them() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        let coding = if seen.field("accept-encoding").contains("gzip") { "gzip" } else { "identity" };
+        // No Vary: a coded response varies all the same.
+        let answer = Answer::cacheable(format!("as {coding}"));
+        if coding == "gzip" { answer.field("Content-Encoding", "gzip") } else { answer.field("Vary", "Accept-Encoding") }
+    });
+    let proxy = Proxy::before(&origin).await;
+    let get = |coding: &str| proxy.get("/a").field("Accept-Encoding", coding);
+    get("gzip").await.assert(200, "as gzip");
+    get("deflate, gzip;q=0.8").await.assert(200, "as gzip");
+    assert!(get("x-unknown, gzip").await.is_hit());
+    assert_eq!(origin.count("/a"), 1);
+    proxy.get("/a").await.assert(200, "as identity");
+    get("gzip").await.assert(200, "as gzip");
+}
+
+#[tokio::test]
+async fn an_allowed_origin_is_a_variant() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        Answer::cacheable("hello").field("Access-Control-Allow-Origin", seen.field("origin"))
+    });
+    let proxy = Proxy::before(&origin).await;
+    for from in ["https://one.test", "https://two.test", "https://one.test"] {
+        let reply = proxy.get("/a").field("Origin", from).await;
+        assert_eq!(reply.field("access-control-allow-origin"), from);
+    }
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn a_herd_of_three_kinds_costs_three_fetches() {
+    let gate = Gate::shut();
+    let origin = Origin::start().await;
+    origin.on_each("/a", {
+        let gate = gate.clone();
+        move |seen| {
+            let body = format!("in {}", seen.field("accept-language"));
+            Answer::cacheable(body).field("Vary", "Accept-Language").held_by(&gate)
+        }
+    });
+    let proxy = Proxy::before(&origin).await;
+    let languages = ["de", "en", "fr"];
+    let asks = (0..30).map(|n| proxy.get("/a").field("Accept-Language", languages[n % 3]).send());
+    let (replies, ()) = tokio::join!(all(asks), async {
+        // Nobody knows yet that it varies: one is asked first.
+        proxy.until_followers(29).await;
+        gate.open();
+    });
+    for (n, reply) in replies.iter().enumerate() {
+        reply.assert(200, &format!("in {}", languages[n % 3]));
+    }
+    assert_eq!(origin.count("/a"), 3);
+}
+
+#[tokio::test]
+async fn variants_lead_side_by_side_once_it_is_known() {
+    let origin = in_languages().await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.get("/a").field("Accept-Language", "de").await;
+    let gate = Gate::shut();
+    origin.on_each("/a", {
+        let gate = gate.clone();
+        move |seen| {
+            let body = format!("in {}", seen.field("accept-language"));
+            Answer::cacheable(body).field("Vary", "Accept-Language").held_by(&gate)
+        }
+    });
+    let asks = ["en", "fr", "it", "es"].map(|language| proxy.get("/a").field("Accept-Language", language).send());
+    let (replies, ()) = tokio::join!(all(asks), async {
+        gate.reached_by(4).await;
+        gate.open();
+    });
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    assert!(proxy.get("/a").field("Accept-Language", "de").await.is_hit());
+}
+
+#[tokio::test]
+async fn variants_are_bounded() {
+    let origin = in_languages().await;
+    let proxy = Proxy::before(&origin).route("max_variants = 3").await;
+    for n in 0..40 {
+        let language = format!("x-{n}");
+        let reply = proxy.get("/a").field("Accept-Language", &language).await;
+        reply.assert(200, &format!("in {language}"));
+    }
+    // Still each its own.
+    for n in [39, 0, 20] {
+        let language = format!("x-{n}");
+        proxy.get("/a").field("Accept-Language", &language).await.assert(200, &format!("in {language}"));
+    }
+    let objects = proxy.metrics().await.sum("dustgate_memory_objects", &[]);
+    assert!(objects < 40.0, "{objects} objects for 3 variants");
+}
+
+#[tokio::test]
+async fn a_field_that_fills_do_not_carry_is_every_field() {
+    let origin = Origin::answering(Answer::cacheable("hello").field("Vary", "X-Device")).await;
+    let proxy = Proxy::before(&origin).route("forward = \"keyed\"").await;
+    for _ in 0..2 {
+        let reply = proxy.get("/a").field("X-Device", "phone").field("Accept", "text/plain").await;
+        assert!(!reply.is_hit());
+    }
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn keyed_forwarding_carries_no_more_than_the_key() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).route("forward = \"keyed\"").route("vary_on = [\"x-tenant\"]").await;
+    proxy.get("/a").field("X-Tenant", "t").field("X-Device", "phone").field("Accept", "text/plain").await;
+    let seen = origin.last("/a");
+    assert_eq!((seen.field("x-tenant"), seen.field("accept")), ("t", "text/plain"));
+    assert!(!seen.fields.has("x-device"));
+}
+
+#[tokio::test]
+async fn a_keyed_field_makes_a_key_and_is_told_in_vary() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| Answer::cacheable(format!("for {}", seen.field("x-tenant"))));
+    let proxy = Proxy::before(&origin).route("vary_on = [\"x-tenant\"]").await;
+    for tenant in ["one", "two"] {
+        for hit in [false, true] {
+            let reply = proxy.get("/a").field("X-Tenant", tenant).await;
+            reply.assert(200, &format!("for {tenant}"));
+            assert_eq!(reply.is_hit(), hit);
+            assert!(reply.field("vary").to_lowercase().contains("x-tenant"), "{:?}", reply.fields);
+        }
+    }
+    proxy.get("/a").await.assert(200, "for ");
+    assert_eq!(origin.count("/a"), 3);
+}
+
+#[tokio::test]
+async fn a_version_in_the_key_leaves_old_records_behind() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).route("version = \"1\"").await;
+    proxy.get("/a").await;
+    let proxy = proxy.restart_with("version = \"1\"", "version = \"2\"").await;
+    assert!(!proxy.get("/a").await.is_hit());
+    let proxy = proxy.restart_with("version = \"2\"", "version = \"1\"").await;
+    assert!(proxy.get("/a").await.is_hit());
+}
