@@ -63,7 +63,10 @@ async fn followers_read_along() {
     // The origin has not gone on yet, and whoever comes now has the beginning already.
     let mut follower = proxy.get("/a").begin().await;
     assert_eq!(follower.at_least(4).await, b"one,");
-    assert_eq!(follower.fields.get("cache-status"), Some("dustgate; fwd=uri-miss; collapsed; detail=awaited"));
+    assert_eq!(
+        follower.fields.get("cache-status"),
+        Some("dustgate; fwd=uri-miss; collapsed; detail=awaited")
+    );
     assert!(follower.fields.has("age"));
     gate.open();
     for reading in [leader, follower] {
@@ -282,10 +285,8 @@ async fn what_arrives_stale_and_without_a_validator_costs_two_exchanges() {
 #[tokio::test]
 async fn no_lifetime_is_ridden_once_by_who_was_there() {
     let gate = Gate::shut();
-    let origin = Origin::answering(
-        Answer::ok("hello").cache("max-age=0").field("ETag", "\"a\"").held_by(&gate),
-    )
-    .await;
+    let origin =
+        Origin::answering(Answer::ok("hello").cache("max-age=0").field("ETag", "\"a\"").held_by(&gate)).await;
     let proxy = Proxy::before(&origin).await;
     let (replies, ()) = tokio::join!(proxy.herd(HERD, "/a"), async {
         proxy.until_followers(HERD - 1).await;

@@ -56,7 +56,8 @@ async fn who_has_it_is_told_so() {
 
 #[tokio::test]
 async fn only_a_200_can_be_had_already() {
-    let origin = Origin::answering(Answer::status(404).cache("max-age=60").field("ETag", "\"a\"").part("no")).await;
+    let origin =
+        Origin::answering(Answer::status(404).cache("max-age=60").field("ETag", "\"a\"").part("no")).await;
     let proxy = Proxy::before(&origin).await;
     proxy.get("/a").await;
     proxy.get("/a").field("If-None-Match", "\"a\"").await.assert(404, "no");

@@ -256,7 +256,8 @@ async fn stale_when_the_origin_says_nothing() {
 async fn never_stale_against_the_origins_word() {
     for word in [", must-revalidate", ", proxy-revalidate", ", s-maxage=10", ", no-cache"] {
         let origin = Origin::answering(stale(word)).await;
-        let proxy = Proxy::before(&origin).route("grace = { if_error = \"1h\", while_revalidate = \"1h\" }").await;
+        let proxy =
+            Proxy::before(&origin).route("grace = { if_error = \"1h\", while_revalidate = \"1h\" }").await;
         proxy.get("/a").await.assert(200, "old");
         origin.on("/a", Answer::reset());
         proxy.get("/a").await.assert_error(502);

@@ -3,13 +3,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
-mod support;
-mod get;
-mod targets;
+mod admin;
 mod coalesce;
-mod failure;
-mod revalidate;
-mod vary;
-mod range;
+mod commands;
 mod conditional;
+mod credentials;
+mod drain;
+mod failure;
+mod get;
+mod limits;
+mod memory;
 mod methods;
+mod purge;
+mod range;
+mod restart;
+mod revalidate;
+mod support;
+mod targets;
+mod vary;

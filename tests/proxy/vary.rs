@@ -50,7 +50,11 @@ async fn codings_are_told_apart_by_what_we_know_of_them() {
         let coding = if seen.field("accept-encoding").contains("gzip") { "gzip" } else { "identity" };
         // No Vary: a coded response varies all the same.
         let answer = Answer::cacheable(format!("as {coding}"));
-        if coding == "gzip" { answer.field("Content-Encoding", "gzip") } else { answer.field("Vary", "Accept-Encoding") }
+        if coding == "gzip" {
+            answer.field("Content-Encoding", "gzip")
+        } else {
+            answer.field("Vary", "Accept-Encoding")
+        }
     });
     let proxy = Proxy::before(&origin).await;
     let get = |coding: &str| proxy.get("/a").field("Accept-Encoding", coding);
@@ -114,7 +118,8 @@ async fn variants_lead_side_by_side_once_it_is_known() {
             Answer::cacheable(body).field("Vary", "Accept-Language").held_by(&gate)
         }
     });
-    let asks = ["en", "fr", "it", "es"].map(|language| proxy.get("/a").field("Accept-Language", language).send());
+    let asks =
+        ["en", "fr", "it", "es"].map(|language| proxy.get("/a").field("Accept-Language", language).send());
     let (replies, ()) = tokio::join!(all(asks), async {
         gate.reached_by(4).await;
         gate.open();

@@ -374,7 +374,8 @@ impl Left {
     fn of(status: u16, fields: &Fields, is_head: bool) -> Self {
         if is_head || status == 204 || status == 304 {
             Self::Nothing
-        } else if fields.get("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        } else if fields.get("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        {
             Self::Chunks(None)
         } else if let Some(length) = fields.get("content-length") {
             Self::Bytes(length.parse().expect("a length"))
@@ -410,6 +411,15 @@ impl Reply {
 
     pub fn is_hit(&self) -> bool {
         self.cache_status().starts_with("dustgate; hit")
+    }
+
+    /// Fails the test unless it is a fresh hit of what is good for so many seconds in all. Age
+    /// and what is left are both whole seconds, rounded down.
+    #[track_caller]
+    pub fn assert_hit_for(&self, lifetime: u64) {
+        let ttl = self.cache_status().strip_prefix("dustgate; hit; ttl=").and_then(|ttl| ttl.parse().ok());
+        let in_all = ttl.map(|ttl: u64| ttl + self.age());
+        assert!(in_all == Some(lifetime) || in_all == Some(lifetime - 1), "{:?}", self.fields);
     }
 
     /// Whether it came whole, with this status and body.

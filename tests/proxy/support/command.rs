@@ -1,7 +1,9 @@
 //! The other commands of the binary.
 
 use std::path::Path;
+use std::process::Command;
 
+use super::log::Lines;
 use super::process::{Process, dustgate};
 
 /// What a command said and how it ended.
@@ -12,16 +14,21 @@ pub struct Said {
     pub err: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command of the binary to its end.
 pub async fn run(arguments: &[&str]) -> Said {
     run_in(Path::new("."), arguments).await
 }
 
 /// Runs a command in a directory, to its end.
 pub async fn run_in(directory: &Path, arguments: &[&str]) -> Said {
-    let process = Process::start(dustgate().args(arguments).current_dir(directory));
+    finish(dustgate().args(arguments).current_dir(directory)).await
+}
+
+/// Runs a command to its end.
+pub async fn finish(command: &mut Command) -> Said {
+    let process = Process::start(command);
     let code = process.ended().await.code().expect("an exit code");
-    let text = async |lines: &super::log::Lines| {
+    let text = async |lines: &Lines| {
         lines.ended().await;
         lines.so_far().join("\n")
     };

@@ -50,10 +50,13 @@ impl Lines {
     pub async fn find<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         let mut many = self.0.many.subscribe();
         let mut found = None;
-        within(what, many.wait_for(|_| {
-            found = self.0.lines.lock().unwrap().iter().find_map(|line| find(line));
-            found.is_some()
-        }))
+        within(
+            what,
+            many.wait_for(|_| {
+                found = self.0.lines.lock().unwrap().iter().find_map(|line| find(line));
+                found.is_some()
+            }),
+        )
         .await
         .unwrap();
         found.expect("it was found")

@@ -35,7 +35,9 @@ impl Metrics {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 let (name, help) = rest.split_once(' ').unwrap_or_else(|| panic!("no help: {line:?}"));
                 assert!(is_name(name) && !help.is_empty(), "{line:?}");
-                let known = metrics.families.insert(name.to_owned(), Family { help: help.to_owned(), ..Family::default() });
+                let known = metrics
+                    .families
+                    .insert(name.to_owned(), Family { help: help.to_owned(), ..Family::default() });
                 assert!(known.is_none(), "two families: {line:?}");
                 name.clone_into(&mut current);
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
@@ -45,7 +47,8 @@ impl Metrics {
                 kind.clone_into(&mut metrics.families.get_mut(name).unwrap().kind);
             } else if !line.is_empty() && !line.starts_with('#') {
                 let sample = Sample::parse(line);
-                let family = metrics.families.get_mut(&current).unwrap_or_else(|| panic!("no family: {line:?}"));
+                let family =
+                    metrics.families.get_mut(&current).unwrap_or_else(|| panic!("no family: {line:?}"));
                 assert!(!family.kind.is_empty(), "no type: {line:?}");
                 assert!(family.owns(&current, &sample.name), "in the wrong family: {line:?}");
                 family.samples.push(sample);
@@ -54,7 +57,10 @@ impl Metrics {
         for (name, family) in &metrics.families {
             let mut seen = BTreeSet::new();
             for sample in &family.samples {
-                assert!(seen.insert(format!("{}{:?}", sample.name, sample.labels)), "twice: {name} {sample:?}");
+                assert!(
+                    seen.insert(format!("{}{:?}", sample.name, sample.labels)),
+                    "twice: {name} {sample:?}"
+                );
             }
         }
         metrics
@@ -62,7 +68,8 @@ impl Metrics {
 
     /// The sum of a family's series that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let base = name.strip_suffix("_count").filter(|base| self.families.contains_key(*base)).unwrap_or(name);
+        let base =
+            name.strip_suffix("_count").filter(|base| self.families.contains_key(*base)).unwrap_or(name);
         let Some(family) = self.families.get(base) else { return 0.0 };
         let has = |sample: &&Sample| {
             sample.name == name && labels.iter().all(|(n, v)| sample.labels.get(*n).is_some_and(|l| l == v))

@@ -114,6 +114,11 @@ impl Origin {
         self.state.seen.lock().unwrap().len()
     }
 
+    /// The paths that were asked for, in their order.
+    pub fn order(&self) -> Vec<String> {
+        self.state.seen.lock().unwrap().iter().map(|seen| seen.path().to_owned()).collect()
+    }
+
     /// How many connections were opened.
     pub fn connections(&self) -> usize {
         *self.state.connections.borrow()
@@ -129,7 +134,8 @@ impl Origin {
     /// Waits until so many bytes of content have come for a path.
     pub async fn uploaded(&self, path: &str, bytes: usize) {
         let mut news = self.state.news.subscribe();
-        let come = news.wait_for(|_| self.state.uploaded.lock().unwrap().get(path).is_some_and(|n| *n >= bytes));
+        let come =
+            news.wait_for(|_| self.state.uploaded.lock().unwrap().get(path).is_some_and(|n| *n >= bytes));
         within(&format!("{bytes} bytes at {path}"), come).await.unwrap();
     }
 
@@ -243,7 +249,13 @@ impl Connection {
                 let mut words = first.split(' ');
                 let method = words.next().unwrap_or_default().to_owned();
                 let target = words.next().unwrap_or_default().to_owned();
-                return Some(Seen { nth: 0, method, target, fields: Fields::parse(lines), content: Vec::new() });
+                return Some(Seen {
+                    nth: 0,
+                    method,
+                    target,
+                    fields: Fields::parse(lines),
+                    content: Vec::new(),
+                });
             }
             self.more().await?;
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::{Ask, Conn, Reply};
+use super::command::{self, Said};
 use super::log::Lines;
 use super::metrics::Metrics;
 use super::process::{Process, dustgate};
@@ -33,6 +34,7 @@ pub struct Setup {
     server: String,
     admin: String,
     dust: String,
+    bodies: String,
     other: String,
     upstream: String,
     route: Option<String>,
@@ -67,6 +69,12 @@ impl Setup {
     /// A line of `[dust]`.
     pub fn dust(mut self, line: &str) -> Self {
         writeln!(self.dust, "{line}").unwrap();
+        self
+    }
+
+    /// A line of `[bodies]`.
+    pub fn bodies(mut self, line: &str) -> Self {
+        writeln!(self.bodies, "{line}").unwrap();
         self
     }
 
@@ -107,7 +115,7 @@ impl Setup {
 
     /// The settings file.
     pub fn text(&self, directory: &Path) -> String {
-        let Self { server, admin, dust, other, upstream, origin, .. } = self;
+        let Self { server, admin, dust, bodies, other, upstream, origin, .. } = self;
         let data = directory.display();
         // A setting that the test makes stands before ours, which is then left out.
         let or = |text: &str, name: &str, value: &str| {
@@ -118,9 +126,7 @@ impl Setup {
         write!(text, "[admin]\n{}{admin}", or(admin, "listen", "\"127.0.0.1:0\"")).unwrap();
         write!(text, "[dust]\n{}{dust}", or(dust, "url", &format!("\"embedded:{data}/dust\""))).unwrap();
         write!(text, "[log]\nformat = \"{}\"\n", self.log.unwrap_or("json")).unwrap();
-        if !other.contains("[bodies]") {
-            write!(text, "[bodies]\nurl = \"file:{data}/bodies\"\n").unwrap();
-        }
+        write!(text, "[bodies]\n{}{bodies}", or(bodies, "url", &format!("\"file:{data}/bodies\""))).unwrap();
         write!(text, "[upstreams.origin]\nurl = \"http://{origin}\"\n{upstream}").unwrap();
         if let Some(route) = &self.route {
             write!(text, "[[routes]]\nname = \"all\"\n").unwrap();
@@ -267,6 +273,14 @@ impl Proxy {
     /// Purges one URL of the usual host.
     pub async fn purge_url(&self, target: &str) -> Value {
         self.purge(&json!({"url": format!("http://{}{target}", super::client::HOST)})).await
+    }
+
+    /// Runs another command of the binary with this one's settings.
+    pub async fn command(&self, arguments: &[&str]) -> Said {
+        let mut command = dustgate();
+        command.args(arguments).args(["-c", self.config()]).current_dir(self.directory());
+        command.env("DUSTGATE_ADMIN__LISTEN", self.admin.to_string());
+        command::finish(&mut command).await
     }
 
     pub async fn metrics(&self) -> Metrics {
