@@ -91,6 +91,7 @@ async fn the_first_client_may_leave_in_mid_fill() {
     for follower in followers {
         follower.rest().await.assert(200, "one,two");
     }
+    proxy.until_stored(1).await;
     assert!(proxy.get("/a").await.is_hit());
     assert_eq!(origin.count("/a"), 1);
 }
@@ -122,7 +123,7 @@ async fn a_fill_goes_on_when_everybody_has_left() {
     origin.asked("/a", 1).await;
     assert_eq!(proxy.logged(1, "/a").await[0]["aborted"], true);
     gate.open();
-    proxy.until_metric("dustgate_fills_total", &[("outcome", "stored")], |n| n == 1.0).await;
+    proxy.until_stored(1).await;
     assert!(proxy.get("/a").await.is_hit());
 }
 
@@ -150,7 +151,7 @@ async fn a_slow_reader_slows_nobody() {
     let fast = proxy.herd(HERD, "/a").await;
     let body = crate::support::pattern::Pattern::whole(LEN);
     assert!(fast.iter().all(|reply| reply.body == body && reply.end == End::Clean));
-    proxy.until_metric("dustgate_fills_total", &[("outcome", "stored")], |n| n == 1.0).await;
+    proxy.until_stored(1).await;
     let slow = slow.rest().await;
     assert!(slow.body == body && slow.end == End::Clean, "{} of {LEN}, {:?}", slow.body.len(), slow.end);
     assert_eq!(origin.count("/a"), 1);
@@ -218,9 +219,9 @@ async fn a_pass_is_remembered() {
 async fn a_pass_is_not_remembered_for_longer_than_its_time() {
     let origin = Origin::answering(Answer::ok("a").cache("no-store")).await;
     let proxy = Proxy::before(&origin).route("pass_ttl = \"0s\"").await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::cacheable("b"));
-    proxy.get("/a").await.assert(200, "b");
+    proxy.fill("/a").await.assert(200, "b");
     assert!(proxy.get("/a").await.is_hit());
 }
 

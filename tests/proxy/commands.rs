@@ -164,7 +164,7 @@ async fn the_environment_goes_before_the_file() {
 async fn explain_tells_by_its_exit_code() {
     let origin = Origin::answering(Answer::cacheable("hello").field("ETag", "\"a1\"")).await;
     let proxy = Proxy::before(&origin).route("host = \"api.test\"").await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     let explain = async |arguments: &[&str]| proxy.command(&[&["explain"], arguments].concat()).await;
 
     let hit = explain(&["http://api.test/a"]).await;
@@ -191,8 +191,8 @@ async fn explain_tells_by_its_exit_code() {
 async fn purge_purges() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).admin("token = \"hunter2\"").await;
-    proxy.get("/a").await;
-    proxy.get("/b").await;
+    proxy.fill("/a").await;
+    proxy.fill("/b").await;
     let said = proxy.command(&["purge", "http://api.test/a"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains("\"number\"") || said.out.contains("number"), "{said:?}");

@@ -35,7 +35,7 @@ async fn who_has_it_is_told_so() {
     let get = |fields: &[(&str, &str)], path: &str| {
         fields.iter().fold(proxy.get(path), |ask, (name, value)| ask.field(name, value))
     };
-    proxy.get("/a").await.assert(200, "hello");
+    proxy.fill("/a").await.assert(200, "hello");
     for (n, (fields, has_it)) in ASKED.iter().enumerate() {
         let hit = get(fields, "/a").await;
         // A miss is fetched whole for everybody, and then answered alike.
@@ -59,7 +59,7 @@ async fn only_a_200_can_be_had_already() {
     let origin =
         Origin::answering(Answer::status(404).cache("max-age=60").field("ETag", "\"a\"").part("no")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     proxy.get("/a").field("If-None-Match", "\"a\"").await.assert(404, "no");
 }
 
@@ -67,7 +67,7 @@ async fn only_a_200_can_be_had_already() {
 async fn head_may_have_it_too() {
     let origin = Origin::answering(Answer::cacheable("hello").field("ETag", "\"a\"")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     assert_eq!(proxy.ask("HEAD", "/a").field("If-None-Match", "\"a\"").await.status, 304);
 }
 
@@ -75,7 +75,7 @@ async fn head_may_have_it_too() {
 async fn other_preconditions_are_the_origins_to_judge() {
     let origin = Origin::answering(Answer::cacheable("hello").field("ETag", "\"a\"")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     for (name, value) in [("If-Match", "\"b\""), ("If-Unmodified-Since", BEFORE)] {
         origin.on("/a", Answer::status(412).part("no"));
         proxy.get("/a").field(name, value).await.assert(412, "no");

@@ -34,6 +34,7 @@ async fn half_is_never_the_whole(broken: Answer) {
     })
     .await;
     whole.assert(200, "whole");
+    proxy.until_stored(1).await;
     assert!(proxy.get("/a").await.is_hit());
 }
 
@@ -167,7 +168,7 @@ async fn a_failure_is_forgotten_soon() {
 async fn an_error_with_a_lifetime_is_an_answer() {
     let origin = Origin::answering(Answer::status(500).cache("max-age=60").part("down")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await.assert(500, "down");
+    proxy.fill("/a").await.assert(500, "down");
     let again = proxy.get("/a").await;
     again.assert(500, "down");
     assert!(again.is_hit());
@@ -190,7 +191,7 @@ fn assert_stale(reply: &Reply) {
 async fn stale_is_better_than_an_error_where_the_origin_allows_it() {
     let origin = Origin::answering(stale(", stale-if-error=60")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await.assert(200, "old");
+    proxy.fill("/a").await.assert(200, "old");
     origin.on("/a", Answer::status(500).part("down"));
     assert_stale(&proxy.get("/a").await);
     assert_eq!(origin.count("/a"), 2);
@@ -206,7 +207,7 @@ async fn a_herd_gets_stale_for_at_most_two_tries() {
     let gate = Gate::shut();
     let origin = Origin::answering(stale(", stale-if-error=60")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::status(502).part("down").held_by(&gate));
     let (replies, ()) = tokio::join!(proxy.herd(HERD, "/a"), async {
         proxy.until_followers(HERD - 1).await;
@@ -220,7 +221,7 @@ async fn a_herd_gets_stale_for_at_most_two_tries() {
 async fn an_error_without_leave_for_stale_is_told() {
     let origin = Origin::answering(stale("")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::status(500).part("down"));
     assert_eq!(proxy.get("/a").await.status, 500);
 }
@@ -229,7 +230,7 @@ async fn an_error_without_leave_for_stale_is_told() {
 async fn a_route_gives_leave_for_stale() {
     let origin = Origin::answering(stale("")).await;
     let proxy = Proxy::before(&origin).route("grace = { if_error = \"1m\" }").await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::status(500).part("down"));
     assert_stale(&proxy.get("/a").await);
 }
@@ -238,7 +239,7 @@ async fn a_route_gives_leave_for_stale() {
 async fn stale_when_the_origin_cannot_be_reached() {
     let origin = Origin::answering(stale("")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::reset());
     assert_stale(&proxy.get("/a").await);
 }
@@ -247,7 +248,7 @@ async fn stale_when_the_origin_cannot_be_reached() {
 async fn stale_when_the_origin_says_nothing() {
     let origin = Origin::answering(stale("")).await;
     let proxy = Proxy::before(&origin).upstream("first_byte_timeout = \"300ms\"").await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::silence());
     assert_stale(&proxy.get("/a").await);
 }
@@ -258,7 +259,7 @@ async fn never_stale_against_the_origins_word() {
         let origin = Origin::answering(stale(word)).await;
         let proxy =
             Proxy::before(&origin).route("grace = { if_error = \"1h\", while_revalidate = \"1h\" }").await;
-        proxy.get("/a").await.assert(200, "old");
+        proxy.fill("/a").await.assert(200, "old");
         origin.on("/a", Answer::reset());
         proxy.get("/a").await.assert_error(502);
     }
@@ -269,7 +270,7 @@ async fn answers_are_no_errors() {
     for status in [401, 403, 404, 410, 429] {
         let origin = Origin::answering(stale(", stale-if-error=60")).await;
         let proxy = Proxy::before(&origin).await;
-        proxy.get("/a").await;
+        proxy.fill("/a").await;
         origin.on("/a", Answer::status(status).part("no"));
         assert_eq!(proxy.get("/a").await.status, status);
     }

@@ -6,7 +6,7 @@ use crate::support::{Answer, End, Gate, Origin, Proxy};
 async fn head_is_answered_from_a_stored_get() {
     let origin = Origin::answering(Answer::cacheable("hello").field("ETag", "\"a\"")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     let head = proxy.ask("HEAD", "/a").await;
     assert_eq!((head.status, head.body.len(), head.field("content-length")), (200, 0, "5"));
     assert!(head.is_hit());
@@ -59,8 +59,8 @@ async fn an_unsafe_method_drops_what_is_stored() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "UNKNOWN"] {
         let origin = Origin::answering(Answer::cacheable("hello")).await;
         let proxy = Proxy::before(&origin).await;
-        proxy.get("/a").await;
-        proxy.get("/b").await;
+        proxy.fill("/a").await;
+        proxy.fill("/b").await;
         proxy.ask(method, "/a").content("x").await;
         assert!(!proxy.get("/a").await.is_hit(), "{method}");
         assert!(proxy.get("/b").await.is_hit(), "{method}: not its URL");
@@ -71,7 +71,7 @@ async fn an_unsafe_method_drops_what_is_stored() {
 async fn a_safe_method_drops_nothing() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     proxy.ask("OPTIONS", "/a").await;
     proxy.ask("HEAD", "/a").await;
     assert!(proxy.get("/a").await.is_hit());
@@ -82,7 +82,7 @@ async fn an_unsafe_method_drops_what_it_names() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).upstream("host = \"client\"").await;
     for path in ["/by-location", "/by-content-location", "/relative", "/elsewhere", "/failed"] {
-        proxy.get(path).await;
+        proxy.fill(path).await;
     }
     let location = |value: &str| Answer::status(201).field("Location", value);
     origin
@@ -116,7 +116,9 @@ async fn an_unsafe_method_beats_a_fill_in_flight() {
     // Who comes after it never gets what was asked for before it, though that is still coming.
     proxy.get("/a").await.assert(200, "new");
     gate.open();
-    before.head().await.expect("an answer").rest().await.assert(200, "old");
+    // Who came before it may have either, whole.
+    let before = before.head().await.expect("an answer").rest().await;
+    assert!(before.is(200, "old") || before.is(200, "new"), "{before:?}");
     proxy.get("/a").await.assert(200, "new");
 }
 
@@ -245,7 +247,7 @@ async fn posts_do_not_wait_for_each_other() {
 async fn a_get_with_content_or_an_override_passes() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     proxy.get("/a").content("x").await;
     assert_eq!(origin.last("/a").content, b"x");
     for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"] {

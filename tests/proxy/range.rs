@@ -7,7 +7,7 @@ const BODY: &str = "0123456789";
 async fn stored() -> (Origin, Proxy) {
     let origin = Origin::answering(Answer::cacheable(BODY).field("ETag", "\"a\"")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await.assert(200, BODY);
+    proxy.fill("/a").await.assert(200, BODY);
     (origin, proxy)
 }
 
@@ -91,7 +91,7 @@ async fn a_part_of_a_stored_large_body() {
     const LEN: u64 = 5 << 20;
     let origin = Origin::answering(Answer::status(200).cache("max-age=60").pattern(LEN)).await;
     let proxy = Proxy::before(&origin).await;
-    let whole = proxy.get("/a").await.body;
+    let whole = proxy.fill("/a").await.body;
     for (first, last) in [(0, 9), (1_048_570, 1_048_585), (2_000_000, 4_000_000), (LEN - 10, LEN - 1)] {
         let reply = proxy.get("/a").field("Range", &format!("bytes={first}-{last}")).await;
         assert_eq!(reply.status, 206);

@@ -34,7 +34,7 @@ async fn records_outlive_the_process() {
     let proxy = Proxy::before(&origin).await;
     let mut before = Vec::new();
     for path in ["/small", "/large", "/vary", "/gone"] {
-        before.push(proxy.get(path).field("Accept", "text/plain").await);
+        before.push(proxy.filled_by(proxy.get(path).field("Accept", "text/plain")).await);
     }
     let proxy = proxy.restart().await;
     for (path, before) in ["/small", "/large", "/vary", "/gone"].iter().zip(before) {
@@ -57,7 +57,7 @@ async fn killed_in_mid_fill() {
     let half = Answer::status(200).cache("max-age=60").pattern(3 << 20).gate(&gate).part("end").chunked();
     origin.on("/half", half);
     let proxy = Proxy::before(&origin).bodies("linger = \"1s\"").await;
-    proxy.get("/kept").await;
+    proxy.fill("/kept").await;
     let kept = objects(&proxy);
     let mut reading = proxy.get("/half").begin().await;
     reading.at_least(3 << 20).await;
@@ -77,7 +77,7 @@ async fn killed_in_mid_fill() {
     assert!(kept.iter().all(|path| path.exists()));
     gate.open();
     origin.on("/half", Answer::cacheable("whole"));
-    proxy.get("/half").await.assert(200, "whole");
+    proxy.fill("/half").await.assert(200, "whole");
     assert!(proxy.get("/half").await.is_hit());
 }
 
@@ -86,7 +86,7 @@ async fn harmed(len: u64, which: usize, harm: impl Fn(&Path)) -> (Origin, Proxy)
     let origin = Origin::start().await;
     origin.on("/a", Answer::status(200).cache("max-age=60").pattern(len));
     let proxy = Proxy::before(&origin).await;
-    assert_eq!(proxy.get("/a").await.body.len() as u64, len);
+    assert_eq!(proxy.fill("/a").await.body.len() as u64, len);
     assert!(proxy.get("/a").await.is_hit());
     let objects = objects(&proxy);
     proxy.kill().await;
@@ -114,7 +114,7 @@ fn remove(path: &Path) {
 async fn a_harmed_small_body_is_a_miss() {
     for harm in [flip, cut, remove] {
         let (origin, proxy) = harmed(1000, 0, harm).await;
-        let reply = proxy.get("/a").await;
+        let reply = proxy.fill("/a").await;
         assert!(reply.body == crate::support::pattern::Pattern::whole(1000) && reply.end == End::Clean);
         assert!(!reply.is_hit());
         assert_eq!(origin.count("/a"), 2);
@@ -162,7 +162,7 @@ async fn a_second_process_on_the_same_data_is_refused() {
 async fn a_body_store_that_is_another_one_is_refused() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     proxy.kill().await;
     std::fs::remove_dir_all(proxy.directory().join("bodies")).unwrap();
     let next =
@@ -181,7 +181,7 @@ async fn killed_again_and_again() {
     for round in 0..5 {
         for n in 0..20 {
             let path = format!("/{round}/{n}");
-            proxy.get(&path).await.assert(200, &format!("body of {path}"));
+            proxy.fill(&path).await.assert(200, &format!("body of {path}"));
         }
         proxy = proxy.restart().await;
         for n in 0..20 {

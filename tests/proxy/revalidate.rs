@@ -12,10 +12,10 @@ fn stale(body: &'static str) -> Answer {
 async fn not_modified_refreshes_what_is_stored() {
     let origin = Origin::answering(stale("hello").field("X-Own", "old").field("X-Other", "kept")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await.assert(200, "hello");
+    proxy.fill("/a").await.assert(200, "hello");
 
     origin.on("/a", Answer::status(304).cache("max-age=60").field("ETag", "\"a\"").field("X-Own", "new"));
-    let refreshed = proxy.get("/a").await;
+    let refreshed = proxy.fill("/a").await;
     refreshed.assert(200, "hello");
     assert_eq!(refreshed.cache_status(), "dustgate; fwd=stale; fwd-status=304; stored");
     assert_eq!(origin.last("/a").field("if-none-match"), "\"a\"");
@@ -33,9 +33,9 @@ async fn not_modified_refreshes_what_is_stored() {
 async fn an_answer_replaces_what_is_stored() {
     let origin = Origin::answering(stale("old")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await.assert(200, "old");
+    proxy.fill("/a").await.assert(200, "old");
     origin.on("/a", Answer::cacheable("new").field("ETag", "\"b\""));
-    let replaced = proxy.get("/a").await;
+    let replaced = proxy.fill("/a").await;
     replaced.assert(200, "new");
     assert_eq!(replaced.cache_status(), "dustgate; fwd=stale; fwd-status=200; stored");
     let hit = proxy.get("/a").await;
@@ -49,9 +49,9 @@ async fn a_date_is_a_validator_too() {
     let answer = Answer::ok("hello").cache("max-age=10").field("Age", "20").field("Last-Modified", date);
     let origin = Origin::answering(answer).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::status(304).cache("max-age=60"));
-    proxy.get("/a").await.assert(200, "hello");
+    proxy.fill("/a").await.assert(200, "hello");
     assert_eq!(origin.last("/a").field("if-modified-since"), date);
     assert!(proxy.get("/a").await.is_hit());
 }
@@ -60,10 +60,10 @@ async fn a_date_is_a_validator_too() {
 async fn no_cache_is_stored_and_asked_about_each_time() {
     let origin = Origin::answering(Answer::ok("hello").cache("no-cache").field("ETag", "\"a\"")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await.assert(200, "hello");
+    proxy.fill("/a").await.assert(200, "hello");
     origin.on("/a", Answer::status(304).cache("no-cache").field("ETag", "\"a\""));
     for n in 2..5 {
-        let reply = proxy.get("/a").await;
+        let reply = proxy.fill("/a").await;
         reply.assert(200, "hello");
         assert_eq!(origin.count("/a"), n);
         assert_eq!(origin.last("/a").field("if-none-match"), "\"a\"");
@@ -88,7 +88,7 @@ async fn what_is_asked_is_ours_and_not_the_clients() {
 async fn a_304_about_something_else_does_not_refresh() {
     let origin = Origin::answering(stale("hello")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on_each("/a", |seen| {
         if seen.fields.has("if-none-match") {
             Answer::status(304).cache("max-age=60").field("ETag", "\"other\"")
@@ -115,7 +115,7 @@ async fn a_herd_asks_once() {
     let gate = Gate::shut();
     let origin = Origin::answering(stale("hello")).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::status(304).cache("max-age=60").field("ETag", "\"a\"").held_by(&gate));
     let (replies, ()) = tokio::join!(proxy.herd(30, "/a"), async {
         proxy.until_followers(29).await;
@@ -131,7 +131,7 @@ async fn stale_while_revalidate_answers_at_once_and_asks_behind() {
     let answer = Answer::ok("old").cache("max-age=10, stale-while-revalidate=60").field("Age", "20");
     let origin = Origin::answering(answer).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await.assert(200, "old");
+    proxy.fill("/a").await.assert(200, "old");
     origin.on("/a", Answer::cacheable("new").held_by(&gate));
     // All of a herd, while the origin says nothing yet.
     for reply in proxy.herd(30, "/a").await {
@@ -142,7 +142,7 @@ async fn stale_while_revalidate_answers_at_once_and_asks_behind() {
     }
     gate.reached_by(1).await;
     gate.open();
-    proxy.until_metric("dustgate_fills_total", &[("outcome", "stored")], |n| n == 2.0).await;
+    proxy.until_stored(2).await;
     let new = proxy.get("/a").await;
     new.assert(200, "new");
     assert!(new.is_hit());
@@ -154,7 +154,7 @@ async fn a_route_gives_leave_to_refresh_behind() {
     let gate = Gate::shut();
     let origin = Origin::answering(stale("old")).await;
     let proxy = Proxy::before(&origin).route("grace = { while_revalidate = \"1m\" }").await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::cacheable("new").held_by(&gate));
     proxy.get("/a").await.assert(200, "old");
     gate.open();
@@ -165,7 +165,7 @@ async fn a_refresh_that_fails_behind_leaves_what_is_there() {
     let answer = Answer::ok("old").cache("max-age=10, stale-while-revalidate=60").field("Age", "20");
     let origin = Origin::answering(answer).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::status(500).part("down"));
     for _ in 0..5 {
         proxy.get("/a").await.assert(200, "old");
@@ -179,7 +179,7 @@ async fn a_refresh_that_breaks_off_leaves_what_is_there() {
     let answer = Answer::ok("old").cache("max-age=10, stale-while-revalidate=60").field("Age", "20");
     let origin = Origin::answering(answer).await;
     let proxy = Proxy::before(&origin).await;
-    proxy.get("/a").await;
+    proxy.fill("/a").await;
     origin.on("/a", Answer::cacheable("ne").declaring(3).then_close());
     proxy.get("/a").await.assert(200, "old");
     proxy.until_metric("dustgate_fills_total", &[("outcome", "truncated")], |n| n >= 1.0).await;

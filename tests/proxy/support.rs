@@ -27,7 +27,7 @@ pub use proxy::Proxy;
 
 /// How long anything that should happen may take before the test gives up on it. Far above what
 /// it takes: a test never passes because of it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Waits for what should come, and fails the test with `what` if it does not.
 #[track_caller]

@@ -109,6 +109,11 @@ impl Ask {
         self
     }
 
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
     /// Sends it, and reads the answer to its end.
     pub async fn send(self) -> Reply {
         self.begin().await.rest().await

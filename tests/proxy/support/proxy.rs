@@ -244,6 +244,21 @@ impl Proxy {
         self.ask("GET", target)
     }
 
+    /// A GET that fills, and the end of its fill: what it brought is in the store, or nowhere.
+    pub async fn fill(&self, target: &str) -> Reply {
+        self.filled_by(self.get(target)).await
+    }
+
+    /// The same for any request.
+    pub async fn filled_by(&self, ask: Ask) -> Reply {
+        let path = ask.path().to_owned();
+        let is_fill = |line: &Value| line["event"] == "fill" && line["path"] == path;
+        let before = self.log.json(is_fill).len();
+        let reply = ask.await;
+        self.log.json_lines(before + 1, &format!("the end of a fill of {path}"), is_fill).await;
+        reply
+    }
+
     /// So many clients at once.
     pub async fn herd(&self, many: usize, target: &str) -> Vec<Reply> {
         all((0..many).map(|_| self.get(target).send())).await
@@ -298,6 +313,11 @@ impl Proxy {
     /// Waits until so many clients wait for somebody else's exchange.
     pub async fn until_followers(&self, many: usize) {
         self.until_metric("dustgate_followers", &[], |n| n == many as f64).await;
+    }
+
+    /// Waits until so many fills have stored something.
+    pub async fn until_stored(&self, many: usize) {
+        self.until_metric("dustgate_fills_total", &[("outcome", "stored")], |n| n == many as f64).await;
     }
 
     /// The log lines of so many requests for a path.
