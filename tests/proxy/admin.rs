@@ -85,6 +85,7 @@ async fn every_family_is_there_and_says_what_it_is() {
         strange.iter().all(|name| name.starts_with("dustgate_") || name.starts_with("process_")),
         "{strange:?}"
     );
+    assert!(metrics.families.values().all(|family| family.help.ends_with('.')), "a help that is no sentence");
     let sum = |name, labels: &[(&str, &str)]| metrics.sum(name, labels);
     assert_eq!(sum("dustgate_requests_total", &[("route", "all"), ("cache", "miss"), ("code", "2xx")]), 1.0);
     assert_eq!(sum("dustgate_requests_total", &[("route", "all"), ("cache", "hit"), ("code", "2xx")]), 1.0);

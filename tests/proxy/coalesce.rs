@@ -211,7 +211,7 @@ async fn a_pass_is_remembered() {
     });
     for reply in replies {
         reply.assert(200, "x");
-        assert!(reply.cache_status().starts_with("dustgate; fwd=bypass; detail="), "{:?}", reply.fields);
+        assert!(reply.cache_status().ends_with("; detail=no-store"), "{:?}", reply.fields);
     }
 }
 
@@ -258,7 +258,8 @@ async fn two_exchanges_do(answer: Answer) {
     assert!(replies.iter().all(|reply| reply.status == 200 && reply.end == End::Clean));
     assert_eq!(origin.count("/a"), 2);
     let of = |body: &str| replies.iter().filter(|reply| reply.text() == body).count();
-    assert_eq!((of("1"), of("2")), (1, HERD - 1));
+    // Those that came before the first was sent may ride that.
+    assert!(of("1") >= 1 && of("1") + of("2") == HERD, "{} and {}", of("1"), of("2"));
     // The next one asks again.
     assert_eq!(proxy.get("/a").await.text(), "3");
 }
@@ -334,7 +335,8 @@ async fn too_large_is_found_on_the_way() {
     // it is over.
     let first = first.rest().await;
     assert_eq!((first.body.len(), first.end), (3000, End::Clean));
-    assert_eq!(follower.rest().await.end, End::Broken);
+    let follower = follower.rest().await;
+    assert_eq!(follower.end, End::Broken, "{} bytes", follower.body.len());
     let again = proxy.get("/a").await;
     assert_eq!((again.body.len(), again.end, again.is_hit()), (6000, End::Clean, false));
 }

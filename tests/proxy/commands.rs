@@ -226,17 +226,22 @@ async fn demo_tells_what_to_try_and_what_it_tells_is_true() {
     let get = |target: &str| crate::support::client::Ask::new(at, "GET", target).host(&at.to_string());
     let miss = get("/slow").await;
     assert_eq!((miss.status, miss.cache_status()), (200, "dustgate; fwd=uri-miss; stored"));
+    let filled = async |path: &str| {
+        let is_it = |line: &str| (line.contains(" fill ") && line.contains(path)).then_some(());
+        process.out.find(&format!("the line of a fill of {path}"), is_it).await;
+    };
+    filled("/slow").await;
     assert!(get("/slow").await.is_hit());
     assert!(get("/private").await.cache_status().contains("detail=private"));
     assert_eq!(get("/fail").await.status, 500);
-    assert!(get("/etag").await.status == 200 && get("/etag").await.cache_status().contains("fwd-status=304"));
+    assert_eq!(get("/etag").await.status, 200);
+    filled("/etag").await;
+    assert!(get("/etag").await.cache_status().contains("fwd-status=304"));
     assert_eq!(get("/large?mb=3").await.body.len(), 3 << 20);
     let german = get("/vary").field("Accept-Language", "de").await;
     assert!(german.text().contains("de") && german.field("vary").eq_ignore_ascii_case("accept-language"));
     let count = get("/count").await.json();
     assert_eq!(count["/slow"], 1, "{count}");
-    // A line a fill and a line a request.
-    process.out.find("a fill's line", |line| line.contains(" fill ").then_some(())).await;
     process.signal("INT");
     assert_eq!(process.ended().await.code(), Some(0));
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "it leaves nothing behind");

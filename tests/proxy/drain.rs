@@ -76,7 +76,7 @@ async fn idle_connections_hold_nothing_up() {
     let (reply, kept) = kept.reply().await.expect("an answer");
     reply.assert(200, "hello");
     proxy.signal("TERM");
-    assert!(idle.is_closed().await && kept.is_closed().await);
+    assert!(idle.closed().await && kept.closed().await);
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
 

@@ -27,7 +27,7 @@ async fn a_head_that_is_too_large() {
         conn.send(ask.bytes()).await;
         let (reply, conn) = conn.reply().await.expect("an answer");
         assert_eq!(reply.status, 431);
-        assert!(conn.is_closed().await);
+        assert!(conn.closed().await);
     }
     assert_eq!(origin.total(), 1);
 }
@@ -171,7 +171,7 @@ async fn a_head_that_comes_too_slowly() {
         assert_eq!(reply.status, 408);
     }
     // Nothing at all is no better.
-    assert!(proxy.connect().await.is_closed().await);
+    assert!(proxy.connect().await.closed().await);
     assert_eq!(origin.total(), 0);
 }
 
@@ -197,7 +197,7 @@ async fn a_connection_that_idles() {
     conn.send(proxy.get("/a").bytes()).await;
     let (reply, conn) = conn.reply().await.expect("an answer");
     reply.assert(200, "hello");
-    assert!(conn.is_closed().await);
+    assert!(conn.closed().await);
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_slow_answer_is_not_idle() {
     let mut reading = proxy.get("/a").begin().await;
     reading.at_least(4).await;
     // Somebody else is cut off for idling meanwhile: so much time has passed.
-    assert!(proxy.connect().await.is_closed().await);
+    assert!(proxy.connect().await.closed().await);
     gate.open();
     reading.rest().await.assert(200, "two");
 }

@@ -2,6 +2,10 @@
 //! see every byte. One program for all of it: it is linked once, and shares one harness.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+#![allow(clippy::float_cmp, reason = "metrics that count are whole numbers")]
+#![allow(clippy::cast_possible_truncation, reason = "sizes that a test chose")]
+#![allow(clippy::format_push_string, reason = "heads of a few lines")]
+#![allow(clippy::needless_for_each, reason = "a herd's line reads as one")]
 
 mod admin;
 mod coalesce;

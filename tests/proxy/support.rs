@@ -33,12 +33,7 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 #[track_caller]
 pub fn within<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> {
     let at = std::panic::Location::caller();
-    async move {
-        match timeout(PATIENCE, future).await {
-            Ok(output) => output,
-            Err(_) => panic!("waited in vain for {what} ({at})"),
-        }
-    }
+    async move { timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what} ({at})")) }
 }
 
 /// Looks again and again until there is something to see.

@@ -196,11 +196,6 @@ impl Conn {
         let _may_have_closed = self.stream.write_all(bytes.as_ref()).await;
     }
 
-    /// Says that no more will be sent.
-    pub async fn finish(&mut self) {
-        let _may_have_closed = self.stream.shutdown().await;
-    }
-
     /// The next answer to its end, and the connection for the one after it, if it came.
     pub async fn reply(self) -> Option<(Reply, Self)> {
         within("an answer", self.reading(false)).await?.rest_and_conn().await
@@ -218,7 +213,7 @@ impl Conn {
     }
 
     /// Whether the other side closes, and sends nothing before it does.
-    pub async fn is_closed(mut self) -> bool {
+    pub async fn closed(mut self) -> bool {
         within("the end of the connection", self.more()).await == 0 && self.buffer.is_empty()
     }
 

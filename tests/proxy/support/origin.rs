@@ -53,7 +53,6 @@ struct State {
     news: watch::Sender<u64>,
     /// How many left before they had all of their answer.
     left: watch::Sender<usize>,
-    connections: watch::Sender<usize>,
 }
 
 // === impl Origin ===
@@ -119,11 +118,6 @@ impl Origin {
         self.state.seen.lock().unwrap().iter().map(|seen| seen.path().to_owned()).collect()
     }
 
-    /// How many connections were opened.
-    pub fn connections(&self) -> usize {
-        *self.state.connections.borrow()
-    }
-
     /// Waits until so many requests have come for a path.
     pub async fn asked(&self, path: &str, many: usize) {
         let mut news = self.state.news.subscribe();
@@ -177,7 +171,6 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         stream.set_nodelay(true).unwrap();
-        state.connections.send_modify(|n| *n += 1);
         tokio::spawn(Connection { stream, buffer: BytesMut::new(), state: state.clone() }.serve());
     }
 }

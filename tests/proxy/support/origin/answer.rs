@@ -128,11 +128,6 @@ impl Answer {
         self.then(Step::Gate(gate.clone()))
     }
 
-    /// Goes on with the body after a while.
-    pub fn wait(self, wait: Duration) -> Self {
-        self.then(Step::Wait(wait))
-    }
-
     pub fn chunked(mut self) -> Self {
         self.framing = Framing::Chunked;
         self
