@@ -6,6 +6,7 @@
 //! overflowed. Both unsubscribe when dropped (S17).
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,7 +68,8 @@ pub enum FeedItem {
 
 #[derive(Debug, Default)]
 struct Book {
-    watchers: HashMap<Arc<str>, Vec<Arc<Mailbox>>>,
+    /// Hashed alike in every run: who watches is woken in the same order, and a simulation repeats.
+    watchers: HashMap<Arc<str>, Vec<Arc<Mailbox>>, BuildHasherDefault<DefaultHasher>>,
     feeds: Vec<Arc<Tape>>,
     count: usize,
 }

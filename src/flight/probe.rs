@@ -1,9 +1,10 @@
 //! Noticing that the store is gone while anybody waits on it (F6): one probe for all waiters of
 //! an instance, once per call bound.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::dust::Error;
@@ -14,19 +15,24 @@ use super::Flight;
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     state: Mutex<State>,
-    failed: watch::Sender<Option<Error>>,
+    /// Rung for all waiters, in the order in which they came: a simulation repeats. (A watch
+    /// channel wakes in random order.)
+    bell: Notify,
 }
 
 /// A waiter's share in the probe. Dropped, it is withdrawn; the last one ends the task.
 pub(super) struct Watch<'a> {
     probe: &'a Probe,
-    failed: watch::Receiver<Option<Error>>,
+    /// Failures before it, which are not its own.
+    before: u64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiters: usize,
     probing: bool,
+    failures: u64,
+    last: Option<Error>,
 }
 
 /// Marks the prober as gone, however it goes.
@@ -46,7 +52,7 @@ impl Flight {
             let prober = Prober { flight: Arc::clone(self), done: false };
             tokio::spawn(probe(prober, Arc::clone(key)));
         }
-        Watch { probe: &self.probe, failed: self.probe.failed.subscribe() }
+        Watch { probe: &self.probe, before: state.failures }
     }
 }
 
@@ -63,7 +69,11 @@ async fn probe(mut prober: Prober, key: Arc<str>) {
             }
         }
         if let Err(error) = flight.bounded(flight.dust.entry(&key)).await {
-            flight.probe.failed.send_replace(Some(error));
+            let mut state = flight.probe.state();
+            state.failures += 1;
+            state.last = Some(error);
+            drop(state);
+            flight.probe.bell.notify_waiters();
         }
     }
 }
@@ -80,15 +90,22 @@ impl Probe {
 
 impl Watch<'_> {
     /// Waits until a probe fails. Cancel safe.
-    pub(super) async fn failed(&mut self) -> Error {
-        match self.failed.changed().await {
-            Ok(()) => match &*self.failed.borrow_and_update() {
-                Some(error) => error.clone(),
-                None => Error::Unavailable("the probe failed".to_owned()),
-            },
-            // The sender lives in the flight that `self` borrows from.
-            Err(_) => std::future::pending().await,
+    pub(super) async fn failed(&self) -> Error {
+        let mut rung = pin!(self.probe.bell.notified());
+        loop {
+            // Listening before looking: a failure in between is heard.
+            rung.as_mut().enable();
+            if let Some(error) = self.failure() {
+                return error;
+            }
+            rung.as_mut().await;
+            rung.set(self.probe.bell.notified());
         }
+    }
+
+    fn failure(&self) -> Option<Error> {
+        let state = self.probe.state();
+        state.last.clone().filter(|_| state.failures > self.before)
     }
 }
 

@@ -46,7 +46,7 @@ impl<J: Judge> Entering<'_, J> {
         if Instant::now() >= self.deadline {
             return Ok(Turn::Deadline);
         }
-        let mut probe = self.flight.watch(&self.names.lock);
+        let probe = self.flight.watch(&self.names.lock);
         let mut sign = self.sign(held);
         'subscribed: loop {
             let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock];
