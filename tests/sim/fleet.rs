@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dustgate::clock::Dice;
+use dustgate::dust::faulty::{Fault, Op};
 use dustgate::dust::{Entry, Faulty, Number};
 use dustgate::flight::{
     Entered, Fill, Flight, Flights, Joined, Judge, Judged, Leader, Names, OnUnavailable, Published, Settings,
@@ -112,7 +113,10 @@ impl Fleet {
     async fn purge(self: Arc<Self>) {
         let (at, key) = (self.sometime(), self.some_key());
         sleep_until(at).await;
-        self.world.purge(&key).await;
+        let stamp = self.world.purge(&key).await;
+        for n in 0..self.instances.len() {
+            self.instance(n).flight.saw(stamp);
+        }
     }
 
     async fn crash(self: Arc<Self>, n: u64) {
@@ -166,7 +170,10 @@ impl Instance {
     fn new(world: &World, name: String) -> Arc<Self> {
         let plan = &world.plan;
         let dice = || Dice::seeded(world.dice.below(u64::MAX));
-        let line = Arc::new(Faulty::new(world.store.clone(), plan.line.clone(), dice()));
+        // Each line is down by itself: others go on, and take over.
+        let mut bad = plan.line.clone();
+        bad.down.retain(|_| world.chance(500));
+        let line = Arc::new(Faulty::new(world.store.clone(), bad, dice()));
         let settings = Settings {
             lease_ttl: plan.lease_ttl,
             call_bound: CALL_BOUND,
@@ -213,6 +220,7 @@ impl Call {
         let local = &self.instance.local;
         let mut joined = local.join(&self.key);
         for _ in 0..100 {
+            let led = matches!(joined, Joined::Lead(_));
             let follower = match joined {
                 Joined::Follow(follower) => follower,
                 Joined::Lead(leader) => {
@@ -231,6 +239,10 @@ impl Call {
                 }
                 Settled::Told(Told::Value(value)) if !self.may_use(&value) => {
                     self.world.count("refused");
+                    if led && value.sent >= self.arrived {
+                        let n = self.n;
+                        self.world.broken(format_args!("request {n} refuses what it led to: {value:?}"));
+                    }
                     local.join_after(&self.key, &follower)
                 }
                 Settled::Told(told) => return self.is_answered(&told),
@@ -307,7 +319,8 @@ impl Call {
             () = sleep(world.up_to(world.plan.fetch)) => true,
         };
         if world.chance(world.plan.drops) {
-            return self.say("is dropped");
+            self.say("is dropped");
+            return world.is_handed_on(&self.key, born);
         }
         if world.chance(world.plan.panics) {
             self.say("panics");
@@ -326,6 +339,10 @@ impl Call {
             let failed = json!({ "failed": born, "until": world.now() + 1000 }).to_string();
             leader.settle(Told::Failed);
             return fill.abort(Some((&failed, None))).await;
+        }
+        if world.chance(world.plan.late_puts) {
+            // On its way for so long that somebody else may have come and gone.
+            self.instance.line.next(Some(Op::Put), Fault::Delay(world.up_to(Duration::from_secs(10))));
         }
         let fresh_until = world.now() + u64::try_from(world.plan.fresh.as_millis()).unwrap_or(0);
         let value = Value { born, sent, fresh_until };

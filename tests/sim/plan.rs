@@ -31,6 +31,7 @@ pub struct Plan {
     pub panics: u64,
     pub failures: u64,
     pub drops: u64,
+    pub late_puts: u64,
     /// Whether a fill stops when nobody waits for it here.
     pub while_wanted: bool,
     pub line: faulty::Plan,
@@ -59,7 +60,7 @@ impl Plan {
         };
         for _ in 0..chance(3) {
             let start = Duration::from_millis(dice.below(20_000));
-            line.down.push(start..start + ms(1..4_000));
+            line.down.push(start..start + ms(1..9_000));
         }
         Self {
             seed,
@@ -78,9 +79,15 @@ impl Plan {
             panics: dice.below(60),
             failures: dice.below(150),
             drops: dice.below(60),
+            late_puts: chance(150),
             while_wanted: dice.below(3) == 0,
             line,
         }
+    }
+
+    /// How long anything may take while no call is lost: some calls and a random pause.
+    pub fn prompt(&self) -> Duration {
+        JITTER + self.delay * 8 + Duration::from_millis(5)
     }
 }
 

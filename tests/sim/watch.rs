@@ -7,7 +7,6 @@ use dustgate::dust::{Change, Dust, FeedItem, What};
 use dustgate::flight::Names;
 use tokio::task::JoinHandle;
 
-use crate::plan::JITTER;
 use crate::world::{Value, World};
 
 /// Who is on the way in, and what could have ended the way.
@@ -147,8 +146,6 @@ impl Drop for Wait {
     }
 }
 
-/// How long anything may take, with no call lost: some calls and a random pause.
 fn prompt(world: &World) -> u64 {
-    let slack = JITTER + world.plan.delay * 8;
-    u64::try_from(slack.as_millis()).unwrap_or(u64::MAX) + 5
+    u64::try_from(world.plan.prompt().as_millis()).unwrap_or(u64::MAX)
 }

@@ -111,13 +111,27 @@ impl World {
     }
 
     /// The origin's content changes, and the key is purged: who comes from now on knows.
-    pub async fn purge(&self, key: &str) {
+    pub async fn purge(&self, key: &str) -> Number {
         let at = self.now();
         let put = self.store.put(&format!("stamp/{key}"), "hard", Put::default()).await;
         let Ok(Written::At(stamp)) = put else { panic!("the bare store takes it: {put:?}") };
         self.book().purges.insert(key.to_owned(), Purge { stamp, at });
         self.say(format_args!("{key}: purged, stamp {stamp}"));
         self.count("purge");
+        stamp
+    }
+
+    /// A fill was dropped: while calls are prompt, its lease does not outlive it for long.
+    pub fn is_handed_on(self: &Arc<Self>, key: &str, token: Number) {
+        if self.plan.calm {
+            let (world, key) = (Arc::clone(self), key.to_owned());
+            tokio::spawn(async move {
+                sleep(world.plan.prompt()).await;
+                if world.look(&key).await.lock == Some(token) {
+                    world.broken(format_args!("{key}: {token} was dropped and is held still"));
+                }
+            });
+        }
     }
 
     /// Notes a fill that begins, and whether it may: nobody else may believe in a lease on the

@@ -101,6 +101,19 @@ async fn s3_a_slow_lease_counts_from_when_it_was_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s3_a_slow_renewal_counts_from_when_it_was_sent() {
+    let rig = Rig::new();
+    let a = rig.instance();
+    let fill = a.win().await;
+    let start = Instant::now();
+    a.line.next(Some(Op::Renew), Fault::Delay(ms(150)));
+    sleep(TTL / 3 + ms(160)).await;
+    a.line.down();
+    fill.until_lost().await;
+    assert_eq!(start.elapsed(), TTL / 3 + TTL);
+}
+
+#[tokio::test(start_paused = true)]
 async fn s3_the_heartbeat_runs_through_the_publish() {
     let rig = Rig::new();
     let a = rig.instance();
