@@ -269,7 +269,7 @@ impl Call {
         if Instant::now() > self.deadline + 5 * CALL_BOUND {
             self.world.broken(format_args!("request {} entered far past its deadline", self.n));
         }
-        wait.is_over(&self.world, &self.key, |value| self.may_use(value));
+        wait.over(&self.world, &self.key, |value| self.may_use(value));
         match entered {
             Entered::Cached(told) => self.found("cached", told, &mut leader),
             Entered::Awaited(told) => self.found("awaited", told, &mut leader),

@@ -122,7 +122,7 @@ impl Key {
 
 impl Wait {
     /// The way in is over. It was not long after what could have ended it.
-    pub fn is_over(self, world: &World, key: &str, may_use: impl Fn(&Value) -> bool) {
+    pub fn over(self, world: &World, key: &str, may_use: impl Fn(&Value) -> bool) {
         if !world.plan.calm {
             return;
         }
