@@ -26,18 +26,31 @@ pub struct Notices {
     ids: AtomicU64,
 }
 
-/// A fill, as its line has it.
+/// A fill, as its line has it. Begin with [`FillReport::new`] and set what is known.
 #[derive(Debug)]
 pub(crate) struct FillReport<'a> {
     pub route: &'a Route,
     pub target: &'a Target,
     pub key: &'a Key,
+    /// When it began, wall milliseconds.
     pub ts: u64,
+    /// Printed only of a coordinated fill.
     pub fence: Option<Number>,
+    /// Whether a lease protected it.
+    pub coordinated: bool,
     pub outcome: FillOutcome,
     pub why: Option<Why>,
     pub duration: Duration,
+    /// Bytes of content that came from upstream.
     pub bytes: u64,
+    /// Requests that rode it here, beside the one that began it.
+    pub followers: u64,
+    /// Status of the upstream's response; none if there was no response.
+    pub up_status: Option<u16>,
+    /// What the response's way cost; none if there was no response.
+    pub timing: Option<upstream::Timing>,
+    /// What went wrong: one word.
+    pub error: Option<&'static str>,
 }
 
 impl Notices {
@@ -79,6 +92,7 @@ impl Notices {
         if !self.log.wants_requests() {
             return;
         }
+        let timing = report.timing.unwrap_or_default();
         self.log.fill(Fill {
             ts: report.ts,
             route: report.route.name.clone(),
@@ -86,14 +100,19 @@ impl Notices {
             path: report.target.path().to_owned(),
             query: report.target.query().map(str::to_owned),
             key: report.key.hash().0,
-            fence: report.fence,
-            coordinated: true,
+            fence: report.fence.filter(|_| report.coordinated),
+            coordinated: report.coordinated,
             outcome: Some(report.outcome),
             why: report.why,
             duration: report.duration,
+            followers: report.followers,
             upstream: report.route.upstream.clone(),
+            up_status: report.up_status,
+            up_connect: timing.connect,
+            up_first_byte: report.timing.map(|timing| timing.first_byte),
             up_bytes: report.bytes,
-            ..Fill::default()
+            tries: timing.tries,
+            error: report.error,
         });
     }
 
@@ -166,5 +185,29 @@ impl Notices {
     pub(crate) fn invalidated(&self, number: Number, took: Duration) {
         self.metrics.purges.purged(Purge::Unsafe, false, took);
         self.metrics.dust.set_purge_number(number);
+    }
+}
+
+// === impl FillReport ===
+
+impl<'a> FillReport<'a> {
+    /// A coordinated fill of which no more is known than how it ended.
+    pub(crate) fn new(route: &'a Route, target: &'a Target, key: &'a Key, outcome: FillOutcome) -> Self {
+        Self {
+            route,
+            target,
+            key,
+            ts: 0,
+            fence: None,
+            coordinated: true,
+            outcome,
+            why: None,
+            duration: Duration::ZERO,
+            bytes: 0,
+            followers: 0,
+            up_status: None,
+            timing: None,
+            error: None,
+        }
     }
 }

@@ -158,15 +158,12 @@ impl Job {
     /// The fill's own line in the log, and its metrics.
     pub(super) fn report(&self, outcome: FillOutcome, fence: Number, bytes: u64, why: Option<Why>) {
         self.proxy.notices.fill(&FillReport {
-            route: &self.route,
-            target: &self.target,
-            key: &self.place.key,
             ts: self.proxy.now_ms().saturating_sub(millis(self.began.elapsed())),
             fence: Some(fence),
-            outcome,
             why,
             duration: self.began.elapsed(),
             bytes,
+            ..FillReport::new(&self.route, &self.target, &self.place.key, outcome)
         });
     }
 
