@@ -240,7 +240,7 @@ impl Proxy {
         }
         match self.notes.find(place.key.hash(), place.url, &self.stamps) {
             Noted::Pass(reason) => self.pass_get(asking, Some(place), reason).await,
-            Noted::Failed(failure) => self.failed(asking, stale, &failure, 0),
+            Noted::Failed(failure) => self.failed(asking, stale, &failure, 0).await,
             Noted::Nothing => self.miss(asking, place, stale).await,
         }
     }

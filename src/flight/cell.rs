@@ -89,6 +89,14 @@ impl<V: Clone, I> Follower<V, I> {
         }
     }
 
+    /// What its leader says of it now.
+    pub fn info(&self) -> I
+    where
+        I: Clone,
+    {
+        self.cell.with_info(|info| info.clone())
+    }
+
     /// Whether the flight was told something or was abandoned.
     pub fn is_settled(&self) -> bool {
         self.cell.lock().ending.is_some()

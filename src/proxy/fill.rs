@@ -108,6 +108,7 @@ impl Job {
         let entered = proxy.flight.enter(&names, self.deadline, superseded, &judge).await;
         if let Some(last) = judge.last() {
             self.stale = Some(last);
+            self.forward = Fwd::Stale;
         }
         match entered {
             Entered::Cached(told) => leader.settle(told),
@@ -140,7 +141,7 @@ impl Job {
             let head = tokio::select! {
                 biased;
                 head = self.exchange(validators.take(), born) => head,
-                () = leader.unwanted(), if self.route.finish == Finish::WhileWanted => {
+                () = leader.unwanted(), if self.ends_unwanted() => {
                     self.abandoned(fill).await;
                     return;
                 }
@@ -156,6 +157,11 @@ impl Job {
                 Ok(head) => return self.answered(leader, fill, head).await,
             }
         }
+    }
+
+    /// Whether it ends when nobody waits. A refresh behind an answer never has anybody who does.
+    fn ends_unwanted(&self) -> bool {
+        self.owner.is_some() && self.route.finish == Finish::WhileWanted
     }
 
     /// One exchange up to the response's head.
@@ -252,10 +258,7 @@ impl Job {
     /// The response is not for sharing. Everybody hears so at once.
     async fn passed(self, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
         let token = fill.token();
-        let noted = reason.shared() && !self.ask.credentialed();
-        if noted {
-            self.note_pass(&fill, reason).await;
-        }
+        self.note_pass(&fill, reason).await;
         leader.settle(Told::Pass(reason, Own::new(self.owner, head.response)));
         leader.retire();
         fill.release().await;

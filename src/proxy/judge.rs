@@ -104,6 +104,7 @@ impl FillJudge {
                 let failure = Failure {
                     status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
                     answer: None,
+                    own: None,
                     word: "upstream_status",
                     kind: None,
                     token,

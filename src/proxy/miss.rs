@@ -17,8 +17,8 @@ use super::told::{Exchange, Failure, Follower, Found, How, Moment, Refused, Told
 use super::{Proxy, serve, status};
 use crate::flight::{Joined, Settled};
 use crate::policy::{self, ErrorCase, PassReason, Reuse, Ride};
-use crate::telemetry::words::{Cache, FollowerEnd, Shed};
-use crate::tier::{Covered, Stored};
+use crate::telemetry::words::{Cache, FollowerEnd, Role, Shed, Source};
+use crate::tier::{Covered, Held, Stored};
 
 /// How often a request moves on to another flight before it goes by itself. Each move has a
 /// reason that ends (a purge, a variant, an exchange under way), so this is a stop for the
@@ -69,7 +69,7 @@ impl Proxy {
         let arrived = self.moments.next();
         let Some(waiting) = self.waiters.enter() else {
             self.notices.shed(Shed::Waiters);
-            return self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Waiters, None);
+            return self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Waiters, None).await;
         };
         let step = self.wait(&mut asking, &mut place, stale.as_ref(), arrived).await;
         drop(waiting);
@@ -77,12 +77,13 @@ impl Proxy {
             Step::Ride(exchange, follower) => self.ride(asking, &exchange, follower, arrived),
             Step::Take(found) => self.take(asking, found, arrived).await,
             Step::Own(response, reason) => self.own(asking, *response, reason),
-            Step::Failed(failure) => self.failed(asking, stale, &failure, arrived),
+            Step::Failed(failure) => self.failed(asking, stale, &failure, arrived).await,
             Step::Refused(why) => {
                 if why == Refused::Deadline {
                     self.notices.shed(Shed::WaitDeadline);
                 }
-                self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None)
+                let stale = stale.or_else(|| self.in_memory(&place));
+                self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None).await
             }
             Step::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
             Step::Next | Step::At(_) => self.pass_get(asking, Some(place), PassReason::Unsettled).await,
@@ -115,6 +116,11 @@ impl Proxy {
                     let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
                     job.spawn(leader);
                     follower
+                }
+                Joined::Follow(follower) if self.is_void(place, &follower) => {
+                    // Its bytes were asked for before a purge that this request came after (F8).
+                    refused = Some(follower);
+                    continue;
                 }
                 Joined::Follow(follower) => {
                     following.follows();
@@ -245,6 +251,12 @@ impl Proxy {
         if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
     }
 
+    /// Whether a flight that has its lease is covered by a purge.
+    fn is_void(&self, place: &Place, follower: &Follower) -> bool {
+        let fence = follower.info().fence;
+        fence > 0 && self.stamps.hard(place.url) > fence
+    }
+
     fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride) -> bool {
         let rules = &asking.route.rules;
         policy::may_ride(&asking.ask, &stored.record, &stored.terms, rules, self.now_ms(), ride)
@@ -263,6 +275,12 @@ impl Proxy {
             How::Validated if mine => Cache::Revalidated,
             How::Awaited | How::Validated => Cache::Follower,
         };
+        asking.ticket.source = Some(match found.how {
+            How::Cached => Source::Cached,
+            How::Validated if mine => Source::Computed,
+            How::Awaited | How::Validated => Source::Awaited,
+        });
+        asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
         asking.ticket.coordinated = Some(found.coordinated);
         asking.ticket.fence = Some(found.stored.record.token);
         let status = status::found(&found, mine, serve::ttl_ms(&found.stored, self.now_ms()));
@@ -270,40 +288,40 @@ impl Proxy {
     }
 
     /// Upstream failed: stale if that may be, else its answer or ours.
-    pub(crate) fn failed(
+    pub(crate) async fn failed(
         self: &Arc<Self>,
         mut asking: Asking,
         stale: Option<Arc<Stored>>,
         failure: &Failure,
         arrived: Moment,
     ) -> Response<ReplyBody> {
-        let case = if failure.answer.is_some() {
-            ErrorCase::Status(failure.status.as_u16())
-        } else {
-            ErrorCase::Unreachable
-        };
+        let mine = failure.owner == Some(arrived);
+        let answered = failure.answer.is_some() || failure.own.is_some();
+        let case = if answered { ErrorCase::Status(failure.status.as_u16()) } else { ErrorCase::Unreachable };
         let stale = stale.or_else(|| failure.stale.clone());
-        if failure.owner != Some(arrived) {
-            asking.ticket.cache = Cache::Follower;
-        }
+        asking.ticket.cache = match (mine, answered) {
+            (true, true) => Cache::Miss,
+            (true, false) => Cache::Error,
+            (false, _) => Cache::Follower,
+        };
+        asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
         asking.ticket.error = Some(failure.word);
-        let cause = Cause::UpstreamStatus(failure.status);
-        match &failure.answer {
-            Some((headers, body)) if !self.stale_allowed(&asking, stale.as_ref(), case) => serve::failure(
-                self,
-                asking,
-                failure.status,
-                headers,
-                body.clone(),
-                failure.owner == Some(arrived),
-            ),
-            _ => self.stale_or(
-                asking,
-                stale,
-                case,
-                failure.cause().unwrap_or(cause),
-                Some(failure.retry_after),
-            ),
+        if !self.stale_allowed(&asking, stale.as_ref(), case) {
+            if let Some((headers, body)) = &failure.answer {
+                return serve::failure(self, asking, failure.status, headers, body.clone(), mine);
+            }
+            if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
+                return self.own(asking, response, PassReason::NotCacheableStatus);
+            }
+        }
+        let cause = failure.cause().unwrap_or(Cause::UpstreamStatus(failure.status));
+        self.stale_or(asking, stale, case, cause, Some(failure.retry_after)).await
+    }
+
+    fn in_memory(&self, place: &Place) -> Option<Arc<Stored>> {
+        match self.tier.find(place.key.text()) {
+            Some(Held::Stored(stored)) => Some(stored),
+            Some(Held::Vary(_)) | None => None,
         }
     }
 }

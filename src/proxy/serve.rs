@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
+use super::place::Look;
 use super::reply::Cause;
 use super::status;
 use super::told::{Exchange, Follower, Moment};
@@ -21,7 +22,6 @@ use crate::tier::{Covered, Stored};
 /// Where the bytes of an answer are.
 enum Bytes_<'a> {
     Held(Bytes),
-    Stored,
     Primed(Bytes, Box<Reader>),
     Growing(&'a Arc<Exchange>, Option<Reader>),
 }
@@ -70,14 +70,20 @@ impl Proxy {
     /// gets its own.
     async fn unreadable(
         self: &Arc<Self>,
-        asking: Asking,
+        mut asking: Asking,
         stored: &Arc<Stored>,
         error: &BodyError,
     ) -> Response<ReplyBody> {
         self.notices.unreadable(error);
         self.tier.forget(stored);
-        if error.condemns() {
+        if error.condemns() && !std::mem::replace(&mut asking.ticket.reread, true) {
             self.drop_pointer(stored).await;
+            // With the pointer gone it is a miss like any other, and fetched once for everybody.
+            if let Look::Missing { place } =
+                self.look(&asking.route, &asking.target, &asking.headers, &asking.ask)
+            {
+                return Box::pin(self.miss(asking, place, None)).await;
+            }
         }
         Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await
     }
@@ -92,8 +98,18 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let mine = exchange.owner == Some(arrived);
         let ticket = &mut asking.ticket;
-        ticket.cache = if mine { Cache::Miss } else { Cache::Follower };
-        ticket.source = Some(if mine { From::Computed } else { From::Awaited });
+        // The body is whole and the record about to be published: who comes now has a hit.
+        let late = !mine && arrived > exchange.sent && exchange.growing.len_if_done().is_some();
+        ticket.cache = match (mine, late) {
+            (true, _) => Cache::Miss,
+            (false, true) => Cache::Hit,
+            (false, false) => Cache::Follower,
+        };
+        ticket.source = Some(match (mine, late) {
+            (true, _) => From::Computed,
+            (false, true) => From::Cached,
+            (false, false) => From::Awaited,
+        });
         ticket.fence = Some(exchange.fence);
         ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
         ticket.leader = Some(self.settings.instance.clone());
@@ -101,7 +117,11 @@ impl Proxy {
         if mine {
             ticket.upstream_answered(&asking.route, exchange.head.record.status, &exchange.timing);
         }
-        let status = status::ridden(exchange, mine);
+        let status = if late {
+            status::hit(ttl_ms(&exchange.head, self.now_ms()))
+        } else {
+            status::ridden(exchange, mine)
+        };
         let seat = if mine { exchange.take_seat() } else { None };
         let len = exchange.len.or_else(|| exchange.growing.len_if_done());
         let stored = exchange.head.clone();
@@ -113,7 +133,7 @@ impl Proxy {
     }
 
     /// Stale if that is allowed, else our own answer.
-    pub(crate) fn stale_or(
+    pub(crate) async fn stale_or(
         self: &Arc<Self>,
         mut asking: Asking,
         stale: Option<Arc<Stored>>,
@@ -121,15 +141,13 @@ impl Proxy {
         cause: Cause,
         retry_after: Option<u64>,
     ) -> Response<ReplyBody> {
-        if let Some(stored) = self.allowed_stale(&asking, stale, case)
-            && (stored.body.is_some() || stored.len() > self.tier.hold() || stored.is_empty())
-        {
+        if let Some(stored) = self.allowed_stale(&asking, stale, case) {
             let why = if case == ErrorCase::WaitDeadline { Why::WaitDeadline } else { Why::IfError };
             asking.ticket.stale_hit(&stored, why);
             asking.ticket.error = Some(cause.as_str());
             let status = status::stale(ttl_ms(&stored, self.now_ms()), "stale-if-error");
-            let bytes = stored.body.clone().map_or(Bytes_::Stored, Bytes_::Held);
-            return self.answer(asking, &stored, bytes, Some(stored.len()), status);
+            // Bytes that can't be read are no stale answer: then upstream is asked once more.
+            return Box::pin(self.from_stored(asking, stored, status)).await;
         }
         Self::refuse(asking, cause, retry_after)
     }
@@ -202,7 +220,13 @@ impl Proxy {
             && policy::conditional(&asking.headers, record) == Conditional::NotModified;
         let mut headers =
             if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
-        if !mine {
+        if mine {
+            if let Bytes_::Growing(exchange, _) = &bytes
+                && let Some(age) = &exchange.age
+            {
+                headers.insert(AGE, age.clone());
+            }
+        } else {
             let age_ms = policy::current_age(record, now);
             policy::set_age(&mut headers, age_ms);
             asking.ticket.age_s = Some(age_ms / 1000);
@@ -241,7 +265,7 @@ impl Proxy {
         let body = if asking.ask.head || bodiless(code) {
             ReplyBody::empty()
         } else {
-            ReplyBody::new(self.source(stored, bytes, range), length)
+            ReplyBody::new(Self::source(bytes, range), length)
         };
         let mut response = Response::new(body);
         *response.status_mut() = code;
@@ -259,15 +283,12 @@ impl Proxy {
         })
     }
 
-    fn source(&self, stored: &Arc<Stored>, bytes: Bytes_<'_>, range: Option<(u64, u64)>) -> Source {
+    fn source(bytes: Bytes_<'_>, range: Option<(u64, u64)>) -> Source {
         match bytes {
             Bytes_::Held(body) => match range {
                 None => Source::Whole(body),
                 Some((first, last)) => Source::Whole(slice(&body, first, last)),
             },
-            Bytes_::Stored => {
-                Source::Reader(self.bodies.reader(&stored.hash.to_string(), &stored.manifest, range))
-            }
             Bytes_::Primed(first, reader) => Source::Primed(first, reader),
             Bytes_::Growing(_, Some(seat)) if range.is_none() => Source::Reader(seat),
             Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(range)),

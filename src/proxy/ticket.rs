@@ -29,6 +29,8 @@ pub struct Ticket {
     metrics: Option<Arc<RouteMetrics>>,
     /// Bytes of the request's content, counted where they are read.
     read: Option<Arc<AtomicU64>>,
+    /// Its stored bytes were found to be gone once already.
+    pub(crate) reread: bool,
 }
 
 impl Ticket {
@@ -44,7 +46,15 @@ impl Ticket {
             ..Access::default()
         };
         let log = proxy.notices.log.clone();
-        Box::new(Self { access, began: Instant::now(), first_byte: None, log, metrics: None, read: None })
+        Box::new(Self {
+            access,
+            began: Instant::now(),
+            first_byte: None,
+            log,
+            metrics: None,
+            read: None,
+            reread: false,
+        })
     }
 
     pub(crate) fn asks(&mut self, target: &Target) {

@@ -119,6 +119,8 @@ pub(crate) struct Exchange {
     pub kept: bool,
     /// Whether the store was reachable.
     pub coordinated: bool,
+    /// The Age that upstream sent: for the owner, whose own exchange this is.
+    pub age: Option<http::HeaderValue>,
     /// What upstream answered and how fast, for the log.
     pub timing: upstream::Timing,
     /// Why upstream was asked: nothing stored, a stale record, another variant.
@@ -140,6 +142,8 @@ pub(crate) struct Failure {
     pub status: StatusCode,
     /// Upstream's own answer, if there was one that is short enough to be shared.
     pub answer: Option<(HeaderMap, Bytes)>,
+    /// Upstream's own answer, where it is not for sharing, too long or too slow: the owner's.
+    pub own: Option<Arc<Own>>,
     /// The word for log and answer.
     pub word: &'static str,
     /// The kind, if there was no answer that can be passed on.

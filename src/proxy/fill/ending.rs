@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Head, Job};
 use crate::dust::Number;
@@ -13,7 +14,7 @@ use crate::flight::{Fill, Published, Standing};
 use crate::policy::PassReason;
 use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
-use crate::proxy::told::{Failure, Leader, Told};
+use crate::proxy::told::{Failure, Leader, Own, Told};
 use crate::record::{Note, Pointer, codec};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
@@ -21,6 +22,8 @@ use crate::upstream::{self, ErrorKind};
 
 /// The longest failed answer that is shared with those who waited.
 const SHARED_FAILURE: usize = 256 * 1024;
+/// How long those who wait wait for the content of a failed answer.
+const FAILURE_PATIENCE: Duration = Duration::from_millis(250);
 /// How long a failure is remembered, give or take a half (F7).
 const FAILED_MS: u64 = 1_000;
 
@@ -31,10 +34,11 @@ impl Job {
         let failure = Arc::new(Failure {
             status: Cause::Upstream(error.kind).status(),
             answer: None,
+            own: None,
             word: error.kind.as_str(),
             kind: Some(error.kind),
             token: fill.token(),
-            retry_after: ttl.as_secs().max(1),
+            retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: self.owner,
             stale: self.stale.clone(),
         });
@@ -57,15 +61,19 @@ impl Job {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
         let headers = head.response.headers.clone();
-        let body = if shareable { short_body(head.response).await } else { None };
-        let answer = body.map(|body| (headers, body));
+        let short = if shareable { short_body(head.response).await } else { Err(head.response) };
+        let (answer, own) = match short {
+            Ok(body) => (Some((headers, body)), None),
+            Err(response) => (None, Some(Own::new(self.owner, response))),
+        };
         let failure = Arc::new(Failure {
             status,
             answer,
+            own,
             word: "upstream_status",
             kind: None,
             token: fill.token(),
-            retry_after: ttl.as_secs().max(1),
+            retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: self.owner,
             stale: self.stale.clone(),
         });
@@ -103,10 +111,11 @@ impl Job {
         self.report(FillOutcome::Abandoned, token, 0, None);
     }
 
-    /// Puts *pass* at the verdict key, and remembers it here (F10).
+    /// Puts *pass* at the verdict key, and remembers it here (F10): only if the reason lies in the
+    /// response alone, and nobody's credentials brought it.
     pub(super) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
         let ttl_ms = self.route.rules.pass_ttl_ms;
-        if ttl_ms == 0 {
+        if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() {
             return;
         }
         let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());
@@ -176,8 +185,12 @@ impl Job {
     }
 
     fn failed_for(&self, ms: u64) -> Duration {
+        if ms != FAILED_MS {
+            // The origin's own word.
+            return Duration::from_millis(ms);
+        }
         // Jittered by a half either way, so that keys that failed together are not tried together.
-        Duration::from_millis(ms / 2 + self.proxy.dice.below(ms.max(1)))
+        Duration::from_millis(ms / 2 + self.proxy.dice.below(ms))
     }
 }
 
@@ -185,17 +198,30 @@ pub(in crate::proxy) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The whole of a short body; none, if it is long or breaks.
-async fn short_body(mut response: upstream::Response) -> Option<Bytes> {
+/// The whole of a short body that comes at once; else the response, with nothing of it lost.
+async fn short_body(mut response: upstream::Response) -> Result<Bytes, upstream::Response> {
     let mut whole = BytesMut::new();
-    while let Some(next) = response.body.next().await {
-        let bytes = next.ok()?;
-        if whole.len() + bytes.len() > SHARED_FAILURE {
-            return None;
+    let until = Instant::now() + FAILURE_PATIENCE;
+    loop {
+        match timeout_at(until, response.body.next()).await {
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Ok(bytes))) if whole.len() + bytes.len() <= SHARED_FAILURE => {
+                whole.extend_from_slice(&bytes);
+            }
+            Ok(Some(next)) => return Err(put_back(response, whole.freeze(), Some(next))),
+            Err(_) => return Err(put_back(response, whole.freeze(), None)),
         }
-        whole.extend_from_slice(&bytes);
     }
-    Some(whole.freeze())
+}
+
+/// The response with what was read of it before what is still to come.
+fn put_back(
+    response: upstream::Response,
+    read: Bytes,
+    next: Option<Result<Bytes, upstream::Error>>,
+) -> upstream::Response {
+    let before = stream::iter([Ok(read)].into_iter().chain(next));
+    upstream::Response { body: Box::pin(before.chain(response.body)), ..response }
 }
 
 impl Failure {
@@ -211,10 +237,11 @@ impl Failure {
         let failure = Self {
             status: if kind.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY },
             answer: None,
+            own: None,
             word: kind.as_str(),
             kind: Some(kind),
             token,
-            retry_after: ttl.as_secs().max(1),
+            retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: None,
             stale: job.stale.clone(),
         };

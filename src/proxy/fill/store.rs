@@ -1,6 +1,7 @@
 //! A fill whose response may be shared: the variant it belongs to, then its bytes.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use http::HeaderName;
@@ -11,10 +12,12 @@ use crate::flight::{Attempt, Fill, Published, Standing};
 use crate::policy::{self, Lifetime, PassReason, Varies};
 use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
 use crate::record::{Manifest, Pointer, Record, VaryNode, codec};
-use crate::route::Finish;
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::Stored;
 use crate::upstream;
+
+/// How long a key goes past a body store that failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a response is filled, once its Vary is known.
 struct Footing {
@@ -73,10 +76,11 @@ impl Job {
             fence: token,
             kept,
             coordinated: fill.coordinated(),
+            age: head.response.headers.get(http::header::AGE).cloned(),
             timing: head.response.timing,
             forward: self.forward,
         });
-        leader.settle(Told::Growing(exchange));
+        leader.settle(Told::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
         let flow = self.flow(&leader, &mut writer, &mut head.response).await;
         let bytes = writer.written();
@@ -129,12 +133,17 @@ impl Job {
                 };
                 if reason == PassReason::BodyStore {
                     self.proxy.notices.body_store_error(&error);
+                    self.pass_here(token);
+                } else {
+                    self.note_pass(&fill, reason).await;
                 }
-                self.note_pass(&fill, reason).await;
                 leader.retire();
                 fill.release().await;
                 self.report(outcome, token, bytes, Some(Why::Pass(reason.as_str())));
-                // Its own client gets the rest, at its own pace; the others were broken off.
+                // Its own client gets the rest, at its own pace; the others were broken off. If it has
+                // not taken its place by now it has left, and a place that nobody takes would be waited
+                // for without end.
+                drop(exchange.take_seat());
                 let mut spill = writer.spill();
                 while let Some(Ok(chunk)) = head.response.body.next().await {
                     if spill.write(chunk).await.is_err() {
@@ -151,11 +160,16 @@ impl Job {
         }
     }
 
+    /// This instance's body store failed: for a moment, here, each goes by itself.
+    fn pass_here(&self, token: crate::dust::Number) {
+        self.proxy.notes.pass(self.place.key.hash(), PassReason::BodyStore, token, STORE_PAUSE);
+    }
+
     /// The body was there, but the store did not take the last of it: everybody was broken off.
     async fn cut_short(&self, leader: Leader, fill: Fill, error: &body::Error, bytes: u64) {
         self.proxy.notices.body_store_error(error);
         let token = fill.token();
-        self.note_pass(&fill, PassReason::BodyStore).await;
+        self.pass_here(token);
         leader.retire();
         fill.release().await;
         self.report(FillOutcome::Failed, token, bytes, Some(Why::Pass(PassReason::BodyStore.as_str())));
@@ -183,7 +197,7 @@ impl Job {
             let next = tokio::select! {
                 biased;
                 next = response.body.next() => next,
-                () = leader.unwanted(), if self.route.finish == Finish::WhileWanted => return Flow::Unwanted,
+                () = leader.unwanted(), if self.ends_unwanted() => return Flow::Unwanted,
             };
             match next {
                 Some(Ok(chunk)) => match writer.write(chunk).await {
