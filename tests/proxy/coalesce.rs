@@ -119,8 +119,9 @@ async fn a_fill_goes_on_when_everybody_has_left() {
     let gate = Gate::shut();
     let origin = Origin::answering(Answer::cacheable("hello").held_by(&gate)).await;
     let proxy = Proxy::before(&origin).await;
-    drop(proxy.get("/a").asked().await);
+    let client = proxy.get("/a").asked().await;
     origin.asked("/a", 1).await;
+    drop(client);
     assert_eq!(proxy.logged(1, "/a").await[0]["aborted"], true);
     gate.open();
     proxy.until_stored(1).await;
@@ -296,6 +297,7 @@ async fn no_lifetime_is_ridden_once_by_who_was_there() {
     });
     replies.iter().for_each(|reply| reply.assert(200, "hello"));
     assert_eq!(origin.count("/a"), 1);
+    proxy.until_stored(1).await;
     proxy.get("/a").await.assert(200, "hello");
     assert_eq!(origin.count("/a"), 2);
 }
@@ -331,12 +333,12 @@ async fn too_large_is_found_on_the_way() {
     let mut follower = proxy.get("/a").begin().await;
     follower.at_least(3000).await;
     gate.open();
-    // Who started it has the rest straight through; others are broken off, and never told that
-    // it is over.
+    // Who started it has the rest straight through; others too, or they are broken off, and never
+    // told that less than all of it is all.
     let first = first.rest().await;
     assert_eq!((first.body.len(), first.end), (3000, End::Clean));
     let follower = follower.rest().await;
-    assert_eq!(follower.end, End::Broken, "{} bytes", follower.body.len());
+    assert!(follower.end == End::Broken || follower.body.len() == 3000, "{} bytes", follower.body.len());
     let again = proxy.get("/a").await;
     assert_eq!((again.body.len(), again.end, again.is_hit()), (6000, End::Clean, false));
 }

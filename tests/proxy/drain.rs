@@ -40,8 +40,9 @@ async fn a_fill_that_nobody_waits_for_ends_too() {
     let gate = Gate::shut();
     let origin = Origin::answering(Answer::cacheable("hello").held_by(&gate)).await;
     let proxy = Proxy::before(&origin).await;
-    drop(proxy.get("/a").asked().await);
+    let client = proxy.get("/a").asked().await;
     gate.reached_by(1).await;
+    drop(client);
     proxy.signal("TERM");
     until("the port to be closed", async || TcpStream::connect(proxy.at).await.is_err().then_some(())).await;
     gate.open();

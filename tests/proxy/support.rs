@@ -19,11 +19,13 @@ pub mod origin;
 pub mod pattern;
 pub mod process;
 pub mod proxy;
+pub mod reply;
 
-pub use client::{Conn, End, Reply};
+pub use client::Conn;
 pub use gate::Gate;
 pub use origin::{Answer, Origin};
 pub use proxy::Proxy;
+pub use reply::{End, Reply};
 
 /// How long anything that should happen may take before the test gives up on it. Far above what
 /// it takes: a test never passes because of it.

@@ -135,18 +135,31 @@ async fn variants_lead_side_by_side_once_it_is_known() {
 async fn variants_are_bounded() {
     let origin = in_languages().await;
     let proxy = Proxy::before(&origin).route("max_variants = 3").await;
-    for n in 0..40 {
-        let language = format!("x-{n}");
-        let reply = proxy.filled_by(proxy.get("/a").field("Accept-Language", &language)).await;
-        reply.assert(200, &format!("in {language}"));
+    let get = |n: usize| proxy.get("/a").field("Accept-Language", &format!("x-{n}"));
+    for n in 0..5 {
+        proxy.filled_by(get(n)).await.assert(200, &format!("in x-{n}"));
     }
-    // Still each its own.
-    for n in [39, 0, 20] {
-        let language = format!("x-{n}");
-        proxy.get("/a").field("Accept-Language", &language).await.assert(200, &format!("in {language}"));
+    // Still each its own, also what had to go.
+    for n in [4, 0, 2] {
+        get(n).await.assert(200, &format!("in x-{n}"));
     }
-    let objects = proxy.metrics().await.sum("dustgate_memory_objects", &[]);
-    assert!(objects < 40.0, "{objects} objects for 3 variants");
+    let explained = proxy.admin_get("/v1/explain?url=http://api.test/a").await;
+    assert!(explained.text().contains("(3 of 3 stored)"), "{}", explained.text());
+}
+
+#[tokio::test]
+async fn a_key_that_loses_too_many_variants_passes() {
+    let origin = in_languages().await;
+    let proxy = Proxy::before(&origin).route("max_variants = 2").await;
+    let get = |n: usize| proxy.get("/a").field("Accept-Language", &format!("x-{n}"));
+    for n in 0..20 {
+        get(n).await.assert(200, &format!("in x-{n}"));
+    }
+    // As if it varied on everything, for a while.
+    let reply = get(20).await;
+    reply.assert(200, "in x-20");
+    assert!(!reply.cache_status().contains("stored"), "{:?}", reply.fields);
+    assert_eq!(origin.count("/a"), 21);
 }
 
 #[tokio::test]

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::client::{Ask, Conn, Reply};
+use super::client::{Ask, Conn};
 use super::command::{self, Said};
 use super::log::Lines;
 use super::metrics::Metrics;
 use super::process::{Process, dustgate};
-use super::{Origin, all, until};
+use super::{Origin, Reply, all, until};
 
 /// A running proxy. Killed when the test ends.
 pub struct Proxy {
