@@ -172,7 +172,8 @@ async fn the_way_to_the_origin_is_marked_and_nobody_else_marks_it() {
         assert_eq!(seen.field("via"), "1.1 dustgate");
         assert!(!seen.field("cdn-loop").is_empty());
         assert_eq!(seen.field("host"), origin.at.to_string());
-        assert!(!seen.fields.has("accept"), "no field that the client did not send: {seen:?}");
+        // No Accept means as much as this one, which the client library cannot leave out.
+        assert_eq!(seen.field("accept"), "*/*", "{seen:?}");
         let all = format!("{:?}", seen.fields).to_lowercase();
         for never in ["6.6.6.6", "evil", "/admin", "front-end-https", "x-hop", "keep-alive", "trailers"] {
             assert!(!all.contains(never), "{method}: {never} in {all}");
@@ -386,4 +387,59 @@ async fn the_text_log_is_one_short_line() {
         .await;
     assert!(line.contains(" 200 ") && line.contains(" miss ") && line.ends_with(" all"), "{line}");
     assert!(!line.contains("b=c"), "{line}");
+}
+
+#[tokio::test]
+async fn the_origin_is_asked_for_the_host_that_is_set() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    for (setting, host) in [
+        ("upstream", origin.at.to_string()),
+        ("client", "api.test".to_owned()),
+        ("named.test", "named.test".to_owned()),
+    ] {
+        let proxy = Proxy::before(&origin).upstream(&format!("host = \"{setting}\"")).await;
+        for method in ["GET", "POST"] {
+            proxy.ask(method, &format!("/{setting}")).await.assert(200, "hello");
+            let seen = origin.last(&format!("/{setting}"));
+            assert_eq!(seen.fields.all("host"), [host.as_str()], "{setting} {method}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_are_not_the_answer() {
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: </s.css>; rel=preload\r\n\r\n";
+    let last = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhello";
+    let origin = Origin::answering(Answer::raw(format!("{early}{last}"))).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await.assert(200, "hello");
+    let hit = proxy.get("/a").await;
+    hit.assert(200, "hello");
+    assert!(hit.is_hit() && !hit.fields.has("link"));
+}
+
+#[tokio::test]
+async fn a_route_may_overlook_what_the_origin_says() {
+    let origin = Origin::answering(Answer::ok("hello").cache("private, no-cache, max-age=5")).await;
+    let proxy = Proxy::before(&origin)
+        .route("ignore = [\"private\", \"no-cache\", \"max-age\"]")
+        .route("default_ttl = \"90s\"")
+        .await;
+    // Never for who shows credentials.
+    proxy.get("/a").field("Authorization", "x").await.assert(200, "hello");
+    assert!(!proxy.fill("/a").await.is_hit());
+    proxy.get("/a").await.assert_hit_for(90);
+}
+
+#[tokio::test]
+async fn values_of_a_query_are_logged_only_when_that_is_set() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).log_also("query = true").await;
+    proxy.get("/a?b=c").await;
+    assert_eq!(proxy.logged(1, "/a").await[0]["query"], "b=c");
+    let proxy = Proxy::before(&origin).log_also("requests = false").await;
+    proxy.get("/a").await;
+    proxy.purge_url("/a").await;
+    proxy.log.json_lines(1, "the purge's line", |line| line["event"] == "purge").await;
+    assert!(proxy.log.json(|line| line["method"].is_string()).is_empty());
 }

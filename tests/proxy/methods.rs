@@ -279,3 +279,32 @@ async fn codings_are_left_alone() {
     }
     assert_eq!(origin.count("/a"), 1);
 }
+
+#[tokio::test]
+async fn what_a_post_says_a_get_would_get_is_stored() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| Answer::cacheable(seen.method.clone()).field("Content-Location", "/a"));
+    let proxy = Proxy::before(&origin).upstream("host = \"client\"").await;
+    proxy.ask("POST", "/a").content("x").await.assert(200, "POST");
+    proxy.until_metric("dustgate_memory_objects", &[], |n| n >= 1.0).await;
+    let hit = proxy.get("/a").await;
+    hit.assert(200, "POST");
+    assert!(hit.is_hit());
+    // Not what showed credentials, nor what says nothing of where it is.
+    proxy.ask("POST", "/a").field("Authorization", "x").content("x").await.assert(200, "POST");
+    proxy.get("/a").await.assert(200, "GET");
+}
+
+#[tokio::test]
+async fn no_upgrade_unless_the_route_says_so() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    for token in ["websocket", "h2c"] {
+        let ask = proxy.get("/a").field("Connection", "Upgrade, HTTP2-Settings").field("Upgrade", token);
+        ask.field("HTTP2-Settings", "AAMAAABk").await.assert(200, "hello");
+        let seen = origin.last("/a");
+        for name in ["upgrade", "connection", "http2-settings"] {
+            assert!(!seen.fields.has(name), "{name} in {seen:?}");
+        }
+    }
+}

@@ -193,3 +193,21 @@ async fn killed_again_and_again() {
     }
     assert_eq!(origin.total(), 100);
 }
+
+#[tokio::test]
+async fn bodies_are_kept_below_their_size() {
+    const EACH: u64 = 1 << 20;
+    let origin = Origin::answering(Answer::status(200).cache("max-age=60").pattern(EACH)).await;
+    let proxy = Proxy::before(&origin).bodies("size = \"4MiB\"").bodies("linger = \"1s\"").await;
+    for n in 0..12 {
+        let reply = proxy.fill(&format!("/{n}")).await;
+        assert_eq!((reply.body.len() as u64, reply.end), (EACH, End::Clean));
+    }
+    proxy.until_metric("dustgate_bodies_bytes", &[], |n| n <= 4.0 * EACH as f64).await;
+    until("the objects to go", async || (objects(&proxy).len() <= 4).then_some(())).await;
+    // What had to go is a miss, and what is there is whole.
+    for n in 0..12 {
+        let reply = proxy.get(&format!("/{n}")).await;
+        assert_eq!((reply.body.len() as u64, reply.end), (EACH, End::Clean));
+    }
+}

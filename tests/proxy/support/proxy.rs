@@ -39,7 +39,8 @@ pub struct Setup {
     upstream: String,
     route: Option<String>,
     origin: String,
-    log: Option<&'static str>,
+    log_format: Option<&'static str>,
+    log: String,
     environment: Vec<(String, String)>,
 }
 
@@ -98,7 +99,13 @@ impl Setup {
 
     /// How its log is written, if not as JSON.
     pub fn log(mut self, format: &'static str) -> Self {
-        self.log = Some(format);
+        self.log_format = Some(format);
+        self
+    }
+
+    /// A line of `[log]`.
+    pub fn log_also(mut self, line: &str) -> Self {
+        writeln!(self.log, "{line}").unwrap();
         self
     }
 
@@ -125,7 +132,7 @@ impl Setup {
         let mut text = format!("[server]\n{}{server}", or(server, "listen", "\"127.0.0.1:0\""));
         write!(text, "[admin]\n{}{admin}", or(admin, "listen", "\"127.0.0.1:0\"")).unwrap();
         write!(text, "[dust]\n{}{dust}", or(dust, "url", &format!("\"embedded:{data}/dust\""))).unwrap();
-        write!(text, "[log]\nformat = \"{}\"\n", self.log.unwrap_or("json")).unwrap();
+        write!(text, "[log]\nformat = \"{}\"\n{}", self.log_format.unwrap_or("json"), self.log).unwrap();
         write!(text, "[bodies]\n{}{bodies}", or(bodies, "url", &format!("\"file:{data}/bodies\""))).unwrap();
         write!(text, "[upstreams.origin]\nurl = \"http://{origin}\"\n{upstream}").unwrap();
         if let Some(route) = &self.route {
