@@ -118,9 +118,9 @@ impl App {
         let dust = Arc::new(open_dust(&settings, clock.clone(), &dice)?);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone()));
-        let tier = Arc::new(Tier::new(settings.memory.size.0));
-        let bodies = open_bodies(&settings, &dust, &tier, clock).await?;
         let max_life = settings.dust.max_life.0;
+        let tier = Arc::new(Tier::new(settings.memory.size.0).with_max_life(max_life));
+        let bodies = open_bodies(&settings, &dust, &tier, clock).await?;
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let loaded = stamps.load(&*seam).await;
         loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;

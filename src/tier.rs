@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::key::KeyHash;
@@ -28,6 +29,7 @@ pub struct Tier {
     memory: Cache<Arc<str>, Held, Weigh, DefaultHashBuilder, Evictions>,
     evicted: Arc<AtomicU64>,
     hold: u64,
+    max_life_ms: u64,
 }
 
 /// What is remembered under a key.
@@ -83,7 +85,14 @@ impl Tier {
             .expect("the three required options are given");
         let memory =
             Cache::with_options(options, Weigh, DefaultHashBuilder::default(), Evictions(evicted.clone()));
-        Self { memory, evicted, hold }
+        Self { memory, evicted, hold, max_life_ms: u64::MAX }
+    }
+
+    /// The same, and no record answers from it once it is older than `max_life`, whatever it says:
+    /// what is kept is cut to that, so that a hit has nothing more to compare.
+    #[must_use]
+    pub fn with_max_life(self, max_life: Duration) -> Self {
+        Self { max_life_ms: u64::try_from(max_life.as_millis()).unwrap_or(u64::MAX), ..self }
     }
 
     /// The longest body that is held, in bytes.
@@ -96,32 +105,54 @@ impl Tier {
         self.memory.get(key)
     }
 
-    /// Remembers a record, unless a newer one of that key is there.
+    /// Remembers a record, unless a newer one of that key is there. Bytes that are here already
+    /// stay: a record read from the store has none.
     pub fn keep(&self, stored: Arc<Stored>) {
-        if let Some(Held::Stored(there)) = self.memory.peek(stored.record.key.as_str())
-            && there.record.token > stored.record.token
-        {
-            return;
-        }
-        self.memory.insert(Arc::from(stored.record.key.as_str()), Held::Stored(stored));
+        let stored = stored.within(self.max_life_ms);
+        let key: Arc<str> = Arc::from(stored.record.key.as_str());
+        self.place(&key, Held::Stored(stored));
     }
 
-    /// Remembers that a key's responses vary.
+    /// Remembers that a key's responses vary, unless something newer of that key is there.
     pub fn keep_node(&self, node: Arc<VaryNode>) {
-        if let Some(Held::Vary(there)) = self.memory.peek(node.key.as_str())
-            && there.token > node.token
-        {
-            return;
-        }
-        self.memory.insert(Arc::from(node.key.as_str()), Held::Vary(node));
+        let key: Arc<str> = Arc::from(node.key.as_str());
+        self.place(&key, Held::Vary(node));
     }
 
-    /// Forgets a key, if what is there is this very record.
-    pub fn forget(&self, stored: &Arc<Stored>) {
+    /// In one step: nobody finds the key empty, and no older one comes in between.
+    fn place(&self, key: &Arc<str>, held: Held) {
+        let placed = self.memory.entry(key, None, |_, there| {
+            let next = there.next(&held);
+            // What was there is dropped when the shard is no longer locked.
+            EntryAction::Retain(next.map(|next| std::mem::replace(there, next)))
+        });
+        match placed {
+            EntryResult::Vacant(guard) => {
+                // Removed meanwhile (a purge of everything): then it is not wanted.
+                let _ = guard.insert(held);
+            }
+            // What grew in its place has pushed nothing out yet.
+            EntryResult::Retained(Some(_)) if self.memory.weight() > self.memory.capacity() => {
+                self.memory.set_capacity(self.memory.capacity());
+            }
+            EntryResult::Retained(_)
+            | EntryResult::Removed(..)
+            | EntryResult::Replaced(..)
+            | EntryResult::Timeout => {}
+        }
+    }
+
+    /// Forgets a key, if what is there is this very record, with or without its bytes.
+    pub fn forget(&self, stored: &Stored) {
         self.memory.remove_if(
             stored.record.key.as_str(),
-            |held| matches!(held, Held::Stored(there) if Arc::ptr_eq(there, stored)),
+            |held| matches!(held, Held::Stored(there) if there.is(stored)),
         );
+    }
+
+    /// Forgets a key, whatever is there.
+    pub fn forget_key(&self, key: &str) {
+        self.memory.remove(key);
     }
 
     /// Forgets everything.
@@ -160,6 +191,35 @@ impl Tier {
     }
 }
 
+// === impl Held ===
+
+impl Held {
+    fn token(&self) -> u64 {
+        match self {
+            Self::Stored(stored) => stored.record.token,
+            Self::Vary(node) => node.token,
+        }
+    }
+
+    /// What stands here once `newcomer` was here too; none, if that is what stands here now.
+    fn next(&self, newcomer: &Self) -> Option<Self> {
+        let (Self::Stored(here), Self::Stored(comes)) = (self, newcomer) else {
+            return (newcomer.token() >= self.token()).then(|| newcomer.clone());
+        };
+        let same_bytes = here.manifest == comes.manifest;
+        match (&here.body, &comes.body) {
+            (Some(_), None) if same_bytes && comes.record.token == here.record.token => None,
+            (Some(body), None) if same_bytes && comes.record.token > here.record.token => {
+                Some(Self::Stored(Arc::new(comes.with_body(body.clone()))))
+            }
+            (None, Some(body)) if same_bytes && comes.record.token < here.record.token => {
+                Some(Self::Stored(Arc::new(here.with_body(body.clone()))))
+            }
+            _ => (comes.record.token >= here.record.token).then(|| newcomer.clone()),
+        }
+    }
+}
+
 // === impl Stored ===
 
 impl Stored {
@@ -190,6 +250,34 @@ impl Stored {
             url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
         }
+    }
+
+    /// The same record, with an end at most `max_life_ms` after it was received.
+    fn within(self: Arc<Self>, max_life_ms: u64) -> Arc<Self> {
+        let record = &self.record;
+        if record.end().saturating_sub(record.received_at) <= max_life_ms {
+            return self;
+        }
+        let mut record = record.clone();
+        record.fresh_ms = record.fresh_ms.min(max_life_ms);
+        let rest = max_life_ms - record.fresh_ms;
+        for grace in [&mut record.swr_ms, &mut record.sie_ms, &mut record.keep_ms] {
+            *grace = rest.min(*grace);
+        }
+        Arc::new(Self {
+            terms: Terms { fresh_until: record.fresh_until(), ..self.terms },
+            manifest: self.manifest.clone(),
+            body: self.body.clone(),
+            hash: self.hash,
+            url: self.url,
+            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            record,
+        })
+    }
+
+    /// Whether it is the same record, with or without its bytes.
+    fn is(&self, other: &Self) -> bool {
+        self.record.token == other.record.token && self.manifest == other.manifest
     }
 
     /// The length of the body.
@@ -240,9 +328,13 @@ impl Weighter<Arc<str>, Held> for Weigh {
 // === impl Evictions ===
 
 impl Lifecycle<Arc<str>, Held> for Evictions {
+    // Also told of values that an insert replaced: but [`Tier`] replaces in place.
     type RequestState = ();
 
     fn on_evict(&self, (): &mut Self::RequestState, _: Arc<str>, _: Held) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

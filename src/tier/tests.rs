@@ -1,0 +1,176 @@
+//! What memory keeps of what it is offered.
+
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::policy::{Ask, Reuse, reuse};
+use crate::record::{LifetimeBy, Segment};
+
+const NOW: u64 = 1_800_000_000_000;
+const KEY: &str = "http://h/a";
+
+fn record(token: u64, segment: u64) -> Record {
+    Record {
+        key: KEY.into(),
+        born: 1,
+        token,
+        status: http::StatusCode::OK,
+        headers: http::HeaderMap::new(),
+        received_at: NOW,
+        age_ms: 0,
+        fresh_ms: 60_000,
+        swr_ms: 0,
+        sie_ms: 0,
+        keep_ms: 0,
+        by: LifetimeBy::Origin,
+        credentialed: false,
+        select: Vec::new(),
+        range: None,
+        tags: Vec::new(),
+        body: Manifest { len: 5, segments: vec![Segment { token: segment, n: 0, len: 5, digest: [0; 16] }] },
+    }
+}
+
+/// Filled or validated under `token`, with bytes written under `segment`.
+fn stored(token: u64, segment: u64, held: bool) -> Arc<Stored> {
+    let body = held.then(|| Bytes::from_static(b"hello"));
+    Arc::new(Stored::new(record(token, segment), &Rules::default(), body))
+}
+
+fn there(tier: &Tier) -> Option<(u64, bool)> {
+    match tier.find(KEY)? {
+        Held::Stored(stored) => Some((stored.record.token, stored.body.is_some())),
+        Held::Vary(node) => Some((node.token, false)),
+    }
+}
+
+fn node(token: u64) -> Arc<VaryNode> {
+    Arc::new(VaryNode { key: KEY.into(), token, fields: Vec::new(), variants: Vec::new() })
+}
+
+#[test]
+fn a_copy_without_bytes_takes_none_away() {
+    let tier = Tier::new(1 << 20);
+    // Before, then what is offered, and what is there afterwards.
+    for (before, offered, after) in [
+        ((3, 3, true), (3, 3, false), (3, true)),
+        ((3, 3, false), (3, 3, true), (3, true)),
+        // Validated since: the bytes are the same.
+        ((3, 3, true), (5, 3, false), (5, true)),
+        ((5, 3, false), (3, 3, true), (5, true)),
+        // Filled again: they are not.
+        ((3, 3, true), (5, 5, false), (5, false)),
+        // Late.
+        ((5, 5, false), (3, 3, true), (5, false)),
+        ((5, 5, true), (3, 3, true), (5, true)),
+    ] {
+        tier.clear();
+        tier.keep(stored(before.0, before.1, before.2));
+        tier.keep(stored(offered.0, offered.1, offered.2));
+        assert_eq!(there(&tier), Some(after), "{before:?} {offered:?}");
+    }
+}
+
+#[test]
+fn an_older_one_never_replaces_a_newer_one_of_either_kind() {
+    let tier = Tier::new(1 << 20);
+    tier.keep_node(node(4));
+    tier.keep(stored(3, 3, true));
+    assert_eq!(there(&tier), Some((4, false)));
+    tier.keep(stored(5, 5, true));
+    tier.keep_node(node(4));
+    assert_eq!(there(&tier), Some((5, true)));
+    tier.keep_node(node(6));
+    assert_eq!(there(&tier), Some((6, false)));
+}
+
+#[test]
+fn the_newest_stays_whoever_comes_last() {
+    let tier = Arc::new(Tier::new(1 << 20));
+    let behind = Arc::new(AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for lane in 0..4 {
+            let (tier, behind) = (tier.clone(), behind.clone());
+            scope.spawn(move || {
+                let mut last = 0;
+                for n in 0..2_000 {
+                    tier.keep(stored(n * 4 + lane + 1, 1, lane == 0));
+                    let seen = there(&tier).map_or(0, |(token, _)| token);
+                    if seen < last {
+                        behind.store(true, Ordering::Relaxed);
+                    }
+                    last = seen;
+                }
+            });
+        }
+    });
+    assert!(!behind.load(Ordering::Relaxed), "a newer one was replaced, or the key was empty");
+    assert_eq!(there(&tier), Some((8_000, true)));
+}
+
+#[test]
+fn only_what_had_to_make_room_is_counted() {
+    let tier = Tier::new(1 << 20);
+    for token in 1..5 {
+        tier.keep(stored(token, token, true));
+    }
+    assert_eq!(tier.evicted(), 0, "replaced, not evicted");
+    for n in 0..4_000 {
+        let record = Record { key: format!("{KEY}/{n}"), ..record(1, 1) };
+        tier.keep(Arc::new(Stored::new(record, &Rules::default(), None)));
+    }
+    assert!(tier.evicted() > 0);
+    assert_eq!(tier.evicted() + tier.len() as u64, 4_001);
+}
+
+#[test]
+fn bytes_that_come_later_push_out_what_there_is_no_room_for() {
+    let tier = Tier::new(1 << 20);
+    let body = Bytes::from(vec![0; 30_000]);
+    let of = |n: u64| {
+        let mut record = Record { key: format!("{KEY}/{n}"), ..record(1, 1) };
+        record.body.len = body.len() as u64;
+        Arc::new(Stored::new(record, &Rules::default(), None))
+    };
+    for n in 0..200 {
+        tier.keep(of(n));
+    }
+    for n in 0..200 {
+        tier.keep(Arc::new(of(n).with_body(body.clone())));
+        assert!(tier.bytes() <= 1 << 20, "{} after {n}", tier.bytes());
+    }
+}
+
+#[test]
+fn a_record_is_forgotten_with_or_without_its_bytes() {
+    let tier = Tier::new(1 << 20);
+    tier.keep(stored(3, 3, true));
+    tier.forget(&stored(2, 2, true));
+    assert_eq!(there(&tier), Some((3, true)));
+    tier.forget(&stored(3, 3, false));
+    assert_eq!(there(&tier), None);
+}
+
+#[test]
+fn nothing_answers_that_is_older_than_max_life() {
+    let rules = Rules::default();
+    let day = 86_400_000;
+    let tier = Tier::new(1 << 20).with_max_life(Duration::from_millis(day));
+    let find = || match tier.find(KEY) {
+        Some(Held::Stored(stored)) => stored,
+        other => panic!("{other:?}"),
+    };
+    let asked = |stored: &Stored, now| reuse(&Ask::default(), &stored.record, &stored.terms, &rules, now);
+    for (fresh_ms, swr_ms) in [(365 * day, 0), (1_000, 365 * day), (365 * day, 365 * day)] {
+        tier.clear();
+        let record = Record { fresh_ms, swr_ms, sie_ms: 365 * day, ..record(1, 1) };
+        tier.keep(Arc::new(Stored::new(record, &rules, None)));
+        let stored = find();
+        assert!(!matches!(asked(&stored, NOW + day - 1), Reuse::Validate));
+        assert_eq!(asked(&stored, NOW + day), Reuse::Validate);
+        assert_eq!(stored.record.end(), NOW + day);
+        assert_eq!(tier.sweep(NOW + day), 1);
+    }
+    tier.keep(stored(1, 1, true));
+    assert_eq!(find().record.fresh_ms, 60_000, "shorter lives are as they were");
+}
