@@ -27,6 +27,7 @@ use crate::upstream::{self, Lane};
 
 mod ending;
 mod store;
+mod variants;
 
 pub(super) use ending::millis;
 
