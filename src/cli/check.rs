@@ -12,9 +12,11 @@ pub(super) fn run(config: &Config) -> ExitCode {
     };
     let table = settings.table();
     let routes = table.in_order();
-    println!("{} routes, in the order in which they match:", routes.len());
+    let plural = if routes.len() == 1 { "route" } else { "routes" };
+    println!("{} {plural}, in the order in which they match:", routes.len());
+    let wide = routes.iter().map(|route| route.name.chars().count()).max().unwrap_or_default();
     for (place, route) in routes.iter().enumerate() {
-        println!("{:>3}  {}  → {}", place + 1, describe(route), route.upstream);
+        println!("{:>3}  {:<wide$}  {}  → {}", place + 1, route.name, describe(route), route.upstream);
     }
     for never in table.unreachable() {
         println!("warning: route \"{}\" can never match: {}", never.name, never.why);

@@ -245,7 +245,7 @@ impl Proxy {
             .collect();
         let also =
             if also.is_empty() { String::new() } else { format!("   (also matched: {})", also.join(", ")) };
-        format!("{}{also}", describe(route))
+        format!("{:<12} {}{also}", route.name, describe(route))
     }
 
     async fn purge_text(&self, place: &Place, stored: &Stored, covered: Covered) -> String {
@@ -315,7 +315,7 @@ impl Display for Explanation {
     }
 }
 
-/// A route in a line: its name, and what it matches.
+/// What a route matches, in a line.
 pub fn describe(route: &Route) -> String {
     let list = |items: Vec<String>| items.join(", ");
     let hosts = route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -325,7 +325,7 @@ pub fn describe(route: &Route) -> String {
         .methods
         .as_ref()
         .map(|methods| format!(", methods {}", list(methods.iter().map(ToString::to_string).collect())));
-    format!("{:<12} {hosts}, path {paths}{}", route.name, methods.unwrap_or_default())
+    format!("{hosts}, path {paths}{}", methods.unwrap_or_default())
 }
 
 fn said(status: &policy::CacheStatus<'_>, name: &str) -> String {

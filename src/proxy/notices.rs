@@ -89,6 +89,10 @@ impl Notices {
         if report.outcome == FillOutcome::Fenced {
             self.metrics.dust.fenced();
         }
+        if let (FillOutcome::Pass, Some(Why::Pass(reason))) = (report.outcome, report.why) {
+            // The fill's own exchange is the first pass of its key.
+            self.route(report.route).pass(reason);
+        }
         if !self.log.wants_requests() {
             return;
         }

@@ -355,7 +355,7 @@ fn query_field(line: &mut Object<'_>, query: Option<&str>, values: bool) {
     }
     let out = line.raw("query_keys");
     out.push(b'[');
-    for (nth, name) in names(query).enumerate() {
+    for (nth, name) in names(query).flatten().enumerate() {
         if nth > 0 {
             out.push(b',');
         }
@@ -378,17 +378,17 @@ fn target(out: &mut Vec<u8>, host: &str, path: &str, query: Option<&str>, values
         if nth > 0 {
             out.push(b'&');
         }
-        json::escaped(out, name);
+        match name {
+            Some(name) => json::escaped(out, name),
+            None => out.extend_from_slice("…".as_bytes()),
+        }
     }
 }
 
 /// Names of parameters, as they stand. A parameter without `=` may be a secret as a whole, so it
 /// has no name.
-fn names(query: &str) -> impl Iterator<Item = &str> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').map_or("", |(name, _)| name))
+fn names(query: &str) -> impl Iterator<Item = Option<&str>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').map(|(name, _)| name))
 }
 
 fn proto(version: Version) -> &'static str {

@@ -37,7 +37,7 @@ words! {
         Stale = "stale",
         /// From the store, after the origin said that it is unchanged.
         Revalidated = "revalidated",
-        /// By a fill that this request led.
+        /// By a fill that this request led: the origin's own failure too.
         Miss = "miss",
         /// By somebody else's fill.
         Follower = "follower",
@@ -45,7 +45,7 @@ words! {
         Pass = "pass",
         /// By an exchange of its own, because the route does not cache.
         Bypass = "bypass",
-        /// By dustgate itself.
+        /// By dustgate itself: no response of the origin's.
         #[default]
         Error = "error",
     }
