@@ -187,7 +187,7 @@ impl App {
 
     /// Explains a request, for a command.
     pub async fn explain(&self, question: admin::Question) -> Result<serde_json::Value, admin::Problem> {
-        desk::explain(&self.proxy, question).await
+        desk::explain(&self.proxy, &self.settings, question).await
     }
 
     /// Serves until told to leave, and then until everything under way has ended or the grace is

@@ -7,12 +7,15 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use url::{Position, Url};
 
 use super::App;
 use crate::admin::{Desk, Order, Problem, Purge, Question, Readiness};
+use crate::config::{self, HostMode, Settings};
 use crate::dust::Dust as _;
-use crate::proxy::explain::describe;
+use crate::proxy::explain::{Origin, describe};
 use crate::proxy::{self, Proxy, PurgeError};
+use crate::route::Route;
 use crate::telemetry::Cache;
 
 /// The desk of a running app.
@@ -86,7 +89,7 @@ impl Desk for Counter {
     }
 
     async fn explain(&self, question: Question) -> Result<Value, Problem> {
-        explain(&self.app.proxy, question).await
+        self.app.explain(question).await
     }
 
     async fn purge(&self, order: Order) -> Result<Value, Problem> {
@@ -110,7 +113,7 @@ impl Desk for Counter {
     }
 }
 
-fn route_status(app: &App, route: &crate::route::Route) -> Value {
+fn route_status(app: &App, route: &Route) -> Value {
     let metrics = app.proxy.route_metrics(route);
     let count = |caches: &[Cache]| caches.iter().map(|cache| metrics.answered(*cache)).sum::<u64>();
     let total = count(Cache::ALL);
@@ -120,9 +123,15 @@ fn route_status(app: &App, route: &crate::route::Route) -> Value {
 }
 
 /// Explains a request: the lines, the text they make, and the command's exit code.
-pub(super) async fn explain(proxy: &Proxy, question: Question) -> Result<Value, Problem> {
+pub(super) async fn explain(
+    proxy: &Proxy,
+    settings: &Settings,
+    question: Question,
+) -> Result<Value, Problem> {
     let (url, method, headers) = read_question(question)?;
-    let explanation = proxy.explain(&url, &method, &headers).await;
+    let origins = settings.origins();
+    let shown = |route: &Route| origins.get(&*route.upstream).map(origin).unwrap_or_default();
+    let explanation = proxy.explain(&url, &method, &headers, shown).await;
     let lines: serde_json::Map<String, Value> =
         explanation.lines.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
     Ok(json!({
@@ -131,6 +140,19 @@ pub(super) async fn explain(proxy: &Proxy, question: Question) -> Result<Value, 
         "lines": lines,
         "text": explanation.to_string(),
     }))
+}
+
+/// What may be shown of an upstream.
+fn origin(upstream: &config::Upstream) -> Origin {
+    let host = match upstream.host_mode() {
+        HostMode::Client => None,
+        HostMode::Name(name) => Some(name),
+        HostMode::Upstream => {
+            let url = Url::parse(upstream.url.reveal()).ok();
+            url.map(|url| url[Position::BeforeHost..Position::AfterPort].to_owned())
+        }
+    };
+    Origin { url: upstream.url.to_string(), host }
 }
 
 /// A question as the proxy takes it.

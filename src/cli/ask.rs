@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Config, FAILED, fail};
 use crate::admin::Question;
 use crate::app::App;
-use crate::config::Settings;
+use crate::config::{SecretUrl, Settings};
 use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
@@ -81,9 +81,14 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
     ExitCode::from(value["code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
 }
 
-/// No instance runs: what the settings and the stores say by themselves.
-async fn alone(settings: Settings, question: Question) -> Result<Value, ExitCode> {
-    eprintln!("no instance answers on the admin port: explained from the settings and the stores alone");
+/// No instance runs: what the settings say by themselves. The stores are left alone, for to open
+/// them is to write to them (a marker, a reserved number): two empty ones stand in their place.
+async fn alone(mut settings: Settings, question: Question) -> Result<Value, ExitCode> {
+    eprintln!(
+        "no instance answers on the admin port: explained from the settings alone, as if nothing were stored"
+    );
+    settings.dust.url = SecretUrl::here("embedded:");
+    settings.bodies.url = SecretUrl::here("memory:");
     let app =
         App::build(settings, "explain", Log::null()).await.map_err(|error| fail(2, &error.to_string()))?;
     app.explain(question).await.map_err(|problem| fail(2, &problem.detail))

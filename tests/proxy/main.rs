@@ -13,6 +13,7 @@ mod commands;
 mod conditional;
 mod credentials;
 mod drain;
+mod explain;
 mod failure;
 mod get;
 mod limits;

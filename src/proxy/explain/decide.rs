@@ -1,0 +1,207 @@
+//! What a request that is looked up comes to: the way of [`Proxy::handle`], without walking it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::{Decision, Found, Outcome};
+use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason, Reuse};
+use crate::proxy::Proxy;
+use crate::proxy::notes::Noted;
+use crate::proxy::place::{Look, Place};
+use crate::proxy::status;
+use crate::record::{Note, codec};
+use crate::route::Route;
+use crate::tier::{Covered, Stored};
+
+/// What a failure that is remembered means.
+struct Failed {
+    status: StatusCode,
+    case: ErrorCase,
+    stale: Option<Arc<Stored>>,
+}
+
+impl Proxy {
+    pub(super) async fn decide(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        ask: &Ask,
+        look: Look,
+        alone: Option<PassReason>,
+        found: &Found,
+    ) -> Decision {
+        let (place, stale) = match look {
+            Look::Fresh { stored, ttl_ms } => return self.fresh(&stored, ttl_ms),
+            Look::MaxStale { stored, ttl_ms } => {
+                let why = self.stale_because(&stored, "but the client takes that: max-stale");
+                return self.hit(&stored, "hit", &status::stale(ttl_ms, "max-stale"), why);
+            }
+            Look::Refreshing { stored, ttl_ms, .. } => {
+                let why = self.stale_because(&stored, "within stale-while-revalidate (RFC 5861 §3)");
+                let status = status::stale(ttl_ms, "stale-while-revalidate");
+                return self.hit(&stored, "hit, refreshed behind it,", &status, why);
+            }
+            Look::Refused { reason, .. } => return refused(reason),
+            Look::Stale { place, stored } => (place, Some(stored)),
+            Look::Missing { place } => (place, None),
+        };
+        if ask.only_if_cached {
+            return Decision::new(
+                Outcome::Miss,
+                "504, and upstream is not asked",
+                "nothing in memory may be used as it is, and the request says only-if-cached (RFC 9111 §5.2.1.7)",
+            );
+        }
+        if let Some(reason) = alone {
+            return Decision::alone(format!("it neither leads nor follows: {}", reason.as_str()));
+        }
+        match self.notes.peek(place.key.hash(), place.url, &self.stamps) {
+            Noted::Pass(reason) => return remembered(reason.as_str()),
+            Noted::Failed(failure) => {
+                let case = match &failure.answer {
+                    Some(_) => ErrorCase::Status(failure.status.as_u16()),
+                    None => ErrorCase::Unreachable,
+                };
+                let stale = stale.or_else(|| failure.stale.clone());
+                return self.failing(route, headers, ask, Failed { status: failure.status, case, stale });
+            }
+            Noted::Nothing => {}
+        }
+        self.decide_by_store(route, headers, ask, stale, found).await
+    }
+
+    /// What a fill makes of the entries that are there, before it asks upstream (F2).
+    async fn decide_by_store(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        ask: &Ask,
+        stale: Option<Arc<Stored>>,
+        found: &Found,
+    ) -> Decision {
+        let now = self.now_ms();
+        let there = found.stored.as_ref().map(|(stored, _)| stored);
+        let covered = there.map_or(Covered::No, |stored| stored.covered(&self.stamps));
+        let live = there.filter(|stored| {
+            covered != Covered::Hard && stored.record.end() > now && !self.too_old(stored, now)
+        });
+        if let Some(stored) = live
+            && covered == Covered::No
+            && policy::selects(&stored.record, headers)
+            && let Reuse::Fresh { ttl_ms, .. } =
+                policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now)
+        {
+            return self.fresh(stored, ttl_ms);
+        }
+        match self.noted(&found.place).await {
+            Some(Note::Pass { reason, .. }) => return remembered(&reason),
+            Some(Note::Failed { status, .. }) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+                let stale = stale.or_else(|| live.cloned());
+                return self.failing(
+                    route,
+                    headers,
+                    ask,
+                    Failed { status, case: ErrorCase::Unreachable, stale },
+                );
+            }
+            Some(Note::Growing { .. }) | None => {}
+        }
+        let because = match (there, live) {
+            (None, _) => "nothing is stored".to_owned(),
+            (Some(_), _) if covered == Covered::Hard => {
+                "a purge came after its bytes were asked for".to_owned()
+            }
+            (Some(_), None) => "it is past its end".to_owned(),
+            (Some(_), Some(stored)) if covered == Covered::Soft => {
+                self.stale_because(stored, "and must be validated")
+            }
+            (Some(_), Some(stored)) if stored.terms.no_cache => {
+                "no-cache: validated before each use (RFC 9111 §5.2.2.4)".to_owned()
+            }
+            (Some(_), Some(stored)) if stored.record.fresh_until() > now => {
+                "the client's own directives refuse it (RFC 9111 §5.2.1)".to_owned()
+            }
+            (Some(_), Some(stored)) => self.stale_because(stored, "and may not be served so"),
+        };
+        match live.and_then(|stored| policy::validators(&stored.record)) {
+            Some(_) => Decision::new(Outcome::Miss, "validated with upstream, once for everybody", because),
+            None => Decision::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
+        }
+    }
+
+    /// The note at the verdict key, if it still says anything.
+    async fn noted(&self, place: &Place) -> Option<Note> {
+        let entry = self.dust.entry(&self.names(&place.key).verdict).await.ok()??;
+        let note = codec::decode_note(entry.text()?).ok()?;
+        let (token, until) = match &note {
+            Note::Pass { token, until, .. } | Note::Failed { token, until, .. } => (*token, *until),
+            Note::Growing { .. } => return None,
+        };
+        let stands = until > self.now_ms() && self.stamps.covers(place.url, token, token) != Covered::Hard;
+        stands.then_some(note)
+    }
+
+    /// Upstream failed a moment ago: stale if that may be, else the same failure.
+    fn failing(&self, route: &Route, headers: &HeaderMap, ask: &Ask, failed: Failed) -> Decision {
+        let now = self.now_ms();
+        let allowed = failed.stale.filter(|stored| {
+            stored.covered(&self.stamps) != Covered::Hard
+                && policy::selects(&stored.record, headers)
+                && policy::stale_on_error(ask, &stored.record, &stored.terms, &route.rules, now, failed.case)
+        });
+        let Some(stored) = allowed else {
+            let answer = format!("{} at once", failed.status.as_u16());
+            return Decision::new(Outcome::Miss, answer, "upstream failed a moment ago");
+        };
+        let late = i64::try_from(stored.record.fresh_until()).unwrap_or(i64::MAX);
+        let ttl_ms = late.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+        let why =
+            self.stale_because(&stored, "upstream failed a moment ago, within stale-if-error (RFC 5861 §4)");
+        self.hit(&stored, "stale", &status::stale(ttl_ms, "stale-if-error"), why)
+    }
+
+    fn fresh(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+        let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
+        let lifetime = stored.record.fresh_ms / 1000;
+        let why = format!("fresh: age {age} < lifetime {lifetime} (RFC 9111 §4.2)");
+        self.hit(stored, "hit", &status::hit(ttl_ms), why)
+    }
+
+    fn hit(&self, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Decision {
+        let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
+        let from = if stored.body.is_some() { "memory, no network" } else { "the body store" };
+        let status = String::from_utf8_lossy(status.value(&self.settings.name).as_bytes()).into_owned();
+        let answer = format!("{how} from {from}:  Cache-Status: {status}   Age: {age}");
+        Decision::new(Outcome::Hit, answer, because)
+    }
+
+    fn stale_because(&self, stored: &Stored, so: &str) -> String {
+        if stored.covered(&self.stamps) == Covered::Soft {
+            return format!("stale by a soft purge, {so}");
+        }
+        let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
+        format!("stale: age {age}, lifetime {} (RFC 9111 §4.2), {so}", stored.record.fresh_ms / 1000)
+    }
+}
+
+fn refused(reason: PassReason) -> Decision {
+    Decision::alone(format!("stored, but not for this request: {} (RFC 9111 §3.5)", reason.as_str()))
+}
+
+fn remembered(reason: &str) -> Decision {
+    Decision::alone(format!("remembered as not shareable: {reason}"))
+}
+
+// === impl Decision ===
+
+impl Decision {
+    pub(super) fn new(outcome: Outcome, answer: impl Into<String>, because: impl Into<String>) -> Self {
+        Self { outcome, answer: answer.into(), because: because.into() }
+    }
+
+    pub(super) fn alone(because: String) -> Self {
+        Self::new(Outcome::Pass, "from upstream, for this request alone", because)
+    }
+}

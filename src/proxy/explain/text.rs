@@ -1,0 +1,85 @@
+//! The lines of an explanation.
+
+use std::fmt::Write as _;
+
+use crate::policy::{self, Ask, PassReason};
+use crate::record::{LifetimeBy, Record, VaryNode};
+use crate::route::Route;
+use crate::tier::Stored;
+
+/// What a route matches, in a line.
+pub fn describe(route: &Route) -> String {
+    let list = |items: Vec<String>| items.join(", ");
+    let hosts = route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let hosts = if hosts.is_empty() { "any host".to_owned() } else { format!("host {}", list(hosts)) };
+    let paths = list(route.paths.iter().map(ToString::to_string).collect());
+    let methods = route
+        .methods
+        .as_ref()
+        .map(|methods| format!(", methods {}", list(methods.iter().map(ToString::to_string).collect())));
+    format!("{hosts}, path {paths}{}", methods.unwrap_or_default())
+}
+
+pub(super) fn route<'a>(route: &Route, also: impl Iterator<Item = &'a str>) -> String {
+    let also: Vec<&str> = also.collect();
+    let also =
+        if also.is_empty() { String::new() } else { format!("   (also matched: {})", also.join(", ")) };
+    format!("{:<12} {}{also}", route.name, describe(route))
+}
+
+pub(super) fn key(text: &str, route: &Route, query: Option<&str>) -> String {
+    let mut lines = text.lines();
+    let mut line = lines.next().unwrap_or_default().to_owned();
+    for field in lines {
+        let shown = if field.contains(':') || field.starts_with('@') {
+            field.to_owned()
+        } else {
+            format!("{field}: (absent)")
+        };
+        let _ = write!(line, "   + {shown}");
+    }
+    for name in query.into_iter().flat_map(|query| route.query.dropped(query)) {
+        let _ = write!(line, "   - {name} (query)");
+    }
+    line
+}
+
+pub(super) fn request(ask: &Ask, alone: Option<PassReason>) -> String {
+    let yes = |yes: bool| if yes { "yes" } else { "no" };
+    let may = yes(alone.is_none() && !ask.only_if_cached);
+    format!("may use the store yes · may follow {may} · may lead {may}")
+}
+
+pub(super) fn variant(node: &VaryNode, most: usize) -> String {
+    let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
+    format!("Vary: {}   ({} of {most} stored)", fields.join(", "), node.variants.len())
+}
+
+pub(super) fn stored(stored: &Stored, place: &str) -> String {
+    let record = &stored.record;
+    let etag = record.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok());
+    let etag = etag.map(|etag| format!(", ETag {etag}")).unwrap_or_default();
+    let segments = stored.manifest.segments.len();
+    let plural = if segments == 1 { "" } else { "s" };
+    format!("{}, {} B in {segments} segment{plural}{etag}, {place}", record.status.as_u16(), stored.len())
+}
+
+pub(super) fn freshness(record: &Record, now: u64) -> String {
+    let by = match record.by {
+        LifetimeBy::Origin => "the origin's words (RFC 9111 §4.2.1)",
+        LifetimeBy::Heuristic => "a heuristic (RFC 9111 §4.2.2)",
+        LifetimeBy::Route => "the route's settings",
+    };
+    let age = policy::current_age(record, now) / 1000;
+    let fresh = record.fresh_ms / 1000;
+    let left = record.fresh_until().saturating_sub(now) / 1000;
+    let mut line = format!("{fresh} s by {by}, age {age} s → {left} s left");
+    if record.swr_ms > 0 {
+        let _ = write!(line, ", then stale-while-revalidate {} s", record.swr_ms / 1000);
+    }
+    if record.sie_ms > 0 {
+        let _ = write!(line, ", stale-if-error {} s", record.sie_ms / 1000);
+    }
+    let _ = write!(line, "; kept for {} s more", record.end().saturating_sub(now) / 1000);
+    line
+}

@@ -1,0 +1,161 @@
+//! What `explain` says a request comes to is what then happens to it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::command::run_in;
+use crate::support::{Answer, Origin, Proxy};
+
+/// Stale as soon as it is stored, so that no test has to wait.
+fn stale(directives: &str) -> Answer {
+    Answer::ok("hello").cache(directives).field("Age", "20").field("ETag", "\"a\"")
+}
+
+/// What the running proxy says of a request.
+async fn explain(proxy: &Proxy, method: &str, path: &str, headers: &[(&str, &str)]) -> Value {
+    let url = format!("http://api.test{path}");
+    let question = json!({ "url": url, "method": method, "headers": headers });
+    let reply = proxy.admin_post("/v1/explain", &question).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let value = reply.json();
+    let lines: Vec<&str> = value["text"].as_str().unwrap().lines().collect();
+    let names: BTreeSet<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+    let named: BTreeSet<&str> = value["lines"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names.len(), lines.len(), "no line twice: {value:#}");
+    assert_eq!(names, named, "none is lost in JSON");
+    value
+}
+
+/// That it comes to this, with this in its text.
+#[track_caller]
+fn comes_to(value: &Value, code: u64, word: &str) {
+    assert_eq!(value["code"], code, "{value:#}");
+    assert!(value["text"].as_str().unwrap().contains(word), "no {word:?} in {value:#}");
+}
+
+fn files(directory: &Path) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        }
+        all.insert(path);
+    }
+    all
+}
+
+#[tokio::test]
+async fn alone_it_touches_no_store() {
+    let directory = tempfile::TempDir::with_prefix("dustgate-").unwrap();
+    let file = directory.path().join("dustgate.toml");
+    // An admin port where nobody is: the discard port of a loopback address.
+    let text =
+        "[admin]\nlisten = \"127.0.0.2:9\"\n[[routes]]\nname = \"all\"\nupstream = \"http://127.0.0.1:9\"\n";
+    std::fs::write(&file, text).unwrap();
+    let before = files(directory.path());
+    let said =
+        run_in(directory.path(), &["explain", "http://api.test/a", "-c", file.to_str().unwrap()]).await;
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("as if nothing were stored"), "{said:?}");
+    assert!(said.out.contains("GET http://127.0.0.1:9/a   Host: 127.0.0.1:9"), "{said:?}");
+    assert_eq!(files(directory.path()), before, "it made something");
+}
+
+#[tokio::test]
+async fn alone_it_leaves_what_is_stored_as_it_is() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    proxy.kill().await;
+    let content = |proxy: &Proxy| {
+        let all = files(proxy.directory()).into_iter().filter(|path| path.is_file());
+        all.map(|path| (std::fs::read(&path).unwrap(), path)).collect::<BTreeSet<_>>()
+    };
+    let before = content(&proxy);
+    let said = run_in(proxy.directory(), &["explain", "http://api.test/a", "-c", proxy.config()]).await;
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(content(&proxy) == before, "it changed something");
+}
+
+#[tokio::test]
+async fn stale_and_alone_is_for_this_request_alone() {
+    let origin = Origin::answering(stale("max-age=10")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    comes_to(&explain(&proxy, "GET", "/a", &[]).await, 3, "validated with upstream");
+    comes_to(&explain(&proxy, "GET", "/a", &[("cookie", "a=b")]).await, 4, "for this request alone");
+    let head = explain(&proxy, "HEAD", "/a", &[]).await;
+    comes_to(&head, 4, "neither leads nor follows: method");
+    comes_to(&head, 4, "HEAD http://");
+    assert_eq!(origin.total(), 1);
+    proxy.get("/a").field("cookie", "a=b").await;
+    assert_eq!(origin.last("/a").field("if-none-match"), "", "it was not validated for everybody");
+}
+
+#[tokio::test]
+async fn stale_and_noted() {
+    let origin = Origin::answering(stale("max-age=10, stale-if-error=600")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/pass").await;
+    proxy.fill("/fail").await;
+    origin.on("/pass", Answer::ok("yours").cache("private"));
+    proxy.get("/pass").await.assert(200, "yours");
+    comes_to(&explain(&proxy, "GET", "/pass", &[]).await, 4, "remembered as not shareable: private");
+    assert_eq!(proxy.logged(2, "/pass").await[1]["cache"], "pass");
+
+    origin.on("/fail", Answer::status(503).field("Retry-After", "30"));
+    proxy.get("/fail").await.assert(200, "hello");
+    comes_to(&explain(&proxy, "GET", "/fail", &[]).await, 0, "stale-if-error");
+    origin.on("/bare", Answer::status(503).field("Retry-After", "30"));
+    proxy.get("/bare").await;
+    comes_to(&explain(&proxy, "GET", "/bare", &[]).await, 3, "503 at once");
+}
+
+#[tokio::test]
+async fn soft_purged_within_its_grace_is_served() {
+    let fresh = |more: &str| Answer::ok("hello").cache(&format!("max-age=60{more}")).field("ETag", "\"a\"");
+    let origin = Origin::answering(fresh(", stale-while-revalidate=60")).await;
+    origin.on("/plain", fresh(""));
+    let proxy = Proxy::before(&origin).await;
+    for path in ["/grace", "/plain", "/gone"] {
+        proxy.fill(path).await;
+    }
+    for path in ["/grace", "/plain"] {
+        proxy.purge(&json!({ "url": format!("http://api.test{path}"), "soft": true })).await;
+    }
+    proxy.purge_url("/gone").await;
+    comes_to(&explain(&proxy, "GET", "/grace", &[]).await, 0, "stale by a soft purge, within");
+    comes_to(&explain(&proxy, "GET", "/plain", &[]).await, 3, "stale by a soft purge, and must be validated");
+    comes_to(&explain(&proxy, "GET", "/gone", &[]).await, 3, "a purge came after its bytes were asked for");
+    assert!(proxy.get("/grace").await.is_hit());
+}
+
+#[tokio::test]
+async fn what_the_client_says_counts_as_it_does_in_earnest() {
+    let origin = Origin::answering(stale("max-age=10")).await;
+    let proxy = Proxy::before(&origin).route("client_cache_control = \"honour\"").await;
+    proxy.fill("/a").await;
+    let only = [("cache-control", "only-if-cached")];
+    comes_to(&explain(&proxy, "GET", "/a", &only).await, 3, "504, and upstream is not asked");
+    assert_eq!(proxy.get("/a").field("cache-control", "only-if-cached").await.status, 504);
+    let lenient = [("cache-control", "max-stale=600")];
+    comes_to(&explain(&proxy, "GET", "/a", &lenient).await, 0, "detail=max-stale");
+    proxy.get("/a").field("cache-control", "max-stale=600").await.assert(200, "hello");
+    assert_eq!(origin.total(), 1);
+}
+
+#[tokio::test]
+async fn the_upstream_is_shown_as_it_would_be_asked() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let more = "[upstreams.other]\nurl = \"https://other.test:8443/base\"\nhost = \"client\"\n\
+                [[routes]]\nname = \"other\"\nhost = \"other.test\"\nupstream = \"other\"\nstrip_prefix = \"/v1\"\n";
+    let proxy = Proxy::before(&origin).more(more).await;
+    let value = explain(&proxy, "GET", "/a?b=c", &[]).await;
+    comes_to(&value, 3, &format!("GET http://{0}/a?b=c   Host: {0}", origin.at));
+    let question = json!({ "url": "http://other.test/v1/x?y" });
+    let value = proxy.admin_post("/v1/explain", &question).await.json();
+    comes_to(&value, 3, "GET https://other.test:8443/base/x?y   Host: other.test");
+}
