@@ -4,7 +4,7 @@
 //! number against the newest purge. Records of large bodies are held without their bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +58,8 @@ pub struct Stored {
     pub url: KeyHash,
     /// The newest stamp that it was checked against.
     checked: AtomicU64,
+    /// Found since somebody asked whether it was.
+    used: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -102,7 +104,27 @@ impl Tier {
 
     /// What is remembered under a key's text. Whether a purge covers it is asked of [`Stamps`].
     pub fn find(&self, key: &str) -> Option<Held> {
-        self.memory.get(key)
+        let held = self.memory.get(key);
+        // Read first: a line of memory that all cores share is written once and not by each hit.
+        if let Some(Held::Stored(stored)) = &held
+            && !stored.used.load(Ordering::Relaxed)
+        {
+            stored.used.store(true, Ordering::Relaxed);
+        }
+        held
+    }
+
+    /// The same, but it does not count as a use.
+    pub fn peek(&self, key: &str) -> Option<Held> {
+        self.memory.peek(key)
+    }
+
+    /// Whether a record was found, or kept anew, since this was last asked of it.
+    pub fn was_used(&self, key: &str) -> bool {
+        match self.peek(key) {
+            Some(Held::Stored(stored)) => stored.used.swap(false, Ordering::Relaxed),
+            Some(Held::Vary(_)) | None => false,
+        }
     }
 
     /// Remembers a record, unless a newer one of that key is there. Bytes that are here already
@@ -123,6 +145,9 @@ impl Tier {
     fn place(&self, key: &Arc<str>, held: Held) {
         let placed = self.memory.entry(key, None, |_, there| {
             let next = there.next(&held);
+            if let Some(Held::Stored(stored)) = &next {
+                stored.used.store(true, Ordering::Relaxed);
+            }
             // What was there is dropped when the shard is no longer locked.
             EntryAction::Retain(next.map(|next| std::mem::replace(there, next)))
         });
@@ -231,6 +256,7 @@ impl Stored {
             hash: KeyHash::of(&record.key),
             url: url_hash(&record.key),
             checked: AtomicU64::new(0),
+            used: AtomicBool::new(false),
             terms,
             manifest,
             body,
@@ -249,6 +275,7 @@ impl Stored {
             hash: self.hash,
             url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            used: AtomicBool::new(self.used.load(Ordering::Relaxed)),
         }
     }
 
@@ -271,6 +298,7 @@ impl Stored {
             hash: self.hash,
             url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            used: AtomicBool::new(self.used.load(Ordering::Relaxed)),
             record,
         })
     }

@@ -30,6 +30,7 @@ mod store;
 mod variants;
 
 pub(super) use ending::millis;
+pub(crate) use variants::Rolls;
 
 /// Everything that a fill needs of the request that started it.
 #[derive(Clone)]

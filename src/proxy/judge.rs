@@ -11,7 +11,7 @@ use super::told::{Failure, Found, How, Own, Told};
 use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::policy::{self, Ask, PassReason, Reuse};
-use crate::record::{Note, Pointer, VaryNode, codec};
+use crate::record::{Note, Pointer, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -140,14 +140,5 @@ impl Proxy {
     /// No record is served that is older than stamps are kept, whatever it says.
     pub(crate) fn too_old(&self, stored: &Stored, now: u64) -> bool {
         now.saturating_sub(stored.record.received_at) > super::fill::millis(self.settings.max_life)
-    }
-
-    /// The Vary node at a value key, if there is one.
-    pub(crate) async fn read_node(&self, value_key: &str) -> Option<VaryNode> {
-        let entry = self.dust.entry(value_key).await.ok()??;
-        match codec::decode(entry.text()?).ok()? {
-            Pointer::Vary(node) => Some(node),
-            Pointer::Record(_) => None,
-        }
     }
 }

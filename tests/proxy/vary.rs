@@ -148,6 +148,48 @@ async fn variants_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_herd_of_variants_is_bounded() {
+    let gate = Gate::shut();
+    let origin = in_languages().await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.filled_by(proxy.get("/a").field("Accept-Language", "de")).await;
+    origin.on_each("/a", {
+        let gate = gate.clone();
+        move |seen| {
+            let body = format!("in {}", seen.field("accept-language"));
+            Answer::cacheable(body).field("Vary", "Accept-Language").held_by(&gate)
+        }
+    });
+    let language = |n: usize| format!("x-{n}");
+    let asks = (0..200).map(|n| proxy.get("/a").field("Accept-Language", &language(n)).send());
+    let (replies, ()) = tokio::join!(all(asks), async {
+        gate.reached_by(200).await;
+        gate.open();
+    });
+    for (n, reply) in replies.iter().enumerate() {
+        reply.assert(200, &format!("in {}", language(n)));
+    }
+    // The default, and the node that lists them.
+    proxy.until_metric("dustgate_memory_objects", &[], |n| n <= 33.0).await;
+    let explained = proxy.admin_get("/v1/explain?url=http://api.test/a").await;
+    assert!(explained.text().contains("(32 of 32 stored)"), "{}", explained.text());
+}
+
+#[tokio::test]
+async fn a_variant_in_use_outlives_those_that_are_not() {
+    let origin = in_languages().await;
+    let proxy = Proxy::before(&origin).route("max_variants = 4").await;
+    let get = |language: &str| proxy.get("/a").field("Accept-Language", language);
+    proxy.filled_by(get("de")).await;
+    for n in 0..6 {
+        proxy.filled_by(get(&format!("x-{n}"))).await;
+        assert!(get("de").await.is_hit(), "after {n}");
+    }
+    let explained = proxy.admin_get("/v1/explain?url=http://api.test/a").await;
+    assert!(explained.text().contains("(4 of 4 stored)"), "{}", explained.text());
+}
+
+#[tokio::test]
 async fn a_key_that_loses_too_many_variants_passes() {
     let origin = in_languages().await;
     let proxy = Proxy::before(&origin).route("max_variants = 2").await;

@@ -39,8 +39,7 @@ impl Job {
         lifetime: Lifetime,
         kept: bool,
     ) {
-        let rules = &self.route.rules;
-        let fields = match policy::varies(&head.response.headers, rules) {
+        let fields = match self.varies(&head) {
             Varies::Star => return self.passed(leader, fill, head, PassReason::VaryStar).await,
             Varies::No => Vec::new(),
             Varies::On(fields) => fields,
@@ -93,7 +92,7 @@ impl Job {
                 let whole = Arc::new(Stored::new(record, &self.route.rules, growing.held()));
                 self.publish(fill, whole, FillOutcome::Stored, bytes).await;
                 leader.retire();
-                self.enlist(None).await;
+                self.enlist();
             }
             Flow::Whole => {
                 let hash = hash.clone();

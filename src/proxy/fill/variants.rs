@@ -2,13 +2,28 @@
 //! lists them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 
-use super::Job;
-use crate::flight::{Attempt, Fill, Published, Standing};
+use super::{Head, Job};
+use crate::flight::{Attempt, Fill, Names, Published, Standing};
+use crate::policy::{self, Varies};
+use crate::proxy::Proxy;
 use crate::proxy::told::Leader;
 use crate::record::{Pointer, VaryNode, codec};
+use crate::tier::Held;
+
+mod rolls;
+
+pub(crate) use rolls::Rolls;
+
+use rolls::{Comer, Keeper};
+
+/// How often the lease of the primary key is asked for, to list a variant.
+const TRIES: u32 = 6;
+/// The pause after the first try that failed, at most; it doubles.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a response is filled, once its Vary is known.
 pub(super) struct Footing {
@@ -55,10 +70,12 @@ impl Job {
             Attempt::Won(variant) => {
                 // The node under the primary fence; then waiters of other variants lead side by side.
                 if led_primary {
-                    self.publish_node(fill, node).await;
+                    self.proxy.publish_node(fill, node).await;
+                    self.place = under;
                 } else {
                     fill.release().await;
-                    self.enlist(Some(node)).await;
+                    self.place = under;
+                    self.enlist();
                 }
                 variant
             }
@@ -66,47 +83,172 @@ impl Job {
                 return Footing { fill, fields, kept: false };
             }
         };
-        self.place = under;
         Footing { fill, fields, kept }
     }
 
-    /// Publishes a Vary node under the primary fence, and releases it.
-    async fn publish_node(&self, fill: Fill, node: VaryNode) {
-        let ttl = self.proxy.settings.max_life;
-        if let Ok(text) = codec::encode(&Pointer::Vary(node.clone()))
-            && let Published::Computed(_) = fill.publish(&text, Some(ttl), || Standing::Live).await
-        {
-            self.proxy.tier.keep_node(Arc::new(node));
+    /// What the response varies on; on everything, for a while, if its key loses too many variants
+    /// and this is none of those that are listed.
+    pub(super) fn varies(&self, head: &Head) -> Varies {
+        match policy::varies(&head.response.headers, &self.route.rules) {
+            Varies::On(_) if !self.is_listed() && self.proxy.rolls.shut(self.place.primary.hash()) => {
+                Varies::Star
+            }
+            varies => varies,
         }
     }
 
-    /// Puts this variant into the node of its key (a new node, if the fields have changed), and
-    /// removes the least used ones above the route's `max_variants`. Tried once: a variant that
-    /// is not in the list is merely not counted.
-    pub(super) async fn enlist(&self, changed: Option<VaryNode>) {
-        let Some(known) = &self.place.node else { return };
-        let own = self.place.key.hash().to_string();
-        if changed.is_none() && known.variants.contains(&own) {
+    /// Puts this variant into the node of its key, in a task of its own: no client waits for it.
+    pub(super) fn enlist(&self) {
+        let Some(node) = self.place.node.clone() else { return };
+        if self.is_listed() {
             return;
         }
-        let names = self.proxy.names(&self.place.primary);
-        let Attempt::Won(fill) = self.proxy.flight.attempt(&names).await else { return };
-        let there = self.proxy.read_node(&names.value).await;
-        let mut node = match (changed, there) {
-            (Some(node), _) | (None, Some(node)) => node,
-            (None, None) => VaryNode::clone(known),
+        let job = self.clone();
+        tokio::spawn(async move {
+            let comer = Comer { hash: job.place.key.hash().to_string(), fields: node.fields.clone() };
+            let rolls = &job.proxy.rolls;
+            if let Some(keeper) = rolls.enter(job.place.primary.hash(), comer) {
+                job.keep_roll(keeper, &node).await;
+            }
+        });
+    }
+
+    /// Whether this variant is in the newest node that is known here.
+    fn is_listed(&self) -> bool {
+        let listed = |node: &VaryNode| {
+            let own = self.place.key.hash().to_string();
+            self.place.node.as_ref().is_some_and(|place| place.fields == node.fields)
+                && node.variants.contains(&own)
         };
-        node.token = fill.token();
-        if !node.variants.contains(&own) {
-            node.variants.push(own);
+        match self.proxy.tier.peek(self.place.primary.text()) {
+            Some(Held::Vary(node)) => listed(&node),
+            Some(Held::Stored(_)) | None => self.place.node.as_deref().is_some_and(listed),
         }
-        while node.variants.len() > self.route.max_variants.max(1) {
-            let gone = node.variants.remove(0);
-            let key = format!("{}/1/{gone}", self.proxy.settings.prefix);
-            if let Err(error) = self.proxy.dust.delete(&key, None).await {
-                self.proxy.notices.store_error("delete", &error);
+    }
+
+    /// Lists all that wait, and those that come while it does. When the lease of the primary key
+    /// is not to be had they are left to the next that comes.
+    async fn keep_roll(&self, mut keeper: Keeper<'_>, known: &VaryNode) {
+        let names = self.proxy.names(&self.place.primary);
+        let mut tries = 0;
+        while let Some(comers) = keeper.take() {
+            if let Attempt::Won(fill) = self.proxy.flight.attempt(&names).await
+                && self.list(fill, &names, known, comers).await
+            {
+                keeper.done();
+                tries = 0;
+                continue;
+            }
+            tries += 1;
+            if tries == TRIES {
+                return;
+            }
+            tokio::time::sleep(self.proxy.dice.up_to(PAUSE * 2u32.pow(tries - 1))).await;
+        }
+    }
+
+    /// Puts variants into the node and takes the least used ones above the route's `max_variants`
+    /// out. Whether that is settled.
+    async fn list(&self, fill: Fill, names: &Names, known: &VaryNode, comers: &[Comer]) -> bool {
+        let Ok(there) = self.proxy.dust.entry(&names.value).await else { return false };
+        let there = there.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode(text));
+        let node = match there {
+            Some(Ok(Pointer::Vary(node))) => node,
+            // It varies no more.
+            Some(Ok(Pointer::Record(_))) => {
+                fill.release().await;
+                return true;
+            }
+            Some(Err(_)) | None => known.clone(),
+        };
+        let mut node = joined(node, comers);
+        node.token = fill.token();
+        let most = self.route.max_variants.max(1);
+        let gone = self.proxy.thin_out(&mut node, most).await;
+        let shut_for = Duration::from_millis(self.route.rules.pass_ttl_ms);
+        self.proxy.rolls.lost(self.place.primary.hash(), gone, most, shut_for);
+        self.proxy.publish_node(fill, node).await
+    }
+}
+
+impl Proxy {
+    /// Publishes a Vary node under the primary fence, and releases it. Whether it landed.
+    async fn publish_node(&self, fill: Fill, node: VaryNode) -> bool {
+        let ttl = self.settings.max_life;
+        let Ok(text) = codec::encode(&Pointer::Vary(node.clone())) else { return false };
+        let published = fill.publish(&text, Some(ttl), || Standing::Live).await;
+        let landed = matches!(published, Published::Computed(_));
+        if landed {
+            self.tier.keep_node(Arc::new(node));
+        }
+        landed
+    }
+
+    /// Takes variants out of a node until there are at most `most`: the oldest first, but those
+    /// that were used since they were last looked at go to the end instead, and those that are
+    /// being filled stay. How many had to go.
+    async fn thin_out(&self, node: &mut VaryNode, most: usize) -> usize {
+        let mut gone = 0;
+        // Each at most twice: the second time nothing has been used since.
+        let mut looks = node.variants.len() * 2;
+        while node.variants.len() > most && looks > 0 {
+            looks -= 1;
+            let hash = node.variants.remove(0);
+            match self.take_out(&hash).await {
+                TakenOut::Gone => gone += 1,
+                TakenOut::Missing => {}
+                TakenOut::Stays => node.variants.push(hash),
             }
         }
-        self.publish_node(fill, node).await;
+        gone
     }
+
+    /// Deletes a variant under its own key's lease, and forgets it here.
+    async fn take_out(&self, hash: &str) -> TakenOut {
+        let names = Names::of(&format!("{}/1/{hash}", self.settings.prefix));
+        let Ok(entry) = self.dust.entry(&names.value).await else { return TakenOut::Stays };
+        let Some(entry) = entry else { return TakenOut::Missing };
+        let key = match entry.text().map(|text| codec::decode(text)) {
+            Some(Ok(Pointer::Record(record))) => Some(record.key),
+            _ => None,
+        };
+        if key.as_ref().is_some_and(|key| self.tier.was_used(key)) {
+            return TakenOut::Stays;
+        }
+        let Attempt::Won(fill) = self.flight.attempt(&names).await else { return TakenOut::Stays };
+        let deleted = self.dust.delete(&names.value, fill.lease()).await;
+        if let Some(key) = key {
+            self.tier.forget_key(&key);
+        }
+        fill.release().await;
+        match deleted {
+            Ok(_) => TakenOut::Gone,
+            Err(error) => {
+                self.notices.store_error("delete", &error);
+                TakenOut::Stays
+            }
+        }
+    }
+}
+
+/// What became of a variant that there is no room for.
+enum TakenOut {
+    Gone,
+    /// It was gone before.
+    Missing,
+    /// It is being filled, was used lately, or the store fails.
+    Stays,
+}
+
+/// A node with these variants at its end, as the ones used last.
+fn joined(mut node: VaryNode, comers: &[Comer]) -> VaryNode {
+    for comer in comers {
+        node.variants.retain(|hash| *hash != comer.hash);
+        node.variants.push(comer.hash.clone());
+        node.fields.extend(
+            comer.fields.iter().filter(|field| !node.fields.contains(field)).cloned().collect::<Vec<_>>(),
+        );
+    }
+    node.fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    node
 }
