@@ -69,8 +69,10 @@ async fn a_pass_that_breaks() {
     let origin = Origin::answering(Answer::ok("half").cache("no-store").declaring(1000).then_close()).await;
     let proxy = Proxy::before(&origin).await;
     for _ in 0..2 {
-        let reply = proxy.get("/a").await;
-        assert_eq!((reply.text(), reply.end), ("half", End::Broken));
+        let asked = proxy.get("/a").asked().await;
+        let Some(reading) = within("an end", asked.head()).await else { continue };
+        let reply = reading.rest().await;
+        assert!("half".starts_with(reply.text()) && reply.end == End::Broken, "{reply:?}");
     }
 }
 
