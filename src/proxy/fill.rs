@@ -47,8 +47,19 @@ pub(crate) struct Job {
     pub(super) deadline: Instant,
     pub(super) forwarded: super::asking::Forwarded,
     pub(super) forward: Fwd,
+    /// What its line in the log will say.
+    pub(super) account: Account,
     began: Instant,
     _guard: Guard,
+}
+
+/// What is known of a fill for its line in the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Account {
+    coordinated: bool,
+    followers: usize,
+    status: Option<StatusCode>,
+    timing: Option<upstream::Timing>,
 }
 
 /// A response's head, and when it was asked for and received.
@@ -87,6 +98,7 @@ impl Job {
             deadline,
             forwarded: asking.forwarded.clone(),
             forward,
+            account: Account::default(),
             began: Instant::now(),
             _guard: proxy.drain.guard(),
         }
@@ -125,7 +137,8 @@ impl Job {
     }
 
     /// Asks upstream, with validators if there is something to validate.
-    async fn fetch(self, leader: Leader, fill: Fill) {
+    async fn fetch(mut self, leader: Leader, fill: Fill) {
+        self.account.coordinated = fill.coordinated();
         let metrics = self.proxy.notices.route(&self.route).clone();
         let _filling = metrics.filling();
         metrics.key();
@@ -193,7 +206,8 @@ impl Job {
         Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
     }
 
-    async fn answered(self, leader: Leader, fill: Fill, head: Head) {
+    async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {
+        self.account.heard(&head.response);
         match self.verdict(&head) {
             Verdict::Store(lifetime) => self.store(leader, fill, head, lifetime, true).await,
             // Nothing would be left to use later, or its end can't be told: shared, not stored.
@@ -244,7 +258,8 @@ impl Job {
         Some(Stored::new(record, &self.route.rules, stale.body.clone()))
     }
 
-    async fn refreshed(self, mut leader: Leader, fill: Fill, sent: Moment, stored: Stored) {
+    async fn refreshed(mut self, mut leader: Leader, fill: Fill, sent: Moment, stored: Stored) {
+        self.account.status = Some(StatusCode::NOT_MODIFIED);
         let stored = Arc::new(stored);
         let coordinated = fill.coordinated();
         leader.settle(Told::Stored(Found {
@@ -254,16 +269,27 @@ impl Job {
             coordinated,
         }));
         leader.inform(|info| info.phase = Phase::Publish);
+        self.account.followers = leader.followers();
         self.publish(fill, stored, FillOutcome::Unchanged, 0).await;
     }
 
     /// The response is not for sharing. Everybody hears so at once.
-    async fn passed(self, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
+    async fn passed(mut self, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
         let token = fill.token();
         self.note_pass(&fill, reason).await;
+        self.account.followers = leader.followers();
         leader.settle(Told::Pass(reason, Own::new(self.owner, head.response)));
         leader.retire();
         fill.release().await;
         self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    fn heard(&mut self, response: &upstream::Response) {
+        self.status = Some(response.status);
+        self.timing = Some(response.timing);
     }
 }

@@ -83,13 +83,14 @@ impl Job {
 
     /// Leaves *failed* under the fence, so that who comes next does not try again at once (F7).
     pub(super) async fn fail(
-        self,
+        mut self,
         leader: Leader,
         fill: Fill,
         failure: Option<(Arc<Failure>, Duration)>,
         why: &'static str,
     ) {
         let token = fill.token();
+        self.account.followers = leader.followers();
         if let Some((failure, ttl)) = failure {
             let until = self.proxy.now_ms().saturating_add(millis(ttl));
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
@@ -172,6 +173,15 @@ impl Job {
             why,
             duration: self.began.elapsed(),
             bytes,
+            coordinated: self.account.coordinated,
+            // Beside the one that began it.
+            followers: self.account.followers.saturating_sub(usize::from(self.owner.is_some())) as u64,
+            up_status: self.account.status.map(|status| status.as_u16()),
+            timing: self.account.timing,
+            error: match why {
+                Some(Why::Upstream(word)) => Some(word),
+                _ => None,
+            },
             ..FillReport::new(&self.route, &self.target, &self.place.key, outcome)
         });
     }

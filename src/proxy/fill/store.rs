@@ -77,6 +77,7 @@ impl Job {
         leader.inform(|info| info.phase = Phase::Body);
         let flow = self.flow(&leader, &mut writer, &mut head.response).await;
         let bytes = writer.written();
+        self.account.followers = leader.followers();
         leader.inform(|info| {
             info.phase = Phase::Publish;
             info.bytes = bytes;
