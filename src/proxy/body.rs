@@ -179,10 +179,9 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
+            // Dropped before its end, it says so by itself.
             if self.left == Some(0) {
                 ticket.close(None);
-            } else {
-                ticket.leave();
             }
         }
     }

@@ -110,6 +110,7 @@ impl Job {
             info.key = Some(self.place.key.clone());
             info.route = Some(self.route.name.clone());
             info.began = Some(self.began);
+            info.owned = self.owner.is_some();
         });
         tokio::spawn(self.run(leader));
     }

@@ -17,7 +17,7 @@ impl Proxy {
                 "role": "leader",
                 "phase": info.phase.as_str(),
                 "age_ms": info.began.map(|began| super::fill::millis(began.elapsed())),
-                "followers": flight.followers,
+                "followers": flight.followers.saturating_sub(usize::from(info.owned)),
                 "bytes": info.bytes,
                 "fence": info.fence,
                 "holder": self.settings.instance.as_ref(),

@@ -109,13 +109,13 @@ impl Proxy {
                 None => self.flights.join(&place.key.hash()),
                 Some(old) => self.flights.join_after(&place.key.hash(), old),
             };
-            let follower = match joined {
+            let (follower, _gauge) = match joined {
                 Joined::Lead(leader) => {
                     following.leads();
                     let follower = leader.follower();
                     let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
                     job.spawn(leader);
-                    follower
+                    (follower, None)
                 }
                 Joined::Follow(follower) if self.is_void(place, &follower) => {
                     // Its bytes were asked for before a purge that this request came after (F8).
@@ -124,13 +124,10 @@ impl Proxy {
                 }
                 Joined::Follow(follower) => {
                     following.follows();
-                    follower
+                    (follower, Some(self.notices.route(&asking.route).following()))
                 }
             };
-            let settled = {
-                let _gauge = self.notices.route(&asking.route).following();
-                timeout_at(deadline, follower.settled()).await
-            };
+            let settled = timeout_at(deadline, follower.settled()).await;
             asking.ticket.waited(began.elapsed());
             let told = match settled {
                 Err(_) => Told::Refused(Refused::Deadline),

@@ -17,8 +17,9 @@ pub(crate) fn stale(ttl_ms: i64, detail: &'static str) -> CacheStatus<'static> {
 
 /// By an exchange: one's own, or somebody else's.
 pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
-    let status = CacheStatus { fwd: Some(exchange.forward), stored: exchange.kept, ..CacheStatus::default() };
-    if mine { status } else { awaited(status) }
+    let status = CacheStatus { fwd: Some(exchange.forward), ..CacheStatus::default() };
+    // It is the leader's exchange that was stored, once.
+    if mine { CacheStatus { stored: exchange.kept, ..status } } else { awaited(status) }
 }
 
 /// A record that a flight came by.
@@ -30,10 +31,9 @@ pub(crate) fn found(found: &Found, mine: bool, ttl_ms: i64) -> CacheStatus<'stat
             let status = CacheStatus {
                 fwd: Some(Fwd::Stale),
                 fwd_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
-                stored: true,
                 ..CacheStatus::default()
             };
-            if mine { status } else { awaited(status) }
+            if mine { CacheStatus { stored: true, ..status } } else { awaited(status) }
         }
     }
 }

@@ -31,6 +31,7 @@ pub struct Ticket {
     read: Option<Arc<AtomicU64>>,
     /// Its stored bytes were found to be gone once already.
     pub(crate) reread: bool,
+    written: bool,
 }
 
 impl Ticket {
@@ -54,6 +55,7 @@ impl Ticket {
             metrics: None,
             read: None,
             reread: false,
+            written: false,
         })
     }
 
@@ -131,16 +133,8 @@ impl Ticket {
         self.write();
     }
 
-    /// The client left before the end.
-    pub(crate) fn leave(mut self: Box<Self>) {
-        self.access.aborted = true;
-        if self.access.error.is_none() {
-            self.access.error = Some("client_left");
-        }
-        self.write();
-    }
-
-    fn write(mut self: Box<Self>) {
+    fn write(&mut self) {
+        self.written = true;
         let duration = self.began.elapsed();
         let first_byte = self.first_byte.unwrap_or(duration);
         if let Some(metrics) = &self.metrics {
@@ -158,6 +152,20 @@ impl Ticket {
         if self.log.wants_requests() {
             self.log.access(std::mem::take(&mut self.access));
         }
+    }
+}
+
+impl Drop for Ticket {
+    /// Unwritten: the client left, before its answer or in the middle of it.
+    fn drop(&mut self) {
+        if self.written {
+            return;
+        }
+        self.access.aborted = true;
+        if self.access.error.is_none() {
+            self.access.error = Some("client_left");
+        }
+        self.write();
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Info {
     pub phase: Phase,
     pub fence: Number,
     pub bytes: u64,
+    /// A client has a place in it that is not a follower's: the one it was begun for.
+    pub owned: bool,
 }
 
 /// How far a flight is.
