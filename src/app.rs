@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::admin;
+use crate::admin::{self, Readiness};
 use crate::body::{self, Bodies};
 use crate::clock::{Clock, Dice, SystemClock};
 use crate::config::{self, Settings};
@@ -24,6 +24,7 @@ use crate::proxy::listener::{self, Connections};
 use crate::proxy::notices::Notices;
 use crate::proxy::{self, Proxy};
 use crate::route::{Route, Table};
+use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
 use crate::tier::{Stamps, Tier};
 use crate::upstream::client::Client;
@@ -31,11 +32,13 @@ use crate::upstream::settings::{HostRule, Tls};
 use crate::upstream::{self, Upstream};
 
 mod desk;
+mod health;
 mod life;
 mod metered;
 
 pub use life::{Exit, Signals};
 
+use health::Health;
 use metered::{Metered, MeteredDust};
 
 /// Everything that was put together, before anything listens.
@@ -47,6 +50,7 @@ pub struct App {
     dust: Arc<Embedded>,
     log: Log,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     signal: Arc<drain::Signal>,
     connections: Arc<Connections>,
     began: Instant,
@@ -117,7 +121,8 @@ impl App {
         let table = settings.table().clone();
         let dust = Arc::new(open_dust(&settings, clock.clone(), &dice)?);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone()));
+        let health = Arc::new(Health::new(settings.dust.on_unavailable == config::OnUnavailable::Error));
+        let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone(), health.clone()));
         let max_life = settings.dust.max_life.0;
         let tier = Arc::new(Tier::new(settings.memory.size.0).with_max_life(max_life));
         let bodies = open_bodies(&settings, &dust, &tier, clock).await?;
@@ -172,6 +177,7 @@ impl App {
             dust,
             log,
             metrics,
+            health,
             signal,
             connections: Arc::default(),
             began,
@@ -205,9 +211,14 @@ impl App {
         let admin_end = Arc::new(drain::channel().0);
         let admin = tokio::spawn(admin::serve(sockets.admin, desk.clone(), access, admin_end.guard()));
         let tidy = tokio::spawn(app.proxy.clone().keep_tidy(app.signal.guard()));
+        let watch = tokio::spawn(app.health.clone().watch(
+            app.proxy.flight().dust().clone(),
+            app.bodies.clone(),
+            fleet_key(&app.settings.dust.prefix),
+        ));
         app.log.info("started", format!("instance {}", app.proxy.instance()));
         let first = signals.first(&app.log).await;
-        desk.drain_begins();
+        app.health.drains();
         app.log.info("draining", format!("on {first}"));
         let exit = tokio::select! {
             biased;
@@ -215,6 +226,7 @@ impl App {
             exit = app.leave(&mut serving) => exit,
         };
         tidy.abort();
+        watch.abort();
         admin_end.start();
         if exit == Exit::Drained {
             // Answers about the end are still welcome, but nobody may hold it up.
@@ -263,8 +275,9 @@ impl App {
     /// Gauges whose truth lies in the parts.
     fn wire_gauges(&self) {
         let (tier, bodies, connections) = (self.tier.clone(), self.bodies.clone(), self.connections.clone());
-        let log = self.log.clone();
-        let signal = self.signal.clone();
+        let (log, health) = (self.log.clone(), self.health.clone());
+        // Not the proxy: it has the metrics, and each would keep the other.
+        let (stamps, leases) = (self.proxy.stamps.clone(), self.proxy.flight().counters().clone());
         self.metrics.on_render(move |metrics| {
             metrics.memory.set(tier.bytes(), tier.len() as u64);
             let room =
@@ -275,9 +288,18 @@ impl App {
             let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
             metrics.process.connections("data").set(open);
             metrics.process.set_log_dropped(log.dropped());
-            metrics.process.set_draining(signal.is_draining());
-            metrics.dust.set_up(true);
+            metrics.process.set_draining(health.is_draining());
+            metrics.process.set_ready(matches!(health.readiness(), Readiness::Ready(_)));
+            metrics.dust.set_up(health.dust_up());
+            // The embedded store is in this process: there is nothing to be cut off from, and its
+            // clock is ours.
             metrics.dust.set_unsure(false);
+            metrics.dust.set_clock_offset(0.0);
+            metrics.dust.set_purge_number(stamps.newest());
+            let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            metrics.dust.set_leases_lost(LeaseLost::NotHeld, of(&leases.lost_not_held));
+            metrics.dust.set_leases_lost(LeaseLost::Unanswered, of(&leases.lost_unanswered));
+            metrics.dust.set_leases_orphaned(of(&leases.orphaned));
         });
     }
 }
@@ -406,7 +428,7 @@ fn client_settings(origin: &config::Upstream) -> upstream::settings::Settings {
 
 /// The id in CDN-Loop: random, kept in the store, the same for the whole fleet.
 async fn fleet_id(dust: &dyn Dust, prefix: &str, dice: &Dice) -> Result<String, crate::dust::Error> {
-    let key = format!("{prefix}/1/fleet");
+    let key = fleet_key(prefix);
     if let Some(entry) = dust.entry(&key).await?
         && let Some(text) = entry.text()
     {
@@ -415,6 +437,10 @@ async fn fleet_id(dust: &dyn Dust, prefix: &str, dice: &Dice) -> Result<String, 
     let id = format!("dustgate-{}", &dice.name()[..16]);
     dust.put(&key, &format!("\"{id}\""), crate::dust::Put { durable: true, ..Default::default() }).await?;
     Ok(id)
+}
+
+fn fleet_key(prefix: &str) -> String {
+    format!("{prefix}/1/fleet")
 }
 
 /// What this process is called in logs and to its peers.

@@ -32,6 +32,7 @@ use crate::clock::Dice;
 use crate::dust::{Dust, Error, Number, Result};
 
 mod cell;
+mod counters;
 mod enter;
 mod fill;
 mod handback;
@@ -47,6 +48,7 @@ mod sync;
 mod tests;
 mod wait;
 
+pub use counters::Counters;
 pub use enter::Judge;
 pub use fill::Fill;
 pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
@@ -74,6 +76,7 @@ pub struct Flight {
     seen: AtomicU64,
     owed: handback::Owed,
     probe: probe::Probe,
+    counters: Arc<Counters>,
 }
 
 // === impl Names ===
@@ -97,6 +100,7 @@ impl Flight {
             seen: AtomicU64::new(0),
             owed: handback::Owed::default(),
             probe: probe::Probe::default(),
+            counters: Arc::default(),
         })
     }
 
@@ -108,6 +112,11 @@ impl Flight {
     /// Makes a number known that was learned elsewhere (a stamp, an entry): tokens will be above.
     pub fn saw(&self, number: Number) {
         self.seen.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// What it counts, for metrics.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// The settings it runs under.

@@ -1,7 +1,6 @@
 //! What the operator's port asks for, answered from the parts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -22,31 +21,18 @@ use crate::telemetry::Cache;
 pub(super) struct Counter {
     app: Arc<App>,
     knock: mpsc::Sender<()>,
-    draining: AtomicBool,
 }
 
 impl Counter {
     pub(super) fn new(app: Arc<App>, knock: mpsc::Sender<()>) -> Self {
-        app.metrics.process.set_ready(true);
-        Self { app, knock, draining: AtomicBool::new(false) }
-    }
-
-    /// From now on no traffic is welcome.
-    pub(super) fn drain_begins(&self) {
-        self.draining.store(true, Ordering::Release);
-        self.app.metrics.process.set_ready(false);
-        self.app.metrics.process.set_draining(true);
+        Self { app, knock }
     }
 }
 
 #[async_trait]
 impl Desk for Counter {
     fn readiness(&self) -> Readiness {
-        if self.draining.load(Ordering::Acquire) {
-            Readiness::NotReady("draining")
-        } else {
-            Readiness::Ready(Vec::new())
-        }
+        self.app.health.readiness()
     }
 
     fn metrics(&self) -> String {
@@ -61,12 +47,13 @@ impl Desk for Counter {
             "instance": app.proxy.instance(),
             "fleet": app.proxy.fleet(),
             "uptime_s": app.began.elapsed().as_secs(),
-            "draining": self.draining.load(Ordering::Acquire),
+            "draining": app.health.is_draining(),
             "dust": {
-                "kind": app.dust.kind(), "up": true, "unsure": false,
+                "kind": app.dust.kind(), "up": app.health.dust_up(), "unsure": false,
+                "call_p50_ms": app.health.call_p50().map(|took| took.as_secs_f64() * 1000.0),
                 "entries": app.dust.count(), "bytes": app.dust.bytes(),
             },
-            "bodies": { "bytes": app.bodies.used(), "limit": app.settings.bodies.size.0 },
+            "bodies": { "up": app.health.bodies_up(), "bytes": app.bodies.used(), "limit": app.settings.bodies.size.0 },
             "memory": {
                 "bytes": app.tier.bytes(), "objects": app.tier.len(), "limit": app.settings.memory.size.0,
             },

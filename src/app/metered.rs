@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use prometheus::Histogram;
 use tokio::time::Instant;
 
+use super::EMBEDDED_CALL_BOUND;
+use super::health::Health;
 use crate::clock::WallMs;
 use crate::dust::{self, Changes, Dust, Entry, Feed, Grant, Holder, Lease, Number, Put, Renewal, Written};
 use crate::telemetry::{Metrics, UpstreamMetrics};
@@ -46,7 +48,15 @@ impl<U: Upstream> Upstream for Metered<U> {
 pub(super) struct MeteredDust {
     inner: Arc<dyn Dust>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     times: Times,
+}
+
+/// A call that is under way: given up after a whole bound, it counts as failed.
+struct Call<'a> {
+    health: &'a Health,
+    began: Instant,
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +74,7 @@ struct Times {
 // === impl MeteredDust ===
 
 impl MeteredDust {
-    pub(super) fn new(inner: Arc<dyn Dust>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(inner: Arc<dyn Dust>, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         let of = |op| metrics.dust.call(op);
         let times = Times {
             entry: of("entry"),
@@ -76,7 +86,7 @@ impl MeteredDust {
             on: of("on"),
             entries: of("entries"),
         };
-        Self { inner, metrics, times }
+        Self { inner, metrics, health, times }
     }
 
     async fn timed<T>(
@@ -85,9 +95,10 @@ impl MeteredDust {
         histogram: &Histogram,
         call: impl Future<Output = dust::Result<T>> + Send,
     ) -> dust::Result<T> {
-        let began = Instant::now();
+        let under_way = Call { health: &self.health, began: Instant::now(), ended: false };
         let answer = call.await;
-        histogram.observe(began.elapsed().as_secs_f64());
+        histogram.observe(under_way.began.elapsed().as_secs_f64());
+        under_way.ended(answer.is_ok());
         if let Err(error) = &answer {
             let reason = match error {
                 dust::Error::Unavailable(_) => "unavailable",
@@ -97,6 +108,24 @@ impl MeteredDust {
             self.metrics.dust.error(op, reason);
         }
         answer
+    }
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    fn ended(mut self, worked: bool) {
+        self.ended = true;
+        self.health.called(self.began.elapsed(), worked);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        // Who gives up sooner has other reasons than the store.
+        if !self.ended && self.began.elapsed() >= EMBEDDED_CALL_BOUND {
+            self.health.called(self.began.elapsed(), false);
+        }
     }
 }
 
@@ -148,5 +177,67 @@ impl Dust for MeteredDust {
 
     fn kind(&self) -> &'static str {
         self.inner.kind()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::SystemClock;
+    use crate::dust::{Embedded, Faulty};
+
+    use super::*;
+
+    fn metered() -> (Arc<Faulty>, MeteredDust, Arc<Health>, Arc<Metrics>) {
+        let store = Embedded::memory(Arc::new(SystemClock));
+        let line = Arc::new(Faulty::sound(Arc::new(store)));
+        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(true)));
+        (line.clone(), MeteredDust::new(line, metrics.clone(), health.clone()), health, metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_down_after_some_failures_and_up_after_an_answer() {
+        let (line, dust, health, metrics) = metered();
+        line.down();
+        for _ in 0..3 {
+            assert!(health.dust_up());
+            assert!(dust.entry("a").await.is_err());
+        }
+        assert!(!health.dust_up());
+        line.up();
+        assert!(dust.entry("a").await.is_ok());
+        assert!(health.dust_up());
+        assert!(
+            metrics.render().contains("dustgate_dust_errors_total{op=\"entry\",reason=\"unavailable\"} 3")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_given_up_has_failed_only_if_it_had_its_time() {
+        let (line, dust, health, _) = metered();
+        for (patience, up) in [(EMBEDDED_CALL_BOUND / 2, true), (EMBEDDED_CALL_BOUND, false)] {
+            for _ in 0..3 {
+                line.hang_next();
+                assert!(tokio::time::timeout(patience, dust.entry("a")).await.is_err());
+            }
+            assert_eq!(health.dust_up(), up, "{patience:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_looks_whether_it_is_back() {
+        let (line, dust, health, _) = metered();
+        let dust: Arc<dyn Dust> = Arc::new(dust);
+        let clock = Arc::new(SystemClock);
+        let settings = crate::body::Settings::default();
+        let bodies = crate::body::Bodies::open("memory:", "s", settings, clock).await.expect("in memory");
+        let watch = tokio::spawn(health.clone().watch(dust.clone(), bodies, "a".into()));
+        line.down();
+        assert!(dust.entry("a").await.is_err());
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert!(!health.dust_up(), "nobody asked, and it was found out");
+        line.up();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(health.dust_up());
+        watch.abort();
     }
 }

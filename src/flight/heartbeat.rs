@@ -40,6 +40,7 @@ impl Heartbeat {
         let flight = Arc::clone(flight);
         let task = tokio::spawn(async move {
             let how = beat(&flight, &lease, sent).await;
+            flight.counters.lost(how);
             told.send_replace(Some(how));
         });
         Self { task: task.abort_handle(), lost }

@@ -121,6 +121,7 @@ impl Drop for Unheard<'_> {
         self.flight.background(async move {
             let linger = flight.settings.call_bound * LINGER;
             if let Ok(Ok(Grant::Granted(lease))) = timeout(linger, call).await {
+                flight.counters.orphaned();
                 flight.hand_back(Debt::Lease(lease));
             }
         });

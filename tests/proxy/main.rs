@@ -16,6 +16,7 @@ mod drain;
 mod explain;
 mod failure;
 mod get;
+mod health;
 mod limits;
 mod memory;
 mod methods;

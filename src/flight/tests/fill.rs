@@ -50,6 +50,8 @@ async fn s3_not_held_ends_it() {
     assert_eq!(publish(fill, "v").await, Published::Fenced);
     a.flight.idle().await;
     assert_eq!(a.spy.calls(), [], "known lost: no write, no release");
+    assert_eq!(a.flight.counters().lost_not_held.load(Ordering::Relaxed), 1);
+    assert_eq!(a.flight.counters().lost_unanswered.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,6 +83,7 @@ async fn s3_it_is_lost_a_lease_after_the_last_answered_renewal_was_sent() {
     fill.until_lost().await;
     assert_eq!(start.elapsed(), TTL);
     assert!(fill.lost());
+    assert_eq!(a.flight.counters().lost_unanswered.load(Ordering::Relaxed), 1);
     assert_eq!(rig.holder().await, Some(fill.token()), "the store holds it still");
     assert_eq!(publish(fill, "v").await, Published::Fenced);
     a.flight.idle().await;

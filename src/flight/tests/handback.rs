@@ -1,5 +1,7 @@
 //! F11: no lease is lost on the way.
 
+use std::sync::atomic::Ordering;
+
 use super::support::*;
 use crate::dust::Dust;
 use crate::dust::faulty::{Fault, Op};
@@ -54,6 +56,7 @@ async fn f11_who_is_cancelled_while_asking_gives_back_what_lands_later() {
     sleep(ms(150)).await;
     a.flight.idle().await;
     assert_eq!(rig.holder().await, None);
+    assert_eq!(a.flight.counters().orphaned.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]

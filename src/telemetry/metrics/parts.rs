@@ -191,14 +191,14 @@ impl DustMetrics {
         self.errors.with_label_values(&[op, reason]).inc();
     }
 
-    /// A lease was lost.
-    pub fn lease_lost(&self, reason: LeaseLost) {
-        self.leases_lost.with_label_values(&[reason.as_str()]).inc();
+    /// So many leases were lost for this reason since the start.
+    pub fn set_leases_lost(&self, reason: LeaseLost, total: u64) {
+        raise(&self.leases_lost.with_label_values(&[reason.as_str()]), total);
     }
 
-    /// A lease that was given up had landed (F11).
-    pub fn lease_orphaned(&self) {
-        self.leases_orphaned.inc();
+    /// So many leases that were given up had landed (F11), since the start.
+    pub fn set_leases_orphaned(&self, total: u64) {
+        raise(&self.leases_orphaned, total);
     }
 
     /// A write was fenced off (S5).

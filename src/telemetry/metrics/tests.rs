@@ -118,7 +118,7 @@ fn traffic(metrics: &Metrics) {
     metrics.process.connections("127.0.0.1:8080").inc();
     metrics.dust.call("lease").observe(0.001);
     metrics.dust.error("lease", "unavailable");
-    metrics.dust.lease_lost(LeaseLost::NotHeld);
+    metrics.dust.set_leases_lost(LeaseLost::NotHeld, 1);
     metrics.dust.set_clock_offset(-0.25);
     metrics.memory.evictions(Tier::Memory, Eviction::Room).inc();
     metrics.bodies.set_errors("put", 1);

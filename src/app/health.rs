@@ -1,0 +1,201 @@
+//! How the parts fare: what `/readyz`, `/v1/status` and the gauges say of it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, timeout};
+
+use super::EMBEDDED_CALL_BOUND;
+use crate::admin::Readiness;
+use crate::body::Bodies;
+use crate::dust::Dust;
+
+/// How this instance fares.
+#[derive(Debug)]
+pub(super) struct Health {
+    draining: AtomicBool,
+    /// Whether without the store there are no answers (`on_unavailable = "error"`).
+    strict: bool,
+    /// Calls of the store that failed since the last that did not.
+    failures: AtomicU32,
+    times: Mutex<VecDeque<Duration>>,
+    bodies: Mutex<BodyErrors>,
+}
+
+#[derive(Debug, Default)]
+struct BodyErrors {
+    count: u64,
+    last: Option<Instant>,
+}
+
+/// So many failures in a row, and the store is down: one may be bad luck.
+const DOWN: u32 = 3;
+/// The median is one of so many calls.
+const RECENT: usize = 256;
+/// For so long the body store is degraded by a call that failed.
+const DEGRADED: Duration = Duration::from_secs(30);
+/// How often it is looked whether something has failed or works again.
+const LOOK: Duration = Duration::from_secs(1);
+
+// === impl Health ===
+
+impl Health {
+    /// Of an instance where nothing has failed yet.
+    pub(super) fn new(strict: bool) -> Self {
+        Self {
+            draining: AtomicBool::new(false),
+            strict,
+            failures: AtomicU32::new(0),
+            times: Mutex::default(),
+            bodies: Mutex::default(),
+        }
+    }
+
+    /// No traffic is welcome from now on.
+    pub(super) fn drains(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// A call of the store has ended.
+    pub(super) fn called(&self, took: Duration, worked: bool) {
+        if worked {
+            self.failures.store(0, Ordering::Release);
+        } else {
+            // Far below its end: it begins again at every success.
+            self.failures.fetch_add(1, Ordering::AcqRel);
+        }
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if times.len() == RECENT {
+            times.pop_front();
+        }
+        times.push_back(took);
+    }
+
+    /// Whether the store answers.
+    pub(super) fn dust_up(&self) -> bool {
+        self.failures.load(Ordering::Acquire) < DOWN
+    }
+
+    /// The median of the latest calls of the store; none if there was none.
+    pub(super) fn call_p50(&self) -> Option<Duration> {
+        let mut times: Vec<Duration> =
+            self.times.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let middle = times.len() / 2;
+        (!times.is_empty()).then(|| *times.select_nth_unstable(middle).1)
+    }
+
+    /// So many calls of the body store have failed since the start.
+    pub(super) fn body_errors(&self, count: u64) {
+        let mut errors = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        if count > errors.count {
+            *errors = BodyErrors { count, last: Some(Instant::now()) };
+        }
+    }
+
+    pub(super) fn bodies_up(&self) -> bool {
+        let errors = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        errors.last.is_none_or(|last| last.elapsed() > DEGRADED)
+    }
+
+    /// What `/readyz` says.
+    pub(super) fn readiness(&self) -> Readiness {
+        if self.is_draining() {
+            return Readiness::NotReady("draining");
+        }
+        let mut degraded = Vec::new();
+        if !self.dust_up() {
+            if self.strict {
+                return Readiness::NotReady("dust");
+            }
+            degraded.push("dust");
+        }
+        if !self.bodies_up() {
+            degraded.push("bodies");
+        }
+        Readiness::Ready(degraded)
+    }
+
+    /// Looks every second. A store whose last call failed is asked again: where no traffic comes
+    /// because it is down, nobody else would find out that it is back. `dust` reports to this.
+    pub(super) async fn watch(self: Arc<Self>, dust: Arc<dyn Dust>, bodies: Arc<Bodies>, key: String) {
+        let mut looks = interval(LOOK);
+        loop {
+            looks.tick().await;
+            self.body_errors(body_errors(&bodies));
+            if self.failures.load(Ordering::Acquire) > 0 {
+                // What comes of it has been reported.
+                let _ = timeout(EMBEDDED_CALL_BOUND, dust.entry(&key)).await;
+            }
+        }
+    }
+}
+
+/// How many calls of the body store have failed since the start.
+fn body_errors(bodies: &Bodies) -> u64 {
+    let counters = bodies.counters();
+    [&counters.put_errors, &counters.get_errors, &counters.delete_errors, &counters.list_errors]
+        .into_iter()
+        .map(|count| count.load(Ordering::Relaxed))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOOK: Duration = Duration::from_millis(1);
+
+    fn fail(health: &Health, times: u32) {
+        for _ in 0..times {
+            health.called(TOOK, false);
+        }
+    }
+
+    #[test]
+    fn readiness_by_what_fails() {
+        for (strict, down) in [(false, Readiness::Ready(vec!["dust"])), (true, Readiness::NotReady("dust"))] {
+            let health = Health::new(strict);
+            fail(&health, DOWN - 1);
+            assert_eq!(health.readiness(), Readiness::Ready(vec![]), "one may be bad luck");
+            fail(&health, 1);
+            assert_eq!(health.readiness(), down);
+            health.called(TOOK, true);
+            assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+            health.drains();
+            assert_eq!(health.readiness(), Readiness::NotReady("draining"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_body_store_is_degraded_for_a_while() {
+        let health = Health::new(true);
+        health.body_errors(0);
+        assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+        health.body_errors(2);
+        health.body_errors(2);
+        assert_eq!(health.readiness(), Readiness::Ready(vec!["bodies"]));
+        tokio::time::advance(DEGRADED + TOOK).await;
+        health.body_errors(2);
+        assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+    }
+
+    #[test]
+    fn the_median_is_of_the_latest_calls() {
+        let health = Health::new(false);
+        assert_eq!(health.call_p50(), None);
+        for ms in (1..=9).rev() {
+            health.called(Duration::from_millis(ms), true);
+        }
+        assert_eq!(health.call_p50(), Some(Duration::from_millis(5)));
+        for _ in 0..RECENT {
+            health.called(TOOK, true);
+        }
+        assert_eq!(health.call_p50(), Some(TOOK));
+    }
+}

@@ -1,0 +1,32 @@
+//! What a flight counts by itself. Telemetry reads it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::heartbeat::Lost;
+
+/// What has happened to leases since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Leases lost while their fill went on: the store said that they are not held.
+    pub lost_not_held: AtomicU64,
+    /// Leases lost while their fill went on: no renewal was answered for a whole TTL (S3).
+    pub lost_unanswered: AtomicU64,
+    /// Leases that turned out to have been granted after the answer was given up (F11).
+    pub orphaned: AtomicU64,
+}
+
+// === impl Counters ===
+
+impl Counters {
+    pub(super) fn lost(&self, how: Lost) {
+        let count = match how {
+            Lost::NotHeld => &self.lost_not_held,
+            Lost::Silence => &self.lost_unanswered,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn orphaned(&self) {
+        self.orphaned.fetch_add(1, Ordering::Relaxed);
+    }
+}
