@@ -1,0 +1,266 @@
+//! What is wrong, all of it at once, each with its place.
+
+use super::*;
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = r#"
+[server]
+listne = "127.0.0.1:8080"
+header_timeout = 10
+max_connections = "many"
+trusted_proxies = ["10.0.0.0/8", "10.0.0.0/99", "x"]
+
+[admin]
+listen = "0.0.0.0:8081"
+
+[dust]
+url = "redis://user:hunter2@h:6379"
+on_unavailable = "panic"
+
+[memroy]
+size = "1GiB"
+
+[upstreams.catalog]
+url = "ftp://h"
+tls = { cert = "c.pem", insecur = true }
+
+[[routes]]
+name = "products"
+path = ["v1", "/a/../b"]
+upstream = "katalog"
+grace = { if_error = 600 }
+max_object_size = 1048576
+
+[[routes]]
+path = "/x"
+upstream = "http://o"
+"#;
+    assert_eq!(
+        said(text),
+        [
+            "t.toml:3: server.listne = \"127.0.0.1:8080\": no such setting; did you mean listen?",
+            "t.toml:4: server.header_timeout = 10: a duration has a unit: ms, s, m, h or d; write \"10s\"",
+            "t.toml:5: server.max_connections = \"many\": a whole number is meant",
+            "t.toml:6: server.trusted_proxies.1 = \"10.0.0.0/99\": a network is meant, such as \"10.0.0.0/8\" or \"::1\"",
+            "t.toml:6: server.trusted_proxies.2 = \"x\": a network is meant, such as \"10.0.0.0/8\" or \"::1\"",
+            "t.toml:9: admin.listen = \"0.0.0.0:8081\": admin.token is required when admin does not listen on a loopback address",
+            "t.toml:12: dust.url = \"redis://user:***@h:6379\": redis: is not in this build yet; there is embedded:PATH",
+            "t.toml:13: dust.on_unavailable = \"panic\": \"run_local\" or \"error\" is meant",
+            "t.toml:15: memroy: no such setting; did you mean memory?",
+            "t.toml:19: upstreams.catalog.url = \"ftp://h\": an http or https URL is meant",
+            "t.toml:20: upstreams.catalog.tls.insecur = true: no such setting; did you mean insecure?",
+            "t.toml:20: upstreams.catalog.tls.cert = \"c.pem\": cert and key go together",
+            "t.toml:24: routes.products.path.0 = \"v1\": a path begins with \"/\"; \"/*\" is every path",
+            "t.toml:24: routes.products.path.1 = \"/a/../b\": no request can have this path: the path has a . or .. segment",
+            "t.toml:25: routes.products.upstream = \"katalog\": no such upstream; did you mean \"catalog\"?",
+            "t.toml:26: routes.products.grace.if_error = 600: a duration has a unit: ms, s, m, h or d; write \"600s\"",
+            "t.toml:27: routes.products.max_object_size = 1048576: a size has a unit: B, KiB, MiB, GiB or TiB; write \"1048576B\"",
+            "t.toml:29: routes[1].name: is required: logs, metrics and commands name the route by it",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_by_line() {
+    let told = said("[server]\nlisten = \n");
+    assert!(told.len() == 1 && told[0].starts_with("t.toml:2: "), "{told:?}");
+}
+
+#[test]
+fn one_line_per_mistake() {
+    for (text, told) in [
+        ("server = 3", "t.toml:1: server = 3: must be a table: [server]"),
+        ("[routes]\nname = \"x\"", "t.toml:1: routes: a list of tables: each route begins with [[routes]]"),
+        ("routes = [1]", "t.toml:1: routes.0 = 1: must be a table"),
+        (
+            "[upstreams]\nurl = \"http://h\"",
+            "t.toml:2: upstreams.url = \"http://h\": must be a table: [upstreams.NAME]",
+        ),
+        ("[upstreams.a]", "t.toml:1: upstreams.a.url: is required, such as \"https://origin.example.com\""),
+        (
+            "[upstreams.a]\nurl = \"origin\"",
+            "t.toml:2: upstreams.a.url = \"origin\": a URL is meant, such as \"https://origin.example.com\"",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\nhost = \"a b\"",
+            "t.toml:3: upstreams.a.host = \"a b\": \"upstream\", \"client\" or a host is meant",
+        ),
+        (
+            "[server]\nlisten = \"8080\"",
+            "t.toml:2: server.listen = \"8080\": an address and a port are meant, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
+        ),
+        ("[server]\nlisten = \"127.0.0.1:8081\"", "t.toml: admin.listen: server.listen has the same address"),
+        (
+            "[server]\nname = \"a b\"",
+            "t.toml:2: server.name = \"a b\": must be a token: letters, digits, - and _",
+        ),
+        (
+            "[server]\ndrain = \"0s\"",
+            "t.toml:2: server.drain = \"0s\": cannot be off: there must be an end to it",
+        ),
+        (
+            "[server]\ndrain = \"1 s\"",
+            "t.toml:2: server.drain = \"1 s\": a duration has a unit: ms, s, m, h or d, behind one whole number, as in \"30s\"",
+        ),
+        ("[server]\nmax_connections = -1", "t.toml:2: server.max_connections = -1: a whole number is meant"),
+        (
+            "[server]\nmax_header_size = \"32kb\"",
+            "t.toml:2: server.max_header_size = \"32kb\": a size has a unit: B, KiB, MiB, GiB or TiB, behind one whole number, as in \"64KiB\"",
+        ),
+        (
+            "[server]\nmax_header_size = \"4KiB\"",
+            "t.toml:2: server.max_header_size = \"4KiB\": must be at least 8KiB",
+        ),
+        (
+            "[server]\nmax_target = \"64KiB\"",
+            "t.toml:2: server.max_target = \"64KiB\": must be from 1B to 63KiB",
+        ),
+        (
+            "[dust]\nurl = \"dust+wss://h/ws\"",
+            "t.toml:2: dust.url = \"dust+wss://h/ws\": dust+wss: is not in this build yet; there is embedded:PATH",
+        ),
+        (
+            "[dust]\nurl = \"./data\"",
+            "t.toml:2: dust.url = \"./data\": embedded:PATH is meant, or embedded: for a store in memory",
+        ),
+        (
+            "[bodies]\nurl = \"s3://b/p\"",
+            "t.toml:2: bodies.url = \"s3://b/p\": s3: is not in this build yet; there are file:PATH and memory:",
+        ),
+        ("[bodies]\nurl = \"file:\"", "t.toml:2: bodies.url = \"file:\": file:PATH or memory: is meant"),
+        ("[admin]\ntoken = { env = \"NOWHERE\" }", "t.toml:2: admin.token: NOWHERE is not set"),
+        (
+            "[admin]\ntoken = { env = \"A\", file = \"b\" }",
+            "t.toml:2: admin.token: either env or file, not both",
+        ),
+        (
+            "[admin]\ntoken = { path = \"b\" }",
+            "t.toml:2: admin.token.path = ***: no such setting; there are env, file",
+        ),
+        ("[admin]\ntoken = \"\"", "t.toml:2: admin.token = ***: it is empty"),
+        (
+            "[admin]\ntoken = 12345",
+            "t.toml:2: admin.token = ***: a string, { env = \"NAME\" } or { file = \"PATH\" } is meant",
+        ),
+        ("[log]\nformat = \"yaml\"", "t.toml:2: log.format = \"yaml\": \"json\" or \"text\" is meant"),
+    ] {
+        assert_eq!(said(text), [told], "{text}");
+    }
+}
+
+#[test]
+fn one_line_per_mistake_in_a_route() {
+    for (line, told) in [
+        ("host = \"*\"", "routes.r.host = \"*\": leave `host` out to match every host"),
+        (
+            "host = [\"ok\", \"a b\"]",
+            "routes.r.host.1 = \"a b\": a host is a name or \"*.name\", perhaps with a port",
+        ),
+        ("methods = [\"get\"]", "routes.r.methods.0 = \"get\": methods are case-sensitive; \"GET\" is meant"),
+        (
+            "vary_on = \"cookie:\"",
+            "routes.r.vary_on = \"cookie:\": a field's name or \"cookie:NAME\" is meant",
+        ),
+        ("query = { include = [\"a\"], exclude = [\"b\"] }", "routes.r.query: include or exclude, not both"),
+        (
+            "query = { exlude = [\"a\"] }",
+            "routes.r.query.exlude = [\"a\"]: no such setting; did you mean exclude?",
+        ),
+        (
+            "status_ttl = { 99 = \"1s\" }",
+            "routes.r.status_ttl.99 = \"1s\": a status from 200 to 599 is meant",
+        ),
+        (
+            "status_ttl = { 404 = 10 }",
+            "routes.r.status_ttl.404 = 10: a duration has a unit: ms, s, m, h or d; write \"10s\"",
+        ),
+        (
+            "ignore = [\"max_age\"]",
+            "routes.r.ignore.0 = \"max_age\": \"max-age\", \"s-maxage\", \"expires\", \"no-cache\", \"must-revalidate\", \"private\" or \"no-store\" is meant",
+        ),
+        (
+            "heuristic = \"off\"",
+            "routes.r.heuristic = \"off\": false, true or { fraction = 0.1, max = \"60s\" } is meant",
+        ),
+        ("heuristic = { fraction = 2.0 }", "routes.r.heuristic.fraction = 2.0: a share from 0 to 1 is meant"),
+        (
+            "heuristic = { max = 60 }",
+            "routes.r.heuristic.max = 60: a duration has a unit: ms, s, m, h or d; write \"60s\"",
+        ),
+        (
+            "forward = \"some\"",
+            "routes.r.forward = \"some\": \"all\", \"keyed\" or a list of field names is meant",
+        ),
+        ("forward = [\"x y\"]", "routes.r.forward.0 = \"x y\": not a field name"),
+        (
+            "set_cookie = \"keep\"",
+            "routes.r.set_cookie = \"keep\": \"pass\", \"strip\" or \"store\" is meant",
+        ),
+        ("finish = \"never\"", "routes.r.finish = \"never\": \"always\" or \"while_wanted\" is meant"),
+        (
+            "strip_prefix = \"v1\"",
+            "routes.r.strip_prefix = \"v1\": a path begins with \"/\"; \"/*\" is every path",
+        ),
+        ("strip_prefix = \"/v1/*\"", "routes.r.strip_prefix = \"/v1/*\": a path without a * is meant"),
+        ("upgrade = [\"h2c\"]", "routes.r.upgrade.0 = \"h2c\": connections are never upgraded to h2c"),
+        ("max_variants = 0", "routes.r.max_variants = 0: must be more than 0"),
+        (
+            "wait_timeout = \"0s\"",
+            "routes.r.wait_timeout = \"0s\": cannot be off: there must be an end to it",
+        ),
+        (
+            "request_headers = { set = { host = \"x\" } }",
+            "routes.r.request_headers.set.host = \"x\": host is not edited here: it is the upstream's `host` setting",
+        ),
+        (
+            "response_headers = { remove = [\"Connection\"] }",
+            "routes.r.response_headers.remove.0 = \"Connection\": connection says how a message is carried and cannot be edited",
+        ),
+        (
+            "request_headers = { set = { authorization = \"a\\nb\" } }",
+            "routes.r.request_headers.set.authorization = ***: the value of authorization has bytes that no field may have",
+        ),
+        ("default_tll = \"1s\"", "routes.r.default_tll = \"1s\": no such setting; did you mean default_ttl?"),
+        ("frobnicate = 1", "routes.r.frobnicate = 1: no such setting; there are "),
+    ] {
+        let found = said(&format!("{ROUTE}{line}\n"));
+        assert_eq!(found.len(), 1, "{line}: {found:#?}");
+        let told = format!("t.toml:4: {told}");
+        assert!(
+            found[0] == told || (told.ends_with("there are ") && found[0].starts_with(&told)),
+            "{line}\n{}\n{told}",
+            found[0]
+        );
+    }
+}
+
+#[test]
+fn a_route_hears_of_all_that_it_meets() {
+    let route = |name: &str, path: &str| {
+        format!("[[routes]]\nname = {name:?}\nupstream = \"http://o\"\npath = {path}\n")
+    };
+    let text = [route("a", "\"/a\""), route("b", "\"/b\""), route("c", "[\"/a\", \"/b\"]")].concat();
+    assert_eq!(
+        said(&text),
+        [
+            "t.toml:9: routes.c: equal in host, path and methods at /a with route \"a\", equal in host, path and methods at /b \
+             with route \"b\": one of them must be more specific"
+        ]
+    );
+}
+
+#[test]
+fn routes_that_cannot_be_told_apart_are_refused() {
+    let text = format!(
+        "{ROUTE}host = \"h\"\npath = \"/x\"\n[[routes]]\nname = \"s\"\nupstream = \"http://o\"\nhost = [\"g\", \"H\"]\npath = \"/x\"\n\
+         [[routes]]\nname = \"r\"\nupstream = \"http://o\"\n"
+    );
+    assert_eq!(
+        said(&text),
+        [
+            "t.toml:6: routes.s: equal in host, path and methods at h/x with route \"r\": one of them must be more specific",
+            "t.toml:12: routes.r.name = \"r\": another route has this name",
+        ]
+    );
+}
