@@ -49,6 +49,7 @@ pub use writer::Writer;
 use blocks::Blocks;
 use fill::Fill;
 use store::{Name, Store};
+use sweep::Writing;
 
 /// The most bytes that [`Bodies::whole`] reads into one piece.
 pub const MAX_WHOLE: u64 = 64 * 1024 * 1024;
@@ -134,6 +135,7 @@ pub struct Bodies {
     clock: Arc<dyn Clock>,
     store: Store,
     blocks: Blocks,
+    writing: Writing,
 }
 
 // === impl Settings ===
@@ -230,7 +232,7 @@ impl Bodies {
     ) -> Result<Arc<Self>, Error> {
         store.here(found).await?;
         let blocks = Blocks::new(settings.blocks);
-        Ok(Arc::new(Self { settings, clock, store, blocks }))
+        Ok(Arc::new(Self { settings, clock, store, blocks, writing: Writing::default() }))
     }
 
     /// A writer for a new body, and what its readers are made from. `token` is the number of

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::store::Name;
+use super::sweep::Written;
 use super::waiting::{Place, Waiting, wake};
 use super::window::Window;
 use super::{Bodies, Error, cut};
@@ -33,6 +34,8 @@ pub(super) struct Fill {
     pub(super) room: Notify,
     /// How many segments are acknowledged.
     pub(super) progress: watch::Sender<usize>,
+    /// Its segments are no record's yet: the sweep leaves them alone.
+    _written: Written,
     state: Mutex<State>,
 }
 
@@ -124,6 +127,7 @@ impl Fill {
             waiting: Waiting::default(),
         };
         Self {
+            _written: bodies.writing.enter(name.hash, token),
             bodies,
             name,
             token,

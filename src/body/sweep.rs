@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path as FsPath;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +61,19 @@ pub struct Sweeper {
     suspects: HashMap<(u128, u64, u32), Instant>,
 }
 
+/// Bodies that this process is writing, by key hash and token: until a record names them, or
+/// their last reader has left, they are as good as named. A lease in the store says the same, but
+/// not every fill has one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Writing(Arc<Mutex<HashMap<(u128, u64), usize>>>);
+
+/// One of them, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Written {
+    writing: Writing,
+    id: (u128, u64),
+}
+
 /// An object of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Object {
@@ -85,6 +98,38 @@ impl Named {
     pub fn of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
         let segments = manifests.into_iter().flat_map(|manifest| &manifest.segments);
         Self::Only(segments.map(|segment| (segment.token, segment.n)).collect())
+    }
+}
+
+// === impl Writing ===
+
+impl Writing {
+    /// Followers of other writers enter under token 0, which nobody writes under.
+    pub(super) fn enter(&self, hash: u128, token: u64) -> Written {
+        let id = (hash, token);
+        *self.lock().entry(id).or_default() += 1;
+        Written { writing: self.clone(), id }
+    }
+
+    fn has(&self, hash: u128, token: u64) -> bool {
+        self.lock().contains_key(&(hash, token))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u128, u64), usize>> {
+        // Nothing in here panics half way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let mut writing = self.writing.lock();
+        if let Some(count) = writing.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                writing.remove(&self.id);
+            }
+        }
     }
 }
 
@@ -193,6 +238,9 @@ impl Sweeper {
         let pause = Duration::from_secs(1) / self.bodies.settings.deletes_per_second.max(1);
         for object in objects {
             let id = (name.hash, object.token, object.n);
+            if self.bodies.writing.has(name.hash, object.token) {
+                continue;
+            }
             match judge(&object, &named, self.suspects.get(&id).copied(), now, wall, linger) {
                 Judged::Keep => {}
                 Judged::Suspect(since) => {

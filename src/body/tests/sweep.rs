@@ -106,6 +106,31 @@ async fn young_objects_stay_whatever_the_sweeps_say() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_is_being_written_stays_whatever_names_it() {
+    let mut room = Room::new().await;
+    let (mut writer, growing) = room.bodies.writer(KEY, 7, None, MIB as u64);
+    writer.write(body(500)).await.unwrap();
+    room.pass(1).await;
+    for _ in 0..3 {
+        let swept = room.sweep().await;
+        assert_eq!((swept.objects, swept.suspects, swept.removed), (1, 0, 0));
+        room.pass(11).await;
+    }
+    // Broken off; a reader holds on to it.
+    drop(writer);
+    assert_eq!(room.sweep().await.suspects, 0);
+    drop(growing);
+    room.pass(1).await;
+    assert_eq!(room.sweep().await.suspects, 1);
+    room.pass(11).await;
+    assert_eq!(room.sweep().await.removed, 1);
+    // Another body under the same key was never meant.
+    store(&room.bodies, 8, &body(300), MIB).await;
+    let (_writer, _growing) = room.bodies.writer(KEY, 9, None, MIB as u64);
+    assert_eq!(room.sweep().await.suspects, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_life_is_not_touched() {
     let mut room = Room::new().await;
     let dynamic: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(&room.objects);
