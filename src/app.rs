@@ -361,9 +361,25 @@ async fn open_bodies(
         hold: tier.hold().min(body::Settings::default().hold),
         ..body::Settings::default()
     };
-    Bodies::open(settings.bodies.url.reveal(), dust.store_id(), of_bodies, clock)
-        .await
-        .map_err(|error| bad("bodies.url", error.to_string()))
+    let url = settings.bodies.url.reveal();
+    // A store that has entries has had its bodies somewhere: not finding them is a mistake in the
+    // settings more often than a wish. Bodies in memory are gone with each process, and known to be.
+    let opened = if dust.count() > 0 && url != "memory:" {
+        Bodies::join(url, dust.store_id(), of_bodies, clock).await
+    } else {
+        Bodies::open(url, dust.store_id(), of_bodies, clock).await
+    };
+    opened.map_err(|error| match error {
+        body::Error::NotShared => bad(
+            "bodies.url",
+            format!(
+                "{} does not hold the bodies of the store at dust.url ({}): point both at the same \
+                 pair, or remove the store's files to begin anew",
+                settings.bodies.url, settings.dust.url
+            ),
+        ),
+        other => bad("bodies.url", other.to_string()),
+    })
 }
 
 /// The upstream of each route, by index; routes that name the same one share it.

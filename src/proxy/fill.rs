@@ -81,7 +81,14 @@ impl Job {
         stale: Option<Arc<Stored>>,
         deadline: Instant,
     ) -> Self {
+        let now = proxy.now_ms();
         let forward = match (&stale, &place.node) {
+            // Fresh, but not for a client that wants it validated.
+            (Some(stored), _)
+                if stored.record.fresh_until() > now && stored.covered(&proxy.stamps) == Covered::No =>
+            {
+                Fwd::Request
+            }
             (Some(_), _) => Fwd::Stale,
             (None, Some(_)) => Fwd::VaryMiss,
             (None, None) => Fwd::UriMiss,
@@ -122,8 +129,10 @@ impl Job {
         let superseded = proxy.stamps.hard(self.place.url);
         let entered = proxy.flight.enter(&names, self.deadline, superseded, &judge).await;
         if let Some(last) = judge.last() {
+            if self.stale.is_none() {
+                self.forward = Fwd::Stale;
+            }
             self.stale = Some(last);
-            self.forward = Fwd::Stale;
         }
         match entered {
             Entered::Cached(told) => leader.settle(told),

@@ -127,6 +127,7 @@ impl Proxy {
                     (follower, Some(self.notices.route(&asking.route).following()))
                 }
             };
+            asking.ticket.late = follower.is_settled();
             let settled = timeout_at(deadline, follower.settled()).await;
             asking.ticket.waited(began.elapsed());
             let told = match settled {

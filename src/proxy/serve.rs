@@ -97,9 +97,9 @@ impl Proxy {
         arrived: Moment,
     ) -> Response<ReplyBody> {
         let mine = exchange.owner == Some(arrived);
-        let ticket = &mut asking.ticket;
         // The body is whole and the record about to be published: who comes now has a hit.
-        let late = !mine && arrived > exchange.sent && exchange.growing.len_if_done().is_some();
+        let late = !mine && asking.ticket.late && exchange.growing.len_if_done().is_some();
+        let ticket = &mut asking.ticket;
         ticket.cache = match (mine, late) {
             (true, _) => Cache::Miss,
             (false, true) => Cache::Hit,

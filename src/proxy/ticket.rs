@@ -31,6 +31,8 @@ pub struct Ticket {
     read: Option<Arc<AtomicU64>>,
     /// Its stored bytes were found to be gone once already.
     pub(crate) reread: bool,
+    /// The flight that it joined last had its verdict already.
+    pub(crate) late: bool,
     written: bool,
 }
 
@@ -55,6 +57,7 @@ impl Ticket {
             metrics: None,
             read: None,
             reread: false,
+            late: false,
             written: false,
         })
     }
@@ -147,6 +150,10 @@ impl Ticket {
             );
         }
         self.access.duration = duration;
+        if self.access.upstream.is_some() && self.access.up_bytes.is_none() {
+            // Its own exchange: what came is what went on.
+            self.access.up_bytes = Some(self.access.bytes_out);
+        }
         self.access.bytes_in = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
         self.access.first_byte = Some(first_byte);
         if self.log.wants_requests() {
