@@ -2,7 +2,7 @@
 //!
 //! A read whose pages are in the system's cache takes microseconds, less than handing it to
 //! another thread; so reads are done inline, under the table's lock. As soon as one turns out slow
-//! (its pages were not in the cache), the next [`WARY`] keys are first read once on a blocking
+//! (its pages were not in the cache), the next 64 keys are first read once on a blocking
 //! thread, without the lock, so that the read that counts finds its pages there.
 
 use std::sync::atomic::{AtomicU32, Ordering};
