@@ -154,6 +154,7 @@ impl App {
                 prefix: settings.dust.prefix.clone(),
                 trusted: settings.server.trusted(),
                 max_target: usize::try_from(settings.server.max_target.0).unwrap_or(usize::MAX),
+                max_header_size: usize::try_from(settings.server.max_header_size.0).unwrap_or(usize::MAX),
                 max_waiters: settings.server.max_waiters,
                 max_life,
                 body_timeout: settings.server.body_timeout.0,

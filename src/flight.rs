@@ -136,7 +136,7 @@ impl Flight {
     }
 
     /// A call of the store with the bound that every one has: no request ever hangs on Dust (F6).
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    pub async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         timeout(self.settings.call_bound, call).await.unwrap_or_else(|_elapsed| Err(self.silent()))
     }
 

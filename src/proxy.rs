@@ -34,6 +34,7 @@ mod deliver;
 pub mod explain;
 pub(crate) mod fill;
 mod flights;
+mod invalidate;
 mod janitor;
 mod judge;
 pub mod listener;
@@ -43,6 +44,7 @@ pub mod notices;
 mod pass;
 mod place;
 mod purge;
+mod recall;
 mod reply;
 mod serve;
 mod status;
@@ -79,6 +81,8 @@ pub struct Settings {
     pub trusted: Vec<IpNet>,
     /// The longest target, in bytes.
     pub max_target: usize,
+    /// The longest head, in bytes.
+    pub max_header_size: usize,
     /// The most requests that wait for a verdict.
     pub max_waiters: usize,
     /// No record is served that is older.
@@ -167,14 +171,25 @@ impl Proxy {
         request: Request<Incoming>,
     ) -> Response<ReplyBody> {
         let (mut parts, content) = request.into_parts();
+        let head = head_len(&parts);
         policy::strip_connection(&mut parts.headers);
-        let forwarded = Forwarded::read(client.peer, &self.settings.trusted, &parts.headers);
+        let mut forwarded = Forwarded::read(client.peer, &self.settings.trusted, &parts.headers);
         let mut ticket = Ticket::open(self, &parts, &forwarded);
         if target_len(&parts.uri) > self.settings.max_target {
             return Self::turn_away(ticket, Cause::Target(Refusal::TooLong));
         }
+        if head > self.settings.max_header_size {
+            return Self::turn_away(ticket, Cause::HeadTooLarge);
+        }
         let asked =
             target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
+        let believed = forwarded.host.take();
+        let asked = match (asked, &believed) {
+            // Route, key and origin see the one host: what a fill said of another would be
+            // everybody's.
+            (Ok(Asked::Target(target)), Some(host)) => target.under(host).map(Asked::Target),
+            (asked, _) => asked,
+        };
         let target = match asked {
             Ok(Asked::Target(target)) => target,
             Ok(Asked::OptionsStar) => {
@@ -185,6 +200,9 @@ impl Proxy {
             Err(refusal) => return Self::turn_away(ticket, Cause::Target(refusal)),
         };
         ticket.asks(&target);
+        if believed.is_some() {
+            deliver::set_host(&mut parts.headers, &target);
+        }
         if self.stamped.is_loop(&parts.headers) {
             return Self::turn_away(ticket, Cause::Loop);
         }
@@ -212,8 +230,14 @@ impl Proxy {
 
     /// A GET or HEAD that may be answered from the store.
     async fn look_up(self: &Arc<Self>, mut asking: Asking) -> Response<ReplyBody> {
-        let look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
-        let (place, stale) = match look {
+        let mut look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
+        if let Look::Missing { place } = &look
+            && (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
+            && self.recall(&asking.route, place, &asking.headers).await
+        {
+            look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
+        }
+        let (place, stale, refused) = match look {
             Look::Fresh { stored, ttl_ms } => {
                 asking.ticket.hit(&stored);
                 asking.ticket.why = Some(Why::Fresh);
@@ -230,14 +254,14 @@ impl Proxy {
                     .from_stored(asking, stored, status::stale(ttl_ms, "stale-while-revalidate"))
                     .await;
             }
-            Look::Refused { place, reason } => return self.pass_get(asking, Some(place), reason).await,
-            Look::Stale { place, stored } => (place, Some(stored)),
-            Look::Missing { place } => (place, None),
+            Look::Refused { place, reason } => (place, None, Some(reason)),
+            Look::Stale { place, stored } => (place, Some(stored), None),
+            Look::Missing { place } => (place, None, None),
         };
         if asking.ask.only_if_cached {
             return Self::refuse(asking, Cause::OnlyIfCached, None);
         }
-        if let Some(reason) = Self::goes_alone(&asking, stale.as_ref()) {
+        if let Some(reason) = refused.or_else(|| Self::goes_alone(&asking, stale.as_ref())) {
             return self.pass_get(asking, Some(place), reason).await;
         }
         match self.notes.find(place.key.hash(), place.url, &self.stamps) {
@@ -345,4 +369,11 @@ impl std::fmt::Debug for Proxy {
 fn target_len(uri: &http::Uri) -> usize {
     uri.path_and_query().map_or(0, |target| target.as_str().len())
         + uri.authority().map_or(0, |authority| authority.as_str().len())
+}
+
+/// The length of a head as it came, but for what its lines were padded with.
+fn head_len(parts: &http::request::Parts) -> usize {
+    // Method, target and version, with two spaces and the line's end; the empty line.
+    let line = parts.method.as_str().len() + target_len(&parts.uri) + 14;
+    parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + line
 }

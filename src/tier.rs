@@ -56,7 +56,7 @@ pub struct Stored {
     pub hash: KeyHash,
     /// The URL it is purged by: the hash of its key's first line.
     pub url: KeyHash,
-    /// The newest stamp that it was checked against.
+    /// How many stamps had been applied when it was last checked against them.
     checked: AtomicU64,
     /// Found since somebody asked whether it was.
     used: AtomicBool,
@@ -320,7 +320,7 @@ impl Stored {
 
     /// Whether a purge covers it (F8). One comparison, unless there was a purge since last time.
     pub fn covered(&self, stamps: &Stamps) -> Covered {
-        let newest = stamps.newest();
+        let newest = stamps.applied();
         if self.checked.load(Ordering::Acquire) >= newest {
             return Covered::No;
         }

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, Method, StatusCode, Version};
+use url::Url;
 
 pub use self::client::Client;
 pub use self::scripted::Scripted;
@@ -33,6 +34,13 @@ pub trait Upstream: Send + Sync + Debug {
     /// # Cancel safety
     /// Dropping the future (or the body) closes the exchange; nothing goes on behind it.
     async fn send(&self, request: Request) -> Result<Response, Error>;
+
+    /// The target (path and query) that a URL of this origin has, as the origin writes its URLs;
+    /// `None` if the URL is somebody else's.
+    fn own_path(&self, url: &Url) -> Option<String> {
+        let _ = url;
+        None
+    }
 }
 
 /// A request to the origin: end-to-end fields only, target checked.

@@ -41,6 +41,10 @@ impl<U: Upstream> Upstream for Metered<U> {
             }
         }
     }
+
+    fn own_path(&self, url: &url::Url) -> Option<String> {
+        self.inner.own_path(url)
+    }
 }
 
 /// Times the calls of a store, and counts those that failed.

@@ -231,6 +231,18 @@ impl Target {
         Ok(Self { scheme, port: host.port, text, path_at, query_at })
     }
 
+    /// The same path and query of another authority: the one that a trusted proxy says the
+    /// client asked for. Judged like a Host.
+    pub fn under(self, authority: &str) -> Result<Self, Refusal> {
+        let host = host(authority, self.scheme)?;
+        let mut text = String::with_capacity(host.len() + self.text.len() - self.path_at);
+        host.write(&mut text);
+        let (before, path_at) = (self.path_at, text.len());
+        text.push_str(&self.text[before..]);
+        let query_at = self.query_at - before + path_at;
+        Ok(Self { scheme: self.scheme, port: host.port, text, path_at, query_at })
+    }
+
     /// Lower case, without a port or the dot that ends a fully qualified name; an IPv6 address
     /// in brackets.
     pub fn host(&self) -> &str {

@@ -15,8 +15,9 @@ pub fn targets(method: &Method, status: StatusCode, headers: &HeaderMap, target:
     targets_with(method, status, headers, target, |_| None)
 }
 
-/// As [`targets`]; `back` maps a URL of another authority (the upstream's own) to the one that
-/// clients use, or to nothing.
+/// As [`targets`]; `back` maps a URL as the upstream writes it, of its own authority or with its
+/// own path, to the one that clients use, or to nothing. One that may be meant either way counts
+/// both ways: too much is fetched anew then, and nothing stale is served.
 pub fn targets_with(
     method: &Method,
     status: StatusCode,
@@ -30,18 +31,17 @@ pub fn targets_with(
     let mut urls = vec![target.to_owned()];
     let Ok(base) = Url::parse(target) else { return urls };
     for field in [header::LOCATION, header::CONTENT_LOCATION] {
-        let Some(mut named) = resolved(headers, &field, &base) else { continue };
-        if named.origin() != base.origin() {
-            let Some(ours) = back(named.as_str()).and_then(|url| Url::parse(&url).ok()) else { continue };
-            if ours.origin() != base.origin() {
+        let Some(named) = resolved(headers, &field, &base) else { continue };
+        let ours = back(named.as_str()).and_then(|url| Url::parse(&url).ok());
+        for mut url in [Some(named), ours].into_iter().flatten() {
+            if url.origin() != base.origin() {
                 continue;
             }
-            named = ours;
-        }
-        named.set_fragment(None);
-        let named = String::from(named);
-        if !urls.contains(&named) {
-            urls.push(named);
+            url.set_fragment(None);
+            let url = String::from(url);
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
         }
     }
     urls
@@ -120,6 +120,11 @@ mod tests {
         };
         let found = targets_with(&Method::POST, StatusCode::CREATED, &named, TARGET, back);
         assert_eq!(found, [TARGET, "https://api.example.com/c"]);
+        // With the client's authority, and a path that may be the upstream's.
+        let named = headers(&[("content-location", "/c#d")]);
+        let back = |url: &str| Some(url.replace("/c", "/v1/c"));
+        let found = targets_with(&Method::POST, StatusCode::CREATED, &named, TARGET, back);
+        assert_eq!(found, [TARGET, "https://api.example.com/c", "https://api.example.com/v1/c"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::ticket::Ticket;
@@ -45,7 +45,7 @@ pub struct Forwarded {
     pub peer: IpAddr,
     /// The client's scheme.
     pub scheme: Scheme,
-    /// The host that the client asked for, as it wrote it.
+    /// The authority that the client asked for, as a trusted proxy wrote it and not judged yet.
     pub host: Option<String>,
     /// Whether the connection is a trusted proxy's.
     pub trusted: bool,
@@ -81,10 +81,17 @@ impl Forwarded {
             client: named.unwrap_or(client),
             peer: client,
             scheme,
-            host: text("x-forwarded-host").map(|host| host.trim().to_owned()),
+            host: believed_host(headers),
             trusted: true,
         }
     }
+}
+
+/// What X-Forwarded-Host says. Several of it are no authority, and so refused where it is judged:
+/// which of them is the client's own word, and which its proxy's, can't be told.
+fn believed_host(headers: &HeaderMap) -> Option<String> {
+    let lines: Vec<_> = headers.get_all("x-forwarded-host").iter().map(HeaderValue::as_bytes).collect();
+    (!lines.is_empty()).then(|| String::from_utf8_lossy(&lines.join(&b","[..])).trim().to_owned())
 }
 
 #[cfg(test)]
@@ -108,6 +115,16 @@ mod tests {
         let proxy = read("10.1.1.1", &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https")]);
         assert_eq!(proxy.client.to_string(), "1.2.3.4");
         assert_eq!(proxy.scheme, Scheme::Https);
+    }
+
+    #[test]
+    fn the_host_is_believed_whole_or_not_at_all() {
+        let host = |peer, fields: &[_]| read(peer, fields).host;
+        let field = |value| ("x-forwarded-host", value);
+        assert_eq!(host("192.0.2.1", &[field("a.test")]), None);
+        assert_eq!(host("10.1.1.1", &[]), None);
+        assert_eq!(host("10.1.1.1", &[field(" a.test:81 ")]).as_deref(), Some("a.test:81"));
+        assert_eq!(host("10.1.1.1", &[field("a.test"), field("b.test")]).as_deref(), Some("a.test,b.test"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Proxy {
         from: &Forwarded,
     ) -> HeaderMap {
         let tells = route.client_ip == ClientIp::Always;
-        let host = from.host.as_deref().map_or_else(|| target.authority(), str::to_owned);
+        let host = target.authority();
         let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
         set_host(&mut headers, target);
         route.request_headers.apply(&mut headers);
@@ -53,7 +53,7 @@ impl Proxy {
         from: &Forwarded,
     ) -> HeaderMap {
         let tells = route.client_ip != ClientIp::Never;
-        let host = from.host.as_deref().map_or_else(|| target.authority(), str::to_owned);
+        let host = target.authority();
         let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
         set_host(&mut headers, target);
         route.request_headers.apply(&mut headers);
@@ -89,7 +89,7 @@ impl Proxy {
 
 /// The Host that was asked for, in its canonical form: the upstream's own setting decides
 /// whether it goes out.
-fn set_host(headers: &mut HeaderMap, target: &Target) {
+pub(super) fn set_host(headers: &mut HeaderMap, target: &Target) {
     if let Ok(host) = HeaderValue::try_from(target.authority()) {
         headers.insert(HOST, host);
     }

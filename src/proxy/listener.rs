@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,9 +26,10 @@ use crate::telemetry::words::Shed;
 /// How the data port treats its connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From the first byte of a head to its last.
+    /// From the first byte of a head to its last. Zero: for ever.
     pub header_timeout: Duration,
-    /// Between two requests of a connection.
+    /// Between two requests of a connection, from when the last byte of an answer was written.
+    /// Zero: for ever.
     pub idle_timeout: Duration,
     /// The most connections; the newest above it is refused.
     pub max_connections: usize,
@@ -44,24 +45,34 @@ pub struct Connections(AtomicUsize);
 #[derive(Debug)]
 struct Phase {
     what: AtomicU8,
+    /// While the last answer is being written: whether the next head has begun.
+    begun: AtomicBool,
     since_ms: AtomicU64,
     start: Instant,
 }
 
-/// Back to idle when the answer has gone.
+/// When it is dropped the answer is all in the connection's buffer; when that has been written
+/// the connection is idle.
 pub(crate) struct Busy(Arc<Phase>);
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
+/// The answer is all there, and the client has not taken all of it yet.
+const WRITING: u8 = 3;
 
-/// A socket that notes when the first byte of a head comes in.
+/// A socket that notes when the first byte of a head comes in, and when all has been written.
 struct Watched {
     io: TcpStream,
     phase: Arc<Phase>,
 }
 
 struct Place<'a>(&'a Connections);
+
+/// How far above the limit a head is still read.
+const HEAD_SLACK: usize = 4096;
+/// How often a connection is looked at that has no deadline.
+const NO_HURRY: Duration = Duration::from_mins(1);
 
 impl Connections {
     /// How many there are.
@@ -128,7 +139,8 @@ async fn connection(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy>, lim
     let io = TokioIo::new(Watched { io: socket, phase: phase.clone() });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None);
-    builder.max_buf_size(limits.max_header_size.max(8192));
+    // A little above the limit, so that what is over it is read and answered by us.
+    builder.max_buf_size(limits.max_header_size.max(8192).saturating_add(HEAD_SLACK));
     let mut conn = pin!(builder.serve_connection(io, service));
     let mut stopping = pin!(drain.draining());
     let mut leaving = false;
@@ -161,7 +173,12 @@ async fn connection(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy>, lim
 impl Phase {
     fn new() -> Self {
         // A connection that says nothing is one whose head is late.
-        Self { what: AtomicU8::new(HEAD), since_ms: AtomicU64::new(0), start: Instant::now() }
+        Self {
+            what: AtomicU8::new(HEAD),
+            begun: AtomicBool::new(false),
+            since_ms: AtomicU64::new(0),
+            start: Instant::now(),
+        }
     }
 
     fn set(&self, what: u8) {
@@ -170,30 +187,51 @@ impl Phase {
         self.what.store(what, Ordering::Release);
     }
 
+    /// Bytes came in.
+    fn read(&self) {
+        match self.what.load(Ordering::Acquire) {
+            IDLE => self.set(HEAD),
+            WRITING => self.begun.store(true, Ordering::Release),
+            _ => {}
+        }
+    }
+
+    /// Nothing is left to be written: only now may a client be late.
+    fn written(&self) {
+        if self.what.load(Ordering::Acquire) == WRITING {
+            self.set(if self.begun.load(Ordering::Acquire) { HEAD } else { IDLE });
+        }
+    }
+
     /// Whether its patience has ended.
     fn expired(&self, limits: Limits) -> bool {
         self.patience(limits).is_some_and(|end| Instant::now() >= end)
     }
 
-    /// When to look again. A head may begin at any time, and its patience is the shorter one.
+    /// When to look again. Any phase may begin at any time: a part of the shortest patience.
     fn next_look(&self, limits: Limits) -> Instant {
-        let soon = Instant::now() + limits.header_timeout / 4 + Duration::from_millis(1);
+        let patience = [limits.header_timeout, limits.idle_timeout].into_iter();
+        let shortest = patience.filter(|patience| !patience.is_zero()).min().unwrap_or(NO_HURRY);
+        let soon = Instant::now() + shortest / 4 + Duration::from_millis(1);
         self.patience(limits).map_or(soon, |end| end.min(soon))
     }
 
     fn patience(&self, limits: Limits) -> Option<Instant> {
         let since = self.start + Duration::from_millis(self.since_ms.load(Ordering::Acquire));
         match self.what.load(Ordering::Acquire) {
-            HEAD => Some(since + limits.header_timeout),
-            IDLE => Some(since + limits.idle_timeout),
+            HEAD => Some(limits.header_timeout),
+            IDLE => Some(limits.idle_timeout),
             _ => None,
         }
+        .filter(|patience| !patience.is_zero())
+        .map(|patience| since + patience)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.set(IDLE);
+        self.0.begun.store(false, Ordering::Release);
+        self.0.set(WRITING);
     }
 }
 
@@ -213,8 +251,8 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        if buf.filled().len() > before && self.phase.what.load(Ordering::Acquire) == IDLE {
-            self.phase.set(HEAD);
+        if buf.filled().len() > before {
+            self.phase.read();
         }
         Poll::Ready(Ok(()))
     }
@@ -226,7 +264,10 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // The buffer above this is flushed only when it is empty.
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.phase.written();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,6 +13,7 @@ use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
 use super::fill::{Head, Job};
+use super::invalidate::Unsafe;
 use super::place::Place;
 use super::reply::Cause;
 use super::status;
@@ -33,30 +34,32 @@ impl Proxy {
         content: Incoming,
         reason: PassReason,
     ) -> Response<ReplyBody> {
-        let stamps = !policy::is_safe(&asking.method) && asking.route.cache;
-        if stamps {
-            self.invalidate(&asking).await;
+        let mut doing = None;
+        if !policy::is_safe(&asking.method) {
+            doing = Some(self.before_unsafe(&asking).await);
         }
         let empty = http_body::Body::is_end_stream(&content);
         let read = Arc::new(AtomicU64::new(0));
         let patience = self.settings.body_timeout;
         let body: Option<upstream::Body> =
             if empty { None } else { Some(Box::pin(Upload::new(content, patience, read.clone()))) };
-        let method = asking.method.clone();
         asking.ticket.reads(read);
-        let answered = self.send(&asking, body, reason).await;
-        match answered {
-            Err(error) => self.unanswered(asking, &error),
-            Ok(head) => {
-                if stamps {
-                    self.invalidate_answered(&asking, head.response.status, &head.response.headers).await;
-                    return self.after_unsafe(asking, head, reason).await;
+        if let Some(doing) = &mut doing {
+            doing.sent();
+        }
+        match self.send(&asking, body, reason).await {
+            Err(error) => {
+                if let Some(doing) = &mut doing
+                    && never_went(error.kind)
+                {
+                    doing.undone();
                 }
-                if method == Method::HEAD {
-                    self.head_update(&asking, &head.response);
-                }
-                self.own(asking, head.response, reason)
+                self.unanswered(asking, &error)
             }
+            Ok(head) => match doing {
+                Some(doing) => self.after_unsafe(asking, head, reason, doing).await,
+                None => self.own(asking, head.response, reason),
+            },
         }
     }
 
@@ -67,19 +70,24 @@ impl Proxy {
         asking: Asking,
         head: Head,
         reason: PassReason,
+        doing: Unsafe,
     ) -> Response<ReplyBody> {
-        let Head { response, received_at, .. } = &head;
+        let (status, headers, received_at) =
+            (head.response.status, head.response.headers.clone(), head.received_at);
+        let stored = doing.answered(&asking, status, &headers).await;
+        let Some((route, born)) = stored.filter(|(route, _)| route.index == asking.route.index) else {
+            return self.own(asking, head.response, reason);
+        };
         let (target, rules) = (asking.target.to_string(), &asking.route.rules);
-        let (status, headers) = (response.status, &response.headers);
         let has = |field| asking.headers.contains_key(field);
         let ask = Ask { authorization: has(AUTHORIZATION), cookie: has(COOKIE), ..Ask::default() };
-        if !policy::post_fills_get(&asking.method, status, headers, &target, &ask, rules, *received_at) {
+        if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at) {
             return self.own(asking, head.response, reason);
         }
         let mut text = String::new();
-        asking.route.key_into(&mut text, &asking.target, &asking.headers);
-        // Born after the stamp that its own head has just written.
-        let head = Head { born: self.stamps.newest().max(self.flight.seen()), ..head };
+        route.key_into(&mut text, &asking.target, &asking.headers);
+        // Its own stamp is not above it, and every other one that it may be older than is.
+        let head = Head { born, ..head };
         match self.adopt(&asking, Place::new(&text, &text, None), head).await {
             Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
             Err(Some(response)) => self.own(asking, response, reason),
@@ -95,7 +103,7 @@ impl Proxy {
         place: Option<Place>,
         reason: PassReason,
     ) -> Response<ReplyBody> {
-        let born = self.flight.seen();
+        let born = self.number();
         let head = match self.send(&asking, None, reason).await {
             Err(error) => return self.unanswered(asking, &error),
             Ok(head) => Head { born, ..head },
@@ -196,30 +204,21 @@ impl Proxy {
         Self::refuse(asking, Cause::Upstream(error.kind), None)
     }
 
-    /// Before an unsafe request goes out: what is being filled now is not for those who come
-    /// after it. A store that is down does not stop the request.
-    async fn invalidate(&self, asking: &Asking) {
-        let mut text = String::new();
-        asking.route.key_into(&mut text, &asking.target, &asking.headers);
-        self.stamp(text.lines().next().unwrap_or_default()).await;
-    }
-
-    /// After its 2xx or 3xx head is in: again, and what it names besides (RFC 9111 §4.4).
-    async fn invalidate_answered(&self, asking: &Asking, status: StatusCode, headers: &HeaderMap) {
-        let (method, target) = (&asking.method, asking.target.to_string());
-        for url in policy::targets(method, status, headers, &target) {
-            if let Ok(line) = self.purge_line(&url) {
-                self.stamp(&line).await;
-            }
-        }
-    }
-
-    /// A 200 to a HEAD tells what the stored GET's fields are now (RFC 9111 §4.3.5).
+    /// A 200 to a HEAD tells what the stored GET's fields are now (RFC 9111 §4.3.5): unless it was
+    /// for the one who asked.
     fn head_update(&self, asking: &Asking, response: &upstream::Response) {
-        if response.status == StatusCode::OK && asking.route.cache && !asking.ask.credentialed() {
+        let rules = &asking.route.rules;
+        let own = (asking.headers.contains_key(AUTHORIZATION) && !rules.keys_authorization)
+            || (asking.headers.contains_key(COOKIE) && !rules.keys_cookie);
+        if response.status == StatusCode::OK && asking.route.cache && !own {
             self.freshen(asking, &response.headers);
         }
     }
+}
+
+/// Whether a request that failed like this can't have been done.
+fn never_went(kind: ErrorKind) -> bool {
+    kind.is_queue() || matches!(kind, ErrorKind::Connect | ErrorKind::ConnectTimeout)
 }
 
 /// Whether a response to this request alone may still be worth storing.

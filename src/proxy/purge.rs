@@ -79,15 +79,6 @@ impl Proxy {
         Ok(text)
     }
 
-    /// Invalidates a URL because an unsafe method went there. A store that is down stops nobody.
-    pub(crate) async fn stamp(&self, line: &str) {
-        let (scope, began) = (Scope::Url(url_hash(line)), Instant::now());
-        match self.stamps.write(&*self.dust, scope, Force::Hard, Some(line), false).await {
-            Ok(number) => self.notices.invalidated(number, began.elapsed()),
-            Err(error) => self.notices.store_error("purge", &error),
-        }
-    }
-
     /// What a 200 to a HEAD says of the stored GET (RFC 9111 §4.3.5): its fields, or that it is
     /// not what the origin has now.
     pub(crate) fn freshen(&self, asking: &Asking, headers: &HeaderMap) {
@@ -123,13 +114,13 @@ impl Proxy {
     pub(crate) async fn drop_pointer(&self, stored: &Stored) {
         let names = self.names(&crate::key::Key::new(&stored.record.key));
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return };
-        let there = self.dust.entry(&names.value).await.ok().flatten();
+        let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
         let names_it = there.as_ref().and_then(|entry| entry.text()).is_some_and(|text| {
             matches!(codec::decode(text), Ok(Pointer::Record(record)) if record.body == *stored.manifest)
         });
         if names_it
             && let Some(lease) = fill.lease()
-            && let Err(error) = self.dust.delete(&names.value, Some(lease)).await
+            && let Err(error) = self.flight.bounded(self.dust.delete(&names.value, Some(lease))).await
         {
             self.notices.store_error("delete", &error);
         }

@@ -15,6 +15,8 @@ use crate::upstream::ErrorKind;
 pub(crate) enum Cause {
     /// The request is not one that can be passed on.
     Target(Refusal),
+    /// The head is longer than the server takes.
+    HeadTooLarge,
     /// No route.
     NoRoute(NoRoute),
     /// Our own CDN-Loop id came back.
@@ -36,6 +38,7 @@ impl Cause {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Target(refusal) => refusal.status(),
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoRoute(NoRoute::NoHost) => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute(NoRoute::NoPath) => StatusCode::NOT_FOUND,
             Self::Loop => StatusCode::LOOP_DETECTED,
@@ -53,6 +56,7 @@ impl Cause {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Target(refusal) => refusal.as_str(),
+            Self::HeadTooLarge => "head_too_large",
             Self::NoRoute(NoRoute::NoHost) => "no_route_host",
             Self::NoRoute(NoRoute::NoPath) => "no_route_path",
             Self::Loop => "loop",
@@ -68,6 +72,7 @@ impl Cause {
     fn detail(self) -> &'static str {
         match self {
             Self::Target(refusal) => refusal.detail(),
+            Self::HeadTooLarge => "the request's head is too large",
             Self::NoRoute(NoRoute::NoHost) => "no route has this host",
             Self::NoRoute(NoRoute::NoPath) => "no route of this host has this path",
             Self::Loop => "the request has been through here already",
@@ -94,7 +99,7 @@ impl Cause {
 
     /// Whether the connection is to be closed: its framing may not be trusted.
     fn closes(self) -> bool {
-        matches!(self, Self::Target(_) | Self::Upstream(ErrorKind::RequestBody))
+        matches!(self, Self::Target(_) | Self::HeadTooLarge | Self::Upstream(ErrorKind::RequestBody))
     }
 
     /// The answer. `retry_after` in seconds goes with every 503 (at least 1).

@@ -9,6 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::dust::{Dust, Error, Number, Put, Written};
 use crate::key::KeyHash;
@@ -19,9 +20,38 @@ pub struct Stamps {
     prefix: String,
     keep: Duration,
     newest: AtomicU64,
+    /// How often a stamp was applied: numbers may come in any order, this only rises.
+    applied: AtomicU64,
     all: [AtomicU64; 2],
-    urls: RwLock<HashMap<KeyHash, [Number; 2]>>,
+    urls: RwLock<Urls>,
+    /// Writers of one URL take turns, so that here its stamps are applied in their order.
+    turns: [Mutex<()>; TURNS],
 }
+
+/// The newest stamps of so many URLs, hard and soft.
+///
+/// Above the most that are remembered the oldest are let go of, and what they covered counts as
+/// covered for *every* URL that is not remembered: more is fetched anew than would have to be,
+/// and nothing is served that was purged. A URL that comes back begins at that floor.
+#[derive(Debug, Default)]
+struct Urls {
+    by_hash: HashMap<KeyHash, [Number; 2]>,
+    floor: [Number; 2],
+}
+
+/// Whether a stamp of somebody else's landed between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alone {
+    /// None did.
+    Yes,
+    /// One did, or may have.
+    No,
+}
+
+/// How many URLs are remembered with stamps of their own.
+const URLS: usize = 65_536;
+/// How many URLs' writers may be busy at a time; two that share a turn wait for each other.
+const TURNS: usize = 64;
 
 /// What a stamp covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +91,10 @@ impl Stamps {
             prefix: format!("{prefix}/1/s/"),
             keep,
             newest: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
             all: [AtomicU64::new(0), AtomicU64::new(0)],
             urls: RwLock::default(),
+            turns: std::array::from_fn(|_| Mutex::new(())),
         }
     }
 
@@ -88,12 +120,36 @@ impl Stamps {
         url: Option<&str>,
         durable: bool,
     ) -> Result<Number, Error> {
+        self.write_after(dust, scope, force, url, durable, 0).await.map(|(number, _)| number)
+    }
+
+    /// As [`write`](Self::write); and whether the URL's newest hard stamp was still `stood` when
+    /// this one was written. Exact among the writers of this process.
+    ///
+    /// Not cancel safe: a stamp may land that is not applied here. Spawn it.
+    pub async fn write_after(
+        &self,
+        dust: &dyn Dust,
+        scope: Scope,
+        force: Force,
+        url: Option<&str>,
+        durable: bool,
+        stood: Number,
+    ) -> Result<(Number, Alone), Error> {
+        let mut turns = Vec::new();
+        for turn in self.turns_of(scope) {
+            turns.push(turn.lock().await);
+        }
+        let alone = match scope {
+            Scope::Url(hash) if self.hard(hash) == stood => Alone::Yes,
+            Scope::Url(_) | Scope::All => Alone::No,
+        };
         let value = describe(scope, force, url).to_string();
         let how = Put { fence: None, expires_in: Some(self.keep), durable };
         match dust.put(&self.write_key(scope, force), &value, how).await? {
             Written::At(number) => {
                 self.apply(scope, force, number);
-                Ok(number)
+                Ok((number, alone))
             }
             Written::Fenced => Err(Error::Broken("an unfenced put was fenced".into())),
         }
@@ -107,17 +163,23 @@ impl Stamps {
             }
             Scope::Url(hash) => {
                 let mut urls = self.urls.write().unwrap_or_else(PoisonError::into_inner);
-                let at = &mut urls.entry(hash).or_default()[force as usize];
-                *at = number.max(*at);
+                urls.apply(hash, force, number, URLS);
             }
         }
-        // Last, so that whoever sees the new number finds the stamp.
+        // Last, so that whoever sees them moved finds the stamp.
         self.newest.fetch_max(number, Ordering::AcqRel);
+        self.applied.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The number of the newest stamp; 0 if there is none.
     pub fn newest(&self) -> Number {
         self.newest.load(Ordering::Acquire)
+    }
+
+    /// How many stamps were applied so far: as long as that stays, so does what they say of a
+    /// record.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
     }
 
     /// The number of the newest hard stamp over a URL; 0 if there is none.
@@ -140,10 +202,21 @@ impl Stamps {
     fn over(&self, url: KeyHash) -> [Number; 2] {
         let of_url = {
             let urls = self.urls.read().unwrap_or_else(PoisonError::into_inner);
-            urls.get(&url).copied().unwrap_or_default()
+            urls.over(url)
         };
         let all = |force: Force| self.all[force as usize].load(Ordering::Acquire);
         [of_url[0].max(all(Force::Hard)), of_url[1].max(all(Force::Soft))]
+    }
+
+    /// The turns that a writer waits for, always in this order.
+    fn turns_of(&self, scope: Scope) -> &[Mutex<()>] {
+        match scope {
+            Scope::Url(KeyHash(hash)) => {
+                let at = usize::from(hash[0]) % TURNS;
+                &self.turns[at..=at]
+            }
+            Scope::All => &self.turns,
+        }
     }
 
     fn write_key(&self, scope: Scope, force: Force) -> String {
@@ -166,6 +239,40 @@ impl Stamps {
         }
         let hash = u128::from_str_radix(what.strip_prefix("u/")?, 16).ok()?;
         Some((Scope::Url(KeyHash(hash.to_be_bytes())), force))
+    }
+}
+
+// === impl Urls ===
+
+impl Urls {
+    fn over(&self, url: KeyHash) -> [Number; 2] {
+        self.by_hash.get(&url).copied().unwrap_or(self.floor)
+    }
+
+    fn apply(&mut self, url: KeyHash, force: Force, number: Number, most: usize) {
+        let at = &mut self.by_hash.entry(url).or_insert(self.floor)[force as usize];
+        *at = number.max(*at);
+        if self.by_hash.len() > most {
+            self.let_go(most - most / 4);
+        }
+    }
+
+    /// Keeps so many, the newest, and raises the floor over the others.
+    fn let_go(&mut self, keep: usize) {
+        let newest = |[hard, soft]: [Number; 2]| hard.max(soft);
+        let mut numbers: Vec<Number> = self.by_hash.values().map(|of_url| newest(*of_url)).collect();
+        let gone = numbers.len().saturating_sub(keep).max(1) - 1;
+        let (_, highest, _) = numbers.select_nth_unstable(gone);
+        let highest = *highest;
+        let mut floor = self.floor;
+        self.by_hash.retain(|_, of_url| {
+            let kept = newest(*of_url) > highest;
+            if !kept {
+                floor = [floor[0].max(of_url[0]), floor[1].max(of_url[1])];
+            }
+            kept
+        });
+        self.floor = floor;
     }
 }
 
@@ -208,6 +315,54 @@ mod tests {
         stamps.apply(Scope::Url(url), Force::Hard, 9);
         stamps.apply(Scope::Url(url), Force::Hard, 4);
         assert_eq!(stamps.hard(url), 9);
+    }
+
+    #[test]
+    fn a_record_is_looked_at_again_though_a_stamp_came_late() {
+        let url = KeyHash::of("http://h/a");
+        let stamps = stamps();
+        stamps.apply(Scope::Url(KeyHash::of("http://h/b")), Force::Hard, 9);
+        let before = stamps.applied();
+        stamps.apply(Scope::Url(url), Force::Hard, 8);
+        assert_eq!(stamps.newest(), 9);
+        assert_ne!(stamps.applied(), before, "though the newest number is the same");
+    }
+
+    #[test]
+    fn what_is_let_go_of_covers_too_much_and_never_too_little() {
+        let url = |n: u64| KeyHash::of(&format!("http://h/{n}"));
+        let mut urls = Urls::default();
+        for n in 1..=100 {
+            let force = if n % 2 == 0 { Force::Hard } else { Force::Soft };
+            urls.apply(url(n), force, n, 40);
+            assert!(urls.by_hash.len() <= 40);
+        }
+        for n in 1..=100 {
+            assert!(urls.over(url(n))[usize::from(n % 2 == 1)] >= n, "{n}");
+        }
+        let floor = urls.floor;
+        assert!(floor[0] > 0 && floor[0] < 100, "{floor:?}");
+        assert_eq!(urls.over(url(1000)), floor, "one that was never stamped");
+        assert_eq!(urls.over(url(100)), [100, floor[1]], "the newest has its own");
+        urls.apply(url(1000), Force::Soft, 101, 40);
+        assert_eq!(urls.over(url(1000)), [floor[0], 101], "it may have been let go of before");
+    }
+
+    #[tokio::test]
+    async fn a_writer_learns_whether_another_came_between() {
+        let url = KeyHash::of("http://h/a");
+        let (scope, force, stamps) = (Scope::Url(url), Force::Hard, stamps());
+        let dice = crate::clock::Dice::seeded(1);
+        let clock = std::sync::Arc::new(crate::clock::ManualClock::default());
+        let dust = crate::dust::Embedded::memory_with(clock, crate::dust::embedded::Limits::default(), &dice);
+        let first = stamps.write(&dust, scope, force, None, false).await.expect("a stamp");
+        let second = stamps.write_after(&dust, scope, force, None, false, first).await.expect("a stamp");
+        assert_eq!(second.1, Alone::Yes);
+        let third = stamps.write_after(&dust, scope, force, None, false, first).await.expect("a stamp");
+        assert_eq!(third.1, Alone::No);
+        stamps.write(&dust, Scope::All, force, None, false).await.expect("a stamp");
+        let last = stamps.write_after(&dust, scope, force, None, false, third.0).await.expect("a stamp");
+        assert_eq!(last.1, Alone::No, "all is every URL");
     }
 
     #[test]

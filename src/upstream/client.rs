@@ -169,4 +169,18 @@ impl Upstream for Client {
         let timing = Timing { queued, connect: probe.connect(), first_byte: probe.waited(), tries };
         self.response(&method, answer?, probe, permit, timing)
     }
+
+    fn own_path(&self, url: &Url) -> Option<String> {
+        let same = |own: &str| Url::parse(own).is_ok_and(|own| own.origin() == url.origin());
+        let named = match &self.settings.host {
+            HostRule::Name(name) => same(&format!("{}://{name}", url.scheme())),
+            HostRule::Upstream | HostRule::Client => false,
+        };
+        if !named && !same(&self.transport.prefix) {
+            return None;
+        }
+        let base = &self.transport.prefix[self.transport.path_at..];
+        let path = url[Position::BeforePath..Position::AfterQuery].strip_prefix(base)?;
+        path.starts_with('/').then(|| path.to_owned())
+    }
 }

@@ -229,3 +229,14 @@ fn walk(path: &std::path::Path) -> Vec<std::path::PathBuf> {
     }
     std::fs::read_dir(path).unwrap().flat_map(|entry| walk(&entry.unwrap().path())).collect()
 }
+
+#[tokio::test]
+async fn only_if_cached_goes_nowhere_whoever_asks() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    // Stored, but not for the authorized.
+    let ask = proxy.get("/a").field("Authorization", "x").field("Cache-Control", "only-if-cached");
+    ask.await.assert_error(504);
+    assert_eq!(origin.total(), 1);
+}

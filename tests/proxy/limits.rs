@@ -1,6 +1,6 @@
 //! What is too much, too long or too late.
 
-use crate::support::{Answer, Gate, Origin, Proxy, all, until};
+use crate::support::{Answer, End, Gate, Origin, Proxy, all, until};
 
 #[tokio::test]
 async fn a_target_that_is_too_long() {
@@ -224,4 +224,60 @@ async fn several_ports() {
     let at = format!("[::1]:{port}").parse().unwrap();
     let reply = crate::support::client::Ask::new(at, "GET", "/a").await;
     assert!(reply.is_hit(), "one proxy behind both");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_time_with_the_answer_does_not_idle() {
+    const LEN: u64 = 7 << 20;
+    let origin = Origin::answering(Answer::status(200).cache("max-age=60").pattern(LEN)).await;
+    // All of it is held in memory, so all of it is written at once, as far as the client takes it.
+    let proxy = Proxy::before(&origin)
+        .server("idle_timeout = \"100ms\"")
+        .server("header_timeout = \"100ms\"")
+        .more("[memory]\nsize = \"512MiB\"")
+        .await;
+    proxy.fill("/a").await;
+    let mut reading = proxy.get("/a").receive_buffer(4096).begin().await;
+    reading.at_least(1).await;
+    for _ in 0..3 {
+        assert!(proxy.connect().await.closed().await, "so much time has passed");
+    }
+    let rest = reading.rest().await;
+    assert!(rest.body.len() as u64 > LEN - (1 << 20) && rest.end == End::Clean, "{:?}", rest.end);
+    assert!(rest.is_hit());
+}
+
+#[tokio::test]
+async fn a_timeout_of_zero_is_none() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).server("idle_timeout = \"0s\"").await;
+    let mut conn = proxy.connect().await;
+    // Long enough for many looks at the time that has passed.
+    for _ in 0..100 {
+        conn.send(proxy.get("/a").bytes()).await;
+        let (reply, next) = conn.reply().await.expect("an answer");
+        reply.assert(200, "hello");
+        conn = next;
+    }
+}
+
+#[tokio::test]
+async fn a_head_just_above_the_limit_is_refused_in_our_words() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    for (len, status) in [(32 << 10, 200), ((32 << 10) + 1, 431), (35 << 10, 431)] {
+        let rest = "GET /a HTTP/1.1\r\nHost: api.test\r\nX: \r\n\r\n".len();
+        let ask = proxy.get("/a").field("X", &"x".repeat(len - rest));
+        assert_eq!(ask.bytes().len(), len);
+        let mut conn = proxy.connect().await;
+        conn.send(ask.bytes()).await;
+        let (reply, conn) = conn.reply().await.expect("an answer");
+        assert_eq!(reply.status, status, "{len}");
+        if status == 431 {
+            reply.assert_error(431);
+            assert_eq!(reply.json()["error"], "head_too_large");
+            assert!(conn.closed().await);
+        }
+    }
+    assert_eq!(origin.total(), 1);
 }

@@ -286,3 +286,27 @@ async fn http_1_0_is_answered_in_its_own_terms() {
     assert!(!reply.fields.has("transfer-encoding"), "{reply:?}");
     reply.assert(200, "hello");
 }
+
+#[tokio::test]
+async fn the_host_that_a_trusted_proxy_names_is_the_host() {
+    let origin = Origin::start().await;
+    origin.on_each("*", |seen| Answer::cacheable(format!("for {}", seen.field("x-forwarded-host"))));
+    let proxy = Proxy::before(&origin)
+        .server("trusted_proxies = [\"127.0.0.0/8\"]")
+        .route("host = [\"api.test\", \"other.test\"]")
+        .await;
+    let named = |method: &str, host: &str| proxy.ask(method, "/a").field("X-Forwarded-Host", host);
+    proxy.filled_by(named("GET", "Other.Test")).await.assert(200, "for other.test");
+    // What one host's clients were told is nothing to another's.
+    proxy.fill("/a").await.assert(200, "for api.test");
+    assert!(proxy.get("/a").host("other.test").await.is_hit(), "the same host, asked for by itself");
+    let hit = named("GET", "other.test").await;
+    assert!(hit.is_hit());
+    hit.assert(200, "for other.test");
+    named("OPTIONS", "other.test").await.assert(200, "for other.test");
+    named("GET", "elsewhere.test").await.assert_error(421);
+    for bad in ["a.test, b.test", "u@a.test", "a.test/b", "", "a.test:99999"] {
+        named("GET", bad).await.assert_error(400);
+    }
+    named("GET", "api.test").field("X-Forwarded-Host", "other.test").await.assert_error(400);
+}

@@ -1,0 +1,214 @@
+//! What an unsafe method does to what is stored: it stamps, like a purge (RFC 9111 §4.4, F8).
+//!
+//! Twice: when it is sent, for what is stored or being filled then; and when its answer's head is
+//! in, for what began meanwhile. What begins after that asks an origin that has done it.
+//!
+//! A stamp is kept for as long as any record may live, so one is written only where there is
+//! something that it could cover: else whoever may POST could fill the store with URLs.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join3;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
+use url::Url;
+
+use super::Proxy;
+use super::asking::Asking;
+use super::notes::Noted;
+use crate::dust::{Error, Number};
+use crate::key::Key;
+use crate::key::target::{self, Target};
+use crate::policy;
+use crate::route::Route;
+use crate::tier::stamps::{Alone, Force, Scope};
+use crate::tier::url_hash;
+
+/// What an unsafe request may make void, as it stood when the request was sent. If it is dropped
+/// before an answer is in, nobody knows what the request has done, so the stamp is written all
+/// the same, in the background.
+pub(super) struct Unsafe {
+    proxy: Arc<Proxy>,
+    /// Where a GET of its URL is stored; none if none is.
+    of: Option<Stands>,
+    sent: bool,
+}
+
+/// Where GETs of a URL are stored.
+pub(super) struct Stands {
+    /// The route of a GET.
+    pub(super) route: Arc<Route>,
+    /// The primary key's text; its first line is what is stamped.
+    text: String,
+    /// The newest hard stamp over it when the request was sent.
+    stood: Number,
+    /// The highest number that was known then.
+    seen: Number,
+}
+
+impl Proxy {
+    /// Before an unsafe request goes out. A store that is down does not stop it.
+    pub(super) async fn before_unsafe(self: &Arc<Self>, asking: &Asking) -> Unsafe {
+        let mut of = self.stands(&asking.target);
+        if let Some(of) = &mut of {
+            self.invalidate(of).await;
+            of.stood = self.stamps.hard(url_hash(&of.text));
+            of.seen = self.number();
+        }
+        Unsafe { proxy: self.clone(), of, sent: false }
+    }
+
+    /// The highest number that is known here: what is asked for from now on is born under it.
+    pub(super) fn number(&self) -> Number {
+        self.flight.seen().max(self.stamps.newest())
+    }
+
+    /// Where a GET of that target is stored, whatever route other methods have. None if nothing
+    /// is stored for it.
+    fn stands(&self, target: &Target) -> Option<Stands> {
+        let route = self.routes.route(target, &Method::GET).ok().filter(|route| route.cache)?.clone();
+        let mut text = String::new();
+        route.key_into(&mut text, target, &HeaderMap::new());
+        Some(Stands { route, text, stood: 0, seen: 0 })
+    }
+
+    /// Stamps a URL, if there is anything to cover.
+    async fn invalidate(self: &Arc<Self>, of: &Stands) -> Option<(Number, Alone)> {
+        if !self.may_cover(of).await {
+            return None;
+        }
+        let began = Instant::now();
+        let line = of.text.lines().next().unwrap_or_default().to_owned();
+        match self.write_stamp(line, of.stood).await {
+            Ok((number, alone)) => {
+                self.notices.invalidated(number, began.elapsed());
+                Some((number, alone))
+            }
+            Err(error) => {
+                self.notices.store_error("purge", &error);
+                None
+            }
+        }
+    }
+
+    /// Writes a hard stamp over a URL in a task of its own, so that one that lands is applied here
+    /// whether or not its client stays; waited for no longer than any call of the store.
+    async fn write_stamp(self: &Arc<Self>, line: String, stood: Number) -> Result<(Number, Alone), Error> {
+        let proxy = self.clone();
+        let write = tokio::spawn(async move {
+            let scope = Scope::Url(url_hash(&line));
+            proxy.stamps.write_after(&*proxy.dust, scope, Force::Hard, Some(&line), false, stood).await
+        });
+        let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
+        self.flight.bounded(async { write.await.map_err(broken)? }).await
+    }
+
+    /// Whether anything is stored, noted or being filled that a stamp over this URL could cover.
+    ///
+    /// The order counts. A fill stands among the flights until its record is in memory or in the
+    /// store; one of another instance holds the lock there. Variants have their Vary node where
+    /// the primary key's record would be.
+    async fn may_cover(&self, of: &Stands) -> bool {
+        if !of.route.vary_on.is_empty() {
+            // Its keys are as many as clients' fields: which of them are there can't be asked.
+            return true;
+        }
+        let key = Key::new(&of.text);
+        let (hash, url) = (key.hash(), url_hash(&of.text));
+        if self.flights.peek(&hash).is_some()
+            || self.tier.find(&of.text).is_some()
+            || !matches!(self.notes.peek(hash, url, &self.stamps), Noted::Nothing)
+        {
+            return true;
+        }
+        let names = self.names(&key);
+        let [value, verdict, lock] =
+            [&names.value, &names.verdict, &names.lock].map(|name| self.dust.entry(name));
+        match self.flight.bounded(try_join3(value, verdict, lock)).await {
+            Ok(found) => !matches!(found, (None, None, None)),
+            // It can't be asked, so it may be.
+            Err(_) => true,
+        }
+    }
+
+    /// What the answer names besides its target, as GETs of clients are stored: mapped back
+    /// through the route that was asked.
+    fn named_besides(&self, asking: &Asking, status: StatusCode, headers: &HeaderMap) -> Vec<Stands> {
+        let (route, target) = (&asking.route, &asking.target);
+        let asked = target.to_string();
+        let front = format!("{}://{}", target.scheme.as_str(), target.authority());
+        let back = |url: &str| {
+            let url = Url::parse(url).ok()?;
+            let ours = || {
+                // The client's authority, but perhaps the origin's path.
+                let same = Url::parse(&asked).is_ok_and(|asked| asked.origin() == url.origin());
+                (same && route.strip_prefix.is_some())
+                    .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
+            };
+            let path = self.upstream(route).own_path(&url).or_else(ours)?;
+            Some(format!("{front}{}", route.client_path(&path)))
+        };
+        let urls = policy::targets_with(&asking.method, status, headers, &asked, back);
+        let mut besides: Vec<Stands> =
+            urls.iter().skip(1).filter_map(|url| self.stands(&target::canonical_url(url).ok()?)).collect();
+        besides.dedup_by(|a, b| a.text == b.text);
+        besides
+    }
+}
+
+// === impl Unsafe ===
+
+impl Unsafe {
+    /// The request goes out: from now on it may have been done.
+    pub(super) fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// It never reached the origin, or its answer says that it was not done.
+    pub(super) fn undone(&mut self) {
+        self.of = None;
+    }
+
+    /// The head of its answer is in. Where a GET of the same URL is stored, and under which number
+    /// its answer may be stored for that: none if somebody else's stamp came between, for the
+    /// answer may be from before that.
+    pub(super) async fn answered(
+        mut self,
+        asking: &Asking,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Option<(Arc<Route>, Number)> {
+        if !(status.is_success() || status.is_redirection()) {
+            self.undone();
+            return None;
+        }
+        let proxy = self.proxy.clone();
+        for besides in proxy.named_besides(asking, status, headers) {
+            proxy.invalidate(&besides).await;
+        }
+        let stamped = match &self.of {
+            Some(of) => proxy.invalidate(of).await,
+            None => None,
+        };
+        let of = self.of.take()?;
+        let born = match stamped {
+            Some((number, Alone::Yes)) => number,
+            None if proxy.stamps.hard(url_hash(&of.text)) == of.stood => of.seen,
+            Some((_, Alone::No)) | None => return None,
+        };
+        Some((of.route, born))
+    }
+}
+
+impl Drop for Unsafe {
+    fn drop(&mut self) {
+        if let Some(of) = self.of.take().filter(|_| self.sent) {
+            let proxy = self.proxy.clone();
+            let guard = proxy.drain.guard();
+            tokio::spawn(async move {
+                proxy.invalidate(&of).await;
+                drop(guard);
+            });
+        }
+    }
+}
