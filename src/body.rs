@@ -42,7 +42,7 @@ pub use growing::Growing;
 pub use reader::Reader;
 pub use spill::Spill;
 pub use store::Counters;
-pub use sweep::{Named, Names, Sweeper, Swept, coldest};
+pub use sweep::{Named, Names, Sweeper, Swept};
 pub use tail::Tail;
 pub use writer::Writer;
 

@@ -33,6 +33,7 @@ pub mod table;
 pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
+pub use table::Usage;
 
 /// A place in the one rising order of a store: lease tokens and writes share it. Never 0.
 pub type Number = u64;
@@ -88,6 +89,20 @@ pub trait Dust: Send + Sync + Debug {
 
     /// The word of status pages: "embedded", "redis", "dust".
     fn kind(&self) -> &'static str;
+
+    /// What it keeps and what it may keep, if it has room of its own that can run out.
+    fn room(&self) -> Option<Room> {
+        None
+    }
+}
+
+/// How much room a store has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What it keeps.
+    pub used: Usage,
+    /// What it may keep: more is answered with [`Error::Unavailable`].
+    pub limit: Usage,
 }
 
 /// What a key holds.

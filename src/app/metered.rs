@@ -182,6 +182,10 @@ impl Dust for MeteredDust {
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }
+
+    fn room(&self) -> Option<dust::Room> {
+        self.inner.room()
+    }
 }
 
 #[cfg(test)]

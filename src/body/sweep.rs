@@ -58,7 +58,7 @@ pub struct Swept {
 #[derive(Debug)]
 pub struct Sweeper {
     bodies: Arc<Bodies>,
-    suspects: HashMap<(u128, u64, u32), Instant>,
+    suspects: Suspects,
 }
 
 /// Bodies that this process is writing, by key hash and token: until a record names them, or
@@ -73,6 +73,9 @@ pub(super) struct Written {
     writing: Writing,
     id: (u128, u64),
 }
+
+/// Unnamed objects by key hash, token and place: since when, and how long they are.
+type Suspects = HashMap<(u128, u64, u32), (Instant, u64)>;
 
 /// An object of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,11 +224,29 @@ impl Sweeper {
         Ok(swept)
     }
 
+    /// The record that named these segments was just deleted under its key's lease: to know that
+    /// nothing names them is as good as a sweep.
+    pub fn given_up(&mut self, key_hash: &str, manifest: &Manifest) {
+        let (hash, now) = (Name::of(key_hash).hash, Instant::now());
+        for segment in &manifest.segments {
+            if self.suspects.len() < SUSPECTS {
+                let id = (hash, segment.token, segment.n);
+                self.suspects.entry(id).or_insert((now, segment.len));
+            }
+        }
+    }
+
+    /// Bytes that nothing named when they were last looked at: the next sweep but one has removed
+    /// them.
+    pub fn doomed(&self) -> u64 {
+        self.suspects.values().map(|(_, len)| len).sum()
+    }
+
     async fn group(
         &self,
         names: &dyn Names,
         (key, objects): (String, Vec<Object>),
-        still: &mut HashMap<(u128, u64, u32), Instant>,
+        still: &mut Suspects,
         swept: &mut Swept,
     ) {
         if objects.is_empty() {
@@ -241,11 +262,11 @@ impl Sweeper {
             if self.bodies.writing.has(name.hash, object.token) {
                 continue;
             }
-            match judge(&object, &named, self.suspects.get(&id).copied(), now, wall, linger) {
+            match judge(&object, &named, self.suspects.get(&id).map(|(since, _)| *since), now, wall, linger) {
                 Judged::Keep => {}
                 Judged::Suspect(since) => {
                     if still.len() < SUSPECTS {
-                        still.insert(id, since);
+                        still.insert(id, (since, object.len));
                     }
                 }
                 Judged::Remove => {
@@ -256,7 +277,7 @@ impl Sweeper {
                         self.bodies.counters().swept.fetch_add(1, Ordering::Relaxed);
                     } else {
                         swept.failed += 1;
-                        still.extend(self.suspects.get(&id).map(|since| (id, *since)));
+                        still.extend(self.suspects.get(&id).map(|suspect| (id, *suspect)));
                     }
                     sleep(pause).await;
                 }
@@ -288,20 +309,6 @@ fn judge(
     } else {
         Judged::Suspect(since)
     }
-}
-
-/// Which of the records, coldest first, have to be given up to get rid of `excess` bytes. Pure.
-pub fn coldest<K>(records: impl IntoIterator<Item = (K, u64)>, excess: u64) -> Vec<K> {
-    let mut freed = 0;
-    let mut chosen = Vec::new();
-    for (key, len) in records {
-        if freed >= excess {
-            break;
-        }
-        freed += len;
-        chosen.push(key);
-    }
-    chosen
 }
 
 /// Removes files that a put was writing when the process died: the object store neither lists

@@ -18,7 +18,7 @@ use super::memory::Memory;
 use super::sqlite::Sqlite;
 use super::sqlite::warm::Warmer;
 use super::table::{Done, Entries, Now, Row, Table, Usage};
-use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
+use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Written};
 use crate::clock::{Clock, Dice, WallMs};
 
 /// How much an embedded store keeps. A write over it is answered with [`Error::Unavailable`].
@@ -223,10 +223,32 @@ impl Dust for Embedded {
     fn kind(&self) -> &'static str {
         "embedded"
     }
+
+    fn room(&self) -> Option<Room> {
+        let limit = Usage { count: self.limits.count, bytes: self.limits.bytes };
+        Some(Room { used: self.table().kept().usage(), limit })
+    }
 }
 
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedded").field("store_id", &self.store_id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[tokio::test]
+    async fn it_tells_how_much_room_it_has() {
+        let limits = Limits { count: 10, bytes: 1_000 };
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(0));
+        let dust = Embedded::memory_with(clock, limits, &Dice::new());
+        dust.put("a", "1234", Put::default()).await.unwrap();
+        let room = dust.room().unwrap();
+        assert_eq!(room.used, Usage { count: 1, bytes: 5 });
+        assert_eq!(room.limit, Usage { count: 10, bytes: 1_000 });
     }
 }

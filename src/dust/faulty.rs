@@ -302,6 +302,10 @@ impl Dust for Faulty {
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }
+
+    fn room(&self) -> Option<super::Room> {
+        self.inner.room()
+    }
 }
 
 // === impl Line ===

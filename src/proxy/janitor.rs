@@ -3,7 +3,6 @@
 //! A record goes first and under its key's lease; its bytes go when two sweeps have found that
 //! nothing names them. So nothing that somebody reads is taken away in one step.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +10,18 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
 use super::Proxy;
-use crate::body::{Named, Names, Sweeper, Swept, coldest};
+use crate::body::{Named, Names, Sweeper, Swept};
 use crate::drain::Guard;
-use crate::dust::Value;
-use crate::flight::Attempt;
-use crate::record::{Note, Pointer, Record, codec};
-use crate::tier::Held;
+use crate::dust::{Entry, Value, Written};
+use crate::flight::{self, Attempt};
+use crate::record::{Note, Pointer, codec};
+use crate::tier::Tier;
 
-/// How often memory is looked through for what is past its end.
+mod coldest;
+
+use coldest::{Candidate, Coldest, Excess};
+
+/// How often memory is looked through for what is past its end, and the stores for want of room.
 const MEMORY_EVERY: Duration = Duration::from_mins(1);
 
 /// What the records name, asked of the store.
@@ -70,6 +73,7 @@ impl Proxy {
                 () = sleep_until(memory_at) => {
                     let gone = self.tier.sweep(self.now_ms());
                     self.notices.expired(gone);
+                    self.make_room(&mut sweeper).await;
                     memory_at = Instant::now() + MEMORY_EVERY;
                 }
             }
@@ -81,9 +85,7 @@ impl Proxy {
         match sweeper.sweep(&Ledger(self)).await {
             Ok(swept) => {
                 self.notices.swept(&swept);
-                if self.bodies.excess() > 0 {
-                    self.make_room(self.bodies.excess()).await;
-                }
+                self.make_room(sweeper).await;
                 Some(swept)
             }
             Err(error) => {
@@ -101,49 +103,78 @@ impl Proxy {
         self.sweep_bodies(&mut sweeper).await
     }
 
-    /// Gives records up, coldest first: those that memory has let go of, by age; then the others.
-    async fn make_room(&self, excess: u64) {
-        let Ok(entries) = self.dust.entries(&format!("{}/1/", self.settings.prefix)).await else { return };
-        let mut records: Vec<(bool, Record)> = entries
-            .iter()
-            .filter_map(|(_, entry)| match codec::decode(entry.text()?).ok()? {
-                Pointer::Record(record) => Some(*record),
-                Pointer::Vary(_) => None,
-            })
-            .map(|record| (self.tier.find(&record.key).is_some(), record))
-            .collect();
-        records.sort_by_key(|(warm, record)| (*warm, record.received_at));
-        let chosen = coldest(records.iter().map(|(_, record)| (record.key.clone(), record.body.len)), excess);
-        let chosen: HashSet<String> = chosen.into_iter().collect();
+    /// What there is too much of, beside what the next sweeps will have removed.
+    fn excess(&self, sweeper: &Sweeper) -> Excess {
+        let entries = self.dust.room().map(|room| Excess::of_entries(room.used, room.limit));
+        Excess {
+            bodies: self.bodies.excess().saturating_sub(sweeper.doomed()),
+            entries: entries.unwrap_or_default(),
+        }
+    }
+
+    /// Gives records up while there is too much of them or of their bytes, coldest first: those
+    /// that memory has let go of, by age; then the others.
+    async fn make_room(&self, sweeper: &mut Sweeper) {
+        let excess = self.excess(sweeper);
+        if excess.is_none() {
+            return;
+        }
+        let mut coldest = Coldest::new(excess);
+        for page in 0..=u8::MAX {
+            // All at once they might not fit into memory, and to read them takes its time.
+            let from = format!("{}/1/{page:02x}", self.settings.prefix);
+            let Ok(entries) = self.dust.entries(&from).await else { return };
+            let tier = self.tier.clone();
+            let read = tokio::task::spawn_blocking(move || candidates(&entries, &tier));
+            for one in read.await.unwrap_or_default() {
+                coldest.offer(one);
+            }
+        }
         let mut gone = 0u64;
-        for (_, record) in records.iter().filter(|(_, record)| chosen.contains(&record.key)) {
-            gone += u64::from(self.give_up(record).await);
+        for one in coldest.chosen() {
+            gone += u64::from(self.give_up(&one, sweeper).await);
         }
         self.notices.made_room(gone);
     }
 
     /// Removes a record under its key's lease, if it is still the one that was chosen.
-    async fn give_up(&self, record: &Record) -> bool {
-        let names = self.names(&crate::key::Key::new(&record.key));
+    async fn give_up(&self, one: &Candidate, sweeper: &mut Sweeper) -> bool {
+        let names = flight::Names::of(&format!("{}/1/{}", self.settings.prefix, one.hash));
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return false };
-        let same = fill_names(self, &names.value, record).await;
-        if same && let Some(lease) = fill.lease() {
-            let deleted = self.dust.delete(&names.value, Some(lease)).await;
-            if let Err(error) = &deleted {
-                self.notices.store_error("delete", error);
-            } else if let Some(Held::Stored(stored)) = self.tier.find(&record.key) {
-                self.tier.forget(&stored);
+        let there = self.dust.entry(&names.value).await.ok().flatten();
+        let pointer = there
+            .filter(|entry| entry.number == one.number)
+            .and_then(|entry| entry.text().and_then(|text| codec::decode(text).ok()));
+        let mut gone = false;
+        if let (Some(Pointer::Record(record)), Some(lease)) = (pointer, fill.lease()) {
+            match self.dust.delete(&names.value, Some(lease)).await {
+                Ok(Written::At(_)) => {
+                    self.tier.forget_key(&record.key);
+                    sweeper.given_up(&one.hash, &record.body);
+                    gone = true;
+                }
+                Ok(Written::Fenced) => {}
+                Err(error) => self.notices.store_error("delete", &error),
             }
         }
         fill.release().await;
-        same
+        gone
     }
 }
 
-/// Whether a value key still holds that very record.
-async fn fill_names(proxy: &Proxy, value: &str, record: &Record) -> bool {
-    let there = proxy.dust.entry(value).await.ok().flatten();
-    there.as_ref().and_then(|entry| entry.text()).is_some_and(
-        |text| matches!(codec::decode(text), Ok(Pointer::Record(there)) if there.body == record.body),
-    )
+/// The records among these entries.
+fn candidates(entries: &[(String, Entry)], tier: &Tier) -> Vec<Candidate> {
+    let read = |(key, entry): &(String, Entry)| {
+        let text = entry.text()?;
+        let Pointer::Record(record) = codec::decode(text).ok()? else { return None };
+        Some(Candidate {
+            warm: tier.peek(&record.key).is_some(),
+            received_at: record.received_at,
+            hash: key.rsplit('/').next()?.to_owned(),
+            number: entry.number,
+            body: record.body.len,
+            entry: (key.len() + text.len()) as u64,
+        })
+    };
+    entries.iter().filter_map(read).collect()
 }

@@ -26,6 +26,7 @@ mod range;
 mod recall;
 mod restart;
 mod revalidate;
+mod room;
 mod support;
 mod targets;
 mod vary;

@@ -170,13 +170,25 @@ async fn discard_is_at_once() {
     assert_eq!(room.bodies.recount().await.unwrap(), 0);
 }
 
-#[test]
-fn the_coldest_go_until_it_is_enough() {
-    let records = [("a", 10), ("b", 20), ("c", 30)];
-    assert!(coldest(records, 0).is_empty());
-    assert_eq!(coldest(records, 1), ["a"]);
-    assert_eq!(coldest(records, 11), ["a", "b"]);
-    assert_eq!(coldest(records, 1000), ["a", "b", "c"]);
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_goes_one_sweep_earlier() {
+    let mut room = Room::new().await;
+    let given_up = store(&room.bodies, 1, &body(500), MIB).await;
+    room.pass(11).await;
+    room.sweeper.given_up(KEY, &given_up);
+    assert_eq!(room.sweeper.doomed(), 500);
+    room.pass(9).await;
+    assert_eq!(room.sweep().await.removed, 0);
+    assert_eq!(room.sweeper.doomed(), 500);
+    room.pass(1).await;
+    assert_eq!(room.sweep().await.removed, 1);
+    assert_eq!(room.sweeper.doomed(), 0);
+    // Named after all.
+    let named = store(&room.bodies, 2, &body(500), MIB).await;
+    room.sweeper.given_up(KEY, &named);
+    room.told.tell(KEY, Named::of([&*named]));
+    room.pass(11).await;
+    assert_eq!(room.sweep().await.removed, 0);
 }
 
 #[tokio::test]
