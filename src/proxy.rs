@@ -201,7 +201,7 @@ impl Proxy {
         };
         ticket.asks(&target);
         if believed.is_some() {
-            deliver::set_host(&mut parts.headers, &target);
+            deliver::set_host(&mut parts.headers, &target.authority());
         }
         if self.stamped.is_loop(&parts.headers) {
             return Self::turn_away(ticket, Cause::Loop);

@@ -37,9 +37,12 @@ impl Proxy {
         from: &Forwarded,
     ) -> HeaderMap {
         let tells = route.client_ip == ClientIp::Always;
-        let host = target.authority();
+        // As the key has it: a port that the key leaves out does not reach the origin either.
+        let mut key = String::new();
+        route.key_into(&mut key, target, client);
+        let host = authority(&key).to_owned();
         let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
-        set_host(&mut headers, target);
+        set_host(&mut headers, &host);
         route.request_headers.apply(&mut headers);
         headers
     }
@@ -55,7 +58,7 @@ impl Proxy {
         let tells = route.client_ip != ClientIp::Never;
         let host = target.authority();
         let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
-        set_host(&mut headers, target);
+        set_host(&mut headers, &host);
         route.request_headers.apply(&mut headers);
         headers
     }
@@ -89,10 +92,16 @@ impl Proxy {
 
 /// The Host that was asked for, in its canonical form: the upstream's own setting decides
 /// whether it goes out.
-pub(super) fn set_host(headers: &mut HeaderMap, target: &Target) {
-    if let Ok(host) = HeaderValue::try_from(target.authority()) {
+pub(super) fn set_host(headers: &mut HeaderMap, host: &str) {
+    if let Ok(host) = HeaderValue::try_from(host) {
         headers.insert(HOST, host);
     }
+}
+
+/// The authority in a key's text.
+fn authority(key: &str) -> &str {
+    let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
+    rest.split(['/', '?', '\n']).next().unwrap_or_default()
 }
 
 /// Adds the keyed fields to `Vary`, those that it does not name yet.
