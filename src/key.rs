@@ -22,18 +22,6 @@ pub struct Key {
     hash: KeyHash,
 }
 
-/// The names that a key has in the store: under the format's version, so that two versions
-/// side by side neither share nor fight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    /// Where the record or Vary node is.
-    pub value: String,
-    /// Where pass, failed and growing notes are.
-    pub verdict: String,
-    /// The lock (S2).
-    pub lock: String,
-}
-
 // === impl KeyHash ===
 
 impl KeyHash {
@@ -74,12 +62,6 @@ impl Key {
     /// Its hash.
     pub fn hash(&self) -> KeyHash {
         self.hash
-    }
-
-    /// Its names in the store of the fleet called `prefix`.
-    pub fn names(&self, prefix: &str) -> Names {
-        let value = format!("{prefix}/1/{}", self.hash);
-        Names { verdict: format!("{value}!"), lock: format!("_dust:sf/{value}"), value }
     }
 }
 

@@ -308,7 +308,13 @@ impl Proxy {
 
     /// The names that a key has in the store.
     pub(crate) fn names(&self, key: &Key) -> flight::Names {
-        flight::Names::of(&format!("{}/1/{}", self.settings.prefix, key.hash()))
+        self.names_of(&key.hash())
+    }
+
+    /// The names of a key's hash: under the format's version, so that two versions side by side
+    /// neither share nor fight.
+    pub(crate) fn names_of(&self, hash: &dyn std::fmt::Display) -> flight::Names {
+        flight::Names::of(&format!("{}/1/{hash}", self.settings.prefix))
     }
 
     /// The routes in matching order.

@@ -13,7 +13,7 @@ use super::Proxy;
 use crate::body::{Named, Names, Sweeper, Swept};
 use crate::drain::Guard;
 use crate::dust::{Entry, Value, Written};
-use crate::flight::{self, Attempt};
+use crate::flight::Attempt;
 use crate::record::{Note, Pointer, codec};
 use crate::tier::Tier;
 
@@ -32,14 +32,14 @@ impl Names for Ledger<'_> {
     async fn named(&self, key_hash: &str) -> Named {
         // The lock first, then the growing note, then the value: a fill that ends in between is
         // found by one of them.
-        let value = format!("{}/1/{key_hash}", self.0.settings.prefix);
-        let lock = format!("_dust:sf/{value}");
-        match self.0.dust.entry(&lock).await {
+        let names = self.0.names_of(&key_hash);
+        match self.0.dust.entry(&names.lock).await {
             Ok(Some(entry)) if matches!(entry.value, Value::Lease { .. }) => return Named::Everything,
             Ok(_) => {}
             Err(_) => return Named::Everything,
         }
-        let (note, entry) = (self.0.dust.entry(&format!("{value}!")).await, self.0.dust.entry(&value).await);
+        let note = self.0.dust.entry(&names.verdict).await;
+        let entry = self.0.dust.entry(&names.value).await;
         let (Ok(note), Ok(entry)) = (note, entry) else { return Named::Everything };
         let mut manifests = Vec::new();
         if let Some(Ok(Note::Growing { head, .. })) =
@@ -139,7 +139,7 @@ impl Proxy {
 
     /// Removes a record under its key's lease, if it is still the one that was chosen.
     async fn give_up(&self, one: &Candidate, sweeper: &mut Sweeper) -> bool {
-        let names = flight::Names::of(&format!("{}/1/{}", self.settings.prefix, one.hash));
+        let names = self.names_of(&one.hash);
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return false };
         let there = self.dust.entry(&names.value).await.ok().flatten();
         let pointer = there

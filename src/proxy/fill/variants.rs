@@ -205,7 +205,7 @@ impl Proxy {
 
     /// Deletes a variant under its own key's lease, and forgets it here.
     async fn take_out(&self, hash: &str) -> TakenOut {
-        let names = Names::of(&format!("{}/1/{hash}", self.settings.prefix));
+        let names = self.names_of(&hash);
         let Ok(entry) = self.dust.entry(&names.value).await else { return TakenOut::Stays };
         let Some(entry) = entry else { return TakenOut::Missing };
         let key = match entry.text().map(|text| codec::decode(text)) {
