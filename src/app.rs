@@ -1,9 +1,7 @@
 //! The assembly room: settings in, a running proxy out. The only place that knows every
 //! concrete type.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,33 +11,30 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Readiness};
-use crate::body::{self, Bodies};
+use crate::body::Bodies;
 use crate::clock::{Clock, Dice, SystemClock};
 use crate::config::{self, Settings};
 use crate::drain;
 use crate::dust::Dust;
-use crate::dust::embedded::{Embedded, Limits};
 use crate::flight::{self, Flight};
 use crate::proxy::listener::{self, Connections};
 use crate::proxy::notices::Notices;
 use crate::proxy::{self, Proxy};
-use crate::route::{Route, Table};
 use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
 use crate::tier::{Stamps, Tier};
-use crate::upstream::client::Client;
-use crate::upstream::settings::{HostRule, Tls};
-use crate::upstream::{self, Upstream};
 
 mod desk;
 mod health;
 mod life;
 mod metered;
+mod stores;
+mod upstreams;
 
 pub use life::{Exit, Signals};
 
 use health::Health;
-use metered::{Metered, MeteredDust};
+use metered::MeteredDust;
 
 /// Everything that was put together, before anything listens.
 pub struct App {
@@ -47,7 +42,7 @@ pub struct App {
     proxy: Arc<Proxy>,
     tier: Arc<Tier>,
     bodies: Arc<Bodies>,
-    dust: Arc<Embedded>,
+    dust: Arc<dyn Dust>,
     log: Log,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -119,17 +114,17 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
-        let dust = Arc::new(open_dust(&settings, clock.clone(), &dice)?);
+        let (dust, life) = stores::open_dust(&settings, clock.clone(), &dice).await?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let health = Arc::new(Health::new(settings.dust.on_unavailable == config::OnUnavailable::Error));
         let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone(), health.clone()));
         let max_life = settings.dust.max_life.0;
         let tier = Arc::new(Tier::new(settings.memory.size.0).with_max_life(max_life));
-        let bodies = open_bodies(&settings, &dust, &tier, clock).await?;
+        let bodies = stores::open_bodies(&settings, &life, &tier, clock).await?;
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let loaded = stamps.load(&*seam).await;
         loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;
-        let fleet = fleet_id(&*seam, &settings.dust.prefix, &dice).await;
+        let fleet = stores::fleet_id(&*seam, &settings.dust.prefix, &dice).await;
         let fleet =
             fleet.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?;
         let flight_settings = flight::Settings {
@@ -138,12 +133,12 @@ impl App {
                 config::OnUnavailable::RunLocal => flight::OnUnavailable::RunLocal,
                 config::OnUnavailable::Error => flight::OnUnavailable::Error,
             },
-            call_bound: EMBEDDED_CALL_BOUND,
+            call_bound: stores::call_bound(dust.kind()),
             ..flight::Settings::default()
         };
         let flight = Flight::new(seam.clone(), dice.clone(), flight_settings);
         flight.saw(stamps.newest());
-        let upstreams = upstreams(&settings, &table, &metrics)?;
+        let upstreams = upstreams::by_route(&settings, &table, &metrics)?;
         let notices = Notices::new(log.clone(), metrics.clone(), table.in_order(), dice.below(1 << 40) << 20);
         let signal = Arc::new(drain::channel().0);
         let proxy = Proxy::new(proxy::Parts {
@@ -215,7 +210,7 @@ impl App {
         let watch = tokio::spawn(app.health.clone().watch(
             app.proxy.flight().dust().clone(),
             app.bodies.clone(),
-            fleet_key(&app.settings.dust.prefix),
+            stores::fleet_key(&app.settings.dust.prefix),
         ));
         app.log.info("started", format!("instance {}", app.proxy.instance()));
         let first = signals.first(&app.log).await;
@@ -321,9 +316,6 @@ fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
     metrics.bodies.set_lost(of(&counters.missing), of(&counters.corrupt));
 }
 
-/// The embedded store answers from memory or from one disk: far below this, unless that hangs.
-const EMBEDDED_CALL_BOUND: Duration = Duration::from_secs(2);
-
 fn bad(setting: impl Into<String>, reason: impl Into<String>) -> BuildError {
     BuildError::Setting { setting: setting.into(), reason: reason.into() }
 }
@@ -338,126 +330,6 @@ fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Bui
         socket.listen(4096)
     });
     bound.map_err(|cause| BuildError::Listen { setting, address, cause })
-}
-
-fn open_dust(settings: &Settings, clock: Arc<dyn Clock>, dice: &Dice) -> Result<Embedded, BuildError> {
-    let url = settings.dust.url.reveal();
-    let path = url.strip_prefix("embedded:").ok_or_else(|| bad("dust.url", "not a store of this version"))?;
-    if path.is_empty() {
-        return Ok(Embedded::memory_with(clock, Limits::default(), dice));
-    }
-    Embedded::open(Path::new(path), clock, Limits::default())
-        .map_err(|error| bad("dust.url", error.to_string()))
-}
-
-async fn open_bodies(
-    settings: &Settings,
-    dust: &Embedded,
-    tier: &Tier,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<Bodies>, BuildError> {
-    let of_bodies = body::Settings {
-        size: settings.bodies.size.0,
-        linger: settings.bodies.linger.0,
-        hold: tier.hold().min(body::Settings::default().hold),
-        ..body::Settings::default()
-    };
-    let url = settings.bodies.url.reveal();
-    // A store that has entries has had its bodies somewhere: not finding them is a mistake in the
-    // settings more often than a wish. Bodies in memory are gone with each process, and known to be.
-    let opened = if dust.count() > 0 && url != "memory:" {
-        Bodies::join(url, dust.store_id(), of_bodies, clock).await
-    } else {
-        Bodies::open(url, dust.store_id(), of_bodies, clock).await
-    };
-    opened.map_err(|error| match error {
-        body::Error::NotShared => bad(
-            "bodies.url",
-            format!(
-                "{} does not hold the bodies of the store at dust.url ({}): point both at the same \
-                 pair, or remove the store's files to begin anew",
-                settings.bodies.url, settings.dust.url
-            ),
-        ),
-        other => bad("bodies.url", other.to_string()),
-    })
-}
-
-/// The upstream of each route, by index; routes that name the same one share it.
-fn upstreams(
-    settings: &Settings,
-    table: &Table,
-    metrics: &Arc<Metrics>,
-) -> Result<Vec<Arc<dyn Upstream>>, BuildError> {
-    let mut made: HashMap<Arc<str>, Arc<dyn Upstream>> = HashMap::new();
-    let mut by_route = Vec::new();
-    for route in table.in_order() {
-        if !made.contains_key(&route.upstream) {
-            made.insert(route.upstream.clone(), make_upstream(settings, route, metrics)?);
-        }
-        by_route.push(made[&route.upstream].clone());
-    }
-    Ok(by_route)
-}
-
-fn make_upstream(
-    settings: &Settings,
-    route: &Route,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<dyn Upstream>, BuildError> {
-    let name = &*route.upstream;
-    let origins = settings.origins();
-    let origin =
-        origins.get(name).ok_or_else(|| bad("routes.upstream", format!("no upstream \"{name}\"")))?;
-    let client = Client::new(client_settings(origin))
-        .map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))?;
-    let client = Arc::new(client);
-    let (of, counted) = (metrics.upstream(name), client.clone());
-    metrics.on_render(move |_| of.set_load(counted.limit().in_flight(), counted.limit().queued()));
-    Ok(Arc::new(Metered::new(client, metrics.upstream(name))))
-}
-
-fn client_settings(origin: &config::Upstream) -> upstream::settings::Settings {
-    let path = |file: &Option<String>| file.as_ref().map(PathBuf::from);
-    upstream::settings::Settings {
-        url: origin.url.reveal().to_owned(),
-        host: match origin.host_mode() {
-            config::HostMode::Upstream => HostRule::Upstream,
-            config::HostMode::Client => HostRule::Client,
-            config::HostMode::Name(name) => HostRule::Name(name),
-        },
-        tls: Tls {
-            ca: path(&origin.tls.ca),
-            server_name: origin.tls.server_name.clone(),
-            cert: path(&origin.tls.cert),
-            key: path(&origin.tls.key),
-            insecure: origin.tls.insecure,
-        },
-        connect_timeout: origin.connect_timeout.0,
-        first_byte_timeout: origin.first_byte_timeout.0,
-        read_timeout: origin.read_timeout.0,
-        pool_idle_timeout: origin.pool_idle_timeout.0,
-        max_concurrent: origin.max_concurrent,
-        queue: origin.queue,
-        queue_timeout: origin.queue_timeout.0,
-    }
-}
-
-/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet.
-async fn fleet_id(dust: &dyn Dust, prefix: &str, dice: &Dice) -> Result<String, crate::dust::Error> {
-    let key = fleet_key(prefix);
-    if let Some(entry) = dust.entry(&key).await?
-        && let Some(text) = entry.text()
-    {
-        return Ok(text.trim_matches('"').to_owned());
-    }
-    let id = format!("dustgate-{}", &dice.name()[..16]);
-    dust.put(&key, &format!("\"{id}\""), crate::dust::Put { durable: true, ..Default::default() }).await?;
-    Ok(id)
-}
-
-fn fleet_key(prefix: &str) -> String {
-    format!("{prefix}/1/fleet")
 }
 
 /// What this process is called in logs and to its peers.

@@ -78,14 +78,33 @@ pub trait Dust: Send + Sync + Debug {
     async fn on(&self, keys: &[&str]) -> Result<Changes>;
 
     /// Every committed change from now on, in order, or word that some were missed.
+    ///
+    /// [`FeedItem::Lost`] is told when the line to the store breaks and once more when it stands
+    /// again: who reads everything after the last one has missed nothing.
     async fn feed(&self) -> Result<Feed>;
 
     /// All that [`Dust::entry`] would give for keys that begin with `prefix`, leases too. For
     /// small sets only.
     async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>>;
 
+    /// The id of this life of the store: another one after it was emptied or made anew, so that
+    /// what an instance remembers of an earlier life is not taken for this one's. If it has none
+    /// yet, `propose` becomes it; `None` is then the answer to a mere question.
+    async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>>;
+
     /// Wall-clock milliseconds as the store's clock has them, as far as known here.
     fn now_ms(&self) -> WallMs;
+
+    /// How far the store's clock is ahead of this process's, in ms, as far as known.
+    fn offset_ms(&self) -> i64 {
+        0
+    }
+
+    /// Whether other instances may be using it: then there is somebody to be told of a growing
+    /// body, and somebody whose changes have to be followed.
+    fn shared(&self) -> bool {
+        false
+    }
 
     /// The word of status pages: "embedded", "redis", "dust".
     fn kind(&self) -> &'static str;

@@ -11,7 +11,6 @@ use url::{Position, Url};
 use super::App;
 use crate::admin::{Desk, Order, Problem, Purge, Question, Readiness};
 use crate::config::{self, HostMode, Settings};
-use crate::dust::Dust as _;
 use crate::proxy::explain::{Origin, describe};
 use crate::proxy::{self, Proxy, PurgeError};
 use crate::route::Route;
@@ -41,6 +40,7 @@ impl Desk for Counter {
 
     fn status(&self) -> Value {
         let app = &self.app;
+        let room = app.dust.room();
         let routes: Vec<Value> = app.proxy.routes().iter().map(|route| route_status(app, route)).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -51,7 +51,7 @@ impl Desk for Counter {
             "dust": {
                 "kind": app.dust.kind(), "up": app.health.dust_up(), "unsure": false,
                 "call_p50_ms": app.health.call_p50().map(|took| took.as_secs_f64() * 1000.0),
-                "entries": app.dust.count(), "bytes": app.dust.bytes(),
+                "entries": room.map(|room| room.used.count), "bytes": room.map(|room| room.used.bytes),
             },
             "bodies": { "up": app.health.bodies_up(), "bytes": app.bodies.used(), "limit": app.settings.bodies.size.0 },
             "memory": {

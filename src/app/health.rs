@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval, timeout};
 
-use super::EMBEDDED_CALL_BOUND;
+use super::stores::EMBEDDED_CALL_BOUND;
 use crate::admin::Readiness;
 use crate::body::Bodies;
 use crate::dust::Dust;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use prometheus::Histogram;
 use tokio::time::Instant;
 
-use super::EMBEDDED_CALL_BOUND;
 use super::health::Health;
+use super::stores::EMBEDDED_CALL_BOUND;
 use crate::clock::WallMs;
 use crate::dust::{self, Changes, Dust, Entry, Feed, Grant, Holder, Lease, Number, Put, Renewal, Written};
 use crate::telemetry::{Metrics, UpstreamMetrics};
@@ -175,8 +175,20 @@ impl Dust for MeteredDust {
         self.timed("entries", &self.times.entries, self.inner.entries(prefix)).await
     }
 
+    async fn life(&self, propose: Option<&str>) -> dust::Result<Option<Arc<str>>> {
+        self.timed("entry", &self.times.entry, self.inner.life(propose)).await
+    }
+
     fn now_ms(&self) -> WallMs {
         self.inner.now_ms()
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.inner.offset_ms()
+    }
+
+    fn shared(&self) -> bool {
+        self.inner.shared()
     }
 
     fn kind(&self) -> &'static str {

@@ -41,6 +41,7 @@ pub struct Embedded {
     clock: Arc<dyn Clock>,
     limits: Limits,
     store_id: String,
+    shared: bool,
 }
 
 // === impl Limits ===
@@ -78,7 +79,14 @@ impl Embedded {
     pub fn memory_with(clock: Arc<dyn Clock>, limits: Limits, dice: &Dice) -> Self {
         let entries: Box<dyn Entries> = Box::new(Memory::new(limits));
         let table = Mutex::new(Table::new(entries, 0));
-        Self { table, warmer: None, hub: Arc::new(Hub::new()), clock, limits, store_id: dice.name() }
+        let hub = Arc::new(Hub::new());
+        Self { table, warmer: None, hub, clock, limits, store_id: dice.name(), shared: false }
+    }
+
+    /// The same, used by several instances in this process: a simulated fleet.
+    #[must_use]
+    pub fn in_common(self) -> Self {
+        Self { shared: true, ..self }
     }
 
     /// The store in the directory `path` (`embedded:PATH`), made if it is missing. Blocks on the
@@ -92,7 +100,8 @@ impl Embedded {
         let (entries, store_id, last) = Sqlite::open(path, limits, hub.clone(), &Dice::new())?;
         let warmer = Some(entries.warmer());
         let entries: Box<dyn Entries> = Box::new(entries);
-        Ok(Self { table: Mutex::new(Table::new(entries, last)), warmer, hub, clock, limits, store_id })
+        let table = Mutex::new(Table::new(entries, last));
+        Ok(Self { table, warmer, hub, clock, limits, store_id, shared: false })
     }
 
     /// The name of this life of the store: another one after it was emptied or made anew.
@@ -216,8 +225,16 @@ impl Dust for Embedded {
         self.table().entries(self.now(), prefix)
     }
 
+    async fn life(&self, _propose: Option<&str>) -> Result<Option<Arc<str>>> {
+        Ok(Some(self.store_id.as_str().into()))
+    }
+
     fn now_ms(&self) -> WallMs {
         self.clock.wall_ms()
+    }
+
+    fn shared(&self) -> bool {
+        self.shared
     }
 
     fn kind(&self) -> &'static str {

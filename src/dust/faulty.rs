@@ -295,8 +295,21 @@ impl Dust for Faulty {
         self.call(Op::Entries, Box::pin(async move { inner.entries(&prefix).await })).await
     }
 
+    async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
+        let (inner, propose) = (self.inner.clone(), propose.map(str::to_owned));
+        self.call(Op::Entry, Box::pin(async move { inner.life(propose.as_deref()).await })).await
+    }
+
     fn now_ms(&self) -> WallMs {
         self.inner.now_ms()
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.inner.offset_ms()
+    }
+
+    fn shared(&self) -> bool {
+        self.inner.shared()
     }
 
     fn kind(&self) -> &'static str {

@@ -262,6 +262,10 @@ impl Dust for Spy {
         self.inner.entries(prefix).await
     }
 
+    async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
+        self.inner.life(propose).await
+    }
+
     fn now_ms(&self) -> WallMs {
         self.inner.now_ms()
     }

@@ -1,0 +1,109 @@
+//! The stores, as the settings name them: the coordination store, the bodies, and that the two
+//! belong together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{BuildError, bad};
+use crate::body::{self, Bodies};
+use crate::clock::{Clock, Dice};
+use crate::config::Settings;
+use crate::dust::Dust;
+use crate::dust::embedded::{Embedded, Limits};
+use crate::tier::Tier;
+
+/// The embedded store answers from memory or from one disk: far below this, unless that hangs.
+pub(super) const EMBEDDED_CALL_BOUND: Duration = Duration::from_secs(2);
+/// A store across a network answers in a millisecond, or something is wrong (F6).
+const REMOTE_CALL_BOUND: Duration = Duration::from_millis(200);
+
+/// One life of a coordination store.
+#[derive(Debug, Clone)]
+pub(super) struct Life {
+    /// Its id.
+    pub id: Arc<str>,
+    /// It begins here: nothing was in the store.
+    pub begun: bool,
+}
+
+/// The bound of one call of a store of this kind.
+pub(super) fn call_bound(kind: &str) -> Duration {
+    if kind == "embedded" { EMBEDDED_CALL_BOUND } else { REMOTE_CALL_BOUND }
+}
+
+/// Opens the coordination store, and tells which life of it this is.
+pub(super) async fn open_dust(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    dice: &Dice,
+) -> Result<(Arc<dyn Dust>, Life), BuildError> {
+    let url = settings.dust.url.reveal();
+    let path = url.strip_prefix("embedded:").ok_or_else(|| bad("dust.url", "not a store of this version"))?;
+    let dust = if path.is_empty() {
+        Embedded::memory_with(clock, Limits::default(), dice)
+    } else {
+        Embedded::open(Path::new(path), clock, Limits::default())
+            .map_err(|error| bad("dust.url", error.to_string()))?
+    };
+    let begun = dust.count() == 0;
+    let dust: Arc<dyn Dust> = Arc::new(dust);
+    let id = dust.life(Some(&dice.name())).await.map_err(|error| bad("dust.url", error.to_string()))?;
+    let id = id.ok_or_else(|| bad("dust.url", "the store has no id and takes none"))?;
+    Ok((dust, Life { id, begun }))
+}
+
+/// Opens the body store of that life.
+pub(super) async fn open_bodies(
+    settings: &Settings,
+    life: &Life,
+    tier: &Tier,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Bodies>, BuildError> {
+    let of_bodies = body::Settings {
+        size: settings.bodies.size.0,
+        linger: settings.bodies.linger.0,
+        hold: tier.hold().min(body::Settings::default().hold),
+        ..body::Settings::default()
+    };
+    let url = settings.bodies.url.reveal();
+    // A store that has entries has had its bodies somewhere: not finding them is a mistake in the
+    // settings more often than a wish. Bodies in memory are gone with each process, and known to be.
+    let opened = if !life.begun && url != "memory:" {
+        Bodies::join(url, &life.id, of_bodies, clock).await
+    } else {
+        Bodies::open(url, &life.id, of_bodies, clock).await
+    };
+    opened.map_err(|error| match error {
+        body::Error::NotShared => bad(
+            "bodies.url",
+            format!(
+                "{} does not hold the bodies of the store at dust.url ({}): point both at the same \
+                 pair, or remove the store's files to begin anew",
+                settings.bodies.url, settings.dust.url
+            ),
+        ),
+        other => bad("bodies.url", other.to_string()),
+    })
+}
+
+/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet.
+pub(super) async fn fleet_id(
+    dust: &dyn Dust,
+    prefix: &str,
+    dice: &Dice,
+) -> Result<String, crate::dust::Error> {
+    let key = fleet_key(prefix);
+    if let Some(entry) = dust.entry(&key).await?
+        && let Some(text) = entry.text()
+    {
+        return Ok(text.trim_matches('"').to_owned());
+    }
+    let id = format!("dustgate-{}", &dice.name()[..16]);
+    dust.put(&key, &format!("\"{id}\""), crate::dust::Put { durable: true, ..Default::default() }).await?;
+    Ok(id)
+}
+
+pub(super) fn fleet_key(prefix: &str) -> String {
+    format!("{prefix}/1/fleet")
+}
