@@ -87,7 +87,10 @@ impl Flight {
             queue.debts.pop_front();
         }
         queue.debts.push_back((debt, until));
-        if !std::mem::replace(&mut queue.paying, true) {
+        let begins = !std::mem::replace(&mut queue.paying, true);
+        // A runtime that shuts down drops what is spawned there and then, and that takes the lock.
+        drop(queue);
+        if begins {
             runtime.spawn(pay(Payer { job: Job::new(self), done: false }));
         }
     }
