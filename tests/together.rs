@@ -247,7 +247,7 @@ async fn herd_of(cache_control: &'static str, etag: bool, fetches: usize) {
     let path = format!("/{kind}/{}", if etag { "tag" } else { "none" });
     let clients: Vec<_> = (0..30).map(|n| fleet.instances[n % 3].get(&path)).collect();
     for client in clients {
-        let got = client.await.unwrap();
+        let got = client.await.expect("it does not panic");
         assert_eq!(got.status, 200, "{cache_control}");
         assert!(got.done < ms(4_400), "{cache_control}: {got:?}");
     }
