@@ -27,9 +27,11 @@ pub mod embedded;
 pub mod faulty;
 pub mod hub;
 pub mod memory;
+pub mod redis;
 pub mod sqlite;
 pub mod table;
 
+pub use self::redis::Redis;
 pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
