@@ -53,6 +53,7 @@ pub use enter::Judge;
 pub use fill::Fill;
 pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
 pub use outcome::{Attempt, Entered, Judged, Lone, Noted, Published, Standing};
+pub use probe::Watch;
 pub use settings::{OnUnavailable, Settings};
 pub use single::{Flown, Options, RunError, Source, Work, run};
 

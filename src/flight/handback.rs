@@ -87,7 +87,10 @@ impl Flight {
             queue.debts.pop_front();
         }
         queue.debts.push_back((debt, until));
-        if !std::mem::replace(&mut queue.paying, true) {
+        let paying = std::mem::replace(&mut queue.paying, true);
+        // A runtime that shuts down drops at once what it is given, and that looks at the queue.
+        drop(queue);
+        if !paying {
             runtime.spawn(pay(Payer { job: Job::new(self), done: false }));
         }
     }
