@@ -51,6 +51,19 @@ pub struct Budget {
     keeper: AbortHandle,
 }
 
+/// What a budget is.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// Of every key in the store.
+    pub prefix: &'a str,
+    /// The upstream's.
+    pub name: &'a str,
+    /// Exchanges at the same time, over all instances that have the same store and prefix.
+    pub permits: usize,
+    /// Exchanges at the same time on this instance, store or no store.
+    pub most: usize,
+}
+
 /// How a budget stands, seen from this instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -87,18 +100,10 @@ struct Shared {
 // === impl Budget ===
 
 impl Budget {
-    /// Starts keeping the budget of the upstream `name`: `permits` over all instances that have
-    /// the same store and `prefix`, and never more than `most` here. `limit` is the upstream's
-    /// own: its places are the budget's from now on. Needs a runtime.
-    pub fn start(
-        flight: Arc<Flight>,
-        dice: Arc<Dice>,
-        limit: Limit,
-        prefix: &str,
-        name: &str,
-        permits: usize,
-        most: usize,
-    ) -> Self {
+    /// Starts keeping a budget. `limit` is the upstream's own: its places are the budget's from
+    /// now on. Needs a runtime.
+    pub fn start(flight: Arc<Flight>, dice: Arc<Dice>, limit: Limit, terms: &Terms<'_>) -> Self {
+        let Terms { prefix, name, permits, most } = *terms;
         let ttl = flight.settings().lease_ttl;
         let shared = Arc::new(Shared {
             flight,

@@ -100,7 +100,7 @@ async fn an_instance_that_dies_gives_its_permits_up_when_they_run_out() {
     drop(dead.budget);
     let died = Instant::now();
     let waiting: Vec<_> = fleet.instances.iter().map(|other| other.exchange(Lane::Fill, ms(10))).collect();
-    sleep(TTL - ms(100)).await;
+    sleep(TTL.saturating_sub(ms(100))).await;
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
     join_all(waiting).await;
     assert!(died.elapsed() <= TTL + ms(200), "{:?}", died.elapsed());
@@ -134,7 +134,7 @@ async fn renewals_that_are_not_answered_end_it_and_no_sooner() {
     let one = &fleet.instances[0];
     let exchange = one.begin(Lane::Fill).await;
     one.line.down();
-    sleep(TTL - ms(100)).await;
+    sleep(TTL.saturating_sub(ms(100))).await;
     assert_eq!(one.budget.standing().lost_unanswered, 0);
     sleep(ms(200)).await;
     assert_eq!(one.budget.standing().lost_unanswered, 1);

@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::{Dice, ManualClock};
+use crate::dust::embedded::Limits;
 use crate::dust::faulty::Plan;
 use crate::dust::{Dust, Embedded, Faulty};
 use crate::flight::{self, Flight};
-use crate::proxy::budget::Budget;
+use crate::proxy::budget::{Budget, Terms};
 use crate::upstream::Lane;
 use crate::upstream::limit::{Limit, Load, Permit};
 
@@ -16,7 +17,7 @@ pub(super) const TTL: Duration = Duration::from_secs(6);
 pub(super) const BOUND: Duration = Duration::from_millis(200);
 /// The turn of a permit.
 pub(super) const TURN: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -55,7 +56,7 @@ impl Fleet {
     /// Three instances with a budget of `permits`, and never more than `most` each.
     pub(super) fn new(seed: u64, permits: usize, most: usize, plan: &Plan) -> Self {
         let dice = Dice::seeded(seed);
-        let store = Embedded::memory_with(Arc::new(ManualClock::at(0)), Default::default(), &dice);
+        let store = Embedded::memory_with(Arc::new(ManualClock::at(0)), Limits::default(), &dice);
         let store = Arc::new(store.in_common());
         let origin = Arc::new(Origin::default());
         let instances = (0..3)
@@ -88,7 +89,8 @@ impl Instance {
         let dice = Arc::new(Dice::seeded(seed));
         let flight = Flight::new(line.clone(), dice.clone(), settings);
         let limit = Limit::new(most, 10_000, PATIENCE);
-        let budget = Budget::start(flight.clone(), dice, limit.clone(), "p", "origin", permits, most);
+        let terms = Terms { prefix: "p", name: "origin", permits, most };
+        let budget = Budget::start(flight.clone(), dice, limit.clone(), &terms);
         Self { line, flight, limit, budget, origin: origin.clone() }
     }
 
