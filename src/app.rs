@@ -137,7 +137,7 @@ impl App {
             call_bound: stores::call_bound(dust.kind()),
             ..flight::Settings::default()
         };
-        let flight = Flight::new(seam.clone(), dice.clone(), flight_settings);
+        let flight = Flight::named(instance, seam.clone(), dice.clone(), flight_settings);
         flight.saw(stamps.newest());
         let upstreams = upstreams::make(&settings, &table, &metrics, &flight, &dice)?;
         let loads = upstreams.loads;

@@ -68,7 +68,12 @@ impl Flight {
         let answer = unheard.answer().await?;
         match &answer {
             Grant::Granted(lease) => self.saw(lease.token),
-            Grant::Held { token, .. } => self.saw(token.unwrap_or(0)),
+            Grant::Held { token, holder, .. } => {
+                self.saw(token.unwrap_or(0));
+                if let (Some(token), Some(holder)) = (token, holder) {
+                    self.leaders.heard(*token, holder);
+                }
+            }
             Grant::Occupied => {}
         }
         Ok(answer)
@@ -96,7 +101,7 @@ impl Flight {
         let sent = Instant::now();
         Ok(match self.take(&names.lock).await? {
             Grant::Granted(lease) => Asked::Won(Fill::under(self, names, lease, sent)),
-            Grant::Held { rest, token } => Asked::Held(Held { token, rest }),
+            Grant::Held { rest, token, .. } => Asked::Held(Held { token, rest }),
             Grant::Occupied => Asked::Occupied,
         })
     }
@@ -112,7 +117,7 @@ impl Flight {
 
 impl<'a> Unheard<'a> {
     fn ask(flight: &'a Arc<Flight>, lock: &'a Arc<str>) -> Self {
-        let holder = Holder(flight.dice.name().into());
+        let holder = Holder::of(&flight.instance, &flight.dice.name());
         let call = {
             let (dust, lock, holder) = (Arc::clone(&flight.dust), Arc::clone(lock), holder.clone());
             let (ttl, seen) = (flight.settings.lease_ttl, flight.seen());
