@@ -48,6 +48,7 @@ pub struct App {
     health: Arc<Health>,
     signal: Arc<drain::Signal>,
     connections: Arc<Connections>,
+    loads: Vec<upstreams::Load>,
     began: Instant,
 }
 
@@ -136,9 +137,10 @@ impl App {
             call_bound: stores::call_bound(dust.kind()),
             ..flight::Settings::default()
         };
-        let flight = Flight::new(seam.clone(), dice.clone(), flight_settings);
+        let flight = Flight::named(instance, seam.clone(), dice.clone(), flight_settings);
         flight.saw(stamps.newest());
-        let upstreams = upstreams::by_route(&settings, &table, &metrics)?;
+        let upstreams = upstreams::make(&settings, &table, &metrics, &flight, &dice)?;
+        let loads = upstreams.loads;
         let notices = Notices::new(log.clone(), metrics.clone(), table.in_order(), dice.below(1 << 40) << 20);
         let signal = Arc::new(drain::channel().0);
         let proxy = Proxy::new(proxy::Parts {
@@ -155,7 +157,7 @@ impl App {
                 body_timeout: settings.server.body_timeout.0,
             },
             routes: table,
-            upstreams,
+            upstreams: upstreams.by_route,
             tier: tier.clone(),
             stamps,
             flight,
@@ -176,6 +178,7 @@ impl App {
             health,
             signal,
             connections: Arc::default(),
+            loads,
             began,
         };
         app.wire_gauges();
@@ -241,6 +244,9 @@ impl App {
         let grace = self.settings.server.drain.0;
         let ended = tokio::time::timeout(grace, async {
             self.signal.drain().await;
+            for load in &self.loads {
+                load.quiet().await;
+            }
             self.proxy.flight().idle().await;
         });
         match ended.await {

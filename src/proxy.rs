@@ -29,6 +29,7 @@ use crate::upstream::Upstream;
 
 pub(crate) mod asking;
 pub mod body;
+pub mod budget;
 mod deliver;
 pub mod explain;
 pub(crate) mod fill;

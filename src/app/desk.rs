@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use url::{Position, Url};
 
 use super::App;
+use super::upstreams::Load;
 use crate::admin::{Desk, Order, Problem, Purge, Question, Readiness};
 use crate::config::{self, HostMode, Settings};
 use crate::proxy::explain::{Origin, describe};
@@ -58,6 +59,7 @@ impl Desk for Counter {
                 "bytes": app.tier.bytes(), "objects": app.tier.len(), "limit": app.settings.memory.size.0,
             },
             "connections": app.connections.open(),
+            "upstreams": app.loads.iter().map(Load::status).collect::<Vec<_>>(),
             "routes": routes,
         })
     }

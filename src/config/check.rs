@@ -11,6 +11,9 @@ use super::{Settings, units};
 use crate::dust::redis::Target;
 use crate::key::target;
 
+/// The largest budget of a fleet.
+const MOST_PERMITS: usize = 65_536;
+
 /// Judges everything but routes.
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     server(settings, problems);
@@ -152,6 +155,15 @@ fn upstream(name: &str, upstream: &Upstream, problems: &mut Problems<'_>, warnin
     }
     if upstream.max_concurrent == 0 {
         problems.add(&at("max_concurrent"), "must be more than 0");
+    }
+    // Each is a lease in the store.
+    if upstream.max_concurrent_fleet.is_some_and(|fleet| !(1..=MOST_PERMITS).contains(&fleet)) {
+        problems.add(
+            &at("max_concurrent_fleet"),
+            format!(
+                "must be from 1 to {MOST_PERMITS}; without the setting the fleet has no limit of its own"
+            ),
+        );
     }
 }
 

@@ -164,6 +164,7 @@ impl Proxy {
             headers: self.pass_headers(&asking.route, &asking.target, &asking.headers, &asking.forwarded),
             body,
             lane: Lane::Pass,
+            deadline: Some(asking.ticket.began() + asking.route.wait_timeout),
             on_sent: None,
         };
         let sent = self.moments.next();

@@ -79,6 +79,11 @@ fn one_line_per_mistake() {
         ),
         ("[upstreams.a]", "t.toml:1: upstreams.a.url: is required, such as \"https://origin.example.com\""),
         (
+            "[upstreams.a]\nurl = \"http://h\"\nmax_concurrent_fleet = 0",
+            "t.toml:3: upstreams.a.max_concurrent_fleet = 0: must be from 1 to 65536; without the setting \
+             the fleet has no limit of its own",
+        ),
+        (
             "[upstreams.a]\nurl = \"origin\"",
             "t.toml:2: upstreams.a.url = \"origin\": a URL is meant, such as \"https://origin.example.com\"",
         ),
