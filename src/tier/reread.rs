@@ -82,6 +82,8 @@ impl Member {
     /// raised above what was seen, and the stamps that it lacks are written again: under numbers
     /// that are higher still, so they cover what they covered.
     async fn went_back(&self, seen: Number, missing: &[Stamp]) -> dust::Result<()> {
+        // What was seen of its keys is of numbers that it gives out again.
+        self.parts.numbers.clear();
         let dust = &self.parts.dust;
         let holder = Holder(self.parts.dice.name().into());
         let raise = format!("_dust:sf/{}", self.lease_key());
