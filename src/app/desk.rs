@@ -50,7 +50,9 @@ impl Desk for Counter {
             "uptime_s": app.began.elapsed().as_secs(),
             "draining": app.health.is_draining(),
             "dust": {
-                "kind": app.dust.kind(), "up": app.health.dust_up(), "unsure": false,
+                "kind": app.dust.kind(), "up": app.health.dust_up(),
+                "unsure": !app.trust.holds(app.dust.now_ms()),
+                "instances": app.member.as_ref().map(|member| member.instances()),
                 "call_p50_ms": app.health.call_p50().map(|took| took.as_secs_f64() * 1000.0),
                 "entries": room.map(|room| room.used.count), "bytes": room.map(|room| room.used.bytes),
             },

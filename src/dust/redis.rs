@@ -166,14 +166,15 @@ impl Dust for Redis {
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         let Shared { scripts, names, .. } = &*self.shared;
         let call = scripts.lease.call(names, key, self.seen(seen)?, None).arg(ms(ttl)).arg(&*holder.0);
-        let (word, token, left): (String, Option<String>, Option<i64>) =
+        let (word, token, left, other): (String, Option<String>, Option<i64>, Option<String>) =
             padded(self.shared.run(call).await?)?;
         let token = || self.number(token.as_deref().unwrap_or_default());
         Ok(match &*word {
             "granted" => Grant::Granted(Lease { key: key.into(), token: token()?, holder: holder.clone() }),
             "held" => {
                 let rest = left.and_then(|left| u64::try_from(left).ok()).map(Duration::from_millis);
-                Grant::Held { rest, token: Some(token()?) }
+                let holder = other.map(|name| Holder(name.into()));
+                Grant::Held { rest, token: Some(token()?), holder }
             }
             _ => Grant::Occupied,
         })
@@ -271,11 +272,12 @@ fn ms(time: Duration) -> String {
 }
 
 /// One to three parts of an answer.
-fn padded(answer: Vec<Reply>) -> Result<(String, Option<String>, Option<i64>)> {
+fn padded(answer: Vec<Reply>) -> Result<(String, Option<String>, Option<i64>, Option<String>)> {
     let bad = |error| Error::Broken(format!("a script's answer is not one: {error}"));
     let mut parts = answer.into_iter();
     let word = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
     let token = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
     let left = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
-    Ok((word, token, left))
+    let holder = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
+    Ok((word, token, left, holder))
 }

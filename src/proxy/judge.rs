@@ -67,11 +67,11 @@ impl FillJudge {
         match pointer {
             Pointer::Vary(node) if node.key == self.place.key.text() => {
                 let node = Arc::new(node);
-                self.proxy.tier.keep_node(node.clone());
+                self.proxy.tier.keep_node_at(node.clone(), entry.number);
                 told(Told::Varies(node))
             }
             Pointer::Record(record) if record.key == self.place.key.text() => {
-                let stored = Arc::new(Stored::new(*record, &self.route.rules, None));
+                let stored = Arc::new(Stored::new(*record, &self.route.rules, None).at(entry.number));
                 self.record(stored)
             }
             // Another key with the same hash: a miss.

@@ -181,6 +181,7 @@ impl Proxy {
         stale.is_some_and(|stored| {
             let rules = &asking.route.rules;
             stored.covered(&self.stamps) != Covered::Hard
+                && self.trust.lets_stale(self.now_ms())
                 && policy::selects(&stored.record, &asking.headers)
                 && policy::stale_on_error(
                     &asking.ask,

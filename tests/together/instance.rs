@@ -14,7 +14,7 @@ use dustgate::proxy::notices::Notices;
 use dustgate::proxy::{self, Client, Proxy};
 use dustgate::route::{Route, Table};
 use dustgate::telemetry::{Log, Metrics};
-use dustgate::tier::{Stamps, Tier};
+use dustgate::tier::{Stamps, Tier, Trust};
 use dustgate::upstream::scripted::{Asked, Reply, Scripted};
 use http::{HeaderMap, Request, StatusCode};
 use http_body::Body as _;
@@ -106,6 +106,8 @@ impl Instance {
             upstreams: vec![Arc::new(origin.clone())],
             tier: Arc::new(Tier::new(1 << 20).with_max_life(max_life)),
             stamps: Arc::new(Stamps::new("dustgate", max_life)),
+            trust: Arc::new(Trust::alone()),
+            member: None,
             flight,
             dust,
             bodies,

@@ -3,7 +3,7 @@ local value = read(KEYS[2])
 if value then
   local token, holder = lease_in(value)
   if not token then return {'occupied'} end
-  if holder ~= ARGV[5] then return {'held', token, redis.call('PTTL', KEYS[2])} end
+  if holder ~= ARGV[5] then return {'held', token, redis.call('PTTL', KEYS[2]), holder} end
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
   local at, before = take()
   tell('r', before, at, token, ARGV[4])
