@@ -118,7 +118,7 @@ fn one_line_per_mistake() {
         ),
         (
             "[dust]\nurl = \"dust+wss://h/ws\"",
-            "t.toml:2: dust.url = \"dust+wss://h/ws\": dust+wss: is not in this build yet; there is embedded:PATH",
+            "t.toml:2: dust.url = \"dust+wss://h/ws\": dust+wss: is not in this build yet; there are redis://HOST and embedded:PATH",
         ),
         (
             "[dust]\nurl = \"./data\"",
