@@ -122,7 +122,7 @@ fn one_line_per_mistake() {
         ),
         (
             "[dust]\nurl = \"./data\"",
-            "t.toml:2: dust.url = \"./data\": embedded:PATH is meant, or embedded: for a store in memory",
+            "t.toml:2: dust.url = \"./data\": redis://HOST or embedded:PATH is meant, or embedded: for a store in memory",
         ),
         (
             "[bodies]\nurl = \"s3://b/p\"",
