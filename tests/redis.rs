@@ -6,5 +6,9 @@
 
 #[path = "redis/conform.rs"]
 mod conform;
+#[path = "redis/failure.rs"]
+mod failure;
+#[path = "redis/refusals.rs"]
+mod refusals;
 #[path = "redis/server.rs"]
 mod server;

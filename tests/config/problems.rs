@@ -123,11 +123,11 @@ fn one_line_per_mistake() {
         ),
         (
             "[dust]\nurl = \"dust+wss://h/ws\"",
-            "t.toml:2: dust.url = \"dust+wss://h/ws\": dust+wss: is not in this build yet; there is embedded:PATH",
+            "t.toml:2: dust.url = \"dust+wss://h/ws\": dust+wss: is not in this build yet; there are redis://HOST and embedded:PATH",
         ),
         (
             "[dust]\nurl = \"./data\"",
-            "t.toml:2: dust.url = \"./data\": embedded:PATH is meant, or embedded: for a store in memory",
+            "t.toml:2: dust.url = \"./data\": redis://HOST or embedded:PATH is meant, or embedded: for a store in memory",
         ),
         (
             "[bodies]\nurl = \"s3://b/p\"",

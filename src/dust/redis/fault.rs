@@ -28,10 +28,11 @@ const PASSING: [&str; 9] = [
 /// Those that pass once another server is asked, or the same one after a while.
 const ELSEWHERE: [&str; 5] = ["READONLY", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "LOADING"];
 /// Those that only an operator mends.
-const REFUSALS: [&str; 10] = [
+const REFUSALS: [&str; 11] = [
     "NOAUTH",
     "WRONGPASS",
     "NOPERM",
+    "The user executing the script",
     "NOPROTO",
     "CROSSSLOT",
     "DB index",
@@ -117,6 +118,7 @@ mod tests {
             ("NOAUTH", "Authentication required."),
             ("WRONGPASS", "invalid username-password pair"),
             ("NOPERM", "this user has no permissions to run the 'get' command"),
+            ("ERR", "ResponseError: The user executing the script can't run this command"),
             ("ERR", "ERR: DB index is out of range"),
             ("ERR", "ERR: unknown command 'EVALSHA'"),
         ] {

@@ -1,0 +1,156 @@
+//! A server that goes away in every way: calls are answered at once, and it is found again.
+
+use std::time::Duration;
+
+use dustgate::dust::{Dust, Error, FeedItem, Grant, Holder, Put, Written};
+use tokio::time::{Instant, timeout};
+
+use super::server::{PATIENCE, Server, answers, until};
+
+/// The bound of a call, and what a busy machine adds.
+const BOUND: Duration = Duration::from_millis(200);
+/// Without a line: no network at all.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+fn holder(name: &str) -> Holder {
+    Holder(name.into())
+}
+
+fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) -> bool {
+    matches!(answer, Err(Error::Unavailable(_)))
+}
+
+async fn every_call_fails_within(store: &dyn Dust, bound: Duration) {
+    let began = Instant::now();
+    assert!(is_unavailable(&store.entry("a").await));
+    assert!(is_unavailable(&store.put("a", "x", Put::default()).await));
+    assert!(is_unavailable(&store.delete("a", None).await));
+    assert!(is_unavailable(&store.lease("l", PATIENCE, &holder("h"), 0).await));
+    assert!(is_unavailable(&store.release_holder("l", &holder("h")).await));
+    assert!(is_unavailable(&store.entries("").await));
+    assert!(is_unavailable(&store.on(&["a"]).await));
+    assert!(is_unavailable(&store.feed().await));
+    assert!(began.elapsed() < bound, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_killed_server_is_told_at_once_and_found_again() {
+    let mut server = Server::least().await;
+    let store = server.store().await;
+    let before = match store.put("a", "x", Put::default()).await.unwrap() {
+        Written::At(number) => number,
+        Written::Fenced => panic!("there is no fence"),
+    };
+    let mut changes = store.on(&["a"]).await.unwrap();
+    let mut feed = store.feed().await.unwrap();
+    let began = Instant::now();
+    server.kill();
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
+    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap(), FeedItem::Lost);
+    until("the breaker", async || store.entry("a").await.err()).await;
+    every_call_fails_within(&*store, AT_ONCE).await;
+
+    server.restart().await;
+    let took = answers(&*store).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // Told once more now that the subscription stands, and heard again.
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
+    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap(), FeedItem::Lost);
+    let number = store.delete("a", None).await.unwrap();
+    assert!(matches!(number, Written::At(number) if number > before), "{number:?} after {before}");
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap().deleted.is_some());
+}
+
+#[tokio::test]
+async fn a_frozen_server_costs_one_bound_and_then_nothing() {
+    let server = Server::least().await;
+    let store = server.store().await;
+    let mut changes = store.on(&["a"]).await.unwrap();
+    server.signal("-STOP");
+    let began = Instant::now();
+    assert!(is_unavailable(&store.entry("a").await));
+    assert!(began.elapsed() <= BOUND + AT_ONCE, "{:?}", began.elapsed());
+    every_call_fails_within(&*store, AT_ONCE).await;
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
+    assert!(began.elapsed() < BOUND * 3, "{:?}", began.elapsed());
+    every_call_fails_within(&*store, AT_ONCE).await;
+    server.signal("-CONT");
+    let took = answers(&*store).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_a_frozen_server_without_asking() {
+    let server = Server::least().await;
+    let store = server.store().await;
+    let mut changes = store.on(&["a"]).await.unwrap();
+    server.signal("-STOP");
+    let began = Instant::now();
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
+    assert!(began.elapsed() < BOUND * 3, "{:?}", began.elapsed());
+    server.signal("-CONT");
+}
+
+#[tokio::test]
+async fn numbers_rise_and_the_life_ends_when_the_server_is_emptied() {
+    let server = Server::least().await;
+    let store = server.store().await;
+    assert_eq!(store.life(None).await.unwrap(), None);
+    assert_eq!(store.life(Some("one")).await.unwrap().as_deref(), Some("one"));
+    assert_eq!(store.life(Some("two")).await.unwrap().as_deref(), Some("one"));
+    // Far ahead of the server's clock: its own memory of it is what will be lost.
+    let ahead = store.put("a", "x", Put::default()).await.unwrap();
+    let Written::At(ahead) = ahead else { panic!("{ahead:?}") };
+    let ahead = ahead + 1_000_000_000;
+    let Grant::Granted(lease) = store.lease("l", PATIENCE, &holder("h"), ahead).await.unwrap() else {
+        panic!("it was free")
+    };
+    let mut feed = store.feed().await.unwrap();
+    // The keeper has to have looked once since the life began.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    server.admin("FLUSHALL");
+    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap(), FeedItem::Lost);
+    assert_eq!(store.life(None).await.unwrap(), None);
+    assert!(is_at_least(store.put("a", "x", Put::default()).await.unwrap(), lease.token + 1));
+    let fenced = Put { fence: Some(&lease), ..Put::default() };
+    assert_eq!(store.put("a", "zombie", fenced).await.unwrap(), Written::Fenced);
+}
+
+fn is_at_least(written: Written, number: u64) -> bool {
+    matches!(written, Written::At(at) if at >= number)
+}
+
+#[tokio::test]
+async fn a_primary_that_becomes_a_replica_is_left_and_taken_back() {
+    let (server, other) = (Server::least().await, Server::start(&[]).await);
+    let store = server.store().await;
+    store.put("a", "x", Put::default()).await.unwrap();
+    let mut changes = store.on(&["a"]).await.unwrap();
+    server.admin(&format!("REPLICAOF 127.0.0.1 {}", other.port));
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
+    assert!(is_unavailable(&store.put("a", "y", Put::default()).await));
+    // Reads are not answered from a replica either.
+    assert!(is_unavailable(&store.entry("a").await));
+    server.admin("REPLICAOF NO ONE");
+    answers(&*store).await;
+    assert!(is_at_least(store.put("a", "y", Put::default()).await.unwrap(), 1));
+}
+
+#[tokio::test]
+async fn a_full_server_takes_leases_back_and_says_that_it_is_full() {
+    let server = Server::least().await;
+    let store = server.store().await;
+    let Grant::Granted(lease) = store.lease("l", PATIENCE, &holder("h"), 0).await.unwrap() else {
+        panic!("it was free")
+    };
+    server.admin("CONFIG SET maxmemory 1");
+    assert!(is_unavailable(&store.put("a", "x", Put::default()).await));
+    assert!(is_unavailable(&store.lease("m", PATIENCE, &holder("h"), 0).await));
+    assert!(store.entry("l").await.unwrap().is_some());
+    store.release(&lease).await.unwrap();
+    assert_eq!(store.entry("l").await.unwrap(), None);
+    server.admin("CONFIG SET maxmemory 0");
+    assert!(is_at_least(store.put("a", "x", Put::default()).await.unwrap(), lease.token));
+}
