@@ -403,3 +403,6 @@ fn head_len(parts: &http::request::Parts) -> usize {
     let line = parts.method.as_str().len() + target_len(&parts.uri) + 14;
     parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + line
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! Proxies of one fleet in one process: what a request is given when memory may not be believed.
+
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::follow::{Home, Moves};
+use super::*;
+use crate::clock::{Clock, ManualClock};
+use crate::dust::{Embedded, Faulty};
+use crate::telemetry::{Log, Metrics};
+use crate::tier::{Numbers, Own, WhenUnsure, member};
+use crate::upstream::scripted::{Reply, Scripted};
+
+const UNSURE_FOR: Duration = Duration::from_mins(5);
+
+struct Stay;
+
+#[async_trait::async_trait]
+impl Moves for Stay {
+    async fn moves(&self, _: &str, _: bool) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+struct Instance {
+    proxy: Arc<Proxy>,
+    line: Arc<Faulty>,
+    member: Arc<Member>,
+    _tasks: JoinSet<()>,
+}
+
+/// A store, the bodies, and an origin that counts.
+struct Fleet {
+    dust: Arc<dyn Dust>,
+    bodies: Arc<Bodies>,
+    origin: Arc<Scripted>,
+}
+
+impl Fleet {
+    async fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_800_000_000_000));
+        let dust =
+            Embedded::memory_with(clock.clone(), crate::dust::embedded::Limits::default(), &Dice::seeded(1));
+        let bodies = Bodies::open("memory:", "here", crate::body::Settings::default(), clock).await.unwrap();
+        let origin = Scripted::by(|asked, n| {
+            if asked.headers.contains_key("if-none-match") {
+                return Reply::new(304).header("etag", "\"a\"").header("cache-control", "max-age=60");
+            }
+            Reply::ok(format!("{n}")).header("etag", "\"a\"").header("cache-control", "max-age=60")
+        });
+        Self { dust: Arc::new(dust.in_common()), bodies, origin: Arc::new(origin) }
+    }
+
+    async fn instance(&self, name: &str, when: WhenUnsure) -> Instance {
+        let text = "[upstreams.o]\nurl = \"http://127.0.0.1:9\"\n[[routes]]\nname = \"all\"\npath = \"/*\"\n\
+                    upstream = \"o\"\n";
+        let settings = crate::config::load_text(Some(("test.toml".into(), text.into())), []).unwrap();
+        let table = settings.table().clone();
+        let (dice, metrics) = (Arc::new(Dice::seeded(name.len() as u64)), Metrics::new("0"));
+        let line = Arc::new(Faulty::sound(self.dust.clone()));
+        let numbers = Numbers::new("dustgate");
+        let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
+        let tier = Arc::new(Tier::in_fleet(1 << 20, numbers.clone()));
+        let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(1)));
+        let trust = Arc::new(Trust::shared(when));
+        let flight = Flight::new(dust.clone(), dice.clone(), flight::Settings::default());
+        let home = Home {
+            routes: table.clone(),
+            flight: flight.clone(),
+            dust: dust.clone(),
+            max_life_ms: u64::MAX,
+            moves: Box::new(Stay),
+            log: Log::null(),
+            metrics: metrics.clone(),
+        };
+        let of_member = member::Settings {
+            prefix: "dustgate".into(),
+            instance: name.into(),
+            trust: Duration::from_secs(10),
+            call_bound: Duration::from_millis(200),
+            life: self.dust.life(None).await.unwrap().unwrap(),
+        };
+        let kept = member::Parts {
+            dust: dust.clone(),
+            tier: tier.clone(),
+            stamps: stamps.clone(),
+            numbers,
+            trust: trust.clone(),
+            dice: dice.clone(),
+        };
+        let member = Member::new(of_member, kept, Arc::new(home));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(member.clone().follow());
+        tasks.spawn(member.clone().keep_trust());
+        member.is_sure().await;
+        let notices = Notices::new(Log::null(), metrics, table.in_order(), 0);
+        let proxy = Proxy::new(Parts {
+            settings: Settings {
+                name: "dustgate".into(),
+                instance: name.into(),
+                fleet: "fleet".into(),
+                prefix: "dustgate".into(),
+                trusted: Vec::new(),
+                max_target: 8192,
+                max_header_size: 32_768,
+                max_waiters: 100,
+                max_life: Duration::from_hours(1),
+                body_timeout: Duration::from_secs(30),
+            },
+            routes: table,
+            upstreams: vec![self.origin.clone()],
+            tier,
+            stamps,
+            trust,
+            member: Some(member.clone()),
+            flight,
+            dust,
+            bodies: self.bodies.clone(),
+            dice,
+            notices,
+            drain: Arc::new(crate::drain::channel().0),
+        });
+        // What is kept in the first moments is doubted once more.
+        sleep(Duration::from_secs(1)).await;
+        Instance { proxy, line, member, _tasks: tasks }
+    }
+}
+
+impl Instance {
+    /// The body, and what Cache-Status says.
+    async fn get(&self, path: &str) -> (String, String) {
+        let request = Request::get(path).header("host", "h.test").body(()).unwrap();
+        let (parts, ()) = request.into_parts();
+        let forwarded = Forwarded::read("127.0.0.1:1".parse().unwrap(), &[], &parts.headers);
+        let mut ticket = Ticket::open(&self.proxy, &parts, &forwarded);
+        let asked =
+            target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
+        let Ok(Asked::Target(target)) = asked else { panic!("{path}") };
+        let route = self.proxy.routes.route(&target, &parts.method).unwrap().clone();
+        ticket.routed(&route, self.proxy.notices.route(&route).clone());
+        let Entrance::Lookup(ask) = policy::entrance(&parts.method, &HeaderMap::new(), &route.rules) else {
+            panic!("{path}")
+        };
+        let asking =
+            Asking { method: parts.method, headers: parts.headers, target, route, ask, forwarded, ticket };
+        let response = self.proxy.look_up(asking).await;
+        let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (String::from_utf8(body.to_vec()).unwrap(), status)
+    }
+}
+
+fn said(answer: &(String, String)) -> (&str, &str) {
+    (&answer.0, &answer.1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_off_it_serves_unsure_for_a_while_and_then_validates() {
+    let fleet = Fleet::new().await;
+    let one = fleet.instance("one", WhenUnsure::Serve(UNSURE_FOR)).await;
+    assert_eq!(one.get("/a").await.0, "0");
+    assert_eq!(said(&one.get("/a").await), ("0", "dustgate; hit; ttl=60"));
+    one.line.down();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(said(&one.get("/a").await), ("0", "dustgate; hit; ttl=60; detail=unsure"));
+    assert_eq!(fleet.origin.count(), 1);
+    sleep(UNSURE_FOR).await;
+    for n in 2..4 {
+        let (body, status) = one.get("/a").await;
+        assert_eq!(body, "0");
+        assert!(status.contains("fwd-status=304"), "{status}");
+        assert_eq!(fleet.origin.count(), n, "each is validated");
+    }
+    one.line.up();
+    one.member.is_sure().await;
+    assert_eq!(said(&one.get("/a").await), ("0", "dustgate; hit; ttl=60"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_off_it_validates_at_once_where_that_is_wanted() {
+    let fleet = Fleet::new().await;
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    one.get("/a").await;
+    one.line.down();
+    sleep(Duration::from_secs(1)).await;
+    assert!(one.get("/a").await.1.contains("fwd-status=304"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_at_one_is_a_miss_at_the_other_when_it_is_answered() {
+    let fleet = Fleet::new().await;
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    let two = fleet.instance("two", WhenUnsure::Validate).await;
+    assert_eq!(one.get("/a").await.0, "0");
+    assert_eq!(two.get("/a").await.0, "0");
+    assert_eq!(two.get("/a").await.1, "dustgate; hit; ttl=60");
+    let purged = one.proxy.purge(&Purge::Url("http://h.test/a".into()), false).await.unwrap();
+    assert_eq!((purged.confirmed, purged.silent), (vec!["one".into(), "two".into()], vec![]));
+    assert_eq!(two.get("/a").await.0, "1");
+    one.line.down();
+    let refused = one.proxy.purge(&Purge::All, false).await;
+    assert!(matches!(refused, Err(PurgeError::Store(_))), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unsafe_method_at_one_makes_void_what_only_the_other_has_in_memory() {
+    let fleet = Fleet::new().await;
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    let two = fleet.instance("two", WhenUnsure::Validate).await;
+    two.get("/a").await;
+    let request = Request::post("/a").header("host", "h.test").body(()).unwrap();
+    let (parts, ()) = request.into_parts();
+    let forwarded = Forwarded::read("127.0.0.1:1".parse().unwrap(), &[], &parts.headers);
+    let ticket = Ticket::open(&one.proxy, &parts, &forwarded);
+    let asked = target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
+    let Ok(Asked::Target(target)) = asked else { panic!("a target") };
+    let route = one.proxy.routes.route(&target, &parts.method).unwrap().clone();
+    let (method, headers, ask) = (parts.method, parts.headers, Ask::default());
+    let asking = Asking { method, headers, target, route, ask, forwarded, ticket };
+    drop(one.proxy.before_unsafe(&asking).await);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(two.get("/a").await.0, "1");
+}
