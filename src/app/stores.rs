@@ -79,8 +79,9 @@ pub(super) async fn open_bodies(
             "bodies.url",
             format!(
                 "{} does not hold the bodies of the store at dust.url ({}): point both at the same \
-                 pair, or remove the store's files to begin anew",
-                settings.bodies.url, settings.dust.url
+                 pair. If the bodies were removed on purpose, empty the store too, or leave anything \
+                 at {}/here among the bodies",
+                settings.bodies.url, settings.dust.url, life.id
             ),
         ),
         other => bad("bodies.url", other.to_string()),

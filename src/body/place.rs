@@ -99,7 +99,8 @@ impl Bucket {
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match (key, value) {
             ("endpoint", url) => {
-                self.endpoint = Some(endpoint(url).map_err(|why| format!("?endpoint={url}: {why}"))?)
+                let read = endpoint(url).map_err(|why| format!("?endpoint={}: {why}", shown(url)))?;
+                self.endpoint = Some(read);
             }
             ("region", "") => return Err("?region= is empty".to_owned()),
             ("region", name) => self.region = Some(name.to_owned()),
@@ -141,6 +142,11 @@ impl Bucket {
         }
         Ok(url.as_str().trim_end_matches('/').to_owned())
     }
+}
+
+/// A server's URL for a message: with a user in it there may be a password.
+pub(super) fn shown(url: &str) -> &str {
+    if url.contains('@') { "***" } else { url }
 }
 
 /// A server's URL, as it is asked.
@@ -213,7 +219,7 @@ mod tests {
             ("s3://cache/a//b", "the prefix"),
             ("s3://cache?endpoint=9000", "?endpoint=9000: a URL is meant"),
             ("s3://cache?endpoint=ftp://host", "http or https"),
-            ("s3://cache?endpoint=http://u:p@host", "no user"),
+            ("s3://cache?endpoint=http://u:abc@host", "?endpoint=***: an endpoint has no user"),
             ("s3://cache?region=", "?region= is empty"),
             ("s3://cache?path_style=yes", "true or false"),
             ("s3://cache?credentials=abc", "environment or instance"),

@@ -9,7 +9,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::Error;
-use super::place::{Bucket, endpoint};
+use super::place::{Bucket, endpoint, shown};
 
 /// A server on the same network answers a connection at once, or is not there.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -135,7 +135,7 @@ fn server(bucket: &Bucket, env: &dyn Fn(&str) -> Option<String>) -> Result<Optio
     let Some((name, url)) = ENDPOINTS.into_iter().find_map(|name| Some((name, env(name)?))) else {
         return Ok(None);
     };
-    let url = endpoint(&url).map_err(|why| format!("{name} = \"{url}\": {why}"))?;
+    let url = endpoint(&url).map_err(|why| format!("{name} = \"{}\": {why}", shown(&url)))?;
     let allowed = || matches!(env("AWS_ALLOW_HTTP").as_deref(), Some("1" | "true"));
     if url.starts_with("http:") && !allowed() {
         return Err(format!(

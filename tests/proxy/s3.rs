@@ -1,6 +1,8 @@
 //! Bodies in a bucket, on a real server that speaks S3.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::support::proxy::Setup;
 use crate::support::{Answer, End, Mode, Origin, Proxy, Relay, S3, command};
