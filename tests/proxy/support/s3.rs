@@ -189,7 +189,9 @@ async fn relay(mut client: TcpStream, server: SocketAddr, mode: Mode) -> std::io
             Ok(())
         }
         Mode::Unavailable => {
-            client.read(&mut sink).await?;
+            if client.read(&mut sink).await? == 0 {
+                return Ok(());
+            }
             client
                 .write_all(
                     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
