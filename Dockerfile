@@ -1,24 +1,42 @@
 # docker build -t dustgate . && docker run -p 8080:8080 -v ./dustgate.toml:/etc/dustgate/dustgate.toml:ro dustgate
+# Three of them and all they need: docker-compose.yml.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
-COPY . .
-RUN cargo build --release --locked --bin dustgate
+# What it is built of changes seldom: a layer of its own, with nothing of ours in it.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+ && echo 'fn main() {}' > src/main.rs \
+ && touch src/lib.rs \
+ && cargo build --release --locked --bin dustgate \
+ && rm -r src target/release/deps/*dustgate* target/release/dustgate*
+COPY README.md ./
+COPY src src
+COPY config config
+# Older than what was built in the layer before, it would not be built.
+RUN touch src/main.rs src/lib.rs \
+ && cargo build --release --locked --bin dustgate
 
 FROM debian:bookworm-slim
-# Authorities for https origins.
+LABEL org.opencontainers.image.title="dustgate" \
+      org.opencontainers.image.description="An HTTP read-through caching reverse proxy: one fetch per miss" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+# Authorities for https origins. The stores below ./data belong to whoever runs it: a volume that
+# is mounted there for the first time takes that over.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --home-dir /var/lib/dustgate --create-home dustgate
+ && useradd --system --uid 10001 --home-dir /var/lib/dustgate --create-home dustgate \
+ && mkdir -p /var/lib/dustgate/data \
+ && chown -R dustgate /var/lib/dustgate
 COPY --from=build /src/target/release/dustgate /usr/local/bin/dustgate
 USER 10001
-# The default stores are below ./data.
 WORKDIR /var/lib/dustgate
-VOLUME /var/lib/dustgate
+VOLUME /var/lib/dustgate/data
 # The operator's port stays on loopback: off it, it needs a token.
 ENV DUSTGATE_SERVER__LISTEN=0.0.0.0:8080
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD \
-  ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8081; printf 'GET /healthz HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3; head -n 1 <&3 | grep -q ' 200 '"]
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=4s --start-period=10s \
+  CMD ["dustgate", "check", "--live", "-c", "/etc/dustgate/dustgate.toml"]
 ENTRYPOINT ["dustgate"]
 CMD ["serve", "-c", "/etc/dustgate/dustgate.toml"]

@@ -29,8 +29,10 @@ mod blocks;
 mod cut;
 mod fill;
 mod growing;
+mod place;
 mod pump;
 mod reader;
+mod s3;
 mod spill;
 mod store;
 mod sweep;
@@ -40,6 +42,7 @@ mod window;
 mod writer;
 
 pub use growing::Growing;
+pub use place::{Bucket, Place};
 pub use reader::Reader;
 pub use spill::Spill;
 pub use store::Counters;
@@ -49,7 +52,7 @@ pub use writer::Writer;
 
 use blocks::Blocks;
 use fill::Fill;
-use store::{Name, Store};
+use store::Store;
 use sweep::Writing;
 
 /// The most bytes that [`Bodies::whole`] reads into one piece.
@@ -125,7 +128,7 @@ pub enum Error {
     #[error("the body store does not carry this store's id: bodies.url and dust.url do not belong together")]
     NotShared,
     /// A URL that is not understood.
-    #[error("not a body store: {0}")]
+    #[error("{0}")]
     Url(String),
 }
 
@@ -201,28 +204,44 @@ impl Error {
 // === impl Bodies ===
 
 impl Bodies {
-    /// Opens the store at `url` (`file:PATH`, made if it is not there, or `memory:`) for the
+    /// Opens the store at `url` (see [`Place`]; a directory is made if it is not there) for the
     /// life `store_id`, and leaves the marker `<store id>/here` in it.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if the URL or what it leaves to the environment will not do, and whatever
+    /// the store says: one that can't be reached now is not opened.
     pub async fn open(
         url: &str,
         store_id: &str,
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let store = Store::open(url, store_id, settings.size, settings.call_timeout)?;
-        Self::over(store, settings, clock, true).await
+        Self::open_in(url, store_id, settings, clock, &environment).await
+    }
+
+    /// As [`Bodies::open`], in an environment that is handed in: `env` tells what a variable is.
+    pub async fn open_in(
+        url: &str,
+        store_id: &str,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        env: &(dyn Fn(&str) -> Option<String> + Sync),
+    ) -> Result<Arc<Self>, Error> {
+        let store = Store::open(url, store_id, settings.size, settings.call_timeout, env)?;
+        store.mark().await?;
+        Ok(Self::over(store, settings, clock))
     }
 
     /// As [`Bodies::open`], for an instance that joins a fleet: without the marker there it
-    /// does not share the body store, and that is [`Error::NotShared`].
+    /// does not share the body store, and that is [`Error::NotShared`]. Looks for a few seconds,
+    /// as whoever began that life may be about to leave it.
     pub async fn join(
         url: &str,
         store_id: &str,
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let store = Store::open(url, store_id, settings.size, settings.call_timeout)?;
-        Self::over(store, settings, clock, false).await
+        Self::join_in(url, store_id, settings, clock, &environment).await
     }
 
     /// As [`Bodies::open`], over objects of another make.
@@ -233,18 +252,49 @@ impl Bodies {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
         let store = Store::over(objects, None, store_id, settings.size, settings.call_timeout);
-        Self::over(store, settings, clock, true).await
+        store.mark().await?;
+        Ok(Self::over(store, settings, clock))
     }
 
-    async fn over(
-        store: Store,
+    /// As [`Bodies::join`], in an environment that is handed in.
+    pub async fn join_in(
+        url: &str,
+        store_id: &str,
         settings: Settings,
         clock: Arc<dyn Clock>,
-        found: bool,
+        env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
-        store.here(found).await?;
+        let store = Store::open(url, store_id, settings.size, settings.call_timeout, env)?;
+        store.join().await?;
+        Ok(Self::over(store, settings, clock))
+    }
+
+    fn over(store: Store, settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
         let blocks = Blocks::new(settings.blocks);
-        Ok(Arc::new(Self { settings, clock, store, blocks, writing: Writing::default() }))
+        Arc::new(Self { settings, clock, store, blocks, writing: Writing::default() })
+    }
+
+    /// The id of the life that new bodies belong to.
+    pub fn life(&self) -> Arc<str> {
+        self.store.life()
+    }
+
+    /// The store has begun another life: what is written and read from now on belongs to
+    /// `store_id`, and its marker is left there. Writers and readers that are under way keep the
+    /// life that they began in. [`Bodies::used`] begins at 0: sweep or recount to know what the
+    /// other life has. Called with the same id it only makes sure of the marker.
+    ///
+    /// # Errors
+    /// The marker could not be written. The change of life stands nevertheless, as it must: call
+    /// again until it is there.
+    ///
+    /// # Cancel safety
+    /// Dropped, the life has changed, and the marker may not be there.
+    pub async fn rebind(&self, store_id: &str) -> Result<(), Error> {
+        if self.store.enter(store_id) {
+            self.counters().used.store(0, Ordering::Relaxed);
+        }
+        self.store.mark().await
     }
 
     /// A writer for a new body, and what its readers are made from. `token` is the number of
@@ -258,7 +308,7 @@ impl Bodies {
         len_hint: Option<u64>,
         max: u64,
     ) -> (Writer, Growing) {
-        let fill = Fill::new(Arc::clone(self), Name::of(key_hash), token, len_hint);
+        let fill = Fill::new(Arc::clone(self), self.store.name(key_hash), token, len_hint);
         Writer::begin(fill, max)
     }
 
@@ -273,14 +323,14 @@ impl Bodies {
         max: u64,
     ) -> Result<(Writer, Growing), Error> {
         check(prefix)?;
-        let fill = Fill::new(Arc::clone(self), Name::of(key_hash), token, len_hint);
+        let fill = Fill::new(Arc::clone(self), self.store.name(key_hash), token, len_hint);
         fill.extend(prefix)?;
         Ok(Writer::begin(fill, max))
     }
 
     /// A body that another instance is writing, as far as its growing manifests tell.
     pub fn follow(self: &Arc<Self>, key_hash: &str, len_hint: Option<u64>) -> (Tail, Growing) {
-        Tail::begin(Fill::new(Arc::clone(self), Name::of(key_hash), 0, len_hint))
+        Tail::begin(Fill::new(Arc::clone(self), self.store.name(key_hash), 0, len_hint))
     }
 
     /// A reader of a stored body, or of the bytes `first..=last` of it. A manifest that does
@@ -291,7 +341,7 @@ impl Bodies {
         manifest: &Arc<Manifest>,
         range: Option<(u64, u64)>,
     ) -> Reader {
-        Reader::stored(Arc::clone(self), Name::of(key_hash), Arc::clone(manifest), range)
+        Reader::stored(Arc::clone(self), self.store.name(key_hash), Arc::clone(manifest), range)
     }
 
     /// A small body in one piece, checked. Over [`MAX_WHOLE`] it is [`Error::TooLarge`].
@@ -300,7 +350,7 @@ impl Bodies {
         if manifest.len > MAX_WHOLE {
             return Err(Error::TooLarge);
         }
-        let name = Name::of(key_hash);
+        let name = self.store.name(key_hash);
         if let [only] = manifest.segments.as_slice() {
             return self.segment(&name, only).await;
         }
@@ -313,11 +363,11 @@ impl Bodies {
 
     /// Removes the segments of a body that no record ever named, at once.
     pub async fn discard(&self, key_hash: &str, manifest: &Manifest) -> Result<(), Error> {
-        let name = Name::of(key_hash);
-        for segment in manifest.segments.iter().take(MAX_SEGMENTS) {
-            self.store.delete(&name, segment.token, segment.n, segment.len).await?;
-        }
-        Ok(())
+        let name = self.store.name(key_hash);
+        let segments = manifest.segments.iter().take(MAX_SEGMENTS);
+        let segments: Vec<_> =
+            segments.map(|segment| (name.clone(), segment.token, segment.n, segment.len)).collect();
+        self.store.delete(&segments).await.into_iter().collect()
     }
 
     /// Bytes in the store under this id, as far as this instance knows.
@@ -344,6 +394,11 @@ impl Bodies {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// The environment of this process.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Whether a manifest, which is input, can be read at all.

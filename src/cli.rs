@@ -32,7 +32,7 @@ enum Command {
     /// Run the proxy.
     Serve(Config),
     /// Check the settings, and print the routes in the order in which they match.
-    Check(Config),
+    Check(check::Check),
     /// Run a slow origin and the proxy before it, with nothing else needed; prints what to try.
     Demo(demo::Demo),
     /// Say why a request would be answered as it would be. Fetches nothing, changes nothing.
@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match cli.command {
             Command::Serve(config) => serve(&config).await,
-            Command::Check(config) => check::run(&config),
+            Command::Check(check) => check::run(check).await,
             Command::Demo(demo) => demo::start(demo).await,
             Command::Explain(explain) => ask::explain(explain).await,
             Command::Purge(purge) => ask::purge(purge).await,

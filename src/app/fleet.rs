@@ -38,8 +38,7 @@ struct Shelves(Arc<Bodies>);
 #[async_trait]
 impl Moves for Shelves {
     async fn moves(&self, id: &str, _begun: bool) -> Result<(), String> {
-        let now = self.0.used();
-        Err(format!("{now} bytes stand under another id than {id}: restart this instance"))
+        self.0.rebind(id).await.map_err(|error| error.to_string())
     }
 }
 

@@ -123,8 +123,9 @@ async fn open_bodies_of(
             "bodies.url",
             format!(
                 "{} does not hold the bodies of the store at dust.url ({}): point both at the same \
-                 pair, on every instance of a fleet, or empty the store to begin anew",
-                settings.bodies.url, settings.dust.url
+                 pair, on every instance of a fleet. If the bodies were removed on purpose, empty the \
+                 store too, or leave anything at {}/here among the bodies",
+                settings.bodies.url, settings.dust.url, life.id
             ),
         ),
         other => bad("bodies.url", other.to_string()),

@@ -178,25 +178,23 @@ impl Bodies {
     ) -> Result<([u8; 16], Vec<Bytes>), Error> {
         let got = self.store.get(name, segment).await?;
         let bound = self.store.call_timeout();
-        let read = async {
-            match got.payload {
-                GetResultPayload::File(file, _) => {
-                    let task = tokio::task::spawn_blocking(move || scan_file(file, keep));
-                    let read = task.await.map_err(|cause| Error::store(&cause))?;
-                    read.map_err(|cause| Error::store(&cause))
-                }
-                GetResultPayload::Stream(mut stream) => {
-                    let mut scan = Scan::new(keep);
-                    while let Some(chunk) = stream.next().await {
-                        scan.push(chunk.map_err(|cause| self.store.failed_get(segment, &cause))?);
-                    }
-                    Ok(scan.end())
-                }
+        match got.payload {
+            GetResultPayload::File(file, _) => {
+                let task = tokio::task::spawn_blocking(move || scan_file(file, keep));
+                let read = timeout(bound, task).await.map_err(|_| self.store.stalled())?;
+                let read = read.map_err(|cause| Error::store(&cause))?;
+                read.map_err(|cause| Error::store(&cause))
             }
-        };
-        match timeout(bound, read).await {
-            Ok(read) => read,
-            Err(elapsed) => Err(Error::store(&elapsed)),
+            GetResultPayload::Stream(mut stream) => {
+                let mut scan = Scan::new(keep);
+                // Not the whole: what comes slowly comes.
+                while let Some(chunk) =
+                    timeout(bound, stream.next()).await.map_err(|_| self.store.stalled())?
+                {
+                    scan.push(chunk.map_err(|cause| self.store.failed_get(segment, &cause))?);
+                }
+                Ok(scan.end())
+            }
         }
     }
 }

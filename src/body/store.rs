@@ -1,25 +1,33 @@
 //! The object store underneath: names, bounds on every call, and what is counted.
 
-use std::path::{Path as FsPath, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::Error;
+use super::place::Place;
+use super::{Error, s3};
 use crate::record::Segment;
 
 /// The object that marks a body store as the one of a store's life.
 const HERE: &str = "here";
+/// Who joins waits so long for the marker: whoever began that life may be about to write it.
+const JOIN_PATIENCE: Duration = Duration::from_secs(3);
+/// And looks for it so often.
+const JOIN_LOOK: Duration = Duration::from_millis(100);
+/// The slowest that the store may be, in bytes a second: a call may take the longer, the more it
+/// carries.
+const FLOOR: u64 = 256 * 1024;
 
 /// What has been counted since the start. Telemetry reads it.
 #[derive(Debug, Default)]
@@ -51,9 +59,11 @@ pub struct Counters {
     pub deleted: AtomicU64,
 }
 
-/// Whose body it is: the hash of its key.
+/// Whose body it is: the hash of its key, in one life of the store. Whoever has a name keeps to
+/// that life, whatever the store's id becomes.
 #[derive(Debug, Clone)]
 pub(super) struct Name {
+    life: Arc<str>,
     text: Arc<str>,
     /// The same, for tables.
     pub(super) hash: u128,
@@ -63,7 +73,8 @@ pub(super) struct Name {
 #[derive(Debug)]
 pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
-    id: String,
+    /// The id of the life that new names belong to.
+    life: RwLock<Arc<str>>,
     /// The directory, if it is one.
     root: Option<PathBuf>,
     /// No put goes through that would take `used` over this.
@@ -77,15 +88,16 @@ pub(super) struct Store {
 impl Name {
     /// Of a key hash in 32 hexadecimal digits. Anything else has a name too, just not its own
     /// digits in the tables.
-    pub(super) fn of(key_hash: &str) -> Self {
+    pub(super) fn of(life: Arc<str>, key_hash: &str) -> Self {
         let hash = u128::from_str_radix(key_hash, 16).ok().filter(|_| key_hash.len() == 32);
         let hash = hash.unwrap_or_else(|| u128::from_be_bytes(digest([key_hash.as_bytes()])));
-        Self { text: key_hash.into(), hash }
+        Self { life, text: key_hash.into(), hash }
     }
 
-    /// Its text.
-    pub(super) fn as_str(&self) -> &str {
-        &self.text
+    /// Where a segment of it is.
+    fn path(&self, token: u64, n: u32) -> Path {
+        let (token, n) = (token.to_string(), n.to_string());
+        Path::from_iter([&*self.life, &*self.text, token.as_str(), n.as_str()])
     }
 }
 
@@ -108,20 +120,22 @@ pub(super) fn first_half(sha: Sha256) -> [u8; 16] {
 // === impl Store ===
 
 impl Store {
-    /// Opens what `url` names.
-    pub(super) fn open(url: &str, id: &str, size: u64, call_timeout: Duration) -> Result<Self, Error> {
-        let (objects, root): (Arc<dyn ObjectStore>, _) = if url == "memory:" {
-            (Arc::new(InMemory::new()), None)
-        } else if let Some(path) = url.strip_prefix("file:") {
-            let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-            if path.is_empty() {
-                return Err(Error::Url(url.into()));
+    /// Opens what `url` names, with what it leaves to the environment.
+    pub(super) fn open(
+        url: &str,
+        id: &str,
+        size: u64,
+        call_timeout: Duration,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let (objects, root): (Arc<dyn ObjectStore>, _) = match Place::parse(url).map_err(Error::Url)? {
+            Place::Memory => (Arc::new(InMemory::new()), None),
+            Place::Directory(path) => {
+                std::fs::create_dir_all(&path).map_err(|cause| Error::store(&cause))?;
+                let local = LocalFileSystem::new_with_prefix(&path).map_err(|cause| Error::store(&cause))?;
+                (Arc::new(local.with_automatic_cleanup(true)), Some(path))
             }
-            std::fs::create_dir_all(path).map_err(|cause| Error::store(&cause))?;
-            let local = LocalFileSystem::new_with_prefix(path).map_err(|cause| Error::store(&cause))?;
-            (Arc::new(local.with_automatic_cleanup(true)), Some(FsPath::new(path).join(id)))
-        } else {
-            return Err(Error::Url(url.into()));
+            Place::Bucket(bucket) => (s3::open(&bucket, call_timeout, env)?, None),
         };
         Ok(Self::over(objects, root, id, size, call_timeout))
     }
@@ -136,27 +150,68 @@ impl Store {
     ) -> Self {
         // A quarter over what the janitor aims at: it works in sweeps, the disk fills meanwhile.
         let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
-        Self { objects, id: id.into(), root, ceiling, call_timeout, counters: Counters::default() }
+        let life = RwLock::new(id.into());
+        Self { objects, life, root, ceiling, call_timeout, counters: Counters::default() }
     }
 
-    /// Looks for the marker; if it is absent, writes it if `found`, else says so.
-    pub(super) async fn here(&self, found: bool) -> Result<(), Error> {
-        let path = Path::from_iter([self.id.as_str(), HERE]);
-        match self.bounded(self.objects.head(&path)).await {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::NotFound { .. }) if !found => Err(Error::NotShared),
-            Err(object_store::Error::NotFound { .. }) => {
-                let put = self.bounded(self.objects.put(&path, PutPayload::from_static(b"dustgate\n")));
-                put.await.map(|_| ()).map_err(|cause| Error::store(&cause))
+    /// The id of the life that new names belong to.
+    pub(super) fn life(&self) -> Arc<str> {
+        // Nothing in here panics half way through a change.
+        Arc::clone(&self.life.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on new names belong to another life. True if it is another.
+    pub(super) fn enter(&self, id: &str) -> bool {
+        let mut life = self.life.write().unwrap_or_else(PoisonError::into_inner);
+        let other = **life != *id;
+        if other {
+            *life = id.into();
+        }
+        other
+    }
+
+    /// The name of a key hash in this life.
+    pub(super) fn name(&self, key_hash: &str) -> Name {
+        Name::of(self.life(), key_hash)
+    }
+
+    /// Looks for the marker, and writes it if it is not there.
+    pub(super) async fn mark(&self) -> Result<(), Error> {
+        if self.marked().await? {
+            return Ok(());
+        }
+        let marker = self.marker();
+        let put = self.objects.put(&marker, PutPayload::from_static(b"dustgate\n"));
+        self.bounded(0, put).await.map(|_| ()).map_err(|cause| Error::store(&cause))
+    }
+
+    /// Looks for the marker, again and again for a short while: [`Error::NotShared`] if it is not
+    /// there then.
+    pub(super) async fn join(&self) -> Result<(), Error> {
+        let until = Instant::now() + JOIN_PATIENCE;
+        while !self.marked().await? {
+            if Instant::now() >= until {
+                return Err(Error::NotShared);
+            }
+            sleep(JOIN_LOOK).await;
+        }
+        Ok(())
+    }
+
+    fn marker(&self) -> Path {
+        Path::from_iter([&*self.life(), HERE])
+    }
+
+    async fn marked(&self) -> Result<bool, Error> {
+        // Not HEAD, whose answer cannot say what was not found.
+        match self.bounded(0, self.objects.get(&self.marker())).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { source, .. }) => {
+                let cause = Error::store(&*source);
+                if cause.to_string().contains("NoSuchBucket") { Err(cause) } else { Ok(false) }
             }
             Err(cause) => Err(Error::store(&cause)),
         }
-    }
-
-    /// Where a segment is.
-    fn path(&self, name: &Name, token: u64, n: u32) -> Path {
-        let (token, n) = (token.to_string(), n.to_string());
-        Path::from_iter([self.id.as_str(), name.as_str(), token.as_str(), n.as_str()])
     }
 
     /// Writes a segment. Tried twice in a directory: the janitor may remove an empty one
@@ -167,11 +222,11 @@ impl Store {
             self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
             return Err(Error::NoRoom);
         }
-        let path = self.path(name, token, n);
+        let path = name.path(token, n);
         let mut tries = if self.root.is_some() { 2 } else { 1 };
         loop {
             tries -= 1;
-            match self.bounded(self.objects.put(&path, chunks.iter().cloned().collect())).await {
+            match self.bounded(len, self.objects.put(&path, chunks.iter().cloned().collect())).await {
                 Ok(_) => {
                     self.counters.used.fetch_add(len, Ordering::Relaxed);
                     self.counters.put.fetch_add(len, Ordering::Relaxed);
@@ -188,8 +243,8 @@ impl Store {
 
     /// Opens a segment for reading from its first byte; its length is checked.
     pub(super) async fn get(&self, name: &Name, segment: &Segment) -> Result<GetResult, Error> {
-        let path = self.path(name, segment.token, segment.n);
-        let got = self.bounded(self.objects.get(&path)).await;
+        let path = name.path(segment.token, segment.n);
+        let got = self.bounded(0, self.objects.get(&path)).await;
         let got = got.map_err(|cause| self.failed_get(segment, &cause))?;
         if got.meta.size == segment.len { Ok(got) } else { Err(self.corrupt(segment)) }
     }
@@ -201,9 +256,9 @@ impl Store {
         segment: &Segment,
         range: std::ops::Range<u64>,
     ) -> Result<Bytes, Error> {
-        let path = self.path(name, segment.token, segment.n);
+        let path = name.path(segment.token, segment.n);
         let len = range.end - range.start;
-        let got = self.bounded(self.objects.get_range(&path, range)).await;
+        let got = self.bounded(len, self.objects.get_range(&path, range)).await;
         let got = got.map_err(|cause| self.failed_get(segment, &cause))?;
         if got.len() as u64 == len { Ok(got) } else { Err(self.corrupt(segment)) }
     }
@@ -218,50 +273,69 @@ impl Store {
         Error::store(cause)
     }
 
+    /// A read that had begun gives no more bytes: counts it.
+    pub(super) fn stalled(&self) -> Error {
+        self.counters.get_errors.fetch_add(1, Ordering::Relaxed);
+        Error::Store(format!("no more bytes within {:?}", self.call_timeout).into())
+    }
+
     /// A segment is not what the manifest says: counts it.
     pub(super) fn corrupt(&self, segment: &Segment) -> Error {
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         Error::Corrupt { token: segment.token, n: segment.n }
     }
 
-    /// All objects under the id, those of one key hash one after another.
-    pub(super) fn list(&self) -> BoxStream<'static, Result<ObjectMeta, Error>> {
-        self.objects
-            .list(Some(&Path::from_iter([self.id.as_str()])))
-            .map_err(|cause| Error::store(&cause))
-            .boxed()
-    }
-
-    /// Splits an object's path into key hash, token and n; `None` if it is no segment of ours.
-    pub(super) fn parse(&self, path: &Path) -> Option<(String, u64, u32)> {
-        let mut parts = path.parts();
-        let (id, key, token, n) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        if id.as_ref() != self.id || parts.next().is_some() {
-            return None;
-        }
-        Some((key.as_ref().to_owned(), token.as_ref().parse().ok()?, n.as_ref().parse().ok()?))
-    }
-
-    /// Removes a segment of `len` bytes. One that is gone already is no error.
-    pub(super) async fn delete(&self, name: &Name, token: u64, n: u32, len: u64) -> Result<(), Error> {
-        match self.bounded(self.objects.delete(&self.path(name, token, n))).await {
-            Ok(()) => {
-                self.counters.deleted.fetch_add(len, Ordering::Relaxed);
-                let less = |used: u64| Some(used.saturating_sub(len));
-                let _ = self.counters.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-                Ok(())
+    /// All objects of a life, those of one key hash one after another. What else is in a bucket is
+    /// not looked at. Bounded from one to the next: a listing may be long.
+    pub(super) fn list(&self, life: &str) -> BoxStream<'static, Result<ObjectMeta, Error>> {
+        let bound = self.call_timeout;
+        let listing = self.objects.list(Some(&Path::from_iter([life])));
+        stream::unfold(Some(listing), move |listing| async move {
+            let mut listing = listing?;
+            match timeout(bound, listing.next()).await {
+                Ok(next) => Some((next?.map_err(|cause| Error::store(&cause)), Some(listing))),
+                Err(_) => Some((Err(Error::Store(format!("no listing within {bound:?}").into())), None)),
             }
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(cause) => {
-                self.counters.delete_errors.fetch_add(1, Ordering::Relaxed);
-                Err(Error::store(&cause))
-            }
-        }
+        })
+        .boxed()
     }
 
-    /// The directory of this id, if the store is one.
-    pub(super) fn root(&self) -> Option<&FsPath> {
-        self.root.as_deref()
+    /// Removes segments, of the lengths given with them, with as few calls as the store allows.
+    /// One that is gone already counts as removed. Says of each whether it went.
+    pub(super) async fn delete(&self, segments: &[(Name, u64, u32, u64)]) -> Vec<Result<(), Error>> {
+        let paths: Vec<_> = segments.iter().map(|(name, token, n, _)| Ok(name.path(*token, *n))).collect();
+        let mut answers = self.objects.delete_stream(stream::iter(paths).boxed());
+        let mut failed = None;
+        let mut done = Vec::with_capacity(segments.len());
+        for (_, _, _, len) in segments {
+            // An answer to a whole call that failed stands for all that were in it.
+            let answer = match &failed {
+                Some(cause) => Err(Error::clone(cause)),
+                None => match timeout(self.call_timeout, answers.next()).await {
+                    Ok(Some(Ok(_) | Err(object_store::Error::NotFound { .. }))) => Ok(()),
+                    Ok(Some(Err(cause))) => Err(Error::store(&cause)),
+                    Ok(None) => Err(Error::Store("the deletion was not answered".into())),
+                    Err(elapsed) => Err(failed.insert(Error::store(&elapsed)).clone()),
+                },
+            };
+            match answer {
+                Ok(()) => {
+                    self.counters.deleted.fetch_add(*len, Ordering::Relaxed);
+                    let less = |used: u64| Some(used.saturating_sub(*len));
+                    let _ = self.counters.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+                }
+                Err(_) => {
+                    self.counters.delete_errors.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            done.push(answer);
+        }
+        done
+    }
+
+    /// The directory of a life, if the store is one.
+    pub(super) fn root(&self, life: &str) -> Option<PathBuf> {
+        self.root.as_ref().map(|root| root.join(life))
     }
 
     /// Bytes under the id, as far as known.
@@ -274,13 +348,27 @@ impl Store {
         self.call_timeout
     }
 
+    /// A call that carries `len` bytes.
     async fn bounded<T>(
         &self,
+        len: u64,
         call: impl Future<Output = object_store::Result<T>>,
     ) -> object_store::Result<T> {
-        timeout(self.call_timeout, call).await.unwrap_or_else(|_| {
-            let source = format!("no answer within {:?}", self.call_timeout).into();
+        let bound = self.call_timeout + Duration::from_secs(len / FLOOR);
+        timeout(bound, call).await.unwrap_or_else(|_| {
+            let source = format!("no answer within {bound:?}").into();
             Err(object_store::Error::Generic { store: "bodies", source })
         })
     }
+}
+
+/// Splits the path of an object of a life into key hash, token and n; `None` if it is no segment
+/// of ours.
+pub(super) fn parse(life: &str, path: &Path) -> Option<(String, u64, u32)> {
+    let mut parts = path.parts();
+    let (id, key, token, n) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if id.as_ref() != life || parts.next().is_some() {
+        return None;
+    }
+    Some((key.as_ref().to_owned(), token.as_ref().parse().ok()?, n.as_ref().parse().ok()?))
 }

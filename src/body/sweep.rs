@@ -10,13 +10,15 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::store::Name;
+use super::store::{Name, parse};
 use super::{Bodies, Error};
 use crate::clock::WallMs;
 use crate::record::Manifest;
 
 /// Objects that are remembered as unnamed between two sweeps; more have to wait for the next.
 const SUSPECTS: usize = 1_000_000;
+/// Objects that are removed at a time: a store that takes them in one call has one call for them.
+const BATCH: usize = 100;
 
 /// Says what records name. The janitor reads the lock first, then the growing note, then the
 /// value: so that a fill that ends in between is not missed.
@@ -59,6 +61,16 @@ pub struct Swept {
 pub struct Sweeper {
     bodies: Arc<Bodies>,
     suspects: Suspects,
+    /// The life that they are of.
+    life: Arc<str>,
+}
+
+/// A sweep under way.
+struct Round {
+    still: Suspects,
+    /// Found unnamed for long enough.
+    condemned: Vec<(Name, u64, u32, u64)>,
+    swept: Swept,
 }
 
 /// Bodies that this process is writing, by key hash and token: until a record names them, or
@@ -145,12 +157,12 @@ impl Bodies {
     /// # Errors
     /// If the listing fails.
     pub async fn recount(&self) -> Result<u64, Error> {
-        let before = self.moved();
+        let (before, life) = (self.moved(), self.life());
         let mut bytes = 0;
-        let mut listing = self.store.list();
+        let mut listing = self.store.list(&life);
         while let Some(meta) = listing.next().await {
             let meta = meta.inspect_err(|_| self.listing_failed())?;
-            bytes += if self.store.parse(&meta.location).is_some() { meta.size } else { 0 };
+            bytes += if parse(&life, &meta.location).is_some() { meta.size } else { 0 };
         }
         self.counted(bytes, before);
         Ok(self.used())
@@ -178,9 +190,9 @@ impl Bodies {
 // === impl Sweeper ===
 
 impl Sweeper {
-    /// For the life that `bodies` was opened for. No object outside it is looked at.
+    /// For the life that `bodies` is in. No object outside it is looked at.
     pub fn new(bodies: Arc<Bodies>) -> Self {
-        Self { bodies, suspects: HashMap::new() }
+        Self { life: bodies.life(), bodies, suspects: HashMap::new() }
     }
 
     /// Lists everything, asks `names` once for each key hash, and removes what was unnamed in
@@ -193,41 +205,47 @@ impl Sweeper {
     /// # Cancel safety
     /// Dropped half way, it has removed some, and the rest is suspected as before.
     pub async fn sweep(&mut self, names: &dyn Names) -> Result<Swept, Error> {
-        let before = self.bodies.moved();
-        let mut swept = Swept::default();
-        if let Some(root) = self.bodies.store.root() {
-            let (root, wall) = (root.to_owned(), self.bodies.clock.wall_ms());
+        let (before, life) = (self.bodies.moved(), self.bodies.life());
+        if self.life != life {
+            self.suspects.clear();
+            self.life = Arc::clone(&life);
+        }
+        let mut round = Round { still: HashMap::new(), condemned: Vec::new(), swept: Swept::default() };
+        if let Some(root) = self.bodies.store.root(&life) {
+            let wall = self.bodies.clock.wall_ms();
             let linger = self.bodies.settings.linger;
             let tidy = tokio::task::spawn_blocking(move || leftovers(&root, wall, linger));
-            swept.leftovers = tidy.await.unwrap_or(0);
+            round.swept.leftovers = tidy.await.unwrap_or(0);
         }
-        let mut still = HashMap::new();
-        let mut listing = self.bodies.store.list();
+        let mut listing = self.bodies.store.list(&life);
         let mut group: (String, Vec<Object>) = (String::new(), Vec::new());
         while let Some(meta) = listing.next().await {
             let meta = meta.inspect_err(|_| self.bodies.listing_failed())?;
-            let Some((key, token, n)) = self.bodies.store.parse(&meta.location) else { continue };
+            let Some((key, token, n)) = parse(&life, &meta.location) else { continue };
             let written_at = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
             let object = Object { token, n, len: meta.size, written_at };
-            swept.objects += 1;
-            swept.bytes += meta.size;
+            round.swept.objects += 1;
+            round.swept.bytes += meta.size;
             if group.0 != key {
                 let done = std::mem::replace(&mut group, (key, Vec::new()));
-                self.group(names, done, &mut still, &mut swept).await;
+                self.group(names, done, &mut round).await;
             }
             group.1.push(object);
         }
-        self.group(names, group, &mut still, &mut swept).await;
-        self.suspects = still;
-        swept.suspects = self.suspects.len() as u64;
-        self.bodies.counted(swept.bytes, before);
-        Ok(swept)
+        self.group(names, group, &mut round).await;
+        self.remove(&mut round).await;
+        if self.bodies.life() == life {
+            self.bodies.counted(round.swept.bytes, before);
+        }
+        self.suspects = round.still;
+        round.swept.suspects = self.suspects.len() as u64;
+        Ok(round.swept)
     }
 
     /// The record that named these segments was just deleted under its key's lease: to know that
     /// nothing names them is as good as a sweep.
     pub fn given_up(&mut self, key_hash: &str, manifest: &Manifest) {
-        let (hash, now) = (Name::of(key_hash).hash, Instant::now());
+        let (hash, now) = (self.bodies.store.name(key_hash).hash, Instant::now());
         for segment in &manifest.segments {
             if self.suspects.len() < SUSPECTS {
                 let id = (hash, segment.token, segment.n);
@@ -242,21 +260,14 @@ impl Sweeper {
         self.suspects.values().map(|(_, len)| len).sum()
     }
 
-    async fn group(
-        &self,
-        names: &dyn Names,
-        (key, objects): (String, Vec<Object>),
-        still: &mut Suspects,
-        swept: &mut Swept,
-    ) {
+    async fn group(&self, names: &dyn Names, (key, objects): (String, Vec<Object>), round: &mut Round) {
         if objects.is_empty() {
             return;
         }
         let named = names.named(&key).await;
-        let name = Name::of(&key);
+        let name = Name::of(Arc::clone(&self.life), &key);
         let (now, wall) = (Instant::now(), self.bodies.clock.wall_ms());
         let linger = self.bodies.settings.linger;
-        let pause = Duration::from_secs(1) / self.bodies.settings.deletes_per_second.max(1);
         for object in objects {
             let id = (name.hash, object.token, object.n);
             if self.bodies.writing.has(name.hash, object.token) {
@@ -265,24 +276,40 @@ impl Sweeper {
             match judge(&object, &named, self.suspects.get(&id).map(|(since, _)| *since), now, wall, linger) {
                 Judged::Keep => {}
                 Judged::Suspect(since) => {
-                    if still.len() < SUSPECTS {
-                        still.insert(id, (since, object.len));
+                    if round.still.len() < SUSPECTS {
+                        round.still.insert(id, (since, object.len));
                     }
                 }
                 Judged::Remove => {
-                    let gone = self.bodies.store.delete(&name, object.token, object.n, object.len).await;
-                    if gone.is_ok() {
-                        swept.removed += 1;
-                        swept.freed += object.len;
-                        self.bodies.counters().swept.fetch_add(1, Ordering::Relaxed);
-                    } else {
-                        swept.failed += 1;
-                        still.extend(self.suspects.get(&id).map(|suspect| (id, *suspect)));
+                    round.condemned.push((name.clone(), object.token, object.n, object.len));
+                    if round.condemned.len() == BATCH {
+                        self.remove(round).await;
                     }
-                    sleep(pause).await;
                 }
             }
         }
+    }
+
+    /// Removes what is condemned, and waits as long as that many deletions should take.
+    async fn remove(&self, round: &mut Round) {
+        let condemned = std::mem::take(&mut round.condemned);
+        if condemned.is_empty() {
+            return;
+        }
+        let gone = self.bodies.store.delete(&condemned).await;
+        let pause = Duration::from_secs(1) / self.bodies.settings.deletes_per_second.max(1);
+        for (gone, (name, token, n, len)) in gone.iter().zip(&condemned) {
+            if gone.is_ok() {
+                round.swept.removed += 1;
+                round.swept.freed += len;
+                self.bodies.counters().swept.fetch_add(1, Ordering::Relaxed);
+            } else {
+                let id = (name.hash, *token, *n);
+                round.swept.failed += 1;
+                round.still.extend(self.suspects.get(&id).map(|suspect| (id, *suspect)));
+            }
+        }
+        sleep(pause * u32::try_from(condemned.len()).unwrap_or(u32::MAX)).await;
     }
 }
 

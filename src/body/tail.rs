@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fill::Fill;
-use super::{Error, Growing, check};
+use super::{Error, Growing, Reader, check};
 use crate::record::Manifest;
 
 /// Tells local readers what growing manifests say. Dropped before [`Tail::finish`], they end
@@ -47,8 +47,8 @@ impl Tail {
         check(manifest)?;
         let told = self.fill.acknowledged();
         if told.len > 0 && manifest.len >= told.len {
-            let (bodies, name) = (&self.fill.bodies, self.fill.name.as_str());
-            let mut bytes = bodies.reader(name, &Arc::new(manifest.clone()), Some((0, told.len - 1)));
+            let (bodies, name) = (self.fill.bodies.clone(), self.fill.name.clone());
+            let mut bytes = Reader::stored(bodies, name, Arc::new(manifest.clone()), Some((0, told.len - 1)));
             for segment in told.segments.iter().filter(|segment| segment.len > 0) {
                 if bytes.digest(segment.len).await? != segment.digest {
                     return Err(Error::Manifest);

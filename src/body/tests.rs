@@ -22,6 +22,7 @@ use super::*;
 use crate::clock::{ManualClock, SystemClock};
 
 mod growing;
+mod lives;
 mod memory;
 mod spill;
 mod stored;
@@ -166,7 +167,8 @@ async fn faulty_with(settings: Settings) -> (Arc<Faulty>, Arc<Bodies>) {
 async fn over(objects: &Arc<Faulty>, settings: Settings) -> Arc<Bodies> {
     let objects: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(objects);
     let store = Store::over(objects, None, "life", settings.size, settings.call_timeout);
-    Bodies::over(store, settings, clock(), true).await.unwrap()
+    store.mark().await.unwrap();
+    Bodies::over(store, settings, clock())
 }
 
 /// Bytes that are the same nowhere twice in a row.

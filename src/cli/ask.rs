@@ -1,6 +1,8 @@
 //! Commands that ask a running instance through its operator's port.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use http::header::AUTHORIZATION;
@@ -43,6 +45,9 @@ pub(super) struct Purge {
     #[command(flatten)]
     config: Config,
 }
+
+/// An instance answers at once whether it is ready, or it is not.
+const READY_BOUND: Duration = Duration::from_secs(2);
 
 /// What came of asking.
 enum Answer {
@@ -113,16 +118,38 @@ pub(super) async fn purge(purge: Purge) -> ExitCode {
     }
 }
 
-async fn ask(settings: &Settings, path: &str, content: &Value) -> Answer {
+/// Asks an instance whether it is ready: what it says, or why it is not.
+pub(super) async fn ready(settings: &Settings) -> Result<String, String> {
+    let url = format!("http://{}/readyz", door(settings));
+    let asked = client()?.get(&url).timeout(READY_BOUND).send().await;
+    let response = asked.map_err(|error| format!("{url}: {error}"))?;
+    let status = response.status();
+    let text = response.text().await.map_err(|error| format!("{url}: {error}"))?;
+    if status.is_success() { Ok(text) } else { Err(format!("{url}: {status}: {}", text.trim())) }
+}
+
+/// Where the operator's port is for who is on the same machine.
+fn door(settings: &Settings) -> SocketAddr {
+    let mut at = settings.admin.listen.0;
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    at
+}
+
+fn client() -> Result<reqwest::Client, String> {
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     // No certificate is ever needed here, and an image may have none to load.
-    let client = client.tls_certs_only([]).build();
-    let client = match client {
+    client.tls_certs_only([]).build().map_err(|error| error.to_string())
+}
+
+async fn ask(settings: &Settings, path: &str, content: &Value) -> Answer {
+    let client = match client() {
         Ok(client) => client,
-        Err(error) => return Answer::Refused(error.to_string()),
+        Err(error) => return Answer::Refused(error),
     };
     let mut request = client
-        .post(format!("http://{}{path}", settings.admin.listen))
+        .post(format!("http://{}{path}", door(settings)))
         .header("content-type", "application/json")
         .body(content.to_string());
     if let Some(token) = &settings.admin.token {

@@ -1,15 +1,35 @@
-//! `dustgate check`.
+//! `dustgate check`: of the settings, or of the instance that runs with them.
 
 use std::process::ExitCode;
 
-use super::Config;
+use clap::Args;
+
+use super::{Config, FAILED, ask, fail};
 use crate::proxy::explain::describe;
 
-pub(super) fn run(config: &Config) -> ExitCode {
-    let settings = match config.load() {
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Ask the instance that runs with these settings whether it is ready, and print that alone.
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+pub(super) async fn run(check: Check) -> ExitCode {
+    let settings = match check.config.load() {
         Ok(settings) => settings,
         Err(code) => return code,
     };
+    if check.live {
+        return match ask::ready(&settings).await {
+            Ok(text) => {
+                println!("{}", text.trim());
+                ExitCode::SUCCESS
+            }
+            Err(text) => fail(FAILED, &text),
+        };
+    }
     let table = settings.table();
     let routes = table.in_order();
     let plural = if routes.len() == 1 { "route" } else { "routes" };

@@ -7,8 +7,10 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::{FAILED, fail, run};
+use crate::app::Signals;
 use crate::config::{self, Settings};
 use crate::demo::{guide, origin};
+use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
@@ -21,10 +23,14 @@ pub(super) struct Demo {
     /// How long the origin takes, in ms.
     #[arg(long, default_value_t = 2000)]
     delay_ms: u64,
+    /// Only the origin, on this address: proxies of your own stand before it.
+    #[arg(long, value_name = "ADDRESS")]
+    origin_only: Option<SocketAddr>,
 }
 
 pub(super) async fn start(demo: Demo) -> ExitCode {
-    let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
+    let at = demo.origin_only.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+    let listener = match TcpListener::bind(at).await {
         Ok(listener) => listener,
         Err(error) => return fail(FAILED, &format!("no port for the origin: {error}")),
     };
@@ -34,6 +40,9 @@ pub(super) async fn start(demo: Demo) -> ExitCode {
     };
     let delay = std::time::Duration::from_millis(demo.delay_ms);
     let handle = origin::spawn(listener, delay);
+    if demo.origin_only.is_some() {
+        return alone(origin).await;
+    }
     let settings = match settings(&demo, origin) {
         Ok(settings) => settings,
         Err(text) => return fail(FAILED, &text),
@@ -45,6 +54,17 @@ pub(super) async fn start(demo: Demo) -> ExitCode {
     .await;
     drop(handle);
     code
+}
+
+/// Until it is told to end.
+async fn alone(origin: SocketAddr) -> ExitCode {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILED, &format!("signals can't be listened to: {error}")),
+    };
+    eprintln!("a slow origin on http://{origin}");
+    signals.first(&Log::null()).await;
+    ExitCode::SUCCESS
 }
 
 fn settings(demo: &Demo, origin: SocketAddr) -> Result<Settings, String> {

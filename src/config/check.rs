@@ -8,6 +8,7 @@ use super::secret::SecretUrl;
 use super::stores::{Bodies, Dust};
 use super::upstream::{HostMode, Upstream};
 use super::{Settings, units};
+use crate::body::Place;
 use crate::dust::redis::Target;
 use crate::key::target;
 
@@ -112,16 +113,7 @@ fn shared(dust: &Dust) -> bool {
 }
 
 fn bodies(bodies: &Bodies, problems: &mut Problems<'_>) {
-    let reason = match bodies.url.scheme() {
-        "file" if bodies.url.reveal().len() > "file:".len() => None,
-        "memory" => None,
-        "s3" | "gs" | "az" | "http" | "https" => Some(format!(
-            "{}: is not in this build yet; there are file:PATH and memory:",
-            bodies.url.scheme()
-        )),
-        _ => Some("file:PATH or memory: is meant".to_owned()),
-    };
-    if let Some(reason) = reason {
+    if let Err(reason) = Place::parse(bodies.url.reveal()) {
         problems.add(&path("bodies.url"), reason);
     }
     positive("bodies.linger", bodies.linger, problems);

@@ -58,7 +58,7 @@ pub enum WhenUnsure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bodies {
-    /// `file:PATH` or `memory:`.
+    /// `file:PATH`, `s3://BUCKET/PREFIX` or `memory:`: see [`crate::body::Place`].
     pub url: SecretUrl,
     /// How much it may hold.
     pub size: Size,

@@ -130,10 +130,17 @@ fn one_line_per_mistake() {
             "t.toml:2: dust.url = \"./data\": redis://HOST or embedded:PATH is meant, or embedded: for a store in memory",
         ),
         (
-            "[bodies]\nurl = \"s3://b/p\"",
-            "t.toml:2: bodies.url = \"s3://b/p\": s3: is not in this build yet; there are file:PATH and memory:",
+            "[bodies]\nurl = \"s3://bodies?zone=x\"",
+            "t.toml:2: bodies.url = \"s3://bodies?zone=x\": ?zone is not known: endpoint, region, path_style and credentials may stand there",
         ),
-        ("[bodies]\nurl = \"file:\"", "t.toml:2: bodies.url = \"file:\": file:PATH or memory: is meant"),
+        (
+            "[bodies]\nurl = \"gs://bodies\"",
+            "t.toml:2: bodies.url = \"gs://bodies\": gs: is not in this build; there are file:PATH, s3://BUCKET/PREFIX and memory:",
+        ),
+        (
+            "[bodies]\nurl = \"file:\"",
+            "t.toml:2: bodies.url = \"file:\": a path is missing: file:PATH is meant",
+        ),
         ("[admin]\ntoken = { env = \"NOWHERE\" }", "t.toml:2: admin.token: NOWHERE is not set"),
         (
             "[admin]\ntoken = { env = \"A\", file = \"b\" }",

@@ -39,3 +39,16 @@ async fn a_fills_own_pass_is_counted() {
     proxy.get("/a").await.assert(200, "yours");
     proxy.until_metric("dustgate_passes_total", &[("reason", "private")], |count| count == 2.0).await;
 }
+
+#[tokio::test]
+async fn a_check_of_the_running_instance_says_whether_it_is_ready() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).admin("token = \"secret-of-the-operator\"").await;
+    let live = proxy.command(&["check", "--live"]).await;
+    assert_eq!((live.code, live.err.as_str()), (0, ""), "{live:?}");
+    assert!(live.out.contains("ready"), "{live:?}");
+    proxy.kill().await;
+    let gone = proxy.command(&["check", "--live"]).await;
+    assert_eq!(gone.code, 1, "{gone:?}");
+    assert!(gone.err.contains("/readyz"), "{gone:?}");
+}

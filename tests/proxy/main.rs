@@ -27,6 +27,7 @@ mod recall;
 mod restart;
 mod revalidate;
 mod room;
+mod s3;
 mod support;
 mod targets;
 mod vary;

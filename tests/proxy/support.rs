@@ -20,12 +20,14 @@ pub mod pattern;
 pub mod process;
 pub mod proxy;
 pub mod reply;
+pub mod s3;
 
 pub use client::Conn;
 pub use gate::Gate;
 pub use origin::{Answer, Origin};
 pub use proxy::Proxy;
 pub use reply::{End, Reply};
+pub use s3::{Mode, Relay, S3};
 
 /// How long anything that should happen may take before the test gives up on it. Far above what
 /// it takes: a test never passes because of it.

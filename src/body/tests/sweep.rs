@@ -37,7 +37,8 @@ impl Room {
         let dynamic: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(&objects);
         let settings = Settings::default();
         let inner = Store::over(dynamic, None, "life", settings.size, settings.call_timeout);
-        let bodies = Bodies::over(inner, settings, Arc::<ManualClock>::clone(&clock), true).await.unwrap();
+        inner.mark().await.unwrap();
+        let bodies = Bodies::over(inner, settings, Arc::<ManualClock>::clone(&clock));
         let sweeper = Sweeper::new(Arc::clone(&bodies));
         Self { objects, bodies, clock, sweeper, told: Told::default() }
     }
@@ -135,7 +136,7 @@ async fn another_life_is_not_touched() {
     let mut room = Room::new().await;
     let dynamic: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(&room.objects);
     let inner = Store::over(dynamic, None, "life2", 0, Duration::from_secs(1));
-    let other = Bodies::over(inner, Settings::default(), clock(), true).await.unwrap();
+    let other = Bodies::over(inner, Settings::default(), clock());
     let manifest = store(&other, 1, &body(700), MIB).await;
     for _ in 0..3 {
         assert_eq!(room.sweep().await, Swept::default());
