@@ -27,12 +27,14 @@ pub mod embedded;
 pub mod faulty;
 pub mod hub;
 pub mod memory;
+pub mod redis;
 pub mod sqlite;
 pub mod table;
 
 pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
+pub use self::redis::Redis;
 pub use table::Usage;
 
 /// A place in the one rising order of a store: lease tokens and writes share it. Never 0.
