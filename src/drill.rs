@@ -60,8 +60,8 @@ pub async fn run(
         ended = scenarios(&mut bench, &mut rows, &mut told) => ended,
         () = &mut interrupted => Err(Failed::Interrupted),
     };
-    let held = ended.is_ok() && rows.iter().all(|row: &Row| row.verdict() != Verdict::Broken);
-    let end = bench.end(!held).await;
+    let broke = rows.iter().any(|row: &Row| row.verdict() == Verdict::Broken);
+    let end = bench.end(broke).await;
     ended?;
     Ok(Report { rows, logs: end.logs, left: end.left })
 }

@@ -48,8 +48,13 @@ pub enum BodiesAt {
     Memory,
     /// In a directory.
     Directory(PathBuf),
-    /// In an object store on this machine, under this URL.
-    Objects(String),
+    /// In an object store on this machine.
+    Objects {
+        /// The URL of the settings.
+        url: String,
+        /// Where its server is.
+        endpoint: String,
+    },
 }
 
 /// How `localhost` is resolved, and variables are read.
@@ -61,8 +66,12 @@ pub struct Machine<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Variables that point the client of an object store somewhere.
-const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_S3_ENDPOINT"];
+/// Variables that point the client of an object store somewhere, the first that is set.
+const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+/// A way around, through which nothing may go either.
+const PROXY: &str = "AWS_PROXY_URL";
+/// The keys themselves: without them they are asked for elsewhere.
+const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// Whether everything that the settings name is on this machine. Connects to nothing. Upstreams
 /// are not looked at: a drill replaces them by its own.
@@ -147,26 +156,48 @@ fn bodies(settings: &Settings, machine: Machine<'_>) -> Result<BodiesAt, String>
     if text == "memory:" {
         return Ok(BodiesAt::Memory);
     }
-    let in_force = settings.in_force();
-    let set = in_force.pointer("/bodies/endpoint").and_then(serde_json::Value::as_str).map(str::to_owned);
-    let endpoints: Vec<_> =
-        set.into_iter().chain(ENDPOINTS.iter().filter_map(|name| (machine.variable)(name))).collect();
-    if endpoints.is_empty() {
-        return Err(format!(
-            "bodies.url: {secret} without an endpoint is not on this machine, and a drill touches \
-             nothing else; start an object store here and set bodies.endpoint to http://127.0.0.1:PORT"
-        ));
-    }
-    for endpoint in endpoints {
-        if Url::parse(&endpoint).ok().and_then(|url| loopback(&url, machine)).is_none() {
+    objects(text, machine).map_err(|reason| format!("bodies.url: {secret} {reason}"))
+}
+
+/// An object store on this machine, asked by its address and with keys that are at hand: nothing
+/// else is looked up on the way.
+fn objects(text: &str, machine: Machine<'_>) -> Result<BodiesAt, String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    let said =
+        |key: &str| url.query_pairs().find(|(name, _)| name == key).map(|(_, value)| value.into_owned());
+    let variable = |name: &str| (machine.variable)(name).filter(|value| !value.is_empty());
+    let endpoint = said("endpoint").or_else(|| ENDPOINTS.into_iter().find_map(variable));
+    let Some(endpoint) = endpoint.filter(|_| url.scheme() == "s3") else {
+        return Err("has no endpoint on this machine, and a drill touches no other; start an S3 store \
+                    here and add ?endpoint=http://127.0.0.1:PORT for it"
+            .to_owned());
+    };
+    for (what, address) in [("endpoint", Some(&endpoint)), (PROXY, variable(PROXY).as_ref())] {
+        let Some(address) = address else { continue };
+        if Url::parse(address).ok().and_then(|url| loopback(&url, machine)).is_none() {
             return Err(format!(
-                "bodies.endpoint: {} is not on a loopback address, and a drill touches no other; set it \
-                 to http://127.0.0.1:PORT for it",
-                SecretUrl::here(&endpoint)
+                "has {what} = {}, not a loopback address, and a drill touches no other; add \
+                 ?endpoint=http://127.0.0.1:PORT for it",
+                SecretUrl::here(address)
             ));
         }
     }
-    Ok(BodiesAt::Objects(text.to_owned()))
+    let by_host = variable("AWS_VIRTUAL_HOSTED_STYLE_REQUEST").is_some();
+    if said("path_style").map_or(by_host, |style| style == "false") {
+        return Err("puts the bucket into a host's name, which leads who knows where; a drill needs \
+                    path_style=true"
+            .to_owned());
+    }
+    if said("credentials").is_some_and(|from| from == "instance")
+        || KEYS.into_iter().any(|name| variable(name).is_none())
+    {
+        return Err(format!(
+            "takes its credentials from elsewhere, and a drill touches nothing but this machine; set {} \
+             and {}",
+            KEYS[0], KEYS[1]
+        ));
+    }
+    Ok(BodiesAt::Objects { url: text.to_owned(), endpoint })
 }
 
 #[cfg(test)]
@@ -184,12 +215,19 @@ mod tests {
     }
 
     fn look(settings: &Settings, localhost: &str, endpoint: Option<&str>) -> Result<Ground, Vec<String>> {
+        let keys = KEYS.into_iter().map(|name| (name, "k"));
+        let endpoint = endpoint.map(|url| ("AWS_ENDPOINT_URL", url));
+        look_with(settings, localhost, &keys.chain(endpoint).collect::<Vec<_>>())
+    }
+
+    fn look_with(settings: &Settings, localhost: &str, set: &[(&str, &str)]) -> Result<Ground, Vec<String>> {
         let address: IpAddr = localhost.parse().unwrap();
         let resolve = |name: &str| {
             assert_eq!(name, "localhost", "no other name is looked up");
             vec![address]
         };
-        let variable = |name: &str| endpoint.filter(|_| name == "AWS_ENDPOINT_URL").map(str::to_owned);
+        let variable =
+            |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         survey(settings, Machine { resolve: &resolve, variable: &variable })
     }
 
@@ -227,7 +265,8 @@ mod tests {
             "redis://127.0.0.1:1@10.0.0.7",
             "redis://127.0.0.1?nodes=10.0.0.7:6379",
             "redis:///",
-            "redis-cluster://127.0.0.1",
+            "redis+cluster://127.0.0.1",
+            "redis+sentinel://127.0.0.1/main",
             "redis+unix:///run/redis.sock",
             "dust+ws://127.0.0.1/ws/sync?store=acme/cache",
             "nonsense",
@@ -243,13 +282,31 @@ mod tests {
 
     #[test]
     fn object_stores_need_an_endpoint_here() {
-        let settings = with("embedded:", "s3://bucket/prefix");
-        let refused = look(&settings, "127.0.0.1", None).unwrap_err();
-        assert!(refused[0].starts_with("bodies.url"), "{refused:?}");
-        let refused = look(&settings, "127.0.0.1", Some("https://s3.example.com")).unwrap_err();
-        assert!(refused[0].starts_with("bodies.endpoint"), "{refused:?}");
-        let taken = look(&settings, "127.0.0.1", Some("http://127.0.0.1:9000")).unwrap();
-        assert_eq!(taken.bodies, BodiesAt::Objects("s3://bucket/prefix".to_owned()));
+        let here = "http://127.0.0.1:9000";
+        for (url, endpoint, taken) in [
+            ("s3://bucket/prefix", None, false),
+            ("s3://bucket/prefix", Some("https://s3.example.com"), false),
+            ("s3://bucket/prefix", Some(here), true),
+            ("s3://bucket/prefix?endpoint=http://127.0.0.1:9000", None, true),
+            // What the URL says is what counts.
+            ("s3://bucket/prefix?endpoint=http://localhost:9000", Some("https://s3.example.com"), true),
+            ("s3://bucket/prefix?endpoint=https://s3.example.com", Some(here), false),
+            ("s3://bucket/prefix?path_style=false", Some(here), false),
+            ("s3://bucket/prefix?credentials=instance", Some(here), false),
+            ("gs://bucket", Some(here), false),
+        ] {
+            let looked = look(&with("embedded:", url), "127.0.0.1", endpoint);
+            assert_eq!(looked.is_ok(), taken, "{url}: {looked:?}");
+            if let Err(refused) = looked {
+                assert!(refused[0].starts_with("bodies.url"), "{refused:?}");
+            }
+        }
+        let settings = with("embedded:", "s3://bucket?endpoint=http://127.0.0.1:9000");
+        let keys = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "k")];
+        assert!(look_with(&settings, "127.0.0.1", &keys).is_ok());
+        assert!(look_with(&settings, "127.0.0.1", &keys[..1]).is_err(), "keys would be asked for elsewhere");
+        let proxy = [keys[0], keys[1], ("AWS_PROXY_URL", "http://proxy.example.com")];
+        assert!(look_with(&settings, "127.0.0.1", &proxy).is_err());
     }
 
     #[test]

@@ -7,8 +7,12 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore as _;
+use object_store::aws::AmazonS3Builder;
 use toml_edit::DocumentMut;
 use url::Url;
 
@@ -26,7 +30,15 @@ pub struct Scratch {
     /// Directories that are its own.
     own: Vec<PathBuf>,
     redis: Option<Redis>,
-    objects: Option<String>,
+    objects: Option<Objects>,
+    keep: AtomicBool,
+}
+
+/// Objects of its own, in a bucket.
+#[derive(Debug)]
+struct Objects {
+    url: Url,
+    endpoint: String,
 }
 
 /// How long removing records may take.
@@ -51,7 +63,9 @@ impl Scratch {
         let mut objects = None;
         match &plan.ground.bodies {
             BodiesAt::Directory(path) => own.push(path.join(&name)),
-            BodiesAt::Objects(url) => objects = Some(format!("{}/{name}", url.trim_end_matches('/'))),
+            BodiesAt::Objects { url, endpoint } => {
+                objects = Url::parse(url).ok().map(|url| Objects::below(url, &name, endpoint));
+            }
             BodiesAt::Memory => {}
         }
         let redis = match &plan.ground.dust {
@@ -59,7 +73,7 @@ impl Scratch {
             _ => None,
         };
         let prefix = format!("{}-{name}", plan.settings.dust.prefix);
-        Ok(Self { directory, name, prefix, own, redis, objects })
+        Ok(Self { directory, name, prefix, own, redis, objects, keep: AtomicBool::new(false) })
     }
 
     /// The fleet's prefix in the store.
@@ -95,7 +109,9 @@ impl Scratch {
         let bodies = match &plan.ground.bodies {
             BodiesAt::Memory => "memory:".to_owned(),
             BodiesAt::Directory(path) => format!("file:{}", below(path)),
-            BodiesAt::Objects(url) => self.objects.as_ref().unwrap_or(url).clone(),
+            BodiesAt::Objects { url, .. } => {
+                self.objects.as_ref().map_or(url.clone(), |objects| objects.url.to_string())
+            }
         };
         [
             ("SERVER__LISTEN", "127.0.0.1:0".to_owned()),
@@ -123,9 +139,16 @@ impl Scratch {
                 left.push(format!("keys with {} in them in {}: {reason}", self.prefix, redis.url));
             }
         }
-        if let Some(url) = &self.objects {
-            left.push(format!("objects below {url}: remove them with the store's own tools"));
+        if let Some(objects) = &self.objects {
+            let swept = tokio::time::timeout(SWEEP, objects.sweep()).await;
+            let failed = match swept {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("it takes too long".to_owned()),
+            };
+            left.extend(failed.map(|reason| format!("objects below {}: {reason}", objects.url)));
         }
+        self.keep.store(keep_logs, Ordering::Relaxed);
         self.clear_files(keep_logs, &mut left);
         left
     }
@@ -154,7 +177,34 @@ impl Drop for Scratch {
     /// What can be removed without waiting, when the drill did not come to its end: settings may
     /// have secrets in them. Nothing is left to do after [`Scratch::clear`].
     fn drop(&mut self) {
-        self.clear_files(true, &mut Vec::new());
+        self.clear_files(self.keep.load(Ordering::Relaxed), &mut Vec::new());
+    }
+}
+
+// === impl Objects ===
+
+impl Objects {
+    fn below(mut url: Url, name: &str, endpoint: &str) -> Self {
+        let path = format!("{}/{name}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Self { url, endpoint: endpoint.to_owned() }
+    }
+
+    /// Removes all of them.
+    async fn sweep(&self) -> object_store::Result<()> {
+        let store = AmazonS3Builder::from_env()
+            .with_bucket_name(self.url.host_str().unwrap_or_default())
+            .with_endpoint(&self.endpoint)
+            .with_allow_http(true)
+            .with_virtual_hosted_style_request(false);
+        let region = self.url.query_pairs().find(|(key, _)| key == "region");
+        let store = match region {
+            Some((_, region)) => store.with_region(region).build()?,
+            None => store.build()?,
+        };
+        let prefix = object_store::path::Path::from_url_path(self.url.path())?;
+        let names = store.list(Some(&prefix)).map_ok(|object| object.location).boxed();
+        store.delete_stream(names).try_for_each(async |_| Ok(())).await
     }
 }
 
@@ -285,6 +335,9 @@ size = "1MiB"
         assert_eq!(over("DUSTGATE_DUST__PREFIX"), format!("acme-drill-{random}"));
         assert_eq!(over("DUSTGATE_BODIES__URL"), format!("file:/data/bodies/drill-{random}"));
         assert_eq!(over("DUSTGATE_SERVER__LISTEN"), "127.0.0.1:0");
+        let url = Url::parse("s3://bucket/prefix/?endpoint=http://127.0.0.1:9").unwrap();
+        let objects = Objects::below(url, "drill-x", "http://127.0.0.1:9");
+        assert_eq!(objects.url.as_str(), "s3://bucket/prefix/drill-x?endpoint=http://127.0.0.1:9");
         let directory = scratch.directory.clone();
         let file = scratch.write_settings(0, &plan, "127.0.0.1:99".parse().unwrap()).unwrap();
         assert!(file.exists());
