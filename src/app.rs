@@ -120,7 +120,7 @@ impl App {
         let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone(), health.clone()));
         let max_life = settings.dust.max_life.0;
         let tier = Arc::new(Tier::new(settings.memory.size.0).with_max_life(max_life));
-        let bodies = stores::open_bodies(&settings, &life, &tier, clock).await?;
+        let bodies = stores::open_bodies(&settings, &*dust, &life, &tier, clock).await?;
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let loaded = stamps.load(&*seam).await;
         loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;

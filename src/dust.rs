@@ -31,10 +31,10 @@ pub mod redis;
 pub mod sqlite;
 pub mod table;
 
+pub use self::redis::Redis;
 pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
-pub use self::redis::Redis;
 pub use table::Usage;
 
 /// A place in the one rising order of a store: lease tokens and writes share it. Never 0.

@@ -66,7 +66,12 @@ impl Redis {
     ///
     /// # Cancel safety
     /// Dropping it leaves nothing behind.
-    pub async fn open(target: Target, prefix: &str, clock: Arc<dyn Clock>, patience: Duration) -> Result<Self> {
+    pub async fn open(
+        target: Target,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Result<Self> {
         let names = Names::new(prefix, target.db);
         let shared = Arc::new(Shared::new(target, names, clock));
         let began = Instant::now();
@@ -99,7 +104,10 @@ impl Redis {
     fn number(&self, text: &str) -> Result<Number> {
         let number = text.parse().ok().filter(|number| (1..=MAX_NUMBER).contains(number));
         let number = number.ok_or_else(|| {
-            Error::Broken(format!("{text:?} is no number: what counts them ({}) is damaged", self.shared.names.last))
+            Error::Broken(format!(
+                "{text:?} is no number: what counts them ({}) is damaged",
+                self.shared.names.last
+            ))
         })?;
         self.shared.saw(number);
         Ok(number)
@@ -144,7 +152,8 @@ impl Dust for Redis {
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
         let Shared { scripts, names, .. } = &*self.shared;
         let ttl = how.expires_in.map_or(String::new(), ms);
-        let call = scripts.put.call(names, key, self.seen(0)?, how.fence).arg(ttl).arg(value).fenced(how.fence);
+        let call =
+            scripts.put.call(names, key, self.seen(0)?, how.fence).arg(ttl).arg(value).fenced(how.fence);
         self.written(self.shared.run(call).await?)
     }
 
@@ -157,7 +166,8 @@ impl Dust for Redis {
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         let Shared { scripts, names, .. } = &*self.shared;
         let call = scripts.lease.call(names, key, self.seen(seen)?, None).arg(ms(ttl)).arg(&*holder.0);
-        let (word, token, left): (String, Option<String>, Option<i64>) = padded(self.shared.run(call).await?)?;
+        let (word, token, left): (String, Option<String>, Option<i64>) =
+            padded(self.shared.run(call).await?)?;
         let token = || self.number(token.as_deref().unwrap_or_default());
         Ok(match &*word {
             "granted" => Grant::Granted(Lease { key: key.into(), token: token()?, holder: holder.clone() }),

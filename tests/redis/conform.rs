@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dustgate::dust::conformance::{Rig, all};
 use dustgate::dust::Dust;
+use dustgate::dust::conformance::{Rig, all};
 use dustgate::dust::redis::Redis;
 
 use super::server::Server;

@@ -38,7 +38,8 @@ impl Server {
         let options = options.iter().map(|&line| line.to_owned()).collect();
         for _ in 0..5 {
             let port = free_port();
-            let mut server = Self { child: None, dir: TempDir::new().unwrap(), port, options: Vec::clone(&options) };
+            let mut server =
+                Self { child: None, dir: TempDir::new().unwrap(), port, options: Vec::clone(&options) };
             if server.run().await {
                 return server;
             }
@@ -73,7 +74,8 @@ impl Server {
         let path = self.dir.path().join("redis.conf");
         std::fs::write(&path, conf).unwrap();
         let child = Command::new(&binary).arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        self.child = Some(child.unwrap_or_else(|error| panic!("{binary} is needed: {error} (tests/run installs it)")));
+        self.child =
+            Some(child.unwrap_or_else(|error| panic!("{binary} is needed: {error} (tests/run installs it)")));
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
@@ -110,7 +112,8 @@ impl Server {
     pub fn admin(&self, lines: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let auth = if self.options.iter().any(|line| line.contains(">admin")) { "AUTH admin\r\n" } else { "" };
+        let auth =
+            if self.options.iter().any(|line| line.contains(">admin")) { "AUTH admin\r\n" } else { "" };
         stream.write_all(format!("{auth}{lines}\r\nQUIT\r\n").as_bytes()).unwrap();
         let mut said = String::new();
         stream.read_to_string(&mut said).unwrap();

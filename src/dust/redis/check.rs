@@ -67,7 +67,8 @@ impl About {
             let known = parts.next().zip(parts.next());
             if known.is_some_and(|known| known < OLDEST) {
                 let (major, minor) = OLDEST;
-                let why = format!("it is Redis {version}; needed is Redis {major}.{minor} or later, or any Valkey");
+                let why =
+                    format!("it is Redis {version}; needed is Redis {major}.{minor} or later, or any Valkey");
                 return Err(Wrong::Never(why));
             }
         }
@@ -117,9 +118,14 @@ mod tests {
     fn servers_that_will_not() {
         assert!(matches!(judged("redis_version:6.0.16\n"), Err(Wrong::Never(why)) if why.contains("6.0.16")));
         let policy = judged("redis_version:7.0.0\nmaxmemory_policy:allkeys-lru\n");
-        assert!(matches!(policy, Err(Wrong::Never(why)) if why.contains("allkeys-lru") && why.contains("volatile-")));
+        assert!(
+            matches!(policy, Err(Wrong::Never(why)) if why.contains("allkeys-lru") && why.contains("volatile-"))
+        );
         let replica = judged("redis_version:7.0.0\nrole:slave\nmaster_host:10.0.0.1\n");
         assert!(matches!(replica, Err(Wrong::Replica(why)) if why.contains("10.0.0.1")));
-        assert!(matches!(judged("redis_version:7.0.0\nloading:1\n"), Err(Wrong::Passing(Error::Unavailable(_)))));
+        assert!(matches!(
+            judged("redis_version:7.0.0\nloading:1\n"),
+            Err(Wrong::Passing(Error::Unavailable(_)))
+        ));
     }
 }

@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn events_are_read() {
         let event = Event::parse(b"r 7 9 3 1500 a key").expect("it is one");
-        let change = Change { key: "a key".into(), what: What::Renew(Duration::from_millis(1500)), number: 3 };
+        let change =
+            Change { key: "a key".into(), what: What::Renew(Duration::from_millis(1500)), number: 3 };
         assert_eq!(event, Event { before: 7, at: 9, change });
         for bytes in [&b""[..], b"s 1 2 3 4", b"x 1 2 3 4 k", b"s 1 2 -3 4 k", b"s 1 2 3 4 \xff"] {
             assert_eq!(Event::parse(bytes), None, "{bytes:?}");

@@ -15,7 +15,15 @@ pub(super) enum Line {
 
 /// Words at the head of an error, or within what a script's failure quotes, that pass.
 const PASSING: [&str; 9] = [
-    "OOM", "BUSY", "TRYAGAIN", "MISCONF", "NOREPLICAS", "ASK", "UNKILLABLE", "max number of clients", "EXECABORT",
+    "OOM",
+    "BUSY",
+    "TRYAGAIN",
+    "MISCONF",
+    "NOREPLICAS",
+    "ASK",
+    "UNKILLABLE",
+    "max number of clients",
+    "EXECABORT",
 ];
 /// Those that pass once another server is asked, or the same one after a while.
 const ELSEWHERE: [&str; 5] = ["READONLY", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "LOADING"];
@@ -53,7 +61,8 @@ pub(super) fn judge(error: &RedisError) -> (Error, Line) {
 fn of_server(code: &str, text: &str) -> (Error, Line) {
     // A script's failure is an ERR that quotes the reason, on older servers; on newer ones the
     // reason's own code is in front.
-    let says = |words: &[&str]| words.iter().any(|word| code == *word || (code == "ERR" && text.contains(word)));
+    let says =
+        |words: &[&str]| words.iter().any(|word| code == *word || (code == "ERR" && text.contains(word)));
     let text = text.to_owned();
     if says(&ELSEWHERE) {
         (Error::Unavailable(text), Line::Over)

@@ -174,7 +174,9 @@ impl End {
         let Some(shared) = self.shared.upgrade() else { return };
         match push.kind {
             PushKind::Disconnection => shared.over(&self.wire, Error::Unavailable("the line broke".into())),
-            PushKind::Message if self.hears && !self.wire.is_over() => self.message(&shared, push.data.get(1)),
+            PushKind::Message if self.hears && !self.wire.is_over() => {
+                self.message(&shared, push.data.get(1));
+            }
             _ => {}
         }
     }

@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, RedisError, Value, cmd};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, RedisError, Value,
+    cmd,
+};
 
 use super::super::Error;
 use super::check::Wrong;
@@ -52,7 +55,8 @@ async fn in_cluster(seed: &ConnectionInfo, key: &str) -> Result<ConnectionInfo, 
     let rows: Vec<Vec<Value>> = ask(&mut connection, cmd("CLUSTER").arg("SLOTS")).await?;
     for row in rows {
         let [first, last, primary, ..] = &row[..] else { continue };
-        let (first, last): (u16, u16) = (redis::from_redis_value_ref(first)?, redis::from_redis_value_ref(last)?);
+        let (first, last): (u16, u16) =
+            (redis::from_redis_value_ref(first)?, redis::from_redis_value_ref(last)?);
         if !(first..=last).contains(&slot) {
             continue;
         }
@@ -103,7 +107,10 @@ async fn open(info: &ConnectionInfo) -> Result<MultiplexedConnection, RedisError
     Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await
 }
 
-async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<T, RedisError> {
+async fn ask<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    command: &Cmd,
+) -> Result<T, RedisError> {
     command.query_async(connection).await
 }
 

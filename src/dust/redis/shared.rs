@@ -103,7 +103,11 @@ impl Shared {
         self.bounded(&line, answer).await
     }
 
-    async fn bounded<T>(&self, line: &Arc<Line>, call: impl Future<Output = Result<T, RedisError>>) -> Result<T> {
+    async fn bounded<T>(
+        &self,
+        line: &Arc<Line>,
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T> {
         let Ok(answer) = timeout(CALL_BOUND, call).await else {
             self.doubt(line);
             return Err(Error::Unavailable(format!("no answer within {CALL_BOUND:?}")));

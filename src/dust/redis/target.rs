@@ -38,7 +38,9 @@ impl Target {
             _ => scheme.split_once('+').filter(|(tls, _)| matches!(*tls, "redis" | "rediss")).ok_or(FORMS)?,
         };
         if rest.contains(['?', '#']) {
-            return Err(format!("nothing may come after the path (a password's ? is %3F, its # %23): {FORMS}"));
+            return Err(format!(
+                "nothing may come after the path (a password's ? is %3F, its # %23): {FORMS}"
+            ));
         }
         let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
         if user.is_some_and(|user| user.contains(['/', '@'])) {
@@ -79,7 +81,8 @@ fn db(path: &str) -> Result<i64, String> {
     if path.is_empty() {
         return Ok(0);
     }
-    let number = path.parse::<u16>().map_err(|_| format!("/{path} is no database: a number is meant, such as /0"))?;
+    let number =
+        path.parse::<u16>().map_err(|_| format!("/{path} is no database: a number is meant, such as /0"))?;
     Ok(i64::from(number))
 }
 
@@ -90,7 +93,9 @@ fn info(tls: &str, user: Option<&str>, host: &str, port: u16, db: i64) -> Result
     let user = user.map_or(String::new(), |user| format!("{user}@"));
     let info = format!("{tls}://{user}{host}{port}/{db}").into_connection_info();
     // Its own words may quote the password.
-    let info = info.map_err(|_| format!("{host:?} is no host and port, or the user and password are not percent-encoded: {FORMS}"))?;
+    let info = info.map_err(|_| {
+        format!("{host:?} is no host and port, or the user and password are not percent-encoded: {FORMS}")
+    })?;
     if host.is_empty() || host.starts_with(':') {
         return Err(format!("a host is missing: {FORMS}"));
     }
@@ -130,7 +135,8 @@ mod tests {
 
     #[test]
     fn several_that_know_which() {
-        let Ok(Target { find: Find::Cluster(seeds), db: 0 }) = Target::parse("redis+cluster://u:p@a,b:7001") else {
+        let Ok(Target { find: Find::Cluster(seeds), db: 0 }) = Target::parse("redis+cluster://u:p@a,b:7001")
+        else {
             panic!("not a cluster")
         };
         let seeds: Vec<_> = seeds.iter().map(|seed| seed.addr().to_string()).collect();
@@ -148,9 +154,19 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_without_the_password() {
         for url in [
-            "redis:h", "redis://", "redis://:secret@", "redis://u:secret@h:port", "redis://u:secret@h/x",
-            "redis://u:secret@h/1?protocol=resp2", "redis://u:sec/secret@h", "redis://a,b", "redis+cluster://u:secret@h/1",
-            "redis+sentinel://u:secret@h", "redis+what://u:secret@h", "http://u:secret@h", "redis://u:secret%zz@h:99999",
+            "redis:h",
+            "redis://",
+            "redis://:secret@",
+            "redis://u:secret@h:port",
+            "redis://u:secret@h/x",
+            "redis://u:secret@h/1?protocol=resp2",
+            "redis://u:sec/secret@h",
+            "redis://a,b",
+            "redis+cluster://u:secret@h/1",
+            "redis+sentinel://u:secret@h",
+            "redis+what://u:secret@h",
+            "http://u:secret@h",
+            "redis://u:secret%zz@h:99999",
         ] {
             let why = Target::parse(url).expect_err(url);
             assert!(!why.contains("secret"), "{url}: {why}");
