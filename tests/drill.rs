@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -78,6 +80,57 @@ impl Said {
     }
 }
 
+/// A server of one test's own.
+struct Redis {
+    child: Child,
+    port: u16,
+    _directory: TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let binary = std::env::var("DUSTGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let directory = TempDir::with_prefix("dustgate-").unwrap();
+            let mut command = Command::new(&binary);
+            command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"]);
+            command.arg(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            let child = command.spawn();
+            let child = child.unwrap_or_else(|error| panic!("{binary} is needed: {error}"));
+            let mut redis = Self { child, port, _directory: directory };
+            let deadline = Instant::now() + Duration::from_secs(10);
+            // Its port may have gone to somebody else: then it ends.
+            while Instant::now() < deadline && redis.child.try_wait().unwrap().is_none() {
+                if redis.try_ask("PING").is_ok_and(|answer| answer == "+PONG") {
+                    return redis;
+                }
+            }
+        }
+        panic!("no {binary} would start");
+    }
+
+    /// The first line of its answer.
+    fn try_ask(&self, command: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+
+    fn ask(&self, command: &str) -> String {
+        self.try_ask(command).unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Processes that have this in their command line.
 fn processes(with: &Path) -> usize {
     let with = with.to_str().unwrap();
@@ -106,6 +159,26 @@ fn promises_hold_and_nothing_is_left_behind() {
     assert_eq!(said.row("purge-during-fill")[1..6], ["held", "8", "2", "0", "0"]);
     // Of a store in its process there is nothing to kill.
     assert_eq!(said.row("store-killed")[1], "n/a");
+    assert_eq!(place.files(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_fleet_is_killed_and_frozen_and_nothing_is_left_in_its_store() {
+    let redis = Redis::start();
+    let place = Place::with(&format!(
+        "[dust]\nurl = \"redis://127.0.0.1:{}\"\nlease_ttl = \"1s\"\n[bodies]\nurl = \"file:HERE/bodies\"\n",
+        redis.port
+    ));
+    let only = ["--only", "cold", "--only", "leader-killed-50", "--only", "store-"];
+    let said = place.drill(&[&["--clients", "9", "--delay", "1s"], &only[..]].concat());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(said.row("cold")[1..6], ["held", "9", "1", "0", "0"]);
+    // Another led, and the dead one's clients know that they have not got all of it.
+    assert_eq!(said.row("leader-killed-50")[1..3], ["held", "9"]);
+    assert_eq!(said.row("leader-killed-50")[4..6], ["0", "3"]);
+    assert_eq!(said.row("store-killed")[1], "held");
+    assert_eq!(said.row("store-frozen")[1], "held");
+    assert_eq!(redis.ask("DBSIZE"), ":0");
     assert_eq!(place.files(), Vec::<PathBuf>::new());
 }
 

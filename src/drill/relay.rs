@@ -1,23 +1,24 @@
 //! A relay between the instances and the store, which can be killed and frozen in the store's
 //! place: the user's own store is left alone.
+//!
+//! It has a thread of its own. Among the herd's tasks it would wait for its turn, and instances
+//! would take that for a slow store.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 /// The relay. Dropped, it stops.
 #[derive(Debug)]
 pub struct Relay {
     /// Where it listens.
     pub at: SocketAddr,
-    state: Arc<watch::Sender<State>>,
-    task: AbortHandle,
+    state: watch::Sender<State>,
 }
 
 /// How the store looks from an instance.
@@ -37,13 +38,23 @@ impl Relay {
     /// Starts it, in front of a host and port.
     ///
     /// # Errors
-    /// If there is no port.
-    pub async fn start(near: IpAddr, host: String, port: u16) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((near, 0)).await?;
+    /// If there is no port, or no thread.
+    pub fn start(near: IpAddr, host: String, port: u16) -> std::io::Result<Self> {
+        let listener = std::net::TcpListener::bind((near, 0))?;
+        listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
-        let state = Arc::new(watch::Sender::new(State::Up));
-        let task = tokio::spawn(serve(listener, at, host, port, state.subscribe())).abort_handle();
-        Ok(Self { at, state, task })
+        let (state, seen) = watch::channel(State::Up);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("relay".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => serve(listener, at, host, port, seen).await,
+                    // Instances find nobody there, and say so.
+                    Err(error) => eprintln!("error: no relay: {error}"),
+                }
+            });
+        })?;
+        Ok(Self { at, state })
     }
 
     /// From now on the store looks like this.
@@ -52,12 +63,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
+/// Until the relay is dropped; connections end with it.
 async fn serve(
     listener: TcpListener,
     at: SocketAddr,
@@ -162,8 +168,7 @@ mod tests {
     #[tokio::test]
     async fn it_carries_freezes_breaks_and_comes_back() {
         let far = echo().await;
-        let relay =
-            Relay::start("127.0.0.1".parse().unwrap(), far.ip().to_string(), far.port()).await.unwrap();
+        let relay = Relay::start("127.0.0.1".parse().unwrap(), far.ip().to_string(), far.port()).unwrap();
         let mut stream = TcpStream::connect(relay.at).await.unwrap();
         assert_eq!(&say(&mut stream, b"ping").await.unwrap(), b"ping");
 
