@@ -13,6 +13,7 @@ use crate::telemetry::{self, Log};
 mod ask;
 mod check;
 mod demo;
+mod drill;
 
 /// Settings that are wrong, or that nothing can be built from.
 const BAD_SETTINGS: u8 = 2;
@@ -39,6 +40,9 @@ enum Command {
     Explain(ask::Explain),
     /// Purge one URL or everything.
     Purge(ask::Purge),
+    /// Let a herd loose on a fleet of these settings, kill and freeze what it hangs on, and say which
+    /// promises held. On this machine only, beside what is in use.
+    Drill(drill::Drill),
     /// Remove bodies that no record names, twice over, while nothing else runs on the stores.
     Sweep(Config),
 }
@@ -65,6 +69,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => demo::start(demo).await,
             Command::Explain(explain) => ask::explain(explain).await,
             Command::Purge(purge) => ask::purge(purge).await,
+            Command::Drill(drill) => drill::run(drill).await,
             Command::Sweep(config) => sweep(&config).await,
         }
     });

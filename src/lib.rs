@@ -29,6 +29,7 @@
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
 //! | [`admin`] | the operator's port; asks through a trait of its own | `drain` |
 //! | [`config`] | settings: read, checked, made into routes | `key`, `policy`, `route` |
+//! | [`drill`] | the herd and fault drill: a fleet of processes, an origin, clients, verdicts | `clock`, `config` |
 //! | [`app`], [`cli`], [`demo`] | the assembly; the commands; the origin of the demo | everything |
 //!
 //! A store is one implementation of [`dust::Dust`] and one line in [`app`]; an upstream client is
@@ -113,6 +114,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod drain;
+pub mod drill;
 pub mod dust;
 pub mod flight;
 pub mod key;

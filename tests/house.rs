@@ -48,6 +48,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &["key", "policy", "route", "dust", "body", "flight", "tier", "upstream", "admin", "telemetry"],
     ),
     ("demo", &[]),
+    ("drill", &["clock", "config"]),
     ("app", ALL),
     ("cli", ALL),
     ("main", ALL),

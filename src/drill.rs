@@ -1,0 +1,86 @@
+//! What `dustgate drill` does: a fleet of processes of this binary, with the user's own settings,
+//! before an origin of its own, asked by a herd of clients while leaders and the store are killed
+//! and frozen. Each scenario holds promises against what was seen.
+//!
+//! A drill touches nothing but loopback ([`ground`]) and nothing that is in use: the routes and
+//! upstreams of the settings are replaced by one, and the fleet has a prefix and bodies of its own
+//! ([`scratch`]).
+
+use std::future::Future;
+
+pub mod bench;
+pub mod client;
+pub mod content;
+pub mod fleet;
+pub mod ground;
+pub mod origin;
+pub mod plan;
+pub mod promise;
+pub mod relay;
+pub mod scenario;
+pub mod scratch;
+pub mod seen;
+pub mod table;
+
+use bench::Bench;
+use plan::Plan;
+use table::{Report, Row, Verdict};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The settings do not let the fleet start, or not with so many.
+    #[error("{0}")]
+    Settings(String),
+    /// The machine does not give what is needed.
+    #[error("{0}")]
+    Machine(String),
+    /// A signal came.
+    #[error("ended by a signal; the instances are killed")]
+    Interrupted,
+}
+
+/// Runs all scenarios of a plan, `told` each row as it is there, until `interrupted` is done.
+///
+/// # Errors
+/// If the fleet cannot be started, or was interrupted. Processes are killed and what the drill
+/// wrote is removed either way; dropped at any point, processes are killed too.
+pub async fn run(
+    plan: Plan,
+    interrupted: impl Future<Output = ()>,
+    mut told: impl FnMut(&Row),
+) -> Result<Report, Failed> {
+    tokio::pin!(interrupted);
+    let mut bench = tokio::select! {
+        bench = Bench::start(plan) => bench?,
+        () = &mut interrupted => return Err(Failed::Interrupted),
+    };
+    let mut rows = Vec::new();
+    let ended = tokio::select! {
+        ended = scenarios(&mut bench, &mut rows, &mut told) => ended,
+        () = &mut interrupted => Err(Failed::Interrupted),
+    };
+    let broke = rows.iter().any(|row: &Row| row.verdict() == Verdict::Broken);
+    let end = bench.end(broke).await;
+    ended?;
+    Ok(Report { rows, logs: end.logs, left: end.left })
+}
+
+async fn scenarios(
+    bench: &mut Bench,
+    rows: &mut Vec<Row>,
+    told: &mut impl FnMut(&Row),
+) -> Result<(), Failed> {
+    for round in 1..=bench.plan.rounds {
+        for scenario in bench.plan.scenarios.clone() {
+            let mut row = match scenario.missing(bench.plan.instances, bench.relay.is_some()) {
+                Some(reason) => Row::not_here(scenario.name(), reason),
+                None => scenario::play(scenario, bench).await?,
+            };
+            row.round = round;
+            told(&row);
+            rows.push(row);
+        }
+    }
+    Ok(())
+}

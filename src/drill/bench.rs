@@ -1,0 +1,155 @@
+//! Everything that a scenario plays with: the fleet, the origin, the relay before the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::Failed;
+use super::client::Herd;
+use super::fleet::{Ended, Fleet, Launch};
+use super::ground::DustAt;
+use super::origin::Origin;
+use super::origin::script::Script;
+use super::plan::Plan;
+use super::promise::Limit;
+use super::relay::Relay;
+use super::scratch::Scratch;
+use crate::clock::Dice;
+
+/// The bench of a drill. Dropped, its processes are killed.
+#[derive(Debug)]
+pub struct Bench {
+    /// What is drilled.
+    pub plan: Plan,
+    /// The instances.
+    pub fleet: Fleet,
+    /// What is behind them.
+    pub origin: Arc<Origin>,
+    /// What is before the store, if instances share one.
+    pub relay: Option<Relay>,
+    /// What a herd of hits takes here, as measured last.
+    pub allowance: Duration,
+    /// What as many fetches take beside the origin's delay, straight from the clients.
+    pub fetching: Duration,
+    scratch: Scratch,
+    run: String,
+    paths: u64,
+}
+
+/// What is left of a drill.
+#[derive(Debug)]
+pub struct Left {
+    /// Where the instances' logs are, if they were kept.
+    pub logs: Option<PathBuf>,
+    /// What could not be removed.
+    pub left: Vec<String>,
+}
+
+// === impl Bench ===
+
+impl Bench {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// If something does not start; what did is killed.
+    pub async fn start(plan: Plan) -> Result<Self, Failed> {
+        let machine = |error: std::io::Error| Failed::Machine(error.to_string());
+        descriptors(plan.clients)?;
+        let run = Dice::new().name().chars().take(8).collect::<String>();
+        let origin = Arc::new(Origin::start(plan.instances).await.map_err(machine)?);
+        let relay = match &plan.ground.dust {
+            DustAt::Redis(redis) => {
+                Some(Relay::start(redis.near, redis.host.clone(), redis.port).map_err(machine)?)
+            }
+            DustAt::Memory | DustAt::Directory(_) => None,
+        };
+        let scratch = Scratch::new(&plan, &run).map_err(machine)?;
+        let mut settings = Vec::new();
+        for number in 0..plan.instances {
+            settings.push(scratch.write_settings(number, &plan, origin.at(number)).map_err(machine)?);
+        }
+        let launch = Launch {
+            binary: plan.binary.clone(),
+            settings,
+            variables: scratch.overrides(&plan, relay.as_ref().map(|relay| relay.at)),
+            log: scratch.file("instance"),
+            token: plan.settings.admin.token.as_ref().map(|token| token.reveal().to_owned()),
+        };
+        let fleet = match Fleet::start(launch).await {
+            Ok(fleet) => fleet,
+            Err(ended) => {
+                scratch.clear(false).await;
+                return Err(ended.into());
+            }
+        };
+        Ok(Self {
+            plan,
+            fleet,
+            origin,
+            relay,
+            allowance: Duration::ZERO,
+            fetching: Duration::ZERO,
+            scratch,
+            run,
+            paths: 0,
+        })
+    }
+
+    /// Puts something at a path that nobody has asked for.
+    pub fn path(&mut self, name: &str, script: Script) -> String {
+        self.paths += 1;
+        let path = format!("/drill/{}/{name}-{}", self.run, self.paths);
+        self.origin.put(&path, script);
+        path
+    }
+
+    /// Lets so many clients loose on all instances that run.
+    pub fn herd(&self, clients: usize, path: &str) -> Herd {
+        Herd::loose(clients, &self.fleet.addresses(), &self.origin, path)
+    }
+
+    /// Lets so many clients loose on the origin itself.
+    pub fn straight(&self, clients: usize, path: &str) -> Herd {
+        let at: Vec<_> = (0..self.plan.instances).map(|number| (number, self.origin.at(number))).collect();
+        Herd::loose(clients, &at, &self.origin, path)
+    }
+
+    /// A limit with what this machine takes beside it.
+    pub fn limit(&self, why: impl Into<String>, within: Duration) -> Limit {
+        Limit { why: why.into(), within, allowance: self.allowance }
+    }
+
+    /// Ends everything, and removes what was written.
+    pub async fn end(mut self, keep_logs: bool) -> Left {
+        self.fleet.stop().await;
+        let left = self.scratch.clear(keep_logs).await;
+        Left { logs: keep_logs.then(|| self.scratch.file("")), left }
+    }
+}
+
+/// Makes sure of enough file descriptors, here and in the processes that are started from here.
+fn descriptors(clients: usize) -> Result<(), Failed> {
+    // A client and a fetch for each, and what everything else takes.
+    let needed = 2 * clients as u64 + 512;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < needed) {
+        return Err(Failed::Settings(format!(
+            "--clients {clients} needs {needed} file descriptors, and this process may have {}; fewer \
+             clients, or ulimit -n {needed}",
+            limit.maximum.unwrap_or_default()
+        )));
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: limit.maximum })
+        .map_err(|error| Failed::Machine(format!("{needed} file descriptors: {error}")))
+}
+
+impl From<Ended> for Failed {
+    fn from(ended: Ended) -> Self {
+        Self::Settings(ended.to_string())
+    }
+}

@@ -1,0 +1,190 @@
+//! What is going to be drilled: decided before anything is started.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::ground::{DustAt, Ground};
+use super::scenario::Scenario;
+use crate::config::Settings;
+
+/// What somebody asked for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// So many instances.
+    pub instances: usize,
+    /// So many clients.
+    pub clients: usize,
+    /// How long the origin takes.
+    pub delay: Duration,
+    /// How often each scenario is played.
+    pub rounds: usize,
+    /// Only scenarios whose names begin like one of these; none: all.
+    pub only: Vec<String>,
+}
+
+/// What is done.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The settings of all instances, before a drill's own are put over them.
+    pub settings: Settings,
+    /// The text that they are from, if there is a file.
+    pub text: String,
+    /// The stores.
+    pub ground: Ground,
+    /// The program.
+    pub binary: PathBuf,
+    /// How many instances.
+    pub instances: usize,
+    /// How many clients.
+    pub clients: usize,
+    /// How long the origin takes.
+    pub delay: Duration,
+    /// How often each scenario is played.
+    pub rounds: usize,
+    /// Which, in this order. The first measures what everything else is held against.
+    pub scenarios: Vec<Scenario>,
+    /// What is worth saying beforehand.
+    pub remarks: Vec<String>,
+}
+
+/// The longest delay: with more, a fetch would run into the defaults of an upstream's timeouts.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+impl Plan {
+    /// Makes a wish a plan. Starts nothing.
+    ///
+    /// # Errors
+    /// Everything that cannot be.
+    pub fn new(
+        wish: &Wish,
+        settings: Settings,
+        text: String,
+        ground: Ground,
+        binary: PathBuf,
+    ) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let mut remarks = Vec::new();
+        if wish.instances == 0 || wish.clients == 0 || wish.rounds == 0 {
+            problems.push("--instances, --clients and --rounds are 1 at least".to_owned());
+        }
+        let shared = matches!(ground.dust, DustAt::Redis(_));
+        let instances = if shared { wish.instances } else { wish.instances.min(1) };
+        if instances < wish.instances {
+            remarks.push(format!(
+                "dust.url is {}, a store of one process: 1 instance instead of {}",
+                settings.dust.url, wish.instances
+            ));
+        }
+        if wish.delay.is_zero() || wish.delay > LONGEST_DELAY {
+            problems.push(format!("--delay is from 1ms to {}s", LONGEST_DELAY.as_secs()));
+        }
+        // One instance can be alone with all of them, while others are down.
+        for (setting, most) in [
+            ("server.max_connections", settings.server.max_connections),
+            ("server.max_waiters", settings.server.max_waiters),
+        ] {
+            let each = wish.clients.div_ceil(instances.max(1));
+            if each > most {
+                problems.push(format!(
+                    "--clients {}: {each} for each instance is more than {setting} ({most}); fewer \
+                     clients, or raise it",
+                    wish.clients
+                ));
+            }
+        }
+        let scenarios = chosen(&wish.only).map_err(|unknown| problems.push(unknown)).unwrap_or_default();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            settings,
+            text,
+            ground,
+            binary,
+            instances,
+            clients: wish.clients,
+            delay: wish.delay,
+            rounds: wish.rounds,
+            scenarios,
+            remarks,
+        })
+    }
+
+    /// The TTL of the leases.
+    pub fn lease(&self) -> Duration {
+        self.settings.dust.lease_ttl.0
+    }
+}
+
+/// The scenarios whose names begin like one of these, behind the one that measures the machine.
+fn chosen(only: &[String]) -> Result<Vec<Scenario>, String> {
+    for prefix in only {
+        if !Scenario::ALL.iter().any(|scenario| scenario.name().starts_with(prefix.as_str())) {
+            let names: Vec<_> = Scenario::ALL.iter().map(|scenario| scenario.name()).collect();
+            return Err(format!("--only {prefix}: no such scenario; there are {}", names.join(", ")));
+        }
+    }
+    let wanted = |scenario: &Scenario| {
+        only.is_empty() || only.iter().any(|prefix| scenario.name().starts_with(prefix.as_str()))
+    };
+    let rest = Scenario::ALL.into_iter().filter(|scenario| *scenario != Scenario::Warm && wanted(scenario));
+    Ok([Scenario::Warm].into_iter().chain(rest).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::config::SecretUrl;
+    use crate::drill::ground::{BodiesAt, Redis};
+
+    fn wish() -> Wish {
+        Wish { instances: 3, clients: 300, delay: Duration::from_millis(500), rounds: 1, only: vec![] }
+    }
+
+    fn redis() -> Ground {
+        let redis = Redis {
+            url: SecretUrl::here("redis://127.0.0.1:7000"),
+            near: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host: "127.0.0.1".into(),
+            port: 7000,
+        };
+        Ground { dust: DustAt::Redis(redis), bodies: BodiesAt::Directory("bodies".into()) }
+    }
+
+    fn plan(wish: &Wish, ground: Ground) -> Result<Plan, Vec<String>> {
+        Plan::new(wish, Settings::default(), String::new(), ground, PathBuf::new())
+    }
+
+    #[test]
+    fn a_store_of_one_process_has_one_instance_and_says_so() {
+        let alone = Ground { dust: DustAt::Memory, bodies: BodiesAt::Memory };
+        let plan_alone = plan(&wish(), alone).unwrap();
+        assert_eq!((plan_alone.instances, plan_alone.remarks.len()), (1, 1));
+        let fleet = plan(&wish(), redis()).unwrap();
+        assert_eq!((fleet.instances, fleet.remarks.len()), (3, 0));
+        assert_eq!(fleet.scenarios, Scenario::ALL);
+    }
+
+    #[test]
+    fn what_is_chosen_comes_behind_the_measure() {
+        let only = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let names = |scenarios: Vec<Scenario>| scenarios.iter().map(|s| s.name()).collect::<Vec<_>>();
+        assert_eq!(names(chosen(&only(&["cold"])).unwrap()), ["warm", "cold"]);
+        assert_eq!(names(chosen(&only(&["store-"])).unwrap()), ["warm", "store-killed", "store-frozen"]);
+        assert_eq!(names(chosen(&only(&["warm"])).unwrap()), ["warm"]);
+        assert!(chosen(&only(&["cold", "colder"])).unwrap_err().contains("colder"));
+    }
+
+    #[test]
+    fn everything_that_cannot_be_is_said_at_once() {
+        let mut wish = wish();
+        wish.delay = Duration::from_mins(1);
+        wish.clients = 90_000;
+        wish.only = vec!["hot".into()];
+        let problems = plan(&wish, redis()).unwrap_err();
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        assert!(problems[1].contains("server.max_connections"), "{problems:?}");
+    }
+}

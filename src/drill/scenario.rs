@@ -1,0 +1,193 @@
+//! The scenarios: what is done, and what is promised of it.
+
+use std::time::Duration;
+
+use super::Failed;
+use super::bench::Bench;
+use super::promise::Promise;
+use super::seen::Seen;
+use super::table::Row;
+
+mod herd;
+mod leader;
+mod purge;
+mod rolling;
+mod store;
+
+/// The bound of one call of a store across a network, as instances have it.
+const CALL_BOUND: Duration = Duration::from_millis(200);
+/// What a fault may take beside its parts.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// One scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// A herd for what is stored: what the machine and the drill's own clients take.
+    Warm,
+    /// A herd for what is not stored.
+    Cold,
+    /// The same, of what comes in drops.
+    Drip,
+    /// A herd for what may not be stored.
+    NoStore,
+    /// A herd for what is each client's own.
+    Private,
+    /// A herd for what is validated every time.
+    NoCache,
+    /// A herd for what is stale at once.
+    MustRevalidate,
+    /// A herd for what is stale when it comes.
+    ShortLived,
+    /// The leader is killed before the body's first byte.
+    LeaderKilledAtHead,
+    /// The leader is killed in the middle of the body.
+    LeaderKilledInBody,
+    /// The same, and the origin has something else by then.
+    LeaderKilledChanged,
+    /// The leader is killed near the end of the body.
+    LeaderKilledAtEnd,
+    /// The leader is frozen for longer than its lease, then woken.
+    LeaderFrozen,
+    /// The store's connections break while clients wait.
+    StoreKilled,
+    /// The store is silent while clients wait.
+    StoreFrozen,
+    /// Instances are restarted one after another, under load.
+    RollingRestart,
+    /// A URL is purged while it is fetched.
+    PurgeDuringFill,
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    /// All, in the order in which they are played.
+    pub const ALL: [Self; 17] = [
+        Self::Warm,
+        Self::Cold,
+        Self::Drip,
+        Self::NoStore,
+        Self::Private,
+        Self::NoCache,
+        Self::MustRevalidate,
+        Self::ShortLived,
+        Self::PurgeDuringFill,
+        Self::LeaderKilledAtHead,
+        Self::LeaderKilledInBody,
+        Self::LeaderKilledChanged,
+        Self::LeaderKilledAtEnd,
+        Self::LeaderFrozen,
+        Self::StoreKilled,
+        Self::StoreFrozen,
+        Self::RollingRestart,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+            Self::Drip => "drip",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::NoCache => "no-cache",
+            Self::MustRevalidate => "must-revalidate",
+            Self::ShortLived => "short-lived",
+            Self::LeaderKilledAtHead => "leader-killed-0",
+            Self::LeaderKilledInBody => "leader-killed-50",
+            Self::LeaderKilledChanged => "leader-killed-changed",
+            Self::LeaderKilledAtEnd => "leader-killed-99",
+            Self::LeaderFrozen => "leader-frozen",
+            Self::StoreKilled => "store-killed",
+            Self::StoreFrozen => "store-frozen",
+            Self::RollingRestart => "rolling-restart",
+            Self::PurgeDuringFill => "purge-during-fill",
+        }
+    }
+
+    /// What happens in it.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Warm => "a herd for what is stored: what this machine and the drill's own clients take",
+            Self::Cold => "a herd for what is not stored yet, and may be",
+            Self::Drip => "the same, of a body that comes in ten drops",
+            Self::NoStore => "a herd for what says no-store",
+            Self::Private => "a herd for what says private",
+            Self::NoCache => "a herd for what says no-cache and has an ETag",
+            Self::MustRevalidate => "a herd for what says max-age=0, must-revalidate",
+            Self::ShortLived => "a herd for what says max-age=1, from an origin that takes longer than that",
+            Self::LeaderKilledAtHead => "the leader is killed (-9) before the first byte of the body",
+            Self::LeaderKilledInBody => "the leader is killed (-9) when half of the body is there",
+            Self::LeaderKilledChanged => "the same, and the next fetch gets something else",
+            Self::LeaderKilledAtEnd => "the leader is killed (-9) when 99 % of the body are there",
+            Self::LeaderFrozen => "the leader is stopped for longer than its lease, then goes on",
+            Self::StoreKilled => "connections to the store break while clients wait, and are refused",
+            Self::StoreFrozen => "the store says nothing more while clients wait",
+            Self::RollingRestart => "instances end and start one after another, under load",
+            Self::PurgeDuringFill => "a URL is purged while it is fetched, and asked for again",
+        }
+    }
+
+    /// Why it cannot be played with so many instances and no relay.
+    pub fn missing(self, instances: usize, relay: bool) -> Option<&'static str> {
+        let of_fleet = matches!(
+            self,
+            Self::LeaderKilledAtHead
+                | Self::LeaderKilledInBody
+                | Self::LeaderKilledChanged
+                | Self::LeaderKilledAtEnd
+                | Self::LeaderFrozen
+                | Self::RollingRestart
+        );
+        let of_store = matches!(self, Self::StoreKilled | Self::StoreFrozen);
+        match () {
+            () if of_store && !relay => Some("needs a store of its own process: dust.url = redis://…"),
+            () if of_fleet && instances < 2 => Some("needs two instances, and a store that they share"),
+            () => None,
+        }
+    }
+}
+
+/// Plays one.
+///
+/// # Errors
+/// If the fleet cannot be made whole again.
+pub async fn play(scenario: Scenario, bench: &mut Bench) -> Result<Row, Failed> {
+    let (seen, mut promises) = match scenario {
+        Scenario::Warm => herd::warm(bench).await,
+        Scenario::Cold => herd::cold(bench).await,
+        Scenario::Drip => herd::drip(bench).await,
+        Scenario::NoStore => herd::passing(bench, "no-store").await,
+        Scenario::Private => herd::passing(bench, "private").await,
+        Scenario::NoCache => herd::validated(bench, scenario.name(), "no-cache", true).await,
+        Scenario::MustRevalidate => {
+            herd::validated(bench, scenario.name(), "max-age=0, must-revalidate", false).await
+        }
+        Scenario::ShortLived => herd::short_lived(bench).await,
+        Scenario::LeaderKilledAtHead => leader::killed(bench, scenario.name(), 0, false).await,
+        Scenario::LeaderKilledInBody => leader::killed(bench, scenario.name(), 50, false).await,
+        Scenario::LeaderKilledChanged => leader::killed(bench, scenario.name(), 50, true).await,
+        Scenario::LeaderKilledAtEnd => leader::killed(bench, scenario.name(), 99, false).await,
+        Scenario::LeaderFrozen => leader::frozen(bench).await,
+        Scenario::StoreKilled => store::away(bench, super::relay::State::Down).await,
+        Scenario::StoreFrozen => store::away(bench, super::relay::State::Frozen).await,
+        Scenario::RollingRestart => rolling::restart(bench).await?,
+        Scenario::PurgeDuringFill => purge::during_fill(bench).await,
+    };
+    let lost = bench.fleet.lost();
+    if !lost.is_empty() {
+        promises.push(Promise::fact("instances go on", format!("ended by themselves: {lost:?}"), false));
+    }
+    bench.fleet.heal().await?;
+    Ok(Row::of(scenario.name(), &seen, &promises))
+}
+
+/// What was seen of one herd at one path.
+fn seen(bench: &Bench, path: &str, samples: Vec<super::seen::Sample>) -> Seen {
+    Seen { samples, asked: bench.origin.asked(path) }
+}
+
+/// The scenario ends early: the origin was not asked.
+fn unasked(seen: Seen) -> (Seen, Vec<Promise>) {
+    (seen, vec![Promise::fact("the origin is asked", "nobody came", false)])
+}

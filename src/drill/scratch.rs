@@ -1,0 +1,348 @@
+//! What a drill writes, where, and how it is removed again: nothing of it is where the fleet that
+//! these settings are for keeps its own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore as _;
+use object_store::aws::AmazonS3Builder;
+use toml_edit::DocumentMut;
+use url::Url;
+
+use super::ground::{BodiesAt, DustAt, Redis};
+use super::plan::Plan;
+
+/// A drill's own places.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Its settings and logs.
+    directory: PathBuf,
+    /// Its name: in every name that it writes.
+    name: String,
+    prefix: String,
+    /// Directories that are its own.
+    own: Vec<PathBuf>,
+    redis: Option<Redis>,
+    objects: Option<Objects>,
+    keep: AtomicBool,
+}
+
+/// Objects of its own, in a bucket.
+#[derive(Debug)]
+struct Objects {
+    url: Url,
+    endpoint: String,
+}
+
+/// How long removing records may take.
+const SWEEP: Duration = Duration::from_secs(30);
+
+// === impl Scratch ===
+
+impl Scratch {
+    /// Makes the directory.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn new(plan: &Plan, random: &str) -> io::Result<Self> {
+        let name = format!("drill-{random}");
+        let directory = std::env::temp_dir().join(format!("dustgate-{name}"));
+        // Settings may have secrets in them.
+        fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        let mut own = Vec::new();
+        if let DustAt::Directory(path) = &plan.ground.dust {
+            own.push(path.join(&name));
+        }
+        let mut objects = None;
+        match &plan.ground.bodies {
+            BodiesAt::Directory(path) => own.push(path.join(&name)),
+            BodiesAt::Objects { url, endpoint } => {
+                objects = Url::parse(url).ok().map(|url| Objects::below(url, &name, endpoint));
+            }
+            BodiesAt::Memory => {}
+        }
+        let redis = match &plan.ground.dust {
+            DustAt::Redis(redis) => Some(redis.clone()),
+            _ => None,
+        };
+        let prefix = format!("{}-{name}", plan.settings.dust.prefix);
+        Ok(Self { directory, name, prefix, own, redis, objects, keep: AtomicBool::new(false) })
+    }
+
+    /// The fleet's prefix in the store.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// A file in the directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Writes one instance's settings.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write_settings(&self, instance: usize, plan: &Plan, origin: SocketAddr) -> io::Result<PathBuf> {
+        let path = self.file(&format!("instance-{instance}.toml"));
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(settings(plan, origin).as_bytes())?;
+        Ok(path)
+    }
+
+    /// What is put over the settings by the environment: ports of its own, and stores of its own
+    /// beside the user's, through the relay if there is one.
+    pub fn overrides(&self, plan: &Plan, relay: Option<SocketAddr>) -> Vec<(String, String)> {
+        let below = |path: &Path| path.join(&self.name).display().to_string();
+        let dust = match &plan.ground.dust {
+            DustAt::Memory => "embedded:".to_owned(),
+            DustAt::Directory(path) => format!("embedded:{}", below(path)),
+            DustAt::Redis(redis) => relayed(redis, relay),
+        };
+        let bodies = match &plan.ground.bodies {
+            BodiesAt::Memory => "memory:".to_owned(),
+            BodiesAt::Directory(path) => format!("file:{}", below(path)),
+            BodiesAt::Objects { url, .. } => {
+                self.objects.as_ref().map_or(url.clone(), |objects| objects.url.to_string())
+            }
+        };
+        [
+            ("SERVER__LISTEN", "127.0.0.1:0".to_owned()),
+            ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
+            ("DUST__URL", dust),
+            ("DUST__PREFIX", self.prefix.clone()),
+            ("BODIES__URL", bodies),
+        ]
+        .map(|(name, value)| (format!("DUSTGATE_{name}"), value))
+        .to_vec()
+    }
+
+    /// Removes everything, after the instances have ended; the logs only if they are not wanted.
+    /// Says what could not be removed.
+    pub async fn clear(&self, keep_logs: bool) -> Vec<String> {
+        let mut left = Vec::new();
+        if let Some(redis) = &self.redis {
+            let swept = tokio::time::timeout(SWEEP, sweep(redis, &self.prefix)).await;
+            let failed = match swept {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("it takes too long".to_owned()),
+            };
+            if let Some(reason) = failed {
+                left.push(format!("keys with {} in them in {}: {reason}", self.prefix, redis.url));
+            }
+        }
+        if let Some(objects) = &self.objects {
+            let swept = tokio::time::timeout(SWEEP, objects.sweep()).await;
+            let failed = match swept {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("it takes too long".to_owned()),
+            };
+            left.extend(failed.map(|reason| format!("objects below {}: {reason}", objects.url)));
+        }
+        self.keep.store(keep_logs, Ordering::Relaxed);
+        self.clear_files(keep_logs, &mut left);
+        left
+    }
+
+    fn clear_files(&self, keep_logs: bool, left: &mut Vec<String>) {
+        let settings = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let settings = settings.map(|entry| entry.path());
+        let settings: Vec<_> =
+            settings.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+        for path in settings {
+            let _gone = fs::remove_file(path);
+        }
+        let logs = (!keep_logs).then_some(&self.directory);
+        for path in self.own.iter().chain(logs) {
+            match fs::remove_dir_all(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    left.push(format!("{}: {error}", path.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    /// What can be removed without waiting, when the drill did not come to its end: settings may
+    /// have secrets in them. Nothing is left to do after [`Scratch::clear`].
+    fn drop(&mut self) {
+        self.clear_files(self.keep.load(Ordering::Relaxed), &mut Vec::new());
+    }
+}
+
+// === impl Objects ===
+
+impl Objects {
+    fn below(mut url: Url, name: &str, endpoint: &str) -> Self {
+        let path = format!("{}/{name}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Self { url, endpoint: endpoint.to_owned() }
+    }
+
+    /// Removes all of them.
+    async fn sweep(&self) -> object_store::Result<()> {
+        let store = AmazonS3Builder::from_env()
+            .with_bucket_name(self.url.host_str().unwrap_or_default())
+            .with_endpoint(&self.endpoint)
+            .with_allow_http(true)
+            .with_virtual_hosted_style_request(false);
+        let region = self.url.query_pairs().find(|(key, _)| key == "region");
+        let store = match region {
+            Some((_, region)) => store.with_region(region).build()?,
+            None => store.build()?,
+        };
+        let prefix = object_store::path::Path::from_url_path(self.url.path())?;
+        let names = store.list(Some(&prefix)).map_ok(|object| object.location).boxed();
+        store.delete_stream(names).try_for_each(async |_| Ok(())).await
+    }
+}
+
+/// The user's text with the drill's one route and upstream in place of theirs.
+fn settings(plan: &Plan, origin: SocketAddr) -> String {
+    // It has been read as settings before: it parses.
+    let mut document: DocumentMut = plan.text.parse().unwrap_or_default();
+    document.remove("routes");
+    document.remove("upstreams");
+    let mut text = document.to_string();
+    let wide = plan.clients.max(1024);
+    // A fetch that is held while a leader is frozen has no byte for a lease, and more.
+    let patience = 60 + 2 * plan.lease().as_secs();
+    let _ = write!(
+        text,
+        r#"
+[upstreams.drill]
+url = "http://{origin}"
+first_byte_timeout = "{patience}s"
+read_timeout = "{patience}s"
+max_concurrent = {wide}
+queue = {wide}
+
+[[routes]]
+name = "drill"
+path = "/*"
+upstream = "drill"
+"#
+    );
+    text
+}
+
+/// The store's URL, by way of the relay.
+fn relayed(redis: &Redis, relay: Option<SocketAddr>) -> String {
+    let text = redis.url.reveal();
+    let (Some(relay), Ok(mut url)) = (relay, Url::parse(text)) else { return text.to_owned() };
+    // Its host stays: a certificate may name it. It is a loopback one, and so is the relay.
+    let _ = url.set_port(Some(relay.port()));
+    url.into()
+}
+
+/// Removes all keys with a prefix in them.
+async fn sweep(redis: &Redis, prefix: &str) -> redis::RedisResult<()> {
+    let client = redis::Client::open(redis.url.reveal())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut cursor = 0;
+    loop {
+        let (next, keys): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(format!("*{prefix}*"))
+            .arg("COUNT")
+            .arg(1000)
+            .query_async(&mut connection)
+            .await?;
+        for key in keys {
+            let () = redis::cmd("UNLINK").arg(key).query_async(&mut connection).await?;
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::config::{self, SecretUrl};
+    use crate::drill::ground::Ground;
+    use crate::drill::plan::Wish;
+
+    fn plan(text: &str, dust: DustAt, bodies: BodiesAt) -> Plan {
+        let wish =
+            Wish { instances: 3, clients: 9, delay: Duration::from_millis(9), rounds: 1, only: vec![] };
+        let settings = config::load_text(Some(("file".into(), text.into())), []).unwrap();
+        Plan::new(&wish, settings, text.into(), Ground { dust, bodies }, PathBuf::new()).unwrap()
+    }
+
+    const TEXT: &str = r#"
+[dust]
+prefix = "acme"
+lease_ttl = "2s"
+[upstreams.live]
+url = "https://live.example.com"
+[upstreams.live.tls]
+insecure = true
+[[routes]]
+name = "all"
+upstream = "live"
+[[routes]]
+name = "other"
+path = "/a/*"
+upstream = "https://other.example.com"
+[memory]
+size = "1MiB"
+"#;
+
+    #[test]
+    fn only_the_drills_own_origin_can_be_asked() {
+        let plan = plan(TEXT, DustAt::Memory, BodiesAt::Memory);
+        let text = settings(&plan, "127.0.0.1:99".parse().unwrap());
+        assert!(!text.contains("example.com"), "{text}");
+        let settings = config::load_text(Some(("file".into(), text)), []).unwrap();
+        let origins: Vec<_> = settings.origins().into_values().collect();
+        assert_eq!(origins.len(), 1);
+        assert_eq!(origins[0].url.reveal(), "http://127.0.0.1:99");
+        assert_eq!(settings.table().in_order().len(), 1);
+        assert_eq!((settings.memory.size.0, settings.dust.lease_ttl.ms()), (1 << 20, 2000), "theirs stay");
+    }
+
+    #[test]
+    fn nothing_of_the_fleet_that_is_in_use_is_written_to() {
+        let redis = Redis {
+            url: SecretUrl::here("redis://u:p%40w@127.0.0.1:7000/3"),
+            near: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host: "127.0.0.1".into(),
+            port: 7000,
+        };
+        let plan = plan(TEXT, DustAt::Redis(redis), BodiesAt::Directory("/data/bodies".into()));
+        let random = format!("test-{}", std::process::id());
+        let scratch = Scratch::new(&plan, &random).unwrap();
+        let overrides = scratch.overrides(&plan, Some("127.0.0.1:55".parse().unwrap()));
+        let over = |name: &str| overrides.iter().find(|(key, _)| key == name).unwrap().1.clone();
+        assert_eq!(over("DUSTGATE_DUST__URL"), "redis://u:p%40w@127.0.0.1:55/3");
+        assert_eq!(over("DUSTGATE_DUST__PREFIX"), format!("acme-drill-{random}"));
+        assert_eq!(over("DUSTGATE_BODIES__URL"), format!("file:/data/bodies/drill-{random}"));
+        assert_eq!(over("DUSTGATE_SERVER__LISTEN"), "127.0.0.1:0");
+        let url = Url::parse("s3://bucket/prefix/?endpoint=http://127.0.0.1:9").unwrap();
+        let objects = Objects::below(url, "drill-x", "http://127.0.0.1:9");
+        assert_eq!(objects.url.as_str(), "s3://bucket/prefix/drill-x?endpoint=http://127.0.0.1:9");
+        let directory = scratch.directory.clone();
+        let file = scratch.write_settings(0, &plan, "127.0.0.1:99".parse().unwrap()).unwrap();
+        assert!(file.exists());
+        let mut left = Vec::new();
+        scratch.clear_files(false, &mut left);
+        assert!(left.is_empty() && !directory.exists(), "{left:?}");
+    }
+}
