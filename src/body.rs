@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use object_store::ObjectStore;
 
 use crate::clock::Clock;
 use crate::record::{MAX_SEGMENTS, Manifest};
@@ -222,6 +223,17 @@ impl Bodies {
     ) -> Result<Arc<Self>, Error> {
         let store = Store::open(url, store_id, settings.size, settings.call_timeout)?;
         Self::over(store, settings, clock, false).await
+    }
+
+    /// As [`Bodies::open`], over objects of another make.
+    pub async fn open_over(
+        objects: Arc<dyn ObjectStore>,
+        store_id: &str,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
+        let store = Store::over(objects, None, store_id, settings.size, settings.call_timeout);
+        Self::over(store, settings, clock, true).await
     }
 
     async fn over(

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use crate::body::Bodies;
@@ -55,6 +54,7 @@ mod upload;
 pub use asking::Client;
 pub use body::ReplyBody;
 pub use purge::{Purge, PurgeError, Purged};
+pub use upload::Content;
 
 use asking::{Asking, Forwarded};
 use fill::Job;
@@ -168,7 +168,7 @@ impl Proxy {
     pub async fn handle(
         self: &Arc<Self>,
         client: &Client,
-        request: Request<Incoming>,
+        request: Request<impl Content>,
     ) -> Response<ReplyBody> {
         let (mut parts, content) = request.into_parts();
         let head = head_len(&parts);

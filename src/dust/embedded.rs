@@ -89,6 +89,18 @@ impl Embedded {
         Self { shared: true, ..self }
     }
 
+    /// A replica in memory: the same life of the store, with what is here now, leases too. From
+    /// then on each goes its own way, and numbers do not know of each other's.
+    ///
+    /// # Errors
+    /// The entries can't be read.
+    pub fn replica(&self, clock: Arc<dyn Clock>) -> Result<Self> {
+        let entries: Box<dyn Entries> = Box::new(Memory::new(self.limits));
+        let table = Mutex::new(self.table().copied(entries, self.now())?);
+        let (limits, store_id, shared) = (self.limits, self.store_id.clone(), self.shared);
+        Ok(Self { table, warmer: None, hub: Arc::new(Hub::new()), clock, limits, store_id, shared })
+    }
+
     /// The store in the directory `path` (`embedded:PATH`), made if it is missing. Blocks on the
     /// disk, for a few milliseconds however much there is. Its calls need a tokio runtime.
     ///

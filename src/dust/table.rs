@@ -106,7 +106,7 @@ pub struct Table<E> {
     sweep_at: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Held {
     token: Number,
     holder: Holder,
@@ -161,6 +161,14 @@ impl<E: Entries> Table<E> {
             return Err(Error::Refused(format!("{seen} is no number of a store")));
         }
         self.entries.reserve(number, now.wall)
+    }
+
+    /// A table that begins where this one is, and keeps its copies of the entries in `entries`.
+    pub fn copied<F: Entries>(&self, mut entries: F, now: Now) -> Result<Table<F>> {
+        for (key, row) in self.entries.range("")? {
+            entries.put(&key.into(), row, false, now.wall)?;
+        }
+        Ok(Table { entries, leases: self.leases.clone(), last: self.last, sweep_at: self.sweep_at })
     }
 
     /// Where entries are kept.

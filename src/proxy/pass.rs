@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Proxy;
@@ -18,7 +17,7 @@ use super::place::Place;
 use super::reply::Cause;
 use super::status;
 use super::told::{Exchange, Follower, Moment, Told};
-use super::upload::Upload;
+use super::upload::{Content, Upload};
 use crate::flight::Attempt;
 use crate::flight::Joined;
 use crate::policy::{self, Ask, PassReason, Verdict};
@@ -31,7 +30,7 @@ impl Proxy {
     pub(crate) async fn pass_with_body(
         self: &Arc<Self>,
         mut asking: Asking,
-        content: Incoming,
+        content: impl Content,
         reason: PassReason,
     ) -> Response<ReplyBody> {
         let mut doing = None;

@@ -1,5 +1,6 @@
 //! The content of a request on its way up.
 
+use std::fmt::Display;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,29 +10,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http_body::Body as _;
-use hyper::body::Incoming;
+use http_body::Body;
 use tokio::time::{Instant, Sleep};
 
 use crate::upstream::{self, ErrorKind};
 
+/// The content of a request: hyper's, or that of a caller who has no connection.
+pub trait Content: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Content for B {}
+
 /// Bytes as the client sends them. One that pauses for longer than the server's patience, or
 /// breaks off, is an error, and never a shorter content.
-pub(crate) struct Upload {
-    content: Incoming,
+pub(crate) struct Upload<C> {
+    content: C,
     patience: Duration,
     pause: Pin<Box<Sleep>>,
     read: Arc<AtomicU64>,
 }
 
-impl Upload {
+impl<C: Content> Upload<C> {
     /// With `patience` between two reads; zero: for ever. What was read is counted in `read`.
-    pub(crate) fn new(content: Incoming, patience: Duration, read: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(content: C, patience: Duration, read: Arc<AtomicU64>) -> Self {
         Self { content, patience, pause: Box::pin(tokio::time::sleep(patience)), read }
     }
 }
 
-impl Stream for Upload {
+impl<C: Content> Stream for Upload<C> {
     type Item = Result<Bytes, upstream::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
