@@ -41,6 +41,7 @@ mod lease;
 mod local;
 mod outcome;
 mod probe;
+mod pursuit;
 mod settings;
 mod single;
 mod sync;
@@ -53,6 +54,7 @@ pub use enter::Judge;
 pub use fill::Fill;
 pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
 pub use outcome::{Attempt, Entered, Judged, Lone, Noted, Published, Standing};
+pub use pursuit::{Glimpse, Pursuit};
 pub use settings::{OnUnavailable, Settings};
 pub use single::{Flown, Options, RunError, Source, Work, run};
 

@@ -16,6 +16,8 @@ use super::window::Window;
 use super::{Bodies, Error, cut};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
+mod taken_over;
+
 /// The longest piece that a reader is given at once.
 pub(super) const BLOCK: u64 = 256 * 1024;
 /// What the owner's reader may be behind before a spill waits for it.
@@ -213,6 +215,7 @@ impl Fill {
         let wakers = state.waiting.take();
         drop(state);
         self.nudge.notify_one();
+        self.progress.send_modify(|_| ());
         wake(wakers);
     }
 
@@ -303,31 +306,6 @@ impl Fill {
 
     // --- what is known ---
 
-    /// Takes over segments that are stored already, behind those that are known. `manifest`
-    /// begins with the known ones.
-    pub(super) fn extend(&self, manifest: &Manifest) -> Result<(), Error> {
-        let mut state = self.lock();
-        let known = state.segments.len();
-        if !manifest.segments.starts_with(&state.segments) || manifest.segments.len() > MAX_SEGMENTS {
-            return Err(Error::Manifest);
-        }
-        for segment in &manifest.segments[known..] {
-            let start = state.acknowledged;
-            state.acknowledged = start.checked_add(segment.len).ok_or(Error::Manifest)?;
-            state.starts.push(start);
-            state.segments.push(*segment);
-        }
-        state.cut_to = state.acknowledged;
-        state.index = state.segments.len();
-        state.window = Window::at(state.acknowledged);
-        let count = state.segments.len();
-        let wakers = state.waiting.take();
-        drop(state);
-        self.progress.send_replace(count);
-        wake(wakers);
-        Ok(())
-    }
-
     /// The acknowledged segments; `len` is their sum.
     pub(super) fn acknowledged(&self) -> Manifest {
         self.lock().manifest()
@@ -337,6 +315,12 @@ impl Fill {
     pub(super) fn len_if_complete(&self) -> Option<u64> {
         let state = self.lock();
         (state.phase == Phase::Complete).then(|| state.window.end())
+    }
+
+    /// Whether the body will never be complete for any but the owner's reader.
+    pub(super) fn is_broken(&self) -> bool {
+        let state = self.lock();
+        matches!(state.phase, Phase::Broken | Phase::Spilling) || state.failure.is_some()
     }
 
     /// The whole, if it is complete and all here.

@@ -63,7 +63,13 @@ impl Growing {
         self.fill.acknowledged()
     }
 
-    /// Tells how many segments are acknowledged, whenever that changes.
+    /// Whether no more bytes will come although the body is not complete.
+    pub fn is_broken(&self) -> bool {
+        self.fill.is_broken()
+    }
+
+    /// Tells how many segments are acknowledged, whenever that changes, and that the body has
+    /// ended, one way or the other.
     pub fn progress(&self) -> watch::Receiver<usize> {
         self.fill.progress.subscribe()
     }

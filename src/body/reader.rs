@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _};
+use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::fill::{BLOCK, Fill, Next, bounds};
-use super::store::Name;
+use super::store::{Name, first_half};
 use super::waiting::Place;
 use super::{Bodies, Error, check};
 use crate::record::{Manifest, Segment};
@@ -81,6 +82,20 @@ impl Reader {
             _ => None,
         };
         end.map(|end| end.saturating_sub(self.at))
+    }
+
+    /// Reads so many bytes, which are there, and gives their digest.
+    pub(super) async fn digest(&mut self, len: u64) -> Result<[u8; 16], Error> {
+        let (mut sha, end) = (Sha256::new(), self.at + len);
+        let whole = self.end.replace(end);
+        while self.at < end {
+            match self.try_next().await? {
+                Some(bytes) => sha.update(&bytes),
+                None => return Err(Error::Truncated),
+            }
+        }
+        self.end = whole;
+        Ok(first_half(sha))
     }
 
     fn next(&mut self, cx: &Context<'_>) -> Next {

@@ -33,6 +33,36 @@ impl Tail {
         self.fill.extend(manifest)
     }
 
+    /// Goes on with what another writer has fetched anew: `manifest` is of all that it has stored,
+    /// at least as much as was told before. Its first bytes are read and compared with those that
+    /// readers may have had, by the digests of the segments they came from: only the very same
+    /// bytes are gone on with, so nobody ever gets a mixture.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if it does not add up or the bytes are others, or what the store says.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing has changed.
+    pub async fn graft(&mut self, manifest: &Manifest) -> Result<(), Error> {
+        check(manifest)?;
+        let told = self.fill.acknowledged();
+        if told.len > 0 && manifest.len >= told.len {
+            let (bodies, name) = (&self.fill.bodies, self.fill.name.as_str());
+            let mut bytes = bodies.reader(name, &Arc::new(manifest.clone()), Some((0, told.len - 1)));
+            for segment in told.segments.iter().filter(|segment| segment.len > 0) {
+                if bytes.digest(segment.len).await? != segment.digest {
+                    return Err(Error::Manifest);
+                }
+            }
+        }
+        self.fill.graft(manifest)
+    }
+
+    /// What was told so far.
+    pub fn manifest(&self) -> Manifest {
+        self.fill.acknowledged()
+    }
+
     /// `manifest` is the whole.
     ///
     /// # Errors

@@ -149,6 +149,7 @@ impl<J: Judge> Entering<'_, J> {
             };
             match turn {
                 Turn::Found(found) => return Ok(Entered::Awaited(found)),
+                Turn::Apart => return Ok(Entered::Alone(self.alone(Lone::Apart))),
                 Turn::Deadline => return Ok(self.late().await),
                 Turn::Due => {}
                 Turn::Void(token) => {
@@ -184,7 +185,8 @@ impl<J: Judge> Entering<'_, J> {
             // Dropped, the lease is given back in the background: nobody waits for that.
             Judged::Found(found) if waited => Ok(Entered::Awaited(found)),
             Judged::Found(found) => Ok(Entered::Cached(found)),
-            Judged::Absent => Ok(Entered::Won(fill.with(std::mem::take(&mut self.last)))),
+            // Whose right it is now has no line to stand in.
+            Judged::Apart | Judged::Absent => Ok(Entered::Won(fill.with(std::mem::take(&mut self.last)))),
         }
     }
 

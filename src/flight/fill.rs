@@ -79,6 +79,12 @@ impl Fill {
         self
     }
 
+    /// Looks at what is published now (F2). An error gives the lease back in the background.
+    pub async fn looked(mut self) -> crate::dust::Result<Self> {
+        self.found = self.flight.look_again(&self.names).await?;
+        Ok(self)
+    }
+
     /// The lease's token; uncoordinated, the highest number known here when the fill began.
     /// Either way it is what the bytes are asked for under: no stamp up to it covers them.
     pub fn token(&self) -> Number {
@@ -92,6 +98,11 @@ impl Fill {
     /// Whether it runs under a lease.
     pub fn coordinated(&self) -> bool {
         self.lease().is_some()
+    }
+
+    /// Whether it runs without a lease because the store can't give one (S14).
+    pub fn degraded(&self) -> bool {
+        self.lone().is_some_and(|why| *why != Lone::Apart)
     }
 
     /// Why it runs without a lease, if it does.

@@ -40,6 +40,9 @@ pub enum Attempt {
 pub enum Judged<T> {
     /// This answers the request.
     Found(T),
+    /// What was waited for is there, and it is not for this request, nor will what comes next be:
+    /// it goes on by itself instead of standing in a line for the lease (F5).
+    Apart,
     /// Nothing here does.
     Absent,
 }
@@ -51,6 +54,9 @@ pub enum Lone {
     Store(Error),
     /// The lock's key holds a value: it can never be a lease. Worth a warning (S14).
     Occupied,
+    /// Somebody else's exchange came to a verdict that is not for sharing between instances (F5).
+    /// Nothing is wrong with the store.
+    Apart,
 }
 
 /// What publishing ends in. The clients that are getting the filler's bytes get them to the end
@@ -101,6 +107,7 @@ impl Lone {
             Self::Store(Error::Refused(_)) => "refused",
             Self::Store(Error::Broken(_)) => "broken",
             Self::Occupied => "occupied",
+            Self::Apart => "apart",
         }
     }
 }

@@ -8,12 +8,14 @@ use crate::dust::{Number, Result, Wake};
 
 use super::enter::{Entering, Look};
 use super::lease::Held;
-use super::{Judge, Judged};
+use super::{Flight, Judge, Judged};
 
 /// Why a wait is over.
 pub(super) enum Turn<T> {
     /// What was waited for is there (S9).
     Found(T),
+    /// What was waited for is there and not for this request (F5).
+    Apart,
     /// No lease lives on the re-read after subscribing: it went in between (S8).
     Free,
     /// The lock was released or deleted, and no result is there (S10).
@@ -28,8 +30,8 @@ pub(super) enum Turn<T> {
 
 /// The last sign of life of a holder.
 #[derive(Debug, Clone, Copy)]
-struct Sign {
-    token: Option<Number>,
+pub(super) struct Sign {
+    pub(super) token: Option<Number>,
     at: Instant,
     /// How long its lease lives from then on.
     rest: Duration,
@@ -47,7 +49,7 @@ impl<J: Judge> Entering<'_, J> {
             return Ok(Turn::Deadline);
         }
         let probe = self.flight.watch(&self.names.lock);
-        let mut sign = self.sign(held);
+        let mut sign = self.flight.sign(held);
         'subscribed: loop {
             let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock];
             let mut changes = self.flight.bounded(self.flight.dust.on(&keys)).await?;
@@ -82,7 +84,7 @@ impl<J: Judge> Entering<'_, J> {
         wake: Option<Wake>,
         void: bool,
     ) -> Result<Option<Turn<J::Found>>> {
-        let ended = wake.is_none_or(|wake| self.heard(sign, wake));
+        let ended = wake.is_none_or(|wake| self.flight.heard(sign, wake));
         let look = if ended {
             self.flight.look_around(self.names).await?
         } else {
@@ -90,8 +92,10 @@ impl<J: Judge> Entering<'_, J> {
             Look { found: self.flight.look_again(self.names).await?, lock }
         };
         let lock = look.lock;
-        if let Judged::Found(found) = self.judge(look) {
-            return Ok(Some(Turn::Found(found)));
+        match self.judge(look) {
+            Judged::Found(found) => return Ok(Some(Turn::Found(found))),
+            Judged::Apart => return Ok(Some(Turn::Apart)),
+            Judged::Absent => {}
         }
         if !ended {
             return Ok(None);
@@ -105,30 +109,33 @@ impl<J: Judge> Entering<'_, J> {
         // A lease that merely stands there is a sign only with the time it has left, or if its
         // holder is another than the last one known.
         if held.rest.is_some() || held.token != sign.token {
-            *sign = self.sign(held);
+            *sign = self.flight.sign(held);
         }
         Ok(None)
     }
+}
 
+// === impl Flight ===
+
+impl Flight {
     /// Takes note of the leases in a wake; whether it says that the holder known here is gone.
-    fn heard(&self, sign: &mut Sign, wake: Wake) -> bool {
+    pub(super) fn heard(&self, sign: &mut Sign, wake: Wake) -> bool {
         if let Some((token, ttl)) = wake.lease
             && sign.token <= Some(token)
         {
-            self.flight.saw(token);
+            self.saw(token);
             *sign = self.sign(Held { token: Some(token), rest: Some(ttl) });
         }
         // A release below the lease known here is an old one (S10).
         wake.deleted.is_some() || (wake.released.is_some() && wake.released >= sign.token)
     }
 
-    fn sign(&self, held: Held) -> Sign {
-        let settings = &self.flight.settings;
+    pub(super) fn sign(&self, held: Held) -> Sign {
         Sign {
             token: held.token,
             at: Instant::now(),
-            rest: held.rest.unwrap_or(settings.lease_ttl).min(settings.lease_ttl),
-            jitter: self.flight.dice.up_to(settings.jitter),
+            rest: held.rest.unwrap_or(self.settings.lease_ttl).min(self.settings.lease_ttl),
+            jitter: self.dice.up_to(self.settings.jitter),
         }
     }
 }
@@ -139,8 +146,12 @@ impl Sign {
     /// When to try the lock: what is left of the lease and some jitter, no longer than a whole
     /// lease since the sign; at the deadline if the jitter alone would miss it (S11).
     fn due(&self, lease_ttl: Duration, deadline: Instant) -> Instant {
-        let falls = self.at + self.rest;
-        let due = (falls + self.jitter).min(self.at + lease_ttl);
-        if falls <= deadline { due.min(deadline) } else { due }
+        let due = self.falls_due(lease_ttl);
+        if self.at + self.rest <= deadline { due.min(deadline) } else { due }
+    }
+
+    /// The same for one who has no deadline of its own.
+    pub(super) fn falls_due(&self, lease_ttl: Duration) -> Instant {
+        (self.at + self.rest + self.jitter).min(self.at + lease_ttl)
     }
 }

@@ -13,7 +13,7 @@ use super::Proxy;
 use super::asking::Asking;
 use super::judge::FillJudge;
 use super::place::Place;
-use super::told::{Found, How, Leader, Moment, Own, Phase, Refused, Told};
+use super::told::{Found, How, Leader, Moment, Own, Phase, Refused, Sighted, Told};
 use crate::clock::WallMs;
 use crate::drain::Guard;
 use crate::dust::Number;
@@ -25,9 +25,14 @@ use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream::{self, Lane};
 
+mod elsewhere;
 mod ending;
+mod herald;
+mod resume;
 mod store;
 mod variants;
+
+use resume::{Partial, Rest};
 
 pub(super) use ending::millis;
 pub(crate) use variants::Rolls;
@@ -47,6 +52,8 @@ pub(crate) struct Job {
     pub(super) deadline: Instant,
     pub(super) forwarded: super::asking::Forwarded,
     pub(super) forward: Fwd,
+    /// What is known of a body that another instance did not bring to its end.
+    partial: Option<Arc<Partial>>,
     /// What its line in the log will say.
     pub(super) account: Account,
     began: Instant,
@@ -105,6 +112,7 @@ impl Job {
             deadline,
             forwarded: asking.forwarded.clone(),
             forward,
+            partial: None,
             account: Account::default(),
             began: Instant::now(),
             _guard: proxy.drain.guard(),
@@ -135,12 +143,15 @@ impl Job {
             self.stale = Some(last);
         }
         match entered {
-            Entered::Cached(told) => leader.settle(told),
-            Entered::Awaited(told) => leader.settle(match told {
+            Entered::Cached(Sighted::Told(told)) => leader.settle(told),
+            Entered::Awaited(Sighted::Told(told)) => leader.settle(match told {
                 Told::Stored(found) => Told::Stored(Found { how: How::Awaited, ..found }),
                 other => other,
             }),
-            Entered::Won(fill) | Entered::Alone(fill) => self.fetch(leader, fill).await,
+            Entered::Cached(Sighted::Elsewhere(seen)) | Entered::Awaited(Sighted::Elsewhere(seen)) => {
+                Box::pin(self.ride_elsewhere(leader, names, seen)).await;
+            }
+            Entered::Won(fill) | Entered::Alone(fill) => Box::pin(self.fetch(leader, fill)).await,
             Entered::Unavailable(_) => leader.settle(Told::Refused(Refused::StoreDown)),
             Entered::TimedOut(_) => leader.settle(Told::Refused(Refused::Deadline)),
         }
@@ -148,11 +159,11 @@ impl Job {
 
     /// Asks upstream, with validators if there is something to validate.
     async fn fetch(mut self, leader: Leader, fill: Fill) {
-        self.account.coordinated = fill.coordinated();
+        self.account.coordinated = !fill.degraded();
         let metrics = self.proxy.notices.route(&self.route).clone();
         let _filling = metrics.filling();
         metrics.key();
-        if !fill.coordinated() {
+        if fill.degraded() {
             metrics.uncoordinated();
         }
         leader.inform(|info| {
@@ -160,6 +171,15 @@ impl Job {
             info.fence = fill.token();
         });
         let born = fill.token();
+        if let Some(partial) = self.resumable(&fill) {
+            match self.rest_of(&partial, born).await {
+                Rest::Nothing => return self.completed(leader, fill, &partial).await,
+                Rest::Comes(head) => return self.resumed(leader, fill, head, &partial).await,
+                Rest::Other(head) => return self.answered(leader, fill, head).await,
+                Rest::Failed(error) => return self.no_answer(leader, fill, error).await,
+                Rest::Unknown => {}
+            }
+        }
         let mut validators = self.validators();
         loop {
             let conditional = validators.is_some();

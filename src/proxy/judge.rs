@@ -1,17 +1,19 @@
 //! What a fill makes of the entries it finds in the store.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
 use super::fill::Job;
 use super::place::Place;
-use super::told::{Failure, Found, How, Own, Told};
+use super::told::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
 use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::policy::{self, Ask, PassReason, Reuse};
-use crate::record::{Note, Pointer, codec};
+use crate::record::{Note, Pointer, Record, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -24,6 +26,11 @@ pub(crate) struct FillJudge {
     ask: Ask,
     place: Place,
     last: Mutex<Option<Arc<Stored>>>,
+    /// The token of the record that was there at the first look, 0 if none was: what comes after
+    /// it is what somebody else's exchange, under way by then, has brought.
+    first: OnceLock<Number>,
+    /// The highest token of a record that was seen.
+    newest: AtomicU64,
 }
 
 impl FillJudge {
@@ -35,6 +42,8 @@ impl FillJudge {
             ask: job.ask,
             place: job.place.clone(),
             last: Mutex::new(None),
+            first: OnceLock::new(),
+            newest: AtomicU64::new(0),
         }
     }
 
@@ -43,7 +52,7 @@ impl FillJudge {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn value(&self, entry: &Entry) -> Judged<Told> {
+    fn value(&self, entry: &Entry) -> Judged<Sighted> {
         let Some(text) = entry.text() else { return Judged::Absent };
         let pointer = match codec::decode(text) {
             Ok(pointer) => pointer,
@@ -56,7 +65,7 @@ impl FillJudge {
             Pointer::Vary(node) if node.key == self.place.key.text() => {
                 let node = Arc::new(node);
                 self.proxy.tier.keep_node(node.clone());
-                Judged::Found(Told::Varies(node))
+                told(Told::Varies(node))
             }
             Pointer::Record(record) if record.key == self.place.key.text() => {
                 let stored = Arc::new(Stored::new(*record, &self.route.rules, None));
@@ -67,19 +76,30 @@ impl FillJudge {
         }
     }
 
-    fn record(&self, stored: Arc<Stored>) -> Judged<Told> {
+    fn record(&self, stored: Arc<Stored>) -> Judged<Sighted> {
         let covered = stored.covered(&self.proxy.stamps);
         let now = self.proxy.now_ms();
-        if covered == Covered::Hard || stored.record.end() <= now || self.proxy.too_old(&stored, now) {
+        let token = stored.record.token;
+        self.newest.fetch_max(token, Ordering::Relaxed);
+        let awaited = self.first.get().is_some_and(|first| token > *first);
+        if covered == Covered::Hard || self.proxy.too_old(&stored, now) {
             return Judged::Absent;
         }
-        self.proxy.tier.keep(stored.clone());
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
+        if stored.record.end() > now {
+            self.proxy.tier.keep(stored.clone());
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
+        }
         if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {
             return Judged::Absent;
         }
         match policy::reuse(&self.ask, &stored.record, &stored.terms, &self.route.rules, now) {
-            Reuse::Fresh { .. } => Judged::Found(Told::Stored(Found::cached(stored, How::Cached))),
+            Reuse::Fresh { .. } => told(Told::Stored(Found::cached(stored, How::Cached))),
+            Reuse::StaleWhileRevalidate { .. } if awaited => {
+                told(Told::Stored(Found::cached(stored, How::Cached)))
+            }
+            // It arrived stale, or is for its own client only: nobody is elected again because of
+            // that, one after another (F5).
+            _ if awaited => Judged::Apart,
             Reuse::StaleWhileRevalidate { .. }
             | Reuse::MaxStale { .. }
             | Reuse::Validate
@@ -87,7 +107,7 @@ impl FillJudge {
         }
     }
 
-    fn note(&self, entry: &Entry) -> Judged<Told> {
+    fn note(&self, entry: &Entry, live: Option<Number>) -> Judged<Sighted> {
         let Some(Ok(note)) = entry.text().map(|text| codec::decode_note(text)) else {
             return Judged::Absent;
         };
@@ -95,13 +115,16 @@ impl FillJudge {
         let stands = |token, until| {
             until > now && self.proxy.stamps.covers(self.place.url, token, token) != Covered::Hard
         };
+        let hash = self.place.key.hash();
         match note {
             Note::Pass { token, reason, until } if stands(token, until) => {
                 let reason = PassReason::parse(&reason).unwrap_or(PassReason::NoStore);
-                Judged::Found(Told::Pass(reason, Own::nobodys()))
+                // Who comes next need not ask the store.
+                self.proxy.notes.pass(hash, reason, token, Duration::from_millis(until - now));
+                told(Told::Pass(reason, Own::nobodys()))
             }
             Note::Failed { token, status, until } if stands(token, until) => {
-                let failure = Failure {
+                let failure = Arc::new(Failure {
                     status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
                     answer: None,
                     own: None,
@@ -111,29 +134,57 @@ impl FillJudge {
                     retry_after: (until - now).div_ceil(1000),
                     owner: None,
                     stale: self.last(),
-                };
-                Judged::Found(Told::Failed(Arc::new(failure)))
+                });
+                self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(until - now));
+                told(Told::Failed(failure))
             }
-            // A growing body can be read by other instances only; alone there is none.
+            Note::Growing { token, head } if live == Some(token) => self.growing(token, *head),
             Note::Pass { .. } | Note::Failed { .. } | Note::Growing { .. } => Judged::Absent,
+        }
+    }
+
+    /// A body that is being fetched elsewhere: ridden if it may be reused as stored.
+    fn growing(&self, token: Number, mut head: Record) -> Judged<Sighted> {
+        let manifest = std::mem::take(&mut head.body);
+        let stored = Arc::new(Stored::new(head, &self.route.rules, None));
+        let record = &stored.record;
+        if record.key != self.place.key.text()
+            || stored.covered(&self.proxy.stamps) != Covered::No
+            || !policy::selects(record, &self.headers)
+        {
+            return Judged::Absent;
+        }
+        let now = self.proxy.now_ms();
+        match policy::reuse(&self.ask, record, &stored.terms, &self.route.rules, now) {
+            Reuse::Fresh { .. } => {
+                Judged::Found(Sighted::Elsewhere(Elsewhere { head: stored, manifest, token }))
+            }
+            _ => Judged::Apart,
         }
     }
 }
 
 impl Judge for FillJudge {
-    type Found = Told;
+    type Found = Sighted;
 
-    fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, _live: Option<Number>) -> Judged<Told> {
-        if let Some(Judged::Found(told)) = value.map(|entry| self.value(entry)) {
-            return Judged::Found(told);
+    fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, live: Option<Number>) -> Judged<Sighted> {
+        let of_value = value.map_or(Judged::Absent, |entry| self.value(entry));
+        // Set after the first look at the value: only later ones see what was waited for.
+        self.first.get_or_init(|| self.newest.load(Ordering::Relaxed));
+        match of_value {
+            Judged::Absent => verdict.map_or(Judged::Absent, |entry| self.note(entry, live)),
+            judged => judged,
         }
-        verdict.map_or(Judged::Absent, |entry| self.note(entry))
     }
 
-    fn stale(&self, _: Option<&Entry>) -> Option<Told> {
+    fn stale(&self, _: Option<&Entry>) -> Option<Sighted> {
         // Each request judges for itself what stale it may be given.
         None
     }
+}
+
+fn told(told: Told) -> Judged<Sighted> {
+    Judged::Found(Sighted::Told(told))
 }
 
 impl Proxy {

@@ -112,7 +112,7 @@ impl Proxy {
         });
         ticket.fence = Some(exchange.fence);
         ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
-        ticket.leader = Some(self.settings.instance.clone());
+        ticket.leader = (!exchange.elsewhere).then(|| self.settings.instance.clone());
         ticket.coordinated = Some(exchange.coordinated);
         if mine {
             ticket.upstream_answered(&asking.route, exchange.head.record.status, &exchange.timing);

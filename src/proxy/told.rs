@@ -12,7 +12,7 @@ use crate::dust::Number;
 use crate::flight;
 use crate::key::{Key, KeyHash};
 use crate::policy::PassReason;
-use crate::record::VaryNode;
+use crate::record::{Manifest, VaryNode};
 use crate::tier::Stored;
 use crate::upstream;
 
@@ -76,6 +76,26 @@ pub(crate) enum Told {
     Refused(Refused),
 }
 
+/// What a fill finds in the store.
+#[derive(Debug)]
+pub(crate) enum Sighted {
+    /// The end of its own way.
+    Told(Told),
+    /// A body that another instance is fetching.
+    Elsewhere(Elsewhere),
+}
+
+/// A body that another instance is fetching, as far as that has told.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    /// The record, its manifest empty.
+    pub head: Arc<Stored>,
+    /// The segments that can be read.
+    pub manifest: Manifest,
+    /// The number it is filled under.
+    pub token: Number,
+}
+
 /// A record that a flight came by.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
@@ -127,6 +147,8 @@ pub(crate) struct Exchange {
     pub timing: upstream::Timing,
     /// Why upstream was asked: nothing stored, a stale record, another variant.
     pub forward: crate::policy::Fwd,
+    /// Another instance makes it.
+    pub elsewhere: bool,
 }
 
 /// The response to a request that turned out to be nobody else's.

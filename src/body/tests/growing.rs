@@ -186,6 +186,57 @@ async fn another_instance_follows_growing_manifests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_goes_on_with_a_second_fetch_if_the_bytes_are_the_same() {
+    let (objects, first) = faulty().await;
+    let (second, follower) =
+        (over(&objects, Settings::default()).await, over(&objects, Settings::default()).await);
+    let whole = body(2 * MIB);
+    let mut other = whole.to_vec();
+    other[1000] ^= 1;
+    for (again, same) in [(whole.clone(), true), (Bytes::from(other), false)] {
+        let token = if same { 1 } else { 3 };
+        let (mut dead, _) = first.writer(KEY, token, None, MANY);
+        dead.write(whole.slice(..MIB + 7)).await.unwrap();
+        after(40).await;
+        let (mut tail, remote) = follower.follow(KEY, Some(whole.len() as u64));
+        tail.extend(&dead.acknowledged()).unwrap();
+        assert_eq!(tail.manifest().len, MIB as u64 + 7);
+        drop(dead);
+        let reader = tokio::spawn(drain(remote.reader(None)));
+        settle().await;
+        // Cut at other places.
+        let (mut writer, growing) = second.writer(KEY, token + 1, None, MANY);
+        writer.write(again.slice(..MIB / 2)).await.unwrap();
+        after(40).await;
+        assert!(tail.graft(&growing.acknowledged()).await.is_err(), "less than was told");
+        writer.write(again.slice(MIB / 2..)).await.unwrap();
+        let manifest = writer.finish().await.unwrap();
+        let grafted = tail.graft(&manifest).await;
+        assert_eq!(grafted.is_ok(), same, "{grafted:?}");
+        if same {
+            tail.finish(&manifest).unwrap();
+        } else {
+            drop(tail);
+        }
+        let (bytes, cause) = reader.await.unwrap();
+        assert_eq!(cause.is_none(), same, "{cause:?}");
+        assert_eq!(bytes, if same { whole.slice(..) } else { whole.slice(..MIB + 7) });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_watches_a_body_hears_of_its_end() {
+    let (_, bodies) = faulty().await;
+    let (mut writer, growing) = bodies.writer(KEY, 1, None, MANY);
+    let mut progress = growing.progress();
+    writer.write(Bytes::from_static(b"x")).await.unwrap();
+    progress.borrow_and_update();
+    drop(writer);
+    progress.changed().await.unwrap();
+    assert!(growing.is_broken());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_successor_goes_on_where_a_dead_writer_stopped() {
     let (objects, dead) = faulty().await;
     let whole = body(3 * MIB);

@@ -29,13 +29,25 @@ enum Flow {
     Unwanted,
 }
 
+/// What a body is poured into.
+pub(super) struct Pouring {
+    /// The record, its manifest still empty.
+    pub stored: Arc<Stored>,
+    pub writer: body::Writer,
+    pub growing: body::Growing,
+    /// The length of the whole, where it is known.
+    pub len: Option<u64>,
+    /// Whether it will be published.
+    pub kept: bool,
+}
+
 impl Job {
     /// Shares a response while it comes, and publishes it when it is whole.
     pub(in crate::proxy) async fn store(
         mut self,
         mut leader: Leader,
         fill: Fill,
-        mut head: Head,
+        head: Head,
         lifetime: Lifetime,
         kept: bool,
     ) {
@@ -53,12 +65,19 @@ impl Job {
             upstream::Framing::Length(len) => Some(len),
             upstream::Framing::Framed | upstream::Framing::Close => None,
         };
-        let hash = self.place.key.hash().to_string();
+        let hash = stored.hash.to_string();
         let max = self.route.rules.max_object_size;
         let kept = kept && lasts;
-        // Without a lease there is no number to name segments by: one that no lease can have.
-        let name = if fill.coordinated() { token } else { self.proxy.dice.below(1 << 62) | 1 << 63 };
-        let (mut writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
+        let name = self.segments_name(&fill);
+        let (writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
+        self.pour(leader, fill, head, Pouring { stored, writer, growing, len, kept }).await;
+    }
+
+    /// From upstream to everybody who rides, to the body store, and at the end to the record.
+    pub(super) async fn pour(mut self, mut leader: Leader, fill: Fill, mut head: Head, pouring: Pouring) {
+        let Pouring { stored, mut writer, growing, len, kept } = pouring;
+        let token = fill.token();
+        let hash = stored.hash.to_string();
         let exchange = Arc::new(Exchange {
             head: stored.clone(),
             seat: Mutex::new(self.owner.and_then(|_| growing.owner_reader(None))),
@@ -68,14 +87,19 @@ impl Job {
             owner: self.owner,
             fence: token,
             kept,
-            coordinated: fill.coordinated(),
+            coordinated: !fill.degraded(),
             age: head.response.headers.get(http::header::AGE).cloned(),
             timing: head.response.timing,
             forward: self.forward,
+            elsewhere: false,
         });
         leader.settle(Told::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
-        let flow = self.flow(&leader, &mut writer, &mut head.response).await;
+        let flow = tokio::select! {
+            biased;
+            flow = self.flow(&leader, &mut writer, &mut head.response) => flow,
+            never = self.herald(&fill, &stored, &growing, kept) => match never {},
+        };
         let bytes = writer.written();
         self.account.followers = leader.followers();
         leader.inform(|info| {
@@ -152,6 +176,12 @@ impl Job {
                 self.abandoned(fill).await;
             }
         }
+    }
+
+    /// The number that this fill's segments are named by. Without a lease there is none: then one
+    /// that no lease can have.
+    pub(super) fn segments_name(&self, fill: &Fill) -> crate::dust::Number {
+        if fill.coordinated() { fill.token() } else { self.proxy.dice.below(1 << 62) | 1 << 63 }
     }
 
     /// This instance's body store failed: for a moment, here, each goes by itself.

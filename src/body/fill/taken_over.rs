@@ -1,0 +1,63 @@
+//! Segments that another writer has stored: told of by its manifests, and read like one's own.
+
+use std::sync::MutexGuard;
+
+use super::super::Error;
+use super::super::waiting::wake;
+use super::super::window::Window;
+use super::{Fill, State};
+use crate::record::{MAX_SEGMENTS, Manifest, Segment};
+
+impl Fill {
+    /// Takes over segments that are stored already, behind those that are known. `manifest`
+    /// begins with the known ones.
+    pub(in crate::body) fn extend(&self, manifest: &Manifest) -> Result<(), Error> {
+        let mut state = self.lock();
+        let known = state.segments.len();
+        if !manifest.segments.starts_with(&state.segments) || manifest.segments.len() > MAX_SEGMENTS {
+            return Err(Error::Manifest);
+        }
+        state.append(&manifest.segments[known..])?;
+        self.moved_on(state);
+        Ok(())
+    }
+
+    /// Takes the segments of another writer in place of those that are known. That their bytes
+    /// are the same is the caller's to know.
+    pub(in crate::body) fn graft(&self, manifest: &Manifest) -> Result<(), Error> {
+        let mut state = self.lock();
+        if manifest.len < state.acknowledged || manifest.segments.len() > MAX_SEGMENTS {
+            return Err(Error::Manifest);
+        }
+        state.segments.clear();
+        state.starts.clear();
+        state.acknowledged = 0;
+        state.append(&manifest.segments)?;
+        self.moved_on(state);
+        Ok(())
+    }
+
+    /// Segments that are stored already were taken over: readers go on to them.
+    fn moved_on(&self, mut state: MutexGuard<'_, State>) {
+        state.cut_to = state.acknowledged;
+        state.index = state.segments.len();
+        state.window = Window::at(state.acknowledged);
+        let count = state.segments.len();
+        let wakers = state.waiting.take();
+        drop(state);
+        self.progress.send_replace(count);
+        wake(wakers);
+    }
+}
+
+impl State {
+    fn append(&mut self, segments: &[Segment]) -> Result<(), Error> {
+        for segment in segments {
+            let start = self.acknowledged;
+            self.acknowledged = start.checked_add(segment.len).ok_or(Error::Manifest)?;
+            self.starts.push(start);
+            self.segments.push(*segment);
+        }
+        Ok(())
+    }
+}

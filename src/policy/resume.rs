@@ -1,0 +1,178 @@
+//! Going on with a body that broke off: what to ask for, whether the answer is the rest of it, and
+//! whether two fetches are of the same representation (RFC 9110 §14, RFC 9111 §3.4).
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::etag::etag;
+use super::stored::content_length;
+use crate::record::Record;
+
+/// The conditions under which the rest of a body is asked for: Range from the first byte that is
+/// missing, If-Range with the strong tag that the first part came under. `None` if nothing but the
+/// whole will do: no strong tag, no known length, nothing there or nothing missing.
+///
+/// `record` is of the whole; its manifest is as long as what is there.
+pub fn resumption(record: &Record) -> Option<HeaderMap> {
+    etag(&record.headers).filter(|tag| !tag.is_weak())?;
+    let (there, whole) = (record.body.len, content_length(&record.headers)?);
+    if record.status != StatusCode::OK || there == 0 || there >= whole {
+        return None;
+    }
+    let mut conditions = HeaderMap::new();
+    let range = HeaderValue::try_from(format!("bytes={there}-")).ok()?;
+    conditions.insert(header::RANGE, range);
+    conditions.insert(header::IF_RANGE, record.headers.get(header::ETAG)?.clone());
+    Some(conditions)
+}
+
+/// Whether a response is exactly what is missing of a body: a 206 in one part, with the same strong
+/// tag, coding and total length, from the first missing byte to the last (RFC 9110 §15.3.7.3).
+/// Anything else is another body, or another part of it, and is never joined.
+pub fn resumes(record: &Record, status: StatusCode, headers: &HeaderMap) -> bool {
+    let tags = (etag(&record.headers), etag(headers));
+    let same_tag = matches!(tags, (Some(ours), Some(theirs)) if ours.is_strongly(theirs));
+    let (there, whole) = (record.body.len, content_length(&record.headers));
+    let rest = content_range_of(headers);
+    let stated = headers.contains_key(header::CONTENT_LENGTH).then(|| content_length(headers));
+    status == StatusCode::PARTIAL_CONTENT
+        && same_tag
+        && same(record, headers, &header::CONTENT_ENCODING)
+        && rest.is_some_and(|(first, last, total)| {
+            first == there
+                && Some(total) == whole
+                && last + 1 == total
+                && stated.is_none_or(|stated| stated == Some(last + 1 - first))
+        })
+}
+
+/// Whether two fetches say that they are of the same representation, as far as their heads can
+/// tell: whoever has the head and the first bytes of one may go on with the other only if they do
+/// (and if the bytes are the same, which is not said here).
+pub fn same_representation(one: &Record, other: &HeaderMap, status: StatusCode) -> bool {
+    const TOLD: [HeaderName; 6] = [
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::CONTENT_LANGUAGE,
+    ];
+    one.status == status && TOLD.iter().all(|field| same(one, other, field))
+}
+
+fn same(record: &Record, other: &HeaderMap, field: &HeaderName) -> bool {
+    record.headers.get_all(field).iter().eq(other.get_all(field))
+}
+
+/// First byte, last byte and length of the whole, of a Content-Range that says all three.
+fn content_range_of(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let mut lines = headers.get_all(header::CONTENT_RANGE).iter();
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    let (unit, rest) = line.to_str().ok()?.trim().split_once(' ')?;
+    let (span, total) = rest.trim().split_once('/')?;
+    let (first, last) = span.split_once('-')?;
+    let number = |digits: &str| {
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse::<u64>().ok()).flatten()
+    };
+    let (first, last, total) = (number(first)?, number(last)?, number(total)?);
+    (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some((first, last, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::record::{LifetimeBy, Manifest};
+
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn record(lines: &[(&'static str, &'static str)], there: u64) -> Record {
+        Record {
+            key: "http://h/a".into(),
+            born: 1,
+            token: 1,
+            status: StatusCode::OK,
+            headers: fields(lines),
+            received_at: 0,
+            age_ms: 0,
+            fresh_ms: 1,
+            swr_ms: 0,
+            sie_ms: 0,
+            keep_ms: 0,
+            by: LifetimeBy::Origin,
+            credentialed: false,
+            select: Vec::new(),
+            range: None,
+            tags: Vec::new(),
+            body: Manifest { len: there, segments: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn the_rest_is_asked_for_only_under_a_strong_tag_and_a_known_length() {
+        let strong = ("etag", "\"a\"");
+        for (lines, there, want) in [
+            (&[strong, ("content-length", "10")][..], 4, Some("bytes=4-")),
+            (&[strong, ("content-length", "10")], 0, None),
+            (&[strong, ("content-length", "10")], 10, None),
+            (&[strong], 4, None),
+            (&[("etag", "W/\"a\""), ("content-length", "10")], 4, None),
+            (&[("content-length", "10")], 4, None),
+        ] {
+            let asked = resumption(&record(lines, there));
+            let range = asked.as_ref().map(|fields| fields[header::RANGE].to_str().expect("text"));
+            assert_eq!(range, want, "{lines:?} {there}");
+            assert!(asked.is_none_or(|fields| fields[header::IF_RANGE] == "\"a\""));
+        }
+    }
+
+    #[test]
+    fn only_the_very_rest_is_joined() {
+        let stored = record(&[("etag", "\"a\""), ("content-length", "10"), ("content-encoding", "br")], 4);
+        let good = [("etag", "\"a\""), ("content-range", "bytes 4-9/10"), ("content-encoding", "br")];
+        assert!(resumes(&stored, StatusCode::PARTIAL_CONTENT, &fields(&good)));
+        let with_length = [good[0], good[1], good[2], ("content-length", "6")];
+        assert!(resumes(&stored, StatusCode::PARTIAL_CONTENT, &fields(&with_length)));
+        assert!(!resumes(&stored, StatusCode::OK, &fields(&good)), "the whole");
+        for (at, bad) in [
+            (0, ("etag", "\"b\"")),
+            (0, ("etag", "W/\"a\"")),
+            (0, ("x-none", "")),
+            (1, ("content-range", "bytes 3-9/10")),
+            (1, ("content-range", "bytes 4-8/10")),
+            (1, ("content-range", "bytes 4-9/11")),
+            (1, ("content-range", "bytes 4-9/*")),
+            (1, ("content-range", "items 4-9/10")),
+            (1, ("content-type", "multipart/byteranges")),
+            (2, ("content-encoding", "gzip")),
+            (2, ("x-none", "")),
+        ] {
+            let mut lines = good;
+            lines[at] = bad;
+            assert!(!resumes(&stored, StatusCode::PARTIAL_CONTENT, &fields(&lines)), "{bad:?}");
+        }
+        let wrong = [good[0], good[1], good[2], ("content-length", "7")];
+        assert!(!resumes(&stored, StatusCode::PARTIAL_CONTENT, &fields(&wrong)));
+    }
+
+    #[test]
+    fn heads_of_two_representations_differ() {
+        let one = record(&[("etag", "\"a\""), ("content-length", "10"), ("date", "then")], 4);
+        let same = fields(&[("etag", "\"a\""), ("content-length", "10"), ("date", "now"), ("age", "3")]);
+        assert!(same_representation(&one, &same, StatusCode::OK));
+        assert!(!same_representation(&one, &same, StatusCode::NOT_FOUND));
+        for other in [
+            &[("etag", "\"b\""), ("content-length", "10")][..],
+            &[("etag", "\"a\""), ("content-length", "11")],
+            &[("content-length", "10")],
+        ] {
+            assert!(!same_representation(&one, &fields(other), StatusCode::OK), "{other:?}");
+        }
+    }
+}

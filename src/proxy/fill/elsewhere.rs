@@ -1,0 +1,291 @@
+//! Riding a body that another instance fetches (DESIGN §3): its segments as they become readable,
+//! and what happens when that instance dies, hands over, or the store goes away.
+//!
+//! Whoever rides has had the head and the first bytes of one representation. It goes on with the
+//! same fetch, with one that was resumed from its segments, or with a second one that has the same
+//! head and the very same bytes so far; never with anything else.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Job;
+use super::resume::Partial;
+use crate::body::{self, Growing, Tail};
+use crate::dust::{Entry, Number};
+use crate::flight::{Attempt, Fill, Glimpse, Joined, Names, Settled};
+use crate::policy;
+use crate::proxy::told::{Elsewhere, Exchange, Follower, Leader, Phase, Told};
+use crate::record::{Manifest, Note, Pointer, Record, codec};
+use crate::tier::Stored;
+
+/// A body that comes in somewhere else, as its riders here get it.
+struct Chase {
+    job: Job,
+    names: Names,
+    leader: Leader,
+    tail: Tail,
+    /// What the riders were told.
+    head: Arc<Stored>,
+    /// The number of the fill that is followed.
+    token: Number,
+}
+
+/// What a look at it comes to.
+enum Heed {
+    /// More to come.
+    On(Box<Chase>),
+    /// Nobody fills it any more.
+    Orphaned(Box<Chase>),
+    /// It has ended: well, or for the riders with an error.
+    Over,
+}
+
+impl Job {
+    /// Rides it: here everybody follows one reader of the other instance's segments.
+    pub(super) async fn ride_elsewhere(self, mut leader: Leader, names: Names, seen: Elsewhere) {
+        let len = policy::content_length(&seen.head.record.headers);
+        let (mut tail, growing) = self.proxy.bodies.follow(&seen.head.hash.to_string(), len);
+        if let Err(error) = tail.extend(&seen.manifest) {
+            // Not a manifest that anybody could read: as if nothing had been told.
+            self.proxy.notices.body_store_error(&error);
+            let fill = self.proxy.flight.apart(&names);
+            return Box::pin(self.fetch(leader, fill)).await;
+        }
+        leader.inform(|info| {
+            info.phase = Phase::Body;
+            info.fence = seen.token;
+        });
+        leader.settle(Told::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
+        let head = seen.head;
+        Box::new(Chase { job: self, names, leader, tail, head, token: seen.token }).run().await;
+    }
+
+    fn exchange_elsewhere(&self, seen: &Elsewhere, growing: Growing, len: Option<u64>) -> Exchange {
+        Exchange {
+            head: seen.head.clone(),
+            growing,
+            len,
+            // Before anything that happened here: only what may be reused as stored is ridden.
+            sent: 0,
+            owner: None,
+            seat: std::sync::Mutex::new(None),
+            fence: seen.token,
+            kept: true,
+            coordinated: true,
+            age: None,
+            timing: crate::upstream::Timing::default(),
+            forward: self.forward,
+            elsewhere: true,
+        }
+    }
+}
+
+impl Chase {
+    async fn run(self: Box<Self>) {
+        let mut chase = self;
+        let mut pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
+        loop {
+            let orphaned = match pursuit.next().await {
+                Ok(Glimpse::There { value, verdict, live }) => {
+                    match chase.heed(value.as_ref(), verdict.as_ref(), live).await {
+                        Heed::On(on) => {
+                            chase = on;
+                            continue;
+                        }
+                        Heed::Orphaned(orphaned) => orphaned,
+                        Heed::Over => return,
+                    }
+                }
+                Ok(Glimpse::Due) => chase,
+                // The store is gone: nothing more will be heard of that fill (F6).
+                Err(_) => {
+                    if let Some(follower) = chase.go_on(None) {
+                        chase.feed(follower).await;
+                    }
+                    return;
+                }
+            };
+            chase = match orphaned.take_over().await {
+                Ok(taken) => taken,
+                Err(Some((chase, follower))) => return chase.feed(follower).await,
+                Err(None) => return,
+            };
+        }
+    }
+
+    /// Makes what is published the riders'.
+    async fn heed(
+        mut self: Box<Self>,
+        value: Option<&Entry>,
+        verdict: Option<&Entry>,
+        live: Option<Number>,
+    ) -> Heed {
+        if let Some(record) = self.published(value) {
+            self.settle(record).await;
+            return Heed::Over;
+        }
+        match verdict.and_then(|entry| entry.text()).map(|text| codec::decode_note(text)) {
+            Some(Ok(Note::Growing { token, head })) if live == Some(token) && token >= self.token => {
+                self.token = token;
+                if !self.grows(&head, head.status, &head.headers).await {
+                    return Heed::Over;
+                }
+            }
+            // It turned out too large, or upstream broke off: they find that when they come again.
+            Some(Ok(Note::Pass { token, .. } | Note::Failed { token, .. })) if token >= self.token => {
+                return Heed::Over;
+            }
+            _ => {}
+        }
+        if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
+    }
+
+    /// The record that ends what is followed, if it is published.
+    fn published(&self, value: Option<&Entry>) -> Option<Record> {
+        let text = value.and_then(|entry| entry.text())?;
+        match codec::decode(text) {
+            Ok(Pointer::Record(record))
+                if record.token >= self.token && record.key == self.head.record.key =>
+            {
+                Some(*record)
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends with a complete record: the riders get the rest of it if it is what they have begun.
+    async fn settle(mut self: Box<Self>, record: Record) {
+        let of_tier = Stored::new(record.clone(), &self.job.route.rules, None);
+        self.job.proxy.tier.keep(Arc::new(of_tier));
+        self.job.proxy.notes.forget(self.head.hash);
+        // Who comes now has a hit.
+        self.leader.retire();
+        if self.grows(&record, record.status, &record.headers).await {
+            // A length that was promised and not kept breaks them off.
+            let _ = self.tail.finish(&record.body);
+        }
+    }
+
+    /// Whether the riders go on with this manifest.
+    async fn grows(&mut self, record: &Record, status: http::StatusCode, headers: &http::HeaderMap) -> bool {
+        if !policy::same_representation(&self.head.record, headers, status) {
+            return false;
+        }
+        grow(&mut self.tail, &record.body).await
+    }
+
+    /// Takes the fill over, if its lease is to be had. `Ok`: somebody else has it, or has ended it.
+    async fn take_over(mut self: Box<Self>) -> Result<Box<Self>, Option<(Box<Self>, Follower)>> {
+        if self.leader.followers() == 0 {
+            // Nobody is left here who wants it.
+            return Err(None);
+        }
+        let flight = self.job.proxy.flight.clone();
+        match flight.attempt(&self.names).await {
+            Attempt::Taken => Ok(self),
+            Attempt::Unavailable(_) => match self.go_on(None) {
+                Some(follower) => Err(Some((self, follower))),
+                None => Err(None),
+            },
+            Attempt::Won(fill) => {
+                // It may have been published just before (F2).
+                let Ok(fill) = fill.looked().await else {
+                    return match self.go_on(None) {
+                        Some(follower) => Err(Some((self, follower))),
+                        None => Err(None),
+                    };
+                };
+                if let Some(record) = self.published(fill.value()) {
+                    drop(fill);
+                    self.settle(record).await;
+                    return Err(None);
+                }
+                match self.go_on(Some(fill)) {
+                    Some(follower) => Err(Some((self, follower))),
+                    None => Err(None),
+                }
+            }
+        }
+    }
+
+    /// From now on the rest is fetched here, with the right to fill or, when the store is gone,
+    /// without: in a flight that others may join. The place in it that the riders have.
+    fn go_on(&mut self, fill: Option<Fill>) -> Option<Follower> {
+        if self.leader.followers() == 0 {
+            return None;
+        }
+        // Who comes from now on joins the new flight and not this one.
+        self.leader.retire();
+        let mut record = self.head.record.clone();
+        record.body = self.tail.manifest();
+        let mut job = self.job.clone();
+        job.partial = Some(Arc::new(Partial(record)));
+        job.owner = None;
+        job.deadline = Instant::now() + job.route.wait_timeout;
+        Some(match job.proxy.flights.join(&job.place.key.hash()) {
+            Joined::Lead(leader) => {
+                let follower = leader.follower();
+                match fill {
+                    Some(fill) => drop(tokio::spawn(job.fetch(leader, fill))),
+                    None => job.spawn(leader),
+                }
+                follower
+            }
+            // Its leader gets the lease that is dropped here.
+            Joined::Follow(follower) => follower,
+        })
+    }
+
+    /// Gives the riders what is fetched here.
+    async fn feed(mut self: Box<Self>, follower: Follower) {
+        match follower.settled().await {
+            Settled::Told(Told::Growing(exchange)) => {
+                let record = &exchange.head.record;
+                if policy::same_representation(&self.head.record, &record.headers, record.status) {
+                    feed_from(self.tail, &exchange.growing).await;
+                }
+            }
+            Settled::Told(Told::Stored(found)) => {
+                let record = &found.stored.record;
+                if policy::same_representation(&self.head.record, &record.headers, record.status)
+                    && grow(&mut self.tail, &found.stored.manifest).await
+                {
+                    let _ = self.tail.finish(&found.stored.manifest);
+                }
+            }
+            // A failure, or another body: they are broken off as the tail is dropped.
+            Settled::Told(_) | Settled::Abandoned => {}
+        }
+    }
+}
+
+/// Goes on with a manifest: one that begins with what was told, or one whose bytes do. False if it
+/// is of other bytes.
+async fn grow(tail: &mut Tail, manifest: &Manifest) -> bool {
+    match tail.extend(manifest) {
+        Ok(()) => true,
+        // A second fetch that has not come so far yet.
+        Err(body::Error::Manifest) if manifest.is_whole() && manifest.len < tail.manifest().len => true,
+        Err(_) => tail.graft(manifest).await.is_ok(),
+    }
+}
+
+/// Follows a body that is written here until it ends.
+async fn feed_from(mut tail: Tail, growing: &Growing) {
+    let mut progress = growing.progress();
+    loop {
+        progress.borrow_and_update();
+        let manifest = growing.acknowledged();
+        if !grow(&mut tail, &manifest).await {
+            return;
+        }
+        if growing.len_if_done() == Some(manifest.len) {
+            let _ = tail.finish(&manifest);
+            return;
+        }
+        if growing.is_broken() || progress.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Telling the other instances of a body while it comes (DESIGN §3): the growing manifest at the
+//! verdict key, under the fence.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::Job;
+use crate::body::Growing;
+use crate::flight::{Fill, Noted};
+use crate::record::{Note, codec};
+use crate::tier::Stored;
+
+/// A body that is whole so soon after its head is published once, without a growing manifest.
+const HEADSTART: Duration = Duration::from_millis(25);
+/// No manifest sooner than this after the last: a fast origin is told of in larger steps.
+const PACE: Duration = Duration::from_millis(10);
+/// How long the last manifest of a fill that died stays, so that somebody can go on with it; one
+/// that lives tells again in half of that.
+const STAYS: Duration = Duration::from_mins(1);
+
+impl Job {
+    /// Tells what there is, again and again. Has no end but being dropped; a write under way then
+    /// lands or not, and counts only while the lease lives.
+    pub(super) async fn herald(
+        &self,
+        fill: &Fill,
+        head: &Stored,
+        growing: &Growing,
+        kept: bool,
+    ) -> Infallible {
+        if fill.coordinated() && self.proxy.dust.shared() {
+            if kept {
+                sleep(HEADSTART).await;
+                self.keep_telling(fill, head, growing).await;
+            } else {
+                self.tell_apart(fill, head).await;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn keep_telling(&self, fill: &Fill, head: &Stored, growing: &Growing) {
+        let stays = STAYS.max(self.proxy.flight.settings().lease_ttl * 3);
+        let mut progress = growing.progress();
+        let mut record = head.record.clone();
+        loop {
+            progress.borrow_and_update();
+            record.body = growing.acknowledged();
+            let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()) };
+            // Too long for a note: who follows waits for the whole.
+            let Ok(text) = codec::encode_note(&note) else { return };
+            if fill.note(&text, Some(stays)).await == Noted::Fenced {
+                return;
+            }
+            sleep(PACE).await;
+            // Quiet for long: told again, before it is forgotten.
+            if let Ok(Err(_)) = timeout(stays / 2, progress.changed()).await {
+                return;
+            }
+        }
+    }
+
+    /// The response is shared here and will not be published: nobody elsewhere has to wait for it.
+    /// A head without a lifetime says so: it can't be reused as stored, so each goes by itself.
+    async fn tell_apart(&self, fill: &Fill, head: &Stored) {
+        let mut record = head.record.clone();
+        (record.fresh_ms, record.swr_ms, record.sie_ms, record.keep_ms) = (0, 0, 0, 0);
+        let note = Note::Growing { token: fill.token(), head: Box::new(record) };
+        if let Ok(text) = codec::encode_note(&note) {
+            // Whether it lands: without it the others wait until the lease is released.
+            let _ = fill.note(&text, Some(self.proxy.flight.settings().lease_ttl)).await;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Going on with a body that another instance began and did not bring to its end (DESIGN §3).
+//!
+//! Only from segments that the store has acknowledged, only while no purge covers them, only under
+//! a strong validator; and only an answer that is exactly the rest is joined to them. Anything else
+//! starts again.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::store::Pouring;
+use super::{Head, Job};
+use crate::dust::Number;
+use crate::flight::Fill;
+use crate::policy;
+use crate::proxy::told::{Found, How, Leader, Phase, Told};
+use crate::record::{Note, Pointer, Record, codec};
+use crate::telemetry::words::FillOutcome;
+use crate::tier::{Covered, Stored};
+use crate::upstream;
+
+/// The first part of a body: the record with the segments that there are.
+#[derive(Debug, Clone)]
+pub(super) struct Partial(pub Record);
+
+/// What upstream has of the rest.
+pub(super) enum Rest {
+    /// Nothing is missing.
+    Nothing,
+    /// Exactly what is missing.
+    Comes(Head),
+    /// Another answer, to be judged like any: the whole, or a failure.
+    Other(Head),
+    /// No answer.
+    Failed(upstream::Error),
+    /// An answer that says nothing: the whole has to be asked for.
+    Unknown,
+}
+
+impl Job {
+    /// What can be gone on with: left at the verdict key by a holder that died, or known here.
+    pub(super) fn resumable(&self, fill: &Fill) -> Option<Partial> {
+        let left =
+            fill.verdict().and_then(|entry| entry.text()).and_then(|text| match codec::decode_note(text) {
+                Ok(Note::Growing { token, head }) if token != fill.token() => Some(Partial(*head)),
+                _ => None,
+            });
+        let known = self.partial.as_deref().cloned();
+        let further = |one: &Partial, other: &Partial| one.0.body.len >= other.0.body.len;
+        let partial = match (left, known) {
+            (Some(left), Some(known)) if further(&known, &left) => known,
+            (left, known) => left.or(known)?,
+        };
+        // What was published since is newer.
+        let published =
+            fill.value().and_then(|entry| entry.text()).and_then(|text| match codec::decode(text) {
+                Ok(Pointer::Record(record)) => Some(record.token),
+                _ => None,
+            });
+        let Partial(record) = &partial;
+        let usable = record.key == self.place.key.text()
+            && published.is_none_or(|token| token < record.token)
+            && self.proxy.stamps.covers(self.place.url, record.born, record.token) == Covered::No
+            && policy::selects(record, &self.headers)
+            && record.end() > self.proxy.now_ms();
+        usable.then_some(partial)
+    }
+
+    /// Asks upstream for what is missing.
+    pub(super) async fn rest_of(&self, partial: &Partial, born: Number) -> Rest {
+        let Partial(record) = partial;
+        if policy::content_length(&record.headers) == Some(record.body.len) {
+            return Rest::Nothing;
+        }
+        let Some(conditions) = policy::resumption(record) else { return Rest::Unknown };
+        match self.exchange(Some(conditions), born).await {
+            Ok(head) if policy::resumes(record, head.response.status, &head.response.headers) => {
+                Rest::Comes(head)
+            }
+            Ok(head) => match head.response.status {
+                StatusCode::PARTIAL_CONTENT
+                | StatusCode::RANGE_NOT_SATISFIABLE
+                | StatusCode::PRECONDITION_FAILED
+                | StatusCode::NOT_MODIFIED => Rest::Unknown,
+                _ => Rest::Other(head),
+            },
+            Err(error) => Rest::Failed(error),
+        }
+    }
+
+    /// All the bytes were there already: what is missing is that somebody says so.
+    pub(super) async fn completed(mut self, mut leader: Leader, fill: Fill, partial: &Partial) {
+        let record = Record { token: fill.token().max(partial.0.token), ..partial.0.clone() };
+        let stored = Arc::new(Stored::new(record, &self.route.rules, None));
+        let coordinated = !fill.degraded();
+        leader.settle(Told::Stored(Found {
+            stored: stored.clone(),
+            how: How::Awaited,
+            exchange: None,
+            coordinated,
+        }));
+        leader.inform(|info| info.phase = Phase::Publish);
+        self.account.followers = leader.followers();
+        self.publish(fill, stored, FillOutcome::Stored, 0).await;
+    }
+
+    /// The rest comes: behind the segments that there are, under the new lease's name.
+    pub(super) async fn resumed(mut self, leader: Leader, fill: Fill, mut head: Head, partial: &Partial) {
+        self.account.heard(&head.response);
+        let Partial(old) = partial;
+        // The answer is the newest word about the whole (RFC 9111 §3.4), but for what describes the
+        // part that it carries.
+        for field in [http::header::CONTENT_RANGE, http::header::CONTENT_LENGTH] {
+            head.response.headers.remove(field);
+        }
+        let headers = &head.response.headers;
+        let rules = &self.route.rules;
+        let record = policy::refresh(old, headers, head.requested_at, head.received_at, rules);
+        let Some(mut record) = record else {
+            // What it says now may not be stored: who has begun to read is broken off.
+            drop(head);
+            return self.again(leader, fill).await;
+        };
+        record.token = fill.token().max(old.token);
+        let prefix = std::mem::take(&mut record.body);
+        let len = policy::content_length(&record.headers);
+        let (hash, max) = (self.place.key.hash().to_string(), rules.max_object_size);
+        let name = self.segments_name(&fill);
+        let resumed = self.proxy.bodies.resume(&hash, name, &prefix, len, max);
+        let stored = Arc::new(Stored::new(record, rules, None));
+        match resumed {
+            Ok((writer, growing)) => {
+                let pouring = Pouring { stored, writer, growing, len, kept: true };
+                self.pour(leader, fill, head, pouring).await;
+            }
+            // It does not add up: what was left there is nobody's word.
+            Err(error) => {
+                self.proxy.notices.body_store_error(&error);
+                drop(head);
+                self.again(leader, fill).await;
+            }
+        }
+    }
+
+    /// Asks for the whole, as if nothing had been there.
+    async fn again(mut self, leader: Leader, fill: Fill) {
+        self.partial = None;
+        match self.exchange(None, fill.token()).await {
+            Ok(head) => self.answered(leader, fill, head).await,
+            Err(error) => self.no_answer(leader, fill, error).await,
+        }
+    }
+}
