@@ -171,7 +171,7 @@ impl Ledger {
         let now = (record.born, record.token, n);
         let last = self.inner().published.insert(hash.to_owned(), now);
         if let Some(last) = last
-            && (last.0 > now.0 || last.1 > now.1 || last.2 > now.2)
+            && (last.1 > now.1 || last.2 > now.2)
         {
             let key = &record.key;
             world.broken(format_args!("{key}: (born, token, exchange) {now:?} replaces {last:?}"));

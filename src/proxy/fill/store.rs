@@ -163,7 +163,9 @@ impl Job {
                 // for without end.
                 drop(exchange.take_seat());
                 let mut spill = writer.spill();
-                while let Some(Ok(chunk)) = head.response.body.next().await {
+                while let Some(next) = head.response.body.next().await {
+                    // Upstream broke off too: dropped, the spill ends in an error and not cleanly.
+                    let Ok(chunk) = next else { return };
                     if spill.write(chunk).await.is_err() {
                         return;
                     }
