@@ -98,8 +98,7 @@ impl Proxy {
         let write = tokio::spawn(async move {
             let scope = Scope::Url(url_hash(&line));
             // Bounded in there: until it ends no other stamp of this URL is written.
-            let write =
-                proxy.stamps.write_after(&*proxy.dust, scope, Force::Hard, Some(&line), false, stood);
+            let write = proxy.stamps.write_after(&*proxy.dust, scope, Force::Hard, Some(&line), false, stood);
             proxy.flight.bounded(write).await
         });
         write.await.map_err(|error| Error::Broken(error.to_string()))?

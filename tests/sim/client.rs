@@ -230,7 +230,7 @@ fn count(world: &World, status: StatusCode, cache_status: &str) {
         ("; stored", "stored"),
         ("fwd=stale", "validated"),
         ("stale-if-error", "stale if error"),
-        ("detail=body_store", "body store passed"),
+        ("detail=body-store", "body store passed"),
     ] {
         if cache_status.contains(word) {
             world.count(what);

@@ -127,8 +127,13 @@ impl Fleet {
         sleep_until(at).await;
         let Some(instance) = self.instance(to).clone() else { return };
         self.world.count("post");
-        let purge =
-            Purge { key: Some(key), soft: false, begun: self.world.moment(), answered: None, unsafe_request: true };
+        let purge = Purge {
+            key: Some(key),
+            soft: false,
+            begun: self.world.moment(),
+            answered: None,
+            unsafe_request: true,
+        };
         let place = self.world.ledger.purges(purge);
         let wish = Wish { key, method: Method::POST, range: None, ..Wish::some(&self.world, n) };
         let visit = Visit::new(&self.world, &instance, wish);
@@ -153,8 +158,7 @@ impl Fleet {
         self.world.count(if soft { "soft purge" } else { "purge" });
         self.world.ledger.changes(key);
         let begun = self.world.moment();
-        let purge =
-            Purge { key: (!all).then_some(key), soft, begun, answered: None, unsafe_request: false };
+        let purge = Purge { key: (!all).then_some(key), soft, begun, answered: None, unsafe_request: false };
         let place = self.world.ledger.purges(purge);
         let what = if all { proxy::Purge::All } else { proxy::Purge::Url(format!("http://h.test/k{key}")) };
         self.world.say(format_args!("{}: purge of {what:?}, soft: {soft}, begun {begun}", instance.name));

@@ -89,9 +89,13 @@ impl Instance {
             ..body::Settings::default()
         };
         let way = Arc::new(Way::new(shelf, &gate, world));
-        let bodies = Bodies::open_over(way, &life, of_bodies, clock).await.map_err(|error| error.to_string())?;
+        let bodies =
+            Bodies::open_over(way, &life, of_bodies, clock).await.map_err(|error| error.to_string())?;
         let stamps = Arc::new(Stamps::new(PREFIX, max_life));
-        tokio::time::timeout(CALL_BOUND * 5, stamps.load(&*dust)).await.map_err(|_| "no answer")?.map_err(text)?;
+        tokio::time::timeout(CALL_BOUND * 5, stamps.load(&*dust))
+            .await
+            .map_err(|_| "no answer")?
+            .map_err(text)?;
         let flight = Flight::new(
             dust.clone(),
             dice.clone(),

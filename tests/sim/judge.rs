@@ -162,9 +162,13 @@ impl Ledger {
     }
 
     fn record(&self, world: &World, shelf: &Shelf, hash: &str, record: &Record) {
-        let number = |field| record.headers.get(field).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+        let number =
+            |field| record.headers.get(field).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
         let n = number("x-exchange").unwrap_or(0);
-        world.say(format_args!("store: {} born {} token {} exchange {n}", record.key, record.born, record.token));
+        world.say(format_args!(
+            "store: {} born {} token {} exchange {n}",
+            record.key, record.born, record.token
+        ));
         if record.headers.contains_key("x-for") {
             world.broken(format_args!("{}: an answer for one is published", record.key));
         }

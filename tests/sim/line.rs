@@ -188,11 +188,12 @@ async fn pump(mut at: watch::Receiver<End>, gate: Arc<Gate>, hub: Arc<Hub>, mut 
 macro_rules! ask {
     ($self:ident, |$store:ident| $call:expr) => {{
         let board = $self.board.clone();
-        $self.call(Box::pin(async move {
-            let $store = board.end()?;
-            $call.await
-        }))
-        .await
+        $self
+            .call(Box::pin(async move {
+                let $store = board.end()?;
+                $call.await
+            }))
+            .await
     }};
 }
 

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dustgate::upstream::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Upstream};
 use futures_util::{StreamExt as _, stream};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE, VARY};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE, VARY,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -63,7 +65,8 @@ impl Origin {
         let began = Instant::now();
         let world = &self.world;
         let key: usize = target.trim_start_matches("/k").parse().expect("only these are asked for");
-        let lang = u8::from(headers.get("x-lang").is_some_and(|lang| lang == "b"));
+        let varies = world.plan.keys[key].kind == Kind::Vary;
+        let lang = u8::from(varies && headers.get("x-lang").is_some_and(|lang| lang == "b"));
         let n = world.ledger.asked(world, key, lang, lane == Lane::Fill);
         let fields = [RANGE, IF_NONE_MATCH].into_iter().filter(|name| headers.contains_key(name));
         let fields: Vec<_> = fields.map(|name| name.to_string()).collect();
@@ -105,7 +108,8 @@ impl Origin {
         put(ETAG.as_str(), &etag);
         let mut own = matches!(key.kind, Kind::NoStore | Kind::Private);
         let public = if key.public { ", public" } else { "" };
-        let swr = if key.swr_s > 0 { format!(", stale-while-revalidate={}", key.swr_s) } else { String::new() };
+        let swr =
+            if key.swr_s > 0 { format!(", stale-while-revalidate={}", key.swr_s) } else { String::new() };
         put(
             CACHE_CONTROL.as_str(),
             &match key.kind {
@@ -124,7 +128,8 @@ impl Origin {
             // A shared answer never has it.
             put("x-for", nonce.to_str().expect("a number"));
         }
-        let has = |name| wants.get(name).is_some_and(|value: &HeaderValue| value.as_bytes() == etag.as_bytes());
+        let has =
+            |name| wants.get(name).is_some_and(|value: &HeaderValue| value.as_bytes() == etag.as_bytes());
         if has(IF_NONE_MATCH) {
             world.ledger.ended(world, asked.n, What::Unchanged);
             world.count("unchanged");

@@ -111,14 +111,13 @@ impl Plan {
             down: Vec::new(),
             silence: (dice.below(2) == 0).then_some(Duration::from_millis(150)),
         };
-        let objects =
-            Objects { fail: rare(60), slow: rare(80), lose: rare(40), spoil: rare(40) };
+        let objects = Objects { fail: rare(60), slow: rare(80), lose: rare(40), spoil: rare(40) };
         Self {
             seed,
             calm,
             instances: usize::try_from(2 + dice.below(3)).unwrap_or(2),
             keys,
-            requests: within(&dice, 6..30),
+            requests: within(&dice, 5..20),
             span: ms(1_000..14_000),
             lease_ttl: ms(1_500..4_000),
             wait_timeout: ms(4_000..9_000),
@@ -140,7 +139,7 @@ impl Plan {
             objects,
             while_wanted: !calm && dice.below(3) == 0,
             skew: if dice.below(2) == 0 { 0 } else { 300_000 },
-            linger: if dice.below(2) == 0 { ms(8_000..12_000) } else { Duration::from_mins(10) },
+            linger: if dice.below(3) == 0 { ms(8_000..12_000) } else { Duration::from_mins(10) },
             line,
         }
     }

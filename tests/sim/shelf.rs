@@ -102,7 +102,13 @@ impl Way {
         Ok(Duration::ZERO)
     }
 
-    async fn put_now(shelf: &Shelf, world: &World, lies: bool, at: &Path, what: PutPayload) -> Result<PutResult> {
+    async fn put_now(
+        shelf: &Shelf,
+        world: &World,
+        lies: bool,
+        at: &Path,
+        what: PutPayload,
+    ) -> Result<PutResult> {
         let done = shelf.objects.put(at, what).await?;
         if lies {
             shelf.objects.delete(at).await?;
@@ -131,7 +137,8 @@ impl ObjectStore for Way {
     async fn put_opts(&self, at: &Path, what: PutPayload, _: PutOptions) -> Result<PutResult> {
         let late = self.fate()?;
         let lies = self.chance(self.world.plan.objects.lose) && !at.as_ref().ends_with("/here");
-        let (shelf, gate, world, at) = (self.shelf.clone(), self.gate.clone(), self.world.clone(), at.clone());
+        let (shelf, gate, world, at) =
+            (self.shelf.clone(), self.gate.clone(), self.world.clone(), at.clone());
         if late.is_zero() && gate.is() == State::Open {
             return Self::put_now(&shelf, &world, lies, &at, what).await;
         }
