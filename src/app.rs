@@ -22,9 +22,10 @@ use crate::proxy::notices::Notices;
 use crate::proxy::{self, Proxy};
 use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
-use crate::tier::{Stamps, Tier};
+use crate::tier::{Member, Numbers, Own, Stamps, Tier, Trust};
 
 mod desk;
+mod fleet;
 mod health;
 mod life;
 mod metered;
@@ -41,6 +42,8 @@ pub struct App {
     settings: Settings,
     proxy: Arc<Proxy>,
     tier: Arc<Tier>,
+    trust: Arc<Trust>,
+    member: Option<Arc<Member>>,
     bodies: Arc<Bodies>,
     dust: Arc<dyn Dust>,
     log: Log,
@@ -48,6 +51,7 @@ pub struct App {
     health: Arc<Health>,
     signal: Arc<drain::Signal>,
     connections: Arc<Connections>,
+    loads: Vec<upstreams::Load>,
     began: Instant,
 }
 
@@ -118,15 +122,25 @@ impl App {
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let health = Arc::new(Health::new(settings.dust.on_unavailable == config::OnUnavailable::Error));
         let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone(), health.clone()));
+        // Alone with its store an instance follows nobody, and pays nothing for it.
+        let numbers = dust.shared().then(|| Numbers::new(&settings.dust.prefix));
+        let seam: Arc<dyn Dust> = match &numbers {
+            Some(numbers) => Arc::new(Own::new(seam, numbers.clone())),
+            None => seam,
+        };
         let max_life = settings.dust.max_life.0;
-        let tier = Arc::new(Tier::new(settings.memory.size.0).with_max_life(max_life));
-        let bodies = stores::open_bodies(&settings, &life, &tier, clock).await?;
+        let tier = match &numbers {
+            Some(numbers) => Tier::in_fleet(settings.memory.size.0, numbers.clone()),
+            None => Tier::new(settings.memory.size.0),
+        };
+        let tier = Arc::new(tier.with_max_life(max_life));
+        let bodies = stores::open_bodies(&settings, &*dust, &life, &tier, clock).await?;
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let loaded = stamps.load(&*seam).await;
         loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;
-        let fleet = stores::fleet_id(&*seam, &settings.dust.prefix, &dice).await;
-        let fleet =
-            fleet.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?;
+        let fleet_id = stores::fleet_id(&*seam, &settings.dust.prefix, &dice).await;
+        let fleet_id =
+            fleet_id.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?;
         let flight_settings = flight::Settings {
             lease_ttl: settings.dust.lease_ttl.0,
             on_unavailable: match settings.dust.on_unavailable {
@@ -136,16 +150,35 @@ impl App {
             call_bound: stores::call_bound(dust.kind()),
             ..flight::Settings::default()
         };
-        let flight = Flight::new(seam.clone(), dice.clone(), flight_settings);
+        let flight = Flight::named(instance, seam.clone(), dice.clone(), flight_settings);
         flight.saw(stamps.newest());
-        let upstreams = upstreams::by_route(&settings, &table, &metrics)?;
+        let trust = numbers.as_ref().map_or_else(|| Arc::new(Trust::alone()), |_| fleet::trust(&settings));
+        let member = numbers.as_ref().map(|numbers| {
+            let parts = fleet::Parts {
+                settings: &settings,
+                instance,
+                life: &life.id,
+                dust: &seam,
+                tier: &tier,
+                stamps: &stamps,
+                numbers,
+                flight: &flight,
+                bodies: &bodies,
+                dice: &dice,
+                log: &log,
+                metrics: &metrics,
+            };
+            fleet::member(&parts, &trust)
+        });
+        let upstreams = upstreams::make(&settings, &table, &metrics, &flight, &dice)?;
+        let loads = upstreams.loads;
         let notices = Notices::new(log.clone(), metrics.clone(), table.in_order(), dice.below(1 << 40) << 20);
         let signal = Arc::new(drain::channel().0);
         let proxy = Proxy::new(proxy::Parts {
             settings: proxy::Settings {
                 name: settings.server.name.clone(),
                 instance: instance.into(),
-                fleet,
+                fleet: fleet_id,
                 prefix: settings.dust.prefix.clone(),
                 trusted: settings.server.trusted(),
                 max_target: usize::try_from(settings.server.max_target.0).unwrap_or(usize::MAX),
@@ -155,9 +188,11 @@ impl App {
                 body_timeout: settings.server.body_timeout.0,
             },
             routes: table,
-            upstreams,
+            upstreams: upstreams.by_route,
             tier: tier.clone(),
             stamps,
+            trust: trust.clone(),
+            member: member.clone(),
             flight,
             dust: seam,
             bodies: bodies.clone(),
@@ -169,6 +204,8 @@ impl App {
             settings,
             proxy,
             tier,
+            trust,
+            member,
             bodies,
             dust,
             log,
@@ -176,6 +213,7 @@ impl App {
             health,
             signal,
             connections: Arc::default(),
+            loads,
             began,
         };
         app.wire_gauges();
@@ -196,6 +234,8 @@ impl App {
     /// over (F9).
     pub async fn run(self, sockets: Sockets, mut signals: Signals) -> Exit {
         let app = Arc::new(self);
+        let moment = app.proxy.flight().settings().call_bound * 4;
+        let following = fleet::begin(app.member.as_ref(), moment).await;
         let mut serving = JoinSet::new();
         let limits = app.limits();
         for socket in sockets.data {
@@ -221,6 +261,7 @@ impl App {
             second = signals.second(&app.log) => Exit::Second(second),
             exit = app.leave(&mut serving) => exit,
         };
+        fleet::end(app.member.as_ref(), following).await;
         tidy.abort();
         watch.abort();
         admin_end.start();
@@ -241,6 +282,9 @@ impl App {
         let grace = self.settings.server.drain.0;
         let ended = tokio::time::timeout(grace, async {
             self.signal.drain().await;
+            for load in &self.loads {
+                load.quiet().await;
+            }
             self.proxy.flight().idle().await;
         });
         match ended.await {
@@ -272,6 +316,7 @@ impl App {
     fn wire_gauges(&self) {
         let (tier, bodies, connections) = (self.tier.clone(), self.bodies.clone(), self.connections.clone());
         let (log, health) = (self.log.clone(), self.health.clone());
+        let (trust, dust) = (self.trust.clone(), self.dust.clone());
         // Not the proxy: it has the metrics, and each would keep the other.
         let (stamps, leases) = (self.proxy.stamps.clone(), self.proxy.flight().counters().clone());
         self.metrics.on_render(move |metrics| {
@@ -287,10 +332,8 @@ impl App {
             metrics.process.set_draining(health.is_draining());
             metrics.process.set_ready(matches!(health.readiness(), Readiness::Ready(_)));
             metrics.dust.set_up(health.dust_up());
-            // The embedded store is in this process: there is nothing to be cut off from, and its
-            // clock is ours.
-            metrics.dust.set_unsure(false);
-            metrics.dust.set_clock_offset(0.0);
+            metrics.dust.set_unsure(!trust.holds(dust.now_ms()));
+            metrics.dust.set_clock_offset(dust.offset_ms() as f64 / 1000.0);
             metrics.dust.set_purge_number(stamps.newest());
             let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
             metrics.dust.set_leases_lost(LeaseLost::NotHeld, of(&leases.lost_not_held));

@@ -27,9 +27,11 @@ pub mod embedded;
 pub mod faulty;
 pub mod hub;
 pub mod memory;
+pub mod redis;
 pub mod sqlite;
 pub mod table;
 
+pub use self::redis::Redis;
 pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
@@ -170,7 +172,8 @@ pub struct Lease {
     pub holder: Holder,
 }
 
-/// A name used for one lease only, so that a lost answer can be asked for again (F11).
+/// A name used for one lease only, so that a lost answer can be asked for again (F11). It begins
+/// with the instance's, so that operators see whose the lease is: `<instance>/<random>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder(pub Arc<str>);
 
@@ -188,12 +191,15 @@ pub enum Written {
 pub enum Grant {
     /// Yours.
     Granted(Lease),
-    /// Somebody else's, with the time it has left and its token where the store knows them.
+    /// Somebody else's, with the time it has left, its token and its holder where the store knows
+    /// them.
     Held {
         /// Time left.
         rest: Option<Duration>,
         /// The holder's token.
         token: Option<Number>,
+        /// The holder's name: it tells which instance that is.
+        holder: Option<Holder>,
     },
     /// The key holds a value: it can never be a lock.
     Occupied,
@@ -265,6 +271,19 @@ impl Entry {
 }
 
 // === impl Holder ===
+
+impl Holder {
+    /// A name of this instance's, made one by something random; an instance without a name has
+    /// only that.
+    pub fn of(instance: &str, random: &str) -> Self {
+        Self(if instance.is_empty() { random.into() } else { format!("{instance}/{random}").into() })
+    }
+
+    /// Which instance it is, if it says.
+    pub fn instance(&self) -> Option<&str> {
+        self.0.rsplit_once('/').map(|(instance, _)| instance).filter(|instance| !instance.is_empty())
+    }
+}
 
 impl Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,6 +37,7 @@ mod enter;
 mod fill;
 mod handback;
 mod heartbeat;
+mod leaders;
 mod lease;
 mod local;
 mod outcome;
@@ -54,6 +55,7 @@ pub use enter::Judge;
 pub use fill::Fill;
 pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
 pub use outcome::{Attempt, Entered, Judged, Lone, Noted, Published, Standing};
+pub use probe::Watch;
 pub use pursuit::{Glimpse, Pursuit};
 pub use settings::{OnUnavailable, Settings};
 pub use single::{Flown, Options, RunError, Source, Work, run};
@@ -72,6 +74,8 @@ pub struct Names {
 /// The single flight between processes: one per instance and store.
 #[derive(Debug)]
 pub struct Flight {
+    instance: Arc<str>,
+    leaders: leaders::Leaders,
     dust: Arc<dyn Dust>,
     dice: Arc<Dice>,
     settings: Settings,
@@ -95,7 +99,14 @@ impl Names {
 impl Flight {
     /// A single flight over `dust`. `dice` gives jitter and the holders' names.
     pub fn new(dust: Arc<dyn Dust>, dice: Arc<Dice>, settings: Settings) -> Arc<Self> {
+        Self::named("", dust, dice, settings)
+    }
+
+    /// The same of an instance with a name: its leases tell whose they are.
+    pub fn named(instance: &str, dust: Arc<dyn Dust>, dice: Arc<Dice>, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
+            instance: instance.into(),
+            leaders: leaders::Leaders::default(),
             dust,
             dice,
             settings,
@@ -114,6 +125,12 @@ impl Flight {
     /// Makes a number known that was learned elsewhere (a stamp, an entry): tokens will be above.
     pub fn saw(&self, number: Number) {
         self.seen.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// Which other instance held the lease with this token, if that was heard lately while asking
+    /// for it. For logs and lists.
+    pub fn leader(&self, token: Number) -> Option<Arc<str>> {
+        self.leaders.of(token)
     }
 
     /// What it counts, for metrics.

@@ -24,15 +24,17 @@ use crate::key::target::{self, Asked, Refusal};
 use crate::policy::{self, Ask, Entrance, PassReason};
 use crate::route::{Route, Table};
 use crate::telemetry::words::{Cache, Why};
-use crate::tier::{Stamps, Stored, Tier};
+use crate::tier::{Member, Stamps, Stored, Tier, Trust};
 use crate::upstream::Upstream;
 
 pub(crate) mod asking;
 pub mod body;
+pub mod budget;
 mod deliver;
 pub mod explain;
 pub(crate) mod fill;
 mod flights;
+pub mod follow;
 mod invalidate;
 mod janitor;
 mod judge;
@@ -103,6 +105,10 @@ pub struct Parts {
     pub tier: Arc<Tier>,
     /// Purges.
     pub stamps: Arc<Stamps>,
+    /// Whether memory may be believed.
+    pub trust: Arc<Trust>,
+    /// This instance as one of a fleet; none where it is alone with its store.
+    pub member: Option<Arc<Member>>,
     /// Leases.
     pub flight: Arc<Flight>,
     /// The store.
@@ -124,6 +130,8 @@ pub struct Proxy {
     upstreams: Vec<Arc<dyn Upstream>>,
     pub(crate) tier: Arc<Tier>,
     pub(crate) stamps: Arc<Stamps>,
+    pub(crate) trust: Arc<Trust>,
+    member: Option<Arc<Member>>,
     pub(crate) flights: Flights,
     pub(crate) flight: Arc<Flight>,
     pub(crate) dust: Arc<dyn Dust>,
@@ -149,6 +157,8 @@ impl Proxy {
             upstreams: parts.upstreams,
             tier: parts.tier,
             stamps: parts.stamps,
+            trust: parts.trust,
+            member: parts.member,
             flights: Flights::new(),
             flight: parts.flight,
             dust: parts.dust,
@@ -255,6 +265,16 @@ impl Proxy {
                     .await;
             }
             Look::Refused { place, reason } => (place, None, Some(reason)),
+            Look::Unsure { stored, ttl_ms } => {
+                asking.ticket.hit(&stored);
+                asking.ticket.why = Some(Why::Fresh);
+                return self.from_stored(asking, stored, status::unsure(ttl_ms)).await;
+            }
+            Look::Doubtful { place, stored } => {
+                // As if the client itself had asked for it to be validated.
+                asking.ask.wants.no_cache = true;
+                (place, Some(stored), None)
+            }
             Look::Stale { place, stored } => (place, Some(stored), None),
             Look::Missing { place } => (place, None, None),
         };

@@ -4,19 +4,38 @@
 //! number against the newest purge. Records of large bodies are held without their bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
+use crate::dust::Number;
 use crate::key::KeyHash;
-use crate::policy::{Rules, Terms};
-use crate::record::{Manifest, Record, VaryNode};
+use crate::record::VaryNode;
 
+mod confirm;
+mod follow;
+mod index;
+pub mod member;
+pub mod numbers;
+pub mod own;
+mod reread;
 pub mod stamps;
+pub mod stored;
+pub mod trust;
+mod watch;
+
+pub use member::{Host, Member, News};
+pub use numbers::Numbers;
+pub use own::Own;
 pub use stamps::{Covered, Stamps};
+pub use stored::{Stored, url_hash};
+pub use trust::{Doubt, Trust, WhenUnsure};
+
+use numbers::Stands;
+use stored::{DOUBTED, USED};
+use watch::Watch;
 
 /// No body above this is held in memory, however large the tier is.
 const HOLD_CEILING: u64 = 8 << 20;
@@ -30,6 +49,8 @@ pub struct Tier {
     evicted: Arc<AtomicU64>,
     hold: u64,
     max_life_ms: u64,
+    /// Only where other instances change the store too.
+    watch: Option<Arc<Watch>>,
 }
 
 /// What is remembered under a key.
@@ -41,38 +62,41 @@ pub enum Held {
     Vary(Arc<VaryNode>),
 }
 
-/// A record in memory, with what a hit needs worked out.
-#[derive(Debug)]
-pub struct Stored {
-    /// What is remembered.
-    pub record: Record,
-    /// What its fields say, parsed once.
-    pub terms: Terms,
-    /// Its segments, shared with the readers.
-    pub manifest: Arc<Manifest>,
-    /// The bytes, if they are few enough to be held.
-    pub body: Option<Bytes>,
-    /// The name that its segments stand under.
-    pub hash: KeyHash,
-    /// The URL it is purged by: the hash of its key's first line.
-    pub url: KeyHash,
-    /// How many stamps had been applied when it was last checked against them.
-    checked: AtomicU64,
-    /// Found since somebody asked whether it was.
-    used: AtomicBool,
-}
-
 #[derive(Debug, Clone)]
 struct Weigh;
 
 #[derive(Debug, Clone)]
-struct Evictions(Arc<AtomicU64>);
+struct Evictions {
+    count: Arc<AtomicU64>,
+    watch: Option<Arc<Watch>>,
+}
+
+/// What became of an entry that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    /// It stands there now.
+    New,
+    /// It, or its bytes, joined what was there.
+    Joined,
+    /// What was there is newer.
+    Not,
+}
 
 // === impl Tier ===
 
 impl Tier {
-    /// A tier that holds about `capacity` bytes.
+    /// A tier that holds about `capacity` bytes, of an instance that is alone with its store.
     pub fn new(capacity: u64) -> Self {
+        Self::build(capacity, None)
+    }
+
+    /// The same, of one among several: what it holds is found by the names in the store, and
+    /// nothing is taken in that `numbers` know to be older than the store's.
+    pub fn in_fleet(capacity: u64, numbers: Arc<Numbers>) -> Self {
+        Self::build(capacity, Some(Arc::new(Watch::new(numbers))))
+    }
+
+    fn build(capacity: u64, watch: Option<Arc<Watch>>) -> Self {
         let evicted = Arc::new(AtomicU64::new(0));
         let hold = (capacity / 32).min(HOLD_CEILING);
         // A shard refuses what is heavier than its share, without a word: few shards, and
@@ -85,9 +109,9 @@ impl Tier {
             .shards(shards)
             .build()
             .expect("the three required options are given");
-        let memory =
-            Cache::with_options(options, Weigh, DefaultHashBuilder::default(), Evictions(evicted.clone()));
-        Self { memory, evicted, hold, max_life_ms: u64::MAX }
+        let lifecycle = Evictions { count: evicted.clone(), watch: watch.clone() };
+        let memory = Cache::with_options(options, Weigh, DefaultHashBuilder::default(), lifecycle);
+        Self { memory, evicted, hold, max_life_ms: u64::MAX, watch }
     }
 
     /// The same, and no record answers from it once it is older than `max_life`, whatever it says:
@@ -105,13 +129,30 @@ impl Tier {
     /// What is remembered under a key's text. Whether a purge covers it is asked of [`Stamps`].
     pub fn find(&self, key: &str) -> Option<Held> {
         let held = self.memory.get(key);
-        // Read first: a line of memory that all cores share is written once and not by each hit.
-        if let Some(Held::Stored(stored)) = &held
-            && !stored.used.load(Ordering::Relaxed)
-        {
-            stored.used.store(true, Ordering::Relaxed);
+        match &held {
+            // Looked at first: a line of memory that all cores share is written once and not by
+            // each hit.
+            Some(Held::Stored(stored)) if stored.mark.load(Ordering::Relaxed) != USED => self.used(stored),
+            Some(Held::Vary(_)) => {
+                if let Some(watch) = &self.watch {
+                    watch.found_node(key);
+                }
+            }
+            Some(Held::Stored(_)) | None => {}
         }
         held
+    }
+
+    /// A record is used for the first time since that was asked, or since changes were missed.
+    #[cold]
+    fn used(&self, stored: &Stored) {
+        let before = stored.mark.swap(USED, Ordering::Relaxed);
+        if before & DOUBTED != 0
+            && let Some(watch) = &self.watch
+            && !watch.ask(stored.hash)
+        {
+            stored.mark.fetch_or(DOUBTED, Ordering::Relaxed);
+        }
     }
 
     /// The same, but it does not count as a use.
@@ -122,7 +163,7 @@ impl Tier {
     /// Whether a record was found, or kept anew, since this was last asked of it.
     pub fn was_used(&self, key: &str) -> bool {
         match self.peek(key) {
-            Some(Held::Stored(stored)) => stored.used.swap(false, Ordering::Relaxed),
+            Some(Held::Stored(stored)) => stored.mark.fetch_and(!USED, Ordering::Relaxed) & USED != 0,
             Some(Held::Vary(_)) | None => false,
         }
     }
@@ -132,21 +173,64 @@ impl Tier {
     pub fn keep(&self, stored: Arc<Stored>) {
         let stored = stored.within(self.max_life_ms);
         let key: Arc<str> = Arc::from(stored.record.key.as_str());
-        self.place(&key, Held::Stored(stored));
+        let number = stored.number();
+        self.place(&key, Held::Stored(stored), number);
     }
 
     /// Remembers that a key's responses vary, unless something newer of that key is there.
     pub fn keep_node(&self, node: Arc<VaryNode>) {
+        self.keep_node_at(node, 0);
+    }
+
+    /// The same, of a node read from an entry with this number.
+    pub fn keep_node_at(&self, node: Arc<VaryNode>, number: Number) {
         let key: Arc<str> = Arc::from(node.key.as_str());
-        self.place(&key, Held::Vary(node));
+        self.place(&key, Held::Vary(node), number);
+    }
+
+    /// In a fleet what is taken in is compared with what is known of the store's changes: before,
+    /// and once more when a change can find it here.
+    fn place(&self, key: &Arc<str>, held: Held, number: Number) {
+        let Some(watch) = &self.watch else {
+            self.put(key, held);
+            return;
+        };
+        let (hash, token) = (held.hash(), held.token());
+        if watch.numbers.stands(hash, token, number) == Stands::Older {
+            return;
+        }
+        let placed = self.put(key, held.clone());
+        self.settle(watch);
+        self.index(watch, hash, key);
+        match watch.numbers.stands(hash, token, number) {
+            Stands::At(number) => {
+                if let Held::Stored(stored) = &held {
+                    stored.stands_at(number);
+                }
+            }
+            Stands::Older => {
+                self.memory.remove_if(&**key, |there| there.token() == token);
+                self.index(watch, hash, key);
+            }
+            Stands::Unread => {
+                watch.ask(hash);
+            }
+            // Nobody but this instance may know it: the store is asked when it is used.
+            Stands::Unknown if placed == Placed::New => self.doubt(hash),
+            Stands::Newer | Stands::Unknown => {}
+        }
     }
 
     /// In one step: nobody finds the key empty, and no older one comes in between.
-    fn place(&self, key: &Arc<str>, held: Held) {
+    fn put(&self, key: &Arc<str>, held: Held) -> Placed {
+        let mut became = Placed::Not;
         let placed = self.memory.entry(key, None, |_, there| {
             let next = there.next(&held);
-            if let Some(Held::Stored(stored)) = &next {
-                stored.used.store(true, Ordering::Relaxed);
+            if let Some(next) = &next {
+                became = if there.token() == held.token() { Placed::Joined } else { Placed::New };
+                if let Held::Stored(stored) = next {
+                    stored.mark.fetch_or(USED, Ordering::Relaxed);
+                }
             }
             // What was there is dropped when the shard is no longer locked.
             EntryAction::Retain(next.map(|next| std::mem::replace(there, next)))
@@ -154,7 +238,9 @@ impl Tier {
         match placed {
             EntryResult::Vacant(guard) => {
                 // Removed meanwhile (a purge of everything): then it is not wanted.
-                let _ = guard.insert(held);
+                if guard.insert(held).is_ok() {
+                    became = Placed::New;
+                }
             }
             // What grew in its place has pushed nothing out yet.
             EntryResult::Retained(Some(_)) if self.memory.weight() > self.memory.capacity() => {
@@ -165,24 +251,28 @@ impl Tier {
             | EntryResult::Replaced(..)
             | EntryResult::Timeout => {}
         }
+        became
     }
 
     /// Forgets a key, if what is there is this very record, with or without its bytes.
     pub fn forget(&self, stored: &Stored) {
-        self.memory.remove_if(
-            stored.record.key.as_str(),
-            |held| matches!(held, Held::Stored(there) if there.is(stored)),
-        );
+        let key = stored.record.key.as_str();
+        self.memory.remove_if(key, |held| matches!(held, Held::Stored(there) if there.is(stored)));
+        self.left(key);
     }
 
     /// Forgets a key, whatever is there.
     pub fn forget_key(&self, key: &str) {
         self.memory.remove(key);
+        self.left(key);
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
         self.memory.clear();
+        if let Some(watch) = &self.watch {
+            watch.index.sift(|key| self.memory.contains_key(key));
+        }
     }
 
     /// Bytes held, by the weights.
@@ -208,10 +298,19 @@ impl Tier {
     /// Drops what is past its end at `now`. Walks the whole tier, a shard at a time.
     pub fn sweep(&self, now: u64) -> usize {
         let before = self.memory.len();
-        self.memory.retain(|_, held| match held {
-            Held::Stored(stored) => stored.record.end() > now,
-            Held::Vary(_) => true,
+        self.memory.retain(|key, held| {
+            let stays = match held {
+                Held::Stored(stored) => stored.record.end() > now,
+                Held::Vary(_) => true,
+            };
+            if let (false, Some(watch)) = (stays, &self.watch) {
+                watch.gone(key.clone());
+            }
+            stays
         });
+        if let Some(watch) = &self.watch {
+            self.settle(watch);
+        }
         before.saturating_sub(self.memory.len())
     }
 }
@@ -219,10 +318,17 @@ impl Tier {
 // === impl Held ===
 
 impl Held {
-    fn token(&self) -> u64 {
+    fn token(&self) -> Number {
         match self {
             Self::Stored(stored) => stored.record.token,
             Self::Vary(node) => node.token,
+        }
+    }
+
+    fn hash(&self) -> KeyHash {
+        match self {
+            Self::Stored(stored) => stored.hash,
+            Self::Vary(node) => KeyHash::of(&node.key),
         }
     }
 
@@ -243,98 +349,6 @@ impl Held {
             _ => (comes.record.token >= here.record.token).then(|| newcomer.clone()),
         }
     }
-}
-
-// === impl Stored ===
-
-impl Stored {
-    /// Works out what a hit needs of a record under its route's rules.
-    pub fn new(mut record: Record, rules: &Rules, body: Option<Bytes>) -> Self {
-        let terms = Terms::of(&record, rules);
-        let manifest = Arc::new(std::mem::take(&mut record.body));
-        Self {
-            hash: KeyHash::of(&record.key),
-            url: url_hash(&record.key),
-            checked: AtomicU64::new(0),
-            used: AtomicBool::new(false),
-            terms,
-            manifest,
-            body,
-            record,
-        }
-    }
-
-    /// The same record with its bytes.
-    #[must_use]
-    pub fn with_body(&self, body: Bytes) -> Self {
-        Self {
-            record: self.record.clone(),
-            terms: self.terms,
-            manifest: self.manifest.clone(),
-            body: Some(body),
-            hash: self.hash,
-            url: self.url,
-            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
-            used: AtomicBool::new(self.used.load(Ordering::Relaxed)),
-        }
-    }
-
-    /// The same record, with an end at most `max_life_ms` after it was received.
-    fn within(self: Arc<Self>, max_life_ms: u64) -> Arc<Self> {
-        let record = &self.record;
-        if record.end().saturating_sub(record.received_at) <= max_life_ms {
-            return self;
-        }
-        let mut record = record.clone();
-        record.fresh_ms = record.fresh_ms.min(max_life_ms);
-        let rest = max_life_ms - record.fresh_ms;
-        for grace in [&mut record.swr_ms, &mut record.sie_ms, &mut record.keep_ms] {
-            *grace = rest.min(*grace);
-        }
-        Arc::new(Self {
-            terms: Terms { fresh_until: record.fresh_until(), ..self.terms },
-            manifest: self.manifest.clone(),
-            body: self.body.clone(),
-            hash: self.hash,
-            url: self.url,
-            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
-            used: AtomicBool::new(self.used.load(Ordering::Relaxed)),
-            record,
-        })
-    }
-
-    /// Whether it is the same record, with or without its bytes.
-    fn is(&self, other: &Self) -> bool {
-        self.record.token == other.record.token && self.manifest == other.manifest
-    }
-
-    /// The length of the body.
-    pub fn len(&self) -> u64 {
-        self.manifest.len
-    }
-
-    /// Whether the body is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether a purge covers it (F8). One comparison, unless there was a purge since last time.
-    pub fn covered(&self, stamps: &Stamps) -> Covered {
-        let newest = stamps.applied();
-        if self.checked.load(Ordering::Acquire) >= newest {
-            return Covered::No;
-        }
-        let covered = stamps.covers(self.url, self.record.born, self.record.token);
-        if covered == Covered::No {
-            self.checked.fetch_max(newest, Ordering::AcqRel);
-        }
-        covered
-    }
-}
-
-/// The hash that a URL is purged by: that of the first line of a key's text.
-pub fn url_hash(key: &str) -> KeyHash {
-    KeyHash::of(key.lines().next().unwrap_or_default())
 }
 
 // === impl Weigh ===
@@ -359,8 +373,12 @@ impl Lifecycle<Arc<str>, Held> for Evictions {
     // Also told of values that an insert replaced: but [`Tier`] replaces in place.
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut Self::RequestState, _: Arc<str>, _: Held) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn on_evict(&self, (): &mut Self::RequestState, key: Arc<str>, _: Held) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Some(watch) = &self.watch {
+            // A shard is locked here: what this leaves to be done is done by who made the room.
+            watch.gone(key);
+        }
     }
 }
 

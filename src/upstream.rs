@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, Method, StatusCode, Version};
+use tokio::time::Instant;
 use url::Url;
 
 pub use self::client::Client;
@@ -56,6 +57,8 @@ pub struct Request {
     pub body: Option<Body>,
     /// Which queue it waits in.
     pub lane: Lane,
+    /// Until when it waits there at most, whatever the settings say.
+    pub deadline: Option<Instant>,
     /// Called once, when a place was had and the request is about to go out (F5).
     pub on_sent: Option<Box<dyn FnOnce() + Send>>,
 }

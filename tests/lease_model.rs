@@ -338,7 +338,7 @@ impl<S: Store> Real<S> {
                         self.leases.push(lease);
                         Answer::Granted { slot: self.leases.len() - 1 }
                     }
-                    Grant::Held { rest, token } => {
+                    Grant::Held { rest, token, .. } => {
                         let token = token.expect("it tells the token");
                         let slot = self.leases.iter().position(|known| known.token == token);
                         let rest = rest.expect("it tells the rest").as_millis();

@@ -47,6 +47,7 @@ fn request(method: Method, target: &str) -> Request {
         headers: HeaderMap::new(),
         body: None,
         lane: Lane::Fill,
+        deadline: None,
         on_sent: None,
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use url::{Position, Url};
 
 use super::App;
+use super::upstreams::Load;
 use crate::admin::{Desk, Order, Problem, Purge, Question, Readiness};
 use crate::config::{self, HostMode, Settings};
 use crate::proxy::explain::{Origin, describe};
@@ -49,7 +50,9 @@ impl Desk for Counter {
             "uptime_s": app.began.elapsed().as_secs(),
             "draining": app.health.is_draining(),
             "dust": {
-                "kind": app.dust.kind(), "up": app.health.dust_up(), "unsure": false,
+                "kind": app.dust.kind(), "up": app.health.dust_up(),
+                "unsure": !app.trust.holds(app.dust.now_ms()),
+                "instances": app.member.as_ref().map(|member| member.instances()),
                 "call_p50_ms": app.health.call_p50().map(|took| took.as_secs_f64() * 1000.0),
                 "entries": room.map(|room| room.used.count), "bytes": room.map(|room| room.used.bytes),
             },
@@ -58,6 +61,7 @@ impl Desk for Counter {
                 "bytes": app.tier.bytes(), "objects": app.tier.len(), "limit": app.settings.memory.size.0,
             },
             "connections": app.connections.open(),
+            "upstreams": app.loads.iter().map(Load::status).collect::<Vec<_>>(),
             "routes": routes,
         })
     }

@@ -9,8 +9,9 @@ use super::{BuildError, bad};
 use crate::body::{self, Bodies};
 use crate::clock::{Clock, Dice};
 use crate::config::Settings;
-use crate::dust::Dust;
 use crate::dust::embedded::{Embedded, Limits};
+use crate::dust::redis::{Redis, Target};
+use crate::dust::{self, Dust};
 use crate::tier::Tier;
 
 /// The embedded store answers from memory or from one disk: far below this, unless that hangs.
@@ -18,12 +19,16 @@ pub(super) const EMBEDDED_CALL_BOUND: Duration = Duration::from_secs(2);
 /// A store across a network answers in a millisecond, or something is wrong (F6).
 const REMOTE_CALL_BOUND: Duration = Duration::from_millis(200);
 
+/// How long a store across a network is tried for at the start: it may be starting too.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// One life of a coordination store.
 #[derive(Debug, Clone)]
 pub(super) struct Life {
     /// Its id.
     pub id: Arc<str>,
-    /// It begins here: nothing was in the store.
+    /// It begins here: nothing was in the store. In a shared one others may be about to begin
+    /// it too, and the id is a proposal until [`open_bodies`] has left its marker.
     pub begun: bool,
 }
 
@@ -39,6 +44,9 @@ pub(super) async fn open_dust(
     dice: &Dice,
 ) -> Result<(Arc<dyn Dust>, Life), BuildError> {
     let url = settings.dust.url.reveal();
+    if settings.dust.url.scheme().starts_with("redis") {
+        return open_redis(settings, clock, dice).await;
+    }
     let path = url.strip_prefix("embedded:").ok_or_else(|| bad("dust.url", "not a store of this version"))?;
     let dust = if path.is_empty() {
         Embedded::memory_with(clock, Limits::default(), dice)
@@ -53,8 +61,44 @@ pub(super) async fn open_dust(
     Ok((dust, Life { id, begun }))
 }
 
-/// Opens the body store of that life.
+async fn open_redis(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    dice: &Dice,
+) -> Result<(Arc<dyn Dust>, Life), BuildError> {
+    let target = Target::parse(settings.dust.url.reveal()).map_err(|reason| bad("dust.url", reason))?;
+    let shown = |error: dust::Error| bad("dust.url", format!("{}: {error}", settings.dust.url));
+    let redis = Redis::open(target, &settings.dust.prefix, clock, PATIENCE).await.map_err(shown)?;
+    let life = match redis.life(None).await.map_err(shown)? {
+        Some(id) => Life { id, begun: false },
+        None => Life { id: dice.name().into(), begun: true },
+    };
+    Ok((Arc::new(redis), life))
+}
+
+/// Opens the body store of that life; of one that begins, before anybody can know of it: who
+/// reads a life's id in the store finds its marker among the bodies.
 pub(super) async fn open_bodies(
+    settings: &Settings,
+    dust: &dyn Dust,
+    life: &Life,
+    tier: &Tier,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Bodies>, BuildError> {
+    let bodies = open_bodies_of(settings, life, tier, clock.clone()).await?;
+    if !life.begun {
+        return Ok(bodies);
+    }
+    let stands = dust.life(Some(&life.id)).await.map_err(|error| bad("dust.url", error.to_string()))?;
+    let stands = stands.ok_or_else(|| bad("dust.url", "the store has no id and takes none"))?;
+    if stands == life.id {
+        return Ok(bodies);
+    }
+    // Another instance began it at the same moment.
+    open_bodies_of(settings, &Life { id: stands, begun: false }, tier, clock).await
+}
+
+async fn open_bodies_of(
     settings: &Settings,
     life: &Life,
     tier: &Tier,
@@ -79,7 +123,7 @@ pub(super) async fn open_bodies(
             "bodies.url",
             format!(
                 "{} does not hold the bodies of the store at dust.url ({}): point both at the same \
-                 pair, or remove the store's files to begin anew",
+                 pair, on every instance of a fleet, or empty the store to begin anew",
                 settings.bodies.url, settings.dust.url
             ),
         ),

@@ -8,7 +8,11 @@ use super::secret::SecretUrl;
 use super::stores::{Bodies, Dust};
 use super::upstream::{HostMode, Upstream};
 use super::{Settings, units};
+use crate::dust::redis::Target;
 use crate::key::target;
+
+/// The largest budget of a fleet.
+const MOST_PERMITS: usize = 65_536;
 
 /// Judges everything but routes.
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
@@ -16,6 +20,11 @@ pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &m
     admin(settings, problems);
     dust(&settings.dust, problems);
     bodies(&settings.bodies, problems);
+    if shared(&settings.dust) && settings.bodies.url.reveal() == "memory:" {
+        let reason = "instances that share the store at dust.url must share their bodies: file:PATH of a \
+                      directory that all of them see, or s3://BUCKET";
+        problems.add(&path("bodies.url"), reason);
+    }
     for (name, upstream) in &settings.upstreams {
         self::upstream(name, upstream, problems, warnings);
         let used = settings.routes.iter().any(|route| route.upstream == *name);
@@ -73,12 +82,14 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
 }
 
 fn dust(dust: &Dust, problems: &mut Problems<'_>) {
-    let reason = match dust.url.scheme() {
-        "embedded" => None,
-        "redis" | "rediss" | "dust+ws" | "dust+wss" => {
-            Some(format!("{}: is not in this build yet; there is embedded:PATH", dust.url.scheme()))
+    let scheme = dust.url.scheme();
+    let reason = match scheme.split('+').next().unwrap_or_default() {
+        "embedded" if scheme == "embedded" => None,
+        "redis" | "rediss" => Target::parse(dust.url.reveal()).err(),
+        "dust" => {
+            Some(format!("{scheme}: is not in this build yet; there are redis://HOST and embedded:PATH"))
         }
-        _ => Some("embedded:PATH is meant, or embedded: for a store in memory".to_owned()),
+        _ => Some("redis://HOST or embedded:PATH is meant, or embedded: for a store in memory".to_owned()),
     };
     if let Some(reason) = reason {
         problems.add(&path("dust.url"), reason);
@@ -93,6 +104,11 @@ fn dust(dust: &Dust, problems: &mut Problems<'_>) {
     if let Some(wait) = dust.wait_timeout {
         positive("dust.wait_timeout", wait, problems);
     }
+}
+
+/// Whether other instances may use the same store.
+fn shared(dust: &Dust) -> bool {
+    dust.url.scheme() != "embedded"
 }
 
 fn bodies(bodies: &Bodies, problems: &mut Problems<'_>) {
@@ -139,6 +155,15 @@ fn upstream(name: &str, upstream: &Upstream, problems: &mut Problems<'_>, warnin
     }
     if upstream.max_concurrent == 0 {
         problems.add(&at("max_concurrent"), "must be more than 0");
+    }
+    // Each is a lease in the store.
+    if upstream.max_concurrent_fleet.is_some_and(|fleet| !(1..=MOST_PERMITS).contains(&fleet)) {
+        problems.add(
+            &at("max_concurrent_fleet"),
+            format!(
+                "must be from 1 to {MOST_PERMITS}; without the setting the fleet has no limit of its own"
+            ),
+        );
     }
 }
 

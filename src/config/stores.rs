@@ -11,7 +11,8 @@ use super::units::{Dur, Size};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dust {
-    /// `embedded:PATH`, or `embedded:` in memory.
+    /// `redis://HOST` and its other forms ([`crate::dust::redis::Target`]), `embedded:PATH`, or
+    /// `embedded:` in memory.
     pub url: SecretUrl,
     /// What every key begins with: a fleet's name.
     pub prefix: String,

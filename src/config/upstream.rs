@@ -25,6 +25,8 @@ pub struct Upstream {
     pub pool_idle_timeout: Dur,
     /// How many requests it is sent at once, by this instance.
     pub max_concurrent: usize,
+    /// How many by all instances that share a store; no such bound if absent.
+    pub max_concurrent_fleet: Option<usize>,
     /// How many more may wait.
     pub queue: usize,
     /// How long they wait (then 503).
@@ -71,6 +73,7 @@ impl Default for Upstream {
             read_timeout: Dur::secs(15),
             pool_idle_timeout: Dur::secs(4),
             max_concurrent: 1024,
+            max_concurrent_fleet: None,
             queue: 1024,
             queue_timeout: Dur::secs(5),
         }
@@ -81,6 +84,12 @@ impl Upstream {
     /// The origin at that URL, with every default.
     pub fn at(url: &str) -> Self {
         Self { url: SecretUrl::here(url), ..Self::default() }
+    }
+
+    /// How many requests this instance may send it at once, whatever others do: never more than
+    /// the fleet may, or a store that is down would be no bound at all.
+    pub fn most_here(&self) -> usize {
+        self.max_concurrent_fleet.map_or(self.max_concurrent, |fleet| fleet.min(self.max_concurrent))
     }
 
     /// What `host` says.

@@ -157,6 +157,11 @@ impl Hub {
         lock(&self.book).count
     }
 
+    /// Whether anybody waits for a change of some key.
+    pub fn is_watched(&self) -> bool {
+        !lock(&self.book).watchers.is_empty()
+    }
+
     /// Whether nobody listens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -221,7 +221,11 @@ impl<E: Entries> Table<E> {
             let (key, token) = (key.clone(), held.token);
             if held.holder != *holder {
                 let rest = Some(held.until.duration_since(now.mono));
-                return Ok(Done::unchanged(Grant::Held { rest, token: Some(token) }));
+                return Ok(Done::unchanged(Grant::Held {
+                    rest,
+                    token: Some(token),
+                    holder: Some(held.holder.clone()),
+                }));
             }
             let lease = Lease { key: (*key).into(), token, holder: holder.clone() };
             // The very same lease: to everybody who waits it is as if it was renewed.

@@ -82,17 +82,15 @@ impl Flight {
         let Ok(runtime) = Handle::try_current() else { return };
         // A request that was given up may land one call bound later.
         let until = Instant::now() + self.settings.lease_ttl + self.settings.call_bound;
-        let first = {
-            let mut queue = self.owed.queue();
-            if queue.debts.len() == MOST {
-                queue.debts.pop_front();
-            }
-            queue.debts.push_back((debt, until));
-            !std::mem::replace(&mut queue.paying, true)
-        };
-        // Not under the lock: a runtime that is shutting down drops the payer here and now, and
-        // that takes it.
-        if first {
+        let mut queue = self.owed.queue();
+        if queue.debts.len() == MOST {
+            queue.debts.pop_front();
+        }
+        queue.debts.push_back((debt, until));
+        let begins = !std::mem::replace(&mut queue.paying, true);
+        // A runtime that shuts down drops what is spawned there and then, and that takes the lock.
+        drop(queue);
+        if begins {
             runtime.spawn(pay(Payer { job: Job::new(self), done: false }));
         }
     }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
-use crate::dust::{Error, Grant, Holder, Lease, Number, Result};
+use crate::dust::{Error, Grant, Holder, Lease, Number, Renewal, Result};
 
 use super::handback::Debt;
 use super::{Attempt, Fill, Flight, Names};
@@ -54,20 +54,54 @@ impl Flight {
         }
     }
 
+    /// Asks once for a lease that is no fill's, such as a permit of a budget, under a name used
+    /// once. Whoever is granted it keeps it alive ([`keep`](Self::keep)) and gives it back
+    /// ([`give`](Self::give)); it lives for [`Settings::lease_ttl`](super::Settings::lease_ttl).
+    ///
+    /// # Errors
+    /// What the store says, or that it said nothing within the call bound.
+    ///
+    /// # Cancel safety
+    /// A lease that landed unheard is given back in the background (F11).
+    pub async fn take(self: &Arc<Self>, key: &Arc<str>) -> Result<Grant> {
+        let mut unheard = Unheard::ask(self, key);
+        let answer = unheard.answer().await?;
+        match &answer {
+            Grant::Granted(lease) => self.saw(lease.token),
+            Grant::Held { token, holder, .. } => {
+                self.saw(token.unwrap_or(0));
+                if let (Some(token), Some(holder)) = (token, holder) {
+                    self.leaders.heard(*token, holder);
+                }
+            }
+            Grant::Occupied => {}
+        }
+        Ok(answer)
+    }
+
+    /// Renews a lease that was [taken](Self::take), once.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// Dropped, it is unknown whether the lease was renewed.
+    pub async fn keep(&self, lease: &Lease) -> Result<Renewal> {
+        self.bounded(self.dust.renew(lease, self.settings.lease_ttl)).await
+    }
+
+    /// Gives a lease back in the background, again and again until the store has answered or the
+    /// lease has run out; [`Flight::idle`] waits for it. Outside a runtime it is left to run out.
+    pub fn give(self: &Arc<Self>, lease: Lease) {
+        self.hand_back(Debt::Lease(lease));
+    }
+
     /// Asks for the lease, under a name used once.
     pub(super) async fn ask(self: &Arc<Self>, names: &Names) -> Result<Asked> {
-        let mut unheard = Unheard::ask(self, &names.lock);
         let sent = Instant::now();
-        let answer = unheard.answer().await;
-        Ok(match answer? {
-            Grant::Granted(lease) => {
-                self.saw(lease.token);
-                Asked::Won(Fill::under(self, names, lease, sent))
-            }
-            Grant::Held { rest, token } => {
-                self.saw(token.unwrap_or(0));
-                Asked::Held(Held { token, rest })
-            }
+        Ok(match self.take(&names.lock).await? {
+            Grant::Granted(lease) => Asked::Won(Fill::under(self, names, lease, sent)),
+            Grant::Held { rest, token, .. } => Asked::Held(Held { token, rest }),
             Grant::Occupied => Asked::Occupied,
         })
     }
@@ -83,7 +117,7 @@ impl Flight {
 
 impl<'a> Unheard<'a> {
     fn ask(flight: &'a Arc<Flight>, lock: &'a Arc<str>) -> Self {
-        let holder = Holder(flight.dice.name().into());
+        let holder = Holder::of(&flight.instance, &flight.dice.name());
         let call = {
             let (dust, lock, holder) = (Arc::clone(&flight.dust), Arc::clone(lock), holder.clone());
             let (ttl, seen) = (flight.settings.lease_ttl, flight.seen());

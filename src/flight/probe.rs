@@ -21,7 +21,8 @@ pub(super) struct Probe {
 }
 
 /// A waiter's share in the probe. Dropped, it is withdrawn; the last one ends the task.
-pub(super) struct Watch<'a> {
+#[derive(Debug)]
+pub struct Watch<'a> {
     probe: &'a Probe,
     /// Failures before it, which are not its own.
     before: u64,
@@ -44,8 +45,8 @@ struct Prober {
 // === impl Flight ===
 
 impl Flight {
-    /// Watches the store while something at `key` is waited for.
-    pub(super) fn watch(self: &Arc<Self>, key: &Arc<str>) -> Watch<'_> {
+    /// Watches the store while something at `key` is waited for (F6). Needs a runtime.
+    pub fn watch(self: &Arc<Self>, key: &Arc<str>) -> Watch<'_> {
         let mut state = self.probe.state();
         state.waiters += 1;
         if !std::mem::replace(&mut state.probing, true) {
@@ -90,7 +91,7 @@ impl Probe {
 
 impl Watch<'_> {
     /// Waits until a probe fails. Cancel safe.
-    pub(super) async fn failed(&self) -> Error {
+    pub async fn failed(&self) -> Error {
         let mut rung = pin!(self.probe.bell.notified());
         loop {
             // Listening before looking: a failure in between is heard.

@@ -23,6 +23,8 @@ pub struct CacheStatus<'a> {
     pub collapsed: bool,
     /// More, as a token.
     pub detail: Option<&'a str>,
+    /// Behind that, the instance whose exchange it was, if that is another one.
+    pub from: Option<&'a str>,
 }
 
 /// Why a request went upstream (RFC 9211 §2.2).
@@ -85,8 +87,10 @@ impl CacheStatus<'_> {
         if self.collapsed {
             out.write_str("; collapsed")?;
         }
-        match self.detail {
-            Some(detail) => write!(out, "; detail={detail}"),
+        let Some(detail) = self.detail else { return Ok(()) };
+        write!(out, "; detail={detail}")?;
+        match self.from.filter(|from| from.chars().all(is_token)) {
+            Some(from) => write!(out, ":{from}"),
             None => Ok(()),
         }
     }
@@ -105,11 +109,14 @@ impl CacheStatus<'_> {
     }
 }
 
+fn is_token(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(letter)
+}
+
 /// A token as it is, else a quoted string (RFC 9211 §2).
 fn write_name(out: &mut impl fmt::Write, name: &str) -> fmt::Result {
     let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*');
-    let token = |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(letter);
-    if starts && name.chars().all(token) {
+    if starts && name.chars().all(is_token) {
         return out.write_str(name);
     }
     out.write_char('"')?;
@@ -145,6 +152,11 @@ mod tests {
                 CacheStatus { fwd: Some(Fwd::UriMiss), collapsed: true, detail: Some("awaited"), ..none },
                 "dustgate; fwd=uri-miss; collapsed; detail=awaited",
             ),
+            (
+                CacheStatus { detail: Some("awaited"), from: Some("host-1a"), ..none },
+                "dustgate; detail=awaited:host-1a",
+            ),
+            (CacheStatus { detail: Some("awaited"), from: Some("a b"), ..none }, "dustgate; detail=awaited"),
             (
                 CacheStatus { fwd: Some(Fwd::Stale), fwd_status: Some(304), stored: true, ..none },
                 "dustgate; fwd=stale; fwd-status=304; stored",

@@ -227,6 +227,7 @@ impl Job {
             headers,
             body: None,
             lane: Lane::Fill,
+            deadline: Some(self.deadline),
             on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
         };
         let requested_at = self.proxy.now_ms();

@@ -1,26 +1,37 @@
 //! The list of flights under way, for operators.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::Proxy;
+use crate::dust::Number;
 
 impl Proxy {
+    /// The instance that led, if it was another one and is known.
+    pub(crate) fn other_leader(&self, elsewhere: bool, fence: Number) -> Option<Arc<str>> {
+        if elsewhere { self.flight.leader(fence) } else { None }
+    }
+
     /// Flights under way, oldest first, at most `limit`.
     pub fn list_flights(&self, limit: usize) -> Value {
         let flights = self.flights.list().into_iter().take(limit);
         let lines = flights.map(|flight| {
             let info = flight.info;
+            // Known is only who holds a lease that was asked for here in vain.
+            let other = self.other_leader(info.elsewhere, info.fence);
+            let holder = if info.elsewhere { other } else { Some(self.settings.instance.clone()) };
             json!({
                 "key": info.key.as_ref().map(|key| key.text().split('?').next().unwrap_or_default().to_owned()),
                 "hash": flight.key.to_string(),
                 "route": info.route.as_deref(),
-                "role": "leader",
+                "role": if info.elsewhere { "follower" } else { "leader" },
                 "phase": info.phase.as_str(),
                 "age_ms": info.began.map(|began| super::fill::millis(began.elapsed())),
                 "followers": flight.followers.saturating_sub(usize::from(info.owned)),
                 "bytes": info.bytes,
                 "fence": info.fence,
-                "holder": self.settings.instance.as_ref(),
+                "holder": holder.as_deref(),
             })
         });
         lines.collect()

@@ -29,6 +29,8 @@ pub(crate) struct FillJudge {
     /// The token of the record that was there at the first look, 0 if none was: what comes after
     /// it is what somebody else's exchange, under way by then, has brought.
     first: OnceLock<Number>,
+    /// The same of the note at the verdict key.
+    first_note: OnceLock<Number>,
     /// The highest token of a record that was seen.
     newest: AtomicU64,
 }
@@ -43,6 +45,7 @@ impl FillJudge {
             place: job.place.clone(),
             last: Mutex::new(None),
             first: OnceLock::new(),
+            first_note: OnceLock::new(),
             newest: AtomicU64::new(0),
         }
     }
@@ -64,11 +67,11 @@ impl FillJudge {
         match pointer {
             Pointer::Vary(node) if node.key == self.place.key.text() => {
                 let node = Arc::new(node);
-                self.proxy.tier.keep_node(node.clone());
+                self.proxy.tier.keep_node_at(node.clone(), entry.number);
                 told(Told::Varies(node))
             }
             Pointer::Record(record) if record.key == self.place.key.text() => {
-                let stored = Arc::new(Stored::new(*record, &self.route.rules, None));
+                let stored = Arc::new(Stored::new(*record, &self.route.rules, None).at(entry.number));
                 self.record(stored)
             }
             // Another key with the same hash: a miss.
@@ -138,8 +141,18 @@ impl FillJudge {
                 self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(until - now));
                 told(Told::Failed(failure))
             }
-            Note::Growing { token, head } if live == Some(token) => self.growing(token, *head),
-            Note::Pass { .. } | Note::Failed { .. } | Note::Growing { .. } => Judged::Absent,
+            Note::Growing { token, head } => {
+                let awaited = self.first_note.get().is_some_and(|first| token > *first);
+                self.first_note.get_or_init(|| token);
+                match self.growing(token, *head) {
+                    // Its bytes count only while its lease lives; that it is not for sharing holds
+                    // for all who waited, though it ended as soon as it had begun.
+                    Judged::Apart if awaited => Judged::Apart,
+                    judged if live == Some(token) => judged,
+                    _ => Judged::Absent,
+                }
+            }
+            Note::Pass { .. } | Note::Failed { .. } => Judged::Absent,
         }
     }
 
@@ -171,10 +184,12 @@ impl Judge for FillJudge {
         let of_value = value.map_or(Judged::Absent, |entry| self.value(entry));
         // Set after the first look at the value: only later ones see what was waited for.
         self.first.get_or_init(|| self.newest.load(Ordering::Relaxed));
-        match of_value {
+        let judged = match of_value {
             Judged::Absent => verdict.map_or(Judged::Absent, |entry| self.note(entry, live)),
             judged => judged,
-        }
+        };
+        self.first_note.get_or_init(|| 0);
+        judged
     }
 
     fn stale(&self, _: Option<&Entry>) -> Option<Sighted> {

@@ -16,8 +16,8 @@ use super::reply::Cause;
 use super::told::{Exchange, Failure, Follower, Found, How, Moment, Refused, Told};
 use super::{Proxy, serve, status};
 use crate::flight::{Joined, Settled};
-use crate::policy::{self, ErrorCase, PassReason, Reuse, Ride};
-use crate::telemetry::words::{Cache, FollowerEnd, Role, Shed, Source};
+use crate::policy::{self, CacheStatus, ErrorCase, PassReason, Reuse, Ride};
+use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
 use crate::tier::{Covered, Held, Stored};
 
 /// How often a request moves on to another flight before it goes by itself. Each move has a
@@ -42,6 +42,7 @@ struct Following<'a> {
     proxy: &'a Proxy,
     since: Option<Instant>,
     led: bool,
+    scope: Scope,
 }
 
 /// What a verdict means for one request.
@@ -147,6 +148,7 @@ impl Proxy {
                 refused = Some(follower);
                 continue;
             }
+            following.hears(&told, began);
             match self.step(asking, place, told, arrived, &follower) {
                 Step::Next => refused = Some(follower),
                 Step::At(other) => {
@@ -285,7 +287,13 @@ impl Proxy {
         asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
         asking.ticket.coordinated = Some(found.coordinated);
         asking.ticket.fence = Some(found.stored.record.token);
+        let other = self.other_leader(found.how == How::Awaited, found.stored.record.token);
+        asking.ticket.leader = match found.how {
+            How::Validated => Some(self.settings.instance.clone()),
+            How::Cached | How::Awaited => other.clone(),
+        };
         let status = status::found(&found, mine, serve::ttl_ms(&found.stored, self.now_ms()));
+        let status = CacheStatus { from: other.as_deref(), ..status };
         self.from_stored(asking, found.stored, status).await
     }
 
@@ -344,7 +352,7 @@ impl Step {
 
 impl<'a> Following<'a> {
     fn new(proxy: &'a Proxy) -> Self {
-        Self { proxy, since: None, led: false }
+        Self { proxy, since: None, led: false, scope: Scope::Instance }
     }
 
     fn follows(&mut self) {
@@ -355,13 +363,27 @@ impl<'a> Following<'a> {
         self.led = true;
     }
 
+    /// What was heard comes from another instance, and was waited for since `began`: who led here
+    /// has followed, too.
+    fn hears(&mut self, told: &Told, began: Instant) {
+        let elsewhere = match told {
+            Told::Stored(found) => found.how == How::Awaited,
+            Told::Growing(exchange) => exchange.elsewhere,
+            Told::Varies(_) | Told::Pass(..) | Told::Failed(_) | Told::Refused(_) => false,
+        };
+        if elsewhere {
+            self.since.get_or_insert(began);
+            (self.scope, self.led) = (Scope::Fleet, false);
+        }
+    }
+
     fn ended(mut self, end: FollowerEnd) {
         self.report(if self.led { FollowerEnd::Promoted } else { end });
     }
 
     fn report(&mut self, end: FollowerEnd) {
         if let Some(since) = self.since.take() {
-            self.proxy.notices.followed(end, since.elapsed());
+            self.proxy.notices.followed(self.scope, end, since.elapsed());
         }
     }
 }

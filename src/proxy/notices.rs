@@ -76,8 +76,8 @@ impl Notices {
     }
 
     /// A request has heard a verdict, and what it means for it.
-    pub(crate) fn followed(&self, end: FollowerEnd, waited: Duration) {
-        self.metrics.followers.ended(Scope::Instance, end, waited);
+    pub(crate) fn followed(&self, scope: Scope, end: FollowerEnd, waited: Duration) {
+        self.metrics.followers.ended(scope, end, waited);
     }
 
     pub(crate) fn passing(&self, route: &Route, reason: PassReason) {

@@ -158,7 +158,7 @@ impl Proxy {
 
     /// Whether what is stored may be newer than an answer that was asked for under `born` and
     /// without a lease: that must not take its place.
-    async fn has_newer(&self, names: &Names, born: Number) -> bool {
+    pub(crate) async fn has_newer(&self, names: &Names, born: Number) -> bool {
         let there = self.flight.bounded(self.dust.entry(&names.value)).await;
         let Ok(there) = there else { return true };
         let pointer = there.as_ref().and_then(|entry| codec::decode(entry.text()?).ok());
@@ -178,6 +178,7 @@ impl Proxy {
             headers: self.pass_headers(&asking.route, &asking.target, &asking.headers, &asking.forwarded),
             body,
             lane: Lane::Pass,
+            deadline: Some(asking.ticket.began() + asking.route.wait_timeout),
             on_sent: None,
         };
         let sent = self.moments.next();

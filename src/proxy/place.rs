@@ -11,7 +11,7 @@ use crate::key::{Key, KeyHash};
 use crate::policy::{self, Ask, PassReason, Reuse};
 use crate::record::VaryNode;
 use crate::route::Route;
-use crate::tier::{Covered, Held, Stored, url_hash};
+use crate::tier::{Covered, Doubt, Held, Stored, url_hash};
 
 thread_local! {
     /// The key's text and the variant's: reused, so that a hit allocates neither.
@@ -38,6 +38,11 @@ pub(crate) enum Look {
     Fresh { stored: Arc<Stored>, ttl_ms: i64 },
     /// A stale one that this client said it takes.
     MaxStale { stored: Arc<Stored>, ttl_ms: i64 },
+    /// A response that would answer as it is, if it were sure that nobody has purged or replaced it:
+    /// it is served, and says so.
+    Unsure { stored: Arc<Stored>, ttl_ms: i64 },
+    /// The same, and upstream is to be asked first.
+    Doubtful { place: Place, stored: Arc<Stored> },
     /// One that may be used while it is being refreshed.
     Refreshing { place: Place, stored: Arc<Stored>, ttl_ms: i64 },
     /// One that must be validated first.
@@ -70,8 +75,19 @@ impl Proxy {
             if covered == Covered::Hard {
                 return Look::Missing { place: place() };
             }
-            match policy::reuse(ask, &stored.record, &stored.terms, &route.rules, self.now_ms()) {
+            let now = self.now_ms();
+            let doubt = if self.trust.holds(now) { None } else { Some(self.trust.doubt()) };
+            let reuse = policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now);
+            match reuse {
                 Reuse::Refused(reason) => Look::Refused { place: place(), reason },
+                Reuse::Fresh { .. } | Reuse::StaleWhileRevalidate { .. } | Reuse::MaxStale { .. }
+                    if doubt == Some(Doubt::Validate) =>
+                {
+                    Look::Doubtful { place: place(), stored }
+                }
+                Reuse::Fresh { ttl_ms, .. } if covered == Covered::No && doubt.is_some() => {
+                    Look::Unsure { stored, ttl_ms }
+                }
                 Reuse::Fresh { ttl_ms, .. } if covered == Covered::No => Look::Fresh { stored, ttl_ms },
                 Reuse::StaleWhileRevalidate { ttl_ms, .. } => {
                     Look::Refreshing { place: place(), stored, ttl_ms }

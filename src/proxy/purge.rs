@@ -25,7 +25,8 @@ pub enum Purge {
     All,
 }
 
-/// A purge that holds on every instance named as confirmed.
+/// A purge that holds on every instance named as confirmed. One that is silent answers from its
+/// memory no longer than its trust lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purged {
     /// The stamp's number.
@@ -44,13 +45,15 @@ pub enum PurgeError {
     /// The URL is not one that a request could have.
     #[error("not a URL that a request could ask for: {}", .0)]
     Url(Refusal),
-    /// The store did not take the stamp: nothing is purged anywhere.
+    /// The store did not take the stamp, or could not say which instances there are: nobody can
+    /// promise that it is purged.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
 impl Proxy {
-    /// Purges. When this returns, no request that comes after it is answered with what it covers.
+    /// Purges. When this returns, no request that comes after it is answered with what it covers,
+    /// here or on any instance that confirmed.
     pub async fn purge(&self, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
         let began = Instant::now();
         let force = if soft { Force::Soft } else { Force::Hard };
@@ -61,11 +64,30 @@ impl Proxy {
                 (Scope::Url(url_hash(&line)), Some(line), words::Purge::Url)
             }
         };
-        let number = self.stamps.write(&*self.dust, scope, force, line.as_deref(), true).await?;
+        let number = self.write_purge(scope, force, line.clone()).await?;
+        let (confirmed, silent) = match &self.member {
+            None => (vec![self.settings.instance.to_string()], Vec::new()),
+            Some(member) => {
+                let all = member.confirmed(number).await?;
+                (all.confirmed, all.silent)
+            }
+        };
         let ms = super::fill::millis(began.elapsed());
-        let confirmed = vec![self.settings.instance.to_string()];
         self.notices.purged(kind, soft, number, line.as_deref(), began.elapsed());
-        Ok(Purged { number, confirmed, silent: Vec::new(), ms })
+        Ok(Purged { number, confirmed, silent, ms })
+    }
+
+    /// Writes the stamp of a purge. A store across a network is given no longer than for any call;
+    /// should the stamp land later it is applied here all the same.
+    async fn write_purge(&self, scope: Scope, force: Force, line: Option<String>) -> Result<Number, Error> {
+        if self.member.is_none() {
+            return self.stamps.write(&*self.dust, scope, force, line.as_deref(), true).await;
+        }
+        let (stamps, dust) = (self.stamps.clone(), self.dust.clone());
+        let write =
+            tokio::spawn(async move { stamps.write(&*dust, scope, force, line.as_deref(), true).await });
+        let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
+        self.flight.bounded(async { write.await.map_err(broken)? }).await
     }
 
     /// The first line of the key that a URL has, by its route's rules.

@@ -36,11 +36,11 @@ impl Proxy {
         match pointer.inspect_err(|error| self.notices.bad_pointer(error)).ok()? {
             Pointer::Vary(node) if node.key == place.key.text() => {
                 let node = Arc::new(node);
-                self.tier.keep_node(node.clone());
+                self.tier.keep_node_at(node.clone(), entry.number);
                 Some(Held::Vary(node))
             }
             Pointer::Record(record) if record.key == place.key.text() => {
-                let stored = Arc::new(Stored::new(*record, &route.rules, None));
+                let stored = Arc::new(Stored::new(*record, &route.rules, None).at(entry.number));
                 let now = self.now_ms();
                 let over = stored.record.end() <= now || self.too_old(&stored, now);
                 if over || stored.covered(&self.stamps) == Covered::Hard {

@@ -112,7 +112,8 @@ impl Proxy {
         });
         ticket.fence = Some(exchange.fence);
         ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
-        ticket.leader = (!exchange.elsewhere).then(|| self.settings.instance.clone());
+        let other = self.other_leader(exchange.elsewhere, exchange.fence);
+        ticket.leader = if exchange.elsewhere { other.clone() } else { Some(self.settings.instance.clone()) };
         ticket.coordinated = Some(exchange.coordinated);
         if mine {
             ticket.upstream_answered(&asking.route, exchange.head.record.status, &exchange.timing);
@@ -120,7 +121,7 @@ impl Proxy {
         let status = if late {
             status::hit(ttl_ms(&exchange.head, self.now_ms()))
         } else {
-            status::ridden(exchange, mine)
+            CacheStatus { from: other.as_deref(), ..status::ridden(exchange, mine) }
         };
         let seat = if mine { exchange.take_seat() } else { None };
         let len = exchange.len.or_else(|| exchange.growing.len_if_done());
@@ -180,6 +181,7 @@ impl Proxy {
         stale.is_some_and(|stored| {
             let rules = &asking.route.rules;
             stored.covered(&self.stamps) != Covered::Hard
+                && self.trust.lets_stale(self.now_ms())
                 && policy::selects(&stored.record, &asking.headers)
                 && policy::stale_on_error(
                     &asking.ask,

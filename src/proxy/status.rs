@@ -15,6 +15,11 @@ pub(crate) fn stale(ttl_ms: i64, detail: &'static str) -> CacheStatus<'static> {
     CacheStatus { detail: Some(detail), ..hit(ttl_ms) }
 }
 
+/// Answered from memory by an instance that has not heard from the store for too long.
+pub(crate) fn unsure(ttl_ms: i64) -> CacheStatus<'static> {
+    CacheStatus { detail: Some("unsure"), ..hit(ttl_ms) }
+}
+
 /// By an exchange: one's own, or somebody else's.
 pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
     let status = CacheStatus { fwd: Some(exchange.forward), ..CacheStatus::default() };

@@ -62,6 +62,11 @@ impl Ticket {
         })
     }
 
+    /// When the request came.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     pub(crate) fn asks(&mut self, target: &Target) {
         if self.log.wants_requests() {
             target.host().clone_into(&mut self.access.host);

@@ -32,6 +32,8 @@ pub(crate) struct Info {
     pub phase: Phase,
     pub fence: Number,
     pub bytes: u64,
+    /// Another instance leads: what is fetched there is ridden here.
+    pub elsewhere: bool,
     /// A client has a place in it that is not a follower's: the one it was begun for.
     pub owned: bool,
 }

@@ -243,7 +243,8 @@ impl Access {
         }
         if self.leader.is_some() || self.fence.is_some() {
             out.extend_from_slice(b" from ");
-            json::escaped(out, self.leader.as_deref().unwrap_or(&style.instance));
+            let unknown = if self.source == Some(Source::Awaited) { "?" } else { &*style.instance };
+            json::escaped(out, self.leader.as_deref().unwrap_or(unknown));
             fence(out, self.fence);
         }
         if let Some(route) = &self.route {

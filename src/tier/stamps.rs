@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use crate::dust::{Dust, Error, Number, Put, Written};
+use crate::dust::{Change, Dust, Error, Number, Put, What, Written};
 use crate::key::KeyHash;
 
 /// The stamps that this instance has applied.
@@ -24,6 +25,9 @@ pub struct Stamps {
     applied: AtomicU64,
     all: [AtomicU64; 2],
     urls: RwLock<Urls>,
+    /// When the newest stamp was applied, in ms from `base`.
+    newest_at: AtomicU64,
+    base: Instant,
     /// Writers of one URL take turns, so that here its stamps are applied in their order.
     turns: [Mutex<()>; TURNS],
 }
@@ -53,8 +57,19 @@ const URLS: usize = 65_536;
 /// How many URLs' writers may be busy at a time; two that share a turn wait for each other.
 const TURNS: usize = 64;
 
-/// What a stamp covers.
+/// A purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// What it covers.
+    pub scope: Scope,
+    /// How hard it is.
+    pub force: Force,
+    /// Its place in the order.
+    pub number: Number,
+}
+
+/// What a stamp covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// One URL, in all its variants.
     Url(KeyHash),
@@ -63,7 +78,7 @@ pub enum Scope {
 }
 
 /// How hard a purge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Force {
     /// What it covers is a miss.
     Hard,
@@ -94,20 +109,80 @@ impl Stamps {
             applied: AtomicU64::new(0),
             all: [AtomicU64::new(0), AtomicU64::new(0)],
             urls: RwLock::default(),
+            newest_at: AtomicU64::new(0),
+            base: Instant::now(),
             turns: std::array::from_fn(|_| Mutex::new(())),
         }
     }
 
     /// Applies every stamp that the store has. Before this the tier may not be trusted.
     pub async fn load(&self, dust: &dyn Dust) -> Result<usize, Error> {
-        let found = dust.entries(&self.prefix).await?;
-        let count = found.len();
-        for (key, entry) in found {
-            if let Some((scope, force)) = self.read_key(&key) {
-                self.apply(scope, force, entry.number);
-            }
+        let found = self.read(dust).await?;
+        for stamp in &found {
+            self.apply(stamp.scope, stamp.force, stamp.number);
         }
-        Ok(count)
+        Ok(found.len())
+    }
+
+    /// Every stamp that the store has, without applying them.
+    pub async fn read(&self, dust: &dyn Dust) -> Result<Vec<Stamp>, Error> {
+        let found = dust.entries(&self.prefix).await?;
+        let stamp = |(key, entry): &(String, crate::dust::Entry)| {
+            let (scope, force) = self.read_key(key)?;
+            Some(Stamp { scope, force, number: entry.number })
+        };
+        Ok(found.iter().filter_map(stamp).collect())
+    }
+
+    /// Applies a change, if it is one of a stamp. Whether it was.
+    pub fn told(&self, key: &str, change: &Change) -> bool {
+        let Some((scope, force)) = self.read_key(key) else { return false };
+        if change.what != What::Set {
+            return false;
+        }
+        self.apply(scope, force, change.number);
+        true
+    }
+
+    /// The stamps that are known here and that a store with these has forgotten.
+    ///
+    /// Stamps run out in the order of their numbers: one that is missing and below all that are
+    /// there has run out, and nothing is that old any more that it could cover. (Of URLs that
+    /// were let go of here nobody can tell: they are the oldest.)
+    pub fn missing(&self, found: &[Stamp]) -> Vec<Stamp> {
+        let oldest = found.iter().map(|stamp| stamp.number).min();
+        let newest_at = Duration::from_millis(self.newest_at.load(Ordering::Acquire));
+        if oldest.is_none() && self.base.elapsed().saturating_sub(newest_at) >= self.keep {
+            return Vec::new();
+        }
+        let found: HashMap<(Scope, Force), Number> =
+            found.iter().map(|stamp| ((stamp.scope, stamp.force), stamp.number)).collect();
+        let mut missing = self.known();
+        missing.retain(|stamp| {
+            let there = found.get(&(stamp.scope, stamp.force)).copied().unwrap_or(0);
+            there < stamp.number && stamp.number > oldest.unwrap_or(0)
+        });
+        missing
+    }
+
+    /// Every stamp that is known here by its own number.
+    fn known(&self) -> Vec<Stamp> {
+        let mut known = Vec::new();
+        let urls = self.urls.read().unwrap_or_else(PoisonError::into_inner);
+        for force in [Force::Hard, Force::Soft] {
+            let at = force as usize;
+            let all = Stamp { scope: Scope::All, force, number: self.all[at].load(Ordering::Acquire) };
+            let of_urls = urls.by_hash.iter().map(|(hash, numbers)| Stamp {
+                scope: Scope::Url(*hash),
+                force,
+                number: numbers[at],
+            });
+            // A URL begins at the floor: that is none of its own.
+            let floor = urls.floor[at];
+            known.extend(of_urls.filter(|stamp| stamp.number > floor));
+            known.extend((all.number > 0).then_some(all));
+        }
+        known
     }
 
     /// Writes a stamp and applies it here. `durable`: answered only when a power cut can no
@@ -165,6 +240,10 @@ impl Stamps {
                 let mut urls = self.urls.write().unwrap_or_else(PoisonError::into_inner);
                 urls.apply(hash, force, number, URLS);
             }
+        }
+        if number > self.newest() {
+            let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.newest_at.store(now, Ordering::Release);
         }
         // Last, so that whoever sees them moved finds the stamp.
         self.newest.fetch_max(number, Ordering::AcqRel);

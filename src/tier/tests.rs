@@ -2,9 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
+
 use super::*;
-use crate::policy::{Ask, Reuse, reuse};
-use crate::record::{LifetimeBy, Segment};
+use crate::policy::{Ask, Reuse, Rules, reuse};
+use crate::record::{LifetimeBy, Manifest, Record, Segment};
+
+mod fleet;
+mod rig;
 
 const NOW: u64 = 1_800_000_000_000;
 const KEY: &str = "http://h/a";
@@ -173,4 +178,53 @@ fn nothing_answers_that_is_older_than_max_life() {
     }
     tier.keep(stored(1, 1, true));
     assert_eq!(find().record.fresh_ms, 60_000, "shorter lives are as they were");
+}
+
+#[test]
+fn the_index_holds_what_memory_holds_whatever_made_it_go() {
+    let tier = Tier::in_fleet(1 << 20, Numbers::new("dustgate"));
+    let of = |n: u64, end: u64| {
+        let record = Record { key: format!("{KEY}/{n}"), fresh_ms: end, ..record(1, 1) };
+        Arc::new(Stored::new(record, &Rules::default(), None))
+    };
+    let right = |tier: &Tier| {
+        let held = (0..4_000).map(|n| of(n, 1)).filter(|stored| tier.peek(&stored.record.key).is_some());
+        let found = held.filter(|stored| tier.holds(stored.hash).is_some()).count();
+        assert_eq!((tier.indexed(), found), (tier.len(), tier.len()));
+    };
+    for n in 0..4_000 {
+        tier.keep(of(n, if n % 2 == 0 { 10 } else { 60_000 }));
+    }
+    assert!(tier.evicted() > 0);
+    right(&tier);
+    assert!(tier.sweep(NOW + 10) > 0);
+    right(&tier);
+    tier.forget(&of(3_999, 60_000));
+    tier.forget_key(&of(3_997, 1).record.key);
+    tier.forget_older(of(3_995, 1).hash, 2);
+    right(&tier);
+    tier.clear();
+    right(&tier);
+}
+
+#[test]
+fn the_index_is_right_when_many_come_and_go_at_once() {
+    let tier = Arc::new(Tier::in_fleet(64 << 10, Numbers::new("dustgate")));
+    std::thread::scope(|scope| {
+        for lane in 0..4u64 {
+            let tier = tier.clone();
+            scope.spawn(move || {
+                for n in 0..3_000 {
+                    let key = format!("{KEY}/{}", (n * 7 + lane) % 200);
+                    let record = Record { key: key.clone(), ..record(n, 1) };
+                    match n % 5 {
+                        0 => tier.forget_key(&key),
+                        _ => tier.keep(Arc::new(Stored::new(record, &Rules::default(), None))),
+                    }
+                }
+            });
+        }
+    });
+    let held = (0..200).map(|n| format!("{KEY}/{n}")).filter(|key| tier.peek(key).is_some()).count();
+    assert_eq!((tier.indexed(), held), (tier.len(), tier.len()));
 }

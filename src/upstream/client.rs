@@ -140,10 +140,10 @@ impl Client {
 #[async_trait]
 impl Upstream for Client {
     async fn send(&self, request: Request) -> Result<Response, Error> {
-        let Request { method, target, headers, body, lane, on_sent } = request;
+        let Request { method, target, headers, body, lane, deadline, on_sent } = request;
         let url = self.url(&target)?;
         let arrived = Instant::now();
-        let permit = self.limit.acquire(lane).await?;
+        let permit = self.limit.acquire_by(lane, deadline).await?;
         let queued = arrived.elapsed();
 
         let repeatable = retry::repeatable(&method, body.is_some());

@@ -1,12 +1,15 @@
 //! A bound on exchanges at a time, with two lanes of waiting: fills first, since many wait for
 //! each, then passes; each lane in the order of arrival.
+//!
+//! How many there may be can change while it is in use ([`Limit::resize`]): a budget that several
+//! instances share gives and takes places here, and hears by [`Limit::changed`] what is wanted.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Error, ErrorKind, Lane};
 
@@ -22,16 +25,29 @@ pub struct Permit {
     inner: Arc<Inner>,
 }
 
+/// What a limit bears at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Exchanges under way.
+    pub in_flight: usize,
+    /// Fills that wait for a place.
+    pub fills: usize,
+    /// Passes that do.
+    pub passes: usize,
+}
+
 #[derive(Debug)]
 struct Inner {
-    places: usize,
     queue: usize,
     patience: Duration,
     state: Mutex<State>,
+    /// Rung when somebody begins or ceases to wait, and when an exchange ends.
+    bell: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    places: usize,
     taken: usize,
     fills: VecDeque<Waiter>,
     passes: VecDeque<Waiter>,
@@ -58,7 +74,8 @@ impl Limit {
     /// `places` exchanges at a time (at least one), `queue` waiting, each for `patience` (zero: for
     /// ever).
     pub fn new(places: usize, queue: usize, patience: Duration) -> Self {
-        let inner = Inner { places: places.max(1), queue, patience, state: Mutex::default() };
+        let state = State { places: places.max(1), ..State::default() };
+        let inner = Inner { queue, patience, state: Mutex::new(state), bell: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -70,9 +87,22 @@ impl Limit {
     /// # Cancel safety
     /// Dropping the future leaves the queue; a place that was just given goes on to the next.
     pub async fn acquire(&self, lane: Lane) -> Result<Permit, Error> {
+        self.acquire_by(lane, None).await
+    }
+
+    /// As [`Limit::acquire`], and waited for no longer than until `deadline`. One that has passed
+    /// is no reason to refuse a place that is free.
+    ///
+    /// # Errors
+    /// As there; [`ErrorKind::QueueTimeout`] at the deadline, too.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn acquire_by(&self, lane: Lane, deadline: Option<Instant>) -> Result<Permit, Error> {
+        let began = Instant::now();
         let (mut waiting, told) = {
             let mut state = self.inner.lock();
-            if state.taken < self.inner.places {
+            if state.taken < state.places {
                 state.taken += 1;
                 return Ok(Permit { inner: self.inner.clone() });
             }
@@ -88,17 +118,18 @@ impl Limit {
             state.lane(lane).push_back(Waiter { id, tell });
             (Waiting { inner: &self.inner, id, lane, served: false }, told)
         };
-        let told = if self.inner.patience.is_zero() {
-            Ok(told.await)
-        } else {
-            timeout(self.inner.patience, told).await
+        self.inner.bell.notify_one();
+        let patience = (!self.inner.patience.is_zero()).then(|| began + self.inner.patience);
+        let told = match patience.into_iter().chain(deadline).min() {
+            Some(end) => timeout_at(end, told).await,
+            None => Ok(told.await),
         };
         // The sender is never dropped unsent: it stays in the queue until it is used or `waiting`
         // takes it out.
         if told.is_err() {
             return Err(Error {
                 kind: ErrorKind::QueueTimeout,
-                detail: format!("no place within {} ms", self.inner.patience.as_millis()),
+                detail: format!("no place within {} ms", began.elapsed().as_millis()),
             });
         }
         waiting.served = true;
@@ -113,6 +144,26 @@ impl Limit {
     /// Requests that wait for a place.
     pub fn queued(&self) -> usize {
         self.inner.lock().waiting()
+    }
+
+    /// All of that in one look.
+    pub fn load(&self) -> Load {
+        let state = self.inner.lock();
+        Load { in_flight: state.taken, fills: state.fills.len(), passes: state.passes.len() }
+    }
+
+    /// From now on so many places, none included. New ones go to who waits; of those that are gone
+    /// none is taken from an exchange under way: it is not given on when that ends.
+    pub fn resize(&self, places: usize) {
+        let mut state = self.inner.lock();
+        state.places = places;
+        state.fill_up();
+    }
+
+    /// Waits until the load may be another one than when this returned last. For one listener.
+    /// Cancel safe.
+    pub async fn changed(&self) {
+        self.inner.bell.notified().await;
     }
 }
 
@@ -141,18 +192,25 @@ impl State {
 
     /// Hands a place on, or counts it free.
     fn give(&mut self) {
-        while let Some(waiter) = self.fills.pop_front().or_else(|| self.passes.pop_front()) {
-            if waiter.tell.send(()).is_ok() {
-                return;
-            }
-        }
         self.taken -= 1;
+        self.fill_up();
+    }
+
+    /// Gives the places that are free to who waits.
+    fn fill_up(&mut self) {
+        while self.taken < self.places {
+            let Some(waiter) = self.fills.pop_front().or_else(|| self.passes.pop_front()) else { return };
+            // Counted even if it is not heard: who stood in the queue gives it back when it leaves.
+            let _ = waiter.tell.send(());
+            self.taken += 1;
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.inner.lock().give();
+        self.inner.bell.notify_one();
     }
 }
 
@@ -169,6 +227,8 @@ impl Drop for Waiting<'_> {
             // It was told, and left before it heard.
             state.give();
         }
+        drop(state);
+        self.inner.bell.notify_one();
     }
 }
 
@@ -231,5 +291,38 @@ mod tests {
         assert!((&mut next).now_or_never().is_some());
         drop(next);
         assert_eq!((limit.in_flight(), limit.queued()), (0, 0));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn places_come_and_go_while_it_is_in_use() {
+        let limit = Limit::new(2, 10, PATIENCE);
+        limit.resize(0);
+        let mut pass = Box::pin(limit.acquire(Lane::Pass));
+        let mut fill = Box::pin(limit.acquire(Lane::Fill));
+        assert!((&mut pass).now_or_never().is_none());
+        assert!((&mut fill).now_or_never().is_none());
+        limit.changed().await;
+        assert_eq!(limit.load(), Load { in_flight: 0, fills: 1, passes: 1 });
+        limit.resize(1);
+        let fill = (&mut fill).now_or_never().expect("fills go first").unwrap();
+        assert!((&mut pass).now_or_never().is_none());
+        limit.resize(0);
+        drop(fill);
+        assert!((&mut pass).now_or_never().is_none(), "a place that is gone is not given on");
+        limit.resize(1);
+        drop((&mut pass).now_or_never().expect("the next").unwrap());
+        assert_eq!(limit.load(), Load::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_past_the_deadline_and_a_free_place_has_none() {
+        let limit = Limit::new(1, 10, PATIENCE);
+        let began = Instant::now();
+        let held = limit.acquire_by(Lane::Fill, Some(began)).await.unwrap();
+        let late = began + Duration::from_secs(1);
+        let error = limit.acquire_by(Lane::Fill, Some(late)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::QueueTimeout);
+        assert_eq!(Instant::now(), late);
+        drop(held);
+        assert_eq!(limit.load(), Load::default());
     }
 }

@@ -15,7 +15,7 @@ trusted_proxies = ["10.0.0.0/8", "10.0.0.0/99", "x"]
 listen = "0.0.0.0:8081"
 
 [dust]
-url = "redis://user:hunter2@h:6379"
+url = "redis://user:hunter2@h:6379/cache"
 on_unavailable = "panic"
 
 [memroy]
@@ -45,7 +45,7 @@ upstream = "http://o"
             "t.toml:6: server.trusted_proxies.1 = \"10.0.0.0/99\": a network is meant, such as \"10.0.0.0/8\" or \"::1\"",
             "t.toml:6: server.trusted_proxies.2 = \"x\": a network is meant, such as \"10.0.0.0/8\" or \"::1\"",
             "t.toml:9: admin.listen = \"0.0.0.0:8081\": admin.token is required when admin does not listen on a loopback address",
-            "t.toml:12: dust.url = \"redis://user:***@h:6379\": redis: is not in this build yet; there is embedded:PATH",
+            "t.toml:12: dust.url = \"redis://user:***@h:6379/cache\": /cache is no database: a number is meant, such as /0",
             "t.toml:13: dust.on_unavailable = \"panic\": \"run_local\" or \"error\" is meant",
             "t.toml:15: memroy: no such setting; did you mean memory?",
             "t.toml:19: upstreams.catalog.url = \"ftp://h\": an http or https URL is meant",
@@ -78,6 +78,11 @@ fn one_line_per_mistake() {
             "t.toml:2: upstreams.url = \"http://h\": must be a table: [upstreams.NAME]",
         ),
         ("[upstreams.a]", "t.toml:1: upstreams.a.url: is required, such as \"https://origin.example.com\""),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\nmax_concurrent_fleet = 0",
+            "t.toml:3: upstreams.a.max_concurrent_fleet = 0: must be from 1 to 65536; without the setting \
+             the fleet has no limit of its own",
+        ),
         (
             "[upstreams.a]\nurl = \"origin\"",
             "t.toml:2: upstreams.a.url = \"origin\": a URL is meant, such as \"https://origin.example.com\"",

@@ -140,7 +140,7 @@ fn mistakes_in_the_environment_are_told_by_variable() {
         ("DUSTGATE_ROUTES__0__NAME", "x"),
         ("DUSTGATE_LOGS__FORMAT", "text"),
         ("DUSTGATE_UPSTREAMS__X", "http://h"),
-        ("DUSTGATE_DUST__URL", "redis://:hunter2@h"),
+        ("DUSTGATE_DUST__URL", "redis://:hunter2@h/x"),
         ("DUSTGATE_ADMIN__TOKEN__NAME", "hunter2"),
         ("DUSTGATE_SERVER__", "x"),
     ];
@@ -155,7 +155,7 @@ fn mistakes_in_the_environment_are_told_by_variable() {
             "environment: DUSTGATE_SERVER__LISTNE = \"x\": no such setting; did you mean listen?",
             "environment: DUSTGATE_SERVER__MAX_CONNECTIONS = \"many\": a whole number is meant",
             "environment: DUSTGATE_UPSTREAMS__X = \"http://h\": no such setting; DUSTGATE_UPSTREAMS__NAME__URL sets an upstream's url",
-            "environment: DUSTGATE_DUST__URL = \"redis://:***@h\": redis: is not in this build yet; there is embedded:PATH",
+            "environment: DUSTGATE_DUST__URL = \"redis://:***@h/x\": /x is no database: a number is meant, such as /0",
         ]
     );
 }

@@ -3,15 +3,18 @@
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use dustgate::body::{self, Bodies};
 use dustgate::drain;
 use dustgate::dust::{Dust, Error, Faulty};
 use dustgate::flight::{self, Flight, OnUnavailable};
+use dustgate::proxy::follow::{Home, Moves};
 use dustgate::proxy::notices::Notices;
 use dustgate::proxy::{self, Proxy};
 use dustgate::route::{Finish, Route, Table};
 use dustgate::telemetry::{Log, Metrics};
-use dustgate::tier::{Stamps, Tier};
+use dustgate::tier::member::{self, Member};
+use dustgate::tier::{Numbers, Own, Stamps, Tier, Trust, WhenUnsure};
 use dustgate::upstream::Upstream;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -20,7 +23,7 @@ use crate::gate::{Gate, State};
 use crate::judge::PREFIX;
 use crate::line::{Line, Switchboard};
 use crate::origin::Origin;
-use crate::plan::{BODY_CALL, CALL_BOUND, JITTER, Plan};
+use crate::plan::{BODY_CALL, CALL_BOUND, JITTER, Plan, TRUST};
 use crate::shelf::{Shelf, Way};
 use crate::world::World;
 
@@ -40,6 +43,7 @@ pub struct Instance {
     /// When it began to serve.
     pub booted: u64,
     pub proxy: Arc<Proxy>,
+    member: Arc<Member>,
     pub line: Arc<Faulty>,
     pub gate: Arc<Gate>,
     pub signal: Arc<drain::Signal>,
@@ -73,13 +77,14 @@ impl Instance {
         let clock = world.wall(ahead);
         let line = Arc::new(Line::new(board, &gate, ahead));
         let line = Arc::new(Faulty::new(line, plan.line.clone(), world.dice()));
-        let dust: Arc<dyn Dust> = line.clone();
+        let numbers = Numbers::new(PREFIX);
+        let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
         let dice = Arc::new(world.dice());
         let text = |error: Error| error.to_string();
         let bounded = async |call| tokio::time::timeout(CALL_BOUND * 5, call).await.map_err(|_| "no answer");
         let life = bounded(dust.life(Some(&dice.name()))).await?.map_err(text)?.ok_or("no life")?;
         let max_life = Duration::from_hours(720);
-        let tier = Arc::new(Tier::new(256 << 10).with_max_life(max_life));
+        let tier = Arc::new(Tier::in_fleet(256 << 10, numbers.clone()).with_max_life(max_life));
         let of_bodies = body::Settings {
             linger: plan.linger,
             hold: tier.hold(),
@@ -96,7 +101,8 @@ impl Instance {
             .await
             .map_err(|_| "no answer")?
             .map_err(text)?;
-        let flight = Flight::new(
+        let flight = Flight::named(
+            name,
             dust.clone(),
             dice.clone(),
             flight::Settings {
@@ -109,6 +115,34 @@ impl Instance {
         flight.saw(stamps.newest());
         let routes = routes(plan);
         let origin: Arc<dyn Upstream> = Arc::new(Origin::new(world, &gate, name));
+        let trust = Arc::new(Trust::shared(WhenUnsure::Serve(Duration::from_mins(5))));
+        let home = Home {
+            routes: routes.clone(),
+            flight: flight.clone(),
+            dust: dust.clone(),
+            max_life_ms: u64::try_from(max_life.as_millis()).expect("a month"),
+            moves: Box::new(Shelves),
+            log: Log::null(),
+            metrics: METRICS.clone(),
+        };
+        let member = Member::new(
+            member::Settings {
+                prefix: PREFIX.to_owned(),
+                instance: name.into(),
+                trust: TRUST,
+                call_bound: CALL_BOUND,
+                life,
+            },
+            member::Parts {
+                dust: dust.clone(),
+                tier: tier.clone(),
+                stamps: stamps.clone(),
+                numbers,
+                trust: trust.clone(),
+                dice: dice.clone(),
+            },
+            Arc::new(home),
+        );
         let notices = Notices::new(Log::null(), METRICS.clone(), routes.in_order(), 0);
         let signal = Arc::new(drain::channel().0);
         let proxy = Proxy::new(proxy::Parts {
@@ -128,6 +162,8 @@ impl Instance {
             upstreams: vec![origin],
             tier,
             stamps,
+            trust,
+            member: Some(member.clone()),
             flight,
             dust,
             bodies: bodies.clone(),
@@ -139,6 +175,7 @@ impl Instance {
             name: name.to_owned(),
             booted: world.moment(),
             proxy,
+            member,
             line,
             gate,
             signal,
@@ -146,15 +183,18 @@ impl Instance {
             tasks: Mutex::default(),
             chores: drain::channel().0,
         };
-        instance.begin_chores();
+        instance.begin_chores().await;
         world.say(format_args!("{name}: starts, its clock {ahead} ms ahead"));
         Ok(Arc::new(instance))
     }
 
     /// What the assembly room starts beside the listeners.
-    fn begin_chores(&self) {
+    async fn begin_chores(&self) {
         let tidy = tokio::spawn(self.proxy.clone().keep_tidy(self.chores.guard()));
         self.owns(tidy.abort_handle());
+        self.owns(tokio::spawn(self.member.clone().follow()).abort_handle());
+        self.owns(tokio::spawn(self.member.clone().keep_trust()).abort_handle());
+        let _ = tokio::time::timeout(CALL_BOUND * 4, self.member.is_sure()).await;
     }
 
     /// Ends with the instance.
@@ -181,7 +221,9 @@ impl Instance {
             self.signal.drain().await;
             self.proxy.flight().idle().await;
         });
-        ended.await.is_ok()
+        let ended = ended.await.is_ok();
+        self.member.leave().await;
+        ended
     }
 
     /// What is still going on although nobody wants anything of it.
@@ -201,8 +243,19 @@ impl Instance {
         if window > 0 {
             return Some(format!("{window} bytes of growing bodies are held for ever"));
         }
-        let listens = self.line.subscriptions();
+        // One is the standing one, which fills its tier.
+        let listens = self.line.subscriptions().saturating_sub(1);
         (listens > 0).then(|| format!("{listens} subscriptions stay for ever"))
+    }
+}
+
+/// Bodies stay under the id that they were opened under.
+struct Shelves;
+
+#[async_trait]
+impl Moves for Shelves {
+    async fn moves(&self, _: &str, _: bool) -> Result<(), String> {
+        Err("to be started anew".to_owned())
     }
 }
 

@@ -165,6 +165,7 @@ impl Ledger {
         let number =
             |field| record.headers.get(field).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
         let n = number("x-exchange").unwrap_or(0);
+        let validated = number("x-validated").unwrap_or(n);
         world.say(format_args!(
             "store: {} born {} token {} exchange {n}",
             record.key, record.born, record.token
@@ -172,13 +173,14 @@ impl Ledger {
         if record.headers.contains_key("x-for") {
             world.broken(format_args!("{}: an answer for one is published", record.key));
         }
-        let now = (record.born, record.token, n);
+        // Bytes that the origin has just confirmed are as new as any.
+        let now = (record.born, record.token, validated);
         let last = self.inner().published.insert(hash.to_owned(), now);
         if let Some(last) = last
             && (last.1 > now.1 || last.2 > now.2)
         {
             let key = &record.key;
-            world.broken(format_args!("{key}: (born, token, exchange) {now:?} replaces {last:?}"));
+            world.broken(format_args!("{key}: (born, token, validated) {now:?} replaces {last:?}"));
         }
         let mut whole = Vec::new();
         let mut known = true;

@@ -89,6 +89,8 @@ pub const JITTER: Duration = Duration::from_millis(250);
 /// The longest that the origin's head may take, and that it may be silent after it.
 pub const FIRST_BYTE: Duration = Duration::from_secs(5);
 pub const SILENCE: Duration = Duration::from_secs(3);
+/// How long an instance trusts its tier without hearing from the store.
+pub const TRUST: Duration = Duration::from_secs(6);
 /// The bound of a call of the body store.
 pub const BODY_CALL: Duration = Duration::from_secs(1);
 

@@ -30,8 +30,9 @@ async fn one_holder_at_a_time(rig: &dyn Rig) {
     assert!(lease.token > 0);
     case.pass(4).await;
     match case.ask("lock", 10, "two").await {
-        Grant::Held { rest, token } if rig.nature().tells_holder => {
+        Grant::Held { rest, token, holder } if rig.nature().tells_holder => {
             assert_eq!(token, Some(lease.token));
+            assert_eq!(holder, Some(lease.holder.clone()));
             let rest = rest.expect("this store tells the rest");
             assert!(rest > case.beats(3) && rest <= case.beats(6), "{rest:?} left");
         }

@@ -31,6 +31,7 @@ impl Proxy {
         alone: Option<PassReason>,
         found: &Found,
     ) -> Decision {
+        let mut ask = *ask;
         let (place, stale) = match look {
             Look::Fresh { stored, ttl_ms } => return self.fresh(&stored, ttl_ms),
             Look::MaxStale { stored, ttl_ms } => {
@@ -43,6 +44,16 @@ impl Proxy {
                 return self.hit(&stored, "hit, refreshed behind it,", &status, why);
             }
             Look::Refused { reason, .. } => return refused(reason),
+            Look::Unsure { stored, ttl_ms } => {
+                let why =
+                    "fresh, but this instance has not heard from the store for a while: dust.when_unsure"
+                        .into();
+                return self.hit(&stored, "hit", &status::unsure(ttl_ms), why);
+            }
+            Look::Doubtful { place, stored } => {
+                ask.wants.no_cache = true;
+                (place, Some(stored))
+            }
             Look::Stale { place, stored } => (place, Some(stored)),
             Look::Missing { place } => (place, None),
         };
@@ -64,11 +75,11 @@ impl Proxy {
                     None => ErrorCase::Unreachable,
                 };
                 let stale = stale.or_else(|| failure.stale.clone());
-                return self.failing(route, headers, ask, Failed { status: failure.status, case, stale });
+                return self.failing(route, headers, &ask, Failed { status: failure.status, case, stale });
             }
             Noted::Nothing => {}
         }
-        self.decide_by_store(route, headers, ask, stale, found).await
+        self.decide_by_store(route, headers, &ask, stale, found).await
     }
 
     /// What a fill makes of the entries that are there, before it asks upstream (F2).

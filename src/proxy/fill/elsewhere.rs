@@ -55,6 +55,7 @@ impl Job {
         leader.inform(|info| {
             info.phase = Phase::Body;
             info.fence = seen.token;
+            info.elsewhere = true;
         });
         leader.settle(Told::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
         let head = seen.head;

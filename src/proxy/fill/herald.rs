@@ -23,22 +23,16 @@ const STAYS: Duration = Duration::from_mins(1);
 impl Job {
     /// Tells what there is, again and again. Has no end but being dropped; a write under way then
     /// lands or not, and counts only while the lease lives.
-    pub(super) async fn herald(
-        &self,
-        fill: &Fill,
-        head: &Stored,
-        growing: &Growing,
-        kept: bool,
-    ) -> Infallible {
-        if fill.coordinated() && self.proxy.dust.shared() {
-            if kept {
-                sleep(HEADSTART).await;
-                self.keep_telling(fill, head, growing).await;
-            } else {
-                self.tell_apart(fill, head).await;
-            }
+    pub(super) async fn herald(&self, fill: &Fill, head: &Stored, growing: &Growing) -> Infallible {
+        if self.has_listeners(fill) {
+            sleep(HEADSTART).await;
+            self.keep_telling(fill, head, growing).await;
         }
         std::future::pending().await
+    }
+
+    fn has_listeners(&self, fill: &Fill) -> bool {
+        fill.coordinated() && self.proxy.dust.shared()
     }
 
     async fn keep_telling(&self, fill: &Fill, head: &Stored, growing: &Growing) {
@@ -64,7 +58,10 @@ impl Job {
 
     /// The response is shared here and will not be published: nobody elsewhere has to wait for it.
     /// A head without a lifetime says so: it can't be reused as stored, so each goes by itself.
-    async fn tell_apart(&self, fill: &Fill, head: &Stored) {
+    pub(super) async fn tell_apart(&self, fill: &Fill, head: &Stored) {
+        if !self.has_listeners(fill) {
+            return;
+        }
         let mut record = head.record.clone();
         (record.fresh_ms, record.swr_ms, record.sie_ms, record.keep_ms) = (0, 0, 0, 0);
         let note = Note::Growing { token: fill.token(), head: Box::new(record) };

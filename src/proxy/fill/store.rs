@@ -56,7 +56,7 @@ impl Job {
             Varies::No => Vec::new(),
             Varies::On(fields) => fields,
         };
-        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept).await;
+        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, head.born).await;
         let token = fill.token();
         let record = self.record(&head, &lifetime, &fields, token);
         let lasts = record.end() > self.proxy.now_ms();
@@ -95,10 +95,16 @@ impl Job {
         });
         leader.settle(Told::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
-        let flow = tokio::select! {
-            biased;
-            flow = self.flow(&leader, &mut writer, &mut head.response) => flow,
-            never = self.herald(&fill, &stored, &growing, kept) => match never {},
+        let flow = self.flow(&leader, &mut writer, &mut head.response);
+        let flow = if kept {
+            tokio::select! {
+                biased;
+                flow = flow => flow,
+                never = self.herald(&fill, &stored, &growing) => match never {},
+            }
+        } else {
+            // Before the lease is released: else who waits for that takes it, one after another.
+            futures_util::future::join(flow, self.tell_apart(&fill, &stored)).await.0
         };
         let bytes = writer.written();
         self.account.followers = leader.followers();

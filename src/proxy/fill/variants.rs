@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::{Head, Job};
+use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Names, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
@@ -42,6 +43,7 @@ impl Job {
         fill: Fill,
         fields: Vec<HeaderName>,
         kept: bool,
+        born: Number,
     ) -> Footing {
         let known: &[HeaderName] = self.place.node.as_ref().map_or(&[], |node| &node.fields);
         if fields.iter().all(|field| known.contains(field)) {
@@ -67,6 +69,11 @@ impl Job {
         let node = VaryNode { variants: vec![under.key.hash().to_string()], ..node };
         let led_primary = self.place.node.is_none();
         let fill = match attempt {
+            // Somebody filled the variant while this was on its way: that stays (F2).
+            Attempt::Won(variant) if self.proxy.has_newer(&names, born).await => {
+                variant.release().await;
+                return Footing { fill, fields, kept: false };
+            }
             Attempt::Won(variant) => {
                 // The node under the primary fence; then waiters of other variants lead side by side.
                 if led_primary {

@@ -295,7 +295,7 @@ impl BodyMetrics {
 }
 
 /// Brings a counter up to a total that is kept elsewhere.
-fn raise(counter: &IntCounter, total: u64) {
+pub(super) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 

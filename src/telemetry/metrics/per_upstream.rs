@@ -9,6 +9,8 @@ use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Register;
 use super::family::{Buckets, CLASSES, LazyCounter, class, seconds};
+use super::parts::raise;
+use crate::telemetry::words::LeaseLost;
 
 #[derive(Clone)]
 pub(super) struct Families {
@@ -17,6 +19,11 @@ pub(super) struct Families {
     durations: HistogramVec,
     in_flight: IntGaugeVec,
     queue: IntGaugeVec,
+    permits: IntGaugeVec,
+    permits_most: IntGaugeVec,
+    permits_alone: IntGaugeVec,
+    permits_fallbacks: IntCounterVec,
+    permits_lost: IntCounterVec,
 }
 
 /// The handles of one upstream. Cheap to clone.
@@ -58,6 +65,27 @@ impl Families {
             ),
             in_flight: to.gauges("upstream_in_flight", "Exchanges under way.", upstream),
             queue: to.gauges("upstream_queue", "Requests that wait for a place.", upstream),
+            permits: to.gauges(
+                "upstream_permits",
+                "Permits of the fleet's budget that this instance holds.",
+                upstream,
+            ),
+            permits_most: to.gauges("upstream_permits_max", "Permits of the whole fleet.", upstream),
+            permits_alone: to.gauges(
+                "upstream_permits_fallback",
+                "1 while the store does not answer and the instance's own limit counts.",
+                upstream,
+            ),
+            permits_fallbacks: to.counters(
+                "upstream_permits_fallbacks_total",
+                "Times that this began.",
+                upstream,
+            ),
+            permits_lost: to.counters(
+                "upstream_permits_lost_total",
+                "Permits lost before they were given back.",
+                &["upstream", "reason"],
+            ),
         }
     }
 }
@@ -88,6 +116,21 @@ impl UpstreamMetrics {
     /// An exchange failed, in its head or in its body: the word of the kind.
     pub fn error(&self, kind: &'static str) {
         self.inner.families.errors.with_label_values(&[self.inner.name.as_str(), kind]).inc();
+    }
+
+    /// How the fleet's budget stands, seen from here; for [`super::Metrics::on_render`].
+    pub fn set_budget(&self, held: usize, most: usize, alone: bool, fallbacks: u64) {
+        let (families, upstream) = (&self.inner.families, &[self.inner.name.as_str()]);
+        families.permits.with_label_values(upstream).set(i64::try_from(held).unwrap_or(i64::MAX));
+        families.permits_most.with_label_values(upstream).set(i64::try_from(most).unwrap_or(i64::MAX));
+        families.permits_alone.with_label_values(upstream).set(alone.into());
+        raise(&families.permits_fallbacks.with_label_values(upstream), fallbacks);
+    }
+
+    /// So many permits were lost for this reason since the start.
+    pub fn set_permits_lost(&self, reason: LeaseLost, total: u64) {
+        let label = [self.inner.name.as_str(), reason.as_str()];
+        raise(&self.inner.families.permits_lost.with_label_values(&label), total);
     }
 
     /// What the limit says now; for [`super::Metrics::on_render`].

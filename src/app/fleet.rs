@@ -1,0 +1,103 @@
+//! This instance as one of a fleet, as the settings have it. Alone with its store it is none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::body::Bodies;
+use crate::clock::Dice;
+use crate::config::{self, Settings};
+use crate::dust::Dust;
+use crate::flight::Flight;
+use crate::proxy::follow::{Home, Moves};
+use crate::telemetry::{Log, Metrics};
+use crate::tier::member::{self, Member};
+use crate::tier::{Numbers, Stamps, Tier, Trust, WhenUnsure};
+
+/// What a member is made of.
+pub(super) struct Parts<'a> {
+    pub settings: &'a Settings,
+    pub instance: &'a str,
+    pub life: &'a Arc<str>,
+    pub dust: &'a Arc<dyn Dust>,
+    pub tier: &'a Arc<Tier>,
+    pub stamps: &'a Arc<Stamps>,
+    pub numbers: &'a Arc<Numbers>,
+    pub flight: &'a Arc<Flight>,
+    pub bodies: &'a Arc<Bodies>,
+    pub dice: &'a Arc<Dice>,
+    pub log: &'a Log,
+    pub metrics: &'a Arc<Metrics>,
+}
+
+/// The body store, which follows the other into its lives.
+struct Shelves(Arc<Bodies>);
+
+#[async_trait]
+impl Moves for Shelves {
+    async fn moves(&self, id: &str, _begun: bool) -> Result<(), String> {
+        let now = self.0.used();
+        Err(format!("{now} bytes stand under another id than {id}: restart this instance"))
+    }
+}
+
+/// How far memory is trusted while the store is not heard.
+pub(super) fn trust(settings: &Settings) -> Arc<Trust> {
+    let when = match settings.dust.when_unsure {
+        config::WhenUnsure::Serve => WhenUnsure::Serve(settings.dust.unsure_for.0),
+        config::WhenUnsure::Validate => WhenUnsure::Validate,
+    };
+    Arc::new(Trust::shared(when))
+}
+
+/// Puts a member together; [`begin`] sets it to work.
+pub(super) fn member(parts: &Parts<'_>, trust: &Arc<Trust>) -> Arc<Member> {
+    let max_life = parts.settings.dust.max_life.0;
+    let home = Home {
+        routes: parts.settings.table().clone(),
+        flight: parts.flight.clone(),
+        dust: parts.dust.clone(),
+        max_life_ms: u64::try_from(max_life.as_millis()).unwrap_or(u64::MAX),
+        moves: Box::new(Shelves(parts.bodies.clone())),
+        log: parts.log.clone(),
+        metrics: parts.metrics.clone(),
+    };
+    let of_member = member::Settings {
+        prefix: parts.settings.dust.prefix.clone(),
+        instance: parts.instance.into(),
+        trust: parts.settings.dust.trust.0,
+        call_bound: parts.flight.settings().call_bound,
+        life: parts.life.clone(),
+    };
+    let kept = member::Parts {
+        dust: parts.dust.clone(),
+        tier: parts.tier.clone(),
+        stamps: parts.stamps.clone(),
+        numbers: parts.numbers.clone(),
+        trust: trust.clone(),
+        dice: parts.dice.clone(),
+    };
+    Member::new(of_member, kept, Arc::new(home))
+}
+
+/// Sets a member to work, and gives it a moment to become sure of its tier. Who serves before
+/// that is unsure, and no worse.
+pub(super) async fn begin(member: Option<&Arc<Member>>, moment: std::time::Duration) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(member) = member {
+        tasks.spawn(member.clone().follow());
+        tasks.spawn(member.clone().keep_trust());
+        let _ = timeout(moment, member.is_sure()).await;
+    }
+    tasks
+}
+
+/// Ends its work, and lets nobody wait for it any more (F9).
+pub(super) async fn end(member: Option<&Arc<Member>>, mut tasks: JoinSet<()>) {
+    tasks.shutdown().await;
+    if let Some(member) = member {
+        member.leave().await;
+    }
+}

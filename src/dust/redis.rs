@@ -1,0 +1,283 @@
+//! Redis and Valkey: the store that a fleet shares.
+//!
+//! Every write is a script, so that its number, what it writes and the event that tells of it are
+//! one step on the server. Numbers are the server's microseconds, or one more than the highest
+//! that it or the caller knows of: so they rise through a restart, an emptied server and a replica
+//! that was behind. One line ([`line`]) carries all calls, and a subscription on which all changes
+//! come in order, each naming the one before it; [`keeper`] keeps the line. While there is none,
+//! every call is answered [`Error::Unavailable`] at once.
+//!
+//! What is where: [`names`]. What a key holds: [`value`]. What failures mean: [`fault`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Value as Reply, cmd};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use super::hub::{Changes, Feed};
+use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
+use crate::clock::{Clock, WallMs};
+
+mod check;
+mod events;
+mod fault;
+mod keeper;
+mod line;
+mod locate;
+mod names;
+mod scripts;
+mod shared;
+mod skew;
+mod target;
+mod value;
+
+pub use target::Target;
+
+use check::Wrong;
+use names::Names;
+use shared::{MAX_NUMBER, Shared};
+
+/// The longest time a server can count to.
+const MAX_TTL: Duration = Duration::from_hours(100 * 365 * 24);
+/// So many names are listed in one step, for the server does nothing else meanwhile.
+const PAGE: usize = 256;
+/// And about so many bytes.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The store in a Redis or Valkey server.
+#[derive(Debug)]
+pub struct Redis {
+    shared: Arc<Shared>,
+    keeper: AbortHandle,
+}
+
+// === impl Redis ===
+
+impl Redis {
+    /// Connects to the server that `target` names, for the fleet called `prefix`. A server that
+    /// does not answer is tried for until `patience` is over.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] at once if the server will not do (version, role, eviction policy) or
+    /// refuses this user; [`Error::Unavailable`] if it could not be reached in time.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves nothing behind.
+    pub async fn open(
+        target: Target,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Result<Self> {
+        let names = Names::new(prefix, target.db);
+        let shared = Arc::new(Shared::new(target, names, clock));
+        let began = Instant::now();
+        let line = loop {
+            match keeper::connect(&shared).await {
+                Ok(line) => break line,
+                // At the start a replica is a mistake in the settings; later it is a failover.
+                Err(Wrong::Replica(why) | Wrong::Never(why)) => return Err(Error::Refused(why)),
+                Err(Wrong::Passing(why)) if began.elapsed() >= patience => return Err(why),
+                Err(Wrong::Passing(_)) => sleep(shared.dice.up_to(Duration::from_millis(200))).await,
+            }
+        };
+        let keeper = tokio::spawn(keeper::keep(shared.clone(), Some(line))).abort_handle();
+        Ok(Self { shared, keeper })
+    }
+
+    /// How many [`Changes`] and [`Feed`]s are alive.
+    pub fn subscriptions(&self) -> usize {
+        self.shared.hub.len()
+    }
+
+    fn seen(&self, caller: Number) -> Result<Number> {
+        let seen = caller.max(self.shared.highest());
+        if seen >= MAX_NUMBER {
+            return Err(Error::Refused(format!("{seen} is no number of a store")));
+        }
+        Ok(seen)
+    }
+
+    fn number(&self, text: &str) -> Result<Number> {
+        let number = text.parse().ok().filter(|number| (1..=MAX_NUMBER).contains(number));
+        let number = number.ok_or_else(|| {
+            Error::Broken(format!(
+                "{text:?} is no number: what counts them ({}) is damaged",
+                self.shared.names.last
+            ))
+        })?;
+        self.shared.saw(number);
+        Ok(number)
+    }
+
+    fn written(&self, answer: Option<String>) -> Result<Written> {
+        answer.map_or(Ok(Written::Fenced), |number| Ok(Written::At(self.number(&number)?)))
+    }
+
+    async fn give_back(&self, key: &str, token: &str, holder: &str) -> Result<()> {
+        let Shared { scripts, names, .. } = &*self.shared;
+        let call = scripts.release.call(names, key, self.seen(0)?, None).arg(token).arg(holder);
+        self.shared.run::<u8>(call).await.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl Dust for Redis {
+    async fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        let key = self.shared.names.key(key);
+        let bytes = match self.shared.ask::<Reply>(cmd("GET").arg(&key)).await {
+            Ok(Reply::BulkString(bytes)) => bytes,
+            Ok(Reply::Nil) => return Ok(None),
+            Ok(other) => return Err(Error::Broken(format!("GET was answered with {other:?}"))),
+            // Somebody else's, of another type.
+            Err(Error::Broken(why)) if why.contains("WRONGTYPE") => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut rest = None;
+        if value::is_lease(&bytes) {
+            let left: i64 = self.shared.ask(cmd("PTTL").arg(&key)).await?;
+            if left == -2 {
+                return Ok(None);
+            }
+            rest = u64::try_from(left).ok().map(Duration::from_millis);
+        }
+        let entry = value::read(&bytes, || rest);
+        self.shared.saw(entry.number);
+        Ok(Some(entry))
+    }
+
+    async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        let Shared { scripts, names, .. } = &*self.shared;
+        let ttl = how.expires_in.map_or(String::new(), ms);
+        let call =
+            scripts.put.call(names, key, self.seen(0)?, how.fence).arg(ttl).arg(value).fenced(how.fence);
+        self.written(self.shared.run(call).await?)
+    }
+
+    async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
+        let Shared { scripts, names, .. } = &*self.shared;
+        let call = scripts.delete.call(names, key, self.seen(0)?, fence).fenced(fence);
+        self.written(self.shared.run(call).await?)
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        let Shared { scripts, names, .. } = &*self.shared;
+        let call = scripts.lease.call(names, key, self.seen(seen)?, None).arg(ms(ttl)).arg(&*holder.0);
+        let (word, token, left, other): (String, Option<String>, Option<i64>, Option<String>) =
+            padded(self.shared.run(call).await?)?;
+        let token = || self.number(token.as_deref().unwrap_or_default());
+        Ok(match &*word {
+            "granted" => Grant::Granted(Lease { key: key.into(), token: token()?, holder: holder.clone() }),
+            "held" => {
+                let rest = left.and_then(|left| u64::try_from(left).ok()).map(Duration::from_millis);
+                let holder = other.map(|name| Holder(name.into()));
+                Grant::Held { rest, token: Some(token()?), holder }
+            }
+            _ => Grant::Occupied,
+        })
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {
+        let Shared { scripts, names, .. } = &*self.shared;
+        let call = scripts.renew.call(names, &lease.key, self.seen(0)?, None);
+        let call = call.arg(ms(ttl)).arg(value::lease(lease)).arg(lease.token.to_string());
+        Ok(if self.shared.run::<u8>(call).await? == 1 { Renewal::Renewed } else { Renewal::NotHeld })
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        self.give_back(&lease.key, &lease.token.to_string(), "").await
+    }
+
+    async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
+        self.give_back(key, "", &holder.0).await
+    }
+
+    async fn on(&self, keys: &[&str]) -> Result<Changes> {
+        // In this order: a line that breaks after the look tells these changes too.
+        let changes = self.shared.hub.on(keys);
+        self.shared.line()?;
+        Ok(changes)
+    }
+
+    async fn feed(&self) -> Result<Feed> {
+        let feed = self.shared.hub.feed();
+        self.shared.line()?;
+        Ok(feed)
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
+        let Shared { scripts, names, .. } = &*self.shared;
+        // No text has this byte: it is above all that begin with the prefix.
+        let end = [b"(", prefix.as_bytes(), b"\xff"].concat();
+        let mut from = format!("[{prefix}");
+        let mut all = Vec::new();
+        loop {
+            let call = scripts.list.over_index(names).arg(&from).arg(&end);
+            let call = call.arg(PAGE.to_string()).arg(PAGE_BYTES.to_string());
+            let (more, last, found): (u8, String, Vec<Reply>) = self.shared.run(call).await?;
+            for row in found.chunks_exact(3) {
+                let (Reply::BulkString(name), Reply::BulkString(bytes), Reply::Int(left)) =
+                    (&row[0], &row[1], &row[2])
+                else {
+                    return Err(Error::Broken(format!("a listing has {row:?} in it")));
+                };
+                let rest = u64::try_from(*left).ok().map(Duration::from_millis);
+                all.push((String::from_utf8_lossy(name).into_owned(), value::read(bytes, || rest)));
+            }
+            if more == 0 {
+                return Ok(all);
+            }
+            from = format!("({last}");
+        }
+    }
+
+    async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
+        let life = &self.shared.names.life;
+        if let Some(id) = propose {
+            let _: Reply = self.shared.ask(cmd("SET").arg(life).arg(id).arg("NX")).await?;
+        }
+        let id: Option<String> = self.shared.ask(cmd("GET").arg(life)).await?;
+        Ok(id.map(Into::into))
+    }
+
+    fn now_ms(&self) -> WallMs {
+        self.shared.clock.wall_ms().saturating_add_signed(self.shared.offset_ms())
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.shared.offset_ms()
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// Whole milliseconds, at least one: the server takes no less.
+fn ms(time: Duration) -> String {
+    time.min(MAX_TTL).as_micros().div_ceil(1000).max(1).to_string()
+}
+
+/// One to three parts of an answer.
+fn padded(answer: Vec<Reply>) -> Result<(String, Option<String>, Option<i64>, Option<String>)> {
+    let bad = |error| Error::Broken(format!("a script's answer is not one: {error}"));
+    let mut parts = answer.into_iter();
+    let word = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
+    let token = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
+    let left = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
+    let holder = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
+    Ok((word, token, left, holder))
+}

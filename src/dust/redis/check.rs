@@ -1,0 +1,131 @@
+//! Whether a server will do, by what it says of itself.
+
+use super::super::Error;
+
+/// The oldest Redis that has what the scripts and the listener use.
+const OLDEST: (u32, u32) = (6, 2);
+
+/// Why a server will not do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It will do in a moment, or another will.
+    Passing(Error),
+    /// It is another's replica: it will do if it is promoted.
+    Replica(String),
+    /// It never will as it is.
+    Never(String),
+}
+
+/// What `INFO` says, if the user may ask.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct About {
+    version: Option<String>,
+    valkey: bool,
+    role: Option<String>,
+    primary: Option<String>,
+    policy: Option<String>,
+    loading: bool,
+}
+
+// === impl Wrong ===
+
+impl Wrong {
+    /// As an answer while running: what a failover mends is not the operator's to mend.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Self::Passing(why) => why,
+            Self::Replica(why) => Error::Unavailable(why),
+            Self::Never(why) => Error::Refused(why),
+        }
+    }
+}
+
+// === impl About ===
+
+impl About {
+    pub(super) fn parse(info: &str) -> Self {
+        let mut about = Self::default();
+        for (name, value) in info.lines().filter_map(|line| line.trim_end().split_once(':')) {
+            let value = value.to_owned();
+            match name {
+                "redis_version" => about.version = Some(value),
+                "valkey_version" => about.valkey = true,
+                "role" => about.role = Some(value),
+                "master_host" => about.primary = Some(value),
+                "maxmemory_policy" => about.policy = Some(value),
+                "loading" => about.loading = value == "1",
+                _ => {}
+            }
+        }
+        about
+    }
+
+    /// What it does not say is not held against it.
+    pub(super) fn judge(&self) -> Result<(), Wrong> {
+        if let Some(version) = self.version.as_deref().filter(|_| !self.valkey) {
+            let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
+            let known = parts.next().zip(parts.next());
+            if known.is_some_and(|known| known < OLDEST) {
+                let (major, minor) = OLDEST;
+                let why =
+                    format!("it is Redis {version}; needed is Redis {major}.{minor} or later, or any Valkey");
+                return Err(Wrong::Never(why));
+            }
+        }
+        if let Some(policy) = &self.policy
+            && policy != "noeviction"
+            && !policy.starts_with("volatile-")
+        {
+            return Err(Wrong::Never(format!(
+                "its maxmemory-policy is {policy}, which throws away purges as soon as memory runs short; \
+                 set noeviction, or one that begins with volatile- (CONFIG SET maxmemory-policy volatile-ttl)"
+            )));
+        }
+        if self.role.as_deref().is_some_and(|role| role != "master") {
+            let primary = self.primary.as_deref().map_or(String::new(), |host| format!(" of {host}"));
+            return Err(Wrong::Replica(format!("it is a replica{primary}; the primary is needed")));
+        }
+        if self.loading {
+            return Err(Wrong::Passing(Error::Unavailable("LOADING: it still reads its data".into())));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(info: &str) -> Result<(), Wrong> {
+        About::parse(info).judge()
+    }
+
+    #[test]
+    fn servers_that_will_do() {
+        for info in [
+            "",
+            "# Server\r\nredis_version:6.2.0\r\nrole:master\r\nmaxmemory_policy:noeviction\r\nloading:0\r\n",
+            "redis_version:7.0.15\r\nrole:master\r\nmaxmemory_policy:volatile-lru\r\n",
+            "redis_version:5.9.0\r\nvalkey_version:8.0.1\r\n",
+            "redis_version:255.255.255\r\n",
+            "redis_version:unstable\r\n",
+        ] {
+            assert_eq!(judged(info), Ok(()), "{info}");
+        }
+    }
+
+    #[test]
+    fn servers_that_will_not() {
+        assert!(matches!(judged("redis_version:6.0.16\n"), Err(Wrong::Never(why)) if why.contains("6.0.16")));
+        let policy = judged("redis_version:7.0.0\nmaxmemory_policy:allkeys-lru\n");
+        assert!(
+            matches!(policy, Err(Wrong::Never(why)) if why.contains("allkeys-lru") && why.contains("volatile-"))
+        );
+        let replica = judged("redis_version:7.0.0\nrole:slave\nmaster_host:10.0.0.1\n");
+        assert!(matches!(replica, Err(Wrong::Replica(why)) if why.contains("10.0.0.1")));
+        assert!(matches!(
+            judged("redis_version:7.0.0\nloading:1\n"),
+            Err(Wrong::Passing(Error::Unavailable(_)))
+        ));
+    }
+}

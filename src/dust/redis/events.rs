@@ -1,0 +1,138 @@
+//! Changes, as the scripts tell them, and whether one was missed.
+
+use std::str;
+use std::time::Duration;
+
+use super::super::{Change, Number, What};
+
+/// One event: `what before at number ttl name`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// The number of the change before this one.
+    pub before: Number,
+    /// Its own place in the order.
+    pub at: Number,
+    /// The change.
+    pub change: Change,
+}
+
+/// Each event names the one before it. So a gap shows with the next event, and one at the end
+/// shows when the store says how far it has come.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    /// The last event heard; none since the subscription began, or since a gap.
+    heard: Option<Number>,
+    /// Where the store was when it was first asked after that.
+    floor: Option<Number>,
+    /// What the store had come to at the latest look, if that had not been heard by then.
+    awaited: Option<Number>,
+}
+
+/// Whether all was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It was.
+    All,
+    /// Something was not.
+    Gap,
+}
+
+// === impl Event ===
+
+impl Event {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut parts = str::from_utf8(bytes).ok()?.splitn(6, ' ');
+        let what = parts.next()?;
+        let mut number = || parts.next()?.parse::<u64>().ok();
+        let (before, at, own, ttl) = (number()?, number()?, number()?, number()?);
+        let ttl = Duration::from_millis(ttl);
+        let what = match what {
+            "s" => What::Set,
+            "d" => What::Delete,
+            "l" => What::Lease(ttl),
+            "r" => What::Renew(ttl),
+            "f" => What::Release,
+            _ => return None,
+        };
+        Some(Self { before, at, change: Change { key: parts.next()?.into(), what, number: own } })
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// An event was heard.
+    pub(super) fn hear(&mut self, event: &Event) -> Heard {
+        let follows = self.heard.is_none_or(|heard| heard == event.before);
+        self.heard = Some(event.at);
+        if follows { Heard::All } else { Heard::Gap }
+    }
+
+    /// The store has come to `last`. What is on its way may come until the next look.
+    pub(super) fn look(&mut self, last: Number) -> Heard {
+        let Some(heard) = self.heard.or(self.floor) else {
+            self.floor = Some(last);
+            return Heard::All;
+        };
+        if self.awaited.is_some_and(|awaited| heard < awaited) {
+            *self = Self { floor: Some(last), ..Self::default() };
+            return Heard::Gap;
+        }
+        self.awaited = (heard < last).then_some(last);
+        Heard::All
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(before: Number, at: Number) -> Event {
+        Event::parse(format!("s {before} {at} {at} 0 k").as_bytes()).expect("it is one")
+    }
+
+    #[test]
+    fn events_are_read() {
+        let event = Event::parse(b"r 7 9 3 1500 a key").expect("it is one");
+        let change =
+            Change { key: "a key".into(), what: What::Renew(Duration::from_millis(1500)), number: 3 };
+        assert_eq!(event, Event { before: 7, at: 9, change });
+        for bytes in [&b""[..], b"s 1 2 3 4", b"x 1 2 3 4 k", b"s 1 2 -3 4 k", b"s 1 2 3 4 \xff"] {
+            assert_eq!(Event::parse(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_shows_with_the_next_event() {
+        let mut chain = Chain::default();
+        assert_eq!(chain.hear(&event(3, 5)), Heard::All);
+        assert_eq!(chain.hear(&event(5, 6)), Heard::All);
+        assert_eq!(chain.hear(&event(7, 9)), Heard::Gap);
+        assert_eq!(chain.hear(&event(9, 10)), Heard::All);
+        // A server that was emptied begins again below.
+        assert_eq!(chain.hear(&event(0, 11)), Heard::Gap);
+    }
+
+    #[test]
+    fn a_gap_at_the_end_shows_at_the_second_look() {
+        let mut chain = Chain::default();
+        assert_eq!(chain.look(5), Heard::All);
+        assert_eq!(chain.look(5), Heard::All);
+        assert_eq!(chain.look(8), Heard::All);
+        assert_eq!(chain.look(9), Heard::Gap);
+        assert_eq!(chain.look(9), Heard::All);
+        chain.hear(&event(9, 12));
+        assert_eq!(chain.look(12), Heard::All);
+        assert_eq!(chain.look(14), Heard::All);
+        chain.hear(&event(12, 14));
+        assert_eq!(chain.look(15), Heard::All);
+    }
+
+    #[test]
+    fn what_was_on_its_way_at_the_first_look_is_no_gap() {
+        let mut chain = Chain::default();
+        assert_eq!(chain.look(5), Heard::All);
+        assert_eq!(chain.hear(&event(3, 5)), Heard::All);
+        assert_eq!(chain.look(5), Heard::All);
+    }
+}

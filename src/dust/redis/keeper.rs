@@ -1,0 +1,90 @@
+//! Keeps the line: looks whether it stands, and makes another when it does not.
+//!
+//! The client library's own manager is not used: it has every call wait while it reconnects.
+//! Here calls are answered at once while there is no line, and one task tries for a new one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::super::{Error, Result};
+use super::check::Wrong;
+use super::line::Line;
+use super::locate;
+use super::shared::{CALL_BOUND, Shared};
+
+/// How often the line is looked at while nobody waits; while somebody does, once per call bound.
+const LOOK: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts to connect.
+const MAX_PAUSE: Duration = Duration::from_millis(400);
+/// The first.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Until all of a new line stands.
+const WHOLE_BOUND: Duration = Duration::from_secs(2);
+
+/// Finds the server and makes a line to it.
+pub(super) async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
+    let whole = async {
+        let info = locate::primary(&shared.target, &shared.names).await?;
+        let line = Arc::new(Line::connect(shared, &info).await?);
+        let look = line.look(shared).await.map_err(Wrong::Passing)?;
+        Ok((line, look))
+    };
+    let late = || Wrong::Passing(Error::Unavailable(format!("no connection within {WHOLE_BOUND:?}")));
+    let (line, look) = timeout(WHOLE_BOUND, whole).await.unwrap_or_else(|_| Err(late()))?;
+    if !shared.up(&line) {
+        return Err(Wrong::Passing(Error::Unavailable("the line broke at once".into())));
+    }
+    shared.looked(look);
+    // The subscription stands: who reads everything now has missed nothing.
+    shared.hub.lost();
+    Ok(line)
+}
+
+/// Keeps a line until the task is ended.
+pub(super) async fn keep(shared: Arc<Shared>, first: Option<Arc<Line>>) {
+    let mut standing = first;
+    loop {
+        let line = match standing.take() {
+            Some(line) => line,
+            None => again(&shared).await,
+        };
+        watch(&shared, &line).await;
+    }
+}
+
+/// Connects, with pauses that grow and differ from instance to instance.
+async fn again(shared: &Arc<Shared>) -> Arc<Line> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match connect(shared).await {
+            Ok(line) => return line,
+            Err(wrong) => shared.down(wrong.error()),
+        }
+        sleep(pause / 2 + shared.dice.up_to(pause / 2)).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// Looks at the line now and then, and at once when it is doubted, until it is over.
+async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
+    let mut looked = Instant::now();
+    while !line.wire.is_over() {
+        let knocked = timeout(CALL_BOUND, shared.knock.notified()).await.is_ok();
+        if line.wire.is_over() {
+            return;
+        }
+        if !knocked && !shared.hub.is_watched() && looked.elapsed() < LOOK {
+            continue;
+        }
+        looked = Instant::now();
+        match line.look(shared).await {
+            Ok(look) => {
+                shared.looked(look);
+                shared.up(line);
+            }
+            Err(why) => shared.over(&line.wire, why),
+        }
+    }
+}

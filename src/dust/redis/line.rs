@@ -1,0 +1,197 @@
+//! A line to one server: a connection for calls, and one on which changes are heard.
+//!
+//! They are two because the server cuts a listener off whose answers pile up, and they stand and
+//! fall together: what is heard on one is only worth something while the other asks the same server.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, RedisError, Value, cmd};
+use tokio::time::{Instant, timeout};
+
+use super::super::{Error, Number, Result};
+use super::check::{About, Wrong};
+use super::events::{Chain, Event, Heard};
+use super::fault;
+use super::shared::{CALL_BOUND, Shared};
+
+/// Until a connection stands and has logged in.
+const CONNECT_BOUND: Duration = Duration::from_millis(500);
+
+/// Two connections to one server.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub commands: MultiplexedConnection,
+    events: MultiplexedConnection,
+    pub wire: Arc<Wire>,
+}
+
+/// What is known of a line from its ends.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    over: AtomicBool,
+    chain: Mutex<Chain>,
+}
+
+/// What a look at the server tells.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// The server's clock less ours.
+    pub offset_ms: i64,
+    /// How long the question took.
+    pub took: Duration,
+    /// The store's life.
+    pub life: Option<String>,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Marks it; false if it was already.
+    pub(super) fn end(&self) -> bool {
+        !self.over.swap(true, Ordering::AcqRel)
+    }
+
+    fn chain(&self, what: impl FnOnce(&mut Chain) -> Heard) -> Heard {
+        // Each change of a chain is one assignment.
+        what(&mut self.chain.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    /// Connects, checks that the server will do, and listens: when this returns the
+    /// subscription is confirmed.
+    pub(super) async fn connect(shared: &Arc<Shared>, info: &ConnectionInfo) -> Result<Self, Wrong> {
+        let wire = Arc::new(Wire::default());
+        let end = |hears: bool| End { shared: Arc::downgrade(shared), wire: wire.clone(), hears };
+        let client = Client::open(info.clone()).map_err(|error| wrong(&error))?;
+        let mut commands = open(&client, end(false)).await?;
+        about(&mut commands).await?.judge()?;
+        let mut events = open(&client, end(true)).await?;
+        match timeout(CALL_BOUND, events.subscribe(&shared.names.channel)).await {
+            Ok(confirmed) => confirmed.map_err(|error| wrong(&error))?,
+            Err(_) => return Err(Wrong::Passing(Error::Unavailable("no word of the subscription".into()))),
+        }
+        Ok(Self { commands, events, wire })
+    }
+
+    /// Asks for a sign of life on both connections, and for the time, the life and the last number.
+    pub(super) async fn look(&self, shared: &Shared) -> Result<Look> {
+        let (before, began) = (shared.clock.wall_ms(), Instant::now());
+        let all = futures_util::future::join5(
+            async { (ask("TIME", None, &self.commands).await, began.elapsed()) },
+            ask("GET", Some(&shared.names.life), &self.commands),
+            ask("GET", Some(&shared.names.last), &self.commands),
+            ask("ROLE", None, &self.commands),
+            ask("PING", None, &self.events),
+        );
+        let silence = |_| Error::Unavailable(format!("no sign of life within {CALL_BOUND:?}"));
+        let ((time, took), life, last, role, ping) = timeout(CALL_BOUND, all).await.map_err(silence)?;
+        let answered = |answer: Result<Value, RedisError>| answer.map_err(|error| fault::judge(&error).0);
+        answered(ping)?;
+        // Who may not ask for the role learns it from the first write.
+        if let Ok(Value::Array(role)) = role
+            && let Some(word) = role.first().and_then(text)
+            && word != "master"
+        {
+            return Err(Error::Unavailable("the server has become a replica".into()));
+        }
+        let [seconds, micros]: [u64; 2] = redis::from_redis_value(answered(time)?)
+            .map_err(|error| Error::Broken(format!("TIME was answered with {error}")))?;
+        let now = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        let half = u64::try_from(took.as_millis()).unwrap_or(0) / 2;
+        let offset_ms = i64::try_from(now).unwrap_or(0).saturating_sub_unsigned(before.saturating_add(half));
+        let last: Number = text(&answered(last)?).and_then(|text| text.parse().ok()).unwrap_or(0);
+        if self.wire.chain(|chain| chain.look(last)) == Heard::Gap {
+            shared.hub.lost();
+        }
+        Ok(Look { offset_ms, took, life: text(&answered(life)?).map(str::to_owned) })
+    }
+}
+
+/// A connection that tells its end what comes unasked.
+async fn open(client: &Client, end: End) -> Result<MultiplexedConnection, Wrong> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_BOUND))
+        .set_response_timeout(None)
+        .set_push_sender(move |push: PushInfo| {
+            end.push(&push);
+            Ok::<(), ()>(())
+        });
+    client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| wrong(&error))
+}
+
+async fn ask(command: &str, key: Option<&str>, of: &MultiplexedConnection) -> Result<Value, RedisError> {
+    cmd(command).arg(key).query_async(&mut of.clone()).await
+}
+
+/// What the server says of itself, if this user may ask.
+async fn about(commands: &mut MultiplexedConnection) -> Result<About, Wrong> {
+    let asked = timeout(CALL_BOUND, cmd("INFO").query_async::<Value>(commands)).await;
+    let Ok(answer) = asked else {
+        return Err(Wrong::Passing(Error::Unavailable(format!("no answer within {CALL_BOUND:?}"))));
+    };
+    match answer {
+        Ok(info) => Ok(About::parse(text(&info).unwrap_or_default())),
+        Err(error) if error.code() == Some("NOPERM") => Ok(About::default()),
+        Err(error) => Err(wrong(&error)),
+    }
+}
+
+fn wrong(error: &RedisError) -> Wrong {
+    match fault::judge(error).0 {
+        Error::Refused(why) => Wrong::Never(why),
+        other => Wrong::Passing(other),
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+/// What one connection's pushes come to.
+struct End {
+    shared: Weak<Shared>,
+    wire: Arc<Wire>,
+    hears: bool,
+}
+
+impl End {
+    /// Runs in the connection's own task: nothing here waits.
+    fn push(&self, push: &PushInfo) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        match push.kind {
+            PushKind::Disconnection => shared.over(&self.wire, Error::Unavailable("the line broke".into())),
+            PushKind::Message if self.hears && !self.wire.is_over() => {
+                self.message(&shared, push.data.get(1));
+            }
+            _ => {}
+        }
+    }
+
+    fn message(&self, shared: &Shared, payload: Option<&Value>) {
+        let event = match payload {
+            Some(Value::BulkString(bytes)) => Event::parse(bytes),
+            _ => None,
+        };
+        // Not an event: somebody else writes to this channel. What that hides is a gap.
+        let Some(event) = event else { return };
+        if self.wire.chain(|chain| chain.hear(&event)) == Heard::Gap {
+            shared.hub.lost();
+        }
+        shared.saw(event.at);
+        shared.hub.emit(event.change);
+    }
+}

@@ -1,0 +1,55 @@
+//! Where things are in the server.
+//!
+//! All keys of a fleet carry the one hash tag `{prefix}`, so that a script may touch any of them
+//! in a cluster, and one pattern of an ACL covers them. What the store keeps for itself has `#`
+//! after the tag, what others name has `:`; so nothing is in anything's way.
+
+/// The names of one fleet.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// What stands before a name in its key.
+    pub before: String,
+    /// The highest number given so far.
+    pub last: String,
+    /// The id of this life.
+    pub life: String,
+    /// A sorted set of all names, for listings.
+    pub index: String,
+    /// Where changes are told. Channels know no databases, so it says which.
+    pub channel: String,
+}
+
+// === impl Names ===
+
+impl Names {
+    pub(super) fn new(prefix: &str, db: i64) -> Self {
+        Self {
+            before: format!("{{{prefix}}}:"),
+            last: format!("{{{prefix}}}#last"),
+            life: format!("{{{prefix}}}#life"),
+            index: format!("{{{prefix}}}#index"),
+            channel: format!("{{{prefix}}}#events/{db}"),
+        }
+    }
+
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_the_fleets_tag_and_only_that() {
+        let names = Names::new("shop", 3);
+        let key = names.key("_dust:sf/{x}");
+        for key in [&*key, &names.last, &names.life, &names.index, &names.channel] {
+            assert_eq!(key.split(['{', '}']).nth(1), Some("shop"), "{key}");
+            assert!(key.starts_with("{shop}"));
+        }
+        assert_eq!(key, "{shop}:_dust:sf/{x}");
+        assert_ne!(names.channel, Names::new("shop", 0).channel);
+    }
+}

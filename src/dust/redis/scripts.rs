@@ -1,0 +1,114 @@
+//! The scripts: all that writes is one of them, so that a number, what it names and the event that
+//! tells it are one step.
+
+use redis::{Cmd, cmd};
+
+use super::super::{Lease, Number};
+use super::names::Names;
+use super::value;
+
+macro_rules! script {
+    ($file:literal) => {
+        Script::new(concat!(include_str!("lua/common.lua"), include_str!(concat!("lua/", $file, ".lua"))))
+    };
+}
+
+/// One script.
+#[derive(Debug)]
+pub(super) struct Script {
+    source: &'static str,
+    sha: String,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub lease: Script,
+    pub renew: Script,
+    pub release: Script,
+    pub put: Script,
+    pub delete: Script,
+    pub list: Script,
+}
+
+/// A call of one, before it is known whether the server has it.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    script: &'a Script,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+}
+
+// === impl Script ===
+
+impl Script {
+    fn new(source: &'static str) -> Self {
+        let sha = redis::Script::new(source).get_hash().to_owned();
+        Self { source, sha }
+    }
+
+    /// A call that concerns what `names` calls `name`.
+    pub(super) fn call(&self, names: &Names, name: &str, seen: Number, fence: Option<&Lease>) -> Call<'_> {
+        let mut keys = vec![names.last.clone(), names.key(name), names.index.clone()];
+        keys.extend(fence.map(|lease| names.key(&lease.key)));
+        let call = Call { script: self, keys, args: Vec::with_capacity(6) };
+        call.arg(&*names.channel).arg(seen.to_string()).arg(name)
+    }
+
+    /// A listing.
+    pub(super) fn over_index(&self, names: &Names) -> Call<'_> {
+        let call = Call { script: self, keys: vec![names.index.clone()], args: Vec::with_capacity(5) };
+        call.arg(&*names.before)
+    }
+}
+
+// === impl Scripts ===
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            lease: script!("lease"),
+            renew: script!("renew"),
+            release: script!("release"),
+            put: script!("put"),
+            delete: script!("delete"),
+            list: script!("list"),
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    pub(super) fn arg(mut self, arg: impl AsRef<[u8]>) -> Self {
+        self.args.push(arg.as_ref().to_vec());
+        self
+    }
+
+    /// The fence, as it must stand at its key.
+    pub(super) fn fenced(self, fence: Option<&Lease>) -> Self {
+        match fence {
+            Some(lease) => self.arg(value::lease(lease)),
+            None => self,
+        }
+    }
+
+    /// By name, for a server that has the script.
+    pub(super) fn by_name(&self) -> Cmd {
+        self.with("EVALSHA", &self.script.sha)
+    }
+
+    /// In full, for one that has not; it has it then.
+    pub(super) fn in_full(&self) -> Cmd {
+        self.with("EVAL", self.script.source)
+    }
+
+    fn with(&self, command: &str, what: &str) -> Cmd {
+        let mut call = cmd(command);
+        call.arg(what).arg(self.keys.len()).arg(&self.keys);
+        for arg in &self.args {
+            call.arg(arg.as_slice());
+        }
+        call
+    }
+}

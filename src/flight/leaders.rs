@@ -1,0 +1,77 @@
+//! Which instance a lease is, or was, held by: what was heard while asking for it. For logs and
+//! lists, never for a decision.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::dust::{Holder, Number};
+
+/// The latest holders, by token.
+#[derive(Debug, Default)]
+pub(super) struct Leaders {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_token: HashMap<Number, Arc<str>>,
+    in_order: VecDeque<Number>,
+}
+
+/// So many are remembered.
+const MOST: usize = 1024;
+
+// === impl Leaders ===
+
+impl Leaders {
+    pub(super) fn heard(&self, token: Number, holder: &Holder) {
+        let Some(instance) = holder.instance() else { return };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.by_token.insert(token, instance.into()).is_some() {
+            return;
+        }
+        known.in_order.push_back(token);
+        if known.in_order.len() > MOST
+            && let Some(oldest) = known.in_order.pop_front()
+        {
+            known.by_token.remove(&oldest);
+        }
+    }
+
+    pub(super) fn of(&self, token: Number) -> Option<Arc<str>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).by_token.get(&token).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Dice, ManualClock};
+    use crate::dust::{Embedded, Grant};
+    use crate::flight::{Flight, Settings};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_in_vain_hears_which_instance_leads() {
+        let dust = Arc::new(Embedded::memory(Arc::new(ManualClock::at(0))).in_common());
+        let named = |name| Flight::named(name, dust.clone(), Arc::new(Dice::seeded(1)), Settings::default());
+        let (one, two) = (named("host-1a"), named("host-2b"));
+        let key: Arc<str> = "lock".into();
+        let Grant::Granted(lease) = one.take(&key).await.unwrap() else { panic!("it is free") };
+        assert!(matches!(two.take(&key).await, Ok(Grant::Held { .. })));
+        assert_eq!(two.leader(lease.token).as_deref(), Some("host-1a"));
+        assert_eq!(one.leader(lease.token), None, "its own");
+    }
+
+    #[test]
+    fn the_latest_are_known_by_their_tokens() {
+        let leaders = Leaders::default();
+        for token in 1..=1_500 {
+            leaders.heard(token, &Holder::of("b", "1f"));
+            leaders.heard(token, &Holder::of("b", "1f"));
+        }
+        leaders.heard(2_000, &Holder("nameless".into()));
+        assert_eq!(leaders.of(1_500).as_deref(), Some("b"));
+        assert_eq!((leaders.of(1), leaders.of(2_000)), (None, None));
+        assert_eq!(leaders.known.lock().unwrap().by_token.len(), MOST);
+    }
+}

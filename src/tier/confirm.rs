@@ -1,0 +1,141 @@
+//! Which instances there are, and what each has said that it has applied.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Member;
+use crate::dust::{self, Changes, Number, Value};
+
+/// How often it is asked whether a lease has run out, which nobody tells.
+const LOOK: Duration = Duration::from_millis(500);
+/// The pause after a list that failed.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What the others said of a purge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Instances that have applied it.
+    pub confirmed: Vec<String>,
+    /// Instances whose leases lived, and that did not say so in time.
+    pub silent: Vec<String>,
+}
+
+/// One instance: how long its lease lasts, and what stands beside it.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    until: Instant,
+    applied: Number,
+}
+
+#[derive(Deserialize)]
+struct Mark {
+    applied: Number,
+}
+
+impl Member {
+    /// Waits until every instance whose lease lives has applied all stamps up to `number`, for no
+    /// longer than the trust that each may have: one that is silent for that long believes its
+    /// tier no more. Instances whose leases end meanwhile are neither confirmed nor silent.
+    ///
+    /// An error: not once could it be learned which instances there are. Cancel safe.
+    pub async fn confirmed(&self, number: Number) -> dust::Result<Confirmed> {
+        let deadline = Instant::now() + self.settings.trust;
+        let mut changes: Option<Changes> = None;
+        let mut last = None;
+        loop {
+            let over = Instant::now() >= deadline;
+            match self.list().await {
+                Ok(all) => {
+                    let waits = self.waits(&all, number);
+                    if waits.is_empty() || over {
+                        return Ok(self.said(&all, number));
+                    }
+                    let listens = changes.is_some();
+                    if !listens {
+                        changes = self.listen(&waits).await;
+                    }
+                    last = Some(all);
+                    if !listens && changes.is_some() {
+                        // What came before it was listened to is found by looking again.
+                        continue;
+                    }
+                }
+                Err(error) if over => return last.map(|all| self.said(&all, number)).ok_or(error),
+                Err(_) => {}
+            }
+            let again_at = deadline.min(Instant::now() + AGAIN);
+            let lost = match &mut changes {
+                Some(changes) => {
+                    let look_at = deadline.min(Instant::now() + LOOK);
+                    timeout_at(look_at, changes.next()).await.is_ok_and(|wake| wake.lost)
+                }
+                None => true,
+            };
+            if lost {
+                sleep_until(again_at).await;
+            }
+        }
+    }
+
+    /// Hears of the leases of these, and of what stands beside them.
+    async fn listen(&self, names: &[&str]) -> Option<Changes> {
+        let of = |name: &&str| {
+            let lease = format!("{}{name}", self.members());
+            [format!("{lease}!"), lease]
+        };
+        let keys: Vec<String> = names.iter().flat_map(of).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        self.bounded(self.parts.dust.on(&keys)).await.ok()
+    }
+
+    /// All instances whose leases live.
+    pub(super) async fn list(&self) -> dust::Result<BTreeMap<String, Number>> {
+        let members = self.members();
+        let now = Instant::now();
+        let mut found = BTreeMap::new();
+        let mut applied = BTreeMap::new();
+        for (key, entry) in self.bounded(self.parts.dust.entries(&members)).await? {
+            let Some(name) = key.strip_prefix(&members) else { continue };
+            match &entry.value {
+                Value::Lease { rest } => {
+                    let until = now + rest.unwrap_or(self.settings.trust);
+                    found.insert(name.to_owned(), Standing { until, applied: 0 });
+                }
+                Value::Text(text) => {
+                    if let (Some(name), Ok(mark)) =
+                        (name.strip_suffix('!'), serde_json::from_str::<Mark>(text))
+                    {
+                        applied.insert(name.to_owned(), mark.applied);
+                    }
+                }
+                Value::Other => {}
+            }
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clear();
+        for (name, standing) in &mut found {
+            standing.applied = applied.get(name).copied().unwrap_or(0);
+            known.insert(name.clone(), standing.until);
+        }
+        Ok(found.into_iter().map(|(name, standing)| (name, standing.applied)).collect())
+    }
+
+    /// Those that have not said it. What this instance writes it has applied.
+    fn waits<'a>(&self, all: &'a BTreeMap<String, Number>, number: Number) -> Vec<&'a str> {
+        let own = &*self.settings.instance;
+        let late = all.iter().filter(|(name, applied)| **name != *own && **applied < number);
+        late.map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn said(&self, all: &BTreeMap<String, Number>, number: Number) -> Confirmed {
+        let silent: Vec<String> = self.waits(all, number).into_iter().map(str::to_owned).collect();
+        let own = self.settings.instance.to_string();
+        let others = all.keys().filter(|name| **name != own && !silent.contains(name)).cloned();
+        let confirmed = std::iter::once(own.clone()).chain(others).collect();
+        Confirmed { confirmed, silent }
+    }
+}

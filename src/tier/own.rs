@@ -1,0 +1,112 @@
+//! The store as this instance uses it: what it writes itself it need not read back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Numbers;
+use crate::clock::WallMs;
+use crate::dust::{
+    Changes, Dust, Entry, Feed, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Written,
+};
+use crate::record::{Pointer, codec};
+
+/// A store whose writes are told to the [`Numbers`].
+#[derive(Debug)]
+pub struct Own {
+    inner: Arc<dyn Dust>,
+    numbers: Arc<Numbers>,
+}
+
+// === impl Own ===
+
+impl Own {
+    /// The store `inner`, as this instance writes it.
+    pub fn new(inner: Arc<dyn Dust>, numbers: Arc<Numbers>) -> Self {
+        Self { inner, numbers }
+    }
+}
+
+#[async_trait]
+impl Dust for Own {
+    async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        let Some(hash) = self.numbers.hash_of(key) else { return self.inner.put(key, value, how).await };
+        let token = match codec::decode(value) {
+            Ok(Pointer::Record(record)) => Some(record.token),
+            Ok(Pointer::Vary(node)) => Some(node.token),
+            Err(_) => None,
+        };
+        // The change may be told before the answer is here.
+        let _writing = self.numbers.writes(hash);
+        let written = self.inner.put(key, value, how).await?;
+        if let (Written::At(number), Some(token)) = (written, token) {
+            self.numbers.learn(hash, number, token);
+        }
+        Ok(written)
+    }
+
+    async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
+        let written = self.inner.delete(key, fence).await?;
+        if let (Written::At(number), Some(hash)) = (written, self.numbers.hash_of(key)) {
+            self.numbers.saw(hash, number, true);
+        }
+        Ok(written)
+    }
+
+    async fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        self.inner.entry(key).await
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        self.inner.lease(key, ttl, holder, seen).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {
+        self.inner.renew(lease, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        self.inner.release(lease).await
+    }
+
+    async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
+        self.inner.release_holder(key, holder).await
+    }
+
+    async fn on(&self, keys: &[&str]) -> Result<Changes> {
+        self.inner.on(keys).await
+    }
+
+    async fn feed(&self) -> Result<Feed> {
+        self.inner.feed().await
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
+        self.inner.entries(prefix).await
+    }
+
+    async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
+        self.inner.life(propose).await
+    }
+
+    fn now_ms(&self) -> WallMs {
+        self.inner.now_ms()
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.inner.offset_ms()
+    }
+
+    fn shared(&self) -> bool {
+        self.inner.shared()
+    }
+
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.inner.room()
+    }
+}

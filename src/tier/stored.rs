@@ -1,0 +1,151 @@
+//! A record in memory, with what a hit needs worked out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::{Covered, Stamps};
+use crate::dust::Number;
+use crate::key::KeyHash;
+use crate::policy::{Rules, Terms};
+use crate::record::{Manifest, Record};
+
+/// Found since somebody asked whether it was.
+pub(super) const USED: u8 = 1;
+/// Changes of it may have been missed since it came: whoever finds it has it read again.
+pub(super) const DOUBTED: u8 = 2;
+
+/// A record in memory, with what a hit needs worked out.
+#[derive(Debug)]
+pub struct Stored {
+    /// What is remembered.
+    pub record: Record,
+    /// What its fields say, parsed once.
+    pub terms: Terms,
+    /// Its segments, shared with the readers.
+    pub manifest: Arc<Manifest>,
+    /// The bytes, if they are few enough to be held.
+    pub body: Option<Bytes>,
+    /// The name that its segments stand under.
+    pub hash: KeyHash,
+    /// The URL it is purged by: the hash of its key's first line.
+    pub url: KeyHash,
+    /// How many stamps had been applied when it was last checked against them.
+    checked: AtomicU64,
+    /// The number of the entry that it stands in; 0 as long as that is not known.
+    number: AtomicU64,
+    /// [`USED`], [`DOUBTED`]: one word, so that a hit looks at one.
+    pub(super) mark: AtomicU8,
+}
+
+// === impl Stored ===
+
+impl Stored {
+    /// Works out what a hit needs of a record under its route's rules.
+    pub fn new(mut record: Record, rules: &Rules, body: Option<Bytes>) -> Self {
+        let terms = Terms::of(&record, rules);
+        let manifest = Arc::new(std::mem::take(&mut record.body));
+        Self {
+            hash: KeyHash::of(&record.key),
+            url: url_hash(&record.key),
+            checked: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            mark: AtomicU8::new(0),
+            terms,
+            manifest,
+            body,
+            record,
+        }
+    }
+
+    /// The same, read from an entry with this number.
+    #[must_use]
+    pub fn at(self, number: Number) -> Self {
+        Self { number: AtomicU64::new(number), ..self }
+    }
+
+    /// The number of the entry that it stands in; 0 as long as that is not known here.
+    pub fn number(&self) -> Number {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Learns the number of its entry.
+    pub(super) fn stands_at(&self, number: Number) {
+        self.number.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// The same record with its bytes.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes) -> Self {
+        Self {
+            record: self.record.clone(),
+            terms: self.terms,
+            manifest: self.manifest.clone(),
+            body: Some(body),
+            hash: self.hash,
+            url: self.url,
+            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            number: AtomicU64::new(self.number()),
+            mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The same record, with an end at most `max_life_ms` after it was received.
+    pub(super) fn within(self: Arc<Self>, max_life_ms: u64) -> Arc<Self> {
+        let record = &self.record;
+        if record.end().saturating_sub(record.received_at) <= max_life_ms {
+            return self;
+        }
+        let mut record = record.clone();
+        record.fresh_ms = record.fresh_ms.min(max_life_ms);
+        let rest = max_life_ms - record.fresh_ms;
+        for grace in [&mut record.swr_ms, &mut record.sie_ms, &mut record.keep_ms] {
+            *grace = rest.min(*grace);
+        }
+        Arc::new(Self {
+            terms: Terms { fresh_until: record.fresh_until(), ..self.terms },
+            manifest: self.manifest.clone(),
+            body: self.body.clone(),
+            hash: self.hash,
+            url: self.url,
+            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            number: AtomicU64::new(self.number()),
+            mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
+            record,
+        })
+    }
+
+    /// Whether it is the same record, with or without its bytes.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.record.token == other.record.token && self.manifest == other.manifest
+    }
+
+    /// The length of the body.
+    pub fn len(&self) -> u64 {
+        self.manifest.len
+    }
+
+    /// Whether the body is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a purge covers it (F8). One comparison, unless there was a purge since last time.
+    pub fn covered(&self, stamps: &Stamps) -> Covered {
+        let newest = stamps.applied();
+        if self.checked.load(Ordering::Acquire) >= newest {
+            return Covered::No;
+        }
+        let covered = stamps.covers(self.url, self.record.born, self.record.token);
+        if covered == Covered::No {
+            self.checked.fetch_max(newest, Ordering::AcqRel);
+        }
+        covered
+    }
+}
+
+/// The hash that a URL is purged by: that of the first line of a key's text.
+pub fn url_hash(key: &str) -> KeyHash {
+    KeyHash::of(key.lines().next().unwrap_or_default())
+}

@@ -1,0 +1,10 @@
+//! The store in Redis and Valkey, on servers that the tests start, stop, freeze and empty.
+//!
+//! `DUSTGATE_REDIS_SERVER` names another server's binary than the `redis-server` on the path.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+#[path = "redis/conform.rs"]
+mod conform;
+#[path = "redis/server.rs"]
+mod server;

@@ -1,0 +1,156 @@
+//! Instances in one process over one store, each with a line and an origin's door of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dustgate::body::{self, Bodies};
+use dustgate::clock::{Clock, Dice, ManualClock};
+use dustgate::drain;
+use dustgate::dust::embedded::Limits;
+use dustgate::dust::{Dust, Embedded, Faulty};
+use dustgate::flight::{self, Flight};
+use dustgate::proxy::notices::Notices;
+use dustgate::proxy::{self, Client, Proxy};
+use dustgate::route::{Route, Table};
+use dustgate::telemetry::{Log, Metrics};
+use dustgate::tier::{Stamps, Tier, Trust};
+use dustgate::upstream::scripted::{Asked, Reply, Scripted};
+use http::{HeaderMap, Request, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use object_store::memory::InMemory;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How long a lease lives here.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// A fleet.
+pub struct Fleet {
+    pub instances: Vec<Instance>,
+}
+
+/// One of it.
+pub struct Instance {
+    pub proxy: Arc<Proxy>,
+    pub line: Arc<Faulty>,
+    /// The origin as this instance reaches it.
+    pub origin: Scripted,
+}
+
+/// What a client got.
+#[derive(Debug, Clone)]
+pub struct Got {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub whole: bool,
+    /// When the first byte of the body came, and when it ended, since it asked.
+    pub first_byte: Duration,
+    pub done: Duration,
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// So many instances; each is answered by `answer`, unless its own door has something queued.
+    pub async fn of(count: usize, answer: fn(&Asked, usize) -> Reply) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_790_000_000_000));
+        let store = Embedded::memory_with(clock.clone(), Limits::default(), &Dice::seeded(7)).in_common();
+        let store: Arc<dyn Dust> = Arc::new(store);
+        let objects = Arc::new(InMemory::new());
+        let mut instances = Vec::new();
+        for n in 0..count {
+            let line = Arc::new(Faulty::sound(store.clone()));
+            let origin = Scripted::by(answer);
+            let settings = body::Settings::default();
+            let bodies = Bodies::open_over(objects.clone(), "life", settings, clock.clone()).await;
+            let bodies = bodies.expect("they are in memory");
+            instances.push(Instance::new(n, line, origin, bodies));
+        }
+        Self { instances }
+    }
+
+    /// How often the origin was asked, by all.
+    pub fn fetches(&self) -> usize {
+        self.instances.iter().map(|instance| instance.origin.count()).sum()
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    fn new(n: usize, line: Arc<Faulty>, origin: Scripted, bodies: Arc<Bodies>) -> Self {
+        let dust: Arc<dyn Dust> = line.clone();
+        let dice = Arc::new(Dice::seeded(n as u64));
+        let settings = flight::Settings { lease_ttl: LEASE, ..flight::Settings::default() };
+        let flight = Flight::new(dust.clone(), dice.clone(), settings);
+        let routes = Arc::new(Table::new(vec![Route::new("all", "origin")]).expect("there is one"));
+        let max_life = Duration::from_hours(24);
+        let proxy = Proxy::new(proxy::Parts {
+            settings: proxy::Settings {
+                name: "dustgate".to_owned(),
+                instance: format!("i{n}").into(),
+                fleet: "together".to_owned(),
+                prefix: "dustgate".to_owned(),
+                trusted: Vec::new(),
+                max_target: 1024,
+                max_header_size: 8192,
+                max_waiters: 1000,
+                max_life,
+                body_timeout: Duration::from_secs(10),
+            },
+            notices: Notices::new(Log::null(), Metrics::new("test"), routes.in_order(), 0),
+            routes,
+            upstreams: vec![Arc::new(origin.clone())],
+            tier: Arc::new(Tier::new(1 << 20).with_max_life(max_life)),
+            stamps: Arc::new(Stamps::new("dustgate", max_life)),
+            trust: Arc::new(Trust::alone()),
+            member: None,
+            flight,
+            dust,
+            bodies,
+            dice,
+            drain: Arc::new(drain::channel().0),
+        });
+        Self { proxy, line, origin }
+    }
+
+    /// A client asks for a path, and reads what comes.
+    pub fn get(&self, path: &str) -> JoinHandle<Got> {
+        self.get_with(path, &[])
+    }
+
+    /// The same with these fields.
+    pub fn get_with(&self, path: &str, fields: &[(&str, &str)]) -> JoinHandle<Got> {
+        let mut request = Request::builder().uri(path).header("host", "h.test");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).expect("it is well formed");
+        let proxy = self.proxy.clone();
+        tokio::spawn(async move {
+            let asked = Instant::now();
+            let client = Client { peer: ([192, 0, 2, 1], 1).into() };
+            let response = proxy.handle(&client, request).await;
+            let (parts, mut body) = response.into_parts();
+            let (mut got, mut first, mut whole) = (Vec::new(), None, true);
+            while let Some(frame) = body.frame().await {
+                let Ok(frame) = frame else {
+                    whole = false;
+                    break;
+                };
+                first.get_or_insert_with(|| asked.elapsed());
+                got.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+                if body.is_end_stream() {
+                    // A server asks no further when it has as much as was promised.
+                    break;
+                }
+            }
+            let done = asked.elapsed();
+            let (status, headers) = (parts.status, parts.headers);
+            Got { status, headers, body: got.into(), whole, first_byte: first.unwrap_or(done), done }
+        })
+    }
+}
