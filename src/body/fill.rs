@@ -302,6 +302,8 @@ impl Fill {
     pub(super) fn fail(&self, cause: Error) {
         self.lock().failure.get_or_insert(cause);
         self.room.notify_one();
+        // Who goes by what is acknowledged must not wait for more.
+        self.progress.send_modify(|_| ());
     }
 
     // --- what is known ---

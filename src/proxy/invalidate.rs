@@ -97,10 +97,11 @@ impl Proxy {
         let proxy = self.clone();
         let write = tokio::spawn(async move {
             let scope = Scope::Url(url_hash(&line));
-            proxy.stamps.write_after(&*proxy.dust, scope, Force::Hard, Some(&line), false, stood).await
+            // Bounded in there: until it ends no other stamp of this URL is written.
+            let write = proxy.stamps.write_after(&*proxy.dust, scope, Force::Hard, Some(&line), false, stood);
+            proxy.flight.bounded(write).await
         });
-        let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
-        self.flight.bounded(async { write.await.map_err(broken)? }).await
+        write.await.map_err(|error| Error::Broken(error.to_string()))?
     }
 
     /// Whether anything is stored, noted or being filled that a stamp over this URL could cover.

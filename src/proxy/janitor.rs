@@ -33,13 +33,14 @@ impl Names for Ledger<'_> {
         // The lock first, then the growing note, then the value: a fill that ends in between is
         // found by one of them.
         let names = self.0.names_of(&key_hash);
-        match self.0.dust.entry(&names.lock).await {
+        let Proxy { dust, flight, .. } = self.0;
+        match flight.bounded(dust.entry(&names.lock)).await {
             Ok(Some(entry)) if matches!(entry.value, Value::Lease { .. }) => return Named::Everything,
             Ok(_) => {}
             Err(_) => return Named::Everything,
         }
-        let note = self.0.dust.entry(&names.verdict).await;
-        let entry = self.0.dust.entry(&names.value).await;
+        let note = flight.bounded(dust.entry(&names.verdict)).await;
+        let entry = flight.bounded(dust.entry(&names.value)).await;
         let (Ok(note), Ok(entry)) = (note, entry) else { return Named::Everything };
         let mut manifests = Vec::new();
         if let Some(Ok(Note::Growing { head, .. })) =
@@ -141,13 +142,13 @@ impl Proxy {
     async fn give_up(&self, one: &Candidate, sweeper: &mut Sweeper) -> bool {
         let names = self.names_of(&one.hash);
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return false };
-        let there = self.dust.entry(&names.value).await.ok().flatten();
+        let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
         let pointer = there
             .filter(|entry| entry.number == one.number)
             .and_then(|entry| entry.text().and_then(|text| codec::decode(text).ok()));
         let mut gone = false;
         if let (Some(Pointer::Record(record)), Some(lease)) = (pointer, fill.lease()) {
-            match self.dust.delete(&names.value, Some(lease)).await {
+            match self.flight.bounded(self.dust.delete(&names.value, Some(lease))).await {
                 Ok(Written::At(_)) => {
                     self.tier.forget_key(&record.key);
                     sweeper.given_up(&one.hash, &record.body);

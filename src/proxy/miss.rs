@@ -258,6 +258,10 @@ impl Proxy {
     }
 
     fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride) -> bool {
+        if ride == Ride::UnderWay && stored.covered(&self.stamps) == Covered::Soft {
+            // A purge came between: by now it is stale, as it would be if it was stored already.
+            return false;
+        }
         let rules = &asking.route.rules;
         policy::may_ride(&asking.ask, &stored.record, &stored.terms, rules, self.now_ms(), ride)
     }

@@ -18,9 +18,10 @@ use super::reply::Cause;
 use super::status;
 use super::told::{Exchange, Follower, Moment, Told};
 use super::upload::{Content, Upload};
-use crate::flight::Attempt;
-use crate::flight::Joined;
+use crate::dust::Number;
+use crate::flight::{Attempt, Joined, Names};
 use crate::policy::{self, Ask, PassReason, Verdict};
+use crate::record::{Pointer, codec};
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
@@ -138,6 +139,10 @@ impl Proxy {
         let Attempt::Won(fill) = self.flight.attempt(&names).await else {
             return Err(Some(head.response));
         };
+        if self.has_newer(&names, head.born).await {
+            fill.release().await;
+            return Err(Some(head.response));
+        }
         let follower = leader.follower();
         // Known before the task runs: nobody else can have taken the place of this exchange.
         tokio::spawn(job.store(leader, fill, head, lifetime, true));
@@ -149,6 +154,15 @@ impl Proxy {
             },
             _ => Err(None),
         }
+    }
+
+    /// Whether what is stored may be newer than an answer that was asked for under `born` and
+    /// without a lease: that must not take its place.
+    pub(crate) async fn has_newer(&self, names: &Names, born: Number) -> bool {
+        let there = self.flight.bounded(self.dust.entry(&names.value)).await;
+        let Ok(there) = there else { return true };
+        let pointer = there.as_ref().and_then(|entry| codec::decode(entry.text()?).ok());
+        matches!(pointer, Some(Pointer::Record(record)) if record.token > born)
     }
 
     async fn send(

@@ -1,101 +1,98 @@
-//! Instances and their requests, as the proxy would have them, with numbers in place of bytes.
+//! Lets a fleet live by its plan: requests, and what befalls it meanwhile.
 
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dustgate::clock::Dice;
 use dustgate::dust::faulty::{Fault, Op};
-use dustgate::dust::{Entry, Faulty, Number};
-use dustgate::flight::{
-    Entered, Fill, Flight, Flights, Joined, Judge, Judged, Leader, Names, OnUnavailable, Published, Settings,
-    Settled, Standing,
-};
-use serde_json::{Value as Json, json};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use dustgate::dust::{Dust as _, Value};
+use dustgate::proxy;
+use http::Method;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::plan::{CALL_BOUND, JITTER, Plan};
-use crate::watch::{self, Waits};
-use crate::world::{Desk, Purge, Report, Value, World};
-
-/// What a leader tells its instance.
-#[derive(Debug, Clone, PartialEq)]
-enum Told {
-    Value(Value),
-    /// The origin failed: shared with those who wait.
-    Failed,
-    /// No result in time.
-    Nothing,
-}
-
-struct Instance {
-    name: String,
-    flight: Arc<Flight>,
-    line: Arc<Faulty>,
-    local: Flights<String, Told>,
-    tasks: Mutex<Vec<AbortHandle>>,
-}
+use crate::client::{Visit, Wish};
+use crate::gate::State;
+use crate::instance::{Instance, Parts};
+use crate::judge::Purge;
+use crate::line::Switchboard;
+use crate::plan::Plan;
+use crate::shelf::Shelf;
+use crate::world::{Report, World};
 
 struct Fleet {
     world: Arc<World>,
-    waits: Arc<Waits>,
-    instances: Vec<Mutex<Arc<Instance>>>,
-}
-
-/// One request.
-struct Call {
-    n: u64,
-    world: Arc<World>,
-    waits: Arc<Waits>,
-    instance: Arc<Instance>,
-    key: String,
-    /// When it came, what was purged by then, and how long it waits.
-    arrived: u64,
-    purge: Purge,
-    deadline: Instant,
+    parts: Arc<Parts>,
+    /// None: stopped, and not started again yet.
+    slots: Vec<Mutex<Option<Arc<Instance>>>>,
 }
 
 /// Lets a fleet live by its plan, and tells what came of it.
 pub async fn live(plan: Plan) -> Report {
     let world = World::new(plan);
-    let waits = Arc::new(Waits::default());
-    let watch = watch::the_store(&world, &waits).await;
-    let plan = &world.plan;
-    let instances = (0..plan.instances).map(|n| Mutex::new(Instance::new(&world, n.to_string()))).collect();
-    let fleet = Arc::new(Fleet { world: world.clone(), waits, instances });
-    let mut events = Vec::new();
-    for n in 0..plan.requests {
-        let leaves = n < plan.cancels;
-        events.push(tokio::spawn(fleet.clone().request(n, leaves)));
+    let shelf = Arc::new(Shelf::default());
+    let board = Switchboard::new(&world, &shelf);
+    let parts = Arc::new(Parts { world: world.clone(), board, shelf });
+    let mut slots = Vec::new();
+    for n in 0..world.plan.instances {
+        slots.push(Mutex::new(Some(Instance::boot(&parts, n.to_string()).await)));
     }
-    for _ in 0..plan.purges {
-        events.push(tokio::spawn(fleet.clone().purge()));
-    }
-    for n in 0..plan.crashes {
-        events.push(tokio::spawn(fleet.clone().crash(n)));
-    }
-    for event in events {
-        event.await.expect("what happens does not panic");
-    }
-    // Nothing is under way any more: whatever is held or watched now is so for ever.
-    sleep(plan.lease_ttl * 3 + plan.fetch + Duration::from_secs(5)).await;
-    fleet.is_quiet().await;
-    watch.abort();
+    let fleet = Arc::new(Fleet { world: world.clone(), parts, slots });
+    fleet.clone().events().await;
+    fleet.comes_to_rest().await;
     world.report()
 }
 
 // === impl Fleet ===
 
 impl Fleet {
-    async fn request(self: Arc<Self>, n: u64, leaves: bool) {
-        let (at, key, to) = (self.sometime(), self.some_key(), self.some_instance());
-        let leaves = leaves.then(|| self.world.up_to(Duration::from_secs(2)));
+    async fn events(self: Arc<Self>) {
+        let plan = &self.world.plan;
+        let mut events = Vec::new();
+        for n in 0..plan.requests {
+            events.push(tokio::spawn(self.clone().request(n)));
+        }
+        for n in 0..plan.posts {
+            events.push(tokio::spawn(self.clone().post(plan.requests + n)));
+        }
+        for _ in 0..plan.purges {
+            events.push(tokio::spawn(self.clone().purge()));
+        }
+        for n in 0..plan.crashes {
+            events.push(tokio::spawn(self.clone().crash(n)));
+        }
+        for _ in 0..plan.freezes {
+            events.push(tokio::spawn(self.clone().freeze()));
+        }
+        for n in 0..plan.drains {
+            events.push(tokio::spawn(self.clone().drain(n)));
+        }
+        for _ in 0..plan.outages {
+            events.push(tokio::spawn(self.clone().outage()));
+        }
+        for _ in 0..plan.failovers {
+            events.push(tokio::spawn(self.clone().fail_over()));
+        }
+        for _ in 0..plan.body_outages {
+            events.push(tokio::spawn(self.clone().body_outage()));
+        }
+        for _ in 0..plan.late_puts {
+            events.push(tokio::spawn(self.clone().late_put()));
+        }
+        for event in events {
+            event.await.expect("what happens does not panic");
+        }
+    }
+
+    async fn request(self: Arc<Self>, n: u64) {
+        let (at, wish, to) = (self.world.sometime(), Wish::some(&self.world, n), self.world.some_instance());
+        let leaves = self.world.chance(self.world.plan.cancels);
+        let leaves = leaves.then(|| self.world.up_to(Duration::from_secs(1)));
         sleep_until(at).await;
-        let instance = self.instance(to).clone();
-        let call = Arc::new(Call::new(n, &self, &instance, key));
-        let ends = call.deadline + Duration::from_millis(5);
-        let task = tokio::spawn(call.answer());
+        let Some(instance) = self.instance(to).clone() else { return };
+        self.world.count("request");
+        self.world.count(if wish.credentials { "with credentials" } else { "without credentials" });
+        let visit = Visit::new(&self.world, &instance, wish);
+        let limit = self.limit();
+        let task = tokio::spawn(async move { visit.goes().await });
         instance.owns(task.abort_handle());
         if let Some(after) = leaves {
             sleep(after).await;
@@ -104,289 +101,220 @@ impl Fleet {
                 task.abort();
             }
         }
-        sleep_until(ends).await;
-        if !task.is_finished() {
-            self.world.broken(format_args!("request {n} goes on after its deadline"));
+        let handle = task.abort_handle();
+        match timeout(limit, task).await {
+            Err(_) => {
+                handle.abort();
+                self.world.broken(format_args!("request {n} has no end"));
+            }
+            Ok(Err(error)) if error.is_panic() => {
+                self.world.broken(format_args!("request {n} panics: {error}"));
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// As long as a request may take, with all freezes on top.
+    fn limit(&self) -> Duration {
+        let plan = &self.world.plan;
+        let freezes = u32::try_from(plan.freezes).expect("a few");
+        // A slow reader has at most so many pieces to read.
+        Visit::limit(plan) + plan.lease_ttl * 3 * freezes + Duration::from_secs(30)
+    }
+
+    async fn post(self: Arc<Self>, n: u64) {
+        let (at, key, to) = (self.world.sometime(), self.world.some_key(), self.world.some_instance());
+        sleep_until(at).await;
+        let Some(instance) = self.instance(to).clone() else { return };
+        self.world.count("post");
+        let purge = Purge {
+            key: Some(key),
+            soft: false,
+            begun: self.world.moment(),
+            answered: None,
+            unsafe_request: true,
+        };
+        let place = self.world.ledger.purges(purge);
+        let wish = Wish { key, method: Method::POST, range: None, ..Wish::some(&self.world, n) };
+        let visit = Visit::new(&self.world, &instance, wish);
+        let task = tokio::spawn(async move { visit.goes().await });
+        instance.owns(task.abort_handle());
+        let done = timeout(self.limit(), task).await;
+        match done {
+            // With a line that is sound the stamp is written, and known here.
+            Ok(Ok(())) if self.world.plan.calm => {
+                self.world.ledger.purged(place, self.world.moment(), vec![instance.name.clone()]);
+            }
+            Ok(_) => {}
+            Err(_) => self.world.broken(format_args!("request {n} has no end")),
         }
     }
 
     async fn purge(self: Arc<Self>) {
-        let (at, key) = (self.sometime(), self.some_key());
+        let (at, key, to) = (self.world.sometime(), self.world.some_key(), self.world.some_instance());
+        let (soft, all) = (self.world.chance(300), self.world.chance(150));
         sleep_until(at).await;
-        let stamp = self.world.purge(&key).await;
-        for n in 0..self.instances.len() {
-            self.instance(n).flight.saw(stamp);
+        let Some(instance) = self.instance(to).clone() else { return };
+        self.world.count(if soft { "soft purge" } else { "purge" });
+        self.world.ledger.changes(key);
+        let begun = self.world.moment();
+        let purge = Purge { key: (!all).then_some(key), soft, begun, answered: None, unsafe_request: false };
+        let place = self.world.ledger.purges(purge);
+        let what = if all { proxy::Purge::All } else { proxy::Purge::Url(format!("http://h.test/k{key}")) };
+        self.world.say(format_args!("{}: purge of {what:?}, soft: {soft}, begun {begun}", instance.name));
+        let of = instance.clone();
+        let task = tokio::spawn(async move { of.proxy.purge(&what, soft).await });
+        instance.owns(task.abort_handle());
+        // The operator's patience is the admin port's affair.
+        let handle = task.abort_handle();
+        match timeout(Duration::from_secs(20), task).await {
+            Ok(Ok(Ok(purged))) => {
+                if instance.gate.pass().await.is_err() {
+                    return;
+                }
+                let moment = self.world.moment();
+                self.world.say(format_args!("{}: purged at {moment}: {purged:?}", instance.name));
+                self.world.ledger.purged(place, moment, purged.confirmed);
+                self.world.count("purged");
+            }
+            Ok(_) => self.world.count("not purged"),
+            Err(_) => {
+                handle.abort();
+                self.world.count("purge without an answer");
+            }
         }
     }
 
     async fn crash(self: Arc<Self>, n: u64) {
-        let (at, to) = (self.sometime(), self.some_instance());
+        let (at, to) = (self.world.sometime(), self.world.some_instance());
         sleep_until(at).await;
-        let next = Instance::new(&self.world, format!("{to}'{n}"));
-        let gone = std::mem::replace(&mut *self.instance(to), next);
+        let Some(gone) = self.instance(to).take() else { return };
         gone.crash();
         self.world.say(format_args!("{}: crashed", gone.name));
         self.world.count("crash");
+        drop(gone);
+        sleep(self.world.up_to(Duration::from_secs(2))).await;
+        let next = Instance::boot(&self.parts, format!("{to}'{n}")).await;
+        *self.instance(to) = Some(next);
     }
 
-    async fn is_quiet(&self) {
+    /// It stands still for longer than its leases last, and goes on.
+    async fn freeze(self: Arc<Self>) {
+        let (at, to) = (self.world.sometime(), self.world.some_instance());
+        sleep_until(at).await;
+        let Some(instance) = self.instance(to).clone() else { return };
+        self.world.say(format_args!("{}: stands still", instance.name));
+        self.world.count("freeze");
+        instance.gate.set(State::Frozen);
+        sleep(self.world.plan.lease_ttl / 2 + self.world.up_to(self.world.plan.lease_ttl * 2)).await;
+        self.world.say(format_args!("{}: goes on", instance.name));
+        instance.gate.set(State::Open);
+    }
+
+    async fn drain(self: Arc<Self>, n: u64) {
+        let (at, to) = (self.world.sometime(), self.world.some_instance());
+        sleep_until(at).await;
+        let Some(leaves) = self.instance(to).take() else { return };
+        self.world.say(format_args!("{}: is told to leave", leaves.name));
+        self.world.count("drain");
+        let within = self.limit();
+        if !leaves.drain(within).await && leaves.gate.is() != State::Shut {
+            self.world.broken(format_args!("{}: does not come to its end", leaves.name));
+        }
+        // Its clients have had their answers by now, or a limit of their own.
+        sleep(within).await;
+        leaves.crash();
+        drop(leaves);
+        let next = Instance::boot(&self.parts, format!("{to}\"{n}")).await;
+        *self.instance(to) = Some(next);
+    }
+
+    async fn outage(self: Arc<Self>) {
+        sleep_until(self.world.sometime()).await;
+        self.world.say("the store is down");
+        self.world.count("outage");
+        self.parts.board.set_up(false);
+        sleep(self.world.up_to(Duration::from_secs(4))).await;
+        self.world.say("the store is up");
+        self.parts.board.set_up(true);
+    }
+
+    /// To an empty store, or to one that is a while behind.
+    async fn fail_over(self: Arc<Self>) {
+        let empty = self.world.chance(300);
+        sleep_until(self.world.sometime()).await;
+        let replica = (!empty).then(|| self.parts.board.replica());
+        sleep(self.world.up_to(Duration::from_secs(2))).await;
+        self.world.say(format_args!("the store fails over, empty: {empty}"));
+        self.world.count(if empty { "failover to an empty store" } else { "failover to a replica" });
+        self.world.ledger.failed_over(self.world.moment());
+        self.parts.board.fail_over(replica).await;
+    }
+
+    async fn body_outage(self: Arc<Self>) {
+        sleep_until(self.world.sometime()).await;
+        self.world.say("the body store is down");
+        self.world.count("body outage");
+        self.parts.shelf.set_down(true);
+        sleep(self.world.up_to(Duration::from_secs(3))).await;
+        self.world.say("the body store is up");
+        self.parts.shelf.set_down(false);
+    }
+
+    /// The next put is on its way for so long that somebody else may have come and gone.
+    async fn late_put(self: Arc<Self>) {
+        let (at, to) = (self.world.sometime(), self.world.some_instance());
+        sleep_until(at).await;
+        let Some(instance) = self.instance(to).clone() else { return };
+        self.world.count("late put");
+        instance.line.next(Some(Op::Put), Fault::Delay(self.world.up_to(self.world.plan.lease_ttl * 3)));
+    }
+
+    /// Nothing is under way any more: whatever is held, watched or run now is so for ever.
+    async fn comes_to_rest(&self) {
         let world = &self.world;
-        for n in 0..self.instances.len() {
-            let instance = self.instance(n).clone();
-            if instance.line.subscriptions() + instance.local.len() > 0 {
-                world.broken(format_args!("{}: something is watched or led for ever", instance.name));
-            }
-            if timeout_at(Instant::now(), instance.flight.idle()).await.is_err() {
-                world.broken(format_args!("{}: something is owed for ever", instance.name));
-            }
+        sleep(world.plan.lease_ttl * 3 + Duration::from_secs(40)).await;
+        let mut last = Vec::new();
+        for slot in &self.slots {
+            last.extend(slot.lock().expect("no panic under this lock").take());
         }
-        for n in 0..world.plan.keys {
-            if let Some(token) = world.look(&format!("k{n}")).await.lock {
-                world.broken(format_args!("k{n}: {token} is held by nobody"));
+        for instance in &last {
+            if let Some(why) = instance.is_busy().await {
+                world.broken(format_args!("{}: {why}", instance.name));
             }
         }
-    }
-
-    fn instance(&self, n: usize) -> MutexGuard<'_, Arc<Instance>> {
-        self.instances[n].lock().expect("no panic under this lock")
-    }
-
-    fn some_instance(&self) -> usize {
-        usize::try_from(self.world.dice.below(self.world.plan.instances as u64)).expect("a few")
-    }
-
-    fn some_key(&self) -> String {
-        format!("k{}", self.world.dice.below(self.world.plan.keys))
-    }
-
-    fn sometime(&self) -> Instant {
-        self.world.at(0) + self.world.up_to(self.world.plan.span)
-    }
-}
-
-// === impl Instance ===
-
-impl Instance {
-    fn new(world: &World, name: String) -> Arc<Self> {
-        let plan = &world.plan;
-        let dice = || Dice::seeded(world.dice.below(u64::MAX));
-        // Each line is down by itself: others go on, and take over.
-        let mut bad = plan.line.clone();
-        bad.down.retain(|_| world.chance(500));
-        let line = Arc::new(Faulty::new(world.store.clone(), bad, dice()));
-        let settings = Settings {
-            lease_ttl: plan.lease_ttl,
-            call_bound: CALL_BOUND,
-            jitter: JITTER,
-            on_unavailable: OnUnavailable::RunLocal,
-        };
-        let flight = Flight::new(line.clone(), Arc::new(dice()), settings);
-        Arc::new(Self { name, flight, line, local: Flights::new(), tasks: Mutex::default() })
-    }
-
-    fn owns(&self, task: AbortHandle) {
-        self.tasks.lock().expect("no panic under this lock").push(task);
-    }
-
-    /// Nothing of it is ever heard of again.
-    fn crash(&self) {
-        self.line.down();
-        for task in self.tasks.lock().expect("no panic under this lock").drain(..) {
-            task.abort();
-        }
-    }
-}
-
-// === impl Call ===
-
-impl Call {
-    fn new(n: u64, fleet: &Fleet, instance: &Arc<Instance>, key: String) -> Self {
-        let world = fleet.world.clone();
-        let wait = world.plan.lease_ttl + world.up_to(Duration::from_secs(5));
-        Self {
-            n,
-            waits: fleet.waits.clone(),
-            instance: instance.clone(),
-            arrived: world.now(),
-            purge: world.purge_of(&key),
-            deadline: Instant::now() + wait,
-            key,
-            world,
-        }
-    }
-
-    async fn answer(self: Arc<Self>) {
-        self.say("comes");
-        let local = &self.instance.local;
-        let mut joined = local.join(&self.key);
-        for _ in 0..100 {
-            let led = matches!(joined, Joined::Lead(_));
-            let follower = match joined {
-                Joined::Follow(follower) => follower,
-                Joined::Lead(leader) => {
-                    let follower = leader.follower();
-                    self.instance.owns(tokio::spawn(self.clone().lead(leader)).abort_handle());
-                    follower
-                }
-            };
-            let Ok(settled) = timeout_at(self.deadline, follower.settled()).await else {
-                return self.say("times out");
-            };
-            joined = match settled {
-                Settled::Abandoned => {
-                    self.world.count("abandoned");
-                    local.join(&self.key)
-                }
-                Settled::Told(Told::Value(value)) if !self.may_use(&value) => {
-                    self.world.count("refused");
-                    if led && value.sent >= self.arrived {
-                        let n = self.n;
-                        self.world.broken(format_args!("request {n} refuses what it led to: {value:?}"));
-                    }
-                    local.join_after(&self.key, &follower)
-                }
-                Settled::Told(told) => return self.is_answered(&told),
-            };
-        }
-        self.world.broken(format_args!("request {} goes round in circles", self.n));
-    }
-
-    fn is_answered(&self, told: &Told) {
-        self.say(format_args!("ends: {told:?}"));
-        if let Told::Value(value) = told
-            && value.sent < self.purge.at
-        {
-            let (n, at) = (self.n, self.purge.at);
-            self.world.broken(format_args!("request {n} came after the purge at {at} and gets {value:?}"));
-        }
-    }
-
-    /// Leads: outlives the request that it belongs to.
-    async fn lead(self: Arc<Self>, mut leader: Leader<String, Told>) {
-        let wait = self.waits.enter(&self.world, &self.key);
-        let names = Names::of(&self.key);
-        let entered = self.instance.flight.enter(&names, self.deadline, self.purge.stamp, &*self).await;
-        if Instant::now() > self.deadline + 5 * CALL_BOUND {
-            self.world.broken(format_args!("request {} entered far past its deadline", self.n));
-        }
-        wait.over(&self.world, &self.key, |value| self.may_use(value));
-        match entered {
-            Entered::Cached(told) => self.found("cached", told, &mut leader),
-            Entered::Awaited(told) => self.found("awaited", told, &mut leader),
-            Entered::TimedOut(told) => {
-                if Instant::now() < self.deadline {
-                    self.world.broken(format_args!("request {} was timed out early", self.n));
-                }
-                self.found("timed out", told.unwrap_or(Told::Nothing), &mut leader);
-            }
-            Entered::Won(fill) => {
-                self.world.count("won");
-                self.fill(fill, leader).await;
-            }
-            Entered::Alone(fill) => {
-                self.world.count("alone");
-                if self.world.plan.calm {
-                    self.world.broken(format_args!("request {} runs alone, and nothing is wrong", self.n));
-                }
-                self.fill(fill, leader).await;
-            }
-            Entered::Unavailable(why) => {
-                self.world.broken(format_args!("it is not to say so: {why:?}"));
+        let store = self.parts.board.store();
+        let locks = store.entries("_dust:sf/").await.expect("the bare store answers");
+        for (key, entry) in locks {
+            if matches!(entry.value, Value::Lease { .. }) {
+                world.broken(format_args!("{key} is held by nobody"));
             }
         }
+        if world.plan.calm {
+            world.ledger.fetched_once(world, &world.plan);
+        }
+        for key in 0..world.plan.keys.len() {
+            let fills = world.ledger.fills(key);
+            world.say(format_args!("k{key}: {fills} fills"));
+        }
+        for instance in &last {
+            if !instance.drain(Duration::from_secs(30)).await {
+                world.broken(format_args!("{}: does not come to its end", instance.name));
+            }
+            instance.crash();
+        }
+        drop(last);
+        let until = Instant::now() + Duration::from_mins(2);
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        while alive() > 0 && Instant::now() < until {
+            sleep(Duration::from_secs(1)).await;
+        }
+        if alive() > 0 {
+            world.broken(format_args!("{} tasks run for ever", alive()));
+        }
     }
 
-    fn found(&self, how: &'static str, told: Told, leader: &mut Leader<String, Told>) {
-        self.say(format_args!("{how}: {told:?}"));
-        self.world.count(how);
-        leader.settle(told);
-    }
-
-    async fn fill(&self, fill: Fill, mut leader: Leader<String, Told>) {
-        let (world, born) = (&self.world, fill.token());
-        self.say(format_args!("fills, coordinated: {}, born {born}", fill.coordinated()));
-        let desk: Arc<Desk> = Arc::new(Mutex::new(Some(fill)));
-        world
-            .fill_begins(&self.key, &desk, |looked| {
-                let (value, verdict) = (looked.value.as_ref(), looked.verdict.as_ref());
-                matches!(self.judge(value, verdict, None), Judged::Found(_))
-            })
-            .await;
-        let sent = world.now();
-        let wanted = tokio::select! {
-            biased;
-            () = leader.unwanted(), if world.plan.while_wanted => false,
-            () = sleep(world.up_to(world.plan.fetch)) => true,
-        };
-        if world.chance(world.plan.drops) {
-            self.say("is dropped");
-            return world.is_handed_on(&self.key, born);
-        }
-        if world.chance(world.plan.panics) {
-            self.say("panics");
-            world.count("panic");
-            // A panic that says nothing.
-            resume_unwind(Box::new("as planned"));
-        }
-        let fill = desk.lock().expect("no panic under this lock").take().expect("it is here until now");
-        if !wanted {
-            self.say("is unwanted");
-            world.count("unwanted");
-            return fill.abort(None).await;
-        }
-        if world.chance(world.plan.failures) {
-            self.say("fails");
-            let failed = json!({ "failed": born, "until": world.now() + 1000 }).to_string();
-            leader.settle(Told::Failed);
-            return fill.abort(Some((&failed, None))).await;
-        }
-        if world.chance(world.plan.late_puts) {
-            // On its way for so long that somebody else may have come and gone.
-            self.instance.line.next(Some(Op::Put), Fault::Delay(world.up_to(Duration::from_secs(10))));
-        }
-        let fresh_until = world.now() + u64::try_from(world.plan.fresh.as_millis()).unwrap_or(0);
-        let value = Value { born, sent, fresh_until };
-        leader.settle(Told::Value(value.clone()));
-        let (of, key) = (world.clone(), self.key.clone());
-        let standing =
-            move || if of.purge_of(&key).stamp > born { Standing::Covered } else { Standing::Live };
-        let published = fill.publish(&value.text(), None, standing).await;
-        self.say(format_args!("published: {published:?}"));
-        world.count(match published {
-            Published::Failed(_) => "failed to publish",
-            other => other.as_str(),
-        });
-    }
-
-    /// F5 and F8: no purge in between, and fresh, or asked for since this one came.
-    fn may_use(&self, value: &Value) -> bool {
-        value.born >= self.purge.stamp && (value.sent >= self.arrived || self.world.now() < value.fresh_until)
-    }
-
-    fn say(&self, what: impl std::fmt::Display) {
-        self.world.say(format_args!("{}: {}: request {} {what}", self.key, self.instance.name, self.n));
-    }
-}
-
-impl Judge for Call {
-    type Found = Told;
-
-    fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, _: Option<Number>) -> Judged<Told> {
-        if let Some(value) = value.and_then(Value::of)
-            && self.may_use(&value)
-        {
-            return Judged::Found(Told::Value(value));
-        }
-        let verdict: Option<Json> =
-            verdict.and_then(Entry::text).and_then(|text| serde_json::from_str(text).ok());
-        let number = |name| verdict.as_ref().and_then(|verdict| verdict[name].as_u64()).unwrap_or(0);
-        if number("failed") > self.purge.stamp && self.world.now() < number("until") {
-            return Judged::Found(Told::Failed);
-        }
-        Judged::Absent
-    }
-
-    fn stale(&self, value: Option<&Entry>) -> Option<Told> {
-        value.and_then(Value::of).filter(|value| value.born >= self.purge.stamp).map(Told::Value)
+    fn instance(&self, n: usize) -> MutexGuard<'_, Option<Arc<Instance>>> {
+        self.slots[n].lock().expect("no panic under this lock")
     }
 }

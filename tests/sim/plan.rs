@@ -10,87 +10,178 @@ use dustgate::dust::faulty;
 #[derive(Debug)]
 pub struct Plan {
     pub seed: u64,
-    /// Lines are slow at most: nobody may run alone, and everything must be prompt.
+    /// Nothing goes wrong but that lines are slow: one fetch an epoch, exactly.
     pub calm: bool,
     pub instances: usize,
-    pub keys: u64,
+    pub keys: Vec<Key>,
     pub requests: u64,
     pub span: Duration,
     pub lease_ttl: Duration,
-    /// How long a value is fresh.
-    pub fresh: Duration,
-    /// The longest fetch.
-    pub fetch: Duration,
-    /// The longest delay of a call.
-    pub delay: Duration,
+    pub wait_timeout: Duration,
+    /// The longest that a head takes, if it is not slow on purpose.
+    pub head: Duration,
+    /// The longest pause between two pieces of a body.
+    pub drip: Duration,
     pub purges: u64,
+    pub posts: u64,
     pub crashes: u64,
-    /// Clients that leave.
-    pub cancels: u64,
-    /// Chances of a fetch, in 1000.
-    pub panics: u64,
-    pub failures: u64,
-    pub drops: u64,
+    pub freezes: u64,
+    pub drains: u64,
+    pub outages: u64,
+    pub failovers: u64,
+    pub body_outages: u64,
+    /// Puts that are on their way for longer than a lease lasts.
     pub late_puts: u64,
+    /// Chances of an exchange with the origin, in 1000: fails, is slow, breaks off.
+    pub failures: u64,
+    pub slow: u64,
+    pub breaks: u64,
+    /// Chances of a client, in 1000.
+    pub cancels: u64,
+    /// Chances of an object, in 1000.
+    pub objects: Objects,
     /// Whether a fill stops when nobody waits for it here.
     pub while_wanted: bool,
+    /// How far wrong an instance's clock is, in ms, at most.
+    pub skew: u64,
+    /// How long the janitor leaves an object that nobody names.
+    pub linger: Duration,
     pub line: faulty::Plan,
+}
+
+/// What happens to calls of the body store, in parts of 1000.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Objects {
+    pub fail: u64,
+    pub slow: u64,
+    /// Acknowledged, and not there.
+    pub lose: u64,
+    /// Read with a byte changed.
+    pub spoil: u64,
+}
+
+/// One URL.
+#[derive(Debug, Clone)]
+pub struct Key {
+    pub kind: Kind,
+    pub fresh_s: u64,
+    pub swr_s: u64,
+    pub len: usize,
+    pub public: bool,
+    pub ranges: bool,
+    pub framed: bool,
+}
+
+/// How a response may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    /// By language.
+    Vary,
+    NoStore,
+    Private,
+    /// To be validated each time.
+    Validate,
 }
 
 pub const CALL_BOUND: Duration = Duration::from_millis(200);
 pub const JITTER: Duration = Duration::from_millis(250);
+/// The longest that the origin's head may take, and that it may be silent after it.
+pub const FIRST_BYTE: Duration = Duration::from_secs(5);
+pub const SILENCE: Duration = Duration::from_secs(3);
+/// How long an instance trusts its tier without hearing from the store.
+pub const TRUST: Duration = Duration::from_secs(6);
+/// The bound of a call of the body store.
+pub const BODY_CALL: Duration = Duration::from_secs(1);
+
+// === impl Plan ===
 
 impl Plan {
     pub fn of(seed: u64) -> Self {
-        let dice = Dice::seeded(seed ^ 0x5eed);
+        let dice = Dice::seeded(seed ^ 0xf1ee7);
         let ms = |range: Range<u64>| Duration::from_millis(within(&dice, range));
-        let calm = dice.below(3) == 0;
-        let delay = if calm { ms(0..40) } else { ms(0..260) };
-        let span = ms(2_000..20_000);
-        let chance = |most: u64| if calm { 0 } else { dice.below(most) };
-        let mut line = faulty::Plan {
-            delay,
-            lose_request: chance(15),
-            lose_answer: chance(30),
-            refuse: chance(15),
-            hang: chance(8),
-            lose_event: chance(400),
+        let calm = dice.below(4) == 0;
+        let rare = |most: u64| if calm || dice.below(2) == 0 { 0 } else { dice.below(most + 1) };
+        let keys = (0..1 + dice.below(3)).map(|_| Key::of(&dice, calm)).collect();
+        let line = faulty::Plan {
+            delay: if calm || dice.below(2) == 0 { ms(0..5) } else { ms(0..150) },
+            lose_request: rare(15),
+            lose_answer: rare(40),
+            refuse: rare(20),
+            hang: rare(10),
+            lose_event: rare(300),
             down: Vec::new(),
             silence: (dice.below(2) == 0).then_some(Duration::from_millis(150)),
         };
-        for _ in 0..chance(3) {
-            let start = Duration::from_millis(dice.below(20_000));
-            line.down.push(start..start + ms(1..9_000));
-        }
+        let objects = Objects { fail: rare(60), slow: rare(80), lose: rare(40), spoil: rare(40) };
         Self {
             seed,
             calm,
             instances: usize::try_from(2 + dice.below(3)).unwrap_or(2),
-            keys: 1 + dice.below(2),
-            requests: within(&dice, 5..45),
-            span,
-            lease_ttl: ms(1_500..6_000),
-            fresh: ms(100..6_000),
-            fetch: ms(5..4_000),
-            delay,
+            keys,
+            requests: within(&dice, 5..20),
+            span: ms(1_000..14_000),
+            lease_ttl: ms(1_500..4_000),
+            wait_timeout: ms(4_000..9_000),
+            head: ms(1..800),
+            drip: ms(0..120),
             purges: dice.below(4),
-            crashes: dice.below(3),
-            cancels: dice.below(5),
-            panics: dice.below(60),
-            failures: dice.below(150),
-            drops: dice.below(60),
-            late_puts: chance(150),
-            while_wanted: dice.below(3) == 0,
+            posts: dice.below(2),
+            crashes: rare(2),
+            freezes: rare(2),
+            drains: if dice.below(4) == 0 { 1 } else { 0 },
+            outages: rare(1),
+            failovers: rare(1),
+            body_outages: rare(1),
+            late_puts: rare(4),
+            failures: rare(120),
+            slow: rare(100),
+            breaks: rare(120),
+            cancels: dice.below(150),
+            objects,
+            while_wanted: !calm && dice.below(3) == 0,
+            skew: if dice.below(2) == 0 { 0 } else { 300_000 },
+            linger: if dice.below(3) == 0 { ms(8_000..12_000) } else { Duration::from_mins(10) },
             line,
         }
     }
+}
 
-    /// How long anything may take while no call is lost: some calls and a random pause.
-    pub fn prompt(&self) -> Duration {
-        JITTER + self.delay * 8 + Duration::from_millis(5)
+// === impl Key ===
+
+impl Key {
+    fn of(dice: &Dice, calm: bool) -> Self {
+        let kind = match dice.below(10) {
+            0..5 => Kind::Plain,
+            5..7 => Kind::Vary,
+            7 => Kind::NoStore,
+            8 => Kind::Private,
+            _ => Kind::Validate,
+        };
+        let fresh_s = if dice.below(2) == 0 { 3600 } else { 1 + dice.below(6) };
+        let len = match dice.below(6) {
+            0 => 0,
+            1..3 => within(dice, 1..600),
+            3..5 => within(dice, 600..6_000),
+            _ => within(dice, 9_000..24_000),
+        };
+        Self {
+            kind,
+            fresh_s,
+            swr_s: if calm || dice.below(4) > 0 { 0 } else { 5 },
+            len: usize::try_from(len).unwrap_or(0),
+            public: dice.below(2) == 0,
+            ranges: dice.below(3) > 0,
+            framed: dice.below(3) == 0,
+        }
+    }
+
+    /// Whether one answer may serve many.
+    pub fn shared(&self) -> bool {
+        matches!(self.kind, Kind::Plain | Kind::Vary)
     }
 }
 
-fn within(dice: &Dice, range: Range<u64>) -> u64 {
+pub fn within(dice: &Dice, range: Range<u64>) -> u64 {
     range.start + dice.below(range.end - range.start)
 }

@@ -56,7 +56,7 @@ impl Job {
             Varies::No => Vec::new(),
             Varies::On(fields) => fields,
         };
-        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept).await;
+        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, head.born).await;
         let token = fill.token();
         let record = self.record(&head, &lifetime, &fields, token);
         let lasts = record.end() > self.proxy.now_ms();
@@ -169,7 +169,9 @@ impl Job {
                 // for without end.
                 drop(exchange.take_seat());
                 let mut spill = writer.spill();
-                while let Some(Ok(chunk)) = head.response.body.next().await {
+                while let Some(next) = head.response.body.next().await {
+                    // Upstream broke off too: dropped, the spill ends in an error and not cleanly.
+                    let Ok(chunk) = next else { return };
                     if spill.write(chunk).await.is_err() {
                         return;
                     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::{Head, Job};
+use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Names, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
@@ -42,6 +43,7 @@ impl Job {
         fill: Fill,
         fields: Vec<HeaderName>,
         kept: bool,
+        born: Number,
     ) -> Footing {
         let known: &[HeaderName] = self.place.node.as_ref().map_or(&[], |node| &node.fields);
         if fields.iter().all(|field| known.contains(field)) {
@@ -67,6 +69,11 @@ impl Job {
         let node = VaryNode { variants: vec![under.key.hash().to_string()], ..node };
         let led_primary = self.place.node.is_none();
         let fill = match attempt {
+            // Somebody filled the variant while this was on its way: that stays (F2).
+            Attempt::Won(variant) if self.proxy.has_newer(&names, born).await => {
+                variant.release().await;
+                return Footing { fill, fields, kept: false };
+            }
             Attempt::Won(variant) => {
                 // The node under the primary fence; then waiters of other variants lead side by side.
                 if led_primary {
@@ -150,7 +157,8 @@ impl Job {
     /// Puts variants into the node and takes the least used ones above the route's `max_variants`
     /// out. Whether that is settled.
     async fn list(&self, fill: Fill, names: &Names, known: &VaryNode, comers: &[Comer]) -> bool {
-        let Ok(there) = self.proxy.dust.entry(&names.value).await else { return false };
+        let there = self.proxy.flight.bounded(self.proxy.dust.entry(&names.value)).await;
+        let Ok(there) = there else { return false };
         let there = there.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode(text));
         let node = match there {
             Some(Ok(Pointer::Vary(node))) => node,
@@ -206,7 +214,8 @@ impl Proxy {
     /// Deletes a variant under its own key's lease, and forgets it here.
     async fn take_out(&self, hash: &str) -> TakenOut {
         let names = self.names_of(&hash);
-        let Ok(entry) = self.dust.entry(&names.value).await else { return TakenOut::Stays };
+        let entry = self.flight.bounded(self.dust.entry(&names.value)).await;
+        let Ok(entry) = entry else { return TakenOut::Stays };
         let Some(entry) = entry else { return TakenOut::Missing };
         let key = match entry.text().map(|text| codec::decode(text)) {
             Some(Ok(Pointer::Record(record))) => Some(record.key),
@@ -216,7 +225,7 @@ impl Proxy {
             return TakenOut::Stays;
         }
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return TakenOut::Stays };
-        let deleted = self.dust.delete(&names.value, fill.lease()).await;
+        let deleted = self.flight.bounded(self.dust.delete(&names.value, fill.lease())).await;
         if let Some(key) = key {
             self.tier.forget_key(&key);
         }

@@ -1,0 +1,252 @@
+//! What was asked of the origin, what was purged, what was published: and whether the fleet may
+//! do what it does.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use dustgate::record::{Pointer, Record, codec};
+use sha2::{Digest as _, Sha256};
+
+use crate::plan::Plan;
+use crate::shelf::Shelf;
+use crate::world::World;
+
+/// The names in the store.
+pub const PREFIX: &str = "sim";
+
+/// All that is known of what happened; times are moments, which no two events share.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    asked: BTreeMap<u64, Asked>,
+    purges: Vec<Purge>,
+    /// By value key: the last record of this life of the store.
+    published: BTreeMap<String, (u64, u64, u64)>,
+    failovers: Vec<u64>,
+    versions: BTreeMap<usize, u64>,
+    bodies: BTreeMap<(usize, u8, u64), Bytes>,
+}
+
+/// An exchange with the origin.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// When it was sent: its name.
+    pub n: u64,
+    pub key: usize,
+    pub lang: u8,
+    pub version: u64,
+    pub fill: bool,
+    pub what: What,
+    sent_ms: u64,
+    head_ms: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Not known yet.
+    Open,
+    Nothing,
+    Unchanged,
+    Content,
+}
+
+/// A purge or an invalidation.
+#[derive(Debug, Clone)]
+pub struct Purge {
+    /// None: of everything.
+    pub key: Option<usize>,
+    pub soft: bool,
+    pub begun: u64,
+    /// The moment of its answer, and the instances that it is sure of.
+    pub answered: Option<(u64, Vec<String>)>,
+    /// Of an unsafe request: known at its own instance, and no promise elsewhere.
+    pub unsafe_request: bool,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// A request goes to the origin.
+    pub fn asked(&self, world: &World, key: usize, lang: u8, fill: bool) -> u64 {
+        let (n, sent_ms) = (world.moment(), world.now());
+        let asked = Asked { n, key, lang, version: 0, fill, what: What::Open, sent_ms, head_ms: 0 };
+        self.inner().asked.insert(n, asked);
+        n
+    }
+
+    /// The origin makes the answer, from what it has now.
+    pub fn serves(&self, world: &World, n: u64) -> Asked {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        let asked = inner.asked.get_mut(&n).expect("it was asked");
+        asked.version = inner.versions.get(&asked.key).copied().unwrap_or(0);
+        asked.head_ms = world.now();
+        asked.clone()
+    }
+
+    pub fn ended(&self, world: &World, n: u64, what: What) {
+        let mut inner = self.inner();
+        let asked = inner.asked.get_mut(&n).expect("it was asked");
+        (asked.what, asked.head_ms) = (what, world.now());
+    }
+
+    pub fn exchange(&self, n: u64) -> Option<Asked> {
+        self.inner().asked.get(&n).cloned()
+    }
+
+    /// The content of a URL changes.
+    pub fn changes(&self, key: usize) {
+        *self.inner().versions.entry(key).or_default() += 1;
+    }
+
+    /// The bytes of a version.
+    pub fn body(&self, world: &World, key: usize, lang: u8, version: u64) -> Bytes {
+        let len = world.plan.keys[key].len;
+        let mut inner = self.inner();
+        inner.bodies.entry((key, lang, version)).or_insert_with(|| bytes_of(key, lang, version, len)).clone()
+    }
+
+    /// A purge begins; its place in the list.
+    pub fn purges(&self, purge: Purge) -> usize {
+        let mut inner = self.inner();
+        inner.purges.push(purge);
+        inner.purges.len() - 1
+    }
+
+    /// A purge was answered: it holds.
+    pub fn purged(&self, at: usize, moment: u64, confirmed: Vec<String>) {
+        self.inner().purges[at].answered = Some((moment, confirmed));
+    }
+
+    /// The store lost its mind: what was published is of another life or time.
+    pub fn begin_anew(&self) {
+        let mut inner = self.inner();
+        inner.published.clear();
+    }
+
+    pub fn failed_over(&self, moment: u64) {
+        self.inner().failovers.push(moment);
+    }
+
+    /// The purges of a key that hold for a request which arrived then at that instance.
+    pub fn holding(&self, key: usize, arrived: u64, instance: &str, booted: u64) -> Vec<Purge> {
+        let inner = self.inner();
+        let holds = |purge: &&Purge| {
+            let Some((answered, confirmed)) = &purge.answered else { return false };
+            // Who starts later reads the stamps, unless the store has lost them.
+            let read = *answered < booted && !inner.failovers.iter().any(|at| *at > purge.begun);
+            purge.key.is_none_or(|purged| purged == key)
+                && *answered < arrived
+                && (confirmed.iter().any(|name| name == instance) || (read && !purge.unsafe_request))
+        };
+        inner.purges.iter().filter(holds).cloned().collect()
+    }
+
+    /// Something was written into the store: a record names what is there, and is no older than
+    /// what it replaces.
+    pub fn landed(&self, world: &World, shelf: &Shelf, name: &str, text: &str) {
+        let hash = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix("/1/"));
+        let Some(hash) = hash.filter(|hash| hash.len() == 32) else { return };
+        match codec::decode(text) {
+            Err(error) => world.broken(format_args!("{name} is no pointer: {error}")),
+            Ok(Pointer::Vary(_)) => world.count("vary node"),
+            Ok(Pointer::Record(record)) => {
+                world.count("record");
+                self.record(world, shelf, hash, &record);
+            }
+        }
+    }
+
+    fn record(&self, world: &World, shelf: &Shelf, hash: &str, record: &Record) {
+        let number =
+            |field| record.headers.get(field).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+        let n = number("x-exchange").unwrap_or(0);
+        let validated = number("x-validated").unwrap_or(n);
+        world.say(format_args!(
+            "store: {} born {} token {} exchange {n}",
+            record.key, record.born, record.token
+        ));
+        if record.headers.contains_key("x-for") {
+            world.broken(format_args!("{}: an answer for one is published", record.key));
+        }
+        // Bytes that the origin has just confirmed are as new as any.
+        let now = (record.born, record.token, validated);
+        let last = self.inner().published.insert(hash.to_owned(), now);
+        if let Some(last) = last
+            && (last.1 > now.1 || last.2 > now.2)
+        {
+            let key = &record.key;
+            world.broken(format_args!("{key}: (born, token, validated) {now:?} replaces {last:?}"));
+        }
+        let mut whole = Vec::new();
+        let mut known = true;
+        for segment in &record.body.segments {
+            let path = format!("{hash}/{}/{}", segment.token, segment.n);
+            match shelf.segment(&path) {
+                None => known = false,
+                Some(Err(why)) => {
+                    known = false;
+                    world.broken(format_args!("{}: segment {path} {why}", record.key));
+                }
+                Some(Ok(bytes)) => {
+                    if Sha256::digest(&bytes)[..16] != segment.digest || bytes.len() as u64 != segment.len {
+                        world.broken(format_args!("{}: segment {path} is another", record.key));
+                    }
+                    whole.extend_from_slice(&bytes);
+                }
+            }
+        }
+        let Some(asked) = self.exchange(n) else { return };
+        if known && whole != self.body(world, asked.key, asked.lang, asked.version) {
+            world.broken(format_args!("{}: exchange {n} is published with other bytes", record.key));
+        }
+    }
+
+    /// One fetch an epoch, where nothing goes wrong: until it is no longer fresh, or purged.
+    pub fn fetched_once(&self, world: &World, plan: &Plan) {
+        let inner = self.inner();
+        let mut last: BTreeMap<(usize, u8), &Asked> = BTreeMap::new();
+        for next in inner.asked.values().filter(|asked| asked.fill && plan.keys[asked.key].shared()) {
+            let Some(one) = last.insert((next.key, next.lang), next) else { continue };
+            let purged = inner.purges.iter().any(|purge| {
+                let over = purge.answered.as_ref().is_none_or(|(at, _)| *at > one.n);
+                purge.key.is_none_or(|key| key == next.key) && purge.begun < next.n && over
+            });
+            // What the answer took counts as age.
+            let fresh = one.sent_ms + plan.keys[one.key].fresh_s * 1000;
+            // The store's clock is known to a few milliseconds only, where clocks are wrong.
+            let early = next.sent_ms + 100 < fresh;
+            if early && !purged {
+                let (key, lang) = (next.key, next.lang);
+                world.broken(format_args!("k{key} {lang}: exchange {} and then {}", one.n, next.n));
+            }
+        }
+    }
+
+    /// How often the origin was asked for everybody.
+    pub fn fills(&self, key: usize) -> usize {
+        self.inner().asked.values().filter(|asked| asked.fill && asked.key == key).count()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no test panics while it writes")
+    }
+}
+
+/// Bytes that tell any place of any version from any other.
+fn bytes_of(key: usize, lang: u8, version: u64, len: usize) -> Bytes {
+    let seed = (key as u64) << 40 | u64::from(lang) << 32 | version;
+    let mut bytes = Vec::with_capacity(len + 8);
+    let mut at = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    while bytes.len() < len {
+        at = at.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (at ^ (at >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bytes.extend_from_slice(&(mixed ^ (mixed >> 27)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes.into()
+}

@@ -1,0 +1,276 @@
+//! The store that all share, and each instance's line to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dustgate::clock::WallMs;
+use dustgate::dust::embedded::Limits;
+use dustgate::dust::{
+    Changes, Dust, Embedded, Entry, Error, Feed, FeedItem, Grant, Holder, Hub, Lease, Number, Put, Renewal,
+    Result, Written,
+};
+use futures_util::future::BoxFuture;
+use tokio::sync::{OnceCell, watch};
+use tokio::task::AbortHandle;
+
+use crate::gate::{Gate, State};
+use crate::shelf::Shelf;
+use crate::world::World;
+
+/// Where all lines end: at one store, at none while that is down, at another after a failover.
+#[derive(Debug)]
+pub struct Switchboard {
+    world: Arc<World>,
+    shelf: Arc<Shelf>,
+    at: watch::Sender<End>,
+}
+
+#[derive(Debug, Clone)]
+struct End {
+    store: Arc<Embedded>,
+    up: bool,
+}
+
+/// The line of one instance.
+#[derive(Debug)]
+pub struct Line {
+    board: Arc<Switchboard>,
+    gate: Arc<Gate>,
+    hub: Arc<Hub>,
+    pump: OnceCell<Pump>,
+    /// How far wrong its idea of the store's clock is, in ms.
+    error: i64,
+    /// How far its own clock is ahead.
+    ahead: i64,
+}
+
+#[derive(Debug)]
+struct Pump(AbortHandle);
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+// === impl Switchboard ===
+
+impl Switchboard {
+    pub fn new(world: &Arc<World>, shelf: &Arc<Shelf>) -> Arc<Self> {
+        let at = watch::channel(End { store: Arc::new(empty(world)), up: true }).0;
+        Arc::new(Self { world: world.clone(), shelf: shelf.clone(), at })
+    }
+
+    pub fn store(&self) -> Arc<Embedded> {
+        self.at.borrow().store.clone()
+    }
+
+    /// All lines are cut, or mended.
+    pub fn set_up(&self, up: bool) {
+        self.at.send_modify(|end| end.up = up);
+    }
+
+    /// What is in the store now, as a replica has it.
+    pub fn replica(&self) -> Embedded {
+        self.store().replica(self.world.wall(0)).expect("memory can be read")
+    }
+
+    /// From now on all lines end at another store: an old replica, or an empty one. Its numbers
+    /// go on above those of the last, as every shared store sees to.
+    pub async fn fail_over(&self, to: Option<Embedded>) {
+        let (old, new) = (self.store(), to.unwrap_or_else(|| empty(&self.world)));
+        let holder = Holder("the simulation".into());
+        let mark = |seen| (seen, Duration::from_millis(1));
+        let (seen, ttl) = mark(0);
+        let Ok(Grant::Granted(last)) = old.lease("sim/last", ttl, &holder, seen).await else {
+            panic!("nobody else has it")
+        };
+        let (seen, ttl) = mark(last.token);
+        new.lease("sim/last", ttl, &holder, seen).await.expect("it is in memory");
+        self.world.ledger.begin_anew();
+        self.at.send_modify(|end| end.store = Arc::new(new));
+    }
+
+    fn end(&self) -> Result<Arc<Embedded>> {
+        let end = self.at.borrow();
+        if end.up { Ok(end.store.clone()) } else { Err(cut()) }
+    }
+
+    async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        let written = self.end()?.put(key, value, how).await;
+        if let Ok(Written::At(_)) = written {
+            self.world.ledger.landed(&self.world, &self.shelf, key, value);
+        }
+        written
+    }
+}
+
+fn empty(world: &World) -> Embedded {
+    Embedded::memory_with(world.wall(0), Limits::default(), &world.dice()).in_common()
+}
+
+fn cut() -> Error {
+    Error::Unavailable("no connection".into())
+}
+
+// === impl Line ===
+
+impl Line {
+    pub fn new(board: &Arc<Switchboard>, gate: &Arc<Gate>, ahead: i64) -> Self {
+        let error = i64::try_from(board.world.dice.below(60)).unwrap_or(0) - 30;
+        let error = if board.world.plan.skew == 0 { 0 } else { error };
+        let (board, gate) = (board.clone(), gate.clone());
+        Self { board, gate, hub: Arc::default(), pump: OnceCell::new(), error, ahead }
+    }
+
+    /// While the gate is frozen, what was sent arrives after the thaw, whoever still listens.
+    async fn call<T: Send + 'static>(&self, ask: BoxFuture<'static, Result<T>>) -> Result<T> {
+        match self.gate.is() {
+            State::Open => ask.await,
+            State::Shut => Err(cut()),
+            State::Frozen => {
+                let (gate, world) = (self.gate.clone(), self.board.world.clone());
+                let late = tokio::spawn(async move {
+                    gate.pass().await.map_err(|_| cut())?;
+                    world.count("late call of a zombie");
+                    ask.await
+                });
+                late.await.unwrap_or_else(|_| Err(cut()))
+            }
+        }
+    }
+
+    async fn listen(&self) -> Result<()> {
+        self.board.end()?;
+        self.gate.pass().await.map_err(|_| cut())?;
+        let start = async || {
+            let at = self.board.at.subscribe();
+            let store = at.borrow().store.clone();
+            let feed = store.feed().await?;
+            let task = tokio::spawn(pump(at, self.gate.clone(), self.hub.clone(), feed));
+            Ok(Pump(task.abort_handle()))
+        };
+        self.pump.get_or_try_init(start).await.map(|_: &Pump| ())
+    }
+}
+
+async fn pump(mut at: watch::Receiver<End>, gate: Arc<Gate>, hub: Arc<Hub>, mut feed: Feed) {
+    loop {
+        tokio::select! {
+            biased;
+            () = gate.shut() => return,
+            moved = at.changed() => {
+                if moved.is_err() || gate.pass().await.is_err() {
+                    return;
+                }
+                let end = at.borrow_and_update().clone();
+                // In memory: it always has one.
+                let Ok(next) = end.store.feed().await else { return };
+                feed = next;
+                hub.lost();
+            }
+            item = feed.next() => {
+                if gate.pass().await.is_err() {
+                    return;
+                }
+                match item {
+                    FeedItem::Change(change) if at.borrow().up => hub.emit(change),
+                    FeedItem::Change(_) => {}
+                    FeedItem::Lost => hub.lost(),
+                }
+            }
+        }
+    }
+}
+
+/// One call of the store behind the board.
+macro_rules! ask {
+    ($self:ident, |$store:ident| $call:expr) => {{
+        let board = $self.board.clone();
+        $self
+            .call(Box::pin(async move {
+                let $store = board.end()?;
+                $call.await
+            }))
+            .await
+    }};
+}
+
+#[async_trait]
+impl Dust for Line {
+    async fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        let key = key.to_owned();
+        ask!(self, |store| store.entry(&key))
+    }
+
+    async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        let (board, key, value) = (self.board.clone(), key.to_owned(), value.to_owned());
+        let (fence, expires_in, durable) = (how.fence.cloned(), how.expires_in, how.durable);
+        self.call(Box::pin(async move {
+            board.put(&key, &value, Put { fence: fence.as_ref(), expires_in, durable }).await
+        }))
+        .await
+    }
+
+    async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
+        let (key, fence) = (key.to_owned(), fence.cloned());
+        ask!(self, |store| store.delete(&key, fence.as_ref()))
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        let (key, holder) = (key.to_owned(), holder.clone());
+        ask!(self, |store| store.lease(&key, ttl, &holder, seen))
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {
+        let lease = lease.clone();
+        ask!(self, |store| store.renew(&lease, ttl))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        let lease = lease.clone();
+        ask!(self, |store| store.release(&lease))
+    }
+
+    async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
+        let (key, holder) = (key.to_owned(), holder.clone());
+        ask!(self, |store| store.release_holder(&key, &holder))
+    }
+
+    async fn on(&self, keys: &[&str]) -> Result<Changes> {
+        self.listen().await?;
+        Ok(self.hub.on(keys))
+    }
+
+    async fn feed(&self) -> Result<Feed> {
+        self.listen().await?;
+        Ok(self.hub.feed())
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
+        let prefix = prefix.to_owned();
+        ask!(self, |store| store.entries(&prefix))
+    }
+
+    async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
+        let propose = propose.map(str::to_owned);
+        ask!(self, |store| store.life(propose.as_deref()))
+    }
+
+    fn now_ms(&self) -> WallMs {
+        self.board.store().now_ms().saturating_add_signed(self.error)
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.error - self.ahead
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+}
