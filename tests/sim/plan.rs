@@ -102,7 +102,7 @@ impl Plan {
         let ms = |range: Range<u64>| Duration::from_millis(within(&dice, range));
         let calm = dice.below(4) == 0;
         let rare = |most: u64| if calm || dice.below(2) == 0 { 0 } else { dice.below(most + 1) };
-        let keys = (0..1 + dice.below(3)).map(|_| Key::of(&dice, calm)).collect();
+        let keys = (0..=dice.below(3)).map(|_| Key::of(&dice, calm)).collect();
         let line = faulty::Plan {
             delay: if calm || dice.below(2) == 0 { ms(0..5) } else { ms(0..150) },
             lose_request: rare(15),
@@ -129,7 +129,7 @@ impl Plan {
             posts: dice.below(2),
             crashes: rare(2),
             freezes: rare(2),
-            drains: if dice.below(4) == 0 { 1 } else { 0 },
+            drains: u64::from(dice.below(4) == 0),
             outages: rare(1),
             failovers: rare(1),
             body_outages: rare(1),
