@@ -146,7 +146,17 @@ impl Job {
             Covered::Hard => Standing::Covered,
             Covered::Soft | Covered::No => Standing::Live,
         };
+        let riders = self.has_listeners(&fill).then(|| fill.names().clone());
+        if let Some(names) = &riders
+            && standing() == Standing::Covered
+        {
+            // Before the lease is released: who rides it elsewhere came before the purge.
+            self.tell_whole_aside(names, token, &pointer).await;
+        }
         let published = fill.publish(&pointer, Some(Duration::from_millis(left)), standing).await;
+        if let (Some(names), Published::Fenced) = (&riders, &published) {
+            self.tell_whole_aside(names, token, &pointer).await;
+        }
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
