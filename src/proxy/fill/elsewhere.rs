@@ -170,7 +170,8 @@ impl Chase {
         let text = aside.and_then(|entry| entry.text());
         match text.map(|text| (codec::decode_note(text), codec::decode(text))) {
             Some((Ok(Note::Growing { head, .. }), _)) => {
-                if !self.grows(&head, head.status, &head.headers).await {
+                let goes_on = self.grows(&head, head.status, &head.headers).await;
+                if !goes_on {
                     return Heed::Over;
                 }
             }
