@@ -4,8 +4,8 @@
 //! one step on the server. Numbers are the server's microseconds, or one more than the highest
 //! that it or the caller knows of: so they rise through a restart, an emptied server and a replica
 //! that was behind. One line ([`line`]) carries all calls, and a subscription on which all changes
-//! come in order, each naming the one before it; [`keeper`] keeps the line. While there is none,
-//! every call is answered [`Error::Unavailable`] at once.
+//! come in order, each naming the one before it; [`keeper`] keeps the line, on a [`thread`] of its
+//! own. While there is none, every call is answered [`Error::Unavailable`] at once.
 //!
 //! What is where: [`names`]. What a key holds: [`value`]. What failures mean: [`fault`].
 
@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Value as Reply, cmd};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::sync::oneshot;
 
 use super::hub::{Changes, Feed};
 use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
@@ -32,11 +31,11 @@ mod scripts;
 mod shared;
 mod skew;
 mod target;
+mod thread;
 mod value;
 
 pub use target::Target;
 
-use check::Wrong;
 use names::Names;
 use shared::{MAX_NUMBER, Shared};
 
@@ -51,18 +50,17 @@ const PAGE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Redis {
     shared: Arc<Shared>,
-    keeper: AbortHandle,
+    /// Dropped, the thread that keeps the line ends.
+    _stop: oneshot::Sender<()>,
 }
 
 // === impl Redis ===
 
 impl Redis {
-    /// Connects to the server that `target` names, for the fleet called `prefix`. A server that
-    /// does not answer is tried for until `patience` is over.
+    /// As [`Redis::open_or_wait`], for those who can do nothing without it.
     ///
     /// # Errors
-    /// [`Error::Refused`] at once if the server will not do (version, role, eviction policy) or
-    /// refuses this user; [`Error::Unavailable`] if it could not be reached in time.
+    /// As there, and [`Error::Unavailable`] if it could not be reached in time.
     ///
     /// # Cancel safety
     /// Dropping it leaves nothing behind.
@@ -72,20 +70,35 @@ impl Redis {
         clock: Arc<dyn Clock>,
         patience: Duration,
     ) -> Result<Self> {
+        let (store, missing) = Self::open_or_wait(target, prefix, clock, patience).await?;
+        missing.map_or(Ok(store), Err)
+    }
+
+    /// Connects to the server that `target` names, for the fleet called `prefix`. A server that
+    /// does not answer is tried for until `patience` is over; then this says what is the matter,
+    /// and it is tried for in the background.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] at once if the server will not do (version, role, eviction policy) or
+    /// refuses this user.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves nothing behind.
+    pub async fn open_or_wait(
+        target: Target,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Result<(Self, Option<Error>)> {
         let names = Names::new(prefix, target.db);
         let shared = Arc::new(Shared::new(target, names, clock));
-        let began = Instant::now();
-        let line = loop {
-            match keeper::connect(&shared).await {
-                Ok(line) => break line,
-                // At the start a replica is a mistake in the settings; later it is a failover.
-                Err(Wrong::Replica(why) | Wrong::Never(why)) => return Err(Error::Refused(why)),
-                Err(Wrong::Passing(why)) if began.elapsed() >= patience => return Err(why),
-                Err(Wrong::Passing(_)) => sleep(shared.dice.up_to(Duration::from_millis(200))).await,
-            }
-        };
-        let keeper = tokio::spawn(keeper::keep(shared.clone(), Some(line))).abort_handle();
-        Ok(Self { shared, keeper })
+        let (stop, stopped) = oneshot::channel();
+        let (tell, first) = oneshot::channel();
+        let keeper = keeper::begin(shared.clone(), patience, tell);
+        thread::start(keeper, stopped)
+            .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
+        let first = first.await.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
+        first.map(|missing| (Self { shared, _stop: stop }, missing))
     }
 
     /// How many [`Changes`] and [`Feed`]s are alive.
@@ -256,12 +269,6 @@ impl Dust for Redis {
 
     fn kind(&self) -> &'static str {
         "redis"
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.keeper.abort();
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Job {
     partial: Option<Arc<Partial>>,
     /// What its line in the log will say.
     pub(super) account: Account,
+    /// The life of the store that its body belongs to.
+    life: Arc<str>,
     began: Instant,
     _guard: Guard,
 }
@@ -114,6 +116,7 @@ impl Job {
             forward,
             partial: None,
             account: Account::default(),
+            life: proxy.bodies.life(),
             began: Instant::now(),
             _guard: proxy.drain.guard(),
         }
@@ -160,6 +163,7 @@ impl Job {
     /// Asks upstream, with validators if there is something to validate.
     async fn fetch(mut self, leader: Leader, fill: Fill) {
         self.account.coordinated = !fill.degraded();
+        self.life = self.proxy.bodies.life();
         let metrics = self.proxy.notices.route(&self.route).clone();
         let _filling = metrics.filling();
         metrics.key();

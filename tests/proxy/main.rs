@@ -31,3 +31,4 @@ mod s3;
 mod support;
 mod targets;
 mod vary;
+mod without_store;

@@ -142,8 +142,11 @@ impl Job {
         };
         let stamps = self.proxy.stamps.clone();
         let (url, born) = (stored.url, stored.record.born);
+        let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
         let standing = move || match stamps.covers(url, born, u64::MAX) {
             Covered::Hard => Standing::Covered,
+            // The store began another life: there its bytes are nobody's.
+            Covered::Soft | Covered::No if bodies.life() != life => Standing::Covered,
             Covered::Soft | Covered::No => Standing::Live,
         };
         let riders = self.has_listeners(&fill).then(|| fill.names().clone());
