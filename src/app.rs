@@ -118,7 +118,7 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
-        let (dust, life) = stores::open_dust(&settings, clock.clone(), &dice).await?;
+        let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice).await?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let health = Arc::new(Health::new(settings.dust.on_unavailable == config::OnUnavailable::Error));
         let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone(), health.clone()));
@@ -134,7 +134,7 @@ impl App {
             None => Tier::new(settings.memory.size.0),
         };
         let tier = Arc::new(tier.with_max_life(max_life));
-        let bodies = stores::open_bodies(&settings, &*dust, &life, &tier, clock).await?;
+        let bodies = stores::open_bodies(&settings, &*dust, &mut life, &tier, clock).await?;
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let loaded = stamps.load(&*seam).await;
         loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;

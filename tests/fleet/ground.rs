@@ -54,6 +54,13 @@ impl Fleet {
         self.of.push(self.setup.clone().start().await);
     }
 
+    /// One whose settings differ from the others'.
+    pub async fn join_with(&mut self, line: impl FnOnce(&str) -> String) {
+        let mut setup = self.setup.clone();
+        setup.dust = line(&setup.dust);
+        self.of.push(setup.start().await);
+    }
+
     /// Where the bodies are.
     pub fn shelf(&self) -> &Path {
         self.shelf.path()

@@ -10,6 +10,7 @@ mod follow;
 mod ground;
 mod herd;
 mod leader;
+mod line;
 mod purge;
 mod rolling;
 #[path = "../redis/server.rs"]

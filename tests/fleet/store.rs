@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ground::{Fleet, SLACK, timed, waits};
-use crate::support::{Answer, End, Gate, all, until};
+use crate::line::Line;
+use crate::support::{Answer, End, Gate, Proxy, all, until};
 
 /// How long the store's calls may take, and then some.
 const BOUND: Duration = Duration::from_secs(1);
@@ -25,22 +26,23 @@ impl Fleet {
         }
     }
 
+    /// One fetch is enough again, soon.
     async fn bring_back(&mut self, how: Away) {
         match how {
             Away::Killed => self.redis.restart().await,
             Away::Frozen => self.redis.signal("-CONT"),
         }
         let back = Instant::now();
-        let all_up = self.of.len() as f64;
-        until("the store to be there again", async || {
-            (self.sum("dustgate_dust_up", &[]).await == all_up).then_some(())
-        })
-        .await;
-        assert!(back.elapsed() < Duration::from_secs(5) + SLACK, "{:?}", back.elapsed());
+        let mut tries = 0;
+        while self.fetches_of_a_herd(&format!("/back/{tries}")).await > 1 {
+            tries += 1;
+            assert!(back.elapsed() < Duration::from_secs(5) + SLACK, "{:?}", back.elapsed());
+        }
+        assert_eq!(self.sum("dustgate_dust_up", &[]).await, self.of.len() as f64);
     }
 
-    /// One fetch for all, of something that nobody has asked for.
-    async fn is_one_again(&self, path: &str) {
+    /// How often something is fetched that nobody has asked for and that all instances want now.
+    async fn fetches_of_a_herd(&self, path: &str) -> usize {
         let gate = Gate::shut();
         self.origin.on(path, Answer::cacheable("together").held_by(&gate));
         let herd = all((0..9).map(|n| self.of[n % self.of.len()].get(path).asked())).await;
@@ -52,7 +54,7 @@ impl Fleet {
         for asked in herd {
             asked.head().await.expect("an answer").rest().await.assert(200, "together");
         }
-        assert_eq!(self.origin.count(path), 1, "{path}");
+        self.origin.count(path)
     }
 }
 
@@ -99,7 +101,6 @@ async fn the_store_goes_away_while_others_wait(how: Away) {
     assert_eq!((ready.status, &ready.json()["degraded"]), (200, &serde_json::json!(["dust"])));
 
     fleet.bring_back(how).await;
-    fleet.is_one_again("/c").await;
     for reply in fleet.each("/a").await {
         reply.assert(200, "hello");
     }
@@ -144,7 +145,6 @@ async fn the_store_goes_away_in_mid_body(how: Away) {
     }
     assert!(fleet.origin.count("/a") <= 3, "{}", fleet.origin.count("/a"));
     fleet.bring_back(how).await;
-    fleet.is_one_again("/c").await;
     for reply in fleet.each("/a").await {
         reply.assert(200, "hello, world");
     }
@@ -179,9 +179,11 @@ async fn a_store_that_forgot_everything_is_begun_anew() {
     let mut under_way = fleet.of[0].get("/under-way").begin().await;
     under_way.at_least(6).await;
 
+    let lives = |instance: &Proxy| instance.log.json(|line| line["event"] == "store_reborn").len();
+    let before_that: Vec<_> = fleet.of.iter().map(lives).collect();
     fleet.redis.admin("FLUSHALL");
     until("a new life on all instances", async || {
-        (fleet.sum("dustgate_store_went_back_total", &[]).await >= 3.0).then_some(())
+        fleet.of.iter().zip(&before_that).all(|(instance, before)| lives(instance) > *before).then_some(())
     })
     .await;
     gate.open();
@@ -200,11 +202,69 @@ async fn a_store_that_forgot_everything_is_begun_anew() {
     }
     assert!(fleet.origin.count("/kept") <= 2, "{}", fleet.origin.count("/kept"));
     assert!(fleet.origin.count("/under-way") <= 2, "{}", fleet.origin.count("/under-way"));
-    fleet.is_one_again("/c").await;
+    assert_eq!(fleet.fetches_of_a_herd("/c").await, 1);
     let after = fleet.of[2].purge_url("/kept").await;
     assert!(after["number"].as_u64() > before["number"].as_u64(), "{before} {after}");
     assert_eq!(after["confirmed"].as_array().unwrap().len(), 3, "{after}");
     for reply in fleet.each("/kept").await {
         reply.assert(200, "kept");
     }
+}
+
+/// One instance alone has lost the store. What it fetches meanwhile, for itself, gives way to what
+/// the others have, whichever of the two is the newer one.
+async fn a_cut_off_instance_comes_back(its_own_first: bool) {
+    let mut fleet = Fleet::of(2).await;
+    let line = Line::to(fleet.redis.port).await;
+    let direct = format!("127.0.0.1:{}", fleet.redis.port);
+    fleet.join_with(|text| text.replace(&direct, &line.at.to_string())).await;
+    let gate = Gate::shut();
+    let held = gate.clone();
+    fleet.origin.on_each("/a", move |seen| {
+        let answer = Answer::cacheable(format!("version {}", seen.nth));
+        if seen.nth == 1 { answer.held_by(&held) } else { answer }
+    });
+    line.cut();
+    fleet.of[2].until_metric("dustgate_dust_up", &[], |up| up == 0.0).await;
+    if its_own_first {
+        let own = fleet.of[2].get("/a").asked().await;
+        gate.reached_by(1).await;
+        fleet.of[0].fill("/a").await.assert(200, "version 2");
+        gate.open();
+        own.head().await.expect("an answer").rest().await.assert(200, "version 1");
+    } else {
+        gate.open();
+        fleet.of[0].fill("/a").await.assert(200, "version 1");
+        fleet.of[2].fill("/a").await.assert(200, "version 2");
+    }
+    line.mend();
+    fleet.of[2].until_metric("dustgate_dust_up", &[], |up| up == 1.0).await;
+    // All agree, and stay with it.
+    until("one answer from all", async || {
+        let mut first = None;
+        for _ in 0..20 {
+            for reply in fleet.each("/a").await {
+                let same = *first.get_or_insert(reply.body.clone()) == reply.body;
+                if !same || !reply.is_hit() {
+                    return None;
+                }
+            }
+        }
+        Some(())
+    })
+    .await;
+    assert_eq!(fleet.origin.count("/a"), 2);
+    if its_own_first {
+        fleet.of[2].get("/a").await.assert(200, "version 2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_cut_off_gives_way_to_the_newer() {
+    a_cut_off_instance_comes_back(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_cut_off_gives_way_to_the_older_or_replaces_it() {
+    a_cut_off_instance_comes_back(false).await;
 }

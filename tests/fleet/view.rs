@@ -13,8 +13,9 @@ async fn the_instance_that_led_is_named_everywhere() {
     let own = fleet.of[0].get("/a").asked().await;
     gate.reached_by(1).await;
     let riding = fleet.of[1].get("/a").asked().await;
-    let led = flies(&fleet.of[0], "/a", |flight| flight["holder"].is_string()).await;
-    let rode = flies(&fleet.of[1], "/a", |flight| flight["holder"].is_string()).await;
+    let by_it = |flight: &serde_json::Value| flight["holder"] == leads && flight["fence"] != 0;
+    let led = flies(&fleet.of[0], "/a", by_it).await;
+    let rode = flies(&fleet.of[1], "/a", by_it).await;
     assert_eq!((&led["role"], &led["holder"]), (&"leader".into(), &leads.clone().into()), "{led}");
     assert_eq!((&rode["role"], &rode["holder"]), (&"follower".into(), &leads.clone().into()), "{rode}");
     assert_eq!(led["fence"], rode["fence"]);
