@@ -131,7 +131,7 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
-        let (dust, life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
+        let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
         let waits = matches!(life.known, Known::Not(_));
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let strict = settings.dust.on_unavailable == config::OnUnavailable::Error;
@@ -153,7 +153,7 @@ impl App {
             None => Tier::new(settings.memory.size.0),
         };
         let tier = Arc::new(tier.with_max_life(max_life));
-        let bodies = stores::open_bodies(&settings, &*dust, &life, &tier, clock).await?;
+        let bodies = stores::open_bodies(&settings, &*dust, &mut life, &tier, clock).await?;
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let fleet_id = if let Known::Not(why) = &life.known {
             log.warn("store_missing", join::without(&settings, why));

@@ -115,7 +115,7 @@ async fn open_redis(
 pub(super) async fn open_bodies(
     settings: &Settings,
     dust: &dyn Dust,
-    life: &Life,
+    life: &mut Life,
     tier: &Tier,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<Bodies>, BuildError> {
@@ -128,8 +128,9 @@ pub(super) async fn open_bodies(
     if stands == life.id {
         return Ok(bodies);
     }
-    // Another instance began it at the same moment.
-    open_bodies_of(settings, &Life { id: stands, known: Known::Stands }, tier, clock).await
+    // Another instance began it at the same moment: that one is ours, too.
+    *life = Life { id: stands, known: Known::Stands };
+    open_bodies_of(settings, life, tier, clock).await
 }
 
 async fn open_bodies_of(

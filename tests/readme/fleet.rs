@@ -1,29 +1,29 @@
 //! The fleet of the README's tour without containers: a Redis with the rights that the README
 //! gives, three instances with `config/fleet.toml`, the origin that counts.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dustgate");
-/// What is started has so long to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What is started is asked so often, ten times a second, before it counts as not started.
+const TRIES: u32 = 600;
 
 pub struct Fleet {
     children: Vec<Child>,
     /// What stands in the README, and where that is here.
     ports: Vec<(String, String)>,
-    _dir: tempfile::TempDir,
+    /// Removed with it.
+    dir: tempfile::TempDir,
 }
 
 impl Fleet {
     /// Starts it; `acl` makes the store's user.
     pub fn start(acl: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut fleet = Self { children: Vec::new(), ports: Vec::new(), _dir: dir };
+        let mut fleet = Self { children: Vec::new(), ports: Vec::new(), dir };
         let (redis, origin) = (free_port(), free_port());
-        let path = fleet._dir.path().to_owned();
+        let path = fleet.dir.path().to_owned();
         let server = std::env::var("DUSTGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let mut store = Command::new(server);
         store.args(["--port", &redis.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&path);
@@ -93,19 +93,20 @@ fn free_port() -> u16 {
 }
 
 fn connect(port: u16) -> TcpStream {
-    let until = Instant::now() + PATIENCE;
-    loop {
+    let mut last = None;
+    for _ in 0..TRIES {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < until, "port {port}: {error}"),
+            Err(error) => last = Some(error),
         }
-        std::thread::yield_now();
+        // A pause between two looks, not a time that anything is expected to take.
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
     }
+    panic!("port {port}: {last:?}");
 }
 
 /// Gives the store a command as a line, and hears OK.
 fn tell(port: u16, line: &str) {
-    use std::io::Write as _;
     let mut stream = connect(port);
     stream.write_all(line.as_bytes()).unwrap();
     let mut said = [0; 5];
@@ -113,7 +114,7 @@ fn tell(port: u16, line: &str) {
     assert_eq!(std::str::from_utf8(&said), Ok("+OK\r\n"), "{line}");
 }
 
-fn address(errors: &mut impl std::io::BufRead, before: &str) -> String {
+fn address(errors: &mut impl BufRead, before: &str) -> String {
     let mut line = String::new();
     while errors.read_line(&mut line).unwrap() > 0 {
         if let Some(found) = line.trim_end().strip_prefix(before) {
