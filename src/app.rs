@@ -157,11 +157,12 @@ impl App {
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let fleet_id = if let Known::Not(why) = &life.known {
             log.warn("store_missing", join::without(&settings, why));
-            stores::own_fleet_id(&dice)
+            // Until then it is called by a name of its own.
+            stores::new_fleet_id(&dice.name())
         } else {
             let loaded = stamps.load(&*line).await;
             loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;
-            let id = stores::fleet_id(&*line, &settings.dust.prefix, &dice).await;
+            let id = stores::fleet_id(&*line, &settings.dust.prefix, &bodies.life()).await;
             id.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?
         };
         let flight_settings = flight::Settings {

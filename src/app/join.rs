@@ -54,7 +54,8 @@ pub(super) async fn join(app: Arc<App>) {
         }
     }
     let fleet = loop {
-        let id = stores::fleet_id(&*join.line, &app.settings.dust.prefix, &app.proxy.dice);
+        let life = app.bodies.life();
+        let id = stores::fleet_id(&*join.line, &app.settings.dust.prefix, &life);
         if let Ok(Ok(id)) = timeout(bound * 2, id).await {
             break id;
         }

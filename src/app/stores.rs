@@ -169,11 +169,13 @@ pub(super) fn not_shared(settings: &Settings, id: &str) -> String {
     )
 }
 
-/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet.
+/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet. It is made of the
+/// id of the life in which the fleet began, so that instances that begin it at the same moment make
+/// the same.
 pub(super) async fn fleet_id(
     dust: &dyn Dust,
     prefix: &str,
-    dice: &Dice,
+    life: &str,
 ) -> Result<String, crate::dust::Error> {
     let key = fleet_key(prefix);
     if let Some(entry) = dust.entry(&key).await?
@@ -181,14 +183,14 @@ pub(super) async fn fleet_id(
     {
         return Ok(text.trim_matches('"').to_owned());
     }
-    let id = own_fleet_id(dice);
+    let id = new_fleet_id(life);
     dust.put(&key, &format!("\"{id}\""), crate::dust::Put { durable: true, ..Default::default() }).await?;
     Ok(id)
 }
 
-/// A new one; also what an instance is called that does not know its fleet yet.
-pub(super) fn own_fleet_id(dice: &Dice) -> String {
-    format!("dustgate-{}", &dice.name()[..16])
+/// A new one, of something random.
+pub(super) fn new_fleet_id(random: &str) -> String {
+    format!("dustgate-{}", random.get(..16).unwrap_or(random))
 }
 
 pub(super) fn fleet_key(prefix: &str) -> String {

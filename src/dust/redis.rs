@@ -39,6 +39,11 @@ pub use target::Target;
 use names::Names;
 use shared::{MAX_NUMBER, Shared};
 
+/// What a user has to be allowed to do, as an ACL has it.
+const RIGHTS: &str = "+evalsha +eval +get +set +del +pttl +pexpire +time +publish +subscribe +zadd +zrem \
+                      +zrangebylex +ping, and should have +info +role";
+/// How long a lease lives that is taken to see whether it may be.
+const BRIEFLY: Duration = Duration::from_secs(2);
 /// The longest time a server can count to.
 const MAX_TTL: Duration = Duration::from_hours(100 * 365 * 24);
 /// So many names are listed in one step, for the server does nothing else meanwhile.
@@ -80,10 +85,10 @@ impl Redis {
     ///
     /// # Errors
     /// [`Error::Refused`] at once if the server will not do (version, role, eviction policy) or
-    /// refuses this user.
+    /// refuses this user anything that is needed.
     ///
     /// # Cancel safety
-    /// Dropping it leaves nothing behind.
+    /// Dropped, it leaves nothing behind but a lease that nobody else asks for and that runs out.
     pub async fn open_or_wait(
         target: Target,
         prefix: &str,
@@ -98,7 +103,28 @@ impl Redis {
         thread::start(keeper, stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
         let first = first.await.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
-        first.map(|missing| (Self { shared, _stop: stop }, missing))
+        let missing = first?;
+        let store = Self { shared, _stop: stop };
+        if missing.is_none()
+            && let Err(Error::Refused(why)) = store.try_rights().await
+        {
+            return Err(Error::Refused(format!(
+                "{why}; the user needs ~{{{prefix}}}* &{{{prefix}}}* {RIGHTS}"
+            )));
+        }
+        Ok((store, missing))
+    }
+
+    /// Does once all that a server may forbid a user, so that a right that is missing shows now and
+    /// not under the first request. Nobody's key is touched.
+    async fn try_rights(&self) -> Result<()> {
+        let name = self.shared.dice.name();
+        let (key, holder) = (format!("_dust:rights/{name}"), Holder(name.into()));
+        let Grant::Granted(lease) = self.lease(&key, BRIEFLY, &holder, 0).await? else { return Ok(()) };
+        self.renew(&lease, BRIEFLY).await?;
+        self.entry(&key).await?;
+        self.entries(&key).await?;
+        self.release(&lease).await
     }
 
     /// How many [`Changes`] and [`Feed`]s are alive.

@@ -7,13 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use self::server::Server;
+use crate::server::Server;
 use crate::support::proxy::Setup;
 use crate::support::{Answer, Origin, Proxy, until};
-
-#[expect(dead_code, reason = "the store's own tests use more of it")]
-#[path = "../redis/server.rs"]
-mod server;
 
 /// By then an instance is up, whether its store is there or not; generous, for a busy machine.
 const UP: Duration = Duration::from_secs(8);
@@ -50,6 +46,10 @@ impl Fleet {
     fn cdn_loop(&self, path: &str) -> String {
         self.origin.last(path).field("cdn-loop").to_owned()
     }
+}
+
+async fn name_of_fleet(proxy: &Proxy) -> Value {
+    proxy.admin_get("/v1/status").await.json()["fleet"].clone()
 }
 
 async fn ready(proxy: &Proxy) -> (u16, Value) {
@@ -125,10 +125,20 @@ async fn two_that_wait_for_a_store_that_comes_back_empty_are_one_fleet() {
     one.fill("/together").await.assert(200, "/together 1");
     two.get("/together").await.assert(200, "/together 1");
     assert_eq!(fleet.origin.count("/together"), 1);
-    let names =
-        [&one, &two].map(async |proxy: &Proxy| proxy.admin_get("/v1/status").await.json()["fleet"].clone());
-    let [one, two] = names;
-    assert_eq!(one.await, two.await);
+    assert_eq!(name_of_fleet(&one).await, name_of_fleet(&two).await);
+}
+
+#[tokio::test]
+async fn two_that_begin_a_store_at_the_same_moment_are_one_fleet() {
+    let fleet = Fleet::new().await;
+    for round in 0..3 {
+        fleet.server.admin("FLUSHALL");
+        let (one, two) = tokio::join!(fleet.instance().start(), fleet.instance().start());
+        let path = format!("/together{round}");
+        one.fill(&path).await.assert(200, &format!("{path} 1"));
+        two.get(&path).await.assert(200, &format!("{path} 1"));
+        assert_eq!(name_of_fleet(&one).await, name_of_fleet(&two).await);
+    }
 }
 
 #[tokio::test]
