@@ -29,6 +29,8 @@ struct Chase {
     head: Arc<Stored>,
     /// The number of the fill that is followed.
     token: Number,
+    /// The token of the record that it is to become: of a variant, an older number.
+    record: Number,
 }
 
 /// What a look at it comes to.
@@ -59,7 +61,8 @@ impl Job {
         });
         leader.settle(Told::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
         let head = seen.head;
-        Box::new(Chase { job: self, names, leader, tail, head, token: seen.token }).run().await;
+        let record = head.record.token;
+        Box::new(Chase { job: self, names, leader, tail, head, token: seen.token, record }).run().await;
     }
 
     fn exchange_elsewhere(&self, seen: &Elsewhere, growing: Growing, len: Option<u64>) -> Exchange {
@@ -128,7 +131,7 @@ impl Chase {
         }
         match verdict.and_then(|entry| entry.text()).map(|text| codec::decode_note(text)) {
             Some(Ok(Note::Growing { token, head })) if live == Some(token) && token >= self.token => {
-                self.token = token;
+                (self.token, self.record) = (token, head.token);
                 if !self.grows(&head, head.status, &head.headers).await {
                     return Heed::Over;
                 }
@@ -147,7 +150,7 @@ impl Chase {
         let text = value.and_then(|entry| entry.text())?;
         match codec::decode(text) {
             Ok(Pointer::Record(record))
-                if record.token >= self.token && record.key == self.head.record.key =>
+                if record.token >= self.record && record.key == self.head.record.key =>
             {
                 Some(*record)
             }
