@@ -19,6 +19,8 @@ mod instance;
 mod judge;
 #[path = "sim/line.rs"]
 mod line;
+#[path = "sim/ordered.rs"]
+mod ordered;
 #[path = "sim/origin.rs"]
 mod origin;
 #[path = "sim/plan.rs"]

@@ -204,6 +204,7 @@ impl Member {
                 next = if over > Instant::now() { next.min(over) } else { next };
             }
             tokio::select! {
+                biased;
                 () = sleep_until(next) => {}
                 () = self.bell.notified() => {}
             }

@@ -162,9 +162,8 @@ impl Visit {
                     exchange.n
                 ));
             }
-            // A fetch that was under way may still be joined, and a variant's token is of its head.
-            let fallback = status.contains("stale") || status.contains("collapsed") || vary;
-            if soft && world.plan.calm && !fallback && validated.is_some_and(|validated| validated < begun) {
+            let fallback = status.contains("stale");
+            if soft && !fallback && validated.is_some_and(|validated| validated < begun) {
                 let n = wish.n;
                 world.broken(format_args!("request {n} gets what a soft purge at {begun} made stale"));
             }

@@ -32,6 +32,8 @@ struct Chase {
     token: Number,
     /// Its lease is another's, and it goes on for those who have begun; since when it was silent.
     aside: Option<Instant>,
+    /// The token of the record that it is to become: of a variant, an older number.
+    record: Number,
 }
 
 /// How long a holder without its lease may be silent: longer than an origin may pause.
@@ -65,8 +67,8 @@ impl Job {
         });
         leader.settle(Told::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
         let head = seen.head;
-        let token = seen.token;
-        Box::new(Chase { job: self, names, leader, tail, head, token, aside: None }).run().await;
+        let (token, record) = (seen.token, head.record.token);
+        Box::new(Chase { job: self, names, leader, tail, head, token, record, aside: None }).run().await;
     }
 
     fn exchange_elsewhere(&self, seen: &Elsewhere, growing: Growing, len: Option<u64>) -> Exchange {
@@ -149,7 +151,7 @@ impl Chase {
         }
         match verdict.and_then(|entry| entry.text()).map(|text| codec::decode_note(text)) {
             Some(Ok(Note::Growing { token, head })) if live == Some(token) && token >= self.token => {
-                self.token = token;
+                (self.token, self.record) = (token, head.token);
                 if !self.grows(&head, head.status, &head.headers).await {
                     return Heed::Over;
                 }
@@ -194,7 +196,7 @@ impl Chase {
         let text = value.and_then(|entry| entry.text())?;
         match codec::decode(text) {
             Ok(Pointer::Record(record))
-                if record.token >= self.token && record.key == self.head.record.key =>
+                if record.token >= self.record && record.key == self.head.record.key =>
             {
                 Some(*record)
             }
