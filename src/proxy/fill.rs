@@ -54,6 +54,8 @@ pub(crate) struct Job {
     pub(super) forward: Fwd,
     /// What is known of a body that another instance did not bring to its end.
     partial: Option<Arc<Partial>>,
+    /// Upstream failed a moment ago, for a request that was alone with it.
+    failed_lately: bool,
     /// What its line in the log will say.
     pub(super) account: Account,
     began: Instant,
@@ -113,6 +115,7 @@ impl Job {
             forwarded: asking.forwarded.clone(),
             forward,
             partial: None,
+            failed_lately: false,
             account: Account::default(),
             began: Instant::now(),
             _guard: proxy.drain.guard(),
@@ -136,6 +139,7 @@ impl Job {
         let judge = FillJudge::new(&self);
         let superseded = proxy.stamps.hard(self.place.url);
         let entered = proxy.flight.enter(&names, self.deadline, superseded, &judge).await;
+        self.failed_lately = judge.failed_lately();
         if let Some(last) = judge.last() {
             if self.stale.is_none() {
                 self.forward = Fwd::Stale;
