@@ -34,7 +34,7 @@ pub fn guide(proxy: SocketAddr, admin: SocketAddr, origin: SocketAddr, delay: Du
             format!("curl -i -H 'Accept-Language: de' {at}/vary"),
             "one response a language; try fr, then de again.".to_owned(),
         ),
-        (format!("curl -i {at}/fail"), "500, and for a second nobody asks the origin again.".to_owned()),
+        (format!("curl -i {at}/fail"), "500; the second in a row is remembered for a second.".to_owned()),
         (
             format!("curl -s {at}/large?mb=64 | wc -c"),
             "streamed in segments; a second one is a hit.".to_owned(),

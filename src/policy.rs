@@ -40,7 +40,7 @@ pub use invalidate::{post_fills_get, targets, targets_with};
 pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
-pub use range::{Ranged, content_range, ranged, unsatisfied_range};
+pub use range::{Parts, Ranged, content_range, ranged, unsatisfied_range};
 pub use request::{Ask, Entrance, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};
 pub use reuse::{Reuse, Ride, Terms, may_ride, may_share_credentialed, reuse};
@@ -49,6 +49,7 @@ pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMo
 pub use stale::{ErrorCase, stale_on_error};
 pub use stored::{content_length, stored_headers};
 pub use vary::{
-    Varies, language_key, normal, normal_into, selecting, selects, variant_into, variant_key, varies,
+    Varies, language_key, language_of, normal, normal_into, selecting, selects, variant_into, variant_key,
+    varies,
 };
 pub use verdict::{Answer, Framing, Verdict, verdict};

@@ -38,8 +38,10 @@ pub mod follow;
 mod invalidate;
 mod janitor;
 mod judge;
+mod languages;
 pub mod listener;
 mod miss;
+mod multipart;
 mod notes;
 pub mod notices;
 mod pass;
@@ -60,6 +62,7 @@ pub use upload::Content;
 
 use asking::{Asking, Forwarded};
 use fill::Job;
+use languages::Languages;
 use miss::Waiters;
 use notes::{Noted, Notes};
 use notices::Notices;
@@ -138,6 +141,7 @@ pub struct Proxy {
     pub(crate) dust: Arc<dyn Dust>,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) notes: Notes,
+    pub(crate) languages: Languages,
     pub(crate) rolls: fill::Rolls,
     pub(crate) moments: Moments,
     pub(crate) waiters: Waiters,
@@ -165,6 +169,7 @@ impl Proxy {
             dust: parts.dust,
             bodies: parts.bodies,
             notes: Notes::new(),
+            languages: Languages::new(),
             rolls: fill::Rolls::default(),
             moments: Moments::default(),
             waiters,

@@ -1,6 +1,6 @@
 //! Dates (RFC 9110 §5.6.7), as milliseconds since the epoch.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
@@ -8,12 +8,14 @@ use http::HeaderValue;
 const LAST_SECOND: u64 = 253_402_300_799;
 /// The longest of the three forms, `Wednesday, 31-Dec-99 23:59:59 GMT`, is shorter.
 const LONGEST: usize = 40;
+/// Names of days, in two of the three forms.
+const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
 /// A date, letters in any case, in one of the three forms and in GMT; `None` if it is anything
 /// else. Before the epoch is invalid.
 pub fn parse_date(value: &[u8]) -> Option<u64> {
     let mut folded = [0; LONGEST];
-    let folded = folded.get_mut(..value.len())?;
+    let folded: &mut [u8] = folded.get_mut(..value.len())?;
     let mut in_word = false;
     for (to, &byte) in folded.iter_mut().zip(value) {
         *to = if in_word { byte.to_ascii_lowercase() } else { byte.to_ascii_uppercase() };
@@ -23,9 +25,22 @@ pub fn parse_date(value: &[u8]) -> Option<u64> {
         let at = folded.len() - 3;
         folded[at..].copy_from_slice(b"GMT");
     }
-    let text = std::str::from_utf8(folded).ok()?;
-    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_millis()).ok()
+    let named = httpdate::parse_http_date(std::str::from_utf8(folded).ok()?);
+    // The name of the day says nothing that the date does not: a wrong one is looked past.
+    let at = named.ok().or_else(|| on_any_day(folded))?;
+    u64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// The same date under the name of whichever day it is.
+fn on_any_day(named: &mut [u8]) -> Option<SystemTime> {
+    let short = named.get(3).is_some_and(|&byte| matches!(byte, b',' | b' '));
+    if !short || !DAYS.contains(&&named[..3]) {
+        return None;
+    }
+    DAYS.iter().find_map(|day| {
+        named[..3].copy_from_slice(*day);
+        httpdate::parse_http_date(std::str::from_utf8(named).ok()?).ok()
+    })
 }
 
 /// The date of a wall time, in the preferred form; years past 9999 are cut to it.
@@ -47,6 +62,8 @@ mod tests {
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "SUNDAY, 06-nov-94 08:49:37 GmT",
             "Sun Nov  6 08:49:37 1994",
+            "Mon Nov  6 08:49:37 1994",
+            "Fri, 06 Nov 1994 08:49:37 GMT",
         ] {
             assert_eq!(parse_date(text.as_bytes()), moment, "{text}");
         }
@@ -64,6 +81,7 @@ mod tests {
             "Sun, 06 Nov 1994 8:49:37 GMT",
             "Sun, 06 Nov 94 08:49:37 GMT",
             "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sux, 06 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 08.49.37 GMT",
             "Sun,  06  Nov  1994  08:49:37  GMT",
             "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:38 GMT",

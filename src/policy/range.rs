@@ -13,7 +13,7 @@ const MOST_RANGES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ranged {
     /// 200, the whole: no Range, one that is not understood, one whose If-Range does not hold, or
-    /// several ranges (RFC 9110 §14.2 leaves that open).
+    /// too many ranges, or overlapping or descending ones (RFC 9110 §14.2).
     Whole,
     /// 206, from the first byte to the last, both included.
     Part {
@@ -22,8 +22,17 @@ pub enum Ranged {
         /// Last byte.
         last: u64,
     },
+    /// 206, several parts (RFC 9110 §14.6): ascending, apart from each other.
+    Parts(Parts),
     /// 416.
     Unsatisfiable,
+}
+
+/// Several parts of a body, each from its first byte to its last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    spans: [(u64, u64); MOST_RANGES],
+    count: usize,
 }
 
 /// One range as it is asked for.
@@ -43,14 +52,17 @@ pub fn ranged(request: &HeaderMap, record: &Record, len: u64) -> Ranged {
     }
     let mut specs = [Spec::From(0); MOST_RANGES];
     let Some(count) = parse(line.as_bytes(), &mut specs) else { return Ranged::Whole };
-    let mut satisfied = specs[..count].iter().filter_map(|spec| spec.resolve(len));
-    match (satisfied.next(), satisfied.next()) {
+    let mut parts = Parts { spans: [(0, 0); MOST_RANGES], count: 0 };
+    for span in specs[..count].iter().filter_map(|spec| spec.resolve(len)) {
+        parts.spans[parts.count] = span;
+        parts.count += 1;
+    }
+    match parts.spans() {
         // Zero bytes have no part to name, and nothing is missing from the whole.
-        (None, _) if len == 0 && specs[..count].iter().any(|spec| matches!(spec, Spec::Last(1..))) => {
-            Ranged::Whole
-        }
-        (None, _) => Ranged::Unsatisfiable,
-        (Some((first, last)), None) if count == 1 => Ranged::Part { first, last },
+        [] if len == 0 && specs[..count].iter().any(|spec| matches!(spec, Spec::Last(1..))) => Ranged::Whole,
+        [] => Ranged::Unsatisfiable,
+        &[(first, last)] => Ranged::Part { first, last },
+        spans if spans.is_sorted_by(|(_, last), (first, _)| last < first) => Ranged::Parts(parts),
         _ => Ranged::Whole,
     }
 }
@@ -103,6 +115,15 @@ fn number(digits: &[u8]) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     // More digits than a u64 holds: further than any body goes.
     all_digits.then(|| std::str::from_utf8(digits).ok()?.parse().ok().or(Some(u64::MAX))).flatten()
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// First and last byte of each, in order.
+    pub fn spans(&self) -> &[(u64, u64)] {
+        &self.spans[..self.count]
+    }
 }
 
 // === impl Spec ===
@@ -167,11 +188,25 @@ mod tests {
             ("bytes=-", Ranged::Whole),
             ("bytes", Ranged::Whole),
             ("lines=1-2", Ranged::Whole),
-            ("bytes=0-1, 4-5", Ranged::Whole),
+            ("bytes=4-5, 20-", part(4, 5)),
+            ("bytes=4-5, 0-1", Ranged::Whole),
+            ("bytes=0-4, 4-5", Ranged::Whole),
             ("bytes=+1-2", Ranged::Whole),
             ("bytes=0-0,1-1,2-2,3-3,4-4,5-5,6-6,7-7,8-8,9-9,0-0,0-0,0-0,0-0,0-0,0-0,0-0", Ranged::Whole),
         ] {
             assert_eq!(asked(range, 10), want, "{range}");
+        }
+    }
+
+    #[test]
+    fn several_ranges() {
+        for (range, want) in [
+            ("bytes=0-1, 4-5", &[(0, 1), (4, 5)][..]),
+            ("bytes=0-0,2-3, 30-, -1", &[(0, 0), (2, 3), (9, 9)]),
+            ("bytes=0-4,5-", &[(0, 4), (5, 9)]),
+        ] {
+            let Ranged::Parts(parts) = asked(range, 10) else { panic!("{range}") };
+            assert_eq!(parts.spans(), want, "{range}");
         }
     }
 

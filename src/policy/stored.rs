@@ -18,9 +18,9 @@ pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> H
         kept.remove(field);
     }
     if rules.set_cookie != SetCookie::Store {
-        // Under "pass" such a response is not stored at all; were it, then without.
+        // Under "pass" such a response is not stored at all; were it, then without. Set-Cookie2 is
+        // a field like any other since RFC 6265: nobody takes a cookie from it.
         kept.remove(header::SET_COOKIE);
-        kept.remove("set-cookie2");
     }
     kept.remove(header::AGE);
     kept.entry(header::DATE).or_insert_with(|| http_date(received_at));

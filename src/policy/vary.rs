@@ -135,11 +135,22 @@ pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
     })
 }
 
+/// The language of a record that is in one and varies on it, lower case.
+pub fn language_of(record: &Record) -> Option<String> {
+    let chosen = record.select.iter().any(|(field, _)| field == header::ACCEPT_LANGUAGE);
+    let language = one_language(record).filter(|language| chosen && !language.contains(&b','))?;
+    Some(std::str::from_utf8(language).ok()?.to_ascii_lowercase())
+}
+
 /// Whether a record is in the one language that a request wants most.
 fn speaks(record: &Record, headers: &HeaderMap) -> bool {
+    one_language(record).is_some_and(|language| wants_most(headers, language))
+}
+
+fn one_language(record: &Record) -> Option<&[u8]> {
     let mut lines = record.headers.get_all(header::CONTENT_LANGUAGE).iter();
-    let (Some(language), None) = (lines.next(), lines.next()) else { return false };
-    wants_most(headers, language.as_bytes())
+    let (Some(language), None) = (lines.next(), lines.next()) else { return None };
+    Some(language.as_bytes().trim_ascii())
 }
 
 pub(super) fn names_cookie(vary: http::header::GetAll<'_, HeaderValue>) -> bool {

@@ -11,6 +11,7 @@ use super::request::Ask;
 use super::rules::{Rules, SetCookie};
 use super::stored::content_length;
 use super::vary::{Varies, varies};
+use crate::record::LifetimeBy;
 
 /// F7: a failing origin is left alone for this long, in ms.
 const FAILED_MS: u64 = 1_000;
@@ -86,16 +87,6 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
     }
     let said = if ask.credentialed() { raw } else { raw.overlooking(rules.ignore) };
     let against = against_sharing(answer, &said, &varies, rules);
-    let stated = stated(headers, &said, rules, answer.received_at);
-    if is_transient(status)
-        && (against.is_some() || stated.unwrap_or(0) == 0)
-        && (ask.credentialed() || !rules.status_ttl_ms.contains_key(&status.as_u16()))
-    {
-        return Verdict::Failed { until_ms_from_now: failed_for(answer), shareable: against.is_none() };
-    }
-    if let Some(why) = against {
-        return Verdict::Pass(why);
-    }
     let subject = Subject {
         status,
         headers,
@@ -104,7 +95,20 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
         age_ms: initial_age(headers, answer.requested_at, answer.received_at),
         credentialed: ask.credentialed(),
     };
-    let Some(lifetime) = subject.lifetime(rules) else {
+    let lifetime = subject.lifetime(rules);
+    let stated = stated(headers, &said, rules, answer.received_at);
+    let reckoned =
+        lifetime.is_some_and(|lifetime| lifetime.by == LifetimeBy::Heuristic && lifetime.fresh_ms > 0);
+    if is_transient(status)
+        && (against.is_some() || (stated.unwrap_or(0) == 0 && !reckoned))
+        && (ask.credentialed() || !rules.status_ttl_ms.contains_key(&status.as_u16()))
+    {
+        return Verdict::Failed { until_ms_from_now: failed_for(answer), shareable: against.is_none() };
+    }
+    if let Some(why) = against {
+        return Verdict::Pass(why);
+    }
+    let Some(lifetime) = lifetime else {
         return Verdict::Share {
             lifetime: Lifetime::none(subject.age_ms),
             why: PassReason::NotCacheableStatus,

@@ -54,6 +54,8 @@ pub(crate) struct Job {
     pub(super) forward: Fwd,
     /// What is known of a body that another instance did not bring to its end.
     partial: Option<Arc<Partial>>,
+    /// Upstream failed a moment ago, for a request that was alone with it.
+    failed_lately: bool,
     /// What its line in the log will say.
     pub(super) account: Account,
     /// The life of the store that its body belongs to.
@@ -115,6 +117,7 @@ impl Job {
             forwarded: asking.forwarded.clone(),
             forward,
             partial: None,
+            failed_lately: false,
             account: Account::default(),
             life: proxy.bodies.life(),
             began: Instant::now(),
@@ -139,6 +142,7 @@ impl Job {
         let judge = FillJudge::new(&self);
         let superseded = proxy.stamps.hard(self.place.url);
         let entered = proxy.flight.enter(&names, self.deadline, superseded, &judge).await;
+        self.failed_lately = judge.failed_lately();
         if let Some(last) = judge.last() {
             if self.stale.is_none() {
                 self.forward = Fwd::Stale;

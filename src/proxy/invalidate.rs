@@ -1,7 +1,10 @@
 //! What an unsafe method does to what is stored: it stamps, like a purge (RFC 9111 §4.4, F8).
 //!
-//! Twice: when it is sent, for what is stored or being filled then; and when its answer's head is
-//! in, for what began meanwhile. What begins after that asks an origin that has done it.
+//! When its answer's head is in: for what is stored then, and for every fill that was asked for
+//! before. What begins after that asks an origin that has done it. An answer that says that it was
+//! not done leaves everything as it is (§4.4 asks for no more): else whoever may POST, and be
+//! refused, could keep a response out of the store. A request without an answer may have been done,
+//! so it stamps.
 //!
 //! A stamp is kept for as long as any record may live, so one is written only where there is
 //! something that it could cover: else whoever may POST could fill the store with URLs.
@@ -47,11 +50,10 @@ pub(super) struct Stands {
 }
 
 impl Proxy {
-    /// Before an unsafe request goes out. A store that is down does not stop it.
-    pub(super) async fn before_unsafe(self: &Arc<Self>, asking: &Asking) -> Unsafe {
+    /// Before an unsafe request goes out.
+    pub(super) fn before_unsafe(self: &Arc<Self>, asking: &Asking) -> Unsafe {
         let mut of = self.stands(&asking.target);
         if let Some(of) = &mut of {
-            self.invalidate(of).await;
             of.stood = self.stamps.hard(url_hash(&of.text));
             of.seen = self.number();
         }

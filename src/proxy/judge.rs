@@ -1,6 +1,6 @@
 //! What a fill makes of the entries it finds in the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::policy::{self, Ask, PassReason, Reuse};
 use crate::record::{Note, Pointer, Record, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
+
+/// How long a failure that was awaited holds here, in ms.
+const FAILED_MS: u64 = 1_000;
 
 /// Judges entries for one fill. Remembers the last record it saw: it may be validated, or served
 /// stale.
@@ -33,6 +36,8 @@ pub(crate) struct FillJudge {
     first_note: OnceLock<Number>,
     /// The highest token of a record that was seen.
     newest: AtomicU64,
+    /// A failure was seen that holds for nobody who comes after it.
+    failed_lately: AtomicBool,
 }
 
 impl FillJudge {
@@ -47,7 +52,14 @@ impl FillJudge {
             first: OnceLock::new(),
             first_note: OnceLock::new(),
             newest: AtomicU64::new(0),
+            failed_lately: AtomicBool::new(false),
         }
+    }
+
+    /// Whether upstream failed a moment ago for a request that was alone with it: when it does so
+    /// again, that is remembered (F7).
+    pub(crate) fn failed_lately(&self) -> bool {
+        self.failed_lately.load(Ordering::Relaxed)
     }
 
     /// The last record that was read, stale as it may be.
@@ -94,6 +106,7 @@ impl FillJudge {
         }
         if stored.record.end() > now {
             self.proxy.tier.keep(stored.clone());
+            self.proxy.languages.learn(&self.place.primary, &stored.record, &self.headers);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
         }
         if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {
@@ -119,18 +132,24 @@ impl FillJudge {
             return Judged::Absent;
         };
         let now = self.proxy.now_ms();
-        let stands = |token, until| {
-            until > now && self.proxy.stamps.covers(self.place.url, token, token) != Covered::Hard
-        };
+        let covered = |token| self.proxy.stamps.covers(self.place.url, token, token) == Covered::Hard;
+        let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
         let hash = self.place.key.hash();
         match note {
-            Note::Pass { token, reason, until } if stands(token, until) => {
+            Note::Pass { token, reason, until } if until > now && !covered(token) => {
                 let reason = PassReason::parse(&reason).unwrap_or(PassReason::NoStore);
                 // Who comes next need not ask the store.
                 self.proxy.notes.pass(hash, reason, token, Duration::from_millis(until - now));
                 told(Told::Pass(reason, Own::nobodys()))
             }
-            Note::Failed { token, status, until } if stands(token, until) => {
+            Note::Failed { token, until, .. } if until <= now && !awaited(token) => {
+                self.first_note.get_or_init(|| token);
+                self.failed_lately.store(true, Ordering::Relaxed);
+                Judged::Absent
+            }
+            Note::Failed { token, status, until } if !covered(token) => {
+                // Whoever waited has it; and that somebody did is what makes it last (F7).
+                let left = if until > now { until - now } else { FAILED_MS };
                 let failure = Arc::new(Failure {
                     status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
                     answer: None,
@@ -138,15 +157,15 @@ impl FillJudge {
                     word: "upstream_status",
                     kind: None,
                     token,
-                    retry_after: (until - now).div_ceil(1000),
+                    retry_after: left.div_ceil(1000),
                     owner: None,
                     stale: self.last(),
                 });
-                self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(until - now));
+                self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(left));
                 told(Told::Failed(failure))
             }
             Note::Growing { token, head } => {
-                let awaited = self.first_note.get().is_some_and(|first| token > *first);
+                let awaited = awaited(token);
                 self.first_note.get_or_init(|| token);
                 match self.growing(token, *head) {
                     // Its bytes count only while its lease lives; that it is not for sharing holds

@@ -36,7 +36,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let mut doing = None;
         if !policy::is_safe(&asking.method) {
-            doing = Some(self.before_unsafe(&asking).await);
+            doing = Some(self.before_unsafe(&asking));
         }
         let empty = http_body::Body::is_end_stream(&content);
         let read = Arc::new(AtomicU64::new(0));

@@ -70,7 +70,14 @@ impl Proxy {
                 node = Some(found);
             }
             let place = || Place::new(text, at, node.clone());
-            let Some(Held::Stored(stored)) = held else { return Look::Missing { place: place() } };
+            let Some(Held::Stored(stored)) = held else {
+                let spoken =
+                    node.as_ref().and_then(|node| self.in_language(text, node, headers, ask, &route.rules));
+                return match spoken {
+                    Some((stored, ttl_ms)) => Look::Fresh { stored, ttl_ms },
+                    None => Look::Missing { place: place() },
+                };
+            };
             let covered = stored.covered(&self.stamps);
             if covered == Covered::Hard {
                 return Look::Missing { place: place() };

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
+use super::multipart;
 use super::place::Look;
 use super::reply::Cause;
 use super::status;
@@ -245,10 +246,15 @@ impl Proxy {
             *response.headers_mut() = headers;
             return Self::finish(asking.ticket, response);
         }
-        let (code, range) = match Self::part(&asking, stored, len).0 {
-            Ranged::Whole => (record.status, None),
-            Ranged::Part { first, last } => (StatusCode::PARTIAL_CONTENT, Some((first, last))),
-            Ranged::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        let (code, range) = match (Self::part(&asking, stored, len).0, &bytes) {
+            (Ranged::Parts(parts), Bytes_::Held(body)) => {
+                let response = multipart::response(headers, body, &parts, &self.dice.name());
+                return Self::finish(asking.ticket, response);
+            }
+            // What is not in memory is sent whole: a client that gets it has all that it asked for.
+            (Ranged::Parts(_) | Ranged::Whole, _) => (record.status, None),
+            (Ranged::Part { first, last }, _) => (StatusCode::PARTIAL_CONTENT, Some((first, last))),
+            (Ranged::Unsatisfiable, _) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
         };
         let total = len.unwrap_or_default();
         if code == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -341,12 +347,12 @@ impl Part {
     fn bytes(&self) -> Option<(u64, u64)> {
         match self.0 {
             Ranged::Part { first, last } => Some((first, last)),
-            Ranged::Whole | Ranged::Unsatisfiable => None,
+            Ranged::Whole | Ranged::Parts(_) | Ranged::Unsatisfiable => None,
         }
     }
 }
 
-fn slice(body: &Bytes, first: u64, last: u64) -> Bytes {
+pub(super) fn slice(body: &Bytes, first: u64, last: u64) -> Bytes {
     let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX).min(body.len());
     body.slice(at(first)..at(last.saturating_add(1)))
 }

@@ -144,6 +144,16 @@ async fn a_failing_origin_is_not_tried_once_a_waiter() {
 }
 
 #[tokio::test]
+async fn one_failure_alone_may_be_an_accident_and_two_in_a_row_are_none() {
+    let origin = Origin::answering(Answer::status(503).part("down")).await;
+    let proxy = Proxy::before(&origin).await;
+    for tries in [1, 2, 2, 2] {
+        assert_eq!(proxy.get("/a").await.status, 503);
+        assert_eq!(origin.count("/a"), tries);
+    }
+}
+
+#[tokio::test]
 async fn retry_after_is_kept_to() {
     let origin = Origin::answering(Answer::status(503).field("Retry-After", "20").part("down")).await;
     let proxy = Proxy::before(&origin).await;

@@ -102,6 +102,28 @@ async fn a_part_of_a_stored_large_body() {
 }
 
 #[tokio::test]
+async fn several_parts_of_what_is_stored() {
+    let origin = Origin::answering(Answer::cacheable(BODY).field("Content-Type", "text/plain")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    let reply = proxy.get("/a").field("Range", "bytes=0-1,8-").await;
+    assert_eq!((reply.status, reply.end), (206, crate::support::End::Clean));
+    let kind = reply.field("content-type").to_owned();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").expect("several parts");
+    let part = |range: &str, bytes: &str| {
+        format!(
+            "\r\n--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{bytes}"
+        )
+    };
+    let want = [part("0-1", "01"), part("8-9", "89"), format!("\r\n--{boundary}--\r\n")].concat();
+    assert_eq!(reply.text(), want);
+    // What is asked for twice, or backwards, is sent whole.
+    for ranges in ["bytes=0-4,4-5", "bytes=8-,0-1"] {
+        proxy.get("/a").field("Range", ranges).await.assert(200, BODY);
+    }
+}
+
+#[tokio::test]
 async fn a_route_may_pass_ranges() {
     let origin = Origin::start().await;
     origin.on_each("/a", |seen| match seen.field("range") {

@@ -67,6 +67,30 @@ async fn codings_are_told_apart_by_what_we_know_of_them() {
 }
 
 #[tokio::test]
+async fn a_stored_language_answers_whoever_wants_it_most() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        let wanted = seen.field("accept-language");
+        let language = if wanted.starts_with("de") { "de" } else { "fr" };
+        let reply = Answer::cacheable(format!("in {language}")).field("Vary", "Accept-Language");
+        reply.field("Content-Language", language)
+    });
+    let proxy = Proxy::before(&origin).await;
+    let get = |languages: &str| proxy.get("/a").field("Accept-Language", languages);
+    proxy.filled_by(get("en;q=0.9, de")).await.assert(200, "in de");
+    for languages in ["fr;q=0.5, DE;q=1.0", "de", "de, *;q=0.1"] {
+        let reply = get(languages).await;
+        assert!(reply.is_hit(), "{languages}");
+        reply.assert(200, "in de");
+    }
+    // Two that are wanted alike are not one that is wanted most.
+    assert!(!get("de, fr").await.is_hit());
+    get("fr").await.assert(200, "in fr");
+    proxy.purge_url("/a").await;
+    assert!(!get("fr;q=0.5, de;q=1.0").await.is_hit());
+}
+
+#[tokio::test]
 async fn an_allowed_origin_is_a_variant() {
     let origin = Origin::start().await;
     origin.on_each("/a", |seen| {

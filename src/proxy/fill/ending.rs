@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Head, Job};
 use crate::dust::Number;
 use crate::flight::{Fill, Published, Standing};
-use crate::policy::PassReason;
+use crate::policy::{self, ErrorCase, PassReason};
 use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
 use crate::proxy::told::{Failure, Leader, Own, Told};
@@ -43,9 +43,11 @@ impl Job {
             stale: self.stale.clone(),
         });
         self.proxy.notices.upstream_error(&self.route, &error);
+        let company = self.in_company(&leader);
         leader.settle(Told::Failed(failure.clone()));
         // A full queue is ours: it says nothing of the origin, and it may be empty again at once.
-        let noted = (!error.kind.is_queue()).then_some((failure, ttl));
+        let lasts = company || self.stays_failed(FAILED_MS, ErrorCase::Unreachable);
+        let noted = (!error.kind.is_queue()).then_some((failure, ttl, lasts));
         self.fail(leader, fill, noted, error.kind.as_str()).await;
     }
 
@@ -77,25 +79,32 @@ impl Job {
             owner: self.owner,
             stale: self.stale.clone(),
         });
+        let company = self.in_company(&leader);
         leader.settle(Told::Failed(failure.clone()));
-        self.fail(leader, fill, Some((failure, ttl)), "upstream_status").await;
+        let lasts = company || self.stays_failed(until_ms, ErrorCase::Status(status.as_u16()));
+        self.fail(leader, fill, Some((failure, ttl, lasts)), "upstream_status").await;
     }
 
-    /// Leaves *failed* under the fence, so that who comes next does not try again at once (F7).
-    pub(super) async fn fail(
+    /// Leaves *failed* under the fence (F7): for who waits on other instances, and if it `lasts`
+    /// for who comes until then.
+    async fn fail(
         mut self,
         leader: Leader,
         fill: Fill,
-        failure: Option<(Arc<Failure>, Duration)>,
+        failure: Option<(Arc<Failure>, Duration, bool)>,
         why: &'static str,
     ) {
         let token = fill.token();
         self.account.followers = leader.followers();
-        if let Some((failure, ttl)) = failure {
-            let until = self.proxy.now_ms().saturating_add(millis(ttl));
+        if let Some((failure, ttl, lasts)) = failure {
+            let lasts = lasts || self.in_company(&leader);
+            let stays = if lasts { millis(ttl) } else { 0 };
+            let until = self.proxy.now_ms().saturating_add(stays);
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
-            // Before the slot is empty: whoever finds it so finds the note.
-            self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
+            if lasts {
+                // Before the slot is empty: whoever finds it so finds the note.
+                self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
+            }
             leader.retire();
             self.abort_with(fill, &note, ttl).await;
         } else {
@@ -103,6 +112,24 @@ impl Job {
             fill.abort(None).await;
         }
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
+    }
+
+    /// Whether anybody waits here beside the client that it was begun for.
+    fn in_company(&self, leader: &Leader) -> bool {
+        leader.followers() > usize::from(self.owner.is_some())
+    }
+
+    /// Whether a failure that nobody else waited for is remembered all the same: the origin said
+    /// for how long, nobody is refused because of it, or it is the second in a row. One alone may
+    /// be an accident, and the next request is as good a probe as any.
+    fn stays_failed(&self, ms: u64, case: ErrorCase) -> bool {
+        let served_stale = || {
+            self.stale.as_ref().is_some_and(|stale| {
+                let (rules, now) = (&self.route.rules, self.proxy.now_ms());
+                policy::stale_on_error(&self.ask, &stale.record, &stale.terms, rules, now, case)
+            })
+        };
+        ms != FAILED_MS || self.failed_lately || self.owner.is_none() || served_stale()
     }
 
     /// Nobody waits here any more, and the route says that then it is not worth going on.
@@ -163,6 +190,7 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
+                self.proxy.languages.learn(&self.place.primary, &stored.record, &self.headers);
                 self.proxy.tier.keep(stored);
                 (outcome, None)
             }
