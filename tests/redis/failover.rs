@@ -2,7 +2,7 @@
 
 use dustgate::dust::{Dust, Put, Written};
 
-use super::relay::Relay;
+use super::relay::{Loses, Relay};
 use super::server::{Server, answers, is_lost, open, until};
 
 async fn write(store: &dyn Dust, key: &str) -> u64 {
@@ -16,7 +16,8 @@ async fn write(store: &dyn Dust, key: &str) -> u64 {
 async fn a_replica_that_was_behind_is_promoted() {
     let (mut primary, user) = (Server::start(&[]).await, "user dustgate on >secret ~* &* +@all");
     primary.admin("ACL SETUSER dustgate on >secret ~* &* +@all");
-    let replica = Server::start(&[user, &format!("replicaof 127.0.0.1 {}", primary.port)]).await;
+    let copies = Relay::to(primary.port).await;
+    let replica = Server::start(&[user, &format!("replicaof 127.0.0.1 {}", copies.port)]).await;
     let relay = Relay::to(primary.port).await;
     let store = open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.port)).await.unwrap();
     store.life(Some("one")).await.unwrap();
@@ -24,12 +25,11 @@ async fn a_replica_that_was_behind_is_promoted() {
     let has = |what: &str| replica.admin(&format!("GET {what}")).contains(&early.to_string());
     until("the copy", async || has("{dustgate}:early").then_some(())).await;
     // It hears no more, then the primary is gone, and it takes its place.
-    replica.signal("-STOP");
+    copies.loses(Loses::Answers);
     let late = write(&store, "late").await;
     let mut feed = store.feed().await.unwrap();
     primary.kill();
     is_lost(&mut feed).await;
-    replica.signal("-CONT");
     replica.admin("REPLICAOF NO ONE");
     relay.leads_to(replica.port);
     answers(&store).await;
