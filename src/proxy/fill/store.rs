@@ -241,12 +241,7 @@ impl Job {
         }
     }
 
-    fn record(
-        &self,
-        head: &Head,
-        lifetime: &Lifetime,
-        fields: &[HeaderName],
-    ) -> Record {
+    fn record(&self, head: &Head, lifetime: &Lifetime, fields: &[HeaderName]) -> Record {
         let select = policy::selecting(fields, &self.headers);
         Record {
             key: self.place.key.text().to_owned(),
