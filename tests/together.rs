@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dustgate::proxy::Purge;
 use dustgate::upstream::ErrorKind;
 use dustgate::upstream::scripted::{Asked, Reply};
-use instance::{Fleet, Got, LEASE};
+use instance::{Fleet, Got, Instance, LEASE};
+use object_store::memory::InMemory;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -285,6 +287,105 @@ async fn variants_found_late_are_fetched_side_by_side_once_each() {
         assert!(got.done < ms(1_600), "{got:?}");
     }
     assert_eq!(fleet.fetches(), 5);
+}
+
+async fn soften(instance: &Instance, path: &str) {
+    let purged = instance.proxy.purge(&Purge::Url(format!("http://h.test{path}")), true).await;
+    purged.expect("the store answers");
+}
+
+/// Its lease is younger than the purge, and its request is not.
+#[tokio::test(start_paused = true)]
+async fn a_soft_purge_between_request_and_head_makes_a_variant_stale_too() {
+    fn varies(_: &Asked, _: usize) -> Reply {
+        cacheable(200).header("vary", "accept-language").wait(ms(500)).bytes("hello")
+    }
+    for (path, answer) in [("/v", varies as fn(&Asked, usize) -> Reply), ("/a", untagged)] {
+        let fleet = Fleet::of(1, answer).await;
+        let one = &fleet.instances[0];
+        let first = one.get(path);
+        sleep(ms(50)).await;
+        soften(one, path).await;
+        assert_eq!(first.await.unwrap().status, 200);
+        let then = one.get(path).await.unwrap();
+        assert_eq!((then.status.as_u16(), fleet.fetches()), (200, 2), "{path}: {:?}", then.headers);
+        let hit = one.get(path).await.unwrap();
+        assert_eq!((hit.status.as_u16(), fleet.fetches()), (200, 2), "{path}: {:?}", hit.headers);
+    }
+}
+
+/// Who completes it has asked nobody, so it is no newer for that.
+#[tokio::test(start_paused = true)]
+async fn a_soft_purge_holds_for_a_body_that_was_only_completed() {
+    let fleet = Fleet::of(3, tagged).await;
+    let frozen = half_way(&fleet, cacheable(200).header("etag", "\"v0\""), 10).await;
+    let rider = fleet.instances[1].get("/a");
+    sleep(ms(2_300)).await;
+    fleet.instances[0].line.down();
+    // Not heard of by the one that completes it.
+    soften(&fleet.instances[2], "/a").await;
+    is_right(&rider.await.unwrap(), 0);
+    assert_eq!(fleet.fetches(), 1);
+    is_right(&fleet.instances[2].get("/a").await.unwrap(), 0);
+    assert_eq!(fleet.fetches(), 2, "it was asked again whether that is still so");
+    frozen.abort();
+}
+
+/// Nobody's word on what it fetches is taken by who came after a soft purge.
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_a_soft_purge_does_not_ride_what_was_under_way_elsewhere() {
+    let fleet = Fleet::of(2, untagged).await;
+    let leader = fleet.instances[0].get("/a");
+    sleep(ms(400)).await;
+    let rider = fleet.instances[1].get("/a");
+    sleep(ms(400)).await;
+    for instance in &fleet.instances {
+        soften(instance, "/a").await;
+    }
+    let late: Vec<_> = fleet.instances.iter().map(|instance| instance.get("/a")).collect();
+    is_right(&leader.await.unwrap(), 0);
+    is_right(&rider.await.unwrap(), 0);
+    for late in late {
+        is_right(&late.await.unwrap(), 0);
+    }
+    assert_eq!(fleet.fetches(), 2);
+}
+
+/// Over its limit on the way, and then upstream breaks off: of a body whose length nobody told.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_only_passed_on_and_broken_off_does_not_end_cleanly() {
+    fn breaks(_: &Asked, _: usize) -> Reply {
+        let body = whole(0);
+        drips(cacheable(200), &body, 0, 5 * PIECE).fail(ErrorKind::Truncated)
+    }
+    let small = |route: &mut dustgate::route::Route| route.rules.max_object_size = 2 * PIECE as u64;
+    let fleet = Fleet::with(1, breaks, Arc::new(InMemory::new()), small).await;
+    let got = fleet.instances[0].get("/a").await.unwrap();
+    assert!(
+        !got.whole && got.body == whole(0)[..5 * PIECE],
+        "{} bytes, whole: {}",
+        got.body.len(),
+        got.whole
+    );
+}
+
+/// The store swallows its calls from the middle of a body on.
+#[tokio::test(start_paused = true)]
+async fn nobody_who_rides_hangs_on_a_store_that_fails() {
+    let fleet = Fleet::of(2, tagged).await;
+    let leader = fleet.instances[0].get("/a");
+    sleep(ms(1)).await;
+    let rider = fleet.instances[1].get("/a");
+    sleep(ms(600)).await;
+    for _ in 0..400 {
+        for instance in &fleet.instances {
+            instance.line.hang_next();
+        }
+    }
+    for got in [leader, rider] {
+        let got = tokio::time::timeout(ms(30_000), got).await.expect("it ends").unwrap();
+        is_right(&got, 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -153,7 +153,13 @@ impl Visit {
         if exchange.key != wish.key || (vary && exchange.lang != wish.lang) {
             world.broken(format_args!("request {} gets what is at {exchange:?}", wish.n));
         }
-        let holding = world.ledger.holding(wish.key, self.arrived, &self.instance.name, self.instance.booted);
+        let holding = world.ledger.holding(
+            &world.plan,
+            wish.key,
+            self.arrived,
+            &self.instance.name,
+            self.instance.booted,
+        );
         for Purge { soft, begun, .. } in holding {
             if !soft && exchange.n < begun {
                 let n = wish.n;

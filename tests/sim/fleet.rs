@@ -30,7 +30,7 @@ pub async fn live(plan: Plan) -> Report {
     let world = World::new(plan);
     let shelf = Arc::new(Shelf::default());
     let board = Switchboard::new(&world, &shelf);
-    let parts = Arc::new(Parts { world: world.clone(), board, shelf });
+    let parts = Arc::new(Parts { world: world.clone(), board, shelf, lines: Mutex::default() });
     let mut slots = Vec::new();
     for n in 0..world.plan.instances {
         slots.push(Mutex::new(Some(Instance::boot(&parts, n.to_string()).await)));
@@ -293,6 +293,12 @@ impl Fleet {
         if world.plan.calm {
             world.ledger.fetched_once(world, &world.plan);
         }
+        // Taken, for they have tasks of their own.
+        let lines = std::mem::take(&mut *self.parts.lines.lock().expect("no panic under this lock"));
+        if !world.plan.calm && world.plan.body_outages == 0 {
+            let struck = lines.iter().map(|line| line.struck()).sum();
+            world.ledger.fetched_seldom(world, &world.plan, struck);
+        }
         for key in 0..world.plan.keys.len() {
             let fills = world.ledger.fills(key);
             world.say(format_args!("k{key}: {fills} fills"));
@@ -303,7 +309,7 @@ impl Fleet {
             }
             instance.crash();
         }
-        drop(last);
+        drop((last, lines));
         let until = Instant::now() + Duration::from_secs(30);
         let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         while alive() > 0 && Instant::now() < until {

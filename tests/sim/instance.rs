@@ -36,6 +36,8 @@ pub struct Parts {
     pub world: Arc<World>,
     pub board: Arc<Switchboard>,
     pub shelf: Arc<Shelf>,
+    /// Of all instances that there ever were.
+    pub lines: Mutex<Vec<Arc<Faulty>>>,
 }
 
 pub struct Instance {
@@ -69,7 +71,7 @@ impl Instance {
     }
 
     async fn try_boot(parts: &Arc<Parts>, name: &str) -> Result<Arc<Self>, String> {
-        let Parts { world, board, shelf } = &**parts;
+        let Parts { world, board, shelf, lines } = &**parts;
         let plan = &world.plan;
         let ahead = i64::try_from(world.dice.below(plan.skew * 2 + 1)).unwrap_or(0)
             - i64::try_from(plan.skew).unwrap_or(0);
@@ -77,6 +79,7 @@ impl Instance {
         let clock = world.wall(ahead);
         let line = Arc::new(Line::new(board, &gate, ahead));
         let line = Arc::new(Faulty::new(line, plan.line.clone(), world.dice()));
+        lines.lock().expect("no panic under this lock").push(line.clone());
         let numbers = Numbers::new(PREFIX);
         let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
         let dice = Arc::new(world.dice());

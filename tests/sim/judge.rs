@@ -133,14 +133,26 @@ impl Ledger {
     }
 
     /// The purges of a key that hold for a request which arrived then at that instance.
-    pub fn holding(&self, key: usize, arrived: u64, instance: &str, booted: u64) -> Vec<Purge> {
+    ///
+    /// Who has heard of a later purge counts as having heard of all before it, and no store loses
+    /// changes without a word: where the line does, two at the same time promise nothing.
+    pub fn holding(&self, plan: &Plan, key: usize, arrived: u64, instance: &str, booted: u64) -> Vec<Purge> {
         let inner = self.inner();
+        let beside = |purge: &Purge, answered: u64| {
+            let meets = |other: &&Purge| {
+                other.begun != purge.begun
+                    && other.begun < answered
+                    && other.answered.as_ref().is_none_or(|(at, _)| *at > purge.begun)
+            };
+            plan.line.lose_event > 0 && inner.purges.iter().any(|other| meets(&other))
+        };
         let holds = |purge: &&Purge| {
             let Some((answered, confirmed)) = &purge.answered else { return false };
             // Who starts later reads the stamps, unless the store has lost them.
             let read = *answered < booted && !inner.failovers.iter().any(|at| *at > purge.begun);
             purge.key.is_none_or(|purged| purged == key)
                 && *answered < arrived
+                && !beside(purge, *answered)
                 && (confirmed.iter().any(|name| name == instance) || (read && !purge.unsafe_request))
         };
         inner.purges.iter().filter(holds).cloned().collect()
@@ -176,8 +188,13 @@ impl Ledger {
         // Bytes that the origin has just confirmed are as new as any.
         let now = (record.born, record.token, validated);
         let last = self.inner().published.insert(hash.to_owned(), now);
+        // Two that were under way at the same time have no order but their tokens'.
+        let older = |last: u64| {
+            let (one, two) = (self.exchange(validated), self.exchange(last));
+            one.zip(two).is_some_and(|(one, two)| one.n < two.n && one.head_ms < two.sent_ms)
+        };
         if let Some(last) = last
-            && (last.1 > now.1 || last.2 > now.2)
+            && (last.1 > now.1 || older(last.2))
         {
             let key = &record.key;
             world.broken(format_args!("{key}: (born, token, validated) {now:?} replaces {last:?}"));
@@ -223,6 +240,36 @@ impl Ledger {
             if early && !purged {
                 let (key, lang) = (next.key, next.lang);
                 world.broken(format_args!("k{key} {lang}: exchange {} and then {}", one.n, next.n));
+            }
+        }
+    }
+
+    /// How often the origin was asked at most for what lives longer than a run: once, once more for
+    /// each purge, and for each misfortune as often as that can cost. `struck` calls of the store
+    /// were lost, late or refused.
+    pub fn fetched_seldom(&self, world: &World, plan: &Plan, struck: u64) {
+        let count = |what: &[&str]| what.iter().map(|what| world.counted(what)).sum::<u64>();
+        let instances = plan.instances as u64;
+        // Each instance for itself, while the store is away or does not know what it knew.
+        let apart = count(&["outage", "failover to a replica", "failover to an empty store"]) * instances;
+        // What was under way there is taken over, and may go on there nonetheless.
+        let lost = count(&["crash", "freeze", "drain"]) * 2;
+        let again =
+            count(&["origin failed", "origin broke off", "object failed", "object slow", "late object"])
+                + count(&["object lost", "object spoilt", "object removed", "late put", "cancel"]);
+        let inner = self.inner();
+        let mut fetched: BTreeMap<(usize, u8), u64> = BTreeMap::new();
+        for asked in inner.asked.values().filter(|asked| asked.fill) {
+            let key = &plan.keys[asked.key];
+            if key.shared() && key.fresh_s >= 3600 {
+                *fetched.entry((asked.key, asked.lang)).or_default() += 1;
+            }
+        }
+        for ((key, lang), fetched) in fetched {
+            let purges = inner.purges.iter().filter(|purge| purge.key.is_none_or(|of| of == key)).count();
+            let most = (1 + purges as u64) * (1 + apart) + lost + again + struck;
+            if fetched > most {
+                world.broken(format_args!("k{key} {lang}: fetched {fetched} times, and {most} is the most"));
             }
         }
     }

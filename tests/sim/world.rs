@@ -93,6 +93,11 @@ impl World {
         *self.book().counts.0.entry(what).or_default() += 1;
     }
 
+    /// How often it happened.
+    pub fn counted(&self, what: &str) -> u64 {
+        self.book().counts.of(what)
+    }
+
     /// A promise was broken.
     pub fn broken(&self, what: impl Display) {
         self.say(format_args!("BROKEN {what}"));

@@ -20,6 +20,7 @@ use dustgate::upstream::scripted::{Asked, Reply, Scripted};
 use http::{HeaderMap, Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -58,10 +59,19 @@ pub struct Got {
 impl Fleet {
     /// So many instances; each is answered by `answer`, unless its own door has something queued.
     pub async fn of(count: usize, answer: fn(&Asked, usize) -> Reply) -> Self {
+        Self::with(count, answer, Arc::new(InMemory::new()), |_| ()).await
+    }
+
+    /// The same over these objects, with a route that is made so.
+    pub async fn with(
+        count: usize,
+        answer: fn(&Asked, usize) -> Reply,
+        objects: Arc<dyn ObjectStore>,
+        make: fn(&mut Route),
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_790_000_000_000));
         let store = Embedded::memory_with(clock.clone(), Limits::default(), &Dice::seeded(7)).in_common();
         let store: Arc<dyn Dust> = Arc::new(store);
-        let objects = Arc::new(InMemory::new());
         let mut instances = Vec::new();
         for n in 0..count {
             let line = Arc::new(Faulty::sound(store.clone()));
@@ -69,7 +79,7 @@ impl Fleet {
             let settings = body::Settings::default();
             let bodies = Bodies::open_over(objects.clone(), "life", settings, clock.clone()).await;
             let bodies = bodies.expect("they are in memory");
-            instances.push(Instance::new(n, line, origin, bodies));
+            instances.push(Instance::new(n, line, origin, bodies, make));
         }
         Self { instances }
     }
@@ -94,12 +104,14 @@ impl Fleet {
 // === impl Instance ===
 
 impl Instance {
-    fn new(n: usize, line: Arc<Faulty>, origin: Scripted, bodies: Arc<Bodies>) -> Self {
+    fn new(n: usize, line: Arc<Faulty>, origin: Scripted, bodies: Arc<Bodies>, make: fn(&mut Route)) -> Self {
+        let mut route = Route::new("all", "origin");
+        make(&mut route);
         let dust: Arc<dyn Dust> = line.clone();
         let dice = Arc::new(Dice::seeded(n as u64));
         let settings = flight::Settings { lease_ttl: LEASE, ..flight::Settings::default() };
         let flight = Flight::new(dust.clone(), dice.clone(), settings);
-        let routes = Arc::new(Table::new(vec![Route::new("all", "origin")]).expect("there is one"));
+        let routes = Arc::new(Table::new(vec![route]).expect("there is one"));
         let max_life = Duration::from_hours(24);
         let stamps = Arc::new(Stamps::new("dustgate", max_life));
         let proxy = Proxy::new(proxy::Parts {
