@@ -27,15 +27,18 @@ use crate::tier::{Member, Numbers, Own, Stamps, Tier, Trust};
 mod desk;
 mod fleet;
 mod health;
+mod join;
 mod life;
 mod metered;
 mod stores;
 mod upstreams;
 
 pub use life::{Exit, Signals};
+pub use stores::Missing;
 
 use health::Health;
 use metered::MeteredDust;
+use stores::Known;
 
 /// Everything that was put together, before anything listens.
 pub struct App {
@@ -52,6 +55,8 @@ pub struct App {
     signal: Arc<drain::Signal>,
     connections: Arc<Connections>,
     loads: Vec<upstreams::Load>,
+    /// What is to be done once the store is there; none if it was at the start.
+    join: Option<join::Join>,
     began: Instant,
 }
 
@@ -113,34 +118,53 @@ impl Sockets {
 
 impl App {
     /// Puts the parts together: opens the stores, reads the stamps, makes the upstream clients.
-    pub async fn build(settings: Settings, instance: &str, log: Log) -> Result<Self, BuildError> {
+    ///
+    /// A store that instances share may be `missing`: then an outage of it is none of what they
+    /// serve, even if they are started meanwhile.
+    pub async fn build(
+        settings: Settings,
+        instance: &str,
+        log: Log,
+        missing: Missing,
+    ) -> Result<Self, BuildError> {
         let began = Instant::now();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
-        let (dust, life) = stores::open_dust(&settings, clock.clone(), &dice).await?;
+        let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
+        let waits = matches!(life.known, Known::Not(_));
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let health = Arc::new(Health::new(settings.dust.on_unavailable == config::OnUnavailable::Error));
-        let seam: Arc<dyn Dust> = Arc::new(MeteredDust::new(dust.clone(), metrics.clone(), health.clone()));
+        let strict = settings.dust.on_unavailable == config::OnUnavailable::Error;
+        let health = Arc::new(Health::new(strict, waits));
         // Alone with its store an instance follows nobody, and pays nothing for it.
         let numbers = dust.shared().then(|| Numbers::new(&settings.dust.prefix));
-        let seam: Arc<dyn Dust> = match &numbers {
-            Some(numbers) => Arc::new(Own::new(seam, numbers.clone())),
-            None => seam,
+        let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
+        let own = |dust: MeteredDust| -> Arc<dyn Dust> {
+            match &numbers {
+                Some(numbers) => Arc::new(Own::new(Arc::new(dust), numbers.clone())),
+                None => Arc::new(dust),
+            }
         };
+        // Whoever joins uses the store before the others may.
+        let (line, seam) = (own(metered()), own(metered().gated()));
         let max_life = settings.dust.max_life.0;
         let tier = match &numbers {
             Some(numbers) => Tier::in_fleet(settings.memory.size.0, numbers.clone()),
             None => Tier::new(settings.memory.size.0),
         };
         let tier = Arc::new(tier.with_max_life(max_life));
-        let bodies = stores::open_bodies(&settings, &*dust, &life, &tier, clock).await?;
+        let bodies = stores::open_bodies(&settings, &*dust, &mut life, &tier, clock).await?;
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
-        let loaded = stamps.load(&*seam).await;
-        loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;
-        let fleet_id = stores::fleet_id(&*seam, &settings.dust.prefix, &dice).await;
-        let fleet_id =
-            fleet_id.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?;
+        let fleet_id = if let Known::Not(why) = &life.known {
+            log.warn("store_missing", join::without(&settings, why));
+            // Until then it is called by a name of its own.
+            stores::new_fleet_id(&dice.name())
+        } else {
+            let loaded = stamps.load(&*line).await;
+            loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;
+            let id = stores::fleet_id(&*line, &settings.dust.prefix, &bodies.life()).await;
+            id.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?
+        };
         let flight_settings = flight::Settings {
             lease_ttl: settings.dust.lease_ttl.0,
             on_unavailable: match settings.dust.on_unavailable {
@@ -158,12 +182,13 @@ impl App {
                 settings: &settings,
                 instance,
                 life: &life.id,
-                dust: &seam,
+                dust: &line,
                 tier: &tier,
                 stamps: &stamps,
                 numbers,
                 flight: &flight,
                 bodies: &bodies,
+                health: &health,
                 dice: &dice,
                 log: &log,
                 metrics: &metrics,
@@ -200,7 +225,9 @@ impl App {
             notices,
             drain: signal.clone(),
         });
+        let join = waits.then(|| join::Join { line, alone: life.id });
         let app = Self {
+            join,
             settings,
             proxy,
             tier,
@@ -246,6 +273,7 @@ impl App {
         let access = app.admin_access();
         let admin_end = Arc::new(drain::channel().0);
         let admin = tokio::spawn(admin::serve(sockets.admin, desk.clone(), access, admin_end.guard()));
+        let joining = app.join.is_some().then(|| tokio::spawn(join::join(app.clone())));
         let tidy = tokio::spawn(app.proxy.clone().keep_tidy(app.signal.guard()));
         let watch = tokio::spawn(app.health.clone().watch(
             app.proxy.flight().dust().clone(),
@@ -264,6 +292,10 @@ impl App {
         fleet::end(app.member.as_ref(), following).await;
         tidy.abort();
         watch.abort();
+        if let Some(joining) = joining {
+            joining.abort();
+            join::tidy(&app).await;
+        }
         admin_end.start();
         if exit == Exit::Drained {
             // Answers about the end are still welcome, but nobody may hold it up.

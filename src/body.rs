@@ -265,7 +265,7 @@ impl Bodies {
         env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
         let store = Store::open(url, store_id, settings.size, settings.call_timeout, env)?;
-        store.join().await?;
+        store.join(store_id).await?;
         Ok(Self::over(store, settings, clock))
     }
 
@@ -295,6 +295,29 @@ impl Bodies {
             self.counters().used.store(0, Ordering::Relaxed);
         }
         self.store.mark().await
+    }
+
+    /// As [`Bodies::rebind`], for an instance that did not know the life until now, and joins those
+    /// that did: without that life's marker nothing is changed. Looks for a few seconds, as
+    /// [`Bodies::join`] does.
+    ///
+    /// # Errors
+    /// [`Error::NotShared`] if the marker is not there, and whatever the store says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the life has changed or not.
+    pub async fn rejoin(&self, store_id: &str) -> Result<(), Error> {
+        self.store.join(store_id).await?;
+        self.rebind(store_id).await
+    }
+
+    /// Removes all bodies of a life that nobody else knows, and its marker, when it is over. Who
+    /// still reads one of them is broken off.
+    ///
+    /// # Errors
+    /// What the store says; then some may be left, and it may be tried again.
+    pub async fn clear(&self, store_id: &str) -> Result<(), Error> {
+        self.store.clear(store_id).await
     }
 
     /// A writer for a new body, and what its readers are made from. `token` is the number of

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{self, App, BuildError, Signals, Sockets};
+use crate::app::{self, App, BuildError, Missing, Signals, Sockets};
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::config::{self, Settings};
 use crate::telemetry::{self, Log};
@@ -107,7 +107,7 @@ async fn start(settings: Settings) -> Result<(App, Sockets), BuildError> {
     let instance = app::instance_name(&Dice::new());
     let log = Log::stdout(&log_settings(&settings), &instance, || SystemClock.wall_ms())
         .map_err(|error| BuildError::Setting { setting: "log".into(), reason: error.to_string() })?;
-    Ok((App::build(settings, &instance, log).await?, sockets))
+    Ok((App::build(settings, &instance, log, Missing::Waits).await?, sockets))
 }
 
 fn announce(sockets: &Sockets) {
@@ -124,7 +124,7 @@ async fn sweep(config: &Config) -> ExitCode {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    let app = match App::build(settings, "sweep", Log::null()).await {
+    let app = match App::build(settings, "sweep", Log::null(), Missing::Fails).await {
         Ok(app) => app,
         Err(error) => return fail(BAD_SETTINGS, &error.to_string()),
     };

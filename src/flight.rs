@@ -92,6 +92,12 @@ impl Names {
     pub fn of(key: &str) -> Self {
         Self { value: key.into(), verdict: format!("{key}!").into(), lock: format!("_dust:sf/{key}").into() }
     }
+
+    /// Where a holder goes on telling those who ride its fill when its lease is lost: a place of
+    /// its own, for the verdict is its successor's.
+    pub fn aside(&self, token: Number) -> String {
+        format!("{}{token}", self.verdict)
+    }
 }
 
 // === impl Flight ===

@@ -78,7 +78,8 @@ pub struct Settings {
     pub name: String,
     /// Of this instance, in the log.
     pub instance: Arc<str>,
-    /// Of the fleet, in CDN-Loop.
+    /// Of the fleet, in CDN-Loop; of this instance alone, if it has yet to join its fleet
+    /// ([`Proxy::joins`]).
     pub fleet: String,
     /// Of every key in the store.
     pub prefix: String,
@@ -350,11 +351,6 @@ impl Proxy {
     /// What this instance is called.
     pub fn instance(&self) -> &str {
         &self.settings.instance
-    }
-
-    /// What the fleet is called in CDN-Loop.
-    pub fn fleet(&self) -> &str {
-        &self.settings.fleet
     }
 
     /// The handles of a route's metrics.

@@ -1,7 +1,8 @@
 //! The README's examples, run: what it says is what happens.
 //!
 //! A fenced block says what it is. `console`: each `$ command` is run, in order, against one demo
-//! on free ports with a fast origin. `log`: lines that the demo wrote meanwhile. `toml`: settings.
+//! on free ports with a fast origin. `fleet`: the same against three instances with
+//! `config/fleet.toml` on a Redis whose user is made by the `acl` block. `log`: lines that the demo wrote meanwhile. `toml`: settings.
 //! `json`: what a value key holds. `sh`: how to begin. Anything else is an error.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
@@ -12,6 +13,8 @@ mod alike;
 mod blocks;
 #[path = "readme/demo.rs"]
 mod demo;
+#[path = "readme/fleet.rs"]
+mod fleet;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -21,6 +24,7 @@ use dustgate::record::codec;
 
 use blocks::{Block, Kind, blocks, readme};
 use demo::Demo;
+use fleet::Fleet;
 
 fn of(kind: Kind) -> Vec<Block> {
     blocks(&readme()).into_iter().filter(|block| block.kind == kind).collect()
@@ -51,6 +55,20 @@ fn the_console_says_what_the_readme_says() {
     assert_eq!(code, Some(0), "SIGTERM drains");
     for name in words(&readme(), "dustgate_") {
         assert!(metrics.contains(&format!("# TYPE {name} ")), "{name} is not a metric");
+    }
+}
+
+#[test]
+fn a_fleet_says_what_the_readme_says() {
+    let [acl] = &*of(Kind::Acl) else { panic!("one user") };
+    let fleet = Fleet::start(&acl.text);
+    for block in of(Kind::Fleet) {
+        for (command, shown) in block.commands() {
+            let said = fleet.run(&command);
+            if let Err(why) = alike::lines(&shown, &said) {
+                panic!("README.md:{}: $ {command}\n{why}\n--- it said:\n{said}", block.line);
+            }
+        }
     }
 }
 
@@ -96,7 +114,8 @@ fn the_first_commands_are_commands() {
         for line in block.text.lines() {
             // tests/run runs this very test.
             let Some(words) = line.strip_prefix("cargo run --release -- ") else {
-                assert_eq!(line, "tests/run");
+                // What compose makes of its files is tests/compose.rs' to check.
+                assert!(["tests/run", "docker compose up --build --wait"].contains(&line), "{line}");
                 continue;
             };
             let mut command = Command::new(env!("CARGO_BIN_EXE_dustgate"));

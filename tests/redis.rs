@@ -4,11 +4,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "redis/conform.rs"]
 mod conform;
+#[path = "redis/failover.rs"]
+mod failover;
 #[path = "redis/failure.rs"]
 mod failure;
+#[path = "redis/lost.rs"]
+mod lost;
 #[path = "redis/refusals.rs"]
 mod refusals;
+#[path = "redis/relay.rs"]
+mod relay;
+#[path = "redis/sentinel.rs"]
+mod sentinel;
 #[path = "redis/server.rs"]
 mod server;

@@ -286,3 +286,41 @@ async fn variants_found_late_are_fetched_side_by_side_once_each() {
     }
     assert_eq!(fleet.fetches(), 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_in_mid_body_breaks_nobody_off_and_who_comes_later_gets_the_new() {
+    let fleet = Fleet::of(3, changed).await;
+    let old = drips(cacheable(200), &whole(0), 0, 10 * PIECE);
+    fleet.instances[0].origin.push(old);
+    let leader = fleet.instances[0].get("/a");
+    sleep(ms(1)).await;
+    let riders: Vec<_> = (0..9).map(|n| fleet.instances[n % 3].get("/a")).collect();
+    sleep(ms(900)).await;
+    fleet.purge(0, "http://h.test/a").await;
+    let later: Vec<_> = (0..9).map(|n| fleet.instances[n % 3].get("/a")).collect();
+    is_right(&leader.await.unwrap(), 0);
+    for rider in riders {
+        is_right(&rider.await.unwrap(), 0);
+    }
+    for later in later {
+        let got = later.await.unwrap();
+        is_right(&got, 3);
+        assert!(got.done < ms(3_000), "{got:?}");
+    }
+    assert_eq!(fleet.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_nobody_follows_lets_the_old_body_end_for_who_has_begun_it() {
+    let fleet = Fleet::of(2, tagged).await;
+    let leader = fleet.instances[0].get("/a");
+    sleep(ms(1)).await;
+    let rider = fleet.instances[1].get("/a");
+    sleep(ms(900)).await;
+    fleet.purge(1, "http://h.test/a").await;
+    is_right(&leader.await.unwrap(), 0);
+    is_right(&rider.await.unwrap(), 0);
+    assert_eq!(fleet.fetches(), 1);
+    is_right(&fleet.instances[1].get("/a").await.unwrap(), 0);
+    assert_eq!(fleet.fetches(), 2);
+}

@@ -1,12 +1,15 @@
 //! This instance as one of a fleet, as the settings have it. Alone with its store it is none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::body::Bodies;
+use super::health::Health;
+use super::stores;
+use crate::body::{self, Bodies};
 use crate::clock::Dice;
 use crate::config::{self, Settings};
 use crate::dust::Dust;
@@ -27,18 +30,34 @@ pub(super) struct Parts<'a> {
     pub numbers: &'a Arc<Numbers>,
     pub flight: &'a Arc<Flight>,
     pub bodies: &'a Arc<Bodies>,
+    pub health: &'a Arc<Health>,
     pub dice: &'a Arc<Dice>,
     pub log: &'a Log,
     pub metrics: &'a Arc<Metrics>,
 }
 
 /// The body store, which follows the other into its lives.
-struct Shelves(Arc<Bodies>);
+struct Shelves {
+    bodies: Arc<Bodies>,
+    health: Arc<Health>,
+    settings: Settings,
+    log: Log,
+    told: AtomicBool,
+}
 
 #[async_trait]
 impl Moves for Shelves {
-    async fn moves(&self, id: &str, _begun: bool) -> Result<(), String> {
-        self.0.rebind(id).await.map_err(|error| error.to_string())
+    async fn moves(&self, id: &str, begun: bool) -> Result<(), String> {
+        // Bodies in memory are gone with each process, and known to be.
+        let joins = self.health.waits() && !begun && self.settings.bodies.url.reveal() != "memory:";
+        let moved = if joins { self.bodies.rejoin(id).await } else { self.bodies.rebind(id).await };
+        moved.map_err(|error| {
+            if matches!(error, body::Error::NotShared) && !self.told.swap(true, Ordering::AcqRel) {
+                let why = stores::not_shared(&self.settings, id);
+                self.log.error("not_joined", format!("bodies.url: {why}; this instance stays by itself"));
+            }
+            error.to_string()
+        })
     }
 }
 
@@ -59,7 +78,13 @@ pub(super) fn member(parts: &Parts<'_>, trust: &Arc<Trust>) -> Arc<Member> {
         flight: parts.flight.clone(),
         dust: parts.dust.clone(),
         max_life_ms: u64::try_from(max_life.as_millis()).unwrap_or(u64::MAX),
-        moves: Box::new(Shelves(parts.bodies.clone())),
+        moves: Box::new(Shelves {
+            bodies: parts.bodies.clone(),
+            health: parts.health.clone(),
+            settings: parts.settings.clone(),
+            log: parts.log.clone(),
+            told: AtomicBool::new(false),
+        }),
         log: parts.log.clone(),
         metrics: parts.metrics.clone(),
     };

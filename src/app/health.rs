@@ -18,6 +18,8 @@ pub(super) struct Health {
     draining: AtomicBool,
     /// Whether without the store there are no answers (`on_unavailable = "error"`).
     strict: bool,
+    /// The store was not there at the start, and this instance has yet to join its fleet.
+    waits: AtomicBool,
     /// Calls of the store that failed since the last that did not.
     failures: AtomicU32,
     times: Mutex<VecDeque<Duration>>,
@@ -42,11 +44,12 @@ const LOOK: Duration = Duration::from_secs(1);
 // === impl Health ===
 
 impl Health {
-    /// Of an instance where nothing has failed yet.
-    pub(super) fn new(strict: bool) -> Self {
+    /// Of an instance where nothing has failed yet. `waits`: the store was not there.
+    pub(super) fn new(strict: bool, waits: bool) -> Self {
         Self {
             draining: AtomicBool::new(false),
             strict,
+            waits: AtomicBool::new(waits),
             failures: AtomicU32::new(0),
             times: Mutex::default(),
             bodies: Mutex::default(),
@@ -77,9 +80,19 @@ impl Health {
         times.push_back(took);
     }
 
-    /// Whether the store answers.
+    /// Whether this instance has yet to find the store that it was started without.
+    pub(super) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+
+    /// It has found it, and joined its fleet.
+    pub(super) fn joined(&self) {
+        self.waits.store(false, Ordering::Release);
+    }
+
+    /// Whether the store answers, and this instance is one of its fleet.
     pub(super) fn dust_up(&self) -> bool {
-        self.failures.load(Ordering::Acquire) < DOWN
+        !self.waits() && self.failures.load(Ordering::Acquire) < DOWN
     }
 
     /// The median of the latest calls of the store; none if there was none.
@@ -160,7 +173,7 @@ mod tests {
     #[test]
     fn readiness_by_what_fails() {
         for (strict, down) in [(false, Readiness::Ready(vec!["dust"])), (true, Readiness::NotReady("dust"))] {
-            let health = Health::new(strict);
+            let health = Health::new(strict, false);
             fail(&health, DOWN - 1);
             assert_eq!(health.readiness(), Readiness::Ready(vec![]), "one may be bad luck");
             fail(&health, 1);
@@ -172,9 +185,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn without_a_store_from_the_start_it_is_down_until_the_fleet_is_joined() {
+        for (strict, down) in [(false, Readiness::Ready(vec!["dust"])), (true, Readiness::NotReady("dust"))] {
+            let health = Health::new(strict, true);
+            health.called(TOOK, true);
+            assert_eq!(health.readiness(), down);
+            health.joined();
+            assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_body_store_is_degraded_for_a_while() {
-        let health = Health::new(true);
+        let health = Health::new(true, false);
         health.body_errors(0);
         assert_eq!(health.readiness(), Readiness::Ready(vec![]));
         health.body_errors(2);
@@ -187,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_median_is_of_the_latest_calls() {
-        let health = Health::new(false);
+        let health = Health::new(false, false);
         assert_eq!(health.call_p50(), None);
         for ms in (1..=9).rev() {
             health.called(Duration::from_millis(ms), true);

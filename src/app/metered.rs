@@ -54,6 +54,9 @@ pub(super) struct MeteredDust {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     times: Times,
+    /// For those who have to wait until this instance has joined the store's fleet: what they
+    /// would write before that would name bodies of no life.
+    gated: bool,
 }
 
 /// A call that is under way: given up after a whole bound, it counts as failed.
@@ -90,7 +93,12 @@ impl MeteredDust {
             on: of("on"),
             entries: of("entries"),
         };
-        Self { inner, metrics, health, times }
+        Self { inner, metrics, health, times, gated: false }
+    }
+
+    /// The same, and as long as this instance waits for the store it is away.
+    pub(super) fn gated(self) -> Self {
+        Self { gated: true, ..self }
     }
 
     async fn timed<T>(
@@ -99,6 +107,9 @@ impl MeteredDust {
         histogram: &Histogram,
         call: impl Future<Output = dust::Result<T>> + Send,
     ) -> dust::Result<T> {
+        if self.gated && self.health.waits() {
+            return Err(dust::Error::Unavailable("it has not been there since the start".into()));
+        }
         let under_way = Call { health: &self.health, began: Instant::now(), ended: false };
         let answer = call.await;
         histogram.observe(under_way.began.elapsed().as_secs_f64());
@@ -210,7 +221,7 @@ mod tests {
     fn metered() -> (Arc<Faulty>, MeteredDust, Arc<Health>, Arc<Metrics>) {
         let store = Embedded::memory(Arc::new(SystemClock));
         let line = Arc::new(Faulty::sound(Arc::new(store)));
-        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(true)));
+        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(true, false)));
         (line.clone(), MeteredDust::new(line, metrics.clone(), health.clone()), health, metrics)
     }
 
@@ -229,6 +240,19 @@ mod tests {
         assert!(
             metrics.render().contains("dustgate_dust_errors_total{op=\"entry\",reason=\"unavailable\"} 3")
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn until_the_fleet_is_joined_the_store_is_away_for_those_who_have_to_wait() {
+        let store = Arc::new(Embedded::memory(Arc::new(SystemClock)));
+        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(false, true)));
+        let open = MeteredDust::new(store.clone(), metrics.clone(), health.clone());
+        let gated = MeteredDust::new(store, metrics, health.clone()).gated();
+        assert!(open.entry("a").await.is_ok());
+        assert!(matches!(gated.entry("a").await, Err(dust::Error::Unavailable(_))));
+        assert!(matches!(gated.on(&["a"]).await, Err(dust::Error::Unavailable(_))));
+        health.joined();
+        assert!(gated.entry("a").await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

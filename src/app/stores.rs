@@ -13,6 +13,7 @@ use crate::dust::embedded::{Embedded, Limits};
 use crate::dust::redis::{Redis, Target};
 use crate::dust::{self, Dust};
 use crate::tier::Tier;
+use crate::tier::member::WAITING;
 
 /// The embedded store answers from memory or from one disk: far below this, unless that hangs.
 pub(super) const EMBEDDED_CALL_BOUND: Duration = Duration::from_secs(2);
@@ -21,15 +22,38 @@ const REMOTE_CALL_BOUND: Duration = Duration::from_millis(200);
 
 /// How long a store across a network is tried for at the start: it may be starting too.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same, where it can be done without.
+const BRIEF_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What becomes of a start while the store is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It fails.
+    Fails,
+    /// It goes on, and the store is joined when it is there.
+    Waits,
+}
 
 /// One life of a coordination store.
 #[derive(Debug, Clone)]
 pub(super) struct Life {
     /// Its id.
     pub id: Arc<str>,
+    /// How it is known.
+    pub known: Known,
+}
+
+/// How the id of a life is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Known {
+    /// The store has it.
+    Stands,
     /// It begins here: nothing was in the store. In a shared one others may be about to begin
     /// it too, and the id is a proposal until [`open_bodies`] has left its marker.
-    pub begun: bool,
+    Begins,
+    /// It is not: the store is away, for this reason, and bodies are kept under a name of this
+    /// process's own until it is there.
+    Not(dust::Error),
 }
 
 /// The bound of one call of a store of this kind.
@@ -42,10 +66,11 @@ pub(super) async fn open_dust(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     dice: &Dice,
+    missing: Missing,
 ) -> Result<(Arc<dyn Dust>, Life), BuildError> {
     let url = settings.dust.url.reveal();
     if settings.dust.url.scheme().starts_with("redis") {
-        return open_redis(settings, clock, dice).await;
+        return open_redis(settings, clock, dice, missing).await;
     }
     let path = url.strip_prefix("embedded:").ok_or_else(|| bad("dust.url", "not a store of this version"))?;
     let dust = if path.is_empty() {
@@ -58,20 +83,29 @@ pub(super) async fn open_dust(
     let dust: Arc<dyn Dust> = Arc::new(dust);
     let id = dust.life(Some(&dice.name())).await.map_err(|error| bad("dust.url", error.to_string()))?;
     let id = id.ok_or_else(|| bad("dust.url", "the store has no id and takes none"))?;
-    Ok((dust, Life { id, begun }))
+    Ok((dust, Life { id, known: if begun { Known::Begins } else { Known::Stands } }))
 }
 
 async fn open_redis(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     dice: &Dice,
+    missing: Missing,
 ) -> Result<(Arc<dyn Dust>, Life), BuildError> {
     let target = Target::parse(settings.dust.url.reveal()).map_err(|reason| bad("dust.url", reason))?;
     let shown = |error: dust::Error| bad("dust.url", format!("{}: {error}", settings.dust.url));
-    let redis = Redis::open(target, &settings.dust.prefix, clock, PATIENCE).await.map_err(shown)?;
-    let life = match redis.life(None).await.map_err(shown)? {
-        Some(id) => Life { id, begun: false },
-        None => Life { id: dice.name().into(), begun: true },
+    let prefix = &settings.dust.prefix;
+    let (redis, away) = match missing {
+        Missing::Fails => (Redis::open(target, prefix, clock, PATIENCE).await.map_err(shown)?, None),
+        Missing::Waits => Redis::open_or_wait(target, prefix, clock, BRIEF_PATIENCE).await.map_err(shown)?,
+    };
+    let life = match away.map_or(redis.life(None).await, Err) {
+        Ok(Some(id)) => Life { id, known: Known::Stands },
+        Ok(None) => Life { id: dice.name().into(), known: Known::Begins },
+        Err(why @ dust::Error::Unavailable(_)) if missing == Missing::Waits => {
+            Life { id: format!("{WAITING}{}", dice.name()).into(), known: Known::Not(why) }
+        }
+        Err(error) => return Err(shown(error)),
     };
     Ok((Arc::new(redis), life))
 }
@@ -81,12 +115,12 @@ async fn open_redis(
 pub(super) async fn open_bodies(
     settings: &Settings,
     dust: &dyn Dust,
-    life: &Life,
+    life: &mut Life,
     tier: &Tier,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<Bodies>, BuildError> {
     let bodies = open_bodies_of(settings, life, tier, clock.clone()).await?;
-    if !life.begun {
+    if life.known != Known::Begins {
         return Ok(bodies);
     }
     let stands = dust.life(Some(&life.id)).await.map_err(|error| bad("dust.url", error.to_string()))?;
@@ -94,8 +128,9 @@ pub(super) async fn open_bodies(
     if stands == life.id {
         return Ok(bodies);
     }
-    // Another instance began it at the same moment.
-    open_bodies_of(settings, &Life { id: stands, begun: false }, tier, clock).await
+    // Another instance began it at the same moment: that one is ours, too.
+    *life = Life { id: stands, known: Known::Stands };
+    open_bodies_of(settings, life, tier, clock).await
 }
 
 async fn open_bodies_of(
@@ -113,30 +148,34 @@ async fn open_bodies_of(
     let url = settings.bodies.url.reveal();
     // A store that has entries has had its bodies somewhere: not finding them is a mistake in the
     // settings more often than a wish. Bodies in memory are gone with each process, and known to be.
-    let opened = if !life.begun && url != "memory:" {
+    let opened = if life.known == Known::Stands && url != "memory:" {
         Bodies::join(url, &life.id, of_bodies, clock).await
     } else {
         Bodies::open(url, &life.id, of_bodies, clock).await
     };
     opened.map_err(|error| match error {
-        body::Error::NotShared => bad(
-            "bodies.url",
-            format!(
-                "{} does not hold the bodies of the store at dust.url ({}): point both at the same \
-                 pair, on every instance of a fleet. If the bodies were removed on purpose, empty the \
-                 store too, or leave anything at {}/here among the bodies",
-                settings.bodies.url, settings.dust.url, life.id
-            ),
-        ),
+        body::Error::NotShared => bad("bodies.url", not_shared(settings, &life.id)),
         other => bad("bodies.url", other.to_string()),
     })
 }
 
-/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet.
+/// That the two stores do not belong together.
+pub(super) fn not_shared(settings: &Settings, id: &str) -> String {
+    format!(
+        "{} does not hold the bodies of the store at dust.url ({}): point both at the same pair, on every \
+         instance of a fleet. If the bodies were removed on purpose, empty the store too, or leave anything \
+         at {id}/here among the bodies",
+        settings.bodies.url, settings.dust.url
+    )
+}
+
+/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet. It is made of the
+/// id of the life in which the fleet began, so that instances that begin it at the same moment make
+/// the same.
 pub(super) async fn fleet_id(
     dust: &dyn Dust,
     prefix: &str,
-    dice: &Dice,
+    life: &str,
 ) -> Result<String, crate::dust::Error> {
     let key = fleet_key(prefix);
     if let Some(entry) = dust.entry(&key).await?
@@ -144,9 +183,14 @@ pub(super) async fn fleet_id(
     {
         return Ok(text.trim_matches('"').to_owned());
     }
-    let id = format!("dustgate-{}", &dice.name()[..16]);
+    let id = new_fleet_id(life);
     dust.put(&key, &format!("\"{id}\""), crate::dust::Put { durable: true, ..Default::default() }).await?;
     Ok(id)
+}
+
+/// A new one, of something random.
+pub(super) fn new_fleet_id(random: &str) -> String {
+    format!("dustgate-{}", random.get(..16).unwrap_or(random))
 }
 
 pub(super) fn fleet_key(prefix: &str) -> String {

@@ -177,19 +177,20 @@ impl Store {
 
     /// Looks for the marker, and writes it if it is not there.
     pub(super) async fn mark(&self) -> Result<(), Error> {
-        if self.marked().await? {
+        let life = self.life();
+        if self.marked(&life).await? {
             return Ok(());
         }
-        let marker = self.marker();
+        let marker = marker(&life);
         let put = self.objects.put(&marker, PutPayload::from_static(b"dustgate\n"));
         self.bounded(0, put).await.map(|_| ()).map_err(|cause| Error::store(&cause))
     }
 
-    /// Looks for the marker, again and again for a short while: [`Error::NotShared`] if it is not
-    /// there then.
-    pub(super) async fn join(&self) -> Result<(), Error> {
+    /// Looks for the marker of a life, again and again for a short while: [`Error::NotShared`] if
+    /// it is not there then.
+    pub(super) async fn join(&self, life: &str) -> Result<(), Error> {
         let until = Instant::now() + JOIN_PATIENCE;
-        while !self.marked().await? {
+        while !self.marked(life).await? {
             if Instant::now() >= until {
                 return Err(Error::NotShared);
             }
@@ -198,13 +199,9 @@ impl Store {
         Ok(())
     }
 
-    fn marker(&self) -> Path {
-        Path::from_iter([&*self.life(), HERE])
-    }
-
-    async fn marked(&self) -> Result<bool, Error> {
+    async fn marked(&self, life: &str) -> Result<bool, Error> {
         // Not HEAD, whose answer cannot say what was not found.
-        match self.bounded(0, self.objects.get(&self.marker())).await {
+        match self.bounded(0, self.objects.get(&marker(life))).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { source, .. }) => {
                 let cause = Error::store(&*source);
@@ -333,6 +330,24 @@ impl Store {
         done
     }
 
+    /// Removes everything of a life, its marker too.
+    pub(super) async fn clear(&self, life: &str) -> Result<(), Error> {
+        let mut listing = self.list(life);
+        let mut paths = Vec::new();
+        while let Some(object) = listing.next().await {
+            paths.push(Ok(object?.location));
+        }
+        let mut answers = self.objects.delete_stream(stream::iter(paths).boxed());
+        loop {
+            match timeout(self.call_timeout, answers.next()).await {
+                Ok(Some(Ok(_) | Err(object_store::Error::NotFound { .. }))) => {}
+                Ok(Some(Err(cause))) => return Err(Error::store(&cause)),
+                Ok(None) => return Ok(()),
+                Err(elapsed) => return Err(Error::store(&elapsed)),
+            }
+        }
+    }
+
     /// The directory of a life, if the store is one.
     pub(super) fn root(&self, life: &str) -> Option<PathBuf> {
         self.root.as_ref().map(|root| root.join(life))
@@ -360,6 +375,11 @@ impl Store {
             Err(object_store::Error::Generic { store: "bodies", source })
         })
     }
+}
+
+/// Where the marker of a life is.
+fn marker(life: &str) -> Path {
+    Path::from_iter([life, HERE])
 }
 
 /// Splits the path of an object of a life into key hash, token and n; `None` if it is no segment

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Config, FAILED, fail};
 use crate::admin::Question;
-use crate::app::App;
+use crate::app::{App, Missing};
 use crate::config::{SecretUrl, Settings};
 use crate::telemetry::Log;
 
@@ -94,8 +94,8 @@ async fn alone(mut settings: Settings, question: Question) -> Result<Value, Exit
     );
     settings.dust.url = SecretUrl::here("embedded:");
     settings.bodies.url = SecretUrl::here("memory:");
-    let app =
-        App::build(settings, "explain", Log::null()).await.map_err(|error| fail(2, &error.to_string()))?;
+    let app = App::build(settings, "explain", Log::null(), Missing::Fails).await;
+    let app = app.map_err(|error| fail(2, &error.to_string()))?;
     app.explain(question).await.map_err(|problem| fail(2, &problem.detail))
 }
 

@@ -4,8 +4,8 @@
 //! one step on the server. Numbers are the server's microseconds, or one more than the highest
 //! that it or the caller knows of: so they rise through a restart, an emptied server and a replica
 //! that was behind. One line ([`line`]) carries all calls, and a subscription on which all changes
-//! come in order, each naming the one before it; [`keeper`] keeps the line. While there is none,
-//! every call is answered [`Error::Unavailable`] at once.
+//! come in order, each naming the one before it; [`keeper`] keeps the line, on a [`thread`] of its
+//! own. While there is none, every call is answered [`Error::Unavailable`] at once.
 //!
 //! What is where: [`names`]. What a key holds: [`value`]. What failures mean: [`fault`].
 
@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Value as Reply, cmd};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::sync::oneshot;
 
 use super::hub::{Changes, Feed};
 use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
@@ -32,14 +31,19 @@ mod scripts;
 mod shared;
 mod skew;
 mod target;
+mod thread;
 mod value;
 
 pub use target::Target;
 
-use check::Wrong;
 use names::Names;
 use shared::{MAX_NUMBER, Shared};
 
+/// What a user has to be allowed to do, as an ACL has it.
+const RIGHTS: &str = "+evalsha +eval +get +set +del +pttl +pexpire +time +publish +subscribe +zadd +zrem \
+                      +zrangebylex +ping, and should have +info +role";
+/// How long a lease lives that is taken to see whether it may be.
+const BRIEFLY: Duration = Duration::from_secs(2);
 /// The longest time a server can count to.
 const MAX_TTL: Duration = Duration::from_hours(100 * 365 * 24);
 /// So many names are listed in one step, for the server does nothing else meanwhile.
@@ -51,18 +55,17 @@ const PAGE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Redis {
     shared: Arc<Shared>,
-    keeper: AbortHandle,
+    /// Dropped, the thread that keeps the line ends.
+    _stop: oneshot::Sender<()>,
 }
 
 // === impl Redis ===
 
 impl Redis {
-    /// Connects to the server that `target` names, for the fleet called `prefix`. A server that
-    /// does not answer is tried for until `patience` is over.
+    /// As [`Redis::open_or_wait`], for those who can do nothing without it.
     ///
     /// # Errors
-    /// [`Error::Refused`] at once if the server will not do (version, role, eviction policy) or
-    /// refuses this user; [`Error::Unavailable`] if it could not be reached in time.
+    /// As there, and [`Error::Unavailable`] if it could not be reached in time.
     ///
     /// # Cancel safety
     /// Dropping it leaves nothing behind.
@@ -72,20 +75,56 @@ impl Redis {
         clock: Arc<dyn Clock>,
         patience: Duration,
     ) -> Result<Self> {
+        let (store, missing) = Self::open_or_wait(target, prefix, clock, patience).await?;
+        missing.map_or(Ok(store), Err)
+    }
+
+    /// Connects to the server that `target` names, for the fleet called `prefix`. A server that
+    /// does not answer is tried for until `patience` is over; then this says what is the matter,
+    /// and it is tried for in the background.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] at once if the server will not do (version, role, eviction policy) or
+    /// refuses this user anything that is needed.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves nothing behind but a lease that nobody else asks for and that runs out.
+    pub async fn open_or_wait(
+        target: Target,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Result<(Self, Option<Error>)> {
         let names = Names::new(prefix, target.db);
         let shared = Arc::new(Shared::new(target, names, clock));
-        let began = Instant::now();
-        let line = loop {
-            match keeper::connect(&shared).await {
-                Ok(line) => break line,
-                // At the start a replica is a mistake in the settings; later it is a failover.
-                Err(Wrong::Replica(why) | Wrong::Never(why)) => return Err(Error::Refused(why)),
-                Err(Wrong::Passing(why)) if began.elapsed() >= patience => return Err(why),
-                Err(Wrong::Passing(_)) => sleep(shared.dice.up_to(Duration::from_millis(200))).await,
-            }
-        };
-        let keeper = tokio::spawn(keeper::keep(shared.clone(), Some(line))).abort_handle();
-        Ok(Self { shared, keeper })
+        let (stop, stopped) = oneshot::channel();
+        let (tell, first) = oneshot::channel();
+        let keeper = keeper::begin(shared.clone(), patience, tell);
+        thread::start(keeper, stopped)
+            .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
+        let first = first.await.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
+        let missing = first?;
+        let store = Self { shared, _stop: stop };
+        if missing.is_none()
+            && let Err(Error::Refused(why)) = store.try_rights().await
+        {
+            return Err(Error::Refused(format!(
+                "{why}; the user needs ~{{{prefix}}}* &{{{prefix}}}* {RIGHTS}"
+            )));
+        }
+        Ok((store, missing))
+    }
+
+    /// Does once all that a server may forbid a user, so that a right that is missing shows now and
+    /// not under the first request. Nobody's key is touched.
+    async fn try_rights(&self) -> Result<()> {
+        let name = self.shared.dice.name();
+        let (key, holder) = (format!("_dust:rights/{name}"), Holder(name.into()));
+        let Grant::Granted(lease) = self.lease(&key, BRIEFLY, &holder, 0).await? else { return Ok(()) };
+        self.renew(&lease, BRIEFLY).await?;
+        self.entry(&key).await?;
+        self.entries(&key).await?;
+        self.release(&lease).await
     }
 
     /// How many [`Changes`] and [`Feed`]s are alive.
@@ -166,8 +205,7 @@ impl Dust for Redis {
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         let Shared { scripts, names, .. } = &*self.shared;
         let call = scripts.lease.call(names, key, self.seen(seen)?, None).arg(ms(ttl)).arg(&*holder.0);
-        let (word, token, left, other): (String, Option<String>, Option<i64>, Option<String>) =
-            padded(self.shared.run(call).await?)?;
+        let (word, token, left, other) = padded(self.shared.run(call).await?)?;
         let token = || self.number(token.as_deref().unwrap_or_default());
         Ok(match &*word {
             "granted" => Grant::Granted(Lease { key: key.into(), token: token()?, holder: holder.clone() }),
@@ -260,19 +298,17 @@ impl Dust for Redis {
     }
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.keeper.abort();
-    }
-}
-
 /// Whole milliseconds, at least one: the server takes no less.
 fn ms(time: Duration) -> String {
     time.min(MAX_TTL).as_micros().div_ceil(1000).max(1).to_string()
 }
 
+/// What the script says of a lease: a word, and of one that is held the token, the time left in ms
+/// and the holder.
+type LeaseAnswer = (String, Option<String>, Option<i64>, Option<String>);
+
 /// One to three parts of an answer.
-fn padded(answer: Vec<Reply>) -> Result<(String, Option<String>, Option<i64>, Option<String>)> {
+fn padded(answer: Vec<Reply>) -> Result<LeaseAnswer> {
     let bad = |error| Error::Broken(format!("a script's answer is not one: {error}"));
     let mut parts = answer.into_iter();
     let word = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;

@@ -2,10 +2,11 @@
 //! holder lives, who takes over (DESIGN §3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::sleep_until;
 
-use crate::dust::{Changes, Entry, Number, Result, Wake};
+use crate::dust::{Changes, Entry, Number, Put, Result, Wake};
 
 use super::enter::Look;
 use super::lease::Held;
@@ -17,6 +18,9 @@ use super::{Fill, Flight, Lone, Names};
 pub struct Pursuit {
     flight: Arc<Flight>,
     names: Names,
+    /// The fill that is followed, and where it tells of itself without its lease.
+    token: Number,
+    aside: String,
     sign: Sign,
     changes: Option<Changes>,
 }
@@ -32,6 +36,8 @@ pub enum Glimpse {
         verdict: Option<Entry>,
         /// The token of the lease that is known to live on the lock, if one does.
         live: Option<Number>,
+        /// What the followed holder tells although the lease is not its own any more.
+        aside: Option<Entry>,
     },
     /// The holder's lease is due and nothing was heard of it: it may be dead (S11).
     Due,
@@ -43,7 +49,15 @@ impl Flight {
     /// Follows the fill that runs under `token`.
     pub fn pursue(self: &Arc<Self>, names: &Names, token: Number) -> Pursuit {
         let sign = self.sign(Held { token: Some(token), rest: None });
-        Pursuit { flight: Arc::clone(self), names: names.clone(), sign, changes: None }
+        let (names, aside) = (names.clone(), names.aside(token));
+        Pursuit { flight: Arc::clone(self), names, token, aside, sign, changes: None }
+    }
+
+    /// Tells those who ride a fill whose lease is lost: it is nobody else's word, so without a
+    /// fence. Gone after `ttl`.
+    pub async fn tell_aside(&self, names: &Names, token: Number, text: &str, ttl: Duration) -> Result<()> {
+        let how = Put { fence: None, expires_in: Some(ttl), durable: false };
+        self.bounded(self.dust.put(&names.aside(token), text, how)).await.map(|_| ())
     }
 
     /// Leave to fill without the lease, for one who will not stand in a line for it (F5).
@@ -55,6 +69,13 @@ impl Flight {
 // === impl Pursuit ===
 
 impl Pursuit {
+    /// Follows the fill that runs under `token` from now on.
+    pub fn turn_to(&mut self, token: Number) {
+        if token != self.token {
+            (self.token, self.aside, self.changes) = (token, self.names.aside(token), None);
+        }
+    }
+
     /// Waits until there is something to look at. An error is a store that is gone (F6).
     ///
     /// Cancel safe, but for a look that was under way: the next one looks again.
@@ -63,7 +84,7 @@ impl Pursuit {
         let probe = flight.watch(&self.names.lock);
         loop {
             let Some(changes) = &mut self.changes else {
-                let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock];
+                let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock, &*self.aside];
                 let changes = flight.bounded(flight.dust.on(&keys)).await?;
                 // Confirmed: what happens from here on is heard, what happened before is read (S8).
                 let glimpse = self.look(None).await?;
@@ -117,6 +138,10 @@ impl Pursuit {
         } else {
             (flight.look_again(&self.names).await?, self.sign.token)
         };
-        Ok(Glimpse::There { value: found.value, verdict: found.verdict, live })
+        let aside = match live {
+            Some(token) if token == self.token => None,
+            _ => flight.bounded(flight.dust.entry(&self.aside)).await?,
+        };
+        Ok(Glimpse::There { value: found.value, verdict: found.verdict, live, aside })
     }
 }

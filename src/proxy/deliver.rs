@@ -1,5 +1,7 @@
 //! What this hop writes: into requests on their way up, into responses on their way down.
 
+use std::sync::OnceLock;
+
 use http::header::{HOST, VARY};
 use http::{HeaderMap, HeaderValue};
 
@@ -13,21 +15,40 @@ use crate::route::{ClientIp, Route};
 #[derive(Debug)]
 pub(super) struct Marks {
     name: String,
-    fleet: String,
+    /// What the fleet is called, or this instance by itself while it does not know its fleet.
+    own: String,
+    /// What the fleet is called, learnt later.
+    fleet: OnceLock<String>,
 }
 
 impl Marks {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { name: settings.name.clone(), fleet: settings.fleet.clone() }
+        Self { name: settings.name.clone(), own: settings.fleet.clone(), fleet: OnceLock::new() }
+    }
+
+    fn fleet(&self) -> &str {
+        self.fleet.get().unwrap_or(&self.own)
     }
 
     /// Whether a request has been through this fleet before (F10).
     pub(super) fn is_loop(&self, headers: &HeaderMap) -> bool {
-        policy::is_loop(headers, &self.fleet)
+        // What it sent before it knew its fleet may still be under way.
+        let by = |fleet: &String| policy::is_loop(headers, fleet);
+        by(&self.own) || self.fleet.get().is_some_and(by)
     }
 }
 
 impl Proxy {
+    /// What the fleet is called in CDN-Loop.
+    pub fn fleet(&self) -> &str {
+        self.stamped.fleet()
+    }
+
+    /// This instance did not know its fleet until now. Once is all that counts.
+    pub fn joins(&self, fleet: String) {
+        let _ = self.stamped.fleet.set(fleet);
+    }
+
     /// The fields of a fill: made for everybody.
     pub(crate) fn fill_headers(
         &self,
@@ -66,7 +87,7 @@ impl Proxy {
     fn hop<'a>(&'a self, target: &'a Target, host: &'a str, from: &Forwarded, tells: bool) -> Hop<'a> {
         Hop {
             name: &self.stamped.name,
-            fleet: &self.stamped.fleet,
+            fleet: self.stamped.fleet(),
             scheme: target.scheme.as_str(),
             host,
             client: tells.then_some(from.peer),

@@ -58,6 +58,8 @@ pub(crate) struct Job {
     failed_lately: bool,
     /// What its line in the log will say.
     pub(super) account: Account,
+    /// The life of the store that its body belongs to.
+    life: Arc<str>,
     began: Instant,
     _guard: Guard,
 }
@@ -117,6 +119,7 @@ impl Job {
             partial: None,
             failed_lately: false,
             account: Account::default(),
+            life: proxy.bodies.life(),
             began: Instant::now(),
             _guard: proxy.drain.guard(),
         }
@@ -164,6 +167,7 @@ impl Job {
     /// Asks upstream, with validators if there is something to validate.
     async fn fetch(mut self, leader: Leader, fill: Fill) {
         self.account.coordinated = !fill.degraded();
+        self.life = self.proxy.bodies.life();
         let metrics = self.proxy.notices.route(&self.route).clone();
         let _filling = metrics.filling();
         metrics.key();

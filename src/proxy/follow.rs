@@ -82,6 +82,7 @@ impl Host for Home {
                 let text = "the store is another one than before (flushed, or made anew): memory is emptied";
                 self.log.warn("store_reborn", format!("{text}; its id is {id}"));
             }
+            News::Joined(id) => self.log.info("store_found", format!("the store is there; its id is {id}")),
             News::Clock(ms) => self.log.warn(
                 "clock",
                 format!("the store's clock is {ms} ms ahead of this machine's: set one of them right"),

@@ -97,6 +97,10 @@ impl FillJudge {
         let token = stored.record.token;
         self.newest.fetch_max(token, Ordering::Relaxed);
         let awaited = self.first.get().is_some_and(|first| token > *first);
+        if self.proxy.notes.is_condemned(self.place.key.hash(), token) {
+            // Neither to be served nor to be validated: there is nothing behind it.
+            return Judged::Absent;
+        }
         if covered == Covered::Hard || self.proxy.too_old(&stored, now) {
             return Judged::Absent;
         }

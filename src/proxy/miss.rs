@@ -173,8 +173,11 @@ impl Proxy {
             Told::Growing(exchange) => self.step_growing(asking, place, exchange, arrived, follower),
             Told::Stored(found) => {
                 let stored = &found.stored;
-                if stored.covered(&self.stamps) == Covered::Hard {
-                    return Step::Next;
+                match stored.covered(&self.stamps) {
+                    Covered::Hard => return Step::Next,
+                    // A purge came since it was found.
+                    Covered::Soft if found.exchange.is_none() => return Step::Next,
+                    Covered::Soft | Covered::No => {}
                 }
                 if !policy::selects(&stored.record, &asking.headers) {
                     return Step::Next;

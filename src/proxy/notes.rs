@@ -1,7 +1,8 @@
 //! What this instance remembers of keys that have no record: that they pass, that they failed.
 //!
 //! Pass memory ("hit-for-miss") is as narrow as its reason (F10), and a failing upstream is not
-//! tried once per waiter (F7). Both end by themselves, and a purge ends them at once.
+//! tried once per waiter (F7). Both end by themselves, and a purge ends them at once. And it
+//! remembers records whose bytes are gone, so that nobody takes their pointers up again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +19,18 @@ use crate::tier::{Covered, Stamps};
 
 /// How many keys are remembered at most.
 const CAPACITY: usize = 65_536;
+/// How many of those whose bytes are gone.
+const CONDEMNED_CAPACITY: usize = 4_096;
+
+/// How long a record whose bytes are gone is known by its token. By then its pointer is gone too.
+const CONDEMNED: Duration = Duration::from_mins(1);
 
 /// The notes of this instance.
 #[derive(Debug)]
 pub(crate) struct Notes {
     held: Cache<KeyHash, Arc<Note>>,
+    /// Records whose bytes are gone, by the token of the last one of each key.
+    condemned: Cache<KeyHash, (Number, Instant)>,
 }
 
 /// One of them.
@@ -57,7 +65,20 @@ pub(crate) enum Noted {
 
 impl Notes {
     pub(crate) fn new() -> Self {
-        Self { held: Cache::new(CAPACITY) }
+        Self { held: Cache::new(CAPACITY), condemned: Cache::new(CONDEMNED_CAPACITY) }
+    }
+
+    /// The bytes of the record with this token are gone: its pointer is as good as none. Whether
+    /// that is news.
+    pub(crate) fn condemn(&self, key: KeyHash, token: Number) -> bool {
+        let news = !self.is_condemned(key, token);
+        self.condemned.insert(key, (token, Instant::now() + CONDEMNED));
+        news
+    }
+
+    /// Whether the bytes of the record with this token are known to be gone.
+    pub(crate) fn is_condemned(&self, key: KeyHash, token: Number) -> bool {
+        self.condemned.get(&key).is_some_and(|(of, until)| of == token && Instant::now() < until)
     }
 
     /// Remembers that a key passes, for `ttl`.
@@ -142,6 +163,16 @@ mod tests {
         assert!(matches!(notes.find(KEY, KEY, &stamps), Noted::Pass(_)), "the others");
         tokio::time::advance(TTL).await;
         assert!(matches!(notes.find(KEY, KEY, &stamps), Noted::Nothing), "an old note helps nobody");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_condemned_is_one_record_and_not_for_ever() {
+        let notes = Notes::new();
+        assert!(notes.condemn(KEY, 3));
+        assert!(!notes.condemn(KEY, 3), "it is known");
+        assert!(notes.is_condemned(KEY, 3) && !notes.is_condemned(KEY, 4));
+        tokio::time::advance(CONDEMNED).await;
+        assert!(!notes.is_condemned(KEY, 3));
     }
 
     #[tokio::test(start_paused = true)]

@@ -162,7 +162,7 @@ impl Proxy {
         let there = self.flight.bounded(self.dust.entry(&names.value)).await;
         let Ok(there) = there else { return true };
         let pointer = there.as_ref().and_then(|entry| codec::decode(entry.text()?).ok());
-        matches!(pointer, Some(Pointer::Record(record)) if record.token > born)
+        matches!(pointer, Some(Pointer::Record(record)) if record.token >= born)
     }
 
     async fn send(

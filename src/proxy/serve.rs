@@ -67,8 +67,9 @@ impl Proxy {
         }
     }
 
-    /// The bytes of a record are gone or not what they were: it is forgotten, and this request
-    /// gets its own.
+    /// The bytes of a record are gone or not what they were: it is forgotten, and fetched anew by
+    /// one for all who find that out at the same time. Bytes that merely can't be read now leave
+    /// the record as it is, and this request gets its own.
     async fn unreadable(
         self: &Arc<Self>,
         mut asking: Asking,
@@ -78,7 +79,10 @@ impl Proxy {
         self.notices.unreadable(error);
         self.tier.forget(stored);
         if error.condemns() && !std::mem::replace(&mut asking.ticket.reread, true) {
-            self.drop_pointer(stored).await;
+            // The others, here, need not wait for the pointer to go: it means nothing to them now.
+            if self.notes.condemn(stored.hash, stored.record.token) {
+                self.drop_pointer(stored).await;
+            }
             // With the pointer gone it is a miss like any other, and fetched once for everybody.
             if let Look::Missing { place } =
                 self.look(&asking.route, &asking.target, &asking.headers, &asking.ask)

@@ -1,6 +1,6 @@
 //! Which instances there are, and what each has said that it has applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub struct Confirmed {
     /// Instances that have applied it.
     pub confirmed: Vec<String>,
-    /// Instances whose leases lived, and that did not say so in time.
+    /// Instances that did not say so in time, though their leases lived when they were asked: dead,
+    /// frozen or cut off.
     pub silent: Vec<String>,
 }
 
@@ -31,6 +32,15 @@ struct Standing {
     applied: Number,
 }
 
+/// Those that a purge waits for.
+#[derive(Default)]
+struct Asked {
+    /// And when their leases end.
+    waited: BTreeMap<String, Instant>,
+    /// Those whose leases have run out meanwhile.
+    lapsed: BTreeSet<String>,
+}
+
 #[derive(Deserialize)]
 struct Mark {
     applied: Number,
@@ -39,20 +49,23 @@ struct Mark {
 impl Member {
     /// Waits until every instance whose lease lives has applied all stamps up to `number`, for no
     /// longer than the trust that each may have: one that is silent for that long believes its
-    /// tier no more. Instances whose leases end meanwhile are neither confirmed nor silent.
+    /// tier no more. Instances whose leases run out meanwhile are silent, too, and no longer waited
+    /// for; those that give theirs back have left and are neither.
     ///
     /// An error: not once could it be learned which instances there are. Cancel safe.
     pub async fn confirmed(&self, number: Number) -> dust::Result<Confirmed> {
         let deadline = Instant::now() + self.settings.trust;
         let mut changes: Option<Changes> = None;
         let mut last = None;
+        let mut asked = Asked::default();
         loop {
             let over = Instant::now() >= deadline;
             match self.list().await {
                 Ok(all) => {
                     let waits = self.waits(&all, number);
+                    asked.look(&all, &waits, &self.known.lock().unwrap_or_else(PoisonError::into_inner));
                     if waits.is_empty() || over {
-                        return Ok(self.said(&all, number));
+                        return Ok(self.said(&all, number, asked));
                     }
                     let listens = changes.is_some();
                     if !listens {
@@ -64,7 +77,7 @@ impl Member {
                         continue;
                     }
                 }
-                Err(error) if over => return last.map(|all| self.said(&all, number)).ok_or(error),
+                Err(error) if over => return last.map(|all| self.said(&all, number, asked)).ok_or(error),
                 Err(_) => {}
             }
             let again_at = deadline.min(Instant::now() + AGAIN);
@@ -131,11 +144,30 @@ impl Member {
         late.map(|(name, _)| name.as_str()).collect()
     }
 
-    fn said(&self, all: &BTreeMap<String, Number>, number: Number) -> Confirmed {
-        let silent: Vec<String> = self.waits(all, number).into_iter().map(str::to_owned).collect();
+    fn said(&self, all: &BTreeMap<String, Number>, number: Number, asked: Asked) -> Confirmed {
+        let mut silent = asked.lapsed;
+        silent.extend(self.waits(all, number).into_iter().map(str::to_owned));
         let own = self.settings.instance.to_string();
-        let others = all.keys().filter(|name| **name != own && !silent.contains(name)).cloned();
+        let others = all.keys().filter(|name| **name != own && !silent.contains(*name)).cloned();
         let confirmed = std::iter::once(own.clone()).chain(others).collect();
-        Confirmed { confirmed, silent }
+        Confirmed { confirmed, silent: silent.into_iter().collect() }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// What another list says of those that are waited for. A lease that is gone before its time
+    /// was given back.
+    fn look(&mut self, all: &BTreeMap<String, Number>, waits: &[&str], known: &BTreeMap<String, Instant>) {
+        let now = Instant::now();
+        for (name, until) in std::mem::take(&mut self.waited) {
+            if !all.contains_key(&name) && until <= now {
+                self.lapsed.insert(name);
+            }
+        }
+        self.lapsed.retain(|name| !all.contains_key(name));
+        let until = |name: &&str| Some(((*name).to_owned(), *known.get(*name)?));
+        self.waited = waits.iter().filter_map(until).collect();
     }
 }

@@ -1,7 +1,7 @@
 //! Following the store's changes: stamps at once, records and Vary nodes that are held here by
 //! reading them again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,7 +39,7 @@ struct Reads {
     running: JoinSet<KeyHash>,
     waiting: VecDeque<KeyHash>,
     /// Those that wait, and those that run: why, and whether once more after that.
-    known: HashMap<KeyHash, Wanted>,
+    known: BTreeMap<KeyHash, Wanted>,
 }
 
 struct Wanted {

@@ -6,6 +6,7 @@
 //! them met in the cache.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::key::KeyHash;
@@ -16,8 +17,11 @@ const SHARDS: usize = 16;
 /// The texts of the keys that are held, by hash.
 #[derive(Debug)]
 pub(super) struct Index {
-    shards: [Mutex<HashMap<KeyHash, Arc<str>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
 }
+
+/// Hashed alike in every run: a simulation repeats. The keys are hashes that nobody chooses.
+type Shard = HashMap<KeyHash, Arc<str>, BuildHasherDefault<DefaultHasher>>;
 
 // === impl Index ===
 
@@ -53,7 +57,7 @@ impl Index {
         self.shards.iter().map(|shard| shard.lock().expect("no test panics with it").len()).sum()
     }
 
-    fn shard(&self, hash: KeyHash) -> MutexGuard<'_, HashMap<KeyHash, Arc<str>>> {
+    fn shard(&self, hash: KeyHash) -> MutexGuard<'_, Shard> {
         let at = usize::from(hash.0[15]) % SHARDS;
         // A line is one insertion or removal: a panic elsewhere broke nothing.
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)

@@ -37,6 +37,9 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(1);
 /// The word beside the lease is kept for so many times the trust, and written anew half-way.
 const KEPT: u32 = 30;
 
+/// How the name begins under which bodies are kept while the store's life is not known.
+pub const WAITING: &str = "waiting-";
+
 /// What a member needs of the proxy that it is part of.
 #[async_trait]
 pub trait Host: Send + Sync {
@@ -69,6 +72,8 @@ pub enum News {
     WentBack(usize),
     /// It is another life of the store.
     Reborn(String),
+    /// The store, which was not there when this instance was started, has been found in this life.
+    Joined(String),
     /// This instance's clock is so many ms behind the store's.
     Clock(i64),
     /// An entry is not a record.
@@ -86,7 +91,8 @@ pub struct Settings {
     pub trust: Duration,
     /// How long a call of the store may take.
     pub call_bound: Duration,
-    /// The life of the store that it was started in.
+    /// The life of the store that it was started in. One that begins with [`WAITING`] is none: the
+    /// store was not there.
     pub life: Arc<str>,
 }
 
@@ -198,6 +204,7 @@ impl Member {
                 next = if over > Instant::now() { next.min(over) } else { next };
             }
             tokio::select! {
+                biased;
                 () = sleep_until(next) => {}
                 () = self.bell.notified() => {}
             }

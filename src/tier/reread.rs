@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::timeout;
 
-use super::member::State;
+use super::member::{State, WAITING};
 use super::stamps::Stamp;
 use super::{Member, News};
 use crate::dust::{self, Error, Grant, Holder, Number};
@@ -68,8 +68,9 @@ impl Member {
         }
         // What was kept meanwhile was of the earlier life, if its fill had begun in that.
         self.parts.tier.clear();
-        state.life = Arc::clone(&id);
-        self.host.hears(News::Reborn(id.to_string()));
+        let earlier = std::mem::replace(&mut state.life, Arc::clone(&id));
+        let id = id.to_string();
+        self.host.hears(if earlier.starts_with(WAITING) { News::Joined(id) } else { News::Reborn(id) });
         Ok(false)
     }
 

@@ -182,6 +182,8 @@ impl Stamps {
             known.extend(of_urls.filter(|stamp| stamp.number > floor));
             known.extend((all.number > 0).then_some(all));
         }
+        // In their order, and not in a table's, which is another in every run.
+        known.sort_unstable_by_key(|stamp| stamp.number);
         known
     }
 

@@ -1,6 +1,6 @@
 //! What a tier needs to keep up with a store that others change too.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +24,7 @@ pub(super) struct Watch {
     asked: Mutex<VecDeque<KeyHash>>,
     bell: Notify,
     /// Keys of Vary nodes that changes may have been missed of. Nodes have no mark of their own.
-    nodes: Mutex<HashSet<Arc<str>>>,
+    nodes: Mutex<BTreeSet<Arc<str>>>,
     doubted_nodes: AtomicUsize,
 }
 

@@ -28,6 +28,11 @@ mod restart;
 mod revalidate;
 mod room;
 mod s3;
+#[expect(dead_code, reason = "the store's own tests use more of it")]
+#[path = "../redis/server.rs"]
+mod server;
+mod store_tls;
 mod support;
 mod targets;
 mod vary;
+mod without_store;

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Console,
+    Fleet,
+    Acl,
     Log,
     Toml,
     Json,
@@ -46,6 +48,8 @@ pub fn blocks(page: &str) -> Vec<Block> {
 fn kind(info: &str, line: usize) -> Kind {
     match info {
         "console" => Kind::Console,
+        "fleet" => Kind::Fleet,
+        "acl" => Kind::Acl,
         "log" => Kind::Log,
         "toml" => Kind::Toml,
         "json" => Kind::Json,

@@ -11,8 +11,8 @@ use dustgate::dust::redis::Redis;
 use super::server::Server;
 
 /// A server, in real time.
-struct Real {
-    store: Arc<Redis>,
+pub struct Real {
+    pub store: Arc<Redis>,
 }
 
 #[async_trait]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dustgate::dust::{Dust, Error, FeedItem, Grant, Holder, Put, Written};
+use dustgate::dust::{Dust, Error, Grant, Holder, Put, Written};
 use tokio::time::{Instant, timeout};
 
-use super::server::{PATIENCE, Server, answers, until};
+use super::server::{PATIENCE, Server, answers, is_lost, until};
 
 /// The bound of a call, and what a busy machine adds.
 const BOUND: Duration = Duration::from_millis(200);
@@ -47,7 +47,7 @@ async fn a_killed_server_is_told_at_once_and_found_again() {
     server.kill();
     assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
     assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
-    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap(), FeedItem::Lost);
+    is_lost(&mut feed).await;
     until("the breaker", async || store.entry("a").await.err()).await;
     every_call_fails_within(&*store, AT_ONCE).await;
 
@@ -56,7 +56,7 @@ async fn a_killed_server_is_told_at_once_and_found_again() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     // Told once more now that the subscription stands, and heard again.
     assert!(timeout(PATIENCE, changes.next()).await.unwrap().lost);
-    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap(), FeedItem::Lost);
+    is_lost(&mut feed).await;
     let number = store.delete("a", None).await.unwrap();
     assert!(matches!(number, Written::At(number) if number > before), "{number:?} after {before}");
     assert!(timeout(PATIENCE, changes.next()).await.unwrap().deleted.is_some());
@@ -111,7 +111,7 @@ async fn numbers_rise_and_the_life_ends_when_the_server_is_emptied() {
     // The keeper has to have looked once since the life began.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     server.admin("FLUSHALL");
-    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap(), FeedItem::Lost);
+    is_lost(&mut feed).await;
     assert_eq!(store.life(None).await.unwrap(), None);
     assert!(is_at_least(store.put("a", "x", Put::default()).await.unwrap(), lease.token + 1));
     let fenced = Put { fence: Some(&lease), ..Put::default() };

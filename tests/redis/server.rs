@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use dustgate::clock::SystemClock;
 use dustgate::dust::redis::{Redis, Target};
-use dustgate::dust::{Dust, Error};
+use dustgate::dust::{Dust, Error, Feed, FeedItem};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The least that the store needs, as the README has it, with the fleet called `dustgate`.
 pub const LEAST: &str = "~{dustgate}* &{dustgate}* -@all +evalsha +eval +get +set +del +pttl +pexpire +time \
@@ -32,7 +32,7 @@ pub struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Starts one, with lines of configuration beside the usual.
+    /// Starts one, with lines of configuration beside the usual; `PORT` in them is its port.
     pub async fn start(options: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let options = options.iter().map(|&line| line.to_owned()).collect();
@@ -66,14 +66,23 @@ impl Server {
     async fn run(&mut self) -> bool {
         let binary = std::env::var("DUSTGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
         let mut conf = format!("bind 127.0.0.1\ndir {}\nlogfile log\n", self.dir.path().display());
-        let own_port = self.options.iter().any(|line| line.starts_with("port "));
-        let lines = [(!own_port).then(|| format!("port {}", self.port)), Some("save \"\"".into())];
-        for line in lines.iter().flatten().chain(&self.options) {
+        let is_sentinel = self.options.iter().any(|line| line.starts_with("sentinel "));
+        if !self.options.iter().any(|line| line.starts_with("port ")) {
+            conf.push_str("port PORT\n");
+        }
+        // A sentinel knows no such settings.
+        if !is_sentinel {
+            conf.push_str("save \"\"\nrepl-diskless-sync-delay 0\n");
+        }
+        for line in &self.options {
             let _ = writeln!(conf, "{line}");
         }
+        let conf = conf.replace("PORT", &self.port.to_string());
         let path = self.dir.path().join("redis.conf");
         std::fs::write(&path, conf).unwrap();
-        let child = Command::new(&binary).arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let mut command = Command::new(&binary);
+        command.arg(&path).args(is_sentinel.then_some("--sentinel"));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         self.child =
             Some(child.unwrap_or_else(|error| panic!("{binary} is needed: {error} (tests/run installs it)")));
         let deadline = Instant::now() + PATIENCE;
@@ -115,6 +124,8 @@ impl Server {
         let auth =
             if self.options.iter().any(|line| line.contains(">admin")) { "AUTH admin\r\n" } else { "" };
         stream.write_all(format!("{auth}{lines}\r\nQUIT\r\n").as_bytes()).unwrap();
+        // A sentinel knows no QUIT.
+        stream.shutdown(Shutdown::Write).unwrap();
         let mut said = String::new();
         stream.read_to_string(&mut said).unwrap();
         said
@@ -142,6 +153,12 @@ pub async fn open(url: &str) -> Result<Redis, Error> {
     Redis::open(target, "dustgate", Arc::new(SystemClock), Duration::from_secs(2)).await
 }
 
+/// Waits until changes were missed, or may have been.
+pub async fn is_lost(feed: &mut Feed) {
+    let lost = async { while feed.next().await != FeedItem::Lost {} };
+    timeout(PATIENCE, lost).await.unwrap();
+}
+
 /// Looks again until there is something to see.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -161,7 +178,12 @@ pub async fn answers(store: &dyn Dust) -> Duration {
     began.elapsed()
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, as was the one 10 000 above it, where nodes of a cluster talk.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -163,7 +163,7 @@ impl Visit {
                 ));
             }
             let fallback = status.contains("stale");
-            if soft && world.plan.calm && !fallback && validated.is_some_and(|validated| validated < begun) {
+            if soft && !fallback && validated.is_some_and(|validated| validated < begun) {
                 let n = wish.n;
                 world.broken(format_args!("request {n} gets what a soft purge at {begun} made stale"));
             }

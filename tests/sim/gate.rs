@@ -5,10 +5,10 @@
 //! lost. What was on its way when the freeze began arrives after the thaw, as from a process that
 //! was stopped and went on: a zombie.
 
-use tokio::sync::watch;
+use crate::ordered::Ordered;
 
 #[derive(Debug)]
-pub struct Gate(watch::Sender<State>);
+pub struct Gate(Ordered<State>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -23,36 +23,30 @@ pub struct Gone;
 
 impl Gate {
     pub fn new() -> Self {
-        Self(watch::channel(State::Open).0)
+        Self(Ordered::new(State::Open))
     }
 
     pub fn set(&self, state: State) {
-        self.0.send_if_modified(|at| {
-            let moves = *at != State::Shut && *at != state;
-            if moves {
-                *at = state;
-            }
-            moves
-        });
+        if self.is() != State::Shut {
+            self.0.change(|at| *at = state);
+        }
     }
 
     pub fn is(&self) -> State {
-        *self.0.borrow()
+        self.0.get()
     }
 
     /// Waits while it is frozen.
     pub async fn pass(&self) -> Result<(), Gone> {
-        let mut told = self.0.subscribe();
-        match told.wait_for(|state| *state != State::Frozen).await.map(|state| *state) {
-            Ok(State::Open) => Ok(()),
-            _ => Err(Gone),
+        match self.0.wait_for(|state| *state != State::Frozen).await {
+            State::Open => Ok(()),
+            State::Frozen | State::Shut => Err(Gone),
         }
     }
 
     /// Waits until it is shut.
     pub async fn shut(&self) {
-        let mut told = self.0.subscribe();
-        let _gone = told.wait_for(|state| *state == State::Shut).await;
+        self.0.wait_for(|state| *state == State::Shut).await;
     }
 
     /// What `call` comes to, once the gate is open, unless it is shut meanwhile.

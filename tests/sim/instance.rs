@@ -228,7 +228,7 @@ impl Instance {
 
     /// What is still going on although nobody wants anything of it.
     pub async fn is_busy(&self) -> Option<String> {
-        if tokio::time::timeout(Duration::from_secs(60), self.proxy.flight().idle()).await.is_err() {
+        if tokio::time::timeout(Duration::from_mins(1), self.proxy.flight().idle()).await.is_err() {
             return Some("something is owed for ever".to_owned());
         }
         let fills = self.signal.guards();

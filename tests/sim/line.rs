@@ -11,10 +11,11 @@ use dustgate::dust::{
     Result, Written,
 };
 use futures_util::future::BoxFuture;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 
 use crate::gate::{Gate, State};
+use crate::ordered::Ordered;
 use crate::shelf::Shelf;
 use crate::world::World;
 
@@ -23,7 +24,7 @@ use crate::world::World;
 pub struct Switchboard {
     world: Arc<World>,
     shelf: Arc<Shelf>,
-    at: watch::Sender<End>,
+    at: Ordered<End>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,17 +59,17 @@ impl Drop for Pump {
 
 impl Switchboard {
     pub fn new(world: &Arc<World>, shelf: &Arc<Shelf>) -> Arc<Self> {
-        let at = watch::channel(End { store: Arc::new(empty(world)), up: true }).0;
+        let at = Ordered::new(End { store: Arc::new(empty(world)), up: true });
         Arc::new(Self { world: world.clone(), shelf: shelf.clone(), at })
     }
 
     pub fn store(&self) -> Arc<Embedded> {
-        self.at.borrow().store.clone()
+        self.at.get().store
     }
 
     /// All lines are cut, or mended.
     pub fn set_up(&self, up: bool) {
-        self.at.send_modify(|end| end.up = up);
+        self.at.change(|end| end.up = up);
     }
 
     /// What is in the store now, as a replica has it.
@@ -89,12 +90,12 @@ impl Switchboard {
         let (seen, ttl) = mark(last.token);
         new.lease("sim/last", ttl, &holder, seen).await.expect("it is in memory");
         self.world.ledger.begin_anew();
-        self.at.send_modify(|end| end.store = Arc::new(new));
+        self.at.change(|end| end.store = Arc::new(new));
     }
 
     fn end(&self) -> Result<Arc<Embedded>> {
-        let end = self.at.borrow();
-        if end.up { Ok(end.store.clone()) } else { Err(cut()) }
+        let end = self.at.get();
+        if end.up { Ok(end.store) } else { Err(cut()) }
     }
 
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
@@ -145,26 +146,26 @@ impl Line {
         self.board.end()?;
         self.gate.pass().await.map_err(|_| cut())?;
         let start = async || {
-            let at = self.board.at.subscribe();
-            let store = at.borrow().store.clone();
-            let feed = store.feed().await?;
-            let task = tokio::spawn(pump(at, self.gate.clone(), self.hub.clone(), feed));
+            let (board, seen) = (self.board.clone(), self.board.at.changes());
+            let feed = board.store().feed().await?;
+            let task = tokio::spawn(pump(board, seen, self.gate.clone(), self.hub.clone(), feed));
             Ok(Pump(task.abort_handle()))
         };
         self.pump.get_or_try_init(start).await.map(|_: &Pump| ())
     }
 }
 
-async fn pump(mut at: watch::Receiver<End>, gate: Arc<Gate>, hub: Arc<Hub>, mut feed: Feed) {
+async fn pump(board: Arc<Switchboard>, mut seen: u64, gate: Arc<Gate>, hub: Arc<Hub>, mut feed: Feed) {
     loop {
         tokio::select! {
             biased;
             () = gate.shut() => return,
-            moved = at.changed() => {
-                if moved.is_err() || gate.pass().await.is_err() {
+            () = board.at.changed(seen) => {
+                if gate.pass().await.is_err() {
                     return;
                 }
-                let end = at.borrow_and_update().clone();
+                seen = board.at.changes();
+                let end = board.at.get();
                 // In memory: it always has one.
                 let Ok(next) = end.store.feed().await else { return };
                 feed = next;
@@ -175,7 +176,7 @@ async fn pump(mut at: watch::Receiver<End>, gate: Arc<Gate>, hub: Arc<Hub>, mut 
                     return;
                 }
                 match item {
-                    FeedItem::Change(change) if at.borrow().up => hub.emit(change),
+                    FeedItem::Change(change) if board.at.get().up => hub.emit(change),
                     FeedItem::Change(_) => {}
                     FeedItem::Lost => hub.lost(),
                 }

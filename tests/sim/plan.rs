@@ -90,7 +90,7 @@ pub const JITTER: Duration = Duration::from_millis(250);
 pub const FIRST_BYTE: Duration = Duration::from_secs(5);
 pub const SILENCE: Duration = Duration::from_secs(3);
 /// How long an instance trusts its tier without hearing from the store.
-pub const TRUST: Duration = Duration::from_secs(6);
+pub const TRUST: Duration = Duration::from_secs(10);
 /// The bound of a call of the body store.
 pub const BODY_CALL: Duration = Duration::from_secs(1);
 
@@ -102,7 +102,7 @@ impl Plan {
         let ms = |range: Range<u64>| Duration::from_millis(within(&dice, range));
         let calm = dice.below(4) == 0;
         let rare = |most: u64| if calm || dice.below(2) == 0 { 0 } else { dice.below(most + 1) };
-        let keys = (0..1 + dice.below(3)).map(|_| Key::of(&dice, calm)).collect();
+        let keys = (0..=dice.below(3)).map(|_| Key::of(&dice, calm)).collect();
         let line = faulty::Plan {
             delay: if calm || dice.below(2) == 0 { ms(0..5) } else { ms(0..150) },
             lose_request: rare(15),
@@ -119,9 +119,9 @@ impl Plan {
             calm,
             instances: usize::try_from(2 + dice.below(3)).unwrap_or(2),
             keys,
-            requests: within(&dice, 5..20),
-            span: ms(1_000..14_000),
-            lease_ttl: ms(1_500..4_000),
+            requests: within(&dice, 4..14),
+            span: ms(500..6_000),
+            lease_ttl: ms(1_000..2_500),
             wait_timeout: ms(4_000..9_000),
             head: ms(1..800),
             drip: ms(0..120),
@@ -129,7 +129,7 @@ impl Plan {
             posts: dice.below(2),
             crashes: rare(2),
             freezes: rare(2),
-            drains: if dice.below(4) == 0 { 1 } else { 0 },
+            drains: u64::from(dice.below(4) == 0),
             outages: rare(1),
             failovers: rare(1),
             body_outages: rare(1),

@@ -11,10 +11,11 @@ use dustgate::dust::embedded::Limits;
 use dustgate::dust::{Dust, Embedded, Faulty};
 use dustgate::flight::{self, Flight};
 use dustgate::proxy::notices::Notices;
-use dustgate::proxy::{self, Client, Proxy};
+use dustgate::proxy::{self, Client, Proxy, Purge};
 use dustgate::route::{Route, Table};
 use dustgate::telemetry::{Log, Metrics};
-use dustgate::tier::{Stamps, Tier, Trust};
+use dustgate::tier::stamps::{Force, Scope};
+use dustgate::tier::{Stamps, Tier, Trust, url_hash};
 use dustgate::upstream::scripted::{Asked, Reply, Scripted};
 use http::{HeaderMap, Request, StatusCode};
 use http_body::Body as _;
@@ -35,6 +36,7 @@ pub struct Fleet {
 pub struct Instance {
     pub proxy: Arc<Proxy>,
     pub line: Arc<Faulty>,
+    pub stamps: Arc<Stamps>,
     /// The origin as this instance reaches it.
     pub origin: Scripted,
 }
@@ -72,6 +74,17 @@ impl Fleet {
         Self { instances }
     }
 
+    /// Purges a URL at one instance; the others hear of it at once, as they would by the feed.
+    pub async fn purge(&self, at: usize, url: &str) {
+        let purged = self.instances[at].proxy.purge(&Purge::Url(url.to_owned()), false).await;
+        let number = purged.expect("the store is there").number;
+        for instance in &self.instances {
+            let scope = Scope::Url(url_hash(url));
+            instance.stamps.apply(scope, Force::Hard, number);
+            instance.proxy.flight().saw(number);
+        }
+    }
+
     /// How often the origin was asked, by all.
     pub fn fetches(&self) -> usize {
         self.instances.iter().map(|instance| instance.origin.count()).sum()
@@ -88,6 +101,7 @@ impl Instance {
         let flight = Flight::new(dust.clone(), dice.clone(), settings);
         let routes = Arc::new(Table::new(vec![Route::new("all", "origin")]).expect("there is one"));
         let max_life = Duration::from_hours(24);
+        let stamps = Arc::new(Stamps::new("dustgate", max_life));
         let proxy = Proxy::new(proxy::Parts {
             settings: proxy::Settings {
                 name: "dustgate".to_owned(),
@@ -105,7 +119,7 @@ impl Instance {
             routes,
             upstreams: vec![Arc::new(origin.clone())],
             tier: Arc::new(Tier::new(1 << 20).with_max_life(max_life)),
-            stamps: Arc::new(Stamps::new("dustgate", max_life)),
+            stamps: stamps.clone(),
             trust: Arc::new(Trust::alone()),
             member: None,
             flight,
@@ -114,7 +128,7 @@ impl Instance {
             dice,
             drain: Arc::new(drain::channel().0),
         });
-        Self { proxy, line, origin }
+        Self { proxy, line, stamps, origin }
     }
 
     /// A client asks for a path, and reads what comes.

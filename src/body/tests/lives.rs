@@ -76,7 +76,9 @@ async fn who_joins_waits_a_moment_for_the_marker() {
     let objects = Faulty::new();
     let joins = |life: &'static str| {
         let objects: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(&objects);
-        tokio::spawn(async move { Store::over(objects, None, life, 0, Duration::from_secs(1)).join().await })
+        tokio::spawn(
+            async move { Store::over(objects, None, life, 0, Duration::from_secs(1)).join(life).await },
+        )
     };
     let (early, never) = (joins("life"), joins("nobody"));
     after(1500).await;
@@ -86,6 +88,26 @@ async fn who_joins_waits_a_moment_for_the_marker() {
     assert!(early.await.unwrap().is_ok());
     after(2000).await;
     assert!(matches!(never.await.unwrap(), Err(Error::NotShared)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knew_of_no_life_joins_one_that_is_there_and_leaves_nothing_behind() {
+    let objects = Faulty::new();
+    let (first, late) =
+        (over(&objects, Settings::default()).await, over(&objects, Settings::default()).await);
+    late.rebind("waiting").await.unwrap();
+    let whole = body(3 * MIB);
+    store(&late, 1, &whole, MIB).await;
+    assert!(matches!(late.rejoin("nobody").await, Err(Error::NotShared)));
+    assert_eq!(&*late.life(), "waiting");
+    late.rejoin("life").await.unwrap();
+    assert_eq!(late.life(), first.life());
+    let kept = store(&late, 1, &whole, MIB).await;
+    late.clear("waiting").await.unwrap();
+    assert!(!here(&objects, "waiting").await);
+    assert_eq!(first.whole(KEY, &kept).await.unwrap(), whole);
+    late.rebind("waiting").await.unwrap();
+    assert_eq!(late.recount().await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{Error, Result};
@@ -20,11 +21,13 @@ const LOOK: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_millis(400);
 /// The first.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause at the start.
+const FIRST_TRIES: Duration = Duration::from_millis(200);
 /// Until all of a new line stands.
 const WHOLE_BOUND: Duration = Duration::from_secs(2);
 
 /// Finds the server and makes a line to it.
-pub(super) async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
+async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
     let whole = async {
         let info = locate::primary(&shared.target, &shared.names).await?;
         let line = Arc::new(Line::connect(shared, &info).await?);
@@ -42,8 +45,38 @@ pub(super) async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
     Ok(line)
 }
 
+/// Makes the first line and tells what came of it, then keeps it. A server that does not answer is
+/// tried for until `patience` is over; then the failure is told, and it goes on. One that will not
+/// do ends it.
+pub(super) async fn begin(
+    shared: Arc<Shared>,
+    patience: Duration,
+    tell: oneshot::Sender<Result<Option<Error>>>,
+) {
+    let began = Instant::now();
+    let (line, missing) = loop {
+        match connect(&shared).await {
+            Ok(line) => break (Some(line), None),
+            // At the start a replica is a mistake in the settings; later it is a failover.
+            Err(Wrong::Replica(why) | Wrong::Never(why)) => {
+                let _ = tell.send(Err(Error::Refused(why)));
+                return;
+            }
+            Err(Wrong::Passing(why)) if began.elapsed() >= patience => {
+                shared.down(why.clone());
+                break (None, Some(why));
+            }
+            Err(Wrong::Passing(_)) => sleep(shared.dice.up_to(FIRST_TRIES)).await,
+        }
+    };
+    // Nobody there to be told: then this is ended.
+    if tell.send(Ok(missing)).is_ok() {
+        keep(shared, line).await;
+    }
+}
+
 /// Keeps a line until the task is ended.
-pub(super) async fn keep(shared: Arc<Shared>, first: Option<Arc<Line>>) {
+async fn keep(shared: Arc<Shared>, first: Option<Arc<Line>>) {
     let mut standing = first;
     loop {
         let line = match standing.take() {

@@ -6,8 +6,9 @@
 //! head and the very same bytes so far; never with anything else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Job;
 use super::resume::Partial;
@@ -17,7 +18,7 @@ use crate::flight::{Attempt, Fill, Glimpse, Joined, Names, Settled};
 use crate::policy;
 use crate::proxy::told::{Elsewhere, Exchange, Follower, Leader, Phase, Told};
 use crate::record::{Manifest, Note, Pointer, Record, codec};
-use crate::tier::Stored;
+use crate::tier::{Covered, Stored};
 
 /// A body that comes in somewhere else, as its riders here get it.
 struct Chase {
@@ -29,7 +30,14 @@ struct Chase {
     head: Arc<Stored>,
     /// The number of the fill that is followed.
     token: Number,
+    /// Its lease is another's, and it goes on for those who have begun; since when it was silent.
+    aside: Option<Instant>,
+    /// The token of the record that it is to become: of a variant, an older number.
+    record: Number,
 }
+
+/// How long a holder without its lease may be silent: longer than an origin may pause.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// What a look at it comes to.
 enum Heed {
@@ -59,7 +67,8 @@ impl Job {
         });
         leader.settle(Told::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
         let head = seen.head;
-        Box::new(Chase { job: self, names, leader, tail, head, token: seen.token }).run().await;
+        let (token, record) = (seen.token, head.record.token);
+        Box::new(Chase { job: self, names, leader, tail, head, token, record, aside: None }).run().await;
     }
 
     fn exchange_elsewhere(&self, seen: &Elsewhere, growing: Growing, len: Option<u64>) -> Exchange {
@@ -87,17 +96,26 @@ impl Chase {
         let mut chase = self;
         let mut pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
         loop {
-            let orphaned = match pursuit.next().await {
-                Ok(Glimpse::There { value, verdict, live }) => {
-                    match chase.heed(value.as_ref(), verdict.as_ref(), live).await {
-                        Heed::On(on) => {
-                            chase = on;
-                            continue;
-                        }
-                        Heed::Orphaned(orphaned) => orphaned,
-                        Heed::Over => return,
+            let until = chase.aside.map(|since| since + SILENCE);
+            let next = match until {
+                Some(until) => match timeout_at(until, pursuit.next()).await {
+                    Ok(next) => next,
+                    // It said nothing more: its riders are broken off.
+                    Err(_) => return,
+                },
+                None => pursuit.next().await,
+            };
+            let orphaned = match next {
+                Ok(glimpse @ Glimpse::There { .. }) => match chase.heed(glimpse).await {
+                    Heed::On(on) => {
+                        chase = on;
+                        pursuit.turn_to(chase.token);
+                        continue;
                     }
-                }
+                    Heed::Orphaned(orphaned) => orphaned,
+                    Heed::Over => return,
+                },
+                Ok(Glimpse::Due) if chase.aside.is_some() => continue,
                 Ok(Glimpse::Due) => chase,
                 // The store is gone: nothing more will be heard of that fill (F6).
                 Err(_) => {
@@ -116,19 +134,24 @@ impl Chase {
     }
 
     /// Makes what is published the riders'.
-    async fn heed(
-        mut self: Box<Self>,
-        value: Option<&Entry>,
-        verdict: Option<&Entry>,
-        live: Option<Number>,
-    ) -> Heed {
+    async fn heed(mut self: Box<Self>, glimpse: Glimpse) -> Heed {
+        let Glimpse::There { value, verdict, live, aside } = glimpse else { return Heed::On(self) };
+        if live != Some(self.token) {
+            // The lease is not the one that this was begun under. Covered by a purge, it goes on for
+            // its riders alone, who came before: what comes after the purge is not theirs.
+            let covered = self.head.covered(&self.job.proxy.stamps) == Covered::Hard;
+            if covered || aside.is_some() {
+                return self.heed_aside(aside.as_ref()).await;
+            }
+        }
+        let (value, verdict) = (value.as_ref(), verdict.as_ref());
         if let Some(record) = self.published(value) {
             self.settle(record).await;
             return Heed::Over;
         }
         match verdict.and_then(|entry| entry.text()).map(|text| codec::decode_note(text)) {
             Some(Ok(Note::Growing { token, head })) if live == Some(token) && token >= self.token => {
-                self.token = token;
+                (self.token, self.record) = (token, head.token);
                 if !self.grows(&head, head.status, &head.headers).await {
                     return Heed::Over;
                 }
@@ -142,12 +165,38 @@ impl Chase {
         if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
     }
 
+    /// What a holder without its lease tells its riders.
+    async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> Heed {
+        self.leader.retire();
+        let known = self.tail.manifest().len;
+        let text = aside.and_then(|entry| entry.text());
+        match text.map(|text| (codec::decode_note(text), codec::decode(text))) {
+            Some((Ok(Note::Growing { head, .. }), _)) => {
+                let goes_on = self.grows(&head, head.status, &head.headers).await;
+                if !goes_on {
+                    return Heed::Over;
+                }
+            }
+            Some((_, Ok(Pointer::Record(record)))) => {
+                if self.grows(&record, record.status, &record.headers).await {
+                    let _ = self.tail.finish(&record.body);
+                }
+                return Heed::Over;
+            }
+            _ => {}
+        }
+        if self.aside.is_none() || self.tail.manifest().len > known {
+            self.aside = Some(Instant::now());
+        }
+        Heed::On(self)
+    }
+
     /// The record that ends what is followed, if it is published.
     fn published(&self, value: Option<&Entry>) -> Option<Record> {
         let text = value.and_then(|entry| entry.text())?;
         match codec::decode(text) {
             Ok(Pointer::Record(record))
-                if record.token >= self.token && record.key == self.head.record.key =>
+                if record.token >= self.record && record.key == self.head.record.key =>
             {
                 Some(*record)
             }

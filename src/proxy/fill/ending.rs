@@ -169,11 +169,24 @@ impl Job {
         };
         let stamps = self.proxy.stamps.clone();
         let (url, born) = (stored.url, stored.record.born);
+        let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
         let standing = move || match stamps.covers(url, born, u64::MAX) {
             Covered::Hard => Standing::Covered,
+            // The store began another life: there its bytes are nobody's.
+            Covered::Soft | Covered::No if bodies.life() != life => Standing::Covered,
             Covered::Soft | Covered::No => Standing::Live,
         };
+        let riders = self.has_listeners(&fill).then(|| fill.names().clone());
+        if let Some(names) = &riders
+            && standing() == Standing::Covered
+        {
+            // Before the lease is released: who rides it elsewhere came before the purge.
+            self.tell_whole_aside(names, token, &pointer).await;
+        }
         let published = fill.publish(&pointer, Some(Duration::from_millis(left)), standing).await;
+        if let (Some(names), Published::Fenced) = (&riders, &published) {
+            self.tell_whole_aside(names, token, &pointer).await;
+        }
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());

@@ -8,7 +8,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Job;
 use crate::body::Growing;
-use crate::flight::{Fill, Noted};
+use crate::dust::Number;
+use crate::flight::{Fill, Names, Noted};
 use crate::record::{Note, codec};
 use crate::tier::Stored;
 
@@ -31,7 +32,7 @@ impl Job {
         std::future::pending().await
     }
 
-    fn has_listeners(&self, fill: &Fill) -> bool {
+    pub(super) fn has_listeners(&self, fill: &Fill) -> bool {
         fill.coordinated() && self.proxy.dust.shared()
     }
 
@@ -39,14 +40,20 @@ impl Job {
         let stays = STAYS.max(self.proxy.flight.settings().lease_ttl * 3);
         let mut progress = growing.progress();
         let mut record = head.record.clone();
+        let mut lost = false;
         loop {
             progress.borrow_and_update();
             record.body = growing.acknowledged();
             let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()) };
             // Too long for a note: who follows waits for the whole.
             let Ok(text) = codec::encode_note(&note) else { return };
-            if fill.note(&text, Some(stays)).await == Noted::Fenced {
-                return;
+            lost = lost || fill.note(&text, Some(stays)).await == Noted::Fenced;
+            if lost {
+                // A purge made it void, or it was taken over: who has begun to read it may finish.
+                let told = self.proxy.flight.tell_aside(fill.names(), fill.token(), &text, stays).await;
+                if let Err(error) = told {
+                    self.proxy.notices.store_error("put", &error);
+                }
             }
             sleep(PACE).await;
             // Quiet for long: told again, before it is forgotten.
@@ -54,6 +61,11 @@ impl Job {
                 return;
             }
         }
+    }
+
+    /// The whole record, for those who ride it elsewhere, when it may not be published.
+    pub(super) async fn tell_whole_aside(&self, names: &Names, token: Number, pointer: &str) {
+        let _ = self.proxy.flight.tell_aside(names, token, pointer, STAYS).await;
     }
 
     /// The response is shared here and will not be published: nobody elsewhere has to wait for it.

@@ -90,8 +90,8 @@ impl Job {
 
     /// All the bytes were there already: what is missing is that somebody says so.
     pub(super) async fn completed(mut self, mut leader: Leader, fill: Fill, partial: &Partial) {
-        let record = Record { token: fill.token().max(partial.0.token), ..partial.0.clone() };
-        let stored = Arc::new(Stored::new(record, &self.route.rules, None));
+        // Nothing was asked of upstream: its token stays, and a soft purge since then holds (F8).
+        let stored = Arc::new(Stored::new(partial.0.clone(), &self.route.rules, None));
         let coordinated = !fill.degraded();
         leader.settle(Told::Stored(Found {
             stored: stored.clone(),

@@ -57,8 +57,7 @@ impl Job {
             Varies::On(fields) => fields,
         };
         let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, head.born).await;
-        let token = fill.token();
-        let record = self.record(&head, &lifetime, &fields, token);
+        let record = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
         let len = match head.response.framing {
@@ -242,18 +241,14 @@ impl Job {
         }
     }
 
-    fn record(
-        &self,
-        head: &Head,
-        lifetime: &Lifetime,
-        fields: &[HeaderName],
-        token: crate::dust::Number,
-    ) -> Record {
+    fn record(&self, head: &Head, lifetime: &Lifetime, fields: &[HeaderName]) -> Record {
         let select = policy::selecting(fields, &self.headers);
         Record {
             key: self.place.key.text().to_owned(),
             born: head.born,
-            token,
+            // From before its request was sent, and not the lease's that it goes on under: that of
+            // a variant is taken when the head is in, and a purge may have come between (F8).
+            token: head.born,
             status: head.response.status,
             headers: policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at),
             received_at: head.received_at,

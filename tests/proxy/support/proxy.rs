@@ -33,7 +33,8 @@ pub struct Proxy {
 pub struct Setup {
     server: String,
     admin: String,
-    dust: String,
+    /// The lines of `[dust]`.
+    pub dust: String,
     bodies: String,
     other: String,
     upstream: String,

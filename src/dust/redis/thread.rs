@@ -1,0 +1,31 @@
+//! The thread on which the line is kept.
+//!
+//! A herd of thousands of requests keeps all workers busy, and what a connection has to read waits
+//! for its turn among them: a store that answered within a millisecond was then taken for one that
+//! had not answered in time. Here nothing has to wait but the line's own work, which is short.
+
+use std::future::Future;
+use std::io;
+use std::thread::Builder;
+
+use tokio::sync::oneshot;
+
+/// Runs `work`, and all that it spawns, on a thread of its own: until it ends, or `stopped` is
+/// told or dropped.
+pub(super) fn start(
+    work: impl Future<Output = ()> + Send + 'static,
+    stopped: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = work => {}
+                _ = stopped => {}
+            }
+        });
+        // A name that is being looked up does not hold it.
+        runtime.shutdown_background();
+    };
+    Builder::new().name("redis".to_owned()).spawn(run).map(|_| ())
+}

@@ -1,0 +1,79 @@
+//! What one instance learns or does, the others' memories follow.
+
+use std::fs;
+use std::path::Path;
+
+use crate::ground::Fleet;
+use crate::support::{Answer, Proxy, all, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_instance_validated_is_fresh_on_all() {
+    let fleet = Fleet::of(3).await;
+    fleet.origin.on_each("/a", |seen| match seen.nth {
+        1 => Answer::ok("hello").cache("max-age=1").field("ETag", "\"e\""),
+        _ => {
+            assert_eq!(seen.field("if-none-match"), "\"e\"");
+            Answer::status(304).cache("max-age=60").field("ETag", "\"e\"")
+        }
+    });
+    fleet.of[0].fill("/a").await;
+    fleet.each("/a").await;
+    until("it to be validated", async || {
+        fleet.of[0].get("/a").await.assert(200, "hello");
+        (fleet.origin.count("/a") >= 2).then_some(())
+    })
+    .await;
+    fleet.settled("/a", "hello").await;
+    for reply in fleet.each("/a").await {
+        reply.assert(200, "hello");
+        reply.assert_hit_for(60);
+    }
+    assert_eq!(fleet.origin.count("/a"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_instance_replaced_is_replaced_on_all() {
+    let fleet = Fleet::with(3, |setup| setup.route("client_cache_control = \"honour\"")).await;
+    fleet.origin.on_each("/a", |seen| Answer::cacheable(format!("version {}", seen.nth)));
+    fleet.of[0].fill("/a").await;
+    fleet.settled("/a", "version 1").await;
+    // Theirs is good for a minute yet: only the store's word makes them look.
+    fleet.of[1].filled_by(fleet.of[1].get("/a").field("Cache-Control", "no-cache")).await;
+    fleet.settled("/a", "version 2").await;
+    assert_eq!(fleet.origin.count("/a"), 2);
+}
+
+/// Removes all segments below a directory of bodies, and tells how many.
+fn remove_segments(below: &Path) -> usize {
+    let mut removed = 0;
+    for entry in fs::read_dir(below).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            removed += remove_segments(&path);
+        } else if path.file_name().is_some_and(|name| name != "here") {
+            fs::remove_file(&path).unwrap();
+            removed += 1;
+        }
+    }
+    removed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_gone_is_fetched_again_once() {
+    let mut fleet = Fleet::of(3).await;
+    fleet.origin.on("/a", Answer::cacheable("hello"));
+    fleet.of[0].fill("/a").await;
+    assert!(remove_segments(fleet.shelf()) >= 1);
+    // Those that have never held it find the pointer only.
+    fleet.of.remove(0);
+    let replies = all((0..6).map(|n| fleet.of[n % 2].get("/a").send())).await;
+    assert!(replies.iter().any(|reply| reply.is(200, "hello")), "{replies:?}");
+    fleet.settled("/a", "hello").await;
+    assert_eq!(fleet.origin.count("/a"), 2);
+    assert!(fleet.sum("dustgate_segments_missing_total", &[]).await >= 1.0);
+    // Who comes new has the new body.
+    fleet.join().await;
+    let newest: &Proxy = &fleet.of[2];
+    newest.get("/a").await.assert(200, "hello");
+    assert_eq!(fleet.origin.count("/a"), 2);
+}

@@ -1,0 +1,130 @@
+//! Instances over one store and one directory, before one origin.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::server::Server;
+use crate::support::client::Ask;
+use crate::support::proxy::Setup;
+use crate::support::{Origin, Proxy, Reply, all, until};
+
+/// How long a lease lives here.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// What machines that do much else at the same time are forgiven.
+pub const SLACK: Duration = Duration::from_secs(3);
+
+/// A running fleet.
+pub struct Fleet {
+    pub origin: Origin,
+    pub redis: Server,
+    pub of: Vec<Proxy>,
+    setup: Setup,
+    shelf: TempDir,
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// So many instances with the usual settings.
+    pub async fn of(many: usize) -> Self {
+        Self::with(many, |setup| setup).await
+    }
+
+    /// So many instances with settings of the test's own.
+    pub async fn with(many: usize, adjust: impl FnOnce(Setup) -> Setup) -> Self {
+        let origin = Origin::start().await;
+        let redis = Server::start(&[]).await;
+        let shelf = TempDir::with_prefix("dustgate-bodies-").unwrap();
+        let setup = Proxy::before(&origin)
+            .dust(&format!("url = \"redis://127.0.0.1:{}\"", redis.port))
+            .dust(&format!("lease_ttl = \"{}s\"", LEASE.as_secs()))
+            .bodies(&format!("url = \"file:{}\"", shelf.path().display()));
+        let setup = adjust(setup);
+        let of = all((0..many).map(|_| setup.clone().start())).await;
+        Self { origin, redis, of, setup, shelf }
+    }
+
+    /// One instance more.
+    pub async fn join(&mut self) {
+        self.of.push(self.setup.clone().start().await);
+    }
+
+    /// One whose settings differ from the others'.
+    pub async fn join_with(&mut self, line: impl FnOnce(&str) -> String) {
+        let mut setup = self.setup.clone();
+        setup.dust = line(&setup.dust);
+        self.of.push(setup.start().await);
+    }
+
+    /// Where the bodies are.
+    pub fn shelf(&self) -> &Path {
+        self.shelf.path()
+    }
+
+    /// The answer of each instance in turn.
+    pub async fn each(&self, path: &str) -> Vec<Reply> {
+        all(self.of.iter().map(|instance| instance.get(path).send())).await
+    }
+
+    /// Waits until every instance answers a path from its own memory or the store.
+    pub async fn settled(&self, path: &str, body: &str) {
+        for instance in &self.of {
+            until(&format!("{body:?} everywhere"), async || {
+                let reply = instance.get(path).await;
+                (reply.is_hit() && reply.is(200, body)).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Waits until nothing is in flight anywhere.
+    pub async fn idle(&self) {
+        until("all flights to end", async || {
+            let listed = all(self.of.iter().map(|instance| instance.admin_get("/v1/flights").send())).await;
+            listed.iter().all(|reply| reply.json() == serde_json::json!([])).then_some(())
+        })
+        .await;
+    }
+
+    /// The sum of a metric over instances.
+    pub async fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let pages = all(self.of.iter().map(Proxy::metrics)).await;
+        pages.iter().map(|page| page.sum(name, labels)).sum()
+    }
+}
+
+/// What an instance is called.
+pub async fn name(instance: &Proxy) -> String {
+    let status = instance.admin_get("/v1/status").await.json();
+    status["instance"].as_str().unwrap().to_owned()
+}
+
+/// The flights of a path on an instance.
+pub async fn flights(instance: &Proxy, path: &str) -> Vec<Value> {
+    let listed = instance.admin_get("/v1/flights").await.json();
+    let of_path = |flight: &&Value| flight["key"].as_str().is_some_and(|key| key.ends_with(path));
+    listed.as_array().unwrap().iter().filter(of_path).cloned().collect()
+}
+
+/// Waits until an instance has a flight of a path of which this holds.
+pub async fn flies(instance: &Proxy, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    until(&format!("a flight of {path}"), async || flights(instance, path).await.into_iter().find(&holds))
+        .await
+}
+
+/// Waits until an instance waits for another one's fetch of a path.
+pub async fn waits(instance: &Proxy, path: &str) {
+    flies(instance, path, |flight| flight["holder"].is_string() || flight["role"] == "follower").await;
+}
+
+/// An answer and how long it took.
+pub async fn timed(ask: Ask) -> (Duration, Reply) {
+    let began = Instant::now();
+    let reply = ask.send().await;
+    (began.elapsed(), reply)
+}

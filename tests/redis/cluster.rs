@@ -1,0 +1,71 @@
+//! A cluster: all of a fleet is on one of its nodes, which is found, and found again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dustgate::dust::conformance::all;
+use dustgate::dust::{Dust, Put, Written};
+use tokio::time::{Instant, sleep};
+
+use super::conform::Real;
+use super::server::{LEAST, Server, open, until};
+
+const SLOTS: usize = 16_384;
+/// A vote among nodes takes its time, the more so on a busy machine.
+const FAILOVER: Duration = Duration::from_secs(30);
+
+/// Three that share the slots, and a copy of the one that has the fleet's. Its place comes first.
+async fn cluster() -> (usize, Vec<Server>) {
+    let user = format!("user dustgate on >secret {LEAST} +cluster|slots +cluster|keyslot");
+    let mut nodes = Vec::new();
+    for _ in 0..4 {
+        let options =
+            ["cluster-enabled yes", "cluster-node-timeout 1000", "cluster-config-file nodes", &user];
+        nodes.push(Server::start(&options).await);
+    }
+    let slot = nodes[0].admin("CLUSTER KEYSLOT {dustgate}#last");
+    let slot: usize = slot.lines().find_map(|line| line.strip_prefix(':')?.parse().ok()).unwrap();
+    for (place, node) in nodes[..3].iter().enumerate() {
+        let slots: Vec<String> =
+            (0..SLOTS).filter(|slot| slot * 3 / SLOTS == place).map(|n| n.to_string()).collect();
+        assert!(node.admin(&format!("CLUSTER ADDSLOTS {}", slots.join(" "))).contains("OK"));
+    }
+    for node in &nodes[1..] {
+        assert!(nodes[0].admin(&format!("CLUSTER MEET 127.0.0.1 {}", node.port)).contains("OK"));
+    }
+    let owner = slot * 3 / SLOTS;
+    let id = nodes[owner].admin("CLUSTER MYID");
+    let id = id.lines().find(|line| line.len() == 40).unwrap().to_owned();
+    until("the copy", async || {
+        nodes[3].admin(&format!("CLUSTER REPLICATE {id}")).contains("OK").then_some(())
+    })
+    .await;
+    until("the cluster", async || {
+        let up = nodes.iter().all(|node| node.admin("CLUSTER INFO").contains("cluster_state:ok"));
+        (up && nodes[3].admin("INFO replication").contains("master_link_status:up")).then_some(())
+    })
+    .await;
+    (owner, nodes)
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_every_promise_and_a_failover_is_followed() {
+    let (owner, mut nodes) = cluster().await;
+    let seeds: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let store =
+        Arc::new(open(&format!("redis+cluster://dustgate:secret@{}", seeds.join(","))).await.unwrap());
+    all(&Real { store: store.clone() }).await;
+    let Written::At(before) = store.put("a", "x", Put::default()).await.unwrap() else { panic!("no fence") };
+    // The copy has it before the primary is gone.
+    sleep(Duration::from_millis(500)).await;
+    nodes[owner].kill();
+    let deadline = Instant::now() + FAILOVER;
+    let after = loop {
+        match store.put("a", "y", Put::default()).await {
+            Ok(Written::At(number)) => break number,
+            other => assert!(Instant::now() < deadline, "{other:?}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert!(after > before);
+}

@@ -1,0 +1,50 @@
+//! Requests and answers that are lost on the way leave nothing held (F11).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dustgate::clock::Dice;
+use dustgate::dust::{Dust, Value};
+use dustgate::flight::{Attempt, Flight, Names, Settings};
+use tokio::time::Instant;
+
+use super::relay::{Loses, Relay};
+use super::server::{Server, open, until};
+
+async fn lost(what: Loses, landed: bool) {
+    let server = Server::least().await;
+    let relay = Relay::to(server.port).await;
+    let seen = server.store().await;
+    let dust: Arc<dyn Dust> =
+        Arc::new(open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.port)).await.unwrap());
+    let settings = Settings { call_bound: Duration::from_millis(200), ..Settings::default() };
+    let flight = Flight::named("one", dust, Arc::new(Dice::new()), settings);
+    let names = Names::of("key");
+    relay.loses(what);
+    assert!(matches!(flight.attempt(&names).await, Attempt::Unavailable(_)));
+    let held = async || seen.entry(&names.lock).await.unwrap();
+    assert_eq!(held().await.is_some(), landed);
+    relay.loses(Loses::Nothing);
+    let began = Instant::now();
+    until("the lock to be free", async || held().await.is_none().then_some(())).await;
+    // The line is made anew, and then it is given back.
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let free = until("the store", async || match flight.attempt(&names).await {
+        Attempt::Won(fill) => Some(fill),
+        _ => None,
+    });
+    let fill = free.await;
+    assert!(matches!(held().await.unwrap().value, Value::Lease { .. }));
+    fill.release().await;
+    assert_eq!(held().await, None);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_frees_the_lock_within_a_second() {
+    lost(Loses::Answers, true).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_lost_holds_nothing() {
+    lost(Loses::Requests, false).await;
+}
