@@ -38,7 +38,7 @@ fn on_any_day(named: &mut [u8]) -> Option<SystemTime> {
         return None;
     }
     DAYS.iter().find_map(|day| {
-        named[..3].copy_from_slice(*day);
+        named[..3].copy_from_slice(day);
         httpdate::parse_http_date(std::str::from_utf8(named).ok()?).ok()
     })
 }

@@ -10,7 +10,7 @@ use crate::record::Record;
 const MOST_RANGES: usize = 16;
 
 /// What a Range is answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ranged {
     /// 200, the whole: no Range, one that is not understood, one whose If-Range does not hold, or
     /// too many ranges, or overlapping or descending ones (RFC 9110 §14.2).
@@ -29,11 +29,8 @@ pub enum Ranged {
 }
 
 /// Several parts of a body, each from its first byte to its last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    spans: [(u64, u64); MOST_RANGES],
-    count: usize,
-}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts(Box<[(u64, u64)]>);
 
 /// One range as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +49,19 @@ pub fn ranged(request: &HeaderMap, record: &Record, len: u64) -> Ranged {
     }
     let mut specs = [Spec::From(0); MOST_RANGES];
     let Some(count) = parse(line.as_bytes(), &mut specs) else { return Ranged::Whole };
-    let mut parts = Parts { spans: [(0, 0); MOST_RANGES], count: 0 };
+    let (mut spans, mut satisfied) = ([(0, 0); MOST_RANGES], 0);
     for span in specs[..count].iter().filter_map(|spec| spec.resolve(len)) {
-        parts.spans[parts.count] = span;
-        parts.count += 1;
+        spans[satisfied] = span;
+        satisfied += 1;
     }
-    match parts.spans() {
+    match &spans[..satisfied] {
         // Zero bytes have no part to name, and nothing is missing from the whole.
         [] if len == 0 && specs[..count].iter().any(|spec| matches!(spec, Spec::Last(1..))) => Ranged::Whole,
         [] => Ranged::Unsatisfiable,
         &[(first, last)] => Ranged::Part { first, last },
-        spans if spans.is_sorted_by(|(_, last), (first, _)| last < first) => Ranged::Parts(parts),
+        spans if spans.is_sorted_by(|(_, last), (first, _)| last < first) => {
+            Ranged::Parts(Parts(spans.into()))
+        }
         _ => Ranged::Whole,
     }
 }
@@ -122,7 +121,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 impl Parts {
     /// First and last byte of each, in order.
     pub fn spans(&self) -> &[(u64, u64)] {
-        &self.spans[..self.count]
+        &self.0
     }
 }
 
