@@ -139,6 +139,11 @@ impl Flight {
         self.leaders.of(token)
     }
 
+    /// Token and instance of whoever held this lock when it was last asked for here in vain.
+    pub fn leader_at(&self, lock: &str) -> Option<(Number, Arc<str>)> {
+        self.leaders.at(lock)
+    }
+
     /// What it counts, for metrics.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

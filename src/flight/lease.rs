@@ -71,7 +71,7 @@ impl Flight {
             Grant::Held { token, holder, .. } => {
                 self.saw(token.unwrap_or(0));
                 if let (Some(token), Some(holder)) = (token, holder) {
-                    self.leaders.heard(*token, holder);
+                    self.leaders.heard(key, *token, holder);
                 }
             }
             Grant::Occupied => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Proxy;
+use super::told::Phase;
 use crate::dust::Number;
 
 impl Proxy {
@@ -17,9 +18,16 @@ impl Proxy {
     pub fn list_flights(&self, limit: usize) -> Value {
         let flights = self.flights.list().into_iter().take(limit);
         let lines = flights.map(|flight| {
-            let info = flight.info;
+            let mut info = flight.info;
             // Known is only who holds a lease that was asked for here in vain.
-            let other = self.other_leader(info.elsewhere, info.fence);
+            let mut other = self.other_leader(info.elsewhere, info.fence);
+            if info.phase == Phase::Lease
+                && let Some(key) = &info.key
+                && let Some((token, instance)) = self.flight.leader_at(&self.names(key).lock)
+            {
+                // It waits for that one's verdict.
+                (info.elsewhere, info.fence, other) = (true, token, Some(instance));
+            }
             let holder = if info.elsewhere { other } else { Some(self.settings.instance.clone()) };
             json!({
                 "key": info.key.as_ref().map(|key| key.text().split('?').next().unwrap_or_default().to_owned()),

@@ -236,12 +236,13 @@ impl Member {
     }
 
     async fn round(&self, state: &mut State) {
-        if Instant::now() >= state.beat_at {
+        let beats = Instant::now() >= state.beat_at;
+        if beats {
             self.beat(state).await;
         }
         let lost = self.lost.load(Ordering::Acquire);
         if state.lease.is_some() && lost > 0 && state.read != Some(lost) && Instant::now() >= state.retry_at {
-            match self.read_again(state).await {
+            match self.begin_again(state, beats).await {
                 Ok(number) => {
                     state.read = Some(lost);
                     state.pause = AGAIN;
@@ -256,6 +257,21 @@ impl Member {
         }
         self.judge(state);
         self.write_mark(state).await;
+    }
+
+    /// Reads everything again under a lease that is known to be held: a store that has lost changes
+    /// may have lost the lease, and then no purge would wait for this instance, which is sure of its
+    /// tier once it has read.
+    async fn begin_again(&self, state: &mut State, held: bool) -> dust::Result<Number> {
+        if !held {
+            let sent = Instant::now();
+            if !self.hold(state).await? {
+                state.beat_at = Instant::now();
+                return Err(dust::Error::Unavailable("the lease is another's".into()));
+            }
+            state.sent = Some(sent);
+        }
+        self.read_again(state).await
     }
 
     /// Renews the lease, or takes it.

@@ -7,15 +7,24 @@ use crate::ground::{Fleet, SLACK};
 use crate::support::{Answer, Gate, all, until};
 use tokio::time::Instant;
 
-/// Every request waits at a gate of its own.
-fn gates(fleet: &Fleet) -> Arc<Mutex<HashMap<String, Gate>>> {
-    let gates: Arc<Mutex<HashMap<String, Gate>>> = Arc::default();
-    let told = gates.clone();
-    fleet.origin.on_each("*", move |seen| {
-        let gate = told.lock().unwrap().entry(seen.target.clone()).or_insert_with(Gate::shut).clone();
-        Answer::cacheable(seen.target.clone()).held_by(&gate)
-    });
-    gates
+/// A gate for each target.
+#[derive(Clone, Default)]
+struct Gates(Arc<Mutex<HashMap<String, Gate>>>);
+
+impl Gates {
+    /// Every request waits at its own.
+    fn before(fleet: &Fleet) -> Self {
+        let gates = Self::default();
+        let told = gates.clone();
+        fleet
+            .origin
+            .on_each("*", move |seen| Answer::cacheable(seen.target.clone()).held_by(&told.of(&seen.target)));
+        gates
+    }
+
+    fn of(&self, target: &str) -> Gate {
+        self.0.lock().unwrap().entry(target.to_owned()).or_insert_with(Gate::shut).clone()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +34,7 @@ async fn an_origin_is_never_asked_for_more_at_once_than_the_fleet_may() {
         setup.upstream(&format!("max_concurrent_fleet = {MOST}")).upstream("queue_timeout = \"60s\"")
     })
     .await;
-    let gates = gates(&fleet);
+    let gates = Gates::before(&fleet);
     // Fills and passes.
     let asks = (0..18).map(|n| match n % 6 {
         0 => fleet.of[n % 3].ask("POST", &format!("/post/{n}")).content("x"),
@@ -43,7 +52,7 @@ async fn an_origin_is_never_asked_for_more_at_once_than_the_fleet_may() {
         .await;
         let target = fleet.origin.order()[opened].clone();
         opened += 1;
-        gates.lock().unwrap()[&target].open();
+        gates.of(&target).open();
     }
     for client in clients {
         assert_eq!(client.await.unwrap().status, 200);
@@ -56,7 +65,7 @@ async fn what_a_dead_instance_had_of_the_budget_comes_back() {
         setup.upstream("max_concurrent_fleet = 2").upstream("queue_timeout = \"60s\"")
     })
     .await;
-    let gates = gates(&fleet);
+    let gates = Gates::before(&fleet);
     let own = all(["/1", "/2"].map(|path| fleet.of[0].get(path).asked())).await;
     fleet.origin.asked("/1", 1).await;
     fleet.origin.asked("/2", 1).await;
@@ -66,7 +75,7 @@ async fn what_a_dead_instance_had_of_the_budget_comes_back() {
     fleet.of[0].kill().await;
     fleet.origin.asked("/3", 1).await;
     assert!(killed.elapsed() < crate::ground::LEASE + SLACK * 2, "{:?}", killed.elapsed());
-    gates.lock().unwrap()["/3"].open();
+    gates.of("/3").open();
     waiting.head().await.expect("an answer").rest().await.assert(200, "/3");
     drop(own);
 }

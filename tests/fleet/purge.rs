@@ -112,12 +112,12 @@ async fn a_soft_purge_has_it_validated_once() {
 async fn what_is_posted_at_one_instance_is_asked_for_again_at_all() {
     let fleet = Fleet::of(3).await;
     let gets = std::sync::atomic::AtomicUsize::new(0);
-    fleet.origin.on_each("/a", move |seen| match seen.method.as_str() {
-        "POST" => Answer::ok("done"),
-        _ => {
-            let nth = gets.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-            Answer::cacheable(format!("version {nth}"))
+    fleet.origin.on_each("/a", move |seen| {
+        if seen.method == "POST" {
+            return Answer::ok("done");
         }
+        let nth = gets.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        Answer::cacheable(format!("version {nth}"))
     });
     fleet.of[0].fill("/a").await;
     fleet.settled("/a", "version 1").await;
