@@ -4,6 +4,8 @@
 //! The suite comes from npm, pinned by a lock, into target/conformance. `DUSTGATE_CACHE_TESTS`
 //! names a checkout of the suite's repository to run instead, its dependencies installed.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 #[path = "conformance/expected.rs"]
 mod expected;
 #[path = "conformance/gate.rs"]

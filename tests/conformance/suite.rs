@@ -5,13 +5,14 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How long anything that should start may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What should start is looked for so often, this far apart: a minute in all.
+const LOOKS: u32 = 3_000;
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Which edition it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,11 +129,12 @@ impl Process {
     pub fn start(command: &mut Command, port: u16) -> Self {
         let child = command.stdin(Stdio::null()).spawn().expect("a program that is there");
         let mut process = Self { child, port };
-        let deadline = Instant::now() + PATIENCE;
+        let mut looks = 0;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(process.child.try_wait().unwrap().is_none(), "{command:?} ended at once");
-            assert!(Instant::now() < deadline, "{command:?} does not listen");
-            std::thread::sleep(Duration::from_millis(5));
+            assert!(looks < LOOKS, "{command:?} does not listen");
+            looks += 1;
+            std::thread::park_timeout(LOOK);
         }
         process
     }
