@@ -109,7 +109,7 @@ impl Redis {
             && let Err(Error::Refused(why)) = store.try_rights().await
         {
             return Err(Error::Refused(format!(
-                "{why}; the user needs ~{{{prefix}}}* &{{{prefix}}}* {RIGHTS}"
+                "{why}; the user needs ~{{{prefix}}}* resetchannels &{{{prefix}}}* {RIGHTS}"
             )));
         }
         Ok((store, missing))
