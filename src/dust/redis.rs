@@ -205,8 +205,7 @@ impl Dust for Redis {
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         let Shared { scripts, names, .. } = &*self.shared;
         let call = scripts.lease.call(names, key, self.seen(seen)?, None).arg(ms(ttl)).arg(&*holder.0);
-        let (word, token, left, other): (String, Option<String>, Option<i64>, Option<String>) =
-            padded(self.shared.run(call).await?)?;
+        let (word, token, left, other) = padded(self.shared.run(call).await?)?;
         let token = || self.number(token.as_deref().unwrap_or_default());
         Ok(match &*word {
             "granted" => Grant::Granted(Lease { key: key.into(), token: token()?, holder: holder.clone() }),
@@ -304,8 +303,11 @@ fn ms(time: Duration) -> String {
     time.min(MAX_TTL).as_micros().div_ceil(1000).max(1).to_string()
 }
 
-/// One to three parts of an answer.
-fn padded(answer: Vec<Reply>) -> Result<(String, Option<String>, Option<i64>, Option<String>)> {
+/// A word, a token, a time left, a holder's name.
+type Parts = (String, Option<String>, Option<i64>, Option<String>);
+
+/// One to four parts of an answer.
+fn padded(answer: Vec<Reply>) -> Result<Parts> {
     let bad = |error| Error::Broken(format!("a script's answer is not one: {error}"));
     let mut parts = answer.into_iter();
     let word = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;
