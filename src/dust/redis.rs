@@ -109,7 +109,7 @@ impl Redis {
             && let Err(Error::Refused(why)) = store.try_rights().await
         {
             return Err(Error::Refused(format!(
-                "{why}; the user needs ~{{{prefix}}}* &{{{prefix}}}* {RIGHTS}"
+                "{why}; the user needs ~{{{prefix}}}* resetchannels &{{{prefix}}}* {RIGHTS}"
             )));
         }
         Ok((store, missing))
@@ -303,12 +303,11 @@ fn ms(time: Duration) -> String {
     time.min(MAX_TTL).as_micros().div_ceil(1000).max(1).to_string()
 }
 
-/// What the script says of a lease: a word, and of one that is held the token, the time left in ms
-/// and the holder.
-type LeaseAnswer = (String, Option<String>, Option<i64>, Option<String>);
+/// A word, a token, a time left, a holder's name.
+type Parts = (String, Option<String>, Option<i64>, Option<String>);
 
-/// One to three parts of an answer.
-fn padded(answer: Vec<Reply>) -> Result<LeaseAnswer> {
+/// One to four parts of an answer.
+fn padded(answer: Vec<Reply>) -> Result<Parts> {
     let bad = |error| Error::Broken(format!("a script's answer is not one: {error}"));
     let mut parts = answer.into_iter();
     let word = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;

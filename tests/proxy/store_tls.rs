@@ -65,7 +65,10 @@ async fn a_certificate_for_another_name_is_refused() {
     certify(directory.path(), "elsewhere.test");
     let server = server(directory.path()).await;
     let url = format!("redis://dustgate:secret@localhost:{}", server.port).replace("redis:", "rediss:");
-    let settings = format!("[dust]\nurl = \"{url}\"\n[bodies]\nurl = \"memory:\"\n");
+    let settings = format!(
+        "[dust]\nurl = \"{url}\"\n[bodies]\nurl = \"file:{}\"\n",
+        directory.path().join("bodies").display()
+    );
     let config = directory.path().join("dustgate.toml");
     std::fs::write(&config, settings).unwrap();
     let mut command = crate::support::process::dustgate();

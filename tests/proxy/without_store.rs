@@ -2,10 +2,11 @@
 //! when the store is there.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::server::Server;
 use crate::support::proxy::Setup;

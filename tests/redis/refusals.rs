@@ -72,7 +72,10 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
     for right in needed.filter(|right| !matches!(*right, "+info" | "+role")) {
         let less: Vec<&str> = LEAST.split_whitespace().filter(|one| *one != right).collect();
         let server = Server::start(&[&format!("user dustgate on >secret {}", less.join(" "))]).await;
-        let why = refused(&server.url()).await;
+        let why = match open(&server.url()).await {
+            Err(Error::Refused(why)) => why,
+            other => panic!("not refused without {right}: {:?}", other.err()),
+        };
         assert!(why.contains("permission") || why.contains("can't run this command"), "{right}: {why}");
     }
     let elsewhere = LEAST.replace("{dustgate}", "{other}");
