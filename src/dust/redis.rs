@@ -4,10 +4,10 @@
 //! one step on the server. Numbers are the server's microseconds, or one more than the highest
 //! that it or the caller knows of: so they rise through a restart, an emptied server and a replica
 //! that was behind. One line ([`line`]) carries all calls, and a subscription on which all changes
-//! come in order, each naming the one before it; [`keeper`] keeps the line, on a [`thread`] of its
+//! come in order, each naming the one before it; `keeper` keeps the line, on a `thread` of its
 //! own. While there is none, every call is answered [`Error::Unavailable`] at once.
 //!
-//! What is where: [`names`]. What a key holds: [`value`]. What failures mean: [`fault`].
+//! What is where: `names`. What a key holds: `value`. What failures mean: `fault`.
 
 use std::sync::Arc;
 use std::time::Duration;
