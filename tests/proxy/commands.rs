@@ -69,7 +69,7 @@ listen = "nowhere"
 max_target = 8192
 idel_timeout = "75s"
 [dust]
-url = "redis://localhost"
+url = "postgres://localhost"
 [upstreams.catalog]
 connect_timeout = 2
 [[routes]]
