@@ -135,7 +135,8 @@ impl Ledger {
     /// The purges of a key that hold for a request which arrived then at that instance.
     ///
     /// Who has heard of a later purge counts as having heard of all before it, and no store loses
-    /// changes without a word: where the line does, two at the same time promise nothing.
+    /// changes without a word: where the line does, two at the same time promise nothing, nor does one
+    /// beside a failover, after which instances write stamps back.
     pub fn holding(&self, plan: &Plan, key: usize, arrived: u64, instance: &str, booted: u64) -> Vec<Purge> {
         let inner = self.inner();
         let beside = |purge: &Purge, answered: u64| {
@@ -144,7 +145,8 @@ impl Ledger {
                     && other.begun < answered
                     && other.answered.as_ref().is_none_or(|(at, _)| *at > purge.begun)
             };
-            plan.line.lose_event > 0 && inner.purges.iter().any(|other| meets(&other))
+            let beside_failover = inner.failovers.iter().any(|at| (purge.begun..=answered).contains(at));
+            plan.line.lose_event > 0 && (beside_failover || inner.purges.iter().any(|other| meets(&other)))
         };
         let holds = |purge: &&Purge| {
             let Some((answered, confirmed)) = &purge.answered else { return false };
