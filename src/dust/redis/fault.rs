@@ -28,11 +28,13 @@ const PASSING: [&str; 9] = [
 /// Those that pass once another server is asked, or the same one after a while.
 const ELSEWHERE: [&str; 5] = ["READONLY", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "LOADING"];
 /// Those that only an operator mends.
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 12] = [
     "NOAUTH",
     "WRONGPASS",
     "NOPERM",
     "The user executing the script",
+    // Valkey 9 says it so.
+    "ACL failure in script",
     "NOPROTO",
     "CROSSSLOT",
     "DB index",
@@ -119,6 +121,7 @@ mod tests {
             ("WRONGPASS", "invalid username-password pair"),
             ("NOPERM", "this user has no permissions to run the 'get' command"),
             ("ERR", "ResponseError: The user executing the script can't run this command"),
+            ("ERR", "ACL failure in script: User d has no permissions to run the 'set' command"),
             ("ERR", "ERR: DB index is out of range"),
             ("ERR", "ERR: unknown command 'EVALSHA'"),
         ] {
