@@ -21,10 +21,10 @@
 //! | [`record`] | what is remembered of a response, and its form in the store | `key` |
 //! | [`policy`] | what the RFCs and a route's rules say; pure: no clock, no I/O | `key`, `record` |
 //! | [`route`] | which requests go where, under which rules and which key | `key`, `policy` |
-//! | [`dust`] | the coordination store: a trait, and the embedded store | `clock` |
+//! | [`dust`] | the coordination store: a trait, the embedded store, and Redis or Valkey for fleets | `clock` |
 //! | [`body`] | bytes of bodies: one writer, many readers, segments | `clock`, `record` |
 //! | [`flight`] | election in the process and by lease; no HTTP | `clock`, `dust` |
-//! | [`tier`] | this instance's memory, and the purges it has applied | `key`, `record`, `policy`, `dust` |
+//! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `key`, `record`, `policy`, `dust` |
 //! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | nothing |
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
 //! | [`admin`] | the operator's port; asks through a trait of its own | `drain` |

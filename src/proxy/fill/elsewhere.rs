@@ -118,18 +118,12 @@ impl Chase {
                 Ok(Glimpse::Due) if chase.aside.is_some() => continue,
                 Ok(Glimpse::Due) => chase,
                 // The store is gone: nothing more will be heard of that fill (F6).
-                Err(_) => {
-                    if let Some(follower) = chase.go_on(None) {
-                        chase.feed(follower).await;
-                    }
-                    return;
-                }
+                Err(_) => return chase.fetch_here(None).await,
             };
-            chase = match orphaned.take_over().await {
-                Ok(taken) => taken,
-                Err(Some((chase, follower))) => return chase.feed(follower).await,
-                Err(None) => return,
-            };
+            match orphaned.take_over().await {
+                Some(followed) => chase = followed,
+                None => return,
+            }
         }
     }
 
@@ -225,37 +219,33 @@ impl Chase {
         grow(&mut self.tail, &record.body).await
     }
 
-    /// Takes the fill over, if its lease is to be had. `Ok`: somebody else has it, or has ended it.
-    async fn take_over(mut self: Box<Self>) -> Result<Box<Self>, Option<(Box<Self>, Follower)>> {
+    /// Takes the fill over, if its lease is to be had, and sees it to its end. What is left to follow
+    /// is somebody else's fill, if it is one.
+    async fn take_over(self: Box<Self>) -> Option<Box<Self>> {
         if self.leader.followers() == 0 {
             // Nobody is left here who wants it.
-            return Err(None);
+            return None;
         }
         let flight = self.job.proxy.flight.clone();
-        match flight.attempt(&self.names).await {
-            Attempt::Taken => Ok(self),
-            Attempt::Unavailable(_) => match self.go_on(None) {
-                Some(follower) => Err(Some((self, follower))),
-                None => Err(None),
-            },
-            Attempt::Won(fill) => {
-                // It may have been published just before (F2).
-                let Ok(fill) = fill.looked().await else {
-                    return match self.go_on(None) {
-                        Some(follower) => Err(Some((self, follower))),
-                        None => Err(None),
-                    };
-                };
-                if let Some(record) = self.published(fill.value()) {
-                    drop(fill);
-                    self.settle(record).await;
-                    return Err(None);
-                }
-                match self.go_on(Some(fill)) {
-                    Some(follower) => Err(Some((self, follower))),
-                    None => Err(None),
-                }
-            }
+        let fill = match flight.attempt(&self.names).await {
+            Attempt::Taken => return Some(self),
+            Attempt::Unavailable(_) => None,
+            // It may have been published just before (F2).
+            Attempt::Won(fill) => fill.looked().await.ok(),
+        };
+        if let Some(record) = fill.as_ref().and_then(|fill| self.published(fill.value())) {
+            drop(fill);
+            self.settle(record).await;
+        } else {
+            self.fetch_here(fill).await;
+        }
+        None
+    }
+
+    /// Fetches the rest here and gives it to the riders, if there are any left.
+    async fn fetch_here(mut self: Box<Self>, fill: Option<Fill>) {
+        if let Some(follower) = self.go_on(fill) {
+            self.feed(follower).await;
         }
     }
 
