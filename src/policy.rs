@@ -34,7 +34,8 @@ pub use cache_status::{CacheStatus, Fwd};
 pub use conditional::{Conditional, conditional, not_modified_headers};
 pub use date::{http_date, parse_date};
 pub use forward::{
-    Hop, fill_headers, is_loop, pass_headers, response_headers, strip_connection, upgrade_asked,
+    Hop, fill_headers, is_loop, pass_headers, response_headers, strip_connection, takes_trailers,
+    upgrade_asked,
 };
 pub use invalidate::{post_fills_get, targets, targets_with};
 pub use language::best_language;

@@ -55,14 +55,22 @@ pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
 }
 
 /// What a pass sends: the end-to-end fields of the client's own request, conditions and Range
-/// included.
+/// included, and whether it takes trailers.
 pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
     let mut sent = end_to_end(client, |field| {
         let written = is_written_here(field) || (is_rewrite(field) && !hop.trusted);
         !written && field != header::EXPECT && !(field == header::COOKIE && rules.cookies == Cookies::Strip)
     });
+    if takes_trailers(client) {
+        sent.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     write_hop(&mut sent, client, hop);
     sent
+}
+
+/// Whether a client keeps trailers apart, and wants them (RFC 9110 §10.1.4): they are not for others.
+pub fn takes_trailers(client: &HeaderMap) -> bool {
+    tokens(client.get_all(header::TE)).any(|token| token.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// What of a response's fields is end-to-end (RFC 9111 §3.1).
@@ -70,7 +78,7 @@ pub fn response_headers(upstream: &HeaderMap) -> HeaderMap {
     end_to_end(upstream, |_| true)
 }
 
-/// Removes from a request what its Connection names, and hop-by-hop fields. Before anything else
+/// Removes from a request what its Connection names, but for Upgrade and TE, which are read here. Before anything else
 /// looks at the request: a field that is in a key must not be missing from the fill. Costs one
 /// look-up where Connection is absent or says nothing but keep-alive.
 pub fn strip_connection(headers: &mut HeaderMap) {
@@ -81,7 +89,7 @@ pub fn strip_connection(headers: &mut HeaderMap) {
         return;
     }
     for field in named_by_connection(headers) {
-        if field != header::UPGRADE {
+        if field != header::UPGRADE && field != header::TE {
             headers.remove(field);
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, TRAILER};
 use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -207,7 +207,15 @@ impl Proxy {
             upstream::Framing::Framed | upstream::Framing::Close => None,
         };
         let source = if len == Some(0) { Source::Empty } else { Source::Upstream(response.body) };
-        let mut answer = Response::new(ReplyBody::new(source, len));
+        let mut body = ReplyBody::new(source, len);
+        let trailers = response.trailers;
+        if len.is_none() && !trailers.announced.is_empty() && policy::takes_trailers(&asking.headers) {
+            for line in trailers.announced {
+                headers.append(TRAILER, line);
+            }
+            body = body.before_trailers(trailers.came);
+        }
+        let mut answer = Response::new(body);
         *answer.status_mut() = response.status;
         *answer.headers_mut() = headers;
         Self::finish(asking.ticket, answer)

@@ -5,10 +5,10 @@ use http::header::{
 };
 use http::{Method, StatusCode, Version};
 
-use super::{Error, ErrorKind, Framing};
+use super::{Error, ErrorKind, Framing, Trailers};
 
-/// Fields of one connection (RFC 9110 §7.6.1), besides those that Connection names. Trailer is
-/// among them because trailers are not carried on.
+/// Fields of one connection (RFC 9110 §7.6.1), besides those that Connection names. TE and Trailer
+/// are written again where trailers are passed on.
 const HOP_BY_HOP: [HeaderName; 11] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -47,7 +47,13 @@ pub(super) fn outgoing(
     host: Option<HeaderValue>,
     has_body: bool,
 ) -> HeaderMap {
+    let trailers = fields.get(header::TE).is_some_and(|te| te == "trailers");
     strip(&mut fields);
+    if trailers {
+        // TE counts for one connection, and says so (RFC 9110 §10.1.4).
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        fields.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
     // The client was told to go on when its body was first asked for.
     fields.remove(EXPECT);
     if !has_body {
@@ -97,6 +103,17 @@ pub(super) fn framing(
         None if version == Version::HTTP_2 => Framing::Framed,
         None => Framing::Close,
     })
+}
+
+/// The trailers that a response announces: none, unless its body has an end that they can follow.
+pub(super) fn trailers(fields: &HeaderMap, framing: Framing) -> Trailers {
+    match framing {
+        Framing::Framed => {
+            let announced = fields.get_all(header::TRAILER).iter().cloned().collect();
+            Trailers { announced, ..Trailers::default() }
+        }
+        Framing::Length(_) | Framing::Close => Trailers::default(),
+    }
 }
 
 /// The fields of a response as they go on.
@@ -211,5 +228,15 @@ mod tests {
         assert_eq!(outgoing(&Method::POST, request.clone(), None, false), fields(&[("content-length", "0")]));
         let named = outgoing(&Method::GET, request, Some(HeaderValue::from_static("name")), true);
         assert_eq!(named, fields(&[("content-length", "5"), ("host", "name")]));
+    }
+
+    #[test]
+    fn trailers_are_asked_for_and_announced() {
+        let sent = outgoing(&Method::GET, fields(&[("te", "trailers")]), None, false);
+        assert_eq!(sent, fields(&[("te", "trailers"), ("connection", "te")]));
+        let head = fields(&[("trailer", "a, b"), ("trailer", "c")]);
+        assert_eq!(trailers(&head, Framing::Framed).announced, ["a, b", "c"]);
+        assert!(trailers(&head, Framing::Length(3)).announced.is_empty());
+        assert!(trailers(&head, Framing::Close).announced.is_empty());
     }
 }

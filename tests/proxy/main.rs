@@ -34,5 +34,6 @@ mod server;
 mod store_tls;
 mod support;
 mod targets;
+mod trailers;
 mod vary;
 mod without_store;

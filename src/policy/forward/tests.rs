@@ -100,10 +100,10 @@ fn a_pass() {
     assert_eq!(sent["accept-encoding"], "gzip, deflate, br");
     assert_eq!(sent["x-forwarded-for"], "10.0.0.1");
     assert_eq!(sent["x-forwarded-proto"], "https");
+    assert_eq!(sent["te"], "trailers");
     for gone in [
         "host",
         "x-hop",
-        "te",
         "upgrade",
         "expect",
         "forwarded",
@@ -114,6 +114,8 @@ fn a_pass() {
     ] {
         assert!(!sent.contains_key(gone), "{gone}");
     }
+    let plain = HeaderMap::from_iter([(header::TE, HeaderValue::from_static("gzip, deflate;q=0.5"))]);
+    assert!(!pass_headers(&plain, &Rules::default(), &hop).contains_key("te"), "it takes no trailers");
     let trusted = pass_headers(&client(), &Rules::default(), &Hop { trusted: true, ..hop });
     assert_eq!(trusted["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
     assert_eq!(trusted["x-original-url"], "/admin");
