@@ -18,6 +18,7 @@ mod pass;
 #[cfg(test)]
 mod properties;
 mod range;
+mod reasons;
 mod request;
 mod resume;
 mod reuse;
@@ -42,6 +43,7 @@ pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
 pub use range::{Parts, Ranged, content_range, ranged, unsatisfied_range};
+pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};
 pub use reuse::{Reuse, Ride, Terms, may_ride, may_share_credentialed, reuse};

@@ -35,7 +35,8 @@ impl Proxy {
         let (place, stale) = match look {
             Look::Fresh { stored, ttl_ms } => return self.fresh(&stored, ttl_ms),
             Look::MaxStale { stored, ttl_ms } => {
-                let why = self.stale_because(&stored, "but the client takes that: max-stale");
+                let why =
+                    self.stale_because(&stored, "but the client takes that: max-stale (RFC 9111 §5.2.1.2)");
                 return self.hit(&stored, "hit", &status::stale(ttl_ms, "max-stale"), why);
             }
             Look::Refreshing { stored, ttl_ms, .. } => {
@@ -65,10 +66,14 @@ impl Proxy {
             );
         }
         if let Some(reason) = alone {
-            return Decision::alone(format!("it neither leads nor follows: {}", reason.as_str()));
+            return Decision::alone(format!(
+                "it neither leads nor follows: {}: {}",
+                reason.as_str(),
+                because_alone(&ask, reason)
+            ));
         }
         match self.notes.peek(place.key.hash(), place.url, &self.stamps) {
-            Noted::Pass(reason) => return remembered(reason.as_str()),
+            Noted::Pass(reason) => return remembered(Some(reason), reason.as_str()),
             Noted::Failed(failure) => {
                 let case = match &failure.answer {
                     Some(_) => ErrorCase::Status(failure.status.as_u16()),
@@ -106,7 +111,7 @@ impl Proxy {
             return self.fresh(stored, ttl_ms);
         }
         match self.noted(&found.place).await {
-            Some(Note::Pass { reason, .. }) => return remembered(&reason),
+            Some(Note::Pass { reason, .. }) => return remembered(PassReason::parse(&reason), &reason),
             Some(Note::Failed { status, .. }) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
                 let stale = stale.or_else(|| live.cloned());
@@ -120,21 +125,20 @@ impl Proxy {
             Some(Note::Growing { .. }) | None => {}
         }
         let because = match (there, live) {
-            (None, _) => "nothing is stored".to_owned(),
+            (None, _) => found.nothing(),
             (Some(_), _) if covered == Covered::Hard => {
                 "a purge came after its bytes were asked for".to_owned()
             }
-            (Some(_), None) => "it is past its end".to_owned(),
+            (Some(_), None) => "it is past its end: lifetime, grace and keep are over".to_owned(),
+            (Some(_), Some(stored)) if !policy::selects(&stored.record, headers) => {
+                "what is stored was selected by other request fields (RFC 9111 §4.1)".to_owned()
+            }
             (Some(_), Some(stored)) if covered == Covered::Soft => {
                 self.stale_because(stored, "and must be validated")
             }
-            (Some(_), Some(stored)) if stored.terms.no_cache => {
-                "no-cache: validated before each use (RFC 9111 §5.2.2.4)".to_owned()
+            (Some(_), Some(stored)) => {
+                policy::validates_because(ask, &stored.record, &stored.terms, &route.rules, now)
             }
-            (Some(_), Some(stored)) if stored.record.fresh_until() > now => {
-                "the client's own directives refuse it (RFC 9111 §5.2.1)".to_owned()
-            }
-            (Some(_), Some(stored)) => self.stale_because(stored, "and may not be served so"),
         };
         match live.and_then(|stored| policy::validators(&stored.record)) {
             Some(_) => Decision::new(Outcome::Miss, "validated with upstream, once for everybody", because),
@@ -198,11 +202,35 @@ impl Proxy {
 }
 
 fn refused(reason: PassReason) -> Decision {
-    Decision::alone(format!("stored, but not for this request: {} (RFC 9111 §3.5)", reason.as_str()))
+    Decision::alone(format!("stored, but not for this request: {}: {}", reason.as_str(), reason.because()))
 }
 
-fn remembered(reason: &str) -> Decision {
-    Decision::alone(format!("remembered as not shareable: {reason}"))
+fn remembered(reason: Option<PassReason>, word: &str) -> Decision {
+    let because = reason.map_or("a word of another version", PassReason::because);
+    Decision::alone(format!("remembered as not shareable: {word}: {because}"))
+}
+
+/// Why a request that might be looked up is nobody else's.
+fn because_alone(ask: &Ask, reason: PassReason) -> &'static str {
+    match reason {
+        PassReason::Method if ask.head => {
+            "the answer to a HEAD has no body that a GET could be given (RFC 9110 §9.3.2)"
+        }
+        PassReason::Authorization => {
+            "nothing stored here grants that its answer is shared: public, s-maxage, must-revalidate (RFC 9111 §3.5)"
+        }
+        reason => reason.because(),
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn nothing(&self) -> String {
+        let Some(node) = &self.node else { return "nothing is stored under this key (RFC 9111 §4)".into() };
+        let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
+        format!("no stored variant is selected by this request's {} (RFC 9111 §4.1)", fields.join(", "))
+    }
 }
 
 // === impl Decision ===
