@@ -109,7 +109,6 @@ impl FillJudge {
         }
         if stored.record.end() > now {
             self.proxy.tier.keep(stored.clone());
-            self.proxy.languages.learn(&self.place.primary, &stored.record, &self.headers);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
         }
         if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {

@@ -105,6 +105,9 @@ impl Proxy {
         let mut following = Following::new(self);
         let mut refused: Option<Follower> = None;
         asking.ticket.following(&place.key);
+        if let Some(found) = self.found_in_language(asking, place).await {
+            return Step::Take(found);
+        }
         for _ in 0..MOVES {
             let joined = match &refused {
                 None => self.flights.join(&place.key.hash()),
@@ -155,6 +158,11 @@ impl Proxy {
                     refused = (other.key == place.key).then_some(follower);
                     *place = other;
                     asking.ticket.following(&place.key);
+                    if let Some(found) = self.found_in_language(asking, place).await {
+                        let step = Step::Take(found);
+                        following.ended(step.end());
+                        return step;
+                    }
                 }
                 settled => {
                     following.ended(settled.end());
@@ -247,6 +255,7 @@ impl Proxy {
                 token: head.record.token,
                 fields,
                 variants: Vec::new(),
+                languages: Vec::new(),
             };
             return Step::At(place.under(Arc::new(node), &asking.headers));
         }
