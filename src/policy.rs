@@ -39,7 +39,6 @@ pub use forward::{
     upgrade_asked,
 };
 pub use invalidate::{post_fills_get, targets, targets_with};
-pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
 pub use range::{Parts, Ranged, content_range, ranged, unsatisfied_range};
@@ -52,7 +51,7 @@ pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMo
 pub use stale::{ErrorCase, stale_on_error};
 pub use stored::{content_length, stored_headers};
 pub use vary::{
-    Varies, language_key, language_of, normal, normal_into, selecting, selects, variant_into, variant_key,
+    Varies, in_best_language, normal, normal_into, selecting, selects, spoken, variant_into, variant_key,
     varies,
 };
 pub use verdict::{Answer, Framing, Verdict, verdict};

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::reuse::tests::NOW;
 use super::*;
 use crate::key::Key;
+use crate::record::VaryNode;
 use crate::record::{Manifest, Record};
 
 const NAMES: [&str; 24] = [
@@ -175,13 +176,17 @@ proptest! {
         let _ = entrance(&Method::GET, &request, &rules);
         let hop = Hop { name: "g", fleet: "f", scheme: "http", host: "a", client: None, trusted: true };
         let _ = (fill_headers(&request, &rules, &hop), pass_headers(&request, &rules, &hop));
-        let _ = (is_loop(&request, "f"), upgrade_asked(&request), best_language(&request));
+        let _ = (is_loop(&request, "f"), upgrade_asked(&request));
         strip_connection(&mut request.clone());
         if let Varies::On(names) = varies(&response, &rules) {
             let key = Key::new("http://a/");
             let variant = variant_key(&key, &names, &request);
             prop_assert!(variant.text().lines().count() == names.len() + 1, "a value can't add lines");
-            let _ = language_key(&key, &names, &request, "de");
+            let listed = spoken(&variant, &names, &request, &response);
+            let node = VaryNode { key: "http://a/".into(), token: 1, fields: names, variants: Vec::new(), languages: listed.into_iter().collect() };
+            for (spoken, text) in in_best_language("http://a/", &node, &request) {
+                prop_assert_eq!(&Key::new(&text).hash().to_string(), &spoken.variant);
+            }
         }
         let _ = targets(&Method::POST, StatusCode::CREATED, &response, "http://a/b");
         let _ = post_fills_get(&Method::POST, status, &response, "http://a/b", &ask, &rules, received);

@@ -17,7 +17,7 @@ use super::told::{Exchange, Failure, Follower, Found, How, Moment, Refused, Told
 use super::{Proxy, serve, status};
 use crate::flight::{Joined, Settled};
 use crate::policy::{self, CacheStatus, ErrorCase, PassReason, Reuse, Ride};
-use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
+use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
 use crate::tier::{Covered, Held, Stored};
 
 /// How often a request moves on to another flight before it goes by itself. Each move has a
@@ -76,7 +76,7 @@ impl Proxy {
         drop(waiting);
         match step {
             Step::Ride(exchange, follower) => self.ride(asking, &exchange, follower, arrived),
-            Step::Take(found) => self.take(asking, found, arrived).await,
+            Step::Take(found) => self.take(asking, place, found, arrived).await,
             Step::Own(response, reason) => self.own(asking, *response, reason),
             Step::Failed(failure) => self.failed(asking, stale, &failure, arrived).await,
             Step::Refused(why) => {
@@ -105,6 +105,9 @@ impl Proxy {
         let mut following = Following::new(self);
         let mut refused: Option<Follower> = None;
         asking.ticket.following(&place.key);
+        if let Some(found) = self.found_in_language(asking, place).await {
+            return Step::Take(found);
+        }
         for _ in 0..MOVES {
             let joined = match &refused {
                 None => self.flights.join(&place.key.hash()),
@@ -155,6 +158,11 @@ impl Proxy {
                     refused = (other.key == place.key).then_some(follower);
                     *place = other;
                     asking.ticket.following(&place.key);
+                    if let Some(found) = self.found_in_language(asking, place).await {
+                        let step = Step::Take(found);
+                        following.ended(step.end());
+                        return step;
+                    }
                 }
                 settled => {
                     following.ended(settled.end());
@@ -247,6 +255,7 @@ impl Proxy {
                 token: head.record.token,
                 fields,
                 variants: Vec::new(),
+                languages: Vec::new(),
             };
             return Step::At(place.under(Arc::new(node), &asking.headers));
         }
@@ -273,9 +282,15 @@ impl Proxy {
     async fn take(
         self: &Arc<Self>,
         mut asking: Asking,
+        place: Place,
         found: Found,
         arrived: Moment,
     ) -> Response<ReplyBody> {
+        if found.how == How::Cached
+            && let Some(status) = self.stale_as_in_memory(&mut asking, place, &found.stored)
+        {
+            return self.from_stored(asking, found.stored, status).await;
+        }
         let mine = found.exchange.is_some_and(|(_, owner)| owner == Some(arrived));
         asking.ticket.cache = match found.how {
             How::Cached => Cache::Hit,
@@ -298,6 +313,29 @@ impl Proxy {
         let status = status::found(&found, mine, serve::ttl_ms(&found.stored, self.now_ms()));
         let status = CacheStatus { from: other.as_deref(), ..status };
         self.from_stored(asking, found.stored, status).await
+    }
+
+    /// What the store had may be stale, as what is in memory may: then it says so, and is
+    /// refreshed behind the answer if that is what allows it.
+    fn stale_as_in_memory(
+        self: &Arc<Self>,
+        asking: &mut Asking,
+        place: Place,
+        stored: &Arc<Stored>,
+    ) -> Option<CacheStatus<'static>> {
+        let rules = &asking.route.rules;
+        match policy::reuse(&asking.ask, &stored.record, &stored.terms, rules, self.now_ms()) {
+            Reuse::StaleWhileRevalidate { ttl_ms, .. } => {
+                self.refresh_behind(asking, place, stored);
+                asking.ticket.stale_hit(stored, Why::WhileRevalidate);
+                Some(status::stale(ttl_ms, "stale-while-revalidate"))
+            }
+            Reuse::MaxStale { ttl_ms, .. } => {
+                asking.ticket.stale_hit(stored, Why::MaxStale);
+                Some(status::stale(ttl_ms, "max-stale"))
+            }
+            Reuse::Fresh { .. } | Reuse::Validate | Reuse::Refused(_) => None,
+        }
     }
 
     /// Upstream failed: stale if that may be, else its answer or ours.

@@ -34,16 +34,8 @@ impl Proxy {
         let mut ask = *ask;
         let (place, stale) = match look {
             Look::Fresh { stored, ttl_ms } => return self.fresh(&stored, ttl_ms),
-            Look::MaxStale { stored, ttl_ms } => {
-                let why =
-                    self.stale_because(&stored, "but the client takes that: max-stale (RFC 9111 §5.2.1.2)");
-                return self.hit(&stored, "hit", &status::stale(ttl_ms, "max-stale"), why);
-            }
-            Look::Refreshing { stored, ttl_ms, .. } => {
-                let why = self.stale_because(&stored, "within stale-while-revalidate (RFC 5861 §3)");
-                let status = status::stale(ttl_ms, "stale-while-revalidate");
-                return self.hit(&stored, "hit, refreshed behind it,", &status, why);
-            }
+            Look::MaxStale { stored, ttl_ms } => return self.max_stale(&stored, ttl_ms),
+            Look::Refreshing { stored, ttl_ms, .. } => return self.refreshing(&stored, ttl_ms),
             Look::Refused { reason, .. } => return refused(reason),
             Look::Unsure { stored, ttl_ms } => {
                 let why =
@@ -105,10 +97,13 @@ impl Proxy {
         if let Some(stored) = live
             && covered == Covered::No
             && policy::selects(&stored.record, headers)
-            && let Reuse::Fresh { ttl_ms, .. } =
-                policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now)
         {
-            return self.fresh(stored, ttl_ms);
+            match policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now) {
+                Reuse::Fresh { ttl_ms, .. } => return self.fresh(stored, ttl_ms),
+                Reuse::StaleWhileRevalidate { ttl_ms, .. } => return self.refreshing(stored, ttl_ms),
+                Reuse::MaxStale { ttl_ms, .. } => return self.max_stale(stored, ttl_ms),
+                Reuse::Validate | Reuse::Refused(_) => {}
+            }
         }
         match self.noted(&found.place).await {
             Some(Note::Pass { reason, .. }) => return remembered(PassReason::parse(&reason), &reason),
@@ -182,6 +177,17 @@ impl Proxy {
         let lifetime = stored.record.fresh_ms / 1000;
         let why = format!("fresh: age {age} < lifetime {lifetime} (RFC 9111 §4.2)");
         self.hit(stored, "hit", &status::hit(ttl_ms), why)
+    }
+
+    fn refreshing(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+        let why = self.stale_because(stored, "within stale-while-revalidate (RFC 5861 §3)");
+        let status = status::stale(ttl_ms, "stale-while-revalidate");
+        self.hit(stored, "hit, refreshed behind it,", &status, why)
+    }
+
+    fn max_stale(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+        let why = self.stale_because(stored, "but the client takes that: max-stale (RFC 9111 §5.2.1.2)");
+        self.hit(stored, "hit", &status::stale(ttl_ms, "max-stale"), why)
     }
 
     fn hit(&self, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Decision {

@@ -190,7 +190,6 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
-                self.proxy.languages.learn(&self.place.primary, &stored.record, &self.headers);
                 self.proxy.tier.keep(stored);
                 (outcome, None)
             }

@@ -56,7 +56,9 @@ impl Job {
             Varies::No => Vec::new(),
             Varies::On(fields) => fields,
         };
-        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, head.born).await;
+        let response = &head.response.headers;
+        let Footing { fill, fields, kept } =
+            self.footing(&mut leader, fill, fields, kept, head.born, response).await;
         let record = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
@@ -122,7 +124,7 @@ impl Job {
                 let whole = Arc::new(Stored::new(record, &self.route.rules, growing.held()));
                 self.publish(fill, whole, FillOutcome::Stored, bytes).await;
                 leader.retire();
-                self.enlist();
+                self.enlist(&stored.record.headers);
             }
             Flow::Whole => {
                 let hash = hash.clone();
