@@ -49,7 +49,7 @@ pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMo
 pub use stale::{ErrorCase, stale_on_error};
 pub use stored::{content_length, stored_headers};
 pub use vary::{
-    Varies, language_key, language_of, normal, normal_into, selecting, selects, variant_into, variant_key,
-    varies,
+    Varies, language_key, language_of, normal, normal_into, selecting, selects, selects_alike, variant_into,
+    variant_key, varies,
 };
 pub use verdict::{Answer, Framing, Verdict, verdict};

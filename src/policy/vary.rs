@@ -127,12 +127,21 @@ pub fn language_key(
 
 /// Whether a record is the one that a request selects.
 pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
-    let mut buffer = String::new();
-    record.select.iter().all(|(field, wanted)| {
-        buffer.clear();
-        let found = normal_into(&mut buffer, field, headers).then_some(buffer.as_str());
-        found == wanted.as_deref() || (field == header::ACCEPT_LANGUAGE && speaks(record, headers))
+    record.select.iter().all(|selected| {
+        is_selected(selected, headers) || (selected.0 == header::ACCEPT_LANGUAGE && speaks(record, headers))
     })
+}
+
+/// Whether a request has the values by which a response was selected ([`selecting`]), where that is
+/// all that is known of the response.
+pub fn selects_alike(select: &[(HeaderName, Option<String>)], headers: &HeaderMap) -> bool {
+    select.iter().all(|selected| is_selected(selected, headers))
+}
+
+fn is_selected((field, wanted): &(HeaderName, Option<String>), headers: &HeaderMap) -> bool {
+    let mut buffer = String::new();
+    let found = normal_into(&mut buffer, field, headers).then_some(buffer.as_str());
+    found == wanted.as_deref()
 }
 
 /// The language of a record that is in one and varies on it, lower case.
