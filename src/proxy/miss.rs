@@ -196,6 +196,10 @@ impl Proxy {
                     } else {
                         Ride::UnderWay
                     };
+                    if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
+                        // It came when the exchange was over, and nothing of that is for later.
+                        return Step::Next;
+                    }
                     return if self.may_ride(asking, stored, ride) { Step::Take(found) } else { Step::Next };
                 }
                 match policy::reuse(
@@ -260,6 +264,11 @@ impl Proxy {
             return Step::At(place.under(Arc::new(node), &asking.headers));
         }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
+        let over = asking.ticket.late && exchange.growing.len_if_done().is_some();
+        if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
+            // It came when the exchange was over, and nothing of that is for later.
+            return Step::Next;
+        }
         if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
     }
 
@@ -358,8 +367,10 @@ impl Proxy {
         asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
         asking.ticket.error = Some(failure.word);
         if !self.stale_allowed(&asking, stale.as_ref(), case) {
-            if let Some((headers, body)) = &failure.answer {
-                return serve::failure(self, asking, failure.status, headers, body.clone(), mine);
+            if let Some(answer) = &failure.answer
+                && policy::selects_alike(&answer.select, &asking.headers)
+            {
+                return serve::failure(self, asking, failure.status, answer, mine);
             }
             if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
                 return self.own(asking, response, PassReason::NotCacheableStatus);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::body::Growing;
 use crate::dust::Number;
@@ -167,7 +167,7 @@ pub(crate) struct Failure {
     /// The status to give.
     pub status: StatusCode,
     /// Upstream's own answer, if there was one that is short enough to be shared.
-    pub answer: Option<(HeaderMap, Bytes)>,
+    pub answer: Option<Answered>,
     /// Upstream's own answer, where it is not for sharing, too long or too slow: the owner's.
     pub own: Option<Arc<Own>>,
     /// The word for log and answer.
@@ -182,6 +182,17 @@ pub(crate) struct Failure {
     pub owner: Option<Moment>,
     /// The record that could not be validated.
     pub stale: Option<Arc<Stored>>,
+}
+
+/// A failed answer that is shared with those who waited.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Its fields, without what is for one client alone.
+    pub headers: HeaderMap,
+    /// All of its content.
+    pub body: Bytes,
+    /// What selects it (RFC 9111 §4.1): who differs in one of these hears of the failure only.
+    pub select: Vec<(HeaderName, Option<String>)>,
 }
 
 /// A flight that did not come to a verdict.
