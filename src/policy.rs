@@ -41,7 +41,10 @@ pub use forward::{
 pub use invalidate::{post_fills_get, targets, targets_with};
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
-pub use range::{Parts, Ranged, content_range, ranged, unsatisfied_range};
+pub use range::{
+    Errand, Part, Parts, Ranged, Returned, Side, Spec, answers, content_range, errand, joined, kept_as,
+    part_of, ranged, unsatisfied_range, verdict_of_range, within,
+};
 pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};

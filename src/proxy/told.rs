@@ -158,6 +158,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Own {
     /// Whose.
     pub owner: Option<Moment>,
+    /// It was asked for with the owner's own Range.
+    pub ranged: bool,
     response: Mutex<Option<upstream::Response>>,
 }
 
@@ -230,13 +232,13 @@ impl Phase {
 // === impl Own ===
 
 impl Own {
-    pub(crate) fn new(owner: Option<Moment>, response: upstream::Response) -> Arc<Self> {
-        Arc::new(Self { owner, response: Mutex::new(Some(response)) })
+    pub(crate) fn new(owner: Option<Moment>, ranged: bool, response: upstream::Response) -> Arc<Self> {
+        Arc::new(Self { owner, ranged, response: Mutex::new(Some(response)) })
     }
 
     /// Nobody's: a pass that was remembered.
     pub(crate) fn nobodys() -> Arc<Self> {
-        Arc::new(Self { owner: None, response: Mutex::new(None) })
+        Arc::new(Self { owner: None, ranged: false, response: Mutex::new(None) })
     }
 
     /// Hands the response over, once.

@@ -70,7 +70,7 @@ impl Job {
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
             Ok(body) => (Some(Answered { headers, body, select }), None),
-            Err(response) => (None, Some(Own::new(self.owner, response))),
+            Err(response) => (None, Some(Own::new(self.owner, self.range.is_some(), response))),
         };
         let failure = Arc::new(Failure {
             status,
@@ -101,7 +101,9 @@ impl Job {
         let token = fill.token();
         self.account.followers = leader.followers();
         if let Some((failure, ttl, lasts)) = failure {
-            let lasts = lasts || self.in_company(&leader);
+            // That a range was failed says nothing of what others ask for (F10).
+            let of_range = self.ranged && failure.kind.is_none();
+            let lasts = (lasts || self.in_company(&leader)) && !of_range;
             let stays = if lasts { millis(ttl) } else { 0 };
             let until = self.proxy.now_ms().saturating_add(stays);
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
@@ -147,7 +149,7 @@ impl Job {
     /// response alone, and nobody's credentials brought it.
     pub(super) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
         let ttl_ms = self.route.rules.pass_ttl_ms;
-        if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() {
+        if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() || self.ranged {
             return;
         }
         let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());
