@@ -10,7 +10,7 @@ use object_store::memory::InMemory;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::instance::{Fleet, Got, LEASE};
+use super::instance::{Fleet, Got, Instance, LEASE};
 use super::{PIECE, cacheable, drips, is_right, ms, soften, whole};
 
 async fn fleet(count: usize) -> Fleet {
@@ -59,6 +59,13 @@ fn said(got: &Got) -> &str {
     got.headers["cache-status"].to_str().expect("text")
 }
 
+/// One that is asked for and stored: the origin ends it a while after its last byte.
+async fn filled(instance: &Instance, range: &str) -> Got {
+    let got = instance.get_with("/a", &[("range", range)]).await.expect("it ends");
+    sleep(ms(300)).await;
+    got
+}
+
 /// What the origin was asked for, by all, in the order of the instances.
 fn ranges(fleet: &Fleet) -> Vec<String> {
     let asked = fleet.instances.iter().flat_map(|instance| instance.origin.asked());
@@ -71,12 +78,13 @@ fn ranges(fleet: &Fleet) -> Vec<String> {
 async fn one_stores_a_part_another_serves_and_completes_it() {
     let fleet = fleet(3).await;
     let [one, two, three] = &fleet.instances[..] else { unreachable!("three were made") };
-    is_part(&one.get_with("/a", &[("range", "bytes=0-2999")]).await.unwrap(), 0, 2999);
+    is_part(&filled(one, "bytes=0-2999").await, 0, 2999);
     let inside = two.get_with("/a", &[("range", "bytes=1000-1500")]).await.unwrap();
     is_part(&inside, 1000, 1500);
     assert!(said(&inside).starts_with("dustgate; hit"), "{inside:?}");
-    is_part(&two.get_with("/a", &[("range", "bytes=2500-3999")]).await.unwrap(), 2500, 3999);
+    is_part(&filled(two, "bytes=2500-3999").await, 2500, 3999);
     is_right(&three.get("/a").await.unwrap(), 0);
+    sleep(ms(300)).await;
     assert_eq!(ranges(&fleet), ["bytes=0-2999", "bytes=3000-3999", "bytes=4000-"]);
     for instance in &fleet.instances {
         let got = instance.get("/a").await.unwrap();
@@ -137,7 +145,7 @@ async fn nobody_anywhere_waits_for_the_end_of_a_part_that_has_not_enough() {
 async fn a_join_whose_leader_dies_is_gone_on_with() {
     let fleet = fleet(2).await;
     let [one, two] = &fleet.instances[..] else { unreachable!("two were made") };
-    is_part(&one.get_with("/a", &[("range", "bytes=1000-2999")]).await.unwrap(), 1000, 2999);
+    is_part(&filled(one, "bytes=1000-2999").await, 1000, 2999);
     one.origin.push(stalls("bytes=3000-7999", 5000));
     let frozen = one.get_with("/a", &[("range", "bytes=1500-7999")]);
     sleep(ms(1)).await;
@@ -148,6 +156,7 @@ async fn a_join_whose_leader_dies_is_gone_on_with() {
     is_part(&got, 2000, 6999);
     assert!(got.done < ms(1_000) + LEASE + ms(2_000), "{got:?}");
     assert_eq!(two.origin.asked()[0].headers["range"], "bytes=5000-7999");
+    sleep(ms(600)).await;
     let all = two.get_with("/a", &[("range", "bytes=1000-7999")]).await.unwrap();
     is_part(&all, 1000, 7999);
     assert!(said(&all).starts_with("dustgate; hit"), "{all:?}");
@@ -176,7 +185,7 @@ async fn two_parts_of_one_length_are_not_taken_for_each_other() {
 async fn a_purge_of_the_first_part_undoes_the_join() {
     let fleet = fleet(2).await;
     let [one, two] = &fleet.instances[..] else { unreachable!("two were made") };
-    is_part(&one.get_with("/a", &[("range", "bytes=0-999")]).await.unwrap(), 0, 999);
+    is_part(&filled(one, "bytes=0-999").await, 0, 999);
     let joining = two.get_with("/a", &[("range", "bytes=500-4999")]);
     sleep(ms(500)).await;
     fleet.purge(0, "http://h.test/a").await;
@@ -192,9 +201,10 @@ async fn a_purge_of_the_first_part_undoes_the_join() {
 async fn a_soft_purge_makes_a_part_stale_and_the_rest_makes_it_good() {
     let fleet = fleet(1).await;
     let one = &fleet.instances[0];
-    is_part(&one.get_with("/a", &[("range", "bytes=0-999")]).await.unwrap(), 0, 999);
+    is_part(&filled(one, "bytes=0-999").await, 0, 999);
     soften(one, "/a").await;
     is_right(&one.get("/a").await.unwrap(), 0);
+    sleep(ms(300)).await;
     assert_eq!(ranges(&fleet), ["bytes=0-999", "bytes=1000-"]);
     let got = one.get("/a").await.unwrap();
     assert!(said(&got).starts_with("dustgate; hit"), "{got:?}");
