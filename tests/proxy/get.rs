@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Answer, Origin, Proxy};
+use crate::support::{Answer, Origin, Proxy, Reply};
 
 #[tokio::test]
 async fn the_first_is_a_miss_and_the_next_a_hit() {
@@ -22,6 +22,20 @@ async fn the_first_is_a_miss_and_the_next_a_hit() {
     assert_eq!(hit.field("x-own"), "kept");
     assert_eq!(hit.field("content-length"), "5");
     assert_eq!(origin.count("/a"), 1);
+}
+
+#[tokio::test]
+async fn what_is_withheld_from_others_is_its_own_clients() {
+    let cache = "max-age=60, private=\"x-own\", no-cache=\"x-once\"";
+    let answer =
+        Answer::ok("hello").cache(cache).field("X-Own", "a").field("X-Once", "b").field("X-All", "c");
+    let origin = Origin::answering(answer).await;
+    let proxy = Proxy::before(&origin).await;
+    let told = |reply: &Reply| ["x-own", "x-once", "x-all"].map(|name| reply.field(name).to_owned());
+    assert_eq!(told(&proxy.fill("/a").await), ["a", "b", "c"]);
+    let hit = proxy.get("/a").await;
+    hit.assert_hit_for(60);
+    assert_eq!(told(&hit), ["", "", "c"]);
 }
 
 #[tokio::test]
