@@ -52,7 +52,7 @@ pub use reuse::{Reuse, Ride, Terms, may_ride, may_share_credentialed, reuse};
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
 pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
 pub use stale::{ErrorCase, stale_on_error};
-pub use stored::{content_length, stored_headers};
+pub use stored::{content_length, own_headers, stored_headers};
 pub use vary::{
     Varies, in_best_language, normal, normal_into, selecting, selects, selects_alike, spoken, variant_into,
     variant_key, varies,

@@ -35,6 +35,7 @@ pub mod explain;
 pub(crate) mod fill;
 mod flights;
 pub mod follow;
+mod freshen;
 mod invalidate;
 mod janitor;
 mod judge;

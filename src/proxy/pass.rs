@@ -111,7 +111,8 @@ impl Proxy {
             Ok(head) => Head { born, ..head },
         };
         if asking.method == Method::HEAD {
-            self.head_update(&asking, &head.response);
+            let (status, headers) = (head.response.status, head.response.headers.clone());
+            self.head_update(&asking, status, &headers, born).await;
         }
         let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
             return self.own(asking, head.response, reason);
@@ -249,18 +250,6 @@ impl Proxy {
     fn unanswered(self: &Arc<Self>, asking: Asking, error: &upstream::Error) -> Response<ReplyBody> {
         self.notices.upstream_error(&asking.route, error);
         Self::refuse(asking, Cause::Upstream(error.kind), None)
-    }
-
-    /// A 200 to a HEAD tells what the stored GET's fields are now (RFC 9111 §4.3.5): unless it was
-    /// for the one who asked.
-    fn head_update(&self, asking: &Asking, response: &upstream::Response) {
-        let rules = &asking.route.rules;
-        let own = (asking.headers.contains_key(AUTHORIZATION) && !rules.keys_authorization)
-            || (asking.headers.contains_key(COOKIE) && !rules.keys_cookie);
-        let told = response.status == StatusCode::OK && asking.route.cache && !own;
-        if told && self.asks_as_a_fill(asking) {
-            self.freshen(asking, &response.headers);
-        }
     }
 }
 

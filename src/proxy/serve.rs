@@ -231,10 +231,11 @@ impl Proxy {
         let mut headers =
             if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
         if mine {
-            if let Bytes_::Growing(exchange, _) = &bytes
-                && let Some(age) = &exchange.age
-            {
-                headers.insert(AGE, age.clone());
+            if let Bytes_::Growing(exchange, _) = &bytes {
+                // A 304 has no room for more than Age of them (RFC 9110 §15.4.5).
+                for (name, value) in exchange.own.iter().filter(|(name, _)| !not_modified || *name == AGE) {
+                    headers.append(name, value.clone());
+                }
             }
         } else {
             let age_ms = policy::current_age(record, now);

@@ -143,8 +143,8 @@ pub(crate) struct Exchange {
     pub kept: bool,
     /// Whether the store was reachable.
     pub coordinated: bool,
-    /// The Age that upstream sent: for the owner, whose own exchange this is.
-    pub age: Option<http::HeaderValue>,
+    /// What the owner is given beside the record's fields, for this is its own exchange.
+    pub own: HeaderMap,
     /// What upstream answered and how fast, for the log.
     pub timing: upstream::Timing,
     /// Why upstream was asked: nothing stored, a stale record, another variant.

@@ -62,6 +62,24 @@ async fn what_one_instance_stores_in_a_language_answers_who_wants_it_most_at_ano
     assert_eq!(fleet.origin.count("/a"), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_head_says_at_one_instance_is_known_at_all() {
+    let fleet = Fleet::of(2).await;
+    fleet.origin.on_each("/a", |seen| {
+        let answer = Answer::cacheable("hello").field("ETag", "\"e\"").field("X-Nth", &seen.nth.to_string());
+        if seen.method == "HEAD" { answer } else { answer.field("Age", "100") }
+    });
+    fleet.of[0].fill("/a").await;
+    fleet.of[1].ask("HEAD", "/a").await;
+    for instance in &fleet.of {
+        let reply = instance.get("/a").await;
+        reply.assert(200, "hello");
+        assert!(reply.is_hit(), "{reply:?}");
+        assert_eq!(reply.field("x-nth"), "2");
+    }
+    assert_eq!(fleet.origin.count("/a"), 2);
+}
+
 /// A long body is not waited for: who has no right to ride it fetches at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_language_that_is_long_in_coming_is_not_waited_for() {

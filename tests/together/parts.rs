@@ -14,7 +14,8 @@ use super::instance::{Fleet, Got, Instance, LEASE};
 use super::{PIECE, cacheable, drips, is_right, ms, soften, whole};
 
 async fn fleet(count: usize) -> Fleet {
-    Fleet::with(count, ranged, Arc::new(InMemory::new()), |route| route.rules.range = RangeMode::Segment).await
+    Fleet::with(count, ranged, Arc::new(InMemory::new()), |route| route.rules.range = RangeMode::Segment)
+        .await
 }
 
 /// First and last byte of the Range of a request; all, if there is none.
@@ -117,9 +118,8 @@ async fn nobody_anywhere_waits_for_the_end_of_a_part_that_has_not_enough() {
     let fleet = fleet(3).await;
     let leader = fleet.instances[0].get_with("/a", &[("range", "bytes=0-7999")]);
     sleep(ms(1)).await;
-    let others: Vec<_> = (0..6)
-        .map(|n| fleet.instances[n % 3].get_with("/a", &[("range", "bytes=8500-9499")]))
-        .collect();
+    let others: Vec<_> =
+        (0..6).map(|n| fleet.instances[n % 3].get_with("/a", &[("range", "bytes=8500-9499")])).collect();
     for other in others {
         let got = other.await.unwrap();
         is_part(&got, 8500, 9499);

@@ -88,7 +88,7 @@ impl Job {
             fence: token,
             kept,
             coordinated: !fill.degraded(),
-            age: head.response.headers.get(http::header::AGE).cloned(),
+            own: policy::own_headers(&head.response.headers, &self.route.rules),
             timing: head.response.timing,
             forward: self.forward,
             elsewhere: false,
