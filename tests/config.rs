@@ -172,7 +172,8 @@ fn what_is_allowed_and_worth_a_thought() {
     ] {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [told], "{line}");
     }
-    for line in ["wait_timeout = \"37s\"", "ignore = [\"max-age\"]", "path = \"/a/*\"", "range = \"segment\""] {
+    for line in ["wait_timeout = \"37s\"", "ignore = [\"max-age\"]", "path = \"/a/*\"", "range = \"segment\""]
+    {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [""; 0], "{line}");
     }
     let dust = format!("[dust]\nwait_timeout = \"1s\"\n{ROUTE}");

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use dustgate::policy::RangeMode;
 use dustgate::upstream::Framing;
 use dustgate::upstream::scripted::{Asked, Reply};
@@ -14,7 +13,8 @@ use super::instance::{Fleet, Got, Instance, LEASE};
 use super::{PIECE, cacheable, drips, is_right, ms, soften, whole};
 
 async fn fleet(count: usize) -> Fleet {
-    Fleet::with(count, ranged, Arc::new(InMemory::new()), |route| route.rules.range = RangeMode::Segment).await
+    Fleet::with(count, ranged, Arc::new(InMemory::new()), |route| route.rules.range = RangeMode::Segment)
+        .await
 }
 
 /// First and last byte of the Range of a request; all, if there is none.
@@ -70,7 +70,7 @@ async fn filled(instance: &Instance, range: &str) -> Got {
 fn ranges(fleet: &Fleet) -> Vec<String> {
     let asked = fleet.instances.iter().flat_map(|instance| instance.origin.asked());
     asked
-        .map(|asked| asked.headers.get("range").map_or("", |range| range.to_str().unwrap()).to_owned())
+        .map(|asked| asked.headers.get("range").map_or("", |range| range.to_str().expect("text")).to_owned())
         .collect()
 }
 
@@ -117,9 +117,8 @@ async fn nobody_anywhere_waits_for_the_end_of_a_part_that_has_not_enough() {
     let fleet = fleet(3).await;
     let leader = fleet.instances[0].get_with("/a", &[("range", "bytes=0-7999")]);
     sleep(ms(1)).await;
-    let others: Vec<_> = (0..6)
-        .map(|n| fleet.instances[n % 3].get_with("/a", &[("range", "bytes=8500-9499")]))
-        .collect();
+    let others: Vec<_> =
+        (0..6).map(|n| fleet.instances[n % 3].get_with("/a", &[("range", "bytes=8500-9499")])).collect();
     for other in others {
         let got = other.await.unwrap();
         is_part(&got, 8500, 9499);
@@ -208,5 +207,5 @@ async fn a_soft_purge_makes_a_part_stale_and_the_rest_makes_it_good() {
     assert_eq!(ranges(&fleet), ["bytes=0-999", "bytes=1000-"]);
     let got = one.get("/a").await.unwrap();
     assert!(said(&got).starts_with("dustgate; hit"), "{got:?}");
-    assert!(got.body == Bytes::from(whole(0)));
+    assert!(got.body == whole(0));
 }

@@ -172,7 +172,9 @@ impl Errand {
                 {
                     Returned::Joins(*side, *missing)
                 }
-                StatusCode::PARTIAL_CONTENT if stored.is_some_and(|record| is_other_version(record, headers)) => {
+                StatusCode::PARTIAL_CONTENT
+                    if stored.is_some_and(|record| is_other_version(record, headers)) =>
+                {
                     Returned::Outdated
                 }
                 StatusCode::PARTIAL_CONTENT

@@ -105,7 +105,12 @@ mod tests {
             (four, &[("content-range", "BYTES 2-5/10")], Framing::Length(4), Some((2, 5, 10))),
             (Spec::From(2), &[("content-range", "bytes 2-9/10")], Framing::Length(8), Some((2, 9, 10))),
             (Spec::Last(3), &[("content-range", "bytes 7-9/10")], Framing::Length(3), Some((7, 9, 10))),
-            (Spec::Between(2, 50), &[("content-range", "bytes 2-9/10")], Framing::Length(8), Some((2, 9, 10))),
+            (
+                Spec::Between(2, 50),
+                &[("content-range", "bytes 2-9/10")],
+                Framing::Length(8),
+                Some((2, 9, 10)),
+            ),
             // Six bytes declared, five carried.
             (Spec::Between(2, 7), &[("content-range", "bytes 2-7/10")], Framing::Length(5), None),
             (four, &[("content-range", "bytes 2-5/10"), ("content-length", "5")], Framing::Framed, None),

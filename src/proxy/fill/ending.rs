@@ -178,6 +178,9 @@ impl Job {
             Covered::Soft | Covered::No if bodies.life() != life => Standing::Covered,
             Covered::Soft | Covered::No => Standing::Live,
         };
+        // A part that was fetched beside another one may find no place in the store: then nothing
+        // would name its bytes.
+        let beside = stored.record.range.is_some() && !fill.coordinated() && !fill.degraded();
         let riders = self.has_listeners(&fill).then(|| fill.names().clone());
         if let Some(names) = &riders
             && standing() == Standing::Covered
@@ -193,7 +196,9 @@ impl Job {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
                 self.proxy.languages.learn(&self.place.primary, &stored.record, &self.headers);
-                self.proxy.tier.keep(stored);
+                if !beside {
+                    self.proxy.tier.keep(stored);
+                }
                 (outcome, None)
             }
             Published::Fenced => (FillOutcome::Fenced, None),

@@ -46,7 +46,8 @@ async fn a_part_is_stored_and_answers_for_what_lies_in_it() {
 async fn the_end_of_a_body_is_known_by_its_total() {
     let (origin, proxy) = Source::of(BODY).proxied().await;
     is_part(&filled(&proxy, "bytes=-6").await, "efghij", "bytes 14-19/20");
-    for (range, body) in [("bytes=-6", "efghij"), ("bytes=-2", "ij"), ("bytes=16-", "ghij"), ("bytes=14-99", "efghij")]
+    for (range, body) in
+        [("bytes=-6", "efghij"), ("bytes=-2", "ij"), ("bytes=16-", "ghij"), ("bytes=14-99", "efghij")]
     {
         let reply = part(&proxy, range).await;
         reply.assert(206, body);
@@ -150,7 +151,10 @@ async fn several_ranges_and_conditions_of_a_stored_part() {
     let several = part(&proxy, "bytes=4-5,10-11").await;
     assert_eq!((several.status, several.end, several.is_hit()), (206, End::Clean, true));
     let text = several.text();
-    assert!(text.contains("bytes 4-5/20\r\n\r\n45\r\n") && text.contains("bytes 10-11/20\r\n\r\nab\r\n"), "{text}");
+    assert!(
+        text.contains("bytes 4-5/20\r\n\r\n45\r\n") && text.contains("bytes 10-11/20\r\n\r\nab\r\n"),
+        "{text}"
+    );
     let held = proxy.get("/a").field("Range", "bytes=4-5").field("If-Range", "\"a\"").await;
     assert!(held.is(206, "45") && held.is_hit(), "{held:?}");
     for method in ["GET", "HEAD"] {
@@ -236,7 +240,11 @@ async fn a_part_that_is_not_what_it_should_be_is_not_stored() {
         ),
         ("private", of("bytes 2-5/20").field("ETag", "\"a\"").cache("private").part("2345"), true),
         ("chunks that are too few", of("bytes 2-5/20").field("ETag", "\"a\"").part("234").chunked(), false),
-        ("chunks that are too many", of("bytes 2-5/20").field("ETag", "\"a\"").part("23456").chunked(), false),
+        (
+            "chunks that are too many",
+            of("bytes 2-5/20").field("ETag", "\"a\"").part("23456").chunked(),
+            false,
+        ),
         ("broken off", of("bytes 2-5/20").field("ETag", "\"a\"").declaring(4).part("23").then_close(), false),
     ] {
         let origin = Origin::answering(answer).await;

@@ -143,8 +143,15 @@ fn both_make_one_part_or_the_whole() {
     };
     let more = both(&stored, (20, 29, 100), &lines).unwrap();
     assert_eq!((more.status, more.range), (StatusCode::PARTIAL_CONTENT, Some((10, 29, 100))));
-    assert_eq!((more.born, more.fresh_ms, more.age_ms), (3, 60_000, 8000), "the older bytes, the newer times");
-    assert_eq!((more.headers["content-length"].clone(), more.headers["x-new"].clone()), ("20".parse().unwrap(), "1".parse().unwrap()));
+    assert_eq!(
+        (more.born, more.fresh_ms, more.age_ms),
+        (3, 60_000, 8000),
+        "the older bytes, the newer times"
+    );
+    assert_eq!(
+        (more.headers["content-length"].clone(), more.headers["x-new"].clone()),
+        ("20".parse().unwrap(), "1".parse().unwrap())
+    );
     assert_eq!(more.body, stored.body);
     let front = both(&stored, (0, 9, 100), &lines).unwrap();
     assert_eq!(front.range, Some((0, 19, 100)));
