@@ -241,7 +241,7 @@ fn compare(case: &Case) -> Vec<(Question, String, String)> {
         return differ;
     }
     let terms = Terms::of(&record, &rules);
-    let left = |lifetime: u64, age: Duration| lifetime.saturating_sub(age.as_millis() as u64) / 1000;
+    let left = |lifetime: u64, age: Duration| Duration::from_millis(lifetime).saturating_sub(age).as_secs();
     let age = theirs.age(time(AT));
     note(
         Question::Lifetime,
