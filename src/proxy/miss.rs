@@ -155,7 +155,7 @@ impl Proxy {
                 continue;
             }
             following.hears(&told, began);
-            match self.step(asking, place, told, arrived, &follower) {
+            match self.step(asking, place, told, arrived, &follower, lacked.is_none()) {
                 Step::Next => refused = Some(follower),
                 // Once: parts are not waited for one after another.
                 Step::Lacks(number) if lacked.is_none() => {
@@ -177,8 +177,16 @@ impl Proxy {
     }
 
     /// Judges a verdict for one request: again, and by its own fields (DESIGN: every follower is
-    /// judged at the verdict against its own request).
-    fn step(&self, asking: &Asking, place: &Place, told: Told, arrived: Moment, follower: &Follower) -> Step {
+    /// judged at the verdict against its own request). `first`: nothing has lacked what it asks for.
+    fn step(
+        &self,
+        asking: &Asking,
+        place: &Place,
+        told: Told,
+        arrived: Moment,
+        follower: &Follower,
+        first: bool,
+    ) -> Step {
         match told {
             Told::Growing(exchange) => self.step_growing(asking, place, exchange, arrived, follower),
             Told::Stored(found) => {
@@ -234,6 +242,9 @@ impl Proxy {
             Told::Failed(failure) => {
                 if self.stamps.covers(place.url, failure.token, failure.token) == Covered::Hard {
                     Step::Next
+                } else if failure.ranged && first && !asking.ask.range {
+                    // That somebody's range was failed says nothing of the whole.
+                    Step::Lacks(None)
                 } else {
                     Step::Failed(failure)
                 }

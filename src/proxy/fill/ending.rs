@@ -41,6 +41,7 @@ impl Job {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: self.owner,
             stale: self.stale.clone(),
+            ranged: false,
         });
         self.proxy.notices.upstream_error(&self.route, &error);
         let company = self.in_company(&leader);
@@ -78,6 +79,7 @@ impl Job {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: self.owner,
             stale: self.stale.clone(),
+            ranged: self.ranged,
         });
         let company = self.in_company(&leader);
         leader.settle(Told::Failed(failure.clone()));
@@ -98,8 +100,7 @@ impl Job {
         self.account.followers = leader.followers();
         if let Some((failure, ttl, lasts)) = failure {
             // That a range was failed says nothing of what others ask for (F10).
-            let of_range = self.ranged && failure.kind.is_none();
-            let lasts = (lasts || self.in_company(&leader)) && !of_range;
+            let lasts = (lasts || self.in_company(&leader)) && !failure.ranged;
             let stays = if lasts { millis(ttl) } else { 0 };
             let until = self.proxy.now_ms().saturating_add(stays);
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
@@ -302,6 +303,7 @@ impl Failure {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: None,
             stale: job.stale.clone(),
+            ranged: job.ranged,
         };
         (Arc::new(failure), ttl)
     }
