@@ -18,6 +18,7 @@ mod pass;
 #[cfg(test)]
 mod properties;
 mod range;
+mod reasons;
 mod request;
 mod resume;
 mod reuse;
@@ -34,25 +35,26 @@ pub use cache_status::{CacheStatus, Fwd};
 pub use conditional::{Conditional, conditional, not_modified_headers};
 pub use date::{http_date, parse_date};
 pub use forward::{
-    Hop, fill_headers, is_loop, pass_headers, response_headers, strip_connection, upgrade_asked,
+    Hop, fill_headers, is_loop, pass_headers, response_headers, strip_connection, takes_trailers,
+    upgrade_asked,
 };
 pub use invalidate::{post_fills_get, targets, targets_with};
-pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
 pub use range::{
     Errand, Part, Parts, Ranged, Returned, Side, Spec, answers, content_range, errand, joined, kept_as,
     part_of, ranged, unsatisfied_range, verdict_of_range, within,
 };
+pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};
 pub use reuse::{Reuse, Ride, Terms, may_ride, may_share_credentialed, reuse};
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
 pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
 pub use stale::{ErrorCase, stale_on_error};
-pub use stored::{content_length, stored_headers};
+pub use stored::{content_length, own_headers, stored_headers};
 pub use vary::{
-    Varies, language_key, language_of, normal, normal_into, selecting, selects, variant_into, variant_key,
-    varies,
+    Varies, in_best_language, normal, normal_into, selecting, selects, selects_alike, spoken, variant_into,
+    variant_key, varies,
 };
 pub use verdict::{Answer, Framing, Verdict, verdict};

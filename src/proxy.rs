@@ -35,6 +35,7 @@ pub mod explain;
 pub(crate) mod fill;
 mod flights;
 pub mod follow;
+mod freshen;
 mod invalidate;
 mod janitor;
 mod judge;
@@ -62,7 +63,6 @@ pub use upload::Content;
 
 use asking::{Asking, Forwarded};
 use fill::Job;
-use languages::Languages;
 use miss::Waiters;
 use notes::{Noted, Notes};
 use notices::Notices;
@@ -141,7 +141,6 @@ pub struct Proxy {
     pub(crate) dust: Arc<dyn Dust>,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) notes: Notes,
-    pub(crate) languages: Languages,
     pub(crate) rolls: fill::Rolls,
     pub(crate) moments: Moments,
     pub(crate) waiters: Waiters,
@@ -169,7 +168,6 @@ impl Proxy {
             dust: parts.dust,
             bodies: parts.bodies,
             notes: Notes::new(),
-            languages: Languages::new(),
             rolls: fill::Rolls::default(),
             moments: Moments::default(),
             waiters,

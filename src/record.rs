@@ -8,6 +8,10 @@ pub mod codec;
 pub const MAX_POINTER: usize = 64 * 1024;
 /// The most segments that a body may have.
 pub const MAX_SEGMENTS: usize = 512;
+/// The longest language that a Vary node lists, in bytes.
+pub const MAX_LANGUAGE: usize = 64;
+/// The longest Accept-Language that a Vary node lists, in bytes.
+pub const MAX_ACCEPT: usize = 256;
 
 /// A stored response, complete: what upstream sent, when, for how long it is good, and where
 /// its bytes are.
@@ -83,8 +87,8 @@ pub enum LifetimeBy {
     Route,
 }
 
-/// What stands at a primary key whose responses vary: the fields that select, and which
-/// variants there are.
+/// What stands at a primary key whose responses vary: the fields that select, which variants there
+/// are, and in which language.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaryNode {
     /// The canonical text of the primary key.
@@ -95,6 +99,21 @@ pub struct VaryNode {
     pub fields: Vec<HeaderName>,
     /// Hashes of the variants' keys, as 32 hexadecimal digits, oldest use first.
     pub variants: Vec<String>,
+    /// Those of them that are in one language. A hint: each says for itself whom it may answer.
+    pub languages: Vec<Spoken>,
+}
+
+/// A variant in one language, which answers whoever wants that one most, however the request puts
+/// it (RFC 9110 §12.5.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    /// The hash of its key, as in [`VaryNode::variants`].
+    pub variant: String,
+    /// Its Content-Language, lower case, at most [`MAX_LANGUAGE`] bytes.
+    pub language: String,
+    /// The normal value of the Accept-Language that it is filed under; `None`: the field was absent.
+    /// At most [`MAX_ACCEPT`] bytes.
+    pub accept: Option<String>,
 }
 
 /// What a value key holds.

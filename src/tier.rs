@@ -12,7 +12,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::dust::Number;
 use crate::key::KeyHash;
-use crate::record::VaryNode;
+use crate::record::{Spoken, VaryNode};
 
 mod confirm;
 mod follow;
@@ -361,7 +361,12 @@ impl Weighter<Arc<str>, Held> for Weigh {
                     + stored.manifest.segments.len() as u64 * 40
                     + stored.body.as_ref().map_or(0, |body| body.len() as u64)
             }
-            Held::Vary(node) => node.key.len() as u64 + node.variants.len() as u64 * 56 + 128,
+            Held::Vary(node) => {
+                let spoken =
+                    |one: &Spoken| (one.language.len() + one.accept.as_ref().map_or(0, String::len)) as u64;
+                let languages = node.languages.iter().map(|one| spoken(one) + 128).sum::<u64>();
+                node.key.len() as u64 + node.variants.len() as u64 * 56 + languages + 128
+            }
         };
         key.len() as u64 + inside + ENTRY_OVERHEAD
     }

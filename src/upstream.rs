@@ -14,12 +14,13 @@ mod transport;
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::time::Instant;
 use url::Url;
 
@@ -51,7 +52,7 @@ pub struct Request {
     /// Path and query as they go on the wire, beginning with `/`.
     pub target: String,
     /// End-to-end fields. `Host` is as the upstream's setting says; what stands here counts only
-    /// under [`settings::HostRule::Client`].
+    /// under [`settings::HostRule::Client`]. `TE: trailers` says that trailers will be passed on.
     pub headers: HeaderMap,
     /// The content, if there is any.
     pub body: Option<Body>,
@@ -87,6 +88,18 @@ pub struct Response {
     pub body: Body,
     /// Measured times, for the log.
     pub timing: Timing,
+    /// What may come after the body.
+    pub trailers: Trailers,
+}
+
+/// Fields after a body (RFC 9110 §6.5): which ones the head announced, and, once the body has
+/// ended, what came. Those that were not announced are dropped. Empty for most responses.
+#[derive(Debug, Clone, Default)]
+pub struct Trailers {
+    /// The lines of Trailer (RFC 9110 §6.6.2).
+    pub announced: Vec<HeaderValue>,
+    /// Written before the body ends.
+    pub came: Arc<OnceLock<HeaderMap>>,
 }
 
 /// Bytes as they come.

@@ -152,6 +152,11 @@ fn each(headers: &HeaderMap, rules: &Rules, mut seen: impl FnMut(Directive<'_>))
     false
 }
 
+/// The targeted field whose directives count for a response, if one does.
+pub(super) fn targeted_field<'a>(headers: &HeaderMap, rules: &'a Rules) -> Option<&'a HeaderName> {
+    rules.targeted.iter().find(|field| targeted(headers, field).is_some())
+}
+
 /// A targeted field that parses and is not empty (RFC 9213 §2.1).
 fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Dictionary> {
     let mut lines = headers.get_all(field).iter();

@@ -29,6 +29,26 @@ static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// Fields that Connection must not name, since they are for everybody (RFC 9110 §7.6.1): they stay if
+/// it does. Without its length, content would be a request that has none; without Cache-Control or
+/// Vary, a response would be shared with the wrong people.
+const FOR_EVERYBODY: [HeaderName; 14] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::EXPIRES,
+    header::HOST,
+    header::PRAGMA,
+    header::SET_COOKIE,
+    header::TRANSFER_ENCODING,
+    header::VARY,
+];
+
 /// What a fill sends: the end-to-end fields that the route lets it carry, without what is
 /// answered here (conditions, Range), Accept-Encoding and Accept-Language in their normal form,
 /// so that whoever leads asks for the same. Host is left to the upstream's own setting.
@@ -55,14 +75,22 @@ pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
 }
 
 /// What a pass sends: the end-to-end fields of the client's own request, conditions and Range
-/// included.
+/// included, and whether it takes trailers.
 pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
     let mut sent = end_to_end(client, |field| {
         let written = is_written_here(field) || (is_rewrite(field) && !hop.trusted);
         !written && field != header::EXPECT && !(field == header::COOKIE && rules.cookies == Cookies::Strip)
     });
+    if takes_trailers(client) {
+        sent.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     write_hop(&mut sent, client, hop);
     sent
+}
+
+/// Whether a client keeps trailers apart, and wants them (RFC 9110 §10.1.4): they are not for others.
+pub fn takes_trailers(client: &HeaderMap) -> bool {
+    tokens(client.get_all(header::TE)).any(|token| token.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// What of a response's fields is end-to-end (RFC 9111 §3.1).
@@ -70,7 +98,7 @@ pub fn response_headers(upstream: &HeaderMap) -> HeaderMap {
     end_to_end(upstream, |_| true)
 }
 
-/// Removes from a request what its Connection names, and hop-by-hop fields. Before anything else
+/// Removes from a request what its Connection names, but for Upgrade and TE, which are read here. Before anything else
 /// looks at the request: a field that is in a key must not be missing from the fill. Costs one
 /// look-up where Connection is absent or says nothing but keep-alive.
 pub fn strip_connection(headers: &mut HeaderMap) {
@@ -81,7 +109,7 @@ pub fn strip_connection(headers: &mut HeaderMap) {
         return;
     }
     for field in named_by_connection(headers) {
-        if field != header::UPGRADE {
+        if field != header::UPGRADE && field != header::TE {
             headers.remove(field);
         }
     }
@@ -178,6 +206,7 @@ fn end_to_end(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Head
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     tokens(headers.get_all(header::CONNECTION))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|field| !FOR_EVERYBODY.contains(field))
         .collect()
 }
 

@@ -27,6 +27,24 @@ pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> H
     kept
 }
 
+/// What [`stored_headers`] leaves out and the client that led is given all the same, for it is that
+/// client's own response: Age, and what no-cache and private withhold from others.
+pub fn own_headers(headers: &HeaderMap, rules: &Rules) -> HeaderMap {
+    let passed = response_headers(headers);
+    let mut own = HeaderMap::new();
+    let mut fields = withheld(headers, rules);
+    fields.push(header::AGE);
+    fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    fields.dedup();
+    // A record has a Date in any case, and a cookie is the route's setting's to give or to strip.
+    for field in fields.into_iter().filter(|field| *field != header::DATE && *field != header::SET_COOKIE) {
+        for value in passed.get_all(&field) {
+            own.append(field.clone(), value.clone());
+        }
+    }
+    own
+}
+
 /// The length that a head states: digits only; `None` if there is none, or several differ.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
@@ -66,6 +84,10 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["cache-control", "date", "x-c"]);
         assert_eq!(kept["date"], "Sun, 06 Nov 1994 08:49:37 GMT");
+        let own = own_headers(&headers, &rules);
+        let mut names: Vec<_> = own.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["age", "x-a", "x-b"], "what is left out for others");
         rules.set_cookie = SetCookie::Store;
         assert!(stored_headers(&headers, &rules, 0).contains_key("set-cookie"));
     }

@@ -4,10 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 
 use super::forward::{is_carried, is_same_for_a_key};
-use super::language::{encodings_into, languages_into, wants_most};
+use super::language::{best_language, encodings_into, languages_into, wants_most};
 use super::rules::{Cookies, Rules};
 use crate::key::Key;
-use crate::record::Record;
+use crate::record::{MAX_ACCEPT, MAX_LANGUAGE, Record, Spoken, VaryNode};
 
 /// A response that names more fields than this counts as `Vary: *`.
 const MOST_FIELDS: usize = 32;
@@ -99,56 +99,89 @@ pub fn variant_key(primary: &Key, fields: &[HeaderName], headers: &HeaderMap) ->
 /// field, `+name` where it is absent. Allocates only if `out` has to grow.
 pub fn variant_into(out: &mut String, fields: &[HeaderName], headers: &HeaderMap) {
     for field in fields {
-        out.push_str("\n+");
-        out.push_str(field.as_str());
-        if headers.contains_key(field) {
-            out.push_str(": ");
-            normal_into(out, field, headers);
-        }
+        field_into(out, field, headers);
     }
 }
 
-/// The variant's key for the same request, had it asked for this language alone: where a response
-/// in that language can be found by all who want it most, however they put it. A stored
-/// Content-Language answers them.
-pub fn language_key(
-    primary: &Key,
-    fields: &[HeaderName],
-    headers: &HeaderMap,
-    language: &str,
-) -> Option<Key> {
-    if !fields.contains(&header::ACCEPT_LANGUAGE) {
-        return None;
+/// Where variants are that are in the one language which a request wants most: the text of the key
+/// that each is filed under, the newest first. A stored Content-Language answers such a request
+/// however it puts that (RFC 9110 §12.5.4), if it is the right variant by all other fields.
+pub fn in_best_language<'a>(
+    primary: &'a str,
+    node: &'a VaryNode,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = (&'a Spoken, String)> {
+    let best = if node.languages.is_empty() { None } else { best_language(headers) };
+    let in_it = node.languages.iter().rev().filter(move |spoken| best.as_ref() == Some(&spoken.language));
+    in_it.map(move |spoken| {
+        let mut text = primary.to_owned();
+        for field in &node.fields {
+            if field == header::ACCEPT_LANGUAGE {
+                text.push_str("\n+");
+                text.push_str(field.as_str());
+                if let Some(accept) = &spoken.accept {
+                    text.push_str(": ");
+                    text.push_str(accept);
+                }
+            } else {
+                field_into(&mut text, field, headers);
+            }
+        }
+        (spoken, text)
+    })
+}
+
+fn field_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
+    out.push_str("\n+");
+    out.push_str(field.as_str());
+    if headers.contains_key(field) {
+        out.push_str(": ");
+        normal_into(out, field, headers);
     }
-    let mut alone = headers.clone();
-    alone.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_str(language).ok()?);
-    Some(variant_key(primary, fields, &alone))
 }
 
 /// Whether a record is the one that a request selects.
 pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
-    let mut buffer = String::new();
-    record.select.iter().all(|(field, wanted)| {
-        buffer.clear();
-        let found = normal_into(&mut buffer, field, headers).then_some(buffer.as_str());
-        found == wanted.as_deref() || (field == header::ACCEPT_LANGUAGE && speaks(record, headers))
+    record.select.iter().all(|selected| {
+        is_selected(selected, headers) || (selected.0 == header::ACCEPT_LANGUAGE && speaks(record, headers))
     })
 }
 
-/// The language of a record that is in one and varies on it, lower case.
-pub fn language_of(record: &Record) -> Option<String> {
-    let chosen = record.select.iter().any(|(field, _)| field == header::ACCEPT_LANGUAGE);
-    let language = one_language(record).filter(|language| chosen && !language.contains(&b','))?;
-    Some(std::str::from_utf8(language).ok()?.to_ascii_lowercase())
+/// How a variant that a request with these fields selects is listed by its language; `None` if its
+/// response is not in one, does not vary on it, or what there is to say is too long for a list.
+pub fn spoken(
+    variant: &Key,
+    fields: &[HeaderName],
+    headers: &HeaderMap,
+    response: &HeaderMap,
+) -> Option<Spoken> {
+    let language = one_language(response).filter(|language| !language.contains(&b','))?;
+    let language = std::str::from_utf8(language).ok()?.to_ascii_lowercase();
+    let accept = normal(&header::ACCEPT_LANGUAGE, headers);
+    let short = language.len() <= MAX_LANGUAGE && accept.as_ref().is_none_or(|text| text.len() <= MAX_ACCEPT);
+    let listed = short && fields.contains(&header::ACCEPT_LANGUAGE);
+    listed.then(|| Spoken { variant: variant.hash().to_string(), language, accept })
+}
+
+/// Whether a request has the values by which a response was selected ([`selecting`]), where that is
+/// all that is known of the response.
+pub fn selects_alike(select: &[(HeaderName, Option<String>)], headers: &HeaderMap) -> bool {
+    select.iter().all(|selected| is_selected(selected, headers))
+}
+
+fn is_selected((field, wanted): &(HeaderName, Option<String>), headers: &HeaderMap) -> bool {
+    let mut buffer = String::new();
+    let found = normal_into(&mut buffer, field, headers).then_some(buffer.as_str());
+    found == wanted.as_deref()
 }
 
 /// Whether a record is in the one language that a request wants most.
 fn speaks(record: &Record, headers: &HeaderMap) -> bool {
-    one_language(record).is_some_and(|language| wants_most(headers, language))
+    one_language(&record.headers).is_some_and(|language| wants_most(headers, language))
 }
 
-fn one_language(record: &Record) -> Option<&[u8]> {
-    let mut lines = record.headers.get_all(header::CONTENT_LANGUAGE).iter();
+fn one_language(response: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = response.get_all(header::CONTENT_LANGUAGE).iter();
     let (Some(language), None) = (lines.next(), lines.next()) else { return None };
     Some(language.as_bytes().trim_ascii())
 }

@@ -1,10 +1,12 @@
 //! The body of an answer: where its bytes come from, and what is noted when they have gone.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream as _;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::listener::Busy;
@@ -36,6 +38,8 @@ pub struct ReplyBody {
     /// Bytes to come, where that is known.
     left: Option<u64>,
     ticket: Option<Box<Ticket>>,
+    /// Where the trailers will be that go after the last byte, for a client that takes them.
+    trailers: Option<Arc<OnceLock<HeaderMap>>>,
     /// The place in a flight: whoever reads wants its fill.
     place: Option<Follower>,
     /// The connection is busy for as long as this is here.
@@ -63,12 +67,18 @@ impl ReplyBody {
             Source::Whole(bytes) => Some(bytes.len() as u64),
             Source::Reader(_) | Source::Primed(..) | Source::Parts(_) | Source::Upstream(_) => left,
         };
-        Self { source, left, ticket: None, place: None, busy: None }
+        Self { source, left, ticket: None, trailers: None, place: None, busy: None }
     }
 
     /// No bytes.
     pub fn empty() -> Self {
         Self::new(Source::Empty, Some(0))
+    }
+
+    /// Sends what came after the source's last byte.
+    pub(crate) fn before_trailers(mut self, came: Arc<OnceLock<HeaderMap>>) -> Self {
+        self.trailers = Some(came);
+        self
     }
 
     /// Keeps the place in a flight until the body has gone.
@@ -165,6 +175,13 @@ impl Body for ReplyBody {
                 Some(Err(broken))
             }
             None => {
+                let trailers = this.trailers.take();
+                if let Some(fields) = trailers.and_then(|came| came.get().cloned()) {
+                    // Nobody may poll again after them.
+                    this.ended();
+                    this.source = Source::Empty;
+                    return Poll::Ready(Some(Ok(Frame::trailers(fields))));
+                }
                 this.ended();
                 None
             }

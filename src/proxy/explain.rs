@@ -117,8 +117,7 @@ impl Proxy {
                 );
                 lines.add("key", text::key(&key, &route, target.query()));
                 lines.add("request", format!("passes: {}", reason.as_str()));
-                let why = format!("the request is not one that is looked up ({})", reason.as_str());
-                return lines.done(Decision::alone(why));
+                return lines.done(Decision::alone(format!("{}: {}", reason.as_str(), reason.because())));
             }
             Entrance::Lookup(ask) => ask,
         };
@@ -137,12 +136,12 @@ impl Proxy {
         lines.add("name", format!("{} → {}   lock {}", found.place.key.hash(), names.value, names.lock));
         lines.add("request", text::request(&ask, alone));
         if let Some(node) = &found.node {
-            lines.add("variant", text::variant(node, route.max_variants));
+            lines.add("variant", text::variant(node, &headers, route.max_variants));
         }
         match &found.stored {
             Some((stored, place)) => {
                 lines.add("stored", text::stored(stored, place));
-                lines.add("freshness", text::freshness(&stored.record, self.now_ms()));
+                lines.add("freshness", text::freshness(&stored.record, &route.rules, self.now_ms()));
             }
             None => lines.add("stored", "nothing".into()),
         }

@@ -185,7 +185,12 @@ impl Job {
             self.stale = Some(last);
         }
         match entered {
-            Entered::Cached(Sighted::Told(told)) => leader.settle(told),
+            Entered::Cached(Sighted::Told(told)) => {
+                // It may be stale: then who is given it leads the refresh, and must not find this
+                // flight in the way.
+                leader.retire();
+                leader.settle(told);
+            }
             Entered::Awaited(Sighted::Told(told)) => leader.settle(match told {
                 Told::Stored(found) => Told::Stored(Found { how: How::Awaited, ..found }),
                 other => other,

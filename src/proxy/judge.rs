@@ -28,6 +28,8 @@ pub(crate) struct FillJudge {
     headers: HeaderMap,
     ask: Ask,
     place: Place,
+    /// It is a refresh that nobody waits for: what is stale is what it is there to replace.
+    refresh: bool,
     last: Mutex<Option<Arc<Stored>>>,
     /// The token of the record that was there at the first look, 0 if none was: what comes after
     /// it is what somebody else's exchange, under way by then, has brought.
@@ -50,6 +52,7 @@ impl FillJudge {
             headers: job.headers.clone(),
             ask: job.ask,
             place: job.place.clone(),
+            refresh: job.owner.is_none(),
             last: Mutex::new(None),
             first: OnceLock::new(),
             first_note: OnceLock::new(),
@@ -109,7 +112,6 @@ impl FillJudge {
         }
         if stored.record.end() > now {
             self.proxy.tier.keep(stored.clone());
-            self.proxy.languages.learn(&self.place.primary, &stored.record, &self.headers);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
         }
         if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {
@@ -121,9 +123,11 @@ impl FillJudge {
         }
         match policy::reuse(&self.ask, &stored.record, &stored.terms, &self.route.rules, now) {
             Reuse::Fresh { .. } => told(Told::Stored(Found::cached(stored, How::Cached))),
-            Reuse::StaleWhileRevalidate { .. } if awaited => {
+            // As if it had been in memory here: who is given it has it refreshed behind the answer.
+            Reuse::StaleWhileRevalidate { .. } if !self.refresh || awaited => {
                 told(Told::Stored(Found::cached(stored, How::Cached)))
             }
+            Reuse::MaxStale { .. } if !self.refresh => told(Told::Stored(Found::cached(stored, How::Cached))),
             // It arrived stale, or is for its own client only: nobody is elected again because of
             // that, one after another (F5).
             _ if awaited => Judged::Apart,

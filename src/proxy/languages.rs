@@ -1,49 +1,33 @@
-//! Which variant of a key is in which language: a stored Content-Language answers a request whose
-//! single best language it is, however the request puts it (RFC 9110 §12.5.4).
+//! A stored Content-Language answers a request whose single best language it is, however the
+//! request puts it (RFC 9110 §12.5.4), where there is no variant of the request's own.
 //!
-//! Known to this instance alone, of what it has filled or read. What it does not know costs a
-//! fetch and nothing else.
+//! The Vary node of a key says which variants are in which language, so all instances know, and a
+//! restart forgets nothing. What it does not say costs a fetch and nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
-use quick_cache::sync::Cache;
+use tokio::time::{Instant, timeout_at};
 
 use super::Proxy;
-use crate::key::{Key, KeyHash};
+use super::asking::Asking;
+use super::place::Place;
+use super::told::{Found, How};
+use crate::flight::Glimpse;
+use crate::key::Key;
 use crate::policy::{self, Ask, Reuse, Rules};
-use crate::record::{Record, VaryNode};
-
+use crate::record::VaryNode;
+use crate::route::Route;
 use crate::tier::{Covered, Held, Stored};
 
-/// How many variants are remembered at most.
-const CAPACITY: usize = 16_384;
-
-/// The text of a variant's key, by the name that it would have had it been asked for in its own
-/// language alone.
-#[derive(Debug)]
-pub(crate) struct Languages(Cache<KeyHash, Arc<str>>);
-
-// === impl Languages ===
-
-impl Languages {
-    pub(crate) fn new() -> Self {
-        Self(Cache::new(CAPACITY))
-    }
-
-    /// Remembers a variant that these request fields select.
-    pub(crate) fn learn(&self, primary: &Key, record: &Record, headers: &HeaderMap) {
-        let Some(language) = policy::language_of(record) else { return };
-        let fields: Vec<_> = record.select.iter().map(|(field, _)| field.clone()).collect();
-        if let Some(name) = policy::language_key(primary, &fields, headers, &language) {
-            self.0.insert(name.hash(), Arc::from(record.key.as_str()));
-        }
-    }
-}
+/// The longest wait for a variant that another instance is publishing. A node lists it as soon as
+/// its head is in; by then a short body is stored, and a long one has shown itself to be one.
+const SOON: Duration = Duration::from_millis(500);
 
 impl Proxy {
-    /// A fresh variant in the one language that a request wants most, where the request has no
-    /// variant of its own; and what is left of its lifetime.
+    /// A fresh variant in the one language that a request wants most, in memory; and what is left
+    /// of its lifetime.
     pub(super) fn in_language(
         &self,
         primary: &str,
@@ -52,18 +36,83 @@ impl Proxy {
         ask: &Ask,
         rules: &Rules,
     ) -> Option<(Arc<Stored>, i64)> {
-        let language = policy::best_language(headers)?;
-        let name = policy::language_key(&Key::new(primary), &node.fields, headers, &language)?;
-        let text = self.languages.0.get(&name.hash())?;
-        let Some(Held::Stored(stored)) = self.tier.find(&text) else { return None };
-        let now = self.now_ms();
-        let usable = stored.covered(&self.stamps) == Covered::No
-            && self.trust.holds(now)
-            && policy::selects(&stored.record, headers)
-            && policy::answers(headers, ask.head, &stored.record);
-        match policy::reuse(ask, &stored.record, &stored.terms, rules, now) {
-            Reuse::Fresh { ttl_ms, .. } if usable => Some((stored, ttl_ms)),
-            _ => None,
-        }
+        policy::in_best_language(primary, node, headers).find_map(|(_, text)| {
+            let Some(Held::Stored(stored)) = self.tier.find(&text) else { return None };
+            let now = self.now_ms();
+            let usable = stored.covered(&self.stamps) == Covered::No
+                && self.trust.holds(now)
+                && policy::selects(&stored.record, headers)
+                && policy::answers(headers, ask.head, &stored.record);
+            match policy::reuse(ask, &stored.record, &stored.terms, rules, now) {
+                Reuse::Fresh { ttl_ms, .. } if usable => Some((stored, ttl_ms)),
+                _ => None,
+            }
+        })
     }
+
+    /// Takes such a variant from the store into memory, if there is one. Whether there was.
+    pub(super) async fn recall_in_language(&self, route: &Route, place: &Place, headers: &HeaderMap) -> bool {
+        for key in in_store(place, headers) {
+            if self.take_in(route, &key).await.is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The same for a request that would lead or follow, and the answer to it. What another
+    /// instance is about to publish is waited for, unless its body is long in coming.
+    pub(super) async fn found_in_language(&self, asking: &Asking, place: &Place) -> Option<Found> {
+        let node = place.node.as_deref()?;
+        let find = || {
+            let (ask, rules) = (&asking.ask, &asking.route.rules);
+            let found = self.in_language(place.primary.text(), node, &asking.headers, ask, rules);
+            found.map(|(stored, _)| stored)
+        };
+        let mut how = How::Cached;
+        let mut found = find();
+        for key in in_store(place, &asking.headers) {
+            if found.is_some() {
+                break;
+            }
+            if self.take_in(&asking.route, &key).await.is_none() && self.published_soon(&key).await {
+                self.take_in(&asking.route, &key).await;
+                how = How::Awaited;
+            }
+            found = find();
+        }
+        found.map(|stored| Found::cached(stored, how))
+    }
+
+    /// Waits until a record is published under a key that somebody fills, unless its body is still
+    /// to come. Whether one was.
+    async fn published_soon(&self, key: &Key) -> bool {
+        let mut pursuit = self.flight.pursue(&self.names(key), 0);
+        let until = Instant::now() + SOON;
+        while let Ok(Ok(Glimpse::There { value, verdict, live, .. })) =
+            timeout_at(until, pursuit.next()).await
+        {
+            if value.is_some() {
+                return true;
+            }
+            if live.is_none() || verdict.is_some() {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+/// The keys of variants in a request's best language that the store may have, where it has none
+/// of the request's own.
+fn in_store(place: &Place, headers: &HeaderMap) -> Vec<Key> {
+    let Some(node) = place.node.as_deref().filter(|node| !node.languages.is_empty()) else {
+        return Vec::new();
+    };
+    if node.variants.contains(&place.key.hash().to_string()) {
+        return Vec::new();
+    }
+    let listed = policy::in_best_language(place.primary.text(), node, headers);
+    let keys = listed.map(|(spoken, text)| (spoken, Key::new(&text)));
+    keys.filter(|(spoken, key)| key.hash().to_string() == spoken.variant).map(|(_, key)| key).collect()
 }

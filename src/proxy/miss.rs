@@ -18,7 +18,7 @@ use super::{Proxy, serve, status};
 use crate::dust::Number;
 use crate::flight::{Joined, Settled};
 use crate::policy::{self, CacheStatus, ErrorCase, PassReason, Reuse, Ride};
-use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
+use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
 use crate::tier::{Covered, Held, Stored};
 
 /// How often a request moves on to another flight before it goes by itself. Each move has a
@@ -80,7 +80,7 @@ impl Proxy {
         drop(waiting);
         match step {
             Step::Ride(exchange, follower) => self.ride(asking, &exchange, follower, arrived),
-            Step::Take(found) => self.take(asking, found, arrived).await,
+            Step::Take(found) => self.take(asking, place, found, arrived).await,
             Step::Own(response, reason) => self.own(asking, *response, reason),
             Step::Failed(failure) => self.failed(asking, stale, &failure, arrived).await,
             Step::Refused(why) => {
@@ -111,6 +111,9 @@ impl Proxy {
         let mut refused: Option<Follower> = None;
         let mut lacked: Option<Option<Number>> = None;
         asking.ticket.following(&place.key);
+        if let Some(found) = self.found_in_language(asking, place).await {
+            return Step::Take(found);
+        }
         for _ in 0..MOVES {
             let joined = match &refused {
                 None => self.flights.join(&place.key.hash()),
@@ -165,6 +168,11 @@ impl Proxy {
                     refused = (other.key == place.key).then_some(follower);
                     *place = other;
                     asking.ticket.following(&place.key);
+                    if let Some(found) = self.found_in_language(asking, place).await {
+                        let step = Step::Take(found);
+                        following.ended(step.end());
+                        return step;
+                    }
                 }
                 settled => {
                     following.ended(settled.end());
@@ -209,6 +217,10 @@ impl Proxy {
                     } else {
                         Ride::UnderWay
                     };
+                    if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
+                        // It came when the exchange was over, and nothing of that is for later.
+                        return Step::Next;
+                    }
                     return if self.may_ride(asking, stored, ride) { Step::Take(found) } else { Step::Next };
                 }
                 match policy::reuse(
@@ -275,6 +287,7 @@ impl Proxy {
                 token: head.record.token,
                 fields,
                 variants: Vec::new(),
+                languages: Vec::new(),
             };
             return Step::At(place.under(Arc::new(node), &asking.headers));
         }
@@ -282,6 +295,11 @@ impl Proxy {
             return Step::Lacks(Some(exchange.fence));
         }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
+        let over = asking.ticket.late && exchange.growing.len_if_done().is_some();
+        if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
+            // It came when the exchange was over, and nothing of that is for later.
+            return Step::Next;
+        }
         if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
     }
 
@@ -304,9 +322,15 @@ impl Proxy {
     async fn take(
         self: &Arc<Self>,
         mut asking: Asking,
+        place: Place,
         found: Found,
         arrived: Moment,
     ) -> Response<ReplyBody> {
+        if found.how == How::Cached
+            && let Some(status) = self.stale_as_in_memory(&mut asking, place, &found.stored)
+        {
+            return self.from_stored(asking, found.stored, status).await;
+        }
         let mine = found.exchange.is_some_and(|(_, owner)| owner == Some(arrived));
         asking.ticket.cache = match found.how {
             How::Cached => Cache::Hit,
@@ -331,6 +355,29 @@ impl Proxy {
         self.from_stored(asking, found.stored, status).await
     }
 
+    /// What the store had may be stale, as what is in memory may: then it says so, and is
+    /// refreshed behind the answer if that is what allows it.
+    fn stale_as_in_memory(
+        self: &Arc<Self>,
+        asking: &mut Asking,
+        place: Place,
+        stored: &Arc<Stored>,
+    ) -> Option<CacheStatus<'static>> {
+        let rules = &asking.route.rules;
+        match policy::reuse(&asking.ask, &stored.record, &stored.terms, rules, self.now_ms()) {
+            Reuse::StaleWhileRevalidate { ttl_ms, .. } => {
+                self.refresh_behind(asking, place, stored);
+                asking.ticket.stale_hit(stored, Why::WhileRevalidate);
+                Some(status::stale(ttl_ms, "stale-while-revalidate"))
+            }
+            Reuse::MaxStale { ttl_ms, .. } => {
+                asking.ticket.stale_hit(stored, Why::MaxStale);
+                Some(status::stale(ttl_ms, "max-stale"))
+            }
+            Reuse::Fresh { .. } | Reuse::Validate | Reuse::Refused(_) => None,
+        }
+    }
+
     /// Upstream failed: stale if that may be, else its answer or ours.
     pub(crate) async fn failed(
         self: &Arc<Self>,
@@ -351,8 +398,10 @@ impl Proxy {
         asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
         asking.ticket.error = Some(failure.word);
         if !self.stale_allowed(&asking, stale.as_ref(), case) {
-            if let Some((headers, body)) = &failure.answer {
-                return serve::failure(self, asking, failure.status, headers, body.clone(), mine);
+            if let Some(answer) = &failure.answer
+                && policy::selects_alike(&answer.select, &asking.headers)
+            {
+                return serve::failure(self, asking, failure.status, answer, mine);
             }
             if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
                 return self.own(asking, response, PassReason::NotCacheableStatus);

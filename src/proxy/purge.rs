@@ -1,20 +1,16 @@
 //! Purges and invalidation: stamps, and nothing else (F8).
 
-use std::sync::Arc;
-
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::asking::Asking;
 use crate::dust::{Error, Number};
 use crate::flight::Attempt;
 use crate::key::target::{self, Refusal};
-use crate::policy::{self, HeadUpdate};
 use crate::record::{Pointer, codec};
 use crate::telemetry::words;
 use crate::tier::stamps::{Force, Scope};
-use crate::tier::{Held, Stored, url_hash};
+use crate::tier::{Stored, url_hash};
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,36 +95,6 @@ impl Proxy {
         route.key_into(&mut text, &target, &HeaderMap::new());
         text.truncate(text.find('\n').unwrap_or(text.len()));
         Ok(text)
-    }
-
-    /// What a 200 to a HEAD says of the stored GET (RFC 9111 §4.3.5): its fields, or that it is
-    /// not what the origin has now.
-    pub(crate) fn freshen(&self, asking: &Asking, headers: &HeaderMap) {
-        let mut text = String::new();
-        asking.route.key_into(&mut text, &asking.target, &asking.headers);
-        let mut held = self.tier.find(&text);
-        if let Some(Held::Vary(node)) = held {
-            let mut variant = String::new();
-            variant.push_str(&text);
-            policy::variant_into(&mut variant, &node.fields, &asking.headers);
-            held = self.tier.find(&variant);
-        }
-        let Some(Held::Stored(stored)) = held else { return };
-        let now = self.now_ms();
-        let rules = &asking.route.rules;
-        let mut whole = stored.record.clone();
-        whole.body = (*stored.manifest).clone();
-        match policy::head_update(&whole, StatusCode::OK, headers, now, now, rules) {
-            HeadUpdate::Nothing => {}
-            HeadUpdate::Refreshed(record) => {
-                self.tier.keep(Arc::new(Stored::new(*record, rules, stored.body.clone())));
-            }
-            HeadUpdate::Stale => {
-                let mut record = whole;
-                record.fresh_ms = 0;
-                self.tier.keep(Arc::new(Stored::new(record, rules, stored.body.clone())));
-            }
-        }
     }
 
     /// Deletes the pointer to a body that is gone, if it still names that body, under the key's

@@ -8,38 +8,43 @@ use http::HeaderMap;
 use super::Proxy;
 use super::notes::Noted;
 use super::place::Place;
+use crate::key::Key;
 use crate::record::{Pointer, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Held, Stored};
 
 impl Proxy {
     /// Takes what the store has at a place into memory: a record, or a Vary node and then the
-    /// record of the variant. Whether there was anything. A store that is down has nothing.
+    /// record of the variant, or of one in the language that the request wants most. Whether there
+    /// was anything. A store that is down has nothing.
     pub(crate) async fn recall(&self, route: &Route, place: &Place, headers: &HeaderMap) -> bool {
         if !matches!(self.notes.peek(place.key.hash(), place.url, &self.stamps), Noted::Nothing) {
             // It was judged a moment ago, and nothing was stored.
             return false;
         }
-        match self.take_in(route, place).await {
+        match self.take_in(route, &place.key).await {
             Some(Held::Vary(node)) if place.node.is_none() => {
                 let variant = place.under(node, headers);
-                self.tier.find(variant.key.text()).is_some() || self.take_in(route, &variant).await.is_some()
+                self.tier.find(variant.key.text()).is_some()
+                    || self.take_in(route, &variant.key).await.is_some()
+                    || self.recall_in_language(route, &variant, headers).await
             }
-            found => found.is_some(),
+            found => found.is_some() || self.recall_in_language(route, place, headers).await,
         }
     }
 
-    async fn take_in(&self, route: &Route, place: &Place) -> Option<Held> {
-        let value = self.names(&place.key).value;
+    /// Takes what the store has under a key into memory.
+    pub(super) async fn take_in(&self, route: &Route, key: &Key) -> Option<Held> {
+        let value = self.names(key).value;
         let entry = self.flight.bounded(self.dust.entry(&value)).await.ok()??;
         let pointer = codec::decode(entry.text()?);
         match pointer.inspect_err(|error| self.notices.bad_pointer(error)).ok()? {
-            Pointer::Vary(node) if node.key == place.key.text() => {
+            Pointer::Vary(node) if node.key == key.text() => {
                 let node = Arc::new(node);
                 self.tier.keep_node_at(node.clone(), entry.number);
                 Some(Held::Vary(node))
             }
-            Pointer::Record(record) if record.key == place.key.text() => {
+            Pointer::Record(record) if record.key == key.text() => {
                 let stored = Arc::new(Stored::new(*record, &route.rules, None).at(entry.number));
                 let now = self.now_ms();
                 let over = stored.record.end() <= now || self.too_old(&stored, now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::Proxy;
 use super::asking::Asking;
@@ -14,7 +14,7 @@ use super::multipart::{self, Parted, Spans};
 use super::place::Look;
 use super::reply::Cause;
 use super::status;
-use super::told::{Exchange, Follower, Moment};
+use super::told::{Answered, Exchange, Follower, Moment};
 use crate::body::{Error as BodyError, Reader};
 use crate::policy::{self, CacheStatus, Conditional, ErrorCase, PassReason};
 use crate::telemetry::words::{Cache, Role, Source as From, Why};
@@ -231,10 +231,11 @@ impl Proxy {
         let mut headers =
             if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
         if mine {
-            if let Bytes_::Growing(exchange, _) = &bytes
-                && let Some(age) = &exchange.age
-            {
-                headers.insert(AGE, age.clone());
+            if let Bytes_::Growing(exchange, _) = &bytes {
+                // A 304 has no room for more than Age of them (RFC 9110 §15.4.5).
+                for (name, value) in exchange.own.iter().filter(|(name, _)| !not_modified || *name == AGE) {
+                    headers.append(name, value.clone());
+                }
             }
         } else {
             let age_ms = policy::current_age(record, now);
@@ -325,19 +326,18 @@ pub(crate) fn failure(
     proxy: &Proxy,
     mut asking: Asking,
     code: StatusCode,
-    headers: &HeaderMap,
-    body: Bytes,
+    answer: &Answered,
     mine: bool,
 ) -> Response<ReplyBody> {
     if mine {
         asking.ticket.cache = Cache::Error;
     }
-    let mut headers = headers.clone();
+    let mut headers = answer.headers.clone();
     proxy.deliver(&asking, &mut headers, Some(&status::failed(mine)));
     if !bodiless(code) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
-    let body = if asking.ask.head { Bytes::new() } else { body };
+    let body = if asking.ask.head { Bytes::new() } else { answer.body.clone() };
     let mut response = Response::new(ReplyBody::new(Source::Whole(body), None));
     *response.status_mut() = code;
     *response.headers_mut() = headers;

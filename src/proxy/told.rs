@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::body::Growing;
 use crate::dust::Number;
@@ -143,8 +143,8 @@ pub(crate) struct Exchange {
     pub kept: bool,
     /// Whether the store was reachable.
     pub coordinated: bool,
-    /// The Age that upstream sent: for the owner, whose own exchange this is.
-    pub age: Option<http::HeaderValue>,
+    /// What the owner is given beside the record's fields, for this is its own exchange.
+    pub own: HeaderMap,
     /// What upstream answered and how fast, for the log.
     pub timing: upstream::Timing,
     /// Why upstream was asked: nothing stored, a stale record, another variant.
@@ -169,7 +169,7 @@ pub(crate) struct Failure {
     /// The status to give.
     pub status: StatusCode,
     /// Upstream's own answer, if there was one that is short enough to be shared.
-    pub answer: Option<(HeaderMap, Bytes)>,
+    pub answer: Option<Answered>,
     /// Upstream's own answer, where it is not for sharing, too long or too slow: the owner's.
     pub own: Option<Arc<Own>>,
     /// The word for log and answer.
@@ -186,6 +186,17 @@ pub(crate) struct Failure {
     pub stale: Option<Arc<Stored>>,
     /// It is an answer to a request for a range.
     pub ranged: bool,
+}
+
+/// A failed answer that is shared with those who waited.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Its fields, without what is for one client alone.
+    pub headers: HeaderMap,
+    /// All of its content.
+    pub body: Bytes,
+    /// What selects it (RFC 9111 §4.1): who differs in one of these hears of the failure only.
+    pub select: Vec<(HeaderName, Option<String>)>,
 }
 
 /// A flight that did not come to a verdict.

@@ -11,7 +11,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use self::wire::{WireFailed, WireGrowing, WirePass, WireRecord, WireVary};
-use super::{MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer, Record, Segment, VaryNode};
+use super::{
+    MAX_ACCEPT, MAX_LANGUAGE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer, Record, Segment, Spoken,
+    VaryNode,
+};
 
 /// The format's version.
 const VERSION: u64 = 1;
@@ -168,7 +171,16 @@ fn check_node(node: &VaryNode) -> Result<(), CodecError> {
     check_key(&node.key)?;
     holds(!node.fields.is_empty(), "vary")?;
     check_fields(node.fields.iter())?;
-    holds(node.variants.iter().all(|hash| unhex(hash).is_some()), "variants")
+    holds(node.variants.iter().all(|hash| unhex(hash).is_some()), "variants")?;
+    holds(node.languages.iter().all(is_spoken), "languages")
+}
+
+/// What is asked for by it becomes part of a key.
+fn is_spoken(spoken: &Spoken) -> bool {
+    let plain = |text: &str, most: usize| text.len() <= most && !text.contains(char::is_control);
+    unhex(&spoken.variant).is_some()
+        && plain(&spoken.language, MAX_LANGUAGE)
+        && spoken.accept.as_ref().is_none_or(|accept| plain(accept, MAX_ACCEPT))
 }
 
 fn check_note(note: &Note) -> Result<(), CodecError> {

@@ -50,7 +50,13 @@ fn there(tier: &Tier) -> Option<(u64, bool)> {
 }
 
 fn node(token: u64) -> Arc<VaryNode> {
-    Arc::new(VaryNode { key: KEY.into(), token, fields: Vec::new(), variants: Vec::new() })
+    Arc::new(VaryNode {
+        key: KEY.into(),
+        token,
+        fields: Vec::new(),
+        variants: Vec::new(),
+        languages: Vec::new(),
+    })
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Bodies on their way, both directions.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use http::HeaderMap;
 use http_body::Body as _;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -26,6 +27,7 @@ pub(super) struct Incoming {
     open: Option<Open>,
     read_timeout: Duration,
     silence: Option<Pin<Box<Sleep>>>,
+    trailers: Arc<OnceLock<HeaderMap>>,
 }
 
 struct Open {
@@ -70,10 +72,11 @@ impl Incoming {
         probe: Arc<Probe>,
         permit: Permit,
         read_timeout: Duration,
+        trailers: Arc<OnceLock<HeaderMap>>,
     ) -> Self {
         // What has ended already needs no place.
         let open = (!body.is_end_stream()).then(|| Open { body: Box::pin(body), probe, _permit: permit });
-        Self { open, read_timeout, silence: None }
+        Self { open, read_timeout, silence: None, trailers }
     }
 
     /// Polls the clock of silence; it runs only while more is wanted and nothing comes.
@@ -103,11 +106,13 @@ impl Stream for Incoming {
             match open.body.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.silence = None;
-                    // Trailers have no place in a stream of bytes: they are dropped here.
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        return Poll::Ready(Some(Ok(data)));
+                    match frame.into_data() {
+                        Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                        Ok(_) => {}
+                        // They have no place in a stream of bytes: beside it.
+                        Err(frame) => {
+                            let _ = frame.into_trailers().map(|trailers| this.trailers.set(trailers));
+                        }
                     }
                 }
                 Poll::Ready(Some(Err(error))) => break classify::body(&error, &open.probe),

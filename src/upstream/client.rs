@@ -131,9 +131,19 @@ impl Client {
         let exact = body.size_hint().exact();
         let framing = head::framing(method, parts.status, parts.version, &parts.headers, exact)?;
         let mut headers = parts.headers;
+        let trailers = head::trailers(&headers, framing);
         head::incoming(&mut headers);
-        let body: Body = Box::pin(Incoming::new(body, probe, permit, self.settings.read_timeout));
-        Ok(Response { status: parts.status, headers, version: parts.version, framing, body, timing })
+        let came = trailers.came.clone();
+        let body: Body = Box::pin(Incoming::new(body, probe, permit, self.settings.read_timeout, came));
+        Ok(Response {
+            status: parts.status,
+            headers,
+            version: parts.version,
+            framing,
+            body,
+            timing,
+            trailers,
+        })
     }
 }
 

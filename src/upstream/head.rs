@@ -5,10 +5,10 @@ use http::header::{
 };
 use http::{Method, StatusCode, Version};
 
-use super::{Error, ErrorKind, Framing};
+use super::{Error, ErrorKind, Framing, Trailers};
 
-/// Fields of one connection (RFC 9110 §7.6.1), besides those that Connection names. Trailer is
-/// among them because trailers are not carried on.
+/// Fields of one connection (RFC 9110 §7.6.1), besides those that Connection names. TE and Trailer
+/// are written again where trailers are passed on.
 const HOP_BY_HOP: [HeaderName; 11] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -25,9 +25,10 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 
 /// Fields that Connection must not name, since they are for everybody: they stay if it does. A
 /// response that lost its Cache-Control or Vary on the way would be shared with the wrong people.
-const FOR_EVERYBODY: [HeaderName; 12] = [
+const FOR_EVERYBODY: [HeaderName; 13] = [
     header::AGE,
     header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
     header::CONTENT_ENCODING,
     CONTENT_LENGTH,
     header::CONTENT_RANGE,
@@ -47,7 +48,13 @@ pub(super) fn outgoing(
     host: Option<HeaderValue>,
     has_body: bool,
 ) -> HeaderMap {
+    let trailers = fields.get(header::TE).is_some_and(|te| te == "trailers");
     strip(&mut fields);
+    if trailers {
+        // TE counts for one connection, and says so (RFC 9110 §10.1.4).
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        fields.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
     // The client was told to go on when its body was first asked for.
     fields.remove(EXPECT);
     if !has_body {
@@ -56,6 +63,10 @@ pub(super) fn outgoing(
         if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
             fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+    }
+    if has_body && matches!(*method, Method::GET | Method::HEAD) && !fields.contains_key(CONTENT_LENGTH) {
+        // The client takes such a request for one without content, unless it is told how it is framed.
+        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     fields.remove(HOST);
     if let Some(host) = host {
@@ -97,6 +108,17 @@ pub(super) fn framing(
         None if version == Version::HTTP_2 => Framing::Framed,
         None => Framing::Close,
     })
+}
+
+/// The trailers that a response announces: none, unless its body has an end that they can follow.
+pub(super) fn trailers(fields: &HeaderMap, framing: Framing) -> Trailers {
+    match framing {
+        Framing::Framed => {
+            let announced = fields.get_all(header::TRAILER).iter().cloned().collect();
+            Trailers { announced, ..Trailers::default() }
+        }
+        Framing::Length(_) | Framing::Close => Trailers::default(),
+    }
 }
 
 /// The fields of a response as they go on.
@@ -211,5 +233,18 @@ mod tests {
         assert_eq!(outgoing(&Method::POST, request.clone(), None, false), fields(&[("content-length", "0")]));
         let named = outgoing(&Method::GET, request, Some(HeaderValue::from_static("name")), true);
         assert_eq!(named, fields(&[("content-length", "5"), ("host", "name")]));
+        let unknown = outgoing(&Method::GET, HeaderMap::new(), None, true);
+        assert_eq!(unknown, fields(&[("transfer-encoding", "chunked")]), "else the client leaves it out");
+        assert_eq!(outgoing(&Method::POST, HeaderMap::new(), None, true), HeaderMap::new());
+    }
+
+    #[test]
+    fn trailers_are_asked_for_and_announced() {
+        let sent = outgoing(&Method::GET, fields(&[("te", "trailers")]), None, false);
+        assert_eq!(sent, fields(&[("te", "trailers"), ("connection", "te")]));
+        let head = fields(&[("trailer", "a, b"), ("trailer", "c")]);
+        assert_eq!(trailers(&head, Framing::Framed).announced, ["a, b", "c"]);
+        assert!(trailers(&head, Framing::Length(3)).announced.is_empty());
+        assert!(trailers(&head, Framing::Close).announced.is_empty());
     }
 }

@@ -13,7 +13,7 @@ use http::{Method, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Upstream};
+use super::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Trailers, Upstream};
 
 /// An [`Upstream`] that answers from a script: the queued replies in order, then what the
 /// fallback says, then [`ErrorKind::Connect`].
@@ -252,6 +252,7 @@ impl Reply {
             framing,
             body: Box::pin(body),
             timing: Timing { first_byte: sent.elapsed(), tries: 1, ..Timing::default() },
+            trailers: Trailers::default(),
         })
     }
 }

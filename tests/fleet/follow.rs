@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::ground::Fleet;
-use crate::support::{Answer, Proxy, all, until};
+use crate::support::{Answer, Gate, Proxy, all, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_instance_validated_is_fresh_on_all() {
@@ -40,6 +40,64 @@ async fn what_one_instance_replaced_is_replaced_on_all() {
     // Theirs is good for a minute yet: only the store's word makes them look.
     fleet.of[1].filled_by(fleet.of[1].get("/a").field("Cache-Control", "no-cache")).await;
     fleet.settled("/a", "version 2").await;
+    assert_eq!(fleet.origin.count("/a"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_instance_stores_in_a_language_answers_who_wants_it_most_at_another() {
+    let fleet = Fleet::of(2).await;
+    fleet.origin.on_each("/a", |_| {
+        Answer::cacheable("in de").field("Vary", "Accept-Language").field("Content-Language", "de")
+    });
+    let [a, b] = &fleet.of[..] else { panic!("two") };
+    a.get("/a").field("Accept-Language", "en, de").await.assert(200, "in de");
+    // At once: what is on its way to the store is waited for.
+    let reply = b.get("/a").field("Accept-Language", "fr;q=0.5, de").await;
+    reply.assert(200, "in de");
+    assert_eq!(fleet.origin.count("/a"), 1, "{reply:?}");
+    let reply = b.get("/a").field("Accept-Language", "it;q=0.5, de").await;
+    assert!(reply.is_hit(), "{reply:?}");
+    a.purge_url("/a").await;
+    b.get("/a").field("Accept-Language", "fr;q=0.5, de").await;
+    assert_eq!(fleet.origin.count("/a"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_head_says_at_one_instance_is_known_at_all() {
+    let fleet = Fleet::of(2).await;
+    fleet.origin.on_each("/a", |seen| {
+        let answer = Answer::cacheable("hello").field("ETag", "\"e\"").field("X-Nth", &seen.nth.to_string());
+        if seen.method == "HEAD" { answer } else { answer.field("Age", "100") }
+    });
+    fleet.of[0].fill("/a").await;
+    fleet.of[1].ask("HEAD", "/a").await;
+    for instance in &fleet.of {
+        let reply = instance.get("/a").await;
+        reply.assert(200, "hello");
+        assert!(reply.is_hit(), "{reply:?}");
+        assert_eq!(reply.field("x-nth"), "2");
+    }
+    assert_eq!(fleet.origin.count("/a"), 2);
+}
+
+/// A long body is not waited for: who has no right to ride it fetches at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_that_is_long_in_coming_is_not_waited_for() {
+    let fleet = Fleet::of(2).await;
+    let gate = Gate::shut();
+    let (shut, first) = (gate.clone(), std::sync::atomic::AtomicBool::new(true));
+    fleet.origin.on_each("/a", move |_| {
+        let answer =
+            Answer::cacheable("in ").field("Vary", "Accept-Language").field("Content-Language", "de");
+        if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return answer.gate(&shut).part("de").chunked();
+        }
+        answer.part("de").chunked()
+    });
+    let leading = fleet.of[0].get("/a").field("Accept-Language", "en, de").begin().await;
+    fleet.of[1].get("/a").field("Accept-Language", "fr;q=0.5, de").await.assert(200, "in de");
+    gate.open();
+    assert_eq!(leading.rest().await.text(), "in de");
     assert_eq!(fleet.origin.count("/a"), 2);
 }
 

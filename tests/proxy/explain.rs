@@ -159,3 +159,59 @@ async fn the_upstream_is_shown_as_it_would_be_asked() {
     let value = proxy.admin_post("/v1/explain", &question).await.json();
     comes_to(&value, 3, "GET https://other.test:8443/base/x?y   Host: other.test");
 }
+
+#[tokio::test]
+async fn the_rule_that_decided_is_named_with_its_section() {
+    let origin = Origin::answering(stale("max-age=10")).await;
+    origin.on("/must", stale("max-age=10, must-revalidate"));
+    origin.on("/shared", stale("s-maxage=10"));
+    origin.on("/ask-first", stale("max-age=10, no-cache"));
+    origin.on("/never", Answer::ok("hello").cache("no-store"));
+    origin.on("/fresh", Answer::cacheable("hello"));
+    origin.on("/guess", Answer::ok("hello").field("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"));
+    origin.on("/varies", Answer::cacheable("hello").field("Vary", "X-Tenant"));
+    let proxy = Proxy::before(&origin).await;
+    for path in ["/stale", "/must", "/shared", "/ask-first", "/fresh", "/guess"] {
+        proxy.fill(path).await;
+    }
+    proxy.filled_by(proxy.get("/varies").field("x-tenant", "a")).await;
+    proxy.get("/never").await;
+    for (method, path, fields, code, words) in [
+        ("GET", "/nothing", &[][..], 3, "nothing is stored under this key (RFC 9111 §4)"),
+        ("GET", "/stale", &[], 3, "nothing lets it be served so (RFC 9111 §4.2.4)"),
+        ("GET", "/must", &[], 3, "must-revalidate forbids to serve it so (RFC 9111 §5.2.2.2)"),
+        ("GET", "/shared", &[], 3, "s-maxage forbids to serve it so (RFC 9111 §5.2.2.10)"),
+        ("GET", "/ask-first", &[], 3, "no-cache: validated before each use (RFC 9111 §5.2.2.4)"),
+        ("GET", "/never", &[], 4, "no-store: the response says no-store (RFC 9111 §5.2.2.5)"),
+        ("GET", "/fresh", &[], 0, "60 s by max-age (RFC 9111 §4.2.1)"),
+        (
+            "GET",
+            "/guess",
+            &[],
+            0,
+            "60 s by a heuristic, 10 % of the time since Last-Modified (RFC 9111 §4.2.2)",
+        ),
+        ("GET", "/fresh", &[("authorization", "me")], 4, "lets others have the answer (RFC 9111 §3.5)"),
+        ("GET", "/nothing", &[("authorization", "me")], 4, "must-revalidate (RFC 9111 §3.5)"),
+        ("GET", "/varies", &[("x-tenant", "a")], 0, "Vary: x-tenant → \"a\""),
+        ("GET", "/varies", &[("x-tenant", "b")], 3, "selected by this request's x-tenant (RFC 9111 §4.1)"),
+        ("GET", "/fresh", &[("if-match", "\"a\"")], 4, "RFC 9110 §13.1"),
+        ("HEAD", "/nothing", &[], 4, "(RFC 9110 §9.3.2)"),
+        ("POST", "/fresh", &[], 4, "written through (RFC 9111 §4)"),
+    ] {
+        comes_to(&explain(&proxy, method, path, fields).await, code, words);
+    }
+}
+
+#[tokio::test]
+async fn a_part_is_told_from_the_whole() {
+    let part = Answer::status(206).part("01234").cache("max-age=60").field("ETag", "\"a\"");
+    let origin = Origin::answering(part.field("Content-Range", "bytes 0-4/10")).await;
+    let proxy = Proxy::before(&origin).route("range = \"segment\"").await;
+    proxy.filled_by(proxy.get("/a").field("range", "bytes=0-4")).await;
+    let within = explain(&proxy, "GET", "/a", &[("range", "bytes=1-2")]).await;
+    comes_to(&within, 0, "206, bytes 0-4 of 10, 5 B in 1 segment");
+    for range in [&[][..], &[("range", "bytes=3-7")]] {
+        comes_to(&explain(&proxy, "GET", "/a", range).await, 3, "(RFC 9111 §3.3, §3.4)");
+    }
+}

@@ -77,6 +77,51 @@ async fn a_safe_method_drops_nothing() {
     assert!(proxy.get("/a").await.is_hit());
 }
 
+/// A GET that is stale at once, and what a HEAD is answered.
+async fn stale_with_head(head: Answer) -> Origin {
+    let origin = Origin::start().await;
+    origin.on_each("/a", move |seen| match seen.method.as_str() {
+        "HEAD" => head.clone(),
+        _ => Answer::ok("hello")
+            .cache("max-age=10")
+            .field("Age", "20")
+            .field("ETag", "\"a\"")
+            .field("X-Own", "1"),
+    });
+    origin
+}
+
+#[tokio::test]
+async fn what_a_head_says_of_the_stored_get_outlives_a_restart() {
+    let head = Answer::cacheable("hello").field("ETag", "\"a\"").field("X-Own", "2");
+    let origin = stale_with_head(head).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    proxy.ask("HEAD", "/a").await;
+    let updated = async |proxy: &Proxy| {
+        let reply = proxy.get("/a").await;
+        reply.assert(200, "hello");
+        reply.assert_hit_for(60);
+        assert_eq!(reply.field("x-own"), "2");
+    };
+    updated(&proxy).await;
+    let proxy = proxy.restart().await;
+    updated(&proxy).await;
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn a_head_of_something_else_makes_the_stored_get_stale() {
+    let head = Answer::cacheable("other").field("ETag", "\"b\"");
+    let origin = stale_with_head(head).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    proxy.ask("HEAD", "/a").await;
+    proxy.get("/a").await.assert(200, "hello");
+    assert_eq!(origin.last("/a").field("if-none-match"), "\"a\"", "validated");
+    assert_eq!(origin.count("/a"), 3);
+}
+
 #[tokio::test]
 async fn an_unsafe_method_drops_what_it_names() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;

@@ -149,6 +149,41 @@ async fn stale_while_revalidate_answers_at_once_and_asks_behind() {
     assert_eq!(origin.count("/a"), 2);
 }
 
+/// What a process finds in its store when it has nothing in memory is served as from memory.
+#[tokio::test]
+async fn after_a_restart_too_it_answers_at_once_and_asks_behind() {
+    let gate = Gate::shut();
+    let answer = Answer::ok("old").cache("max-age=10, stale-while-revalidate=60").field("Age", "20");
+    let origin = Origin::answering(answer).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    let proxy = proxy.restart().await;
+    origin.on("/a", Answer::cacheable("new").held_by(&gate));
+    for reply in proxy.herd(30, "/a").await {
+        reply.assert(200, "old");
+        assert!(reply.cache_status().starts_with("dustgate; hit; ttl=-1"), "{:?}", reply.fields);
+        assert!(reply.cache_status().ends_with("; detail=stale-while-revalidate"));
+    }
+    gate.reached_by(1).await;
+    gate.open();
+    proxy.until_stored(1).await;
+    proxy.get("/a").await.assert(200, "new");
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn after_a_restart_one_request_is_enough_to_ask_behind() {
+    let answer = Answer::ok("old").cache("max-age=10, stale-while-revalidate=60").field("Age", "20");
+    let origin = Origin::answering(answer).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    let proxy = proxy.restart().await;
+    origin.on("/a", Answer::cacheable("new"));
+    proxy.get("/a").await.assert(200, "old");
+    proxy.until_stored(1).await;
+    assert_eq!(origin.count("/a"), 2);
+}
+
 #[tokio::test]
 async fn a_route_gives_leave_to_refresh_behind() {
     let gate = Gate::shut();

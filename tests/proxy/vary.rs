@@ -1,6 +1,6 @@
 //! Responses that vary: who gets which, and what one fetch a variant means.
 
-use crate::support::{Answer, Gate, Origin, Proxy, all};
+use crate::support::{Answer, Gate, Origin, Proxy, all, until};
 
 /// An origin that answers in the language that is asked for.
 async fn in_languages() -> Origin {
@@ -66,8 +66,8 @@ async fn codings_are_told_apart_by_what_we_know_of_them() {
     get("gzip").await.assert(200, "as gzip");
 }
 
-#[tokio::test]
-async fn a_stored_language_answers_whoever_wants_it_most() {
+/// An origin that says which language it answers in.
+async fn that_names_its_language() -> Origin {
     let origin = Origin::start().await;
     origin.on_each("/a", |seen| {
         let wanted = seen.field("accept-language");
@@ -75,6 +75,12 @@ async fn a_stored_language_answers_whoever_wants_it_most() {
         let reply = Answer::cacheable(format!("in {language}")).field("Vary", "Accept-Language");
         reply.field("Content-Language", language)
     });
+    origin
+}
+
+#[tokio::test]
+async fn a_stored_language_answers_whoever_wants_it_most() {
+    let origin = that_names_its_language().await;
     let proxy = Proxy::before(&origin).await;
     let get = |languages: &str| proxy.get("/a").field("Accept-Language", languages);
     proxy.filled_by(get("en;q=0.9, de")).await.assert(200, "in de");
@@ -88,6 +94,33 @@ async fn a_stored_language_answers_whoever_wants_it_most() {
     get("fr").await.assert(200, "in fr");
     proxy.purge_url("/a").await;
     assert!(!get("fr;q=0.5, de;q=1.0").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_stored_language_answers_after_a_restart_too() {
+    let origin = that_names_its_language().await;
+    let proxy = Proxy::before(&origin).await;
+    for languages in ["en;q=0.9, de", "fr"] {
+        proxy.filled_by(proxy.get("/a").field("Accept-Language", languages)).await;
+    }
+    // The second one is listed when its client has long been answered.
+    until("it to be listed", async || {
+        proxy.get("/a").field("Accept-Language", "de;q=0.5, fr").await.is_hit().then_some(())
+    })
+    .await;
+    let fetched = origin.count("/a");
+    let proxy = proxy.restart().await;
+    let get = |languages: &str| proxy.get("/a").field("Accept-Language", languages);
+    for (languages, want) in [("it;q=0.5, de", "in de"), ("it;q=0.5, fr", "in fr"), ("de", "in de")] {
+        let reply = get(languages).await;
+        assert!(reply.is_hit(), "{languages}: {:?}", reply.fields);
+        reply.assert(200, want);
+    }
+    let waits_for_nobody = get("it;q=0.7, de").field("Cache-Control", "only-if-cached").await;
+    waits_for_nobody.assert(200, "in de");
+    assert_eq!(origin.count("/a"), fetched);
+    proxy.purge_url("/a").await;
+    assert!(!get("it;q=0.5, de").await.is_hit());
 }
 
 #[tokio::test]

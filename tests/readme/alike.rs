@@ -14,7 +14,7 @@ const VARYING: &[(&str, Made)] = &[
     ("age ", digit),
     ("ttl=", signed),
     ("→ ", digit),
-    ("kept for ", digit),
+    ("kept until ", |_| true),
     ("stamp above ", digit),
     ("\"number\":", digit),
     ("\"ms\":", digit),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dustgate::upstream::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Upstream};
+use dustgate::upstream::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Trailers, Upstream};
 use futures_util::{StreamExt as _, stream};
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE, VARY,
@@ -238,6 +238,7 @@ fn reply(status: StatusCode, headers: HeaderMap, began: Instant) -> Response {
         framing: Framing::Length(0),
         body: Box::pin(stream::empty()),
         timing: Timing { first_byte: began.elapsed(), tries: 1, ..Timing::default() },
+        trailers: Trailers::default(),
     }
 }
 

@@ -100,10 +100,10 @@ fn a_pass() {
     assert_eq!(sent["accept-encoding"], "gzip, deflate, br");
     assert_eq!(sent["x-forwarded-for"], "10.0.0.1");
     assert_eq!(sent["x-forwarded-proto"], "https");
+    assert_eq!(sent["te"], "trailers");
     for gone in [
         "host",
         "x-hop",
-        "te",
         "upgrade",
         "expect",
         "forwarded",
@@ -114,6 +114,8 @@ fn a_pass() {
     ] {
         assert!(!sent.contains_key(gone), "{gone}");
     }
+    let plain = HeaderMap::from_iter([(header::TE, HeaderValue::from_static("gzip, deflate;q=0.5"))]);
+    assert!(!pass_headers(&plain, &Rules::default(), &hop).contains_key("te"), "it takes no trailers");
     let trusted = pass_headers(&client(), &Rules::default(), &Hop { trusted: true, ..hop });
     assert_eq!(trusted["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
     assert_eq!(trusted["x-original-url"], "/admin");
@@ -130,6 +132,23 @@ fn what_connection_names_is_gone_before_anybody_looks() {
         .collect();
     strip_connection(&mut plain);
     assert_eq!(plain.len(), 2);
+}
+
+#[test]
+fn what_is_for_everybody_stays_whatever_connection_names() {
+    let fields = |list: &[(&str, &str)]| -> HeaderMap {
+        list.iter().map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap())).collect()
+    };
+    for field in ["host", "content-length", "transfer-encoding", "cache-control", "vary", "set-cookie"] {
+        let mut request = fields(&[("connection", &format!("close, {field}")), (field, "1")]);
+        strip_connection(&mut request);
+        assert!(request.contains_key(field), "{field}");
+        let kept = response_headers(&request).contains_key(field);
+        assert_eq!(kept, field != "transfer-encoding", "{field}: hop by hop by itself");
+    }
+    let mut request = fields(&[("connection", "cookie"), ("cookie", "a=b")]);
+    strip_connection(&mut request);
+    assert!(!request.contains_key("cookie"));
 }
 
 #[test]

@@ -83,7 +83,6 @@ fn keys_of_variants() {
 #[test]
 fn a_language_answers_who_wants_it_most() {
     let fields = [header::ACCEPT_LANGUAGE];
-    let primary = Key::new("http://a/");
     let mut stored = record("max-age=9", 9000, &Rules::default());
     let first = headers(&[("accept-language", "en, de")]);
     stored.select = selecting(&fields, &first);
@@ -93,9 +92,49 @@ fn a_language_answers_who_wants_it_most() {
         assert_eq!(selects(&stored, &asked), want, "{asked:?}");
     }
     assert!(!selects(&stored, &HeaderMap::new()));
-    let by_language = language_key(&primary, &fields, &first, "de").unwrap();
-    assert_eq!(by_language, variant_key(&primary, &fields, &headers(&[("accept-language", "de")])));
-    assert_eq!(language_key(&primary, &[header::ACCEPT], &first, "de"), None);
+}
+
+#[test]
+fn a_language_is_found_however_it_is_wanted() {
+    let fields = vec![header::ACCEPT, header::ACCEPT_LANGUAGE];
+    let (primary, text) = (Key::new("http://a/"), "http://a/");
+    let german = headers(&[("content-language", "DE")]);
+    let list = |accept: &str, languages: &str, response: &HeaderMap| {
+        let asked = headers(&[("accept", accept), ("accept-language", languages)]);
+        let key = variant_key(&primary, &fields, &asked);
+        (key.text().to_owned(), spoken(&key, &fields, &asked, response))
+    };
+    let (first, as_first) = list("x", "en, de", &german);
+    let (other, as_other) = list("y", "fr", &german);
+    assert_eq!(
+        as_first.as_ref().map(|one| (&*one.language, one.accept.as_deref())),
+        Some(("de", Some("de, en")))
+    );
+    let languages = vec![as_first.unwrap(), as_other.unwrap()];
+    let node =
+        VaryNode { key: text.into(), token: 1, fields: fields.clone(), variants: Vec::new(), languages };
+    // Those that are there in truth: what is filed under another field's value has another hash.
+    let found = |accept: &str, languages: &str| {
+        let asked = headers(&[("accept", accept), ("accept-language", languages)]);
+        let keys = in_best_language(text, &node, &asked).collect::<Vec<_>>();
+        let there = keys.iter().filter(|(spoken, text)| Key::new(text).hash().to_string() == spoken.variant);
+        there.map(|(_, text)| text.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("x", "fr;q=0.5, de;q=1.0"), [first]);
+    assert_eq!(found("y", "de"), [other]);
+    for (accept, languages) in [("z", "de"), ("x", "fr, de"), ("x", "fr"), ("x", "*")] {
+        assert!(found(accept, languages).is_empty(), "{accept} {languages}");
+    }
+    for response in [
+        &[("content-language", "de, en")][..],
+        &[],
+        &[("content-language", "de"), ("content-language", "en")],
+    ] {
+        assert_eq!(list("x", "de", &headers(response)).1, None, "{response:?}");
+    }
+    assert_eq!(list("x", &"a".repeat(300), &german).1, None, "too long to list");
+    let asked = headers(&[("accept-language", "de")]);
+    assert_eq!(spoken(&primary, &[header::ACCEPT], &asked, &german), None, "does not vary on it");
 }
 
 #[test]

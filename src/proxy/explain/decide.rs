@@ -34,15 +34,8 @@ impl Proxy {
         let mut ask = *ask;
         let (place, stale) = match look {
             Look::Fresh { stored, ttl_ms } => return self.fresh(&stored, ttl_ms),
-            Look::MaxStale { stored, ttl_ms } => {
-                let why = self.stale_because(&stored, "but the client takes that: max-stale");
-                return self.hit(&stored, "hit", &status::stale(ttl_ms, "max-stale"), why);
-            }
-            Look::Refreshing { stored, ttl_ms, .. } => {
-                let why = self.stale_because(&stored, "within stale-while-revalidate (RFC 5861 §3)");
-                let status = status::stale(ttl_ms, "stale-while-revalidate");
-                return self.hit(&stored, "hit, refreshed behind it,", &status, why);
-            }
+            Look::MaxStale { stored, ttl_ms } => return self.max_stale(&stored, ttl_ms),
+            Look::Refreshing { stored, ttl_ms, .. } => return self.refreshing(&stored, ttl_ms),
             Look::Refused { reason, .. } => return refused(reason),
             Look::Unsure { stored, ttl_ms } => {
                 let why =
@@ -65,10 +58,14 @@ impl Proxy {
             );
         }
         if let Some(reason) = alone {
-            return Decision::alone(format!("it neither leads nor follows: {}", reason.as_str()));
+            return Decision::alone(format!(
+                "it neither leads nor follows: {}: {}",
+                reason.as_str(),
+                because_alone(&ask, reason)
+            ));
         }
         match self.notes.peek(place.key.hash(), place.url, &self.stamps) {
-            Noted::Pass(reason) => return remembered(reason.as_str()),
+            Noted::Pass(reason) => return remembered(Some(reason), reason.as_str()),
             Noted::Failed(failure) => {
                 let case = match &failure.answer {
                     Some(_) => ErrorCase::Status(failure.status.as_u16()),
@@ -100,13 +97,17 @@ impl Proxy {
         if let Some(stored) = live
             && covered == Covered::No
             && policy::selects(&stored.record, headers)
-            && let Reuse::Fresh { ttl_ms, .. } =
-                policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now)
+            && policy::answers(headers, ask.head, &stored.record)
         {
-            return self.fresh(stored, ttl_ms);
+            match policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now) {
+                Reuse::Fresh { ttl_ms, .. } => return self.fresh(stored, ttl_ms),
+                Reuse::StaleWhileRevalidate { ttl_ms, .. } => return self.refreshing(stored, ttl_ms),
+                Reuse::MaxStale { ttl_ms, .. } => return self.max_stale(stored, ttl_ms),
+                Reuse::Validate | Reuse::Refused(_) => {}
+            }
         }
         match self.noted(&found.place).await {
-            Some(Note::Pass { reason, .. }) => return remembered(&reason),
+            Some(Note::Pass { reason, .. }) => return remembered(PassReason::parse(&reason), &reason),
             Some(Note::Failed { status, .. }) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
                 let stale = stale.or_else(|| live.cloned());
@@ -120,23 +121,28 @@ impl Proxy {
             Some(Note::Growing { .. }) | None => {}
         }
         let because = match (there, live) {
-            (None, _) => "nothing is stored".to_owned(),
+            (None, _) => found.nothing(),
             (Some(_), _) if covered == Covered::Hard => {
                 "a purge came after its bytes were asked for".to_owned()
             }
-            (Some(_), None) => "it is past its end".to_owned(),
+            (Some(_), None) => "it is past its end: lifetime, grace and keep are over".to_owned(),
+            (Some(_), Some(stored)) if !policy::selects(&stored.record, headers) => {
+                "what is stored was selected by other request fields (RFC 9111 §4.1)".to_owned()
+            }
+            (Some(_), Some(stored)) if !policy::answers(headers, ask.head, &stored.record) => {
+                "a part is stored, and not all that is asked for: what is missing is fetched, or all of it \
+                 (RFC 9111 §3.3, §3.4)"
+                    .to_owned()
+            }
             (Some(_), Some(stored)) if covered == Covered::Soft => {
                 self.stale_because(stored, "and must be validated")
             }
-            (Some(_), Some(stored)) if stored.terms.no_cache => {
-                "no-cache: validated before each use (RFC 9111 §5.2.2.4)".to_owned()
+            (Some(_), Some(stored)) => {
+                policy::validates_because(ask, &stored.record, &stored.terms, &route.rules, now)
             }
-            (Some(_), Some(stored)) if stored.record.fresh_until() > now => {
-                "the client's own directives refuse it (RFC 9111 §5.2.1)".to_owned()
-            }
-            (Some(_), Some(stored)) => self.stale_because(stored, "and may not be served so"),
         };
-        match live.and_then(|stored| policy::validators(&stored.record)) {
+        let there = live.filter(|stored| policy::answers(headers, ask.head, &stored.record));
+        match there.and_then(|stored| policy::validators(&stored.record)) {
             Some(_) => Decision::new(Outcome::Miss, "validated with upstream, once for everybody", because),
             None => Decision::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
         }
@@ -160,6 +166,7 @@ impl Proxy {
         let allowed = failed.stale.filter(|stored| {
             stored.covered(&self.stamps) != Covered::Hard
                 && policy::selects(&stored.record, headers)
+                && policy::answers(headers, ask.head, &stored.record)
                 && policy::stale_on_error(ask, &stored.record, &stored.terms, &route.rules, now, failed.case)
         });
         let Some(stored) = allowed else {
@@ -180,6 +187,17 @@ impl Proxy {
         self.hit(stored, "hit", &status::hit(ttl_ms), why)
     }
 
+    fn refreshing(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+        let why = self.stale_because(stored, "within stale-while-revalidate (RFC 5861 §3)");
+        let status = status::stale(ttl_ms, "stale-while-revalidate");
+        self.hit(stored, "hit, refreshed behind it,", &status, why)
+    }
+
+    fn max_stale(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+        let why = self.stale_because(stored, "but the client takes that: max-stale (RFC 9111 §5.2.1.2)");
+        self.hit(stored, "hit", &status::stale(ttl_ms, "max-stale"), why)
+    }
+
     fn hit(&self, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Decision {
         let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
         let from = if stored.body.is_some() { "memory, no network" } else { "the body store" };
@@ -198,11 +216,35 @@ impl Proxy {
 }
 
 fn refused(reason: PassReason) -> Decision {
-    Decision::alone(format!("stored, but not for this request: {} (RFC 9111 §3.5)", reason.as_str()))
+    Decision::alone(format!("stored, but not for this request: {}: {}", reason.as_str(), reason.because()))
 }
 
-fn remembered(reason: &str) -> Decision {
-    Decision::alone(format!("remembered as not shareable: {reason}"))
+fn remembered(reason: Option<PassReason>, word: &str) -> Decision {
+    let because = reason.map_or("a word of another version", PassReason::because);
+    Decision::alone(format!("remembered as not shareable: {word}: {because}"))
+}
+
+/// Why a request that might be looked up is nobody else's.
+fn because_alone(ask: &Ask, reason: PassReason) -> &'static str {
+    match reason {
+        PassReason::Method if ask.head => {
+            "the answer to a HEAD has no body that a GET could be given (RFC 9110 §9.3.2)"
+        }
+        PassReason::Authorization => {
+            "nothing stored here grants that its answer is shared: public, s-maxage, must-revalidate (RFC 9111 §3.5)"
+        }
+        reason => reason.because(),
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn nothing(&self) -> String {
+        let Some(node) = &self.node else { return "nothing is stored under this key (RFC 9111 §4)".into() };
+        let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
+        format!("no stored variant is selected by this request's {} (RFC 9111 §4.1)", fields.join(", "))
+    }
 }
 
 // === impl Decision ===

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::policy::{self, Ask, PassReason};
-use crate::record::{LifetimeBy, Record, VaryNode};
+use http::HeaderMap;
+
+use crate::policy::{self, Ask, PassReason, Rules};
+use crate::record::{Record, VaryNode};
 use crate::route::Route;
 use crate::tier::Stored;
 
@@ -50,9 +52,15 @@ pub(super) fn request(ask: &Ask, alone: Option<PassReason>) -> String {
     format!("may use the store yes · may follow {may} · may lead {may}")
 }
 
-pub(super) fn variant(node: &VaryNode, most: usize) -> String {
+/// The selecting fields, and what this request has in them: in normal form, credentials as hashes.
+pub(super) fn variant(node: &VaryNode, headers: &HeaderMap, most: usize) -> String {
     let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
-    format!("Vary: {}   ({} of {most} stored)", fields.join(", "), node.variants.len())
+    let values = node.fields.iter().map(|field| match policy::normal(field, headers) {
+        Some(value) => format!("{value:?}"),
+        None => "(absent)".to_owned(),
+    });
+    let values = values.collect::<Vec<_>>().join(", ");
+    format!("Vary: {} → {values}   ({} of {most} stored)", fields.join(", "), node.variants.len())
 }
 
 pub(super) fn stored(stored: &Stored, place: &str) -> String {
@@ -61,15 +69,13 @@ pub(super) fn stored(stored: &Stored, place: &str) -> String {
     let etag = etag.map(|etag| format!(", ETag {etag}")).unwrap_or_default();
     let segments = stored.manifest.segments.len();
     let plural = if segments == 1 { "" } else { "s" };
-    format!("{}, {} B in {segments} segment{plural}{etag}, {place}", record.status.as_u16(), stored.len())
+    let part = record.range.map(|(first, last, total)| format!("bytes {first}-{last} of {total}, "));
+    let (status, part) = (record.status.as_u16(), part.unwrap_or_default());
+    format!("{status}, {part}{} B in {segments} segment{plural}{etag}, {place}", stored.len())
 }
 
-pub(super) fn freshness(record: &Record, now: u64) -> String {
-    let by = match record.by {
-        LifetimeBy::Origin => "the origin's words (RFC 9111 §4.2.1)",
-        LifetimeBy::Heuristic => "a heuristic (RFC 9111 §4.2.2)",
-        LifetimeBy::Route => "the route's settings",
-    };
+pub(super) fn freshness(record: &Record, rules: &Rules, now: u64) -> String {
+    let by = policy::lifetime_source(record, rules);
     let age = policy::current_age(record, now) / 1000;
     let fresh = record.fresh_ms / 1000;
     let left = record.fresh_until().saturating_sub(now) / 1000;
@@ -80,6 +86,7 @@ pub(super) fn freshness(record: &Record, now: u64) -> String {
     if record.sie_ms > 0 {
         let _ = write!(line, ", stale-if-error {} s", record.sie_ms / 1000);
     }
-    let _ = write!(line, "; kept for {} s more", record.end().saturating_sub(now) / 1000);
+    let end = policy::http_date(record.end());
+    let _ = write!(line, "; kept until {}", end.to_str().unwrap_or_default());
     line
 }

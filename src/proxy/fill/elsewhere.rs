@@ -83,7 +83,7 @@ impl Job {
             fence: seen.token,
             kept: true,
             coordinated: true,
-            age: None,
+            own: http::HeaderMap::new(),
             timing: crate::upstream::Timing::default(),
             forward: self.forward,
             elsewhere: true,

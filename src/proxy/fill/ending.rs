@@ -11,10 +11,10 @@ use tokio::time::{Instant, timeout_at};
 use super::{Head, Job};
 use crate::dust::Number;
 use crate::flight::{Fill, Published, Standing};
-use crate::policy::{self, ErrorCase, PassReason};
+use crate::policy::{self, ErrorCase, PassReason, Varies};
 use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
-use crate::proxy::told::{Failure, Leader, Own, Told};
+use crate::proxy::told::{Answered, Failure, Leader, Own, Told};
 use crate::record::{Note, Pointer, codec};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
@@ -63,10 +63,14 @@ impl Job {
     ) {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
-        let headers = head.response.headers.clone();
+        let headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
+        let select = match policy::varies(&head.response.headers, &self.route.rules) {
+            Varies::On(fields) => policy::selecting(&fields, &self.headers),
+            Varies::No | Varies::Star => Vec::new(), // on everything: not shareable
+        };
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
-            Ok(body) => (Some((headers, body)), None),
+            Ok(body) => (Some(Answered { headers, body, select }), None),
             Err(response) => (None, Some(Own::new(self.owner, self.range.is_some(), response))),
         };
         let failure = Arc::new(Failure {
@@ -196,7 +200,6 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
-                self.proxy.languages.learn(&self.place.primary, &stored.record, &self.headers);
                 if !beside {
                     self.proxy.tier.keep(stored);
                 }

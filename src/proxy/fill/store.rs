@@ -58,7 +58,9 @@ impl Job {
             Varies::No => Vec::new(),
             Varies::On(fields) => fields,
         };
-        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, head.born).await;
+        let response = &head.response.headers;
+        let Footing { fill, fields, kept } =
+            self.footing(&mut leader, fill, fields, kept, head.born, response).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
@@ -86,7 +88,7 @@ impl Job {
             fence: token,
             kept,
             coordinated: !fill.degraded(),
-            age: head.response.headers.get(http::header::AGE).cloned(),
+            own: policy::own_headers(&head.response.headers, &self.route.rules),
             timing: head.response.timing,
             forward: self.forward,
             elsewhere: false,
@@ -121,7 +123,7 @@ impl Job {
                 let whole = Arc::new(Stored::new(record, &self.route.rules, growing.held()));
                 self.publish(fill, whole, FillOutcome::Stored, bytes).await;
                 leader.retire();
-                self.enlist();
+                self.enlist(&stored.record.headers);
             }
             Flow::Whole => {
                 let hash = hash.clone();

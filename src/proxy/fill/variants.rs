@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use super::{Head, Job};
 use crate::dust::Number;
@@ -44,6 +44,7 @@ impl Job {
         fields: Vec<HeaderName>,
         kept: bool,
         born: Number,
+        response: &HeaderMap,
     ) -> Footing {
         let known: &[HeaderName] = self.place.node.as_ref().map_or(&[], |node| &node.fields);
         if fields.iter().all(|field| known.contains(field)) {
@@ -58,6 +59,7 @@ impl Job {
             token: fill.token(),
             fields: fields.clone(),
             variants: Vec::new(),
+            languages: Vec::new(),
         };
         let under = self.place.under(Arc::new(node.clone()), &self.headers);
         if !kept {
@@ -66,7 +68,8 @@ impl Job {
         let mine = leader.also(&under.key.hash());
         let names = self.proxy.names(&under.key);
         let attempt = if mine { self.proxy.flight.attempt(&names).await } else { Attempt::Taken };
-        let node = VaryNode { variants: vec![under.key.hash().to_string()], ..node };
+        let languages = policy::spoken(&under.key, &fields, &self.headers, response).into_iter().collect();
+        let node = VaryNode { variants: vec![under.key.hash().to_string()], languages, ..node };
         let led_primary = self.place.node.is_none();
         let fill = match attempt {
             // Somebody filled the variant while this was on its way: that stays (F2).
@@ -82,7 +85,7 @@ impl Job {
                 } else {
                     fill.release().await;
                     self.place = under;
-                    self.enlist();
+                    self.enlist(response);
                 }
                 variant
             }
@@ -97,22 +100,28 @@ impl Job {
     /// and this is none of those that are listed.
     pub(super) fn varies(&self, head: &Head) -> Varies {
         match policy::varies(&head.response.headers, &self.route.rules) {
-            Varies::On(_) if !self.is_listed() && self.proxy.rolls.shut(self.place.primary.hash()) => {
+            Varies::On(_)
+                if !self.is_listed(|_, _| true) && self.proxy.rolls.shut(self.place.primary.hash()) =>
+            {
                 Varies::Star
             }
             varies => varies,
         }
     }
 
-    /// Puts this variant into the node of its key, in a task of its own: no client waits for it.
-    pub(super) fn enlist(&self) {
+    /// Puts this variant into the node of its key, and under its language, in a task of its own: no
+    /// client waits for it.
+    pub(super) fn enlist(&self, response: &HeaderMap) {
         let Some(node) = self.place.node.clone() else { return };
-        if self.is_listed() {
+        let spoken = policy::spoken(&self.place.key, &node.fields, &self.headers, response);
+        if self
+            .is_listed(|hash, node| node.languages.iter().find(|one| one.variant == hash) == spoken.as_ref())
+        {
             return;
         }
         let job = self.clone();
         tokio::spawn(async move {
-            let comer = Comer { hash: job.place.key.hash().to_string(), fields: node.fields.clone() };
+            let comer = Comer { hash: job.place.key.hash().to_string(), fields: node.fields.clone(), spoken };
             let rolls = &job.proxy.rolls;
             if let Some(keeper) = rolls.enter(job.place.primary.hash(), comer) {
                 job.keep_roll(keeper, &node).await;
@@ -120,12 +129,13 @@ impl Job {
         });
     }
 
-    /// Whether this variant is in the newest node that is known here.
-    fn is_listed(&self) -> bool {
+    /// Whether this variant is in the newest node that is known here, and `so`.
+    fn is_listed(&self, so: impl Fn(&str, &VaryNode) -> bool) -> bool {
         let listed = |node: &VaryNode| {
             let own = self.place.key.hash().to_string();
             self.place.node.as_ref().is_some_and(|place| place.fields == node.fields)
                 && node.variants.contains(&own)
+                && so(&own, node)
         };
         match self.proxy.tier.peek(self.place.primary.text()) {
             Some(Held::Vary(node)) => listed(&node),
@@ -183,7 +193,14 @@ impl Proxy {
     /// Publishes a Vary node under the primary fence, and releases it. Whether it landed.
     async fn publish_node(&self, fill: Fill, node: VaryNode) -> bool {
         let ttl = self.settings.max_life;
-        let Ok(text) = codec::encode(&Pointer::Vary(node.clone())) else { return false };
+        let mut node = node;
+        let mut text = codec::encode(&Pointer::Vary(node.clone()));
+        if text.is_err() {
+            // Too long: then without what is only a hint.
+            node.languages.clear();
+            text = codec::encode(&Pointer::Vary(node.clone()));
+        }
+        let Ok(text) = text else { return false };
         let published = fill.publish(&text, Some(ttl), || Standing::Live).await;
         let landed = matches!(published, Published::Computed(_));
         if landed {
@@ -205,8 +222,12 @@ impl Proxy {
             match self.take_out(&hash).await {
                 TakenOut::Gone => gone += 1,
                 TakenOut::Missing => {}
-                TakenOut::Stays => node.variants.push(hash),
+                TakenOut::Stays => {
+                    node.variants.push(hash);
+                    continue;
+                }
             }
+            node.languages.retain(|spoken| spoken.variant != hash);
         }
         gone
     }
@@ -254,6 +275,8 @@ fn joined(mut node: VaryNode, comers: &[Comer]) -> VaryNode {
     for comer in comers {
         node.variants.retain(|hash| *hash != comer.hash);
         node.variants.push(comer.hash.clone());
+        node.languages.retain(|spoken| spoken.variant != comer.hash);
+        node.languages.extend(comer.spoken.clone());
         node.fields.extend(
             comer.fields.iter().filter(|field| !node.fields.contains(field)).cloned().collect::<Vec<_>>(),
         );

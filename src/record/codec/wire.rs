@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{CodecError, VERSION, growing, hex, letters, unhex, value};
-use crate::record::{LifetimeBy, Manifest, Note, Record, Segment, VaryNode};
+use crate::record::{LifetimeBy, Manifest, Note, Record, Segment, Spoken, VaryNode};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireRecord {
@@ -54,7 +54,12 @@ pub(super) struct WireVary {
     token: u64,
     vary: Vec<String>,
     variants: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    languages: Vec<WireSpoken>,
 }
+
+/// Hash of the variant's key, language, Accept-Language.
+type WireSpoken = (String, String, Option<String>);
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireGrowing {
@@ -194,12 +199,19 @@ impl WireVary {
             token: node.token,
             vary: node.fields.iter().map(|field| field.as_str().to_owned()).collect(),
             variants: node.variants.clone(),
+            languages: node
+                .languages
+                .iter()
+                .map(|spoken| (spoken.variant.clone(), spoken.language.clone(), spoken.accept.clone()))
+                .collect(),
         }
     }
 
     pub(super) fn into_node(self) -> Result<VaryNode, CodecError> {
         let fields = self.vary.iter().map(|name| field(name)).collect::<Result<_, _>>()?;
-        Ok(VaryNode { key: self.key, token: self.token, fields, variants: self.variants })
+        let spoken = |(variant, language, accept)| Spoken { variant, language, accept };
+        let languages = self.languages.into_iter().map(spoken).collect();
+        Ok(VaryNode { key: self.key, token: self.token, fields, variants: self.variants, languages })
     }
 }
 

@@ -8,6 +8,7 @@ use http::HeaderName;
 use tokio::time::Instant;
 
 use crate::key::KeyHash;
+use crate::record::Spoken;
 
 /// In which a key may lose as many variants as its route lets it have.
 const WINDOW: Duration = Duration::from_mins(1);
@@ -41,6 +42,8 @@ pub(super) struct Comer {
     pub(super) hash: String,
     /// The fields that select it.
     pub(super) fields: Vec<HeaderName>,
+    /// Its language, if it is in one.
+    pub(super) spoken: Option<Spoken>,
 }
 
 /// Puts the waiting variants of one key into its node: one at a time for each key. Dropped, it
@@ -162,7 +165,7 @@ mod tests {
     const SHUT: Duration = Duration::from_secs(10);
 
     fn comer(name: &str) -> Comer {
-        Comer { hash: name.into(), fields: Vec::new() }
+        Comer { hash: name.into(), fields: Vec::new(), spoken: None }
     }
 
     fn names(comers: Option<&[Comer]>) -> Vec<&str> {

@@ -1,0 +1,220 @@
+//! Why, in words, with the section that says so: for people who ask what a cache did.
+
+use std::borrow::Cow;
+
+use http::header;
+
+use super::cache_control::{ClientDirectives, Directives, targeted_field};
+use super::date::parse_date;
+use super::pass::PassReason;
+use super::request::Ask;
+use super::reuse::Terms;
+use super::rules::Rules;
+use crate::record::{LifetimeBy, Record};
+
+// === impl PassReason ===
+
+impl PassReason {
+    /// What stands behind the word, and where it is written.
+    pub fn because(self) -> &'static str {
+        match self {
+            Self::NoStore => "the response says no-store (RFC 9111 §5.2.2.5)",
+            Self::Private => "the response says private (RFC 9111 §5.2.2.7)",
+            Self::SetCookie => {
+                "the response sets a cookie, which is one client's (RFC 9111 §7.3); the route's set_cookie decides"
+            }
+            Self::VaryStar => {
+                "the response varies on something that no request field shows (RFC 9111 §4.1), or on one that fills don't carry"
+            }
+            Self::TooLarge => "the response is longer than the route's max_object_size",
+            Self::EventStream => "the response is a stream of events without an end",
+            Self::Authorization => {
+                "the request carries Authorization, and no public, s-maxage or must-revalidate lets others have the answer (RFC 9111 §3.5)"
+            }
+            Self::Cookie => {
+                "the request carries Cookie, and nothing says that others may have the answer; the route's cookies and vary_on decide"
+            }
+            Self::Method => {
+                "neither GET nor a HEAD that a stored GET could answer: written through (RFC 9111 §4)"
+            }
+            Self::MethodOverride => "a field asks the origin for another method, which may be unsafe",
+            Self::Precondition => {
+                "If-Match and If-Unmodified-Since are for the origin to judge (RFC 9111 §4.3.2, RFC 9110 §13.1)"
+            }
+            Self::Content => "a GET with content: what it asks for is not in its key (RFC 9110 §9.3.1)",
+            Self::Range => "a part is asked for, and the route's range says that parts pass",
+            Self::Unframed => {
+                "the response ends with its connection, so that a broken one looks whole (RFC 9112 §8); the route's store_unframed decides"
+            }
+            Self::NotCacheableStatus => "the status may not be stored without explicit words (RFC 9111 §3)",
+            Self::NoLifetime => {
+                "the response has no lifetime (RFC 9111 §4.2.1) and nothing to validate it by (§4.3.1)"
+            }
+            Self::NotUnderstood => {
+                "the response says must-understand, with a status that is not understood here (RFC 9111 §5.2.2.3)"
+            }
+            Self::Upgrade => "the connection becomes something else (RFC 9110 §7.8)",
+            Self::RouteSays => "the route's settings say so: cache = false or coalesce = false",
+            Self::Partial => "a part came where the whole was asked for (RFC 9111 §3.3)",
+            Self::RequestNoStore => {
+                "the request says no-store (RFC 9111 §5.2.1.5), and the route honours its words"
+            }
+            Self::BodyStore => "the body store does not take it, or has lost it",
+            Self::Unsettled => "it found nothing to ride, however often it tried",
+        }
+    }
+}
+
+/// Which words gave a record its lifetime.
+pub fn lifetime_source(record: &Record, rules: &Rules) -> Cow<'static, str> {
+    let said = said(record, rules);
+    match record.by {
+        LifetimeBy::Heuristic => {
+            let percent = rules.heuristic.map_or(0.0, |heuristic| heuristic.fraction * 100.0);
+            format!("a heuristic, {percent} % of the time since Last-Modified (RFC 9111 §4.2.2)").into()
+        }
+        LifetimeBy::Route if rules.status_ttl_ms.contains_key(&record.status.as_u16()) => {
+            "the route's status_ttl".into()
+        }
+        LifetimeBy::Route => "the route's default_ttl".into(),
+        LifetimeBy::Origin if said.no_cache => "no-cache (RFC 9111 §5.2.2.4)".into(),
+        LifetimeBy::Origin => {
+            let (word, seconds) = match (said.s_maxage, said.max_age) {
+                (Some(seconds), _) => ("s-maxage", Some(seconds)),
+                (None, Some(seconds)) => ("max-age", Some(seconds)),
+                (None, None) => (expires(record, rules, &said), None),
+            };
+            let cut = seconds.is_some_and(|seconds| seconds.saturating_mul(1000) > record.fresh_ms);
+            let cut = if cut { ", cut by the route's max_ttl" } else { "" };
+            match (seconds, targeted_field(&record.headers, rules)) {
+                (None, _) => word.into(),
+                (_, Some(field)) => format!("{word} of {field} (RFC 9213 §2){cut}").into(),
+                (_, None) => format!("{word} (RFC 9111 §4.2.1){cut}").into(),
+            }
+        }
+    }
+}
+
+/// Why a record that is there may not answer as it is, though no purge covers it; `now` on the
+/// store's clock.
+pub fn validates_because(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64) -> String {
+    let said = said(record, rules);
+    if terms.no_cache {
+        return "no-cache: validated before each use (RFC 9111 §5.2.2.4)".into();
+    }
+    let age = super::age::current_age(record, now);
+    if record.fresh_until() > now {
+        return client_refuses(&ask.wants, age);
+    }
+    let (age, lifetime) = (age / 1000, record.fresh_ms / 1000);
+    let so = if said.must_revalidate {
+        "must-revalidate forbids to serve it so (RFC 9111 §5.2.2.2)"
+    } else if said.proxy_revalidate {
+        "proxy-revalidate forbids to serve it so (RFC 9111 §5.2.2.8)"
+    } else if said.s_maxage.is_some() {
+        "s-maxage forbids to serve it so (RFC 9111 §5.2.2.10)"
+    } else if record.swr_ms > 0 {
+        "its stale-while-revalidate is over (RFC 5861 §3)"
+    } else {
+        "nothing lets it be served so (RFC 9111 §4.2.4)"
+    };
+    format!("stale: age {age}, lifetime {lifetime} (RFC 9111 §4.2), and {so}")
+}
+
+fn client_refuses(wants: &ClientDirectives, age: u64) -> String {
+    if wants.no_cache {
+        "the client says no-cache (RFC 9111 §5.2.1.4)".into()
+    } else if let Some(most) = wants.max_age.filter(|&most| age > most) {
+        format!("the client takes nothing older than max-age={} (RFC 9111 §5.2.1.1)", most / 1000)
+    } else {
+        let least = wants.min_fresh.unwrap_or(0) / 1000;
+        format!("the client wants it fresh for min-fresh={least} more (RFC 9111 §5.2.1.3)")
+    }
+}
+
+fn expires(record: &Record, rules: &Rules, said: &Directives) -> &'static str {
+    let mut lines = record.headers.get_all(header::EXPIRES).iter();
+    match lines.next().filter(|_| !said.targeted && !rules.ignore.expires) {
+        Some(date) if lines.next().is_none() && parse_date(date.as_bytes()).is_some() => {
+            "Expires (RFC 9111 §5.3)"
+        }
+        Some(_) => "an Expires that is no date, and so is past (RFC 9111 §5.3)",
+        None => "nobody: kept to be validated (RFC 9111 §4.3)",
+    }
+}
+
+fn said(record: &Record, rules: &Rules) -> Directives {
+    let raw = Directives::of(&record.headers, rules);
+    if record.credentialed { raw } else { raw.overlooking(rules.ignore) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::reuse::tests::record;
+
+    #[test]
+    fn who_gave_the_lifetime() {
+        let plain = Rules::default();
+        let capped = Rules { max_ttl_ms: Some(5000), ..Rules::default() };
+        for (words, fresh_ms, rules, want) in [
+            ("max-age=60", 60_000, &plain, "max-age (RFC 9111 §4.2.1)"),
+            ("max-age=60, s-maxage=9", 9000, &plain, "s-maxage (RFC 9111 §4.2.1)"),
+            ("max-age=60", 5000, &capped, "max-age (RFC 9111 §4.2.1), cut by the route's max_ttl"),
+            ("max-age=60, no-cache", 0, &plain, "no-cache (RFC 9111 §5.2.2.4)"),
+            ("public", 0, &plain, "nobody: kept to be validated (RFC 9111 §4.3)"),
+        ] {
+            assert_eq!(lifetime_source(&record(words, fresh_ms, rules), rules), want, "{words}");
+        }
+        let mut record = record("public", 0, &plain);
+        record.headers.insert("cdn-cache-control", "max-age=7".parse().unwrap());
+        let cut = "max-age of cdn-cache-control (RFC 9213 §2), cut by the route's max_ttl";
+        assert_eq!(lifetime_source(&record, &plain), cut);
+        record.fresh_ms = 7000;
+        assert_eq!(lifetime_source(&record, &plain), "max-age of cdn-cache-control (RFC 9213 §2)");
+        record.headers.remove("cdn-cache-control");
+        for (date, want) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Expires (RFC 9111 §5.3)"),
+            ("0", "an Expires that is no date, and so is past (RFC 9111 §5.3)"),
+        ] {
+            record.headers.insert(header::EXPIRES, date.parse().unwrap());
+            assert_eq!(lifetime_source(&record, &plain), want, "{date}");
+        }
+        record.by = LifetimeBy::Heuristic;
+        assert!(lifetime_source(&record, &plain).starts_with("a heuristic, 10 %"));
+        record.by = LifetimeBy::Route;
+        assert_eq!(lifetime_source(&record, &plain), "the route's default_ttl");
+        let by_status = Rules { status_ttl_ms: [(200, 1)].into_iter().collect(), ..Rules::default() };
+        assert_eq!(lifetime_source(&record, &by_status), "the route's status_ttl");
+    }
+
+    #[test]
+    fn why_it_is_validated() {
+        let rules = Rules::default();
+        let because = |words: &str, fresh_ms, wants: ClientDirectives| {
+            let record = record(words, fresh_ms, &rules);
+            let ask = Ask { wants, ..Ask::default() };
+            let now = record.received_at + 9000;
+            validates_because(&ask, &record, &Terms::of(&record, &rules), &rules, now)
+        };
+        let none = ClientDirectives::default();
+        for (words, want) in [
+            ("max-age=3", "nothing lets it be served so (RFC 9111 §4.2.4)"),
+            ("max-age=3, must-revalidate", "must-revalidate forbids"),
+            ("max-age=3, proxy-revalidate", "proxy-revalidate forbids"),
+            ("s-maxage=3", "s-maxage forbids"),
+            ("no-cache", "no-cache: validated before each use"),
+        ] {
+            let said = because(words, 3000, none);
+            assert!(said.contains(want), "{words}: {said}");
+        }
+        for (wants, want) in [
+            (ClientDirectives { no_cache: true, ..none }, "the client says no-cache"),
+            (ClientDirectives { max_age: Some(2000), ..none }, "max-age=2"),
+            (ClientDirectives { min_fresh: Some(60_000), ..none }, "min-fresh=60"),
+        ] {
+            let said = because("max-age=20", 20_000, wants);
+            assert!(said.contains(want), "{said}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the answer to a HEAD says of the stored GET (RFC 9111 §4.3.5): what its fields are now, or
+//! that it is not what the origin has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, StatusCode};
+
+use super::Proxy;
+use super::asking::Asking;
+use crate::dust::Number;
+use crate::flight::{Attempt, Fill, Published, Standing};
+use crate::key::Key;
+use crate::policy::{self, HeadUpdate};
+use crate::record::{Pointer, Record, codec};
+use crate::tier::{Covered, Held, Stored, url_hash};
+
+impl Proxy {
+    /// A 200 to a HEAD that was sent when `born` was the highest number known: unless it was for
+    /// the one who asked. When this returns, all instances have heard.
+    pub(super) async fn head_update(
+        &self,
+        asking: &Asking,
+        status: StatusCode,
+        headers: &HeaderMap,
+        born: Number,
+    ) {
+        let rules = &asking.route.rules;
+        let own = (asking.headers.contains_key(AUTHORIZATION) && !rules.keys_authorization)
+            || (asking.headers.contains_key(COOKIE) && !rules.keys_cookie);
+        if status != StatusCode::OK || !asking.route.cache || own || !self.asks_as_a_fill(asking) {
+            return;
+        }
+        let Some(key) = self.stored_under(asking).await else { return };
+        // Whoever fills it now brings something newer.
+        let Attempt::Won(fill) = self.flight.attempt(&self.names(&key)).await else { return };
+        match self.updated(asking, &key, headers, born).await {
+            Some(record) => self.publish_update(asking, fill, record).await,
+            None => fill.release().await,
+        }
+    }
+
+    /// Where a GET of the same request is stored, if it is.
+    async fn stored_under(&self, asking: &Asking) -> Option<Key> {
+        let mut text = String::new();
+        asking.route.key_into(&mut text, &asking.target, &asking.headers);
+        let primary = Key::new(&text);
+        let held = match self.tier.find(&text) {
+            None => self.take_in(&asking.route, &primary).await?,
+            Some(held) => held,
+        };
+        match held {
+            Held::Stored(_) => Some(primary),
+            Held::Vary(node) => Some(policy::variant_key(&primary, &node.fields, &asking.headers)),
+        }
+    }
+
+    /// What the record in the store becomes; none if it stays, or is newer than the HEAD.
+    async fn updated(&self, asking: &Asking, key: &Key, headers: &HeaderMap, born: Number) -> Option<Record> {
+        let entry = self.flight.bounded(self.dust.entry(&self.names(key).value)).await.ok()??;
+        let Ok(Pointer::Record(record)) = codec::decode(entry.text()?) else { return None };
+        if record.key != key.text() || record.token >= born {
+            return None;
+        }
+        let now = self.now_ms();
+        let updated =
+            match policy::head_update(&record, StatusCode::OK, headers, now, now, &asking.route.rules) {
+                HeadUpdate::Nothing => return None,
+                HeadUpdate::Refreshed(updated) => *updated,
+                HeadUpdate::Stale => Record { fresh_ms: 0, ..*record },
+            };
+        // As it was when the HEAD was sent: what was purged since then stays so (F8).
+        Some(Record { token: born, ..updated })
+    }
+
+    async fn publish_update(&self, asking: &Asking, fill: Fill, record: Record) {
+        let left = record.end().saturating_sub(self.now_ms());
+        let Ok(pointer) = codec::encode(&Pointer::Record(Box::new(record.clone()))) else {
+            return fill.release().await;
+        };
+        let (stamps, url, born) = (self.stamps.clone(), url_hash(&record.key), record.born);
+        let standing = move || match stamps.covers(url, born, u64::MAX) {
+            Covered::Hard => Standing::Covered,
+            Covered::Soft | Covered::No => Standing::Live,
+        };
+        // Past its end it goes at once.
+        let ttl = Duration::from_millis(left.max(1));
+        if let Published::Computed(_) = fill.publish(&pointer, Some(ttl), standing).await {
+            let body = match self.tier.peek(&record.key) {
+                Some(Held::Stored(here)) if *here.manifest == record.body => here.body.clone(),
+                _ => None,
+            };
+            self.tier.keep(Arc::new(Stored::new(record, &asking.route.rules, body)));
+        }
+    }
+}
