@@ -83,7 +83,7 @@ impl Job {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: self.owner,
             stale: self.stale.clone(),
-            ranged: self.ranged,
+            ranged: self.is_of_range(),
         });
         let company = self.in_company(&leader);
         leader.settle(Told::Failed(failure.clone()));
@@ -119,6 +119,12 @@ impl Job {
             fill.abort(None).await;
         }
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
+    }
+
+    /// Whether upstream was asked for a range because the request has one: then it may have failed
+    /// for that alone.
+    pub(super) fn is_of_range(&self) -> bool {
+        self.ranged && self.ask.range
     }
 
     /// Whether anybody waits here beside the client that it was begun for.
@@ -306,7 +312,7 @@ impl Failure {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: None,
             stale: job.stale.clone(),
-            ranged: job.ranged,
+            ranged: job.is_of_range(),
         };
         (Arc::new(failure), ttl)
     }
