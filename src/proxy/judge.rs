@@ -171,6 +171,7 @@ impl FillJudge {
                     retry_after: left.div_ceil(1000),
                     owner: None,
                     stale: self.last(),
+                    ranged: false,
                 });
                 self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(left));
                 told(Told::Failed(failure))

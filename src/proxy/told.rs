@@ -184,6 +184,8 @@ pub(crate) struct Failure {
     pub owner: Option<Moment>,
     /// The record that could not be validated.
     pub stale: Option<Arc<Stored>>,
+    /// It is an answer to a request for a range.
+    pub ranged: bool,
 }
 
 /// A failed answer that is shared with those who waited.

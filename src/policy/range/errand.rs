@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::part::is_strongly_tagged;
+use super::part::{is_strongly_tagged, refuses_the_range};
 use super::spec::only_range;
 use super::{Part, Ranged, Spec, answers, ranged};
 use crate::policy::etag::etag;
@@ -177,10 +177,8 @@ impl Errand {
                 {
                     Returned::Outdated
                 }
-                StatusCode::PARTIAL_CONTENT
-                | StatusCode::RANGE_NOT_SATISFIABLE
-                | StatusCode::PRECONDITION_FAILED
-                | StatusCode::NOT_MODIFIED => Returned::Useless,
+                StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => Returned::Useless,
+                status if refuses_the_range(status) => Returned::Useless,
                 _ => Returned::Answer,
             },
         }

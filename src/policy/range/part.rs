@@ -48,11 +48,17 @@ pub fn verdict_of_range(ask: &Ask, answer: &Answer, asked: Spec, rules: &Rules) 
             verdict => verdict,
         };
     }
-    let definite = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
-    if status.is_client_error() && !definite && !is_transient(status) {
+    if refuses_the_range(status) {
         return Verdict::Pass(PassReason::NotCacheableStatus);
     }
     verdict(ask, answer, rules)
+}
+
+/// Whether an answer to a range may be of the range alone: an error of the client, but those that say
+/// that there is nothing, or nothing now.
+pub(super) fn refuses_the_range(status: StatusCode) -> bool {
+    let definite = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    status.is_client_error() && !definite && !is_transient(status)
 }
 
 /// Status and range of the record of a part, and its fields: without Content-Range, which each

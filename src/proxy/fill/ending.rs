@@ -41,6 +41,7 @@ impl Job {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: self.owner,
             stale: self.stale.clone(),
+            ranged: false,
         });
         self.proxy.notices.upstream_error(&self.route, &error);
         let company = self.in_company(&leader);
@@ -82,6 +83,7 @@ impl Job {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: self.owner,
             stale: self.stale.clone(),
+            ranged: self.is_of_range(),
         });
         let company = self.in_company(&leader);
         leader.settle(Told::Failed(failure.clone()));
@@ -102,8 +104,7 @@ impl Job {
         self.account.followers = leader.followers();
         if let Some((failure, ttl, lasts)) = failure {
             // That a range was failed says nothing of what others ask for (F10).
-            let of_range = self.ranged && failure.kind.is_none();
-            let lasts = (lasts || self.in_company(&leader)) && !of_range;
+            let lasts = (lasts || self.in_company(&leader)) && !failure.ranged;
             let stays = if lasts { millis(ttl) } else { 0 };
             let until = self.proxy.now_ms().saturating_add(stays);
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
@@ -118,6 +119,12 @@ impl Job {
             fill.abort(None).await;
         }
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
+    }
+
+    /// Whether upstream was asked for a range because the request has one: then it may have failed
+    /// for that alone.
+    pub(super) fn is_of_range(&self) -> bool {
+        self.ranged && self.ask.range
     }
 
     /// Whether anybody waits here beside the client that it was begun for.
@@ -305,6 +312,7 @@ impl Failure {
             retry_after: millis(ttl).div_ceil(1000).max(1),
             owner: None,
             stale: job.stale.clone(),
+            ranged: job.is_of_range(),
         };
         (Arc::new(failure), ttl)
     }

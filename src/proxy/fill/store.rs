@@ -142,8 +142,8 @@ impl Job {
                 self.proxy.notices.upstream_error(&self.route, &error);
                 let (failure, ttl) = Failure::truncated(&self, token, &error);
                 // That a range broke off says nothing of what others ask for (F10).
-                let stays = if self.ranged { Duration::ZERO } else { ttl };
-                if !self.ranged {
+                let stays = if self.is_of_range() { Duration::ZERO } else { ttl };
+                if !self.is_of_range() {
                     self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
                 }
                 self.report(FillOutcome::Truncated, token, bytes, Some(Why::Upstream(error.kind.as_str())));

@@ -288,6 +288,26 @@ async fn what_refuses_a_range_is_passed_and_not_stored() {
 }
 
 #[tokio::test]
+async fn a_rest_that_is_refused_or_fails_is_asked_for_as_the_whole_or_once() {
+    for (status, fetches, want) in [(403, 3, 200), (503, 2, 503)] {
+        let origin = Origin::start().await;
+        origin.on_each("/a", move |seen| match seen.field("range") {
+            "" => Answer::cacheable(BODY).field("ETag", "\"a\""),
+            "bytes=0-5" => Answer::status(206)
+                .cache("max-age=60")
+                .field("ETag", "\"a\"")
+                .field("Content-Range", "bytes 0-5/20")
+                .part("012345"),
+            _ => Answer::status(status).cache("max-age=60, no-store"),
+        });
+        let proxy = Proxy::before(&origin).route("range = \"segment\"").await;
+        filled(&proxy, "bytes=0-5").await;
+        assert_eq!(proxy.fill("/a").await.status, want);
+        assert_eq!(origin.total(), fetches, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn an_origin_without_ranges_gives_the_whole() {
     let origin = Origin::answering(Answer::cacheable(BODY)).await;
     let proxy = Proxy::before(&origin).route("range = \"segment\"").await;

@@ -125,6 +125,10 @@ fn what_comes_back() {
         (304, &[tag], Useless),
         (200, &[tag], Answer),
         (404, &[], Answer),
+        (400, &[], Useless),
+        (403, &[], Useless),
+        (412, &[], Useless),
+        (429, &[], Answer),
         (503, &[], Answer),
     ] {
         assert_eq!(answer(&[], status, lines), want, "{status} {lines:?}");
