@@ -41,7 +41,10 @@ pub use forward::{
 pub use invalidate::{post_fills_get, targets, targets_with};
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
-pub use range::{Parts, Ranged, content_range, ranged, unsatisfied_range};
+pub use range::{
+    Errand, Part, Parts, Ranged, Returned, Side, Spec, answers, content_range, errand, joined, kept_as,
+    part_of, ranged, unsatisfied_range, verdict_of_range, within,
+};
 pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};
@@ -51,7 +54,7 @@ pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMo
 pub use stale::{ErrorCase, stale_on_error};
 pub use stored::{content_length, own_headers, stored_headers};
 pub use vary::{
-    Varies, in_best_language, normal, normal_into, selecting, selects, spoken, variant_into, variant_key,
-    varies,
+    Varies, in_best_language, normal, normal_into, selecting, selects, selects_alike, spoken, variant_into,
+    variant_key, varies,
 };
 pub use verdict::{Answer, Framing, Verdict, verdict};

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::key::target::Target;
 use crate::policy::Rules;
@@ -191,6 +191,27 @@ impl Route {
     /// Whether the key has a line for that request field; for Cookie also if it has one for some cookie.
     pub fn covers(&self, field: &HeaderName) -> bool {
         self.vary_on.iter().any(|keyed| keyed.field() == field)
+    }
+
+    /// Leaves those cookies in a request that keys depend on, where a key depends on single ones: a
+    /// fill carries no others, as it carries no parameter that its key leaves out.
+    pub fn keep_keyed_cookies(&self, headers: &mut HeaderMap) {
+        let whole = |keyed: &KeyedField| matches!(keyed, KeyedField::Header(name) if *name == header::COOKIE);
+        if !self.covers(&header::COOKIE) || self.vary_on.iter().any(whole) {
+            return;
+        }
+        let mut kept = Vec::new();
+        for pair in headers.get_all(header::COOKIE).iter().flat_map(|line| keyed::pairs(line.as_bytes())) {
+            if self.vary_on.iter().any(|keyed| keyed.is_cookie(pair)) {
+                kept.push(pair.to_vec());
+            }
+        }
+        headers.remove(header::COOKIE);
+        if !kept.is_empty()
+            && let Ok(line) = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
+        {
+            headers.insert(header::COOKIE, line);
+        }
     }
 
     /// The request fields that keys depend on, for the `Vary` of what clients get. Each once.

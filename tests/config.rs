@@ -166,17 +166,14 @@ fn what_is_allowed_and_worth_a_thought() {
             "t.toml:4: routes.r.path = \"/a*\": a * counts only as the last segment; elsewhere it is a *",
         ),
         (
-            "range = \"segment\"",
-            "t.toml:4: routes.r.range = \"segment\": not in this version: a part that misses fetches the whole, as with \"fill\"",
-        ),
-        (
             "upgrade = [\"websocket\"]",
             "t.toml:4: routes.r.upgrade = [\"websocket\"]: not in this version: connections are not upgraded",
         ),
     ] {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [told], "{line}");
     }
-    for line in ["wait_timeout = \"37s\"", "ignore = [\"max-age\"]", "path = \"/a/*\""] {
+    for line in ["wait_timeout = \"37s\"", "ignore = [\"max-age\"]", "path = \"/a/*\"", "range = \"segment\""]
+    {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [""; 0], "{line}");
     }
     let dust = format!("[dust]\nwait_timeout = \"1s\"\n{ROUTE}");

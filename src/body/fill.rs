@@ -56,6 +56,8 @@ struct State {
     index: usize,
     opened_at: Instant,
     drips: u32,
+    /// What is here is put without waiting for more.
+    flushes: bool,
     failure: Option<Error>,
     owner: Owner,
     waiting: Waiting,
@@ -124,6 +126,7 @@ impl Fill {
             index: 0,
             opened_at: Instant::now(),
             drips: 0,
+            flushes: false,
             failure: None,
             owner: Owner::None,
             waiting: Waiting::default(),
@@ -248,6 +251,7 @@ impl Fill {
         }
         let open = state.window.end() - state.cut_to;
         let complete = state.phase == Phase::Complete;
+        let all = complete || state.flushes;
         if open == 0 {
             let done = complete && state.acknowledged == state.window.end();
             return if done { Step::Stop } else { Step::Wait(None) };
@@ -266,7 +270,7 @@ impl Fill {
             return Step::Wait(None);
         } else if now >= due {
             state.drips += 1;
-        } else if !complete {
+        } else if !all {
             return Step::Wait(Some(due));
         }
         let end = state.cut_to + open.min(size);

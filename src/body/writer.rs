@@ -78,6 +78,38 @@ impl Writer {
         }
     }
 
+    /// Takes segments of this body's key that are stored already behind all that was written, and
+    /// waits until that is stored too.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if it does not add up, [`Error::Full`] over the segments of a manifest,
+    /// and what the store said.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, nothing was taken.
+    pub async fn append(&mut self, stored: &Manifest) -> Result<(), Error> {
+        super::check(stored)?;
+        loop {
+            let taken = match &self.refusal {
+                Some(cause) => Err(cause.clone()),
+                None => self.fill.crowded().and_then(|_| self.fill.attach(stored)),
+            };
+            match taken {
+                Ok(true) => return Ok(()),
+                Ok(false) => self.fill.room.notified().await,
+                Err(cause) => {
+                    self.refusal = Some(cause.clone());
+                    return Err(cause);
+                }
+            }
+        }
+    }
+
+    /// Whether it is still shorter than was promised.
+    pub fn is_short(&self) -> bool {
+        self.fill.len_hint.is_some_and(|hint| self.fill.written() < hint)
+    }
+
     /// The body is complete: its readers end cleanly at once, and when the store has all of it,
     /// this gives the manifest.
     ///

@@ -158,10 +158,6 @@ impl Reader<'_, '_> {
 
     /// Settings that are read and have no effect in this version.
     fn not_yet(&self, warnings: &mut Problems<'_>) {
-        if self.route.range == written::Range::Segment {
-            let reason = "not in this version: a part that misses fetches the whole, as with \"fill\"";
-            warnings.add(&self.path("range"), reason);
-        }
         if !self.route.upgrade.0.is_empty() {
             let reason = "not in this version: connections are not upgraded";
             warnings.add(&self.path("upgrade"), reason);

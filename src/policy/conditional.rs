@@ -15,10 +15,10 @@ pub enum Conditional {
     NotModified,
 }
 
-/// Judges If-None-Match, or where there is none If-Modified-Since, against a stored 200. A
-/// record without Last-Modified is judged by its Date.
+/// Judges If-None-Match, or where there is none If-Modified-Since, against a stored 200, or a
+/// stored part of one. A record without Last-Modified is judged by its Date.
 pub fn conditional(request: &HeaderMap, record: &Record) -> Conditional {
-    if record.status != StatusCode::OK {
+    if record.status != StatusCode::OK && record.range.is_none() {
         return Conditional::Send;
     }
     if request.contains_key(header::IF_NONE_MATCH) {

@@ -29,6 +29,26 @@ static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// Fields that Connection must not name, since they are for everybody (RFC 9110 §7.6.1): they stay if
+/// it does. Without its length, content would be a request that has none; without Cache-Control or
+/// Vary, a response would be shared with the wrong people.
+const FOR_EVERYBODY: [HeaderName; 14] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::EXPIRES,
+    header::HOST,
+    header::PRAGMA,
+    header::SET_COOKIE,
+    header::TRANSFER_ENCODING,
+    header::VARY,
+];
+
 /// What a fill sends: the end-to-end fields that the route lets it carry, without what is
 /// answered here (conditions, Range), Accept-Encoding and Accept-Language in their normal form,
 /// so that whoever leads asks for the same. Host is left to the upstream's own setting.
@@ -186,6 +206,7 @@ fn end_to_end(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Head
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     tokens(headers.get_all(header::CONNECTION))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|field| !FOR_EVERYBODY.contains(field))
         .collect()
 }
 

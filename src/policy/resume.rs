@@ -4,6 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::etag::etag;
+use super::range::{Part, content_range_of};
 use super::stored::content_length;
 use crate::record::Record;
 
@@ -11,16 +12,17 @@ use crate::record::Record;
 /// missing, If-Range with the strong tag that the first part came under. `None` if nothing but the
 /// whole will do: no strong tag, no known length, nothing there or nothing missing.
 ///
-/// `record` is of the whole; its manifest is as long as what is there.
+/// `record` is of the body as it was to be, which may be a part; its manifest is as long as what is
+/// there.
 pub fn resumption(record: &Record) -> Option<HeaderMap> {
     etag(&record.headers).filter(|tag| !tag.is_weak())?;
-    let (there, whole) = (record.body.len, content_length(&record.headers)?);
-    if record.status != StatusCode::OK || there == 0 || there >= whole {
-        return None;
-    }
+    let (first, last, _) = rest(record)?;
     let mut conditions = HeaderMap::new();
-    let range = HeaderValue::try_from(format!("bytes={there}-")).ok()?;
-    conditions.insert(header::RANGE, range);
+    let range = match record.range {
+        None => format!("bytes={first}-"),
+        Some(_) => format!("bytes={first}-{last}"),
+    };
+    conditions.insert(header::RANGE, HeaderValue::try_from(range).ok()?);
     conditions.insert(header::IF_RANGE, record.headers.get(header::ETAG)?.clone());
     Some(conditions)
 }
@@ -29,26 +31,26 @@ pub fn resumption(record: &Record) -> Option<HeaderMap> {
 /// tag, coding and total length, from the first missing byte to the last (RFC 9110 §15.3.7.3).
 /// Anything else is another body, or another part of it, and is never joined.
 pub fn resumes(record: &Record, status: StatusCode, headers: &HeaderMap) -> bool {
-    let tags = (etag(&record.headers), etag(headers));
-    let same_tag = matches!(tags, (Some(ours), Some(theirs)) if ours.is_strongly(theirs));
-    let (there, whole) = (record.body.len, content_length(&record.headers));
-    let rest = content_range_of(headers);
-    let stated = headers.contains_key(header::CONTENT_LENGTH).then(|| content_length(headers));
     status == StatusCode::PARTIAL_CONTENT
-        && same_tag
-        && same(record, headers, &header::CONTENT_ENCODING)
-        && rest.is_some_and(|(first, last, total)| {
-            first == there
-                && Some(total) == whole
-                && last + 1 == total
-                && stated.is_none_or(|stated| stated == Some(last + 1 - first))
-        })
+        && rest(record).is_some_and(|missing| is_missing_part(record, missing, headers))
 }
 
-/// Whether two fetches say that they are of the same representation, as far as their heads can
-/// tell: whoever has the head and the first bytes of one may go on with the other only if they do
-/// (and if the bytes are the same, which is not said here).
-pub fn same_representation(one: &Record, other: &HeaderMap, status: StatusCode) -> bool {
+/// Whether the fields of a 206 say that it is this part of the same representation: under the same
+/// strong tag, of the same coding and total length, and as long as it says.
+pub(super) fn is_missing_part(record: &Record, missing: Part, headers: &HeaderMap) -> bool {
+    let tags = (etag(&record.headers), etag(headers));
+    let same_tag = matches!(tags, (Some(ours), Some(theirs)) if ours.is_strongly(theirs));
+    let stated = headers.contains_key(header::CONTENT_LENGTH).then(|| content_length(headers));
+    same_tag
+        && same(record, headers, &header::CONTENT_ENCODING)
+        && content_range_of(headers) == Some(missing)
+        && stated.is_none_or(|stated| stated == Some(missing.1 + 1 - missing.0))
+}
+
+/// Whether two fetches say that they are of the same part of the same representation, as far as
+/// their heads can tell: whoever has the head and the first bytes of one may go on with the other
+/// only if they do (and if the bytes are the same, which is not said here).
+pub fn same_representation(one: &Record, other: &Record) -> bool {
     const TOLD: [HeaderName; 6] = [
         header::ETAG,
         header::LAST_MODIFIED,
@@ -57,26 +59,28 @@ pub fn same_representation(one: &Record, other: &HeaderMap, status: StatusCode) 
         header::CONTENT_TYPE,
         header::CONTENT_LANGUAGE,
     ];
-    one.status == status && TOLD.iter().all(|field| same(one, other, field))
+    one.status == other.status
+        && one.range == other.range
+        && TOLD.iter().all(|field| same(one, &other.headers, field))
+}
+
+/// What is missing of a body whose first bytes are there.
+fn rest(record: &Record) -> Option<Part> {
+    let there = record.body.len;
+    let (first, last, total) = match record.range {
+        Some(part) => part,
+        None if record.status == StatusCode::OK => {
+            let whole = content_length(&record.headers)?;
+            (0, whole.checked_sub(1)?, whole)
+        }
+        None => return None,
+    };
+    let next = first.checked_add(there)?;
+    (there > 0 && next <= last).then_some((next, last, total))
 }
 
 fn same(record: &Record, other: &HeaderMap, field: &HeaderName) -> bool {
     record.headers.get_all(field).iter().eq(other.get_all(field))
-}
-
-/// First byte, last byte and length of the whole, of a Content-Range that says all three.
-fn content_range_of(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
-    let mut lines = headers.get_all(header::CONTENT_RANGE).iter();
-    let (line, None) = (lines.next()?, lines.next()) else { return None };
-    let (unit, rest) = line.to_str().ok()?.trim().split_once(' ')?;
-    let (span, total) = rest.trim().split_once('/')?;
-    let (first, last) = span.split_once('-')?;
-    let number = |digits: &str| {
-        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        plain.then(|| digits.parse::<u64>().ok()).flatten()
-    };
-    let (first, last, total) = (number(first)?, number(last)?, number(total)?);
-    (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some((first, last, total))
 }
 
 #[cfg(test)]
@@ -163,16 +167,33 @@ mod tests {
 
     #[test]
     fn heads_of_two_representations_differ() {
+        let other = |lines: &[(&'static str, &'static str)]| record(lines, 0);
         let one = record(&[("etag", "\"a\""), ("content-length", "10"), ("date", "then")], 4);
-        let same = fields(&[("etag", "\"a\""), ("content-length", "10"), ("date", "now"), ("age", "3")]);
-        assert!(same_representation(&one, &same, StatusCode::OK));
-        assert!(!same_representation(&one, &same, StatusCode::NOT_FOUND));
-        for other in [
+        let same = other(&[("etag", "\"a\""), ("content-length", "10"), ("date", "now"), ("age", "3")]);
+        assert!(same_representation(&one, &same));
+        assert!(!same_representation(&one, &Record { status: StatusCode::NOT_FOUND, ..same.clone() }));
+        assert!(!same_representation(&one, &Record { range: Some((0, 9, 20)), ..same }));
+        for lines in [
             &[("etag", "\"b\""), ("content-length", "10")][..],
             &[("etag", "\"a\""), ("content-length", "11")],
             &[("content-length", "10")],
         ] {
-            assert!(!same_representation(&one, &fields(other), StatusCode::OK), "{other:?}");
+            assert!(!same_representation(&one, &other(lines)), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_part_that_broke_off_is_gone_on_with() {
+        let mut part = record(&[("etag", "\"a\""), ("content-length", "10")], 4);
+        (part.status, part.range) = (StatusCode::PARTIAL_CONTENT, Some((20, 29, 100)));
+        assert_eq!(resumption(&part).unwrap()["range"], "bytes=24-29");
+        let answer = |range| fields(&[("etag", "\"a\""), ("content-range", range)]);
+        let status = StatusCode::PARTIAL_CONTENT;
+        assert!(resumes(&part, status, &answer("bytes 24-29/100")));
+        for other in ["bytes 24-99/100", "bytes 4-9/10", "bytes 24-29/101", "bytes 20-29/100"] {
+            assert!(!resumes(&part, status, &answer(other)), "{other}");
+        }
+        part.body.len = 10;
+        assert_eq!(resumption(&part), None);
     }
 }

@@ -69,7 +69,8 @@ pub fn refresh(
         }
     }
     let answer = Answer {
-        status: record.status,
+        // A part is judged as the 200 that it is a part of.
+        status: if record.range.is_some() { StatusCode::OK } else { record.status },
         headers: &judged,
         requested_at,
         received_at,
@@ -108,10 +109,11 @@ pub fn head_update(
     received_at: u64,
     rules: &Rules,
 ) -> HeadUpdate {
-    if status != StatusCode::OK || record.status != StatusCode::OK {
+    if status != StatusCode::OK || (record.status != StatusCode::OK && record.range.is_none()) {
         return HeadUpdate::Nothing;
     }
-    let length = content_length(head).is_none_or(|length| length == record.body.len);
+    let whole = record.range.map_or(record.body.len, |(_, _, total)| total);
+    let length = content_length(head).is_none_or(|length| length == whole);
     let validators = [header::ETAG, header::LAST_MODIFIED];
     let same = validators
         .iter()

@@ -142,11 +142,8 @@ fn field_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
 
 /// Whether a record is the one that a request selects.
 pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
-    let mut buffer = String::new();
-    record.select.iter().all(|(field, wanted)| {
-        buffer.clear();
-        let found = normal_into(&mut buffer, field, headers).then_some(buffer.as_str());
-        found == wanted.as_deref() || (field == header::ACCEPT_LANGUAGE && speaks(record, headers))
+    record.select.iter().all(|selected| {
+        is_selected(selected, headers) || (selected.0 == header::ACCEPT_LANGUAGE && speaks(record, headers))
     })
 }
 
@@ -164,6 +161,18 @@ pub fn spoken(
     let short = language.len() <= MAX_LANGUAGE && accept.as_ref().is_none_or(|text| text.len() <= MAX_ACCEPT);
     let listed = short && fields.contains(&header::ACCEPT_LANGUAGE);
     listed.then(|| Spoken { variant: variant.hash().to_string(), language, accept })
+}
+
+/// Whether a request has the values by which a response was selected ([`selecting`]), where that is
+/// all that is known of the response.
+pub fn selects_alike(select: &[(HeaderName, Option<String>)], headers: &HeaderMap) -> bool {
+    select.iter().all(|selected| is_selected(selected, headers))
+}
+
+fn is_selected((field, wanted): &(HeaderName, Option<String>), headers: &HeaderMap) -> bool {
+    let mut buffer = String::new();
+    let found = normal_into(&mut buffer, field, headers).then_some(buffer.as_str());
+    found == wanted.as_deref()
 }
 
 /// Whether a record is in the one language that a request wants most.

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::listener::Busy;
+use super::multipart::Multipart;
 use super::ticket::Ticket;
 use super::told::Follower;
 use crate::{body, upstream};
@@ -24,6 +25,8 @@ pub enum Source {
     Reader(body::Reader),
     /// A stored body whose first bytes were read, and checked, before the head went out.
     Primed(Bytes, Box<body::Reader>),
+    /// Several parts of a stored body, or of one that is still growing.
+    Parts(Box<Multipart>),
     /// Straight from the origin.
     Upstream(upstream::Body),
 }
@@ -62,7 +65,7 @@ impl ReplyBody {
         let left = match &source {
             Source::Empty => Some(0),
             Source::Whole(bytes) => Some(bytes.len() as u64),
-            Source::Reader(_) | Source::Primed(..) | Source::Upstream(_) => left,
+            Source::Reader(_) | Source::Primed(..) | Source::Parts(_) | Source::Upstream(_) => left,
         };
         Self { source, left, ticket: None, trailers: None, place: None, busy: None }
     }
@@ -155,6 +158,7 @@ impl Body for ReplyBody {
                 }
                 Some(Ok(first))
             }
+            Source::Parts(parts) => ready!(Pin::new(parts).poll_next(cx)).map(|r| r.map_err(Broken::from)),
             Source::Upstream(body) => ready!(body.as_mut().poll_next(cx)).map(|r| r.map_err(Broken::from)),
         };
         Poll::Ready(match next {

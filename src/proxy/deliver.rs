@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use http::header::{HOST, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HOST, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::asking::{Asking, Forwarded};
 use super::{Proxy, Settings};
@@ -63,6 +63,7 @@ impl Proxy {
         route.key_into(&mut key, target, client);
         let host = authority(&key).to_owned();
         let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        route.keep_keyed_cookies(&mut headers);
         set_host(&mut headers, &host);
         route.request_headers.apply(&mut headers);
         headers
@@ -82,6 +83,18 @@ impl Proxy {
         set_host(&mut headers, &host);
         route.request_headers.apply(&mut headers);
         headers
+    }
+
+    /// Whether a request by itself asks upstream for just what a fill would: for the key, and with no
+    /// field that fills leave out. What another one brings may depend on what is in no key, so it is
+    /// nobody else's.
+    pub(super) fn asks_as_a_fill(&self, asking: &Asking) -> bool {
+        let Asking { route, target, headers, forwarded, .. } = asking;
+        let own = self.pass_headers(route, target, headers, forwarded);
+        let fills = self.fill_headers(route, target, headers, forwarded);
+        let alike = |field: &HeaderName| own.get_all(field).iter().eq(fills.get_all(field));
+        route.upstream_target(target, false) == route.upstream_target(target, true)
+            && own.keys().all(|field| is_never_keyed(field) || alike(field))
     }
 
     fn hop<'a>(&'a self, target: &'a Target, host: &'a str, from: &Forwarded, tells: bool) -> Hop<'a> {
@@ -117,6 +130,14 @@ pub(super) fn set_host(headers: &mut HeaderMap, host: &str) {
     if let Ok(host) = HeaderValue::try_from(host) {
         headers.insert(HOST, host);
     }
+}
+
+/// Fields that a pass carries otherwise than a fill and that say nothing of what is asked for: the
+/// client's address, content, and lists whose normal form a fill carries.
+fn is_never_keyed(field: &HeaderName) -> bool {
+    matches!(*field, ACCEPT_ENCODING | ACCEPT_LANGUAGE)
+        || field == "x-forwarded-for"
+        || field.as_str().starts_with("content-")
 }
 
 /// The authority in a key's text.

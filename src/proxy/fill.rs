@@ -4,9 +4,9 @@
 //! fill's drop releases the lease, the writer's drop breaks its readers off.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use super::Proxy;
@@ -19,23 +19,29 @@ use crate::drain::Guard;
 use crate::dust::Number;
 use crate::flight::{Entered, Fill};
 use crate::key::target::Target;
-use crate::policy::{self, Answer, Ask, Fwd, PassReason, Verdict};
-use crate::route::{Finish, Route};
+use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
+use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
-use crate::upstream::{self, Lane};
+use crate::upstream;
 
 mod elsewhere;
 mod ending;
+mod fetch;
 mod herald;
+mod join;
 mod resume;
 mod store;
 mod variants;
 
-use resume::{Partial, Rest};
+use resume::Partial;
 
 pub(super) use ending::millis;
 pub(crate) use variants::Rolls;
+
+/// How long a request waits for a part that is fetched here and that it can't ride: when that is
+/// whole, it may be joined to.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Everything that a fill needs of the request that started it.
 #[derive(Clone)]
@@ -54,6 +60,12 @@ pub(crate) struct Job {
     pub(super) forward: Fwd,
     /// What is known of a body that another instance did not bring to its end.
     partial: Option<Arc<Partial>>,
+    /// The range that upstream is asked for, if it is the request's own.
+    range: Option<Spec>,
+    /// Upstream is asked for a range at all: what it says then holds for nobody else (F10).
+    ranged: bool,
+    /// The fill of a part that this one can't ride, while that is under way here.
+    behind: Option<Number>,
     /// Upstream failed a moment ago, for a request that was alone with it.
     failed_lately: bool,
     /// What its line in the log will say.
@@ -94,6 +106,9 @@ impl Job {
     ) -> Self {
         let now = proxy.now_ms();
         let forward = match (&stale, &place.node) {
+            (Some(stored), _) if !policy::answers(&asking.headers, asking.ask.head, &stored.record) => {
+                Fwd::Partial
+            }
             // Fresh, but not for a client that wants it validated.
             (Some(stored), _)
                 if stored.record.fresh_until() > now && stored.covered(&proxy.stamps) == Covered::No =>
@@ -117,12 +132,26 @@ impl Job {
             forwarded: asking.forwarded.clone(),
             forward,
             partial: None,
+            range: None,
+            ranged: false,
+            behind: None,
             failed_lately: false,
             account: Account::default(),
             life: proxy.bodies.life(),
             began: Instant::now(),
             _guard: proxy.drain.guard(),
         }
+    }
+
+    /// It was led because a part is being fetched here, under this number, that it can't ride.
+    #[must_use]
+    pub(crate) fn beside(self, part: Option<Number>) -> Self {
+        Self { behind: part, ..self }
+    }
+
+    /// The number of that part's fill.
+    pub(crate) fn behind(&self) -> Option<Number> {
+        self.behind
     }
 
     /// Starts the fill in a task of its own.
@@ -141,10 +170,16 @@ impl Job {
         let names = proxy.names(&self.place.key);
         let judge = FillJudge::new(&self);
         let superseded = proxy.stamps.hard(self.place.url);
-        let entered = proxy.flight.enter(&names, self.deadline, superseded, &judge).await;
+        let until = match self.behind {
+            Some(_) => self.deadline.min(Instant::now() + PATIENCE),
+            None => self.deadline,
+        };
+        let entered = proxy.flight.enter(&names, until, superseded, &judge).await;
         self.failed_lately = judge.failed_lately();
         if let Some(last) = judge.last() {
-            if self.stale.is_none() {
+            if !policy::answers(&self.headers, self.ask.head, &last.record) {
+                self.forward = Fwd::Partial;
+            } else if self.stale.is_none() {
                 self.forward = Fwd::Stale;
             }
             self.stale = Some(last);
@@ -165,89 +200,13 @@ impl Job {
             }
             Entered::Won(fill) | Entered::Alone(fill) => Box::pin(self.fetch(leader, fill)).await,
             Entered::Unavailable(_) => leader.settle(Told::Refused(Refused::StoreDown)),
+            // That part takes longer than it would be waited for: this is fetched beside it.
+            Entered::TimedOut(_) if until < self.deadline => {
+                let fill = proxy.flight.apart(&names);
+                Box::pin(self.fetch(leader, fill)).await;
+            }
             Entered::TimedOut(_) => leader.settle(Told::Refused(Refused::Deadline)),
         }
-    }
-
-    /// Asks upstream, with validators if there is something to validate.
-    async fn fetch(mut self, leader: Leader, fill: Fill) {
-        self.account.coordinated = !fill.degraded();
-        self.life = self.proxy.bodies.life();
-        let metrics = self.proxy.notices.route(&self.route).clone();
-        let _filling = metrics.filling();
-        metrics.key();
-        if fill.degraded() {
-            metrics.uncoordinated();
-        }
-        leader.inform(|info| {
-            info.phase = Phase::Headers;
-            info.fence = fill.token();
-        });
-        let born = fill.token();
-        if let Some(partial) = self.resumable(&fill) {
-            match self.rest_of(&partial, born).await {
-                Rest::Nothing => return self.completed(leader, fill, &partial).await,
-                Rest::Comes(head) => return self.resumed(leader, fill, head, &partial).await,
-                Rest::Other(head) => return self.answered(leader, fill, head).await,
-                Rest::Failed(error) => return self.no_answer(leader, fill, error).await,
-                Rest::Unknown => {}
-            }
-        }
-        let mut validators = self.validators();
-        loop {
-            let conditional = validators.is_some();
-            let head = tokio::select! {
-                biased;
-                head = self.exchange(validators.take(), born) => head,
-                () = leader.unwanted(), if self.ends_unwanted() => {
-                    self.abandoned(fill).await;
-                    return;
-                }
-            };
-            match head {
-                Err(error) => return self.no_answer(leader, fill, error).await,
-                Ok(head) if conditional && head.response.status == StatusCode::NOT_MODIFIED => {
-                    if let Some(refreshed) = self.refresh(&head, &fill) {
-                        return self.refreshed(leader, fill, head.sent, refreshed).await;
-                    }
-                    // It validated something that we do not have: ask again for the whole.
-                }
-                Ok(head) => return self.answered(leader, fill, head).await,
-            }
-        }
-    }
-
-    /// Whether it ends when nobody waits. A refresh behind an answer never has anybody who does.
-    fn ends_unwanted(&self) -> bool {
-        self.owner.is_some() && self.route.finish == Finish::WhileWanted
-    }
-
-    /// One exchange up to the response's head.
-    pub(super) async fn exchange(
-        &self,
-        validators: Option<HeaderMap>,
-        born: Number,
-    ) -> Result<Head, upstream::Error> {
-        let sent = Arc::new(AtomicU64::new(0));
-        let mut headers = self.proxy.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
-        if let Some(validators) = validators {
-            headers.extend(validators);
-        }
-        let marks = (sent.clone(), self.proxy.clone());
-        let request = upstream::Request {
-            method: Method::GET,
-            target: self.route.upstream_target(&self.target, true),
-            headers,
-            body: None,
-            lane: Lane::Fill,
-            deadline: Some(self.deadline),
-            on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
-        };
-        let requested_at = self.proxy.now_ms();
-        self.proxy.notices.route(&self.route).fetch();
-        let response = self.proxy.upstream(&self.route).send(request).await?;
-        let received_at = self.proxy.now_ms();
-        Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
     }
 
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {
@@ -269,37 +228,12 @@ impl Job {
             headers: &head.response.headers,
             requested_at: head.requested_at,
             received_at: head.received_at,
-            framing: match head.response.framing {
-                upstream::Framing::Length(len) => policy::Framing::Length(len),
-                upstream::Framing::Framed => policy::Framing::Framed,
-                upstream::Framing::Close => policy::Framing::Close,
-            },
+            framing: framing(head.response.framing),
         };
-        policy::verdict(&self.ask, &answer, &self.route.rules)
-    }
-
-    fn validators(&self) -> Option<HeaderMap> {
-        let stale = self.stale.as_ref()?;
-        let usable = stale.covered(&self.proxy.stamps) != Covered::Hard
-            && stale.record.end() > self.proxy.now_ms()
-            && policy::selects(&stale.record, &self.headers);
-        if usable { policy::validators(&stale.record) } else { None }
-    }
-
-    /// The record that a 304 makes of the stale one: its bytes stay where they are.
-    fn refresh(&self, head: &Head, fill: &Fill) -> Option<Stored> {
-        let stale = self.stale.as_ref()?;
-        let mut whole = stale.record.clone();
-        whole.body = (*stale.manifest).clone();
-        let mut record = policy::refresh(
-            &whole,
-            &head.response.headers,
-            head.requested_at,
-            head.received_at,
-            &self.route.rules,
-        )?;
-        record.token = fill.token();
-        Some(Stored::new(record, &self.route.rules, stale.body.clone()))
+        match self.range {
+            Some(asked) => policy::verdict_of_range(&self.ask, &answer, asked, &self.route.rules),
+            None => policy::verdict(&self.ask, &answer, &self.route.rules),
+        }
     }
 
     async fn refreshed(mut self, mut leader: Leader, fill: Fill, sent: Moment, stored: Stored) {
@@ -322,10 +256,18 @@ impl Job {
         let token = fill.token();
         self.note_pass(&fill, reason).await;
         self.account.followers = leader.followers();
-        leader.settle(Told::Pass(reason, Own::new(self.owner, head.response)));
+        leader.settle(Told::Pass(reason, Own::new(self.owner, self.range.is_some(), head.response)));
         leader.retire();
         fill.release().await;
         self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
+    }
+}
+
+pub(super) fn framing(framing: upstream::Framing) -> policy::Framing {
+    match framing {
+        upstream::Framing::Length(len) => policy::Framing::Length(len),
+        upstream::Framing::Framed => policy::Framing::Framed,
+        upstream::Framing::Close => policy::Framing::Close,
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct FillJudge {
     ask: Ask,
     place: Place,
     /// It is a refresh that nobody waits for: what is stale is what it is there to replace.
-    behind: bool,
+    refresh: bool,
     last: Mutex<Option<Arc<Stored>>>,
     /// The token of the record that was there at the first look, 0 if none was: what comes after
     /// it is what somebody else's exchange, under way by then, has brought.
@@ -38,6 +38,8 @@ pub(crate) struct FillJudge {
     first_note: OnceLock<Number>,
     /// The highest token of a record that was seen.
     newest: AtomicU64,
+    /// A part that is being fetched here, and that this fill was not to ride: nobody else's news.
+    behind: Option<Number>,
     /// A failure was seen that holds for nobody who comes after it.
     failed_lately: AtomicBool,
 }
@@ -50,11 +52,12 @@ impl FillJudge {
             headers: job.headers.clone(),
             ask: job.ask,
             place: job.place.clone(),
-            behind: job.owner.is_none(),
+            refresh: job.owner.is_none(),
             last: Mutex::new(None),
             first: OnceLock::new(),
             first_note: OnceLock::new(),
             newest: AtomicU64::new(0),
+            behind: job.behind(),
             failed_lately: AtomicBool::new(false),
         }
     }
@@ -99,7 +102,7 @@ impl FillJudge {
         let now = self.proxy.now_ms();
         let token = stored.record.token;
         self.newest.fetch_max(token, Ordering::Relaxed);
-        let awaited = self.first.get().is_some_and(|first| token > *first);
+        let awaited = self.first.get().is_some_and(|first| token > *first) && self.behind != Some(token);
         if self.proxy.notes.is_condemned(self.place.key.hash(), token) {
             // Neither to be served nor to be validated: there is nothing behind it.
             return Judged::Absent;
@@ -114,13 +117,17 @@ impl FillJudge {
         if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {
             return Judged::Absent;
         }
+        if !policy::answers(&self.headers, self.ask.head, &stored.record) {
+            // A part of something else: to be completed, and nobody stands in a line for that.
+            return if awaited { Judged::Apart } else { Judged::Absent };
+        }
         match policy::reuse(&self.ask, &stored.record, &stored.terms, &self.route.rules, now) {
             Reuse::Fresh { .. } => told(Told::Stored(Found::cached(stored, How::Cached))),
             // As if it had been in memory here: who is given it has it refreshed behind the answer.
-            Reuse::StaleWhileRevalidate { .. } if !self.behind || awaited => {
+            Reuse::StaleWhileRevalidate { .. } if !self.refresh || awaited => {
                 told(Told::Stored(Found::cached(stored, How::Cached)))
             }
-            Reuse::MaxStale { .. } if !self.behind => told(Told::Stored(Found::cached(stored, How::Cached))),
+            Reuse::MaxStale { .. } if !self.refresh => told(Told::Stored(Found::cached(stored, How::Cached))),
             // It arrived stale, or is for its own client only: nobody is elected again because of
             // that, one after another (F5).
             _ if awaited => Judged::Apart,
@@ -195,8 +202,12 @@ impl FillJudge {
             return Judged::Absent;
         }
         let now = self.proxy.now_ms();
+        let has_it = policy::answers(&self.headers, self.ask.head, record);
+        if !has_it && self.behind == Some(token) {
+            return Judged::Absent;
+        }
         match policy::reuse(&self.ask, record, &stored.terms, &self.route.rules, now) {
-            Reuse::Fresh { .. } => {
+            Reuse::Fresh { .. } if has_it => {
                 Judged::Found(Sighted::Elsewhere(Elsewhere { head: stored, manifest, token }))
             }
             _ => Judged::Apart,

@@ -41,7 +41,8 @@ impl Proxy {
             let now = self.now_ms();
             let usable = stored.covered(&self.stamps) == Covered::No
                 && self.trust.holds(now)
-                && policy::selects(&stored.record, headers);
+                && policy::selects(&stored.record, headers)
+                && policy::answers(headers, ask.head, &stored.record);
             match policy::reuse(ask, &stored.record, &stored.terms, rules, now) {
                 Reuse::Fresh { ttl_ms, .. } if usable => Some((stored, ttl_ms)),
                 _ => None,

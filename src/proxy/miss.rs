@@ -15,6 +15,7 @@ use super::place::Place;
 use super::reply::Cause;
 use super::told::{Exchange, Failure, Follower, Found, How, Moment, Refused, Told};
 use super::{Proxy, serve, status};
+use crate::dust::Number;
 use crate::flight::{Joined, Settled};
 use crate::policy::{self, CacheStatus, ErrorCase, PassReason, Reuse, Ride};
 use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
@@ -55,6 +56,8 @@ enum Step {
     Refused(Refused),
     /// The next exchange of this key, with all others that can't use this one.
     Next,
+    /// The same, because this one is of a part that has not what is asked for; its number.
+    Lacks(Number),
     /// Another variant.
     At(Place),
 }
@@ -87,6 +90,7 @@ impl Proxy {
                 self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None).await
             }
             Step::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
+            Step::Lacks(_) => self.pass_get(asking, Some(place), PassReason::Partial).await,
             Step::Next | Step::At(_) => self.pass_get(asking, Some(place), PassReason::Unsettled).await,
         }
     }
@@ -104,6 +108,7 @@ impl Proxy {
         let deadline = began + asking.route.wait_timeout;
         let mut following = Following::new(self);
         let mut refused: Option<Follower> = None;
+        let mut lacked: Option<Number> = None;
         asking.ticket.following(&place.key);
         if let Some(found) = self.found_in_language(asking, place).await {
             return Step::Take(found);
@@ -118,7 +123,7 @@ impl Proxy {
                     following.leads();
                     let follower = leader.follower();
                     let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
-                    job.spawn(leader);
+                    job.beside(lacked).spawn(leader);
                     (follower, None)
                 }
                 Joined::Follow(follower) if self.is_void(place, &follower) => {
@@ -154,6 +159,10 @@ impl Proxy {
             following.hears(&told, began);
             match self.step(asking, place, told, arrived, &follower) {
                 Step::Next => refused = Some(follower),
+                // Once: parts are not waited for one after another.
+                Step::Lacks(number) if lacked.is_none() => {
+                    (refused, lacked) = (Some(follower), Some(number));
+                }
                 Step::At(other) => {
                     refused = (other.key == place.key).then_some(follower);
                     *place = other;
@@ -190,12 +199,19 @@ impl Proxy {
                 if !policy::selects(&stored.record, &asking.headers) {
                     return Step::Next;
                 }
+                if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
+                    return Step::Lacks(stored.record.token);
+                }
                 if let Some((sent, owner)) = found.exchange {
                     let ride = if owner == Some(arrived) || arrived < sent {
                         Ride::SentAfterArrival
                     } else {
                         Ride::UnderWay
                     };
+                    if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
+                        // It came when the exchange was over, and nothing of that is for later.
+                        return Step::Next;
+                    }
                     return if self.may_ride(asking, stored, ride) { Step::Take(found) } else { Step::Next };
                 }
                 match policy::reuse(
@@ -215,7 +231,7 @@ impl Proxy {
             Told::Varies(node) => Step::At(place.under(node, &asking.headers)),
             Told::Pass(reason, own) => {
                 if own.owner == Some(arrived)
-                    && !asking.ask.range
+                    && (own.ranged || !asking.ask.range)
                     && let Some(response) = own.take()
                 {
                     return Step::Own(Box::new(response), reason);
@@ -259,7 +275,15 @@ impl Proxy {
             };
             return Step::At(place.under(Arc::new(node), &asking.headers));
         }
+        if !policy::answers(&asking.headers, asking.ask.head, &head.record) {
+            return Step::Lacks(exchange.fence);
+        }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
+        let over = asking.ticket.late && exchange.growing.len_if_done().is_some();
+        if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
+            // It came when the exchange was over, and nothing of that is for later.
+            return Step::Next;
+        }
         if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
     }
 
@@ -358,8 +382,10 @@ impl Proxy {
         asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
         asking.ticket.error = Some(failure.word);
         if !self.stale_allowed(&asking, stale.as_ref(), case) {
-            if let Some((headers, body)) = &failure.answer {
-                return serve::failure(self, asking, failure.status, headers, body.clone(), mine);
+            if let Some(answer) = &failure.answer
+                && policy::selects_alike(&answer.select, &asking.headers)
+            {
+                return serve::failure(self, asking, failure.status, answer, mine);
             }
             if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
                 return self.own(asking, response, PassReason::NotCacheableStatus);
@@ -384,7 +410,9 @@ impl Step {
         match self {
             Self::Ride(..) | Self::Take(_) | Self::Failed(_) => FollowerEnd::Rode,
             Self::Refused(_) => FollowerEnd::Timeout,
-            Self::Alone(_) | Self::Own(..) | Self::Next | Self::At(_) => FollowerEnd::Degraded,
+            Self::Alone(_) | Self::Own(..) | Self::Next | Self::Lacks(_) | Self::At(_) => {
+                FollowerEnd::Degraded
+            }
         }
     }
 }

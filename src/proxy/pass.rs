@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::header::{AUTHORIZATION, COOKIE, TRAILER};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::Proxy;
@@ -81,7 +81,9 @@ impl Proxy {
         let (target, rules) = (asking.target.to_string(), &asking.route.rules);
         let has = |field| asking.headers.contains_key(field);
         let ask = Ask { authorization: has(AUTHORIZATION), cookie: has(COOKIE), ..Ask::default() };
-        if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at) {
+        if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
+            || !self.asks_as_a_fill(&asking)
+        {
             return self.own(asking, head.response, reason);
         }
         let mut text = String::new();
@@ -115,11 +117,27 @@ impl Proxy {
         let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
             return self.own(asking, head.response, reason);
         };
+        if !is_fill(&asking, reason) && !self.asks_as_a_fill(&asking) {
+            self.fill_behind(&asking, place, &head);
+            return self.own(asking, head.response, reason);
+        }
         match self.adopt(&asking, place, head).await {
             Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
             Err(Some(response)) => self.own(asking, response, reason),
             // The task is gone with the response in it, by a panic: nothing is left to pass on.
             Err(None) => Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
+        }
+    }
+
+    /// Fetches for everybody, in the background, what a request has shown to be everybody's without
+    /// asking as a fill does.
+    fn fill_behind(self: &Arc<Self>, asking: &Asking, place: Place, head: &Head) {
+        let deadline = Instant::now() + asking.route.wait_timeout;
+        let job = Job::new(self, asking, place, None, None, deadline);
+        if matches!(job.verdict(head), Verdict::Store(_))
+            && let Joined::Lead(leader) = self.flights.join(&job.place.key.hash())
+        {
+            job.spawn(leader);
         }
     }
 
@@ -173,10 +191,17 @@ impl Proxy {
         reason: PassReason,
     ) -> Result<Head, upstream::Error> {
         self.notices.passing(&asking.route, reason);
+        let (route, target, forwarded) = (&asking.route, &asking.target, &asking.forwarded);
+        let fills = body.is_none() && is_fill(asking, reason);
+        let headers = if fills {
+            self.fill_headers(route, target, &asking.headers, forwarded)
+        } else {
+            self.pass_headers(route, target, &asking.headers, forwarded)
+        };
         let request = upstream::Request {
             method: asking.method.clone(),
-            target: asking.route.upstream_target(&asking.target, false),
-            headers: self.pass_headers(&asking.route, &asking.target, &asking.headers, &asking.forwarded),
+            target: route.upstream_target(target, fills),
+            headers,
             body,
             lane: Lane::Pass,
             deadline: Some(asking.ticket.began() + asking.route.wait_timeout),
@@ -235,13 +260,22 @@ fn never_went(kind: ErrorKind) -> bool {
 
 /// Whether a response to this request alone may still be worth storing.
 fn may_adopt(asking: &Asking, reason: PassReason, status: StatusCode) -> bool {
-    let plain = |headers: &HeaderMap| {
-        use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
-        ![IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE].iter().any(|name| headers.contains_key(name))
-    };
-    asking.method == Method::GET
-        && matches!(reason, PassReason::Authorization | PassReason::Cookie | PassReason::RouteSays)
-        && asking.route.cache
+    matches!(reason, PassReason::Authorization | PassReason::Cookie | PassReason::RouteSays)
         && status != StatusCode::PARTIAL_CONTENT
-        && plain(&asking.headers)
+        && is_plain(asking)
+}
+
+/// Whether a request goes by itself only because its route lets nobody wait for another: what it
+/// brings is everybody's, so it asks as a fill does.
+fn is_fill(asking: &Asking, reason: PassReason) -> bool {
+    reason == PassReason::RouteSays && !asking.ask.credentialed() && is_plain(asking)
+}
+
+/// Whether a request is for the whole of what its key names.
+fn is_plain(asking: &Asking) -> bool {
+    use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
+    let conditional = |name| asking.headers.contains_key(name);
+    asking.method == Method::GET
+        && asking.route.cache
+        && ![IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE].iter().any(conditional)
 }

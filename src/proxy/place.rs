@@ -45,7 +45,7 @@ pub(crate) enum Look {
     Doubtful { place: Place, stored: Arc<Stored> },
     /// One that may be used while it is being refreshed.
     Refreshing { place: Place, stored: Arc<Stored>, ttl_ms: i64 },
-    /// One that must be validated first.
+    /// One that must be validated first, or a part that has not all that is asked for.
     Stale { place: Place, stored: Arc<Stored> },
     /// One that may not answer this request.
     Refused { place: Place, reason: PassReason },
@@ -83,6 +83,15 @@ impl Proxy {
                 return Look::Missing { place: place() };
             }
             let now = self.now_ms();
+            if stored.record.range.is_some()
+                && !policy::answers(headers, ask.head, &stored.record)
+                && !matches!(
+                    policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now),
+                    Reuse::Refused(_)
+                )
+            {
+                return Look::Stale { place: place(), stored };
+            }
             let doubt = if self.trust.holds(now) { None } else { Some(self.trust.doubt()) };
             let reuse = policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now);
             match reuse {

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
-use super::multipart;
+use super::multipart::{self, Parted, Spans};
 use super::place::Look;
 use super::reply::Cause;
 use super::status;
-use super::told::{Exchange, Follower, Moment};
+use super::told::{Answered, Exchange, Follower, Moment};
 use crate::body::{Error as BodyError, Reader};
-use crate::policy::{self, CacheStatus, Conditional, ErrorCase, PassReason, Ranged};
+use crate::policy::{self, CacheStatus, Conditional, ErrorCase, PassReason};
 use crate::telemetry::words::{Cache, Role, Source as From, Why};
 use crate::tier::{Covered, Stored};
+use crate::upstream::ErrorKind;
 
 /// Where the bytes of an answer are.
 enum Bytes_<'a> {
@@ -27,8 +28,9 @@ enum Bytes_<'a> {
     Growing(&'a Arc<Exchange>, Option<Reader>),
 }
 
-/// Which part of a body is asked for.
-struct Part(Ranged);
+mod cut;
+
+use cut::Cut;
 
 impl Proxy {
     /// A fresh answer from memory, or one whose bytes have to be read first.
@@ -55,8 +57,8 @@ impl Proxy {
         }
         // The first bytes are read and checked before a head goes out: what is wrong with them is
         // a miss and no response.
-        let range = Self::part(&asking, &stored, Some(stored.len()));
-        let mut reader = self.bodies.reader(&stored.hash.to_string(), &stored.manifest, range.bytes());
+        let first = Cut::of(&asking, &stored.record, Some(stored.len())).first_bytes(&stored.record);
+        let mut reader = self.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
         match reader.next().await {
             Some(Ok(first)) => {
                 let bytes = Bytes_::Primed(first, Box::new(reader));
@@ -188,6 +190,7 @@ impl Proxy {
             stored.covered(&self.stamps) != Covered::Hard
                 && self.trust.lets_stale(self.now_ms())
                 && policy::selects(&stored.record, &asking.headers)
+                && policy::answers(&asking.headers, asking.ask.head, &stored.record)
                 && policy::stale_on_error(
                     &asking.ask,
                     &stored.record,
@@ -247,29 +250,33 @@ impl Proxy {
             *response.headers_mut() = headers;
             return Self::finish(asking.ticket, response);
         }
-        let (code, range) = match (Self::part(&asking, stored, len).0, &bytes) {
-            (Ranged::Parts(parts), Bytes_::Held(body)) => {
-                let response = multipart::response(headers, body, &parts, &self.dice.name());
+        let (code, part) = match Cut::of(&asking, record, len) {
+            Cut::Whole => (record.status, None),
+            Cut::Part { first, last, total, at } => {
+                headers.insert(CONTENT_RANGE, policy::content_range(first, last, total));
+                (StatusCode::PARTIAL_CONTENT, Some(at))
+            }
+            Cut::Parts { parts, total } => {
+                let base = record.range.map_or(0, |(first, _, _)| first);
+                let spans = Spans { named: parts.spans(), base, total };
+                let body = self.parted(bytes, stored);
+                let response = multipart::response(headers, body, &spans, &self.dice.name());
                 return Self::finish(asking.ticket, response);
             }
-            // What is not in memory is sent whole: a client that gets it has all that it asked for.
-            (Ranged::Parts(_) | Ranged::Whole, _) => (record.status, None),
-            (Ranged::Part { first, last }, _) => (StatusCode::PARTIAL_CONTENT, Some((first, last))),
-            (Ranged::Unsatisfiable, _) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+            Cut::Unsatisfiable { total } => {
+                headers.insert(CONTENT_RANGE, policy::unsatisfied_range(total));
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+                let mut response = Response::new(ReplyBody::empty());
+                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+                *response.headers_mut() = headers;
+                return Self::finish(asking.ticket, response);
+            }
+            // Whoever comes here was found to be answered by it: never a part for the whole.
+            Cut::Lacking => {
+                return Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None);
+            }
         };
-        let total = len.unwrap_or_default();
-        if code == StatusCode::RANGE_NOT_SATISFIABLE {
-            headers.insert(CONTENT_RANGE, policy::unsatisfied_range(total));
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            let mut response = Response::new(ReplyBody::empty());
-            *response.status_mut() = code;
-            *response.headers_mut() = headers;
-            return Self::finish(asking.ticket, response);
-        }
-        let length = range.map_or(len, |(first, last)| Some(last - first + 1));
-        if let Some((first, last)) = range {
-            headers.insert(CONTENT_RANGE, policy::content_range(first, last, total));
-        }
+        let length = part.map_or(len, |(first, last)| Some(last - first + 1));
         if let Some(length) = length
             && !bodiless(code)
         {
@@ -278,7 +285,7 @@ impl Proxy {
         let body = if asking.ask.head || bodiless(code) {
             ReplyBody::empty()
         } else {
-            ReplyBody::new(Self::source(bytes, range), length)
+            ReplyBody::new(Self::source(bytes, part, record.range.is_some()), length)
         };
         let mut response = Response::new(body);
         *response.status_mut() = code;
@@ -286,25 +293,30 @@ impl Proxy {
         Self::finish(asking.ticket, response)
     }
 
-    /// Which part is asked for: a Range of a GET for a whole 200.
-    fn part(asking: &Asking, stored: &Stored, len: Option<u64>) -> Part {
-        Part(match len {
-            Some(len) if stored.record.status == StatusCode::OK && asking.method == Method::GET => {
-                policy::ranged(&asking.headers, &stored.record, len)
-            }
-            _ => Ranged::Whole,
-        })
-    }
-
-    fn source(bytes: Bytes_<'_>, range: Option<(u64, u64)>) -> Source {
+    /// `seated`: its own client's place was made for the very part that it asked for.
+    fn source(bytes: Bytes_<'_>, part: Option<(u64, u64)>, seated: bool) -> Source {
         match bytes {
-            Bytes_::Held(body) => match range {
+            Bytes_::Held(body) => match part {
                 None => Source::Whole(body),
                 Some((first, last)) => Source::Whole(slice(&body, first, last)),
             },
             Bytes_::Primed(first, reader) => Source::Primed(first, reader),
-            Bytes_::Growing(_, Some(seat)) if range.is_none() => Source::Reader(seat),
-            Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(range)),
+            Bytes_::Growing(_, Some(seat)) if seated || part.is_none() => Source::Reader(seat),
+            Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(part)),
+        }
+    }
+
+    fn parted(&self, bytes: Bytes_<'_>, stored: &Stored) -> Parted {
+        let from = |begun| {
+            let (hash, manifest) = (stored.hash.to_string(), stored.manifest.clone());
+            Parted::Read(multipart::From::Stored { bodies: self.bodies.clone(), hash, manifest }, begun)
+        };
+        match bytes {
+            Bytes_::Held(body) => Parted::Held(body),
+            Bytes_::Primed(first, reader) => from(Some((first, reader))),
+            Bytes_::Growing(exchange, _) => {
+                Parted::Read(multipart::From::Growing(exchange.growing.clone()), None)
+            }
         }
     }
 }
@@ -314,19 +326,18 @@ pub(crate) fn failure(
     proxy: &Proxy,
     mut asking: Asking,
     code: StatusCode,
-    headers: &HeaderMap,
-    body: Bytes,
+    answer: &Answered,
     mine: bool,
 ) -> Response<ReplyBody> {
     if mine {
         asking.ticket.cache = Cache::Error;
     }
-    let mut headers = headers.clone();
+    let mut headers = answer.headers.clone();
     proxy.deliver(&asking, &mut headers, Some(&status::failed(mine)));
     if !bodiless(code) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
-    let body = if asking.ask.head { Bytes::new() } else { body };
+    let body = if asking.ask.head { Bytes::new() } else { answer.body.clone() };
     let mut response = Response::new(ReplyBody::new(Source::Whole(body), None));
     *response.status_mut() = code;
     *response.headers_mut() = headers;
@@ -342,15 +353,6 @@ pub(crate) fn ttl_ms(stored: &Stored, now: u64) -> i64 {
 /// Whether responses of this status never have content (RFC 9110 §6.4.1).
 pub(crate) fn bodiless(status: StatusCode) -> bool {
     status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
-}
-
-impl Part {
-    fn bytes(&self) -> Option<(u64, u64)> {
-        match self.0 {
-            Ranged::Part { first, last } => Some((first, last)),
-            Ranged::Whole | Ranged::Parts(_) | Ranged::Unsatisfiable => None,
-        }
-    }
 }
 
 pub(super) fn slice(body: &Bytes, first: u64, last: u64) -> Bytes {

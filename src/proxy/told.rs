@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::body::Growing;
 use crate::dust::Number;
@@ -158,6 +158,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Own {
     /// Whose.
     pub owner: Option<Moment>,
+    /// It was asked for with the owner's own Range.
+    pub ranged: bool,
     response: Mutex<Option<upstream::Response>>,
 }
 
@@ -167,7 +169,7 @@ pub(crate) struct Failure {
     /// The status to give.
     pub status: StatusCode,
     /// Upstream's own answer, if there was one that is short enough to be shared.
-    pub answer: Option<(HeaderMap, Bytes)>,
+    pub answer: Option<Answered>,
     /// Upstream's own answer, where it is not for sharing, too long or too slow: the owner's.
     pub own: Option<Arc<Own>>,
     /// The word for log and answer.
@@ -182,6 +184,17 @@ pub(crate) struct Failure {
     pub owner: Option<Moment>,
     /// The record that could not be validated.
     pub stale: Option<Arc<Stored>>,
+}
+
+/// A failed answer that is shared with those who waited.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Its fields, without what is for one client alone.
+    pub headers: HeaderMap,
+    /// All of its content.
+    pub body: Bytes,
+    /// What selects it (RFC 9111 §4.1): who differs in one of these hears of the failure only.
+    pub select: Vec<(HeaderName, Option<String>)>,
 }
 
 /// A flight that did not come to a verdict.
@@ -219,13 +232,13 @@ impl Phase {
 // === impl Own ===
 
 impl Own {
-    pub(crate) fn new(owner: Option<Moment>, response: upstream::Response) -> Arc<Self> {
-        Arc::new(Self { owner, response: Mutex::new(Some(response)) })
+    pub(crate) fn new(owner: Option<Moment>, ranged: bool, response: upstream::Response) -> Arc<Self> {
+        Arc::new(Self { owner, ranged, response: Mutex::new(Some(response)) })
     }
 
     /// Nobody's: a pass that was remembered.
     pub(crate) fn nobodys() -> Arc<Self> {
-        Arc::new(Self { owner: None, response: Mutex::new(None) })
+        Arc::new(Self { owner: None, ranged: false, response: Mutex::new(None) })
     }
 
     /// Hands the response over, once.

@@ -141,11 +141,14 @@ fn check_whole(record: &Record) -> Result<(), CodecError> {
     holds(record.body.is_whole(), "body length")?;
     let stated = stated_length(&record.headers)?;
     holds(stated.is_none_or(|stated| stated == record.body.len), "content-length")?;
-    if let Some((first, last, total)) = record.range {
-        holds(first <= last && last < total, "range")?;
-        holds(last - first + 1 == record.body.len, "range length")?;
-    }
-    Ok(())
+    check_range(record, |len| len == record.body.len)
+}
+
+/// The range of a part, and whether its body is as long as it may be.
+fn check_range(record: &Record, fits: impl Fn(u64) -> bool) -> Result<(), CodecError> {
+    let Some((first, last, total)) = record.range else { return Ok(()) };
+    holds(first <= last && last < total, "range")?;
+    holds(fits(last - first + 1), "range length")
 }
 
 /// All that holds for a growing record too.
@@ -188,7 +191,8 @@ fn check_note(note: &Note) -> Result<(), CodecError> {
             holds(head.token <= *token, "token")?;
             let so_far = sum(&head.body.segments)?;
             let stated = stated_length(&head.headers)?;
-            holds(stated.is_none_or(|stated| so_far <= stated), "content-length")
+            holds(stated.is_none_or(|stated| so_far <= stated), "content-length")?;
+            check_range(head, |len| so_far <= len)
         }
         Note::Pass { reason, .. } => {
             let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

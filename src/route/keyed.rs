@@ -54,6 +54,11 @@ impl KeyedField {
         }
     }
 
+    /// Whether a pair of a Cookie field is one that this entry is about.
+    pub(super) fn is_cookie(&self, pair: &[u8]) -> bool {
+        matches!(self, Self::Cookie(name) if value(pair, name).is_some())
+    }
+
     /// Appends the key's line for it: `\nname: value`, or `\nname` if the request has none. The
     /// value is in the normal form that selects variants, too.
     pub(super) fn write(&self, out: &mut String, headers: &HeaderMap) {
@@ -105,11 +110,19 @@ impl Display for KeyedField {
 }
 
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
-    pairs.filter_map(move |pair| {
-        let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
-        rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
-    })
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| pairs(line.as_bytes()));
+    pairs.filter_map(move |pair| value(pair, name))
+}
+
+/// The pairs of a Cookie field.
+pub(super) fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
+}
+
+/// What a pair says, if it has that name.
+fn value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let rest = pair.strip_prefix(name.as_bytes())?;
+    rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
 }
 
 fn push_hex(out: &mut String, bytes: &[u8]) {

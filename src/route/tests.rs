@@ -327,6 +327,30 @@ fn credentials_enter_keys_as_digests_only() {
 }
 
 #[test]
+fn a_fill_carries_the_cookies_of_its_key() {
+    let kept = |vary_on: &[&str], lines: &[&str]| {
+        let vary_on = vary_on.iter().map(|text| KeyedField::parse(text).unwrap()).collect();
+        let mut headers: HeaderMap =
+            lines.iter().map(|line| (header::COOKIE, HeaderValue::from_str(line).unwrap())).collect();
+        Route { vary_on, ..Route::new("r", "u") }.keep_keyed_cookies(&mut headers);
+        let left: Vec<_> =
+            headers.get_all(header::COOKIE).iter().map(|line| line.to_str().unwrap().to_owned()).collect();
+        left.join(" | ")
+    };
+    for (vary_on, lines, want) in [
+        (&["cookie:s"][..], &["a=1; s=2;b=3"][..], "s=2"),
+        (&["cookie:s", "cookie:b"], &["a=1; s=2;b=3"], "s=2; b=3"),
+        (&["cookie:s"], &["s=1; a=2", "s = 3"], "s=1; s = 3"),
+        (&["cookie:s"], &["ss=1; S=2"], ""),
+        (&["cookie:s", "cookie"], &["a=1; s=2"], "a=1; s=2"),
+        (&["x-a"], &["a=1"], "a=1"),
+        (&[], &["a=1"], "a=1"),
+    ] {
+        assert_eq!(kept(vary_on, lines), want, "{vary_on:?} {lines:?}");
+    }
+}
+
+#[test]
 fn what_vary_on_may_be() {
     for text in ["x-tenant", "Accept-Language", "cookie:session", "Cookie:a.b", "cookie"] {
         assert!(KeyedField::parse(text).is_some(), "{text}");

@@ -25,9 +25,10 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 
 /// Fields that Connection must not name, since they are for everybody: they stay if it does. A
 /// response that lost its Cache-Control or Vary on the way would be shared with the wrong people.
-const FOR_EVERYBODY: [HeaderName; 12] = [
+const FOR_EVERYBODY: [HeaderName; 13] = [
     header::AGE,
     header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
     header::CONTENT_ENCODING,
     CONTENT_LENGTH,
     header::CONTENT_RANGE,
@@ -62,6 +63,10 @@ pub(super) fn outgoing(
         if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
             fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+    }
+    if has_body && matches!(*method, Method::GET | Method::HEAD) && !fields.contains_key(CONTENT_LENGTH) {
+        // The client takes such a request for one without content, unless it is told how it is framed.
+        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     fields.remove(HOST);
     if let Some(host) = host {
@@ -228,6 +233,9 @@ mod tests {
         assert_eq!(outgoing(&Method::POST, request.clone(), None, false), fields(&[("content-length", "0")]));
         let named = outgoing(&Method::GET, request, Some(HeaderValue::from_static("name")), true);
         assert_eq!(named, fields(&[("content-length", "5"), ("host", "name")]));
+        let unknown = outgoing(&Method::GET, HeaderMap::new(), None, true);
+        assert_eq!(unknown, fields(&[("transfer-encoding", "chunked")]), "else the client leaves it out");
+        assert_eq!(outgoing(&Method::POST, HeaderMap::new(), None, true), HeaderMap::new());
     }
 
     #[test]

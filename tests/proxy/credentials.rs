@@ -164,10 +164,7 @@ async fn keyed_credentials_make_an_ordinary_request_of_their_own_key() {
         assert!(reply.field("vary").to_lowercase().contains("authorization"));
     }
     assert_eq!(origin.count("/a"), 10);
-    proxy
-        .filled_by(proxy.get("/a").field("Cookie", "session=1; other=1"))
-        .await
-        .assert(200, "session=1; other=1");
+    proxy.filled_by(proxy.get("/a").field("Cookie", "session=1; other=1")).await.assert(200, "session=1");
     assert!(proxy.get("/a").field("Cookie", "other=2; session=1").await.is_hit());
     assert!(!proxy.get("/a").field("Cookie", "session=2").await.is_hit());
 }

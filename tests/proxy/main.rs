@@ -31,6 +31,7 @@ mod s3;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 #[path = "../redis/server.rs"]
 mod server;
+mod sharing;
 mod store_tls;
 mod support;
 mod targets;

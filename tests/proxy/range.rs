@@ -2,6 +2,12 @@
 
 use crate::support::{Answer, End, Gate, Origin, Proxy};
 
+mod herd;
+mod large;
+mod mixed;
+mod segment;
+mod source;
+
 const BODY: &str = "0123456789";
 
 async fn stored() -> (Origin, Proxy) {

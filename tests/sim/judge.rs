@@ -190,7 +190,8 @@ impl Ledger {
         // Bytes that the origin has just confirmed are as new as any.
         let now = (record.born, record.token, validated);
         let last = self.inner().published.insert(hash.to_owned(), now);
-        // Two that were under way at the same time have no order but their tokens'.
+        // Two that were under way at the same time have no order but their tokens', and one that was
+        // uncoordinated has the highest number that was known when it began: perhaps the other's.
         let older = |last: u64| {
             let (one, two) = (self.exchange(validated), self.exchange(last));
             one.zip(two).is_some_and(|(one, two)| one.n < two.n && one.head_ms < two.sent_ms)

@@ -1,6 +1,7 @@
 //! Segments that another writer has stored: told of by its manifests, and read like one's own.
 
 use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
 
 use super::super::Error;
 use super::super::waiting::wake;
@@ -35,6 +36,26 @@ impl Fill {
         state.append(&manifest.segments)?;
         self.moved_on(state);
         Ok(())
+    }
+
+    /// Takes segments that are stored already behind all that was written, once that is
+    /// acknowledged; false as long as it is not.
+    pub(in crate::body) fn attach(&self, manifest: &Manifest) -> Result<bool, Error> {
+        let mut state = self.lock();
+        if state.acknowledged < state.window.end() {
+            state.flushes = true;
+            drop(state);
+            self.nudge.notify_one();
+            return Ok(false);
+        }
+        if state.segments.len() + manifest.segments.len() > MAX_SEGMENTS {
+            return Err(Error::Full);
+        }
+        state.append(&manifest.segments)?;
+        let held = state.window.len();
+        self.bodies.store.counters.window.fetch_sub(held, Ordering::Relaxed);
+        self.moved_on(state);
+        Ok(true)
     }
 
     /// Segments that are stored already were taken over: readers go on to them.

@@ -135,6 +135,23 @@ fn what_connection_names_is_gone_before_anybody_looks() {
 }
 
 #[test]
+fn what_is_for_everybody_stays_whatever_connection_names() {
+    let fields = |list: &[(&str, &str)]| -> HeaderMap {
+        list.iter().map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap())).collect()
+    };
+    for field in ["host", "content-length", "transfer-encoding", "cache-control", "vary", "set-cookie"] {
+        let mut request = fields(&[("connection", &format!("close, {field}")), (field, "1")]);
+        strip_connection(&mut request);
+        assert!(request.contains_key(field), "{field}");
+        let kept = response_headers(&request).contains_key(field);
+        assert_eq!(kept, field != "transfer-encoding", "{field}: hop by hop by itself");
+    }
+    let mut request = fields(&[("connection", "cookie"), ("cookie", "a=b")]);
+    strip_connection(&mut request);
+    assert!(!request.contains_key("cookie"));
+}
+
+#[test]
 fn loops() {
     for (line, want) in [("f1", true), ("other, F1;x=y", true), ("f1x", false), ("other", false), ("", false)]
     {

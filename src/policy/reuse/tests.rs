@@ -186,3 +186,28 @@ fn what_is_overlooked_still_does_not_bind_credentials() {
     let terms = Terms::of(&record, &rules);
     assert!(terms.no_cache && terms.must_revalidate, "its fill carried credentials");
 }
+
+/// Once its terms are worked out, what a record's fields say costs a hit nothing.
+#[test]
+fn a_hit_reads_no_field_of_the_record() {
+    let rules = Rules::default();
+    for said in ["max-age=60", "max-age=60, must-revalidate", "s-maxage=60", "max-age=60, no-cache"] {
+        let mut record = record(said, 60_000, &rules);
+        let terms = Terms::of(&record, &rules);
+        for (ask, after) in [
+            (Ask::default(), 1000),
+            (Ask::default(), 90_000),
+            (Ask { authorization: true, ..Ask::default() }, 1000),
+        ] {
+            let judged = reuse(&ask, &record, &terms, &rules, NOW + after);
+            let fields = std::mem::take(&mut record.headers);
+            for (field, value) in
+                [("cache-control", "no-store"), ("expires", "0"), ("age", "99"), ("vary", "*")]
+            {
+                record.headers.insert(field, HeaderValue::from_static(value));
+            }
+            assert_eq!(reuse(&ask, &record, &terms, &rules, NOW + after), judged, "{said}");
+            record.headers = fields;
+        }
+    }
+}

@@ -146,7 +146,7 @@ impl Chase {
         match verdict.and_then(|entry| entry.text()).map(|text| codec::decode_note(text)) {
             Some(Ok(Note::Growing { token, head })) if live == Some(token) && token >= self.token => {
                 (self.token, self.record) = (token, head.token);
-                if !self.grows(&head, head.status, &head.headers).await {
+                if !self.grows(&head).await {
                     return Heed::Over;
                 }
             }
@@ -166,13 +166,13 @@ impl Chase {
         let text = aside.and_then(|entry| entry.text());
         match text.map(|text| (codec::decode_note(text), codec::decode(text))) {
             Some((Ok(Note::Growing { head, .. }), _)) => {
-                let goes_on = self.grows(&head, head.status, &head.headers).await;
+                let goes_on = self.grows(&head).await;
                 if !goes_on {
                     return Heed::Over;
                 }
             }
             Some((_, Ok(Pointer::Record(record)))) => {
-                if self.grows(&record, record.status, &record.headers).await {
+                if self.grows(&record).await {
                     let _ = self.tail.finish(&record.body);
                 }
                 return Heed::Over;
@@ -205,15 +205,15 @@ impl Chase {
         self.job.proxy.notes.forget(self.head.hash);
         // Who comes now has a hit.
         self.leader.retire();
-        if self.grows(&record, record.status, &record.headers).await {
+        if self.grows(&record).await {
             // A length that was promised and not kept breaks them off.
             let _ = self.tail.finish(&record.body);
         }
     }
 
     /// Whether the riders go on with this manifest.
-    async fn grows(&mut self, record: &Record, status: http::StatusCode, headers: &http::HeaderMap) -> bool {
-        if !policy::same_representation(&self.head.record, headers, status) {
+    async fn grows(&mut self, record: &Record) -> bool {
+        if !policy::same_representation(&self.head.record, record) {
             return false;
         }
         grow(&mut self.tail, &record.body).await
@@ -282,13 +282,13 @@ impl Chase {
         match follower.settled().await {
             Settled::Told(Told::Growing(exchange)) => {
                 let record = &exchange.head.record;
-                if policy::same_representation(&self.head.record, &record.headers, record.status) {
+                if policy::same_representation(&self.head.record, record) {
                     feed_from(self.tail, &exchange.growing).await;
                 }
             }
             Settled::Told(Told::Stored(found)) => {
                 let record = &found.stored.record;
-                if policy::same_representation(&self.head.record, &record.headers, record.status)
+                if policy::same_representation(&self.head.record, record)
                     && grow(&mut self.tail, &found.stored.manifest).await
                 {
                     let _ = self.tail.finish(&found.stored.manifest);

@@ -11,10 +11,10 @@ use tokio::time::{Instant, timeout_at};
 use super::{Head, Job};
 use crate::dust::Number;
 use crate::flight::{Fill, Published, Standing};
-use crate::policy::{self, ErrorCase, PassReason};
+use crate::policy::{self, ErrorCase, PassReason, Varies};
 use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
-use crate::proxy::told::{Failure, Leader, Own, Told};
+use crate::proxy::told::{Answered, Failure, Leader, Own, Told};
 use crate::record::{Note, Pointer, codec};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
@@ -62,11 +62,15 @@ impl Job {
     ) {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
-        let headers = head.response.headers.clone();
+        let headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
+        let select = match policy::varies(&head.response.headers, &self.route.rules) {
+            Varies::On(fields) => policy::selecting(&fields, &self.headers),
+            Varies::No | Varies::Star => Vec::new(), // on everything: not shareable
+        };
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
-            Ok(body) => (Some((headers, body)), None),
-            Err(response) => (None, Some(Own::new(self.owner, response))),
+            Ok(body) => (Some(Answered { headers, body, select }), None),
+            Err(response) => (None, Some(Own::new(self.owner, self.range.is_some(), response))),
         };
         let failure = Arc::new(Failure {
             status,
@@ -97,7 +101,9 @@ impl Job {
         let token = fill.token();
         self.account.followers = leader.followers();
         if let Some((failure, ttl, lasts)) = failure {
-            let lasts = lasts || self.in_company(&leader);
+            // That a range was failed says nothing of what others ask for (F10).
+            let of_range = self.ranged && failure.kind.is_none();
+            let lasts = (lasts || self.in_company(&leader)) && !of_range;
             let stays = if lasts { millis(ttl) } else { 0 };
             let until = self.proxy.now_ms().saturating_add(stays);
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
@@ -143,7 +149,7 @@ impl Job {
     /// response alone, and nobody's credentials brought it.
     pub(super) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
         let ttl_ms = self.route.rules.pass_ttl_ms;
-        if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() {
+        if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() || self.ranged {
             return;
         }
         let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());

@@ -14,7 +14,7 @@ use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy;
 use crate::proxy::told::{Found, How, Leader, Phase, Told};
-use crate::record::{Note, Pointer, Record, codec};
+use crate::record::{Manifest, Note, Pointer, Record, codec};
 use crate::telemetry::words::FillOutcome;
 use crate::tier::{Covered, Stored};
 use crate::upstream;
@@ -59,6 +59,7 @@ impl Job {
             });
         let Partial(record) = &partial;
         let usable = record.key == self.place.key.text()
+            && policy::answers(&self.headers, self.ask.head, record)
             && published.is_none_or(|token| token < record.token)
             && self.proxy.stamps.covers(self.place.url, record.born, record.token) == Covered::No
             && policy::selects(record, &self.headers)
@@ -67,13 +68,14 @@ impl Job {
     }
 
     /// Asks upstream for what is missing.
-    pub(super) async fn rest_of(&self, partial: &Partial, born: Number) -> Rest {
+    pub(super) async fn rest_of(&mut self, partial: &Partial, born: Number) -> Rest {
         let Partial(record) = partial;
         if policy::content_length(&record.headers) == Some(record.body.len) {
             return Rest::Nothing;
         }
         let Some(conditions) = policy::resumption(record) else { return Rest::Unknown };
-        match self.exchange(Some(conditions), born).await {
+        self.ranged = true;
+        match self.exchange(conditions, born).await {
             Ok(head) if policy::resumes(record, head.response.status, &head.response.headers) => {
                 Rest::Comes(head)
             }
@@ -108,14 +110,16 @@ impl Job {
     pub(super) async fn resumed(mut self, leader: Leader, fill: Fill, mut head: Head, partial: &Partial) {
         self.account.heard(&head.response);
         let Partial(old) = partial;
-        // The answer is the newest word about the whole (RFC 9111 §3.4), but for what describes the
+        // The answer is the newest word about all of it (RFC 9111 §3.4), but for what describes the
         // part that it carries.
         for field in [http::header::CONTENT_RANGE, http::header::CONTENT_LENGTH] {
             head.response.headers.remove(field);
         }
         let headers = &head.response.headers;
         let rules = &self.route.rules;
-        let record = policy::refresh(old, headers, head.requested_at, head.received_at, rules);
+        let credentialed = old.credentialed || self.ask.credentialed();
+        let asked = Record { credentialed, ..old.clone() };
+        let record = policy::refresh(&asked, headers, head.requested_at, head.received_at, rules);
         let Some(mut record) = record else {
             // What it says now may not be stored: who has begun to read is broken off.
             drop(head);
@@ -130,7 +134,8 @@ impl Job {
         let stored = Arc::new(Stored::new(record, rules, None));
         match resumed {
             Ok((writer, growing)) => {
-                let pouring = Pouring { stored, writer, growing, len, kept: true };
+                let behind = Manifest::default();
+                let pouring = Pouring { stored, writer, growing, len, behind, kept: true };
                 self.pour(leader, fill, head, pouring).await;
             }
             // It does not add up: what was left there is nobody's word.
@@ -142,10 +147,12 @@ impl Job {
         }
     }
 
-    /// Asks for the whole, as if nothing had been there.
-    async fn again(mut self, leader: Leader, fill: Fill) {
+    /// Asks for what the request asks for, as if nothing had been there.
+    pub(super) async fn again(mut self, leader: Leader, fill: Fill) {
         self.partial = None;
-        match self.exchange(None, fill.token()).await {
+        let errand = policy::errand(&self.headers, None, &self.route.rules);
+        (self.range, self.ranged) = (errand.own_range(), errand.is_ranged());
+        match self.exchange(errand.fields(None), fill.token()).await {
             Ok(head) => self.answered(leader, fill, head).await,
             Err(error) => self.no_answer(leader, fill, error).await,
         }

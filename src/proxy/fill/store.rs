@@ -4,18 +4,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 
 use super::variants::Footing;
-use super::{Head, Job};
+use super::{Head, Job, framing};
 use crate::body;
 use crate::flight::Fill;
-use crate::policy::{self, Lifetime, PassReason, Varies};
+use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
 use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
 use crate::record::{Manifest, Record};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::Stored;
-use crate::upstream;
+use crate::upstream::{self, ErrorKind};
 
 /// How long a key goes past a body store that failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(super) struct Pouring {
     pub growing: body::Growing,
     /// The length of the whole, where it is known.
     pub len: Option<u64>,
+    /// What is stored already and belongs behind all that comes.
+    pub behind: Manifest,
     /// Whether it will be published.
     pub kept: bool,
 }
@@ -59,29 +61,26 @@ impl Job {
         let response = &head.response.headers;
         let Footing { fill, fields, kept } =
             self.footing(&mut leader, fill, fields, kept, head.born, response).await;
-        let record = self.record(&head, &lifetime, &fields);
+        let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
-        let len = match head.response.framing {
-            upstream::Framing::Length(len) => Some(len),
-            upstream::Framing::Framed | upstream::Framing::Close => None,
-        };
         let hash = stored.hash.to_string();
         let max = self.route.rules.max_object_size;
         let kept = kept && lasts;
         let name = self.segments_name(&fill);
         let (writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
-        self.pour(leader, fill, head, Pouring { stored, writer, growing, len, kept }).await;
+        let behind = Manifest::default();
+        self.pour(leader, fill, head, Pouring { stored, writer, growing, len, behind, kept }).await;
     }
 
     /// From upstream to everybody who rides, to the body store, and at the end to the record.
     pub(super) async fn pour(mut self, mut leader: Leader, fill: Fill, mut head: Head, pouring: Pouring) {
-        let Pouring { stored, mut writer, growing, len, kept } = pouring;
+        let Pouring { stored, mut writer, growing, len, behind, kept } = pouring;
         let token = fill.token();
         let hash = stored.hash.to_string();
         let exchange = Arc::new(Exchange {
             head: stored.clone(),
-            seat: Mutex::new(self.owner.and_then(|_| growing.owner_reader(None))),
+            seat: Mutex::new(self.owner.and_then(|_| growing.owner_reader(self.seat(&stored.record)))),
             growing: growing.clone(),
             len,
             sent: head.sent,
@@ -96,7 +95,7 @@ impl Job {
         });
         leader.settle(Told::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
-        let flow = self.flow(&leader, &mut writer, &mut head.response);
+        let flow = self.flow(&leader, &mut writer, &mut head.response, &behind);
         let flow = if kept {
             tokio::select! {
                 biased;
@@ -142,9 +141,13 @@ impl Job {
                 drop(writer);
                 self.proxy.notices.upstream_error(&self.route, &error);
                 let (failure, ttl) = Failure::truncated(&self, token, &error);
-                self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
+                // That a range broke off says nothing of what others ask for (F10).
+                let stays = if self.ranged { Duration::ZERO } else { ttl };
+                if !self.ranged {
+                    self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
+                }
                 self.report(FillOutcome::Truncated, token, bytes, Some(Why::Upstream(error.kind.as_str())));
-                let until = self.proxy.now_ms().saturating_add(super::ending::millis(ttl));
+                let until = self.proxy.now_ms().saturating_add(super::ending::millis(stays));
                 let note = crate::record::Note::Failed { token, status: failure.status.as_u16(), until };
                 leader.retire();
                 self.abort_with(fill, &note, ttl).await;
@@ -225,6 +228,7 @@ impl Job {
         leader: &Leader,
         writer: &mut body::Writer,
         response: &mut upstream::Response,
+        behind: &Manifest,
     ) -> Flow {
         loop {
             let next = tokio::select! {
@@ -235,24 +239,53 @@ impl Job {
             match next {
                 Some(Ok(chunk)) => match writer.write(chunk).await {
                     Ok(()) => {}
-                    Err(error) => return Flow::Cut(error),
+                    Err(error) => return cut(error),
                 },
                 Some(Err(error)) => return Flow::Broke(error),
-                None => return Flow::Whole,
+                None if behind.segments.is_empty() => break,
+                None => match writer.append(behind).await {
+                    Ok(()) => break,
+                    Err(error) => return cut(error),
+                },
             }
+        }
+        if writer.is_short() { cut(body::Error::Truncated) } else { Flow::Whole }
+    }
+
+    /// Where its own client reads, of a part: it may have asked for less.
+    fn seat(&self, record: &Record) -> Option<(u64, u64)> {
+        let (_, _, total) = record.range?;
+        match policy::ranged(&self.headers, record, total) {
+            Ranged::Part { first, last } => policy::within(record, (first, last)),
+            Ranged::Whole | Ranged::Parts(_) | Ranged::Unsatisfiable => None,
         }
     }
 
-    fn record(&self, head: &Head, lifetime: &Lifetime, fields: &[HeaderName]) -> Record {
-        let select = policy::selecting(fields, &self.headers);
-        Record {
+    /// The record, and the length of its body where that is known.
+    fn record(&self, head: &Head, lifetime: &Lifetime, fields: &[HeaderName]) -> (Record, Option<u64>) {
+        let framing = framing(head.response.framing);
+        let mut headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
+        let part = self
+            .range
+            .filter(|_| head.response.status == StatusCode::PARTIAL_CONTENT)
+            .and_then(|asked| policy::part_of(asked, &head.response.headers, framing));
+        let (status, range) = match part {
+            Some(part) => policy::kept_as(part, &mut headers),
+            None => (head.response.status, None),
+        };
+        let len = match (part, framing) {
+            (Some((first, last, _)), _) => Some(last - first + 1),
+            (None, policy::Framing::Length(len)) => Some(len),
+            (None, policy::Framing::Framed | policy::Framing::Close) => None,
+        };
+        let record = Record {
             key: self.place.key.text().to_owned(),
             born: head.born,
             // From before its request was sent, and not the lease's that it goes on under: that of
             // a variant is taken when the head is in, and a purge may have come between (F8).
             token: head.born,
-            status: head.response.status,
-            headers: policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at),
+            status,
+            headers,
             received_at: head.received_at,
             age_ms: lifetime.age_ms,
             fresh_ms: lifetime.fresh_ms,
@@ -261,10 +294,22 @@ impl Job {
             keep_ms: lifetime.keep_ms,
             by: lifetime.by,
             credentialed: self.ask.credentialed(),
-            select,
-            range: None,
+            select: policy::selecting(fields, &self.headers),
+            range,
             tags: Vec::new(),
             body: Manifest::default(),
+        };
+        (record, len)
+    }
+}
+
+/// A body that is not as long as it was to be is upstream's fault, all else is ours.
+fn cut(error: body::Error) -> Flow {
+    match error {
+        body::Error::Truncated => {
+            let detail = "not as many bytes as its head says".to_owned();
+            Flow::Broke(upstream::Error { kind: ErrorKind::Truncated, detail })
         }
+        error => Flow::Cut(error),
     }
 }

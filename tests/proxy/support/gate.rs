@@ -32,6 +32,11 @@ impl Gate {
         within(&format!("{many} to come to the gate"), come.wait_for(|come| *come >= many)).await.unwrap();
     }
 
+    /// How many have come to it.
+    pub fn reached(&self) -> usize {
+        *self.0.come.borrow()
+    }
+
     /// Waits at the gate.
     pub async fn pass(&self) {
         self.0.come.send_modify(|come| *come += 1);

@@ -1,0 +1,177 @@
+//! What a fill asks upstream for, with what is stored in mind.
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::part::is_strongly_tagged;
+use super::spec::only_range;
+use super::{Part, Ranged, Spec, answers, ranged};
+use crate::policy::resume::is_missing_part;
+use crate::policy::revalidate::validators;
+use crate::policy::rules::{RangeMode, Rules};
+use crate::record::{MAX_SEGMENTS, Record};
+
+/// A stored part of more segments than this is not joined to: what comes would not fit.
+const MOST_JOINED: usize = MAX_SEGMENTS / 4 * 3;
+
+/// What a fill asks upstream for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errand {
+    /// The request's own range, on a route that forwards it.
+    own: Option<Spec>,
+    with: With,
+}
+
+/// What becomes of the record that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum With {
+    /// What comes takes its place.
+    Nothing,
+    /// It has what is asked for: under these conditions it is validated.
+    Validated(HeaderMap),
+    /// What is missing is joined to it, on this side; `whole`: nothing but that or the whole is of
+    /// use, so it is asked for under If-Range.
+    Joined { side: Side, missing: Part, whole: bool },
+}
+
+/// Where what is missing of a part belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// In front of it.
+    Before,
+    /// Behind it.
+    Behind,
+}
+
+/// What an answer to an errand is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// To be judged by itself.
+    Answer,
+    /// 304: the stored record is still good, or so it says.
+    Validated,
+    /// Exactly what was missing, of the same representation.
+    Joins(Side, Part),
+    /// Neither what was missing nor an answer to what was asked: to be asked for as if nothing was
+    /// stored.
+    Useless,
+}
+
+/// What to ask for. `stored` is what is known under the key, whole or a part, its manifest
+/// included; that no purge covers it and that the request selects it is settled before.
+///
+/// A request with several ranges, or with an If-Range that what is stored does not meet, asks for
+/// the whole: it is answered from that as it comes. Only one span is kept of a representation, so
+/// parts are joined if they touch or overlap; else what comes takes the place of what was stored.
+pub fn errand(request: &HeaderMap, stored: Option<&Record>, rules: &Rules) -> Errand {
+    let forwards = rules.range == RangeMode::Segment;
+    let plain = !request.contains_key(header::IF_RANGE);
+    let own = if forwards && plain { only_range(request) } else { None };
+    let nothing = Errand { own, with: With::Nothing };
+    let Some(record) = stored else { return nothing };
+    if answers(request, false, record) {
+        let with = validators(record).map_or(With::Nothing, With::Validated);
+        return Errand { own, with };
+    }
+    let Some(part @ (_, _, total)) = record.range.filter(|_| forwards) else { return nothing };
+    let wanted = match ranged(request, record, total) {
+        Ranged::Part { first, last } => (first, last),
+        Ranged::Whole | Ranged::Parts(_) => (0, total - 1),
+        Ranged::Unsatisfiable => return nothing,
+    };
+    match missing(part, wanted) {
+        Some((side, missing)) if may_join(record, missing, rules) => {
+            Errand { own, with: With::Joined { side, missing, whole: own.is_none() } }
+        }
+        _ => nothing,
+    }
+}
+
+/// What is missing of `wanted`, if one span is left when it has come.
+fn missing((first, last, total): Part, (from, to): (u64, u64)) -> Option<(Side, Part)> {
+    if first <= from && from <= last + 1 && last < to {
+        Some((Side::Behind, (last + 1, to, total)))
+    } else if from < first && first <= to + 1 && to <= last {
+        Some((Side::Before, (from, first - 1, total)))
+    } else {
+        None
+    }
+}
+
+fn may_join(record: &Record, (from, to, _): Part, rules: &Rules) -> bool {
+    let len = record.body.len.saturating_add(to - from + 1);
+    is_strongly_tagged(&record.headers)
+        && record.body.segments.len() <= MOST_JOINED
+        && len <= rules.max_object_size
+}
+
+// === impl Errand ===
+
+impl Errand {
+    /// The same, as if nothing was stored.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { with: With::Nothing, ..self }
+    }
+
+    /// The request's own range, if that is what upstream is asked for.
+    pub fn own_range(&self) -> Option<Spec> {
+        match self.with {
+            With::Nothing | With::Validated(_) => self.own,
+            With::Joined { .. } => None,
+        }
+    }
+
+    /// Whether a Range goes out, the request's own or another.
+    pub fn is_ranged(&self) -> bool {
+        self.own_range().is_some() || self.joins()
+    }
+
+    /// Whether what is stored is a part of what is asked for.
+    pub fn joins(&self) -> bool {
+        matches!(self.with, With::Joined { .. })
+    }
+
+    /// The conditions and the range that go out.
+    pub fn fields(&self, stored: Option<&Record>) -> HeaderMap {
+        let mut fields = match &self.with {
+            With::Validated(conditions) => conditions.clone(),
+            With::Nothing | With::Joined { .. } => HeaderMap::new(),
+        };
+        if let Some(own) = self.own_range() {
+            fields.insert(header::RANGE, own.field());
+        }
+        if let With::Joined { missing: (first, last, total), whole, .. } = self.with {
+            let spec = if last + 1 == total { Spec::From(first) } else { Spec::Between(first, last) };
+            fields.insert(header::RANGE, spec.field());
+            // Without it another version sends the part of its own that was asked for, and not all of
+            // what may be large: then the request's own range is asked for.
+            if whole && let Some(tag) = stored.and_then(|record| record.headers.get(header::ETAG)) {
+                fields.insert(header::IF_RANGE, tag.clone());
+            }
+        }
+        fields
+    }
+
+    /// What the answer is. `stored` is the record that the errand was made for.
+    pub fn returned(&self, stored: Option<&Record>, status: StatusCode, headers: &HeaderMap) -> Returned {
+        match &self.with {
+            With::Validated(_) if status == StatusCode::NOT_MODIFIED => Returned::Validated,
+            With::Nothing | With::Validated(_) => Returned::Answer,
+            With::Joined { side, missing, .. } => match status {
+                StatusCode::PARTIAL_CONTENT
+                    if stored.is_some_and(|record| is_missing_part(record, *missing, headers)) =>
+                {
+                    Returned::Joins(*side, *missing)
+                }
+                StatusCode::PARTIAL_CONTENT
+                | StatusCode::RANGE_NOT_SATISFIABLE
+                | StatusCode::PRECONDITION_FAILED
+                | StatusCode::NOT_MODIFIED => Returned::Useless,
+                _ => Returned::Answer,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! What a stored part and what was missing of it make together (RFC 9110 §15.3.7.3, RFC 9111 §3.4).
+
+use http::HeaderMap;
+
+use super::{Part, kept_as};
+use crate::policy::revalidate::refresh;
+use crate::policy::rules::Rules;
+use crate::record::{Manifest, Record};
+
+/// The record of a stored part and of a part that touches it, once all of that has come; its
+/// manifest is still the stored one. Fields and times are those of the newer answer, `born` is the
+/// stored one, the lower (F8). `credentialed`: the newer part was asked for with credentials.
+/// `None` if what the newer answer says may not be stored: then nothing is joined.
+pub fn joined(
+    stored: &Record,
+    missing: Part,
+    credentialed: bool,
+    headers: &HeaderMap,
+    requested_at: u64,
+    received_at: u64,
+    rules: &Rules,
+) -> Option<Record> {
+    let (first, last, total) = stored.range?;
+    let span = (first.min(missing.0), last.max(missing.1), total);
+    let mut whole = stored.clone();
+    whole.credentialed |= credentialed;
+    (whole.status, whole.range) = kept_as(span, &mut whole.headers);
+    // Judged by its length to be.
+    let len = span.1 - span.0 + 1;
+    let there = std::mem::replace(&mut whole.body, Manifest { len, segments: Vec::new() });
+    let record = refresh(&whole, headers, requested_at, received_at, rules)?;
+    Some(Record { body: there, ..record })
+}

@@ -1,0 +1,132 @@
+use super::*;
+use crate::policy::Rules;
+use crate::policy::reuse::tests::record;
+
+fn asked(range: &str, len: u64) -> Ranged {
+    let request = [(header::RANGE, HeaderValue::from_str(range).unwrap())].into_iter().collect();
+    ranged(&request, &record("max-age=9", 9000, &Rules::default()), len)
+}
+
+#[test]
+fn one_range() {
+    let part = |first, last| Ranged::Part { first, last };
+    for (range, want) in [
+        ("bytes=0-0", part(0, 0)),
+        ("bytes=2-5", part(2, 5)),
+        ("Bytes= 2-5 ", part(2, 5)),
+        ("bytes=,2-5,", part(2, 5)),
+        ("bytes=2-", part(2, 9)),
+        ("bytes=2-99999999999999999999999", part(2, 9)),
+        ("bytes=-3", part(7, 9)),
+        ("bytes=-30", part(0, 9)),
+        ("bytes=10-", Ranged::Unsatisfiable),
+        ("bytes=10-12", Ranged::Unsatisfiable),
+        ("bytes=-0", Ranged::Unsatisfiable),
+        ("bytes=10-11, 20-", Ranged::Unsatisfiable),
+        ("bytes=5-2", Ranged::Whole),
+        ("bytes=a-b", Ranged::Whole),
+        ("bytes=", Ranged::Whole),
+        ("bytes=-", Ranged::Whole),
+        ("bytes", Ranged::Whole),
+        ("lines=1-2", Ranged::Whole),
+        ("bytes=4-5, 20-", part(4, 5)),
+        ("bytes=4-5, 0-1", Ranged::Whole),
+        ("bytes=0-4, 4-5", Ranged::Whole),
+        ("bytes=+1-2", Ranged::Whole),
+        ("bytes=0-0,1-1,2-2,3-3,4-4,5-5,6-6,7-7,8-8,9-9,0-0,0-0,0-0,0-0,0-0,0-0,0-0", Ranged::Whole),
+    ] {
+        assert_eq!(asked(range, 10), want, "{range}");
+    }
+}
+
+#[test]
+fn several_ranges() {
+    for (range, want) in [
+        ("bytes=0-1, 4-5", &[(0, 1), (4, 5)][..]),
+        ("bytes=0-0,2-3, 30-, -1", &[(0, 0), (2, 3), (9, 9)]),
+        ("bytes=0-4,5-", &[(0, 4), (5, 9)]),
+    ] {
+        let Ranged::Parts(parts) = asked(range, 10) else { panic!("{range}") };
+        assert_eq!(parts.spans(), want, "{range}");
+    }
+}
+
+#[test]
+fn of_nothing() {
+    assert_eq!(asked("bytes=0-", 0), Ranged::Unsatisfiable);
+    assert_eq!(asked("bytes=-5", 0), Ranged::Whole);
+}
+
+#[test]
+fn if_range() {
+    let (early, late) = ("Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let mut record = record("max-age=9", 9000, &Rules::default());
+    for (stored, asked, want) in [
+        (&[("etag", "\"a\"")][..], "\"a\"", true),
+        (&[("etag", "\"a\"")], "\"b\"", false),
+        (&[("etag", "W/\"a\"")], "W/\"a\"", false),
+        (&[("etag", "\"a\"")], "nonsense", false),
+        (&[("last-modified", early), ("date", late)], early, true),
+        (&[("last-modified", early), ("date", late)], late, false),
+        (&[("last-modified", early), ("date", early)], early, false),
+        (&[("last-modified", early)], early, false),
+    ] {
+        record.headers =
+            stored.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect();
+        let mut request = HeaderMap::new();
+        request.insert(header::RANGE, HeaderValue::from_static("bytes=0-1"));
+        request.insert(header::IF_RANGE, HeaderValue::from_static(asked));
+        let part = ranged(&request, &record, 10) == Ranged::Part { first: 0, last: 1 };
+        assert_eq!(part, want, "{stored:?} {asked}");
+    }
+}
+
+#[test]
+fn lines() {
+    assert_eq!(content_range(0, 4, 10), "bytes 0-4/10");
+    assert_eq!(unsatisfied_range(10), "bytes */10");
+}
+
+#[test]
+fn what_a_stored_part_answers() {
+    let mut part = record("max-age=9", 9000, &Rules::default());
+    part.headers.insert(header::ETAG, HeaderValue::from_static("\"a\""));
+    (part.status, part.range) = (StatusCode::PARTIAL_CONTENT, Some((10, 19, 100)));
+    for (head, request, want) in [
+        (false, &[("range", "bytes=10-19")][..], true),
+        (false, &[("range", "bytes=12-12")], true),
+        (false, &[("range", "bytes=9-12")], false),
+        (false, &[("range", "bytes=12-20")], false),
+        (false, &[("range", "bytes=12-")], false),
+        (false, &[("range", "bytes=-81")], false),
+        (false, &[("range", "bytes=10-11,18-19")], true),
+        (false, &[("range", "bytes=10-11,18-20")], false),
+        (false, &[("range", "bytes=100-")], true),
+        (false, &[("range", "nonsense")], false),
+        (false, &[("range", "bytes=12-12"), ("if-range", "\"a\"")], true),
+        (false, &[("range", "bytes=12-12"), ("if-range", "\"b\"")], false),
+        (false, &[], false),
+        (false, &[("if-none-match", "\"a\"")], true),
+        (false, &[("if-none-match", "\"b\"")], false),
+        (true, &[], false),
+        (true, &[("range", "bytes=12-12")], false),
+        (true, &[("if-none-match", "\"a\"")], true),
+    ] {
+        let headers =
+            request.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect();
+        assert_eq!(answers(&headers, head, &part), want, "{head} {request:?}");
+    }
+    part.headers.insert(header::ETAG, HeaderValue::from_static("\"b\""));
+    let whole = record("max-age=9", 9000, &Rules::default());
+    assert!(answers(&HeaderMap::new(), true, &whole));
+}
+
+#[test]
+fn where_a_span_lies_in_a_part() {
+    let mut part = record("max-age=9", 9000, &Rules::default());
+    assert_eq!(within(&part, (3, 5)), Some((3, 5)));
+    part.range = Some((10, 19, 100));
+    assert_eq!(within(&part, (10, 19)), Some((0, 9)));
+    assert_eq!(within(&part, (12, 20)), None);
+    assert_eq!(within(&part, (9, 12)), None);
+}

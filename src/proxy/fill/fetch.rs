@@ -1,0 +1,133 @@
+//! Asking upstream: with what is stored in mind, and again where the answer was of no use with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderMap, Method};
+
+use super::resume::Rest;
+use super::{Head, Job};
+use crate::dust::Number;
+use crate::flight::Fill;
+use crate::policy::{self, Returned};
+use crate::proxy::told::{Leader, Phase};
+use crate::record::Record;
+use crate::route::Finish;
+use crate::tier::{Covered, Stored};
+use crate::upstream::{self, Lane};
+
+impl Job {
+    /// Asks upstream: for the whole, for the request's own range, whether what is stored is still
+    /// good, or for what is missing of it.
+    pub(super) async fn fetch(mut self, leader: Leader, fill: Fill) {
+        self.account.coordinated = !fill.degraded();
+        self.life = self.proxy.bodies.life();
+        let metrics = self.proxy.notices.route(&self.route).clone();
+        let _filling = metrics.filling();
+        metrics.key();
+        if fill.degraded() {
+            metrics.uncoordinated();
+        }
+        leader.inform(|info| {
+            info.phase = Phase::Headers;
+            info.fence = fill.token();
+        });
+        let born = fill.token();
+        if let Some(partial) = self.resumable(&fill) {
+            match self.rest_of(&partial, born).await {
+                Rest::Nothing => return self.completed(leader, fill, &partial).await,
+                Rest::Comes(head) => return self.resumed(leader, fill, head, &partial).await,
+                Rest::Other(head) => return self.answered(leader, fill, head).await,
+                Rest::Failed(error) => return self.no_answer(leader, fill, error).await,
+                Rest::Unknown => {}
+            }
+        }
+        let stored = self.usable();
+        let mut errand = policy::errand(&self.headers, stored.as_ref(), &self.route.rules);
+        loop {
+            (self.range, self.ranged) = (errand.own_range(), errand.is_ranged());
+            let head = tokio::select! {
+                biased;
+                head = self.exchange(errand.fields(stored.as_ref()), born) => head,
+                () = leader.unwanted(), if self.ends_unwanted() => {
+                    self.abandoned(fill).await;
+                    return;
+                }
+            };
+            let head = match head {
+                Ok(head) => head,
+                Err(error) => return self.no_answer(leader, fill, error).await,
+            };
+            match errand.returned(stored.as_ref(), head.response.status, &head.response.headers) {
+                Returned::Answer => return self.answered(leader, fill, head).await,
+                Returned::Validated => {
+                    if let Some(refreshed) = self.refresh(&head, &fill) {
+                        return self.refreshed(leader, fill, head.sent, refreshed).await;
+                    }
+                    // It validated something that we do not have: asked for again.
+                }
+                Returned::Joins(side, missing) => {
+                    let joined = stored.as_ref().and_then(|stored| self.joined(stored, missing, &head));
+                    if let Some(record) = joined {
+                        return self.join(leader, fill, head, record, side, missing).await;
+                    }
+                    // What it says now may not be stored: it goes to its own client alone.
+                }
+                Returned::Useless => {}
+            }
+            errand = errand.plain();
+        }
+    }
+
+    /// Whether it ends when nobody waits. A refresh behind an answer never has anybody who does.
+    pub(super) fn ends_unwanted(&self) -> bool {
+        self.owner.is_some() && self.route.finish == Finish::WhileWanted
+    }
+
+    /// One exchange up to the response's head, with these fields beside those of a fill.
+    pub(super) async fn exchange(&self, besides: HeaderMap, born: Number) -> Result<Head, upstream::Error> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let mut headers = self.proxy.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
+        headers.extend(besides);
+        let marks = (sent.clone(), self.proxy.clone());
+        let request = upstream::Request {
+            method: Method::GET,
+            target: self.route.upstream_target(&self.target, true),
+            headers,
+            body: None,
+            lane: Lane::Fill,
+            deadline: Some(self.deadline),
+            on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
+        };
+        let requested_at = self.proxy.now_ms();
+        self.proxy.notices.route(&self.route).fetch();
+        let response = self.proxy.upstream(&self.route).send(request).await?;
+        let received_at = self.proxy.now_ms();
+        Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
+    }
+
+    /// What is stored, with its manifest, if it may still be of use.
+    fn usable(&self) -> Option<Record> {
+        let stale = self.stale.as_ref()?;
+        let usable = stale.covered(&self.proxy.stamps) != Covered::Hard
+            && stale.record.end() > self.proxy.now_ms()
+            && stale.record.key == self.place.key.text()
+            && policy::selects(&stale.record, &self.headers);
+        usable.then(|| Record { body: (*stale.manifest).clone(), ..stale.record.clone() })
+    }
+
+    /// The record that a 304 makes of the stale one: its bytes stay where they are.
+    fn refresh(&self, head: &Head, fill: &Fill) -> Option<Stored> {
+        let stale = self.stale.as_ref()?;
+        let whole = Record { body: (*stale.manifest).clone(), ..stale.record.clone() };
+        let mut record = policy::refresh(
+            &whole,
+            &head.response.headers,
+            head.requested_at,
+            head.received_at,
+            &self.route.rules,
+        )?;
+        record.token = fill.token();
+        Some(Stored::new(record, &self.route.rules, stale.body.clone()))
+    }
+}

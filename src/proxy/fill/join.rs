@@ -1,0 +1,63 @@
+//! What is missing of a stored part comes: together they are one part, or the whole (RFC 9111
+//! §3.4). Everybody rides the body that both make, and that is what is published.
+
+use std::sync::Arc;
+
+use super::store::Pouring;
+use super::{Head, Job};
+use crate::flight::Fill;
+use crate::policy::{self, Part, Side};
+use crate::proxy::told::Leader;
+use crate::record::{Manifest, Record};
+use crate::tier::Stored;
+
+impl Job {
+    /// The record that both make, its manifest still the stored one.
+    pub(super) fn joined(&self, stored: &Record, missing: Part, head: &Head) -> Option<Record> {
+        policy::joined(
+            stored,
+            missing,
+            self.ask.credentialed(),
+            &head.response.headers,
+            head.requested_at,
+            head.received_at,
+            &self.route.rules,
+        )
+    }
+
+    /// What was missing comes.
+    pub(super) async fn join(
+        mut self,
+        leader: Leader,
+        fill: Fill,
+        head: Head,
+        mut record: Record,
+        side: Side,
+        missing: Part,
+    ) {
+        self.account.heard(&head.response);
+        record.token = fill.token().max(record.token);
+        let there = std::mem::take(&mut record.body);
+        let len = there.len + (missing.1 - missing.0 + 1);
+        let (hash, max) = (self.place.key.hash().to_string(), self.route.rules.max_object_size);
+        let name = self.segments_name(&fill);
+        let bodies = &self.proxy.bodies;
+        let (begun, behind) = match side {
+            Side::Behind => (bodies.resume(&hash, name, &there, Some(len), max), Manifest::default()),
+            Side::Before => (Ok(bodies.writer(&hash, name, Some(len), max)), there),
+        };
+        match begun {
+            Ok((writer, growing)) => {
+                let stored = Arc::new(Stored::new(record, &self.route.rules, None));
+                let pouring = Pouring { stored, writer, growing, len: Some(len), behind, kept: true };
+                self.pour(leader, fill, head, pouring).await;
+            }
+            // It does not add up: what is stored there is nobody's word.
+            Err(error) => {
+                self.proxy.notices.body_store_error(&error);
+                drop(head);
+                self.again(leader, fill).await;
+            }
+        }
+    }
+}
