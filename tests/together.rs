@@ -3,6 +3,8 @@
 
 #[path = "together/instance.rs"]
 mod instance;
+#[path = "together/parts.rs"]
+mod parts;
 
 use std::sync::Arc;
 use std::time::Duration;

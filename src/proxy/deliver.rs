@@ -58,10 +58,7 @@ impl Proxy {
         from: &Forwarded,
     ) -> HeaderMap {
         let tells = route.client_ip == ClientIp::Always;
-        // As the key has it: a port that the key leaves out does not reach the origin either.
-        let mut key = String::new();
-        route.key_into(&mut key, target, client);
-        let host = authority(&key).to_owned();
+        let host = keyed_authority(route, target, client);
         let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
         route.keep_keyed_cookies(&mut headers);
         set_host(&mut headers, &host);
@@ -78,7 +75,8 @@ impl Proxy {
         from: &Forwarded,
     ) -> HeaderMap {
         let tells = route.client_ip != ClientIp::Never;
-        let host = target.authority();
+        // What it brings may be stored, if it says so.
+        let host = if route.cache { keyed_authority(route, target, client) } else { target.authority() };
         let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
         set_host(&mut headers, &host);
         route.request_headers.apply(&mut headers);
@@ -138,6 +136,13 @@ fn is_never_keyed(field: &HeaderName) -> bool {
     matches!(*field, ACCEPT_ENCODING | ACCEPT_LANGUAGE)
         || field == "x-forwarded-for"
         || field.as_str().starts_with("content-")
+}
+
+/// The authority as the key has it: a port that the key leaves out does not reach the origin either.
+fn keyed_authority(route: &Route, target: &Target, client: &HeaderMap) -> String {
+    let mut key = String::new();
+    route.key_into(&mut key, target, client);
+    authority(&key).to_owned()
 }
 
 /// The authority in a key's text.

@@ -29,8 +29,7 @@ impl Proxy {
         let rules = &asking.route.rules;
         let own = (asking.headers.contains_key(AUTHORIZATION) && !rules.keys_authorization)
             || (asking.headers.contains_key(COOKIE) && !rules.keys_cookie);
-        let told = status == StatusCode::OK && asking.route.cache && !own;
-        if !(told && self.asks_as_a_fill(asking)) {
+        if status != StatusCode::OK || !asking.route.cache || own || !self.asks_as_a_fill(asking) {
             return;
         }
         let Some(key) = self.stored_under(asking).await else { return };

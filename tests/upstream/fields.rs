@@ -66,7 +66,7 @@ async fn hop_by_hop_fields_stay_behind() {
     for (name, value) in [
         ("connection", "x-mine, te"),
         ("x-mine", "1"),
-        ("te", "trailers"),
+        ("te", "gzip"),
         ("keep-alive", "1"),
         ("upgrade", "websocket"),
         ("proxy-authorization", "secret"),

@@ -5,6 +5,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::part::is_strongly_tagged;
 use super::spec::only_range;
 use super::{Part, Ranged, Spec, answers, ranged};
+use crate::policy::etag::etag;
 use crate::policy::resume::is_missing_part;
 use crate::policy::revalidate::validators;
 use crate::policy::rules::{RangeMode, Rules};
@@ -54,6 +55,8 @@ pub enum Returned {
     /// Neither what was missing nor an answer to what was asked: to be asked for as if nothing was
     /// stored.
     Useless,
+    /// The same, and of another version: what is stored is of no more use.
+    Outdated,
 }
 
 /// What to ask for. `stored` is what is known under the key, whole or a part, its manifest
@@ -95,6 +98,12 @@ fn missing((first, last, total): Part, (from, to): (u64, u64)) -> Option<(Side, 
     } else {
         None
     }
+}
+
+/// Whether an answer names another version than the stored one.
+fn is_other_version(record: &Record, headers: &HeaderMap) -> bool {
+    let (ours, theirs) = (etag(&record.headers), etag(headers));
+    theirs.is_some_and(|theirs| ours.is_some_and(|ours| !ours.is_strongly(theirs)))
 }
 
 fn may_join(record: &Record, (from, to, _): Part, rules: &Rules) -> bool {
@@ -162,6 +171,11 @@ impl Errand {
                     if stored.is_some_and(|record| is_missing_part(record, *missing, headers)) =>
                 {
                     Returned::Joins(*side, *missing)
+                }
+                StatusCode::PARTIAL_CONTENT
+                    if stored.is_some_and(|record| is_other_version(record, headers)) =>
+                {
+                    Returned::Outdated
                 }
                 StatusCode::PARTIAL_CONTENT
                 | StatusCode::RANGE_NOT_SATISFIABLE

@@ -74,8 +74,21 @@ impl Job {
                     // What it says now may not be stored: it goes to its own client alone.
                 }
                 Returned::Useless => {}
+                Returned::Outdated => self.outdated(&fill).await,
             }
             errand = errand.plain();
+        }
+    }
+
+    /// The stored part is of a version that is no more: it goes, whatever becomes of the new one.
+    async fn outdated(&mut self, fill: &Fill) {
+        let Some(old) = self.stale.take() else { return };
+        self.proxy.tier.forget(&old);
+        if let Some(lease) = fill.lease() {
+            let gone = self.proxy.dust.delete(&fill.names().value, Some(lease));
+            if let Err(error) = self.proxy.flight.bounded(gone).await {
+                self.proxy.notices.store_error("delete", &error);
+            }
         }
     }
 

@@ -25,11 +25,17 @@ impl Job {
     /// Tells what there is, again and again. Has no end but being dropped; a write under way then
     /// lands or not, and counts only while the lease lives.
     pub(super) async fn herald(&self, fill: &Fill, head: &Stored, growing: &Growing) -> Infallible {
-        if self.has_listeners(fill) {
+        if self.is_told(fill, head) {
             sleep(HEADSTART).await;
             self.keep_telling(fill, head, growing).await;
         }
         std::future::pending().await
+    }
+
+    /// A part is told of to this very instance too: whoever asks for another must not wait for its
+    /// lease, which may last as long as a body takes.
+    fn is_told(&self, fill: &Fill, head: &Stored) -> bool {
+        self.has_listeners(fill) || (fill.coordinated() && head.record.range.is_some())
     }
 
     pub(super) fn has_listeners(&self, fill: &Fill) -> bool {
@@ -71,7 +77,7 @@ impl Job {
     /// The response is shared here and will not be published: nobody elsewhere has to wait for it.
     /// A head without a lifetime says so: it can't be reused as stored, so each goes by itself.
     pub(super) async fn tell_apart(&self, fill: &Fill, head: &Stored) {
-        if !self.has_listeners(fill) {
+        if !self.is_told(fill, head) {
             return;
         }
         let mut record = head.record.clone();

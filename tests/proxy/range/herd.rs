@@ -44,7 +44,8 @@ async fn a_part_without_a_strong_tag_is_shared_by_those_who_wait_for_it() {
     });
     replies.iter().for_each(|reply| reply.assert(206, "3456789"));
     assert_eq!(origin.total(), 1);
-    assert!(!ask().await.is_hit());
+    proxy.until_metric("dustgate_fills_total", &[], |count| count == 1.0).await;
+    assert!(!ask().await.is_hit() && origin.total() == 2, "it was stored");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use crate::support::pattern::Pattern;
 use crate::support::{Answer, End, Gate, Origin, Proxy, Reply};
 
 const LEN: u64 = 5 << 20;
+/// Too little memory for that.
+const SMALL: &str = "[memory]\nsize = \"32MiB\"";
 
 /// The parts of a multipart answer, as they are named; fails the test if one is not right.
 fn parts(reply: &Reply, whole: u64) -> Vec<String> {
@@ -34,7 +36,7 @@ fn parts(reply: &Reply, whole: u64) -> Vec<String> {
 #[tokio::test]
 async fn several_parts_of_a_stored_large_body() {
     let origin = Origin::answering(Answer::status(200).cache("max-age=60").pattern(LEN)).await;
-    let proxy = Proxy::before(&origin).await;
+    let proxy = Proxy::before(&origin).more(SMALL).await;
     proxy.fill("/a").await;
     let reply = proxy.get("/a").field("Range", "bytes=0-0, 1000-3000000,4000000-4000009, -5").await;
     assert_eq!((reply.status, reply.end, reply.is_hit()), (206, End::Clean, true), "{:?}", reply.fields);
@@ -61,7 +63,7 @@ async fn several_parts_of_a_body_that_is_still_coming() {
 #[tokio::test]
 async fn a_part_that_can_not_be_read_breaks_the_answer_off() {
     let origin = Origin::answering(Answer::status(200).cache("max-age=60").pattern(LEN)).await;
-    let proxy = Proxy::before(&origin).await;
+    let proxy = Proxy::before(&origin).more(SMALL).await;
     proxy.fill("/a").await;
     // Nothing of the body is in memory after this.
     let proxy = proxy.restart().await;

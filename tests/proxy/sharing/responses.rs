@@ -139,7 +139,8 @@ async fn cookies_that_are_set() {
             answer: |seen| Answer::ok("hello").cache("max-age=0").field("Set-Cookie", seen.field("x-user")),
             gets: Gets::Nobodys,
             costs: Times::AtMost(CLIENTS),
-            again: Times::Exactly(CLIENTS + 1),
+            // Who comes before the end of an exchange was noticed may still ride it.
+            again: Times::AtMost(CLIENTS + 1),
             ..NAMED
         },
         Row {
