@@ -12,6 +12,9 @@ use serde_json::Value;
 #[path = "config/values.rs"]
 mod values;
 
+#[path = "config/anything.rs"]
+mod anything;
+
 #[path = "config/problems.rs"]
 mod problems;
 

@@ -22,6 +22,7 @@ use super::*;
 use crate::clock::{ManualClock, SystemClock};
 
 mod growing;
+mod joining;
 mod lives;
 mod memory;
 mod spill;

@@ -41,7 +41,7 @@ pub enum PassReason {
     Upgrade,
     /// The route only passes.
     RouteSays,
-    /// A part where the whole was asked for.
+    /// A part that is not what was asked for, or that can't be told from another version's.
     Partial,
     /// The request says no-store, and the route honours it.
     RequestNoStore,

@@ -11,6 +11,7 @@ use crate::record::{Manifest, Record};
 
 mod monotone;
 mod parsers;
+mod second_opinion;
 
 const NAMES: [&str; 24] = [
     "cache-control",

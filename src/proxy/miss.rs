@@ -56,8 +56,9 @@ enum Step {
     Refused(Refused),
     /// The next exchange of this key, with all others that can't use this one.
     Next,
-    /// The same, because this one is of a part that has not what is asked for; its number.
-    Lacks(Number),
+    /// The same, once, because this one is of a part that has not what is asked for; its number, if
+    /// it is under way.
+    Lacks(Option<Number>),
     /// Another variant.
     At(Place),
 }
@@ -108,7 +109,7 @@ impl Proxy {
         let deadline = began + asking.route.wait_timeout;
         let mut following = Following::new(self);
         let mut refused: Option<Follower> = None;
-        let mut lacked: Option<Number> = None;
+        let mut lacked: Option<Option<Number>> = None;
         asking.ticket.following(&place.key);
         if let Some(found) = self.found_in_language(asking, place).await {
             return Step::Take(found);
@@ -123,7 +124,7 @@ impl Proxy {
                     following.leads();
                     let follower = leader.follower();
                     let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
-                    job.beside(lacked).spawn(leader);
+                    job.beside(lacked.flatten()).spawn(leader);
                     (follower, None)
                 }
                 Joined::Follow(follower) if self.is_void(place, &follower) => {
@@ -200,7 +201,7 @@ impl Proxy {
                     return Step::Next;
                 }
                 if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
-                    return Step::Lacks(stored.record.token);
+                    return Step::Lacks(None);
                 }
                 if let Some((sent, owner)) = found.exchange {
                     let ride = if owner == Some(arrived) || arrived < sent {
@@ -235,6 +236,10 @@ impl Proxy {
                     && let Some(response) = own.take()
                 {
                     return Step::Own(Box::new(response), reason);
+                }
+                if own.ranged && !asking.ask.range {
+                    // Somebody's part is not to be shared: that says nothing of the whole.
+                    return Step::Lacks(None);
                 }
                 Step::Alone(reason)
             }
@@ -276,7 +281,7 @@ impl Proxy {
             return Step::At(place.under(Arc::new(node), &asking.headers));
         }
         if !policy::answers(&asking.headers, asking.ask.head, &head.record) {
-            return Step::Lacks(exchange.fence);
+            return Step::Lacks(Some(exchange.fence));
         }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
         let over = asking.ticket.late && exchange.growing.len_if_done().is_some();

@@ -202,3 +202,16 @@ async fn the_rule_that_decided_is_named_with_its_section() {
         comes_to(&explain(&proxy, method, path, fields).await, code, words);
     }
 }
+
+#[tokio::test]
+async fn a_part_is_told_from_the_whole() {
+    let part = Answer::status(206).part("01234").cache("max-age=60").field("ETag", "\"a\"");
+    let origin = Origin::answering(part.field("Content-Range", "bytes 0-4/10")).await;
+    let proxy = Proxy::before(&origin).route("range = \"segment\"").await;
+    proxy.filled_by(proxy.get("/a").field("range", "bytes=0-4")).await;
+    let within = explain(&proxy, "GET", "/a", &[("range", "bytes=1-2")]).await;
+    comes_to(&within, 0, "206, bytes 0-4 of 10, 5 B in 1 segment");
+    for range in [&[][..], &[("range", "bytes=3-7")]] {
+        comes_to(&explain(&proxy, "GET", "/a", range).await, 3, "(RFC 9111 §3.3, §3.4)");
+    }
+}

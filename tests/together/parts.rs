@@ -1,13 +1,15 @@
 //! Parts in a fleet: one instance stores them, another serves and completes them.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use dustgate::clock::Dice;
 use dustgate::policy::RangeMode;
 use dustgate::upstream::Framing;
 use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::instance::{Fleet, Got, Instance, LEASE};
@@ -71,7 +73,7 @@ async fn filled(instance: &Instance, range: &str) -> Got {
 fn ranges(fleet: &Fleet) -> Vec<String> {
     let asked = fleet.instances.iter().flat_map(|instance| instance.origin.asked());
     asked
-        .map(|asked| asked.headers.get("range").map_or("", |range| range.to_str().unwrap()).to_owned())
+        .map(|asked| asked.headers.get("range").map_or("", |range| range.to_str().expect("text")).to_owned())
         .collect()
 }
 
@@ -208,5 +210,82 @@ async fn a_soft_purge_makes_a_part_stale_and_the_rest_makes_it_good() {
     assert_eq!(ranges(&fleet), ["bytes=0-999", "bytes=1000-"]);
     let got = one.get("/a").await.unwrap();
     assert!(said(&got).starts_with("dustgate; hit"), "{got:?}");
-    assert!(got.body == Bytes::from(whole(0)));
+    assert!(got.body == whole(0));
+}
+
+thread_local! {
+    /// What the origin has: a test's time is paused, so all of it is on one thread.
+    static VERSION: Cell<u8> = const { Cell::new(0) };
+}
+
+/// As [`ranged`], of the version that there is when it is asked; it knows If-Range and If-None-Match.
+fn of_version(asked: &Asked, _: usize) -> Reply {
+    let version = VERSION.get();
+    let (body, tag) = (whole(version), format!("\"v{version}\""));
+    let field = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
+    if field("if-none-match") == Some(&tag) {
+        return cacheable(304).header("etag", &tag);
+    }
+    let range = field("range").filter(|_| field("if-range").is_none_or(|held| held == tag));
+    let (first, last) = span(range);
+    let reply = cacheable(if range.is_some() { 206 } else { 200 }).header("etag", &tag);
+    let reply = reply.header("content-length", &(last + 1 - first).to_string());
+    let reply = reply.framing(Framing::Length((last + 1 - first) as u64));
+    let reply = match range {
+        Some(_) => reply.header("content-range", &format!("bytes {first}-{last}/{}", 10 * PIECE)),
+        None => reply,
+    };
+    drips(reply, &body, first, last + 1)
+}
+
+struct Asking {
+    range: Option<(usize, usize)>,
+    /// No older version may be given.
+    oldest: u8,
+    got: JoinHandle<Got>,
+}
+
+/// Whatever is asked for, wherever and whenever: exactly those bytes, of one version, and none that
+/// was purged before.
+#[tokio::test(start_paused = true)]
+async fn any_order_of_parts_anywhere_is_right() {
+    for seed in 0..40 {
+        let dice = Dice::seeded(seed);
+        let below = |end: usize| usize::try_from(dice.below(end as u64)).expect("it is below");
+        VERSION.set(0);
+        let make = |route: &mut dustgate::route::Route| route.rules.range = RangeMode::Segment;
+        let fleet = Fleet::with(3, of_version, Arc::new(InMemory::new()), make).await;
+        let (mut oldest, mut asking) = (0, Vec::new());
+        for _ in 0..40 {
+            match below(20) {
+                0 => VERSION.set(VERSION.get() + 1),
+                1 => {
+                    VERSION.set(VERSION.get() + 1);
+                    fleet.purge(below(3), "http://h.test/a").await;
+                    oldest = VERSION.get();
+                }
+                _ => {}
+            }
+            let first = below(9_999);
+            let last = first + below(10_000 - first);
+            let range = (below(6) > 0).then_some((first, last));
+            let field = range.map(|(first, last)| format!("bytes={first}-{last}"));
+            let fields: Vec<_> = field.iter().map(|range| ("range", range.as_str())).collect();
+            asking.push(Asking { range, oldest, got: fleet.instances[below(3)].get_with("/a", &fields) });
+            sleep(ms(dice.below(500))).await;
+        }
+        for Asking { range, oldest, got } in asking {
+            let got = got.await.expect("it ends");
+            let told = format!("seed {seed}: {range:?} {:?} {:?}", got.status, got.headers);
+            let tag = got.headers.get("etag").and_then(|tag| tag.to_str().ok()).expect(&told);
+            let version: u8 = tag.trim_matches(['"', 'v']).parse().expect("a version");
+            assert!(version >= oldest, "{told}: from before {oldest}");
+            let (first, last) = range.unwrap_or((0, 10 * PIECE - 1));
+            assert_eq!(got.status, if range.is_some() { 206 } else { 200 }, "{told}");
+            assert!(got.whole, "{told}: {} bytes", got.body.len());
+            assert!(got.body == whole(version)[first..=last], "{told}: {} bytes", got.body.len());
+            assert!(got.done < ms(6_000), "{told}: {:?}", got.done);
+        }
+        assert!(fleet.fetches() <= 40, "seed {seed}: {}", fleet.fetches());
+    }
 }

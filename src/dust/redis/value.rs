@@ -39,6 +39,20 @@ mod tests {
     use super::super::super::Holder;
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>, number: u64, text: String) {
+            let _ = (read(&bytes, || None), is_lease(&bytes));
+            for kind in ["v", "l", "x"] {
+                let mut written = format!("{kind}{number} ").into_bytes();
+                written.extend_from_slice(&bytes);
+                let _ = (read(&written, || None), is_lease(&written));
+            }
+            let entry = read(format!("v{number} {text}").as_bytes(), || None);
+            proptest::prop_assert_eq!(entry, Entry { value: Value::Text(text.into()), number });
+        }
+    }
+
     #[test]
     fn what_was_written_is_read() {
         let entry = read(b"v17 a b\n\0", || None);

@@ -97,6 +97,7 @@ impl Proxy {
         if let Some(stored) = live
             && covered == Covered::No
             && policy::selects(&stored.record, headers)
+            && policy::answers(headers, ask.head, &stored.record)
         {
             match policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now) {
                 Reuse::Fresh { ttl_ms, .. } => return self.fresh(stored, ttl_ms),
@@ -128,6 +129,11 @@ impl Proxy {
             (Some(_), Some(stored)) if !policy::selects(&stored.record, headers) => {
                 "what is stored was selected by other request fields (RFC 9111 §4.1)".to_owned()
             }
+            (Some(_), Some(stored)) if !policy::answers(headers, ask.head, &stored.record) => {
+                "a part is stored, and not all that is asked for: what is missing is fetched, or all of it \
+                 (RFC 9111 §3.3, §3.4)"
+                    .to_owned()
+            }
             (Some(_), Some(stored)) if covered == Covered::Soft => {
                 self.stale_because(stored, "and must be validated")
             }
@@ -135,7 +141,8 @@ impl Proxy {
                 policy::validates_because(ask, &stored.record, &stored.terms, &route.rules, now)
             }
         };
-        match live.and_then(|stored| policy::validators(&stored.record)) {
+        let there = live.filter(|stored| policy::answers(headers, ask.head, &stored.record));
+        match there.and_then(|stored| policy::validators(&stored.record)) {
             Some(_) => Decision::new(Outcome::Miss, "validated with upstream, once for everybody", because),
             None => Decision::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
         }
@@ -159,6 +166,7 @@ impl Proxy {
         let allowed = failed.stale.filter(|stored| {
             stored.covered(&self.stamps) != Covered::Hard
                 && policy::selects(&stored.record, headers)
+                && policy::answers(headers, ask.head, &stored.record)
                 && policy::stale_on_error(ask, &stored.record, &stored.terms, &route.rules, now, failed.case)
         });
         let Some(stored) = allowed else {

@@ -69,7 +69,9 @@ pub(super) fn stored(stored: &Stored, place: &str) -> String {
     let etag = etag.map(|etag| format!(", ETag {etag}")).unwrap_or_default();
     let segments = stored.manifest.segments.len();
     let plural = if segments == 1 { "" } else { "s" };
-    format!("{}, {} B in {segments} segment{plural}{etag}, {place}", record.status.as_u16(), stored.len())
+    let part = record.range.map(|(first, last, total)| format!("bytes {first}-{last} of {total}, "));
+    let (status, part) = (record.status.as_u16(), part.unwrap_or_default());
+    format!("{status}, {part}{} B in {segments} segment{plural}{etag}, {place}", stored.len())
 }
 
 pub(super) fn freshness(record: &Record, rules: &Rules, now: u64) -> String {

@@ -182,6 +182,9 @@ impl Job {
             Covered::Soft | Covered::No if bodies.life() != life => Standing::Covered,
             Covered::Soft | Covered::No => Standing::Live,
         };
+        // A part that was fetched beside another one may find no place in the store: then nothing
+        // would name its bytes.
+        let beside = stored.record.range.is_some() && !fill.coordinated() && !fill.degraded();
         let riders = self.has_listeners(&fill).then(|| fill.names().clone());
         if let Some(names) = &riders
             && standing() == Standing::Covered
@@ -196,7 +199,9 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
-                self.proxy.tier.keep(stored);
+                if !beside {
+                    self.proxy.tier.keep(stored);
+                }
                 (outcome, None)
             }
             Published::Fenced => (FillOutcome::Fenced, None),

@@ -173,3 +173,32 @@ async fn a_join_is_ridden_while_it_comes() {
     }
     assert_eq!(origin.total(), 2);
 }
+
+#[tokio::test]
+async fn a_part_that_is_not_to_be_shared_sends_no_herd_to_the_origin() {
+    let gate = Gate::shut();
+    let origin = Origin::start().await;
+    let slow = gate.clone();
+    origin.on_each("/a", move |seen| match seen.field("range") {
+        "" => Answer::cacheable(BODY),
+        _ => Answer::status(206)
+            .cache("private")
+            .field("Content-Range", "bytes 0-0/60")
+            .part("0")
+            .held_by(&slow),
+    });
+    let proxy = Proxy::before(&origin).route("range = \"segment\"").await;
+    let leader = proxy.get("/a").field("Range", "bytes=0-0").send();
+    let others = async {
+        origin.asked("/a", 1).await;
+        let (replies, ()) = tokio::join!(proxy.herd(HERD, "/a"), async {
+            proxy.until_followers(HERD).await;
+            gate.open();
+        });
+        replies
+    };
+    let (leader, others) = tokio::join!(leader, others);
+    leader.assert(206, "0");
+    others.iter().for_each(|reply| reply.assert(200, BODY));
+    assert_eq!(origin.total(), 2);
+}

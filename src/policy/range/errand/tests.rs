@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::*;
@@ -165,4 +167,30 @@ fn both_make_one_part_or_the_whole() {
         crate::policy::joined(&stored, (20, 29, 100), true, &map(&private), NOW, NOW, &rules).is_none(),
         "asked for with credentials, and not granted to others"
     );
+}
+
+#[test]
+fn what_is_missing_leaves_one_span() {
+    const TOTAL: u64 = 7;
+    let spans = || (0..TOTAL).flat_map(|first| (first..TOTAL).map(move |last| (first, last)));
+    for (part, wanted) in spans().flat_map(|part| spans().map(move |wanted| (part, wanted))) {
+        let (first, last) = part;
+        let bytes = |(first, last): (u64, u64)| (first..=last).collect::<BTreeSet<_>>();
+        let joint: BTreeSet<u64> = &bytes(part) | &bytes(wanted);
+        let hull = joint.first().zip(joint.last()).map(|(first, last)| (*first, *last));
+        let in_one = hull == Some((first.min(wanted.0), last.max(wanted.1)))
+            && joint.len() as u64 == last.max(wanted.1) - first.min(wanted.0) + 1;
+        let both_sides = wanted.0 < first && last < wanted.1;
+        let has_it = first <= wanted.0 && wanted.1 <= last;
+        match missing((first, last, TOTAL), wanted) {
+            Some((side, (from, to, TOTAL))) => {
+                assert!(in_one && !both_sides && !has_it, "{part:?} {wanted:?}");
+                assert_eq!(bytes((from, to)), &bytes(wanted) - &bytes(part), "{part:?} {wanted:?}");
+                assert_eq!(side == Side::Behind, from == last + 1);
+                assert_eq!(side == Side::Before, to + 1 == first);
+            }
+            Some(other) => panic!("{other:?}"),
+            None => assert!(!in_one || both_sides || has_it, "{part:?} {wanted:?}"),
+        }
+    }
 }
