@@ -19,7 +19,12 @@ mod score;
 mod server;
 #[path = "proxy"]
 #[allow(dead_code, unused_imports, reason = "the tests of one proxy use more of it")]
-#[allow(clippy::cast_possible_truncation, clippy::format_push_string, clippy::needless_for_each)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    clippy::format_push_string,
+    clippy::needless_for_each
+)]
 mod shared {
     pub mod support;
 }
