@@ -40,6 +40,7 @@ mod invalidate;
 mod janitor;
 mod judge;
 mod languages;
+mod late;
 pub mod listener;
 mod miss;
 mod multipart;
@@ -250,6 +251,12 @@ impl Proxy {
             && self.recall(&asking.route, place, &asking.headers).await
         {
             look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
+        }
+        if (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
+            && let Some((exchange, follower)) = self.about_to_be_stored(&asking, &look)
+        {
+            asking.ticket.late = true;
+            return self.ride(asking, &exchange, follower, self.moments.next());
         }
         let (place, stale, refused) = match look {
             Look::Fresh { stored, ttl_ms } => {

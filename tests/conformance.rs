@@ -1,33 +1,102 @@
 //! The public suite of tests for HTTP caches, run against a plain route with no setting changed:
-//! exactly the cases fail that tests/conformance/expected.txt names, each with its reason.
+//! exactly the cases fail that tests/conformance/expected.txt names, each with its reason. Cases
+//! that only look find what tests/conformance/choices.txt says, with the reason of each choice.
 //!
 //! The suite comes from npm, pinned by a lock, into target/conformance. `DUSTGATE_CACHE_TESTS`
-//! names a checkout of the suite's repository to run instead, its dependencies installed.
+//! names a checkout of the suite's repository to run instead, its dependencies installed. The
+//! README has the figures of both; what is run here is compared with them.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "conformance/expected.rs"]
 mod expected;
-#[path = "conformance/gate.rs"]
-mod gate;
+#[path = "conformance/gates.rs"]
+mod gates;
 #[path = "conformance/score.rs"]
 mod score;
+#[path = "redis/server.rs"]
+#[allow(dead_code, reason = "the tests of the store itself use more of it")]
+mod server;
+#[path = "proxy"]
+#[allow(dead_code, unused_imports, reason = "the tests of one proxy use more of it")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    clippy::format_push_string,
+    clippy::needless_for_each
+)]
+mod shared {
+    pub mod support;
+}
 #[path = "conformance/suite.rs"]
 mod suite;
+#[path = "conformance/turns.rs"]
+mod turns;
 
-use expected::Expected;
-use gate::Gate;
+use expected::{Choices, Expected};
+use gates::Fleet;
 use score::Score;
-use suite::Suite;
+use shared::support;
+use suite::{Results, Suite, project};
 
-#[test]
-fn the_public_suite_finds_what_is_expected_and_nothing_else() {
+/// What passes once the route stores responses that set cookies.
+const OF_COOKIES: [&str; 3] =
+    ["headers-store-Set-Cookie", "other-set-cookie", "304-etag-update-response-Set-Cookie"];
+
+fn none(surprises: &[String]) {
+    assert!(surprises.is_empty(), "{} surprises:\n{}", surprises.len(), surprises.join("\n"));
+}
+
+fn as_expected(suite: &Suite, results: &Results) -> Vec<String> {
+    Expected::of(suite.edition).surprises(&suite.cases, results)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_suite_finds_what_is_expected_twice_in_a_row() {
     let suite = Suite::find();
     let origin = suite.serve();
-    let gate = Gate::before(origin.port);
-    let results = suite.run(gate.port);
-    let score = Score::of(&suite.cases, &results);
-    println!("{}", score.table(&suite.others));
-    let surprises = Expected::of(suite.edition).surprises(&suite.cases, &results);
-    assert!(surprises.is_empty(), "{} cases are not as expected:\n{}", surprises.len(), surprises.join("\n"));
+    let gate = gates::before(origin.port).await;
+    let first = suite.run(gate.at.port()).await;
+    let second = suite.run(gate.at.port()).await;
+    drop(gate);
+    let score = Score::of(suite.edition, &suite.cases, &suite.others, &first);
+    println!("{}", score.table());
+    let mut surprises = as_expected(&suite, &first);
+    surprises.extend(as_expected(&suite, &second));
+    let choices = Choices::of(suite.edition);
+    surprises.extend(choices.surprises(&suite.cases, &first));
+    surprises.extend(choices.surprises(&suite.cases, &second));
+    let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
+    surprises.extend(score.surprises(&readme));
+    let expected = Expected::of(suite.edition);
+    let unnamed = expected.ids().filter(|id| !readme.contains(&format!("`{id}`")));
+    surprises.extend(unnamed.map(|id| format!("the README does not name: {id}")));
+    none(&surprises);
+}
+
+/// Each case's requests go to the two in turn, and nobody can tell them from one.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_in_turn_are_as_good_as_one() {
+    let suite = Suite::find();
+    let origin = suite.serve();
+    let fleet = Fleet::before(origin.port).await;
+    let results = suite.run(fleet.turns.port).await;
+    let (given, answered) = (fleet.turns.counts(), fleet.answered(fleet.turns.counts()).await);
+    drop(fleet);
+    println!("requests given to each: {given:?}, in their own logs: {answered:?}");
+    let mut surprises = as_expected(&suite, &results);
+    surprises.extend(Choices::of(suite.edition).surprises(&suite.cases, &results));
+    none(&surprises);
+    assert_eq!(given, answered);
+    assert!(given[0].abs_diff(given[1]) < given[0] / 10, "not in turn: {given:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_cookies_stored_their_cases_pass_too() {
+    let suite = Suite::find();
+    let origin = suite.serve();
+    let gate = gates::before(origin.port).route("set_cookie = \"store\"").await;
+    let results = suite.run(gate.at.port()).await;
+    drop(gate);
+    none(&Expected::of(suite.edition).but(&OF_COOKIES).surprises(&suite.cases, &results));
 }

@@ -94,14 +94,15 @@ impl Suite {
     }
 
     /// Runs all cases against a cache at that port.
-    pub fn run(&self, port: u16) -> Results {
-        let output = self
-            .node("cli.mjs")
+    pub async fn run(&self, port: u16) -> Results {
+        let output = tokio::process::Command::from(self.node("cli.mjs"))
             .env("npm_config_base", format!("http://127.0.0.1:{port}"))
             .env("npm_config_id", "")
             .env("npm_package_config_id", "")
             .stderr(Stdio::inherit())
+            .kill_on_drop(true)
             .output()
+            .await
             .unwrap();
         let all: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).expect("results are JSON");
         let told = |result: Value| match result {
@@ -152,21 +153,29 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// The directory of the project.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 /// The directory of this test.
 pub fn here() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance")
+    project().join("tests/conformance")
 }
 
 /// Installs the package, unless what the lock names is there.
 fn install() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("conformance");
     let root = directory.join("node_modules/http-cache-tests");
+    fs::create_dir_all(&directory).unwrap();
+    // One of several test processes installs; the others wait for it.
+    let turn = fs::File::create(directory.join("turn")).unwrap();
+    turn.lock().unwrap();
     let lock = fs::read(here().join("package-lock.json")).unwrap();
     let done = directory.join("installed.json");
     if fs::read(&done).is_ok_and(|installed| installed == lock) && root.is_dir() {
         return root;
     }
-    fs::create_dir_all(&directory).unwrap();
     for file in ["package.json", "package-lock.json"] {
         fs::copy(here().join(file), directory.join(file)).unwrap();
     }
