@@ -75,6 +75,10 @@ struct Client<'a> {
     n: Option<usize>,
 }
 
+/// In turn, of what has no lifetime: each its own exchange, unless one comes before it is noticed here
+/// that the last has come to its end.
+const ONCE: Times = Times::AtMost(CLIENTS + 1);
+
 /// What most rows say, to be changed where they differ.
 const ROW: Row = Row {
     name: "",

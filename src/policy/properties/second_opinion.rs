@@ -309,14 +309,14 @@ fn config(cases: u32) -> Config {
 
 #[test]
 fn wherever_two_readings_differ_there_is_a_reason() {
-    play(TestRunner::new(config(20_000)));
+    play(TestRunner::new(config(4_000)));
 }
 
 /// The same cases each time, enough of them.
 #[test]
 fn every_reason_is_needed() {
     let same = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let met = play(TestRunner::new_with_rng(config(40_000), same));
+    let met = play(TestRunner::new_with_rng(config(16_000), same));
     let idle: Vec<_> = Difference::ALL.into_iter().filter(|difference| !met.contains(difference)).collect();
     assert!(idle.is_empty(), "never the one reason: {idle:?}");
 }

@@ -1,6 +1,6 @@
 //! Authorization and cookies: each client's own, unless the origin or the route says otherwise.
 
-use super::{CLIENTS, Gets, ROW, Row, Times, play, told};
+use super::{CLIENTS, Gets, ONCE, ROW, Row, Times, play, told};
 use crate::support::Answer;
 
 const AUTHORIZED: Row = Row { ask: |client| client.named("Authorization", "Bearer "), ..ROW };
@@ -195,6 +195,7 @@ async fn a_mixed_crowd_gets_what_is_each_ones_own() {
             answer: |seen| told(seen).cache("max-age=0"),
             gets: Gets::OwnOrNobodys,
             costs: Times::Exactly(CLIENTS / 2 + 1),
+            again: ONCE,
             ..ROW
         },
     ])
