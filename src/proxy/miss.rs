@@ -160,8 +160,9 @@ impl Proxy {
             following.hears(&told, began);
             match self.step(asking, place, told, arrived, &follower) {
                 Step::Next => refused = Some(follower),
-                // Once: parts are not waited for one after another.
-                Step::Lacks(number) if lacked.is_none() => {
+                // Once: parts are not waited for one after another. Who wants the whole goes on, with
+                // all who do: by itself it would be one of as many fetches of what may be large.
+                Step::Lacks(number) if lacked.is_none() || !asking.ask.range => {
                     (refused, lacked) = (Some(follower), Some(number));
                 }
                 Step::At(other) => {
@@ -284,7 +285,10 @@ impl Proxy {
             return Step::Lacks(Some(exchange.fence));
         }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
-        let over = asking.ticket.late && exchange.growing.len_if_done().is_some();
+        // With its last byte, which others may have had before its end was told.
+        let growing = &exchange.growing;
+        let all_there = exchange.len.is_some_and(|len| growing.written() >= len);
+        let over = asking.ticket.late && (all_there || growing.len_if_done().is_some());
         if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
             // It came when the exchange was over, and nothing of that is for later.
             return Step::Next;
