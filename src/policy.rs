@@ -54,7 +54,7 @@ pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMo
 pub use stale::{ErrorCase, stale_on_error};
 pub use stored::{content_length, own_headers, stored_headers};
 pub use vary::{
-    Varies, in_best_language, normal, normal_into, selecting, selects, selects_alike, spoken, variant_into,
-    variant_key, varies,
+    Varies, in_best_language, is_coded_for_all, normal, normal_into, selecting, selects, selects_alike,
+    spoken, variant_into, variant_key, varies,
 };
 pub use verdict::{Answer, Framing, Verdict, verdict};

@@ -21,7 +21,7 @@ pub use join::joined;
 pub use part::{Part, kept_as, part_of, verdict_of_range};
 pub use spec::Spec;
 
-pub(super) use part::content_range_of;
+pub(super) use part::{content_range_of, is_several};
 use spec::{MOST_RANGES, parse};
 
 /// What a Range is answered with.

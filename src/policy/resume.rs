@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::etag::etag;
-use super::range::{Part, content_range_of};
+use super::range::{Part, content_range_of, is_several};
 use super::stored::content_length;
 use crate::record::Record;
 
@@ -44,6 +44,7 @@ pub(super) fn is_missing_part(record: &Record, missing: Part, headers: &HeaderMa
     same_tag
         && same(record, headers, &header::CONTENT_ENCODING)
         && content_range_of(headers) == Some(missing)
+        && !is_several(headers)
         && stated.is_none_or(|stated| stated == Some(missing.1 + 1 - missing.0))
 }
 
@@ -161,6 +162,11 @@ mod tests {
             lines[at] = bad;
             assert!(!resumes(&stored, StatusCode::PARTIAL_CONTENT, &fields(&lines)), "{bad:?}");
         }
+        let several = [good[0], good[1], good[2], ("content-type", "multipart/byteranges; boundary=x")];
+        assert!(
+            !resumes(&stored, StatusCode::PARTIAL_CONTENT, &fields(&several)),
+            "its bytes are not the body's"
+        );
         let wrong = [good[0], good[1], good[2], ("content-length", "7")];
         assert!(!resumes(&stored, StatusCode::PARTIAL_CONTENT, &fields(&wrong)));
     }

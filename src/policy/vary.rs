@@ -140,6 +140,17 @@ fn field_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
     }
 }
 
+/// Whether an answer to a request as its client put it is coded in no way that a fill would not have
+/// asked for. A fill asks in the normal form, which is all that variants are told apart by: a coding
+/// that it leaves out would reach clients that never named it.
+pub fn is_coded_for_all(request: &HeaderMap, response: &HeaderMap) -> bool {
+    let Some(taken) = normal(&header::ACCEPT_ENCODING, request) else { return true };
+    members(response.get_all(header::CONTENT_ENCODING)).all(|coding| {
+        coding.eq_ignore_ascii_case(b"identity")
+            || taken.split(", ").any(|taken| coding.eq_ignore_ascii_case(taken.as_bytes()))
+    })
+}
+
 /// Whether a record is the one that a request selects.
 pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
     record.select.iter().all(|selected| {

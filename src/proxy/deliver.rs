@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HOST, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::asking::{Asking, Forwarded};
 use super::{Proxy, Settings};
@@ -91,8 +91,10 @@ impl Proxy {
         let own = self.pass_headers(route, target, headers, forwarded);
         let fills = self.fill_headers(route, target, headers, forwarded);
         let alike = |field: &HeaderName| own.get_all(field).iter().eq(fills.get_all(field));
+        let normal = |field: &HeaderName| is_normalised(field) && fills.contains_key(field);
+        let with_content = !matches!(asking.method, Method::GET | Method::HEAD);
         route.upstream_target(target, false) == route.upstream_target(target, true)
-            && own.keys().all(|field| is_never_keyed(field) || alike(field))
+            && own.keys().all(|field| normal(field) || is_never_keyed(field, with_content) || alike(field))
     }
 
     fn hop<'a>(&'a self, target: &'a Target, host: &'a str, from: &Forwarded, tells: bool) -> Hop<'a> {
@@ -130,12 +132,19 @@ pub(super) fn set_host(headers: &mut HeaderMap, host: &str) {
     }
 }
 
-/// Fields that a pass carries otherwise than a fill and that say nothing of what is asked for: the
-/// client's address, content, and lists whose normal form a fill carries.
-fn is_never_keyed(field: &HeaderName) -> bool {
+/// Fields of which a fill carries the normal form. What comes of another form is nobody else's if it
+/// shows ([`policy::is_coded_for_all`]).
+fn is_normalised(field: &HeaderName) -> bool {
     matches!(*field, ACCEPT_ENCODING | ACCEPT_LANGUAGE)
+}
+
+/// Fields that a pass carries otherwise than a fill and that say nothing of what is asked for: the
+/// client's address, and what describes content, where there may be some. A GET has none: what it
+/// says of it is a field like any other.
+fn is_never_keyed(field: &HeaderName, with_content: bool) -> bool {
+    *field == CONTENT_LENGTH
         || field == "x-forwarded-for"
-        || field.as_str().starts_with("content-")
+        || (with_content && field.as_str().starts_with("content-"))
 }
 
 /// The authority as the key has it: a port that the key leaves out does not reach the origin either.

@@ -29,7 +29,12 @@ impl Proxy {
         let rules = &asking.route.rules;
         let own = (asking.headers.contains_key(AUTHORIZATION) && !rules.keys_authorization)
             || (asking.headers.contains_key(COOKIE) && !rules.keys_cookie);
-        if status != StatusCode::OK || !asking.route.cache || own || !self.asks_as_a_fill(asking) {
+        if status != StatusCode::OK
+            || !asking.route.cache
+            || own
+            || !self.asks_as_a_fill(asking)
+            || !policy::is_coded_for_all(&asking.headers, headers)
+        {
             return;
         }
         let Some(key) = self.stored_under(asking).await else { return };

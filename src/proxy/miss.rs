@@ -147,8 +147,9 @@ impl Proxy {
             following.hears(&told, began);
             match self.step(asking, place, told, arrived, &follower, lacked.is_none()) {
                 Step::Next => refused = Some(follower),
-                // Once: parts are not waited for one after another.
-                Step::Lacks(number) if lacked.is_none() => {
+                // Once: parts are not waited for one after another. Who wants the whole goes on, with
+                // all who do: by itself it would be one of as many fetches of what may be large.
+                Step::Lacks(number) if lacked.is_none() || !asking.ask.range => {
                     (refused, lacked) = (Some(follower), Some(number));
                 }
                 Step::At(other) => {

@@ -83,6 +83,7 @@ impl Proxy {
         let ask = Ask { authorization: has(AUTHORIZATION), cookie: has(COOKIE), ..Ask::default() };
         if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
             || !self.asks_as_a_fill(&asking)
+            || !policy::is_coded_for_all(&asking.headers, &headers)
         {
             return self.own(asking, head.response, reason);
         }
@@ -117,7 +118,9 @@ impl Proxy {
         let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
             return self.own(asking, head.response, reason);
         };
-        if !is_fill(&asking, reason) && !self.asks_as_a_fill(&asking) {
+        let for_all =
+            self.asks_as_a_fill(&asking) && policy::is_coded_for_all(&asking.headers, &head.response.headers);
+        if !is_fill(&asking, reason) && !for_all {
             self.fill_behind(&asking, place, &head);
             return self.own(asking, head.response, reason);
         }

@@ -20,14 +20,12 @@ pub fn part_of(asked: Spec, headers: &HeaderMap, framing: Framing) -> Option<Par
     let part = content_range_of(headers)?;
     let (first, last, total) = part;
     let len = last - first + 1;
-    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let several = kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"));
     let stated = !headers.contains_key(header::CONTENT_LENGTH) || content_length(headers) == Some(len);
     let framed = match framing {
         Framing::Length(framed) => framed == len,
         Framing::Framed | Framing::Close => true,
     };
-    (asked.resolve(total) == Some((first, last)) && !several && stated && framed).then_some(part)
+    (asked.resolve(total) == Some((first, last)) && !is_several(headers) && stated && framed).then_some(part)
 }
 
 /// Judges the answer to a fill that asked for a range. A 206 is judged as the 200 that it is a part
@@ -87,6 +85,12 @@ pub(in crate::policy) fn content_range_of(headers: &HeaderMap) -> Option<Part> {
     };
     let (first, last, total) = (number(first)?, number(last)?, number(total)?);
     (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some((first, last, total))
+}
+
+/// Whether a 206 carries several parts, whatever its other fields say (RFC 9110 §15.3.7.2).
+pub(in crate::policy) fn is_several(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
 }
 
 pub(super) fn is_strongly_tagged(headers: &HeaderMap) -> bool {

@@ -140,7 +140,10 @@ impl Proxy {
             return Step::Lacks(Some(exchange.fence));
         }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
-        let over = asking.ticket.late && exchange.growing.len_if_done().is_some();
+        // With its last byte, which others may have had before its end was told.
+        let growing = &exchange.growing;
+        let all_there = exchange.len.is_some_and(|len| growing.written() >= len);
+        let over = asking.ticket.late && (all_there || growing.len_if_done().is_some());
         if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
             // It came when the exchange was over, and nothing of that is for later.
             return Step::Next;

@@ -227,3 +227,32 @@ async fn a_range_that_an_origin_fails_fails_nobody_who_asks_for_the_whole() {
     others.iter().for_each(|reply| reply.assert(200, BODY));
     assert_eq!(origin.total(), 2);
 }
+
+/// Who leads next, one for a part or one for the whole, is chance: so more than once.
+#[tokio::test]
+async fn a_herd_for_the_whole_among_those_for_parts_stays_one() {
+    for _ in 0..6 {
+        let (source, gate) = gated();
+        let (origin, proxy) = source.proxied().await;
+        let part = |n: usize| proxy.get("/a").field("Range", &format!("bytes={n}-{n}")).send();
+        let first = part(0);
+        let others = async {
+            origin.asked("/a", 1).await;
+            let parts = all((1..=HERD).map(|n| part(n + 10)));
+            let (parts, wholes, ()) = tokio::join!(parts, proxy.herd(HERD, "/a"), async {
+                proxy.until_followers(2 * HERD).await;
+                gate.open();
+            });
+            (parts, wholes)
+        };
+        let (first, (parts, wholes)) = tokio::join!(first, others);
+        first.assert(206, "0");
+        for (n, reply) in parts.iter().enumerate() {
+            reply.assert(206, &BODY[n + 11..n + 12]);
+        }
+        wholes.iter().for_each(|reply| reply.assert(200, BODY));
+        let ends = |range: &str| range.is_empty() || range.ends_with('-');
+        let whole = origin.requests("/a").iter().filter(|seen| ends(seen.field("range"))).count();
+        assert!((1..=2).contains(&whole), "the whole was fetched {whole} times");
+    }
+}

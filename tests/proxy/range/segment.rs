@@ -436,3 +436,23 @@ async fn variants_have_parts_of_their_own() {
     }
     assert_eq!(origin.total(), 4);
 }
+
+#[tokio::test]
+async fn several_parts_are_never_joined_though_they_name_one() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        let answer = |status| Answer::status(status).cache("max-age=60").field("ETag", "\"a\"");
+        match seen.field("range") {
+            "bytes=0-9" => answer(206).field("Content-Range", "bytes 0-9/20").part(&BODY[..10]),
+            "bytes=10-" => answer(206)
+                .field("Content-Range", "bytes 10-19/20")
+                .field("Content-Type", "multipart/byteranges; boundary=x")
+                .part("--x--\r\n\r\n-"),
+            _ => answer(200).part(BODY),
+        }
+    });
+    let proxy = Proxy::before(&origin).route("range = \"segment\"").await;
+    filled(&proxy, "bytes=0-9").await.assert(206, &BODY[..10]);
+    proxy.fill("/a").await.assert(200, BODY);
+    assert_eq!(origin.total(), 3);
+}

@@ -2,7 +2,7 @@
 //! another client.
 
 use super::{CLIENTS, Gets, ROW, Row, Times, play, play_with, told};
-use crate::support::Answer;
+use crate::support::{Answer, Origin, Proxy};
 
 /// Nobody's word reaches the origin: one exchange for all.
 const DROPPED: Row = Row { gets: Gets::Nobodys, costs: Times::Exactly(1), again: Times::Exactly(0), ..ROW };
@@ -172,6 +172,16 @@ async fn what_the_key_leaves_out_does_not_reach_what_is_shared() {
             ..ROW
         },
         Row {
+            name: "a field that describes content that is not there, where fills carry only the key",
+            route: "forward = \"keyed\"",
+            ask: |c| c.named("Content-Type", "text/").field("Authorization", "Bearer x"),
+            answer: |seen| told(seen).cache("public, max-age=60"),
+            gets: Gets::OwnOrNobodys,
+            costs: Times::AtMost(CLIENTS + 1),
+            again: Times::AtMost(CLIENTS + 1),
+            ..ROW
+        },
+        Row {
             name: "a field, where nobody waits for another and fills carry only the key",
             route: "forward = \"keyed\"\ncoalesce = false",
             ask: |c| c.named("X-Device", ""),
@@ -198,4 +208,31 @@ async fn a_field_that_asks_for_another_method_makes_a_pass() {
         },
     ])
     .await;
+}
+
+/// A coding that fills do not ask for, on its way to clients that never named it.
+#[tokio::test]
+async fn a_coding_that_one_client_named_is_given_to_no_other() {
+    for (route, named, of) in [
+        ("", "deflate", "identity"),
+        ("", "gzip, deflate", "gzip"),
+        ("forward = [\"x-a\"]", "gzip", "identity"),
+    ] {
+        let origin = Origin::start().await;
+        origin.on_each("/a", |seen| {
+            let answer = Answer::ok("plain").cache("public, max-age=60");
+            match seen.field("accept-encoding") {
+                named if named.contains("deflate") => answer.field("Content-Encoding", "deflate"),
+                "gzip" => answer.field("Content-Encoding", "gzip"),
+                _ => answer,
+            }
+        });
+        let proxy = Proxy::before(&origin).route(route).await;
+        let own = proxy.get("/a").field("Authorization", "Bearer x").field("Accept-Encoding", named);
+        let own = proxy.filled_by(own).await;
+        assert!(named.ends_with(own.field("content-encoding")), "{own:?}");
+        let other = proxy.get("/a").field("Accept-Encoding", of).await;
+        let coding = other.field("content-encoding");
+        assert!(coding.is_empty() || coding == of, "{route} {named} {of}: {other:?}");
+    }
 }
