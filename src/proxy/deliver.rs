@@ -58,7 +58,7 @@ impl Proxy {
         from: &Forwarded,
     ) -> HeaderMap {
         let tells = route.client_ip == ClientIp::Always;
-        let host = keyed_authority(route, target, client);
+        let host = keyed_host(route, target, client);
         let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
         route.keep_keyed_cookies(&mut headers);
         set_host(&mut headers, &host);
@@ -66,17 +66,19 @@ impl Proxy {
         headers
     }
 
-    /// The fields of a pass: the client's own.
+    /// The fields of a pass: the client's own. The host of a GET and a HEAD is the key's, since what
+    /// they bring may be everybody's.
     pub(crate) fn pass_headers(
         &self,
         route: &Route,
         target: &Target,
         client: &HeaderMap,
         from: &Forwarded,
+        method: &Method,
     ) -> HeaderMap {
         let tells = route.client_ip != ClientIp::Never;
-        // What it brings may be stored, if it says so.
-        let host = if route.cache { keyed_authority(route, target, client) } else { target.authority() };
+        let reads = route.cache && matches!(*method, Method::GET | Method::HEAD);
+        let host = if reads { keyed_host(route, target, client) } else { target.authority() };
         let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
         set_host(&mut headers, &host);
         route.request_headers.apply(&mut headers);
@@ -88,7 +90,8 @@ impl Proxy {
     /// nobody else's.
     pub(super) fn asks_as_a_fill(&self, asking: &Asking) -> bool {
         let Asking { route, target, headers, forwarded, .. } = asking;
-        let own = self.pass_headers(route, target, headers, forwarded);
+        // Of a POST the host is as much the client's own as its content.
+        let own = self.pass_headers(route, target, headers, forwarded, &Method::GET);
         let fills = self.fill_headers(route, target, headers, forwarded);
         let alike = |field: &HeaderName| own.get_all(field).iter().eq(fills.get_all(field));
         let normal = |field: &HeaderName| is_normalised(field) && fills.contains_key(field);
@@ -147,8 +150,8 @@ fn is_never_keyed(field: &HeaderName, with_content: bool) -> bool {
         || (with_content && field.as_str().starts_with("content-"))
 }
 
-/// The authority as the key has it: a port that the key leaves out does not reach the origin either.
-fn keyed_authority(route: &Route, target: &Target, client: &HeaderMap) -> String {
+/// The host as the key has it: a port that the key leaves out does not reach the origin either.
+fn keyed_host(route: &Route, target: &Target, client: &HeaderMap) -> String {
     let mut key = String::new();
     route.key_into(&mut key, target, client);
     authority(&key).to_owned()

@@ -199,7 +199,7 @@ impl Proxy {
         let headers = if fills {
             self.fill_headers(route, target, &asking.headers, forwarded)
         } else {
-            self.pass_headers(route, target, &asking.headers, forwarded)
+            self.pass_headers(route, target, &asking.headers, forwarded, &asking.method)
         };
         let request = upstream::Request {
             method: asking.method.clone(),
