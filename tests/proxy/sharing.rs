@@ -225,8 +225,8 @@ async fn at_once(row: &Row, nth: usize, proxy: &Proxy, base: &str, gate: &Gate) 
     let waiting = async |many: usize| {
         until(&format!("{many} clients of {:?} to wait", row.name), async || {
             let followers = proxy.metrics().await.sum("dustgate_followers", &[("route", &route)]);
-            let there = gate.reached() + done.load(Ordering::SeqCst) + followers as usize;
-            (there >= many).then_some(())
+            let there = gate.reached() + done.load(Ordering::SeqCst);
+            (there as f64 + followers >= many as f64).then_some(())
         })
         .await;
     };

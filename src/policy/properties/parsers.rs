@@ -18,7 +18,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(letters, 0..64)
 }
 
-fn of(field: header::HeaderName, lines: &[Vec<u8>]) -> HeaderMap {
+fn of(field: &header::HeaderName, lines: &[Vec<u8>]) -> HeaderMap {
     lines.iter().map(|line| (field.clone(), HeaderValue::from_bytes(line).unwrap())).collect()
 }
 
@@ -38,9 +38,9 @@ proptest! {
             prop_assert_eq!(parse_date(http_date(date).as_bytes()), Some(date));
         }
         let lines = [line, other];
-        prop_assert!(age_field(&of(header::AGE, &lines)).is_none_or(|age| age <= MAX_DELTA));
-        let _ = initial_age(&of(header::AGE, &lines), 0, u64::MAX);
-        if let Some(length) = content_length(&of(header::CONTENT_LENGTH, &lines[..1])) {
+        prop_assert!(age_field(&of(&header::AGE, &lines)).is_none_or(|age| age <= MAX_DELTA));
+        let _ = initial_age(&of(&header::AGE, &lines), 0, u64::MAX);
+        if let Some(length) = content_length(&of(&header::CONTENT_LENGTH, &lines[..1])) {
             let text = std::str::from_utf8(&lines[0]).unwrap();
             prop_assert_eq!(text.trim_start_matches('0'), if length == 0 { String::new() } else { length.to_string() });
         }
@@ -48,8 +48,8 @@ proptest! {
 
     #[test]
     fn directives(lines in prop::collection::vec(bytes(), 0..3), targeted in prop::collection::vec(bytes(), 0..2)) {
-        let mut headers = of(header::CACHE_CONTROL, &lines);
-        headers.extend(of(HeaderName::from_static("cdn-cache-control"), &targeted));
+        let mut headers = of(&header::CACHE_CONTROL, &lines);
+        headers.extend(of(&HeaderName::from_static("cdn-cache-control"), &targeted));
         let said = Directives::of(&headers, &Rules::default());
         for seconds in [said.max_age, said.s_maxage, said.while_revalidate, said.if_error] {
             prop_assert!(seconds.is_none_or(|seconds| seconds <= MAX_DELTA));
@@ -68,19 +68,19 @@ proptest! {
             prop_assert_eq!(list(&line).count(), 1);
         }
         prop_assert!(list(&line).count() <= line.len());
-        let _ = etag(&of(header::ETAG, &[line]));
+        let _ = etag(&of(&header::ETAG, &[line]));
     }
 
     #[test]
     fn normal_forms_are_one_line_and_stay_what_they_are(lines in prop::collection::vec(bytes(), 1..3)) {
         for field in [header::ACCEPT, header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::COOKIE, header::AUTHORIZATION] {
-            let text = normal(&field, &of(field.clone(), &lines)).unwrap();
+            let text = normal(&field, &of(&field, &lines)).unwrap();
             prop_assert!(is_one_line(&text), "{field}: {text:?}");
         }
         // What is sent upstream in its normal form means there what it meant here.
         let once = |field: header::HeaderName, write: &dyn Fn(&mut String, &HeaderMap) -> bool, lines: &[Vec<u8>]| {
             let mut out = String::new();
-            write(&mut out, &of(field, lines)).then_some(out)
+            write(&mut out, &of(&field, lines)).then_some(out)
         };
         let languages = |lines: &[Vec<u8>]| once(header::ACCEPT_LANGUAGE, &languages_into, lines);
         if let Some(text) = languages(&lines) {
@@ -92,14 +92,14 @@ proptest! {
         let text = encodings(&lines);
         let again = encodings(&[text.clone().unwrap_or_default().into_bytes()]);
         prop_assert_eq!(again, text);
-        if let Some(best) = crate::policy::language::best_language(&of(header::ACCEPT_LANGUAGE, &lines)) {
+        if let Some(best) = crate::policy::language::best_language(&of(&header::ACCEPT_LANGUAGE, &lines)) {
             prop_assert!(!best.is_empty() && is_one_line(&best) && best == best.to_ascii_lowercase());
         }
     }
 
     #[test]
     fn variations_are_fields(lines in prop::collection::vec(bytes(), 0..3)) {
-        if let Varies::On(fields) = varies(&of(header::VARY, &lines), &Rules::default()) {
+        if let Varies::On(fields) = varies(&of(&header::VARY, &lines), &Rules::default()) {
             prop_assert!(!fields.is_empty() && fields.len() <= 34);
             prop_assert!(fields.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()), "sorted, each once");
             prop_assert!(!fields.iter().any(|field| field == "*"));
@@ -108,8 +108,8 @@ proptest! {
 
     #[test]
     fn ranges_lie_within(line in bytes(), tag in bytes(), len: u64) {
-        let mut request = of(header::RANGE, &[[b"bytes=".to_vec(), line.clone()].concat()]);
-        request.extend(of(header::IF_RANGE, &[tag]));
+        let mut request = of(&header::RANGE, &[[b"bytes=".to_vec(), line.clone()].concat()]);
+        request.extend(of(&header::IF_RANGE, &[tag]));
         let headers: HeaderMap = [(header::ETAG, HeaderValue::from_static("\"a\""))].into_iter().collect();
         let ask = Ask::default();
         let lifetime = Lifetime { fresh_ms: 9, age_ms: 0, swr_ms: 0, sie_ms: 0, keep_ms: 0, by: crate::record::LifetimeBy::Origin };
