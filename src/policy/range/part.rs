@@ -73,7 +73,7 @@ pub fn kept_as(part: Part, headers: &mut HeaderMap) -> (StatusCode, Option<Part>
 }
 
 /// First byte, last byte and length of the whole, of a Content-Range that says all three.
-pub(in crate::policy) fn content_range_of(headers: &HeaderMap) -> Option<Part> {
+pub(in super::super) fn content_range_of(headers: &HeaderMap) -> Option<Part> {
     let mut lines = headers.get_all(header::CONTENT_RANGE).iter();
     let (line, None) = (lines.next()?, lines.next()) else { return None };
     let (unit, rest) = line.to_str().ok()?.trim().split_once(' ')?;
@@ -88,7 +88,7 @@ pub(in crate::policy) fn content_range_of(headers: &HeaderMap) -> Option<Part> {
 }
 
 /// Whether a 206 carries several parts, whatever its other fields say (RFC 9110 §15.3.7.2).
-pub(in crate::policy) fn is_several(headers: &HeaderMap) -> bool {
+pub(in super::super) fn is_several(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
 }
