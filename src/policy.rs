@@ -35,15 +35,16 @@ pub use cache_status::{CacheStatus, Fwd};
 pub use conditional::{Conditional, conditional, not_modified_headers};
 pub use date::{http_date, parse_date};
 pub use forward::{
-    Hop, fill_headers, is_loop, pass_headers, response_headers, strip_connection, takes_trailers,
-    upgrade_asked,
+    Hop, fill_headers, is_loop, normalise_languages, pass_headers, response_headers, strip_connection,
+    takes_trailers, upgrade_asked,
 };
 pub use invalidate::{post_fills_get, targets, targets_with};
+pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
 pub use range::{
     Errand, Part, Parts, Ranged, Returned, Side, Spec, answers, content_range, errand, joined, kept_as,
-    part_of, ranged, unsatisfied_range, verdict_of_range, within,
+    part_of, pass_holds, ranged, unsatisfied_range, verdict_of_range, within,
 };
 pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};

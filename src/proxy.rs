@@ -296,9 +296,11 @@ impl Proxy {
             return self.pass_get(asking, Some(place), reason).await;
         }
         match self.notes.find(place.key.hash(), place.url, &self.stamps) {
-            Noted::Pass(reason) => self.pass_get(asking, Some(place), reason).await,
+            Noted::Pass(reason) if policy::pass_holds(reason, &asking.headers, &asking.route.rules) => {
+                self.pass_get(asking, Some(place), reason).await
+            }
             Noted::Failed(failure) => self.failed(asking, stale, &failure, 0).await,
-            Noted::Nothing => self.miss(asking, place, stale).await,
+            Noted::Pass(_) | Noted::Nothing => self.miss(asking, place, stale).await,
         }
     }
 

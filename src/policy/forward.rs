@@ -58,17 +58,7 @@ pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
         sent.remove(field);
     }
     for field in [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE] {
-        if !sent.contains_key(&field) {
-            continue;
-        }
-        let Some(mut value) = normal(&field, client) else { continue };
-        if value.is_empty() {
-            // An empty list means the same (RFC 9110 §12.5.3), but not to every origin.
-            value.push_str("identity");
-        }
-        if let Ok(value) = HeaderValue::from_bytes(&value.chars().map(latin1).collect::<Vec<_>>()) {
-            sent.insert(field, value);
-        }
+        normalise(&mut sent, field, client);
     }
     write_hop(&mut sent, client, hop);
     sent
@@ -86,6 +76,26 @@ pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
     }
     write_hop(&mut sent, client, hop);
     sent
+}
+
+/// Makes a pass ask for the languages that it asks for in their normal form, which means the same: what
+/// it brings may be stored under that.
+pub fn normalise_languages(sent: &mut HeaderMap, client: &HeaderMap) {
+    normalise(sent, header::ACCEPT_LANGUAGE, client);
+}
+
+fn normalise(sent: &mut HeaderMap, field: HeaderName, client: &HeaderMap) {
+    if !sent.contains_key(&field) {
+        return;
+    }
+    let Some(mut value) = normal(&field, client) else { return };
+    if value.is_empty() {
+        // An empty list means the same (RFC 9110 §12.5.3), but not to every origin.
+        value.push_str("identity");
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&value.chars().map(latin1).collect::<Vec<_>>()) {
+        sent.insert(field, value);
+    }
 }
 
 /// Whether a client keeps trailers apart, and wants them (RFC 9110 §10.1.4): they are not for others.

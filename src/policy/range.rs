@@ -16,7 +16,7 @@ mod join;
 mod part;
 mod spec;
 
-pub use errand::{Errand, Returned, Side, errand};
+pub use errand::{Errand, Returned, Side, errand, pass_holds};
 pub use join::joined;
 pub use part::{Part, kept_as, part_of, verdict_of_range};
 pub use spec::Spec;

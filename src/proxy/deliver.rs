@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, HOST, VARY};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::asking::{Asking, Forwarded};
@@ -80,6 +80,9 @@ impl Proxy {
         let reads = route.cache && matches!(*method, Method::GET | Method::HEAD);
         let host = if reads { keyed_host(route, target, client) } else { target.authority() };
         let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        if reads {
+            policy::normalise_languages(&mut headers, client);
+        }
         set_host(&mut headers, &host);
         route.request_headers.apply(&mut headers);
         headers
@@ -94,7 +97,9 @@ impl Proxy {
         let own = self.pass_headers(route, target, headers, forwarded, &Method::GET);
         let fills = self.fill_headers(route, target, headers, forwarded);
         let alike = |field: &HeaderName| own.get_all(field).iter().eq(fills.get_all(field));
-        let normal = |field: &HeaderName| is_normalised(field) && fills.contains_key(field);
+        // A fill carries its normal form. What comes of another is nobody else's if it shows
+        // ([`policy::is_coded_for_all`]).
+        let normal = |field: &HeaderName| *field == ACCEPT_ENCODING && fills.contains_key(field);
         let with_content = !matches!(asking.method, Method::GET | Method::HEAD);
         route.upstream_target(target, false) == route.upstream_target(target, true)
             && own.keys().all(|field| normal(field) || is_never_keyed(field, with_content) || alike(field))
@@ -135,17 +140,12 @@ pub(super) fn set_host(headers: &mut HeaderMap, host: &str) {
     }
 }
 
-/// Fields of which a fill carries the normal form. What comes of another form is nobody else's if it
-/// shows ([`policy::is_coded_for_all`]).
-fn is_normalised(field: &HeaderName) -> bool {
-    matches!(*field, ACCEPT_ENCODING | ACCEPT_LANGUAGE)
-}
-
 /// Fields that a pass carries otherwise than a fill and that say nothing of what is asked for: the
 /// client's address, and what describes content, where there may be some. A GET has none: what it
 /// says of it is a field like any other.
 fn is_never_keyed(field: &HeaderName, with_content: bool) -> bool {
     *field == CONTENT_LENGTH
+        || *field == TE
         || field == "x-forwarded-for"
         || (with_content && field.as_str().starts_with("content-"))
 }

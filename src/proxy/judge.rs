@@ -149,6 +149,9 @@ impl FillJudge {
         match note {
             Note::Pass { token, reason, until } if until > now && !covered(token) => {
                 let reason = PassReason::parse(&reason).unwrap_or(PassReason::NoStore);
+                if !policy::pass_holds(reason, &self.headers, &self.route.rules) {
+                    return Judged::Absent;
+                }
                 // Who comes next need not ask the store.
                 self.proxy.notes.pass(hash, reason, token, Duration::from_millis(until - now));
                 told(Told::Pass(reason, Own::nobodys()))

@@ -237,3 +237,19 @@ async fn only_if_cached_goes_nowhere_whoever_asks() {
     ask.await.assert_error(504);
     assert_eq!(origin.total(), 1);
 }
+
+/// What a request brings by itself may be stored for others: so it asks as they do.
+#[tokio::test]
+async fn a_request_by_itself_asks_for_its_languages_in_their_normal_form() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        let said = seen.field("accept-language").to_owned();
+        Answer::ok(said).cache("public, max-age=60").field("Vary", "Accept-Language")
+    });
+    let proxy = Proxy::before(&origin).await;
+    let own = proxy.get("/a").field("Authorization", "me").field("Accept-Language", "EN;x=payload, de;q=0.5");
+    proxy.filled_by(own).await.assert(200, "en, de;q=0.5");
+    let other = proxy.get("/a").field("Accept-Language", "en,de;q=0.5").await;
+    other.assert(200, "en, de;q=0.5");
+    assert!(other.is_hit(), "{other:?}");
+}

@@ -2,6 +2,7 @@
 
 use crate::support::{Answer, End, Gate, Origin, Proxy};
 
+mod adverse;
 mod herd;
 mod large;
 mod mixed;

@@ -6,6 +6,7 @@ use super::part::{is_strongly_tagged, refuses_the_range};
 use super::spec::only_range;
 use super::{Part, Ranged, Spec, answers, ranged};
 use crate::policy::etag::etag;
+use crate::policy::pass::PassReason;
 use crate::policy::resume::is_missing_part;
 use crate::policy::revalidate::validators;
 use crate::policy::rules::{RangeMode, Rules};
@@ -13,6 +14,8 @@ use crate::record::{MAX_SEGMENTS, Record};
 
 /// A stored part of more segments than this is not joined to: what comes would not fit.
 const MOST_JOINED: usize = MAX_SEGMENTS / 4 * 3;
+/// The same in front of it: what comes is cut as if it stood alone.
+const MOST_BEHIND: usize = MAX_SEGMENTS / 4;
 
 /// What a fill asks upstream for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,18 @@ pub enum Returned {
     Outdated,
 }
 
+/// Whether a remembered pass holds for a request. That the whole was too large says nothing of a part
+/// of it, where parts are fetched and stored by themselves.
+pub fn pass_holds(reason: PassReason, request: &HeaderMap, rules: &Rules) -> bool {
+    reason != PassReason::TooLarge || own_range(request, rules).is_none()
+}
+
+/// The request's range, if that is what goes out.
+fn own_range(request: &HeaderMap, rules: &Rules) -> Option<Spec> {
+    let forwards = rules.range == RangeMode::Segment && !request.contains_key(header::IF_RANGE);
+    forwards.then(|| only_range(request)).flatten()
+}
+
 /// What to ask for. `stored` is what is known under the key, whole or a part, its manifest
 /// included; that no purge covers it and that the request selects it is settled before.
 ///
@@ -66,23 +81,23 @@ pub enum Returned {
 /// the whole: it is answered from that as it comes. Only one span is kept of a representation, so
 /// parts are joined if they touch or overlap; else what comes takes the place of what was stored.
 pub fn errand(request: &HeaderMap, stored: Option<&Record>, rules: &Rules) -> Errand {
-    let forwards = rules.range == RangeMode::Segment;
-    let plain = !request.contains_key(header::IF_RANGE);
-    let own = if forwards && plain { only_range(request) } else { None };
+    let own = own_range(request, rules);
     let nothing = Errand { own, with: With::Nothing };
     let Some(record) = stored else { return nothing };
     if answers(request, false, record) {
         let with = validators(record).map_or(With::Nothing, With::Validated);
         return Errand { own, with };
     }
-    let Some(part @ (_, _, total)) = record.range.filter(|_| forwards) else { return nothing };
+    let Some(part @ (_, _, total)) = record.range.filter(|_| rules.range == RangeMode::Segment) else {
+        return nothing;
+    };
     let wanted = match ranged(request, record, total) {
         Ranged::Part { first, last } => (first, last),
         Ranged::Whole | Ranged::Parts(_) => (0, total - 1),
         Ranged::Unsatisfiable => return nothing,
     };
     match missing(part, wanted) {
-        Some((side, missing)) if may_join(record, missing, rules) => {
+        Some((side, missing)) if may_join(record, side, missing, rules) => {
             Errand { own, with: With::Joined { side, missing, whole: own.is_none() } }
         }
         _ => nothing,
@@ -106,11 +121,13 @@ fn is_other_version(record: &Record, headers: &HeaderMap) -> bool {
     theirs.is_some_and(|theirs| ours.is_some_and(|ours| !ours.is_strongly(theirs)))
 }
 
-fn may_join(record: &Record, (from, to, _): Part, rules: &Rules) -> bool {
+fn may_join(record: &Record, side: Side, (from, to, _): Part, rules: &Rules) -> bool {
     let len = record.body.len.saturating_add(to - from + 1);
-    is_strongly_tagged(&record.headers)
-        && record.body.segments.len() <= MOST_JOINED
-        && len <= rules.max_object_size
+    let most = match side {
+        Side::Before => MOST_BEHIND,
+        Side::Behind => MOST_JOINED,
+    };
+    is_strongly_tagged(&record.headers) && record.body.segments.len() <= most && len <= rules.max_object_size
 }
 
 // === impl Errand ===

@@ -65,7 +65,9 @@ impl Proxy {
             ));
         }
         match self.notes.peek(place.key.hash(), place.url, &self.stamps) {
-            Noted::Pass(reason) => return remembered(Some(reason), reason.as_str()),
+            Noted::Pass(reason) if policy::pass_holds(reason, headers, &route.rules) => {
+                return remembered(Some(reason), reason.as_str());
+            }
             Noted::Failed(failure) => {
                 let case = match &failure.answer {
                     Some(_) => ErrorCase::Status(failure.status.as_u16()),
@@ -74,7 +76,7 @@ impl Proxy {
                 let stale = stale.or_else(|| failure.stale.clone());
                 return self.failing(route, headers, &ask, Failed { status: failure.status, case, stale });
             }
-            Noted::Nothing => {}
+            Noted::Pass(_) | Noted::Nothing => {}
         }
         self.decide_by_store(route, headers, &ask, stale, found).await
     }
@@ -107,7 +109,12 @@ impl Proxy {
             }
         }
         match self.noted(&found.place).await {
-            Some(Note::Pass { reason, .. }) => return remembered(PassReason::parse(&reason), &reason),
+            Some(Note::Pass { reason: word, .. }) => {
+                let reason = PassReason::parse(&word);
+                if reason.is_none_or(|reason| policy::pass_holds(reason, headers, &route.rules)) {
+                    return remembered(reason, &word);
+                }
+            }
             Some(Note::Failed { status, .. }) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
                 let stale = stale.or_else(|| live.cloned());

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+
 use super::store::Pouring;
 use super::{Head, Job};
 use crate::flight::Fill;
@@ -42,6 +44,15 @@ impl Job {
         let (hash, max) = (self.place.key.hash().to_string(), self.route.rules.max_object_size);
         let name = self.segments_name(&fill);
         let bodies = &self.proxy.bodies;
+        // The first bytes are read and checked before a head goes out, as those of any stored body: what
+        // is wrong with them is fetched again and breaks nobody off.
+        let there = Arc::new(there);
+        if let Some(Err(error)) = bodies.reader(&hash, &there, Some((0, 0))).next().await {
+            self.proxy.notices.unreadable(&error);
+            drop(head);
+            return self.again(leader, fill).await;
+        }
+        let there = Arc::unwrap_or_clone(there);
         let (begun, behind) = match side {
             Side::Behind => (bodies.resume(&hash, name, &there, Some(len), max), Manifest::default()),
             Side::Before => (Ok(bodies.writer(&hash, name, Some(len), max)), there),
