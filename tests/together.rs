@@ -3,6 +3,8 @@
 
 #[path = "together/instance.rs"]
 mod instance;
+#[path = "together/late.rs"]
+mod late;
 #[path = "together/parts.rs"]
 mod parts;
 

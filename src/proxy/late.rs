@@ -24,7 +24,8 @@ impl Proxy {
         let stands = exchange.kept
             && exchange.growing.len_if_done().is_some()
             && head.covered(&self.stamps) == Covered::No
-            && policy::selects(&head.record, &asking.headers);
+            && policy::selects(&head.record, &asking.headers)
+            && policy::answers(&asking.headers, asking.ask.head, &head.record);
         let rules = &asking.route.rules;
         let reuse = policy::reuse(&asking.ask, &head.record, &head.terms, rules, self.now_ms());
         (stands && matches!(reuse, Reuse::Fresh { .. })).then_some((exchange, follower))
