@@ -289,3 +289,26 @@ async fn any_order_of_parts_anywhere_is_right() {
         assert!(fleet.fetches() <= 40, "seed {seed}: {}", fleet.fetches());
     }
 }
+
+/// Fails whoever asks for a range, after a while.
+fn ranges_fail(asked: &Asked, _: usize) -> Reply {
+    match asked.headers.get("range") {
+        None => head(None).bytes(whole(0)),
+        Some(_) => Reply::new(500).wait(ms(300)).head().bytes("no"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_the_origin_fails_fails_nobody_elsewhere() {
+    let segments = |route: &mut dustgate::route::Route| route.rules.range = RangeMode::Segment;
+    let fleet = Fleet::with(2, ranges_fail, Arc::new(InMemory::new()), segments).await;
+    let leader = fleet.instances[0].get_with("/a", &[("range", "bytes=0-4")]);
+    sleep(ms(100)).await;
+    let others = [0, 1, 1].map(|at| fleet.instances[at].get("/a"));
+    assert_eq!(leader.await.expect("it does not panic").status, 500);
+    for other in others {
+        let got = other.await.expect("it does not panic");
+        assert!(got.status == 200 && got.whole && got.body == whole(0), "{got:?}");
+    }
+    assert!(fleet.fetches() <= 3, "the range, and the whole for each instance at most");
+}

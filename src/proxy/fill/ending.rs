@@ -102,9 +102,10 @@ impl Job {
     ) {
         let token = fill.token();
         self.account.followers = leader.followers();
-        if let Some((failure, ttl, lasts)) = failure {
-            // That a range was failed says nothing of what others ask for (F10).
-            let lasts = (lasts || self.in_company(&leader)) && !failure.ranged;
+        // That a range was failed says nothing of what others ask for (F10): no word of it is left, not
+        // even to those who wait elsewhere, or here for the lease.
+        if let Some((failure, ttl, lasts)) = failure.filter(|(failure, ..)| !failure.ranged) {
+            let lasts = lasts || self.in_company(&leader);
             let stays = if lasts { millis(ttl) } else { 0 };
             let until = self.proxy.now_ms().saturating_add(stays);
             let note = Note::Failed { token, status: failure.status.as_u16(), until };
