@@ -50,10 +50,7 @@ pub(super) fn stated(headers: &HeaderMap, said: &Directives, rules: &Rules, rece
 }
 
 /// The lifetime that the route's settings give where the origin is silent, in ms.
-fn by_route(status: StatusCode, headers: &HeaderMap, rules: &Rules) -> Option<u64> {
-    if headers.contains_key(header::SET_COOKIE) && rules.set_cookie != SetCookie::Strip {
-        return None;
-    }
+fn by_route(status: StatusCode, rules: &Rules) -> Option<u64> {
     if let Some(&ms) = rules.status_ttl_ms.get(&status.as_u16()) {
         return Some(ms);
     }
@@ -123,8 +120,10 @@ impl Subject<'_> {
             // max-age=0 makes nothing storable that was not.
             return (ms > 0 || open).then_some((ms, LifetimeBy::Origin));
         }
-        if !self.credentialed {
-            if let Some(ms) = by_route(self.status, self.headers, rules) {
+        // What sets a cookie is kept by the origin's own words, and by nobody's guess.
+        let sets = self.headers.contains_key(header::SET_COOKIE) && rules.set_cookie != SetCookie::Strip;
+        if !self.credentialed && !sets {
+            if let Some(ms) = by_route(self.status, rules) {
                 return Some((ms, LifetimeBy::Route));
             }
             if open && let Some(ms) = heuristic(self.headers, rules, self.received_at) {
