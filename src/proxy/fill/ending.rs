@@ -102,24 +102,40 @@ impl Job {
     ) {
         let token = fill.token();
         self.account.followers = leader.followers();
-        // That a range was failed says nothing of what others ask for (F10): no word of it is left, not
-        // even to those who wait elsewhere, or here for the lease.
-        if let Some((failure, ttl, lasts)) = failure.filter(|(failure, ..)| !failure.ranged) {
+        if let Some((failure, ttl, lasts)) = failure {
             let lasts = lasts || self.in_company(&leader);
-            let stays = if lasts { millis(ttl) } else { 0 };
-            let until = self.proxy.now_ms().saturating_add(stays);
-            let note = Note::Failed { token, status: failure.status.as_u16(), until };
-            if lasts {
-                // Before the slot is empty: whoever finds it so finds the note.
-                self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
-            }
-            leader.retire();
-            self.abort_with(fill, &note, ttl).await;
+            self.leave_failed(leader, fill, failure, ttl, lasts).await;
         } else {
             leader.retire();
             fill.abort(None).await;
         }
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
+    }
+
+    /// Gives up the flight and the lease, with a word for those who wait elsewhere, and if it `lasts`
+    /// for who comes until then, here too (F7). That a range was failed says nothing of what others ask
+    /// for (F10): no word of that is left, not even to those who wait elsewhere, or here for the lease.
+    pub(super) async fn leave_failed(
+        &self,
+        leader: Leader,
+        fill: Fill,
+        failure: Arc<Failure>,
+        ttl: Duration,
+        lasts: bool,
+    ) {
+        if failure.ranged {
+            leader.retire();
+            return fill.abort(None).await;
+        }
+        let stays = if lasts { millis(ttl) } else { 0 };
+        let until = self.proxy.now_ms().saturating_add(stays);
+        let note = Note::Failed { token: fill.token(), status: failure.status.as_u16(), until };
+        if lasts {
+            // Before the slot is empty: whoever finds it so finds the note.
+            self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
+        }
+        leader.retire();
+        self.abort_with(fill, &note, ttl).await;
     }
 
     /// Whether upstream was asked for a range because the request has one: then it may have failed
@@ -246,7 +262,7 @@ impl Job {
     }
 
     /// Leaves a note at the verdict key and releases.
-    pub(super) async fn abort_with(&self, fill: Fill, note: &Note, ttl: Duration) {
+    async fn abort_with(&self, fill: Fill, note: &Note, ttl: Duration) {
         match codec::encode_note(note) {
             Ok(text) => fill.abort(Some((&text, Some(ttl)))).await,
             Err(_) => fill.abort(None).await,

@@ -141,16 +141,8 @@ impl Job {
                 drop(writer);
                 self.proxy.notices.upstream_error(&self.route, &error);
                 let (failure, ttl) = Failure::truncated(&self, token, &error);
-                // That a range broke off says nothing of what others ask for (F10).
-                let stays = if self.is_of_range() { Duration::ZERO } else { ttl };
-                if !self.is_of_range() {
-                    self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
-                }
                 self.report(FillOutcome::Truncated, token, bytes, Some(Why::Upstream(error.kind.as_str())));
-                let until = self.proxy.now_ms().saturating_add(super::ending::millis(stays));
-                let note = crate::record::Note::Failed { token, status: failure.status.as_u16(), until };
-                leader.retire();
-                self.abort_with(fill, &note, ttl).await;
+                self.leave_failed(leader, fill, failure, ttl, true).await;
             }
             Flow::Cut(error) => {
                 let (outcome, reason) = match error {
