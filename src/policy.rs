@@ -7,6 +7,7 @@
 mod age;
 mod cache_control;
 mod cache_status;
+mod carried;
 mod conditional;
 mod date;
 mod etag;
@@ -32,6 +33,7 @@ mod verdict;
 pub use age::{MAX_DELTA, age_field, age_value, current_age, initial_age, set_age};
 pub use cache_control::{ClientDirectives, Directives};
 pub use cache_status::{CacheStatus, Fwd};
+pub use carried::{carried, client_digest, selection};
 pub use conditional::{Conditional, conditional, not_modified_headers};
 pub use date::{http_date, parse_date};
 pub use forward::{

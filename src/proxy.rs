@@ -22,12 +22,14 @@ use crate::flight::{self, Joined};
 use crate::key::Key;
 use crate::key::target::{self, Asked, Refusal};
 use crate::policy::{self, Ask, Entrance, PassReason};
+use crate::record::Binding;
 use crate::route::{Route, Table};
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::{Member, Stamps, Stored, Tier, Trust};
 use crate::upstream::Upstream;
 
 pub(crate) mod asking;
+mod binding;
 pub mod body;
 pub mod budget;
 mod deliver;
@@ -67,7 +69,7 @@ use fill::Job;
 use miss::Waiters;
 use notes::{Noted, Notes};
 use notices::Notices;
-use place::Look;
+use place::{Look, Place};
 use reply::Cause;
 use ticket::Ticket;
 use told::{Flights, Moments};
@@ -295,12 +297,17 @@ impl Proxy {
         if let Some(reason) = refused.or_else(|| Self::goes_alone(&asking, stale.as_ref())) {
             return self.pass_get(asking, Some(place), reason).await;
         }
-        match self.notes.find(place.key.hash(), place.url, &self.stamps) {
+        match self.noted(&asking, &place) {
             Noted::Pass(reason) if policy::pass_holds(reason, &asking.headers, &asking.route.rules) => {
                 self.pass_get(asking, Some(place), reason).await
             }
             Noted::Failed(failure) => self.failed(asking, stale, &failure, 0).await,
-            Noted::Pass(_) | Noted::Nothing => self.miss(asking, place, stale).await,
+            Noted::Failing(failure) if self.may_be_stale(&asking, stale.as_ref(), &failure) => {
+                // While failures go on, the probe is waited for by those alone that have nothing else.
+                self.fetch_behind(&asking, place, stale.clone());
+                self.failed(asking, stale, &failure, 0).await
+            }
+            Noted::Failing(_) | Noted::Pass(_) | Noted::Nothing => self.miss(asking, place, stale).await,
         }
     }
 
@@ -326,17 +333,27 @@ impl Proxy {
         None
     }
 
-    /// Starts a refresh that nobody waits for, unless one is under way.
-    fn refresh_behind(self: &Arc<Self>, asking: &Asking, place: place::Place, stored: &Arc<Stored>) {
+    /// Starts a refresh that no request waits for, unless one is under way.
+    fn refresh_behind(self: &Arc<Self>, asking: &Asking, place: Place, stored: &Arc<Stored>) {
         if asking.ask.credentialed()
-            || !matches!(self.notes.find(place.key.hash(), place.url, &self.stamps), Noted::Nothing)
+            || matches!(self.noted(asking, &place), Noted::Pass(_) | Noted::Failed(_))
         {
             return;
         }
+        self.fetch_behind(asking, place, Some(stored.clone()));
+    }
+
+    fn fetch_behind(self: &Arc<Self>, asking: &Asking, place: Place, stale: Option<Arc<Stored>>) {
         if let Joined::Lead(leader) = self.flights.join(&place.key.hash()) {
             let deadline = tokio::time::Instant::now() + asking.route.wait_timeout;
-            Job::new(self, asking, place, None, Some(stored.clone()), deadline).spawn(leader);
+            Job::new(self, asking, place, None, stale, deadline).spawn(leader);
         }
+    }
+
+    /// What is remembered of a key and binds this request.
+    fn noted(&self, asking: &Asking, place: &Place) -> Noted {
+        let binds = |binding: &Binding| self.is_bound(binding, asking, place);
+        self.notes.find(place.key.hash(), place.url, &self.stamps, binds)
     }
 
     /// The names that a key has in the store.

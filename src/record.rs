@@ -3,6 +3,9 @@
 use http::{HeaderMap, HeaderName, StatusCode};
 
 pub mod codec;
+mod evidence;
+
+pub use evidence::{CarriedDigest, Evidence, Witness};
 
 /// The longest pointer that is written or read, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
@@ -144,16 +147,29 @@ pub enum Note {
         reason: String,
         /// Until when, on the store's clock.
         until: u64,
+        /// Which requests it binds (F10).
+        binding: Binding,
     },
-    /// Upstream failed; until then nobody tries again (F7).
+    /// Upstream failed; until then no request that it binds tries again (F7).
     Failed {
         /// The number it was judged under.
         token: u64,
-        /// The status that those who wait are given.
+        /// The status that requests are given which it binds.
         status: u16,
         /// Until when, on the store's clock.
         until: u64,
+        /// Which requests it binds.
+        binding: Binding,
     },
+}
+
+/// Which requests a note binds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Binding {
+    /// The exchanges that came to the verdict.
+    pub evidence: Evidence,
+    /// The fields that the last answer varies on, sorted.
+    pub vary: Vec<HeaderName>,
 }
 
 // === impl Record ===

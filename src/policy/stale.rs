@@ -18,8 +18,8 @@ pub enum ErrorCase {
 
 /// Whether a record may be served, stale or not, instead of the failure. When the origin can't be
 /// reached or the deadline passed: within stale-if-error or the grace for errors. For 500, 502,
-/// 503 and 504: only within stale-if-error, or a grace that the route set itself. Other statuses
-/// are answers.
+/// 503 and 504: only within stale-if-error, or a grace that the route set itself; for 429 only within
+/// the latter. Other statuses are answers.
 pub fn stale_on_error(
     ask: &Ask,
     record: &Record,
@@ -34,6 +34,7 @@ pub fn stale_on_error(
     let window = match why {
         ErrorCase::Unreachable | ErrorCase::WaitDeadline => terms.sie_on_status_ms.max(rules.if_error_ms),
         ErrorCase::Status(500 | 502 | 503 | 504) => terms.sie_on_status_ms,
+        ErrorCase::Status(429) if rules.if_error_set => rules.if_error_ms,
         ErrorCase::Status(_) => return false,
     };
     now < terms.fresh_until.saturating_add(window) && now <= record.end()
@@ -69,6 +70,7 @@ mod tests {
             ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(501), false),
             ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(404), false),
             ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(429), false),
+            ("max-age=10, stale-if-error=60", 0, &set, ErrorCase::Status(429), true),
             ("max-age=10, stale-if-error=60, must-revalidate", 0, &rules, busy, false),
             ("max-age=10, proxy-revalidate", 0, &rules, ErrorCase::Unreachable, false),
             ("s-maxage=10", 0, &rules, ErrorCase::Unreachable, false),

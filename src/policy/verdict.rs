@@ -117,7 +117,9 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
     if answer.framing == Framing::Close && !rules.store_unframed {
         return Verdict::Share { lifetime, why: PassReason::Unframed };
     }
-    if !subject.is_worth_storing(&lifetime, rules) {
+    // An error for the moment is not worth the place of what may be stored there.
+    let momentary = is_error(status) && lifetime.fresh_ms == 0 && lifetime.swr_ms == 0;
+    if momentary || !subject.is_worth_storing(&lifetime, rules) {
         return Verdict::Share { lifetime, why: PassReason::NoLifetime };
     }
     Verdict::Store(lifetime)
@@ -171,6 +173,10 @@ fn is_understood(status: StatusCode) -> bool {
         status.as_u16(),
         200..=205 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511
     )
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 pub(super) fn is_transient(status: StatusCode) -> bool {

@@ -1,6 +1,6 @@
 //! One request on its way, and who sent it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method};
@@ -52,6 +52,12 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
+    /// Of a request that no client has sent.
+    pub(crate) fn nowhere(scheme: Scheme) -> Self {
+        let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        Self { client: address, peer: address, scheme, host: None, trusted: false }
+    }
+
     /// Reads the fields that only a trusted proxy is believed.
     pub(crate) fn read(peer: SocketAddr, trusted: &[IpNet], headers: &HeaderMap) -> Self {
         let client = peer.ip().to_canonical();

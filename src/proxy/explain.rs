@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::Proxy;
 use super::asking::Forwarded;
+use super::binding::Party;
 use super::notes::Noted;
 use super::place::{Look, Place};
 use crate::dust::Value;
 use crate::key::target::{self, Refusal, Target};
 use crate::policy::{self, Entrance, PassReason};
-use crate::record::{Pointer, VaryNode, codec};
+use crate::record::{Binding, Pointer, VaryNode, codec};
 use crate::route::{NoRoute, Route};
 use crate::tier::{Covered, Held, Stored};
 
@@ -145,8 +146,12 @@ impl Proxy {
             }
             None => lines.add("stored", "nothing".into()),
         }
-        lines.add("purge", self.purge_text(&found).await);
-        lines.done(self.decide(&route, &headers, &ask, look, alone, &found).await)
+        // Of an address that no client has: a failure that one client alone has shown does not bind it.
+        let forwarded = Forwarded::nowhere(target.scheme);
+        let key = found.place.primary.hash();
+        let party = Party { route: &route, target: &target, headers: &headers, forwarded: &forwarded, key };
+        lines.add("purge", self.purge_text(&found, &party).await);
+        lines.done(self.decide(&party, &ask, look, alone, &found).await)
     }
 
     /// Memory, then the store.
@@ -210,7 +215,7 @@ impl Proxy {
         format!("{:<12} {method} {url}{path}   Host: {host}", route.upstream)
     }
 
-    async fn purge_text(&self, found: &Found) -> String {
+    async fn purge_text(&self, found: &Found, party: &Party<'_>) -> String {
         let mut said = Vec::new();
         if let Some((stored, _)) = &found.stored {
             said.push(match stored.covered(&self.stamps) {
@@ -220,8 +225,9 @@ impl Proxy {
             });
         }
         let place = &found.place;
-        said.push(match self.notes.peek(place.key.hash(), place.url, &self.stamps) {
-            Noted::Nothing => "pass not remembered".into(),
+        let binds = |binding: &Binding| self.binds(binding, party);
+        said.push(match self.notes.peek(place.key.hash(), place.url, &self.stamps, binds) {
+            Noted::Nothing | Noted::Failing(_) => "pass not remembered".into(),
             Noted::Pass(reason) => format!("pass remembered ({})", reason.as_str()),
             Noted::Failed(failure) => format!("failure remembered ({})", failure.status.as_u16()),
         });

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
 use super::Proxy;
 use super::asking::Asking;
+use super::binding::{Kind, Party, Prior};
 use super::judge::FillJudge;
 use super::place::Place;
 use super::told::{Found, How, Leader, Moment, Own, Phase, Refused, Sighted, Told};
@@ -20,6 +21,7 @@ use crate::dust::Number;
 use crate::flight::{Entered, Fill};
 use crate::key::target::Target;
 use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
+use crate::record::Binding;
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
@@ -68,6 +70,10 @@ pub(crate) struct Job {
     behind: Option<Number>,
     /// Upstream failed a moment ago, for a request that was alone with it.
     failed_lately: bool,
+    /// Verdicts of others that did not bind its request: its own may confirm them.
+    earlier: Vec<Prior>,
+    /// When upstream was asked, on the store's clock: what no longer counted then confirms nothing.
+    asked_at: WallMs,
     /// What its line in the log will say.
     pub(super) account: Account,
     /// The life of the store that its body belongs to.
@@ -136,6 +142,8 @@ impl Job {
             ranged: false,
             behind: None,
             failed_lately: false,
+            earlier: Vec::new(),
+            asked_at: now,
             account: Account::default(),
             life: proxy.bodies.life(),
             began: Instant::now(),
@@ -147,6 +155,29 @@ impl Job {
     #[must_use]
     pub(crate) fn beside(self, part: Option<Number>) -> Self {
         Self { behind: part, ..self }
+    }
+
+    /// It was led because the verdict of another flight does not bind its request.
+    #[must_use]
+    pub(crate) fn after(mut self, prior: Option<Prior>) -> Self {
+        self.earlier.extend(prior);
+        self
+    }
+
+    /// The request that it was begun for, as verdicts are compared with it.
+    pub(crate) fn party(&self) -> Party<'_> {
+        Party {
+            route: &self.route,
+            target: &self.target,
+            headers: &self.headers,
+            forwarded: &self.forwarded,
+            key: self.place.primary.hash(),
+        }
+    }
+
+    /// Which requests its verdict binds, if it is forgotten at `until`.
+    fn binding(&self, kind: Kind, vary: Vec<HeaderName>, until: WallMs) -> Binding {
+        self.proxy.binding_of(&self.party(), kind, vary, until, &self.earlier, self.asked_at)
     }
 
     /// The number of that part's fill.
@@ -176,6 +207,10 @@ impl Job {
         };
         let entered = proxy.flight.enter(&names, until, superseded, &judge).await;
         self.failed_lately = judge.failed_lately();
+        let hash = self.place.key.hash();
+        self.earlier.extend(judge.prior());
+        self.earlier.extend(proxy.notes.prior(hash, self.place.url, &proxy.stamps));
+        self.asked_at = proxy.now_ms();
         if let Some(last) = judge.last() {
             if !policy::answers(&self.headers, self.ask.head, &last.record) {
                 self.forward = Fwd::Partial;
@@ -211,7 +246,17 @@ impl Job {
 
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {
         self.account.heard(&head.response);
-        match self.verdict(&head) {
+        let verdict = match self.verdict(&head) {
+            // It has a lifetime, and must not take the place of a good answer that outlives it.
+            Verdict::Store(lifetime) if self.outlives(head.response.status) => {
+                Verdict::Failed { until_ms_from_now: lifetime.fresh_ms, shareable: true }
+            }
+            verdict => verdict,
+        };
+        if !matches!(verdict, Verdict::Failed { .. }) {
+            self.proxy.notes.recovered(self.place.key.hash());
+        }
+        match verdict {
             Verdict::Store(lifetime) => self.store(leader, fill, head, lifetime, true).await,
             // Nothing would be left to use later, or its end can't be told: shared, not stored.
             Verdict::Share { lifetime, .. } => self.store(leader, fill, head, lifetime, false).await,
@@ -223,13 +268,7 @@ impl Job {
     }
 
     pub(super) fn verdict(&self, head: &Head) -> Verdict {
-        let answer = Answer {
-            status: head.response.status,
-            headers: &head.response.headers,
-            requested_at: head.requested_at,
-            received_at: head.received_at,
-            framing: framing(head.response.framing),
-        };
+        let answer = answer_of(head);
         match self.range {
             Some(asked) => policy::verdict_of_range(&self.ask, &answer, asked, &self.route.rules),
             None => policy::verdict(&self.ask, &answer, &self.route.rules),
@@ -260,6 +299,17 @@ impl Job {
         leader.retire();
         fill.release().await;
         self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
+    }
+}
+
+/// A head, as the policy judges it.
+pub(super) fn answer_of(head: &Head) -> Answer<'_> {
+    Answer {
+        status: head.response.status,
+        headers: &head.response.headers,
+        requested_at: head.requested_at,
+        received_at: head.received_at,
+        framing: framing(head.response.framing),
     }
 }
 

@@ -120,7 +120,7 @@ impl Proxy {
         let (hash, url) = (key.hash(), url_hash(&of.text));
         if self.flights.peek(&hash).is_some()
             || self.tier.find(&of.text).is_some()
-            || !matches!(self.notes.peek(hash, url, &self.stamps), Noted::Nothing)
+            || !matches!(self.notes.peek(hash, url, &self.stamps, |_| true), Noted::Nothing)
         {
             return true;
         }

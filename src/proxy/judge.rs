@@ -7,13 +7,16 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
+use super::asking::Forwarded;
+use super::binding::{Kind, Party, Prior};
 use super::fill::Job;
 use super::place::Place;
 use super::told::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
 use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
+use crate::key::target::Target;
 use crate::policy::{self, Ask, PassReason, Reuse};
-use crate::record::{Note, Pointer, Record, codec};
+use crate::record::{Binding, Note, Pointer, Record, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -42,6 +45,10 @@ pub(crate) struct FillJudge {
     behind: Option<Number>,
     /// A failure was seen that holds for nobody who comes after it.
     failed_lately: AtomicBool,
+    /// The last verdict that was seen and does not bind the request.
+    prior: Mutex<Option<Prior>>,
+    target: Target,
+    forwarded: Forwarded,
 }
 
 impl FillJudge {
@@ -59,7 +66,29 @@ impl FillJudge {
             newest: AtomicU64::new(0),
             behind: job.behind(),
             failed_lately: AtomicBool::new(false),
+            prior: Mutex::new(None),
+            target: job.target.clone(),
+            forwarded: job.forwarded.clone(),
         }
+    }
+
+    /// The last verdict that was seen and does not bind the request: its own may confirm it (F7).
+    pub(crate) fn prior(&self) -> Option<Prior> {
+        *self.prior.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a note binds the request. One that does not may be confirmed by it.
+    fn is_bound(&self, kind: Kind, binding: &Binding) -> bool {
+        let party = Party {
+            route: &self.route,
+            target: &self.target,
+            headers: &self.headers,
+            forwarded: &self.forwarded,
+            key: self.place.primary.hash(),
+        };
+        *self.prior.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Prior { kind, evidence: binding.evidence });
+        self.proxy.binds(binding, &party)
     }
 
     /// Whether upstream failed a moment ago for a request that was alone with it: when it does so
@@ -147,21 +176,31 @@ impl FillJudge {
         let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
         let hash = self.place.key.hash();
         match note {
-            Note::Pass { token, reason, until } if until > now && !covered(token) => {
+            Note::Pass { token, reason, until, binding } if until > now && !covered(token) => {
+                let awaited = awaited(token);
+                self.first_note.get_or_init(|| token);
                 let reason = PassReason::parse(&reason).unwrap_or(PassReason::NoStore);
                 if !policy::pass_holds(reason, &self.headers, &self.route.rules) {
                     return Judged::Absent;
                 }
-                // Who comes next need not ask the store.
-                self.proxy.notes.pass(hash, reason, token, Duration::from_millis(until - now));
-                told(Told::Pass(reason, Own::nobodys()))
+                let bound = self.is_bound(Kind::Pass, &binding);
+                // Requests that come next need not ask the store.
+                self.proxy.notes.pass(hash, reason, binding, token, Duration::from_millis(until - now));
+                // Those that waited for it go by themselves, bound or not: they do not wait again.
+                if bound || awaited { told(Told::Pass(reason, Own::nobodys())) } else { Judged::Absent }
             }
-            Note::Failed { token, until, .. } if until <= now && !awaited(token) => {
+            Note::Failed { token, until, binding, .. } if until <= now && !awaited(token) => {
                 self.first_note.get_or_init(|| token);
                 self.failed_lately.store(true, Ordering::Relaxed);
+                self.is_bound(Kind::Failed, &binding);
                 Judged::Absent
             }
-            Note::Failed { token, status, until } if !covered(token) => {
+            Note::Failed { token, status, until, binding } if !covered(token) => {
+                if !self.is_bound(Kind::Failed, &binding) {
+                    // One more is elected of those that it does not bind, and they wait for that.
+                    self.first_note.get_or_init(|| token);
+                    return Judged::Absent;
+                }
                 // Whoever waited has it; and that somebody did is what makes it last (F7).
                 let left = if until > now { until - now } else { FAILED_MS };
                 let failure = Arc::new(Failure {
@@ -175,8 +214,11 @@ impl FillJudge {
                     owner: None,
                     stale: self.last(),
                     ranged: false,
+                    binding,
                 });
-                self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(left));
+                if failure.may_be_remembered() {
+                    self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(left));
+                }
                 told(Told::Failed(failure))
             }
             Note::Growing { token, head } => {

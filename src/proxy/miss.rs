@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Response;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asking::Asking;
+use super::binding::{COURTESY, Party, Prior};
 use super::body::ReplyBody;
 use super::fill::Job;
 use super::place::Place;
@@ -79,7 +80,9 @@ impl Proxy {
             }
             Step::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
             Step::Lacks(_) => self.pass_get(asking, Some(place), PassReason::Partial).await,
-            Step::Next | Step::At(_) => self.pass_get(asking, Some(place), PassReason::Unsettled).await,
+            Step::Next | Step::At(_) | Step::Unbound(_) => {
+                self.pass_get(asking, Some(place), PassReason::Unsettled).await
+            }
         }
     }
 
@@ -97,6 +100,7 @@ impl Proxy {
         let mut following = Following::new(self);
         let mut refused: Option<Follower> = None;
         let mut lacked: Option<Option<Number>> = None;
+        let mut unbound: Option<Prior> = None;
         asking.ticket.following(&place.key);
         if let Some(found) = self.found_in_language(asking, place).await {
             return Step::Take(found);
@@ -111,7 +115,7 @@ impl Proxy {
                     following.leads();
                     let follower = leader.follower();
                     let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
-                    job.beside(lacked.flatten()).spawn(leader);
+                    job.beside(lacked.flatten()).after(unbound).spawn(leader);
                     (follower, None)
                 }
                 Joined::Follow(follower) if self.is_void(place, &follower) => {
@@ -132,7 +136,7 @@ impl Proxy {
                 Ok(Settled::Told(told)) => told,
                 Ok(Settled::Abandoned) => {
                     // The one that led is gone without a word: elect again, not in lockstep.
-                    tokio::time::sleep_until(deadline.min(Instant::now() + self.dice.up_to(BACKOFF))).await;
+                    sleep_until(deadline.min(Instant::now() + self.dice.up_to(BACKOFF))).await;
                     refused = None;
                     continue;
                 }
@@ -147,6 +151,13 @@ impl Proxy {
             following.hears(&told, began);
             match self.step(asking, place, told, arrived, &follower, lacked.is_none()) {
                 Step::Next => refused = Some(follower),
+                Step::Unbound(prior) => {
+                    let party = Party::of(asking, place.primary.hash());
+                    if self.is_of_same_client(&prior.evidence, &party) {
+                        sleep_until(deadline.min(Instant::now() + COURTESY)).await;
+                    }
+                    (refused, unbound) = (Some(follower), Some(prior));
+                }
                 // Once: parts are not waited for one after another. Who wants the whole goes on, with
                 // all who do: by itself it would be one of as many fetches of what may be large.
                 Step::Lacks(number) if lacked.is_none() || !asking.ask.range => {
@@ -247,8 +258,7 @@ impl Proxy {
         arrived: Moment,
     ) -> Response<ReplyBody> {
         let mine = failure.owner == Some(arrived);
-        let answered = failure.answer.is_some() || failure.own.is_some();
-        let case = if answered { ErrorCase::Status(failure.status.as_u16()) } else { ErrorCase::Unreachable };
+        let (answered, case) = (failure.is_answer(), failure.case());
         let stale = stale.or_else(|| failure.stale.clone());
         asking.ticket.cache = match (mine, answered) {
             (true, true) => Cache::Miss,
@@ -269,6 +279,16 @@ impl Proxy {
         }
         let cause = failure.cause().unwrap_or(Cause::UpstreamStatus(failure.status));
         self.stale_or(asking, stale, case, cause, Some(failure.retry_after)).await
+    }
+
+    /// Whether a request may be given what is stale instead of a failure.
+    pub(super) fn may_be_stale(
+        &self,
+        asking: &Asking,
+        stale: Option<&Arc<Stored>>,
+        failure: &Failure,
+    ) -> bool {
+        self.stale_allowed(asking, stale.or(failure.stale.as_ref()), failure.case())
     }
 
     fn in_memory(&self, place: &Place) -> Option<Arc<Stored>> {

@@ -1,8 +1,9 @@
 //! What this instance remembers of keys that have no record: that they pass, that they failed.
 //!
 //! Pass memory ("hit-for-miss") is as narrow as its reason (F10), and a failing upstream is not
-//! tried once per waiter (F7). Both end by themselves, and a purge ends them at once. And it
-//! remembers records whose bytes are gone, so that nobody takes their pointers up again.
+//! tried once per waiter (F7). Both bind only the requests that they are proven for, both end by
+//! themselves, and a purge ends them at once. And it remembers records whose bytes are gone, so that
+//! their pointers are not taken up again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +12,12 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
+use super::binding::{Kind, Prior};
 use super::told::Failure;
 use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::policy::PassReason;
+use crate::record::Binding;
 use crate::tier::{Covered, Stamps};
 
 /// How many keys are remembered at most.
@@ -24,6 +27,9 @@ const CONDEMNED_CAPACITY: usize = 4_096;
 
 /// How long a record whose bytes are gone is known by its token. By then its pointer is gone too.
 const CONDEMNED: Duration = Duration::from_mins(1);
+/// How long after its end a failure is still known to have been the last word: that long may the
+/// probe take that it is followed by.
+const FAILING: Duration = Duration::from_mins(2);
 
 /// The notes of this instance.
 #[derive(Debug)]
@@ -39,18 +45,19 @@ struct Note {
     what: What,
     token: Number,
     until: Instant,
-    /// A pass only: how much longer it helps the others while one request judges again.
+    /// How much longer it helps the others while one request tries again.
     grace: Duration,
     judged_again: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
 enum What {
-    Pass(PassReason),
+    /// Binding all where the reason lies in this instance and not in an answer.
+    Pass(PassReason, Option<Binding>),
     Failed(Arc<Failure>),
 }
 
-/// What a note says to a request.
+/// What a note says to a request that it binds.
 #[derive(Debug, Clone)]
 pub(crate) enum Noted {
     /// Nothing.
@@ -59,6 +66,8 @@ pub(crate) enum Noted {
     Pass(PassReason),
     /// Upstream failed lately: take this.
     Failed(Arc<Failure>),
+    /// Upstream failed, and it is time for a probe. What may be stale need not wait for that.
+    Failing(Arc<Failure>),
 }
 
 // === impl Notes ===
@@ -82,14 +91,26 @@ impl Notes {
     }
 
     /// Remembers that a key passes, for `ttl`.
-    pub(crate) fn pass(&self, key: KeyHash, reason: PassReason, token: Number, ttl: Duration) {
-        self.put(key, What::Pass(reason), token, ttl, ttl);
+    pub(crate) fn pass(
+        &self,
+        key: KeyHash,
+        reason: PassReason,
+        binding: Binding,
+        token: Number,
+        ttl: Duration,
+    ) {
+        self.put(key, What::Pass(reason, Some(binding)), token, ttl, ttl);
+    }
+
+    /// Remembers that a key passes here whatever is asked, for `ttl`.
+    pub(crate) fn pass_all(&self, key: KeyHash, reason: PassReason, token: Number, ttl: Duration) {
+        self.put(key, What::Pass(reason, None), token, ttl, ttl);
     }
 
     /// Remembers that upstream failed, for `ttl`.
     pub(crate) fn failed(&self, key: KeyHash, failure: Arc<Failure>, ttl: Duration) {
         let token = failure.token;
-        self.put(key, What::Failed(failure), token, ttl, Duration::ZERO);
+        self.put(key, What::Failed(failure), token, ttl, FAILING);
     }
 
     /// Forgets a key: it was stored.
@@ -97,41 +118,78 @@ impl Notes {
         self.held.remove(&key);
     }
 
-    /// What is remembered of a key. When a pass has run out, the first that asks is told
-    /// nothing and judges again; the others go on passing until it has.
-    pub(crate) fn find(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> Noted {
+    /// An answer that could be stored: that the key passes is not so any more. Whether that was
+    /// remembered.
+    pub(crate) fn disprove_pass(&self, key: KeyHash) -> bool {
+        let passes = self.held.peek(&key).is_some_and(|note| matches!(note.what, What::Pass(_, Some(_))));
+        passes && self.held.remove(&key).is_some()
+    }
+
+    /// Upstream has answered: a failure before that says nothing any more.
+    pub(crate) fn recovered(&self, key: KeyHash) {
+        if self.held.peek(&key).is_some_and(|note| matches!(note.what, What::Failed(_))) {
+            self.held.remove(&key);
+        }
+    }
+
+    /// What is remembered of a key for a request, where `binds` says that it is bound. When a pass
+    /// has run out, the first that asks is told nothing and judges again; the others go on passing
+    /// until it has.
+    pub(crate) fn find(
+        &self,
+        key: KeyHash,
+        url: KeyHash,
+        stamps: &Stamps,
+        binds: impl FnOnce(&Binding) -> bool,
+    ) -> Noted {
         let Some(note) = self.held.get(&key) else { return Noted::Nothing };
-        if stamps.covers(url, note.token, note.token) == Covered::Hard {
+        let now = Instant::now();
+        if note.is_covered(url, stamps) || now >= note.until + note.grace {
             self.held.remove(&key);
             return Noted::Nothing;
         }
-        let now = Instant::now();
+        if !note.what.binds(binds) {
+            return Noted::Nothing;
+        }
         match &note.what {
             What::Failed(failure) if now < note.until => Noted::Failed(failure.clone()),
-            What::Pass(reason) if now < note.until => Noted::Pass(*reason),
-            What::Pass(reason) if now < note.until + note.grace => {
+            What::Failed(failure) => Noted::Failing(failure.clone()),
+            What::Pass(reason, _) if now < note.until => Noted::Pass(*reason),
+            What::Pass(reason, _) => {
                 if note.judged_again.swap(true, Ordering::AcqRel) {
                     Noted::Pass(*reason)
                 } else {
                     Noted::Nothing
                 }
             }
-            What::Failed(_) | What::Pass(_) => {
-                self.held.remove(&key);
-                Noted::Nothing
-            }
         }
     }
 
     /// What is remembered, asked without taking part: for explanations.
-    pub(crate) fn peek(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> Noted {
+    pub(crate) fn peek(
+        &self,
+        key: KeyHash,
+        url: KeyHash,
+        stamps: &Stamps,
+        binds: impl FnOnce(&Binding) -> bool,
+    ) -> Noted {
         let Some(note) = self.held.peek(&key) else { return Noted::Nothing };
-        if stamps.covers(url, note.token, note.token) == Covered::Hard || Instant::now() >= note.until {
+        if note.is_covered(url, stamps) || Instant::now() >= note.until || !note.what.binds(binds) {
             return Noted::Nothing;
         }
         match &note.what {
             What::Failed(failure) => Noted::Failed(failure.clone()),
-            What::Pass(reason) => Noted::Pass(*reason),
+            What::Pass(reason, _) => Noted::Pass(*reason),
+        }
+    }
+
+    /// The verdict that is remembered of a key, whatever it binds: another one may confirm it.
+    pub(crate) fn prior(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> Option<Prior> {
+        let note = self.held.peek(&key).filter(|note| !note.is_covered(url, stamps))?;
+        match &note.what {
+            What::Failed(failure) => Some(Prior { kind: Kind::Failed, evidence: failure.binding.evidence }),
+            What::Pass(_, Some(binding)) => Some(Prior { kind: Kind::Pass, evidence: binding.evidence }),
+            What::Pass(_, None) => None,
         }
     }
 
@@ -139,6 +197,26 @@ impl Notes {
         let until = Instant::now() + ttl;
         let judged_again = AtomicBool::new(false);
         self.held.insert(key, Arc::new(Note { what, token, until, grace, judged_again }));
+    }
+}
+
+// === impl Note ===
+
+impl Note {
+    fn is_covered(&self, url: KeyHash, stamps: &Stamps) -> bool {
+        stamps.covers(url, self.token, self.token) == Covered::Hard
+    }
+}
+
+// === impl What ===
+
+impl What {
+    fn binds(&self, binds: impl FnOnce(&Binding) -> bool) -> bool {
+        match self {
+            Self::Pass(_, None) => true,
+            Self::Pass(_, Some(binding)) => binds(binding),
+            Self::Failed(failure) => binds(&failure.binding),
+        }
     }
 }
 
@@ -156,13 +234,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn when_a_pass_runs_out_one_judges_again_and_the_others_go_on_passing() {
         let (notes, stamps) = (Notes::new(), stamps());
-        notes.pass(KEY, PassReason::NoStore, 3, TTL);
-        assert!(matches!(notes.find(KEY, KEY, &stamps), Noted::Pass(PassReason::NoStore)));
+        let find = || notes.find(KEY, KEY, &stamps, |_| true);
+        notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
+        assert!(matches!(find(), Noted::Pass(PassReason::NoStore)));
         tokio::time::advance(TTL).await;
-        assert!(matches!(notes.find(KEY, KEY, &stamps), Noted::Nothing), "the judge");
-        assert!(matches!(notes.find(KEY, KEY, &stamps), Noted::Pass(_)), "the others");
+        assert!(matches!(find(), Noted::Nothing), "the judge");
+        assert!(matches!(find(), Noted::Pass(_)), "the others");
         tokio::time::advance(TTL).await;
-        assert!(matches!(notes.find(KEY, KEY, &stamps), Noted::Nothing), "an old note helps nobody");
+        assert!(matches!(find(), Noted::Nothing), "an old note helps nobody");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_a_note_does_not_bind_is_told_nothing_and_judges_nothing_again() {
+        let (notes, stamps) = (Notes::new(), stamps());
+        notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
+        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| false), Noted::Nothing));
+        assert!(notes.prior(KEY, KEY, &stamps).is_some(), "but it may confirm it");
+        tokio::time::advance(TTL).await;
+        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| false), Noted::Nothing));
+        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| true), Noted::Nothing), "the judge");
+        notes.pass_all(KEY, PassReason::BodyStore, 3, TTL);
+        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| false), Noted::Pass(_)), "it lies here");
     }
 
     #[tokio::test(start_paused = true)]
@@ -178,8 +270,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_purge_ends_a_note_at_once() {
         let (notes, stamps) = (Notes::new(), stamps());
-        notes.pass(KEY, PassReason::Private, 3, TTL);
+        notes.pass(KEY, PassReason::Private, Binding::default(), 3, TTL);
         stamps.apply(crate::tier::stamps::Scope::Url(KEY), crate::tier::stamps::Force::Hard, 4);
-        assert!(matches!(notes.find(KEY, KEY, &stamps), Noted::Nothing));
+        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| true), Noted::Nothing));
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
-use super::fill::{Head, Job};
+use super::fill::{Head, Job, answer_of};
 use super::invalidate::Unsafe;
 use super::place::Place;
 use super::reply::Cause;
@@ -115,6 +115,13 @@ impl Proxy {
             let (status, headers) = (head.response.status, head.response.headers.clone());
             self.head_update(&asking, status, &headers, born).await;
         }
+        if let Some(place) = &place
+            && reason.shared()
+            && is_plain(&asking)
+            && !asking.ask.credentialed()
+        {
+            self.judge_again(&asking, place, &head);
+        }
         let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
             return self.own(asking, head.response, reason);
         };
@@ -130,6 +137,24 @@ impl Proxy {
             // The task is gone with the response in it, by a panic: nothing is left to pass on.
             Err(None) => Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
         }
+    }
+
+    /// A request that goes by itself because another's answer was not to be shared has an answer that
+    /// is: then that is forgotten, here and in the store, and the next request leads (F10).
+    fn judge_again(self: &Arc<Self>, asking: &Asking, place: &Place, head: &Head) {
+        let verdict = policy::verdict(&asking.ask, &answer_of(head), &asking.route.rules);
+        if !matches!(verdict, Verdict::Store(_)) || !self.notes.disprove_pass(place.key.hash()) {
+            return;
+        }
+        let (proxy, names) = (self.clone(), self.names(&place.key));
+        tokio::spawn(async move {
+            let Attempt::Won(fill) = proxy.flight.attempt(&names).await else { return };
+            let gone = proxy.dust.delete(&names.verdict, fill.lease());
+            if let Err(error) = proxy.flight.bounded(gone).await {
+                proxy.notices.store_error("delete", &error);
+            }
+            fill.release().await;
+        });
     }
 
     /// Fetches for everybody, in the background, what a request has shown to be everybody's without

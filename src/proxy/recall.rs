@@ -9,7 +9,7 @@ use super::Proxy;
 use super::notes::Noted;
 use super::place::Place;
 use crate::key::Key;
-use crate::record::{Pointer, codec};
+use crate::record::{Binding, Pointer, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Held, Stored};
 
@@ -18,7 +18,8 @@ impl Proxy {
     /// record of the variant, or of one in the language that the request wants most. Whether there
     /// was anything. A store that is down has nothing.
     pub(crate) async fn recall(&self, route: &Route, place: &Place, headers: &HeaderMap) -> bool {
-        if !matches!(self.notes.peek(place.key.hash(), place.url, &self.stamps), Noted::Nothing) {
+        let binds = |binding: &Binding| binding.evidence.is_confirmed();
+        if !matches!(self.notes.peek(place.key.hash(), place.url, &self.stamps, binds), Noted::Nothing) {
             // It was judged a moment ago, and nothing was stored.
             return false;
         }

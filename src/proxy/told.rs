@@ -12,7 +12,7 @@ use crate::dust::Number;
 use crate::flight;
 use crate::key::{Key, KeyHash};
 use crate::policy::PassReason;
-use crate::record::{Manifest, VaryNode};
+use crate::record::{Binding, Manifest, VaryNode};
 use crate::tier::Stored;
 use crate::upstream;
 
@@ -72,7 +72,7 @@ pub(crate) enum Told {
     /// Not to be shared. The response is for the request that led, and everybody else goes
     /// upstream for its own.
     Pass(PassReason, Arc<Own>),
-    /// Upstream failed, for everybody who waited.
+    /// Upstream failed, for the requests that the failure binds.
     Failed(Arc<Failure>),
     /// The wait deadline passed, or the store is down and the route wants an error.
     Refused(Refused),
@@ -151,6 +151,8 @@ pub(crate) struct Exchange {
     pub forward: crate::policy::Fwd,
     /// Another instance makes it.
     pub elsewhere: bool,
+    /// An error without lifetime: it is shared with the requests that it binds.
+    pub binding: Option<Binding>,
 }
 
 /// The response to a request that turned out to be nobody else's.
@@ -186,6 +188,8 @@ pub(crate) struct Failure {
     pub stale: Option<Arc<Stored>>,
     /// It is an answer to a request for a range.
     pub ranged: bool,
+    /// Which requests it binds.
+    pub binding: Binding,
 }
 
 /// A failed answer that is shared with those who waited.

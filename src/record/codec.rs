@@ -83,8 +83,10 @@ pub fn encode_note(note: &Note) -> Result<String, CodecError> {
     check_note(note)?;
     match note {
         Note::Growing { token, head } => text(&WireGrowing::of(*token, head)),
-        Note::Pass { token, reason, until } => text(&WirePass::of(*token, reason, *until)),
-        Note::Failed { token, status, until } => text(&WireFailed::of(*token, *status, *until)),
+        Note::Pass { token, reason, until, binding } => text(&WirePass::of(*token, reason, *until, binding)),
+        Note::Failed { token, status, until, binding } => {
+            text(&WireFailed::of(*token, *status, *until, binding))
+        }
     }
 }
 
@@ -92,9 +94,9 @@ pub fn encode_note(note: &Note) -> Result<String, CodecError> {
 pub fn decode_note(text: &str) -> Result<Note, CodecError> {
     let probe = probe(text)?;
     let note = if probe.pass.is_some() {
-        shape::<WirePass>(text)?.into_note()
+        shape::<WirePass>(text)?.into_note()?
     } else if probe.failed.is_some() {
-        shape::<WireFailed>(text)?.into_note()
+        shape::<WireFailed>(text)?.into_note()?
     } else {
         shape::<WireGrowing>(text)?.into_note()?
     };
@@ -194,11 +196,15 @@ fn check_note(note: &Note) -> Result<(), CodecError> {
             holds(stated.is_none_or(|stated| so_far <= stated), "content-length")?;
             check_range(head, |len| so_far <= len)
         }
-        Note::Pass { reason, .. } => {
+        Note::Pass { reason, binding, .. } => {
             let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            holds((1..=64).contains(&reason.len()) && reason.bytes().all(word), "reason")
+            holds((1..=64).contains(&reason.len()) && reason.bytes().all(word), "reason")?;
+            check_fields(binding.vary.iter())
         }
-        Note::Failed { status, .. } => holds((400..=599).contains(status), "status"),
+        Note::Failed { status, binding, .. } => {
+            holds((400..=599).contains(status), "status")?;
+            check_fields(binding.vary.iter())
+        }
     }
 }
 

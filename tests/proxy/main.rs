@@ -36,5 +36,6 @@ mod store_tls;
 mod support;
 mod targets;
 mod trailers;
+mod trouble;
 mod vary;
 mod without_store;

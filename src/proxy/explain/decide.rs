@@ -7,10 +7,11 @@ use http::{HeaderMap, StatusCode};
 use super::{Decision, Found, Outcome};
 use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason, Reuse};
 use crate::proxy::Proxy;
+use crate::proxy::binding::Party;
 use crate::proxy::notes::Noted;
 use crate::proxy::place::{Look, Place};
 use crate::proxy::status;
-use crate::record::{Note, codec};
+use crate::record::{Binding, Note, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -24,14 +25,14 @@ struct Failed {
 impl Proxy {
     pub(super) async fn decide(
         &self,
-        route: &Route,
-        headers: &HeaderMap,
+        party: &Party<'_>,
         ask: &Ask,
         look: Look,
         alone: Option<PassReason>,
         found: &Found,
     ) -> Decision {
         let mut ask = *ask;
+        let Party { route, headers, .. } = *party;
         let (place, stale) = match look {
             Look::Fresh { stored, ttl_ms } => return self.fresh(&stored, ttl_ms),
             Look::MaxStale { stored, ttl_ms } => return self.max_stale(&stored, ttl_ms),
@@ -64,33 +65,31 @@ impl Proxy {
                 because_alone(&ask, reason)
             ));
         }
-        match self.notes.peek(place.key.hash(), place.url, &self.stamps) {
+        let binds = |binding: &Binding| self.binds(binding, party);
+        match self.notes.peek(place.key.hash(), place.url, &self.stamps, binds) {
             Noted::Pass(reason) if policy::pass_holds(reason, headers, &route.rules) => {
                 return remembered(Some(reason), reason.as_str());
             }
             Noted::Failed(failure) => {
-                let case = match &failure.answer {
-                    Some(_) => ErrorCase::Status(failure.status.as_u16()),
-                    None => ErrorCase::Unreachable,
-                };
+                let case = failure.case();
                 let stale = stale.or_else(|| failure.stale.clone());
                 return self.failing(route, headers, &ask, Failed { status: failure.status, case, stale });
             }
-            Noted::Pass(_) | Noted::Nothing => {}
+            Noted::Failing(_) | Noted::Pass(_) | Noted::Nothing => {}
         }
-        self.decide_by_store(route, headers, &ask, stale, found).await
+        self.decide_by_store(party, &ask, stale, found).await
     }
 
     /// What a fill makes of the entries that are there, before it asks upstream (F2).
     async fn decide_by_store(
         &self,
-        route: &Route,
-        headers: &HeaderMap,
+        party: &Party<'_>,
         ask: &Ask,
         stale: Option<Arc<Stored>>,
         found: &Found,
     ) -> Decision {
         let now = self.now_ms();
+        let Party { route, headers, .. } = *party;
         let there = found.stored.as_ref().map(|(stored, _)| stored);
         let covered = there.map_or(Covered::No, |stored| stored.covered(&self.stamps));
         let live = there.filter(|stored| {
@@ -108,7 +107,7 @@ impl Proxy {
                 Reuse::Validate | Reuse::Refused(_) => {}
             }
         }
-        match self.noted(&found.place).await {
+        match self.note_in_store(&found.place, party).await {
             Some(Note::Pass { reason: word, .. }) => {
                 let reason = PassReason::parse(&word);
                 if reason.is_none_or(|reason| policy::pass_holds(reason, headers, &route.rules)) {
@@ -155,16 +154,18 @@ impl Proxy {
         }
     }
 
-    /// The note at the verdict key, if it still says anything.
-    async fn noted(&self, place: &Place) -> Option<Note> {
+    /// The note at the verdict key, if it still says anything, and to this request.
+    async fn note_in_store(&self, place: &Place, party: &Party<'_>) -> Option<Note> {
         let entry = self.dust.entry(&self.names(&place.key).verdict).await.ok()??;
         let note = codec::decode_note(entry.text()?).ok()?;
-        let (token, until) = match &note {
-            Note::Pass { token, until, .. } | Note::Failed { token, until, .. } => (*token, *until),
+        let (token, until, binding) = match &note {
+            Note::Pass { token, until, binding, .. } | Note::Failed { token, until, binding, .. } => {
+                (*token, *until, binding)
+            }
             Note::Growing { .. } => return None,
         };
         let stands = until > self.now_ms() && self.stamps.covers(place.url, token, token) != Covered::Hard;
-        stands.then_some(note)
+        (stands && self.binds(binding, party)).then_some(note)
     }
 
     /// Upstream failed a moment ago: stale if that may be, else the same failure.

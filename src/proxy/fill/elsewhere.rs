@@ -87,6 +87,8 @@ impl Job {
             timing: crate::upstream::Timing::default(),
             forward: self.forward,
             elsewhere: true,
+            // Only what may be reused as stored is ridden: an error without lifetime is not.
+            binding: None,
         }
     }
 }

@@ -9,9 +9,11 @@ use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Head, Job};
+use crate::clock::WallMs;
 use crate::dust::Number;
 use crate::flight::{Fill, Published, Standing};
-use crate::policy::{self, ErrorCase, PassReason, Varies};
+use crate::policy::{self, Ask, ErrorCase, PassReason, Varies};
+use crate::proxy::binding::Kind;
 use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
 use crate::proxy::told::{Answered, Failure, Leader, Own, Told};
@@ -31,6 +33,7 @@ impl Job {
     /// There was no answer, or none that is HTTP.
     pub(super) async fn no_answer(self, mut leader: Leader, fill: Fill, error: upstream::Error) {
         let ttl = self.failed_for(FAILED_MS);
+        let binding = self.binding(Kind::Failed, Vec::new(), self.until(ttl));
         let failure = Arc::new(Failure {
             status: Cause::Upstream(error.kind).status(),
             answer: None,
@@ -42,12 +45,15 @@ impl Job {
             owner: self.owner,
             stale: self.stale.clone(),
             ranged: false,
+            binding,
         });
         self.proxy.notices.upstream_error(&self.route, &error);
         let company = self.in_company(&leader);
         leader.settle(Told::Failed(failure.clone()));
         // A full queue is ours: it says nothing of the origin, and it may be empty again at once.
-        let lasts = company || self.stays_failed(FAILED_MS, ErrorCase::Unreachable);
+        let lasts = company
+            || failure.binding.evidence.is_confirmed()
+            || self.stays_failed(FAILED_MS, ErrorCase::Unreachable);
         let noted = (!error.kind.is_queue()).then_some((failure, ttl, lasts));
         self.fail(leader, fill, noted, error.kind.as_str()).await;
     }
@@ -64,10 +70,12 @@ impl Job {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
         let headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
-        let select = match policy::varies(&head.response.headers, &self.route.rules) {
-            Varies::On(fields) => policy::selecting(&fields, &self.headers),
+        let vary = match policy::varies(&head.response.headers, &self.route.rules) {
+            Varies::On(fields) => fields,
             Varies::No | Varies::Star => Vec::new(), // on everything: not shareable
         };
+        let select = policy::selecting(&vary, &self.headers);
+        let binding = self.binding(Kind::Failed, vary, self.until(ttl));
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
             Ok(body) => (Some(Answered { headers, body, select }), None),
@@ -84,10 +92,13 @@ impl Job {
             owner: self.owner,
             stale: self.stale.clone(),
             ranged: self.is_of_range(),
+            binding,
         });
         let company = self.in_company(&leader);
         leader.settle(Told::Failed(failure.clone()));
-        let lasts = company || self.stays_failed(until_ms, ErrorCase::Status(status.as_u16()));
+        let lasts = failure.binding.evidence.is_confirmed()
+            || (failure.may_be_remembered()
+                && (company || self.stays_failed(until_ms, ErrorCase::Status(status.as_u16()))));
         self.fail(leader, fill, Some((failure, ttl, lasts)), "upstream_status").await;
     }
 
@@ -103,7 +114,7 @@ impl Job {
         let token = fill.token();
         self.account.followers = leader.followers();
         if let Some((failure, ttl, lasts)) = failure {
-            let lasts = lasts || self.in_company(&leader);
+            let lasts = lasts || (self.in_company(&leader) && failure.may_be_remembered());
             self.leave_failed(leader, fill, failure, ttl, lasts).await;
         } else {
             leader.retire();
@@ -129,7 +140,8 @@ impl Job {
         }
         let stays = if lasts { millis(ttl) } else { 0 };
         let until = self.proxy.now_ms().saturating_add(stays);
-        let note = Note::Failed { token: fill.token(), status: failure.status.as_u16(), until };
+        let (status, binding) = (failure.status.as_u16(), failure.binding.clone());
+        let note = Note::Failed { token: fill.token(), status, until, binding };
         if lasts {
             // Before the slot is empty: whoever finds it so finds the note.
             self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
@@ -153,13 +165,27 @@ impl Job {
     /// for how long, nobody is refused because of it, or it is the second in a row. One alone may
     /// be an accident, and the next request is as good a probe as any.
     fn stays_failed(&self, ms: u64, case: ErrorCase) -> bool {
-        let served_stale = || {
-            self.stale.as_ref().is_some_and(|stale| {
-                let (rules, now) = (&self.route.rules, self.proxy.now_ms());
-                policy::stale_on_error(&self.ask, &stale.record, &stale.terms, rules, now, case)
-            })
-        };
-        ms != FAILED_MS || self.failed_lately || self.owner.is_none() || served_stale()
+        ms != FAILED_MS || self.failed_lately || self.owner.is_none() || self.has_stale(&self.ask, case)
+    }
+
+    /// Whether what is stored may be served to such a request instead of a failure.
+    fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
+        self.stale.as_ref().is_some_and(|stale| {
+            let (rules, now) = (&self.route.rules, self.proxy.now_ms());
+            stale.covered(&self.proxy.stamps) != Covered::Hard
+                && policy::stale_on_error(ask, &stale.record, &stale.terms, rules, now, case)
+        })
+    }
+
+    /// Whether what is stored may be served instead of an answer with this status: then that is
+    /// remembered beside it, and does not take its place.
+    pub(super) fn outlives(&self, status: StatusCode) -> bool {
+        self.has_stale(&Ask::default(), ErrorCase::Status(status.as_u16()))
+    }
+
+    /// When something is forgotten that is remembered for `ttl` from now on, on the store's clock.
+    pub(super) fn until(&self, ttl: Duration) -> WallMs {
+        self.proxy.now_ms().saturating_add(millis(ttl))
     }
 
     /// Nobody waits here any more, and the route says that then it is not worth going on.
@@ -177,9 +203,10 @@ impl Job {
             return;
         }
         let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());
-        self.proxy.notes.pass(self.place.key.hash(), reason, token, ttl);
-        let until = self.proxy.now_ms().saturating_add(ttl_ms);
-        let note = Note::Pass { token, reason: reason.as_str().to_owned(), until };
+        let until = self.until(ttl);
+        let binding = self.binding(Kind::Pass, Vec::new(), until);
+        self.proxy.notes.pass(self.place.key.hash(), reason, binding.clone(), token, ttl);
+        let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
         // Whether it lands is of no concern to this client: others judge for themselves then.
         if let Ok(text) = codec::encode_note(&note) {
             let _ = fill.note(&text, Some(ttl)).await;
@@ -310,6 +337,22 @@ fn put_back(
 }
 
 impl Failure {
+    /// Whether requests that come later may be bound by it. A status that may be the request's own
+    /// fault binds them only when a second leader was given one too.
+    pub(crate) fn may_be_remembered(&self) -> bool {
+        self.binding.evidence.is_confirmed() || !matches!(self.status.as_u16(), 408 | 425)
+    }
+
+    /// Whether upstream answered at all.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.answer.is_some() || self.own.is_some()
+    }
+
+    /// What went wrong, as the rules for stale answers see it.
+    pub(crate) fn case(&self) -> ErrorCase {
+        if self.is_answer() { ErrorCase::Status(self.status.as_u16()) } else { ErrorCase::Unreachable }
+    }
+
     /// Our own answer for it, where upstream gave none.
     pub(crate) fn cause(&self) -> Option<Cause> {
         self.kind.map(Cause::Upstream)
@@ -330,6 +373,7 @@ impl Failure {
             owner: None,
             stale: job.stale.clone(),
             ranged: job.is_of_range(),
+            binding: job.binding(Kind::Failed, Vec::new(), job.until(ttl)),
         };
         (Arc::new(failure), ttl)
     }

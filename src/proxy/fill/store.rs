@@ -11,14 +11,18 @@ use super::{Head, Job, framing};
 use crate::body;
 use crate::flight::Fill;
 use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
+use crate::proxy::binding::Kind;
 use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
-use crate::record::{Manifest, Record};
+use crate::record::{Binding, Manifest, Record};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
 
 /// How long a key goes past a body store that failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long an error without lifetime may confirm another one.
+const ERROR_COUNTS: Duration = Duration::from_secs(1);
 
 /// How the body ended.
 enum Flow {
@@ -92,6 +96,7 @@ impl Job {
             timing: head.response.timing,
             forward: self.forward,
             elsewhere: false,
+            binding: self.binding_of_error(&stored.record),
         });
         leader.settle(Told::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
@@ -190,7 +195,7 @@ impl Job {
 
     /// This instance's body store failed: for a moment, here, each goes by itself.
     fn pass_here(&self, token: crate::dust::Number) {
-        self.proxy.notes.pass(self.place.key.hash(), PassReason::BodyStore, token, STORE_PAUSE);
+        self.proxy.notes.pass_all(self.place.key.hash(), PassReason::BodyStore, token, STORE_PAUSE);
     }
 
     /// The body was there, but the store did not take the last of it: everybody was broken off.
@@ -201,6 +206,15 @@ impl Job {
         leader.retire();
         fill.release().await;
         self.report(FillOutcome::Failed, token, bytes, Some(Why::Pass(PassReason::BodyStore.as_str())));
+    }
+
+    /// An error without lifetime is shared with the requests that it binds, and with no others (F7).
+    fn binding_of_error(&self, record: &Record) -> Option<Binding> {
+        let status = record.status.as_u16();
+        (status >= 400 && record.fresh_ms == 0 && record.swr_ms == 0).then(|| {
+            let vary = record.select.iter().map(|(field, _)| field.clone()).collect();
+            self.binding(Kind::Refused(status), vary, self.until(ERROR_COUNTS))
+        })
     }
 
     /// The segments of a body that no record will name, if all its readers read from memory.

@@ -6,8 +6,10 @@ use crate::dust::Number;
 use crate::policy::{self, PassReason, Reuse, Ride};
 use crate::proxy::Proxy;
 use crate::proxy::asking::Asking;
+use crate::proxy::binding::{Kind, Party, Prior};
 use crate::proxy::place::Place;
 use crate::proxy::told::{Exchange, Failure, Follower, Found, Moment, Refused, Told};
+use crate::record::Binding;
 use crate::telemetry::words::FollowerEnd;
 use crate::tier::{Covered, Stored};
 
@@ -26,6 +28,8 @@ pub(super) enum Step {
     Lacks(Option<Number>),
     /// Another variant.
     At(Place),
+    /// The next exchange, led by a request that this verdict does not bind either: it may confirm it.
+    Unbound(Prior),
 }
 
 impl Proxy {
@@ -102,6 +106,8 @@ impl Proxy {
                 } else if failure.ranged && first && !asking.ask.range {
                     // That somebody's range was failed says nothing of the whole.
                     Step::Lacks(None)
+                } else if failure.owner != Some(arrived) && !self.is_bound(&failure.binding, asking, place) {
+                    Step::Unbound(Prior { kind: Kind::Failed, evidence: failure.binding.evidence })
                 } else {
                     Step::Failed(failure)
                 }
@@ -139,6 +145,12 @@ impl Proxy {
         if !policy::answers(&asking.headers, asking.ask.head, &head.record) {
             return Step::Lacks(Some(exchange.fence));
         }
+        if let Some(binding) = &exchange.binding
+            && !self.is_bound(binding, asking, place)
+        {
+            let kind = Kind::Refused(head.record.status.as_u16());
+            return Step::Unbound(Prior { kind, evidence: binding.evidence });
+        }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
         // With its last byte, which others may have had before its end was told.
         let growing = &exchange.growing;
@@ -149,6 +161,10 @@ impl Proxy {
             return Step::Next;
         }
         if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
+    }
+
+    pub(crate) fn is_bound(&self, binding: &Binding, asking: &Asking, place: &Place) -> bool {
+        self.binds(binding, &Party::of(asking, place.primary.hash()))
     }
 
     fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride) -> bool {
@@ -168,7 +184,7 @@ impl Step {
         match self {
             Self::Ride(..) | Self::Take(_) | Self::Failed(_) => FollowerEnd::Rode,
             Self::Refused(_) => FollowerEnd::Timeout,
-            Self::Alone(_) | Self::Own(..) | Self::Next | Self::Lacks(_) | Self::At(_) => {
+            Self::Alone(_) | Self::Own(..) | Self::Next | Self::Lacks(_) | Self::At(_) | Self::Unbound(_) => {
                 FollowerEnd::Degraded
             }
         }

@@ -2,7 +2,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::LifetimeBy;
+use crate::record::{Binding, Evidence, LifetimeBy, Witness};
 
 fn name() -> impl Strategy<Value = HeaderName> {
     prop_oneof![
@@ -22,6 +22,21 @@ fn bytes() -> impl Strategy<Value = HeaderValue> {
 fn fields() -> impl Strategy<Value = Vec<HeaderName>> {
     prop::collection::btree_set("[a-z]{1,5}", 1..5)
         .prop_map(|names| names.into_iter().map(|name| name.parse().unwrap()).collect())
+}
+
+fn binding() -> impl Strategy<Value = Binding> {
+    let witness = |carried: u8| {
+        any::<(u64, u64, u64)>().prop_map(move |(client, selection, until)| Witness {
+            carried: [carried; 16],
+            client,
+            selection,
+            until,
+        })
+    };
+    (prop::option::of(witness(1)), prop::option::of(witness(2)), fields()).prop_map(|(one, two, vary)| {
+        let evidence = one.map_or_else(Evidence::default, |one| Evidence::of(one, two, 0));
+        Binding { evidence, vary }
+    })
 }
 
 fn segments() -> impl Strategy<Value = Vec<Segment>> {
@@ -77,11 +92,18 @@ proptest! {
     }
 
     #[test]
-    fn notes_come_back(head in record(), token: u64, until: u64, status in 400u16..600, reason in "[a-z-]{1,20}") {
+    fn notes_come_back(
+        head in record(),
+        token: u64,
+        until: u64,
+        status in 400u16..600,
+        reason in "[a-z-]{1,20}",
+        binding in binding(),
+    ) {
         for note in [
             Note::Growing { token: head.token, head: Box::new(head.clone()) },
-            Note::Pass { token, reason: reason.clone(), until },
-            Note::Failed { token, status, until },
+            Note::Pass { token, reason: reason.clone(), until, binding: binding.clone() },
+            Note::Failed { token, status, until, binding: binding.clone() },
         ] {
             prop_assert_eq!(decode_note(&encode_note(&note).unwrap()), Ok(note));
         }
@@ -124,9 +146,23 @@ fn the_fixed_format() {
     assert_eq!(record.body.segments[0].digest[15], 15);
     assert_eq!(encode(&Pointer::Record(record)).as_deref(), Ok(GOOD));
     let pass = r#"{"v":1,"token":7,"pass":"set-cookie","until":9}"#;
-    assert_eq!(decode_note(pass), Ok(Note::Pass { token: 7, reason: "set-cookie".into(), until: 9 }));
+    let binding = Binding::default();
+    assert_eq!(
+        decode_note(pass),
+        Ok(Note::Pass { token: 7, reason: "set-cookie".into(), until: 9, binding })
+    );
     let failed = r#"{"v":1,"token":7,"failed":503,"until":9}"#;
     assert_eq!(encode_note(&decode_note(failed).unwrap()).as_deref(), Ok(failed));
+    let bound = concat!(
+        r#"{"v":1,"token":7,"failed":429,"until":9,"#,
+        r#""seen":[["000102030405060708090a0b0c0d0e0f","00000000000000ff","0000000000000000",9],"#,
+        r#"["0f0e0d0c0b0a09080706050403020100","0000000000000001","0000000000000000",8]],"vary":["x-a"]}"#,
+    );
+    assert_eq!(encode_note(&decode_note(bound).unwrap()).as_deref(), Ok(bound));
+    for (from, to) in [("00000000000000ff", "ff"), ("x-a", "X-A"), ("0f0e0d0c0b0a09080706050403020100", "00")]
+    {
+        assert!(decode_note(&bound.replace(from, to)).is_err(), "{from} → {to}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{CodecError, VERSION, growing, hex, letters, unhex, value};
-use crate::record::{LifetimeBy, Manifest, Note, Record, Segment, Spoken, VaryNode};
+use crate::record::{
+    Binding, Evidence, LifetimeBy, Manifest, Note, Record, Segment, Spoken, VaryNode, Witness,
+};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireRecord {
@@ -75,6 +77,8 @@ pub(super) struct WirePass {
     token: u64,
     pass: String,
     until: u64,
+    #[serde(flatten)]
+    binding: WireBinding,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +87,21 @@ pub(super) struct WireFailed {
     token: u64,
     failed: u16,
     until: u64,
+    #[serde(flatten)]
+    binding: WireBinding,
 }
+
+/// Absent where no exchange is named: then it binds no request.
+#[derive(Serialize, Deserialize)]
+struct WireBinding {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seen: Vec<WireWitness>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vary: Vec<String>,
+}
+
+/// Digests of the fields, of the client and of the selection, and until when it counts.
+type WireWitness = (String, String, String, u64);
 
 fn field(name: &str) -> Result<HeaderName, CodecError> {
     HeaderName::from_lowercase(name.as_bytes()).map_err(|_| CodecError::Invalid("field name"))
@@ -236,23 +254,52 @@ impl WireGrowing {
 // === impl WirePass ===
 
 impl WirePass {
-    pub(super) fn of(token: u64, reason: &str, until: u64) -> Self {
-        Self { v: VERSION, token, pass: reason.to_owned(), until }
+    pub(super) fn of(token: u64, reason: &str, until: u64, binding: &Binding) -> Self {
+        Self { v: VERSION, token, pass: reason.to_owned(), until, binding: WireBinding::of(binding) }
     }
 
-    pub(super) fn into_note(self) -> Note {
-        Note::Pass { token: self.token, reason: self.pass, until: self.until }
+    pub(super) fn into_note(self) -> Result<Note, CodecError> {
+        let binding = self.binding.into_binding()?;
+        Ok(Note::Pass { token: self.token, reason: self.pass, until: self.until, binding })
     }
 }
 
 // === impl WireFailed ===
 
 impl WireFailed {
-    pub(super) fn of(token: u64, status: u16, until: u64) -> Self {
-        Self { v: VERSION, token, failed: status, until }
+    pub(super) fn of(token: u64, status: u16, until: u64, binding: &Binding) -> Self {
+        Self { v: VERSION, token, failed: status, until, binding: WireBinding::of(binding) }
     }
 
-    pub(super) fn into_note(self) -> Note {
-        Note::Failed { token: self.token, status: self.failed, until: self.until }
+    pub(super) fn into_note(self) -> Result<Note, CodecError> {
+        let binding = self.binding.into_binding()?;
+        Ok(Note::Failed { token: self.token, status: self.failed, until: self.until, binding })
+    }
+}
+
+// === impl WireBinding ===
+
+impl WireBinding {
+    fn of(binding: &Binding) -> Self {
+        let seen = binding.evidence.witnesses().map(|one| {
+            (hex(&one.carried), format!("{:016x}", one.client), format!("{:016x}", one.selection), one.until)
+        });
+        let vary = binding.vary.iter().map(|field| field.as_str().to_owned());
+        Self { seen: seen.collect(), vary: vary.collect() }
+    }
+
+    fn into_binding(self) -> Result<Binding, CodecError> {
+        let short = |digits: &str| {
+            let plain = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten().ok_or(CodecError::Invalid("seen"))
+        };
+        let read = |(carried, client, selection, until): WireWitness| {
+            let carried = unhex(&carried).ok_or(CodecError::Invalid("seen"))?;
+            Ok(Witness { carried, client: short(&client)?, selection: short(&selection)?, until })
+        };
+        let seen = self.seen.into_iter().map(read).collect::<Result<Vec<_>, CodecError>>()?;
+        let evidence = Evidence::from_list(&seen).ok_or(CodecError::Invalid("seen"))?;
+        let vary = self.vary.iter().map(|name| field(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Binding { evidence, vary })
     }
 }

@@ -1,0 +1,145 @@
+//! Failures, and errors that are answers.
+
+use super::{HERD, before, evil, from, herd_behind_evil, of, spoilt_by_one};
+use crate::support::client::Ask;
+use crate::support::{Answer, Gate, Origin, all};
+
+#[tokio::test]
+async fn one_requests_error_is_not_that_of_the_thirty_behind_it() {
+    for status in [
+        400, 401, 403, 404, 405, 406, 408, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 425, 426, 428,
+        429, 431, 500, 501, 502, 503, 504,
+    ] {
+        for good in ["max-age=60", "no-cache"] {
+            let gate = Gate::shut();
+            let bad = Answer::status(status).field("Retry-After", "30").part("evil");
+            let origin = spoilt_by_one(bad, Answer::ok("good").cache(good), &gate).await;
+            let proxy = before(&origin).await;
+            let (leader, others) = herd_behind_evil(&proxy, &origin, &gate).await;
+            leader.assert(status, "evil");
+            for other in others {
+                other.assert(200, "good");
+            }
+            // One more leads for all who waited; in two steps where it came to late for some of them.
+            let most = if good == "no-cache" { 3 } else { 2 };
+            assert!(origin.count("/a") <= most, "{status}, {good}: {} fetches", origin.count("/a"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_says_for_how_long_binds_its_like_alone() {
+    for status in [429, 503] {
+        let gate = Gate::shut();
+        gate.open();
+        let bad = Answer::status(status).field("Retry-After", "30").part("evil");
+        let origin = spoilt_by_one(bad, Answer::cacheable("good"), &gate).await;
+        let proxy = before(&origin).await;
+        for _ in 0..3 {
+            assert_eq!(evil(&proxy).await.status, status);
+        }
+        assert_eq!(origin.count("/a"), 1, "remembered for the like of it");
+        of(&proxy, 1).await.assert(200, "good");
+        assert_eq!(origin.count("/a"), 2);
+    }
+}
+
+#[tokio::test]
+async fn one_client_with_many_faces_binds_no_other_client() {
+    let gate = Gate::shut();
+    gate.open();
+    let bad = Answer::status(503).field("Retry-After", "30").part("evil");
+    let origin = spoilt_by_one(bad, Answer::cacheable("good"), &gate).await;
+    let proxy = before(&origin).await;
+    for face in 0..5 {
+        assert_eq!(from(&proxy, 200).field("X-Evil", &face.to_string()).await.status, 503);
+    }
+    assert_eq!(origin.count("/a"), 2, "it binds itself");
+    of(&proxy, 1).await.assert(200, "good");
+}
+
+#[tokio::test]
+async fn an_origin_that_fails_for_all_is_asked_twice_however_different_its_clients_are() {
+    for (what, one_address) in [("of one address", true), ("of an address each", false)] {
+        let gate = Gate::shut();
+        let failing = Answer::status(503).part("down").held_by(&gate);
+        let origin = Origin::answering(failing).await;
+        let proxy = before(&origin).await;
+        let ask = |client: usize| {
+            let address = if one_address { 1 } else { client % 250 };
+            from(&proxy, address).field("User-Agent", &client.to_string())
+        };
+        let herd: Vec<_> = (0..300).map(ask).collect();
+        let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+            proxy.until_followers(299).await;
+            gate.open();
+        });
+        assert!(replies.iter().all(|reply| reply.status == 503), "{what}");
+        assert!(origin.count("/a") <= 2, "{what}: {} fetches", origin.count("/a"));
+        // The two have shown it for their clients: the origin is left alone for a moment.
+        let before = origin.count("/a");
+        let another = from(&proxy, if one_address { 1 } else { 251 }).field("User-Agent", "another");
+        assert_eq!(another.await.status, 503);
+        assert_eq!(origin.count("/a"), before, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn requests_of_the_same_fields_share_a_failure_at_once() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::status(503).part("down").held_by(&gate)).await;
+    let proxy = before(&origin).await;
+    let herd: Vec<_> = (0..HERD).map(|client| from(&proxy, client)).collect();
+    let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+        proxy.until_followers(HERD - 1).await;
+        gate.open();
+    });
+    assert!(replies.iter().all(|reply| reply.is(503, "down")));
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[tokio::test]
+async fn a_failure_that_varies_binds_what_it_selects() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| match seen.field("x-tenant") {
+        "broken" => Answer::status(503).field("Vary", "X-Tenant").field("Retry-After", "30").part("down"),
+        _ => Answer::cacheable("good").field("Vary", "X-Tenant"),
+    });
+    let proxy = before(&origin).await;
+    for client in 0..2 {
+        assert_eq!(of(&proxy, client).field("X-Tenant", "broken").await.status, 503);
+    }
+    assert_eq!(origin.count("/a"), 2);
+    assert_eq!(of(&proxy, 3).field("X-Tenant", "broken").await.status, 503);
+    assert_eq!(origin.count("/a"), 2, "two clients have shown it for this tenant");
+    of(&proxy, 4).field("X-Tenant", "whole").await.assert(200, "good");
+}
+
+#[tokio::test]
+async fn what_may_be_the_requests_own_fault_is_remembered_for_nobody_until_it_is_confirmed() {
+    for status in [408, 425] {
+        let origin = Origin::answering(Answer::status(status).part("late")).await;
+        let proxy = before(&origin).await;
+        for tries in 1..=4 {
+            assert_eq!(of(&proxy, 1).await.status, status);
+            assert_eq!(origin.count("/a"), tries);
+        }
+        assert_eq!(of(&proxy, 2).await.status, status);
+        assert_eq!(of(&proxy, 3).await.status, status);
+        assert_eq!(origin.count("/a"), 5, "a second client has shown it");
+    }
+}
+
+#[tokio::test]
+async fn an_error_for_the_moment_takes_the_place_of_nothing_that_is_stored() {
+    let gate = Gate::shut();
+    gate.open();
+    let bad = Answer::status(400).field("ETag", "\"e\"").part("evil");
+    let good = Answer::ok("good").cache("max-age=0, stale-if-error=60").field("ETag", "\"g\"");
+    let origin = spoilt_by_one(bad, good, &gate).await;
+    let proxy = before(&origin).await;
+    proxy.filled_by(of(&proxy, 1)).await.assert(200, "good");
+    evil(&proxy).await.assert(400, "evil");
+    of(&proxy, 1).await;
+    assert_eq!(origin.last("/a").field("if-none-match"), "\"g\"");
+}
