@@ -138,6 +138,8 @@ pub enum Note {
         token: u64,
         /// The record so far, its manifest growing.
         head: Box<Record>,
+        /// Which requests it binds, where it is an error without lifetime.
+        binding: Option<Binding>,
     },
     /// Not shareable; until then each request goes by itself.
     Pass {

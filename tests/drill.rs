@@ -169,10 +169,11 @@ fn a_fleet_is_killed_and_frozen_and_nothing_is_left_in_its_store() {
         "[dust]\nurl = \"redis://127.0.0.1:{}\"\nlease_ttl = \"1s\"\n[bodies]\nurl = \"file:HERE/bodies\"\n",
         redis.port
     ));
-    let only = ["--only", "cold", "--only", "leader-killed-50", "--only", "store-"];
+    let only = ["--only", "cold", "--only", "failing", "--only", "leader-killed-50", "--only", "store-"];
     let said = place.drill(&[&["--clients", "9", "--delay", "1s"], &only[..]].concat());
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(said.row("cold")[1..6], ["held", "9", "1", "0", "0"]);
+    assert_eq!(said.row("failing")[1..4], ["held", "9", "2"]);
     // Another led, and the dead one's clients know that they have not got all of it.
     assert_eq!(said.row("leader-killed-50")[1..3], ["held", "9"]);
     assert_eq!(said.row("leader-killed-50")[4..6], ["0", "3"]);

@@ -7,6 +7,8 @@ mod instance;
 mod late;
 #[path = "together/parts.rs"]
 mod parts;
+#[path = "together/trouble.rs"]
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -67,9 +67,9 @@ impl Herd {
     ) -> Self {
         let began = Instant::now();
         let (mut herd, mut assigned) = (JoinSet::new(), Vec::new());
-        for (instance, at) in instances.iter().copied().cycle().take(clients) {
-            let (origin, path) = (origin.clone(), path.to_owned());
-            herd.spawn(async move { get(instance, at, &path, began, &origin).await });
+        for (n, (instance, at)) in instances.iter().copied().cycle().take(clients).enumerate() {
+            let (origin, path, name) = (origin.clone(), path.to_owned(), format!("drill/{n}"));
+            herd.spawn(async move { get(instance, at, &path, &name, began, &origin).await });
             assigned.push(instance);
         }
         Self { began, clients: herd, assigned, home: Vec::new() }
@@ -99,10 +99,17 @@ impl Herd {
     }
 }
 
-/// One client: asks an instance, and checks what comes.
-pub async fn get(instance: usize, at: SocketAddr, path: &str, began: Instant, origin: &Origin) -> Sample {
+/// One client, which says what it is called: asks an instance, and checks what comes.
+pub async fn get(
+    instance: usize,
+    at: SocketAddr,
+    path: &str,
+    name: &str,
+    began: Instant,
+    origin: &Origin,
+) -> Sample {
     let mut first = None;
-    let asked = tokio::time::timeout(PATIENCE, read(at, path, began, origin, &mut first)).await;
+    let asked = tokio::time::timeout(PATIENCE, read(at, path, name, began, origin, &mut first)).await;
     let end = match asked {
         Ok(Ok(end)) => end,
         Ok(Err(Unanswered::Lost(reason))) => End::Broken(reason),
@@ -115,11 +122,12 @@ pub async fn get(instance: usize, at: SocketAddr, path: &str, began: Instant, or
 async fn read(
     at: SocketAddr,
     path: &str,
+    name: &str,
     began: Instant,
     origin: &Origin,
     first: &mut Option<Duration>,
 ) -> Result<End, Unanswered> {
-    let request = Request::get(path).header(HOST, ASKED_HOST).body(Full::default());
+    let request = Request::get(path).header(HOST, ASKED_HOST).header(USER_AGENT, name).body(Full::default());
     let request = request.map_err(|error| Unanswered::Lost(error.to_string()))?;
     let (response, _connection) = send(at, request).await?;
     if response.status().as_u16() != 200 {

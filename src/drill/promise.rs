@@ -19,6 +19,11 @@ pub enum Promise {
         /// The instance that was killed or frozen.
         except: Option<usize>,
     },
+    /// Every client is told that the origin failed, with this status.
+    Refused {
+        /// The origin's own.
+        status: u16,
+    },
     /// No two clients get the same fetch.
     Unshared,
     /// Every first byte is there by then.
@@ -88,6 +93,11 @@ impl Promise {
                     format!("{flawed} not so{}", first_flaw(seen, *except)),
                     flawed == 0,
                 )
+            }
+            Self::Refused { status } => {
+                let refused = seen.count(|end| *end == End::Refused(*status));
+                let all = seen.samples.len();
+                Judged::new(format!("all told {status}"), format!("{refused} of {all}"), refused == all)
             }
             Self::Unshared => {
                 let versions: BTreeSet<_> = seen.samples.iter().filter_map(Sample::version).collect();

@@ -38,6 +38,8 @@ pub enum Scenario {
     MustRevalidate,
     /// A herd for what is stale when it comes.
     ShortLived,
+    /// A herd of different clients for what the origin fails to give.
+    Failing,
     /// The leader is killed before the body's first byte.
     LeaderKilledAtHead,
     /// The leader is killed in the middle of the body.
@@ -62,7 +64,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order in which they are played.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Warm,
         Self::Cold,
         Self::Drip,
@@ -71,6 +73,7 @@ impl Scenario {
         Self::NoCache,
         Self::MustRevalidate,
         Self::ShortLived,
+        Self::Failing,
         Self::PurgeDuringFill,
         Self::LeaderKilledAtHead,
         Self::LeaderKilledInBody,
@@ -93,6 +96,7 @@ impl Scenario {
             Self::NoCache => "no-cache",
             Self::MustRevalidate => "must-revalidate",
             Self::ShortLived => "short-lived",
+            Self::Failing => "failing",
             Self::LeaderKilledAtHead => "leader-killed-0",
             Self::LeaderKilledInBody => "leader-killed-50",
             Self::LeaderKilledChanged => "leader-killed-changed",
@@ -116,6 +120,9 @@ impl Scenario {
             Self::NoCache => "a herd for what says no-cache and has an ETag",
             Self::MustRevalidate => "a herd for what says max-age=0, must-revalidate",
             Self::ShortLived => "a herd for what says max-age=1, from an origin that takes longer than that",
+            Self::Failing => {
+                "a herd of clients that each send a field of their own, and an origin that fails"
+            }
             Self::LeaderKilledAtHead => "the leader is killed (-9) before the first byte of the body",
             Self::LeaderKilledInBody => "the leader is killed (-9) when half of the body is there",
             Self::LeaderKilledChanged => "the same, and the next fetch gets something else",
@@ -164,6 +171,7 @@ pub async fn play(scenario: Scenario, bench: &mut Bench) -> Result<Row, Failed> 
             herd::validated(bench, scenario.name(), "max-age=0, must-revalidate", false).await
         }
         Scenario::ShortLived => herd::short_lived(bench).await,
+        Scenario::Failing => herd::failing(bench).await,
         Scenario::LeaderKilledAtHead => leader::killed(bench, scenario.name(), 0, false).await,
         Scenario::LeaderKilledInBody => leader::killed(bench, scenario.name(), 50, false).await,
         Scenario::LeaderKilledChanged => leader::killed(bench, scenario.name(), 50, true).await,

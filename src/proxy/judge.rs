@@ -221,9 +221,15 @@ impl FillJudge {
                 }
                 told(Told::Failed(failure))
             }
-            Note::Growing { token, head } => {
+            Note::Growing { token, head, binding } => {
                 let awaited = awaited(token);
                 self.first_note.get_or_init(|| token);
+                if let Some(binding) = binding
+                    && !self.is_bound(Kind::Refused(head.status.as_u16()), &binding)
+                {
+                    // Somebody else's error: one more is elected of those that it does not bind.
+                    return Judged::Absent;
+                }
                 match self.growing(token, *head) {
                     // Its bytes count only while its lease lives; that it is not for sharing holds
                     // for all who waited, though it ended as soon as it had begun.

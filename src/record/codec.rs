@@ -82,7 +82,7 @@ pub fn decode(text: &str) -> Result<Pointer, CodecError> {
 pub fn encode_note(note: &Note) -> Result<String, CodecError> {
     check_note(note)?;
     match note {
-        Note::Growing { token, head } => text(&WireGrowing::of(*token, head)),
+        Note::Growing { token, head, binding } => text(&WireGrowing::of(*token, head, binding.as_ref())),
         Note::Pass { token, reason, until, binding } => text(&WirePass::of(*token, reason, *until, binding)),
         Note::Failed { token, status, until, binding } => {
             text(&WireFailed::of(*token, *status, *until, binding))
@@ -187,8 +187,9 @@ fn is_spoken(spoken: &Spoken) -> bool {
 
 fn check_note(note: &Note) -> Result<(), CodecError> {
     match note {
-        Note::Growing { token, head } => {
+        Note::Growing { token, head, binding } => {
             check_head(head)?;
+            check_fields(binding.iter().flat_map(|binding| &binding.vary))?;
             // A variant's lease is younger than the request that its bytes were asked with.
             holds(head.token <= *token, "token")?;
             let so_far = sum(&head.body.segments)?;

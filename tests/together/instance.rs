@@ -150,6 +150,11 @@ impl Instance {
 
     /// The same with these fields.
     pub fn get_with(&self, path: &str, fields: &[(&str, &str)]) -> JoinHandle<Got> {
+        self.get_from(1, path, fields)
+    }
+
+    /// The same from the address with this number.
+    pub fn get_from(&self, address: u8, path: &str, fields: &[(&str, &str)]) -> JoinHandle<Got> {
         let mut request = Request::builder().uri(path).header("host", "h.test");
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -158,7 +163,7 @@ impl Instance {
         let proxy = self.proxy.clone();
         tokio::spawn(async move {
             let asked = Instant::now();
-            let client = Client { peer: ([192, 0, 2, 1], 1).into() };
+            let client = Client { peer: ([192, 0, 2, address], 1).into() };
             let response = proxy.handle(&client, request).await;
             let (parts, mut body) = response.into_parts();
             let (mut got, mut first, mut whole) = (Vec::new(), None, true);

@@ -28,6 +28,7 @@ pub const VERSION: HeaderName = HeaderName::from_static("drill-version");
 
 /// What there is to send, decided when the request came in.
 struct Order {
+    fails: Option<u16>,
     delay: Duration,
     gap: Duration,
     kind: Kind,
@@ -53,11 +54,12 @@ pub(super) async fn answer(desk: &Arc<Desk>, instance: usize, request: Request<I
         return response;
     };
     tokio::time::sleep(order.delay).await;
-    let status = match order.kind {
+    let status = order.fails.and_then(|status| StatusCode::from_u16(status).ok());
+    let status = status.unwrap_or(match order.kind {
         Kind::Whole => StatusCode::OK,
         Kind::Part => StatusCode::PARTIAL_CONTENT,
         Kind::Unchanged => StatusCode::NOT_MODIFIED,
-    };
+    });
     let fields = order.fields.clone();
     let mut response = match order.kind {
         Kind::Unchanged => Response::new(Empty::new().boxed_unsync()),
@@ -121,6 +123,7 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     let cuts = script.cuts(part.start, nth == 0);
     let note = Note { desk: desk.clone(), path, nth };
     Some(Order {
+        fails: script.fails,
         delay: script.delay,
         gap: script.gap,
         kind,

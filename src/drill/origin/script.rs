@@ -21,6 +21,8 @@ pub struct Script {
     pub versions: Versions,
     /// After how much of the body, in percent, the first fetch is held.
     pub hold: Option<usize>,
+    /// The status of every answer, if it is a failure.
+    pub fails: Option<u16>,
 }
 
 /// Whether what is sent changes.
@@ -49,6 +51,7 @@ impl Script {
             etag: false,
             versions: Versions::Changing,
             hold: None,
+            fails: None,
         }
     }
 

@@ -84,6 +84,14 @@ pub(super) async fn short_lived(bench: &mut Bench) -> Played {
     (seen, vec![Promise::Whole { except: None }, done])
 }
 
+/// What the origin fails to give: the second leader, of other fields, shows that it is the origin.
+pub(super) async fn failing(bench: &mut Bench) -> Played {
+    let script = Script { fails: Some(503), cache_control: "no-cache", ..Script::plain(bench.plan.delay) };
+    let seen = once(bench, "failing", script).await;
+    let done = Promise::Done { limit: twice(bench, &script), except: None };
+    (seen, vec![Promise::Asked { most: 2 }, Promise::Refused { status: 503 }, done])
+}
+
 /// Two exchanges, one after the other; each client may have its own.
 fn twice(bench: &Bench, script: &Script) -> Limit {
     let mut limit = bench.limit("2.2 × delay", script.takes().mul_f64(2.2));

@@ -162,7 +162,7 @@ impl Load {
         let mut last = None;
         for nth in 0..rotation.len() {
             let (instance, at) = rotation[(first + nth) % rotation.len()];
-            let sample = client::get(instance, at, path, began, &self.origin).await;
+            let sample = client::get(instance, at, path, "drill/load", began, &self.origin).await;
             if !matches!(sample.end, End::Unreached(_)) {
                 return sample;
             }

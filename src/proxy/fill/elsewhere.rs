@@ -146,7 +146,7 @@ impl Chase {
             return Heed::Over;
         }
         match verdict.and_then(|entry| entry.text()).map(|text| codec::decode_note(text)) {
-            Some(Ok(Note::Growing { token, head })) if live == Some(token) && token >= self.token => {
+            Some(Ok(Note::Growing { token, head, .. })) if live == Some(token) && token >= self.token => {
                 (self.token, self.record) = (token, head.token);
                 if !self.grows(&head).await {
                     return Heed::Over;

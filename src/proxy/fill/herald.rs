@@ -10,7 +10,7 @@ use super::Job;
 use crate::body::Growing;
 use crate::dust::Number;
 use crate::flight::{Fill, Names, Noted};
-use crate::record::{Note, codec};
+use crate::record::{Binding, Note, codec};
 use crate::tier::Stored;
 
 /// A body that is whole so soon after its head is published once, without a growing manifest.
@@ -50,7 +50,8 @@ impl Job {
         loop {
             progress.borrow_and_update();
             record.body = growing.acknowledged();
-            let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()) };
+            let head = Box::new(record.clone());
+            let note = Note::Growing { token: fill.token(), head, binding: None };
             // Too long for a note: who follows waits for the whole.
             let Ok(text) = codec::encode_note(&note) else { return };
             lost = lost || fill.note(&text, Some(stays)).await == Noted::Fenced;
@@ -76,13 +77,14 @@ impl Job {
 
     /// The response is shared here and will not be published: nobody elsewhere has to wait for it.
     /// A head without a lifetime says so: it can't be reused as stored, so each goes by itself.
-    pub(super) async fn tell_apart(&self, fill: &Fill, head: &Stored) {
+    /// An error without lifetime says whom it binds: it is nothing to the others.
+    pub(super) async fn tell_apart(&self, fill: &Fill, head: &Stored, binding: Option<Binding>) {
         if !self.is_told(fill, head) {
             return;
         }
         let mut record = head.record.clone();
         (record.fresh_ms, record.swr_ms, record.sie_ms, record.keep_ms) = (0, 0, 0, 0);
-        let note = Note::Growing { token: fill.token(), head: Box::new(record) };
+        let note = Note::Growing { token: fill.token(), head: Box::new(record), binding };
         if let Ok(text) = codec::encode_note(&note) {
             // Whether it lands: without it the others wait until the lease is released.
             let _ = fill.note(&text, Some(self.proxy.flight.settings().lease_ttl)).await;

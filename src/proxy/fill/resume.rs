@@ -42,7 +42,7 @@ impl Job {
     pub(super) fn resumable(&self, fill: &Fill) -> Option<Partial> {
         let left =
             fill.verdict().and_then(|entry| entry.text()).and_then(|text| match codec::decode_note(text) {
-                Ok(Note::Growing { token, head }) if token != fill.token() => Some(Partial(*head)),
+                Ok(Note::Growing { token, head, .. }) if token != fill.token() => Some(Partial(*head)),
                 _ => None,
             });
         let known = self.partial.as_deref().cloned();

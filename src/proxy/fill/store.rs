@@ -109,7 +109,9 @@ impl Job {
             }
         } else {
             // Before the lease is released: else who waits for that takes it, one after another.
-            futures_util::future::join(flow, self.tell_apart(&fill, &stored)).await.0
+            futures_util::future::join(flow, self.tell_apart(&fill, &stored, exchange.binding.clone()))
+                .await
+                .0
         };
         let bytes = writer.written();
         self.account.followers = leader.followers();

@@ -101,7 +101,8 @@ proptest! {
         binding in binding(),
     ) {
         for note in [
-            Note::Growing { token: head.token, head: Box::new(head.clone()) },
+            Note::Growing { token: head.token, head: Box::new(head.clone()), binding: None },
+            Note::Growing { token: head.token, head: Box::new(head.clone()), binding: Some(binding.clone()) },
             Note::Pass { token, reason: reason.clone(), until, binding: binding.clone() },
             Note::Failed { token, status, until, binding: binding.clone() },
         ] {

@@ -69,6 +69,8 @@ pub(super) struct WireGrowing {
     token: u64,
     head: WireRecord,
     segments: Vec<WireSegment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    binding: Option<WireBinding>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -236,18 +238,21 @@ impl WireVary {
 // === impl WireGrowing ===
 
 impl WireGrowing {
-    pub(super) fn of(token: u64, head: &Record) -> Self {
+    pub(super) fn of(token: u64, head: &Record, binding: Option<&Binding>) -> Self {
         Self {
             v: VERSION,
             token,
             head: WireRecord::of(head, false),
             segments: write_segments(&head.body.segments),
+            binding: binding.map(WireBinding::of),
         }
     }
 
     pub(super) fn into_note(self) -> Result<Note, CodecError> {
         let body = growing(read_segments(self.segments)?)?;
-        Ok(Note::Growing { token: self.token, head: Box::new(self.head.into_record(Some(body))?) })
+        let head = Box::new(self.head.into_record(Some(body))?);
+        let binding = self.binding.map(WireBinding::into_binding).transpose()?;
+        Ok(Note::Growing { token: self.token, head, binding })
     }
 }
 
