@@ -65,6 +65,8 @@ const MUST: &[&str] = &[
     "object spoilt",
     "object removed",
     "origin failed",
+    "refused for its field",
+    "told that it failed",
     "origin broke off",
     "unchanged",
     "part from the origin",

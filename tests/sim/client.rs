@@ -24,6 +24,8 @@ pub struct Wish {
     pub method: Method,
     pub range: Option<(usize, usize)>,
     pub credentials: bool,
+    /// It carries a field that the origin refuses, and comes from the address of all that do.
+    pub evil: bool,
     /// The longest pause between two reads.
     pub pause: Duration,
 }
@@ -60,6 +62,7 @@ impl Wish {
             method: if world.chance(60) { Method::HEAD } else { Method::GET },
             range,
             credentials: world.chance(80),
+            evil: !world.plan.calm && (n ^ world.plan.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 < 2,
             pause: if world.chance(100) { Duration::from_secs(1) } else { Duration::ZERO },
         }
     }
@@ -74,6 +77,9 @@ impl Wish {
         if let Some((first, last)) = self.range {
             let last = if last == usize::MAX { String::new() } else { last.to_string() };
             request = request.header("range", format!("bytes={first}-{last}"));
+        }
+        if self.evil {
+            request = request.header("x-evil", "1");
         }
         if self.credentials {
             request = request.header("authorization", format!("as {}", self.n));
@@ -100,15 +106,35 @@ impl Visit {
     }
 
     pub async fn goes(&self) {
-        let peer = ([192, 0, 2, 1], 1).into();
-        let response = self.instance.proxy.handle(&Client { peer }, self.wish.request()).await;
+        // Every other client has an address of its own.
+        let own = u8::try_from(self.wish.n % 250).expect("below 250");
+        let address = if self.wish.evil { [192, 0, 2, 1] } else { [198, 51, 100, own] };
+        let client = Client { peer: (address, 1).into() };
+        let response = self.instance.proxy.handle(&client, self.wish.request()).await;
         if self.instance.gate.pass().await.is_err() {
             return;
         }
         self.head(&response);
         let (status, headers) = (response.status(), response.headers().clone());
         let end = self.read(response).await;
+        self.is_bound_to(status, &end);
         self.is_right(status, &headers, &end);
+    }
+
+    /// One client's failures bind no other: what is told to one that is not evil has been shown by an
+    /// exchange for another such one, be it its own.
+    fn is_bound_to(&self, status: StatusCode, end: &End) {
+        let (world, wish) = (&self.world, &self.wish);
+        let (End::Whole(body) | End::Broken(body)) = end;
+        let told = String::from_utf8_lossy(body);
+        let ours = ["wait_deadline", "waiters", "store_unavailable", "queue"];
+        let failed = status.is_server_error() && !ours.iter().any(|word| told.contains(word));
+        if (failed || status == StatusCode::TOO_MANY_REQUESTS) && !wish.evil {
+            world.count("told that it failed");
+            if !world.ledger.has_failed(wish.key) {
+                world.broken(format_args!("request {} is told {status} for another's field", wish.n));
+            }
+        }
     }
 
     async fn read(&self, response: Response<ReplyBody>) -> End {

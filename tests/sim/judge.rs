@@ -1,7 +1,7 @@
 //! What was asked of the origin, what was purged, what was published: and whether the fleet may
 //! do what it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -26,6 +26,8 @@ struct Inner {
     /// By value key: the last record of this life of the store.
     published: BTreeMap<String, (u64, u64, u64)>,
     failovers: Vec<u64>,
+    /// URLs that the origin failed to give to a request that was not evil.
+    failed: BTreeSet<usize>,
     versions: BTreeMap<usize, u64>,
     bodies: BTreeMap<(usize, u8, u64), Bytes>,
 }
@@ -39,6 +41,7 @@ pub struct Asked {
     pub lang: u8,
     pub version: u64,
     pub fill: bool,
+    pub evil: bool,
     pub what: What,
     sent_ms: u64,
     head_ms: u64,
@@ -71,9 +74,9 @@ pub struct Purge {
 
 impl Ledger {
     /// A request goes to the origin.
-    pub fn asked(&self, world: &World, key: usize, lang: u8, fill: bool) -> u64 {
+    pub fn asked(&self, world: &World, key: usize, lang: u8, fill: bool, evil: bool) -> u64 {
         let (n, sent_ms) = (world.moment(), world.now());
-        let asked = Asked { n, key, lang, version: 0, fill, what: What::Open, sent_ms, head_ms: 0 };
+        let asked = Asked { n, key, lang, version: 0, fill, evil, what: What::Open, sent_ms, head_ms: 0 };
         self.inner().asked.insert(n, asked);
         n
     }
@@ -92,6 +95,18 @@ impl Ledger {
         let mut inner = self.inner();
         let asked = inner.asked.get_mut(&n).expect("it was asked");
         (asked.what, asked.head_ms) = (what, world.now());
+    }
+
+    /// An exchange failed: its head did not come, or not all of its body.
+    pub fn failed(&self, n: u64) {
+        let mut inner = self.inner();
+        let asked = inner.asked.get(&n).map(|asked| (asked.key, asked.evil));
+        inner.failed.extend(asked.filter(|(_, evil)| !evil).map(|(key, _)| key));
+    }
+
+    /// Whether the origin failed to give a URL to a request that was not evil.
+    pub fn has_failed(&self, key: usize) -> bool {
+        self.inner().failed.contains(&key)
     }
 
     pub fn exchange(&self, n: u64) -> Option<Asked> {
@@ -230,7 +245,9 @@ impl Ledger {
     pub fn fetched_once(&self, world: &World, plan: &Plan) {
         let inner = self.inner();
         let mut last: BTreeMap<(usize, u8), &Asked> = BTreeMap::new();
-        for next in inner.asked.values().filter(|asked| asked.fill && plan.keys[asked.key].shared()) {
+        for next in
+            inner.asked.values().filter(|asked| asked.fill && !asked.evil && plan.keys[asked.key].shared())
+        {
             let Some(one) = last.insert((next.key, next.lang), next) else { continue };
             let purged = inner.purges.iter().any(|purge| {
                 let over = purge.answered.as_ref().is_none_or(|(at, _)| *at > one.n);
@@ -259,10 +276,11 @@ impl Ledger {
         let lost = count(&["crash", "freeze", "drain"]) * 2;
         let again =
             count(&["origin failed", "origin broke off", "object failed", "object slow", "late object"])
+                + count(&["refused for its field"])
                 + count(&["object lost", "object spoilt", "object removed", "late put", "cancel"]);
         let inner = self.inner();
         let mut fetched: BTreeMap<(usize, u8), u64> = BTreeMap::new();
-        for asked in inner.asked.values().filter(|asked| asked.fill) {
+        for asked in inner.asked.values().filter(|asked| asked.fill && !asked.evil) {
             let key = &plan.keys[asked.key];
             if key.shared() && key.fresh_s >= 3600 {
                 *fetched.entry((asked.key, asked.lang)).or_default() += 1;

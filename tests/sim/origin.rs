@@ -32,6 +32,20 @@ enum Piece {
     Breaks(ErrorKind, Duration),
 }
 
+/// An exchange that is under way. Dropped without an answer it has failed.
+struct Unanswered {
+    world: Arc<World>,
+    n: Option<u64>,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(n) = self.n {
+            self.world.ledger.failed(n);
+        }
+    }
+}
+
 // === impl Origin ===
 
 impl Origin {
@@ -67,7 +81,10 @@ impl Origin {
         let key: usize = target.trim_start_matches("/k").parse().expect("only these are asked for");
         let varies = world.plan.keys[key].kind == Kind::Vary;
         let lang = u8::from(varies && headers.get("x-lang").is_some_and(|lang| lang == "b"));
-        let n = world.ledger.asked(world, key, lang, lane == Lane::Fill);
+        let evil = headers.contains_key("x-evil");
+        let n = world.ledger.asked(world, key, lang, lane == Lane::Fill, evil);
+        // Should it not be answered at all.
+        let mut unanswered = Unanswered { world: world.clone(), n: Some(n) };
         let fields = [RANGE, IF_NONE_MATCH].into_iter().filter(|name| headers.contains_key(name));
         let fields: Vec<_> = fields.map(|name| name.to_string()).collect();
         world.say(format_args!("{}: exchange {n}: {method} {target} {lang} {lane:?} {fields:?}", self.name));
@@ -81,10 +98,22 @@ impl Origin {
         if let Some(kind) = fails {
             world.count("origin failed");
             world.ledger.ended(world, n, What::Nothing);
+            world.ledger.failed(n);
             if kind == ErrorKind::Protocol {
                 return Ok(reply(StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new(), began));
             }
             return Err(failed(kind));
+        }
+        unanswered.n = None;
+        if evil && method != Method::POST {
+            world.count("refused for its field");
+            world.ledger.ended(world, n, What::Nothing);
+            let statuses = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+            let mut refused = reply(statuses[usize::from(n % 2 == 0)], HeaderMap::new(), began);
+            if n % 3 == 0 {
+                refused.headers.insert("retry-after", HeaderValue::from_static("3"));
+            }
+            return Ok(refused);
         }
         if method == Method::POST {
             world.ledger.changes(key);
@@ -159,12 +188,12 @@ impl Origin {
             response.framing = Framing::Length(bytes.len() as u64);
             response.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
-        response.body = self.pieces(bytes);
+        response.body = self.pieces(asked.n, bytes);
         response
     }
 
     /// A body as it comes: in pieces, dripping, broken off.
-    fn pieces(&self, mut bytes: Bytes) -> dustgate::upstream::Body {
+    fn pieces(&self, n: u64, mut bytes: Bytes) -> dustgate::upstream::Body {
         let (world, plan) = (&self.world, &self.world.plan);
         let mut pieces = Vec::new();
         for _ in 0..world.dice.below(5) {
@@ -176,6 +205,7 @@ impl Origin {
             let at = usize::try_from(world.dice.below(bytes.len() as u64)).expect("a length");
             pieces.push(Piece::Bytes(bytes.split_to(at), Duration::ZERO));
             world.count("origin broke off");
+            world.ledger.failed(n);
             pieces.push(if world.chance(500) {
                 Piece::Breaks(ErrorKind::Truncated, world.up_to(plan.drip))
             } else {

@@ -85,6 +85,27 @@ async fn an_origin_that_fails_for_all_is_asked_twice_however_different_its_clien
 }
 
 #[tokio::test]
+async fn the_second_leader_is_of_another_address_where_one_waits() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::status(503).part("down").held_by(&gate)).await;
+    let proxy = before(&origin).await;
+    let leader = from(&proxy, 200).field("User-Agent", "first").asked().await;
+    origin.asked("/a", 1).await;
+    // Most of those that wait are of the leader's address, and came sooner.
+    let ask = |n: usize| from(&proxy, if n < HERD { 200 } else { n }).field("User-Agent", &n.to_string());
+    let others = all((0..HERD + 5).map(|n| ask(n).asked())).await;
+    proxy.until_followers(HERD + 5).await;
+    gate.open();
+    for asked in others.into_iter().chain([leader]) {
+        assert_eq!(super::reply(asked).await.status, 503);
+    }
+    assert_eq!(origin.count("/a"), 2);
+    let address = |nth: usize| origin.requests("/a")[nth].field("user-agent").to_owned();
+    assert_eq!(address(0), "first");
+    assert!(address(1).parse::<usize>().unwrap() >= HERD, "{}", address(1));
+}
+
+#[tokio::test]
 async fn requests_of_the_same_fields_share_a_failure_at_once() {
     let gate = Gate::shut();
     let origin = Origin::answering(Answer::status(503).part("down").held_by(&gate)).await;
