@@ -100,10 +100,10 @@
 //! | F4 | a fill belongs to a task, not to a client |
 //! | F5 | who arrived before a request was sent may ride it; who came later, only what may be reused |
 //! | F6 | the store lost in mid-wait ends the wait |
-//! | F7 | a failure is shared with those who waited; one that was, or the second in a row, is remembered for a moment, then one probe |
+//! | F7 | a failure binds requests of the same fields, and all once a second leader of other fields and another client has failed too; it is remembered for a moment, then one probe |
 //! | F8 | a purge beats a fill in flight |
 //! | F9 | the end: not ready, no new connections, finish, give leases back |
-//! | F10 | what is remembered as pass is as narrow as its reason; loops are refused |
+//! | F10 | what is remembered as pass is as narrow as its reason, and binds as a failure does; loops are refused |
 //! | F11 | a lease call whose answer was lost is given back by its holder's name |
 
 pub mod admin;
