@@ -58,15 +58,25 @@ impl Names for Ledger<'_> {
 }
 
 impl Proxy {
-    /// Sweeps at the start, then whenever `linger` has passed, until the drain begins.
+    /// Sweeps at the start, then whenever `linger` has passed, until the drain begins. Then it stops
+    /// where it is: housekeeping is not under way, and the end waits for none of it (F9).
     pub async fn keep_tidy(self: Arc<Self>, drain: Guard) {
+        tokio::select! {
+            biased;
+            () = drain.draining() => {}
+            () = self.tidy_forever() => {}
+        }
+    }
+
+    /// # Cancel safety
+    /// Dropped half way, a sweep has removed some, and a record's lease is given back.
+    async fn tidy_forever(&self) {
         let mut sweeper = Sweeper::new(self.bodies.clone());
         let every = self.bodies.settings().linger.max(Duration::from_millis(50));
         let (mut bodies_at, mut memory_at) = (Instant::now(), Instant::now() + MEMORY_EVERY);
         loop {
             tokio::select! {
                 biased;
-                () = drain.draining() => return,
                 () = sleep_until(bodies_at) => {
                     self.sweep_bodies(&mut sweeper).await;
                     bodies_at = Instant::now() + every + self.dice.up_to(every / 8);

@@ -1,10 +1,14 @@
 //! The end of life: what is under way ends, nothing new begins, and the exit code tells which
 //! end it was.
 
-use serde_json::json;
-use tokio::net::TcpStream;
+use std::net::SocketAddr;
 
-use crate::support::{Answer, End, Gate, Origin, Proxy, all, until};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::support::{Answer, End, Gate, Origin, Proxy, all, until, within};
 
 async fn is_ready(proxy: &Proxy) -> bool {
     proxy.admin_get("/readyz").await.status == 200
@@ -177,5 +181,51 @@ async fn a_herd_at_the_end_is_served_whole() {
     for asked in asked {
         asked.head().await.expect("an answer").rest().await.assert(200, "hello");
     }
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+/// A bucket that takes everything and never answers a listing. Tells when it was asked for one.
+async fn bucket_that_is_never_listed() -> (SocketAddr, watch::Receiver<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (asked, was_asked) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 16 << 10];
+                let read = client.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).into_owned();
+                if head.contains("list-type=2") {
+                    asked.send_replace(true);
+                    std::future::pending::<()>().await;
+                }
+                let status = if head.starts_with("GET") { "404 Not Found" } else { "200 OK" };
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nETag: \"e\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                client.write_all(answer.as_bytes()).await.unwrap();
+                // The rest of an upload, and its end.
+                let mut rest = Vec::new();
+                let _ = client.read_to_end(&mut rest).await;
+            });
+        }
+    });
+    (at, was_asked)
+}
+
+#[tokio::test]
+async fn a_sweep_under_way_does_not_hold_the_end_up() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let (at, mut asked) = bucket_that_is_never_listed().await;
+    let proxy = Proxy::before(&origin)
+        .server("drain = \"2s\"")
+        .bodies(&format!("url = \"s3://bodies?endpoint=http://{at}\""))
+        .env("AWS_ACCESS_KEY_ID", "name")
+        .env("AWS_SECRET_ACCESS_KEY", "key")
+        .await;
+    within("the sweep of the start", asked.wait_for(|asked| *asked)).await.unwrap();
+    proxy.signal("TERM");
+    // A listing may take longer than the grace period; 3 would say that something was cut off.
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
