@@ -3,7 +3,7 @@
 //! [`load`] reads all three, and names everything that is wrong with them at once, each with
 //! its file, line, key, value and reason. Secrets and passwords in URLs print as `***`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -121,7 +121,19 @@ pub fn load_text(
     let mut problems = Problems::new(&places);
     let mut warnings = Problems::new(&places);
     let mut settings = read::settings(file, &variables, &mut problems);
-    settings.fetch_secrets(&env, &mut problems);
+    let for_secrets = settings.fetch_secrets(&env, &mut problems);
+    for (name, right) in env::near_misses(&env, &upstreams) {
+        if !for_secrets.contains(name) {
+            warnings.note(Problem {
+                file: Some("environment".to_owned()),
+                line: None,
+                key: name.clone(),
+                // It may be a secret.
+                value: String::new(),
+                reason: format!("is no setting; did you mean {right}?"),
+            });
+        }
+    }
     settings.follow_stores(&places);
     check::all(&settings, &mut problems, &mut warnings);
     let table = table::table(&settings, &mut problems, &mut warnings);
@@ -163,21 +175,35 @@ impl Settings {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn fetch_secrets(&mut self, env: &BTreeMap<String, String>, problems: &mut Problems<'_>) {
-        let mut told = |path: Vec<String>, fetched: Result<(), String>| {
-            if let Err(reason) = fetched {
+    /// Fetches secrets from where they are. Gives the variables that hold some.
+    fn fetch_secrets(
+        &mut self,
+        env: &BTreeMap<String, String>,
+        problems: &mut Problems<'_>,
+    ) -> BTreeSet<String> {
+        let mut variables = BTreeSet::new();
+        for (path, secret) in self.secrets() {
+            variables.extend(secret.variable().map(str::to_owned));
+            if let Err(reason) = secret.fetch(env) {
                 problems.add(&path, reason);
             }
-        };
-        if let Some(token) = &mut self.admin.token {
-            let fetched = token.fetch(env);
-            let empty = fetched.is_ok() && token.reveal().is_empty();
-            told(problem::path("admin.token"), if empty { Err("it is empty".to_owned()) } else { fetched });
         }
-        told(problem::path("dust.url"), self.dust.url.fetch(env));
-        told(problem::path("bodies.url"), self.bodies.url.fetch(env));
+        if self.admin.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
+            problems.add(&problem::path("admin.token"), "it is empty");
+        }
+        variables
+    }
+
+    /// Every secret, with the way to it.
+    fn secrets(&mut self) -> Vec<(problem::Path, &mut Secret)> {
+        let path = problem::path;
+        let mut secrets = Vec::new();
+        secrets.extend(self.admin.token.as_mut().map(|token| (path("admin.token"), token)));
+        secrets.push((path("dust.url"), self.dust.url.secret_mut()));
+        secrets.push((path("bodies.url"), self.bodies.url.secret_mut()));
         for (name, upstream) in &mut self.upstreams {
-            told(vec!["upstreams".to_owned(), name.clone(), "url".to_owned()], upstream.url.fetch(env));
+            let path = vec!["upstreams".to_owned(), name.clone(), "url".to_owned()];
+            secrets.push((path, upstream.url.secret_mut()));
         }
         for (index, route) in self.routes.iter_mut().enumerate() {
             for (key, edits) in [
@@ -186,10 +212,11 @@ impl Settings {
             ] {
                 for (name, value) in &mut edits.set {
                     let path = ["routes", &index.to_string(), key, "set", name].map(str::to_owned);
-                    told(path.to_vec(), value.fetch(env));
+                    secrets.push((path.to_vec(), value));
                 }
             }
         }
+        secrets
     }
 
     /// Defaults that depend on the store: on a Dust server renewals are scarce writes.

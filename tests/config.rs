@@ -149,6 +149,60 @@ fn without_a_file_there_are_defaults() {
 // === warnings ===
 
 #[test]
+fn a_variable_with_one_underscore_where_two_are_meant_is_named() {
+    let text = "[upstreams.my-catalog]\nurl = \"http://h\"\n[admin]\ntoken = { env = \"DUSTGATE_ADMIN_TOKEN\" }\n\
+         [[routes]]\nname = \"a\"\nupstream = \"my-catalog\"\n";
+    let warned = |name: &str| {
+        let env = [(name, "5s"), ("DUSTGATE_ADMIN_TOKEN", "t")];
+        let settings = load_env(text, &env).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+        lines(settings.warnings())
+    };
+    for (name, right) in [
+        ("DUSTGATE_SERVER_LISTEN", "DUSTGATE_SERVER__LISTEN"),
+        ("DUSTGATE_SERVER_MAX_HEADER_SIZE", "DUSTGATE_SERVER__MAX_HEADER_SIZE"),
+        ("DUSTGATE_ADMIN_METRICS_TOKEN", "DUSTGATE_ADMIN__METRICS_TOKEN"),
+        ("DUSTGATE_DUST_URL", "DUSTGATE_DUST__URL"),
+        ("DUSTGATE_DUST_WAIT_TIMEOUT", "DUSTGATE_DUST__WAIT_TIMEOUT"),
+        ("DUSTGATE_BODIES_SIZE", "DUSTGATE_BODIES__SIZE"),
+        ("DUSTGATE_MEMORY_SIZE", "DUSTGATE_MEMORY__SIZE"),
+        ("DUSTGATE_LOG_FORMAT", "DUSTGATE_LOG__FORMAT"),
+        ("DUSTGATE_log_format", "DUSTGATE_LOG__FORMAT"),
+        ("DUSTGATE_UPSTREAMS_CATALOG_URL", "DUSTGATE_UPSTREAMS__CATALOG__URL"),
+        ("DUSTGATE_UPSTREAMS_MY_CATALOG_URL", "DUSTGATE_UPSTREAMS__MY_CATALOG__URL"),
+        ("DUSTGATE_UPSTREAMS_MY_CATALOG_TLS_CA", "DUSTGATE_UPSTREAMS__MY_CATALOG__TLS__CA"),
+        ("DUSTGATE_UPSTREAMS_A_QUEUE_TIMEOUT", "DUSTGATE_UPSTREAMS__A__QUEUE_TIMEOUT"),
+        ("DUSTGATE_UPSTREAMS_A_HOST", "DUSTGATE_UPSTREAMS__A__HOST"),
+    ] {
+        assert_eq!(warned(name), [format!("environment: {name}: is no setting; did you mean {right}?")]);
+    }
+    // What Kubernetes puts there for Services called dustgate, dustgate-admin and so on; what others
+    // do; and what a secret is read from.
+    for name in [
+        "DUSTGATE_SERVICE_HOST",
+        "DUSTGATE_SERVICE_PORT",
+        "DUSTGATE_SERVICE_PORT_HTTP",
+        "DUSTGATE_PORT",
+        "DUSTGATE_PORT_8080_TCP",
+        "DUSTGATE_PORT_8080_TCP_ADDR",
+        "DUSTGATE_PORT_8080_TCP_PROTO",
+        "DUSTGATE_ADMIN_SERVICE_HOST",
+        "DUSTGATE_ADMIN_PORT_8081_TCP_PORT",
+        "DUSTGATE_SERVER_SERVICE_HOST",
+        "DUSTGATE_UPSTREAMS_A_SERVICE_HOST",
+        "DUSTGATE_UPSTREAMS_A_PORT",
+        "DUSTGATE_IMAGE",
+        "DUSTGATE_",
+        "DUSTGATE_SERVER",
+        "DUSTGATE_ROUTES",
+        "DUSTGATE_UPSTREAMS",
+        "DUSTGATE_UPSTREAMS_URL",
+        "OTHER_SERVER_LISTEN",
+    ] {
+        assert_eq!(warned(name), [""; 0], "{name}");
+    }
+}
+
+#[test]
 fn what_is_allowed_and_worth_a_thought() {
     for (line, told) in [
         (

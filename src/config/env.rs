@@ -1,9 +1,14 @@
 //! Settings from the environment: `DUSTGATE_SERVER__LISTEN` is `server.listen`.
 //!
 //! Only a name with `__` in it is a setting. Other `DUSTGATE_*` are left alone: a Kubernetes
-//! Service of that name puts some into every pod.
+//! Service of that name puts some into every pod. Only a name that would be a setting if its
+//! underscores were two is worth a warning.
+
+use std::collections::BTreeMap;
 
 use figment::value::{Dict, Value};
+
+use super::{Settings, Upstream};
 
 /// A variable that is a setting.
 pub(super) struct Variable {
@@ -34,6 +39,54 @@ pub(super) fn variables<'a>(
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
+}
+
+/// Variables whose names are those of settings but for an underscore, each with the right one.
+pub(super) fn near_misses<'a>(
+    env: &'a BTreeMap<String, String>,
+    upstreams: &[String],
+) -> Vec<(&'a String, String)> {
+    let mut names = Vec::new();
+    paths(&Settings::default().in_force(), &mut Vec::new(), &mut |path| names.push(path.join("__")));
+    let mut keys = Vec::new();
+    let upstream = serde_json::to_value(Upstream::default()).unwrap_or_default();
+    paths(&upstream, &mut Vec::new(), &mut |path| keys.push(path.join("__")));
+    // The longest first: queue_timeout is no timeout of an upstream called queue.
+    keys.sort_by_key(|key| std::cmp::Reverse(key.len()));
+    let known: Vec<String> =
+        upstreams.iter().map(|name| name.to_ascii_uppercase().replace('-', "_")).collect();
+    let right = |name: &str| {
+        let rest = name.strip_prefix("DUSTGATE_").filter(|rest| !rest.contains("__"))?;
+        let rest = rest.to_ascii_uppercase();
+        if let Some(right) = names.iter().find(|name| name.replace("__", "_") == rest) {
+            return Some(format!("DUSTGATE_{right}"));
+        }
+        let of_one = rest.strip_prefix("UPSTREAMS_")?;
+        let (one, key) = keys.iter().find_map(|key| {
+            let one = of_one.strip_suffix(&key.replace("__", "_"))?.strip_suffix('_')?;
+            Some((one, key))
+        })?;
+        // A Service called dustgate-upstreams-… has a variable for its host.
+        let injected = key == "HOST" && one.ends_with("_SERVICE") && !known.iter().any(|name| name == one);
+        (!one.is_empty() && !injected).then(|| format!("DUSTGATE_UPSTREAMS__{one}__{key}"))
+    };
+    env.keys().filter_map(|name| Some((name, right(name)?))).collect()
+}
+
+/// Tells of every setting below a value, in capitals.
+fn paths(value: &serde_json::Value, at: &mut Vec<String>, tell: &mut impl FnMut(&[String])) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                at.push(key.to_ascii_uppercase());
+                paths(value, at, tell);
+                at.pop();
+            }
+        }
+        // All settings but the lists of tables are in a section.
+        _ if at.len() > 1 || !value.is_array() => tell(at),
+        _ => {}
+    }
 }
 
 // === impl Variable ===

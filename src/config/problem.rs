@@ -259,6 +259,11 @@ impl<'a> Problems<'a> {
         }
     }
 
+    /// Adds one that is about no setting.
+    pub(super) fn note(&mut self, problem: Problem) {
+        self.found.push((vec![problem.key.clone()], problem));
+    }
+
     pub(super) fn has(&self, path: &[String]) -> bool {
         self.found.iter().any(|(known, _)| path.starts_with(known))
     }

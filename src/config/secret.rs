@@ -47,6 +47,11 @@ impl Secret {
         self.source == Source::Here
     }
 
+    /// The variable that it stands in, if it is in one.
+    pub(super) fn variable(&self) -> Option<&str> {
+        if let Source::Env(name) = &self.source { Some(name) } else { None }
+    }
+
     /// Fetches it from where it is, or says why that cannot be.
     pub(super) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
         let text = match &self.source {
@@ -92,8 +97,8 @@ impl SecretUrl {
         self.reveal().split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    pub(super) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
-        self.0.fetch(env)
+    pub(super) fn secret_mut(&mut self) -> &mut Secret {
+        &mut self.0
     }
 }
 
