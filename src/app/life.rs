@@ -1,7 +1,10 @@
 //! How a process comes to its end: which signal began it, and how it went.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -12,7 +15,7 @@ use crate::telemetry::Log;
 pub struct Signals {
     term: Signal,
     int: Signal,
-    hup: Signal,
+    others: Vec<(&'static str, Signal)>,
     knocks: mpsc::Receiver<()>,
     door: mpsc::Sender<()>,
 }
@@ -28,14 +31,28 @@ pub enum Exit {
     Second(&'static str),
 }
 
+/// Signals that end a process that does not listen to them, and mean nothing to this one: others
+/// open their log again at SIGUSR1, or read their settings at SIGHUP, and scripts send them to
+/// whatever runs. SIGXFSZ comes with a write over the file size limit. (SIGPIPE is ignored by
+/// Rust's runtime. SIGQUIT and SIGABRT are for who wants the process dead, with a core.)
+const OTHERS: [(&str, Number); 6] = [
+    ("SIGHUP", Number::HUP),
+    ("SIGUSR1", Number::USR1),
+    ("SIGUSR2", Number::USR2),
+    ("SIGALRM", Number::ALARM),
+    ("SIGVTALRM", Number::VTALARM),
+    ("SIGXFSZ", Number::XFSZ),
+];
+
 impl Signals {
-    /// Begins to listen. From here on SIGTERM and SIGINT no longer end the process by themselves.
+    /// Begins to listen. From here on SIGTERM and SIGINT no longer end the process by themselves,
+    /// and those that mean nothing here no longer end it at all.
     pub fn listen() -> std::io::Result<Self> {
         let (door, knocks) = mpsc::channel(1);
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
+            others: OTHERS.iter().map(listen_to).collect::<Result<_, _>>()?,
             knocks,
             door,
         })
@@ -53,7 +70,7 @@ impl Signals {
                 _ = self.term.recv() => return "SIGTERM",
                 _ = self.int.recv() => return "SIGINT",
                 _ = self.knocks.recv() => return "POST /v1/drain",
-                _ = self.hup.recv() => no_reload(log),
+                other = poll_fn(|cx| poll_others(&mut self.others, cx)) => means_nothing(other, log),
             }
         }
     }
@@ -64,14 +81,33 @@ impl Signals {
             tokio::select! {
                 _ = self.term.recv() => return "SIGTERM",
                 _ = self.int.recv() => return "SIGINT",
-                _ = self.hup.recv() => no_reload(log),
+                other = poll_fn(|cx| poll_others(&mut self.others, cx)) => means_nothing(other, log),
             }
         }
     }
 }
 
-fn no_reload(log: &Log) {
-    log.warn("sighup", "SIGHUP does nothing yet: settings are read at the start only");
+fn listen_to((name, number): &(&'static str, Number)) -> std::io::Result<(&'static str, Signal)> {
+    Ok((name, signal(SignalKind::from_raw(number.as_raw()))?))
+}
+
+/// The next of these that came.
+fn poll_others(others: &mut [(&'static str, Signal)], cx: &mut Context<'_>) -> Poll<&'static str> {
+    for (name, signal) in others {
+        if signal.poll_recv(cx).is_ready() {
+            return Poll::Ready(name);
+        }
+    }
+    Poll::Pending
+}
+
+fn means_nothing(signal: &str, log: &Log) {
+    match signal {
+        "SIGHUP" => log.warn("sighup", "SIGHUP does nothing yet: settings are read at the start only"),
+        // The write that it is about fails, and that is told.
+        "SIGXFSZ" => {}
+        other => log.warn("signal", format!("{other} means nothing here, and does nothing")),
+    }
 }
 
 impl Exit {
