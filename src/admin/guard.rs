@@ -1,28 +1,31 @@
 //! Who may use the operator's port: a bearer of the token, or, where there is none, somebody who
 //! is not a web page.
 
+use std::net::IpAddr;
+
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use sha2::{Digest as _, Sha256};
 
 use super::{Access, Problem, Room};
+use crate::key::target::{self, Scheme};
 
 /// Everything under `/v1/`.
 pub(super) async fn inner(State(room): State<Room>, request: Request, next: Next) -> Response {
-    match judge(&room.access, request.method(), request.headers()) {
+    match judge(&room.access, request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn judge(access: &Access, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+fn judge(access: &Access, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     token(access, headers)?;
     // A page in a browser can send a form or a simple request to a loopback address, or have its
     // own name resolve to one: JSON and a loopback name are what it can't do.
-    if access.token.is_none() && !host_allowed(access, headers) {
+    if access.token.is_none() && !host_allowed(access, uri, headers) {
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "misdirected",
@@ -61,43 +64,124 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn host_allowed(access: &Access, headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return false };
-    let name = bare(host).to_ascii_lowercase();
-    let loopback = name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-    loopback || access.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name))
+/// Whether every name that the request goes by is one of ours. More than one Host, or a target with
+/// another authority than Host, is what no client of ours sends (RFC 9112 §3.2).
+fn host_allowed(access: &Access, uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let named = |authority: &str| name_allowed(access, authority);
+    host.to_str().is_ok_and(named) && uri.authority().is_none_or(|authority| named(authority.as_str()))
 }
 
-/// A host without its port, an IPv6 one without its brackets.
-fn bare(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or_default();
-    }
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
+/// Judged as a host and a port (RFC 3986 §3.2), and by the whole of the name: what only begins or
+/// ends like a loopback name is somebody's domain.
+fn name_allowed(access: &Access, authority: &str) -> bool {
+    let Ok(host) = target::host(authority, Scheme::Http) else { return false };
+    let address = host.name().trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let loopback = match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        // Every name below it is loopback too (RFC 6761 §6.3).
+        Err(_) => host.name() == "localhost" || host.name().ends_with(".localhost"),
+    };
+    let is_listed = |allowed: &String| {
+        let allowed = target::host(allowed, Scheme::Http);
+        allowed.is_ok_and(|allowed| {
+            allowed.name() == host.name() && (allowed.port.is_none() || allowed.port == host.port)
+        })
+    };
+    loopback || access.hosts.iter().any(is_listed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn access() -> Access {
+        Access { hosts: vec!["admin.internal".into(), "Ops.Internal:9000".into()], ..Access::default() }
+    }
+
+    fn allowed(target: &str, hosts: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(HOST, host.parse().expect("a field value"));
+        }
+        host_allowed(&access(), &target.parse().expect("a target"), &headers)
+    }
+
     #[test]
     fn only_loopback_names_and_listed_hosts_may_ask_without_a_token() {
-        let access = Access { hosts: vec!["admin.internal".into()], ..Access::default() };
-        for (host, allowed) in [
-            ("localhost:8081", true),
-            ("127.0.0.1:8081", true),
-            ("[::1]:8081", true),
-            ("app.localhost", true),
-            ("Admin.Internal:8081", true),
-            ("evil.example", false),
-            ("127.0.0.1.evil.example", false),
-            ("", false),
+        for host in [
+            "localhost",
+            "localhost:8081",
+            "LocalHost:8081",
+            "localhost.",
+            "localhost.:8081",
+            "localhost:",
+            "127.0.0.1:8081",
+            "127.1.2.3",
+            "[::1]",
+            "[::1]:8081",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]:8081",
+            "app.localhost",
+            "Admin.Internal:8081",
+            "admin.internal.",
+            "ops.internal:9000",
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, host.parse().expect("a field value"));
-            assert_eq!(host_allowed(&access, &headers), allowed, "{host}");
+            assert!(allowed("/", &[host]), "{host}");
         }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_loopback_name_may_not() {
+        for host in [
+            "",
+            "evil.example",
+            "[::1].evil.example",
+            "[::1].evil.example:8081",
+            "[::1]evil.example",
+            "[::1",
+            "[::1]]",
+            "[[::1]]",
+            "::1",
+            "[::1%25lo]",
+            "[2001:db8::1]",
+            "localhost.evil.example",
+            "evil-localhost",
+            "evillocalhost",
+            "localhost..",
+            ".localhost",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:evil",
+            "127.0.0.1:8081:8081",
+            "127.0.0.1:99999",
+            "127.1",
+            "2130706433",
+            "0x7f.0.0.1",
+            "0.0.0.0",
+            "10.0.0.1",
+            "localhost@evil.example",
+            "localhost:8081@evil.example",
+            "evil.example@localhost",
+            "evil.example#localhost",
+            "evil.example/localhost",
+            "evil.example, localhost",
+            "localhost evil.example",
+            "ops.internal:9001",
+            "ops.internal",
+            "admin.internal.evil.example",
+        ] {
+            assert!(!allowed("/", &[host]), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_request_goes_by_one_name() {
+        assert!(allowed("http://localhost:8081/v1/status", &["localhost:8081"]));
+        assert!(!allowed("http://evil.example/v1/status", &["localhost"]));
+        assert!(!allowed("http://localhost/v1/status", &["evil.example"]));
+        assert!(!allowed("/", &["localhost", "evil.example"]));
+        assert!(!allowed("/", &["evil.example", "localhost"]));
+        assert!(!allowed("/", &[]));
     }
 }
