@@ -15,9 +15,11 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -25,6 +27,12 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 const DRIPS: usize = 10;
 /// The largest `/large`, in MiB.
 const MAX_LARGE: usize = 4096;
+/// The most connections at a time.
+const MAX_CONNECTIONS: usize = 1024;
+/// How long a head may take, and a connection be idle.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After an accept that failed.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The origin. Dropped, it stops.
 #[derive(Debug)]
@@ -42,12 +50,22 @@ pub fn spawn(listener: TcpListener, delay: Duration) -> Handle {
     let counts = Arc::new(Counts::default());
     let shared = counts.clone();
     let task = tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        // Never closed; those over the limit wait in the kernel.
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let Ok((socket, _)) = listener.accept().await else {
+                // Out of descriptors: some are given back with time.
+                sleep(PAUSE).await;
+                continue;
+            };
             let counts = shared.clone();
             let service = service_fn(move |request| answer(request, counts.clone(), delay));
             tokio::spawn(async move {
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
                 // A connection that breaks is its client's affair.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+                drop(place);
             });
         }
     });

@@ -87,13 +87,19 @@ async fn serve(
         }
         let accept = async {
             match &listener {
-                Some(listener) => listener.accept().await,
+                Some(listener) => loop {
+                    if let Ok(accepted) = listener.accept().await {
+                        return accepted;
+                    }
+                    // Out of descriptors: some are given back with time.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                },
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return },
-            Ok((near, _)) = accept => {
+            (near, _) = accept => {
                 let (host, state) = (host.clone(), state.clone());
                 connections.spawn(async move {
                     if let Ok(far) = TcpStream::connect((host.as_str(), port)).await {
