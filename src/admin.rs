@@ -17,9 +17,11 @@ use crate::drain;
 
 mod answer;
 mod guard;
+mod listener;
 mod v1;
 
 pub use answer::Problem;
+pub use listener::{Limits, Places};
 
 /// What the operator's port can ask and tell.
 #[async_trait]
@@ -105,16 +107,17 @@ struct Room {
 /// The longest content of a request, in bytes.
 const MAX_CONTENT: usize = 256 * 1024;
 
-/// Serves the operator's port until the drain has ended.
+/// Serves the operator's port until the drain begins; its connections hold the guard until they
+/// have ended.
 pub async fn serve(
     listener: TcpListener,
     desk: Arc<dyn Desk>,
     access: Access,
+    limits: Limits,
+    places: Arc<Places>,
     until: drain::Guard,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(desk, access))
-        .with_graceful_shutdown(async move { until.draining().await })
-        .await
+) {
+    listener::serve(listener, router(desk, access), limits, places, until).await;
 }
 
 /// All of the port.
@@ -139,6 +142,7 @@ pub fn router(desk: Arc<dyn Desk>, access: Access) -> Router {
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(DefaultBodyLimit::max(MAX_CONTENT))
+        .layer(middleware::from_fn(answer::in_one_form))
         .with_state(room)
 }
 

@@ -24,6 +24,7 @@ use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
 use crate::tier::{Member, Numbers, Own, Stamps, Tier, Trust};
 
+mod descriptors;
 mod desk;
 mod fleet;
 mod health;
@@ -33,6 +34,7 @@ mod metered;
 mod stores;
 mod upstreams;
 
+pub use descriptors::raise as raise_descriptors;
 pub use life::{Exit, Signals};
 pub use stores::Missing;
 
@@ -54,6 +56,7 @@ pub struct App {
     health: Arc<Health>,
     signal: Arc<drain::Signal>,
     connections: Arc<Connections>,
+    admin_places: Arc<admin::Places>,
     loads: Vec<upstreams::Load>,
     /// What is to be done once the store is there; none if it was at the start.
     join: Option<join::Join>,
@@ -132,9 +135,9 @@ impl App {
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
         let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
-        let waits = matches!(life.known, Known::Not(_));
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let strict = settings.dust.on_unavailable == config::OnUnavailable::Error;
+        let waits = matches!(life.known, Known::Not(_));
         let health = Arc::new(Health::new(strict, waits));
         // Alone with its store an instance follows nobody, and pays nothing for it.
         let numbers = dust.shared().then(|| Numbers::new(&settings.dust.prefix));
@@ -176,7 +179,9 @@ impl App {
         };
         let flight = Flight::named(instance, seam.clone(), dice.clone(), flight_settings);
         flight.saw(stamps.newest());
-        let trust = numbers.as_ref().map_or_else(|| Arc::new(Trust::alone()), |_| fleet::trust(&settings));
+        let trust = numbers
+            .as_ref()
+            .map_or_else(|| Arc::new(Trust::alone()), |_| fleet::trust(&settings));
         let member = numbers.as_ref().map(|numbers| {
             let parts = fleet::Parts {
                 settings: &settings,
@@ -240,6 +245,7 @@ impl App {
             health,
             signal,
             connections: Arc::default(),
+            admin_places: Arc::default(),
             loads,
             began,
         };
@@ -270,9 +276,9 @@ impl App {
             serving.spawn(listener::serve(socket, proxy, limits, connections, app.signal.guard()));
         }
         let desk = Arc::new(desk::Counter::new(app.clone(), signals.knock()));
-        let access = app.admin_access();
+        let (access, limits, places) = (app.admin_access(), app.admin_limits(), app.admin_places.clone());
         let admin_end = Arc::new(drain::channel().0);
-        let admin = tokio::spawn(admin::serve(sockets.admin, desk.clone(), access, admin_end.guard()));
+        tokio::spawn(admin::serve(sockets.admin, desk, access, limits, places, admin_end.guard()));
         let joining = app.join.is_some().then(|| tokio::spawn(join::join(app.clone())));
         let tidy = tokio::spawn(app.proxy.clone().keep_tidy(app.signal.guard()));
         let watch = tokio::spawn(app.health.clone().watch(
@@ -299,7 +305,7 @@ impl App {
         admin_end.start();
         if exit == Exit::Drained {
             // Answers about the end are still welcome, but nobody may hold it up.
-            let _ = tokio::time::timeout(Duration::from_millis(200), admin).await;
+            let _ = tokio::time::timeout(Duration::from_millis(200), admin_end.drain()).await;
         }
         app.log.info("stopped", exit.to_string());
         app.log.flush(Duration::from_secs(1));
@@ -344,10 +350,16 @@ impl App {
         }
     }
 
+    fn admin_limits(&self) -> admin::Limits {
+        let server = &self.settings.server;
+        let most = self.settings.admin.max_connections;
+        admin::Limits::new(most, server.header_timeout.0, server.idle_timeout.0)
+    }
+
     /// Gauges whose truth lies in the parts.
     fn wire_gauges(&self) {
         let (tier, bodies, connections) = (self.tier.clone(), self.bodies.clone(), self.connections.clone());
-        let (log, health) = (self.log.clone(), self.health.clone());
+        let (log, health, places) = (self.log.clone(), self.health.clone(), self.admin_places.clone());
         let (trust, dust) = (self.trust.clone(), self.dust.clone());
         // Not the proxy: it has the metrics, and each would keep the other.
         let (stamps, leases) = (self.proxy.stamps.clone(), self.proxy.flight().counters().clone());
@@ -360,6 +372,8 @@ impl App {
             count_body_errors(metrics, &bodies);
             let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
             metrics.process.connections("data").set(open);
+            let open = i64::try_from(places.open()).unwrap_or(i64::MAX);
+            metrics.process.connections("admin").set(open);
             metrics.process.set_log_dropped(log.dropped());
             metrics.process.set_draining(health.is_draining());
             metrics.process.set_ready(matches!(health.readiness(), Readiness::Ready(_)));

@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn serve(config: &Config) -> ExitCode {
-    let settings = match config.load() {
+    let settings = match config.load_to_serve() {
         Ok(settings) => settings,
         Err(code) => return code,
     };
@@ -88,11 +88,21 @@ async fn serve(config: &Config) -> ExitCode {
 
 /// Serves, and calls `ready` once the ports are bound and everything is put together.
 pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> ExitCode {
-    let signals = match Signals::listen() {
+    let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, &format!("signals can't be listened to: {error}")),
     };
-    match start(settings).await {
+    // A store may take its time to answer: nothing is under way that the end would wait for.
+    let nobody = Log::null();
+    let started = tokio::select! {
+        biased;
+        told = signals.first(&nobody) => {
+            eprintln!("{told}: told to leave before it served");
+            return ExitCode::SUCCESS;
+        }
+        started = start(settings) => started,
+    };
+    match started {
         Ok((app, sockets)) => {
             announce(&sockets);
             ready(&sockets);
@@ -157,9 +167,19 @@ fn log_settings(settings: &Settings) -> telemetry::log::Settings {
 impl Config {
     /// Reads the settings; if they are wrong, all that is wrong has been said.
     pub(crate) fn load(&self) -> Result<Settings, ExitCode> {
+        self.load_and(|_| {})
+    }
+
+    /// The same, for a process that serves: what does not fit into its descriptors is lowered.
+    pub(crate) fn load_to_serve(&self) -> Result<Settings, ExitCode> {
+        self.load_and(|settings| settings.fit_into(app::raise_descriptors()))
+    }
+
+    fn load_and(&self, change: impl FnOnce(&mut Settings)) -> Result<Settings, ExitCode> {
         let given = self.file.clone().or_else(default_file);
         match config::load(given.as_deref(), std::env::vars()) {
-            Ok(settings) => {
+            Ok(mut settings) => {
+                change(&mut settings);
                 for warning in settings.warnings() {
                     eprintln!("warning: {warning}");
                 }

@@ -13,6 +13,7 @@ use crate::route::Table;
 
 mod admin;
 mod check;
+mod descriptors;
 mod env;
 mod log;
 mod problem;
@@ -58,6 +59,9 @@ pub struct Settings {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Routes, in the order of the file.
     pub routes: Vec<route::Route>,
+    /// What upstreams that routes name by URL are lowered to ([`Settings::fit_into`]).
+    #[serde(skip)]
+    most: BTreeMap<String, usize>,
     #[serde(skip)]
     table: Arc<Table>,
     #[serde(skip)]
@@ -165,6 +169,11 @@ impl Settings {
         let mut origins = self.upstreams.clone();
         for route in &self.routes {
             origins.entry(route.upstream.clone()).or_insert_with(|| Upstream::at(&route.upstream));
+        }
+        for (name, most) in &self.most {
+            if let Some(origin) = origins.get_mut(name) {
+                origin.max_concurrent = origin.max_concurrent.min(*most);
+            }
         }
         origins
     }

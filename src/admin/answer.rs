@@ -1,9 +1,14 @@
 //! Answers of the operator's port.
 
+use std::panic::AssertUnwindSafe;
+
 use axum::Json;
-use axum::extract::State;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use futures_util::FutureExt as _;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
@@ -41,6 +46,46 @@ impl IntoResponse for Problem {
         let body = Json(json!({ "error": self.error, "detail": self.detail }));
         (self.status, [(CACHE_CONTROL, "no-store")], body).into_response()
     }
+}
+
+/// The longest sentence that is passed on of an error that axum answers by itself, in bytes.
+const MAX_DETAIL: usize = 4096;
+
+/// Gives every error one form, whoever answers it: a handler, an extractor, or a panic.
+pub(super) async fn in_one_form(request: Request, next: Next) -> Response {
+    // Nothing of the request outlives it, so nothing half changed is seen again.
+    let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await else {
+        let detail = "this answer could not be made; the log of the process says why";
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response();
+    };
+    let status = response.status();
+    let is_json = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/json");
+    if !(status.is_client_error() || status.is_server_error())
+        || response.headers().get(CONTENT_TYPE).is_some_and(is_json)
+    {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let mut problem = told(status, body).await.into_response();
+    // Which methods there are (RFC 9110 §15.5.6).
+    if let Some(allow) = parts.headers.get(ALLOW) {
+        problem.headers_mut().insert(ALLOW, allow.clone());
+    }
+    problem
+}
+
+async fn told(status: StatusCode, body: Body) -> Problem {
+    let text = to_bytes(body, MAX_DETAIL).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let error = match status {
+        StatusCode::BAD_REQUEST => "bad_request",
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+        status if status.is_client_error() => "refused",
+        _ => "internal",
+    };
+    let reason = status.canonical_reason().unwrap_or("it is refused");
+    Problem::new(status, error, if text.trim().is_empty() { reason } else { text.trim() })
 }
 
 pub(super) async fn healthz() -> &'static str {

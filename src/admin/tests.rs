@@ -32,6 +32,7 @@ impl Desk for Fake {
         json!(limit)
     }
     async fn explain(&self, question: Question) -> Result<Value, Problem> {
+        assert_ne!(question.url, "http://h/panic", "a mistake of the desk's");
         Ok(json!(question.headers))
     }
     async fn purge(&self, order: Order) -> Result<Value, Problem> {
@@ -121,4 +122,45 @@ async fn what_is_asked_is_passed_on() {
     assert_eq!(body, r#"[["accept","x"]]"#);
     let (status, body) = ask(Access::default(), "GET", "/readyz", &[LOCAL], "").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"ready":true,"degraded":["dust"]}"#));
+}
+
+#[tokio::test]
+async fn every_error_is_told_in_one_form() {
+    let long = format!("{{\"url\":\"{}\"}}", "x".repeat(MAX_CONTENT));
+    let locked = || Access { token: Some("s3cret".into()), metrics_token: true, ..Access::default() };
+    for (access, method, path, fields, content, wanted) in [
+        (locked(), "GET", "/metrics", &[LOCAL][..], "", (401, "unauthorized")),
+        (locked(), "GET", "/v1/status", &[LOCAL], "", (401, "unauthorized")),
+        (Access::default(), "GET", "/nothing", &[LOCAL], "", (404, "not_found")),
+        (Access::default(), "GET", "/v1/nothing", &[LOCAL], "", (404, "not_found")),
+        (Access::default(), "GET", "/v1/status", &[("host", "evil.example")], "", (421, "misdirected")),
+        (Access::default(), "POST", "/healthz", &[LOCAL], "", (405, "method_not_allowed")),
+        (Access::default(), "GET", "/v1/purge", &[LOCAL], "", (405, "method_not_allowed")),
+        (Access::default(), "GET", "/v1/flights?limit=ten", &[LOCAL], "", (400, "bad_request")),
+        (Access::default(), "GET", "/v1/flights?limit=-1", &[LOCAL], "", (400, "bad_request")),
+        (Access::default(), "GET", "/v1/explain?url=a&url=b", &[LOCAL], "", (400, "bad_request")),
+        (Access::default(), "GET", "/v1/explain", &[LOCAL], "", (400, "bad_request")),
+        (Access::default(), "GET", "/v1/explain?url=http://h/panic", &[LOCAL], "", (500, "internal")),
+        (Access::default(), "POST", "/v1/purge", &[LOCAL], "{}", (415, "unsupported_media_type")),
+        (Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], "{\"all\":", (400, "bad_request")),
+        (Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], "[1]", (400, "bad_request")),
+        (Access::default(), "POST", "/v1/explain", &[LOCAL, JSON], "{\"url\":1}", (400, "bad_request")),
+        (Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], &long, (413, "too_large")),
+    ] {
+        let (status, body) = ask(access, method, path, fields, content).await;
+        let told: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{method} {path}: {body}"));
+        assert_eq!((status.as_u16(), told["error"].as_str().expect("a word")), wanted, "{method} {path}");
+        assert!(told["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{method} {path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn which_methods_there_are_is_said_with_the_refusal() {
+    use tower_service::Service as _;
+    let mut router = router(Arc::new(Fake::default()), Access::default());
+    let request = Request::post("/readyz").body(axum::body::Body::empty()).expect("a request");
+    let response = router.call(request).await.expect("a router never fails");
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()["allow"], "GET,HEAD");
+    assert_eq!(response.headers()["cache-control"], "no-store");
 }

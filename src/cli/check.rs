@@ -17,7 +17,7 @@ pub(super) struct Check {
 }
 
 pub(super) async fn run(check: Check) -> ExitCode {
-    let settings = match check.config.load() {
+    let settings = match check.config.load_to_serve() {
         Ok(settings) => settings,
         Err(code) => return code,
     };

@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::{FAILED, fail, run};
-use crate::app::Signals;
+use crate::app::{Signals, raise_descriptors};
 use crate::config::{self, Settings};
 use crate::demo::{guide, origin};
 use crate::telemetry::Log;
@@ -43,10 +43,14 @@ pub(super) async fn start(demo: Demo) -> ExitCode {
     if demo.origin_only.is_some() {
         return alone(origin).await;
     }
-    let settings = match settings(&demo, origin) {
+    let mut settings = match settings(&demo, origin) {
         Ok(settings) => settings,
         Err(text) => return fail(FAILED, &text),
     };
+    settings.fit_into(raise_descriptors());
+    for warning in settings.warnings() {
+        eprintln!("warning: {warning}");
+    }
     let code = run(settings, |sockets| {
         let (Ok(proxy), Ok(admin)) = (sockets.data_address(), sockets.admin_address()) else { return };
         print!("{}", guide(proxy, admin, origin, delay));
@@ -62,6 +66,7 @@ async fn alone(origin: SocketAddr) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, &format!("signals can't be listened to: {error}")),
     };
+    raise_descriptors();
     eprintln!("a slow origin on http://{origin}");
     signals.first(&Log::null()).await;
     ExitCode::SUCCESS

@@ -20,6 +20,8 @@ pub struct Admin {
     pub hosts: List<String>,
     /// Whether `/metrics` needs the token too.
     pub metrics_token: bool,
+    /// How many connections it may have; over it the one that is idle longest gives way.
+    pub max_connections: usize,
 }
 
 // === impl Admin ===
@@ -31,6 +33,7 @@ impl Default for Admin {
             token: None,
             hosts: List::default(),
             metrics_token: false,
+            max_connections: 64,
         }
     }
 }

@@ -72,6 +72,9 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
     if admin.token.is_none() && admin.metrics_token {
         problems.add(&path("admin.metrics_token"), "there is no admin.token");
     }
+    if admin.max_connections == 0 {
+        problems.add(&path("admin.max_connections"), "must be more than 0");
+    }
     if settings.server.listen.0.iter().any(|data| data.0 == listen && listen.port() != 0) {
         problems.add(&path("admin.listen"), "server.listen has the same address");
     }

@@ -3,11 +3,12 @@
 
 use std::net::SocketAddr;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::support::process::{Process, dustgate};
 use crate::support::{Answer, End, Gate, Origin, Proxy, all, until, within};
 
 async fn is_ready(proxy: &Proxy) -> bool {
@@ -184,8 +185,9 @@ async fn a_herd_at_the_end_is_served_whole() {
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
-/// A bucket that takes everything and never answers a listing. Tells when it was asked for one.
-async fn bucket_that_is_never_listed() -> (SocketAddr, watch::Receiver<bool>) {
+/// A bucket that takes everything and never answers requests in whose head this stands. Tells when
+/// it was asked one.
+async fn bucket_that_is_silent_at(word: &'static str) -> (SocketAddr, watch::Receiver<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let (asked, was_asked) = watch::channel(false);
@@ -196,7 +198,7 @@ async fn bucket_that_is_never_listed() -> (SocketAddr, watch::Receiver<bool>) {
                 let mut head = vec![0; 16 << 10];
                 let read = client.read(&mut head).await.unwrap();
                 let head = String::from_utf8_lossy(&head[..read]).into_owned();
-                if head.contains("list-type=2") {
+                if head.contains(word) {
                     asked.send_replace(true);
                     std::future::pending::<()>().await;
                 }
@@ -217,7 +219,7 @@ async fn bucket_that_is_never_listed() -> (SocketAddr, watch::Receiver<bool>) {
 #[tokio::test]
 async fn a_sweep_under_way_does_not_hold_the_end_up() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
-    let (at, mut asked) = bucket_that_is_never_listed().await;
+    let (at, mut asked) = bucket_that_is_silent_at("list-type=2").await;
     let proxy = Proxy::before(&origin)
         .server("drain = \"2s\"")
         .bodies(&format!("url = \"s3://bodies?endpoint=http://{at}\""))
@@ -227,5 +229,43 @@ async fn a_sweep_under_way_does_not_hold_the_end_up() {
     within("the sweep of the start", asked.wait_for(|asked| *asked)).await.unwrap();
     proxy.signal("TERM");
     // A listing may take longer than the grace period; 3 would say that something was cut off.
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn told_to_leave_while_it_waits_for_a_store_it_leaves() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let directory = tempfile::TempDir::with_prefix("dustgate-").unwrap();
+    let config = directory.path().join("dustgate.toml");
+    for signal in ["TERM", "INT"] {
+        let (at, mut asked) = bucket_that_is_silent_at("HTTP/1.1").await;
+        let setup = Proxy::before(&origin).bodies(&format!("url = \"s3://bodies?endpoint=http://{at}\""));
+        std::fs::write(&config, setup.text(directory.path())).unwrap();
+        let process = Process::start(
+            dustgate()
+                .args(["serve", "-c", config.to_str().unwrap()])
+                .envs([("AWS_ACCESS_KEY_ID", "name"), ("AWS_SECRET_ACCESS_KEY", "key")])
+                .current_dir(directory.path()),
+        );
+        within("the store to be asked", asked.wait_for(|asked| *asked)).await.unwrap();
+        process.signal(signal);
+        assert_eq!(process.ended().await.code(), Some(0), "{signal}: {:?}", process.err.so_far());
+    }
+}
+
+#[tokio::test]
+async fn signals_that_mean_nothing_here_do_nothing() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).await;
+    for signal in ["USR1", "USR2", "HUP", "ALRM", "VTALRM", "XFSZ", "PIPE"] {
+        proxy.signal(signal);
+        if !matches!(signal, "XFSZ" | "PIPE") {
+            // A line of a kind is not written again and again: the first tells.
+            let is_it = |line: &Value| line["event"] == if signal == "HUP" { "sighup" } else { "signal" };
+            proxy.log.json_lines(1, &format!("a word about SIG{signal}"), is_it).await;
+        }
+        proxy.get("/a").await.assert(200, "hello");
+    }
+    proxy.signal("TERM");
     assert_eq!(proxy.ended().await.code(), Some(0));
 }

@@ -12,6 +12,7 @@ mod coalesce;
 mod commands;
 mod conditional;
 mod credentials;
+mod descriptors;
 mod drain;
 mod explain;
 mod failure;

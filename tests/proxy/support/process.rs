@@ -26,6 +26,17 @@ pub fn dustgate() -> Command {
     command
 }
 
+/// The same under limits of the system's, as `ulimit` has them.
+pub fn dustgate_under(limits: &str) -> Command {
+    let mut command = Command::new("sh");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DUSTGATE_")) {
+        command.env_remove(name);
+    }
+    let line = format!("ulimit {limits} && exec \"$0\" \"$@\"");
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_dustgate")]);
+    command
+}
+
 impl Process {
     pub fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -52,6 +63,21 @@ impl Process {
         let pid = self.pid.to_string();
         let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
         assert!(sent.success(), "kill {name}");
+    }
+
+    /// Lets it write files of any size, where [`dustgate_under`] did not.
+    pub fn may_write(&self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap());
+        let no_limit = rustix::process::Rlimit { current: None, maximum: None };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, no_limit).unwrap();
+    }
+
+    /// How many file descriptors it may have: the soft limit, and the hard one.
+    pub fn descriptors(&self) -> (String, String) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.pid)).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
     }
 
     /// Memory in use: resident set, in bytes.

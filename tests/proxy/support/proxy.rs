@@ -13,7 +13,7 @@ use super::client::{Ask, Conn};
 use super::command::{self, Said};
 use super::log::Lines;
 use super::metrics::Metrics;
-use super::process::{Process, dustgate};
+use super::process::{Process, dustgate, dustgate_under};
 use super::{Origin, Reply, all, until};
 
 /// A running proxy. Killed when the test ends.
@@ -43,6 +43,7 @@ pub struct Setup {
     log_format: Option<&'static str>,
     log: String,
     environment: Vec<(String, String)>,
+    limits: Option<String>,
 }
 
 /// Where a proxy keeps its data and settings; a restart is one more process in the same place.
@@ -51,6 +52,7 @@ struct Place {
     directory: Arc<TempDir>,
     config: PathBuf,
     environment: Vec<(String, String)>,
+    limits: Option<String>,
 }
 
 // === impl Setup ===
@@ -121,6 +123,12 @@ impl Setup {
         self
     }
 
+    /// Started under limits of the system's, as `ulimit` has them: "-n 256".
+    pub fn limits(mut self, limits: &str) -> Self {
+        self.limits = Some(limits.to_owned());
+        self
+    }
+
     /// The settings file.
     pub fn text(&self, directory: &Path) -> String {
         let Self { server, admin, dust, bodies, other, upstream, origin, .. } = self;
@@ -150,7 +158,7 @@ impl Setup {
         let directory = Arc::new(TempDir::with_prefix("dustgate-").unwrap());
         let config = directory.path().join("dustgate.toml");
         std::fs::write(&config, self.text(directory.path())).unwrap();
-        Proxy::run(Place { directory, config, environment: self.environment }).await
+        Proxy::run(Place { directory, config, environment: self.environment, limits: self.limits }).await
     }
 }
 
@@ -177,7 +185,7 @@ impl Proxy {
     }
 
     async fn run(place: Place) -> Self {
-        let mut command = dustgate();
+        let mut command = place.limits.as_deref().map_or_else(dustgate, dustgate_under);
         command.arg("serve").arg("-c").arg(&place.config).current_dir(place.directory.path());
         command.envs(place.environment.iter().map(|(name, value)| (name, value)));
         let process = Process::start(&mut command);
@@ -208,6 +216,11 @@ impl Proxy {
         self.restart().await
     }
 
+    /// Starts another on the same data under other limits, after the end of this one.
+    pub async fn start_again_under(self, limits: Option<&str>) -> Self {
+        Self::run(Place { limits: limits.map(str::to_owned), ..self.place.clone() }).await
+    }
+
     /// Starts another on the same data, after the end of this one.
     pub async fn start_again(self) -> Self {
         Self::run(self.place.clone()).await
@@ -232,6 +245,11 @@ impl Proxy {
     /// Memory in use: resident set, in bytes.
     pub fn resident(&self) -> u64 {
         self.process.resident()
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Where it keeps its data.
@@ -298,9 +316,9 @@ impl Proxy {
         self.purge(&json!({"url": format!("http://{}{target}", super::client::HOST)})).await
     }
 
-    /// Runs another command of the binary with this one's settings.
+    /// Runs another command of the binary with this one's settings and limits.
     pub async fn command(&self, arguments: &[&str]) -> Said {
-        let mut command = dustgate();
+        let mut command = self.place.limits.as_deref().map_or_else(dustgate, dustgate_under);
         command.args(arguments).args(["-c", self.config()]).current_dir(self.directory());
         command.env("DUSTGATE_ADMIN__LISTEN", self.admin.to_string());
         command::finish(&mut command).await

@@ -1,0 +1,276 @@
+//! Connections of the operator's port.
+//!
+//! Each is a descriptor that the data port may want, so there are few of them. When all places are
+//! taken, the connection that has asked for nothing the longest gives way: clients that connect
+//! and say nothing never keep a health check out.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tower_service::Service as _;
+
+use super::{MAX_CONTENT, Problem};
+use crate::drain;
+
+/// How the port treats its connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most connections.
+    pub max_connections: usize,
+    /// How long the first head of a connection may take, and the content of any request.
+    pub header_timeout: Duration,
+    /// From one answer to the end of the next head.
+    pub idle_timeout: Duration,
+}
+
+/// The places of the port, and who sits there.
+#[derive(Debug, Default)]
+pub struct Places(Mutex<Seats>);
+
+#[derive(Debug, Default)]
+struct Seats {
+    next: u64,
+    taken: BTreeMap<u64, Seat>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    /// Since when it asks for nothing; none while a request of it is answered.
+    idle_since: Option<Instant>,
+    /// Whether anything was asked for yet.
+    asked: bool,
+    gives_way: Arc<Notify>,
+}
+
+/// One place, for as long as this lives.
+struct Place {
+    places: Arc<Places>,
+    id: u64,
+    gives_way: Arc<Notify>,
+}
+
+/// The longest head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// Content over the limit is still read up to here: a client hears the answer only when it has sent
+/// what it has.
+const DISCARDED: usize = 16 * MAX_CONTENT;
+/// After an accept that failed: out of descriptors, most likely, and spinning would not help.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves a listener until the drain begins, and its connections until they have ended.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    places: Arc<Places>,
+    until: drain::Guard,
+) {
+    let mut stopping = pin!(until.draining());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopping => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((socket, _)) = accepted else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        // Small answers are written whole: waiting for more only delays them.
+        let _ = socket.set_nodelay(true);
+        if let Some(place) = places.take(limits.max_connections) {
+            tokio::spawn(connection(socket, router.clone(), place, limits, until.clone()));
+        }
+    }
+}
+
+async fn connection<S>(socket: S, router: Router, place: Place, limits: Limits, until: drain::Guard)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let place = &place;
+    let service = service_fn(|request| {
+        place.is_busy();
+        let router = router.clone();
+        async move {
+            let response = answer(router, request, limits.header_timeout).await;
+            place.is_idle();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    // hyper's own timer knows no difference between an idle connection and a slow head.
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    // A client that has sent its request and closed its side waits for the answer.
+    builder.max_buf_size(MAX_HEAD).half_close(true);
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut stopping = pin!(until.draining());
+    let mut gives_way = pin!(place.gives_way.notified());
+    let mut leaving = false;
+    let mut timer = pin!(sleep(limits.header_timeout));
+    loop {
+        tokio::select! {
+            biased;
+            // How it ended is the client's affair.
+            _ = conn.as_mut() => return,
+            () = &mut gives_way => return,
+            () = &mut stopping, if !leaving => {
+                leaving = true;
+                conn.as_mut().graceful_shutdown();
+            }
+            () = timer.as_mut() => match place.ends_at(limits) {
+                Some(end) if Instant::now() >= end => return,
+                Some(end) => timer.as_mut().reset(end),
+                None => timer.as_mut().reset(Instant::now() + limits.header_timeout),
+            },
+        }
+    }
+}
+
+/// Reads a request to its end, and has it answered.
+async fn answer(mut router: Router, request: Request<Incoming>, patience: Duration) -> Response {
+    let (parts, body) = request.into_parts();
+    match content(&parts.headers, body, patience).await {
+        Ok(content) => {
+            let asked = Request::from_parts(parts, Body::from(content));
+            router.call(asked).await.unwrap_or_else(|never| match never {})
+        }
+        Err(problem) => {
+            let mut response = problem.into_response();
+            // What was not read stands before the next head.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
+
+async fn content(headers: &HeaderMap, body: Incoming, patience: Duration) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("at most {MAX_CONTENT} bytes are taken");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    };
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if headers.contains_key(EXPECT) && declared.is_some_and(|length| length > MAX_CONTENT as u64) {
+        // The client waits for leave to send it (RFC 9110 §10.1.1).
+        return Err(too_large());
+    }
+    match timeout(patience, read(body)).await {
+        Ok(Some(content)) if content.len() <= MAX_CONTENT => Ok(content),
+        Ok(Some(_)) => Err(too_large()),
+        Ok(None) => Err(Problem::bad_request("the content broke off")),
+        Err(_) => {
+            let detail = "the content took too long";
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail))
+        }
+    }
+}
+
+/// The content; more than the limit of what is too long. `None`: it broke off.
+async fn read(mut body: Incoming) -> Option<Bytes> {
+    let (mut content, mut length) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if content.len() <= MAX_CONTENT {
+            content.extend_from_slice(&data);
+        }
+        if length > DISCARDED {
+            break;
+        }
+    }
+    Some(content.freeze())
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// With these; a time that is off is a long one here, for nobody would look after the
+    /// connections.
+    pub fn new(max_connections: usize, header_timeout: Duration, idle_timeout: Duration) -> Self {
+        let or = |set: Duration, long| if set.is_zero() { Duration::from_secs(long) } else { set };
+        Self { max_connections, header_timeout: or(header_timeout, 60), idle_timeout: or(idle_timeout, 600) }
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    /// How many are taken.
+    pub fn open(&self) -> usize {
+        self.lock().taken.len()
+    }
+
+    /// A place, if there is one or an idle connection gives way.
+    fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let mut seats = self.lock();
+        if seats.taken.len() >= most {
+            let idle = seats.taken.iter().filter_map(|(id, seat)| Some((seat.idle_since?, *id)));
+            let (_, longest) = idle.min()?;
+            seats.taken.remove(&longest)?.gives_way.notify_one();
+        }
+        let id = seats.next;
+        seats.next += 1;
+        let gives_way = Arc::new(Notify::new());
+        let seat = Seat { idle_since: Some(Instant::now()), asked: false, gives_way: gives_way.clone() };
+        seats.taken.insert(id, seat);
+        drop(seats);
+        Some(Place { places: self.clone(), id, gives_way })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seats> {
+        // Nothing in here panics half way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn is_busy(&self) {
+        self.set(None);
+    }
+
+    fn is_idle(&self) {
+        self.set(Some(Instant::now()));
+    }
+
+    fn set(&self, idle_since: Option<Instant>) {
+        if let Some(seat) = self.places.lock().taken.get_mut(&self.id) {
+            (seat.idle_since, seat.asked) = (idle_since, true);
+        }
+    }
+
+    /// When it has said nothing for too long; none while it is being answered.
+    fn ends_at(&self, limits: Limits) -> Option<Instant> {
+        let seats = self.places.lock();
+        let seat = seats.taken.get(&self.id)?;
+        Some(seat.idle_since? + if seat.asked { limits.idle_timeout } else { limits.header_timeout })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().taken.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests;
