@@ -31,6 +31,7 @@ mod health;
 mod join;
 mod life;
 mod metered;
+mod room;
 mod stores;
 mod upstreams;
 
@@ -41,6 +42,9 @@ pub use stores::Missing;
 use health::Health;
 use metered::MeteredDust;
 use stores::Known;
+
+/// The longest that a start waits for the tier to be believed; who serves before that is unsure.
+const BRIEFLY: Duration = Duration::from_millis(800);
 
 /// Everything that was put together, before anything listens.
 pub struct App {
@@ -137,8 +141,7 @@ impl App {
         let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let strict = settings.dust.on_unavailable == config::OnUnavailable::Error;
-        let waits = matches!(life.known, Known::Not(_));
-        let health = Arc::new(Health::new(strict, waits));
+        let health = Arc::new(Health::new(strict, matches!(life.known, Known::Not(_))));
         // Alone with its store an instance follows nobody, and pays nothing for it.
         let numbers = dust.shared().then(|| Numbers::new(&settings.dust.prefix));
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
@@ -156,7 +159,14 @@ impl App {
             None => Tier::new(settings.memory.size.0),
         };
         let tier = Arc::new(tier.with_max_life(max_life));
-        let bodies = stores::open_bodies(&settings, &*dust, &mut life, &tier, clock).await?;
+        let parts = (&*tier, &*dice, clock);
+        let bodies = stores::open_bodies(&settings, &*dust, &mut life, parts, missing).await?;
+        let waits = matches!(life.known, Known::Not(_));
+        health.starts(waits, &bodies);
+        if bodies.is_unmarked() {
+            let text = "there is no room: responses are served and not stored until there is";
+            log.warn("bodies", format!("bodies.url: {}: {text}", settings.bodies.url));
+        }
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
         let fleet_id = if let Known::Not(why) = &life.known {
             log.warn("store_missing", join::without(&settings, why));
@@ -181,7 +191,7 @@ impl App {
         flight.saw(stamps.newest());
         let trust = numbers
             .as_ref()
-            .map_or_else(|| Arc::new(Trust::alone()), |_| fleet::trust(&settings));
+            .map_or_else(|| Arc::new(Trust::alone()), |_| fleet::trust(&settings, dust.kind()));
         let member = numbers.as_ref().map(|numbers| {
             let parts = fleet::Parts {
                 settings: &settings,
@@ -267,7 +277,7 @@ impl App {
     /// over (F9).
     pub async fn run(self, sockets: Sockets, mut signals: Signals) -> Exit {
         let app = Arc::new(self);
-        let moment = app.proxy.flight().settings().call_bound * 4;
+        let moment = (app.proxy.flight().settings().call_bound * 4).min(BRIEFLY);
         let following = fleet::begin(app.member.as_ref(), moment).await;
         let mut serving = JoinSet::new();
         let limits = app.limits();
@@ -280,6 +290,7 @@ impl App {
         let admin_end = Arc::new(drain::channel().0);
         tokio::spawn(admin::serve(sockets.admin, desk, access, limits, places, admin_end.guard()));
         let joining = app.join.is_some().then(|| tokio::spawn(join::join(app.clone())));
+        let marking = app.bodies.is_unmarked().then(|| tokio::spawn(room::wait(app.clone())));
         let tidy = tokio::spawn(app.proxy.clone().keep_tidy(app.signal.guard()));
         let watch = tokio::spawn(app.health.clone().watch(
             app.proxy.flight().dust().clone(),
@@ -298,6 +309,9 @@ impl App {
         fleet::end(app.member.as_ref(), following).await;
         tidy.abort();
         watch.abort();
+        if let Some(marking) = marking {
+            marking.abort();
+        }
         if let Some(joining) = joining {
             joining.abort();
             join::tidy(&app).await;

@@ -188,8 +188,11 @@ impl Error {
     /// With the causes of the cause: object stores say the useful part last.
     fn store(cause: &(dyn StdError + 'static)) -> Self {
         let mut text = cause.to_string();
-        let mut next = cause.source();
+        let mut next = Some(cause);
         while let Some(cause) = next {
+            if cause.downcast_ref().is_some_and(is_full) {
+                return Self::NoRoom;
+            }
             let more = cause.to_string();
             if !text.contains(&more) {
                 text.push_str(": ");
@@ -201,11 +204,18 @@ impl Error {
     }
 }
 
+/// Whether a disk, a quota or a limit of this process has no room left.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 // === impl Bodies ===
 
 impl Bodies {
     /// Opens the store at `url` (see [`Place`]; a directory is made if it is not there) for the
-    /// life `store_id`, and leaves the marker `<store id>/here` in it.
+    /// life `store_id`, and leaves the marker `<store id>/here` in it. If there is no room for that,
+    /// it is open all the same, and [`Bodies::is_unmarked`].
     ///
     /// # Errors
     /// [`Error::Url`] if the URL or what it leaves to the environment will not do, and whatever
@@ -228,7 +238,7 @@ impl Bodies {
         env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
         let store = Store::open(url, store_id, settings.size, settings.call_timeout, env)?;
-        store.mark().await?;
+        store.mark_if_there_is_room().await?;
         Ok(Self::over(store, settings, clock))
     }
 
@@ -252,7 +262,7 @@ impl Bodies {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
         let store = Store::over(objects, None, store_id, settings.size, settings.call_timeout);
-        store.mark().await?;
+        store.mark_if_there_is_room().await?;
         Ok(Self::over(store, settings, clock))
     }
 
@@ -294,6 +304,20 @@ impl Bodies {
         if self.store.enter(store_id) {
             self.counters().used.store(0, Ordering::Relaxed);
         }
+        self.store.mark().await
+    }
+
+    /// Whether there was no room for the marker. Until it is there nothing is stored: whoever found
+    /// something of this life in the store would not find that its bodies belong to it.
+    pub fn is_unmarked(&self) -> bool {
+        self.store.is_unmarked()
+    }
+
+    /// Writes the marker, if it is not there. From then on bodies are stored.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], and whatever the store says: then nothing has changed.
+    pub async fn mark(&self) -> Result<(), Error> {
         self.store.mark().await
     }
 

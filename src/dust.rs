@@ -26,6 +26,7 @@ pub mod conformance;
 pub mod embedded;
 pub mod faulty;
 pub mod hub;
+pub mod late;
 pub mod memory;
 pub mod redis;
 pub mod sqlite;
@@ -35,6 +36,7 @@ pub use self::redis::Redis;
 pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
+pub use late::Late;
 pub use table::Usage;
 
 /// A place in the one rising order of a store: lease tokens and writes share it. Never 0.

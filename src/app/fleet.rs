@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::health::Health;
-use super::stores;
+use super::{room, stores};
 use crate::body::{self, Bodies};
 use crate::clock::Dice;
 use crate::config::{self, Settings};
@@ -38,6 +39,7 @@ pub(super) struct Parts<'a> {
 
 /// The body store, which follows the other into its lives.
 struct Shelves {
+    dust: Arc<dyn Dust>,
     bodies: Arc<Bodies>,
     health: Arc<Health>,
     settings: Settings,
@@ -50,7 +52,16 @@ impl Moves for Shelves {
     async fn moves(&self, id: &str, begun: bool) -> Result<(), String> {
         // Bodies in memory are gone with each process, and known to be.
         let joins = self.health.waits() && !begun && self.settings.bodies.url.reveal() != "memory:";
+        let unmarked = self.dust.kind() == "embedded"
+            && room::is_unmarked(&*self.dust, &self.settings.dust.prefix)
+                .await
+                .map_err(|error| error.to_string())?;
+        let joins = joins && !unmarked;
         let moved = if joins { self.bodies.rejoin(id).await } else { self.bodies.rebind(id).await };
+        if unmarked && moved.is_ok() {
+            // Left standing, it is met again at the next start.
+            let _ = room::remember(&*self.dust, &self.settings.dust.prefix, false).await;
+        }
         moved.map_err(|error| {
             if matches!(error, body::Error::NotShared) && !self.told.swap(true, Ordering::AcqRel) {
                 let why = stores::not_shared(&self.settings, id);
@@ -61,9 +72,11 @@ impl Moves for Shelves {
     }
 }
 
-/// How far memory is trusted while the store is not heard.
-pub(super) fn trust(settings: &Settings) -> Arc<Trust> {
+/// How far memory is trusted while the store is not heard. An embedded one that is not open yet
+/// nobody else changes, and purges are refused: it may be believed for as long as that takes.
+pub(super) fn trust(settings: &Settings, kind: &str) -> Arc<Trust> {
     let when = match settings.dust.when_unsure {
+        _ if kind == "embedded" => WhenUnsure::Serve(Duration::MAX),
         config::WhenUnsure::Serve => WhenUnsure::Serve(settings.dust.unsure_for.0),
         config::WhenUnsure::Validate => WhenUnsure::Validate,
     };
@@ -79,6 +92,7 @@ pub(super) fn member(parts: &Parts<'_>, trust: &Arc<Trust>) -> Arc<Member> {
         dust: parts.dust.clone(),
         max_life_ms: u64::try_from(max_life.as_millis()).unwrap_or(u64::MAX),
         moves: Box::new(Shelves {
+            dust: parts.dust.clone(),
             bodies: parts.bodies.clone(),
             health: parts.health.clone(),
             settings: parts.settings.clone(),
@@ -108,7 +122,7 @@ pub(super) fn member(parts: &Parts<'_>, trust: &Arc<Trust>) -> Arc<Member> {
 
 /// Sets a member to work, and gives it a moment to become sure of its tier. Who serves before
 /// that is unsure, and no worse.
-pub(super) async fn begin(member: Option<&Arc<Member>>, moment: std::time::Duration) -> JoinSet<()> {
+pub(super) async fn begin(member: Option<&Arc<Member>>, moment: Duration) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if let Some(member) = member {
         tasks.spawn(member.clone().follow());

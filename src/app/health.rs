@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, timeout};
@@ -30,6 +30,8 @@ pub(super) struct Health {
 struct BodyErrors {
     count: u64,
     last: Option<Instant>,
+    /// There was no room at the start, and nothing is stored.
+    unmarked: bool,
 }
 
 /// So many failures in a row, and the store is down: one may be bad luck.
@@ -54,6 +56,12 @@ impl Health {
             times: Mutex::default(),
             bodies: Mutex::default(),
         }
+    }
+
+    /// What was found at the start: whether the store has yet to be joined, and the bodies.
+    pub(super) fn starts(&self, waits: bool, bodies: &Bodies) {
+        self.waits.store(waits, Ordering::Release);
+        self.bodies().unmarked = bodies.is_unmarked();
     }
 
     /// No traffic is welcome from now on.
@@ -105,15 +113,25 @@ impl Health {
 
     /// So many calls of the body store have failed since the start.
     pub(super) fn body_errors(&self, count: u64) {
-        let mut errors = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut errors = self.bodies();
         if count > errors.count {
-            *errors = BodyErrors { count, last: Some(Instant::now()) };
+            (errors.count, errors.last) = (count, Some(Instant::now()));
         }
     }
 
+    /// The body store has room again.
+    pub(super) fn bodies_work(&self, bodies: &Bodies) {
+        *self.bodies() = BodyErrors { count: body_errors(bodies), last: None, unmarked: false };
+    }
+
     pub(super) fn bodies_up(&self) -> bool {
-        let errors = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
-        errors.last.is_none_or(|last| last.elapsed() > DEGRADED)
+        let errors = self.bodies();
+        !errors.unmarked && errors.last.is_none_or(|last| last.elapsed() > DEGRADED)
+    }
+
+    fn bodies(&self) -> MutexGuard<'_, BodyErrors> {
+        // Nothing in here panics half way through a change.
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `/readyz` says.

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BuildError, bad};
+use super::{BuildError, bad, room};
 use crate::body::{self, Bodies};
 use crate::clock::{Clock, Dice};
 use crate::config::Settings;
 use crate::dust::embedded::{Embedded, Limits};
 use crate::dust::redis::{Redis, Target};
-use crate::dust::{self, Dust};
+use crate::dust::{self, Dust, Late};
 use crate::tier::Tier;
 use crate::tier::member::WAITING;
 
@@ -56,6 +56,15 @@ pub(super) enum Known {
     Not(dust::Error),
 }
 
+// === impl Life ===
+
+impl Life {
+    /// Not known, for this reason.
+    fn unknown(dice: &Dice, why: dust::Error) -> Self {
+        Self { id: format!("{WAITING}{}", dice.name()).into(), known: Known::Not(why) }
+    }
+}
+
 /// The bound of one call of a store of this kind.
 pub(super) fn call_bound(kind: &str) -> Duration {
     if kind == "embedded" { EMBEDDED_CALL_BOUND } else { REMOTE_CALL_BOUND }
@@ -76,8 +85,16 @@ pub(super) async fn open_dust(
     let dust = if path.is_empty() {
         Embedded::memory_with(clock, Limits::default(), dice)
     } else {
-        Embedded::open(Path::new(path), clock, Limits::default())
-            .map_err(|error| bad("dust.url", error.to_string()))?
+        match Embedded::open(Path::new(path), clock.clone(), Limits::default()) {
+            Ok(dust) => dust,
+            // A full disk: what is stored stays, and is found again when there is room.
+            Err(why @ dust::Error::Unavailable(_)) if missing == Missing::Waits => {
+                let late =
+                    Late::open(path.into(), clock, Limits::default(), room::note(&settings.dust.prefix));
+                return Ok((late, Life::unknown(dice, why)));
+            }
+            Err(error) => return Err(bad("dust.url", error.to_string())),
+        }
     };
     let begun = dust.count() == 0;
     let dust: Arc<dyn Dust> = Arc::new(dust);
@@ -102,26 +119,39 @@ async fn open_redis(
     let life = match away.map_or(redis.life(None).await, Err) {
         Ok(Some(id)) => Life { id, known: Known::Stands },
         Ok(None) => Life { id: dice.name().into(), known: Known::Begins },
-        Err(why @ dust::Error::Unavailable(_)) if missing == Missing::Waits => {
-            Life { id: format!("{WAITING}{}", dice.name()).into(), known: Known::Not(why) }
-        }
+        Err(why @ dust::Error::Unavailable(_)) if missing == Missing::Waits => Life::unknown(dice, why),
         Err(error) => return Err(shown(error)),
     };
     Ok((Arc::new(redis), life))
 }
 
 /// Opens the body store of that life; of one that begins, before anybody can know of it: who
-/// reads a life's id in the store finds its marker among the bodies.
+/// reads a life's id in the store finds its marker among the bodies. One without room for its
+/// marker is opened all the same, if `missing` stores are waited for.
 pub(super) async fn open_bodies(
     settings: &Settings,
     dust: &dyn Dust,
     life: &mut Life,
-    tier: &Tier,
-    clock: Arc<dyn Clock>,
+    parts: (&Tier, &Dice, Arc<dyn Clock>),
+    missing: Missing,
 ) -> Result<Arc<Bodies>, BuildError> {
-    let bodies = open_bodies_of(settings, life, tier, clock.clone()).await?;
+    let (tier, dice, clock) = parts;
+    let bodies = open_bodies_of(settings, dust, life, tier, clock.clone()).await?;
+    if bodies.is_unmarked() && missing == Missing::Fails {
+        return Err(bad("bodies.url", format!("{}: {}", settings.bodies.url, body::Error::NoRoom)));
+    }
+    if !dust.shared() && (bodies.is_unmarked() || is_unmarked(settings, dust).await?) {
+        // A store that is full too forgets it, and has taken nothing else either.
+        let _ = room::remember(dust, &settings.dust.prefix, bodies.is_unmarked()).await;
+    }
     if life.known != Known::Begins {
         return Ok(bodies);
+    }
+    if bodies.is_unmarked() && dust.shared() {
+        // A life that this instance begins would be one without bodies to all others.
+        let why = format!("its life can't begin: {}", body::Error::NoRoom);
+        *life = Life::unknown(dice, dust::Error::Unavailable(why));
+        return open_bodies_of(settings, dust, life, tier, clock).await;
     }
     let stands = dust.life(Some(&life.id)).await.map_err(|error| bad("dust.url", error.to_string()))?;
     let stands = stands.ok_or_else(|| bad("dust.url", "the store has no id and takes none"))?;
@@ -130,11 +160,12 @@ pub(super) async fn open_bodies(
     }
     // Another instance began it at the same moment: that one is ours, too.
     *life = Life { id: stands, known: Known::Stands };
-    open_bodies_of(settings, life, tier, clock).await
+    open_bodies_of(settings, dust, life, tier, clock).await
 }
 
 async fn open_bodies_of(
     settings: &Settings,
+    dust: &dyn Dust,
     life: &Life,
     tier: &Tier,
     clock: Arc<dyn Clock>,
@@ -148,7 +179,9 @@ async fn open_bodies_of(
     let url = settings.bodies.url.reveal();
     // A store that has entries has had its bodies somewhere: not finding them is a mistake in the
     // settings more often than a wish. Bodies in memory are gone with each process, and known to be.
-    let opened = if life.known == Known::Stands && url != "memory:" {
+    let joins = life.known == Known::Stands && url != "memory:";
+    let joins = joins && !is_unmarked(settings, dust).await?;
+    let opened = if joins {
         Bodies::join(url, &life.id, of_bodies, clock).await
     } else {
         Bodies::open(url, &life.id, of_bodies, clock).await
@@ -157,6 +190,16 @@ async fn open_bodies_of(
         body::Error::NotShared => bad("bodies.url", not_shared(settings, &life.id)),
         other => bad("bodies.url", other.to_string()),
     })
+}
+
+/// Whether this store has never had room for the marker of its bodies. What others share was begun
+/// with its marker.
+async fn is_unmarked(settings: &Settings, dust: &dyn Dust) -> Result<bool, BuildError> {
+    if dust.kind() != "embedded" {
+        return Ok(false);
+    }
+    let unmarked = room::is_unmarked(dust, &settings.dust.prefix).await;
+    unmarked.map_err(|error| bad("dust.url", error.to_string()))
 }
 
 /// That the two stores do not belong together.

@@ -1,7 +1,7 @@
 //! The object store underneath: names, bounds on every call, and what is counted.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
@@ -75,6 +76,8 @@ pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
     /// The id of the life that new names belong to.
     life: RwLock<Arc<str>>,
+    /// There was no room for the marker: nothing is put until it is there.
+    unmarked: AtomicBool,
     /// The directory, if it is one.
     root: Option<PathBuf>,
     /// No put goes through that would take `used` over this.
@@ -130,11 +133,7 @@ impl Store {
     ) -> Result<Self, Error> {
         let (objects, root): (Arc<dyn ObjectStore>, _) = match Place::parse(url).map_err(Error::Url)? {
             Place::Memory => (Arc::new(InMemory::new()), None),
-            Place::Directory(path) => {
-                std::fs::create_dir_all(&path).map_err(|cause| Error::store(&cause))?;
-                let local = LocalFileSystem::new_with_prefix(&path).map_err(|cause| Error::store(&cause))?;
-                (Arc::new(local.with_automatic_cleanup(true)), Some(path))
-            }
+            Place::Directory(path) => (directory(&path)?, Some(path)),
             Place::Bucket(bucket) => (s3::open(&bucket, call_timeout, env)?, None),
         };
         Ok(Self::over(objects, root, id, size, call_timeout))
@@ -151,7 +150,8 @@ impl Store {
         // A quarter over what the janitor aims at: it works in sweeps, the disk fills meanwhile.
         let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
         let life = RwLock::new(id.into());
-        Self { objects, life, root, ceiling, call_timeout, counters: Counters::default() }
+        let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
+        Self { objects, life, unmarked, root, ceiling, call_timeout, counters }
     }
 
     /// The id of the life that new names belong to.
@@ -178,12 +178,31 @@ impl Store {
     /// Looks for the marker, and writes it if it is not there.
     pub(super) async fn mark(&self) -> Result<(), Error> {
         let life = self.life();
-        if self.marked(&life).await? {
-            return Ok(());
+        if !self.marked(&life).await? {
+            let marker = marker(&life);
+            let put = self.objects.put(&marker, PutPayload::from_static(b"dustgate\n"));
+            self.bounded(0, put).await.map_err(|cause| {
+                self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
+                Error::store(&cause)
+            })?;
         }
-        let marker = marker(&life);
-        let put = self.objects.put(&marker, PutPayload::from_static(b"dustgate\n"));
-        self.bounded(0, put).await.map(|_| ()).map_err(|cause| Error::store(&cause))
+        self.unmarked.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// The same; without room for it, it is owed.
+    pub(super) async fn mark_if_there_is_room(&self) -> Result<(), Error> {
+        match self.mark().await {
+            Err(Error::NoRoom) => {
+                self.unmarked.store(true, Ordering::Release);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn is_unmarked(&self) -> bool {
+        self.unmarked.load(Ordering::Acquire)
     }
 
     /// Looks for the marker of a life, again and again for a short while: [`Error::NotShared`] if
@@ -215,7 +234,7 @@ impl Store {
     /// between its making and its use.
     pub(super) async fn put(&self, name: &Name, token: u64, n: u32, chunks: &[Bytes]) -> Result<(), Error> {
         let len: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        if self.used().saturating_add(len) > self.ceiling {
+        if self.used().saturating_add(len) > self.ceiling || self.is_unmarked() {
             self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
             return Err(Error::NoRoom);
         }
@@ -374,6 +393,22 @@ impl Store {
             let source = format!("no answer within {bound:?}").into();
             Err(object_store::Error::Generic { store: "bodies", source })
         })
+    }
+}
+
+/// The objects of a directory, which is made; without room for it, by the first that is put.
+fn directory(path: &std::path::Path) -> Result<Arc<dyn ObjectStore>, Error> {
+    match std::fs::create_dir_all(path).map_err(|cause| Error::store(&cause)) {
+        Ok(()) => {
+            let local = LocalFileSystem::new_with_prefix(path).map_err(|cause| Error::store(&cause))?;
+            Ok(Arc::new(local.with_automatic_cleanup(true)))
+        }
+        Err(Error::NoRoom) => {
+            let path = std::path::absolute(path).map_err(|cause| Error::store(&cause))?;
+            let path = Path::from_absolute_path(path).map_err(|cause| Error::store(&cause))?;
+            Ok(Arc::new(PrefixStore::new(LocalFileSystem::new(), path)))
+        }
+        Err(other) => Err(other),
     }
 }
 

@@ -61,7 +61,10 @@ pub struct Open<'a> {
 /// Reserves `reserve` numbers.
 /// Gives two connections that read: one for what counts, one to read ahead.
 pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], Writer, State)> {
-    let refused = |error: std::io::Error| Error::Refused(format!("{}: {error}", path.display()));
+    let refused = |error: std::io::Error| {
+        let text = format!("{}: {error}", path.display());
+        if is_full(&error) { Error::Unavailable(text) } else { Error::Refused(text) }
+    };
     fs::create_dir_all(path).map_err(refused)?;
     let lock =
         File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(refused)?;
@@ -78,11 +81,30 @@ pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], 
         let state = prepare(&mut writer, new_id, reserve)?;
         Ok(([reader(&file, 16)?, reader(&file, 1)?], writer, state))
     };
-    let (readers, writer, state) = opened().map_err(|error| told(&file, &error))?;
+    let (readers, writer, state) = opened().map_err(|error| match told(&file, &error) {
+        // SQLite does not say why it can't make a file.
+        Error::Refused(text) if has_no_room(path) => Error::Unavailable(text),
+        other => other,
+    })?;
     let state = state.ok_or_else(|| {
         Error::Refused(format!("{} was written by another version of dustgate", file.display()))
     })?;
     Ok((readers, Writer { connection: writer, path: file, _lock: lock }, state))
+}
+
+/// Whether there is no room: on the disk, of a quota, or under a limit of this process.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Whether a new file in that directory finds no room.
+fn has_no_room(path: &Path) -> bool {
+    let probe = path.join("room");
+    let written = fs::write(&probe, [0; 4096]);
+    // Left behind, it is written over by the next.
+    let _ = fs::remove_file(&probe);
+    written.is_err_and(|error| is_full(&error))
 }
 
 fn reader(file: &Arc<PathBuf>, cache_mib: u32) -> rusqlite::Result<Reader> {
