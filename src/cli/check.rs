@@ -17,7 +17,9 @@ pub(super) struct Check {
 }
 
 pub(super) async fn run(check: Check) -> ExitCode {
-    let settings = match check.config.load_to_serve() {
+    // The instance that runs has said by itself what does not fit into its descriptors.
+    let loaded = if check.live { check.config.load() } else { check.config.load_to_serve() };
+    let settings = match loaded {
         Ok(settings) => settings,
         Err(code) => return code,
     };
