@@ -74,7 +74,7 @@ async fn too_many_connections() {
     }
     let metrics = proxy.metrics().await;
     assert_eq!(metrics.sum("dustgate_shed_total", &[("reason", "connections")]), 1.0);
-    assert_eq!(metrics.sum("dustgate_connections", &[]), 3.0);
+    assert_eq!(metrics.sum("dustgate_connections", &[("listener", "data")]), 3.0);
     let mut first = kept.remove(0);
     first.send(proxy.get("/a").bytes()).await;
     first.last_reply().await.expect("an answer").assert(200, "hello");
