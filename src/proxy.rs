@@ -65,6 +65,7 @@ pub use purge::{Purge, PurgeError, Purged};
 pub use upload::Content;
 
 use asking::{Asking, Forwarded};
+use binding::Party;
 use fill::Job;
 use miss::Waiters;
 use notes::{Noted, Notes};
@@ -250,7 +251,7 @@ impl Proxy {
         let mut look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
         if let Look::Missing { place } = &look
             && (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
-            && self.recall(&asking.route, place, &asking.headers).await
+            && self.recall(&asking, place).await
         {
             look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
         }
@@ -297,7 +298,7 @@ impl Proxy {
         if let Some(reason) = refused.or_else(|| Self::goes_alone(&asking, stale.as_ref())) {
             return self.pass_get(asking, Some(place), reason).await;
         }
-        match self.noted(&asking, &place) {
+        match self.noted(&asking, &place, false) {
             Noted::Pass(reason) if policy::pass_holds(reason, &asking.headers, &asking.route.rules) => {
                 self.pass_get(asking, Some(place), reason).await
             }
@@ -336,7 +337,7 @@ impl Proxy {
     /// Starts a refresh that no request waits for, unless one is under way.
     fn refresh_behind(self: &Arc<Self>, asking: &Asking, place: Place, stored: &Arc<Stored>) {
         if asking.ask.credentialed()
-            || matches!(self.noted(asking, &place), Noted::Pass(_) | Noted::Failed(_))
+            || matches!(self.noted(asking, &place, false), Noted::Pass(_) | Noted::Failed(_))
         {
             return;
         }
@@ -350,10 +351,18 @@ impl Proxy {
         }
     }
 
-    /// What is remembered of a key and binds this request.
-    fn noted(&self, asking: &Asking, place: &Place) -> Noted {
-        let binds = |binding: &Binding| self.is_bound(binding, asking, place);
-        self.notes.find(place.key.hash(), place.url, &self.stamps, binds)
+    /// What is remembered of a key and binds this request; `waited`: it was there before that.
+    fn noted(&self, asking: &Asking, place: &Place, waited: bool) -> Noted {
+        let hash = place.key.hash();
+        let binds = |binding: &Binding| self.binds(binding, &Party::of(asking, place.primary.hash()), waited);
+        self.notes.find(hash, place.url, &self.stamps, || self.flights.peek(&hash).is_some(), binds)
+    }
+
+    /// The same, asked without taking part.
+    pub(crate) fn peek_noted(&self, party: &Party<'_>, place: &Place) -> Noted {
+        let hash = place.key.hash();
+        let tried = || self.flights.peek(&hash).is_some();
+        self.notes.peek(hash, place.url, &self.stamps, tried, |binding| self.binds(binding, party, false))
     }
 
     /// The names that a key has in the store.

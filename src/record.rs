@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 pub mod codec;
 mod evidence;
 
-pub use evidence::{CarriedDigest, Evidence, Witness};
+pub use evidence::{Bound, CarriedDigest, Evidence, Witness};
 
 /// The longest pointer that is written or read, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
@@ -152,12 +152,14 @@ pub enum Note {
         /// Which requests it binds (F10).
         binding: Binding,
     },
-    /// Upstream failed; until then no request that it binds tries again (F7).
+    /// Upstream failed; until then no request that is bound tries again (F7).
     Failed {
         /// The number it was judged under.
         token: u64,
-        /// The status that requests are given which it binds.
+        /// The status that it gives to the requests it binds.
         status: u16,
+        /// Upstream has answered, with that status.
+        answered: bool,
         /// Until when, on the store's clock.
         until: u64,
         /// Which requests it binds.

@@ -52,9 +52,16 @@ pub(super) struct Found {
 
 #[derive(Debug)]
 enum Right {
-    Leased { lease: Lease, beat: Heartbeat },
-    Lone { why: Lone, began: Number },
-    Spent,
+    Leased {
+        lease: Lease,
+        beat: Heartbeat,
+    },
+    Lone {
+        why: Lone,
+        began: Number,
+    },
+    /// Given back, or another's by now; its token.
+    Spent(Number),
 }
 
 // === impl Fill ===
@@ -91,7 +98,7 @@ impl Fill {
         match &self.right {
             Right::Leased { lease, .. } => lease.token,
             Right::Lone { began, .. } => *began,
-            Right::Spent => 0,
+            Right::Spent(token) => *token,
         }
     }
 
@@ -109,7 +116,7 @@ impl Fill {
     pub fn lone(&self) -> Option<&Lone> {
         match &self.right {
             Right::Lone { why, .. } => Some(why),
-            Right::Leased { .. } | Right::Spent => None,
+            Right::Leased { .. } | Right::Spent(_) => None,
         }
     }
 
@@ -117,7 +124,7 @@ impl Fill {
     pub fn lease(&self) -> Option<&Lease> {
         match &self.right {
             Right::Leased { lease, .. } => Some(lease),
-            Right::Lone { .. } | Right::Spent => None,
+            Right::Lone { .. } | Right::Spent(_) => None,
         }
     }
 
@@ -147,7 +154,7 @@ impl Fill {
     pub async fn until_lost(&self) {
         match &self.right {
             Right::Leased { beat, .. } => beat.until_lost().await,
-            Right::Lone { .. } | Right::Spent => std::future::pending().await,
+            Right::Lone { .. } | Right::Spent(_) => std::future::pending().await,
         }
     }
 
@@ -207,17 +214,23 @@ impl Fill {
         self.release().await;
     }
 
+    /// Gives the lease back before the fill is over: nothing of it will be published, and what is
+    /// written under it from now on lands nowhere. It keeps its token.
+    ///
+    /// Dropped, the lease is given back in the background.
+    pub async fn give_up_lease(&mut self) {
+        let Some(lease) = self.lease().cloned() else { return };
+        let flight = Arc::clone(&self.flight);
+        self.stop_beating();
+        if flight.bounded(flight.dust.release(&lease)).await.is_ok() {
+            self.spend();
+        }
+    }
+
     /// Gives the lease back, and answers when the store has, or after one call bound; then it is
     /// given back in the background.
     pub async fn release(mut self) {
-        let lease = self.lease().cloned();
-        if let Some(lease) = lease {
-            let flight = Arc::clone(&self.flight);
-            self.stop_beating();
-            if flight.bounded(flight.dust.release(&lease)).await.is_ok() {
-                self.spend();
-            }
-        }
+        self.give_up_lease().await;
     }
 
     /// Publishes under the lease.
@@ -255,7 +268,7 @@ impl Fill {
     fn how_lost(&self) -> Option<Lost> {
         match &self.right {
             Right::Leased { beat, .. } => beat.lost(),
-            Right::Lone { .. } | Right::Spent => None,
+            Right::Lone { .. } | Right::Spent(_) => None,
         }
     }
 
@@ -267,13 +280,13 @@ impl Fill {
 
     /// Nothing is held any more, so nothing is given back.
     fn spend(&mut self) {
-        self.right = Right::Spent;
+        self.right = Right::Spent(self.token());
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        if let Right::Leased { lease, .. } = std::mem::replace(&mut self.right, Right::Spent)
+        if let Right::Leased { lease, .. } = std::mem::replace(&mut self.right, Right::Spent(0))
             && !std::thread::panicking()
         {
             self.flight.hand_back(Debt::Lease(lease));

@@ -83,6 +83,10 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
     let raw = Directives::of(headers, rules);
     let varies = varies(headers, rules);
     if let Some(why) = keeps_credentials_apart(ask, &raw, &varies) {
+        // A failing origin is not asked once for each of those that waited (F7).
+        if is_transient(status) {
+            return Verdict::Failed { until_ms_from_now: failed_for(answer), shareable: false };
+        }
         return Verdict::Pass(why);
     }
     let said = if ask.credentialed() { raw } else { raw.overlooking(rules.ignore) };
@@ -118,7 +122,11 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
         return Verdict::Share { lifetime, why: PassReason::Unframed };
     }
     // An error for the moment is not worth the place of what may be stored there.
-    let momentary = is_error(status) && lifetime.fresh_ms == 0 && lifetime.swr_ms == 0;
+    // 404 and 410 are: what is stored is gone.
+    let momentary = is_error(status)
+        && !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+        && lifetime.fresh_ms == 0
+        && lifetime.swr_ms == 0;
     if momentary || !subject.is_worth_storing(&lifetime, rules) {
         return Verdict::Share { lifetime, why: PassReason::NoLifetime };
     }

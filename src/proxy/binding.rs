@@ -10,25 +10,33 @@ use super::asking::{Asking, Forwarded};
 use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy;
-use crate::record::{Binding, Evidence, Witness};
+use crate::record::{Binding, Bound, Evidence, Witness};
 use crate::route::Route;
 
 /// How long a request leaves the lead to clients of other addresses than the leader that failed:
 /// only theirs tells that leader's trouble from the origin's.
 pub(super) const COURTESY: Duration = Duration::from_millis(25);
 
+/// How long two exchanges of one client bind it when they have failed, in ms: without a second client
+/// nothing shows that the origin's Retry-After is meant for all that have this address.
+const ONE_CLIENT_MS: u64 = 1_000;
+
 /// What kind of verdict it is: only the same kind confirms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Upstream failed.
     Failed,
+    /// Upstream answered 429: it limits somebody, and not always everybody.
+    Limited,
     /// Upstream answered with this error, which is no failure of its own.
     Refused(u16),
     /// Not to be shared.
     Pass,
+    /// This instance's queue for the upstream is full.
+    Busy,
 }
 
-/// A verdict that a request came by which it does not bind: another leader's may confirm it.
+/// A verdict that another request came by: this one's own may confirm it, or be confirmed by it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prior {
     /// Its kind.
@@ -67,42 +75,67 @@ impl<'a> Party<'a> {
 }
 
 impl Proxy {
-    /// Whether a verdict binds a request. Costs the fields of a fill and their digest, so it is asked
-    /// only where there is a verdict.
-    pub(crate) fn binds(&self, binding: &Binding, party: &Party<'_>) -> bool {
-        binding.evidence.binds(&self.witness(party, &binding.vary, 0))
+    /// Returns why a verdict binds a request, if it does; `waited`: the request was there before it.
+    /// Costs the fields of a fill and their digest, so it is asked only where there is a verdict.
+    pub(crate) fn binds(&self, binding: &Binding, party: &Party<'_>, waited: bool) -> Option<Bound> {
+        binding.evidence.binds(&self.witness(party, &binding.vary), waited)
     }
 
-    /// Whether the leader whose verdict this was had the same client.
-    pub(crate) fn is_of_same_client(&self, evidence: &Evidence, party: &Party<'_>) -> bool {
-        evidence.is_of_client(party.client())
+    /// Returns whether a request would tell little as the second leader after this verdict.
+    pub(crate) fn tells_little_by(&self, binding: &Binding, party: &Party<'_>) -> bool {
+        binding.evidence.tells_little_by(&self.witness(party, &binding.vary))
     }
 
-    /// What binds by the verdict of a fill for `party`: `until` is when the verdict is forgotten, and
-    /// those of `earlier` that still counted at `began` confirm it.
+    /// What binds by the verdict of a fill for `party`, which is to be remembered for `lasts_ms` from
+    /// now on. Those of `earlier` that still counted at `began` confirm it.
     pub(crate) fn binding_of(
         &self,
         party: &Party<'_>,
         kind: Kind,
         vary: Vec<HeaderName>,
-        until: u64,
+        lasts_ms: u64,
         earlier: &[Prior],
         began: u64,
     ) -> Binding {
-        let last = self.witness(party, &vary, until);
+        let until = self.now_ms().saturating_add(lasts_ms);
+        let last = Witness { until, lasts: lasts_ms, ..self.witness(party, &vary) };
         let alike = earlier.iter().filter(|prior| prior.kind == kind);
-        let earlier = alike.flat_map(|prior| prior.evidence.witnesses());
+        let earlier = alike.flat_map(|Prior { evidence, .. }| {
+            let bound = evidence.binds(&last, false).is_some();
+            if bound { evidence.renewed(began) } else { *evidence }.witnesses().collect::<Vec<_>>()
+        });
         Binding { evidence: Evidence::of(last, earlier, began), vary }
     }
 
-    fn witness(&self, party: &Party<'_>, vary: &[HeaderName], until: u64) -> Witness {
+    fn witness(&self, party: &Party<'_>, vary: &[HeaderName]) -> Witness {
         let Party { route, target, headers, forwarded, .. } = *party;
         let fields = self.fill_headers(route, target, headers, forwarded);
         Witness {
             carried: policy::carried(&fields),
             client: party.client(),
             selection: policy::selection(vary, headers),
-            until,
+            until: 0,
+            lasts: 0,
         }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The kind of a failure with this status.
+    pub(crate) fn of_failure(status: u16) -> Self {
+        if status == 429 { Self::Limited } else { Self::Failed }
+    }
+}
+
+/// For how long a verdict binds a request, in ms: `lasts_ms` is for how long it is remembered at all.
+pub(crate) fn bound_for(evidence: &Evidence, bound: Bound, kind: Kind, lasts_ms: u64) -> u64 {
+    match bound {
+        Bound::Alike => lasts_ms,
+        Bound::OwnClient if kind != Kind::Pass => {
+            lasts_ms.min(evidence.lasts_for_others()).min(ONE_CLIENT_MS)
+        }
+        Bound::OwnClient | Bound::Confirmed => lasts_ms.min(evidence.lasts_for_others()),
     }
 }

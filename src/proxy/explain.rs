@@ -16,7 +16,7 @@ use super::place::{Look, Place};
 use crate::dust::Value;
 use crate::key::target::{self, Refusal, Target};
 use crate::policy::{self, Entrance, PassReason};
-use crate::record::{Binding, Pointer, VaryNode, codec};
+use crate::record::{Pointer, VaryNode, codec};
 use crate::route::{NoRoute, Route};
 use crate::tier::{Covered, Held, Stored};
 
@@ -225,9 +225,9 @@ impl Proxy {
             });
         }
         let place = &found.place;
-        let binds = |binding: &Binding| self.binds(binding, party);
-        said.push(match self.notes.peek(place.key.hash(), place.url, &self.stamps, binds) {
-            Noted::Nothing | Noted::Failing(_) => "pass not remembered".into(),
+        said.push(match self.peek_noted(party, place) {
+            Noted::Failing(failure) => format!("failing ({})", failure.status.as_u16()),
+            Noted::Nothing => "pass not remembered".into(),
             Noted::Pass(reason) => format!("pass remembered ({})", reason.as_str()),
             Noted::Failed(failure) => format!("failure remembered ({})", failure.status.as_u16()),
         });

@@ -175,9 +175,9 @@ impl Job {
         }
     }
 
-    /// Which requests its verdict binds, if it is forgotten at `until`.
-    fn binding(&self, kind: Kind, vary: Vec<HeaderName>, until: WallMs) -> Binding {
-        self.proxy.binding_of(&self.party(), kind, vary, until, &self.earlier, self.asked_at)
+    /// Which requests its verdict binds, if it is to be remembered for `ttl`.
+    fn binding(&self, kind: Kind, vary: Vec<HeaderName>, ttl: Duration) -> Binding {
+        self.proxy.binding_of(&self.party(), kind, vary, millis(ttl), &self.earlier, self.asked_at)
     }
 
     /// The number of that part's fill.
@@ -246,13 +246,12 @@ impl Job {
 
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {
         self.account.heard(&head.response);
-        let verdict = match self.verdict(&head) {
-            // It has a lifetime, and must not take the place of a good answer that outlives it.
-            Verdict::Store(lifetime) if self.outlives(head.response.status) => {
-                Verdict::Failed { until_ms_from_now: lifetime.fresh_ms, shareable: true }
-            }
-            verdict => verdict,
-        };
+        let mut verdict = self.verdict(&head);
+        if let Verdict::Store(lifetime) = &verdict
+            && let Some(until_ms_from_now) = self.beside_ms(head.response.status, lifetime)
+        {
+            verdict = Verdict::Failed { until_ms_from_now, shareable: true };
+        }
         if !matches!(verdict, Verdict::Failed { .. }) {
             self.proxy.notes.recovered(self.place.key.hash());
         }

@@ -18,7 +18,6 @@ use url::Url;
 
 use super::Proxy;
 use super::asking::Asking;
-use super::notes::Noted;
 use crate::dust::{Error, Number};
 use crate::key::Key;
 use crate::key::target::{self, Target};
@@ -120,7 +119,7 @@ impl Proxy {
         let (hash, url) = (key.hash(), url_hash(&of.text));
         if self.flights.peek(&hash).is_some()
             || self.tier.find(&of.text).is_some()
-            || !matches!(self.notes.peek(hash, url, &self.stamps, |_| true), Noted::Nothing)
+            || self.notes.has(hash, url, &self.stamps)
         {
             return true;
         }

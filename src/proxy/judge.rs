@@ -1,6 +1,6 @@
 //! What a fill makes of the entries it finds in the store.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
 use super::asking::Forwarded;
-use super::binding::{Kind, Party, Prior};
+use super::binding::{Kind, Party, Prior, bound_for};
 use super::fill::Job;
 use super::place::Place;
 use super::told::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
@@ -16,7 +16,7 @@ use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::key::target::Target;
 use crate::policy::{self, Ask, PassReason, Reuse};
-use crate::record::{Binding, Note, Pointer, Record, codec};
+use crate::record::{Binding, Bound, Note, Pointer, Record, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -45,8 +45,10 @@ pub(crate) struct FillJudge {
     behind: Option<Number>,
     /// A failure was seen that holds for nobody who comes after it.
     failed_lately: AtomicBool,
-    /// The last verdict that was seen and does not bind the request.
+    /// The last verdict that was seen.
     prior: Mutex<Option<Prior>>,
+    /// How many verdicts it has waited for that do not bind it.
+    unbound: AtomicU32,
     target: Target,
     forwarded: Forwarded,
 }
@@ -67,18 +69,19 @@ impl FillJudge {
             behind: job.behind(),
             failed_lately: AtomicBool::new(false),
             prior: Mutex::new(None),
+            unbound: AtomicU32::new(0),
             target: job.target.clone(),
             forwarded: job.forwarded.clone(),
         }
     }
 
-    /// The last verdict that was seen and does not bind the request: its own may confirm it (F7).
+    /// The last verdict that was seen: the request's own may confirm it, or renew it (F7).
     pub(crate) fn prior(&self) -> Option<Prior> {
         *self.prior.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a note binds the request. One that does not may be confirmed by it.
-    fn is_bound(&self, kind: Kind, binding: &Binding) -> bool {
+    /// Why a note binds the request, if it does. Its own verdict may confirm it, or renew it.
+    fn bound(&self, kind: Kind, binding: &Binding, awaited: bool) -> Option<Bound> {
         let party = Party {
             route: &self.route,
             target: &self.target,
@@ -88,7 +91,14 @@ impl FillJudge {
         };
         *self.prior.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Prior { kind, evidence: binding.evidence });
-        self.proxy.binds(binding, &party)
+        self.proxy.binds(binding, &party, awaited)
+    }
+
+    /// A verdict that does not bind the request: one more is elected of those that it does not bind. After
+    /// the second that it has waited for, it goes on by itself: what leads there may go on like that.
+    fn unbound(&self, awaited: bool) -> Judged<Sighted> {
+        let before = self.unbound.fetch_add(u32::from(awaited), Ordering::Relaxed);
+        if awaited && before > 0 { Judged::Apart } else { Judged::Absent }
     }
 
     /// Whether upstream failed a moment ago for a request that was alone with it: when it does so
@@ -176,35 +186,46 @@ impl FillJudge {
         let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
         let hash = self.place.key.hash();
         match note {
-            Note::Pass { token, reason, until, binding } if until > now && !covered(token) => {
+            // A record is newer: what was said before it holds no more.
+            Note::Pass { token, .. } | Note::Failed { token, .. }
+                if token <= self.newest.load(Ordering::Relaxed) || covered(token) =>
+            {
+                Judged::Absent
+            }
+            Note::Pass { token, reason, until, binding }
+                if until > now && !self.proxy.notes.is_disproved(hash, token) =>
+            {
                 let awaited = awaited(token);
                 self.first_note.get_or_init(|| token);
                 let reason = PassReason::parse(&reason).unwrap_or(PassReason::NoStore);
                 if !policy::pass_holds(reason, &self.headers, &self.route.rules) {
                     return Judged::Absent;
                 }
-                let bound = self.is_bound(Kind::Pass, &binding);
+                let bound = self.bound(Kind::Pass, &binding, awaited).is_some();
                 // Requests that come next need not ask the store.
                 self.proxy.notes.pass(hash, reason, binding, token, Duration::from_millis(until - now));
                 // Those that waited for it go by themselves, bound or not: they do not wait again.
                 if bound || awaited { told(Told::Pass(reason, Own::nobodys())) } else { Judged::Absent }
             }
-            Note::Failed { token, until, binding, .. } if until <= now && !awaited(token) => {
+            Note::Failed { token, status, answered, until, binding } => {
+                let (awaited, kind) = (awaited(token), Kind::of_failure(status));
                 self.first_note.get_or_init(|| token);
-                self.failed_lately.store(true, Ordering::Relaxed);
-                self.is_bound(Kind::Failed, &binding);
-                Judged::Absent
-            }
-            Note::Failed { token, status, until, binding } if !covered(token) => {
-                if !self.is_bound(Kind::Failed, &binding) {
-                    // One more is elected of those that it does not bind, and they wait for that.
-                    self.first_note.get_or_init(|| token);
+                let Some(bound) = self.bound(kind, &binding, awaited) else {
+                    self.failed_lately.fetch_or(until <= now, Ordering::Relaxed);
+                    return self.unbound(awaited);
+                };
+                let evidence = &binding.evidence;
+                let for_others = evidence.at().saturating_add(bound_for(evidence, bound, kind, u64::MAX));
+                let until = if bound == Bound::Alike { until } else { until.min(for_others) };
+                if until <= now && !awaited {
+                    self.failed_lately.store(true, Ordering::Relaxed);
                     return Judged::Absent;
                 }
-                // Whoever waited has it; and that somebody did is what makes it last (F7).
+                // A request that waited is told; and that one did is what makes it last (F7).
                 let left = if until > now { until - now } else { FAILED_MS };
                 let failure = Arc::new(Failure {
                     status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+                    answered,
                     answer: None,
                     own: None,
                     word: "upstream_status",
@@ -224,11 +245,10 @@ impl FillJudge {
             Note::Growing { token, head, binding } => {
                 let awaited = awaited(token);
                 self.first_note.get_or_init(|| token);
-                if let Some(binding) = binding
-                    && !self.is_bound(Kind::Refused(head.status.as_u16()), &binding)
+                if let Some(binding) = binding.filter(|_| !covered(token))
+                    && self.bound(Kind::Refused(head.status.as_u16()), &binding, awaited).is_none()
                 {
-                    // Somebody else's error: one more is elected of those that it does not bind.
-                    return Judged::Absent;
+                    return self.unbound(awaited);
                 }
                 match self.growing(token, *head) {
                     // Its bytes count only while its lease lives; that it is not for sharing holds
@@ -238,7 +258,7 @@ impl FillJudge {
                     _ => Judged::Absent,
                 }
             }
-            Note::Pass { .. } | Note::Failed { .. } => Judged::Absent,
+            Note::Pass { .. } => Judged::Absent,
         }
     }
 

@@ -12,6 +12,7 @@ use super::asking::Asking;
 use super::binding::{COURTESY, Party, Prior};
 use super::body::ReplyBody;
 use super::fill::Job;
+use super::notes::Noted;
 use super::place::Place;
 use super::reply::Cause;
 use super::told::{Failure, Follower, Found, How, Moment, Refused, Told};
@@ -80,7 +81,7 @@ impl Proxy {
             }
             Step::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
             Step::Lacks(_) => self.pass_get(asking, Some(place), PassReason::Partial).await,
-            Step::Next | Step::At(_) | Step::Unbound(_) => {
+            Step::Next | Step::At(_) | Step::Unbound(..) => {
                 self.pass_get(asking, Some(place), PassReason::Unsettled).await
             }
         }
@@ -106,9 +107,10 @@ impl Proxy {
             return Step::Take(found);
         }
         for _ in 0..MOVES {
-            let joined = match &refused {
+            // Taken: a place in the old flight would keep a fill going that nobody else wants.
+            let joined = match refused.take() {
                 None => self.flights.join(&place.key.hash()),
-                Some(old) => self.flights.join_after(&place.key.hash(), old),
+                Some(old) => self.flights.join_after(&place.key.hash(), &old),
             };
             let (follower, _gauge) = match joined {
                 Joined::Lead(leader) => {
@@ -151,12 +153,22 @@ impl Proxy {
             following.hears(&told, began);
             match self.step(asking, place, told, arrived, &follower, lacked.is_none()) {
                 Step::Next => refused = Some(follower),
-                Step::Unbound(prior) => {
-                    let party = Party::of(asking, place.primary.hash());
-                    if self.is_of_same_client(&prior.evidence, &party) {
+                Step::Unbound(kind, binding) => {
+                    if self.tells_little_by(&binding, &Party::of(asking, place.primary.hash())) {
                         sleep_until(deadline.min(Instant::now() + COURTESY)).await;
                     }
-                    (refused, unbound) = (Some(follower), Some(prior));
+                    unbound = Some(Prior { kind, evidence: binding.evidence });
+                    refused = Some(follower);
+                    // The next exchange may be over by now.
+                    let over = match self.noted(asking, place, true) {
+                        Noted::Failed(failure) => Some(Step::Failed(failure)),
+                        Noted::Pass(reason) => Some(Step::Alone(reason)),
+                        Noted::Failing(_) | Noted::Nothing => None,
+                    };
+                    if let Some(step) = over {
+                        following.ended(step.end());
+                        return step;
+                    }
                 }
                 // Once: parts are not waited for one after another. Who wants the whole goes on, with
                 // all who do: by itself it would be one of as many fetches of what may be large.
@@ -258,7 +270,7 @@ impl Proxy {
         arrived: Moment,
     ) -> Response<ReplyBody> {
         let mine = failure.owner == Some(arrived);
-        let (answered, case) = (failure.is_answer(), failure.case());
+        let (answered, case) = (failure.answered, failure.case());
         let stale = stale.or_else(|| failure.stale.clone());
         asking.ticket.cache = match (mine, answered) {
             (true, true) => Cache::Miss,

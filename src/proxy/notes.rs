@@ -12,12 +12,12 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use super::binding::{Kind, Prior};
+use super::binding::{Kind, Prior, bound_for};
 use super::told::Failure;
 use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::policy::PassReason;
-use crate::record::Binding;
+use crate::record::{Binding, Bound};
 use crate::tier::{Covered, Stamps};
 
 /// How many keys are remembered at most.
@@ -27,9 +27,11 @@ const CONDEMNED_CAPACITY: usize = 4_096;
 
 /// How long a record whose bytes are gone is known by its token. By then its pointer is gone too.
 const CONDEMNED: Duration = Duration::from_mins(1);
-/// How long after its end a failure is still known to have been the last word: that long may the
-/// probe take that it is followed by.
-const FAILING: Duration = Duration::from_mins(2);
+/// How long after its end a failure is still the last word on its upstream: requests that come within
+/// that time, and those that come while the next try is under way, do not wait for that try.
+const FAILING: Duration = Duration::from_secs(10);
+/// The longest that the next try may take.
+const PROBING: Duration = Duration::from_mins(2);
 
 /// The notes of this instance.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct Notes {
     held: Cache<KeyHash, Arc<Note>>,
     /// Records whose bytes are gone, by the token of the last one of each key.
     condemned: Cache<KeyHash, (Number, Instant)>,
+    /// Passes that an answer has disproved, by the token of the last one of each key.
+    disproved: Cache<KeyHash, Number>,
 }
 
 /// One of them.
@@ -44,7 +48,8 @@ pub(crate) struct Notes {
 struct Note {
     what: What,
     token: Number,
-    until: Instant,
+    made: Instant,
+    ttl: Duration,
     /// How much longer it helps the others while one request tries again.
     grace: Duration,
     judged_again: AtomicBool,
@@ -66,7 +71,8 @@ pub(crate) enum Noted {
     Pass(PassReason),
     /// Upstream failed lately: take this.
     Failed(Arc<Failure>),
-    /// Upstream failed, and it is time for a probe. What may be stale need not wait for that.
+    /// Upstream failed, and it is time for another try, or one is under way. A request that may be
+    /// given something stale need not wait for that.
     Failing(Arc<Failure>),
 }
 
@@ -74,7 +80,11 @@ pub(crate) enum Noted {
 
 impl Notes {
     pub(crate) fn new() -> Self {
-        Self { held: Cache::new(CAPACITY), condemned: Cache::new(CONDEMNED_CAPACITY) }
+        Self {
+            held: Cache::new(CAPACITY),
+            condemned: Cache::new(CONDEMNED_CAPACITY),
+            disproved: Cache::new(CONDEMNED_CAPACITY),
+        }
     }
 
     /// The bytes of the record with this token are gone: its pointer is as good as none. Whether
@@ -110,7 +120,7 @@ impl Notes {
     /// Remembers that upstream failed, for `ttl`.
     pub(crate) fn failed(&self, key: KeyHash, failure: Arc<Failure>, ttl: Duration) {
         let token = failure.token;
-        self.put(key, What::Failed(failure), token, ttl, FAILING);
+        self.put(key, What::Failed(failure), token, ttl, PROBING);
     }
 
     /// Forgets a key: it was stored.
@@ -118,11 +128,17 @@ impl Notes {
         self.held.remove(&key);
     }
 
-    /// An answer that could be stored: that the key passes is not so any more. Whether that was
-    /// remembered.
-    pub(crate) fn disprove_pass(&self, key: KeyHash) -> bool {
-        let passes = self.held.peek(&key).is_some_and(|note| matches!(note.what, What::Pass(_, Some(_))));
-        passes && self.held.remove(&key).is_some()
+    /// An answer that could be stored: that the key passes is not so any more. Returns the number of the
+    /// note that said so, the first time.
+    pub(crate) fn disprove_pass(&self, key: KeyHash) -> Option<Number> {
+        let note = self.held.peek(&key).filter(|note| matches!(note.what, What::Pass(_, Some(_))))?;
+        self.disproved.insert(key, note.token);
+        self.held.remove(&key).map(|_| note.token)
+    }
+
+    /// Returns whether a pass with this number was disproved here.
+    pub(crate) fn is_disproved(&self, key: KeyHash, token: Number) -> bool {
+        self.disproved.get(&key).is_some_and(|last| token <= last)
     }
 
     /// Upstream has answered: a failure before that says nothing any more.
@@ -132,36 +148,27 @@ impl Notes {
         }
     }
 
-    /// What is remembered of a key for a request, where `binds` says that it is bound. When a pass
-    /// has run out, the first that asks is told nothing and judges again; the others go on passing
-    /// until it has.
+    /// What is remembered of a key for a request, where `binds` says why it is bound. `tried`: an exchange
+    /// of that key is under way. When a pass has run out, the first that asks is told nothing and
+    /// judges again; the others go on passing until it has.
     pub(crate) fn find(
         &self,
         key: KeyHash,
         url: KeyHash,
         stamps: &Stamps,
-        binds: impl FnOnce(&Binding) -> bool,
+        tried: impl FnOnce() -> bool,
+        binds: impl FnOnce(&Binding) -> Option<Bound>,
     ) -> Noted {
         let Some(note) = self.held.get(&key) else { return Noted::Nothing };
-        let now = Instant::now();
-        if note.is_covered(url, stamps) || now >= note.until + note.grace {
+        if note.is_covered(url, stamps) || note.is_over() {
             self.held.remove(&key);
             return Noted::Nothing;
         }
-        if !note.what.binds(binds) {
-            return Noted::Nothing;
-        }
-        match &note.what {
-            What::Failed(failure) if now < note.until => Noted::Failed(failure.clone()),
-            What::Failed(failure) => Noted::Failing(failure.clone()),
-            What::Pass(reason, _) if now < note.until => Noted::Pass(*reason),
-            What::Pass(reason, _) => {
-                if note.judged_again.swap(true, Ordering::AcqRel) {
-                    Noted::Pass(*reason)
-                } else {
-                    Noted::Nothing
-                }
+        match note.says(binds, tried) {
+            Noted::Pass(_) if !note.is_in_time() && !note.judged_again.swap(true, Ordering::AcqRel) => {
+                Noted::Nothing
             }
+            said => said,
         }
     }
 
@@ -171,32 +178,34 @@ impl Notes {
         key: KeyHash,
         url: KeyHash,
         stamps: &Stamps,
-        binds: impl FnOnce(&Binding) -> bool,
+        tried: impl FnOnce() -> bool,
+        binds: impl FnOnce(&Binding) -> Option<Bound>,
     ) -> Noted {
         let Some(note) = self.held.peek(&key) else { return Noted::Nothing };
-        if note.is_covered(url, stamps) || Instant::now() >= note.until || !note.what.binds(binds) {
+        if note.is_covered(url, stamps) || note.is_over() {
             return Noted::Nothing;
         }
-        match &note.what {
-            What::Failed(failure) => Noted::Failed(failure.clone()),
-            What::Pass(reason, _) => Noted::Pass(*reason),
+        match note.says(binds, tried) {
+            Noted::Pass(_) if !note.is_in_time() => Noted::Nothing,
+            said => said,
         }
+    }
+
+    /// Returns whether anything is remembered of a key, for whatever request.
+    pub(crate) fn has(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> bool {
+        self.held.peek(&key).is_some_and(|note| !note.is_covered(url, stamps) && note.is_in_time())
     }
 
     /// The verdict that is remembered of a key, whatever it binds: another one may confirm it.
     pub(crate) fn prior(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> Option<Prior> {
-        let note = self.held.peek(&key).filter(|note| !note.is_covered(url, stamps))?;
-        match &note.what {
-            What::Failed(failure) => Some(Prior { kind: Kind::Failed, evidence: failure.binding.evidence }),
-            What::Pass(_, Some(binding)) => Some(Prior { kind: Kind::Pass, evidence: binding.evidence }),
-            What::Pass(_, None) => None,
-        }
+        let note = self.held.peek(&key).filter(|note| !note.is_covered(url, stamps) && !note.is_over())?;
+        let evidence = note.what.binding()?.evidence;
+        Some(Prior { kind: note.what.kind(), evidence })
     }
 
     fn put(&self, key: KeyHash, what: What, token: Number, ttl: Duration, grace: Duration) {
-        let until = Instant::now() + ttl;
         let judged_again = AtomicBool::new(false);
-        self.held.insert(key, Arc::new(Note { what, token, until, grace, judged_again }));
+        self.held.insert(key, Arc::new(Note { what, token, made: Instant::now(), ttl, grace, judged_again }));
     }
 }
 
@@ -206,16 +215,49 @@ impl Note {
     fn is_covered(&self, url: KeyHash, stamps: &Stamps) -> bool {
         stamps.covers(url, self.token, self.token) == Covered::Hard
     }
+
+    fn is_in_time(&self) -> bool {
+        Instant::now() < self.made + self.ttl
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.made + self.ttl + self.grace
+    }
+
+    /// What it says to a request that `binds` knows.
+    fn says(&self, binds: impl FnOnce(&Binding) -> Option<Bound>, tried: impl FnOnce() -> bool) -> Noted {
+        let bound = match self.what.binding() {
+            None => Some(self.ttl),
+            Some(binding) => binds(binding).map(|bound| {
+                let lasts = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
+                Duration::from_millis(bound_for(&binding.evidence, bound, self.what.kind(), lasts))
+            }),
+        };
+        let Some(ttl) = bound else { return Noted::Nothing };
+        let (now, until) = (Instant::now(), self.made + ttl);
+        match &self.what {
+            What::Failed(failure) if now < until => Noted::Failed(failure.clone()),
+            What::Failed(failure) if now < until + FAILING || tried() => Noted::Failing(failure.clone()),
+            What::Pass(reason, _) if now < until + self.grace => Noted::Pass(*reason),
+            What::Failed(_) | What::Pass(..) => Noted::Nothing,
+        }
+    }
 }
 
 // === impl What ===
 
 impl What {
-    fn binds(&self, binds: impl FnOnce(&Binding) -> bool) -> bool {
+    fn binding(&self) -> Option<&Binding> {
         match self {
-            Self::Pass(_, None) => true,
-            Self::Pass(_, Some(binding)) => binds(binding),
-            Self::Failed(failure) => binds(&failure.binding),
+            Self::Pass(_, binding) => binding.as_ref(),
+            Self::Failed(failure) => Some(&failure.binding),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Pass(..) => Kind::Pass,
+            Self::Failed(failure) => Kind::of_failure(failure.status.as_u16()),
         }
     }
 }
@@ -234,7 +276,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn when_a_pass_runs_out_one_judges_again_and_the_others_go_on_passing() {
         let (notes, stamps) = (Notes::new(), stamps());
-        let find = || notes.find(KEY, KEY, &stamps, |_| true);
+        let find = || notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike));
         notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
         assert!(matches!(find(), Noted::Pass(PassReason::NoStore)));
         tokio::time::advance(TTL).await;
@@ -248,13 +290,16 @@ mod tests {
     async fn a_request_that_a_note_does_not_bind_is_told_nothing_and_judges_nothing_again() {
         let (notes, stamps) = (Notes::new(), stamps());
         notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
-        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| false), Noted::Nothing));
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Nothing));
         assert!(notes.prior(KEY, KEY, &stamps).is_some(), "but it may confirm it");
         tokio::time::advance(TTL).await;
-        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| false), Noted::Nothing));
-        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| true), Noted::Nothing), "the judge");
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Nothing));
+        assert!(
+            matches!(notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)), Noted::Nothing),
+            "the judge"
+        );
         notes.pass_all(KEY, PassReason::BodyStore, 3, TTL);
-        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| false), Noted::Pass(_)), "it lies here");
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Pass(_)), "it lies here");
     }
 
     #[tokio::test(start_paused = true)]
@@ -272,6 +317,6 @@ mod tests {
         let (notes, stamps) = (Notes::new(), stamps());
         notes.pass(KEY, PassReason::Private, Binding::default(), 3, TTL);
         stamps.apply(crate::tier::stamps::Scope::Url(KEY), crate::tier::stamps::Force::Hard, 4);
-        assert!(matches!(notes.find(KEY, KEY, &stamps, |_| true), Noted::Nothing));
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)), Noted::Nothing));
     }
 }

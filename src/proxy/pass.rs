@@ -20,10 +20,10 @@ use super::told::{Exchange, Follower, Moment, Told};
 use super::upload::{Content, Upload};
 use crate::dust::Number;
 use crate::flight::{Attempt, Joined, Names};
-use crate::policy::{self, Ask, PassReason, Verdict};
-use crate::record::{Pointer, codec};
+use crate::policy::{self, Ask, ErrorCase, PassReason, Rules, Verdict};
+use crate::record::{Note, Pointer, codec};
 use crate::telemetry::words::{Cache, Why};
-use crate::tier::Stored;
+use crate::tier::{Covered, Stored};
 use crate::upstream::{self, ErrorKind, Lane};
 
 impl Proxy {
@@ -143,15 +143,21 @@ impl Proxy {
     /// is: then that is forgotten, here and in the store, and the next request leads (F10).
     fn judge_again(self: &Arc<Self>, asking: &Asking, place: &Place, head: &Head) {
         let verdict = policy::verdict(&asking.ask, &answer_of(head), &asking.route.rules);
-        if !matches!(verdict, Verdict::Store(_)) || !self.notes.disprove_pass(place.key.hash()) {
+        if !matches!(verdict, Verdict::Store(_)) {
             return;
         }
+        let Some(token) = self.notes.disprove_pass(place.key.hash()) else { return };
         let (proxy, names) = (self.clone(), self.names(&place.key));
         tokio::spawn(async move {
             let Attempt::Won(fill) = proxy.flight.attempt(&names).await else { return };
-            let gone = proxy.dust.delete(&names.verdict, fill.lease());
-            if let Err(error) = proxy.flight.bounded(gone).await {
-                proxy.notices.store_error("delete", &error);
+            let there = proxy.flight.bounded(proxy.dust.entry(&names.verdict)).await.ok().flatten();
+            let note = there.as_ref().and_then(|entry| codec::decode_note(entry.text()?).ok());
+            // Not what has been said since.
+            if matches!(note, Some(Note::Pass { token: of, .. }) if of <= token) {
+                let gone = proxy.dust.delete(&names.verdict, fill.lease());
+                if let Err(error) = proxy.flight.bounded(gone).await {
+                    proxy.notices.store_error("delete", &error);
+                }
             }
             fill.release().await;
         });
@@ -186,7 +192,7 @@ impl Proxy {
         let Attempt::Won(fill) = self.flight.attempt(&names).await else {
             return Err(Some(head.response));
         };
-        if self.has_newer(&names, head.born).await {
+        if self.has_better(&names, &job.route.rules, head.born, head.response.status).await {
             fill.release().await;
             return Err(Some(head.response));
         }
@@ -203,13 +209,26 @@ impl Proxy {
         }
     }
 
-    /// Whether what is stored may be newer than an answer that was asked for under `born` and
-    /// without a lease: that must not take its place.
-    pub(crate) async fn has_newer(&self, names: &Names, born: Number) -> bool {
+    /// Returns whether an answer that was asked for under `born` and without a lease must not take the
+    /// place of what is stored: that may be newer, or it may be served instead of such an error.
+    pub(crate) async fn has_better(
+        &self,
+        names: &Names,
+        rules: &Rules,
+        born: Number,
+        status: StatusCode,
+    ) -> bool {
         let there = self.flight.bounded(self.dust.entry(&names.value)).await;
         let Ok(there) = there else { return true };
         let pointer = there.as_ref().and_then(|entry| codec::decode(entry.text()?).ok());
-        matches!(pointer, Some(Pointer::Record(record)) if record.token >= born)
+        let Some(Pointer::Record(record)) = pointer else { return false };
+        if record.token >= born {
+            return true;
+        }
+        let stored = Stored::new(*record, rules, None);
+        let (ask, case, now) = (Ask::default(), ErrorCase::Status(status.as_u16()), self.now_ms());
+        stored.covered(&self.stamps) != Covered::Hard
+            && policy::stale_on_error(&ask, &stored.record, &stored.terms, rules, now, case)
     }
 
     async fn send(

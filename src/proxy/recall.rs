@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use super::Proxy;
+use super::asking::Asking;
+use super::binding::Party;
 use super::notes::Noted;
 use super::place::Place;
 use crate::key::Key;
-use crate::record::{Binding, Pointer, codec};
+use crate::record::{Pointer, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Held, Stored};
 
@@ -17,9 +17,10 @@ impl Proxy {
     /// Takes what the store has at a place into memory: a record, or a Vary node and then the
     /// record of the variant, or of one in the language that the request wants most. Whether there
     /// was anything. A store that is down has nothing.
-    pub(crate) async fn recall(&self, route: &Route, place: &Place, headers: &HeaderMap) -> bool {
-        let binds = |binding: &Binding| binding.evidence.is_confirmed();
-        if !matches!(self.notes.peek(place.key.hash(), place.url, &self.stamps, binds), Noted::Nothing) {
+    pub(crate) async fn recall(&self, asking: &Asking, place: &Place) -> bool {
+        let (route, headers) = (&asking.route, &asking.headers);
+        let party = Party::of(asking, place.primary.hash());
+        if matches!(self.peek_noted(&party, place), Noted::Pass(_)) {
             // It was judged a moment ago, and nothing was stored.
             return false;
         }

@@ -170,6 +170,8 @@ pub(crate) struct Own {
 pub(crate) struct Failure {
     /// The status to give.
     pub status: StatusCode,
+    /// Whether that is upstream's own: it has answered.
+    pub answered: bool,
     /// Upstream's own answer, if there was one that is short enough to be shared.
     pub answer: Option<Answered>,
     /// Upstream's own answer, where it is not for sharing, too long or too slow: the owner's.

@@ -84,8 +84,8 @@ pub fn encode_note(note: &Note) -> Result<String, CodecError> {
     match note {
         Note::Growing { token, head, binding } => text(&WireGrowing::of(*token, head, binding.as_ref())),
         Note::Pass { token, reason, until, binding } => text(&WirePass::of(*token, reason, *until, binding)),
-        Note::Failed { token, status, until, binding } => {
-            text(&WireFailed::of(*token, *status, *until, binding))
+        Note::Failed { token, status, answered, until, binding } => {
+            text(&WireFailed::of(*token, *status, *answered, *until, binding))
         }
     }
 }

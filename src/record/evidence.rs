@@ -1,4 +1,4 @@
-//! Which requests a verdict binds that is not a stored response: a failure (F7), a pass (F10).
+//! Which requests are bound by a verdict that is not a stored response: a failure (F7), a pass (F10).
 //!
 //! The request that leads a fill must not decide for the others. Its verdict binds a request that
 //! would send the same fields beside the key, and all requests once a second leader, with other
@@ -18,6 +18,8 @@ pub struct Witness {
     pub selection: u64,
     /// Until when it may confirm another one, in ms on the store's clock.
     pub until: u64,
+    /// For how long its verdict was to be remembered, in ms.
+    pub lasts: u64,
 }
 
 /// The last exchange that came to a verdict, and the one that confirms it.
@@ -25,6 +27,17 @@ pub struct Witness {
 pub struct Evidence {
     last: Option<Witness>,
     before: Option<Witness>,
+}
+
+/// Why a request is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// It would send what failed.
+    Alike,
+    /// Two clients have shown that it is not what was sent.
+    Confirmed,
+    /// Two exchanges of its own client have.
+    OwnClient,
 }
 
 // === impl Evidence ===
@@ -37,6 +50,19 @@ impl Evidence {
         let before =
             earlier.into_iter().filter(confirms).max_by_key(|one| (one.client != last.client, one.until));
         Self { last: Some(last), before }
+    }
+
+    /// What it proves to the request that tries again at `now`, when its time is over. If that comes to the
+    /// same, the last exchange counts once more: else a failure that goes on had to be shown by two
+    /// leaders again and again. Only that one does, so one client that always tries first can't keep
+    /// another's exchange for ever.
+    #[must_use]
+    pub fn renewed(self, now: u64) -> Self {
+        let once_more = |last: Witness| Witness { until: last.until.max(now.saturating_add(1)), ..last };
+        match self.before {
+            Some(_) => Self { last: self.last.map(once_more), ..self },
+            None => self,
+        }
     }
 
     /// As it was read: the last one first, one that confirms it behind that.
@@ -61,28 +87,46 @@ impl Evidence {
         self.before.is_some()
     }
 
-    /// Returns whether the last exchange was made for this client.
-    pub fn is_of_client(&self, client: u64) -> bool {
-        self.last.is_some_and(|last| last.client == client)
+    /// Returns whether `request` would tell no more than the last exchange, should it be the second
+    /// leader: it is of the same client, or `Vary` selects the same for both.
+    pub fn tells_little_by(&self, request: &Witness) -> bool {
+        self.last.is_some_and(|last| {
+            last.client == request.client || (last.selection != 0 && last.selection == request.selection)
+        })
     }
 
-    /// Returns whether the verdict binds `request`.
+    /// For how long the verdict binds other requests than its like, in ms, counted from the last
+    /// exchange: as long as the shorter of the two was to be remembered.
+    pub fn lasts_for_others(&self) -> u64 {
+        self.witnesses().map(|one| one.lasts).min().unwrap_or(0)
+    }
+
+    /// When the last exchange came to its verdict, in ms on the store's clock.
+    pub fn at(&self) -> u64 {
+        self.last.map_or(0, |last| last.until.saturating_sub(last.lasts))
+    }
+
+    /// Returns why the verdict binds `request`, if it does.
     ///
-    /// Two leaders of one client confirm it for that client alone. Where the answer varies, they
-    /// confirm it for the requests that select as the last one did, or, if the two selected
-    /// differently, for all.
-    pub fn binds(&self, request: &Witness) -> bool {
-        let Some(last) = self.last else { return false };
+    /// Two leaders of one client confirm it for that client alone. Where the answer varies it binds
+    /// the requests that select as both did; a request that has `waited` for it is bound too if the
+    /// two selected differently, for then it does not lie in what is selected.
+    pub fn binds(&self, request: &Witness, waited: bool) -> Option<Bound> {
+        let last = self.last?;
         if last.carried == request.carried {
-            return true;
+            return Some(Bound::Alike);
         }
-        let Some(before) = self.before else { return false };
+        let before = self.before?;
         if before.carried == request.carried {
-            return true;
+            return Some(Bound::Alike);
         }
-        let of_clients = last.client != before.client || last.client == request.client;
-        let of_selection = last.selection == request.selection || last.selection != before.selection;
-        of_clients && of_selection
+        let selected_alike = last.selection == before.selection;
+        let selects = if selected_alike { last.selection == request.selection } else { waited };
+        match (selects, last.client == before.client) {
+            (true, false) => Some(Bound::Confirmed),
+            (true, true) if last.client == request.client => Some(Bound::OwnClient),
+            _ => None,
+        }
     }
 }
 
@@ -91,7 +135,7 @@ mod tests {
     use super::*;
 
     fn witness(carried: u8, client: u64, selection: u64) -> Witness {
-        Witness { carried: [carried; 16], client, selection, until: 100 }
+        Witness { carried: [carried; 16], client, selection, until: 100, lasts: 100 }
     }
 
     #[test]
@@ -101,16 +145,16 @@ mod tests {
         let by_itself = Evidence::of(witness(2, 1, 0), [evil], 0);
         let confirmed = Evidence::of(other, [evil], 0);
         for (name, evidence, request, bound) in [
-            ("the same fields", alone, witness(1, 9, 0), true),
-            ("other fields", alone, other, false),
-            ("other fields of the same client", alone, witness(2, 1, 0), false),
-            ("one client twice, for itself", by_itself, witness(3, 1, 0), true),
-            ("one client twice, for another", by_itself, third, false),
-            ("the fields of the first", by_itself, witness(1, 9, 0), true),
-            ("two clients, for all", confirmed, third, true),
-            ("no evidence", Evidence::default(), evil, false),
+            ("the same fields", alone, witness(1, 9, 0), Some(Bound::Alike)),
+            ("other fields", alone, other, None),
+            ("other fields of the same client", alone, witness(2, 1, 0), None),
+            ("one client twice, for itself", by_itself, witness(3, 1, 0), Some(Bound::OwnClient)),
+            ("one client twice, for another", by_itself, third, None),
+            ("the fields of the first", by_itself, witness(1, 9, 0), Some(Bound::Alike)),
+            ("two clients, for all", confirmed, third, Some(Bound::Confirmed)),
+            ("no evidence", Evidence::default(), evil, None),
         ] {
-            assert_eq!(evidence.binds(&request), bound, "{name}");
+            assert_eq!(evidence.binds(&request, false), bound, "{name}");
         }
         assert!(!alone.is_confirmed() && confirmed.is_confirmed());
     }
@@ -118,10 +162,34 @@ mod tests {
     #[test]
     fn vary_of_the_answer_selects_which_requests_it_binds() {
         let alike = Evidence::of(witness(2, 2, 7), [witness(1, 1, 7)], 0);
-        assert!(alike.binds(&witness(3, 3, 7)), "it selects as they did");
-        assert!(!alike.binds(&witness(3, 3, 8)), "it selects something else");
+        assert!(alike.binds(&witness(3, 3, 7), false).is_some(), "it selects as they did");
+        assert!(alike.binds(&witness(3, 3, 8), true).is_none(), "it selects something else");
         let across = Evidence::of(witness(2, 2, 7), [witness(1, 1, 8)], 0);
-        assert!(across.binds(&witness(3, 3, 9)), "it fails whatever is selected");
+        assert!(across.binds(&witness(3, 3, 9), true).is_some(), "it fails whatever is selected");
+        assert!(across.binds(&witness(3, 3, 9), false).is_none(), "and that is not remembered");
+        assert!(across.binds(&witness(3, 3, 7), false).is_none(), "nor for what one has shown");
+    }
+
+    #[test]
+    fn a_probe_that_fails_too_is_confirmed_by_the_last_exchange_before_it_and_no_other() {
+        let confirmed = Evidence::of(witness(2, 2, 0), [witness(1, 1, 0)], 0);
+        let probe = |client, earlier: Evidence| {
+            let last = Witness { until: 900, ..witness(9, client, 0) };
+            Evidence::of(last, earlier.renewed(500).witnesses(), 500)
+        };
+        let again = probe(3, confirmed);
+        assert!(again.binds(&witness(4, 4, 0), false).is_some(), "another client's goes on");
+        let own = probe(2, confirmed);
+        assert!(own.binds(&witness(4, 4, 0), false).is_none(), "by itself a client proves nothing to others");
+        let alone = Evidence::of(witness(1, 1, 0), [], 0);
+        assert!(!probe(3, alone).is_confirmed(), "what was not confirmed is over");
+    }
+
+    #[test]
+    fn others_are_bound_for_the_shorter_of_two_times() {
+        let long = Witness { until: 30_100, lasts: 30_000, ..witness(1, 1, 0) };
+        let confirmed = Evidence::of(long, [witness(2, 2, 0)], 0);
+        assert_eq!((confirmed.at(), confirmed.lasts_for_others()), (100, 100));
     }
 
     #[test]

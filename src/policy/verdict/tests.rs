@@ -172,7 +172,8 @@ fn credentials() {
     let public = judge(&authorization, 200, &[("cache-control", "public")], Framing::Length(1), &rules);
     assert!(fresh(public).is_none(), "no lifetime by the route for credentials");
     let failing = judge(&authorization, 503, &[], Framing::Length(1), &rules);
-    assert_eq!(failing, Verdict::Pass(PassReason::Authorization), "one stranger's failure is nobody else's");
+    let failed = Verdict::Failed { until_ms_from_now: 1_000, shareable: false };
+    assert_eq!(failing, failed, "one stranger's failure is known to the others, its answer is not");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::proxy::binding::Party;
 use crate::proxy::notes::Noted;
 use crate::proxy::place::{Look, Place};
 use crate::proxy::status;
-use crate::record::{Binding, Note, codec};
+use crate::record::{Note, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -65,8 +65,7 @@ impl Proxy {
                 because_alone(&ask, reason)
             ));
         }
-        let binds = |binding: &Binding| self.binds(binding, party);
-        match self.notes.peek(place.key.hash(), place.url, &self.stamps, binds) {
+        match self.peek_noted(party, &place) {
             Noted::Pass(reason) if policy::pass_holds(reason, headers, &route.rules) => {
                 return remembered(Some(reason), reason.as_str());
             }
@@ -75,7 +74,16 @@ impl Proxy {
                 let stale = stale.or_else(|| failure.stale.clone());
                 return self.failing(route, headers, &ask, Failed { status: failure.status, case, stale });
             }
-            Noted::Failing(_) | Noted::Pass(_) | Noted::Nothing => {}
+            Noted::Failing(failure) => {
+                let (status, case) = (failure.status, failure.case());
+                let stale = stale.clone().or_else(|| failure.stale.clone());
+                let decision = self.failing(route, headers, &ask, Failed { status, case, stale });
+                // It waits for the next try only if it may not be given what is stale.
+                if decision.outcome == Outcome::Hit {
+                    return decision;
+                }
+            }
+            Noted::Pass(_) | Noted::Nothing => {}
         }
         self.decide_by_store(party, &ask, stale, found).await
     }
@@ -114,15 +122,11 @@ impl Proxy {
                     return remembered(reason, &word);
                 }
             }
-            Some(Note::Failed { status, .. }) => {
+            Some(Note::Failed { status, answered, .. }) => {
+                let case = if answered { ErrorCase::Status(status) } else { ErrorCase::Unreachable };
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
                 let stale = stale.or_else(|| live.cloned());
-                return self.failing(
-                    route,
-                    headers,
-                    ask,
-                    Failed { status, case: ErrorCase::Unreachable, stale },
-                );
+                return self.failing(route, headers, ask, Failed { status, case, stale });
             }
             Some(Note::Growing { .. }) | None => {}
         }
@@ -165,7 +169,7 @@ impl Proxy {
             Note::Growing { .. } => return None,
         };
         let stands = until > self.now_ms() && self.stamps.covers(place.url, token, token) != Covered::Hard;
-        (stands && self.binds(binding, party)).then_some(note)
+        (stands && self.binds(binding, party, false).is_some()).then_some(note)
     }
 
     /// Upstream failed a moment ago: stale if that may be, else the same failure.

@@ -12,7 +12,7 @@ use super::{Head, Job};
 use crate::clock::WallMs;
 use crate::dust::Number;
 use crate::flight::{Fill, Published, Standing};
-use crate::policy::{self, Ask, ErrorCase, PassReason, Varies};
+use crate::policy::{self, Ask, ErrorCase, Lifetime, PassReason, Varies};
 use crate::proxy::binding::Kind;
 use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
@@ -31,11 +31,13 @@ const FAILED_MS: u64 = 1_000;
 
 impl Job {
     /// There was no answer, or none that is HTTP.
-    pub(super) async fn no_answer(self, mut leader: Leader, fill: Fill, error: upstream::Error) {
+    pub(super) async fn no_answer(self, leader: Leader, fill: Fill, error: upstream::Error) {
         let ttl = self.failed_for(FAILED_MS);
-        let binding = self.binding(Kind::Failed, Vec::new(), self.until(ttl));
+        let kind = if error.kind.is_queue() { Kind::Busy } else { Kind::Failed };
+        let binding = self.binding(kind, Vec::new(), ttl);
         let failure = Arc::new(Failure {
             status: Cause::Upstream(error.kind).status(),
+            answered: false,
             answer: None,
             own: None,
             word: error.kind.as_str(),
@@ -48,25 +50,18 @@ impl Job {
             binding,
         });
         self.proxy.notices.upstream_error(&self.route, &error);
-        let company = self.in_company(&leader);
-        leader.settle(Told::Failed(failure.clone()));
         // A full queue is ours: it says nothing of the origin, and it may be empty again at once.
-        let lasts = company
-            || failure.binding.evidence.is_confirmed()
-            || self.stays_failed(FAILED_MS, ErrorCase::Unreachable);
-        let noted = (!error.kind.is_queue()).then_some((failure, ttl, lasts));
-        self.fail(leader, fill, noted, error.kind.as_str()).await;
+        let noted = (!error.kind.is_queue()).then(|| {
+            let lasts = self.in_company(&leader)
+                || failure.binding.evidence.is_confirmed()
+                || self.stays_failed(FAILED_MS, ErrorCase::Unreachable);
+            (ttl, lasts)
+        });
+        self.fail(leader, fill, failure, noted, error.kind.as_str()).await;
     }
 
     /// Upstream answered that it failed (408, 425, 429, 5xx): shared, not stored.
-    pub(super) async fn failed(
-        self,
-        mut leader: Leader,
-        fill: Fill,
-        head: Head,
-        until_ms: u64,
-        shareable: bool,
-    ) {
+    pub(super) async fn failed(self, leader: Leader, fill: Fill, head: Head, until_ms: u64, shareable: bool) {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
         let headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
@@ -75,7 +70,7 @@ impl Job {
             Varies::No | Varies::Star => Vec::new(), // on everything: not shareable
         };
         let select = policy::selecting(&vary, &self.headers);
-        let binding = self.binding(Kind::Failed, vary, self.until(ttl));
+        let binding = self.binding(Kind::of_failure(status.as_u16()), vary, ttl);
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
             Ok(body) => (Some(Answered { headers, body, select }), None),
@@ -83,6 +78,7 @@ impl Job {
         };
         let failure = Arc::new(Failure {
             status,
+            answered: true,
             answer,
             own,
             word: "upstream_status",
@@ -94,60 +90,63 @@ impl Job {
             ranged: self.is_of_range(),
             binding,
         });
-        let company = self.in_company(&leader);
-        leader.settle(Told::Failed(failure.clone()));
         let lasts = failure.binding.evidence.is_confirmed()
             || (failure.may_be_remembered()
-                && (company || self.stays_failed(until_ms, ErrorCase::Status(status.as_u16()))));
-        self.fail(leader, fill, Some((failure, ttl, lasts)), "upstream_status").await;
+                && (self.in_company(&leader)
+                    || self.stays_failed(until_ms, ErrorCase::Status(status.as_u16()))));
+        self.fail(leader, fill, failure, Some((ttl, lasts)), "upstream_status").await;
     }
 
-    /// Leaves *failed* under the fence (F7): for who waits on other instances, and if it `lasts`
-    /// for who comes until then.
+    /// Tells of a failure, and leaves *failed* under the fence (F7) if it is `noted`: for how long, and
+    /// whether for requests that come until then, or only for those that wait on other instances.
     async fn fail(
         mut self,
-        leader: Leader,
+        mut leader: Leader,
         fill: Fill,
-        failure: Option<(Arc<Failure>, Duration, bool)>,
+        failure: Arc<Failure>,
+        noted: Option<(Duration, bool)>,
         why: &'static str,
     ) {
         let token = fill.token();
         self.account.followers = leader.followers();
-        if let Some((failure, ttl, lasts)) = failure {
-            let lasts = lasts || (self.in_company(&leader) && failure.may_be_remembered());
+        if let Some((ttl, lasts)) = noted {
             self.leave_failed(leader, fill, failure, ttl, lasts).await;
         } else {
-            leader.retire();
             fill.abort(None).await;
+            leader.settle(Told::Failed(failure));
+            leader.retire();
         }
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
     }
 
-    /// Gives up the flight and the lease, with a word for those who wait elsewhere, and if it `lasts`
-    /// for who comes until then, here too (F7). That a range was failed says nothing of what others ask
-    /// for (F10): no word of that is left, not even to those who wait elsewhere, or here for the lease.
+    /// Gives up the lease and the flight, with a word for requests that wait elsewhere, and if it `lasts`
+    /// for those that come until then, here too (F7). That a range was failed says nothing of what others
+    /// ask for (F10): no word of that is left, not even to those that wait elsewhere, or here for the
+    /// lease. The flight is told last: a request that the failure does not bind finds the lease free.
     pub(super) async fn leave_failed(
         &self,
-        leader: Leader,
+        mut leader: Leader,
         fill: Fill,
         failure: Arc<Failure>,
         ttl: Duration,
         lasts: bool,
     ) {
         if failure.ranged {
-            leader.retire();
-            return fill.abort(None).await;
+            fill.abort(None).await;
+            leader.settle(Told::Failed(failure));
+            return leader.retire();
         }
         let stays = if lasts { millis(ttl) } else { 0 };
         let until = self.proxy.now_ms().saturating_add(stays);
         let (status, binding) = (failure.status.as_u16(), failure.binding.clone());
-        let note = Note::Failed { token: fill.token(), status, until, binding };
+        let note = Note::Failed { token: fill.token(), status, answered: failure.answered, until, binding };
         if lasts {
-            // Before the slot is empty: whoever finds it so finds the note.
-            self.proxy.notes.failed(self.place.key.hash(), failure, ttl);
+            // Before the slot is empty: a request that finds it so finds the note.
+            self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
         }
-        leader.retire();
         self.abort_with(fill, &note, ttl).await;
+        leader.settle(Told::Failed(failure));
+        leader.retire();
     }
 
     /// Whether upstream was asked for a range because the request has one: then it may have failed
@@ -177,10 +176,13 @@ impl Job {
         })
     }
 
-    /// Whether what is stored may be served instead of an answer with this status: then that is
-    /// remembered beside it, and does not take its place.
-    pub(super) fn outlives(&self, status: StatusCode) -> bool {
-        self.has_stale(&Ask::default(), ErrorCase::Status(status.as_u16()))
+    /// For how long an answer with this status and lifetime is remembered beside what is stored, in ms,
+    /// if that may be served instead of it: then it does not take its place.
+    pub(super) fn beside_ms(&self, status: StatusCode, lifetime: &Lifetime) -> Option<u64> {
+        let stale = self.stale.as_ref()?;
+        let left = stale.record.end().saturating_sub(self.proxy.now_ms());
+        let fresh = lifetime.fresh_ms.saturating_sub(lifetime.age_ms);
+        self.has_stale(&Ask::default(), ErrorCase::Status(status.as_u16())).then(|| fresh.min(left))
     }
 
     /// When something is forgotten that is remembered for `ttl` from now on, on the store's clock.
@@ -204,7 +206,7 @@ impl Job {
         }
         let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());
         let until = self.until(ttl);
-        let binding = self.binding(Kind::Pass, Vec::new(), until);
+        let binding = self.binding(Kind::Pass, Vec::new(), ttl);
         self.proxy.notes.pass(self.place.key.hash(), reason, binding.clone(), token, ttl);
         let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
         // Whether it lands is of no concern to this client: others judge for themselves then.
@@ -343,14 +345,17 @@ impl Failure {
         self.binding.evidence.is_confirmed() || !matches!(self.status.as_u16(), 408 | 425)
     }
 
-    /// Whether upstream answered at all.
-    pub(crate) fn is_answer(&self) -> bool {
-        self.answer.is_some() || self.own.is_some()
+    /// What kind of verdict it is.
+    pub(crate) fn judged(&self) -> Kind {
+        match self.kind {
+            Some(kind) if kind.is_queue() => Kind::Busy,
+            _ => Kind::of_failure(self.status.as_u16()),
+        }
     }
 
     /// What went wrong, as the rules for stale answers see it.
     pub(crate) fn case(&self) -> ErrorCase {
-        if self.is_answer() { ErrorCase::Status(self.status.as_u16()) } else { ErrorCase::Unreachable }
+        if self.answered { ErrorCase::Status(self.status.as_u16()) } else { ErrorCase::Unreachable }
     }
 
     /// Our own answer for it, where upstream gave none.
@@ -373,7 +378,8 @@ impl Failure {
             owner: None,
             stale: job.stale.clone(),
             ranged: job.is_of_range(),
-            binding: job.binding(Kind::Failed, Vec::new(), job.until(ttl)),
+            answered: false,
+            binding: job.binding(Kind::Failed, Vec::new(), ttl),
         };
         (Arc::new(failure), ttl)
     }

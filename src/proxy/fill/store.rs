@@ -62,9 +62,9 @@ impl Job {
             Varies::No => Vec::new(),
             Varies::On(fields) => fields,
         };
-        let response = &head.response.headers;
+        let (status, response) = (head.response.status, &head.response.headers);
         let Footing { fill, fields, kept } =
-            self.footing(&mut leader, fill, fields, kept, head.born, response).await;
+            self.footing(&mut leader, fill, fields, kept, head.born, status, response).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
@@ -78,7 +78,7 @@ impl Job {
     }
 
     /// From upstream to everybody who rides, to the body store, and at the end to the record.
-    pub(super) async fn pour(mut self, mut leader: Leader, fill: Fill, mut head: Head, pouring: Pouring) {
+    pub(super) async fn pour(mut self, mut leader: Leader, mut fill: Fill, mut head: Head, pouring: Pouring) {
         let Pouring { stored, mut writer, growing, len, behind, kept } = pouring;
         let token = fill.token();
         let hash = stored.hash.to_string();
@@ -108,10 +108,13 @@ impl Job {
                 never = self.herald(&fill, &stored, &growing) => match never {},
             }
         } else {
-            // Before the lease is released: else who waits for that takes it, one after another.
-            futures_util::future::join(flow, self.tell_apart(&fill, &stored, exchange.binding.clone()))
-                .await
-                .0
+            // Nothing of it will be published, so requests that can't ride it need not wait for its body.
+            // They are told before the lease is released: else they took it one after another.
+            let told = async {
+                self.tell_apart(&fill, &stored, exchange.binding.clone()).await;
+                fill.give_up_lease().await;
+            };
+            futures_util::future::join(flow, told).await.0
         };
         let bytes = writer.written();
         self.account.followers = leader.followers();
@@ -215,7 +218,7 @@ impl Job {
         let status = record.status.as_u16();
         (status >= 400 && record.fresh_ms == 0 && record.swr_ms == 0).then(|| {
             let vary = record.select.iter().map(|(field, _)| field.clone()).collect();
-            self.binding(Kind::Refused(status), vary, self.until(ERROR_COUNTS))
+            self.binding(Kind::Refused(status), vary, ERROR_COUNTS)
         })
     }
 

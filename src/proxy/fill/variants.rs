@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{Head, Job};
 use crate::dust::Number;
@@ -44,6 +44,7 @@ impl Job {
         fields: Vec<HeaderName>,
         kept: bool,
         born: Number,
+        status: StatusCode,
         response: &HeaderMap,
     ) -> Footing {
         let known: &[HeaderName] = self.place.node.as_ref().map_or(&[], |node| &node.fields);
@@ -73,7 +74,7 @@ impl Job {
         let led_primary = self.place.node.is_none();
         let fill = match attempt {
             // Somebody filled the variant while this was on its way: that stays (F2).
-            Attempt::Won(variant) if self.proxy.has_newer(&names, born).await => {
+            Attempt::Won(variant) if self.proxy.has_better(&names, &self.route.rules, born, status).await => {
                 variant.release().await;
                 return Footing { fill, fields, kept: false };
             }

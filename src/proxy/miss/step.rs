@@ -6,7 +6,7 @@ use crate::dust::Number;
 use crate::policy::{self, PassReason, Reuse, Ride};
 use crate::proxy::Proxy;
 use crate::proxy::asking::Asking;
-use crate::proxy::binding::{Kind, Party, Prior};
+use crate::proxy::binding::{Kind, Party};
 use crate::proxy::place::Place;
 use crate::proxy::told::{Exchange, Failure, Follower, Found, Moment, Refused, Told};
 use crate::record::Binding;
@@ -29,7 +29,7 @@ pub(super) enum Step {
     /// Another variant.
     At(Place),
     /// The next exchange, led by a request that this verdict does not bind either: it may confirm it.
-    Unbound(Prior),
+    Unbound(Kind, Binding),
 }
 
 impl Proxy {
@@ -107,7 +107,7 @@ impl Proxy {
                     // That somebody's range was failed says nothing of the whole.
                     Step::Lacks(None)
                 } else if failure.owner != Some(arrived) && !self.is_bound(&failure.binding, asking, place) {
-                    Step::Unbound(Prior { kind: Kind::Failed, evidence: failure.binding.evidence })
+                    Step::Unbound(failure.judged(), failure.binding.clone())
                 } else {
                     Step::Failed(failure)
                 }
@@ -148,8 +148,7 @@ impl Proxy {
         if let Some(binding) = &exchange.binding
             && !self.is_bound(binding, asking, place)
         {
-            let kind = Kind::Refused(head.record.status.as_u16());
-            return Step::Unbound(Prior { kind, evidence: binding.evidence });
+            return Step::Unbound(Kind::Refused(head.record.status.as_u16()), binding.clone());
         }
         let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
         // With its last byte, which others may have had before its end was told.
@@ -163,8 +162,9 @@ impl Proxy {
         if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
     }
 
-    pub(crate) fn is_bound(&self, binding: &Binding, asking: &Asking, place: &Place) -> bool {
-        self.binds(binding, &Party::of(asking, place.primary.hash()))
+    /// Whether a request is bound by a verdict that it has waited for.
+    fn is_bound(&self, binding: &Binding, asking: &Asking, place: &Place) -> bool {
+        self.binds(binding, &Party::of(asking, place.primary.hash()), true).is_some()
     }
 
     fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride) -> bool {
@@ -184,9 +184,12 @@ impl Step {
         match self {
             Self::Ride(..) | Self::Take(_) | Self::Failed(_) => FollowerEnd::Rode,
             Self::Refused(_) => FollowerEnd::Timeout,
-            Self::Alone(_) | Self::Own(..) | Self::Next | Self::Lacks(_) | Self::At(_) | Self::Unbound(_) => {
-                FollowerEnd::Degraded
-            }
+            Self::Alone(_)
+            | Self::Own(..)
+            | Self::Next
+            | Self::Lacks(_)
+            | Self::At(_)
+            | Self::Unbound(..) => FollowerEnd::Degraded,
         }
     }
 }

@@ -26,11 +26,12 @@ fn fields() -> impl Strategy<Value = Vec<HeaderName>> {
 
 fn binding() -> impl Strategy<Value = Binding> {
     let witness = |carried: u8| {
-        any::<(u64, u64, u64)>().prop_map(move |(client, selection, until)| Witness {
+        any::<(u64, u64, u64, u64)>().prop_map(move |(client, selection, until, lasts)| Witness {
             carried: [carried; 16],
             client,
             selection,
             until,
+            lasts,
         })
     };
     (prop::option::of(witness(1)), prop::option::of(witness(2)), fields()).prop_map(|(one, two, vary)| {
@@ -99,12 +100,13 @@ proptest! {
         status in 400u16..600,
         reason in "[a-z-]{1,20}",
         binding in binding(),
+        answered: bool,
     ) {
         for note in [
             Note::Growing { token: head.token, head: Box::new(head.clone()), binding: None },
             Note::Growing { token: head.token, head: Box::new(head.clone()), binding: Some(binding.clone()) },
             Note::Pass { token, reason: reason.clone(), until, binding: binding.clone() },
-            Note::Failed { token, status, until, binding: binding.clone() },
+            Note::Failed { token, status, answered, until, binding: binding.clone() },
         ] {
             prop_assert_eq!(decode_note(&encode_note(&note).unwrap()), Ok(note));
         }
@@ -155,9 +157,9 @@ fn the_fixed_format() {
     let failed = r#"{"v":1,"token":7,"failed":503,"until":9}"#;
     assert_eq!(encode_note(&decode_note(failed).unwrap()).as_deref(), Ok(failed));
     let bound = concat!(
-        r#"{"v":1,"token":7,"failed":429,"until":9,"#,
-        r#""seen":[["000102030405060708090a0b0c0d0e0f","00000000000000ff","0000000000000000",9],"#,
-        r#"["0f0e0d0c0b0a09080706050403020100","0000000000000001","0000000000000000",8]],"vary":["x-a"]}"#,
+        r#"{"v":1,"token":7,"failed":429,"until":9,"answered":true,"#,
+        r#""seen":[["000102030405060708090a0b0c0d0e0f","00000000000000ff","0000000000000000",9,1000],"#,
+        r#"["0f0e0d0c0b0a09080706050403020100","0000000000000001","0000000000000000",8,1000]],"vary":["x-a"]}"#,
     );
     assert_eq!(encode_note(&decode_note(bound).unwrap()).as_deref(), Ok(bound));
     for (from, to) in [("00000000000000ff", "ff"), ("x-a", "X-A"), ("0f0e0d0c0b0a09080706050403020100", "00")]

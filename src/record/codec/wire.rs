@@ -89,6 +89,8 @@ pub(super) struct WireFailed {
     token: u64,
     failed: u16,
     until: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    answered: bool,
     #[serde(flatten)]
     binding: WireBinding,
 }
@@ -102,8 +104,9 @@ struct WireBinding {
     vary: Vec<String>,
 }
 
-/// Digests of the fields, of the client and of the selection, and until when it counts.
-type WireWitness = (String, String, String, u64);
+/// Digests of the fields, of the client and of the selection, until when it counts, and how long it
+/// was to be remembered.
+type WireWitness = (String, String, String, u64, u64);
 
 fn field(name: &str) -> Result<HeaderName, CodecError> {
     HeaderName::from_lowercase(name.as_bytes()).map_err(|_| CodecError::Invalid("field name"))
@@ -272,13 +275,14 @@ impl WirePass {
 // === impl WireFailed ===
 
 impl WireFailed {
-    pub(super) fn of(token: u64, status: u16, until: u64, binding: &Binding) -> Self {
-        Self { v: VERSION, token, failed: status, until, binding: WireBinding::of(binding) }
+    pub(super) fn of(token: u64, status: u16, answered: bool, until: u64, binding: &Binding) -> Self {
+        Self { v: VERSION, token, failed: status, until, answered, binding: WireBinding::of(binding) }
     }
 
     pub(super) fn into_note(self) -> Result<Note, CodecError> {
-        let binding = self.binding.into_binding()?;
-        Ok(Note::Failed { token: self.token, status: self.failed, until: self.until, binding })
+        let Self { token, failed: status, until, answered, binding, .. } = self;
+        let binding = binding.into_binding()?;
+        Ok(Note::Failed { token, status, answered, until, binding })
     }
 }
 
@@ -287,7 +291,8 @@ impl WireFailed {
 impl WireBinding {
     fn of(binding: &Binding) -> Self {
         let seen = binding.evidence.witnesses().map(|one| {
-            (hex(&one.carried), format!("{:016x}", one.client), format!("{:016x}", one.selection), one.until)
+            let digits = |digest: u64| format!("{digest:016x}");
+            (hex(&one.carried), digits(one.client), digits(one.selection), one.until, one.lasts)
         });
         let vary = binding.vary.iter().map(|field| field.as_str().to_owned());
         Self { seen: seen.collect(), vary: vary.collect() }
@@ -298,9 +303,9 @@ impl WireBinding {
             let plain = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
             plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten().ok_or(CodecError::Invalid("seen"))
         };
-        let read = |(carried, client, selection, until): WireWitness| {
+        let read = |(carried, client, selection, until, lasts): WireWitness| {
             let carried = unhex(&carried).ok_or(CodecError::Invalid("seen"))?;
-            Ok(Witness { carried, client: short(&client)?, selection: short(&selection)?, until })
+            Ok(Witness { carried, client: short(&client)?, selection: short(&selection)?, until, lasts })
         };
         let seen = self.seen.into_iter().map(read).collect::<Result<Vec<_>, CodecError>>()?;
         let evidence = Evidence::from_list(&seen).ok_or(CodecError::Invalid("seen"))?;

@@ -164,3 +164,96 @@ async fn an_error_for_the_moment_takes_the_place_of_nothing_that_is_stored() {
     of(&proxy, 1).await;
     assert_eq!(origin.last("/a").field("if-none-match"), "\"g\"");
 }
+
+#[tokio::test]
+async fn a_rate_limit_after_anothers_accident_is_no_proof() {
+    let gate = Gate::shut();
+    gate.open();
+    let bad = Answer::status(429).field("Retry-After", "30").part("evil");
+    let origin = spoilt_by_one(bad, Answer::status(503).part("accident"), &gate).await;
+    let proxy = before(&origin).await;
+    assert_eq!(of(&proxy, 1).await.status, 503);
+    assert_eq!(evil(&proxy).await.status, 429);
+    origin.on("/a", Answer::cacheable("good"));
+    of(&proxy, 2).await.assert(200, "good");
+}
+
+#[tokio::test]
+async fn others_are_bound_for_no_longer_than_the_shorter_of_two_failures_says() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        let down = Answer::status(503).part("down");
+        if super::is_evil(seen) { down.field("Retry-After", "30") } else { down }
+    });
+    let proxy = before(&origin).await;
+    assert_eq!(of(&proxy, 1).await.status, 503);
+    assert_eq!(evil(&proxy).await.status, 503);
+    origin.on("/a", Answer::cacheable("good"));
+    crate::support::until("a try", async || of(&proxy, 2).await.is(200, "good").then_some(())).await;
+}
+
+#[tokio::test]
+async fn two_failing_tenants_are_not_all() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| match seen.field("x-tenant") {
+        "one" | "two" => {
+            Answer::status(503).field("Vary", "X-Tenant").field("Retry-After", "30").part("down")
+        }
+        _ => Answer::cacheable("good").field("Vary", "X-Tenant"),
+    });
+    let proxy = before(&origin).await;
+    for (client, tenant) in [(1, "one"), (2, "two")] {
+        assert_eq!(of(&proxy, client).field("X-Tenant", tenant).await.status, 503);
+    }
+    of(&proxy, 3).field("X-Tenant", "three").await.assert(200, "good");
+}
+
+#[tokio::test]
+async fn a_failing_herd_whose_answers_vary_costs_two_fetches() {
+    let gate = Gate::shut();
+    let failing = Answer::status(503).field("Vary", "Accept-Encoding").part("down").held_by(&gate);
+    let origin = Origin::answering(failing).await;
+    let proxy = before(&origin).await;
+    let ask = |n: usize| of(&proxy, n).field("Accept-Encoding", if n % 2 == 0 { "gzip" } else { "br" });
+    let herd: Vec<_> = (0..HERD).map(ask).collect();
+    let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+        proxy.until_followers(HERD - 1).await;
+        gate.open();
+    });
+    assert!(replies.iter().all(|reply| reply.status == 503));
+    assert!(origin.count("/a") <= 2, "{} fetches", origin.count("/a"));
+}
+
+#[tokio::test]
+async fn an_error_whose_body_drips_holds_no_other_request() {
+    let (gate, drip) = (Gate::shut(), Gate::shut());
+    let bad = Answer::status(404).part("ev").gate(&drip).part("il").chunked();
+    let origin = spoilt_by_one(bad, Answer::cacheable("good"), &gate).await;
+    let proxy = before(&origin).await;
+    let leader = evil(&proxy).asked().await;
+    origin.asked("/a", 1).await;
+    let others = all((0..HERD).map(|client| of(&proxy, client).asked())).await;
+    proxy.until_followers(HERD).await;
+    gate.open();
+    for asked in others {
+        super::reply(asked).await.assert(200, "good");
+    }
+    drip.open();
+    super::reply(leader).await.assert(404, "evil");
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn what_one_client_has_shown_hides_no_stored_answer_from_another() {
+    let gate = Gate::shut();
+    gate.open();
+    let bad = Answer::status(503).field("Retry-After", "30").part("evil");
+    let good = Answer::ok("good").cache("public, max-age=60");
+    let origin = spoilt_by_one(bad, good, &gate).await;
+    let proxy = before(&origin).await;
+    proxy.filled_by(of(&proxy, 1)).await;
+    proxy.until_stored(1).await;
+    let proxy = proxy.restart().await;
+    // The record is in the store alone, and the evil client asks for it to be validated.
+    assert!(of(&proxy, 2).field("Cookie", "a=b").await.is_hit());
+}

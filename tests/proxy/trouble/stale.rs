@@ -1,6 +1,7 @@
 //! What stale is there for while an origin fails.
 
 use super::{HERD, before, evil, of, spoilt_by_one};
+use crate::support::client::Ask;
 use crate::support::{Answer, Gate, Origin, Reply, all, until};
 
 /// Stale as soon as it is there, and good instead of an error.
@@ -105,4 +106,69 @@ async fn while_failures_go_on_stale_is_served_at_once_and_one_probe_is_made() {
     origin.on("/a", Answer::cacheable("new"));
     gate.open();
     until("the new answer", async || of(&proxy, 1).await.is(200, "new").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_too_leaves_all_bound() {
+    let origin = Origin::answering(good()).await;
+    let proxy = before(&origin).await;
+    proxy.filled_by(of(&proxy, 1)).await;
+    origin.on("/a", Answer::status(503).part("down"));
+    for client in 1..=2 {
+        assert!(is_stale(&of(&proxy, client).await));
+    }
+    // The third client's probe fails, and then the origin hangs: the fourth waits for none of it.
+    until("a probe", async || {
+        assert!(is_stale(&of(&proxy, 3).await));
+        (origin.count("/a") == 4).then_some(())
+    })
+    .await;
+    let gate = Gate::shut();
+    origin.on("/a", Answer::status(503).part("down").held_by(&gate));
+    until("the next probe", async || {
+        assert!(is_stale(&of(&proxy, 4).await));
+        (origin.count("/a") == 5).then_some(())
+    })
+    .await;
+    assert!(is_stale(&of(&proxy, 5).await));
+    assert_eq!(origin.count("/a"), 5);
+    gate.open();
+}
+
+#[tokio::test]
+async fn an_error_that_comes_by_itself_takes_no_good_answers_place_either() {
+    for (what, route, cookie) in [("with a cookie", "", true), ("uncoalesced", "coalesce = false", false)] {
+        let origin = Origin::answering(good()).await;
+        let proxy = crate::support::Proxy::before(&origin).route(route).await;
+        proxy.fill("/a").await.assert(200, "good");
+        origin.on("/a", Answer::status(503).cache("public, max-age=60").part("down"));
+        let ask = if cookie { proxy.get("/a").field("Cookie", "a=b") } else { proxy.get("/a") };
+        ask.await;
+        origin.on("/a", Answer::status(500).part("down"));
+        let reply = proxy.get("/a").field("User-Agent", "another").await;
+        if cookie {
+            assert!(is_stale(&reply), "{what}: {reply:?}");
+        }
+        origin.on("/a", Answer::cacheable("new"));
+        until("the new answer", async || {
+            proxy.get("/a").field("X-A", "1").await.is(200, "new").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn credentials_do_not_make_a_failure_everybodys() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(good().cache("public, max-age=10, stale-if-error=60")).await;
+    let proxy = before(&origin).await;
+    proxy.filled_by(of(&proxy, 1)).await;
+    origin.on("/a", Answer::status(503).part("down").held_by(&gate));
+    let herd: Vec<_> = (0..HERD).map(|n| of(&proxy, n).field("Cookie", &format!("id={n}"))).collect();
+    let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+        proxy.until_followers(HERD - 1).await;
+        gate.open();
+    });
+    assert!(replies.iter().all(is_stale));
+    assert!(origin.count("/a") <= 3, "{} fetches", origin.count("/a"));
 }
