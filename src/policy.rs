@@ -25,6 +25,7 @@ mod resume;
 mod reuse;
 mod revalidate;
 mod rules;
+mod secret;
 mod stale;
 mod stored;
 mod vary;
@@ -54,7 +55,8 @@ pub use resume::{resumes, resumption, same_representation};
 pub use reuse::{Reuse, Ride, Terms, may_ride, may_share_credentialed, reuse};
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
 pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
-pub use stale::{ErrorCase, stale_on_error};
+pub use secret::{is_known_secret, mark_secrets};
+pub use stale::{ErrorCase, is_failure, stale_on_error};
 pub use stored::{content_length, own_headers, stored_headers};
 pub use vary::{
     Varies, in_best_language, is_coded_for_all, normal, normal_into, selecting, selects, selects_alike,

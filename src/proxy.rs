@@ -229,6 +229,7 @@ impl Proxy {
             Err(none) => return Self::turn_away(ticket, Cause::NoRoute(none)),
         };
         ticket.routed(&route, self.notices.route(&route).clone());
+        policy::mark_secrets(&mut parts.headers, &route.rules);
         let entrance = if route.cache {
             policy::entrance(&parts.method, &parts.headers, &route.rules)
         } else {
@@ -328,10 +329,7 @@ impl Proxy {
         if !route.coalesce {
             return Some(PassReason::RouteSays);
         }
-        if ask.credentialed() && !last.is_some_and(|stored| policy::may_share_credentialed(&stored.terms)) {
-            return Some(if ask.authorization { PassReason::Authorization } else { PassReason::Cookie });
-        }
-        None
+        ask.apart().filter(|_| !last.is_some_and(|stored| policy::may_share_credentialed(&stored.terms)))
     }
 
     /// Starts a refresh that no request waits for, unless one is under way.

@@ -238,7 +238,7 @@ pub(super) fn is_secret(name: &str) -> bool {
     ["token", "password", "secret", "authorization", "cookie", "api-key", "apikey"]
         .iter()
         .any(|word| name.contains(word))
-        && !matches!(name.as_str(), "cookies" | "set_cookie" | "metrics_token")
+        && !matches!(name.as_str(), "cookies" | "set_cookie" | "secret_headers" | "metrics_token")
 }
 
 // === impl Problems ===

@@ -53,6 +53,8 @@ pub struct Route {
     pub client_cache_control: ClientCacheControl,
     /// What a Cookie that is not in the key means.
     pub cookies: Cookies,
+    /// Request fields that say who asks, as Authorization does, beside those that are known.
+    pub secret_headers: List<String>,
     /// What Set-Cookie means.
     pub set_cookie: SetCookie,
     /// What a Range that misses does.
@@ -254,6 +256,7 @@ impl Default for Route {
             ignore: List::default(),
             client_cache_control: ClientCacheControl::default(),
             cookies: Cookies::default(),
+            secret_headers: List::default(),
             set_cookie: SetCookie::default(),
             range: Range::default(),
             store_unframed: false,

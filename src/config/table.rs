@@ -151,7 +151,18 @@ impl Reader<'_, '_> {
             word if word.parse::<HeaderName>().is_err() => Err("a protocol is meant, such as \"websocket\""),
             word => Ok(word),
         });
-        route.rules = self.rules(&route, warnings);
+        let secrets = self.secrets();
+        for keyed in &mut route.vary_on {
+            if let KeyedField::Header(name) = keyed
+                && secrets.contains(&dashed(name))
+            {
+                *keyed = KeyedField::Secret(name.clone());
+            }
+        }
+        route.rules = policy::Rules { secrets, ..self.rules(&route, warnings) };
+        let keyed = route.vary_on.iter().map(KeyedField::field);
+        route.rules.keyed_secrets =
+            keyed.filter(|name| route.rules.is_secret(&dashed(name))).cloned().collect();
         self.not_yet(warnings);
         route
     }
@@ -323,6 +334,8 @@ impl Reader<'_, '_> {
             store_unframed: written.store_unframed,
             keys_authorization: route.covers(&http::header::AUTHORIZATION),
             keys_cookie: route.covers(&http::header::COOKIE),
+            secrets: Vec::new(),
+            keyed_secrets: Vec::new(),
             carried: carried(route),
         }
     }
@@ -348,6 +361,15 @@ impl Reader<'_, '_> {
             );
         }
         ignore
+    }
+
+    /// The names of `secret_headers`, each once, with `-` for `_`.
+    fn secrets(&mut self) -> Vec<String> {
+        let names = self.fields("secret_headers", &self.route.secret_headers.0);
+        let mut secrets: Vec<String> = names.iter().map(dashed).collect();
+        secrets.sort_unstable();
+        secrets.dedup();
+        secrets
     }
 
     fn fields(&mut self, key: &str, names: &[String]) -> Vec<HeaderName> {
@@ -394,6 +416,11 @@ fn carried(route: &Route) -> policy::Carried {
         Forward::Only(names) => names.iter().cloned().chain(own).collect(),
     };
     policy::Carried::Only(fields)
+}
+
+/// A field's name as CGI, WSGI and PHP read it.
+fn dashed(name: &HeaderName) -> String {
+    name.as_str().replace('_', "-")
 }
 
 fn is_known(method: &str) -> bool {

@@ -291,9 +291,15 @@ impl Directives {
         self.public || self.must_revalidate || self.s_maxage.is_some()
     }
 
-    /// Whether a stale answer is out of the question (RFC 9111 §4.2.4).
+    /// Whether they say that no stale answer is to be given, whatever else they say (RFC 9111 §4.2.4).
     pub fn forbid_stale(&self) -> bool {
-        self.no_cache || self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some()
+        self.no_cache || self.must_revalidate || self.proxy_revalidate
+    }
+
+    /// Whether they imply it (RFC 9111 §5.2.2.10): s-maxage does, unless it is said for how long a stale
+    /// answer may be given. Whoever writes both means both.
+    pub fn imply_no_stale(&self) -> bool {
+        self.s_maxage.is_some()
     }
 
     fn add(&mut self, directive: Directive<'_>) {

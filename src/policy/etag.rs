@@ -6,23 +6,26 @@ use http::{HeaderMap, header};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ETag<'a> {
     weak: bool,
-    /// With its quotes.
+    /// Without its quotes.
     opaque: &'a [u8],
 }
 
-/// The tag of a response; `None` if there is none or it is not one.
+/// The tag of a response; `None` if there is none or it is not one. A text without quotes is none
+/// by the grammar, but many origins send one and compare it as it stands: it is taken for a weak
+/// tag, since such an origin promises nothing about bytes.
 pub(super) fn etag(headers: &HeaderMap) -> Option<ETag<'_>> {
-    ETag::parse(headers.get(header::ETAG)?.as_bytes())
+    let value = headers.get(header::ETAG)?.as_bytes().trim_ascii();
+    ETag::parse(value).or_else(|| ETag::bare(value))
 }
 
-/// The tags of a list such as If-None-Match; stops at what is not one.
+/// The tags of a list such as If-None-Match, bare texts among them; stops at what is neither.
 pub(super) fn list(line: &[u8]) -> impl Iterator<Item = ETag<'_>> {
     let mut rest = line;
     std::iter::from_fn(move || {
         while let [b' ' | b'\t' | b',', tail @ ..] = rest {
             rest = tail;
         }
-        let (tag, tail) = ETag::take(rest)?;
+        let (tag, tail) = ETag::take(rest).or_else(|| ETag::take_bare(rest))?;
         rest = tail;
         Some(tag)
     })
@@ -31,9 +34,23 @@ pub(super) fn list(line: &[u8]) -> impl Iterator<Item = ETag<'_>> {
 // === impl ETag ===
 
 impl<'a> ETag<'a> {
+    /// A tag as the grammar has it.
     pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
         let (tag, rest) = Self::take(value.trim_ascii())?;
         rest.is_empty().then_some(tag)
+    }
+
+    /// A text without quotes, all of it: weak, whatever it says of itself.
+    fn bare(text: &'a [u8]) -> Option<Self> {
+        let opaque = text.strip_prefix(b"W/").unwrap_or(text);
+        let plain = !opaque.is_empty() && opaque != b"*" && !opaque.contains(&b'"');
+        plain.then_some(Self { weak: true, opaque })
+    }
+
+    fn take_bare(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let end = value.iter().position(|&byte| byte == b',').unwrap_or(value.len());
+        let (text, rest) = value.split_at(end);
+        Self::bare(text.trim_ascii()).map(|tag| (tag, rest))
     }
 
     fn take(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
@@ -43,8 +60,8 @@ impl<'a> ETag<'a> {
         };
         let inside = quoted.strip_prefix(b"\"")?;
         let end = inside.iter().position(|&byte| byte == b'"')?;
-        let (opaque, rest) = quoted.split_at(end + 2);
-        Some((Self { weak, opaque }, rest))
+        let (opaque, rest) = inside.split_at(end);
+        Some((Self { weak, opaque }, &rest[1..]))
     }
 
     /// Weak comparison (RFC 9110 §8.8.3.2).
@@ -84,8 +101,34 @@ mod tests {
     #[test]
     fn lists() {
         let tags: Vec<_> = list(b"\"a,b\", W/\"c\" ,,\"d\"").map(|tag| (tag.weak, tag.opaque)).collect();
-        assert_eq!(tags, [(false, &b"\"a,b\""[..]), (true, b"\"c\""), (false, b"\"d\"")]);
-        assert_eq!(list(b"\"a\", b, \"c\"").count(), 1);
+        assert_eq!(tags, [(false, &b"a,b"[..]), (true, b"c"), (false, b"d")]);
+        let tags: Vec<_> = list(b"\"a\", b ,W/c, \"d\"").map(|tag| (tag.weak, tag.opaque)).collect();
+        assert_eq!(tags, [(false, &b"a"[..]), (true, b"b"), (true, b"c"), (false, b"d")]);
+        assert_eq!(list(b"\"a\", b\"b, \"c\"").count(), 1);
+    }
+
+    #[test]
+    fn a_tag_without_quotes_is_a_weak_one() {
+        let of = |text: &'static str| {
+            [(header::ETAG, http::HeaderValue::from_static(text))].into_iter().collect::<HeaderMap>()
+        };
+        for (text, opaque) in [
+            ("abc", Some("abc")),
+            ("W/abc", Some("abc")),
+            ("a-b:1,2", Some("a-b:1,2")),
+            ("*", None),
+            ("W/", None),
+            ("", None),
+            ("\"a", None),
+            ("w/\"a\"", None),
+        ] {
+            let headers = of(text);
+            let tag = etag(&headers);
+            assert_eq!(tag.map(|tag| tag.opaque), opaque.map(str::as_bytes), "{text}");
+            assert!(tag.is_none_or(|tag| tag.is_weak() && !tag.is_strongly(tag)), "{text}");
+        }
+        let headers = of("abc");
+        assert!(etag(&headers).unwrap().is(ETag::parse(b"\"abc\"").unwrap()));
     }
 
     #[test]

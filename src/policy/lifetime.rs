@@ -6,6 +6,7 @@ use super::cache_control::Directives;
 use super::date::parse_date;
 use super::etag::etag;
 use super::rules::{Rules, SetCookie};
+use super::stale::is_failure;
 use crate::record::LifetimeBy;
 
 /// A validator is worth keeping for this long by default, in ms.
@@ -95,14 +96,16 @@ impl Subject<'_> {
             if self.said.no_cache { 0 } else { fresh_ms.min(rules.max_ttl_ms.unwrap_or(u64::MAX)) };
         let keep_ms = if has_validator(self.headers) { rules.keep_ms.unwrap_or(KEEP_MS) } else { 0 };
         let mut lifetime = Lifetime { fresh_ms, age_ms: self.age_ms, swr_ms: 0, sie_ms: 0, keep_ms, by };
-        if self.said.forbid_stale() {
+        if self.said.forbid_stale() || is_failure(self.status) {
             return Some(lifetime);
         }
         // A route's grace prolongs a lifetime, it does not make one.
         let grace = if fresh_ms > 0 { rules.while_revalidate_ms } else { 0 };
         lifetime.swr_ms = self.said.while_revalidate.map_or(grace, |seconds| seconds * 1000);
         let stated = self.said.if_error.unwrap_or(0) * 1000;
-        lifetime.sie_ms = stated.max(rules.if_error_ms);
+        // What is said outweighs what s-maxage implies; a default was said by nobody.
+        let implied = self.said.imply_no_stale() && !rules.if_error_set;
+        lifetime.sie_ms = if implied { stated } else { stated.max(rules.if_error_ms) };
         Some(lifetime)
     }
 

@@ -17,6 +17,9 @@ pub enum PassReason {
     EventStream,
     /// The request carries Authorization, and the response does not grant sharing.
     Authorization,
+    /// The request carries a key or token in a field of its own, and the response does not grant
+    /// sharing.
+    SecretHeader,
     /// The request carries Cookie, and the response does not grant sharing.
     Cookie,
     /// Neither GET nor HEAD.
@@ -54,7 +57,7 @@ pub enum PassReason {
 // === impl PassReason ===
 
 impl PassReason {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::NoStore,
         Self::Private,
         Self::SetCookie,
@@ -62,6 +65,7 @@ impl PassReason {
         Self::TooLarge,
         Self::EventStream,
         Self::Authorization,
+        Self::SecretHeader,
         Self::Cookie,
         Self::Method,
         Self::MethodOverride,
@@ -90,6 +94,7 @@ impl PassReason {
             Self::TooLarge => "too-large",
             Self::EventStream => "event-stream",
             Self::Authorization => "authorization",
+            Self::SecretHeader => "secret-header",
             Self::Cookie => "cookie",
             Self::Method => "method",
             Self::MethodOverride => "method-override",
@@ -144,7 +149,13 @@ mod tests {
 
     #[test]
     fn what_lies_in_the_request_is_never_noted() {
-        for reason in [PassReason::Authorization, PassReason::Cookie, PassReason::Range, PassReason::Method] {
+        for reason in [
+            PassReason::Authorization,
+            PassReason::SecretHeader,
+            PassReason::Cookie,
+            PassReason::Range,
+            PassReason::Method,
+        ] {
             assert!(!reason.shared(), "{reason:?}");
         }
     }

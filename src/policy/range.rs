@@ -64,8 +64,9 @@ pub fn ranged(request: &HeaderMap, record: &Record, len: u64) -> Ranged {
         satisfied += 1;
     }
     match &spans[..satisfied] {
-        // Zero bytes have no part to name, and nothing is missing from the whole.
-        [] if len == 0 && specs[..count].iter().any(|spec| matches!(spec, Spec::Last(1..))) => Ranged::Whole,
+        // Zero bytes have no part to name, and nothing is missing from the whole: a server may look past
+        // any Range (RFC 9110 §14.2).
+        [] if len == 0 => Ranged::Whole,
         [] => Ranged::Unsatisfiable,
         &[(first, last)] => Ranged::Part { first, last },
         spans if spans.is_sorted_by(|(_, last), (first, _)| last < first) => {

@@ -31,6 +31,9 @@ impl PassReason {
             Self::Authorization => {
                 "the request carries Authorization, and no public, s-maxage or must-revalidate lets others have the answer (RFC 9111 §3.5)"
             }
+            Self::SecretHeader => {
+                "the request carries a key or token in a field (X-Api-Key, X-Auth-Token, the route's secret_headers), and no public, s-maxage or must-revalidate lets others have the answer (as RFC 9111 §3.5); the route's vary_on decides"
+            }
             Self::Cookie => {
                 "the request carries Cookie, and nothing says that others may have the answer; the route's cookies and vary_on decide"
             }
@@ -111,10 +114,12 @@ pub fn validates_because(ask: &Ask, record: &Record, terms: &Terms, rules: &Rule
         "must-revalidate forbids to serve it so (RFC 9111 §5.2.2.2)"
     } else if said.proxy_revalidate {
         "proxy-revalidate forbids to serve it so (RFC 9111 §5.2.2.8)"
-    } else if said.s_maxage.is_some() {
-        "s-maxage forbids to serve it so (RFC 9111 §5.2.2.10)"
+    } else if terms.is_failure {
+        "what says that the origin failed is not served so (RFC 5861 §4)"
     } else if record.swr_ms > 0 {
         "its stale-while-revalidate is over (RFC 5861 §3)"
+    } else if said.s_maxage.is_some() {
+        "s-maxage forbids to serve it so (RFC 9111 §5.2.2.10)"
     } else {
         "nothing lets it be served so (RFC 9111 §4.2.4)"
     };
@@ -203,6 +208,7 @@ mod tests {
             ("max-age=3, must-revalidate", "must-revalidate forbids"),
             ("max-age=3, proxy-revalidate", "proxy-revalidate forbids"),
             ("s-maxage=3", "s-maxage forbids"),
+            ("s-maxage=3, stale-while-revalidate=1", "its stale-while-revalidate is over"),
             ("no-cache", "no-cache: validated before each use"),
         ] {
             let said = because(words, 3000, none);

@@ -1,6 +1,6 @@
 //! What a request asks for: passed as it is, or looked up.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use super::cache_control::{ClientDirectives, only_if_cached};
 use super::pass::PassReason;
@@ -22,6 +22,8 @@ pub struct Ask {
     pub head: bool,
     /// Authorization that the key does not cover.
     pub authorization: bool,
+    /// Another field that says who asks ([`Rules::is_secret`]) and that the key does not cover.
+    pub secret: bool,
     /// Cookie that the key does not cover, under `cookies = "guard"`.
     pub cookie: bool,
     /// A Range.
@@ -43,6 +45,16 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
     let mut ask = Ask { head: method == Method::HEAD, ..Ask::default() };
     let mut controlled = false;
     for (name, value) in headers {
+        if name.as_str().contains('_') {
+            // CGI, WSGI and PHP read it as `-`, so what it says may count there.
+            match name.as_str().replace('_', "-").as_str() {
+                "if-match" | "if-unmodified-since" => return Entrance::Pass(PassReason::Precondition),
+                name if is_override(name) => return Entrance::Pass(PassReason::MethodOverride),
+                "transfer-encoding" | "content-length" => return Entrance::Pass(PassReason::Content),
+                plain => ask.secret |= rules.is_secret(plain) && !rules.keys_secret(name.as_str()),
+            }
+            continue;
+        }
         match name.as_str() {
             "authorization" => ask.authorization = !rules.keys_authorization,
             "cookie" if rules.keys_cookie => {}
@@ -54,12 +66,10 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
             "range" => ask.range = true,
             "cache-control" | "pragma" => controlled = true,
             "if-match" | "if-unmodified-since" => return Entrance::Pass(PassReason::Precondition),
-            "x-http-method-override" | "x-http-method" | "x-method-override" => {
-                return Entrance::Pass(PassReason::MethodOverride);
-            }
             "transfer-encoding" => return Entrance::Pass(PassReason::Content),
             "content-length" if value != "0" => return Entrance::Pass(PassReason::Content),
-            _ => {}
+            name if is_override(name) => return Entrance::Pass(PassReason::MethodOverride),
+            name => ask.secret |= rules.is_secret(name) && !rules.keys_secret(name),
         }
     }
     if controlled {
@@ -74,23 +84,68 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
     Entrance::Lookup(ask)
 }
 
-/// Whether a method is safe (RFC 9110 §9.2.1); unknown ones are not.
+/// Whether a method is safe (RFC 9110 §9.2.1); unknown ones are not. PROPFIND (RFC 4918 §9.1), REPORT
+/// (RFC 3253 §3.6), SEARCH (RFC 5323 §2) and QUERY ask for something, too.
 pub fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+    matches!(
+        method.as_str(),
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
+    )
+}
+
+/// Whether a field of that name asks the origin for another method.
+fn is_override(name: &str) -> bool {
+    matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
 }
 
 // === impl Ask ===
 
 impl Ask {
+    /// The credentials of a request with these fields, that its key does not cover: of any method, and
+    /// under any setting for cookies.
+    pub fn of_credentials(headers: &HeaderMap, rules: &Rules) -> Self {
+        let mut ask = Self::default();
+        for name in headers.keys().map(HeaderName::as_str) {
+            match name {
+                "authorization" => ask.authorization = !rules.keys_authorization,
+                "cookie" => ask.cookie = !rules.keys_cookie,
+                name => ask.secret |= rules.is_secret(&name.replace('_', "-")) && !rules.keys_secret(name),
+            }
+        }
+        ask
+    }
+
     /// Whether it carries credentials that its key does not cover.
     pub fn credentialed(&self) -> bool {
-        self.authorization || self.cookie
+        self.identified() || self.cookie
+    }
+
+    /// Whether it says who asks: then it is answered only with what explicit words share
+    /// (RFC 9111 §3.5).
+    pub fn identified(&self) -> bool {
+        self.authorization || self.secret
+    }
+
+    /// By which kind of field it does.
+    pub fn identity(&self) -> Option<PassReason> {
+        if self.authorization {
+            Some(PassReason::Authorization)
+        } else if self.secret {
+            Some(PassReason::SecretHeader)
+        } else {
+            None
+        }
+    }
+
+    /// Why a request with credentials goes by itself; `None` if it carries none.
+    pub fn apart(&self) -> Option<PassReason> {
+        self.identity().or(self.cookie.then_some(PassReason::Cookie))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 
@@ -112,6 +167,10 @@ mod tests {
             (("if-match", "\"a\""), PassReason::Precondition),
             (("if-unmodified-since", "x"), PassReason::Precondition),
             (("x-http-method-override", "DELETE"), PassReason::MethodOverride),
+            (("x_http-method_override", "DELETE"), PassReason::MethodOverride),
+            (("x_method_override", "DELETE"), PassReason::MethodOverride),
+            (("if_match", "\"a\""), PassReason::Precondition),
+            (("content_length", "3"), PassReason::Content),
             (("content-length", "3"), PassReason::Content),
             (("transfer-encoding", "chunked"), PassReason::Content),
         ] {
@@ -141,6 +200,30 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_tokens_of_apis_are_credentials_in_any_spelling() {
+        let rules = Rules { secrets: vec!["x-session-key".into()], ..Rules::default() };
+        let secret = |name: &'static str, rules: &Rules| match enter(&[(name, "x")], rules) {
+            Entrance::Lookup(ask) => {
+                assert_eq!(ask.secret, Ask::of_credentials(&headers(&[(name, "x")]), rules).secret, "{name}");
+                ask.secret && ask.credentialed() && ask.apart() == Some(PassReason::SecretHeader)
+            }
+            Entrance::Pass(_) => false,
+        };
+        for name in ["x-api-key", "api-key", "x-auth-token", "x-access-token", "x_api_key", "x-auth_token"] {
+            assert!(secret(name, &Rules::default()) && secret(name, &rules), "{name}");
+        }
+        for name in ["x-session-key", "x_session_key"] {
+            assert!(secret(name, &rules) && !secret(name, &Rules::default()), "{name}");
+        }
+        assert!(!secret("x-api-keys", &rules) && !secret("x-request-id", &rules));
+        let keyed = vec!["x-api-key".parse().unwrap()];
+        let keyed = Rules { keyed_secrets: keyed, ..rules };
+        assert!(!secret("x-api-key", &keyed), "the key covers it");
+        assert!(secret("x_api_key", &keyed), "and not what an origin may take for it");
+        assert!(secret("x-auth-token", &keyed));
+    }
+
+    #[test]
     fn a_clients_cache_control() {
         let mut rules = Rules::default();
         let fields = [("cache-control", "Only-If-Cached, max-age=5, no-cache, max-stale")];
@@ -163,9 +246,21 @@ mod tests {
 
     #[test]
     fn safety() {
-        for (method, safe) in
-            [("GET", true), ("OPTIONS", true), ("POST", false), ("DELETE", false), ("PURR", false)]
-        {
+        for (method, safe) in [
+            ("GET", true),
+            ("OPTIONS", true),
+            ("PROPFIND", true),
+            ("REPORT", true),
+            ("SEARCH", true),
+            ("QUERY", true),
+            ("POST", false),
+            ("DELETE", false),
+            ("PROPPATCH", false),
+            ("LOCK", false),
+            ("MOVE", false),
+            ("query", false),
+            ("PURR", false),
+        ] {
             assert_eq!(is_safe(&Method::from_bytes(method.as_bytes()).unwrap()), safe, "{method}");
         }
     }

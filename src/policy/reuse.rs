@@ -9,6 +9,7 @@ use super::lifetime::has_validator;
 use super::pass::PassReason;
 use super::request::Ask;
 use super::rules::Rules;
+use super::stale::is_failure;
 use super::vary::names_cookie;
 use crate::record::Record;
 
@@ -17,8 +18,12 @@ use crate::record::Record;
 pub struct Terms {
     /// Only after validation.
     pub no_cache: bool,
-    /// No stale answer: must-revalidate, proxy-revalidate or s-maxage (RFC 9111 §4.2.4).
+    /// No stale answer: must-revalidate or proxy-revalidate (RFC 9111 §4.2.4).
     pub must_revalidate: bool,
+    /// No stale answer but for as long as the response or the route says itself: s-maxage (§5.2.2.10).
+    pub implies_no_stale: bool,
+    /// Its status says that the origin failed: no stale answer either.
+    pub is_failure: bool,
     /// Never changes while it is fresh (RFC 8246).
     pub immutable: bool,
     /// public, s-maxage or must-revalidate: a request with Authorization may be answered from it,
@@ -77,8 +82,8 @@ pub enum Ride {
 /// purged, is settled before.
 pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64) -> Reuse {
     let _ = rules; // what they say is in the terms and in the ask
-    if ask.authorization && !terms.shares {
-        return Reuse::Refused(PassReason::Authorization);
+    if let Some(reason) = ask.identity().filter(|_| !terms.shares) {
+        return Reuse::Refused(reason);
     }
     let age_ms = current_age(record, now);
     let ttl_ms = distance(now, terms.fresh_until);
@@ -93,11 +98,11 @@ pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64)
         return Reuse::Fresh { age_ms, ttl_ms };
     }
     let late = ttl_ms.unsigned_abs();
-    if terms.must_revalidate {
+    if terms.must_revalidate || terms.is_failure {
         Reuse::Validate
     } else if late < record.swr_ms {
         Reuse::StaleWhileRevalidate { age_ms, ttl_ms }
-    } else if wants.max_stale.is_some_and(|most| late <= most) {
+    } else if !terms.implies_no_stale && wants.max_stale.is_some_and(|most| late <= most) {
         Reuse::MaxStale { age_ms, ttl_ms }
     } else {
         Reuse::Validate
@@ -108,14 +113,15 @@ pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64)
 /// same one twice is the caller's to know.
 pub fn may_ride(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64, rode: Ride) -> bool {
     let as_stored = matches!(reuse(ask, record, terms, rules, now), Reuse::Fresh { .. });
-    let apart = !terms.shares && (ask.authorization || (ask.cookie && !terms.varies_on_cookie && !as_stored));
+    let apart = !terms.shares && (ask.identified() || (ask.cookie && !terms.varies_on_cookie && !as_stored));
     if apart {
         return false;
     }
     match rode {
         Ride::SentAfterArrival => true,
         Ride::UnderWay => {
-            let once = record.fresh_ms == 0 && !terms.no_cache && !terms.must_revalidate;
+            let bound = terms.no_cache || terms.must_revalidate || terms.implies_no_stale;
+            let once = record.fresh_ms == 0 && !bound;
             let unbound = !ask.wants.no_cache && ask.wants.max_age.is_none() && ask.wants.min_fresh.is_none();
             as_stored || (once && unbound)
         }
@@ -147,6 +153,8 @@ impl Terms {
         Self {
             no_cache: said.no_cache,
             must_revalidate: said.forbid_stale(),
+            implies_no_stale: said.imply_no_stale(),
+            is_failure: is_failure(record.status),
             immutable: said.immutable,
             shares: raw.grant_sharing(),
             varies_on_cookie: names_cookie(record.headers.get_all(header::VARY)),

@@ -1,6 +1,6 @@
 //! Asking upstream whether a record is still good, and what the answer makes of it (RFC 9111 §4.3).
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::date::parse_date;
 use super::etag::etag;
@@ -42,7 +42,11 @@ pub fn validators(record: &Record) -> Option<HeaderMap> {
 /// The record that a 304 makes (RFC 9111 §4.3.4, §3.2): its fields replace the stored ones of the
 /// same name, and its times are reckoned anew. `None` if the 304 is of another representation, or
 /// if what it makes may not be stored, or not under this record's selection: then the whole is
-/// asked for. `born`, `token` and body stay; the caller lifts `token`.
+/// asked for. `born`, `token`, body and the tag that the body came under stay; the caller lifts
+/// `token`.
+///
+/// What was asked names the tag of this one record and of no other ([`validators`]), so a weak match
+/// is enough: nginx and Django answer the strong form of the weak tag that they gave.
 pub fn refresh(
     record: &Record,
     not_modified: &HeaderMap,
@@ -100,7 +104,9 @@ pub fn refresh(
     })
 }
 
-/// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5). Only a 200 says anything.
+/// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5). Only a 200 says anything; and one
+/// in another coding than the stored response says no more than whether their validators match: origins
+/// that code on the fly describe their plain content to a HEAD.
 pub fn head_update(
     record: &Record,
     status: StatusCode,
@@ -114,11 +120,21 @@ pub fn head_update(
     }
     let whole = record.range.map_or(record.body.len, |(_, _, total)| total);
     let length = content_length(head).is_none_or(|length| length == whole);
-    let validators = [header::ETAG, header::LAST_MODIFIED];
-    let same = validators
-        .iter()
-        .all(|field| head.get(field).is_none() || head.get(field) == record.headers.get(field));
-    if !length || !same {
+    let tagged = match (etag(head), etag(&record.headers)) {
+        (Some(told), Some(stored)) => told.is(stored),
+        (Some(_), None) => false,
+        // One that is none at all is compared as it stands.
+        (None, _) => head.get(header::ETAG).is_none_or(|told| record.headers.get(header::ETAG) == Some(told)),
+    };
+    if !tagged || !is_dated_alike(record, head).unwrap_or(!head.contains_key(header::LAST_MODIFIED)) {
+        return HeadUpdate::Stale;
+    }
+    let coded = |headers: &HeaderMap| headers.get_all(header::CONTENT_ENCODING).iter().cloned().collect();
+    let codings: [Vec<HeaderValue>; 2] = [coded(head), coded(&record.headers)];
+    if codings[0] != codings[1] {
+        return HeadUpdate::Nothing;
+    }
+    if !length {
         return HeadUpdate::Stale;
     }
     match refresh(record, head, requested_at, received_at, rules) {
@@ -127,26 +143,32 @@ pub fn head_update(
     }
 }
 
-/// Whether a 304 is of the stored representation: its tag is the stored one, strongly where it is
-/// strong; or, without a tag, its Last-Modified is. One that carries neither can only mean what
+/// Whether a 304 is of the stored representation: its tag is the stored one by weak comparison; or,
+/// where one of the two has no tag, its Last-Modified is. One that carries neither can only mean what
 /// was asked.
 fn is_of_the_same(record: &Record, not_modified: &HeaderMap) -> bool {
-    if let Some(told) = etag(not_modified) {
-        return match etag(&record.headers) {
-            Some(stored) if told.is_weak() => told.is(stored),
-            Some(stored) => told.is_strongly(stored),
-            None => false,
-        };
-    }
-    match (not_modified.get(header::LAST_MODIFIED), record.headers.get(header::LAST_MODIFIED)) {
-        (Some(told), Some(stored)) => told == stored,
-        _ => true,
+    match (etag(not_modified), etag(&record.headers)) {
+        (Some(told), Some(stored)) => told.is(stored),
+        // It was asked by date alone.
+        (Some(_), None) => is_dated_alike(record, not_modified) == Some(true),
+        (None, _) => is_dated_alike(record, not_modified).unwrap_or(true),
     }
 }
 
-/// Fields that stay as they came with the content (RFC 9111 §3.2).
+/// Whether both have the same Last-Modified; `None` if one of them has none.
+fn is_dated_alike(record: &Record, told: &HeaderMap) -> Option<bool> {
+    let (told, stored) = (told.get(header::LAST_MODIFIED)?, record.headers.get(header::LAST_MODIFIED)?);
+    let date = |value: &HeaderValue| parse_date(value.as_bytes());
+    Some(told == stored || date(told).is_some_and(|told| date(stored) == Some(told)))
+}
+
+/// Fields that stay as they came with the content (RFC 9111 §3.2). The tag is one: one that matched
+/// only weakly says nothing of these bytes.
 fn is_updated(field: &HeaderName) -> bool {
-    !matches!(*field, header::CONTENT_LENGTH | header::CONTENT_ENCODING | header::CONTENT_RANGE)
+    !matches!(
+        *field,
+        header::CONTENT_LENGTH | header::CONTENT_ENCODING | header::CONTENT_RANGE | header::ETAG
+    )
 }
 
 /// Whether what the merged fields vary on is what the record was selected by.

@@ -45,6 +45,11 @@ pub struct Rules {
     pub keys_authorization: bool,
     /// The key covers Cookie, whole or one of its names.
     pub keys_cookie: bool,
+    /// Request fields that say who asks, beside those that are known to ([`Rules::is_secret`]): lower
+    /// case, with `-` for `_`.
+    pub secrets: Vec<String>,
+    /// Such fields, known or added, that the key covers, as the key names them.
+    pub keyed_secrets: Vec<HeaderName>,
     /// Which request fields a fill carries.
     pub carried: Carried,
 }
@@ -151,6 +156,8 @@ impl Default for Rules {
             store_unframed: false,
             keys_authorization: false,
             keys_cookie: false,
+            secrets: Vec::new(),
+            keyed_secrets: Vec::new(),
             carried: Carried::All,
         }
     }

@@ -1,5 +1,7 @@
 //! Stale answers when upstream fails (RFC 5861 §4, RFC 9111 §4.2.4).
 
+use http::StatusCode;
+
 use super::request::Ask;
 use super::reuse::Terms;
 use super::rules::Rules;
@@ -16,10 +18,18 @@ pub enum ErrorCase {
     Status(u16),
 }
 
+/// Whether a status says that the origin failed, so that something stale is better (RFC 5861 §4). One
+/// that is none of HTTP's is read as 500 (RFC 9110 §15). A stored response of such a status is never
+/// served stale: the origin may long be well again.
+pub fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504 | 600..)
+}
+
 /// Whether a record may be served, stale or not, instead of the failure. When the origin can't be
 /// reached or the deadline passed: within stale-if-error or the grace for errors. For 500, 502,
 /// 503 and 504: only within stale-if-error, or a grace that the route set itself; for 429 only within
-/// the latter. Other statuses are answers.
+/// the latter. Other statuses are answers. Under s-maxage only what the response or the route says
+/// itself counts, at any time.
 pub fn stale_on_error(
     ask: &Ask,
     record: &Record,
@@ -28,12 +38,14 @@ pub fn stale_on_error(
     now: u64,
     why: ErrorCase,
 ) -> bool {
-    if terms.no_cache || terms.must_revalidate || ask.wants.no_cache || (ask.authorization && !terms.shares) {
+    let never = terms.no_cache || terms.must_revalidate || terms.is_failure;
+    if never || ask.wants.no_cache || (ask.identified() && !terms.shares) {
         return false;
     }
     let window = match why {
+        ErrorCase::Unreachable | ErrorCase::WaitDeadline if terms.implies_no_stale => terms.sie_on_status_ms,
         ErrorCase::Unreachable | ErrorCase::WaitDeadline => terms.sie_on_status_ms.max(rules.if_error_ms),
-        ErrorCase::Status(500 | 502 | 503 | 504) => terms.sie_on_status_ms,
+        ErrorCase::Status(500 | 502 | 503 | 504 | 600..) => terms.sie_on_status_ms,
         ErrorCase::Status(429) if rules.if_error_set => rules.if_error_ms,
         ErrorCase::Status(_) => return false,
     };
@@ -44,6 +56,7 @@ pub fn stale_on_error(
 mod tests {
     use super::*;
     use crate::policy::reuse::tests::{NOW, record};
+    use crate::policy::{ClientDirectives, Reuse, reuse};
 
     fn allowed(cache_control: &str, late_ms: u64, rules: &Rules, why: ErrorCase) -> bool {
         let record = record(cache_control, 10_000, rules);
@@ -73,10 +86,45 @@ mod tests {
             ("max-age=10, stale-if-error=60", 0, &set, ErrorCase::Status(429), true),
             ("max-age=10, stale-if-error=60, must-revalidate", 0, &rules, busy, false),
             ("max-age=10, proxy-revalidate", 0, &rules, ErrorCase::Unreachable, false),
+            ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(600), true),
+            ("max-age=10, stale-if-error=60", 0, &rules, ErrorCase::Status(999), true),
             ("s-maxage=10", 0, &rules, ErrorCase::Unreachable, false),
+            ("s-maxage=10", 0, &rules, busy, false),
+            ("s-maxage=10", 0, &set, ErrorCase::Unreachable, true),
+            ("s-maxage=10", 599_999, &set, busy, true),
+            ("s-maxage=10", 600_000, &set, busy, false),
+            ("s-maxage=10, stale-if-error=60", 59_999, &rules, busy, true),
+            ("s-maxage=10, stale-if-error=60", 59_999, &rules, ErrorCase::Unreachable, true),
+            ("s-maxage=10, stale-if-error=60", 60_000, &rules, ErrorCase::Unreachable, false),
+            ("s-maxage=10, stale-while-revalidate=60", 60_000, &rules, ErrorCase::Unreachable, false),
+            ("s-maxage=10, stale-if-error=60, proxy-revalidate", 0, &set, busy, false),
+            ("s-maxage=10, stale-if-error=60, must-revalidate", 0, &set, busy, false),
             ("max-age=10, no-cache", 0, &rules, ErrorCase::Unreachable, false),
         ] {
             assert_eq!(allowed(said, late, rules, why), want, "{said} {late} {why:?}");
+        }
+    }
+
+    #[test]
+    fn a_stored_failure_is_never_served_stale() {
+        let set = Rules { if_error_set: true, while_revalidate_ms: 60_000, ..Rules::default() };
+        for (status, want) in
+            [(500, false), (502, false), (503, false), (504, false), (501, true), (404, true)]
+        {
+            let mut record = record("max-age=10, stale-if-error=60, stale-while-revalidate=60", 10_000, &set);
+            // Its times are those of a record from before this was so.
+            record.status = StatusCode::from_u16(status).unwrap();
+            let terms = Terms::of(&record, &set);
+            let now = NOW + 11_000;
+            let asks = Ask::default();
+            for why in [ErrorCase::Unreachable, ErrorCase::WaitDeadline, ErrorCase::Status(503)] {
+                assert_eq!(stale_on_error(&asks, &record, &terms, &set, now, why), want, "{status} {why:?}");
+            }
+            let behind = reuse(&asks, &record, &terms, &set, now);
+            assert_eq!(matches!(behind, Reuse::StaleWhileRevalidate { .. }), want, "{status}");
+            let wants = ClientDirectives { max_stale: Some(u64::MAX), ..ClientDirectives::default() };
+            let patient = reuse(&Ask { wants, ..asks }, &record, &terms, &set, NOW + 90_000);
+            assert_eq!(matches!(patient, Reuse::MaxStale { .. }), want, "{status}");
         }
     }
 

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::forward::{is_carried, is_same_for_a_key};
 use super::language::{best_language, encodings_into, languages_into, wants_most};
 use super::rules::{Cookies, Rules};
+use super::secret::is_known_secret;
 use crate::key::Key;
 use crate::record::{MAX_ACCEPT, MAX_LANGUAGE, Record, Spoken, VaryNode};
 
@@ -75,12 +76,20 @@ pub fn normal_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) ->
         if !languages_into(out, headers) {
             fold_into(out, field, headers);
         }
-    } else if field == header::AUTHORIZATION || field == header::COOKIE {
+    } else if is_credential(field, headers) {
         hash_into(out, field, headers);
     } else {
         fold_into(out, field, headers);
     }
     true
+}
+
+/// Whether the value opens doors: by the field's name, or by its mark ([`mark_secrets`]).
+///
+/// [`mark_secrets`]: super::mark_secrets
+fn is_credential(field: &HeaderName, headers: &HeaderMap) -> bool {
+    let known = *field == header::AUTHORIZATION || *field == header::COOKIE;
+    known || is_known_secret(field.as_str()) || headers.get_all(field).iter().any(HeaderValue::is_sensitive)
 }
 
 /// The fields and normal values that select, as a record keeps them.

@@ -103,10 +103,10 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
     let stated = stated(headers, &said, rules, answer.received_at);
     let reckoned =
         lifetime.is_some_and(|lifetime| lifetime.by == LifetimeBy::Heuristic && lifetime.fresh_ms > 0);
-    if is_transient(status)
+    let for_now = is_transient(status)
         && (against.is_some() || (stated.unwrap_or(0) == 0 && !reckoned))
-        && (ask.credentialed() || !rules.status_ttl_ms.contains_key(&status.as_u16()))
-    {
+        && (ask.credentialed() || !rules.status_ttl_ms.contains_key(&status.as_u16()));
+    if for_now || is_beyond(status) {
         return Verdict::Failed { until_ms_from_now: failed_for(answer), shareable: against.is_none() };
     }
     if let Some(why) = against {
@@ -139,8 +139,8 @@ fn keeps_credentials_apart(ask: &Ask, said: &Directives, varies: &Varies) -> Opt
     if !ask.credentialed() || said.grant_sharing() {
         return None;
     }
-    if ask.authorization {
-        return Some(PassReason::Authorization);
+    if let Some(reason) = ask.identity() {
+        return Some(reason);
     }
     (!varies.on(&header::COOKIE)).then_some(PassReason::Cookie)
 }
@@ -188,7 +188,12 @@ fn is_error(status: StatusCode) -> bool {
 }
 
 pub(super) fn is_transient(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+    status.is_server_error() || is_beyond(status) || matches!(status.as_u16(), 408 | 425 | 429)
+}
+
+/// No status of HTTP: read as a 5xx (RFC 9110 §15), and never stored, for nobody has said what it means.
+fn is_beyond(status: StatusCode) -> bool {
+    status.as_u16() >= 600
 }
 
 fn is_endless(content_type: &[u8]) -> bool {

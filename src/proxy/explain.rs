@@ -100,6 +100,7 @@ impl Proxy {
             Ok(route) => route.clone(),
             Err(none) => return lines.no_route(none),
         };
+        policy::mark_secrets(&mut headers, &route.rules);
         let entrance = if route.cache {
             policy::entrance(method, &headers, &route.rules)
         } else {

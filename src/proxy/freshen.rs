@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
@@ -12,7 +11,7 @@ use super::asking::Asking;
 use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Published, Standing};
 use crate::key::Key;
-use crate::policy::{self, HeadUpdate};
+use crate::policy::{self, Ask, HeadUpdate};
 use crate::record::{Pointer, Record, codec};
 use crate::tier::{Covered, Held, Stored, url_hash};
 
@@ -27,8 +26,7 @@ impl Proxy {
         born: Number,
     ) {
         let rules = &asking.route.rules;
-        let own = (asking.headers.contains_key(AUTHORIZATION) && !rules.keys_authorization)
-            || (asking.headers.contains_key(COOKIE) && !rules.keys_cookie);
+        let own = Ask::of_credentials(&asking.headers, rules).credentialed();
         if status != StatusCode::OK
             || !asking.route.cache
             || own

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::header::{AUTHORIZATION, COOKIE, TRAILER};
+use http::header::TRAILER;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -79,8 +79,7 @@ impl Proxy {
             return self.own(asking, head.response, reason);
         };
         let (target, rules) = (asking.target.to_string(), &asking.route.rules);
-        let has = |field| asking.headers.contains_key(field);
-        let ask = Ask { authorization: has(AUTHORIZATION), cookie: has(COOKIE), ..Ask::default() };
+        let ask = Ask::of_credentials(&asking.headers, rules);
         if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
             || !self.asks_as_a_fill(&asking)
             || !policy::is_coded_for_all(&asking.headers, &headers)
@@ -307,7 +306,8 @@ fn never_went(kind: ErrorKind) -> bool {
 
 /// Whether a response to this request alone may still be worth storing.
 fn may_adopt(asking: &Asking, reason: PassReason, status: StatusCode) -> bool {
-    matches!(reason, PassReason::Authorization | PassReason::Cookie | PassReason::RouteSays)
+    use PassReason::{Authorization, Cookie, RouteSays, SecretHeader};
+    matches!(reason, Authorization | SecretHeader | Cookie | RouteSays)
         && status != StatusCode::PARTIAL_CONTENT
         && is_plain(asking)
 }

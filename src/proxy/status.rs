@@ -66,6 +66,7 @@ pub(crate) fn is_of_request(reason: PassReason) -> bool {
     matches!(
         reason,
         PassReason::Authorization
+            | PassReason::SecretHeader
             | PassReason::Cookie
             | PassReason::MethodOverride
             | PassReason::Precondition

@@ -2,23 +2,23 @@
 
 use std::fmt::{self, Display};
 
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
-use crate::policy::normal_into;
+use crate::policy::{is_known_secret, normal_into};
 
 /// One entry of `vary_on`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyedField {
     /// A whole field.
     Header(HeaderName),
+    /// A whole field that the route calls secret.
+    Secret(HeaderName),
     /// One cookie, by its name.
     Cookie(String),
 }
 
-/// Fields beside Authorization and Cookie whose values open doors.
-const SECRET: [&str; 5] = ["proxy-authorization", "x-api-key", "api-key", "x-auth-token", "x-access-token"];
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 // === impl KeyedField ===
@@ -39,7 +39,7 @@ impl KeyedField {
     /// The field that it is read from.
     pub fn field(&self) -> &HeaderName {
         match self {
-            Self::Header(name) => name,
+            Self::Header(name) | Self::Secret(name) => name,
             Self::Cookie(_) => &COOKIE,
         }
     }
@@ -47,10 +47,8 @@ impl KeyedField {
     /// Whether its values are credentials, which go into keys only as SHA-256.
     pub fn is_credential(&self) -> bool {
         match self {
-            Self::Header(name) => {
-                *name == AUTHORIZATION || *name == COOKIE || SECRET.contains(&name.as_str())
-            }
-            Self::Cookie(_) => true,
+            Self::Header(name) => *name == AUTHORIZATION || *name == COOKIE || is_secret(name),
+            Self::Secret(_) | Self::Cookie(_) => true,
         }
     }
 
@@ -64,13 +62,13 @@ impl KeyedField {
     pub(super) fn write(&self, out: &mut String, headers: &HeaderMap) {
         out.push('\n');
         match self {
-            Self::Header(name) => {
+            Self::Header(name) | Self::Secret(name) => {
                 out.push_str(name.as_str());
                 if !headers.contains_key(name) {
                     return;
                 }
                 out.push_str(": ");
-                if SECRET.contains(&name.as_str()) {
+                if matches!(self, Self::Secret(_)) || is_secret(name) {
                     let mut digest = Sha256::new();
                     for line in headers.get_all(name) {
                         digest.update(line.as_bytes());
@@ -103,10 +101,15 @@ impl KeyedField {
 impl Display for KeyedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Header(name) => f.write_str(name.as_str()),
+            Self::Header(name) | Self::Secret(name) => f.write_str(name.as_str()),
             Self::Cookie(name) => write!(f, "cookie:{name}"),
         }
     }
+}
+
+/// Whether the values of a field beside Authorization and Cookie open doors, by its name.
+fn is_secret(name: &HeaderName) -> bool {
+    is_known_secret(name.as_str()) || name == PROXY_AUTHORIZATION
 }
 
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {

@@ -72,13 +72,39 @@ fn words_against_stale() {
         ("max-age=10, stale-while-revalidate=0", false),
         ("max-age=10, must-revalidate", false),
         ("max-age=10, proxy-revalidate", false),
-        ("s-maxage=10", false),
+        // The route says it itself.
+        ("s-maxage=10", true),
+        ("s-maxage=10, stale-while-revalidate=0", false),
+        ("s-maxage=10, proxy-revalidate", false),
         ("max-age=10, no-cache", false),
     ] {
         let late = reused(said, 10_000, &Ask::default(), &rules, 11_000);
         assert_eq!(matches!(late, Reuse::StaleWhileRevalidate { .. }), want, "{said}");
     }
     assert_eq!(reused("no-cache, max-age=10", 10_000, &Ask::default(), &rules, 0), Reuse::Validate);
+}
+
+/// What Next.js and Nuxt send: whoever writes both means both.
+#[test]
+fn stale_while_revalidate_outweighs_what_s_maxage_implies() {
+    let rules = Rules::default();
+    for (said, want) in [
+        ("s-maxage=1, stale-while-revalidate=30", true),
+        ("s-maxage=1, max-age=9, stale-while-revalidate=30", true),
+        ("s-maxage=1", false),
+        ("s-maxage=1, stale-if-error=30", false),
+        ("s-maxage=1, stale-while-revalidate=30, must-revalidate", false),
+        ("s-maxage=1, stale-while-revalidate=30, proxy-revalidate", false),
+        ("s-maxage=1, stale-while-revalidate=30, no-cache", false),
+    ] {
+        let at = |at| reused(said, 1_000, &Ask::default(), &rules, at);
+        assert_eq!(matches!(at(2_000), Reuse::StaleWhileRevalidate { .. }), want, "{said}");
+        assert_eq!(matches!(at(31_000), Reuse::StaleWhileRevalidate { .. }), false, "{said}");
+        // A client's own patience is no word of the origin.
+        let wants = ClientDirectives { max_stale: Some(u64::MAX), ..ClientDirectives::default() };
+        let patient = reused(said, 1_000, &Ask { wants, ..Ask::default() }, &rules, 99_000);
+        assert_eq!(patient, Reuse::Validate, "{said}");
+    }
 }
 
 #[test]

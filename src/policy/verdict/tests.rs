@@ -86,7 +86,8 @@ fn the_origin_is_silent() {
         (302, &[old, ("cache-control", "public")], &none, Some((6_000, heuristic))),
         (200, &[], &none, None),
         (200, &[("etag", "\"a\"")], &none, Some((0, LifetimeBy::Origin))),
-        (200, &[("etag", "a")], &none, None),
+        (200, &[("etag", "a")], &none, Some((0, LifetimeBy::Origin))),
+        (200, &[("etag", "\"a")], &none, None),
     ] {
         assert_eq!(fresh(plain(status, fields, rules)), want, "{status} {fields:?}");
     }
@@ -240,7 +241,11 @@ fn what_is_kept_past_the_lifetime() {
         ("max-age=5, stale-while-revalidate=9, stale-if-error=900", false, (9_000, 900_000, 0)),
         ("max-age=5, stale-if-error=9", false, (30_000, 600_000, 0)),
         ("max-age=5, must-revalidate", true, (0, 0, 3_600_000)),
-        ("s-maxage=5, stale-while-revalidate=9", false, (0, 0, 0)),
+        // The route sets the one itself, and not the other.
+        ("s-maxage=5", false, (30_000, 0, 0)),
+        ("s-maxage=5, stale-while-revalidate=9", false, (9_000, 0, 0)),
+        ("s-maxage=5, stale-while-revalidate=9, stale-if-error=8", false, (9_000, 8_000, 0)),
+        ("s-maxage=5, stale-while-revalidate=9, proxy-revalidate", true, (0, 0, 3_600_000)),
         ("max-age=0", true, (0, 600_000, 3_600_000)),
         ("max-age=0, stale-while-revalidate=9", false, (9_000, 600_000, 0)),
         ("no-cache", true, (0, 0, 3_600_000)),
@@ -258,6 +263,38 @@ fn what_is_kept_past_the_lifetime() {
         let Verdict::Store(lifetime) = verdict(&Ask::default(), &answer, &grace) else { panic!("{said}") };
         assert_eq!((lifetime.swr_ms, lifetime.sie_ms, lifetime.keep_ms), want, "{said}");
         assert_eq!(lifetime.age_ms, 2_000);
+    }
+}
+
+/// Whatever gives it a lifetime, what says that the origin failed is good for no longer.
+#[test]
+fn a_failure_has_no_life_past_its_lifetime() {
+    let mut rules = Rules { while_revalidate_ms: 30_000, if_error_set: true, ..Rules::default() };
+    rules.status_ttl_ms.extend([(500, 5_000), (404, 5_000)]);
+    let long = ("cache-control", "max-age=5, stale-while-revalidate=9, stale-if-error=900");
+    for (status, fields, want) in [
+        (500, &[][..], (5_000, 0, 0)),
+        (500, &[long], (5_000, 0, 0)),
+        (502, &[long], (5_000, 0, 0)),
+        (503, &[long], (5_000, 0, 0)),
+        (504, &[long], (5_000, 0, 0)),
+        (501, &[long], (5_000, 9_000, 900_000)),
+        (404, &[], (5_000, 30_000, 600_000)),
+    ] {
+        let Verdict::Store(lifetime) = plain(status, fields, &rules) else { panic!("{status}") };
+        assert_eq!((lifetime.fresh_ms, lifetime.swr_ms, lifetime.sie_ms), want, "{status}");
+    }
+}
+
+#[test]
+fn a_status_that_is_none_of_https_is_a_failure_and_never_stored() {
+    let mut rules = Rules { default_ttl_ms: Some(7_000), ..Rules::default() };
+    rules.status_ttl_ms.insert(600, 7_000);
+    for status in [600, 777, 999] {
+        for fields in [&[][..], &[("cache-control", "public, max-age=60"), ("etag", "\"a\"")]] {
+            let failed = Verdict::Failed { until_ms_from_now: 1_000, shareable: true };
+            assert_eq!(plain(status, fields, &rules), failed, "{status} {fields:?}");
+        }
     }
 }
 

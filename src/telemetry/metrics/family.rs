@@ -123,7 +123,8 @@ pub(super) fn class(status: u16) -> (usize, &'static str) {
         200..=299 => (2, "2xx"),
         300..=399 => (3, "3xx"),
         400..=499 => (4, "4xx"),
-        500..=599 => (5, "5xx"),
+        // What is none of HTTP's is read as one of these (RFC 9110 §15).
+        500.. => (5, "5xx"),
         _ => (0, "none"),
     }
 }

@@ -61,8 +61,8 @@ pub(super) enum Difference {
     /// A request's no-store is about storing (§5.2.1.5): where it is honoured ours does not answer
     /// from the store either, so that what is asked for in confidence leaves no trace in its times.
     NoStoreAsked,
-    /// A 304 with a tag is about what was stored under it: a strong one strongly compared, and any
-    /// one not about what has none (§4.3.4).
+    /// A 304 with a tag is about what was stored under it, weakly compared where one tag was asked
+    /// about; about what has none only by its date (§4.3.4).
     TagsDecide,
     /// A 304 without a tag can only be about what was asked (§4.3.4), unless its date says otherwise.
     BareNotModified,
@@ -195,7 +195,8 @@ impl Difference {
                     && !said.grant_sharing()
             }
             D::NeverStale => {
-                question == Reusable && !yes && wanted.contains("max-stale") && said.forbid_stale()
+                let never = said.forbid_stale() || said.imply_no_stale();
+                question == Reusable && !yes && wanted.contains("max-stale") && never
             }
             D::WhileRevalidate => question == Reusable && yes && said.while_revalidate.is_some(),
             D::PragmaBeside => {
@@ -204,8 +205,10 @@ impl Difference {
             D::NoStoreAsked => question == Reusable && !yes && wanted.contains("no-store"),
             D::TagsDecide => {
                 let (stored, told) = (text(&case.response, "etag"), text(&case.not_modified, "etag"));
-                let apart = stored.is_empty() || (stored.starts_with("W/") && told.starts_with('"'));
-                question == Refreshed && !yes && !told.is_empty() && apart
+                let strong = stored.starts_with("W/") && told == stored[2..];
+                question == Refreshed
+                    && !told.is_empty()
+                    && ((!yes && stored.is_empty()) || (yes && (stored.is_empty() || strong)))
             }
             D::BareNotModified => {
                 question == Refreshed && yes && !case.not_modified.contains_key(header::ETAG)

@@ -1,0 +1,61 @@
+//! Request fields that say who asks, beside Authorization and Cookie: keys and tokens of APIs.
+
+use http::HeaderMap;
+
+use super::rules::Rules;
+
+/// Such fields by name; a route may name more. `Proxy-Authorization` is not among them: it is for the
+/// proxy, and goes no further.
+const KNOWN: [&str; 4] = ["x-api-key", "api-key", "x-auth-token", "x-access-token"];
+
+/// Whether a field of that name, lower case and with `-` for `_`, is known to open doors.
+pub fn is_known_secret(name: &str) -> bool {
+    KNOWN.contains(&name)
+}
+
+/// Marks the values of the fields that a route calls secret, so that they enter variants and logs only
+/// as digests. Those that are known by name need no mark.
+pub fn mark_secrets(headers: &mut HeaderMap, rules: &Rules) {
+    if rules.secrets.is_empty() {
+        return;
+    }
+    for (name, value) in headers.iter_mut() {
+        if rules.is_secret(&name.as_str().replace('_', "-")) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Whether a request field of that name, with `-` for `_`, says who asks.
+    pub fn is_secret(&self, name: &str) -> bool {
+        is_known_secret(name) || self.secrets.iter().any(|secret| secret == name)
+    }
+
+    /// Whether the key covers such a field, under just this name.
+    pub fn keys_secret(&self, name: &str) -> bool {
+        self.keyed_secrets.iter().any(|keyed| keyed == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_route_adds_is_marked() {
+        let rules = Rules { secrets: vec!["x-session-key".into()], ..Rules::default() };
+        let mut headers = HeaderMap::new();
+        for name in ["x-session-key", "x_session_key", "x-other"] {
+            headers.insert(name, "1".parse().unwrap());
+        }
+        mark_secrets(&mut headers, &rules);
+        let marked = |name: &str| headers[name].is_sensitive();
+        assert_eq!(
+            (marked("x-session-key"), marked("x_session_key"), marked("x-other")),
+            (true, true, false)
+        );
+    }
+}
