@@ -68,6 +68,8 @@ pub(super) enum Difference {
     BareNotModified,
     /// A 304 that changes what the response varies on: it is asked for anew.
     VaryChanged,
+    /// The tag that the bytes came under stays, where a 304 tells another form of it (§4.3.4).
+    TagStays,
     /// A 304 adds the fields that it has (§3.2); they only replace those that are there.
     AddsFields,
 }
@@ -75,7 +77,7 @@ pub(super) enum Difference {
 use Difference as D;
 
 impl Difference {
-    pub(super) const ALL: [Self; 27] = [
+    pub(super) const ALL: [Self; 28] = [
         D::NothingToGain,
         D::SetCookie,
         D::VaryStar,
@@ -102,6 +104,7 @@ impl Difference {
         D::TagsDecide,
         D::BareNotModified,
         D::VaryChanged,
+        D::TagStays,
         D::AddsFields,
     ];
 
@@ -214,6 +217,10 @@ impl Difference {
                 question == Refreshed && yes && !case.not_modified.contains_key(header::ETAG)
             }
             D::VaryChanged => question == Refreshed && !yes && case.not_modified.contains_key(header::VARY),
+            D::TagStays => {
+                let (stored, told) = (text(&case.response, "etag"), text(&case.not_modified, "etag"));
+                question == Fields && !stored.is_empty() && !told.is_empty() && stored != told
+            }
             D::AddsFields => {
                 let added = |name: &http::HeaderName| !case.response.contains_key(name);
                 (question == Fields && case.not_modified.keys().any(added))
