@@ -28,6 +28,7 @@ mod rules;
 mod secret;
 mod stale;
 mod stored;
+mod unasked;
 mod vary;
 mod verdict;
 
@@ -41,7 +42,7 @@ pub use forward::{
     Hop, fill_headers, is_loop, normalise_languages, pass_headers, response_headers, strip_connection,
     takes_trailers, upgrade_asked,
 };
-pub use invalidate::{post_fills_get, targets, targets_with};
+pub use invalidate::{destinations, post_fills_get, targets, targets_with};
 pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
@@ -58,6 +59,7 @@ pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMo
 pub use secret::{is_known_secret, mark_secrets};
 pub use stale::{ErrorCase, is_failure, stale_on_error};
 pub use stored::{content_length, own_headers, stored_headers};
+pub use unasked::{Asks, Unasked, unasked};
 pub use vary::{
     Varies, in_best_language, is_coded_for_all, normal, normal_into, selecting, selects, selects_alike,
     spoken, variant_into, variant_key, varies,

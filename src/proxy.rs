@@ -38,6 +38,7 @@ pub(crate) mod fill;
 mod flights;
 pub mod follow;
 mod freshen;
+mod heads;
 mod invalidate;
 mod janitor;
 mod judge;
@@ -146,6 +147,7 @@ pub struct Proxy {
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) notes: Notes,
     pub(crate) rolls: fill::Rolls,
+    pub(crate) heads: heads::Heads,
     pub(crate) moments: Moments,
     pub(crate) waiters: Waiters,
     pub(crate) dice: Arc<Dice>,
@@ -173,6 +175,7 @@ impl Proxy {
             bodies: parts.bodies,
             notes: Notes::new(),
             rolls: fill::Rolls::default(),
+            heads: heads::Heads::new(),
             moments: Moments::default(),
             waiters,
             dice: parts.dice,
@@ -239,8 +242,8 @@ impl Proxy {
             Entrance::Lookup(ask) => (ask, None),
             Entrance::Pass(reason) => (Ask::default(), Some(reason)),
         };
-        let asking =
-            Asking { method: parts.method, headers: parts.headers, target, route, ask, forwarded, ticket };
+        let (method, headers) = (parts.method, parts.headers);
+        let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
         match passes {
             Some(reason) => self.pass_with_body(asking, content, reason).await,
             None => self.look_up(asking).await,
@@ -296,6 +299,7 @@ impl Proxy {
         if asking.ask.only_if_cached {
             return Self::refuse(asking, Cause::OnlyIfCached, None);
         }
+        asking.forward = Some(self.forward(&asking, &place, stale.as_ref()));
         if let Some(reason) = refused.or_else(|| Self::goes_alone(&asking, stale.as_ref())) {
             return self.pass_get(asking, Some(place), reason).await;
         }

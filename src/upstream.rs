@@ -158,6 +158,10 @@ pub enum ErrorKind {
     Truncated,
     /// What came is not HTTP that can be passed on (unknown transfer coding, bad head).
     Protocol,
+    /// 304, where nothing was asked about.
+    UnaskedNotModified,
+    /// A part of bytes, where the whole was asked for.
+    UnaskedPart,
     /// As many requests wait as may.
     QueueFull,
     /// Waited `queue_timeout` for a place.
@@ -180,6 +184,8 @@ impl ErrorKind {
             Self::Reset => "reset",
             Self::Truncated => "truncated",
             Self::Protocol => "protocol",
+            Self::UnaskedNotModified => "unasked_304",
+            Self::UnaskedPart => "unasked_206",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
             Self::RequestBody => "request_body",

@@ -162,7 +162,7 @@ impl Reader<'_, '_> {
         route.rules = policy::Rules { secrets, ..self.rules(&route, warnings) };
         let keyed = route.vary_on.iter().map(KeyedField::field);
         route.rules.keyed_secrets =
-            keyed.filter(|name| route.rules.is_secret(&dashed(name))).cloned().collect();
+            keyed.filter(|name| route.rules.is_secret(name.as_str())).cloned().collect();
         self.not_yet(warnings);
         route
     }

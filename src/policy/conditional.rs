@@ -59,7 +59,7 @@ fn matches_any(request: &HeaderMap, record: &Record) -> bool {
         let line = line.as_bytes().trim_ascii();
         line == b"*"
             || as_stored.is_some_and(|stored| stored.trim_ascii() == line)
-            || stored.is_some_and(|stored| list(line).any(|tag| tag.is(stored)))
+            || stored.is_some_and(|stored| list(line, stored).any(|tag| tag.is(stored)))
     })
 }
 
@@ -101,7 +101,8 @@ mod tests {
             (&[tagged], &[("if-none-match", "\"b\", \"a\"")], NotModified),
             (&[tagged], &[("if-none-match", "\"b\""), ("if-none-match", "\"a\"")], NotModified),
             (&[tagged], &[("if-none-match", "\"b\"")], Send),
-            (&[tagged], &[("if-none-match", "a")], NotModified),
+            (&[tagged], &[("if-none-match", "a")], Send),
+            (&[bare], &[("if-none-match", "\"x\", a")], Send),
             (&[bare], &[("if-none-match", "a,b")], NotModified),
             (&[bare], &[("if-none-match", "\"x\", \"a,b\"")], NotModified),
             (&[bare], &[("if-none-match", "a")], Send),

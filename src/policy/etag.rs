@@ -6,6 +6,8 @@ use http::{HeaderMap, header};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ETag<'a> {
     weak: bool,
+    /// It has no quotes.
+    bare: bool,
     /// Without its quotes.
     opaque: &'a [u8],
 }
@@ -18,14 +20,16 @@ pub(super) fn etag(headers: &HeaderMap) -> Option<ETag<'_>> {
     ETag::parse(value).or_else(|| ETag::bare(value))
 }
 
-/// The tags of a list such as If-None-Match, bare texts among them; stops at what is neither.
-pub(super) fn list(line: &[u8]) -> impl Iterator<Item = ETag<'_>> {
+/// The tags of a list such as If-None-Match, to be compared with a stored one; stops at what is none.
+/// Texts without quotes count only where the stored one is such a text.
+pub(super) fn list<'a>(line: &'a [u8], stored: ETag<'_>) -> impl Iterator<Item = ETag<'a>> {
+    let bare = stored.bare;
     let mut rest = line;
     std::iter::from_fn(move || {
         while let [b' ' | b'\t' | b',', tail @ ..] = rest {
             rest = tail;
         }
-        let (tag, tail) = ETag::take(rest).or_else(|| ETag::take_bare(rest))?;
+        let (tag, tail) = ETag::take(rest).or_else(|| ETag::take_bare(rest).filter(|_| bare))?;
         rest = tail;
         Some(tag)
     })
@@ -44,7 +48,7 @@ impl<'a> ETag<'a> {
     fn bare(text: &'a [u8]) -> Option<Self> {
         let opaque = text.strip_prefix(b"W/").unwrap_or(text);
         let plain = !opaque.is_empty() && opaque != b"*" && !opaque.contains(&b'"');
-        plain.then_some(Self { weak: true, opaque })
+        plain.then_some(Self { weak: true, bare: true, opaque })
     }
 
     fn take_bare(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
@@ -61,7 +65,7 @@ impl<'a> ETag<'a> {
         let inside = quoted.strip_prefix(b"\"")?;
         let end = inside.iter().position(|&byte| byte == b'"')?;
         let (opaque, rest) = inside.split_at(end);
-        Some((Self { weak, opaque }, &rest[1..]))
+        Some((Self { weak, bare: false, opaque }, &rest[1..]))
     }
 
     /// Weak comparison (RFC 9110 §8.8.3.2).
@@ -100,11 +104,14 @@ mod tests {
 
     #[test]
     fn lists() {
-        let tags: Vec<_> = list(b"\"a,b\", W/\"c\" ,,\"d\"").map(|tag| (tag.weak, tag.opaque)).collect();
-        assert_eq!(tags, [(false, &b"a,b"[..]), (true, b"c"), (false, b"d")]);
-        let tags: Vec<_> = list(b"\"a\", b ,W/c, \"d\"").map(|tag| (tag.weak, tag.opaque)).collect();
-        assert_eq!(tags, [(false, &b"a"[..]), (true, b"b"), (true, b"c"), (false, b"d")]);
-        assert_eq!(list(b"\"a\", b\"b, \"c\"").count(), 1);
+        let (quoted, bare) = (ETag::parse(b"\"x\"").unwrap(), ETag::bare(b"x").unwrap());
+        let of = |line, stored| list(line, stored).map(|tag| (tag.weak, tag.opaque)).collect::<Vec<_>>();
+        let line = b"\"a,b\", W/\"c\" ,,\"d\"";
+        assert_eq!(of(line, quoted), [(false, &b"a,b"[..]), (true, b"c"), (false, b"d")]);
+        let line = b"\"a\", b ,W/c, \"d\"";
+        assert_eq!(of(line, bare), [(false, &b"a"[..]), (true, b"b"), (true, b"c"), (false, b"d")]);
+        assert_eq!(of(line, quoted), [(false, &b"a"[..])]);
+        assert_eq!(of(b"\"a\", b\"b, \"c\"", bare), [(false, &b"a"[..])]);
     }
 
     #[test]

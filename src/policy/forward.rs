@@ -154,6 +154,7 @@ pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
         }
         "authorization" | "host" => true,
         "cookie" => rules.cookies != Cookies::Strip,
+        name if rules.is_secret(name) => true,
         _ => match &rules.carried {
             Carried::All => true,
             Carried::Only(fields) => fields.contains(field),

@@ -1,7 +1,7 @@
 //! What an unsafe method does to stored responses (RFC 9111 §4.4, RFC 9110 §9.3.3).
 
-use http::{HeaderMap, Method, StatusCode, header};
-use url::Url;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use url::{Position, Url};
 
 use super::cache_control::Directives;
 use super::lifetime::stated;
@@ -47,6 +47,39 @@ pub fn targets_with(
     urls
 }
 
+/// The URL that a COPY or MOVE for `target` writes to, besides its own (RFC 4918 §10.3), as clients write
+/// it: of the target's authority only. Its scheme is the target's: a client behind a TLS terminator
+/// writes https where http arrives. `back` as in [`targets_with`].
+pub fn destinations(
+    method: &Method,
+    request: &HeaderMap,
+    target: &str,
+    back: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    if !matches!(method.as_str(), "COPY" | "MOVE") {
+        return Vec::new();
+    }
+    let Ok(base) = Url::parse(target) else { return Vec::new() };
+    let Some(named) = resolved(request, &HeaderName::from_static("destination"), &base) else {
+        return Vec::new();
+    };
+    let ours = back(named.as_str()).and_then(|url| Url::parse(&url).ok());
+    let mut urls = Vec::new();
+    for url in [Some(named), ours].into_iter().flatten() {
+        if (url.host(), url.port()) == (base.host(), base.port()) {
+            let url = format!(
+                "{}{}",
+                &base[..Position::BeforePath],
+                &url[Position::BeforePath..Position::AfterQuery]
+            );
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    urls
+}
+
 /// Whether the answer to a POST may be stored for GETs of `target` (RFC 9110 §9.3.3): a 2xx with a
 /// lifetime that the origin states and a Content-Location that is the target itself, and no
 /// credentials.
@@ -68,7 +101,7 @@ pub fn post_fills_get(
         && resolved(headers, &header::CONTENT_LOCATION, &base).is_some_and(|named| named == base)
 }
 
-fn resolved(headers: &HeaderMap, field: &http::HeaderName, base: &Url) -> Option<Url> {
+fn resolved(headers: &HeaderMap, field: &HeaderName, base: &Url) -> Option<Url> {
     base.join(headers.get(field)?.to_str().ok()?).ok()
 }
 
@@ -125,6 +158,30 @@ mod tests {
         let back = |url: &str| Some(url.replace("/c", "/v1/c"));
         let found = targets_with(&Method::POST, StatusCode::CREATED, &named, TARGET, back);
         assert_eq!(found, [TARGET, "https://api.example.com/c", "https://api.example.com/v1/c"]);
+    }
+
+    #[test]
+    fn where_a_copy_or_move_goes() {
+        let named = |method: &str, value: &'static str| {
+            let request = headers(&[("destination", value)]);
+            destinations(&method.parse().unwrap(), &request, TARGET, |url| {
+                url.strip_prefix("http://origin:8000").map(|path| format!("https://api.example.com/v1{path}"))
+            })
+        };
+        let there = "https://api.example.com/c%20d";
+        for method in ["COPY", "MOVE"] {
+            assert_eq!(named(method, "https://api.example.com/c%20d"), [there]);
+            assert_eq!(named(method, "http://API.example.com/c%20d#e"), [there], "behind a TLS terminator");
+            assert_eq!(named(method, "/c%20d"), [there]);
+            assert_eq!(named(method, "http://origin:8000/c"), ["https://api.example.com/v1/c"]);
+            for other in ["https://other.example.com/c", "https://api.example.com:8443/c", "http://["] {
+                assert!(named(method, other).is_empty(), "{other}");
+            }
+        }
+        for method in ["PUT", "POST", "PROPFIND", "copy", "LOCK"] {
+            assert!(named(method, "/c").is_empty(), "{method}");
+        }
+        assert!(destinations(&"MOVE".parse().unwrap(), &HeaderMap::new(), TARGET, |_| None).is_empty());
     }
 
     #[test]

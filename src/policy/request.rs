@@ -109,7 +109,7 @@ impl Ask {
             match name {
                 "authorization" => ask.authorization = !rules.keys_authorization,
                 "cookie" => ask.cookie = !rules.keys_cookie,
-                name => ask.secret |= rules.is_secret(&name.replace('_', "-")) && !rules.keys_secret(name),
+                name => ask.secret |= rules.is_secret(name) && !rules.keys_secret(name),
             }
         }
         ask

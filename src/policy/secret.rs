@@ -20,7 +20,7 @@ pub fn mark_secrets(headers: &mut HeaderMap, rules: &Rules) {
         return;
     }
     for (name, value) in headers.iter_mut() {
-        if rules.is_secret(&name.as_str().replace('_', "-")) {
+        if rules.is_secret(name.as_str()) {
             value.set_sensitive(true);
         }
     }
@@ -29,8 +29,12 @@ pub fn mark_secrets(headers: &mut HeaderMap, rules: &Rules) {
 // === impl Rules ===
 
 impl Rules {
-    /// Whether a request field of that name, with `-` for `_`, says who asks.
+    /// Whether a request field of that name, lower case, says who asks. `_` is read as `-`, as CGI, WSGI
+    /// and PHP do.
     pub fn is_secret(&self, name: &str) -> bool {
+        if name.contains('_') {
+            return self.is_secret(&name.replace('_', "-"));
+        }
         is_known_secret(name) || self.secrets.iter().any(|secret| secret == name)
     }
 
@@ -42,7 +46,22 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
+    use crate::policy::Carried;
+    use crate::policy::forward::is_carried;
+
+    /// As Authorization: a request that may lead asks with what it carries, whatever else a fill leaves out.
+    #[test]
+    fn a_fill_carries_them_where_it_carries_authorization() {
+        let only = Rules { carried: Carried::Only(Vec::new()), ..Rules::default() };
+        for (name, carried) in
+            [("authorization", true), ("x-api-key", true), ("x_auth_token", true), ("x-request-id", false)]
+        {
+            assert_eq!(is_carried(&HeaderName::from_static(name), &only), carried, "{name}");
+        }
+    }
 
     #[test]
     fn what_a_route_adds_is_marked() {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::ticket::Ticket;
 use crate::key::target::{Scheme, Target};
-use crate::policy::Ask;
+use crate::policy::{Ask, Fwd};
 use crate::route::Route;
 
 /// A request that has found its route, and may look into the cache.
@@ -25,6 +25,8 @@ pub(crate) struct Asking {
     pub ask: Ask,
     /// What it says of where it came from.
     pub forwarded: Forwarded,
+    /// Why it goes upstream, by what is stored, if it does.
+    pub forward: Option<Fwd>,
     /// Its line in the log.
     pub ticket: Box<Ticket>,
 }

@@ -24,7 +24,7 @@ use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
 use crate::record::Binding;
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
-use crate::tier::{Covered, Stored};
+use crate::tier::Stored;
 use crate::upstream;
 
 mod elsewhere;
@@ -39,6 +39,7 @@ mod variants;
 use resume::Partial;
 
 pub(super) use ending::millis;
+pub(super) use fetch::is_answered;
 pub(crate) use variants::Rolls;
 
 /// How long a request waits for a part that is fetched here and that it can't ride: when that is
@@ -110,21 +111,7 @@ impl Job {
         stale: Option<Arc<Stored>>,
         deadline: Instant,
     ) -> Self {
-        let now = proxy.now_ms();
-        let forward = match (&stale, &place.node) {
-            (Some(stored), _) if !policy::answers(&asking.headers, asking.ask.head, &stored.record) => {
-                Fwd::Partial
-            }
-            // Fresh, but not for a client that wants it validated.
-            (Some(stored), _)
-                if stored.record.fresh_until() > now && stored.covered(&proxy.stamps) == Covered::No =>
-            {
-                Fwd::Request
-            }
-            (Some(_), _) => Fwd::Stale,
-            (None, Some(_)) => Fwd::VaryMiss,
-            (None, None) => Fwd::UriMiss,
-        };
+        let forward = proxy.forward(asking, &place, stale.as_ref());
         Self {
             proxy: proxy.clone(),
             route: asking.route.clone(),
@@ -219,6 +206,7 @@ impl Job {
             }
             self.stale = Some(last);
         }
+        leader.inform(|info| info.forward = Some(self.forward));
         match entered {
             Entered::Cached(Sighted::Told(told)) => {
                 // It may be stale: then who is given it leads the refresh, and must not find this
@@ -312,7 +300,7 @@ pub(super) fn answer_of(head: &Head) -> Answer<'_> {
     }
 }
 
-pub(super) fn framing(framing: upstream::Framing) -> policy::Framing {
+pub(in crate::proxy) fn framing(framing: upstream::Framing) -> policy::Framing {
     match framing {
         upstream::Framing::Length(len) => policy::Framing::Length(len),
         upstream::Framing::Framed => policy::Framing::Framed,

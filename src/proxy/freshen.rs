@@ -11,73 +11,82 @@ use super::asking::Asking;
 use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Published, Standing};
 use crate::key::Key;
+use crate::key::target::Target;
 use crate::policy::{self, Ask, HeadUpdate};
 use crate::record::{Pointer, Record, codec};
+use crate::route::Route;
 use crate::tier::{Covered, Held, Stored, url_hash};
 
+/// The HEAD that was asked.
+pub(super) struct Of {
+    pub(super) route: Arc<Route>,
+    target: Target,
+    headers: HeaderMap,
+}
+
 impl Proxy {
-    /// A 200 to a HEAD that was sent when `born` was the highest number known: unless it was for
-    /// the one who asked. When this returns, all instances have heard.
-    pub(super) async fn head_update(
+    /// The same of a HEAD that went by itself, with its own fields.
+    pub(super) async fn own_head_update(
         &self,
         asking: &Asking,
         status: StatusCode,
         headers: &HeaderMap,
         born: Number,
     ) {
-        let rules = &asking.route.rules;
-        let own = Ask::of_credentials(&asking.headers, rules).credentialed();
-        if status != StatusCode::OK
-            || !asking.route.cache
-            || own
-            || !self.asks_as_a_fill(asking)
-            || !policy::is_coded_for_all(&asking.headers, headers)
-        {
+        let own = Ask::of_credentials(&asking.headers, &asking.route.rules).credentialed();
+        if !own && self.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers) {
+            self.head_update(&Of::from(asking), status, headers, born).await;
+        }
+    }
+
+    /// A 200 to a HEAD that was sent with the fields of a fill when `born` was the highest number
+    /// known. When this returns, all instances have heard.
+    pub(super) async fn head_update(&self, of: &Of, status: StatusCode, headers: &HeaderMap, born: Number) {
+        if status != StatusCode::OK || !of.route.cache {
             return;
         }
-        let Some(key) = self.stored_under(asking).await else { return };
+        let Some(key) = self.stored_under(of).await else { return };
         // Whoever fills it now brings something newer.
         let Attempt::Won(fill) = self.flight.attempt(&self.names(&key)).await else { return };
-        match self.updated(asking, &key, headers, born).await {
-            Some(record) => self.publish_update(asking, fill, record).await,
+        match self.updated(of, &key, headers, born).await {
+            Some(record) => self.publish_update(of, fill, record).await,
             None => fill.release().await,
         }
     }
 
     /// Where a GET of the same request is stored, if it is.
-    async fn stored_under(&self, asking: &Asking) -> Option<Key> {
+    async fn stored_under(&self, of: &Of) -> Option<Key> {
         let mut text = String::new();
-        asking.route.key_into(&mut text, &asking.target, &asking.headers);
+        of.route.key_into(&mut text, &of.target, &of.headers);
         let primary = Key::new(&text);
         let held = match self.tier.find(&text) {
-            None => self.take_in(&asking.route, &primary).await?,
+            None => self.take_in(&of.route, &primary).await?,
             Some(held) => held,
         };
         match held {
             Held::Stored(_) => Some(primary),
-            Held::Vary(node) => Some(policy::variant_key(&primary, &node.fields, &asking.headers)),
+            Held::Vary(node) => Some(policy::variant_key(&primary, &node.fields, &of.headers)),
         }
     }
 
     /// What the record in the store becomes; none if it stays, or is newer than the HEAD.
-    async fn updated(&self, asking: &Asking, key: &Key, headers: &HeaderMap, born: Number) -> Option<Record> {
+    async fn updated(&self, of: &Of, key: &Key, headers: &HeaderMap, born: Number) -> Option<Record> {
         let entry = self.flight.bounded(self.dust.entry(&self.names(key).value)).await.ok()??;
         let Ok(Pointer::Record(record)) = codec::decode(entry.text()?) else { return None };
         if record.key != key.text() || record.token >= born {
             return None;
         }
         let now = self.now_ms();
-        let updated =
-            match policy::head_update(&record, StatusCode::OK, headers, now, now, &asking.route.rules) {
-                HeadUpdate::Nothing => return None,
-                HeadUpdate::Refreshed(updated) => *updated,
-                HeadUpdate::Stale => Record { fresh_ms: 0, ..*record },
-            };
+        let updated = match policy::head_update(&record, StatusCode::OK, headers, now, now, &of.route.rules) {
+            HeadUpdate::Nothing => return None,
+            HeadUpdate::Refreshed(updated) => *updated,
+            HeadUpdate::Stale => Record { fresh_ms: 0, ..*record },
+        };
         // As it was when the HEAD was sent: what was purged since then stays so (F8).
         Some(Record { token: born, ..updated })
     }
 
-    async fn publish_update(&self, asking: &Asking, fill: Fill, record: Record) {
+    async fn publish_update(&self, of: &Of, fill: Fill, record: Record) {
         let left = record.end().saturating_sub(self.now_ms());
         let Ok(pointer) = codec::encode(&Pointer::Record(Box::new(record.clone()))) else {
             return fill.release().await;
@@ -94,7 +103,15 @@ impl Proxy {
                 Some(Held::Stored(here)) if *here.manifest == record.body => here.body.clone(),
                 _ => None,
             };
-            self.tier.keep(Arc::new(Stored::new(record, &asking.route.rules, body)));
+            self.tier.keep(Arc::new(Stored::new(record, &of.route.rules, body)));
         }
+    }
+}
+
+// === impl Of ===
+
+impl From<&Asking> for Of {
+    fn from(asking: &Asking) -> Self {
+        Self { route: asking.route.clone(), target: asking.target.clone(), headers: asking.headers.clone() }
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Unsafe {
     proxy: Arc<Proxy>,
     /// Where a GET of its URL is stored; none if none is.
     of: Option<Stands>,
+    /// The same of where a COPY or MOVE writes to.
+    beside: Vec<Stands>,
     sent: bool,
 }
 
@@ -56,7 +58,11 @@ impl Proxy {
             of.stood = self.stamps.hard(url_hash(&of.text));
             of.seen = self.number();
         }
-        Unsafe { proxy: self.clone(), of, sent: false }
+        let asked = asking.target.to_string();
+        let back = |url: &str| self.as_clients_write(asking, url);
+        let named = policy::destinations(&asking.method, &asking.headers, &asked, back);
+        let beside = self.all_stand(&named);
+        Unsafe { proxy: self.clone(), of, beside, sent: false }
     }
 
     /// The highest number that is known here: what is asked for from now on is born under it.
@@ -136,25 +142,33 @@ impl Proxy {
     /// What the answer names besides its target, as GETs of clients are stored: mapped back
     /// through the route that was asked.
     fn named_besides(&self, asking: &Asking, status: StatusCode, headers: &HeaderMap) -> Vec<Stands> {
-        let (route, target) = (&asking.route, &asking.target);
-        let asked = target.to_string();
-        let front = format!("{}://{}", target.scheme.as_str(), target.authority());
-        let back = |url: &str| {
-            let url = Url::parse(url).ok()?;
-            let ours = || {
-                // The client's authority, but perhaps the origin's path.
-                let same = Url::parse(&asked).is_ok_and(|asked| asked.origin() == url.origin());
-                (same && route.strip_prefix.is_some())
-                    .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
-            };
-            let path = self.upstream(route).own_path(&url).or_else(ours)?;
-            Some(format!("{front}{}", route.client_path(&path)))
-        };
+        let asked = asking.target.to_string();
+        let back = |url: &str| self.as_clients_write(asking, url);
         let urls = policy::targets_with(&asking.method, status, headers, &asked, back);
-        let mut besides: Vec<Stands> =
-            urls.iter().skip(1).filter_map(|url| self.stands(&target::canonical_url(url).ok()?)).collect();
-        besides.dedup_by(|a, b| a.text == b.text);
-        besides
+        self.all_stand(urls.get(1..).unwrap_or_default())
+    }
+
+    /// A URL that the upstream may have written, or a path that may be its own, as a client of the
+    /// route writes it; none if it can only be a client's.
+    fn as_clients_write(&self, asking: &Asking, url: &str) -> Option<String> {
+        let (route, target) = (&asking.route, &asking.target);
+        let url = Url::parse(url).ok()?;
+        let ours = || {
+            // The client's authority, but perhaps the origin's path.
+            let same = Url::parse(&target.to_string()).is_ok_and(|asked| asked.origin() == url.origin());
+            (same && route.strip_prefix.is_some())
+                .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
+        };
+        let path = self.upstream(route).own_path(&url).or_else(ours)?;
+        Some(format!("{}://{}{}", target.scheme.as_str(), target.authority(), route.client_path(&path)))
+    }
+
+    /// Where GETs of these URLs are stored, each once.
+    fn all_stand(&self, urls: &[String]) -> Vec<Stands> {
+        let mut all: Vec<Stands> =
+            urls.iter().filter_map(|url| self.stands(&target::canonical_url(url).ok()?)).collect();
+        all.dedup_by(|a, b| a.text == b.text);
+        all
     }
 }
 
@@ -169,6 +183,7 @@ impl Unsafe {
     /// It never reached the origin, or its answer says that it was not done.
     pub(super) fn undone(&mut self) {
         self.of = None;
+        self.beside.clear();
     }
 
     /// The head of its answer is in. Where a GET of the same URL is stored, and under which number
@@ -185,13 +200,14 @@ impl Unsafe {
             return None;
         }
         let proxy = self.proxy.clone();
-        for besides in proxy.named_besides(asking, status, headers) {
-            proxy.invalidate(&besides).await;
+        for besides in proxy.named_besides(asking, status, headers).iter().chain(&self.beside) {
+            proxy.invalidate(besides).await;
         }
         let stamped = match &self.of {
             Some(of) => proxy.invalidate(of).await,
             None => None,
         };
+        self.beside.clear();
         let of = self.of.take()?;
         let born = match stamped {
             Some((number, Alone::Yes)) => number,
@@ -204,11 +220,14 @@ impl Unsafe {
 
 impl Drop for Unsafe {
     fn drop(&mut self) {
-        if let Some(of) = self.of.take().filter(|_| self.sent) {
+        let all: Vec<Stands> = self.of.take().into_iter().chain(std::mem::take(&mut self.beside)).collect();
+        if self.sent && !all.is_empty() {
             let proxy = self.proxy.clone();
             let guard = proxy.drain.guard();
             tokio::spawn(async move {
-                proxy.invalidate(&of).await;
+                for of in &all {
+                    proxy.invalidate(of).await;
+                }
                 drop(guard);
             });
         }

@@ -133,6 +133,7 @@ impl Proxy {
             asking.ticket.late = follower.is_settled();
             let settled = timeout_at(deadline, follower.settled()).await;
             asking.ticket.waited(began.elapsed());
+            asking.forward = follower.info().forward.or(asking.forward);
             let told = match settled {
                 Err(_) => Told::Refused(Refused::Deadline),
                 Ok(Settled::Told(told)) => told,
@@ -233,7 +234,7 @@ impl Proxy {
             How::Validated => Some(self.settings.instance.clone()),
             How::Cached | How::Awaited => other.clone(),
         };
-        let status = status::found(&found, mine, serve::ttl_ms(&found.stored, self.now_ms()));
+        let status = status::found(&found, mine, asking.forward, serve::ttl_ms(&found.stored, self.now_ms()));
         let status = CacheStatus { from: other.as_deref(), ..status };
         self.from_stored(asking, found.stored, status).await
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
-use super::fill::{Head, Job, answer_of};
+use super::fill::{Head, Job, answer_of, is_answered};
 use super::invalidate::Unsafe;
 use super::place::Place;
 use super::reply::Cause;
@@ -20,7 +20,7 @@ use super::told::{Exchange, Follower, Moment, Told};
 use super::upload::{Content, Upload};
 use crate::dust::Number;
 use crate::flight::{Attempt, Joined, Names};
-use crate::policy::{self, Ask, ErrorCase, PassReason, Rules, Verdict};
+use crate::policy::{self, Ask, Asks, ErrorCase, PassReason, Rules, Verdict};
 use crate::record::{Note, Pointer, codec};
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::{Covered, Stored};
@@ -105,6 +105,19 @@ impl Proxy {
         place: Option<Place>,
         reason: PassReason,
     ) -> Response<ReplyBody> {
+        match place {
+            Some(place) if Self::may_share_head(&asking, reason) => self.share_head(asking, place).await,
+            place => self.pass_alone(asking, place, reason).await,
+        }
+    }
+
+    /// The same, whatever others ask for.
+    pub(super) async fn pass_alone(
+        self: &Arc<Self>,
+        asking: Asking,
+        place: Option<Place>,
+        reason: PassReason,
+    ) -> Response<ReplyBody> {
         let born = self.number();
         let head = match self.send(&asking, None, reason).await {
             Err(error) => return self.unanswered(asking, &error),
@@ -112,7 +125,7 @@ impl Proxy {
         };
         if asking.method == Method::HEAD {
             let (status, headers) = (head.response.status, head.response.headers.clone());
-            self.head_update(&asking, status, &headers, born).await;
+            self.own_head_update(&asking, status, &headers, born).await;
         }
         if let Some(place) = &place
             && reason.shared()
@@ -244,6 +257,7 @@ impl Proxy {
         } else {
             self.pass_headers(route, target, &asking.headers, forwarded, &asking.method)
         };
+        let asks = Asks::of(&headers);
         let request = upstream::Request {
             method: asking.method.clone(),
             target: route.upstream_target(target, fills),
@@ -256,6 +270,10 @@ impl Proxy {
         let sent = self.moments.next();
         let requested_at = self.now_ms();
         let response = self.upstream(&asking.route).send(request).await?;
+        // Of other methods some APIs say by 304 that nothing had to be done.
+        if matches!(asking.method, Method::GET | Method::HEAD) {
+            is_answered(asks, &response)?;
+        }
         Ok(Head { response, sent, requested_at, received_at: self.now_ms(), born: 0 })
     }
 
@@ -270,7 +288,7 @@ impl Proxy {
         ticket.cache = if reason == PassReason::RouteSays { Cache::Bypass } else { Cache::Pass };
         ticket.why = Some(Why::Pass(reason.as_str()));
         ticket.upstream_answered(&asking.route, response.status, &response.timing);
-        let status = status::passed(reason);
+        let status = status::passed(reason, asking.forward);
         let mut headers = response.headers;
         self.deliver(&asking, &mut headers, Some(&status));
         let len = match response.framing {

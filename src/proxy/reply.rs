@@ -85,6 +85,8 @@ impl Cause {
                 ErrorKind::Reset => "the origin closed the connection without an answer",
                 ErrorKind::Truncated => "the origin's answer broke off",
                 ErrorKind::Protocol => "the origin's answer is not HTTP that can be passed on",
+                ErrorKind::UnaskedNotModified => "the origin answered 304 to a request without a condition",
+                ErrorKind::UnaskedPart => "the origin sent a part of what was asked for whole",
                 ErrorKind::QueueFull => "too many requests wait for the origin",
                 ErrorKind::QueueTimeout => "no place at the origin in time",
                 ErrorKind::RequestBody => "the request's content broke off",

@@ -333,7 +333,7 @@ pub(crate) fn failure(
         asking.ticket.cache = Cache::Error;
     }
     let mut headers = answer.headers.clone();
-    proxy.deliver(&asking, &mut headers, Some(&status::failed(mine)));
+    proxy.deliver(&asking, &mut headers, Some(&status::failed(mine, asking.forward)));
     if !bodiless(code) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }

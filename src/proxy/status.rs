@@ -1,9 +1,15 @@
 //! What Cache-Status says, case by case (RFC 9211).
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
+use super::Proxy;
+use super::asking::Asking;
+use super::place::Place;
 use super::told::{Exchange, Found, How};
-use crate::policy::{CacheStatus, Fwd, PassReason};
+use crate::policy::{self, CacheStatus, Fwd, PassReason};
+use crate::tier::{Covered, Stored};
 
 /// Answered from the store.
 pub(crate) fn hit(ttl_ms: i64) -> CacheStatus<'static> {
@@ -28,10 +34,10 @@ pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
 }
 
 /// A record that a flight came by.
-pub(crate) fn found(found: &Found, mine: bool, ttl_ms: i64) -> CacheStatus<'static> {
+pub(crate) fn found(found: &Found, mine: bool, forward: Option<Fwd>, ttl_ms: i64) -> CacheStatus<'static> {
     match found.how {
         How::Cached => hit(ttl_ms),
-        How::Awaited => awaited(CacheStatus { fwd: Some(Fwd::UriMiss), ..CacheStatus::default() }),
+        How::Awaited => awaited(asked(forward)),
         How::Validated => {
             let status = CacheStatus {
                 fwd: Some(Fwd::Stale),
@@ -43,22 +49,50 @@ pub(crate) fn found(found: &Found, mine: bool, ttl_ms: i64) -> CacheStatus<'stat
     }
 }
 
-/// By an exchange of its own that is nobody else's.
-pub(crate) fn passed(reason: PassReason) -> CacheStatus<'static> {
-    let fwd = match reason {
-        PassReason::Method => Fwd::Method,
-        PassReason::RequestNoStore => Fwd::Request,
-        PassReason::Partial => Fwd::Partial,
-        of_request if is_of_request(of_request) => Fwd::Bypass,
-        _ => Fwd::UriMiss,
+/// By an exchange of its own that is nobody else's. `forward`: what is stored for it. A stored response
+/// that it selects, and that is not good for it any more, is why it goes upstream at all (RFC 9211 §2.2);
+/// how it goes is the reason's.
+pub(crate) fn passed(reason: PassReason, forward: Option<Fwd>) -> CacheStatus<'static> {
+    let fwd = match (reason, forward) {
+        (PassReason::RequestNoStore, _) => Fwd::Request,
+        (PassReason::Partial, _) => Fwd::Partial,
+        (_, Some(selected @ (Fwd::Stale | Fwd::Partial | Fwd::Request))) => selected,
+        (PassReason::Method, _) => Fwd::Method,
+        (of_request, _) if is_of_request(of_request) => Fwd::Bypass,
+        (_, missing) => missing.unwrap_or(Fwd::UriMiss),
     };
     CacheStatus { fwd: Some(fwd), detail: Some(reason.as_str()), ..CacheStatus::default() }
 }
 
 /// Upstream's own failed answer.
-pub(crate) fn failed(mine: bool) -> CacheStatus<'static> {
-    let status = CacheStatus { fwd: Some(Fwd::UriMiss), ..CacheStatus::default() };
-    if mine { status } else { awaited(status) }
+pub(crate) fn failed(mine: bool, forward: Option<Fwd>) -> CacheStatus<'static> {
+    if mine { asked(forward) } else { awaited(asked(forward)) }
+}
+
+impl Proxy {
+    /// Why a request goes upstream, by what is stored (RFC 9211 §2.2).
+    pub(crate) fn forward(&self, asking: &Asking, place: &Place, stale: Option<&Arc<Stored>>) -> Fwd {
+        let Some(stored) = stale else {
+            return if place.node.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
+        };
+        let now = self.now_ms();
+        if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
+            Fwd::Partial
+        } else if stored.record.fresh_until() > now
+            && stored.covered(&self.stamps) == Covered::No
+            && self.trust.holds(now)
+            && !stored.terms.no_cache
+        {
+            // Fresh, but not for a client that wants it validated.
+            Fwd::Request
+        } else {
+            Fwd::Stale
+        }
+    }
+}
+
+fn asked(forward: Option<Fwd>) -> CacheStatus<'static> {
+    CacheStatus { fwd: Some(forward.unwrap_or(Fwd::UriMiss)), ..CacheStatus::default() }
 }
 
 /// Whether the reason lies in the request or the route, so that the response was never judged.
@@ -77,6 +111,7 @@ pub(crate) fn is_of_request(reason: PassReason) -> bool {
     )
 }
 
-fn awaited(status: CacheStatus<'static>) -> CacheStatus<'static> {
+/// The same, of what another request's exchange brought.
+pub(crate) fn awaited(status: CacheStatus<'static>) -> CacheStatus<'static> {
     CacheStatus { collapsed: true, detail: Some("awaited"), ..status }
 }

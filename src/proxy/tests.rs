@@ -143,8 +143,8 @@ impl Instance {
         let Entrance::Lookup(ask) = policy::entrance(&parts.method, &HeaderMap::new(), &route.rules) else {
             panic!("{path}")
         };
-        let asking =
-            Asking { method: parts.method, headers: parts.headers, target, route, ask, forwarded, ticket };
+        let (method, headers) = (parts.method, parts.headers);
+        let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
         let response = self.proxy.look_up(asking).await;
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -218,7 +218,7 @@ async fn an_unsafe_method_at_one_makes_void_what_only_the_other_has_in_memory() 
     let Ok(Asked::Target(target)) = asked else { panic!("a target") };
     let route = one.proxy.routes.route(&target, &parts.method).unwrap().clone();
     let (method, headers, ask) = (parts.method, parts.headers, Ask::default());
-    let asking = Asking { method, headers, target, route, ask, forwarded, ticket };
+    let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
     let mut doing = one.proxy.before_unsafe(&asking);
     doing.sent();
     // Nobody hears what it has done.

@@ -31,6 +31,8 @@ pub(crate) struct Info {
     pub began: Option<tokio::time::Instant>,
     pub phase: Phase,
     pub fence: Number,
+    /// Why upstream is asked: what was stored, here or in the store.
+    pub forward: Option<crate::policy::Fwd>,
     pub bytes: u64,
     /// Another instance leads: what is fetched there is ridden here.
     pub elsewhere: bool,

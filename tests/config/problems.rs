@@ -170,6 +170,7 @@ fn one_line_per_mistake_in_a_route() {
             "routes.r.host.1 = \"a b\": a host is a name or \"*.name\", perhaps with a port",
         ),
         ("methods = [\"get\"]", "routes.r.methods.0 = \"get\": methods are case-sensitive; \"GET\" is meant"),
+        ("secret_headers = [\"x-a\", \"x a\"]", "routes.r.secret_headers.1 = \"x a\": not a field name"),
         (
             "vary_on = \"cookie:\"",
             "routes.r.vary_on = \"cookie:\": a field's name or \"cookie:NAME\" is meant",

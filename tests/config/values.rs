@@ -25,7 +25,8 @@ heuristic = false
 keep = "2h"
 max_ttl = "1d"
 query.include = ["a"]
-vary_on = ["authorization", "cookie:session"]
+vary_on = ["authorization", "cookie:session", "x-api-key", "x-session-key", "x-other"]
+secret_headers = ["X-Session-Key", "x_session_key", "x-license"]
 forward = ["x-a"]
 finish = "while_wanted"
 strip_prefix = "/v1/"
@@ -51,6 +52,11 @@ heuristic = { max = "5s" }
     assert_eq!((heuristic.fraction, heuristic.max_ms), (0.1, 5_000));
     assert!(one.rules.keys_authorization && one.rules.keys_cookie);
     assert!(!two.rules.keys_authorization && !two.rules.keys_cookie);
+    assert_eq!(one.rules.secrets, ["x-license", "x-session-key"]);
+    assert_eq!(one.rules.keyed_secrets, ["x-api-key", "x-session-key"]);
+    let credentials: Vec<bool> = one.vary_on.iter().map(dustgate::route::KeyedField::is_credential).collect();
+    assert_eq!(credentials, [true, true, true, true, false]);
+    assert!(two.rules.secrets.is_empty() && two.rules.keyed_secrets.is_empty());
     assert!(!two.rules.if_error_set && two.rules.if_error_ms == 600_000);
     assert_eq!(two.rules.targeted[0], "cdn-cache-control");
 }

@@ -83,3 +83,26 @@ async fn other_preconditions_are_the_origins_to_judge() {
     }
     proxy.get("/a").await.assert(200, "hello");
 }
+
+/// Many origins send one without quotes, and compare it as it stands.
+#[tokio::test]
+async fn a_tag_without_quotes_is_compared_as_the_text_that_it_is() {
+    let origin = Origin::answering(Answer::cacheable("hello").field("ETag", "abc-1")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    for (asked, status) in [
+        ("abc-1", 304),
+        ("\"abc-1\"", 304),
+        ("W/\"abc-1\"", 304),
+        ("\"x\", abc-1", 304),
+        ("abc-2", 200),
+        ("\"abc\"", 200),
+    ] {
+        let reply = proxy.get("/a").field("If-None-Match", asked).await;
+        assert_eq!((reply.status, reply.field("etag")), (status, "abc-1"), "{asked}");
+    }
+    // It says nothing of bytes.
+    let part = proxy.get("/a").field("Range", "bytes=0-1").field("If-Range", "abc-1").await;
+    part.assert(200, "hello");
+    assert_eq!(origin.count("/a"), 1);
+}

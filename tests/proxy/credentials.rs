@@ -253,3 +253,87 @@ async fn a_request_by_itself_asks_for_its_languages_in_their_normal_form() {
     other.assert(200, "en, de;q=0.5");
     assert!(other.is_hit(), "{other:?}");
 }
+
+#[tokio::test]
+async fn keys_and_tokens_of_apis_go_alone_and_at_once() {
+    for (name, setting) in [
+        ("X-Api-Key", "cache = true"),
+        ("X-Auth-Token", "cache = true"),
+        ("X_Api_Key", "cache = true"),
+        ("X-Session-Key", "secret_headers = [\"x-session-key\"]"),
+        ("X_Session_Key", "secret_headers = [\"X-Session-Key\"]"),
+        // What an origin may take for the field that the key covers.
+        ("X_Api_Key", "vary_on = [\"x-api-key\"]"),
+    ] {
+        let gate = Gate::shut();
+        let origin = Origin::start().await;
+        let held = gate.clone();
+        origin.on_each("/a", move |seen| {
+            Answer::cacheable(seen.fields.get(name).unwrap_or_default().to_owned()).held_by(&held)
+        });
+        let proxy = Proxy::before(&origin).route(setting).await;
+        let asks = (0..5).map(|n| proxy.get("/a").field(name, &format!("key {n}")).send());
+        let (replies, ()) = tokio::join!(all(asks), async {
+            gate.reached_by(5).await;
+            gate.open();
+        });
+        for (n, reply) in replies.iter().enumerate() {
+            reply.assert(200, &format!("key {n}"));
+            assert_eq!(reply.cache_status(), "dustgate; fwd=bypass; detail=secret-header", "{name}");
+        }
+        // Nothing of it is there for others, nor for them what others have stored.
+        proxy.fill("/a").await.assert(200, "");
+        assert!(proxy.get("/a").await.is_hit());
+        proxy.get("/a").field(name, "key").await.assert(200, "key");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_names_the_response_makes_an_ordinary_request_and_is_written_as_a_digest() {
+    for setting in [
+        "vary_on = [\"x-api-key\"]",
+        "vary_on = [\"x-api-key\"]\nsecret_headers = [\"x-api-key\"]",
+        "vary_on = [\"x-session-key\"]\nsecret_headers = [\"x-session-key\"]",
+    ] {
+        let name = if setting.contains("session") { "X-Session-Key" } else { "X-Api-Key" };
+        let origin = Origin::start().await;
+        origin.on_each("/a", move |seen| {
+            Answer::cacheable(seen.fields.get(name).unwrap_or_default().len().to_string())
+        });
+        let proxy = Proxy::before(&origin).route(setting).await;
+        for value in ["hunter2", "hunter22"] {
+            let reply = proxy.filled_by(proxy.get("/a").field(name, value)).await;
+            reply.assert(200, &value.len().to_string());
+            assert!(proxy.get("/a").field(name, value).await.is_hit(), "{setting}");
+        }
+        let said = proxy.admin_get("/v1/explain?url=http://api.test/a").await;
+        assert!(!said.text().contains("hunter2"));
+        proxy.kill().await;
+        for entry in walk(&proxy.directory().join("dust")) {
+            let bytes = std::fs::read(&entry).unwrap();
+            assert!(!bytes.windows(7).any(|window| window == b"hunter2"), "{setting}: {}", entry.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_origins_word_shares_with_keys_and_tokens_what_it_shares_with_authorization() {
+    let origin = Origin::answering(Answer::ok("hello").cache("public, max-age=60")).await;
+    let proxy = Proxy::before(&origin).route("secret_headers = [\"x-session-key\"]").await;
+    for (path, name) in [("/a", "X-Api-Key"), ("/b", "X-Session-Key")] {
+        proxy.get(path).field(name, "hunter2").await.assert(200, "hello");
+        crate::support::until("it to be stored", async || {
+            proxy.get(path).field(name, "hunter2").await.is_hit().then_some(())
+        })
+        .await;
+        // An origin that varies on it: a digest of its own for each, and nothing in the clear.
+        origin.on("/c", Answer::ok("hello").cache("public, max-age=60").field("Vary", name));
+        proxy.get("/c").field(name, "hunter2").await;
+        proxy.purge_url("/c").await;
+    }
+    proxy.kill().await;
+    for entry in walk(&proxy.directory().join("dust")) {
+        let bytes = std::fs::read(&entry).unwrap();
+        assert!(!bytes.windows(7).any(|window| window == b"hunter2"), "{}", entry.display());
+    }
+}

@@ -166,12 +166,15 @@ async fn the_rule_that_decided_is_named_with_its_section() {
     origin.on("/must", stale("max-age=10, must-revalidate"));
     origin.on("/shared", stale("s-maxage=10"));
     origin.on("/ask-first", stale("max-age=10, no-cache"));
+    origin.on("/both", stale("s-maxage=10, stale-while-revalidate=600"));
+    let down = Answer::status(503).cache("max-age=10, stale-while-revalidate=600").field("Age", "20");
+    origin.on("/down", down.field("ETag", "\"a\"").part("down"));
     origin.on("/never", Answer::ok("hello").cache("no-store"));
     origin.on("/fresh", Answer::cacheable("hello"));
     origin.on("/guess", Answer::ok("hello").field("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"));
     origin.on("/varies", Answer::cacheable("hello").field("Vary", "X-Tenant"));
     let proxy = Proxy::before(&origin).await;
-    for path in ["/stale", "/must", "/shared", "/ask-first", "/fresh", "/guess"] {
+    for path in ["/stale", "/must", "/shared", "/ask-first", "/both", "/down", "/fresh", "/guess"] {
         proxy.fill(path).await;
     }
     proxy.filled_by(proxy.get("/varies").field("x-tenant", "a")).await;
@@ -193,6 +196,22 @@ async fn the_rule_that_decided_is_named_with_its_section() {
         ),
         ("GET", "/fresh", &[("authorization", "me")], 4, "lets others have the answer (RFC 9111 §3.5)"),
         ("GET", "/nothing", &[("authorization", "me")], 4, "must-revalidate (RFC 9111 §3.5)"),
+        (
+            "GET",
+            "/fresh",
+            &[("x-api-key", "me")],
+            4,
+            "secret-header: the request carries a key or token in a field",
+        ),
+        (
+            "GET",
+            "/nothing",
+            &[("x_auth_token", "me")],
+            4,
+            "secret-header: the request carries a key or token",
+        ),
+        ("GET", "/down", &[], 3, "what says that the origin failed is not served so (RFC 5861 §4)"),
+        ("GET", "/both", &[], 0, "within stale-while-revalidate (RFC 5861 §3)"),
         ("GET", "/varies", &[("x-tenant", "a")], 0, "Vary: x-tenant → \"a\""),
         ("GET", "/varies", &[("x-tenant", "b")], 3, "selected by this request's x-tenant (RFC 9111 §4.1)"),
         ("GET", "/fresh", &[("if-match", "\"a\"")], 4, "RFC 9110 §13.1"),

@@ -268,14 +268,91 @@ async fn stale_when_the_origin_says_nothing() {
 
 #[tokio::test]
 async fn never_stale_against_the_origins_word() {
-    for word in [", must-revalidate", ", proxy-revalidate", ", s-maxage=10", ", no-cache"] {
-        let origin = Origin::answering(stale(word)).await;
-        let proxy =
-            Proxy::before(&origin).route("grace = { if_error = \"1h\", while_revalidate = \"1h\" }").await;
-        proxy.fill("/a").await.assert(200, "old");
+    let stated = ", s-maxage=10, stale-if-error=3600, stale-while-revalidate=3600";
+    for word in [", must-revalidate", ", proxy-revalidate", ", no-cache"] {
+        for words in [word.to_owned(), format!("{stated}{word}")] {
+            let origin = Origin::answering(stale(&words)).await;
+            let proxy = Proxy::before(&origin)
+                .route("grace = { if_error = \"1h\", while_revalidate = \"1h\" }")
+                .await;
+            proxy.fill("/a").await.assert(200, "old");
+            origin.on("/a", Answer::reset());
+            proxy.get("/a").await.assert_error(502);
+        }
+    }
+    // And without a word of its own, nor of the route, for how long.
+    let origin = Origin::answering(stale(", s-maxage=10")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await.assert(200, "old");
+    origin.on("/a", Answer::reset());
+    proxy.get("/a").await.assert_error(502);
+}
+
+#[tokio::test]
+async fn stale_if_error_and_a_routes_grace_outweigh_what_s_maxage_implies() {
+    for (words, setting) in [
+        (", s-maxage=10, stale-if-error=60", "cache = true"),
+        (", s-maxage=10", "grace = { if_error = \"1m\" }"),
+    ] {
+        for broken in [Answer::reset(), Answer::status(503).part("down")] {
+            let origin = Origin::answering(stale(words)).await;
+            let proxy = Proxy::before(&origin).route(setting).await;
+            proxy.fill("/a").await.assert(200, "old");
+            origin.on("/a", broken);
+            assert_stale(&proxy.get("/a").await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stored_failure_is_never_served_stale() {
+    let words = "max-age=10, stale-while-revalidate=600, stale-if-error=600";
+    for status in [500, 502, 503, 504] {
+        let failed =
+            Answer::status(status).cache(words).field("Age", "20").field("ETag", "\"a\"").part("down");
+        let origin = Origin::answering(failed).await;
+        let grace = "grace = { if_error = \"1h\", while_revalidate = \"1h\" }";
+        let proxy = Proxy::before(&origin).route(grace).await;
+        proxy.fill("/a").await.assert(status, "down");
         origin.on("/a", Answer::reset());
         proxy.get("/a").await.assert_error(502);
     }
+}
+
+#[tokio::test]
+async fn a_failure_that_a_status_ttl_has_stored_is_over_when_that_is() {
+    let origin = Origin::answering(Answer::status(500).field("Age", "20").part("down")).await;
+    let proxy = Proxy::before(&origin)
+        .route("status_ttl = { 500 = \"10s\" }")
+        .route("grace = { if_error = \"1h\", while_revalidate = \"1h\" }")
+        .await;
+    proxy.fill("/a").await.assert(500, "down");
+    origin.on("/a", Answer::cacheable("up"));
+    proxy.get("/a").await.assert(200, "up");
+}
+
+#[tokio::test]
+async fn a_status_that_is_none_of_https_passes_as_it_is_and_is_never_stored() {
+    for status in [600, 777, 999] {
+        let odd = Answer::status(status).cache("public, max-age=60").field("ETag", "\"a\"").part("odd");
+        let origin = Origin::answering(odd).await;
+        let proxy = Proxy::before(&origin).await;
+        let reply = proxy.get("/a").await;
+        reply.assert(status, "odd");
+        origin.on("/a", Answer::cacheable("good"));
+        proxy.get("/a").await.assert(200, "good");
+        let line = proxy.logged(2, "/a").await.remove(0);
+        assert_eq!((&line["status"], &line["error"]), (&status.into(), &"upstream_status".into()), "{line}");
+        let metrics = proxy.metrics().await;
+        assert_eq!(metrics.sum("dustgate_requests_total", &[("code", "5xx")]), 1.0);
+        assert_eq!(metrics.sum("dustgate_upstream_requests_total", &[("code", "5xx")]), 1.0);
+    }
+    // It is a failure, so something stale is better where that is allowed.
+    let origin = Origin::answering(stale(", stale-if-error=60")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await.assert(200, "old");
+    origin.on("/a", Answer::status(700).part("odd"));
+    assert_stale(&proxy.get("/a").await);
 }
 
 #[tokio::test]

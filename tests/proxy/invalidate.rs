@@ -60,6 +60,46 @@ async fn what_the_origin_names_in_its_own_words_is_dropped_too() {
     }
 }
 
+/// RFC 4918 §10.3.
+#[tokio::test]
+async fn a_copy_or_move_drops_what_it_writes_to() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).route("path = \"/v1/*\"").route("strip_prefix = \"/v1\"").await;
+    for method in ["COPY", "MOVE"] {
+        for (nth, (there, status, kept)) in [
+            ("http://api.test/v1/PATH", 201, false),
+            ("https://api.test/v1/PATH", 204, false),
+            ("/v1/PATH", 201, false),
+            (&*format!("http://{}/PATH", origin.at), 201, false),
+            ("http://other.test/v1/PATH", 201, true),
+            ("http://api.test:81/v1/PATH", 201, true),
+            ("/v1/PATH", 412, true),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = format!("{method}-{nth}");
+            proxy.fill(&format!("/v1/{path}")).await;
+            origin.on("/source", Answer::status(status));
+            let ask = proxy.ask(method, "/v1/source").field("Destination", &there.replace("PATH", &path));
+            assert_eq!(ask.await.status, status);
+            assert_eq!(proxy.get(&format!("/v1/{path}")).await.is_hit(), kept, "{method} {there} {status}");
+        }
+    }
+    // No other method writes there, whatever its request says.
+    proxy.fill("/v1/a").await;
+    origin.on("/source", Answer::status(204));
+    proxy.ask("POST", "/v1/source").field("Destination", "/v1/a").content("x").await;
+    assert!(proxy.get("/v1/a").await.is_hit());
+    // Without an answer it may have been done.
+    origin.on("/source", Answer::reset());
+    proxy.ask("MOVE", "/v1/source").field("Destination", "/v1/a").await.assert_error(502);
+    crate::support::until("the old one to be gone", async || {
+        (!proxy.get("/v1/a").await.is_hit()).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_unsafe_method_leaves_nothing_where_nothing_is_stored() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;

@@ -1,6 +1,6 @@
 //! Everything that is not a GET that may be stored passes through, streamed both ways.
 
-use crate::support::{Answer, End, Gate, Origin, Proxy};
+use crate::support::{Answer, End, Gate, Origin, Proxy, Reply, all};
 
 #[tokio::test]
 async fn head_is_answered_from_a_stored_get() {
@@ -23,6 +23,128 @@ async fn head_passes_as_head_and_never_leads() {
         assert_eq!((origin.count("/a"), origin.last("/a").method.as_str()), (n, "HEAD"));
     }
     assert!(!proxy.get("/a").await.is_hit());
+}
+
+/// Ten of them at once, and what they bring.
+async fn heads(proxy: &Proxy, gate: &Gate, many: usize) -> Vec<Reply> {
+    let asks = (0..many).map(|_| proxy.ask("HEAD", "/a").send());
+    let (replies, ()) = tokio::join!(all(asks), async {
+        proxy.until_followers(many - 1).await;
+        gate.open();
+    });
+    replies
+}
+
+#[tokio::test]
+async fn heads_that_ask_the_same_share_one_exchange() {
+    for (answer, exchanges) in [
+        (Answer::cacheable("hello").field("ETag", "\"a\""), 1),
+        // As of a GET: who came while it was under way has the next one, together.
+        (Answer::ok("hello").cache("no-cache").field("ETag", "\"a\""), 2),
+        (Answer::status(404), 1),
+        (Answer::status(503), 1),
+    ] {
+        let gate = Gate::shut();
+        let origin = Origin::answering(answer.held_by(&gate)).await;
+        let proxy = Proxy::before(&origin).await;
+        let replies = heads(&proxy, &gate, 10).await;
+        let made = origin.count("/a");
+        assert!(made <= exchanges, "{made} exchanges");
+        for reply in &replies {
+            let first = &replies[0];
+            assert_eq!((reply.status, reply.field("etag")), (first.status, first.field("etag")));
+            assert_eq!(reply.field("content-length"), first.field("content-length"));
+            assert!(reply.body.is_empty());
+        }
+        let shared = |reply: &&Reply| reply.cache_status().ends_with("collapsed; detail=awaited");
+        assert_eq!(replies.iter().filter(shared).count(), 10 - made, "{:?}", replies[0].fields);
+    }
+}
+
+#[tokio::test]
+async fn heads_share_nothing_that_is_for_one_client_and_nothing_with_who_asks_otherwise() {
+    let (first, others) = (Gate::shut(), Gate::shut());
+    let origin = Origin::start().await;
+    let gates = (first.clone(), others.clone());
+    origin.on_each("/a", move |seen| {
+        let gate = if seen.nth == 1 { &gates.0 } else { &gates.1 };
+        Answer::cacheable("hello").field("Set-Cookie", &format!("session={}", seen.nth)).held_by(gate)
+    });
+    let proxy = Proxy::before(&origin).await;
+    others.open();
+    let replies = heads(&proxy, &first, 10).await;
+    let cookies: std::collections::HashSet<_> =
+        replies.iter().map(|reply| reply.field("set-cookie")).collect();
+    assert_eq!((cookies.len(), origin.count("/a")), (10, 10));
+
+    let gate = Gate::shut();
+    origin.on("/b", Answer::cacheable("hello").held_by(&gate));
+    let asks =
+        [("X-A", "1"), ("X-A", "2"), ("Authorization", "me"), ("If-None-Match", "\"b\""), ("X-A", "1")];
+    let asked =
+        all(asks.iter().map(|(name, value)| proxy.ask("HEAD", "/b").field(name, value).asked())).await;
+    gate.reached_by(4).await;
+    proxy.until_followers(1).await;
+    gate.open();
+    for asked in asked {
+        assert_eq!(asked.head().await.expect("an answer").status, 200);
+    }
+    assert_eq!(origin.count("/b"), 4);
+}
+
+#[tokio::test]
+async fn a_head_that_leaves_takes_the_exchange_from_nobody() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::cacheable("hello").held_by(&gate)).await;
+    let proxy = Proxy::before(&origin).await;
+    let first = proxy.ask("HEAD", "/a").asked().await;
+    gate.reached_by(1).await;
+    let second = proxy.ask("HEAD", "/a").asked().await;
+    proxy.until_followers(1).await;
+    drop(first);
+    proxy.logged(1, "/a").await;
+    gate.open();
+    assert_eq!(second.head().await.expect("an answer").status, 200);
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[tokio::test]
+async fn a_head_after_a_purge_rides_nothing_that_was_asked_before_it() {
+    let gate = Gate::shut();
+    let origin = Origin::start().await;
+    let held = gate.clone();
+    origin.on_each("/a", move |seen| {
+        let answer = Answer::cacheable("hello").field("X-Own", &seen.nth.to_string());
+        if seen.nth == 1 { answer.held_by(&held) } else { answer }
+    });
+    let proxy = Proxy::before(&origin).await;
+    let before = proxy.ask("HEAD", "/a").asked().await;
+    gate.reached_by(1).await;
+    proxy.purge_url("/a").await;
+    let after = proxy.ask("HEAD", "/a").asked().await;
+    proxy.until_followers(1).await;
+    gate.open();
+    assert_eq!(before.head().await.expect("an answer").rest().await.field("x-own"), "1");
+    assert_eq!(after.head().await.expect("an answer").rest().await.field("x-own"), "2");
+}
+
+/// nginx codes a GET on the fly, and describes the file to a HEAD.
+#[tokio::test]
+async fn a_head_of_what_is_coded_on_the_fly_says_nothing_of_the_stored_get() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| match seen.method.as_str() {
+        "HEAD" => Answer::cacheable("a longer text").field("ETag", "\"a\""),
+        _ => Answer::cacheable("coded").field("ETag", "W/\"a\"").field("Content-Encoding", "gzip"),
+    });
+    let proxy = Proxy::before(&origin).route("client_cache_control = \"honour\"").await;
+    let gzip = |method: &str| proxy.ask(method, "/a").field("Accept-Encoding", "gzip");
+    proxy.filled_by(gzip("GET")).await.assert(200, "coded");
+    // The client wants the origin's word.
+    assert_eq!(gzip("HEAD").field("Cache-Control", "no-cache").await.field("etag"), "\"a\"");
+    assert_eq!(origin.last("/a").method, "HEAD");
+    let reply = gzip("GET").await;
+    reply.assert(200, "coded");
+    assert!(reply.is_hit(), "{reply:?}");
 }
 
 #[tokio::test]
@@ -56,7 +178,7 @@ async fn others_pass_with_what_they_carry() {
 
 #[tokio::test]
 async fn an_unsafe_method_drops_what_is_stored() {
-    for method in ["POST", "PUT", "PATCH", "DELETE", "UNKNOWN"] {
+    for method in ["POST", "PUT", "PATCH", "DELETE", "UNKNOWN", "PROPPATCH", "LOCK", "MKCOL", "MOVE"] {
         let origin = Origin::answering(Answer::cacheable("hello")).await;
         let proxy = Proxy::before(&origin).await;
         proxy.fill("/a").await;
@@ -72,9 +194,10 @@ async fn a_safe_method_drops_nothing() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).await;
     proxy.fill("/a").await;
-    proxy.ask("OPTIONS", "/a").await;
-    proxy.ask("HEAD", "/a").await;
-    assert!(proxy.get("/a").await.is_hit());
+    for method in ["OPTIONS", "HEAD", "PROPFIND", "REPORT", "SEARCH", "QUERY"] {
+        proxy.ask(method, "/a").content("x").await;
+        assert!(proxy.get("/a").await.is_hit(), "{method}");
+    }
 }
 
 /// A GET that is stale at once, and what a HEAD is answered.

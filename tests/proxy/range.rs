@@ -157,3 +157,15 @@ async fn a_206_that_nobody_asked_for_is_not_stored_as_the_whole() {
         assert_eq!(origin.count("/a"), n, "it was stored");
     }
 }
+
+#[tokio::test]
+async fn of_nothing_every_range_is_the_whole() {
+    let origin = Origin::answering(Answer::cacheable("").field("ETag", "\"a\"")).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await.assert(200, "");
+    for range in ["bytes=0-0", "bytes=0-", "bytes=-1", "bytes=5-9, 20-"] {
+        let reply = proxy.get("/a").field("Range", range).await;
+        reply.assert(200, "");
+        assert!(reply.is_hit() && !reply.fields.has("content-range"), "{range}: {:?}", reply.fields);
+    }
+}

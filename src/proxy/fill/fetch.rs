@@ -9,12 +9,12 @@ use super::resume::Rest;
 use super::{Head, Job};
 use crate::dust::Number;
 use crate::flight::Fill;
-use crate::policy::{self, Returned};
+use crate::policy::{self, Asks, Returned, Unasked};
 use crate::proxy::told::{Leader, Phase};
 use crate::record::Record;
 use crate::route::Finish;
 use crate::tier::{Covered, Stored};
-use crate::upstream::{self, Lane};
+use crate::upstream::{self, ErrorKind, Lane};
 
 impl Job {
     /// Asks upstream: for the whole, for the request's own range, whether what is stored is still
@@ -46,9 +46,11 @@ impl Job {
         let mut errand = policy::errand(&self.headers, stored.as_ref(), &self.route.rules);
         loop {
             (self.range, self.ranged) = (errand.own_range(), errand.is_ranged());
+            let fields = errand.fields(stored.as_ref());
+            let asks = self.asks(&fields);
             let head = tokio::select! {
                 biased;
-                head = self.exchange(errand.fields(stored.as_ref()), born) => head,
+                head = self.exchange(fields, born) => head,
                 () = leader.unwanted(), if self.ends_unwanted() => {
                     self.abandoned(fill).await;
                     return;
@@ -59,7 +61,12 @@ impl Job {
                 Err(error) => return self.no_answer(leader, fill, error).await,
             };
             match errand.returned(stored.as_ref(), head.response.status, &head.response.headers) {
-                Returned::Answer => return self.answered(leader, fill, head).await,
+                Returned::Answer => {
+                    return match is_answered(asks, &head.response) {
+                        Ok(()) => self.answered(leader, fill, head).await,
+                        Err(error) => self.no_answer(leader, fill, error).await,
+                    };
+                }
                 Returned::Validated => {
                     if let Some(refreshed) = self.refresh(&head, &fill) {
                         return self.refreshed(leader, fill, head.sent, refreshed).await;
@@ -90,6 +97,13 @@ impl Job {
                 self.proxy.notices.store_error("delete", &error);
             }
         }
+    }
+
+    /// What a fill asks with these fields beside its own. Its client's Range does not go out where the
+    /// whole is fetched, but a part that comes all the same is what that client asked for.
+    pub(super) fn asks(&self, fields: &HeaderMap) -> Asks {
+        let Asks { conditional, ranged } = Asks::of(fields);
+        Asks { conditional, ranged: ranged || Asks::of(&self.headers).ranged }
     }
 
     /// Whether it ends when nobody waits. A refresh behind an answer never has anybody who does.
@@ -143,4 +157,18 @@ impl Job {
         record.token = fill.token();
         Some(Stored::new(record, &self.route.rules, stale.body.clone()))
     }
+}
+
+/// Fails where a GET or HEAD got an answer to what it did not ask: nobody could make anything of it, and
+/// whoever comes next would be told the same.
+pub(in crate::proxy) fn is_answered(
+    asks: Asks,
+    response: &upstream::Response,
+) -> Result<(), upstream::Error> {
+    let Some(unasked) = policy::unasked(asks, response.status, &response.headers) else { return Ok(()) };
+    let kind = match unasked {
+        Unasked::NotModified => ErrorKind::UnaskedNotModified,
+        Unasked::Part => ErrorKind::UnaskedPart,
+    };
+    Err(upstream::Error { kind, detail: format!("{} to a request that did not ask for it", response.status) })
 }

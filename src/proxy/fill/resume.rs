@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::store::Pouring;
-use super::{Head, Job};
+use super::{Head, Job, is_answered};
 use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy;
@@ -152,7 +152,10 @@ impl Job {
         self.partial = None;
         let errand = policy::errand(&self.headers, None, &self.route.rules);
         (self.range, self.ranged) = (errand.own_range(), errand.is_ranged());
-        match self.exchange(errand.fields(None), fill.token()).await {
+        let fields = errand.fields(None);
+        let asks = self.asks(&fields);
+        let came = self.exchange(fields, fill.token()).await;
+        match came.and_then(|head| is_answered(asks, &head.response).map(|()| head)) {
             Ok(head) => self.answered(leader, fill, head).await,
             Err(error) => self.no_answer(leader, fill, error).await,
         }

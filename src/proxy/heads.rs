@@ -1,0 +1,278 @@
+//! HEADs that no stored GET answers: those that would send the very same request share one exchange.
+//!
+//! No body comes of a HEAD, so it leads no fill. What it brings is shared in this instance alone, with
+//! requests whose every field upstream would see is the same: whatever the origin varies on, and
+//! whatever it fails for, is then theirs too. Nothing is kept but for an update of the stored GET.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use super::asking::Asking;
+use super::body::ReplyBody;
+use super::fill::{framing, is_answered};
+use super::freshen::Of;
+use super::place::Place;
+use super::reply::Cause;
+use super::told::{Moment, Own, Refused};
+use super::{Proxy, status};
+use crate::dust::Number;
+use crate::flight::{self, Joined, Settled};
+use crate::key::{Key, KeyHash};
+use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict};
+use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
+use crate::upstream::{self, Lane};
+
+/// The exchanges under way, by what they ask.
+pub(crate) type Heads = flight::Flights<KeyHash, Heard>;
+type Leader = flight::Leader<KeyHash, Heard>;
+
+/// How often a request moves on to another exchange before it makes its own.
+const MOVES: usize = 4;
+
+/// What came of one. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) enum Heard {
+    /// A response that may be shared.
+    Shared(Arc<Shared>),
+    /// One that may not: each for itself.
+    Apart(Arc<Own>),
+    /// None.
+    Failed(upstream::Error),
+}
+
+/// The response to a HEAD, for all who asked the same.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// As it came, for the request that led.
+    own: Arc<Own>,
+    status: StatusCode,
+    /// Without what is for one client alone.
+    headers: HeaderMap,
+    /// Its age when it was received, in ms.
+    age_ms: u64,
+    received_at: u64,
+    /// Its lifetime, in ms.
+    fresh_ms: u64,
+    /// When it was asked for, and under which number.
+    sent: Moment,
+    born: Number,
+    /// The origin failed: so it did for all who waited.
+    failed: bool,
+    /// Without a lifetime, and without a word against using it for those who came while it was under way.
+    once: bool,
+}
+
+/// One exchange, in a task of its own: a client that leaves ends it for nobody else.
+struct Errand {
+    proxy: Arc<Proxy>,
+    request: upstream::Request,
+    sent: Arc<AtomicU64>,
+    asks: Asks,
+    ask: Ask,
+    of: Of,
+    me: Moment,
+}
+
+impl Proxy {
+    /// Whether a request may share its exchange: a plain HEAD that nothing but its method keeps from
+    /// being like any other.
+    pub(super) fn may_share_head(asking: &Asking, reason: PassReason) -> bool {
+        let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
+        reason == PassReason::Method
+            && asking.method == Method::HEAD
+            && asking.route.cache
+            && asking.route.coalesce
+            && !asking.ask.credentialed()
+            && !own.iter().any(|field| asking.headers.contains_key(field))
+    }
+
+    /// Shares an exchange, or goes by itself after all.
+    pub(super) async fn share_head(
+        self: &Arc<Self>,
+        mut asking: Asking,
+        place: Place,
+    ) -> Response<ReplyBody> {
+        let arrived = self.moments.next();
+        let began = Instant::now();
+        let deadline = began + asking.route.wait_timeout;
+        let (route, target) = (&asking.route, &asking.target);
+        let fields = self.fill_headers(route, target, &asking.headers, &asking.forwarded);
+        let key = key_of(&place, &route.upstream_target(target, true), &fields);
+        let mut refused = None;
+        for _ in 0..MOVES {
+            let joined = match &refused {
+                None => self.heads.join(&key),
+                Some(old) => self.heads.join_after(&key, old),
+            };
+            let (follower, waits) = match joined {
+                Joined::Lead(leader) => {
+                    let follower = leader.follower();
+                    self.notices.passing(&asking.route, PassReason::Method);
+                    let errand = Errand::new(self, &asking, fields.clone(), arrived, deadline);
+                    tokio::spawn(errand.run(leader));
+                    (follower, None)
+                }
+                Joined::Follow(follower) => (follower, Some(self.notices.route(&asking.route).following())),
+            };
+            let mine = waits.is_none();
+            let settled = timeout_at(deadline, follower.settled()).await;
+            asking.ticket.waited(began.elapsed());
+            match settled {
+                Err(_) => {
+                    self.notices.shed(Shed::WaitDeadline);
+                    return Self::refuse(asking, Cause::Refused(Refused::Deadline), None);
+                }
+                Ok(Settled::Abandoned) => refused = None,
+                Ok(Settled::Told(Heard::Failed(error))) => {
+                    if !mine {
+                        asking.ticket.cache = Cache::Follower;
+                    }
+                    return Self::refuse(asking, Cause::Upstream(error.kind), None);
+                }
+                Ok(Settled::Told(Heard::Shared(shared))) if !mine => {
+                    if self.answers_too(&shared, &asking.ask, &place, arrived) {
+                        self.notices.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
+                        return self.answer_head(asking, &shared);
+                    }
+                    refused = Some(follower);
+                }
+                // Each for itself.
+                Ok(Settled::Told(Heard::Apart(_))) if !mine => break,
+                Ok(Settled::Told(heard)) => match heard.own().and_then(Own::take) {
+                    Some(response) => return self.own(asking, response, PassReason::Method),
+                    None => break,
+                },
+            }
+        }
+        self.pass_alone(asking, Some(place), PassReason::Method).await
+    }
+
+    /// Whether a request may be given what another one brought (F5, F8).
+    fn answers_too(&self, shared: &Shared, ask: &Ask, place: &Place, arrived: Moment) -> bool {
+        if self.stamps.hard(place.url) > shared.born {
+            return false;
+        }
+        let age_ms = shared.age_ms.saturating_add(self.now_ms().saturating_sub(shared.received_at));
+        let unbound = !ask.wants.no_cache && ask.wants.max_age.is_none() && ask.wants.min_fresh.is_none();
+        arrived < shared.sent || shared.failed || (unbound && (shared.once || age_ms < shared.fresh_ms))
+    }
+
+    fn answer_head(&self, mut asking: Asking, shared: &Shared) -> Response<ReplyBody> {
+        let ticket = &mut asking.ticket;
+        (ticket.cache, ticket.source, ticket.role) =
+            (Cache::Follower, Some(Source::Awaited), Some(Role::Follower));
+        ticket.leader = Some(self.settings.instance.clone());
+        let age_ms = shared.age_ms.saturating_add(self.now_ms().saturating_sub(shared.received_at));
+        ticket.age_s = Some(age_ms / 1000);
+        let mut headers = shared.headers.clone();
+        policy::set_age(&mut headers, age_ms);
+        let status = status::awaited(status::passed(PassReason::Method, asking.forward));
+        self.deliver(&asking, &mut headers, Some(&status));
+        let mut response = Response::new(ReplyBody::empty());
+        *response.status_mut() = shared.status;
+        *response.headers_mut() = headers;
+        Self::finish(asking.ticket, response)
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// The response as it came, for the request that led.
+    fn own(&self) -> Option<&Own> {
+        match self {
+            Self::Shared(shared) => Some(&shared.own),
+            Self::Apart(own) => Some(own),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+// === impl Errand ===
+
+impl Errand {
+    fn new(proxy: &Arc<Proxy>, asking: &Asking, headers: HeaderMap, me: Moment, deadline: Instant) -> Self {
+        let sent = Arc::new(AtomicU64::new(0));
+        let marks = (sent.clone(), proxy.clone());
+        let asks = Asks::of(&headers);
+        let request = upstream::Request {
+            method: Method::HEAD,
+            target: asking.route.upstream_target(&asking.target, true),
+            headers,
+            body: None,
+            lane: Lane::Pass,
+            deadline: Some(deadline),
+            on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
+        };
+        Self { proxy: proxy.clone(), request, sent, asks, ask: asking.ask, of: Of::from(asking), me }
+    }
+
+    async fn run(self, mut leader: Leader) {
+        let Self { proxy, request, sent, asks, ask, of, me } = self;
+        let _guard = proxy.drain.guard();
+        let born = proxy.number();
+        let requested_at = proxy.now_ms();
+        let upstream = proxy.upstream(&of.route);
+        let answer = tokio::select! {
+            biased;
+            answer = upstream.send(request) => answer,
+            // Nobody waits for it any more.
+            () = leader.unwanted() => return,
+        };
+        let received_at = proxy.now_ms();
+        let answer = answer.and_then(|response| is_answered(asks, &response).map(|()| response));
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                proxy.notices.upstream_error(&of.route, &error);
+                return leader.settle(Heard::Failed(error));
+            }
+        };
+        proxy.head_update(&of, response.status, &response.headers, born).await;
+        let rules = &of.route.rules;
+        let headers = policy::stored_headers(&response.headers, rules, received_at);
+        let answer = Answer {
+            status: response.status,
+            headers: &response.headers,
+            requested_at,
+            received_at,
+            framing: framing(response.framing),
+        };
+        let verdict = policy::verdict(&ask, &answer, rules);
+        let age_ms = policy::initial_age(&response.headers, requested_at, received_at);
+        let status = response.status;
+        let said = Directives::of(&response.headers, rules).overlooking(rules.ignore);
+        let own = Own::new(Some(me), false, response);
+        let (fresh_ms, failed) = match verdict {
+            Verdict::Store(lifetime) | Verdict::Share { lifetime, .. } => (lifetime.fresh_ms, false),
+            Verdict::Failed { shareable: true, .. } => (0, true),
+            Verdict::Failed { .. } | Verdict::Pass(_) => return leader.settle(Heard::Apart(own)),
+        };
+        let sent = sent.load(Ordering::Acquire);
+        let once = fresh_ms == 0 && !(said.forbid_stale() || said.imply_no_stale());
+        leader.settle(Heard::Shared(Arc::new(Shared {
+            own,
+            status,
+            headers,
+            age_ms,
+            received_at,
+            fresh_ms,
+            sent,
+            born,
+            failed,
+            once,
+        })));
+    }
+}
+
+/// What tells exchanges apart: the response's key, and all that the origin sees.
+fn key_of(place: &Place, target: &str, fields: &HeaderMap) -> KeyHash {
+    let mut lines: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii())).collect();
+    lines.sort_unstable();
+    Key::new(&format!("{}\nHEAD {target}\n{}", place.key.text(), lines.join("\n"))).hash()
+}
