@@ -53,7 +53,7 @@ pub use range::{
 pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};
-pub use reuse::{Reuse, Ride, Terms, may_ride, may_share_credentialed, reuse};
+pub use reuse::{Reuse, Ride, Terms, may_refresh_behind, may_ride, may_share_credentialed, reuse};
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
 pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
 pub use secret::{is_known_secret, mark_secrets};

@@ -109,6 +109,12 @@ pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64)
     }
 }
 
+/// Whether a record that a soft purge has made stale may be served while it is refreshed: as when its
+/// lifetime is over, from now on.
+pub fn may_refresh_behind(record: &Record, terms: &Terms) -> bool {
+    record.swr_ms > 0 && !terms.no_cache && !terms.must_revalidate && !terms.is_failure
+}
+
 /// Whether a request may ride an exchange that ended in this record (F5). Whether it rides the
 /// same one twice is the caller's to know.
 pub fn may_ride(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64, rode: Ride) -> bool {

@@ -56,7 +56,7 @@ pub fn stale_on_error(
 mod tests {
     use super::*;
     use crate::policy::reuse::tests::{NOW, record};
-    use crate::policy::{ClientDirectives, Reuse, reuse};
+    use crate::policy::{ClientDirectives, Reuse, may_refresh_behind, reuse};
 
     fn allowed(cache_control: &str, late_ms: u64, rules: &Rules, why: ErrorCase) -> bool {
         let record = record(cache_control, 10_000, rules);
@@ -120,6 +120,7 @@ mod tests {
             for why in [ErrorCase::Unreachable, ErrorCase::WaitDeadline, ErrorCase::Status(503)] {
                 assert_eq!(stale_on_error(&asks, &record, &terms, &set, now, why), want, "{status} {why:?}");
             }
+            assert_eq!(may_refresh_behind(&record, &terms), want, "{status}: by a soft purge");
             let behind = reuse(&asks, &record, &terms, &set, now);
             assert_eq!(matches!(behind, Reuse::StaleWhileRevalidate { .. }), want, "{status}");
             let wants = ClientDirectives { max_stale: Some(u64::MAX), ..ClientDirectives::default() };

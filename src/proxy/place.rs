@@ -111,7 +111,7 @@ impl Proxy {
                 Reuse::MaxStale { ttl_ms, .. } if covered == Covered::No => Look::MaxStale { stored, ttl_ms },
                 // A soft purge makes it stale from now on: it may be refreshed behind the answer
                 // where that is allowed at all.
-                Reuse::Fresh { .. } if stored.record.swr_ms > 0 && !stored.terms.no_cache => {
+                Reuse::Fresh { .. } if policy::may_refresh_behind(&stored.record, &stored.terms) => {
                     Look::Refreshing { place: place(), stored, ttl_ms: 0 }
                 }
                 Reuse::Fresh { .. } | Reuse::MaxStale { .. } | Reuse::Validate => {
