@@ -130,7 +130,7 @@ impl Job {
             behind: None,
             failed_lately: false,
             earlier: Vec::new(),
-            asked_at: now,
+            asked_at: proxy.now_ms(),
             account: Account::default(),
             life: proxy.bodies.life(),
             began: Instant::now(),
