@@ -22,6 +22,20 @@ pub struct Key {
     hash: KeyHash,
 }
 
+/// What the line of a key begins with that has the target as it was spelled, where that is not the
+/// canonical form. It is the last.
+pub const SPELLED: &str = "\n@target ";
+
+/// Whether a key is of the canonical spelling.
+pub fn is_plain(text: &str) -> bool {
+    !text.contains(SPELLED)
+}
+
+/// The key that the canonical spelling has.
+pub fn plain(text: &str) -> &str {
+    text.split_once(SPELLED).map_or(text, |(plain, _)| plain)
+}
+
 // === impl KeyHash ===
 
 impl KeyHash {

@@ -5,6 +5,7 @@
 //! request; the rest are their details.
 
 mod age;
+mod bound;
 mod cache_control;
 mod cache_status;
 mod carried;
@@ -33,14 +34,15 @@ mod vary;
 mod verdict;
 
 pub use age::{MAX_DELTA, age_field, age_value, current_age, initial_age, set_age};
+pub use bound::{binds_connection, challenges_connection};
 pub use cache_control::{ClientDirectives, Directives};
 pub use cache_status::{CacheStatus, Fwd};
 pub use carried::{carried, client_digest, selection};
 pub use conditional::{Conditional, conditional, not_modified_headers};
 pub use date::{http_date, parse_date};
 pub use forward::{
-    Hop, fill_headers, is_loop, normalise_languages, pass_headers, response_headers, strip_connection,
-    takes_trailers, upgrade_asked,
+    Hop, count_down, dashed, fill_headers, is_loop, max_forwards, normalise_languages, pass_headers, response_headers,
+    strip_connection, takes_trailers, tells_the_client, upgrade_asked,
 };
 pub use invalidate::{destinations, post_fills_get, targets, targets_with};
 pub use language::best_language;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+use crate::key::SPELLED;
 use crate::key::target::Target;
 use crate::policy::Rules;
 
@@ -54,6 +55,8 @@ pub struct Route {
     pub version: Option<String>,
     /// Taken off the front of a path on its way upstream; without a slash at its end.
     pub strip_prefix: Option<String>,
+    /// The origin is told the host that clients ask for (`host = "client"`), so its port is in the key.
+    pub tells_host: bool,
     /// What is set and removed on the way upstream.
     pub request_headers: Edits,
     /// What is set and removed on the way to the client. Never stored.
@@ -127,6 +130,7 @@ impl Route {
             vary_on: Vec::new(),
             version: None,
             strip_prefix: None,
+            tells_host: false,
             request_headers: Edits::default(),
             response_headers: Edits::default(),
             forward: Forward::default(),
@@ -144,7 +148,8 @@ impl Route {
     /// again: nothing is allocated once it is large enough.
     ///
     /// `scheme://host/path?query`, the query by the route's rule, the port only where a host of
-    /// the route names it; then a line per field of `vary_on` and one for `version`.
+    /// the route names it or the origin is told it; then a line per field of `vary_on`, one for `version`,
+    /// and one for the path and query of a fill where these are spelled otherwise.
     pub fn key_into(&self, out: &mut String, target: &Target, headers: &HeaderMap) {
         out.clear();
         out.push_str(target.scheme.as_str());
@@ -167,15 +172,37 @@ impl Route {
             out.push_str("\n@version ");
             out.push_str(version);
         }
+        if target.is_spelled_otherwise() {
+            self.write_spelling(out, target);
+        }
     }
 
-    /// The path and query that go upstream: a fill's query is the key's, a pass has the client's own.
+    /// The line of a key for a spelling of its own. What comes of it is nobody else's, since an origin
+    /// may tell spellings apart; purges name the first line, so they reach it.
+    fn write_spelling(&self, out: &mut String, target: &Target) {
+        let line = out.len();
+        out.push_str(SPELLED);
+        let spelled = out.len();
+        out.push_str(target.sent_path(0));
+        self.query.write_as(out, target.query(), target.sent_query());
+        let mut plain = target.path().to_owned();
+        self.query.write(&mut plain, target.query());
+        // Only what the key leaves out was spelled otherwise.
+        if out[spelled..] == plain {
+            out.truncate(line);
+        }
+    }
+
+    /// The path and query that go upstream, as the client wrote them: a fill's query has the parameters
+    /// of the key, a pass all of the client's own.
     pub fn upstream_target(&self, target: &Target, for_fill: bool) -> String {
         let mut out = String::with_capacity(target.path_and_query().len() + 1);
-        out.push_str(self.stripped(target.path()));
+        let stripped = self.prefix_len(target.path());
+        let path = target.sent_path(stripped);
+        out.push_str(if path.is_empty() { "/" } else { path });
         if for_fill {
-            self.query.write(&mut out, target.query());
-        } else if let Some(query) = target.query() {
+            self.query.write_as(&mut out, target.query(), target.sent_query());
+        } else if let Some(query) = target.sent_query() {
             out.push('?');
             out.push_str(query);
         }
@@ -258,16 +285,20 @@ impl Route {
     fn port_in_key(&self, target: &Target) -> Option<u16> {
         let port = target.effective_port();
         let named = |host: &HostPattern| host.port == Some(port) && host.matches(target.host(), Some(port));
-        self.hosts.iter().any(named).then_some(port)
+        if self.hosts.iter().any(named) {
+            Some(port)
+        } else {
+            target.port.filter(|_| self.tells_host)
+        }
     }
 
-    fn stripped<'a>(&self, path: &'a str) -> &'a str {
-        let rest = self.strip_prefix.as_deref().and_then(|prefix| path.strip_prefix(prefix));
-        match rest {
-            Some("") => "/",
+    /// How much of a path `strip_prefix` takes off.
+    fn prefix_len(&self, path: &str) -> usize {
+        let Some(prefix) = self.strip_prefix.as_deref() else { return 0 };
+        match path.strip_prefix(prefix) {
             // Only at the edge of a segment: `/v1` is no prefix of `/v10`.
-            Some(rest) if rest.starts_with('/') => rest,
-            _ => path,
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => prefix.len(),
+            _ => 0,
         }
     }
 }

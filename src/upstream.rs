@@ -6,6 +6,7 @@ pub mod scripted;
 pub mod settings;
 
 mod body;
+mod bound;
 mod classify;
 mod head;
 mod probe;

@@ -11,7 +11,7 @@ use super::check::origin;
 use super::problem::{Problems, did_you_mean};
 use super::read::one_of;
 use super::secret::SecretUrl;
-use super::upstream::Upstream;
+use super::upstream::{HostMode, Upstream};
 use super::{Settings, route as written};
 use crate::policy;
 use crate::route::{
@@ -124,6 +124,7 @@ impl Reader<'_, '_> {
             self.problem("version", "cannot have control characters in it");
         }
         route.strip_prefix = self.strip_prefix();
+        route.tells_host = upstream.host_mode() == HostMode::Client;
         route.request_headers = self.edits("request_headers", &written.request_headers);
         route.response_headers = self.edits("response_headers", &written.response_headers);
         route.forward = match &written.forward {
@@ -337,6 +338,7 @@ impl Reader<'_, '_> {
             secrets: Vec::new(),
             keyed_secrets: Vec::new(),
             carried: carried(route),
+            underscored: underscored(route),
         }
     }
 
@@ -421,6 +423,12 @@ fn carried(route: &Route) -> policy::Carried {
 /// A field's name as CGI, WSGI and PHP read it.
 fn dashed(name: &HeaderName) -> String {
     name.as_str().replace('_', "-")
+}
+
+/// The keyed fields whose names some origins read otherwise.
+fn underscored(route: &Route) -> Vec<HeaderName> {
+    let keyed = route.vary_on.iter().map(KeyedField::field);
+    keyed.filter(|field| field.as_str().contains('_')).cloned().collect()
 }
 
 fn is_known(method: &str) -> bool {

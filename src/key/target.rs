@@ -1,8 +1,13 @@
-//! The one form of a request's target that routes, rules, keys and upstream all see.
+//! The forms of a request's target: the canonical one that routes, rules, purges and keys go by, and
+//! the one that goes upstream.
 //!
-//! A target is checked and then left as it was written, except that escapes of unreserved
-//! characters are decoded, hexadecimal digits are capitalised, and whatever the upstream
-//! client's URL parser would still change is changed here first. `%2F`, `;`, `//`, letter case
+//! A target is checked, and then goes upstream as it was written (RFC 9110 §7.7), but for `.`
+//! segments, which are removed, and for the few bytes that the upstream client's URL parser can't
+//! carry raw, which are escaped here first: `{`, `}` and what is not ASCII in a path, `'` and what is
+//! not ASCII in a query.
+//!
+//! In the canonical form escapes of unreserved characters are decoded as well, hexadecimal digits are
+//! capitalised, and a `%` in the query that begins no escape is escaped. `%2F`, `;`, `//`, letter case
 //! and the order of parameters stay. What two servers might read differently is refused.
 
 use std::fmt::{self, Debug, Display, Write as _};
@@ -10,6 +15,7 @@ use std::fmt::{self, Debug, Display, Write as _};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
+mod dots;
 mod escape;
 mod host;
 #[cfg(test)]
@@ -42,6 +48,15 @@ pub struct Target {
     path_at: usize,
     /// Where the `?` is; the text's length if there is none.
     query_at: usize,
+    /// Path and query as they go upstream, where that is not the canonical form.
+    sent: Option<Box<Sent>>,
+}
+
+/// A path and query in a spelling of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Sent {
+    text: String,
+    query_at: usize,
 }
 
 /// What a request asks for.
@@ -67,7 +82,7 @@ pub enum Refusal {
     Form,
     /// `*` with a method other than OPTIONS.
     Star,
-    /// `.` or `..` as a segment, in any spelling.
+    /// `..` as a segment, in any spelling, or `.` in an odd one.
     DotSegment,
     /// A `\`.
     Backslash,
@@ -75,9 +90,11 @@ pub enum Refusal {
     Control,
     /// `%00`.
     Nul,
-    /// A `%` without two hexadecimal digits behind it.
+    /// In the path a `%` without two hexadecimal digits behind it.
     BrokenEscape,
-    /// No Host (RFC 9112 §3.2).
+    /// A quotation mark, an angle bracket or a backtick that is not escaped (RFC 3986 §2).
+    Unescaped,
+    /// No Host (RFC 9112 §3.2), from HTTP/1.1 on.
     NoHost,
     /// Several Hosts.
     ManyHosts,
@@ -116,7 +133,8 @@ pub fn canonical(
 }
 
 /// The target that a client which asks for `url` would send; a fragment is left out. For
-/// commands that name a response by its URL.
+/// commands that name a response by its URL. Without an authority (`http:///path`) it is what a client
+/// of HTTP/1.0 asks for that names no host.
 pub fn canonical_url(url: &str) -> Result<Target, Refusal> {
     let (scheme, rest) = url.split_once("://").ok_or(Refusal::Form)?;
     let scheme = Scheme::named(scheme).ok_or(Refusal::Form)?;
@@ -126,7 +144,8 @@ pub fn canonical_url(url: &str) -> Result<Target, Refusal> {
         Some(at) => rest.split_at(at),
         None => (rest, "/"),
     };
-    Target::build(scheme, &host(authority, scheme)?, path, query)
+    let host = if authority.is_empty() { Host::none() } else { host(authority, scheme)? };
+    Target::build(scheme, &host, path, query)
 }
 
 fn judge_method(method: &Method) -> Result<(), Refusal> {
@@ -165,10 +184,14 @@ fn host_of<'a>(
     let field = match (lines.next(), lines.next()) {
         (Some(value), None) => Some(host(value.to_str().map_err(|_| Refusal::BadHost)?, scheme)?),
         (Some(_), Some(_)) => return Err(Refusal::ManyHosts),
-        (None, _) if version >= Version::HTTP_2 => None,
+        (None, _) if version != Version::HTTP_11 => None,
         (None, _) => return Err(Refusal::NoHost),
     };
-    let Some(authority) = uri.authority() else { return field.ok_or(Refusal::NoHost) };
+    let Some(authority) = uri.authority() else {
+        // Before HTTP/1.1 there was no Host: health checks still ask like that.
+        let none = (version < Version::HTTP_11).then(Host::none);
+        return field.or(none).ok_or(Refusal::NoHost);
+    };
     // `GET name` without a scheme is authority-form, which is CONNECT's.
     if uri.scheme_str().and_then(Scheme::named).is_none() {
         return Err(Refusal::Form);
@@ -221,14 +244,20 @@ impl Target {
         let mut text = String::with_capacity(host.len() + path.len() + query.map_or(0, |q| q.len() + 1));
         host.write(&mut text);
         let path_at = text.len();
-        escape::write(&mut text, path, Part::Path)?;
-        escape::judge_segments(&text[path_at..])?;
+        let mut differs = escape::write(&mut text, path, Part::Path)?;
+        dots::remove(&mut text, path_at);
+        dots::judge(&text[path_at..])?;
         let query_at = text.len();
         if let Some(query) = query {
             text.push('?');
-            escape::write(&mut text, query, Part::Query)?;
+            differs |= escape::write(&mut text, query, Part::Query)?;
         }
-        Ok(Self { scheme, port: host.port, text, path_at, query_at })
+        let mut target = Self { scheme, port: host.port, text, path_at, query_at, sent: None };
+        if differs {
+            target.sent =
+                Some(Sent::build(path, query)).filter(|sent| sent.text != target.path_and_query());
+        }
+        Ok(target)
     }
 
     /// The same path and query of another authority: the one that a trusted proxy says the
@@ -240,11 +269,11 @@ impl Target {
         let (before, path_at) = (self.path_at, text.len());
         text.push_str(&self.text[before..]);
         let query_at = self.query_at - before + path_at;
-        Ok(Self { scheme: self.scheme, port: host.port, text, path_at, query_at })
+        Ok(Self { scheme: self.scheme, port: host.port, text, path_at, query_at, sent: self.sent })
     }
 
     /// Lower case, without a port or the dot that ends a fully qualified name; an IPv6 address
-    /// in brackets.
+    /// in brackets. Empty if a request of HTTP/1.0 names none.
     pub fn host(&self) -> &str {
         &self.text[..self.path_at]
     }
@@ -264,6 +293,30 @@ impl Target {
         &self.text[self.path_at..]
     }
 
+    /// Whether what goes upstream is not the canonical form.
+    pub fn is_spelled_otherwise(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// The path as it goes upstream, without what the first `len` bytes of the canonical one are.
+    pub fn sent_path(&self, len: usize) -> &str {
+        match &self.sent {
+            None => &self.path()[len..],
+            Some(sent) => {
+                let path = &sent.text[..sent.query_at];
+                &path[escape::sent_len(path, len)..]
+            }
+        }
+    }
+
+    /// The query as it goes upstream. It has its `&` and `=` where the canonical one has them.
+    pub fn sent_query(&self) -> Option<&str> {
+        match &self.sent {
+            None => self.query(),
+            Some(sent) => sent.text.get(sent.query_at + 1..),
+        }
+    }
+
     /// `host/path?query`, as one piece.
     pub fn text(&self) -> &str {
         &self.text
@@ -281,6 +334,22 @@ impl Target {
             let _ = write!(authority, ":{port}");
         }
         authority
+    }
+}
+
+// === impl Sent ===
+
+impl Sent {
+    fn build(path: &str, query: Option<&str>) -> Box<Self> {
+        let mut text = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1));
+        escape::write_as_sent(&mut text, path, Part::Path);
+        dots::remove(&mut text, 0);
+        let query_at = text.len();
+        if let Some(query) = query {
+            text.push('?');
+            escape::write_as_sent(&mut text, query, Part::Query);
+        }
+        Box::new(Self { text, query_at })
     }
 }
 
@@ -326,6 +395,7 @@ impl Refusal {
             Self::Control => "control_byte",
             Self::Nul => "nul",
             Self::BrokenEscape => "broken_escape",
+            Self::Unescaped => "unescaped_byte",
             Self::NoHost => "no_host",
             Self::ManyHosts => "many_hosts",
             Self::EmptyHost => "empty_host",
@@ -344,11 +414,12 @@ impl Refusal {
             Self::Framing => "the length of the request is told in more than one way",
             Self::Form => "the target is neither a path nor an http or https URL",
             Self::Star => "* is a target of OPTIONS only",
-            Self::DotSegment => "the path has a . or .. segment",
+            Self::DotSegment => "the path has a .. segment, or a . segment in an odd spelling",
             Self::Backslash => "the target has a backslash",
             Self::Control => "the target has a control byte",
             Self::Nul => "the target has %00 in it",
-            Self::BrokenEscape => "a % in the target is not followed by two hexadecimal digits",
+            Self::BrokenEscape => "a % in the path is not followed by two hexadecimal digits",
+            Self::Unescaped => "the target has a quotation mark, an angle bracket or a backtick that is not escaped",
             Self::NoHost => "the request names no host",
             Self::ManyHosts => "the request has more than one Host",
             Self::EmptyHost => "the host is empty",

@@ -1,5 +1,6 @@
 //! Which fields go on to the origin, and which come back (RFC 9110 §7.6.1).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -16,7 +17,7 @@ pub struct Hop<'a> {
     pub fleet: &'a str,
     /// The client's scheme, as the key has it.
     pub scheme: &'a str,
-    /// The client's host, with its port if it gave one.
+    /// The client's host, with its port if it gave one that may be told; empty if it named none.
     pub host: &'a str,
     /// The client's address, where this request is to carry it.
     pub client: Option<IpAddr>,
@@ -53,7 +54,11 @@ const FOR_EVERYBODY: [HeaderName; 14] = [
 /// answered here (conditions, Range), Accept-Encoding and Accept-Language in their normal form,
 /// so that whoever leads asks for the same. Host is left to the upstream's own setting.
 pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
-    let mut sent = end_to_end(client, |field| is_carried(field, rules) || (hop.trusted && is_rewrite(field)));
+    let mut sent = end_to_end(client, |field| {
+        let name = dashed(field.as_str());
+        let told = is_rewrite(&name) || (is_address(&name) && hop.client.is_some());
+        is_carried(field, rules) || (hop.trusted && told)
+    });
     for field in [header::CONTENT_LENGTH, header::EXPECT] {
         sent.remove(field);
     }
@@ -68,8 +73,11 @@ pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
 /// included, and whether it takes trailers.
 pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
     let mut sent = end_to_end(client, |field| {
-        let written = is_written_here(field) || (is_rewrite(field) && !hop.trusted);
-        !written && field != header::EXPECT && !(field == header::COOKIE && rules.cookies == Cookies::Strip)
+        let name = dashed(field.as_str());
+        let believed = hop.trusted || !(is_rewrite(&name) || is_address(&name));
+        let odd_length = name == "content-length" && *field != header::CONTENT_LENGTH;
+        let stripped = field == header::COOKIE && rules.cookies == Cookies::Strip;
+        believed && !is_written_here(&name) && name != "expect" && !odd_length && !stripped
     });
     if takes_trailers(client) {
         sent.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -142,13 +150,25 @@ pub fn is_loop(headers: &HeaderMap, fleet: &str) -> bool {
     })
 }
 
-/// Whether a fill carries this field as the client sent it.
+/// A field's name with `_` read as `-`, which is how CGI, WSGI and PHP hand it to programs: to them
+/// `X_Forwarded_For` is X-Forwarded-For.
+pub fn dashed(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
+}
+
+/// Whether a fill carries this field as the client sent it. One with a `_` in its name only if the
+/// route names it: some origins take it for a field that is in the key, or selects.
 pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
-    let name = field.as_str();
-    if is_hop_by_hop(name) || is_written_here(field) || is_rewrite(field) {
+    let name = dashed(field.as_str());
+    if is_hop_by_hop(&name)
+        || is_written_here(&name)
+        || is_rewrite(&name)
+        || is_address(&name)
+        || is_method_override(&name)
+    {
         return false;
     }
-    match name {
+    match &*name {
         "if-none-match" | "if-modified-since" | "if-range" | "if-match" | "if-unmodified-since" | "range" => {
             false
         }
@@ -156,9 +176,38 @@ pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
         "cookie" => rules.cookies != Cookies::Strip,
         name if rules.is_secret(name) => true,
         _ => match &rules.carried {
-            Carried::All => true,
+            Carried::All => matches!(name, Cow::Borrowed(_)) || rules.underscored.contains(field),
             Carried::Only(fields) => fields.contains(field),
         },
+    }
+}
+
+/// Whether a field asks for another method than the request line, by its [`dashed`] name.
+pub(super) fn is_method_override(name: &str) -> bool {
+    matches!(
+        name,
+        "x-http-method-override" | "x-http-method" | "x-method-override" | "x-override-method"
+    )
+}
+
+/// Whether a field tells an origin the client's address: it says nothing of what is asked for.
+pub fn tells_the_client(field: &HeaderName) -> bool {
+    let name = dashed(field.as_str());
+    name == "x-forwarded-for" || is_address(&name)
+}
+
+/// How many more hops an OPTIONS may take (RFC 9110 §7.6.2): none at 0. `None` if it doesn't say.
+pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
+    let digits = headers.get(header::MAX_FORWARDS)?.as_bytes().trim_ascii();
+    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    // More than can be counted is as good as the most that can.
+    plain.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).map(|most| most.unwrap_or(u64::MAX))
+}
+
+/// Takes one off what [`max_forwards`] tells: this is a hop.
+pub fn count_down(sent: &mut HeaderMap) {
+    if let Some(most) = max_forwards(sent) {
+        sent.insert(header::MAX_FORWARDS, HeaderValue::from(most.saturating_sub(1)));
     }
 }
 
@@ -168,22 +217,47 @@ pub(super) fn is_same_for_a_key(field: &HeaderName) -> bool {
 }
 
 /// Who the client is: written here, never believed from just anybody.
-fn is_written_here(field: &HeaderName) -> bool {
-    let name = field.as_str();
-    (name.starts_with("x-forwarded-") && !is_rewrite(field)) || matches!(name, "forwarded" | "x-real-ip")
+fn is_written_here(name: &str) -> bool {
+    (name.starts_with("x-forwarded-") && !is_rewrite(name)) || matches!(name, "forwarded" | "x-real-ip")
 }
 
 /// Fields by which some origins take another URL for the one that is asked.
-fn is_rewrite(field: &HeaderName) -> bool {
+fn is_rewrite(name: &str) -> bool {
     matches!(
-        field.as_str(),
+        name,
         "x-original-url"
+            | "x-original-uri"
+            | "x-original-method"
             | "x-rewrite-url"
             | "x-original-host"
             | "x-host"
+            | "x-http-host-override"
+            | "x-http-path-override"
+            | "x-forwarded"
             | "x-forwarded-prefix"
             | "x-forwarded-server"
+            | "x-forwarded-port"
+            | "x-scheme"
+            | "x-url-scheme"
             | "front-end-https"
+            | "proxy"
+    )
+}
+
+/// Fields by which some origins take another address for the client's. A fill carries them only where
+/// it tells the address of whoever leads.
+fn is_address(name: &str) -> bool {
+    matches!(
+        name,
+        "x-client-ip"
+            | "x-cluster-client-ip"
+            | "client-ip"
+            | "true-client-ip"
+            | "cf-connecting-ip"
+            | "fastly-client-ip"
+            | "x-originating-ip"
+            | "x-remote-ip"
+            | "x-remote-addr"
     )
 }
 
@@ -196,6 +270,7 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "proxy-authenticate"
             | "proxy-authentication-info"
             | "proxy-authorization"
+            | "http2-settings"
             | "te"
             | "trailer"
             | "transfer-encoding"
@@ -207,7 +282,7 @@ fn end_to_end(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Head
     let named = named_by_connection(headers);
     let mut kept = HeaderMap::with_capacity(headers.keys_len() + 4);
     for (field, value) in headers {
-        if !is_hop_by_hop(field.as_str()) && !named.contains(field) && wanted(field) {
+        if !is_hop_by_hop(&dashed(field.as_str())) && !named.contains(field) && wanted(field) {
             kept.append(field, value.clone());
         }
     }
@@ -241,7 +316,9 @@ fn write_hop(sent: &mut HeaderMap, client: &HeaderMap, hop: &Hop<'_>) {
     write(header::VIA, format!("1.1 {}", hop.name), true);
     write(CDN_LOOP.clone(), hop.fleet.to_owned(), true);
     write(X_FORWARDED_PROTO.clone(), hop.scheme.to_owned(), false);
-    write(X_FORWARDED_HOST.clone(), hop.host.to_owned(), false);
+    if !hop.host.is_empty() {
+        write(X_FORWARDED_HOST.clone(), hop.host.to_owned(), false);
+    }
     if let Some(address) = hop.client {
         let before = if hop.trusted { normal(&X_FORWARDED_FOR, client) } else { None };
         let chain = before.map_or_else(|| address.to_string(), |before| format!("{before}, {address}"));

@@ -1,10 +1,17 @@
 //! Accept-Encoding and Accept-Language (RFC 9110 §12.5.3, §12.5.4) in one normal form, so that
 //! spelling makes no variants.
 
+use std::cmp::Reverse;
+
 use http::{HeaderMap, header};
 
 /// Codings that make variants, in the order of the normal form.
 const CODINGS: [&str; 3] = ["br", "zstd", "gzip"];
+/// What the normal form has for the weights of a list, by falling weight: their order counts, so that
+/// numbers make no variants.
+const TIERS: [u16; 4] = [1000, 700, 400, 100];
+/// No more of a list of other codings counts.
+const MOST_CODINGS: usize = 16;
 /// A list longer than this is compared as it is written.
 const MOST_LANGUAGES: usize = 16;
 
@@ -21,28 +28,75 @@ pub(super) fn wants_most(headers: &HeaderMap, language: &[u8]) -> bool {
     best(headers).is_some_and(|best| best.eq_ignore_ascii_case(language))
 }
 
-/// The subset of br, zstd, gzip that a request takes, in that order.
+/// The subset of br, zstd, gzip that a request takes: in that order, or by falling weight where the
+/// weights differ; `identity` where it is wanted more than one of them, or refused. A request that
+/// takes none of the three and names another coding has its list as its normal form.
 pub(super) fn encodings_into(out: &mut String, headers: &HeaderMap) {
-    let mut taken: [Option<bool>; 3] = [None; 3];
-    let mut rest = false;
+    let mut taken: [Option<u16>; 3] = [None; 3];
+    let (mut identity, mut rest, mut other) = (None, None, false);
     for (weight, coding) in weighed(headers, &header::ACCEPT_ENCODING) {
         let coding = if coding.eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { coding };
         if coding == b"*" {
-            rest = weight > 0;
+            rest = Some(weight);
+        } else if coding.eq_ignore_ascii_case(b"identity") {
+            identity = Some(weight);
         } else if let Some(at) =
             CODINGS.iter().position(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
         {
-            taken[at] = Some(weight > 0);
+            taken[at] = Some(weight);
+        } else {
+            other |= weight > 0;
         }
     }
-    let start = out.len();
-    for (coding, taken) in CODINGS.iter().zip(taken) {
-        if taken.unwrap_or(rest) {
-            if out.len() > start {
-                out.push_str(", ");
-            }
-            out.push_str(coding);
+    let mut members = [(0, ""); CODINGS.len() + 1];
+    let mut count = 0;
+    for (coding, taken) in CODINGS.into_iter().zip(taken) {
+        let weight = taken.or(rest).unwrap_or(0);
+        if weight > 0 {
+            members[count] = (weight, coding);
+            count += 1;
         }
+    }
+    if count == 0 && other {
+        return listed_into(out, headers);
+    }
+    // It is acceptable without being named, and wanted least.
+    let least = members[..count].iter().map(|(weight, _)| *weight).min();
+    if let (Some(weight), Some(least)) = (identity, least)
+        && weight > least
+    {
+        members[count] = (weight, "identity");
+        count += 1;
+    }
+    let members = &mut members[..count];
+    members.sort_by_key(|(weight, _)| Reverse(*weight));
+    let start = out.len();
+    let (mut tier, mut last) = (0, members.first().map_or(0, |(weight, _)| *weight));
+    for (weight, coding) in members.iter() {
+        if out.len() > start {
+            out.push_str(", ");
+        }
+        if *weight < last {
+            (tier, last) = (tier + 1, *weight);
+        }
+        out.push_str(coding);
+        push_weight(out, TIERS[tier]);
+    }
+    if identity.or(rest.filter(|&rest| rest == 0)) == Some(0) {
+        out.push_str(if out.len() > start { ", identity;q=0" } else { "identity;q=0" });
+    }
+}
+
+/// The list of codings as it is written, in lower case.
+fn listed_into(out: &mut String, headers: &HeaderMap) {
+    for (nth, (weight, coding)) in
+        weighed(headers, &header::ACCEPT_ENCODING).take(MOST_CODINGS).enumerate()
+    {
+        if nth > 0 {
+            out.push_str(", ");
+        }
+        out.extend(coding.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
+        push_weight(out, weight);
     }
 }
 
@@ -140,11 +194,25 @@ mod tests {
     fn encodings() {
         for (lines, want) in [
             (&["gzip, deflate, br, zstd"][..], "br, zstd, gzip"),
-            (&["GZIP", "br;q=0.5"], "br, gzip"),
+            (&["GZIP", "br;q=0.5"], "gzip, br;q=0.7"),
+            (&["br;q=0.9, gzip;q=0.9, zstd;q=0.2"], "br, gzip, zstd;q=0.7"),
+            (&["gzip;q=1.0, br;q=0.8, zstd;q=0.1"], "gzip, br;q=0.7, zstd;q=0.4"),
+            (&["gzip, deflate"], "gzip"),
+            (&["deflate"], "deflate"),
+            (&["Deflate;q=0.50, gzip;q=0"], "deflate;q=0.5, gzip;q=0"),
+            (&["deflate, identity;q=0"], "deflate, identity;q=0"),
+            (&["compress;q=0"], ""),
+            (&["identity, gzip;q=0.5"], "identity, gzip;q=0.7"),
+            (&["gzip, identity"], "gzip"),
+            (&["gzip;q=0.9, identity;q=0.5"], "gzip"),
+            (&["gzip, identity;q=0"], "gzip, identity;q=0"),
+            (&["br, *;q=0"], "br, identity;q=0"),
+            (&["br, identity;q=0.1, *;q=0"], "br"),
+            (&["*;q=0"], "identity;q=0"),
             (&["gzip;q=0, br"], "br"),
             (&["*"], "br, zstd, gzip"),
             (&["*, br;q=0"], "zstd, gzip"),
-            (&["*;q=0, x-gzip"], "gzip"),
+            (&["*;q=0, x-gzip"], "gzip, identity;q=0"),
             (&["identity"], ""),
             (&[""], ""),
             (&["gzip;q=nonsense"], ""),
@@ -152,6 +220,9 @@ mod tests {
             let mut out = String::new();
             encodings_into(&mut out, &with(&header::ACCEPT_ENCODING, lines));
             assert_eq!(out, want, "{lines:?}");
+            let mut again = String::new();
+            encodings_into(&mut again, &with(&header::ACCEPT_ENCODING, &[&out]));
+            assert_eq!(again, out, "the normal form of the normal form of {lines:?}");
         }
     }
 

@@ -24,6 +24,8 @@ pub enum PassReason {
     Cookie,
     /// Neither GET nor HEAD.
     Method,
+    /// Request or response is part of an authentication that is bound to a connection.
+    ConnectionAuth,
     /// A field asks for another method.
     MethodOverride,
     /// If-Match or If-Unmodified-Since.
@@ -68,6 +70,7 @@ impl PassReason {
         Self::SecretHeader,
         Self::Cookie,
         Self::Method,
+        Self::ConnectionAuth,
         Self::MethodOverride,
         Self::Precondition,
         Self::Content,
@@ -97,6 +100,7 @@ impl PassReason {
             Self::SecretHeader => "secret-header",
             Self::Cookie => "cookie",
             Self::Method => "method",
+            Self::ConnectionAuth => "connection-auth",
             Self::MethodOverride => "method-override",
             Self::Precondition => "precondition",
             Self::Content => "content",

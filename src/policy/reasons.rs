@@ -40,6 +40,9 @@ impl PassReason {
             Self::Method => {
                 "neither GET nor a HEAD that a stored GET could answer: written through (RFC 9111 §4)"
             }
+            Self::ConnectionAuth => {
+                "its authentication is bound to a connection (NTLM, Negotiate), which is not supported"
+            }
             Self::MethodOverride => "a field asks the origin for another method, which may be unsafe",
             Self::Precondition => {
                 "If-Match and If-Unmodified-Since are for the origin to judge (RFC 9111 §4.3.2, RFC 9110 §13.1)"

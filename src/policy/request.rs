@@ -2,7 +2,9 @@
 
 use http::{HeaderMap, HeaderName, Method};
 
+use super::bound::binds_connection;
 use super::cache_control::{ClientDirectives, only_if_cached};
+use super::forward::{dashed, is_method_override};
 use super::pass::PassReason;
 use super::rules::{ClientCacheControl, Cookies, Rules};
 
@@ -45,17 +47,12 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
     let mut ask = Ask { head: method == Method::HEAD, ..Ask::default() };
     let mut controlled = false;
     for (name, value) in headers {
-        if name.as_str().contains('_') {
-            // CGI, WSGI and PHP read it as `-`, so what it says may count there.
-            match name.as_str().replace('_', "-").as_str() {
-                "if-match" | "if-unmodified-since" => return Entrance::Pass(PassReason::Precondition),
-                name if is_override(name) => return Entrance::Pass(PassReason::MethodOverride),
-                "transfer-encoding" | "content-length" => return Entrance::Pass(PassReason::Content),
-                plain => ask.secret |= rules.is_secret(plain) && !rules.keys_secret(name.as_str()),
+        let spelled = name.as_str();
+        let name = dashed(spelled);
+        match &*name {
+            "authorization" if binds_connection(value) => {
+                return Entrance::Pass(PassReason::ConnectionAuth);
             }
-            continue;
-        }
-        match name.as_str() {
             "authorization" => ask.authorization = !rules.keys_authorization,
             "cookie" if rules.keys_cookie => {}
             "cookie" => match rules.cookies {
@@ -68,8 +65,8 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
             "if-match" | "if-unmodified-since" => return Entrance::Pass(PassReason::Precondition),
             "transfer-encoding" => return Entrance::Pass(PassReason::Content),
             "content-length" if value != "0" => return Entrance::Pass(PassReason::Content),
-            name if is_override(name) => return Entrance::Pass(PassReason::MethodOverride),
-            name => ask.secret |= rules.is_secret(name) && !rules.keys_secret(name),
+            name if is_method_override(name) => return Entrance::Pass(PassReason::MethodOverride),
+            name => ask.secret |= rules.is_secret(name) && !rules.keys_secret(spelled),
         }
     }
     if controlled {
@@ -91,11 +88,6 @@ pub fn is_safe(method: &Method) -> bool {
         method.as_str(),
         "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
     )
-}
-
-/// Whether a field of that name asks the origin for another method.
-fn is_override(name: &str) -> bool {
-    matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
 }
 
 // === impl Ask ===

@@ -52,6 +52,8 @@ pub struct Rules {
     pub keyed_secrets: Vec<HeaderName>,
     /// Which request fields a fill carries.
     pub carried: Carried,
+    /// Fields with a `_` in their name that fills carry, since the key has them. All others stay behind.
+    pub underscored: Vec<HeaderName>,
 }
 
 /// A fraction of the time since Last-Modified (RFC 9111 §4.2.2).
@@ -159,6 +161,7 @@ impl Default for Rules {
             secrets: Vec::new(),
             keyed_secrets: Vec::new(),
             carried: Carried::All,
+            underscored: Vec::new(),
         }
     }
 }

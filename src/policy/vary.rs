@@ -156,7 +156,10 @@ pub fn is_coded_for_all(request: &HeaderMap, response: &HeaderMap) -> bool {
     let Some(taken) = normal(&header::ACCEPT_ENCODING, request) else { return true };
     members(response.get_all(header::CONTENT_ENCODING)).all(|coding| {
         coding.eq_ignore_ascii_case(b"identity")
-            || taken.split(", ").any(|taken| coding.eq_ignore_ascii_case(taken.as_bytes()))
+            || taken.split(", ").filter(|taken| !taken.ends_with(";q=0")).any(|taken| {
+                let taken = taken.split(';').next().unwrap_or_default();
+                coding.eq_ignore_ascii_case(taken.as_bytes())
+            })
     })
 }
 

@@ -3,6 +3,7 @@
 use http::{HeaderMap, StatusCode, header};
 
 use super::age::{delta_seconds, initial_age};
+use super::bound::challenges_connection;
 use super::cache_control::Directives;
 use super::date::parse_date;
 use super::lifetime::{Lifetime, Subject, stated};
@@ -68,7 +69,8 @@ pub enum Verdict {
     },
 }
 
-/// Judges the answer to a fill that `ask` leads. In this order: a part, credentials, failure,
+/// Judges the answer to a fill that `ask` leads. In this order: a part, a connection's
+/// authentication, credentials, failure,
 /// words against sharing, lifetime, framing.
 pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
     let headers = answer.headers;
@@ -78,6 +80,7 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
         StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS => {
             return Verdict::Pass(PassReason::NotCacheableStatus);
         }
+        _ if challenges_connection(headers) => return Verdict::Pass(PassReason::ConnectionAuth),
         _ => {}
     }
     let raw = Directives::of(headers, rules);

@@ -66,21 +66,20 @@ impl Proxy {
         headers
     }
 
-    /// The fields of a pass: the client's own. The host of a GET and a HEAD is the key's, since what
-    /// they bring may be everybody's.
+    /// The fields of a pass: the client's own. Where what it brings may turn out to be everybody's
+    /// (`shares`), its host is the key's.
     pub(crate) fn pass_headers(
         &self,
         route: &Route,
         target: &Target,
         client: &HeaderMap,
         from: &Forwarded,
-        method: &Method,
+        shares: bool,
     ) -> HeaderMap {
         let tells = route.client_ip != ClientIp::Never;
-        let reads = route.cache && matches!(*method, Method::GET | Method::HEAD);
-        let host = if reads { keyed_host(route, target, client) } else { target.authority() };
+        let host = if shares { keyed_host(route, target, client) } else { target.authority() };
         let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
-        if reads {
+        if shares {
             policy::normalise_languages(&mut headers, client);
         }
         set_host(&mut headers, &host);
@@ -94,7 +93,7 @@ impl Proxy {
     pub(super) fn asks_as_a_fill(&self, asking: &Asking) -> bool {
         let Asking { route, target, headers, forwarded, .. } = asking;
         // Of a POST the host is as much the client's own as its content.
-        let own = self.pass_headers(route, target, headers, forwarded, &Method::GET);
+        let own = self.pass_headers(route, target, headers, forwarded, true);
         let fills = self.fill_headers(route, target, headers, forwarded);
         let alike = |field: &HeaderName| own.get_all(field).iter().eq(fills.get_all(field));
         // A fill carries its normal form. What comes of another is nobody else's if it shows
@@ -132,11 +131,12 @@ impl Proxy {
     }
 }
 
-/// The Host that was asked for, in its canonical form: the upstream's own setting decides
+/// The Host that was asked for, in its canonical form, if one was: the upstream's own setting decides
 /// whether it goes out.
 pub(super) fn set_host(headers: &mut HeaderMap, host: &str) {
-    if let Ok(host) = HeaderValue::try_from(host) {
-        headers.insert(HOST, host);
+    match HeaderValue::try_from(host) {
+        Ok(host) if !host.is_empty() => _ = headers.insert(HOST, host),
+        _ => {}
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) fn set_host(headers: &mut HeaderMap, host: &str) {
 fn is_never_keyed(field: &HeaderName, with_content: bool) -> bool {
     *field == CONTENT_LENGTH
         || *field == TE
-        || field == "x-forwarded-for"
+        || policy::tells_the_client(field)
         || (with_content && field.as_str().starts_with("content-"))
 }
 

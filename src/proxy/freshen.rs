@@ -42,7 +42,7 @@ impl Proxy {
     /// A 200 to a HEAD that was sent with the fields of a fill when `born` was the highest number
     /// known. When this returns, all instances have heard.
     pub(super) async fn head_update(&self, of: &Of, status: StatusCode, headers: &HeaderMap, born: Number) {
-        if status != StatusCode::OK || !of.route.cache {
+        if status != StatusCode::OK || !of.route.cache || policy::challenges_connection(headers) {
             return;
         }
         let Some(key) = self.stored_under(of).await else { return };

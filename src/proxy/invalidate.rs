@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
@@ -19,8 +19,8 @@ use url::Url;
 use super::Proxy;
 use super::asking::Asking;
 use crate::dust::{Error, Number};
-use crate::key::Key;
 use crate::key::target::{self, Target};
+use crate::key::{self, Key};
 use crate::policy;
 use crate::route::Route;
 use crate::tier::stamps::{Alone, Force, Scope};
@@ -121,19 +121,21 @@ impl Proxy {
             // Its keys are as many as clients' fields: which of them are there can't be asked.
             return true;
         }
-        let key = Key::new(&of.text);
+        // Where another spelling is stored too, or is being filled, there is a note under the URL.
+        let key = Key::new(key::plain(&of.text));
         let (hash, url) = (key.hash(), url_hash(&of.text));
         if self.flights.peek(&hash).is_some()
-            || self.tier.find(&of.text).is_some()
+            || self.tier.find(key.text()).is_some()
             || self.notes.has(hash, url, &self.stamps)
         {
             return true;
         }
         let names = self.names(&key);
-        let [value, verdict, lock] =
-            [&names.value, &names.verdict, &names.lock].map(|name| self.dust.entry(name));
-        match self.flight.bounded(try_join3(value, verdict, lock)).await {
-            Ok(found) => !matches!(found, (None, None, None)),
+        let spelled = self.spelling_name(url);
+        let [value, verdict, lock, spelled] =
+            [&*names.value, &names.verdict, &names.lock, &spelled].map(|name| self.dust.entry(name));
+        match self.flight.bounded(try_join4(value, verdict, lock, spelled)).await {
+            Ok(found) => !matches!(found, (None, None, None, None)),
             // It can't be asked, so it may be.
             Err(_) => true,
         }

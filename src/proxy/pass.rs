@@ -252,11 +252,15 @@ impl Proxy {
         self.notices.passing(&asking.route, reason);
         let (route, target, forwarded) = (&asking.route, &asking.target, &asking.forwarded);
         let fills = body.is_none() && is_fill(asking, reason);
-        let headers = if fills {
+        let mut headers = if fills {
             self.fill_headers(route, target, &asking.headers, forwarded)
         } else {
-            self.pass_headers(route, target, &asking.headers, forwarded, &asking.method)
+            let shares = may_be_shared(asking, reason);
+            self.pass_headers(route, target, &asking.headers, forwarded, shares)
         };
+        if asking.method == Method::OPTIONS {
+            policy::count_down(&mut headers);
+        }
         let asks = Asks::of(&headers);
         let request = upstream::Request {
             method: asking.method.clone(),
@@ -322,10 +326,20 @@ fn never_went(kind: ErrorKind) -> bool {
     kind.is_queue() || matches!(kind, ErrorKind::Connect | ErrorKind::ConnectTimeout)
 }
 
-/// Whether a response to this request alone may still be worth storing.
-fn may_adopt(asking: &Asking, reason: PassReason, status: StatusCode) -> bool {
+/// Whether what a request by itself brings may turn out to be everybody's: a response that is stored
+/// all the same, or what a HEAD says of one.
+fn may_be_shared(asking: &Asking, reason: PassReason) -> bool {
+    asking.route.cache && (asking.method == Method::HEAD || may_turn_out_shared(reason))
+}
+
+fn may_turn_out_shared(reason: PassReason) -> bool {
     use PassReason::{Authorization, Cookie, RouteSays, SecretHeader};
     matches!(reason, Authorization | SecretHeader | Cookie | RouteSays)
+}
+
+/// Whether a response to this request alone may still be worth storing.
+fn may_adopt(asking: &Asking, reason: PassReason, status: StatusCode) -> bool {
+    may_turn_out_shared(reason)
         && status != StatusCode::PARTIAL_CONTENT
         && is_plain(asking)
 }

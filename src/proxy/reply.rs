@@ -10,6 +10,9 @@ use crate::key::target::Refusal;
 use crate::route::NoRoute;
 use crate::upstream::ErrorKind;
 
+/// The methods that are commonly served here; others pass, but for a few.
+pub(super) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Why the answer is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -122,8 +125,7 @@ impl Cause {
             headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-            headers.insert(http::header::ALLOW, allowed);
+            headers.insert(http::header::ALLOW, HeaderValue::from_static(ALLOWED));
         }
         response
     }

@@ -102,6 +102,7 @@ pub(crate) fn is_of_request(reason: PassReason) -> bool {
         PassReason::Authorization
             | PassReason::SecretHeader
             | PassReason::Cookie
+            | PassReason::ConnectionAuth
             | PassReason::MethodOverride
             | PassReason::Precondition
             | PassReason::Content

@@ -44,20 +44,32 @@ impl QueryRule {
 
     /// Appends `?query`, or nothing if there is none or nothing of it stays.
     pub fn write(&self, out: &mut String, query: Option<&str>) {
-        let Some(query) = query else { return };
+        self.write_as(out, query, query);
+    }
+
+    /// The same in another spelling, which has its `&` and `=` where the canonical query has them:
+    /// names are judged, and sorted, by that.
+    pub fn write_as(&self, out: &mut String, query: Option<&str>, spelled: Option<&str>) {
+        let (Some(query), Some(spelled)) = (query, spelled) else { return };
         if self.keeps_all() {
             out.push('?');
-            out.push_str(query);
+            out.push_str(spelled);
         } else if self.sort {
-            self.write_sorted(out, query);
+            self.write_sorted(out, query, spelled);
         } else {
-            join(out, query.split('&').filter(|piece| self.keeps(name(piece))));
+            join(out, self.kept(query, spelled).map(|(_, spelled)| spelled));
         }
     }
 
     /// The names of parameters that do not stay, each as often as it is there; for explain.
     pub fn dropped<'a>(&'a self, query: &'a str) -> impl Iterator<Item = &'a str> {
         query.split('&').map(name).filter(|name| !self.keeps(name))
+    }
+
+    /// The parameters that stay: each one's name in the canonical form, and as it is spelled.
+    fn kept<'a>(&'a self, query: &'a str, spelled: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pieces = query.split('&').map(name).zip(spelled.split('&'));
+        pieces.filter(|(name, _)| self.keeps(name))
     }
 
     fn keeps(&self, name: &str) -> bool {
@@ -68,25 +80,25 @@ impl QueryRule {
         }
     }
 
-    fn write_sorted(&self, out: &mut String, query: &str) {
-        let mut few = [""; FEW];
+    fn write_sorted(&self, out: &mut String, query: &str, spelled: &str) {
+        let mut few = [("", ""); FEW];
         let mut count = 0;
-        for piece in query.split('&').filter(|piece| self.keeps(name(piece))) {
+        for piece in self.kept(query, spelled) {
             if count == FEW {
-                let mut many: Vec<_> = query.split('&').filter(|piece| self.keeps(name(piece))).collect();
-                many.sort_by(|a, b| name(a).cmp(name(b)));
-                return join(out, many.into_iter());
+                let mut many: Vec<_> = self.kept(query, spelled).collect();
+                many.sort_by_key(|(name, _)| *name);
+                return join(out, many.into_iter().map(|(_, spelled)| spelled));
             }
             // Inserted behind those of its name and before those behind it: mostly the end.
             let mut at = count;
-            while at > 0 && name(few[at - 1]) > name(piece) {
+            while at > 0 && few[at - 1].0 > piece.0 {
                 few[at] = few[at - 1];
                 at -= 1;
             }
             few[at] = piece;
             count += 1;
         }
-        join(out, few[..count].iter().copied());
+        join(out, few[..count].iter().map(|(_, spelled)| *spelled));
     }
 }
 

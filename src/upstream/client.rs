@@ -3,9 +3,15 @@
 //! What a request says goes out as it stands: the target byte for byte, the fields in their
 //! order. Two things the library beneath cannot be talked out of: field names are lower case on
 //! the wire, and a request without Accept says `accept: */*`, which means the same (RFC 9110
-//! §12.5.1).
+//! §12.5.1). It adds that field itself, has no setting against it, and its connections are of a
+//! type that nothing can be put around, so it can't be taken off further down either.
+//!
+//! Connections are shared by all requests, but for authentication that is bound to a connection: a
+//! request that begins it has one of its own, which is closed behind it, and so has every request to an
+//! origin from the moment on in which it was seen to ask for such authentication.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::header::{HOST, HeaderValue};
@@ -19,7 +25,7 @@ use super::limit::{Limit, Permit};
 use super::probe::Probe;
 use super::settings::{ClientError, HostRule, Settings};
 use super::transport::Transport;
-use super::{Body, Error, ErrorKind, Request, Response, Timing, Upstream, classify, head, retry};
+use super::{Body, Error, ErrorKind, Request, Response, Timing, Upstream, bound, classify, head, retry};
 
 /// An origin that is reached over HTTP.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub struct Client {
     transport: Transport,
     limit: Limit,
     host: Host,
+    /// The origin binds authentication to connections: none is kept.
+    binds: AtomicBool,
 }
 
 /// Which Host goes out.
@@ -64,7 +72,7 @@ impl Client {
             (HostRule::Name(name), _) => Host::Fixed(value(name)?),
         };
         let limit = Limit::new(settings.max_concurrent, settings.queue, settings.queue_timeout);
-        Ok(Self { settings, transport, limit, host })
+        Ok(Self { settings, transport, limit, host, binds: AtomicBool::new(false) })
     }
 
     /// The bound on exchanges, for its gauges.
@@ -161,6 +169,7 @@ impl Upstream for Client {
         let host = self.host(&headers);
         let mut first = reqwest::Request::new(method.clone(), url);
         *first.headers_mut() = head::outgoing(&method, headers, host, body.is_some());
+        let apart = self.binds.load(Ordering::Acquire) || bound::binds(first.headers());
         let second = if repeatable { first.try_clone() } else { None };
         *first.body_mut() = body.map(|body| reqwest::Body::wrap_stream(Outgoing::new(body, probe.clone())));
 
@@ -168,13 +177,17 @@ impl Upstream for Client {
             on_sent();
         }
         let mut tries = 1;
-        let mut answer = self.exchange(&self.transport.pooled, first, &probe).await;
+        let connections = if apart { &self.transport.fresh } else { &self.transport.pooled };
+        let mut answer = self.exchange(connections, first, &probe).await;
         if let (Err(error), Some(second)) = (&answer, second)
             && retry::mends(error, &probe)
         {
             tries = 2;
             probe = Probe::new();
             answer = self.exchange(&self.transport.fresh, second, &probe).await;
+        }
+        if answer.as_ref().is_ok_and(|answer| bound::challenges(answer.headers())) {
+            self.binds.store(true, Ordering::Release);
         }
         let timing = Timing { queued, connect: probe.connect(), first_byte: probe.waited(), tries };
         self.response(&method, answer?, probe, permit, timing)

@@ -16,7 +16,7 @@ use super::settings::{ClientError, HostRule, Settings, Tls};
 pub(super) struct Transport {
     /// Keeps connections.
     pub(super) pooled: reqwest::Client,
-    /// Makes one for each request: for the retry.
+    /// Makes one for each request: for the retry, and for what must share none.
     pub(super) fresh: reqwest::Client,
     /// Scheme and authority as the library is told them, and the base path.
     pub(super) prefix: String,
@@ -62,6 +62,8 @@ impl Transport {
                 .no_brotli()
                 .no_zstd()
                 .no_deflate()
+                // What stands between a name and its colon is taken off (RFC 9112 §5.1).
+                .http1_allow_spaces_after_header_name_in_responses(true)
                 .connector_layer(Watch);
             if !h2 {
                 builder = builder.http1_only();

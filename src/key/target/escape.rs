@@ -2,6 +2,7 @@
 //! where the upstream client's URL parser would add them.
 
 use super::Refusal;
+use super::dots;
 
 /// Which part of a target: a parser escapes different bytes in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,31 +22,32 @@ enum Class {
     Encode,
     Control,
     Backslash,
+    /// May not stand in a URL, and servers differ in what they make of it.
+    Unescaped,
 }
 
-static PATH: [Class; 256] = classes(b" \"#<>?`{}");
-static QUERY: [Class; 256] = classes(b" \"#'<>");
+static PATH: [Class; 256] = classes(b" #?{}");
+static QUERY: [Class; 256] = classes(b" #'");
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// The canonical form of a path alone, for what settings compare with paths.
 pub fn canonical_path(path: &str) -> Result<String, Refusal> {
     let mut out = String::with_capacity(path.len());
     write(&mut out, path, Part::Path)?;
-    judge_segments(&out)?;
+    dots::remove(&mut out, 0);
+    dots::judge(&out)?;
     Ok(out)
 }
 
-/// Appends the canonical form of `text`, which is what was written, to `out`.
-pub(super) fn write(out: &mut String, text: &str, part: Part) -> Result<(), Refusal> {
-    let classes = match part {
-        Part::Path => &PATH,
-        Part::Query => &QUERY,
-    };
+/// Appends the canonical form of `text`, which is what was written, to `out`. Returns whether
+/// [`write_as_sent`] would append something else.
+pub(super) fn write(out: &mut String, text: &str, part: Part) -> Result<bool, Refusal> {
     let bytes = text.as_bytes();
     let mut kept = 0;
     let mut at = 0;
+    let mut differs = false;
     while let Some(&byte) = bytes.get(at) {
-        let class = classes[usize::from(byte)];
+        let class = part.class(byte);
         if class == Class::Plain {
             at += 1;
             continue;
@@ -59,60 +61,74 @@ pub(super) fn write(out: &mut String, text: &str, part: Part) -> Result<(), Refu
                 push_escape(out, byte);
                 at += 1;
             }
-            Class::Percent => {
-                let (Some(high), Some(low)) = (digit(bytes, at + 1), digit(bytes, at + 2)) else {
-                    return Err(Refusal::BrokenEscape);
-                };
-                match high << 4 | low {
-                    0 => return Err(Refusal::Nul),
-                    meant if is_unreserved(meant) => out.push(char::from(meant)),
-                    meant => push_escape(out, meant),
+            Class::Percent => match (digit(bytes, at + 1), digit(bytes, at + 2)) {
+                (Some(high), Some(low)) => {
+                    match high << 4 | low {
+                        0 => return Err(Refusal::Nul),
+                        meant if is_unreserved(meant) => {
+                            out.push(char::from(meant));
+                            differs = true;
+                        }
+                        meant => {
+                            push_escape(out, meant);
+                            differs |= bytes[at + 1..at + 3].iter().any(u8::is_ascii_lowercase);
+                        }
+                    }
+                    at += 3;
                 }
-                at += 3;
-            }
+                _ if part == Part::Path => return Err(Refusal::BrokenEscape),
+                // `50%off`: a percent sign that was not escaped. Forms and scripts send it.
+                _ => {
+                    push_escape(out, b'%');
+                    differs = true;
+                    at += 1;
+                }
+            },
             Class::Control => return Err(Refusal::Control),
             Class::Backslash => return Err(Refusal::Backslash),
+            Class::Unescaped => return Err(Refusal::Unescaped),
         }
         kept = at;
     }
     if kept < at {
         out.push_str(&text[kept..at]);
     }
-    Ok(())
+    Ok(differs)
 }
 
-/// Refuses `.` and `..` as segments of a canonical path. An escaped slash or backslash ends a
-/// segment here and a `;` begins its parameters, because that is how some origins read them:
-/// `/v1/..%2Fadmin` and `/v1/..;/admin` must not be answered by the rules for `/v1/*`.
-pub(super) fn judge_segments(path: &str) -> Result<(), Refusal> {
-    let bytes = path.as_bytes();
-    let mut from = 0;
-    // A segment that matters begins with a dot; look only at dots.
-    while let Some(found) = bytes[from..].iter().position(|&byte| byte == b'.') {
-        let dot = from + found;
-        let first = ends_separator(&bytes[..dot]);
-        let mut end = dot + 1;
-        if first {
-            if bytes.get(end) == Some(&b'.') {
-                end += 1;
+/// Appends `text`, for which [`write`] had a form, as it goes on the wire: as it was written, but
+/// for what the upstream client's parser would escape.
+pub(super) fn write_as_sent(out: &mut String, text: &str, part: Part) {
+    let mut kept = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if part.class(byte) == Class::Encode {
+            // What stands between two such bytes ends at a character's edge, or is empty.
+            if kept < at {
+                out.push_str(&text[kept..at]);
             }
-            let rest = &bytes[end..];
-            let over = rest.is_empty()
-                || matches!(rest[0], b'/' | b';')
-                || rest.starts_with(b"%2F")
-                || rest.starts_with(b"%5C")
-                || rest.starts_with(b"%3B");
-            if over {
-                return Err(Refusal::DotSegment);
-            }
+            push_escape(out, byte);
+            kept = at + 1;
         }
-        from = end;
     }
-    Ok(())
+    out.push_str(&text[kept..]);
 }
 
-fn ends_separator(before: &[u8]) -> bool {
-    before.ends_with(b"/") || before.ends_with(b"%2F") || before.ends_with(b"%5C")
+/// How many bytes the wire has for the first `len` bytes of the canonical form.
+pub(super) fn sent_len(sent: &str, len: usize) -> usize {
+    let bytes = sent.as_bytes();
+    let (mut at, mut canonical) = (0, 0);
+    while canonical < len && at < bytes.len() {
+        let meant = (bytes[at] == b'%').then(|| Some(digit(bytes, at + 1)? << 4 | digit(bytes, at + 2)?));
+        let (step, means) = match meant {
+            None => (1, 1),
+            Some(None) => (1, 3),
+            Some(Some(byte)) if is_unreserved(byte) => (3, 1),
+            Some(Some(_)) => (3, 3),
+        };
+        at += step;
+        canonical += means;
+    }
+    at
 }
 
 fn push_escape(out: &mut String, byte: u8) {
@@ -152,7 +168,26 @@ const fn classes(encode: &[u8]) -> [Class; 256] {
         table[encode[at] as usize] = Class::Encode;
         at += 1;
     }
+    // The vocabulary of requests beneath takes some of these in paths and others in queries.
+    let unescaped = b"\"<>`";
+    let mut at = 0;
+    while at < unescaped.len() {
+        table[unescaped[at] as usize] = Class::Unescaped;
+        at += 1;
+    }
     table[b'%' as usize] = Class::Percent;
     table[b'\\' as usize] = Class::Backslash;
     table
+}
+
+// === impl Part ===
+
+impl Part {
+    fn class(self, byte: u8) -> Class {
+        let classes = match self {
+            Self::Path => &PATH,
+            Self::Query => &QUERY,
+        };
+        classes[usize::from(byte)]
+    }
 }

@@ -72,6 +72,11 @@ fn registered(name: &str) -> Result<Cow<'_, str>, Refusal> {
 // === impl Host ===
 
 impl Host<'_> {
+    /// No host at all.
+    pub(super) fn none() -> Self {
+        Self { name: Cow::Borrowed(""), port: None }
+    }
+
     /// Lower case; an IPv6 address in brackets.
     pub fn name(&self) -> &str {
         &self.name

@@ -33,6 +33,7 @@ impl Job {
             info.fence = fill.token();
         });
         let born = fill.token();
+        self.note_spelling(None).await;
         if let Some(partial) = self.resumable(&fill) {
             match self.rest_of(&partial, born).await {
                 Rest::Nothing => return self.completed(leader, fill, &partial).await,
@@ -69,6 +70,7 @@ impl Job {
                 }
                 Returned::Validated => {
                     if let Some(refreshed) = self.refresh(&head, &fill) {
+                        self.note_spelling(Some(refreshed.record.end())).await;
                         return self.refreshed(leader, fill, head.sent, refreshed).await;
                     }
                     // It validated something that we do not have: asked for again.

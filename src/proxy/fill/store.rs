@@ -67,6 +67,7 @@ impl Job {
             self.footing(&mut leader, fill, fields, kept, head.born, status, response).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
+        self.note_spelling(Some(record.end())).await;
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
         let hash = stored.hash.to_string();
         let max = self.route.rules.max_object_size;
