@@ -285,11 +285,7 @@ impl Route {
     fn port_in_key(&self, target: &Target) -> Option<u16> {
         let port = target.effective_port();
         let named = |host: &HostPattern| host.port == Some(port) && host.matches(target.host(), Some(port));
-        if self.hosts.iter().any(named) {
-            Some(port)
-        } else {
-            target.port.filter(|_| self.tells_host)
-        }
+        if self.hosts.iter().any(named) { Some(port) } else { target.port.filter(|_| self.tells_host) }
     }
 
     /// How much of a path `strip_prefix` takes off.

@@ -92,7 +92,7 @@ pub enum Refusal {
     Nul,
     /// In the path a `%` without two hexadecimal digits behind it.
     BrokenEscape,
-    /// A quotation mark, an angle bracket or a backtick that is not escaped (RFC 3986 §2).
+    /// A quotation mark or an angle bracket that is not escaped (RFC 3986 §2).
     Unescaped,
     /// No Host (RFC 9112 §3.2), from HTTP/1.1 on.
     NoHost,
@@ -254,8 +254,7 @@ impl Target {
         }
         let mut target = Self { scheme, port: host.port, text, path_at, query_at, sent: None };
         if differs {
-            target.sent =
-                Some(Sent::build(path, query)).filter(|sent| sent.text != target.path_and_query());
+            target.sent = Some(Sent::build(path, query)).filter(|sent| sent.text != target.path_and_query());
         }
         Ok(target)
     }
@@ -419,7 +418,7 @@ impl Refusal {
             Self::Control => "the target has a control byte",
             Self::Nul => "the target has %00 in it",
             Self::BrokenEscape => "a % in the path is not followed by two hexadecimal digits",
-            Self::Unescaped => "the target has a quotation mark, an angle bracket or a backtick that is not escaped",
+            Self::Unescaped => "the target has a quotation mark or an angle bracket that is not escaped",
             Self::NoHost => "the request names no host",
             Self::ManyHosts => "the request has more than one Host",
             Self::EmptyHost => "the host is empty",

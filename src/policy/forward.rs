@@ -184,10 +184,7 @@ pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
 
 /// Whether a field asks for another method than the request line, by its [`dashed`] name.
 pub(super) fn is_method_override(name: &str) -> bool {
-    matches!(
-        name,
-        "x-http-method-override" | "x-http-method" | "x-method-override" | "x-override-method"
-    )
+    matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override" | "x-override-method")
 }
 
 /// Whether a field tells an origin the client's address: it says nothing of what is asked for.

@@ -45,7 +45,7 @@ pub(super) fn encodings_into(out: &mut String, headers: &HeaderMap) {
         {
             taken[at] = Some(weight);
         } else {
-            other |= weight > 0;
+            other |= weight > 0 && is_token(coding);
         }
     }
     let mut members = [(0, ""); CODINGS.len() + 1];
@@ -89,15 +89,18 @@ pub(super) fn encodings_into(out: &mut String, headers: &HeaderMap) {
 
 /// The list of codings as it is written, in lower case.
 fn listed_into(out: &mut String, headers: &HeaderMap) {
-    for (nth, (weight, coding)) in
-        weighed(headers, &header::ACCEPT_ENCODING).take(MOST_CODINGS).enumerate()
-    {
+    let members = weighed(headers, &header::ACCEPT_ENCODING).filter(|(_, coding)| is_token(coding));
+    for (nth, (weight, coding)) in members.take(MOST_CODINGS).enumerate() {
         if nth > 0 {
             out.push_str(", ");
         }
         out.extend(coding.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
         push_weight(out, weight);
     }
+}
+
+fn is_token(coding: &[u8]) -> bool {
+    coding.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// Lower case, by falling weight, equal weights by name. False, and nothing written, if a member

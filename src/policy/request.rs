@@ -158,11 +158,13 @@ mod tests {
         for (fields, why) in [
             (("if-match", "\"a\""), PassReason::Precondition),
             (("if-unmodified-since", "x"), PassReason::Precondition),
-            (("x-http-method-override", "DELETE"), PassReason::MethodOverride),
-            (("x_http-method_override", "DELETE"), PassReason::MethodOverride),
-            (("x_method_override", "DELETE"), PassReason::MethodOverride),
             (("if_match", "\"a\""), PassReason::Precondition),
+            (("x-http-method-override", "DELETE"), PassReason::MethodOverride),
+            (("x_http_method_override", "DELETE"), PassReason::MethodOverride),
+            (("x-http_method", "DELETE"), PassReason::MethodOverride),
+            (("x_method-override", "DELETE"), PassReason::MethodOverride),
             (("content_length", "3"), PassReason::Content),
+            (("authorization", "Negotiate YII="), PassReason::ConnectionAuth),
             (("content-length", "3"), PassReason::Content),
             (("transfer-encoding", "chunked"), PassReason::Content),
         ] {

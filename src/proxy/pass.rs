@@ -339,9 +339,7 @@ fn may_turn_out_shared(reason: PassReason) -> bool {
 
 /// Whether a response to this request alone may still be worth storing.
 fn may_adopt(asking: &Asking, reason: PassReason, status: StatusCode) -> bool {
-    may_turn_out_shared(reason)
-        && status != StatusCode::PARTIAL_CONTENT
-        && is_plain(asking)
+    may_turn_out_shared(reason) && status != StatusCode::PARTIAL_CONTENT && is_plain(asking)
 }
 
 /// Whether a request goes by itself only because its route lets nobody wait for another: what it

@@ -26,7 +26,7 @@ enum Class {
     Unescaped,
 }
 
-static PATH: [Class; 256] = classes(b" #?{}");
+static PATH: [Class; 256] = classes(b" #?`{}");
 static QUERY: [Class; 256] = classes(b" #'");
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -168,8 +168,8 @@ const fn classes(encode: &[u8]) -> [Class; 256] {
         table[encode[at] as usize] = Class::Encode;
         at += 1;
     }
-    // The vocabulary of requests beneath takes some of these in paths and others in queries.
-    let unescaped = b"\"<>`";
+    // The parser beneath takes some of these in paths and others in queries; browsers escape them.
+    let unescaped = b"\"<>";
     let mut at = 0;
     while at < unescaped.len() {
         table[unescaped[at] as usize] = Class::Unescaped;

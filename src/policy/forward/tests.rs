@@ -75,7 +75,7 @@ fn a_fill_that_carries_little() {
         ..Rules::default()
     };
     let client = [
-        (header::ACCEPT_ENCODING, HeaderValue::from_static("deflate")),
+        (header::ACCEPT_ENCODING, HeaderValue::from_static("identity, gzip;q=0")),
         (header::COOKIE, "a".parse().unwrap()),
     ];
     let sent = fill_headers(&client.into_iter().collect(), &rules, &HOP);
@@ -189,4 +189,127 @@ fn a_response() {
     let upstream =
         upstream.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
     assert_eq!(lines(&response_headers(&upstream)), ["set-cookie: a=b", "set-cookie: c=d", "x-a: 1"]);
+}
+
+/// Every name that says who or where the client is, or that it asks for something else.
+const NOT_BELIEVED: [&str; 34] = [
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Ssl",
+    "Forwarded",
+    "X-Real-IP",
+    "X-Original-URL",
+    "X-Original-URI",
+    "X-Original-Method",
+    "X-Rewrite-URL",
+    "X-Original-Host",
+    "X-Host",
+    "X-HTTP-Host-Override",
+    "X-HTTP-Path-Override",
+    "X-Forwarded",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Server",
+    "X-Forwarded-Port",
+    "X-Scheme",
+    "X-Url-Scheme",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "Client-IP",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "Fastly-Client-IP",
+    "X-Originating-IP",
+    "X-Remote-IP",
+    "X-Remote-Addr",
+    "Front-End-Https",
+    "Proxy",
+    "Keep-Alive",
+    "Transfer-Encoding",
+];
+
+#[test]
+fn nobody_says_who_or_where_it_is_in_any_spelling() {
+    let hop = Hop { host: "", ..HOP };
+    for name in NOT_BELIEVED {
+        for spelled in [name.to_owned(), name.replace('-', "_"), name.replacen('-', "_", 1)] {
+            let field: HeaderName = spelled.parse().unwrap();
+            let client = HeaderMap::from_iter([(field.clone(), HeaderValue::from_static("evil"))]);
+            let says = |sent: &HeaderMap| sent.values().any(|value| value == "evil");
+            assert!(!says(&fill_headers(&client, &Rules::default(), &hop)), "a fill carries {spelled}");
+            assert!(!says(&pass_headers(&client, &Rules::default(), &hop)), "a pass carries {spelled}");
+            let varied = HeaderMap::from_iter([(header::VARY, HeaderValue::from_name(field.clone()))]);
+            let settled = is_same_for_a_key(&field);
+            let star =
+                super::super::vary::varies(&varied, &Rules::default()) == super::super::vary::Varies::Star;
+            assert!(star || settled, "Vary: {spelled}");
+        }
+    }
+}
+
+#[test]
+fn a_trusted_proxy_tells_passes_the_address_and_fills_only_where_they_may_know_it() {
+    let client = |name: &'static str| {
+        HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("6.6.6.6"))])
+    };
+    let trusted = Hop { trusted: true, ..HOP };
+    let tells = Hop { client: Some([10, 0, 0, 1].into()), ..trusted };
+    let rules = Rules::default();
+    for name in ["true-client-ip", "cf-connecting-ip", "x-client-ip"] {
+        let client = client(name);
+        assert!(pass_headers(&client, &rules, &trusted).contains_key(name), "{name}");
+        assert!(!fill_headers(&client, &rules, &trusted).contains_key(name), "{name}");
+        assert!(fill_headers(&client, &rules, &tells).contains_key(name), "{name}");
+    }
+    assert!(fill_headers(&client("x-forwarded-port"), &rules, &trusted).contains_key("x-forwarded-port"));
+}
+
+#[test]
+fn a_fill_carries_no_underscore_that_its_route_does_not_name() {
+    let client: HeaderMap = ["x_tenant", "accept_language", "x_api_key", "cache_control", "content_length"]
+        .into_iter()
+        .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")))
+        .collect();
+    let names = |sent: &HeaderMap| {
+        sent.keys()
+            .map(HeaderName::as_str)
+            .filter(|name| name.contains('_'))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert!(names(&fill_headers(&client, &Rules::default(), &HOP)).is_empty());
+    let keyed = Rules { underscored: vec![HeaderName::from_static("x_tenant")], ..Rules::default() };
+    assert_eq!(names(&fill_headers(&client, &keyed, &HOP)), ["x_tenant"]);
+    let passed = names(&pass_headers(&client, &Rules::default(), &HOP));
+    assert_eq!(passed, ["x_tenant", "accept_language", "x_api_key", "cache_control"], "but for framing");
+}
+
+#[test]
+fn a_fill_never_asks_for_another_method() {
+    for name in ["x-http-method-override", "x_http_method_override", "x-http-method", "x-method_override"] {
+        let client =
+            HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("DELETE"))]);
+        assert!(!fill_headers(&client, &Rules::default(), &HOP).contains_key(name), "{name}");
+        assert!(pass_headers(&client, &Rules::default(), &HOP).contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn max_forwards_counts_down() {
+    for (value, most, left) in [
+        ("0", Some(0), "0"),
+        ("1", Some(1), "0"),
+        (" 10 ", Some(10), "9"),
+        ("99999999999999999999999", Some(u64::MAX), "18446744073709551614"),
+        ("-1", None, "-1"),
+        ("x", None, "x"),
+        ("", None, ""),
+    ] {
+        let mut headers = HeaderMap::from_iter([(header::MAX_FORWARDS, HeaderValue::from_static(value))]);
+        assert_eq!(max_forwards(&headers), most, "{value:?}");
+        count_down(&mut headers);
+        assert_eq!(headers[header::MAX_FORWARDS], left, "{value:?}");
+    }
+    assert_eq!(max_forwards(&HeaderMap::new()), None);
 }
