@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "upstream/bound.rs"]
+mod bound;
 #[path = "upstream/fields.rs"]
 mod fields;
 #[path = "upstream/framing.rs"]

@@ -14,6 +14,7 @@ use crate::support::client::Ask;
 use crate::support::origin::Seen;
 use crate::support::{Answer, Gate, Origin, Proxy, Reply, all, until};
 
+mod bound;
 mod credentials;
 mod hops;
 mod leaders;

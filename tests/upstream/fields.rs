@@ -12,14 +12,14 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 #[tokio::test]
 async fn a_request_is_sent_as_it_stands() {
     let mut origin = Origin::saying(OK).await;
-    let mut asked = request(Method::GET, "//a;b/%2F/~x%20y?q=%27&&a[]=1|2^3&=&");
+    let mut asked = request(Method::GET, "//a;b/%2F/~x%20y%7e%c3?q=%27&&a[]=1|2^3&=&50%off&%u00e9`{}");
     asked.headers.insert("accept", HeaderValue::from_static("text/plain"));
     asked.headers.append("x-two", HeaderValue::from_static("1"));
     asked.headers.append("x-two", HeaderValue::from_static("2"));
     asked.headers.insert("x-bytes", HeaderValue::from_bytes(b"caf\xc3\xa9").unwrap());
     plain(&origin.url()).send(asked).await.unwrap();
     let expected = format!(
-        "GET //a;b/%2F/~x%20y?q=%27&&a[]=1|2^3&=& HTTP/1.1\r\naccept: text/plain\r\nx-two: 1\r\nx-two: 2\r\n\
+        "GET //a;b/%2F/~x%20y%7e%c3?q=%27&&a[]=1|2^3&=&50%off&%u00e9`{{}} HTTP/1.1\r\naccept: text/plain\r\nx-two: 1\r\nx-two: 2\r\n\
          x-bytes: café\r\nhost: {}\r\n\r\n",
         origin.address
     );
@@ -32,6 +32,18 @@ async fn only_accept_is_added() {
     get(&plain(&origin.url()), "/?").await.unwrap();
     let expected = format!("GET /? HTTP/1.1\r\naccept: */*\r\nhost: {}\r\n\r\n", origin.address);
     assert_eq!(origin.request().await, expected);
+}
+
+#[tokio::test]
+async fn a_space_before_a_colon_is_taken_off() {
+    let origin =
+        Origin::saying("HTTP/1.1 200 OK\r\nX-A : 1\r\nX-B\t: 2\r\nContent-Length : 5\r\n\r\nhello").await;
+    let response = get(&plain(&origin.url()), "/").await.unwrap();
+    assert_eq!(
+        (&response.headers["x-a"], &response.headers["x-b"]),
+        (&"1".parse().unwrap(), &"2".parse().unwrap())
+    );
+    assert_eq!(read(response).await, ("hello".into(), None));
 }
 
 #[tokio::test]

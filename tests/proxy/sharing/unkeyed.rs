@@ -27,6 +27,19 @@ async fn what_a_stranger_says_of_where_it_came_from_does_not_reach_the_origin() 
         Row { name: "X-Original-URL", ask: |c| c.named("X-Original-URL", "/"), ..DROPPED },
         Row { name: "X-Rewrite-URL", ask: |c| c.named("X-Rewrite-URL", "/"), ..DROPPED },
         Row { name: "Front-End-Https", ask: |c| c.named("Front-End-Https", ""), ..DROPPED },
+        Row { name: "X-Original-URI", ask: |c| c.named("X-Original-URI", ""), ..DROPPED },
+        Row { name: "X-Original-Method", ask: |c| c.named("X-Original-Method", ""), ..DROPPED },
+        Row { name: "X-HTTP-Host-Override", ask: |c| c.named("X-HTTP-Host-Override", ""), ..DROPPED },
+        Row { name: "X-HTTP-Path-Override", ask: |c| c.named("X-HTTP-Path-Override", ""), ..DROPPED },
+        Row { name: "X-Forwarded", ask: |c| c.named("X-Forwarded", ""), ..DROPPED },
+        Row { name: "X-Scheme", ask: |c| c.named("X-Scheme", ""), ..DROPPED },
+        Row { name: "X-Url-Scheme", ask: |c| c.named("X-Url-Scheme", ""), ..DROPPED },
+        Row { name: "X-Client-IP", ask: |c| c.named("X-Client-IP", ""), ..DROPPED },
+        Row { name: "X-Cluster-Client-IP", ask: |c| c.named("X-Cluster-Client-IP", ""), ..DROPPED },
+        Row { name: "True-Client-IP", ask: |c| c.named("True-Client-IP", ""), ..DROPPED },
+        Row { name: "CF-Connecting-IP", ask: |c| c.named("CF-Connecting-IP", ""), ..DROPPED },
+        Row { name: "Fastly-Client-IP", ask: |c| c.named("Fastly-Client-IP", ""), ..DROPPED },
+        Row { name: "Proxy", ask: |c| c.named("Proxy", ""), ..DROPPED },
         Row {
             name: "the same in a pass",
             ask: |c| {
@@ -46,6 +59,58 @@ async fn what_a_stranger_says_of_where_it_came_from_does_not_reach_the_origin() 
             },
             answer: |seen| told(seen).cache("public, max-age=60"),
             costs: Times::AtMost(CLIENTS),
+            ..DROPPED
+        },
+    ])
+    .await;
+}
+
+/// CGI, WSGI and PHP read `_` in a name as `-`.
+#[tokio::test]
+async fn an_underscore_hides_no_name() {
+    play(&[
+        Row { name: "X_Forwarded_For", ask: |c| c.named("X_Forwarded_For", ""), ..DROPPED },
+        Row { name: "X_Forwarded_Host", ask: |c| c.named("X_Forwarded_Host", ""), ..DROPPED },
+        Row { name: "X-Forwarded_Proto", ask: |c| c.named("X-Forwarded_Proto", ""), ..DROPPED },
+        Row { name: "X_Real_IP", ask: |c| c.named("X_Real_IP", ""), ..DROPPED },
+        Row { name: "X_Original_URL", ask: |c| c.named("X_Original_URL", ""), ..DROPPED },
+        Row { name: "X_Rewrite_URL", ask: |c| c.named("X_Rewrite_URL", ""), ..DROPPED },
+        Row { name: "X_HTTP_Host_Override", ask: |c| c.named("X_HTTP_Host_Override", ""), ..DROPPED },
+        Row { name: "Front_End_Https", ask: |c| c.named("Front_End_Https", ""), ..DROPPED },
+        Row { name: "True_Client_IP", ask: |c| c.named("True_Client_IP", ""), ..DROPPED },
+        Row { name: "Transfer_Encoding", ask: |c| c.named("Transfer_Encoding", ""), ..DROPPED },
+        Row { name: "Keep_Alive", ask: |c| c.named("Keep_Alive", ""), ..DROPPED },
+        Row { name: "Accept_Language", ask: |c| c.named("Accept_Language", ""), ..DROPPED },
+        Row { name: "X_Tenant", ask: |c| c.named("X_Tenant", ""), ..DROPPED },
+        Row { name: "X_Requested_With", ask: |c| c.named("X_Requested_With", ""), ..DROPPED },
+        Row {
+            name: "a keyed field with an underscore for each dash",
+            route: "vary_on = [\"x-tenant\"]",
+            ask: |c| c.named("X_Tenant", ""),
+            ..DROPPED
+        },
+        Row {
+            name: "a field that selects, with an underscore",
+            ask: |c| c.named("Accept_Language", "de;x="),
+            answer: |seen| told(seen).cache("max-age=60").field("Vary", "Accept-Language"),
+            ..DROPPED
+        },
+        Row {
+            name: "a field with an underscore that the route keys",
+            route: "vary_on = [\"x_tenant\"]",
+            ask: |c| c.named("X_Tenant", ""),
+            again: Times::Exactly(1),
+            ..ROW
+        },
+        Row {
+            name: "the same in a pass",
+            ask: |c| {
+                let ask = c.named("X_Forwarded_For", "");
+                let ask = c.names(ask, "X_Original_URL", "/");
+                c.names(ask, "X_Real-IP", "").field("If-Match", "*")
+            },
+            costs: Times::Exactly(CLIENTS),
+            again: Times::Exactly(CLIENTS + 1),
             ..DROPPED
         },
     ])
@@ -200,6 +265,9 @@ async fn a_field_that_asks_for_another_method_makes_a_pass() {
         Row { name: "X-HTTP-Method-Override", ask: |c| c.named("X-HTTP-Method-Override", ""), ..PASSED },
         Row { name: "X-Method-Override", ask: |c| c.named("X-Method-Override", ""), ..PASSED },
         Row { name: "X-HTTP-Method", ask: |c| c.named("X-HTTP-Method", ""), ..PASSED },
+        Row { name: "X_HTTP_Method_Override", ask: |c| c.named("X_HTTP_Method_Override", ""), ..PASSED },
+        Row { name: "X_Method-Override", ask: |c| c.named("X_Method-Override", ""), ..PASSED },
+        Row { name: "X_HTTP_Method", ask: |c| c.named("X_HTTP_Method", ""), ..PASSED },
         Row {
             name: "with a public answer",
             ask: |c| c.named("X-HTTP-Method", ""),
@@ -215,6 +283,7 @@ async fn a_field_that_asks_for_another_method_makes_a_pass() {
 async fn a_coding_that_one_client_named_is_given_to_no_other() {
     for (route, named, of) in [
         ("", "deflate", "identity"),
+        ("", "deflate", "gzip"),
         ("", "gzip, deflate", "gzip"),
         ("forward = [\"x-a\"]", "gzip", "identity"),
     ] {

@@ -34,6 +34,8 @@ pub struct Seen {
     pub target: String,
     pub fields: Fields,
     pub content: Vec<u8>,
+    /// The other end of the connection that it came on.
+    pub peer: SocketAddr,
 }
 
 #[derive(Clone)]
@@ -248,6 +250,7 @@ impl Connection {
                     target,
                     fields: Fields::parse(lines),
                     content: Vec::new(),
+                    peer: self.stream.peer_addr().ok()?,
                 });
             }
             self.more().await?;
