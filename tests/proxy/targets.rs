@@ -1,7 +1,7 @@
 //! Request targets, Host, framing and keys: the exact bytes, on the client's side and on the
 //! origin's.
 
-use crate::support::{Answer, Conn, Origin, Proxy};
+use crate::support::{Answer, Conn, Origin, Proxy, Reply};
 
 /// What is refused: what it is, the bytes, the status. The connection is closed behind it.
 const REFUSED: &[(&str, &str, u16)] = &[
@@ -325,6 +325,13 @@ async fn the_host_that_a_trusted_proxy_names_is_the_host() {
     named("GET", "api.test").field("X-Forwarded-Host", "other.test").await.assert_error(400);
 }
 
+/// A GET that fills, and the end of its fill. The log has paths in their canonical form.
+async fn filled(proxy: &Proxy, target: &str) -> Reply {
+    let reply = proxy.get(target).await;
+    proxy.until_metric("dustgate_fills", &[], |fills| fills == 0.0).await;
+    reply
+}
+
 #[tokio::test]
 async fn an_odd_spelling_shares_nothing_and_is_purged_with_its_url() {
     let origin = Origin::start().await;
@@ -333,7 +340,7 @@ async fn an_odd_spelling_shares_nothing_and_is_purged_with_its_url() {
     let spellings = ["/~a?q=%C3%A9", "/%7Ea?q=%C3%A9", "/%7ea?q=%c3%a9", "/~a?q=%C3%a9"];
     for spelling in spellings {
         let own = |text: &[u8]| text.starts_with(spelling.as_bytes());
-        let first = proxy.fill(spelling).await;
+        let first = filled(&proxy, spelling).await;
         assert!(own(&first.body) && !first.is_hit(), "{spelling}: {first:?}");
         let second = proxy.get(spelling).await;
         assert!(own(&second.body) && second.is_hit(), "{spelling}: {second:?}");
@@ -343,7 +350,7 @@ async fn an_odd_spelling_shares_nothing_and_is_purged_with_its_url() {
     for named in ["/~a?q=%C3%A9", "/%7ea?q=%c3%a9"] {
         proxy.purge_url(named).await;
         for spelling in spellings {
-            assert!(!proxy.fill(spelling).await.is_hit(), "{named} leaves {spelling}");
+            assert!(!filled(&proxy, spelling).await.is_hit(), "{named} leaves {spelling}");
         }
     }
 }
@@ -354,10 +361,10 @@ async fn an_unsafe_method_invalidates_its_url_however_it_is_spelled() {
     origin.on_each("*", |seen| Answer::cacheable(format!("{}", seen.nth)));
     let proxy = Proxy::before(&origin).await;
     for (got, posted) in [("/%7Ea", "/~a"), ("/~b", "/%7Eb"), ("/%7Ec", "/%7Ec"), ("/%7Ed", "/%7ed")] {
-        proxy.fill(got).await.assert(200, "1");
+        filled(&proxy, got).await.assert(200, "1");
         assert!(proxy.get(got).await.is_hit());
         proxy.ask("POST", posted).content("x").await;
-        assert!(!proxy.fill(got).await.is_hit(), "a POST to {posted} leaves {got}");
+        assert!(!filled(&proxy, got).await.is_hit(), "a POST to {posted} leaves {got}");
     }
 }
 
@@ -366,7 +373,7 @@ async fn a_fill_of_an_odd_spelling_is_without_what_its_route_takes_away() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let route = "strip_prefix = \"/v1\"\nquery = { exclude = [\"utm_*\"], sort = true }";
     let proxy = Proxy::before(&origin).route(route).await;
-    proxy.fill("/%761/x%7e?z=%7e&%75tm_a=who&a=50%").await.assert(200, "hello");
+    filled(&proxy, "/%761/x%7e?z=%7e&%75tm_a=who&a=50%").await.assert(200, "hello");
     assert_eq!(origin.last("/x%7e").target, "/x%7e?a=50%&z=%7e");
     // What the key leaves out splits nothing, however it is spelled.
     assert!(proxy.get("/%761/x%7e?a=50%&z=%7e&utm_b=%7e").await.is_hit());

@@ -38,7 +38,7 @@ async fn a_connection_that_was_authenticated_serves_nobody_else() {
                 let own = alice(method, path).await;
                 assert_eq!(own.status, 200);
                 for path in [path, "/e"] {
-                    let others = all((0..CLIENTS).map(|n| proxy.get(&format!("{path}{n}")))).await;
+                    let others = all((0..CLIENTS).map(|n| proxy.get(&format!("{path}{n}")).send())).await;
                     for other in others.into_iter().chain([proxy.get(path).await, proxy.get(path).await]) {
                         other.assert(200, "for nobody");
                     }
@@ -55,7 +55,7 @@ async fn a_connection_that_was_challenged_is_not_used_again_nor_its_answer_store
         let origin = Origin::start().await;
         let value = challenge.to_owned();
         origin.on_each("/secret", move |_| {
-            Answer::ok("who?").status(401).cache("public, max-age=60").field("WWW-Authenticate", &value)
+            Answer::status(401).cache("public, max-age=60").field("WWW-Authenticate", &value)
         });
         origin.on_each("*", |_| Answer::cacheable("hello"));
         let proxy = Proxy::before(&origin).await;

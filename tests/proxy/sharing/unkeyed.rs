@@ -78,7 +78,13 @@ async fn an_underscore_hides_no_name() {
         Row { name: "X_HTTP_Host_Override", ask: |c| c.named("X_HTTP_Host_Override", ""), ..DROPPED },
         Row { name: "Front_End_Https", ask: |c| c.named("Front_End_Https", ""), ..DROPPED },
         Row { name: "True_Client_IP", ask: |c| c.named("True_Client_IP", ""), ..DROPPED },
-        Row { name: "Transfer_Encoding", ask: |c| c.named("Transfer_Encoding", ""), ..DROPPED },
+        Row {
+            name: "Transfer_Encoding",
+            ask: |c| c.named("Transfer_Encoding", ""),
+            costs: Times::Exactly(CLIENTS),
+            again: Times::Exactly(CLIENTS + 1),
+            ..DROPPED
+        },
         Row { name: "Keep_Alive", ask: |c| c.named("Keep_Alive", ""), ..DROPPED },
         Row { name: "Accept_Language", ask: |c| c.named("Accept_Language", ""), ..DROPPED },
         Row { name: "X_Tenant", ask: |c| c.named("X_Tenant", ""), ..DROPPED },
