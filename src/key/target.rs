@@ -254,7 +254,9 @@ impl Target {
         }
         let mut target = Self { scheme, port: host.port, text, path_at, query_at, sent: None };
         if differs {
-            target.sent = Some(Sent::build(path, query)).filter(|sent| sent.text != target.path_and_query());
+            target.sent = Some(Sent::build(path, query))
+                .filter(|sent| sent.text != target.path_and_query())
+                .map(Box::new);
         }
         Ok(target)
     }
@@ -339,7 +341,7 @@ impl Target {
 // === impl Sent ===
 
 impl Sent {
-    fn build(path: &str, query: Option<&str>) -> Box<Self> {
+    fn build(path: &str, query: Option<&str>) -> Self {
         let mut text = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1));
         escape::write_as_sent(&mut text, path, Part::Path);
         dots::remove(&mut text, 0);
@@ -348,7 +350,7 @@ impl Sent {
             text.push('?');
             escape::write_as_sent(&mut text, query, Part::Query);
         }
-        Box::new(Self { text, query_at })
+        Self { text, query_at }
     }
 }
 

@@ -59,7 +59,7 @@ pub enum PassReason {
 // === impl PassReason ===
 
 impl PassReason {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::NoStore,
         Self::Private,
         Self::SetCookie,

@@ -62,7 +62,7 @@ impl Proxy {
         let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
         route.keep_keyed_cookies(&mut headers);
         set_host(&mut headers, &host);
-        route.request_headers.apply(&mut headers);
+        route.request_headers.apply_to_request(&mut headers);
         headers
     }
 
@@ -83,7 +83,7 @@ impl Proxy {
             policy::normalise_languages(&mut headers, client);
         }
         set_host(&mut headers, &host);
-        route.request_headers.apply(&mut headers);
+        route.request_headers.apply_to_request(&mut headers);
         headers
     }
 

@@ -4,6 +4,8 @@ use std::fmt::{self, Debug, Display};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::policy::dashed;
+
 /// What is removed, then what is set. Applied at delivery: records hold what upstream sent.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Edits {
@@ -68,6 +70,22 @@ impl Edits {
         for (name, value) in &self.set {
             headers.insert(name.clone(), value.clone());
         }
+    }
+
+    /// Edits what goes upstream. A client's own field whose name differs from an edited one only by `_`
+    /// for `-` goes too: some origins would take it for that one.
+    pub fn apply_to_request(&self, headers: &mut HeaderMap) {
+        if self.is_empty() {
+            return;
+        }
+        let edited = || self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
+        let alike = |one: &HeaderName, other: &HeaderName| dashed(one.as_str()) == dashed(other.as_str());
+        let hidden: Vec<HeaderName> =
+            headers.keys().filter(|name| edited().any(|edited| alike(edited, name))).cloned().collect();
+        for name in hidden {
+            headers.remove(name);
+        }
+        self.apply(headers);
     }
 
     fn name(name: &str) -> Result<HeaderName, EditError> {

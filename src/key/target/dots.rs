@@ -29,7 +29,7 @@ pub(super) fn remove(out: &mut String, from: usize) {
 /// must not be answered by the rules for `/v1/*`.
 pub(super) fn judge(path: &str) -> Result<(), Refusal> {
     let bytes = path.as_bytes();
-    if !bytes.iter().any(|&byte| byte == b'.') && !path.contains("%25") {
+    if !bytes.contains(&b'.') && !path.contains("%25") {
         return Ok(());
     }
     let mut segment = Segment::default();

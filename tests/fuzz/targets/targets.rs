@@ -1,4 +1,5 @@
-//! Request targets: one canonical form, which is one already, and which no query rule can break.
+//! Request targets: one canonical form, which is one already, which no query rule can break, and which
+//! what goes upstream has.
 #![no_main]
 
 use dustgate_fuzz::key::target::{Refusal, canonical_path, canonical_url};
@@ -12,7 +13,10 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(canonical_path(&path).as_ref(), Ok(&path));
     }
     let Ok(target) = canonical_url(text) else { return };
-    assert_eq!(canonical_url(&target.to_string()).as_ref(), Ok(&target));
+    assert_eq!(canonical_url(&target.to_string()).map(|again| again.to_string()), Ok(target.to_string()));
+    let query = target.sent_query().map(|query| format!("?{query}")).unwrap_or_default();
+    let sent = canonical_url(&format!("http://h{}{query}", target.sent_path(0)));
+    assert!(matches!(sent, Ok(sent) if sent.path_and_query() == target.path_and_query()));
     assert!(target.text().bytes().all(|byte| byte.is_ascii_graphic()), "{target}");
     let dots = |path: &str| path.split('/').any(|segment| matches!(segment, "." | ".."));
     assert!(!dots(target.path()));
