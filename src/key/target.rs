@@ -415,7 +415,7 @@ impl Refusal {
             Self::Framing => "the length of the request is told in more than one way",
             Self::Form => "the target is neither a path nor an http or https URL",
             Self::Star => "* is a target of OPTIONS only",
-            Self::DotSegment => "the path has a .. segment, or a . segment in an odd spelling",
+            Self::DotSegment => "the path has a . or .. segment",
             Self::Backslash => "the target has a backslash",
             Self::Control => "the target has a control byte",
             Self::Nul => "the target has %00 in it",
