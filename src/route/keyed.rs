@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
-use crate::policy::{is_known_secret, normal_into};
+use crate::policy::{dashed, is_known_secret, normal_into};
 
 /// One entry of `vary_on`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,9 +107,10 @@ impl Display for KeyedField {
     }
 }
 
-/// Whether the values of a field beside Authorization and Cookie open doors, by its name.
+/// Whether the values of a field beside Authorization and Cookie open doors, by its name: in any
+/// spelling that some origin takes for it.
 fn is_secret(name: &HeaderName) -> bool {
-    is_known_secret(name.as_str()) || name == PROXY_AUTHORIZATION
+    is_known_secret(&dashed(name.as_str())) || name == PROXY_AUTHORIZATION
 }
 
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {

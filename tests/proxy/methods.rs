@@ -461,6 +461,11 @@ async fn what_a_post_says_a_get_would_get_is_stored() {
     // Not what showed credentials, nor what says nothing of where it is.
     proxy.ask("POST", "/a").field("Authorization", "x").content("x").await.assert(200, "POST");
     proxy.get("/a").await.assert(200, "GET");
+    // Nor what asked for another method.
+    for name in ["X-HTTP-Method-Override", "X_HTTP_Method_Override"] {
+        proxy.ask("POST", "/a").field(name, "REPORT").content("x").await.assert(200, "POST");
+        proxy.get("/a").await.assert(200, "GET");
+    }
 }
 
 #[tokio::test]

@@ -310,3 +310,25 @@ async fn a_version_in_the_key_leaves_old_records_behind() {
     let proxy = proxy.restart_with("version = \"2\"", "version = \"1\"").await;
     assert!(proxy.get("/a").await.is_hit());
 }
+
+#[tokio::test]
+async fn a_fetch_asks_for_codings_as_its_client_does() {
+    let origin = Origin::start().await;
+    origin.on_each("*", |seen| Answer::cacheable(seen.field("accept-encoding").to_owned()));
+    let proxy = Proxy::before(&origin).await;
+    for (nth, (said, asked)) in [
+        ("gzip, deflate, br", "br, gzip"),
+        ("deflate", "deflate"),
+        ("deflate;q=0.5, compress", "deflate;q=0.5, compress"),
+        ("gzip, br;q=0.5", "gzip, br;q=0.7"),
+        ("br, identity;q=0", "br, identity;q=0"),
+        ("gzip, *;q=0", "gzip, identity;q=0"),
+        ("identity", "identity"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ask = proxy.get(&format!("/{nth}")).field("Accept-Encoding", said);
+        proxy.filled_by(ask).await.assert(200, asked);
+    }
+}

@@ -71,3 +71,14 @@ fn no_client_gets_round_an_edit_by_an_underscore() {
     edits.apply_to_request(&mut sent);
     assert_eq!(sent, headers(&[("x-internal-user", "1"), ("x_other", "1")]));
 }
+
+#[test]
+fn a_secret_enters_keys_as_a_digest_in_any_spelling() {
+    for name in ["x_api_key", "x-auth_token"] {
+        let keyed =
+            Route { vary_on: vec![KeyedField::parse(name).unwrap()], ..route("r", &[], &["/*"], None) };
+        assert!(keyed.vary_on[0].is_credential(), "{name}");
+        let text = key(&keyed, "http://h/", &headers(&[(name, "opensesame")]));
+        assert!(!text.contains("sesame"), "{text}");
+    }
+}
