@@ -226,6 +226,7 @@ impl App {
                 max_waiters: settings.server.max_waiters,
                 max_life,
                 body_timeout: settings.server.body_timeout.0,
+                min_rate: settings.server.min_rate.0,
             },
             routes: table,
             upstreams: upstreams.by_route,
@@ -350,6 +351,8 @@ impl App {
         listener::Limits {
             header_timeout: server.header_timeout.0,
             idle_timeout: server.idle_timeout.0,
+            send_timeout: server.send_timeout.0,
+            min_rate: server.min_rate.0,
             max_connections: server.max_connections,
             max_header_size: usize::try_from(server.max_header_size.0).unwrap_or(usize::MAX),
         }

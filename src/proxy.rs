@@ -52,6 +52,7 @@ mod notes;
 pub mod notices;
 mod pass;
 mod place;
+pub(crate) mod presence;
 mod purge;
 mod recall;
 mod reply;
@@ -100,8 +101,11 @@ pub struct Settings {
     pub max_waiters: usize,
     /// No record is served that is older.
     pub max_life: Duration,
-    /// How long an upload may pause.
+    /// How long an upload may pause. Zero: for ever.
     pub body_timeout: Duration,
+    /// Bytes a second of an upload that come at least, over `body_timeout` of waiting for it. Zero:
+    /// any number.
+    pub min_rate: u64,
 }
 
 /// The parts, as the assembly room hands them in.
@@ -199,10 +203,10 @@ impl Proxy {
         let mut forwarded = Forwarded::read(client.peer, &self.settings.trusted, &parts.headers);
         let mut ticket = Ticket::open(self, &parts, &forwarded);
         if target_len(&parts.uri) > self.settings.max_target {
-            return Self::turn_away(ticket, Cause::Target(Refusal::TooLong));
+            return self.turn_away(ticket, Cause::Target(Refusal::TooLong));
         }
         if head > self.settings.max_header_size {
-            return Self::turn_away(ticket, Cause::HeadTooLarge);
+            return self.turn_away(ticket, Cause::HeadTooLarge);
         }
         let asked =
             target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
@@ -220,18 +224,18 @@ impl Proxy {
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 return Self::finish(ticket, response);
             }
-            Err(refusal) => return Self::turn_away(ticket, Cause::Target(refusal)),
+            Err(refusal) => return self.turn_away(ticket, Cause::Target(refusal)),
         };
         ticket.asks(&target);
         if believed.is_some() {
             deliver::set_host(&mut parts.headers, &target.authority());
         }
         if self.stamped.is_loop(&parts.headers) {
-            return Self::turn_away(ticket, Cause::Loop);
+            return self.turn_away(ticket, Cause::Loop);
         }
         let route = match self.routes.route(&target, &parts.method) {
             Ok(route) => route.clone(),
-            Err(none) => return Self::turn_away(ticket, Cause::NoRoute(none)),
+            Err(none) => return self.turn_away(ticket, Cause::NoRoute(none)),
         };
         ticket.routed(&route, self.notices.route(&route).clone());
         policy::mark_secrets(&mut parts.headers, &route.rules);
@@ -250,13 +254,13 @@ impl Proxy {
         let (method, headers) = (parts.method, parts.headers);
         let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
         match passes {
-            Some(reason) => self.pass_with_body(asking, content, reason).await,
-            None => self.look_up(asking).await,
+            Some(reason) => self.pass_with_body(asking.of(client), content, reason).await,
+            None => self.look_up(client, asking).await,
         }
     }
 
     /// A GET or HEAD that may be answered from the store.
-    async fn look_up(self: &Arc<Self>, mut asking: Asking) -> Response<ReplyBody> {
+    async fn look_up(self: &Arc<Self>, client: &Client, mut asking: Asking) -> Response<ReplyBody> {
         let mut look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
         if let Look::Missing { place } = &look
             && (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
@@ -304,6 +308,7 @@ impl Proxy {
         if asking.ask.only_if_cached {
             return Self::refuse(asking, Cause::OnlyIfCached, None);
         }
+        let mut asking = asking.of(client);
         asking.forward = Some(self.forward(&asking, &place, stale.as_ref()));
         if let Some(reason) = refused.or_else(|| Self::goes_alone(&asking, stale.as_ref())) {
             return self.pass_get(asking, Some(place), reason).await;
@@ -414,7 +419,8 @@ impl Proxy {
     }
 
     /// Our own answer to a request that has no route.
-    fn turn_away(mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
+    fn turn_away(&self, mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
+        self.notices.refused(cause.as_str());
         ticket.cache = Cache::Error;
         ticket.error = Some(cause.as_str());
         Self::finish(ticket, cause.answer(None))

@@ -1,6 +1,7 @@
 //! The origin, behind a trait: the proxy never learns which client carries its requests.
 
 pub mod client;
+pub mod interest;
 pub mod limit;
 pub mod scripted;
 pub mod settings;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use self::client::Client;
+pub use self::interest::Interest;
 pub use self::scripted::Scripted;
 pub use self::settings::{ClientError, HostRule, Settings, Tls};
 
@@ -61,6 +63,8 @@ pub struct Request {
     pub lane: Lane,
     /// Until when it waits there at most, whatever the settings say.
     pub deadline: Option<Instant>,
+    /// Those who are known to wait for it; none: somebody always does.
+    pub interest: Option<Interest>,
     /// Called once, when a place was had and the request is about to go out (F5).
     pub on_sent: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -169,6 +173,10 @@ pub enum ErrorKind {
     QueueTimeout,
     /// The client's own body broke off: not the origin's fault.
     RequestBody,
+    /// Ended because nobody is known to wait for it, and places are short.
+    Unwanted,
+    /// This machine has no descriptor, port or memory left for a connection: not the origin's fault.
+    Local,
 }
 
 // === impl ErrorKind ===
@@ -190,12 +198,15 @@ impl ErrorKind {
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
             Self::RequestBody => "request_body",
+            Self::Unwanted => "unwanted",
+            Self::Local => "local",
         }
     }
 
-    /// Whether it was us, full, and not the origin.
+    /// Whether it was us, full, and not the origin: it says nothing of the origin and is remembered
+    /// nowhere.
     pub fn is_queue(self) -> bool {
-        matches!(self, Self::QueueFull | Self::QueueTimeout)
+        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::Unwanted | Self::Local)
     }
 
     /// Whether time ran out on the origin (504 and not 502).

@@ -50,6 +50,7 @@ fn request(method: Method, target: &str) -> Request {
         body: None,
         lane: Lane::Fill,
         deadline: None,
+        interest: None,
         on_sent: None,
     }
 }

@@ -26,6 +26,10 @@ pub struct Server {
     pub body_timeout: Dur,
     /// How long a connection may be idle.
     pub idle_timeout: Dur,
+    /// How long a client may take nothing of its answer.
+    pub send_timeout: Dur,
+    /// How many bytes a second an upload brings, and a client takes, at least.
+    pub min_rate: Size,
     /// How many connections there may be; the newest is refused.
     pub max_connections: usize,
     /// How large a request's head may be (431).
@@ -59,6 +63,8 @@ impl Default for Server {
             header_timeout: Dur::secs(10),
             body_timeout: Dur::secs(30),
             idle_timeout: Dur::secs(75),
+            send_timeout: Dur::secs(30),
+            min_rate: Size(256),
             max_connections: 10_000,
             max_header_size: Size(32 << 10),
             max_target: Size(8 << 10),

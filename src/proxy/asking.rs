@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::presence::Presence;
 use super::ticket::Ticket;
 use crate::key::target::{Scheme, Target};
 use crate::policy::{Ask, Fwd};
@@ -36,6 +37,8 @@ pub(crate) struct Asking {
 pub struct Client {
     /// The address at the other end.
     pub peer: SocketAddr,
+    /// Whether it is there, as far as its connection tells.
+    pub(crate) presence: Arc<Presence>,
 }
 
 /// Where a request came from: the connection's word, or a trusted proxy's.
@@ -51,6 +54,22 @@ pub struct Forwarded {
     pub host: Option<String>,
     /// Whether the connection is a trusted proxy's.
     pub trusted: bool,
+}
+
+impl Asking {
+    /// From here on it may wait for an exchange, as long as this client is there.
+    #[must_use]
+    pub(crate) fn of(mut self, client: &Client) -> Self {
+        self.ticket.presence = Some(client.presence.clone());
+        self
+    }
+}
+
+impl Client {
+    /// A client at this address, that is there.
+    pub fn at(peer: SocketAddr) -> Self {
+        Self { peer, presence: Arc::default() }
+    }
 }
 
 impl Forwarded {

@@ -199,10 +199,12 @@ impl Body for ReplyBody {
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(mut ticket) = self.ticket.take() {
             // Dropped before its end, it says so by itself.
             if self.left == Some(0) {
                 ticket.close(None);
+            } else if let Some(why) = self.busy.as_ref().and_then(Busy::closed) {
+                ticket.error = Some(why.as_str());
             }
         }
     }

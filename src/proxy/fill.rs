@@ -52,8 +52,9 @@ pub(crate) struct Job {
     pub(super) proxy: Arc<Proxy>,
     pub(super) route: Arc<Route>,
     pub(super) target: Target,
-    /// The client's fields, for Vary and for the request to upstream.
-    pub(super) headers: HeaderMap,
+    /// The client's fields, for Vary and for the request to upstream. A head may be long, and a fill
+    /// has helpers: they share it.
+    pub(super) headers: Arc<HeaderMap>,
     pub(super) ask: Ask,
     pub(super) place: Place,
     pub(super) owner: Option<Moment>,
@@ -79,6 +80,8 @@ pub(crate) struct Job {
     pub(super) account: Account,
     /// The life of the store that its body belongs to.
     life: Arc<str>,
+    /// Those who are known to wait for it.
+    pub(super) interest: upstream::Interest,
     began: Instant,
     _guard: Guard,
 }
@@ -116,7 +119,7 @@ impl Job {
             proxy: proxy.clone(),
             route: asking.route.clone(),
             target: asking.target.clone(),
-            headers: asking.headers.clone(),
+            headers: Arc::new(asking.headers.clone()),
             ask: asking.ask,
             place,
             owner,
@@ -133,6 +136,7 @@ impl Job {
             asked_at: proxy.now_ms(),
             account: Account::default(),
             life: proxy.bodies.life(),
+            interest: upstream::Interest::default(),
             began: Instant::now(),
             _guard: proxy.drain.guard(),
         }
@@ -173,8 +177,9 @@ impl Job {
     }
 
     /// Starts the fill in a task of its own.
-    pub(crate) fn spawn(self, leader: Leader) {
+    pub(crate) fn spawn(mut self, leader: Leader) {
         leader.inform(|info| {
+            self.interest = info.interest.clone();
             info.key = Some(self.place.key.clone());
             info.route = Some(self.route.name.clone());
             info.began = Some(self.began);

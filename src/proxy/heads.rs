@@ -24,11 +24,11 @@ use crate::flight::{self, Joined, Settled};
 use crate::key::{Key, KeyHash};
 use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict};
 use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
-use crate::upstream::{self, Lane};
+use crate::upstream::{self, Interest, Lane};
 
 /// The exchanges under way, by what they ask.
-pub(crate) type Heads = flight::Flights<KeyHash, Heard>;
-type Leader = flight::Leader<KeyHash, Heard>;
+pub(crate) type Heads = flight::Flights<KeyHash, Heard, Interest>;
+type Leader = flight::Leader<KeyHash, Heard, Interest>;
 
 /// How often a request moves on to another exchange before it makes its own.
 const MOVES: usize = 4;
@@ -112,11 +112,15 @@ impl Proxy {
                 Joined::Lead(leader) => {
                     let follower = leader.follower();
                     self.notices.passing(&asking.route, PassReason::Method);
+                    asking.ticket.waits_for(follower.info());
                     let errand = Errand::new(self, &asking, fields.clone(), arrived, deadline);
-                    tokio::spawn(errand.run(leader));
+                    tokio::spawn(errand.of(follower.info()).run(leader));
                     (follower, None)
                 }
-                Joined::Follow(follower) => (follower, Some(self.notices.route(&asking.route).following())),
+                Joined::Follow(follower) => {
+                    asking.ticket.waits_for(follower.info());
+                    (follower, Some(self.notices.route(&asking.route).following()))
+                }
             };
             let mine = waits.is_none();
             let settled = timeout_at(deadline, follower.settled()).await;
@@ -207,8 +211,15 @@ impl Errand {
             lane: Lane::Pass,
             deadline: Some(deadline),
             on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
+            interest: None,
         };
         Self { proxy: proxy.clone(), request, sent, asks, ask: asking.ask, of: Of::from(asking), me }
+    }
+
+    /// Those are known to wait for it.
+    fn of(mut self, interest: Interest) -> Self {
+        self.request.interest = Some(interest);
+        self
     }
 
     async fn run(self, mut leader: Leader) {

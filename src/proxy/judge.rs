@@ -28,7 +28,7 @@ const FAILED_MS: u64 = 1_000;
 pub(crate) struct FillJudge {
     proxy: Arc<Proxy>,
     route: Arc<Route>,
-    headers: HeaderMap,
+    headers: Arc<HeaderMap>,
     ask: Ask,
     place: Place,
     /// It is a refresh that nobody waits for: what is stale is what it is there to replace.

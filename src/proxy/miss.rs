@@ -116,6 +116,7 @@ impl Proxy {
                 Joined::Lead(leader) => {
                     following.leads();
                     let follower = leader.follower();
+                    asking.ticket.waits_for(follower.info().interest);
                     let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
                     job.beside(lacked.flatten()).after(unbound).spawn(leader);
                     (follower, None)
@@ -127,6 +128,7 @@ impl Proxy {
                 }
                 Joined::Follow(follower) => {
                     following.follows();
+                    asking.ticket.waits_for(follower.info().interest);
                     (follower, Some(self.notices.route(&asking.route).following()))
                 }
             };
@@ -137,6 +139,9 @@ impl Proxy {
             let told = match settled {
                 Err(_) => Told::Refused(Refused::Deadline),
                 Ok(Settled::Told(told)) => told,
+                Ok(Settled::Abandoned) if asking.ticket.may_be_gone() && follower.info().unwanted => {
+                    Told::Refused(Refused::Unwanted)
+                }
                 Ok(Settled::Abandoned) => {
                     // The one that led is gone without a word: elect again, not in lockstep.
                     sleep_until(deadline.min(Instant::now() + self.dice.up_to(BACKOFF))).await;

@@ -10,9 +10,11 @@ use crate::key::Key;
 use crate::key::target::Target;
 use crate::policy::PassReason;
 use crate::route::Route;
-use crate::telemetry::words::{Eviction, FillOutcome, FollowerEnd, Integrity, Purge, Scope, Shed, Tier, Why};
+use crate::telemetry::words::{
+    Closed, Eviction, FillOutcome, FollowerEnd, Integrity, Purge, Scope, Shed, Tier, Why,
+};
 use crate::telemetry::{Event, Fill, Level, Log, Metrics, RouteMetrics};
-use crate::upstream;
+use crate::upstream::{self, ErrorKind};
 
 /// Log and metrics, as the proxy uses them.
 #[derive(Debug)]
@@ -75,6 +77,14 @@ impl Notices {
         self.metrics.shed.shed(why);
     }
 
+    pub(crate) fn closed(&self, why: Closed) {
+        self.metrics.process.closed(why);
+    }
+
+    pub(crate) fn refused(&self, word: &'static str) {
+        self.metrics.process.refused(word);
+    }
+
     /// A request has heard a verdict, and what it means for it.
     pub(crate) fn followed(&self, scope: Scope, end: FollowerEnd, waited: Duration) {
         self.metrics.followers.ended(scope, end, waited);
@@ -121,8 +131,10 @@ impl Notices {
     }
 
     pub(crate) fn upstream_error(&self, route: &Route, error: &upstream::Error) {
-        if error.kind.is_queue() {
-            self.shed(Shed::Queue);
+        match error.kind {
+            ErrorKind::Unwanted => self.shed(Shed::Unwanted),
+            ErrorKind::QueueFull | ErrorKind::QueueTimeout => self.shed(Shed::Queue),
+            _ => {}
         }
         let event = Event::new(Level::Warn, error.kind.as_str(), error.detail.clone()).about(&route.upstream);
         self.log.event(event);

@@ -40,10 +40,10 @@ impl Proxy {
         }
         let empty = http_body::Body::is_end_stream(&content);
         let read = Arc::new(AtomicU64::new(0));
-        let patience = self.settings.body_timeout;
-        let body: Option<upstream::Body> =
-            if empty { None } else { Some(Box::pin(Upload::new(content, patience, read.clone()))) };
+        let upload = || Box::pin(Upload::new(self, content, read.clone()));
+        let body: Option<upstream::Body> = if empty { None } else { Some(upload()) };
         asking.ticket.reads(read);
+        asking.ticket.waits_for(upstream::Interest::default());
         if let Some(doing) = &mut doing {
             doing.sent();
         }
@@ -114,11 +114,12 @@ impl Proxy {
     /// The same, whatever others ask for.
     pub(super) async fn pass_alone(
         self: &Arc<Self>,
-        asking: Asking,
+        mut asking: Asking,
         place: Option<Place>,
         reason: PassReason,
     ) -> Response<ReplyBody> {
         let born = self.number();
+        asking.ticket.waits_for(upstream::Interest::default());
         let head = match self.send(&asking, None, reason).await {
             Err(error) => return self.unanswered(asking, &error),
             Ok(head) => Head { born, ..head },
@@ -195,11 +196,15 @@ impl Proxy {
         head: Head,
     ) -> Result<(Arc<Exchange>, Follower, Moment), Option<upstream::Response>> {
         let me = self.moments.next();
-        let job = Job::new(self, asking, place, Some(me), None::<Arc<Stored>>, Instant::now());
+        let interest = asking.ticket.interest().unwrap_or_default();
+        let mut job = Job::new(self, asking, place, Some(me), None::<Arc<Stored>>, Instant::now());
+        job.interest = interest.clone();
         let Verdict::Store(lifetime) = job.verdict(&head) else { return Err(Some(head.response)) };
         let Joined::Lead(leader) = self.flights.join(&job.place.key.hash()) else {
             return Err(Some(head.response));
         };
+        // The exchange is under way: those who come are to keep its place, too.
+        leader.inform(|info| info.interest = interest);
         let names = self.names(&job.place.key);
         let Attempt::Won(fill) = self.flight.attempt(&names).await else {
             return Err(Some(head.response));
@@ -269,6 +274,7 @@ impl Proxy {
             body,
             lane: Lane::Pass,
             deadline: Some(asking.ticket.began() + asking.route.wait_timeout),
+            interest: asking.ticket.interest(),
             on_sent: None,
         };
         let sent = self.moments.next();

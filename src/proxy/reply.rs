@@ -1,5 +1,7 @@
 //! One table from cause to answer. Our own answers are JSON without internals.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
@@ -18,6 +20,12 @@ pub(super) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub(crate) enum Cause {
     /// The request is not one that can be passed on.
     Target(Refusal),
+    /// The head is not HTTP.
+    Malformed,
+    /// The head is of an HTTP that is not spoken here.
+    Version,
+    /// The head was not whole in time.
+    HeadTimeout,
     /// The head is longer than the server takes.
     HeadTooLarge,
     /// No route.
@@ -41,11 +49,13 @@ impl Cause {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Target(refusal) => refusal.status(),
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoRoute(NoRoute::NoHost) => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute(NoRoute::NoPath) => StatusCode::NOT_FOUND,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Upstream(ErrorKind::RequestBody) => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::Upstream(ErrorKind::RequestBody) => StatusCode::BAD_REQUEST,
             Self::Upstream(kind) if kind.is_queue() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(kind) if kind.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
@@ -59,6 +69,9 @@ impl Cause {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Target(refusal) => refusal.as_str(),
+            Self::Malformed => "malformed",
+            Self::Version => "http_version",
+            Self::HeadTimeout => "header_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::NoRoute(NoRoute::NoHost) => "no_route_host",
             Self::NoRoute(NoRoute::NoPath) => "no_route_path",
@@ -68,6 +81,7 @@ impl Cause {
             Self::Waiters => "waiters",
             Self::Refused(Refused::Deadline) => "wait_deadline",
             Self::Refused(Refused::StoreDown) => "store_unavailable",
+            Self::Refused(Refused::Unwanted) => "unwanted",
             Self::OnlyIfCached => "only_if_cached",
         }
     }
@@ -75,6 +89,9 @@ impl Cause {
     fn detail(self) -> &'static str {
         match self {
             Self::Target(refusal) => refusal.detail(),
+            Self::Malformed => "the request's head is not HTTP/1.1",
+            Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::HeadTimeout => "the request's head was not whole in time",
             Self::HeadTooLarge => "the request's head is too large",
             Self::NoRoute(NoRoute::NoHost) => "no route has this host",
             Self::NoRoute(NoRoute::NoPath) => "no route of this host has this path",
@@ -93,24 +110,56 @@ impl Cause {
                 ErrorKind::QueueFull => "too many requests wait for the origin",
                 ErrorKind::QueueTimeout => "no place at the origin in time",
                 ErrorKind::RequestBody => "the request's content broke off",
+                ErrorKind::Unwanted => "places at the origin are short, and the client seemed to have left",
+                ErrorKind::Local => {
+                    "no descriptor, port or memory is left here for a connection to the origin"
+                }
             },
             Self::UpstreamStatus(_) => "the origin failed a moment ago",
             Self::Waiters => "too many requests wait here",
             Self::Refused(Refused::Deadline) => "no answer within the wait deadline",
             Self::Refused(Refused::StoreDown) => "the coordination store is unavailable",
+            Self::Refused(Refused::Unwanted) => Self::Upstream(ErrorKind::Unwanted).detail(),
             Self::OnlyIfCached => "not stored, and only-if-cached was asked",
         }
     }
 
     /// Whether the connection is to be closed: its framing may not be trusted.
     fn closes(self) -> bool {
-        matches!(self, Self::Target(_) | Self::HeadTooLarge | Self::Upstream(ErrorKind::RequestBody))
+        matches!(
+            self,
+            Self::Target(_)
+                | Self::Malformed
+                | Self::Version
+                | Self::HeadTimeout
+                | Self::HeadTooLarge
+                | Self::Upstream(ErrorKind::RequestBody)
+        )
+    }
+
+    fn content(self) -> String {
+        json!({ "error": self.as_str(), "detail": self.detail() }).to_string() + "\n"
+    }
+
+    /// The answer as it stands on a connection that has no request, the last one of it; and the length
+    /// of its content.
+    pub(crate) fn raw(self, now_ms: u64) -> (Vec<u8>, usize) {
+        let (status, content) = (self.status(), self.content());
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: \
+             no-store\r\nconnection: close\r\ndate: {date}\r\n\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default(),
+            content.len(),
+        );
+        ((head + &content).into_bytes(), content.len())
     }
 
     /// The answer. `retry_after` in seconds goes with every 503 (at least 1).
     pub(crate) fn answer(self, retry_after: Option<u64>) -> Response<ReplyBody> {
         let status = self.status();
-        let text = json!({ "error": self.as_str(), "detail": self.detail() }).to_string() + "\n";
+        let text = self.content();
         let length = text.len();
         let mut response = Response::new(ReplyBody::new(Source::Whole(text.into()), None));
         *response.status_mut() = status;

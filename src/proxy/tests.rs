@@ -108,6 +108,7 @@ impl Fleet {
                 max_waiters: 100,
                 max_life: Duration::from_hours(1),
                 body_timeout: Duration::from_secs(30),
+                min_rate: 0,
             },
             routes: table,
             upstreams: vec![self.origin.clone()],
@@ -145,7 +146,8 @@ impl Instance {
         };
         let (method, headers) = (parts.method, parts.headers);
         let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
-        let response = self.proxy.look_up(asking).await;
+        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
+        let response = self.proxy.look_up(&client, asking).await;
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (String::from_utf8(body.to_vec()).unwrap(), status)

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::asking::Forwarded;
 use super::body::Broken;
+use super::presence::{Presence, Seat};
 use crate::key::Key;
 use crate::key::target::Target;
 use crate::route::Route;
@@ -33,6 +34,10 @@ pub struct Ticket {
     pub(crate) reread: bool,
     /// The flight that it joined last had its verdict already.
     pub(crate) late: bool,
+    /// Whether its client is there; none while it waits for nothing.
+    pub(crate) presence: Option<Arc<Presence>>,
+    /// The exchange that it waits for, or whose answer it is given.
+    seat: Option<Seat>,
     written: bool,
 }
 
@@ -58,6 +63,8 @@ impl Ticket {
             read: None,
             reread: false,
             late: false,
+            presence: None,
+            seat: None,
             written: false,
         })
     }
@@ -117,6 +124,23 @@ impl Ticket {
     /// The request has content, and this counts it.
     pub(crate) fn reads(&mut self, read: Arc<AtomicU64>) {
         self.read = Some(read);
+    }
+
+    /// It waits for an exchange, until it waits for another or its answer has ended.
+    pub(crate) fn waits_for(&mut self, interest: upstream::Interest) {
+        self.seat = None;
+        let presence = self.presence.clone().unwrap_or_default();
+        self.seat = Some(Seat::take(presence, interest));
+    }
+
+    /// Those who are known to wait for that exchange.
+    pub(crate) fn interest(&self) -> Option<upstream::Interest> {
+        self.seat.as_ref().map(|seat| seat.interest().clone())
+    }
+
+    /// Whether its client may be gone: it has ended its side of the connection.
+    pub(crate) fn may_be_gone(&self) -> bool {
+        self.presence.as_ref().is_some_and(|presence| !presence.is_sure())
     }
 
     /// The head is on its way.

@@ -38,6 +38,10 @@ pub(crate) struct Info {
     pub elsewhere: bool,
     /// A client has a place in it that is not a follower's: the one it was begun for.
     pub owned: bool,
+    /// Those who are known to wait for its exchange.
+    pub interest: upstream::Interest,
+    /// It was given up because nobody was known to wait for it.
+    pub unwanted: bool,
 }
 
 /// How far a flight is.
@@ -214,6 +218,8 @@ pub(crate) enum Refused {
     StoreDown,
     /// The wait deadline passed.
     Deadline,
+    /// Its client may have left, and nobody else was known to wait.
+    Unwanted,
 }
 
 // === impl Moments ===

@@ -13,6 +13,9 @@ use futures_util::Stream;
 use http_body::Body;
 use tokio::time::{Instant, Sleep};
 
+use super::Proxy;
+use super::listener::bytes_in;
+use crate::telemetry::words::Closed;
 use crate::upstream::{self, ErrorKind};
 
 /// The content of a request: hyper's, or that of a caller who has no connection.
@@ -20,19 +23,34 @@ pub trait Content: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static {
 
 impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Content for B {}
 
-/// Bytes as the client sends them. One that pauses for longer than the server's patience, or
-/// breaks off, is an error, and never a shorter content.
+/// Bytes as the client sends them. One that pauses for longer than the server's patience, brings
+/// too little while it is waited for, or breaks off, is an error, and never a shorter content.
 pub(crate) struct Upload<C> {
+    proxy: Arc<Proxy>,
     content: C,
-    patience: Duration,
-    pause: Pin<Box<Sleep>>,
+    waiting: Waiting,
     read: Arc<AtomicU64>,
 }
 
+/// How the client is waited for. Only the time counts in which more is wanted and nothing is there.
+struct Waiting {
+    /// How long a pause may be, and how long the client has to bring enough. Zero: for ever.
+    patience: Duration,
+    /// What is enough. Zero: anything.
+    enough: u64,
+    /// Since when nothing has come that is wanted.
+    since: Option<Instant>,
+    /// How long it was waited for before that, and what came meanwhile.
+    waited: Duration,
+    brought: u64,
+    alarm: Pin<Box<Sleep>>,
+}
+
 impl<C: Content> Upload<C> {
-    /// With `patience` between two reads; zero: for ever. What was read is counted in `read`.
-    pub(crate) fn new(content: C, patience: Duration, read: Arc<AtomicU64>) -> Self {
-        Self { content, patience, pause: Box::pin(tokio::time::sleep(patience)), read }
+    /// With the patience of this proxy. What was read is counted in `read`.
+    pub(crate) fn new(proxy: &Arc<Proxy>, content: C, read: Arc<AtomicU64>) -> Self {
+        let waiting = Waiting::new(proxy.settings.body_timeout, proxy.settings.min_rate);
+        Self { proxy: proxy.clone(), content, waiting, read }
     }
 }
 
@@ -46,16 +64,22 @@ impl<C: Content> Stream for Upload<C> {
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(broken(error.to_string())))),
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.pause.as_mut().reset(Instant::now() + this.patience);
                     // Trailers are not passed on.
-                    let Ok(bytes) = frame.into_data() else { continue };
+                    let bytes = frame.into_data().unwrap_or_default();
+                    this.waiting.brings(bytes.len() as u64);
+                    if bytes.is_empty() {
+                        continue;
+                    }
                     this.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     return Poll::Ready(Some(Ok(bytes)));
                 }
-                Poll::Pending if this.patience.is_zero() => return Poll::Pending,
                 Poll::Pending => {
-                    std::task::ready!(this.pause.as_mut().poll(cx));
-                    return Poll::Ready(Some(Err(broken("the upload paused for too long".into()))));
+                    let (why, said) = match std::task::ready!(this.waiting.poll_over(cx)) {
+                        why @ Closed::BodyRate => (why, "the upload was too slow"),
+                        why => (why, "the upload paused for too long"),
+                    };
+                    this.proxy.notices.closed(why);
+                    return Poll::Ready(Some(Err(broken(said.to_owned()))));
                 }
             }
         }
@@ -64,4 +88,110 @@ impl<C: Content> Stream for Upload<C> {
 
 fn broken(detail: String) -> upstream::Error {
     upstream::Error { kind: ErrorKind::RequestBody, detail }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    fn new(patience: Duration, min_rate: u64) -> Self {
+        Self {
+            patience,
+            enough: bytes_in(min_rate, patience),
+            since: None,
+            waited: Duration::ZERO,
+            brought: 0,
+            alarm: Box::pin(tokio::time::sleep(patience)),
+        }
+    }
+
+    /// So many bytes came.
+    fn brings(&mut self, bytes: u64) {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+        self.brought = self.brought.saturating_add(bytes);
+    }
+
+    /// Nothing is there: why it is waited for no longer.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        if self.patience.is_zero() {
+            return Poll::Pending;
+        }
+        let since = *self.since.get_or_insert_with(|| {
+            // Whichever is over first: this pause, or the time for enough.
+            let left = self.patience.saturating_sub(self.waited);
+            self.alarm.as_mut().reset(Instant::now() + left);
+            Instant::now()
+        });
+        loop {
+            std::task::ready!(self.alarm.as_mut().poll(cx));
+            if since.elapsed() >= self.patience {
+                return Poll::Ready(Closed::Body);
+            }
+            if self.brought < self.enough {
+                return Poll::Ready(Closed::BodyRate);
+            }
+            // Enough came; this pause goes on, and is the first of the next span.
+            (self.waited, self.brought) = (Duration::ZERO, 0);
+            self.alarm.as_mut().reset(since + self.patience);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Waits for a client that brings so many bytes each time, so long apart.
+    async fn wait_for(waiting: &mut Waiting, pause: Duration, bytes: u64) -> Option<Closed> {
+        let over = std::future::poll_fn(|cx| waiting.poll_over(cx));
+        let over = tokio::time::timeout(pause, over).await.ok();
+        waiting.brings(bytes);
+        over
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_of_a_byte_every_29_seconds_is_over_when_its_first_30_are() {
+        let began = Instant::now();
+        let mut waiting = Waiting::new(PATIENCE, 256);
+        assert_eq!(wait_for(&mut waiting, Duration::from_secs(29), 1).await, None);
+        assert_eq!(wait_for(&mut waiting, Duration::from_secs(29), 1).await, Some(Closed::BodyRate));
+        assert_eq!(began.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_is_slow_and_fast_enough_goes_on() {
+        let mut waiting = Waiting::new(PATIENCE, 256);
+        for _ in 0..100 {
+            assert_eq!(wait_for(&mut waiting, Duration::from_secs(9), 2600).await, None);
+        }
+        // A burst is no credit beyond its own span.
+        assert_eq!(wait_for(&mut waiting, Duration::from_secs(1), 1 << 30).await, None);
+        let mut drips = 0;
+        while wait_for(&mut waiting, Duration::from_secs(29), 1).await.is_none() {
+            drips += 1;
+            assert!(drips < 4, "it drips on");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nobody_wants_more_is_not_the_clients() {
+        let mut waiting = Waiting::new(PATIENCE, 256);
+        tokio::time::sleep(PATIENCE * 10).await;
+        assert_eq!(wait_for(&mut waiting, Duration::from_secs(1), 1).await, None);
+        tokio::time::sleep(PATIENCE * 10).await;
+        assert_eq!(wait_for(&mut waiting, Duration::from_secs(1), 1).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_stops_is_over_after_its_patience_and_off_is_for_ever() {
+        let began = Instant::now();
+        let mut waiting = Waiting::new(PATIENCE, 0);
+        assert_eq!(wait_for(&mut waiting, PATIENCE * 2, 0).await, Some(Closed::Body));
+        assert_eq!(began.elapsed(), PATIENCE);
+        let mut off = Waiting::new(Duration::ZERO, 256);
+        assert_eq!(wait_for(&mut off, PATIENCE * 100, 0).await, None);
+    }
 }

@@ -122,6 +122,24 @@ words! {
         Connections = "connections",
         /// The wait deadline passed with nothing to serve.
         WaitDeadline = "wait_deadline",
+        /// Nobody was known to wait, and the upstream's places were short.
+        Unwanted = "unwanted",
+    }
+
+    /// Why a connection was closed before its time, or an upload broken off.
+    Closed {
+        /// No whole head in time.
+        Header = "header_timeout",
+        /// No next request in time.
+        Idle = "idle_timeout",
+        /// The client took no byte of its answer in time.
+        Send = "send_timeout",
+        /// It took fewer than it has to.
+        SendRate = "send_rate",
+        /// No byte of an upload came in time.
+        Body = "body_timeout",
+        /// Fewer came than have to.
+        BodyRate = "body_rate",
     }
 
     /// A tier that evicts.

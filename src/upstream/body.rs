@@ -33,7 +33,7 @@ pub(super) struct Incoming {
 struct Open {
     body: Pin<Box<reqwest::Body>>,
     probe: Arc<Probe>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 // === impl Outgoing ===
@@ -75,7 +75,7 @@ impl Incoming {
         trailers: Arc<OnceLock<HeaderMap>>,
     ) -> Self {
         // What has ended already needs no place.
-        let open = (!body.is_end_stream()).then(|| Open { body: Box::pin(body), probe, _permit: permit });
+        let open = (!body.is_end_stream()).then(|| Open { body: Box::pin(body), probe, permit });
         Self { open, read_timeout, silence: None, trailers }
     }
 
@@ -102,6 +102,10 @@ impl Stream for Incoming {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let Some(open) = &mut this.open else { return Poll::Ready(None) };
+        if let Poll::Ready(unwanted) = open.permit.poll_revoked(cx) {
+            this.open = None;
+            return Poll::Ready(Some(Err(unwanted)));
+        }
         let error = loop {
             match open.body.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {

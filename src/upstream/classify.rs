@@ -49,6 +49,9 @@ fn connect_kind(error: &reqwest::Error) -> ErrorKind {
     if error.is_timeout() {
         return ErrorKind::ConnectTimeout;
     }
+    if io_error(error).is_some_and(is_ours) {
+        return ErrorKind::Local;
+    }
     match io_kind(error) {
         Some(io::ErrorKind::TimedOut) => ErrorKind::ConnectTimeout,
         // A TCP connection is refused or finds no way; only a handshake is cut off, or says what
@@ -82,13 +85,26 @@ fn head_kind(error: &reqwest::Error) -> ErrorKind {
     }
 }
 
+/// Whether this machine, and not the way to the origin, is short of something: descriptors of the
+/// process or the system, ports, buffers, memory.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
+}
+
 /// The kind of the innermost I/O error.
 fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    io_error(error).map(io::Error::kind)
+}
+
+/// The innermost I/O error.
+fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
     let mut found = None;
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            found = Some(innermost(io).kind());
+            found = Some(innermost(io));
         }
         cause = error.source();
     }
@@ -112,4 +128,22 @@ fn find<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_told_from_what_the_network_says() {
+        use rustix::io::Errno;
+        let is_ours = |errno: Errno| is_ours(&errno.into());
+        assert!(
+            [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS]
+                .map(is_ours)
+                .iter()
+                .all(|is| *is)
+        );
+        assert!(![Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::TIMEDOUT].map(is_ours).iter().any(|is| *is));
+    }
 }

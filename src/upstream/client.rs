@@ -114,6 +114,7 @@ impl Client {
         client: &reqwest::Client,
         request: reqwest::Request,
         probe: &Arc<Probe>,
+        permit: &mut Permit,
     ) -> Result<reqwest::Response, Error> {
         let limit = self.settings.first_byte_timeout;
         tokio::select! {
@@ -123,6 +124,7 @@ impl Client {
                 kind: ErrorKind::FirstByteTimeout,
                 detail: format!("no head within {} ms", limit.as_millis()),
             }),
+            unwanted = permit.revoked() => Err(unwanted),
         }
     }
 
@@ -158,10 +160,10 @@ impl Client {
 #[async_trait]
 impl Upstream for Client {
     async fn send(&self, request: Request) -> Result<Response, Error> {
-        let Request { method, target, headers, body, lane, deadline, on_sent } = request;
+        let Request { method, target, headers, body, lane, deadline, interest, on_sent } = request;
         let url = self.url(&target)?;
         let arrived = Instant::now();
-        let permit = self.limit.acquire_by(lane, deadline).await?;
+        let mut permit = self.limit.acquire_by(lane, deadline, interest.as_ref()).await?;
         let queued = arrived.elapsed();
 
         let repeatable = retry::repeatable(&method, body.is_some());
@@ -170,7 +172,9 @@ impl Upstream for Client {
         let mut first = reqwest::Request::new(method.clone(), url);
         *first.headers_mut() = head::outgoing(&method, headers, host, body.is_some());
         let apart = self.binds.load(Ordering::Acquire) || bound::binds(first.headers());
-        let second = if repeatable { first.try_clone() } else { None };
+        if repeatable {
+            probe.keep(first.try_clone());
+        }
         *first.body_mut() = body.map(|body| reqwest::Body::wrap_stream(Outgoing::new(body, probe.clone())));
 
         if let Some(on_sent) = on_sent {
@@ -178,14 +182,16 @@ impl Upstream for Client {
         }
         let mut tries = 1;
         let connections = if apart { &self.transport.fresh } else { &self.transport.pooled };
-        let mut answer = self.exchange(connections, first, &probe).await;
-        if let (Err(error), Some(second)) = (&answer, second)
+        let mut answer = self.exchange(connections, first, &probe, &mut permit).await;
+        if let Err(error) = &answer
             && retry::mends(error, &probe)
+            && let Some(second) = probe.kept()
         {
             tries = 2;
             probe = Probe::new();
-            answer = self.exchange(&self.transport.fresh, second, &probe).await;
+            answer = self.exchange(&self.transport.fresh, second, &probe, &mut permit).await;
         }
+        drop(probe.kept());
         if answer.as_ref().is_ok_and(|answer| bound::challenges(answer.headers())) {
             self.binds.store(true, Ordering::Release);
         }

@@ -1,17 +1,27 @@
 //! A bound on exchanges at a time, with two lanes of waiting: fills first, since many wait for
-//! each, then passes; each lane in the order of arrival.
+//! each, then passes; each lane in the order of arrival. Behind both stand those that nobody is
+//! known to wait for ([`Interest`]): while others wait, these have at most a fourth of the places
+//! (at least one, and never the last), and the oldest above that is told to end. In all, begun or waiting, there are
+//! never more of them than that fourth, or than 64 where that is more.
 //!
 //! How many there may be can change while it is in use ([`Limit::resize`]): a budget that several
 //! instances share gives and takes places here, and hears by [`Limit::changed`] what is wanted.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Error, ErrorKind, Lane};
+use self::state::{Entered, Revoked, State, Told};
+use super::{Error, ErrorKind, Interest, Lane};
+
+mod state;
+#[cfg(test)]
+mod tests;
 
 /// The bound. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -19,10 +29,12 @@ pub struct Limit {
     inner: Arc<Inner>,
 }
 
-/// A place. Dropping it gives it to who waits next.
+/// A place. Dropping it gives it to the one that waits next.
 #[derive(Debug)]
 pub struct Permit {
     inner: Arc<Inner>,
+    id: u64,
+    revoked: Revoked,
 }
 
 /// What a limit bears at a moment.
@@ -32,8 +44,15 @@ pub struct Load {
     pub in_flight: usize,
     /// Fills that wait for a place.
     pub fills: usize,
-    /// Passes that do.
+    /// Passes that do, and whatever nobody is known to wait for.
     pub passes: usize,
+}
+
+/// Where an exchange stands with a limit.
+#[derive(Debug)]
+pub(super) struct Place {
+    inner: Weak<Inner>,
+    id: u64,
 }
 
 #[derive(Debug)]
@@ -45,26 +64,10 @@ struct Inner {
     bell: Notify,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    places: usize,
-    taken: usize,
-    fills: VecDeque<Waiter>,
-    passes: VecDeque<Waiter>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    id: u64,
-    tell: oneshot::Sender<()>,
-}
-
 /// A request in the queue; leaves it when dropped.
 struct Waiting<'a> {
     inner: &'a Arc<Inner>,
     id: u64,
-    lane: Lane,
     served: bool,
 }
 
@@ -74,12 +77,11 @@ impl Limit {
     /// `places` exchanges at a time (at least one), `queue` waiting, each for `patience` (zero: for
     /// ever).
     pub fn new(places: usize, queue: usize, patience: Duration) -> Self {
-        let state = State { places: places.max(1), ..State::default() };
-        let inner = Inner { queue, patience, state: Mutex::new(state), bell: Notify::new() };
-        Self { inner: Arc::new(inner) }
+        let state = Mutex::new(State::new(places.max(1)));
+        Self { inner: Arc::new(Inner { queue, patience, state, bell: Notify::new() }) }
     }
 
-    /// A place, at once or after waiting.
+    /// A place, at once or after waiting, for an exchange that somebody waits for.
     ///
     /// # Errors
     /// [`ErrorKind::QueueFull`] at once, [`ErrorKind::QueueTimeout`] after `patience`.
@@ -87,36 +89,29 @@ impl Limit {
     /// # Cancel safety
     /// Dropping the future leaves the queue; a place that was just given goes on to the next.
     pub async fn acquire(&self, lane: Lane) -> Result<Permit, Error> {
-        self.acquire_by(lane, None).await
+        self.acquire_by(lane, None, None).await
     }
 
     /// As [`Limit::acquire`], and waited for no longer than until `deadline`. One that has passed
-    /// is no reason to refuse a place that is free.
+    /// is no reason to refuse a place that is free. With an `interest` it counts whether somebody
+    /// is known to wait.
     ///
     /// # Errors
-    /// As there; [`ErrorKind::QueueTimeout`] at the deadline, too.
+    /// As there; [`ErrorKind::QueueTimeout`] at the deadline, too; [`ErrorKind::Unwanted`] if
+    /// nobody is known to wait and the place in the queue is for others.
     ///
     /// # Cancel safety
     /// As there.
-    pub async fn acquire_by(&self, lane: Lane, deadline: Option<Instant>) -> Result<Permit, Error> {
+    pub async fn acquire_by(
+        &self,
+        lane: Lane,
+        deadline: Option<Instant>,
+        interest: Option<&Interest>,
+    ) -> Result<Permit, Error> {
         let began = Instant::now();
-        let (mut waiting, told) = {
-            let mut state = self.inner.lock();
-            if state.taken < state.places {
-                state.taken += 1;
-                return Ok(Permit { inner: self.inner.clone() });
-            }
-            if state.waiting() >= self.inner.queue {
-                return Err(Error {
-                    kind: ErrorKind::QueueFull,
-                    detail: format!("{} requests wait already", state.waiting()),
-                });
-            }
-            let (tell, told) = oneshot::channel();
-            let id = state.next;
-            state.next += 1;
-            state.lane(lane).push_back(Waiter { id, tell });
-            (Waiting { inner: &self.inner, id, lane, served: false }, told)
+        let (mut waiting, told) = match self.enter(lane, interest)? {
+            (id, Entered::Place(revoked)) => return Ok(Permit { inner: self.inner.clone(), id, revoked }),
+            (id, Entered::Queue(told)) => (Waiting { inner: &self.inner, id, served: false }, told),
         };
         self.inner.bell.notify_one();
         let patience = (!self.inner.patience.is_zero()).then(|| began + self.inner.patience);
@@ -126,19 +121,39 @@ impl Limit {
         };
         // The sender is never dropped unsent: it stays in the queue until it is used or `waiting`
         // takes it out.
-        if told.is_err() {
-            return Err(Error {
+        match told {
+            Ok(Ok(Told::Place(revoked))) => {
+                waiting.served = true;
+                Ok(Permit { inner: self.inner.clone(), id: waiting.id, revoked })
+            }
+            Ok(Ok(Told::Unwanted)) => Err(unwanted()),
+            Ok(Err(_)) | Err(_) => Err(Error {
                 kind: ErrorKind::QueueTimeout,
                 detail: format!("no place within {} ms", began.elapsed().as_millis()),
-            });
+            }),
         }
-        waiting.served = true;
-        Ok(Permit { inner: self.inner.clone() })
+    }
+
+    fn enter(&self, lane: Lane, interest: Option<&Interest>) -> Result<(u64, Entered), Error> {
+        // Held over both steps, so that nobody turns it over between them.
+        let mut interest = interest.map(Interest::lock);
+        let wanted = interest.as_ref().is_none_or(|interest| interest.is_known());
+        let mut state = self.inner.lock();
+        let Some((id, entered)) = state.enter(lane, wanted, self.inner.queue) else {
+            return Err(Error {
+                kind: ErrorKind::QueueFull,
+                detail: format!("{} requests wait already", state.waiting()),
+            });
+        };
+        if let Some(interest) = &mut interest {
+            interest.stands(Place { inner: Arc::downgrade(&self.inner), id });
+        }
+        Ok((id, entered))
     }
 
     /// Exchanges under way.
     pub fn in_flight(&self) -> usize {
-        self.inner.lock().taken
+        self.inner.lock().taken()
     }
 
     /// Requests that wait for a place.
@@ -148,16 +163,13 @@ impl Limit {
 
     /// All of that in one look.
     pub fn load(&self) -> Load {
-        let state = self.inner.lock();
-        Load { in_flight: state.taken, fills: state.fills.len(), passes: state.passes.len() }
+        self.inner.lock().load()
     }
 
-    /// From now on so many places, none included. New ones go to who waits; of those that are gone
-    /// none is taken from an exchange under way: it is not given on when that ends.
+    /// From now on so many places, none included. New ones go to those who wait; of those that are
+    /// gone none is taken from an exchange under way: it is not given on when that ends.
     pub fn resize(&self, places: usize) {
-        let mut state = self.inner.lock();
-        state.places = places;
-        state.fill_up();
+        self.inner.lock().resize(places);
     }
 
     /// Waits until the load may be another one than when this returned last. For one listener.
@@ -167,49 +179,53 @@ impl Limit {
     }
 }
 
+// === impl Permit ===
+
+impl Permit {
+    /// Resolves when the exchange is to end, because nobody is known to wait for it and others wait
+    /// for a place.
+    pub(super) async fn revoked(&mut self) -> Error {
+        std::future::poll_fn(|cx| self.poll_revoked(cx)).await
+    }
+
+    /// The same, polled.
+    pub(super) fn poll_revoked(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        match Pin::new(&mut self.revoked).poll(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(unwanted()),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+fn unwanted() -> Error {
+    let detail = "nobody is known to wait for it, and places are for those who do".to_owned();
+    Error { kind: ErrorKind::Unwanted, detail }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Somebody is known to wait again, or nobody is any more.
+    pub(super) fn turn(&self, wanted: bool) {
+        if let Some(inner) = self.inner.upgrade() {
+            inner.lock().turn(self.id, wanted);
+            inner.bell.notify_one();
+        }
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change below is one step that cannot panic half way.
+        // Each change is one step that cannot panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn waiting(&self) -> usize {
-        self.fills.len() + self.passes.len()
-    }
-
-    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Waiter> {
-        match lane {
-            Lane::Fill => &mut self.fills,
-            Lane::Pass => &mut self.passes,
-        }
-    }
-
-    /// Hands a place on, or counts it free.
-    fn give(&mut self) {
-        self.taken -= 1;
-        self.fill_up();
-    }
-
-    /// Gives the places that are free to who waits.
-    fn fill_up(&mut self) {
-        while self.taken < self.places {
-            let Some(waiter) = self.fills.pop_front().or_else(|| self.passes.pop_front()) else { return };
-            // Counted even if it is not heard: who stood in the queue gives it back when it leaves.
-            let _ = waiter.tell.send(());
-            self.taken += 1;
-        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.inner.lock().give();
+        self.inner.lock().ended(self.id);
         self.inner.bell.notify_one();
     }
 }
@@ -219,110 +235,7 @@ impl Drop for Waiting<'_> {
         if self.served {
             return;
         }
-        let mut state = self.inner.lock();
-        let lane = state.lane(self.lane);
-        if let Some(at) = lane.iter().position(|waiter| waiter.id == self.id) {
-            lane.remove(at);
-        } else {
-            // It was told, and left before it heard.
-            state.give();
-        }
-        drop(state);
+        self.inner.lock().leaves(self.id);
         self.inner.bell.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(5);
-
-    #[tokio::test(start_paused = true)]
-    async fn fills_go_before_passes_that_came_earlier() {
-        let limit = Limit::new(1, 10, PATIENCE);
-        let held = limit.acquire(Lane::Pass).await.unwrap();
-        let mut pass = Box::pin(limit.acquire(Lane::Pass));
-        let mut fill = Box::pin(limit.acquire(Lane::Fill));
-        assert!((&mut pass).now_or_never().is_none());
-        assert!((&mut fill).now_or_never().is_none());
-        assert_eq!((limit.in_flight(), limit.queued()), (1, 2));
-        drop(held);
-        let fill = (&mut fill).now_or_never().expect("first").unwrap();
-        assert!((&mut pass).now_or_never().is_none());
-        drop(fill);
-        pass.await.unwrap();
-        assert_eq!((limit.in_flight(), limit.queued()), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_refuses_at_once_and_a_slow_one_in_time() {
-        let limit = Limit::new(1, 1, PATIENCE);
-        let held = limit.acquire(Lane::Fill).await.unwrap();
-        let began = tokio::time::Instant::now();
-        let waits = limit.acquire(Lane::Fill);
-        let full = limit.acquire(Lane::Fill);
-        let (waits, full) = tokio::join!(biased; waits, full);
-        assert_eq!(full.unwrap_err().kind, ErrorKind::QueueFull);
-        assert_eq!(waits.unwrap_err().kind, ErrorKind::QueueTimeout);
-        assert_eq!(began.elapsed(), PATIENCE);
-        assert_eq!(limit.queued(), 0);
-        drop(held);
-        assert!(limit.acquire(Lane::Pass).now_or_never().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_leaves_takes_no_place_along() {
-        let limit = Limit::new(1, 10, PATIENCE);
-        let held = limit.acquire(Lane::Fill).await.unwrap();
-        let mut told = Box::pin(limit.acquire(Lane::Fill));
-        let mut left = Box::pin(limit.acquire(Lane::Fill));
-        let mut next = Box::pin(limit.acquire(Lane::Pass));
-        for waiting in [&mut told, &mut left, &mut next] {
-            assert!(waiting.now_or_never().is_none());
-        }
-        drop(left);
-        assert_eq!(limit.queued(), 2);
-        drop(held);
-        // It has been given the place, has not looked yet, and leaves.
-        drop(told);
-        assert!((&mut next).now_or_never().is_some());
-        drop(next);
-        assert_eq!((limit.in_flight(), limit.queued()), (0, 0));
-    }
-    #[tokio::test(start_paused = true)]
-    async fn places_come_and_go_while_it_is_in_use() {
-        let limit = Limit::new(2, 10, PATIENCE);
-        limit.resize(0);
-        let mut pass = Box::pin(limit.acquire(Lane::Pass));
-        let mut fill = Box::pin(limit.acquire(Lane::Fill));
-        assert!((&mut pass).now_or_never().is_none());
-        assert!((&mut fill).now_or_never().is_none());
-        limit.changed().await;
-        assert_eq!(limit.load(), Load { in_flight: 0, fills: 1, passes: 1 });
-        limit.resize(1);
-        let fill = (&mut fill).now_or_never().expect("fills go first").unwrap();
-        assert!((&mut pass).now_or_never().is_none());
-        limit.resize(0);
-        drop(fill);
-        assert!((&mut pass).now_or_never().is_none(), "a place that is gone is not given on");
-        limit.resize(1);
-        drop((&mut pass).now_or_never().expect("the next").unwrap());
-        assert_eq!(limit.load(), Load::default());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_past_the_deadline_and_a_free_place_has_none() {
-        let limit = Limit::new(1, 10, PATIENCE);
-        let began = Instant::now();
-        let held = limit.acquire_by(Lane::Fill, Some(began)).await.unwrap();
-        let late = began + Duration::from_secs(1);
-        let error = limit.acquire_by(Lane::Fill, Some(late)).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::QueueTimeout);
-        assert_eq!(Instant::now(), late);
-        drop(held);
-        assert_eq!(limit.load(), Load::default());
     }
 }

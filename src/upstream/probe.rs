@@ -41,6 +41,8 @@ struct State {
     connect: Option<Duration>,
     /// How the client's own body broke.
     broke: Option<Error>,
+    /// The request once more, for a connection that turns out to be closed.
+    again: Option<reqwest::Request>,
 }
 
 /// The layer for [`reqwest::ClientBuilder::connector_layer`].
@@ -61,8 +63,14 @@ pub(super) struct Connecting<F> {
 
 impl Probe {
     pub(super) fn new() -> Arc<Self> {
-        let state =
-            State { since: Instant::now(), connecting: false, client: false, connect: None, broke: None };
+        let state = State {
+            since: Instant::now(),
+            connecting: false,
+            client: false,
+            connect: None,
+            broke: None,
+            again: None,
+        };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -111,6 +119,17 @@ impl Probe {
         self.lock().broke = Some(error);
     }
 
+    /// Keeps the request for a second try, until a connection is made for the first: a failure of
+    /// that one is not mended, and a head may be long.
+    pub(super) fn keep(&self, request: Option<reqwest::Request>) {
+        self.lock().again = request;
+    }
+
+    /// The request for a second try, once.
+    pub(super) fn kept(&self) -> Option<reqwest::Request> {
+        self.lock().again.take()
+    }
+
     /// Resolves when the origin alone has been waited for, for `limit`. Zero: never.
     pub(super) async fn silent(&self, limit: Duration) {
         if limit.is_zero() {
@@ -141,6 +160,9 @@ impl Probe {
         state.connecting = false;
         state.since = Instant::now();
         state.connect = took.or(state.connect);
+        if state.connect.is_some() {
+            state.again = None;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

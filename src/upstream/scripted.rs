@@ -128,7 +128,7 @@ impl Scripted {
 #[async_trait]
 impl Upstream for Scripted {
     async fn send(&self, request: Request) -> Result<Response, Error> {
-        let Request { method, target, headers, body, lane, deadline: _, on_sent } = request;
+        let Request { method, target, headers, body, lane, deadline: _, interest: _, on_sent } = request;
         if let Some(on_sent) = on_sent {
             on_sent();
         }
@@ -303,6 +303,7 @@ mod tests {
             body: None,
             lane: Lane::Fill,
             deadline: None,
+            interest: None,
             on_sent: None,
         }
     }

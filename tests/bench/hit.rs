@@ -131,7 +131,7 @@ fn whole(criterion: &mut Criterion) {
         fleet
     });
     let proxy = &fleet.instances[0].proxy;
-    let client = Client { peer: ([192, 0, 2, 1], 1).into() };
+    let client = Client::at(([192, 0, 2, 1], 1).into());
     let mut group = criterion.benchmark_group("whole hit, 1 KiB");
     for (name, asked) in [("curl", CURL), ("browser", BROWSER)] {
         group.bench_function(name, |bencher| {

@@ -109,7 +109,7 @@ impl Visit {
         // Every other client has an address of its own.
         let own = u8::try_from(self.wish.n % 250).expect("below 250");
         let address = if self.wish.evil { [192, 0, 2, 1] } else { [198, 51, 100, own] };
-        let client = Client { peer: (address, 1).into() };
+        let client = Client::at((address, 1).into());
         let response = self.instance.proxy.handle(&client, self.wish.request()).await;
         if self.instance.gate.pass().await.is_err() {
             return;

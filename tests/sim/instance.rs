@@ -160,6 +160,7 @@ impl Instance {
                 max_waiters: 1000,
                 max_life,
                 body_timeout: Duration::from_secs(10),
+                min_rate: 0,
             },
             routes,
             upstreams: vec![origin],

@@ -126,6 +126,7 @@ impl Instance {
                 max_waiters: 1000,
                 max_life,
                 body_timeout: Duration::from_secs(10),
+                min_rate: 0,
             },
             notices: Notices::new(Log::null(), Metrics::new("test"), routes.in_order(), 0),
             routes,
@@ -163,7 +164,7 @@ impl Instance {
         let proxy = self.proxy.clone();
         tokio::spawn(async move {
             let asked = Instant::now();
-            let client = Client { peer: ([192, 0, 2, address], 1).into() };
+            let client = Client::at(([192, 0, 2, address], 1).into());
             let response = proxy.handle(&client, request).await;
             let (parts, mut body) = response.into_parts();
             let (mut got, mut first, mut whole) = (Vec::new(), None, true);

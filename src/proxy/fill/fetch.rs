@@ -13,6 +13,7 @@ use crate::policy::{self, Asks, Returned, Unasked};
 use crate::proxy::told::{Leader, Phase};
 use crate::record::Record;
 use crate::route::Finish;
+use crate::telemetry::words::Shed;
 use crate::tier::{Covered, Stored};
 use crate::upstream::{self, ErrorKind, Lane};
 
@@ -39,7 +40,7 @@ impl Job {
                 Rest::Nothing => return self.completed(leader, fill, &partial).await,
                 Rest::Comes(head) => return self.resumed(leader, fill, head, &partial).await,
                 Rest::Other(head) => return self.answered(leader, fill, head).await,
-                Rest::Failed(error) => return self.no_answer(leader, fill, error).await,
+                Rest::Failed(error) => return self.gave_up(leader, fill, error).await,
                 Rest::Unknown => {}
             }
         }
@@ -52,14 +53,13 @@ impl Job {
             let head = tokio::select! {
                 biased;
                 head = self.exchange(fields, born) => head,
-                () = leader.unwanted(), if self.ends_unwanted() => {
-                    self.abandoned(fill).await;
-                    return;
+                () = self.interest.unwanted(), if self.ends_unwanted() => {
+                    return self.forsaken(leader, fill).await;
                 }
             };
             let head = match head {
                 Ok(head) => head,
-                Err(error) => return self.no_answer(leader, fill, error).await,
+                Err(error) => return self.gave_up(leader, fill, error).await,
             };
             match errand.returned(stored.as_ref(), head.response.status, &head.response.headers) {
                 Returned::Answer => {
@@ -126,6 +126,7 @@ impl Job {
             body: None,
             lane: Lane::Fill,
             deadline: Some(self.deadline),
+            interest: Some(self.interest.clone()),
             on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
         };
         let requested_at = self.proxy.now_ms();
@@ -133,6 +134,22 @@ impl Job {
         let response = self.proxy.upstream(&self.route).send(request).await?;
         let received_at = self.proxy.now_ms();
         Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
+    }
+
+    /// There was no answer: upstream failed, or it was given up for want of anybody to wait for it.
+    pub(super) async fn gave_up(self, leader: Leader, fill: Fill, error: upstream::Error) {
+        if error.kind == ErrorKind::Unwanted {
+            self.proxy.notices.shed(Shed::Unwanted);
+            return self.forsaken(leader, fill).await;
+        }
+        self.no_answer(leader, fill, error).await;
+    }
+
+    /// Nobody is known to wait here any more. Those who may be gone are told so, all others elect
+    /// again.
+    pub(super) async fn forsaken(self, leader: Leader, fill: Fill) {
+        leader.inform(|info| info.unwanted = true);
+        self.abandoned(fill).await;
     }
 
     /// What is stored, with its manifest, if it may still be of use.

@@ -27,6 +27,8 @@ impl Job {
     pub(super) async fn herald(&self, fill: &Fill, head: &Stored, growing: &Growing) -> Infallible {
         if self.is_told(fill, head) {
             sleep(HEADSTART).await;
+            // Others may ride it from now on: it goes on (F4).
+            self.interest.enter();
             self.keep_telling(fill, head, growing).await;
         }
         std::future::pending().await

@@ -157,7 +157,7 @@ impl Job {
         let came = self.exchange(fields, fill.token()).await;
         match came.and_then(|head| is_answered(asks, &head.response).map(|()| head)) {
             Ok(head) => self.answered(leader, fill, head).await,
-            Err(error) => self.no_answer(leader, fill, error).await,
+            Err(error) => self.gave_up(leader, fill, error).await,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
 use crate::proxy::binding::Kind;
 use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
 use crate::record::{Binding, Manifest, Record};
-use crate::telemetry::words::{FillOutcome, Why};
+use crate::telemetry::words::{FillOutcome, Shed, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
 
@@ -101,7 +101,7 @@ impl Job {
         });
         leader.settle(Told::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
-        let flow = self.flow(&leader, &mut writer, &mut head.response, &behind);
+        let flow = self.flow(&mut writer, &mut head.response, &behind);
         let flow = if kept {
             tokio::select! {
                 biased;
@@ -188,7 +188,7 @@ impl Job {
             }
             Flow::Unwanted => {
                 drop(writer);
-                self.abandoned(fill).await;
+                self.forsaken(leader, fill).await;
             }
         }
     }
@@ -237,7 +237,6 @@ impl Job {
     /// From upstream to everybody. Paced by the body store and by no client.
     async fn flow(
         &self,
-        leader: &Leader,
         writer: &mut body::Writer,
         response: &mut upstream::Response,
         behind: &Manifest,
@@ -246,13 +245,17 @@ impl Job {
             let next = tokio::select! {
                 biased;
                 next = response.body.next() => next,
-                () = leader.unwanted(), if self.ends_unwanted() => return Flow::Unwanted,
+                () = self.interest.unwanted(), if self.ends_unwanted() => return Flow::Unwanted,
             };
             match next {
                 Some(Ok(chunk)) => match writer.write(chunk).await {
                     Ok(()) => {}
                     Err(error) => return cut(error),
                 },
+                Some(Err(error)) if error.kind == ErrorKind::Unwanted => {
+                    self.proxy.notices.shed(Shed::Unwanted);
+                    return Flow::Unwanted;
+                }
                 Some(Err(error)) => return Flow::Broke(error),
                 None if behind.segments.is_empty() => break,
                 None => match writer.append(behind).await {

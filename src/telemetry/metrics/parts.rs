@@ -6,7 +6,9 @@ use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntG
 
 use super::Register;
 use super::family::{Buckets, seconds};
-use crate::telemetry::words::{Eviction, FollowerEnd, Integrity, LeaseLost, Purge, Scope, Shed, Tier};
+use crate::telemetry::words::{
+    Closed, Eviction, FollowerEnd, Integrity, LeaseLost, Purge, Scope, Shed, Tier,
+};
 
 /// The process and its connections.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub struct ProcessMetrics {
     ready: IntGauge,
     draining: IntGauge,
     connections: IntGaugeVec,
+    closed: IntCounterVec,
+    refused: IntCounterVec,
     log_dropped: IntCounter,
 }
 
@@ -77,7 +81,21 @@ impl ProcessMetrics {
         to.gauges("build_info", "Always 1; the version is the label.", &["version"])
             .with_label_values(&[version])
             .set(1);
+        let closed = to.counters(
+            "connections_closed_total",
+            "Client connections closed before their time, by what was waited for.",
+            &["reason"],
+        );
+        for reason in Closed::ALL {
+            closed.with_label_values(&[reason.as_str()]);
+        }
         Self {
+            closed,
+            refused: to.counters(
+                "refused_total",
+                "Requests that were answered without a route, by the word in the answer.",
+                &["reason"],
+            ),
             ready: to.gauge("ready", "1 while /readyz answers 200."),
             draining: to.gauge("draining", "1 once the end has begun."),
             connections: to.gauges("connections", "Client connections that are open.", &["listener"]),
@@ -98,6 +116,16 @@ impl ProcessMetrics {
     /// The gauge of one listener's connections; keep it.
     pub fn connections(&self, listener: &str) -> IntGauge {
         self.connections.with_label_values(&[listener])
+    }
+
+    /// A connection was closed before its time, or an upload broken off.
+    pub fn closed(&self, why: Closed) {
+        self.closed.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// A request was answered without a route; the word is one of a closed set.
+    pub fn refused(&self, word: &'static str) {
+        self.refused.with_label_values(&[word]).inc();
     }
 
     /// What [`crate::telemetry::Log::dropped`] says.

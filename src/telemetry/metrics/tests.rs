@@ -7,6 +7,7 @@ use crate::telemetry::words::*;
 /// The families that dashboards hold on to, with their types and labels.
 const FAMILIES: &str = "
     build_info gauge version | ready gauge | draining gauge | connections gauge listener
+    connections_closed_total counter reason | refused_total counter reason
     requests_total counter cache code route | request_duration_seconds histogram cache route
     first_byte_seconds histogram cache route | response_bytes_total counter cache route
     fills_total counter outcome route | fill_duration_seconds histogram route | fills gauge route
@@ -119,6 +120,7 @@ fn traffic(metrics: &Metrics) {
     }
     metrics.shed.shed(Shed::Queue);
     metrics.process.set_ready(true);
+    metrics.process.refused("malformed");
     metrics.process.connections("127.0.0.1:8080").inc();
     metrics.dust.call("lease").observe(0.001);
     metrics.dust.error("lease", "unavailable");

@@ -1,0 +1,154 @@
+//! One connection, from its first byte to its last.
+
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::sleep_until;
+
+use super::Limits;
+use super::phase::Phase;
+use super::refusal::{self, Judged};
+use super::socket::Socket;
+use crate::drain::Guard;
+use crate::proxy::reply::Cause;
+use crate::proxy::{Client, Proxy};
+use crate::telemetry::Access;
+use crate::telemetry::words::{Cache, Closed};
+
+/// How far above the limit a head is still read.
+const HEAD_SLACK: usize = 4096;
+
+/// How a connection ended, or what hyper made of it.
+enum Ended {
+    ByItself(hyper::Result<()>),
+    Late(Closed),
+}
+
+/// Serves a connection until it has ended.
+pub(super) async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    proxy: &Arc<Proxy>,
+    limits: Limits,
+    drain: Guard,
+) {
+    // Small answers are written whole: waiting for more only delays them.
+    let _ = socket.set_nodelay(true);
+    let client = Client::at(peer);
+    let phase = Arc::new(Phase::new(client.presence.clone()));
+    let mut socket = Socket::new(socket, phase.clone(), limits);
+    let mut stopping = pin!(drain.draining());
+    let mut leaving = false;
+    let mut timer = pin!(sleep_until(phase.next_look(limits)));
+    loop {
+        let service = service_fn(|request| {
+            let busy = phase.busy();
+            let client = &client;
+            async move {
+                let response = proxy.handle(client, request).await;
+                Ok::<_, std::convert::Infallible>(response.map(|body| body.on_connection(busy)))
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(None);
+        // A client may end its side when it has asked (RFC 9112 §9.6): it is answered all the same.
+        builder.half_close(true);
+        // A little above the limit, so that what is over it is read and answered by us.
+        builder.max_buf_size(limits.max_header_size.max(8192).saturating_add(HEAD_SLACK));
+        let mut conn = builder.serve_connection(TokioIo::new(socket), service);
+        if leaving {
+            Pin::new(&mut conn).graceful_shutdown();
+        }
+        let ended = loop {
+            tokio::select! {
+                biased;
+                ended = &mut conn => break Ended::ByItself(ended),
+                () = &mut stopping, if !leaving => {
+                    leaving = true;
+                    Pin::new(&mut conn).graceful_shutdown();
+                }
+                () = timer.as_mut() => {
+                    if let Some(why) = phase.expired(limits) {
+                        break Ended::Late(why);
+                    }
+                    timer.as_mut().reset(phase.next_look(limits));
+                }
+            }
+        };
+        let cause = match ended {
+            Ended::ByItself(Ok(())) => return,
+            Ended::ByItself(Err(error)) => {
+                proxy.notices.connection_error(&error);
+                if let Some(why) = phase.closed() {
+                    proxy.notices.closed(why);
+                    return conn.into_parts().io.into_inner().reset();
+                }
+                if !error.is_parse() || !phase.is_unasked() {
+                    return;
+                }
+                let parts = conn.into_parts();
+                socket = parts.io.into_inner();
+                match refusal::judge(&error, &parts.read_buf, proxy.settings.max_target) {
+                    Judged::Again(bytes) => {
+                        socket.again(bytes);
+                        continue;
+                    }
+                    Judged::Refused(cause) => cause,
+                }
+            }
+            Ended::Late(why) => {
+                phase.closes(why);
+                proxy.notices.closed(why);
+                if why == Closed::Idle {
+                    return;
+                }
+                socket = conn.into_parts().io.into_inner();
+                if why == Closed::Send {
+                    return socket.reset();
+                }
+                if !phase.is_in_head() {
+                    return;
+                }
+                Cause::HeadTimeout
+            }
+        };
+        return refuse(socket, &client, &phase, proxy, cause).await;
+    }
+}
+
+/// Answers a head that never became a request, notes it, and closes the connection.
+async fn refuse(socket: Socket, client: &Client, phase: &Phase, proxy: &Proxy, cause: Cause) {
+    let (now, line) = (proxy.now_ms(), refusal::line(socket.opening()));
+    let (answer, content) = cause.raw(now);
+    proxy.notices.refused(cause.as_str());
+    let log = &proxy.notices.log;
+    if log.wants_requests() {
+        let took = phase.age();
+        log.access(Access {
+            ts: now.saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            id: proxy.notices.next_id(),
+            client: Some(client.peer.ip().to_canonical()),
+            method: line.method.unwrap_or_else(unknown),
+            scheme: "http",
+            path: line.path,
+            status: cause.status().as_u16(),
+            bytes_out: content as u64,
+            duration: took,
+            first_byte: Some(took),
+            cache: Cache::Error,
+            error: Some(cause.as_str()),
+            ..Access::default()
+        });
+    }
+    socket.finish(&answer).await;
+}
+
+/// In the log, a method that can't be read.
+fn unknown() -> http::Method {
+    http::Method::from_bytes(b"-").unwrap_or_default()
+}

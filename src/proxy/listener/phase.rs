@@ -1,0 +1,223 @@
+//! What a connection is doing, and how long it may.
+//!
+//! hyper's own timer for a head runs while a kept-alive connection is idle too, so deadlines are
+//! kept here: a short one from the first byte of a head to its last, a long one between two
+//! requests, and one for a client that takes nothing of what is written to it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Limits;
+use crate::proxy::presence::Presence;
+use crate::telemetry::words::Closed;
+
+/// What a connection is doing, and since when.
+#[derive(Debug)]
+pub(super) struct Phase {
+    what: AtomicU8,
+    /// How many requests there were.
+    asked: AtomicU64,
+    /// While the last answer is being written: whether the next head has begun.
+    begun: AtomicBool,
+    since_ms: AtomicU64,
+    /// Since when bytes wait for the client to take some; 0: none do.
+    stalled_ms: AtomicU64,
+    start: Instant,
+    presence: Arc<Presence>,
+    /// Why it is closed before its time.
+    closed: OnceLock<Closed>,
+}
+
+/// When it is dropped the answer is all in the connection's buffer; when that has been written
+/// the connection is idle.
+pub(crate) struct Busy(Arc<Phase>);
+
+/// The first head is awaited, and nothing of it has come.
+const NEW: u8 = 0;
+const IDLE: u8 = 1;
+const HEAD: u8 = 2;
+const BUSY: u8 = 3;
+/// The answer is all there, and the client has not taken all of it yet.
+const WRITING: u8 = 4;
+
+/// How often a connection is looked at that has no deadline.
+const NO_HURRY: Duration = Duration::from_mins(1);
+
+// === impl Phase ===
+
+impl Phase {
+    pub(super) fn new(presence: Arc<Presence>) -> Self {
+        Self {
+            what: AtomicU8::new(NEW),
+            asked: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
+            since_ms: AtomicU64::new(0),
+            stalled_ms: AtomicU64::new(0),
+            start: Instant::now(),
+            presence,
+            closed: OnceLock::new(),
+        }
+    }
+
+    /// A request is with the proxy.
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.set(BUSY);
+        Busy(self.clone())
+    }
+
+    /// How many requests there were.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is with the proxy, so that nobody reads from the connection.
+    pub(super) fn is_busy(&self) -> bool {
+        self.what.load(Ordering::Acquire) == BUSY
+    }
+
+    /// Whether what is written now is no answer to a request.
+    pub(super) fn is_unasked(&self) -> bool {
+        matches!(self.what.load(Ordering::Acquire), NEW | IDLE | HEAD)
+    }
+
+    /// Whether a part of a head has come.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.what.load(Ordering::Acquire) == HEAD
+    }
+
+    /// Bytes came in. Says whether they begin a head.
+    pub(super) fn read(&self) -> bool {
+        match self.what.load(Ordering::Acquire) {
+            NEW => {
+                // From the connection's beginning: one that says nothing is one whose head is late.
+                self.what.store(HEAD, Ordering::Release);
+                true
+            }
+            IDLE => {
+                self.set(HEAD);
+                true
+            }
+            WRITING => {
+                self.begun.store(true, Ordering::Release);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// The client will send no more.
+    pub(super) fn ends(&self) {
+        self.presence.ends();
+    }
+
+    /// Something was written to a client that will send no more.
+    pub(super) fn is_written_to(&self) {
+        self.presence.is_written_to();
+    }
+
+    /// Nothing is left to be written: only now may a client be late.
+    pub(super) fn written(&self) {
+        if self.what.load(Ordering::Acquire) == WRITING {
+            self.set(if self.begun.load(Ordering::Acquire) { HEAD } else { IDLE });
+        }
+    }
+
+    /// The client takes nothing of what is to be written.
+    pub(super) fn stalls(&self) {
+        if self.stalled_ms.load(Ordering::Acquire) == 0 {
+            self.stalled_ms.store(self.now_ms().max(1), Ordering::Release);
+        }
+    }
+
+    /// How long it has taken nothing; none if it is not waited for.
+    pub(super) fn stalled(&self) -> Option<Duration> {
+        match self.stalled_ms.load(Ordering::Acquire) {
+            0 => None,
+            since => Some(Duration::from_millis(self.now_ms().saturating_sub(since))),
+        }
+    }
+
+    /// The client took some.
+    pub(super) fn goes_on(&self) {
+        self.stalled_ms.store(0, Ordering::Release);
+    }
+
+    /// How long the connection has been doing what it does.
+    pub(super) fn age(&self) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(self.since_ms.load(Ordering::Acquire)))
+    }
+
+    /// It is closed before its time, for the first reason that is given.
+    pub(super) fn closes(&self, why: Closed) {
+        let _first = self.closed.set(why);
+    }
+
+    /// Why it is closed before its time.
+    pub(super) fn closed(&self) -> Option<Closed> {
+        self.closed.get().copied()
+    }
+
+    /// Whose patience has ended.
+    pub(super) fn expired(&self, limits: Limits) -> Option<Closed> {
+        self.patience(limits)
+            .into_iter()
+            .flatten()
+            .find(|(end, _)| Instant::now() >= *end)
+            .map(|(_, why)| why)
+    }
+
+    /// When to look again. Any phase may begin at any time: a part of the shortest patience.
+    pub(super) fn next_look(&self, limits: Limits) -> Instant {
+        let patience = [limits.header_timeout, limits.idle_timeout, limits.send_timeout].into_iter();
+        let shortest = patience.filter(|patience| !patience.is_zero()).min().unwrap_or(NO_HURRY);
+        let soon = Instant::now() + shortest / 4 + Duration::from_millis(1);
+        self.patience(limits).into_iter().flatten().map(|(end, _)| end).fold(soon, Instant::min)
+    }
+
+    fn patience(&self, limits: Limits) -> [Option<(Instant, Closed)>; 2] {
+        let until = |since_ms, patience: Duration, why| {
+            let since = self.start + Duration::from_millis(since_ms);
+            (!patience.is_zero()).then(|| (since + patience, why))
+        };
+        let since = self.since_ms.load(Ordering::Acquire);
+        let asked = match self.what.load(Ordering::Acquire) {
+            NEW | HEAD => until(since, limits.header_timeout, Closed::Header),
+            IDLE => until(since, limits.idle_timeout, Closed::Idle),
+            _ => None,
+        };
+        let stalled = match self.stalled_ms.load(Ordering::Acquire) {
+            0 => None,
+            since => until(since, limits.send_timeout, Closed::Send),
+        };
+        [asked, stalled]
+    }
+
+    fn set(&self, what: u8) {
+        self.since_ms.store(self.now_ms(), Ordering::Release);
+        self.what.store(what, Ordering::Release);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+// === impl Busy ===
+
+impl Busy {
+    /// Why the connection is closed before its time, if it is.
+    pub(crate) fn closed(&self) -> Option<Closed> {
+        self.0.closed()
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.begun.store(false, Ordering::Release);
+        self.0.set(WRITING);
+    }
+}

@@ -1,0 +1,356 @@
+//! The socket as hyper sees it. What comes and goes is noted on the way: when a head begins, when
+//! all has been written, that the client does not take what is written, that it has ended its side
+//! or reset the connection while nobody reads.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Limits;
+use super::phase::Phase;
+use crate::telemetry::words::Closed;
+
+/// The socket of a connection.
+pub(super) struct Socket {
+    io: TcpStream,
+    phase: Arc<Phase>,
+    /// Bytes that are read again, before any that come.
+    before: Bytes,
+    opening: Opening,
+    /// Nobody reads, and there is something to be read: an end behind it can't be seen.
+    ahead: bool,
+    /// The client will send no more.
+    ended: bool,
+    /// hyper has answered without a request. It was not sent.
+    swallowed: bool,
+    pace: Pace,
+}
+
+/// The first bytes of the head that is being read, for the log line of one that is refused.
+struct Opening {
+    bytes: [u8; OPENING],
+    len: usize,
+    /// How many requests there were before it.
+    after: u64,
+}
+
+/// How fast a client takes what it is slow to take.
+#[derive(Debug)]
+struct Pace {
+    /// How long it has to take enough.
+    window: Duration,
+    /// What is enough; zero: anything.
+    enough: u64,
+    /// How long it was waited for.
+    waited: Duration,
+    /// What it took from then on.
+    taken: u64,
+}
+
+const OPENING: usize = 256;
+/// The system says that there is room again when a third of its buffer is free. A client that has
+/// not taken as much for so long, or for a fourth of its time, is offered what there is all the same.
+const OFFER_AFTER: Duration = Duration::from_secs(1);
+/// How long a client that was refused is listened to, and how much of what it goes on sending is
+/// read: else the system would reset the connection, and the answer with it.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 << 10;
+
+// === impl Socket ===
+
+impl Socket {
+    pub(super) fn new(io: TcpStream, phase: Arc<Phase>, limits: Limits) -> Self {
+        Self {
+            io,
+            phase,
+            before: Bytes::new(),
+            opening: Opening { bytes: [0; OPENING], len: 0, after: 0 },
+            ahead: false,
+            ended: false,
+            swallowed: false,
+            pace: Pace::new(limits),
+        }
+    }
+
+    /// Goes on with another hyper, which is to read these bytes first.
+    pub(super) fn again(&mut self, bytes: Bytes) {
+        self.before = bytes;
+        self.swallowed = false;
+    }
+
+    /// The first bytes of the head that was read last; none where several came at once.
+    pub(super) fn opening(&self) -> &[u8] {
+        let known = self.opening.after == self.phase.asked();
+        if known { &self.opening.bytes[..self.opening.len] } else { &[] }
+    }
+
+    /// Sends the last answer of a connection, and closes it.
+    pub(super) async fn finish(mut self, answer: &[u8]) {
+        let _heard = timeout(LINGER, async {
+            self.io.write_all(answer).await?;
+            self.io.shutdown().await?;
+            let (mut left, mut bytes) = (LINGER_BYTES, [0; 4096]);
+            while left > 0 {
+                match self.io.read(&mut bytes).await? {
+                    0 => break,
+                    read => left = left.saturating_sub(read),
+                }
+            }
+            io::Result::Ok(())
+        })
+        .await;
+    }
+
+    /// Closes it without the bytes that the client does not take: the system would keep them.
+    pub(super) fn reset(self) {
+        // What can't be reset is closed.
+        let _ = self.io.set_zero_linger();
+    }
+
+    /// While nobody reads: notes that the client has ended its side, which is no leaving. That it
+    /// has reset the connection is.
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ahead {
+            // Behind what waits to be read, or behind the end, a reset is seen only so.
+            return self.io.take_error()?.map_or(Ok(()), Err);
+        }
+        let mut byte = [0];
+        match self.io.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(read)) => {
+                self.ahead = true;
+                if read == 0 {
+                    self.ends();
+                }
+            }
+            Poll::Ready(Err(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn ends(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            self.phase.ends();
+        }
+    }
+
+    /// What has become of writing these bytes.
+    fn wrote(&mut self, polled: Poll<io::Result<usize>>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = match polled {
+            Poll::Ready(wrote) => wrote?,
+            Poll::Pending => {
+                self.phase.stalls();
+                ready!(self.offer(bytes))?
+            }
+        };
+        if let Some(waited) = self.phase.stalled() {
+            self.phase.goes_on();
+            self.pace.waits(waited);
+        }
+        if self.ended {
+            self.phase.is_written_to();
+        }
+        if self.pace.is_too_slow(wrote) {
+            self.phase.closes(Closed::SendRate);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Ready(Ok(wrote))
+    }
+
+    fn offer(&self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let after = OFFER_AFTER.min(self.pace.window / 4);
+        if bytes.is_empty() || self.phase.stalled().is_none_or(|stalled| stalled < after) {
+            return Poll::Pending;
+        }
+        match rustix::net::send(&self.io, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(taken) => Poll::Ready(Ok(taken)),
+            Err(rustix::io::Errno::AGAIN) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.before.is_empty() {
+            let len = this.before.len().min(buf.remaining());
+            buf.put_slice(&this.before[..len]);
+            this.before.advance(len);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.ahead = false;
+        let read = &buf.filled()[before..];
+        if read.is_empty() {
+            if buf.remaining() > 0 {
+                this.ends();
+            }
+        } else if this.phase.read() {
+            this.opening.begin(read, this.phase.asked());
+        } else if this.phase.is_in_head() {
+            this.opening.go_on(read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.phase.is_unasked() {
+            self.swallowed = true;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wrote(polled, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The buffer above this is flushed only when it is empty.
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        if self.phase.is_busy() {
+            self.watch(cx)?;
+        } else {
+            self.pace.begin();
+            self.phase.written();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.swallowed {
+            // There is still something to be said.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.phase.is_unasked() {
+            self.swallowed = true;
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        self.wrote(polled, first)
+    }
+}
+
+// === impl Opening ===
+
+impl Opening {
+    fn begin(&mut self, bytes: &[u8], after: u64) {
+        (self.len, self.after) = (0, after);
+        self.go_on(bytes);
+    }
+
+    fn go_on(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(OPENING - self.len);
+        self.bytes[self.len..self.len + len].copy_from_slice(&bytes[..len]);
+        self.len += len;
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    fn new(limits: Limits) -> Self {
+        let window = limits.send_timeout;
+        let enough = limits.enough_in(window);
+        Self { window, enough, waited: Duration::ZERO, taken: 0 }
+    }
+
+    fn begin(&mut self) {
+        (self.waited, self.taken) = (Duration::ZERO, 0);
+    }
+
+    /// It was waited for so long.
+    fn waits(&mut self, waited: Duration) {
+        self.waited += waited;
+    }
+
+    /// It took so many bytes. Says whether that is too little for the time that it was waited for.
+    fn is_too_slow(&mut self, bytes: usize) -> bool {
+        if self.waited.is_zero() {
+            return false;
+        }
+        self.taken += bytes as u64;
+        if self.waited < self.window {
+            return false;
+        }
+        let too_slow = self.taken < self.enough;
+        self.begin();
+        too_slow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(window: Duration, min_rate: u64) -> Pace {
+        let limits = Limits {
+            header_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            send_timeout: window,
+            min_rate,
+            max_connections: 1,
+            max_header_size: 1,
+        };
+        Pace::new(limits)
+    }
+
+    #[test]
+    fn a_client_that_takes_a_byte_whenever_it_is_about_to_be_closed_is_too_slow() {
+        let secs = Duration::from_secs;
+        let mut pace = pace(secs(30), 256);
+        assert!(!pace.is_too_slow(8 << 20), "it is not waited for");
+        pace.waits(secs(29));
+        assert!(!pace.is_too_slow(1));
+        pace.waits(secs(29));
+        assert!(pace.is_too_slow(1));
+    }
+
+    #[test]
+    fn bytes_that_came_fast_once_are_no_credit_for_ever() {
+        let secs = Duration::from_secs;
+        let mut pace = pace(secs(30), 256);
+        pace.waits(secs(10));
+        assert!(!pace.is_too_slow(1 << 20));
+        pace.waits(secs(20));
+        assert!(!pace.is_too_slow(1));
+        pace.waits(secs(30));
+        assert!(pace.is_too_slow(1));
+    }
+
+    #[test]
+    fn without_a_rate_or_a_window_nobody_is_too_slow() {
+        for (window, rate) in [(Duration::from_secs(30), 0), (Duration::ZERO, 256)] {
+            let mut pace = pace(window, rate);
+            pace.waits(Duration::from_secs(1000));
+            assert!(!pace.is_too_slow(1));
+        }
+    }
+}

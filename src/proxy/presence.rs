@@ -1,0 +1,140 @@
+//! Whether a client is there, as far as its connection tells, and what it waits for.
+//!
+//! A client that has ended its side of the connection may be one that has closed all of it: both
+//! look alike until something is written to it. Such a client is answered; but until then it does not
+//! count among those who are known to wait for an exchange, so that exchanges for clients that are
+//! gone give way when places are short.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::upstream::Interest;
+
+/// What a connection tells of its client.
+#[derive(Debug, Default)]
+pub struct Presence(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The client will send no more.
+    ended: bool,
+    /// What it waits for: one thing at a time, as requests of a connection are.
+    waits: Option<Interest>,
+    /// Whether it counts there.
+    counts: bool,
+}
+
+/// A request's part in the interest in an exchange. Dropped, it waits no more.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    presence: Arc<Presence>,
+    interest: Interest,
+}
+
+// === impl Presence ===
+
+impl Presence {
+    /// The client has ended its side of the connection: it may be gone.
+    pub(crate) fn ends(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.count(false);
+    }
+
+    /// Something was written to it: if it is gone, the connection will be reset.
+    pub(crate) fn is_written_to(&self) {
+        self.lock().count(true);
+    }
+
+    /// Whether the client has not ended its side of the connection.
+    pub(crate) fn is_sure(&self) -> bool {
+        !self.lock().ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is one step that cannot panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn count(&mut self, counts: bool) {
+        let Some(interest) = &self.waits else { return };
+        match (self.counts, counts) {
+            (false, true) => interest.enter(),
+            (true, false) => interest.leave(),
+            (true, true) | (false, false) => {}
+        }
+        self.counts = counts;
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// A request of this client waits for that exchange. One seat at a time.
+    pub(crate) fn take(presence: Arc<Presence>, interest: Interest) -> Self {
+        let mut state = presence.lock();
+        state.count(false);
+        state.waits = Some(interest.clone());
+        let sure = !state.ended;
+        state.count(sure);
+        drop(state);
+        Self { presence, interest }
+    }
+
+    /// What it waits for.
+    pub(crate) fn interest(&self) -> &Interest {
+        &self.interest
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.presence.lock();
+        state.count(false);
+        state.waits = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn is_wanted(interest: &Interest) -> bool {
+        Box::pin(interest.unwanted()).now_or_never().is_none()
+    }
+
+    #[test]
+    fn a_client_that_ends_its_side_counts_again_when_something_is_written_to_it() {
+        let (presence, interest) = (Arc::new(Presence::default()), Interest::default());
+        let seat = Seat::take(presence.clone(), interest.clone());
+        assert!(is_wanted(&interest));
+        presence.ends();
+        assert!(!is_wanted(&interest));
+        presence.is_written_to();
+        presence.is_written_to();
+        assert!(is_wanted(&interest));
+        drop(seat);
+        assert!(!is_wanted(&interest));
+        presence.is_written_to();
+        assert!(!is_wanted(&interest));
+        let next = Seat::take(presence, interest.clone());
+        assert!(!is_wanted(&interest), "its next request is from a client that may be gone");
+        drop(next);
+    }
+
+    #[test]
+    fn others_go_on_counting() {
+        let interest = Interest::default();
+        let one = Arc::new(Presence::default());
+        let seats = [one.clone(), Arc::default()].map(|presence| Seat::take(presence, interest.clone()));
+        one.ends();
+        assert!(is_wanted(&interest));
+        drop(seats);
+        assert!(!is_wanted(&interest));
+    }
+}

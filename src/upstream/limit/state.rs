@@ -1,0 +1,230 @@
+//! Who has a place, who waits for one, and who gives way: one step of it at a time.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use tokio::sync::oneshot;
+
+use super::Load;
+use crate::upstream::Lane;
+
+/// Exchanges that nobody is known to wait for, in one number, are fewer than this or a share of the
+/// places. So few cost little, and a client that ends its side early is not always gone.
+const SPARE: usize = 64;
+/// A fourth of the places is what exchanges keep that nobody is known to wait for, while others wait.
+const SHARE: usize = 4;
+
+/// Places, queue and exchanges.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    places: usize,
+    taken: usize,
+    fills: VecDeque<Waiter>,
+    passes: VecDeque<Waiter>,
+    /// Those that nobody is known to wait for: served last.
+    spare: VecDeque<Waiter>,
+    next: u64,
+    running: HashMap<u64, Running>,
+    /// The exchanges under way that nobody is known to wait for, by when that came about.
+    idle: BTreeMap<u64, u64>,
+    /// Those that were told to end and have not yet.
+    ending: usize,
+}
+
+/// What one who waits hears.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// It has a place, until this says that it is to end.
+    Place(Revoked),
+    /// Nobody is known to wait for it, and others are.
+    Unwanted,
+}
+
+/// Resolves when the exchange is to end.
+pub(super) type Revoked = oneshot::Receiver<()>;
+
+/// How somebody came in.
+#[derive(Debug)]
+pub(super) enum Entered {
+    Place(Revoked),
+    Queue(oneshot::Receiver<Told>),
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    lane: Lane,
+    tell: oneshot::Sender<Told>,
+}
+
+#[derive(Debug)]
+struct Running {
+    revoke: Option<oneshot::Sender<()>>,
+    /// Its turn among those that nobody is known to wait for.
+    idle: Option<u64>,
+}
+
+impl State {
+    pub(super) fn new(places: usize) -> Self {
+        Self { places, ..Self::default() }
+    }
+
+    /// Takes a place, or a turn among at most `queue` that wait. None: the queue is full.
+    pub(super) fn enter(&mut self, lane: Lane, wanted: bool, queue: usize) -> Option<(u64, Entered)> {
+        let id = self.number();
+        if self.taken < self.places {
+            let revoked = self.run(id, wanted);
+            self.settle();
+            return Some((id, Entered::Place(revoked)));
+        }
+        if self.waiting() >= queue {
+            // Somebody who is known to be there takes the turn of one who is not.
+            let given_up = if wanted { self.spare.pop_front() } else { None };
+            let _left_meanwhile = given_up?.tell.send(Told::Unwanted);
+        }
+        let (tell, told) = oneshot::channel();
+        let waiter = Waiter { id, lane, tell };
+        if wanted {
+            self.lane(lane).push_back(waiter);
+        } else {
+            self.spare.push_back(waiter);
+        }
+        self.settle();
+        Some((id, Entered::Queue(told)))
+    }
+
+    /// Somebody is known to wait for it again, or nobody is any more.
+    pub(super) fn turn(&mut self, id: u64, wanted: bool) {
+        let number = self.number();
+        if let Some(running) = self.running.get_mut(&id) {
+            // One that was told to end ends.
+            if running.revoke.is_some() {
+                match (wanted, running.idle) {
+                    (true, Some(turn)) => {
+                        self.idle.remove(&turn);
+                        running.idle = None;
+                    }
+                    (false, None) => {
+                        self.idle.insert(number, id);
+                        running.idle = Some(number);
+                    }
+                    (true, None) | (false, Some(_)) => {}
+                }
+            }
+        } else if wanted {
+            if let Some(waiter) = take(&mut self.spare, id) {
+                self.lane(waiter.lane).push_back(waiter);
+            }
+        } else if let Some(waiter) = take(&mut self.fills, id).or_else(|| take(&mut self.passes, id)) {
+            self.spare.push_back(waiter);
+        }
+        self.settle();
+    }
+
+    /// An exchange has ended: its place goes on.
+    pub(super) fn ended(&mut self, id: u64) {
+        let Some(running) = self.running.remove(&id) else { return };
+        match (running.revoke, running.idle) {
+            (None, _) => self.ending -= 1,
+            (Some(_), Some(turn)) => drop(self.idle.remove(&turn)),
+            (Some(_), None) => {}
+        }
+        self.taken -= 1;
+        self.settle();
+    }
+
+    /// It does not wait any more; a place that it was just given goes on.
+    pub(super) fn leaves(&mut self, id: u64) {
+        for queue in [&mut self.fills, &mut self.passes, &mut self.spare] {
+            if take(queue, id).is_some() {
+                return;
+            }
+        }
+        self.ended(id);
+    }
+
+    pub(super) fn resize(&mut self, places: usize) {
+        self.places = places;
+        self.settle();
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.fills.len() + self.passes.len() + self.spare.len()
+    }
+
+    pub(super) fn load(&self) -> Load {
+        let passes = self.passes.len() + self.spare.len();
+        Load { in_flight: self.taken, fills: self.fills.len(), passes }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Waiter> {
+        match lane {
+            Lane::Fill => &mut self.fills,
+            Lane::Pass => &mut self.passes,
+        }
+    }
+
+    fn run(&mut self, id: u64, wanted: bool) -> Revoked {
+        let (revoke, revoked) = oneshot::channel();
+        let idle = (!wanted).then(|| self.number());
+        if let Some(turn) = idle {
+            self.idle.insert(turn, id);
+        }
+        self.running.insert(id, Running { revoke: Some(revoke), idle });
+        self.taken += 1;
+        revoked
+    }
+
+    /// Brings everything into order after a change.
+    fn settle(&mut self) {
+        self.fill_up();
+        // One place is always for those who wait.
+        let share = (self.places / SHARE).max(1).min(self.places.saturating_sub(1));
+        while self.idle.len() + self.spare.len() > share.max(SPARE) {
+            // What has not begun costs the origin nothing.
+            match self.spare.pop_front() {
+                Some(waiter) => drop(waiter.tell.send(Told::Unwanted)),
+                None => self.revoke_oldest(),
+            }
+        }
+        while self.idle.len() > share && self.ending < self.fills.len() + self.passes.len() {
+            self.revoke_oldest();
+        }
+    }
+
+    /// Gives the places that are free to those who wait.
+    fn fill_up(&mut self) {
+        while self.taken < self.places {
+            let known = self.fills.pop_front().or_else(|| self.passes.pop_front());
+            let wanted = known.is_some();
+            let Some(waiter) = known.or_else(|| self.spare.pop_front()) else { return };
+            let revoked = self.run(waiter.id, wanted);
+            // Counted even if it is not heard: one that leaves the queue gives it back.
+            let _ = waiter.tell.send(Told::Place(revoked));
+        }
+    }
+
+    fn revoke_oldest(&mut self) {
+        let Some((_, id)) = self.idle.pop_first() else { return };
+        if let Some(running) = self.running.get_mut(&id)
+            && let Some(revoke) = running.revoke.take()
+        {
+            self.ending += 1;
+            // One that has not looked yet finds it said.
+            let _ = revoke.send(());
+        }
+    }
+}
+
+fn take(queue: &mut VecDeque<Waiter>, id: u64) -> Option<Waiter> {
+    let at = queue.iter().position(|waiter| waiter.id == id)?;
+    queue.remove(at)
+}

@@ -1,0 +1,180 @@
+use futures_util::FutureExt as _;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn fills_go_before_passes_that_came_earlier() {
+    let limit = Limit::new(1, 10, PATIENCE);
+    let held = limit.acquire(Lane::Pass).await.unwrap();
+    let mut pass = Box::pin(limit.acquire(Lane::Pass));
+    let mut fill = Box::pin(limit.acquire(Lane::Fill));
+    assert!((&mut pass).now_or_never().is_none());
+    assert!((&mut fill).now_or_never().is_none());
+    assert_eq!((limit.in_flight(), limit.queued()), (1, 2));
+    drop(held);
+    let fill = (&mut fill).now_or_never().expect("first").unwrap();
+    assert!((&mut pass).now_or_never().is_none());
+    drop(fill);
+    pass.await.unwrap();
+    assert_eq!((limit.in_flight(), limit.queued()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once_and_a_slow_one_in_time() {
+    let limit = Limit::new(1, 1, PATIENCE);
+    let held = limit.acquire(Lane::Fill).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let waits = limit.acquire(Lane::Fill);
+    let full = limit.acquire(Lane::Fill);
+    let (waits, full) = tokio::join!(biased; waits, full);
+    assert_eq!(full.unwrap_err().kind, ErrorKind::QueueFull);
+    assert_eq!(waits.unwrap_err().kind, ErrorKind::QueueTimeout);
+    assert_eq!(began.elapsed(), PATIENCE);
+    assert_eq!(limit.queued(), 0);
+    drop(held);
+    assert!(limit.acquire(Lane::Pass).now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_takes_no_place_along() {
+    let limit = Limit::new(1, 10, PATIENCE);
+    let held = limit.acquire(Lane::Fill).await.unwrap();
+    let mut told = Box::pin(limit.acquire(Lane::Fill));
+    let mut left = Box::pin(limit.acquire(Lane::Fill));
+    let mut next = Box::pin(limit.acquire(Lane::Pass));
+    for waiting in [&mut told, &mut left, &mut next] {
+        assert!(waiting.now_or_never().is_none());
+    }
+    drop(left);
+    assert_eq!(limit.queued(), 2);
+    drop(held);
+    // It has been given the place, has not looked yet, and leaves.
+    drop(told);
+    assert!((&mut next).now_or_never().is_some());
+    drop(next);
+    assert_eq!((limit.in_flight(), limit.queued()), (0, 0));
+}
+#[tokio::test(start_paused = true)]
+async fn places_come_and_go_while_it_is_in_use() {
+    let limit = Limit::new(2, 10, PATIENCE);
+    limit.resize(0);
+    let mut pass = Box::pin(limit.acquire(Lane::Pass));
+    let mut fill = Box::pin(limit.acquire(Lane::Fill));
+    assert!((&mut pass).now_or_never().is_none());
+    assert!((&mut fill).now_or_never().is_none());
+    limit.changed().await;
+    assert_eq!(limit.load(), Load { in_flight: 0, fills: 1, passes: 1 });
+    limit.resize(1);
+    let fill = (&mut fill).now_or_never().expect("fills go first").unwrap();
+    assert!((&mut pass).now_or_never().is_none());
+    limit.resize(0);
+    drop(fill);
+    assert!((&mut pass).now_or_never().is_none(), "a place that is gone is not given on");
+    limit.resize(1);
+    drop((&mut pass).now_or_never().expect("the next").unwrap());
+    assert_eq!(limit.load(), Load::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_past_the_deadline_and_a_free_place_has_none() {
+    let limit = Limit::new(1, 10, PATIENCE);
+    let began = Instant::now();
+    let held = limit.acquire_by(Lane::Fill, Some(began), None).await.unwrap();
+    let late = began + Duration::from_secs(1);
+    let error = limit.acquire_by(Lane::Fill, Some(late), None).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::QueueTimeout);
+    assert_eq!(Instant::now(), late);
+    drop(held);
+    assert_eq!(limit.load(), Load::default());
+}
+
+/// An exchange that somebody waits for, or nobody.
+async fn begin(limit: &Limit, wanted: bool) -> (Interest, Permit) {
+    let interest = Interest::default();
+    if wanted {
+        interest.enter();
+    }
+    let permit = limit.acquire_by(Lane::Fill, None, Some(&interest)).await.unwrap();
+    (interest, permit)
+}
+
+fn is_to_end(permit: &mut Permit) -> bool {
+    Box::pin(permit.revoked()).now_or_never().is_some()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_that_nobody_waits_for_gives_way_down_to_a_fourth_of_the_places() {
+    let limit = Limit::new(8, 10, PATIENCE);
+    let mut all = Vec::new();
+    for _ in 0..8 {
+        all.push(begin(&limit, true).await);
+    }
+    // In this order their clients leave.
+    for nth in [3, 1, 2, 5] {
+        all[nth].0.leave();
+    }
+    assert!(all.iter_mut().all(|(_, permit)| !is_to_end(permit)), "nobody waits for a place");
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(limit.acquire(Lane::Pass))).collect();
+    for waiting in &mut waiting {
+        assert!(waiting.now_or_never().is_none());
+    }
+    let ends: Vec<usize> = (0..8).filter(|nth| is_to_end(&mut all[*nth].1)).collect();
+    assert_eq!(ends, [1, 3], "two are left to go on");
+    all.remove(3);
+    assert!((&mut waiting[0]).now_or_never().is_some(), "its place goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_somebody_waits_for_again_goes_on() {
+    let limit = Limit::new(1, 10, PATIENCE);
+    let (interest, mut permit) = begin(&limit, true).await;
+    interest.leave();
+    interest.enter();
+    let mut waiting = Box::pin(limit.acquire(Lane::Fill));
+    assert!((&mut waiting).now_or_never().is_none());
+    assert!(!is_to_end(&mut permit));
+    interest.leave();
+    assert!(is_to_end(&mut permit), "not even the last place is kept");
+    drop(permit);
+    waiting.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_stands_last_and_leaves_the_queue_to_others() {
+    let limit = Limit::new(1, 2, PATIENCE);
+    let held = limit.acquire(Lane::Pass).await.unwrap();
+    let refreshes = [Interest::default(), Interest::default()];
+    let mut waiting: Vec<_> =
+        refreshes.iter().map(|of| Box::pin(limit.acquire_by(Lane::Fill, None, Some(of)))).collect();
+    for waiting in &mut waiting {
+        assert!(waiting.now_or_never().is_none());
+    }
+    // The queue is full, but not of those who are waited for.
+    let mut pass = Box::pin(limit.acquire(Lane::Pass));
+    assert!((&mut pass).now_or_never().is_none());
+    let first = (&mut waiting[0]).now_or_never().expect("the oldest is sent away");
+    assert_eq!(first.unwrap_err().kind, ErrorKind::Unwanted);
+    let refresh = Interest::default();
+    let late = limit.acquire_by(Lane::Fill, None, Some(&refresh)).await;
+    assert_eq!(late.unwrap_err().kind, ErrorKind::QueueFull);
+    drop(held);
+    assert!((&mut waiting[1]).now_or_never().is_none());
+    drop((&mut pass).now_or_never().expect("it came later, and is first").unwrap());
+    drop((&mut waiting[1]).now_or_never().expect("nobody else waits").unwrap());
+    assert_eq!(limit.load(), Load::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_never_more_of_them_than_64_or_a_fourth() {
+    for (places, most) in [(100, 64), (400, 100)] {
+        let limit = Limit::new(places, 10, PATIENCE);
+        let mut all = Vec::new();
+        for _ in 0..=most {
+            all.push(begin(&limit, false).await);
+        }
+        assert!(is_to_end(&mut all[0].1), "of {places}");
+        assert!(all[1..].iter_mut().all(|(_, permit)| !is_to_end(permit)));
+    }
+}
