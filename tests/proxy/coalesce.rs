@@ -84,7 +84,7 @@ async fn the_first_client_may_leave_in_mid_fill() {
     let mut leader = proxy.get("/a").begin().await;
     leader.at_least(4).await;
     let followers = all((0..5).map(|_| proxy.get("/a").begin())).await;
-    drop(leader);
+    leader.into_conn().reset();
     // Its line says that it left; only then may the origin go on.
     assert_eq!(proxy.logged(1, "/a").await[0]["aborted"], true);
     gate.open();
@@ -105,7 +105,7 @@ async fn the_first_client_may_leave_before_the_head() {
     origin.asked("/a", 1).await;
     let followers = all((0..5).map(|_| proxy.get("/a").asked())).await;
     proxy.until_followers(5).await;
-    drop(leader);
+    leader.reset();
     assert_eq!(proxy.logged(1, "/a").await[0]["aborted"], true);
     gate.open();
     for follower in followers {
@@ -121,7 +121,7 @@ async fn a_fill_goes_on_when_everybody_has_left() {
     let proxy = Proxy::before(&origin).await;
     let client = proxy.get("/a").asked().await;
     origin.asked("/a", 1).await;
-    drop(client);
+    client.reset();
     assert_eq!(proxy.logged(1, "/a").await[0]["aborted"], true);
     gate.open();
     proxy.until_stored(1).await;

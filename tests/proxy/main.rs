@@ -14,6 +14,7 @@ mod conditional;
 mod credentials;
 mod descriptors;
 mod drain;
+mod edge;
 mod explain;
 mod failure;
 mod get;

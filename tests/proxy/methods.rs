@@ -382,7 +382,8 @@ async fn an_endless_stream_of_events_passes_as_it_comes() {
     assert_eq!(other.at_least(9).await, b"data: 2\n\n");
     assert_eq!(origin.count("/a"), 2);
     // And the origin learns when nobody listens any more.
-    drop((one, other));
+    one.into_conn().reset();
+    other.into_conn().reset();
     origin.left_by(2).await;
 }
 

@@ -152,6 +152,16 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Leaves, so that the other side hears of it: the connection is reset.
+    pub fn reset(self) {
+        self.conn.reset();
+    }
+
+    /// Ends the client's side of the connection: no more requests come.
+    pub async fn half_close(&mut self) {
+        self.conn.half_close().await;
+    }
+
     /// The head of the answer, if one comes.
     pub async fn head(self) -> Option<Reading> {
         self.conn.reading(self.is_head).await
@@ -177,6 +187,16 @@ impl Conn {
     /// Sends these bytes. What the other side does not want is no error here: the answer tells.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _may_have_closed = self.stream.write_all(bytes.as_ref()).await;
+    }
+
+    /// Ends this side of the connection: no more is sent.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Leaves, so that the other side hears of it: the connection is reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
     }
 
     /// The next answer to its end, and the connection for the one after it, if it came.

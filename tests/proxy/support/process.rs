@@ -80,6 +80,16 @@ impl Process {
         (words.next().unwrap(), words.next().unwrap())
     }
 
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_raw(self.pid.try_into().unwrap()).expect("a process has a number")
+    }
+
+    /// The descriptors that it has open.
+    pub fn open_descriptors(&self) -> Vec<u64> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
+        open.map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap()).collect()
+    }
+
     /// Memory in use: resident set, in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();

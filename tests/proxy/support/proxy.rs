@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -250,6 +251,19 @@ impl Proxy {
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Lets it open nothing more, as if all descriptors were taken; what it might open before.
+    pub fn leave_no_descriptor(&self) -> Rlimit {
+        let taken = self.process.open_descriptors();
+        let free = (0..1 << 20).find(|n| !taken.contains(n)).expect("some number is free");
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        self.limit_descriptors(Rlimit { current: Some(free), maximum })
+    }
+
+    /// How many descriptors it may have; what it might have before.
+    pub fn limit_descriptors(&self, limit: Rlimit) -> Rlimit {
+        prlimit(Some(self.process.pid()), Resource::Nofile, limit).unwrap()
     }
 
     /// Where it keeps its data.

@@ -1,0 +1,96 @@
+//! Exchanges that nobody is known to wait for give way to those that somebody waits for.
+
+use crate::support::{Answer, Gate, Origin, Proxy, all};
+
+/// What they are all held by, and an origin that answers `/fast` at once.
+async fn slow_origin() -> (Gate, Origin) {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::cacheable("slow").held_by(&gate)).await;
+    origin.on("/fast", Answer::cacheable("fast"));
+    (gate, origin)
+}
+
+#[tokio::test]
+async fn fills_and_passes_of_clients_that_have_closed_do_not_keep_the_origins_places() {
+    for (method, resets) in [("GET", true), ("GET", false), ("POST", false)] {
+        let (gate, origin) = slow_origin().await;
+        let proxy = Proxy::before(&origin).upstream("max_concurrent = 4").await;
+        let asked = all((0..4).map(|n| proxy.ask(method, &format!("/{n}")).asked())).await;
+        gate.reached_by(4).await;
+        for asked in asked {
+            if resets { asked.reset() } else { drop(asked) }
+        }
+        proxy.get("/fast").await.assert(200, "fast");
+        proxy.until_metric("dustgate_shed_total", &[("reason", "unwanted")], |n| n == 1.0).await;
+    }
+}
+
+#[tokio::test]
+async fn refreshes_behind_answers_do_not_keep_the_origins_places() {
+    let gate = Gate::shut();
+    let origin = Origin::start().await;
+    let held = gate.clone();
+    origin.on_each("*", move |seen| {
+        let stale = Answer::ok("stale").cache("max-age=1, stale-while-revalidate=600").field("Age", "9");
+        if seen.nth == 1 { stale } else { stale.held_by(&held) }
+    });
+    let proxy = Proxy::before(&origin).upstream("max_concurrent = 2").await;
+    for path in ["/a", "/b"] {
+        proxy.fill(path).await.assert(200, "stale");
+        proxy.get(path).await.assert(200, "stale");
+    }
+    gate.reached_by(2).await;
+    proxy.get("/c").await.assert(200, "stale");
+    proxy.until_metric("dustgate_fills_total", &[("outcome", "abandoned")], |n| n == 1.0).await;
+}
+
+#[tokio::test]
+async fn one_that_gives_way_is_told_so_and_one_with_somebody_behind_it_does_not() {
+    let (gate, origin) = slow_origin().await;
+    let proxy =
+        Proxy::before(&origin).upstream("max_concurrent = 1").upstream("queue_timeout = \"300ms\"").await;
+    let mut leader = proxy.get("/a").asked().await;
+    gate.reached_by(1).await;
+    leader.half_close().await;
+    let follower = proxy.get("/a").asked().await;
+    proxy.until_followers(1).await;
+    // Somebody is behind it.
+    proxy.get("/fast").await.assert_error(503);
+    drop(follower);
+    proxy.get("/fast").await.assert(200, "fast");
+    let told = leader.head().await.expect("an answer").rest().await;
+    told.assert_error(503);
+    assert_eq!(told.json()["error"], "unwanted");
+    assert!(told.fields.has("retry-after"));
+    // It was the proxy's own doing, and nothing of it is remembered.
+    gate.open();
+    proxy.get("/a").await.assert(200, "slow");
+}
+
+#[tokio::test]
+async fn a_herd_that_has_left_leaves_few_fills_behind() {
+    const HERD: usize = 200;
+    let (gate, origin) = slow_origin().await;
+    let proxy = Proxy::before(&origin).upstream("max_concurrent = 200").await;
+    let head = "x".repeat(20_000);
+    let asked = all((0..HERD).map(|n| proxy.get(&format!("/{n}")).field("X-Large", &head).asked())).await;
+    gate.reached_by(HERD).await;
+    drop(asked);
+    proxy.until_metric("dustgate_upstream_in_flight", &[], |n| n == 64.0).await;
+    proxy
+        .until_metric("dustgate_fills_total", &[("outcome", "abandoned")], |n| n == (HERD - 64) as f64)
+        .await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_has_closed_does_not_keep_the_origins_place() {
+    let (_gate, origin) = slow_origin().await;
+    let events = Answer::status(200).field("Content-Type", "text/event-stream").chunked();
+    origin.on("/events", events.part("data: 1\n\n").then_silence());
+    let proxy = Proxy::before(&origin).upstream("max_concurrent = 1").await;
+    let mut reading = proxy.get("/events").begin().await;
+    assert_eq!(reading.at_least(9).await, b"data: 1\n\n");
+    drop(reading);
+    proxy.get("/fast").await.assert(200, "fast");
+    origin.left_by(1).await;
+}
