@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::{HeaderName, StatusCode};
 
-use super::variants::Footing;
+use super::variants::{Came, Footing};
 use super::{Head, Job, framing};
 use crate::body;
 use crate::flight::Fill;
@@ -62,9 +62,8 @@ impl Job {
             Varies::No => Vec::new(),
             Varies::On(fields) => fields,
         };
-        let (status, response) = (head.response.status, &head.response.headers);
-        let Footing { fill, fields, kept } =
-            self.footing(&mut leader, fill, fields, kept, head.born, status, response).await;
+        let came = Came { born: head.born, status: head.response.status, headers: &head.response.headers };
+        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, came).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
         self.note_spelling(Some(record.end())).await;

@@ -26,6 +26,14 @@ const TRIES: u32 = 6;
 /// The pause after the first try that failed, at most; it doubles.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What came of the request for it, so far.
+pub(super) struct Came<'a> {
+    /// The number under which it was asked for.
+    pub(super) born: Number,
+    pub(super) status: StatusCode,
+    pub(super) headers: &'a HeaderMap,
+}
+
 /// Where a response is filled, once its Vary is known.
 pub(super) struct Footing {
     pub(super) fill: Fill,
@@ -43,10 +51,9 @@ impl Job {
         fill: Fill,
         fields: Vec<HeaderName>,
         kept: bool,
-        born: Number,
-        status: StatusCode,
-        response: &HeaderMap,
+        came: Came<'_>,
     ) -> Footing {
+        let Came { born, status, headers: response } = came;
         let known: &[HeaderName] = self.place.node.as_ref().map_or(&[], |node| &node.fields);
         if fields.iter().all(|field| known.contains(field)) {
             let fields = known.to_vec();

@@ -214,7 +214,8 @@ async fn a_failing_herd_whose_answers_vary_costs_two_fetches() {
     let failing = Answer::status(503).field("Vary", "Accept-Encoding").part("down").held_by(&gate);
     let origin = Origin::answering(failing).await;
     let proxy = before(&origin).await;
-    let ask = |n: usize| of(&proxy, n).field("Accept-Encoding", if n % 2 == 0 { "gzip" } else { "br" });
+    let ask =
+        |n: usize| of(&proxy, n).field("Accept-Encoding", if n.is_multiple_of(2) { "gzip" } else { "br" });
     let herd: Vec<_> = (0..HERD).map(ask).collect();
     let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
         proxy.until_followers(HERD - 1).await;
