@@ -109,8 +109,8 @@ impl Origin {
             world.count("refused for its field");
             world.ledger.ended(world, n, What::Nothing);
             let statuses = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
-            let mut refused = reply(statuses[usize::from(n % 2 == 0)], HeaderMap::new(), began);
-            if n % 3 == 0 {
+            let mut refused = reply(statuses[usize::from(n.is_multiple_of(2))], HeaderMap::new(), began);
+            if n.is_multiple_of(3) {
                 refused.headers.insert("retry-after", HeaderValue::from_static("3"));
             }
             return Ok(refused);

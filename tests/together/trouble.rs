@@ -57,13 +57,13 @@ async fn behind_evil(fleet: &Fleet) -> (Got, Vec<Got>) {
     let leader = fleet.instances[0].get_from(200, "/a", &[("x-evil", "1")]);
     sleep(ms(20)).await;
     let others = all(herd(fleet, false)).await;
-    (leader.await.unwrap(), others)
+    (leader.await.expect("it does not panic"), others)
 }
 
 async fn all(asked: Vec<JoinHandle<Got>>) -> Vec<Got> {
     let mut got = Vec::new();
     for one in asked {
-        got.push(one.await.unwrap());
+        got.push(one.await.expect("it does not panic"));
     }
     got
 }
