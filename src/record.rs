@@ -156,7 +156,7 @@ pub enum Note {
     Failed {
         /// The number it was judged under.
         token: u64,
-        /// The status that it gives to the requests it binds.
+        /// The status for the requests that it binds.
         status: u16,
         /// Upstream has answered, with that status.
         answered: bool,

@@ -155,7 +155,7 @@ impl Reader<'_, '_> {
         let secrets = self.secrets();
         for keyed in &mut route.vary_on {
             if let KeyedField::Header(name) = keyed
-                && secrets.contains(&dashed(name))
+                && secrets.contains(&policy::dashed(name.as_str()).into_owned())
             {
                 *keyed = KeyedField::Secret(name.clone());
             }
@@ -368,7 +368,7 @@ impl Reader<'_, '_> {
     /// The names of `secret_headers`, each once, with `-` for `_`.
     fn secrets(&mut self) -> Vec<String> {
         let names = self.fields("secret_headers", &self.route.secret_headers.0);
-        let mut secrets: Vec<String> = names.iter().map(dashed).collect();
+        let mut secrets: Vec<String> = names.iter().map(|name| policy::dashed(name.as_str()).into_owned()).collect();
         secrets.sort_unstable();
         secrets.dedup();
         secrets
@@ -418,11 +418,6 @@ fn carried(route: &Route) -> policy::Carried {
         Forward::Only(names) => names.iter().cloned().chain(own).collect(),
     };
     policy::Carried::Only(fields)
-}
-
-/// A field's name as CGI, WSGI and PHP read it.
-fn dashed(name: &HeaderName) -> String {
-    name.as_str().replace('_', "-")
 }
 
 /// The keyed fields whose names some origins read otherwise.

@@ -27,8 +27,9 @@ pub fn carried(fields: &HeaderMap) -> CarriedDigest {
     first
 }
 
-/// The digest of a client's address under a key: it can be compared, and not read. One client has
-/// all of an IPv6 network of 64 bits, so it counts as one.
+/// The digest of a client's address under a key, to be compared with others under that key. It hides
+/// the address from the eye and not from a search: there are only so many. One client has all of an
+/// IPv6 network of 64 bits, so it counts as one.
 pub fn client_digest(client: IpAddr, key: KeyHash) -> u64 {
     let mut hash = Sha256::new();
     part(&mut hash, &key.0);

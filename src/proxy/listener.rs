@@ -1,9 +1,9 @@
 //! The data port: connections in, requests to the proxy.
 //!
-//! - [`connection`]: one connection, from its first byte to its last.
-//! - [`phase`]: what a connection is doing, and how long it may.
-//! - [`socket`]: the socket as hyper sees it: what comes and goes is noted on the way.
-//! - [`refusal`]: heads that hyper does not take.
+//! - `connection`: one connection, from its first byte to its last.
+//! - `phase`: what a connection is doing, and how long it may.
+//! - `socket`: the socket as hyper sees it: what comes and goes is noted on the way.
+//! - `refusal`: heads that hyper does not take.
 
 use std::pin::pin;
 use std::sync::Arc;
