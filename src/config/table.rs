@@ -368,7 +368,8 @@ impl Reader<'_, '_> {
     /// The names of `secret_headers`, each once, with `-` for `_`.
     fn secrets(&mut self) -> Vec<String> {
         let names = self.fields("secret_headers", &self.route.secret_headers.0);
-        let mut secrets: Vec<String> = names.iter().map(|name| policy::dashed(name.as_str()).into_owned()).collect();
+        let mut secrets: Vec<String> =
+            names.iter().map(|name| policy::dashed(name.as_str()).into_owned()).collect();
         secrets.sort_unstable();
         secrets.dedup();
         secrets
