@@ -287,8 +287,9 @@ impl Job {
         let token = fill.token();
         self.note_pass(&fill, reason).await;
         self.account.followers = leader.followers();
-        leader.settle(Told::Pass(reason, Own::new(self.owner, self.range.is_some(), head.response)));
+        // In this order: a request that comes now has not waited, and is judged by the note.
         leader.retire();
+        leader.settle(Told::Pass(reason, Own::new(self.owner, self.range.is_some(), head.response)));
         fill.release().await;
         self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
     }
