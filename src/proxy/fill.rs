@@ -206,7 +206,7 @@ impl Job {
         if let Some(last) = judge.last() {
             if !policy::answers(&self.headers, self.ask.head, &last.record) {
                 self.forward = Fwd::Partial;
-            } else if self.stale.is_none() {
+            } else if self.stale.is_none() && judge.found_at_first().is_some() {
                 self.forward = Fwd::Stale;
             }
             self.stale = Some(last);

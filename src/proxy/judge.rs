@@ -1,6 +1,6 @@
 //! What a fill makes of the entries it finds in the store.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub(crate) struct FillJudge {
     failed_lately: AtomicBool,
     /// The last verdict that was seen.
     prior: Mutex<Option<Prior>>,
-    /// How many verdicts it has waited for that do not bind it.
-    unbound: AtomicU32,
+    /// The number of the first verdict that does not bind the request.
+    unbound: OnceLock<Number>,
     target: Target,
     forwarded: Forwarded,
 }
@@ -69,7 +69,7 @@ impl FillJudge {
             behind: job.behind(),
             failed_lately: AtomicBool::new(false),
             prior: Mutex::new(None),
-            unbound: AtomicU32::new(0),
+            unbound: OnceLock::new(),
             target: job.target.clone(),
             forwarded: job.forwarded.clone(),
         }
@@ -95,10 +95,20 @@ impl FillJudge {
     }
 
     /// A verdict that does not bind the request: one more is elected of those that it does not bind. After
-    /// the second that it has waited for, it goes on by itself: what leads there may go on like that.
-    fn unbound(&self, awaited: bool) -> Judged<Sighted> {
-        let before = self.unbound.fetch_add(u32::from(awaited), Ordering::Relaxed);
-        if awaited && before > 0 { Judged::Apart } else { Judged::Absent }
+    /// a second one that it has waited for, it goes on by itself: what leads there may go on like that.
+    fn unbound(&self, token: Number, awaited: bool) -> Judged<Sighted> {
+        let first = *self.unbound.get_or_init(|| token);
+        if awaited && first != token { Judged::Apart } else { Judged::Absent }
+    }
+
+    /// Returns whether a record came while this fill waited.
+    fn is_awaited(&self, record: &Record) -> bool {
+        self.first.get().is_some_and(|first| record.token > *first)
+    }
+
+    /// The last record that was read and that was there when the fill came.
+    pub(crate) fn found_at_first(&self) -> Option<Arc<Stored>> {
+        self.last().filter(|last| !self.is_awaited(&last.record))
     }
 
     /// Whether upstream failed a moment ago for a request that was alone with it: when it does so
@@ -212,7 +222,7 @@ impl FillJudge {
                 self.first_note.get_or_init(|| token);
                 let Some(bound) = self.bound(kind, &binding, awaited) else {
                     self.failed_lately.fetch_or(until <= now, Ordering::Relaxed);
-                    return self.unbound(awaited);
+                    return self.unbound(token, awaited);
                 };
                 let evidence = &binding.evidence;
                 let for_others = evidence.at().saturating_add(bound_for(evidence, bound, kind, u64::MAX));
@@ -248,7 +258,7 @@ impl FillJudge {
                 if let Some(binding) = binding.filter(|_| !covered(token))
                     && self.bound(Kind::Refused(head.status.as_u16()), &binding, awaited).is_none()
                 {
-                    return self.unbound(awaited);
+                    return self.unbound(token, awaited);
                 }
                 match self.growing(token, *head) {
                     // Its bytes count only while its lease lives; that it is not for sharing holds
