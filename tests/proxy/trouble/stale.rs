@@ -113,7 +113,9 @@ async fn a_probe_that_fails_too_leaves_all_bound() {
     let origin = Origin::answering(good()).await;
     let proxy = before(&origin).await;
     proxy.filled_by(of(&proxy, 1)).await;
-    origin.on("/a", Answer::status(503).part("down"));
+    // As long for each: what they have shown ends together.
+    let down = || Answer::status(503).field("Retry-After", "2").part("down");
+    origin.on("/a", down());
     for client in 1..=2 {
         assert!(is_stale(&of(&proxy, client).await));
     }
@@ -124,7 +126,7 @@ async fn a_probe_that_fails_too_leaves_all_bound() {
     })
     .await;
     let gate = Gate::shut();
-    origin.on("/a", Answer::status(503).part("down").held_by(&gate));
+    origin.on("/a", down().held_by(&gate));
     until("the next probe", async || {
         assert!(is_stale(&of(&proxy, 4).await));
         (origin.count("/a") == 5).then_some(())
