@@ -1,8 +1,8 @@
 //! Connections of the operator's port.
 //!
 //! Each is a descriptor that the data port may want, so there are few of them. When all places are
-//! taken, the connection that has asked for nothing the longest gives way: clients that connect
-//! and say nothing never keep a health check out.
+//! taken, the connection that has asked for nothing whole the longest gives way: neither clients that
+//! connect and say nothing, nor ones whose content does not come, keep a health check out.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -41,7 +41,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
 }
 
-/// The places of the port, and who sits there.
+/// The places of the port, and the connections that have them.
 #[derive(Debug, Default)]
 pub struct Places(Mutex<Seats>);
 
@@ -53,11 +53,23 @@ struct Seats {
 
 #[derive(Debug)]
 struct Seat {
-    /// Since when it asks for nothing; none while a request of it is answered.
-    idle_since: Option<Instant>,
-    /// Whether anything was asked for yet.
-    asked: bool,
+    standing: Standing,
+    /// Since when it stands so.
+    since: Instant,
     gives_way: Arc<Notify>,
+}
+
+/// What a connection does. Only one that is answered has anything to lose, so all others give way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has asked for nothing yet.
+    New,
+    /// A head is in, and its content is not.
+    Sending,
+    /// A whole request is answered.
+    Answered,
+    /// Between an answer and the next head.
+    Idle,
 }
 
 /// One place, for as long as this lives.
@@ -108,11 +120,11 @@ where
 {
     let place = &place;
     let service = service_fn(|request| {
-        place.is_busy();
+        place.set(Standing::Sending);
         let router = router.clone();
         async move {
-            let response = answer(router, request, limits.header_timeout).await;
-            place.is_idle();
+            let response = answer(router, request, limits.header_timeout, place).await;
+            place.set(Standing::Idle);
             Ok::<_, Infallible>(response)
         }
     });
@@ -146,10 +158,16 @@ where
 }
 
 /// Reads a request to its end, and has it answered.
-async fn answer(mut router: Router, request: Request<Incoming>, patience: Duration) -> Response {
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    patience: Duration,
+    place: &Place,
+) -> Response {
     let (parts, body) = request.into_parts();
     match content(&parts.headers, body, patience).await {
         Ok(content) => {
+            place.set(Standing::Answered);
             let asked = Request::from_parts(parts, Body::from(content));
             router.call(asked).await.unwrap_or_else(|never| match never {})
         }
@@ -218,18 +236,19 @@ impl Places {
         self.lock().taken.len()
     }
 
-    /// A place, if there is one or an idle connection gives way.
+    /// A place, if there is one or a connection that is not answered gives way.
     fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
         let mut seats = self.lock();
         if seats.taken.len() >= most {
-            let idle = seats.taken.iter().filter_map(|(id, seat)| Some((seat.idle_since?, *id)));
-            let (_, longest) = idle.min()?;
+            let others = seats.taken.iter().filter(|(_, seat)| seat.standing != Standing::Answered);
+            let (_, longest) = others.map(|(id, seat)| (seat.since, *id)).min()?;
             seats.taken.remove(&longest)?.gives_way.notify_one();
         }
         let id = seats.next;
         seats.next += 1;
         let gives_way = Arc::new(Notify::new());
-        let seat = Seat { idle_since: Some(Instant::now()), asked: false, gives_way: gives_way.clone() };
+        let seat =
+            Seat { standing: Standing::New, since: Instant::now(), gives_way: gives_way.clone() };
         seats.taken.insert(id, seat);
         drop(seats);
         Some(Place { places: self.clone(), id, gives_way })
@@ -244,25 +263,22 @@ impl Places {
 // === impl Place ===
 
 impl Place {
-    fn is_busy(&self) {
-        self.set(None);
-    }
-
-    fn is_idle(&self) {
-        self.set(Some(Instant::now()));
-    }
-
-    fn set(&self, idle_since: Option<Instant>) {
+    fn set(&self, standing: Standing) {
         if let Some(seat) = self.places.lock().taken.get_mut(&self.id) {
-            (seat.idle_since, seat.asked) = (idle_since, true);
+            (seat.standing, seat.since) = (standing, Instant::now());
         }
     }
 
-    /// When it has said nothing for too long; none while it is being answered.
+    /// When it has said nothing for too long; none while a request of it is read or answered, which
+    /// have bounds of their own.
     fn ends_at(&self, limits: Limits) -> Option<Instant> {
         let seats = self.places.lock();
         let seat = seats.taken.get(&self.id)?;
-        Some(seat.idle_since? + if seat.asked { limits.idle_timeout } else { limits.header_timeout })
+        match seat.standing {
+            Standing::New => Some(seat.since + limits.header_timeout),
+            Standing::Idle => Some(seat.since + limits.idle_timeout),
+            Standing::Sending | Standing::Answered => None,
+        }
     }
 }
 

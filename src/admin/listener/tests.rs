@@ -139,6 +139,26 @@ async fn one_that_is_being_answered_gives_way_to_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_whose_content_does_not_come_gives_way() {
+    let rig = Rig::new(4);
+    let half = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = rig.connect().expect("a place");
+        client.write_all(half.as_bytes()).await.expect("it is open");
+        sleep(Duration::from_millis(1)).await;
+        clients.push(client);
+    }
+    let mut probes = Vec::new();
+    for client in &mut clients {
+        let mut probe = rig.connect().expect("a half-sent request gives way");
+        assert!(ask(&mut probe, GET).await.ends_with("hello"));
+        assert_eq!(closed(client).await, Duration::ZERO);
+        probes.push(probe);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_closes_what_is_idle() {
     let rig = Rig::new(8);
     let mut client = rig.connect().expect("a place");
