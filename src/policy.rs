@@ -44,7 +44,7 @@ pub use forward::{
     Hop, count_down, dashed, fill_headers, is_loop, max_forwards, normalise_languages, pass_headers,
     response_headers, strip_connection, takes_trailers, tells_the_client, upgrade_asked,
 };
-pub use invalidate::{destinations, post_fills_get, targets, targets_with};
+pub use invalidate::{destinations, parsed, post_fills_get, targets, targets_with};
 pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;

@@ -8,6 +8,9 @@ use super::lifetime::stated;
 use super::request::{Ask, is_safe};
 use super::rules::Rules;
 
+/// In the place of a host that no request named; a name that nobody can have (RFC 6761 §6.4).
+const NO_HOST: &str = "no-host.invalid";
+
 /// The URLs that an answer to a request for `target` invalidates: the target, and Location and
 /// Content-Location where they have its scheme and authority. Empty for a safe method, or an
 /// answer that is neither 2xx nor 3xx.
@@ -29,16 +32,15 @@ pub fn targets_with(
         return Vec::new();
     }
     let mut urls = vec![target.to_owned()];
-    let Ok(base) = Url::parse(target) else { return urls };
+    let Some(base) = parsed(target) else { return urls };
     for field in [header::LOCATION, header::CONTENT_LOCATION] {
         let Some(named) = resolved(headers, &field, &base) else { continue };
-        let ours = back(named.as_str()).and_then(|url| Url::parse(&url).ok());
-        for mut url in [Some(named), ours].into_iter().flatten() {
+        let ours = back(named.as_str()).and_then(|url| parsed(&url));
+        for url in [Some(named), ours].into_iter().flatten() {
             if url.origin() != base.origin() {
                 continue;
             }
-            url.set_fragment(None);
-            let url = String::from(url);
+            let url = under(&base, &url);
             if !urls.contains(&url) {
                 urls.push(url);
             }
@@ -59,19 +61,15 @@ pub fn destinations(
     if !matches!(method.as_str(), "COPY" | "MOVE") {
         return Vec::new();
     }
-    let Ok(base) = Url::parse(target) else { return Vec::new() };
+    let Some(base) = parsed(target) else { return Vec::new() };
     let Some(named) = resolved(request, &HeaderName::from_static("destination"), &base) else {
         return Vec::new();
     };
-    let ours = back(named.as_str()).and_then(|url| Url::parse(&url).ok());
+    let ours = back(named.as_str()).and_then(|url| parsed(&url));
     let mut urls = Vec::new();
     for url in [Some(named), ours].into_iter().flatten() {
-        if (url.host(), url.port()) == (base.host(), base.port()) {
-            let url = format!(
-                "{}{}",
-                &base[..Position::BeforePath],
-                &url[Position::BeforePath..Position::AfterQuery]
-            );
+        if (url.host(), odd_port(&url)) == (base.host(), odd_port(&base)) {
+            let url = under(&base, &url);
             if !urls.contains(&url) {
                 urls.push(url);
             }
@@ -95,14 +93,40 @@ pub fn post_fills_get(
     if method != Method::POST || !status.is_success() || ask.credentialed() {
         return false;
     }
-    let Ok(base) = Url::parse(target) else { return false };
+    let Some(base) = parsed(target) else { return false };
     let said = Directives::of(headers, rules);
     stated(headers, &said, rules, received_at).is_some_and(|ms| ms > 0)
         && resolved(headers, &header::CONTENT_LOCATION, &base).is_some_and(|named| named == base)
 }
 
+/// A target as a URL. One without a host (`http:///path`, of HTTP/1.0) has [`NO_HOST`] for it: the URL
+/// standard takes the first segment of its path for the host.
+pub fn parsed(target: &str) -> Option<Url> {
+    match target.split_once("://") {
+        Some((scheme, path)) if path.starts_with('/') => {
+            Url::parse(&format!("{scheme}://{NO_HOST}{path}")).ok()
+        }
+        _ => Url::parse(target).ok(),
+    }
+}
+
 fn resolved(headers: &HeaderMap, field: &HeaderName, base: &Url) -> Option<Url> {
     base.join(headers.get(field)?.to_str().ok()?).ok()
+}
+
+/// The path and query of `url` under the scheme and authority of `base`, as targets are written.
+fn under(base: &Url, url: &Url) -> String {
+    let path = &url[Position::BeforePath..Position::AfterQuery];
+    if base.host_str() == Some(NO_HOST) {
+        return format!("{}://{path}", base.scheme());
+    }
+    format!("{}{path}", &base[..Position::BeforePath])
+}
+
+/// The port, unless it is the one of HTTP or HTTPS: a client behind a TLS terminator writes the other
+/// scheme than the one that arrives, and may write its port.
+fn odd_port(url: &Url) -> Option<u16> {
+    url.port().filter(|port| !matches!(port, 80 | 443))
 }
 
 #[cfg(test)]
@@ -182,6 +206,68 @@ mod tests {
             assert!(named(method, "/c").is_empty(), "{method}");
         }
         assert!(destinations(&"MOVE".parse().unwrap(), &HeaderMap::new(), TARGET, |_| None).is_empty());
+    }
+
+    #[test]
+    fn without_a_host_only_paths_are_named() {
+        const HERE: &str = "http:///victim.test/p";
+        let back = |url: &str| url.strip_prefix("http://origin:8000").map(|path| format!("http:///v1{path}"));
+        for (value, more) in [
+            ("/c", &["http:///c"][..]),
+            ("q?x#y", &["http:///victim.test/q?x"]),
+            ("/.//victim.test/p", &["http:////victim.test/p"]),
+            ("/victim.test/p", &[]),
+            ("http://victim.test/p", &[]),
+            ("http:///victim.test/q", &[]),
+            ("//victim.test/p", &[]),
+            ("https:/p", &[]),
+            ("http://origin:8000/c", &["http:///v1/c"]),
+            ("http://v1/c", &[]),
+        ] {
+            for field in ["location", "content-location"] {
+                let named = headers(&[(field, value)]);
+                let found = targets_with(&Method::POST, StatusCode::CREATED, &named, HERE, back);
+                assert_eq!(found, [&[HERE][..], more].concat(), "{field}: {value}");
+            }
+            let to = destinations(&"MOVE".parse().unwrap(), &headers(&[("destination", value)]), HERE, back);
+            let itself = if value == "/victim.test/p" { &[HERE][..] } else { more };
+            assert_eq!(to, itself, "destination: {value}");
+        }
+        let rules = Rules::default();
+        for (value, fills) in [
+            ("/victim.test/p", true),
+            ("p", true),
+            ("http://victim.test/p", false),
+            ("//victim.test/p", false),
+            ("/p", false),
+        ] {
+            let said = headers(&[("content-location", value), ("cache-control", "max-age=5")]);
+            let found =
+                post_fills_get(&Method::POST, StatusCode::OK, &said, HERE, &Ask::default(), &rules, 0);
+            assert_eq!(found, fills, "{value}");
+        }
+        let doubled = "http:////victim.test/p";
+        let said = headers(&[("content-location", "http://victim.test/p"), ("cache-control", "max-age=5")]);
+        assert!(!post_fills_get(&Method::POST, StatusCode::OK, &said, doubled, &Ask::default(), &rules, 0));
+    }
+
+    #[test]
+    fn the_port_of_the_other_scheme_is_none_where_a_copy_or_move_goes() {
+        for (target, named, found) in [
+            ("http://h:443/a", "https://h/x", &["http://h:443/x"][..]),
+            ("http://h/a", "https://h:443/x", &["http://h/x"]),
+            ("https://h/a", "http://h:443/x", &["https://h/x"]),
+            ("https://h:80/a", "http://h/x", &["https://h:80/x"]),
+            ("http://h:444/a", "https://h/x", &[]),
+            ("http://h/a", "https://h:8443/x", &[]),
+        ] {
+            let request = HeaderMap::from_iter([(
+                HeaderName::from_static("destination"),
+                HeaderValue::from_static(named),
+            )]);
+            let to = destinations(&"COPY".parse().unwrap(), &request, target, |_| None);
+            assert_eq!(to, found, "{target}: {named}");
+        }
     }
 
     #[test]

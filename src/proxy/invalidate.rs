@@ -157,7 +157,8 @@ impl Proxy {
         let url = Url::parse(url).ok()?;
         let ours = || {
             // The client's authority, but perhaps the origin's path.
-            let same = Url::parse(&target.to_string()).is_ok_and(|asked| asked.origin() == url.origin());
+            let same =
+                policy::parsed(&target.to_string()).is_some_and(|asked| asked.origin() == url.origin());
             (same && route.strip_prefix.is_some())
                 .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
         };
