@@ -95,6 +95,9 @@ pub struct Response {
     pub timing: Timing,
     /// What may come after the body.
     pub trailers: Trailers,
+    /// It asks for authentication that is bound to its connection (RFC 4559 §6), and is the first in a
+    /// while: from now on no connection to this origin is kept.
+    pub binds: bool,
 }
 
 /// Fields after a body (RFC 9110 §6.5): which ones the head announced, and, once the body has

@@ -243,6 +243,7 @@ impl Errand {
                 return leader.settle(Heard::Failed(error));
             }
         };
+        proxy.notices.upstream_answered(&of.route, &response);
         proxy.head_update(&of, response.status, &response.headers, born).await;
         let rules = &of.route.rules;
         let headers = policy::stored_headers(&response.headers, rules, received_at);

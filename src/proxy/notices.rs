@@ -140,6 +140,16 @@ impl Notices {
         self.log.event(event);
     }
 
+    /// An answer came; of most there is nothing to tell.
+    pub(crate) fn upstream_answered(&self, route: &Route, response: &upstream::Response) {
+        if response.binds {
+            let text = "asks for authentication that is bound to a connection: until ten minutes after the \
+                        last such answer each request has a connection of its own";
+            let event = Event::new(Level::Warn, "connection_auth", text).about(&route.upstream);
+            self.log.event(event);
+        }
+    }
+
     pub(crate) fn store_error(&self, what: &'static str, error: &dust::Error) {
         self.log.event(Event::new(Level::Warn, "dust", error.to_string()).with("call", what));
     }

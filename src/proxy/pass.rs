@@ -280,6 +280,7 @@ impl Proxy {
         let sent = self.moments.next();
         let requested_at = self.now_ms();
         let response = self.upstream(&asking.route).send(request).await?;
+        self.notices.upstream_answered(&asking.route, &response);
         // Of other methods some APIs say by 304 that nothing had to be done.
         if matches!(asking.method, Method::GET | Method::HEAD) {
             is_answered(asks, &response)?;

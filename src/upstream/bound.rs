@@ -1,9 +1,79 @@
 //! Authentication that is bound to a connection (NTLM, Negotiate; RFC 4559 §6): the origin takes every
 //! later request on it for the same user's, so nobody may be given such a connection again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use http::{HeaderMap, header};
+use tokio::time::Instant;
 
 const SCHEMES: [&str; 4] = ["ntlm", "negotiate", "kerberos", "nego2"];
+/// For how long no connection is kept after a challenge. Not for ever: whoever has an origin echo a
+/// field could switch keep-alive off.
+const LASTS: Duration = Duration::from_mins(10);
+
+/// Whether connections to an origin are kept: not while it was seen to bind them a moment ago.
+#[derive(Debug)]
+pub(super) struct Latch {
+    made: Instant,
+    lasts: Duration,
+    /// Until when none is kept, in ms since it was made.
+    until: AtomicU64,
+    /// Challenges whose content is still under way: their connections are not idle yet.
+    open: AtomicUsize,
+}
+
+/// A challenge whose content is under way.
+#[derive(Debug)]
+pub(super) struct Challenge(Arc<Latch>);
+
+// === impl Latch ===
+
+impl Latch {
+    /// For an origin whose idle connections are kept for so long: one that was challenged is idle for
+    /// longer before any is taken again.
+    pub(super) fn new(pool_idle: Duration) -> Self {
+        let lasts = LASTS.max(pool_idle.saturating_mul(2));
+        Self { made: Instant::now(), lasts, until: AtomicU64::new(0), open: AtomicUsize::new(0) }
+    }
+
+    /// Returns whether a request must have a connection of its own.
+    pub(super) fn holds(&self) -> bool {
+        let until = self.until.load(Ordering::Acquire);
+        // Most origins never challenge: no clock is read for them.
+        until > 0 && (self.open.load(Ordering::Acquire) > 0 || self.now_ms() < until)
+    }
+
+    /// A challenge came. Returns what to hold until its content has ended, and whether it is the first
+    /// since connections were kept.
+    pub(super) fn challenged(self: &Arc<Self>) -> (Challenge, bool) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let now = self.now_ms();
+        (Challenge(self.clone()), self.lasts_from(now) <= now)
+    }
+
+    /// Returns until when it was to last before.
+    fn lasts_from(&self, now: u64) -> u64 {
+        self.until.fetch_max(now.saturating_add(millis(self.lasts)), Ordering::AcqRel)
+    }
+
+    fn now_ms(&self) -> u64 {
+        millis(self.made.elapsed())
+    }
+}
+
+impl Drop for Challenge {
+    fn drop(&mut self) {
+        // Its connection may be idle from now on.
+        self.0.lasts_from(self.0.now_ms());
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Whether a request would bind its connection.
 pub(super) fn binds(request: &HeaderMap) -> bool {
@@ -23,4 +93,39 @@ pub(super) fn challenges(response: &HeaderMap) -> bool {
 fn is_bound(credentials: &[u8]) -> bool {
     let scheme = credentials.trim_ascii().split(u8::is_ascii_whitespace).next().unwrap_or_default();
     SCHEMES.iter().any(|bound| scheme.eq_ignore_ascii_case(bound.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn none_is_kept_for_a_while_after_the_last_challenge_and_the_first_says_so() {
+        let latch = Arc::new(Latch::new(Duration::from_secs(4)));
+        assert!(!latch.holds());
+        for _ in 0..2 {
+            let (first, begins) = latch.challenged();
+            assert!(begins && latch.holds());
+            drop(first);
+            tokio::time::advance(LASTS / 2).await;
+            let (second, begins) = latch.challenged();
+            assert!(!begins);
+            tokio::time::advance(LASTS * 2).await;
+            assert!(latch.holds(), "its content is under way");
+            drop(second);
+            tokio::time::advance(LASTS - Duration::from_millis(1)).await;
+            assert!(latch.holds());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(!latch.holds());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_outlasts_what_was_idle_when_it_began() {
+        let idle = Duration::from_hours(1);
+        let latch = Arc::new(Latch::new(idle));
+        drop(latch.challenged());
+        tokio::time::advance(idle).await;
+        assert!(latch.holds());
+    }
 }

@@ -8,12 +8,12 @@
 //!
 //! Connections are shared by all requests, but for authentication that is bound to a connection: a
 //! request that begins it has one of its own, which is closed behind it, and so has every request to an
-//! origin from the moment on in which it was seen to ask for such authentication.
+//! origin for some minutes from the moment on in which it was seen to ask for such authentication.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Method};
 use http_body::Body as _;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use url::{Position, Url};
 
 use super::body::{Incoming, Outgoing};
+use super::bound::Latch;
 use super::limit::{Limit, Permit};
 use super::probe::Probe;
 use super::settings::{ClientError, HostRule, Settings};
@@ -34,8 +35,8 @@ pub struct Client {
     transport: Transport,
     limit: Limit,
     host: Host,
-    /// The origin binds authentication to connections: none is kept.
-    binds: AtomicBool,
+    /// Whether the origin binds authentication to connections: then none is kept.
+    latch: Arc<Latch>,
 }
 
 /// Which Host goes out.
@@ -72,7 +73,8 @@ impl Client {
             (HostRule::Name(name), _) => Host::Fixed(value(name)?),
         };
         let limit = Limit::new(settings.max_concurrent, settings.queue, settings.queue_timeout);
-        Ok(Self { settings, transport, limit, host, binds: AtomicBool::new(false) })
+        let latch = Arc::new(Latch::new(settings.pool_idle_timeout));
+        Ok(Self { settings, transport, limit, host, latch })
     }
 
     /// The bound on exchanges, for its gauges.
@@ -153,6 +155,7 @@ impl Client {
             body,
             timing,
             trailers,
+            binds: false,
         })
     }
 }
@@ -171,7 +174,7 @@ impl Upstream for Client {
         let host = self.host(&headers);
         let mut first = reqwest::Request::new(method.clone(), url);
         *first.headers_mut() = head::outgoing(&method, headers, host, body.is_some());
-        let apart = self.binds.load(Ordering::Acquire) || bound::binds(first.headers());
+        let apart = self.latch.holds() || bound::binds(first.headers());
         if repeatable {
             probe.keep(first.try_clone());
         }
@@ -192,11 +195,18 @@ impl Upstream for Client {
             answer = self.exchange(&self.transport.fresh, second, &probe, &mut permit).await;
         }
         drop(probe.kept());
-        if answer.as_ref().is_ok_and(|answer| bound::challenges(answer.headers())) {
-            self.binds.store(true, Ordering::Release);
-        }
+        let challenge = answer.as_ref().is_ok_and(|answer| bound::challenges(answer.headers()));
+        let challenge = challenge.then(|| self.latch.challenged());
         let timing = Timing { queued, connect: probe.connect(), first_byte: probe.waited(), tries };
-        self.response(&method, answer?, probe, permit, timing)
+        let mut response = self.response(&method, answer?, probe, permit, timing)?;
+        if let Some((challenge, begins)) = challenge {
+            response.binds = begins;
+            response.body = Box::pin(response.body.inspect(move |_| {
+                // Held until the content has ended.
+                let _ = &challenge;
+            }));
+        }
+        Ok(response)
     }
 
     fn own_path(&self, url: &Url) -> Option<String> {

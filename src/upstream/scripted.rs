@@ -253,6 +253,7 @@ impl Reply {
             body: Box::pin(body),
             timing: Timing { first_byte: sent.elapsed(), tries: 1, ..Timing::default() },
             trailers: Trailers::default(),
+            binds: false,
         })
     }
 }

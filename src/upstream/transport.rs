@@ -72,7 +72,9 @@ impl Transport {
                 builder = builder.connect_timeout(settings.connect_timeout);
             }
             builder = if keep && !settings.pool_idle_timeout.is_zero() {
-                builder.pool_idle_timeout(settings.pool_idle_timeout)
+                // No more than can be in use: what a burst leaves idle is a descriptor each.
+                let most = settings.max_concurrent.max(1);
+                builder.pool_idle_timeout(settings.pool_idle_timeout).pool_max_idle_per_host(most)
             } else {
                 builder.pool_max_idle_per_host(0)
             };

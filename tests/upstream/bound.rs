@@ -60,6 +60,45 @@ async fn an_origin_that_binds_connections_is_asked_over_a_new_one_each_time() {
 }
 
 #[tokio::test]
+async fn that_ends_some_time_after_the_last_challenge_and_the_first_says_that_it_began() {
+    let closing = Say(
+        "HTTP/1.1 401 No\r\nwww-authenticate: Negotiate\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    );
+    let scripts =
+        vec![vec![Expect, closing.clone()], vec![Expect, closing], vec![Expect, OK, Expect, OK, Silence]];
+    let mut origin = Origin::new(scripts).await;
+    let client = plain(&origin.url());
+    assert!(ask(&client, None).await.binds);
+    assert!(!ask(&client, None).await.binds, "it has begun already");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(10)).await;
+    tokio::time::resume();
+    for _ in 0..2 {
+        let response = ask(&client, None).await;
+        assert!(!response.binds);
+        assert_eq!(read(response).await.0, "ok");
+        settle().await;
+    }
+    assert_eq!(connections(&mut origin), 3, "the last one is kept again");
+}
+
+#[tokio::test]
+async fn a_challenge_whose_content_lasts_longer_than_that_keeps_its_connection_apart() {
+    let slow = Say("HTTP/1.1 401 No\r\nwww-authenticate: NTLM\r\ncontent-length: 2\r\n\r\nn");
+    let scripts = vec![vec![Expect, slow, Silence], vec![Expect, OK, Silence], vec![Expect, OK, Silence]];
+    let mut origin = Origin::new(scripts).await;
+    let client = plain(&origin.url());
+    let open = ask(&client, None).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(30)).await;
+    tokio::time::resume();
+    assert_eq!(read(ask(&client, None).await).await.0, "ok");
+    drop(open);
+    assert_eq!(read(ask(&client, None).await).await.0, "ok");
+    assert_eq!(connections(&mut origin), 3);
+}
+
+#[tokio::test]
 async fn other_authentication_shares_connections() {
     let mut origin = Origin::new(vec![vec![Expect, OK, Expect, OK, Silence]]).await;
     let client = plain(&origin.url());

@@ -71,5 +71,7 @@ async fn a_connection_that_was_challenged_is_not_used_again_nor_its_answer_store
             assert!(!challenged.contains(&origin.last(&path).peer), "{challenge}: used again");
             assert!(proxy.get(&path).await.is_hit(), "the rest is cached as ever");
         }
+        let warned = proxy.log.json_lines(1, "a warning", |line| line["event"] == "connection_auth").await;
+        assert_eq!(warned.len(), 1, "{challenge}: once: {warned:?}");
     }
 }
