@@ -4,6 +4,7 @@
 //! fill's drop releases the lease, the writer's drop breaks its readers off.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -83,6 +84,8 @@ pub(crate) struct Job {
     /// Those who are known to wait for it.
     pub(super) interest: upstream::Interest,
     began: Instant,
+    /// That its URL is spelled oddly could not be noted.
+    pub(super) unnoted: Arc<AtomicBool>,
     _guard: Guard,
 }
 
@@ -138,6 +141,7 @@ impl Job {
             life: proxy.bodies.life(),
             interest: upstream::Interest::default(),
             began: Instant::now(),
+            unnoted: Arc::default(),
             _guard: proxy.drain.guard(),
         }
     }

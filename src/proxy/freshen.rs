@@ -92,6 +92,9 @@ impl Proxy {
             return fill.release().await;
         };
         let (stamps, url, born) = (self.stamps.clone(), url_hash(&record.key), record.born);
+        if !self.note_spelled(&record.key, url, Some(record.end())).await {
+            return fill.release().await;
+        }
         let standing = move || match stamps.covers(url, born, u64::MAX) {
             Covered::Hard => Standing::Covered,
             Covered::Soft | Covered::No => Standing::Live,

@@ -8,9 +8,10 @@ use tokio::time::sleep;
 use super::follow::{Home, Moves};
 use super::*;
 use crate::clock::{Clock, ManualClock};
+use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Embedded, Faulty};
 use crate::telemetry::{Log, Metrics};
-use crate::tier::{Numbers, Own, WhenUnsure, member};
+use crate::tier::{Numbers, Own, WhenUnsure, member, url_hash};
 use crate::upstream::scripted::{Reply, Scripted};
 
 const UNSURE_FOR: Duration = Duration::from_mins(5);
@@ -204,6 +205,36 @@ async fn a_purge_at_one_is_a_miss_at_the_other_when_it_is_answered() {
     one.line.down();
     let refused = one.proxy.purge(&Purge::All, false).await;
     assert!(matches!(refused, Err(PurgeError::Store(_))), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_odd_spelling_is_stored_only_if_its_note_was_written() {
+    let fleet = Fleet::new().await;
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    one.line.next(Some(Op::Put), Fault::Unavailable);
+    assert_eq!(one.get("/%7Ea").await.0, "0");
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(one.get("/%7Ea").await.0, "1", "a POST to /~a would have missed it");
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(said(&one.get("/%7Ea").await), ("1", "dustgate; hit; ttl=60"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_note_of_an_odd_spelling_is_written_for_as_long_as_its_fill_lasts() {
+    let mut fleet = Fleet::new().await;
+    let slow = Reply::new(200).header("cache-control", "max-age=60").head().bytes("a");
+    let slow = slow.wait(Duration::from_mins(40)).bytes("b");
+    fleet.origin = Arc::new(Scripted::new().then(slow));
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    let name = one.proxy.spelling_name(url_hash("http://h.test/~a"));
+    let watched = async {
+        for minutes in [1, 6, 12, 20] {
+            sleep(Duration::from_mins(minutes)).await;
+            assert!(fleet.dust.entry(&name).await.unwrap().is_some(), "after {minutes} more");
+            fleet.dust.delete(&name, None).await.unwrap();
+        }
+    };
+    assert_eq!(tokio::join!(one.get("/%7Ea"), watched).0.0, "ab");
 }
 
 #[tokio::test(start_paused = true)]

@@ -167,7 +167,7 @@ impl Job {
         ms != FAILED_MS || self.failed_lately || self.owner.is_none() || self.has_stale(&self.ask, case)
     }
 
-    /// Whether what is stored may be served to such a request instead of a failure.
+    /// Returns whether what is stored may be served to such a request instead of a failure.
     fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
         self.stale.as_ref().is_some_and(|stale| {
             let (rules, now) = (&self.route.rules, self.proxy.now_ms());
@@ -218,6 +218,11 @@ impl Job {
     /// Publishes a record and keeps it here, unless the lease was lost or a purge came.
     pub(super) async fn publish(&self, fill: Fill, stored: Arc<Stored>, outcome: FillOutcome, bytes: u64) {
         let token = fill.token();
+        if !self.note_spelling(Some(stored.record.end())).await {
+            // An unsafe request may have missed it: it is for those that have it already.
+            fill.abort(None).await;
+            return self.report(FillOutcome::Pass, token, bytes, Some(Why::DustDown));
+        }
         let mut record = stored.record.clone();
         record.body = (*stored.manifest).clone();
         let left = record.end().saturating_sub(self.proxy.now_ms());
@@ -339,7 +344,7 @@ fn put_back(
 }
 
 impl Failure {
-    /// Whether requests that come later may be bound by it. A status that may be the request's own
+    /// Returns whether requests that come later may be bound by it. A status that may be the request's own
     /// fault binds them only when a second leader was given one too.
     pub(crate) fn may_be_remembered(&self) -> bool {
         self.binding.evidence.is_confirmed() || !matches!(self.status.as_u16(), 408 | 425)

@@ -70,7 +70,6 @@ impl Job {
                 }
                 Returned::Validated => {
                     if let Some(refreshed) = self.refresh(&head, &fill) {
-                        self.note_spelling(Some(refreshed.record.end())).await;
                         return self.refreshed(leader, fill, head.sent, refreshed).await;
                     }
                     // It validated something that we do not have: asked for again.
@@ -131,7 +130,12 @@ impl Job {
         };
         let requested_at = self.proxy.now_ms();
         self.proxy.notices.route(&self.route).fetch();
-        let response = self.proxy.upstream(&self.route).send(request).await?;
+        let response = tokio::select! {
+            biased;
+            response = self.proxy.upstream(&self.route).send(request) => response?,
+            never = self.keep_noted(None) => match never {},
+        };
+        self.proxy.notices.upstream_answered(&self.route, &response);
         let received_at = self.proxy.now_ms();
         Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
     }

@@ -66,11 +66,11 @@ impl Job {
         let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, came).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
-        self.note_spelling(Some(record.end())).await;
+        let noted = self.note_spelling(Some(record.end())).await;
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
         let hash = stored.hash.to_string();
         let max = self.route.rules.max_object_size;
-        let kept = kept && lasts;
+        let kept = kept && lasts && noted;
         let name = self.segments_name(&fill);
         let (writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
         let behind = Manifest::default();
@@ -100,7 +100,13 @@ impl Job {
         });
         leader.settle(Told::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
-        let flow = self.flow(&mut writer, &mut head.response, &behind);
+        let flow = async {
+            tokio::select! {
+                biased;
+                flow = self.flow(&mut writer, &mut head.response, &behind) => flow,
+                never = self.keep_noted(Some(stored.record.end())) => match never {},
+            }
+        };
         let flow = if kept {
             tokio::select! {
                 biased;
