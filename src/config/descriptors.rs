@@ -15,12 +15,18 @@ pub struct Places {
     pub connections: usize,
     /// Connections of operators.
     pub admin: usize,
-    /// Connections to each upstream.
+    /// Exchanges with each upstream; some more connections belong to them.
     pub upstreams: Vec<usize>,
 }
 
-/// For all else: stores, files of bodies, listeners, name look-ups, what the runtime has.
-const OWN: usize = 192;
+/// For all else: stores, files of bodies, listeners, name look-ups, what the runtime has, and on each
+/// port the connection that is refused.
+const OWN: usize = 194;
+/// One connection more for so many exchanges of an upstream: idle ones, and those that were begun for a
+/// request that took another.
+const EXCHANGES_A_SPARE: usize = 8;
+/// And so many for the first exchanges.
+const SPARE: usize = 2;
 /// The fewest connections of operators: a probe, a scrape, a person, and one more.
 const FEWEST_ADMIN: usize = 4;
 
@@ -36,7 +42,8 @@ impl Places {
     #[must_use]
     pub fn within(&self, limit: Option<u64>) -> Self {
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return self.clone() };
-        let fetches = self.upstreams.iter().fold(0, |sum: usize, one| sum.saturating_add(*one));
+        let fetches =
+            self.upstreams.iter().fold(0, |sum: usize, one| sum.saturating_add(connections_of(*one)));
         let all = [self.admin, self.connections, fetches].iter().fold(OWN, |sum, n| sum.saturating_add(*n));
         if all <= limit {
             return self.clone();
@@ -45,13 +52,25 @@ impl Places {
         let rest = limit.saturating_sub(OWN.min(limit / 4)).saturating_sub(admin);
         let left = rest.saturating_sub(self.connections);
         let of_fetches = fetches.min(left.max(rest / 3));
-        let share = |one: &usize| one * of_fetches / fetches.max(1);
+        let share =
+            |one: &usize| exchanges_of(connections_of(*one).saturating_mul(of_fetches) / fetches.max(1));
         Self {
             connections: self.connections.min(rest.saturating_sub(of_fetches)).max(1),
             admin,
             upstreams: self.upstreams.iter().map(|one| share(one).max(1)).collect(),
         }
     }
+}
+
+/// The most connections that so many exchanges have.
+fn connections_of(exchanges: usize) -> usize {
+    exchanges.saturating_add(exchanges / EXCHANGES_A_SPARE).saturating_add(SPARE)
+}
+
+/// The most exchanges that have no more connections than these.
+fn exchanges_of(connections: usize) -> usize {
+    let shared = connections.saturating_sub(SPARE);
+    shared - shared.saturating_add(1) / (EXCHANGES_A_SPARE + 1)
 }
 
 // === impl Settings ===
@@ -112,22 +131,31 @@ mod tests {
         for (wanted, limit, fit) in [
             (&defaults, None, defaults.clone()),
             (&defaults, Some(u64::MAX), defaults.clone()),
-            (&defaults, Some(11_280), defaults.clone()),
-            (&defaults, Some(11_279), places(9_999, 64, &[1024])),
-            (&defaults, Some(4_096), places(2_816, 64, &[1024])),
-            (&defaults, Some(1_024), places(512, 64, &[256])),
-            (&defaults, Some(256), places(118, 16, &[58])),
-            (&defaults, Some(64), places(30, 4, &[14])),
-            (&places(10_000, 64, &[1024, 3072]), Some(1_024), places(512, 64, &[64, 192])),
-            // Who wants little gets it, and the other gets the rest.
-            (&places(100, 64, &[5_000]), Some(1_024), places(100, 64, &[668])),
-            (&places(10_000, 64, &[10]), Some(1_024), places(758, 64, &[10])),
-            (&places(10_000, 2, &[]), Some(1_024), places(830, 2, &[])),
+            (&defaults, Some(11_412), defaults.clone()),
+            (&defaults, Some(11_411), places(9_999, 64, &[1024])),
+            (&defaults, Some(4_096), places(2_684, 64, &[1024])),
+            (&defaults, Some(1_024), places(511, 64, &[225])),
+            (&defaults, Some(256), places(118, 16, &[50])),
+            (&defaults, Some(64), places(30, 4, &[11])),
+            (&places(10_000, 64, &[1024, 3072]), Some(1_024), places(511, 64, &[55, 168])),
+            // A side that wants little gets it, and the other gets the rest.
+            (&places(100, 64, &[5_000]), Some(1_024), places(100, 64, &[591])),
+            (&places(10_000, 64, &[10]), Some(1_024), places(753, 64, &[10])),
+            (&places(10_000, 2, &[]), Some(1_024), places(828, 2, &[])),
             // Nothing is shut, however little there is.
             (&defaults, Some(0), places(1, 4, &[1])),
-            (&places(10, 64, &[1, 1, 1, 1000]), Some(100), places(10, 6, &[1, 1, 1, 58])),
+            (&places(10, 64, &[1, 1, 1, 1000]), Some(100), places(10, 6, &[1, 1, 1, 50])),
         ] {
             assert_eq!(wanted.within(limit), fit, "{wanted:?} {limit:?}");
+        }
+    }
+
+    #[test]
+    fn exchanges_are_as_many_as_have_room_for_their_connections() {
+        for room in 0..5_000 {
+            let fit = exchanges_of(room);
+            assert!(fit == 0 || connections_of(fit) <= room, "{room}: {fit}");
+            assert!(connections_of(fit + 1) > room, "{room}: {fit}");
         }
     }
 
@@ -138,9 +166,11 @@ mod tests {
                 for upstreams in [&[1024][..], &[], &[1, 1024, 4096], &[100_000]] {
                     let wanted = places(connections, 64, upstreams);
                     let fit = wanted.within(Some(limit));
-                    let sum = fit.connections + fit.admin + fit.upstreams.iter().sum::<usize>();
+                    let fetches: usize = fit.upstreams.iter().map(|one| connections_of(*one)).sum();
+                    let sum = fit.connections + fit.admin + fetches;
                     // Each of the few that would have got nothing has one.
-                    assert!(sum as u64 <= limit + upstreams.len() as u64, "{wanted:?} {limit}: {fit:?}");
+                    let few = upstreams.len() * connections_of(1);
+                    assert!(sum as u64 <= limit + few as u64, "{wanted:?} {limit}: {fit:?}");
                     assert!(fit.connections <= connections && fit.admin <= 64);
                     assert!(fit.upstreams.iter().zip(upstreams).all(|(fit, wanted)| fit <= wanted));
                 }
