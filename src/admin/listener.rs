@@ -247,8 +247,7 @@ impl Places {
         let id = seats.next;
         seats.next += 1;
         let gives_way = Arc::new(Notify::new());
-        let seat =
-            Seat { standing: Standing::New, since: Instant::now(), gives_way: gives_way.clone() };
+        let seat = Seat { standing: Standing::New, since: Instant::now(), gives_way: gives_way.clone() };
         seats.taken.insert(id, seat);
         drop(seats);
         Some(Place { places: self.clone(), id, gives_way })

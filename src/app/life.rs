@@ -34,7 +34,7 @@ pub enum Exit {
 /// Signals that end a process that does not listen to them, and mean nothing to this one: others
 /// open their log again at SIGUSR1, or read their settings at SIGHUP, and scripts send them to
 /// whatever runs. SIGXFSZ comes with a write over the file size limit. (SIGPIPE is ignored by
-/// Rust's runtime. SIGQUIT and SIGABRT are for who wants the process dead, with a core.)
+/// Rust's runtime. SIGQUIT and SIGABRT are for an operator that wants the process dead, with a core.)
 const OTHERS: [(&str, Number); 6] = [
     ("SIGHUP", Number::HUP),
     ("SIGUSR1", Number::USR1),

@@ -43,7 +43,7 @@ pub(crate) struct FillJudge {
     newest: AtomicU64,
     /// A part that is being fetched here, and that this fill was not to ride: nobody else's news.
     behind: Option<Number>,
-    /// A failure was seen that holds for nobody who comes after it.
+    /// A failure was seen that holds for no request that comes after it.
     failed_lately: AtomicBool,
     /// The last verdict that was seen.
     prior: Mutex<Option<Prior>>,

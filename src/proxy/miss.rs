@@ -299,7 +299,7 @@ impl Proxy {
         self.stale_or(asking, stale, case, cause, Some(failure.retry_after)).await
     }
 
-    /// Whether a request may be given what is stale instead of a failure.
+    /// Returns whether a request may be given what is stale instead of a failure.
     pub(super) fn may_be_stale(
         &self,
         asking: &Asking,

@@ -56,7 +56,7 @@ async fn a_second_leader_shows_that_a_key_passes() {
         for client in 0..2 {
             of(&proxy, client).await.assert(200, "own");
         }
-        // Thirty who come now wait for nobody: each is at the origin before any is answered.
+        // Thirty requests that come now wait for no other: each is at the origin before any is answered.
         let gate = Gate::shut();
         origin.on("/a", Answer::ok("own").cache("no-store").held_by(&gate));
         let herd: Vec<_> = (0..HERD).map(|client| of(&proxy, client)).collect();
