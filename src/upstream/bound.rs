@@ -113,9 +113,9 @@ mod tests {
             tokio::time::advance(LASTS * 2).await;
             assert!(latch.holds(), "its content is under way");
             drop(second);
-            tokio::time::advance(LASTS - Duration::from_millis(1)).await;
+            tokio::time::advance(LASTS * 9 / 10).await;
             assert!(latch.holds());
-            tokio::time::advance(Duration::from_millis(1)).await;
+            tokio::time::advance(LASTS / 10).await;
             assert!(!latch.holds());
         }
     }

@@ -269,6 +269,7 @@ fn reply(status: StatusCode, headers: HeaderMap, began: Instant) -> Response {
         body: Box::pin(stream::empty()),
         timing: Timing { first_byte: began.elapsed(), tries: 1, ..Timing::default() },
         trailers: Trailers::default(),
+        binds: false,
     }
 }
 
