@@ -10,6 +10,7 @@
 //! something that it could cover: else whoever may POST could fill the store with URLs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::try_join4;
 use http::{HeaderMap, Method, StatusCode};
@@ -35,7 +36,7 @@ pub(super) struct Unsafe {
     of: Option<Stands>,
     /// The same of where a COPY or MOVE writes to.
     beside: Vec<Stands>,
-    sent: bool,
+    sent: Arc<AtomicBool>,
 }
 
 /// Where GETs of a URL are stored.
@@ -62,7 +63,7 @@ impl Proxy {
         let back = |url: &str| self.as_clients_write(asking, url);
         let named = policy::destinations(&asking.method, &asking.headers, &asked, back);
         let beside = self.all_stand(&named);
-        Unsafe { proxy: self.clone(), of, beside, sent: false }
+        Unsafe { proxy: self.clone(), of, beside, sent: Arc::default() }
     }
 
     /// The highest number that is known here: what is asked for from now on is born under it.
@@ -178,9 +179,10 @@ impl Proxy {
 // === impl Unsafe ===
 
 impl Unsafe {
-    /// The request goes out: from now on it may have been done.
-    pub(super) fn sent(&mut self) {
-        self.sent = true;
+    /// To be called when the request goes out: from then on it may have been done.
+    pub(super) fn on_sent(&self) -> Box<dyn FnOnce() + Send> {
+        let sent = self.sent.clone();
+        Box::new(move || sent.store(true, Ordering::Release))
     }
 
     /// It never reached the origin, or its answer says that it was not done.
@@ -224,7 +226,7 @@ impl Unsafe {
 impl Drop for Unsafe {
     fn drop(&mut self) {
         let all: Vec<Stands> = self.of.take().into_iter().chain(std::mem::take(&mut self.beside)).collect();
-        if self.sent && !all.is_empty() {
+        if self.sent.load(Ordering::Acquire) && !all.is_empty() {
             let proxy = self.proxy.clone();
             let guard = proxy.drain.guard();
             tokio::spawn(async move {

@@ -44,13 +44,11 @@ impl Proxy {
         let body: Option<upstream::Body> = if empty { None } else { Some(upload()) };
         asking.ticket.reads(read);
         asking.ticket.waits_for(upstream::Interest::default());
-        if let Some(doing) = &mut doing {
-            doing.sent();
-        }
-        match self.send(&asking, body, reason).await {
+        let on_sent = doing.as_ref().map(Unsafe::on_sent);
+        match self.send(&asking, body, reason, on_sent).await {
             Err(error) => {
                 if let Some(doing) = &mut doing
-                    && never_went(error.kind)
+                    && never_connected(error.kind)
                 {
                     doing.undone();
                 }
@@ -120,7 +118,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let born = self.number();
         asking.ticket.waits_for(upstream::Interest::default());
-        let head = match self.send(&asking, None, reason).await {
+        let head = match self.send(&asking, None, reason, None).await {
             Err(error) => return self.unanswered(asking, &error),
             Ok(head) => Head { born, ..head },
         };
@@ -253,6 +251,7 @@ impl Proxy {
         asking: &Asking,
         body: Option<upstream::Body>,
         reason: PassReason,
+        on_sent: Option<Box<dyn FnOnce() + Send>>,
     ) -> Result<Head, upstream::Error> {
         self.notices.passing(&asking.route, reason);
         let (route, target, forwarded) = (&asking.route, &asking.target, &asking.forwarded);
@@ -275,7 +274,7 @@ impl Proxy {
             lane: Lane::Pass,
             deadline: Some(asking.ticket.began() + asking.route.wait_timeout),
             interest: asking.ticket.interest(),
-            on_sent: None,
+            on_sent,
         };
         let sent = self.moments.next();
         let requested_at = self.now_ms();
@@ -328,9 +327,10 @@ impl Proxy {
     }
 }
 
-/// Whether a request that failed like this can't have been done.
-fn never_went(kind: ErrorKind) -> bool {
-    kind.is_queue() || matches!(kind, ErrorKind::Connect | ErrorKind::ConnectTimeout)
+/// Whether a request that went out and failed like this can't have been done. One that waited for a
+/// place and got none never went out.
+fn never_connected(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Connect | ErrorKind::ConnectTimeout | ErrorKind::Local)
 }
 
 /// Whether what a request by itself brings may turn out to be everybody's: a response that is stored

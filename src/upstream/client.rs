@@ -168,6 +168,10 @@ impl Upstream for Client {
         let arrived = Instant::now();
         let mut permit = self.limit.acquire_by(lane, deadline, interest.as_ref()).await?;
         let queued = arrived.elapsed();
+        if !method.is_safe() || body.is_some() {
+            // Broken off, nobody would know what it has done.
+            permit.stays()?;
+        }
 
         let repeatable = retry::repeatable(&method, body.is_some());
         let mut probe = Probe::new();

@@ -1,8 +1,10 @@
 //! A bound on exchanges at a time, with two lanes of waiting: fills first, since many wait for
 //! each, then passes; each lane in the order of arrival. Behind both stand those that nobody is
 //! known to wait for ([`Interest`]): while others wait, these have at most a fourth of the places
-//! (at least one, and never the last), and the oldest above that is told to end. In all, begun or waiting, there are
-//! never more of them than that fourth, or than 64 where that is more.
+//! (at least one, and never the last), and the oldest above that is told to end. None begins where that
+//! fourth is under way or waits already, or 64 where that is more. What has begun is left alone until
+//! somebody waits for its place, and what must not be broken off goes on even then
+//! ([`Permit::stays`]).
 //!
 //! How many there may be can change while it is in use ([`Limit::resize`]): a budget that several
 //! instances share gives and takes places here, and hears by [`Limit::changed`] what is wanted.
@@ -16,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use self::state::{Entered, Revoked, State, Told};
+use self::state::{Entered, Full, Revoked, State, Told};
 use super::{Error, ErrorKind, Interest, Lane};
 
 mod state;
@@ -98,7 +100,8 @@ impl Limit {
     ///
     /// # Errors
     /// As there; [`ErrorKind::QueueTimeout`] at the deadline, too; [`ErrorKind::Unwanted`] if
-    /// nobody is known to wait and the place in the queue is for others.
+    /// nobody is known to wait, and the place in the queue is for others or there are enough such
+    /// exchanges.
     ///
     /// # Cancel safety
     /// As there.
@@ -139,11 +142,13 @@ impl Limit {
         let mut interest = interest.map(Interest::lock);
         let wanted = interest.as_ref().is_none_or(|interest| interest.is_known());
         let mut state = self.inner.lock();
-        let Some((id, entered)) = state.enter(lane, wanted, self.inner.queue) else {
-            return Err(Error {
-                kind: ErrorKind::QueueFull,
-                detail: format!("{} requests wait already", state.waiting()),
-            });
+        let (id, entered) = match state.enter(lane, wanted, self.inner.queue) {
+            Ok(entered) => entered,
+            Err(Full::Spare) => return Err(unwanted()),
+            Err(Full::Queue) => {
+                let detail = format!("{} requests wait already", state.waiting());
+                return Err(Error { kind: ErrorKind::QueueFull, detail });
+            }
         };
         if let Some(interest) = &mut interest {
             interest.stands(Place { inner: Arc::downgrade(&self.inner), id });
@@ -182,6 +187,14 @@ impl Limit {
 // === impl Permit ===
 
 impl Permit {
+    /// From now on the exchange is never told to end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unwanted`] if it was told to end already.
+    pub(super) fn stays(&self) -> Result<(), Error> {
+        if self.inner.lock().stays(self.id) { Ok(()) } else { Err(unwanted()) }
+    }
+
     /// Resolves when the exchange is to end, because nobody is known to wait for it and others wait
     /// for a place.
     pub(super) async fn revoked(&mut self) -> Error {

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use super::Load;
 use crate::upstream::Lane;
 
-/// Exchanges that nobody is known to wait for, in one number, are fewer than this or a share of the
-/// places. So few cost little, and a client that ends its side early is not always gone.
+/// So many exchanges that nobody is known to wait for may begin, or a share of the places where that
+/// is more. So few cost little, and a client that ends its side early is not always gone.
 const SPARE: usize = 64;
 /// A fourth of the places is what exchanges keep that nobody is known to wait for, while others wait.
 const SHARE: usize = 4;
@@ -30,7 +30,7 @@ pub(super) struct State {
     ending: usize,
 }
 
-/// What one who waits hears.
+/// What a request that waits hears.
 #[derive(Debug)]
 pub(super) enum Told {
     /// It has a place, until this says that it is to end.
@@ -41,6 +41,15 @@ pub(super) enum Told {
 
 /// Resolves when the exchange is to end.
 pub(super) type Revoked = oneshot::Receiver<()>;
+
+/// Why there is neither a place nor a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// As many wait as may.
+    Queue,
+    /// Nobody is known to wait for it, and of such exchanges there are as many as may be.
+    Spare,
+}
 
 /// How somebody came in.
 #[derive(Debug)]
@@ -61,6 +70,8 @@ struct Running {
     revoke: Option<oneshot::Sender<()>>,
     /// Its turn among those that nobody is known to wait for.
     idle: Option<u64>,
+    /// Whether it goes on to its end, whoever waits.
+    stays: bool,
 }
 
 impl State {
@@ -68,18 +79,22 @@ impl State {
         Self { places, ..Self::default() }
     }
 
-    /// Takes a place, or a turn among at most `queue` that wait. None: the queue is full.
-    pub(super) fn enter(&mut self, lane: Lane, wanted: bool, queue: usize) -> Option<(u64, Entered)> {
+    /// Takes a place, or a turn among at most `queue` that wait.
+    pub(super) fn enter(&mut self, lane: Lane, wanted: bool, queue: usize) -> Result<(u64, Entered), Full> {
+        if !wanted && self.idle.len() + self.spare.len() >= self.most_spare() {
+            // What is under way may be about to end, and what it has cost is paid.
+            return Err(Full::Spare);
+        }
         let id = self.number();
         if self.taken < self.places {
             let revoked = self.run(id, wanted);
             self.settle();
-            return Some((id, Entered::Place(revoked)));
+            return Ok((id, Entered::Place(revoked)));
         }
         if self.waiting() >= queue {
             // Somebody who is known to be there takes the turn of one who is not.
             let given_up = if wanted { self.spare.pop_front() } else { None };
-            let _left_meanwhile = given_up?.tell.send(Told::Unwanted);
+            let _left_meanwhile = given_up.ok_or(Full::Queue)?.tell.send(Told::Unwanted);
         }
         let (tell, told) = oneshot::channel();
         let waiter = Waiter { id, lane, tell };
@@ -89,15 +104,29 @@ impl State {
             self.spare.push_back(waiter);
         }
         self.settle();
-        Some((id, Entered::Queue(told)))
+        Ok((id, Entered::Queue(told)))
+    }
+
+    /// An exchange under way goes on to its end, whether or not somebody is known to wait for it. Says
+    /// whether it may: it was not told to end before.
+    pub(super) fn stays(&mut self, id: u64) -> bool {
+        let Some(running) = self.running.get_mut(&id).filter(|running| running.revoke.is_some()) else {
+            return false;
+        };
+        running.stays = true;
+        if let Some(turn) = running.idle.take() {
+            self.idle.remove(&turn);
+        }
+        self.settle();
+        true
     }
 
     /// Somebody is known to wait for it again, or nobody is any more.
     pub(super) fn turn(&mut self, id: u64, wanted: bool) {
         let number = self.number();
         if let Some(running) = self.running.get_mut(&id) {
-            // One that was told to end ends.
-            if running.revoke.is_some() {
+            // One that was told to end ends, and one that stays does not.
+            if running.revoke.is_some() && !running.stays {
                 match (wanted, running.idle) {
                     (true, Some(turn)) => {
                         self.idle.remove(&turn);
@@ -178,24 +207,31 @@ impl State {
         if let Some(turn) = idle {
             self.idle.insert(turn, id);
         }
-        self.running.insert(id, Running { revoke: Some(revoke), idle });
+        self.running.insert(id, Running { revoke: Some(revoke), idle, stays: false });
         self.taken += 1;
         revoked
+    }
+
+    /// How many exchanges that nobody is known to wait for may go on while others wait. One place is
+    /// always for those who wait.
+    fn share(&self) -> usize {
+        (self.places / SHARE).max(1).min(self.places.saturating_sub(1))
+    }
+
+    /// How many of them may begin or wait to.
+    fn most_spare(&self) -> usize {
+        self.share().max(SPARE)
     }
 
     /// Brings everything into order after a change.
     fn settle(&mut self) {
         self.fill_up();
-        // One place is always for those who wait.
-        let share = (self.places / SHARE).max(1).min(self.places.saturating_sub(1));
-        while self.idle.len() + self.spare.len() > share.max(SPARE) {
-            // What has not begun costs the origin nothing.
-            match self.spare.pop_front() {
-                Some(waiter) => drop(waiter.tell.send(Told::Unwanted)),
-                None => self.revoke_oldest(),
-            }
+        // What has not begun costs the origin nothing; what has is left alone until its place is wanted.
+        while self.idle.len() + self.spare.len() > self.most_spare() {
+            let Some(waiter) = self.spare.pop_back() else { break };
+            let _left_meanwhile = waiter.tell.send(Told::Unwanted);
         }
-        while self.idle.len() > share && self.ending < self.fills.len() + self.passes.len() {
+        while self.idle.len() > self.share() && self.ending < self.fills.len() + self.passes.len() {
             self.revoke_oldest();
         }
     }

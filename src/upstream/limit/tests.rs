@@ -167,14 +167,45 @@ async fn what_nobody_waits_for_stands_last_and_leaves_the_queue_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_never_more_of_them_than_64_or_a_fourth() {
+async fn no_more_of_them_begin_than_64_or_a_fourth_and_those_that_have_go_on() {
     for (places, most) in [(100, 64), (400, 100)] {
         let limit = Limit::new(places, 10, PATIENCE);
         let mut all = Vec::new();
-        for _ in 0..=most {
+        for _ in 0..most {
             all.push(begin(&limit, false).await);
         }
-        assert!(is_to_end(&mut all[0].1), "of {places}");
-        assert!(all[1..].iter_mut().all(|(_, permit)| !is_to_end(permit)));
+        let one_more = limit.acquire_by(Lane::Fill, None, Some(&Interest::default())).await;
+        assert_eq!(one_more.unwrap_err().kind, ErrorKind::Unwanted, "of {places}");
+        // Those whose clients leave when they are under way are not newcomers.
+        let left = begin(&limit, true).await;
+        left.0.leave();
+        all.push(left);
+        assert!(all.iter_mut().all(|(_, permit)| !is_to_end(permit)));
+        all.truncate(most - 1);
+        all.push(begin(&limit, false).await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_stays_is_never_told_to_end_and_one_that_was_told_before_does_not_stay() {
+    let limit = Limit::new(2, 10, PATIENCE);
+    let (first, second) = (begin(&limit, true).await, begin(&limit, true).await);
+    let ((interest, mut stays), (left, mut late)) = (first, second);
+    interest.leave();
+    stays.stays().unwrap();
+    interest.enter();
+    interest.leave();
+    left.leave();
+    let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(limit.acquire(Lane::Pass))).collect();
+    for waiting in &mut waiting {
+        assert!(waiting.now_or_never().is_none());
+    }
+    // Not one is left to those that nobody waits for.
+    limit.resize(1);
+    assert!(!is_to_end(&mut stays));
+    assert_eq!(late.stays().unwrap_err().kind, ErrorKind::Unwanted);
+    assert!(is_to_end(&mut late));
+    drop((stays, late));
+    assert!(waiting.iter_mut().all(|waiting| waiting.now_or_never().is_some()));
+    assert_eq!(limit.load(), Load::default());
 }
