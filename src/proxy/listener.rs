@@ -96,7 +96,7 @@ pub async fn serve(
     drain: Guard,
 ) {
     if let Err(error) = probe_silent_clients(&listener) {
-        proxy.notices.accept_failed(&error);
+        proxy.notices.unprobed(&error);
     }
     let mut stopping = pin!(drain.draining());
     loop {

@@ -180,6 +180,12 @@ impl Notices {
         self.log.error("accept", error.to_string());
     }
 
+    /// Connections are served without keepalive.
+    pub(crate) fn unprobed(&self, error: &std::io::Error) {
+        let text = format!("clients that are gone without a word are not found by keepalive: {error}");
+        self.log.warn("keepalive", text);
+    }
+
     /// Records that memory let go of because they were past their end.
     pub(crate) fn expired(&self, gone: usize) {
         self.metrics.memory.evictions(Tier::Memory, Eviction::Expired).inc_by(gone as u64);

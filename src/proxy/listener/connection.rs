@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -46,8 +48,9 @@ pub(super) async fn serve(
     let mut leaving = false;
     let mut timer = pin!(sleep_until(phase.next_look(limits)));
     loop {
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let busy = phase.busy();
+            let request = request.map(|body| phase.content(body));
             let client = &client;
             async move {
                 let response = proxy.handle(client, request).await;

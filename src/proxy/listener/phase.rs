@@ -4,10 +4,15 @@
 //! kept here: a short one from the first byte of a head to its last, a long one between two
 //! requests, and one for a client that takes nothing of what is written to it.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Limits;
@@ -22,6 +27,8 @@ pub(super) struct Phase {
     asked: AtomicU64,
     /// While the last answer is being written: whether the next head has begun.
     begun: AtomicBool,
+    /// What has become of the content of the last request.
+    content: AtomicU8,
     since_ms: AtomicU64,
     /// Since when bytes wait for the client to take some; 0: none do.
     stalled_ms: AtomicU64,
@@ -35,6 +42,19 @@ pub(super) struct Phase {
 /// the connection is idle.
 pub(crate) struct Busy(Arc<Phase>);
 
+/// The content of a request, while it is being read.
+pub(super) struct Content {
+    body: Incoming,
+    /// None if there is none.
+    reading: Option<Reading>,
+}
+
+struct Reading {
+    phase: Arc<Phase>,
+    /// Which request's it is.
+    of: u64,
+}
+
 /// The first head is awaited, and nothing of it has come.
 const NEW: u8 = 0;
 const IDLE: u8 = 1;
@@ -42,6 +62,16 @@ const HEAD: u8 = 2;
 const BUSY: u8 = 3;
 /// The answer is all there, and the client has not taken all of it yet.
 const WRITING: u8 = 4;
+/// The answer is written, and the request's content is still being read.
+const CONTENT: u8 = 5;
+/// The answer is written, and the request's content was left unread: what comes is more of that and no
+/// head, so nothing is written any more. If it has come whole after all, another request may follow.
+const CLOSING: u8 = 6;
+
+/// There is no content, or all of it was read.
+const OVER: u8 = 0;
+const READING: u8 = 1;
+const LEFT: u8 = 2;
 
 /// How often a connection is looked at that has no deadline.
 const NO_HURRY: Duration = Duration::from_mins(1);
@@ -54,6 +84,7 @@ impl Phase {
             what: AtomicU8::new(NEW),
             asked: AtomicU64::new(0),
             begun: AtomicBool::new(false),
+            content: AtomicU8::new(OVER),
             since_ms: AtomicU64::new(0),
             stalled_ms: AtomicU64::new(0),
             start: Instant::now(),
@@ -65,8 +96,18 @@ impl Phase {
     /// A request is with the proxy.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        self.content.store(OVER, Ordering::Release);
         self.set(BUSY);
         Busy(self.clone())
+    }
+
+    /// The content of the request that is with the proxy.
+    pub(super) fn content(self: &Arc<Self>, body: Incoming) -> Content {
+        let reading = (!body.is_end_stream()).then(|| {
+            self.content.store(READING, Ordering::Release);
+            Reading { phase: self.clone(), of: self.asked() }
+        });
+        Content { body, reading }
     }
 
     /// How many requests there were.
@@ -82,6 +123,11 @@ impl Phase {
     /// Whether what is written now is no answer to a request.
     pub(super) fn is_unasked(&self) -> bool {
         matches!(self.what.load(Ordering::Acquire), NEW | IDLE | HEAD)
+    }
+
+    /// Whether nothing is written any more.
+    pub(super) fn is_closing(&self) -> bool {
+        self.what.load(Ordering::Acquire) == CLOSING
     }
 
     /// Whether a part of a head has come.
@@ -101,7 +147,7 @@ impl Phase {
                 self.set(HEAD);
                 true
             }
-            WRITING => {
+            WRITING if self.content.load(Ordering::Acquire) == OVER => {
                 self.begun.store(true, Ordering::Release);
                 false
             }
@@ -122,7 +168,23 @@ impl Phase {
     /// Nothing is left to be written: only now may a client be late.
     pub(super) fn written(&self) {
         if self.what.load(Ordering::Acquire) == WRITING {
-            self.set(if self.begun.load(Ordering::Acquire) { HEAD } else { IDLE });
+            self.set(match self.content.load(Ordering::Acquire) {
+                READING => CONTENT,
+                LEFT => CLOSING,
+                _ if self.begun.load(Ordering::Acquire) => HEAD,
+                _ => IDLE,
+            });
+        }
+    }
+
+    /// All of a request's content was read, or the rest was left.
+    fn content_is(&self, of: u64, content: u8) {
+        if self.asked() != of {
+            return;
+        }
+        self.content.store(content, Ordering::Release);
+        if self.what.load(Ordering::Acquire) == CONTENT {
+            self.set(if content == LEFT { CLOSING } else { IDLE });
         }
     }
 
@@ -161,7 +223,7 @@ impl Phase {
         self.closed.get().copied()
     }
 
-    /// Whose patience has ended.
+    /// Why the connection is to be closed now, if it is.
     pub(super) fn expired(&self, limits: Limits) -> Option<Closed> {
         self.patience(limits)
             .into_iter()
@@ -186,7 +248,7 @@ impl Phase {
         let since = self.since_ms.load(Ordering::Acquire);
         let asked = match self.what.load(Ordering::Acquire) {
             NEW | HEAD => until(since, limits.header_timeout, Closed::Header),
-            IDLE => until(since, limits.idle_timeout, Closed::Idle),
+            IDLE | CLOSING => until(since, limits.idle_timeout, Closed::Idle),
             _ => None,
         };
         let stalled = match self.stalled_ms.load(Ordering::Acquire) {
@@ -219,5 +281,47 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.begun.store(false, Ordering::Release);
         self.0.set(WRITING);
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    fn is_over(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            reading.phase.content_is(reading.of, OVER);
+        }
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.is_over();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if let Some(reading) = &self.reading {
+            reading.phase.content_is(reading.of, LEFT);
+        }
     }
 }

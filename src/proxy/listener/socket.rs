@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -80,9 +80,11 @@ impl Socket {
         }
     }
 
-    /// Goes on with another hyper, which is to read these bytes first.
+    /// Goes on with another hyper, which is to read these bytes first, and then what the last one has
+    /// not read of such bytes.
     pub(super) fn again(&mut self, bytes: Bytes) {
-        self.before = bytes;
+        self.before =
+            if self.before.is_empty() { bytes } else { [bytes, self.before.clone()].concat().into() };
         self.swallowed = false;
     }
 
@@ -188,8 +190,11 @@ impl AsyncRead for Socket {
         let this = &mut *self;
         if !this.before.is_empty() {
             let len = this.before.len().min(buf.remaining());
-            buf.put_slice(&this.before[..len]);
-            this.before.advance(len);
+            let read = this.before.split_to(len);
+            buf.put_slice(&read);
+            if this.phase.read() {
+                this.opening.begin(&read, this.phase.asked());
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -213,6 +218,9 @@ impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.phase.is_unasked() {
             self.swallowed = true;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        if self.phase.is_closing() {
             return Poll::Ready(Ok(buf.len()));
         }
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
@@ -250,6 +258,9 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         if self.phase.is_unasked() {
             self.swallowed = true;
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        if self.phase.is_closing() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);

@@ -141,3 +141,36 @@ async fn any_other_version_is_refused_as_what_it_is() {
         assert_eq!(reply.json()["error"], "http_version");
     }
 }
+
+#[tokio::test]
+async fn requests_of_a_higher_minor_version_that_come_together_are_all_answered_in_order() {
+    let origin = Origin::start().await;
+    origin.on_each("*", |seen| Answer::ok(seen.target.clone()));
+    let proxy = Proxy::before(&origin).await;
+    let field = "x".repeat(500);
+    let head = |n: usize| format!("GET /{n} HTTP/1.2\r\nHost: api.test\r\nX: {field}\r\n\r\n");
+    for before in [0, 4096] {
+        let mut conn = proxy.connect().await;
+        conn.send("\r\n".repeat(before) + &(0..40).map(head).collect::<String>()).await;
+        for n in 0..40 {
+            let (reply, next) = conn.reply().await.expect("an answer");
+            reply.assert(200, &format!("/{n}"));
+            conn = next;
+        }
+    }
+}
+
+#[tokio::test]
+async fn content_that_comes_after_the_answer_is_no_head() {
+    let origin = Origin::start().await;
+    origin.on_early("/a", Answer::ok("enough"));
+    let proxy =
+        Proxy::before(&origin).server("header_timeout = \"200ms\"").server("body_timeout = \"1s\"").await;
+    let mut conn = proxy.connect().await;
+    conn.send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1000\r\n\r\nhalf").await;
+    let (reply, mut conn) = conn.reply().await.expect("an answer");
+    reply.assert(200, "enough");
+    conn.send("more").await;
+    assert!(conn.last_reply().await.is_none(), "one answer to one request");
+    assert_eq!(proxy.metrics().await.sum("dustgate_refused_total", &[]), 0.0);
+}
