@@ -63,9 +63,10 @@ pub struct Request {
     pub lane: Lane,
     /// Until when it waits there at most, whatever the settings say.
     pub deadline: Option<Instant>,
-    /// Those who are known to wait for it; none: somebody always does.
+    /// Those who are known to wait for it; none: it always counts as waited for.
     pub interest: Option<Interest>,
-    /// Called once, when a place was had and the request is about to go out (F5).
+    /// Called once, when a place was had and the request is about to go out (F5). An error without
+    /// that call says that nothing went out.
     pub on_sent: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -176,7 +177,12 @@ pub enum ErrorKind {
     QueueTimeout,
     /// The client's own body broke off: not the origin's fault.
     RequestBody,
-    /// Ended because nobody is known to wait for it, and places are short.
+    /// The client's own body paused for longer than it may.
+    RequestBodyTimeout,
+    /// The client's own body came too slowly.
+    RequestBodyRate,
+    /// Not begun, or ended, because nobody is known to wait for it, and places are short. What is
+    /// unsafe or has content is not ended so once it was sent.
     Unwanted,
     /// This machine has no descriptor, port or memory left for a connection: not the origin's fault.
     Local,
@@ -201,6 +207,8 @@ impl ErrorKind {
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
             Self::RequestBody => "request_body",
+            Self::RequestBodyTimeout => "body_timeout",
+            Self::RequestBodyRate => "body_rate",
             Self::Unwanted => "unwanted",
             Self::Local => "local",
         }

@@ -56,6 +56,9 @@ impl Cause {
             Self::NoRoute(NoRoute::NoPath) => StatusCode::NOT_FOUND,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Malformed | Self::Upstream(ErrorKind::RequestBody) => StatusCode::BAD_REQUEST,
+            Self::Upstream(ErrorKind::RequestBodyTimeout | ErrorKind::RequestBodyRate) => {
+                StatusCode::REQUEST_TIMEOUT
+            }
             Self::Upstream(kind) if kind.is_queue() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(kind) if kind.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
@@ -89,7 +92,7 @@ impl Cause {
     fn detail(self) -> &'static str {
         match self {
             Self::Target(refusal) => refusal.detail(),
-            Self::Malformed => "the request's head is not HTTP/1.1",
+            Self::Malformed => "the request line or a field can't be read",
             Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
             Self::HeadTimeout => "the request's head was not whole in time",
             Self::HeadTooLarge => "the request's head is too large",
@@ -110,6 +113,8 @@ impl Cause {
                 ErrorKind::QueueFull => "too many requests wait for the origin",
                 ErrorKind::QueueTimeout => "no place at the origin in time",
                 ErrorKind::RequestBody => "the request's content broke off",
+                ErrorKind::RequestBodyTimeout => "the request's content paused for too long",
+                ErrorKind::RequestBodyRate => "the request's content came too slowly",
                 ErrorKind::Unwanted => "places at the origin are short, and the client seemed to have left",
                 ErrorKind::Local => {
                     "no descriptor, port or memory is left here for a connection to the origin"
@@ -133,7 +138,9 @@ impl Cause {
                 | Self::Version
                 | Self::HeadTimeout
                 | Self::HeadTooLarge
-                | Self::Upstream(ErrorKind::RequestBody)
+                | Self::Upstream(
+                    ErrorKind::RequestBody | ErrorKind::RequestBodyTimeout | ErrorKind::RequestBodyRate
+                )
         )
     }
 

@@ -74,12 +74,13 @@ impl<C: Content> Stream for Upload<C> {
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Poll::Pending => {
-                    let (why, said) = match std::task::ready!(this.waiting.poll_over(cx)) {
-                        why @ Closed::BodyRate => (why, "the upload was too slow"),
-                        why => (why, "the upload paused for too long"),
-                    };
+                    let why = std::task::ready!(this.waiting.poll_over(cx));
                     this.proxy.notices.closed(why);
-                    return Poll::Ready(Some(Err(broken(said.to_owned()))));
+                    let (kind, said) = match why {
+                        Closed::BodyRate => (ErrorKind::RequestBodyRate, "the upload was too slow"),
+                        _ => (ErrorKind::RequestBodyTimeout, "the upload paused for too long"),
+                    };
+                    return Poll::Ready(Some(Err(upstream::Error { kind, detail: said.to_owned() })));
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::{Error, ErrorKind};
 /// A failure before the head.
 pub(super) fn head(error: &reqwest::Error, probe: &Probe) -> Error {
     let kind = if let Some(broke) = probe.broke() {
-        return Error { kind: ErrorKind::RequestBody, detail: broke.detail };
+        return broke;
     } else if error.is_connect() {
         connect_kind(error)
     } else {
@@ -21,7 +21,7 @@ pub(super) fn head(error: &reqwest::Error, probe: &Probe) -> Error {
 /// A failure after the head.
 pub(super) fn body(error: &reqwest::Error, probe: &Probe) -> Error {
     if let Some(broke) = probe.broke() {
-        return Error { kind: ErrorKind::RequestBody, detail: broke.detail };
+        return broke;
     }
     // hyper's decoder of chunks speaks in these two kinds when what comes is not a chunk.
     let kind = match io_kind(error) {

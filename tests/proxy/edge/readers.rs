@@ -94,6 +94,6 @@ async fn an_upload_that_drips_is_broken_off() {
     assert!(dripped > 1);
     proxy.ask("POST", "/b").content("x").await.assert(200, "thanks");
     if let Some(reply) = conn.last_reply().await {
-        assert_eq!(reply.json()["error"], "request_body");
+        assert_eq!(reply.json()["error"], "body_rate");
     }
 }
