@@ -24,7 +24,7 @@ use crate::flight::{self, Joined, Settled};
 use crate::key::{Key, KeyHash};
 use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict};
 use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
-use crate::upstream::{self, Interest, Lane};
+use crate::upstream::{self, ErrorKind, Interest, Lane};
 
 /// The exchanges under way, by what they ask.
 pub(crate) type Heads = flight::Flights<KeyHash, Heard, Interest>;
@@ -131,6 +131,12 @@ impl Proxy {
                     return Self::refuse(asking, Cause::Refused(Refused::Deadline), None);
                 }
                 Ok(Settled::Abandoned) => refused = None,
+                // It was not the origin's doing: one of those who are there leads.
+                Ok(Settled::Told(Heard::Failed(error)))
+                    if error.kind == ErrorKind::Unwanted && !asking.ticket.may_be_gone() =>
+                {
+                    refused = Some(follower);
+                }
                 Ok(Settled::Told(Heard::Failed(error))) => {
                     if !mine {
                         asking.ticket.cache = Cache::Follower;

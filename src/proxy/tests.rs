@@ -12,6 +12,7 @@ use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Embedded, Faulty};
 use crate::telemetry::{Log, Metrics};
 use crate::tier::{Numbers, Own, WhenUnsure, member, url_hash};
+use crate::upstream::ErrorKind;
 use crate::upstream::scripted::{Reply, Scripted};
 
 const UNSURE_FOR: Duration = Duration::from_mins(5);
@@ -252,10 +253,34 @@ async fn an_unsafe_method_at_one_makes_void_what_only_the_other_has_in_memory() 
     let route = one.proxy.routes.route(&target, &parts.method).unwrap().clone();
     let (method, headers, ask) = (parts.method, parts.headers, Ask::default());
     let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
-    let mut doing = one.proxy.before_unsafe(&asking);
-    doing.sent();
+    let doing = one.proxy.before_unsafe(&asking);
+    doing.on_sent()();
     // Nobody hears what it has done.
     drop(doing);
     sleep(Duration::from_millis(10)).await;
     assert_eq!(two.get("/a").await.0, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_was_given_up_for_want_of_clients_is_asked_again_for_one_that_is_there() {
+    let fleet = Fleet::new().await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    fleet.origin.push(Reply::new(200).gate(&gate).fail(ErrorKind::Unwanted));
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    let head = async |ends: bool| {
+        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
+        if ends {
+            client.presence.ends();
+        }
+        let request =
+            Request::head("/a").header("host", "h.test").body(http_body_util::Empty::new()).unwrap();
+        one.proxy.handle(&client, request).await.status()
+    };
+    let open = async {
+        sleep(Duration::from_millis(100)).await;
+        gate.add_permits(1);
+    };
+    let (gone, there, again, ()) = tokio::join!(head(true), head(false), head(false), open);
+    assert_eq!((gone, there, again), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK, StatusCode::OK));
+    assert_eq!(fleet.origin.count(), 2);
 }
