@@ -62,11 +62,17 @@ impl State {
     fn count(&mut self, counts: bool) {
         let Some(interest) = &self.waits else { return };
         match (self.counts, counts) {
-            (false, true) => interest.enter(),
-            (true, false) => interest.leave(),
+            (false, true) => interest.believe(),
+            (true, false) => interest.doubt(),
             (true, true) | (false, false) => {}
         }
         self.counts = counts;
+    }
+
+    /// It waits for nothing.
+    fn rises(&mut self) {
+        let Some(interest) = self.waits.take() else { return };
+        if std::mem::take(&mut self.counts) { interest.leave() } else { interest.leave_doubted() }
     }
 }
 
@@ -76,10 +82,14 @@ impl Seat {
     /// A request of this client waits for that exchange. One seat at a time.
     pub(crate) fn take(presence: Arc<Presence>, interest: Interest) -> Self {
         let mut state = presence.lock();
-        state.count(false);
+        state.rises();
+        if state.ended {
+            interest.enter_doubted()
+        } else {
+            interest.enter()
+        }
+        state.counts = !state.ended;
         state.waits = Some(interest.clone());
-        let sure = !state.ended;
-        state.count(sure);
         drop(state);
         Self { presence, interest }
     }
@@ -92,9 +102,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut state = self.presence.lock();
-        state.count(false);
-        state.waits = None;
+        self.presence.lock().rises();
     }
 }
 
@@ -104,27 +112,30 @@ mod tests {
 
     use super::*;
 
-    fn is_wanted(interest: &Interest) -> bool {
-        Box::pin(interest.unwanted()).now_or_never().is_none()
+    fn is_there(interest: &Interest) -> bool {
+        Box::pin(interest.deserted()).now_or_never().is_none()
     }
 
     #[test]
     fn a_client_that_ends_its_side_counts_again_when_something_is_written_to_it() {
         let (presence, interest) = (Arc::new(Presence::default()), Interest::default());
         let seat = Seat::take(presence.clone(), interest.clone());
-        assert!(is_wanted(&interest));
+        assert!(interest.is_known());
         presence.ends();
-        assert!(!is_wanted(&interest));
+        assert!(!interest.is_known());
         presence.is_written_to();
         presence.is_written_to();
-        assert!(is_wanted(&interest));
+        assert!(interest.is_known());
+        assert!(is_there(&interest));
         drop(seat);
-        assert!(!is_wanted(&interest));
+        assert!(!interest.is_known() && !is_there(&interest));
         presence.is_written_to();
-        assert!(!is_wanted(&interest));
+        assert!(!interest.is_known());
         let next = Seat::take(presence, interest.clone());
-        assert!(!is_wanted(&interest), "its next request is from a client that may be gone");
+        assert!(!interest.is_known(), "its next request is from a client that may be gone");
+        assert!(is_there(&interest), "and waits for it");
         drop(next);
+        assert!(!is_there(&interest));
     }
 
     #[test]
@@ -133,8 +144,8 @@ mod tests {
         let one = Arc::new(Presence::default());
         let seats = [one.clone(), Arc::default()].map(|presence| Seat::take(presence, interest.clone()));
         one.ends();
-        assert!(is_wanted(&interest));
+        assert!(interest.is_known());
         drop(seats);
-        assert!(!is_wanted(&interest));
+        assert!(!interest.is_known());
     }
 }

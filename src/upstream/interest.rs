@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use super::limit::Place;
 
-/// Those who are known to wait for one exchange. Clones are the same interest. Without anybody in
-/// it from the start, the exchange is one that nobody waits for.
+/// Those who wait for one exchange, and which of them are known to. Clones are the same interest.
+/// Without anybody known in it from the start, the exchange is one that nobody waits for.
 #[derive(Debug, Clone, Default)]
 pub struct Interest {
     inner: Arc<Inner>,
@@ -23,14 +23,56 @@ struct Inner {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// All that are there.
+    there: usize,
+    /// Those of them that are known to be.
     known: usize,
     /// Where the exchange stands with its upstream.
     place: Option<Place>,
 }
 
 impl Interest {
-    /// One more waits. Each is to [`leave`](Self::leave) once.
+    /// One more waits, and is known to. Each is to [`leave`](Self::leave) once.
     pub fn enter(&self) {
+        self.lock().there += 1;
+        self.believe();
+    }
+
+    /// One more waits that may be gone. Each is to [`leave_doubted`](Self::leave_doubted) once.
+    pub fn enter_doubted(&self) {
+        self.lock().there += 1;
+    }
+
+    /// One that was known to wait waits no more.
+    pub fn leave(&self) {
+        self.doubt();
+        self.leave_doubted();
+    }
+
+    /// One that may have been gone waits no more.
+    pub fn leave_doubted(&self) {
+        let mut state = self.lock();
+        state.there = state.there.saturating_sub(1);
+        let deserted = state.there == 0;
+        drop(state);
+        if deserted {
+            self.inner.nobody.notify_waiters();
+        }
+    }
+
+    /// One that is there may be gone.
+    pub fn doubt(&self) {
+        let mut state = self.lock();
+        state.known = state.known.saturating_sub(1);
+        if state.known == 0
+            && let Some(place) = &state.place
+        {
+            place.turn(false);
+        }
+    }
+
+    /// One that may have been gone is known to wait after all.
+    pub fn believe(&self) {
         let mut state = self.lock();
         state.known += 1;
         if state.known == 1
@@ -40,31 +82,23 @@ impl Interest {
         }
     }
 
-    /// One of them waits no more, or is not known to.
-    pub fn leave(&self) {
-        let mut state = self.lock();
-        state.known = state.known.saturating_sub(1);
-        if state.known > 0 {
-            return;
-        }
-        if let Some(place) = &state.place {
-            place.turn(false);
-        }
-        drop(state);
-        self.inner.nobody.notify_waiters();
-    }
-
-    /// Waits until nobody is known to wait: at once if nobody is.
+    /// Waits until nobody is there, not even one that may be gone: at once if nobody is.
     ///
     /// Cancel safe.
-    pub async fn unwanted(&self) {
+    pub async fn deserted(&self) {
         loop {
             let left = self.inner.nobody.notified();
-            if !self.lock().is_known() {
+            if self.lock().there == 0 {
                 return;
             }
             left.await;
         }
+    }
+
+    /// Whether anybody is known to wait.
+    #[cfg(test)]
+    pub(crate) fn is_known(&self) -> bool {
+        self.lock().is_known()
     }
 
     /// Locked before the limit's own state and never after it.
@@ -93,16 +127,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_unwanted_while_nobody_is_known_to_wait() {
+    async fn it_is_deserted_while_nobody_is_there_and_one_that_may_be_gone_is() {
         let interest = Interest::default();
-        interest.unwanted().await;
+        interest.deserted().await;
         interest.enter();
-        interest.enter();
-        let mut unwanted = Box::pin(interest.unwanted());
-        assert!((&mut unwanted).now_or_never().is_none());
+        interest.enter_doubted();
+        let mut deserted = Box::pin(interest.deserted());
+        assert!((&mut deserted).now_or_never().is_none());
         interest.leave();
-        assert!((&mut unwanted).now_or_never().is_none());
-        interest.leave();
-        unwanted.await;
+        assert!(!interest.is_known());
+        assert!((&mut deserted).now_or_never().is_none());
+        interest.leave_doubted();
+        deserted.await;
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::server::Server;
 use crate::support::proxy::Setup;
-use crate::support::{Answer, Origin, Proxy, until};
+use crate::support::{Answer, Gate, Origin, Proxy, until};
 
 /// By then an instance is up, whether its store is there or not; generous, for a busy machine.
 const UP: Duration = Duration::from_secs(8);
@@ -70,6 +70,25 @@ async fn has_joined(proxy: &Proxy) {
 
 fn is_empty(path: &Path) -> bool {
     !path.exists() || std::fs::read_dir(path).unwrap().next().is_none()
+}
+
+#[tokio::test]
+async fn a_fill_that_another_instance_reads_is_not_ended_for_want_of_clients_here() {
+    let fleet = Fleet::new().await;
+    let gate = Gate::shut();
+    fleet.origin.on("/long", Answer::cacheable("one,").gate(&gate).part("two").chunked());
+    let few = |setup: Setup| setup.upstream("max_concurrent = 1").upstream("queue_timeout = \"300ms\"");
+    let one = few(fleet.instance()).route("finish = \"while_wanted\"").await;
+    let two = few(fleet.instance()).await;
+    let mut here = one.get("/long").begin().await;
+    here.at_least(4).await;
+    let mut there = two.get("/long").begin().await;
+    there.at_least(4).await;
+    drop(here);
+    one.get("/other").await.assert_error(503);
+    gate.open();
+    assert_eq!(there.rest().await.body, "two");
+    assert_eq!(fleet.origin.count("/long"), 1);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ impl Job {
             let head = tokio::select! {
                 biased;
                 head = self.exchange(fields, born) => head,
-                () = self.interest.unwanted(), if self.ends_unwanted() => {
+                () = self.interest.deserted(), if self.ends_deserted() => {
                     return self.forsaken(leader, fill).await;
                 }
             };
@@ -107,8 +107,8 @@ impl Job {
         Asks { conditional, ranged: ranged || Asks::of(&self.headers).ranged }
     }
 
-    /// Whether it ends when nobody waits. A refresh behind an answer never has anybody who does.
-    pub(super) fn ends_unwanted(&self) -> bool {
+    /// Whether it ends when all clients have left. A refresh behind an answer never has one.
+    pub(super) fn ends_deserted(&self) -> bool {
         self.owner.is_some() && self.route.finish == Finish::WhileWanted
     }
 

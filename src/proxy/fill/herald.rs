@@ -27,7 +27,7 @@ impl Job {
     pub(super) async fn herald(&self, fill: &Fill, head: &Stored, growing: &Growing) -> Infallible {
         if self.is_told(fill, head) {
             sleep(HEADSTART).await;
-            // Others may ride it from now on: it goes on (F4).
+            // Others may ride it from now on, and are not counted here: it goes on (F4).
             self.interest.enter();
             self.keep_telling(fill, head, growing).await;
         }
@@ -83,6 +83,10 @@ impl Job {
     pub(super) async fn tell_apart(&self, fill: &Fill, head: &Stored, binding: Option<Binding>) {
         if !self.is_told(fill, head) {
             return;
+        }
+        if binding.is_some() {
+            // An error that binds others: they read it to its end, as above.
+            self.interest.enter();
         }
         let mut record = head.record.clone();
         (record.fresh_ms, record.swr_ms, record.sie_ms, record.keep_ms) = (0, 0, 0, 0);

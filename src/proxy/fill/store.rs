@@ -250,7 +250,7 @@ impl Job {
             let next = tokio::select! {
                 biased;
                 next = response.body.next() => next,
-                () = self.interest.unwanted(), if self.ends_unwanted() => return Flow::Unwanted,
+                () = self.interest.deserted(), if self.ends_deserted() => return Flow::Unwanted,
             };
             match next {
                 Some(Ok(chunk)) => match writer.write(chunk).await {

@@ -12,7 +12,7 @@ async fn slow_origin() -> (Gate, Origin) {
 
 #[tokio::test]
 async fn fills_and_passes_of_clients_that_have_closed_do_not_keep_the_origins_places() {
-    for (method, resets) in [("GET", true), ("GET", false), ("POST", false)] {
+    for (method, resets) in [("GET", true), ("GET", false), ("OPTIONS", false)] {
         let (gate, origin) = slow_origin().await;
         let proxy = Proxy::before(&origin).upstream("max_concurrent = 4").await;
         let asked = all((0..4).map(|n| proxy.ask(method, &format!("/{n}")).asked())).await;
@@ -68,7 +68,7 @@ async fn one_that_gives_way_is_told_so_and_one_with_somebody_behind_it_does_not(
 }
 
 #[tokio::test]
-async fn a_herd_that_has_left_leaves_few_fills_behind() {
+async fn a_herd_that_has_left_keeps_a_fourth_of_the_places_when_others_wait() {
     const HERD: usize = 200;
     let (gate, origin) = slow_origin().await;
     let proxy = Proxy::before(&origin).upstream("max_concurrent = 200").await;
@@ -76,10 +76,81 @@ async fn a_herd_that_has_left_leaves_few_fills_behind() {
     let asked = all((0..HERD).map(|n| proxy.get(&format!("/{n}")).field("X-Large", &head).asked())).await;
     gate.reached_by(HERD).await;
     drop(asked);
-    proxy.until_metric("dustgate_upstream_in_flight", &[], |n| n == 64.0).await;
-    proxy
-        .until_metric("dustgate_fills_total", &[("outcome", "abandoned")], |n| n == (HERD - 64) as f64)
-        .await;
+    let second = all((0..HERD).map(|n| proxy.get(&format!("/second/{n}")).asked())).await;
+    gate.reached_by(HERD + 150).await;
+    let abandoned = [("outcome", "abandoned")];
+    proxy.until_metric("dustgate_fills_total", &abandoned, |n| n == 150.0).await;
+    gate.open();
+    for asked in second {
+        asked.head().await.expect("an answer").rest().await.assert(200, "slow");
+    }
+    assert_eq!(proxy.metrics().await.sum("dustgate_fills_total", &abandoned), 150.0);
+}
+
+#[tokio::test]
+async fn refreshes_that_have_begun_end_and_those_above_64_are_not_begun() {
+    const KEYS: usize = 300;
+    let gate = Gate::shut();
+    let origin = Origin::start().await;
+    let held = gate.clone();
+    origin.on_each("*", move |seen| {
+        let stale = Answer::ok("stale").cache("max-age=1, stale-while-revalidate=600").field("Age", "9");
+        if seen.nth == 1 { stale } else { stale.held_by(&held) }
+    });
+    let proxy = Proxy::before(&origin).upstream("max_concurrent = 200").await;
+    for n in 0..KEYS {
+        proxy.fill(&format!("/{n}")).await.assert(200, "stale");
+    }
+    for n in 0..KEYS {
+        proxy.get(&format!("/{n}")).await.assert(200, "stale");
+    }
+    let not_begun = (KEYS - 64) as f64;
+    proxy.until_metric("dustgate_shed_total", &[("reason", "unwanted")], |n| n == not_begun).await;
+    gate.reached_by(64).await;
+    gate.open();
+    let stored = (KEYS + 64) as f64;
+    proxy.until_metric("dustgate_fills_total", &[("outcome", "stored")], |n| n == stored).await;
+    assert_eq!(origin.total(), KEYS + 64, "none was broken off");
+    proxy.get("/299").await.assert(200, "stale");
+    proxy.until_metric("dustgate_fills_total", &[("outcome", "stored")], |n| n == stored + 1.0).await;
+}
+
+#[tokio::test]
+async fn what_is_unsafe_goes_on_once_it_was_sent_and_makes_void_what_is_stored() {
+    for method in ["DELETE", "POST"] {
+        let gate = Gate::shut();
+        let origin = Origin::start().await;
+        let held = gate.clone();
+        origin.on_each("*", move |seen| {
+            let answer = Answer::cacheable(format!("{} {}", seen.method, seen.nth));
+            if seen.method == "GET" { answer } else { answer.held_by(&held) }
+        });
+        let proxy = Proxy::before(&origin).upstream("max_concurrent = 1").await;
+        proxy.fill("/a").await.assert(200, "GET 1");
+        let mut pass = proxy.ask(method, "/a").content("x").asked().await;
+        gate.reached_by(1).await;
+        pass.half_close().await;
+        let other = proxy.get("/b").asked().await;
+        proxy.until_metric("dustgate_upstream_queue", &[], |n| n == 1.0).await;
+        gate.open();
+        pass.head().await.expect("an answer").rest().await.assert(200, &format!("{method} 2"));
+        other.head().await.expect("an answer").rest().await.assert(200, "GET 1");
+        proxy.get("/a").await.assert(200, "GET 3");
+    }
+}
+
+#[tokio::test]
+async fn with_while_wanted_a_fill_goes_on_for_a_client_that_has_ended_its_side_and_ends_on_a_reset() {
+    let (gate, origin) = slow_origin().await;
+    let proxy = Proxy::before(&origin).route("finish = \"while_wanted\"").await;
+    let (mut ended, mut left) = (proxy.get("/a").asked().await, proxy.get("/b").asked().await);
+    ended.half_close().await;
+    left.half_close().await;
+    gate.reached_by(2).await;
+    left.reset();
+    origin.left_by(1).await;
+    gate.open();
+    ended.head().await.expect("an answer").rest().await.assert(200, "slow");
 }
 
 #[tokio::test]
