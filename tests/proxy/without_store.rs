@@ -87,7 +87,7 @@ async fn a_fill_that_another_instance_reads_is_not_ended_for_want_of_clients_her
     drop(here);
     one.get("/other").await.assert_error(503);
     gate.open();
-    assert_eq!(there.rest().await.body, "two");
+    assert_eq!(there.rest().await.body, b"two");
     assert_eq!(fleet.origin.count("/long"), 1);
 }
 
