@@ -72,7 +72,11 @@ impl State {
     /// It waits for nothing.
     fn rises(&mut self) {
         let Some(interest) = self.waits.take() else { return };
-        if std::mem::take(&mut self.counts) { interest.leave() } else { interest.leave_doubted() }
+        if std::mem::take(&mut self.counts) {
+            interest.leave();
+        } else {
+            interest.leave_doubted();
+        }
     }
 }
 
@@ -84,9 +88,9 @@ impl Seat {
         let mut state = presence.lock();
         state.rises();
         if state.ended {
-            interest.enter_doubted()
+            interest.enter_doubted();
         } else {
-            interest.enter()
+            interest.enter();
         }
         state.counts = !state.ended;
         state.waits = Some(interest.clone());
