@@ -99,7 +99,7 @@ pub fn post_fills_get(
         && resolved(headers, &header::CONTENT_LOCATION, &base).is_some_and(|named| named == base)
 }
 
-/// A target as a URL. One without a host (`http:///path`, of HTTP/1.0) has [`NO_HOST`] for it: the URL
+/// A target as a URL. One without a host (`http:///path`, of HTTP/1.0) has `NO_HOST` for it: the URL
 /// standard takes the first segment of its path for the host.
 pub fn parsed(target: &str) -> Option<Url> {
     match target.split_once("://") {

@@ -4,7 +4,7 @@
 //! (at least one, and never the last), and the oldest above that is told to end. None begins where that
 //! fourth is under way or waits already, or 64 where that is more. What has begun is left alone until
 //! somebody waits for its place, and what must not be broken off goes on even then
-//! ([`Permit::stays`]).
+//! (`Permit::stays`).
 //!
 //! How many there may be can change while it is in use ([`Limit::resize`]): a budget that several
 //! instances share gives and takes places here, and hears by [`Limit::changed`] what is wanted.
