@@ -135,7 +135,9 @@ proptest! {
         let url = format!("http://h/{}?{}", text(&path), text(&query));
         if let Ok(target) = canonical_url(&url) {
             prop_assert!(target.scheme == Scheme::Http && is_one_line(target.text()));
-            prop_assert_eq!(canonical_url(&target.to_string()), Ok(target));
+            // How it was written is another matter: that is kept beside the canonical form.
+            let again = canonical_url(&target.to_string()).map(|again| again.text().to_owned());
+            prop_assert_eq!(again, Ok(target.text().to_owned()));
         }
     }
 }
