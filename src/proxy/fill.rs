@@ -25,7 +25,7 @@ use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
 use crate::record::Binding;
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
-use crate::tier::Stored;
+use crate::tier::{Covered, Held, Stored};
 use crate::upstream;
 
 mod elsewhere;
@@ -230,7 +230,13 @@ impl Job {
             Entered::Cached(Sighted::Elsewhere(seen)) | Entered::Awaited(Sighted::Elsewhere(seen)) => {
                 Box::pin(self.ride_elsewhere(leader, names, seen)).await;
             }
-            Entered::Won(fill) | Entered::Alone(fill) => Box::pin(self.fetch(leader, fill)).await,
+            Entered::Won(fill) | Entered::Alone(fill) => match self.kept_meanwhile(&fill) {
+                Some(stored) => {
+                    leader.retire();
+                    leader.settle(Told::Stored(Found::cached(stored, How::Cached)));
+                }
+                None => Box::pin(self.fetch(leader, fill)).await,
+            },
             Entered::Unavailable(_) => leader.settle(Told::Refused(Refused::StoreDown)),
             // That part takes longer than it would be waited for: this is fetched beside it.
             Entered::TimedOut(_) if until < self.deadline => {
@@ -239,6 +245,23 @@ impl Job {
             }
             Entered::TimedOut(_) => leader.settle(Told::Refused(Refused::Deadline)),
         }
+    }
+
+    /// What another fill of this instance has kept since the request looked into memory. Without the
+    /// store there is no second look there (F2), so this is it.
+    fn kept_meanwhile(&self, fill: &Fill) -> Option<Arc<Stored>> {
+        let Some(Held::Stored(stored)) = self.proxy.tier.find(self.place.key.text()) else { return None };
+        let (rules, now) = (&self.route.rules, self.proxy.now_ms());
+        let fresh = fill.degraded()
+            && self.owner.is_some()
+            && stored.covered(&self.proxy.stamps) == Covered::No
+            && policy::selects(&stored.record, &self.headers)
+            && policy::answers(&self.headers, self.ask.head, &stored.record)
+            && matches!(
+                policy::reuse(&self.ask, &stored.record, &stored.terms, rules, now),
+                policy::Reuse::Fresh { .. }
+            );
+        fresh.then_some(stored)
     }
 
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {
