@@ -99,6 +99,18 @@ pub trait Dust: Send + Sync + Debug {
     /// Wall-clock milliseconds as the store's clock has them, as far as known here.
     fn now_ms(&self) -> WallMs;
 
+    /// No number that this store gives, or gave in this life, is above this one: what claims to be was
+    /// not written by it. A decorator passes the question on.
+    fn ceiling(&self) -> Number {
+        Number::MAX
+    }
+
+    /// How many entries and changes were taken for absent so far, because their numbers are above
+    /// [`Dust::ceiling`].
+    fn oddities(&self) -> u64 {
+        0
+    }
+
     /// How far the store's clock is ahead of this process's, in ms, as far as known.
     fn offset_ms(&self) -> i64 {
         0

@@ -23,6 +23,7 @@ use crate::key::Key;
 use crate::key::target::{self, Asked, Refusal};
 use crate::policy::{self, Ask, Entrance, PassReason};
 use crate::record::Binding;
+use crate::record::codec::Limits;
 use crate::route::{Route, Table};
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::{Member, Stamps, Stored, Tier, Trust};
@@ -416,6 +417,11 @@ impl Proxy {
     /// The store's clock.
     pub(crate) fn now_ms(&self) -> u64 {
         self.dust.now_ms()
+    }
+
+    /// What may be believed of an entry that is read now.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { now_ms: self.dust.now_ms(), number: self.dust.ceiling() }
     }
 
     /// Our own answer to a request that has no route.

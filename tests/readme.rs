@@ -97,8 +97,8 @@ fn settings_are_read() {
 fn records_are_read_and_every_field_is_explained() {
     let readme = readme();
     for block in of(Kind::Json) {
-        let pointer =
-            codec::decode(&block.text).unwrap_or_else(|error| panic!("README.md:{}: {error}", block.line));
+        let pointer = codec::decode(&block.text, &codec::Limits::NONE)
+            .unwrap_or_else(|error| panic!("README.md:{}: {error}", block.line));
         let again: serde_json::Value = serde_json::from_str(&codec::encode(&pointer).unwrap()).unwrap();
         let shown: serde_json::Value = serde_json::from_str(&block.text).unwrap();
         assert_eq!(shown, again, "README.md:{}", block.line);

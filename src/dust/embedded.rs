@@ -245,6 +245,10 @@ impl Dust for Embedded {
         self.clock.wall_ms()
     }
 
+    fn ceiling(&self) -> Number {
+        self.table().last()
+    }
+
     fn shared(&self) -> bool {
         self.shared
     }

@@ -304,6 +304,14 @@ impl Dust for Faulty {
         self.inner.now_ms()
     }
 
+    fn ceiling(&self) -> Number {
+        self.inner.ceiling()
+    }
+
+    fn oddities(&self) -> u64 {
+        self.inner.oddities()
+    }
+
     fn offset_ms(&self) -> i64 {
         self.inner.offset_ms()
     }

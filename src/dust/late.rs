@@ -130,6 +130,10 @@ impl Dust for Late {
         self.clock.wall_ms()
     }
 
+    fn ceiling(&self) -> Number {
+        self.store().map_or(Number::MAX, Dust::ceiling)
+    }
+
     fn offset_ms(&self) -> i64 {
         0
     }

@@ -183,7 +183,7 @@ impl Proxy {
 
     async fn read_held(&self, place: &Place, route: &Route) -> Option<Held> {
         let entry = self.dust.entry(&self.names(&place.key).value).await.ok()??;
-        match codec::decode(entry.text()?).ok()? {
+        match codec::decode(entry.text()?, &self.limits()).ok()? {
             Pointer::Vary(node) if node.key == place.key.text() => Some(Held::Vary(Arc::new(node))),
             Pointer::Record(record) if record.key == place.key.text() => {
                 Some(Held::Stored(Arc::new(Stored::new(*record, &route.rules, None))))

@@ -72,7 +72,7 @@ impl Proxy {
     /// What the record in the store becomes; none if it stays, or is newer than the HEAD.
     async fn updated(&self, of: &Of, key: &Key, headers: &HeaderMap, born: Number) -> Option<Record> {
         let entry = self.flight.bounded(self.dust.entry(&self.names(key).value)).await.ok()??;
-        let Ok(Pointer::Record(record)) = codec::decode(entry.text()?) else { return None };
+        let Ok(Pointer::Record(record)) = codec::decode(entry.text()?, &self.limits()) else { return None };
         if record.key != key.text() || record.token >= born {
             return None;
         }

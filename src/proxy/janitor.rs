@@ -42,14 +42,15 @@ impl Names for Ledger<'_> {
         let note = flight.bounded(dust.entry(&names.verdict)).await;
         let entry = flight.bounded(dust.entry(&names.value)).await;
         let (Ok(note), Ok(entry)) = (note, entry) else { return Named::Everything };
+        let limits = self.0.limits();
         let mut manifests = Vec::new();
         if let Some(Ok(Note::Growing { head, .. })) =
-            note.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode_note(text))
+            note.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode_note(text, &limits))
         {
             manifests.push(head.body);
         }
         if let Some(Ok(Pointer::Record(record))) =
-            entry.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode(text))
+            entry.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode(text, &limits))
         {
             manifests.push(record.body);
         }
@@ -136,7 +137,8 @@ impl Proxy {
             let from = format!("{}/1/{page:02x}", self.settings.prefix);
             let Ok(entries) = self.dust.entries(&from).await else { return };
             let tier = self.tier.clone();
-            let read = tokio::task::spawn_blocking(move || candidates(&entries, &tier));
+            let limits = self.limits();
+            let read = tokio::task::spawn_blocking(move || candidates(&entries, &tier, &limits));
             for one in read.await.unwrap_or_default() {
                 coldest.offer(one);
             }
@@ -155,7 +157,7 @@ impl Proxy {
         let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
         let pointer = there
             .filter(|entry| entry.number == one.number)
-            .and_then(|entry| entry.text().and_then(|text| codec::decode(text).ok()));
+            .and_then(|entry| entry.text().and_then(|text| codec::decode(text, &self.limits()).ok()));
         let mut gone = false;
         if let (Some(Pointer::Record(record)), Some(lease)) = (pointer, fill.lease()) {
             match self.flight.bounded(self.dust.delete(&names.value, Some(lease))).await {
@@ -174,10 +176,10 @@ impl Proxy {
 }
 
 /// The records among these entries.
-fn candidates(entries: &[(String, Entry)], tier: &Tier) -> Vec<Candidate> {
+fn candidates(entries: &[(String, Entry)], tier: &Tier, limits: &codec::Limits) -> Vec<Candidate> {
     let read = |(key, entry): &(String, Entry)| {
         let text = entry.text()?;
-        let Pointer::Record(record) = codec::decode(text).ok()? else { return None };
+        let Pointer::Record(record) = codec::decode(text, limits).ok()? else { return None };
         Some(Candidate {
             warm: tier.peek(&record.key).is_some(),
             received_at: record.received_at,

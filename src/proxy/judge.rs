@@ -124,7 +124,7 @@ impl FillJudge {
 
     fn value(&self, entry: &Entry) -> Judged<Sighted> {
         let Some(text) = entry.text() else { return Judged::Absent };
-        let pointer = match codec::decode(text) {
+        let pointer = match codec::decode(text, &self.proxy.limits()) {
             Ok(pointer) => pointer,
             Err(error) => {
                 self.proxy.notices.bad_pointer(&error);
@@ -188,7 +188,7 @@ impl FillJudge {
     }
 
     fn note(&self, entry: &Entry, live: Option<Number>) -> Judged<Sighted> {
-        let Some(Ok(note)) = entry.text().map(|text| codec::decode_note(text)) else {
+        let Some(Ok(note)) = entry.text().map(|text| codec::decode_note(text, &self.proxy.limits())) else {
             return Judged::Absent;
         };
         let now = self.proxy.now_ms();

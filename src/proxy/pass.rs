@@ -162,7 +162,8 @@ impl Proxy {
         tokio::spawn(async move {
             let Attempt::Won(fill) = proxy.flight.attempt(&names).await else { return };
             let there = proxy.flight.bounded(proxy.dust.entry(&names.verdict)).await.ok().flatten();
-            let note = there.as_ref().and_then(|entry| codec::decode_note(entry.text()?).ok());
+            let note =
+                there.as_ref().and_then(|entry| codec::decode_note(entry.text()?, &proxy.limits()).ok());
             // Not what has been said since.
             if matches!(note, Some(Note::Pass { token: of, .. }) if of <= token) {
                 let gone = proxy.dust.delete(&names.verdict, fill.lease());
@@ -235,7 +236,7 @@ impl Proxy {
     ) -> bool {
         let there = self.flight.bounded(self.dust.entry(&names.value)).await;
         let Ok(there) = there else { return true };
-        let pointer = there.as_ref().and_then(|entry| codec::decode(entry.text()?).ok());
+        let pointer = there.as_ref().and_then(|entry| codec::decode(entry.text()?, &self.limits()).ok());
         let Some(Pointer::Record(record)) = pointer else { return false };
         if record.token >= born {
             return true;

@@ -104,7 +104,7 @@ impl Proxy {
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return };
         let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
         let names_it = there.as_ref().and_then(|entry| entry.text()).is_some_and(|text| {
-            matches!(codec::decode(text), Ok(Pointer::Record(record)) if record.body == *stored.manifest)
+            matches!(codec::decode(text, &self.limits()), Ok(Pointer::Record(record)) if record.body == *stored.manifest)
         });
         if names_it
             && let Some(lease) = fill.lease()

@@ -39,7 +39,7 @@ impl Proxy {
     pub(super) async fn take_in(&self, route: &Route, key: &Key) -> Option<Held> {
         let value = self.names(key).value;
         let entry = self.flight.bounded(self.dust.entry(&value)).await.ok()??;
-        let pointer = codec::decode(entry.text()?);
+        let pointer = codec::decode(entry.text()?, &self.limits());
         match pointer.inspect_err(|error| self.notices.bad_pointer(error)).ok()? {
             Pointer::Vary(node) if node.key == key.text() => {
                 let node = Arc::new(node);

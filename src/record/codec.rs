@@ -4,7 +4,10 @@
 //! Header values may be any bytes. Each byte is written as the letter of that number (Latin-1),
 //! so that nothing is lost and every text is valid.
 
+mod limits;
 mod wire;
+
+pub use limits::{Limits, MAX_NOTE_MS, SLACK_MS};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -64,8 +67,14 @@ pub fn encode(pointer: &Pointer) -> Result<String, CodecError> {
     }
 }
 
-/// Reads what a value key holds.
-pub fn decode(text: &str) -> Result<Pointer, CodecError> {
+/// Reads what a value key holds, within `limits`.
+pub fn decode(text: &str, limits: &Limits) -> Result<Pointer, CodecError> {
+    let pointer = decode_any(text)?;
+    limits.pointer(&pointer)?;
+    Ok(pointer)
+}
+
+fn decode_any(text: &str) -> Result<Pointer, CodecError> {
     let probe = probe(text)?;
     if probe.vary.is_some() {
         let node = shape::<WireVary>(text)?.into_node()?;
@@ -90,8 +99,8 @@ pub fn encode_note(note: &Note) -> Result<String, CodecError> {
     }
 }
 
-/// Reads what a verdict key holds. A growing record's manifest is as long as its segments.
-pub fn decode_note(text: &str) -> Result<Note, CodecError> {
+/// Reads what a verdict key holds, within `limits`. A growing record's manifest is as long as its segments.
+pub fn decode_note(text: &str, limits: &Limits) -> Result<Note, CodecError> {
     let probe = probe(text)?;
     let note = if probe.pass.is_some() {
         shape::<WirePass>(text)?.into_note()?
@@ -101,6 +110,7 @@ pub fn decode_note(text: &str) -> Result<Note, CodecError> {
         shape::<WireGrowing>(text)?.into_note()?
     };
     check_note(&note)?;
+    limits.note(&note)?;
     Ok(note)
 }
 

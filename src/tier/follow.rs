@@ -175,7 +175,9 @@ impl Member {
     /// Takes an entry in; `false` if it is of no use here.
     fn take(&self, hash: KeyHash, entry: &Entry) -> bool {
         let Some(text) = entry.text() else { return false };
-        match codec::decode(text) {
+        let dust = &self.parts.dust;
+        let limits = codec::Limits { now_ms: dust.now_ms(), number: dust.ceiling() };
+        match codec::decode(text, &limits) {
             Ok(Pointer::Record(record)) if KeyHash::of(&record.key) == hash => {
                 let Some(stored) = self.host.stored(*record) else { return false };
                 self.parts.tier.keep(Arc::new(stored.at(entry.number)));

@@ -32,7 +32,7 @@ impl Own {
 impl Dust for Own {
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
         let Some(hash) = self.numbers.hash_of(key) else { return self.inner.put(key, value, how).await };
-        let token = match codec::decode(value) {
+        let token = match codec::decode(value, &codec::Limits::NONE) {
             Ok(Pointer::Record(record)) => Some(record.token),
             Ok(Pointer::Vary(node)) => Some(node.token),
             Err(_) => None,
@@ -92,6 +92,14 @@ impl Dust for Own {
 
     fn now_ms(&self) -> WallMs {
         self.inner.now_ms()
+    }
+
+    fn ceiling(&self) -> Number {
+        self.inner.ceiling()
+    }
+
+    fn oddities(&self) -> u64 {
+        self.inner.oddities()
     }
 
     fn offset_ms(&self) -> i64 {

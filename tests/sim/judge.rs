@@ -180,7 +180,7 @@ impl Ledger {
     pub fn landed(&self, world: &World, shelf: &Shelf, name: &str, text: &str) {
         let hash = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix("/1/"));
         let Some(hash) = hash.filter(|hash| hash.len() == 32) else { return };
-        match codec::decode(text) {
+        match codec::decode(text, &codec::Limits::NONE) {
             Err(error) => world.broken(format_args!("{name} is no pointer: {error}")),
             Ok(Pointer::Vary(_)) => world.count("vary node"),
             Ok(Pointer::Record(record)) => {

@@ -263,6 +263,10 @@ impl Dust for Line {
         self.board.store().now_ms().saturating_add_signed(self.error)
     }
 
+    fn ceiling(&self) -> Number {
+        self.board.store().ceiling()
+    }
+
     fn offset_ms(&self) -> i64 {
         self.error - self.ahead
     }

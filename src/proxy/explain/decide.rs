@@ -161,7 +161,7 @@ impl Proxy {
     /// The note at the verdict key, if it still says anything, and to this request.
     async fn note_in_store(&self, place: &Place, party: &Party<'_>) -> Option<Note> {
         let entry = self.dust.entry(&self.names(&place.key).verdict).await.ok()??;
-        let note = codec::decode_note(entry.text()?).ok()?;
+        let note = codec::decode_note(entry.text()?, &self.limits()).ok()?;
         let (token, until, binding) = match &note {
             Note::Pass { token, until, binding, .. } | Note::Failed { token, until, binding, .. } => {
                 (*token, *until, binding)

@@ -145,7 +145,10 @@ impl Chase {
             self.settle(record).await;
             return Heed::Over;
         }
-        match verdict.and_then(|entry| entry.text()).map(|text| codec::decode_note(text)) {
+        match verdict
+            .and_then(|entry| entry.text())
+            .map(|text| codec::decode_note(text, &self.job.proxy.limits()))
+        {
             Some(Ok(Note::Growing { token, head, .. })) if live == Some(token) && token >= self.token => {
                 (self.token, self.record) = (token, head.token);
                 if !self.grows(&head).await {
@@ -166,7 +169,8 @@ impl Chase {
         self.leader.retire();
         let known = self.tail.manifest().len;
         let text = aside.and_then(|entry| entry.text());
-        match text.map(|text| (codec::decode_note(text), codec::decode(text))) {
+        let limits = self.job.proxy.limits();
+        match text.map(|text| (codec::decode_note(text, &limits), codec::decode(text, &limits))) {
             Some((Ok(Note::Growing { head, .. }), _)) => {
                 let goes_on = self.grows(&head).await;
                 if !goes_on {
@@ -190,7 +194,7 @@ impl Chase {
     /// The record that ends what is followed, if it is published.
     fn published(&self, value: Option<&Entry>) -> Option<Record> {
         let text = value.and_then(|entry| entry.text())?;
-        match codec::decode(text) {
+        match codec::decode(text, &self.job.proxy.limits()) {
             Ok(Pointer::Record(record))
                 if record.token >= self.record && record.key == self.head.record.key =>
             {

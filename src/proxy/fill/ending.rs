@@ -136,7 +136,7 @@ impl Job {
             leader.settle(Told::Failed(failure));
             return leader.retire();
         }
-        let stays = if lasts { millis(ttl) } else { 0 };
+        let stays = if lasts { millis(ttl).min(codec::MAX_NOTE_MS) } else { 0 };
         let until = self.proxy.now_ms().saturating_add(stays);
         let (status, binding) = (failure.status.as_u16(), failure.binding.clone());
         let note = Note::Failed { token: fill.token(), status, answered: failure.answered, until, binding };
@@ -187,7 +187,7 @@ impl Job {
 
     /// When something is forgotten that is remembered for `ttl` from now on, on the store's clock.
     pub(super) fn until(&self, ttl: Duration) -> WallMs {
-        self.proxy.now_ms().saturating_add(millis(ttl))
+        self.proxy.now_ms().saturating_add(millis(ttl).min(codec::MAX_NOTE_MS))
     }
 
     /// Nobody waits here any more, and the route says that then it is not worth going on.

@@ -40,11 +40,13 @@ pub(super) enum Rest {
 impl Job {
     /// What can be gone on with: left at the verdict key by a holder that died, or known here.
     pub(super) fn resumable(&self, fill: &Fill) -> Option<Partial> {
-        let left =
-            fill.verdict().and_then(|entry| entry.text()).and_then(|text| match codec::decode_note(text) {
+        let limits = self.proxy.limits();
+        let left = fill.verdict().and_then(|entry| entry.text()).and_then(|text| {
+            match codec::decode_note(text, &limits) {
                 Ok(Note::Growing { token, head, .. }) if token != fill.token() => Some(Partial(*head)),
                 _ => None,
-            });
+            }
+        });
         let known = self.partial.as_deref().cloned();
         let further = |one: &Partial, other: &Partial| one.0.body.len >= other.0.body.len;
         let partial = match (left, known) {
@@ -53,7 +55,7 @@ impl Job {
         };
         // What was published since is newer.
         let published =
-            fill.value().and_then(|entry| entry.text()).and_then(|text| match codec::decode(text) {
+            fill.value().and_then(|entry| entry.text()).and_then(|text| match codec::decode(text, &limits) {
                 Ok(Pointer::Record(record)) => Some(record.token),
                 _ => None,
             });

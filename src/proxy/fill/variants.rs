@@ -177,7 +177,10 @@ impl Job {
     async fn list(&self, fill: Fill, names: &Names, known: &VaryNode, comers: &[Comer]) -> bool {
         let there = self.proxy.flight.bounded(self.proxy.dust.entry(&names.value)).await;
         let Ok(there) = there else { return false };
-        let there = there.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode(text));
+        let there = there
+            .as_ref()
+            .and_then(|entry| entry.text())
+            .map(|text| codec::decode(text, &self.proxy.limits()));
         let node = match there {
             Some(Ok(Pointer::Vary(node))) => node,
             // It varies no more.
@@ -246,7 +249,7 @@ impl Proxy {
         let entry = self.flight.bounded(self.dust.entry(&names.value)).await;
         let Ok(entry) = entry else { return TakenOut::Stays };
         let Some(entry) = entry else { return TakenOut::Missing };
-        let key = match entry.text().map(|text| codec::decode(text)) {
+        let key = match entry.text().map(|text| codec::decode(text, &self.limits())) {
             Some(Ok(Pointer::Record(record))) => Some(record.key),
             _ => None,
         };

@@ -2,7 +2,16 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
+use super::{decode as decode_within, decode_note as decode_note_within};
 use crate::record::{Binding, Evidence, LifetimeBy, Witness};
+
+fn decode(text: &str) -> Result<Pointer, CodecError> {
+    decode_within(text, &Limits::NONE)
+}
+
+fn decode_note(text: &str) -> Result<Note, CodecError> {
+    decode_note_within(text, &Limits::NONE)
+}
 
 fn name() -> impl Strategy<Value = HeaderName> {
     prop_oneof![

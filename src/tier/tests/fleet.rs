@@ -62,7 +62,9 @@ async fn what_was_read_before_a_change_is_not_taken_in_after_it() {
     let held = two.dust.entry(&format!("dustgate/1/{}", KeyHash::of(KEY))).await.unwrap().unwrap();
     let second = one.publish(KEY).await;
     settle().await;
-    let record = match crate::record::codec::decode(held.text().unwrap()).unwrap() {
+    let record = match crate::record::codec::decode(held.text().unwrap(), &crate::record::codec::Limits::NONE)
+        .unwrap()
+    {
         crate::record::Pointer::Record(record) => *record,
         other @ crate::record::Pointer::Vary(_) => panic!("{other:?}"),
     };

@@ -138,6 +138,9 @@ impl Dust for Swap {
     fn now_ms(&self) -> WallMs {
         self.now().now_ms()
     }
+    fn ceiling(&self) -> Number {
+        self.now().ceiling()
+    }
     fn shared(&self) -> bool {
         true
     }
@@ -228,7 +231,9 @@ impl Instance {
     pub(super) async fn recall(&self, key: &str) {
         let names = Names::of(&format!("dustgate/1/{}", KeyHash::of(key)));
         let entry = self.dust.entry(&names.value).await.unwrap().unwrap();
-        let Ok(Pointer::Record(record)) = codec::decode(entry.text().unwrap()) else { panic!("{entry:?}") };
+        let Ok(Pointer::Record(record)) = codec::decode(entry.text().unwrap(), &codec::Limits::NONE) else {
+            panic!("{entry:?}")
+        };
         self.tier.keep(Arc::new(Stored::new(*record, &Rules::default(), None).at(entry.number)));
     }
 

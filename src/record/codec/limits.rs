@@ -1,0 +1,69 @@
+//! What the store's clock and its numbers allow an entry to say.
+
+use super::{CodecError, holds};
+use crate::record::{Binding, Note, Pointer, Record};
+
+/// How far a time may be ahead of the store's clock, in ms: each instance knows that clock to well
+/// within a second.
+pub const SLACK_MS: u64 = 2_000;
+/// The longest that *pass* and *failed* are remembered, in ms, whatever the route or the origin says.
+pub const MAX_NOTE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What was read when. An entry that is beyond it was not written by an instance of this fleet, or by
+/// one whose clock was wrong: it is taken for absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The store's clock, in ms.
+    pub now_ms: u64,
+    /// The highest number that the store can have given.
+    pub number: u64,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// For text that comes from no store.
+    pub const NONE: Self = Self { now_ms: u64::MAX, number: u64::MAX };
+
+    pub(super) fn pointer(&self, pointer: &Pointer) -> Result<(), CodecError> {
+        match pointer {
+            Pointer::Record(record) => self.record(record),
+            Pointer::Vary(node) => self.token(node.token),
+        }
+    }
+
+    pub(super) fn note(&self, note: &Note) -> Result<(), CodecError> {
+        match note {
+            Note::Growing { token, head, binding } => {
+                self.token(*token)?;
+                self.record(head)?;
+                binding.as_ref().map_or(Ok(()), |binding| self.binding(binding))
+            }
+            Note::Pass { token, until, binding, .. } | Note::Failed { token, until, binding, .. } => {
+                self.token(*token)?;
+                self.time(*until, MAX_NOTE_MS, "until")?;
+                self.binding(binding)
+            }
+        }
+    }
+
+    fn record(&self, record: &Record) -> Result<(), CodecError> {
+        self.token(record.token)?;
+        holds(record.born <= self.number, "born")?;
+        holds(record.body.segments.iter().all(|segment| segment.token <= self.number), "segments")?;
+        // Else it would be fresh for as long as it is ahead.
+        self.time(record.received_at, 0, "received_at")
+    }
+
+    fn binding(&self, binding: &Binding) -> Result<(), CodecError> {
+        binding.evidence.witnesses().try_for_each(|one| self.time(one.until, MAX_NOTE_MS, "seen"))
+    }
+
+    fn token(&self, token: u64) -> Result<(), CodecError> {
+        holds(token <= self.number, "token")
+    }
+
+    fn time(&self, at: u64, ahead: u64, what: &'static str) -> Result<(), CodecError> {
+        holds(at <= self.now_ms.saturating_add(ahead).saturating_add(SLACK_MS), what)
+    }
+}
