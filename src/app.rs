@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::admin::{self, Readiness};
 use crate::body::Bodies;
-use crate::clock::{Clock, Dice, SystemClock};
+use crate::clock::{Clock, Dice, Steady, SystemClock};
 use crate::config::{self, Settings};
 use crate::drain;
 use crate::dust::Dust;
@@ -30,6 +30,7 @@ mod fleet;
 mod health;
 mod join;
 mod life;
+mod lookout;
 mod metered;
 mod room;
 mod stores;
@@ -40,6 +41,7 @@ pub use life::{Exit, Signals};
 pub use stores::Missing;
 
 use health::Health;
+use lookout::Lookout;
 use metered::MeteredDust;
 use stores::Known;
 
@@ -64,6 +66,7 @@ pub struct App {
     loads: Vec<upstreams::Load>,
     /// What is to be done once the store is there; none if it was at the start.
     join: Option<join::Join>,
+    clock: Arc<Steady>,
     began: Instant,
 }
 
@@ -135,7 +138,8 @@ impl App {
         missing: Missing,
     ) -> Result<Self, BuildError> {
         let began = Instant::now();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let steady = Arc::new(Steady::new(Arc::new(SystemClock)));
+        let clock: Arc<dyn Clock> = steady.clone();
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
         let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
@@ -258,6 +262,7 @@ impl App {
             connections: Arc::default(),
             admin_places: Arc::default(),
             loads,
+            clock: steady,
             began,
         };
         app.wire_gauges();
@@ -298,6 +303,7 @@ impl App {
             app.bodies.clone(),
             stores::fleet_key(&app.settings.dust.prefix),
         ));
+        let lookout = tokio::spawn(app.lookout().watch());
         app.log.info("started", format!("instance {}", app.proxy.instance()));
         let first = signals.first(&app.log).await;
         app.health.drains();
@@ -310,6 +316,7 @@ impl App {
         fleet::end(app.member.as_ref(), following).await;
         tidy.abort();
         watch.abort();
+        lookout.abort();
         if let Some(marking) = marking {
             marking.abort();
         }
@@ -373,11 +380,20 @@ impl App {
         admin::Limits::new(most, server.header_timeout.0, server.idle_timeout.0)
     }
 
+    fn lookout(&self) -> Lookout {
+        Lookout {
+            clock: self.clock.clone(),
+            dust: self.dust.clone(),
+            leases: self.proxy.flight().counters().clone(),
+            log: self.log.clone(),
+        }
+    }
+
     /// Gauges whose truth lies in the parts.
     fn wire_gauges(&self) {
         let (tier, bodies, connections) = (self.tier.clone(), self.bodies.clone(), self.connections.clone());
         let (log, health, places) = (self.log.clone(), self.health.clone(), self.admin_places.clone());
-        let (trust, dust) = (self.trust.clone(), self.dust.clone());
+        let (trust, dust, clock) = (self.trust.clone(), self.dust.clone(), self.clock.clone());
         // Not the proxy: it has the metrics, and each would keep the other.
         let (stamps, leases) = (self.proxy.stamps.clone(), self.proxy.flight().counters().clone());
         self.metrics.on_render(move |metrics| {
@@ -402,6 +418,9 @@ impl App {
             metrics.dust.set_leases_lost(LeaseLost::NotHeld, of(&leases.lost_not_held));
             metrics.dust.set_leases_lost(LeaseLost::Unanswered, of(&leases.lost_unanswered));
             metrics.dust.set_leases_orphaned(of(&leases.orphaned));
+            metrics.dust.set_occupied(of(&leases.occupied));
+            metrics.dust.set_impossible(dust.impossible());
+            metrics.dust.set_clock_steps(clock.steps());
         });
     }
 }

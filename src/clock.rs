@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+mod steady;
+
+pub use steady::Steady;
+
 /// Milliseconds since the Unix epoch, on some wall clock.
 pub type WallMs = u64;
 

@@ -107,7 +107,7 @@ pub trait Dust: Send + Sync + Debug {
 
     /// How many entries and changes were taken for absent so far, because their numbers are above
     /// [`Dust::ceiling`].
-    fn oddities(&self) -> u64 {
+    fn impossible(&self) -> u64 {
         0
     }
 

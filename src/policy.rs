@@ -33,7 +33,7 @@ mod unasked;
 mod vary;
 mod verdict;
 
-pub use age::{MAX_DELTA, age_field, age_value, current_age, initial_age, set_age};
+pub use age::{MAX_DELTA, age_field, age_value, current_age, initial_age, is_from_the_future, set_age};
 pub use bound::{binds_connection, challenges_connection};
 pub use cache_control::{ClientDirectives, Directives};
 pub use cache_status::{CacheStatus, Fwd};

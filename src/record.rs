@@ -9,6 +9,9 @@ pub use evidence::{Bound, CarriedDigest, Evidence, Witness};
 
 /// The longest pointer that is written or read, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
+/// How far a time may be ahead of the store's clock, in ms: each instance knows that clock to well
+/// within a second.
+pub const CLOCK_SLACK_MS: u64 = 2_000;
 /// The most segments that a body may have.
 pub const MAX_SEGMENTS: usize = 512;
 /// The longest language that a Vary node lists, in bytes.

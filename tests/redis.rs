@@ -12,12 +12,18 @@ mod conform;
 mod failover;
 #[path = "redis/failure.rs"]
 mod failure;
+#[path = "redis/forged.rs"]
+mod forged;
+#[path = "redis/index.rs"]
+mod index;
 #[path = "redis/lost.rs"]
 mod lost;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/relay.rs"]
 mod relay;
+#[path = "redis/seeds.rs"]
+mod seeds;
 #[path = "redis/sentinel.rs"]
 mod sentinel;
 #[path = "redis/server.rs"]

@@ -198,8 +198,8 @@ impl Dust for MeteredDust {
         self.inner.ceiling()
     }
 
-    fn oddities(&self) -> u64 {
-        self.inner.oddities()
+    fn impossible(&self) -> u64 {
+        self.inner.impossible()
     }
 
     fn offset_ms(&self) -> i64 {

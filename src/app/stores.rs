@@ -110,6 +110,7 @@ async fn open_redis(
     missing: Missing,
 ) -> Result<(Arc<dyn Dust>, Life), BuildError> {
     let target = Target::parse(settings.dust.url.reveal()).map_err(|reason| bad("dust.url", reason))?;
+    let target = target.allowing_eviction(settings.dust.allow_eviction);
     let shown = |error: dust::Error| bad("dust.url", format!("{}: {error}", settings.dust.url));
     let prefix = &settings.dust.prefix;
     let (redis, away) = match missing {

@@ -19,7 +19,7 @@ const MOST_PERMITS: usize = 65_536;
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     server(settings, problems);
     admin(settings, problems);
-    dust(&settings.dust, problems);
+    dust(&settings.dust, problems, warnings);
     bodies(&settings.bodies, problems);
     if shared(&settings.dust) && settings.bodies.url.reveal() == "memory:" {
         let reason = "instances that share the store at dust.url must share their bodies: file:PATH of a \
@@ -85,7 +85,7 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
     }
 }
 
-fn dust(dust: &Dust, problems: &mut Problems<'_>) {
+fn dust(dust: &Dust, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     let scheme = dust.url.scheme();
     let reason = match scheme.split('+').next().unwrap_or_default() {
         "embedded" if scheme == "embedded" => None,
@@ -101,6 +101,11 @@ fn dust(dust: &Dust, problems: &mut Problems<'_>) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if dust.prefix.is_empty() || !dust.prefix.bytes().all(plain) {
         problems.add(&path("dust.prefix"), "must be letters, digits, -, _ and dots");
+    }
+    if dust.allow_eviction && shared(dust) {
+        let reason = "a server that evicts may lose purges (purged responses come back), leases (fetched more \
+                      than once) and records at any time";
+        warnings.add(&path("dust.allow_eviction"), reason);
     }
     positive("dust.lease_ttl", dust.lease_ttl, problems);
     positive("dust.trust", dust.trust, problems);

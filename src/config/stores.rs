@@ -28,6 +28,8 @@ pub struct Dust {
     pub unsure_for: Dur,
     /// How long a request waits for a verdict. Default, per route: connect, first byte and 5 s.
     pub wait_timeout: Option<Dur>,
+    /// A server that may evict is used all the same. Purges may come back then, and leases be lost.
+    pub allow_eviction: bool,
     /// How long stamps are kept, and the longest that any record is served.
     pub max_life: Dur,
 }
@@ -87,6 +89,7 @@ impl Default for Dust {
             when_unsure: WhenUnsure::default(),
             unsure_for: Dur(Duration::from_mins(5)),
             wait_timeout: None,
+            allow_eviction: false,
             max_life: Dur(Duration::from_hours(30 * 24)),
         }
     }

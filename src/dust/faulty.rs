@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub struct Faulty {
     inner: Arc<dyn Dust>,
     line: Arc<Line>,
     pump: OnceCell<Pump>,
+    /// How far ahead it believes the store's clock to be, in ms.
+    ahead: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -142,7 +145,7 @@ impl Faulty {
     pub fn new(inner: Arc<dyn Dust>, plan: Plan, dice: Dice) -> Self {
         let by_hand = Mutex::default();
         let line = Line { plan, dice, hub: Hub::new(), since: Instant::now(), by_hand };
-        Self { inner, line: Arc::new(line), pump: OnceCell::new() }
+        Self { inner, line: Arc::new(line), pump: OnceCell::new(), ahead: AtomicI64::new(0) }
     }
 
     /// A line without faults, but those that are asked for by hand.
@@ -186,6 +189,11 @@ impl Faulty {
     /// The next call is never answered.
     pub fn hang_next(&self) {
         self.next(None, Fault::Hang);
+    }
+
+    /// From now on this side believes the store's clock to be so many ms ahead of what it is.
+    pub fn set_ahead(&self, ms: i64) {
+        self.ahead.store(ms, Ordering::Relaxed);
     }
 
     /// How many faults struck so far, refusals of a line that is down included.
@@ -301,15 +309,15 @@ impl Dust for Faulty {
     }
 
     fn now_ms(&self) -> WallMs {
-        self.inner.now_ms()
+        self.inner.now_ms().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 
     fn ceiling(&self) -> Number {
         self.inner.ceiling()
     }
 
-    fn oddities(&self) -> u64 {
-        self.inner.oddities()
+    fn impossible(&self) -> u64 {
+        self.inner.impossible()
     }
 
     fn offset_ms(&self) -> i64 {

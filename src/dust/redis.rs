@@ -17,7 +17,7 @@ use redis::{Value as Reply, cmd};
 use tokio::sync::oneshot;
 
 use super::hub::{Changes, Feed};
-use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
+use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Value, Written};
 use crate::clock::{Clock, WallMs};
 
 mod check;
@@ -41,7 +41,7 @@ use shared::{MAX_NUMBER, Shared};
 
 /// What a user has to be allowed to do, as an ACL has it.
 const RIGHTS: &str = "+evalsha +eval +get +set +del +pttl +pexpire +time +publish +subscribe +zadd +zrem \
-                      +zrangebylex +ping, and should have +info +role";
+                      +zrangebylex +zrangebyscore +ping +info +role";
 /// How long a lease lives that is taken to see whether it may be.
 const BRIEFLY: Duration = Duration::from_secs(2);
 /// The longest time a server can count to.
@@ -103,14 +103,15 @@ impl Redis {
         thread::start(keeper, stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
         let first = first.await.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
-        let missing = first?;
+        let missing = first.map_err(|error| match error {
+            Error::Refused(why) if lacks_right(&why) => Error::Refused(with_rights(&why, prefix)),
+            error => error,
+        })?;
         let store = Self { shared, _stop: stop };
         if missing.is_none()
             && let Err(Error::Refused(why)) = store.try_rights().await
         {
-            return Err(Error::Refused(format!(
-                "{why}; the user needs ~{{{prefix}}}* resetchannels &{{{prefix}}}* {RIGHTS}"
-            )));
+            return Err(Error::Refused(with_rights(&why, prefix)));
         }
         Ok((store, missing))
     }
@@ -141,7 +142,7 @@ impl Redis {
     }
 
     fn number(&self, text: &str) -> Result<Number> {
-        let number = text.parse().ok().filter(|number| (1..=MAX_NUMBER).contains(number));
+        let number = text.parse().ok().filter(|number| (1..=self.shared.ceiling()).contains(number));
         let number = number.ok_or_else(|| {
             Error::Broken(format!(
                 "{text:?} is no number: what counts them ({}) is damaged",
@@ -150,6 +151,15 @@ impl Redis {
         })?;
         self.shared.saw(number);
         Ok(number)
+    }
+
+    /// An entry; one with a number that the server can't have given is absent.
+    fn believed(&self, entry: Entry) -> Entry {
+        if entry.number <= self.shared.ceiling() {
+            return entry;
+        }
+        self.shared.beyond();
+        Entry { value: Value::Other, number: 1 }
     }
 
     fn written(&self, answer: Option<String>) -> Result<Written> {
@@ -183,7 +193,7 @@ impl Dust for Redis {
             }
             rest = u64::try_from(left).ok().map(Duration::from_millis);
         }
-        let entry = value::read(&bytes, || rest);
+        let entry = self.believed(value::read(&bytes, || rest));
         self.shared.saw(entry.number);
         Ok(Some(entry))
     }
@@ -263,7 +273,8 @@ impl Dust for Redis {
                     return Err(Error::Broken(format!("a listing has {row:?} in it")));
                 };
                 let rest = u64::try_from(*left).ok().map(Duration::from_millis);
-                all.push((String::from_utf8_lossy(name).into_owned(), value::read(bytes, || rest)));
+                let entry = self.believed(value::read(bytes, || rest));
+                all.push((String::from_utf8_lossy(name).into_owned(), entry));
             }
             if more == 0 {
                 return Ok(all);
@@ -282,7 +293,15 @@ impl Dust for Redis {
     }
 
     fn now_ms(&self) -> WallMs {
-        self.shared.clock.wall_ms().saturating_add_signed(self.shared.offset_ms())
+        self.shared.server_ms()
+    }
+
+    fn ceiling(&self) -> Number {
+        self.shared.ceiling()
+    }
+
+    fn impossible(&self) -> u64 {
+        self.shared.beyonds()
     }
 
     fn offset_ms(&self) -> i64 {
@@ -296,6 +315,15 @@ impl Dust for Redis {
     fn kind(&self) -> &'static str {
         "redis"
     }
+}
+
+/// Whether it is a right that this user lacks.
+fn lacks_right(why: &str) -> bool {
+    why.contains("NOPERM") || why.contains("no permissions")
+}
+
+fn with_rights(why: &str, prefix: &str) -> String {
+    format!("{why}; the user needs ~{{{prefix}}}* resetchannels &{{{prefix}}}* {RIGHTS}")
 }
 
 /// Whole milliseconds, at least one: the server takes no less.

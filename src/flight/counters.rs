@@ -1,6 +1,7 @@
 //! What a flight counts by itself. Telemetry reads it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::heartbeat::Lost;
 
@@ -13,6 +14,9 @@ pub struct Counters {
     pub lost_unanswered: AtomicU64,
     /// Leases that turned out to have been granted after the answer was given up (F11).
     pub orphaned: AtomicU64,
+    /// Leases asked for at a key that holds a value (S14).
+    pub occupied: AtomicU64,
+    occupied_key: Mutex<Option<Arc<str>>>,
 }
 
 // === impl Counters ===
@@ -24,6 +28,16 @@ impl Counters {
             Lost::Silence => &self.lost_unanswered,
         };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn occupied(&self, key: &Arc<str>) {
+        *self.occupied_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(key));
+        self.occupied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last key that held a value where a lease belongs, as it is named in the store.
+    pub fn occupied_key(&self) -> Option<Arc<str>> {
+        self.occupied_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn orphaned(&self) {

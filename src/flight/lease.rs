@@ -74,7 +74,7 @@ impl Flight {
                     self.leaders.heard(key, *token, holder);
                 }
             }
-            Grant::Occupied => {}
+            Grant::Occupied => self.counters.occupied(key),
         }
         Ok(answer)
     }

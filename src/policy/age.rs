@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use super::date::parse_date;
-use crate::record::Record;
+use crate::record::{CLOCK_SLACK_MS, Record};
 
 /// The greatest delta-seconds (RFC 9111 §1.2.2): what is over it, is it.
 pub const MAX_DELTA: u64 = 1 << 31;
@@ -37,6 +37,12 @@ pub fn initial_age(headers: &HeaderMap, requested_at: u64, received_at: u64) -> 
 /// The age of a record at `now`, in ms.
 pub fn current_age(record: &Record, now: u64) -> u64 {
     record.age_ms.saturating_add(now.saturating_sub(record.received_at))
+}
+
+/// Returns whether a record was received after `now`: a clock was set back since, or was wrong then. Its
+/// age is not known, so it is not fresh, however long its lifetime.
+pub fn is_from_the_future(record: &Record, now: u64) -> bool {
+    record.received_at > now.saturating_add(CLOCK_SLACK_MS)
 }
 
 /// What the Age field says of an age in ms.

@@ -108,6 +108,9 @@ pub fn validates_because(ask: &Ask, record: &Record, terms: &Terms, rules: &Rule
     if terms.no_cache {
         return "no-cache: validated before each use (RFC 9111 §5.2.2.4)".into();
     }
+    if super::age::is_from_the_future(record, now) {
+        return "received in the future: a clock was set back since, or was wrong then".into();
+    }
     let age = super::age::current_age(record, now);
     if record.fresh_until() > now {
         return client_refuses(&ask.wants, age);

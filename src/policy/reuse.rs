@@ -3,7 +3,7 @@
 
 use http::header;
 
-use super::age::current_age;
+use super::age::{current_age, is_from_the_future};
 use super::cache_control::Directives;
 use super::lifetime::has_validator;
 use super::pass::PassReason;
@@ -91,7 +91,7 @@ pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64)
     let wants = &ask.wants;
     let too_old = wants.max_age.is_some_and(|most| age_ms > most) && !(terms.immutable && fresh);
     let too_short = wants.min_fresh.is_some_and(|least| i128::from(ttl_ms) < i128::from(least));
-    if terms.no_cache || wants.no_cache || too_old || too_short {
+    if terms.no_cache || wants.no_cache || too_old || too_short || is_from_the_future(record, now) {
         return Reuse::Validate;
     }
     if fresh {

@@ -79,6 +79,7 @@ impl Proxy {
         if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
             Fwd::Partial
         } else if stored.record.fresh_until() > now
+            && !policy::is_from_the_future(&stored.record, now)
             && stored.covered(&self.stamps) == Covered::No
             && self.trust.holds(now)
             && !stored.terms.no_cache

@@ -7,7 +7,7 @@
 mod limits;
 mod wire;
 
-pub use limits::{Limits, MAX_NOTE_MS, SLACK_MS};
+pub use limits::{Limits, MAX_NOTE_MS};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;

@@ -331,7 +331,8 @@ impl Member {
                 state.written = None;
                 Ok(true)
             }
-            Grant::Held { .. } | Grant::Occupied => Ok(false),
+            Grant::Held { .. } => Ok(false),
+            Grant::Occupied => Err(Error::Broken(format!("{key} holds a value where a lease belongs"))),
         }
     }
 

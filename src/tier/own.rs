@@ -98,8 +98,8 @@ impl Dust for Own {
         self.inner.ceiling()
     }
 
-    fn oddities(&self) -> u64 {
-        self.inner.oddities()
+    fn impossible(&self) -> u64 {
+        self.inner.impossible()
     }
 
     fn offset_ms(&self) -> i64 {

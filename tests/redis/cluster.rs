@@ -15,7 +15,7 @@ const SLOTS: usize = 16_384;
 const FAILOVER: Duration = Duration::from_secs(30);
 
 /// Three that share the slots, and a copy of the one that has the fleet's. Its place comes first.
-async fn cluster() -> (usize, Vec<Server>) {
+pub async fn cluster() -> (usize, Vec<Server>) {
     let user = format!("user dustgate on >secret {LEAST} +cluster|slots +cluster|keyslot");
     let mut nodes = Vec::new();
     for _ in 0..4 {

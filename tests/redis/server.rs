@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// The least that the store needs, as the README has it, with the fleet called `dustgate`.
 pub const LEAST: &str = "~{dustgate}* resetchannels &{dustgate}* -@all +evalsha +eval +get +set +del +pttl +pexpire +time \
-                         +publish +subscribe +zadd +zrem +zrangebylex +ping +info +role";
+                         +publish +subscribe +zadd +zrem +zrangebylex +zrangebyscore +ping +info +role";
 
 /// How long anything that should happen may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(10);

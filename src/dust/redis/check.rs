@@ -60,8 +60,8 @@ impl About {
         about
     }
 
-    /// What it does not say is not held against it.
-    pub(super) fn judge(&self) -> Result<(), Wrong> {
+    /// Returns whether it will do. A version that it does not say is not held against it.
+    pub(super) fn judge(&self, allow_eviction: bool) -> Result<(), Wrong> {
         if let Some(version) = self.version.as_deref().filter(|_| !self.valkey) {
             let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
             let known = parts.next().zip(parts.next());
@@ -72,14 +72,11 @@ impl About {
                 return Err(Wrong::Never(why));
             }
         }
-        if let Some(policy) = &self.policy
-            && policy != "noeviction"
-            && !policy.starts_with("volatile-")
-        {
-            return Err(Wrong::Never(format!(
-                "its maxmemory-policy is {policy}, which throws away purges as soon as memory runs short; \
-                 set noeviction, or one that begins with volatile- (CONFIG SET maxmemory-policy volatile-ttl)"
-            )));
+        if !allow_eviction {
+            self.keeps_all().map_err(Wrong::Never)?;
+        }
+        if self.role.is_none() {
+            return Err(Wrong::Never("INFO does not say whether it is a primary (role)".into()));
         }
         if self.role.as_deref().is_some_and(|role| role != "master") {
             let primary = self.primary.as_deref().map_or(String::new(), |host| format!(" of {host}"));
@@ -90,6 +87,21 @@ impl About {
         }
         Ok(())
     }
+
+    /// Whether all that is written stays until it expires; else why not. That no `maxmemory` is set
+    /// yet makes no difference: the policy is what happens once it is.
+    pub(super) fn keeps_all(&self) -> Result<(), String> {
+        let what = match self.policy.as_deref() {
+            Some("noeviction") => return Ok(()),
+            Some(policy) => format!("its maxmemory-policy is {policy}"),
+            None => "INFO does not say its maxmemory-policy".to_owned(),
+        };
+        Err(format!(
+            "{what}: when memory runs short it may throw purges away, so that purged responses come back, \
+             and leases, so that one response is fetched twice; run CONFIG SET maxmemory-policy noeviction \
+             (and set it in the server's configuration), or accept that with dust.allow_eviction = true"
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -97,18 +109,17 @@ mod tests {
     use super::*;
 
     fn judged(info: &str) -> Result<(), Wrong> {
-        About::parse(info).judge()
+        About::parse(info).judge(false)
     }
 
     #[test]
     fn servers_that_will_do() {
         for info in [
-            "",
             "# Server\r\nredis_version:6.2.0\r\nrole:master\r\nmaxmemory_policy:noeviction\r\nloading:0\r\n",
-            "redis_version:7.0.15\r\nrole:master\r\nmaxmemory_policy:volatile-lru\r\n",
-            "redis_version:5.9.0\r\nvalkey_version:8.0.1\r\n",
-            "redis_version:255.255.255\r\n",
-            "redis_version:unstable\r\n",
+            "redis_version:7.0.15\r\nrole:master\r\nmaxmemory_policy:noeviction\r\n",
+            "redis_version:5.9.0\r\nvalkey_version:8.0.1\r\nrole:master\nmaxmemory_policy:noeviction\n",
+            "redis_version:255.255.255\r\nrole:master\nmaxmemory_policy:noeviction\n",
+            "redis_version:unstable\r\nrole:master\nmaxmemory_policy:noeviction\n",
         ] {
             assert_eq!(judged(info), Ok(()), "{info}");
         }
@@ -117,14 +128,21 @@ mod tests {
     #[test]
     fn servers_that_will_not() {
         assert!(matches!(judged("redis_version:6.0.16\n"), Err(Wrong::Never(why)) if why.contains("6.0.16")));
-        let policy = judged("redis_version:7.0.0\nmaxmemory_policy:allkeys-lru\n");
-        assert!(
-            matches!(policy, Err(Wrong::Never(why)) if why.contains("allkeys-lru") && why.contains("volatile-"))
-        );
-        let replica = judged("redis_version:7.0.0\nrole:slave\nmaster_host:10.0.0.1\n");
+        for policy in ["allkeys-lru", "volatile-ttl", "volatile-lru", "allkeys-random"] {
+            let info = format!("redis_version:7.0.0\nrole:master\nmaxmemory_policy:{policy}\n");
+            let Err(Wrong::Never(why)) = judged(&info) else { panic!("{policy}") };
+            assert!(why.contains(policy) && why.contains("CONFIG SET maxmemory-policy noeviction"), "{why}");
+            assert_eq!(About::parse(&info).judge(true), Ok(()), "accepted");
+        }
+        let silent = "redis_version:7.0.0\nrole:master\n";
+        assert!(matches!(judged(silent), Err(Wrong::Never(why)) if why.contains("maxmemory-policy")));
+        let silent = "redis_version:7.0.0\nmaxmemory_policy:noeviction\n";
+        assert!(matches!(judged(silent), Err(Wrong::Never(why)) if why.contains("role")));
+        let replica =
+            judged("redis_version:7.0.0\nmaxmemory_policy:noeviction\nrole:slave\nmaster_host:10.0.0.1\n");
         assert!(matches!(replica, Err(Wrong::Replica(why)) if why.contains("10.0.0.1")));
         assert!(matches!(
-            judged("redis_version:7.0.0\nloading:1\n"),
+            judged("redis_version:7.0.0\nmaxmemory_policy:noeviction\nrole:master\nloading:1\n"),
             Err(Wrong::Passing(Error::Unavailable(_)))
         ));
     }

@@ -23,15 +23,23 @@ const MAX_PAUSE: Duration = Duration::from_millis(400);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause at the start.
 const FIRST_TRIES: Duration = Duration::from_millis(200);
+/// How often it is looked whether the server has been told to evict.
+const POLICY: Duration = Duration::from_secs(10);
+/// How often the index is walked through, and how many names a step looks at.
+const WALK: Duration = Duration::from_hours(1);
+const WALKED: usize = 256;
 /// Until all of a new line stands.
 const WHOLE_BOUND: Duration = Duration::from_secs(2);
 
 /// Finds the server and makes a line to it.
 async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
     let whole = async {
-        let info = locate::primary(&shared.target, &shared.names).await?;
+        let info = locate::primary(&shared.target, &shared.names, &shared.first).await?;
         let line = Arc::new(Line::connect(shared, &info).await?);
-        let look = line.look(shared).await.map_err(Wrong::Passing)?;
+        let look = line.look(shared).await.map_err(|error| match error {
+            Error::Refused(why) => Wrong::Never(why),
+            other => Wrong::Passing(other),
+        })?;
         Ok((line, look))
     };
     let late = || Wrong::Passing(Error::Unavailable(format!("no connection within {WHOLE_BOUND:?}")));
@@ -103,6 +111,8 @@ async fn again(shared: &Arc<Shared>) -> Arc<Line> {
 /// Looks at the line now and then, and at once when it is doubted, until it is over.
 async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
     let mut looked = Instant::now();
+    let mut asked_policy = Instant::now();
+    let mut walk = Walk { from: Some(b"-".to_vec()), again_at: Instant::now() + WALK };
     while !line.wire.is_over() {
         let knocked = timeout(CALL_BOUND, shared.knock.notified()).await.is_ok();
         if line.wire.is_over() {
@@ -111,13 +121,52 @@ async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
         if !knocked && !shared.hub.is_watched() && looked.elapsed() < LOOK {
             continue;
         }
+        let idle = looked.elapsed() >= LOOK;
         looked = Instant::now();
         match line.look(shared).await {
             Ok(look) => {
                 shared.looked(look);
                 shared.up(line);
             }
-            Err(why) => shared.over(&line.wire, why),
+            Err(why) => {
+                shared.over(&line.wire, why);
+                return;
+            }
+        }
+        // Every line begins with that question, so one that stands need not be treated better: what
+        // is not accepted at the start is not accepted later.
+        if !shared.target.allow_eviction && asked_policy.elapsed() >= POLICY {
+            asked_policy = Instant::now();
+            if let Err(why @ Error::Refused(_)) = line.keeps_all().await {
+                shared.over(&line.wire, why);
+                return;
+            }
+        }
+        if idle {
+            walk.step(shared).await;
+        }
+    }
+}
+
+/// A walk through the index, for names whose keys are gone.
+struct Walk {
+    /// From where on; none while there is none.
+    from: Option<Vec<u8>>,
+    again_at: Instant,
+}
+
+impl Walk {
+    /// A step of it, and what has expired by then. What fails is tried again at the next.
+    async fn step(&mut self, shared: &Shared) {
+        if Instant::now() >= self.again_at {
+            (self.from, self.again_at) = (Some(b"-".to_vec()), Instant::now() + WALK);
+        }
+        let call = shared.scripts.trim.over_index(&shared.names).arg(WALKED.to_string());
+        let call = call.arg(self.from.as_deref().unwrap_or_default());
+        if let Ok(last) = shared.run::<Vec<u8>>(call).await
+            && self.from.is_some()
+        {
+            self.from = (!last.is_empty()).then(|| [b"(", &*last].concat());
         }
     }
 }

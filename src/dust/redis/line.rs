@@ -38,8 +38,8 @@ pub(super) struct Wire {
 /// What a look at the server tells.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// The server's clock less ours.
-    pub offset_ms: i64,
+    /// What the server's clock showed when [`Shared::mono_ms`] began to count.
+    pub origin_ms: i64,
     /// How long the question took.
     pub took: Duration,
     /// The store's life.
@@ -74,7 +74,7 @@ impl Line {
         let end = |hears: bool| End { shared: Arc::downgrade(shared), wire: wire.clone(), hears };
         let client = Client::open(info.clone()).map_err(|error| wrong(&error))?;
         let mut commands = open(&client, end(false)).await?;
-        about(&mut commands).await?.judge()?;
+        about(&mut commands).await?.judge(shared.target.allow_eviction)?;
         let mut events = open(&client, end(true)).await?;
         match timeout(CALL_BOUND, events.subscribe(&shared.names.channel)).await {
             Ok(confirmed) => confirmed.map_err(|error| wrong(&error))?,
@@ -85,7 +85,7 @@ impl Line {
 
     /// Asks for a sign of life on both connections, and for the time, the life and the last number.
     pub(super) async fn look(&self, shared: &Shared) -> Result<Look> {
-        let (before, began) = (shared.clock.wall_ms(), Instant::now());
+        let (before, began) = (shared.mono_ms(), Instant::now());
         let all = futures_util::future::join5(
             async { (ask("TIME", None, &self.commands).await, began.elapsed()) },
             ask("GET", Some(&shared.names.life), &self.commands),
@@ -97,8 +97,7 @@ impl Line {
         let ((time, took), life, last, role, ping) = timeout(CALL_BOUND, all).await.map_err(silence)?;
         let answered = |answer: Result<Value, RedisError>| answer.map_err(|error| fault::judge(&error).0);
         answered(ping)?;
-        // Who may not ask for the role learns it from the first write.
-        if let Ok(Value::Array(role)) = role
+        if let Value::Array(role) = answered(role)?
             && let Some(word) = role.first().and_then(text)
             && word != "master"
         {
@@ -108,12 +107,26 @@ impl Line {
             .map_err(|error| Error::Broken(format!("TIME was answered with {error}")))?;
         let now = seconds.saturating_mul(1000).saturating_add(micros / 1000);
         let half = u64::try_from(took.as_millis()).unwrap_or(0) / 2;
-        let offset_ms = i64::try_from(now).unwrap_or(0).saturating_sub_unsigned(before.saturating_add(half));
+        let origin_ms = i64::try_from(now).unwrap_or(0).saturating_sub_unsigned(before.saturating_add(half));
         let last: Number = text(&answered(last)?).and_then(|text| text.parse().ok()).unwrap_or(0);
+        // One that nobody gave is what the next write begins anew after.
+        let last = if last > shared.ceiling() { 0 } else { last };
         if self.wire.chain(|chain| chain.look(last)) == Heard::Gap {
             shared.hub.lost();
         }
-        Ok(Look { offset_ms, took, life: text(&answered(life)?).map(str::to_owned) })
+        Ok(Look { origin_ms, took, life: text(&answered(life)?).map(str::to_owned) })
+    }
+}
+
+impl Line {
+    /// Asks whether the server still keeps all that is written: that can be set while it runs.
+    pub(super) async fn keeps_all(&self) -> Result<()> {
+        let (mut commands, mut command) = (self.commands.clone(), cmd("INFO"));
+        let asked = command.arg("memory").query_async::<Value>(&mut commands);
+        let silence = |_| Error::Unavailable(format!("no answer within {CALL_BOUND:?}"));
+        let info =
+            timeout(CALL_BOUND, asked).await.map_err(silence)?.map_err(|error| fault::judge(&error).0)?;
+        About::parse(text(&info).unwrap_or_default()).keeps_all().map_err(Error::Refused)
     }
 }
 
@@ -133,7 +146,7 @@ async fn ask(command: &str, key: Option<&str>, of: &MultiplexedConnection) -> Re
     cmd(command).arg(key).query_async(&mut of.clone()).await
 }
 
-/// What the server says of itself, if this user may ask.
+/// What the server says of itself.
 async fn about(commands: &mut MultiplexedConnection) -> Result<About, Wrong> {
     let asked = timeout(CALL_BOUND, cmd("INFO").query_async::<Value>(commands)).await;
     let Ok(answer) = asked else {
@@ -141,7 +154,6 @@ async fn about(commands: &mut MultiplexedConnection) -> Result<About, Wrong> {
     };
     match answer {
         Ok(info) => Ok(About::parse(text(&info).unwrap_or_default())),
-        Err(error) if error.code() == Some("NOPERM") => Ok(About::default()),
         Err(error) => Err(wrong(&error)),
     }
 }
@@ -188,6 +200,10 @@ impl End {
         };
         // Not an event: somebody else writes to this channel. What that hides is a gap.
         let Some(event) = event else { return };
+        if event.before.max(event.at).max(event.change.number) > shared.ceiling() {
+            shared.beyond();
+            return;
+        }
         if self.wire.chain(|chain| chain.hear(&event)) == Heard::Gap {
             shared.hub.lost();
         }

@@ -4,13 +4,18 @@
 //! that slot. It is asked for anew each time a line is made, and a line ends when the server says
 //! that it is the wrong one.
 
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, RedisError, Value,
     cmd,
 };
+use tokio::time::sleep;
 
 use super::super::Error;
 use super::check::Wrong;
@@ -21,31 +26,70 @@ use super::target::{Find, Target};
 /// Until one of those who may know has answered.
 const BOUND: Duration = Duration::from_millis(400);
 
-/// How to reach the primary.
-pub(super) async fn primary(target: &Target, names: &Names) -> Result<ConnectionInfo, Wrong> {
+/// The longest that one is waited for before the next is asked beside it.
+const HEAD_START: Duration = Duration::from_millis(50);
+
+/// How to reach the primary. `first`: which of those who may know is asked first; the one that has
+/// answered is, next time.
+pub(super) async fn primary(
+    target: &Target,
+    names: &Names,
+    first: &AtomicUsize,
+) -> Result<ConnectionInfo, Wrong> {
     match &target.find {
         Find::Here(info) => Ok((**info).clone()),
-        Find::Cluster(those) | Find::Sentinel { sentinels: those, .. } => ask_all(target, those, names).await,
+        Find::Cluster(those) | Find::Sentinel { sentinels: those, .. } => {
+            let ask = |place: usize| async move {
+                let one = &those[place];
+                let found = match &target.find {
+                    Find::Sentinel { name, node, .. } => by_sentinel(one, name, node).await,
+                    Find::Here(_) | Find::Cluster(_) => in_cluster(one, &names.last).await,
+                };
+                found.map_err(|error| match fault::judge(&error).0 {
+                    Error::Refused(why) => Wrong::Never(format!("{}: {why}", one.addr())),
+                    other => Wrong::Passing(Error::Unavailable(format!("{}: {other}", one.addr()))),
+                })
+            };
+            let began_with = first.load(Ordering::Relaxed) % those.len().max(1);
+            let order = (0..those.len()).map(|place| (began_with + place) % those.len());
+            let (place, found) = side_by_side(order, ask).await?;
+            first.store(place, Ordering::Relaxed);
+            Ok(found)
+        }
     }
 }
 
-/// The first answer; else the last failure.
-async fn ask_all(target: &Target, those: &[ConnectionInfo], names: &Names) -> Result<ConnectionInfo, Wrong> {
+/// The first answer. Each has a head start before the next one: a silent one holds nobody up for
+/// long, and where all are sound one is asked. Without an answer a refusal counts more than silence.
+async fn side_by_side<T, F: Future<Output = Result<T, Wrong>>>(
+    order: impl ExactSizeIterator<Item = usize>,
+    ask: impl Fn(usize) -> F,
+) -> Result<(usize, T), Wrong> {
+    // All are asked well before any of them is given up.
+    let most = u32::try_from(order.len()).unwrap_or(u32::MAX).max(1);
+    let head_start = HEAD_START.min(BOUND / most);
+    let mut order = order.fuse();
+    let mut asked = FuturesUnordered::new();
     let mut failure = Wrong::Passing(Error::Unavailable("nobody to ask".into()));
-    for one in those {
-        let found = match &target.find {
-            Find::Sentinel { name, node, .. } => by_sentinel(one, name, node).await,
-            Find::Here(_) | Find::Cluster(_) => in_cluster(one, &names.last).await,
-        };
-        failure = match found {
-            Ok(found) => return Ok(found),
-            Err(error) => match fault::judge(&error).0 {
-                Error::Refused(why) => Wrong::Never(format!("{}: {why}", one.addr())),
-                other => Wrong::Passing(Error::Unavailable(format!("{}: {other}", one.addr()))),
+    loop {
+        let next = order.next();
+        let more = next.is_some();
+        asked.extend(next.map(|place| {
+            let answer = ask(place);
+            async move { (place, answer.await) }
+        }));
+        let wait = async { if more { sleep(head_start).await } else { pending().await } };
+        tokio::select! {
+            biased;
+            answer = asked.next() => match answer {
+                Some((place, Ok(found))) => return Ok((place, found)),
+                Some((_, Err(why))) if !matches!(failure, Wrong::Never(_)) => failure = why,
+                Some((_, Err(_))) => {}
+                None => return Err(failure),
             },
-        };
+            () = wait => {}
+        }
     }
-    Err(failure)
 }
 
 async fn in_cluster(seed: &ConnectionInfo, key: &str) -> Result<ConnectionInfo, RedisError> {

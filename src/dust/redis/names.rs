@@ -15,6 +15,8 @@ pub(super) struct Names {
     pub life: String,
     /// A sorted set of all names, for listings.
     pub index: String,
+    /// A sorted set of the names that expire, by when: with it `index` is kept as small as what lives.
+    pub expiry: String,
     /// Where changes are told. Channels know no databases, so it says which.
     pub channel: String,
 }
@@ -28,6 +30,7 @@ impl Names {
             last: format!("{{{prefix}}}#last"),
             life: format!("{{{prefix}}}#life"),
             index: format!("{{{prefix}}}#index"),
+            expiry: format!("{{{prefix}}}#expiry"),
             channel: format!("{{{prefix}}}#events/{db}"),
         }
     }
@@ -45,7 +48,7 @@ mod tests {
     fn every_key_has_the_fleets_tag_and_only_that() {
         let names = Names::new("shop", 3);
         let key = names.key("_dust:sf/{x}");
-        for key in [&*key, &names.last, &names.life, &names.index, &names.channel] {
+        for key in [&*key, &names.last, &names.life, &names.index, &names.expiry, &names.channel] {
             assert_eq!(key.split(['{', '}']).nth(1), Some("shop"), "{key}");
             assert!(key.starts_with("{shop}"));
         }

@@ -13,6 +13,13 @@ macro_rules! script {
     };
 }
 
+/// One that writes no changes, and stands by itself.
+macro_rules! plain {
+    ($file:literal) => {
+        Script::new(include_str!(concat!("lua/", $file, ".lua")))
+    };
+}
+
 /// One script.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -29,6 +36,7 @@ pub(super) struct Scripts {
     pub put: Script,
     pub delete: Script,
     pub list: Script,
+    pub trim: Script,
 }
 
 /// A call of one, before it is known whether the server has it.
@@ -49,15 +57,16 @@ impl Script {
 
     /// A call that concerns what `names` calls `name`.
     pub(super) fn call(&self, names: &Names, name: &str, seen: Number, fence: Option<&Lease>) -> Call<'_> {
-        let mut keys = vec![names.last.clone(), names.key(name), names.index.clone()];
+        let mut keys = vec![names.last.clone(), names.key(name), names.index.clone(), names.expiry.clone()];
         keys.extend(fence.map(|lease| names.key(&lease.key)));
         let call = Call { script: self, keys, args: Vec::with_capacity(6) };
         call.arg(&*names.channel).arg(seen.to_string()).arg(name)
     }
 
-    /// A listing.
+    /// A listing, or a trim.
     pub(super) fn over_index(&self, names: &Names) -> Call<'_> {
-        let call = Call { script: self, keys: vec![names.index.clone()], args: Vec::with_capacity(5) };
+        let keys = vec![names.index.clone(), names.expiry.clone()];
+        let call = Call { script: self, keys, args: Vec::with_capacity(5) };
         call.arg(&*names.before)
     }
 }
@@ -72,7 +81,8 @@ impl Scripts {
             release: script!("release"),
             put: script!("put"),
             delete: script!("delete"),
-            list: script!("list"),
+            list: plain!("list"),
+            trim: plain!("trim"),
         }
     }
 }

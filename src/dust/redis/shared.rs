@@ -1,12 +1,12 @@
 //! What the store's calls, its line and its keeper share.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::super::hub::Hub;
 use super::super::{Error, Number, Result};
@@ -16,7 +16,7 @@ use super::names::Names;
 use super::scripts::{Call, Scripts};
 use super::skew::Skew;
 use super::target::Target;
-use crate::clock::{Clock, Dice};
+use crate::clock::{Clock, Dice, WallMs};
 
 /// How long a call waits for its answer. A little less than what callers grant a store across a
 /// network, so that it is this that finds out, and opens the breaker.
@@ -24,6 +24,11 @@ pub(super) const CALL_BOUND: Duration = Duration::from_millis(180);
 /// The highest number: scripts count in floating point, exact up to here. Microseconds reach it
 /// in the year 2255.
 pub(super) const MAX_NUMBER: Number = (1 << 53) - 1;
+/// A number that is so much further than the server's clock, in µs, was not given by it: a day. It
+/// gives what its clock shows or one more than the highest that is known, so only a clock that was
+/// set back leaves numbers ahead; one that was set back by more is as an emptied server. The scripts
+/// have it too (`AHEAD`).
+const AHEAD: Number = 24 * 60 * 60 * 1_000_000;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -33,10 +38,17 @@ pub(super) struct Shared {
     pub hub: Hub,
     pub clock: Arc<dyn Clock>,
     pub dice: Dice,
+    /// Which of those who may know the primary is asked first.
+    pub first: AtomicUsize,
     /// Rung when the keeper has something to look at.
     pub knock: Notify,
     state: Mutex<State>,
-    offset: AtomicI64,
+    /// The server's clock is this many ms, and those since `base`: a clock of this machine that is set
+    /// changes nothing.
+    origin: AtomicI64,
+    base: Instant,
+    /// Numbers that the server can't have given.
+    beyond: AtomicU64,
     skew: Mutex<Skew>,
     highest: AtomicU64,
     life: Mutex<Option<String>>,
@@ -56,6 +68,8 @@ enum State {
 
 impl Shared {
     pub(super) fn new(target: Target, names: Names, clock: Arc<dyn Clock>) -> Self {
+        // Until the server has been asked.
+        let origin = i64::try_from(clock.wall_ms()).unwrap_or(i64::MAX);
         Self {
             target,
             names,
@@ -63,9 +77,12 @@ impl Shared {
             hub: Hub::new(),
             clock,
             dice: Dice::new(),
+            first: AtomicUsize::new(0),
             knock: Notify::new(),
             state: Mutex::new(State::Down(Error::Unavailable("not connected yet".into()))),
-            offset: AtomicI64::new(0),
+            origin: AtomicI64::new(origin),
+            base: Instant::now(),
+            beyond: AtomicU64::new(0),
             skew: Mutex::default(),
             highest: AtomicU64::new(0),
             life: Mutex::default(),
@@ -123,7 +140,7 @@ impl Shared {
 
     /// A number was heard of.
     pub(super) fn saw(&self, number: Number) {
-        if number <= MAX_NUMBER {
+        if number <= self.ceiling() {
             self.highest.fetch_max(number, Ordering::AcqRel);
         }
     }
@@ -176,8 +193,8 @@ impl Shared {
 
     /// Takes note of what a look told.
     pub(super) fn looked(&self, look: Look) {
-        let offset = lock(&self.skew).add(look.offset_ms, look.took);
-        self.offset.store(offset, Ordering::Release);
+        let origin = lock(&self.skew).add(look.origin_ms, look.took);
+        self.origin.store(origin, Ordering::Release);
         let mut life = lock(&self.life);
         let ended = life.is_some() && *life != look.life;
         *life = look.life;
@@ -188,9 +205,34 @@ impl Shared {
         }
     }
 
-    /// How far the server's clock is ahead.
+    /// Milliseconds since this was made.
+    pub(super) fn mono_ms(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What the server's clock shows.
+    pub(super) fn server_ms(&self) -> WallMs {
+        self.mono_ms().saturating_add_signed(self.origin.load(Ordering::Acquire))
+    }
+
+    /// How far it is ahead of this machine's.
     pub(super) fn offset_ms(&self) -> i64 {
-        self.offset.load(Ordering::Acquire)
+        let (server, own) = (self.server_ms(), self.clock.wall_ms());
+        i64::try_from(server).unwrap_or(i64::MAX).saturating_sub_unsigned(own)
+    }
+
+    /// The highest number that the server can have given by now.
+    pub(super) fn ceiling(&self) -> Number {
+        self.server_ms().saturating_mul(1000).saturating_add(AHEAD).min(MAX_NUMBER)
+    }
+
+    /// Counts a number that is above that.
+    pub(super) fn beyond(&self) {
+        self.beyond.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn beyonds(&self) -> u64 {
+        self.beyond.load(Ordering::Relaxed)
     }
 }
 

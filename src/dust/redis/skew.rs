@@ -1,4 +1,4 @@
-//! How far the server's clock is from ours.
+//! How far the server's clock is from ours, which only counts on.
 
 use std::collections::VecDeque;
 use std::time::Duration;

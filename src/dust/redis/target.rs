@@ -11,6 +11,8 @@ const FORMS: &str = "redis://[user:password@]host[:port][/db] is meant (rediss:/
 pub struct Target {
     pub(super) find: Find,
     pub(super) db: i64,
+    /// A server that evicts will do.
+    pub(super) allow_eviction: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -52,14 +54,22 @@ impl Target {
             "" => {
                 let [host] = hosts[..] else { return Err(format!("one host is meant: {FORMS}")) };
                 let db = db(path)?;
-                Ok(Self { find: Find::Here(Box::new(info(tls, user, host, 6379, db)?)), db })
+                Ok(Self {
+                    find: Find::Here(Box::new(info(tls, user, host, 6379, db)?)),
+                    db,
+                    allow_eviction: false,
+                })
             }
             "cluster" => {
                 if !matches!(path, "" | "0") {
                     return Err("a cluster has no databases: leave the path away".into());
                 }
                 let seeds = hosts.iter().map(|host| info(tls, user, host, 6379, 0));
-                Ok(Self { find: Find::Cluster(seeds.collect::<Result<_, _>>()?), db: 0 })
+                Ok(Self {
+                    find: Find::Cluster(seeds.collect::<Result<_, _>>()?),
+                    db: 0,
+                    allow_eviction: false,
+                })
             }
             "sentinel" => {
                 let (name, path) = path.split_once('/').unwrap_or((path, ""));
@@ -70,10 +80,20 @@ impl Target {
                 let sentinels = hosts.iter().map(|host| info(tls, user, host, 26379, 0));
                 let sentinels = sentinels.collect::<Result<_, _>>()?;
                 let node = Box::new(info(tls, user, hosts[0], 6379, db)?);
-                Ok(Self { find: Find::Sentinel { sentinels, name: name.to_owned(), node }, db })
+                Ok(Self {
+                    find: Find::Sentinel { sentinels, name: name.to_owned(), node },
+                    db,
+                    allow_eviction: false,
+                })
             }
             _ => Err(FORMS.into()),
         }
+    }
+
+    /// The same; `allowed`: a server that may evict purges and leases will do.
+    #[must_use]
+    pub fn allowing_eviction(self, allowed: bool) -> Self {
+        Self { allow_eviction: allowed, ..self }
     }
 }
 
@@ -135,13 +155,14 @@ mod tests {
 
     #[test]
     fn several_that_know_which() {
-        let Ok(Target { find: Find::Cluster(seeds), db: 0 }) = Target::parse("redis+cluster://u:p@a,b:7001")
+        let Ok(Target { find: Find::Cluster(seeds), db: 0, .. }) =
+            Target::parse("redis+cluster://u:p@a,b:7001")
         else {
             panic!("not a cluster")
         };
         let seeds: Vec<_> = seeds.iter().map(|seed| seed.addr().to_string()).collect();
         assert_eq!(seeds, ["a:6379", "b:7001"]);
-        let Ok(Target { find: Find::Sentinel { sentinels, name, node }, db: 2 }) =
+        let Ok(Target { find: Find::Sentinel { sentinels, name, node }, db: 2, .. }) =
             Target::parse("rediss+sentinel://:pw@a,b:26000/cache/2")
         else {
             panic!("no sentinels")

@@ -52,6 +52,18 @@ fn reused(said: &str, fresh_ms: u64, ask: &Ask, rules: &Rules, at: u64) -> Reuse
 }
 
 #[test]
+fn what_was_received_in_the_future_is_validated() {
+    let (rules, ask) = (Rules::default(), Ask::default());
+    let record = record("max-age=10, stale-while-revalidate=9999", 10_000, &rules);
+    let terms = Terms::of(&record, &rules);
+    let at = |now| reuse(&ask, &record, &terms, &rules, now);
+    assert_eq!(at(NOW - 2_000), Reuse::Fresh { age_ms: 0, ttl_ms: 12_000 }, "clocks differ a little");
+    assert_eq!(at(NOW - 2_001), Reuse::Validate);
+    assert_eq!(at(NOW - 7_200_000), Reuse::Validate);
+    assert_eq!(at(0), Reuse::Validate);
+}
+
+#[test]
 fn fresh_then_stale() {
     let rules = Rules::default();
     let ask = Ask::default();

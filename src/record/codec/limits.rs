@@ -1,11 +1,8 @@
 //! What the store's clock and its numbers allow an entry to say.
 
 use super::{CodecError, holds};
-use crate::record::{Binding, Note, Pointer, Record};
+use crate::record::{Binding, CLOCK_SLACK_MS, Note, Pointer, Record};
 
-/// How far a time may be ahead of the store's clock, in ms: each instance knows that clock to well
-/// within a second.
-pub const SLACK_MS: u64 = 2_000;
 /// The longest that *pass* and *failed* are remembered, in ms, whatever the route or the origin says.
 pub const MAX_NOTE_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -64,6 +61,6 @@ impl Limits {
     }
 
     fn time(&self, at: u64, ahead: u64, what: &'static str) -> Result<(), CodecError> {
-        holds(at <= self.now_ms.saturating_add(ahead).saturating_add(SLACK_MS), what)
+        holds(at <= self.now_ms.saturating_add(ahead).saturating_add(CLOCK_SLACK_MS), what)
     }
 }

@@ -269,3 +269,49 @@ fn digests() {
         assert_eq!(unhex(bad), None, "{bad}");
     }
 }
+
+/// What claims to be beyond the store's clock and numbers: each of these in turn.
+#[test]
+fn what_the_store_can_not_have_given_is_refused() {
+    let limits = Limits { now_ms: 1_000, number: 7 };
+    let told = |text: &str| decode_within(text, &limits).map(|_| ());
+    assert_eq!(told(GOOD), Ok(()));
+    let forged = u64::MAX.to_string();
+    for (from, to, what) in [
+        (r#""born":3"#, r#""born":8"#, "born"),
+        (r#""token":4"#, r#""token":8"#, "token"),
+        (r#""token":4"#, r#""token":9007199254740991"#, "token"),
+        ("[[4,0,5", "[[8,0,5", "segments"),
+        (r#""received_at":1000"#, r#""received_at":3001"#, "received_at"),
+        (r#""received_at":1000"#, &format!(r#""received_at":{forged}"#), "received_at"),
+    ] {
+        assert_eq!(told(&GOOD.replace(from, to)), Err(CodecError::Invalid(what)), "{to}");
+    }
+    assert_eq!(told(&GOOD.replace(r#""received_at":1000"#, r#""received_at":3000"#)), Ok(()), "slack");
+    let node = r#"{"v":1,"key":"https://a/b","token":8,"vary":["accept"],"variants":[]}"#;
+    assert_eq!(told(node), Err(CodecError::Invalid("token")));
+
+    let told = |text: &str| decode_note_within(text, &limits).map(|_| ());
+    let day = MAX_NOTE_MS + 3_000;
+    let seen =
+        r#""seen":[["000102030405060708090a0b0c0d0e0f","00000000000000ff","0000000000000000",UNTIL,1]]"#;
+    for kind in [r#""pass":"set-cookie""#, r#""failed":503"#] {
+        let note = |token: u64, until: u64, seen_until: u64| {
+            let seen = seen.replace("UNTIL", &seen_until.to_string());
+            format!(r#"{{"v":1,"token":{token},{kind},"until":{until},{seen}}}"#)
+        };
+        assert_eq!(told(&note(7, day, day)), Ok(()), "{kind}");
+        assert_eq!(told(&note(8, day, day)), Err(CodecError::Invalid("token")));
+        assert_eq!(told(&note(7, day + 1, day)), Err(CodecError::Invalid("until")));
+        assert_eq!(told(&note(7, u64::MAX, day)), Err(CodecError::Invalid("until")));
+        assert_eq!(told(&note(7, day, day + 1)), Err(CodecError::Invalid("seen")));
+    }
+    let head =
+        GOOD.replace(r#","body":{"len":5,"segments":[[4,0,5,"000102030405060708090a0b0c0d0e0f"]]}"#, "");
+    let growing =
+        |token: u64, head: &str| format!(r#"{{"v":1,"token":{token},"head":{head},"segments":[]}}"#);
+    assert_eq!(told(&growing(7, &head)), Ok(()));
+    assert_eq!(told(&growing(8, &head)), Err(CodecError::Invalid("token")));
+    let late = head.replace(r#""received_at":1000"#, r#""received_at":3001"#);
+    assert_eq!(told(&growing(7, &late)), Err(CodecError::Invalid("received_at")));
+}

@@ -45,6 +45,9 @@ pub struct DustMetrics {
     leases_orphaned: IntCounter,
     fenced: IntCounter,
     went_back: IntCounter,
+    impossible: IntCounter,
+    occupied: IntCounter,
+    clock_steps: IntCounter,
     clock_offset: Gauge,
     purge_number: IntGauge,
 }
@@ -194,6 +197,15 @@ impl DustMetrics {
             fenced: to.counter("fenced_total", "Writes refused because a newer holder owns the result."),
             went_back: to
                 .counter("store_went_back_total", "Times the store had forgotten what was seen in it."),
+            impossible: to.counter(
+                "dust_impossible_total",
+                "Entries taken for absent because the store can't have given their numbers.",
+            ),
+            occupied: to.counter(
+                "dust_occupied_total",
+                "Leases asked for at a key that holds a value: fetched uncoordinated.",
+            ),
+            clock_steps: to.counter("clock_steps_total", "Times this machine's clock was set."),
             clock_offset: to.fraction("clock_offset_seconds", "The store's clock minus this instance's."),
             purge_number: to.gauge("purge_last_number", "The highest stamp applied here."),
         }
@@ -237,6 +249,21 @@ impl DustMetrics {
     /// The store has a lower number or fewer stamps than were seen.
     pub fn went_back(&self) {
         self.went_back.inc();
+    }
+
+    /// So many entries were taken for absent since the start, because of their numbers.
+    pub fn set_impossible(&self, total: u64) {
+        raise(&self.impossible, total);
+    }
+
+    /// So many leases were asked for at a key that holds a value, since the start.
+    pub fn set_occupied(&self, total: u64) {
+        raise(&self.occupied, total);
+    }
+
+    /// This machine's clock was set so often since the start.
+    pub fn set_clock_steps(&self, total: u64) {
+        raise(&self.clock_steps, total);
     }
 
     /// The store's clock minus ours, in seconds.

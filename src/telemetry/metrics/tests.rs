@@ -22,7 +22,8 @@ const FAMILIES: &str = "
     dust_up gauge | tier_unsure gauge | dust_call_seconds histogram op | dust_errors_total counter op reason
     uncoordinated_fills_total counter route
     leases_lost_total counter reason | leases_orphaned_total counter | fenced_total counter
-    store_went_back_total counter | clock_offset_seconds gauge | purge_last_number gauge
+    store_went_back_total counter | dust_impossible_total counter | dust_occupied_total counter |
+    clock_steps_total counter | clock_offset_seconds gauge | purge_last_number gauge
     memory_bytes gauge | memory_objects gauge | evictions_total counter reason tier
     bodies_bytes gauge | bodies_errors_total counter op | integrity_failures_total counter what
     segments_missing_total counter | orphans_swept_total counter

@@ -1,5 +1,5 @@
 -- A page of what has a name between two bounds.
---   KEYS  1 the index
+--   KEYS  1 the index   2 when names expire
 --   ARGV  1 what stands before a name in its key   2, 3 the bounds   4 how many names   5 how many bytes
 -- Returns whether there may be more, the last name looked at, and name, value, ms left of each.
 local names = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], ARGV[3], 'LIMIT', 0, ARGV[4])
@@ -25,5 +25,8 @@ for place, name in ipairs(names) do
   end
 end
 -- What has expired left its name behind.
-for _, name in ipairs(gone) do redis.call('ZREM', KEYS[1], name) end
+for _, name in ipairs(gone) do
+  redis.call('ZREM', KEYS[1], name)
+  redis.call('ZREM', KEYS[2], name)
+end
 return {more and 1 or 0, last, found}

@@ -1,5 +1,5 @@
 -- ARGV  4 the time in ms, or ''   5 the text   6 the fence's lease as it is written
-if KEYS[4] and read(KEYS[4]) ~= ARGV[6] then return false end
+if KEYS[5] and read(KEYS[5]) ~= ARGV[6] then return false end
 local at, before = take()
 local value = 'v' .. at .. ' ' .. ARGV[5]
 if ARGV[4] == '' then
@@ -7,6 +7,6 @@ if ARGV[4] == '' then
 else
   redis.call('SET', KEYS[2], value, 'PX', ARGV[4])
 end
-redis.call('ZADD', KEYS[3], 0, ARGV[3])
 tell('s', before, at, at, 0)
+keep(ARGV[4])
 return at

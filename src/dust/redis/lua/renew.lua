@@ -3,4 +3,5 @@ if read(KEYS[2]) ~= ARGV[5] then return 0 end
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 local at, before = take()
 tell('r', before, at, ARGV[6], ARGV[4])
+keep(ARGV[4])
 return 1
