@@ -23,6 +23,7 @@ mod shared {
     pub mod support;
 }
 mod store;
+mod strange;
 mod view;
 
 use shared::support;

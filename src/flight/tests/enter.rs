@@ -97,6 +97,9 @@ async fn s14_a_lock_key_that_holds_a_value_runs_alone_even_where_unavailable_is_
     let a = rig.instance_with(Settings { on_unavailable: OnUnavailable::Error, ..settings() });
     let Entered::Alone(fill) = a.enter(secs(1)).await else { panic!("it runs alone") };
     assert_eq!(fill.lone(), Some(&Lone::Occupied));
+    let counters = a.flight.counters();
+    assert_eq!(counters.occupied.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(counters.occupied_key(), Some(names().lock));
 }
 
 #[tokio::test(start_paused = true)]
