@@ -27,6 +27,7 @@ mod keeper;
 mod line;
 mod locate;
 mod names;
+mod race;
 mod scripts;
 mod shared;
 mod skew;

@@ -121,6 +121,8 @@ impl Member {
                 Value::Text(text) => {
                     if let (Some(name), Ok(mark)) =
                         (name.strip_suffix('!'), serde_json::from_str::<Mark>(text))
+                        // Nobody can have applied what the store has not given yet.
+                        && mark.applied <= self.parts.dust.ceiling()
                     {
                         applied.insert(name.to_owned(), mark.applied);
                     }

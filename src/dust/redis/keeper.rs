@@ -4,6 +4,7 @@
 //! Here calls are answered at once while there is no line, and one task tries for a new one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,8 +12,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{Error, Result};
 use super::check::Wrong;
-use super::line::Line;
+use super::line::{CONNECT_BOUND, Line};
 use super::locate;
+use super::race::side_by_side;
 use super::shared::{CALL_BOUND, Shared};
 
 /// How often the line is looked at while nobody waits; while somebody does, once per call bound.
@@ -35,7 +37,12 @@ const WHOLE_BOUND: Duration = Duration::from_secs(2);
 async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
     let whole = async {
         let info = locate::primary(&shared.target, &shared.names, &shared.first).await?;
-        let line = Arc::new(Line::connect(shared, &info).await?);
+        let addresses = locate::addresses(&info).await?;
+        let first = shared.first_address.load(Ordering::Relaxed);
+        let to = |place: usize| Line::connect(shared, &info, addresses[place]);
+        let (place, line) = side_by_side(addresses.len(), first, CONNECT_BOUND, to).await?;
+        shared.first_address.store(place, Ordering::Relaxed);
+        let line = Arc::new(line);
         let look = line.look(shared).await.map_err(|error| match error {
             Error::Refused(why) => Wrong::Never(why),
             other => Wrong::Passing(other),

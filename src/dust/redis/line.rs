@@ -3,12 +3,16 @@
 //! They are two because the server cuts a listener off whose answers pile up, and they stand and
 //! fall together: what is heard on one is only worth something while the other asks the same server.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, RedisError, Value, cmd};
+use redis::io::AsyncDNSResolver;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, RedisError, RedisFuture, Value, cmd,
+};
 use tokio::time::{Instant, timeout};
 
 use super::super::{Error, Number, Result};
@@ -18,7 +22,7 @@ use super::fault;
 use super::shared::{CALL_BOUND, Shared};
 
 /// Until a connection stands and has logged in.
-const CONNECT_BOUND: Duration = Duration::from_millis(500);
+pub(super) const CONNECT_BOUND: Duration = Duration::from_millis(500);
 
 /// Two connections to one server.
 #[derive(Debug)]
@@ -68,14 +72,18 @@ impl Wire {
 
 impl Line {
     /// Connects, checks that the server will do, and listens: when this returns the
-    /// subscription is confirmed.
-    pub(super) async fn connect(shared: &Arc<Shared>, info: &ConnectionInfo) -> Result<Self, Wrong> {
+    /// subscription is confirmed. `at`: which of the host's addresses; both connections go there.
+    pub(super) async fn connect(
+        shared: &Arc<Shared>,
+        info: &ConnectionInfo,
+        at: Option<SocketAddr>,
+    ) -> Result<Self, Wrong> {
         let wire = Arc::new(Wire::default());
         let end = |hears: bool| End { shared: Arc::downgrade(shared), wire: wire.clone(), hears };
         let client = Client::open(info.clone()).map_err(|error| wrong(&error))?;
-        let mut commands = open(&client, end(false)).await?;
+        let mut commands = open(&client, end(false), at).await?;
         about(&mut commands).await?.judge(shared.target.allow_eviction)?;
-        let mut events = open(&client, end(true)).await?;
+        let mut events = open(&client, end(true), at).await?;
         match timeout(CALL_BOUND, events.subscribe(&shared.names.channel)).await {
             Ok(confirmed) => confirmed.map_err(|error| wrong(&error))?,
             Err(_) => return Err(Wrong::Passing(Error::Unavailable("no word of the subscription".into()))),
@@ -131,14 +139,17 @@ impl Line {
 }
 
 /// A connection that tells its end what comes unasked.
-async fn open(client: &Client, end: End) -> Result<MultiplexedConnection, Wrong> {
-    let config = AsyncConnectionConfig::new()
+async fn open(client: &Client, end: End, at: Option<SocketAddr>) -> Result<MultiplexedConnection, Wrong> {
+    let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_BOUND))
         .set_response_timeout(None)
         .set_push_sender(move |push: PushInfo| {
             end.push(&push);
             Ok::<(), ()>(())
         });
+    if let Some(at) = at {
+        config = config.set_dns_resolver(Pinned(at));
+    }
     client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| wrong(&error))
 }
 
@@ -170,6 +181,20 @@ fn text(value: &Value) -> Option<&str> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
         _ => None,
+    }
+}
+
+/// The one address that a host is to have.
+struct Pinned(SocketAddr);
+
+impl AsyncDNSResolver for Pinned {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _host: &'b str,
+        _port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        let one: Box<dyn Iterator<Item = SocketAddr> + Send> = Box::new(std::iter::once(self.0));
+        Box::pin(std::future::ready(Ok(one)))
     }
 }
 

@@ -4,30 +4,26 @@
 //! that slot. It is asked for anew each time a line is made, and a line ends when the server says
 //! that it is the wrong one.
 
-use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, RedisError, Value,
     cmd,
 };
-use tokio::time::sleep;
+use tokio::net::lookup_host;
 
 use super::super::Error;
 use super::check::Wrong;
 use super::fault;
 use super::names::Names;
+use super::race::side_by_side;
 use super::target::{Find, Target};
 
 /// Until one of those who may know has answered.
 const BOUND: Duration = Duration::from_millis(400);
-
-/// The longest that one is waited for before the next is asked beside it.
-const HEAD_START: Duration = Duration::from_millis(50);
 
 /// How to reach the primary. `first`: which of those who may know is asked first; the one that has
 /// answered is, next time.
@@ -50,46 +46,27 @@ pub(super) async fn primary(
                     other => Wrong::Passing(Error::Unavailable(format!("{}: {other}", one.addr()))),
                 })
             };
-            let began_with = first.load(Ordering::Relaxed) % those.len().max(1);
-            let order = (0..those.len()).map(|place| (began_with + place) % those.len());
-            let (place, found) = side_by_side(order, ask).await?;
+            let (place, found) = side_by_side(those.len(), first.load(Ordering::Relaxed), BOUND, ask).await?;
             first.store(place, Ordering::Relaxed);
             Ok(found)
         }
     }
 }
 
-/// The first answer. Each has a head start before the next one: a silent one holds nobody up for
-/// long, and where all are sound one is asked. Without an answer a refusal counts more than silence.
-async fn side_by_side<T, F: Future<Output = Result<T, Wrong>>>(
-    order: impl ExactSizeIterator<Item = usize>,
-    ask: impl Fn(usize) -> F,
-) -> Result<(usize, T), Wrong> {
-    // All are asked well before any of them is given up.
-    let most = u32::try_from(order.len()).unwrap_or(u32::MAX).max(1);
-    let head_start = HEAD_START.min(BOUND / most);
-    let mut order = order.fuse();
-    let mut asked = FuturesUnordered::new();
-    let mut failure = Wrong::Passing(Error::Unavailable("nobody to ask".into()));
-    loop {
-        let next = order.next();
-        let more = next.is_some();
-        asked.extend(next.map(|place| {
-            let answer = ask(place);
-            async move { (place, answer.await) }
-        }));
-        let wait = async { if more { sleep(head_start).await } else { pending().await } };
-        tokio::select! {
-            biased;
-            answer = asked.next() => match answer {
-                Some((place, Ok(found))) => return Ok((place, found)),
-                Some((_, Err(why))) if !matches!(failure, Wrong::Never(_)) => failure = why,
-                Some((_, Err(_))) => {}
-                None => return Err(failure),
-            },
-            () = wait => {}
-        }
-    }
+/// The addresses of a host: each is a server that may be silent, so they are not for the client library
+/// to choose among. One that is none has an address of its own.
+pub(super) async fn addresses(info: &ConnectionInfo) -> Result<Vec<Option<SocketAddr>>, Wrong> {
+    let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) = info.addr() else {
+        return Ok(vec![None]);
+    };
+    let found = lookup_host((host.as_str(), *port)).await;
+    let found =
+        found.map_err(|error| Wrong::Passing(Error::Unavailable(format!("{}: {error}", info.addr()))))?;
+    let mut all: Vec<_> = found.map(Some).collect();
+    // A name server gives them in another order each time.
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
 }
 
 async fn in_cluster(seed: &ConnectionInfo, key: &str) -> Result<ConnectionInfo, RedisError> {

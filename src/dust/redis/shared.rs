@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub dice: Dice,
     /// Which of those who may know the primary is asked first.
     pub first: AtomicUsize,
+    /// Which of its addresses is.
+    pub first_address: AtomicUsize,
     /// Rung when the keeper has something to look at.
     pub knock: Notify,
     state: Mutex<State>,
@@ -78,6 +80,7 @@ impl Shared {
             clock,
             dice: Dice::new(),
             first: AtomicUsize::new(0),
+            first_address: AtomicUsize::new(0),
             knock: Notify::new(),
             state: Mutex::new(State::Down(Error::Unavailable("not connected yet".into()))),
             origin: AtomicI64::new(origin),

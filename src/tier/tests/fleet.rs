@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::rig::{BOUND, Instance, Swap, TRUST, embedded, settle, until};
 use super::*;
 use crate::dust::faulty::{Fault, Op};
+use crate::dust::{Dust as _, Put};
 use crate::tier::stamps::{Force, Scope};
 
 const SERVE: WhenUnsure = WhenUnsure::Serve(Duration::from_mins(5));
@@ -99,6 +100,16 @@ async fn one_that_hears_nothing_is_silent_and_knows_it_by_its_next_beat() {
     two.line.lose_events(false);
     until("sure again", || two.is_sure()).await;
     assert_eq!(two.stamps.newest(), one.stamps.newest(), "it has read what it did not hear");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_from_nowhere_confirms_nothing() {
+    let (store, one, two) = two().await;
+    two.line.lose_events(true);
+    let forged = format!(r#"{{"v":1,"applied":{}}}"#, (1u64 << 53) - 1);
+    store.put(&two.member.mark_key(), &forged, Put::default()).await.unwrap();
+    let (_, confirmed, silent) = purge(&one, KEY).await;
+    assert_eq!((confirmed, silent), (vec!["one".to_owned()], vec!["two".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]
