@@ -149,6 +149,20 @@ fn without_a_file_there_are_defaults() {
 // === warnings ===
 
 #[test]
+fn a_store_that_may_evict_is_accepted_with_a_word_of_what_is_lost() {
+    let text = |dust: &str| {
+        format!(
+            "[dust]\n{dust}\n[upstreams.a]\nurl = \"http://h\"\n[[routes]]\nname = \"a\"\nupstream = \"a\"\n"
+        )
+    };
+    let warned = |dust: &str| warned(&text(dust)).join("\n");
+    let said = warned("url = \"redis://h\"\nallow_eviction = true");
+    assert!(said.contains("dust.allow_eviction") && said.contains("purged responses come back"), "{said}");
+    assert_eq!(warned("url = \"redis://h\""), "");
+    assert_eq!(warned("allow_eviction = true"), "", "the embedded store evicts nothing");
+}
+
+#[test]
 fn a_variable_with_one_underscore_where_two_are_meant_is_named() {
     let text = "[upstreams.my-catalog]\nurl = \"http://h\"\n[admin]\ntoken = { env = \"DUSTGATE_ADMIN_TOKEN\" }\n\
          [[routes]]\nname = \"a\"\nupstream = \"my-catalog\"\n";

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+#[path = "redis/clock.rs"]
+mod clock;
 #[path = "redis/cluster.rs"]
 mod cluster;
 #[path = "redis/conform.rs"]

@@ -1,9 +1,9 @@
 //! Somebody else writes below the fleet's prefix: what is there is not believed, and is told of.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ground::Fleet;
-use crate::support::Answer;
+use crate::support::{Answer, until};
 
 /// The name of a record in the store, once there is one.
 fn record(fleet: &Fleet) -> String {
@@ -73,4 +73,25 @@ async fn a_forged_record_stops_no_purge_and_is_fresh_for_nobody() {
     fleet.of[1]
         .until_metric("dustgate_integrity_failures_total", &[("what", "pointer")], |count| count >= 1.0)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_set_to_evict_is_away_until_it_is_set_back() {
+    let fleet = Fleet::of(1).await;
+    let one = &fleet.of[0];
+    fleet.redis.admin("CONFIG SET maxmemory-policy volatile-lru");
+    until("the store to be refused", async || {
+        let ready = one.admin_get("/readyz").await.json();
+        (ready["degraded"] == json!(["dust"])).then_some(())
+    })
+    .await;
+    // It serves by itself meanwhile.
+    fleet.origin.on("/a", Answer::cacheable("hello"));
+    one.get("/a").await.assert(200, "hello");
+    fleet.redis.admin("CONFIG SET maxmemory-policy noeviction");
+    until("the store to be back", async || {
+        (one.admin_get("/readyz").await.json()["degraded"] == json!([])).then_some(())
+    })
+    .await;
+    one.log.find("why", |line| line.contains("CONFIG SET maxmemory-policy noeviction").then_some(())).await;
 }

@@ -26,7 +26,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause at the start.
 const FIRST_TRIES: Duration = Duration::from_millis(200);
 /// How often it is looked whether the server has been told to evict.
-const POLICY: Duration = Duration::from_secs(10);
+const POLICY: Duration = Duration::from_secs(5);
 /// How often the index is walked through, and how many names a step looks at.
 const WALK: Duration = Duration::from_hours(1);
 const WALKED: usize = 256;

@@ -225,7 +225,10 @@ impl Job {
         }
         let mut record = stored.record.clone();
         record.body = (*stored.manifest).clone();
-        let left = record.end().saturating_sub(self.proxy.now_ms());
+        // A clock that was set back while the body came: nobody is to find it received in the future.
+        let now = self.proxy.now_ms();
+        record.received_at = record.received_at.min(now);
+        let left = record.end().saturating_sub(now);
         let Ok(pointer) = codec::encode(&Pointer::Record(Box::new(record))) else {
             // Too long for a pointer: nothing was promised to anybody.
             fill.abort(None).await;
