@@ -172,6 +172,7 @@ impl App {
             log.warn("bodies", format!("bodies.url: {}: {text}", settings.bodies.url));
         }
         let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
+        health.watches(stamps.clone());
         let fleet_id = if let Known::Not(why) = &life.known {
             log.warn("store_missing", join::without(&settings, why));
             // Until then it is called by a name of its own.
@@ -297,6 +298,7 @@ impl App {
         tokio::spawn(admin::serve(sockets.admin, desk, access, limits, places, admin_end.guard()));
         let joining = app.join.is_some().then(|| tokio::spawn(join::join(app.clone())));
         let marking = app.bodies.is_unmarked().then(|| tokio::spawn(room::wait(app.clone())));
+        let paying = tokio::spawn(app.proxy.clone().keep_stamps());
         let tidy = tokio::spawn(app.proxy.clone().keep_tidy(app.signal.guard()));
         let watch = tokio::spawn(app.health.clone().watch(
             app.proxy.flight().dust().clone(),
@@ -313,6 +315,8 @@ impl App {
             second = signals.second(&app.log) => Exit::Second(second),
             exit = app.leave(&mut serving) => exit,
         };
+        paying.abort();
+        app.proxy.pay_at_the_end().await;
         fleet::end(app.member.as_ref(), following).await;
         tidy.abort();
         watch.abort();
@@ -414,6 +418,7 @@ impl App {
             metrics.dust.set_unsure(!trust.holds(dust.now_ms()));
             metrics.dust.set_clock_offset(dust.offset_ms() as f64 / 1000.0);
             metrics.dust.set_purge_number(stamps.newest());
+            metrics.dust.set_stamps_owed(stamps.owed());
             let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
             metrics.dust.set_leases_lost(LeaseLost::NotHeld, of(&leases.lost_not_held));
             metrics.dust.set_leases_lost(LeaseLost::Unanswered, of(&leases.lost_unanswered));

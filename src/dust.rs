@@ -243,7 +243,10 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// A value was written.
-    Set,
+    Set {
+        /// For how long it stays; for ever if `None`.
+        lives: Option<Duration>,
+    },
     /// The entry was deleted.
     Delete,
     /// A lease was granted (a steal too), for this long.

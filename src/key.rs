@@ -31,6 +31,12 @@ pub fn is_plain(text: &str) -> bool {
     !text.contains(SPELLED)
 }
 
+/// Returns whether a key is the one that its URL has by itself: of the canonical spelling, and
+/// without a line that a request's fields have written.
+pub fn is_of_url(text: &str) -> bool {
+    text.lines().skip(1).all(|line| line.starts_with("@version "))
+}
+
 /// The key that the canonical spelling has.
 pub fn plain(text: &str) -> &str {
     text.split_once(SPELLED).map_or(text, |(plain, _)| plain)
@@ -88,5 +94,24 @@ impl Display for Key {
 impl Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({:?}, {})", self.text, self.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_one_key_by_itself() {
+        for (text, by_itself) in [
+            ("http://h/a", true),
+            ("http://h/a\n@version 2", true),
+            ("http://h/a\nx-tenant: b", false),
+            ("http://h/a\nx-tenant: b\n@version 2", false),
+            ("http://h/a\n@version 2\n@target /%61", false),
+            ("http://h/a\n+accept-language: de", false),
+        ] {
+            assert_eq!(is_of_url(text), by_itself, "{text:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use ipnet::IpNet;
+use quick_cache::sync::Cache;
 
 use crate::body::Bodies;
 use crate::clock::Dice;
@@ -19,13 +20,13 @@ use crate::drain::Signal;
 use crate::dust::Dust;
 use crate::flight::Flight;
 use crate::flight::{self, Joined};
-use crate::key::Key;
 use crate::key::target::{self, Asked, Refusal};
+use crate::key::{Key, KeyHash};
 use crate::policy::{self, Ask, Entrance, PassReason};
 use crate::record::Binding;
 use crate::record::codec::Limits;
 use crate::route::{Route, Table};
-use crate::telemetry::words::{Cache, Why};
+use crate::telemetry::words::{self, Why};
 use crate::tier::{Member, Stamps, Stored, Tier, Trust};
 use crate::upstream::Upstream;
 
@@ -43,6 +44,7 @@ mod heads;
 mod invalidate;
 mod janitor;
 mod judge;
+mod landed;
 mod languages;
 mod last_hop;
 mod late;
@@ -51,6 +53,7 @@ mod miss;
 mod multipart;
 mod notes;
 pub mod notices;
+mod owed;
 mod pass;
 mod place;
 pub(crate) mod presence;
@@ -79,6 +82,9 @@ use place::{Look, Place};
 use reply::Cause;
 use ticket::Ticket;
 use told::{Flights, Moments};
+
+/// Of how many URLs it is remembered that they are noted.
+const NOTED: usize = 16_384;
 
 /// What the proxy needs to know of the settings.
 #[derive(Debug, Clone)]
@@ -161,6 +167,10 @@ pub struct Proxy {
     pub(crate) notices: Notices,
     pub(crate) drain: Arc<Signal>,
     stamped: deliver::Marks,
+    /// Notes of URLs that this instance wrote lately.
+    noted_urls: Cache<KeyHash, spelling::Written>,
+    /// What was published a moment ago.
+    landings: landed::Landings,
 }
 
 impl Proxy {
@@ -189,6 +199,8 @@ impl Proxy {
             notices: parts.notices,
             drain: parts.drain,
             stamped,
+            noted_urls: Cache::new(NOTED),
+            landings: landed::Landings::default(),
         })
     }
 
@@ -427,7 +439,7 @@ impl Proxy {
     /// Our own answer to a request that has no route.
     fn turn_away(&self, mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
         self.notices.refused(cause.as_str());
-        ticket.cache = Cache::Error;
+        ticket.cache = words::Cache::Error;
         ticket.error = Some(cause.as_str());
         Self::finish(ticket, cause.answer(None))
     }

@@ -3,8 +3,9 @@
 //! A hit does no I/O and waits for nothing: one look into a sharded cache, one comparison of a
 //! number against the newest purge. Records of large bodies are held without their bytes.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
@@ -295,12 +296,22 @@ impl Tier {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Drops what is past its end at `now`. Walks the whole tier, a shard at a time.
-    pub fn sweep(&self, now: u64) -> usize {
+    /// Drops what is past its end at `now`, and what a hard stamp covers; then the stamps that have
+    /// ended and cover nothing here are forgotten. Walks the whole tier, a shard at a time.
+    pub fn sweep(&self, now: u64, stamps: &Stamps) -> usize {
         let before = self.memory.len();
+        let stale = Mutex::new(HashSet::new());
         self.memory.retain(|key, held| {
             let stays = match held {
-                Held::Stored(stored) => stored.record.end() > now,
+                Held::Stored(stored) => match stored.covered(stamps) {
+                    Covered::Hard => false,
+                    Covered::Soft | Covered::No if stored.record.end() <= now => false,
+                    Covered::Soft => {
+                        lock(&stale).insert(stored.url);
+                        true
+                    }
+                    Covered::No => true,
+                },
                 Held::Vary(_) => true,
             };
             if let (false, Some(watch)) = (stays, &self.watch) {
@@ -311,6 +322,7 @@ impl Tier {
         if let Some(watch) = &self.watch {
             self.settle(watch);
         }
+        stamps.forget(now, &lock(&stale));
         before.saturating_sub(self.memory.len())
     }
 }
@@ -385,6 +397,10 @@ impl Lifecycle<Arc<str>, Held> for Evictions {
             watch.gone(key);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

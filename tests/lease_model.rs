@@ -75,7 +75,7 @@ enum Answer {
 /// What the last step must have told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Told {
-    Set(usize),
+    Set(usize, Option<u64>),
     Delete(usize),
     Lease(usize, u64),
     Renew(usize, u64),
@@ -157,7 +157,7 @@ impl<S> Model<S> {
             Step::Put { key, value, ttl, .. } => {
                 self.leases.remove(&key);
                 self.values.insert(key, (value, ttl.map(|ttl| self.now + ttl)));
-                (Answer::Landed, Some(Told::Set(key)))
+                (Answer::Landed, Some(Told::Set(key, ttl)))
             }
             Step::Delete { key, .. } => {
                 self.leases.remove(&key);
@@ -411,7 +411,7 @@ impl<S: Store> Real<S> {
         let ms = Duration::from_millis;
         let of = |slot: usize, what| (self.leases[slot].key.as_str(), what, self.leases[slot].token);
         let (key, what, number) = match told {
-            Told::Set(key) => (KEYS[key], What::Set, self.last),
+            Told::Set(key, ttl) => (KEYS[key], What::Set { lives: ttl.map(ms) }, self.last),
             Told::Delete(key) => (KEYS[key], What::Delete, self.last),
             Told::Lease(slot, ttl) => of(slot, What::Lease(ms(ttl))),
             Told::Renew(slot, ttl) => of(slot, What::Renew(ms(ttl))),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, timeout};
@@ -11,6 +11,7 @@ use super::stores::EMBEDDED_CALL_BOUND;
 use crate::admin::Readiness;
 use crate::body::Bodies;
 use crate::dust::Dust;
+use crate::tier::Stamps;
 
 /// How this instance fares.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Health {
     failures: AtomicU32,
     times: Mutex<VecDeque<Duration>>,
     bodies: Mutex<BodyErrors>,
+    /// Some are owed to the store as long as it does not take them.
+    stamps: OnceLock<Arc<Stamps>>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +58,7 @@ impl Health {
             failures: AtomicU32::new(0),
             times: Mutex::default(),
             bodies: Mutex::default(),
+            stamps: OnceLock::new(),
         }
     }
 
@@ -62,6 +66,17 @@ impl Health {
     pub(super) fn starts(&self, waits: bool, bodies: &Bodies) {
         self.waits.store(waits, Ordering::Release);
         self.bodies().unmarked = bodies.is_unmarked();
+    }
+
+    /// Purges are looked at from now on.
+    pub(super) fn watches(&self, stamps: Arc<Stamps>) {
+        // There are those of one instance.
+        let _ = self.stamps.set(stamps);
+    }
+
+    /// How many URLs are owed a stamp.
+    pub(super) fn stamps_owed(&self) -> usize {
+        self.stamps.get().map_or(0, |stamps| stamps.owed())
     }
 
     /// No traffic is welcome from now on.
@@ -149,6 +164,9 @@ impl Health {
         if !self.bodies_up() {
             degraded.push("bodies");
         }
+        if self.stamps_owed() > 0 {
+            degraded.push("purges");
+        }
         Readiness::Ready(degraded)
     }
 
@@ -225,6 +243,18 @@ mod tests {
         tokio::time::advance(DEGRADED + TOOK).await;
         health.body_errors(2);
         assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+    }
+
+    #[test]
+    fn stamps_that_are_owed_make_it_degraded_and_ready() {
+        use crate::key::KeyHash;
+        use crate::tier::stamps::life::Ends;
+        let (health, url) = (Health::new(true, false), KeyHash::of("http://h/a"));
+        let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(1)));
+        health.watches(stamps.clone());
+        assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+        stamps.owe(url, url, Ends::NOTHING, 5, 0);
+        assert_eq!(health.readiness(), Readiness::Ready(vec!["purges"]));
     }
 
     #[test]

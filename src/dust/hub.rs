@@ -249,7 +249,7 @@ impl Drop for Feed {
 impl Wake {
     fn add(&mut self, change: &Change) {
         match change.what {
-            What::Set => self.touched = true,
+            What::Set { .. } => self.touched = true,
             What::Delete => {
                 self.touched = true;
                 self.deleted = self.deleted.max(Some(change.number));

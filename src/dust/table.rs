@@ -194,7 +194,7 @@ impl<E: Entries> Table<E> {
         let key: Arc<str> = key.into();
         let row = Row { value: value.into(), number, expires_at };
         let receipt = self.entries.put(&key, row, how.durable, now.wall)?;
-        Ok(self.wrote(key, What::Set, receipt))
+        Ok(self.wrote(key, What::Set { lives: how.expires_in }, receipt))
     }
 
     /// See [`super::Dust::delete`].

@@ -78,6 +78,7 @@ impl Host for Home {
                             a copy put back)";
                 self.log.warn("store_went_back", format!("{text}: {stamps} purges were written again"));
             }
+            News::Paid(count) => self.log.info("stamps_paid", paid(count)),
             News::Reborn(id) => {
                 let text = "the store is another one than before (flushed, or made anew): memory is emptied";
                 self.log.warn("store_reborn", format!("{text}; its id is {id}"));
@@ -93,4 +94,9 @@ impl Host for Home {
             }
         }
     }
+}
+
+/// What the log says of stamps that were owed.
+pub(super) fn paid(count: usize) -> String {
+    format!("{count} purges by unsafe requests, which the store had not taken, have been written")
 }

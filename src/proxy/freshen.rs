@@ -106,7 +106,9 @@ impl Proxy {
                 Some(Held::Stored(here)) if *here.manifest == record.body => here.body.clone(),
                 _ => None,
             };
-            self.tier.keep(Arc::new(Stored::new(record, &of.route.rules, body)));
+            let stored = Arc::new(Stored::new(record, &of.route.rules, body));
+            self.landed(&stored);
+            self.tier.keep(stored);
         }
     }
 }

@@ -6,26 +6,28 @@
 //! refused, could keep a response out of the store. A request without an answer may have been done,
 //! so it stamps.
 //!
-//! A stamp is kept for as long as any record may live, so one is written only where there is
-//! something that it could cover: else whoever may POST could fill the store with URLs.
+//! A stamp is written only where there is something that it could cover, and lives as long as that can
+//! appear: else whoever may POST could fill the store with stamps. One that the store does not take is
+//! owed ([`crate::tier::stamps::owed`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::try_join4;
 use http::{HeaderMap, Method, StatusCode};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Proxy;
 use super::asking::Asking;
 use crate::dust::{Error, Number};
 use crate::key::target::{self, Target};
-use crate::key::{self, Key};
+use crate::key::{self, KeyHash};
 use crate::policy;
 use crate::route::Route;
+use crate::tier::stamps::life::{Ends, stamp_life};
 use crate::tier::stamps::{Alone, Force, Scope};
-use crate::tier::url_hash;
+use crate::tier::{Held, url_hash};
 
 /// What an unsafe request may make void, as it stood when the request was sent. If it is dropped
 /// before an answer is in, nobody knows what the request has done, so the stamp is written all
@@ -49,6 +51,16 @@ pub(super) struct Stands {
     stood: Number,
     /// The highest number that was known then.
     seen: Number,
+}
+
+/// What a URL is called where it is stored.
+pub(super) struct Called {
+    /// What it is purged by.
+    pub(super) url: KeyHash,
+    /// The key that it has by itself.
+    text: String,
+    /// The hash of that.
+    plain: KeyHash,
 }
 
 impl Proxy {
@@ -80,66 +92,74 @@ impl Proxy {
         Some(Stands { route, text, stood: 0, seen: 0 })
     }
 
-    /// Stamps a URL, if there is anything to cover.
-    async fn invalidate(self: &Arc<Self>, of: &Stands) -> Option<(Number, Alone)> {
-        if !self.may_cover(of).await {
-            return None;
-        }
+    /// Stamps a URL in a task of its own, if there is anything to cover: that goes on whether or not its
+    /// client stays, and should the store not take it, the stamp is owed.
+    fn invalidate(self: &Arc<Self>, of: &Stands) -> JoinHandle<Option<(Number, Alone)>> {
+        let (proxy, called, stood) = (self.clone(), of.called(), of.stood);
+        let guard = self.drain.guard();
+        tokio::spawn(async move {
+            let stamped = proxy.stamp(&called, stood).await;
+            drop(guard);
+            stamped
+        })
+    }
+
+    async fn stamp(&self, called: &Called, stood: Number) -> Option<(Number, Alone)> {
         let began = Instant::now();
-        let line = of.text.lines().next().unwrap_or_default().to_owned();
-        match self.write_stamp(line, of.stood).await {
+        let here = self.known_here(called);
+        let written = match self.look_for(called).await {
+            Ok(there) if here.and(there).is_nothing() => return None,
+            Ok(there) => {
+                let lives = stamp_life(here.and(there), self.now_ms(), self.settings.max_life);
+                let scope = Scope::Url(called.url);
+                // A power cut may not undo it: the origin has done what was asked.
+                let write = self.stamps.write_after(&*self.dust, scope, Force::Hard, lives, true, stood);
+                // Bounded in here: until it ends no other stamp of this URL is written.
+                self.flight.bounded(write).await
+            }
+            // It can't be asked, so there may be something.
+            Err(error) => Err(error),
+        };
+        match written {
             Ok((number, alone)) => {
                 self.notices.invalidated(number, began.elapsed());
                 Some((number, alone))
             }
             Err(error) => {
                 self.notices.store_error("purge", &error);
+                let number = self.made_up_number();
+                self.stamps.owe(called.url, called.plain, here, number, self.now_ms());
                 None
             }
         }
     }
 
-    /// Writes a hard stamp over a URL in a task of its own, so that one that lands is applied here
-    /// whether or not its client stays; waited for no longer than any call of the store.
-    async fn write_stamp(self: &Arc<Self>, line: String, stood: Number) -> Result<(Number, Alone), Error> {
-        let proxy = self.clone();
-        let write = tokio::spawn(async move {
-            let scope = Scope::Url(url_hash(&line));
-            // Bounded in there: until it ends no other stamp of this URL is written.
-            let write = proxy.stamps.write_after(&*proxy.dust, scope, Force::Hard, Some(&line), false, stood);
-            proxy.flight.bounded(write).await
-        });
-        write.await.map_err(|error| Error::Broken(error.to_string()))?
+    /// A number for a stamp that stands for one which the store has not taken: what was asked for before
+    /// is below, what is asked for from now on is not.
+    fn made_up_number(&self) -> Number {
+        let number = self.number() + 1;
+        self.flight.saw(number);
+        number
     }
 
-    /// Whether anything is stored, noted or being filled that a stamp over this URL could cover.
-    ///
-    /// The order counts. A fill stands among the flights until its record is in memory or in the
-    /// store; one of another instance holds the lock there. Variants have their Vary node where
-    /// the primary key's record would be.
-    async fn may_cover(&self, of: &Stands) -> bool {
-        if !of.route.vary_on.is_empty() {
-            // Its keys are as many as clients' fields: which of them are there can't be asked.
-            return true;
-        }
-        // Where another spelling is stored too, or is being filled, there is a note under the URL.
-        let key = Key::new(key::plain(&of.text));
-        let (hash, url) = (key.hash(), url_hash(&of.text));
-        if self.flights.peek(&hash).is_some()
-            || self.tier.find(key.text()).is_some()
-            || self.notes.has(hash, url, &self.stamps)
-        {
-            return true;
-        }
-        let names = self.names(&key);
-        let spelled = self.spelling_name(url);
-        let [value, verdict, lock, spelled] =
-            [&*names.value, &names.verdict, &names.lock, &spelled].map(|name| self.dust.entry(name));
-        match self.flight.bounded(try_join4(value, verdict, lock, spelled)).await {
-            Ok(found) => !matches!(found, (None, None, None, None)),
-            // It can't be asked, so it may be.
-            Err(_) => true,
-        }
+    /// What is stored, noted or being filled here that a stamp over this URL could cover. A fill stands
+    /// among the flights until its record is in memory or in the store.
+    fn known_here(&self, called: &Called) -> Ends {
+        let now = self.now_ms();
+        let flying = self.flights.peek(&called.plain).is_some();
+        let noted = self.notes.has(called.plain, called.url, &self.stamps);
+        let something = if flying || noted { Ends::at(now) } else { Ends::NOTHING };
+        let held = match self.tier.peek(&called.text) {
+            Some(Held::Stored(stored)) => Ends::at(stored.record.end()),
+            Some(Held::Vary(_)) => Ends::at(now),
+            None => Ends::NOTHING,
+        };
+        something.and(held).and(self.stamps.unnoted(called.url))
+    }
+
+    /// The same of the store.
+    pub(super) async fn look_for(&self, called: &Called) -> Result<Ends, Error> {
+        self.flight.bounded(self.stamps.look(&*self.dust, called.url, called.plain)).await
     }
 
     /// What the answer names besides its target, as GETs of clients are stored: mapped back
@@ -176,6 +196,24 @@ impl Proxy {
     }
 }
 
+// === impl Stands ===
+
+impl Stands {
+    fn called(&self) -> Called {
+        Called::of(&self.text)
+    }
+}
+
+// === impl Called ===
+
+impl Called {
+    /// The names of the URL that a key without fields is for.
+    pub(super) fn of(text: &str) -> Self {
+        let plain = key::plain(text);
+        Self { url: url_hash(plain), plain: KeyHash::of(plain), text: plain.to_owned() }
+    }
+}
+
 // === impl Unsafe ===
 
 impl Unsafe {
@@ -183,6 +221,11 @@ impl Unsafe {
     pub(super) fn on_sent(&self) -> Box<dyn FnOnce() + Send> {
         let sent = self.sent.clone();
         Box::new(move || sent.store(true, Ordering::Release))
+    }
+
+    /// Returns whether there is anything that it could make void.
+    pub(super) fn makes_void(&self) -> bool {
+        self.of.is_some() || !self.beside.is_empty()
     }
 
     /// It never reached the origin, or its answer says that it was not done.
@@ -205,14 +248,25 @@ impl Unsafe {
             return None;
         }
         let proxy = self.proxy.clone();
-        for besides in proxy.named_besides(asking, status, headers).iter().chain(&self.beside) {
-            proxy.invalidate(besides).await;
+        let mut all = proxy.named_besides(asking, status, headers);
+        all.append(&mut self.beside);
+        let besides: Vec<_> = all.iter().map(|one| (one, proxy.invalidate(one))).collect();
+        let own = self.of.as_ref().map(|of| (of, proxy.invalidate(of)));
+        // The client waits for one call and no longer; what is not done by then goes on.
+        let until = Instant::now() + proxy.flight.settings().call_bound;
+        let mut stamped = None;
+        for (one, task) in besides.into_iter().chain(own) {
+            match timeout_at(until, task).await {
+                Ok(done) => stamped = done.ok().flatten(),
+                Err(_elapsed) => {
+                    stamped = None;
+                    let now = proxy.now_ms();
+                    let lives = stamp_life(Ends::NOTHING, now, proxy.settings.max_life);
+                    let ends = now.saturating_add(super::fill::millis(lives));
+                    proxy.stamps.cover_here(one.called().url, proxy.made_up_number(), ends);
+                }
+            }
         }
-        let stamped = match &self.of {
-            Some(of) => proxy.invalidate(of).await,
-            None => None,
-        };
-        self.beside.clear();
         let of = self.of.take()?;
         let born = match stamped {
             Some((number, Alone::Yes)) => number,
@@ -226,15 +280,10 @@ impl Unsafe {
 impl Drop for Unsafe {
     fn drop(&mut self) {
         let all: Vec<Stands> = self.of.take().into_iter().chain(std::mem::take(&mut self.beside)).collect();
-        if self.sent.load(Ordering::Acquire) && !all.is_empty() {
-            let proxy = self.proxy.clone();
-            let guard = proxy.drain.guard();
-            tokio::spawn(async move {
-                for of in &all {
-                    proxy.invalidate(of).await;
-                }
-                drop(guard);
-            });
+        if self.sent.load(Ordering::Acquire) {
+            for of in &all {
+                self.proxy.invalidate(of);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Proxy;
 use crate::body::{Named, Names, Sweeper, Swept};
 use crate::drain::Guard;
-use crate::dust::{Entry, Value, Written};
+use crate::dust::{Entry, Usage, Value, Written};
 use crate::flight::Attempt;
 use crate::record::{Note, Pointer, codec};
 use crate::tier::Tier;
@@ -83,7 +83,7 @@ impl Proxy {
                     bodies_at = Instant::now() + every + self.dice.up_to(every / 8);
                 }
                 () = sleep_until(memory_at) => {
-                    let gone = self.tier.sweep(self.now_ms());
+                    let gone = self.tier.sweep(self.now_ms(), &self.stamps);
                     self.notices.expired(gone);
                     self.make_room(&mut sweeper).await;
                     memory_at = Instant::now() + MEMORY_EVERY;
@@ -117,7 +117,15 @@ impl Proxy {
 
     /// What there is too much of, beside what the next sweeps will have removed.
     fn excess(&self, sweeper: &Sweeper) -> Excess {
-        let entries = self.dust.room().map(|room| Excess::of_entries(room.used, room.limit));
+        let entries = self.dust.room().map(|room| {
+            // Records are not given up to pay for stamps.
+            let stamps = self.stamps.usage();
+            let used = Usage {
+                count: room.used.count.saturating_sub(stamps.count),
+                bytes: room.used.bytes.saturating_sub(stamps.bytes),
+            };
+            Excess::of_entries(used, room.limit)
+        });
         Excess {
             bodies: self.bodies.excess().saturating_sub(sweeper.doomed()),
             entries: entries.unwrap_or_default(),

@@ -214,6 +214,13 @@ impl Notices {
         self.log.audit(event);
     }
 
+    /// So many stamps are owed to the store, and this is why.
+    pub(crate) fn owes(&self, count: usize, error: &dust::Error) {
+        let text = "purges by unsafe requests can't be written yet: they hold here, and are written before the \
+                    store is trusted again";
+        self.log.warn("stamps_owed", format!("{count} {text}: {error}"));
+    }
+
     pub(crate) fn invalidated(&self, number: Number, took: Duration) {
         self.metrics.purges.purged(Purge::Unsafe, false, took);
         self.metrics.dust.set_purge_number(number);

@@ -16,7 +16,7 @@ use super::invalidate::Unsafe;
 use super::place::Place;
 use super::reply::Cause;
 use super::status;
-use super::told::{Exchange, Follower, Moment, Told};
+use super::told::{Exchange, Follower, Moment, Refused, Told};
 use super::upload::{Content, Upload};
 use crate::dust::Number;
 use crate::flight::{Attempt, Joined, Names};
@@ -36,7 +36,11 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let mut doing = None;
         if !policy::is_safe(&asking.method) {
-            doing = Some(self.before_unsafe(&asking));
+            let before = self.before_unsafe(&asking);
+            if before.makes_void() && self.stamps.owes_too_much() {
+                return Self::refuse(asking, Cause::Refused(Refused::StoreDown), None);
+            }
+            doing = Some(before);
         }
         let empty = http_body::Body::is_end_stream(&content);
         let read = Arc::new(AtomicU64::new(0));
@@ -214,7 +218,11 @@ impl Proxy {
         }
         let follower = leader.follower();
         // Known before the task runs: nobody else can have taken the place of this exchange.
-        tokio::spawn(job.store(leader, fill, head, lifetime, true));
+        let (stamps, born) = (self.stamps.clone(), head.born);
+        tokio::spawn(async move {
+            let _filling = stamps.fills(born);
+            job.store(leader, fill, head, lifetime, true).await;
+        });
         match follower.settled().await {
             crate::flight::Settled::Told(Told::Growing(exchange)) => Ok((exchange, follower, me)),
             crate::flight::Settled::Told(Told::Pass(_, own)) => match own.take() {

@@ -1,16 +1,20 @@
 //! Purges and invalidation: stamps, and nothing else (F8).
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::invalidate::Called;
 use crate::dust::{Error, Number};
 use crate::flight::Attempt;
 use crate::key::target::{self, Refusal};
 use crate::record::{Pointer, codec};
 use crate::telemetry::words;
+use crate::tier::Stored;
+use crate::tier::stamps::life::{OPERATOR, stamp_life};
 use crate::tier::stamps::{Force, Scope};
-use crate::tier::{Stored, url_hash};
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +57,15 @@ impl Proxy {
     pub async fn purge(&self, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
         let began = Instant::now();
         let force = if soft { Force::Soft } else { Force::Hard };
-        let (scope, line, kind) = match what {
-            Purge::All => (Scope::All, None, words::Purge::All),
+        let (of, line, kind) = match what {
+            Purge::All => (None, None, words::Purge::All),
             Purge::Url(url) => {
-                let line = self.purge_line(url).map_err(PurgeError::Url)?;
-                (Scope::Url(url_hash(&line)), Some(line), words::Purge::Url)
+                let text = self.text_of_url(url).map_err(PurgeError::Url)?;
+                let line = text.lines().next().unwrap_or_default().to_owned();
+                (Some(Called::of(&text)), Some(line), words::Purge::Url)
             }
         };
-        let number = self.write_purge(scope, force, line.clone()).await?;
+        let number = self.write_purge(of, force).await?;
         let (confirmed, silent) = match &self.member {
             None => (vec![self.settings.instance.to_string()], Vec::new()),
             Some(member) => {
@@ -75,25 +80,37 @@ impl Proxy {
 
     /// Writes the stamp of a purge. A store across a network is given no longer than for any call;
     /// should the stamp land later it is applied here all the same.
-    async fn write_purge(&self, scope: Scope, force: Force, line: Option<String>) -> Result<Number, Error> {
+    async fn write_purge(&self, of: Option<Called>, force: Force) -> Result<Number, Error> {
+        let (scope, lives) = match &of {
+            None => (Scope::All, self.settings.max_life),
+            Some(called) => (Scope::Url(called.url), self.purge_lives(called).await),
+        };
         if self.member.is_none() {
-            return self.stamps.write(&*self.dust, scope, force, line.as_deref(), true).await;
+            return self.stamps.write(&*self.dust, scope, force, lives, true).await;
         }
         let (stamps, dust) = (self.stamps.clone(), self.dust.clone());
-        let write =
-            tokio::spawn(async move { stamps.write(&*dust, scope, force, line.as_deref(), true).await });
+        let write = tokio::spawn(async move { stamps.write(&*dust, scope, force, lives, true).await });
         let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
         self.flight.bounded(async { write.await.map_err(broken)? }).await
     }
 
-    /// The first line of the key that a URL has, by its route's rules.
-    pub(crate) fn purge_line(&self, url: &str) -> Result<String, Refusal> {
+    /// How long the stamp of an operator's purge lives: a day at least, whatever is found, and as long as
+    /// any record may if it can't be asked.
+    async fn purge_lives(&self, of: &Called) -> Duration {
+        let (now, max_life) = (self.now_ms(), self.settings.max_life);
+        match self.look_for(of).await {
+            Ok(ends) => stamp_life(ends, now, max_life).max(OPERATOR),
+            Err(_) => max_life,
+        }
+    }
+
+    /// The text of the key that a URL has by itself, by its route's rules.
+    fn text_of_url(&self, url: &str) -> Result<String, Refusal> {
         let target = target::canonical_url(url)?;
         let found = self.routes.route(&target, &http::Method::GET);
         let Ok(route) = found else { return Ok(target.to_string()) };
         let mut text = String::new();
         route.key_into(&mut text, &target, &HeaderMap::new());
-        text.truncate(text.find('\n').unwrap_or(text.len()));
         Ok(text)
     }
 

@@ -1,10 +1,12 @@
-//! Which URLs are stored under a spelling of their own ([`Route::key_into`](crate::route::Route::key_into)).
+//! Which URLs are stored under keys that can't be asked for: of keyed fields, variants, and spellings of
+//! their own ([`Route::key_into`](crate::route::Route::key_into)).
 //!
-//! An unsafe method invalidates its URL however that is spelled (RFC 9110 §4.2.3), and a stamp is written
-//! only where there is something to cover. What odd spellings there are can't be asked, so a fill of one
-//! leaves a note under the URL: before it asks upstream, again and again while it lasts, and for as long
-//! as its record lives. Where one of these could not be written nothing is stored, for an unsafe request
-//! might have missed it.
+//! An unsafe method invalidates its URL under all of them (RFC 9110 §4.2.3), and a stamp is written only
+//! where there is something to cover. So a fill of such a key leaves a note under the URL: before it asks
+//! upstream, again and again while it lasts, and for as long as its record lives. (A variant whose Vary
+//! node stands needs none before it is published.) Where one of these could not be written nothing is
+//! stored, for an unsafe request might have missed it; but where the store is away altogether, or this
+//! instance is alone with it, what was fetched is kept in memory, and that it is is remembered here.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
@@ -13,52 +15,84 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Proxy;
-use super::fill::Job;
+use super::fill::{Job, millis};
+use crate::clock::WallMs;
 use crate::dust::Put;
 use crate::key::{self, KeyHash};
+use crate::tier::stamps::{life, look};
 
-/// How long the note stays for a fill that is under way, which writes it again in half of that; its
-/// record's own stays as long as that.
-const UNDER_WAY: Duration = Duration::from_mins(10);
+/// How often the note of a fill that is under way is looked after.
+const LOOK: Duration = Duration::from_mins(5);
+/// A note that stands this much longer than it has to need not be written again.
+const AHEAD: Duration = Duration::from_mins(7);
+
+/// A note as this instance last wrote it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    until: WallMs,
+    /// How often it was not known that all is heard: since then the note may be gone.
+    gaps: usize,
+}
 
 impl Proxy {
-    /// The name of a URL's note.
-    pub(super) fn spelling_name(&self, url: KeyHash) -> String {
-        format!("{}~", self.names_of(&url).value)
-    }
-
-    /// Notes that a key is for a spelling of its own, if it is. Returns whether that is known now.
-    pub(super) async fn note_spelled(&self, key: &str, url: KeyHash, ends_ms: Option<u64>) -> bool {
-        if key::is_plain(key) {
+    /// Notes that a URL is stored under a key of its own, if it is one that can't be asked for. Returns
+    /// whether that is known now.
+    pub(super) async fn note_spelled(&self, key: &str, url: KeyHash, ends_ms: Option<WallMs>) -> bool {
+        if key::is_of_url(key) {
             return true;
         }
-        let lives = ends_ms.map(|end| Duration::from_millis(end.saturating_sub(self.now_ms())));
-        let stays = lives.map_or(UNDER_WAY, |lives| lives.max(UNDER_WAY));
-        let put = Put { expires_in: Some(stays), ..Put::default() };
-        let written = self.flight.bounded(self.dust.put(&self.spelling_name(url), "spelled", put)).await;
-        if let Err(error) = &written {
-            self.notices.store_error("put", error);
+        let (now, gaps) = (self.now_ms(), self.stamps.gaps());
+        let end = ends_ms.unwrap_or(now).max(now + millis(AHEAD));
+        if self.noted_urls.get(&url).is_some_and(|last| last.gaps == gaps && last.until >= end) {
+            return true;
         }
-        written.is_ok()
+        let rest = Duration::from_millis(ends_ms.unwrap_or(now).saturating_sub(now));
+        let (note, stands) = life::note(rest, self.settings.max_life);
+        let until = now.saturating_add(millis(stands));
+        let (name, text) = (self.stamps.note_name(url, note), look::note_text(until));
+        let put = Put { expires_in: Some(stands), ..Put::default() };
+        match self.flight.bounded(self.dust.put(&name, &text, put)).await {
+            Ok(_) => {
+                self.noted_urls.insert(url, Written { until, gaps });
+                true
+            }
+            Err(error) => {
+                self.notices.store_error("put", &error);
+                false
+            }
+        }
+    }
+
+    /// Returns whether what could not be noted may be kept in memory all the same, where nobody else
+    /// can be asked to make it void that would not be found out here.
+    fn keeps_unnoted(&self, key: &str, url: KeyHash, ends_ms: Option<WallMs>) -> bool {
+        let now = self.now_ms();
+        let alone = self.member.is_none() || !self.trust.holds(now);
+        alone && key::is_plain(key) && self.stamps.keep_unnoted(url, ends_ms.unwrap_or(now), now)
     }
 }
 
 impl Job {
-    /// Notes that its URL has a key for a spelling of its own, if it has. Returns whether what comes of
-    /// the fill may be stored.
+    /// Notes that its URL has a key that can't be asked for, if it has. Returns whether what comes of the
+    /// fill may be kept.
     pub(super) async fn note_spelling(&self, ends_ms: Option<u64>) -> bool {
-        let place = &self.place;
-        if !self.proxy.note_spelled(place.primary.text(), place.url, ends_ms).await {
+        let (proxy, place) = (&self.proxy, &self.place);
+        if !proxy.note_spelled(place.key.text(), place.url, ends_ms).await {
             self.unnoted.store(true, Ordering::Relaxed);
         }
+        !self.unnoted.load(Ordering::Relaxed) || proxy.keeps_unnoted(place.key.text(), place.url, ends_ms)
+    }
+
+    /// Returns whether all that is stored of it under its URL is noted in the store.
+    pub(super) fn is_noted(&self) -> bool {
         !self.unnoted.load(Ordering::Relaxed)
     }
 
     /// Notes it again and again. Has no end but being dropped.
     pub(super) async fn keep_noted(&self, ends_ms: Option<u64>) -> Infallible {
-        if !key::is_plain(self.place.primary.text()) {
+        if !key::is_of_url(self.place.key.text()) {
             loop {
-                sleep(UNDER_WAY / 2).await;
+                sleep(LOOK).await;
                 if !self.note_spelling(ends_ms).await {
                     // What comes of the fill is not stored: no note is needed.
                     break;

@@ -89,7 +89,7 @@ impl Member {
         let key = &*change.key;
         if let Some(hash) = self.parts.numbers.hash_of(key) {
             self.told_value(hash, change, reads);
-        } else if self.parts.stamps.told(key, change) {
+        } else if self.parts.stamps.told(key, change, self.parts.dust.now_ms()) {
             self.followed.fetch_max(change.number, Ordering::AcqRel);
             self.bell.notify_one();
         } else if let Some(name) = key.strip_prefix(&self.members()) {
@@ -100,7 +100,7 @@ impl Member {
     fn told_value(&self, hash: KeyHash, change: &Change, reads: &mut Reads) {
         let (tier, numbers, number) = (&self.parts.tier, &self.parts.numbers, change.number);
         match change.what {
-            What::Set => {
+            What::Set { .. } => {
                 // First, so that whoever takes in an older one meanwhile finds it.
                 numbers.saw(hash, number, false);
                 let older = |(token, at): (Number, Number)| at < number && token < number;
@@ -120,7 +120,7 @@ impl Member {
         let own = name.strip_suffix('!').unwrap_or(name) == &*self.settings.instance;
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match change.what {
-            What::Set if own => {
+            What::Set { .. } if own => {
                 self.heard.send_if_modified(|heard| {
                     let newer = change.number > *heard;
                     *heard = change.number.max(*heard);
@@ -136,7 +136,7 @@ impl Member {
             What::Release => {
                 known.remove(name);
             }
-            What::Set | What::Delete => {}
+            What::Set { .. } | What::Delete => {}
         }
     }
 

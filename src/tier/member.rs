@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Numbers, Stamps, Stored, Tier, Trust};
-use crate::clock::Dice;
+use crate::clock::{Dice, WallMs};
 use crate::dust::{self, Dust, Error, Grant, Holder, Lease, Number, Put, Renewal, Written};
 use crate::record::Record;
 
@@ -70,6 +70,8 @@ pub enum News {
     Sure,
     /// The store has a lower number, or fewer stamps, than was seen: so many were written back.
     WentBack(usize),
+    /// So many stamps that were owed to the store have been written.
+    Paid(usize),
     /// It is another life of the store.
     Reborn(String),
     /// The store, which was not there when this instance was started, has been found in this life.
@@ -146,6 +148,8 @@ pub(super) struct State {
     pub(super) life: Arc<str>,
     retry_at: Instant,
     pause: Duration,
+    /// When the tier was last believed: here, and on the store's clock.
+    pub(super) sure_at: Option<(Instant, WallMs)>,
     /// What stands beside the lease, and when that is to be written anew.
     written: Option<(Number, Instant)>,
     /// Why the last thing failed.
@@ -188,6 +192,7 @@ impl Member {
             life: self.settings.life.clone(),
             retry_at: now,
             pause: AGAIN,
+            sure_at: None,
             written: None,
             why: None,
             warned: false,
@@ -218,6 +223,11 @@ impl Member {
         // What fails here runs out by itself.
         let _ = self.bounded(self.parts.dust.release_holder(&self.lease_key(), &holder)).await;
         let _ = self.bounded(self.parts.dust.delete(&self.mark_key(), None)).await;
+    }
+
+    /// How long a purge waits for this instance at most.
+    pub fn trust(&self) -> Duration {
+        self.settings.trust
     }
 
     /// Waits until the tier may be believed for the first time, or again. Cancel safe.
@@ -353,6 +363,7 @@ impl Member {
                 trust.lose();
                 return;
             }
+            state.sure_at = Some((Instant::now(), self.parts.dust.now_ms()));
             self.sure.send_replace(true);
             state.why = None;
             if std::mem::take(&mut state.warned) {
@@ -400,6 +411,7 @@ impl Member {
     pub(super) fn missed(&self) {
         self.lost.fetch_add(1, Ordering::AcqRel);
         self.parts.trust.lose();
+        self.parts.stamps.has_gap();
         self.parts.tier.doubt_all();
         self.bell.notify_one();
     }

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::timeout;
 
-use super::member::{State, WAITING};
+use super::member::{Parts, State, WAITING};
 use super::stamps::Stamp;
+use super::stamps::life::SILENT;
+use super::stamps::owed::Purse;
 use super::{Member, News};
-use crate::dust::{self, Error, Grant, Holder, Number};
+use crate::dust::{self, Error, Holder, Number};
 
 /// How many stamps are written back at a time.
 const AT_A_TIME: usize = 16;
@@ -30,17 +33,54 @@ impl Member {
             return Err(Error::Unavailable("changes are not told".into()));
         }
         let same = self.same_life(state).await?;
-        let found = self.bounded(self.parts.stamps.read(&*self.parts.dust)).await?;
+        self.pay().await?;
+        let stamps = &self.parts.stamps;
+        // First, so that one that lands meanwhile is not missed.
+        let known = stamps.known(self.parts.dust.now_ms());
+        let found = self.bounded(stamps.read(&*self.parts.dust)).await?;
         for stamp in &found {
-            self.parts.stamps.apply(stamp.scope, stamp.force, stamp.number);
+            stamps.take(*stamp);
             self.host.saw(stamp.number);
         }
-        let missing = self.parts.stamps.missing(&found);
-        if same && (number <= seen || !missing.is_empty()) {
+        let missing = stamps.missing(known, &found);
+        // A number that was made up here says nothing of the store's.
+        let went_back = number <= seen && seen > stamps.made_up();
+        if same && (went_back || !missing.is_empty()) {
             self.went_back(seen, &missing).await?;
         }
         self.list().await?;
+        self.forget_what_is_doubtful(state);
         Ok(number)
+    }
+
+    /// Writes the stamps that are owed to the store: others will take it at its word.
+    async fn pay(&self) -> dust::Result<()> {
+        let (bound, seen) = (self.settings.call_bound, self.host.seen());
+        let purse = Purse { holder: Holder(self.parts.dice.name().into()), seen, bound };
+        let paid = self.parts.stamps.pay(&*self.parts.dust, &purse).await?;
+        self.host.saw(paid.number);
+        if paid.count > 0 {
+            self.host.hears(News::Paid(paid.count));
+        }
+        Ok(())
+    }
+
+    /// What was kept here while nothing was heard, and what stamps may have covered that have come
+    /// and gone since.
+    fn forget_what_is_doubtful(&self, state: &State) {
+        let Parts { dust, stamps, tier, .. } = &self.parts;
+        let number = self.host.seen() + 1;
+        if stamps.cover_unnoted(number) {
+            self.host.saw(number);
+        }
+        let silent = state.sure_at.is_some_and(|(at, wall)| {
+            let by_wall = Duration::from_millis(dust.now_ms().saturating_sub(wall));
+            at.elapsed().max(by_wall) > SILENT
+        });
+        if silent {
+            stamps.missed(number);
+            tier.clear();
+        }
     }
 
     /// Whether it is the same life of the store. In another one nothing holds that is remembered.
@@ -87,13 +127,9 @@ impl Member {
         self.parts.numbers.clear();
         let dust = &self.parts.dust;
         let holder = Holder(self.parts.dice.name().into());
-        let raise = format!("_dust:sf/{}", self.lease_key());
-        let highest = missing.iter().map(|stamp| stamp.number).fold(seen, Number::max);
-        if let Grant::Granted(lease) =
-            self.bounded(dust.lease(&raise, self.settings.trust, &holder, highest)).await?
-        {
-            self.bounded(dust.release(&lease)).await?;
-        }
+        let seen = missing.iter().map(|stamp| stamp.number).fold(seen, Number::max);
+        let purse = Purse { holder, seen, bound: self.settings.call_bound };
+        self.parts.stamps.raise(&**dust, &purse).await?;
         let written = stream::iter(missing.iter().copied().map(|stamp| self.write_back(stamp)));
         written.buffer_unordered(AT_A_TIME).try_collect::<()>().await?;
         self.host.hears(News::WentBack(missing.len()));
@@ -101,7 +137,9 @@ impl Member {
     }
 
     async fn write_back(&self, stamp: Stamp) -> dust::Result<()> {
-        let write = self.parts.stamps.write(&*self.parts.dust, stamp.scope, stamp.force, None, true);
+        let dust = &*self.parts.dust;
+        let lives = Duration::from_millis(stamp.until.saturating_sub(dust.now_ms()));
+        let write = self.parts.stamps.write(dust, stamp.scope, stamp.force, lives, true);
         self.host.saw(self.bounded(write).await?);
         Ok(())
     }

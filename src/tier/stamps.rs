@@ -1,46 +1,56 @@
 //! Purges, as this instance knows them (F8).
 //!
 //! A purge is a stamp in the store: what it covers, hard or soft, and the number of its write.
-//! Stamps are merged by maximum, so they may be applied in any order and twice.
+//! Stamps are merged by maximum, so they may be applied in any order and twice. How long each lives
+//! is in [`life`]; what becomes of one that the store does not take in [`owed`].
+//!
+//! There are bounds: [`URLS`] that have stamps in the store at a time, and fewer where the store
+//! itself is small; and [`OWED`](owed::OWED) that wait to be written. What is above either is
+//! refused before anything is done, and never paid for with another stamp or record.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::sync::Mutex as Turn;
 
-use crate::dust::{Change, Dust, Error, Number, Put, What, Written};
+use crate::clock::WallMs;
+use crate::dust::{Change, Dust, Error, Number, Put, Usage, What, Written};
 use crate::key::KeyHash;
+
+pub mod life;
+pub mod look;
+pub mod owed;
+mod table;
+mod wire;
+
+use life::SLACK;
+use owed::Owed;
+use table::{One, Table};
 
 /// The stamps that this instance has applied.
 #[derive(Debug)]
 pub struct Stamps {
+    /// What the keys of all stamps begin with.
     prefix: String,
-    keep: Duration,
+    max_life: Duration,
     newest: AtomicU64,
     /// How often a stamp was applied: numbers may come in any order, this only rises.
     applied: AtomicU64,
-    all: [AtomicU64; 2],
-    urls: RwLock<Urls>,
-    /// When the newest stamp was applied, in ms from `base`.
-    newest_at: AtomicU64,
-    base: Instant,
+    table: RwLock<Table>,
+    /// Those that are not in the store yet.
+    owed: Owed,
+    /// The numbers that the fills under way here are as old as, and how many are.
+    filling: Mutex<BTreeMap<Number, usize>>,
+    /// Stamps up to this number may have been missed: what was asked for before is not published.
+    missed: AtomicU64,
+    /// The highest number of a stamp that is not in the store.
+    made_up: AtomicU64,
+    /// How often it was not known that all is heard: what was written before may be gone.
+    gaps: AtomicUsize,
     /// Writers of one URL take turns, so that here its stamps are applied in their order.
-    turns: [Mutex<()>; TURNS],
-}
-
-/// The newest stamps of so many URLs, hard and soft.
-///
-/// Above the most that are remembered the oldest are let go of, and what they covered counts as
-/// covered for *every* URL that is not remembered: more is fetched anew than would have to be,
-/// and nothing is served that was purged. A URL that comes back begins at that floor.
-#[derive(Debug, Default)]
-struct Urls {
-    by_hash: HashMap<KeyHash, [Number; 2]>,
-    floor: [Number; 2],
+    turns: [Turn<()>; TURNS],
 }
 
 /// Whether a stamp of somebody else's landed between.
@@ -52,8 +62,16 @@ pub enum Alone {
     No,
 }
 
-/// How many URLs are remembered with stamps of their own.
-const URLS: usize = 65_536;
+/// How many URLs have stamps in the store at most; fewer, if that is more than [`SHARE`] of it. One
+/// takes about 200 bytes there.
+pub const URLS: usize = 131_072;
+/// The part of a store's room that may be stamps: half of what it keeps back for them and for
+/// signs of life.
+const SHARE: u64 = 32;
+/// What a stamp takes, in bytes of key and value, with a long prefix.
+const BYTES: u64 = 192;
+/// How long a stamp is remembered here after it has gone from the store.
+const SPARE_MS: u64 = 60_000;
 /// How many URLs' writers may be busy at a time; two that share a turn wait for each other.
 const TURNS: usize = 64;
 
@@ -66,6 +84,8 @@ pub struct Stamp {
     pub force: Force,
     /// Its place in the order.
     pub number: Number,
+    /// When it goes, on the store's clock.
+    pub until: WallMs,
 }
 
 /// What a stamp covers.
@@ -97,21 +117,31 @@ pub enum Covered {
     Hard,
 }
 
+/// A fill under way: as long as this lives, what covers it is not forgotten here.
+#[derive(Debug)]
+pub struct Filling<'a> {
+    stamps: &'a Stamps,
+    born: Number,
+}
+
 // === impl Stamps ===
 
 impl Stamps {
-    /// No stamps yet, of the fleet called `prefix`; written ones are kept for `keep`.
-    pub fn new(prefix: &str, keep: Duration) -> Self {
+    /// No stamps yet, of the fleet called `prefix`, where no record is served that is older than
+    /// `max_life`.
+    pub fn new(prefix: &str, max_life: Duration) -> Self {
         Self {
             prefix: format!("{prefix}/1/s/"),
-            keep,
+            max_life,
             newest: AtomicU64::new(0),
             applied: AtomicU64::new(0),
-            all: [AtomicU64::new(0), AtomicU64::new(0)],
-            urls: RwLock::default(),
-            newest_at: AtomicU64::new(0),
-            base: Instant::now(),
-            turns: std::array::from_fn(|_| Mutex::new(())),
+            table: RwLock::default(),
+            owed: Owed::default(),
+            filling: Mutex::default(),
+            missed: AtomicU64::new(0),
+            made_up: AtomicU64::new(0),
+            gaps: AtomicUsize::new(0),
+            turns: std::array::from_fn(|_| Turn::new(())),
         }
     }
 
@@ -119,7 +149,7 @@ impl Stamps {
     pub async fn load(&self, dust: &dyn Dust) -> Result<usize, Error> {
         let found = self.read(dust).await?;
         for stamp in &found {
-            self.apply(stamp.scope, stamp.force, stamp.number);
+            self.take(*stamp);
         }
         Ok(found.len())
     }
@@ -127,77 +157,69 @@ impl Stamps {
     /// Every stamp that the store has, without applying them.
     pub async fn read(&self, dust: &dyn Dust) -> Result<Vec<Stamp>, Error> {
         let found = dust.entries(&self.prefix).await?;
+        let latest = self.latest(dust.now_ms());
         let stamp = |(key, entry): &(String, crate::dust::Entry)| {
-            let (scope, force) = self.read_key(key)?;
-            Some(Stamp { scope, force, number: entry.number })
+            let (scope, force) = wire::stamp_of(&self.prefix, key)?;
+            let until = wire::until(entry.text()?).unwrap_or(latest).min(latest);
+            Some(Stamp { scope, force, number: entry.number, until })
         };
         Ok(found.iter().filter_map(stamp).collect())
     }
 
-    /// Applies a change, if it is one of a stamp. Whether it was.
-    pub fn told(&self, key: &str, change: &Change) -> bool {
-        let Some((scope, force)) = self.read_key(key) else { return false };
-        if change.what != What::Set {
-            return false;
-        }
-        self.apply(scope, force, change.number);
+    /// The latest end of a stamp that is written now.
+    fn latest(&self, now: WallMs) -> WallMs {
+        let longest = self.max_life.max(life::OPERATOR) + SLACK;
+        now.saturating_add(millis(longest))
+    }
+
+    /// Applies a change that was told at `now`, if it is one of a stamp. Returns whether it was.
+    pub fn told(&self, key: &str, change: &Change, now: WallMs) -> bool {
+        let What::Set { lives } = change.what else { return false };
+        let Some((scope, force)) = wire::stamp_of(&self.prefix, key) else { return false };
+        let latest = self.latest(now);
+        let until = lives.map_or(latest, |lives| now.saturating_add(millis(lives)).min(latest));
+        self.take(Stamp { scope, force, number: change.number, until });
         true
     }
 
-    /// The stamps that are known here and that a store with these has forgotten.
+    /// The stamps among `known`, as [`known`](Self::known) said before the store was read, that a
+    /// store with these has lost, or has an older one of.
     ///
-    /// Stamps run out in the order of their numbers: one that is missing and below all that are
-    /// there has run out, and nothing is that old any more that it could cover. (Of URLs that
-    /// were let go of here nobody can tell: they are the oldest.)
-    pub fn missing(&self, found: &[Stamp]) -> Vec<Stamp> {
-        let oldest = found.iter().map(|stamp| stamp.number).min();
-        let newest_at = Duration::from_millis(self.newest_at.load(Ordering::Acquire));
-        if oldest.is_none() && self.base.elapsed().saturating_sub(newest_at) >= self.keep {
-            return Vec::new();
+    /// That one is missing says nothing of the others, nor does its number: another instance may
+    /// have purged since.
+    pub fn missing(&self, mut known: Vec<Stamp>, found: &[Stamp]) -> Vec<Stamp> {
+        let mut there = Table::default();
+        for Stamp { scope, force, number, until } in found.iter().copied() {
+            there.apply(scope, force, One { number, until, here_only: false });
         }
-        let found: HashMap<(Scope, Force), Number> =
-            found.iter().map(|stamp| ((stamp.scope, stamp.force), stamp.number)).collect();
-        let mut missing = self.known();
-        missing.retain(|stamp| {
-            let there = found.get(&(stamp.scope, stamp.force)).copied().unwrap_or(0);
-            there < stamp.number && stamp.number > oldest.unwrap_or(0)
+        known.retain(|stamp| {
+            let [hard, soft] = match stamp.scope {
+                // A stamp over everything does for it.
+                Scope::Url(url) => there.over(url),
+                Scope::All => [Force::Hard, Force::Soft].map(|force| there.get(Scope::All, force).number),
+            };
+            let does = if stamp.force == Force::Hard { hard } else { hard.max(soft) };
+            does < stamp.number
         });
-        missing
-    }
-
-    /// Every stamp that is known here by its own number.
-    fn known(&self) -> Vec<Stamp> {
-        let mut known = Vec::new();
-        let urls = self.urls.read().unwrap_or_else(PoisonError::into_inner);
-        for force in [Force::Hard, Force::Soft] {
-            let at = force as usize;
-            let all = Stamp { scope: Scope::All, force, number: self.all[at].load(Ordering::Acquire) };
-            let of_urls = urls.by_hash.iter().map(|(hash, numbers)| Stamp {
-                scope: Scope::Url(*hash),
-                force,
-                number: numbers[at],
-            });
-            // A URL begins at the floor: that is none of its own.
-            let floor = urls.floor[at];
-            known.extend(of_urls.filter(|stamp| stamp.number > floor));
-            known.extend((all.number > 0).then_some(all));
-        }
-        // In their order, and not in a table's, which is another in every run.
-        known.sort_unstable_by_key(|stamp| stamp.number);
         known
     }
 
-    /// Writes a stamp and applies it here. `durable`: answered only when a power cut can no
-    /// longer undo it.
+    /// The stamps that the store should have at `now`, in the order of their numbers.
+    pub fn known(&self, now: WallMs) -> Vec<Stamp> {
+        self.table().known(now)
+    }
+
+    /// Writes a stamp that is to live so long, and applies it here. `durable`: answered only when a
+    /// power cut can no longer undo it.
     pub async fn write(
         &self,
         dust: &dyn Dust,
         scope: Scope,
         force: Force,
-        url: Option<&str>,
+        lives: Duration,
         durable: bool,
     ) -> Result<Number, Error> {
-        self.write_after(dust, scope, force, url, durable, 0).await.map(|(number, _)| number)
+        self.write_after(dust, scope, force, lives, durable, 0).await.map(|(number, _)| number)
     }
 
     /// As [`write`](Self::write); and whether the URL's newest hard stamp was still `stood` when
@@ -209,7 +231,7 @@ impl Stamps {
         dust: &dyn Dust,
         scope: Scope,
         force: Force,
-        url: Option<&str>,
+        lives: Duration,
         durable: bool,
         stood: Number,
     ) -> Result<(Number, Alone), Error> {
@@ -221,35 +243,97 @@ impl Stamps {
             Scope::Url(hash) if self.hard(hash) == stood => Alone::Yes,
             Scope::Url(_) | Scope::All => Alone::No,
         };
-        let value = describe(scope, force, url).to_string();
-        let how = Put { fence: None, expires_in: Some(self.keep), durable };
-        match dust.put(&self.write_key(scope, force), &value, how).await? {
+        self.has_place(dust, scope)?;
+        let now = dust.now_ms();
+        // What one from before covers that is still there is this one's to cover now.
+        let before = self.table().get(scope, force).until.min(self.latest(now));
+        let until = now.saturating_add(millis(lives)).max(before);
+        let text = wire::text(scope, force, until);
+        let expires_in = Some(Duration::from_millis(until - now));
+        let how = Put { fence: None, expires_in, durable };
+        match dust.put(&wire::key(&self.prefix, scope, force), &text, how).await? {
             Written::At(number) => {
-                self.apply(scope, force, number);
+                self.take(Stamp { scope, force, number, until });
                 Ok((number, alone))
             }
             Written::Fenced => Err(Error::Broken("an unfenced put was fenced".into())),
         }
     }
 
-    /// Applies a stamp.
+    /// A URL that has stamps already takes no more room.
+    fn has_place(&self, dust: &dyn Dust, scope: Scope) -> Result<(), Error> {
+        let Scope::Url(url) = scope else { return Ok(()) };
+        let share = dust
+            .room()
+            .map_or(u64::MAX, |room| (room.limit.count / SHARE).min(room.limit.bytes / SHARE / BYTES).max(1));
+        let table = self.table();
+        if table.has(url) || (table.len() as u64) < share.min(URLS as u64) {
+            return Ok(());
+        }
+        Err(Error::Unavailable("as many URLs have been purged lately as may be".into()))
+    }
+
+    /// What the stamps take of the room of a store, about.
+    pub fn usage(&self) -> Usage {
+        let count = self.table().len() as u64;
+        Usage { count, bytes: count * BYTES }
+    }
+
+    /// Applies a stamp that is in the store, for as long as this instance runs.
     pub fn apply(&self, scope: Scope, force: Force, number: Number) {
-        match scope {
-            Scope::All => {
-                self.all[force as usize].fetch_max(number, Ordering::AcqRel);
-            }
-            Scope::Url(hash) => {
-                let mut urls = self.urls.write().unwrap_or_else(PoisonError::into_inner);
-                urls.apply(hash, force, number, URLS);
-            }
-        }
-        if number > self.newest() {
-            let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.newest_at.store(now, Ordering::Release);
-        }
+        self.take(Stamp { scope, force, number, until: WallMs::MAX });
+    }
+
+    /// Applies a stamp that is in the store.
+    pub fn take(&self, stamp: Stamp) {
+        let Stamp { scope, force, number, until } = stamp;
+        self.merge(scope, force, One { number, until, here_only: false });
+    }
+
+    /// Applies a hard stamp over a URL that is not in the store.
+    pub fn cover_here(&self, url: KeyHash, number: Number, until: WallMs) {
+        self.made_up.fetch_max(number, Ordering::AcqRel);
+        self.merge(Scope::Url(url), Force::Hard, One { number, until, here_only: true });
+    }
+
+    /// The highest number that was given here and not by the store; 0 if none was.
+    pub fn made_up(&self) -> Number {
+        self.made_up.load(Ordering::Acquire)
+    }
+
+    fn merge(&self, scope: Scope, force: Force, one: One) {
+        self.table_mut().apply(scope, force, one);
         // Last, so that whoever sees them moved finds the stamp.
-        self.newest.fetch_max(number, Ordering::AcqRel);
+        self.newest.fetch_max(one.number, Ordering::AcqRel);
         self.applied.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Forgets what has ended before `now`, but for the stamps that cover something here: of these
+    /// URLs, and of fills that are under way.
+    pub fn forget(&self, now: WallMs, still: &HashSet<KeyHash>) {
+        let oldest = self.filling().keys().next().copied().unwrap_or(Number::MAX);
+        self.table_mut().forget(now.saturating_sub(SPARE_MS), oldest, still);
+    }
+
+    /// A fill begins that asks for its bytes under this number.
+    pub fn fills(&self, born: Number) -> Filling<'_> {
+        *self.filling().entry(born).or_default() += 1;
+        Filling { stamps: self, born }
+    }
+
+    /// Nothing was heard for so long that stamps up to this number may have come and gone.
+    pub fn missed(&self, number: Number) {
+        self.missed.fetch_max(number, Ordering::AcqRel);
+    }
+
+    /// What was written into the store before may be gone.
+    pub fn has_gap(&self) {
+        self.gaps.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often that was so.
+    pub fn gaps(&self) -> usize {
+        self.gaps.load(Ordering::Acquire)
     }
 
     /// The number of the newest stamp; 0 if there is none.
@@ -265,12 +349,12 @@ impl Stamps {
 
     /// The number of the newest hard stamp over a URL; 0 if there is none.
     pub fn hard(&self, url: KeyHash) -> Number {
-        self.over(url)[Force::Hard as usize]
+        self.table().over(url)[Force::Hard as usize]
     }
 
     /// What the stamps say of something born under `born` and last validated under `token`.
     pub fn covers(&self, url: KeyHash, born: Number, token: Number) -> Covered {
-        let [hard, soft] = self.over(url);
+        let [hard, soft] = self.table().over(url);
         if hard > born {
             Covered::Hard
         } else if soft > token {
@@ -280,17 +364,23 @@ impl Stamps {
         }
     }
 
-    fn over(&self, url: KeyHash) -> [Number; 2] {
-        let of_url = {
-            let urls = self.urls.read().unwrap_or_else(PoisonError::into_inner);
-            urls.over(url)
-        };
-        let all = |force: Force| self.all[force as usize].load(Ordering::Acquire);
-        [of_url[0].max(all(Force::Hard)), of_url[1].max(all(Force::Soft))]
+    /// Returns whether what a fill brings that asked under `born` must not be published.
+    pub fn forbids(&self, url: KeyHash, born: Number) -> bool {
+        born < self.missed.load(Ordering::Acquire) || self.hard(url) > born
+    }
+
+    /// Until when the newest soft stamp over a URL lives.
+    pub fn soft_until(&self, url: KeyHash) -> WallMs {
+        self.table().get(Scope::Url(url), Force::Soft).until
+    }
+
+    /// No record is served that is older.
+    pub fn max_life(&self) -> Duration {
+        self.max_life
     }
 
     /// The turns that a writer waits for, always in this order.
-    fn turns_of(&self, scope: Scope) -> &[Mutex<()>] {
+    fn turns_of(&self, scope: Scope) -> &[Turn<()>] {
         match scope {
             Scope::Url(KeyHash(hash)) => {
                 let at = usize::from(hash[0]) % TURNS;
@@ -300,161 +390,37 @@ impl Stamps {
         }
     }
 
-    fn write_key(&self, scope: Scope, force: Force) -> String {
-        let force = if force == Force::Hard { 'h' } else { 's' };
-        match scope {
-            Scope::Url(hash) => format!("{}u/{hash}/{force}", self.prefix),
-            Scope::All => format!("{}all/{force}", self.prefix),
-        }
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        // Each change is made in one step: a panic elsewhere broke nothing.
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_key(&self, key: &str) -> Option<(Scope, Force)> {
-        let (what, force) = key.strip_prefix(&self.prefix)?.rsplit_once('/')?;
-        let force = match force {
-            "h" => Force::Hard,
-            "s" => Force::Soft,
-            _ => return None,
-        };
-        if what == "all" {
-            return Some((Scope::All, force));
-        }
-        let hash = u128::from_str_radix(what.strip_prefix("u/")?, 16).ok()?;
-        Some((Scope::Url(KeyHash(hash.to_be_bytes())), force))
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn filling(&self) -> std::sync::MutexGuard<'_, BTreeMap<Number, usize>> {
+        self.filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Urls ===
+// === impl Filling ===
 
-impl Urls {
-    fn over(&self, url: KeyHash) -> [Number; 2] {
-        self.by_hash.get(&url).copied().unwrap_or(self.floor)
-    }
-
-    fn apply(&mut self, url: KeyHash, force: Force, number: Number, most: usize) {
-        let at = &mut self.by_hash.entry(url).or_insert(self.floor)[force as usize];
-        *at = number.max(*at);
-        if self.by_hash.len() > most {
-            self.let_go(most - most / 4);
-        }
-    }
-
-    /// Keeps so many, the newest, and raises the floor over the others.
-    fn let_go(&mut self, keep: usize) {
-        let newest = |[hard, soft]: [Number; 2]| hard.max(soft);
-        let mut numbers: Vec<Number> = self.by_hash.values().map(|of_url| newest(*of_url)).collect();
-        let gone = numbers.len().saturating_sub(keep).max(1) - 1;
-        let (_, highest, _) = numbers.select_nth_unstable(gone);
-        let highest = *highest;
-        let mut floor = self.floor;
-        self.by_hash.retain(|_, of_url| {
-            let kept = newest(*of_url) > highest;
-            if !kept {
-                floor = [floor[0].max(of_url[0]), floor[1].max(of_url[1])];
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        let mut filling = self.stamps.filling();
+        if let Some(count) = filling.get_mut(&self.born) {
+            *count -= 1;
+            if *count == 0 {
+                filling.remove(&self.born);
             }
-            kept
-        });
-        self.floor = floor;
+        }
     }
 }
 
-fn describe(scope: Scope, force: Force, url: Option<&str>) -> Value {
-    let kind = match scope {
-        Scope::Url(_) => "url",
-        Scope::All => "all",
-    };
-    json!({ "v": 1, "kind": kind, "url": url, "soft": force == Force::Soft })
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stamps() -> Stamps {
-        Stamps::new("dustgate", Duration::from_mins(1))
-    }
-
-    #[test]
-    fn a_hard_stamp_above_born_makes_a_miss_and_a_soft_one_above_token_makes_stale() {
-        let url = KeyHash::of("http://h/a");
-        let other = KeyHash::of("http://h/b");
-        let stamps = stamps();
-        assert_eq!(stamps.covers(url, 5, 5), Covered::No);
-        stamps.apply(Scope::Url(url), Force::Soft, 6);
-        assert_eq!(stamps.covers(url, 5, 5), Covered::Soft);
-        assert_eq!(stamps.covers(url, 5, 7), Covered::No, "validated since");
-        assert_eq!(stamps.covers(other, 5, 5), Covered::No);
-        stamps.apply(Scope::All, Force::Hard, 9);
-        assert_eq!(stamps.covers(url, 5, 12), Covered::Hard, "a validation does not lift born");
-        assert_eq!(stamps.covers(url, 10, 12), Covered::No);
-        assert_eq!(stamps.newest(), 9);
-    }
-
-    #[test]
-    fn stamps_merge_by_maximum_in_any_order() {
-        let url = KeyHash::of("http://h/a");
-        let stamps = stamps();
-        stamps.apply(Scope::Url(url), Force::Hard, 9);
-        stamps.apply(Scope::Url(url), Force::Hard, 4);
-        assert_eq!(stamps.hard(url), 9);
-    }
-
-    #[test]
-    fn a_record_is_looked_at_again_though_a_stamp_came_late() {
-        let url = KeyHash::of("http://h/a");
-        let stamps = stamps();
-        stamps.apply(Scope::Url(KeyHash::of("http://h/b")), Force::Hard, 9);
-        let before = stamps.applied();
-        stamps.apply(Scope::Url(url), Force::Hard, 8);
-        assert_eq!(stamps.newest(), 9);
-        assert_ne!(stamps.applied(), before, "though the newest number is the same");
-    }
-
-    #[test]
-    fn what_is_let_go_of_covers_too_much_and_never_too_little() {
-        let url = |n: u64| KeyHash::of(&format!("http://h/{n}"));
-        let mut urls = Urls::default();
-        for n in 1..=100 {
-            let force = if n % 2 == 0 { Force::Hard } else { Force::Soft };
-            urls.apply(url(n), force, n, 40);
-            assert!(urls.by_hash.len() <= 40);
-        }
-        for n in 1..=100 {
-            assert!(urls.over(url(n))[usize::from(n % 2 == 1)] >= n, "{n}");
-        }
-        let floor = urls.floor;
-        assert!(floor[0] > 0 && floor[0] < 100, "{floor:?}");
-        assert_eq!(urls.over(url(1000)), floor, "one that was never stamped");
-        assert_eq!(urls.over(url(100)), [100, floor[1]], "the newest has its own");
-        urls.apply(url(1000), Force::Soft, 101, 40);
-        assert_eq!(urls.over(url(1000)), [floor[0], 101], "it may have been let go of before");
-    }
-
-    #[tokio::test]
-    async fn a_writer_learns_whether_another_came_between() {
-        let url = KeyHash::of("http://h/a");
-        let (scope, force, stamps) = (Scope::Url(url), Force::Hard, stamps());
-        let dice = crate::clock::Dice::seeded(1);
-        let clock = std::sync::Arc::new(crate::clock::ManualClock::default());
-        let dust = crate::dust::Embedded::memory_with(clock, crate::dust::embedded::Limits::default(), &dice);
-        let first = stamps.write(&dust, scope, force, None, false).await.expect("a stamp");
-        let second = stamps.write_after(&dust, scope, force, None, false, first).await.expect("a stamp");
-        assert_eq!(second.1, Alone::Yes);
-        let third = stamps.write_after(&dust, scope, force, None, false, first).await.expect("a stamp");
-        assert_eq!(third.1, Alone::No);
-        stamps.write(&dust, Scope::All, force, None, false).await.expect("a stamp");
-        let last = stamps.write_after(&dust, scope, force, None, false, third.0).await.expect("a stamp");
-        assert_eq!(last.1, Alone::No, "all is every URL");
-    }
-
-    #[test]
-    fn a_stamp_is_read_back_from_its_key() {
-        let stamps = stamps();
-        for scope in [Scope::All, Scope::Url(KeyHash::of("http://h/a"))] {
-            for force in [Force::Hard, Force::Soft] {
-                assert_eq!(stamps.read_key(&stamps.write_key(scope, force)), Some((scope, force)));
-            }
-        }
-        assert_eq!(stamps.read_key("dustgate/1/s/u/zz/h"), None);
-        assert_eq!(stamps.read_key("other"), None);
-    }
-}
+mod tests;

@@ -180,7 +180,7 @@ fn nothing_answers_that_is_older_than_max_life() {
         assert!(!matches!(asked(&stored, NOW + day - 1), Reuse::Validate));
         assert_eq!(asked(&stored, NOW + day), Reuse::Validate);
         assert_eq!(stored.record.end(), NOW + day);
-        assert_eq!(tier.sweep(NOW + day), 1);
+        assert_eq!(tier.sweep(NOW + day, &Stamps::new("dustgate", Duration::from_millis(day))), 1);
     }
     tier.keep(stored(1, 1, true));
     assert_eq!(find().record.fresh_ms, 60_000, "shorter lives are as they were");
@@ -203,7 +203,7 @@ fn the_index_holds_what_memory_holds_whatever_made_it_go() {
     }
     assert!(tier.evicted() > 0);
     right(&tier);
-    assert!(tier.sweep(NOW + 10) > 0);
+    assert!(tier.sweep(NOW + 10, &Stamps::new("dustgate", Duration::from_hours(1))) > 0);
     right(&tier);
     tier.forget(&of(3_999, 60_000));
     tier.forget_key(&of(3_997, 1).record.key);
@@ -233,4 +233,26 @@ fn the_index_is_right_when_many_come_and_go_at_once() {
     });
     let held = (0..200).map(|n| format!("{KEY}/{n}")).filter(|key| tier.peek(key).is_some()).count();
     assert_eq!((tier.indexed(), held), (tier.len(), tier.len()));
+}
+
+#[test]
+fn what_a_stamp_covers_leaves_memory_before_the_stamp_is_forgotten() {
+    let hour = Duration::from_hours(1);
+    let (tier, stamps) = (Tier::new(1 << 20), Stamps::new("dustgate", hour));
+    let long = |key: &str| Record { key: key.into(), fresh_ms: 3_600_000, ..record(5, 5) };
+    for key in ["http://h/hard", "http://h/soft", "http://h/none"] {
+        tier.keep(Arc::new(Stored::new(long(key), &Rules::default(), None)));
+    }
+    let stamp =
+        |key, force| stamps::Stamp { scope: stamps::Scope::Url(url_hash(key)), force, number: 9, until: NOW };
+    stamps.take(stamp("http://h/hard", stamps::Force::Hard));
+    stamps.take(stamp("http://h/soft", stamps::Force::Soft));
+    assert_eq!(tier.sweep(NOW + 60_000, &stamps), 1);
+    assert!(tier.peek("http://h/hard").is_none() && tier.peek("http://h/none").is_some());
+    assert_eq!(stamps.hard(url_hash("http://h/hard")), 0, "it is forgotten");
+    let covers = || stamps.covers(url_hash("http://h/soft"), 5, 5);
+    assert_eq!(covers(), Covered::Soft, "that one still is what it was");
+    tier.forget_key("http://h/soft");
+    tier.sweep(NOW + 60_000, &stamps);
+    assert_eq!(covers(), Covered::No);
 }

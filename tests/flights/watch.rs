@@ -66,7 +66,7 @@ impl Waits {
             let (key, names) = (format!("k{n}"), Names::of(&format!("k{n}")));
             if *name == *names.lock {
                 self.lock_changed(world, &key, change, now);
-            } else if *name == *names.value && change.what == What::Set {
+            } else if *name == *names.value && matches!(change.what, What::Set { .. }) {
                 let value = world.look(&key).await.value.as_ref().and_then(Value::of);
                 self.published(world, &key, value.expect("it was just written"), now);
             }
@@ -84,7 +84,7 @@ impl Waits {
             }
             What::Renew(ttl) => at.free = now + millis(ttl),
             What::Release | What::Delete => at.free = now,
-            What::Set => world.broken(format_args!("{key}: something was written at its lock")),
+            What::Set { .. } => world.broken(format_args!("{key}: something was written at its lock")),
         }
     }
 

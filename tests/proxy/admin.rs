@@ -54,6 +54,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("dustgate_clock_steps_total", "counter"),
     ("dustgate_clock_offset_seconds", "gauge"),
     ("dustgate_purge_last_number", "gauge"),
+    ("dustgate_stamps_owed", "gauge"),
     ("dustgate_memory_bytes", "gauge"),
     ("dustgate_memory_objects", "gauge"),
     ("dustgate_evictions_total", "counter"),

@@ -105,15 +105,17 @@ async fn the_feed_tells_all_in_order(rig: &dyn Rig) {
     let case = Case::new(rig, "feed");
     let mut feed = case.dust.feed().await.expect("a feed is answered");
     let put = case.put("a", "x").await;
+    let brief = case.put_for("c", "x", 30).await;
     let lease = case.lease("lock", 10, "one").await;
     let fenced = super::at(case.put_fenced("b", "x", &lease).await);
     case.dust.renew(&lease, case.beats(20)).await.expect("it is answered");
     case.dust.release(&lease).await.expect("it is answered");
     let deleted = case.delete("a").await;
     let expected = [
-        ("a", What::Set, put),
+        ("a", What::Set { lives: None }, put),
+        ("c", What::Set { lives: Some(case.beats(30)) }, brief),
         ("lock", What::Lease(case.beats(10)), lease.token),
-        ("b", What::Set, fenced),
+        ("b", What::Set { lives: None }, fenced),
         ("lock", What::Renew(case.beats(20)), lease.token),
         ("lock", What::Release, lease.token),
         ("a", What::Delete, deleted),

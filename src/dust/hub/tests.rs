@@ -9,7 +9,7 @@ async fn a_slow_waiter_gets_one_merged_wake() {
     let hub = Hub::new();
     let mut changes = hub.on(&["a", "lock", "a"]);
     for number in 1..1000 {
-        hub.emit(change("a", What::Set, number));
+        hub.emit(change("a", What::Set { lives: None }, number));
     }
     hub.emit(change("lock", What::Lease(Duration::from_secs(1)), 1000));
     hub.emit(change("lock", What::Release, 1000));
@@ -44,7 +44,7 @@ async fn a_waiting_task_is_woken() {
     let mut changes = hub.on(&["a"]);
     let waiter = tokio::spawn(async move { changes.next().await });
     tokio::task::yield_now().await;
-    hub.emit(change("a", What::Set, 1));
+    hub.emit(change("a", What::Set { lives: None }, 1));
     assert!(waiter.await.expect("the waiter does not panic").touched);
     assert!(hub.is_empty());
 }
@@ -53,15 +53,18 @@ async fn a_waiting_task_is_woken() {
 async fn a_feed_hears_all_in_order_until_it_overflows() {
     let hub = Hub::new();
     let mut feed = hub.feed();
-    hub.emit(change("a", What::Set, 1));
+    hub.emit(change("a", What::Set { lives: None }, 1));
     hub.emit(change("b", What::Delete, 2));
-    assert_eq!(feed.next().await, FeedItem::Change(change("a", What::Set, 1)));
+    assert_eq!(feed.next().await, FeedItem::Change(change("a", What::Set { lives: None }, 1)));
     assert_eq!(feed.next().await, FeedItem::Change(change("b", What::Delete, 2)));
     for number in 0..=FEED_ROOM as u64 {
-        hub.emit(change("a", What::Set, 10 + number));
+        hub.emit(change("a", What::Set { lives: None }, 10 + number));
     }
     assert_eq!(feed.next().await, FeedItem::Lost);
-    assert_eq!(feed.next().await, FeedItem::Change(change("a", What::Set, 10 + FEED_ROOM as u64)));
+    assert_eq!(
+        feed.next().await,
+        FeedItem::Change(change("a", What::Set { lives: None }, 10 + FEED_ROOM as u64))
+    );
     assert_eq!(feed.now(), None);
 }
 

@@ -47,7 +47,7 @@ impl Event {
         let (before, at, own, ttl) = (number()?, number()?, number()?, number()?);
         let ttl = Duration::from_millis(ttl);
         let what = match what {
-            "s" => What::Set,
+            "s" => What::Set { lives: (!ttl.is_zero()).then_some(ttl) },
             "d" => What::Delete,
             "l" => What::Lease(ttl),
             "r" => What::Renew(ttl),
@@ -99,6 +99,16 @@ mod tests {
         assert_eq!(event, Event { before: 7, at: 9, change });
         for bytes in [&b""[..], b"s 1 2 3 4", b"x 1 2 3 4 k", b"s 1 2 -3 4 k", b"s 1 2 3 4 \xff"] {
             assert_eq!(Event::parse(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_says_for_how_long_it_stays() {
+        for (bytes, lives) in
+            [(&b"s 7 9 9 1500 k"[..], Some(Duration::from_millis(1500))), (b"s 7 9 9 0 k", None)]
+        {
+            let event = Event::parse(bytes).expect("it is one");
+            assert_eq!(event.change.what, What::Set { lives });
         }
     }
 

@@ -279,7 +279,7 @@ impl Keeper {
         let (now, ttl) = (Instant::now(), self.shared.rules.ttl);
         let until = match what {
             What::Lease(rest) | What::Renew(rest) => now + rest.min(ttl) + self.shared.dice.up_to(HEAD_START),
-            What::Set => now + ttl,
+            What::Set { .. } => now + ttl,
             What::Release | What::Delete => {
                 let passes_only = self.limit.load().fills == 0;
                 now + self.shared.dice.up_to(SOON) + if passes_only { LATER } else { Duration::ZERO }

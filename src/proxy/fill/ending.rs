@@ -223,6 +223,12 @@ impl Job {
             fill.abort(None).await;
             return self.report(FillOutcome::Pass, token, bytes, Some(Why::DustDown));
         }
+        if !self.is_noted() {
+            // The same of those that ask other instances: it is kept here alone.
+            fill.abort(None).await;
+            self.proxy.tier.keep(stored);
+            return self.report(outcome, token, bytes, Some(Why::DustDown));
+        }
         let mut record = stored.record.clone();
         record.body = (*stored.manifest).clone();
         // A clock that was set back while the body came: nobody is to find it received in the future.
@@ -237,11 +243,13 @@ impl Job {
         let stamps = self.proxy.stamps.clone();
         let (url, born) = (stored.url, stored.record.born);
         let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
-        let standing = move || match stamps.covers(url, born, u64::MAX) {
-            Covered::Hard => Standing::Covered,
-            // The store began another life: there its bytes are nobody's.
-            Covered::Soft | Covered::No if bodies.life() != life => Standing::Covered,
-            Covered::Soft | Covered::No => Standing::Live,
+        // If the store began another life its bytes are nobody's there.
+        let standing = move || {
+            if stamps.forbids(url, born) || bodies.life() != life {
+                Standing::Covered
+            } else {
+                Standing::Live
+            }
         };
         // A part that was fetched beside another one may find no place in the store: then nothing
         // would name its bytes.
@@ -260,6 +268,7 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
+                self.proxy.landed(&stored);
                 if !beside {
                     self.proxy.tier.keep(stored);
                 }

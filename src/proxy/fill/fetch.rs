@@ -34,6 +34,8 @@ impl Job {
             info.fence = fill.token();
         });
         let born = fill.token();
+        let proxy = self.proxy.clone();
+        let _filling = proxy.stamps.fills(born);
         self.note_spelling(None).await;
         if let Some(partial) = self.resumable(&fill) {
             match self.rest_of(&partial, born).await {

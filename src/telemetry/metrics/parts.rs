@@ -50,6 +50,7 @@ pub struct DustMetrics {
     clock_steps: IntCounter,
     clock_offset: Gauge,
     purge_number: IntGauge,
+    stamps_owed: IntGauge,
 }
 
 /// The memory tier, and what any tier evicts.
@@ -208,6 +209,7 @@ impl DustMetrics {
             clock_steps: to.counter("clock_steps_total", "Times this machine's clock was set."),
             clock_offset: to.fraction("clock_offset_seconds", "The store's clock minus this instance's."),
             purge_number: to.gauge("purge_last_number", "The highest stamp applied here."),
+            stamps_owed: to.gauge("stamps_owed", "URLs whose stamp the store has not taken yet."),
         }
     }
 
@@ -269,6 +271,11 @@ impl DustMetrics {
     /// The store's clock minus ours, in seconds.
     pub fn set_clock_offset(&self, seconds: f64) {
         self.clock_offset.set(seconds);
+    }
+
+    /// How many URLs are owed a stamp.
+    pub fn set_stamps_owed(&self, count: usize) {
+        self.stamps_owed.set(signed(count as u64));
     }
 
     /// The highest stamp applied here.

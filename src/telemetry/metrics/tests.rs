@@ -23,7 +23,7 @@ const FAMILIES: &str = "
     uncoordinated_fills_total counter route
     leases_lost_total counter reason | leases_orphaned_total counter | fenced_total counter
     store_went_back_total counter | dust_impossible_total counter | dust_occupied_total counter |
-    clock_steps_total counter | clock_offset_seconds gauge | purge_last_number gauge
+    clock_steps_total counter | clock_offset_seconds gauge | purge_last_number gauge | stamps_owed gauge
     memory_bytes gauge | memory_objects gauge | evictions_total counter reason tier
     bodies_bytes gauge | bodies_errors_total counter op | integrity_failures_total counter what
     segments_missing_total counter | orphans_swept_total counter

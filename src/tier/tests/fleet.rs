@@ -25,7 +25,8 @@ fn url(key: &str) -> Scope {
 }
 
 async fn purge(at: &Instance, key: &str) -> (Number, Vec<String>, Vec<String>) {
-    let number = at.stamps.write(&*at.dust, url(key), Force::Hard, None, true).await.unwrap();
+    let number =
+        at.stamps.write(&*at.dust, url(key), Force::Hard, Duration::from_hours(1), true).await.unwrap();
     let all = at.member.confirmed(number).await.unwrap();
     (number, all.confirmed, all.silent)
 }
@@ -188,7 +189,8 @@ async fn what_changed_in_a_gap_is_found_on_its_first_use() {
 async fn a_purge_that_fell_into_a_gap_is_applied_before_memory_is_believed() {
     let (_store, one, two) = two().await;
     two.line.down();
-    let number = one.stamps.write(&*one.dust, url(KEY), Force::Hard, None, true).await.unwrap();
+    let number =
+        one.stamps.write(&*one.dust, url(KEY), Force::Hard, Duration::from_hours(1), true).await.unwrap();
     settle().await;
     assert_ne!(two.stamps.newest(), number);
     two.line.up();

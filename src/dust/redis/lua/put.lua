@@ -7,6 +7,6 @@ if ARGV[4] == '' then
 else
   redis.call('SET', KEYS[2], value, 'PX', ARGV[4])
 end
-tell('s', before, at, at, 0)
+tell('s', before, at, at, ARGV[4] == '' and 0 or ARGV[4])
 keep(ARGV[4])
 return at

@@ -1,0 +1,138 @@
+//! What was published is looked at once more a moment later: a stamp may have landed beside it.
+//!
+//! A fill asks for stamps right before its record is written. One that lands between is older than the
+//! record, and covers it for as long as it lives; but it was written without knowing until when that is
+//! ([`life`](crate::tier::stamps::life)). So when it has been heard of, the record is removed under its
+//! key's lease, or the soft stamp is written again to live as long as the record.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Proxy;
+use crate::clock::WallMs;
+use crate::dust::Number;
+use crate::flight::Attempt;
+use crate::key::KeyHash;
+use crate::record::{Pointer, codec};
+use crate::tier::stamps::life::{Ends, SLACK, stamp_life};
+use crate::tier::stamps::{Force, Scope};
+use crate::tier::{Covered, Stored};
+
+/// How long what was written beside a record may take until it is applied here.
+const SETTLING: Duration = Duration::from_secs(2);
+/// The most that are remembered; the oldest are looked at no more.
+const MOST: usize = 65_536;
+
+/// What was published a moment ago, in that order.
+#[derive(Debug, Default)]
+pub(super) struct Landings(Mutex<VecDeque<Landing>>);
+
+/// A record that was published.
+#[derive(Debug, Clone, Copy)]
+struct Landing {
+    due: Instant,
+    key: KeyHash,
+    url: KeyHash,
+    born: Number,
+    token: Number,
+    end: WallMs,
+}
+
+impl Proxy {
+    /// A record was published.
+    pub(super) fn landed(&self, stored: &Stored) {
+        // An instance that has not heard of a stamp by then does not trust its memory.
+        let settling = SETTLING + self.member.as_ref().map_or(Duration::ZERO, |member| member.trust());
+        let record = &stored.record;
+        self.landings.add(Landing {
+            due: Instant::now() + settling,
+            key: stored.hash,
+            url: stored.url,
+            born: record.born,
+            token: record.token,
+            end: record.end(),
+        });
+    }
+
+    /// When there is something to be looked at.
+    pub(super) fn landing_due(&self) -> Option<Instant> {
+        self.landings.due()
+    }
+
+    /// Looks at what is due.
+    pub(super) async fn look_at_landed(&self) {
+        while let Some(landing) = self.landings.take(Instant::now()) {
+            if !self.trust.holds(self.now_ms()) {
+                // Stamps are read again before that is over.
+                self.landings.add(Landing { due: Instant::now() + SETTLING, ..landing });
+                return;
+            }
+            let Landing { url, born, token, end, .. } = landing;
+            match self.stamps.covers(url, born, token) {
+                Covered::No => {}
+                Covered::Hard => self.remove_covered(&landing).await,
+                Covered::Soft if self.stamps.soft_until(url) >= end.saturating_add(SLACK_MS) => {}
+                Covered::Soft => {
+                    let lives = stamp_life(Ends::at(end), self.now_ms(), self.settings.max_life);
+                    let write = self.stamps.write(&*self.dust, Scope::Url(url), Force::Soft, lives, false);
+                    if let Err(error) = self.flight.bounded(write).await {
+                        self.notices.store_error("put", &error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes a record that a stamp covers, if it is still there.
+    async fn remove_covered(&self, landing: &Landing) {
+        let names = self.names_of(&landing.key);
+        // Whoever fills it now brings something newer.
+        let Attempt::Won(fill) = self.flight.attempt(&names).await else { return };
+        let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
+        let covered = there.as_ref().and_then(|entry| entry.text()).is_some_and(|text| {
+            matches!(codec::decode(text), Ok(Pointer::Record(record))
+                if self.stamps.hard(landing.url) > record.born)
+        });
+        if covered
+            && let Some(lease) = fill.lease()
+            && let Err(error) = self.flight.bounded(self.dust.delete(&names.value, Some(lease))).await
+        {
+            self.notices.store_error("delete", &error);
+        }
+        fill.release().await;
+    }
+}
+
+const SLACK_MS: u64 = SLACK.as_secs() * 1_000;
+
+// === impl Landings ===
+
+impl Landings {
+    fn add(&self, landing: Landing) {
+        let mut all = self.all();
+        if all.len() >= MOST {
+            all.pop_front();
+        }
+        all.push_back(landing);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.all().front().map(|landing| landing.due)
+    }
+
+    fn take(&self, now: Instant) -> Option<Landing> {
+        let mut all = self.all();
+        if all.front().is_none_or(|landing| landing.due > now) {
+            return None;
+        }
+        all.pop_front()
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<Landing>> {
+        // Each change is made in one step: a panic elsewhere broke nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,83 @@
+//! What is owed to the store because of stamps: those that it did not take, and a second look at what
+//! was published beside one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Proxy;
+use super::follow::paid;
+use crate::dust::{Error, Holder};
+use crate::tier::stamps::owed::{Paid, Purse};
+
+/// The pause after a stamp could not be written, twice as long each time, up to ...
+const AGAIN: Duration = Duration::from_millis(100);
+/// ... this.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
+/// How often it is looked whether something has landed.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    /// Writes what is owed as soon as the store takes it, and looks at what has landed. Has no end but
+    /// being dropped; then some may be written twice.
+    pub async fn keep_stamps(self: Arc<Self>) {
+        let (mut pause, mut pay_at, mut told) = (AGAIN, None::<Instant>, false);
+        loop {
+            let look_at = self.landing_due().unwrap_or_else(|| Instant::now() + LOOK);
+            tokio::select! {
+                biased;
+                () = sleep_until(pay_at.unwrap_or_else(Instant::now)), if pay_at.is_some() => {}
+                () = self.stamps.owing(), if pay_at.is_none() => {}
+                () = sleep_until(look_at) => {
+                    self.look_at_landed().await;
+                    continue;
+                }
+            }
+            match self.pay().await {
+                Ok(paid) => {
+                    self.tell_paid(paid);
+                    (pause, pay_at, told) = (AGAIN, None, false);
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        self.notices.owes(self.stamps.owed(), &error);
+                    }
+                    pay_at = Some(Instant::now() + pause / 2 + self.dice.up_to(pause / 2));
+                    pause = (pause * 2).min(AGAIN_AT_MOST);
+                }
+            }
+        }
+    }
+
+    async fn pay(&self) -> Result<Paid, Error> {
+        let (seen, bound) = (self.number(), self.flight.settings().call_bound);
+        let purse = Purse { holder: Holder::of(self.instance(), &self.dice.name()), seen, bound };
+        let paid = self.stamps.pay(&*self.dust, &purse).await?;
+        self.flight.saw(paid.number);
+        Ok(paid)
+    }
+
+    fn tell_paid(&self, Paid { count, .. }: Paid) {
+        if count > 0 {
+            self.notices.log.info("stamps_paid", paid(count));
+        }
+    }
+
+    /// Tries once more before the process ends. What is left then is lost with it.
+    pub async fn pay_at_the_end(&self) {
+        if self.stamps.owed() == 0 {
+            return;
+        }
+        let bound = self.flight.settings().call_bound * 4;
+        if let Ok(Ok(paid)) = timeout(bound, self.pay()).await {
+            self.tell_paid(paid);
+        }
+        let left = self.stamps.owed();
+        if left > 0 {
+            let text = "purges by unsafe requests were not taken by the store: what they made void may be \
+                        served again, purge it when the store is back";
+            self.notices.log.error("stamps_lost", format!("{left} {text}"));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Stamps that the store has not taken yet.
+//!
+//! An unsafe request has been done, so what it made void is void, whether or not the store takes the
+//! stamp. At once this instance covers what it has itself; the stamp stays owed, is written as soon
+//! as the store takes it, and in any case before the store is trusted again.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::life::{Ends, SLACK, stamp_life};
+use super::{Force, Scope, Stamps, millis};
+use crate::clock::WallMs;
+use crate::dust::{Dust, Error, Grant, Holder, Number};
+use crate::key::KeyHash;
+
+/// How many URLs may be owed a stamp before unsafe requests are refused. Requests that are under
+/// way then still add theirs.
+pub const OWED: usize = 65_536;
+/// How many URLs may be stored under keys that could not be noted.
+const UNNOTED: usize = 16_384;
+/// How many stamps are written at a time.
+const AT_A_TIME: usize = 16;
+
+/// The book.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    book: Mutex<Book>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    debts: BTreeMap<KeyHash, Debt>,
+    /// URLs stored here under keys that could not be noted, and until when.
+    unnoted: BTreeMap<KeyHash, WallMs>,
+}
+
+/// A stamp that is owed to a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Debt {
+    /// The name of the key that the URL has by itself.
+    plain: KeyHash,
+    /// The number of the stamp that stands for it here.
+    number: Number,
+    /// What is known here of what it covers.
+    ends: Ends,
+}
+
+/// How to pay.
+#[derive(Debug, Clone)]
+pub struct Purse {
+    /// A name used once.
+    pub holder: Holder,
+    /// The highest number that is known here: what is written has to be above.
+    pub seen: Number,
+    /// How long a call of the store may take.
+    pub bound: Duration,
+}
+
+/// What was paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Paid {
+    /// Stamps that are owed no more.
+    pub count: usize,
+    /// The highest number that one was written under.
+    pub number: Number,
+}
+
+impl Stamps {
+    /// A URL is owed a hard stamp, which stands for it here under this number.
+    pub fn owe(&self, url: KeyHash, plain: KeyHash, ends: Ends, number: Number, now: WallMs) {
+        self.cover_here(url, number, now.saturating_add(millis(stamp_life(ends, now, self.max_life))));
+        let mut book = self.owed.book();
+        let debt = book.debts.entry(url).or_insert(Debt { plain, number, ends });
+        *debt = Debt { plain, number: number.max(debt.number), ends: ends.and(debt.ends) };
+        drop(book);
+        self.owed.bell.notify_one();
+    }
+
+    /// How many URLs are owed a stamp.
+    pub fn owed(&self) -> usize {
+        self.owed.book().debts.len()
+    }
+
+    /// Returns whether no unsafe request should be done: its stamp might have no place.
+    pub fn owes_too_much(&self) -> bool {
+        self.owed() >= OWED
+    }
+
+    /// Waits until a stamp is owed that was not before. Cancel safe.
+    pub async fn owing(&self) {
+        self.owed.bell.notified().await;
+    }
+
+    /// Writes what is owed. Of a URL of which nothing is stored, noted or being filled nothing is
+    /// written. An error: what is left is owed still.
+    ///
+    /// Dropped half way, some are paid.
+    pub async fn pay(&self, dust: &dyn Dust, purse: &Purse) -> Result<Paid, Error> {
+        let debts: Vec<(KeyHash, Debt)> = {
+            let book = self.owed.book();
+            book.debts.iter().map(|(url, debt)| (*url, *debt)).collect()
+        };
+        if debts.is_empty() {
+            return Ok(Paid::default());
+        }
+        self.raise(dust, purse).await?;
+        let each = debts.into_iter().map(|(url, debt)| self.pay_one(dust, purse.bound, url, debt));
+        let mut all = stream::iter(each).buffer_unordered(AT_A_TIME);
+        let mut paid = Paid::default();
+        while let Some(number) = all.next().await {
+            paid.count += 1;
+            paid.number = paid.number.max(number?);
+        }
+        Ok(paid)
+    }
+
+    async fn pay_one(
+        &self,
+        dust: &dyn Dust,
+        bound: Duration,
+        url: KeyHash,
+        debt: Debt,
+    ) -> Result<Number, Error> {
+        let there = bounded(bound, self.look(dust, url, debt.plain)).await?;
+        let ends = there.and(debt.ends);
+        let mut number = 0;
+        if !ends.is_nothing() {
+            let lives = stamp_life(ends, dust.now_ms(), self.max_life);
+            number = bounded(bound, self.write(dust, Scope::Url(url), Force::Hard, lives, true)).await?;
+        }
+        let mut book = self.owed.book();
+        // Owed again meanwhile, it has to be written again.
+        if book.debts.get(&url).is_some_and(|now| now.number == debt.number) {
+            book.debts.remove(&url);
+        }
+        Ok(number)
+    }
+
+    /// Sees to it that the store gives no number out again that is known here.
+    pub async fn raise(&self, dust: &dyn Dust, purse: &Purse) -> Result<(), Error> {
+        let key = format!("_dust:sf/{}raise/{}", self.prefix, purse.holder);
+        let span = purse.bound * 10;
+        let lease = bounded(purse.bound, dust.lease(&key, span, &purse.holder, purse.seen)).await?;
+        if let Grant::Granted(lease) = lease {
+            bounded(purse.bound, dust.release(&lease)).await?;
+        }
+        Ok(())
+    }
+
+    /// A URL is stored here until then under a key that could not be noted in the store. Returns
+    /// whether that is remembered: else it must not be kept.
+    pub fn keep_unnoted(&self, url: KeyHash, end: WallMs, now: WallMs) -> bool {
+        let mut book = self.owed.book();
+        if book.unnoted.len() >= UNNOTED && !book.unnoted.contains_key(&url) {
+            book.unnoted.retain(|_, end| *end > now);
+            if book.unnoted.len() >= UNNOTED {
+                return false;
+            }
+        }
+        let until = book.unnoted.entry(url).or_default();
+        *until = end.max(*until);
+        true
+    }
+
+    /// Until when a URL is stored here under keys that could not be noted.
+    pub fn unnoted(&self, url: KeyHash) -> Ends {
+        self.owed.book().unnoted.get(&url).map_or(Ends::NOTHING, |end| Ends::at(*end))
+    }
+
+    /// Covers here what was kept under keys that could not be noted: instances that were asked to
+    /// make it void have not found it. Returns whether there was anything.
+    pub fn cover_unnoted(&self, number: Number) -> bool {
+        let unnoted = std::mem::take(&mut self.owed.book().unnoted);
+        for (url, end) in &unnoted {
+            self.cover_here(*url, number, end.saturating_add(millis(SLACK)));
+        }
+        !unnoted.is_empty()
+    }
+}
+
+// === impl Owed ===
+
+impl Owed {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Each change is made in one step: a panic elsewhere broke nothing.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let silent = || Err(Error::Unavailable(format!("no answer within {bound:?}")));
+    timeout(bound, call).await.unwrap_or_else(|_elapsed| silent())
+}

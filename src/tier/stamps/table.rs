@@ -1,0 +1,208 @@
+//! The stamps in memory: the newest of each URL, and those over everything.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Force, Scope, Stamp};
+use crate::clock::WallMs;
+use crate::dust::Number;
+use crate::key::KeyHash;
+
+/// By [`Force`].
+type Both = [One; 2];
+
+/// A stamp of one force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct One {
+    /// 0: there is none.
+    pub(super) number: Number,
+    /// On the store's clock.
+    pub(super) until: WallMs,
+    /// It is not in the store, or under another number.
+    pub(super) here_only: bool,
+}
+
+/// As many as live in the store: no stamp is let go of for want of room, and none covers what is
+/// another's.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    by_url: HashMap<KeyHash, Both>,
+    all: Both,
+}
+
+// === impl Table ===
+
+impl Table {
+    /// The newest over a URL, hard and soft.
+    pub(super) fn over(&self, url: KeyHash) -> [Number; 2] {
+        let [hard, soft] = self.by_url.get(&url).copied().unwrap_or_default();
+        [hard.number.max(self.all[0].number), soft.number.max(self.all[1].number)]
+    }
+
+    /// What is known of one.
+    pub(super) fn get(&self, scope: Scope, force: Force) -> One {
+        match scope {
+            Scope::All => self.all[force as usize],
+            Scope::Url(url) => self.by_url.get(&url).copied().unwrap_or_default()[force as usize],
+        }
+    }
+
+    /// Merges by maximum.
+    pub(super) fn apply(&mut self, scope: Scope, force: Force, one: One) {
+        match scope {
+            Scope::All => {
+                self.all[force as usize].merge(one);
+                let all = self.all;
+                self.by_url.retain(|_, both| both.shed(&all));
+            }
+            Scope::Url(_) if one.is_superseded(force, &self.all) => {}
+            Scope::Url(url) => self.by_url.entry(url).or_default()[force as usize].merge(one),
+        }
+    }
+
+    /// Every stamp that the store should have at `now`, in the order of their numbers and not in a
+    /// table's, which is another in every run.
+    pub(super) fn known(&self, now: WallMs) -> Vec<Stamp> {
+        let all = [(Scope::All, &self.all)].into_iter();
+        let urls = self.by_url.iter().map(|(url, both)| (Scope::Url(*url), both));
+        let mut known: Vec<Stamp> = all
+            .chain(urls)
+            .flat_map(|(scope, both)| {
+                let of = |force| (scope, force, both[force as usize]);
+                [of(Force::Hard), of(Force::Soft)]
+            })
+            .filter(|(_, _, one)| one.number > 0 && one.until > now && !one.here_only)
+            .map(|(scope, force, One { number, until, .. })| Stamp { scope, force, number, until })
+            .collect();
+        known.sort_unstable_by_key(|stamp| stamp.number);
+        known
+    }
+
+    /// Forgets the stamps of URLs that ended before `now`; but not those of `still`, which cover
+    /// something here, nor those above `oldest`, as old as a fill that is under way here.
+    pub(super) fn forget(&mut self, now: WallMs, oldest: Number, still: &HashSet<KeyHash>) {
+        self.by_url.retain(|url, both| {
+            let lives = |one: &One| one.until > now || one.number > oldest;
+            for one in &mut *both {
+                if !still.contains(url) && !lives(one) {
+                    *one = One::default();
+                }
+            }
+            both.iter().any(|one| one.number > 0)
+        });
+    }
+
+    /// URLs with stamps.
+    pub(super) fn len(&self) -> usize {
+        self.by_url.len()
+    }
+
+    /// Returns whether a URL has stamps of its own.
+    pub(super) fn has(&self, url: KeyHash) -> bool {
+        self.by_url.contains_key(&url)
+    }
+}
+
+// === impl One ===
+
+impl One {
+    fn merge(&mut self, other: Self) {
+        if other.number >= self.number {
+            // A later write may end sooner; what an earlier one covered it covers too.
+            *self = Self { here_only: other.here_only && other.number > self.number, ..other };
+        }
+    }
+
+    /// Returns whether a stamp over everything covers all that this one does.
+    fn is_superseded(&self, force: Force, all: &Both) -> bool {
+        let hard = self.number <= all[Force::Hard as usize].number;
+        hard || (force == Force::Soft && self.number <= all[Force::Soft as usize].number)
+    }
+}
+
+trait Shed {
+    /// Drops those that are superseded. Returns whether one is left.
+    fn shed(&mut self, all: &Both) -> bool;
+}
+
+impl Shed for Both {
+    fn shed(&mut self, all: &Both) -> bool {
+        for force in [Force::Hard, Force::Soft] {
+            let one = &mut self[force as usize];
+            if one.is_superseded(force, all) {
+                *one = One::default();
+            }
+        }
+        self.iter().any(|one| one.number > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(n: u64) -> Scope {
+        Scope::Url(hash(n))
+    }
+
+    fn hash(n: u64) -> KeyHash {
+        KeyHash::of(&format!("http://h/{n}"))
+    }
+
+    fn one(number: Number, until: WallMs) -> One {
+        One { number, until, here_only: false }
+    }
+
+    #[test]
+    fn however_many_urls_are_purged_no_other_is_covered() {
+        let mut table = Table::default();
+        for n in 1..=70_000 {
+            table.apply(url(n), Force::Hard, one(n, 100));
+        }
+        assert_eq!(table.over(hash(70_001)), [0, 0]);
+        assert_eq!(table.over(hash(1)), [1, 0]);
+        assert_eq!(table.len(), 70_000);
+    }
+
+    #[test]
+    fn a_stamp_over_everything_supersedes_those_of_urls_below_it() {
+        for (force, left) in
+            [(Force::Hard, vec![(9, Force::Hard)]), (Force::Soft, vec![(3, Force::Hard), (9, Force::Hard)])]
+        {
+            let mut table = Table::default();
+            table.apply(url(1), Force::Hard, one(3, 100));
+            table.apply(url(1), Force::Soft, one(4, 100));
+            table.apply(url(2), Force::Hard, one(9, 100));
+            table.apply(Scope::All, force, one(7, 100));
+            table.apply(url(3), Force::Soft, one(6, 100));
+            let urls = table.known(0).into_iter().filter(|stamp| stamp.scope != Scope::All);
+            assert_eq!(urls.map(|stamp| (stamp.number, stamp.force)).collect::<Vec<_>>(), left, "{force:?}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_forgotten_when_it_has_ended_and_covers_nothing_here() {
+        let none = HashSet::new();
+        for (now, oldest, still, left) in [
+            (99, Number::MAX, &none, 1),
+            (100, Number::MAX, &none, 0),
+            (100, 5, &none, 0),
+            (100, 4, &none, 1),
+            (100, Number::MAX, &HashSet::from([hash(1)]), 1),
+        ] {
+            let mut table = Table::default();
+            table.apply(url(1), Force::Hard, one(5, 100));
+            table.forget(now, oldest, still);
+            assert_eq!(table.len(), left, "{now} {oldest} {still:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_here_only_is_not_expected_in_the_store() {
+        let mut table = Table::default();
+        table.apply(url(1), Force::Hard, One { here_only: true, ..one(5, 100) });
+        assert_eq!((table.over(hash(1)), table.known(0).len()), ([5, 0], 0));
+        table.apply(url(1), Force::Hard, one(7, 100));
+        assert_eq!(table.known(0).len(), 1);
+        assert_eq!(table.known(100).len(), 0, "it has ended");
+    }
+}

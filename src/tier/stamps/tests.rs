@@ -1,0 +1,204 @@
+use std::sync::Arc;
+
+use super::owed::Purse;
+use super::*;
+use crate::clock::{Clock, Dice, ManualClock};
+use crate::dust::embedded::Limits;
+use crate::dust::faulty::{Fault, Op};
+use crate::dust::{Embedded, Faulty, Holder};
+use life::Ends;
+
+const NOW: WallMs = 1_800_000_000_000;
+const HOUR: Duration = Duration::from_hours(1);
+const BOUND: Duration = Duration::from_millis(200);
+
+fn stamps() -> Stamps {
+    Stamps::new("dustgate", HOUR)
+}
+
+fn store(limits: Limits) -> (Arc<ManualClock>, Embedded) {
+    let clock = Arc::new(ManualClock::at(NOW));
+    (clock.clone(), Embedded::memory_with(clock, limits, &Dice::seeded(1)))
+}
+
+fn url(name: &str) -> KeyHash {
+    KeyHash::of(&format!("http://h/{name}"))
+}
+
+fn purse(seen: Number) -> Purse {
+    Purse { holder: Holder("payer".into()), seen, bound: BOUND }
+}
+
+#[test]
+fn a_hard_stamp_above_born_makes_a_miss_and_a_soft_one_above_token_makes_stale() {
+    let (url, other, stamps) = (url("a"), url("b"), stamps());
+    assert_eq!(stamps.covers(url, 5, 5), Covered::No);
+    stamps.apply(Scope::Url(url), Force::Soft, 6);
+    assert_eq!(stamps.covers(url, 5, 5), Covered::Soft);
+    assert_eq!(stamps.covers(url, 5, 7), Covered::No, "validated since");
+    assert_eq!(stamps.covers(other, 5, 5), Covered::No);
+    stamps.apply(Scope::All, Force::Hard, 9);
+    assert_eq!(stamps.covers(url, 5, 12), Covered::Hard, "a validation does not lift born");
+    assert_eq!(stamps.covers(url, 10, 12), Covered::No);
+    assert_eq!(stamps.newest(), 9);
+}
+
+#[test]
+fn stamps_merge_by_maximum_in_any_order() {
+    let (url, stamps) = (url("a"), stamps());
+    stamps.apply(Scope::Url(url), Force::Hard, 9);
+    stamps.apply(Scope::Url(url), Force::Hard, 4);
+    assert_eq!(stamps.hard(url), 9);
+}
+
+#[test]
+fn a_record_is_looked_at_again_though_a_stamp_came_late() {
+    let stamps = stamps();
+    stamps.apply(Scope::Url(url("b")), Force::Hard, 9);
+    let before = stamps.applied();
+    stamps.apply(Scope::Url(url("a")), Force::Hard, 8);
+    assert_eq!(stamps.newest(), 9);
+    assert_ne!(stamps.applied(), before, "though the newest number is the same");
+}
+
+#[tokio::test]
+async fn a_writer_learns_whether_another_came_between() {
+    let (scope, force, stamps) = (Scope::Url(url("a")), Force::Hard, stamps());
+    let (_, dust) = store(Limits::default());
+    let first = stamps.write(&dust, scope, force, HOUR, false).await.expect("a stamp");
+    let second = stamps.write_after(&dust, scope, force, HOUR, false, first).await.expect("a stamp");
+    assert_eq!(second.1, Alone::Yes);
+    let third = stamps.write_after(&dust, scope, force, HOUR, false, first).await.expect("a stamp");
+    assert_eq!(third.1, Alone::No);
+    stamps.write(&dust, Scope::All, force, HOUR, false).await.expect("a stamp");
+    let last = stamps.write_after(&dust, scope, force, HOUR, false, third.0).await.expect("a stamp");
+    assert_eq!(last.1, Alone::No, "all is every URL");
+}
+
+#[tokio::test]
+async fn a_stamp_is_gone_from_the_store_when_it_has_ended_and_a_later_one_does_not_end_sooner() {
+    let (scope, stamps) = (Scope::Url(url("a")), stamps());
+    let (clock, dust) = store(Limits::default());
+    stamps.write(&dust, scope, Force::Hard, HOUR, false).await.expect("a stamp");
+    stamps.write(&dust, scope, Force::Hard, HOUR / 4, false).await.expect("a stamp");
+    clock.advance(HOUR / 2);
+    assert_eq!(stamps.read(&dust).await.expect("a list")[0].until, NOW + millis(HOUR));
+    clock.advance(HOUR / 2);
+    assert_eq!(stamps.read(&dust).await.expect("a list"), []);
+}
+
+#[tokio::test]
+async fn a_stamp_of_an_earlier_version_is_read_and_one_from_the_far_future_is_not_believed() {
+    let (_, dust) = store(Limits::default());
+    for (name, text) in [
+        ("a", r#"{"v":1,"kind":"url","url":"http://h/a","soft":false}"#),
+        ("b", r#"{"v":1,"kind":"url","soft":false,"until":18446744073709551615}"#),
+    ] {
+        dust.put(&format!("dustgate/1/s/u/{}/h", url(name)), text, Put::default()).await.expect("it lands");
+    }
+    let stamps = stamps();
+    assert_eq!(stamps.load(&dust).await, Ok(2));
+    for stamp in stamps.known(NOW) {
+        assert_eq!(stamp.until, NOW + millis(life::OPERATOR + SLACK));
+    }
+}
+
+/// As after a failover to an older copy, when another instance has purged since.
+#[tokio::test]
+async fn a_stamp_that_the_store_lost_is_missing_though_a_newer_one_is_there() {
+    let stamps = stamps();
+    let (_, dust) = store(Limits::default());
+    let older = dust.replica(Arc::new(ManualClock::at(NOW)) as Arc<dyn Clock>).expect("a copy");
+    stamps.write(&dust, Scope::Url(url("a")), Force::Hard, HOUR, true).await.expect("a stamp");
+    older.put("x", "1", Put::default()).await.expect("it lands");
+    let others = Stamps::new("dustgate", HOUR);
+    others.write(&older, Scope::Url(url("b")), Force::Hard, HOUR, true).await.expect("a stamp");
+    let known = stamps.known(NOW);
+    let found = stamps.read(&older).await.expect("a list");
+    let missing = |now| {
+        let known = known.iter().filter(|stamp| stamp.until > now).copied().collect();
+        stamps.missing(known, &found).iter().map(|stamp| stamp.scope).collect::<Vec<_>>()
+    };
+    assert_eq!(missing(NOW), [Scope::Url(url("a"))]);
+    assert_eq!(missing(NOW + millis(HOUR)), [], "it has ended");
+    assert_eq!(stamps.known(NOW + millis(HOUR)), [], "likewise");
+    others.write(&older, Scope::All, Force::Hard, HOUR, true).await.expect("a stamp");
+    let found = stamps.read(&older).await.expect("a list");
+    assert_eq!(stamps.missing(known, &found), [], "all does for it");
+}
+
+#[tokio::test]
+async fn stamps_take_their_share_of_the_store_and_no_more() {
+    let (_, dust) = store(Limits { count: 320, bytes: 1 << 20 });
+    let stamps = stamps();
+    let write = async |name: &str| stamps.write(&dust, Scope::Url(url(name)), Force::Hard, HOUR, true).await;
+    for n in 0..10 {
+        write(&n.to_string()).await.expect("there is room");
+    }
+    assert!(write("10").await.is_err());
+    write("3").await.expect("it has its place");
+    stamps.write(&dust, Scope::All, Force::Soft, HOUR, true).await.expect("it is none of a URL's");
+    assert_eq!(stamps.usage().count, 10);
+}
+
+#[test]
+fn a_stamp_is_remembered_as_long_as_a_fill_here_is_older() {
+    let (url, stamps) = (url("a"), stamps());
+    stamps.take(Stamp { scope: Scope::Url(url), force: Force::Hard, number: 9, until: 100 });
+    let (older, newer) = (stamps.fills(8), stamps.fills(12));
+    let forget = || stamps.forget(100 + SPARE_MS, &HashSet::new());
+    forget();
+    assert!(stamps.forbids(url, 8));
+    drop(older);
+    forget();
+    assert!(!stamps.forbids(url, 8));
+    drop(newer);
+    stamps.missed(10);
+    assert!(stamps.forbids(url, 8), "a stamp may have come and gone");
+    assert!(!stamps.forbids(url, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_owed_covers_here_at_once_and_is_written_when_the_store_takes_it() {
+    let (_, inner) = store(Limits::default());
+    let inner = Arc::new(inner);
+    let dust = Faulty::sound(inner.clone());
+    let (stamps, key) = (stamps(), url("a"));
+    stamps.owe(key, key, Ends::at(NOW + 1), 70, NOW);
+    assert_eq!(stamps.covers(key, 69, 69), Covered::Hard);
+    assert_eq!(stamps.covers(key, 70, 70), Covered::No, "asked for since");
+    dust.down();
+    assert!(stamps.pay(&dust, &purse(70)).await.is_err());
+    assert_eq!(stamps.owed(), 1);
+    dust.up();
+    let paid = stamps.pay(&dust, &purse(70)).await.expect("it is taken");
+    assert_eq!((paid.count, stamps.owed()), (1, 0));
+    assert!(paid.number > 70, "above what stood for it: {}", paid.number);
+    let found = stamps.read(&*inner).await.expect("a list");
+    assert_eq!((found.len(), found[0].number), (1, paid.number));
+}
+
+#[tokio::test]
+async fn where_nothing_is_stored_nothing_is_written_for_what_is_owed() {
+    let (_, dust) = store(Limits::default());
+    let stamps = stamps();
+    stamps.owe(url("a"), url("a"), Ends::NOTHING, 5, NOW);
+    assert_eq!(stamps.pay(&dust, &purse(5)).await.expect("it is asked").count, 1);
+    assert_eq!((stamps.owed(), dust.count()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_owed_again_while_it_is_written_stays_owed() {
+    let (_, inner) = store(Limits::default());
+    let dust = Faulty::sound(Arc::new(inner));
+    let (stamps, key) = (stamps(), url("a"));
+    stamps.owe(key, key, Ends::at(NOW + 1), 5, NOW);
+    dust.next(Some(Op::Put), Fault::Delay(BOUND / 2));
+    let purse = purse(5);
+    let again = async {
+        tokio::time::sleep(BOUND / 4).await;
+        stamps.owe(key, key, Ends::at(NOW + 1), 9, NOW);
+    };
+    assert!(tokio::join!(stamps.pay(&dust, &purse), again).0.is_ok());
+    assert_eq!(stamps.owed(), 1);
+}
