@@ -290,3 +290,5 @@ async fn a_head_that_was_given_up_for_want_of_clients_is_asked_again_for_one_tha
     assert_eq!((gone, there, again), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK, StatusCode::OK));
     assert_eq!(fleet.origin.count(), 2);
 }
+
+mod stamps;

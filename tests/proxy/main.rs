@@ -23,6 +23,7 @@ mod invalidate;
 mod limits;
 mod memory;
 mod methods;
+mod owed;
 mod purge;
 mod range;
 mod recall;

@@ -4,8 +4,12 @@ use tokio::time::Instant;
 
 use super::rig::{BOUND, Instance, Swap, TRUST, embedded, settle, until};
 use super::*;
+use crate::clock::{Clock, Dice, ManualClock};
+use crate::dust::Embedded;
+use crate::dust::embedded::Limits;
 use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Dust as _, Put};
+use crate::tier::stamps::life::SILENT;
 use crate::tier::stamps::{Force, Scope};
 
 const SERVE: WhenUnsure = WhenUnsure::Serve(Duration::from_mins(5));
@@ -232,4 +236,57 @@ async fn a_store_that_went_back_gets_its_purges_again() {
     assert!(three.publish(KEY).await > three.stamps.newest(), "and not what is filled from now on");
     let covered = |born| three.stamps.covers(url_hash(KEY), born, born);
     assert_eq!(covered(token), Covered::Hard);
+}
+
+/// Another purge came first: the number has not gone back.
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_a_failover_lost_is_written_again_though_a_newer_one_is_there() {
+    let (store, one, two) = two().await;
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+    let primary = Embedded::memory_with(clock.clone(), Limits::default(), &Dice::seeded(2)).in_common();
+    let primary = Arc::new(primary);
+    store.put_in(primary.clone(), Some("first"));
+    until("both sure", || one.is_sure() && two.is_sure()).await;
+    let behind = Arc::new(primary.replica(clock).unwrap());
+    let (lost, ..) = purge(&one, KEY).await;
+    // Somebody who knows of none of it purges in the copy, and more than the other had.
+    let others = Stamps::new("dustgate", Duration::from_hours(1));
+    for n in 0..50 {
+        let scope = url(&format!("{KEY}/{n}"));
+        others.write(&*behind, scope, Force::Hard, Duration::from_hours(1), true).await.unwrap();
+    }
+    store.put_in(behind.clone(), Some("first"));
+    until("written back", || one.heard(|news| matches!(news, News::WentBack(_))) > 0).await;
+    until("both sure", || one.is_sure() && two.is_sure()).await;
+    let three = Instance::start("three", &store, SERVE).await;
+    settle().await;
+    assert!(three.stamps.hard(url_hash(KEY)) >= lost);
+    assert_eq!(three.stamps.covers(url_hash(KEY), lost - 1, lost - 1), Covered::Hard);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_heard_nothing_for_too_long_forgets_what_it_had() {
+    for (silent, kept) in [(SILENT / 2, true), (SILENT * 2, false)] {
+        let (_store, one, two) = two().await;
+        let token = two.publish(KEY).await;
+        assert_eq!(two.find(KEY), Some(token));
+        two.line.down();
+        tokio::time::sleep(silent).await;
+        two.line.up();
+        until("sure again", || two.is_sure()).await;
+        assert_eq!(two.find(KEY).is_some(), kept, "{silent:?}");
+        assert_eq!(two.stamps.forbids(url_hash(KEY), token), !kept);
+        drop(one);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_knows_how_long_a_stamp_lives_that_another_wrote() {
+    let (_store, one, two) = two().await;
+    let lives = Duration::from_mins(20);
+    one.stamps.write(&*one.dust, url(KEY), Force::Hard, lives, true).await.unwrap();
+    until("it is told", || two.stamps.hard(url_hash(KEY)) > 0).await;
+    let ends = NOW + 20 * 60_000;
+    assert_eq!(two.stamps.known(ends - 1).len(), 1);
+    assert_eq!(two.stamps.known(ends).len(), 0);
 }

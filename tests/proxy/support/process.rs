@@ -65,6 +65,13 @@ impl Process {
         assert!(sent.success(), "kill {name}");
     }
 
+    /// From now on no write into a file finds room, until it [may write](Self::may_write).
+    pub fn may_not_write(&self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap());
+        let full = rustix::process::Rlimit { current: Some(0), maximum: None };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, full).unwrap();
+    }
+
     /// Lets it write files of any size, where [`dustgate_under`] did not.
     pub fn may_write(&self) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap());

@@ -1,0 +1,147 @@
+//! Stamps that the store does not take, or takes late, and those that are written beside a record.
+
+use http_body_util::Empty;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::key::KeyHash;
+use crate::tier::Covered;
+use crate::tier::stamps::life::{Ends, SLACK};
+use crate::tier::stamps::owed::OWED;
+use crate::tier::stamps::{Force, Scope};
+
+const BOUND: Duration = Duration::from_millis(200);
+const URL: &str = "http://h.test/a";
+
+impl Instance {
+    /// The status, and how long it took.
+    async fn post(&self, path: &str) -> (u16, Duration) {
+        let asked = Instant::now();
+        let request =
+            Request::post(path).header("host", "h.test").body(Empty::<bytes::Bytes>::new()).unwrap();
+        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
+        let response = self.proxy.handle(&client, request).await;
+        (response.status().as_u16(), asked.elapsed())
+    }
+}
+
+impl Fleet {
+    async fn stamps(&self) -> usize {
+        self.dust.entries("dustgate/1/s/").await.unwrap().len()
+    }
+}
+
+async fn two() -> (Fleet, Instance, Instance) {
+    let fleet = Fleet::new().await;
+    let one = fleet.instance("one", WhenUnsure::Serve(UNSURE_FOR)).await;
+    let two = fleet.instance("two", WhenUnsure::Serve(UNSURE_FOR)).await;
+    (fleet, one, two)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cut_off_instance_owes_is_written_before_it_trusts_the_store_again() {
+    let (fleet, one, two) = two().await;
+    assert_eq!((one.get("/a").await.0, two.get("/a").await.0), ("0".into(), "0".into()));
+    one.line.down();
+    assert_eq!(one.post("/a").await.0, 200);
+    assert_eq!(one.get("/a").await.0, "2", "it is forgotten here at once");
+    assert_eq!((one.proxy.stamps.owed(), fleet.stamps().await), (1, 0));
+    assert_eq!(two.get("/a").await.0, "0", "nobody could tell it");
+    one.line.up();
+    one.member.is_sure().await;
+    assert_eq!((one.proxy.stamps.owed(), fleet.stamps().await), (0, 1));
+    sleep(Duration::from_millis(10)).await;
+    assert_ne!(two.get("/a").await.0, "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_did_not_take_is_written_when_it_does() {
+    let (fleet, one, two) = two().await;
+    two.get("/a").await;
+    let keeping = tokio::spawn(one.proxy.clone().keep_stamps());
+    for _ in 0..3 {
+        one.line.next(Some(Op::Put), Fault::Unavailable);
+    }
+    assert_eq!(one.post("/a").await.0, 200);
+    assert_eq!(one.proxy.stamps.owed(), 1);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((one.proxy.stamps.owed(), fleet.stamps().await), (0, 1));
+    assert_ne!(two.get("/a").await.0, "0");
+    keeping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_holds_an_unsafe_answer_up_for_one_call_and_no_longer() {
+    let (fleet, one, two) = two().await;
+    for path in ["/a", "/b", "/c"] {
+        two.get(path).await;
+    }
+    let named = Reply::new(201).header("location", "http://h.test/b");
+    fleet.origin.push(named.header("content-location", "http://h.test/c"));
+    (0..200).for_each(|_| one.line.next(None, Fault::Hang));
+    let (status, took) = one.post("/a").await;
+    assert_eq!(status, 201);
+    assert!(took <= BOUND, "{took:?}");
+    for path in ["/a", "/b", "/c"] {
+        let covered = one.proxy.stamps.covers(url_hash(&format!("http://h.test{path}")), 1, 1);
+        assert_eq!(covered, Covered::Hard, "{path} holds here at once");
+    }
+    sleep(BOUND * 3).await;
+    assert_eq!(one.proxy.stamps.owed(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unsafe_request_whose_stamp_would_have_no_place_is_not_done() {
+    let (fleet, one, _two) = two().await;
+    one.line.down();
+    for n in 0..OWED as u128 {
+        let url = KeyHash(n.to_be_bytes());
+        one.proxy.stamps.owe(url, url, Ends::NOTHING, 1_000, one.proxy.now_ms());
+    }
+    assert_eq!(one.post("/a").await.0, 503);
+    assert_eq!(fleet.origin.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_purges_covers_nothing_but_what_it_names() {
+    let (_fleet, one, _two) = two().await;
+    one.get("/a").await;
+    for n in 0..70_000_u128 {
+        one.proxy.stamps.apply(Scope::Url(KeyHash(n.to_be_bytes())), Force::Hard, 1_000_000);
+    }
+    assert_eq!(said(&one.get("/a").await), ("0", "dustgate; hit; ttl=60"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_unsafe_requests_leaves_nothing_where_nothing_is() {
+    let (fleet, one, _two) = two().await;
+    for n in 0..1_000 {
+        assert_eq!(one.post(&format!("/{n}")).await.0, 200);
+    }
+    let all = fleet.dust.entries("dustgate/1/").await.unwrap();
+    assert!(all.is_empty(), "{all:?}");
+}
+
+/// The stamp was written without knowing of the record.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_landed_beside_a_stamp_is_gone_before_the_stamp_is() {
+    let (fleet, one, two) = two().await;
+    let keeping = tokio::spawn(one.proxy.clone().keep_stamps());
+    one.get("/a").await;
+    let names = one.proxy.names(&Key::new(URL));
+    let record = async || fleet.dust.entry(&names.value).await.unwrap();
+    assert!(record().await.is_some());
+    let scope = Scope::Url(url_hash(URL));
+    two.proxy.stamps.write(&*two.proxy.dust, scope, Force::Hard, SLACK, true).await.unwrap();
+    let removed = async {
+        while record().await.is_some() {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    assert!(timeout(Duration::from_mins(1), removed).await.is_ok());
+    // And nothing that is newer.
+    one.get("/a").await;
+    sleep(Duration::from_mins(1)).await;
+    assert!(record().await.is_some());
+    keeping.abort();
+}
