@@ -20,6 +20,8 @@ mod forged;
 mod index;
 #[path = "redis/lost.rs"]
 mod lost;
+#[path = "redis/lost_stamp.rs"]
+mod lost_stamp;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/relay.rs"]
