@@ -203,6 +203,10 @@ impl Record {
 // === impl Manifest ===
 
 impl Manifest {
+    /// Segments that were written without a lease are named by numbers from here on, which no lease
+    /// has for its token.
+    pub const WITHOUT_LEASE: u64 = 1 << 63;
+
     /// Whether the segments add up to the length.
     pub fn is_whole(&self) -> bool {
         self.segments.iter().try_fold(0u64, |sum, s| sum.checked_add(s.len)) == Some(self.len)

@@ -92,8 +92,9 @@ impl Proxy {
         // Whoever fills it now brings something newer.
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return };
         let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
+        let limits = self.limits();
         let covered = there.as_ref().and_then(|entry| entry.text()).is_some_and(|text| {
-            matches!(codec::decode(text), Ok(Pointer::Record(record))
+            matches!(codec::decode(text, &limits), Ok(Pointer::Record(record))
                 if self.stamps.hard(landing.url) > record.born)
         });
         if covered

@@ -201,7 +201,11 @@ impl Job {
     /// The number that this fill's segments are named by. Without a lease there is none: then one
     /// that no lease can have.
     pub(super) fn segments_name(&self, fill: &Fill) -> crate::dust::Number {
-        if fill.coordinated() { fill.token() } else { self.proxy.dice.below(1 << 62) | 1 << 63 }
+        if fill.coordinated() {
+            fill.token()
+        } else {
+            self.proxy.dice.below(1 << 62) | Manifest::WITHOUT_LEASE
+        }
     }
 
     /// This instance's body store failed: for a moment, here, each goes by itself.

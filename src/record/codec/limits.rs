@@ -1,7 +1,7 @@
 //! What the store's clock and its numbers allow an entry to say.
 
 use super::{CodecError, holds};
-use crate::record::{Binding, CLOCK_SLACK_MS, Note, Pointer, Record};
+use crate::record::{Binding, CLOCK_SLACK_MS, Manifest, Note, Pointer, Record};
 
 /// The longest that *pass* and *failed* are remembered, in ms, whatever the route or the origin says.
 pub const MAX_NOTE_MS: u64 = 24 * 60 * 60 * 1000;
@@ -47,7 +47,8 @@ impl Limits {
     fn record(&self, record: &Record) -> Result<(), CodecError> {
         self.token(record.token)?;
         holds(record.born <= self.number, "born")?;
-        holds(record.body.segments.iter().all(|segment| segment.token <= self.number), "segments")?;
+        let named = |token: u64| token <= self.number || token >= Manifest::WITHOUT_LEASE;
+        holds(record.body.segments.iter().all(|segment| named(segment.token)), "segments")?;
         // Else it would be fresh for as long as it is ahead.
         self.time(record.received_at, 0, "received_at")
     }

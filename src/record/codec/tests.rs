@@ -288,6 +288,8 @@ fn what_the_store_can_not_have_given_is_refused() {
         assert_eq!(told(&GOOD.replace(from, to)), Err(CodecError::Invalid(what)), "{to}");
     }
     assert_eq!(told(&GOOD.replace(r#""received_at":1000"#, r#""received_at":3000"#)), Ok(()), "slack");
+    let alone = format!("[[{},0,5,", Manifest::WITHOUT_LEASE | 5);
+    assert_eq!(told(&GOOD.replace("[[4,0,5,", &alone)), Ok(()), "no lease had that token");
     let node = r#"{"v":1,"key":"https://a/b","token":8,"vary":["accept"],"variants":[]}"#;
     assert_eq!(told(node), Err(CodecError::Invalid("token")));
 

@@ -7,6 +7,7 @@ use super::life::{self, Ends};
 use crate::clock::WallMs;
 use crate::dust::{Dust, Entry, Error, Value};
 use crate::key::KeyHash;
+use crate::record::codec::Limits;
 use crate::record::{Note, Pointer, Record, codec};
 
 impl Stamps {
@@ -22,9 +23,9 @@ impl Stamps {
         let noted: Vec<String> = life::notes().map(|note| self.note_name(url, note)).collect();
         let names = [&lock, &verdict].into_iter().chain(&noted).chain([&value]);
         let found = try_join_all(names.map(|name| dust.entry(name))).await?;
-        let now = dust.now_ms();
-        let latest = self.latest(now);
-        let ends = found.iter().flatten().map(|entry| end_of(entry, now, latest));
+        let limits = Limits { now_ms: dust.now_ms(), number: dust.ceiling() };
+        let latest = self.latest(limits.now_ms);
+        let ends = found.iter().flatten().map(|entry| end_of(entry, &limits, latest));
         Ok(ends.fold(Ends::NOTHING, Ends::and))
     }
 
@@ -41,14 +42,15 @@ impl Stamps {
 }
 
 /// When what an entry is about ends. What can't be read is there all the same.
-fn end_of(entry: &Entry, now: WallMs, latest: WallMs) -> Ends {
+fn end_of(entry: &Entry, limits: &Limits, latest: WallMs) -> Ends {
+    let now = limits.now_ms;
     let text = match &entry.value {
         Value::Text(text) => text,
         // What a fill brings is looked after by itself.
         Value::Lease { .. } | Value::Other => return Ends::at(now),
     };
     let end = |record: &Record| record.end();
-    let end = match (codec::decode(text), codec::decode_note(text)) {
+    let end = match (codec::decode(text, limits), codec::decode_note(text, limits)) {
         (Ok(Pointer::Record(record)), _) => end(&record),
         // Its variants are noted.
         (Ok(Pointer::Vary(_)), _) => now,
