@@ -28,6 +28,12 @@ pub trait Judge: Send + Sync {
         live: Option<Number>,
     ) -> Judged<Self::Found>;
 
+    /// Judges what the holder of `token` tells although its lease has gone to another: to those alone
+    /// who have waited for it (F8).
+    fn aside(&self, _entry: &Entry, _token: Number) -> Judged<Self::Found> {
+        Judged::Absent
+    }
+
     /// The last known value, once the deadline has passed, if it may be served stale (S13).
     fn stale(&self, value: Option<&Entry>) -> Option<Self::Found>;
 }
@@ -45,6 +51,9 @@ pub(super) struct Entering<'a, J> {
     pub(super) names: &'a Names,
     pub(super) deadline: Instant,
     pub(super) superseded: Number,
+    /// Holders that it has waited for, the first ones: what they bring is good enough for it, though
+    /// a purge takes their lease.
+    pub(super) waited_for: Vec<Number>,
     judge: &'a J,
     /// What the last look found.
     last: Found,
@@ -54,6 +63,8 @@ pub(super) struct Entering<'a, J> {
 const VOIDINGS: u32 = 3;
 /// A lock that looks free and turns out held is tried at once this often, then backed off from.
 const AT_ONCE: u32 = 2;
+/// So many holders are listened to after a purge took their lease: the first ends first.
+const WAITED_FOR: usize = 3;
 
 // === impl Flight ===
 
@@ -74,8 +85,8 @@ impl Flight {
         judge: &J,
     ) -> Entered<J::Found> {
         self.saw(superseded);
-        let mut entering =
-            Entering { flight: self, names, deadline, superseded, judge, last: Found::default() };
+        let (waited_for, last) = (Vec::new(), Found::default());
+        let mut entering = Entering { flight: self, names, deadline, superseded, waited_for, judge, last };
         match entering.walk().await {
             Ok(entered) => entered,
             Err(error) => entering.degrade(Lone::Store(error)),
@@ -168,6 +179,32 @@ impl<J: Judge> Entering<'_, J> {
     /// The token of a holder that fills in vain for this request (F8).
     pub(super) fn void(&self, held: Held) -> Option<Number> {
         held.token.filter(|token| *token < self.superseded)
+    }
+
+    /// Remembers a holder that it waits for.
+    pub(super) fn waits_for(&mut self, held: Held) {
+        if let Some(token) = held.token
+            && self.void(held).is_none()
+            && self.waited_for.len() < WAITED_FOR
+            && !self.waited_for.contains(&token)
+        {
+            self.waited_for.push(token);
+        }
+    }
+
+    /// What those tell that it has waited for and that hold the lease no more.
+    pub(super) async fn look_aside(&self, live: Option<Number>) -> Result<Judged<J::Found>> {
+        for token in self.waited_for.iter().filter(|token| live != Some(**token)) {
+            let aside = self.names.aside(*token);
+            let told = self.flight.bounded(self.flight.dust.entry(&aside)).await?;
+            if let Some(told) = self.flight.text(told) {
+                match self.judge.aside(&told, *token) {
+                    Judged::Absent => {}
+                    judged => return Ok(judged),
+                }
+            }
+        }
+        Ok(Judged::Absent)
     }
 
     /// Judges a look, and keeps it as the last one.

@@ -50,8 +50,11 @@ impl<J: Judge> Entering<'_, J> {
         }
         let probe = self.flight.watch(&self.names.lock);
         let mut sign = self.flight.sign(held);
+        self.waits_for(held);
+        let asides: Vec<String> = self.waited_for.iter().map(|token| self.names.aside(*token)).collect();
         'subscribed: loop {
-            let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock];
+            let mut keys = vec![&*self.names.value, &*self.names.verdict, &*self.names.lock];
+            keys.extend(asides.iter().map(String::as_str));
             let mut changes = self.flight.bounded(self.flight.dust.on(&keys)).await?;
             // Confirmed: what happens from here on is heard, what happened before is read.
             let mut turn = self.look(&mut sign, None, void).await?;
@@ -93,6 +96,11 @@ impl<J: Judge> Entering<'_, J> {
         };
         let lock = look.lock;
         match self.judge(look) {
+            Judged::Found(found) => return Ok(Some(Turn::Found(found))),
+            Judged::Apart => return Ok(Some(Turn::Apart)),
+            Judged::Absent => {}
+        }
+        match self.look_aside(lock.and_then(|held| held.token)).await? {
             Judged::Found(found) => return Ok(Some(Turn::Found(found))),
             Judged::Apart => return Ok(Some(Turn::Apart)),
             Judged::Absent => {}

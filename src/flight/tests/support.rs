@@ -163,6 +163,10 @@ impl Judge for Any {
         }
     }
 
+    fn aside(&self, entry: &Entry, _: Number) -> Judged<String> {
+        entry.text().map_or(Judged::Absent, |text| Judged::Found(text.to_string()))
+    }
+
     fn stale(&self, value: Option<&Entry>) -> Option<String> {
         value.and_then(Entry::text).map(ToString::to_string)
     }

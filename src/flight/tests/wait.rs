@@ -13,12 +13,12 @@ fn awaited(entered: &Entered<String>, text: &str) -> bool {
 #[tokio::test(start_paused = true)]
 async fn s8_the_subscription_is_confirmed_before_value_verdict_and_lock_are_read_again() {
     let rig = Rig::new();
-    rig.hold(TTL).await;
+    let holder = rig.hold(TTL).await;
     let b = rig.instance();
     let wait = b.enter_aside(secs(3)).await;
     let calls = b.spy.calls();
     let names = names();
-    let all = [&*names.value, &*names.verdict, &*names.lock].join(" ");
+    let all = [&*names.value, &*names.verdict, &*names.lock, &*names.aside(holder.token)].join(" ");
     let want = [
         (Op::Entry, names.value.to_string()),
         (Op::Entry, names.verdict.to_string()),
@@ -360,6 +360,41 @@ async fn f8_a_void_holder_met_while_waiting_is_released() {
     // Held does not tell the token here (a store may not know it); the re-read does.
     let lease = rig.hold(secs(60)).await;
     let stamp = rig.put("stamp", "purge").await;
+    let entered = b.flight.enter(&names(), Instant::now() + secs(9), stamp, &Any).await;
+    assert!(matches!(&entered, Entered::Won(fill) if fill.token() > lease.token));
+}
+
+/// It came before the purge, so that what it waited for is good enough for it.
+#[tokio::test(start_paused = true)]
+async fn f8_a_waiter_hears_its_holder_though_a_purge_took_the_lease() {
+    for heard_late in [false, true] {
+        let rig = Rig::new();
+        let holder = rig.hold(TTL).await;
+        let b = rig.instance();
+        let wait = b.enter_aside(secs(9)).await;
+        rig.store.release(&holder).await.unwrap();
+        let next = rig.hold(TTL).await;
+        if heard_late {
+            // It waits for the next holder by then, and that one has lost its lease too.
+            sleep(ms(500)).await;
+            rig.store.release(&next).await.unwrap();
+            rig.hold(TTL).await;
+            sleep(ms(500)).await;
+        }
+        b.flight.tell_aside(&names(), holder.token, "from before", TTL).await.unwrap();
+        let start = Instant::now();
+        assert!(awaited(&wait.await.unwrap(), "from before"));
+        assert_eq!(start.elapsed(), ms(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f8_a_waiter_hears_nothing_of_a_holder_from_before_its_purge() {
+    let rig = Rig::new();
+    let b = rig.instance();
+    let lease = rig.hold(secs(60)).await;
+    let stamp = rig.put("stamp", "purge").await;
+    b.flight.tell_aside(&names(), lease.token, "from before", TTL).await.unwrap();
     let entered = b.flight.enter(&names(), Instant::now() + secs(9), stamp, &Any).await;
     assert!(matches!(&entered, Entered::Won(fill) if fill.token() > lease.token));
 }
