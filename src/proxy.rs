@@ -55,6 +55,7 @@ mod notes;
 pub mod notices;
 mod owed;
 mod pass;
+mod past;
 mod place;
 pub(crate) mod presence;
 mod purge;

@@ -23,6 +23,7 @@ pub mod numbers;
 pub mod own;
 mod reread;
 pub mod stamps;
+pub mod stood;
 pub mod stored;
 pub mod trust;
 mod watch;

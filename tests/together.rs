@@ -9,8 +9,12 @@ mod instance;
 mod late;
 #[path = "together/parts.rs"]
 mod parts;
+#[path = "together/storm.rs"]
+mod storm;
 #[path = "together/trouble.rs"]
 mod trouble;
+#[path = "together/unsure.rs"]
+mod unsure;
 
 use std::sync::Arc;
 use std::time::Duration;

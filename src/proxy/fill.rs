@@ -14,6 +14,7 @@ use super::Proxy;
 use super::asking::Asking;
 use super::binding::{Kind, Party, Prior};
 use super::judge::FillJudge;
+use super::past::Past;
 use super::place::Place;
 use super::told::{Found, How, Leader, Moment, Own, Phase, Refused, Sighted, Told};
 use crate::clock::WallMs;
@@ -25,7 +26,7 @@ use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
 use crate::record::Binding;
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
-use crate::tier::{Covered, Held, Stored};
+use crate::tier::{Covered, Doubt, Held, Stored};
 use crate::upstream;
 
 mod elsewhere;
@@ -58,6 +59,8 @@ pub(crate) struct Job {
     pub(super) headers: Arc<HeaderMap>,
     pub(super) ask: Ask,
     pub(super) place: Place,
+    /// The purges from before it was begun: those who join it later judge for themselves.
+    pub(super) past: Past,
     pub(super) owner: Option<Moment>,
     pub(super) stale: Option<Arc<Stored>>,
     pub(super) deadline: Instant,
@@ -124,6 +127,7 @@ impl Job {
             target: asking.target.clone(),
             headers: Arc::new(asking.headers.clone()),
             ask: asking.ask,
+            past: proxy.past(place.url),
             place,
             owner,
             stale,
@@ -144,6 +148,12 @@ impl Job {
             unnoted: Arc::default(),
             _guard: proxy.drain.guard(),
         }
+    }
+
+    /// It is begun for a request with this past: what is good enough for that one is for the fill.
+    #[must_use]
+    pub(crate) fn since(self, past: Past) -> Self {
+        Self { past, ..self }
     }
 
     /// It was led because a part is being fetched here, under this number, that it can't ride.
@@ -195,13 +205,20 @@ impl Job {
     async fn run(mut self, mut leader: Leader) {
         let proxy = self.proxy.clone();
         let names = proxy.names(&self.place.key);
-        let judge = FillJudge::new(&self);
-        let superseded = proxy.stamps.hard(self.place.url);
+        let mut live = Arc::default();
+        leader.inform(|info| live = info.live.clone());
         let until = match self.behind {
             Some(_) => self.deadline.min(Instant::now() + PATIENCE),
             None => self.deadline,
         };
-        let entered = proxy.flight.enter(&names, until, superseded, &judge).await;
+        let (entered, judge) = loop {
+            let judge = FillJudge::new(&self, Arc::clone(&live));
+            let superseded = self.past.hard(&proxy.stamps);
+            let entered = proxy.flight.enter(&names, until, superseded, &judge).await;
+            if !self.looks_again(&entered).await {
+                break (entered, judge);
+            }
+        };
         self.failed_lately = judge.failed_lately();
         let hash = self.place.key.hash();
         self.earlier.extend(judge.prior());
@@ -247,6 +264,31 @@ impl Job {
         }
     }
 
+    /// What was found while this instance's stamps may be old is not judged yet: they are waited for, and
+    /// then it is looked for again. Where they don't come it is for each request to say what it makes of
+    /// a doubt; but where that is to be validated it is asked for here, by one for all. Returns whether
+    /// it is to be looked for again.
+    async fn looks_again(&mut self, entered: &Entered<Sighted>) -> bool {
+        let (Entered::Cached(found) | Entered::Awaited(found)) = entered else { return false };
+        let found = match found {
+            Sighted::Told(Told::Stored(found)) => &found.stored,
+            Sighted::Elsewhere(seen) => &seen.head,
+            Sighted::Told(_) => return false,
+        };
+        if self.past.is_sure() {
+            return false;
+        }
+        let sure = self.proxy.grows_sure().await;
+        self.proxy.learn(&mut self.past);
+        let record = &found.record;
+        if sure {
+            return self.past.covers(&self.proxy.stamps, record.born, record.token) != Covered::No;
+        }
+        let validate = self.proxy.doubt(&self.past) == Some(Doubt::Validate);
+        // Once: with this it finds nothing in the store that needs no word of upstream's.
+        validate && !std::mem::replace(&mut self.ask.wants.no_cache, true)
+    }
+
     /// What another fill of this instance has kept since the request looked into memory. Without the
     /// store there is no second look there (F2), so this is it.
     fn kept_meanwhile(&self, fill: &Fill) -> Option<Arc<Stored>> {
@@ -254,6 +296,7 @@ impl Job {
         let (rules, now) = (&self.route.rules, self.proxy.now_ms());
         let fresh = fill.degraded()
             && self.owner.is_some()
+            && (self.past.is_sure() || self.proxy.trust.holds(now))
             && stored.covered(&self.proxy.stamps) == Covered::No
             && policy::selects(&stored.record, &self.headers)
             && policy::answers(&self.headers, self.ask.head, &stored.record)

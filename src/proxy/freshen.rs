@@ -95,8 +95,11 @@ impl Proxy {
         if !self.note_spelled(&record.key, url, Some(record.end())).await {
             return fill.release().await;
         }
+        let (trust, dust) = (self.trust.clone(), self.dust.clone());
         let standing = move || match stamps.covers(url, born, u64::MAX) {
             Covered::Hard => Standing::Covered,
+            // Its stamps may be old: it can't be said what a purge covers.
+            Covered::Soft | Covered::No if !trust.holds(dust.now_ms()) => Standing::Covered,
             Covered::Soft | Covered::No => Standing::Live,
         };
         // Past its end it goes at once.

@@ -15,6 +15,7 @@ use super::asking::Asking;
 use super::body::ReplyBody;
 use super::fill::{framing, is_answered};
 use super::freshen::Of;
+use super::past::Arrival;
 use super::place::Place;
 use super::reply::Cause;
 use super::told::{Moment, Own, Refused};
@@ -29,9 +30,6 @@ use crate::upstream::{self, ErrorKind, Interest, Lane};
 /// The exchanges under way, by what they ask.
 pub(crate) type Heads = flight::Flights<KeyHash, Heard, Interest>;
 type Leader = flight::Leader<KeyHash, Heard, Interest>;
-
-/// How often a request moves on to another exchange before it makes its own.
-const MOVES: usize = 4;
 
 /// What came of one. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -96,14 +94,19 @@ impl Proxy {
         mut asking: Asking,
         place: Place,
     ) -> Response<ReplyBody> {
-        let arrived = self.moments.next();
+        let mut arrival = self.arrival(place.url);
+        let arrived = arrival.at;
         let began = Instant::now();
         let deadline = began + asking.route.wait_timeout;
         let (route, target) = (&asking.route, &asking.target);
         let fields = self.fill_headers(route, target, &asking.headers, &asking.forwarded);
         let key = key_of(&place, &route.upstream_target(target, true), &fields);
         let mut refused = None;
-        for _ in 0..MOVES {
+        for moves in 0_u32.. {
+            if !self.moves_on(moves, deadline).await {
+                self.notices.shed(Shed::WaitDeadline);
+                return Self::refuse(asking, Cause::Refused(Refused::Deadline), None);
+            }
             let joined = match &refused {
                 None => self.heads.join(&key),
                 Some(old) => self.heads.join_after(&key, old),
@@ -144,7 +147,8 @@ impl Proxy {
                     return Self::refuse(asking, Cause::Upstream(error.kind), None);
                 }
                 Ok(Settled::Told(Heard::Shared(shared))) if !mine => {
-                    if self.answers_too(&shared, &asking.ask, &place, arrived) {
+                    self.learn(&mut arrival.past);
+                    if self.answers_too(&shared, &asking.ask, &arrival) {
                         self.notices.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
                         return self.answer_head(asking, &shared);
                     }
@@ -162,8 +166,10 @@ impl Proxy {
     }
 
     /// Whether a request may be given what another one brought (F5, F8).
-    fn answers_too(&self, shared: &Shared, ask: &Ask, place: &Place, arrived: Moment) -> bool {
-        if self.stamps.hard(place.url) > shared.born {
+    fn answers_too(&self, shared: &Shared, ask: &Ask, arrival: &Arrival) -> bool {
+        let arrived = arrival.at;
+        let unsure = arrived >= shared.sent && self.doubt(&arrival.past).is_some();
+        if arrival.past.hard(&self.stamps) > shared.born || unsure {
             return false;
         }
         let age_ms = shared.age_ms.saturating_add(self.now_ms().saturating_sub(shared.received_at));

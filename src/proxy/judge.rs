@@ -10,6 +10,7 @@ use super::Proxy;
 use super::asking::Forwarded;
 use super::binding::{Kind, Party, Prior, bound_for};
 use super::fill::Job;
+use super::past::Past;
 use super::place::Place;
 use super::told::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
 use crate::dust::{Entry, Number};
@@ -31,6 +32,10 @@ pub(crate) struct FillJudge {
     headers: Arc<HeaderMap>,
     ask: Ask,
     place: Place,
+    /// The purges that those whom it judges for came after.
+    past: Past,
+    /// What its flight tells of the lease that lives.
+    live: Arc<AtomicU64>,
     /// It is a refresh that nobody waits for: what is stale is what it is there to replace.
     refresh: bool,
     last: Mutex<Option<Arc<Stored>>>,
@@ -54,8 +59,10 @@ pub(crate) struct FillJudge {
 }
 
 impl FillJudge {
-    pub(crate) fn new(job: &Job) -> Self {
+    pub(crate) fn new(job: &Job, live: Arc<AtomicU64>) -> Self {
         Self {
+            past: job.past,
+            live,
             proxy: job.proxy.clone(),
             route: job.route.clone(),
             headers: job.headers.clone(),
@@ -146,8 +153,13 @@ impl FillJudge {
         }
     }
 
+    /// What the purges that the request came after say of a record.
+    fn covers(&self, record: &Record) -> Covered {
+        self.past.covers(&self.proxy.stamps, record.born, record.token)
+    }
+
     fn record(&self, stored: Arc<Stored>) -> Judged<Sighted> {
-        let covered = stored.covered(&self.proxy.stamps);
+        let covered = self.covers(&stored.record);
         let now = self.proxy.now_ms();
         let token = stored.record.token;
         self.newest.fetch_max(token, Ordering::Relaxed);
@@ -160,9 +172,17 @@ impl FillJudge {
             return Judged::Absent;
         }
         if stored.record.end() > now {
-            self.proxy.tier.keep(stored.clone());
+            if stored.covered(&self.proxy.stamps) != Covered::Hard {
+                self.proxy.tier.keep(stored.clone());
+            }
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
         }
+        self.reuse(stored, covered, awaited)
+    }
+
+    /// What a record is to the request that no hard purge keeps from it.
+    fn reuse(&self, stored: Arc<Stored>, covered: Covered, awaited: bool) -> Judged<Sighted> {
+        let now = self.proxy.now_ms();
         if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {
             return Judged::Absent;
         }
@@ -192,7 +212,7 @@ impl FillJudge {
             return Judged::Absent;
         };
         let now = self.proxy.now_ms();
-        let covered = |token| self.proxy.stamps.covers(self.place.url, token, token) == Covered::Hard;
+        let covered = |token| self.past.covers(&self.proxy.stamps, token, token) == Covered::Hard;
         let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
         let hash = self.place.key.hash();
         match note {
@@ -278,7 +298,7 @@ impl FillJudge {
         let stored = Arc::new(Stored::new(head, &self.route.rules, None));
         let record = &stored.record;
         if record.key != self.place.key.text()
-            || stored.covered(&self.proxy.stamps) != Covered::No
+            || self.covers(record) != Covered::No
             || !policy::selects(record, &self.headers)
         {
             return Judged::Absent;
@@ -301,6 +321,7 @@ impl Judge for FillJudge {
     type Found = Sighted;
 
     fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, live: Option<Number>) -> Judged<Sighted> {
+        self.live.store(live.unwrap_or(0), Ordering::Relaxed);
         let of_value = value.map_or(Judged::Absent, |entry| self.value(entry));
         // Set after the first look at the value: only later ones see what was waited for.
         self.first.get_or_init(|| self.newest.load(Ordering::Relaxed));
@@ -310,6 +331,31 @@ impl Judge for FillJudge {
         };
         self.first_note.get_or_init(|| 0);
         judged
+    }
+
+    /// A note like any other, or the whole record of a fill whose lease went to another: it is in no
+    /// entry, so nothing of it is kept here.
+    fn aside(&self, entry: &Entry, token: Number) -> Judged<Sighted> {
+        let Some(text) = entry.text() else { return Judged::Absent };
+        if codec::decode_note(text, &self.proxy.limits()).is_ok() {
+            return self.note(entry, Some(token));
+        }
+        let record = match codec::decode(text, &self.proxy.limits()) {
+            Ok(Pointer::Record(record)) => record,
+            Ok(Pointer::Vary(node)) if node.key == self.place.key.text() => {
+                return told(Told::Varies(Arc::new(node)));
+            }
+            Ok(Pointer::Vary(_)) | Err(_) => return Judged::Absent,
+        };
+        let stored = Arc::new(Stored::new(*record, &self.route.rules, None));
+        let covered = self.covers(&stored.record);
+        if stored.record.key != self.place.key.text()
+            || covered == Covered::Hard
+            || self.proxy.too_old(&stored, self.proxy.now_ms())
+        {
+            return Judged::Absent;
+        }
+        self.reuse(stored, covered, true)
     }
 
     fn stale(&self, _: Option<&Entry>) -> Option<Sighted> {

@@ -24,6 +24,7 @@ impl Proxy {
         let stands = exchange.kept
             && exchange.growing.len_if_done().is_some()
             && head.covered(&self.stamps) == Covered::No
+            && self.trust.holds(self.now_ms())
             && policy::selects(&head.record, &asking.headers)
             && policy::answers(&asking.headers, asking.ask.head, &head.record);
         let rules = &asking.route.rules;

@@ -13,6 +13,7 @@ use super::binding::{COURTESY, Party, Prior};
 use super::body::ReplyBody;
 use super::fill::Job;
 use super::notes::Noted;
+use super::past::Arrival;
 use super::place::Place;
 use super::reply::Cause;
 use super::told::{Failure, Follower, Found, How, Moment, Refused, Told};
@@ -25,12 +26,14 @@ use crate::tier::{Held, Stored};
 
 mod step;
 
-use step::Step;
+use step::{End, Move, Step};
 
-/// How often a request moves on to another flight before it goes by itself. Each move has a
-/// reason that ends (a purge, a variant, an exchange under way), so this is a stop for the
-/// unforeseen.
-const MOVES: usize = 8;
+/// How often a request moves on to another flight at once. Each move has a reason that ends (a purge, a
+/// variant, an exchange under way), so more of them are not foreseen: then it pauses before each, and
+/// ends at its deadline. It never goes by itself: what moves one request moves all that wait with it.
+const MOVES: u32 = 8;
+/// The longest of those pauses.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Re-election backs off by up to this (S12).
 const BACKOFF: Duration = Duration::from_millis(250);
 
@@ -60,42 +63,39 @@ impl Proxy {
         mut place: Place,
         stale: Option<Arc<Stored>>,
     ) -> Response<ReplyBody> {
-        let arrived = self.moments.next();
+        let mut arrival = self.arrival(place.url);
+        let arrived = arrival.at;
         let Some(waiting) = self.waiters.enter() else {
             self.notices.shed(Shed::Waiters);
             return self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Waiters, None).await;
         };
-        let step = self.wait(&mut asking, &mut place, stale.as_ref(), arrived).await;
+        let end = self.wait(&mut asking, &mut place, stale.as_ref(), &mut arrival).await;
         drop(waiting);
-        match step {
-            Step::Ride(exchange, follower) => self.ride(asking, &exchange, follower, arrived),
-            Step::Take(found) => self.take(asking, place, found, arrived).await,
-            Step::Own(response, reason) => self.own(asking, *response, reason),
-            Step::Failed(failure) => self.failed(asking, stale, &failure, arrived).await,
-            Step::Refused(why) => {
+        match end {
+            End::Ride(exchange, follower) => self.ride(asking, &exchange, follower, arrived),
+            End::Take(found) => self.take(asking, place, found, arrived).await,
+            End::Own(response, reason) => self.own(asking, *response, reason),
+            End::Failed(failure) => self.failed(asking, stale, &failure, arrived).await,
+            End::Refused(why) => {
                 if why == Refused::Deadline {
                     self.notices.shed(Shed::WaitDeadline);
                 }
                 let stale = stale.or_else(|| self.in_memory(&place));
                 self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None).await
             }
-            Step::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
-            Step::Lacks(_) => self.pass_get(asking, Some(place), PassReason::Partial).await,
-            Step::Next | Step::At(_) | Step::Unbound(..) => {
-                self.pass_get(asking, Some(place), PassReason::Unsettled).await
-            }
+            End::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
         }
     }
 
-    /// Joins flight after flight until one of them means something for this request. Each move on
-    /// has a reason that ends; [`MOVES`] is a stop for the unforeseen.
+    /// Joins flight after flight until one of them means something for this request, or its deadline
+    /// has passed.
     async fn wait(
         self: &Arc<Self>,
         asking: &mut Asking,
         place: &mut Place,
         stale: Option<&Arc<Stored>>,
-        arrived: Moment,
-    ) -> Step {
+        arrival: &mut Arrival,
+    ) -> End {
         let began = Instant::now();
         let deadline = began + asking.route.wait_timeout;
         let mut following = Following::new(self);
@@ -104,9 +104,13 @@ impl Proxy {
         let mut unbound: Option<Prior> = None;
         asking.ticket.following(&place.key);
         if let Some(found) = self.found_in_language(asking, place).await {
-            return Step::Take(found);
+            return End::Take(found);
         }
-        for _ in 0..MOVES {
+        for moves in 0_u32.. {
+            if !self.moves_on(moves, deadline).await {
+                break;
+            }
+            self.learn(&mut arrival.past);
             // Taken: a place in the old flight would keep a fill going that nobody else wants.
             let joined = match refused.take() {
                 None => self.flights.join(&place.key.hash()),
@@ -117,11 +121,12 @@ impl Proxy {
                     following.leads();
                     let follower = leader.follower();
                     asking.ticket.waits_for(follower.info().interest);
-                    let job = Job::new(self, asking, place.clone(), Some(arrived), stale.cloned(), deadline);
-                    job.beside(lacked.flatten()).after(unbound).spawn(leader);
+                    let job =
+                        Job::new(self, asking, place.clone(), Some(arrival.at), stale.cloned(), deadline);
+                    job.since(arrival.past).beside(lacked.flatten()).after(unbound).spawn(leader);
                     (follower, None)
                 }
-                Joined::Follow(follower) if self.is_void(place, &follower) => {
+                Joined::Follow(follower) if self.is_void(arrival, &follower) => {
                     // Its bytes were asked for before a purge that this request came after (F8).
                     refused = Some(follower);
                     continue;
@@ -157,9 +162,18 @@ impl Proxy {
                 continue;
             }
             following.hears(&told, began);
-            match self.step(asking, place, told, arrived, &follower, lacked.is_none()) {
-                Step::Next => refused = Some(follower),
-                Step::Unbound(kind, binding) => {
+            self.learn(&mut arrival.past);
+            let step = self.step(asking, place, told, arrival, &follower, lacked.is_none());
+            let turn = match self.in_doubt(asking, step, arrival) {
+                Step::Move(turn) => turn,
+                Step::End(end) => {
+                    following.ended(end.word());
+                    return end;
+                }
+            };
+            match turn {
+                Move::Next => refused = Some(follower),
+                Move::Unbound(kind, binding) => {
                     if self.tells_little_by(&binding, &Party::of(asking, place.primary.hash())) {
                         sleep_until(deadline.min(Instant::now() + COURTESY)).await;
                     }
@@ -167,44 +181,55 @@ impl Proxy {
                     refused = Some(follower);
                     // The next exchange may be over by now.
                     let over = match self.noted(asking, place, true) {
-                        Noted::Failed(failure) => Some(Step::Failed(failure)),
-                        Noted::Pass(reason) => Some(Step::Alone(reason)),
+                        Noted::Failed(failure) => Some(End::Failed(failure)),
+                        Noted::Pass(reason) => Some(End::Alone(reason)),
                         Noted::Failing(_) | Noted::Nothing => None,
                     };
-                    if let Some(step) = over {
-                        following.ended(step.end());
-                        return step;
+                    if let Some(end) = over {
+                        following.ended(end.word());
+                        return end;
                     }
                 }
                 // Once: parts are not waited for one after another. Who wants the whole goes on, with
                 // all who do: by itself it would be one of as many fetches of what may be large.
-                Step::Lacks(number) if lacked.is_none() || !asking.ask.range => {
+                Move::Lacks(number) if lacked.is_none() || !asking.ask.range => {
                     (refused, lacked) = (Some(follower), Some(number));
                 }
-                Step::At(other) => {
+                Move::Lacks(_) => {
+                    let end = End::Alone(PassReason::Partial);
+                    following.ended(end.word());
+                    return end;
+                }
+                Move::At(other) => {
                     refused = (other.key == place.key).then_some(follower);
                     *place = other;
                     asking.ticket.following(&place.key);
                     if let Some(found) = self.found_in_language(asking, place).await {
-                        let step = Step::Take(found);
-                        following.ended(step.end());
-                        return step;
+                        let end = End::Take(found);
+                        following.ended(end.word());
+                        return end;
                     }
-                }
-                settled => {
-                    following.ended(settled.end());
-                    return settled;
                 }
             }
         }
-        following.ended(FollowerEnd::Degraded);
-        Step::Next
+        following.ended(FollowerEnd::Timeout);
+        End::Refused(Refused::Deadline)
     }
 
-    /// Whether a flight that has its lease is covered by a purge.
-    fn is_void(&self, place: &Place, follower: &Follower) -> bool {
-        let fence = follower.info().fence;
-        fence > 0 && self.stamps.hard(place.url) > fence
+    /// Whether a flight brings what is covered by a purge that a request came after, as far as is known
+    /// before it has settled: by the lease that it has, or that it waits for.
+    fn is_void(&self, arrival: &Arrival, follower: &Follower) -> bool {
+        let info = follower.info();
+        let token = if info.fence > 0 { info.fence } else { info.live.load(Ordering::Relaxed) };
+        token > 0 && arrival.past.hard(&self.stamps) > token
+    }
+
+    /// Pauses before a move too many, the longer the more there were. Returns whether there is time for it.
+    pub(super) async fn moves_on(&self, moves: u32, deadline: Instant) -> bool {
+        let Some(more) = moves.checked_sub(MOVES) else { return true };
+        let most = BACKOFF.saturating_mul(1_u32.checked_shl(more).unwrap_or(u32::MAX)).min(PAUSE);
+        sleep_until(deadline.min(Instant::now() + self.dice.up_to(most))).await;
+        Instant::now() < deadline
     }
 
     /// Answers from a record that a flight came by.
@@ -241,6 +266,7 @@ impl Proxy {
         };
         let status = status::found(&found, mine, asking.forward, serve::ttl_ms(&found.stored, self.now_ms()));
         let status = CacheStatus { from: other.as_deref(), ..status };
+        let status = if asking.ticket.unsure { status::in_doubt(status) } else { status };
         self.from_stored(asking, found.stored, status).await
     }
 

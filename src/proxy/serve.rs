@@ -130,6 +130,7 @@ impl Proxy {
         } else {
             CacheStatus { from: other.as_deref(), ..status::ridden(exchange, mine) }
         };
+        let status = if asking.ticket.unsure { status::in_doubt(status) } else { status };
         let seat = if mine { exchange.take_seat() } else { None };
         let len = exchange.len.or_else(|| exchange.growing.len_if_done());
         let stored = exchange.head.clone();

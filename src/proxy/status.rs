@@ -26,6 +26,11 @@ pub(crate) fn unsure(ttl_ms: i64) -> CacheStatus<'static> {
     CacheStatus { detail: Some("unsure"), ..hit(ttl_ms) }
 }
 
+/// The same, come by in another way.
+pub(crate) fn in_doubt(status: CacheStatus<'_>) -> CacheStatus<'_> {
+    CacheStatus { detail: Some("unsure"), ..status }
+}
+
 /// By an exchange: one's own, or somebody else's.
 pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
     let status = CacheStatus { fwd: Some(exchange.forward), ..CacheStatus::default() };

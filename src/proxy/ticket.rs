@@ -34,6 +34,8 @@ pub struct Ticket {
     pub(crate) reread: bool,
     /// The flight that it joined last had its verdict already.
     pub(crate) late: bool,
+    /// What it is given may be older than a purge that this instance has not heard of.
+    pub(crate) unsure: bool,
     /// Whether its client is there; none while it waits for nothing.
     pub(crate) presence: Option<Arc<Presence>>,
     /// The exchange that it waits for, or whose answer it is given.
@@ -63,6 +65,7 @@ impl Ticket {
             read: None,
             reread: false,
             late: false,
+            unsure: false,
             presence: None,
             seat: None,
             written: false,

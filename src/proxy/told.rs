@@ -31,6 +31,9 @@ pub(crate) struct Info {
     pub began: Option<tokio::time::Instant>,
     pub phase: Phase,
     pub fence: Number,
+    /// The token of the lease that lives on its lock, as its leader last saw it: another instance's, if
+    /// that is what it waits for; 0 if none was seen.
+    pub live: Arc<AtomicU64>,
     /// Why upstream is asked: what was stored, here or in the store.
     pub forward: Option<crate::policy::Fwd>,
     pub bytes: u64,

@@ -25,6 +25,7 @@ pub mod owed;
 mod table;
 mod wire;
 
+use super::stood::Stood;
 use life::SLACK;
 use owed::Owed;
 use table::{One, Table};
@@ -377,6 +378,12 @@ impl Stamps {
     /// No record is served that is older.
     pub fn max_life(&self) -> Duration {
         self.max_life
+    }
+
+    /// The newest stamps over a URL, as they stand now.
+    pub fn stood(&self, url: KeyHash) -> Stood {
+        let [hard, soft] = self.table().over(url);
+        Stood { hard, soft }
     }
 
     /// The turns that a writer waits for, always in this order.

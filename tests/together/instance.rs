@@ -144,6 +144,11 @@ impl Instance {
         Self { proxy, line, stamps, origin }
     }
 
+    /// An instance that is put together elsewhere.
+    pub fn over(proxy: Arc<Proxy>, line: Arc<Faulty>, stamps: Arc<Stamps>, origin: Scripted) -> Self {
+        Self { proxy, line, stamps, origin }
+    }
+
     /// A client asks for a path, and reads what comes.
     pub fn get(&self, path: &str) -> JoinHandle<Got> {
         self.get_with(path, &[])

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Head, Job};
 use crate::clock::WallMs;
 use crate::dust::Number;
-use crate::flight::{Fill, Published, Standing};
+use crate::flight::{Fill, Noted, Published, Standing};
 use crate::policy::{self, Ask, ErrorCase, Lifetime, PassReason, Varies};
 use crate::proxy::binding::Kind;
 use crate::proxy::notices::FillReport;
@@ -28,6 +28,8 @@ const SHARED_FAILURE: usize = 256 * 1024;
 const FAILURE_PATIENCE: Duration = Duration::from_millis(250);
 /// How long a failure is remembered, give or take a half (F7).
 const FAILED_MS: u64 = 1_000;
+/// How long a verdict stays that is told without a lease.
+const ASIDE: Duration = Duration::from_mins(1);
 
 impl Job {
     /// There was no answer, or none that is HTTP.
@@ -211,7 +213,18 @@ impl Job {
         let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
         // Whether it lands is of no concern to this client: others judge for themselves then.
         if let Ok(text) = codec::encode_note(&note) {
-            let _ = fill.note(&text, Some(ttl)).await;
+            self.leave_note(fill, &text, ttl).await;
+        }
+    }
+
+    /// Leaves a word at the verdict key, under the fence. If a purge took the lease it is left for those
+    /// alone who wait elsewhere for this very fill: they came before the purge (F8).
+    pub(super) async fn leave_note(&self, fill: &Fill, text: &str, ttl: Duration) {
+        if fill.note(text, Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
+            let told = self.proxy.flight.tell_aside(fill.names(), fill.token(), text, ttl.min(ASIDE)).await;
+            if let Err(error) = told {
+                self.proxy.notices.store_error("put", &error);
+            }
         }
     }
 
@@ -243,9 +256,14 @@ impl Job {
         let stamps = self.proxy.stamps.clone();
         let (url, born) = (stored.url, stored.record.born);
         let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
+        let (trust, dust) = (self.proxy.trust.clone(), self.proxy.dust.clone());
+        // Stamps may be old here: then it can't be said whether a purge covers it. What is only offered is
+        // judged when that comes to it.
+        let unsure = fill.coordinated() && !self.proxy.grows_sure().await;
         // If the store began another life its bytes are nobody's there.
         let standing = move || {
-            if stamps.forbids(url, born) || bodies.life() != life {
+            let sure = trust.holds(dust.now_ms());
+            if !sure || stamps.forbids(url, born) || bodies.life() != life {
                 Standing::Covered
             } else {
                 Standing::Live
@@ -275,6 +293,12 @@ impl Job {
                 (outcome, None)
             }
             Published::Fenced => (FillOutcome::Fenced, None),
+            // Kept here, where it is in doubt like all that is here until the stamps have been read: then
+            // they say what it is worth.
+            Published::Covered if unsure && !self.is_purged(&stored) => {
+                self.proxy.tier.keep(stored);
+                (outcome, Some(Why::Unsure))
+            }
             Published::Covered => (FillOutcome::Abandoned, Some(Why::Purged)),
             Published::Failed(error) => {
                 self.proxy.notices.store_error("publish", &error);
@@ -284,6 +308,11 @@ impl Job {
             }
         };
         self.report(outcome, token, bytes, why);
+    }
+
+    /// Whether a purge covers it that this instance knows of.
+    fn is_purged(&self, stored: &Stored) -> bool {
+        stored.covered(&self.proxy.stamps) == Covered::Hard
     }
 
     /// The fill's own line in the log, and its metrics.
@@ -309,10 +338,10 @@ impl Job {
 
     /// Leaves a note at the verdict key and releases.
     async fn abort_with(&self, fill: Fill, note: &Note, ttl: Duration) {
-        match codec::encode_note(note) {
-            Ok(text) => fill.abort(Some((&text, Some(ttl)))).await,
-            Err(_) => fill.abort(None).await,
+        if let Ok(text) = codec::encode_note(note) {
+            self.leave_note(&fill, &text, ttl).await;
         }
+        fill.abort(None).await;
     }
 
     fn failed_for(&self, ms: u64) -> Duration {

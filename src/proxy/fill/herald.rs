@@ -93,7 +93,7 @@ impl Job {
         let note = Note::Growing { token: fill.token(), head: Box::new(record), binding };
         if let Ok(text) = codec::encode_note(&note) {
             // Whether it lands: without it the others wait until the lease is released.
-            let _ = fill.note(&text, Some(self.proxy.flight.settings().lease_ttl)).await;
+            self.leave_note(fill, &text, self.proxy.flight.settings().lease_ttl).await;
         }
     }
 }

@@ -88,7 +88,11 @@ impl Job {
             Attempt::Won(variant) => {
                 // The node under the primary fence; then waiters of other variants lead side by side.
                 if led_primary {
-                    self.proxy.publish_node(fill, node).await;
+                    let (of, token) = (fill.names().clone(), fill.token());
+                    let landed = self.proxy.publish_node(fill, node.clone()).await;
+                    if !landed {
+                        self.tell_node_aside(&of, token, node).await;
+                    }
                     self.place = under;
                 } else {
                     fill.release().await;
@@ -102,6 +106,17 @@ impl Job {
             }
         };
         Footing { fill, fields, kept }
+    }
+
+    /// A purge took the lease of the primary key: who waits elsewhere for this very fill came before that,
+    /// and finds it under the variant's key.
+    async fn tell_node_aside(&self, of: &Names, token: Number, node: VaryNode) {
+        if !self.proxy.dust.shared() {
+            return;
+        }
+        if let Ok(text) = codec::encode(&Pointer::Vary(node)) {
+            self.tell_whole_aside(of, token, &text).await;
+        }
     }
 
     /// What the response varies on; on everything, for a while, if its key loses too many variants

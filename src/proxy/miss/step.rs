@@ -1,4 +1,4 @@
-//! What the verdict of a flight means for one of those who joined it.
+//! What the verdict of a flight means for one of those who joined it: its end, or a move to another.
 
 use std::sync::Arc;
 
@@ -7,20 +7,31 @@ use crate::policy::{self, PassReason, Reuse, Ride};
 use crate::proxy::Proxy;
 use crate::proxy::asking::Asking;
 use crate::proxy::binding::{Kind, Party};
+use crate::proxy::past::{Arrival, Past};
 use crate::proxy::place::Place;
 use crate::proxy::told::{Exchange, Failure, Follower, Found, Moment, Refused, Told};
 use crate::record::Binding;
 use crate::telemetry::words::FollowerEnd;
-use crate::tier::{Covered, Stored};
+use crate::tier::{Covered, Doubt, Stored};
 
 /// What a verdict means for one request.
 pub(super) enum Step {
+    End(End),
+    Move(Move),
+}
+
+/// How a request ends (F3).
+pub(super) enum End {
     Ride(Arc<Exchange>, Follower),
     Take(Found),
     Alone(PassReason),
     Own(Box<crate::upstream::Response>, PassReason),
     Failed(Arc<Failure>),
     Refused(Refused),
+}
+
+/// Why a request goes on to another flight.
+pub(super) enum Move {
     /// The next exchange of this key, with all others that can't use this one.
     Next,
     /// The same, once, because this one is of a part that has not what is asked for; its number, if
@@ -40,37 +51,37 @@ impl Proxy {
         asking: &Asking,
         place: &Place,
         told: Told,
-        arrived: Moment,
+        arrival: &Arrival,
         follower: &Follower,
         first: bool,
     ) -> Step {
+        let (arrived, past) = (arrival.at, &arrival.past);
         match told {
-            Told::Growing(exchange) => self.step_growing(asking, place, exchange, arrived, follower),
+            Told::Growing(exchange) => self.step_growing(asking, place, exchange, arrival, follower),
             Told::Stored(found) => {
                 let stored = &found.stored;
-                match stored.covered(&self.stamps) {
-                    Covered::Hard => return Step::Next,
-                    // A purge came since it was found.
-                    Covered::Soft if found.exchange.is_none() => return Step::Next,
+                let covered = past.covers(&self.stamps, stored.record.born, stored.record.token);
+                match covered {
+                    Covered::Hard => return Step::NEXT,
+                    Covered::Soft if found.exchange.is_none() => return Step::NEXT,
                     Covered::Soft | Covered::No => {}
                 }
                 if !policy::selects(&stored.record, &asking.headers) {
-                    return Step::Next;
+                    return Step::NEXT;
                 }
                 if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
-                    return Step::Lacks(None);
+                    return Step::Move(Move::Lacks(None));
                 }
                 if let Some((sent, owner)) = found.exchange {
-                    let ride = if owner == Some(arrived) || arrived < sent {
-                        Ride::SentAfterArrival
-                    } else {
-                        Ride::UnderWay
-                    };
+                    let ride = Self::rides(arrived, sent, owner);
                     if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
                         // It came when the exchange was over, and nothing of that is for later.
-                        return Step::Next;
+                        return Step::NEXT;
                     }
-                    return if self.may_ride(asking, stored, ride) { Step::Take(found) } else { Step::Next };
+                    if !self.may_ride(asking, stored, ride, past) {
+                        return Step::NEXT;
+                    }
+                    return Step::End(End::Take(found));
                 }
                 match policy::reuse(
                     &asking.ask,
@@ -79,40 +90,40 @@ impl Proxy {
                     &asking.route.rules,
                     self.now_ms(),
                 ) {
-                    Reuse::Refused(reason) => Step::Alone(reason),
+                    Reuse::Refused(reason) => Step::End(End::Alone(reason)),
                     Reuse::Fresh { .. } | Reuse::StaleWhileRevalidate { .. } | Reuse::MaxStale { .. } => {
-                        Step::Take(found)
+                        Step::End(End::Take(found))
                     }
-                    Reuse::Validate => Step::Next,
+                    Reuse::Validate => Step::NEXT,
                 }
             }
-            Told::Varies(node) => Step::At(place.under(node, &asking.headers)),
+            Told::Varies(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
             Told::Pass(reason, own) => {
                 if own.owner == Some(arrived)
                     && (own.ranged || !asking.ask.range)
                     && let Some(response) = own.take()
                 {
-                    return Step::Own(Box::new(response), reason);
+                    return Step::End(End::Own(Box::new(response), reason));
                 }
                 if own.ranged && !asking.ask.range {
                     // Somebody's part is not to be shared: that says nothing of the whole.
-                    return Step::Lacks(None);
+                    return Step::Move(Move::Lacks(None));
                 }
-                Step::Alone(reason)
+                Step::End(End::Alone(reason))
             }
             Told::Failed(failure) => {
-                if self.stamps.covers(place.url, failure.token, failure.token) == Covered::Hard {
-                    Step::Next
+                if past.covers(&self.stamps, failure.token, failure.token) == Covered::Hard {
+                    Step::NEXT
                 } else if failure.ranged && first && !asking.ask.range {
                     // That somebody's range was failed says nothing of the whole.
-                    Step::Lacks(None)
+                    Step::Move(Move::Lacks(None))
                 } else if failure.owner != Some(arrived) && !self.is_bound(&failure.binding, asking, place) {
-                    Step::Unbound(failure.judged(), failure.binding.clone())
+                    Step::Move(Move::Unbound(failure.judged(), failure.binding.clone()))
                 } else {
-                    Step::Failed(failure)
+                    Step::End(End::Failed(failure))
                 }
             }
-            Told::Refused(why) => Step::Refused(why),
+            Told::Refused(why) => Step::End(End::Refused(why)),
         }
     }
 
@@ -121,15 +132,16 @@ impl Proxy {
         asking: &Asking,
         place: &Place,
         exchange: Arc<Exchange>,
-        arrived: Moment,
+        arrival: &Arrival,
         follower: &Follower,
     ) -> Step {
-        if exchange.owner == Some(arrived) {
-            return Step::Ride(exchange, follower.clone());
+        if exchange.owner == Some(arrival.at) {
+            return Step::End(End::Ride(exchange, follower.clone()));
         }
         let head = &exchange.head;
-        if head.covered(&self.stamps) == Covered::Hard {
-            return Step::Next;
+        let past = &arrival.past;
+        if past.covers(&self.stamps, head.record.born, head.record.token) == Covered::Hard {
+            return Step::NEXT;
         }
         if !policy::selects(&head.record, &asking.headers) {
             let fields = head.record.select.iter().map(|(name, _)| name.clone()).collect();
@@ -140,26 +152,62 @@ impl Proxy {
                 variants: Vec::new(),
                 languages: Vec::new(),
             };
-            return Step::At(place.under(Arc::new(node), &asking.headers));
+            return Step::Move(Move::At(place.under(Arc::new(node), &asking.headers)));
         }
         if !policy::answers(&asking.headers, asking.ask.head, &head.record) {
-            return Step::Lacks(Some(exchange.fence));
+            return Step::Move(Move::Lacks(Some(exchange.fence)));
         }
         if let Some(binding) = &exchange.binding
             && !self.is_bound(binding, asking, place)
         {
-            return Step::Unbound(Kind::Refused(head.record.status.as_u16()), binding.clone());
+            let kind = Kind::Refused(head.record.status.as_u16());
+            return Step::Move(Move::Unbound(kind, binding.clone()));
         }
-        let ride = if arrived < exchange.sent { Ride::SentAfterArrival } else { Ride::UnderWay };
+        let ride = Self::rides(arrival.at, exchange.sent, exchange.owner);
         // With its last byte, which others may have had before its end was told.
         let growing = &exchange.growing;
         let all_there = exchange.len.is_some_and(|len| growing.written() >= len);
         let over = asking.ticket.late && (all_there || growing.len_if_done().is_some());
         if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
             // It came when the exchange was over, and nothing of that is for later.
-            return Step::Next;
+            return Step::NEXT;
         }
-        if self.may_ride(asking, head, ride) { Step::Ride(exchange, follower.clone()) } else { Step::Next }
+        if !self.may_ride(asking, head, ride, past) {
+            return Step::NEXT;
+        }
+        Step::End(End::Ride(exchange, follower.clone()))
+    }
+
+    /// What an instance whose stamps may be old makes of a step: nothing is sure for a request that a
+    /// purge may have come before, but what was asked for after it arrived.
+    pub(super) fn in_doubt(&self, asking: &mut Asking, step: Step, arrival: &Arrival) -> Step {
+        let exchange = match &step {
+            Step::End(End::Take(found)) => found.exchange,
+            Step::End(End::Ride(exchange, _)) => Some((exchange.sent, exchange.owner)),
+            Step::End(_) | Step::Move(_) => return step,
+        };
+        let rides = exchange.map(|(sent, owner)| Self::rides(arrival.at, sent, owner));
+        if rides == Some(Ride::SentAfterArrival) {
+            return step;
+        }
+        match self.doubt(&arrival.past) {
+            None => step,
+            Some(Doubt::Serve) => {
+                asking.ticket.unsure = true;
+                step
+            }
+            Some(Doubt::Validate) => {
+                // As if the client itself had asked for it to be validated.
+                asking.ask.wants.no_cache = true;
+                Step::NEXT
+            }
+        }
+    }
+
+    /// How a request that arrived then would ride an exchange that was sent for `owner` (F5).
+    fn rides(arrived: Moment, sent: Moment, owner: Option<Moment>) -> Ride {
+        let after = owner == Some(arrived) || arrived < sent;
+        if after { Ride::SentAfterArrival } else { Ride::UnderWay }
     }
 
     /// Whether a request is bound by a verdict that it has waited for.
@@ -167,9 +215,10 @@ impl Proxy {
         self.binds(binding, &Party::of(asking, place.primary.hash()), true).is_some()
     }
 
-    fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride) -> bool {
-        if ride == Ride::UnderWay && stored.covered(&self.stamps) == Covered::Soft {
-            // A purge came between: by now it is stale, as it would be if it was stored already.
+    fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride, past: &Past) -> bool {
+        let (born, token) = (stored.record.born, stored.record.token);
+        if ride == Ride::UnderWay && past.covers(&self.stamps, born, token) == Covered::Soft {
+            // A purge came between: it is stale, as it would be if it was stored already.
             return false;
         }
         let rules = &asking.route.rules;
@@ -180,16 +229,17 @@ impl Proxy {
 // === impl Step ===
 
 impl Step {
-    pub(super) fn end(&self) -> FollowerEnd {
+    const NEXT: Self = Self::Move(Move::Next);
+}
+
+// === impl End ===
+
+impl End {
+    pub(super) fn word(&self) -> FollowerEnd {
         match self {
             Self::Ride(..) | Self::Take(_) | Self::Failed(_) => FollowerEnd::Rode,
             Self::Refused(_) => FollowerEnd::Timeout,
-            Self::Alone(_)
-            | Self::Own(..)
-            | Self::Next
-            | Self::Lacks(_)
-            | Self::At(_)
-            | Self::Unbound(..) => FollowerEnd::Degraded,
+            Self::Alone(_) | Self::Own(..) => FollowerEnd::Degraded,
         }
     }
 }

@@ -1,0 +1,272 @@
+//! An instance that was cut off while a purge was acknowledged without it: until it has read the
+//! stamps again nothing that it finds is sure, wherever it finds it.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dustgate::body::{self, Bodies};
+use dustgate::clock::{Clock, Dice};
+use dustgate::drain;
+use dustgate::dust::embedded::Limits;
+use dustgate::dust::faulty::{Fault, Op};
+use dustgate::dust::{Dust, Embedded, Faulty};
+use dustgate::flight::{self, Flight};
+use dustgate::proxy::follow::{Home, Moves};
+use dustgate::proxy::notices::Notices;
+use dustgate::proxy::{self, Proxy, Purge};
+use dustgate::route::{Route, Table};
+use dustgate::telemetry::{Log, Metrics};
+use dustgate::tier::member::{self, Member};
+use dustgate::tier::{Numbers, Own, Stamps, Tier, Trust, WhenUnsure};
+use dustgate::upstream::scripted::{Asked, Reply, Scripted};
+use object_store::memory::InMemory;
+use tokio::time::{Instant, sleep};
+
+use super::instance::{Got, Instance};
+use super::ms;
+
+/// How long an instance may believe its tier without having heard from the store.
+const TRUST: Duration = Duration::from_secs(2);
+/// How long the stamps are held back after the line is mended.
+const HELD_BACK: usize = 6;
+
+thread_local! {
+    static VERSION: Cell<u64> = const { Cell::new(1) };
+}
+
+/// Wall time that goes on as a paused runtime's does.
+#[derive(Debug)]
+struct Wall(Instant);
+
+impl Clock for Wall {
+    fn wall_ms(&self) -> u64 {
+        1_790_000_000_000 + u64::try_from(self.0.elapsed().as_millis()).expect("not so long")
+    }
+}
+
+struct Stays;
+
+#[async_trait]
+impl Moves for Stays {
+    async fn moves(&self, _: &str, _: bool) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Two of them over one store.
+struct Pair {
+    one: Instance,
+    cut: Instance,
+    of_cut: Arc<Member>,
+}
+
+fn answer(asked: &Asked, _: usize) -> Reply {
+    let version = VERSION.get().to_string();
+    let reply = Reply::new(200).header("cache-control", "max-age=600").header("x-version", &version);
+    if asked.target.starts_with("/slow") {
+        return reply.wait(ms(50)).head().bytes("a").wait(ms(3_000)).bytes("b").wait(ms(1_500)).bytes("c");
+    }
+    reply.wait(ms(5)).head().bytes(version)
+}
+
+async fn instance(
+    store: &Arc<dyn Dust>,
+    clock: &Arc<Wall>,
+    objects: &Arc<InMemory>,
+    name: &str,
+    when: WhenUnsure,
+) -> (Instance, Arc<Member>) {
+    let line = Arc::new(Faulty::sound(store.clone()));
+    let numbers = Numbers::new("dustgate");
+    let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
+    let dice = Arc::new(Dice::seeded(name.len() as u64));
+    let life = dust.life(Some("life")).await.expect("the store is there").expect("it has an id");
+    let bodies = Bodies::open_over(objects.clone(), &life, body::Settings::default(), clock.clone()).await;
+    let tier = Arc::new(Tier::in_fleet(1 << 20, numbers.clone()));
+    let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(24)));
+    let settings = flight::Settings { lease_ttl: super::LEASE, ..flight::Settings::default() };
+    let call_bound = settings.call_bound;
+    let flight = Flight::named(name, dust.clone(), dice.clone(), settings);
+    let routes = Arc::new(Table::new(vec![Route::new("all", "origin")]).expect("there is one"));
+    let trust = Arc::new(Trust::shared(when));
+    let metrics = Metrics::new("test");
+    let home = Home {
+        routes: routes.clone(),
+        flight: flight.clone(),
+        dust: dust.clone(),
+        max_life_ms: u64::MAX,
+        moves: Box::new(Stays),
+        log: Log::null(),
+        metrics: metrics.clone(),
+    };
+    let of_member = member::Settings {
+        prefix: "dustgate".to_owned(),
+        instance: name.into(),
+        trust: TRUST,
+        call_bound,
+        life,
+    };
+    let parts = member::Parts {
+        dust: dust.clone(),
+        tier: tier.clone(),
+        stamps: stamps.clone(),
+        numbers,
+        trust: trust.clone(),
+        dice: dice.clone(),
+    };
+    let member = Member::new(of_member, parts, Arc::new(home));
+    let origin = Scripted::by(answer);
+    let proxy = Proxy::new(proxy::Parts {
+        settings: proxy::Settings {
+            name: "dustgate".to_owned(),
+            instance: name.into(),
+            fleet: "together".to_owned(),
+            prefix: "dustgate".to_owned(),
+            trusted: Vec::new(),
+            max_target: 1024,
+            max_header_size: 8192,
+            max_waiters: 1000,
+            max_life: Duration::from_hours(24),
+            body_timeout: Duration::from_secs(10),
+            min_rate: 0,
+        },
+        notices: Notices::new(Log::null(), metrics, routes.in_order(), 0),
+        routes,
+        upstreams: vec![Arc::new(origin.clone())],
+        tier,
+        stamps: stamps.clone(),
+        trust,
+        member: Some(member.clone()),
+        flight,
+        dust,
+        bodies: bodies.expect("they are in memory"),
+        dice,
+        drain: Arc::new(drain::channel().0),
+    });
+    tokio::spawn(member.clone().follow());
+    tokio::spawn(member.clone().keep_trust());
+    member.is_sure().await;
+    (Instance::over(proxy, line, stamps, origin), member)
+}
+
+impl Pair {
+    async fn of(when: WhenUnsure) -> Self {
+        VERSION.set(1);
+        let clock = Arc::new(Wall(Instant::now()));
+        let store = Embedded::memory_with(clock.clone(), Limits::default(), &Dice::seeded(7)).in_common();
+        let store: Arc<dyn Dust> = Arc::new(store);
+        let objects = Arc::new(InMemory::new());
+        let (one, _) = instance(&store, &clock, &objects, "one", when).await;
+        let (cut, of_cut) = instance(&store, &clock, &objects, "other", when).await;
+        Self { one, cut, of_cut }
+    }
+
+    /// One is cut off, everything is purged without it, and its line is mended: but for a while it
+    /// can't read the stamps.
+    async fn is_purged_without_it(&self) {
+        self.cut.line.down();
+        sleep(TRUST + ms(500)).await;
+        self.purge_all().await;
+        self.comes_back();
+    }
+
+    async fn purge_all(&self) {
+        VERSION.set(VERSION.get() + 1);
+        let purged = self.one.proxy.purge(&Purge::All, false).await.expect("the store is there");
+        assert!(!purged.confirmed.contains(&"other".to_owned()), "{purged:?}");
+    }
+
+    fn comes_back(&self) {
+        for _ in 0..HELD_BACK {
+            self.cut.line.next(Some(Op::Entries), Fault::Hang);
+        }
+        self.cut.line.up();
+    }
+}
+
+fn version_of(got: &Got) -> u64 {
+    assert_eq!(got.status, 200, "{got:?}");
+    got.headers["x-version"].to_str().expect("it is ASCII").parse().expect("a version")
+}
+
+fn says(got: &Got) -> &str {
+    got.headers["cache-status"].to_str().expect("it is ASCII")
+}
+
+/// What was purged is given by nobody as if it were sure, and where it is to be validated by nobody.
+fn is_in_doubt(got: &Got, when: WhenUnsure) {
+    if version_of(got) < VERSION.get() {
+        assert!(says(got).ends_with("detail=unsure"), "{got:?}");
+        assert_ne!(when, WhenUnsure::Validate, "{got:?}");
+    }
+}
+
+const SERVE: WhenUnsure = WhenUnsure::Serve(Duration::from_mins(5));
+
+#[tokio::test(start_paused = true)]
+async fn what_was_purged_while_an_instance_was_cut_off_is_in_doubt_until_it_has_read_the_stamps() {
+    for when in [SERVE, WhenUnsure::Validate] {
+        let pair = Pair::of(when).await;
+        for n in 0..40 {
+            pair.one.get(&format!("/{n}")).await.expect("it does not panic");
+        }
+        // In the memory of both, and others in the store alone.
+        for n in 0..3 {
+            pair.cut.get(&format!("/{n}")).await.expect("it does not panic");
+        }
+        pair.is_purged_without_it().await;
+        let mut doubts = 0;
+        for n in 0..40 {
+            sleep(ms(20)).await;
+            let herd: Vec<_> = (0..5).map(|_| pair.cut.get(&format!("/{n}"))).collect();
+            for got in herd {
+                let got = got.await.expect("it does not panic");
+                is_in_doubt(&got, when);
+                doubts += usize::from(version_of(&got) < VERSION.get());
+            }
+        }
+        assert!(when == WhenUnsure::Validate || doubts > 0, "they were held back");
+        // Those who validate do it together.
+        assert!(pair.cut.origin.count() <= 43, "{} fetches", pair.cut.origin.count());
+        pair.of_cut.is_sure().await;
+        for n in 0..40 {
+            assert_eq!(version_of(&pair.cut.get(&format!("/{n}")).await.expect("it does not panic")), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_another_instance_fetches_is_in_doubt_too() {
+    for when in [SERVE, WhenUnsure::Validate] {
+        let pair = Pair::of(when).await;
+        pair.cut.line.down();
+        sleep(TRUST + ms(500)).await;
+        let leader = pair.one.get("/slow");
+        sleep(ms(1_000)).await;
+        pair.purge_all().await;
+        pair.comes_back();
+        let herd: Vec<_> = (0..9).map(|_| pair.cut.get("/slow")).collect();
+        assert_eq!(version_of(&leader.await.expect("it does not panic")), 1, "it came before the purge");
+        for got in herd {
+            is_in_doubt(&got.await.expect("it does not panic"), when);
+        }
+        assert!(pair.cut.origin.count() <= 1, "{} fetches", pair.cut.origin.count());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_may_not_know_of_a_purge_publishes_nothing() {
+    let pair = Pair::of(SERVE).await;
+    pair.is_purged_without_it().await;
+    sleep(ms(50)).await;
+    let own = pair.cut.get("/new").await.expect("it does not panic");
+    assert_eq!((version_of(&own), pair.cut.origin.count()), (2, 1));
+    sleep(ms(400)).await;
+    let other = pair.one.get("/new").await.expect("it does not panic");
+    assert_eq!((version_of(&other), pair.one.origin.count()), (2, 1), "{}", says(&other));
+    pair.of_cut.is_sure().await;
+    let again = pair.cut.get("/new").await.expect("it does not panic");
+    assert!(says(&again).starts_with("dustgate; hit"), "{}", says(&again));
+}
