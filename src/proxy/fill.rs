@@ -26,7 +26,7 @@ use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
 use crate::record::Binding;
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
-use crate::tier::{Covered, Doubt, Held, Stored};
+use crate::tier::{Covered, Held, Stored};
 use crate::upstream;
 
 mod elsewhere;
@@ -265,9 +265,8 @@ impl Job {
     }
 
     /// What was found while this instance's stamps may be old is not judged yet: they are waited for, and
-    /// then it is looked for again. Where they don't come it is for each request to say what it makes of
-    /// a doubt; but where that is to be validated it is asked for here, by one for all. Returns whether
-    /// it is to be looked for again.
+    /// if they cover it, it is looked for again. Where they don't come in time each request says what it
+    /// makes of a doubt. Returns whether it is to be looked for again.
     async fn looks_again(&mut self, entered: &Entered<Sighted>) -> bool {
         let (Entered::Cached(found) | Entered::Awaited(found)) = entered else { return false };
         let found = match found {
@@ -278,15 +277,10 @@ impl Job {
         if self.past.is_sure() {
             return false;
         }
-        let sure = self.proxy.grows_sure().await;
+        self.proxy.grows_sure().await;
         self.proxy.learn(&mut self.past);
         let record = &found.record;
-        if sure {
-            return self.past.covers(&self.proxy.stamps, record.born, record.token) != Covered::No;
-        }
-        let validate = self.proxy.doubt(&self.past) == Some(Doubt::Validate);
-        // Once: with this it finds nothing in the store that needs no word of upstream's.
-        validate && !std::mem::replace(&mut self.ask.wants.no_cache, true)
+        self.past.is_sure() && self.past.covers(&self.proxy.stamps, record.born, record.token) != Covered::No
     }
 
     /// What another fill of this instance has kept since the request looked into memory. Without the

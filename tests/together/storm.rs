@@ -297,3 +297,22 @@ async fn heads_share_one_exchange_after_another_in_a_storm() {
         }
     }
 }
+
+/// Another instance fetches since before the purge: what that brings is for those that wait already.
+#[tokio::test(start_paused = true)]
+async fn a_request_after_a_purge_does_not_wait_for_a_fetch_from_before_it() {
+    VERSION.set(1);
+    let fleet = Fleet::of(2, lasting).await;
+    let leader = fleet.instances[0].get("/a");
+    sleep(ms(1)).await;
+    let waits = fleet.instances[1].get("/a");
+    sleep(ms(200)).await;
+    make_void(&fleet, 0, Void::Purge).await;
+    let comes = fleet.instances[1].get("/a");
+    for (client, version) in [(leader, "1"), (waits, "1"), (comes, "2")] {
+        let got = client.await.expect("it does not panic");
+        assert_eq!((got.status.as_u16(), &got.body[..]), (200, version.as_bytes()));
+        assert!(got.done < ORIGIN + ms(300), "version {version}: {:?}", got.done);
+    }
+    assert_eq!(fleet.fetches(), 2);
+}
