@@ -78,7 +78,9 @@ async fn a_store_that_hangs_holds_an_unsafe_answer_up_for_one_call_and_no_longer
     }
     let named = Reply::new(201).header("location", "http://h.test/b");
     fleet.origin.push(named.header("content-location", "http://h.test/c"));
-    (0..200).for_each(|_| one.line.next(None, Fault::Hang));
+    // Asked what is there it is slow; then nothing that it is told to write is answered.
+    (0..100).for_each(|_| one.line.next(Some(Op::Entry), Fault::Delay(BOUND * 3 / 4)));
+    (0..100).for_each(|_| one.line.next(Some(Op::Put), Fault::Hang));
     let (status, took) = one.post("/a").await;
     assert_eq!(status, 201);
     assert!(took <= BOUND, "{took:?}");
