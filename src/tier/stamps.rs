@@ -63,7 +63,7 @@ pub enum Alone {
     No,
 }
 
-/// How many URLs have stamps in the store at most; fewer, if that is more than [`SHARE`] of it. One
+/// How many URLs have stamps in the store at most; fewer, if that is more than a 32nd of its room. One
 /// takes about 200 bytes there.
 pub const URLS: usize = 131_072;
 /// The part of a store's room that may be stamps: half of what it keeps back for them and for
