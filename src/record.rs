@@ -1,5 +1,7 @@
 //! What is remembered of a response, and its form in the store.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, StatusCode};
 
 pub mod codec;
@@ -14,6 +16,8 @@ pub const MAX_POINTER: usize = 64 * 1024;
 pub const CLOCK_SLACK_MS: u64 = 2_000;
 /// The most segments that a body may have.
 pub const MAX_SEGMENTS: usize = 512;
+/// The longest id of a store's life, in bytes.
+pub const MAX_LIFE: usize = 64;
 /// The longest language that a Vary node lists, in bytes.
 pub const MAX_LANGUAGE: usize = 64;
 /// The longest Accept-Language that a Vary node lists, in bytes.
@@ -63,6 +67,9 @@ pub struct Record {
 /// The segments of a body, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
+    /// The life of the store that they were written in: in another one they are missing. One that
+    /// names none is of the life that it is read in.
+    pub life: Option<Arc<str>>,
     /// The length of the whole, in bytes.
     pub len: u64,
     /// The segments.
@@ -210,5 +217,10 @@ impl Manifest {
     /// Whether the segments add up to the length.
     pub fn is_whole(&self) -> bool {
         self.segments.iter().try_fold(0u64, |sum, s| sum.checked_add(s.len)) == Some(self.len)
+    }
+
+    /// Returns whether its segments are of this life of the store.
+    pub fn is_of(&self, life: &str) -> bool {
+        self.life.as_deref().is_none_or(|own| own == life)
     }
 }

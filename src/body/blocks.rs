@@ -1,4 +1,6 @@
-//! Reading back: segments are verified once, and their blocks shared.
+//! Reading back: a segment is read whole and verified before its first byte is passed on, and its blocks
+//! are shared. What its blocks must be is remembered: one that has left memory is read again by itself,
+//! and checked again.
 
 use std::fmt::{self, Debug};
 use std::fs::File;
@@ -15,21 +17,24 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::fill::BLOCK;
-use super::store::{Name, first_half};
+use super::store::{Name, digest, first_half};
 use super::{Bodies, Error, cut};
 use crate::record::Segment;
 
-/// Segments whose verification is remembered.
+/// Segments whose blocks' digests are remembered.
 const VERIFIED: usize = 32 * 1024;
 /// Segments that are verified at a time: each may hold one of the small ones.
 const SCANS: usize = 8;
 /// Blocks that are read ahead at a time.
 const AHEAD: usize = 16;
 
-/// Blocks in memory, and what is known to be sound.
+/// The first half of a SHA-256.
+type Digest = [u8; 16];
+
+/// Blocks in memory, and what the blocks of sound segments are.
 pub(super) struct Blocks {
     cache: Cache<BlockAt, Bytes, Weight>,
-    verified: Cache<SegmentAt, ()>,
+    verified: Cache<SegmentAt, Arc<[Digest]>>,
     scans: Semaphore,
     ahead: Arc<Semaphore>,
 }
@@ -41,7 +46,7 @@ struct SegmentAt {
     token: u64,
     n: u32,
     len: u64,
-    digest: [u8; 16],
+    digest: Digest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,20 +114,27 @@ impl Bodies {
         self.blocks.cache.get(&BlockAt { segment: SegmentAt::of(name, segment), block })
     }
 
-    /// A block of a verified segment. Who asks for the same at the same time shares one read.
-    /// To be run in a task of its own: others wait for it.
+    /// A block of a segment that was verified, itself verified. Who asks for the same at the same time
+    /// shares one read. To be run in a task of its own: others wait for it.
     pub(super) async fn block(&self, name: &Name, segment: &Segment, block: u64) -> Result<Bytes, Error> {
         let at = SegmentAt::of(name, segment);
-        if let Err(guard) = self.blocks.verified.get_value_or_guard_async(&at).await {
-            self.verify(name, segment, at).await?;
-            let _ = guard.insert(());
-        }
+        let digests = match self.blocks.verified.get_value_or_guard_async(&at).await {
+            Ok(digests) => digests,
+            Err(guard) => {
+                let digests = self.verify(name, segment, at).await?;
+                let _ = guard.insert(Arc::clone(&digests));
+                digests
+            }
+        };
         let first = block.saturating_mul(BLOCK);
         let end = first.saturating_add(BLOCK).min(segment.len);
-        if first >= end {
-            return Err(Error::Range);
-        }
-        let read = self.store.get_range(name, segment, first..end);
+        let digest = usize::try_from(block).ok().and_then(|block| digests.get(block));
+        let Some(digest) = digest.filter(|_| first < end) else { return Err(Error::Range) };
+        let read = async {
+            let bytes = self.store.get_range(name, segment, first..end).await?;
+            // What was sound when it was read first need not be when it is read again.
+            if sha(&bytes) == *digest { Ok(bytes) } else { Err(self.store.corrupt(name, segment)) }
+        };
         self.blocks.cache.get_or_insert_async(&BlockAt { segment: at, block }, read).await
     }
 
@@ -143,47 +155,36 @@ impl Bodies {
 
     /// A whole segment, verified, past the blocks.
     pub(super) async fn segment(&self, name: &Name, segment: &Segment) -> Result<Bytes, Error> {
-        let (digest, mut blocks) = self.scan(name, segment, true).await?;
-        if digest != segment.digest {
-            return Err(self.store.corrupt(segment));
+        let mut scanned = self.scan(name, segment, true).await?;
+        if scanned.blocks.len() == 1 {
+            return Ok(scanned.blocks.swap_remove(0));
         }
-        self.blocks.verified.insert(SegmentAt::of(name, segment), ());
-        if blocks.len() == 1 {
-            return Ok(blocks.swap_remove(0));
-        }
-        Ok(blocks.concat().into())
+        Ok(scanned.blocks.concat().into())
     }
 
     /// Reads all of a segment and compares. A small one leaves its blocks in memory; a large
     /// one only passes through.
-    async fn verify(&self, name: &Name, segment: &Segment, at: SegmentAt) -> Result<(), Error> {
+    async fn verify(&self, name: &Name, segment: &Segment, at: SegmentAt) -> Result<Arc<[Digest]>, Error> {
         // Closed never, so this only waits.
         let _turn = self.blocks.scans.acquire().await;
-        let (digest, blocks) = self.scan(name, segment, segment.len <= cut::SIZE).await?;
-        if digest != segment.digest {
-            return Err(self.store.corrupt(segment));
-        }
-        for (block, bytes) in (0..).zip(blocks) {
+        let scanned = self.scan(name, segment, segment.len <= cut::SIZE).await?;
+        for (block, bytes) in (0..).zip(scanned.blocks) {
             self.blocks.cache.insert(BlockAt { segment: at, block }, bytes);
         }
-        Ok(())
+        Ok(scanned.digests.into())
     }
 
-    /// The digest of what the store has, and all of its blocks if they are to be kept.
-    async fn scan(
-        &self,
-        name: &Name,
-        segment: &Segment,
-        keep: bool,
-    ) -> Result<([u8; 16], Vec<Bytes>), Error> {
+    /// Reads all of a segment, compares, and says what its blocks are; all of them if they are to be
+    /// kept.
+    async fn scan(&self, name: &Name, segment: &Segment, keep: bool) -> Result<Scanned, Error> {
         let got = self.store.get(name, segment).await?;
         let bound = self.store.call_timeout();
-        match got.payload {
+        let scanned = match got.payload {
             GetResultPayload::File(file, _) => {
                 let task = tokio::task::spawn_blocking(move || scan_file(file, keep));
                 let read = timeout(bound, task).await.map_err(|_| self.store.stalled())?;
                 let read = read.map_err(|cause| Error::store(&cause))?;
-                read.map_err(|cause| Error::store(&cause))
+                read.map_err(|cause| Error::store(&cause))?
             }
             GetResultPayload::Stream(mut stream) => {
                 let mut scan = Scan::new(keep);
@@ -191,18 +192,29 @@ impl Bodies {
                 while let Some(chunk) =
                     timeout(bound, stream.next()).await.map_err(|_| self.store.stalled())?
                 {
-                    scan.push(chunk.map_err(|cause| self.store.failed_get(segment, &cause))?);
+                    scan.push(chunk.map_err(|cause| self.store.failed_get(name, segment, &cause))?);
                 }
-                Ok(scan.end())
+                scan.end()
             }
-        }
+        };
+        if scanned.digest == segment.digest { Ok(scanned) } else { Err(self.store.corrupt(name, segment)) }
     }
+}
+
+/// A segment that was read.
+struct Scanned {
+    digest: Digest,
+    /// Of each of its blocks.
+    digests: Vec<Digest>,
+    /// The blocks, if they are kept.
+    blocks: Vec<Bytes>,
 }
 
 /// Hashes a stream, and cuts it into blocks.
 struct Scan {
-    sha: Sha256,
+    whole: Sha256,
     keep: bool,
+    digests: Vec<Digest>,
     blocks: Vec<Bytes>,
     rest: BytesMut,
 }
@@ -211,46 +223,70 @@ struct Scan {
 
 impl Scan {
     fn new(keep: bool) -> Self {
-        Self { sha: Sha256::new(), keep, blocks: Vec::new(), rest: BytesMut::new() }
+        let (digests, blocks) = (Vec::new(), Vec::new());
+        Self { whole: Sha256::new(), keep, digests, blocks, rest: BytesMut::new() }
     }
 
     fn push(&mut self, mut chunk: Bytes) {
         const WHOLE: usize = 256 * 1024;
-        self.sha.update(&chunk);
-        while self.keep && !chunk.is_empty() {
+        self.whole.update(&chunk);
+        while !chunk.is_empty() {
             let room = WHOLE - self.rest.len();
             let part = chunk.split_to(room.min(chunk.len()));
             if self.rest.is_empty() && part.len() == WHOLE {
-                self.blocks.push(part);
+                self.block(part);
                 continue;
             }
             self.rest.extend_from_slice(&part);
             if self.rest.len() == WHOLE {
-                self.blocks.push(self.rest.split().freeze());
+                let block = self.rest.split().freeze();
+                self.block(block);
             }
         }
     }
 
-    fn end(mut self) -> ([u8; 16], Vec<Bytes>) {
-        if !self.rest.is_empty() {
-            self.blocks.push(self.rest.freeze());
+    /// A block is there.
+    fn block(&mut self, block: Bytes) {
+        self.digests.push(sha(&block));
+        if self.keep {
+            self.blocks.push(block);
         }
-        (first_half(self.sha), self.blocks)
+    }
+
+    fn end(mut self) -> Scanned {
+        if !self.rest.is_empty() {
+            let block = self.rest.split().freeze();
+            if self.digests.is_empty() {
+                // All there is: it need not be hashed twice.
+                return Scanned::of_one(first_half(self.whole), block, self.keep);
+            }
+            self.block(block);
+        }
+        Scanned { digest: first_half(self.whole), digests: self.digests, blocks: self.blocks }
     }
 }
 
-fn scan_file(mut file: File, keep: bool) -> std::io::Result<([u8; 16], Vec<Bytes>)> {
-    let mut sha = Sha256::new();
-    let mut blocks = Vec::new();
+// === impl Scanned ===
+
+impl Scanned {
+    /// A segment of one block.
+    fn of_one(digest: Digest, block: Bytes, keep: bool) -> Self {
+        Self { digest, digests: vec![digest], blocks: if keep { vec![block] } else { Vec::new() } }
+    }
+}
+
+fn scan_file(mut file: File, keep: bool) -> std::io::Result<Scanned> {
+    let mut scan = Scan::new(keep);
     loop {
         let mut block = Vec::new();
         if file.by_ref().take(BLOCK).read_to_end(&mut block)? == 0 {
-            return Ok((first_half(sha), blocks));
+            return Ok(scan.end());
         }
-        sha.update(&block);
-        if keep {
-            block.shrink_to_fit();
-            blocks.push(Bytes::from(block));
-        }
+        block.shrink_to_fit();
+        scan.push(Bytes::from(block));
     }
+}
+
+fn sha(bytes: &Bytes) -> Digest {
+    digest([&bytes[..]])
 }

@@ -226,7 +226,7 @@ impl Fill {
     pub(super) fn settled(&self) -> Option<Result<Manifest, Error>> {
         let state = self.lock();
         if state.phase == Phase::Complete && state.acknowledged == state.window.end() {
-            return Some(Ok(state.manifest()));
+            return Some(Ok(self.manifest(&state)));
         }
         state.failure.clone().map(Err)
     }
@@ -314,7 +314,7 @@ impl Fill {
 
     /// The acknowledged segments; `len` is their sum.
     pub(super) fn acknowledged(&self) -> Manifest {
-        self.lock().manifest()
+        self.manifest(&self.lock())
     }
 
     /// The length of the whole, once known for certain.
@@ -409,6 +409,11 @@ impl Fill {
 
     // --- inside ---
 
+    fn manifest(&self, state: &State) -> Manifest {
+        let life = Some(self.name.life().clone());
+        Manifest { life, len: state.acknowledged, segments: state.segments.clone() }
+    }
+
     /// Lets go of what nobody needs; `before` is what the window held when the lock was taken.
     fn trim(&self, state: &mut State, before: u64) {
         let settings = &self.bodies.settings;
@@ -439,14 +444,6 @@ impl Drop for Fill {
     fn drop(&mut self) {
         let held = self.lock().window.len();
         self.bodies.store.counters.window.fetch_sub(held, Ordering::Relaxed);
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn manifest(&self) -> Manifest {
-        Manifest { len: self.acknowledged, segments: self.segments.clone() }
     }
 }
 

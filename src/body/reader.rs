@@ -60,7 +60,7 @@ impl Reader {
     ) -> Self {
         let (at, end) = bounds(range);
         let len = manifest.len;
-        let source = if let Err(cause) = check(&manifest) {
+        let source = if let Err(cause) = check(&manifest).and_then(|()| bodies.knows(&name, &manifest)) {
             Source::Failed(cause)
         } else if range.is_some() && (at >= len || end.is_some_and(|end| end > len)) {
             Source::Failed(Error::Range)

@@ -16,6 +16,7 @@ use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutP
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::gone::Gone;
 use super::place::Place;
 use super::{Error, s3};
 use crate::record::Segment;
@@ -83,6 +84,8 @@ pub(super) struct Store {
     /// No put goes through that would take `used` over this.
     ceiling: u64,
     call_timeout: Duration,
+    /// What was found missing or wrong a moment ago.
+    pub(super) gone: Gone,
     pub(super) counters: Counters,
 }
 
@@ -95,6 +98,11 @@ impl Name {
         let hash = u128::from_str_radix(key_hash, 16).ok().filter(|_| key_hash.len() == 32);
         let hash = hash.unwrap_or_else(|| u128::from_be_bytes(digest([key_hash.as_bytes()])));
         Self { life, text: key_hash.into(), hash }
+    }
+
+    /// The life that it is of.
+    pub(super) fn life(&self) -> &Arc<str> {
+        &self.life
     }
 
     /// Where a segment of it is.
@@ -151,7 +159,8 @@ impl Store {
         let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
-        Self { objects, life, unmarked, root, ceiling, call_timeout, counters }
+        let gone = Gone::new();
+        Self { objects, life, unmarked, root, ceiling, call_timeout, gone, counters }
     }
 
     /// The id of the life that new names belong to.
@@ -261,8 +270,8 @@ impl Store {
     pub(super) async fn get(&self, name: &Name, segment: &Segment) -> Result<GetResult, Error> {
         let path = name.path(segment.token, segment.n);
         let got = self.bounded(0, self.objects.get(&path)).await;
-        let got = got.map_err(|cause| self.failed_get(segment, &cause))?;
-        if got.meta.size == segment.len { Ok(got) } else { Err(self.corrupt(segment)) }
+        let got = got.map_err(|cause| self.failed_get(name, segment, &cause))?;
+        if got.meta.size == segment.len { Ok(got) } else { Err(self.corrupt(name, segment)) }
     }
 
     /// Reads a part of a segment.
@@ -275,15 +284,24 @@ impl Store {
         let path = name.path(segment.token, segment.n);
         let len = range.end - range.start;
         let got = self.bounded(len, self.objects.get_range(&path, range)).await;
-        let got = got.map_err(|cause| self.failed_get(segment, &cause))?;
-        if got.len() as u64 == len { Ok(got) } else { Err(self.corrupt(segment)) }
+        let got = got.map_err(|cause| self.failed_get(name, segment, &cause))?;
+        if got.len() as u64 == len { Ok(got) } else { Err(self.corrupt(name, segment)) }
+    }
+
+    /// Looks whether a segment is there, as long as it should be. Reads nothing of it.
+    pub(super) async fn look_for(&self, name: &Name, segment: &Segment) -> Result<(), Error> {
+        let path = name.path(segment.token, segment.n);
+        let there = self.bounded(0, self.objects.head(&path)).await;
+        let there = there.map_err(|cause| self.failed_get(name, segment, &cause))?;
+        if there.size == segment.len { Ok(()) } else { Err(self.corrupt(name, segment)) }
     }
 
     /// A read failed: counts it, and says how.
-    pub(super) fn failed_get(&self, segment: &Segment, cause: &object_store::Error) -> Error {
+    pub(super) fn failed_get(&self, name: &Name, segment: &Segment, cause: &object_store::Error) -> Error {
         if matches!(cause, object_store::Error::NotFound { .. }) {
             self.counters.missing.fetch_add(1, Ordering::Relaxed);
-            return Error::Missing { token: segment.token, n: segment.n };
+            let Segment { token, n, .. } = *segment;
+            return self.gone.note(name, segment, Error::Missing { token, n });
         }
         self.counters.get_errors.fetch_add(1, Ordering::Relaxed);
         Error::store(cause)
@@ -296,9 +314,10 @@ impl Store {
     }
 
     /// A segment is not what the manifest says: counts it.
-    pub(super) fn corrupt(&self, segment: &Segment) -> Error {
+    pub(super) fn corrupt(&self, name: &Name, segment: &Segment) -> Error {
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
-        Error::Corrupt { token: segment.token, n: segment.n }
+        let Segment { token, n, .. } = *segment;
+        self.gone.note(name, segment, Error::Corrupt { token, n })
     }
 
     /// All objects of a life, those of one key hash one after another. What else is in a bucket is

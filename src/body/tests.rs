@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
 
+mod gone;
 mod growing;
 mod joining;
 mod lives;

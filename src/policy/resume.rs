@@ -115,7 +115,7 @@ mod tests {
             select: Vec::new(),
             range: None,
             tags: Vec::new(),
-            body: Manifest { len: there, segments: Vec::new() },
+            body: Manifest { len: there, ..Manifest::default() },
         }
     }
 

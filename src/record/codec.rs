@@ -9,14 +9,16 @@ mod wire;
 
 pub use limits::{Limits, MAX_NOTE_MS};
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use self::wire::{WireFailed, WireGrowing, WirePass, WireRecord, WireVary};
 use super::{
-    MAX_ACCEPT, MAX_LANGUAGE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer, Record, Segment, Spoken,
-    VaryNode,
+    MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer, Record, Segment,
+    Spoken, VaryNode,
 };
 
 /// The format's version.
@@ -176,6 +178,8 @@ fn check_head(record: &Record) -> Result<(), CodecError> {
     holds(record.tags.len() <= MAX_TAGS, "tags")?;
     let tag = |tag: &String| (1..=MAX_TAG).contains(&tag.len()) && !tag.contains(char::is_control);
     holds(record.tags.iter().all(tag), "tags")?;
+    let life = record.body.life.as_deref().unwrap_or_default();
+    holds(life.len() <= MAX_LIFE && life.bytes().all(|byte| byte.is_ascii_graphic()), "life")?;
     holds(record.body.segments.len() <= MAX_SEGMENTS, "segments")
 }
 
@@ -258,8 +262,8 @@ fn sum(segments: &[Segment]) -> Result<u64, CodecError> {
     sum.ok_or(CodecError::Invalid("body length"))
 }
 
-fn growing(segments: Vec<Segment>) -> Result<Manifest, CodecError> {
-    Ok(Manifest { len: sum(&segments)?, segments })
+fn growing(life: Option<Arc<str>>, segments: Vec<Segment>) -> Result<Manifest, CodecError> {
+    Ok(Manifest { life, len: sum(&segments)?, segments })
 }
 
 fn letters(value: &HeaderValue) -> String {

@@ -32,7 +32,11 @@ fn record(token: u64, segment: u64) -> Record {
         select: Vec::new(),
         range: None,
         tags: Vec::new(),
-        body: Manifest { len: 5, segments: vec![Segment { token: segment, n: 0, len: 5, digest: [0; 16] }] },
+        body: Manifest {
+            life: None,
+            len: 5,
+            segments: vec![Segment { token: segment, n: 0, len: 5, digest: [0; 16] }],
+        },
     }
 }
 

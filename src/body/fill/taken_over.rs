@@ -13,6 +13,7 @@ impl Fill {
     /// Takes over segments that are stored already, behind those that are known. `manifest`
     /// begins with the known ones.
     pub(in crate::body) fn extend(&self, manifest: &Manifest) -> Result<(), Error> {
+        self.is_ours(manifest)?;
         let mut state = self.lock();
         let known = state.segments.len();
         if !manifest.segments.starts_with(&state.segments) || manifest.segments.len() > MAX_SEGMENTS {
@@ -26,6 +27,7 @@ impl Fill {
     /// Takes the segments of another writer in place of those that are known. That their bytes
     /// are the same is the caller's to know.
     pub(in crate::body) fn graft(&self, manifest: &Manifest) -> Result<(), Error> {
+        self.is_ours(manifest)?;
         let mut state = self.lock();
         if manifest.len < state.acknowledged || manifest.segments.len() > MAX_SEGMENTS {
             return Err(Error::Manifest);
@@ -41,6 +43,7 @@ impl Fill {
     /// Takes segments that are stored already behind all that was written, once that is
     /// acknowledged; false as long as it is not.
     pub(in crate::body) fn attach(&self, manifest: &Manifest) -> Result<bool, Error> {
+        self.is_ours(manifest)?;
         let mut state = self.lock();
         if state.acknowledged < state.window.end() {
             state.flushes = true;
@@ -56,6 +59,16 @@ impl Fill {
         self.bodies.store.counters.window.fetch_sub(held, Ordering::Relaxed);
         self.moved_on(state);
         Ok(true)
+    }
+
+    /// Fails if these segments are of another life of the store than this body.
+    fn is_ours(&self, manifest: &Manifest) -> Result<(), Error> {
+        match manifest.segments.first() {
+            Some(Segment { token, n, .. }) if !manifest.is_of(self.name.life()) => {
+                Err(Error::Missing { token: *token, n: *n })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Segments that are stored already were taken over: readers go on to them.

@@ -176,8 +176,11 @@ async fn another_instance_follows_growing_manifests() {
 
     let (mut tail, remote) = follower.follow(KEY, None);
     tail.extend(&manifest).unwrap();
-    let other =
-        Manifest { len: 1, segments: vec![crate::record::Segment { len: 1, ..manifest.segments[0] }] };
+    let other = Manifest {
+        life: None,
+        len: 1,
+        segments: vec![crate::record::Segment { len: 1, ..manifest.segments[0] }],
+    };
     assert!(matches!(tail.extend(&other), Err(Error::Manifest)));
     drop(tail);
     let (bytes, cause) = drain(remote.reader(None)).await;

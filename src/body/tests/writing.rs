@@ -24,7 +24,7 @@ async fn an_empty_body_has_no_segment_and_ends() {
     let (writer, growing) = bodies.writer(KEY, 1, Some(0), MANY);
     let reader = growing.reader(None);
     let manifest = Arc::new(writer.finish().await.unwrap());
-    assert_eq!(*manifest, Manifest::default());
+    assert_eq!(*manifest, Manifest { life: Some("life".into()), ..Manifest::default() });
     assert!(all(reader).await.is_empty());
     assert!(all(bodies.reader(KEY, &manifest, None)).await.is_empty());
     assert_eq!(growing.held(), Some(Bytes::new()));
@@ -79,7 +79,7 @@ async fn the_first_segment_is_readable_elsewhere_without_another_byte() {
 /// A manifest of so many segments of a byte that nobody will read.
 fn row(len: u32) -> Manifest {
     let segment = |n| crate::record::Segment { token: 1, n, len: 1, digest: [0; 16] };
-    Manifest { len: u64::from(len), segments: (0..len).map(segment).collect() }
+    Manifest { life: None, len: u64::from(len), segments: (0..len).map(segment).collect() }
 }
 
 #[tokio::test(start_paused = true)]

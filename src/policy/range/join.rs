@@ -27,7 +27,7 @@ pub fn joined(
     (whole.status, whole.range) = kept_as(span, &mut whole.headers);
     // Judged by its length to be.
     let len = span.1 - span.0 + 1;
-    let there = std::mem::replace(&mut whole.body, Manifest { len, segments: Vec::new() });
+    let there = std::mem::replace(&mut whole.body, Manifest { len, ..Manifest::default() });
     let record = refresh(&whole, headers, requested_at, received_at, rules)?;
     Some(Record { body: there, ..record })
 }

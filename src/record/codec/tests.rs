@@ -72,7 +72,8 @@ prop_compose! {
         }),
         segments in segments(),
     ) -> Record {
-        let body = Manifest { len: segments.iter().map(|segment| segment.len).sum(), segments };
+        let len = segments.iter().map(|segment| segment.len).sum();
+        let body = Manifest { life: None, len, segments };
         Record {
             key, born, token, status: StatusCode::from_u16(status).unwrap(),
             headers: headers.into_iter().collect(), received_at, age_ms, fresh_ms, swr_ms, sie_ms, keep_ms,
@@ -253,9 +254,9 @@ fn a_part() {
 fn too_much() {
     let Ok(Pointer::Record(mut record)) = decode(GOOD) else { panic!("good") };
     let segment = Segment { len: 1, ..record.body.segments[0] };
-    record.body = Manifest { len: 513, segments: vec![segment; 513] };
+    record.body = Manifest { life: None, len: 513, segments: vec![segment; 513] };
     assert_eq!(encode(&Pointer::Record(record.clone())), Err(CodecError::Invalid("segments")));
-    record.body = Manifest { len: 512, segments: vec![segment; 512] };
+    record.body = Manifest { life: None, len: 512, segments: vec![segment; 512] };
     assert!(encode(&Pointer::Record(record.clone())).is_ok());
     record.headers.insert("x-a", "a".repeat(MAX_POINTER).parse().unwrap());
     assert!(matches!(encode(&Pointer::Record(record)), Err(CodecError::TooLong(_))));
@@ -316,4 +317,26 @@ fn what_the_store_can_not_have_given_is_refused() {
     assert_eq!(told(&growing(8, &head)), Err(CodecError::Invalid("token")));
     let late = head.replace(r#""received_at":1000"#, r#""received_at":3001"#);
     assert_eq!(told(&growing(7, &late)), Err(CodecError::Invalid("received_at")));
+}
+
+#[test]
+fn a_body_names_the_life_that_it_is_of_and_an_older_one_names_none() {
+    let text = r#"{"v":1,"key":"http://a/","born":1,"token":1,"status":200,"headers":[],"received_at":1,"age_ms":0,
+        "fresh_ms":1,"swr_ms":0,"sie_ms":0,"keep_ms":0,"by":"origin","credentialed":false,"select":{},
+        "range":null,"tags":[],"body":{"len":0,"segments":[]}}"#;
+    let Ok(Pointer::Record(mut record)) = decode(text) else { panic!("it is a record") };
+    assert_eq!(record.body.life, None);
+    record.body.life = Some("0f".into());
+    let note = Note::Growing { token: 1, head: record.clone(), binding: None };
+    let told = encode_note(&note).unwrap();
+    assert!(told.contains(r#""life":"0f""#), "{told}");
+    assert_eq!(decode_note(&told), Ok(note));
+    let pointer = Pointer::Record(record.clone());
+    let text = encode(&pointer).unwrap();
+    assert!(text.contains(r#""body":{"len":0,"segments":[],"life":"0f"}"#), "{text}");
+    assert_eq!(decode(&text), Ok(pointer));
+    for life in ["a b".to_owned(), "x".repeat(65), "\n".into()] {
+        record.body.life = Some(life.into());
+        assert_eq!(encode(&Pointer::Record(record.clone())), Err(CodecError::Invalid("life")));
+    }
 }

@@ -1,5 +1,8 @@
 //! The JSON shapes, and what they become.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -44,6 +47,8 @@ enum WireBy {
 struct WireBody {
     len: u64,
     segments: Vec<WireSegment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<String>,
 }
 
 /// Token, number, length, digest.
@@ -69,6 +74,8 @@ pub(super) struct WireGrowing {
     token: u64,
     head: WireRecord,
     segments: Vec<WireSegment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     binding: Option<WireBinding>,
 }
@@ -112,6 +119,20 @@ fn field(name: &str) -> Result<HeaderName, CodecError> {
     HeaderName::from_lowercase(name.as_bytes()).map_err(|_| CodecError::Invalid("field name"))
 }
 
+thread_local! {
+    /// The life that was read last: all records of a store name the same, and share one text.
+    static LIFE: RefCell<Arc<str>> = RefCell::new("".into());
+}
+
+fn shared(life: String) -> Arc<str> {
+    LIFE.with_borrow_mut(|last| {
+        if **last != *life {
+            *last = life.into();
+        }
+        Arc::clone(last)
+    })
+}
+
 fn write_segments(segments: &[Segment]) -> Vec<WireSegment> {
     segments.iter().map(|segment| (segment.token, segment.n, segment.len, hex(&segment.digest))).collect()
 }
@@ -132,7 +153,11 @@ impl WireRecord {
             let value = value.as_ref().map_or(Value::Null, |value| Value::String(value.clone()));
             (field.as_str().to_owned(), value)
         });
-        let body = || WireBody { len: record.body.len, segments: write_segments(&record.body.segments) };
+        let body = || WireBody {
+            len: record.body.len,
+            segments: write_segments(&record.body.segments),
+            life: record.body.life.as_deref().map(str::to_owned),
+        };
         Self {
             v: VERSION,
             key: record.key.clone(),
@@ -169,7 +194,9 @@ impl WireRecord {
             return Err(CodecError::Version(self.v));
         }
         let body = match (self.body, body) {
-            (Some(own), None) => Manifest { len: own.len, segments: read_segments(own.segments)? },
+            (Some(own), None) => {
+                Manifest { life: own.life.map(shared), len: own.len, segments: read_segments(own.segments)? }
+            }
             (None, Some(body)) => body,
             _ => return Err(CodecError::Invalid("body")),
         };
@@ -247,12 +274,13 @@ impl WireGrowing {
             token,
             head: WireRecord::of(head, false),
             segments: write_segments(&head.body.segments),
+            life: head.body.life.as_deref().map(str::to_owned),
             binding: binding.map(WireBinding::of),
         }
     }
 
     pub(super) fn into_note(self) -> Result<Note, CodecError> {
-        let body = growing(read_segments(self.segments)?)?;
+        let body = growing(self.life.map(shared), read_segments(self.segments)?)?;
         let head = Box::new(self.head.into_record(Some(body))?);
         let binding = self.binding.map(WireBinding::into_binding).transpose()?;
         Ok(Note::Growing { token: self.token, head, binding })
