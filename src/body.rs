@@ -20,11 +20,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
 use crate::clock::Clock;
-use crate::record::{MAX_SEGMENTS, Manifest, Segment};
+use crate::record::{MAX_SEGMENTS, Manifest};
 
 mod blocks;
 mod cut;
@@ -59,9 +58,6 @@ use sweep::Writing;
 
 /// The most bytes that [`Bodies::whole`] reads into one piece.
 pub const MAX_WHOLE: u64 = 64 * 1024 * 1024;
-
-/// Segments that are looked for at a time.
-const LOOKS: usize = 16;
 
 /// How bodies are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -395,54 +391,6 @@ impl Bodies {
         range: Option<(u64, u64)>,
     ) -> Reader {
         Reader::stored(Arc::clone(self), self.store.name(key_hash), Arc::clone(manifest), range)
-    }
-
-    /// Returns whether the bytes of a body are known to be lost: it is of another life of the store, or
-    /// one of its segments was found missing or wrong a moment ago. Asks nobody.
-    pub fn is_gone(&self, key_hash: &str, manifest: &Manifest) -> bool {
-        self.name_of(key_hash, manifest).is_err()
-    }
-
-    /// Reads the first byte of a body, whose segment is checked as always. An empty body has none.
-    ///
-    /// # Errors
-    /// What a reader would say.
-    pub async fn begins(self: &Arc<Self>, key_hash: &str, manifest: &Arc<Manifest>) -> Result<(), Error> {
-        if manifest.len == 0 {
-            return Ok(());
-        }
-        self.reader(key_hash, manifest, Some((0, 0))).next().await.unwrap_or(Err(Error::Truncated)).map(drop)
-    }
-
-    /// As [`Bodies::begins`], and then looks whether each of the other segments is there: for one who
-    /// will tell others of them.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn stands(self: &Arc<Self>, key_hash: &str, manifest: &Arc<Manifest>) -> Result<(), Error> {
-        let name = self.name_of(key_hash, manifest)?;
-        self.begins(key_hash, manifest).await?;
-        let rest = manifest.segments.iter().skip(1).filter(|segment| segment.len > 0);
-        let looks = rest.map(|segment| self.store.look_for(&name, segment));
-        stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
-    }
-
-    /// The name of a stored body, unless its bytes are known to be lost.
-    fn name_of(&self, key_hash: &str, manifest: &Manifest) -> Result<Name, Error> {
-        let name = self.store.name(key_hash);
-        self.knows(&name, manifest)?;
-        Ok(name)
-    }
-
-    /// Fails if the bytes of a body are known to be lost under this name.
-    fn knows(&self, name: &Name, manifest: &Manifest) -> Result<(), Error> {
-        let lost = match manifest.segments.first() {
-            Some(Segment { token, n, .. }) if !manifest.is_of(name.life()) => {
-                Some(Error::Missing { token: *token, n: *n })
-            }
-            _ => self.store.gone.of(name, manifest),
-        };
-        lost.map_or(Ok(()), Err)
     }
 
     /// A small body in one piece, checked. Over [`MAX_WHOLE`] it is [`Error::TooLarge`].

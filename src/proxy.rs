@@ -49,6 +49,7 @@ mod languages;
 mod last_hop;
 mod late;
 pub mod listener;
+mod lost;
 mod miss;
 mod multipart;
 mod notes;
@@ -284,6 +285,7 @@ impl Proxy {
         }
         if (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
             && let Some((exchange, follower)) = self.about_to_be_stored(&asking, &look)
+            && self.begins_in(&asking, &exchange).await
         {
             asking.ticket.late = true;
             return self.ride(asking, &exchange, follower, self.moments.next());

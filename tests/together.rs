@@ -7,6 +7,8 @@ mod clock;
 mod instance;
 #[path = "together/late.rs"]
 mod late;
+#[path = "together/bytes.rs"]
+mod lost_bytes;
 #[path = "together/parts.rs"]
 mod parts;
 #[path = "together/storm.rs"]

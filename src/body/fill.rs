@@ -329,6 +329,11 @@ impl Fill {
         matches!(state.phase, Phase::Broken | Phase::Spilling) || state.failure.is_some()
     }
 
+    /// Whether a byte has not left the window.
+    pub(super) fn has_in_memory(&self, at: u64) -> bool {
+        at >= self.lock().window.start()
+    }
+
     /// The whole, if it is complete and all here.
     pub(super) fn held(&self) -> Option<Bytes> {
         let mut state = self.lock();

@@ -4,17 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use super::Error;
 use super::store::Name;
+use super::{Bodies, Error};
 use crate::record::{Manifest, Segment};
 
 /// How many bodies are remembered at most: the last lost segment of each.
 const CAPACITY: usize = 4_096;
 /// For how long. By then nothing in the store names them any more.
 const REMEMBERED: Duration = Duration::from_mins(1);
+/// Segments that are looked for at a time.
+const LOOKS: usize = 16;
 
 /// What is known to be lost.
 #[derive(Debug)]
@@ -48,5 +51,59 @@ impl Gone {
         let lost = self.0.get(&name.hash)?;
         let holds = lost.life == *name.life() && Instant::now() < lost.until;
         (holds && manifest.segments.contains(&lost.segment)).then_some(lost.cause)
+    }
+}
+
+// === impl Bodies ===
+
+impl Bodies {
+    /// Returns whether the bytes of a body are known to be lost: it is of another life of the store, or
+    /// one of its segments was found missing or wrong a moment ago. Asks nobody.
+    pub fn is_gone(&self, key_hash: &str, manifest: &Manifest) -> bool {
+        self.name_of(key_hash, manifest).is_err()
+    }
+
+    /// Reads the first byte of a body, whose segment is checked as always. An empty body has none.
+    ///
+    /// # Errors
+    /// What a reader would say.
+    pub async fn begins(self: &Arc<Self>, key_hash: &str, manifest: &Arc<Manifest>) -> Result<(), Error> {
+        if manifest.len == 0 {
+            return Ok(());
+        }
+        self.reader(key_hash, manifest, Some((0, 0))).next().await.unwrap_or(Err(Error::Truncated)).map(drop)
+    }
+
+    /// As [`Bodies::begins`], and then looks whether each of the other segments is there: for one who
+    /// will tell others of them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn stands(self: &Arc<Self>, key_hash: &str, manifest: &Arc<Manifest>) -> Result<(), Error> {
+        let name = self.name_of(key_hash, manifest)?;
+        self.begins(key_hash, manifest).await?;
+        let rest: Vec<Segment> = manifest.segments.iter().skip(1).copied().collect();
+        let name = &name;
+        let looks = rest.into_iter().filter(|segment| segment.len > 0);
+        let looks = looks.map(|segment| async move { self.store.look_for(name, &segment).await });
+        stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
+    }
+
+    /// The name of a stored body, unless its bytes are known to be lost.
+    pub(super) fn name_of(&self, key_hash: &str, manifest: &Manifest) -> Result<Name, Error> {
+        let name = self.store.name(key_hash);
+        self.knows(&name, manifest)?;
+        Ok(name)
+    }
+
+    /// Fails if the bytes of a body are known to be lost under this name.
+    pub(super) fn knows(&self, name: &Name, manifest: &Manifest) -> Result<(), Error> {
+        let lost = match manifest.segments.first() {
+            Some(Segment { token, n, .. }) if !manifest.is_of(name.life()) => {
+                Some(Error::Missing { token: *token, n: *n })
+            }
+            _ => self.store.gone.of(name, manifest),
+        };
+        lost.map_or(Ok(()), Err)
     }
 }

@@ -52,6 +52,16 @@ impl Growing {
         self.fill.written()
     }
 
+    /// Returns whether a byte is in memory, or still to come.
+    pub fn has_in_memory(&self, at: u64) -> bool {
+        self.fill.has_in_memory(at)
+    }
+
+    /// Returns whether one of its segments was found missing or wrong a moment ago.
+    pub fn is_gone(&self) -> bool {
+        self.fill.bodies.knows(&self.fill.name, &self.acknowledged()).is_err()
+    }
+
     /// The whole in one piece of its own, if it is complete and no longer than
     /// [`super::Settings::hold`].
     pub fn held(&self) -> Option<Bytes> {

@@ -74,6 +74,8 @@ pub(crate) struct Job {
     ranged: bool,
     /// The fill of a part that this one can't ride, while that is under way here.
     behind: Option<Number>,
+    /// It has met a body whose bytes are gone, and how long it waits for whoever fills the key now.
+    patience: Option<Instant>,
     /// Upstream failed a moment ago, for a request that was alone with it.
     failed_lately: bool,
     /// Verdicts of others that did not bind its request: its own may confirm them.
@@ -138,6 +140,7 @@ impl Job {
             range: None,
             ranged: false,
             behind: None,
+            patience: None,
             failed_lately: false,
             earlier: Vec::new(),
             asked_at: proxy.now_ms(),
@@ -190,6 +193,11 @@ impl Job {
         self.behind
     }
 
+    /// Returns whether it has met a body whose bytes are gone.
+    pub(crate) fn is_past_lost(&self) -> bool {
+        self.patience.is_some()
+    }
+
     /// Starts the fill in a task of its own.
     pub(crate) fn spawn(mut self, leader: Leader) {
         leader.inform(|info| {
@@ -207,10 +215,8 @@ impl Job {
         let names = proxy.names(&self.place.key);
         let mut live = Arc::default();
         leader.inform(|info| live = info.live.clone());
-        let until = match self.behind {
-            Some(_) => self.deadline.min(Instant::now() + PATIENCE),
-            None => self.deadline,
-        };
+        let patience = self.patience.or_else(|| self.behind.map(|_| Instant::now() + PATIENCE));
+        let until = patience.map_or(self.deadline, |until| until.min(self.deadline));
         let (entered, judge) = loop {
             let judge = FillJudge::new(&self, Arc::clone(&live));
             let superseded = self.past.hard(&proxy.stamps);

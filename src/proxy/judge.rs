@@ -48,6 +48,8 @@ pub(crate) struct FillJudge {
     newest: AtomicU64,
     /// A part that is being fetched here, and that this fill was not to ride: nobody else's news.
     behind: Option<Number>,
+    /// It has met a body whose bytes are gone: that is nothing to it any more.
+    past_lost: bool,
     /// A failure was seen that holds for no request that comes after it.
     failed_lately: AtomicBool,
     /// The last verdict that was seen.
@@ -74,6 +76,7 @@ impl FillJudge {
             first_note: OnceLock::new(),
             newest: AtomicU64::new(0),
             behind: job.behind(),
+            past_lost: job.is_past_lost(),
             failed_lately: AtomicBool::new(false),
             prior: Mutex::new(None),
             unbound: OnceLock::new(),
@@ -164,7 +167,7 @@ impl FillJudge {
         let token = stored.record.token;
         self.newest.fetch_max(token, Ordering::Relaxed);
         let awaited = self.first.get().is_some_and(|first| token > *first) && self.behind != Some(token);
-        if self.proxy.notes.is_condemned(self.place.key.hash(), token) {
+        if self.proxy.is_lost(self.place.key.hash(), &stored.manifest) {
             // Neither to be served nor to be validated: there is nothing behind it.
             return Judged::Absent;
         }
@@ -295,6 +298,9 @@ impl FillJudge {
     /// A body that is being fetched elsewhere: ridden if it may be reused as stored.
     fn growing(&self, token: Number, mut head: Record) -> Judged<Sighted> {
         let manifest = std::mem::take(&mut head.body);
+        if self.past_lost && self.proxy.is_lost(self.place.key.hash(), &manifest) {
+            return Judged::Absent;
+        }
         let stored = Arc::new(Stored::new(head, &self.route.rules, None));
         let record = &stored.record;
         if record.key != self.place.key.text()

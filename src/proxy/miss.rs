@@ -166,6 +166,13 @@ impl Proxy {
             let step = self.step(asking, place, told, arrival, &follower, lacked.is_none());
             let turn = match self.in_doubt(asking, step, arrival) {
                 Step::Move(turn) => turn,
+                Step::End(End::Ride(exchange, follower))
+                    if exchange.owner != Some(arrival.at) && !self.begins_in(asking, &exchange).await =>
+                {
+                    // What it had is gone: the next exchange, with all who find that out.
+                    refused = Some(follower);
+                    continue;
+                }
                 Step::End(end) => {
                     following.ended(end.word());
                     return end;

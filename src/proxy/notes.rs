@@ -2,8 +2,7 @@
 //!
 //! Pass memory ("hit-for-miss") is as narrow as its reason (F10), and a failing upstream is not
 //! tried once per waiter (F7). Both bind only the requests that they are proven for, both end by
-//! themselves, and a purge ends them at once. And it remembers records whose bytes are gone, so that
-//! their pointers are not taken up again.
+//! themselves, and a purge ends them at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,11 +21,9 @@ use crate::tier::{Covered, Stamps};
 
 /// How many keys are remembered at most.
 const CAPACITY: usize = 65_536;
-/// How many of those whose bytes are gone.
-const CONDEMNED_CAPACITY: usize = 4_096;
+/// How many passes that an answer has disproved.
+const DISPROVED_CAPACITY: usize = 4_096;
 
-/// How long a record whose bytes are gone is known by its token. By then its pointer is gone too.
-const CONDEMNED: Duration = Duration::from_mins(1);
 /// How long after its end a failure is still the last word on its upstream: requests that come within
 /// that time, and those that come while the next try is under way, do not wait for that try.
 const FAILING: Duration = Duration::from_secs(10);
@@ -37,8 +34,6 @@ const PROBING: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub(crate) struct Notes {
     held: Cache<KeyHash, Arc<Note>>,
-    /// Records whose bytes are gone, by the token of the last one of each key.
-    condemned: Cache<KeyHash, (Number, Instant)>,
     /// Passes that an answer has disproved, by the token of the last one of each key.
     disproved: Cache<KeyHash, Number>,
 }
@@ -80,24 +75,7 @@ pub(crate) enum Noted {
 
 impl Notes {
     pub(crate) fn new() -> Self {
-        Self {
-            held: Cache::new(CAPACITY),
-            condemned: Cache::new(CONDEMNED_CAPACITY),
-            disproved: Cache::new(CONDEMNED_CAPACITY),
-        }
-    }
-
-    /// The bytes of the record with this token are gone: its pointer is as good as none. Whether
-    /// that is news.
-    pub(crate) fn condemn(&self, key: KeyHash, token: Number) -> bool {
-        let news = !self.is_condemned(key, token);
-        self.condemned.insert(key, (token, Instant::now() + CONDEMNED));
-        news
-    }
-
-    /// Whether the bytes of the record with this token are known to be gone.
-    pub(crate) fn is_condemned(&self, key: KeyHash, token: Number) -> bool {
-        self.condemned.get(&key).is_some_and(|(of, until)| of == token && Instant::now() < until)
+        Self { held: Cache::new(CAPACITY), disproved: Cache::new(DISPROVED_CAPACITY) }
     }
 
     /// Remembers that a key passes, for `ttl`.
@@ -300,16 +278,6 @@ mod tests {
         );
         notes.pass_all(KEY, PassReason::BodyStore, 3, TTL);
         assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Pass(_)), "it lies here");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_condemned_is_one_record_and_not_for_ever() {
-        let notes = Notes::new();
-        assert!(notes.condemn(KEY, 3));
-        assert!(!notes.condemn(KEY, 3), "it is known");
-        assert!(notes.is_condemned(KEY, 3) && !notes.is_condemned(KEY, 4));
-        tokio::time::advance(CONDEMNED).await;
-        assert!(!notes.is_condemned(KEY, 3));
     }
 
     #[tokio::test(start_paused = true)]

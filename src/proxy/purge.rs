@@ -8,11 +8,8 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::invalidate::Called;
 use crate::dust::{Error, Number};
-use crate::flight::Attempt;
 use crate::key::target::{self, Refusal};
-use crate::record::{Pointer, codec};
 use crate::telemetry::words;
-use crate::tier::Stored;
 use crate::tier::stamps::life::{OPERATOR, stamp_life};
 use crate::tier::stamps::{Force, Scope};
 
@@ -112,23 +109,5 @@ impl Proxy {
         let mut text = String::new();
         route.key_into(&mut text, &target, &HeaderMap::new());
         Ok(text)
-    }
-
-    /// Deletes the pointer to a body that is gone, if it still names that body, under the key's
-    /// lease.
-    pub(crate) async fn drop_pointer(&self, stored: &Stored) {
-        let names = self.names(&crate::key::Key::new(&stored.record.key));
-        let Attempt::Won(fill) = self.flight.attempt(&names).await else { return };
-        let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
-        let names_it = there.as_ref().and_then(|entry| entry.text()).is_some_and(|text| {
-            matches!(codec::decode(text, &self.limits()), Ok(Pointer::Record(record)) if record.body == *stored.manifest)
-        });
-        if names_it
-            && let Some(lease) = fill.lease()
-            && let Err(error) = self.flight.bounded(self.dust.delete(&names.value, Some(lease))).await
-        {
-            self.notices.store_error("delete", &error);
-        }
-        fill.release().await;
     }
 }

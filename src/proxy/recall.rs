@@ -50,7 +50,8 @@ impl Proxy {
                 let stored = Arc::new(Stored::new(*record, &route.rules, None).at(entry.number));
                 let now = self.now_ms();
                 let over = stored.record.end() <= now || self.too_old(&stored, now);
-                if over || stored.covered(&self.stamps) == Covered::Hard {
+                let lost = self.is_lost(key.hash(), &stored.manifest);
+                if over || lost || stored.covered(&self.stamps) == Covered::Hard {
                     return None;
                 }
                 self.tier.keep(stored.clone());

@@ -80,19 +80,44 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         self.notices.unreadable(error);
         self.tier.forget(stored);
-        if error.condemns() && !std::mem::replace(&mut asking.ticket.reread, true) {
-            // The others, here, need not wait for the pointer to go: it means nothing to them now.
-            if self.notes.condemn(stored.hash, stored.record.token) {
-                self.drop_pointer(stored).await;
-            }
-            // With the pointer gone it is a miss like any other, and fetched once for everybody.
-            if let Look::Missing { place } =
-                self.look(&asking.route, &asking.target, &asking.headers, &asking.ask)
+        if error.condemns() {
+            // It means nothing to anybody here from now on: a miss like any other, fetched once for all.
+            // Who leads that removes what names it.
+            let again = std::mem::replace(&mut asking.ticket.reread, true);
+            let alone = Self::goes_alone(&asking, None).is_some();
+            if !again
+                && !alone
+                && let Look::Missing { place } =
+                    self.look(&asking.route, &asking.target, &asking.headers, &asking.ask)
             {
                 return Box::pin(self.miss(asking, place, None)).await;
             }
+            if !again {
+                self.drop_lost(&self.names_of(&stored.hash), stored.hash).await;
+            }
         }
         Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await
+    }
+
+    /// Returns whether an exchange has the first byte that a request would be given of it. What is not in
+    /// memory, or still to come, is read and checked before a head goes out.
+    pub(crate) async fn begins_in(&self, asking: &Asking, exchange: &Exchange) -> bool {
+        let record = &exchange.head.record;
+        let len = exchange.len.or_else(|| exchange.growing.len_if_done());
+        let first = Cut::of(asking, record, len).first_bytes(record).map_or(0, |(first, _)| first);
+        if exchange.growing.has_in_memory(first) {
+            return true;
+        }
+        if exchange.growing.is_gone() {
+            return false;
+        }
+        match exchange.growing.reader(Some((first, first))).next().await {
+            Some(Err(error)) if error.condemns() => {
+                self.notices.unreadable(&error);
+                false
+            }
+            _ => true,
+        }
     }
 
     /// Rides an exchange: the leader's own client, or one of the others.

@@ -38,6 +38,7 @@ pub struct Instance {
     pub proxy: Arc<Proxy>,
     pub line: Arc<Faulty>,
     pub stamps: Arc<Stamps>,
+    pub bodies: Arc<Bodies>,
     /// The origin as this instance reaches it.
     pub origin: Scripted,
 }
@@ -137,16 +138,22 @@ impl Instance {
             member: None,
             flight,
             dust,
-            bodies,
+            bodies: bodies.clone(),
             dice,
             drain: Arc::new(drain::channel().0),
         });
-        Self { proxy, line, stamps, origin }
+        Self { proxy, line, stamps, bodies, origin }
     }
 
     /// An instance that is put together elsewhere.
-    pub fn over(proxy: Arc<Proxy>, line: Arc<Faulty>, stamps: Arc<Stamps>, origin: Scripted) -> Self {
-        Self { proxy, line, stamps, origin }
+    pub fn over(
+        proxy: Arc<Proxy>,
+        line: Arc<Faulty>,
+        stamps: Arc<Stamps>,
+        bodies: Arc<Bodies>,
+        origin: Scripted,
+    ) -> Self {
+        Self { proxy, line, stamps, bodies, origin }
     }
 
     /// A client asks for a path, and reads what comes.

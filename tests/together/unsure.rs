@@ -84,6 +84,7 @@ async fn instance(
     let dice = Arc::new(Dice::seeded(name.len() as u64));
     let life = dust.life(Some("life")).await.expect("the store is there").expect("it has an id");
     let bodies = Bodies::open_over(objects.clone(), &life, body::Settings::default(), clock.clone()).await;
+    let bodies = bodies.expect("they are in memory");
     let tier = Arc::new(Tier::in_fleet(1 << 20, numbers.clone()));
     let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(24)));
     let settings = flight::Settings { lease_ttl: super::LEASE, ..flight::Settings::default() };
@@ -141,14 +142,14 @@ async fn instance(
         member: Some(member.clone()),
         flight,
         dust,
-        bodies: bodies.expect("they are in memory"),
+        bodies: bodies.clone(),
         dice,
         drain: Arc::new(drain::channel().0),
     });
     tokio::spawn(member.clone().follow());
     tokio::spawn(member.clone().keep_trust());
     member.is_sure().await;
-    (Instance::over(proxy, line, stamps, origin), member)
+    (Instance::over(proxy, line, stamps, bodies, origin), member)
 }
 
 impl Pair {

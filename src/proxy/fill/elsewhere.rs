@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::Job;
@@ -39,6 +40,10 @@ struct Chase {
 /// How long a holder without its lease may be silent: longer than an origin may pause.
 const SILENCE: Duration = Duration::from_secs(20);
 
+/// How much longer than a lease a holder is waited for whose bytes are gone: when that runs out, its
+/// lease is tried for.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// What a look at it comes to.
 enum Heed {
     /// More to come.
@@ -51,9 +56,23 @@ enum Heed {
 
 impl Job {
     /// Rides it: here everybody follows one reader of the other instance's segments.
-    pub(super) async fn ride_elsewhere(self, mut leader: Leader, names: Names, seen: Elsewhere) {
+    pub(super) async fn ride_elsewhere(mut self, mut leader: Leader, names: Names, seen: Elsewhere) {
+        // The head is a promise: the first bytes are read, and checked, before it goes out.
+        let (hash, manifest) = (seen.head.hash.to_string(), Arc::new(seen.manifest.clone()));
+        if let Err(error) = self.proxy.bodies.begins(&hash, &manifest).await {
+            self.proxy.notices.unreadable(&error);
+            if error.condemns() && self.patience.is_none() {
+                // As if nothing had been told: its holder has failed, or tells of what it has stored.
+                // It is waited for no longer than a dead holder is.
+                let lease_ttl = self.proxy.flight.settings().lease_ttl;
+                self.patience = Some(Instant::now() + lease_ttl + GRACE);
+                return self.enter_again(leader).await;
+            }
+            let fill = self.proxy.flight.apart(&names);
+            return Box::pin(self.fetch(leader, fill)).await;
+        }
         let len = policy::content_length(&seen.head.record.headers);
-        let (mut tail, growing) = self.proxy.bodies.follow(&seen.head.hash.to_string(), len);
+        let (mut tail, growing) = self.proxy.bodies.follow(&hash, len);
         if let Err(error) = tail.extend(&seen.manifest) {
             // Not a manifest that anybody could read: as if nothing had been told.
             self.proxy.notices.body_store_error(&error);
@@ -69,6 +88,11 @@ impl Job {
         let head = seen.head;
         let (token, record) = (seen.token, head.record.token);
         Box::new(Chase { job: self, names, leader, tail, head, token, record, aside: None }).run().await;
+    }
+
+    /// Goes the way of a fill from its beginning.
+    fn enter_again(self, leader: Leader) -> BoxFuture<'static, ()> {
+        Box::pin(self.run(leader))
     }
 
     fn exchange_elsewhere(&self, seen: &Elsewhere, growing: Growing, len: Option<u64>) -> Exchange {
@@ -196,7 +220,9 @@ impl Chase {
         let text = value.and_then(|entry| entry.text())?;
         match codec::decode(text, &self.job.proxy.limits()) {
             Ok(Pointer::Record(record))
-                if record.token >= self.record && record.key == self.head.record.key =>
+                if record.token >= self.record
+                    && record.key == self.head.record.key
+                    && !self.job.proxy.is_lost(self.head.hash, &record.body) =>
             {
                 Some(*record)
             }

@@ -37,7 +37,9 @@ impl Job {
         let proxy = self.proxy.clone();
         let _filling = proxy.stamps.fills(born);
         self.note_spelling(None).await;
-        if let Some(partial) = self.resumable(&fill) {
+        let partial = self.resumable(&fill).await;
+        self.proxy.remove_lost(&fill, self.place.key.hash()).await;
+        if let Some(partial) = partial {
             match self.rest_of(&partial, born).await {
                 Rest::Nothing => return self.completed(leader, fill, &partial).await,
                 Rest::Comes(head) => return self.resumed(leader, fill, head, &partial).await,
@@ -71,10 +73,12 @@ impl Job {
                     };
                 }
                 Returned::Validated => {
-                    if let Some(refreshed) = self.refresh(&head, &fill) {
+                    if let Some(refreshed) = self.refresh(&head, &fill)
+                        && self.has_bytes(&refreshed).await
+                    {
                         return self.refreshed(leader, fill, head.sent, refreshed).await;
                     }
-                    // It validated something that we do not have: asked for again.
+                    // It validated something that we do not have, or not any more: asked for again.
                 }
                 Returned::Joins(side, missing) => {
                     let joined = stored.as_ref().and_then(|stored| self.joined(stored, missing, &head));
@@ -164,8 +168,29 @@ impl Job {
         let usable = stale.covered(&self.proxy.stamps) != Covered::Hard
             && stale.record.end() > self.proxy.now_ms()
             && stale.record.key == self.place.key.text()
+            && !self.proxy.is_lost(stale.hash, &stale.manifest)
             && policy::selects(&stale.record, &self.headers);
         usable.then(|| Record { body: (*stale.manifest).clone(), ..stale.record.clone() })
+    }
+
+    /// Returns whether a record that was validated has its bytes still: one that has not is not to be
+    /// refreshed for ever.
+    async fn has_bytes(&mut self, refreshed: &Stored) -> bool {
+        if refreshed.body.is_some() {
+            return !self.proxy.is_lost(refreshed.hash, &refreshed.manifest);
+        }
+        let begins = self.proxy.bodies.begins(&refreshed.hash.to_string(), &refreshed.manifest).await;
+        match begins {
+            Err(error) if error.condemns() => {
+                self.proxy.notices.unreadable(&error);
+                if let Some(old) = self.stale.take() {
+                    self.proxy.tier.forget(&old);
+                }
+                false
+            }
+            // Bytes that merely can't be read now are no reason to fetch them again.
+            Ok(()) | Err(_) => true,
+        }
     }
 
     /// The record that a 304 makes of the stale one: its bytes stay where they are.

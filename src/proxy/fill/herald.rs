@@ -52,6 +52,10 @@ impl Job {
         loop {
             progress.borrow_and_update();
             record.body = growing.acknowledged();
+            if !record.body.is_of(&self.proxy.bodies.life()) {
+                // The store began another life: there its bytes are nobody's.
+                return;
+            }
             let head = Box::new(record.clone());
             let note = Note::Growing { token: fill.token(), head, binding: None };
             // Too long for a note: who follows waits for the whole.

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-
 use super::store::Pouring;
 use super::{Head, Job};
 use crate::flight::Fill;
@@ -47,7 +45,7 @@ impl Job {
         // The first bytes are read and checked before a head goes out, as those of any stored body: what
         // is wrong with them is fetched again and breaks nobody off.
         let there = Arc::new(there);
-        if let Some(Err(error)) = bodies.reader(&hash, &there, Some((0, 0))).next().await {
+        if let Err(error) = bodies.begins(&hash, &there).await {
             self.proxy.notices.unreadable(&error);
             drop(head);
             return self.again(leader, fill).await;

@@ -38,8 +38,9 @@ pub(super) enum Rest {
 }
 
 impl Job {
-    /// What can be gone on with: left at the verdict key by a holder that died, or known here.
-    pub(super) fn resumable(&self, fill: &Fill) -> Option<Partial> {
+    /// What can be gone on with: left at the verdict key by a holder that died, or known here. All of
+    /// its segments are there: others will be told of them.
+    pub(super) async fn resumable(&self, fill: &Fill) -> Option<Partial> {
         let limits = self.proxy.limits();
         let left = fill.verdict().and_then(|entry| entry.text()).and_then(|text| {
             match codec::decode_note(text, &limits) {
@@ -48,25 +49,34 @@ impl Job {
             }
         });
         let known = self.partial.as_deref().cloned();
-        let further = |one: &Partial, other: &Partial| one.0.body.len >= other.0.body.len;
-        let partial = match (left, known) {
-            (Some(left), Some(known)) if further(&known, &left) => known,
-            (left, known) => left.or(known)?,
-        };
+        let mut found: Vec<_> =
+            known.into_iter().chain(left).filter(|found| self.may_resume(fill, found)).collect();
+        // The longest first; of two as long, what is known here.
+        found.sort_by_key(|Partial(record)| std::cmp::Reverse(record.body.len));
+        for partial in found {
+            let manifest = Arc::new(partial.0.body.clone());
+            match self.proxy.bodies.stands(&self.place.key.hash().to_string(), &manifest).await {
+                Ok(()) => return Some(partial),
+                Err(error) => self.proxy.notices.unreadable(&error),
+            }
+        }
+        None
+    }
+
+    fn may_resume(&self, fill: &Fill, Partial(record): &Partial) -> bool {
         // What was published since is newer.
-        let published =
-            fill.value().and_then(|entry| entry.text()).and_then(|text| match codec::decode(text, &limits) {
+        let published = fill.value().and_then(|entry| entry.text()).and_then(|text| {
+            match codec::decode(text, &self.proxy.limits()) {
                 Ok(Pointer::Record(record)) => Some(record.token),
                 _ => None,
-            });
-        let Partial(record) = &partial;
-        let usable = record.key == self.place.key.text()
+            }
+        });
+        record.key == self.place.key.text()
             && policy::answers(&self.headers, self.ask.head, record)
             && published.is_none_or(|token| token < record.token)
             && self.proxy.stamps.covers(self.place.url, record.born, record.token) == Covered::No
             && policy::selects(record, &self.headers)
-            && record.end() > self.proxy.now_ms();
-        usable.then_some(partial)
+            && record.end() > self.proxy.now_ms()
     }
 
     /// Asks upstream for what is missing.

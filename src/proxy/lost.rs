@@ -1,0 +1,59 @@
+//! What names bytes that are gone is as good as nothing, and is removed: value and note, under the key's
+//! lease.
+
+use super::Proxy;
+use crate::dust::Entry;
+use crate::flight::{Attempt, Fill, Names};
+use crate::key::KeyHash;
+use crate::record::codec::Limits;
+use crate::record::{Manifest, Note, Pointer, codec};
+
+impl Proxy {
+    /// Returns whether the bytes of this key's body are known to be gone.
+    pub(crate) fn is_lost(&self, key: KeyHash, manifest: &Manifest) -> bool {
+        self.bodies.is_gone(&key.to_string(), manifest)
+    }
+
+    /// Removes what a fill that holds the lease has found at its key, where that names bytes that are
+    /// gone.
+    pub(super) async fn remove_lost(&self, fill: &Fill, key: KeyHash) {
+        let Some(lease) = fill.lease() else { return };
+        let (names, limits) = (fill.names(), self.limits());
+        let lost = [
+            (&names.value, fill.value().and_then(|entry| of_value(entry, &limits))),
+            (&names.verdict, fill.verdict().and_then(|entry| of_note(entry, &limits))),
+        ];
+        for (name, manifest) in lost {
+            if !manifest.is_some_and(|manifest| self.is_lost(key, &manifest)) {
+                continue;
+            }
+            if let Err(error) = self.flight.bounded(self.dust.delete(name, Some(lease))).await {
+                self.notices.store_error("delete", &error);
+            }
+        }
+    }
+
+    /// The same, for a request that will not lead. A key whose lease is taken is somebody's to fill, and
+    /// so to tidy.
+    pub(super) async fn drop_lost(&self, names: &Names, key: KeyHash) {
+        let Attempt::Won(fill) = self.flight.attempt(names).await else { return };
+        if let Ok(fill) = fill.looked().await {
+            self.remove_lost(&fill, key).await;
+            fill.release().await;
+        }
+    }
+}
+
+fn of_value(entry: &Entry, limits: &Limits) -> Option<Manifest> {
+    match codec::decode(entry.text()?, limits) {
+        Ok(Pointer::Record(record)) => Some(record.body),
+        _ => None,
+    }
+}
+
+fn of_note(entry: &Entry, limits: &Limits) -> Option<Manifest> {
+    match codec::decode_note(entry.text()?, limits) {
+        Ok(Note::Growing { head, .. }) => Some(head.body),
+        _ => None,
+    }
+}
