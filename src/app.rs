@@ -406,6 +406,7 @@ impl App {
                 metrics.memory.evictions(telemetry::words::Tier::Memory, telemetry::words::Eviction::Room);
             room.inc_by(tier.evicted().saturating_sub(room.get()));
             metrics.bodies.set_bytes(bodies.used());
+            metrics.bodies.set_others(bodies.counters().others.load(Ordering::Relaxed));
             count_body_errors(metrics, &bodies);
             let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
             metrics.process.connections("data").set(open);

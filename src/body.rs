@@ -30,6 +30,7 @@ mod cut;
 mod fill;
 mod gone;
 mod growing;
+mod lives;
 mod place;
 mod pump;
 mod reader;
@@ -43,6 +44,7 @@ mod window;
 mod writer;
 
 pub use growing::Growing;
+pub use lives::{Fate, OtherLife};
 pub use place::{Bucket, Place};
 pub use reader::Reader;
 pub use spill::Spill;
@@ -62,6 +64,9 @@ pub const MAX_WHOLE: u64 = 64 * 1024 * 1024;
 /// How bodies are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Which fleet's bodies they are, as the markers of its lives say: the prefix of its keys. Empty: it
+    /// is not said.
+    pub fleet: String,
     /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it.
     pub size: u64,
     /// How long an object stays after no record named it any more.
@@ -148,6 +153,7 @@ pub struct Bodies {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            fleet: String::new(),
             size: 10 << 30,
             linger: Duration::from_mins(10),
             hold: 1 << 20,
@@ -238,7 +244,7 @@ impl Bodies {
         clock: Arc<dyn Clock>,
         env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
-        let store = Store::open(url, store_id, settings.size, settings.call_timeout, env)?;
+        let store = Store::open(url, store_id, &settings, env)?;
         store.mark_if_there_is_room().await?;
         Ok(Self::over(store, settings, clock))
     }
@@ -262,7 +268,7 @@ impl Bodies {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let store = Store::over(objects, None, store_id, settings.size, settings.call_timeout);
+        let store = Store::over(objects, None, store_id, &settings);
         store.mark_if_there_is_room().await?;
         Ok(Self::over(store, settings, clock))
     }
@@ -275,7 +281,7 @@ impl Bodies {
         clock: Arc<dyn Clock>,
         env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
-        let store = Store::open(url, store_id, settings.size, settings.call_timeout, env)?;
+        let store = Store::open(url, store_id, &settings, env)?;
         store.join(store_id).await?;
         Ok(Self::over(store, settings, clock))
     }
@@ -428,6 +434,11 @@ impl Bodies {
     /// Bytes over the limit that is set, which records have to be given up for.
     pub fn excess(&self) -> u64 {
         if self.settings.size == 0 { 0 } else { self.used().saturating_sub(self.settings.size) }
+    }
+
+    /// Learns what is stored from one who has counted it.
+    pub fn learn_used(&self, bytes: u64) {
+        self.counters().used.store(bytes, Ordering::Relaxed);
     }
 
     /// What has been counted.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, BuildError, Missing, Signals, Sockets};
+use crate::body::{Fate, OtherLife};
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::config::{self, Settings};
 use crate::telemetry::{self, Log};
@@ -43,7 +44,8 @@ enum Command {
     /// Let a herd loose on a fleet of these settings, kill and freeze what it hangs on, and say which
     /// promises held. On this machine only, beside what is in use.
     Drill(drill::Drill),
-    /// Remove bodies that no record names, twice over, while nothing else runs on the stores.
+    /// Remove bodies that no record names, and those of lives of the store that are over: two sweeps, while
+    /// no instance sweeps.
     Sweep(Config),
 }
 
@@ -139,14 +141,31 @@ async fn sweep(config: &Config) -> ExitCode {
         Err(error) => return fail(BAD_SETTINGS, &error.to_string()),
     };
     match app.proxy().sweep_twice().await {
-        Some(swept) => {
+        Ok((swept, others)) => {
             println!(
                 "{} objects of {} B seen; {} removed ({} B freed); {} suspected, {} left half written by a crash removed",
                 swept.objects, swept.bytes, swept.removed, swept.freed, swept.suspects, swept.leftovers
             );
+            for other in others {
+                println!("{}", told_of(&other));
+            }
             ExitCode::SUCCESS
         }
-        None => fail(FAILED, "the body store can't be listed"),
+        Err(error) => fail(FAILED, &error.to_string()),
+    }
+}
+
+/// A line on another life of the store.
+fn told_of(other: &OtherLife) -> String {
+    let idle = other.idle.as_secs() / 60;
+    match other.fate {
+        Fate::InUse => format!("life {}: in use {idle} min ago, left alone", other.id),
+        Fate::Waits => {
+            format!("life {}: {} B, untouched for {idle} min, left for now", other.id, other.bytes)
+        }
+        Fate::Removed => {
+            format!("life {}: {} B, untouched for {idle} min, removed", other.id, other.bytes)
+        }
     }
 }
 

@@ -71,6 +71,7 @@ mod upload;
 
 pub use asking::Client;
 pub use body::ReplyBody;
+pub use janitor::NotSwept;
 pub use purge::{Purge, PurgeError, Purged};
 pub use upload::Content;
 

@@ -5,6 +5,8 @@
 mod clock;
 #[path = "together/instance.rs"]
 mod instance;
+#[path = "together/janitor.rs"]
+mod janitor;
 #[path = "together/late.rs"]
 mod late;
 #[path = "together/bytes.rs"]

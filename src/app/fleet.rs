@@ -1,7 +1,7 @@
 //! This instance as one of a fleet, as the settings have it. Alone with its store it is none.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +45,8 @@ struct Shelves {
     settings: Settings,
     log: Log,
     told: AtomicBool,
+    /// The id that this instance has proposed for a life of the store, and not heard of again.
+    proposed: Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -62,6 +64,13 @@ impl Moves for Shelves {
             // Left standing, it is met again at the next start.
             let _ = room::remember(&*self.dust, &self.settings.dust.prefix, false).await;
         }
+        if moved.is_ok() {
+            let lost = self.proposes(begun.then_some(id)).filter(|lost| !begun && lost != id);
+            if let Some(lost) = lost {
+                // Another instance began that life at the same moment. If this fails, a sweep finds it.
+                let _ = self.bodies.abandon(&lost).await;
+            }
+        }
         moved.map_err(|error| {
             if matches!(error, body::Error::NotShared) && !self.told.swap(true, Ordering::AcqRel) {
                 let why = stores::not_shared(&self.settings, id);
@@ -69,6 +78,15 @@ impl Moves for Shelves {
             }
             error.to_string()
         })
+    }
+}
+
+impl Shelves {
+    /// Remembers what is proposed now, and gives what was proposed before.
+    fn proposes(&self, id: Option<&str>) -> Option<String> {
+        // One value: a panic elsewhere broke nothing.
+        let mut proposed = self.proposed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *proposed, id.map(str::to_owned))
     }
 }
 
@@ -98,6 +116,7 @@ pub(super) fn member(parts: &Parts<'_>, trust: &Arc<Trust>) -> Arc<Member> {
             settings: parts.settings.clone(),
             log: parts.log.clone(),
             told: AtomicBool::new(false),
+            proposed: Mutex::default(),
         }),
         log: parts.log.clone(),
         metrics: parts.metrics.clone(),

@@ -160,8 +160,11 @@ pub(super) async fn open_bodies(
         return Ok(bodies);
     }
     // Another instance began it at the same moment: that one is ours, too.
-    *life = Life { id: stands, known: Known::Stands };
-    open_bodies_of(settings, dust, life, tier, clock).await
+    let proposed = std::mem::replace(life, Life { id: stands, known: Known::Stands });
+    let bodies = open_bodies_of(settings, dust, life, tier, clock).await?;
+    // Nobody knows the id that was not taken. If this fails, a sweep finds it.
+    let _ = bodies.abandon(&proposed.id).await;
+    Ok(bodies)
 }
 
 async fn open_bodies_of(
@@ -172,6 +175,7 @@ async fn open_bodies_of(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<Bodies>, BuildError> {
     let of_bodies = body::Settings {
+        fleet: settings.dust.prefix.clone(),
         size: settings.bodies.size.0,
         linger: settings.bodies.linger.0,
         hold: tier.hold().min(body::Settings::default().hold),

@@ -12,17 +12,21 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::gone::Gone;
+use super::lives::Marker;
 use super::place::Place;
-use super::{Error, s3};
+use super::{Error, Settings, s3};
+use crate::clock::WallMs;
 use crate::record::Segment;
 
 /// The object that marks a body store as the one of a store's life.
 const HERE: &str = "here";
+/// No marker is longer, in bytes.
+const MARKER_MOST: u64 = 1024;
 /// Who joins waits so long for the marker: whoever began that life may be about to write it.
 const JOIN_PATIENCE: Duration = Duration::from_secs(3);
 /// And looks for it so often.
@@ -51,6 +55,8 @@ pub struct Counters {
     pub missing: AtomicU64,
     /// Objects removed by the janitor because no record named them.
     pub swept: AtomicU64,
+    /// Bytes of other lives of the store that are over and not removed yet.
+    pub others: AtomicU64,
     /// Bytes of growing bodies in memory now.
     pub window: AtomicU64,
     /// The most of those there ever were.
@@ -77,6 +83,8 @@ pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
     /// The id of the life that new names belong to.
     life: RwLock<Arc<str>>,
+    /// What their markers say.
+    marker: Bytes,
     /// There was no room for the marker: nothing is put until it is there.
     unmarked: AtomicBool,
     /// The directory, if it is one.
@@ -135,16 +143,15 @@ impl Store {
     pub(super) fn open(
         url: &str,
         id: &str,
-        size: u64,
-        call_timeout: Duration,
+        settings: &Settings,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
         let (objects, root): (Arc<dyn ObjectStore>, _) = match Place::parse(url).map_err(Error::Url)? {
             Place::Memory => (Arc::new(InMemory::new()), None),
             Place::Directory(path) => (directory(&path)?, Some(path)),
-            Place::Bucket(bucket) => (s3::open(&bucket, call_timeout, env)?, None),
+            Place::Bucket(bucket) => (s3::open(&bucket, settings.call_timeout, env)?, None),
         };
-        Ok(Self::over(objects, root, id, size, call_timeout))
+        Ok(Self::over(objects, root, id, settings))
     }
 
     /// Over objects that are there.
@@ -152,15 +159,15 @@ impl Store {
         objects: Arc<dyn ObjectStore>,
         root: Option<PathBuf>,
         id: &str,
-        size: u64,
-        call_timeout: Duration,
+        settings: &Settings,
     ) -> Self {
+        let (size, call_timeout) = (settings.size, settings.call_timeout);
         // A quarter over what the janitor aims at: it works in sweeps, the disk fills meanwhile.
         let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
-        let gone = Gone::new();
-        Self { objects, life, unmarked, root, ceiling, call_timeout, gone, counters }
+        let (gone, marker) = (Gone::new(), Marker::write(&settings.fleet).into());
+        Self { objects, life, marker, unmarked, root, ceiling, call_timeout, gone, counters }
     }
 
     /// The id of the life that new names belong to.
@@ -186,17 +193,50 @@ impl Store {
 
     /// Looks for the marker, and writes it if it is not there.
     pub(super) async fn mark(&self) -> Result<(), Error> {
-        let life = self.life();
-        if !self.marked(&life).await? {
-            let marker = marker(&life);
-            let put = self.objects.put(&marker, PutPayload::from_static(b"dustgate\n"));
-            self.bounded(0, put).await.map_err(|cause| {
-                self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
-                Error::store(&cause)
-            })?;
+        if !self.marked(&self.life()).await? {
+            self.sign().await?;
         }
         self.unmarked.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Writes the marker, whether it is there or not.
+    pub(super) async fn sign(&self) -> Result<(), Error> {
+        let marker = marker(&self.life());
+        let put = self.objects.put(&marker, self.marker.clone().into());
+        self.bounded(0, put).await.map(drop).map_err(|cause| {
+            self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
+            Error::store(&cause)
+        })
+    }
+
+    /// What the marker of a life says, and when it was written, if there is one.
+    pub(super) async fn marker(&self, life: &str) -> Result<Option<(Marker, WallMs)>, Error> {
+        let read = async {
+            let got = self.objects.get(&marker(life)).await?;
+            let at = u64::try_from(got.meta.last_modified.timestamp_millis()).unwrap_or(u64::MAX);
+            // What is longer is nobody's marker.
+            let text = if got.meta.size > MARKER_MOST { Bytes::new() } else { got.bytes().await? };
+            Ok((Marker::read(&text), at))
+        };
+        match self.bounded(0, read).await {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(cause) => Err(Error::store(&cause)),
+        }
+    }
+
+    /// Removes the marker of a life.
+    pub(super) async fn unmark(&self, life: &str) -> Result<(), Error> {
+        self.remove(vec![marker(life)]).await
+    }
+
+    /// The names at the top that may be lives. No other object is looked at.
+    pub(super) async fn lives(&self) -> Result<Vec<String>, Error> {
+        let listed = self.bounded(0, self.objects.list_with_delimiter(None)).await;
+        let listed = listed.map_err(|cause| Error::store(&cause))?;
+        let first = |path: Path| path.parts().next().map(|part| part.as_ref().to_owned());
+        Ok(listed.common_prefixes.into_iter().filter_map(first).collect())
     }
 
     /// The same; without room for it, it is owed.
@@ -373,8 +413,14 @@ impl Store {
         let mut listing = self.list(life);
         let mut paths = Vec::new();
         while let Some(object) = listing.next().await {
-            paths.push(Ok(object?.location));
+            paths.push(object?.location);
         }
+        self.remove(paths).await
+    }
+
+    /// Removes objects that are counted nowhere. One that is gone already counts as removed.
+    pub(super) async fn remove(&self, paths: Vec<Path>) -> Result<(), Error> {
+        let paths = paths.into_iter().map(Ok);
         let mut answers = self.objects.delete_stream(stream::iter(paths).boxed());
         loop {
             match timeout(self.call_timeout, answers.next()).await {

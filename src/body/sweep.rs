@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep};
 
+use super::lives::{OtherLife, Quiet};
 use super::store::{Name, parse};
 use super::{Bodies, Error};
 use crate::clock::WallMs;
@@ -19,6 +20,11 @@ use crate::record::Manifest;
 const SUSPECTS: usize = 1_000_000;
 /// Objects that are removed at a time: a store that takes them in one call has one call for them.
 const BATCH: usize = 100;
+/// Objects, and keys, that are judged in one go, and keys that are asked for at a time: the store's answers
+/// come one behind the other, and are waited for once.
+const BATCH_OBJECTS: usize = 8_192;
+const BATCH_KEYS: usize = 1_024;
+const ASKED: usize = 32;
 
 /// Says what records name. The janitor reads the lock first, then the growing note, then the
 /// value: so that a fill that ends in between is not missed.
@@ -54,6 +60,8 @@ pub struct Swept {
     pub failed: u64,
     /// Files that a crash left half written, removed.
     pub leftovers: u64,
+    /// Bytes of other lives of the store that nothing touches any more, and that stay for now.
+    pub others: u64,
 }
 
 /// Sweeps one store's life. Keep it between sweeps: it remembers what it suspects.
@@ -63,6 +71,9 @@ pub struct Sweeper {
     suspects: Suspects,
     /// The life that they are of.
     life: Arc<str>,
+    /// Other lives: those that nothing touched, and all that were found.
+    quiet: Quiet,
+    others: Vec<OtherLife>,
 }
 
 /// A sweep under way.
@@ -98,12 +109,34 @@ struct Object {
     written_at: WallMs,
 }
 
+/// Objects of some keys, in order.
+#[derive(Debug, Default)]
+struct Batch {
+    groups: Vec<(String, Vec<Object>)>,
+    objects: usize,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Judged {
     Keep,
     /// Unnamed since then.
     Suspect(Instant),
     Remove,
+}
+
+// === impl Batch ===
+
+impl Batch {
+    /// Takes one more object, and says whether it is full. A key that goes on in the next batch is asked
+    /// for once more.
+    fn takes(&mut self, key: String, object: Object) -> bool {
+        match self.groups.last_mut() {
+            Some((last, objects)) if *last == key => objects.push(object),
+            _ => self.groups.push((key, vec![object])),
+        }
+        self.objects += 1;
+        self.objects >= BATCH_OBJECTS || self.groups.len() >= BATCH_KEYS
+    }
 }
 
 // === impl Named ===
@@ -190,9 +223,10 @@ impl Bodies {
 // === impl Sweeper ===
 
 impl Sweeper {
-    /// For the life that `bodies` is in. No object outside it is looked at.
+    /// For the life that `bodies` is in. Of other lives only those are touched that are over.
     pub fn new(bodies: Arc<Bodies>) -> Self {
-        Self { life: bodies.life(), bodies, suspects: HashMap::new() }
+        let (quiet, others) = (Quiet::default(), Vec::new());
+        Self { life: bodies.life(), bodies, suspects: HashMap::new(), quiet, others }
     }
 
     /// Lists everything, asks `names` once for each key hash, and removes what was unnamed in
@@ -210,6 +244,12 @@ impl Sweeper {
             self.suspects.clear();
             self.life = Arc::clone(&life);
         }
+        // Whoever finds this life in the store sees that it is in use. Without room its last sign stands.
+        if let Err(error) = self.bodies.sign().await
+            && !matches!(error, Error::NoRoom)
+        {
+            return Err(error);
+        }
         let mut round = Round { still: HashMap::new(), condemned: Vec::new(), swept: Swept::default() };
         if let Some(root) = self.bodies.store.root(&life) {
             let wall = self.bodies.clock.wall_ms();
@@ -218,7 +258,7 @@ impl Sweeper {
             round.swept.leftovers = tidy.await.unwrap_or(0);
         }
         let mut listing = self.bodies.store.list(&life);
-        let mut group: (String, Vec<Object>) = (String::new(), Vec::new());
+        let mut batch = Batch::default();
         while let Some(meta) = listing.next().await {
             let meta = meta.inspect_err(|_| self.bodies.listing_failed())?;
             let Some((key, token, n)) = parse(&life, &meta.location) else { continue };
@@ -226,20 +266,29 @@ impl Sweeper {
             let object = Object { token, n, len: meta.size, written_at };
             round.swept.objects += 1;
             round.swept.bytes += meta.size;
-            if group.0 != key {
-                let done = std::mem::replace(&mut group, (key, Vec::new()));
-                self.group(names, done, &mut round).await;
+            if batch.takes(key, object) {
+                self.judge_all(names, std::mem::take(&mut batch), &mut round).await;
             }
-            group.1.push(object);
         }
-        self.group(names, group, &mut round).await;
+        self.judge_all(names, batch, &mut round).await;
         self.remove(&mut round).await;
         if self.bodies.life() == life {
             self.bodies.counted(round.swept.bytes, before);
         }
         self.suspects = round.still;
         round.swept.suspects = self.suspects.len() as u64;
+        match self.bodies.sweep_others(&mut self.quiet).await {
+            Ok(others) => self.others = others,
+            // They have waited long, and can wait longer.
+            Err(_) => self.bodies.listing_failed(),
+        }
+        round.swept.others = self.bodies.counters().others.load(Ordering::Relaxed);
         Ok(round.swept)
+    }
+
+    /// The other lives that the last sweep found.
+    pub fn others(&self) -> &[OtherLife] {
+        &self.others
     }
 
     /// The record that named these segments was just deleted under its key's lease: to know that
@@ -260,12 +309,20 @@ impl Sweeper {
         self.suspects.values().map(|(_, len)| len).sum()
     }
 
-    async fn group(&self, names: &dyn Names, (key, objects): (String, Vec<Object>), round: &mut Round) {
-        if objects.is_empty() {
-            return;
+    /// Asks what is named under all keys of a batch, many at a time, and judges its objects.
+    async fn judge_all(&self, names: &dyn Names, batch: Batch, round: &mut Round) {
+        let asked = batch.groups.into_iter().map(|(key, objects)| async move {
+            let named = names.named(&key).await;
+            (key, objects, named)
+        });
+        let mut asked = stream::iter(asked).buffered(ASKED);
+        while let Some((key, objects, named)) = asked.next().await {
+            self.group(&key, objects, &named, round).await;
         }
-        let named = names.named(&key).await;
-        let name = Name::of(Arc::clone(&self.life), &key);
+    }
+
+    async fn group(&self, key: &str, objects: Vec<Object>, named: &Named, round: &mut Round) {
+        let name = Name::of(Arc::clone(&self.life), key);
         let (now, wall) = (Instant::now(), self.bodies.clock.wall_ms());
         let linger = self.bodies.settings.linger;
         for object in objects {
@@ -273,7 +330,7 @@ impl Sweeper {
             if self.bodies.writing.has(name.hash, object.token) {
                 continue;
             }
-            match judge(&object, &named, self.suspects.get(&id).map(|(since, _)| *since), now, wall, linger) {
+            match judge(&object, named, self.suspects.get(&id).map(|(since, _)| *since), now, wall, linger) {
                 Judged::Keep => {}
                 Judged::Suspect(since) => {
                     if round.still.len() < SUSPECTS {
@@ -338,26 +395,46 @@ fn judge(
     }
 }
 
-/// Removes files that a put was writing when the process died: the object store neither lists
-/// them nor uses them again.
-fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
+/// Removes files that a put was writing when the process died, which the object store neither lists nor
+/// uses again, and directories that were left empty.
+pub(super) fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
     let mut removed = 0;
     for key in children(root) {
+        // Asked first: what is removed from a directory makes it younger.
+        let old_key = is_old(&key, wall, linger);
         for token in children(&key) {
+            let old_token = is_old(&token, wall, linger);
             for file in children(&token) {
                 let staged = file.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
-                let old = || {
-                    let modified = file.metadata().and_then(|meta| meta.modified()).ok()?;
-                    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
-                    Some(Duration::from_millis(wall).saturating_sub(since) >= linger)
-                };
-                if staged && old() == Some(true) && std::fs::remove_file(&file).is_ok() {
+                if staged && is_old(&file, wall, linger) && std::fs::remove_file(&file).is_ok() {
                     removed += 1;
                 }
             }
+            clear(&token, old_token);
         }
+        clear(&key, old_key);
     }
     removed
+}
+
+/// Removes what is left of a life of which there is no object: directories.
+pub(super) fn clear_life(root: &FsPath, wall: WallMs, linger: Duration) {
+    let old = is_old(root, wall, linger);
+    leftovers(root, wall, linger);
+    clear(root, old);
+}
+
+/// Removes a directory that was left empty. One that is not can't be removed like that.
+fn clear(dir: &FsPath, old: bool) {
+    if old && dir.is_dir() {
+        let _ = std::fs::remove_dir(dir);
+    }
+}
+
+fn is_old(path: &FsPath, wall: WallMs, linger: Duration) -> bool {
+    let modified = path.metadata().and_then(|meta| meta.modified()).ok();
+    let since = modified.and_then(|modified| modified.duration_since(std::time::UNIX_EPOCH).ok());
+    since.is_some_and(|since| Duration::from_millis(wall).saturating_sub(since) >= linger)
 }
 
 fn children(dir: &FsPath) -> impl Iterator<Item = std::path::PathBuf> {

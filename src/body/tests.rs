@@ -26,6 +26,7 @@ mod growing;
 mod joining;
 mod lives;
 mod memory;
+mod others;
 mod spill;
 mod stored;
 mod sweep;
@@ -168,7 +169,7 @@ async fn faulty_with(settings: Settings) -> (Arc<Faulty>, Arc<Bodies>) {
 /// Another instance over the same objects.
 async fn over(objects: &Arc<Faulty>, settings: Settings) -> Arc<Bodies> {
     let objects: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(objects);
-    let store = Store::over(objects, None, "life", settings.size, settings.call_timeout);
+    let store = Store::over(objects, None, "life", &settings);
     store.mark().await.unwrap();
     Bodies::over(store, settings, clock())
 }

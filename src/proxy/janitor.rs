@@ -1,7 +1,8 @@
 //! Keeps the stores tidy: bytes that no record names, records that there is no room for.
 //!
 //! A record goes first and under its key's lease; its bytes go when two sweeps have found that
-//! nothing names them. So nothing that somebody reads is taken away in one step.
+//! nothing names them. So nothing that somebody reads is taken away in one step. One instance does it
+//! for all that share a store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
 use super::Proxy;
-use crate::body::{Named, Names, Sweeper, Swept};
+use crate::body::{Bodies, Named, Names, OtherLife, Sweeper, Swept};
 use crate::drain::Guard;
 use crate::dust::{Entry, Usage, Value, Written};
 use crate::flight::Attempt;
@@ -18,11 +19,40 @@ use crate::record::{Note, Pointer, codec};
 use crate::tier::Tier;
 
 mod coldest;
+mod post;
 
 use coldest::{Candidate, Coldest, Excess};
+use post::{Post, Report, Turn};
 
 /// How often memory is looked through for what is past its end, and the stores for want of room.
 const MEMORY_EVERY: Duration = Duration::from_mins(1);
+
+/// How many times `linger` the janitor's report is kept.
+const REPORT_LASTS: u32 = 4;
+/// Turns in a row without a report after which an instance counts for itself, and again after so many.
+const UNHEARD: u32 = 3;
+
+/// Why `dustgate sweep` did not sweep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSwept {
+    /// Another instance sweeps these stores: this one, if it said its name.
+    #[error("{} sweeps these stores by itself, and one at a time is enough", .0.as_deref().unwrap_or("another instance"))]
+    Held(Option<Arc<str>>),
+    /// The store gives no lease, or took it back.
+    #[error("dust.url gives no lease to sweep under, or lost it on the way")]
+    Unavailable,
+    /// The body store failed.
+    #[error("the body store can't be listed")]
+    Listing,
+}
+
+/// What an instance that does not sweep has heard of the janitor's reports.
+#[derive(Debug, Default)]
+struct Heard {
+    at: u64,
+    /// Turns since the last one that was news.
+    turns: u32,
+}
 
 /// What the records name, asked of the store.
 struct Ledger<'a>(&'a Proxy);
@@ -54,7 +84,8 @@ impl Names for Ledger<'_> {
         {
             manifests.push(record.body);
         }
-        Named::of(&manifests)
+        let life = self.0.bodies.life();
+        Named::of(manifests.iter().filter(|manifest| manifest.is_of(&life)))
     }
 }
 
@@ -70,25 +101,72 @@ impl Proxy {
     }
 
     /// # Cancel safety
-    /// Dropped half way, a sweep has removed some, and a record's lease is given back.
+    /// Dropped half way, a sweep has removed some, and leases are given back: the janitor's too.
     async fn tidy_forever(&self) {
+        let mut post = Post::new(&self.settings.prefix);
         let mut sweeper = Sweeper::new(self.bodies.clone());
+        let mut heard = Heard::default();
         let every = self.bodies.settings().linger.max(Duration::from_millis(50));
         let (mut bodies_at, mut memory_at) = (Instant::now(), Instant::now() + MEMORY_EVERY);
         loop {
             tokio::select! {
                 biased;
                 () = sleep_until(bodies_at) => {
-                    self.sweep_bodies(&mut sweeper).await;
+                    self.take_turn(&mut post, &mut sweeper, &mut heard).await;
                     bodies_at = Instant::now() + every + self.dice.up_to(every / 8);
                 }
                 () = sleep_until(memory_at) => {
                     let gone = self.tier.sweep(self.now_ms(), &self.stamps);
                     self.notices.expired(gone);
-                    self.make_room(&mut sweeper).await;
+                    if post.is_held() {
+                        self.make_room(&mut sweeper).await;
+                    } else {
+                        self.hear(&post, &mut heard).await;
+                    }
                     memory_at = Instant::now() + MEMORY_EVERY;
                 }
             }
+        }
+    }
+
+    /// Sweeps, if it is this instance's turn.
+    async fn take_turn(&self, post: &mut Post, sweeper: &mut Sweeper, heard: &mut Heard) {
+        match post.take(&self.flight).await {
+            Turn::Others => {
+                self.hear(post, heard).await;
+                return heard.missed_one(&self.bodies).await;
+            }
+            Turn::Unknown => {
+                // Nobody may sweep. This life is in use all the same, and whoever shares the body store is to
+                // see it.
+                let _ = self.bodies.sign().await;
+                return heard.missed_one(&self.bodies).await;
+            }
+            Turn::New => *sweeper = Sweeper::new(self.bodies.clone()),
+            Turn::Ours => {}
+        }
+        *heard = Heard::default();
+        let life = self.bodies.life();
+        let swept = tokio::select! {
+            biased;
+            // Somebody else may be at it.
+            () = post.until_lost() => None,
+            swept = self.sweep_bodies(sweeper) => swept,
+        };
+        if swept.is_some() {
+            let report = Report::new(&life, self.bodies.used(), self.now_ms());
+            post.tell(&report, self.bodies.settings().linger.saturating_mul(REPORT_LASTS)).await;
+        }
+    }
+
+    /// Learns from the janitor how much is stored.
+    async fn hear(&self, post: &Post, heard: &mut Heard) {
+        let entry = self.flight.bounded(self.dust.entry(post.report_key())).await;
+        let Ok(Some(entry)) = entry else { return };
+        if let Some(report) = Report::read(&entry, &self.bodies.life())
+            && heard.is_news(report.at)
+        {
+            self.bodies.learn_used(report.used);
         }
     }
 
@@ -107,12 +185,30 @@ impl Proxy {
         }
     }
 
-    /// Two sweeps, `linger` apart: for a command, while nothing else runs on the stores.
-    pub async fn sweep_twice(&self) -> Option<Swept> {
+    /// Two sweeps, `linger` apart: for a command. No other instance sweeps meanwhile.
+    ///
+    /// # Errors
+    /// Another instance is the janitor, or the stores don't let anybody sweep.
+    pub async fn sweep_twice(&self) -> Result<(Swept, Vec<OtherLife>), NotSwept> {
+        let mut post = Post::new(&self.settings.prefix);
+        match post.take(&self.flight).await {
+            Turn::Ours | Turn::New => {}
+            Turn::Others => return Err(NotSwept::Held(post.holder(&self.flight))),
+            Turn::Unknown => return Err(NotSwept::Unavailable),
+        }
         let mut sweeper = Sweeper::new(self.bodies.clone());
-        self.sweep_bodies(&mut sweeper).await?;
-        tokio::time::sleep(self.bodies.settings().linger).await;
-        self.sweep_bodies(&mut sweeper).await
+        let both = async {
+            self.sweep_bodies(&mut sweeper).await?;
+            tokio::time::sleep(self.bodies.settings().linger).await;
+            self.sweep_bodies(&mut sweeper).await
+        };
+        let swept = tokio::select! {
+            biased;
+            () = post.until_lost() => Err(NotSwept::Unavailable),
+            swept = both => swept.ok_or(NotSwept::Listing),
+        };
+        post.leave().await;
+        swept.map(|swept| (swept, sweeper.others().to_vec()))
     }
 
     /// What there is too much of, beside what the next sweeps will have removed.
@@ -180,6 +276,29 @@ impl Proxy {
         }
         fill.release().await;
         gone
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// Notes a report that was made at this time. Whether it is another one than before.
+    fn is_news(&mut self, at: u64) -> bool {
+        let news = at != self.at;
+        if news {
+            (self.at, self.turns) = (at, 0);
+        }
+        news
+    }
+
+    /// A turn was another's. If nothing is heard of what it did, this instance counts by itself, rarely.
+    async fn missed_one(&mut self, bodies: &Bodies) {
+        self.turns += 1;
+        if self.turns >= UNHEARD {
+            self.turns = 0;
+            // What it was before still stands, if this fails.
+            let _ = bodies.recount().await;
+        }
     }
 }
 

@@ -59,6 +59,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("dustgate_memory_objects", "gauge"),
     ("dustgate_evictions_total", "counter"),
     ("dustgate_bodies_bytes", "gauge"),
+    ("dustgate_bodies_other_lives_bytes", "gauge"),
     ("dustgate_bodies_errors_total", "counter"),
     ("dustgate_integrity_failures_total", "counter"),
     ("dustgate_segments_missing_total", "counter"),

@@ -70,6 +70,17 @@ impl Fleet {
         objects: Arc<dyn ObjectStore>,
         make: fn(&mut Route),
     ) -> Self {
+        Self::with_bodies(count, answer, objects, make, body::Settings::default()).await
+    }
+
+    /// The same, with bodies that are kept so.
+    pub async fn with_bodies(
+        count: usize,
+        answer: fn(&Asked, usize) -> Reply,
+        objects: Arc<dyn ObjectStore>,
+        make: fn(&mut Route),
+        settings: body::Settings,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_790_000_000_000));
         let store = Embedded::memory_with(clock.clone(), Limits::default(), &Dice::seeded(7)).in_common();
         let store: Arc<dyn Dust> = Arc::new(store);
@@ -77,8 +88,7 @@ impl Fleet {
         for n in 0..count {
             let line = Arc::new(Faulty::sound(store.clone()));
             let origin = Scripted::by(answer);
-            let settings = body::Settings::default();
-            let bodies = Bodies::open_over(objects.clone(), "life", settings, clock.clone()).await;
+            let bodies = Bodies::open_over(objects.clone(), "life", settings.clone(), clock.clone()).await;
             let bodies = bodies.expect("they are in memory");
             instances.push(Instance::new(n, line, origin, bodies, make));
         }

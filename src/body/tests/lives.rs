@@ -76,9 +76,7 @@ async fn who_joins_waits_a_moment_for_the_marker() {
     let objects = Faulty::new();
     let joins = |life: &'static str| {
         let objects: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(&objects);
-        tokio::spawn(
-            async move { Store::over(objects, None, life, 0, Duration::from_secs(1)).join(life).await },
-        )
+        tokio::spawn(async move { Store::over(objects, None, life, &Settings::default()).join(life).await })
     };
     let (early, never) = (joins("life"), joins("nobody"));
     after(1500).await;

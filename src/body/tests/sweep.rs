@@ -36,7 +36,7 @@ impl Room {
         let clock = clock();
         let dynamic: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(&objects);
         let settings = Settings::default();
-        let inner = Store::over(dynamic, None, "life", settings.size, settings.call_timeout);
+        let inner = Store::over(dynamic, None, "life", &settings);
         inner.mark().await.unwrap();
         let bodies = Bodies::over(inner, settings, Arc::<ManualClock>::clone(&clock));
         let sweeper = Sweeper::new(Arc::clone(&bodies));
@@ -135,7 +135,7 @@ async fn a_body_that_is_being_written_stays_whatever_names_it() {
 async fn another_life_is_not_touched() {
     let mut room = Room::new().await;
     let dynamic: Arc<dyn ObjectStore> = Arc::<Faulty>::clone(&room.objects);
-    let inner = Store::over(dynamic, None, "life2", 0, Duration::from_secs(1));
+    let inner = Store::over(dynamic, None, "life2", &Settings::default());
     let other = Bodies::over(inner, Settings::default(), clock());
     let manifest = store(&other, 1, &body(700), MIB).await;
     for _ in 0..3 {

@@ -65,6 +65,7 @@ pub struct MemoryMetrics {
 #[derive(Debug)]
 pub struct BodyMetrics {
     bytes: IntGauge,
+    others: IntGauge,
     errors: IntCounterVec,
     integrity: IntCounterVec,
     missing: IntCounter,
@@ -321,6 +322,10 @@ impl BodyMetrics {
         }
         Self {
             bytes: to.gauge("bodies_bytes", "Bytes in the body store, as far as known here."),
+            others: to.gauge(
+                "bodies_other_lives_bytes",
+                "Bytes of earlier lives of the store that wait to be swept, as the janitor found them.",
+            ),
             errors: to.counters("bodies_errors_total", "Calls to the body store that failed.", &["op"]),
             integrity,
             missing: to
@@ -332,6 +337,11 @@ impl BodyMetrics {
     /// Bytes in the store.
     pub fn set_bytes(&self, bytes: u64) {
         self.bytes.set(signed(bytes));
+    }
+
+    /// Bytes of other lives of the store that are over.
+    pub fn set_others(&self, bytes: u64) {
+        self.others.set(signed(bytes));
     }
 
     /// So many calls have failed since the start.

@@ -1,0 +1,124 @@
+//! Which of the instances keeps a store tidy: the one that holds the janitor's lease. It keeps the lease
+//! from one sweep to the next, for a sweep removes only what an earlier one has suspected; the others
+//! learn from it how much is stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::WallMs;
+use crate::dust::Entry;
+use crate::flight::{Attempt, Fill, Flight, Names};
+
+/// The janitor's lease, as far as this instance has it.
+#[derive(Debug)]
+pub(super) struct Post {
+    names: Names,
+    held: Option<Fill>,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// This instance's, as it was.
+    Ours,
+    /// This instance's from now on: whoever had it before has told it nothing.
+    New,
+    /// Another's.
+    Others,
+    /// The store does not say.
+    Unknown,
+}
+
+/// What the janitor leaves for the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Report {
+    v: u64,
+    /// The life of the store that it is about.
+    pub life: String,
+    /// Bytes of bodies.
+    pub used: u64,
+    /// When they were counted, on the store's clock.
+    pub at: WallMs,
+}
+
+// === impl Post ===
+
+impl Post {
+    /// Of the fleet with this prefix. No key's hash looks like its names.
+    pub(super) fn new(prefix: &str) -> Self {
+        let lock: Arc<str> = format!("{prefix}/1/janitor").into();
+        let report: Arc<str> = format!("{lock}!").into();
+        Self { names: Names { value: report.clone(), verdict: report, lock }, held: None }
+    }
+
+    /// Where the janitor's report is.
+    pub(super) fn report_key(&self) -> &str {
+        &self.names.verdict
+    }
+
+    /// Which instance was heard to hold it.
+    pub(super) fn holder(&self, flight: &Flight) -> Option<Arc<str>> {
+        flight.leader_at(&self.names.lock).map(|(_, instance)| instance)
+    }
+
+    /// Keeps the lease, or tries for it once.
+    pub(super) async fn take(&mut self, flight: &Arc<Flight>) -> Turn {
+        if self.is_held() {
+            return Turn::Ours;
+        }
+        self.held = None;
+        match flight.attempt(&self.names).await {
+            Attempt::Won(fill) => {
+                self.held = Some(fill);
+                Turn::New
+            }
+            Attempt::Taken => Turn::Others,
+            Attempt::Unavailable(_) => Turn::Unknown,
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.as_ref().is_some_and(|fill| !fill.lost())
+    }
+
+    /// Waits until the lease is lost; for ever without one. Cancel safe.
+    pub(super) async fn until_lost(&self) {
+        match &self.held {
+            Some(fill) => fill.until_lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Leaves a report for the others, for so long.
+    pub(super) async fn tell(&self, report: &Report, lasts: Duration) {
+        if let Some(fill) = &self.held
+            && let Ok(text) = serde_json::to_string(report)
+        {
+            // Whether it lands: the next one may.
+            let _ = fill.note(&text, Some(lasts)).await;
+        }
+    }
+
+    /// Gives the lease back.
+    pub(super) async fn leave(&mut self) {
+        if let Some(fill) = self.held.take() {
+            fill.release().await;
+        }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    pub(super) fn new(life: &str, used: u64, at: WallMs) -> Self {
+        Self { v: 1, life: life.to_owned(), used, at }
+    }
+
+    /// What an entry says, if it is a report on this life.
+    pub(super) fn read(entry: &Entry, life: &str) -> Option<Self> {
+        let report: Self = serde_json::from_str(entry.text()?).ok()?;
+        (report.v == 1 && report.life == life).then_some(report)
+    }
+}
