@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use dustgate::dust::{Dust as _, Put};
+use dustgate::record::codec::Limits;
 use dustgate::record::{Note, Pointer, codec};
 use dustgate::upstream::scripted::{Asked, Reply};
 use futures_util::StreamExt as _;
@@ -204,13 +205,22 @@ async fn who_finds_bytes_gone_removes_value_and_note_though_nothing_comes_of_the
     fleet.instances[0].origin.push(tagged_drips());
     is_right(&fleet.instances[0].get("/a").await.unwrap(), 0);
     let named = entries(&fleet).await;
-    assert!(named.iter().any(|(_, text)| matches!(codec::decode(text), Ok(Pointer::Record(_)))));
-    assert!(named.iter().any(|(_, text)| matches!(codec::decode_note(text), Ok(Note::Growing { .. }))));
+    assert!(
+        named.iter().any(|(_, text)| matches!(codec::decode(text, &Limits::NONE), Ok(Pointer::Record(_))))
+    );
+    assert!(
+        named
+            .iter()
+            .any(|(_, text)| matches!(codec::decode_note(text, &Limits::NONE), Ok(Note::Growing { .. })))
+    );
     lose(&objects, |_| true).await;
     assert_eq!(fleet.instances[1].get("/a").await.unwrap().status, 503);
     for (key, text) in entries(&fleet).await {
-        assert!(codec::decode(&text).is_err(), "{key}: {text}");
-        assert!(!matches!(codec::decode_note(&text), Ok(Note::Growing { .. })), "{key}: {text}");
+        assert!(codec::decode(&text, &Limits::NONE).is_err(), "{key}: {text}");
+        assert!(
+            !matches!(codec::decode_note(&text, &Limits::NONE), Ok(Note::Growing { .. })),
+            "{key}: {text}"
+        );
     }
 }
 
@@ -226,7 +236,7 @@ async fn a_store_that_is_reborn_in_mid_fill_leaves_its_clients_whole_and_publish
     is_right(&leader.await.unwrap(), 0);
     is_right(&beside.await.unwrap(), 0);
     for (key, text) in entries(&fleet).await {
-        assert!(codec::decode(&text).is_err(), "{key}: {text}");
+        assert!(codec::decode(&text, &Limits::NONE).is_err(), "{key}: {text}");
     }
     for client in ask(&fleet, 6) {
         is_right(&client.await.expect("it does not panic"), 0);
@@ -259,9 +269,14 @@ async fn a_note_of_another_life_is_a_miss_and_nobody_is_broken_off() {
 async fn a_record_of_another_life_is_a_miss() {
     let (fleet, _) = over(2, tagged).await;
     is_right(&fleet.instances[0].get("/a").await.unwrap(), 0);
-    let (key, text) =
-        entries(&fleet).await.into_iter().find(|(_, text)| codec::decode(text).is_ok()).unwrap();
-    let Ok(Pointer::Record(mut record)) = codec::decode(&text) else { panic!("it is a record") };
+    let (key, text) = entries(&fleet)
+        .await
+        .into_iter()
+        .find(|(_, text)| codec::decode(text, &Limits::NONE).is_ok())
+        .unwrap();
+    let Ok(Pointer::Record(mut record)) = codec::decode(&text, &Limits::NONE) else {
+        panic!("it is a record")
+    };
     assert_eq!(record.body.life.as_deref(), Some("life"));
     record.body.life = Some("another".into());
     let text = codec::encode(&Pointer::Record(record)).unwrap();

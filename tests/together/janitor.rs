@@ -8,6 +8,7 @@ use dustgate::body;
 use dustgate::drain;
 use dustgate::dust::{Dust as _, Entry, Value};
 use dustgate::proxy::NotSwept;
+use dustgate::record::codec::Limits;
 use dustgate::record::{Pointer, codec};
 use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
@@ -53,7 +54,7 @@ async fn fill(fleet: &Fleet, count: usize) {
 async fn records(fleet: &Fleet) -> usize {
     let all = fleet.instances[0].line.entries("dustgate/1/").await.expect("the store is there");
     let is_record = |entry: &Entry| {
-        entry.text().is_some_and(|text| matches!(codec::decode(text), Ok(Pointer::Record(_))))
+        entry.text().is_some_and(|text| matches!(codec::decode(text, &Limits::NONE), Ok(Pointer::Record(_))))
     };
     all.iter().filter(|(_, entry)| is_record(entry)).count()
 }
