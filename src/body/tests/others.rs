@@ -14,6 +14,11 @@ impl Names for Nothing {
     }
 }
 
+/// As files are dated.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(SystemClock.wall_ms())
+}
+
 fn id(n: u8) -> String {
     format!("{n:032x}")
 }
@@ -34,7 +39,7 @@ impl Shared {
             if path.is_dir() {
                 found.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             }
-            let then = SystemTime::now() - Duration::from_mins(minutes);
+            let then = now() - Duration::from_mins(minutes);
             std::fs::File::open(path).unwrap().set_modified(then).unwrap();
         }
     }
@@ -95,7 +100,7 @@ async fn another_fleets_bodies_and_a_living_ones_are_never_touched() {
     let signs = shared.life("edge", &id(2)).await;
     kept.push((store(&signs, 1, &body(200), MIB).await, signs));
     shared.ages(&id(2), 100_000);
-    std::fs::File::open(shared.at(&id(2)).join("here")).unwrap().set_modified(SystemTime::now()).unwrap();
+    std::fs::File::open(shared.at(&id(2)).join("here")).unwrap().set_modified(now()).unwrap();
     let writes = shared.life("edge", &id(3)).await;
     shared.ages(&id(3), 100_000);
     kept.push((store(&writes, 1, &body(300), MIB).await, writes));
