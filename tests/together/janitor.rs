@@ -34,11 +34,10 @@ async fn fleet() -> Fleet {
 }
 
 /// Each of them keeps its store tidy, until it is aborted.
-async fn janitors(fleet: &Fleet, drain: &drain::Signal) -> Vec<JoinHandle<()>> {
+fn janitors(fleet: &Fleet, drain: &drain::Signal) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     for instance in &fleet.instances {
         tasks.push(tokio::spawn(instance.proxy.clone().keep_tidy(drain.guard())));
-        sleep(Duration::from_millis(1)).await;
     }
     tasks
 }
@@ -68,7 +67,7 @@ async fn lease(fleet: &Fleet) -> Option<u64> {
 async fn four_instances_give_up_no_more_than_there_is_no_room_for() {
     let (fleet, drain) = (fleet().await, drain::channel().0);
     fill(&fleet, 100).await;
-    let _janitors = janitors(&fleet, &drain).await;
+    let _janitors = janitors(&fleet, &drain);
     sleep(Duration::from_mins(3)).await;
     let left = records(&fleet).await;
     assert!((80..=83).contains(&left), "{left} of 100, with room for 83");
@@ -85,7 +84,7 @@ async fn four_instances_give_up_no_more_than_there_is_no_room_for() {
 #[tokio::test(start_paused = true)]
 async fn the_janitors_lease_is_kept_from_sweep_to_sweep_and_handed_on_when_it_goes() {
     let (fleet, drain) = (fleet().await, drain::channel().0);
-    let janitors = janitors(&fleet, &drain).await;
+    let janitors = janitors(&fleet, &drain);
     sleep(LINGER * 5).await;
     let kept = lease(&fleet).await;
     assert!(kept.is_some());
@@ -101,7 +100,8 @@ async fn the_janitors_lease_is_kept_from_sweep_to_sweep_and_handed_on_when_it_go
 #[tokio::test(start_paused = true)]
 async fn a_sweep_by_hand_is_refused_while_an_instance_sweeps() {
     let (fleet, drain) = (fleet().await, drain::channel().0);
-    let janitors = janitors(&fleet, &drain).await;
+    let janitors = janitors(&fleet, &drain);
+    sleep(Duration::from_millis(10)).await;
     let refused = fleet.instances[3].proxy.sweep_twice().await;
     assert!(matches!(refused, Err(NotSwept::Held(_))), "{refused:?}");
     for janitor in janitors {
