@@ -22,6 +22,8 @@ mod index;
 mod lost;
 #[path = "redis/lost_stamp.rs"]
 mod lost_stamp;
+#[path = "redis/nodes.rs"]
+mod nodes;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/relay.rs"]

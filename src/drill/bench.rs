@@ -61,7 +61,8 @@ impl Bench {
         let origin = Arc::new(Origin::start(plan.instances).await.map_err(machine)?);
         let relay = match &plan.ground.dust {
             DustAt::Redis(redis) => {
-                Some(Relay::start(redis.near, redis.host.clone(), redis.port).map_err(machine)?)
+                let near = (redis.near, 0).into();
+                Some(Relay::start(near, redis.host.clone(), redis.port).map_err(machine)?)
             }
             DustAt::Memory | DustAt::Directory(_) => None,
         };

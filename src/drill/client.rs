@@ -32,6 +32,17 @@ enum Unanswered {
     Lost(String),
 }
 
+/// What an answer says of itself, as far as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The version that it is, if the origin gave it.
+    pub version: Option<u64>,
+    /// Its Cache-Status.
+    pub cache_status: String,
+    /// When the first byte of its body came.
+    pub first: Option<Instant>,
+}
+
 /// Clients that have all been let loose at one moment.
 #[derive(Debug)]
 pub struct Herd {
@@ -108,33 +119,55 @@ pub async fn get(
     began: Instant,
     origin: &Origin,
 ) -> Sample {
-    let mut first = None;
-    let asked = tokio::time::timeout(PATIENCE, read(at, path, name, began, origin, &mut first)).await;
+    let (end, told) = hear(at, path, name, origin).await;
+    let first = told.first.map(|first| first.saturating_duration_since(began));
+    Sample { instance, end, first, done: began.elapsed() }
+}
+
+/// The same, with what the answer says of itself.
+pub async fn hear(at: SocketAddr, path: &str, name: &str, origin: &Origin) -> (End, Told) {
+    let mut told = Told::default();
+    let asked = tokio::time::timeout(PATIENCE, read(at, path, name, origin, &mut told)).await;
     let end = match asked {
         Ok(Ok(end)) => end,
         Ok(Err(Unanswered::Lost(reason))) => End::Broken(reason),
         Ok(Err(Unanswered::Unreached(reason))) => End::Unreached(reason),
         Err(_) => End::Broken(format!("nothing within {} s", PATIENCE.as_secs())),
     };
-    Sample { instance, end, first, done: began.elapsed() }
+    (end, told)
+}
+
+/// Edits what is at a path, by way of an instance: the status of the answer.
+///
+/// # Errors
+/// In words, if there is no answer.
+pub async fn post(at: SocketAddr, path: &str) -> Result<u16, String> {
+    let request = Request::post(path).header(HOST, ASKED_HOST).body(Full::default());
+    let request = request.map_err(|error| error.to_string())?;
+    let asked = async {
+        let (response, _connection) = send(at, request).await.map_err(Unanswered::into_reason)?;
+        Ok(response.status().as_u16())
+    };
+    tokio::time::timeout(PATIENCE / 4, asked).await.map_err(|_| "no answer in time".to_owned())?
 }
 
 async fn read(
     at: SocketAddr,
     path: &str,
     name: &str,
-    began: Instant,
     origin: &Origin,
-    first: &mut Option<Duration>,
+    told: &mut Told,
 ) -> Result<End, Unanswered> {
     let request = Request::get(path).header(HOST, ASKED_HOST).header(USER_AGENT, name).body(Full::default());
     let request = request.map_err(|error| Unanswered::Lost(error.to_string()))?;
     let (response, _connection) = send(at, request).await?;
+    let field = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    field("cache-status").unwrap_or_default().clone_into(&mut told.cache_status);
+    told.version = field("drill-version").and_then(|text| text.parse().ok());
     if response.status().as_u16() != 200 {
         return Ok(End::Refused(response.status().as_u16()));
     }
-    let version = response.headers().get("drill-version").and_then(|value| value.to_str().ok());
-    let Some(version) = version.and_then(|text| text.parse().ok()) else {
+    let Some(version) = told.version else {
         return Ok(End::Wrong("an answer that the origin never gave".to_owned()));
     };
     let Some(whole) = origin.body(path, version) else {
@@ -149,7 +182,7 @@ async fn read(
         };
         let Ok(piece) = frame.into_data() else { continue };
         if !piece.is_empty() {
-            first.get_or_insert_with(|| began.elapsed());
+            told.first.get_or_insert_with(Instant::now);
         }
         if whole.get(at..at + piece.len()) != Some(&*piece) {
             return Ok(End::Wrong(format!(

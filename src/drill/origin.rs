@@ -69,6 +69,8 @@ pub enum Kind {
     Part,
     /// Whether it has changed; it has not.
     Unchanged,
+    /// That it changes (POST).
+    Edit,
 }
 
 /// Where the first fetch of a path is held until it is let go.
@@ -112,6 +114,16 @@ impl Origin {
         self.desk.lock().remove(path);
     }
 
+    /// Changes what is at that path: fetches that come from now on get the version that this returns.
+    pub fn edit(&self, path: &str) -> Option<u64> {
+        Some(self.desk.lock().get_mut(path)?.edit())
+    }
+
+    /// The version that a fetch of that path would get now, if it changes by edits only.
+    pub fn version(&self, path: &str) -> Option<u64> {
+        self.desk.lock().get(path).map(|item| item.version.max(1))
+    }
+
     /// The body of a version that was sent of that path.
     pub fn body(&self, path: &str, version: u64) -> Option<Bytes> {
         self.desk.lock().get(path)?.bodies.get(&version).cloned()
@@ -125,6 +137,8 @@ impl Origin {
                 Kind::Whole => asked.whole += 1,
                 Kind::Part => asked.parts += 1,
                 Kind::Unchanged => asked.unchanged += 1,
+                // No fetch.
+                Kind::Edit => {}
             }
         }
         asked
@@ -195,9 +209,20 @@ impl Item {
         if self.version == 0 || self.script.versions == Versions::Changing {
             self.version += 1;
         }
+        self.this_version(path)
+    }
+
+    /// The version that was sent or edited last.
+    fn this_version(&mut self, path: &str) -> (u64, Bytes) {
         let (version, size) = (self.version, self.script.size);
         let body = self.bodies.entry(version).or_insert_with(|| content::body(path, version, size));
         (version, body.clone())
+    }
+
+    /// What is there becomes something else; the version that was never sent is the first.
+    fn edit(&mut self) -> u64 {
+        self.version = self.version.max(1) + 1;
+        self.version
     }
 
     /// The entity tag of the version that was sent last, if this has one.

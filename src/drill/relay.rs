@@ -4,7 +4,7 @@
 //! It has a thread of its own. Among the herd's tasks it would wait for its turn, and instances
 //! would take that for a slow store.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,12 +35,12 @@ pub enum State {
 // === impl Relay ===
 
 impl Relay {
-    /// Starts it, in front of a host and port.
+    /// Starts it at an address, whose port may be 0 for any, in front of a host and port.
     ///
     /// # Errors
-    /// If there is no port, or no thread.
-    pub fn start(near: IpAddr, host: String, port: u16) -> std::io::Result<Self> {
-        let listener = std::net::TcpListener::bind((near, 0))?;
+    /// If there is no such port, or no thread.
+    pub fn start(near: SocketAddr, host: String, port: u16) -> std::io::Result<Self> {
+        let listener = std::net::TcpListener::bind(near)?;
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
         let (state, seen) = watch::channel(State::Up);
@@ -174,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn it_carries_freezes_breaks_and_comes_back() {
         let far = echo().await;
-        let relay = Relay::start("127.0.0.1".parse().unwrap(), far.ip().to_string(), far.port()).unwrap();
+        let relay = Relay::start("127.0.0.1:0".parse().unwrap(), far.ip().to_string(), far.port()).unwrap();
         let mut stream = TcpStream::connect(relay.at).await.unwrap();
         assert_eq!(&say(&mut stream, b"ping").await.unwrap(), b"ping");
 

@@ -8,59 +8,13 @@ use dustgate::dust::{Dust, Put, Written};
 use tokio::time::{Instant, sleep};
 
 use super::conform::Real;
-use super::server::{LEAST, Server, open, until};
-
-const SLOTS: usize = 16_384;
-/// A vote among nodes takes its time, the more so on a busy machine.
-const FAILOVER: Duration = Duration::from_secs(30);
-
-/// Three that share the slots, and a copy of the one that has the fleet's. Its place comes first.
-pub async fn cluster() -> (usize, Vec<Server>) {
-    let user = format!("user dustgate on >secret {LEAST} +cluster|slots +cluster|keyslot");
-    let mut nodes = Vec::new();
-    for _ in 0..4 {
-        let options =
-            ["cluster-enabled yes", "cluster-node-timeout 2000", "cluster-config-file nodes", &user];
-        nodes.push(Server::start(&options).await);
-    }
-    let slot = nodes[0].admin("CLUSTER KEYSLOT {dustgate}#last");
-    let slot: usize = slot.lines().find_map(|line| line.strip_prefix(':')?.parse().ok()).unwrap();
-    for (place, node) in nodes[..3].iter().enumerate() {
-        let slots: Vec<String> =
-            (0..SLOTS).filter(|slot| slot * 3 / SLOTS == place).map(|n| n.to_string()).collect();
-        let said = node.admin(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")));
-        assert!(!said.contains("-ERR"), "{said}");
-    }
-    for node in &nodes[1..] {
-        let said = nodes[0].admin(&format!("CLUSTER MEET 127.0.0.1 {}", node.port));
-        assert!(!said.contains("-ERR"), "{said}");
-    }
-    let owner = slot * 3 / SLOTS;
-    let id = nodes[owner].admin("CLUSTER MYID");
-    let id = id.lines().find(|line| line.len() == 40).unwrap().to_owned();
-    until("the copy", async || {
-        nodes[3].admin(&format!("CLUSTER REPLICATE {id}"));
-        nodes[3].admin("INFO replication").contains("role:slave").then_some(())
-    })
-    .await;
-    let deadline = Instant::now() + FAILOVER;
-    loop {
-        let states: Vec<String> = nodes.iter().map(|node| node.admin("CLUSTER INFO")).collect();
-        let copy = nodes[3].admin("INFO replication");
-        if states.iter().all(|state| state.contains("cluster_state:ok"))
-            && copy.contains("master_link_status:up")
-        {
-            break;
-        }
-        assert!(Instant::now() < deadline, "no cluster: {states:?} {copy}");
-        sleep(Duration::from_millis(50)).await;
-    }
-    (owner, nodes)
-}
+use super::nodes::{FAILOVER, cluster};
+use super::server::{LEAST, open};
 
 #[tokio::test]
 async fn a_cluster_keeps_every_promise_and_a_failover_is_followed() {
-    let (owner, mut nodes) = cluster().await;
+    let user = format!("user dustgate on >secret {LEAST} +cluster|slots +cluster|keyslot");
+    let (owner, mut nodes) = cluster(&user).await;
     let seeds: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let store =
         Arc::new(open(&format!("redis+cluster://dustgate:secret@{}", seeds.join(","))).await.unwrap());

@@ -11,7 +11,7 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
     RANGE,
 };
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
@@ -56,13 +56,13 @@ pub(super) async fn answer(desk: &Arc<Desk>, instance: usize, request: Request<I
     tokio::time::sleep(order.delay).await;
     let status = order.fails.and_then(|status| StatusCode::from_u16(status).ok());
     let status = status.unwrap_or(match order.kind {
-        Kind::Whole => StatusCode::OK,
+        Kind::Whole | Kind::Edit => StatusCode::OK,
         Kind::Part => StatusCode::PARTIAL_CONTENT,
         Kind::Unchanged => StatusCode::NOT_MODIFIED,
     });
     let fields = order.fields.clone();
     let mut response = match order.kind {
-        Kind::Unchanged => Response::new(Empty::new().boxed_unsync()),
+        Kind::Unchanged | Kind::Edit => Response::new(Empty::new().boxed_unsync()),
         _ => Response::new(send(order)),
     };
     *response.status_mut() = status;
@@ -88,13 +88,16 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
         .filter(|_| etag.is_some() && (field(IF_RANGE).is_none() || same(IF_RANGE)))
         .and_then(|range| first_byte(range, script.size));
     let kind = match (unchanged, from) {
+        _ if *request.method() == Method::POST => Kind::Edit,
         (true, _) => Kind::Unchanged,
         (false, Some(_)) => Kind::Part,
         (false, None) => Kind::Whole,
     };
     let (version, body) = match kind {
         Kind::Whole => item.next_version(&path),
-        Kind::Part | Kind::Unchanged => (item.version, item.bodies.get(&item.version)?.clone()),
+        Kind::Edit => (item.edit(), Bytes::new()),
+        // What was edited since it was last sent is sent as it is now.
+        Kind::Part | Kind::Unchanged => item.this_version(&path),
     };
     let part = from.filter(|_| kind == Kind::Part).unwrap_or(0)..script.size;
     let mut fields = vec![
@@ -104,6 +107,8 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     ];
     fields.extend(item.etag().map(|tag| (ETAG, tag)));
     match kind {
+        // It is not for anybody to keep.
+        Kind::Edit => fields.clear(),
         Kind::Unchanged => {}
         Kind::Whole => {
             fields.push((CONTENT_LENGTH, script.size.to_string()));
@@ -123,8 +128,8 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     let cuts = script.cuts(part.start, nth == 0);
     let note = Note { desk: desk.clone(), path, nth };
     Some(Order {
-        fails: script.fails,
-        delay: script.delay,
+        fails: script.fails.filter(|_| kind != Kind::Edit),
+        delay: if kind == Kind::Edit { Duration::ZERO } else { script.delay },
         gap: script.gap,
         kind,
         fields,

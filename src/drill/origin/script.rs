@@ -32,6 +32,8 @@ pub enum Versions {
     Steady,
     /// Each fetch gets something else.
     Changing,
+    /// It changes when it is edited: by a POST to its path, or by [`super::Origin::edit`].
+    Edited,
 }
 
 /// What may be stored.
