@@ -73,10 +73,11 @@ async fn scenarios(
 ) -> Result<(), Failed> {
     for round in 1..=bench.plan.rounds {
         for scenario in bench.plan.scenarios.clone() {
-            let mut row = match scenario.missing(bench.plan.instances, bench.relay.is_some()) {
-                Some(reason) => Row::not_here(scenario.name(), reason),
-                None => scenario::play(scenario, bench).await?,
-            };
+            let mut row =
+                match scenario.missing(bench.plan.instances, bench.relay.is_some(), bench.has_directory()) {
+                    Some(reason) => Row::not_here(scenario.name(), reason),
+                    None => scenario::play(scenario, bench).await?,
+                };
             row.round = round;
             told(&row);
             rows.push(row);

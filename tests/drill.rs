@@ -184,6 +184,29 @@ fn a_fleet_is_killed_and_frozen_and_nothing_is_left_in_its_store() {
 }
 
 #[test]
+fn edits_faster_than_the_origin_lost_bodies_and_an_emptied_store_break_no_promise() {
+    let redis = Redis::start();
+    let place = Place::with(&format!(
+        "[dust]\nurl = \"redis://127.0.0.1:{}\"\nlease_ttl = \"1s\"\ntrust = \"2s\"\n\
+         [bodies]\nurl = \"file:HERE/bodies\"\nlinger = \"1s\"\n",
+        redis.port
+    ));
+    // Somebody else's: it stays.
+    redis.ask("SET other x");
+    let only = ["--only", "purge-storm", "--only", "bodies-lost", "--only", "reborn-store"];
+    let said = place.drill(&[&["--clients", "30", "--delay", "300ms"], &only[..]].concat());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(said.row("purge-storm")[1..3], ["held", "30"]);
+    assert_eq!(said.row("purge-storm")[4..6], ["0", "0"]);
+    assert_eq!(said.row("bodies-lost")[1], "held");
+    assert_eq!(said.row("bodies-lost")[4..6], ["0", "0"]);
+    assert_eq!(said.row("reborn-store")[1..3], ["held", "30"]);
+    assert_eq!(said.row("reborn-store")[4..6], ["0", "0"]);
+    assert_eq!(redis.ask("DBSIZE"), ":1");
+    assert_eq!(place.files(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn a_promise_that_breaks_is_named_and_exits_with_1() {
     // Whoever waits for a verdict is sent away before the origin answers.
     let place = Place::with(
@@ -238,7 +261,17 @@ fn what_cannot_be_drilled_is_said_and_exits_with_2() {
 fn list_names_every_scenario() {
     let said = Place::with("").drill(&["--list"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    for name in ["warm", "cold", "leader-killed-50", "leader-frozen", "store-frozen", "rolling-restart"] {
+    for name in [
+        "warm",
+        "cold",
+        "purge-storm",
+        "leader-killed-50",
+        "leader-frozen",
+        "store-frozen",
+        "reborn-store",
+        "bodies-lost",
+        "rolling-restart",
+    ] {
         said.row(name);
     }
 }

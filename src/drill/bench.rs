@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::Failed;
 use super::client::Herd;
 use super::fleet::{Ended, Fleet, Launch};
-use super::ground::DustAt;
+use super::ground::{BodiesAt, DustAt};
 use super::origin::Origin;
 use super::origin::script::Script;
 use super::plan::Plan;
@@ -120,6 +120,32 @@ impl Bench {
     /// A limit with what this machine takes beside it.
     pub fn limit(&self, why: impl Into<String>, within: Duration) -> Limit {
         Limit { why: why.into(), within, allowance: self.allowance }
+    }
+
+    /// Whether bodies are files.
+    pub fn has_directory(&self) -> bool {
+        matches!(self.plan.ground.bodies, BodiesAt::Directory(_))
+    }
+
+    /// Removes all stored segments; so many there were.
+    ///
+    /// # Errors
+    /// If one can't be removed.
+    pub fn lose_bodies(&self) -> std::io::Result<usize> {
+        self.scratch.lose_bodies()
+    }
+
+    /// Where the bodies of each life of the store are that there was.
+    pub fn bodies_of_lives(&self) -> Vec<PathBuf> {
+        self.scratch.bodies_of_lives()
+    }
+
+    /// Makes the store forget everything of the fleet, in one step.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn forget_store(&self) -> Result<(), String> {
+        self.scratch.forget_store().await
     }
 
     /// Ends everything, and removes what was written.

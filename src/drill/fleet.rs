@@ -155,6 +155,15 @@ impl Fleet {
         Ok(sum(&text, name))
     }
 
+    /// The sum of a metric over all instances that answer.
+    pub async fn total(&self, name: &str) -> f64 {
+        let mut total = 0.0;
+        for (number, _) in self.addresses() {
+            total += self.metric(number, name).await.unwrap_or_default();
+        }
+        total
+    }
+
     /// Purges a URL by way of an instance.
     ///
     /// # Errors

@@ -10,14 +10,19 @@ use super::table::Row;
 
 mod herd;
 mod leader;
+mod lost;
 mod purge;
 mod rolling;
 mod store;
+mod storm;
 
 /// The bound of one call of a store across a network, as instances have it.
 const CALL_BOUND: Duration = Duration::from_millis(200);
 /// What a fault may take beside its parts.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Why the store was not emptied.
+const NO_RIGHT: &str = "needs a user who may EVAL, KEYS and UNLINK: only the drill's own keys are removed";
 
 /// One scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +63,19 @@ pub enum Scenario {
     RollingRestart,
     /// A URL is purged while it is fetched.
     PurgeDuringFill,
+    /// A URL is purged, and another posted to, more often than the origin can answer.
+    PurgeStorm,
+    /// Stored segments are removed, of a complete body and of one that grows.
+    BodiesLost,
+    /// The store forgets everything while a body is fetched.
+    RebornStore,
 }
 
 // === impl Scenario ===
 
 impl Scenario {
     /// All, in the order in which they are played.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Warm,
         Self::Cold,
         Self::Drip,
@@ -75,6 +86,7 @@ impl Scenario {
         Self::ShortLived,
         Self::Failing,
         Self::PurgeDuringFill,
+        Self::PurgeStorm,
         Self::LeaderKilledAtHead,
         Self::LeaderKilledInBody,
         Self::LeaderKilledChanged,
@@ -82,6 +94,8 @@ impl Scenario {
         Self::LeaderFrozen,
         Self::StoreKilled,
         Self::StoreFrozen,
+        Self::RebornStore,
+        Self::BodiesLost,
         Self::RollingRestart,
     ];
 
@@ -106,6 +120,9 @@ impl Scenario {
             Self::StoreFrozen => "store-frozen",
             Self::RollingRestart => "rolling-restart",
             Self::PurgeDuringFill => "purge-during-fill",
+            Self::PurgeStorm => "purge-storm",
+            Self::BodiesLost => "bodies-lost",
+            Self::RebornStore => "reborn-store",
         }
     }
 
@@ -132,11 +149,18 @@ impl Scenario {
             Self::StoreFrozen => "the store says nothing more while clients wait",
             Self::RollingRestart => "instances end and start one after another, under load",
             Self::PurgeDuringFill => "a URL is purged while it is fetched, and asked for again",
+            Self::PurgeStorm => {
+                "a URL is purged, and another posted to, more often than the origin can answer"
+            }
+            Self::BodiesLost => {
+                "segments are removed: of a complete body, and with the leader, of one that grows"
+            }
+            Self::RebornStore => "the store forgets all of the fleet while a body is fetched",
         }
     }
 
-    /// Why it cannot be played with so many instances and no relay.
-    pub fn missing(self, instances: usize, relay: bool) -> Option<&'static str> {
+    /// Why it cannot be played with so many instances, without a relay, or without bodies in a directory.
+    pub fn missing(self, instances: usize, relay: bool, directory: bool) -> Option<&'static str> {
         let of_fleet = matches!(
             self,
             Self::LeaderKilledAtHead
@@ -144,12 +168,16 @@ impl Scenario {
                 | Self::LeaderKilledChanged
                 | Self::LeaderKilledAtEnd
                 | Self::LeaderFrozen
+                | Self::BodiesLost
                 | Self::RollingRestart
         );
-        let of_store = matches!(self, Self::StoreKilled | Self::StoreFrozen);
+        let of_store = matches!(self, Self::StoreKilled | Self::StoreFrozen | Self::RebornStore);
         match () {
             () if of_store && !relay => Some("needs a store of its own process: dust.url = redis://…"),
             () if of_fleet && instances < 2 => Some("needs two instances, and a store that they share"),
+            () if self == Self::BodiesLost && !directory => {
+                Some("needs bodies in a directory: bodies.url = file:…")
+            }
             () => None,
         }
     }
@@ -181,6 +209,12 @@ pub async fn play(scenario: Scenario, bench: &mut Bench) -> Result<Row, Failed> 
         Scenario::StoreFrozen => store::away(bench, super::relay::State::Frozen).await,
         Scenario::RollingRestart => rolling::restart(bench).await?,
         Scenario::PurgeDuringFill => purge::during_fill(bench).await,
+        Scenario::PurgeStorm => storm::storm(bench).await,
+        Scenario::BodiesLost => lost::bodies(bench).await,
+        Scenario::RebornStore => match lost::reborn(bench).await {
+            Some(played) => played,
+            None => return Ok(Row::not_here(scenario.name(), NO_RIGHT)),
+        },
     };
     let lost = bench.fleet.lost();
     if !lost.is_empty() {

@@ -29,6 +29,8 @@ pub struct Scratch {
     prefix: String,
     /// Directories that are its own.
     own: Vec<PathBuf>,
+    /// The one among them that has the bodies.
+    bodies: Option<PathBuf>,
     redis: Option<Redis>,
     objects: Option<Objects>,
     keep: AtomicBool,
@@ -41,6 +43,8 @@ struct Objects {
     endpoint: String,
 }
 
+/// The name of the file that says that bodies are here.
+const MARKER: &str = "here";
 /// How long removing records may take.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -60,9 +64,12 @@ impl Scratch {
         if let DustAt::Directory(path) = &plan.ground.dust {
             own.push(path.join(&name));
         }
-        let mut objects = None;
+        let (mut objects, mut bodies) = (None, None);
         match &plan.ground.bodies {
-            BodiesAt::Directory(path) => own.push(path.join(&name)),
+            BodiesAt::Directory(path) => {
+                own.push(path.join(&name));
+                bodies = Some(path.join(&name));
+            }
             BodiesAt::Objects { url, endpoint } => {
                 objects = Url::parse(url).ok().map(|url| Objects::below(url, &name, endpoint));
             }
@@ -73,7 +80,7 @@ impl Scratch {
             _ => None,
         };
         let prefix = format!("{}-{name}", plan.settings.dust.prefix);
-        Ok(Self { directory, name, prefix, own, redis, objects, keep: AtomicBool::new(false) })
+        Ok(Self { directory, name, prefix, own, bodies, redis, objects, keep: AtomicBool::new(false) })
     }
 
     /// The fleet's prefix in the store.
@@ -151,6 +158,40 @@ impl Scratch {
         self.keep.store(keep_logs, Ordering::Relaxed);
         self.clear_files(keep_logs, &mut left);
         left
+    }
+
+    /// Removes the segments of all bodies that are files; so many there were.
+    ///
+    /// # Errors
+    /// If one can't be removed.
+    pub fn lose_bodies(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        for file in self.bodies_of_lives().iter().flat_map(|life| files(life)) {
+            match fs::remove_file(file) {
+                Ok(()) => removed += 1,
+                // Swept just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The directories in which each life of the store has its bodies, if they are files.
+    pub fn bodies_of_lives(&self) -> Vec<PathBuf> {
+        let entries = self.bodies.iter().filter_map(|bodies| fs::read_dir(bodies).ok()).flatten();
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    }
+
+    /// Makes the store forget everything of the fleet, in one step, as if it had been emptied. What
+    /// else is in it stays.
+    ///
+    /// # Errors
+    /// In words, if it does not.
+    pub async fn forget_store(&self) -> Result<(), String> {
+        let redis = self.redis.as_ref().ok_or("there is none")?;
+        let forgotten = tokio::time::timeout(SWEEP, forget(redis, &self.prefix)).await;
+        forgotten.map_err(|_| "it takes too long".to_owned())?.map_err(|error| error.to_string())
     }
 
     fn clear_files(&self, keep_logs: bool, left: &mut Vec<String>) {
@@ -244,6 +285,29 @@ fn relayed(redis: &Redis, relay: Option<SocketAddr>) -> String {
     // Its host stays: a certificate may name it. It is a loopback one, and so is the relay.
     let _ = url.set_port(Some(relay.port()));
     url.into()
+}
+
+/// Stored segments below a directory. The file that says whose the directory is, is none.
+pub fn files(below: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(below).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.file_name().is_some_and(|name| name != MARKER) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Removes all keys with a prefix in them, in one step.
+async fn forget(redis: &Redis, prefix: &str) -> redis::RedisResult<()> {
+    let client = redis::Client::open(redis.url.reveal())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end";
+    let mut command = redis::cmd("EVAL");
+    command.arg(script).arg(0).arg(format!("*{prefix}*"));
+    command.query_async(&mut connection).await
 }
 
 /// Removes all keys with a prefix in them.

@@ -76,7 +76,7 @@ async fn while_away(bench: &mut Bench, name: &str, script: Script, bound: Durati
 }
 
 /// After its return, until one fetch does for a herd again.
-async fn whole_again(bench: &mut Bench, name: &str) -> Promise {
+pub(super) async fn whole_again(bench: &mut Bench, name: &str) -> Promise {
     let words = format!("1 fetch again within {}", ms(WHOLE_AGAIN));
     let back = Instant::now();
     // A short one: what counts is when it was asked.

@@ -1,0 +1,179 @@
+//! Stored bytes are gone, or all that the store knew.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::store::whole_again;
+use super::{GRACE, seen, unasked};
+use crate::drill::bench::Bench;
+use crate::drill::origin::script::{Script, Versions};
+use crate::drill::promise::{Promise, ms};
+use crate::drill::seen::{Asked, End, Sample, Seen};
+
+/// How long the origin waits for its first request, beside its own time.
+const ASKED_WITHIN: Duration = Duration::from_secs(10);
+/// By when a fill that has sent its last byte has published it.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(5);
+/// A sweep is waited for if it comes that often.
+const WAITED_FOR: Duration = Duration::from_secs(10);
+/// Bodies of this size are too large for any instance's memory.
+const LARGE: usize = 9 << 20;
+
+type Played = (Seen, Vec<Promise>);
+
+/// The segments of a body are removed when it is complete, and those of another while it grows, with
+/// the instance that fetches it.
+pub(super) async fn bodies(bench: &mut Bench) -> Played {
+    let (complete, mut promises) = complete(bench).await;
+    let (growing, of_growing) = growing(bench).await;
+    promises.extend(of_growing);
+    let mut samples = complete.samples;
+    samples.extend(growing.samples);
+    let (a, b) = (complete.asked, growing.asked);
+    let asked =
+        Asked { whole: a.whole + b.whole, parts: a.parts + b.parts, unchanged: a.unchanged + b.unchanged };
+    (Seen { samples, asked }, promises)
+}
+
+async fn complete(bench: &mut Bench) -> Played {
+    let script =
+        Script { size: LARGE, etag: true, versions: Versions::Steady, ..Script::plain(bench.plan.delay) };
+    let path = bench.path("bodies-lost", script);
+    let before = bench.fleet.total("dustgate_fills_total").await;
+    let mut samples = bench.herd(1, &path).home().await;
+    let published = Instant::now() + PUBLISHED_WITHIN;
+    while bench.fleet.total("dustgate_fills_total").await <= before && Instant::now() < published {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let removed = bench.lose_bodies();
+    // As many bodies of that size as there are clients would fill this machine.
+    let clients = bench.plan.clients.min(4 * bench.plan.instances);
+    samples.extend(bench.herd(clients, &path).home().await);
+    let seen = seen(bench, &path, samples);
+    bench.origin.forget(&path);
+    let asked = seen.asked.total();
+    let promises = vec![
+        removed_some("of the complete body", removed),
+        all_whole("all whole after the loss of a complete body", &seen.samples),
+        Promise::fact("≤ 1 fetch more for it", format!("{asked} in all"), (1..=2).contains(&asked)),
+    ];
+    (seen, promises)
+}
+
+async fn growing(bench: &mut Bench) -> Played {
+    let script = Script { hold: Some(50), versions: Versions::Steady, ..Script::stream(bench.plan.delay) };
+    let path = bench.path("bodies-lost-growing", script);
+    // Nobody else has read any of it, or has it in memory.
+    let riding = bench.herd(1, &path);
+    let Some(leader) = bench.origin.reached(&path, script.takes() + ASKED_WITHIN).await else {
+        bench.origin.release(&path);
+        let samples = riding.home().await;
+        return unasked(seen(bench, &path, samples));
+    };
+    let removed = bench.lose_bodies();
+    bench.fleet.kill(leader).await;
+    let new = bench.herd(bench.plan.clients, &path).home().await;
+    bench.origin.release(&path);
+    let within = bench.plan.lease() + script.takes() + GRACE + bench.allowance;
+    let done = new.iter().map(|sample| sample.done).max().unwrap_or_default();
+    let fine = all_whole("all whole after the loss of a growing one and its leader", &new);
+    // Whose instance is dead is broken off, and knows it.
+    let wrong = riding.home().await.iter().filter(|sample| matches!(sample.end, End::Wrong(_))).count();
+    let seen = seen(bench, &path, new);
+    bench.origin.forget(&path);
+    let asked = seen.asked.total();
+    let promises = vec![
+        removed_some("of the growing body", removed),
+        fine,
+        Promise::fact("the leader's client has nothing wrong", format!("{wrong} are"), wrong == 0),
+        Promise::fact("≤ 1 fetch more for it", format!("{asked} in all"), (1..=2).contains(&asked)),
+        Promise::fact(
+            format!("done ≤ lease + {} (origin) + 1 s = {}", ms(script.takes()), ms(within)),
+            ms(done),
+            done <= within,
+        ),
+    ];
+    (seen, promises)
+}
+
+fn removed_some(what: &str, removed: std::io::Result<usize>) -> Promise {
+    let words = format!("segments {what} were there");
+    match removed {
+        Ok(files) => Promise::fact(words, format!("{files}"), files > 0),
+        Err(error) => Promise::fact(words, error.to_string(), false),
+    }
+}
+
+fn all_whole(words: &str, samples: &[Sample]) -> Promise {
+    let seen = Seen { samples: samples.to_vec(), ..Seen::default() };
+    let judged = Promise::Whole { except: None }.judge(&seen);
+    Promise::fact(words, judged.measured, judged.held)
+}
+
+/// The store forgets everything of the fleet while a body is fetched. `None`: it would not.
+pub(super) async fn reborn(bench: &mut Bench) -> Option<Played> {
+    let script = Script { hold: Some(50), versions: Versions::Steady, ..Script::stream(bench.plan.delay) };
+    let path = bench.path("reborn-store", script);
+    let clients = bench.plan.clients.div_ceil(2);
+    let riding = bench.herd(clients, &path);
+    let Some(leader) = bench.origin.reached(&path, script.takes() + ASKED_WITHIN).await else {
+        bench.origin.release(&path);
+        let samples = riding.home().await;
+        return Some(unasked(seen(bench, &path, samples)));
+    };
+    let earlier = bench.bodies_of_lives();
+    let forgotten = bench.forget_store().await;
+    let new = bench.herd(clients, &path);
+    // So that whoever is to find out does, before anything ends by itself.
+    sleep(GRACE).await;
+    bench.origin.release(&path);
+    let (mut samples, new) = (riding.home().await, new.home().await);
+    if forgotten.is_err() {
+        bench.origin.forget(&path);
+        return None;
+    }
+    samples.extend(new);
+    let seen = seen(bench, &path, samples);
+    bench.origin.forget(&path);
+    let limit = bench.limit("lease + 2 × origin + 2 s", bench.plan.lease() + 2 * script.takes() + 2 * GRACE);
+    let mut promises = vec![
+        Promise::Asked { most: 2 },
+        Promise::Whole { except: None },
+        Promise::Done { limit, except: None },
+        whole_again(bench, "reborn-store").await,
+    ];
+    let url = format!("http://{}{path}", crate::drill::client::ASKED_HOST);
+    let purged = bench.fleet.purge(leader, &url).await;
+    let confirmed = purged.as_ref().map_or(0, |said| said["confirmed"].as_array().map_or(0, Vec::len));
+    promises.push(Promise::fact(
+        "a purge in the new life reaches all",
+        purged.map_or_else(
+            |reason| reason,
+            |said| format!("confirmed {}, silent {}", said["confirmed"], said["silent"]),
+        ),
+        confirmed == bench.plan.instances,
+    ));
+    promises.extend(swept(bench, &earlier).await);
+    Some((seen, promises))
+}
+
+/// What an earlier life left among the bodies is removed, if that comes soon.
+async fn swept(bench: &Bench, earlier: &[std::path::PathBuf]) -> Option<Promise> {
+    let linger = bench.plan.settings.bodies.linger.0;
+    if earlier.is_empty() || linger > WAITED_FOR {
+        return None;
+    }
+    let (began, within) = (Instant::now(), 3 * linger + Duration::from_secs(5));
+    let words = format!("bodies of the earlier life are gone within {}", ms(within));
+    loop {
+        let left: usize = earlier.iter().map(|life| crate::drill::scratch::files(life).len()).sum();
+        if left == 0 {
+            return Some(Promise::fact(words, ms(began.elapsed()), true));
+        }
+        if began.elapsed() > within {
+            return Some(Promise::fact(words, format!("{left} files are left"), false));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
