@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dustgate::drill::client;
+use fastrand::Rng;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -21,8 +22,10 @@ const SPARED: usize = 2;
 /// By when an instance that was told to end has ended: its `drain`, and what the machine adds.
 const ENDED: Duration = Duration::from_secs(12);
 
+/// An instance has found the store again by then.
+const FOUND_AGAIN: Duration = Duration::from_millis(1200);
 /// How often, and how closely, one is looked at that is back.
-const LOOKS: usize = 12;
+const LOOKS: usize = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(80);
 
 /// What is to be undone, and when.
@@ -125,17 +128,20 @@ async fn undone(ground: &mut Ground, undo: Undo, edits: &mut JoinSet<()>) {
     }
 }
 
-/// An instance that has missed edits is asked for those keys again and again when it is back.
+/// An instance that has missed edits is asked for those keys when it is back: for each first at some
+/// moment while it finds the store again, for by asking it may get to what is new.
 fn look_closely(ground: &Ground, number: usize, missed: BTreeSet<usize>, tasks: &mut JoinSet<()>) {
-    let sky = ground.sky.clone();
-    let Some(at) = sky.running().into_iter().find(|at| sky.number(*at) == number) else { return };
-    tasks.spawn(async move {
-        for _ in 0..LOOKS {
-            let asked = missed.iter().map(|key| ask(&sky, at, *key));
-            futures_util::future::join_all(asked).await;
-            sleep(BETWEEN_LOOKS).await;
-        }
-    });
+    for key in missed {
+        let sky = ground.sky.clone();
+        tasks.spawn(async move {
+            sleep(FOUND_AGAIN.mul_f64(Rng::with_seed(key as u64).f64())).await;
+            for _ in 0..LOOKS {
+                let Some(at) = sky.running().into_iter().find(|at| sky.number(*at) == number) else { return };
+                ask(&sky, at, key).await;
+                sleep(BETWEEN_LOOKS).await;
+            }
+        });
+    }
 }
 
 /// By way of any instance that runs, whatever troubles it.
