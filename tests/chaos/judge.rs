@@ -25,22 +25,25 @@ const RECENT: Duration = Duration::from_secs(10);
 /// For so long a key may break off, whoever asks.
 const ALL_BROKEN: Duration = Duration::from_secs(10);
 
-/// Every violation, in words.
+/// Every violation, in words: of many that are alike the first.
 pub fn judge(history: &History) -> Vec<String> {
     let mut wrong = Vec::new();
+    let mut old: BTreeMap<(usize, &str), (usize, String)> = BTreeMap::new();
     for answer in &history.answers {
         let life = &history.lives[answer.life];
         if let Err(why) = one(answer, life) {
             wrong.push(format!("{why}: {}", told(answer, life)));
         }
-        let newest = history.edits.iter().filter(|edit| edit.key == answer.key);
-        let broken = newest
-            .filter(|edit| is_older(answer, edit))
-            .find_map(|edit| too_old(answer, edit, &history.lives).err().map(|why| (why, edit)));
-        if let Some((why, edit)) = broken {
-            wrong.push(format!("{why}: {} although {edit}", told(answer, life)));
+        let edits = history.edits.iter().enumerate().filter(|(_, edit)| edit.key == answer.key);
+        let mut broken = edits.filter(|(_, edit)| is_older(answer, edit)).filter_map(|(nth, edit)| {
+            too_old(answer, edit, &history.lives).err().map(|why| (nth, why, edit))
+        });
+        if let Some((nth, why, edit)) = broken.next() {
+            let first = || (0, format!("{why}: {} although {edit}", told(answer, life)));
+            old.entry((nth, why)).or_insert_with(first).0 += 1;
         }
     }
+    wrong.extend(old.into_values().map(|(times, first)| format!("{times} times {first}")));
     wrong.extend(broken_for_all(history));
     wrong
 }
