@@ -58,6 +58,10 @@ fn one(answer: &Answer, life: &Life) -> Result<(), String> {
         End::Wrong(how) => Err(how.clone()),
         End::Whole(_) => status::sane(&answer.status).map_err(|why| format!("Cache-Status {why}")),
         End::Refused(503) | End::Broken(_) | End::Unreached(_) => Ok(()),
+        // It slept through what the origin has for a first byte.
+        End::Refused(504) if life.stopped(answer.from.saturating_sub(SLACK), answer.to) > Duration::ZERO => {
+            Ok(())
+        }
         End::Refused(status) => Err(format!("status {status}")),
     }
 }

@@ -1,5 +1,6 @@
 //! What there is to ask for: bodies of every kind, each byte of which follows from key and version.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use dustgate::drill::origin::Origin;
@@ -7,6 +8,9 @@ use dustgate::drill::origin::script::{PUBLIC, Script, Versions};
 
 /// How many there are.
 pub const KEYS: usize = 40;
+
+/// Those that take a while to come: in drops, or in several segments.
+pub const LONG: Range<usize> = 24..34;
 
 /// How long the slowest of them takes to fetch.
 pub const SLOWEST: Duration = Duration::from_millis(2500);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::clients::ask;
 use crate::ground::{At, Ground, INSTANCES, Sky, operator};
 use crate::history::{Edit, How, What};
-use crate::keys::{KEYS, path};
+use crate::keys::{KEYS, LONG, path};
 use crate::weather::{Gust, Weather};
 
 /// So many at least are neither gone nor in trouble.
@@ -83,6 +83,20 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
             ground.fleet.strike(number);
             undo.push(Undo { at: now + back, number, what: Undone::Back });
         }
+        Gust::Behead { edited, back } => {
+            let Some((number, key)) = fetches(&ground.sky).filter(|(number, _)| may(*number)) else { return };
+            if edited {
+                // By itself, as far as anybody knows: nobody is promised the new.
+                ground.sky.origin.edit(&path(key));
+            }
+            ground.goes(number);
+            for at in ground.sky.running() {
+                let sky = ground.sky.clone();
+                edits.spawn(async move { drop(ask(&sky, at, key).await) });
+            }
+            ground.fleet.strike(number);
+            undo.push(Undo { at: now + back, number, what: Undone::Back });
+        }
         Gust::End { number } if may(number) => {
             ground.goes(number);
             ground.fleet.end(number);
@@ -107,6 +121,14 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
             edit(ground, by, edits, move |sky, by| async move { post(&sky, by, key).await });
         }
     }
+}
+
+/// An instance that fetches a long body just now, and which.
+fn fetches(sky: &Sky) -> Option<(usize, usize)> {
+    LONG.rev().find_map(|key| {
+        let last = sky.origin.fetches(&path(key)).pop().filter(|fetch| fetch.ended.is_none());
+        last.map(|fetch| (fetch.instance, key))
+    })
 }
 
 async fn undone(ground: &mut Ground, undo: Undo, edits: &mut JoinSet<()>) {

@@ -13,6 +13,9 @@ use crate::keys::KEYS;
 pub enum Gust {
     /// An instance is killed (SIGKILL), and started again after a while.
     Kill { number: usize, back: Duration },
+    /// One that fetches a long body is killed, while others want the same; something else is there for
+    /// the next fetch, or not.
+    Behead { edited: bool, back: Duration },
     /// It is told to end (SIGTERM), and started again after that.
     End { number: usize },
     /// Something troubles it for a while.
@@ -38,13 +41,14 @@ impl Weather {
         let number = self.0.usize(..INSTANCES);
         let (key, by) = (self.0.usize(..KEYS), self.0.usize(..60));
         let gust = match self.0.usize(..100) {
-            0..9 => Gust::Kill { number, back: self.between(100, 2500) },
-            9..14 => Gust::End { number },
-            14..24 => Gust::Trouble { number, what: What::Stopped, lasts: self.between(200, 6000) },
-            24..34 => Gust::Trouble { number, what: What::Cut, lasts: self.between(200, 8000) },
-            34..40 => Gust::Trouble { number, what: What::Silence, lasts: self.between(200, 8000) },
-            40..42 => Gust::PurgeAll { keys: [key, (key + 7) % KEYS, (key + 19) % KEYS], by },
-            42..72 => Gust::Purge { key, by },
+            0..5 => Gust::Kill { number, back: self.between(100, 2500) },
+            5..18 => Gust::Behead { edited: self.0.bool(), back: self.between(100, 4000) },
+            18..21 => Gust::End { number },
+            21..29 => Gust::Trouble { number, what: What::Stopped, lasts: self.between(200, 6000) },
+            29..38 => Gust::Trouble { number, what: What::Cut, lasts: self.between(200, 8000) },
+            38..43 => Gust::Trouble { number, what: What::Silence, lasts: self.between(200, 8000) },
+            43..45 => Gust::PurgeAll { keys: [key, (key + 7) % KEYS, (key + 19) % KEYS], by },
+            45..74 => Gust::Purge { key, by },
             _ => Gust::Post { key, by },
         };
         (pause, gust)
