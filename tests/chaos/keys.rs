@@ -1,6 +1,5 @@
 //! What there is to ask for: bodies of every kind, each byte of which follows from key and version.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use dustgate::drill::origin::Origin;
@@ -9,8 +8,8 @@ use dustgate::drill::origin::script::{PUBLIC, Script, Versions};
 /// How many there are.
 pub const KEYS: usize = 40;
 
-/// Those that take a while to come: in drops, or in several segments.
-pub const LONG: Range<usize> = 24..34;
+/// Those that come in drops, and can be gone on with: they have a strong tag.
+pub const RESUMABLE: [usize; 4] = [28, 29, 25, 26];
 
 /// How long the slowest of them takes to fetch.
 pub const SLOWEST: Duration = Duration::from_millis(2500);

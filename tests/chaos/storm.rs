@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::clients::ask;
 use crate::ground::{At, Ground, INSTANCES, Sky, operator};
 use crate::history::{Edit, How, What};
-use crate::keys::{KEYS, LONG, path};
+use crate::keys::{KEYS, RESUMABLE, path};
 use crate::weather::{Gust, Weather};
 
 /// So many at least are neither gone nor in trouble.
@@ -24,6 +24,8 @@ const ENDED: Duration = Duration::from_secs(12);
 
 /// An instance has found the store again by then.
 const FOUND_AGAIN: Duration = Duration::from_millis(1200);
+/// A follower has begun to read by then.
+const BEGUN: Duration = Duration::from_millis(300);
 /// How often, and how closely, one is looked at that is back.
 const LOOKS: usize = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(80);
@@ -39,6 +41,11 @@ struct Undo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Undone {
     Relieved(What),
+    /// It goes on by itself: others have begun to read what it fetches, and now it is killed.
+    Beheaded {
+        edited: Option<usize>,
+        back: Duration,
+    },
     Back,
     Ended,
 }
@@ -55,7 +62,13 @@ pub async fn blow(ground: &mut Ground, seed: u64, span: Duration) {
         if let Some(first) = undo.first().copied().filter(|first| first.at <= next) {
             sleep_until(first.at).await;
             undo.remove(0);
-            undone(ground, first, &mut edits).await;
+            if let Undone::Beheaded { edited, back } = first.what {
+                behead(ground, first.number, edited);
+                let at = Instant::now() + back;
+                undo.push(Undo { at, what: Undone::Back, ..first });
+            } else {
+                undone(ground, first, &mut edits).await;
+            }
             continue;
         }
         sleep_until(next).await;
@@ -85,17 +98,12 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
         }
         Gust::Behead { edited, back } => {
             let Some((number, key)) = fetches(&ground.sky).filter(|(number, _)| may(*number)) else { return };
-            if edited {
-                // By itself, as far as anybody knows: nobody is promised the new.
-                ground.sky.origin.edit(&path(key));
-            }
-            ground.goes(number);
             for at in ground.sky.running() {
                 let sky = ground.sky.clone();
                 edits.spawn(async move { drop(ask(&sky, at, key).await) });
             }
-            ground.fleet.strike(number);
-            undo.push(Undo { at: now + back, number, what: Undone::Back });
+            let edited = edited.then_some(key);
+            undo.push(Undo { at: now + BEGUN, number, what: Undone::Beheaded { edited, back } });
         }
         Gust::End { number } if may(number) => {
             ground.goes(number);
@@ -123,11 +131,22 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
     }
 }
 
-/// An instance that fetches a long body just now, and which.
+/// Kills an instance whose fetch others have begun to read.
+fn behead(ground: &mut Ground, number: usize, edited: Option<usize>) {
+    if let Some(key) = edited {
+        // By itself, as far as anybody knows: nobody is promised the new.
+        ground.sky.origin.edit(&path(key));
+    }
+    ground.goes(number);
+    ground.fleet.strike(number);
+}
+
+/// An instance that fetches a long body just now, and for a while, and which.
 fn fetches(sky: &Sky) -> Option<(usize, usize)> {
-    LONG.rev().find_map(|key| {
-        let last = sky.origin.fetches(&path(key)).pop().filter(|fetch| fetch.ended.is_none());
-        last.map(|fetch| (fetch.instance, key))
+    RESUMABLE.into_iter().find_map(|key| {
+        let last = sky.origin.fetches(&path(key)).pop();
+        let under_way = last.filter(|fetch| fetch.ended.is_none() && fetch.began.elapsed() < 2 * BEGUN)?;
+        Some((under_way.instance, key))
     })
 }
 
@@ -137,6 +156,8 @@ async fn undone(ground: &mut Ground, undo: Undo, edits: &mut JoinSet<()>) {
             let missed = ground.relieve(undo.number, what);
             look_closely(ground, undo.number, missed, edits);
         }
+        // The storm is over: it is spared.
+        Undone::Beheaded { .. } => {}
         Undone::Back => {
             ground.fleet.kill(undo.number).await;
             ground.start(undo.number).await;
