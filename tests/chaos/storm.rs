@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::clients::ask;
 use crate::ground::{At, Ground, INSTANCES, Sky, operator};
 use crate::history::{Edit, How, What};
-use crate::keys::{KEYS, RESUMABLE, path};
+use crate::keys::{KEYS, path};
 use crate::weather::{Gust, Weather};
 
 /// So many at least are neither gone nor in trouble.
@@ -25,7 +25,7 @@ const ENDED: Duration = Duration::from_secs(12);
 /// An instance has found the store again by then.
 const FOUND_AGAIN: Duration = Duration::from_millis(1200);
 /// A follower has begun to read by then.
-const BEGUN: Duration = Duration::from_millis(300);
+const BEGUN: Duration = Duration::from_millis(600);
 /// How often, and how closely, one is looked at that is back.
 const LOOKS: usize = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(80);
@@ -43,7 +43,8 @@ enum Undone {
     Relieved(What),
     /// It goes on by itself: others have begun to read what it fetches, and now it is killed.
     Beheaded {
-        edited: Option<usize>,
+        key: usize,
+        edited: bool,
         back: Duration,
     },
     Back,
@@ -62,10 +63,13 @@ pub async fn blow(ground: &mut Ground, seed: u64, span: Duration) {
         if let Some(first) = undo.first().copied().filter(|first| first.at <= next) {
             sleep_until(first.at).await;
             undo.remove(0);
-            if let Undone::Beheaded { edited, back } = first.what {
-                behead(ground, first.number, edited);
-                let at = Instant::now() + back;
-                undo.push(Undo { at, what: Undone::Back, ..first });
+            if let Undone::Beheaded { key, edited, back } = first.what {
+                let at_ease = |number| !undo.iter().any(|undo| undo.number == number);
+                let spared = (0..INSTANCES).filter(|number| at_ease(*number)).count() > SPARED;
+                if let Some(number) = fetches(&ground.sky, key).filter(|number| spared && at_ease(*number)) {
+                    behead(ground, number, edited.then_some(key));
+                    undo.push(Undo { at: Instant::now() + back, number, what: Undone::Back });
+                }
             } else {
                 undone(ground, first, &mut edits).await;
             }
@@ -96,14 +100,20 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
             ground.fleet.strike(number);
             undo.push(Undo { at: now + back, number, what: Undone::Back });
         }
-        Gust::Behead { edited, back } => {
-            let Some((number, key)) = fetches(&ground.sky).filter(|(number, _)| may(*number)) else { return };
-            for at in ground.sky.running() {
-                let sky = ground.sky.clone();
-                edits.spawn(async move { drop(ask(&sky, at, key).await) });
-            }
-            let edited = edited.then_some(key);
-            undo.push(Undo { at: now + BEGUN, number, what: Undone::Beheaded { edited, back } });
+        Gust::Behead { key, by, edited, back } => {
+            ground.sky.origin.edit(&path(key));
+            let all = ground.sky.running();
+            edit(ground, by, edits, move |sky, by| async move {
+                drop(purge(&sky, by, Some(key)).await);
+                let asked = all.into_iter().map(|at| ask(&sky, at, key));
+                drop(futures_util::future::join_all(asked).await);
+            });
+            // Of none yet: it is not known who will fetch it.
+            undo.push(Undo {
+                at: now + BEGUN,
+                number: INSTANCES,
+                what: Undone::Beheaded { key, edited, back },
+            });
         }
         Gust::End { number } if may(number) => {
             ground.goes(number);
@@ -141,13 +151,10 @@ fn behead(ground: &mut Ground, number: usize, edited: Option<usize>) {
     ground.fleet.strike(number);
 }
 
-/// An instance that fetches a long body just now, and for a while, and which.
-fn fetches(sky: &Sky) -> Option<(usize, usize)> {
-    RESUMABLE.into_iter().find_map(|key| {
-        let last = sky.origin.fetches(&path(key)).pop();
-        let under_way = last.filter(|fetch| fetch.ended.is_none() && fetch.began.elapsed() < 2 * BEGUN)?;
-        Some((under_way.instance, key))
-    })
+/// The instance that fetches a key just now.
+fn fetches(sky: &Sky, key: usize) -> Option<usize> {
+    let last = sky.origin.fetches(&path(key)).pop();
+    last.filter(|fetch| fetch.ended.is_none()).map(|fetch| fetch.instance)
 }
 
 async fn undone(ground: &mut Ground, undo: Undo, edits: &mut JoinSet<()>) {

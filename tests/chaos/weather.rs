@@ -6,16 +6,16 @@ use fastrand::Rng;
 
 use crate::ground::INSTANCES;
 use crate::history::What;
-use crate::keys::KEYS;
+use crate::keys::{KEYS, RESUMABLE};
 
 /// What comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gust {
     /// An instance is killed (SIGKILL), and started again after a while.
     Kill { number: usize, back: Duration },
-    /// One that fetches a long body is killed, while others want the same; something else is there for
-    /// the next fetch, or not.
-    Behead { edited: bool, back: Duration },
+    /// A key is purged, asked for everywhere, and the instance that fetches it killed when others have
+    /// begun to read; something else is there for the next fetch, or not.
+    Behead { key: usize, by: usize, edited: bool, back: Duration },
     /// It is told to end (SIGTERM), and started again after that.
     End { number: usize },
     /// Something troubles it for a while.
@@ -42,11 +42,16 @@ impl Weather {
         let (key, by) = (self.0.usize(..KEYS), self.0.usize(..60));
         let gust = match self.0.usize(..100) {
             0..5 => Gust::Kill { number, back: self.between(100, 2500) },
-            5..18 => Gust::Behead { edited: self.0.bool(), back: self.between(100, 4000) },
-            18..21 => Gust::End { number },
-            21..29 => Gust::Trouble { number, what: What::Stopped, lasts: self.between(200, 6000) },
-            29..38 => Gust::Trouble { number, what: What::Cut, lasts: self.between(200, 8000) },
-            38..43 => Gust::Trouble { number, what: What::Silence, lasts: self.between(200, 8000) },
+            5..13 => Gust::Behead {
+                key: RESUMABLE[by % 4],
+                by,
+                edited: self.0.bool(),
+                back: self.between(100, 4000),
+            },
+            13..17 => Gust::End { number },
+            17..26 => Gust::Trouble { number, what: What::Stopped, lasts: self.between(200, 6000) },
+            26..37 => Gust::Trouble { number, what: What::Cut, lasts: self.between(200, 8000) },
+            37..43 => Gust::Trouble { number, what: What::Silence, lasts: self.between(200, 8000) },
             43..45 => Gust::PurgeAll { keys: [key, (key + 7) % KEYS, (key + 19) % KEYS], by },
             45..74 => Gust::Purge { key, by },
             _ => Gust::Post { key, by },
