@@ -10,8 +10,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::sleep;
 
+use crate::gate::State;
 use crate::instance::Instance;
-use crate::judge::Purge;
+use crate::judge::{self, Answer, Purge};
 use crate::plan::{FIRST_BYTE, Plan, SILENCE};
 use crate::world::World;
 
@@ -28,6 +29,8 @@ pub struct Wish {
     pub evil: bool,
     /// The longest pause between two reads.
     pub pause: Duration,
+    /// Where, if not at the URL.
+    pub path: Option<String>,
 }
 
 /// One request on its way.
@@ -36,6 +39,7 @@ pub struct Visit {
     world: Arc<World>,
     instance: Arc<Instance>,
     arrived: u64,
+    arrived_ms: u64,
 }
 
 /// How the reading ended.
@@ -62,15 +66,38 @@ impl Wish {
             method: if world.chance(60) { Method::HEAD } else { Method::GET },
             range,
             credentials: world.chance(80),
-            evil: !world.plan.calm && (n ^ world.plan.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 < 2,
+            evil: !world.plan.calm
+                && !world.plan.sound
+                && (n ^ world.plan.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 < 2,
             pause: if world.chance(100) { Duration::from_secs(1) } else { Duration::ZERO },
+            path: None,
         }
+    }
+
+    /// A GET of a URL and nothing special about it.
+    pub fn plain(n: u64, key: usize) -> Self {
+        Self {
+            n,
+            key,
+            lang: 0,
+            method: Method::GET,
+            range: None,
+            credentials: false,
+            evil: false,
+            pause: Duration::ZERO,
+            path: None,
+        }
+    }
+
+    /// An unsafe request.
+    pub fn post(n: u64, key: usize) -> Self {
+        Self { method: Method::POST, ..Self::plain(n, key) }
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
         let mut request = Request::builder()
             .method(&self.method)
-            .uri(format!("/k{}", self.key))
+            .uri(self.path.clone().unwrap_or_else(|| format!("/k{}", self.key)))
             .header("host", "h.test")
             .header("x-nonce", self.n.to_string())
             .header("x-lang", if self.lang == 1 { "b" } else { "a" });
@@ -93,10 +120,10 @@ impl Wish {
 
 impl Visit {
     pub fn new(world: &Arc<World>, instance: &Arc<Instance>, wish: Wish) -> Self {
-        let arrived = world.moment();
+        let (arrived, arrived_ms) = (world.moment(), world.now());
         let (world, instance) = (world.clone(), instance.clone());
         world.say(format_args!("{}: request {}: {wish:?}", instance.name, wish.n));
-        Self { wish, world, instance, arrived }
+        Self { wish, world, instance, arrived, arrived_ms }
     }
 
     /// The longest that all of it may take, its own pauses included.
@@ -105,20 +132,34 @@ impl Visit {
         plan.wait_timeout + FIRST_BYTE * 2 + SILENCE + Duration::from_secs(12)
     }
 
-    pub async fn goes(&self) {
+    /// The status that it gets; none if its instance is no more.
+    pub async fn goes(&self) -> Option<StatusCode> {
         // Every other client has an address of its own.
         let own = u8::try_from(self.wish.n % 250).expect("below 250");
         let address = if self.wish.evil { [192, 0, 2, 1] } else { [198, 51, 100, own] };
         let client = Client::at((address, 1).into());
         let response = self.instance.proxy.handle(&client, self.wish.request()).await;
         if self.instance.gate.pass().await.is_err() {
-            return;
+            return None;
         }
         self.head(&response);
         let (status, headers) = (response.status(), response.headers().clone());
         let end = self.read(response).await;
         self.is_bound_to(status, &end);
         self.is_right(status, &headers, &end);
+        self.ends_well(status, &end);
+        Some(status)
+    }
+
+    /// Who reads all that comes has all of it, if nothing is wrong but what is stored.
+    fn ends_well(&self, status: StatusCode, end: &End) {
+        let how = match end {
+            _ if self.instance.gate.is() == State::Shut => return,
+            End::Broken(bytes) => format!("is broken off after {} bytes", bytes.len()),
+            End::Whole(_) if status.is_server_error() => format!("gets {status}"),
+            End::Whole(_) => return,
+        };
+        self.world.ledger.ends_badly(&self.world, self.wish.n, self.arrived, &how);
     }
 
     /// One client's failures bind no other: what is told to one that is not evil has been shown by an
@@ -131,7 +172,7 @@ impl Visit {
         let failed = status.is_server_error() && !ours.iter().any(|word| told.contains(word));
         if (failed || status == StatusCode::TOO_MANY_REQUESTS) && !wish.evil {
             world.count("told that it failed");
-            if !world.ledger.has_failed(wish.key) {
+            if !world.ledger.has_failed(wish.key, self.arrived_ms) {
                 world.broken(format_args!("request {} is told {status} for another's field", wish.n));
             }
         }
@@ -175,6 +216,26 @@ impl Visit {
             world.broken(format_args!("request {} gets the answer for {whose}", wish.n));
         }
         let Some(exchange) = exchange.and_then(|n| world.ledger.exchange(n)) else { return };
+        world.ledger.is_current(
+            world,
+            &Answer {
+                request: wish.n,
+                key: wish.key,
+                version: exchange.version,
+                arrived: self.arrived,
+                arrived_ms: self.arrived_ms,
+                instance: &self.instance,
+                unsure: status.contains("unsure"),
+            },
+        );
+        if wish.method == Method::GET {
+            judge::storms::is_soon(world, wish.n, wish.key, self.arrived_ms);
+        }
+        let plainly = !["unsure", "stale", "fwd="].iter().any(|word| status.contains(word));
+        if status.contains("; hit") && plainly {
+            let validated = validated.unwrap_or(exchange.n);
+            world.ledger.is_fresh(world, wish.n, wish.key, validated, self.arrived_ms);
+        }
         let vary = world.plan.keys[wish.key].kind == crate::plan::Kind::Vary;
         if exchange.key != wish.key || (vary && exchange.lang != wish.lang) {
             world.broken(format_args!("request {} gets what is at {exchange:?}", wish.n));

@@ -1,26 +1,27 @@
 //! Lets a fleet live by its plan: requests, and what befalls it meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dustgate::dust::faulty::{Fault, Op};
-use dustgate::dust::{Dust as _, Value};
+use dustgate::dust::{Dust as _, Embedded, Value};
 use dustgate::proxy;
-use http::Method;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::client::{Visit, Wish};
 use crate::gate::State;
 use crate::instance::{Instance, Parts};
-use crate::judge::Purge;
+use crate::judge::{self, Purge};
 use crate::line::Switchboard;
 use crate::plan::Plan;
+use crate::scene::Scene;
 use crate::shelf::Shelf;
 use crate::world::{Report, World};
 
-struct Fleet {
-    world: Arc<World>,
-    parts: Arc<Parts>,
+pub struct Fleet {
+    pub world: Arc<World>,
+    pub parts: Arc<Parts>,
     /// None: stopped, and not started again yet.
     slots: Vec<Mutex<Option<Arc<Instance>>>>,
 }
@@ -77,12 +78,16 @@ impl Fleet {
         for _ in 0..plan.late_puts {
             events.push(tokio::spawn(self.clone().late_put()));
         }
+        if let Some(scene) = plan.scene {
+            self.world.count(scene.as_str());
+            events.push(tokio::spawn(scene.plays(self.clone())));
+        }
         for event in events {
             event.await.expect("what happens does not panic");
         }
     }
 
-    async fn request(self: Arc<Self>, n: u64) {
+    pub async fn request(self: Arc<Self>, n: u64) {
         let (at, wish, to) = (self.world.sometime(), Wish::some(&self.world, n), self.world.some_instance());
         let leaves = self.world.chance(self.world.plan.cancels);
         let leaves = leaves.then(|| self.world.up_to(Duration::from_secs(1)));
@@ -125,6 +130,11 @@ impl Fleet {
     async fn post(self: Arc<Self>, n: u64) {
         let (at, key, to) = (self.world.sometime(), self.world.some_key(), self.world.some_instance());
         sleep_until(at).await;
+        self.posts(n, key, to).await;
+    }
+
+    /// Sends an unsafe request.
+    pub async fn posts(self: &Arc<Self>, n: u64, key: usize, to: usize) {
         let Some(instance) = self.instance(to).clone() else { return };
         self.world.count("post");
         let purge = Purge {
@@ -133,17 +143,21 @@ impl Fleet {
             begun: self.world.moment(),
             answered: None,
             unsafe_request: true,
+            since: BTreeMap::new(),
+            answered_ms: 0,
         };
         let place = self.world.ledger.purges(purge);
-        let wish = Wish { key, method: Method::POST, range: None, ..Wish::some(&self.world, n) };
+        let wish = Wish::post(n, key);
         let visit = Visit::new(&self.world, &instance, wish);
         let task = tokio::spawn(async move { visit.goes().await });
         instance.owns(task.abort_handle());
         let done = timeout(self.limit(), task).await;
         match done {
             // With a line that is sound the stamp is written, and known here.
-            Ok(Ok(())) if self.world.plan.calm => {
-                self.world.ledger.purged(place, self.world.moment(), vec![instance.name.clone()]);
+            Ok(Ok(Some(status)))
+                if status.is_success() && (self.world.plan.calm || self.world.plan.sound) =>
+            {
+                self.world.ledger.post_answered(&self.world, place, n, &instance.name);
             }
             Ok(_) => {}
             Err(_) => self.world.broken(format_args!("request {n} has no end")),
@@ -154,11 +168,27 @@ impl Fleet {
         let (at, key, to) = (self.world.sometime(), self.world.some_key(), self.world.some_instance());
         let (soft, all) = (self.world.chance(300), self.world.chance(150));
         sleep_until(at).await;
+        self.purges(key, to, soft, all).await;
+    }
+
+    /// Purges.
+    pub async fn purges(&self, key: usize, to: usize, soft: bool, all: bool) {
         let Some(instance) = self.instance(to).clone() else { return };
         self.world.count(if soft { "soft purge" } else { "purge" });
         self.world.ledger.changes(key);
         let begun = self.world.moment();
-        let purge = Purge { key: (!all).then_some(key), soft, begun, answered: None, unsafe_request: false };
+        let mut since = self.world.ledger.versions(&self.world.plan);
+        since.retain(|of, _| all || *of == key);
+        let key_or_all = (!all).then_some(key);
+        let purge = Purge {
+            key: key_or_all,
+            soft,
+            begun,
+            answered: None,
+            unsafe_request: false,
+            since,
+            answered_ms: 0,
+        };
         let place = self.world.ledger.purges(purge);
         let what = if all { proxy::Purge::All } else { proxy::Purge::Url(format!("http://h.test/k{key}")) };
         self.world.say(format_args!("{}: purge of {what:?}, soft: {soft}, begun {begun}", instance.name));
@@ -174,7 +204,7 @@ impl Fleet {
                 }
                 let moment = self.world.moment();
                 self.world.say(format_args!("{}: purged at {moment}: {purged:?}", instance.name));
-                self.world.ledger.purged(place, moment, purged.confirmed);
+                self.world.ledger.purged(&self.world, place, moment, purged.confirmed);
                 self.world.count("purged");
             }
             Ok(_) => self.world.count("not purged"),
@@ -188,13 +218,18 @@ impl Fleet {
     async fn crash(self: Arc<Self>, n: u64) {
         let (at, to) = (self.world.sometime(), self.world.some_instance());
         sleep_until(at).await;
+        self.crashes(to, &format!("{to}'{n}"), self.world.up_to(Duration::from_secs(2))).await;
+    }
+
+    /// One is killed, and another one begins in its place.
+    pub async fn crashes(&self, to: usize, name: &str, after: Duration) {
         let Some(gone) = self.instance(to).take() else { return };
         gone.crash();
         self.world.say(format_args!("{}: crashed", gone.name));
         self.world.count("crash");
         drop(gone);
-        sleep(self.world.up_to(Duration::from_secs(2))).await;
-        let next = Instance::boot(&self.parts, format!("{to}'{n}")).await;
+        sleep(after).await;
+        let next = Instance::boot(&self.parts, name.to_owned()).await;
         *self.instance(to) = Some(next);
     }
 
@@ -247,7 +282,7 @@ impl Fleet {
         sleep(self.world.up_to(Duration::from_secs(2))).await;
         self.world.say(format_args!("the store fails over, empty: {empty}"));
         self.world.count(if empty { "failover to an empty store" } else { "failover to a replica" });
-        self.world.ledger.failed_over(self.world.moment());
+        self.world.ledger.failed_over(&self.world);
         self.parts.board.fail_over(replica).await;
     }
 
@@ -290,12 +325,13 @@ impl Fleet {
                 world.broken(format_args!("{key} is held by nobody"));
             }
         }
+        self.stamps_hold(&store, &last).await;
         if world.plan.calm {
             world.ledger.fetched_once(world, &world.plan);
         }
         // Taken, for they have tasks of their own.
         let lines = std::mem::take(&mut *self.parts.lines.lock().expect("no panic under this lock"));
-        if !world.plan.calm && world.plan.body_outages == 0 {
+        if !world.plan.calm && world.plan.scene.is_none() && world.plan.body_outages == 0 {
             let struck = lines.iter().map(|line| line.struck()).sum();
             world.ledger.fetched_seldom(world, &world.plan, struck);
         }
@@ -310,6 +346,11 @@ impl Fleet {
             instance.crash();
         }
         drop((last, lines));
+        if world.plan.sound {
+            // Past the lifetime of everything, and past what comes on top.
+            sleep(Duration::from_hours(4)).await;
+            judge::stamps::have_run_out(world, &store).await;
+        }
         let until = Instant::now() + Duration::from_secs(30);
         let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         while alive() > 0 && Instant::now() < until {
@@ -322,7 +363,47 @@ impl Fleet {
         }
     }
 
-    fn instance(&self, n: usize) -> MutexGuard<'_, Option<Arc<Instance>>> {
+    /// What is asked of stamps where no line is bad.
+    async fn stamps_hold(&self, store: &Embedded, last: &[Arc<Instance>]) {
+        let world = &self.world;
+        if world.plan.scene == Some(Scene::Storm) && world.plan.sound {
+            world.ledger.fetched_by_purges(world);
+        }
+        if world.plan.sound {
+            judge::stamps::are_the_same(world, store, last).await;
+            judge::stamps::are_of_something(world, store).await;
+        }
+    }
+
+    /// Sends a GET to an instance, and waits for its end.
+    pub async fn gets(self: &Arc<Self>, wish: Wish, to: usize) {
+        let Some(instance) = self.instance(to).clone() else { return };
+        let n = wish.n;
+        let visit = Visit::new(&self.world, &instance, wish);
+        self.has_an_end(n, &instance, visit).await;
+    }
+
+    async fn has_an_end(&self, n: u64, instance: &Instance, visit: Visit) -> Option<http::StatusCode> {
+        let task = tokio::spawn(async move { visit.goes().await });
+        instance.owns(task.abort_handle());
+        let handle = task.abort_handle();
+        match timeout(self.limit(), task).await {
+            Err(_) => {
+                handle.abort();
+                self.world.broken(format_args!("request {n} has no end"));
+                None
+            }
+            Ok(Err(error)) => {
+                if error.is_panic() {
+                    self.world.broken(format_args!("request {n} panics: {error}"));
+                }
+                None
+            }
+            Ok(Ok(status)) => status,
+        }
+    }
+
+    pub fn instance(&self, n: usize) -> MutexGuard<'_, Option<Arc<Instance>>> {
         self.slots[n].lock().expect("no panic under this lock")
     }
 }

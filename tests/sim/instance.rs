@@ -11,10 +11,10 @@ use dustgate::flight::{self, Flight, OnUnavailable};
 use dustgate::proxy::follow::{Home, Moves};
 use dustgate::proxy::notices::Notices;
 use dustgate::proxy::{self, Proxy};
-use dustgate::route::{Finish, Route, Table};
+use dustgate::route::{Finish, KeyedField, PathPattern, Route, Table};
 use dustgate::telemetry::{Log, Metrics};
 use dustgate::tier::member::{self, Member};
-use dustgate::tier::{Numbers, Own, Stamps, Tier, Trust, WhenUnsure};
+use dustgate::tier::{Numbers, Own, Stamps, Tier, Trust};
 use dustgate::upstream::Upstream;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -25,7 +25,7 @@ use crate::line::{Line, Switchboard};
 use crate::origin::Origin;
 use crate::plan::{BODY_CALL, CALL_BOUND, JITTER, Plan, TRUST};
 use crate::shelf::{Shelf, Way};
-use crate::world::World;
+use crate::world::{Wall, World};
 
 /// Nobody reads them, and to make them takes longer than all the rest.
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Metrics::new("simulated"));
@@ -44,8 +44,12 @@ pub struct Instance {
     pub name: String,
     /// When it began to serve.
     pub booted: u64,
+    pub booted_ms: u64,
     pub proxy: Arc<Proxy>,
     member: Arc<Member>,
+    pub stamps: Arc<Stamps>,
+    pub wall: Arc<Wall>,
+    pub wire: Arc<Line>,
     pub line: Arc<Faulty>,
     pub gate: Arc<Gate>,
     pub signal: Arc<drain::Signal>,
@@ -76,9 +80,9 @@ impl Instance {
         let ahead = i64::try_from(world.dice.below(plan.skew * 2 + 1)).unwrap_or(0)
             - i64::try_from(plan.skew).unwrap_or(0);
         let gate = Arc::new(Gate::new());
-        let clock = world.wall(ahead);
-        let line = Arc::new(Line::new(board, &gate, ahead));
-        let line = Arc::new(Faulty::new(line, plan.line.clone(), world.dice()));
+        let wall = world.wall(ahead);
+        let wire = Arc::new(Line::new(board, &gate, ahead));
+        let line = Arc::new(Faulty::new(wire.clone(), plan.line.clone(), world.dice()));
         lines.lock().expect("no panic under this lock").push(line.clone());
         let numbers = Numbers::new(PREFIX);
         let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
@@ -97,9 +101,11 @@ impl Instance {
             ..body::Settings::default()
         };
         let way = Arc::new(Way::new(shelf, &gate, world));
-        let bodies =
-            Bodies::open_over(way, &life, of_bodies, clock).await.map_err(|error| error.to_string())?;
+        let bodies = Bodies::open_over(way, &life, of_bodies, wall.clone())
+            .await
+            .map_err(|error| error.to_string())?;
         let stamps = Arc::new(Stamps::new(PREFIX, max_life));
+        let purges = stamps.clone();
         tokio::time::timeout(CALL_BOUND * 5, stamps.load(&*dust))
             .await
             .map_err(|_| "no answer")?
@@ -118,13 +124,13 @@ impl Instance {
         flight.saw(stamps.newest());
         let routes = routes(plan);
         let origin: Arc<dyn Upstream> = Arc::new(Origin::new(world, &gate, name));
-        let trust = Arc::new(Trust::shared(WhenUnsure::Serve(Duration::from_mins(5))));
+        let trust = Arc::new(Trust::shared(plan.when_unsure));
         let home = Home {
             routes: routes.clone(),
             flight: flight.clone(),
             dust: dust.clone(),
             max_life_ms: u64::try_from(max_life.as_millis()).expect("a month"),
-            moves: Box::new(Shelves),
+            moves: Box::new(Shelves(bodies.clone())),
             log: Log::null(),
             metrics: METRICS.clone(),
         };
@@ -163,7 +169,7 @@ impl Instance {
                 min_rate: 0,
             },
             routes,
-            upstreams: vec![origin],
+            upstreams: vec![origin.clone(), origin],
             tier,
             stamps,
             trust,
@@ -178,8 +184,12 @@ impl Instance {
         let instance = Self {
             name: name.to_owned(),
             booted: world.moment(),
+            booted_ms: world.now(),
             proxy,
             member,
+            stamps: purges,
+            wall,
+            wire,
             line,
             gate,
             signal,
@@ -253,19 +263,22 @@ impl Instance {
     }
 }
 
-/// Bodies stay under the id that they were opened under.
-struct Shelves;
+/// Bodies follow the store from life to life.
+struct Shelves(Arc<Bodies>);
 
 #[async_trait]
 impl Moves for Shelves {
-    async fn moves(&self, _: &str, _: bool) -> Result<(), String> {
-        Err("to be started anew".to_owned())
+    async fn moves(&self, id: &str, _: bool) -> Result<(), String> {
+        self.0.rebind(id).await.map_err(|error| error.to_string())
     }
 }
 
 fn routes(plan: &Plan) -> Arc<Table> {
+    let mut keyed = Route::new("keyed", "origin");
+    keyed.paths = vec![PathPattern::parse("/v/*").expect("it is a pattern")];
+    keyed.vary_on = vec![KeyedField::parse("x-lang").expect("it is a field")];
     let mut route = Route::new("all", "origin");
     route.wait_timeout = plan.wait_timeout;
     route.finish = if plan.while_wanted { Finish::WhileWanted } else { Finish::Always };
-    Arc::new(Table::new(vec![route]).expect("there is one"))
+    Arc::new(Table::new(vec![keyed, route]).expect("there is one"))
 }

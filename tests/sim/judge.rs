@@ -12,8 +12,26 @@ use crate::plan::Plan;
 use crate::shelf::Shelf;
 use crate::world::World;
 
+#[path = "judge/clocks.rs"]
+mod clocks;
+#[path = "judge/missing.rs"]
+mod missing;
+#[path = "judge/purges.rs"]
+mod purges;
+#[path = "judge/stamps.rs"]
+pub mod stamps;
+#[path = "judge/storms.rs"]
+pub mod storms;
+
+pub use purges::Answer;
+
 /// The names in the store.
 pub const PREFIX: &str = "sim";
+/// How long a failure is remembered at most, in ms: for as long as the origin asks for, or a second
+/// and a half, and what a late word may be on its way.
+const REMEMBERED_MS: u64 = 4_500;
+/// What the names of stamps begin with.
+pub const STAMPS: &str = "sim/1/s/";
 
 /// All that is known of what happened; times are moments, which no two events share.
 #[derive(Debug, Default)]
@@ -26,10 +44,18 @@ struct Inner {
     /// By value key: the last record of this life of the store.
     published: BTreeMap<String, (u64, u64, u64)>,
     failovers: Vec<u64>,
-    /// URLs that the origin failed to give to a request that was not evil.
-    failed: BTreeSet<usize>,
+    /// URLs that the origin failed to give to a request that was not evil, and when, in ms.
+    failed: BTreeSet<(usize, u64)>,
     versions: BTreeMap<usize, u64>,
     bodies: BTreeMap<(usize, u8, u64), Bytes>,
+    /// The version of its URL that an unsafe request made, by the request's number.
+    posted: BTreeMap<u64, u64>,
+    /// When bytes of bodies went.
+    gone: Vec<u64>,
+    /// When the store last took stamps again that it had refused.
+    takes_stamps_ms: u64,
+    /// When it last was another one than before.
+    failed_over_ms: Option<u64>,
 }
 
 /// An exchange with the origin.
@@ -42,8 +68,9 @@ pub struct Asked {
     pub version: u64,
     pub fill: bool,
     pub evil: bool,
+    pub get: bool,
     pub what: What,
-    sent_ms: u64,
+    pub sent_ms: u64,
     head_ms: u64,
 }
 
@@ -68,15 +95,19 @@ pub struct Purge {
     pub answered: Option<(u64, Vec<String>)>,
     /// Of an unsafe request: known at its own instance, and no promise elsewhere.
     pub unsafe_request: bool,
+    /// The oldest versions that may be served after it, by URL.
+    pub since: BTreeMap<usize, u64>,
+    pub answered_ms: u64,
 }
 
 // === impl Ledger ===
 
 impl Ledger {
     /// A request goes to the origin.
-    pub fn asked(&self, world: &World, key: usize, lang: u8, fill: bool, evil: bool) -> u64 {
+    pub fn asked(&self, world: &World, (key, lang): (usize, u8), get: bool, fill: bool, evil: bool) -> u64 {
         let (n, sent_ms) = (world.moment(), world.now());
-        let asked = Asked { n, key, lang, version: 0, fill, evil, what: What::Open, sent_ms, head_ms: 0 };
+        let asked =
+            Asked { n, key, lang, version: 0, fill, evil, get, what: What::Open, sent_ms, head_ms: 0 };
         self.inner().asked.insert(n, asked);
         n
     }
@@ -98,15 +129,18 @@ impl Ledger {
     }
 
     /// An exchange failed: its head did not come, or not all of its body.
-    pub fn failed(&self, n: u64) {
+    pub fn failed(&self, world: &World, n: u64) {
+        let now = world.now();
         let mut inner = self.inner();
         let asked = inner.asked.get(&n).map(|asked| (asked.key, asked.evil));
-        inner.failed.extend(asked.filter(|(_, evil)| !evil).map(|(key, _)| key));
+        inner.failed.extend(asked.filter(|(_, evil)| !evil).map(|(key, _)| (key, now)));
     }
 
-    /// Whether the origin failed to give a URL to a request that was not evil.
-    pub fn has_failed(&self, key: usize) -> bool {
-        self.inner().failed.contains(&key)
+    /// Whether the origin failed to give a URL to a request that was not evil, so lately that it may
+    /// be told to one that came then.
+    pub fn has_failed(&self, key: usize, arrived_ms: u64) -> bool {
+        let from = arrived_ms.saturating_sub(REMEMBERED_MS);
+        self.inner().failed.range((key, from)..=(key, u64::MAX)).next().is_some()
     }
 
     pub fn exchange(&self, n: u64) -> Option<Asked> {
@@ -133,8 +167,9 @@ impl Ledger {
     }
 
     /// A purge was answered: it holds.
-    pub fn purged(&self, at: usize, moment: u64, confirmed: Vec<String>) {
-        self.inner().purges[at].answered = Some((moment, confirmed));
+    pub fn purged(&self, world: &World, at: usize, moment: u64, confirmed: Vec<String>) {
+        let purge = &mut self.inner().purges[at];
+        (purge.answered, purge.answered_ms) = (Some((moment, confirmed)), world.now());
     }
 
     /// The store lost its mind: what was published is of another life or time.
@@ -143,8 +178,50 @@ impl Ledger {
         inner.published.clear();
     }
 
-    pub fn failed_over(&self, moment: u64) {
-        self.inner().failovers.push(moment);
+    pub fn failed_over(&self, world: &World) {
+        let (moment, now) = (world.moment(), world.now());
+        let mut inner = self.inner();
+        inner.failovers.push(moment);
+        inner.failed_over_ms = Some(now);
+    }
+
+    /// What is current of each URL.
+    pub fn versions(&self, plan: &Plan) -> BTreeMap<usize, u64> {
+        let inner = self.inner();
+        (0..plan.keys.len()).map(|key| (key, inner.versions.get(&key).copied().unwrap_or(0))).collect()
+    }
+
+    /// The origin has done what an unsafe request asks for.
+    pub fn posted(&self, nonce: u64, key: usize) {
+        let mut inner = self.inner();
+        let version = inner.versions.get(&key).copied().unwrap_or(0);
+        inner.posted.insert(nonce, version);
+    }
+
+    /// The answer to an unsafe request is there: nothing older than what it made may be served.
+    pub fn post_answered(&self, world: &World, at: usize, nonce: u64, instance: &str) {
+        let moment = world.moment();
+        let mut inner = self.inner();
+        let version = inner.posted.get(&nonce).copied().unwrap_or(0);
+        let purge = &mut inner.purges[at];
+        purge.since.extend(purge.key.map(|key| (key, version)));
+        (purge.answered, purge.answered_ms) = (Some((moment, vec![instance.to_owned()])), world.now());
+    }
+
+    /// Bytes of stored bodies are not there any more.
+    pub fn bytes_gone(&self, world: &World) {
+        let moment = world.moment();
+        self.inner().gone.push(moment);
+    }
+
+    /// The store takes no stamps.
+    pub fn takes_no_stamps(&self) {
+        self.inner().takes_stamps_ms = u64::MAX;
+    }
+
+    /// The store takes stamps again.
+    pub fn takes_stamps(&self, world: &World) {
+        self.inner().takes_stamps_ms = world.now();
     }
 
     /// The purges of a key that hold for a request which arrived then at that instance.

@@ -1,6 +1,6 @@
 //! The store that all share, and each instance's line to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,9 +13,12 @@ use dustgate::dust::{
 use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::gate::{Gate, State};
+use crate::judge::STAMPS;
 use crate::ordered::Ordered;
+use crate::plan::CALL_BOUND;
 use crate::shelf::Shelf;
 use crate::world::World;
 
@@ -25,6 +28,18 @@ pub struct Switchboard {
     world: Arc<World>,
     shelf: Arc<Shelf>,
     at: Ordered<End>,
+    /// What becomes of stamps that are written.
+    stamps: Mutex<Stamped>,
+}
+
+/// What becomes of stamps that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamped {
+    Taken,
+    /// There is no room for them.
+    Refused,
+    /// Nobody answers.
+    Unanswered,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +59,8 @@ pub struct Line {
     error: i64,
     /// How far its own clock is ahead.
     ahead: i64,
+    /// Until when it has not noticed that its own clock was set, and by how much that was.
+    stepped: Mutex<Option<(Instant, i64)>>,
 }
 
 #[derive(Debug)]
@@ -60,11 +77,17 @@ impl Drop for Pump {
 impl Switchboard {
     pub fn new(world: &Arc<World>, shelf: &Arc<Shelf>) -> Arc<Self> {
         let at = Ordered::new(End { store: Arc::new(empty(world)), up: true });
-        Arc::new(Self { world: world.clone(), shelf: shelf.clone(), at })
+        let stamps = Mutex::new(Stamped::Taken);
+        Arc::new(Self { world: world.clone(), shelf: shelf.clone(), at, stamps })
     }
 
     pub fn store(&self) -> Arc<Embedded> {
         self.at.get().store
+    }
+
+    /// From now on that becomes of stamps.
+    pub fn stamps_are(&self, stamped: Stamped) {
+        *self.stamps.lock().expect("no panic under this lock") = stamped;
     }
 
     /// All lines are cut, or mended.
@@ -99,6 +122,13 @@ impl Switchboard {
     }
 
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        let stamped = *self.stamps.lock().expect("no panic under this lock");
+        if stamped != Stamped::Taken && key.starts_with(STAMPS) {
+            if stamped == Stamped::Unanswered {
+                sleep(CALL_BOUND * 2).await;
+            }
+            return Err(Error::Unavailable("full".into()));
+        }
         let written = self.end()?.put(key, value, how).await;
         if let Ok(Written::At(_)) = written {
             self.world.ledger.landed(&self.world, &self.shelf, key, value);
@@ -122,7 +152,18 @@ impl Line {
         let error = i64::try_from(board.world.dice.below(60)).unwrap_or(0) - 30;
         let error = if board.world.plan.skew == 0 { 0 } else { error };
         let (board, gate) = (board.clone(), gate.clone());
-        Self { board, gate, hub: Arc::default(), pump: OnceCell::new(), error, ahead }
+        let stepped = Mutex::default();
+        Self { board, gate, hub: Arc::default(), pump: OnceCell::new(), error, ahead, stepped }
+    }
+
+    /// Its own clock is set, which it notices when it asks the store for the time again.
+    pub fn step(&self, by_ms: i64, unnoticed: Duration) {
+        *self.stepped.lock().expect("no panic under this lock") = Some((Instant::now() + unnoticed, by_ms));
+    }
+
+    fn off_ms(&self) -> i64 {
+        let stepped = *self.stepped.lock().expect("no panic under this lock");
+        stepped.filter(|(until, _)| Instant::now() < *until).map_or(0, |(_, by_ms)| by_ms)
     }
 
     /// While the gate is frozen, what was sent arrives after the thaw, whoever still listens.
@@ -260,7 +301,7 @@ impl Dust for Line {
     }
 
     fn now_ms(&self) -> WallMs {
-        self.board.store().now_ms().saturating_add_signed(self.error)
+        self.board.store().now_ms().saturating_add_signed(self.error + self.off_ms())
     }
 
     fn ceiling(&self) -> Number {

@@ -18,6 +18,9 @@ use crate::judge::{Asked, What};
 use crate::plan::{FIRST_BYTE, Kind, SILENCE};
 use crate::world::World;
 
+/// The bytes between two pauses of a body that drips.
+const DRIP: usize = 2000;
+
 /// An instance's way to the origin.
 #[derive(Debug)]
 pub struct Origin {
@@ -41,7 +44,7 @@ struct Unanswered {
 impl Drop for Unanswered {
     fn drop(&mut self) {
         if let Some(n) = self.n {
-            self.world.ledger.failed(n);
+            self.world.ledger.failed(&self.world, n);
         }
     }
 }
@@ -54,9 +57,9 @@ impl Origin {
     }
 
     /// How long a head takes, or how it fails.
-    fn fate(&self) -> (Duration, Option<ErrorKind>) {
+    fn fate(&self, key: usize) -> (Duration, Option<ErrorKind>) {
         let (world, plan) = (&self.world, &self.world.plan);
-        let mut takes = world.up_to(plan.head);
+        let mut takes = plan.keys[key].takes.unwrap_or_else(|| world.up_to(plan.head));
         if world.chance(plan.slow) {
             takes += world.up_to(FIRST_BYTE * 2);
             if takes > FIRST_BYTE {
@@ -78,11 +81,15 @@ impl Origin {
         }
         let began = Instant::now();
         let world = &self.world;
-        let key: usize = target.trim_start_matches("/k").parse().expect("only these are asked for");
+        let Some(key) = target.strip_prefix("/k") else {
+            world.count("post to nothing");
+            return Ok(reply(StatusCode::NO_CONTENT, HeaderMap::new(), began));
+        };
+        let key: usize = key.parse().expect("only these are asked for");
         let varies = world.plan.keys[key].kind == Kind::Vary;
         let lang = u8::from(varies && headers.get("x-lang").is_some_and(|lang| lang == "b"));
         let evil = headers.contains_key("x-evil");
-        let n = world.ledger.asked(world, key, lang, lane == Lane::Fill, evil);
+        let n = world.ledger.asked(world, (key, lang), method == Method::GET, lane == Lane::Fill, evil);
         // Should it not be answered at all.
         let mut unanswered = Unanswered { world: world.clone(), n: Some(n) };
         let fields = [RANGE, IF_NONE_MATCH].into_iter().filter(|name| headers.contains_key(name));
@@ -93,12 +100,12 @@ impl Origin {
                 piece?;
             }
         }
-        let (takes, fails) = self.fate();
+        let (takes, fails) = self.fate(key);
         sleep(takes).await;
         if let Some(kind) = fails {
             world.count("origin failed");
             world.ledger.ended(world, n, What::Nothing);
-            world.ledger.failed(n);
+            world.ledger.failed(world, n);
             if kind == ErrorKind::Protocol {
                 return Ok(reply(StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new(), began));
             }
@@ -117,6 +124,9 @@ impl Origin {
         }
         if method == Method::POST {
             world.ledger.changes(key);
+            if let Some(nonce) = headers.get("x-nonce").and_then(|text| text.to_str().ok()?.parse().ok()) {
+                world.ledger.posted(nonce, key);
+            }
             world.ledger.ended(world, n, What::Nothing);
             return Ok(reply(StatusCode::NO_CONTENT, HeaderMap::new(), began));
         }
@@ -188,14 +198,20 @@ impl Origin {
             response.framing = Framing::Length(bytes.len() as u64);
             response.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
-        response.body = self.pieces(asked.n, bytes);
+        response.body = self.pieces(asked.n, asked.key, bytes);
         response
     }
 
     /// A body as it comes: in pieces, dripping, broken off.
-    fn pieces(&self, n: u64, mut bytes: Bytes) -> dustgate::upstream::Body {
+    fn pieces(&self, n: u64, key: usize, mut bytes: Bytes) -> dustgate::upstream::Body {
         let (world, plan) = (&self.world, &self.world.plan);
         let mut pieces = Vec::new();
+        if let Some(pause) = plan.keys[key].drips {
+            while bytes.len() > 1 {
+                let at = bytes.len().min(DRIP);
+                pieces.push(Piece::Bytes(bytes.split_to(at), pause));
+            }
+        }
         for _ in 0..world.dice.below(5) {
             let at = usize::try_from(world.dice.below(bytes.len() as u64 + 1)).expect("a length");
             let pause = if world.chance(400) { Duration::ZERO } else { world.up_to(plan.drip) };
@@ -205,7 +221,6 @@ impl Origin {
             let at = usize::try_from(world.dice.below(bytes.len() as u64)).expect("a length");
             pieces.push(Piece::Bytes(bytes.split_to(at), Duration::ZERO));
             world.count("origin broke off");
-            world.ledger.failed(n);
             pieces.push(if world.chance(500) {
                 Piece::Breaks(ErrorKind::Truncated, world.up_to(plan.drip))
             } else {
@@ -214,9 +229,9 @@ impl Origin {
         } else {
             pieces.push(Piece::Bytes(bytes, Duration::ZERO));
         }
-        let gate = self.gate.clone();
+        let (gate, world) = (self.gate.clone(), self.world.clone());
         let body = stream::unfold(pieces.into_iter(), move |mut pieces| {
-            let gate = gate.clone();
+            let (gate, world) = (gate.clone(), world.clone());
             async move {
                 loop {
                     let next = pieces.next()?;
@@ -230,6 +245,7 @@ impl Origin {
                             }
                             Piece::Breaks(kind, pause) => {
                                 sleep(pause).await;
+                                world.ledger.failed(&world, n);
                                 Err(failed(kind))
                             }
                         }

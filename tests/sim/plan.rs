@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use dustgate::clock::Dice;
 use dustgate::dust::faulty;
+use dustgate::tier::WhenUnsure;
+
+use crate::scene::Scene;
 
 /// A fleet, its requests and its misfortunes.
 #[derive(Debug)]
@@ -47,6 +50,11 @@ pub struct Plan {
     /// How long the janitor leaves an object that nobody names.
     pub linger: Duration,
     pub line: faulty::Plan,
+    /// What is played beside all this.
+    pub scene: Option<Scene>,
+    /// Nothing goes wrong but what the scene says.
+    pub sound: bool,
+    pub when_unsure: WhenUnsure,
 }
 
 /// What happens to calls of the body store, in parts of 1000.
@@ -70,6 +78,10 @@ pub struct Key {
     pub public: bool,
     pub ranges: bool,
     pub framed: bool,
+    /// How long the origin takes for it: exactly that, if it is told.
+    pub takes: Option<Duration>,
+    /// The pause before each piece of its body: exactly that, if it is told.
+    pub drips: Option<Duration>,
 }
 
 /// How a response may be used.
@@ -91,6 +103,8 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(5);
 pub const SILENCE: Duration = Duration::from_secs(3);
 /// How long an instance trusts its tier without hearing from the store.
 pub const TRUST: Duration = Duration::from_secs(10);
+/// How long it may go on serving what it does not trust.
+pub const UNSURE_FOR: Duration = Duration::from_mins(5);
 /// The bound of a call of the body store.
 pub const BODY_CALL: Duration = Duration::from_secs(1);
 
@@ -114,7 +128,7 @@ impl Plan {
             silence: (dice.below(2) == 0).then_some(Duration::from_millis(150)),
         };
         let objects = Objects { fail: rare(60), slow: rare(80), lose: rare(40), spoil: rare(40) };
-        Self {
+        let plan = Self {
             seed,
             calm,
             instances: usize::try_from(2 + dice.below(3)).unwrap_or(2),
@@ -143,7 +157,60 @@ impl Plan {
             skew: if dice.below(2) == 0 { 0 } else { 300_000 },
             linger: if dice.below(3) == 0 { ms(8_000..12_000) } else { Duration::from_mins(10) },
             line,
+            scene: None,
+            sound: false,
+            when_unsure: WhenUnsure::Serve(UNSURE_FOR),
+        };
+        match Scene::of(seed) {
+            Some(scene) => plan.with(scene, &Dice::seeded(seed ^ 0x5ce9e)),
+            None => plan,
         }
+    }
+
+    /// The same with a scene, which has a URL of its own: the last one.
+    fn with(mut self, scene: Scene, dice: &Dice) -> Self {
+        self.scene = Some(scene);
+        self.calm = false;
+        self.keys.push(scene.key(dice));
+        self.requests = self.requests.min(6);
+        if scene == Scene::Storm {
+            // Nobody has to give up before it is over.
+            self.wait_timeout = Duration::from_secs(37);
+        }
+        if dice.below(2) == 0 {
+            self.when_unsure = WhenUnsure::Validate;
+        }
+        // Where much else goes wrong, little can be asked of a fleet.
+        if dice.below(4) == 0 { self } else { self.made_sound() }
+    }
+
+    fn made_sound(self) -> Self {
+        let line =
+            faulty::Plan { delay: self.line.delay.min(Duration::from_millis(20)), ..faulty::Plan::default() };
+        Self {
+            sound: true,
+            posts: 0,
+            crashes: 0,
+            freezes: 0,
+            drains: 0,
+            outages: 0,
+            failovers: 0,
+            body_outages: 0,
+            late_puts: 0,
+            failures: 0,
+            slow: 0,
+            breaks: 0,
+            cancels: 0,
+            objects: Objects::default(),
+            while_wanted: false,
+            line,
+            ..self
+        }
+    }
+
+    /// The scene's URL.
+    pub fn staged(&self) -> usize {
+        self.keys.len() - 1
     }
 }
 
@@ -173,6 +240,23 @@ impl Key {
             public: dice.below(2) == 0,
             ranges: dice.below(3) > 0,
             framed: dice.below(3) == 0,
+            takes: None,
+            drips: None,
+        }
+    }
+
+    /// Nothing special.
+    pub fn plain(fresh_s: u64, len: usize) -> Self {
+        Self {
+            kind: Kind::Plain,
+            fresh_s,
+            swr_s: 0,
+            len,
+            public: true,
+            ranges: false,
+            framed: false,
+            takes: None,
+            drips: None,
         }
     }
 

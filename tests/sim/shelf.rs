@@ -69,6 +69,19 @@ impl Shelf {
         Some(read.now_or_never().and_then(Result::ok).ok_or("cannot be read"))
     }
 
+    /// Removes what is there of bodies, as if it had never been written; how many segments.
+    pub async fn loses(&self, hash: &str) -> usize {
+        let ours = |name: &String| name.split('/').nth(1) == Some(hash);
+        let names: Vec<String> = self.book().written_at.keys().filter(|name| ours(name)).cloned().collect();
+        for name in &names {
+            self.objects.delete(&Path::from(name.as_str())).await.expect("memory lets go");
+            let mut book = self.book();
+            book.written_at.remove(name);
+            book.lost.insert(name.clone());
+        }
+        names.len()
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no test panics while it writes")
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ struct Book {
 #[derive(Debug)]
 pub struct Wall {
     start: Instant,
-    ahead: i64,
+    ahead: AtomicI64,
 }
 
 // === impl World ===
@@ -77,7 +77,7 @@ impl World {
     }
 
     pub fn wall(&self, ahead: i64) -> Arc<Wall> {
-        Arc::new(Wall { start: self.start, ahead })
+        Arc::new(Wall { start: self.start, ahead: AtomicI64::new(ahead) })
     }
 
     pub fn dice(&self) -> Dice {
@@ -138,10 +138,17 @@ impl World {
 
 // === impl Wall ===
 
+impl Wall {
+    /// Sets it forward, or back.
+    pub fn step(&self, by_ms: i64) {
+        self.ahead.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}
+
 impl Clock for Wall {
     fn wall_ms(&self) -> WallMs {
         let since = u64::try_from(self.start.elapsed().as_millis()).expect("a run is short");
-        (BEGIN + since).saturating_add_signed(self.ahead)
+        (BEGIN + since).saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 }
 

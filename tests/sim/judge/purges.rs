@@ -1,0 +1,69 @@
+//! Nobody gets a version from before a purge, or from before an unsafe request, that was answered
+//! before the request came: not from an instance either that was silent, once it says that it is
+//! sure.
+
+use super::{Ledger, Purge};
+use crate::instance::Instance;
+use crate::scene::Scene;
+use crate::world::World;
+use dustgate::tier::WhenUnsure;
+
+/// How soon an instance that is sure has heard of a stamp that somebody else wrote, in ms.
+const HEARD_MS: u64 = 1_000;
+/// How soon what is owed to a store is paid, in ms; and what a failover lost is written back.
+const PAID_MS: u64 = 5_000;
+
+/// What a request got.
+pub struct Answer<'a> {
+    pub request: u64,
+    pub key: usize,
+    pub version: u64,
+    pub arrived: u64,
+    pub arrived_ms: u64,
+    pub instance: &'a Instance,
+    /// Whether it says that the instance is not sure.
+    pub unsure: bool,
+}
+
+impl Ledger {
+    pub fn is_current(&self, world: &World, answer: &Answer<'_>) {
+        if !world.plan.sound {
+            return;
+        }
+        let inner = self.inner();
+        let older =
+            |purge: &&Purge| purge.since.get(&answer.key).is_some_and(|since| answer.version < *since);
+        let holds = |purge: &&Purge| {
+            let Some((answered, confirmed)) = &purge.answered else { return false };
+            if *answered >= answer.arrived || purge.soft {
+                return false;
+            }
+            if confirmed.contains(&answer.instance.name) {
+                return true;
+            }
+            // Operators who let their store evict stamps are told that purges may come back.
+            if world.plan.scene == Some(Scene::Evict) {
+                return false;
+            }
+            let kept = inner.failed_over_ms.is_none_or(|at| {
+                at < purge.answered_ms || at + PAID_MS < answer.instance.booted_ms.max(answer.arrived_ms)
+            });
+            if purge.unsafe_request {
+                let paid = inner.takes_stamps_ms.saturating_add(PAID_MS).max(purge.answered_ms + HEARD_MS);
+                return kept
+                    && !answer.unsure
+                    && inner.takes_stamps_ms != u64::MAX
+                    && paid < answer.arrived_ms;
+            }
+            kept && (!answer.unsure || world.plan.when_unsure == WhenUnsure::Validate)
+        };
+        let found = inner.purges.iter().filter(older).find(holds).cloned();
+        drop(inner);
+        if let Some(purge) = found {
+            world.broken(format_args!(
+                "request {} gets version {} of k{}, unsure: {}, though {purge:?} was answered before it came",
+                answer.request, answer.version, answer.key, answer.unsure
+            ));
+        }
+    }
+}
