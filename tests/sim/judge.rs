@@ -279,6 +279,9 @@ impl Ledger {
         if record.headers.contains_key("x-for") {
             world.broken(format_args!("{}: an answer for one is published", record.key));
         }
+        if let Some(asked) = self.exchange(n) {
+            self.lands_after_purges(world, asked.key, n.max(validated));
+        }
         // Bytes that the origin has just confirmed are as new as any.
         let now = (record.born, record.token, validated);
         let last = self.inner().published.insert(hash.to_owned(), now);

@@ -25,7 +25,31 @@ pub struct Answer<'a> {
     pub unsure: bool,
 }
 
+/// How long a write may be under way, in ms.
+const UNDER_WAY_MS: u64 = 500;
+
 impl Ledger {
+    /// Judges a record that was written: none lands that is from before a hard purge which was answered
+    /// before. Stamps run out, and then it would be served.
+    pub fn lands_after_purges(&self, world: &World, key: usize, exchange: u64) {
+        if !world.plan.sound || world.plan.scene == Some(Scene::Lives) {
+            return;
+        }
+        let now = world.now();
+        let covers = |purge: &&Purge| {
+            !purge.soft
+                && !purge.unsafe_request
+                && purge.key.is_none_or(|of| of == key)
+                && exchange < purge.begun
+                && purge.answered.is_some()
+                && purge.answered_ms + UNDER_WAY_MS < now
+        };
+        let found = self.inner().purges.iter().find(covers).map(|purge| purge.begun);
+        if let Some(begun) = found {
+            world.broken(format_args!("k{key}: exchange {exchange} lands, and a purge at {begun} covers it"));
+        }
+    }
+
     pub fn is_current(&self, world: &World, answer: &Answer<'_>) {
         if !world.plan.sound {
             return;
