@@ -153,13 +153,14 @@ impl Visit {
 
     /// Who reads all that comes has all of it, if nothing is wrong but what is stored.
     fn ends_well(&self, status: StatusCode, end: &End) {
-        let how = match end {
+        let got = match end {
             _ if self.instance.gate.is() == State::Shut => return,
-            End::Broken(bytes) => format!("is broken off after {} bytes", bytes.len()),
-            End::Whole(_) if status.is_server_error() => format!("gets {status}"),
+            End::Broken(bytes) => bytes.len(),
+            End::Whole(_) if status.is_server_error() => 0,
             End::Whole(_) => return,
         };
-        self.world.ledger.ends_badly(&self.world, self.wish.n, self.arrived, &how);
+        let came = (self.arrived, self.arrived_ms);
+        self.world.ledger.ends_badly(&self.world, self.wish.n, came, got);
     }
 
     /// One client's failures bind no other: what is told to one that is not evil has been shown by an

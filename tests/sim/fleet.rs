@@ -347,8 +347,8 @@ impl Fleet {
         }
         drop((last, lines));
         if world.plan.sound {
-            // Past the lifetime of everything, and past what comes on top.
-            sleep(Duration::from_hours(4)).await;
+            // Past the lifetime of everything, and past what comes on top for an operator's purge.
+            sleep(Duration::from_hours(26)).await;
             judge::stamps::have_run_out(world, &store).await;
         }
         let until = Instant::now() + Duration::from_secs(30);

@@ -52,6 +52,8 @@ struct Inner {
     posted: BTreeMap<u64, u64>,
     /// When bytes of bodies went.
     gone: Vec<u64>,
+    /// When the first of those that came after that was broken off, in ms.
+    missed_ms: Option<u64>,
     /// When the store last took stamps again that it had refused.
     takes_stamps_ms: u64,
     /// When it last was another one than before.
@@ -211,7 +213,9 @@ impl Ledger {
     /// Bytes of stored bodies are not there any more.
     pub fn bytes_gone(&self, world: &World) {
         let moment = world.moment();
-        self.inner().gone.push(moment);
+        let mut inner = self.inner();
+        inner.gone.push(moment);
+        inner.missed_ms = None;
     }
 
     /// The store takes no stamps.
