@@ -20,9 +20,10 @@ async fn purges_elsewhere(fleet: &Fleet, store: &Embedded) {
         store.lease("sim/somebody", ms(1), &holder, last.token).await.expect("it is in memory");
     }
     let name = format!("{STAMPS}u/{}/h", KeyHash::of("http://h.test/nobody's"));
-    let text = r#"{"v":1,"kind":"url","soft":false}"#;
+    let until = store.now_ms() + u64::try_from((TRUST * 60).as_millis()).expect("minutes");
+    let text = format!(r#"{{"v":1,"kind":"url","soft":false,"until":{until}}}"#);
     let how = Put { expires_in: Some(TRUST * 60), ..Put::default() };
-    store.put(&name, text, how).await.expect("it is in memory");
+    store.put(&name, &text, how).await.expect("it is in memory");
     fleet.world.count("purged before anybody looked");
 }
 
