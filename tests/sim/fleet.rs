@@ -145,6 +145,7 @@ impl Fleet {
             unsafe_request: true,
             since: BTreeMap::new(),
             answered_ms: 0,
+            number: 0,
         };
         let place = self.world.ledger.purges(purge);
         let wish = Wish::post(n, key);
@@ -188,6 +189,7 @@ impl Fleet {
             unsafe_request: false,
             since,
             answered_ms: 0,
+            number: 0,
         };
         let place = self.world.ledger.purges(purge);
         let what = if all { proxy::Purge::All } else { proxy::Purge::Url(format!("http://h.test/k{key}")) };
@@ -204,7 +206,7 @@ impl Fleet {
                 }
                 let moment = self.world.moment();
                 self.world.say(format_args!("{}: purged at {moment}: {purged:?}", instance.name));
-                self.world.ledger.purged(&self.world, place, moment, purged.confirmed);
+                self.world.ledger.purged(&self.world, place, moment, purged.number, purged.confirmed);
                 self.world.count("purged");
             }
             Ok(_) => self.world.count("not purged"),

@@ -100,6 +100,8 @@ pub struct Purge {
     /// The oldest versions that may be served after it, by URL.
     pub since: BTreeMap<usize, u64>,
     pub answered_ms: u64,
+    /// Its stamp's, if that is known.
+    pub number: u64,
 }
 
 // === impl Ledger ===
@@ -169,9 +171,10 @@ impl Ledger {
     }
 
     /// A purge was answered: it holds.
-    pub fn purged(&self, world: &World, at: usize, moment: u64, confirmed: Vec<String>) {
+    pub fn purged(&self, world: &World, at: usize, moment: u64, number: u64, confirmed: Vec<String>) {
         let purge = &mut self.inner().purges[at];
         (purge.answered, purge.answered_ms) = (Some((moment, confirmed)), world.now());
+        purge.number = number;
     }
 
     /// The store lost its mind: what was published is of another life or time.

@@ -50,6 +50,15 @@ impl Ledger {
         }
     }
 
+    /// Returns whether a store whose newest hard stamp over a URL is that one has all that were promised.
+    /// (An instance may have one of its own beside, over what it kept while it could not ask.)
+    pub fn is_all(&self, key: usize, hard: u64) -> bool {
+        let inner = self.inner();
+        let mut of_it =
+            inner.purges.iter().filter(|purge| !purge.soft && purge.key.is_none_or(|of| of == key));
+        of_it.all(|purge| !purge.unsafe_request && purge.number <= hard)
+    }
+
     pub fn is_current(&self, world: &World, answer: &Answer<'_>) {
         if !world.plan.sound {
             return;
