@@ -6,8 +6,8 @@ use std::time::Duration;
 use dustgate::dust::{Dust, Put};
 use tokio::time::Instant;
 
-use super::cluster::cluster;
-use super::server::{Server, open, until};
+use super::nodes::cluster;
+use super::server::{LEAST, Server, open, until};
 
 /// Some that accept, or leave it to the kernel, and never say a word.
 fn silent(count: usize) -> (Vec<TcpListener>, String) {
@@ -18,7 +18,8 @@ fn silent(count: usize) -> (Vec<TcpListener>, String) {
 
 #[tokio::test]
 async fn a_cluster_is_found_behind_five_that_are_silent() {
-    let (_, nodes) = cluster().await;
+    let user = format!("user dustgate on >secret {LEAST} +cluster|slots +cluster|keyslot");
+    let (_, nodes) = cluster(&user).await;
     let (_silent, hosts) = silent(5);
     let url = format!("redis+cluster://dustgate:secret@{hosts},127.0.0.1:{}", nodes[0].port);
     let began = Instant::now();

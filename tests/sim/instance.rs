@@ -204,6 +204,7 @@ impl Instance {
 
     /// What the assembly room starts beside the listeners.
     async fn begin_chores(&self) {
+        self.owns(tokio::spawn(self.proxy.clone().keep_stamps()).abort_handle());
         let tidy = tokio::spawn(self.proxy.clone().keep_tidy(self.chores.guard()));
         self.owns(tidy.abort_handle());
         self.owns(tokio::spawn(self.member.clone().follow()).abort_handle());
