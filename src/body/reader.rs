@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
@@ -23,6 +23,8 @@ pub struct Reader {
     at: u64,
     /// The byte after the last; `None` where the end of the body decides.
     end: Option<u64>,
+    /// The next bytes, taken while they were there: they stay however late the reader is polled.
+    ready: Option<Bytes>,
     fetch: Option<Fetch>,
     over: bool,
 }
@@ -49,7 +51,11 @@ impl Reader {
     pub(super) fn growing(fill: Arc<Fill>, range: Option<(u64, u64)>, owner: bool) -> Self {
         let (at, end) = bounds(range);
         let source = Source::Growing { fill, place: Place::default(), owner };
-        Self { source, at, end, fetch: None, over: false }
+        let mut reader = Self { source, at, end, ready: None, fetch: None, over: false };
+        if !owner {
+            reader.ready = reader.at_hand();
+        }
+        reader
     }
 
     pub(super) fn stored(
@@ -67,7 +73,7 @@ impl Reader {
         } else {
             Source::Stored { bodies, name, manifest, index: 0, start: 0 }
         };
-        Self { source, at, end: Some(end.unwrap_or(len)), fetch: None, over: false }
+        Self { source, at, end: Some(end.unwrap_or(len)), ready: None, fetch: None, over: false }
     }
 
     /// How many bytes are still to come, if that is known. For a growing body of unknown length
@@ -98,9 +104,23 @@ impl Reader {
         Ok(first_half(sha))
     }
 
-    fn next(&mut self, cx: &Context<'_>) -> Next {
+    /// The next bytes, if they are in memory.
+    fn at_hand(&mut self) -> Option<Bytes> {
+        match self.next(Waker::noop()) {
+            Next::Chunk(bytes) => Some(bytes),
+            Next::Fetch(segment, start) => {
+                let Source::Growing { fill, .. } = &self.source else { return None };
+                let block = (self.at - start) / BLOCK;
+                let bytes = fill.bodies.cached(&fill.name, &segment, block)?;
+                Some(self.take(start + block * BLOCK, &bytes))
+            }
+            Next::End | Next::Fail(_) | Next::Wait => None,
+        }
+    }
+
+    fn next(&mut self, waker: &Waker) -> Next {
         match &mut self.source {
-            Source::Growing { fill, place, owner } => fill.next(self.at, self.end, *owner, place, cx.waker()),
+            Source::Growing { fill, place, owner } => fill.next(self.at, self.end, *owner, place, waker),
             Source::Stored { .. } if self.end.is_some_and(|end| self.at >= end) => Next::End,
             Source::Stored { manifest, index, start, .. } => loop {
                 let Some(segment) = manifest.segments.get(*index) else { break Next::Fail(Error::Manifest) };
@@ -184,7 +204,7 @@ impl Reader {
     /// Wants no more.
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
-            self.fetch = None;
+            (self.ready, self.fetch) = (None, None);
             if let Source::Growing { fill, owner: true, .. } = &self.source {
                 fill.owner_gone();
             }
@@ -199,6 +219,9 @@ impl Stream for Reader {
         let this = &mut *self;
         if this.over {
             return Poll::Ready(None);
+        }
+        if let Some(bytes) = this.ready.take() {
+            return this.pass(bytes);
         }
         loop {
             if let Some(fetch) = &mut this.fetch {
@@ -215,7 +238,7 @@ impl Stream for Reader {
                     Err(cause) => this.finish(Some(Error::store(&cause))),
                 };
             }
-            match this.next(cx) {
+            match this.next(cx.waker()) {
                 Next::Chunk(bytes) => return this.pass(bytes),
                 Next::Fetch(segment, start) => {
                     if let Some(bytes) = this.fetch(segment, start) {

@@ -146,7 +146,7 @@ impl Proxy {
     /// among the flights until its record is in memory or in the store.
     fn known_here(&self, called: &Called) -> Ends {
         let now = self.now_ms();
-        let flying = self.flights.peek(&called.plain).is_some();
+        let flying = self.flights.peek(&called.plain).is_some() || self.heads_under_way.has(called.url);
         let noted = self.notes.has(called.plain, called.url, &self.stamps);
         let something = if flying || noted { Ends::at(now) } else { Ends::NOTHING };
         let held = match self.tier.peek(&called.text) {

@@ -64,8 +64,8 @@ pub enum Alone {
 }
 
 /// How many URLs have stamps in the store at most; fewer, if that is more than a 32nd of its room. One
-/// takes about 200 bytes there.
-pub const URLS: usize = 131_072;
+/// takes about 200 bytes there, and 100 in each instance.
+pub const URLS: usize = 1 << 20;
 /// The part of a store's room that may be stamps: half of what it keeps back for them and for
 /// signs of life.
 const SHARE: u64 = 32;

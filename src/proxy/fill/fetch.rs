@@ -42,7 +42,7 @@ impl Job {
         if let Some(partial) = partial {
             match self.rest_of(&partial, born).await {
                 Rest::Nothing => return self.completed(leader, fill, &partial).await,
-                Rest::Comes(head) => return self.resumed(leader, fill, head, &partial).await,
+                Rest::Comes(head) => return Box::pin(self.resumed(leader, fill, head, &partial)).await,
                 Rest::Other(head) => return self.answered(leader, fill, head).await,
                 Rest::Failed(error) => return self.gave_up(leader, fill, error).await,
                 Rest::Unknown => {}
@@ -83,7 +83,7 @@ impl Job {
                 Returned::Joins(side, missing) => {
                     let joined = stored.as_ref().and_then(|stored| self.joined(stored, missing, &head));
                     if let Some(record) = joined {
-                        return self.join(leader, fill, head, record, side, missing).await;
+                        return Box::pin(self.join(leader, fill, head, record, side, missing)).await;
                     }
                     // What it says now may not be stored: it goes to its own client alone.
                 }

@@ -20,7 +20,7 @@ use crate::key::KeyHash;
 
 /// How many URLs may be owed a stamp before unsafe requests are refused. Requests that are under
 /// way then still add theirs.
-pub const OWED: usize = 65_536;
+pub const OWED: usize = 1 << 18;
 /// How many URLs may be stored under keys that could not be noted.
 const UNNOTED: usize = 16_384;
 /// How many stamps are written at a time.
