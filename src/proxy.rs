@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
+use tokio::time::Instant;
 
 use crate::body::Bodies;
 use crate::clock::Dice;
@@ -288,7 +289,7 @@ impl Proxy {
         }
         if (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
             && let Some((exchange, follower)) = self.about_to_be_stored(&asking, &look)
-            && self.begins_in(&asking, &exchange).await
+            && self.begins_in(&asking, &exchange, Instant::now() + asking.route.wait_timeout).await
         {
             asking.ticket.late = true;
             return self.ride(asking, &exchange, follower, self.moments.next());

@@ -167,7 +167,8 @@ impl Proxy {
             let turn = match self.in_doubt(asking, step, arrival) {
                 Step::Move(turn) => turn,
                 Step::End(End::Ride(exchange, follower))
-                    if exchange.owner != Some(arrival.at) && !self.begins_in(asking, &exchange).await =>
+                    if exchange.owner != Some(arrival.at)
+                        && !self.begins_in(asking, &exchange, deadline).await =>
                 {
                     // What it had is gone: the next exchange, with all who find that out.
                     refused = Some(follower);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderValue, Method, Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
 
 use super::Proxy;
 use super::asking::Asking;
@@ -100,23 +101,29 @@ impl Proxy {
     }
 
     /// Returns whether an exchange has the first byte that a request would be given of it. What is not in
-    /// memory, or still to come, is read and checked before a head goes out.
-    pub(crate) async fn begins_in(&self, asking: &Asking, exchange: &Exchange) -> bool {
+    /// memory is read and checked before a head goes out; what another instance fetches is waited for, for
+    /// it comes by way of the store, which may lose it.
+    pub(crate) async fn begins_in(&self, asking: &Asking, exchange: &Exchange, deadline: Instant) -> bool {
         let record = &exchange.head.record;
         let len = exchange.len.or_else(|| exchange.growing.len_if_done());
         let first = Cut::of(asking, record, len).first_bytes(record).map_or(0, |(first, _)| first);
-        if exchange.growing.has_in_memory(first) {
+        if asking.ask.head || (!exchange.elsewhere && exchange.growing.has_in_memory(first)) {
             return true;
         }
         if exchange.growing.is_gone() {
             return false;
         }
-        match exchange.growing.reader(Some((first, first))).next().await {
-            Some(Err(error)) if error.condemns() => {
-                self.notices.unreadable(&error);
-                false
+        // A body may be empty: only its end says so.
+        let range = (first > 0).then_some((first, first));
+        let begun = timeout_at(deadline, exchange.growing.reader(range).next()).await;
+        match begun {
+            Ok(Some(Err(error))) => {
+                if error.condemns() {
+                    self.notices.unreadable(&error);
+                }
+                !(exchange.elsewhere || error.condemns())
             }
-            _ => true,
+            Ok(Some(Ok(_)) | None) | Err(_) => true,
         }
     }
 
