@@ -19,9 +19,11 @@ use super::sweep::clear_life;
 use super::{Bodies, Error};
 use crate::clock::WallMs;
 
-/// A life whose marker names this fleet is over when nothing has touched it for so long, or for
-/// three times `linger` if that is longer.
-const OVER: Duration = Duration::from_mins(30);
+/// A life whose marker names this fleet is over when nothing has touched it for so many times the
+/// longer `linger`: its own, of which the marker tells, and that of who looks.
+const TURNS: u32 = 3;
+/// What the `linger` of a life counts as whose marker names a fleet and no `linger`.
+const LINGER: Duration = Duration::from_mins(10);
 /// The same of one whose marker names no fleet, or that has none: an older version wrote it, and
 /// renews no marker.
 const OVER_NAMELESS: Duration = Duration::from_hours(24);
@@ -59,8 +61,8 @@ pub enum Fate {
 pub(super) enum Marker {
     /// Not this product's.
     Foreign,
-    /// Which fleet wrote it, if it says so.
-    Of(Option<String>),
+    /// Which fleet wrote it, if it says so, and how often that fleet writes it anew.
+    Of(Option<String>, Option<Duration>),
 }
 
 /// Lives that nothing touched when they were last looked at: since when, and their last sign.
@@ -83,22 +85,24 @@ impl Marker {
     /// What the text of a marker says.
     pub(super) fn read(text: &[u8]) -> Self {
         if text == b"dustgate\n" {
-            return Self::Of(None);
+            return Self::Of(None, None);
         }
         match serde_json::from_slice::<serde_json::Value>(text) {
-            Ok(told) if told["v"] == 1 && told["prefix"].is_string() => {
-                Self::Of(told["prefix"].as_str().map(str::to_owned))
-            }
+            Ok(told) if told["v"] == 1 && told["prefix"].is_string() => Self::Of(
+                told["prefix"].as_str().map(str::to_owned),
+                told["linger_ms"].as_u64().map(Duration::from_millis),
+            ),
             _ => Self::Foreign,
         }
     }
 
     /// The text of a fleet's marker.
-    pub(super) fn write(fleet: &str) -> String {
+    pub(super) fn write(fleet: &str, linger: Duration) -> String {
         if fleet.is_empty() {
             return "dustgate\n".to_owned();
         }
-        format!("{}\n", serde_json::json!({ "v": 1, "prefix": fleet }))
+        let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
+        format!("{}\n", serde_json::json!({ "v": 1, "prefix": fleet, "linger_ms": linger_ms }))
     }
 }
 
@@ -112,9 +116,12 @@ fn is_id(id: &str) -> bool {
 fn span(id: &str, marker: Option<&Marker>, fleet: &str, linger: Duration) -> Option<Duration> {
     match marker {
         Some(Marker::Foreign) => None,
-        Some(Marker::Of(Some(other))) => (other == fleet).then(|| OVER.max(linger * 3)),
-        Some(Marker::Of(None)) => Some(OVER_NAMELESS.max(linger * 3)),
-        None => is_id(id).then(|| OVER_NAMELESS.max(linger * 3)),
+        Some(Marker::Of(Some(other), of)) => {
+            let linger = of.unwrap_or(LINGER).max(linger).max(Duration::from_secs(1));
+            (other == fleet).then(|| linger.saturating_mul(TURNS))
+        }
+        Some(Marker::Of(None, _)) => Some(OVER_NAMELESS.max(linger * TURNS)),
+        None => is_id(id).then(|| OVER_NAMELESS.max(linger * TURNS)),
     }
 }
 
@@ -243,8 +250,12 @@ mod tests {
 
     #[test]
     fn a_marker_says_which_fleet_it_is_of() {
-        assert_eq!(Marker::read(Marker::write("edge").as_bytes()), Marker::Of(Some("edge".into())));
-        assert_eq!(Marker::read(Marker::write("").as_bytes()), Marker::Of(None));
+        let linger = Duration::from_secs(90);
+        let told = Marker::read(Marker::write("edge", linger).as_bytes());
+        assert_eq!(told, Marker::Of(Some("edge".into()), Some(linger)));
+        let told = Marker::read(b"{\"v\":1,\"prefix\":\"edge\"}\n");
+        assert_eq!(told, Marker::Of(Some("edge".into()), None));
+        assert_eq!(Marker::read(Marker::write("", linger).as_bytes()), Marker::Of(None, None));
         for text in [&b""[..], b"\n", b"{}", b"{\"v\":2,\"prefix\":\"a\"}", b"here", b"\xff"] {
             assert_eq!(Marker::read(text), Marker::Foreign);
         }
@@ -252,21 +263,19 @@ mod tests {
 
     #[test]
     fn only_what_can_be_this_fleets_is_ever_over() {
-        let (id, linger) = ("0123456789abcdef0123456789abcdef", Duration::from_mins(10));
-        let of = |fleet: &str| Marker::Of(Some(fleet.into()));
-        let span = |id: &str, marker: Option<&Marker>| span(id, marker, "edge", linger);
-        assert_eq!(span(id, Some(&of("edge"))), Some(OVER));
-        assert_eq!(span(id, Some(&of("other"))), None);
+        let (id, mins) = ("0123456789abcdef0123456789abcdef", Duration::from_mins);
+        let of = |fleet: &str, linger| Marker::Of(Some(fleet.into()), linger);
+        let span = |id: &str, marker: Option<&Marker>| span(id, marker, "edge", mins(1));
+        assert_eq!(span(id, Some(&of("edge", Some(Duration::from_secs(1))))), Some(mins(3)));
+        assert_eq!(span(id, Some(&of("edge", Some(mins(20))))), Some(mins(60)), "it is renewed as rarely");
+        assert_eq!(span(id, Some(&of("edge", None))), Some(mins(30)));
+        assert_eq!(span(id, Some(&of("other", None))), None);
         assert_eq!(span(id, Some(&Marker::Foreign)), None);
-        assert_eq!(span("any", Some(&Marker::Of(None))), Some(OVER_NAMELESS));
+        assert_eq!(span("any", Some(&Marker::Of(None, None))), Some(OVER_NAMELESS));
         assert_eq!(span(id, None), Some(OVER_NAMELESS));
         assert_eq!(span(&format!("waiting-{id}"), None), Some(OVER_NAMELESS));
         for other in ["photos", "0123", "waiting-", "0123456789ABCDEF0123456789ABCDEF"] {
             assert_eq!(span(other, None), None, "{other}");
         }
-        assert_eq!(
-            super::span(id, Some(&of("edge")), "edge", Duration::from_hours(1)),
-            Some(Duration::from_hours(3))
-        );
     }
 }

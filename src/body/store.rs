@@ -166,7 +166,7 @@ impl Store {
         let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
-        let (gone, marker) = (Gone::new(), Marker::write(&settings.fleet).into());
+        let (gone, marker) = (Gone::new(), Marker::write(&settings.fleet, settings.linger).into());
         Self { objects, life, marker, unmarked, root, ceiling, call_timeout, gone, counters }
     }
 

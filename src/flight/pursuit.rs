@@ -21,6 +21,8 @@ pub struct Pursuit {
     /// The fill that is followed, and where it tells of itself without its lease.
     token: Number,
     aside: String,
+    /// Its lease is known to be gone, whatever was heard of it last.
+    lost: bool,
     sign: Sign,
     changes: Option<Changes>,
 }
@@ -50,7 +52,7 @@ impl Flight {
     pub fn pursue(self: &Arc<Self>, names: &Names, token: Number) -> Pursuit {
         let sign = self.sign(Held { token: Some(token), rest: None });
         let (names, aside) = (names.clone(), names.aside(token));
-        Pursuit { flight: Arc::clone(self), names, token, aside, sign, changes: None }
+        Pursuit { flight: Arc::clone(self), names, token, aside, lost: false, sign, changes: None }
     }
 
     /// Tells those who ride a fill whose lease is lost: it is nobody else's word, so without a
@@ -73,7 +75,14 @@ impl Pursuit {
     pub fn turn_to(&mut self, token: Number) {
         if token != self.token {
             (self.token, self.aside, self.changes) = (token, self.names.aside(token), None);
+            self.lost = false;
         }
+    }
+
+    /// The lease of the fill that is followed is gone for good: from now on what its holder tells without
+    /// it is looked at.
+    pub fn lease_is_gone(&mut self) {
+        self.lost = true;
     }
 
     /// Waits until there is something to look at. An error is a store that is gone (F6).
@@ -139,7 +148,7 @@ impl Pursuit {
             (flight.look_again(&self.names).await?, self.sign.token)
         };
         let aside = match live {
-            Some(token) if token == self.token => None,
+            Some(token) if token == self.token && !self.lost => None,
             _ => flight.bounded(flight.dust.entry(&self.aside)).await?,
         };
         Ok(Glimpse::There { value: found.value, verdict: found.verdict, live, aside })

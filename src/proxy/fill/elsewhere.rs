@@ -150,17 +150,43 @@ impl Chase {
                 Some(followed) => chase = followed,
                 None => return,
             }
+            if chase.aside.is_some() {
+                pursuit.lease_is_gone();
+            }
         }
+    }
+
+    /// Whether the store began another life since: there nothing goes on with these bytes.
+    fn is_of_another_life(&self) -> bool {
+        !self.tail.manifest().is_of(&self.job.proxy.bodies.life())
+    }
+
+    /// Whether the store is in another life than these bytes are of, though that may not be known here yet:
+    /// an emptied store has no lease of their holder either, and that one goes on aside.
+    async fn is_over_in_the_store(&self) -> bool {
+        let proxy = &self.job.proxy;
+        if proxy.member.is_none() {
+            return self.is_of_another_life();
+        }
+        let life = proxy.flight.bounded(proxy.dust.life(None)).await;
+        life.is_ok_and(|life| !life.is_some_and(|life| self.tail.manifest().is_of(&life)))
+    }
+
+    /// From now on it is for its riders alone, and goes on as far as its holder tells.
+    fn turns_aside(mut self: Box<Self>) -> Box<Self> {
+        self.leader.retire();
+        self.aside.get_or_insert_with(Instant::now);
+        self
     }
 
     /// Makes what is published the riders'.
     async fn heed(mut self: Box<Self>, glimpse: Glimpse) -> Heed {
         let Glimpse::There { value, verdict, live, aside } = glimpse else { return Heed::On(self) };
-        if live != Some(self.token) {
+        if live != Some(self.token) || self.aside.is_some() {
             // The lease is not the one that this was begun under. Covered by a purge, it goes on for
             // its riders alone, who came before: what comes after the purge is not theirs.
             let covered = self.head.covered(&self.job.proxy.stamps) == Covered::Hard;
-            if covered || aside.is_some() {
+            if covered || aside.is_some() || self.aside.is_some() || self.is_of_another_life() {
                 return self.heed_aside(aside.as_ref()).await;
             }
         }
@@ -265,6 +291,10 @@ impl Chase {
             // It may have been published just before (F2).
             Attempt::Won(fill) => fill.looked().await.ok(),
         };
+        if fill.is_some() && self.is_over_in_the_store().await {
+            // Dropped, the lease is given back.
+            return Some(self.turns_aside());
+        }
         if let Some(record) = fill.as_ref().and_then(|fill| self.published(fill.value())) {
             drop(fill);
             self.settle(record).await;

@@ -273,16 +273,15 @@ impl Job {
         // would name its bytes.
         let beside = stored.record.range.is_some() && !fill.coordinated() && !fill.degraded();
         let riders = self.has_listeners(&fill).then(|| fill.names().clone());
-        let of_this_life = stored.manifest.is_of(&self.proxy.bodies.life());
         if let Some(names) = &riders
-            && of_this_life
             && standing() == Standing::Covered
         {
-            // Before the lease is released: who rides it elsewhere came before the purge.
+            // Before the lease is released: who rides it elsewhere came before the purge, or has begun to
+            // read what is in the store's last life.
             self.tell_whole_aside(names, token, &pointer).await;
         }
         let published = fill.publish(&pointer, Some(Duration::from_millis(left)), standing).await;
-        if let (Some(names), Published::Fenced, true) = (&riders, &published, of_this_life) {
+        if let (Some(names), Published::Fenced) = (&riders, &published) {
             self.tell_whole_aside(names, token, &pointer).await;
         }
         let (outcome, why) = match published {

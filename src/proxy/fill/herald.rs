@@ -52,10 +52,8 @@ impl Job {
         loop {
             progress.borrow_and_update();
             record.body = growing.acknowledged();
-            if !record.body.is_of(&self.proxy.bodies.life()) {
-                // The store began another life: there its bytes are nobody's.
-                return;
-            }
+            // If the store began another life its bytes are nobody's there, but for those who read them.
+            lost = lost || !record.body.is_of(&self.proxy.bodies.life());
             let head = Box::new(record.clone());
             let note = Note::Growing { token: fill.token(), head, binding: None };
             // Too long for a note: who follows waits for the whole.

@@ -25,7 +25,7 @@ const FAMILIES: &str = "
     store_went_back_total counter | dust_impossible_total counter | dust_occupied_total counter |
     clock_steps_total counter | clock_offset_seconds gauge | purge_last_number gauge | stamps_owed gauge
     memory_bytes gauge | memory_objects gauge | evictions_total counter reason tier
-    bodies_bytes gauge | bodies_errors_total counter op | integrity_failures_total counter what
+    bodies_bytes gauge | bodies_other_lives_bytes gauge | bodies_errors_total counter op | integrity_failures_total counter what
     segments_missing_total counter | orphans_swept_total counter
     purges_total counter kind soft | purge_seconds histogram
     log_dropped_total counter";
