@@ -78,11 +78,14 @@ impl Proxy {
                     None => Look::Missing { place: place() },
                 };
             };
+            let now = self.now_ms();
+            // In this order: where the trust holds, the stamps that are read then have all that was
+            // acknowledged.
+            let doubt = if self.trust.holds(now) { None } else { Some(self.trust.doubt()) };
             let covered = stored.covered(&self.stamps);
             if covered == Covered::Hard {
                 return Look::Missing { place: place() };
             }
-            let now = self.now_ms();
             if stored.record.range.is_some()
                 && !policy::answers(headers, ask.head, &stored.record)
                 && !matches!(
@@ -92,7 +95,6 @@ impl Proxy {
             {
                 return Look::Stale { place: place(), stored };
             }
-            let doubt = if self.trust.holds(now) { None } else { Some(self.trust.doubt()) };
             let reuse = policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now);
             match reuse {
                 Reuse::Refused(reason) => Look::Refused { place: place(), reason },

@@ -60,7 +60,7 @@ impl Trust {
 
     /// Whether the tier may be believed at `now`, on the store's clock. One load.
     pub fn holds(&self, now: WallMs) -> bool {
-        now < self.until.load(Ordering::Relaxed)
+        now < self.until.load(Ordering::Acquire)
     }
 
     /// What to do with a record while it may not.
