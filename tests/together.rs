@@ -11,6 +11,8 @@ mod janitor;
 mod late;
 #[path = "together/bytes.rs"]
 mod lost_bytes;
+#[path = "together/orphans.rs"]
+mod orphans;
 #[path = "together/parts.rs"]
 mod parts;
 #[path = "together/storm.rs"]

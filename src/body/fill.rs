@@ -1,6 +1,7 @@
 //! What a writer, its pump and its readers share.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -34,6 +35,8 @@ pub(super) struct Fill {
     pub(super) nudge: Notify,
     /// Tells whoever writes that there may be room, or that all is settled.
     pub(super) room: Notify,
+    /// Tells those who have had no byte that more is in doubt.
+    doubts: Notify,
     /// How many segments are acknowledged.
     pub(super) progress: watch::Sender<usize>,
     /// Its segments are no record's yet: the sweep leaves them alone.
@@ -59,6 +62,8 @@ struct State {
     /// What is here is put without waiting for more.
     flushes: bool,
     failure: Option<Error>,
+    /// Nothing was heard of whoever writes it elsewhere, for too long.
+    doubted: bool,
     owner: Owner,
     waiting: Waiting,
 }
@@ -128,6 +133,7 @@ impl Fill {
             drips: 0,
             flushes: false,
             failure: None,
+            doubted: false,
             owner: Owner::None,
             waiting: Waiting::default(),
         };
@@ -139,6 +145,7 @@ impl Fill {
             len_hint,
             nudge: Notify::new(),
             room: Notify::new(),
+            doubts: Notify::new(),
             progress: watch::Sender::new(0),
             state: Mutex::new(state),
         }
@@ -311,6 +318,22 @@ impl Fill {
     }
 
     // --- what is known ---
+
+    /// It is in doubt whether more of it will come. Those who have begun to read wait on.
+    pub(super) fn doubt(&self) {
+        self.lock().doubted = true;
+        self.doubts.notify_waiters();
+    }
+
+    /// Waits until that is in doubt. Cancel safe.
+    pub(super) async fn until_doubted(&self) {
+        let mut doubted = pin!(self.doubts.notified());
+        // Before it is looked at: what comes in between is heard.
+        doubted.as_mut().enable();
+        if !self.lock().doubted {
+            doubted.await;
+        }
+    }
 
     /// The acknowledged segments; `len` is their sum.
     pub(super) fn acknowledged(&self) -> Manifest {

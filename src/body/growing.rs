@@ -78,6 +78,12 @@ impl Growing {
         self.fill.is_broken()
     }
 
+    /// Waits until nothing was heard for too long of whoever writes it elsewhere: who has had no byte of
+    /// it should not wait for more. For ever if that never is. Cancel safe.
+    pub async fn until_doubted(&self) {
+        self.fill.until_doubted().await;
+    }
+
     /// Tells how many segments are acknowledged, whenever that changes, and that the body has
     /// ended, one way or the other.
     pub fn progress(&self) -> watch::Receiver<usize> {

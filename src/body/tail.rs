@@ -58,6 +58,12 @@ impl Tail {
         self.fill.graft(manifest)
     }
 
+    /// Nothing was heard of the writer for too long: those who have had no byte need not wait for one
+    /// ([`Growing::until_doubted`]). The others may still get the rest.
+    pub fn doubt(&self) {
+        self.fill.doubt();
+    }
+
     /// What was told so far.
     pub fn manifest(&self) -> Manifest {
         self.fill.acknowledged()

@@ -170,6 +170,9 @@ impl Proxy {
                     if exchange.owner != Some(arrival.at)
                         && !self.begins_in(asking, &exchange, deadline).await =>
                 {
+                    if Instant::now() >= deadline {
+                        break;
+                    }
                     // What it had is gone: the next exchange, with all who find that out.
                     refused = Some(follower);
                     continue;

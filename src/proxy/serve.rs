@@ -115,7 +115,13 @@ impl Proxy {
         }
         // A body may be empty: only its end says so.
         let range = (first > 0).then_some((first, first));
-        let begun = timeout_at(deadline, exchange.growing.reader(range).next()).await;
+        let mut reader = exchange.growing.reader(range);
+        let begun = tokio::select! {
+            biased;
+            begun = timeout_at(deadline, reader.next()) => begun,
+            // Its holder is as good as dead.
+            () = exchange.growing.until_doubted() => return false,
+        };
         match begun {
             Ok(Some(Err(error))) => {
                 if error.condemns() {
@@ -123,7 +129,9 @@ impl Proxy {
                 }
                 !(exchange.elsewhere || error.condemns())
             }
-            Ok(Some(Ok(_)) | None) | Err(_) => true,
+            Ok(Some(Ok(_)) | None) => true,
+            // Not in time; but where others have come already, this one only lies far behind.
+            Err(_) => exchange.growing.written() > 0,
         }
     }
 

@@ -31,10 +31,30 @@ struct Chase {
     head: Arc<Stored>,
     /// The number of the fill that is followed.
     token: Number,
-    /// Its lease is another's, and it goes on for those who have begun; since when it was silent.
-    aside: Option<Instant>,
+    /// Its lease is another's, and it goes on for those who have begun.
+    aside: Option<Aside>,
     /// The token of the record that it is to become: of a variant, an older number.
     record: Number,
+}
+
+/// A holder without its lease, as it is heard here.
+#[derive(Debug, Clone, Copy)]
+struct Aside {
+    /// Since when it was silent.
+    since: Instant,
+    /// Whether it goes on, as far as is known.
+    word: Word,
+}
+
+/// What there is to show that a holder lives that has lost its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Nothing yet, and it is too early to say.
+    Awaited,
+    /// It said so.
+    Heard,
+    /// Nothing, and it would have said so by now.
+    Missed,
 }
 
 /// How long a holder without its lease may be silent: longer than an origin may pause.
@@ -122,13 +142,24 @@ impl Chase {
         let mut chase = self;
         let mut pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
         loop {
-            let until = chase.aside.map(|since| since + SILENCE);
-            let next = match until {
-                Some(until) => match timeout_at(until, pursuit.next()).await {
-                    Ok(next) => next,
-                    // It said nothing more: its riders are broken off.
-                    Err(_) => return,
-                },
+            let next = match chase.aside {
+                Some(aside) => {
+                    let until = chase.awaited_until(aside);
+                    tokio::select! {
+                        biased;
+                        next = timeout_at(until, pursuit.next()) => match next {
+                            Ok(next) => next,
+                            Err(_) if aside.word == Word::Awaited => {
+                                chase.misses(aside);
+                                continue;
+                            }
+                            // It said nothing more: its riders are broken off.
+                            Err(_) => return,
+                        },
+                        // Nobody new comes, so nobody else will want it.
+                        () = chase.leader.unwanted() => return,
+                    }
+                }
                 None => pursuit.next().await,
             };
             let orphaned = match next {
@@ -214,6 +245,22 @@ impl Chase {
         if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
     }
 
+    /// Until when a holder without its lease may be silent. One that lives learns that its lease is lost
+    /// at its next renewal, and says at once that it goes on.
+    fn awaited_until(&self, aside: Aside) -> Instant {
+        match aside.word {
+            Word::Awaited => aside.since + self.job.proxy.flight.settings().lease_ttl / 2 + GRACE,
+            Word::Heard | Word::Missed => aside.since + SILENCE,
+        }
+    }
+
+    /// It is as good as dead: who has had no byte of it goes on to the next exchange. Who has had some
+    /// waits on, for there is nothing else for those.
+    fn misses(&mut self, aside: Aside) {
+        self.aside = Some(Aside { word: Word::Missed, ..aside });
+        self.tail.doubt();
+    }
+
     /// What a holder without its lease tells its riders.
     async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> Heed {
         self.leader.retire();
@@ -235,8 +282,13 @@ impl Chase {
             }
             _ => {}
         }
-        if self.aside.is_none() || self.tail.manifest().len > known {
-            self.aside = Some(Instant::now());
+        let now = Aside { since: Instant::now(), word: Word::Awaited };
+        let before = self.aside.get_or_insert(now);
+        if aside.is_some() {
+            before.word = Word::Heard;
+        }
+        if self.tail.manifest().len > known {
+            before.since = now.since;
         }
         Heed::On(self)
     }

@@ -67,9 +67,16 @@ impl Job {
                 }
             }
             sleep(PACE).await;
-            // Quiet for long: told again, before it is forgotten.
-            if let Ok(Err(_)) = timeout(stays / 2, progress.changed()).await {
-                return;
+            tokio::select! {
+                biased;
+                // Quiet for long: told again, before it is forgotten.
+                quiet = timeout(stays / 2, progress.changed()) => {
+                    if let Ok(Err(_)) = quiet {
+                        return;
+                    }
+                }
+                // At once: who rides it elsewhere can't tell it from one that is dead, until it speaks.
+                () = fill.until_lost(), if !lost => {}
             }
         }
     }
