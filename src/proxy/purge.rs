@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Proxy;
 use super::invalidate::Called;
@@ -12,6 +12,10 @@ use crate::key::target::{self, Refusal};
 use crate::telemetry::words;
 use crate::tier::stamps::life::{OPERATOR, stamp_life};
 use crate::tier::stamps::{Force, Scope};
+
+/// So many call bounds a stamp that was given up may still land, to be applied here at once. No other
+/// stamp of its URL is written meanwhile, so not for ever: what lands later is heard of.
+const LATE: u32 = 5;
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +80,7 @@ impl Proxy {
     }
 
     /// Writes the stamp of a purge. A store across a network is given no longer than for any call;
-    /// should the stamp land later it is applied here all the same.
+    /// should the stamp land a moment later it is applied here all the same.
     async fn write_purge(&self, of: Option<Called>, force: Force) -> Result<Number, Error> {
         let (scope, lives) = match &of {
             None => (Scope::All, self.settings.max_life),
@@ -86,7 +90,12 @@ impl Proxy {
             return self.stamps.write(&*self.dust, scope, force, lives, true).await;
         }
         let (stamps, dust) = (self.stamps.clone(), self.dust.clone());
-        let write = tokio::spawn(async move { stamps.write(&*dust, scope, force, lives, true).await });
+        let late = self.flight.settings().call_bound * LATE;
+        let write = tokio::spawn(async move {
+            let write = stamps.write(&*dust, scope, force, lives, true);
+            let silent = |_| Err(Error::Unavailable(format!("no answer within {late:?}")));
+            timeout(late, write).await.unwrap_or_else(silent)
+        });
         let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
         self.flight.bounded(async { write.await.map_err(broken)? }).await
     }

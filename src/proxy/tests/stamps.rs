@@ -93,6 +93,22 @@ async fn a_store_that_hangs_holds_an_unsafe_answer_up_for_one_call_and_no_longer
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_purge_that_is_never_answered_holds_no_later_stamp_up_for_long() {
+    let (fleet, one, two) = two().await;
+    two.get("/a").await;
+    let keeping = tokio::spawn(one.proxy.clone().keep_stamps());
+    one.line.next(Some(Op::Put), Fault::Hang);
+    let refused = one.proxy.purge(&Purge::Url(URL.into()), false).await;
+    assert!(matches!(refused, Err(PurgeError::Store(_))), "{refused:?}");
+    assert_eq!(one.post("/a").await.0, 200);
+    assert_eq!(fleet.stamps().await, 0);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((one.proxy.stamps.owed(), fleet.stamps().await), (0, 1));
+    assert_ne!(two.get("/a").await.0, "0");
+    keeping.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unsafe_request_whose_stamp_would_have_no_place_is_not_done() {
     let (fleet, one, _two) = two().await;
     one.line.down();
