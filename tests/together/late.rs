@@ -8,6 +8,8 @@ use dustgate::upstream::Framing;
 use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 
+use tokio::time::sleep;
+
 use super::instance::Fleet;
 use super::ms;
 
@@ -57,4 +59,32 @@ async fn a_part_that_is_about_to_be_stored_is_not_the_whole() {
     let whole = fleet.instances[0].get_with("/a", &[("cookie", "a=b")]).await.expect("it does not panic");
     assert_eq!((whole.status.as_u16(), &whole.body[..]), (200, &b"0123456789"[..]), "{whole:?}");
     assert_eq!(fleet.fetches(), 2);
+}
+
+fn for_all(_: &Asked, _: usize) -> Reply {
+    Reply::new(200).header("cache-control", "public, max-age=60").head().bytes("for all")
+}
+
+/// Two that ask for themselves alone, and whose answers are stored all the same. The one that asks first
+/// knows of higher numbers.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_alone_does_not_replace_what_was_stored_meanwhile() {
+    let fleet = Fleet::of(2, for_all).await;
+    let [one, two] = &fleet.instances[..] else { panic!("there are two") };
+    let own = [("authorization", "Basic YTpi")];
+    for path in ["/1", "/2", "/3"] {
+        one.get(path).await.expect("it does not panic");
+    }
+    let reply = |body| Reply::new(200).header("cache-control", "public, max-age=60").wait(ms(body)).head();
+    one.origin.push(reply(1_000).bytes("older"));
+    two.origin.push(reply(10).bytes("newer"));
+    let older = one.get_with("/a", &own);
+    sleep(ms(100)).await;
+    let newer = two.get_with("/a", &own).await.expect("it does not panic");
+    assert_eq!(newer.headers["cache-status"], "dustgate; fwd=uri-miss; stored");
+    assert_eq!(older.await.expect("it does not panic").body, "older", "it is its client's");
+    sleep(ms(100)).await;
+    // Only the one that has not stored it looks into the store.
+    let there = one.get("/a").await.expect("it does not panic");
+    assert_eq!((&there.body[..], fleet.fetches()), (&b"newer"[..], 5), "{there:?}");
 }
