@@ -145,7 +145,8 @@ impl Stamps {
     /// Sees to it that the store gives no number out again that is known here.
     pub async fn raise(&self, dust: &dyn Dust, purse: &Purse) -> Result<(), Error> {
         let key = format!("_dust:sf/{}raise/{}", self.prefix, purse.holder);
-        let span = purse.bound * 10;
+        // Nobody else asks for it: should the answer be lost, it is soon over.
+        let span = purse.bound * 2;
         let lease = bounded(purse.bound, dust.lease(&key, span, &purse.holder, purse.seen)).await?;
         if let Grant::Granted(lease) = lease {
             bounded(purse.bound, dust.release(&lease)).await?;

@@ -178,6 +178,19 @@ async fn what_is_owed_covers_here_at_once_and_is_written_when_the_store_takes_it
     assert_eq!((found.len(), found[0].number), (1, paid.number));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_raise_that_was_not_heard_of_leaves_nothing_for_long() {
+    let (_, inner) = store(Limits::default());
+    let inner = Arc::new(inner);
+    let dust = Faulty::sound(inner.clone());
+    dust.next(Some(Op::Lease), Fault::AnswerLost);
+    assert!(stamps().raise(&dust, &purse(70)).await.is_err());
+    tokio::time::sleep(BOUND).await;
+    assert_eq!(inner.entries("_dust:sf/").await.expect("a list"), []);
+    let next = inner.put("a", "1", Put::default()).await.expect("there is room");
+    assert_eq!(next, Written::At(72), "it is raised all the same");
+}
+
 #[tokio::test]
 async fn where_nothing_is_stored_nothing_is_written_for_what_is_owed() {
     let (_, dust) = store(Limits::default());
