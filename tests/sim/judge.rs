@@ -44,6 +44,8 @@ struct Inner {
     /// By value key: the last record of this life of the store.
     published: BTreeMap<String, (u64, u64, u64)>,
     failovers: Vec<u64>,
+    /// When lines broke or were mended.
+    line_changes: Vec<u64>,
     /// URLs that the origin failed to give to a request that was not evil, and when, in ms.
     failed: BTreeSet<(usize, u64)>,
     versions: BTreeMap<usize, u64>,
@@ -181,6 +183,12 @@ impl Ledger {
     pub fn begin_anew(&self) {
         let mut inner = self.inner();
         inner.published.clear();
+    }
+
+    /// A line to the store breaks, or is mended.
+    pub fn line_changes(&self, world: &World) {
+        let moment = world.moment();
+        self.inner().line_changes.push(moment);
     }
 
     pub fn failed_over(&self, world: &World) {
@@ -344,7 +352,8 @@ impl Ledger {
             let fresh = one.sent_ms + plan.keys[one.key].fresh_s * 1000;
             // The store's clock is known to a few milliseconds only, where clocks are wrong.
             let early = next.sent_ms + 100 < fresh;
-            if early && !purged {
+            let beside = || inner.purges.iter().any(|purge| inner.is_beside(purge, one, plan));
+            if early && !purged && !beside() {
                 let (key, lang) = (next.key, next.lang);
                 world.broken(format_args!("k{key} {lang}: exchange {} and then {}", one.n, next.n));
             }
@@ -389,6 +398,26 @@ impl Ledger {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().expect("no test panics while it writes")
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Whether an exchange that was sent after a purge may come to nothing because of that purge: its lease
+    /// is from before, so that the stamp covers what it brings; or one from before is under way still, and
+    /// tells of variants, whose locks the two then take from each other.
+    fn is_beside(&self, purge: &Purge, one: &Asked, plan: &Plan) -> bool {
+        let Some((answered, _)) = purge.answered else { return false };
+        let covers = purge.key.is_none_or(|key| key == one.key) && answered < one.n;
+        // A lease, a look and another lease before it is sent.
+        let calls_ms = u64::try_from(plan.line.delay.as_millis()).unwrap_or(u64::MAX).saturating_mul(10);
+        let from_before = |other: &Asked| {
+            other.fill && other.key == one.key && other.n < answered && one.sent_ms <= other.head_ms
+        };
+        covers
+            && (one.sent_ms <= purge.answered_ms.saturating_add(calls_ms)
+                || self.asked.values().any(from_before))
     }
 }
 

@@ -92,6 +92,7 @@ impl Switchboard {
 
     /// All lines are cut, or mended.
     pub fn set_up(&self, up: bool) {
+        self.world.ledger.line_changes(&self.world);
         self.at.change(|end| end.up = up);
     }
 

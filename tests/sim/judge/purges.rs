@@ -59,6 +59,18 @@ impl Ledger {
         of_it.all(|purge| !purge.unsafe_request && purge.number <= hard)
     }
 
+    /// Returns whether an operator's purge of a URL may have found nobody to ask for what it covers. Then
+    /// its stamp lives as long as any record may.
+    pub fn may_live_longest(&self, key: usize) -> bool {
+        let inner = self.inner();
+        let asks_in_vain = |purge: &Purge| {
+            let until = purge.answered.as_ref().map_or(u64::MAX, |(at, _)| *at);
+            inner.line_changes.iter().any(|at| (purge.begun..=until).contains(at))
+        };
+        let mut of_it = inner.purges.iter().filter(|purge| !purge.unsafe_request && purge.key == Some(key));
+        of_it.any(asks_in_vain)
+    }
+
     pub fn is_current(&self, world: &World, answer: &Answer<'_>) {
         if !world.plan.sound {
             return;

@@ -25,6 +25,7 @@ pub async fn off(fleet: Arc<Fleet>) {
     let Some(instance) = fleet.instance(cut).clone() else { return };
     world.say(format_args!("{}: is cut off", instance.name));
     world.count("cut off");
+    world.ledger.line_changes(world);
     instance.line.down();
     let back_at = Instant::now() + TRUST + ms(500) + world.up_to(ms(4_000));
     sleep(world.up_to(ms(3_000))).await;
@@ -50,6 +51,7 @@ pub async fn off(fleet: Arc<Fleet>) {
     for _ in 0..world.dice.below(4) {
         instance.line.next(Some(Op::Entries), Fault::Delay(world.up_to(ms(400))));
     }
+    world.ledger.line_changes(world);
     instance.line.up();
     let mut all = vec![serves];
     for n in 0..12 {
