@@ -206,7 +206,7 @@ impl Chase {
     /// From now on it is for its riders alone, and goes on as far as its holder tells.
     fn turns_aside(mut self: Box<Self>) -> Box<Self> {
         self.leader.retire();
-        self.aside.get_or_insert_with(Instant::now);
+        self.aside.get_or_insert_with(|| Aside { since: Instant::now(), word: Word::Awaited });
         self
     }
 
