@@ -67,6 +67,20 @@ async fn what_an_earlier_version_left_goes() {
 }
 
 #[tokio::test]
+async fn they_go_while_somebody_waits_for_a_change_too() {
+    let server = Server::start(&[]).await;
+    let mut lines = String::from("SET {dustgate}:there \"v1 x\"\r\nZADD {dustgate}#index 0 there\r\n");
+    for n in 0..600 {
+        let _ = write!(lines, "ZADD {{dustgate}}#index 0 gone{n}\r\n");
+    }
+    server.admin(lines.trim_end());
+    let store = open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
+    // The line is looked at all the time.
+    let _watch = store.on(&["there"]).await.unwrap();
+    until("the old names to go", async || (names(&server) == (1, 0)).then_some(())).await;
+}
+
+#[tokio::test]
 async fn names_follow_every_kind_of_change() {
     let server = Server::start(&[]).await;
     let store = open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();

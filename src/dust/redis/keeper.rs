@@ -30,6 +30,8 @@ const POLICY: Duration = Duration::from_secs(5);
 /// How often the index is walked through, and how many names a step looks at.
 const WALK: Duration = Duration::from_hours(1);
 const WALKED: usize = 256;
+/// How often a step is taken: once a second at least, however often the line is looked at.
+const STEP: Duration = Duration::from_millis(600);
 /// Until all of a new line stands.
 const WHOLE_BOUND: Duration = Duration::from_secs(2);
 
@@ -119,16 +121,18 @@ async fn again(shared: &Arc<Shared>) -> Arc<Line> {
 async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
     let mut looked = Instant::now();
     let mut asked_policy = Instant::now();
-    let mut walk = Walk { from: Some(b"-".to_vec()), again_at: Instant::now() + WALK };
+    let mut walk = Walk::new(Instant::now());
     while !line.wire.is_over() {
         let knocked = timeout(CALL_BOUND, shared.knock.notified()).await.is_ok();
         if line.wire.is_over() {
             return;
         }
+        if walk.is_due(Instant::now()) {
+            walk.step(shared).await;
+        }
         if !knocked && !shared.hub.is_watched() && looked.elapsed() < LOOK {
             continue;
         }
-        let idle = looked.elapsed() >= LOOK;
         looked = Instant::now();
         match line.look(shared).await {
             Ok(look) => {
@@ -149,9 +153,6 @@ async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
                 return;
             }
         }
-        if idle {
-            walk.step(shared).await;
-        }
     }
 }
 
@@ -160,9 +161,23 @@ struct Walk {
     /// From where on; none while there is none.
     from: Option<Vec<u8>>,
     again_at: Instant,
+    step_at: Instant,
 }
 
 impl Walk {
+    fn new(now: Instant) -> Self {
+        Self { from: Some(b"-".to_vec()), again_at: now + WALK, step_at: now + STEP }
+    }
+
+    /// Whether it is time for a step. Then the next one is later.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.step_at;
+        if due {
+            self.step_at = now + STEP;
+        }
+        due
+    }
+
     /// A step of it, and what has expired by then. What fails is tried again at the next.
     async fn step(&mut self, shared: &Shared) {
         if Instant::now() >= self.again_at {
@@ -174,6 +189,22 @@ impl Walk {
             && self.from.is_some()
         {
             self.from = (!last.is_empty()).then(|| [b"(", &*last].concat());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_walk_takes_a_step_a_second_however_often_the_line_is_looked_at() {
+        let now = Instant::now();
+        for look in [Duration::from_millis(1), CALL_BOUND, LOOK] {
+            let mut walk = Walk::new(now);
+            let looks = (1u32..).map(|n| now + look * n).take_while(|at| *at <= now + LOOK * 60);
+            let steps = looks.filter(|at| walk.is_due(*at)).count();
+            assert!((60..=100).contains(&steps), "{steps} with a look every {look:?}");
         }
     }
 }
