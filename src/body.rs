@@ -31,6 +31,7 @@ mod fill;
 mod gone;
 mod growing;
 mod lives;
+mod marker;
 mod place;
 mod pump;
 mod reader;
@@ -81,6 +82,9 @@ pub struct Settings {
     pub call_timeout: Duration,
     /// Deletes a second, at most.
     pub deletes_per_second: u32,
+    /// For how long a record is of use: no fleet comes back to a life that nothing has touched for so
+    /// long.
+    pub max_life: Duration,
 }
 
 /// Why a body could not be written or read.
@@ -161,6 +165,7 @@ impl Default for Settings {
             blocks: 32 << 20,
             call_timeout: Duration::from_secs(10),
             deletes_per_second: 500,
+            max_life: Duration::from_hours(30 * 24),
         }
     }
 }
@@ -283,6 +288,8 @@ impl Bodies {
     ) -> Result<Arc<Self>, Error> {
         let store = Store::open(url, store_id, &settings, env)?;
         store.join(store_id).await?;
+        // A copy of the store may have brought a life back that had ended. If this fails, a sweep says it.
+        let _ = store.mark().await;
         Ok(Self::over(store, settings, clock))
     }
 
@@ -299,7 +306,10 @@ impl Bodies {
     /// The store has begun another life: what is written and read from now on belongs to
     /// `store_id`, and its marker is left there. Writers and readers that are under way keep the
     /// life that they began in. [`Bodies::used`] begins at 0: sweep or recount to know what the
-    /// other life has. Called with the same id it only makes sure of the marker.
+    /// other life has. Called with the same id it only makes sure of the markers.
+    ///
+    /// The marker of the life before says from now on that it has ended. Where that can't be written it
+    /// is owed, and [`Bodies::sign`] tries again.
     ///
     /// # Errors
     /// The marker could not be written. The change of life stands nevertheless, as it must: call
@@ -308,9 +318,29 @@ impl Bodies {
     /// # Cancel safety
     /// Dropped, the life has changed, and the marker may not be there.
     pub async fn rebind(&self, store_id: &str) -> Result<(), Error> {
+        self.go_to(store_id, true).await?;
+        // To who sweeps, a life whose end nobody saw is one that a fleet may come back to: it waits longer.
+        let _ = self.end_those_left().await;
+        Ok(())
+    }
+
+    /// As [`Bodies::rebind`], into a life that this instance proposes, before anybody can find its id in
+    /// the store: nothing has ended until that is told by [`Bodies::rebind`].
+    ///
+    /// # Errors
+    /// As those of [`Bodies::rebind`].
+    ///
+    /// # Cancel safety
+    /// As that of [`Bodies::rebind`].
+    pub async fn propose(&self, store_id: &str) -> Result<(), Error> {
+        self.go_to(store_id, false).await
+    }
+
+    async fn go_to(&self, store_id: &str, stands: bool) -> Result<(), Error> {
         if self.store.enter(store_id) {
             self.counters().used.store(0, Ordering::Relaxed);
         }
+        self.store.left.stands(stands);
         self.store.mark().await
     }
 

@@ -163,6 +163,19 @@ fn told_of(other: &OtherLife) -> String {
         Fate::Waits => {
             format!("life {}: {} B, untouched for {idle} min, left for now", other.id, other.bytes)
         }
+        Fate::Going => {
+            format!(
+                "life {}: {} B left, untouched for {idle} min, the next sweeps go on",
+                other.id, other.bytes
+            )
+        }
+        Fate::Emptied => {
+            let bytes = other.bytes;
+            format!(
+                "life {}: {bytes} B removed, untouched for {idle} min, marker left for its fleet",
+                other.id
+            )
+        }
         Fate::Removed => {
             format!("life {}: {} B, untouched for {idle} min, removed", other.id, other.bytes)
         }

@@ -59,7 +59,11 @@ impl Moves for Shelves {
                 .await
                 .map_err(|error| error.to_string())?;
         let joins = joins && !unmarked;
-        let moved = if joins { self.bodies.rejoin(id).await } else { self.bodies.rebind(id).await };
+        let moved = match () {
+            () if joins => self.bodies.rejoin(id).await,
+            () if begun => self.bodies.propose(id).await,
+            () => self.bodies.rebind(id).await,
+        };
         if unmarked && moved.is_ok() {
             // Left standing, it is met again at the next start.
             let _ = room::remember(&*self.dust, &self.settings.dust.prefix, false).await;

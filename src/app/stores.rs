@@ -178,6 +178,7 @@ async fn open_bodies_of(
         fleet: settings.dust.prefix.clone(),
         size: settings.bodies.size.0,
         linger: settings.bodies.linger.0,
+        max_life: settings.dust.max_life.0,
         hold: tier.hold().min(body::Settings::default().hold),
         ..body::Settings::default()
     };

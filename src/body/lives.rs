@@ -4,6 +4,11 @@
 //!
 //! What shows that a life is in use is the date of its marker, which its janitor writes anew at every
 //! sweep, and that of its newest object.
+//!
+//! That nothing touches it does not show that it is over: its fleet may be stopped. An instance that sees
+//! its store begin another life says so in the marker of the one before. Where nobody was there to see
+//! it, the bytes go after a day, and the marker stays for as long as a fleet may come back, which
+//! finds that its bodies are gone, and that it has the right store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,30 +19,30 @@ use futures_util::StreamExt as _;
 use object_store::path::Path;
 use tokio::time::{Instant, sleep};
 
+use super::marker::{Marker, Told, WAITING};
 use super::store::parse;
 use super::sweep::clear_life;
-use super::{Bodies, Error};
+use super::{Bodies, Error, Settings};
 use crate::clock::WallMs;
 
-/// A life whose marker names this fleet is over when nothing has touched it for so many times the
-/// longer `linger`: its own, of which the marker tells, and that of who looks.
+/// A life that has ended goes when nothing has touched it for so many times the longer `linger`: its
+/// own, of which the marker tells, and that of who looks.
 const TURNS: u32 = 3;
 /// What the `linger` of a life counts as whose marker names a fleet and no `linger`.
 const LINGER: Duration = Duration::from_mins(10);
-/// The same of one whose marker names no fleet, or that has none: an older version wrote it, and
-/// renews no marker.
-const OVER_NAMELESS: Duration = Duration::from_hours(24);
-/// How the names of lives begin whose store was not known when they began.
-const WAITING: &str = "waiting-";
+/// Any other keeps its bytes for so long, at least. (An older version renews no marker.)
+const STOPPED: Duration = Duration::from_hours(24);
 /// Objects that are removed at a time.
 const BATCH: usize = 100;
+/// For so many seconds a sweep removes what is of other lives: all other housekeeping waits.
+const SECONDS: usize = 10;
 
 /// A life that is not this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherLife {
     /// Its id.
     pub id: String,
-    /// Bytes of its segments; not counted of one that is in use.
+    /// Bytes of its segments that went, or else of those that are there; not counted of one in use.
     pub bytes: u64,
     /// For how long nothing has touched it.
     pub idle: Duration,
@@ -52,17 +57,21 @@ pub enum Fate {
     InUse,
     /// Nothing touches it: it goes when that is so for long enough.
     Waits,
+    /// Some of it went, and the next sweeps go on. What is left is counted.
+    Going,
+    /// It has no bytes any more. Its marker stays for as long as its fleet may come back.
+    Emptied,
     /// It went.
     Removed,
 }
 
-/// What a marker says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Marker {
-    /// Not this product's.
-    Foreign,
-    /// Which fleet wrote it, if it says so, and how often that fleet writes it anew.
-    Of(Option<String>, Option<Duration>),
+/// When a life goes that nothing touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spans {
+    /// Its bytes.
+    bytes: Duration,
+    /// And its marker.
+    marker: Duration,
 }
 
 /// Lives that nothing touched when they were last looked at: since when, and their last sign.
@@ -72,38 +81,11 @@ pub(super) struct Quiet(HashMap<String, (Instant, WallMs)>);
 /// What is in a life.
 #[derive(Debug, Default)]
 struct Content {
-    segments: Vec<Path>,
+    segments: Vec<(Path, u64)>,
     bytes: u64,
     newest: WallMs,
     /// Something is there that is no segment.
     others: bool,
-}
-
-// === impl Marker ===
-
-impl Marker {
-    /// What the text of a marker says.
-    pub(super) fn read(text: &[u8]) -> Self {
-        if text == b"dustgate\n" {
-            return Self::Of(None, None);
-        }
-        match serde_json::from_slice::<serde_json::Value>(text) {
-            Ok(told) if told["v"] == 1 && told["prefix"].is_string() => Self::Of(
-                told["prefix"].as_str().map(str::to_owned),
-                told["linger_ms"].as_u64().map(Duration::from_millis),
-            ),
-            _ => Self::Foreign,
-        }
-    }
-
-    /// The text of a fleet's marker.
-    pub(super) fn write(fleet: &str, linger: Duration) -> String {
-        if fleet.is_empty() {
-            return "dustgate\n".to_owned();
-        }
-        let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
-        format!("{}\n", serde_json::json!({ "v": 1, "prefix": fleet, "linger_ms": linger_ms }))
-    }
 }
 
 /// Whether this may be a life's id: as they are made, or as they are made while the store is away.
@@ -112,16 +94,26 @@ fn is_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// How long a life has to be untouched until it is over; `None` if it is never this fleet's to judge.
-fn span(id: &str, marker: Option<&Marker>, fleet: &str, linger: Duration) -> Option<Duration> {
+/// For how long a life has to be untouched; `None` if it is never this fleet's to judge. Pure.
+fn spans(id: &str, marker: Option<&Marker>, of: &Settings) -> Option<Spans> {
+    let over = |linger: Duration| linger.max(of.linger).max(Duration::from_secs(1)).saturating_mul(TURNS);
+    let ended = |linger| Spans { bytes: over(linger), marker: over(linger) };
+    // It may have a fleet that is stopped.
+    let stopped = |linger| {
+        let bytes = over(linger).max(STOPPED);
+        Spans { bytes, marker: bytes.max(of.max_life) }
+    };
     match marker {
         Some(Marker::Foreign) => None,
-        Some(Marker::Of(Some(other), of)) => {
-            let linger = of.unwrap_or(LINGER).max(linger).max(Duration::from_secs(1));
-            (other == fleet).then(|| linger.saturating_mul(TURNS))
+        Some(Marker::Of(Told { fleet, .. })) if *fleet != of.fleet => None,
+        Some(marker @ Marker::Of(Told { linger, .. })) => {
+            let linger = linger.unwrap_or(LINGER);
+            // Nobody comes back to the id of an instance that waited.
+            let is_over = marker.has_ended() || id.starts_with(WAITING);
+            Some(if is_over { ended(linger) } else { stopped(linger) })
         }
-        Some(Marker::Of(None, _)) => Some(OVER_NAMELESS.max(linger * TURNS)),
-        None => is_id(id).then(|| OVER_NAMELESS.max(linger * TURNS)),
+        Some(Marker::Nameless) => Some(stopped(Duration::ZERO)),
+        None => is_id(id).then(|| stopped(Duration::ZERO)),
     }
 }
 
@@ -133,7 +125,22 @@ impl Bodies {
     /// # Errors
     /// What the store says.
     pub async fn sign(&self) -> Result<(), Error> {
+        let _ = self.end_those_left().await;
         if self.is_unmarked() { Ok(()) } else { self.store.sign().await }
+    }
+
+    /// Writes into the markers of lives that this process was in that they have ended, and which one came
+    /// after them.
+    pub(super) async fn end_those_left(&self) -> Result<(), Error> {
+        let (owed, life) = (self.store.left.owed(), self.life());
+        for left in owed {
+            let marker = self.store.marker(&left).await?;
+            if marker.is_some_and(|(marker, _)| matches!(marker, Marker::Of(_)) && !marker.has_ended()) {
+                self.store.write_marker(&left, Some(&life)).await?;
+            }
+            self.store.left.paid(&left);
+        }
+        Ok(())
     }
 
     /// Removes a life that was proposed and is not the store's: its marker, unless there is a segment
@@ -158,16 +165,18 @@ impl Bodies {
         let now = signed.map_or(0, |at| at.min(self.clock.wall_ms()));
         let mut found = Vec::new();
         let mut still = Quiet::default();
+        let mut room = SECONDS * usize::try_from(self.settings.deletes_per_second).unwrap_or(1).max(1);
         for id in self.store.lives().await? {
             if *id == *life {
                 continue;
             }
-            if let Some(other) = self.look_at(&id, now, quiet, &mut still).await? {
+            if let Some(other) = self.look_at(&id, now, quiet, (&mut still, &mut room)).await? {
                 found.push(other);
             }
         }
         *quiet = still;
-        let left = found.iter().filter(|other| other.fate == Fate::Waits).map(|other| other.bytes).sum();
+        let stays = |other: &&OtherLife| matches!(other.fate, Fate::Waits | Fate::Going);
+        let left = found.iter().filter(stays).map(|other| other.bytes).sum();
         self.counters().others.store(left, Ordering::Relaxed);
         Ok(found)
     }
@@ -177,17 +186,17 @@ impl Bodies {
         id: &str,
         now: WallMs,
         quiet: &Quiet,
-        still: &mut Quiet,
+        (still, room): (&mut Quiet, &mut usize),
     ) -> Result<Option<OtherLife>, Error> {
         let marker = self.store.marker(id).await?;
-        let (fleet, linger) = (&self.settings.fleet, self.settings.linger);
-        let Some(span) = span(id, marker.as_ref().map(|(marker, _)| marker), fleet, linger) else {
+        let linger = self.settings.linger;
+        let Some(spans) = spans(id, marker.as_ref().map(|(marker, _)| marker), &self.settings) else {
             return Ok(None);
         };
         let signed = marker.as_ref().map_or(0, |(_, at)| *at);
         let idle = |sign: WallMs| Duration::from_millis(now.saturating_sub(sign));
         let other = |bytes, sign, fate| OtherLife { id: id.to_owned(), bytes, idle: idle(sign), fate };
-        if idle(signed) < span {
+        if idle(signed) < spans.bytes {
             return Ok(Some(other(0, signed, Fate::InUse)));
         }
         let content = self.content(id).await?;
@@ -202,21 +211,36 @@ impl Bodies {
             }
             return Ok(None);
         }
+        if content.segments.is_empty() && idle(sign) < spans.marker {
+            return Ok(Some(other(0, sign, Fate::Emptied)));
+        }
         let since = match quiet.0.get(id) {
-            _ if idle(sign) < span => return Ok(Some(other(content.bytes, sign, Fate::Waits))),
-            Some((since, before)) if *before == sign => *since,
+            _ if idle(sign) < spans.bytes => return Ok(Some(other(content.bytes, sign, Fate::Waits))),
+            // Older than before it may be: the newest of it went.
+            Some((since, before)) if sign <= *before => *since,
             _ => Instant::now(),
         };
         if since.elapsed() < linger || !quiet.0.contains_key(id) {
             still.0.insert(id.to_owned(), (since, sign));
             return Ok(Some(other(content.bytes, sign, Fate::Waits)));
         }
-        for batch in content.segments.chunks(BATCH) {
-            self.store.remove(batch.to_vec()).await?;
+        let goes = content.segments.len().min(*room);
+        *room -= goes;
+        let mut left = content.bytes;
+        for batch in content.segments[..goes].chunks(BATCH) {
+            self.store.remove(batch.iter().map(|(path, _)| path.clone()).collect()).await?;
+            left -= batch.iter().map(|(_, len)| len).sum::<u64>();
             let removed = batch.len() as u64;
             self.counters().swept.fetch_add(removed, Ordering::Relaxed);
             let pause = Duration::from_secs(1) / self.settings.deletes_per_second.max(1);
             sleep(pause * u32::try_from(batch.len()).unwrap_or(u32::MAX)).await;
+        }
+        if goes < content.segments.len() {
+            still.0.insert(id.to_owned(), (since, sign));
+            return Ok(Some(other(left, sign, if goes == 0 { Fate::Waits } else { Fate::Going })));
+        }
+        if idle(sign) < spans.marker {
+            return Ok(Some(other(content.bytes, sign, Fate::Emptied)));
         }
         if marker.is_some() {
             // Last: what is left of it after a crash is known by it.
@@ -238,7 +262,7 @@ impl Bodies {
             let at = u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(u64::MAX);
             content.newest = content.newest.max(at);
             content.bytes += object.size;
-            content.segments.push(object.location);
+            content.segments.push((object.location, object.size));
         }
         Ok(content)
     }
@@ -249,33 +273,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_says_which_fleet_it_is_of() {
-        let linger = Duration::from_secs(90);
-        let told = Marker::read(Marker::write("edge", linger).as_bytes());
-        assert_eq!(told, Marker::Of(Some("edge".into()), Some(linger)));
-        let told = Marker::read(b"{\"v\":1,\"prefix\":\"edge\"}\n");
-        assert_eq!(told, Marker::Of(Some("edge".into()), None));
-        assert_eq!(Marker::read(Marker::write("", linger).as_bytes()), Marker::Of(None, None));
-        for text in [&b""[..], b"\n", b"{}", b"{\"v\":2,\"prefix\":\"a\"}", b"here", b"\xff"] {
-            assert_eq!(Marker::read(text), Marker::Foreign);
-        }
-    }
-
-    #[test]
-    fn only_what_can_be_this_fleets_is_ever_over() {
+    fn only_what_can_be_this_fleets_ever_goes_and_what_may_have_a_fleet_goes_late() {
         let (id, mins) = ("0123456789abcdef0123456789abcdef", Duration::from_mins);
-        let of = |fleet: &str, linger| Marker::Of(Some(fleet.into()), linger);
-        let span = |id: &str, marker: Option<&Marker>| span(id, marker, "edge", mins(1));
-        assert_eq!(span(id, Some(&of("edge", Some(Duration::from_secs(1))))), Some(mins(3)));
-        assert_eq!(span(id, Some(&of("edge", Some(mins(20))))), Some(mins(60)), "it is renewed as rarely");
-        assert_eq!(span(id, Some(&of("edge", None))), Some(mins(30)));
-        assert_eq!(span(id, Some(&of("other", None))), None);
-        assert_eq!(span(id, Some(&Marker::Foreign)), None);
-        assert_eq!(span("any", Some(&Marker::Of(None, None))), Some(OVER_NAMELESS));
-        assert_eq!(span(id, None), Some(OVER_NAMELESS));
-        assert_eq!(span(&format!("waiting-{id}"), None), Some(OVER_NAMELESS));
+        let of = |fleet: &str, linger| Marker::Of(Told { fleet: fleet.into(), linger, ended_by: None });
+        let ended = |linger| Marker::Of(Told { fleet: "edge".into(), linger, ended_by: Some("next".into()) });
+        let settings = Settings { fleet: "edge".into(), linger: mins(1), ..Settings::default() };
+        let month = settings.max_life;
+        let spans = |id: &str, marker: Option<&Marker>| {
+            spans(id, marker, &settings).map(|spans| (spans.bytes, spans.marker))
+        };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(spans(id, Some(&ended(second))), Some((mins(3), mins(3))));
+        assert_eq!(spans(id, Some(&ended(Some(mins(20))))), Some((mins(60), mins(60))), "renewed as rarely");
+        assert_eq!(spans(id, Some(&ended(None))), Some((mins(30), mins(30))));
+        let waiting = format!("waiting-{id}");
+        assert_eq!(spans(&waiting, Some(&of("edge", second))), Some((mins(3), mins(3))));
+        // Nobody was there to see its end, if that was one.
+        assert_eq!(spans(id, Some(&of("edge", second))), Some((STOPPED, month)));
+        let long = Some(mins(60 * 24));
+        assert_eq!(spans(id, Some(&of("edge", long))), Some((STOPPED * 3, month)));
+        assert_eq!(spans("any", Some(&Marker::Nameless)), Some((STOPPED, month)));
+        for id in [id, &waiting] {
+            assert_eq!(spans(id, None), Some((STOPPED, month)));
+        }
+        for marker in [of("other", None), Marker::Foreign] {
+            assert_eq!(spans(id, Some(&marker)), None);
+        }
         for other in ["photos", "0123", "waiting-", "0123456789ABCDEF0123456789ABCDEF"] {
-            assert_eq!(span(other, None), None, "{other}");
+            assert_eq!(spans(other, None), None, "{other}");
         }
     }
 }

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::gone::Gone;
-use super::lives::Marker;
+use super::marker::{Left, Marker};
 use super::place::Place;
 use super::{Error, Settings, s3};
 use crate::clock::WallMs;
@@ -83,8 +83,10 @@ pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
     /// The id of the life that new names belong to.
     life: RwLock<Arc<str>>,
-    /// What their markers say.
-    marker: Bytes,
+    /// What their markers say: whose they are, and how often they are written anew.
+    says: (String, Duration),
+    /// Lives that have ended, and whose markers do not say so yet.
+    pub(super) left: Left,
     /// There was no room for the marker: nothing is put until it is there.
     unmarked: AtomicBool,
     /// The directory, if it is one.
@@ -166,8 +168,8 @@ impl Store {
         let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
-        let (gone, marker) = (Gone::new(), Marker::write(&settings.fleet, settings.linger).into());
-        Self { objects, life, marker, unmarked, root, ceiling, call_timeout, gone, counters }
+        let (gone, says, left) = (Gone::new(), (settings.fleet.clone(), settings.linger), Left::default());
+        Self { objects, life, says, left, unmarked, root, ceiling, call_timeout, gone, counters }
     }
 
     /// The id of the life that new names belong to.
@@ -181,6 +183,7 @@ impl Store {
         let mut life = self.life.write().unwrap_or_else(PoisonError::into_inner);
         let other = **life != *id;
         if other {
+            self.left.went(&life, id);
             *life = id.into();
         }
         other
@@ -191,9 +194,9 @@ impl Store {
         Name::of(self.life(), key_hash)
     }
 
-    /// Looks for the marker, and writes it if it is not there.
+    /// Looks for the marker, and writes it if it is not there, or if it says that this life has ended.
     pub(super) async fn mark(&self) -> Result<(), Error> {
-        if !self.marked(&self.life()).await? {
+        if self.marker(&self.life()).await?.is_none_or(|(marker, _)| marker.has_ended()) {
             self.sign().await?;
         }
         self.unmarked.store(false, Ordering::Release);
@@ -202,8 +205,14 @@ impl Store {
 
     /// Writes the marker, whether it is there or not.
     pub(super) async fn sign(&self) -> Result<(), Error> {
-        let marker = marker(&self.life());
-        let put = self.objects.put(&marker, self.marker.clone().into());
+        self.write_marker(&self.life(), None).await
+    }
+
+    /// Writes the marker of a life; `ended_by`: of one that has ended.
+    pub(super) async fn write_marker(&self, life: &str, ended_by: Option<&str>) -> Result<(), Error> {
+        let text = Bytes::from(Marker::write(&self.says.0, self.says.1, ended_by));
+        let marker = marker(life);
+        let put = self.objects.put(&marker, text.into());
         self.bounded(0, put).await.map(drop).map_err(|cause| {
             self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
             Error::store(&cause)
@@ -221,7 +230,11 @@ impl Store {
         };
         match self.bounded(0, read).await {
             Ok(found) => Ok(Some(found)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(object_store::Error::NotFound { source, .. }) => {
+                // Not HEAD, whose answer cannot say what was not found.
+                let cause = Error::store(&*source);
+                if cause.to_string().contains("NoSuchBucket") { Err(cause) } else { Ok(None) }
+            }
             Err(cause) => Err(Error::store(&cause)),
         }
     }
@@ -258,25 +271,13 @@ impl Store {
     /// it is not there then.
     pub(super) async fn join(&self, life: &str) -> Result<(), Error> {
         let until = Instant::now() + JOIN_PATIENCE;
-        while !self.marked(life).await? {
+        while self.marker(life).await?.is_none() {
             if Instant::now() >= until {
                 return Err(Error::NotShared);
             }
             sleep(JOIN_LOOK).await;
         }
         Ok(())
-    }
-
-    async fn marked(&self, life: &str) -> Result<bool, Error> {
-        // Not HEAD, whose answer cannot say what was not found.
-        match self.bounded(0, self.objects.get(&marker(life))).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { source, .. }) => {
-                let cause = Error::store(&*source);
-                if cause.to_string().contains("NoSuchBucket") { Err(cause) } else { Ok(false) }
-            }
-            Err(cause) => Err(Error::store(&cause)),
-        }
     }
 
     /// Writes a segment. Tried twice in a directory: the janitor may remove an empty one

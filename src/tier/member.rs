@@ -54,7 +54,8 @@ pub trait Host: Send + Sync {
     fn saw(&self, number: Number);
 
     /// From now on bodies are those of the store's life called `id`. `begun`: it is this instance
-    /// that begins it. An error is tried again.
+    /// that begins it, and the store has not taken it yet; when it has, that is told without it. An
+    /// error is tried again.
     async fn moves(&self, id: &str, begun: bool) -> Result<(), String>;
 
     /// A word for the operator.
@@ -146,6 +147,8 @@ pub(super) struct State {
     /// The value of `lost` for which everything has been read again.
     read: Option<u64>,
     pub(super) life: Arc<str>,
+    /// Bodies have moved to a life that was proposed, and it is not known whether the store took it.
+    pub(super) proposes: bool,
     retry_at: Instant,
     pause: Duration,
     /// When the tier was last believed: here, and on the store's clock.
@@ -190,6 +193,7 @@ impl Member {
             beats: None,
             read: None,
             life: self.settings.life.clone(),
+            proposes: false,
             retry_at: now,
             pause: AGAIN,
             sure_at: None,

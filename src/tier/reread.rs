@@ -91,24 +91,27 @@ impl Member {
         let dust = &self.parts.dust;
         let found = self.bounded(dust.life(None)).await?;
         if found.as_ref() == Some(&state.life) {
+            if state.proposes {
+                // It was empty for a moment, and has taken no other life.
+                self.move_to(&state.life, false).await?;
+                state.proposes = false;
+            }
             return Ok(true);
         }
         self.parts.tier.clear();
         self.parts.numbers.clear();
-        let (id, begun) = if let Some(id) = found {
-            (id, false)
+        let id = if let Some(id) = found {
+            id
         } else {
             let proposed = self.parts.dice.name();
             // Its bodies have to have a place before anybody can find its id.
+            state.proposes = true;
             self.move_to(&proposed, true).await?;
             let id = self.bounded(dust.life(Some(&proposed))).await?;
-            let id = id.ok_or_else(|| Error::Broken("the store has no id and takes none".into()))?;
-            let begun = *id == *proposed;
-            (id, begun)
+            id.ok_or_else(|| Error::Broken("the store has no id and takes none".into()))?
         };
-        if !begun {
-            self.move_to(&id, false).await?;
-        }
+        self.move_to(&id, false).await?;
+        state.proposes = false;
         // What was kept meanwhile was of the earlier life, if its fill had begun in that.
         self.parts.tier.clear();
         let earlier = std::mem::replace(&mut state.life, Arc::clone(&id));

@@ -28,8 +28,19 @@ struct Shared(tempfile::TempDir);
 
 impl Shared {
     async fn life(&self, fleet: &str, id: &str) -> Arc<Bodies> {
-        let settings = Settings { fleet: fleet.to_owned(), ..Settings::default() };
-        Bodies::open(&format!("file:{}", self.0.path().display()), id, settings, clock()).await.unwrap()
+        self.life_with(id, Settings { fleet: fleet.to_owned(), ..Settings::default() }).await
+    }
+
+    async fn life_with(&self, id: &str, settings: Settings) -> Arc<Bodies> {
+        Bodies::open(&self.url(), id, settings, clock()).await.unwrap()
+    }
+
+    fn url(&self) -> String {
+        format!("file:{}", self.0.path().display())
+    }
+
+    fn marker(&self, id: &str) -> String {
+        std::fs::read_to_string(self.at(id).join("here")).unwrap_or_default()
     }
 
     /// Everything in a life was written so many minutes ago.
@@ -59,12 +70,13 @@ async fn sweeps(sweeper: &mut Sweeper) -> Vec<(String, u64, Fate)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_that_is_over_goes_when_two_sweeps_have_found_it_so() {
+async fn a_life_that_has_ended_goes_when_two_sweeps_have_found_it_untouched() {
     let shared = Shared(tempfile::tempdir().unwrap());
     let over = shared.life("edge", &id(1)).await;
     store(&over, 1, &body(5000), MIB).await;
+    over.rebind(&id(9)).await.unwrap();
     // An election that was lost, and an instance that died while it waited for its store.
-    shared.life("edge", &id(2)).await;
+    shared.life("edge", &id(2)).await.rebind(&id(9)).await.unwrap();
     let waited = format!("waiting-{}", id(3));
     store(&shared.life("edge", &waited).await, 1, &body(700), MIB).await;
     for id in [&id(1), &id(2), &waited] {
@@ -132,7 +144,139 @@ async fn another_fleets_bodies_and_a_living_ones_are_never_touched() {
     // A day is too long even for one that says nothing.
     shared.ages(&id(4), 25 * 60);
     sweeps(&mut sweeper).await;
-    assert!(sweeps(&mut sweeper).await.contains(&(id(4), 400, Fate::Removed)));
+    assert!(sweeps(&mut sweeper).await.contains(&(id(4), 400, Fate::Emptied)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_was_stopped_for_days_finds_its_marker_and_no_bodies() {
+    let shared = Shared(tempfile::tempdir().unwrap());
+    let stopped = shared.life("edge", &id(1)).await;
+    let gone = store(&stopped, 1, &body(5000), MIB).await;
+    drop(stopped);
+    let bodies = shared.life("edge", &id(9)).await;
+    let mut sweeper = Sweeper::new(Arc::clone(&bodies));
+    let day = 24 * 60;
+    // Three times `linger` shows that nobody is there, not that nobody comes back.
+    for minutes in [31, day - 60] {
+        shared.ages(&id(1), minutes);
+        for _ in 0..3 {
+            assert_eq!(sweeps(&mut sweeper).await, [(id(1), 0, Fate::InUse)]);
+        }
+    }
+    shared.ages(&id(1), day + 60);
+    let mut fates = Vec::new();
+    for _ in 0..4 {
+        fates.extend(sweeps(&mut sweeper).await.into_iter().map(|(_, bytes, fate)| (bytes, fate)));
+    }
+    let emptied = |bytes| (bytes, Fate::Emptied);
+    assert_eq!(fates, [(5000, Fate::Waits), emptied(5000), emptied(0), emptied(0)]);
+    assert_eq!(bodies.counters().others.load(Ordering::Relaxed), 0);
+
+    // The other fleet starts again: a miss, and then as always.
+    let settings = Settings { fleet: "edge".into(), ..Settings::default() };
+    let again = Bodies::join(&shared.url(), &id(1), settings, clock()).await.unwrap();
+    assert!(matches!(again.whole(KEY, &gone).await, Err(Error::Missing { .. })));
+    let kept = store(&again, 2, &body(700), MIB).await;
+    assert_eq!(sweeps(&mut sweeper).await[0].2, Fate::Waits, "it has not swept yet");
+    again.sign().await.unwrap();
+    assert_eq!(sweeps(&mut sweeper).await, [(id(1), 0, Fate::InUse)]);
+    assert!(again.whole(KEY, &kept).await.is_ok());
+
+    // Nobody comes back to records that old.
+    shared.ages(&id(1), 31 * day);
+    assert_eq!(sweeps(&mut sweeper).await, [(id(1), 700, Fate::Waits)]);
+    assert_eq!(sweeps(&mut sweeper).await, [(id(1), 700, Fate::Removed)]);
+    assert!(!shared.at(&id(1)).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_life_that_nobody_saw_the_end_of_goes_as_soon_as_no_record_can_be_its_own() {
+    let shared = Shared(tempfile::tempdir().unwrap());
+    let max_life = Duration::from_hours(48);
+    let settings = Settings { fleet: "edge".into(), max_life, ..Settings::default() };
+    shared.life_with(&id(1), settings.clone()).await;
+    let mut sweeper = Sweeper::new(shared.life_with(&id(9), settings).await);
+    shared.ages(&id(1), 47 * 60);
+    for _ in 0..3 {
+        assert_eq!(sweeps(&mut sweeper).await, [(id(1), 0, Fate::Emptied)]);
+    }
+    shared.ages(&id(1), 49 * 60);
+    assert_eq!(sweeps(&mut sweeper).await, [(id(1), 0, Fate::Waits)]);
+    assert_eq!(sweeps(&mut sweeper).await, [(id(1), 0, Fate::Removed)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_life_goes_a_part_at_each_sweep() {
+    let shared = Shared(tempfile::tempdir().unwrap());
+    let settings = Settings { fleet: "edge".into(), deletes_per_second: 1, ..Settings::default() };
+    for (n, token) in [(1, 25), (2, 3)] {
+        let over = shared.life_with(&id(n), settings.clone()).await;
+        for token in 1..=token {
+            store(&over, token, &body(100), MIB).await;
+        }
+        over.rebind(&id(9)).await.unwrap();
+        shared.ages(&id(n), 31);
+    }
+    let bodies = shared.life_with(&id(9), settings).await;
+    let mut sweeper = Sweeper::new(Arc::clone(&bodies));
+    let mut left = Vec::new();
+    for _ in 0..4 {
+        let began = tokio::time::Instant::now();
+        sweeper.sweep(&Nothing).await.unwrap();
+        assert!(began.elapsed() <= Duration::from_secs(10), "{:?}: all else waits", began.elapsed());
+        let mut found = sweeper.others().to_vec();
+        found.sort_by(|one, other| one.id.cmp(&other.id));
+        let there: u64 = found.iter().filter(|one| one.fate != Fate::Removed).map(|one| one.bytes).sum();
+        left.push((there, bodies.counters().others.load(Ordering::Relaxed)));
+        tokio::time::advance(Duration::from_mins(11)).await;
+    }
+    assert_eq!(left, [2800, 1800, 800, 0].map(|left| (left, left)));
+    assert_eq!([1, 2].map(|n| shared.at(&id(n)).exists()), [false, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sees_another_life_begin_says_so_in_the_marker_of_the_one_before() {
+    let shared = Shared(tempfile::tempdir().unwrap());
+    let bodies = shared.life("edge", &id(1)).await;
+    let ended = |n: u8| shared.marker(&id(n)).split("\"ended_by\":\"").nth(1).map(|by| by[..32].to_owned());
+    bodies.propose(&id(2)).await.unwrap();
+    bodies.sign().await.unwrap();
+    assert_eq!([1, 2].map(ended), [None, None], "the store may not take it");
+    bodies.rebind(&id(2)).await.unwrap();
+    assert_eq!([1, 2].map(ended), [Some(id(2)), None]);
+    // An older copy of the store brings a life back.
+    bodies.rebind(&id(1)).await.unwrap();
+    assert_eq!([1, 2].map(ended), [None, Some(id(1))]);
+    let settings = Settings { fleet: "edge".into(), ..Settings::default() };
+    Bodies::join(&shared.url(), &id(2), settings, clock()).await.unwrap();
+    assert_eq!(ended(2), None, "it is not over for who comes back to it");
+    // A life that is proposed in vain has ended, too; the bodies of who waited are not a life's.
+    bodies.propose(&id(3)).await.unwrap();
+    bodies.rebind(&id(1)).await.unwrap();
+    assert_eq!([1, 3].map(ended), [None, Some(id(1))]);
+    let waiting = format!("waiting-{}", id(4));
+    shared.life("edge", &waiting).await.rebind(&id(1)).await.unwrap();
+    assert!(!shared.marker(&waiting).contains("ended_by"), "{}", shared.marker(&waiting));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_life_that_could_not_be_written_is_owed() {
+    let (objects, bodies) = faulty_with(Settings { fleet: "edge".into(), ..Settings::default() }).await;
+    let says = async || {
+        let marker = objects.inner.get(&Path::from("life/here")).await.unwrap().bytes().await.unwrap();
+        String::from_utf8(marker.to_vec()).unwrap()
+    };
+    // Room for the marker of the life that begins.
+    objects.puts_left.store(1, Ordering::SeqCst);
+    bodies.rebind(&id(1)).await.unwrap();
+    assert!(!says().await.contains("ended_by"));
+    objects.puts_left.store(usize::MAX, Ordering::SeqCst);
+    bodies.sign().await.unwrap();
+    assert!(says().await.contains(&format!("\"ended_by\":\"{}\"", id(1))), "{}", says().await);
+    // What is gone is not left there anew.
+    bodies.clear("life").await.unwrap();
+    bodies.rebind(&id(2)).await.unwrap();
+    assert!(objects.inner.get(&Path::from("life/here")).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -212,8 +212,9 @@ async fn another_life_of_the_store_empties_memory_and_moves_the_bodies() {
     until("both know", || reborn(&one) && reborn(&two)).await;
     until("both sure", || one.is_sure() && two.is_sure()).await;
     assert_eq!((one.find(KEY), two.find(KEY)), (None, None));
-    let last = |at: &Instance| at.host.moved.lock().unwrap().last().unwrap().0.clone();
+    let last = |at: &Instance| at.host.moved.lock().unwrap().last().unwrap().clone();
     assert_eq!(last(&one), last(&two), "one id for both");
+    assert!(!last(&one).1, "and its bodies are told when it is the store's");
     assert_eq!(one.heard(|news| matches!(news, News::WentBack(_))), 0);
 }
 
