@@ -324,26 +324,6 @@ impl Bodies {
         Ok(())
     }
 
-    /// As [`Bodies::rebind`], into a life that this instance proposes, before anybody can find its id in
-    /// the store: nothing has ended until that is told by [`Bodies::rebind`].
-    ///
-    /// # Errors
-    /// As those of [`Bodies::rebind`].
-    ///
-    /// # Cancel safety
-    /// As that of [`Bodies::rebind`].
-    pub async fn propose(&self, store_id: &str) -> Result<(), Error> {
-        self.go_to(store_id, false).await
-    }
-
-    async fn go_to(&self, store_id: &str, stands: bool) -> Result<(), Error> {
-        if self.store.enter(store_id) {
-            self.counters().used.store(0, Ordering::Relaxed);
-        }
-        self.store.left.stands(stands);
-        self.store.mark().await
-    }
-
     /// Whether there was no room for the marker. Until it is there nothing is stored: whoever found
     /// something of this life in the store would not find that its bodies belong to it.
     pub fn is_unmarked(&self) -> bool {

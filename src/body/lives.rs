@@ -120,6 +120,26 @@ fn spans(id: &str, marker: Option<&Marker>, of: &Settings) -> Option<Spans> {
 // === impl Bodies ===
 
 impl Bodies {
+    /// As [`Bodies::rebind`], into a life that this instance proposes, before anybody can find its id in
+    /// the store: nothing has ended until that is told by [`Bodies::rebind`].
+    ///
+    /// # Errors
+    /// As those of [`Bodies::rebind`].
+    ///
+    /// # Cancel safety
+    /// As that of [`Bodies::rebind`].
+    pub async fn propose(&self, store_id: &str) -> Result<(), Error> {
+        self.go_to(store_id, false).await
+    }
+
+    pub(super) async fn go_to(&self, store_id: &str, stands: bool) -> Result<(), Error> {
+        if self.store.enter(store_id) {
+            self.counters().used.store(0, Ordering::Relaxed);
+        }
+        self.store.left.stands(stands);
+        self.store.mark().await
+    }
+
     /// Writes this life's marker anew: a sign that it is in use.
     ///
     /// # Errors
