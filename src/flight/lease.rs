@@ -47,7 +47,22 @@ impl Flight {
     ///
     /// Cancel safe: a lease that landed unheard is given back in the background (F11).
     pub async fn attempt(self: &Arc<Self>, names: &Names) -> Attempt {
-        match self.ask(names).await {
+        self.attempt_after(names, 0).await
+    }
+
+    /// The same for a request that came after the purge with this number, 0 if there was none: a holder
+    /// that fills in vain for it gives way (F8).
+    pub async fn attempt_after(self: &Arc<Self>, names: &Names, superseded: Number) -> Attempt {
+        let mut asked = self.ask(names).await;
+        if let Ok(Asked::Held(held)) = &asked
+            && let Some(token) = held.token.filter(|token| *token < superseded)
+        {
+            asked = match self.void(&names.lock, token).await {
+                Ok(()) => self.ask(names).await,
+                Err(error) => Err(error),
+            };
+        }
+        match asked {
             Ok(Asked::Won(fill)) => Attempt::Won(fill),
             Ok(Asked::Held(_) | Asked::Occupied) => Attempt::Taken,
             Err(error) => Attempt::Unavailable(error),

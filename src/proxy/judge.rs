@@ -183,9 +183,24 @@ impl FillJudge {
         self.reuse(stored, covered, awaited)
     }
 
+    /// Another variant's response under the key that the request asks for: what it says of the key sends
+    /// the request to its own variant at once. That holds whatever becomes of the response itself, and no
+    /// entry may say so yet, so it is kept here.
+    fn of_another_variant(&self, record: &Record) -> Option<Judged<Sighted>> {
+        if record.key != self.place.key.text() {
+            return None;
+        }
+        let node = self.place.node_by(record, &self.headers)?;
+        self.proxy.keep_hint(&node);
+        Some(told(Told::Varies(node)))
+    }
+
     /// What a record is to the request that no hard purge keeps from it.
     fn reuse(&self, stored: Arc<Stored>, covered: Covered, awaited: bool) -> Judged<Sighted> {
         let now = self.proxy.now_ms();
+        if let Some(told) = self.of_another_variant(&stored.record) {
+            return told;
+        }
         if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {
             return Judged::Absent;
         }
@@ -278,6 +293,9 @@ impl FillJudge {
             Note::Growing { token, head, binding } => {
                 let awaited = awaited(token);
                 self.first_note.get_or_init(|| token);
+                if let Some(told) = self.of_another_variant(&head) {
+                    return told;
+                }
                 if let Some(binding) = binding.filter(|_| !covered(token))
                     && self.bound(Kind::Refused(head.status.as_u16()), &binding, awaited).is_none()
                 {
@@ -340,7 +358,7 @@ impl Judge for FillJudge {
     }
 
     /// A note like any other, or the whole record of a fill whose lease went to another: it is in no
-    /// entry, so nothing of it is kept here.
+    /// entry, so nothing of it is kept here but what the key varies on.
     fn aside(&self, entry: &Entry, token: Number) -> Judged<Sighted> {
         let Some(text) = entry.text() else { return Judged::Absent };
         if codec::decode_note(text, &self.proxy.limits()).is_ok() {
@@ -349,7 +367,9 @@ impl Judge for FillJudge {
         let record = match codec::decode(text, &self.proxy.limits()) {
             Ok(Pointer::Record(record)) => record,
             Ok(Pointer::Vary(node)) if node.key == self.place.key.text() => {
-                return told(Told::Varies(Arc::new(node)));
+                let node = Arc::new(node);
+                self.proxy.keep_hint(&node);
+                return told(Told::Varies(node));
             }
             Ok(Pointer::Vary(_)) | Err(_) => return Judged::Absent,
         };

@@ -9,7 +9,7 @@ use super::Proxy;
 use crate::key::target::Target;
 use crate::key::{Key, KeyHash};
 use crate::policy::{self, Ask, PassReason, Reuse};
-use crate::record::VaryNode;
+use crate::record::{Record, VaryNode};
 use crate::route::Route;
 use crate::tier::{Covered, Doubt, Held, Stored, url_hash};
 
@@ -124,6 +124,20 @@ impl Proxy {
     }
 }
 
+impl Proxy {
+    /// Remembers what a key varies on where no entry says so yet. A node that is known and says as much
+    /// stays: it may list variants.
+    pub(crate) fn keep_hint(&self, node: &Arc<VaryNode>) {
+        let known = matches!(
+            self.tier.peek(&node.key),
+            Some(Held::Vary(known)) if node.fields.iter().all(|field| known.fields.contains(field))
+        );
+        if !known {
+            self.tier.keep_node(node.clone());
+        }
+    }
+}
+
 // === impl Place ===
 
 impl Place {
@@ -139,5 +153,24 @@ impl Place {
     pub(crate) fn under(&self, node: Arc<VaryNode>, headers: &HeaderMap) -> Self {
         let key = policy::variant_key(&self.primary, &node.fields, headers);
         Self { primary: self.primary.clone(), key, url: self.url, node: Some(node) }
+    }
+    /// What a response that was found here says the key varies on, if that puts a request with these
+    /// fields elsewhere.
+    pub(crate) fn node_by(&self, record: &Record, headers: &HeaderMap) -> Option<Arc<VaryNode>> {
+        if policy::selects(record, headers) {
+            return None;
+        }
+        let known = self.node.iter().flat_map(|node| &node.fields);
+        let mut fields: Vec<_> = record.select.iter().map(|(field, _)| field).chain(known).cloned().collect();
+        fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        let node = Arc::new(VaryNode {
+            key: self.primary.text().to_owned(),
+            token: record.token,
+            fields,
+            variants: Vec::new(),
+            languages: Vec::new(),
+        });
+        (self.under(node.clone(), headers).key != self.key).then_some(node)
     }
 }

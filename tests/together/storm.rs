@@ -44,6 +44,8 @@ struct Storm {
     answer: fn(&Asked, usize) -> Reply,
     void: Void,
     every: Duration,
+    /// In how many languages clients ask, each as many.
+    languages: usize,
 }
 
 /// A client, and the oldest version that it may be given.
@@ -152,7 +154,11 @@ async fn rages(fleet: &Fleet, storm: &Storm) -> (Vec<Expects>, usize) {
         let mut clients = Vec::new();
         let mut ask = |n: usize| {
             let instance = &fleet.instances[n % count];
-            let got = if storm.method == Method::HEAD { head(instance) } else { instance.get("/a") };
+            let language = format!("l{}", n / count % storm.languages);
+            let fields = [("accept-language", &*language)];
+            let fields: &[_] = if storm.languages > 1 { &fields } else { &[] };
+            let got =
+                if storm.method == Method::HEAD { head(instance) } else { instance.get_with("/a", fields) };
             clients.push(Expects { floor: floor.get(), got });
         };
         (0..200).for_each(&mut ask);
@@ -205,7 +211,8 @@ fn are_served(storm: &Storm, all: &[(u64, Got)], bound: Duration) {
 }
 
 fn storms(instances: usize, answer: fn(&Asked, usize) -> Reply) -> [Storm; 3] {
-    let storm = |void, every| Storm { method: Method::GET, instances, answer, void, every: ms(every) };
+    let storm =
+        |void, every| Storm { method: Method::GET, instances, answer, void, every: ms(every), languages: 1 };
     [storm(Void::Purge, 100), storm(Void::Purge, 1_000), storm(Void::Post, 1_000)]
 }
 
@@ -268,6 +275,22 @@ async fn variants_are_fetched_once_a_purge_too() {
             assert!(fetches <= purges * 2 + 2, "{storm:?}: {fetches} fetches, {purges} purges");
             are_served(&storm, &all, ORIGIN * 3 + ms(300));
         }
+    }
+}
+
+/// No leader of the key is left its lease until a head says that it varies: what that one says is told
+/// to everybody all the same, and each language is fetched beside the others.
+#[tokio::test(start_paused = true)]
+async fn languages_do_not_wait_for_each_other_in_a_storm() {
+    for (instances, every, languages) in
+        [(1, 1_000, 3), (3, 1_000, 3), (1, 400, 6), (3, 400, 6), (3, 1_000, 6)]
+    {
+        let [storm, ..] = storms(instances, varying);
+        let storm = Storm { void: Void::Post, every: ms(every), languages, ..storm };
+        let (fetches, purges, all) = weathers(&storm).await;
+        let most = (purges + 1) * languages * 2;
+        assert!(fetches <= most, "{storm:?}: {fetches} fetches, {purges} purges");
+        are_served(&storm, &all, ORIGIN * 2 + ms(300));
     }
 }
 

@@ -35,6 +35,20 @@ async fn a_growing_verdict_counts_only_while_its_lease_lives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn f8_an_attempt_takes_the_lease_from_a_void_holder_alone() {
+    let rig = Rig::new();
+    let (a, b) = (rig.instance(), rig.instance());
+    let void = a.win().await;
+    let stamp = void.token();
+    assert!(matches!(b.flight.attempt_after(&names(), stamp).await, Attempt::Taken), "it is not below it");
+    let attempt = b.flight.attempt_after(&names(), stamp + 1).await;
+    let Attempt::Won(fill) = attempt else { panic!("the holder is void") };
+    let published = void.publish("from before", None, || crate::flight::Standing::Live).await;
+    assert!(matches!(published, crate::flight::Published::Fenced));
+    assert_eq!(rig.holder().await, Some(fill.token()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn s2_the_lease_is_taken_on_the_lock_key_for_its_time() {
     let rig = Rig::new();
     let a = rig.instance();

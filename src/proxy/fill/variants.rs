@@ -11,6 +11,7 @@ use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Names, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
+use crate::proxy::place::Place;
 use crate::proxy::told::Leader;
 use crate::record::{Pointer, VaryNode, codec};
 use crate::tier::Held;
@@ -73,44 +74,70 @@ impl Job {
         if !kept {
             return Footing { fill, fields, kept };
         }
-        let mine = leader.also(&under.key.hash());
+        let attempt = self.attempt(leader, &under).await;
         let names = self.proxy.names(&under.key);
-        let attempt = if mine { self.proxy.flight.attempt(&names).await } else { Attempt::Taken };
         let languages = policy::spoken(&under.key, &fields, &self.headers, response).into_iter().collect();
         let node = VaryNode { variants: vec![under.key.hash().to_string()], languages, ..node };
         let led_primary = self.place.node.is_none();
-        let fill = match attempt {
+        let variant = match attempt {
             // Somebody filled the variant while this was on its way: that stays (F2).
             Attempt::Won(variant) if self.proxy.has_better(&names, &self.route.rules, born, status).await => {
                 variant.release().await;
-                return Footing { fill, fields, kept: false };
+                None
             }
-            Attempt::Won(variant) => {
-                // The node under the primary fence; then waiters of other variants lead side by side.
+            Attempt::Won(variant) => Some(variant),
+            Attempt::Taken => None,
+            Attempt::Unavailable(_) => {
                 if led_primary {
-                    let (of, token) = (fill.names().clone(), fill.token());
-                    let landed = self.proxy.publish_node(fill, node.clone()).await;
-                    if !landed {
-                        self.tell_node_aside(&of, token, node).await;
-                    }
-                    self.place = under;
-                } else {
-                    fill.release().await;
-                    self.place = under;
-                    self.enlist(response);
+                    self.proxy.keep_hint(&Arc::new(node));
                 }
-                variant
-            }
-            Attempt::Taken | Attempt::Unavailable(_) => {
                 return Footing { fill, fields, kept: false };
             }
         };
+        if !led_primary && variant.is_none() {
+            return Footing { fill, fields, kept: false };
+        }
+        self.place = under;
+        if led_primary {
+            // The node under the primary fence, whoever fills the variant; then waiters of other variants
+            // lead side by side.
+            let (of, token) = (fill.names().clone(), fill.token());
+            let landed = self.proxy.publish_node(fill, node.clone()).await;
+            if !landed {
+                self.tell_node_aside(&of, token, node).await;
+            }
+        } else {
+            fill.release().await;
+            self.enlist(response);
+        }
+        let kept = variant.is_some();
+        let fill = variant.unwrap_or_else(|| self.proxy.flight.apart(&names));
         Footing { fill, fields, kept }
     }
 
+    /// The lease of the variant, if this flight may stand at its key too, so that all who want it find
+    /// what it brings. What was asked for before a purge that this request came after gives way (F8).
+    async fn attempt(&self, leader: &mut Leader, under: &Place) -> Attempt {
+        let superseded = self.past.hard(&self.proxy.stamps);
+        let hash = under.key.hash();
+        let may_stand = leader.also(&hash)
+            // They who find that void here hear of this one by the store.
+            || self.proxy.dust.shared()
+                && self.proxy.flights.peek(&hash).is_some_and(|other| {
+                    let fence = other.info().fence;
+                    fence > 0 && fence < superseded
+                });
+        if !may_stand {
+            return Attempt::Taken;
+        }
+        self.proxy.flight.attempt_after(&self.proxy.names(&under.key), superseded).await
+    }
+
     /// A purge took the lease of the primary key: who waits elsewhere for this very fill came before that,
-    /// and finds it under the variant's key.
+    /// and finds its own variant under that one's key. So does whoever comes here, though each leader of the
+    /// primary key loses its lease like that.
     async fn tell_node_aside(&self, of: &Names, token: Number, node: VaryNode) {
+        self.proxy.keep_hint(&Arc::new(node.clone()));
         if !self.proxy.dust.shared() {
             return;
         }

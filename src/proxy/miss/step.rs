@@ -10,7 +10,7 @@ use crate::proxy::binding::{Kind, Party};
 use crate::proxy::past::{Arrival, Past};
 use crate::proxy::place::Place;
 use crate::proxy::told::{Exchange, Failure, Follower, Found, Moment, Refused, Told};
-use crate::record::Binding;
+use crate::record::{Binding, Record};
 use crate::telemetry::words::FollowerEnd;
 use crate::tier::{Covered, Doubt, Stored};
 
@@ -67,7 +67,7 @@ impl Proxy {
                     Covered::Soft | Covered::No => {}
                 }
                 if !policy::selects(&stored.record, &asking.headers) {
-                    return Step::NEXT;
+                    return Self::step_aside(asking, place, &stored.record);
                 }
                 if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
                     return Step::Move(Move::Lacks(None));
@@ -127,6 +127,14 @@ impl Proxy {
         }
     }
 
+    /// It is another variant's: a request goes to its own, as far as that one says what selects it.
+    fn step_aside(asking: &Asking, place: &Place, record: &Record) -> Step {
+        match place.node_by(record, &asking.headers) {
+            Some(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
+            None => Step::NEXT,
+        }
+    }
+
     fn step_growing(
         &self,
         asking: &Asking,
@@ -144,15 +152,7 @@ impl Proxy {
             return Step::NEXT;
         }
         if !policy::selects(&head.record, &asking.headers) {
-            let fields = head.record.select.iter().map(|(name, _)| name.clone()).collect();
-            let node = crate::record::VaryNode {
-                key: place.primary.text().to_owned(),
-                token: head.record.token,
-                fields,
-                variants: Vec::new(),
-                languages: Vec::new(),
-            };
-            return Step::Move(Move::At(place.under(Arc::new(node), &asking.headers)));
+            return Self::step_aside(asking, place, &head.record);
         }
         if !policy::answers(&asking.headers, asking.ask.head, &head.record) {
             return Step::Move(Move::Lacks(Some(exchange.fence)));
