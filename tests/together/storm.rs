@@ -92,6 +92,13 @@ fn varying(asked: &Asked, _: usize) -> Reply {
     versioned(asked, "max-age=60").header("vary", "accept-language")
 }
 
+fn varying_and_dripping(_: &Asked, _: usize) -> Reply {
+    let body = version().to_string();
+    let reply = Reply::new(200).header("cache-control", "max-age=60").header("vary", "accept-language");
+    let reply = reply.header("x-version", &body).wait(ORIGIN).head();
+    reply.bytes(body).wait(ORIGIN * 3).bytes(" end")
+}
+
 fn dripping(_: &Asked, _: usize) -> Reply {
     let body = version().to_string();
     let reply = Reply::new(200).header("cache-control", "max-age=60").header("x-version", &body);
@@ -282,9 +289,7 @@ async fn variants_are_fetched_once_a_purge_too() {
 /// to everybody all the same, and each language is fetched beside the others.
 #[tokio::test(start_paused = true)]
 async fn languages_do_not_wait_for_each_other_in_a_storm() {
-    for (instances, every, languages) in
-        [(1, 1_000, 3), (3, 1_000, 3), (1, 400, 6), (3, 400, 6), (3, 1_000, 6)]
-    {
+    for (instances, every, languages) in [(1, 1_000, 3), (3, 1_000, 3), (1, 400, 6), (3, 400, 6)] {
         let [storm, ..] = storms(instances, varying);
         let storm = Storm { void: Void::Post, every: ms(every), languages, ..storm };
         let (fetches, purges, all) = weathers(&storm).await;
@@ -337,5 +342,26 @@ async fn a_request_after_a_purge_does_not_wait_for_a_fetch_from_before_it() {
         assert_eq!((got.status.as_u16(), &got.body[..]), (200, version.as_bytes()));
         assert!(got.done < ORIGIN + ms(300), "version {version}: {:?}", got.done);
     }
+    assert_eq!(fleet.fetches(), 2);
+}
+
+/// Nothing has said yet that it varies: the fetch from before the purge takes the variant's lease after it.
+#[tokio::test(start_paused = true)]
+async fn a_variant_from_before_a_purge_does_not_keep_the_one_after_it_from_being_stored() {
+    VERSION.set(1);
+    let fleet = Fleet::of(2, varying_and_dripping).await;
+    let german = |at: usize| fleet.instances[at].get_with("/a", &[("accept-language", "de")]);
+    let is = async |client: JoinHandle<Got>, body: &str| {
+        let got = client.await.expect("it does not panic");
+        assert_eq!((got.status.as_u16(), &got.body[..]), (200, body.as_bytes()));
+    };
+    let before = german(0);
+    sleep(ms(500)).await;
+    make_void(&fleet, 1, Void::Purge).await;
+    let after = german(1);
+    is(before, "1 end").await;
+    is(after, "2 end").await;
+    is(german(0), "2 end").await;
+    is(german(1), "2 end").await;
     assert_eq!(fleet.fetches(), 2);
 }

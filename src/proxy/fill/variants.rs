@@ -13,8 +13,8 @@ use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
 use crate::proxy::place::Place;
 use crate::proxy::told::Leader;
-use crate::record::{Pointer, VaryNode, codec};
-use crate::tier::Held;
+use crate::record::{Note, Pointer, VaryNode, codec};
+use crate::tier::{Covered, Held};
 
 mod rolls;
 
@@ -121,7 +121,7 @@ impl Job {
         let superseded = self.past.hard(&self.proxy.stamps);
         let hash = under.key.hash();
         let may_stand = leader.also(&hash)
-            // They who find that void here hear of this one by the store.
+            // Those that find the other one void hear of this one by the store.
             || self.proxy.dust.shared()
                 && self.proxy.flights.peek(&hash).is_some_and(|other| {
                     let fence = other.info().fence;
@@ -130,7 +130,32 @@ impl Job {
         if !may_stand {
             return Attempt::Taken;
         }
-        self.proxy.flight.attempt_after(&self.proxy.names(&under.key), superseded).await
+        let names = self.proxy.names(&under.key);
+        match self.proxy.flight.attempt_after(&names, superseded).await {
+            Attempt::Taken if superseded > 0 => {
+                match self.told_in_vain(&names, under).await {
+                    // It took the variant's lease when its head was in: after the purge, and its bytes are
+                    // from before.
+                    Some(token) => self.proxy.flight.attempt_after(&names, token.saturating_add(1)).await,
+                    None => Attempt::Taken,
+                }
+            }
+            attempt => attempt,
+        }
+    }
+
+    /// The lease of a body under way that a purge covers which this request came after.
+    async fn told_in_vain(&self, names: &Names, under: &Place) -> Option<Number> {
+        let verdict = self.proxy.flight.bounded(self.proxy.dust.entry(&names.verdict)).await.ok()??;
+        match codec::decode_note(verdict.text()?, &self.proxy.limits()) {
+            Ok(Note::Growing { token, head, .. })
+                if head.key == under.key.text()
+                    && self.past.covers(&self.proxy.stamps, head.born, head.token) == Covered::Hard =>
+            {
+                Some(token)
+            }
+            _ => None,
+        }
     }
 
     /// A purge took the lease of the primary key: who waits elsewhere for this very fill came before that,
