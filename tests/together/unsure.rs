@@ -2,10 +2,12 @@
 //! stamps again nothing that it finds is sure, wherever it finds it.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dustgate::body::{self, Bodies};
 use dustgate::clock::{Clock, Dice};
 use dustgate::drain;
@@ -15,12 +17,14 @@ use dustgate::dust::{Dust, Embedded, Faulty};
 use dustgate::flight::{self, Flight};
 use dustgate::proxy::follow::{Home, Moves};
 use dustgate::proxy::notices::Notices;
-use dustgate::proxy::{self, Proxy, Purge};
+use dustgate::proxy::{self, Client, Proxy, Purge};
 use dustgate::route::{Route, Table};
 use dustgate::telemetry::{Log, Metrics};
 use dustgate::tier::member::{self, Member};
 use dustgate::tier::{Numbers, Own, Stamps, Tier, Trust, WhenUnsure};
 use dustgate::upstream::scripted::{Asked, Reply, Scripted};
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Empty};
 use object_store::memory::InMemory;
 use tokio::time::{Instant, sleep};
 
@@ -65,6 +69,15 @@ struct Pair {
 fn answer(asked: &Asked, _: usize) -> Reply {
     let version = VERSION.get().to_string();
     let reply = Reply::new(200).header("cache-control", "max-age=600").header("x-version", &version);
+    if asked.method == Method::POST {
+        VERSION.set(VERSION.get() + 1);
+        return Reply::new(204).wait(ms(5)).head();
+    }
+    if asked.target.starts_with("/long") {
+        let reply = Reply::new(200).header("cache-control", "max-age=7200").header("x-version", &version);
+        let head = reply.header("etag", "\"l\"").wait(ms(2_000)).head();
+        return (0..180).fold(head, |reply, _| reply.bytes("a".repeat(1_000)).wait(ms(10_000)));
+    }
     if asked.target.starts_with("/slow") {
         return reply.wait(ms(50)).head().bytes("a").wait(ms(3_000)).bytes("b").wait(ms(1_500)).bytes("c");
     }
@@ -270,4 +283,27 @@ async fn an_instance_that_may_not_know_of_a_purge_publishes_nothing() {
     pair.of_cut.is_sure().await;
     let again = pair.cut.get("/new").await.expect("it does not panic");
     assert!(says(&again).starts_with("dustgate; hit"), "{}", says(&again));
+}
+
+/// A POST while a fill waits for its head, of which nobody asks anything for as long as the stamp lives.
+#[tokio::test(start_paused = true)]
+async fn a_fill_from_before_a_post_is_not_ridden_elsewhere_when_its_stamp_has_run_out() {
+    let pair = Pair::of(SERVE).await;
+    let _leader = pair.one.get("/long");
+    sleep(ms(1_000)).await;
+    let request = Request::post("/long").header("host", "h.test").body(Empty::<Bytes>::new());
+    let client = Client::at(([192, 0, 2, 1], 1).into());
+    let posted = pair.one.proxy.handle(&client, request.expect("it is well formed")).await;
+    assert_eq!(posted.status(), 204);
+    let _ = posted.into_body().collect().await;
+    assert_eq!(VERSION.get(), 2);
+    for _ in 0..17 {
+        sleep(Duration::from_mins(1)).await;
+        // As the janitor does.
+        let now = pair.cut.line.now_ms();
+        pair.one.stamps.forget(now, &HashSet::new());
+        pair.cut.stamps.forget(now, &HashSet::new());
+    }
+    let got = pair.cut.get("/long").await.expect("it does not panic");
+    assert_eq!(version_of(&got), 2, "{}", says(&got));
 }

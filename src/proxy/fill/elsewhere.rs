@@ -167,6 +167,10 @@ impl Chase {
                     Heed::On(on) => {
                         chase = on;
                         pursuit.turn_to(chase.token);
+                        if chase.aside.is_some() {
+                            // Its holder has given it back, and nobody else leads.
+                            pursuit.lease_is_gone();
+                        }
                         continue;
                     }
                     Heed::Orphaned(orphaned) => orphaned,

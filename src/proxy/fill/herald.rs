@@ -10,6 +10,7 @@ use super::Job;
 use crate::body::Growing;
 use crate::dust::Number;
 use crate::flight::{Fill, Names, Noted};
+use crate::proxy::Proxy;
 use crate::record::{Binding, Note, codec};
 use crate::tier::Stored;
 
@@ -48,14 +49,16 @@ impl Job {
         let stays = STAYS.max(self.proxy.flight.settings().lease_ttl * 3);
         let mut progress = growing.progress();
         let mut record = head.record.clone();
-        let mut lost = false;
+        let (mut lost, mut kept) = (false, true);
         loop {
             progress.borrow_and_update();
             record.body = growing.acknowledged();
             // If the store began another life its bytes are nobody's there, but for those who read them.
             lost = lost || !record.body.is_of(&self.proxy.bodies.life());
-            let head = Box::new(record.clone());
-            let note = Note::Growing { token: fill.token(), head, binding: None };
+            // What a purge covers is for those alone who came before it. The store forgets its stamp sooner
+            // than this body may end, and who comes then must not find it.
+            lost = lost || self.proxy.stamps.forbids(head.url, head.record.born);
+            let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()), binding: None };
             // Too long for a note: who follows waits for the whole.
             let Ok(text) = codec::encode_note(&note) else { return };
             lost = lost || fill.note(&text, Some(stays)).await == Noted::Fenced;
@@ -64,6 +67,10 @@ impl Job {
                 let told = self.proxy.flight.tell_aside(fill.names(), fill.token(), &text, stays).await;
                 if let Err(error) = told {
                     self.proxy.notices.store_error("put", &error);
+                }
+                if kept && self.proxy.stamps.hard(head.url) > head.record.born {
+                    kept = false;
+                    self.leave_to_riders(fill).await;
                 }
             }
             sleep(PACE).await;
@@ -78,6 +85,16 @@ impl Job {
                 // At once: who rides it elsewhere can't tell it from one that is dead, until it speaks.
                 () = fill.until_lost(), if !lost => {}
             }
+        }
+    }
+
+    /// Gives the lease back: who comes from now on leads, and those who ride it elsewhere look aside as
+    /// soon as it is gone.
+    async fn leave_to_riders(&self, fill: &Fill) {
+        let Some(lease) = fill.lease() else { return };
+        let Proxy { flight, dust, .. } = &*self.proxy;
+        if let Err(error) = flight.bounded(dust.release(lease)).await {
+            self.proxy.notices.store_error("release", &error);
         }
     }
 
