@@ -114,6 +114,9 @@ pub struct VaryNode {
     pub variants: Vec<String>,
     /// Those of them that are in one language. A hint: each says for itself whom it may answer.
     pub languages: Vec<Spoken>,
+    /// Each of its variants has been noted under the hash of its URL. Not of those that an earlier
+    /// version has put in.
+    pub noted: bool,
 }
 
 /// A variant in one language, which answers whoever wants that one most, however the request puts

@@ -186,7 +186,7 @@ proptest! {
             let variant = variant_key(&key, &names, &request);
             prop_assert!(variant.text().lines().count() == names.len() + 1, "a value can't add lines");
             let listed = spoken(&variant, &names, &request, &response);
-            let node = VaryNode { key: "http://a/".into(), token: 1, fields: names, variants: Vec::new(), languages: listed.into_iter().collect() };
+            let node = VaryNode { key: "http://a/".into(), token: 1, fields: names, variants: Vec::new(), languages: listed.into_iter().collect(), noted: true };
             for (spoken, text) in in_best_language("http://a/", &node, &request) {
                 prop_assert_eq!(&Key::new(&text).hash().to_string(), &spoken.variant);
             }

@@ -215,7 +215,7 @@ impl Proxy {
     fn excess(&self, sweeper: &Sweeper) -> Excess {
         let entries = self.dust.room().map(|room| {
             // Records are not given up to pay for stamps.
-            let stamps = self.stamps.usage();
+            let stamps = self.stamps.usage(self.now_ms());
             let used = Usage {
                 count: room.used.count.saturating_sub(stamps.count),
                 bytes: room.used.bytes.saturating_sub(stamps.bytes),

@@ -37,7 +37,10 @@ impl Proxy {
             match self.pay().await {
                 Ok(paid) => {
                     self.tell_paid(paid);
-                    (pause, pay_at, told) = (AGAIN, None, false);
+                    // What had no place is tried again, in a while.
+                    let left = self.stamps.owed() > 0;
+                    pay_at = left.then(|| Instant::now() + AGAIN_AT_MOST);
+                    (pause, told) = (AGAIN, false);
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {

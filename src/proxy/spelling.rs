@@ -1,9 +1,11 @@
-//! Which URLs are stored under keys that can't be asked for: of keyed fields, variants, and spellings of
-//! their own ([`Route::key_into`](crate::route::Route::key_into)).
+//! Which URLs are stored under keys that can't be asked for: of keyed fields, variants, spellings of
+//! their own ([`Route::key_into`](crate::route::Route::key_into)), and versions, which another instance
+//! may have others of while settings are changed from one to the next.
 //!
 //! An unsafe method invalidates its URL under all of them (RFC 9110 §4.2.3), and a stamp is written only
-//! where there is something to cover. So a fill of such a key leaves a note under the URL: before it asks
-//! upstream, again and again while it lasts, and for as long as its record lives. (A variant whose Vary
+//! where there is something to cover. So a fill of such a key leaves a note under the URL: for a moment
+//! before it asks upstream, again and again while it lasts, and, if there is something to store, for as
+//! long as its record lives. So of what is not stored nothing stays. (A variant whose Vary
 //! node stands needs none before it is published.) Where one of these could not be written nothing is
 //! stored, for an unsafe request might have missed it; but where the store is away altogether, or this
 //! instance is alone with it, what was fetched is kept in memory, and that it is is remembered here.
@@ -22,9 +24,10 @@ use crate::key::{self, KeyHash};
 use crate::tier::stamps::{life, look};
 
 /// How often the note of a fill that is under way is looked after.
-const LOOK: Duration = Duration::from_mins(5);
-/// A note that stands this much longer than it has to need not be written again.
-const AHEAD: Duration = Duration::from_mins(7);
+const LOOK: Duration = Duration::from_secs(20);
+/// A note of a fill that stands so long still need not be written again: it outlives the next look by
+/// what may come between that and the next note.
+const AHEAD: Duration = Duration::from_mins(1);
 
 /// A note as this instance last wrote it.
 #[derive(Debug, Clone, Copy)]
@@ -42,14 +45,15 @@ impl Proxy {
             return true;
         }
         let (now, gaps) = (self.now_ms(), self.stamps.gaps());
-        let end = ends_ms.unwrap_or(now).max(now + millis(AHEAD));
+        let latest = now.saturating_add(millis(self.settings.max_life));
+        let end = ends_ms.unwrap_or(now).min(latest).max(now + millis(AHEAD));
         if self.noted_urls.get(&url).is_some_and(|last| last.gaps == gaps && last.until >= end) {
             return true;
         }
         let rest = Duration::from_millis(ends_ms.unwrap_or(now).saturating_sub(now));
         let (note, stands) = life::note(rest, self.settings.max_life);
         let until = now.saturating_add(millis(stands));
-        let (name, text) = (self.stamps.note_name(url, note), look::note_text(until));
+        let (name, text) = (self.stamps.note_name(url, &note), look::note_text(until));
         let put = Put { expires_in: Some(stands), ..Put::default() };
         match self.flight.bounded(self.dust.put(&name, &text, put)).await {
             Ok(_) => {

@@ -11,6 +11,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Embedded, Faulty};
 use crate::telemetry::{Log, Metrics};
+use crate::tier::stamps::life;
 use crate::tier::{Numbers, Own, WhenUnsure, member, url_hash};
 use crate::upstream::ErrorKind;
 use crate::upstream::scripted::{Reply, Scripted};
@@ -227,7 +228,9 @@ async fn the_note_of_an_odd_spelling_is_written_for_as_long_as_its_fill_lasts() 
     let slow = slow.wait(Duration::from_mins(40)).bytes("b");
     fleet.origin = Arc::new(Scripted::new().then(slow));
     let one = fleet.instance("one", WhenUnsure::Validate).await;
-    let names = ["", "h"].map(|note| one.proxy.stamps.note_name(url_hash("http://h.test/~a"), note));
+    let url = url_hash("http://h.test/~a");
+    let notes = life::notes(Duration::from_hours(1)).chain([life::under_way().to_owned()]);
+    let names: Vec<_> = notes.map(|note| one.proxy.stamps.note_name(url, &note)).collect();
     let watched = async {
         for minutes in [1, 6, 12, 20] {
             sleep(Duration::from_mins(minutes)).await;

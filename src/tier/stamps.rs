@@ -5,29 +5,32 @@
 //! is in [`life`]; what becomes of one that the store does not take in [`owed`].
 //!
 //! There are bounds: [`URLS`] that have stamps in the store at a time, and fewer where the store
-//! itself is small; and [`OWED`](owed::OWED) that wait to be written. What is above either is
-//! refused before anything is done, and never paid for with another stamp or record.
+//! itself is small; above that those of unsafe requests wait. And [`OWED`](owed::OWED) that wait to be
+//! written: above that unsafe requests are refused before anything is done. Neither is ever paid for
+//! with another stamp or record. An operator's purge is not refused for either.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, MutexGuard};
 
 use crate::clock::WallMs;
-use crate::dust::{Change, Dust, Error, Number, Put, Usage, What, Written};
+use crate::dust::{Change, Dust, Error, Number, Put, What, Written};
 use crate::key::KeyHash;
 
 pub mod life;
 pub mod look;
 pub mod owed;
+mod room;
 mod table;
 mod wire;
 
 use super::stood::Stood;
 use life::SLACK;
 use owed::Owed;
+pub use room::URLS;
 use table::{One, Table};
 
 /// The stamps that this instance has applied.
@@ -50,6 +53,8 @@ pub struct Stamps {
     made_up: AtomicU64,
     /// How often it was not known that all is heard: what was written before may be gone.
     gaps: AtomicUsize,
+    /// How many there are in the store.
+    counted: Mutex<room::Counted>,
     /// Writers of one URL take turns, so that here its stamps are applied in their order.
     turns: [Turn<()>; TURNS],
 }
@@ -63,14 +68,6 @@ pub enum Alone {
     No,
 }
 
-/// How many URLs have stamps in the store at most; fewer, if that is more than a 32nd of its room. One
-/// takes about 200 bytes there, and 100 in each instance.
-pub const URLS: usize = 1 << 20;
-/// The part of a store's room that may be stamps: half of what it keeps back for them and for
-/// signs of life.
-const SHARE: u64 = 32;
-/// What a stamp takes, in bytes of key and value, with a long prefix.
-const BYTES: u64 = 192;
 /// How long a stamp is remembered here after it has gone from the store.
 const SPARE_MS: u64 = 60_000;
 /// How many URLs' writers may be busy at a time; two that share a turn wait for each other.
@@ -142,6 +139,7 @@ impl Stamps {
             missed: AtomicU64::new(0),
             made_up: AtomicU64::new(0),
             gaps: AtomicUsize::new(0),
+            counted: Mutex::default(),
             turns: std::array::from_fn(|_| Turn::new(())),
         }
     }
@@ -191,7 +189,7 @@ impl Stamps {
     pub fn missing(&self, mut known: Vec<Stamp>, found: &[Stamp]) -> Vec<Stamp> {
         let mut there = Table::default();
         for Stamp { scope, force, number, until } in found.iter().copied() {
-            there.apply(scope, force, One { number, until, here_only: false });
+            there.apply(scope, force, One::stored(number, until));
         }
         known.retain(|stamp| {
             let [hard, soft] = match stamp.scope {
@@ -211,7 +209,7 @@ impl Stamps {
     }
 
     /// Writes a stamp that is to live so long, and applies it here. `durable`: answered only when a
-    /// power cut can no longer undo it.
+    /// power cut can no longer undo it. It has a place whatever clients have made void.
     pub async fn write(
         &self,
         dust: &dyn Dust,
@@ -220,10 +218,12 @@ impl Stamps {
         lives: Duration,
         durable: bool,
     ) -> Result<Number, Error> {
-        self.write_after(dust, scope, force, lives, durable, 0).await.map(|(number, _)| number)
+        let _turns = self.turns_of(scope).await;
+        self.put(dust, scope, force, lives, durable).await
     }
 
-    /// As [`write`](Self::write); and whether the URL's newest hard stamp was still `stood` when
+    /// As [`write`](Self::write), if it has a place among those of clients
+    /// ([`has_place`](Self::has_place)); and whether the URL's newest hard stamp was still `stood` when
     /// this one was written. Exact among the writers of this process.
     ///
     /// Not cancel safe: a stamp may land that is not applied here. Spawn it.
@@ -236,15 +236,26 @@ impl Stamps {
         durable: bool,
         stood: Number,
     ) -> Result<(Number, Alone), Error> {
-        let mut turns = Vec::new();
-        for turn in self.turns_of(scope) {
-            turns.push(turn.lock().await);
-        }
+        let _turns = self.turns_of(scope).await;
         let alone = match scope {
             Scope::Url(hash) if self.hard(hash) == stood => Alone::Yes,
             Scope::Url(_) | Scope::All => Alone::No,
         };
-        self.has_place(dust, scope)?;
+        if !self.has_place(dust, scope) {
+            return Err(Error::Unavailable("as many URLs have been purged lately as may be".into()));
+        }
+        Ok((self.put(dust, scope, force, lives, durable).await?, alone))
+    }
+
+    /// To be called in the URL's turn.
+    async fn put(
+        &self,
+        dust: &dyn Dust,
+        scope: Scope,
+        force: Force,
+        lives: Duration,
+        durable: bool,
+    ) -> Result<Number, Error> {
         let now = dust.now_ms();
         // What one from before covers that is still there is this one's to cover now.
         let before = self.table().get(scope, force).until.min(self.latest(now));
@@ -255,29 +266,10 @@ impl Stamps {
         match dust.put(&wire::key(&self.prefix, scope, force), &text, how).await? {
             Written::At(number) => {
                 self.take(Stamp { scope, force, number, until });
-                Ok((number, alone))
+                Ok(number)
             }
             Written::Fenced => Err(Error::Broken("an unfenced put was fenced".into())),
         }
-    }
-
-    /// A URL that has stamps already takes no more room.
-    fn has_place(&self, dust: &dyn Dust, scope: Scope) -> Result<(), Error> {
-        let Scope::Url(url) = scope else { return Ok(()) };
-        let share = dust
-            .room()
-            .map_or(u64::MAX, |room| (room.limit.count / SHARE).min(room.limit.bytes / SHARE / BYTES).max(1));
-        let table = self.table();
-        if table.has(url) || (table.len() as u64) < share.min(URLS as u64) {
-            return Ok(());
-        }
-        Err(Error::Unavailable("as many URLs have been purged lately as may be".into()))
-    }
-
-    /// What the stamps take of the room of a store, about.
-    pub fn usage(&self) -> Usage {
-        let count = self.table().len() as u64;
-        Usage { count, bytes: count * BYTES }
     }
 
     /// Applies a stamp that is in the store, for as long as this instance runs.
@@ -288,13 +280,13 @@ impl Stamps {
     /// Applies a stamp that is in the store.
     pub fn take(&self, stamp: Stamp) {
         let Stamp { scope, force, number, until } = stamp;
-        self.merge(scope, force, One { number, until, here_only: false });
+        self.merge(scope, force, One::stored(number, until));
     }
 
     /// Applies a hard stamp over a URL that is not in the store.
     pub fn cover_here(&self, url: KeyHash, number: Number, until: WallMs) {
         self.made_up.fetch_max(number, Ordering::AcqRel);
-        self.merge(Scope::Url(url), Force::Hard, One { number, until, here_only: true });
+        self.merge(Scope::Url(url), Force::Hard, One::here(number, until));
     }
 
     /// The highest number that was given here and not by the store; 0 if none was.
@@ -310,8 +302,10 @@ impl Stamps {
     }
 
     /// Forgets what has ended before `now`, but for the stamps that cover something here: of these
-    /// URLs, and of fills that are under way.
+    /// URLs, and of fills that are under way; and for those that the store has yet to take.
     pub fn forget(&self, now: WallMs, still: &HashSet<KeyHash>) {
+        let owed = self.owing_to();
+        let still = &still.union(&owed).copied().collect();
         let oldest = self.filling().keys().next().copied().unwrap_or(Number::MAX);
         self.table_mut().forget(now.saturating_sub(SPARE_MS), oldest, still);
     }
@@ -386,15 +380,20 @@ impl Stamps {
         Stood { hard, soft }
     }
 
-    /// The turns that a writer waits for, always in this order.
-    fn turns_of(&self, scope: Scope) -> &[Turn<()>] {
-        match scope {
+    /// Waits for the turns of a writer, always in this order.
+    async fn turns_of(&self, scope: Scope) -> Vec<MutexGuard<'_, ()>> {
+        let of = match scope {
             Scope::Url(KeyHash(hash)) => {
                 let at = usize::from(hash[0]) % TURNS;
                 &self.turns[at..=at]
             }
             Scope::All => &self.turns,
+        };
+        let mut turns = Vec::new();
+        for turn in of {
+            turns.push(turn.lock().await);
         }
+        turns
     }
 
     fn table(&self) -> RwLockReadGuard<'_, Table> {

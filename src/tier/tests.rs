@@ -60,6 +60,7 @@ fn node(token: u64) -> Arc<VaryNode> {
         fields: Vec::new(),
         variants: Vec::new(),
         languages: Vec::new(),
+        noted: true,
     })
 }
 

@@ -111,8 +111,14 @@ fn a_language_is_found_however_it_is_wanted() {
         Some(("de", Some("de, en")))
     );
     let languages = vec![as_first.unwrap(), as_other.unwrap()];
-    let node =
-        VaryNode { key: text.into(), token: 1, fields: fields.clone(), variants: Vec::new(), languages };
+    let node = VaryNode {
+        key: text.into(),
+        token: 1,
+        fields: fields.clone(),
+        variants: Vec::new(),
+        languages,
+        noted: true,
+    };
     // Those that are there in truth: what is filed under another field's value has another hash.
     let found = |accept: &str, languages: &str| {
         let asked = headers(&[("accept", accept), ("accept-language", languages)]);

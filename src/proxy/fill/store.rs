@@ -66,7 +66,8 @@ impl Job {
         let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, came).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
-        let noted = self.note_spelling(Some(record.end())).await;
+        // What will not be stored needs no more than that the fill is known of.
+        let noted = self.note_spelling((kept && lasts).then(|| record.end())).await;
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
         let hash = stored.hash.to_string();
         let max = self.route.rules.max_object_size;
@@ -104,7 +105,7 @@ impl Job {
             tokio::select! {
                 biased;
                 flow = self.flow(&mut writer, &mut head.response, &behind) => flow,
-                never = self.keep_noted(Some(stored.record.end())) => match never {},
+                never = self.keep_noted(kept.then(|| stored.record.end())) => match never {},
             }
         };
         let flow = if kept {

@@ -69,6 +69,7 @@ impl Job {
             fields: fields.clone(),
             variants: Vec::new(),
             languages: Vec::new(),
+            noted: self.place.node.as_ref().is_none_or(|node| node.noted),
         };
         let under = self.place.under(Arc::new(node.clone()), &self.headers);
         if !kept {

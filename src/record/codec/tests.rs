@@ -95,10 +95,11 @@ proptest! {
         token: u64,
         variants in prop::collection::vec("[0-9a-f]{32}", 0..4),
         languages in prop::collection::vec(("[0-9a-f]{32}", "[a-z-]{1,9}", prop::option::of("[ -~é]{0,20}")), 0..4),
+        noted: bool,
     ) {
         let spoken = |(variant, language, accept)| Spoken { variant, language, accept };
         let languages = languages.into_iter().map(spoken).collect();
-        let pointer = Pointer::Vary(VaryNode { key: "http://a/".into(), token, fields, variants, languages });
+        let pointer = Pointer::Vary(VaryNode { key: "http://a/".into(), token, fields, variants, languages, noted });
         prop_assert_eq!(decode(&encode(&pointer).unwrap()), Ok(pointer));
     }
 

@@ -63,6 +63,14 @@ pub(super) struct WireVary {
     variants: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     languages: Vec<WireSpoken>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    noted: bool,
+}
+
+// As serde asks for it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 /// Hash of the variant's key, language, Accept-Language.
@@ -254,6 +262,7 @@ impl WireVary {
                 .iter()
                 .map(|spoken| (spoken.variant.clone(), spoken.language.clone(), spoken.accept.clone()))
                 .collect(),
+            noted: node.noted,
         }
     }
 
@@ -261,7 +270,8 @@ impl WireVary {
         let fields = self.vary.iter().map(|name| field(name)).collect::<Result<_, _>>()?;
         let spoken = |(variant, language, accept)| Spoken { variant, language, accept };
         let languages = self.languages.into_iter().map(spoken).collect();
-        Ok(VaryNode { key: self.key, token: self.token, fields, variants: self.variants, languages })
+        let Self { key, token, variants, noted, .. } = self;
+        Ok(VaryNode { key, token, fields, variants, languages, noted })
     }
 }
 

@@ -31,14 +31,24 @@ pub const SLACK: Duration = Duration::from_mins(15);
 /// An operator's purge of a URL lives at least this long, even where nothing is found to cover.
 pub const OPERATOR: Duration = Duration::from_hours(24);
 
-/// The notes that say until when a URL has records that can't be asked for: what each name ends in,
-/// and for how long it stands. A later write of the same note never ends earlier, and the notes of
-/// one URL do not replace each other, so instances may write them in any order.
-const NOTES: [(&str, Duration); 3] =
-    [("", Duration::from_mins(10)), ("h", Duration::from_hours(2)), ("d", Duration::from_hours(25))];
+/// The shortest note of what is stored; each other stands twice as long as the one before. A note is
+/// written for all records of a URL that it is long enough for, by any instance, so it says when it ends
+/// itself, which is no less than any of them do: a later write of the same note never ends earlier.
+/// Notes of one URL do not replace each other, so instances may write them in any order.
+const FIRST: Duration = Duration::from_mins(10);
 
-/// The note of what lives longer than all others say.
-const LONGEST: &str = "m";
+/// The note of a fill of which it is not known yet whether anything will be stored: what its name ends
+/// in, and for how long it stands. Longer than what a full store takes all the same.
+const UNDER_WAY: (&str, Duration) = ("f", Duration::from_secs(70));
+
+/// How much longer than what it is for a note stands at least.
+const MARGIN: Duration = Duration::from_mins(1);
+
+/// What the names of other notes end in that earlier versions write.
+const EARLIER: [&str; 3] = ["h", "d", "m"];
+
+/// The longest note that there may be, for a `max_life` of decades.
+const MOST: u32 = 22;
 
 /// What is known of the things that a stamp may cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,15 +87,37 @@ pub fn stamp_life(ends: Ends, now: WallMs, max_life: Duration) -> Duration {
 }
 
 /// The note for something that lives `rest` longer: what its name ends in, and for how long it
-/// stands.
-pub fn note(rest: Duration, max_life: Duration) -> (&'static str, Duration) {
-    let stands = |(_, span): &&(&str, Duration)| *span >= rest + Duration::from_mins(1);
-    NOTES.iter().find(stands).copied().unwrap_or((LONGEST, max_life + Duration::from_hours(1)))
+/// stands. That is at most twice as long, or [`FIRST`].
+pub fn note(rest: Duration, max_life: Duration) -> (String, Duration) {
+    let rest = rest.min(max_life) + MARGIN;
+    if rest <= UNDER_WAY.1 {
+        return (UNDER_WAY.0.to_owned(), UNDER_WAY.1);
+    }
+    let at = at_least(rest);
+    (name(at), span(at))
 }
 
-/// What the names of notes end in.
-pub(super) fn notes() -> impl Iterator<Item = &'static str> {
-    NOTES.iter().map(|(name, _)| *name).chain([LONGEST])
+/// What the names of the notes end in that stand for records.
+pub fn notes(max_life: Duration) -> impl Iterator<Item = String> {
+    (0..=at_least(max_life + MARGIN)).map(name).chain(EARLIER.map(str::to_owned))
+}
+
+/// What the name of the note ends in that stands for a fill of which nothing else is known.
+pub fn under_way() -> &'static str {
+    UNDER_WAY.0
+}
+
+/// The first note that stands so long.
+fn at_least(long: Duration) -> u32 {
+    (0..MOST).find(|at| span(*at) >= long).unwrap_or(MOST)
+}
+
+fn span(at: u32) -> Duration {
+    FIRST * (1 << at)
+}
+
+fn name(at: u32) -> String {
+    if at == 0 { String::new() } else { at.to_string() }
 }
 
 #[cfg(test)]
@@ -120,19 +152,30 @@ mod tests {
     fn a_note_stands_as_long_as_what_it_is_for() {
         let mins = Duration::from_mins;
         for (rest, name) in [
-            (Duration::ZERO, ""),
+            (Duration::ZERO, "f"),
+            (Duration::from_secs(10), "f"),
+            (Duration::from_secs(11), ""),
             (mins(9), ""),
-            (mins(10), "h"),
-            (mins(119), "h"),
-            (mins(120), "d"),
-            (mins(24 * 60), "d"),
-            (mins(25 * 60), "m"),
-            (DAYS, "m"),
+            (mins(10), "1"),
+            (mins(19), "1"),
+            (mins(20), "2"),
+            (mins(25 * 60), "8"),
+            (DAYS, "13"),
+            (DAYS * 2, "13"),
         ] {
             let (found, stands) = note(rest, DAYS);
             assert_eq!(found, name, "{rest:?}");
-            assert!(stands > rest);
-            assert!(notes().any(|one| one == name));
+            assert!(stands > rest.min(DAYS));
+            assert!(notes(DAYS).any(|one| one == name) || under_way() == name);
+        }
+        assert!(notes(DAYS).count() < 20, "all are asked for at once");
+    }
+
+    #[test]
+    fn a_note_stands_at_most_twice_as_long_as_what_it_is_for() {
+        for mins in 10..=DAYS.as_secs() / 60 {
+            let rest = Duration::from_mins(mins);
+            assert!(note(rest, DAYS).1 <= (rest + MARGIN) * 2, "{rest:?}");
         }
     }
 }

@@ -8,24 +8,46 @@ use crate::clock::WallMs;
 use crate::dust::{Dust, Entry, Error, Value};
 use crate::key::KeyHash;
 use crate::record::codec::Limits;
-use crate::record::{Note, Pointer, Record, codec};
+use crate::record::{Note, Pointer, codec};
+
+/// What is asked of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Lock,
+    Verdict,
+    /// A note that the URL has other keys: of what is stored there, or of a fill.
+    Note,
+    UnderWay,
+    Value,
+}
 
 impl Stamps {
     /// What is stored, noted or being filled under the key that the URL has by itself, called
-    /// `plain`, and until when what is stored under its other keys may last.
+    /// `plain`, and under its bare text, called `url`, which is its key where another instance has
+    /// other rules; and until when what is stored under its other keys may last.
     ///
     /// The order counts: a fill that ends meanwhile holds the lock, or has written its record before
     /// that is asked for.
     pub async fn look(&self, dust: &dyn Dust, url: KeyHash, plain: KeyHash) -> Result<Ends, Error> {
-        let value = self.value_name(plain);
-        let lock = format!("_dust:sf/{value}");
-        let verdict = format!("{value}!");
-        let noted: Vec<String> = life::notes().map(|note| self.note_name(url, note)).collect();
-        let names = [&lock, &verdict].into_iter().chain(&noted).chain([&value]);
-        let found = try_join_all(names.map(|name| dust.entry(name))).await?;
+        let keys = if url == plain { vec![plain] } else { vec![plain, url] };
+        let values: Vec<String> = keys.into_iter().map(|key| self.value_name(key)).collect();
+        let locks = values.iter().map(|value| (Of::Lock, format!("_dust:sf/{value}")));
+        let verdicts = values.iter().map(|value| (Of::Verdict, format!("{value}!")));
+        let notes = life::notes(self.max_life).map(|note| (Of::Note, self.note_name(url, &note)));
+        let under_way = (Of::UnderWay, self.note_name(url, life::under_way()));
+        let stored = values.iter().map(|value| (Of::Value, value.clone()));
+        let all: Vec<(Of, String)> =
+            locks.chain(verdicts).chain([under_way]).chain(notes).chain(stored).collect();
+        let found = try_join_all(all.iter().map(|(_, name)| dust.entry(name))).await?;
         let limits = Limits { now_ms: dust.now_ms(), number: dust.ceiling() };
-        let latest = self.latest(limits.now_ms);
-        let ends = found.iter().flatten().map(|entry| end_of(entry, &limits, latest));
+        let found: Vec<(Of, &Entry)> =
+            all.iter().zip(&found).filter_map(|((of, _), entry)| Some((*of, entry.as_ref()?))).collect();
+        let scale = Scale {
+            latest: self.latest(limits.now_ms),
+            limits,
+            noted: found.iter().any(|(of, _)| *of == Of::Note),
+        };
+        let ends = found.iter().map(|(of, entry)| scale.end_of(*of, entry));
         Ok(ends.fold(Ends::NOTHING, Ends::and))
     }
 
@@ -41,27 +63,42 @@ impl Stamps {
     }
 }
 
-/// When what an entry is about ends. What can't be read is there all the same.
-fn end_of(entry: &Entry, limits: &Limits, latest: WallMs) -> Ends {
-    let now = limits.now_ms;
-    let text = match &entry.value {
-        Value::Text(text) => text,
-        // What a fill brings is looked after by itself.
-        Value::Lease { .. } | Value::Other => return Ends::at(now),
-    };
-    let end = |record: &Record| record.end();
-    let end = match (codec::decode(text, limits), codec::decode_note(text, limits)) {
-        (Ok(Pointer::Record(record)), _) => end(&record),
-        // Its variants are noted.
-        (Ok(Pointer::Vary(_)), _) => now,
-        (_, Ok(Note::Growing { head, .. })) => end(&head),
-        (_, Ok(Note::Pass { until, .. } | Note::Failed { until, .. })) => until,
-        _ => note_until(text).unwrap_or(now),
-    };
-    Ends::at(end.min(latest).max(now))
+/// What an end is measured by.
+#[derive(Debug)]
+struct Scale {
+    limits: Limits,
+    /// Nothing ends later.
+    latest: WallMs,
+    /// The URL has a note of what is stored under other keys.
+    noted: bool,
 }
 
-/// What a note is written as, that a URL has records under other keys until then.
+impl Scale {
+    /// When what an entry is about ends. What can't be read is there all the same.
+    fn end_of(&self, of: Of, entry: &Entry) -> Ends {
+        let now = self.limits.now_ms;
+        let end = match (&entry.value, of) {
+            (Value::Text(text), Of::Value) => match codec::decode(text, &self.limits) {
+                Ok(Pointer::Record(record)) => record.end(),
+                // Each of its variants is noted, but for those of an earlier version.
+                Ok(Pointer::Vary(node)) if node.noted || self.noted => now,
+                Ok(Pointer::Vary(_)) => self.latest,
+                Err(_) => now,
+            },
+            (Value::Text(text), Of::Verdict) => match codec::decode_note(text, &self.limits) {
+                Ok(Note::Growing { head, .. }) => head.end(),
+                Ok(Note::Pass { until, .. } | Note::Failed { until, .. }) => until,
+                Err(_) => now,
+            },
+            (Value::Text(text), Of::Note | Of::UnderWay) => note_until(text).unwrap_or(self.latest),
+            // What a fill brings is looked after by itself.
+            (Value::Text(_), Of::Lock) | (Value::Lease { .. } | Value::Other, _) => now,
+        };
+        Ends::at(end.min(self.latest).max(now))
+    }
+}
+
+/// What a note is written as, that a URL has records under other keys until then at the latest.
 pub fn note_text(until: WallMs) -> String {
     format!("{{\"v\":1,\"until\":{until}}}")
 }

@@ -4,7 +4,7 @@
 //! stamp. At once this instance covers what it has itself; the stamp stays owed, is written as soon
 //! as the store takes it, and in any case before the store is trusted again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -97,8 +97,14 @@ impl Stamps {
         self.owed.bell.notified().await;
     }
 
+    /// The URLs that are owed one: what stands for it here is needed as long.
+    pub(super) fn owing_to(&self) -> HashSet<KeyHash> {
+        self.owed.book().debts.keys().copied().collect()
+    }
+
     /// Writes what is owed. Of a URL of which nothing is stored, noted or being filled nothing is
-    /// written. An error: what is left is owed still.
+    /// written. Where as many URLs have stamps as may be it stays owed, and is covered here meanwhile.
+    /// An error: the store has not answered, and what is left is owed still.
     ///
     /// Dropped half way, some are paid.
     pub async fn pay(&self, dust: &dyn Dust, purse: &Purse) -> Result<Paid, Error> {
@@ -114,23 +120,28 @@ impl Stamps {
         let mut all = stream::iter(each).buffer_unordered(AT_A_TIME);
         let mut paid = Paid::default();
         while let Some(number) = all.next().await {
+            let Some(number) = number? else { continue };
             paid.count += 1;
-            paid.number = paid.number.max(number?);
+            paid.number = paid.number.max(number);
         }
         Ok(paid)
     }
 
+    /// The number of the stamp, 0 if none was needed; none if there was no place for it.
     async fn pay_one(
         &self,
         dust: &dyn Dust,
         bound: Duration,
         url: KeyHash,
         debt: Debt,
-    ) -> Result<Number, Error> {
+    ) -> Result<Option<Number>, Error> {
         let there = bounded(bound, self.look(dust, url, debt.plain)).await?;
         let ends = there.and(debt.ends);
         let mut number = 0;
         if !ends.is_nothing() {
+            if !self.has_place(dust, Scope::Url(url)) {
+                return Ok(None);
+            }
             let lives = stamp_life(ends, dust.now_ms(), self.max_life);
             number = bounded(bound, self.write(dust, Scope::Url(url), Force::Hard, lives, true)).await?;
         }
@@ -139,7 +150,7 @@ impl Stamps {
         if book.debts.get(&url).is_some_and(|now| now.number == debt.number) {
             book.debts.remove(&url);
         }
-        Ok(number)
+        Ok(Some(number))
     }
 
     /// Sees to it that the store gives no number out again that is known here.

@@ -19,6 +19,8 @@ pub(super) struct One {
     pub(super) until: WallMs,
     /// It is not in the store, or under another number.
     pub(super) here_only: bool,
+    /// Until when the store has one, under whatever number; 0: it has had none.
+    pub(super) stored: WallMs,
 }
 
 /// As many as live in the store: no stamp is let go of for want of room, and none covers what is
@@ -96,20 +98,37 @@ impl Table {
         self.by_url.len()
     }
 
-    /// Returns whether a URL has stamps of its own.
-    pub(super) fn has(&self, url: KeyHash) -> bool {
-        self.by_url.contains_key(&url)
+    /// Returns whether the store has stamps of this URL at `now`.
+    pub(super) fn is_stored(&self, url: KeyHash, now: WallMs) -> bool {
+        self.by_url.get(&url).is_some_and(|both| both.iter().any(|one| one.stored > now))
+    }
+
+    /// Of how many URLs the store has stamps at `now`. Looks at all of them.
+    pub(super) fn count_stored(&self, now: WallMs) -> usize {
+        self.by_url.values().filter(|both| both.iter().any(|one| one.stored > now)).count()
     }
 }
 
 // === impl One ===
 
 impl One {
+    /// One that the store has.
+    pub(super) fn stored(number: Number, until: WallMs) -> Self {
+        Self { number, until, here_only: false, stored: until }
+    }
+
+    /// One that it has not.
+    pub(super) fn here(number: Number, until: WallMs) -> Self {
+        Self { number, until, here_only: true, stored: 0 }
+    }
+
     fn merge(&mut self, other: Self) {
+        let stored = self.stored.max(other.stored);
         if other.number >= self.number {
             // A later write may end sooner; what an earlier one covered it covers too.
             *self = Self { here_only: other.here_only && other.number > self.number, ..other };
         }
+        self.stored = stored;
     }
 
     /// Returns whether a stamp over everything covers all that this one does.
@@ -149,7 +168,7 @@ mod tests {
     }
 
     fn one(number: Number, until: WallMs) -> One {
-        One { number, until, here_only: false }
+        One::stored(number, until)
     }
 
     #[test]
@@ -199,10 +218,24 @@ mod tests {
     #[test]
     fn what_is_here_only_is_not_expected_in_the_store() {
         let mut table = Table::default();
-        table.apply(url(1), Force::Hard, One { here_only: true, ..one(5, 100) });
+        table.apply(url(1), Force::Hard, One::here(5, 100));
         assert_eq!((table.over(hash(1)), table.known(0).len()), ([5, 0], 0));
         table.apply(url(1), Force::Hard, one(7, 100));
         assert_eq!(table.known(0).len(), 1);
         assert_eq!(table.known(100).len(), 0, "it has ended");
+    }
+
+    #[test]
+    fn only_what_the_store_has_takes_room_there() {
+        let mut table = Table::default();
+        table.apply(url(1), Force::Hard, One::here(5, 100));
+        assert_eq!((table.count_stored(0), table.is_stored(hash(1), 0)), (0, false));
+        table.apply(url(1), Force::Soft, one(4, 90));
+        table.apply(url(1), Force::Soft, One::here(7, 200));
+        table.apply(url(2), Force::Hard, one(6, 50));
+        for (now, count) in [(49, 2), (50, 1), (89, 1), (90, 0)] {
+            assert_eq!(table.count_stored(now), count, "{now}");
+        }
+        assert!(table.is_stored(hash(1), 89));
     }
 }

@@ -129,16 +129,96 @@ async fn a_stamp_that_the_store_lost_is_missing_though_a_newer_one_is_there() {
 
 #[tokio::test]
 async fn stamps_take_their_share_of_the_store_and_no_more() {
-    let (_, dust) = store(Limits { count: 320, bytes: 1 << 20 });
+    let (clock, dust) = store(Limits { count: 320, bytes: 1 << 20 });
     let stamps = stamps();
-    let write = async |name: &str| stamps.write(&dust, Scope::Url(url(name)), Force::Hard, HOUR, true).await;
+    let scope = |name: &str| Scope::Url(url(name));
+    let write = async |name: &str| {
+        stamps.write_after(&dust, scope(name), Force::Hard, HOUR, true, 0).await.map(|_| ())
+    };
     for n in 0..10 {
         write(&n.to_string()).await.expect("there is room");
     }
     assert!(write("10").await.is_err());
     write("3").await.expect("it has its place");
     stamps.write(&dust, Scope::All, Force::Soft, HOUR, true).await.expect("it is none of a URL's");
-    assert_eq!(stamps.usage().count, 10);
+    assert_eq!(stamps.usage(NOW).count, 10);
+    stamps.write(&dust, scope("11"), Force::Soft, HOUR, true).await.expect("an operator's has a place");
+    clock.advance(HOUR);
+    write("10").await.expect("the others have ended");
+    assert_eq!(stamps.usage(dust.now_ms()).count, 1);
+}
+
+/// What covers here alone, for want of room or of a store, is none of the store's.
+#[tokio::test(start_paused = true)]
+async fn what_is_owed_for_want_of_room_waits_for_it_and_nothing_else_waits_for_that() {
+    let (clock, dust) = store(Limits { count: 320, bytes: 1 << 20 });
+    let stamps = Stamps::new("dustgate", HOUR * 2);
+    for n in 0..20 {
+        let key = url(&format!("cut off {n}"));
+        stamps.cover_here(key, 70 + n, NOW + millis(HOUR * 2));
+    }
+    for n in 0..8 {
+        let scope = Scope::Url(url(&n.to_string()));
+        stamps
+            .write_after(&dust, scope, Force::Hard, HOUR, true, 0)
+            .await
+            .expect("they are not in the store");
+    }
+    let key = |n: u32| url(&format!("owed {n}"));
+    for n in 0..5 {
+        stamps.owe(key(n), key(n), Ends::at(NOW + millis(HOUR * 2)), 200, NOW);
+    }
+    let paid = stamps.pay(&dust, &purse(200)).await.expect("the store has answered");
+    assert_eq!((paid.count, stamps.owed()), (2, 3), "as many as have a place");
+    assert_eq!(stamps.read(&dust).await.expect("a list").len(), 10);
+    clock.advance(HOUR);
+    stamps.forget(dust.now_ms() + millis(HOUR * 9), &HashSet::new());
+    let covered = (0..5).filter(|n| stamps.covers(key(*n), 199, 199) == Covered::Hard).count();
+    assert_eq!(covered, 3, "what is owed covers here as long");
+    let paid = stamps.pay(&dust, &purse(200)).await.expect("the store has answered");
+    assert_eq!((paid.count, stamps.owed()), (3, 0));
+}
+
+#[tokio::test]
+async fn a_note_that_cannot_be_read_and_a_node_from_before_there_were_notes_count_as_long_as_may_be() {
+    let vary = |noted: bool| {
+        let marked = if noted { r#","noted":true"# } else { "" };
+        format!(r#"{{"v":1,"key":"http://h/a","token":1,"vary":["accept"],"variants":[]{marked}}}"#)
+    };
+    let (key, latest) = (url("a"), Ends::at(NOW + millis(life::OPERATOR + SLACK)));
+    let note = |name: &str| format!("dustgate/1/{key}~{name}");
+    let value = format!("dustgate/1/{key}");
+    let until = |mins: u64| NOW + millis(Duration::from_mins(mins));
+    for (entries, ends) in [
+        (vec![(note(""), "spelled".to_owned())], latest),
+        (vec![(note("h"), look::note_text(until(30)))], Ends::at(until(30))),
+        (
+            vec![(note("1"), look::note_text(until(15))), (note("f"), look::note_text(until(1)))],
+            Ends::at(until(15)),
+        ),
+        (vec![(value.clone(), vary(false))], latest),
+        (vec![(value.clone(), vary(false)), (note("f"), look::note_text(until(1)))], latest),
+        (vec![(value.clone(), vary(false)), (note("1"), look::note_text(until(9)))], Ends::at(until(9))),
+        (vec![(value.clone(), vary(true))], Ends::at(NOW)),
+        (Vec::new(), Ends::NOTHING),
+    ] {
+        let (_, dust) = store(Limits::default());
+        for (name, text) in &entries {
+            dust.put(name, text, Put::default()).await.expect("it lands");
+        }
+        assert_eq!(stamps().look(&dust, key, key).await, Ok(ends), "{entries:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_instance_has_under_the_bare_url_is_found_too() {
+    let (key, plain) = (url("a"), KeyHash::of("http://h/a\n@version 2"));
+    for name in ["dustgate/1/URL", "dustgate/1/URL!"] {
+        let (_, dust) = store(Limits::default());
+        assert_eq!(stamps().look(&dust, key, plain).await, Ok(Ends::NOTHING));
+        dust.put(&name.replace("URL", &key.to_string()), "x", Put::default()).await.expect("it lands");
+        assert_eq!(stamps().look(&dust, key, plain).await, Ok(Ends::at(NOW)), "{name}");
+    }
 }
 
 #[test]
