@@ -15,6 +15,8 @@ mod lost_bytes;
 mod orphans;
 #[path = "together/parts.rs"]
 mod parts;
+#[path = "together/room.rs"]
+mod room;
 #[path = "together/storm.rs"]
 mod storm;
 #[path = "together/trouble.rs"]

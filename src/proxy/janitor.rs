@@ -247,6 +247,9 @@ impl Proxy {
                 coldest.offer(one);
             }
         }
+        if let Some(room) = self.dust.room() {
+            coldest.keep_most(room.limit);
+        }
         let mut gone = 0u64;
         for one in coldest.chosen() {
             gone += u64::from(self.give_up(&one, sweeper).await);

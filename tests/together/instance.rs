@@ -81,8 +81,21 @@ impl Fleet {
         make: fn(&mut Route),
         settings: body::Settings,
     ) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_790_000_000_000));
-        let store = Embedded::memory_with(clock.clone(), Limits::default(), &Dice::seeded(7)).in_common();
+        Self::in_room(count, answer, objects, make, settings, Limits::default()).await.0
+    }
+
+    /// The same over a store with so much room, and the clock that it goes by.
+    pub async fn in_room(
+        count: usize,
+        answer: fn(&Asked, usize) -> Reply,
+        objects: Arc<dyn ObjectStore>,
+        make: fn(&mut Route),
+        settings: body::Settings,
+        limits: Limits,
+    ) -> (Self, Arc<ManualClock>) {
+        let manual = Arc::new(ManualClock::at(1_790_000_000_000));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let store = Embedded::memory_with(clock.clone(), limits, &Dice::seeded(7)).in_common();
         let store: Arc<dyn Dust> = Arc::new(store);
         let mut instances = Vec::new();
         for n in 0..count {
@@ -92,7 +105,7 @@ impl Fleet {
             let bodies = bodies.expect("they are in memory");
             instances.push(Instance::new(n, line, origin, bodies, make));
         }
-        Self { instances }
+        (Self { instances }, manual)
     }
 
     /// Purges a URL at one instance; the others hear of it at once, as they would by the feed.

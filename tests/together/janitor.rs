@@ -50,7 +50,7 @@ async fn fill(fleet: &Fleet, count: usize) {
     sleep(Duration::from_secs(1)).await;
 }
 
-async fn records(fleet: &Fleet) -> usize {
+pub async fn records(fleet: &Fleet) -> usize {
     let all = fleet.instances[0].line.entries("dustgate/1/").await.expect("the store is there");
     let is_record = |entry: &Entry| {
         entry.text().is_some_and(|text| matches!(codec::decode(text, &Limits::NONE), Ok(Pointer::Record(_))))

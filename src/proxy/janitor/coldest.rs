@@ -9,6 +9,9 @@ use crate::dust::Usage;
 const CROWDED: f64 = 0.9;
 /// down to this part of it.
 const RELIEVED: f64 = 0.8;
+/// Records keep this part of the room, whatever else fills it: to give them up frees nothing of what
+/// stands beside them (notes, verdicts, the fields that select), and that is not looked for by clients.
+const KEPT: f64 = 0.5;
 /// The most that are given up at once: each costs a lease, and soon there is a next time.
 const MOST: usize = 50_000;
 
@@ -43,6 +46,7 @@ pub(super) struct Coldest {
     excess: Excess,
     freed: Excess,
     chosen: BinaryHeap<Candidate>,
+    offered: Usage,
 }
 
 // === impl Excess ===
@@ -51,12 +55,18 @@ impl Excess {
     /// Over the room that the store of records has, if it is getting crowded.
     pub(super) fn of_entries(used: Usage, room: Usage) -> Usage {
         let over = |used: u64, room: u64| {
-            // Shares of a room need no more digits than a float has.
-            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let part = |share: f64| (room as f64 * share) as u64;
-            if used >= part(CROWDED) { used.saturating_sub(part(RELIEVED)) } else { 0 }
+            if used >= part(room, CROWDED) { used.saturating_sub(part(room, RELIEVED)) } else { 0 }
         };
         Usage { count: over(used.count, room.count), bytes: over(used.bytes, room.bytes) }
+    }
+
+    /// What of it is to be had from records that take so much of the room.
+    #[must_use]
+    pub(super) fn of_records(self, records: Usage, room: Usage) -> Self {
+        let spare = |over: u64, records: u64, room: u64| over.min(records.saturating_sub(part(room, KEPT)));
+        let count = spare(self.entries.count, records.count, room.count);
+        let bytes = spare(self.entries.bytes, records.bytes, room.bytes);
+        Self { entries: Usage { count, bytes }, ..self }
     }
 
     /// Whether there is none.
@@ -85,17 +95,35 @@ impl Excess {
     }
 }
 
+// Shares of a room need no more digits than a float has.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn part(room: u64, share: f64) -> u64 {
+    (room as f64 * share) as u64
+}
+
 // === impl Coldest ===
 
 impl Coldest {
     pub(super) fn new(excess: Excess) -> Self {
-        Self { excess, freed: Excess::default(), chosen: BinaryHeap::new() }
+        Self { excess, freed: Excess::default(), chosen: BinaryHeap::new(), offered: Usage::default() }
     }
 
     /// Looks at one more.
     pub(super) fn offer(&mut self, one: Candidate) {
+        self.offered.count += 1;
+        self.offered.bytes += one.entry;
         self.freed = self.freed.with(&one);
         self.chosen.push(one);
+        self.trim();
+    }
+
+    /// All have been looked at: gives up no more of them than may be, in a store with this room.
+    pub(super) fn keep_most(&mut self, room: Usage) {
+        self.excess = self.excess.of_records(self.offered, room);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         while let Some(warmest) = self.chosen.peek() {
             let rest = self.freed.without(warmest);
             if self.chosen.len() <= MOST && !rest.covers(&self.excess) {
@@ -182,6 +210,31 @@ mod tests {
         let offered: Vec<_> = (0..20).map(|n| candidate(&format!("{n:02}"), false, n, 0)).collect();
         let excess = Excess { bodies: 0, entries: Usage { count: 2, bytes: 250 } };
         assert_eq!(names(excess, &offered), ["00", "01", "02"]);
+    }
+
+    #[test]
+    fn what_stands_beside_records_takes_no_more_than_half_of_the_room_from_them() {
+        let room = Usage { count: 100, bytes: 1 << 20 };
+        let over =
+            |used| Excess { bodies: 0, entries: Excess::of_entries(Usage { count: used, bytes: 0 }, room) };
+        for (used, records, gone) in
+            [(95, 95, 15), (95, 70, 15), (95, 60, 10), (95, 50, 0), (95, 3, 0), (80, 80, 0)]
+        {
+            let mut coldest = Coldest::new(over(used));
+            for n in 0..records {
+                coldest.offer(candidate(&format!("{n:02}"), false, n, 0));
+            }
+            coldest.keep_most(room);
+            assert_eq!(coldest.chosen().len(), gone, "{records} of {used}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_made_room_for_whatever_part_of_the_entries_records_are() {
+        let mut coldest = Coldest::new(Excess { bodies: 10, entries: Usage { count: 3, bytes: 0 } });
+        (0..3).for_each(|n| coldest.offer(candidate(&n.to_string(), false, n, 10)));
+        coldest.keep_most(Usage { count: 100, bytes: 1 << 20 });
+        assert_eq!(coldest.chosen().len(), 1);
     }
 
     #[test]
