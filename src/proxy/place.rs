@@ -170,6 +170,7 @@ impl Place {
             fields,
             variants: Vec::new(),
             languages: Vec::new(),
+            noted: true,
         });
         (self.under(node.clone(), headers).key != self.key).then_some(node)
     }
