@@ -57,6 +57,10 @@ pub trait Dust: Send + Sync + Debug {
     /// no error, takes a number and is told as a change.
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written>;
 
+    /// Tells those who listen that something was written at `key` that lives for `lives`, under a number
+    /// of its own, and keeps nothing: what is there stays as it is.
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number>;
+
     /// Asks for the lease at `key` for `ttl`. `seen` is the highest number that the caller
     /// knows of: the token is above it. The same holder asking again while its lease lives is
     /// given that very lease, with its time set to `ttl` anew (F11); to those who listen that is

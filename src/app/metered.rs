@@ -158,6 +158,10 @@ impl Dust for MeteredDust {
         self.timed("delete", &self.times.delete, self.inner.delete(key, fence)).await
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> dust::Result<Number> {
+        self.timed("put", &self.times.put, self.inner.announce(key, lives)).await
+    }
+
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> dust::Result<Grant> {
         self.timed("lease", &self.times.lease, self.inner.lease(key, ttl, holder, seen)).await
     }

@@ -203,6 +203,10 @@ impl Dust for Embedded {
         self.number(0, |table, now| table.delete(now, key, fence)).await
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        self.number(0, |table, _| Ok(table.announce(key, lives))).await
+    }
+
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         self.warm(key).await;
         self.number(seen, |table, now| table.lease(now, key, ttl, holder, seen)).await

@@ -64,6 +64,7 @@ pub enum Fault {
 pub enum Op {
     Entry,
     Put,
+    Announce,
     Delete,
     Lease,
     Renew,
@@ -264,6 +265,11 @@ impl Dust for Faulty {
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
         let (inner, key, fence) = (self.inner.clone(), key.to_owned(), fence.cloned());
         self.call(Op::Delete, Box::pin(async move { inner.delete(&key, fence.as_ref()).await })).await
+    }
+
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        let (inner, key) = (self.inner.clone(), key.to_owned());
+        self.call(Op::Announce, Box::pin(async move { inner.announce(&key, lives).await })).await
     }
 
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {

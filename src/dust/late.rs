@@ -94,6 +94,10 @@ impl Dust for Late {
         self.store()?.delete(key, fence).await
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        self.store()?.announce(key, lives).await
+    }
+
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         self.store()?.lease(key, ttl, holder, seen).await
     }

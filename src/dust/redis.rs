@@ -213,6 +213,12 @@ impl Dust for Redis {
         self.written(self.shared.run(call).await?)
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        let Shared { scripts, names, .. } = &*self.shared;
+        let call = scripts.announce.call(names, key, self.seen(0)?, None).arg(ms(lives));
+        self.number(&self.shared.run::<String>(call).await?)
+    }
+
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         let Shared { scripts, names, .. } = &*self.shared;
         let call = scripts.lease.call(names, key, self.seen(seen)?, None).arg(ms(ttl)).arg(&*holder.0);

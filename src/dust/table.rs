@@ -207,6 +207,12 @@ impl<E: Entries> Table<E> {
         Ok(self.wrote(key, What::Delete, receipt))
     }
 
+    /// See [`super::Dust::announce`].
+    pub fn announce(&mut self, key: &str, lives: Duration) -> Done<Number> {
+        self.last += 1;
+        Done::changed(self.last, key.into(), What::Set { lives: Some(lives) }, self.last)
+    }
+
     /// See [`super::Dust::lease`].
     pub fn lease(
         &mut self,

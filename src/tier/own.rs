@@ -58,6 +58,10 @@ impl Dust for Own {
         self.inner.entry(key).await
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        self.inner.announce(key, lives).await
+    }
+
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         self.inner.lease(key, ttl, holder, seen).await
     }

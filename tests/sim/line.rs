@@ -261,6 +261,11 @@ impl Dust for Line {
         ask!(self, |store| store.delete(&key, fence.as_ref()))
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        let key = key.to_owned();
+        ask!(self, |store| store.announce(&key, lives))
+    }
+
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         let (key, holder) = (key.to_owned(), holder.clone());
         ask!(self, |store| store.lease(&key, ttl, &holder, seen))

@@ -9,6 +9,7 @@ pub async fn all(rig: &dyn Rig) {
     a_confirmed_subscription_misses_nothing(rig).await;
     who_leaves_leaves_nothing_behind(rig).await;
     the_feed_tells_all_in_order(rig).await;
+    what_is_announced_is_told_and_not_kept(rig).await;
 }
 
 async fn every_change_wakes(rig: &dyn Rig) {
@@ -137,4 +138,25 @@ async fn next_of(case: &Case<'_>, feed: &mut Feed) -> (String, What, Number) {
             FeedItem::Lost => panic!("a feed that is read at once lost something"),
         }
     }
+}
+
+async fn what_is_announced_is_told_and_not_kept(rig: &dyn Rig) {
+    let case = Case::new(rig, "announce");
+    let before = case.put("kept", "x").await;
+    let mut changes = case.on(&["told", "kept"]).await;
+    let announce = async |key: &str| {
+        let number = case.dust.announce(&case.key(key), case.beats(5)).await;
+        number.expect("it is answered")
+    };
+    let first = announce("told").await;
+    assert!(first > before, "{first} after {before}");
+    wakes("what was announced", &mut changes, |wake| wake.touched).await;
+    assert_eq!(case.entry("told").await, None);
+    let second = announce("kept").await;
+    assert!(second > first, "{second} after {first}");
+    let kept = case.entry("kept").await.expect("it stays");
+    assert_eq!((kept.text().map(|text| &**text), kept.number), (Some("x"), before));
+    let listed = case.dust.entries(&case.key("")).await.expect("it is answered");
+    assert_eq!(listed.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [case.key("kept")]);
+    assert!(case.put("kept", "y").await > second);
 }

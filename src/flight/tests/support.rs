@@ -230,6 +230,10 @@ impl Dust for Spy {
         self.inner.delete(key, fence).await
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        self.inner.announce(key, lives).await
+    }
+
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         self.note(Op::Lease, key).await;
         self.inner.lease(key, ttl, holder, seen).await

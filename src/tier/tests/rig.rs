@@ -107,6 +107,9 @@ impl Dust for Swap {
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> dust::Result<Written> {
         self.now().delete(key, fence).await
     }
+    async fn announce(&self, key: &str, lives: Duration) -> dust::Result<Number> {
+        self.now().announce(key, lives).await
+    }
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> dust::Result<Grant> {
         self.now().lease(key, ttl, holder, seen).await
     }
