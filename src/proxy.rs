@@ -68,6 +68,7 @@ mod spelling;
 mod status;
 pub mod ticket;
 mod told;
+mod under_way;
 mod upload;
 
 pub use asking::Client;
@@ -165,7 +166,7 @@ pub struct Proxy {
     pub(crate) notes: Notes,
     pub(crate) rolls: fill::Rolls,
     pub(crate) heads: heads::Heads,
-    heads_under_way: heads::UnderWay,
+    under_way: under_way::UnderWay,
     pub(crate) moments: Moments,
     pub(crate) waiters: Waiters,
     pub(crate) dice: Arc<Dice>,
@@ -198,7 +199,7 @@ impl Proxy {
             notes: Notes::new(),
             rolls: fill::Rolls::default(),
             heads: heads::Heads::new(),
-            heads_under_way: heads::UnderWay::default(),
+            under_way: under_way::UnderWay::default(),
             moments: Moments::default(),
             waiters,
             dice: parts.dice,

@@ -4,7 +4,7 @@
 //! number against the newest purge. Records of large bodies are held without their bytes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct Tier {
     max_life_ms: u64,
     /// Only where other instances change the store too.
     watch: Option<Arc<Watch>>,
+    /// Something is held that is not in the store.
+    unbacked: AtomicBool,
 }
 
 /// What is remembered under a key.
@@ -113,7 +115,7 @@ impl Tier {
             .expect("the three required options are given");
         let lifecycle = Evictions { count: evicted.clone(), watch: watch.clone() };
         let memory = Cache::with_options(options, Weigh, DefaultHashBuilder::default(), lifecycle);
-        Self { memory, evicted, hold, max_life_ms: u64::MAX, watch }
+        Self { memory, evicted, hold, max_life_ms: u64::MAX, watch, unbacked: AtomicBool::new(false) }
     }
 
     /// The same, and no record answers from it once it is older than `max_life`, whatever it says:
@@ -176,6 +178,9 @@ impl Tier {
         let stored = stored.within(self.max_life_ms);
         let key: Arc<str> = Arc::from(stored.record.key.as_str());
         let number = stored.number();
+        if stored.is_unbacked() {
+            self.unbacked.store(true, Ordering::Release);
+        }
         self.place(&key, Held::Stored(stored), number);
     }
 
@@ -267,6 +272,23 @@ impl Tier {
     pub fn forget_key(&self, key: &str) {
         self.memory.remove(key);
         self.left(key);
+    }
+
+    /// Forgets what was kept without being in the store: unsafe requests elsewhere have not found it.
+    pub fn drop_unbacked(&self) {
+        if !self.unbacked.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        self.memory.retain(|key, held| {
+            let goes = matches!(held, Held::Stored(stored) if stored.is_unbacked());
+            if let (true, Some(watch)) = (goes, &self.watch) {
+                watch.gone(key.clone());
+            }
+            !goes
+        });
+        if let Some(watch) = &self.watch {
+            self.settle(watch);
+        }
     }
 
     /// Forgets everything.

@@ -17,6 +17,7 @@ use super::judge::FillJudge;
 use super::past::Past;
 use super::place::Place;
 use super::told::{Found, How, Leader, Moment, Own, Phase, Refused, Sighted, Told};
+use super::under_way::Heard;
 use crate::clock::WallMs;
 use crate::drain::Guard;
 use crate::dust::Number;
@@ -91,6 +92,8 @@ pub(crate) struct Job {
     began: Instant,
     /// That its URL is spelled oddly could not be noted.
     pub(super) unnoted: Arc<AtomicBool>,
+    /// How well stamps were heard of when it was begun.
+    pub(super) heard: Heard,
     _guard: Guard,
 }
 
@@ -149,6 +152,7 @@ impl Job {
             interest: upstream::Interest::default(),
             began: Instant::now(),
             unnoted: Arc::default(),
+            heard: proxy.hears(),
             _guard: proxy.drain.guard(),
         }
     }

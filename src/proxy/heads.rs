@@ -4,9 +4,8 @@
 //! requests whose every field upstream would see is the same: whatever the origin varies on, and
 //! whatever it fails for, is then theirs too. Nothing is kept but for an update of the stored GET.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -20,6 +19,7 @@ use super::past::Arrival;
 use super::place::Place;
 use super::reply::Cause;
 use super::told::{Moment, Own, Refused};
+use super::under_way::Counted;
 use super::{Proxy, status};
 use crate::dust::Number;
 use crate::flight::{self, Joined, Settled};
@@ -63,17 +63,6 @@ pub(crate) struct Shared {
     failed: bool,
     /// Without a lifetime, and without a word against using it for those who came while it was under way.
     once: bool,
-}
-
-/// The URLs that exchanges are under way for, and how many: an unsafe request makes void what they bring,
-/// for the requests that come after it (F8).
-#[derive(Debug, Default)]
-pub(crate) struct UnderWay(Mutex<HashMap<KeyHash, usize>>);
-
-/// One of them, for as long as this lives.
-struct Counted {
-    proxy: Arc<Proxy>,
-    url: KeyHash,
 }
 
 /// One exchange, in a task of its own: a client that leaves ends it for nobody else.
@@ -130,7 +119,7 @@ impl Proxy {
                     self.notices.passing(&asking.route, PassReason::Method);
                     asking.ticket.waits_for(follower.info());
                     let counted = Counted::of(self, place.url);
-                    let errand = Errand::new(counted, &asking, fields.clone(), arrived, deadline);
+                    let errand = Errand::new(self, counted, &asking, fields.clone(), arrived, deadline);
                     tokio::spawn(errand.of(follower.info()).run(leader));
                     (follower, None)
                 }
@@ -189,7 +178,7 @@ impl Proxy {
         let age_ms = shared.age_ms.saturating_add(self.now_ms().saturating_sub(shared.received_at));
         let unbound = !ask.wants.no_cache && ask.wants.max_age.is_none() && ask.wants.min_fresh.is_none();
         // Another instance that answers an unsafe request does not know of this exchange, of which nothing
-        // is stored: so it leaves no stamp, and what came later can't be judged.
+        // is stored: it tells of a stamp, but waits for nobody to have heard of it.
         let judged = !self.dust.shared();
         let reused = unbound && judged && (shared.once || age_ms < shared.fresh_ms);
         arrived < shared.sent || shared.failed || reused
@@ -226,46 +215,18 @@ impl Heard {
     }
 }
 
-// === impl UnderWay ===
-
-impl UnderWay {
-    /// Returns whether an exchange for a URL is under way.
-    pub(crate) fn has(&self, url: KeyHash) -> bool {
-        self.all().contains_key(&url)
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<KeyHash, usize>> {
-        // Each change is made in one step: a panic elsewhere broke nothing.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Counted ===
-
-impl Counted {
-    fn of(proxy: &Arc<Proxy>, url: KeyHash) -> Self {
-        *proxy.heads_under_way.all().entry(url).or_default() += 1;
-        Self { proxy: proxy.clone(), url }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut all = self.proxy.heads_under_way.all();
-        if let Some(count) = all.get_mut(&self.url) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.url);
-            }
-        }
-    }
-}
-
 // === impl Errand ===
 
 impl Errand {
-    fn new(counted: Counted, asking: &Asking, headers: HeaderMap, me: Moment, deadline: Instant) -> Self {
-        let proxy = counted.proxy.clone();
+    fn new(
+        proxy: &Arc<Proxy>,
+        counted: Counted,
+        asking: &Asking,
+        headers: HeaderMap,
+        me: Moment,
+        deadline: Instant,
+    ) -> Self {
+        let proxy = proxy.clone();
         let sent = Arc::new(AtomicU64::new(0));
         let marks = (sent.clone(), proxy.clone());
         let asks = Asks::of(&headers);

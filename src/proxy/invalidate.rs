@@ -7,7 +7,8 @@
 //! so it stamps.
 //!
 //! A stamp is written only where there is something that it could cover, and lives as long as that can
-//! appear: else whoever may POST could fill the store with stamps. One that the store does not take is
+//! appear: else whoever may POST could fill the store with stamps. Where there is nothing it is told to
+//! those who share the store, for what they may have under way, and kept nowhere. One that the store does not take is
 //! owed ([`crate::tier::stamps::owed`]).
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use url::Url;
 
 use super::Proxy;
 use super::asking::Asking;
+use super::under_way::{Counted, Heard};
 use crate::dust::{Error, Number};
 use crate::key::target::{self, Target};
 use crate::key::{self, KeyHash};
@@ -39,6 +41,21 @@ pub(super) struct Unsafe {
     /// The same of where a COPY or MOVE writes to.
     beside: Vec<Stands>,
     sent: Arc<AtomicBool>,
+    /// What a POST brings may be stored for a GET: it is under way for others.
+    counted: Option<Counted>,
+    heard: Heard,
+}
+
+/// A GET that an unsafe request's answer may be stored for.
+pub(super) struct Fills {
+    /// Where that GET is stored.
+    pub(super) route: Arc<Route>,
+    /// The number that the answer may be stored under.
+    pub(super) born: Number,
+    /// Under way until it is stored.
+    pub(super) counted: Option<Counted>,
+    /// How well stamps were heard of when it was sent.
+    pub(super) heard: Heard,
 }
 
 /// Where GETs of a URL are stored.
@@ -66,6 +83,7 @@ pub(super) struct Called {
 impl Proxy {
     /// Before an unsafe request goes out.
     pub(super) fn before_unsafe(self: &Arc<Self>, asking: &Asking) -> Unsafe {
+        let heard = self.hears();
         let mut of = self.stands(&asking.target);
         if let Some(of) = &mut of {
             of.stood = self.stamps.hard(url_hash(&of.text));
@@ -75,7 +93,9 @@ impl Proxy {
         let back = |url: &str| self.as_clients_write(asking, url);
         let named = policy::destinations(&asking.method, &asking.headers, &asked, back);
         let beside = self.all_stand(&named);
-        Unsafe { proxy: self.clone(), of, beside, sent: Arc::default() }
+        let may_fill = of.as_ref().filter(|_| asking.method == Method::POST);
+        let counted = may_fill.map(|of| Counted::of(self, of.called().url));
+        Unsafe { proxy: self.clone(), of, beside, sent: Arc::default(), counted, heard }
     }
 
     /// The highest number that is known here: what is asked for from now on is born under it.
@@ -92,23 +112,38 @@ impl Proxy {
         Some(Stands { route, text, stood: 0, seen: 0 })
     }
 
-    /// Stamps a URL in a task of its own, if there is anything to cover: that goes on whether or not its
-    /// client stays, and should the store not take it, the stamp is owed.
-    fn invalidate(self: &Arc<Self>, of: &Stands) -> JoinHandle<Option<(Number, Alone)>> {
+    /// Stamps a URL in a task of its own, if there is anything to cover beside what is `own`: that goes on
+    /// whether or not its client stays, and should the store not take it, the stamp is owed.
+    fn invalidate(
+        self: &Arc<Self>,
+        of: &Stands,
+        own: Option<&Counted>,
+    ) -> JoinHandle<Option<(Number, Alone)>> {
         let (proxy, called, stood) = (self.clone(), of.called(), of.stood);
+        let own = usize::from(own.is_some_and(|own| own.is_of(called.url)));
+        let others = self.under_way.count(called.url) > own;
         let guard = self.drain.guard();
         tokio::spawn(async move {
-            let stamped = proxy.stamp(&called, stood).await;
+            let stamped = proxy.stamp(&called, stood, others).await;
             drop(guard);
             stamped
         })
     }
 
-    async fn stamp(&self, called: &Called, stood: Number) -> Option<(Number, Alone)> {
+    async fn stamp(&self, called: &Called, stood: Number, others: bool) -> Option<(Number, Alone)> {
         let began = Instant::now();
-        let here = self.known_here(called);
+        let here = self.known_here(called, others);
         let written = match self.look_for(called).await {
-            Ok(there) if here.and(there).is_nothing() => return None,
+            Ok(there) if here.and(there).is_nothing() => {
+                if !self.dust.shared() {
+                    return None;
+                }
+                let tell = self.stamps.announce_after(&*self.dust, called.url, stood);
+                match self.flight.bounded(tell).await {
+                    Ok(told) => return Some(told),
+                    Err(error) => Err(error),
+                }
+            }
             Ok(there) => {
                 let lives = stamp_life(here.and(there), self.now_ms(), self.settings.max_life);
                 let scope = Scope::Url(called.url);
@@ -143,10 +178,11 @@ impl Proxy {
     }
 
     /// What is stored, noted or being filled here that a stamp over this URL could cover. A fill stands
-    /// among the flights until its record is in memory or in the store.
-    fn known_here(&self, called: &Called) -> Ends {
+    /// among the flights until its record is in memory or in the store. `others`: something is under way
+    /// beside.
+    fn known_here(&self, called: &Called, others: bool) -> Ends {
         let now = self.now_ms();
-        let flying = self.flights.peek(&called.plain).is_some() || self.heads_under_way.has(called.url);
+        let flying = others || self.flights.peek(&called.plain).is_some();
         let noted = self.notes.has(called.plain, called.url, &self.stamps);
         let something = if flying || noted { Ends::at(now) } else { Ends::NOTHING };
         let held = match self.tier.peek(&called.text) {
@@ -242,7 +278,7 @@ impl Unsafe {
         asking: &Asking,
         status: StatusCode,
         headers: &HeaderMap,
-    ) -> Option<(Arc<Route>, Number)> {
+    ) -> Option<Fills> {
         if !(status.is_success() || status.is_redirection()) {
             self.undone();
             return None;
@@ -250,8 +286,9 @@ impl Unsafe {
         let proxy = self.proxy.clone();
         let mut all = proxy.named_besides(asking, status, headers);
         all.append(&mut self.beside);
-        let besides: Vec<_> = all.iter().map(|one| (one, proxy.invalidate(one))).collect();
-        let own = self.of.as_ref().map(|of| (of, proxy.invalidate(of)));
+        let besides: Vec<_> =
+            all.iter().map(|one| (one, proxy.invalidate(one, self.counted.as_ref()))).collect();
+        let own = self.of.as_ref().map(|of| (of, proxy.invalidate(of, self.counted.as_ref())));
         // The client waits for one call and no longer; what is not done by then goes on.
         let until = Instant::now() + proxy.flight.settings().call_bound;
         let mut stamped = None;
@@ -273,7 +310,7 @@ impl Unsafe {
             None if proxy.stamps.hard(url_hash(&of.text)) == of.stood => of.seen,
             Some((_, Alone::No)) | None => return None,
         };
-        Some((of.route, born))
+        Some(Fills { route: of.route, born, counted: self.counted.take(), heard: self.heard })
     }
 }
 
@@ -282,7 +319,7 @@ impl Drop for Unsafe {
         let all: Vec<Stands> = self.of.take().into_iter().chain(std::mem::take(&mut self.beside)).collect();
         if self.sent.load(Ordering::Acquire) {
             for of in &all {
-                self.proxy.invalidate(of);
+                self.proxy.invalidate(of, self.counted.as_ref());
             }
         }
     }

@@ -12,11 +12,12 @@ use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
 use super::fill::{Head, Job, answer_of, is_answered};
-use super::invalidate::Unsafe;
+use super::invalidate::{Fills, Unsafe};
 use super::place::Place;
 use super::reply::Cause;
 use super::status;
 use super::told::{Exchange, Follower, Moment, Refused, Told};
+use super::under_way::{Counted, Heard};
 use super::upload::{Content, Upload};
 use crate::dust::Number;
 use crate::flight::{Attempt, Joined, Names};
@@ -35,6 +36,8 @@ impl Proxy {
         reason: PassReason,
     ) -> Response<ReplyBody> {
         let mut doing = None;
+        // What its answer may be stored as is made void by what comes from now on.
+        let _filling = self.stamps.fills(self.number());
         if !policy::is_safe(&asking.method) {
             let before = self.before_unsafe(&asking);
             if before.makes_void() && self.stamps.owes_too_much() {
@@ -77,7 +80,9 @@ impl Proxy {
         let (status, headers, received_at) =
             (head.response.status, head.response.headers.clone(), head.received_at);
         let stored = doing.answered(&asking, status, &headers).await;
-        let Some((route, born)) = stored.filter(|(route, _)| route.index == asking.route.index) else {
+        let Some(Fills { route, born, counted, heard }) =
+            stored.filter(|fills| fills.route.index == asking.route.index)
+        else {
             return self.own(asking, head.response, reason);
         };
         let (target, rules) = (asking.target.to_string(), &asking.route.rules);
@@ -92,7 +97,7 @@ impl Proxy {
         route.key_into(&mut text, &asking.target, &asking.headers);
         // Its own stamp is not above it, and every other one that it may be older than is.
         let head = Head { born, ..head };
-        match self.adopt(&asking, Place::new(&text, &text, None), head).await {
+        match self.adopt(&asking, Place::new(&text, &text, None), head, heard, counted).await {
             Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
             Err(Some(response)) => self.own(asking, response, reason),
             Err(None) => Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
@@ -120,7 +125,10 @@ impl Proxy {
         place: Option<Place>,
         reason: PassReason,
     ) -> Response<ReplyBody> {
-        let born = self.number();
+        let (born, heard) = (self.number(), self.hears());
+        let _filling = self.stamps.fills(born);
+        let fills = may_turn_out_shared(reason) && is_plain(&asking);
+        let counted = place.as_ref().filter(|_| fills).map(|place| Counted::of(self, place.url));
         asking.ticket.waits_for(upstream::Interest::default());
         let head = match self.send(&asking, None, reason, None).await {
             Err(error) => return self.unanswered(asking, &error),
@@ -146,7 +154,7 @@ impl Proxy {
             self.fill_behind(&asking, place, &head);
             return self.own(asking, head.response, reason);
         }
-        match self.adopt(&asking, place, head).await {
+        match self.adopt(&asking, place, head, heard, counted).await {
             Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
             Err(Some(response)) => self.own(asking, response, reason),
             // The task is gone with the response in it, by a panic: nothing is left to pass on.
@@ -197,11 +205,14 @@ impl Proxy {
         asking: &Asking,
         place: Place,
         head: Head,
+        heard: Heard,
+        counted: Option<Counted>,
     ) -> Result<(Arc<Exchange>, Follower, Moment), Option<upstream::Response>> {
         let me = self.moments.next();
         let interest = asking.ticket.interest().unwrap_or_default();
         let mut job = Job::new(self, asking, place, Some(me), None::<Arc<Stored>>, Instant::now());
         job.interest = interest.clone();
+        job.heard = heard;
         let Verdict::Store(lifetime) = job.verdict(&head) else { return Err(Some(head.response)) };
         let Joined::Lead(leader) = self.flights.join(&job.place.key.hash()) else {
             return Err(Some(head.response));
@@ -212,7 +223,9 @@ impl Proxy {
         let Attempt::Won(fill) = self.flight.attempt(&names).await else {
             return Err(Some(head.response));
         };
-        if self.has_better(&names, &job.route.rules, head.born, head.response.status).await {
+        // It was made void, or may have been without this instance's hearing of it.
+        let void = self.stamps.forbids(job.place.url, head.born) || !self.has_heard_all(heard);
+        if void || self.has_better(&names, &job.route.rules, head.born, head.response.status).await {
             fill.release().await;
             return Err(Some(head.response));
         }
@@ -220,7 +233,7 @@ impl Proxy {
         // Known before the task runs: nobody else can have taken the place of this exchange.
         let (stamps, born) = (self.stamps.clone(), head.born);
         tokio::spawn(async move {
-            let _filling = stamps.fills(born);
+            let (_filling, _counted) = (stamps.fills(born), counted);
             job.store(leader, fill, head, lifetime, true).await;
         });
         match follower.settled().await {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Member;
+use super::stamps::is_announced;
 use crate::dust::{Change, Entry, FeedItem, Number, What};
 use crate::key::KeyHash;
 use crate::record::{Pointer, codec};
@@ -91,7 +92,10 @@ impl Member {
             self.told_value(hash, change, reads);
         } else if self.parts.stamps.told(key, change, self.parts.dust.now_ms()) {
             self.followed.fetch_max(change.number, Ordering::AcqRel);
-            self.bell.notify_one();
+            // Nobody waits to hear that it was applied.
+            if !is_announced(change) {
+                self.bell.notify_one();
+            }
         } else if let Some(name) = key.strip_prefix(&self.members()) {
             self.told_member(name, change);
         }

@@ -368,7 +368,10 @@ impl Member {
                 return;
             }
             state.sure_at = Some((Instant::now(), self.parts.dust.now_ms()));
-            self.sure.send_replace(true);
+            if !self.sure.send_replace(true) {
+                // What was kept since everything was read again.
+                self.parts.tier.drop_unbacked();
+            }
             state.why = None;
             if std::mem::take(&mut state.warned) {
                 self.host.hears(News::Sure);

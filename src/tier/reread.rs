@@ -76,6 +76,7 @@ impl Member {
         if stamps.cover_unnoted(number) {
             self.host.saw(number);
         }
+        tier.drop_unbacked();
         let silent = state.sure_at.is_some_and(|(at, wall)| {
             let by_wall = Duration::from_millis(dust.now_ms().saturating_sub(wall));
             at.elapsed().max(by_wall) > SILENT

@@ -177,8 +177,17 @@ impl Stamps {
         let Some((scope, force)) = wire::stamp_of(&self.prefix, key) else { return false };
         let latest = self.latest(now);
         let until = lives.map_or(latest, |lives| now.saturating_add(millis(lives)).min(latest));
-        self.take(Stamp { scope, force, number: change.number, until });
+        // One that was only told is not to be looked for in the store, unless an older one is there.
+        let here_only = is_announced(change) && !self.is_kept(scope, force, now);
+        let one = if here_only { One::here(change.number, until) } else { One::stored(change.number, until) };
+        self.merge(scope, force, one);
         true
+    }
+
+    /// Returns whether the store has a stamp like that, as far as is known.
+    fn is_kept(&self, scope: Scope, force: Force, now: WallMs) -> bool {
+        let one = self.table().get(scope, force);
+        one.number > 0 && !one.here_only && one.until > now
     }
 
     /// The stamps among `known`, as [`known`](Self::known) said before the store was read, that a
@@ -270,6 +279,30 @@ impl Stamps {
             }
             Written::Fenced => Err(Error::Broken("an unfenced put was fenced".into())),
         }
+    }
+
+    /// Tells all who share the store of a hard stamp over a URL, without keeping it there: nothing is
+    /// stored that it could cover, but something may be under way elsewhere that was asked for before and
+    /// is stored later. The answer is as [`write_after`](Self::write_after)'s, which is also how a stamp
+    /// that the store has already gets its new number.
+    ///
+    /// Not cancel safe: spawn it.
+    pub async fn announce_after(
+        &self,
+        dust: &dyn Dust,
+        url: KeyHash,
+        stood: Number,
+    ) -> Result<(Number, Alone), Error> {
+        let (scope, force, now) = (Scope::Url(url), Force::Hard, dust.now_ms());
+        if self.is_kept(scope, force, now) {
+            return self.write_after(dust, scope, force, life::ANNOUNCED, true, stood).await;
+        }
+        let _turns = self.turns_of(scope).await;
+        let alone = if self.hard(url) == stood { Alone::Yes } else { Alone::No };
+        let number = dust.announce(&wire::key(&self.prefix, scope, force), life::ANNOUNCED).await?;
+        let until = now.saturating_add(millis(life::ANNOUNCED));
+        self.merge(scope, force, One::here(number, until));
+        Ok((number, alone))
     }
 
     /// Applies a stamp that is in the store, for as long as this instance runs.
@@ -422,6 +455,11 @@ impl Drop for Filling<'_> {
             }
         }
     }
+}
+
+/// Returns whether a change of a stamp is one that was told and not kept.
+pub fn is_announced(change: &Change) -> bool {
+    matches!(change.what, What::Set { lives: Some(lives) } if lives <= life::ANNOUNCED)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,7 +1,7 @@
 //! A record in memory, with what a hit needs worked out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -37,6 +37,8 @@ pub struct Stored {
     number: AtomicU64,
     /// [`USED`], [`DOUBTED`]: one word, so that a hit looks at one.
     pub(super) mark: AtomicU8,
+    /// No entry of the store names it, as far as is known.
+    unbacked: AtomicBool,
 }
 
 // === impl Stored ===
@@ -52,6 +54,7 @@ impl Stored {
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
+            unbacked: AtomicBool::new(false),
             terms,
             manifest,
             body,
@@ -75,6 +78,16 @@ impl Stored {
         self.number.fetch_max(number, Ordering::Relaxed);
     }
 
+    /// Marks it as one that no entry of the store names.
+    pub fn is_not_in_store(&self) {
+        self.unbacked.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether it is marked so.
+    pub(super) fn is_unbacked(&self) -> bool {
+        self.unbacked.load(Ordering::Relaxed)
+    }
+
     /// The same record with its bytes.
     #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
@@ -88,6 +101,7 @@ impl Stored {
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
+            unbacked: AtomicBool::new(self.is_unbacked()),
         }
     }
 
@@ -112,6 +126,7 @@ impl Stored {
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
+            unbacked: AtomicBool::new(self.is_unbacked()),
             record,
         })
     }

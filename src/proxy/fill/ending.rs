@@ -239,7 +239,7 @@ impl Job {
         if !self.is_noted() {
             // The same of those that ask other instances: it is kept here alone.
             fill.abort(None).await;
-            self.proxy.tier.keep(stored);
+            self.keep_unbacked(&stored);
             return self.report(outcome, token, bytes, Some(Why::DustDown));
         }
         let mut record = stored.record.clone();
@@ -260,9 +260,14 @@ impl Job {
         // Stamps may be old here: then it can't be said whether a purge covers it. What is only offered is
         // judged when that comes to it.
         let unsure = fill.coordinated() && !self.proxy.grows_sure().await;
+        // What was not asked for under this very lease an unsafe request elsewhere may not have found: it has
+        // been told of a stamp, if this instance has heard all.
+        let leased = fill.lease().is_some_and(|lease| lease.token <= born);
+        let heard = self.heard;
         // If the store began another life its bytes are nobody's there.
         let standing = move || {
-            let sure = trust.holds(dust.now_ms());
+            let now = dust.now_ms();
+            let sure = trust.holds(now) && (leased || heard.all(&stamps, &trust, now));
             if !sure || stamps.forbids(url, born) || bodies.life() != life {
                 Standing::Covered
             } else {
@@ -288,8 +293,10 @@ impl Job {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
                 self.proxy.landed(&stored);
-                if !beside {
+                if matches!(published, Published::Computed(_)) {
                     self.proxy.tier.keep(stored);
+                } else if !beside {
+                    self.keep_unbacked(&stored);
                 }
                 (outcome, None)
             }
@@ -297,18 +304,32 @@ impl Job {
             // Kept here, where it is in doubt like all that is here until the stamps have been read: then
             // they say what it is worth.
             Published::Covered if unsure && !self.is_purged(&stored) => {
-                self.proxy.tier.keep(stored);
+                self.keep_unbacked(&stored);
                 (outcome, Some(Why::Unsure))
             }
             Published::Covered => (FillOutcome::Abandoned, Some(Why::Purged)),
             Published::Failed(error) => {
                 self.proxy.notices.store_error("publish", &error);
                 // The store is gone, and the bytes are good: as if alone (S14).
-                self.proxy.tier.keep(stored);
+                self.keep_unbacked(&stored);
                 (outcome, Some(Why::DustDown))
             }
         };
         self.report(outcome, token, bytes, why);
+    }
+
+    /// Keeps here what the store does not name, as far as is known, until this instance is sure again: it is
+    /// not kept if that has come already, and stamps may have been missed.
+    fn keep_unbacked(&self, stored: &Arc<Stored>) {
+        let proxy = &self.proxy;
+        let too_late = || !proxy.has_heard_all(self.heard) && proxy.trust.holds(proxy.now_ms());
+        if !too_late() {
+            stored.is_not_in_store();
+            proxy.tier.keep(stored.clone());
+            if too_late() {
+                proxy.tier.forget(stored);
+            }
+        }
     }
 
     /// Whether a purge covers it that this instance knows of.

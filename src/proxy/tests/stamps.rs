@@ -163,3 +163,121 @@ async fn a_record_that_landed_beside_a_stamp_is_gone_before_the_stamp_is() {
     assert!(record().await.is_some());
     keeping.abort();
 }
+
+impl Instance {
+    /// The body of what a client gets that says who it is.
+    async fn get_as(&self, path: &str, name: &str) -> String {
+        let request = Request::get(path).header("host", "h.test").header("authorization", name);
+        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
+        let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
+        let body = self.proxy.handle(&client, request).await.into_body();
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+}
+
+const SHORT: Duration = Duration::from_millis(100);
+
+fn slow(body: &'static str) -> Reply {
+    Reply::ok(body).header("cache-control", "public, max-age=60").wait(Duration::from_secs(1))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_by_itself_is_not_stored_over_an_unsafe_request_that_found_nothing() {
+    for at in [0, 1] {
+        let (fleet, one, two) = two().await;
+        fleet.origin.push(slow("before"));
+        let posts = async {
+            sleep(SHORT).await;
+            [&one, &two][at].post("/a").await
+        };
+        let (got, posted) = tokio::join!(one.get_as("/a", "me"), posts);
+        assert_eq!((&*got, posted.0), ("before", 200), "{at}");
+        sleep(SHORT).await;
+        assert_ne!(one.get("/a").await.0, "before", "{at}");
+        assert_ne!(two.get("/a").await.0, "before", "{at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_by_itself_is_stored_where_nothing_came_between() {
+    let (fleet, one, two) = two().await;
+    fleet.origin.push(slow("all"));
+    assert_eq!(one.get_as("/a", "me").await, "all");
+    sleep(SHORT).await;
+    assert_eq!((one.get("/a").await.0, two.get("/a").await.0), ("all".into(), "all".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unsafe_request_that_finds_nothing_is_told_and_leaves_nothing() {
+    let (fleet, one, two) = two().await;
+    let born = two.proxy.number();
+    one.post("/a").await;
+    sleep(SHORT).await;
+    let url = url_hash(URL);
+    assert!(two.proxy.stamps.forbids(url, born), "two has heard of it");
+    assert_eq!(fleet.stamps().await, 0);
+    assert_eq!(two.proxy.stamps.known(two.proxy.now_ms()), [], "nobody looks for it in the store");
+    let stands = |born| two.proxy.stamps.covers(url, born, born);
+    assert_eq!(stands(two.proxy.number()), Covered::No, "asked for since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_may_be_stored_is_made_void_by_another_that_finds_nothing() {
+    let (fleet, one, two) = two().await;
+    fleet.origin.push(slow("first").header("content-location", URL));
+    let second = async {
+        sleep(SHORT).await;
+        two.post("/a").await
+    };
+    let (first, second) = tokio::join!(one.post("/a"), second);
+    assert_eq!((first.0, second.0), (200, 200));
+    sleep(SHORT).await;
+    assert_ne!(one.get("/a").await.0, "first");
+    assert_ne!(two.get("/a").await.0, "first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_owed_and_finds_nothing_is_told() {
+    let (fleet, one, two) = two().await;
+    one.line.down();
+    assert_eq!(one.post("/a").await.0, 200);
+    let born = two.proxy.number();
+    one.line.up();
+    one.member.is_sure().await;
+    sleep(SHORT).await;
+    assert_eq!((one.proxy.stamps.owed(), fleet.stamps().await), (0, 0));
+    assert!(two.proxy.stamps.forbids(url_hash(URL), born));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_kept_while_the_store_was_away_is_forgotten_when_it_is_back() {
+    let (_fleet, one, two) = two().await;
+    one.line.down();
+    let kept = one.get("/a").await.0;
+    assert_eq!(one.get("/a").await.0, kept);
+    // Of which two finds nothing, and one hears nothing.
+    two.post("/a").await;
+    one.line.up();
+    one.member.is_sure().await;
+    sleep(Duration::from_secs(1)).await;
+    assert_ne!(one.get("/a").await.0, kept);
+    assert_ne!(two.get("/a").await.0, kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_while_changes_were_missed_is_neither_published_nor_kept() {
+    let (fleet, one, two) = two().await;
+    one.line.down();
+    fleet.origin.push(slow("before"));
+    let meanwhile = async {
+        sleep(SHORT).await;
+        two.post("/a").await;
+        one.line.up();
+        one.member.is_sure().await;
+    };
+    let (got, ()) = tokio::join!(one.get("/a"), meanwhile);
+    assert_eq!(got.0, "before");
+    sleep(Duration::from_secs(1)).await;
+    assert_ne!(one.get("/a").await.0, "before");
+    assert_ne!(two.get("/a").await.0, "before");
+}

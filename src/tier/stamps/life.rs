@@ -9,7 +9,8 @@
 //! | a record under a key that can't be asked for (variants, keyed fields, other spellings) | until its end | the URL has a note with the latest ([`note`]) |
 //! | a copy in an instance's memory | as long as the record in the store: when that is replaced or deleted the copy is too | the same |
 //! | the same, of an instance that is cut off | it believes its memory again only after it has read the stamps, and after more than [`SILENT`] it forgets its memory | [`SLACK`] is longer |
-//! | a copy that no entry names, kept while the store was away | an instance covers them by a stamp of its own when it is sure again | nothing |
+//! | a copy that no entry names, kept while the store was away | until its instance is sure again: it forgets them before | nothing |
+//! | what is asked for without a lease, and may be stored or served later | any time | where nothing else is there it is only told ([`ANNOUNCED`]); what an instance asked for that may not have heard all since is not published | [`ANNOUNCED`], kept nowhere |
 //! | what a fill under way brings | any time | an instance remembers a stamp as long as a fill here is older than it, checks before it publishes, and looks again a moment after: what landed beside a stamp is removed under its lease. So the end of such a record need not be known |
 //! | the note of a growing body, to be resumed | until the end of its head | the latest end |
 //!
@@ -27,6 +28,10 @@ pub const SILENT: Duration = Duration::from_mins(10);
 /// How long a stamp lives after the last that it is known to cover has ended: longer than
 /// [`SILENT`], by what two clocks, a lease and a few calls may take.
 pub const SLACK: Duration = Duration::from_mins(15);
+
+/// How long a stamp lives that is told to those who share a store, and not kept there: nothing is stored
+/// that it could cover. No stamp that is kept lives so short.
+pub const ANNOUNCED: Duration = Duration::from_secs(5);
 
 /// An operator's purge of a URL lives at least this long, even where nothing is found to cover.
 pub const OPERATOR: Duration = Duration::from_hours(24);

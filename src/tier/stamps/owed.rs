@@ -103,8 +103,9 @@ impl Stamps {
     }
 
     /// Writes what is owed. Of a URL of which nothing is stored, noted or being filled nothing is
-    /// written. Where as many URLs have stamps as may be it stays owed, and is covered here meanwhile.
-    /// An error: the store has not answered, and what is left is owed still.
+    /// written; where others share the store they are told. Where as many URLs have stamps as may be it
+    /// stays owed, and is covered here meanwhile. An error: the store has not answered, and what is left is
+    /// owed still.
     ///
     /// Dropped half way, some are paid.
     pub async fn pay(&self, dust: &dyn Dust, purse: &Purse) -> Result<Paid, Error> {
@@ -144,6 +145,8 @@ impl Stamps {
             }
             let lives = stamp_life(ends, dust.now_ms(), self.max_life);
             number = bounded(bound, self.write(dust, Scope::Url(url), Force::Hard, lives, true)).await?;
+        } else if dust.shared() {
+            number = bounded(bound, self.announce_after(dust, url, 0)).await?.0;
         }
         let mut book = self.owed.book();
         // Owed again meanwhile, it has to be written again.

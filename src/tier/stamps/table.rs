@@ -126,7 +126,8 @@ impl One {
         let stored = self.stored.max(other.stored);
         if other.number >= self.number {
             // A later write may end sooner; what an earlier one covered it covers too.
-            *self = Self { here_only: other.here_only && other.number > self.number, ..other };
+            let here_only = other.here_only && (self.here_only || other.number > self.number);
+            *self = Self { here_only, ..other };
         }
         self.stored = stored;
     }
