@@ -65,11 +65,13 @@ async fn bears_a_storm(over: Over) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes long: tests/run --long"]
 async fn a_fleet_over_one_server_bears_a_storm() {
     bears_a_storm(Over::Server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes long: tests/run --long"]
 async fn a_fleet_over_a_cluster_bears_a_storm() {
     bears_a_storm(Over::Cluster).await;
 }

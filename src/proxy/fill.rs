@@ -92,6 +92,8 @@ pub(crate) struct Job {
     began: Instant,
     /// That its URL is spelled oddly could not be noted.
     pub(super) unnoted: Arc<AtomicBool>,
+    /// What it tells those who ride it without a lease is written in turn.
+    aside: Arc<tokio::sync::Mutex<()>>,
     /// How well stamps were heard of when it was begun.
     pub(super) heard: Heard,
     _guard: Guard,
@@ -152,6 +154,7 @@ impl Job {
             interest: upstream::Interest::default(),
             began: Instant::now(),
             unnoted: Arc::default(),
+            aside: Arc::default(),
             heard: proxy.hears(),
             _guard: proxy.drain.guard(),
         }

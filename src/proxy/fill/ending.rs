@@ -221,10 +221,7 @@ impl Job {
     /// alone who wait elsewhere for this very fill: they came before the purge (F8).
     pub(super) async fn leave_note(&self, fill: &Fill, text: &str, ttl: Duration) {
         if fill.note(text, Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
-            let told = self.proxy.flight.tell_aside(fill.names(), fill.token(), text, ttl.min(ASIDE)).await;
-            if let Err(error) = told {
-                self.proxy.notices.store_error("put", &error);
-            }
+            self.tell_aside(fill.names(), fill.token(), text, ttl.min(ASIDE)).await;
         }
     }
 
@@ -262,7 +259,7 @@ impl Job {
         let unsure = fill.coordinated() && !self.proxy.grows_sure().await;
         // What was not asked for under this very lease an unsafe request elsewhere may not have found: it has
         // been told of a stamp, if this instance has heard all.
-        let leased = fill.lease().is_some_and(|lease| lease.token <= born);
+        let leased = fill.lease().is_some_and(|lease| lease.token <= stored.record.token);
         let heard = self.heard;
         // If the store began another life its bytes are nobody's there.
         let standing = move || {

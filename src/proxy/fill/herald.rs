@@ -64,10 +64,7 @@ impl Job {
             lost = lost || fill.note(&text, Some(stays)).await == Noted::Fenced;
             if lost {
                 // A purge made it void, or it was taken over: who has begun to read it may finish.
-                let told = self.proxy.flight.tell_aside(fill.names(), fill.token(), &text, stays).await;
-                if let Err(error) = told {
-                    self.proxy.notices.store_error("put", &error);
-                }
+                self.tell_aside(fill.names(), fill.token(), &text, stays).await;
                 if kept && self.proxy.stamps.hard(head.url) > head.record.born {
                     kept = false;
                     self.leave_to_riders(fill).await;
@@ -100,7 +97,21 @@ impl Job {
 
     /// The whole record, for those who ride it elsewhere, when it may not be published.
     pub(super) async fn tell_whole_aside(&self, names: &Names, token: Number, pointer: &str) {
-        let _ = self.proxy.flight.tell_aside(names, token, pointer, STAYS).await;
+        self.tell_aside(names, token, pointer, STAYS).await;
+    }
+
+    /// Writes a word aside, after those that are under way: in a task of its own, so that one which is
+    /// dropped half way does not land later, in the place of a newer one.
+    pub(super) async fn tell_aside(&self, names: &Names, token: Number, text: &str, ttl: Duration) {
+        let (turn, flight) = (self.aside.clone(), self.proxy.flight.clone());
+        let (names, text) = (names.clone(), text.to_owned());
+        let told = tokio::spawn(async move {
+            let _turn = turn.lock_owned().await;
+            flight.tell_aside(&names, token, &text, ttl).await
+        });
+        if let Ok(Err(error)) = told.await {
+            self.proxy.notices.store_error("put", &error);
+        }
     }
 
     /// The response is shared here and will not be published: nobody elsewhere has to wait for it.
