@@ -231,8 +231,7 @@ impl Stamps {
         self.put(dust, scope, force, lives, durable).await
     }
 
-    /// As [`write`](Self::write), if it has a place among those of clients
-    /// ([`has_place`](Self::has_place)); and whether the URL's newest hard stamp was still `stood` when
+    /// As [`write`](Self::write), if it has a place among those of clients; and whether the URL's newest hard stamp was still `stood` when
     /// this one was written. Exact among the writers of this process.
     ///
     /// Not cancel safe: a stamp may land that is not applied here. Spawn it.

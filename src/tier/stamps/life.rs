@@ -92,7 +92,7 @@ pub fn stamp_life(ends: Ends, now: WallMs, max_life: Duration) -> Duration {
 }
 
 /// The note for something that lives `rest` longer: what its name ends in, and for how long it
-/// stands. That is at most twice as long, or [`FIRST`].
+/// stands. That is at most twice as long, or ten minutes.
 pub fn note(rest: Duration, max_life: Duration) -> (String, Duration) {
     let rest = rest.min(max_life) + MARGIN;
     if rest <= UNDER_WAY.1 {
