@@ -231,8 +231,8 @@ impl Stamps {
         self.put(dust, scope, force, lives, durable).await
     }
 
-    /// As [`write`](Self::write), if it has a place among those of clients; and whether the URL's newest hard stamp was still `stood` when
-    /// this one was written. Exact among the writers of this process.
+    /// As [`write`](Self::write), if it has a place among those of clients; and whether the URL's newest
+    /// hard stamp was still `stood` when this one was written. Exact among the writers of this process.
     ///
     /// Not cancel safe: a stamp may land that is not applied here. Spawn it.
     pub async fn write_after(
@@ -245,14 +245,19 @@ impl Stamps {
         stood: Number,
     ) -> Result<(Number, Alone), Error> {
         let _turns = self.turns_of(scope).await;
-        let alone = match scope {
-            Scope::Url(hash) if self.hard(hash) == stood => Alone::Yes,
-            Scope::Url(_) | Scope::All => Alone::No,
-        };
+        let alone = self.alone(scope, stood);
         if !self.has_place(dust, scope) {
             return Err(Error::Unavailable("as many URLs have been purged lately as may be".into()));
         }
         Ok((self.put(dust, scope, force, lives, durable).await?, alone))
+    }
+
+    /// Whether no other hard stamp of the URL has come since `stood`. To be asked in the URL's turn.
+    fn alone(&self, scope: Scope, stood: Number) -> Alone {
+        match scope {
+            Scope::Url(url) if self.hard(url) == stood => Alone::Yes,
+            Scope::Url(_) | Scope::All => Alone::No,
+        }
     }
 
     /// To be called in the URL's turn.
@@ -297,7 +302,7 @@ impl Stamps {
             return self.write_after(dust, scope, force, life::ANNOUNCED, true, stood).await;
         }
         let _turns = self.turns_of(scope).await;
-        let alone = if self.hard(url) == stood { Alone::Yes } else { Alone::No };
+        let alone = self.alone(scope, stood);
         let number = dust.announce(&wire::key(&self.prefix, scope, force), life::ANNOUNCED).await?;
         let until = now.saturating_add(millis(life::ANNOUNCED));
         self.merge(scope, force, One::here(number, until));
