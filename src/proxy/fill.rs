@@ -27,7 +27,7 @@ use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
 use crate::record::Binding;
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
-use crate::tier::{Covered, Held, Stored};
+use crate::tier::{Covered, Stored};
 use crate::upstream;
 
 mod elsewhere;
@@ -299,19 +299,12 @@ impl Job {
     /// What another fill of this instance has kept since the request looked into memory. Without the
     /// store there is no second look there (F2), so this is it.
     fn kept_meanwhile(&self, fill: &Fill) -> Option<Arc<Stored>> {
-        let Some(Held::Stored(stored)) = self.proxy.tier.find(self.place.key.text()) else { return None };
-        let (rules, now) = (&self.route.rules, self.proxy.now_ms());
-        let fresh = fill.degraded()
-            && self.owner.is_some()
-            && (self.past.is_sure() || self.proxy.trust.holds(now))
-            && stored.covered(&self.proxy.stamps) == Covered::No
-            && policy::selects(&stored.record, &self.headers)
-            && policy::answers(&self.headers, self.ask.head, &stored.record)
-            && matches!(
-                policy::reuse(&self.ask, &stored.record, &stored.terms, rules, now),
-                policy::Reuse::Fresh { .. }
-            );
-        fresh.then_some(stored)
+        if !fill.degraded() || self.owner.is_none() {
+            return None;
+        }
+        let (stored, reuse) =
+            self.proxy.kept_since(&self.place.key, &self.route, &self.ask, &self.headers, &self.past)?;
+        matches!(reuse, policy::Reuse::Fresh { .. }).then_some(stored)
     }
 
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {

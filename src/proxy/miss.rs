@@ -116,6 +116,15 @@ impl Proxy {
                 None => self.flights.join(&place.key.hash()),
                 Some(old) => self.flights.join_after(&place.key.hash(), &old),
             };
+            // It looked too early: what that flight refreshes was kept since, and this request would
+            // wait for the refresh.
+            if let Joined::Follow(_) = &joined
+                && stale.is_none()
+                && let Some((stored, _)) =
+                    self.kept_since(&place.key, &asking.route, &asking.ask, &asking.headers, &arrival.past)
+            {
+                return End::Take(Found::cached(stored, How::Cached));
+            }
             let (follower, _gauge) = match joined {
                 Joined::Lead(leader) => {
                     following.leads();

@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use super::Proxy;
 use super::asking::Asking;
 use super::binding::Party;
 use super::notes::Noted;
+use super::past::Past;
 use super::place::Place;
 use crate::key::Key;
+use crate::policy::{self, Ask, Reuse};
 use crate::record::{Pointer, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Held, Stored};
@@ -32,6 +36,30 @@ impl Proxy {
                     || self.recall_in_language(route, &variant, headers).await
             }
             found => found.is_some() || self.recall_in_language(route, place, headers).await,
+        }
+    }
+
+    /// What memory has by now that answers a request which found nothing there when it came.
+    pub(super) fn kept_since(
+        &self,
+        key: &Key,
+        route: &Route,
+        ask: &Ask,
+        headers: &HeaderMap,
+        past: &Past,
+    ) -> Option<(Arc<Stored>, Reuse)> {
+        let Some(Held::Stored(stored)) = self.tier.find(key.text()) else { return None };
+        let (record, now) = (&stored.record, self.now_ms());
+        let answers = self.doubt(past).is_none()
+            && past.covers(&self.stamps, record.born, record.token) == Covered::No
+            && policy::selects(record, headers)
+            && policy::answers(headers, ask.head, record);
+        let reuse = policy::reuse(ask, record, &stored.terms, &route.rules, now);
+        match reuse {
+            Reuse::Validate | Reuse::Refused(_) => None,
+            Reuse::Fresh { .. } | Reuse::StaleWhileRevalidate { .. } | Reuse::MaxStale { .. } => {
+                answers.then_some((stored, reuse))
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::follow::{Home, Moves};
 use super::*;
@@ -135,6 +135,12 @@ impl Fleet {
 impl Instance {
     /// The body, and what Cache-Status says.
     async fn get(&self, path: &str) -> (String, String) {
+        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
+        heard(self.proxy.look_up(&client, self.asking(path)).await).await
+    }
+
+    /// A GET on its way in.
+    fn asking(&self, path: &str) -> Asking {
         let request = Request::get(path).header("host", "h.test").body(()).unwrap();
         let (parts, ()) = request.into_parts();
         let forwarded = Forwarded::read("127.0.0.1:1".parse().unwrap(), &[], &parts.headers);
@@ -148,13 +154,15 @@ impl Instance {
             panic!("{path}")
         };
         let (method, headers) = (parts.method, parts.headers);
-        let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
-        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
-        let response = self.proxy.look_up(&client, asking).await;
-        let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (String::from_utf8(body.to_vec()).unwrap(), status)
+        Asking { method, headers, target, route, ask, forwarded, forward: None, ticket }
     }
+}
+
+/// The body, and what Cache-Status says.
+async fn heard(response: Response<ReplyBody>) -> (String, String) {
+    let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (String::from_utf8(body.to_vec()).unwrap(), status)
 }
 
 fn said(answer: &(String, String)) -> (&str, &str) {
@@ -207,6 +215,25 @@ async fn a_purge_at_one_is_a_miss_at_the_other_when_it_is_answered() {
     one.line.down();
     let refused = one.proxy.purge(&Purge::All, false).await;
     assert!(matches!(refused, Err(PurgeError::Store(_))), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_looked_too_early_does_not_wait_for_a_refresh_behind_others() {
+    let mut fleet = Fleet::new().await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let old = || Reply::new(200).header("cache-control", "max-age=10, stale-while-revalidate=60");
+    let origin = Scripted::new().then(old().header("age", "20").bytes("a"));
+    fleet.origin = Arc::new(origin.then(old().gate(&gate).bytes("b")));
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    let early = one.asking("/a");
+    let look = one.proxy.look(&early.route, &early.target, &early.headers, &early.ask);
+    let Look::Missing { place } = look else { panic!("{look:?}") };
+    assert_eq!(one.get("/a").await.0, "a");
+    let others = "dustgate; hit; ttl=-10; detail=stale-while-revalidate";
+    assert_eq!(said(&one.get("/a").await), ("a", others), "the refresh begins");
+    let answer = timeout(Duration::from_secs(1), one.proxy.miss(early, place, None)).await;
+    assert_eq!(said(&heard(answer.expect("at once")).await), ("a", others));
+    gate.add_permits(1);
 }
 
 #[tokio::test(start_paused = true)]
