@@ -123,7 +123,7 @@ pub struct Member {
     pub(super) host: Arc<dyn Host>,
     /// How often changes were missed, or may have been; 0 until the first are heard.
     pub(super) lost: AtomicU64,
-    /// Every stamp up to this number has been applied here.
+    /// Every stamp up to this number has been applied here, but for those of a gap that is not read yet.
     pub(super) followed: AtomicU64,
     /// The number of the last word of its own that it heard.
     pub(super) heard: watch::Sender<Number>,
@@ -285,6 +285,8 @@ impl Member {
             }
             state.sent = Some(sent);
         }
+        // Another word is written for the while.
+        state.written = None;
         self.read_again(state).await
     }
 
@@ -390,10 +392,11 @@ impl Member {
 
     /// Writes beside the lease how far stamps are applied, if that is not what stands there.
     async fn write_mark(&self, state: &mut State) {
+        // In this order: a gap that comes before a stamp is heard of is seen below.
+        let followed = self.followed.load(Ordering::Acquire);
         if state.lease.is_none() || !self.is_read(state) {
             return;
         }
-        let followed = self.followed.load(Ordering::Acquire);
         if state.written.is_some_and(|(number, until)| number == followed && Instant::now() < until) {
             return;
         }

@@ -203,6 +203,26 @@ async fn a_purge_that_fell_into_a_gap_is_applied_before_memory_is_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_fell_into_a_gap_is_confirmed_by_nobody_who_has_only_heard_of_something_newer() {
+    let (_store, one, two) = two().await;
+    let write = async |key| {
+        one.stamps.write(&*one.dust, url(key), Force::Hard, Duration::from_hours(1), true).await.unwrap()
+    };
+    two.line.down();
+    let missed = write(KEY).await;
+    settle().await;
+    (0..20).for_each(|_| two.line.next(Some(Op::Entries), Fault::Unavailable));
+    two.line.up();
+    until("it hears again", || two.member.heard.borrow().gt(&missed)).await;
+    let newer = write("http://h.test/other").await;
+    until("it hears of that", || two.stamps.hard(url_hash("http://h.test/other")) == newer).await;
+    assert_ne!(two.stamps.hard(url_hash(KEY)), missed, "it has not read the stamps yet");
+    let said = one.member.confirmed(missed).await.unwrap();
+    assert_eq!(said.confirmed, ["one", "two"]);
+    assert_eq!(two.stamps.hard(url_hash(KEY)), missed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_life_of_the_store_empties_memory_and_moves_the_bodies() {
     let (store, one, two) = two().await;
     one.publish(KEY).await;
