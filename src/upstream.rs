@@ -6,12 +6,15 @@ pub mod limit;
 pub mod scripted;
 pub mod settings;
 
+mod ahead;
 mod body;
 mod bound;
 mod classify;
+mod connection;
 mod head;
 mod probe;
 mod retry;
+mod tls;
 mod transport;
 
 use std::fmt::{self, Debug};
@@ -30,6 +33,7 @@ pub use self::client::Client;
 pub use self::interest::Interest;
 pub use self::scripted::Scripted;
 pub use self::settings::{ClientError, HostRule, Settings, Tls};
+pub use self::tls::Shared;
 
 /// One origin.
 #[async_trait]

@@ -17,6 +17,8 @@ mod origin;
 mod queue;
 #[path = "upstream/retry.rs"]
 mod retry;
+#[path = "upstream/reuse.rs"]
+mod reuse;
 #[path = "upstream/timeouts.rs"]
 mod timeouts;
 #[path = "upstream/tls.rs"]

@@ -18,7 +18,7 @@ use crate::telemetry::{Metrics, UpstreamMetrics};
 use crate::upstream::client::Client;
 use crate::upstream::limit::Limit;
 use crate::upstream::settings::{HostRule, Tls};
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, Shared, Upstream};
 
 /// All upstreams.
 pub(super) struct Upstreams {
@@ -47,9 +47,10 @@ pub(super) fn make(
 ) -> Result<Upstreams, BuildError> {
     let mut made: HashMap<Arc<str>, Arc<dyn Upstream>> = HashMap::new();
     let mut all = Upstreams { by_route: Vec::new(), loads: Vec::new() };
+    let shared = Shared::default();
     for route in table.in_order() {
         if !made.contains_key(&route.upstream) {
-            let (upstream, load) = make_upstream(settings, route, metrics, flight, dice)?;
+            let (upstream, load) = make_upstream(settings, route, &shared, metrics, flight, dice)?;
             made.insert(route.upstream.clone(), upstream);
             all.loads.push(load);
         }
@@ -61,6 +62,7 @@ pub(super) fn make(
 fn make_upstream(
     settings: &Settings,
     route: &Route,
+    shared: &Shared,
     metrics: &Arc<Metrics>,
     flight: &Arc<Flight>,
     dice: &Arc<Dice>,
@@ -69,7 +71,7 @@ fn make_upstream(
     let origins = settings.origins();
     let origin =
         origins.get(name).ok_or_else(|| bad("routes.upstream", format!("no upstream \"{name}\"")))?;
-    let client = Client::new(client_settings(origin))
+    let client = Client::sharing(client_settings(origin, settings.server.max_fields), shared)
         .map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))?;
     let client = Arc::new(client);
     let (limit, most) = (client.limit().clone(), origin.most_here());
@@ -121,7 +123,7 @@ impl Load {
     }
 }
 
-fn client_settings(origin: &config::Upstream) -> upstream::settings::Settings {
+fn client_settings(origin: &config::Upstream, max_fields: usize) -> upstream::settings::Settings {
     let path = |file: &Option<String>| file.as_ref().map(PathBuf::from);
     upstream::settings::Settings {
         url: origin.url.reveal().to_owned(),
@@ -141,6 +143,7 @@ fn client_settings(origin: &config::Upstream) -> upstream::settings::Settings {
         first_byte_timeout: origin.first_byte_timeout.0,
         read_timeout: origin.read_timeout.0,
         pool_idle_timeout: origin.pool_idle_timeout.0,
+        max_fields,
         max_concurrent: origin.most_here(),
         queue: origin.queue,
         queue_timeout: origin.queue_timeout.0,

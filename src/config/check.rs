@@ -57,6 +57,10 @@ fn server(settings: &Settings, problems: &mut Problems<'_>) {
     if server.max_header_size.0 < 8 << 10 {
         problems.add(&path("server.max_header_size"), "must be at least 8KiB");
     }
+    // A map of fields holds no more than 24 576 of them.
+    if !(10..=10_000).contains(&server.max_fields) {
+        problems.add(&path("server.max_fields"), "must be from 10 to 10000");
+    }
     if !(1..=63 << 10).contains(&server.max_target.0) {
         problems.add(&path("server.max_target"), "must be from 1B to 63KiB");
     }

@@ -34,6 +34,8 @@ pub struct Server {
     pub max_connections: usize,
     /// How large a request's head may be (431).
     pub max_header_size: Size,
+    /// How many fields a request's head may have (431), and a response's from upstream (502).
+    pub max_fields: usize,
     /// How long a request's target may be (414).
     pub max_target: Size,
     /// How many requests may wait for others' fetches on this instance (503).
@@ -67,6 +69,7 @@ impl Default for Server {
             min_rate: Size(256),
             max_connections: 10_000,
             max_header_size: Size(32 << 10),
+            max_fields: 250,
             max_target: Size(8 << 10),
             max_waiters: 10_000,
             drain_delay: Dur::default(),

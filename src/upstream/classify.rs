@@ -15,7 +15,12 @@ pub(super) fn head(error: &reqwest::Error, probe: &Probe) -> Error {
     } else {
         head_kind(error)
     };
-    Error { kind, detail: detail(error) }
+    let mut detail = detail(error);
+    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
+        // The library does not say which of the two.
+        detail += ": more fields than server.max_fields, or a longer head than is read";
+    }
+    Error { kind, detail }
 }
 
 /// A failure after the head.
@@ -119,7 +124,7 @@ fn innermost(mut error: &io::Error) -> &io::Error {
     error
 }
 
-fn find<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
+pub(super) fn find<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref::<T>() {

@@ -25,8 +25,12 @@ use super::bound::Latch;
 use super::limit::{Limit, Permit};
 use super::probe::Probe;
 use super::settings::{ClientError, HostRule, Settings};
+use super::tls::Shared;
 use super::transport::Transport;
-use super::{Body, Error, ErrorKind, Request, Response, Timing, Upstream, bound, classify, head, retry};
+use super::{
+    Body, Error, ErrorKind, Request, Response, Timing, Upstream, ahead, bound, classify, connection, head,
+    retry,
+};
 
 /// An origin that is reached over HTTP.
 #[derive(Debug)]
@@ -58,7 +62,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
-        let transport = Transport::new(&settings)?;
+        Self::sharing(settings, &Shared::default())
+    }
+
+    /// The same, sharing certificates and TLS sessions with the others that were made so.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn sharing(settings: Settings, shared: &Shared) -> Result<Self, ClientError> {
+        let transport = Transport::new(&settings, shared)?;
         let value = |name: &str| {
             HeaderValue::from_str(name)
                 .ok()
@@ -121,7 +133,13 @@ impl Client {
         let limit = self.settings.first_byte_timeout;
         tokio::select! {
             biased;
-            answer = probe.watch(client.execute(request)) => answer.map_err(|error| classify::head(&error, probe)),
+            answer = probe.watch(client.execute(request)) => {
+                probe.went_over(match &answer {
+                    Ok(answer) => connection::of_answer(answer.extensions()),
+                    Err(error) => connection::of_error(error),
+                });
+                answer.map_err(|error| classify::head(&error, probe))
+            }
             () = probe.silent(limit) => Err(Error {
                 kind: ErrorKind::FirstByteTimeout,
                 detail: format!("no head within {} ms", limit.as_millis()),
@@ -142,6 +160,11 @@ impl Client {
         let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
         let exact = body.size_hint().exact();
         let framing = head::framing(method, parts.status, parts.version, &parts.headers, exact)?;
+        let (many, most) = (parts.headers.len(), self.settings.max_fields);
+        if many > most {
+            let detail = format!("{many} fields, more than server.max_fields = {most}");
+            return Err(Error { kind: ErrorKind::Protocol, detail });
+        }
         let mut headers = parts.headers;
         let trailers = head::trailers(&headers, framing);
         head::incoming(&mut headers);
@@ -203,6 +226,7 @@ impl Upstream for Client {
         let challenge = challenge.then(|| self.latch.challenged());
         let timing = Timing { queued, connect: probe.connect(), first_byte: probe.waited(), tries };
         let mut response = self.response(&method, answer?, probe, permit, timing)?;
+        response.body = ahead::look(response.body).await?;
         if let Some((challenge, begins)) = challenge {
             response.binds = begins;
             response.body = Box::pin(response.body.inspect(move |_| {

@@ -1,6 +1,10 @@
 //! What reqwest does not tell: whether an exchange made its own connection, and since when the
 //! origin is the one who is waited for.
 //!
+//! That it made one says nothing of the one that it went over: until the request is on its way, another
+//! that comes free may be taken instead, and the one that was made waits for the next request. So the two
+//! are compared.
+//!
 //! A layer around reqwest's connector finds the probe of the exchange in a task-local, which is
 //! set only while that exchange's own future is polled. hyper-util connects within the future of
 //! the request that wants a connection and, if meanwhile another comes free, moves what is left
@@ -8,16 +12,18 @@
 //! not taken for this exchange's.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::Connection;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Error;
+use super::{Error, connection};
 
 tokio::task_local! {
     static PROBE: Arc<Probe>;
@@ -37,8 +43,12 @@ struct State {
     connecting: bool,
     /// The client's own body is waited for.
     client: bool,
-    /// What making its connection took; none if it had one from the pool.
+    /// What making a connection for it took.
     connect: Option<Duration>,
+    /// The connection that was made for it ...
+    made: Option<SocketAddr>,
+    /// ... and the one that it went over, where that is known.
+    over: Option<SocketAddr>,
     /// How the client's own body broke.
     broke: Option<Error>,
     /// The request once more, for a connection that turns out to be closed.
@@ -68,6 +78,8 @@ impl Probe {
             connecting: false,
             client: false,
             connect: None,
+            made: None,
+            over: None,
             broke: None,
             again: None,
         };
@@ -79,14 +91,21 @@ impl Probe {
         PROBE.scope(self.clone(), exchange).await
     }
 
-    /// Whether the exchange went over a connection that it made itself.
-    pub(super) fn fresh(&self) -> bool {
-        self.lock().connect.is_some()
+    /// The exchange went over this connection; none: nobody knows, or there was none.
+    pub(super) fn went_over(&self, connection: Option<SocketAddr>) {
+        self.lock().over = connection;
     }
 
-    /// What making the connection took.
+    /// Whether the exchange is known to have gone over a connection that it made itself.
+    pub(super) fn fresh(&self) -> bool {
+        let state = self.lock();
+        state.connect.is_some() && state.over.is_some() && state.made == state.over
+    }
+
+    /// What making the connection took; none if it had one from the pool.
     pub(super) fn connect(&self) -> Option<Duration> {
-        self.lock().connect
+        let state = self.lock();
+        state.connect.filter(|_| state.over.is_none() || state.made == state.over)
     }
 
     /// How long ago the request could go out: since the connection was there, or the client's
@@ -119,8 +138,7 @@ impl Probe {
         self.lock().broke = Some(error);
     }
 
-    /// Keeps the request for a second try, until a connection is made for the first: a failure of
-    /// that one is not mended, and a head may be long.
+    /// Keeps the request for a second try.
     pub(super) fn keep(&self, request: Option<reqwest::Request>) {
         self.lock().again = request;
     }
@@ -160,9 +178,10 @@ impl Probe {
         state.connecting = false;
         state.since = Instant::now();
         state.connect = took.or(state.connect);
-        if state.connect.is_some() {
-            state.again = None;
-        }
+    }
+
+    fn made(&self, connection: Option<SocketAddr>) {
+        self.lock().made = connection;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,7 +200,10 @@ impl<S> Layer<S> for Watch {
     }
 }
 
-impl<S: Service<R>, R> Service<R> for Watched<S> {
+impl<S: Service<R>, R> Service<R> for Watched<S>
+where
+    S::Response: Connection,
+{
     type Response = S::Response;
     type Error = S::Error;
     type Future = Connecting<S::Future>;
@@ -202,6 +224,7 @@ impl<S: Service<R>, R> Service<R> for Watched<S> {
 impl<F, T, E> Future for Connecting<F>
 where
     F: Future<Output = Result<T, E>>,
+    T: Connection,
 {
     type Output = Result<T, E>;
 
@@ -213,9 +236,10 @@ where
             probe.connected(None);
         }
         let polled = self.future.as_mut().poll(cx);
-        if let Poll::Ready(Ok(_)) = &polled
+        if let Poll::Ready(Ok(io)) = &polled
             && let Some(probe) = self.probe.take()
         {
+            probe.made(connection::of(&io.connected()));
             probe.connected(Some(self.began.elapsed()));
         }
         polled

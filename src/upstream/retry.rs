@@ -2,8 +2,8 @@
 //!
 //! An origin may close an idle connection in the moment in which a request goes out on it. Then
 //! nothing came back, and whether the request was seen cannot be known; sent again on a fresh
-//! connection it is answered. This holds only for a connection that was used before (a fresh one
-//! that closes says something about the origin), only for what may be repeated and can be
+//! connection it is answered. This holds only for a connection that is not known to be fresh (a fresh
+//! one that closes says something about the origin; where nobody knows, a second try does no harm), only for what may be repeated and can be
 //! (RFC 9110 §9.2.2), and only once: the second try makes its own connection, so its failure is
 //! a real one. A timeout is not such a failure: the origin has work with the request, and another
 //! would double it.

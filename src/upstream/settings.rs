@@ -21,6 +21,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// How long a connection is kept for the next request. Zero: connections are not kept.
     pub pool_idle_timeout: Duration,
+    /// How many fields the head of a response may have.
+    pub max_fields: usize,
     /// How many exchanges at a time; at least 1.
     pub max_concurrent: usize,
     /// How many requests may wait for a place.
@@ -93,6 +95,7 @@ impl Settings {
             first_byte_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(15),
             pool_idle_timeout: Duration::from_secs(4),
+            max_fields: 250,
             max_concurrent: 1024,
             queue: 1024,
             queue_timeout: Duration::from_secs(5),

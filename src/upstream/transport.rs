@@ -1,15 +1,14 @@
 //! reqwest, told to leave everything alone.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Identity, redirect};
+use reqwest::redirect;
 use url::{Host, Url};
 
 use super::probe::Watch;
-use super::settings::{ClientError, HostRule, Settings, Tls};
+use super::settings::{ClientError, HostRule, Settings};
+use super::tls::Shared;
 
 /// The two clients of an upstream, and what stands before each target.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ struct Instead {
 // === impl Transport ===
 
 impl Transport {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ClientError> {
+    pub(super) fn new(settings: &Settings, shared: &Shared) -> Result<Self, ClientError> {
         let url = parse(&settings.url)?;
         let https = url.scheme() == "https";
         let host = url.host().ok_or_else(|| ClientError::Url("no host".to_owned()))?.to_owned();
@@ -82,7 +81,10 @@ impl Transport {
                 let port = url.port_or_known_default().unwrap_or_default();
                 builder = builder.dns_resolver(Instead { host: host.clone(), port });
             }
-            let builder = if https { tls(builder, &settings.tls)? } else { builder.tls_certs_only([]) };
+            let mut tls = if https { shared.tls(&settings.tls)? } else { shared.clear()? };
+            tls.alpn_protocols =
+                if h2 { vec!["h2".into(), "http/1.1".into()] } else { vec!["http/1.1".into()] };
+            builder = builder.tls_backend_preconfigured(tls).http1_max_headers(settings.max_fields);
             builder.build().map_err(|error| ClientError::Tls(super::classify::detail(&error)))
         };
         if let Some(name) = server_name
@@ -108,37 +110,6 @@ fn parse(text: &str) -> Result<Url, ClientError> {
         return wrong("a query or fragment cannot stand before a path");
     }
     Ok(url)
-}
-
-/// Roots are looked for only here: without any on the machine, http upstreams work all the same.
-fn tls(mut builder: reqwest::ClientBuilder, tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {
-    let wrong = |error: &reqwest::Error| ClientError::Tls(super::classify::detail(error));
-    if let Some(path) = &tls.ca {
-        let pem = read("tls.ca", path)?;
-        let roots = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(&error))?;
-        if roots.is_empty() {
-            return Err(ClientError::Tls(format!("{} holds no certificate", path.display())));
-        }
-        builder = builder.tls_certs_only(roots);
-    }
-    match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => {
-            let mut pem = read("tls.cert", cert)?;
-            pem.push(b'\n');
-            pem.extend(read("tls.key", key)?);
-            builder = builder.identity(Identity::from_pem(&pem).map_err(|error| wrong(&error))?);
-        }
-        (None, None) => {}
-        _ => return Err(ClientError::Tls("cert and key go together".to_owned())),
-    }
-    if tls.insecure {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    Ok(builder)
-}
-
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ClientError> {
-    fs::read(path).map_err(|source| ClientError::File { what, path: path.to_owned(), source })
 }
 
 // === impl Instead ===

@@ -51,9 +51,35 @@ async fn chunks_without_a_last_one_are_a_break() {
 #[tokio::test]
 async fn what_is_no_chunk_is_a_break() {
     let origin =
-        Origin::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n").await;
+        Origin::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nxyz\r\nhello\r\n")
+            .await;
     let (body, broke) = read(get(&plain(&origin.url()), "/").await.unwrap()).await;
-    assert_eq!((body.as_str(), broke.unwrap().kind), ("", ErrorKind::Protocol));
+    assert_eq!((body.as_str(), broke.unwrap().kind), ("ok", ErrorKind::Protocol));
+}
+
+/// It came with the head, which nobody has been told of yet.
+#[tokio::test]
+async fn what_is_no_chunk_from_the_first_byte_on_is_no_answer() {
+    for turn in 0..50 {
+        let origin =
+            Origin::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n").await;
+        let error = get(&plain(&origin.url()), "/").await.expect_err("no answer");
+        assert_eq!(error.kind, ErrorKind::Protocol, "turn {turn}");
+    }
+}
+
+/// What is looked at is not lost, and what has not come yet is not waited for.
+#[tokio::test]
+async fn the_first_bytes_are_looked_at_and_not_waited_for() {
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n";
+    let script = vec![Expect, Say(head), Gate(gate.clone()), Say("2\r\nok\r\n0\r\nx-end: 1\r\n\r\n")];
+    let origin = Origin::new(vec![script]).await;
+    let response = get(&plain(&origin.url()), "/").await.unwrap();
+    gate.add_permits(1);
+    let trailers = response.trailers.clone();
+    assert_eq!(read(response).await, ("ok".into(), None));
+    assert_eq!(trailers.came.get().unwrap()["x-end"], "1");
 }
 
 #[tokio::test]

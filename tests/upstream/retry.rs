@@ -114,9 +114,18 @@ async fn a_head_that_breaks_off_looks_like_none() {
 #[tokio::test]
 async fn a_body_that_breaks_off_is_not_tried_again() {
     let (mut origin, client) =
-        used(&[Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")], &[&[Expect, OK]]).await;
+        used(&[Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi")], &[&[Expect, OK]]).await;
     let response = get(&client, "/").await.unwrap();
     assert_eq!(read(response).await.1.unwrap().kind, ErrorKind::Truncated);
+    assert_eq!(counts(&mut origin), (0, 1));
+    // Nor if nothing of it came.
+    let (mut origin, client) =
+        used(&[Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")], &[&[Expect, OK]]).await;
+    let broke = match get(&client, "/").await {
+        Ok(response) => read(response).await.1.unwrap(),
+        Err(error) => error,
+    };
+    assert_eq!(broke.kind, ErrorKind::Truncated);
     assert_eq!(counts(&mut origin), (0, 1));
 }
 

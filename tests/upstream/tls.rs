@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dustgate::upstream::{ErrorKind, Framing, HostRule};
+use dustgate::upstream::{ErrorKind, Framing, HostRule, Shared};
 use http::Version;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{HandshakeKind, RootCertStore, ServerConfig};
 
 use super::origin::Act::{Expect, Gate, Mute, Say};
 use super::origin::{Origin, Seen};
@@ -237,4 +237,66 @@ async fn h2_where_both_speak_it() {
     let response = get(&with(HostRule::Name("name.example".into())), "/x").await.unwrap();
     assert_eq!(response.version, Version::HTTP_11);
     assert_eq!(read(response).await.0, "/x Some(\"name.example\")");
+}
+
+/// An origin that answers one request on each connection, and says whether each resumed another's session.
+async fn telling(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedReceiver<bool>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, tell) = (acceptor.clone(), tell.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(socket).await else { return };
+                let kind = stream.get_ref().1.handshake_kind();
+                let _ = tell.send(kind == Some(HandshakeKind::Resumed));
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(OK.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    (port, told)
+}
+
+#[tokio::test]
+async fn upstreams_of_the_same_settings_share_what_was_read_and_the_sessions() {
+    let authority = Authority::new();
+    let (port, mut resumed) = telling(authority.acceptor("localhost", &["http/1.1"], false)).await;
+    let shared = Shared::default();
+    let settings = || {
+        let mut settings = Settings::new(format!("https://localhost:{port}"));
+        settings.tls.ca = Some(authority.path("ca.pem"));
+        settings
+    };
+    let one = Client::sharing(settings(), &shared).unwrap();
+    std::fs::remove_file(authority.path("ca.pem")).unwrap();
+    let two = Client::sharing(settings(), &shared).unwrap();
+    Client::new(settings()).expect_err("a file that is not there any more");
+    for (client, resumes) in [(&one, false), (&two, true), (&one, true)] {
+        assert_eq!(read(get(client, "/").await.unwrap()).await.0, "ok");
+        assert_eq!(resumed.recv().await, Some(resumes));
+    }
+}
+
+#[tokio::test]
+async fn what_one_upstream_takes_from_anybody_another_does_not() {
+    let authority = Authority::new();
+    let (port, mut resumed) = telling(authority.acceptor("localhost", &["http/1.1"], false)).await;
+    let shared = Shared::default();
+    let with = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = Settings::new(format!("https://localhost:{port}"));
+        change(&mut settings);
+        Client::sharing(settings, &shared).unwrap()
+    };
+    let careless = with(&|settings| settings.tls.insecure = true);
+    for _ in 0..2 {
+        assert_eq!(read(get(&careless, "/").await.unwrap()).await.0, "ok");
+    }
+    assert_eq!((resumed.recv().await, resumed.recv().await), (Some(false), Some(true)));
+    let other = Authority::new();
+    let careful = with(&|settings| settings.tls.ca = Some(other.path("ca.pem")));
+    assert_eq!(get(&careful, "/").await.unwrap_err().kind, ErrorKind::Tls);
 }
