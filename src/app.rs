@@ -366,6 +366,7 @@ impl App {
             min_rate: server.min_rate.0,
             max_connections: server.max_connections,
             max_header_size: usize::try_from(server.max_header_size.0).unwrap_or(usize::MAX),
+            max_fields: server.max_fields,
         }
     }
 

@@ -11,8 +11,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::listener::Busy;
 use super::multipart::Multipart;
+use super::reply::Cause;
 use super::ticket::Ticket;
 use super::told::Follower;
+use crate::upstream::ErrorKind;
 use crate::{body, upstream};
 
 /// Where the bytes come from.
@@ -109,6 +111,11 @@ impl ReplyBody {
     }
 
     fn ended(&mut self) {
+        if self.left.is_none()
+            && let Some(busy) = &self.busy
+        {
+            busy.is_whole();
+        }
         if let Some(ticket) = self.ticket.take() {
             ticket.close(None);
         }
@@ -117,8 +124,12 @@ impl ReplyBody {
 
     fn broke(&mut self, error: &Broken) {
         self.source = Source::Empty;
-        if let Some(ticket) = self.ticket.take() {
-            ticket.close(Some(error));
+        let cause = error.cause();
+        let instead = self.busy.as_ref().is_some_and(|busy| busy.says_instead(cause));
+        match self.ticket.take() {
+            Some(ticket) if instead => ticket.close_with(cause),
+            Some(ticket) => ticket.close(Some(error)),
+            None => {}
         }
         self.place = None;
     }
@@ -131,6 +142,14 @@ impl Broken {
             Self::Stored(error) => error.as_str(),
             Self::Upstream(error) => error.kind.as_str(),
         }
+    }
+
+    /// What a client is told that has nothing of the answer yet.
+    fn cause(&self) -> Cause {
+        Cause::Upstream(match self {
+            Self::Stored(_) => ErrorKind::Truncated,
+            Self::Upstream(error) => error.kind,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! - `connection`: one connection, from its first byte to its last.
 //! - `phase`: what a connection is doing, and how long it may.
 //! - `socket`: the socket as hyper sees it: what comes and goes is noted on the way.
+//! - `answer`: what the client has of an answer, and how it learns that it broke off.
 //! - `refusal`: heads that hyper does not take.
 
 use std::pin::pin;
@@ -17,6 +18,7 @@ use super::Proxy;
 use crate::drain::Guard;
 use crate::telemetry::words::Shed;
 
+mod answer;
 mod connection;
 mod phase;
 mod refusal;
@@ -40,6 +42,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// The longest head, in bytes.
     pub max_header_size: usize,
+    /// The most fields of a head.
+    pub max_fields: usize,
 }
 
 /// Connections open on all listeners.

@@ -95,7 +95,7 @@ impl Cause {
             Self::Malformed => "the request line or a field can't be read",
             Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
             Self::HeadTimeout => "the request's head was not whole in time",
-            Self::HeadTooLarge => "the request's head is too large",
+            Self::HeadTooLarge => "the request's head is too large, or has too many fields",
             Self::NoRoute(NoRoute::NoHost) => "no route has this host",
             Self::NoRoute(NoRoute::NoPath) => "no route of this host has this path",
             Self::Loop => "the request has been through here already",
@@ -148,14 +148,16 @@ impl Cause {
         json!({ "error": self.as_str(), "detail": self.detail() }).to_string() + "\n"
     }
 
-    /// The answer as it stands on a connection that has no request, the last one of it; and the length
+    /// The answer as it stands on a connection that has no request, or nothing of its answer, the last one
+    /// of it; and the length
     /// of its content.
     pub(crate) fn raw(self, now_ms: u64) -> (Vec<u8>, usize) {
         let (status, content) = (self.status(), self.content());
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));
+        let again = if status == StatusCode::SERVICE_UNAVAILABLE { "retry-after: 1\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: \
-             no-store\r\nconnection: close\r\ndate: {date}\r\n\r\n",
+             no-store\r\n{again}connection: close\r\ndate: {date}\r\n\r\n",
             status.as_str(),
             status.canonical_reason().unwrap_or_default(),
             content.len(),

@@ -13,8 +13,8 @@ use crate::dust::{Embedded, Faulty};
 use crate::telemetry::{Log, Metrics};
 use crate::tier::stamps::life;
 use crate::tier::{Numbers, Own, WhenUnsure, member, url_hash};
-use crate::upstream::ErrorKind;
 use crate::upstream::scripted::{Reply, Scripted};
+use crate::upstream::{ErrorKind, Framing};
 
 const UNSURE_FOR: Duration = Duration::from_mins(5);
 
@@ -43,16 +43,20 @@ struct Fleet {
 
 impl Fleet {
     async fn new() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_800_000_000_000));
-        let dust =
-            Embedded::memory_with(clock.clone(), crate::dust::embedded::Limits::default(), &Dice::seeded(1));
-        let bodies = Bodies::open("memory:", "here", crate::body::Settings::default(), clock).await.unwrap();
-        let origin = Scripted::by(|asked, n| {
+        Self::before(Scripted::by(|asked, n| {
             if asked.headers.contains_key("if-none-match") {
                 return Reply::new(304).header("etag", "\"a\"").header("cache-control", "max-age=60");
             }
             Reply::ok(format!("{n}")).header("etag", "\"a\"").header("cache-control", "max-age=60")
-        });
+        }))
+        .await
+    }
+
+    async fn before(origin: Scripted) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_800_000_000_000));
+        let dust =
+            Embedded::memory_with(clock.clone(), crate::dust::embedded::Limits::default(), &Dice::seeded(1));
+        let bodies = Bodies::open("memory:", "here", crate::body::Settings::default(), clock).await.unwrap();
         Self { dust: Arc::new(dust.in_common()), bodies, origin: Arc::new(origin) }
     }
 
@@ -322,3 +326,49 @@ async fn a_head_that_was_given_up_for_want_of_clients_is_asked_again_for_one_tha
 }
 
 mod stamps;
+
+/// All that a client is given that sends this on a connection of its own.
+async fn talk(proxy: &Arc<Proxy>, says: &[u8]) -> std::io::Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let limits = listener::Limits {
+        header_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+        send_timeout: Duration::ZERO,
+        min_rate: 0,
+        max_connections: 1,
+        max_header_size: 32_768,
+        max_fields: 100,
+    };
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let mut client = tokio::net::TcpStream::connect(port.local_addr()?).await?;
+    let (signal, guard) = crate::drain::channel();
+    let serving = tokio::spawn(listener::serve(port, proxy.clone(), limits, Arc::default(), guard));
+    client.write_all(says).await?;
+    client.shutdown().await?;
+    let mut said = Vec::new();
+    let read = client.read_to_end(&mut said).await;
+    serving.abort();
+    drop(signal);
+    read.map(|_| String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_which_nothing_was_written_when_it_broke_off_is_another_answer() {
+    let fleet = Fleet::before(Scripted::by(|asked, _| {
+        let reply = Reply::new(200).header("cache-control", "no-store").framing(Framing::Framed);
+        let reply = if asked.target.starts_with("/long") { reply.bytes(vec![b'x'; 1 << 20]) } else { reply };
+        reply.head().fail(ErrorKind::Protocol)
+    }))
+    .await;
+    let one = fleet.instance("one", WhenUnsure::Validate).await;
+    tokio::time::resume();
+    let get = |path: &str, version: &str| format!("GET {path} HTTP/{version}\r\nHost: h.test\r\n\r\n");
+    for version in ["1.0", "1.1"] {
+        let said = talk(&one.proxy, get("/", version).as_bytes()).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 502 ") && said.ends_with("}\n"), "{said}");
+    }
+    let said = talk(&one.proxy, get("/long", "1.1").as_bytes()).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200 ") && !said.contains(" 502 "), "the client has the head already");
+    let reset = talk(&one.proxy, get("/long", "1.0").as_bytes()).await.unwrap_err();
+    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+}

@@ -13,6 +13,7 @@ use super::Proxy;
 use super::asking::Forwarded;
 use super::body::Broken;
 use super::presence::{Presence, Seat};
+use super::reply::Cause;
 use crate::key::Key;
 use crate::key::target::Target;
 use crate::route::Route;
@@ -165,6 +166,14 @@ impl Ticket {
             self.access.aborted = true;
             self.access.error = Some(broken.word());
         }
+        self.write();
+    }
+
+    /// The answer broke off before its first byte, and this is said in its place.
+    pub(crate) fn close_with(mut self: Box<Self>, cause: Cause) {
+        self.access.cache = Cache::Error;
+        self.access.error = Some(cause.as_str());
+        self.answered(cause.status());
         self.write();
     }
 

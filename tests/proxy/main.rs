@@ -8,6 +8,7 @@
 #![allow(clippy::needless_for_each, reason = "a herd's line reads as one")]
 
 mod admin;
+mod broken;
 mod coalesce;
 mod commands;
 mod conditional;
@@ -21,6 +22,7 @@ mod get;
 mod health;
 mod invalidate;
 mod limits;
+mod many_fields;
 mod memory;
 mod methods;
 mod owed;

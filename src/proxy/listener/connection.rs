@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use http::Request;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,6 +19,7 @@ use super::phase::Phase;
 use super::refusal::{self, Judged};
 use super::socket::Socket;
 use crate::drain::Guard;
+use crate::proxy::body::ReplyBody;
 use crate::proxy::reply::Cause;
 use crate::proxy::{Client, Proxy};
 use crate::telemetry::Access;
@@ -25,10 +28,37 @@ use crate::telemetry::words::{Cache, Closed};
 /// How far above the limit a head is still read.
 const HEAD_SLACK: usize = 4096;
 
+/// How many fields of a head the parser has room for.
+#[derive(Clone, Copy)]
+enum Parser {
+    /// As many as it has on its stack. To be told a number, any number, costs each request more.
+    Usual,
+    /// As many as it was told.
+    Told(usize),
+}
+
+/// As hyper has it.
+const USUAL_FIELDS: usize = 100;
+
 /// How a connection ended, or what hyper made of it.
 enum Ended {
     ByItself(hyper::Result<()>),
     Late(Closed),
+}
+
+impl Parser {
+    /// The one that is begun with: few requests have more than the usual number of fields, and one that
+    /// has is read again with more room.
+    fn for_fields(most: usize) -> Self {
+        if most < USUAL_FIELDS { Self::Told(most) } else { Self::Usual }
+    }
+
+    fn takes(self) -> usize {
+        match self {
+            Self::Usual => USUAL_FIELDS,
+            Self::Told(fields) => fields,
+        }
+    }
 }
 
 /// Serves a connection until it has ended.
@@ -46,6 +76,7 @@ pub(super) async fn serve(
     let mut socket = Socket::new(socket, phase.clone(), limits);
     let mut stopping = pin!(drain.draining());
     let mut leaving = false;
+    let mut parser = Parser::for_fields(limits.max_fields);
     let mut timer = pin!(sleep_until(phase.next_look(limits)));
     loop {
         let service = service_fn(|request: Request<Incoming>| {
@@ -53,7 +84,11 @@ pub(super) async fn serve(
             let request = request.map(|body| phase.content(body));
             let client = &client;
             async move {
+                let is_old = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
                 let response = proxy.handle(client, request).await;
+                if is_old && is_endless(&response) {
+                    busy.ends_by_closing();
+                }
                 Ok::<_, std::convert::Infallible>(response.map(|body| body.on_connection(busy)))
             }
         });
@@ -63,6 +98,9 @@ pub(super) async fn serve(
         builder.half_close(true);
         // A little above the limit, so that what is over it is read and answered by us.
         builder.max_buf_size(limits.max_header_size.max(8192).saturating_add(HEAD_SLACK));
+        if let Parser::Told(fields) = parser {
+            builder.max_headers(fields);
+        }
         let mut conn = builder.serve_connection(TokioIo::new(socket), service);
         if leaving {
             Pin::new(&mut conn).graceful_shutdown();
@@ -91,16 +129,26 @@ pub(super) async fn serve(
                     proxy.notices.closed(why);
                     return conn.into_parts().io.into_inner().reset();
                 }
+                if let Some(cause) = phase.answer().instead() {
+                    let (answer, _) = cause.raw(proxy.now_ms());
+                    return conn.into_parts().io.into_inner().finish(&answer).await;
+                }
                 if !error.is_parse() || !phase.is_unasked() {
                     return;
                 }
                 let parts = conn.into_parts();
                 socket = parts.io.into_inner();
-                match refusal::judge(&error, &parts.read_buf, proxy.settings.max_target) {
+                match refusal::judge(&error, &parts.read_buf, proxy.settings.max_target, parser.takes()) {
                     Judged::Again(bytes) => {
                         socket.again(bytes);
                         continue;
                     }
+                    Judged::ManyFields if parser.takes() < limits.max_fields => {
+                        parser = Parser::Told(limits.max_fields);
+                        socket.again(parts.read_buf);
+                        continue;
+                    }
+                    Judged::ManyFields => Cause::HeadTooLarge,
                     Judged::Refused(cause) => cause,
                 }
             }
@@ -122,6 +170,11 @@ pub(super) async fn serve(
         };
         return refuse(socket, &client, &phase, proxy, cause).await;
     }
+}
+
+/// Returns whether nothing in an answer to an HTTP/1.0 request tells where it ends.
+fn is_endless(response: &Response<ReplyBody>) -> bool {
+    response.body().size_hint().exact().is_none() && !response.headers().contains_key(CONTENT_LENGTH)
 }
 
 /// Answers a head that never became a request, notes it, and closes the connection.

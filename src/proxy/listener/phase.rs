@@ -16,7 +16,9 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Limits;
+use super::answer::Answer;
 use crate::proxy::presence::Presence;
+use crate::proxy::reply::Cause;
 use crate::telemetry::words::Closed;
 
 /// What a connection is doing, and since when.
@@ -36,6 +38,8 @@ pub(super) struct Phase {
     presence: Arc<Presence>,
     /// Why it is closed before its time.
     closed: OnceLock<Closed>,
+    /// What the client has of the answer.
+    answer: Answer,
 }
 
 /// When it is dropped the answer is all in the connection's buffer; when that has been written
@@ -90,12 +94,14 @@ impl Phase {
             start: Instant::now(),
             presence,
             closed: OnceLock::new(),
+            answer: Answer::default(),
         }
     }
 
     /// A request is with the proxy.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        self.answer.begins(self.what.load(Ordering::Acquire) != WRITING);
         self.content.store(OVER, Ordering::Release);
         self.set(BUSY);
         Busy(self.clone())
@@ -153,6 +159,11 @@ impl Phase {
             }
             _ => false,
         }
+    }
+
+    /// What the client has of the answer.
+    pub(super) fn answer(&self) -> &Answer {
+        &self.answer
     }
 
     /// The client will send no more.
@@ -274,6 +285,22 @@ impl Busy {
     /// Why the connection is closed before its time, if it is.
     pub(crate) fn closed(&self) -> Option<Closed> {
         self.0.closed()
+    }
+
+    /// The end of the answer will be told by the connection's end alone.
+    pub(super) fn ends_by_closing(&self) {
+        self.0.answer.ends_by_closing();
+    }
+
+    /// Such an answer has come to its end.
+    pub(crate) fn is_whole(&self) {
+        self.0.answer.is_whole();
+    }
+
+    /// The answer's content broke off. Returns whether the client, which has none of it yet, is told
+    /// this instead.
+    pub(crate) fn says_instead(&self, cause: Cause) -> bool {
+        self.0.answer.says_instead(cause)
     }
 }
 

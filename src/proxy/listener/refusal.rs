@@ -13,6 +13,8 @@ pub(super) enum Judged {
     /// These bytes, read again, are one that is: its minor version is higher than hyper knows, and it
     /// is processed as the highest that is known (RFC 9112 §2.3, RFC 9110 §2.5).
     Again(Bytes),
+    /// It has more fields than the parser has room for.
+    ManyFields,
     /// It is refused.
     Refused(Cause),
 }
@@ -28,9 +30,12 @@ pub(super) struct Line {
 /// it can be read again.
 const VERSION: &str = "invalid HTTP version parsed";
 
-/// Judges a parse error. `rest`: what hyper has not consumed.
-pub(super) fn judge(error: &hyper::Error, rest: &Bytes, max_target: usize) -> Judged {
+/// Judges a parse error. `rest`: what hyper has not consumed; `fields`: how many its parser takes.
+pub(super) fn judge(error: &hyper::Error, rest: &Bytes, max_target: usize, fields: usize) -> Judged {
     if error.is_parse_too_large() {
+        if has_lines(rest, fields) {
+            return Judged::ManyFields;
+        }
         // It is all there, as far as it was read: a request line alone may be more than all.
         let too_long = request_line(rest).len() > max_target.saturating_add(64);
         return Judged::Refused(if too_long { Cause::Target(Refusal::TooLong) } else { Cause::HeadTooLarge });
@@ -81,6 +86,11 @@ pub(super) fn line(opening: &[u8]) -> Line {
         String::new()
     };
     Line { method, path }
+}
+
+/// Whether there are so many lines and one more.
+fn has_lines(bytes: &[u8], many: usize) -> bool {
+    skip_empty_lines(bytes).iter().filter(|byte| **byte == b'\n').nth(many).is_some()
 }
 
 /// The first line that is not empty, as far as it is there, without its end.

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Limits;
+use super::answer::Closing;
 use super::phase::Phase;
 use crate::telemetry::words::Closed;
 
@@ -97,6 +98,7 @@ impl Socket {
     /// Sends the last answer of a connection, and closes it.
     pub(super) async fn finish(mut self, answer: &[u8]) {
         let _heard = timeout(LINGER, async {
+            self.disarm()?;
             self.io.write_all(answer).await?;
             self.io.shutdown().await?;
             let (mut left, mut bytes) = (LINGER_BYTES, [0; 4096]);
@@ -115,6 +117,20 @@ impl Socket {
     pub(super) fn reset(self) {
         // What can't be reset is closed.
         let _ = self.io.set_zero_linger();
+    }
+
+    /// Sets it to be reset when it is closed, until the answer is whole.
+    fn arm(&self) -> io::Result<()> {
+        if self.phase.answer().must_be_armed() {
+            self.io.set_zero_linger()?;
+            self.phase.answer().is_armed();
+        }
+        Ok(())
+    }
+
+    /// It ends as TCP connections do.
+    fn disarm(&self) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_linger(&self.io, None)?)
     }
 
     /// While nobody reads: notes that the client has ended its side, which is no leaving. That it
@@ -161,6 +177,7 @@ impl Socket {
         if self.ended {
             self.phase.is_written_to();
         }
+        self.phase.answer().has_bytes();
         if self.pace.is_too_slow(wrote) {
             self.phase.closes(Closed::SendRate);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -223,6 +240,7 @@ impl AsyncWrite for Socket {
         if self.phase.is_closing() {
             return Poll::Ready(Ok(buf.len()));
         }
+        self.arm()?;
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
         self.wrote(polled, buf)
     }
@@ -244,6 +262,12 @@ impl AsyncWrite for Socket {
             // There is still something to be said.
             return Poll::Ready(Ok(()));
         }
+        match self.phase.answer().closing() {
+            Closing::Plain => {}
+            Closing::Disarm => self.disarm()?,
+            // Its end would be taken for the answer's.
+            Closing::Reset => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
@@ -263,6 +287,7 @@ impl AsyncWrite for Socket {
         if self.phase.is_closing() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
+        self.arm()?;
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
         self.wrote(polled, first)
@@ -329,6 +354,7 @@ mod tests {
             min_rate,
             max_connections: 1,
             max_header_size: 1,
+            max_fields: 1,
         };
         Pace::new(limits)
     }
