@@ -144,6 +144,11 @@ impl Cause {
         )
     }
 
+    /// The length of the content.
+    pub(crate) fn content_len(self) -> u64 {
+        self.content().len() as u64
+    }
+
     fn content(self) -> String {
         json!({ "error": self.as_str(), "detail": self.detail() }).to_string() + "\n"
     }

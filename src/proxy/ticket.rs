@@ -172,7 +172,9 @@ impl Ticket {
     /// The answer broke off before its first byte, and this is said in its place.
     pub(crate) fn close_with(mut self: Box<Self>, cause: Cause) {
         self.access.cache = Cache::Error;
+        (self.access.source, self.access.ttl_s, self.access.age_s) = (None, None, None);
         self.access.error = Some(cause.as_str());
+        self.access.bytes_out = cause.content_len();
         self.answered(cause.status());
         self.write();
     }

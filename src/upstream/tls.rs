@@ -162,6 +162,9 @@ impl ServerCertVerifier for Anybody {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        use SignatureScheme as Scheme;
+        // Also what nobody would verify any more.
+        let old = [Scheme::RSA_PKCS1_SHA1, Scheme::ECDSA_SHA1_Legacy];
+        self.0.signature_verification_algorithms.supported_schemes().into_iter().chain(old).collect()
     }
 }

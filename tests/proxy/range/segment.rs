@@ -255,12 +255,10 @@ async fn a_part_that_is_not_what_it_should_be_is_not_stored() {
                 let reply = filled(&proxy, "bytes=2-5").await;
                 assert_eq!((reply.status, reply.end), (206, End::Clean), "{what}: {reply:?}");
             } else {
-                // Closed at once, or after some of it.
-                let reading = proxy.get("/a").field("Range", "bytes=2-5").asked().await.head().await;
-                if let Some(reading) = reading {
-                    let reply = reading.rest().await;
-                    assert_eq!((reply.status, reply.end), (206, End::Broken), "{what}: {reply:?}");
-                }
+                // Broken off after some of it, or another answer in place of none of it.
+                let reply = proxy.get("/a").field("Range", "bytes=2-5").await;
+                let said = (reply.status, reply.end);
+                assert!(matches!(said, (206, End::Broken) | (502, End::Clean)), "{what}: {reply:?}");
                 let truncated = [("outcome", "truncated")];
                 proxy.until_metric("dustgate_fills_total", &truncated, |count| count == n as f64).await;
             }
