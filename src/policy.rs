@@ -50,7 +50,7 @@ pub use lifetime::Lifetime;
 pub use pass::PassReason;
 pub use range::{
     Errand, Part, Parts, Ranged, Returned, Side, Spec, answers, content_range, errand, joined, kept_as,
-    part_of, pass_holds, ranged, unsatisfied_range, verdict_of_range, within,
+    len_of_part, part_of, pass_holds, ranged, unsatisfied_range, verdict_of_range, within,
 };
 pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};

@@ -51,6 +51,7 @@ mod last_hop;
 mod late;
 pub mod listener;
 mod lost;
+mod measured;
 mod miss;
 mod multipart;
 mod notes;

@@ -18,7 +18,7 @@ mod spec;
 
 pub use errand::{Errand, Returned, Side, errand, pass_holds};
 pub use join::joined;
-pub use part::{Part, kept_as, part_of, verdict_of_range};
+pub use part::{Part, kept_as, len_of_part, part_of, verdict_of_range};
 pub use spec::Spec;
 
 pub(super) use part::{content_range_of, is_several};

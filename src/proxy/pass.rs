@@ -13,6 +13,7 @@ use super::asking::Asking;
 use super::body::{ReplyBody, Source};
 use super::fill::{Head, Job, answer_of, is_answered};
 use super::invalidate::{Fills, Unsafe};
+use super::measured::measured;
 use super::place::Place;
 use super::reply::Cause;
 use super::status;
@@ -304,7 +305,7 @@ impl Proxy {
         };
         let sent = self.moments.next();
         let requested_at = self.now_ms();
-        let response = self.upstream(&asking.route).send(request).await?;
+        let response = measured(self.upstream(&asking.route).send(request).await?);
         self.notices.upstream_answered(&asking.route, &response);
         // Of other methods some APIs say by 304 that nothing had to be done.
         if matches!(asking.method, Method::GET | Method::HEAD) {

@@ -3,6 +3,7 @@
 use crate::support::{Answer, End, Gate, Origin, Proxy};
 
 mod adverse;
+mod faulty;
 mod herd;
 mod large;
 mod mixed;

@@ -74,6 +74,22 @@ pub fn kept_as(part: Part, headers: &mut HeaderMap) -> (StatusCode, Option<Part>
 
 /// First byte, last byte and length of the whole, of a Content-Range that says all three.
 pub(in super::super) fn content_range_of(headers: &HeaderMap) -> Option<Part> {
+    let (first, last, total) = span_of(headers)?;
+    total.map(|total| (first, last, total))
+}
+
+/// How many bytes the content of a response has, as its Content-Range tells: of a 206 in one part.
+pub fn len_of_part(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    if status != StatusCode::PARTIAL_CONTENT || is_several(headers) {
+        return None;
+    }
+    let (first, last, _) = span_of(headers)?;
+    (last - first).checked_add(1)
+}
+
+/// First byte, last byte and, if it is known, length of the whole, of the one Content-Range that there
+/// is.
+fn span_of(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
     let mut lines = headers.get_all(header::CONTENT_RANGE).iter();
     let (line, None) = (lines.next()?, lines.next()) else { return None };
     let (unit, rest) = line.to_str().ok()?.trim().split_once(' ')?;
@@ -83,8 +99,10 @@ pub(in super::super) fn content_range_of(headers: &HeaderMap) -> Option<Part> {
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         plain.then(|| digits.parse::<u64>().ok()).flatten()
     };
-    let (first, last, total) = (number(first)?, number(last)?, number(total)?);
-    (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some((first, last, total))
+    let (first, last) = (number(first)?, number(last)?);
+    let total = if total == "*" { None } else { Some(number(total)?) };
+    let adds_up = first <= last && total.is_none_or(|total| last < total);
+    (unit.eq_ignore_ascii_case("bytes") && adds_up).then_some((first, last, total))
 }
 
 /// Whether a 206 carries several parts, whatever its other fields say (RFC 9110 §15.3.7.2).
@@ -143,6 +161,25 @@ mod tests {
             (four, &[("content-range", "items 2-5/10")], Framing::Length(4), None),
         ] {
             assert_eq!(part_of(asked, &map(lines), framing), want, "{asked:?} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn how_long_a_part_is_by_its_range() {
+        let several = ("content-type", "multipart/byteranges; boundary=x");
+        for (status, lines, want) in [
+            (206, &[("content-range", "bytes 2-5/10")][..], Some(4)),
+            (206, &[("content-range", "bytes 2-5/*")], Some(4)),
+            (206, &[("content-range", "bytes 0-18446744073709551615/*")], None),
+            (206, &[("content-range", "bytes 2-5/5")], None),
+            (206, &[("content-range", "bytes 2-5/x")], None),
+            (206, &[("content-range", "items 2-5/10")], None),
+            (206, &[("content-range", "bytes 2-5/10"), several], None),
+            (206, &[], None),
+            (200, &[("content-range", "bytes 2-5/10")], None),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(len_of_part(status, &map(lines)), want, "{status} {lines:?}");
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Head, Job};
 use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy::{self, Asks, Returned, Unasked};
+use crate::proxy::measured::measured;
 use crate::proxy::told::{Leader, Phase};
 use crate::record::Record;
 use crate::route::Finish;
@@ -138,7 +139,7 @@ impl Job {
         self.proxy.notices.route(&self.route).fetch();
         let response = tokio::select! {
             biased;
-            response = self.proxy.upstream(&self.route).send(request) => response?,
+            response = self.proxy.upstream(&self.route).send(request) => measured(response?),
             never = self.keep_noted(None) => match never {},
         };
         self.proxy.notices.upstream_answered(&self.route, &response);
