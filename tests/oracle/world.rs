@@ -1,0 +1,184 @@
+//! What origin, clients and judge have in common: which versions there were when, and what was seen.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fastrand::Rng;
+use tokio::time::Instant;
+
+use crate::page::{PAGES, Page};
+
+/// Lines of a page's log that are kept.
+const LINES: usize = 60;
+/// Violations that are written down in full.
+const MOST: usize = 8;
+
+pub struct World {
+    pub seed: u64,
+    pub began: Instant,
+    pub pages: Vec<Page>,
+    /// Rows of this issue that are known to be open, and not judged.
+    pub skips: Vec<String>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Of each page, since when each version is the current one.
+    versions: Vec<Vec<Instant>>,
+    /// Of each page, the least version that requests may be given from now on, by purges.
+    floors: Vec<usize>,
+    asked: Vec<usize>,
+    log: Vec<VecDeque<String>>,
+    instances: Vec<Option<SocketAddr>>,
+    killed: Vec<Instant>,
+    violations: Vec<String>,
+    count: usize,
+    seen: BTreeMap<String, usize>,
+    /// The page that most clients go for.
+    focus: usize,
+}
+
+// === impl World ===
+
+impl World {
+    pub fn new(seed: u64, instances: usize) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let began = Instant::now();
+        let skips = std::env::var("DUSTGATE_ORACLE_SKIP").unwrap_or_default();
+        let state = State {
+            versions: vec![vec![began]; PAGES],
+            floors: vec![0; PAGES],
+            asked: vec![0; PAGES],
+            log: vec![VecDeque::new(); PAGES],
+            instances: vec![None; instances],
+            killed: Vec::new(),
+            violations: Vec::new(),
+            count: 0,
+            seen: BTreeMap::new(),
+            focus: 0,
+        };
+        Self {
+            seed,
+            began,
+            pages: (0..PAGES).map(|number| Page::of(&mut rng, number)).collect(),
+            skips: skips.split(',').map(str::to_owned).collect(),
+            state: Mutex::new(state),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version that a page is of now.
+    pub fn version(&self, page: usize) -> usize {
+        self.state().versions[page].len() - 1
+    }
+
+    /// The page changes.
+    pub fn changes(&self, page: usize) -> usize {
+        let version = {
+            let mut state = self.state();
+            state.versions[page].push(Instant::now());
+            state.versions[page].len() - 1
+        };
+        self.log(page, &format!("the origin has version {version}"));
+        version
+    }
+
+    /// When a version was no longer the current one.
+    pub fn retired(&self, page: usize, version: usize) -> Option<Instant> {
+        self.state().versions[page].get(version + 1).copied()
+    }
+
+    /// Who comes from now on is given nothing older.
+    pub fn purged(&self, page: usize, version: usize) {
+        let floor = &mut self.state().floors[page];
+        *floor = version.max(*floor);
+    }
+
+    pub fn floor(&self, page: usize) -> usize {
+        self.state().floors[page]
+    }
+
+    /// Which request for a page this is, the first is 1.
+    pub fn nth(&self, page: usize) -> usize {
+        let mut state = self.state();
+        state.asked[page] += 1;
+        state.asked[page]
+    }
+
+    pub fn log(&self, page: usize, line: &str) {
+        let at = self.began.elapsed();
+        let log = &mut self.state().log[page];
+        log.push_back(format!("{:9.3} {line}", at.as_secs_f64()));
+        if log.len() > LINES {
+            log.pop_front();
+        }
+    }
+
+    /// An instance takes requests there, or nowhere.
+    pub fn is_at(&self, number: usize, at: Option<SocketAddr>) {
+        self.state().instances[number] = at;
+    }
+
+    pub fn any_instance(&self, rng: &mut Rng) -> Option<(usize, SocketAddr)> {
+        let state = self.state();
+        let number = rng.usize(..state.instances.len());
+        state.instances[number].map(|at| (number, at))
+    }
+
+    pub fn killed(&self) {
+        self.state().killed.push(Instant::now());
+    }
+
+    /// Whether any instance was killed since.
+    pub fn killed_since(&self, since: Instant) -> bool {
+        self.state().killed.iter().any(|at| *at >= since)
+    }
+
+    pub fn focus(&self) -> usize {
+        self.state().focus
+    }
+
+    pub fn focuses(&self, page: usize) {
+        self.state().focus = page;
+    }
+
+    /// Counts what was seen, so that a run that saw nothing is not taken for a good one.
+    pub fn saw(&self, what: &str) {
+        *self.state().seen.entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub fn seen(&self, what: &str) -> usize {
+        self.state().seen.get(what).copied().unwrap_or_default()
+    }
+
+    /// Something was not as it must be.
+    pub fn violation(&self, page: usize, what: &str) {
+        let mut state = self.state();
+        state.count += 1;
+        if state.violations.len() < MOST {
+            let log: Vec<_> = state.log[page].iter().cloned().collect();
+            let text = format!("{what}\n  {:?}\n    {}", self.pages[page], log.join("\n    "));
+            state.violations.push(text);
+        }
+    }
+
+    pub fn violations(&self) -> (usize, Vec<String>) {
+        let state = self.state();
+        (state.count, state.violations.clone())
+    }
+
+    /// What was seen, in a line.
+    pub fn summary(&self) -> String {
+        let state = self.state();
+        let seen: Vec<_> = state.seen.iter().map(|(what, many)| format!("{what} {many}")).collect();
+        seen.join(", ")
+    }
+
+    pub fn skips(&self, row: &str) -> bool {
+        self.skips.iter().any(|skipped| skipped == row)
+    }
+}
