@@ -59,7 +59,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// One client, that asks again and again until it is over.
 async fn client(world: Arc<World>, number: usize, until: Instant) {
     let mut rng = Rng::with_seed(world.seed ^ (0xC11E << 16) ^ number as u64);
-    while Instant::now() < until {
+    while world.goes_on(until) {
         let Some((instance, at)) = world.any_instance(&mut rng) else {
             sleep(Duration::from_millis(5)).await;
             continue;

@@ -65,7 +65,7 @@ impl Ground {
         let many = self.fleet.addresses().len();
         let mut next_kill = Instant::now() + Duration::from_millis(1500);
         let mut purges = tokio::task::JoinSet::new();
-        while Instant::now() < until {
+        while self.world.goes_on(until) {
             sleep(Duration::from_millis(rng.u64(5..90))).await;
             if rng.usize(..4) == 0 {
                 self.world.focuses(rng.usize(..PAGES));
@@ -124,7 +124,7 @@ async fn purge(world: Arc<World>, admin: SocketAddr, page: usize, soft: bool, ch
     world.log(page, &format!("purged of what is older than {version}: {answer}"));
     if !silent {
         world.saw("purged");
-        world.purged(page, version);
+        world.purged(page, version, soft);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::page::{Body, Lifetime, Page, Validator};
 use crate::wire::{End, Got};
 use crate::wish::Wish;
-use crate::world::World;
+use crate::world::{Floor, World};
 
 #[path = "judge/several.rs"]
 mod several;
@@ -21,7 +21,7 @@ const SLACK: Duration = Duration::from_millis(250);
 pub struct Before {
     pub at: Instant,
     /// The least version by the purges until then.
-    pub floor: usize,
+    pub floor: Floor,
 }
 
 /// What is wrong with an answer, if anything is.
@@ -50,7 +50,10 @@ pub fn judge(world: &World, wish: &Wish, before: Before, got: &Got) -> Result<()
     if got.field("etag") != page.tag(body).as_deref() {
         return Err(format!("a tag that is not the body's: {:?}", got.field("etag")));
     }
-    is_new_enough(world, page, body, before)?;
+    // What was purged softly is only stale, and that counts from the end of its lifetime.
+    let last_resort = got.said().contains("detail=stale-if-error");
+    let floor = if last_resort { before.floor.hard } else { before.floor.soft };
+    is_new_enough(world, page, body, before.at, floor)?;
     world.saw(if shared { "shared" } else { "own" });
     if wish.head {
         return head(page, body, got);
@@ -76,17 +79,17 @@ fn refused(wish: &Wish, got: &Got) -> Result<(), String> {
 }
 
 /// Whether it may still be given, by the lifetime of its page and by purges.
-fn is_new_enough(world: &World, page: &Page, body: Body, before: Before) -> Result<(), String> {
-    if body.version < before.floor {
-        return Err(format!("version {} is from before a purge: {} now", body.version, before.floor));
+fn is_new_enough(world: &World, page: &Page, body: Body, asked: Instant, floor: usize) -> Result<(), String> {
+    if body.version < floor {
+        return Err(format!("version {} is from before a purge: {floor} now", body.version));
     }
     let Some(retired) = world.retired(page.number, body.version) else { return Ok(()) };
     let lasts = match page.lifetime {
         Lifetime::Seconds(seconds) => Duration::from_secs(seconds) + SLACK,
         Lifetime::Never => Duration::ZERO,
     };
-    if before.at > retired + lasts {
-        let over = before.at - retired;
+    if asked > retired + lasts {
+        let over = asked - retired;
         return Err(format!("version {} was over {over:?} before it was asked for", body.version));
     }
     Ok(())

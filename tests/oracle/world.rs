@@ -11,8 +11,8 @@ use crate::page::{PAGES, Page};
 
 /// Lines of a page's log that are kept.
 const LINES: usize = 60;
-/// Violations that are written down in full.
-const MOST: usize = 8;
+/// Violations that are written down. With so many it is over.
+const MOST: usize = 3;
 
 pub struct World {
     pub seed: u64,
@@ -26,8 +26,8 @@ pub struct World {
 struct State {
     /// Of each page, since when each version is the current one.
     versions: Vec<Vec<Instant>>,
-    /// Of each page, the least version that requests may be given from now on, by purges.
-    floors: Vec<usize>,
+    /// Of each page, the least versions that requests may be given from now on.
+    floors: Vec<Floor>,
     asked: Vec<usize>,
     log: Vec<VecDeque<String>>,
     instances: Vec<Option<SocketAddr>>,
@@ -39,6 +39,13 @@ struct State {
     focus: usize,
 }
 
+/// The least version that may be given, by purges: as a last resort, and else.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Floor {
+    pub hard: usize,
+    pub soft: usize,
+}
+
 // === impl World ===
 
 impl World {
@@ -48,7 +55,7 @@ impl World {
         let skips = std::env::var("DUSTGATE_ORACLE_SKIP").unwrap_or_default();
         let state = State {
             versions: vec![vec![began]; PAGES],
-            floors: vec![0; PAGES],
+            floors: vec![Floor::default(); PAGES],
             asked: vec![0; PAGES],
             log: vec![VecDeque::new(); PAGES],
             instances: vec![None; instances],
@@ -93,12 +100,15 @@ impl World {
     }
 
     /// Who comes from now on is given nothing older.
-    pub fn purged(&self, page: usize, version: usize) {
+    pub fn purged(&self, page: usize, version: usize, soft: bool) {
         let floor = &mut self.state().floors[page];
-        *floor = version.max(*floor);
+        floor.soft = floor.soft.max(version);
+        if !soft {
+            floor.hard = floor.hard.max(version);
+        }
     }
 
-    pub fn floor(&self, page: usize) -> usize {
+    pub fn floor(&self, page: usize) -> Floor {
         self.state().floors[page]
     }
 
@@ -161,9 +171,16 @@ impl World {
         state.count += 1;
         if state.violations.len() < MOST {
             let log: Vec<_> = state.log[page].iter().cloned().collect();
-            let text = format!("{what}\n  {:?}\n    {}", self.pages[page], log.join("\n    "));
+            let at = self.began.elapsed();
+            let text =
+                format!("after {at:.1?}: {what}\n  {:?}\n    {}", self.pages[page], log.join("\n    "));
             state.violations.push(text);
         }
+    }
+
+    /// Whether it goes on: until then, unless enough is wrong.
+    pub fn goes_on(&self, until: Instant) -> bool {
+        Instant::now() < until && self.state().count < MOST
     }
 
     pub fn violations(&self) -> (usize, Vec<String>) {
