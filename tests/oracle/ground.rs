@@ -41,7 +41,7 @@ impl Ground {
         );
         let settings = (0..instances).map(|number| {
             let path = place.path().join(format!("{number}.toml"));
-            std::fs::write(&path, text(&dust, &shelf, origin)).unwrap();
+            std::fs::write(&path, text(number, &dust, &shelf, origin)).unwrap();
             path
         });
         let launch = Launch {
@@ -83,7 +83,19 @@ impl Ground {
             }
             if many > 1 && Instant::now() > next_kill {
                 next_kill = Instant::now() + Duration::from_millis(rng.u64(1500..4000));
-                self.kill(rng.usize(..many)).await;
+                let number = match self.world.dripping(Duration::from_millis(300)) {
+                    Some((page, number)) => {
+                        // Who goes on with it finds another version, or the same.
+                        if rng.bool() {
+                            self.world.changes(page);
+                        }
+                        self.world.log(page, &format!("instance {number} is killed in mid-body"));
+                        self.world.saw("killed in mid-body");
+                        number
+                    }
+                    None => rng.usize(..many),
+                };
+                self.kill(number).await;
             }
         }
         purges.join_all().await;
@@ -128,7 +140,7 @@ async fn purge(world: Arc<World>, admin: SocketAddr, page: usize, soft: bool, ch
     }
 }
 
-fn text(dust: &str, shelf: &TempDir, origin: SocketAddr) -> String {
+fn text(number: usize, dust: &str, shelf: &TempDir, origin: SocketAddr) -> String {
     let bodies = shelf.path().display();
     let routes = [
         ("segment", "range = \"segment\""),
@@ -145,6 +157,7 @@ fn text(dust: &str, shelf: &TempDir, origin: SocketAddr) -> String {
     format!(
         r#"
 [server]
+name = "instance-{number}"
 listen = "127.0.0.1:0"
 drain = "2s"
 [admin]

@@ -16,6 +16,9 @@ use crate::page::{Body, PAGES, Page, Validator};
 use crate::range::Spec;
 use crate::world::World;
 
+/// A body with such pauses drips: it is under way long enough for its instance to be lost.
+const DRIPS: Duration = Duration::from_millis(200);
+
 /// How the end of a body is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
@@ -92,8 +95,19 @@ async fn serve(mut stream: TcpStream, world: Arc<World>) {
         };
         let fields: Vec<_> = asked.fields.iter().filter(|(name, _)| is_telling(name)).collect();
         world.log(asked.page, &format!("asked #{nth} {} {fields:?} -> {fault:?} {told}", asked.method));
+        if fault != Fault::None {
+            world.fails(asked.page);
+        }
         let Some(answer) = answer else { return };
-        if !answer.play(&mut stream, asked.method == "HEAD", &mut rng).await {
+        let pause = Duration::from_millis([0, 0, 3, 30, 90, 250][rng.usize(..6)]);
+        let has_body = answer.content.len() > 10_000 && asked.method == "GET";
+        let dripping = has_body && pause >= DRIPS;
+        let _dripping = asked.instance().filter(|_| dripping).map(|at| world.drips(asked.page, at));
+        let goes_on = answer.play(&mut stream, asked.method == "HEAD", pause, &mut rng).await;
+        if fault != Fault::None {
+            world.fails(asked.page);
+        }
+        if !goes_on {
             return;
         }
     }
@@ -120,6 +134,11 @@ impl Asked {
 
     fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The instance that asks, as Via names it.
+    fn instance(&self) -> Option<usize> {
+        self.field("via")?.rsplit("instance-").next()?.parse().ok()
     }
 
     fn answer(&self, world: &World, version: usize, rng: &mut Rng) -> (Option<Answer>, Fault) {
@@ -278,7 +297,7 @@ impl Answer {
     }
 
     /// Returns whether another request may come.
-    async fn play(&self, stream: &mut TcpStream, is_head: bool, rng: &mut Rng) -> bool {
+    async fn play(&self, stream: &mut TcpStream, is_head: bool, pause: Duration, rng: &mut Rng) -> bool {
         if stream.write_all(self.head().as_bytes()).await.is_err() {
             return false;
         }
@@ -287,7 +306,6 @@ impl Answer {
         }
         let end = self.cut.unwrap_or(self.content.len());
         let piece = (end / rng.usize(1..9)).max(1000);
-        let pause = Duration::from_millis([0, 0, 3, 30, 90][rng.usize(..5)]);
         for bytes in self.content[..end].chunks(piece) {
             let written = if self.framing == Framing::Chunked {
                 let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();

@@ -110,7 +110,7 @@ impl Wire {
             .collect();
         let mut got = Got { status, fields, content: Vec::new(), end: End::Clean, by_close: false };
         let chunked = got.field("transfer-encoding").is_some();
-        let length = got.field("content-length").map(|length| length.parse::<usize>());
+        let length = got.field("content-length").map(str::parse::<usize>);
         let closes = got.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let mut reading = Reading { wire: self, wish, content: Vec::new() };
         let end = match (chunked, length) {
@@ -123,9 +123,8 @@ impl Wire {
             (false, None) => {
                 got.by_close = true;
                 match reading.bytes(usize::MAX).await {
-                    Err(Stop::Closed) => Ok(()),
+                    Ok(()) | Err(Stop::Closed) => Ok(()),
                     Err(stop) => Err(stop.into()),
-                    Ok(()) => Ok(()),
                 }
             }
         };

@@ -1,5 +1,7 @@
 //! What clients ask for.
 
+use std::fmt::Write as _;
+
 use fastrand::Rng;
 
 use crate::page::{PAGES, Page};
@@ -55,7 +57,9 @@ impl Wish {
         let version = if self.http10 { "1.0" } else { "1.1" };
         let method = if self.head { "HEAD" } else { "GET" };
         let mut text = format!("{method} {} HTTP/{version}\r\nHost: oracle.test\r\n", page.path());
-        let mut field = |name: &str, value: &str| text.push_str(&format!("{name}: {value}\r\n"));
+        let mut field = |name: &str, value: &str| {
+            let _ = write!(text, "{name}: {value}\r\n");
+        };
         if let Some(variant) = self.variant {
             field("X-Variant", &variant.to_string());
         }

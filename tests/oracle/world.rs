@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::time::Instant;
@@ -13,6 +14,9 @@ use crate::page::{PAGES, Page};
 const LINES: usize = 60;
 /// Violations that are written down. With so many it is over.
 const MOST: usize = 3;
+
+/// For so long a failure of the origin, or a lost instance, may be a reason for another error.
+const REMEMBERED: Duration = Duration::from_secs(8);
 
 pub struct World {
     pub seed: u64,
@@ -32,11 +36,21 @@ struct State {
     log: Vec<VecDeque<String>>,
     instances: Vec<Option<SocketAddr>>,
     killed: Vec<Instant>,
+    /// Of each page, when the origin last did what it should not.
+    faults: Vec<Option<Instant>>,
+    /// Bodies that drip: their pages, whom they are for, since when.
+    dripping: Vec<(usize, usize, Instant)>,
     violations: Vec<String>,
     count: usize,
     seen: BTreeMap<String, usize>,
     /// The page that most clients go for.
     focus: usize,
+}
+
+/// A body that drips.
+pub struct Drips {
+    world: Arc<World>,
+    entry: (usize, usize, Instant),
 }
 
 /// The least version that may be given, by purges: as a last resort, and else.
@@ -60,6 +74,8 @@ impl World {
             log: vec![VecDeque::new(); PAGES],
             instances: vec![None; instances],
             killed: Vec::new(),
+            faults: vec![None; PAGES],
+            dripping: Vec::new(),
             violations: Vec::new(),
             count: 0,
             seen: BTreeMap::new(),
@@ -148,6 +164,33 @@ impl World {
         self.state().killed.iter().any(|at| *at >= since)
     }
 
+    /// The origin does what it should not.
+    pub fn fails(&self, page: usize) {
+        self.state().faults[page] = Some(Instant::now());
+    }
+
+    /// Whether there is a reason why a request that was made then should fail.
+    pub fn may_fail(&self, page: usize, asked: Instant) -> bool {
+        let since = asked.checked_sub(REMEMBERED).unwrap_or(asked);
+        self.killed_since(since) || self.state().faults[page].is_some_and(|at| at >= since)
+    }
+
+    /// A body drips into an instance, as long as this value is there. Others come for it, too.
+    pub fn drips(self: &Arc<Self>, page: usize, instance: usize) -> Drips {
+        let since = Instant::now();
+        let mut state = self.state();
+        state.focus = page;
+        state.dripping.push((page, instance, since));
+        Drips { world: self.clone(), entry: (page, instance, since) }
+    }
+
+    /// The page and the instance of a body that has dripped for so long.
+    pub fn dripping(&self, least: Duration) -> Option<(usize, usize)> {
+        let state = self.state();
+        let long = |(_, _, since): &&(usize, usize, Instant)| since.elapsed() >= least;
+        state.dripping.iter().find(long).map(|(page, instance, _)| (*page, *instance))
+    }
+
     pub fn focus(&self) -> usize {
         self.state().focus
     }
@@ -197,5 +240,11 @@ impl World {
 
     pub fn skips(&self, row: &str) -> bool {
         self.skips.iter().any(|skipped| skipped == row)
+    }
+}
+
+impl Drop for Drips {
+    fn drop(&mut self) {
+        self.world.state().dripping.retain(|entry| *entry != self.entry);
     }
 }

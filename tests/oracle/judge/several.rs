@@ -6,10 +6,6 @@ use crate::wire::Got;
 use crate::wish::Wish;
 use crate::world::World;
 
-pub fn is_several(kind: &str) -> bool {
-    kind.starts_with("multipart/")
-}
-
 /// Whether the parts are those that were asked for, as far as they came.
 pub fn judge(
     world: &World,
