@@ -19,6 +19,8 @@ pub struct Page {
     pub elastic: bool,
     pub validator: Validator,
     pub varies: bool,
+    /// The origin makes no mistake with it: whatever fails fails for no reason.
+    pub honest: bool,
     pub lifetime: Lifetime,
 }
 
@@ -71,7 +73,16 @@ impl Page {
             3 => Lifetime::Seconds(2),
             _ => Lifetime::Seconds(60),
         };
-        Self { number, route, size, elastic: rng.bool(), validator, varies: rng.usize(..3) == 0, lifetime }
+        Self {
+            number,
+            route,
+            size,
+            elastic: rng.bool(),
+            validator,
+            varies: rng.usize(..3) == 0,
+            honest: rng.usize(..4) == 0,
+            lifetime,
+        }
     }
 
     pub fn path(&self) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-use crate::page::{PAGES, Page};
+use crate::page::{PAGES, Page, Validator};
 use crate::range::Spec;
 use crate::world::World;
 
@@ -32,7 +32,8 @@ impl Wish {
         let now = world.version(number);
         let known = page.body(variant, now.saturating_sub(usize::from(rng.usize(..4) == 0)));
         let len = page.len(page.body(variant, now));
-        let head = rng.usize(..12) == 0;
+        let unsaid = page.validator == Validator::None && world.skips("head");
+        let head = rng.usize(..12) == 0 && !unsaid;
         let ranges = match rng.usize(..10) {
             _ if head && rng.usize(..3) > 0 => Vec::new(),
             0..=4 => Vec::new(),

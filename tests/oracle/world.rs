@@ -16,7 +16,7 @@ const LINES: usize = 60;
 const MOST: usize = 3;
 
 /// For so long a failure of the origin, or a lost instance, may be a reason for another error.
-const REMEMBERED: Duration = Duration::from_secs(8);
+const REMEMBERED: Duration = Duration::from_secs(4);
 
 pub struct World {
     pub seed: u64,
