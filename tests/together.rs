@@ -1,6 +1,8 @@
 //! Instances together: one fetches, the others stream it; one dies, another goes on. In one
 //! process and in paused time; what is sent over real wires is in the other tests.
 
+#[path = "together/brief.rs"]
+mod brief;
 #[path = "together/clock.rs"]
 mod clock;
 #[path = "together/instance.rs"]

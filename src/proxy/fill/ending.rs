@@ -30,6 +30,9 @@ const FAILURE_PATIENCE: Duration = Duration::from_millis(250);
 const FAILED_MS: u64 = 1_000;
 /// How long a verdict stays that is told without a lease.
 const ASIDE: Duration = Duration::from_mins(1);
+/// A record that lasts for less may have gone from the store before those who ride its body on other
+/// instances have read it.
+const BRIEF_MS: u64 = 250;
 
 impl Job {
     /// There was no answer, or none that is HTTP.
@@ -276,10 +279,10 @@ impl Job {
         let beside = stored.record.range.is_some() && !fill.coordinated() && !fill.degraded();
         let riders = self.has_listeners(&fill).then(|| fill.names().clone());
         if let Some(names) = &riders
-            && standing() == Standing::Covered
+            && (left < BRIEF_MS || standing() == Standing::Covered)
         {
-            // Before the lease is released: who rides it elsewhere came before the purge, or has begun to
-            // read what is in the store's last life.
+            // Before the lease is released: who rides it elsewhere came before the purge, or while it
+            // lasted, or has begun to read what is in the store's last life.
             self.tell_whole_aside(names, token, &pointer).await;
         }
         let published = fill.publish(&pointer, Some(Duration::from_millis(left)), standing).await;
