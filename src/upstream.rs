@@ -12,6 +12,7 @@ mod bound;
 mod classify;
 mod connection;
 mod head;
+mod multiplex;
 mod probe;
 mod retry;
 mod tls;
@@ -32,7 +33,7 @@ use url::Url;
 pub use self::client::Client;
 pub use self::interest::Interest;
 pub use self::scripted::Scripted;
-pub use self::settings::{ClientError, HostRule, Settings, Tls};
+pub use self::settings::{ClientError, HostRule, HttpVersion, Settings, Tls};
 pub use self::tls::Shared;
 
 /// One origin.

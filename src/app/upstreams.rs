@@ -132,6 +132,7 @@ fn client_settings(origin: &config::Upstream, max_fields: usize) -> upstream::se
             config::HostMode::Client => HostRule::Client,
             config::HostMode::Name(name) => HostRule::Name(name),
         },
+        http: origin.http,
         tls: Tls {
             ca: path(&origin.tls.ca),
             server_name: origin.tls.server_name.clone(),

@@ -11,6 +11,7 @@ use super::{Settings, units};
 use crate::body::Place;
 use crate::dust::redis::Target;
 use crate::key::target;
+use crate::upstream::HttpVersion;
 
 /// The largest budget of a fleet.
 const MOST_PERMITS: usize = 65_536;
@@ -156,6 +157,9 @@ fn upstream(name: &str, upstream: &Upstream, problems: &mut Problems<'_>, warnin
     }
     if upstream.tls.insecure {
         warnings.add(&at("tls.insecure"), "whoever answers is believed to be this upstream");
+    }
+    if upstream.http == HttpVersion::Auto && upstream.url.reveal().starts_with("http:") {
+        warnings.add(&at("http"), "without TLS nobody chooses: HTTP/1.1 is spoken");
     }
     if upstream.max_concurrent == 0 {
         problems.add(&at("max_concurrent"), "must be more than 0");

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::SecretUrl;
 use super::units::Dur;
+use crate::upstream::HttpVersion;
 
 /// An origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct Upstream {
     pub url: SecretUrl,
     /// Which Host it is asked for: `upstream` (the URL's), `client` (the client's), or a name.
     pub host: String,
+    /// Which version of HTTP it is spoken to in: `1.1`, `2`, or `auto` (as it chooses in the TLS
+    /// handshake).
+    pub http: HttpVersion,
     /// How it is known.
     pub tls: Tls,
     /// How long connecting may take, TLS included.
@@ -67,6 +71,7 @@ impl Default for Upstream {
         Self {
             url: SecretUrl::default(),
             host: "upstream".to_owned(),
+            http: HttpVersion::One,
             tls: Tls::default(),
             connect_timeout: Dur::secs(2),
             first_byte_timeout: Dur::secs(30),

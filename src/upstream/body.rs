@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::classify;
 use super::limit::Permit;
 use super::probe::Probe;
-use super::{Body, Error, ErrorKind};
+use super::{Body, Error, ErrorKind, Framing};
 
 /// The client's body: tells the probe when the client is the one who is waited for.
 pub(super) struct Outgoing {
@@ -25,6 +25,8 @@ pub(super) struct Outgoing {
 /// The origin's body. Holds the place until it has ended; dropping it closes the exchange.
 pub(super) struct Incoming {
     open: Option<Open>,
+    /// How many bytes are to come, if that is known.
+    left: Option<u64>,
     read_timeout: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     trailers: Arc<OnceLock<HeaderMap>>,
@@ -71,12 +73,17 @@ impl Incoming {
         body: reqwest::Body,
         probe: Arc<Probe>,
         permit: Permit,
+        framing: Framing,
         read_timeout: Duration,
         trailers: Arc<OnceLock<HeaderMap>>,
     ) -> Self {
+        let left = match framing {
+            Framing::Length(length) => Some(length),
+            Framing::Framed | Framing::Close => None,
+        };
         // What has ended already needs no place.
         let open = (!body.is_end_stream()).then(|| Open { body: Box::pin(body), probe, permit });
-        Self { open, read_timeout, silence: None, trailers }
+        Self { open, left, read_timeout, silence: None, trailers }
     }
 
     /// Polls the clock of silence; it runs only while more is wanted and nothing comes.
@@ -111,7 +118,13 @@ impl Stream for Incoming {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.silence = None;
                     match frame.into_data() {
-                        Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                        Ok(data) if !data.is_empty() => match count(this.left, data.len()) {
+                            Ok(left) => {
+                                this.left = left;
+                                return Poll::Ready(Some(Ok(data)));
+                            }
+                            Err(error) => break error,
+                        },
                         Ok(_) => {}
                         // They have no place in a stream of bytes: beside it.
                         Err(frame) => {
@@ -121,6 +134,9 @@ impl Stream for Incoming {
                 }
                 Poll::Ready(Some(Err(error))) => break classify::body(&error, &open.probe),
                 Poll::Ready(None) => {
+                    if let Some(left @ 1..) = this.left {
+                        break truncated(format!("{left} bytes are missing"));
+                    }
                     this.open = None;
                     return Poll::Ready(None);
                 }
@@ -139,4 +155,16 @@ impl Stream for Incoming {
         this.open = None;
         Poll::Ready(Some(Err(error)))
     }
+}
+
+/// What is to come after so many bytes more. The libraries beneath count, too; but not what stands
+/// where no content may be, over HTTP/2.
+fn count(left: Option<u64>, came: usize) -> Result<Option<u64>, Error> {
+    let Some(left) = left else { return Ok(None) };
+    let less = u64::try_from(came).ok().and_then(|came| left.checked_sub(came));
+    less.map(Some).ok_or_else(|| truncated(format!("{came} bytes where {left} were to come")))
+}
+
+fn truncated(detail: String) -> Error {
+    Error { kind: ErrorKind::Truncated, detail }
 }

@@ -92,7 +92,7 @@ fn head_kind(error: &reqwest::Error) -> ErrorKind {
 
 /// Whether this machine, and not the way to the origin, is short of something: descriptors of the
 /// process or the system, ports, buffers, memory.
-fn is_ours(error: &io::Error) -> bool {
+pub(super) fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))

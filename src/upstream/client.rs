@@ -11,6 +11,7 @@
 //! origin for some minutes from the moment on in which it was seen to ask for such authentication.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -23,10 +24,11 @@ use url::{Position, Url};
 use super::body::{Incoming, Outgoing};
 use super::bound::Latch;
 use super::limit::{Limit, Permit};
+use super::multiplex::{Asked, Handled, Multiplex};
 use super::probe::Probe;
 use super::settings::{ClientError, HostRule, Settings};
 use super::tls::Shared;
-use super::transport::Transport;
+use super::transport::{self, Transport};
 use super::{
     Body, Error, ErrorKind, Request, Response, Timing, Upstream, ahead, bound, classify, connection, head,
     retry,
@@ -37,6 +39,8 @@ use super::{
 pub struct Client {
     settings: Settings,
     transport: Transport,
+    /// The connections for HTTP/2, where that is spoken.
+    multiplex: Option<Multiplex>,
     limit: Limit,
     host: Host,
     /// Whether the origin binds authentication to connections: then none is kept.
@@ -71,6 +75,7 @@ impl Client {
     /// See [`ClientError`].
     pub fn sharing(settings: Settings, shared: &Shared) -> Result<Self, ClientError> {
         let transport = Transport::new(&settings, shared)?;
+        let multiplex = Multiplex::new(&settings, &transport::parse(&settings.url)?, shared)?;
         let value = |name: &str| {
             HeaderValue::from_str(name)
                 .ok()
@@ -86,7 +91,7 @@ impl Client {
         };
         let limit = Limit::new(settings.max_concurrent, settings.queue, settings.queue_timeout);
         let latch = Arc::new(Latch::new(settings.pool_idle_timeout));
-        Ok(Self { settings, transport, limit, host, latch })
+        Ok(Self { settings, transport, multiplex, limit, host, latch })
     }
 
     /// The bound on exchanges, for its gauges.
@@ -129,7 +134,7 @@ impl Client {
         request: reqwest::Request,
         probe: &Arc<Probe>,
         permit: &mut Permit,
-    ) -> Result<reqwest::Response, Error> {
+    ) -> Result<http::Response<reqwest::Body>, Error> {
         let limit = self.settings.first_byte_timeout;
         tokio::select! {
             biased;
@@ -138,7 +143,7 @@ impl Client {
                     Ok(answer) => connection::of_answer(answer.extensions()),
                     Err(error) => connection::of_error(error),
                 });
-                answer.map_err(|error| classify::head(&error, probe))
+                answer.map(Into::into).map_err(|error| classify::head(&error, probe))
             }
             () = probe.silent(limit) => Err(Error {
                 kind: ErrorKind::FirstByteTimeout,
@@ -152,12 +157,12 @@ impl Client {
     fn response(
         &self,
         method: &Method,
-        answer: reqwest::Response,
+        answer: http::Response<reqwest::Body>,
         probe: Arc<Probe>,
         permit: Permit,
         timing: Timing,
     ) -> Result<Response, Error> {
-        let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+        let (parts, body) = answer.into_parts();
         let exact = body.size_hint().exact();
         let framing = head::framing(method, parts.status, parts.version, &parts.headers, exact)?;
         let (many, most) = (parts.headers.len(), self.settings.max_fields);
@@ -169,7 +174,8 @@ impl Client {
         let trailers = head::trailers(&headers, framing);
         head::incoming(&mut headers);
         let came = trailers.came.clone();
-        let body: Body = Box::pin(Incoming::new(body, probe, permit, self.settings.read_timeout, came));
+        let body: Body =
+            Box::pin(Incoming::new(body, probe, permit, framing, self.settings.read_timeout, came));
         Ok(Response {
             status: parts.status,
             headers,
@@ -180,6 +186,31 @@ impl Client {
             trailers,
             binds: false,
         })
+    }
+
+    /// How an exchange ended, as the rest of the program sees it.
+    async fn answered(
+        &self,
+        method: &Method,
+        answer: Result<http::Response<reqwest::Body>, Error>,
+        tries: u32,
+        probe: Arc<Probe>,
+        permit: Permit,
+        queued: Duration,
+    ) -> Result<Response, Error> {
+        let challenge = answer.as_ref().is_ok_and(|answer| bound::challenges(answer.headers()));
+        let challenge = challenge.then(|| self.latch.challenged());
+        let timing = Timing { queued, connect: probe.connect(), first_byte: probe.waited(), tries };
+        let mut response = self.response(method, answer?, probe, permit, timing)?;
+        response.body = ahead::look(response.body).await?;
+        if let Some((challenge, begins)) = challenge {
+            response.binds = begins;
+            response.body = Box::pin(response.body.inspect(move |_| {
+                // Held until the content has ended.
+                let _ = &challenge;
+            }));
+        }
+        Ok(response)
     }
 }
 
@@ -199,17 +230,28 @@ impl Upstream for Client {
         let repeatable = retry::repeatable(&method, body.is_some());
         let mut probe = Probe::new();
         let host = self.host(&headers);
-        let mut first = reqwest::Request::new(method.clone(), url);
-        *first.headers_mut() = head::outgoing(&method, headers, host, body.is_some());
-        let apart = self.latch.holds() || bound::binds(first.headers());
-        if repeatable {
-            probe.keep(first.try_clone());
-        }
-        *first.body_mut() = body.map(|body| reqwest::Body::wrap_stream(Outgoing::new(body, probe.clone())));
-
+        let fields = head::outgoing(&method, headers, host, body.is_some());
+        let apart = self.latch.holds() || bound::binds(&fields);
+        let body = body.map(|body| Outgoing::new(body, probe.clone()));
         if let Some(on_sent) = on_sent {
             on_sent();
         }
+        let mut asked = Asked { method: method.clone(), url, fields, body };
+        if let Some(multiplex) = &self.multiplex {
+            match multiplex.exchange(asked, apart, &probe, &mut permit).await {
+                Handled::Done { answer, tries } => {
+                    return self.answered(&method, answer, tries, probe, permit, queued).await;
+                }
+                Handled::HttpOne(unsent) => asked = unsent,
+            }
+        }
+        let Asked { url, fields, body, .. } = asked;
+        let mut first = reqwest::Request::new(method.clone(), url);
+        *first.headers_mut() = fields;
+        if repeatable {
+            probe.keep(first.try_clone());
+        }
+        *first.body_mut() = body.map(reqwest::Body::wrap_stream);
         let mut tries = 1;
         let connections = if apart { &self.transport.fresh } else { &self.transport.pooled };
         let mut answer = self.exchange(connections, first, &probe, &mut permit).await;
@@ -222,19 +264,7 @@ impl Upstream for Client {
             answer = self.exchange(&self.transport.fresh, second, &probe, &mut permit).await;
         }
         drop(probe.kept());
-        let challenge = answer.as_ref().is_ok_and(|answer| bound::challenges(answer.headers()));
-        let challenge = challenge.then(|| self.latch.challenged());
-        let timing = Timing { queued, connect: probe.connect(), first_byte: probe.waited(), tries };
-        let mut response = self.response(&method, answer?, probe, permit, timing)?;
-        response.body = ahead::look(response.body).await?;
-        if let Some((challenge, begins)) = challenge {
-            response.binds = begins;
-            response.body = Box::pin(response.body.inspect(move |_| {
-                // Held until the content has ended.
-                let _ = &challenge;
-            }));
-        }
-        Ok(response)
+        self.answered(&method, answer, tries, probe, permit, queued).await
     }
 
     fn own_path(&self, url: &Url) -> Option<String> {

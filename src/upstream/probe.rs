@@ -169,11 +169,13 @@ impl Probe {
         }
     }
 
-    fn connecting(&self) {
+    /// A connection is being made for it, or waited for: the origin is not what is waited for.
+    pub(super) fn connecting(&self) {
         self.lock().connecting = true;
     }
 
-    fn connected(&self, took: Option<Duration>) {
+    /// It has a connection, and what making that took, if it was made for it.
+    pub(super) fn connected(&self, took: Option<Duration>) {
         let mut state = self.lock();
         state.connecting = false;
         state.since = Instant::now();

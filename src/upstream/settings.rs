@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// One upstream. A duration of zero switches that limit off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -11,6 +13,8 @@ pub struct Settings {
     pub url: String,
     /// Which `Host` it gets.
     pub host: HostRule,
+    /// Which version of HTTP it is spoken to in.
+    pub http: HttpVersion,
     /// Used for `https` only.
     pub tls: Tls,
     /// Name, TCP and TLS together.
@@ -41,6 +45,22 @@ pub enum HostRule {
     Client,
     /// This one.
     Name(String),
+}
+
+/// Which version of HTTP an upstream is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(expecting = "\"1.1\", \"2\" or \"auto\"")]
+pub enum HttpVersion {
+    /// HTTP/1.1: a connection for each exchange at a time.
+    #[default]
+    #[serde(rename = "1.1")]
+    One,
+    /// HTTP/2. An `http` URL says that the origin is known to speak it.
+    #[serde(rename = "2")]
+    Two,
+    /// What the origin chooses in the TLS handshake; over `http`, HTTP/1.1.
+    #[serde(rename = "auto")]
+    Auto,
 }
 
 /// How an https upstream is known.
@@ -90,6 +110,7 @@ impl Settings {
         Self {
             url: url.into(),
             host: HostRule::Upstream,
+            http: HttpVersion::One,
             tls: Tls::default(),
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Duration::from_secs(30),

@@ -1,4 +1,4 @@
-//! reqwest, told to leave everything alone.
+//! reqwest, told to leave everything alone and to speak HTTP/1.1.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use reqwest::redirect;
 use url::{Host, Url};
 
 use super::probe::Watch;
-use super::settings::{ClientError, HostRule, Settings};
+use super::settings::{ClientError, Settings};
 use super::tls::Shared;
 
 /// The two clients of an upstream, and what stands before each target.
@@ -49,13 +49,14 @@ impl Transport {
         let path_at = origin.len();
         let prefix = origin + url.path().trim_end_matches('/');
 
-        // h2 names its authority in a field of its own, which the library takes from the URL: a
-        // Host of ours would contradict it. So h2 is for those that need none.
-        let h2 = https && settings.host == HostRule::Upstream && server_name.is_none();
         let build = |keep: bool| {
             let mut builder = reqwest::Client::builder()
                 .redirect(redirect::Policy::none())
                 .referer(false)
+                // HTTP/2 has connections of its own.
+                .http1_only()
+                // What is sent again, and when, is decided here.
+                .retry(reqwest::retry::never())
                 .no_proxy()
                 .no_gzip()
                 .no_brotli()
@@ -64,9 +65,6 @@ impl Transport {
                 // What stands between a name and its colon is taken off (RFC 9112 §5.1).
                 .http1_allow_spaces_after_header_name_in_responses(true)
                 .connector_layer(Watch);
-            if !h2 {
-                builder = builder.http1_only();
-            }
             if !settings.connect_timeout.is_zero() {
                 builder = builder.connect_timeout(settings.connect_timeout);
             }
@@ -82,8 +80,7 @@ impl Transport {
                 builder = builder.dns_resolver(Instead { host: host.clone(), port });
             }
             let mut tls = if https { shared.tls(&settings.tls)? } else { shared.clear()? };
-            tls.alpn_protocols =
-                if h2 { vec!["h2".into(), "http/1.1".into()] } else { vec!["http/1.1".into()] };
+            tls.alpn_protocols = vec!["http/1.1".into()];
             builder = builder.tls_backend_preconfigured(tls).http1_max_headers(settings.max_fields);
             builder.build().map_err(|error| ClientError::Tls(super::classify::detail(&error)))
         };
@@ -97,7 +94,8 @@ impl Transport {
     }
 }
 
-fn parse(text: &str) -> Result<Url, ClientError> {
+/// The URL of an upstream.
+pub(super) fn parse(text: &str) -> Result<Url, ClientError> {
     let wrong = |why: &str| Err(ClientError::Url(why.to_owned()));
     let url = Url::parse(text).map_err(|error| ClientError::Url(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dustgate::upstream::{ErrorKind, Framing, HostRule, Shared};
+use dustgate::upstream::{ErrorKind, Framing, HostRule, HttpVersion, Shared};
 use http::Version;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -196,7 +196,7 @@ async fn a_connection_that_came_free_is_a_used_one() {
 }
 
 #[tokio::test]
-async fn h2_where_both_speak_it() {
+async fn h2_where_it_is_asked_for_and_both_speak_it() {
     let authority = Authority::new();
     let acceptor = authority.acceptor("localhost", &["h2", "http/1.1"], false);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -223,18 +223,23 @@ async fn h2_where_both_speak_it() {
         }
     });
     let url = format!("https://localhost:{port}");
-    let with = |host| {
+    let with = |host, http| {
         client(&url, |settings| {
             settings.tls.ca = Some(authority.path("ca.pem"));
             settings.host = host;
+            settings.http = http;
         })
     };
-    let response = get(&with(HostRule::Upstream), "/x?y").await.unwrap();
+    let response = get(&with(HostRule::Upstream, HttpVersion::Auto), "/x?y").await.unwrap();
     assert_eq!(response.version, Version::HTTP_2);
     assert!(matches!(response.framing, Framing::Length(_)));
     assert_eq!(read(response).await.0, format!("{url}/x?y None"));
-    // A Host of its own needs HTTP/1.1: h2 would name two authorities.
-    let response = get(&with(HostRule::Name("name.example".into())), "/x").await.unwrap();
+    // A Host of its own is the authority.
+    let response = get(&with(HostRule::Name("name.example".into()), HttpVersion::Two), "/x").await.unwrap();
+    assert_eq!(response.version, Version::HTTP_2);
+    assert_eq!(read(response).await.0, "https://name.example/x None");
+    // Nobody has asked for more than HTTP/1.1.
+    let response = get(&with(HostRule::Name("name.example".into()), HttpVersion::One), "/x").await.unwrap();
     assert_eq!(response.version, Version::HTTP_11);
     assert_eq!(read(response).await.0, "/x Some(\"name.example\")");
 }

@@ -1,0 +1,168 @@
+//! One connection: how many streams it has, and when no more may begin on it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Ping, PingPong};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+/// As many streams as one connection is given, however many the origin allows.
+pub(super) const STREAMS: usize = 64;
+/// How much of a stream's body may lie here unread. All of a connection's streams together may have
+/// that much each, so that none that is not read stops another.
+pub(super) const STREAM_WINDOW: u32 = 512 << 10;
+/// How often a connection with streams is asked whether it is there, and for how long it may be silent.
+const PING: Duration = Duration::from_secs(5);
+
+/// The bit beside the number of streams that says that no more may begin.
+const LEFT: usize = 1 << (usize::BITS - 1);
+
+/// A connection that is ready for streams.
+pub(super) struct Connection {
+    send: SendRequest<Bytes>,
+    /// Streams under way, and [`LEFT`]: both in one word, so that no stream begins on what is left.
+    streams: AtomicUsize,
+    /// How many the origin allows.
+    most: AtomicUsize,
+    answered: AtomicBool,
+    /// A stream has ended, or the connection is left.
+    changed: Notify,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// A connection on which one stream is taken already.
+    pub(super) fn new(send: SendRequest<Bytes>, most: usize) -> Self {
+        Self {
+            send,
+            streams: AtomicUsize::new(1),
+            most: AtomicUsize::new(most),
+            answered: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
+        self.send.clone()
+    }
+
+    /// How many streams it bears.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed).min(STREAMS)
+    }
+
+    /// Takes a stream if there is one to be had.
+    pub(super) fn take(&self) -> bool {
+        // GOAWAY is told by this alone, and before the connection itself has ended.
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(_)) = self.sender().poll_ready(&mut nobody) {
+            self.leave();
+        }
+        let most = self.most();
+        let one_more = |streams: usize| (streams & LEFT == 0 && streams < most).then(|| streams + 1);
+        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
+    /// Gives a stream back.
+    pub(super) fn give_back(&self) {
+        self.streams.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_one();
+    }
+
+    /// From now on no stream begins here. Those under way go on.
+    pub(super) fn leave(&self) {
+        self.streams.fetch_or(LEFT, Ordering::AcqRel);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.streams.load(Ordering::Acquire) & LEFT != 0
+    }
+
+    fn in_use(&self) -> usize {
+        self.streams.load(Ordering::Acquire) & !LEFT
+    }
+
+    /// A head has come.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether any head has come over it.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Carries its frames until it ends, or nobody has used it for so long.
+    pub(super) async fn drive<T>(
+        self: Arc<Self>,
+        mut frames: h2::client::Connection<T, Bytes>,
+        idle: Duration,
+    ) where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let pings = frames.ping_pong();
+        let carried = std::future::poll_fn(|cx| {
+            let ended = Pin::new(&mut frames).poll(cx);
+            self.most.store(frames.max_concurrent_send_streams(), Ordering::Relaxed);
+            ended
+        });
+        tokio::select! {
+            // Each exchange learns by itself how it ended.
+            _ = carried => {}
+            () = self.unused(idle) => {}
+            () = self.listens(pings) => {}
+        }
+        self.leave();
+    }
+
+    /// Resolves when it is left, or was idle for so long, and no stream is under way.
+    async fn unused(&self, idle: Duration) {
+        loop {
+            let changed = self.changed.notified();
+            if self.in_use() > 0 {
+                changed.await;
+            } else if self.is_left() || timeout(idle, changed).await.is_err() && self.leave_unused() {
+                return;
+            }
+        }
+    }
+
+    fn leave_unused(&self) -> bool {
+        self.streams.compare_exchange(0, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Asks the origin now and then whether it is there, and leaves the connection when it does not
+    /// say so. What is under way is not broken off: an origin that computes and does nothing else
+    /// answers late, and each exchange has limits of its own. Never resolves.
+    async fn listens(&self, pings: Option<PingPong>) {
+        if let Some(mut pings) = pings {
+            loop {
+                sleep(PING).await;
+                if self.in_use() > 0 && !matches!(timeout(PING, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
+                {
+                    self.leave();
+                    break;
+                }
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("in_use", &self.in_use())
+            .field("most", &self.most())
+            .field("left", &self.is_left())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,125 @@
+//! The content of a request on its way out.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::Stream as _;
+use h2::{Reason, SendStream};
+use tokio::task::AbortHandle;
+
+use super::super::Error;
+use super::super::body::Outgoing;
+
+/// How much of what went out is kept, in case that the origin did not look at it.
+const KEPT: usize = 64 << 10;
+
+/// Content, and how far it has gone out.
+pub(super) struct Upload {
+    body: Outgoing,
+    /// What has been read of it, from its beginning; nothing once that was more than [`KEPT`].
+    kept: Vec<Bytes>,
+    size: usize,
+    /// How many of those have gone out.
+    gone: usize,
+    /// The piece that is going out.
+    piece: Bytes,
+    ended: bool,
+}
+
+/// Content that goes on going out on its own, until this is dropped.
+pub(super) struct Rest(AbortHandle);
+
+// === impl Upload ===
+
+impl Upload {
+    pub(super) fn new(body: Outgoing) -> Self {
+        Self { body, kept: Vec::new(), size: 0, gone: 0, piece: Bytes::new(), ended: false }
+    }
+
+    /// The content, of which nothing was read yet.
+    pub(super) fn untouched(self) -> Outgoing {
+        self.body
+    }
+
+    /// Goes back to the beginning. Returns whether that is still at hand.
+    pub(super) fn rewind(&mut self) -> bool {
+        self.gone = 0;
+        self.piece = Bytes::new();
+        self.size <= KEPT
+    }
+
+    /// Sends what there is and may be sent. Ready when there is no more to do: all of it has gone
+    /// out, it broke, or the origin wants no more.
+    pub(super) fn poll_pour(&mut self, to: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.piece.is_empty() {
+                match ready!(self.poll_piece(cx)) {
+                    Some(Ok(piece)) => self.piece = piece,
+                    // The exchange fails by it, and the probe knows why.
+                    Some(Err(_)) => {
+                        to.send_reset(Reason::CANCEL);
+                        return Poll::Ready(());
+                    }
+                    None => {
+                        let _ = to.send_data(Bytes::new(), true);
+                        return Poll::Ready(());
+                    }
+                }
+                continue;
+            }
+            to.reserve_capacity(self.piece.len());
+            while to.capacity() == 0 {
+                match ready!(to.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(()),
+                }
+            }
+            let part = self.piece.split_to(to.capacity().min(self.piece.len()));
+            if to.send_data(part, false).is_err() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        if let Some(piece) = self.kept.get(self.gone) {
+            self.gone += 1;
+            return Poll::Ready(Some(Ok(piece.clone())));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(Pin::new(&mut self.body).poll_next(cx));
+        match &piece {
+            Some(Ok(piece)) => self.keep(piece),
+            Some(Err(_)) | None => self.ended = true,
+        }
+        Poll::Ready(piece)
+    }
+
+    fn keep(&mut self, piece: &Bytes) {
+        self.size = self.size.saturating_add(piece.len());
+        if self.size <= KEPT {
+            self.kept.push(piece.clone());
+        } else {
+            self.kept.clear();
+        }
+        self.gone = self.kept.len();
+    }
+
+    /// Sends what is left, on its own.
+    pub(super) fn rest(mut self, mut to: SendStream<Bytes>) -> Rest {
+        self.kept.clear();
+        self.gone = 0;
+        self.size = usize::MAX;
+        let task = tokio::spawn(async move { std::future::poll_fn(|cx| self.poll_pour(&mut to, cx)).await });
+        Rest(task.abort_handle())
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
