@@ -92,6 +92,10 @@ fn one_line_per_mistake() {
             "t.toml:3: upstreams.a.host = \"a b\": \"upstream\", \"client\" or a host is meant",
         ),
         (
+            "[upstreams.a]\nurl = \"http://h\"\nhttp = 2",
+            "t.toml:3: upstreams.a.http = 2: \"1.1\", \"2\" or \"auto\" is meant",
+        ),
+        (
             "[server]\nlisten = \"8080\"",
             "t.toml:2: server.listen = \"8080\": an address and a port are meant, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
         ),

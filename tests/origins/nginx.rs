@@ -21,7 +21,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// `listen`: what stands behind the port. `more`: further lines of the server.
-    pub fn start(listen: &str, more: &str) -> Self {
+    pub async fn start(listen: &str, more: &str) -> Self {
         let dir = TempDir::new().unwrap();
         // Free now; nobody else is told of it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -50,7 +50,7 @@ impl Nginx {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return nginx;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let log = std::fs::read_to_string(nginx.dir.path().join("error.log")).unwrap_or_default();
         panic!("nginx does not listen: {log}");
@@ -87,7 +87,7 @@ fn program() -> &'static str {
 #[tokio::test]
 async fn going_away_costs_nobody_an_answer() {
     for (http, listen) in [(Two, "http2"), (One, "")] {
-        let nginx = Nginx::start(listen, "keepalive_requests 3;");
+        let nginx = Nginx::start(listen, "keepalive_requests 3;").await;
         let client = client(&nginx.url(), http, |_| {});
         for nth in 0..40 {
             let seen = post(&client, "/", b"content").await;
@@ -103,7 +103,7 @@ async fn going_away_costs_nobody_an_answer() {
 
 #[tokio::test]
 async fn one_stream_at_a_time_is_no_queue() {
-    let nginx = Nginx::start("http2", "http2_max_concurrent_streams 1;");
+    let nginx = Nginx::start("http2", "http2_max_concurrent_streams 1;").await;
     let client = client(&nginx.url(), Two, |_| {});
     let all = join_all((0..50).map(|_| get(&client, "/"))).await;
     let bad: Vec<_> = all.iter().filter(|seen| seen.came != Whole).map(|seen| &seen.detail).collect();
@@ -114,7 +114,7 @@ async fn one_stream_at_a_time_is_no_queue() {
 #[tokio::test]
 async fn a_frozen_worker_is_felt_while_it_is_frozen() {
     for (http, listen) in [(Two, "http2"), (One, "")] {
-        let nginx = Nginx::start(listen, "");
+        let nginx = Nginx::start(listen, "").await;
         let client = client(&nginx.url(), http, |settings| {
             settings.first_byte_timeout = Duration::from_millis(300);
             settings.connect_timeout = Duration::from_millis(300);

@@ -1,6 +1,6 @@
 //! Streams side by side: none stops another, and there are connections enough.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dustgate::upstream::ErrorKind::FirstByteTimeout;
@@ -9,6 +9,7 @@ use dustgate::upstream::Upstream as _;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use http::Method;
+use tokio::time::Instant;
 
 use super::ground::Came::{Nothing, Whole};
 use super::ground::{Origin, get, request, send};
@@ -74,7 +75,7 @@ async fn a_connection_on_which_a_first_byte_timed_out_is_left() {
         let origin = Origin::python(words);
         let client = origin.client_with(http, |settings| {
             settings.first_byte_timeout = Duration::from_millis(400);
-            settings.pool_idle_timeout = Duration::from_secs(60);
+            settings.pool_idle_timeout = Duration::from_mins(1);
         });
         assert_eq!(get(&client, "/?id=warm").await.came, Whole);
         let mut failed = 0;

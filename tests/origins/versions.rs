@@ -36,15 +36,15 @@ async fn said(client: &Client) -> String {
     String::from_utf8(seen.body).unwrap()
 }
 
-fn tls(listen: &str, dir: &TempDir) -> Nginx {
+async fn tls(listen: &str, dir: &TempDir) -> Nginx {
     let at = dir.path().display();
-    Nginx::start(listen, &format!("ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem;"))
+    Nginx::start(listen, &format!("ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem;")).await
 }
 
 #[tokio::test]
 async fn http_1_1_is_spoken_unless_the_setting_says_otherwise() {
     let dir = certificate("localhost");
-    let nginx = tls("ssl http2", &dir);
+    let nginx = tls("ssl http2", &dir).await;
     let host = format!("localhost:{}", nginx.port);
     assert_eq!(Settings::new("https://x").http, One);
     for (http, version) in [(One, "HTTP/1.1"), (Two, "HTTP/2.0"), (Auto, "HTTP/2.0")] {
@@ -56,7 +56,7 @@ async fn http_1_1_is_spoken_unless_the_setting_says_otherwise() {
 #[tokio::test]
 async fn auto_is_what_the_origin_chooses_and_2_is_no_offer() {
     let dir = certificate("localhost");
-    let nginx = tls("ssl", &dir);
+    let nginx = tls("ssl", &dir).await;
     let host = format!("localhost:{}", nginx.port);
     let auto = over_tls(&nginx, &dir, Auto, |_| {});
     for _ in 0..3 {
@@ -65,7 +65,7 @@ async fn auto_is_what_the_origin_chooses_and_2_is_no_offer() {
     let seen = get(&over_tls(&nginx, &dir, Two, |_| {}), "/").await;
     assert_eq!(seen.came, Nothing(ErrorKind::Tls), "{}", seen.detail);
     // Without TLS nobody chooses.
-    let plain = Nginx::start("", "");
+    let plain = Nginx::start("", "").await;
     let url = format!("http://localhost:{}", plain.port);
     assert_eq!(said(&client(&url, Auto, |_| {})).await, format!("GET localhost:{} HTTP/1.1", plain.port));
     let seen = get(&client(&url, Two, |_| {}), "/").await;
@@ -76,7 +76,7 @@ async fn auto_is_what_the_origin_chooses_and_2_is_no_offer() {
 #[tokio::test]
 async fn the_authority_is_the_host_that_is_set() {
     let dir = certificate("proves.example");
-    let nginx = tls("ssl http2", &dir);
+    let nginx = tls("ssl http2", &dir).await;
     for http in [One, Two, Auto] {
         let named = over_tls(&nginx, &dir, http, |settings| {
             settings.host = HostRule::Name("name.example".into());
