@@ -45,12 +45,12 @@ async fn where_streams_run_out_there_are_more_connections() {
         let client = origin.client(Two);
         for _ in 0..2 {
             let began = Instant::now();
-            let targets: Vec<_> = (0..requests).map(|nth| format!("/?id={nth}&wait=500")).collect();
+            let targets: Vec<_> = (0..requests).map(|nth| format!("/?id={nth}&wait=1500")).collect();
             let all = join_all(targets.iter().map(|target| get(&client, target))).await;
             assert!(all.iter().all(|seen| seen.came == Whole), "{:?}", all.first().map(|seen| &seen.detail));
             assert!(all.iter().all(|seen| seen.tries == 1), "none was refused");
             let took = began.elapsed();
-            assert!(took < Duration::from_millis(950), "{streams} streams: side by side took {took:?}");
+            assert!(took < Duration::from_millis(2_900), "{streams} streams: side by side took {took:?}");
         }
     }
 }
@@ -108,7 +108,7 @@ async fn a_connection_that_answers_no_ping_is_left() {
     }
 }
 
-/// An origin that works on a request and answers pings is waited for on the same connection.
+/// One connection after the other request, until it was idle for too long.
 #[tokio::test]
 async fn connections_are_shared_and_idle_ones_end() {
     let origin = Origin::python(&[]);
