@@ -9,7 +9,9 @@
 //! A fill holds its recent bytes: those that the store has not acknowledged (4 MiB for a body
 //! under 128 MiB, up to 18 MiB near 2 GiB) or [`Settings::window`] of them, whichever is more;
 //! a body up to [`Settings::hold`] is held whole. A reader that falls behind reads back from the
-//! store, through one cache of blocks for everybody, and holds one block at a time.
+//! store, through one cache of blocks for everybody, and holds one block at a time. One that is
+//! faster than the store has up to eight segments read ahead of it (8 MiB), out of 64 MiB for
+//! all readers; where that is used up it has none.
 //!
 //! # Runtime
 //! [`Bodies::writer`] and every read spawn tasks: both belong inside a tokio runtime.
@@ -19,12 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use object_store::ObjectStore;
 
 use crate::clock::Clock;
 use crate::record::{MAX_SEGMENTS, Manifest};
 
+mod ahead;
+mod away;
 mod blocks;
 mod cut;
 mod fill;
@@ -36,6 +40,7 @@ mod place;
 mod pump;
 mod reader;
 mod s3;
+mod share;
 mod spill;
 mod store;
 mod sweep;
@@ -108,6 +113,9 @@ pub enum Error {
     /// The store failed, or did not answer in time.
     #[error("the body store failed: {0}")]
     Store(Arc<str>),
+    /// The store failed a moment ago, and is gone past until it answers again.
+    #[error("the body store failed a moment ago")]
+    Away,
     /// A manifest names a segment that the store does not have.
     #[error("segment {token}/{n} is missing")]
     Missing {
@@ -181,7 +189,7 @@ impl Error {
             Self::TooLarge => "too_large",
             Self::Full => "full",
             Self::NoRoom => "no_room",
-            Self::Store(_) => "store",
+            Self::Store(_) | Self::Away => "store",
             Self::Missing { .. } => "missing",
             Self::Corrupt { .. } => "corrupt",
             Self::Manifest => "manifest",
@@ -416,14 +424,7 @@ impl Bodies {
             return Err(Error::TooLarge);
         }
         let name = self.name_of(key_hash, manifest)?;
-        if let [only] = manifest.segments.as_slice() {
-            return self.segment(&name, only).await;
-        }
-        let mut whole = BytesMut::with_capacity(usize::try_from(manifest.len).unwrap_or(0));
-        for segment in &manifest.segments {
-            whole.extend_from_slice(&self.segment(&name, segment).await?);
-        }
-        Ok(whole.freeze())
+        self.in_one(&name, manifest).await
     }
 
     /// Removes the segments of a body that no record ever named, at once.

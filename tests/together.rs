@@ -17,8 +17,12 @@ mod lost_bytes;
 mod orphans;
 #[path = "together/parts.rs"]
 mod parts;
+#[path = "together/reads.rs"]
+mod reads;
 #[path = "together/room.rs"]
 mod room;
+#[path = "together/shelf.rs"]
+mod shelf;
 #[path = "together/storm.rs"]
 mod storm;
 #[path = "together/trouble.rs"]

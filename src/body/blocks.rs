@@ -1,32 +1,41 @@
 //! Reading back: a segment is read whole and verified before its first byte is passed on, and its blocks
 //! are shared. What its blocks must be is remembered: one that has left memory is read again by itself,
-//! and checked again.
+//! and checked again. Who wants the same at the same time shares one read, and its failure.
 
 use std::fmt::{self, Debug};
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::GetResultPayload;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
+use super::away::Began;
 use super::fill::BLOCK;
-use super::store::{Name, digest, first_half};
+use super::share::{Read, Shares};
+use super::store::{FLOOR, Name, digest, first_half};
 use super::{Bodies, Error, cut};
-use crate::record::Segment;
+use crate::record::{Manifest, Segment};
 
 /// Segments whose blocks' digests are remembered.
 const VERIFIED: usize = 32 * 1024;
-/// Segments that are verified at a time: each may hold one of the small ones.
-const SCANS: usize = 8;
-/// Blocks that are read ahead at a time.
-const AHEAD: usize = 16;
+/// Segments that are read at a time because somebody waits for them: each may hold one of the small ones.
+const SCANS: usize = 32;
+/// Bytes of segments that are kept for readers who are not there yet, in all.
+const ROOM: u64 = 64 << 20;
+/// The largest segment that is kept so: the largest that is cut.
+const HELD_MOST: u64 = 8 * cut::SIZE;
+/// The unit of that room.
+const UNIT: u64 = 1024;
+/// Segments of a body that is read whole into one piece, at a time.
+const AT_ONCE: usize = 4;
 
 /// The first half of a SHA-256.
 type Digest = [u8; 16];
@@ -35,13 +44,19 @@ type Digest = [u8; 16];
 pub(super) struct Blocks {
     cache: Cache<BlockAt, Bytes, Weight>,
     verified: Cache<SegmentAt, Arc<[Digest]>>,
+    /// Segments on their way.
+    segments: Shares<SegmentAt, Arc<Sound>>,
+    /// Blocks of segments that were verified before.
+    pieces: Shares<BlockAt, Bytes>,
+    /// Bodies that are read into one piece.
+    wholes: Shares<WholeAt, Bytes>,
     scans: Semaphore,
-    ahead: Arc<Semaphore>,
+    room: Arc<Semaphore>,
 }
 
 /// A segment as a manifest claims it: one with another digest is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct SegmentAt {
+pub(super) struct SegmentAt {
     body: u128,
     token: u64,
     n: u32,
@@ -53,6 +68,30 @@ struct SegmentAt {
 struct BlockAt {
     segment: SegmentAt,
     block: u64,
+}
+
+/// A body as a manifest claims it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct WholeAt(Vec<SegmentAt>);
+
+/// A segment that was read, and is what it should be.
+#[derive(Debug)]
+pub(super) struct Sound {
+    digests: Arc<[Digest]>,
+    /// All of its blocks, or none of a large one.
+    blocks: Vec<Bytes>,
+    /// What it takes up of the room for those that are kept.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What is kept of a segment that is read.
+enum Keep {
+    /// A small one's blocks.
+    Small,
+    /// All of its blocks.
+    All,
+    /// The same, in this room.
+    In(OwnedSemaphorePermit),
 }
 
 #[derive(Debug, Clone)]
@@ -75,13 +114,25 @@ impl Blocks {
             .expect("both capacities are set");
         let cache =
             Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        let verified = Cache::new(VERIFIED);
-        Self { cache, verified, scans: Semaphore::new(SCANS), ahead: Arc::new(Semaphore::new(AHEAD)) }
+        Self {
+            cache,
+            verified: Cache::new(VERIFIED),
+            segments: Shares::new(),
+            pieces: Shares::new(),
+            wholes: Shares::new(),
+            scans: Semaphore::new(SCANS),
+            room: Arc::new(Semaphore::new(units(ROOM))),
+        }
     }
 
-    /// Bytes held.
+    /// Bytes held. What is kept for readers is mostly in the cache, too.
     pub(super) fn weight(&self) -> u64 {
-        self.cache.weight()
+        self.cache.weight().max(self.ahead())
+    }
+
+    /// Bytes kept for readers who are not there yet.
+    pub(super) fn ahead(&self) -> u64 {
+        (units(ROOM) - self.room.available_permits()) as u64 * UNIT
     }
 }
 
@@ -100,10 +151,23 @@ impl Weighter<BlockAt, Bytes> for Weight {
 // === impl SegmentAt ===
 
 impl SegmentAt {
-    fn of(name: &Name, segment: &Segment) -> Self {
+    pub(super) fn of(name: &Name, segment: &Segment) -> Self {
         let Segment { token, n, len, digest } = *segment;
         Self { body: name.hash, token, n, len, digest }
     }
+}
+
+// === impl Sound ===
+
+impl Sound {
+    /// One of its blocks, if they were kept.
+    pub(super) fn block(&self, block: u64) -> Option<Bytes> {
+        self.blocks.get(usize::try_from(block).ok()?).cloned()
+    }
+}
+
+fn units(bytes: u64) -> usize {
+    usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX)
 }
 
 // === impl Bodies ===
@@ -114,85 +178,209 @@ impl Bodies {
         self.blocks.cache.get(&BlockAt { segment: SegmentAt::of(name, segment), block })
     }
 
-    /// A block of a segment that was verified, itself verified. Who asks for the same at the same time
-    /// shares one read. To be run in a task of its own: others wait for it.
-    pub(super) async fn block(&self, name: &Name, segment: &Segment, block: u64) -> Result<Bytes, Error> {
+    /// Returns whether all blocks of a segment are in memory.
+    pub(super) fn has_cached(&self, name: &Name, segment: &Segment) -> bool {
         let at = SegmentAt::of(name, segment);
-        let digests = match self.blocks.verified.get_value_or_guard_async(&at).await {
-            Ok(digests) => digests,
-            Err(guard) => {
-                let digests = self.verify(name, segment, at).await?;
-                let _ = guard.insert(Arc::clone(&digests));
-                digests
+        let has = |block| self.blocks.cache.contains_key(&BlockAt { segment: at, block });
+        (0..segment.len.div_ceil(BLOCK)).all(has)
+    }
+
+    /// A block of a segment that was verified, itself verified.
+    pub(super) async fn block(
+        self: &Arc<Self>,
+        name: &Name,
+        segment: &Segment,
+        block: u64,
+    ) -> Result<Bytes, Error> {
+        let at = SegmentAt::of(name, segment);
+        let digests = if let Some(digests) = self.blocks.verified.get(&at) {
+            digests
+        } else {
+            let sound = self.read(name, segment, Keep::Small)?.wait().await?;
+            if let Some(bytes) = sound.block(block) {
+                return Ok(bytes);
             }
+            sound.digests.clone()
         };
+        self.piece(name, segment, block, &digests).await
+    }
+
+    /// A segment that is wanted soon, whole: one that is on its way, or one that there is room for.
+    pub(super) fn hold(self: &Arc<Self>, name: &Name, segment: &Segment) -> Option<Arc<Read<Arc<Sound>>>> {
+        if let Some(read) = self.blocks.segments.find(&SegmentAt::of(name, segment)) {
+            return Some(read);
+        }
+        if segment.len > HELD_MOST {
+            return None;
+        }
+        let most = u32::try_from(units(segment.len)).ok()?;
+        let room = Arc::clone(&self.blocks.room).try_acquire_many_owned(most).ok()?;
+        // What failed a moment ago is met by whoever gets there.
+        self.read(name, segment, Keep::In(room)).ok()
+    }
+
+    /// Reads a segment to see whether the store can be read.
+    pub(super) async fn try_segment(self: &Arc<Self>, name: &Name, segment: &Segment) -> Result<(), Error> {
+        self.begin(name, segment, Keep::Small).wait().await.map(drop)
+    }
+
+    /// A body in one piece, past the blocks.
+    pub(super) async fn in_one(self: &Arc<Self>, name: &Name, manifest: &Manifest) -> Result<Bytes, Error> {
+        let segments: Vec<_> = manifest.segments.iter().filter(|segment| segment.len > 0).copied().collect();
+        let Some(first) = segments.first() else { return Ok(Bytes::new()) };
+        if let Some(cause) = self.goes_past(name, first) {
+            return Err(cause);
+        }
+        if let [only] = segments.as_slice()
+            && only.len <= BLOCK
+        {
+            return self.segment(name, *only).await;
+        }
+        let at = WholeAt(segments.iter().map(|segment| SegmentAt::of(name, segment)).collect());
+        let read = self.blocks.wholes.join(at, || {
+            let (bodies, name) = (Arc::clone(self), name.clone());
+            async move {
+                let bodies = &bodies;
+                let read = |segment| bodies.segment(&name, segment);
+                let pieces: Vec<Bytes> =
+                    stream::iter(segments).map(read).buffered(AT_ONCE).try_collect().await?;
+                Ok(pieces.concat().into())
+            }
+        });
+        read.wait().await
+    }
+
+    /// A whole segment, verified.
+    async fn segment(self: &Arc<Self>, name: &Name, segment: Segment) -> Result<Bytes, Error> {
+        let sound = self.read(name, &segment, Keep::All)?.wait().await?;
+        match sound.blocks.as_slice() {
+            [only] => Ok(only.clone()),
+            // Another one that wants it has no use for its bytes.
+            [] => Ok(self.verify(name, &segment, Keep::All).await?.blocks.concat().into()),
+            blocks => Ok(blocks.concat().into()),
+        }
+    }
+
+    /// A block of a segment that was sound when it was read first: it need not be when it is read again.
+    async fn piece(
+        self: &Arc<Self>,
+        name: &Name,
+        segment: &Segment,
+        block: u64,
+        digests: &Arc<[Digest]>,
+    ) -> Result<Bytes, Error> {
         let first = block.saturating_mul(BLOCK);
         let end = first.saturating_add(BLOCK).min(segment.len);
-        let digest = usize::try_from(block).ok().and_then(|block| digests.get(block));
+        let digest = usize::try_from(block).ok().and_then(|block| digests.get(block)).copied();
         let Some(digest) = digest.filter(|_| first < end) else { return Err(Error::Range) };
-        let read = async {
-            let bytes = self.store.get_range(name, segment, first..end).await?;
-            // What was sound when it was read first need not be when it is read again.
-            if sha(&bytes) == *digest { Ok(bytes) } else { Err(self.store.corrupt(name, segment)) }
-        };
-        self.blocks.cache.get_or_insert_async(&BlockAt { segment: at, block }, read).await
-    }
-
-    /// Reads a block that will be wanted soon, unless many are being read already.
-    pub(super) fn read_ahead(self: &Arc<Self>, name: &Name, segment: &Segment, block: u64) {
         let at = BlockAt { segment: SegmentAt::of(name, segment), block };
-        if self.blocks.cache.contains_key(&at) {
-            return;
+        if let Some(cause) = self.store.away.lately(&at.segment) {
+            return Err(cause);
         }
-        let Ok(permit) = Arc::clone(&self.blocks.ahead).try_acquire_owned() else { return };
-        let (bodies, name, segment) = (Arc::clone(self), name.clone(), *segment);
-        tokio::spawn(async move {
-            // Whoever wants it will meet the error, if there is one.
-            let _ = bodies.block(&name, &segment, block).await;
-            drop(permit);
+        let read = self.blocks.pieces.join(at, || {
+            let (bodies, name, segment) = (Arc::clone(self), name.clone(), *segment);
+            async move {
+                let began = bodies.store.away.begins();
+                let read = async {
+                    let bytes = bodies.store.get_range(&name, &segment, first..end).await?;
+                    if sha(&bytes) == digest { Ok(bytes) } else { Err(bodies.store.corrupt(&name, &segment)) }
+                };
+                let read = read.await;
+                bodies.heard(at.segment, began, &read);
+                let bytes = read?;
+                bodies.blocks.cache.insert(at, bytes.clone());
+                Ok(bytes)
+            }
         });
+        read.wait().await
     }
 
-    /// A whole segment, verified, past the blocks.
-    pub(super) async fn segment(&self, name: &Name, segment: &Segment) -> Result<Bytes, Error> {
-        let mut scanned = self.scan(name, segment, true).await?;
-        if scanned.blocks.len() == 1 {
-            return Ok(scanned.blocks.swap_remove(0));
+    /// The read of a segment that all share who want it now; an error if it failed a moment ago.
+    fn read(
+        self: &Arc<Self>,
+        name: &Name,
+        segment: &Segment,
+        keep: Keep,
+    ) -> Result<Arc<Read<Arc<Sound>>>, Error> {
+        match self.store.away.lately(&SegmentAt::of(name, segment)) {
+            Some(cause) => Err(cause),
+            None => Ok(self.begin(name, segment, keep)),
         }
-        Ok(scanned.blocks.concat().into())
     }
 
-    /// Reads all of a segment and compares. A small one leaves its blocks in memory; a large
-    /// one only passes through.
-    async fn verify(&self, name: &Name, segment: &Segment, at: SegmentAt) -> Result<Arc<[Digest]>, Error> {
-        // Closed never, so this only waits.
-        let _turn = self.blocks.scans.acquire().await;
-        let scanned = self.scan(name, segment, segment.len <= cut::SIZE).await?;
-        for (block, bytes) in (0..).zip(scanned.blocks) {
-            self.blocks.cache.insert(BlockAt { segment: at, block }, bytes);
+    fn begin(self: &Arc<Self>, name: &Name, segment: &Segment, keep: Keep) -> Arc<Read<Arc<Sound>>> {
+        self.blocks.segments.join(SegmentAt::of(name, segment), || {
+            let (bodies, name, segment) = (Arc::clone(self), name.clone(), *segment);
+            async move { bodies.verify(&name, &segment, keep).await.map(Arc::new) }
+        })
+    }
+
+    /// What came of a read says whether the store is there.
+    pub(super) fn heard<T>(&self, at: SegmentAt, began: Began, read: &Result<T, Error>) {
+        match read {
+            Err(cause) if !cause.condemns() => self.store.away.failed(at, began, cause),
+            Ok(_) | Err(_) => self.store.away.answered(),
         }
-        Ok(scanned.digests.into())
+    }
+
+    /// Reads all of a segment and compares. A small one leaves its blocks in memory.
+    async fn verify(&self, name: &Name, segment: &Segment, keep: Keep) -> Result<Sound, Error> {
+        let (at, began) = (SegmentAt::of(name, segment), self.store.away.begins());
+        let by = Instant::now() + self.store.call_timeout();
+        let small = segment.len <= cut::SIZE;
+        // Who has room has had a turn.
+        let turn = match &keep {
+            Keep::In(_) => None,
+            // Closed never, so this only waits.
+            Keep::Small | Keep::All => match timeout_at(by, self.blocks.scans.acquire()).await {
+                Ok(turn) => Some(turn),
+                Err(_) => return Err(Error::Store("too many others read from it".into())),
+            },
+        };
+        let scanned = self.scan(name, segment, small || !matches!(keep, Keep::Small), by).await;
+        drop(turn);
+        self.heard(at, began, &scanned);
+        let scanned = scanned?;
+        let digests: Arc<[Digest]> = scanned.digests.into();
+        self.blocks.verified.insert(at, Arc::clone(&digests));
+        if small && !matches!(keep, Keep::All) {
+            for (block, bytes) in (0..).zip(&scanned.blocks) {
+                self.blocks.cache.insert(BlockAt { segment: at, block }, bytes.clone());
+            }
+        }
+        let room = match keep {
+            Keep::In(room) => Some(room),
+            Keep::Small | Keep::All => None,
+        };
+        Ok(Sound { digests, blocks: scanned.blocks, _room: room })
     }
 
     /// Reads all of a segment, compares, and says what its blocks are; all of them if they are to be
-    /// kept.
-    async fn scan(&self, name: &Name, segment: &Segment, keep: bool) -> Result<Scanned, Error> {
-        let got = self.store.get(name, segment).await?;
+    /// kept. The first bytes come `by` then, and the rest without a pause longer than one call.
+    async fn scan(
+        &self,
+        name: &Name,
+        segment: &Segment,
+        keep: bool,
+        mut by: Instant,
+    ) -> Result<Scanned, Error> {
         let bound = self.store.call_timeout();
+        // However well it drips.
+        let last = by + Duration::from_secs(segment.len / FLOOR);
+        let stalled = |_| self.store.stalled();
+        let got = timeout_at(by, self.store.get(name, segment)).await.map_err(stalled)??;
         let scanned = match got.payload {
             GetResultPayload::File(file, _) => {
                 let task = tokio::task::spawn_blocking(move || scan_file(file, keep));
-                let read = timeout(bound, task).await.map_err(|_| self.store.stalled())?;
+                let read = timeout_at(last, task).await.map_err(stalled)?;
                 let read = read.map_err(|cause| Error::store(&cause))?;
                 read.map_err(|cause| Error::store(&cause))?
             }
             GetResultPayload::Stream(mut stream) => {
                 let mut scan = Scan::new(keep);
-                // Not the whole: what comes slowly comes.
-                while let Some(chunk) =
-                    timeout(bound, stream.next()).await.map_err(|_| self.store.stalled())?
-                {
+                while let Some(chunk) = timeout_at(by, stream.next()).await.map_err(stalled)? {
                     scan.push(chunk.map_err(|cause| self.store.failed_get(name, segment, &cause))?);
+                    by = last.min(Instant::now() + bound);
                 }
                 scan.end()
             }

@@ -17,6 +17,7 @@ use super::window::Window;
 use super::{Bodies, Error, cut};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
+mod stored;
 mod taken_over;
 
 /// The longest piece that a reader is given at once.

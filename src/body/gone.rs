@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use quick_cache::sync::Cache;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use super::blocks::SegmentAt;
 use super::store::Name;
 use super::{Bodies, Error};
 use crate::record::{Manifest, Segment};
@@ -81,12 +82,22 @@ impl Bodies {
     /// As there.
     pub async fn stands(self: &Arc<Self>, key_hash: &str, manifest: &Arc<Manifest>) -> Result<(), Error> {
         let name = self.name_of(key_hash, manifest)?;
+        let by = Instant::now() + self.store.call_timeout();
         self.begins(key_hash, manifest).await?;
         let rest: Vec<Segment> = manifest.segments.iter().skip(1).copied().collect();
         let name = &name;
         let looks = rest.into_iter().filter(|segment| segment.len > 0);
-        let looks = looks.map(|segment| async move { self.store.look_for(name, &segment).await });
-        stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
+        let looks = looks.map(|segment| async move { self.looks(name, &segment).await });
+        let looks = stream::iter(looks).buffer_unordered(LOOKS).try_collect();
+        // All together, and with that first read: somebody waits.
+        timeout_at(by, looks).await.unwrap_or_else(|_| Err(self.store.stalled()))
+    }
+
+    async fn looks(&self, name: &Name, segment: &Segment) -> Result<(), Error> {
+        let (at, began) = (SegmentAt::of(name, segment), self.store.away.begins());
+        let found = self.store.look_for(name, segment).await;
+        self.heard(at, began, &found);
+        found
     }
 
     /// The name of a stored body, unless its bytes are known to be lost.

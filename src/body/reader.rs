@@ -1,14 +1,16 @@
 //! The reading end: one type for bodies that grow and bodies that are stored.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinHandle;
 
+use super::ahead::Ahead;
 use super::fill::{BLOCK, Fill, Next, bounds};
 use super::store::{Name, first_half};
 use super::waiting::Place;
@@ -26,6 +28,9 @@ pub struct Reader {
     /// The next bytes, taken while they were there: they stay however late the reader is polled.
     ready: Option<Bytes>,
     fetch: Option<Fetch>,
+    ahead: Ahead,
+    /// Its client has had bytes: it has nowhere else to go when the store is away.
+    begun: bool,
     over: bool,
 }
 
@@ -36,13 +41,12 @@ enum Source {
     Failed(Error),
 }
 
-/// A block on its way, in a task of its own: others may wait for the same one, and this reader
-/// may not be polled for long.
-#[derive(Debug)]
+/// A block on its way. It is read in a task that is everybody's who wants it: this reader may not be
+/// polled for long.
 struct Fetch {
     /// Where in the body the block begins.
     at: u64,
-    task: JoinHandle<Result<Bytes, Error>>,
+    read: BoxFuture<'static, Result<Bytes, Error>>,
 }
 
 // === impl Reader ===
@@ -51,7 +55,7 @@ impl Reader {
     pub(super) fn growing(fill: Arc<Fill>, range: Option<(u64, u64)>, owner: bool) -> Self {
         let (at, end) = bounds(range);
         let source = Source::Growing { fill, place: Place::default(), owner };
-        let mut reader = Self { source, at, end, ready: None, fetch: None, over: false };
+        let mut reader = Self::over(source, at, end);
         if !owner {
             reader.ready = reader.at_hand();
         }
@@ -73,7 +77,19 @@ impl Reader {
         } else {
             Source::Stored { bodies, name, manifest, index: 0, start: 0 }
         };
-        Self { source, at, end: Some(end.unwrap_or(len)), ready: None, fetch: None, over: false }
+        Self::over(source, at, Some(end.unwrap_or(len)))
+    }
+
+    fn over(source: Source, at: u64, end: Option<u64>) -> Self {
+        Self { source, at, end, ready: None, fetch: None, ahead: Ahead::default(), begun: false, over: false }
+    }
+
+    /// It goes on with a body that its client has had bytes of, or that nobody can do without: a store
+    /// that is away is asked all the same.
+    #[must_use]
+    pub fn goes_on(mut self) -> Self {
+        self.begun = true;
+        self
     }
 
     /// How many bytes are still to come, if that is known. For a growing body of unknown length
@@ -137,44 +153,85 @@ impl Reader {
 
     /// The block of `segment`, which begins at `start`, that has the next byte: passed on if it
     /// is in memory, else sent for.
-    fn fetch(&mut self, segment: Segment, start: u64) -> Option<Bytes> {
+    fn fetch(&mut self, segment: Segment, start: u64) -> Result<Option<Bytes>, Error> {
         let (bodies, name) = match &self.source {
-            Source::Growing { fill, .. } => (&fill.bodies, &fill.name),
-            Source::Stored { bodies, name, .. } => (bodies, name),
-            Source::Failed(_) => return None,
+            Source::Growing { fill, .. } => (Arc::clone(&fill.bodies), fill.name.clone()),
+            Source::Stored { bodies, name, .. } => (Arc::clone(bodies), name.clone()),
+            Source::Failed(cause) => return Err(cause.clone()),
         };
         let block = (self.at - start) / BLOCK;
         let at = start + block * BLOCK;
-        if let Some(bytes) = bodies.cached(name, &segment, block) {
-            self.ahead(&segment, start, block);
-            return Some(self.take(at, &bytes));
+        let kept = self.ahead.at(start, &segment);
+        let there = match kept.and_then(|read| read.get()) {
+            Some(Err(cause)) => return Err(cause.clone()),
+            Some(Ok(sound)) => sound.block(block),
+            None => None,
+        };
+        if let Some(bytes) = there.or_else(|| bodies.cached(&name, &segment, block)) {
+            self.go_ahead(&bodies, &name, &segment, start);
+            return Ok(Some(self.take(at, &bytes)));
         }
-        let (bodies, name) = (Arc::clone(bodies), name.clone());
-        let task = tokio::spawn(async move { bodies.block(&name, &segment, block).await });
-        self.ahead(&segment, start, block);
-        self.fetch = Some(Fetch { at, task });
-        None
+        let first = self.at == start || kept.is_none();
+        let mut read = kept.cloned();
+        if read.is_none() {
+            if !self.begun
+                && let Some(cause) = bodies.goes_past(&name, &segment)
+            {
+                return Err(cause);
+            }
+            // More of it is wanted than one block: it is kept until that has been passed on.
+            let wanted = self.end.map_or(segment.len, |end| end.min(start + segment.len) - self.at);
+            if wanted > BLOCK {
+                read = self.ahead.keep(start, &segment, || bodies.hold(&name, &segment));
+            }
+        }
+        if first {
+            self.ahead.waits();
+        }
+        self.go_ahead(&bodies, &name, &segment, start);
+        let read = async move {
+            if let Some(read) = read
+                && let Some(bytes) = read.wait().await?.block(block)
+            {
+                return Ok(bytes);
+            }
+            bodies.block(&name, &segment, block).await
+        };
+        self.fetch = Some(Fetch { at, read: Box::pin(read) });
+        Ok(None)
     }
 
-    /// Sends for the block after this one.
-    fn ahead(&self, segment: &Segment, start: u64, block: u64) {
-        let (bodies, name) = match &self.source {
-            Source::Growing { fill, .. } => (&fill.bodies, &fill.name),
-            Source::Stored { bodies, name, .. } => (bodies, name),
-            Source::Failed(_) => return,
-        };
-        // A hostile manifest's lengths go up to the largest number.
-        let next = (block + 1).saturating_mul(BLOCK);
-        if self.end.is_some_and(|end| start.saturating_add(next) >= end) {
+    /// Sends for the segments after this one, as many as it takes not to wait for them.
+    fn go_ahead(&mut self, bodies: &Arc<Bodies>, name: &Name, segment: &Segment, start: u64) {
+        if !self.ahead.wants_more() {
             return;
         }
-        if next < segment.len {
-            bodies.read_ahead(name, segment, block + 1);
-        } else if let Source::Stored { manifest, index, .. } = &self.source {
-            // The next one may be empty: then this was for nothing, and that is all.
-            if let Some(after) = manifest.segments.get(index + 1).filter(|after| after.len > 0) {
-                bodies.read_ahead(name, after, 0);
+        let after = start.saturating_add(segment.len);
+        if self.end.is_some_and(|end| after >= end) {
+            return;
+        }
+        let next = |at: u64, segment: &Segment| {
+            if self.end.is_some_and(|end| at >= end) {
+                return false;
             }
+            self.ahead.send_for(at, segment, || {
+                (!bodies.has_cached(name, segment)).then(|| bodies.hold(name, segment))
+            })
+        };
+        match &self.source {
+            Source::Growing { fill, .. } => fill.stored_from(after, next),
+            Source::Stored { manifest, index, .. } => {
+                let mut next = next;
+                let mut at = after;
+                for segment in manifest.segments.iter().skip(index + 1) {
+                    if segment.len > 0 && !next(at, segment) {
+                        return;
+                    }
+                    // Sums were checked: they do not overflow.
+                    at += segment.len;
+                }
+            }
+            Source::Failed(_) => {}
         }
     }
 
@@ -193,6 +250,7 @@ impl Reader {
             return self.finish(Some(Error::Manifest));
         }
         self.at += bytes.len() as u64;
+        self.begun = true;
         Poll::Ready(Some(Ok(bytes)))
     }
 
@@ -204,11 +262,17 @@ impl Reader {
     /// Wants no more.
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
-            (self.ready, self.fetch) = (None, None);
+            (self.ready, self.fetch, self.ahead) = (None, None, Ahead::default());
             if let Source::Growing { fill, owner: true, .. } = &self.source {
                 fill.owner_gone();
             }
         }
+    }
+}
+
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetch").field("at", &self.at).finish_non_exhaustive()
     }
 }
 
@@ -225,26 +289,24 @@ impl Stream for Reader {
         }
         loop {
             if let Some(fetch) = &mut this.fetch {
-                let done = ready!(Pin::new(&mut fetch.task).poll(cx));
+                let done = ready!(fetch.read.as_mut().poll(cx));
                 let at = fetch.at;
                 this.fetch = None;
                 return match done {
-                    Ok(Ok(block)) => {
+                    Ok(block) => {
                         let bytes = this.take(at, &block);
                         this.pass(bytes)
                     }
-                    Ok(Err(cause)) => this.finish(Some(cause)),
-                    // The runtime is going down, or the task panicked.
-                    Err(cause) => this.finish(Some(Error::store(&cause))),
+                    Err(cause) => this.finish(Some(cause)),
                 };
             }
             match this.next(cx.waker()) {
                 Next::Chunk(bytes) => return this.pass(bytes),
-                Next::Fetch(segment, start) => {
-                    if let Some(bytes) = this.fetch(segment, start) {
-                        return this.pass(bytes);
-                    }
-                }
+                Next::Fetch(segment, start) => match this.fetch(segment, start) {
+                    Ok(Some(bytes)) => return this.pass(bytes),
+                    Ok(None) => {}
+                    Err(cause) => return this.finish(Some(cause)),
+                },
                 Next::End => return this.finish(None),
                 Next::Fail(cause) => return this.finish(Some(cause)),
                 Next::Wait => return Poll::Pending,

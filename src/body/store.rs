@@ -16,6 +16,7 @@ use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::away::Away;
 use super::gone::Gone;
 use super::marker::{Left, Marker};
 use super::place::Place;
@@ -33,7 +34,7 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(3);
 const JOIN_LOOK: Duration = Duration::from_millis(100);
 /// The slowest that the store may be, in bytes a second: a call may take the longer, the more it
 /// carries.
-const FLOOR: u64 = 256 * 1024;
+pub(super) const FLOOR: u64 = 256 * 1024;
 
 /// What has been counted since the start. Telemetry reads it.
 #[derive(Debug, Default)]
@@ -96,6 +97,8 @@ pub(super) struct Store {
     call_timeout: Duration,
     /// What was found missing or wrong a moment ago.
     pub(super) gone: Gone,
+    /// Whether it can be read.
+    pub(super) away: Away,
     pub(super) counters: Counters,
 }
 
@@ -169,7 +172,8 @@ impl Store {
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
         let (gone, says, left) = (Gone::new(), (settings.fleet.clone(), settings.linger), Left::default());
-        Self { objects, life, says, left, unmarked, root, ceiling, call_timeout, gone, counters }
+        let away = Away::new();
+        Self { objects, life, says, left, unmarked, root, ceiling, call_timeout, gone, away, counters }
     }
 
     /// The id of the life that new names belong to.

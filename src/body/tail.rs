@@ -48,7 +48,8 @@ impl Tail {
         let told = self.fill.acknowledged();
         if told.len > 0 && manifest.len >= told.len {
             let (bodies, name) = (self.fill.bodies.clone(), self.fill.name.clone());
-            let mut bytes = Reader::stored(bodies, name, Arc::new(manifest.clone()), Some((0, told.len - 1)));
+            let bytes = Reader::stored(bodies, name, Arc::new(manifest.clone()), Some((0, told.len - 1)));
+            let mut bytes = bytes.goes_on();
             for segment in told.segments.iter().filter(|segment| segment.len > 0) {
                 if bytes.digest(segment.len).await? != segment.digest {
                     return Err(Error::Manifest);

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +27,7 @@ mod joining;
 mod lives;
 mod memory;
 mod others;
+mod reads;
 mod spill;
 mod stored;
 mod sweep;
@@ -48,8 +49,26 @@ struct Faulty {
     gate: Semaphore,
     gated: AtomicBool,
     gets_fail: AtomicBool,
+    /// How long each takes; the largest number: for ever.
+    gets_take_ms: AtomicUsize,
+    /// Gets give the first byte and then no more.
+    streams_hang: AtomicBool,
+    /// Gets of this one hang.
+    hangs_at: Mutex<Option<Path>>,
     /// Ranges read, and objects opened.
     gets: AtomicUsize,
+    /// Those under way, and the most there ever were.
+    now: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+/// A get that is under way.
+struct UnderWay<'a>(&'a Faulty);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Faulty {
@@ -60,8 +79,30 @@ impl Faulty {
             gate: Semaphore::new(0),
             gated: AtomicBool::new(false),
             gets_fail: AtomicBool::new(false),
+            gets_take_ms: AtomicUsize::new(0),
+            streams_hang: AtomicBool::new(false),
+            hangs_at: Mutex::new(None),
             gets: AtomicUsize::new(0),
+            now: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
         })
+    }
+
+    /// A get comes in: waits as long as it is to take, and fails if it is to fail.
+    async fn comes(&self, path: &Path) -> StoreResult<()> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(now, Ordering::SeqCst);
+        let _under_way = UnderWay(self);
+        if self.hangs_at.lock().unwrap().as_ref() == Some(path) {
+            std::future::pending::<()>().await;
+        }
+        match self.gets_take_ms.load(Ordering::SeqCst) {
+            0 => {}
+            usize::MAX => std::future::pending::<()>().await,
+            ms => tokio::time::sleep(Duration::from_millis(ms as u64)).await,
+        }
+        if self.gets_fail.load(Ordering::SeqCst) { Err(Self::failure()) } else { Ok(()) }
     }
 
     fn gets(&self) -> usize {
@@ -116,18 +157,18 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
-        self.gets.fetch_add(1, Ordering::SeqCst);
-        if self.gets_fail.load(Ordering::SeqCst) {
-            return Err(Self::failure());
+        self.comes(path).await?;
+        let mut got = self.inner.get_opts(path, options).await?;
+        if self.streams_hang.load(Ordering::SeqCst) {
+            let first = Bytes::from_static(b"\0");
+            let hangs = futures_util::stream::iter([Ok(first)]).chain(futures_util::stream::pending());
+            got.payload = object_store::GetResultPayload::Stream(hangs.boxed());
         }
-        self.inner.get_opts(path, options).await
+        Ok(got)
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
-        self.gets.fetch_add(1, Ordering::SeqCst);
-        if self.gets_fail.load(Ordering::SeqCst) {
-            return Err(Self::failure());
-        }
+        self.comes(path).await?;
         self.inner.get_ranges(path, ranges).await
     }
 

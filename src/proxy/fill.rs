@@ -24,7 +24,7 @@ use crate::dust::Number;
 use crate::flight::{Entered, Fill};
 use crate::key::target::Target;
 use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
-use crate::record::Binding;
+use crate::record::{Binding, Manifest};
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
@@ -64,6 +64,8 @@ pub(crate) struct Job {
     pub(super) past: Past,
     pub(super) owner: Option<Moment>,
     pub(super) stale: Option<Arc<Stored>>,
+    /// Bodies that its request could not read: they are as good as not there.
+    pub(super) unread: Vec<Arc<Manifest>>,
     pub(super) deadline: Instant,
     pub(super) forwarded: super::asking::Forwarded,
     pub(super) forward: Fwd,
@@ -138,6 +140,7 @@ impl Job {
             place,
             owner,
             stale,
+            unread: asking.ticket.unread.clone(),
             deadline,
             forwarded: asking.forwarded.clone(),
             forward,
@@ -296,6 +299,11 @@ impl Job {
         self.past.is_sure() && self.past.covers(&self.proxy.stamps, record.born, record.token) != Covered::No
     }
 
+    /// Returns whether the bytes of a body of this key can't be had, as far as that is known here.
+    pub(super) fn is_out_of_reach(&self, manifest: &Manifest) -> bool {
+        self.proxy.is_unread(self.place.key.hash(), manifest, &self.unread)
+    }
+
     /// What another fill of this instance has kept since the request looked into memory. Without the
     /// store there is no second look there (F2), so this is it.
     fn kept_meanwhile(&self, fill: &Fill) -> Option<Arc<Stored>> {
@@ -304,7 +312,8 @@ impl Job {
         }
         let (stored, reuse) =
             self.proxy.kept_since(&self.place.key, &self.route, &self.ask, &self.headers, &self.past)?;
-        matches!(reuse, policy::Reuse::Fresh { .. }).then_some(stored)
+        let can_be_read = stored.body.is_some() || !self.is_out_of_reach(&stored.manifest);
+        (can_be_read && matches!(reuse, policy::Reuse::Fresh { .. })).then_some(stored)
     }
 
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {

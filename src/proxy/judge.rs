@@ -17,7 +17,7 @@ use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::key::target::Target;
 use crate::policy::{self, Ask, PassReason, Reuse};
-use crate::record::{Binding, Bound, Note, Pointer, Record, codec};
+use crate::record::{Binding, Bound, Manifest, Note, Pointer, Record, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -50,6 +50,8 @@ pub(crate) struct FillJudge {
     behind: Option<Number>,
     /// It has met a body whose bytes are gone: that is nothing to it any more.
     past_lost: bool,
+    /// Bodies that could not be read.
+    unread: Vec<Arc<Manifest>>,
     /// A failure was seen that holds for no request that comes after it.
     failed_lately: AtomicBool,
     /// The last verdict that was seen.
@@ -77,6 +79,7 @@ impl FillJudge {
             newest: AtomicU64::new(0),
             behind: job.behind(),
             past_lost: job.is_past_lost(),
+            unread: job.unread.clone(),
             failed_lately: AtomicBool::new(false),
             prior: Mutex::new(None),
             unbound: OnceLock::new(),
@@ -173,6 +176,10 @@ impl FillJudge {
         }
         if covered == Covered::Hard || self.proxy.too_old(&stored, now) {
             return Judged::Absent;
+        }
+        if !self.refresh && self.proxy.is_unread(self.place.key.hash(), &stored.manifest, &self.unread) {
+            // As if there were no body store: nobody stands in a line for that.
+            return if awaited { Judged::Apart } else { Judged::Absent };
         }
         if stored.record.end() > now {
             if stored.covered(&self.proxy.stamps) != Covered::Hard {

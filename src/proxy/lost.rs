@@ -1,6 +1,8 @@
 //! What names bytes that are gone is as good as nothing, and is removed: value and note, under the key's
 //! lease.
 
+use std::sync::Arc;
+
 use super::Proxy;
 use crate::dust::Entry;
 use crate::flight::{Attempt, Fill, Names};
@@ -12,6 +14,13 @@ impl Proxy {
     /// Returns whether the bytes of this key's body are known to be gone.
     pub(crate) fn is_lost(&self, key: KeyHash, manifest: &Manifest) -> bool {
         self.bodies.is_gone(&key.to_string(), manifest)
+    }
+
+    /// Returns whether the bytes of this key's body can't be had now, by all that is known here; `unread`:
+    /// bodies that could not be read before.
+    pub(crate) fn is_unread(&self, key: KeyHash, manifest: &Manifest, unread: &[Arc<Manifest>]) -> bool {
+        unread.iter().any(|unread| **unread == *manifest)
+            || self.bodies.is_out_of_reach(&key.to_string(), manifest)
     }
 
     /// Removes what a fill that holds the lease has found at its key, where that names bytes that are

@@ -125,6 +125,17 @@ impl Proxy {
 }
 
 impl Proxy {
+    /// Where a request's response would be, whatever is there.
+    pub(crate) fn place(&self, route: &Route, target: &Target, headers: &HeaderMap) -> Place {
+        let mut text = String::new();
+        route.key_into(&mut text, target, headers);
+        let place = Place::new(&text, &text, None);
+        match self.tier.find(&text) {
+            Some(Held::Vary(node)) => place.under(node, headers),
+            Some(Held::Stored(_)) | None => place,
+        }
+    }
+
     /// Remembers what a key varies on where no entry says so yet. A node that is known and says as much
     /// stays: it may list variants.
     pub(crate) fn keep_hint(&self, node: &Arc<VaryNode>) {

@@ -12,15 +12,19 @@ use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
 use super::multipart::{self, Parted, Spans};
+use super::notes::Noted;
 use super::place::Look;
 use super::reply::Cause;
 use super::status;
-use super::told::{Answered, Exchange, Follower, Moment};
+use super::told::{Answered, Exchange, Follower, Moment, Refused};
 use crate::body::{Error as BodyError, Reader};
 use crate::policy::{self, CacheStatus, Conditional, ErrorCase, PassReason};
 use crate::telemetry::words::{Cache, Role, Source as From, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream::ErrorKind;
+
+/// How often a request is led to other stored bytes when some can't be read.
+const REREADS: usize = 8;
 
 /// Where the bytes of an answer are.
 enum Bytes_<'a> {
@@ -47,6 +51,10 @@ impl Proxy {
         if stored.is_empty() || asking.ask.head {
             return self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status);
         }
+        if Self::is_not_modified(&asking, &stored) {
+            // Nobody needs its bytes for that.
+            return self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status);
+        }
         if stored.len() <= self.tier.hold() {
             return match self.bodies.whole(&stored.hash.to_string(), &stored.manifest).await {
                 Ok(body) => {
@@ -70,9 +78,9 @@ impl Proxy {
         }
     }
 
-    /// The bytes of a record are gone or not what they were: it is forgotten, and fetched anew by
-    /// one for all who find that out at the same time. Bytes that merely can't be read now leave
-    /// the record as it is, and this request gets its own.
+    /// The bytes of a record are gone, are not what they were, or can't be had now: it is forgotten here,
+    /// and fetched anew by one for all who find that out, as if it had not been there. The store keeps a
+    /// record whose bytes merely can't be had.
     async fn unreadable(
         self: &Arc<Self>,
         mut asking: Asking,
@@ -81,23 +89,49 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         self.notices.unreadable(error);
         self.tier.forget(stored);
-        if error.condemns() {
-            // It means nothing to anybody here from now on: a miss like any other, fetched once for all.
-            // Who leads that removes what names it.
-            let again = std::mem::replace(&mut asking.ticket.reread, true);
-            let alone = Self::goes_alone(&asking, None).is_some();
-            if !again
-                && !alone
-                && let Look::Missing { place } =
-                    self.look(&asking.route, &asking.target, &asking.headers, &asking.ask)
-            {
-                return Box::pin(self.miss(asking, place, None)).await;
-            }
-            if !again {
+        let before = asking.ticket.unread.len();
+        asking.ticket.unread.push(stored.manifest.clone());
+        if asking.ask.only_if_cached {
+            return Self::refuse(asking, Cause::OnlyIfCached, None);
+        }
+        if Self::goes_alone(&asking, None).is_some() {
+            // Who leads removes what names bytes that are gone: nobody leads here.
+            if error.condemns() {
                 self.drop_lost(&self.names_of(&stored.hash), stored.hash).await;
             }
+            return Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await;
         }
-        Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await
+        if before >= REREADS || self.waits_until(&asking) <= Instant::now() {
+            return Self::refuse(asking, Cause::Refused(Refused::Deadline), None);
+        }
+        let place = match self.look(&asking.route, &asking.target, &asking.headers, &asking.ask) {
+            Look::Fresh { stored: other, ttl_ms } | Look::Unsure { stored: other, ttl_ms }
+                if other.manifest != stored.manifest =>
+            {
+                return Box::pin(self.from_stored(asking, other, status::hit(ttl_ms))).await;
+            }
+            Look::Missing { place }
+            | Look::Stale { place, .. }
+            | Look::Refreshing { place, .. }
+            | Look::Doubtful { place, .. }
+            | Look::Refused { place, .. } => place,
+            Look::Fresh { .. } | Look::MaxStale { .. } | Look::Unsure { .. } => {
+                self.place(&asking.route, &asking.target, &asking.headers)
+            }
+        };
+        match self.noted(&asking, &place, false) {
+            Noted::Failed(failure) => Box::pin(self.failed(asking, None, &failure, 0)).await,
+            Noted::Pass(_) | Noted::Failing(_) | Noted::Nothing => {
+                Box::pin(self.miss(asking, place, None)).await
+            }
+        }
+    }
+
+    /// Until when a request waits for a verdict. What it was to be given and could not be read has taken
+    /// of that time.
+    pub(crate) fn waits_until(&self, asking: &Asking) -> Instant {
+        let from = if asking.ticket.unread.is_empty() { Instant::now() } else { asking.ticket.began() };
+        from + asking.route.wait_timeout
     }
 
     /// Returns whether an exchange has the first byte that a request would be given of it. What is not in
@@ -127,7 +161,7 @@ impl Proxy {
                 if error.condemns() {
                     self.notices.unreadable(&error);
                 }
-                !(exchange.elsewhere || error.condemns())
+                false
             }
             Ok(Some(Ok(_)) | None) => true,
             // Not in time; but where others have come already, this one only lies far behind.
@@ -232,6 +266,7 @@ impl Proxy {
                 && self.trust.lets_stale(self.now_ms())
                 && policy::selects(&stored.record, &asking.headers)
                 && policy::answers(&asking.headers, asking.ask.head, &stored.record)
+                && !self.is_out_of_reach(asking, stored)
                 && policy::stale_on_error(
                     &asking.ask,
                     &stored.record,
@@ -241,6 +276,14 @@ impl Proxy {
                     case,
                 )
         })
+    }
+
+    /// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
+    fn is_out_of_reach(&self, asking: &Asking, stored: &Stored) -> bool {
+        let needs_bytes = stored.body.is_none() && !stored.is_empty() && !asking.ask.head;
+        needs_bytes
+            && (asking.ticket.unread.contains(&stored.manifest)
+                || self.bodies.is_out_of_reach(&stored.hash.to_string(), &stored.manifest))
     }
 
     /// An answer from the store: with its age.
@@ -267,8 +310,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let record = &stored.record;
         let now = self.now_ms();
-        let not_modified = (asking.method == Method::GET || asking.ask.head)
-            && policy::conditional(&asking.headers, record) == Conditional::NotModified;
+        let not_modified = Self::is_not_modified(&asking, stored);
         let mut headers =
             if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
         if mine {
@@ -334,6 +376,12 @@ impl Proxy {
         Self::finish(asking.ticket, response)
     }
 
+    /// Returns whether a request is answered 304.
+    fn is_not_modified(asking: &Asking, stored: &Stored) -> bool {
+        (asking.method == Method::GET || asking.ask.head)
+            && policy::conditional(&asking.headers, &stored.record) == Conditional::NotModified
+    }
+
     /// `seated`: its own client's place was made for the very part that it asked for.
     fn source(bytes: Bytes_<'_>, part: Option<(u64, u64)>, seated: bool) -> Source {
         match bytes {
@@ -343,7 +391,8 @@ impl Proxy {
             },
             Bytes_::Primed(first, reader) => Source::Primed(first, reader),
             Bytes_::Growing(_, Some(seat)) if seated || part.is_none() => Source::Reader(seat),
-            Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(part)),
+            // Its first bytes have been read.
+            Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(part).goes_on()),
         }
     }
 

@@ -16,6 +16,7 @@ use super::presence::{Presence, Seat};
 use super::reply::Cause;
 use crate::key::Key;
 use crate::key::target::Target;
+use crate::record::Manifest;
 use crate::route::Route;
 use crate::telemetry::{Access, Cache, Log, RouteMetrics, Source, Why};
 use crate::tier::Stored;
@@ -31,8 +32,8 @@ pub struct Ticket {
     metrics: Option<Arc<RouteMetrics>>,
     /// Bytes of the request's content, counted where they are read.
     read: Option<Arc<AtomicU64>>,
-    /// Its stored bytes were found to be gone once already.
-    pub(crate) reread: bool,
+    /// Bodies that it was to be given and that could not be read.
+    pub(crate) unread: Vec<Arc<Manifest>>,
     /// The flight that it joined last had its verdict already.
     pub(crate) late: bool,
     /// What it is given may be older than a purge that this instance has not heard of.
@@ -64,7 +65,7 @@ impl Ticket {
             log,
             metrics: None,
             read: None,
-            reread: false,
+            unread: Vec::new(),
             late: false,
             unsure: false,
             presence: None,

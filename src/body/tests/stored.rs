@@ -91,6 +91,10 @@ async fn a_failing_store_condemns_nothing() {
     assert!(!cause.unwrap().condemns());
     assert!(bodies.counters().get_errors.load(Ordering::Relaxed) >= 1);
     objects.gets_fail.store(false, Ordering::SeqCst);
+    // It is gone past for a moment, and then one read finds out that it is back.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(matches!(drain(bodies.reader(KEY, &manifest, None)).await.1, Some(Error::Away)));
+    settle().await;
     assert!(drain(bodies.reader(KEY, &manifest, None)).await.1.is_none());
 }
 

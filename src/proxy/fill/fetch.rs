@@ -170,8 +170,14 @@ impl Job {
             && stale.record.end() > self.proxy.now_ms()
             && stale.record.key == self.place.key.text()
             && !self.proxy.is_lost(stale.hash, &stale.manifest)
+            && !(self.wants_bytes() && stale.body.is_none() && self.is_out_of_reach(&stale.manifest))
             && policy::selects(&stale.record, &self.headers);
         usable.then(|| Record { body: (*stale.manifest).clone(), ..stale.record.clone() })
+    }
+
+    /// Whether somebody waits for it who needs the bytes of what is validated.
+    fn wants_bytes(&self) -> bool {
+        self.owner.is_some()
     }
 
     /// Returns whether a record that was validated has its bytes still: one that has not is not to be
@@ -189,6 +195,8 @@ impl Job {
                 }
                 false
             }
+            // Whoever waits can do nothing with it.
+            Err(_) if self.wants_bytes() => false,
             // Bytes that merely can't be read now are no reason to fetch them again.
             Ok(()) | Err(_) => true,
         }

@@ -72,9 +72,11 @@ impl Stream for Multipart {
 
 impl From {
     fn reader(&self, span: (u64, u64)) -> Reader {
-        match self {
+        let reader = match self {
             Self::Stored { bodies, hash, manifest } => bodies.reader(hash, manifest, Some(span)),
             Self::Growing(growing) => growing.reader(Some(span)),
-        }
+        };
+        // The head is out.
+        reader.goes_on()
     }
 }
