@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::server::Server;
 use crate::support::client::Ask;
 use crate::support::proxy::Setup;
-use crate::support::{Origin, Proxy, Reply, all, until};
+use crate::support::{Origin, Proxy, Reply, S3, all, until};
 
 /// How long a lease lives here.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -37,13 +37,29 @@ impl Fleet {
 
     /// So many instances with settings of the test's own.
     pub async fn with(many: usize, adjust: impl FnOnce(Setup) -> Setup) -> Self {
+        let shelf = TempDir::with_prefix("dustgate-bodies-").unwrap();
+        let bodies = format!("file:{}", shelf.path().display());
+        Self::on(many, shelf, &bodies, adjust).await
+    }
+
+    /// So many instances with the usual settings, whose bodies are in a bucket.
+    pub async fn in_bucket(many: usize, s3: &S3) -> Self {
+        let shelf = TempDir::with_prefix("dustgate-none-").unwrap();
+        let keys = |setup: Setup| {
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+                .into_iter()
+                .fold(setup, |setup, name| setup.env(name, &S3::env(name).unwrap()))
+        };
+        Self::on(many, shelf, &s3.url("fleet"), keys).await
+    }
+
+    async fn on(many: usize, shelf: TempDir, bodies: &str, adjust: impl FnOnce(Setup) -> Setup) -> Self {
         let origin = Origin::start().await;
         let redis = Server::start(&[]).await;
-        let shelf = TempDir::with_prefix("dustgate-bodies-").unwrap();
         let setup = Proxy::before(&origin)
             .dust(&format!("url = \"redis://127.0.0.1:{}\"", redis.port))
             .dust(&format!("lease_ttl = \"{}s\"", LEASE.as_secs()))
-            .bodies(&format!("url = \"file:{}\"", shelf.path().display()));
+            .bodies(&format!("url = \"{bodies}\""));
         let setup = adjust(setup);
         let of = all((0..many).map(|_| setup.clone().start())).await;
         Self { origin, redis, of, setup, shelf }

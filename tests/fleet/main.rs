@@ -12,6 +12,7 @@ mod herd;
 mod leader;
 mod line;
 mod purge;
+mod reads;
 mod rolling;
 #[path = "../redis/server.rs"]
 #[allow(dead_code, reason = "the tests of the store itself use more of it")]

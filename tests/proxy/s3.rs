@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::support::proxy::Setup;
 use crate::support::{Answer, End, Mode, Origin, Proxy, Relay, S3, command};
 
+mod ahead;
 mod bodies;
 
 fn before(origin: &Origin, url: &str) -> Setup {

@@ -27,7 +27,7 @@ pub use gate::Gate;
 pub use origin::{Answer, Origin};
 pub use proxy::Proxy;
 pub use reply::{End, Reply};
-pub use s3::{Mode, Relay, S3};
+pub use s3::{Mode, Reads, Relay, S3};
 
 /// How long anything that should happen may take before the test gives up on it. Far above what
 /// it takes: a test never passes because of it.

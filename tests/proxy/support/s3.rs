@@ -1,8 +1,9 @@
 //! A real server that speaks S3, over files, and a relay before it that can be made to fail.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -22,6 +23,19 @@ pub struct S3 {
     pub at: SocketAddr,
     directory: TempDir,
     child: Child,
+    ear: ChildStdin,
+    out: Lines,
+}
+
+/// What becomes of the reads of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// They get what they ask for.
+    Pass,
+    /// They get no answer.
+    Hang,
+    /// They get 503 SlowDown.
+    SlowDown,
 }
 
 /// What a relay does with connections.
@@ -86,7 +100,35 @@ impl S3 {
         let at = out
             .find("the S3 server to listen", |line| line.strip_prefix("listening on http://")?.parse().ok())
             .await;
-        Self { at, directory, child }
+        let ear = child.stdin.take().unwrap();
+        Self { at, directory, child, ear, out }
+    }
+
+    /// From now on reads of objects go so.
+    pub async fn reads_go(&self, reads: Reads) {
+        let word = match reads {
+            Reads::Pass => "pass",
+            Reads::Hang => "hang",
+            Reads::SlowDown => "slow_down",
+        };
+        self.tell(&format!("reads {word}")).await;
+    }
+
+    /// From now on every answer takes so much longer.
+    pub async fn delay(&self, delay: Duration) {
+        self.tell(&format!("delay {}", delay.as_millis())).await;
+    }
+
+    /// How many reads of objects came in.
+    pub fn count_reads(&self) -> usize {
+        self.out.so_far().iter().filter(|line| line.starts_with("read ")).count()
+    }
+
+    async fn tell(&self, line: &str) {
+        let told = |said: &Lines| said.so_far().iter().filter(|said| said.starts_with("told ")).count();
+        let before = told(&self.out);
+        writeln!(&self.ear, "{line}").unwrap();
+        super::until(line, async || (told(&self.out) > before).then_some(())).await;
     }
 
     /// `bodies.url` for this server, by another address of it if there is a relay.

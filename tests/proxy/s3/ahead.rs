@@ -1,0 +1,39 @@
+//! A bucket that is far away.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::before;
+use crate::support::{Answer, End, Origin, S3};
+
+const MIB: u64 = 1 << 20;
+const LEN: u64 = 48 * MIB;
+const AWAY: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hit_of_many_segments_hides_the_way_to_the_bucket() {
+    let s3 = S3::start().await;
+    let origin = Origin::start().await;
+    origin.on("/large", Answer::status(200).cache("max-age=60").pattern(LEN));
+    let proxy = before(&origin, &s3.url("p")).await;
+    proxy.fill("/large").await;
+    // None of it is in memory.
+    let proxy = proxy.restart().await;
+    s3.delay(AWAY).await;
+    let (reads, began) = (s3.count_reads(), Instant::now());
+    let reply = proxy.get("/large").await;
+    let took = began.elapsed();
+    assert!(
+        reply.is_hit() && reply.end == End::Clean && reply.body.len() as u64 == LEN,
+        "{:?}",
+        reply.fields
+    );
+    println!("{:.0} MB/s", LEN as f64 / 1e6 / took.as_secs_f64());
+    // Each once; some were cut by time.
+    let segments = s3.objects().iter().filter(|key| !key.ends_with("/here")).count();
+    assert!(segments >= 48 && s3.count_reads() - reads == segments, "{segments} segments");
+    // One after another they took 2.4 s for the way alone.
+    assert!(took < 48 * AWAY / 2, "{took:?}");
+    assert_eq!(origin.count("/large"), 1);
+}
