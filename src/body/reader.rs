@@ -19,7 +19,6 @@ use crate::record::{Manifest, Segment};
 
 /// The bytes of a body, or of a range of it, in order. After an error or the end it stays
 /// ended. Ends cleanly only if every byte was passed on.
-#[derive(Debug)]
 pub struct Reader {
     source: Source,
     at: u64,
@@ -28,7 +27,8 @@ pub struct Reader {
     /// The next bytes, taken while they were there: they stay however late the reader is polled.
     ready: Option<Bytes>,
     fetch: Option<Fetch>,
-    ahead: Ahead,
+    /// Nothing as long as all comes from memory.
+    ahead: Option<Box<Ahead>>,
     /// Its client has had bytes: it has nowhere else to go when the store is away.
     begun: bool,
     over: bool,
@@ -41,13 +41,9 @@ enum Source {
     Failed(Error),
 }
 
-/// A block on its way. It is read in a task that is everybody's who wants it: this reader may not be
-/// polled for long.
-struct Fetch {
-    /// Where in the body the block begins.
-    at: u64,
-    read: BoxFuture<'static, Result<Bytes, Error>>,
-}
+/// A block on its way, and where in the body it begins. It is read in a task that is everybody's who
+/// wants it: this reader may not be polled for long.
+type Fetch = BoxFuture<'static, (u64, Result<Bytes, Error>)>;
 
 // === impl Reader ===
 
@@ -81,7 +77,7 @@ impl Reader {
     }
 
     fn over(source: Source, at: u64, end: Option<u64>) -> Self {
-        Self { source, at, end, ready: None, fetch: None, ahead: Ahead::default(), begun: false, over: false }
+        Self { source, at, end, ready: None, fetch: None, ahead: None, begun: false, over: false }
     }
 
     /// It goes on with a body that its client has had bytes of, or that nobody can do without: a store
@@ -161,7 +157,7 @@ impl Reader {
         };
         let block = (self.at - start) / BLOCK;
         let at = start + block * BLOCK;
-        let kept = self.ahead.at(start, &segment);
+        let kept = self.ahead.get_or_insert_default().at(start, &segment);
         let there = match kept.and_then(|read| read.get()) {
             Some(Err(cause)) => return Err(cause.clone()),
             Some(Ok(sound)) => sound.block(block),
@@ -182,11 +178,12 @@ impl Reader {
             // More of it is wanted than one block: it is kept until that has been passed on.
             let wanted = self.end.map_or(segment.len, |end| end.min(start + segment.len) - self.at);
             if wanted > BLOCK {
-                read = self.ahead.keep(start, &segment, || bodies.hold(&name, &segment));
+                let ahead = self.ahead.get_or_insert_default();
+                read = ahead.keep(start, &segment, || bodies.hold(&name, &segment));
             }
         }
         if first {
-            self.ahead.waits();
+            self.ahead.get_or_insert_default().waits();
         }
         self.go_ahead(&bodies, &name, &segment, start);
         let read = async move {
@@ -197,24 +194,22 @@ impl Reader {
             }
             bodies.block(&name, &segment, block).await
         };
-        self.fetch = Some(Fetch { at, read: Box::pin(read) });
+        self.fetch = Some(Box::pin(async move { (at, read.await) }));
         Ok(None)
     }
 
     /// Sends for the segments after this one, as many as it takes not to wait for them.
     fn go_ahead(&mut self, bodies: &Arc<Bodies>, name: &Name, segment: &Segment, start: u64) {
-        if !self.ahead.wants_more() {
-            return;
-        }
-        let after = start.saturating_add(segment.len);
-        if self.end.is_some_and(|end| after >= end) {
+        let (end, after) = (self.end, start.saturating_add(segment.len));
+        let Some(ahead) = self.ahead.as_deref_mut().filter(|ahead| ahead.wants_more()) else { return };
+        if end.is_some_and(|end| after >= end) {
             return;
         }
         let next = |at: u64, segment: &Segment| {
-            if self.end.is_some_and(|end| at >= end) {
+            if end.is_some_and(|end| at >= end) {
                 return false;
             }
-            self.ahead.send_for(at, segment, || {
+            ahead.send_for(at, segment, || {
                 (!bodies.has_cached(name, segment)).then(|| bodies.hold(name, segment))
             })
         };
@@ -262,7 +257,7 @@ impl Reader {
     /// Wants no more.
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
-            (self.ready, self.fetch, self.ahead) = (None, None, Ahead::default());
+            (self.ready, self.fetch, self.ahead) = (None, None, None);
             if let Source::Growing { fill, owner: true, .. } = &self.source {
                 fill.owner_gone();
             }
@@ -270,9 +265,13 @@ impl Reader {
     }
 }
 
-impl fmt::Debug for Fetch {
+impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fetch").field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("source", &self.source)
+            .field("at", &self.at)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 
@@ -289,8 +288,7 @@ impl Stream for Reader {
         }
         loop {
             if let Some(fetch) = &mut this.fetch {
-                let done = ready!(fetch.read.as_mut().poll(cx));
-                let at = fetch.at;
+                let (at, done) = ready!(fetch.as_mut().poll(cx));
                 this.fetch = None;
                 return match done {
                     Ok(block) => {

@@ -97,7 +97,7 @@ impl Proxy {
         arrival: &mut Arrival,
     ) -> End {
         let began = Instant::now();
-        let deadline = self.waits_until(asking);
+        let deadline = Self::waits_until(asking);
         let mut following = Following::new(self);
         let mut refused: Option<Follower> = None;
         let mut lacked: Option<Option<Number>> = None;

@@ -159,8 +159,11 @@ impl Notices {
         self.log.warn("bodies", text);
     }
 
-    /// Stored bytes that could not be read back: a miss.
+    /// Stored bytes that could not be read back: a miss. That the store is still away was told before.
     pub(crate) fn unreadable(&self, error: &body::Error) {
+        if matches!(error, body::Error::Away) {
+            return;
+        }
         self.log.warn("segment", format!("a stored body cannot be read, and counts as a miss: {error}"));
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
@@ -56,7 +56,8 @@ impl Proxy {
             return self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status);
         }
         if stored.len() <= self.tier.hold() {
-            return match self.bodies.whole(&stored.hash.to_string(), &stored.manifest).await {
+            let hash = stored.hash.to_string();
+            return match self.in_time(&asking, &stored, self.bodies.whole(&hash, &stored.manifest)).await {
                 Ok(body) => {
                     self.tier.keep(Arc::new(stored.with_body(body.clone())));
                     self.answer(asking, &stored, Bytes_::Held(body), Some(stored.len()), status)
@@ -68,14 +69,33 @@ impl Proxy {
         // a miss and no response.
         let first = Cut::of(&asking, &stored.record, Some(stored.len())).first_bytes(&stored.record);
         let mut reader = self.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
-        match reader.next().await {
-            Some(Ok(first)) => {
+        match self.in_time(&asking, &stored, reader.try_next()).await {
+            Ok(Some(first)) => {
                 let bytes = Bytes_::Primed(first, Box::new(reader));
                 self.answer(asking, &stored, bytes, Some(stored.len()), status)
             }
-            Some(Err(error)) => self.unreadable(asking, &stored, &error).await,
-            None => self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status),
+            Err(error) => self.unreadable(asking, &stored, &error).await,
+            Ok(None) => self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status),
         }
+    }
+
+    /// Reads first bytes for half as long as the request may wait: the other half is for upstream.
+    async fn in_time<T>(
+        &self,
+        asking: &Asking,
+        stored: &Stored,
+        read: impl Future<Output = Result<T, BodyError>>,
+    ) -> Result<T, BodyError> {
+        let until = asking.ticket.began() + asking.route.wait_timeout / 2;
+        timeout_at(until, read).await.unwrap_or_else(|_elapsed| {
+            let (bodies, hash, manifest) =
+                (self.bodies.clone(), stored.hash.to_string(), stored.manifest.clone());
+            // Who comes next is to know what becomes of it.
+            tokio::spawn(async move {
+                let _ = bodies.begins(&hash, &manifest).await;
+            });
+            Err(BodyError::Store("no bytes in the time that the request has".into()))
+        })
     }
 
     /// The bytes of a record are gone, are not what they were, or can't be had now: it is forgotten here,
@@ -101,7 +121,7 @@ impl Proxy {
             }
             return Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await;
         }
-        if before >= REREADS || self.waits_until(&asking) <= Instant::now() {
+        if before >= REREADS || Self::waits_until(&asking) <= Instant::now() {
             return Self::refuse(asking, Cause::Refused(Refused::Deadline), None);
         }
         let place = match self.look(&asking.route, &asking.target, &asking.headers, &asking.ask) {
@@ -129,7 +149,7 @@ impl Proxy {
 
     /// Until when a request waits for a verdict. What it was to be given and could not be read has taken
     /// of that time.
-    pub(crate) fn waits_until(&self, asking: &Asking) -> Instant {
+    pub(crate) fn waits_until(asking: &Asking) -> Instant {
         let from = if asking.ticket.unread.is_empty() { Instant::now() } else { asking.ticket.began() };
         from + asking.route.wait_timeout
     }

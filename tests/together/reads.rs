@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dustgate::body::Settings;
+use dustgate::route::Route;
 use dustgate::upstream::scripted::{Asked, Reply};
 use tokio::time::sleep;
 
@@ -46,9 +48,18 @@ fn answer(asked: &Asked, _: usize) -> Reply {
 
 /// So many instances, and one before them that has fetched what the others will be asked for.
 async fn filled(count: usize, path: &str) -> (Fleet, Arc<Shelf>) {
+    filled_by(count, path, |_| (), Settings::default()).await
+}
+
+async fn filled_by(
+    count: usize,
+    path: &str,
+    make: fn(&mut Route),
+    settings: Settings,
+) -> (Fleet, Arc<Shelf>) {
     let shelf = Shelf::new();
-    let fleet = Fleet::with(count + 1, answer, shelf.clone(), |_| ()).await;
-    let got = fleet.instances[0].get(path).await.unwrap();
+    let fleet = Fleet::with_bodies(count + 1, answer, shelf.clone(), make, settings).await;
+    let got = fleet.instances[0].get(path).await.expect("it does not panic");
     is_right(&got, path);
     sleep(ms(500)).await;
     assert_eq!(fleet.fetches(), 1);
@@ -81,7 +92,7 @@ async fn two_hundred_clients_of_a_store_that_cannot_be_read_share_one_failure_an
                 shelf.set(fault);
                 for got in herd(&fleet, path, &[]).await {
                     is_right(&got, path);
-                    assert!(got.done < CALL + ms(3_000), "{count} {path} {fault:?}: {got:?}");
+                    assert!(got.done < CALL + ms(3_000), "{count} {path} {fault:?}: {:?}", got.done);
                 }
                 let (fetches, gets) = (fleet.fetches() - 1, shelf.gets() - before);
                 assert!(fetches <= count, "{count} {path} {fault:?}: {fetches} fetches");
@@ -97,7 +108,7 @@ async fn those_who_come_while_the_store_is_away_do_not_wait_for_it() {
     for fault in [Fault::Hangs, Fault::SlowsDown] {
         let (fleet, shelf) = filled(1, "/large").await;
         shelf.set(fault);
-        is_right(&fleet.instances[1].get("/large").await.unwrap(), "/large");
+        is_right(&fleet.instances[1].get("/large").await.expect("it does not panic"), "/large");
         let before = shelf.gets();
         // For 20 s, five each second.
         let mut clients = Vec::new();
@@ -106,21 +117,21 @@ async fn those_who_come_while_the_store_is_away_do_not_wait_for_it() {
             sleep(ms(200)).await;
         }
         for client in clients {
-            let got = client.await.unwrap();
+            let got = client.await.expect("it does not panic");
             is_right(&got, "/large");
-            assert!(got.done < ms(2_000), "{fault:?}: {got:?}");
+            assert!(got.done < ms(2_000), "{fault:?}: {:?}", got.done);
         }
         // One read a second, or one that hangs after another.
         assert!(shelf.gets() - before <= 42, "{fault:?}: {}", shelf.gets() - before);
         // And it is found to be back.
         shelf.set(Fault::None);
         sleep(ms(11_000)).await;
-        is_right(&fleet.instances[1].get("/large").await.unwrap(), "/large");
+        is_right(&fleet.instances[1].get("/large").await.expect("it does not panic"), "/large");
         sleep(ms(1_000)).await;
         let fetches = fleet.fetches();
         for got in herd(&fleet, "/large", &[]).await {
             is_right(&got, "/large");
-            assert!(got.headers["cache-status"].to_str().unwrap().starts_with("dustgate; hit"), "{got:?}");
+            assert!(got.headers["cache-status"].to_str().expect("text").starts_with("dustgate; hit"));
         }
         assert_eq!(fleet.fetches(), fetches);
     }
@@ -135,11 +146,15 @@ async fn parts_of_what_cannot_be_read_are_fetched_once_for_all() {
             shelf.set(fault);
             let whole = bytes(LARGE);
             for got in herd(&fleet, "/large", &[("range", range)]).await {
-                assert!(got.done < WAIT_TIMEOUT, "{range} {fault:?}: {got:?}");
+                assert!(got.done < WAIT_TIMEOUT, "{range} {fault:?}: {:?}", got.done);
                 match got.status.as_u16() {
                     206 if range.contains(',') => assert!(got.whole, "{range} {fault:?}"),
                     206 => {
-                        let first = range[6..].split('-').next().unwrap().parse::<usize>().unwrap();
+                        let first = range[6..]
+                            .split('-')
+                            .next()
+                            .and_then(|first| first.parse::<usize>().ok())
+                            .expect("a number");
                         assert!(got.whole && whole[first..].starts_with(&got.body), "{range} {fault:?}");
                     }
                     other => panic!("{range} {fault:?}: {other}"),
@@ -153,15 +168,36 @@ async fn parts_of_what_cannot_be_read_are_fetched_once_for_all() {
 
 #[tokio::test(start_paused = true)]
 async fn what_needs_no_bytes_is_answered_whatever_the_store_does() {
-    let (fleet, shelf) = filled(1, "/large").await;
+    // No block of it stays in memory.
+    let settings = Settings { blocks: 1, ..Settings::default() };
+    let (fleet, shelf) = filled_by(1, "/large", |_| (), settings).await;
     // It is in memory, without its bytes.
-    fleet.instances[1].get_with("/large", &[("range", "bytes=0-0")]).await.unwrap();
+    fleet.instances[1].get_with("/large", &[("range", "bytes=0-0")]).await.expect("it does not panic");
     sleep(ms(20_000)).await;
     shelf.set(Fault::Hangs);
     let before = (fleet.fetches(), shelf.gets());
-    let got = fleet.instances[1].get_with("/large", &[("if-none-match", "\"one\"")]).await.unwrap();
+    let got = fleet.instances[1]
+        .get_with("/large", &[("if-none-match", "\"one\"")])
+        .await
+        .expect("it does not panic");
     assert_eq!((got.status.as_u16(), got.done), (304, Duration::ZERO));
     assert_eq!((fleet.fetches(), shelf.gets()), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_waits_less_than_a_call_to_the_store_is_answered_in_its_time() {
+    for path in ["/small", "/large"] {
+        let hasty = |route: &mut Route| route.wait_timeout = Duration::from_secs(4);
+        let (fleet, shelf) = filled_by(1, path, hasty, Settings::default()).await;
+        shelf.set(Fault::Hangs);
+        let before = shelf.gets();
+        for got in herd(&fleet, path, &[]).await {
+            is_right(&got, path);
+            assert!(got.done < Duration::from_secs(4), "{path}: {:?}", got.done);
+        }
+        assert_eq!(fleet.fetches(), 2);
+        assert!(shelf.gets() - before <= 6, "{}", shelf.gets() - before);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +207,7 @@ async fn a_validated_body_that_cannot_be_read_is_fetched_once_for_all() {
         shelf.set(fault);
         for got in herd(&fleet, "/large", &[("cache-control", "no-cache")]).await {
             is_right(&got, "/large");
-            assert!(got.done < WAIT_TIMEOUT, "{fault:?}: {got:?}");
+            assert!(got.done < WAIT_TIMEOUT, "{fault:?}: {:?}", got.done);
         }
         // A validation, and the whole.
         assert!(fleet.fetches() - 1 <= 2, "{fault:?}: {}", fleet.fetches() - 1);

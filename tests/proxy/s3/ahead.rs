@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::before;
-use crate::support::{Answer, End, Origin, S3};
+use crate::support::{Answer, End, Origin, Reads, S3, all, until};
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 48 * MIB;
@@ -36,4 +36,28 @@ async fn a_hit_of_many_segments_hides_the_way_to_the_bucket() {
     // One after another they took 2.4 s for the way alone.
     assert!(took < 48 * AWAY / 2, "{took:?}");
     assert_eq!(origin.count("/large"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_cannot_be_read_is_gone_past_until_it_is_back() {
+    let s3 = S3::start().await;
+    let origin = Origin::start().await;
+    origin.on("/large", Answer::status(200).cache("max-age=60").pattern(3 * MIB));
+    let mut proxy = before(&origin, &s3.url("p")).await;
+    proxy.fill("/large").await;
+    for reads in [Reads::SlowDown, Reads::Hang] {
+        // None of it is in memory.
+        proxy = proxy.restart().await;
+        s3.reads_go(reads).await;
+        let (asked, fetched) = (s3.count_reads(), origin.count("/large"));
+        for reply in all((0..20).map(|_| proxy.get("/large").send())).await {
+            assert_eq!((reply.status, reply.end, reply.body.len() as u64), (200, End::Clean, 3 * MIB));
+        }
+        assert_eq!(origin.count("/large"), fetched + 1, "{reads:?}");
+        // The first segments, three times each.
+        assert!(s3.count_reads() - asked <= 12, "{reads:?}: {}", s3.count_reads() - asked);
+        s3.reads_go(Reads::Pass).await;
+        until("the bucket to be found again", async || proxy.get("/large").await.is_hit().then_some(()))
+            .await;
+    }
 }
