@@ -122,6 +122,7 @@ impl Proxy {
                 && stale.is_none()
                 && let Some((stored, _)) =
                     self.kept_since(&place.key, &asking.route, &asking.ask, &asking.headers, &arrival.past)
+                && !self.is_out_of_reach(asking, &stored)
             {
                 return End::Take(Found::cached(stored, How::Cached));
             }

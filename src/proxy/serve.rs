@@ -299,7 +299,7 @@ impl Proxy {
     }
 
     /// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
-    fn is_out_of_reach(&self, asking: &Asking, stored: &Stored) -> bool {
+    pub(super) fn is_out_of_reach(&self, asking: &Asking, stored: &Stored) -> bool {
         let needs_bytes = stored.body.is_none() && !stored.is_empty() && !asking.ask.head;
         needs_bytes
             && (asking.ticket.unread.contains(&stored.manifest)
