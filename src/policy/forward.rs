@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::rules::{Carried, Cookies, Rules};
-use super::vary::normal;
+use super::vary::{byte_of, normal};
 
 /// What this hop writes into upstream requests.
 #[derive(Debug, Clone, Copy)]
@@ -62,9 +62,8 @@ pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
     for field in [header::CONTENT_LENGTH, header::EXPECT] {
         sent.remove(field);
     }
-    for field in [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE] {
-        normalise(&mut sent, field, client);
-    }
+    normalise_encodings(&mut sent, client);
+    normalise_languages(&mut sent, client);
     write_hop(&mut sent, client, hop);
     sent
 }
@@ -86,22 +85,31 @@ pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
     sent
 }
 
-/// Makes a pass ask for the languages that it asks for in their normal form, which means the same: what
-/// it brings may be stored under that.
+/// Makes a request ask for the languages that its client asks for in their normal form, which means the
+/// same: what it brings may be stored under that. An empty list asks for none of them, as no field does
+/// (RFC 9110 §12.5.4).
 pub fn normalise_languages(sent: &mut HeaderMap, client: &HeaderMap) {
     normalise(sent, header::ACCEPT_LANGUAGE, client);
+    if sent.get(header::ACCEPT_LANGUAGE).is_some_and(HeaderValue::is_empty) {
+        sent.remove(header::ACCEPT_LANGUAGE);
+    }
+}
+
+/// The same of codings. An empty list takes what is not coded, which is not said by no field
+/// (RFC 9110 §12.5.3), and not every origin reads it so: then it is said.
+fn normalise_encodings(sent: &mut HeaderMap, client: &HeaderMap) {
+    normalise(sent, header::ACCEPT_ENCODING, client);
+    if sent.get(header::ACCEPT_ENCODING).is_some_and(HeaderValue::is_empty) {
+        sent.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
 }
 
 fn normalise(sent: &mut HeaderMap, field: HeaderName, client: &HeaderMap) {
     if !sent.contains_key(&field) {
         return;
     }
-    let Some(mut value) = normal(&field, client) else { return };
-    if value.is_empty() {
-        // An empty list means the same (RFC 9110 §12.5.3), but not to every origin.
-        value.push_str("identity");
-    }
-    if let Ok(value) = HeaderValue::from_bytes(&value.chars().map(latin1).collect::<Vec<_>>()) {
+    let Some(value) = normal(&field, client) else { return };
+    if let Ok(value) = HeaderValue::from_bytes(&value.chars().map(byte_of).collect::<Vec<_>>()) {
         sent.insert(field, value);
     }
 }
@@ -321,10 +329,6 @@ fn write_hop(sent: &mut HeaderMap, client: &HeaderMap, hop: &Hop<'_>) {
         let chain = before.map_or_else(|| address.to_string(), |before| format!("{before}, {address}"));
         write(X_FORWARDED_FOR.clone(), chain, false);
     }
-}
-
-fn latin1(letter: char) -> u8 {
-    u8::try_from(u32::from(letter)).unwrap_or(b'?')
 }
 
 #[cfg(test)]

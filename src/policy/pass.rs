@@ -13,6 +13,10 @@ pub enum PassReason {
     VaryStar,
     /// The response is longer than the route takes.
     TooLarge,
+    /// The response's head is longer than a record may be.
+    HeadTooLarge,
+    /// The response's head contradicts itself: no record can be made of it.
+    Contradiction,
     /// The response has no end.
     EventStream,
     /// The request carries Authorization, and the response does not grant sharing.
@@ -59,12 +63,14 @@ pub enum PassReason {
 // === impl PassReason ===
 
 impl PassReason {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 27] = [
         Self::NoStore,
         Self::Private,
         Self::SetCookie,
         Self::VaryStar,
         Self::TooLarge,
+        Self::HeadTooLarge,
+        Self::Contradiction,
         Self::EventStream,
         Self::Authorization,
         Self::SecretHeader,
@@ -95,6 +101,8 @@ impl PassReason {
             Self::SetCookie => "set-cookie",
             Self::VaryStar => "vary-star",
             Self::TooLarge => "too-large",
+            Self::HeadTooLarge => "head-too-large",
+            Self::Contradiction => "contradiction",
             Self::EventStream => "event-stream",
             Self::Authorization => "authorization",
             Self::SecretHeader => "secret-header",

@@ -27,6 +27,10 @@ impl PassReason {
                 "the response varies on something that no request field shows (RFC 9111 §4.1), or on one that fills don't carry"
             }
             Self::TooLarge => "the response is longer than the route's max_object_size",
+            Self::HeadTooLarge => {
+                "the response's head, with the list of its body's segments, is longer than a record may be (64 KiB)"
+            }
+            Self::Contradiction => "the response's head contradicts itself: no record can be made of it",
             Self::EventStream => "the response is a stream of events without an end",
             Self::Authorization => {
                 "the request carries Authorization, and no public, s-maxage or must-revalidate lets others have the answer (RFC 9111 §3.5)"

@@ -106,7 +106,8 @@ pub fn refresh(
 
 /// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5). Only a 200 says anything; and one
 /// in another coding than the stored response says no more than whether their validators match: origins
-/// that code on the fly describe their plain content to a HEAD.
+/// that code on the fly describe their plain content to a HEAD. One that carries no validator shows of no
+/// content that it is the stored one: that it is as long proves nothing.
 pub fn head_update(
     record: &Record,
     status: StatusCode,
@@ -119,7 +120,7 @@ pub fn head_update(
         return HeadUpdate::Nothing;
     }
     let whole = record.range.map_or(record.body.len, |(_, _, total)| total);
-    let length = content_length(head).is_none_or(|length| length == whole);
+    let length = !head.contains_key(header::CONTENT_LENGTH) || content_length(head) == Some(whole);
     let tagged = match (etag(head), etag(&record.headers)) {
         (Some(told), Some(stored)) => told.is(stored),
         (Some(_), None) => false,
@@ -134,7 +135,8 @@ pub fn head_update(
     if codings[0] != codings[1] {
         return HeadUpdate::Nothing;
     }
-    if !length {
+    let tells = head.contains_key(header::ETAG) || head.contains_key(header::LAST_MODIFIED);
+    if !length || !tells {
         return HeadUpdate::Stale;
     }
     match refresh(record, head, requested_at, received_at, rules) {

@@ -54,7 +54,12 @@ pub fn varies(response: &HeaderMap, rules: &Rules) -> Varies {
     }
     fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     fields.dedup();
-    if fields.is_empty() { Varies::No } else { Varies::On(fields) }
+    match fields.len() {
+        0 => Varies::No,
+        // With those that are implied.
+        many if many > MOST_FIELDS => Varies::Star,
+        _ => Varies::On(fields),
+    }
 }
 
 /// The normal value of a selecting field; `None` if the request has none. Lists are folded,
@@ -179,7 +184,10 @@ pub fn spoken(
     response: &HeaderMap,
 ) -> Option<Spoken> {
     let language = one_language(response).filter(|language| !language.contains(&b','))?;
-    let language = std::str::from_utf8(language).ok()?.to_ascii_lowercase();
+    // What is no language may be anything, and a list of them is read by other instances.
+    let language = language.is_ascii().then(|| std::str::from_utf8(language).ok())??;
+    let plain = language.bytes().all(|byte| byte.is_ascii_graphic());
+    let language = plain.then(|| language.to_ascii_lowercase())?;
     let accept = normal(&header::ACCEPT_LANGUAGE, headers);
     let short = language.len() <= MAX_LANGUAGE && accept.as_ref().is_none_or(|text| text.len() <= MAX_ACCEPT);
     let listed = short && fields.contains(&header::ACCEPT_LANGUAGE);
@@ -246,8 +254,7 @@ fn fold_line(out: &mut String, line: &[u8]) {
             out.extend(std::iter::repeat_n(' ', spaces));
         }
         (spaces, after_comma) = (0, false);
-        // Each byte is a letter of its own (Latin-1): nothing is lost, nothing is invalid.
-        out.push(char::from(byte));
+        out.push(letter(byte));
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
@@ -255,6 +262,18 @@ fn fold_line(out: &mut String, line: &[u8]) {
             _ => {}
         }
     }
+}
+
+/// Each byte is a letter of its own: nothing is lost, nothing is invalid. It is that of Latin-1, but where
+/// that is a control character, which no key and no record may have: there it is the one 256 higher.
+fn letter(byte: u8) -> char {
+    let plain = char::from(byte);
+    if plain.is_control() { char::from_u32(u32::from(byte) | 0x100).unwrap_or(plain) } else { plain }
+}
+
+/// The byte that a letter of a normal value stands for.
+pub(super) fn byte_of(letter: char) -> u8 {
+    u8::try_from(u32::from(letter) & 0xff).unwrap_or(b'?')
 }
 
 fn hash_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {

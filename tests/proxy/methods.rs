@@ -246,6 +246,21 @@ async fn a_head_of_something_else_makes_the_stored_get_stale() {
     assert_eq!(origin.count("/a"), 3);
 }
 
+/// That it is as long proves nothing: it would be fresh for ever.
+#[tokio::test]
+async fn a_head_that_carries_no_validator_refreshes_nothing() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| match (seen.method.as_str(), seen.nth) {
+        ("HEAD", _) => Answer::cacheable("newer"),
+        (_, 1) => Answer::ok("older").cache("max-age=10").field("Age", "20"),
+        _ => Answer::cacheable("newer"),
+    });
+    let proxy = Proxy::before(&origin).route("keep = \"1h\"").await;
+    proxy.fill("/a").await;
+    assert_eq!(proxy.ask("HEAD", "/a").await.status, 200);
+    proxy.get("/a").await.assert(200, "newer");
+}
+
 #[tokio::test]
 async fn an_unsafe_method_drops_what_it_names() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;

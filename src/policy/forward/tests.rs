@@ -91,6 +91,23 @@ fn a_fill_that_carries_little() {
     );
 }
 
+/// A list of languages has no `identity`.
+#[test]
+fn an_empty_list_is_said_as_its_own_field_says_it() {
+    for (field, want) in [(header::ACCEPT_ENCODING, Some("identity")), (header::ACCEPT_LANGUAGE, None)] {
+        for empty in ["", " ", ","] {
+            let client = [(field.clone(), HeaderValue::from_static(empty))].into_iter().collect();
+            let sent = fill_headers(&client, &Rules::default(), &HOP);
+            let said = sent.get(&field).map(|value| value.to_str().unwrap());
+            assert_eq!(said, want, "{field}: {empty:?}");
+        }
+    }
+    let client = [(header::ACCEPT_LANGUAGE, HeaderValue::from_static(""))].into_iter().collect();
+    let mut sent = pass_headers(&client, &Rules::default(), &HOP);
+    normalise_languages(&mut sent, &client);
+    assert!(!sent.contains_key(header::ACCEPT_LANGUAGE), "nor has a pass that may be shared");
+}
+
 #[test]
 fn a_pass() {
     let hop = Hop { client: Some([10, 0, 0, 1].into()), ..HOP };

@@ -79,7 +79,7 @@ proptest! {
     fn normal_forms_are_one_line_and_stay_what_they_are(lines in prop::collection::vec(bytes(), 1..3)) {
         for field in [header::ACCEPT, header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::COOKIE, header::AUTHORIZATION] {
             let text = normal(&field, &of(&field, &lines)).unwrap();
-            prop_assert!(is_one_line(&text), "{field}: {text:?}");
+            prop_assert!(!text.contains(char::is_control), "{field}: {text:?}");
         }
         // What is sent upstream in its normal form means there what it meant here.
         let once = |field: header::HeaderName, write: &dyn Fn(&mut String, &HeaderMap) -> bool, lines: &[Vec<u8>]| {
@@ -104,7 +104,7 @@ proptest! {
     #[test]
     fn variations_are_fields(lines in prop::collection::vec(bytes(), 0..3)) {
         if let Varies::On(fields) = varies(&of(&header::VARY, &lines), &Rules::default()) {
-            prop_assert!(!fields.is_empty() && fields.len() <= 34);
+            prop_assert!(!fields.is_empty() && fields.len() <= 32);
             prop_assert!(fields.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()), "sorted, each once");
             prop_assert!(!fields.iter().any(|field| field == "*"));
         }

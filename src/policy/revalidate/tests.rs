@@ -141,10 +141,15 @@ fn heads() {
             HeadUpdate::Stale => "stale",
         }
     };
-    let weak = ("etag", "W/\"a\"");
+    let (weak, old) = (("etag", "W/\"a\""), ("last-modified", OLD));
     for (status, has, head, want) in [
         (200, &[tag][..], &[tag, ("content-length", "5")][..], "refreshed"),
-        (200, &[tag], &[], "refreshed"),
+        (200, &[tag], &[], "stale"),
+        (200, &[], &[("content-length", "5")], "stale"),
+        (200, &[tag], &[("content-length", "5")], "stale"),
+        (200, &[tag, old], &[old, ("content-length", "5")], "refreshed"),
+        (200, &[tag, old], &[old, ("content-length", "5, 6")], "stale"),
+        (200, &[tag], &[old], "stale"),
         (200, &[weak], &[tag], "refreshed"),
         (200, &[tag], &[weak], "refreshed"),
         (200, &[tag], &[("etag", "\"b\"")], "stale"),

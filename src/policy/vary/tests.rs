@@ -54,10 +54,30 @@ fn normal_values() {
         (&[("foo", "\"a\\\" ,b\",c")], Some("\"a\\\" ,b\", c")),
         (&[("foo", "A")], Some("A")),
         (&[("foo", "")], Some("")),
+        // Neither a key nor a record may have a control character.
+        (&[("foo", "\"a\tb\"")], Some("\"a\u{109}b\"")),
         (&[], None),
     ] {
         assert_eq!(normal(&foo, &headers(lines)).as_deref(), want, "{lines:?}");
     }
+}
+
+#[test]
+fn bytes_of_any_letter_make_a_key_that_can_be_stored() {
+    let foo = HeaderName::from_static("foo");
+    let bytes: Vec<u8> = "\u{c0}\u{e9}\u{4e2d}".bytes().collect();
+    let request = [(foo.clone(), HeaderValue::from_bytes(&bytes).unwrap())].into_iter().collect();
+    let text = normal(&foo, &request).unwrap();
+    assert!(!text.contains(char::is_control), "{text:?}");
+    assert_eq!(text.chars().map(byte_of).collect::<Vec<_>>(), bytes, "nothing is lost");
+}
+
+#[test]
+fn with_what_is_implied_it_may_be_too_much_to_compare() {
+    let many = |many: usize| (0..many).map(|n| format!("x-{n}")).collect::<Vec<_>>().join(",");
+    let (most, coded) = (many(32), ("content-encoding", "gzip"));
+    assert!(matches!(varies(&headers(&[("vary", &most)]), &Rules::default()), Varies::On(_)));
+    assert_eq!(varies(&headers(&[("vary", &most), coded]), &Rules::default()), Varies::Star);
 }
 
 #[test]
