@@ -12,6 +12,7 @@ mod bound;
 mod classify;
 mod connection;
 mod head;
+mod length;
 mod multiplex;
 mod probe;
 mod retry;

@@ -27,7 +27,9 @@ const VERSION: u64 = 1;
 const MAX_TAGS: usize = 64;
 const MAX_TAG: usize = 128;
 /// The most fields that select.
-const MAX_FIELDS: usize = 32;
+pub const MAX_FIELDS: usize = 32;
+/// The most bytes that one segment takes in a pointer: three numbers, a digest, and what parts them.
+const MAX_SEGMENT: usize = 83;
 
 /// Why a pointer or a note can't be written or read. A reader takes it for absent and counts it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,27 @@ pub fn encode(pointer: &Pointer) -> Result<String, CodecError> {
             text(&WireVary::of(node))
         }
     }
+}
+
+/// Returns whether a record can be published when its body is whole, of which no more than the head is
+/// known: its length (`len`), or not even that. What is promised before the body has come must hold
+/// however that comes, so there is room for as many segments as it may be cut into, beside those that are
+/// there already.
+///
+/// # Errors
+/// Why it can't.
+pub fn fits(record: &Record, len: Option<u64>) -> Result<(), CodecError> {
+    check_length(record, len)?;
+    let there = record.body.len;
+    let more = len.map_or(u64::MAX, |len| len.saturating_sub(there));
+    let most = MAX_SEGMENTS.saturating_sub(record.body.segments.len());
+    let room = usize::try_from(more).unwrap_or(usize::MAX).min(most) * MAX_SEGMENT + MAX_LIFE;
+    // Most heads are so short that they need not be written down for that.
+    if longest(record) + room <= MAX_POINTER {
+        return Ok(());
+    }
+    let long = text(&WireRecord::of(record, true))?.len() + room;
+    if long > MAX_POINTER { Err(CodecError::TooLong(long)) } else { Ok(()) }
 }
 
 /// Reads what a value key holds, within `limits`.
@@ -151,11 +174,16 @@ fn holds(good: bool, what: &'static str) -> Result<(), CodecError> {
 
 /// A record whose body is complete.
 fn check_whole(record: &Record) -> Result<(), CodecError> {
+    check_length(record, Some(record.body.len))?;
+    holds(record.body.is_whole(), "body length")
+}
+
+/// A head, and what it says of the length of a body that is `len` long, where that is known.
+fn check_length(record: &Record, len: Option<u64>) -> Result<(), CodecError> {
     check_head(record)?;
-    holds(record.body.is_whole(), "body length")?;
-    let stated = stated_length(&record.headers)?;
-    holds(stated.is_none_or(|stated| stated == record.body.len), "content-length")?;
-    check_range(record, |len| len == record.body.len)
+    let is = |said: u64| len.is_none_or(|len| said == len);
+    holds(stated_length(&record.headers)?.is_none_or(is), "content-length")?;
+    check_range(record, is)
 }
 
 /// The range of a part, and whether its body is as long as it may be.
@@ -255,6 +283,18 @@ fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, CodecError> {
         stated = Some(number);
     }
     Ok(stated)
+}
+
+/// The most bytes that a record can take as text: a letter takes up to six where it is escaped.
+fn longest(record: &Record) -> usize {
+    let select = record
+        .select
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.as_ref().map_or(4, String::len) + 8);
+    let tags = record.tags.iter().map(|tag| tag.len() + 3);
+    let plain = usize::try_from(record.weight()).unwrap_or(usize::MAX);
+    let segments = record.body.segments.len() * MAX_SEGMENT;
+    plain.saturating_add(select.chain(tags).sum()).saturating_mul(6).saturating_add(segments + 512)
 }
 
 fn sum(segments: &[Segment]) -> Result<u64, CodecError> {

@@ -172,7 +172,7 @@ impl Client {
         }
         let mut headers = parts.headers;
         let trailers = head::trailers(&headers, framing);
-        head::incoming(&mut headers);
+        head::incoming(parts.status, &mut headers);
         let came = trailers.came.clone();
         let body: Body =
             Box::pin(Incoming::new(body, probe, permit, framing, self.settings.read_timeout, came));

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{Method, StatusCode, Version};
 
-use super::{Error, ErrorKind, Framing, Trailers};
+use super::{Error, ErrorKind, Framing, Trailers, length};
 
 /// Fields of one connection (RFC 9110 §7.6.1), besides those that Connection names. TE and Trailer
 /// are written again where trailers are passed on.
@@ -89,7 +89,12 @@ pub(super) fn framing(
     if status.is_informational() {
         return Err(protocol(format!("{status} where a final response was due")));
     }
-    if *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    if is_bodiless(status) {
+        return Ok(Framing::Length(0));
+    }
+    if *method == Method::HEAD {
+        // What it says of a GET goes on, so it has to be clear.
+        length::stated(fields)?;
         return Ok(Framing::Length(0));
     }
     if version != Version::HTTP_2 && fields.contains_key(TRANSFER_ENCODING) {
@@ -103,6 +108,7 @@ pub(super) fn framing(
         }
         return Ok(Framing::Framed);
     }
+    length::stated(fields)?;
     Ok(match exact {
         Some(length) => Framing::Length(length),
         None if version == Version::HTTP_2 => Framing::Framed,
@@ -122,12 +128,19 @@ pub(super) fn trailers(fields: &HeaderMap, framing: Framing) -> Trailers {
 }
 
 /// The fields of a response as they go on.
-pub(super) fn incoming(fields: &mut HeaderMap) {
-    if fields.contains_key(TRANSFER_ENCODING) {
-        // The coding wins (RFC 9112 §6.3), and the length must not go on.
+pub(super) fn incoming(status: StatusCode, fields: &mut HeaderMap) {
+    if fields.contains_key(TRANSFER_ENCODING) || is_bodiless(status) {
+        // The coding wins (RFC 9112 §6.3), and the length must not go on; nor one of content that there
+        // is not (RFC 9110 §8.6).
         fields.remove(CONTENT_LENGTH);
     }
+    length::fold(fields);
     strip(fields);
+}
+
+/// Whether a response of this status never has content (RFC 9112 §6.3).
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn strip(fields: &mut HeaderMap) {
@@ -221,8 +234,23 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("content-length", "5"),
         ]);
-        incoming(&mut response);
+        incoming(StatusCode::OK, &mut response);
         assert_eq!(response, fields(&[("x-end", "1"), ("cache-control", "no-store"), ("vary", "accept")]));
+    }
+
+    #[test]
+    fn a_length_that_goes_on_is_one_number_of_content_that_comes() {
+        for (status, length, want) in
+            [(200, "5, 5", Some("5")), (200, "5", Some("5")), (204, "5", None), (304, "5", None)]
+        {
+            let mut response = fields(&[("content-length", length)]);
+            incoming(StatusCode::from_u16(status).unwrap(), &mut response);
+            let left = response.get(CONTENT_LENGTH).map(|value| value.to_str().unwrap());
+            assert_eq!(left, want, "{status} {length}");
+        }
+        let unclear = fields(&[("content-length", "5, 6")]);
+        let head = framing(&Method::HEAD, StatusCode::OK, Version::HTTP_11, &unclear, Some(0));
+        assert_eq!(head.unwrap_err().kind, ErrorKind::Protocol);
     }
 
     #[test]

@@ -65,6 +65,25 @@ async fn a_large_body_that_breaks() {
     half_is_never_the_whole(large.declaring(4 << 20).then_close()).await;
 }
 
+/// As of any other failure: one may be an accident, and refuses nobody.
+#[tokio::test]
+async fn a_first_answer_that_breaks_for_one_client_alone_is_not_remembered() {
+    let origin = Origin::answering(half().declaring(1000).then_close()).await;
+    let proxy = Proxy::before(&origin).await;
+    for broken in [1.0, 2.0] {
+        // What breaks at once may take the head with it.
+        if let Some(reading) = within("an end", proxy.get("/a").asked().await.head()).await {
+            let reply = reading.rest().await;
+            assert_eq!((reply.status, reply.end), (200, End::Broken));
+        }
+        proxy.until_metric("dustgate_fills_total", &[("outcome", "truncated")], |n| n == broken).await;
+        proxy.until_metric("dustgate_in_flight_keys", &[], |keys| keys == 0.0).await;
+    }
+    // But the second in a row is.
+    proxy.get("/a").await.assert_error(502);
+    assert_eq!(origin.count("/a"), 2);
+}
+
 #[tokio::test]
 async fn a_pass_that_breaks() {
     let origin = Origin::answering(Answer::ok("half").cache("no-store").declaring(1000).then_close()).await;

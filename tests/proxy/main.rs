@@ -18,6 +18,7 @@ mod drain;
 mod edge;
 mod explain;
 mod failure;
+mod fits;
 mod get;
 mod health;
 mod invalidate;

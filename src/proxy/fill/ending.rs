@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
+use super::store::unfit;
 use super::{Head, Job};
 use crate::clock::WallMs;
 use crate::dust::Number;
@@ -56,12 +57,7 @@ impl Job {
         });
         self.proxy.notices.upstream_error(&self.route, &error);
         // A full queue is ours: it says nothing of the origin, and it may be empty again at once.
-        let noted = (!error.kind.is_queue()).then(|| {
-            let lasts = self.in_company(&leader)
-                || failure.binding.evidence.is_confirmed()
-                || self.stays_failed(FAILED_MS, ErrorCase::Unreachable);
-            (ttl, lasts)
-        });
+        let noted = (!error.kind.is_queue()).then(|| (ttl, self.is_remembered(&leader, &failure, FAILED_MS)));
         self.fail(leader, fill, failure, noted, error.kind.as_str()).await;
     }
 
@@ -95,10 +91,7 @@ impl Job {
             ranged: self.is_of_range(),
             binding,
         });
-        let lasts = failure.binding.evidence.is_confirmed()
-            || (failure.may_be_remembered()
-                && (self.in_company(&leader)
-                    || self.stays_failed(until_ms, ErrorCase::Status(status.as_u16()))));
+        let lasts = self.is_remembered(&leader, &failure, until_ms);
         self.fail(leader, fill, failure, Some((ttl, lasts)), "upstream_status").await;
     }
 
@@ -143,7 +136,9 @@ impl Job {
         }
         let stays = if lasts { millis(ttl).min(codec::MAX_NOTE_MS) } else { 0 };
         let until = self.proxy.now_ms().saturating_add(stays);
-        let (status, binding) = (failure.status.as_u16(), failure.binding.clone());
+        // One that is none of HTTP counts as the origin's failure (RFC 9110 §15).
+        let status = if failure.status.as_u16() < 600 { failure.status } else { StatusCode::BAD_GATEWAY };
+        let (status, binding) = (status.as_u16(), failure.binding.clone());
         let note = Note::Failed { token: fill.token(), status, answered: failure.answered, until, binding };
         if lasts {
             // Before the slot is empty: a request that finds it so finds the note.
@@ -158,6 +153,24 @@ impl Job {
     /// for that alone.
     pub(super) fn is_of_range(&self) -> bool {
         self.ranged && self.ask.range
+    }
+
+    /// The body broke off: everybody who reads it is broken off too.
+    pub(super) async fn broke_off(self, leader: Leader, fill: Fill, error: &upstream::Error, bytes: u64) {
+        self.proxy.notices.upstream_error(&self.route, error);
+        let (failure, ttl) = Failure::truncated(&self, fill.token(), error);
+        let why = Why::Upstream(error.kind.as_str());
+        self.report(FillOutcome::Truncated, fill.token(), bytes, Some(why));
+        let lasts = self.is_remembered(&leader, &failure, FAILED_MS);
+        self.leave_failed(leader, fill, failure, ttl, lasts).await;
+    }
+
+    /// Whether a failure that is to be remembered for so many ms binds requests that come until then (F7).
+    fn is_remembered(&self, leader: &Leader, failure: &Failure, ms: u64) -> bool {
+        failure.may_be_remembered()
+            && (failure.binding.evidence.is_confirmed()
+                || self.in_company(leader)
+                || self.stays_failed(ms, failure.case()))
     }
 
     /// Whether anybody waits here beside the client that it was begun for.
@@ -248,10 +261,14 @@ impl Job {
         let now = self.proxy.now_ms();
         record.received_at = record.received_at.min(now);
         let left = record.end().saturating_sub(now);
-        let Ok(pointer) = codec::encode(&Pointer::Record(Box::new(record))) else {
-            // Too long for a pointer: nothing was promised to anybody.
-            fill.abort(None).await;
-            return self.report(FillOutcome::TooLarge, token, bytes, None);
+        let pointer = match codec::encode(&Pointer::Record(Box::new(record))) {
+            Ok(pointer) => pointer,
+            // It was asked for before that whether it fits: not to be foreseen.
+            Err(error) => {
+                fill.abort(None).await;
+                let why = Why::Pass(unfit(&error).as_str());
+                return self.report(FillOutcome::Pass, token, bytes, Some(why));
+            }
         };
         let stamps = self.proxy.stamps.clone();
         let (url, born) = (stored.url, stored.record.born);
@@ -432,7 +449,7 @@ impl Failure {
     }
 
     /// That upstream broke off after its head was in, and for how long that is remembered.
-    pub(super) fn truncated(job: &Job, token: Number, error: &upstream::Error) -> (Arc<Self>, Duration) {
+    fn truncated(job: &Job, token: Number, error: &upstream::Error) -> (Arc<Self>, Duration) {
         let kind = if error.kind == ErrorKind::ReadTimeout { error.kind } else { ErrorKind::Truncated };
         let ttl = job.failed_for(FAILED_MS);
         let failure = Self {

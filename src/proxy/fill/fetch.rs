@@ -12,7 +12,7 @@ use crate::flight::Fill;
 use crate::policy::{self, Asks, Returned, Unasked};
 use crate::proxy::measured::measured;
 use crate::proxy::told::{Leader, Phase};
-use crate::record::Record;
+use crate::record::{Record, codec};
 use crate::route::Finish;
 use crate::telemetry::words::Shed;
 use crate::tier::{Covered, Stored};
@@ -214,6 +214,8 @@ impl Job {
             &self.route.rules,
         )?;
         record.token = fill.token();
+        // One that has grown too long by it is fetched as anything that was not stored.
+        codec::fits(&record, Some(record.body.len)).ok()?;
         Some(Stored::new(record, &self.route.rules, stale.body.clone()))
     }
 }

@@ -12,8 +12,9 @@ use crate::body;
 use crate::flight::Fill;
 use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
 use crate::proxy::binding::Kind;
-use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
-use crate::record::{Binding, Manifest, Record};
+use crate::proxy::told::{Exchange, Leader, Phase, Told};
+use crate::record::codec::CodecError;
+use crate::record::{Binding, Manifest, Record, codec};
 use crate::telemetry::words::{FillOutcome, Shed, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
@@ -82,6 +83,11 @@ impl Job {
     pub(super) async fn pour(mut self, mut leader: Leader, mut fill: Fill, mut head: Head, pouring: Pouring) {
         let Pouring { stored, mut writer, growing, len, behind, kept } = pouring;
         let token = fill.token();
+        // Asked before anything is said: what is promised to be stored is.
+        let unfit = codec::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
+        let kept = kept && unfit.is_none();
+        // Bytes that were there before may be named by a record.
+        let all_new = behind.segments.is_empty() && growing.acknowledged().segments.is_empty();
         let hash = stored.hash.to_string();
         let exchange = Arc::new(Exchange {
             head: stored.clone(),
@@ -148,18 +154,18 @@ impl Job {
                     Ok(manifest) => {
                         leader.retire();
                         fill.release().await;
-                        self.report(FillOutcome::Pass, token, bytes, None);
-                        self.discard_unnamed(&growing, &hash, &manifest).await;
+                        let why = unfit.map(|reason| Why::Pass(reason.as_str()));
+                        self.report(FillOutcome::Pass, token, bytes, why);
+                        if all_new {
+                            self.discard_unnamed(&growing, &hash, &manifest).await;
+                        }
                     }
                     Err(error) => self.cut_short(leader, fill, &error, bytes).await,
                 }
             }
             Flow::Broke(error) => {
                 drop(writer);
-                self.proxy.notices.upstream_error(&self.route, &error);
-                let (failure, ttl) = Failure::truncated(&self, token, &error);
-                self.report(FillOutcome::Truncated, token, bytes, Some(Why::Upstream(error.kind.as_str())));
-                self.leave_failed(leader, fill, failure, ttl, true).await;
+                self.broke_off(leader, fill, &error, bytes).await;
             }
             Flow::Cut(error) => {
                 let (outcome, reason) = match error {
@@ -325,6 +331,14 @@ impl Job {
             body: Manifest::default(),
         };
         (record, len)
+    }
+}
+
+/// Why a response that its origin lets be stored is not.
+pub(super) fn unfit(error: &CodecError) -> PassReason {
+    match error {
+        CodecError::TooLong(_) => PassReason::HeadTooLarge,
+        CodecError::Shape(_) | CodecError::Version(_) | CodecError::Invalid(_) => PassReason::Contradiction,
     }
 }
 

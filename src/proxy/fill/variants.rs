@@ -175,7 +175,15 @@ impl Job {
     /// What the response varies on; on everything, for a while, if its key loses too many variants
     /// and this is none of those that are listed.
     pub(super) fn varies(&self, head: &Head) -> Varies {
+        let known = self.place.node.as_ref().map_or(&[][..], |node| &node.fields);
         match policy::varies(&head.response.headers, &self.route.rules) {
+            // With all that its key varies on, too many to be written down.
+            Varies::On(fields)
+                if fields.len() + known.iter().filter(|field| !fields.contains(field)).count()
+                    > codec::MAX_FIELDS =>
+            {
+                Varies::Star
+            }
             Varies::On(_)
                 if !self.is_listed(|_, _| true) && self.proxy.rolls.shut(self.place.primary.hash()) =>
             {

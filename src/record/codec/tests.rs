@@ -341,3 +341,69 @@ fn a_body_names_the_life_that_it_is_of_and_an_older_one_names_none() {
         assert_eq!(encode(&Pointer::Record(record.clone())), Err(CodecError::Invalid("life")));
     }
 }
+
+/// A record of a head with a field that is so long.
+fn headed(long: usize, lines: &[(&'static str, &'static str)]) -> Record {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-long", "x".repeat(long).parse().unwrap());
+    for (name, value) in lines {
+        headers.append(*name, HeaderValue::from_static(value));
+    }
+    Record {
+        key: "http://a/".to_owned(),
+        born: 1,
+        token: 1,
+        status: StatusCode::OK,
+        headers,
+        received_at: 0,
+        age_ms: 0,
+        fresh_ms: 0,
+        swr_ms: 0,
+        sie_ms: 0,
+        keep_ms: 0,
+        by: LifetimeBy::Origin,
+        credentialed: false,
+        select: Vec::new(),
+        range: None,
+        tags: Vec::new(),
+        body: Manifest::default(),
+    }
+}
+
+#[test]
+fn what_fits_can_be_published_however_its_body_is_cut() {
+    let cut = |mut record: Record, segments: usize, len: u64| {
+        let segment = Segment { token: u64::MAX, n: u32::MAX, len: len / segments as u64, digest: [255; 16] };
+        record.body =
+            Manifest { life: Some("x".repeat(MAX_LIFE).into()), len, segments: vec![segment; segments] };
+        encode(&Pointer::Record(Box::new(record)))
+    };
+    let longest = |len| {
+        let (mut fits_still, mut too_long) = (0, MAX_POINTER);
+        while fits_still + 1 < too_long {
+            let long = usize::midpoint(fits_still, too_long);
+            if fits(&headed(long, &[]), len).is_ok() { fits_still = long } else { too_long = long }
+        }
+        fits_still
+    };
+    let len = MAX_SEGMENTS as u64 * 1000;
+    assert!(cut(headed(longest(Some(len)), &[]), MAX_SEGMENTS, len).is_ok());
+    assert!(cut(headed(longest(None), &[]), MAX_SEGMENTS, len).is_ok());
+    assert!(cut(headed(longest(Some(2)), &[]), 2, 2).is_ok());
+    assert!(longest(Some(2)) > 60_000, "a short body leaves room for a long head");
+    assert!(matches!(fits(&headed(MAX_POINTER, &[]), Some(0)), Err(CodecError::TooLong(_))));
+}
+
+#[test]
+fn what_contradicts_itself_does_not_fit() {
+    for (lines, len, fit) in [
+        (&[("content-length", "5")][..], Some(5), true),
+        (&[("content-length", "5")], None, true),
+        (&[("content-length", "5")], Some(0), false),
+        (&[("content-length", "5, 5")], Some(5), false),
+        (&[("content-length", "5"), ("content-length", "6")], None, false),
+        (&[("upgrade", "x")], Some(0), false),
+    ] {
+        assert_eq!(fits(&headed(1, lines), len).is_ok(), fit, "{lines:?} {len:?}");
+    }
+}
