@@ -5,6 +5,8 @@
 mod brief;
 #[path = "together/clock.rs"]
 mod clock;
+#[path = "together/early.rs"]
+mod early;
 #[path = "together/instance.rs"]
 mod instance;
 #[path = "together/janitor.rs"]

@@ -60,6 +60,8 @@ enum Right {
         why: Lone,
         began: Number,
     },
+    /// Given back while the fill goes on, to be offered at its end; its token.
+    Yielded(Number),
     /// Given back, or another's by now; its token.
     Spent(Number),
 }
@@ -98,7 +100,7 @@ impl Fill {
         match &self.right {
             Right::Leased { lease, .. } => lease.token,
             Right::Lone { began, .. } => *began,
-            Right::Spent(token) => *token,
+            Right::Yielded(token) | Right::Spent(token) => *token,
         }
     }
 
@@ -116,15 +118,20 @@ impl Fill {
     pub fn lone(&self) -> Option<&Lone> {
         match &self.right {
             Right::Lone { why, .. } => Some(why),
-            Right::Leased { .. } | Right::Spent(_) => None,
+            Right::Leased { .. } | Right::Yielded(_) | Right::Spent(_) => None,
         }
+    }
+
+    /// Whether it has given its lease back and goes on ([`yield_lease`](Self::yield_lease)).
+    pub fn yielded(&self) -> bool {
+        matches!(self.right, Right::Yielded(_))
     }
 
     /// The lease it runs under: a fence for other calls of the store.
     pub fn lease(&self) -> Option<&Lease> {
         match &self.right {
             Right::Leased { lease, .. } => Some(lease),
-            Right::Lone { .. } | Right::Spent(_) => None,
+            Right::Lone { .. } | Right::Yielded(_) | Right::Spent(_) => None,
         }
     }
 
@@ -154,7 +161,7 @@ impl Fill {
     pub async fn until_lost(&self) {
         match &self.right {
             Right::Leased { beat, .. } => beat.until_lost().await,
-            Right::Lone { .. } | Right::Spent(_) => std::future::pending().await,
+            Right::Lone { .. } | Right::Yielded(_) | Right::Spent(_) => std::future::pending().await,
         }
     }
 
@@ -169,7 +176,12 @@ impl Fill {
     ///
     /// Dropped, it is unknown whether it landed.
     pub async fn side_put(&self, key: &str, text: &str, ttl: Option<Duration>) -> Noted {
-        let Right::Leased { lease, beat } = &self.right else { return Noted::Unavailable };
+        let (lease, beat) = match &self.right {
+            Right::Leased { lease, beat } => (lease, beat),
+            // Whoever leads by now has the word.
+            Right::Yielded(_) => return Noted::Fenced,
+            Right::Lone { .. } | Right::Spent(_) => return Noted::Unavailable,
+        };
         if beat.lost().is_some() {
             return Noted::Fenced;
         }
@@ -194,12 +206,25 @@ impl Fill {
         ttl: Option<Duration>,
         standing: impl Fn() -> Standing + Send + 'static,
     ) -> Published {
-        if let Right::Lone { began, .. } = self.right {
-            let offer = Offer { names: self.names.clone(), text: text.to_owned(), ttl, began };
-            self.flight.background(offer.make(Arc::clone(&self.flight), standing));
-            return Published::Offered;
-        }
-        self.land(text, ttl, standing).await
+        let began = match self.right {
+            Right::Lone { began, .. } | Right::Yielded(began) => began,
+            Right::Leased { .. } | Right::Spent(_) => return self.land(text, ttl, standing).await,
+        };
+        self.offer(text, ttl, move |there| there.number > began, standing)
+    }
+
+    /// Offers the value once, in the background, whatever lease it runs under: `newer` says whether what is
+    /// at the key by then stays.
+    pub fn offer(
+        self,
+        text: &str,
+        ttl: Option<Duration>,
+        newer: impl Fn(&Entry) -> bool + Send + 'static,
+        standing: impl Fn() -> Standing + Send + 'static,
+    ) -> Published {
+        let offer = Offer { names: self.names.clone(), text: text.to_owned(), ttl };
+        self.flight.background(offer.make(Arc::clone(&self.flight), newer, standing));
+        Published::Offered
     }
 
     /// Ends the fill with nothing published, after an optional verdict (F7) with its time to
@@ -224,6 +249,20 @@ impl Fill {
         self.stop_beating();
         if flight.bounded(flight.dust.release(&lease)).await.is_ok() {
             self.spend();
+        }
+    }
+
+    /// Gives the lease back in the background while the fill goes on: a request that comes from now on need
+    /// not wait for its end. What it brings is offered then ([`publish`](Self::publish)). A lease that is
+    /// lost stays lost.
+    pub fn yield_lease(&mut self) {
+        if self.lost() || self.lease().is_none() {
+            return;
+        }
+        self.stop_beating();
+        let right = Right::Yielded(self.token());
+        if let Right::Leased { lease, .. } = std::mem::replace(&mut self.right, right) {
+            self.flight.hand_back(Debt::Lease(lease));
         }
     }
 
@@ -268,7 +307,7 @@ impl Fill {
     fn how_lost(&self) -> Option<Lost> {
         match &self.right {
             Right::Leased { beat, .. } => beat.lost(),
-            Right::Lone { .. } | Right::Spent(_) => None,
+            Right::Lone { .. } | Right::Yielded(_) | Right::Spent(_) => None,
         }
     }
 
@@ -315,22 +354,25 @@ impl Flight {
 
 // === impl Offer ===
 
-/// The result of an uncoordinated fill.
+/// The result of a fill that has no lease at its end.
 struct Offer {
     names: Names,
     text: String,
     ttl: Option<Duration>,
-    began: Number,
 }
 
 impl Offer {
     /// One attempt, with no word to anybody: a slow uncoordinated fill must neither replace a
     /// newer result nor undo a purge.
-    async fn make(self, flight: Arc<Flight>, standing: impl Fn() -> Standing + Send + 'static) {
+    async fn make(
+        self,
+        flight: Arc<Flight>,
+        newer: impl Fn(&Entry) -> bool + Send + 'static,
+        standing: impl Fn() -> Standing + Send + 'static,
+    ) {
         let Ok(Asked::Won(fill)) = flight.ask(&self.names).await else { return };
         let Ok(there) = flight.bounded(flight.dust.entry(&self.names.value)).await else { return };
-        let newer = there.is_some_and(|entry| entry.number > self.began);
-        if newer {
+        if there.is_some_and(|there| newer(&there)) {
             fill.release().await;
         } else {
             let _ = fill.land(&self.text, self.ttl, standing).await;

@@ -15,6 +15,7 @@ use super::place::Place;
 use super::told::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
 use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
+use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy::{self, Ask, PassReason, Reuse};
 use crate::record::{Binding, Bound, Manifest, Note, Pointer, Record, codec};
@@ -278,23 +279,8 @@ impl FillJudge {
                 }
                 // A request that waited is told; and that one did is what makes it last (F7).
                 let left = if until > now { until - now } else { FAILED_MS };
-                let failure = Arc::new(Failure {
-                    status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
-                    answered,
-                    answer: None,
-                    own: None,
-                    word: "upstream_status",
-                    kind: None,
-                    token,
-                    retry_after: left.div_ceil(1000),
-                    owner: None,
-                    stale: self.last(),
-                    ranged: false,
-                    binding,
-                });
-                if failure.may_be_remembered() {
-                    self.proxy.notes.failed(hash, failure.clone(), Duration::from_millis(left));
-                }
+                let failure = awaited_failure(token, status, answered, left, binding, self.last());
+                self.proxy.remember_awaited(hash, &failure, left);
                 told(Told::Failed(failure))
             }
             Note::Growing { token, head, binding } => {
@@ -397,11 +383,56 @@ impl Judge for FillJudge {
     }
 }
 
+/// A failure of another instance's exchange, as its note tells it.
+fn awaited_failure(
+    token: Number,
+    status: u16,
+    answered: bool,
+    left_ms: u64,
+    binding: Binding,
+    stale: Option<Arc<Stored>>,
+) -> Arc<Failure> {
+    Arc::new(Failure {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+        answered,
+        answer: None,
+        own: None,
+        word: "upstream_status",
+        kind: None,
+        token,
+        retry_after: left_ms.div_ceil(1000),
+        owner: None,
+        stale,
+        ranged: false,
+        binding,
+    })
+}
+
 fn told(told: Told) -> Judged<Sighted> {
     Judged::Found(Sighted::Told(told))
 }
 
 impl Proxy {
+    /// Remembers a failure that requests here have waited for, for so many ms.
+    fn remember_awaited(&self, key: KeyHash, failure: &Arc<Failure>, left_ms: u64) {
+        if failure.may_be_remembered() {
+            self.notes.failed(key, failure.clone(), Duration::from_millis(left_ms));
+        }
+    }
+
+    /// The same of one that broke off the bodies which requests here were reading.
+    pub(super) fn broken_off_elsewhere(
+        &self,
+        key: KeyHash,
+        token: Number,
+        status: u16,
+        answered: bool,
+        binding: Binding,
+    ) {
+        let failure = awaited_failure(token, status, answered, FAILED_MS, binding, None);
+        self.remember_awaited(key, &failure, FAILED_MS);
+    }
+
     /// No record is served that is older than stamps are kept, whatever it says.
     pub(crate) fn too_old(&self, stored: &Stored, now: u64) -> bool {
         now.saturating_sub(stored.record.received_at) > super::fill::millis(self.settings.max_life)

@@ -287,6 +287,72 @@ async fn what_arrives_stale_and_without_a_validator_costs_two_exchanges() {
     two_exchanges_do(Answer::status(200).cache("max-age=1").field("Age", "5")).await;
 }
 
+/// The body of the first exchange does not end before all the others have their answers.
+async fn nobody_waits_for_the_end_of(cache: &'static str) {
+    let rest = Gate::shut();
+    let origin = Origin::start().await;
+    origin.on_each("/a", {
+        let rest = rest.clone();
+        move |seen| match seen.nth {
+            1 => Answer::status(200)
+                .cache(cache)
+                .field("ETag", "\"1\"")
+                .declaring(4)
+                .part("sl")
+                .gate(&rest)
+                .part("ow"),
+            _ => Answer::ok("quick").cache(cache).field("ETag", "\"2\""),
+        }
+    });
+    let proxy = Proxy::before(&origin).await;
+    let mut slow = proxy.get("/a").begin().await;
+    assert_eq!(slow.at_least(2).await, b"sl");
+    // It is stale by then.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    for reply in proxy.herd(HERD, "/a").await {
+        reply.assert(200, "quick");
+    }
+    // As one, but for those who came when it was over.
+    let fetches = origin.count("/a");
+    assert!((2..=4).contains(&fetches), "{cache}: {fetches} fetches");
+    rest.open();
+    slow.rest().await;
+    proxy.until_metric("dustgate_in_flight_keys", &[], |keys| keys == 0.0).await;
+    proxy.get("/a").await.assert(200, "quick");
+    assert_eq!(origin.last("/a").field("if-none-match"), "\"2\"", "{cache}: what was asked for later stays");
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_to_be_cached_is_not_waited_for() {
+    nobody_waits_for_the_end_of("no-cache").await;
+}
+
+#[tokio::test]
+async fn a_body_that_outlives_its_lifetime_is_not_waited_for() {
+    let rest = Gate::shut();
+    let origin = Origin::start().await;
+    origin.on_each("/a", {
+        let rest = rest.clone();
+        move |seen| match seen.nth {
+            1 => Answer::status(200).cache("max-age=1").declaring(4).part("sl").gate(&rest).part("ow"),
+            _ => Answer::cacheable("quick"),
+        }
+    });
+    let proxy = Proxy::before(&origin).await;
+    let mut slow = proxy.get("/a").begin().await;
+    assert_eq!(slow.at_least(2).await, b"sl");
+    let mut rider = proxy.get("/a").begin().await;
+    assert_eq!(rider.at_least(2).await, b"sl");
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    for reply in proxy.herd(HERD, "/a").await {
+        reply.assert(200, "quick");
+    }
+    assert_eq!(origin.count("/a"), 2);
+    rest.open();
+    assert_eq!((slow.rest().await.text(), rider.rest().await.text()), ("ow", "ow"));
+    assert!(proxy.get("/a").await.is_hit(), "what was asked for later stays");
+}
+
 #[tokio::test]
 async fn no_lifetime_is_ridden_once_by_who_was_there() {
     let gate = Gate::shut();

@@ -376,3 +376,47 @@ async fn renewing_does_not_bring_a_lease_back() {
     advance(TTL).await;
     assert_eq!(rig.store.renew(&lease, TTL).await, Ok(Renewal::NotHeld));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_given_back_early_is_free_at_once_and_the_result_is_offered_at_the_end() {
+    let rig = Rig::new();
+    let (a, b) = (rig.instance(), rig.instance());
+    let mut fill = a.win().await;
+    let token = fill.token();
+    fill.yield_lease();
+    a.flight.idle().await;
+    assert_eq!((fill.token(), fill.lease(), fill.lost(), fill.degraded()), (token, None, false, false));
+    assert_eq!(fill.note("n", None).await, Noted::Fenced, "the verdict is its successor's");
+    let next = b.win().await;
+    sleep(2 * TTL).await;
+    assert_eq!(rig.holder().await, Some(next.token()));
+    next.abort(None).await;
+    assert_eq!(publish(fill, "v").await, Published::Offered);
+    a.flight.idle().await;
+    assert_eq!(rig.text(&names().value).await.as_deref(), Some("v"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_offered_late_does_not_take_the_place_of_what_is_newer() {
+    let rig = Rig::new();
+    let (a, b) = (rig.instance(), rig.instance());
+    let mut fill = a.win().await;
+    fill.yield_lease();
+    a.flight.idle().await;
+    assert!(matches!(publish(b.win().await, "newer").await, Published::Computed(_)));
+    assert_eq!(publish(fill, "older").await, Published::Offered);
+    a.flight.idle().await;
+    assert_eq!(rig.text(&names().value).await.as_deref(), Some("newer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_is_not_given_back_early() {
+    let rig = Rig::new();
+    let a = rig.instance();
+    let mut fill = a.win().await;
+    rig.store.delete(&names().lock, None).await.unwrap();
+    fill.until_lost().await;
+    fill.yield_lease();
+    assert!(!fill.yielded());
+    assert_eq!(publish(fill, "v").await, Published::Fenced);
+}

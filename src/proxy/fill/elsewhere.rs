@@ -18,7 +18,7 @@ use crate::dust::{Entry, Number};
 use crate::flight::{Attempt, Fill, Glimpse, Joined, Names, Settled};
 use crate::policy;
 use crate::proxy::told::{Elsewhere, Exchange, Follower, Leader, Phase, Told};
-use crate::record::{Manifest, Note, Pointer, Record, codec};
+use crate::record::{Binding, Manifest, Note, Pointer, Record, codec};
 use crate::tier::{Covered, Stored};
 
 /// A body that comes in somewhere else, as its riders here get it.
@@ -42,6 +42,8 @@ struct Chase {
 struct Aside {
     /// Since when it was silent.
     since: Instant,
+    /// The number of its last word, 0 for none.
+    number: Number,
     /// Whether it goes on, as far as is known.
     word: Word,
 }
@@ -210,7 +212,7 @@ impl Chase {
     /// From now on it is for its riders alone, and goes on as far as its holder tells.
     fn turns_aside(mut self: Box<Self>) -> Box<Self> {
         self.leader.retire();
-        self.aside.get_or_insert_with(|| Aside { since: Instant::now(), word: Word::Awaited });
+        self.aside.get_or_insert_with(|| Aside { since: Instant::now(), number: 0, word: Word::Awaited });
         self
     }
 
@@ -240,10 +242,13 @@ impl Chase {
                     return Heed::Over;
                 }
             }
-            // It turned out too large, or upstream broke off: they find that when they come again.
-            Some(Ok(Note::Pass { token, .. } | Note::Failed { token, .. })) if token >= self.token => {
+            // Upstream broke off, and somebody here was reading: it is remembered here too (F7).
+            Some(Ok(Note::Failed { token, status, answered, binding, .. })) if token >= self.token => {
+                self.broke_off(token, status, answered, binding);
                 return Heed::Over;
             }
+            // It turned out too large: they find that when they come again.
+            Some(Ok(Note::Pass { token, .. })) if token >= self.token => return Heed::Over,
             _ => {}
         }
         if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
@@ -284,17 +289,34 @@ impl Chase {
                 }
                 return Heed::Over;
             }
+            // The same as under its lease.
+            Some((Ok(Note::Failed { token, status, answered, binding, .. }), _)) => {
+                self.broke_off(token, status, answered, binding);
+                return Heed::Over;
+            }
+            Some((Ok(Note::Pass { .. }), _)) => return Heed::Over,
             _ => {}
         }
-        let now = Aside { since: Instant::now(), word: Word::Awaited };
+        let now = Aside { since: Instant::now(), number: 0, word: Word::Awaited };
         let before = self.aside.get_or_insert(now);
-        if aside.is_some() {
+        if let Some(aside) = aside {
             before.word = Word::Heard;
+            if aside.number > before.number {
+                (before.number, before.since) = (aside.number, now.since);
+            }
         }
         if self.tail.manifest().len > known {
             before.since = now.since;
         }
         Heed::On(self)
+    }
+
+    /// Upstream broke the body off. That somebody here was reading it is what makes it last.
+    fn broke_off(&self, token: Number, status: u16, answered: bool, binding: Binding) {
+        if self.leader.followers() > 0 {
+            let key = self.job.place.key.hash();
+            self.job.proxy.broken_off_elsewhere(key, token, status, answered, binding);
+        }
     }
 
     /// The record that ends what is followed, if it is published.

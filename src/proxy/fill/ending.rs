@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::store::unfit;
 use super::{Head, Job};
 use crate::clock::WallMs;
-use crate::dust::Number;
+use crate::dust::{Entry, Number};
 use crate::flight::{Fill, Noted, Published, Standing};
 use crate::policy::{self, Ask, ErrorCase, Lifetime, PassReason, Varies};
 use crate::proxy::binding::Kind;
@@ -302,7 +302,16 @@ impl Job {
             // lasted, or has begun to read what is in the store's last life.
             self.tell_whole_aside(names, token, &pointer).await;
         }
-        let published = fill.publish(&pointer, Some(Duration::from_millis(left)), standing).await;
+        let ttl = Some(Duration::from_millis(left));
+        let published = if fill.yielded() {
+            if self.proxy.dust.shared() && stored.record.fresh_ms > stored.record.age_ms {
+                // It was ridden elsewhere for as long as it was fresh.
+                self.tell_whole_aside(fill.names(), token, &pointer).await;
+            }
+            fill.offer(&pointer, ttl, self.stays_before(&stored), standing)
+        } else {
+            fill.publish(&pointer, ttl, standing).await
+        };
         if let (Some(names), Published::Fenced) = (&riders, &published) {
             self.tell_whole_aside(names, token, &pointer).await;
         }
@@ -333,6 +342,22 @@ impl Job {
             }
         };
         self.report(outcome, token, bytes, why);
+    }
+
+    /// Says of what is at a key by the time that this record is offered there whether it stays: it is newer,
+    /// unless it was asked for and received before, by an exchange whose offer came sooner.
+    fn stays_before(&self, stored: &Stored) -> impl Fn(&Entry) -> bool + Send + 'static {
+        let (proxy, token, received_at) =
+            (self.proxy.clone(), stored.record.token, stored.record.received_at);
+        move |there| {
+            let older = || match codec::decode(there.text()?, &proxy.limits()) {
+                Ok(Pointer::Record(record)) => {
+                    Some(record.token < token && record.received_at <= received_at)
+                }
+                Ok(Pointer::Vary(_)) | Err(_) => None,
+            };
+            there.number > token && !older().unwrap_or(false)
+        }
     }
 
     /// Keeps here what the store does not name, as far as is known, until this instance is sure again: it is

@@ -2,6 +2,7 @@
 //! verdict key, under the fence.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -10,27 +11,88 @@ use super::Job;
 use crate::body::Growing;
 use crate::dust::Number;
 use crate::flight::{Fill, Names, Noted};
+use crate::policy::{self, Ask, Reuse};
 use crate::proxy::Proxy;
-use crate::record::{Binding, Note, codec};
+use crate::record::{Binding, Note, Record, codec};
 use crate::tier::Stored;
 
 /// A body that is whole so soon after its head is published once, without a growing manifest.
 const HEADSTART: Duration = Duration::from_millis(25);
 /// No manifest sooner than this after the last: a fast origin is told of in larger steps.
 const PACE: Duration = Duration::from_millis(10);
+/// One that has no lease speaks at least so often: nothing else shows that it lives.
+const QUIET: Duration = Duration::from_secs(5);
 /// How long the last manifest of a fill that died stays, so that somebody can go on with it; one
 /// that lives tells again in half of that.
 const STAYS: Duration = Duration::from_mins(1);
 
 impl Job {
+    /// Keeps the lease for as long as what comes may be reused as stored, and tells the others of it: an
+    /// answer that may not be, or whose lifetime ends before its body does, has them elect the next exchange
+    /// at once. What it brings is offered when it is whole (DESIGN §3.9). Has no end but being dropped.
+    pub(super) async fn lease_for_as_long_as_it_helps(
+        &self,
+        fill: &mut Fill,
+        head: &Arc<Stored>,
+        growing: &Growing,
+    ) -> Infallible {
+        // Most bodies are whole by then: published under their lease, which costs less than an offer.
+        sleep(HEADSTART).await;
+        if !fill.coordinated() {
+            return std::future::pending().await;
+        }
+        let fresh_ms = self.fresh_for(head);
+        if fresh_ms == 0 {
+            // Told before the lease is released: else they took it one after another.
+            self.tell_apart(fill, head, None).await;
+            fill.yield_lease();
+            return std::future::pending().await;
+        }
+        tokio::select! {
+            biased;
+            () = sleep(Duration::from_millis(fresh_ms)) => {}
+            never = self.herald(fill, head, growing) => match never {},
+        }
+        let told = self.has_listeners(fill);
+        if told {
+            // Who rides it elsewhere looks aside as soon as the lease is gone.
+            self.tell_growth_aside(fill, head, growing).await;
+        }
+        fill.yield_lease();
+        if told {
+            self.keep_telling(fill, head, growing, true).await;
+        }
+        std::future::pending().await
+    }
+
+    /// For how long a record may be reused as stored, from now on, in ms.
+    fn fresh_for(&self, head: &Stored) -> u64 {
+        let (rules, now) = (&self.route.rules, self.proxy.now_ms());
+        match policy::reuse(&Ask::default(), &head.record, &head.terms, rules, now) {
+            Reuse::Fresh { ttl_ms, .. } => u64::try_from(ttl_ms).unwrap_or(0),
+            Reuse::StaleWhileRevalidate { .. }
+            | Reuse::MaxStale { .. }
+            | Reuse::Validate
+            | Reuse::Refused(_) => 0,
+        }
+    }
+
+    /// Says aside what there is now.
+    async fn tell_growth_aside(&self, fill: &Fill, head: &Stored, growing: &Growing) {
+        let record = Record { body: growing.acknowledged(), ..head.record.clone() };
+        let note = Note::Growing { token: fill.token(), head: Box::new(record), binding: None };
+        if let Ok(text) = codec::encode_note(&note) {
+            self.tell_aside(fill.names(), fill.token(), &text, STAYS).await;
+        }
+    }
+
     /// Tells what there is, again and again. Has no end but being dropped; a write under way then
     /// lands or not, and counts only while the lease lives.
-    pub(super) async fn herald(&self, fill: &Fill, head: &Stored, growing: &Growing) -> Infallible {
+    async fn herald(&self, fill: &Fill, head: &Stored, growing: &Growing) -> Infallible {
         if self.is_told(fill, head) {
-            sleep(HEADSTART).await;
             // Others may ride it from now on, and are not counted here: it goes on (F4).
             self.interest.enter();
-            self.keep_telling(fill, head, growing).await;
+            self.keep_telling(fill, head, growing, false).await;
         }
         std::future::pending().await
     }
@@ -45,11 +107,11 @@ impl Job {
         fill.coordinated() && self.proxy.dust.shared()
     }
 
-    async fn keep_telling(&self, fill: &Fill, head: &Stored, growing: &Growing) {
+    async fn keep_telling(&self, fill: &Fill, head: &Stored, growing: &Growing, mut lost: bool) {
         let stays = STAYS.max(self.proxy.flight.settings().lease_ttl * 3);
         let mut progress = growing.progress();
         let mut record = head.record.clone();
-        let (mut lost, mut kept) = (false, true);
+        let mut kept = true;
         loop {
             progress.borrow_and_update();
             record.body = growing.acknowledged();
@@ -74,7 +136,7 @@ impl Job {
             tokio::select! {
                 biased;
                 // Quiet for long: told again, before it is forgotten.
-                quiet = timeout(stays / 2, progress.changed()) => {
+                quiet = timeout(if lost { QUIET } else { stays / 2 }, progress.changed()) => {
                     if let Ok(Err(_)) = quiet {
                         return;
                     }

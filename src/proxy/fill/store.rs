@@ -115,10 +115,12 @@ impl Job {
             }
         };
         let flow = if kept {
+            // Nobody has to wait for the end of what can't be used when it is there.
+            let early = self.lease_for_as_long_as_it_helps(&mut fill, &stored, &growing);
             tokio::select! {
                 biased;
                 flow = flow => flow,
-                never = self.herald(&fill, &stored, &growing) => match never {},
+                never = early => match never {},
             }
         } else {
             // Nothing of it will be published, so requests that can't ride it need not wait for its body.
