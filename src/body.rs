@@ -13,6 +13,11 @@
 //! faster than the store has up to eight segments read ahead of it (8 MiB), out of 64 MiB for
 //! all readers; where that is used up it has none.
 //!
+//! # A body that can't be stored
+//! If the store fails on the way, or the body turns out too large, no record will name it. Those who
+//! read it get the rest nevertheless: it is held for the slowest of them, and no more is fetched
+//! while that one is far behind ([`Spill`]).
+//!
 //! # Runtime
 //! [`Bodies::writer`] and every read spawn tasks: both belong inside a tokio runtime.
 
@@ -85,6 +90,8 @@ pub struct Settings {
     pub blocks: u64,
     /// The bound of one call to the store.
     pub call_timeout: Duration,
+    /// A reader that takes nothing for so long, while others wait for it, is broken off.
+    pub patience: Duration,
     /// Deletes a second, at most.
     pub deletes_per_second: u32,
     /// For how long a record is of use: no fleet comes back to a life that nothing has touched for so
@@ -141,6 +148,9 @@ pub enum Error {
     /// Nobody reads what is spilt any more.
     #[error("the reader has gone")]
     Gone,
+    /// The others would have waited too long for this reader.
+    #[error("the reader took nothing for too long")]
+    TooSlow,
     /// The body store has no marker of this store's life: `bodies.url` and `dust.url` do not
     /// belong together.
     #[error("the body store does not carry this store's id: bodies.url and dust.url do not belong together")]
@@ -172,6 +182,7 @@ impl Default for Settings {
             window: 2 << 20,
             blocks: 32 << 20,
             call_timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
             deletes_per_second: 500,
             max_life: Duration::from_hours(30 * 24),
         }
@@ -195,6 +206,8 @@ impl Error {
             Self::Manifest => "manifest",
             Self::Range => "range",
             Self::Gone => "gone",
+            // The setting that it is cut off by.
+            Self::TooSlow => "send_timeout",
             Self::NotShared => "not_shared",
             Self::Url(_) => "url",
         }

@@ -273,7 +273,8 @@ impl Proxy {
             Entrance::Pass(reason) => (Ask::default(), Some(reason)),
         };
         let (method, headers) = (parts.method, parts.headers);
-        let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
+        let asking =
+            Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
         match passes {
             Some(reason) => self.pass_with_body(asking.of(client), content, reason).await,
             None => self.look_up(client, asking).await,
@@ -289,9 +290,10 @@ impl Proxy {
         {
             look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
         }
+        let wait = asking.route.wait_timeout;
         if (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
             && let Some((exchange, follower)) = self.about_to_be_stored(&asking, &look)
-            && self.begins_in(&asking, &exchange, Instant::now() + asking.route.wait_timeout).await
+            && self.begins_in(&mut asking, &exchange, Instant::now() + wait).await
         {
             asking.ticket.late = true;
             return self.ride(asking, &exchange, follower, self.moments.next());

@@ -180,6 +180,7 @@ async fn open_bodies_of(
         linger: settings.bodies.linger.0,
         max_life: settings.dust.max_life.0,
         hold: tier.hold().min(body::Settings::default().hold),
+        patience: settings.server.send_timeout.0,
         ..body::Settings::default()
     };
     let url = settings.bodies.url.reveal();

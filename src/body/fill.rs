@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -12,18 +11,22 @@ use tokio::time::Instant;
 
 use super::store::Name;
 use super::sweep::Written;
-use super::waiting::{Place, Waiting, wake};
+use super::waiting::{Waiting, wake};
 use super::window::Window;
 use super::{Bodies, Error, cut};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
+mod attached;
+mod reading;
 mod stored;
 mod taken_over;
+mod unstored;
+
+use attached::Attached;
+pub(super) use attached::Seat;
 
 /// The longest piece that a reader is given at once.
 pub(super) const BLOCK: u64 = 256 * 1024;
-/// What the owner's reader may be behind before a spill waits for it.
-const SPILL_BACKLOG: u64 = 256 * 1024;
 
 /// One body being written.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ struct State {
     failure: Option<Error>,
     /// Nothing was heard of whoever writes it elsewhere, for too long.
     doubted: bool,
-    owner: Owner,
+    readers: Attached,
     waiting: Waiting,
 }
 
@@ -78,19 +81,8 @@ enum Phase {
     Complete,
     /// No more will come.
     Broken,
-    /// They come, for the owner's reader alone.
+    /// They come, and are stored no more: for those who read it now.
     Spilling,
-}
-
-/// The reader of the client that started the fill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// Not made.
-    None,
-    /// Has all before this.
-    At(u64),
-    /// Went, or has had enough.
-    Gone,
 }
 
 /// What a reader does next.
@@ -135,7 +127,7 @@ impl Fill {
             flushes: false,
             failure: None,
             doubted: false,
-            owner: Owner::None,
+            readers: Attached::default(),
             waiting: Waiting::default(),
         };
         Self {
@@ -204,11 +196,6 @@ impl Fill {
         self.enter(Phase::Broken);
     }
 
-    /// From here on only the owner's reader is served; the others are broken off.
-    pub(super) fn begin_spill(&self) {
-        self.enter(Phase::Spilling);
-    }
-
     fn enter(&self, phase: Phase) {
         let mut state = self.lock();
         // What is complete stays so, what is broken too.
@@ -237,15 +224,6 @@ impl Fill {
             return Some(Ok(self.manifest(&state)));
         }
         state.failure.clone().map(Err)
-    }
-
-    /// Whether a spill should wait for the owner's reader.
-    pub(super) fn owner_behind(&self) -> Result<bool, Error> {
-        let state = self.lock();
-        match state.owner {
-            Owner::At(at) => Ok(state.window.end().saturating_sub(at) > SPILL_BACKLOG),
-            Owner::None | Owner::Gone => Err(Error::Gone),
-        }
     }
 
     // --- the pump's side ---
@@ -347,7 +325,7 @@ impl Fill {
         (state.phase == Phase::Complete).then(|| state.window.end())
     }
 
-    /// Whether the body will never be complete for any but the owner's reader.
+    /// Whether it will never be stored whole.
     pub(super) fn is_broken(&self) -> bool {
         let state = self.lock();
         matches!(state.phase, Phase::Broken | Phase::Spilling) || state.failure.is_some()
@@ -365,77 +343,6 @@ impl Fill {
         (whole && state.window.end() <= self.bodies.settings.hold).then(|| state.window.join())
     }
 
-    // --- the readers' side ---
-
-    /// Claims the owner's reader; false if it was made before.
-    pub(super) fn claim_owner(&self, at: u64) -> bool {
-        let mut state = self.lock();
-        let free = state.owner == Owner::None;
-        if free {
-            state.owner = Owner::At(at);
-        }
-        free
-    }
-
-    /// The owner's reader has gone, or ended.
-    pub(super) fn owner_gone(&self) {
-        self.lock().owner = Owner::Gone;
-        self.room.notify_one();
-    }
-
-    /// What a reader at `at` does next. `end` is where its range ends, `None` for the end of
-    /// the body. Before [`Next::Wait`], `waker` is put in its place.
-    pub(super) fn next(
-        &self,
-        at: u64,
-        end: Option<u64>,
-        owner: bool,
-        place: &mut Place,
-        waker: &Waker,
-    ) -> Next {
-        let mut state = self.lock();
-        if state.phase == Phase::Spilling && !owner {
-            return Next::Fail(Error::Broken);
-        }
-        if owner {
-            let moved = state.owner != Owner::At(at);
-            state.owner = Owner::At(at);
-            if state.phase == Phase::Spilling {
-                let before = state.window.len();
-                self.trim(&mut state, before);
-                if moved {
-                    self.room.notify_one();
-                }
-            }
-        }
-        if end.is_some_and(|end| at >= end) {
-            return Next::End;
-        }
-        if at < state.window.start() {
-            // What left the window was acknowledged, so it is found.
-            let index = state.starts.partition_point(|start| *start <= at).saturating_sub(1);
-            return match (state.segments.get(index), state.starts.get(index)) {
-                (Some(segment), Some(start)) => Next::Fetch(*segment, *start),
-                _ => Next::Fail(Error::Broken),
-            };
-        }
-        if let Some(chunk) = state.window.from(at) {
-            let most = end.map_or(BLOCK, |end| (end - at).min(BLOCK));
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
-            return Next::Chunk(if chunk.len() > most { chunk.slice(..most) } else { chunk });
-        }
-        match state.phase {
-            Phase::Complete if end.is_some() => Next::Fail(Error::Range),
-            Phase::Complete if at > state.window.end() => Next::Fail(Error::Range),
-            Phase::Complete => Next::End,
-            Phase::Broken => Next::Fail(Error::Broken),
-            Phase::Open | Phase::Spilling => {
-                state.waiting.enter(place, waker);
-                Next::Wait
-            }
-        }
-    }
-
     // --- inside ---
 
     fn manifest(&self, state: &State) -> Manifest {
@@ -446,10 +353,10 @@ impl Fill {
     /// Lets go of what nobody needs; `before` is what the window held when the lock was taken.
     fn trim(&self, state: &mut State, before: u64) {
         let settings = &self.bodies.settings;
-        let (until, budget) = match (state.phase, state.owner) {
-            (Phase::Spilling, Owner::At(at)) => (at, 0),
-            (Phase::Spilling, _) => (state.window.end(), 0),
-            _ if state.window.end() <= settings.hold => (0, settings.hold),
+        let (start, end) = (state.window.start(), state.window.end());
+        let (until, budget) = match state.phase {
+            Phase::Spilling => (state.readers.floor(start, state.acknowledged).unwrap_or(end), 0),
+            _ if end <= settings.hold => (0, settings.hold),
             _ => (state.acknowledged, settings.window),
         };
         state.window.trim(until, budget);

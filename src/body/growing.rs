@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::Reader;
 use super::fill::Fill;
+use super::{Error, Reader};
 use crate::record::Manifest;
 
 /// A body that is being written here, or was. Cheap to clone; while one lives, the recent bytes
@@ -27,14 +27,22 @@ impl Growing {
     /// the body. It may begin where the body is not yet. If the body ends before the range
     /// does, the reader ends with an error.
     pub fn reader(&self, range: Option<(u64, u64)>) -> Reader {
-        Reader::growing(Arc::clone(&self.fill), range, false)
+        let seat = self.fill.take_seat(range.map_or(0, |(first, _)| first));
+        Reader::growing(Arc::clone(&self.fill), range, seat)
     }
 
-    /// The reader of the client that the body is fetched for: it stays served when the body can
-    /// be stored no more ([`super::Writer::spill`]). Made once; `None` after that.
-    pub fn owner_reader(&self, range: Option<(u64, u64)>) -> Option<Reader> {
-        let first = range.map_or(0, |(first, _)| first);
-        self.fill.claim_owner(first).then(|| Reader::growing(Arc::clone(&self.fill), range, true))
+    /// As [`Growing::reader`], for one that can still do without.
+    ///
+    /// # Errors
+    /// Why the body is not stored, if that is why its first byte is not to be had here any more.
+    pub fn reader_if_served(&self, range: Option<(u64, u64)>) -> Result<Reader, Error> {
+        let seat = self.fill.take_seat_if_served(range.map_or(0, |(first, _)| first))?;
+        Ok(Reader::growing(Arc::clone(&self.fill), range, seat))
+    }
+
+    /// Why it will not be stored, once that is known. Those who read it get the rest nevertheless.
+    pub fn refusal(&self) -> Option<Error> {
+        self.fill.refusal()
     }
 
     /// The length of the whole, when all of it was written.

@@ -11,7 +11,7 @@ use futures_util::{Stream, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 
 use super::ahead::Ahead;
-use super::fill::{BLOCK, Fill, Next, bounds};
+use super::fill::{BLOCK, Fill, Next, Seat, bounds};
 use super::store::{Name, first_half};
 use super::waiting::Place;
 use super::{Bodies, Error, check};
@@ -36,7 +36,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Source {
-    Growing { fill: Arc<Fill>, place: Place, owner: bool },
+    Growing { fill: Arc<Fill>, place: Place, seat: Seat },
     Stored { bodies: Arc<Bodies>, name: Name, manifest: Arc<Manifest>, index: usize, start: u64 },
     Failed(Error),
 }
@@ -48,13 +48,12 @@ type Fetch = BoxFuture<'static, (u64, Result<Bytes, Error>)>;
 // === impl Reader ===
 
 impl Reader {
-    pub(super) fn growing(fill: Arc<Fill>, range: Option<(u64, u64)>, owner: bool) -> Self {
+    /// Of a body that is being written, where it has taken its place.
+    pub(super) fn growing(fill: Arc<Fill>, range: Option<(u64, u64)>, seat: Seat) -> Self {
         let (at, end) = bounds(range);
-        let source = Source::Growing { fill, place: Place::default(), owner };
+        let source = Source::Growing { fill, place: Place::default(), seat };
         let mut reader = Self::over(source, at, end);
-        if !owner {
-            reader.ready = reader.at_hand();
-        }
+        reader.ready = reader.at_hand();
         reader
     }
 
@@ -86,6 +85,13 @@ impl Reader {
     pub fn goes_on(mut self) -> Self {
         self.begun = true;
         self
+    }
+
+    /// Says that it will be read, where another one has to be read first: it is not too slow.
+    pub fn stays(&self) {
+        if let Source::Growing { fill, seat, .. } = &self.source {
+            fill.stays(*seat);
+        }
     }
 
     /// How many bytes are still to come, if that is known. For a growing body of unknown length
@@ -132,7 +138,7 @@ impl Reader {
 
     fn next(&mut self, waker: &Waker) -> Next {
         match &mut self.source {
-            Source::Growing { fill, place, owner } => fill.next(self.at, self.end, *owner, place, waker),
+            Source::Growing { fill, place, seat } => fill.next(self.at, self.end, *seat, place, waker),
             Source::Stored { .. } if self.end.is_some_and(|end| self.at >= end) => Next::End,
             Source::Stored { manifest, index, start, .. } => loop {
                 let Some(segment) = manifest.segments.get(*index) else { break Next::Fail(Error::Manifest) };
@@ -246,6 +252,10 @@ impl Reader {
         }
         self.at += bytes.len() as u64;
         self.begun = true;
+        if self.end == Some(self.at) && matches!(self.source, Source::Growing { .. }) {
+            // It may not be polled again, and must not be waited for.
+            self.leave();
+        }
         Poll::Ready(Some(Ok(bytes)))
     }
 
@@ -258,8 +268,8 @@ impl Reader {
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
             (self.ready, self.fetch, self.ahead) = (None, None, None);
-            if let Source::Growing { fill, owner: true, .. } = &self.source {
-                fill.owner_gone();
+            if let Source::Growing { fill, seat, .. } = &self.source {
+                fill.leave(*seat);
             }
         }
     }

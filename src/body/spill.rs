@@ -1,4 +1,4 @@
-//! The rest of a body that cannot be stored, for the client that asked for it.
+//! The rest of a body that cannot be stored, for those who read it here.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use bytes::Bytes;
 use super::Error;
 use super::fill::Fill;
 
-/// Passes bytes to the owner's reader and to nobody else. Dropped before [`Spill::finish`], that
-/// reader ends with an error.
+/// Passes bytes to all readers that the body has on this instance, at the pace of the slowest. One that
+/// takes nothing for [`super::Settings::patience`] while the others wait for it is broken off. Dropped
+/// before [`Spill::finish`], all of them end with an error.
 #[derive(Debug)]
 pub struct Spill {
     fill: Arc<Fill>,
@@ -18,8 +19,8 @@ pub struct Spill {
 // === impl Spill ===
 
 impl Spill {
-    pub(super) fn begin(fill: Arc<Fill>, refused: Vec<Bytes>) -> Self {
-        fill.begin_spill();
+    pub(super) fn begin(fill: Arc<Fill>, cause: Error, refused: Vec<Bytes>) -> Self {
+        fill.begin_spill(cause);
         for bytes in refused {
             fill.append(bytes);
         }
@@ -28,29 +29,38 @@ impl Spill {
 
     /// Whether there is anybody to spill to.
     pub fn wanted(&self) -> bool {
-        self.fill.owner_behind().is_ok()
+        self.fill.is_read()
     }
 
-    /// Passes `bytes` on, and waits while the reader is behind.
+    /// How many bytes the body has so far.
+    pub fn written(&self) -> u64 {
+        self.fill.written()
+    }
+
+    /// Waits until there is nobody to spill to. Cancel safe.
+    pub async fn deserted(&self) {
+        self.fill.deserted().await;
+    }
+
+    /// Passes `bytes` on, and waits while a reader is behind.
     ///
     /// # Errors
-    /// [`Error::Gone`] if it has gone, or was never made.
+    /// [`Error::Gone`] if nobody reads any more.
     ///
     /// # Cancel safety
     /// The bytes are taken at the first poll; dropped while it waits, nothing is lost.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.fill.owner_behind()?;
-        self.fill.append(bytes);
-        while self.fill.owner_behind()? {
-            self.fill.room.notified().await;
+        if !self.wanted() {
+            return Err(Error::Gone);
         }
-        Ok(())
+        self.fill.append(bytes);
+        self.fill.keep_pace().await
     }
 
-    /// The body is complete: the reader ends cleanly.
+    /// The body is complete: the readers end cleanly.
     ///
     /// # Errors
-    /// [`Error::Truncated`] if it is not as long as was promised: then the reader is broken off.
+    /// [`Error::Truncated`] if it is not as long as was promised: then they are broken off.
     pub fn finish(mut self) -> Result<(), Error> {
         if self.fill.len_hint.is_some_and(|hint| hint != self.fill.written()) {
             return Err(Error::Truncated);

@@ -137,11 +137,12 @@ impl Writer {
         }
     }
 
-    /// Stores no more. The rest goes straight to the owner's reader
-    /// ([`Growing::owner_reader`]), at its pace; all others are broken off.
+    /// Stores no more, because of what [`Writer::write`] said. The rest goes straight to those who read
+    /// it here, at the pace of the slowest.
     pub fn spill(mut self) -> Spill {
         self.ended = true;
-        Spill::begin(Arc::clone(&self.fill), std::mem::take(&mut self.refused))
+        let cause = self.refusal.take().unwrap_or(Error::Broken);
+        Spill::begin(Arc::clone(&self.fill), cause, std::mem::take(&mut self.refused))
     }
 
     /// How many bytes were taken in.

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::presence::Presence;
 use super::ticket::Ticket;
+use crate::body::Reader;
 use crate::key::target::{Scheme, Target};
 use crate::policy::{Ask, Fwd};
 use crate::route::Route;
@@ -30,6 +31,8 @@ pub(crate) struct Asking {
     pub forward: Option<Fwd>,
     /// Its line in the log.
     pub ticket: Box<Ticket>,
+    /// Its place at a body that it is about to be given: what it reads first is not let go of meanwhile.
+    pub seat: Option<Box<Reader>>,
 }
 
 /// A connection, and what it makes of the requests on it.

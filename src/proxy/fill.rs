@@ -40,6 +40,7 @@ mod store;
 mod variants;
 
 use resume::Partial;
+pub(super) use store::unstored;
 
 pub(super) use ending::millis;
 pub(super) use fetch::is_answered;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::asking::Asking;
 use super::binding::{COURTESY, Party, Prior};
 use super::body::ReplyBody;
-use super::fill::Job;
+use super::fill::{self, Job};
 use super::notes::Noted;
 use super::past::Arrival;
 use super::place::Place;
@@ -180,6 +180,12 @@ impl Proxy {
                     if exchange.owner != Some(arrival.at)
                         && !self.begins_in(asking, &exchange, deadline).await =>
                 {
+                    if let Some(cause) = exchange.growing.refusal() {
+                        // It is stored no more, and went on to those who had begun to read.
+                        let end = End::Alone(fill::unstored(&cause));
+                        following.ended(end.word());
+                        return end;
+                    }
                     if Instant::now() >= deadline {
                         break;
                     }

@@ -157,11 +157,33 @@ impl Proxy {
     /// Returns whether an exchange has the first byte that a request would be given of it. What is not in
     /// memory is read and checked before a head goes out; what another instance fetches is waited for, for
     /// it comes by way of the store, which may lose it.
-    pub(crate) async fn begins_in(&self, asking: &Asking, exchange: &Exchange, deadline: Instant) -> bool {
+    ///
+    /// The request keeps a place at what it was found to begin with. Where the body can't be stored and has
+    /// gone on without it, it has none, and nothing is waited for.
+    pub(crate) async fn begins_in(
+        &self,
+        asking: &mut Asking,
+        exchange: &Exchange,
+        deadline: Instant,
+    ) -> bool {
+        let begins = self.has_beginning(asking, exchange, deadline).await;
+        if !begins {
+            asking.seat = None;
+        }
+        begins
+    }
+
+    async fn has_beginning(&self, asking: &mut Asking, exchange: &Exchange, deadline: Instant) -> bool {
         let record = &exchange.head.record;
         let len = exchange.len.or_else(|| exchange.growing.len_if_done());
         let first = Cut::of(asking, record, len).first_bytes(record).map_or(0, |(first, _)| first);
-        if asking.ask.head || (!exchange.elsewhere && exchange.growing.has_in_memory(first)) {
+        if asking.ask.head {
+            return true;
+        }
+        // From there to its end: what else it is given of it comes later.
+        let Ok(seat) = exchange.growing.reader_if_served(Some((first, u64::MAX))) else { return false };
+        asking.seat = Some(Box::new(seat));
+        if !exchange.elsewhere && exchange.growing.has_in_memory(first) {
             return true;
         }
         if exchange.growing.is_gone() {
@@ -225,10 +247,13 @@ impl Proxy {
             CacheStatus { from: other.as_deref(), ..status::ridden(exchange, mine) }
         };
         let status = if asking.ticket.unsure { status::in_doubt(status) } else { status };
+        // Either keeps what is read first from being let go of, until that is read.
+        let kept = asking.seat.take();
         let seat = if mine { exchange.take_seat() } else { None };
         let len = exchange.len.or_else(|| exchange.growing.len_if_done());
         let stored = exchange.head.clone();
         let mut response = self.respond(asking, &stored, Bytes_::Growing(exchange, seat), len, status, mine);
+        drop(kept);
         // It counts as somebody who waits for the fill for as long as it reads.
         let body = std::mem::replace(response.body_mut(), ReplyBody::empty());
         *response.body_mut() = body.riding(follower);

@@ -158,7 +158,7 @@ impl Instance {
             panic!("{path}")
         };
         let (method, headers) = (parts.method, parts.headers);
-        Asking { method, headers, target, route, ask, forwarded, forward: None, ticket }
+        Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None }
     }
 }
 
@@ -292,7 +292,7 @@ async fn an_unsafe_method_at_one_makes_void_what_only_the_other_has_in_memory() 
     let Ok(Asked::Target(target)) = asked else { panic!("a target") };
     let route = one.proxy.routes.route(&target, &parts.method).unwrap().clone();
     let (method, headers, ask) = (parts.method, parts.headers, Ask::default());
-    let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket };
+    let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
     let doing = one.proxy.before_unsafe(&asking);
     doing.on_sent()();
     // Nobody hears what it has done.

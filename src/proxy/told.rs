@@ -1,11 +1,14 @@
 //! What a flight tells those who ride it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::time::sleep;
 
 use crate::body::Growing;
 use crate::dust::Number;
@@ -15,6 +18,9 @@ use crate::policy::PassReason;
 use crate::record::{Binding, Manifest, VaryNode};
 use crate::tier::Stored;
 use crate::upstream;
+
+/// How long the owner's place at a body is kept while others wait for it: its task is awake by now.
+const SEAT_IS_KEPT: Duration = Duration::from_secs(1);
 
 /// The flights of this instance.
 pub(crate) type Flights = flight::Flights<KeyHash, Told, Info>;
@@ -144,7 +150,7 @@ pub(crate) struct Exchange {
     pub sent: Moment,
     /// The request it was made for.
     pub owner: Option<Moment>,
-    /// The owner's place at the body: it goes on when all others are broken off.
+    /// The owner's place at the body, until it comes for it: what it reads first is not let go of.
     pub seat: Mutex<Option<crate::body::Reader>>,
     /// The fence.
     pub fence: Number,
@@ -272,6 +278,14 @@ impl Exchange {
     /// The owner's place at the body, once.
     pub(crate) fn take_seat(&self) -> Option<crate::body::Reader> {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Gives the owner's place up if it does not come for it: it has left, and the others would wait for
+    /// it. Has no end but being dropped.
+    pub(crate) async fn vacate_seat(&self) -> Infallible {
+        sleep(SEAT_IS_KEPT).await;
+        drop(self.take_seat());
+        std::future::pending().await
     }
 }
 

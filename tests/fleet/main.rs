@@ -25,6 +25,7 @@ mod shared {
 }
 mod store;
 mod strange;
+mod unstored;
 mod view;
 
 use shared::support;

@@ -43,5 +43,6 @@ mod support;
 mod targets;
 mod trailers;
 mod trouble;
+mod unstored;
 mod vary;
 mod without_store;

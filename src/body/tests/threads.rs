@@ -25,10 +25,10 @@ async fn round(seed: u64, blocks: u64) {
     let settings = Settings { hold: 0, window: 0, blocks, ..Settings::default() };
     let (_, bodies) = faulty_with(settings).await;
     let whole = body(WHOLE);
-    // Every third is broken off, every third is too large and spilt, the others are finished.
+    // Every third is broken off, every third is too large and spilt to all, the others are finished.
     let max = if seed % 3 == 1 { 2 * MIB as u64 } else { MANY };
     let (mut writer, growing) = bodies.writer(KEY, seed, None, max);
-    let owner = tokio::spawn(ambling(growing.owner_reader(None).unwrap(), Arc::clone(&dice)));
+    let owner = tokio::spawn(ambling(growing.reader(None), Arc::clone(&dice)));
     let readers: Vec<_> =
         (0..12).map(|_| tokio::spawn(ambling(growing.reader(None), Arc::clone(&dice)))).collect();
     let mut at = 0;
@@ -48,7 +48,7 @@ async fn round(seed: u64, blocks: u64) {
     let clean = match (spill, seed % 3) {
         (Some(spill), _) => {
             spill.finish().unwrap();
-            false
+            true
         }
         (None, 2) => {
             drop(writer);

@@ -97,7 +97,7 @@ async fn the_cut_doubles_along_the_row() {
 async fn more_than_a_row_is_full() {
     let (_, bodies) = faulty().await;
     let (mut writer, growing) = bodies.resume(KEY, 2, &row(511), None, MANY).unwrap();
-    let mut owner = growing.owner_reader(Some((511, u64::MAX))).unwrap();
+    let mut owner = growing.reader(Some((511, u64::MAX)));
     writer.write(body(9 * MIB)).await.unwrap();
     settle().await;
     let refused = writer.write(Bytes::from_static(b"more")).await;

@@ -12,9 +12,9 @@ use crate::body;
 use crate::flight::Fill;
 use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
 use crate::proxy::binding::Kind;
-use crate::proxy::told::{Exchange, Leader, Phase, Told};
+use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
 use crate::record::codec::CodecError;
-use crate::record::{Binding, Manifest, Record, codec};
+use crate::record::{Binding, Manifest, Note, Record, codec};
 use crate::telemetry::words::{FillOutcome, Shed, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
@@ -91,7 +91,7 @@ impl Job {
         let hash = stored.hash.to_string();
         let exchange = Arc::new(Exchange {
             head: stored.clone(),
-            seat: Mutex::new(self.owner.and_then(|_| growing.owner_reader(self.seat(&stored.record)))),
+            seat: Mutex::new(self.owner.map(|_| growing.reader(self.seat(&stored.record)))),
             growing: growing.clone(),
             len,
             sent: head.sent,
@@ -170,35 +170,28 @@ impl Job {
                 self.broke_off(leader, fill, &error, bytes).await;
             }
             Flow::Cut(error) => {
-                let (outcome, reason) = match error {
-                    body::Error::TooLarge | body::Error::Full => {
-                        (FillOutcome::TooLarge, PassReason::TooLarge)
-                    }
-                    _ => (FillOutcome::Failed, PassReason::BodyStore),
-                };
-                if reason == PassReason::BodyStore {
+                let reason = unstored(&error);
+                let outcome = if reason == PassReason::BodyStore {
                     self.proxy.notices.body_store_error(&error);
-                    self.pass_here(token);
+                    self.pass_for_now(&fill).await;
+                    FillOutcome::Failed
                 } else {
                     self.note_pass(&fill, reason).await;
-                }
+                    FillOutcome::TooLarge
+                };
                 leader.retire();
                 fill.release().await;
                 self.report(outcome, token, bytes, Some(Why::Pass(reason.as_str())));
-                // Its own client gets the rest, at its own pace; the others were broken off. If it has
-                // not taken its place by now it has left, and a place that nobody takes would be waited
-                // for without end.
-                drop(exchange.take_seat());
-                let mut spill = writer.spill();
-                while let Some(next) = head.response.body.next().await {
-                    // Upstream broke off too: dropped, the spill ends in an error and not cleanly.
-                    let Ok(chunk) = next else { return };
-                    if spill.write(chunk).await.is_err() {
-                        return;
-                    }
+                if leader.followers() == 0 {
+                    // Its own client has left: its place would be waited for.
+                    drop(exchange.take_seat());
                 }
-                // Nobody is there to hear that it could not be finished.
-                let _ = spill.finish();
+                let spill = writer.spill();
+                tokio::select! {
+                    biased;
+                    () = self.pass_on(spill, &mut head.response.body, len, (&hash, behind)) => {}
+                    never = exchange.vacate_seat() => match never {},
+                }
             }
             Flow::Unwanted => {
                 drop(writer);
@@ -217,16 +210,71 @@ impl Job {
         }
     }
 
-    /// This instance's body store failed: for a moment, here, each goes by itself.
-    fn pass_here(&self, token: crate::dust::Number) {
-        self.proxy.notes.pass_all(self.place.key.hash(), PassReason::BodyStore, token, STORE_PAUSE);
+    /// The body store failed: for a moment each goes by itself, here whatever it asks for, and elsewhere
+    /// those who wait for this fill.
+    async fn pass_for_now(&self, fill: &Fill) {
+        let (token, reason) = (fill.token(), PassReason::BodyStore);
+        self.proxy.notes.pass_all(self.place.key.hash(), reason, token, STORE_PAUSE);
+        if !self.has_listeners(fill) {
+            return;
+        }
+        let binding = self.binding(Kind::Pass, Vec::new(), STORE_PAUSE);
+        let until = self.until(STORE_PAUSE);
+        let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
+        if let Ok(text) = codec::encode_note(&note) {
+            self.leave_note(fill, &text, STORE_PAUSE).await;
+        }
     }
 
-    /// The body was there, but the store did not take the last of it: everybody was broken off.
+    /// What is still to come of a body that is not stored goes to those who read it here, and then what is
+    /// stored already and belongs behind it.
+    async fn pass_on(
+        &self,
+        mut spill: body::Spill,
+        body: &mut upstream::Body,
+        len: Option<u64>,
+        (hash, behind): (&str, Manifest),
+    ) {
+        // What is of another length is never passed on to its end, and nothing is put behind it.
+        let most = len.map(|len| len.saturating_sub(behind.len));
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = body.next() => next,
+                () = spill.deserted() => return,
+            };
+            match next {
+                // Upstream broke off too: dropped, the spill ends in an error and not cleanly.
+                Some(Err(_)) => return,
+                Some(Ok(chunk)) => {
+                    let is_too_long = most.is_some_and(|most| spill.written() + chunk.len() as u64 > most);
+                    if is_too_long || spill.write(chunk).await.is_err() {
+                        return;
+                    }
+                }
+                None if most.is_some_and(|most| spill.written() != most) => return,
+                None => break,
+            }
+        }
+        if !behind.segments.is_empty() {
+            let mut stored = self.proxy.bodies.reader(hash, &Arc::new(behind), None);
+            while let Some(next) = stored.next().await {
+                let Ok(chunk) = next else { return };
+                if spill.write(chunk).await.is_err() {
+                    return;
+                }
+            }
+        }
+        // Nobody is there to hear that it could not be finished.
+        let _ = spill.finish();
+    }
+
+    /// The body was there, but the store did not take the last of it: those who read it here have it from
+    /// memory, and those elsewhere are broken off.
     async fn cut_short(&self, leader: Leader, fill: Fill, error: &body::Error, bytes: u64) {
         self.proxy.notices.body_store_error(error);
         let token = fill.token();
-        self.pass_here(token);
+        self.pass_for_now(&fill).await;
         leader.retire();
         fill.release().await;
         self.report(FillOutcome::Failed, token, bytes, Some(Why::Pass(PassReason::BodyStore.as_str())));
@@ -341,6 +389,14 @@ pub(super) fn unfit(error: &CodecError) -> PassReason {
     match error {
         CodecError::TooLong(_) => PassReason::HeadTooLarge,
         CodecError::Shape(_) | CodecError::Version(_) | CodecError::Invalid(_) => PassReason::Contradiction,
+    }
+}
+
+/// Why a request goes by itself, by what the body store said to the one that it would have ridden.
+pub(in crate::proxy) fn unstored(error: &body::Error) -> PassReason {
+    match error {
+        body::Error::TooLarge | body::Error::Full => PassReason::TooLarge,
+        _ => PassReason::BodyStore,
     }
 }
 

@@ -15,6 +15,8 @@ use crate::record::Manifest;
 pub struct Multipart {
     pieces: VecDeque<Piece>,
     open: Option<Box<Reader>>,
+    /// Of a body that is still coming: the next part's reader, for which its bytes are kept.
+    next: Option<Box<Reader>>,
     from: From,
 }
 
@@ -38,7 +40,26 @@ pub(in crate::proxy) enum From {
 
 impl Multipart {
     pub(super) fn new(pieces: VecDeque<Piece>, from: From) -> Self {
-        Self { pieces, open: None, from }
+        let mut this = Self { pieces, open: None, next: None, from };
+        this.make_next();
+        this
+    }
+
+    fn make_next(&mut self) {
+        if !matches!(self.from, From::Growing(_)) {
+            return;
+        }
+        let span = self.pieces.iter().find_map(|piece| match piece {
+            Piece::Span(first, last) => Some((*first, *last)),
+            Piece::Text(_) | Piece::Begun(_) => None,
+        });
+        self.next = span.map(|span| Box::new(self.from.reader(span)));
+    }
+
+    fn reader(&mut self, span: (u64, u64)) -> Box<Reader> {
+        let reader = self.next.take().unwrap_or_else(|| Box::new(self.from.reader(span)));
+        self.make_next();
+        reader
     }
 }
 
@@ -50,9 +71,14 @@ impl Stream for Multipart {
         loop {
             if let Some(reader) = &mut this.open {
                 match ready!(Pin::new(&mut **reader).poll_next(cx)) {
-                    Some(Ok(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                    Some(Ok(bytes)) => {
+                        if let Some(next) = &this.next {
+                            next.stays();
+                        }
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
                     Some(Err(error)) => {
-                        (this.open, this.pieces) = (None, VecDeque::new());
+                        (this.open, this.next, this.pieces) = (None, None, VecDeque::new());
                         return Poll::Ready(Some(Err(error)));
                     }
                     None => this.open = None,
@@ -61,7 +87,7 @@ impl Stream for Multipart {
             this.open = match this.pieces.pop_front() {
                 None => return Poll::Ready(None),
                 Some(Piece::Text(text)) => return Poll::Ready(Some(Ok(text))),
-                Some(Piece::Span(first, last)) => Some(Box::new(this.from.reader((first, last)))),
+                Some(Piece::Span(first, last)) => Some(this.reader((first, last))),
                 Some(Piece::Begun(reader)) => Some(reader),
             };
         }

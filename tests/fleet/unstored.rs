@@ -1,0 +1,60 @@
+//! A body store that takes no more of a body on the way, on one of several instances.
+
+use bytes::Bytes;
+
+use crate::ground::Fleet;
+use crate::support::client::Reading;
+use crate::support::pattern::Pattern;
+use crate::support::{Answer, End, Gate, all};
+
+const BEFORE: u64 = 1_500_000;
+const LEN: u64 = 24 << 20;
+
+/// The whole of it.
+fn whole() -> Vec<u8> {
+    Pattern::whole(LEN)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_at_the_instance_that_fetches_has_it_whole_and_the_others_find_the_pass() {
+    let fleet = Fleet::of(3).await;
+    let (gate, end) = (Gate::shut(), Gate::shut());
+    let (held, ends) = (gate.clone(), end.clone());
+    fleet.origin.on_each("/a", move |seen| {
+        let whole = Bytes::from(whole());
+        let answer = Answer::status(200).cache("max-age=60");
+        match seen.nth {
+            1 => answer
+                .pattern(BEFORE)
+                .gate(&held)
+                .part(whole.slice(usize::try_from(BEFORE).unwrap()..12 << 20))
+                .gate(&ends)
+                .part(whole.slice(12 << 20..)),
+            _ => answer.part(whole),
+        }
+    });
+    let own = fleet.of[0].get("/a").begin().await;
+    let here = all((0..6).map(|_| fleet.of[0].get("/a").begin())).await;
+    let mut there = Vec::new();
+    for n in 0..6 {
+        let mut reading = fleet.of[1 + n % 2].get("/a").begin().await;
+        let got = reading.at_least(1_000).await;
+        there.push((got, reading));
+    }
+    fleet.of[0].process().may_not_write();
+    gate.open();
+    // Broken off while the others still read: what they wait for will never be stored.
+    for (mut got, reading) in there {
+        let rest = reading.rest().await;
+        got.extend_from_slice(&rest.body);
+        assert!(rest.end == End::Broken && whole().starts_with(&got), "{} bytes", got.len());
+    }
+    // They come again, and nobody waits for the first.
+    for reply in all((0..6).map(|n| fleet.of[n % 3].get("/a").send())).await {
+        assert!(reply.status == 200 && reply.end == End::Clean && reply.body == whole());
+    }
+    end.open();
+    for reply in all([own].into_iter().chain(here).map(Reading::rest)).await {
+        assert!(reply.end == End::Clean && reply.body == whole(), "{} bytes", reply.body.len());
+    }
+}
