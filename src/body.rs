@@ -46,6 +46,7 @@ mod pump;
 mod reader;
 mod s3;
 mod share;
+mod shelf;
 mod spill;
 mod store;
 mod sweep;
@@ -78,7 +79,8 @@ pub struct Settings {
     /// Which fleet's bodies they are, as the markers of its lives say: the prefix of its keys. Empty: it
     /// is not said.
     pub fleet: String,
-    /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it.
+    /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
+    /// directory they are what the disk gives out, an inode being 256 of them.
     pub size: u64,
     /// How long an object stays after no record named it any more.
     pub linger: Duration,
@@ -445,12 +447,18 @@ impl Bodies {
         let life = manifest.life.clone().unwrap_or_else(|| self.life());
         let name = Name::of(life, key_hash);
         let segments = manifest.segments.iter().take(MAX_SEGMENTS);
-        let segments: Vec<_> =
-            segments.map(|segment| (name.clone(), segment.token, segment.n, segment.len)).collect();
+        let segments: Vec<_> = segments
+            .map(|segment| (name.clone(), segment.token, segment.n, self.store.takes(segment.len)))
+            .collect();
         self.store.delete(&segments).await.into_iter().collect()
     }
 
-    /// Bytes in the store under this id, as far as this instance knows.
+    /// What a stored body takes of the store, as far as that can be said without asking it.
+    pub fn takes(&self, manifest: &Manifest) -> u64 {
+        manifest.segments.iter().map(|segment| self.store.takes(segment.len)).sum()
+    }
+
+    /// Bytes that are taken in the store under this id, as far as this instance knows.
     pub fn used(&self) -> u64 {
         self.store.used()
     }

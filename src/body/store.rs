@@ -20,6 +20,7 @@ use super::away::Away;
 use super::gone::Gone;
 use super::marker::{Left, Marker};
 use super::place::Place;
+use super::shelf::{self, Shelf};
 use super::{Error, Settings, s3};
 use crate::clock::WallMs;
 use crate::record::Segment;
@@ -39,8 +40,8 @@ pub(super) const FLOOR: u64 = 256 * 1024;
 /// What has been counted since the start. Telemetry reads it.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Bytes under the store's id, as far as this instance knows: what the last listing found,
-    /// and its own puts and deletes since.
+    /// Bytes that are taken under the store's id, as far as this instance knows: what the last listing
+    /// found, and its own puts and deletes since. In a directory they are those of the disk.
     pub used: AtomicU64,
     /// Puts that failed.
     pub put_errors: AtomicU64,
@@ -288,7 +289,8 @@ impl Store {
     /// between its making and its use.
     pub(super) async fn put(&self, name: &Name, token: u64, n: u32, chunks: &[Bytes]) -> Result<(), Error> {
         let len: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        if self.used().saturating_add(len) > self.ceiling || self.is_unmarked() {
+        let takes = self.takes(len);
+        if self.used().saturating_add(takes) > self.ceiling || self.is_unmarked() {
             self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
             return Err(Error::NoRoom);
         }
@@ -298,8 +300,8 @@ impl Store {
             tries -= 1;
             match self.bounded(len, self.objects.put(&path, chunks.iter().cloned().collect())).await {
                 Ok(_) => {
-                    self.counters.used.fetch_add(len, Ordering::Relaxed);
-                    self.counters.put.fetch_add(len, Ordering::Relaxed);
+                    self.counters.used.fetch_add(takes, Ordering::Relaxed);
+                    self.counters.put.fetch_add(takes, Ordering::Relaxed);
                     return Ok(());
                 }
                 Err(_) if tries > 0 => {}
@@ -380,7 +382,7 @@ impl Store {
         .boxed()
     }
 
-    /// Removes segments, of the lengths given with them, with as few calls as the store allows.
+    /// Removes segments, which take as much as is given with them, with as few calls as the store allows.
     /// One that is gone already counts as removed. Says of each whether it went.
     pub(super) async fn delete(&self, segments: &[(Name, u64, u32, u64)]) -> Vec<Result<(), Error>> {
         let paths: Vec<_> = segments.iter().map(|(name, token, n, _)| Ok(name.path(*token, *n))).collect();
@@ -442,7 +444,20 @@ impl Store {
         self.root.as_ref().map(|root| root.join(life))
     }
 
-    /// Bytes under the id, as far as known.
+    /// What a segment of so many bytes takes.
+    pub(super) fn takes(&self, len: u64) -> u64 {
+        if self.root.is_some() { shelf::takes(len) } else { len }
+    }
+
+    /// What is taken in a life by what is no segment: where bodies are files, those need directories.
+    pub(super) async fn overhead(&self, life: &str) -> u64 {
+        let Some(root) = self.root(life) else { return 0 };
+        let counted = tokio::task::spawn_blocking(move || shelf::overhead(&root));
+        // It is a little of the whole.
+        counted.await.unwrap_or(0)
+    }
+
+    /// Bytes that are taken under the id, as far as known.
     pub(super) fn used(&self) -> u64 {
         self.counters.used.load(Ordering::Relaxed)
     }
@@ -470,13 +485,14 @@ impl Store {
 fn directory(path: &std::path::Path) -> Result<Arc<dyn ObjectStore>, Error> {
     match std::fs::create_dir_all(path).map_err(|cause| Error::store(&cause)) {
         Ok(()) => {
-            let local = LocalFileSystem::new_with_prefix(path).map_err(|cause| Error::store(&cause))?;
-            Ok(Arc::new(local.with_automatic_cleanup(true)))
+            let shelf = Shelf::local(path.to_owned()).map_err(|cause| Error::store(&cause))?;
+            Ok(Arc::new(shelf))
         }
         Err(Error::NoRoom) => {
-            let path = std::path::absolute(path).map_err(|cause| Error::store(&cause))?;
-            let path = Path::from_absolute_path(path).map_err(|cause| Error::store(&cause))?;
-            Ok(Arc::new(PrefixStore::new(LocalFileSystem::new(), path)))
+            let root = std::path::absolute(path).map_err(|cause| Error::store(&cause))?;
+            let path = Path::from_absolute_path(&root).map_err(|cause| Error::store(&cause))?;
+            let files = PrefixStore::new(LocalFileSystem::new(), path);
+            Ok(Arc::new(Shelf::new(Arc::new(files), root)))
         }
         Err(other) => Err(other),
     }

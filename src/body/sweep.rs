@@ -48,13 +48,13 @@ pub enum Named {
 pub struct Swept {
     /// Objects seen.
     pub objects: u64,
-    /// Their bytes.
+    /// What they take, in bytes: of the disk, where they are files.
     pub bytes: u64,
     /// Objects that no record names and that stay for now.
     pub suspects: u64,
     /// Objects removed.
     pub removed: u64,
-    /// Their bytes.
+    /// What they took.
     pub freed: u64,
     /// Objects that could not be removed.
     pub failed: u64,
@@ -97,7 +97,7 @@ pub(super) struct Written {
     id: (u128, u64),
 }
 
-/// Unnamed objects by key hash, token and place: since when, and how long they are.
+/// Unnamed objects by key hash, token and place: since when, and what they take.
 type Suspects = HashMap<(u128, u64, u32), (Instant, u64)>;
 
 /// An object of the store.
@@ -105,7 +105,7 @@ type Suspects = HashMap<(u128, u64, u32), (Instant, u64)>;
 struct Object {
     token: u64,
     n: u32,
-    len: u64,
+    takes: u64,
     written_at: WallMs,
 }
 
@@ -197,7 +197,7 @@ impl Bodies {
             let meta = meta.inspect_err(|_| self.listing_failed())?;
             bytes += if parse(&life, &meta.location).is_some() { meta.size } else { 0 };
         }
-        self.counted(bytes, before);
+        self.counted(bytes + self.store.overhead(&life).await, before);
         Ok(self.used())
     }
 
@@ -263,7 +263,7 @@ impl Sweeper {
             let meta = meta.inspect_err(|_| self.bodies.listing_failed())?;
             let Some((key, token, n)) = parse(&life, &meta.location) else { continue };
             let written_at = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
-            let object = Object { token, n, len: meta.size, written_at };
+            let object = Object { token, n, takes: meta.size, written_at };
             round.swept.objects += 1;
             round.swept.bytes += meta.size;
             if batch.takes(key, object) {
@@ -273,7 +273,8 @@ impl Sweeper {
         self.judge_all(names, batch, &mut round).await;
         self.remove(&mut round).await;
         if self.bodies.life() == life {
-            self.bodies.counted(round.swept.bytes, before);
+            let overhead = self.bodies.store.overhead(&life).await;
+            self.bodies.counted(round.swept.bytes + overhead, before);
         }
         self.suspects = round.still;
         round.swept.suspects = self.suspects.len() as u64;
@@ -298,7 +299,7 @@ impl Sweeper {
         for segment in &manifest.segments {
             if self.suspects.len() < SUSPECTS {
                 let id = (hash, segment.token, segment.n);
-                self.suspects.entry(id).or_insert((now, segment.len));
+                self.suspects.entry(id).or_insert((now, self.bodies.store.takes(segment.len)));
             }
         }
     }
@@ -306,7 +307,7 @@ impl Sweeper {
     /// Bytes that nothing named when they were last looked at: the next sweep but one has removed
     /// them.
     pub fn doomed(&self) -> u64 {
-        self.suspects.values().map(|(_, len)| len).sum()
+        self.suspects.values().map(|(_, takes)| takes).sum()
     }
 
     /// Asks what is named under all keys of a batch, many at a time, and judges its objects.
@@ -334,11 +335,11 @@ impl Sweeper {
                 Judged::Keep => {}
                 Judged::Suspect(since) => {
                     if round.still.len() < SUSPECTS {
-                        round.still.insert(id, (since, object.len));
+                        round.still.insert(id, (since, object.takes));
                     }
                 }
                 Judged::Remove => {
-                    round.condemned.push((name.clone(), object.token, object.n, object.len));
+                    round.condemned.push((name.clone(), object.token, object.n, object.takes));
                     if round.condemned.len() == BATCH {
                         self.remove(round).await;
                     }
@@ -355,10 +356,10 @@ impl Sweeper {
         }
         let gone = self.bodies.store.delete(&condemned).await;
         let pause = Duration::from_secs(1) / self.bodies.settings.deletes_per_second.max(1);
-        for (gone, (name, token, n, len)) in gone.iter().zip(&condemned) {
+        for (gone, (name, token, n, takes)) in gone.iter().zip(&condemned) {
             if gone.is_ok() {
                 round.swept.removed += 1;
-                round.swept.freed += len;
+                round.swept.freed += takes;
                 self.bodies.counters().swept.fetch_add(1, Ordering::Relaxed);
             } else {
                 let id = (name.hash, *token, *n);
@@ -399,20 +400,16 @@ fn judge(
 /// uses again, and directories that were left empty.
 pub(super) fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
     let mut removed = 0;
-    for key in children(root) {
-        // Asked first: what is removed from a directory makes it younger.
-        let old_key = is_old(&key, wall, linger);
-        for token in children(&key) {
-            let old_token = is_old(&token, wall, linger);
-            for file in children(&token) {
-                let staged = file.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
-                if staged && is_old(&file, wall, linger) && std::fs::remove_file(&file).is_ok() {
-                    removed += 1;
-                }
-            }
-            clear(&token, old_token);
+    for path in children(root) {
+        let staged = path.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            // Asked first: what is removed from a directory makes it younger.
+            let old = is_old(&path, wall, linger);
+            removed += leftovers(&path, wall, linger);
+            clear(&path, old);
+        } else if staged && is_old(&path, wall, linger) && std::fs::remove_file(&path).is_ok() {
+            removed += 1;
         }
-        clear(&key, old_key);
     }
     removed
 }

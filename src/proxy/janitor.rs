@@ -240,9 +240,9 @@ impl Proxy {
             // All at once they might not fit into memory, and to read them takes its time.
             let from = format!("{}/1/{page:02x}", self.settings.prefix);
             let Ok(entries) = self.dust.entries(&from).await else { return };
-            let tier = self.tier.clone();
+            let (tier, bodies) = (self.tier.clone(), self.bodies.clone());
             let limits = self.limits();
-            let read = tokio::task::spawn_blocking(move || candidates(&entries, &tier, &limits));
+            let read = tokio::task::spawn_blocking(move || candidates(&entries, (&tier, &bodies), &limits));
             for one in read.await.unwrap_or_default() {
                 coldest.offer(one);
             }
@@ -306,7 +306,11 @@ impl Heard {
 }
 
 /// The records among these entries.
-fn candidates(entries: &[(String, Entry)], tier: &Tier, limits: &codec::Limits) -> Vec<Candidate> {
+fn candidates(
+    entries: &[(String, Entry)],
+    (tier, bodies): (&Tier, &Bodies),
+    limits: &codec::Limits,
+) -> Vec<Candidate> {
     let read = |(key, entry): &(String, Entry)| {
         let text = entry.text()?;
         let Pointer::Record(record) = codec::decode(text, limits).ok()? else { return None };
@@ -315,7 +319,7 @@ fn candidates(entries: &[(String, Entry)], tier: &Tier, limits: &codec::Limits) 
             received_at: record.received_at,
             hash: key.rsplit('/').next()?.to_owned(),
             number: entry.number,
-            body: record.body.len,
+            body: bodies.takes(&record.body),
             entry: (key.len() + text.len()) as u64,
         })
     };

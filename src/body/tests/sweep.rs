@@ -200,7 +200,7 @@ async fn half_written_files_of_a_crash_go() {
     let bodies =
         Bodies::open(&url, "life", Settings::default(), Arc::<ManualClock>::clone(&clock)).await.unwrap();
     let manifest = store(&bodies, 1, &body(100), MIB).await;
-    let staged = dir.path().join(format!("life/{KEY}/1/1#1"));
+    let staged = dir.path().join(format!("life/0/{KEY}.1.1#1"));
     std::fs::write(&staged, b"half").unwrap();
     let told = Told::default();
     told.tell(KEY, Named::of([&*manifest]));
@@ -210,4 +210,116 @@ async fn half_written_files_of_a_crash_go() {
     let swept = sweeper.sweep(&told).await.unwrap();
     assert_eq!((swept.leftovers, swept.objects, swept.removed), (1, 1, 0));
     assert!(!staged.exists() && bodies.whole(KEY, &manifest).await.is_ok());
+}
+
+/// What a directory and all in it have been given of the disk.
+fn du(dir: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut bytes = dir.symlink_metadata().unwrap().blocks() * 512;
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        bytes += if path.is_dir() { du(&path) } else { path.symlink_metadata().unwrap().blocks() * 512 };
+    }
+    bytes
+}
+
+async fn on_disk(dir: &std::path::Path, clock: &Arc<ManualClock>, settings: Settings) -> Arc<Bodies> {
+    let url = format!("file:{}", dir.display());
+    Bodies::open(&url, "life", settings, Arc::<ManualClock>::clone(clock)).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_limit_is_one_of_the_disk_however_small_the_bodies_are() {
+    const SIZE: u64 = 4 << 20;
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let bodies = on_disk(dir.path(), &clock, Settings { size: SIZE, ..Settings::default() }).await;
+    let mut stored = 0;
+    for n in 0..3000_u32 {
+        let (mut writer, _growing) = bodies.writer(&format!("{n:0>32x}"), 1, None, MANY);
+        writer.write(Bytes::from_static(b"x")).await.unwrap();
+        match writer.finish().await {
+            Ok(_) => stored += 1,
+            Err(cause) => assert!(matches!(cause, Error::NoRoom), "{cause}"),
+        }
+    }
+    // A quarter more than the janitor aims at.
+    let (du, most) = (du(dir.path()), SIZE + SIZE / 4);
+    assert!((most * 85 / 100..most * 115 / 100).contains(&du), "{du} bytes for {stored} bodies");
+    let known = bodies.used();
+    let counted = bodies.recount().await.unwrap();
+    for bytes in [known, counted] {
+        assert!((bytes * 85 / 100..=bytes).contains(&du), "{du} on disk, {bytes} counted");
+    }
+    let swept = Sweeper::new(Arc::clone(&bodies)).sweep(&Told::default()).await.unwrap();
+    assert_eq!((swept.objects, bodies.used()), (stored, counted), "a sweep counts alike");
+}
+
+#[tokio::test]
+async fn a_body_has_one_file_and_no_directory_of_its_own_and_leaves_none() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let bodies = on_disk(dir.path(), &clock, Settings::default()).await;
+    let manifest = store(&bodies, 1, &body(10), MIB).await;
+    let names = |at: &str| -> Vec<_> {
+        let found = std::fs::read_dir(dir.path().join(at)).unwrap();
+        let mut found: Vec<_> =
+            found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(names("life"), ["0", "here"]);
+    assert_eq!(names("life/0"), [format!("{KEY}.1.0")]);
+    bodies.discard(KEY, &manifest).await.unwrap();
+    assert_eq!(names("life"), ["here"]);
+    assert_eq!(bodies.recount().await.unwrap(), 0);
+}
+
+/// A directory for each body and one for each token in it, as older versions made them.
+fn as_before(dir: &std::path::Path) {
+    let life = dir.join("life");
+    for entry in std::fs::read_dir(life.join("0")).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
+        let parts: Vec<_> = name.split('.').collect();
+        let body = life.join(parts[0]).join(parts[1]);
+        std::fs::create_dir_all(&body).unwrap();
+        std::fs::rename(entry, body.join(parts[2])).unwrap();
+    }
+    std::fs::remove_dir(life.join("0")).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_of_an_older_version_is_read_and_swept_like_a_new_one() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let bodies = on_disk(dir.path(), &clock, Settings::default()).await;
+    let whole = body(2 * MIB + 5);
+    let kept = store(&bodies, 1, &whole, MIB).await;
+    store(&bodies, 2, &body(300), MIB).await;
+    as_before(dir.path());
+    std::fs::write(dir.path().join(format!("life/{KEY}/1/9#1")), b"half").unwrap();
+
+    let bodies = on_disk(dir.path(), &clock, Settings::default()).await;
+    assert_eq!(bodies.whole(KEY, &kept).await.unwrap(), whole);
+    assert_eq!(all(bodies.reader(KEY, &kept, Some((MIB as u64, 2_000_000)))).await, whole[MIB..=2_000_000]);
+    bodies.stands(KEY, &kept).await.unwrap();
+    let newer = store(&bodies, 3, &body(400), MIB).await;
+    let told = Told::default();
+    told.tell(KEY, Named::of([&*kept, &*newer]));
+    let mut sweeper = Sweeper::new(Arc::clone(&bodies));
+    let first = sweeper.sweep(&told).await.unwrap();
+    assert_eq!((first.objects, first.suspects), (5, 1));
+    clock.advance(Duration::from_mins(11));
+    tokio::time::advance(Duration::from_mins(11)).await;
+    let second = sweeper.sweep(&told).await.unwrap();
+    assert_eq!((second.removed, second.leftovers), (1, 1));
+    let path = |name: &str| dir.path().join("life").join(name);
+    assert!(!path(&format!("{KEY}/2")).exists(), "its directory has gone too");
+    assert_eq!(bodies.whole(KEY, &kept).await.unwrap(), whole);
+
+    // What no record names any more leaves nothing.
+    told.tell(KEY, Named::of([&*newer]));
+    sweeper.sweep(&told).await.unwrap();
+    clock.advance(Duration::from_mins(11));
+    tokio::time::advance(Duration::from_mins(11)).await;
+    assert_eq!(sweeper.sweep(&told).await.unwrap().removed, 3);
+    assert!(!path(KEY).exists());
+    assert_eq!(bodies.whole(KEY, &newer).await.unwrap(), body(400));
 }

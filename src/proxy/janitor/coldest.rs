@@ -34,7 +34,7 @@ pub(super) struct Candidate {
     pub hash: String,
     /// The number of its entry.
     pub number: u64,
-    /// Bytes of its body.
+    /// What its body takes of the body store.
     pub body: u64,
     /// Bytes of its entry.
     pub entry: u64,

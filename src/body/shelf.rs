@@ -1,0 +1,306 @@
+//! Bodies in a directory: one file a segment, and what it takes of the disk.
+//!
+//! A segment's name is `<store id>/<key hash>/<token>/<n>` as everywhere. Its file is
+//! `<store id>/<x>/<key hash>.<token>.<n>`, where `x` is the hash's first digit: a body has no directory
+//! of its own, which would take as much of the disk as its bytes. Files under their whole names, as older
+//! versions wrote them, are found, listed and removed like the others.
+
+use std::fmt;
+use std::fs::{DirEntry, Metadata};
+use std::ops::Range;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+use tokio::sync::mpsc;
+
+/// What the disk is given out in, where it does not say how much it has given.
+const BLOCK: u64 = 4096;
+/// What a file or a directory takes beside its blocks: its inode, and its name.
+const INODE: u64 = 256;
+/// Listed objects that wait to be taken.
+const QUEUE: usize = 256;
+
+/// The objects below a directory. The sizes in its listings are what the files take of the disk.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    files: Arc<dyn ObjectStore>,
+    root: PathBuf,
+}
+
+/// What a file of so many bytes takes of the disk, as far as that can be said beforehand.
+pub(super) fn takes(len: u64) -> u64 {
+    len.div_ceil(BLOCK).saturating_mul(BLOCK).saturating_add(INODE)
+}
+
+/// What a file or a directory takes that is there.
+fn taken(meta: &Metadata) -> u64 {
+    #[cfg(unix)]
+    let blocks = std::os::unix::fs::MetadataExt::blocks(meta).saturating_mul(512);
+    #[cfg(not(unix))]
+    let blocks = meta.len().div_ceil(BLOCK) * BLOCK;
+    blocks.saturating_add(INODE)
+}
+
+/// What is taken below the directory of a life by what is no segment: directories, and files that are half
+/// written. Its marker is there without any body, and is not counted.
+pub(super) fn overhead(dir: &FsPath) -> u64 {
+    let mut bytes = 0;
+    for entry in entries(dir) {
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir || name(&entry).contains('#') {
+            bytes += entry.metadata().as_ref().map_or(0, taken);
+        }
+        if is_dir {
+            bytes += overhead(&entry.path());
+        }
+    }
+    bytes
+}
+
+fn entries(dir: &FsPath) -> impl Iterator<Item = DirEntry> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten()
+}
+
+fn name(entry: &DirEntry) -> String {
+    entry.file_name().to_string_lossy().into_owned()
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// The key hash, token and n that a file's name has.
+fn split(name: &str) -> Option<(&str, &str, &str)> {
+    let (rest, n) = name.rsplit_once('.')?;
+    let (hash, token) = rest.rsplit_once('.')?;
+    (!hash.is_empty() && is_number(token) && is_number(n)).then_some((hash, token, n))
+}
+
+/// Where the file of an object is. What is no segment is where its name says.
+fn file_of(object: &Path) -> Path {
+    let parts: Vec<_> = object.parts().collect();
+    match parts.as_slice() {
+        [life, hash, token, n] => {
+            let hash = hash.as_ref();
+            let shelf = hash.get(..1).unwrap_or("_");
+            let file = format!("{hash}.{}.{}", token.as_ref(), n.as_ref());
+            Path::from_iter([life.as_ref(), shelf, file.as_str()])
+        }
+        _ => object.clone(),
+    }
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    /// The objects of `files`, which are below `root`.
+    pub(super) fn new(files: Arc<dyn ObjectStore>, root: PathBuf) -> Self {
+        Self { files, root }
+    }
+
+    /// The objects of a directory that is there.
+    pub(super) fn local(root: PathBuf) -> Result<Self> {
+        let files = LocalFileSystem::new_with_prefix(&root)?;
+        Ok(Self::new(Arc::new(files.with_automatic_cleanup(true)), root))
+    }
+}
+
+impl fmt::Display for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bodies in {}", self.root.display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Shelf {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        self.files.put_opts(&file_of(path), payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.files.put_multipart_opts(&file_of(path), opts).await
+    }
+
+    async fn get_opts(&self, path: &Path, opts: GetOptions) -> Result<GetResult> {
+        let file = file_of(path);
+        match self.files.get_opts(&file, opts.clone()).await {
+            Err(Error::NotFound { .. }) if file != *path => self.files.get_opts(path, opts).await,
+            other => other,
+        }
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let file = file_of(path);
+        match self.files.get_ranges(&file, ranges).await {
+            Err(Error::NotFound { .. }) if file != *path => self.files.get_ranges(path, ranges).await,
+            other => other,
+        }
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let files = Arc::clone(&self.files);
+        let remove = move |path: Result<Path>| {
+            let files = Arc::clone(&files);
+            async move {
+                let path = path?;
+                let file = file_of(&path);
+                match files.delete(&file).await {
+                    Err(Error::NotFound { .. }) if file != path => files.delete(&path).await?,
+                    other => other?,
+                }
+                Ok(path)
+            }
+        };
+        paths.map(remove).buffered(10).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (root, prefix) = (self.root.clone(), prefix.cloned().unwrap_or_default());
+        let (found, taker) = mpsc::channel(QUEUE);
+        // Ends when all is listed, or nobody takes it.
+        tokio::task::spawn_blocking(move || {
+            let mut walk = Walk { prefix, found };
+            let _ = walk.all(&root);
+        });
+        stream::unfold(taker, |mut taker| async move { Some((taker.recv().await?, taker)) }).boxed()
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let offset = offset.clone();
+        let behind = move |object: &Result<ObjectMeta>| {
+            let is_behind = object.as_ref().map_or(true, |object| object.location > offset);
+            std::future::ready(is_behind)
+        };
+        self.list(prefix).filter(behind).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.files.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, opts: CopyOptions) -> Result<()> {
+        self.files.copy_opts(&file_of(from), &file_of(to), opts).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, opts: RenameOptions) -> Result<()> {
+        self.files.rename_opts(&file_of(from), &file_of(to), opts).await
+    }
+}
+
+/// A listing under way.
+struct Walk {
+    prefix: Path,
+    found: mpsc::Sender<Result<ObjectMeta>>,
+}
+
+/// Nobody takes what is listed any more.
+struct Unwanted;
+
+// === impl Walk ===
+
+impl Walk {
+    /// The lives of a root.
+    fn all(&mut self, root: &FsPath) -> std::result::Result<(), Unwanted> {
+        let first = self.prefix.parts().next().map(|part| part.as_ref().to_owned());
+        for life in self.sorted(root)? {
+            if first.as_ref().is_none_or(|first| *first == life) {
+                self.below(&root.join(&life), &[&life])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in a directory, whose names from the root on these are. Files of one key stand together.
+    fn below(&mut self, dir: &FsPath, names: &[&str]) -> std::result::Result<(), Unwanted> {
+        for name in self.sorted(dir)? {
+            let path = dir.join(&name);
+            // What went meanwhile is not there.
+            let Ok(meta) = path.symlink_metadata() else { continue };
+            if meta.is_dir() {
+                let names: Vec<&str> = names.iter().copied().chain([&*name]).collect();
+                self.below(&path, &names)?;
+                continue;
+            }
+            let location = match (split(&name), names) {
+                (Some((hash, token, n)), [life, _]) => Path::from_iter([*life, hash, token, n]),
+                _ => Path::from_iter(names.iter().copied().chain([&*name])),
+            };
+            let is_staged = name.contains('#');
+            if !is_staged && location.prefix_matches(&self.prefix) {
+                self.tell(Ok(of(location, &meta)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sorted(&self, dir: &FsPath) -> std::result::Result<Vec<String>, Unwanted> {
+        let read = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let mut names: Vec<String> = match read {
+            Ok(entries) => entries.iter().map(name).collect(),
+            Err(cause)
+                if matches!(
+                    cause.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Vec::new()
+            }
+            Err(cause) => {
+                self.tell(Err(Error::Generic { store: "bodies", source: Box::new(cause) }))?;
+                Vec::new()
+            }
+        };
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn tell(&self, object: Result<ObjectMeta>) -> std::result::Result<(), Unwanted> {
+        self.found.blocking_send(object).map_err(|_| Unwanted)
+    }
+}
+
+fn of(location: Path, meta: &Metadata) -> ObjectMeta {
+    let written = meta.modified().unwrap_or(std::time::UNIX_EPOCH);
+    ObjectMeta { location, last_modified: written.into(), size: taken(meta), e_tag: None, version: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_files() {
+        let hash = "a0112233445566778899aabbccddeeff";
+        let object = Path::from(format!("life/{hash}/17/3"));
+        assert_eq!(file_of(&object).as_ref(), format!("life/a/{hash}.17.3"));
+        assert_eq!(split(&format!("{hash}.17.3")), Some((hash, "17", "3")));
+        for other in ["life/here", "life"] {
+            assert_eq!(file_of(&Path::from(other)).as_ref(), other);
+        }
+        for name in ["here", "3#1", "a.17.3#1", "a.3", ".1.2", "a.b.1"] {
+            assert_eq!(split(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_byte_takes_a_block_and_an_inode() {
+        assert_eq!([0, 1, 4096, 4097].map(takes), [256, 4352, 4352, 8448]);
+    }
+}
