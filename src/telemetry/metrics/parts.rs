@@ -321,7 +321,10 @@ impl BodyMetrics {
             integrity.with_label_values(&[what.as_str()]);
         }
         Self {
-            bytes: to.gauge("bodies_bytes", "Bytes in the body store, as far as known here."),
+            bytes: to.gauge(
+                "bodies_bytes",
+                "Bytes that the body store gives out, as far as known here; in a directory, of the disk.",
+            ),
             others: to.gauge(
                 "bodies_other_lives_bytes",
                 "Bytes of earlier lives of the store that wait to be swept, as the janitor found them.",
