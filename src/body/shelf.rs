@@ -240,7 +240,7 @@ impl Walk {
             }
             let location = match (split(&name), names) {
                 (Some((hash, token, n)), [life, _]) => Path::from_iter([*life, hash, token, n]),
-                _ => Path::from_iter(names.iter().copied().chain([&*name])),
+                _ => names.iter().copied().chain([&*name]).collect(),
             };
             let is_staged = name.contains('#');
             if !is_staged && location.prefix_matches(&self.prefix) {
