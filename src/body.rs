@@ -51,6 +51,7 @@ mod spill;
 mod store;
 mod sweep;
 mod tail;
+mod used;
 mod waiting;
 mod window;
 mod writer;
@@ -451,26 +452,6 @@ impl Bodies {
             .map(|segment| (name.clone(), segment.token, segment.n, self.store.takes(segment.len)))
             .collect();
         self.store.delete(&segments).await.into_iter().collect()
-    }
-
-    /// What a stored body takes of the store, as far as that can be said without asking it.
-    pub fn takes(&self, manifest: &Manifest) -> u64 {
-        manifest.segments.iter().map(|segment| self.store.takes(segment.len)).sum()
-    }
-
-    /// Bytes that are taken in the store under this id, as far as this instance knows.
-    pub fn used(&self) -> u64 {
-        self.store.used()
-    }
-
-    /// Bytes over the limit that is set, which records have to be given up for.
-    pub fn excess(&self) -> u64 {
-        if self.settings.size == 0 { 0 } else { self.used().saturating_sub(self.settings.size) }
-    }
-
-    /// Learns what is stored from one who has counted it.
-    pub fn learn_used(&self, bytes: u64) {
-        self.counters().used.store(bytes, Ordering::Relaxed);
     }
 
     /// What has been counted.

@@ -16,11 +16,14 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use tokio::sync::mpsc;
+
+use crate::body;
 
 /// What the disk is given out in, where it does not say how much it has given.
 const BLOCK: u64 = 4096;
@@ -102,15 +105,24 @@ fn file_of(object: &Path) -> Path {
 // === impl Shelf ===
 
 impl Shelf {
-    /// The objects of `files`, which are below `root`.
-    pub(super) fn new(files: Arc<dyn ObjectStore>, root: PathBuf) -> Self {
-        Self { files, root }
-    }
-
-    /// The objects of a directory that is there.
-    pub(super) fn local(root: PathBuf) -> Result<Self> {
-        let files = LocalFileSystem::new_with_prefix(&root)?;
-        Ok(Self::new(Arc::new(files.with_automatic_cleanup(true)), root))
+    /// The objects of a directory, which is made; without room for it, by the first that is put.
+    pub(super) fn open(path: &FsPath) -> std::result::Result<Self, body::Error> {
+        let failed = |cause: &(dyn std::error::Error + 'static)| body::Error::store(cause);
+        let (files, root): (Arc<dyn ObjectStore>, _) = match std::fs::create_dir_all(path) {
+            Ok(()) => {
+                let files = LocalFileSystem::new_with_prefix(path).map_err(|cause| failed(&cause))?;
+                (Arc::new(files.with_automatic_cleanup(true)), path.to_owned())
+            }
+            Err(cause) => match failed(&cause) {
+                body::Error::NoRoom => {
+                    let root = std::path::absolute(path).map_err(|cause| failed(&cause))?;
+                    let below = Path::from_absolute_path(&root).map_err(|cause| failed(&cause))?;
+                    (Arc::new(PrefixStore::new(LocalFileSystem::new(), below)), root)
+                }
+                other => return Err(other),
+            },
+        };
+        Ok(Self { files, root })
     }
 }
 

@@ -8,10 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
@@ -154,7 +152,7 @@ impl Store {
     ) -> Result<Self, Error> {
         let (objects, root): (Arc<dyn ObjectStore>, _) = match Place::parse(url).map_err(Error::Url)? {
             Place::Memory => (Arc::new(InMemory::new()), None),
-            Place::Directory(path) => (directory(&path)?, Some(path)),
+            Place::Directory(path) => (Arc::new(Shelf::open(&path)?), Some(path)),
             Place::Bucket(bucket) => (s3::open(&bucket, settings.call_timeout, env)?, None),
         };
         Ok(Self::over(objects, root, id, settings))
@@ -478,23 +476,6 @@ impl Store {
             let source = format!("no answer within {bound:?}").into();
             Err(object_store::Error::Generic { store: "bodies", source })
         })
-    }
-}
-
-/// The objects of a directory, which is made; without room for it, by the first that is put.
-fn directory(path: &std::path::Path) -> Result<Arc<dyn ObjectStore>, Error> {
-    match std::fs::create_dir_all(path).map_err(|cause| Error::store(&cause)) {
-        Ok(()) => {
-            let shelf = Shelf::local(path.to_owned()).map_err(|cause| Error::store(&cause))?;
-            Ok(Arc::new(shelf))
-        }
-        Err(Error::NoRoom) => {
-            let root = std::path::absolute(path).map_err(|cause| Error::store(&cause))?;
-            let path = Path::from_absolute_path(&root).map_err(|cause| Error::store(&cause))?;
-            let files = PrefixStore::new(LocalFileSystem::new(), path);
-            Ok(Arc::new(Shelf::new(Arc::new(files), root)))
-        }
-        Err(other) => Err(other),
     }
 }
 

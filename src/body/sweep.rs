@@ -181,45 +181,6 @@ impl Drop for Written {
     }
 }
 
-// === impl Bodies ===
-
-impl Bodies {
-    /// Counts what is stored, sets [`Bodies::used`] to it and gives it. For instances that do
-    /// not sweep; reads the whole listing, so at start and then rarely.
-    ///
-    /// # Errors
-    /// If the listing fails.
-    pub async fn recount(&self) -> Result<u64, Error> {
-        let (before, life) = (self.moved(), self.life());
-        let mut bytes = 0;
-        let mut listing = self.store.list(&life);
-        while let Some(meta) = listing.next().await {
-            let meta = meta.inspect_err(|_| self.listing_failed())?;
-            bytes += if parse(&life, &meta.location).is_some() { meta.size } else { 0 };
-        }
-        self.counted(bytes + self.store.overhead(&life).await, before);
-        Ok(self.used())
-    }
-
-    /// Bytes put and deleted so far.
-    fn moved(&self) -> (u64, u64) {
-        let counters = self.counters();
-        (counters.put.load(Ordering::Relaxed), counters.deleted.load(Ordering::Relaxed))
-    }
-
-    /// A listing that began at `before` found `bytes`. What was put meanwhile may be counted
-    /// twice, until the next one: rather too much than too little.
-    fn counted(&self, bytes: u64, before: (u64, u64)) {
-        let (put, deleted) = self.moved();
-        let used = bytes.saturating_add(put - before.0).saturating_sub(deleted - before.1);
-        self.counters().used.store(used, Ordering::Relaxed);
-    }
-
-    fn listing_failed(&self) {
-        self.counters().list_errors.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 // === impl Sweeper ===
 
 impl Sweeper {
