@@ -1,7 +1,7 @@
 //! One request on its way, and who sent it.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
@@ -32,7 +32,7 @@ pub(crate) struct Asking {
     /// Its line in the log.
     pub ticket: Box<Ticket>,
     /// Its place at a body that it is about to be given: what it reads first is not let go of meanwhile.
-    pub seat: Option<Box<Reader>>,
+    pub seat: Option<Box<Mutex<Reader>>>,
 }
 
 /// A connection, and what it makes of the requests on it.

@@ -1,6 +1,6 @@
 //! From a stored or growing response to an answer: conditional, part or whole.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -182,7 +182,7 @@ impl Proxy {
         }
         // From there to its end: what else it is given of it comes later.
         let Ok(seat) = exchange.growing.reader_if_served(Some((first, u64::MAX))) else { return false };
-        asking.seat = Some(Box::new(seat));
+        asking.seat = Some(Box::new(Mutex::new(seat)));
         if !exchange.elsewhere && exchange.growing.has_in_memory(first) {
             return true;
         }

@@ -12,7 +12,7 @@ use crate::body;
 use crate::flight::Fill;
 use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
 use crate::proxy::binding::Kind;
-use crate::proxy::told::{Exchange, Failure, Leader, Phase, Told};
+use crate::proxy::told::{Exchange, Leader, Phase, Told};
 use crate::record::codec::CodecError;
 use crate::record::{Binding, Manifest, Note, Record, codec};
 use crate::telemetry::words::{FillOutcome, Shed, Why};
