@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::before;
 use crate::support::{Answer, End, Origin, Reads, S3, all, until};
 
@@ -21,20 +19,18 @@ async fn a_hit_of_many_segments_hides_the_way_to_the_bucket() {
     // None of it is in memory.
     let proxy = proxy.restart().await;
     s3.delay(AWAY).await;
-    let (reads, began) = (s3.count_reads(), Instant::now());
+    let reads = s3.count_reads();
     let reply = proxy.get("/large").await;
-    let took = began.elapsed();
     assert!(
         reply.is_hit() && reply.end == End::Clean && reply.body.len() as u64 == LEN,
         "{:?}",
         reply.fields
     );
-    println!("{:.0} MB/s", LEN as f64 / 1e6 / took.as_secs_f64());
     // Each once; some were cut by time.
     let segments = s3.objects().iter().filter(|key| !key.ends_with("/here")).count();
     assert!(segments >= 48 && s3.count_reads() - reads == segments, "{segments} segments");
-    // One after another they took 2.4 s for the way alone.
-    assert!(took < 48 * AWAY / 2, "{took:?}");
+    let at_once = s3.most_reads_at_once();
+    assert!((4..=12).contains(&at_once), "{at_once} at once");
     assert_eq!(origin.count("/large"), 1);
 }
 

@@ -124,6 +124,13 @@ impl S3 {
         self.out.so_far().iter().filter(|line| line.starts_with("read ")).count()
     }
 
+    /// How many there were at once at most.
+    pub fn most_reads_at_once(&self) -> usize {
+        let said = self.out.so_far();
+        let many = said.iter().filter_map(|line| line.strip_prefix("read ")?.split(' ').next()?.parse().ok());
+        many.max().unwrap_or(0)
+    }
+
     async fn tell(&self, line: &str) {
         let told = |said: &Lines| said.so_far().iter().filter(|said| said.starts_with("told ")).count();
         let before = told(&self.out);

@@ -1,6 +1,6 @@
 //! An S3 server over a directory: `s3server DIRECTORY ACCESS_KEY SECRET_KEY`. A bucket is a
 //! directory in it, an object a file. Listens on a port of 127.0.0.1 that the system chose, says
-//! `listening on http://…` and `read …` of each object that is read, and ends when its input does.
+//! `listening on http://…`, and `read N …` of each object that is read, while N are; ends when its input does.
 //!
 //! What it reads is told line by line how to go wrong:
 //!
@@ -13,7 +13,7 @@
 
 use std::io::BufRead as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -38,6 +38,16 @@ const SLOW_DOWN_SAYS: &str = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code
 struct Faults {
     delay_ms: AtomicU64,
     reads: AtomicU8,
+    under_way: AtomicUsize,
+}
+
+/// One read that is under way.
+struct Reading(Arc<Faults>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// A read of an object, and not of the bucket or of the marker of a life.
@@ -82,8 +92,11 @@ async fn main() {
             let (service, faults) = (service.clone(), Arc::clone(&faults));
             async move {
                 let mut goes = PASS;
+                let mut _reading = None;
                 if is_read(&request) {
-                    println!("read {}", request.uri().path());
+                    let many = faults.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                    _reading = Some(Reading(Arc::clone(&faults)));
+                    println!("read {many} {}", request.uri().path());
                     goes = faults.reads.load(Ordering::SeqCst);
                 }
                 tokio::time::sleep(Duration::from_millis(faults.delay_ms.load(Ordering::SeqCst))).await;
@@ -99,8 +112,7 @@ async fn main() {
             }
         });
         tokio::spawn(async move {
-            let _ =
-                Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
         });
     }
 }
