@@ -6,12 +6,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 
 use super::pool::Stream;
 use super::upload::Rest;
-use crate::upstream::{Error, ErrorKind};
+use crate::upstream::{Error, length};
 
 /// A body that ends where the origin says END_STREAM, and nowhere else: a reset with NO_ERROR, too,
 /// is a break here. Dropping it resets the stream.
@@ -38,7 +37,7 @@ impl Content {
         stream: Stream,
         rest: Option<Rest>,
     ) -> Result<Self, Error> {
-        let length = length(fields)?.or_else(|| frames.is_end_stream().then_some(0));
+        let length = length::stated(fields)?.or_else(|| frames.is_end_stream().then_some(0));
         Ok(Self { frames, length, data_done: false, _stream: stream, _rest: rest })
     }
 }
@@ -72,48 +71,5 @@ impl Body for Content {
 
     fn size_hint(&self) -> SizeHint {
         self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-/// The length that a head tells; several that agree are one.
-fn length(fields: &HeaderMap) -> Result<Option<u64>, Error> {
-    let wrong = || Error { kind: ErrorKind::Protocol, detail: "Content-Length is not one number".to_owned() };
-    let mut told = None;
-    for line in fields.get_all(CONTENT_LENGTH) {
-        for value in line.to_str().map_err(|_| wrong())?.split(',') {
-            let value = value.trim();
-            // A sign is a number to the parser, but none in HTTP.
-            let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-            let length: u64 = value.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
-            if told.is_some_and(|told| told != length) {
-                return Err(wrong());
-            }
-            told = Some(length);
-        }
-    }
-    Ok(told)
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn lengths_that_agree_are_one() {
-        let told = |lines: &[&'static str]| {
-            let mut fields = HeaderMap::new();
-            for line in lines {
-                fields.append(CONTENT_LENGTH, HeaderValue::from_static(line));
-            }
-            length(&fields).map_err(|error| error.kind)
-        };
-        assert_eq!(told(&[]), Ok(None));
-        assert_eq!(told(&["5"]), Ok(Some(5)));
-        assert_eq!(told(&["5", "5, 5"]), Ok(Some(5)));
-        for wrong in [&["5", "6"][..], &["+5"], &[""], &["5,"], &["99999999999999999999"]] {
-            assert_eq!(told(wrong), Err(ErrorKind::Protocol), "{wrong:?}");
-        }
     }
 }
