@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "origins/bounds.rs"]
+mod bounds;
 #[path = "origins/ground.rs"]
 mod ground;
 #[path = "origins/nginx.rs"]

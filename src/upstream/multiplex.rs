@@ -8,7 +8,11 @@
 //! at the first (REFUSED_STREAM, or a stream above the last one of GOAWAY; RFC 9113 §8.7): whatever
 //! the method, as long as all of the content that went out is still at hand. Or a connection that
 //! had answered before closed without a word: then only what may be repeated, as over HTTP/1.1. No
-//! other reset is answered with a second try. The second makes its own connection.
+//! other reset is answered with a second try. The second goes over another connection: where the first's
+//! has ended, over one of its own, and after a refusal over any.
+//!
+//! Content goes out over a connection on which no other is under way, as far as connections can be made:
+//! a connection's streams share a window, and a handler that does not read keeps what it was sent in it.
 
 mod connection;
 mod content;
@@ -26,6 +30,7 @@ use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 use url::{Position, Url};
 
+use self::connection::Connection;
 use self::content::Content;
 use self::dial::Dial;
 use self::pool::{Had, Pool, Stream};
@@ -81,7 +86,8 @@ impl Multiplex {
         if !spoken {
             return Ok(None);
         }
-        let pool = Pool::new(Dial::new(settings, url, shared)?, settings.pool_idle_timeout);
+        let pool =
+            Pool::new(Dial::new(settings, url, shared)?, settings.pool_idle_timeout, settings.max_concurrent);
         Ok(Some(Self { pool, first_byte_timeout: settings.first_byte_timeout }))
     }
 
@@ -101,15 +107,17 @@ impl Multiplex {
         let Asked { method, url, fields, body } = asked;
         let mut upload = body.map(Upload::new);
         let mut tries = 1;
+        let mut failed = None;
         loop {
             let had = tokio::select! {
                 biased;
-                had = self.stream(apart, tries > 1, probe) => had,
+                had = self.stream(apart, upload.is_some(), failed.as_ref(), probe) => had,
                 unwanted = permit.revoked() => Err(unwanted),
             };
             let stream = match had {
                 Ok(Had::Stream(stream)) => stream,
-                Ok(Had::HttpOne) if tries == 1 => {
+                // The client of HTTP/1.1 begins anew, for which nothing of the content may be gone.
+                Ok(Had::HttpOne) if tries == 1 || upload.is_none() => {
                     let body = upload.map(Upload::untouched);
                     return Handled::HttpOne(Asked { method, url, fields, body });
                 }
@@ -120,6 +128,7 @@ impl Multiplex {
                 }
                 Err(error) => return Handled::Done { answer: Err(error), tries },
             };
+            let connection = stream.connection().clone();
             let sent = tokio::select! {
                 biased;
                 sent = self.send(stream, &method, &url, &fields, &mut upload, probe) => sent,
@@ -138,19 +147,25 @@ impl Multiplex {
                 return Handled::Done { answer: Err(trouble.error), tries };
             }
             tries += 1;
+            failed = Some(connection);
         }
     }
 
-    async fn stream(&self, apart: bool, again: bool, probe: &Probe) -> Result<Had, Error> {
+    async fn stream(
+        &self,
+        apart: bool,
+        content: bool,
+        failed: Option<&Arc<Connection>>,
+        probe: &Probe,
+    ) -> Result<Had, Error> {
         probe.connecting();
         let began = Instant::now();
         let had = if apart {
             self.pool.apart().await
-        } else if again {
-            // The first on its connection: what befalls it there is no other's doing.
-            self.pool.one_more().await
+        } else if let Some(failed) = failed {
+            self.pool.again(content, failed).await
         } else {
-            self.pool.stream().await
+            self.pool.stream(content).await
         };
         let took = matches!(&had, Ok(Had::Stream(stream)) if stream.is_first()).then(|| began.elapsed());
         probe.connected(took);
@@ -159,7 +174,7 @@ impl Multiplex {
 
     async fn send(
         &self,
-        stream: Stream,
+        mut stream: Stream,
         method: &Method,
         url: &Url,
         fields: &HeaderMap,
@@ -183,11 +198,18 @@ impl Multiplex {
                     && upload.poll_pour(to, cx).is_ready()
                 {
                     sends = None;
+                    if upload.is_small() {
+                        stream.uploaded();
+                    }
                 }
                 std::pin::Pin::new(&mut answer).poll(cx)
             });
             let answer = head.await.map_err(|error| broke(&error))?;
             connection.answered();
+            if sends.is_none() {
+                // An origin that answers has read what it wants.
+                stream.uploaded();
+            }
             Ok((answer, sends))
         };
         let (answer, sends) = tokio::select! {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ErrorKind;
+
 /// One upstream. A duration of zero switches that limit off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -17,7 +19,8 @@ pub struct Settings {
     pub http: HttpVersion,
     /// Used for `https` only.
     pub tls: Tls,
-    /// Name, TCP and TLS together.
+    /// Name, TCP and TLS together, and over HTTP/2 the origin's first settings. Zero: as long as
+    /// `first_byte_timeout`.
     pub connect_timeout: Duration,
     /// From the sending to the head; the time in which the client's own body stalls is not counted.
     pub first_byte_timeout: Duration,
@@ -121,5 +124,15 @@ impl Settings {
             queue: 1024,
             queue_timeout: Duration::from_secs(5),
         }
+    }
+
+    /// How long making a connection may take, and what it is called when it took longer. Nothing else
+    /// bounds it: an exchange whose connection is being made does not wait for a first byte yet.
+    pub(super) fn connect_limit(&self) -> Option<(Duration, ErrorKind)> {
+        let limits = [
+            (self.connect_timeout, ErrorKind::ConnectTimeout),
+            (self.first_byte_timeout, ErrorKind::FirstByteTimeout),
+        ];
+        limits.into_iter().find(|(limit, _)| !limit.is_zero())
     }
 }

@@ -65,8 +65,8 @@ impl Transport {
                 // What stands between a name and its colon is taken off (RFC 9112 §5.1).
                 .http1_allow_spaces_after_header_name_in_responses(true)
                 .connector_layer(Watch);
-            if !settings.connect_timeout.is_zero() {
-                builder = builder.connect_timeout(settings.connect_timeout);
+            if let Some((limit, _)) = settings.connect_limit() {
+                builder = builder.connect_timeout(limit);
             }
             builder = if keep && !settings.pool_idle_timeout.is_zero() {
                 // No more than can be in use: what a burst leaves idle is a descriptor each.

@@ -14,6 +14,7 @@ The query:
     wait=MS      before the answer
     pause=MS     before what goes wrong
     trailers=1
+    unread=1     its content takes the windows, and is not read
 """
 
 import select
@@ -120,7 +121,8 @@ class Two:
             self.asked[event.stream_id] = [fields[":path"], b""]
         elif isinstance(event, h2.events.DataReceived):
             self.asked[event.stream_id][1] += event.data
-            self.conn.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if "unread=1" not in self.asked[event.stream_id][0]:
+                self.conn.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
             case = Case(*self.asked.pop(event.stream_id))
             if case.wait:

@@ -1,12 +1,18 @@
 //! Which version is spoken, and what the origin is called in it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
 use dustgate::upstream::HttpVersion::{Auto, One, Two};
 use dustgate::upstream::{Client, ErrorKind, HostRule, HttpVersion, Settings};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::ground::Came::{Nothing, Whole};
-use super::ground::{client, get};
+use super::ground::{Origin, client, get};
 use super::nginx::Nginx;
 
 /// A certificate for that name, and the authority that signed it.
@@ -89,4 +95,49 @@ async fn the_authority_is_the_host_that_is_set() {
         let anybody = over_tls(&nginx, &dir, http, |settings| settings.tls.insecure = true);
         assert!(said(&anybody).await.ends_with(version), "{http:?}");
     }
+}
+
+/// A port behind which one origin is now and another then.
+async fn door(to: Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let to = to.load(Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                let _ = copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    port
+}
+
+/// An origin may be replaced by one that speaks the other version.
+#[tokio::test]
+async fn auto_goes_along_when_the_origin_changes_its_version() {
+    let dir = certificate("localhost");
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let new = Origin::python(&["--tls", cert.to_str().unwrap(), key.to_str().unwrap()]);
+    let old = tls("ssl", &dir).await;
+    let to = Arc::new(AtomicU16::new(new.port));
+    let port = door(to.clone()).await;
+    let client = client(&format!("https://localhost:{port}"), Auto, |settings| {
+        settings.tls.ca = Some(dir.path().join("ca.pem"));
+    });
+    assert_eq!(get(&client, "/?id=a&size=7").await.body, b"xxxxxxx");
+    to.store(old.port, Ordering::SeqCst);
+    // The one of HTTP/2 closes in the midst of a request; whatever comes next is of HTTP/1.1.
+    let seen = get(&client, "/?id=b&do=close&at=before").await;
+    assert_eq!(seen.came, Whole, "{}", seen.detail);
+    assert_eq!(seen.body, format!("GET localhost:{port} HTTP/1.1").into_bytes());
+    assert_eq!(said(&client).await, format!("GET localhost:{port} HTTP/1.1"));
+    // And back, as soon as it is asked again.
+    to.store(new.port, Ordering::SeqCst);
+    drop(old);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(11)).await;
+    tokio::time::resume();
+    let seen = get(&client, "/?id=c&size=7").await;
+    assert_eq!((seen.came, &*seen.body), (Whole, &b"xxxxxxx"[..]), "{}", seen.detail);
 }

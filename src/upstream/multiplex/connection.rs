@@ -58,12 +58,20 @@ impl Connection {
         self.most.load(Ordering::Relaxed).min(STREAMS)
     }
 
-    /// Takes a stream if there is one to be had.
-    pub(super) fn take(&self) -> bool {
+    /// Returns whether no stream begins here any more.
+    pub(super) fn is_gone(&self) -> bool {
         // GOAWAY is told by this alone, and before the connection itself has ended.
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(Err(_)) = self.sender().poll_ready(&mut nobody) {
             self.leave();
+        }
+        self.is_left()
+    }
+
+    /// Takes a stream if there is one to be had.
+    pub(super) fn take(&self) -> bool {
+        if self.is_gone() {
+            return false;
         }
         let most = self.most();
         let one_more = |streams: usize| (streams & LEFT == 0 && streams < most).then(|| streams + 1);
@@ -135,8 +143,13 @@ impl Connection {
         }
     }
 
-    fn leave_unused(&self) -> bool {
-        self.streams.compare_exchange(0, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Leaves it if no stream is under way. Returns whether it did.
+    pub(super) fn leave_unused(&self) -> bool {
+        let left = self.streams.compare_exchange(0, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if left {
+            self.changed.notify_one();
+        }
+        left
     }
 
     /// Asks the origin now and then whether it is there, and leaves the connection when it does not

@@ -34,7 +34,8 @@ pub(super) struct Dial {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     /// Whether an origin that speaks HTTP/1.1 only is an answer and no error.
     either: bool,
-    connect_timeout: Duration,
+    /// How long making a connection may take, and what it is when it took longer.
+    limit: Option<(Duration, ErrorKind)>,
 }
 
 /// A connection that was made.
@@ -77,18 +78,15 @@ impl Dial {
         } else {
             None
         };
-        Ok(Self { to, tls, either, connect_timeout: settings.connect_timeout })
+        Ok(Self { to, tls, either, limit: settings.connect_limit() })
     }
 
     /// Makes a connection, within the time for that.
     pub(super) async fn connect(&self) -> Result<Dialed, Error> {
-        if self.connect_timeout.is_zero() {
-            return self.dial().await;
-        }
-        tokio::time::timeout(self.connect_timeout, self.dial()).await.unwrap_or_else(|_| {
-            let detail = format!("no connection within {} ms", self.connect_timeout.as_millis());
-            Err(Error { kind: ErrorKind::ConnectTimeout, detail })
-        })
+        let Some((limit, kind)) = self.limit else { return self.dial().await };
+        tokio::time::timeout(limit, self.dial())
+            .await
+            .unwrap_or_else(|_| Err(wrong(kind, format!("no connection within {} ms", limit.as_millis()))))
     }
 
     async fn dial(&self) -> Result<Dialed, Error> {

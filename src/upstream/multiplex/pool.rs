@@ -1,6 +1,7 @@
 //! The connections of one origin: as many as its streams need.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub(super) struct Pool {
     dial: Dial,
     /// How long a connection without streams is kept.
     idle: Duration,
+    /// How many connections there may be: as many as exchanges, each of which uses one at most. Those
+    /// that are idle make room for new ones.
+    most: usize,
     inner: Arc<Inner>,
 }
 
@@ -32,9 +36,11 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    connections: Vec<Arc<Connection>>,
+    members: Vec<Member>,
     /// Those who want a stream, those who are making connections included.
     waiting: usize,
+    /// How many of those have content to send.
+    uploads: usize,
     dialing: usize,
     /// How many streams the last connection bore: the next will bear as many.
     most: usize,
@@ -46,6 +52,28 @@ struct State {
     http_one: Option<Instant>,
 }
 
+/// A connection that exchanges share.
+#[derive(Debug)]
+struct Member {
+    connection: Arc<Connection>,
+    /// The streams whose content may take the connection's window.
+    uploads: Arc<AtomicUsize>,
+}
+
+/// What a stream is wanted for.
+#[derive(Clone, Copy)]
+struct Want<'a> {
+    /// For a request with content: over a connection on which no other content is under way. One
+    /// handler that does not read would stop whatever shares its connection's window.
+    content: bool,
+    /// Over any connection but this one.
+    but: Option<&'a Arc<Connection>>,
+}
+
+/// Content that may take its connection's window; not any more when dropped.
+#[derive(Debug)]
+struct Uploading(Arc<AtomicUsize>);
+
 /// What somebody who wants a stream does next.
 enum Step {
     Take(Stream),
@@ -56,7 +84,10 @@ enum Step {
 }
 
 /// One that wants a stream; leaves when dropped.
-struct Wanting<'a>(&'a Inner);
+struct Wanting<'a> {
+    inner: &'a Inner,
+    content: bool,
+}
 
 /// A connection that is being made; not any more when dropped.
 struct Dialing<'a>(&'a Inner);
@@ -74,80 +105,100 @@ pub(super) struct Stream {
     connection: Arc<Connection>,
     inner: Arc<Inner>,
     first: bool,
+    uploading: Option<Uploading>,
 }
 
 // === impl Pool ===
 
 impl Pool {
-    pub(super) fn new(dial: Dial, idle: Duration) -> Self {
+    pub(super) fn new(dial: Dial, idle: Duration, most: usize) -> Self {
         let state = State {
-            connections: Vec::new(),
+            members: Vec::new(),
             waiting: 0,
+            uploads: 0,
             dialing: 0,
             most: STREAMS,
             failures: 0,
             failed: None,
             http_one: None,
         };
-        Self { dial, idle, inner: Arc::new(Inner { state: Mutex::new(state), bell: Notify::new() }) }
+        let inner = Arc::new(Inner { state: Mutex::new(state), bell: Notify::new() });
+        Self { dial, idle, most: most.max(1), inner }
     }
 
-    /// A stream. If no connection has room one more is made; those who come while it is made wait for
-    /// it, as many as it will bear.
-    pub(super) async fn stream(&self) -> Result<Had, Error> {
-        let failures = {
-            let mut state = self.inner.lock();
-            state.waiting += 1;
-            state.failures
-        };
-        let _wanting = Wanting(&self.inner);
+    /// A stream, for a request with or without content. If no connection has room one more is made;
+    /// those who come while it is made wait for it, as many as it will bear.
+    pub(super) async fn stream(&self, content: bool) -> Result<Had, Error> {
+        self.get(Want { content, but: None }).await
+    }
+
+    /// A stream after `failed` gave none: over another connection that is there, or is made. If that
+    /// one has ended, the others may be about to: then the first stream of a new one, so that what
+    /// befalls it there is no other's doing.
+    pub(super) async fn again(&self, content: bool, failed: &Arc<Connection>) -> Result<Had, Error> {
+        if failed.is_gone() {
+            return self.dial(Some(content)).await;
+        }
+        self.get(Want { content, but: Some(failed) }).await
+    }
+
+    /// The only stream of a connection of its own.
+    pub(super) async fn apart(&self) -> Result<Had, Error> {
+        self.dial(None).await
+    }
+
+    async fn get(&self, want: Want<'_>) -> Result<Had, Error> {
+        let (_wanting, failures) = self.inner.enter(want.content);
         loop {
             let mut rung = pin!(self.inner.bell.notified());
             rung.as_mut().enable();
-            let step = self.inner.step(failures);
+            let step = self.inner.step(want, failures);
             match step {
                 Step::Take(stream) => return Ok(Had::Stream(stream)),
                 Step::HttpOne => return Ok(Had::HttpOne),
-                Step::Fail(error) => return Err(error),
+                Step::Fail(error) => return self.shares(want, error),
                 Step::Wait => rung.await,
                 Step::Dial => {
                     let _dialing = Dialing(&self.inner);
-                    return self.dial(true).await;
+                    let had = self.dial(Some(want.content)).await;
+                    return had.or_else(|error| self.shares(want, error));
                 }
             }
         }
     }
 
-    /// The first stream of one more connection.
-    pub(super) async fn one_more(&self) -> Result<Had, Error> {
-        self.dial(true).await
+    /// Where no connection can be made for it, content goes out beside other content after all.
+    fn shares(&self, want: Want<'_>, error: Error) -> Result<Had, Error> {
+        let shared = Want { content: false, ..want };
+        let taken = want.content.then(|| self.inner.take(&mut self.inner.lock(), shared)).flatten();
+        taken.map(Had::Stream).ok_or(error)
     }
 
-    /// The only stream of a connection of its own.
-    pub(super) async fn apart(&self) -> Result<Had, Error> {
-        self.dial(false).await
-    }
-
-    async fn dial(&self, shared: bool) -> Result<Had, Error> {
+    /// Makes a connection, that others share too if it says for what the first stream is.
+    async fn dial(&self, shared: Option<bool>) -> Result<Had, Error> {
         let dialed = self.dial.connect().await;
         let mut state = self.inner.lock();
         match dialed {
             Ok(Dialed::Two(connection, frames)) => {
-                if shared {
+                let mut uploading = None;
+                if let Some(content) = shared {
                     state.most = connection.most();
-                    state.connections.push(connection.clone());
+                    state.make_room(self.most);
+                    let member = Member { connection: connection.clone(), uploads: Arc::default() };
+                    uploading = content.then(|| Uploading::new(&member.uploads));
+                    state.members.push(member);
                 } else {
                     connection.leave();
                 }
                 tokio::spawn(connection.clone().drive(*frames, self.idle));
-                Ok(Had::Stream(Stream { connection, inner: self.inner.clone(), first: true }))
+                Ok(Had::Stream(Stream { connection, inner: self.inner.clone(), first: true, uploading }))
             }
             Ok(Dialed::HttpOne) => {
                 state.http_one = Some(Instant::now() + HTTP_ONE);
                 Ok(Had::HttpOne)
             }
             Err(error) => {
-                if shared {
+                if shared.is_some() {
                     state.failures += 1;
                     state.failed = Some(error.clone());
                 }
@@ -160,7 +211,15 @@ impl Pool {
 // === impl Inner ===
 
 impl Inner {
-    fn step(self: &Arc<Self>, failures: u64) -> Step {
+    /// One more wants a stream. Returns how often making a connection had failed by then, too.
+    fn enter(&self, content: bool) -> (Wanting<'_>, u64) {
+        let mut state = self.lock();
+        state.waiting += 1;
+        state.uploads += usize::from(content);
+        (Wanting { inner: self, content }, state.failures)
+    }
+
+    fn step(self: &Arc<Self>, want: Want<'_>, failures: u64) -> Step {
         let mut state = self.lock();
         if let Some(until) = state.http_one {
             if Instant::now() < until {
@@ -168,27 +227,36 @@ impl Inner {
             }
             state.http_one = None;
         }
-        // The oldest first: those that a burst has added fall idle and end.
-        let mut taken = None;
-        state.connections.retain(|connection| {
-            if taken.is_none() && connection.take() {
-                taken = Some(connection.clone());
-            }
-            !connection.is_left()
-        });
-        if let Some(connection) = taken {
-            return Step::Take(Stream { connection, inner: self.clone(), first: false });
+        if let Some(stream) = self.take(&mut state, want) {
+            return Step::Take(stream);
         }
         if state.failures != failures
             && let Some(error) = &state.failed
         {
             return Step::Fail(error.clone());
         }
-        if state.waiting > state.dialing.saturating_mul(state.most) {
+        if state.is_short(want) {
             state.dialing += 1;
             return Step::Dial;
         }
         Step::Wait
+    }
+
+    /// A stream of the oldest connection that will do: those that a burst has added fall idle and end.
+    fn take(self: &Arc<Self>, state: &mut State, want: Want<'_>) -> Option<Stream> {
+        let mut taken = None;
+        state.members.retain(|member| {
+            if taken.is_none() && member.does(want) && member.connection.take() {
+                taken = Some(Stream {
+                    connection: member.connection.clone(),
+                    inner: self.clone(),
+                    first: false,
+                    uploading: want.content.then(|| Uploading::new(&member.uploads)),
+                });
+            }
+            !member.connection.is_left()
+        });
+        taken
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -197,11 +265,41 @@ impl Inner {
     }
 }
 
-// === impl Wanting, Dialing, Stream ===
+// === impl State, Member ===
+
+impl State {
+    /// Returns whether what is being made is not enough for all who wait: a connection bears so many
+    /// streams, and content on one of them.
+    fn is_short(&self, want: Want<'_>) -> bool {
+        self.waiting > self.dialing.saturating_mul(self.most) || want.content && self.uploads > self.dialing
+    }
+
+    /// Idle connections end until one more is no more than `most`.
+    fn make_room(&mut self, most: usize) {
+        self.members.retain(|member| !member.connection.is_left());
+        let mut over = (self.members.len() + 1).saturating_sub(most);
+        self.members.retain(|member| {
+            let ends = over > 0 && member.connection.leave_unused();
+            over -= usize::from(ends);
+            !ends
+        });
+    }
+}
+
+impl Member {
+    fn does(&self, want: Want<'_>) -> bool {
+        let other = want.but.is_none_or(|but| !Arc::ptr_eq(but, &self.connection));
+        other && !(want.content && self.uploads.load(Ordering::Acquire) > 0)
+    }
+}
+
+// === impl Wanting, Dialing, Uploading, Stream ===
 
 impl Drop for Wanting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
+        let mut state = self.inner.lock();
+        state.waiting -= 1;
+        state.uploads -= usize::from(self.content);
     }
 }
 
@@ -209,6 +307,19 @@ impl Drop for Dialing<'_> {
     fn drop(&mut self) {
         self.0.lock().dialing -= 1;
         self.0.bell.notify_waiters();
+    }
+}
+
+impl Uploading {
+    fn new(uploads: &Arc<AtomicUsize>) -> Self {
+        uploads.fetch_add(1, Ordering::AcqRel);
+        Self(uploads.clone())
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -221,10 +332,16 @@ impl Stream {
     pub(super) fn is_first(&self) -> bool {
         self.first
     }
+
+    /// Its content is out of the way of other content. Without this, it is when the stream ends.
+    pub(super) fn uploaded(&mut self) {
+        self.uploading = None;
+    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.uploading = None;
         self.connection.give_back();
         self.inner.bell.notify_waiters();
     }

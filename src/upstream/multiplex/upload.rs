@@ -10,9 +10,13 @@ use tokio::task::AbortHandle;
 
 use super::super::Error;
 use super::super::body::Outgoing;
+use super::connection::STREAMS;
 
 /// How much of what went out is kept, in case that the origin did not look at it.
 const KEPT: usize = 64 << 10;
+/// Content up to so long takes next to nothing of a connection's window, which is at least 65,535 bytes
+/// unless the origin gave more: as much on all streams leaves room.
+const SMALL: usize = 65_535 / (2 * STREAMS);
 
 /// Content, and how far it has gone out.
 pub(super) struct Upload {
@@ -40,6 +44,11 @@ impl Upload {
     /// The content, of which nothing was read yet.
     pub(super) fn untouched(self) -> Outgoing {
         self.body
+    }
+
+    /// Returns whether what has been read of it is too little to be in the way of other content.
+    pub(super) fn is_small(&self) -> bool {
+        self.size <= SMALL
     }
 
     /// Goes back to the beginning. Returns whether that is still at hand.
