@@ -29,6 +29,8 @@ mod shelf;
 mod storm;
 #[path = "together/trouble.rs"]
 mod trouble;
+#[path = "together/unstored.rs"]
+mod unstored;
 #[path = "together/unsure.rs"]
 mod unsure;
 

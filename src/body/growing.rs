@@ -86,6 +86,11 @@ impl Growing {
         self.fill.is_broken()
     }
 
+    /// Returns whether it was broken off before a byte came, which will not come any more.
+    pub fn is_broken_at(&self, at: u64) -> bool {
+        self.fill.is_broken_at(at)
+    }
+
     /// Waits until nothing was heard for too long of whoever writes it elsewhere: who has had no byte of
     /// it should not wait for more. For ever if that never is. Cancel safe.
     pub async fn until_doubted(&self) {

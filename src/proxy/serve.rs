@@ -184,7 +184,7 @@ impl Proxy {
         let Ok(seat) = exchange.growing.reader_if_served(Some((first, u64::MAX))) else { return false };
         asking.seat = Some(Box::new(Mutex::new(seat)));
         if !exchange.elsewhere && exchange.growing.has_in_memory(first) {
-            return true;
+            return !exchange.growing.is_broken_at(first);
         }
         if exchange.growing.is_gone() {
             return false;

@@ -250,7 +250,8 @@ impl Reply {
             headers: self.headers,
             version: Version::HTTP_11,
             framing,
-            body: Box::pin(body),
+            // As a real one: what has ended may be asked again.
+            body: Box::pin(body.fuse()),
             timing: Timing { first_byte: sent.elapsed(), tries: 1, ..Timing::default() },
             trailers: Trailers::default(),
             binds: false,

@@ -1,4 +1,4 @@
-//! Objects in memory whose reads can be made to go wrong, and are counted.
+//! Objects in memory whose reads and writes can be made to go wrong; the reads are counted.
 
 use std::fmt;
 use std::ops::Range;
@@ -33,22 +33,39 @@ pub enum Fault {
     Flips,
 }
 
+/// What becomes of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    Enough,
+    /// An error at once.
+    None,
+    /// It is taken after so long.
+    Later(Duration),
+}
+
 /// The objects.
 #[derive(Debug)]
 pub struct Shelf {
     inner: InMemory,
     fault: Mutex<Fault>,
+    room: Mutex<Room>,
     gets: AtomicUsize,
 }
 
 impl Shelf {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { inner: InMemory::new(), fault: Mutex::new(Fault::None), gets: AtomicUsize::new(0) })
+        let (fault, room) = (Mutex::new(Fault::None), Mutex::new(Room::Enough));
+        Arc::new(Self { inner: InMemory::new(), fault, room, gets: AtomicUsize::new(0) })
     }
 
     /// From now on reads go so.
     pub fn set(&self, fault: Fault) {
         *self.fault.lock().expect("nobody panics with it") = fault;
+    }
+
+    /// From now on writes go so.
+    pub fn has(&self, room: Room) {
+        *self.room.lock().expect("nobody panics with it") = room;
     }
 
     /// How often something was read of it.
@@ -87,6 +104,12 @@ impl fmt::Display for Shelf {
 #[async_trait]
 impl ObjectStore for Shelf {
     async fn put_opts(&self, path: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let room = *self.room.lock().expect("nobody panics with it");
+        match room {
+            Room::Enough => {}
+            Room::None => return Err(Error::Generic { store: "shelf", source: "full".into() }),
+            Room::Later(late) => tokio::time::sleep(late).await,
+        }
         self.inner.put_opts(path, payload, opts).await
     }
 

@@ -25,6 +25,12 @@ impl Fill {
         }
     }
 
+    /// Whether a reader at `at` would see nothing but that it was broken off.
+    pub(in crate::body) fn is_broken_at(&self, at: u64) -> bool {
+        let state = self.lock();
+        state.phase == Phase::Broken && at >= state.window.end()
+    }
+
     /// It has gone, or ended.
     pub(in crate::body) fn leave(&self, seat: Seat) {
         let mut state = self.lock();

@@ -237,6 +237,7 @@ async fn whoever_watches_a_body_hears_of_its_end() {
     drop(writer);
     progress.changed().await.unwrap();
     assert!(growing.is_broken());
+    assert!(growing.is_broken_at(1) && !growing.is_broken_at(0), "what came is there to be read");
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,8 +29,8 @@ const ERROR_COUNTS: Duration = Duration::from_secs(1);
 enum Flow {
     Whole,
     Broke(upstream::Error),
-    /// Too large, or the body store failed.
-    Cut(body::Error),
+    /// Too large, or the body store failed; and whether upstream's body had ended by then.
+    Cut(body::Error, bool),
     Unwanted,
 }
 
@@ -166,10 +166,11 @@ impl Job {
                 }
             }
             Flow::Broke(error) => {
-                drop(writer);
+                // Its readers see the break when the flight is over: who asks again then does not meet it.
                 self.broke_off(leader, fill, &error, bytes).await;
+                drop(writer);
             }
-            Flow::Cut(error) => {
+            Flow::Cut(error, ended) => {
                 let reason = unstored(&error);
                 let outcome = if reason == PassReason::BodyStore {
                     self.proxy.notices.body_store_error(&error);
@@ -187,13 +188,16 @@ impl Job {
                     drop(exchange.take_seat());
                 }
                 let spill = writer.spill();
+                let body = (!ended).then_some(&mut head.response.body);
                 tokio::select! {
                     biased;
-                    () = self.pass_on(spill, &mut head.response.body, len, (&hash, behind)) => {}
+                    () = self.pass_on(spill, body, len, (&hash, behind)) => {}
                     never = exchange.vacate_seat() => match never {},
                 }
             }
             Flow::Unwanted => {
+                // The same; and who comes from now on has not been waited for.
+                leader.retire();
                 drop(writer);
                 self.forsaken(leader, fill).await;
             }
@@ -215,7 +219,7 @@ impl Job {
     async fn pass_for_now(&self, fill: &Fill) {
         let (token, reason) = (fill.token(), PassReason::BodyStore);
         self.proxy.notes.pass_all(self.place.key.hash(), reason, token, STORE_PAUSE);
-        if !self.has_listeners(fill) {
+        if !self.proxy.dust.shared() {
             return;
         }
         let binding = self.binding(Kind::Pass, Vec::new(), STORE_PAUSE);
@@ -226,22 +230,25 @@ impl Job {
         }
     }
 
-    /// What is still to come of a body that is not stored goes to those who read it here, and then what is
-    /// stored already and belongs behind it.
+    /// What is still to come of a body that is not stored, if it has not ended, goes to those who read it
+    /// here, and then what is stored already and belongs behind it.
     async fn pass_on(
         &self,
         mut spill: body::Spill,
-        body: &mut upstream::Body,
+        mut body: Option<&mut upstream::Body>,
         len: Option<u64>,
         (hash, behind): (&str, Manifest),
     ) {
         // What is of another length is never passed on to its end, and nothing is put behind it.
         let most = len.map(|len| len.saturating_sub(behind.len));
         loop {
-            let next = tokio::select! {
-                biased;
-                next = body.next() => next,
-                () = spill.deserted() => return,
+            let next = match &mut body {
+                Some(body) => tokio::select! {
+                    biased;
+                    next = body.next() => next,
+                    () = spill.deserted() => return,
+                },
+                None => None,
             };
             match next {
                 // Upstream broke off too: dropped, the spill ends in an error and not cleanly.
@@ -316,7 +323,7 @@ impl Job {
             match next {
                 Some(Ok(chunk)) => match writer.write(chunk).await {
                     Ok(()) => {}
-                    Err(error) => return cut(error),
+                    Err(error) => return cut(error, false),
                 },
                 Some(Err(error)) if error.kind == ErrorKind::Unwanted => {
                     self.proxy.notices.shed(Shed::Unwanted);
@@ -326,11 +333,11 @@ impl Job {
                 None if behind.segments.is_empty() => break,
                 None => match writer.append(behind).await {
                     Ok(()) => break,
-                    Err(error) => return cut(error),
+                    Err(error) => return cut(error, true),
                 },
             }
         }
-        if writer.is_short() { cut(body::Error::Truncated) } else { Flow::Whole }
+        if writer.is_short() { cut(body::Error::Truncated, true) } else { Flow::Whole }
     }
 
     /// Where its own client reads, of a part: it may have asked for less.
@@ -401,12 +408,12 @@ pub(in crate::proxy) fn unstored(error: &body::Error) -> PassReason {
 }
 
 /// A body that is not as long as it was to be is upstream's fault, all else is ours.
-fn cut(error: body::Error) -> Flow {
+fn cut(error: body::Error, ended: bool) -> Flow {
     match error {
         body::Error::Truncated => {
             let detail = "not as many bytes as its head says".to_owned();
             Flow::Broke(upstream::Error { kind: ErrorKind::Truncated, detail })
         }
-        error => Flow::Cut(error),
+        error => Flow::Cut(error, ended),
     }
 }
