@@ -33,6 +33,8 @@ mod trouble;
 mod unstored;
 #[path = "together/unsure.rs"]
 mod unsure;
+#[path = "together/yielded.rs"]
+mod yielded;
 
 use std::sync::Arc;
 use std::time::Duration;

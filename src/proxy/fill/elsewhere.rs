@@ -6,10 +6,9 @@
 //! head and the very same bytes so far; never with anything else.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::Job;
 use super::resume::Partial;
@@ -20,6 +19,10 @@ use crate::policy;
 use crate::proxy::told::{Elsewhere, Exchange, Follower, Leader, Phase, Told};
 use crate::record::{Binding, Manifest, Note, Pointer, Record, codec};
 use crate::tier::{Covered, Stored};
+
+mod aside;
+
+use aside::{Aside, GRACE, Silence};
 
 /// A body that comes in somewhere else, as its riders here get it.
 struct Chase {
@@ -36,35 +39,6 @@ struct Chase {
     /// The token of the record that it is to become: of a variant, an older number.
     record: Number,
 }
-
-/// A holder without its lease, as it is heard here.
-#[derive(Debug, Clone, Copy)]
-struct Aside {
-    /// Since when it was silent.
-    since: Instant,
-    /// The number of its last word, 0 for none.
-    number: Number,
-    /// Whether it goes on, as far as is known.
-    word: Word,
-}
-
-/// What there is to show that a holder lives that has lost its lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    /// Nothing yet, and it is too early to say.
-    Awaited,
-    /// It said so.
-    Heard,
-    /// Nothing, and it would have said so by now.
-    Missed,
-}
-
-/// How long a holder without its lease may be silent: longer than an origin may pause.
-const SILENCE: Duration = Duration::from_secs(20);
-
-/// How much longer than a lease a holder is waited for whose bytes are gone: when that runs out, its
-/// lease is tried for.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// What a look at it comes to.
 enum Heed {
@@ -144,32 +118,28 @@ impl Chase {
         let mut chase = self;
         let mut pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
         loop {
-            let next = match chase.aside {
-                Some(aside) => {
-                    let until = chase.awaited_until(aside);
-                    tokio::select! {
-                        biased;
-                        next = timeout_at(until, pursuit.next()) => match next {
-                            Ok(next) => next,
-                            Err(_) if aside.word == Word::Awaited => {
-                                chase.misses(aside);
-                                continue;
-                            }
-                            // It said nothing more: its riders are broken off.
-                            Err(_) => return,
-                        },
-                        // Nobody new comes, so nobody else will want it.
-                        () = chase.leader.unwanted() => return,
+            let next = tokio::select! {
+                biased;
+                next = pursuit.next() => next,
+                () = chase.until_silent() => match chase.misses() {
+                    // Whatever was published since is looked at now.
+                    Silence::Dead => {
+                        pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
+                        continue;
                     }
-                }
-                None => pursuit.next().await,
+                    Silence::Doubted | Silence::Waited => continue,
+                    // It said nothing more: its riders are broken off.
+                    Silence::Over => return,
+                },
+                // Nobody new comes, so nobody else will want it.
+                () = chase.leader.unwanted(), if chase.aside.is_some() => return,
             };
             let orphaned = match next {
                 Ok(glimpse @ Glimpse::There { .. }) => match chase.heed(glimpse).await {
                     Heed::On(on) => {
                         chase = on;
                         pursuit.turn_to(chase.token);
-                        if chase.aside.is_some() {
+                        if chase.is_aside() {
                             // Its holder has given it back, and nobody else leads.
                             pursuit.lease_is_gone();
                         }
@@ -178,7 +148,7 @@ impl Chase {
                     Heed::Orphaned(orphaned) => orphaned,
                     Heed::Over => return,
                 },
-                Ok(Glimpse::Due) if chase.aside.is_some() => continue,
+                Ok(Glimpse::Due) if chase.is_aside() => continue,
                 Ok(Glimpse::Due) => chase,
                 // The store is gone: nothing more will be heard of that fill (F6).
                 Err(_) => return chase.fetch_here(None).await,
@@ -187,7 +157,7 @@ impl Chase {
                 Some(followed) => chase = followed,
                 None => return,
             }
-            if chase.aside.is_some() {
+            if chase.is_aside() {
                 pursuit.lease_is_gone();
             }
         }
@@ -212,18 +182,59 @@ impl Chase {
     /// From now on it is for its riders alone, and goes on as far as its holder tells.
     fn turns_aside(mut self: Box<Self>) -> Box<Self> {
         self.leader.retire();
-        self.aside.get_or_insert_with(|| Aside { since: Instant::now(), number: 0, word: Word::Awaited });
+        self.goes_aside();
         self
+    }
+
+    /// Whether its holder has no lease, and is not known to be dead.
+    fn is_aside(&self) -> bool {
+        self.aside.is_some_and(|aside| aside.is_listened_to())
+    }
+
+    fn goes_aside(&mut self) -> &mut Aside {
+        let now = Instant::now();
+        let aside = self.aside.get_or_insert_with(|| Aside::awaited(now));
+        if !aside.is_listened_to() {
+            *aside = aside.again(now);
+        }
+        aside
+    }
+
+    /// Whether another one may go on with it: not with what came before a purge, or is of another life.
+    fn is_replaceable(&self) -> bool {
+        self.head.covered(&self.job.proxy.stamps) != Covered::Hard && !self.is_of_another_life()
+    }
+
+    /// Waits until its holder was silent for too long; for ever while that has its lease. Cancel safe.
+    async fn until_silent(&self) {
+        let lease_ttl = self.job.proxy.flight.settings().lease_ttl;
+        match self.aside.and_then(|aside| aside.until(lease_ttl, self.is_replaceable())) {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Its holder was silent until now. In doubt, who has had no byte of it goes on to the next exchange,
+    /// and who has had some waits on, for there may be nothing else for those.
+    fn misses(&mut self) -> Silence {
+        let (lease_ttl, replaceable) = (self.job.proxy.flight.settings().lease_ttl, self.is_replaceable());
+        let Some(aside) = &mut self.aside else { return Silence::Waited };
+        let silence = aside.misses(lease_ttl, replaceable, Instant::now());
+        if silence == Silence::Doubted {
+            self.tail.doubt();
+        }
+        silence
     }
 
     /// Makes what is published the riders'.
     async fn heed(mut self: Box<Self>, glimpse: Glimpse) -> Heed {
         let Glimpse::There { value, verdict, live, aside } = glimpse else { return Heed::On(self) };
-        if live != Some(self.token) || self.aside.is_some() {
+        // What is known is no sign of life.
+        let aside = aside.filter(|entry| self.aside.is_none_or(|known| known.is_news(entry.number)));
+        if live != Some(self.token) || self.is_aside() {
             // The lease is not the one that this was begun under. Covered by a purge, it goes on for
             // its riders alone, who came before: what comes after the purge is not theirs.
-            let covered = self.head.covered(&self.job.proxy.stamps) == Covered::Hard;
-            if covered || aside.is_some() || self.aside.is_some() || self.is_of_another_life() {
+            if aside.is_some() || self.is_aside() || !self.is_replaceable() {
                 return self.heed_aside(aside.as_ref()).await;
             }
         }
@@ -254,26 +265,9 @@ impl Chase {
         if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
     }
 
-    /// Until when a holder without its lease may be silent. One that lives learns that its lease is lost
-    /// at its next renewal, and says at once that it goes on.
-    fn awaited_until(&self, aside: Aside) -> Instant {
-        match aside.word {
-            Word::Awaited => aside.since + self.job.proxy.flight.settings().lease_ttl / 2 + GRACE,
-            Word::Heard | Word::Missed => aside.since + SILENCE,
-        }
-    }
-
-    /// It is as good as dead: who has had no byte of it goes on to the next exchange. Who has had some
-    /// waits on, for there is nothing else for those.
-    fn misses(&mut self, aside: Aside) {
-        self.aside = Some(Aside { word: Word::Missed, ..aside });
-        self.tail.doubt();
-    }
-
     /// What a holder without its lease tells its riders.
     async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> Heed {
         self.leader.retire();
-        let known = self.tail.manifest().len;
         let text = aside.and_then(|entry| entry.text());
         let limits = self.job.proxy.limits();
         match text.map(|text| (codec::decode_note(text, &limits), codec::decode(text, &limits))) {
@@ -297,16 +291,9 @@ impl Chase {
             Some((Ok(Note::Pass { .. }), _)) => return Heed::Over,
             _ => {}
         }
-        let now = Aside { since: Instant::now(), number: 0, word: Word::Awaited };
-        let before = self.aside.get_or_insert(now);
+        let heard = self.goes_aside();
         if let Some(aside) = aside {
-            before.word = Word::Heard;
-            if aside.number > before.number {
-                (before.number, before.since) = (aside.number, now.since);
-            }
-        }
-        if self.tail.manifest().len > known {
-            before.since = now.since;
+            heard.hears(aside.number, Instant::now());
         }
         Heed::On(self)
     }

@@ -20,7 +20,8 @@ use crate::tier::Stored;
 const HEADSTART: Duration = Duration::from_millis(25);
 /// No manifest sooner than this after the last: a fast origin is told of in larger steps.
 const PACE: Duration = Duration::from_millis(10);
-/// One that has no lease speaks at least so often: nothing else shows that it lives.
+/// One that has no lease speaks at least so often, and as often as it would have renewed it: nothing else
+/// shows that it lives, and who rides it waits no longer for it than a lease lasts.
 const QUIET: Duration = Duration::from_secs(5);
 /// How long the last manifest of a fill that died stays, so that somebody can go on with it; one
 /// that lives tells again in half of that.
@@ -60,6 +61,20 @@ impl Job {
         }
         fill.yield_lease();
         if told {
+            self.keep_telling(fill, head, growing, true).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Goes on telling those who ride it elsewhere while the last of it is stored, if it has no lease that
+    /// would show them that it lives. Has no end but being dropped.
+    pub(super) async fn shows_that_it_lives(
+        &self,
+        fill: &Fill,
+        head: &Stored,
+        growing: &Growing,
+    ) -> Infallible {
+        if self.proxy.dust.shared() && (fill.yielded() || fill.lost()) {
             self.keep_telling(fill, head, growing, true).await;
         }
         std::future::pending().await
@@ -108,7 +123,8 @@ impl Job {
     }
 
     async fn keep_telling(&self, fill: &Fill, head: &Stored, growing: &Growing, mut lost: bool) {
-        let stays = STAYS.max(self.proxy.flight.settings().lease_ttl * 3);
+        let lease_ttl = self.proxy.flight.settings().lease_ttl;
+        let (stays, often) = (STAYS.max(lease_ttl * 3), QUIET.min(lease_ttl / 3));
         let mut progress = growing.progress();
         let mut record = head.record.clone();
         let mut kept = true;
@@ -136,7 +152,7 @@ impl Job {
             tokio::select! {
                 biased;
                 // Quiet for long: told again, before it is forgotten.
-                quiet = timeout(if lost { QUIET } else { stays / 2 }, progress.changed()) => {
+                quiet = timeout(if lost { often } else { stays / 2 }, progress.changed()) => {
                     if let Ok(Err(_)) = quiet {
                         return;
                     }

@@ -139,7 +139,12 @@ impl Job {
         });
         match flow {
             Flow::Whole if kept => {
-                let manifest = match writer.finish().await {
+                let finished = tokio::select! {
+                    biased;
+                    finished = writer.finish() => finished,
+                    never = self.shows_that_it_lives(&fill, &stored, &growing) => match never {},
+                };
+                let manifest = match finished {
                     Ok(manifest) => manifest,
                     Err(error) => return self.cut_short(leader, fill, &error, bytes).await,
                 };
