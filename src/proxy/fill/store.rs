@@ -201,7 +201,7 @@ impl Job {
                 }
             }
             Flow::Unwanted => {
-                // The same; and who comes from now on has not been waited for.
+                // Nobody reads it: who comes from now on leads anew, and does not meet it.
                 leader.retire();
                 drop(writer);
                 self.forsaken(leader, fill).await;
