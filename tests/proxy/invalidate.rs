@@ -214,3 +214,29 @@ async fn the_answer_to_a_post_is_not_stored_when_another_came_between() {
     first.head().await.expect("an answer").rest().await.assert(200, "first");
     proxy.get("/a").await.assert(200, "got");
 }
+
+/// One whose answer may not be reused as stored lets the next begin, and outlives it.
+#[tokio::test]
+async fn an_unsafe_method_beats_a_fill_that_others_have_gone_past() {
+    let held = Gate::shut();
+    let origin = Origin::start().await;
+    let slow = held.clone();
+    origin.on_each("/a", move |seen| match (seen.method.as_str(), seen.nth) {
+        ("POST", _) => Answer::status(204),
+        (_, 1) => Answer::ok("ol").cache("max-age=0, stale-while-revalidate=600").gate(&slow).part("d"),
+        (_, 2) => Answer::ok("one's own").cache("no-store"),
+        _ => Answer::cacheable("new"),
+    });
+    // No word of the second is left that the POST could find.
+    let proxy = Proxy::before(&origin).route("pass_ttl = \"0s\"\nclient_cache_control = \"honour\"").await;
+    let mut first = proxy.get("/a").begin().await;
+    first.at_least(2).await;
+    proxy.get("/a").field("Cache-Control", "no-cache").await.assert(200, "one's own");
+    proxy.ask("POST", "/a").content("x").await.assert(204, "");
+    held.open();
+    first.rest().await.assert(200, "d");
+    proxy.until_metric("dustgate_fills_total", &[("outcome", "stored")], |many| many == 1.0).await;
+    let reply = proxy.get("/a").await;
+    assert!(!reply.is_hit(), "{:?}", reply.fields);
+    reply.assert(200, "new");
+}

@@ -18,6 +18,7 @@ use crate::proxy::binding::Kind;
 use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
 use crate::proxy::told::{Answered, Failure, Leader, Own, Told};
+use crate::proxy::under_way::Counted;
 use crate::record::{Note, Pointer, codec};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
@@ -282,7 +283,10 @@ impl Job {
         let leased = fill.lease().is_some_and(|lease| lease.token <= stored.record.token);
         let heard = self.heard;
         // If the store began another life its bytes are nobody's there.
+        // What is offered comes later than this ends.
+        let counted = Counted::of(&self.proxy, url);
         let standing = move || {
+            let _under_way = &counted;
             let now = dust.now_ms();
             let sure = trust.holds(now) && (leased || heard.all(&stamps, &trust, now));
             if !sure || stamps.forbids(url, born) || bodies.life() != life {

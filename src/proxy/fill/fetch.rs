@@ -12,6 +12,7 @@ use crate::flight::Fill;
 use crate::policy::{self, Asks, Returned, Unasked};
 use crate::proxy::measured::measured;
 use crate::proxy::told::{Leader, Phase};
+use crate::proxy::under_way::Counted;
 use crate::record::{Record, codec};
 use crate::route::Finish;
 use crate::telemetry::words::Shed;
@@ -36,7 +37,8 @@ impl Job {
         });
         let born = fill.token();
         let proxy = self.proxy.clone();
-        let _filling = proxy.stamps.fills(born);
+        // With its lease or without: not every fill stands among the flights until its end.
+        let (_filling, _counted) = (proxy.stamps.fills(born), Counted::of(&proxy, self.place.url));
         self.note_spelling(None).await;
         let partial = self.resumable(&fill).await;
         self.proxy.remove_lost(&fill, self.place.key.hash()).await;
