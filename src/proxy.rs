@@ -71,6 +71,7 @@ pub mod ticket;
 mod told;
 mod under_way;
 mod upload;
+mod writing;
 
 pub use asking::Client;
 pub use body::ReplyBody;

@@ -3,6 +3,8 @@
 
 #[path = "together/brief.rs"]
 mod brief;
+#[path = "together/claims.rs"]
+mod claims;
 #[path = "together/clock.rs"]
 mod clock;
 #[path = "together/early.rs"]

@@ -1,6 +1,6 @@
 //! The janitor's part that concerns bytes: what no record names goes, in two steps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path as FsPath;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,12 @@ const ASKED: usize = 32;
 pub trait Names: Send + Sync {
     /// What is named under this key hash now.
     async fn named(&self, key_hash: &str) -> Named;
+
+    /// Whether a fill goes on that has segments with this token: one without a lease may be told of nowhere
+    /// else. Asked after the other, and only where some are not named: one that ends in between is not missed.
+    async fn goes_on(&self, _key_hash: &str, _token: u64) -> bool {
+        false
+    }
 }
 
 /// What is named under one key hash.
@@ -118,7 +124,6 @@ struct Batch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Judged {
-    Keep,
     /// Unnamed since then.
     Suspect(Instant),
     Remove,
@@ -142,6 +147,13 @@ impl Batch {
 // === impl Named ===
 
 impl Named {
+    fn has(&self, object: &Object) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Only(segments) => segments.contains(&(object.token, object.n)),
+        }
+    }
+
     /// The segments of these manifests.
     pub fn of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
         let segments = manifests.into_iter().flat_map(|manifest| &manifest.segments);
@@ -275,25 +287,42 @@ impl Sweeper {
     async fn judge_all(&self, names: &dyn Names, batch: Batch, round: &mut Round) {
         let asked = batch.groups.into_iter().map(|(key, objects)| async move {
             let named = names.named(&key).await;
-            (key, objects, named)
+            let name = Name::of(Arc::clone(&self.life), &key);
+            let objects = self.forsaken(names, &key, &name, objects, &named).await;
+            (name, objects)
         });
         let mut asked = stream::iter(asked).buffered(ASKED);
-        while let Some((key, objects, named)) = asked.next().await {
-            self.group(&key, objects, &named, round).await;
+        while let Some((name, objects)) = asked.next().await {
+            self.group(&name, objects, round).await;
         }
     }
 
-    async fn group(&self, key: &str, objects: Vec<Object>, named: &Named, round: &mut Round) {
-        let name = Name::of(Arc::clone(&self.life), key);
+    /// Those of a key's objects that nothing names, and that no fill goes on with.
+    async fn forsaken(
+        &self,
+        names: &dyn Names,
+        key: &str,
+        name: &Name,
+        mut objects: Vec<Object>,
+        named: &Named,
+    ) -> Vec<Object> {
+        objects.retain(|object| !named.has(object) && !self.bodies.writing.has(name.hash, object.token));
+        let tokens: BTreeSet<u64> = objects.iter().map(|object| object.token).collect();
+        for token in tokens {
+            if names.goes_on(key, token).await {
+                objects.retain(|object| object.token != token);
+            }
+        }
+        objects
+    }
+
+    /// Objects of one key that nothing names.
+    async fn group(&self, name: &Name, objects: Vec<Object>, round: &mut Round) {
         let (now, wall) = (Instant::now(), self.bodies.clock.wall_ms());
         let linger = self.bodies.settings.linger;
         for object in objects {
             let id = (name.hash, object.token, object.n);
-            if self.bodies.writing.has(name.hash, object.token) {
-                continue;
-            }
-            match judge(&object, named, self.suspects.get(&id).map(|(since, _)| *since), now, wall, linger) {
-                Judged::Keep => {}
+            match judge(&object, self.suspects.get(&id).map(|(since, _)| *since), now, wall, linger) {
                 Judged::Suspect(since) => {
                     if round.still.len() < SUSPECTS {
                         round.still.insert(id, (since, object.takes));
@@ -333,21 +362,7 @@ impl Sweeper {
 }
 
 /// What becomes of an object that was first found unnamed at `since`. Pure.
-fn judge(
-    object: &Object,
-    named: &Named,
-    since: Option<Instant>,
-    now: Instant,
-    wall: WallMs,
-    linger: Duration,
-) -> Judged {
-    let unnamed = match named {
-        Named::Everything => false,
-        Named::Only(segments) => !segments.contains(&(object.token, object.n)),
-    };
-    if !unnamed {
-        return Judged::Keep;
-    }
+fn judge(object: &Object, since: Option<Instant>, now: Instant, wall: WallMs, linger: Duration) -> Judged {
     let Some(since) = since else { return Judged::Suspect(now) };
     let age = Duration::from_millis(wall.saturating_sub(object.written_at));
     if now.saturating_duration_since(since) >= linger && age >= linger {

@@ -87,6 +87,10 @@ impl Names for Ledger<'_> {
         let life = self.0.bodies.life();
         Named::of(manifests.iter().filter(|manifest| manifest.is_of(&life)))
     }
+
+    async fn goes_on(&self, key_hash: &str, token: u64) -> bool {
+        self.0.is_claimed(&self.0.names_of(&key_hash), token).await
+    }
 }
 
 impl Proxy {

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use super::*;
 
-/// What records name, per key hash; a key that is not here names nothing.
+/// What records name, per key hash; a key that is not here names nothing. And the tokens that are written with.
 #[derive(Default)]
-struct Told(Mutex<HashMap<String, Named>>);
+struct Told(Mutex<HashMap<String, Named>>, Mutex<Vec<u64>>);
 
 impl Told {
     fn tell(&self, key: &str, named: Named) {
@@ -19,6 +19,10 @@ impl Told {
 impl Names for Told {
     async fn named(&self, key_hash: &str) -> Named {
         self.0.lock().unwrap().get(key_hash).cloned().unwrap_or(Named::Only(Vec::new()))
+    }
+
+    async fn goes_on(&self, _: &str, token: u64) -> bool {
+        self.1.lock().unwrap().contains(&token)
     }
 }
 
@@ -53,6 +57,21 @@ impl Room {
         self.clock.advance(by);
         tokio::time::advance(by).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_fill_goes_on_with_is_not_suspected() {
+    let mut room = Room::new().await;
+    store(&room.bodies, 1, &body(500), MIB).await;
+    store(&room.bodies, 2, &body(500), MIB).await;
+    let mut removed = Vec::new();
+    for goes_on in [vec![], vec![1], vec![1], vec![], vec![]] {
+        *room.told.1.lock().unwrap() = goes_on;
+        removed.push(room.sweep().await.removed);
+        room.pass(11).await;
+    }
+    // The first was unnamed before, and is looked at anew when it is written to no more.
+    assert_eq!(removed, [0, 1, 0, 0, 1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,6 +112,7 @@ impl Job {
                 biased;
                 flow = self.flow(&mut writer, &mut head.response, &behind) => flow,
                 never = self.keep_noted(kept.then(|| stored.record.end())) => match never {},
+                never = self.keep_claimed(&growing, &behind) => match never {},
             }
         };
         let flow = if kept {
