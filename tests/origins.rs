@@ -5,6 +5,8 @@
 
 #[path = "origins/bounds.rs"]
 mod bounds;
+#[path = "origins/frames.rs"]
+mod frames;
 #[path = "origins/ground.rs"]
 mod ground;
 #[path = "origins/nginx.rs"]
@@ -15,5 +17,7 @@ mod stored;
 mod streams;
 #[path = "origins/table.rs"]
 mod table;
+#[path = "origins/uploads.rs"]
+mod uploads;
 #[path = "origins/versions.rs"]
 mod versions;

@@ -18,7 +18,9 @@ mod connection;
 mod content;
 mod dial;
 mod pool;
+mod sieve;
 mod trouble;
+mod unread;
 mod upload;
 
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use super::{Error, ErrorKind, retry};
 pub(super) struct Multiplex {
     pool: Pool,
     first_byte_timeout: Duration,
+    read_timeout: Duration,
 }
 
 /// What is to be sent.
@@ -88,7 +91,8 @@ impl Multiplex {
         }
         let pool =
             Pool::new(Dial::new(settings, url, shared)?, settings.pool_idle_timeout, settings.max_concurrent);
-        Ok(Some(Self { pool, first_byte_timeout: settings.first_byte_timeout }))
+        let Settings { first_byte_timeout, read_timeout, .. } = *settings;
+        Ok(Some(Self { pool, first_byte_timeout, read_timeout }))
     }
 
     /// Sends a request and waits for the head of its response. `apart`: over a connection that
@@ -190,7 +194,9 @@ impl Multiplex {
         let begun = sender.send_request(request, upload.is_none());
         let (answer, sends) = begun.map_err(|error| trouble::unsent(&error, probe))?;
         let exchange = async {
-            std::future::poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| broke(&error))?;
+            // Until the stream may begin. It fails with whatever befalls the connection, and that may
+            // be a GOAWAY that leaves this stream in: only the answer tells.
+            let _ = std::future::poll_fn(|cx| sender.poll_ready(cx)).await;
             let mut answer = answer;
             let mut sends = Some(sends);
             let head = std::future::poll_fn(|cx| {
@@ -224,8 +230,10 @@ impl Multiplex {
                 }));
             }
         };
-        // Content that is still to go out does so whether or not the answer is read.
-        let rest = sends.zip(upload.take()).map(|(sends, upload)| upload.rest(sends));
+        // Content that is still to go out does so whether or not the answer is read, and after its
+        // end: an origin may answer first and read later (RFC 9113 §8.1).
+        let stream = Arc::new(stream);
+        let rest = upload.take().and_then(|upload| upload.rest(sends, stream.clone(), self.read_timeout));
         let (parts, body) = answer.into_parts();
         let content = Content::new(body, &parts.headers, stream, rest).map_err(Trouble::last)?;
         Ok(http::Response::from_parts(parts, reqwest::Body::wrap(content)))

@@ -56,7 +56,7 @@ impl Nginx {
         panic!("nginx does not listen: {log}");
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 

@@ -15,6 +15,10 @@ The query:
     pause=MS     before what goes wrong
     trailers=1
     unread=1     its content takes the windows, and is not read
+    piece=N      bytes in a DATA frame at most
+    empty=N      empty DATA frames before the body
+    early=1      answers when the head is there; /seen?id=got-X tells how much content came all the same
+    enough=1     with early: and then says by NO_ERROR that it wants no content
 """
 
 import select
@@ -65,6 +69,8 @@ class Case:
         self.trailers = [("x-trailer", "t")] if query.get("trailers") else []
         self.status = query.get("status", "200")
         self.length = query.get("length", "right")
+        self.piece = int(query.get("piece", 16384))
+        self.empty = int(query.get("empty", 0))
 
     def announced(self):
         """The value of Content-Length, if there is one."""
@@ -119,12 +125,23 @@ class Two:
         if isinstance(event, h2.events.RequestReceived):
             fields = dict(event.headers)
             self.asked[event.stream_id] = [fields[":path"], b""]
+            if "early=1" in fields[":path"]:
+                self.answer(event.stream_id, Case(fields[":path"], b"early"))
+                if "enough=1" in fields[":path"]:
+                    self.conn.reset_stream(event.stream_id, h2.errors.ErrorCodes.NO_ERROR)
+                    del self.asked[event.stream_id]
         elif isinstance(event, h2.events.DataReceived):
-            self.asked[event.stream_id][1] += event.data
-            if "unread=1" not in self.asked[event.stream_id][0]:
+            asked = self.asked.get(event.stream_id, ["", b""])
+            asked[1] += event.data
+            if "unread=1" not in asked[0]:
                 self.conn.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
-            case = Case(*self.asked.pop(event.stream_id))
+            path, content = self.asked.pop(event.stream_id)
+            if "early=1" in path:
+                with lock:
+                    seen["got-" + dict(parse_qsl(urlsplit(path).query)).get("id", "")] = len(content)
+                return
+            case = Case(path, content)
             if case.wait:
                 threading.Timer(case.wait, self.late, (event.stream_id, case, self.answer)).start()
             else:
@@ -152,6 +169,8 @@ class Two:
             return self.wrong(stream, case)
         self.conn.send_headers(stream, [(":status", case.status)] + case.announced() + case.head)
         body = case.body[: case.until()] if case.do else case.body
+        for _ in range(case.empty):
+            self.conn.send_data(stream, b"")
         self.leaving[stream] = [body, case]
         self.pour()
 
@@ -159,7 +178,7 @@ class Two:
         for stream, (body, case) in list(self.leaving.items()):
             try:
                 while body:
-                    room = min(self.conn.local_flow_control_window(stream), 16384)
+                    room = min(self.conn.local_flow_control_window(stream), case.piece)
                     if room <= 0:
                         break
                     self.conn.send_data(stream, body[:room])

@@ -1,8 +1,8 @@
 //! One connection: how many streams it has, and when no more may begin on it.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+
+use super::sieve::Seen;
+use super::unread::Unread;
 
 /// As many streams as one connection is given, however many the origin allows.
 pub(super) const STREAMS: usize = 64;
@@ -33,19 +36,24 @@ pub(super) struct Connection {
     answered: AtomicBool,
     /// A stream has ended, or the connection is left.
     changed: Notify,
+    /// The bodies on their way.
+    bodies: Mutex<Vec<Weak<Unread>>>,
+    seen: Arc<Seen>,
 }
 
 // === impl Connection ===
 
 impl Connection {
     /// A connection on which one stream is taken already.
-    pub(super) fn new(send: SendRequest<Bytes>, most: usize) -> Self {
+    pub(super) fn new(send: SendRequest<Bytes>, most: usize, seen: Arc<Seen>) -> Self {
         Self {
             send,
             streams: AtomicUsize::new(1),
             most: AtomicUsize::new(most),
             answered: AtomicBool::new(false),
             changed: Notify::new(),
+            bodies: Mutex::default(),
+            seen,
         }
     }
 
@@ -108,6 +116,31 @@ impl Connection {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// A body is on its way.
+    pub(super) fn bears(&self, body: &Arc<Unread>) {
+        let mut bodies = self.bodies();
+        bodies.retain(|body| body.strong_count() > 0);
+        bodies.push(Arc::downgrade(body));
+    }
+
+    /// Looks at what came lately: what the library would not bear for long.
+    fn look_through(&self) {
+        if self.seen.many_small() {
+            for body in self.bodies().iter().filter_map(Weak::upgrade) {
+                body.set_aside();
+            }
+            self.seen.together();
+        }
+        if self.seen.many_empty() && !self.is_left() {
+            self.leave();
+        }
+    }
+
+    fn bodies(&self) -> MutexGuard<'_, Vec<Weak<Unread>>> {
+        // Plain changes cannot be left half done.
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Carries its frames until it ends, or nobody has used it for so long.
     pub(super) async fn drive<T>(
         self: Arc<Self>,
@@ -120,6 +153,7 @@ impl Connection {
         let carried = std::future::poll_fn(|cx| {
             let ended = Pin::new(&mut frames).poll(cx);
             self.most.store(frames.max_concurrent_send_streams(), Ordering::Relaxed);
+            self.look_through();
             ended
         });
         tokio::select! {

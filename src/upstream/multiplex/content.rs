@@ -1,6 +1,7 @@
 //! The body of a response.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,19 +10,25 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::pool::Stream;
+use super::unread::Unread;
 use super::upload::Rest;
 use crate::upstream::{Error, length};
 
 /// A body that ends where the origin says END_STREAM, and nowhere else: a reset with NO_ERROR, too,
-/// is a break here. Dropping it resets the stream.
+/// is a break here. Dropping it before its end resets the stream; after it, what is still to go out
+/// of the request's content goes on.
 pub(super) struct Content {
-    frames: RecvStream,
+    frames: Arc<Unread>,
     length: Option<u64>,
+    /// How much is to come of that.
+    left: Option<u64>,
     /// All data has come; trailers may.
     data_done: bool,
+    /// So have they.
+    done: bool,
+    rest: Option<Rest>,
     /// Held until the end.
-    _stream: Stream,
-    _rest: Option<Rest>,
+    _stream: Arc<Stream>,
 }
 
 // === impl Content ===
@@ -34,11 +41,13 @@ impl Content {
     pub(super) fn new(
         frames: RecvStream,
         fields: &HeaderMap,
-        stream: Stream,
+        stream: Arc<Stream>,
         rest: Option<Rest>,
     ) -> Result<Self, Error> {
         let length = length::stated(fields)?.or_else(|| frames.is_end_stream().then_some(0));
-        Ok(Self { frames, length, data_done: false, _stream: stream, _rest: rest })
+        let frames = Arc::new(Unread::new(frames));
+        stream.connection().bears(&frames);
+        Ok(Self { frames, length, left: length, data_done: false, done: false, rest, _stream: stream })
     }
 }
 
@@ -53,8 +62,7 @@ impl Body for Content {
         if !self.data_done {
             match ready!(self.frames.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    // Only what was given on makes room for more.
-                    let _ = self.frames.flow_control().release_capacity(data.len());
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -62,6 +70,7 @@ impl Body for Content {
             }
         }
         let trailers = ready!(self.frames.poll_trailers(cx))?;
+        self.done = true;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
@@ -71,5 +80,16 @@ impl Body for Content {
 
     fn size_hint(&self) -> SizeHint {
         self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        // Those that know the length need not wait for END_STREAM.
+        if let Some(rest) = &mut self.rest
+            && (self.done || self.left == Some(0) || self.frames.is_end_stream())
+        {
+            rest.goes_on();
+        }
     }
 }

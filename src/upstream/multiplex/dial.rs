@@ -16,6 +16,7 @@ use tower_service::Service as _;
 use url::Url;
 
 use super::connection::{Connection, STREAM_WINDOW, STREAMS};
+use super::sieve::Sieve;
 use super::trouble;
 use crate::upstream::settings::{ClientError, HttpVersion, Settings};
 use crate::upstream::tls::Shared;
@@ -120,10 +121,13 @@ async fn shake(io: Io) -> Result<Dialed, Error> {
         .initial_max_send_streams(0)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW * u32::try_from(STREAMS).unwrap_or(1))
+        // Small frames are bounded by being put together, and not by giving the connection up.
+        .data_frame_budget(usize::MAX)
         .max_header_list_size(HEAD);
+    let (io, seen) = Sieve::new(io);
     let not = |why: String| wrong(ErrorKind::Protocol, format!("no HTTP/2 connection: {why}"));
     let (send, mut frames) =
-        builder.handshake::<_, Bytes>(io).await.map_err(|error| not(error.to_string()))?;
+        builder.handshake::<Io, Bytes>(Box::new(io)).await.map_err(|error| not(error.to_string()))?;
     let most = std::future::poll_fn(|cx| match Pin::new(&mut frames).poll(cx) {
         Poll::Ready(Ok(())) => Poll::Ready(Err(not("closed".to_owned()))),
         Poll::Ready(Err(error)) => Poll::Ready(Err(not(error.to_string()))),
@@ -133,7 +137,7 @@ async fn shake(io: Io) -> Result<Dialed, Error> {
         },
     });
     let most = most.await?;
-    Ok(Dialed::Two(Arc::new(Connection::new(send, most)), Box::new(frames)))
+    Ok(Dialed::Two(Arc::new(Connection::new(send, most, seen)), Box::new(frames)))
 }
 
 fn wrong(kind: ErrorKind, detail: String) -> Error {

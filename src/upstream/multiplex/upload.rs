@@ -1,7 +1,9 @@
 //! The content of a request on its way out.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream as _;
@@ -11,12 +13,16 @@ use tokio::task::AbortHandle;
 use super::super::Error;
 use super::super::body::Outgoing;
 use super::connection::STREAMS;
+use super::pool::Stream;
 
 /// How much of what went out is kept, in case that the origin did not look at it.
 const KEPT: usize = 64 << 10;
 /// Content up to so long takes next to nothing of a connection's window, which is at least 65,535 bytes
 /// unless the origin gave more: as much on all streams leaves room.
 const SMALL: usize = 65_535 / (2 * STREAMS);
+/// How much of what the origin does not want is read all the same, so that the client's connection
+/// can be used on.
+const UNWANTED: usize = 64 << 10;
 
 /// Content, and how far it has gone out.
 pub(super) struct Upload {
@@ -28,17 +34,19 @@ pub(super) struct Upload {
     gone: usize,
     /// The piece that is going out.
     piece: Bytes,
+    /// How much has gone out.
+    sent: u64,
     ended: bool,
 }
 
 /// Content that goes on going out on its own, until this is dropped.
-pub(super) struct Rest(AbortHandle);
+pub(super) struct Rest(Option<AbortHandle>);
 
 // === impl Upload ===
 
 impl Upload {
     pub(super) fn new(body: Outgoing) -> Self {
-        Self { body, kept: Vec::new(), size: 0, gone: 0, piece: Bytes::new(), ended: false }
+        Self { body, kept: Vec::new(), size: 0, gone: 0, piece: Bytes::new(), sent: 0, ended: false }
     }
 
     /// The content, of which nothing was read yet.
@@ -85,6 +93,7 @@ impl Upload {
                 }
             }
             let part = self.piece.split_to(to.capacity().min(self.piece.len()));
+            self.sent = self.sent.wrapping_add(part.len() as u64);
             if to.send_data(part, false).is_err() {
                 return Poll::Ready(());
             }
@@ -117,18 +126,72 @@ impl Upload {
         self.gone = self.kept.len();
     }
 
-    /// Sends what is left, on its own.
-    pub(super) fn rest(mut self, mut to: SendStream<Bytes>) -> Rest {
-        self.kept.clear();
+    /// Sends what is left, on its own, as long as the origin takes any within `patience` (zero: for
+    /// ever). Without a stream to send on, or when that is reset, a little is read and thrown away.
+    /// None if nothing is left. `stream` is held as long as it is sent on.
+    pub(super) fn rest(
+        mut self,
+        to: Option<SendStream<Bytes>>,
+        stream: Arc<Stream>,
+        patience: Duration,
+    ) -> Option<Rest> {
+        if to.is_none() && self.ended {
+            return None;
+        }
+        // It is not sent again: only what has not gone out yet is kept.
+        self.kept.drain(..self.gone);
         self.gone = 0;
         self.size = usize::MAX;
-        let task = tokio::spawn(async move { std::future::poll_fn(|cx| self.poll_pour(&mut to, cx)).await });
-        Rest(task.abort_handle())
+        let task = tokio::spawn(async move {
+            if let Some(to) = to {
+                self.pour(to, patience).await;
+            }
+            drop(stream);
+            self.throw_away().await;
+        });
+        Some(Rest(Some(task.abort_handle())))
+    }
+
+    async fn pour(&mut self, mut to: SendStream<Bytes>, patience: Duration) {
+        let patience = if patience.is_zero() { Duration::MAX } else { patience };
+        loop {
+            let sent = self.sent;
+            let pour = std::future::poll_fn(|cx| self.poll_pour(&mut to, cx));
+            if tokio::time::timeout(patience, pour).await.is_ok() {
+                return;
+            }
+            // For the client it is waited elsewhere.
+            if self.sent == sent && !self.piece.is_empty() {
+                to.send_reset(Reason::CANCEL);
+                return;
+            }
+        }
+    }
+
+    async fn throw_away(&mut self) {
+        let mut read = 0;
+        while !self.ended && read < UNWANTED {
+            match std::future::poll_fn(|cx| self.poll_piece(cx)).await {
+                Some(Ok(piece)) => read += piece.len(),
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    /// Lets it go on after this is dropped.
+    pub(super) fn goes_on(&mut self) {
+        self.0 = None;
     }
 }
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
