@@ -9,6 +9,8 @@ mod bounds;
 mod frames;
 #[path = "origins/ground.rs"]
 mod ground;
+#[path = "origins/memory.rs"]
+mod memory;
 #[path = "origins/nginx.rs"]
 mod nginx;
 #[path = "origins/stored.rs"]
