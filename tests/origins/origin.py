@@ -14,7 +14,7 @@ The query:
     wait=MS      before the answer
     pause=MS     before what goes wrong
     trailers=1
-    unread=1     its content takes the windows, and is not read
+    unread=1     its content takes the windows, and is not read; /seen?id=reset-X tells by what it was reset
     piece=N      bytes in a DATA frame at most
     empty=N      empty DATA frames before the body
     early=1      answers when the head is there; /seen?id=got-X tells how much content came all the same
@@ -150,6 +150,10 @@ class Two:
             self.pour()
         elif isinstance(event, h2.events.StreamReset):
             self.leaving.pop(event.stream_id, None)
+            path, _ = self.asked.pop(event.stream_id, ("", b""))
+            if "unread=1" in path:
+                with lock:
+                    seen["reset-" + dict(parse_qsl(urlsplit(path).query)).get("id", "")] = int(event.error_code)
 
     def late(self, stream, case, then):
         with self.lock:

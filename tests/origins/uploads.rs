@@ -39,10 +39,10 @@ fn pieces() -> Vec<Bytes> {
     (0..50_u8).map(|nth| Bytes::from(vec![nth; 10_000])).collect()
 }
 
-/// How much content came to the origin of what it answered early.
-async fn got(origin: &Origin, client: &Client, id: &str) -> u32 {
+/// What the origin tells under this name, once it does.
+async fn told(origin: &Origin, client: &Client, name: &str) -> u32 {
     for _ in 0..50 {
-        let got = origin.count(client, &format!("got-{id}")).await;
+        let got = origin.count(client, name).await;
         if got > 0 {
             return got;
         }
@@ -57,11 +57,11 @@ async fn content_goes_out_to_its_end_after_an_early_answer() {
     let client = origin.client(Two);
     let seen = send(&client, request(Method::PUT, "/?id=early&early=1", Some(pieces()))).await;
     assert_eq!(seen.came, Whole, "{}", seen.detail);
-    assert_eq!(got(&origin, &client, "early").await, 500_000);
+    assert_eq!(told(&origin, &client, "got-early").await, 500_000);
     // One that ends with its head.
     let seen = send(&client, request(Method::PUT, "/?id=bare&early=1&size=0", Some(pieces()))).await;
     assert_eq!(seen.came, Whole, "{}", seen.detail);
-    assert_eq!(got(&origin, &client, "bare").await, 500_000);
+    assert_eq!(told(&origin, &client, "got-bare").await, 500_000);
 }
 
 #[tokio::test]
@@ -73,4 +73,14 @@ async fn an_answer_is_whole_when_the_origin_wants_no_more_content() {
         let seen = send(&client, request(Method::PUT, &target, Some(pieces()))).await;
         assert_eq!((seen.came, seen.tries), (Whole, 1), "{}", seen.detail);
     }
+}
+
+#[tokio::test]
+async fn content_that_an_origin_takes_no_more_of_is_given_up_after_its_answer() {
+    let origin = Origin::python(&[]);
+    let client = origin.client_with(Two, |settings| settings.read_timeout = Duration::from_millis(300));
+    let seen = send(&client, request(Method::PUT, "/?id=stuck&early=1&unread=1", Some(pieces()))).await;
+    assert_eq!(seen.came, Whole, "{}", seen.detail);
+    // CANCEL
+    assert_eq!(told(&origin, &client, "reset-stuck").await, 8);
 }
