@@ -372,6 +372,10 @@ fn judge(object: &Object, since: Option<Instant>, now: Instant, wall: WallMs, li
     }
 }
 
+/// A file that was begun within this time may be another instance's put under way, however short the
+/// linger: each put is bounded, and by less.
+const PUT: Duration = Duration::from_mins(1);
+
 /// Removes files that a put was writing when the process died, which the object store neither lists nor
 /// uses again, and directories that were left empty.
 pub(super) fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
@@ -383,7 +387,7 @@ pub(super) fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
             let old = is_old(&path, wall, linger);
             removed += leftovers(&path, wall, linger);
             clear(&path, old);
-        } else if staged && is_old(&path, wall, linger) && std::fs::remove_file(&path).is_ok() {
+        } else if staged && is_old(&path, wall, linger.max(PUT)) && std::fs::remove_file(&path).is_ok() {
             removed += 1;
         }
     }

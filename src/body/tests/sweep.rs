@@ -216,8 +216,9 @@ async fn half_written_files_of_a_crash_go() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("file:{}", dir.path().display());
     let clock = clock();
-    let bodies =
-        Bodies::open(&url, "life", Settings::default(), Arc::<ManualClock>::clone(&clock)).await.unwrap();
+    // However short the linger.
+    let settings = Settings { linger: Duration::ZERO, ..Settings::default() };
+    let bodies = Bodies::open(&url, "life", settings, Arc::<ManualClock>::clone(&clock)).await.unwrap();
     let manifest = store(&bodies, 1, &body(100), MIB).await;
     let staged = dir.path().join(format!("life/0/{KEY}.1.1#1"));
     std::fs::write(&staged, b"half").unwrap();
