@@ -187,10 +187,18 @@ async fn an_answer_that_is_cut_before_its_first_byte_is_a_502_or_breaks_off_and_
                     assert!(failed || reply.end == End::Broken, "{cache} {cut:?}: {reply:?}");
                 }
                 let (answer, end) = Old::asks(&proxy, &path).await.rest().await;
-                assert!(answer.contains(" 502 ") || end == RESET, "{answer} {end:?}");
+                let failed = answer.contains(" 502 ");
+                assert!(failed || end == RESET || is_short(&answer), "{answer} {end:?}");
             }
         }
     }
+}
+
+/// Whether an answer has less than its head says: its end needs no other sign.
+fn is_short(answer: &str) -> bool {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.is_some_and(|length| body.len() < length.parse().unwrap())
 }
 
 #[tokio::test]
