@@ -74,7 +74,7 @@ async fn a_first_answer_that_breaks_for_one_client_alone_is_not_remembered() {
         // What breaks at once may take the head with it.
         if let Some(reading) = within("an end", proxy.get("/a").asked().await.head()).await {
             let reply = reading.rest().await;
-            assert_eq!((reply.status, reply.end), (200, End::Broken));
+            assert!(matches!((reply.status, reply.end), (200, End::Broken) | (502, End::Clean)), "{reply:?}");
         }
         proxy.until_metric("dustgate_fills_total", &[("outcome", "truncated")], |n| n == broken).await;
         proxy.until_metric("dustgate_in_flight_keys", &[], |keys| keys == 0.0).await;

@@ -72,6 +72,10 @@ impl Proxy {
                 if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
                     return Step::Move(Move::Lacks(None));
                 }
+                if asking.ticket.unread.contains(&stored.manifest) {
+                    // It has tried. A flight that it leads looks past that.
+                    return Step::NEXT;
+                }
                 if let Some((sent, owner)) = found.exchange {
                     let ride = Self::rides(arrived, sent, owner);
                     if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
