@@ -1,8 +1,8 @@
 //! A store that can't be read is gone past for a moment: nobody new waits for it, and one read at a time
 //! finds out whether it is back.
 //!
-//! Who has had bytes of a body has nowhere else to go and still tries; but what has failed a moment ago
-//! has failed for all.
+//! A reader that has had bytes of a body has nowhere else to go and still tries; but what has failed a
+//! moment ago has failed for all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,7 +41,7 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Began(u64);
 
-/// What becomes of a read by one who has had no bytes.
+/// What becomes of a read by a reader that has had no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// It is done.
@@ -124,7 +124,7 @@ impl Bodies {
             })
     }
 
-    /// Why one who has had no bytes does not read a segment, if that is so.
+    /// Why a reader that has had no bytes does not read a segment, if that is so.
     pub(super) fn goes_past(self: &Arc<Self>, name: &Name, segment: &Segment) -> Option<Error> {
         match self.store.away.way() {
             Way::Open => return None,

@@ -328,7 +328,7 @@ impl Bodies {
         let (at, began) = (SegmentAt::of(name, segment), self.store.away.begins());
         let by = Instant::now() + self.store.call_timeout();
         let small = segment.len <= cut::SIZE;
-        // Who has room has had a turn.
+        // A reader that holds room has had its turn.
         let turn = match &keep {
             Keep::In(_) => None,
             // Closed never, so this only waits.

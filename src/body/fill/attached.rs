@@ -62,7 +62,7 @@ impl Attached {
             return false;
         }
         if self.row.is_some() {
-            // Before they are waited for nobody asks when.
+            // The time counts only from when readers are waited for.
             *since = Instant::now();
             self.count(from, false);
             self.count(to, true);
@@ -116,8 +116,8 @@ impl Attached {
         Some(here.min(stored))
     }
 
-    /// How they stand to `end`: near is within `backlog` bytes. Who is not, and has taken nothing for
-    /// `patience` since it was waited for (`from` is when that began, this time), is broken off.
+    /// How they stand to `end`: near is within `backlog` bytes. A reader that is not, and has taken nothing
+    /// for `patience` since it was waited for (`from` is when that began, this time), is broken off.
     pub(super) fn pace(
         &mut self,
         end: u64,
