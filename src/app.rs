@@ -16,23 +16,20 @@ use crate::clock::{Clock, Dice, Steady, SystemClock};
 use crate::config::{self, Settings};
 use crate::drain;
 use crate::dust::Dust;
-use crate::flight::{self, Flight};
+use crate::node::{Joining, Node, Opened, Parts, Seams, fleet_key};
+use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Connections};
-use crate::proxy::notices::Notices;
-use crate::proxy::{self, Proxy};
 use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
-use crate::tier::{Member, Numbers, Own, Stamps, Tier, Trust};
 
 mod descriptors;
 mod desk;
-mod fleet;
 mod health;
-mod join;
 mod life;
 mod lookout;
 mod metered;
 mod room;
+mod settings;
 mod stores;
 mod upstreams;
 
@@ -45,27 +42,18 @@ use lookout::Lookout;
 use metered::MeteredDust;
 use stores::Known;
 
-/// The longest that a start waits for the tier to be believed; who serves before that is unsure.
-const BRIEFLY: Duration = Duration::from_millis(800);
-
 /// Everything that was put together, before anything listens.
 pub struct App {
     settings: Settings,
-    proxy: Arc<Proxy>,
-    tier: Arc<Tier>,
-    trust: Arc<Trust>,
-    member: Option<Arc<Member>>,
-    bodies: Arc<Bodies>,
+    node: Arc<Node>,
+    /// The store as it was opened: to ask it is no call of this instance's.
     dust: Arc<dyn Dust>,
     log: Log,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    signal: Arc<drain::Signal>,
     connections: Arc<Connections>,
     admin_places: Arc<admin::Places>,
     loads: Vec<upstreams::Load>,
-    /// What is to be done once the store is there; none if it was at the start.
-    join: Option<join::Join>,
     clock: Arc<Steady>,
     began: Instant,
 }
@@ -145,121 +133,51 @@ impl App {
         let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let strict = settings.dust.on_unavailable == config::OnUnavailable::Error;
-        let health = Arc::new(Health::new(strict, matches!(life.known, Known::Not(_))));
-        // Alone with its store an instance follows nobody, and pays nothing for it.
-        let numbers = dust.shared().then(|| Numbers::new(&settings.dust.prefix));
+        let joining = Arc::new(Joining::new(matches!(life.known, Known::Not(_))));
+        let health = Arc::new(Health::new(strict, joining.clone()));
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
-        let own = |dust: MeteredDust| -> Arc<dyn Dust> {
-            match &numbers {
-                Some(numbers) => Arc::new(Own::new(Arc::new(dust), numbers.clone())),
-                None => Arc::new(dust),
-            }
-        };
         // Whoever joins uses the store before the others may.
-        let (line, seam) = (own(metered()), own(metered().gated()));
-        let max_life = settings.dust.max_life.0;
-        let tier = match &numbers {
-            Some(numbers) => Tier::in_fleet(settings.memory.size.0, numbers.clone()),
-            None => Tier::new(settings.memory.size.0),
-        };
-        let tier = Arc::new(tier.with_max_life(max_life));
-        let parts = (&*tier, &*dice, clock);
-        let bodies = stores::open_bodies(&settings, &*dust, &mut life, parts, missing).await?;
-        let waits = matches!(life.known, Known::Not(_));
-        health.starts(waits, &bodies);
+        let seams = Seams { joining: Arc::new(metered()), serving: Arc::new(metered().gated()) };
+        let bodies = stores::open_bodies(&settings, &*dust, &mut life, &dice, clock, missing).await?;
+        joining.set(matches!(life.known, Known::Not(_)));
+        health.starts(&bodies);
         if bodies.is_unmarked() {
             let text = "there is no room: responses are served and not stored until there is";
             log.warn("bodies", format!("bodies.url: {}: {text}", settings.bodies.url));
         }
-        let stamps = Arc::new(Stamps::new(&settings.dust.prefix, max_life));
-        health.watches(stamps.clone());
-        let fleet_id = if let Known::Not(why) = &life.known {
-            log.warn("store_missing", join::without(&settings, why));
-            // Until then it is called by a name of its own.
-            stores::new_fleet_id(&dice.name())
-        } else {
-            let loaded = stamps.load(&*line).await;
-            loaded.map_err(|error| bad("dust.url", format!("the purges can't be read: {error}")))?;
-            let id = stores::fleet_id(&*line, &settings.dust.prefix, &bodies.life()).await;
-            id.map_err(|error| bad("dust.url", format!("the fleet's id can't be kept: {error}")))?
-        };
-        let flight_settings = flight::Settings {
-            lease_ttl: settings.dust.lease_ttl.0,
-            on_unavailable: match settings.dust.on_unavailable {
-                config::OnUnavailable::RunLocal => flight::OnUnavailable::RunLocal,
-                config::OnUnavailable::Error => flight::OnUnavailable::Error,
-            },
-            call_bound: stores::call_bound(dust.kind()),
-            ..flight::Settings::default()
-        };
-        let flight = Flight::named(instance, seam.clone(), dice.clone(), flight_settings);
-        flight.saw(stamps.newest());
-        let trust = numbers
-            .as_ref()
-            .map_or_else(|| Arc::new(Trust::alone()), |_| fleet::trust(&settings, dust.kind()));
-        let member = numbers.as_ref().map(|numbers| {
-            let parts = fleet::Parts {
-                settings: &settings,
-                instance,
-                life: &life.id,
-                dust: &line,
-                tier: &tier,
-                stamps: &stamps,
-                numbers,
-                flight: &flight,
-                bodies: &bodies,
-                health: &health,
-                dice: &dice,
-                log: &log,
-                metrics: &metrics,
-            };
-            fleet::member(&parts, &trust)
-        });
-        let upstreams = upstreams::make(&settings, &table, &metrics, &flight, &dice)?;
-        let loads = upstreams.loads;
-        let notices = Notices::new(log.clone(), metrics.clone(), table.in_order(), dice.below(1 << 40) << 20);
-        let signal = Arc::new(drain::channel().0);
-        let proxy = Proxy::new(proxy::Parts {
-            settings: proxy::Settings {
-                name: settings.server.name.clone(),
-                instance: instance.into(),
-                fleet: fleet_id,
-                prefix: settings.dust.prefix.clone(),
-                trusted: settings.server.trusted(),
-                max_target: usize::try_from(settings.server.max_target.0).unwrap_or(usize::MAX),
-                max_header_size: usize::try_from(settings.server.max_header_size.0).unwrap_or(usize::MAX),
-                max_waiters: settings.server.max_waiters,
-                max_life,
-                body_timeout: settings.server.body_timeout.0,
-                min_rate: settings.server.min_rate.0,
-            },
-            routes: table,
-            upstreams: upstreams.by_route,
-            tier: tier.clone(),
-            stamps,
-            trust: trust.clone(),
-            member: member.clone(),
-            flight,
-            dust: seam,
-            bodies: bodies.clone(),
-            dice,
-            notices,
-            drain: signal.clone(),
-        });
-        let join = waits.then(|| join::Join { line, alone: life.id });
-        let app = Self {
-            join,
-            settings,
-            proxy,
-            tier,
-            trust,
-            member,
+        if let Known::Not(why) = &life.known {
+            log.warn("store_missing", stores::without(&settings, why));
+        }
+        let of_node = settings::node(&settings, instance, dust.kind());
+        let opened = Opened {
+            seams,
             bodies,
+            lasting: stores::are_lasting(&settings),
+            life: life.id,
+            joining,
+            places: settings::places(&settings),
+        };
+        let opened = opened.read(&of_node, &dice).await;
+        let opened = opened.map_err(|error| bad("dust.url", error.to_string()))?;
+        health.watches(opened.stamps().clone());
+        let upstreams = upstreams::make(&settings, &table, &metrics)?;
+        let node = Node::new(Parts {
+            settings: of_node,
+            stores: opened,
+            routes: table,
+            upstreams: upstreams.of_node,
+            dice,
+            log: log.clone(),
+            metrics: metrics.clone(),
+        });
+        let loads = upstreams.loads.into_iter().map(|load| load.of(&node, &metrics)).collect();
+        let app = Self {
+            settings,
+            node,
             dust,
             log,
             metrics,
             health,
-            signal,
             connections: Arc::default(),
             admin_places: Arc::default(),
             loads,
@@ -272,41 +190,43 @@ impl App {
 
     /// The proxy itself, for commands that ask without serving.
     pub fn proxy(&self) -> &Arc<Proxy> {
-        &self.proxy
+        &self.node.proxy
     }
 
     /// Explains a request, for a command.
     pub async fn explain(&self, question: admin::Question) -> Result<serde_json::Value, admin::Problem> {
-        desk::explain(&self.proxy, &self.settings, question).await
+        desk::explain(&self.node.proxy, &self.settings, question).await
     }
 
     /// Serves until told to leave, and then until everything under way has ended or the grace is
     /// over (F9).
     pub async fn run(self, sockets: Sockets, mut signals: Signals) -> Exit {
         let app = Arc::new(self);
-        let moment = (app.proxy.flight().settings().call_bound * 4).min(BRIEFLY);
-        let following = fleet::begin(app.member.as_ref(), moment).await;
+        let Node { proxy, signal, .. } = &*app.node;
+        let mut chores = app.node.begin().await;
         let mut serving = JoinSet::new();
-        let limits = app.limits();
+        let limits = settings::listener(&app.settings);
         for socket in sockets.data {
-            let (proxy, connections) = (app.proxy.clone(), app.connections.clone());
-            serving.spawn(listener::serve(socket, proxy, limits, connections, app.signal.guard()));
+            let (proxy, connections) = (proxy.clone(), app.connections.clone());
+            serving.spawn(listener::serve(socket, proxy, limits, connections, signal.guard()));
         }
         let desk = Arc::new(desk::Counter::new(app.clone(), signals.knock()));
-        let (access, limits, places) = (app.admin_access(), app.admin_limits(), app.admin_places.clone());
+        let access = settings::admin_access(&app.settings);
+        let (limits, places) = (settings::admin_limits(&app.settings), app.admin_places.clone());
         let admin_end = Arc::new(drain::channel().0);
         tokio::spawn(admin::serve(sockets.admin, desk, access, limits, places, admin_end.guard()));
-        let joining = app.join.is_some().then(|| tokio::spawn(join::join(app.clone())));
-        let marking = app.bodies.is_unmarked().then(|| tokio::spawn(room::wait(app.clone())));
-        let paying = tokio::spawn(app.proxy.clone().keep_stamps());
-        let tidy = tokio::spawn(app.proxy.clone().keep_tidy(app.signal.guard()));
+        chores.join();
+        let bodies = app.node.stores().bodies();
+        let marking = bodies.is_unmarked().then(|| tokio::spawn(room::wait(app.clone())));
+        chores.pay();
+        chores.tidy();
         let watch = tokio::spawn(app.health.clone().watch(
-            app.proxy.flight().dust().clone(),
-            app.bodies.clone(),
-            stores::fleet_key(&app.settings.dust.prefix),
+            app.node.stores().dust().clone(),
+            bodies.clone(),
+            fleet_key(&app.settings.dust.prefix),
         ));
         let lookout = tokio::spawn(app.lookout().watch());
-        app.log.info("started", format!("instance {}", app.proxy.instance()));
+        app.log.info("started", format!("instance {}", proxy.instance()));
         let first = signals.first(&app.log).await;
         app.health.drains();
         app.log.info("draining", format!("on {first}"));
@@ -315,19 +235,13 @@ impl App {
             second = signals.second(&app.log) => Exit::Second(second),
             exit = app.leave(&mut serving) => exit,
         };
-        paying.abort();
-        app.proxy.pay_at_the_end().await;
-        fleet::end(app.member.as_ref(), following).await;
-        tidy.abort();
+        chores.end().await;
         watch.abort();
         lookout.abort();
         if let Some(marking) = marking {
             marking.abort();
         }
-        if let Some(joining) = joining {
-            joining.abort();
-            join::tidy(&app).await;
-        }
+        chores.clear().await;
         admin_end.start();
         if exit == Exit::Drained {
             // Answers about the end are still welcome, but nobody may hold it up.
@@ -341,66 +255,32 @@ impl App {
     /// Closes the listeners after `drain_delay`, and waits for what is under way.
     async fn leave(&self, serving: &mut JoinSet<()>) -> Exit {
         tokio::time::sleep(self.settings.server.drain_delay.0).await;
-        self.signal.start();
+        self.node.signal.start();
         while serving.join_next().await.is_some() {}
-        let grace = self.settings.server.drain.0;
-        let ended = tokio::time::timeout(grace, async {
-            self.signal.drain().await;
-            for load in &self.loads {
-                load.quiet().await;
-            }
-            self.proxy.flight().idle().await;
-        });
-        match ended.await {
+        match self.node.drained(self.settings.server.drain.0).await {
             Ok(()) => Exit::Drained,
-            Err(_) => Exit::GraceOver(self.signal.guards()),
+            Err(left) => Exit::GraceOver(left),
         }
-    }
-
-    fn limits(&self) -> listener::Limits {
-        let server = &self.settings.server;
-        listener::Limits {
-            header_timeout: server.header_timeout.0,
-            idle_timeout: server.idle_timeout.0,
-            send_timeout: server.send_timeout.0,
-            min_rate: server.min_rate.0,
-            max_connections: server.max_connections,
-            max_header_size: usize::try_from(server.max_header_size.0).unwrap_or(usize::MAX),
-            max_fields: server.max_fields,
-        }
-    }
-
-    fn admin_access(&self) -> admin::Access {
-        let admin = &self.settings.admin;
-        admin::Access {
-            token: admin.token.as_ref().map(|token| token.reveal().to_owned()),
-            metrics_token: admin.metrics_token,
-            hosts: admin.hosts.0.clone(),
-        }
-    }
-
-    fn admin_limits(&self) -> admin::Limits {
-        let server = &self.settings.server;
-        let most = self.settings.admin.max_connections;
-        admin::Limits::new(most, server.header_timeout.0, server.idle_timeout.0)
     }
 
     fn lookout(&self) -> Lookout {
         Lookout {
             clock: self.clock.clone(),
             dust: self.dust.clone(),
-            leases: self.proxy.flight().counters().clone(),
+            leases: self.node.proxy.flight().counters().clone(),
             log: self.log.clone(),
         }
     }
 
     /// Gauges whose truth lies in the parts.
     fn wire_gauges(&self) {
-        let (tier, bodies, connections) = (self.tier.clone(), self.bodies.clone(), self.connections.clone());
+        let node = &self.node;
+        let (tier, bodies) = (node.tier.clone(), node.stores().bodies().clone());
+        let connections = self.connections.clone();
         let (log, health, places) = (self.log.clone(), self.health.clone(), self.admin_places.clone());
-        let (trust, dust, clock) = (self.trust.clone(), self.dust.clone(), self.clock.clone());
+        let (trust, dust, clock) = (node.trust.clone(), self.dust.clone(), self.clock.clone());
         // Not the proxy: it has the metrics, and each would keep the other.
-        let (stamps, leases) = (self.proxy.stamps.clone(), self.proxy.flight().counters().clone());
+        let (stamps, leases) = (node.stamps().clone(), node.proxy.flight().counters().clone());
         self.metrics.on_render(move |metrics| {
             metrics.memory.set(tier.bytes(), tier.len() as u64);
             let room =

@@ -27,6 +27,7 @@
 //! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `key`, `record`, `policy`, `dust` |
 //! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | nothing |
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
+//! | [`node`] | one instance: its parts, wired in one way for processes and tests | all above |
 //! | [`admin`] | the operator's port; asks through a trait of its own | `drain` |
 //! | [`config`] | settings: read, checked, made into routes | `key`, `policy`, `route` |
 //! | [`drill`] | the herd and fault drill: a fleet of processes, an origin, clients, verdicts | `clock`, `config` |
@@ -118,6 +119,7 @@ pub mod drill;
 pub mod dust;
 pub mod flight;
 pub mod key;
+pub mod node;
 pub mod policy;
 pub mod proxy;
 pub mod record;

@@ -100,9 +100,6 @@ pub struct Settings {
     pub name: String,
     /// Of this instance, in the log.
     pub instance: Arc<str>,
-    /// Of the fleet, in CDN-Loop; of this instance alone, if it has yet to join its fleet
-    /// ([`Proxy::joins`]).
-    pub fleet: String,
     /// Of every key in the store.
     pub prefix: String,
     /// Who may say where a request came from.
@@ -126,6 +123,9 @@ pub struct Settings {
 pub struct Parts {
     /// Settings.
     pub settings: Settings,
+    /// Of the fleet, in CDN-Loop; of this instance alone, if it has yet to join its fleet
+    /// ([`Proxy::joins`]).
+    pub fleet: String,
     /// Routes.
     pub routes: Arc<Table>,
     /// The upstream of each route, by [`Route::index`].
@@ -185,7 +185,7 @@ impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
         let waiters = Waiters::new(parts.settings.max_waiters);
-        let stamped = deliver::Marks::new(&parts.settings);
+        let stamped = deliver::Marks::new(&parts.settings, parts.fleet);
         Arc::new(Self {
             settings: parts.settings,
             routes: parts.routes,

@@ -102,7 +102,7 @@ impl Tier {
 
     fn build(capacity: u64, watch: Option<Arc<Watch>>) -> Self {
         let evicted = Arc::new(AtomicU64::new(0));
-        let hold = (capacity / 32).min(HOLD_CEILING);
+        let hold = Self::hold_of(capacity);
         // A shard refuses what is heavier than its share, without a word: few shards, and
         // nothing offered that is heavier than an eighth of one.
         let shards = usize::try_from(capacity / (hold * 8).max(1)).unwrap_or(1).clamp(1, 16);
@@ -123,6 +123,11 @@ impl Tier {
     #[must_use]
     pub fn with_max_life(self, max_life: Duration) -> Self {
         Self { max_life_ms: u64::try_from(max_life.as_millis()).unwrap_or(u64::MAX), ..self }
+    }
+
+    /// The longest body that a tier of so many bytes holds.
+    pub fn hold_of(capacity: u64) -> u64 {
+        (capacity / 32).min(HOLD_CEILING)
     }
 
     /// The longest body that is held, in bytes.

@@ -42,6 +42,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
+    (
+        "node",
+        &["clock", "drain", "telemetry", "route", "dust", "body", "flight", "tier", "upstream", "proxy"],
+    ),
     ("admin", &["drain", "key", "dust", "tier", "flight"]),
     (
         "config",

@@ -42,23 +42,24 @@ impl Desk for Counter {
     fn status(&self) -> Value {
         let app = &self.app;
         let room = app.dust.room();
-        let routes: Vec<Value> = app.proxy.routes().iter().map(|route| route_status(app, route)).collect();
+        let routes: Vec<Value> =
+            app.node.proxy.routes().iter().map(|route| route_status(app, route)).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "instance": app.proxy.instance(),
-            "fleet": app.proxy.fleet(),
+            "instance": app.node.proxy.instance(),
+            "fleet": app.node.proxy.fleet(),
             "uptime_s": app.began.elapsed().as_secs(),
             "draining": app.health.is_draining(),
             "dust": {
                 "kind": app.dust.kind(), "up": app.health.dust_up(),
-                "unsure": !app.trust.holds(app.dust.now_ms()),
-                "instances": app.member.as_ref().map(|member| member.instances()),
+                "unsure": !app.node.trust.holds(app.dust.now_ms()),
+                "instances": app.node.member.as_ref().map(|member| member.instances()),
                 "call_p50_ms": app.health.call_p50().map(|took| took.as_secs_f64() * 1000.0),
                 "entries": room.map(|room| room.used.count), "bytes": room.map(|room| room.used.bytes),
             },
-            "bodies": { "up": app.health.bodies_up(), "bytes": app.bodies.used(), "limit": app.settings.bodies.size.0 },
+            "bodies": { "up": app.health.bodies_up(), "bytes": app.node.stores().bodies().used(), "limit": app.settings.bodies.size.0 },
             "memory": {
-                "bytes": app.tier.bytes(), "objects": app.tier.len(), "limit": app.settings.memory.size.0,
+                "bytes": app.node.tier.bytes(), "objects": app.node.tier.len(), "limit": app.settings.memory.size.0,
             },
             "connections": app.connections.open(),
             "upstreams": app.loads.iter().map(Load::status).collect::<Vec<_>>(),
@@ -71,12 +72,12 @@ impl Desk for Counter {
     }
 
     fn routes(&self) -> Value {
-        let routes = self.app.proxy.routes().iter();
+        let routes = self.app.node.proxy.routes().iter();
         routes.map(|route| json!({ "name": &*route.name, "matches": describe(route), "upstream": &*route.upstream, "cache": route.cache })).collect()
     }
 
     fn flights(&self, limit: usize) -> Value {
-        self.app.proxy.list_flights(limit)
+        self.app.node.proxy.list_flights(limit)
     }
 
     async fn explain(&self, question: Question) -> Result<Value, Problem> {
@@ -88,7 +89,7 @@ impl Desk for Counter {
             Purge::Url(url) => (proxy::Purge::Url(url), "url"),
             Purge::All => (proxy::Purge::All, "all"),
         };
-        match self.app.proxy.purge(&what, order.soft).await {
+        match self.app.node.proxy.purge(&what, order.soft).await {
             Ok(purged) => Ok(json!({
                 "kind": kind, "soft": order.soft, "number": purged.number,
                 "confirmed": purged.confirmed, "silent": purged.silent, "ms": purged.ms,
@@ -105,7 +106,7 @@ impl Desk for Counter {
 }
 
 fn route_status(app: &App, route: &Route) -> Value {
-    let metrics = app.proxy.route_metrics(route);
+    let metrics = app.node.proxy.route_metrics(route);
     let count = |caches: &[Cache]| caches.iter().map(|cache| metrics.answered(*cache)).sum::<u64>();
     let total = count(Cache::ALL);
     let hits = count(&[Cache::Hit, Cache::Stale, Cache::Follower, Cache::Revalidated]);

@@ -11,6 +11,7 @@ use super::stores::EMBEDDED_CALL_BOUND;
 use crate::admin::Readiness;
 use crate::body::Bodies;
 use crate::dust::Dust;
+use crate::node::Joining;
 use crate::tier::Stamps;
 
 /// How this instance fares.
@@ -20,7 +21,7 @@ pub(super) struct Health {
     /// Whether without the store there are no answers (`on_unavailable = "error"`).
     strict: bool,
     /// The store was not there at the start, and this instance has yet to join its fleet.
-    waits: AtomicBool,
+    joining: Arc<Joining>,
     /// Calls of the store that failed since the last that did not.
     failures: AtomicU32,
     times: Mutex<VecDeque<Duration>>,
@@ -49,12 +50,12 @@ const LOOK: Duration = Duration::from_secs(1);
 // === impl Health ===
 
 impl Health {
-    /// Of an instance where nothing has failed yet. `waits`: the store was not there.
-    pub(super) fn new(strict: bool, waits: bool) -> Self {
+    /// Of an instance where nothing has failed yet.
+    pub(super) fn new(strict: bool, joining: Arc<Joining>) -> Self {
         Self {
             draining: AtomicBool::new(false),
             strict,
-            waits: AtomicBool::new(waits),
+            joining,
             failures: AtomicU32::new(0),
             times: Mutex::default(),
             bodies: Mutex::default(),
@@ -62,9 +63,8 @@ impl Health {
         }
     }
 
-    /// What was found at the start: whether the store has yet to be joined, and the bodies.
-    pub(super) fn starts(&self, waits: bool, bodies: &Bodies) {
-        self.waits.store(waits, Ordering::Release);
+    /// What was found at the start.
+    pub(super) fn starts(&self, bodies: &Bodies) {
         self.bodies().unmarked = bodies.is_unmarked();
     }
 
@@ -105,12 +105,7 @@ impl Health {
 
     /// Whether this instance has yet to find the store that it was started without.
     pub(super) fn waits(&self) -> bool {
-        self.waits.load(Ordering::Acquire)
-    }
-
-    /// It has found it, and joined its fleet.
-    pub(super) fn joined(&self) {
-        self.waits.store(false, Ordering::Release);
+        self.joining.waits()
     }
 
     /// Whether the store answers, and this instance is one of its fleet.
@@ -209,7 +204,7 @@ mod tests {
     #[test]
     fn readiness_by_what_fails() {
         for (strict, down) in [(false, Readiness::Ready(vec!["dust"])), (true, Readiness::NotReady("dust"))] {
-            let health = Health::new(strict, false);
+            let health = Health::new(strict, Arc::default());
             fail(&health, DOWN - 1);
             assert_eq!(health.readiness(), Readiness::Ready(vec![]), "one may be bad luck");
             fail(&health, 1);
@@ -224,17 +219,18 @@ mod tests {
     #[test]
     fn without_a_store_from_the_start_it_is_down_until_the_fleet_is_joined() {
         for (strict, down) in [(false, Readiness::Ready(vec!["dust"])), (true, Readiness::NotReady("dust"))] {
-            let health = Health::new(strict, true);
+            let joining = Arc::new(Joining::new(true));
+            let health = Health::new(strict, joining.clone());
             health.called(TOOK, true);
             assert_eq!(health.readiness(), down);
-            health.joined();
+            joining.set(false);
             assert_eq!(health.readiness(), Readiness::Ready(vec![]));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_body_store_is_degraded_for_a_while() {
-        let health = Health::new(true, false);
+        let health = Health::new(true, Arc::default());
         health.body_errors(0);
         assert_eq!(health.readiness(), Readiness::Ready(vec![]));
         health.body_errors(2);
@@ -249,7 +245,7 @@ mod tests {
     fn stamps_that_are_owed_make_it_degraded_and_ready() {
         use crate::key::KeyHash;
         use crate::tier::stamps::life::Ends;
-        let (health, url) = (Health::new(true, false), KeyHash::of("http://h/a"));
+        let (health, url) = (Health::new(true, Arc::default()), KeyHash::of("http://h/a"));
         let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(1)));
         health.watches(stamps.clone());
         assert_eq!(health.readiness(), Readiness::Ready(vec![]));
@@ -259,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_median_is_of_the_latest_calls() {
-        let health = Health::new(false, false);
+        let health = Health::new(false, Arc::default());
         assert_eq!(health.call_p50(), None);
         for ms in (1..=9).rev() {
             health.called(Duration::from_millis(ms), true);

@@ -227,13 +227,14 @@ impl Dust for MeteredDust {
 mod tests {
     use crate::clock::SystemClock;
     use crate::dust::{Embedded, Faulty};
+    use crate::node::Joining;
 
     use super::*;
 
     fn metered() -> (Arc<Faulty>, MeteredDust, Arc<Health>, Arc<Metrics>) {
         let store = Embedded::memory(Arc::new(SystemClock));
         let line = Arc::new(Faulty::sound(Arc::new(store)));
-        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(true, false)));
+        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(true, Arc::default())));
         (line.clone(), MeteredDust::new(line, metrics.clone(), health.clone()), health, metrics)
     }
 
@@ -257,13 +258,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn until_the_fleet_is_joined_the_store_is_away_for_those_who_have_to_wait() {
         let store = Arc::new(Embedded::memory(Arc::new(SystemClock)));
-        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(false, true)));
+        let joining = Arc::new(Joining::new(true));
+        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(false, joining.clone())));
         let open = MeteredDust::new(store.clone(), metrics.clone(), health.clone());
-        let gated = MeteredDust::new(store, metrics, health.clone()).gated();
+        let gated = MeteredDust::new(store, metrics, health).gated();
         assert!(open.entry("a").await.is_ok());
         assert!(matches!(gated.entry("a").await, Err(dust::Error::Unavailable(_))));
         assert!(matches!(gated.on(&["a"]).await, Err(dust::Error::Unavailable(_))));
-        health.joined();
+        joining.set(false);
         assert!(gated.entry("a").await.is_ok());
     }
 

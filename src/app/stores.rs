@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BuildError, bad, room};
+use super::{BuildError, bad, settings as set_up};
 use crate::body::{self, Bodies};
 use crate::clock::{Clock, Dice};
-use crate::config::Settings;
+use crate::config::{OnUnavailable, Settings};
 use crate::dust::embedded::{Embedded, Limits};
 use crate::dust::redis::{Redis, Target};
 use crate::dust::{self, Dust, Late};
-use crate::tier::Tier;
+use crate::node::unmarked;
 use crate::tier::member::WAITING;
 
 /// The embedded store answers from memory or from one disk: far below this, unless that hangs.
@@ -90,7 +90,7 @@ pub(super) async fn open_dust(
             // A full disk: what is stored stays, and is found again when there is room.
             Err(why @ dust::Error::Unavailable(_)) if missing == Missing::Waits => {
                 let late =
-                    Late::open(path.into(), clock, Limits::default(), room::note(&settings.dust.prefix));
+                    Late::open(path.into(), clock, Limits::default(), unmarked::note(&settings.dust.prefix));
                 return Ok((late, Life::unknown(dice, why)));
             }
             Err(error) => return Err(bad("dust.url", error.to_string())),
@@ -133,17 +133,17 @@ pub(super) async fn open_bodies(
     settings: &Settings,
     dust: &dyn Dust,
     life: &mut Life,
-    parts: (&Tier, &Dice, Arc<dyn Clock>),
+    dice: &Dice,
+    clock: Arc<dyn Clock>,
     missing: Missing,
 ) -> Result<Arc<Bodies>, BuildError> {
-    let (tier, dice, clock) = parts;
-    let bodies = open_bodies_of(settings, dust, life, tier, clock.clone()).await?;
+    let bodies = open_bodies_of(settings, dust, life, clock.clone()).await?;
     if bodies.is_unmarked() && missing == Missing::Fails {
         return Err(bad("bodies.url", format!("{}: {}", settings.bodies.url, body::Error::NoRoom)));
     }
     if !dust.shared() && (bodies.is_unmarked() || is_unmarked(settings, dust).await?) {
         // A store that is full too forgets it, and has taken nothing else either.
-        let _ = room::remember(dust, &settings.dust.prefix, bodies.is_unmarked()).await;
+        let _ = unmarked::remember(dust, &settings.dust.prefix, bodies.is_unmarked()).await;
     }
     if life.known != Known::Begins {
         return Ok(bodies);
@@ -152,7 +152,7 @@ pub(super) async fn open_bodies(
         // A life that this instance begins would be one without bodies to all others.
         let why = format!("its life can't begin: {}", body::Error::NoRoom);
         *life = Life::unknown(dice, dust::Error::Unavailable(why));
-        return open_bodies_of(settings, dust, life, tier, clock).await;
+        return open_bodies_of(settings, dust, life, clock).await;
     }
     let stands = dust.life(Some(&life.id)).await.map_err(|error| bad("dust.url", error.to_string()))?;
     let stands = stands.ok_or_else(|| bad("dust.url", "the store has no id and takes none"))?;
@@ -161,7 +161,7 @@ pub(super) async fn open_bodies(
     }
     // Another instance began it at the same moment: that one is ours, too.
     let proposed = std::mem::replace(life, Life { id: stands, known: Known::Stands });
-    let bodies = open_bodies_of(settings, dust, life, tier, clock).await?;
+    let bodies = open_bodies_of(settings, dust, life, clock).await?;
     // Nobody knows the id that was not taken. If this fails, a sweep finds it.
     let _ = bodies.abandon(&proposed.id).await;
     Ok(bodies)
@@ -171,22 +171,13 @@ async fn open_bodies_of(
     settings: &Settings,
     dust: &dyn Dust,
     life: &Life,
-    tier: &Tier,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<Bodies>, BuildError> {
-    let of_bodies = body::Settings {
-        fleet: settings.dust.prefix.clone(),
-        size: settings.bodies.size.0,
-        linger: settings.bodies.linger.0,
-        max_life: settings.dust.max_life.0,
-        hold: tier.hold().min(body::Settings::default().hold),
-        patience: settings.server.send_timeout.0,
-        ..body::Settings::default()
-    };
+    let of_bodies = set_up::bodies(settings);
     let url = settings.bodies.url.reveal();
     // A store that has entries has had its bodies somewhere: not finding them is a mistake in the
     // settings more often than a wish. Bodies in memory are gone with each process, and known to be.
-    let joins = life.known == Known::Stands && url != "memory:";
+    let joins = life.known == Known::Stands && are_lasting(settings);
     let joins = joins && !is_unmarked(settings, dust).await?;
     let opened = if joins {
         Bodies::join(url, &life.id, of_bodies, clock).await
@@ -194,9 +185,14 @@ async fn open_bodies_of(
         Bodies::open(url, &life.id, of_bodies, clock).await
     };
     opened.map_err(|error| match error {
-        body::Error::NotShared => bad("bodies.url", not_shared(settings, &life.id)),
+        body::Error::NotShared => bad("bodies.url", set_up::places(settings).not_shared(&life.id)),
         other => bad("bodies.url", other.to_string()),
     })
+}
+
+/// Whether bodies outlive the process.
+pub(super) fn are_lasting(settings: &Settings) -> bool {
+    settings.bodies.url.reveal() != "memory:"
 }
 
 /// Whether this store has never had room for the marker of its bodies. What others share was begun
@@ -205,44 +201,18 @@ async fn is_unmarked(settings: &Settings, dust: &dyn Dust) -> Result<bool, Build
     if dust.kind() != "embedded" {
         return Ok(false);
     }
-    let unmarked = room::is_unmarked(dust, &settings.dust.prefix).await;
+    let unmarked = unmarked::is_unmarked(dust, &settings.dust.prefix).await;
     unmarked.map_err(|error| bad("dust.url", error.to_string()))
 }
 
-/// That the two stores do not belong together.
-pub(super) fn not_shared(settings: &Settings, id: &str) -> String {
+/// What an operator is told of a start without the store.
+pub(super) fn without(settings: &Settings, why: &dust::Error) -> String {
+    let meanwhile = match settings.dust.on_unavailable {
+        OnUnavailable::RunLocal => "this instance fetches by itself",
+        OnUnavailable::Error => "what is not in memory is answered with 503",
+    };
     format!(
-        "{} does not hold the bodies of the store at dust.url ({}): point both at the same pair, on every \
-         instance of a fleet. If the bodies were removed on purpose, empty the store too, or leave anything \
-         at {id}/here among the bodies",
-        settings.bodies.url, settings.dust.url
+        "dust.url: {}: {why}; {meanwhile}, and joins its fleet when the store is there",
+        settings.dust.url
     )
-}
-
-/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet. It is made of the
-/// id of the life in which the fleet began, so that instances that begin it at the same moment make
-/// the same.
-pub(super) async fn fleet_id(
-    dust: &dyn Dust,
-    prefix: &str,
-    life: &str,
-) -> Result<String, crate::dust::Error> {
-    let key = fleet_key(prefix);
-    if let Some(entry) = dust.entry(&key).await?
-        && let Some(text) = entry.text()
-    {
-        return Ok(text.trim_matches('"').to_owned());
-    }
-    let id = new_fleet_id(life);
-    dust.put(&key, &format!("\"{id}\""), crate::dust::Put { durable: true, ..Default::default() }).await?;
-    Ok(id)
-}
-
-/// A new one, of something random.
-pub(super) fn new_fleet_id(random: &str) -> String {
-    format!("dustgate-{}", random.get(..16).unwrap_or(random))
-}
-
-pub(super) fn fleet_key(prefix: &str) -> String {
-    format!("{prefix}/1/fleet")
 }

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use super::metered::Metered;
 use super::{BuildError, bad};
-use crate::clock::Dice;
 use crate::config::{self, Settings};
-use crate::flight::Flight;
-use crate::proxy::budget::{self, Budget};
-use crate::route::{Route, Table};
+use crate::node::{self, Node, Share};
+use crate::proxy::budget::Budget;
+use crate::route::Table;
 use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{Metrics, UpstreamMetrics};
 use crate::upstream::client::Client;
@@ -22,8 +21,8 @@ use crate::upstream::{self, Shared, Upstream};
 
 /// All upstreams.
 pub(super) struct Upstreams {
-    /// The upstream of each route, by index; routes that name the same one share it.
-    pub by_route: Vec<Arc<dyn Upstream>>,
+    /// As an instance has them: routes that name the same one share it.
+    pub of_node: node::Upstreams,
     /// Each one once.
     pub loads: Vec<Load>,
 }
@@ -37,54 +36,41 @@ pub(super) struct Load {
     budget: Option<Arc<Budget>>,
 }
 
-/// Makes the upstreams that routes name. A store that instances share carries the budgets.
+/// Makes the upstreams that routes name.
 pub(super) fn make(
     settings: &Settings,
     table: &Table,
     metrics: &Arc<Metrics>,
-    flight: &Arc<Flight>,
-    dice: &Arc<Dice>,
 ) -> Result<Upstreams, BuildError> {
     let mut made: HashMap<Arc<str>, Arc<dyn Upstream>> = HashMap::new();
-    let mut all = Upstreams { by_route: Vec::new(), loads: Vec::new() };
-    let shared = Shared::default();
+    let mut all = Upstreams { of_node: node::Upstreams::without_budgets(Vec::new()), loads: Vec::new() };
+    let (origins, shared) = (settings.origins(), Shared::default());
     for route in table.in_order() {
-        if !made.contains_key(&route.upstream) {
-            let (upstream, load) = make_upstream(settings, route, &shared, metrics, flight, dice)?;
-            made.insert(route.upstream.clone(), upstream);
-            all.loads.push(load);
+        let name = &route.upstream;
+        if !made.contains_key(name) {
+            let origin = origins.get(&**name);
+            let origin = origin.ok_or_else(|| bad("routes.upstream", format!("no upstream \"{name}\"")))?;
+            let client = Client::sharing(client_settings(origin, settings.server.max_fields), &shared)
+                .map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))?;
+            all.note(name, origin, client.limit());
+            made.insert(name.clone(), Arc::new(Metered::new(Arc::new(client), metrics.upstream(name))));
         }
-        all.by_route.push(made[&route.upstream].clone());
+        all.of_node.by_route.push(made[name].clone());
     }
     Ok(all)
 }
 
-fn make_upstream(
-    settings: &Settings,
-    route: &Route,
-    shared: &Shared,
-    metrics: &Arc<Metrics>,
-    flight: &Arc<Flight>,
-    dice: &Arc<Dice>,
-) -> Result<(Arc<dyn Upstream>, Load), BuildError> {
-    let name = &*route.upstream;
-    let origins = settings.origins();
-    let origin =
-        origins.get(name).ok_or_else(|| bad("routes.upstream", format!("no upstream \"{name}\"")))?;
-    let client = Client::sharing(client_settings(origin, settings.server.max_fields), shared)
-        .map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))?;
-    let client = Arc::new(client);
-    let (limit, most) = (client.limit().clone(), origin.most_here());
-    // Alone on its store, an instance is the fleet: the smaller limit is all there is to keep.
-    let fleet = origin.max_concurrent_fleet.filter(|_| flight.dust().shared());
-    let budget = fleet.map(|permits| {
-        let terms = budget::Terms { prefix: &settings.dust.prefix, name, permits, most };
-        Arc::new(Budget::start(flight.clone(), dice.clone(), limit.clone(), &terms))
-    });
-    let load = Load { name: route.upstream.clone(), most, limit, budget };
-    let (of, shown) = (metrics.upstream(name), load.clone());
-    metrics.on_render(move |_| shown.measure(&of));
-    Ok((Arc::new(Metered::new(client, metrics.upstream(name))), load))
+// === impl Upstreams ===
+
+impl Upstreams {
+    /// Notes what an upstream bears, here and over the fleet.
+    fn note(&mut self, name: &Arc<str>, origin: &config::Upstream, limit: &Limit) {
+        let (name, limit, most) = (name.clone(), limit.clone(), origin.most_here());
+        if let Some(permits) = origin.max_concurrent_fleet {
+            self.of_node.shares.push(Share { name: name.clone(), limit: limit.clone(), permits, most });
+        }
+        self.loads.push(Load { name, most, limit, budget: None });
+    }
 }
 
 // === impl Load ===
@@ -105,11 +91,12 @@ impl Load {
         })
     }
 
-    /// Waits until no permit of a fleet's budget is held (F9).
-    pub(super) async fn quiet(&self) {
-        if let Some(budget) = &self.budget {
-            budget.quiet().await;
-        }
+    /// The same with the fleet's budget that the instance keeps, and shown by the metrics.
+    pub(super) fn of(self, node: &Node, metrics: &Arc<Metrics>) -> Self {
+        let load = Self { budget: node.budget(&self.name).cloned(), ..self };
+        let (of, shown) = (metrics.upstream(&load.name), load.clone());
+        metrics.on_render(move |_| shown.measure(&of));
+        load
     }
 
     fn measure(&self, of: &UpstreamMetrics) {

@@ -22,8 +22,8 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self { name: settings.name.clone(), own: settings.fleet.clone(), fleet: OnceLock::new() }
+    pub(super) fn new(settings: &Settings, own: String) -> Self {
+        Self { name: settings.name.clone(), own, fleet: OnceLock::new() }
     }
 
     fn fleet(&self) -> &str {

@@ -2,36 +2,26 @@
 
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::follow::{Home, Moves};
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Embedded, Faulty};
+use crate::node::{self, Chores, Node, Opened, Seams, Upstreams};
 use crate::telemetry::{Log, Metrics};
 use crate::tier::stamps::life;
-use crate::tier::{Numbers, Own, WhenUnsure, member, url_hash};
+use crate::tier::{WhenUnsure, url_hash};
 use crate::upstream::scripted::{Reply, Scripted};
 use crate::upstream::{ErrorKind, Framing};
 
 const UNSURE_FOR: Duration = Duration::from_mins(5);
 
-struct Stay;
-
-#[async_trait::async_trait]
-impl Moves for Stay {
-    async fn moves(&self, _: &str, _: bool) -> Result<(), String> {
-        Ok(())
-    }
-}
-
 struct Instance {
     proxy: Arc<Proxy>,
     line: Arc<Faulty>,
     member: Arc<Member>,
-    _tasks: JoinSet<()>,
+    _chores: Chores,
 }
 
 /// A store, the bodies, and an origin that counts.
@@ -65,49 +55,12 @@ impl Fleet {
                     upstream = \"o\"\n";
         let settings = crate::config::load_text(Some(("test.toml".into(), text.into())), []).unwrap();
         let table = settings.table().clone();
-        let (dice, metrics) = (Arc::new(Dice::seeded(name.len() as u64)), Metrics::new("0"));
-        let line = Arc::new(Faulty::sound(self.dust.clone()));
-        let numbers = Numbers::new("dustgate");
-        let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
-        let tier = Arc::new(Tier::in_fleet(1 << 20, numbers.clone()));
-        let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(1)));
-        let trust = Arc::new(Trust::shared(when));
-        let flight = Flight::new(dust.clone(), dice.clone(), flight::Settings::default());
-        let home = Home {
-            routes: table.clone(),
-            flight: flight.clone(),
-            dust: dust.clone(),
-            max_life_ms: u64::MAX,
-            moves: Box::new(Stay),
-            log: Log::null(),
-            metrics: metrics.clone(),
-        };
-        let of_member = member::Settings {
-            prefix: "dustgate".into(),
-            instance: name.into(),
-            trust: Duration::from_secs(10),
-            call_bound: Duration::from_millis(200),
-            life: self.dust.life(None).await.unwrap().unwrap(),
-        };
-        let kept = member::Parts {
-            dust: dust.clone(),
-            tier: tier.clone(),
-            stamps: stamps.clone(),
-            numbers,
-            trust: trust.clone(),
-            dice: dice.clone(),
-        };
-        let member = Member::new(of_member, kept, Arc::new(home));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(member.clone().follow());
-        tasks.spawn(member.clone().keep_trust());
-        member.is_sure().await;
-        let notices = Notices::new(Log::null(), metrics, table.in_order(), 0);
-        let proxy = Proxy::new(Parts {
-            settings: Settings {
+        let (dice, line) =
+            (Arc::new(Dice::seeded(name.len() as u64)), Arc::new(Faulty::sound(self.dust.clone())));
+        let settings = node::Settings {
+            proxy: Settings {
                 name: "dustgate".into(),
                 instance: name.into(),
-                fleet: "fleet".into(),
                 prefix: "dustgate".into(),
                 trusted: Vec::new(),
                 max_target: 8192,
@@ -117,22 +70,31 @@ impl Fleet {
                 body_timeout: Duration::from_secs(30),
                 min_rate: 0,
             },
+            flight: flight::Settings::default(),
+            memory: 1 << 20,
+            trust: Duration::from_secs(10),
+            when_unsure: when,
+        };
+        let life = self.dust.life(None).await.unwrap().unwrap();
+        let opened = Opened::there(Seams::open(line.clone()), self.bodies.clone(), life);
+        let stores = opened.read(&settings, &dice).await.unwrap();
+        let node = Node::new(node::Parts {
+            settings,
+            stores,
             routes: table,
-            upstreams: vec![self.origin.clone()],
-            tier,
-            stamps,
-            trust,
-            member: Some(member.clone()),
-            flight,
-            dust,
-            bodies: self.bodies.clone(),
+            upstreams: Upstreams::without_budgets(vec![self.origin.clone()]),
             dice,
-            notices,
-            drain: Arc::new(crate::drain::channel().0),
+            log: Log::null(),
+            metrics: Metrics::new("0"),
         });
+        let mut chores = node.begin().await;
+        chores.pay();
+        chores.tidy();
+        let member = node.member.clone().unwrap();
+        member.is_sure().await;
         // What is kept in the first moments is doubted once more.
         sleep(Duration::from_secs(1)).await;
-        Instance { proxy, line, member, _tasks: tasks }
+        Instance { proxy: node.proxy.clone(), line, member, _chores: chores }
     }
 }
 

@@ -1,20 +1,16 @@
-//! One instance: the parts of a proxy, put together as the assembly room does it, behind a gate.
+//! One instance, as it ships, behind a gate.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use dustgate::body::{self, Bodies};
-use dustgate::drain;
-use dustgate::dust::{Dust, Error, Faulty};
-use dustgate::flight::{self, Flight, OnUnavailable};
-use dustgate::proxy::follow::{Home, Moves};
-use dustgate::proxy::notices::Notices;
+use dustgate::dust::{Dust as _, Error, Faulty};
+use dustgate::flight::{self, OnUnavailable};
+use dustgate::node::{self, Chores, Node, Opened, Seams, Upstreams};
 use dustgate::proxy::{self, Proxy};
 use dustgate::route::{Finish, KeyedField, PathPattern, Route, Table};
 use dustgate::telemetry::{Log, Metrics};
-use dustgate::tier::member::{self, Member};
-use dustgate::tier::{Numbers, Own, Stamps, Tier, Trust};
+use dustgate::tier::{Stamps, Tier};
 use dustgate::upstream::Upstream;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -29,6 +25,9 @@ use crate::world::{Wall, World};
 
 /// Nobody reads them, and to make them takes longer than all the rest.
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Metrics::new("simulated"));
+
+/// Bytes of memory: little, so that records have to make room.
+const MEMORY: u64 = 256 << 10;
 
 /// What all instances are made from.
 #[derive(Debug)]
@@ -45,19 +44,18 @@ pub struct Instance {
     /// When it began to serve.
     pub booted: u64,
     pub booted_ms: u64,
+    pub node: Arc<Node>,
     pub proxy: Arc<Proxy>,
-    member: Arc<Member>,
     pub stamps: Arc<Stamps>,
     pub wall: Arc<Wall>,
     pub wire: Arc<Line>,
     pub line: Arc<Faulty>,
     pub gate: Arc<Gate>,
-    pub signal: Arc<drain::Signal>,
     pub bodies: Arc<Bodies>,
-    /// What runs in it: its clients' requests, and its own chores.
+    /// Its clients' requests.
     tasks: Mutex<Vec<AbortHandle>>,
-    /// Ends its chores: apart from the other, whose guards are counted.
-    chores: drain::Signal,
+    /// What runs beside them; none once it has ended.
+    chores: Mutex<Option<Chores>>,
 }
 
 // === impl Instance ===
@@ -84,17 +82,13 @@ impl Instance {
         let wire = Arc::new(Line::new(board, &gate, ahead));
         let line = Arc::new(Faulty::new(wire.clone(), plan.line.clone(), world.dice()));
         lines.lock().expect("no panic under this lock").push(line.clone());
-        let numbers = Numbers::new(PREFIX);
-        let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
         let dice = Arc::new(world.dice());
         let text = |error: Error| error.to_string();
         let bounded = async |call| tokio::time::timeout(CALL_BOUND * 5, call).await.map_err(|_| "no answer");
-        let life = bounded(dust.life(Some(&dice.name()))).await?.map_err(text)?.ok_or("no life")?;
-        let max_life = Duration::from_hours(720);
-        let tier = Arc::new(Tier::in_fleet(256 << 10, numbers.clone()).with_max_life(max_life));
+        let life = bounded(line.life(Some(&dice.name()))).await?.map_err(text)?.ok_or("no life")?;
         let of_bodies = body::Settings {
             linger: plan.linger,
-            hold: tier.hold(),
+            hold: Tier::hold_of(MEMORY),
             window: 4096,
             blocks: 64 << 10,
             call_timeout: BODY_CALL,
@@ -104,112 +98,43 @@ impl Instance {
         let bodies = Bodies::open_over(way, &life, of_bodies, wall.clone())
             .await
             .map_err(|error| error.to_string())?;
-        let stamps = Arc::new(Stamps::new(PREFIX, max_life));
-        let purges = stamps.clone();
-        tokio::time::timeout(CALL_BOUND * 5, stamps.load(&*dust))
+        let settings = settings(plan, name);
+        let opened = Opened::there(Seams::open(line.clone()), bodies.clone(), life);
+        let stores = tokio::time::timeout(CALL_BOUND * 5, opened.read(&settings, &dice))
             .await
             .map_err(|_| "no answer")?
-            .map_err(text)?;
-        let flight = Flight::named(
-            name,
-            dust.clone(),
-            dice.clone(),
-            flight::Settings {
-                lease_ttl: plan.lease_ttl,
-                call_bound: CALL_BOUND,
-                jitter: JITTER,
-                on_unavailable: OnUnavailable::RunLocal,
-            },
-        );
-        flight.saw(stamps.newest());
-        let routes = routes(plan);
+            .map_err(|error| error.to_string())?;
         let origin: Arc<dyn Upstream> = Arc::new(Origin::new(world, &gate, name));
-        let trust = Arc::new(Trust::shared(plan.when_unsure));
-        let home = Home {
-            routes: routes.clone(),
-            flight: flight.clone(),
-            dust: dust.clone(),
-            max_life_ms: u64::try_from(max_life.as_millis()).expect("a month"),
-            moves: Box::new(Shelves(bodies.clone())),
+        let node = Node::new(node::Parts {
+            settings,
+            stores,
+            routes: routes(plan),
+            upstreams: Upstreams::without_budgets(vec![origin.clone(), origin]),
+            dice,
             log: Log::null(),
             metrics: METRICS.clone(),
-        };
-        let member = Member::new(
-            member::Settings {
-                prefix: PREFIX.to_owned(),
-                instance: name.into(),
-                trust: TRUST,
-                call_bound: CALL_BOUND,
-                life,
-            },
-            member::Parts {
-                dust: dust.clone(),
-                tier: tier.clone(),
-                stamps: stamps.clone(),
-                numbers,
-                trust: trust.clone(),
-                dice: dice.clone(),
-            },
-            Arc::new(home),
-        );
-        let notices = Notices::new(Log::null(), METRICS.clone(), routes.in_order(), 0);
-        let signal = Arc::new(drain::channel().0);
-        let proxy = Proxy::new(proxy::Parts {
-            settings: proxy::Settings {
-                name: "dustgate".to_owned(),
-                instance: name.into(),
-                fleet: "simulated".to_owned(),
-                prefix: PREFIX.to_owned(),
-                trusted: Vec::new(),
-                max_target: 1024,
-                max_header_size: 8192,
-                max_waiters: 1000,
-                max_life,
-                body_timeout: Duration::from_secs(10),
-                min_rate: 0,
-            },
-            routes,
-            upstreams: vec![origin.clone(), origin],
-            tier,
-            stamps,
-            trust,
-            member: Some(member.clone()),
-            flight,
-            dust,
-            bodies: bodies.clone(),
-            dice,
-            notices,
-            drain: signal.clone(),
         });
+        let (booted, booted_ms) = (world.moment(), world.now());
+        let mut chores = node.begin().await;
+        chores.pay();
+        chores.tidy();
         let instance = Self {
             name: name.to_owned(),
-            booted: world.moment(),
-            booted_ms: world.now(),
-            proxy,
-            member,
-            stamps: purges,
+            booted,
+            booted_ms,
+            proxy: node.proxy.clone(),
+            stamps: node.stamps().clone(),
+            node,
             wall,
             wire,
             line,
             gate,
-            signal,
             bodies,
             tasks: Mutex::default(),
-            chores: drain::channel().0,
+            chores: Mutex::new(Some(chores)),
         };
-        instance.begin_chores().await;
         world.say(format_args!("{name}: starts, its clock {ahead} ms ahead"));
         Ok(Arc::new(instance))
-    }
-
-    /// What the assembly room starts beside the listeners.
-    async fn begin_chores(&self) {
-        self.owns(tokio::spawn(self.proxy.clone().keep_stamps()).abort_handle());
-        let tidy = tokio::spawn(self.proxy.clone().keep_tidy(self.chores.guard()));
-        self.owns(tidy.abort_handle());
-        self.owns(tokio::spawn(self.member.clone().follow()).abort_handle());
-        self.owns(tokio::spawn(self.member.clone().keep_trust()).abort_handle());
-        let _ = tokio::time::timeout(CALL_BOUND * 4, self.member.is_sure()).await;
     }
 
     /// Ends with the instance.
@@ -226,18 +151,20 @@ impl Instance {
         for task in self.tasks.lock().expect("no panic under this lock").drain(..) {
             task.abort();
         }
+        drop(self.take_chores());
+    }
+
+    fn take_chores(&self) -> Option<Chores> {
+        self.chores.lock().expect("no panic under this lock").take()
     }
 
     /// The graceful end (F9), once nobody new comes: whether it came in time.
     pub async fn drain(&self, grace: Duration) -> bool {
-        self.signal.start();
-        self.chores.start();
-        let ended = tokio::time::timeout(grace, async {
-            self.signal.drain().await;
-            self.proxy.flight().idle().await;
-        });
-        let ended = ended.await.is_ok();
-        self.member.leave().await;
+        let ended = self.node.drained(grace).await.is_ok();
+        if let Some(mut chores) = self.take_chores() {
+            chores.end().await;
+            chores.clear().await;
+        }
         ended
     }
 
@@ -246,7 +173,8 @@ impl Instance {
         if tokio::time::timeout(Duration::from_mins(1), self.proxy.flight().idle()).await.is_err() {
             return Some("something is owed for ever".to_owned());
         }
-        let fills = self.signal.guards();
+        // Two are the janitor's: its own, and the one that it waits with.
+        let fills = self.node.signal.guards().saturating_sub(2);
         if fills > 0 {
             return Some(format!("{fills} fills go on for ever"));
         }
@@ -264,13 +192,29 @@ impl Instance {
     }
 }
 
-/// Bodies follow the store from life to life.
-struct Shelves(Arc<Bodies>);
-
-#[async_trait]
-impl Moves for Shelves {
-    async fn moves(&self, id: &str, _: bool) -> Result<(), String> {
-        self.0.rebind(id).await.map_err(|error| error.to_string())
+fn settings(plan: &Plan, name: &str) -> node::Settings {
+    node::Settings {
+        proxy: proxy::Settings {
+            name: "dustgate".to_owned(),
+            instance: name.into(),
+            prefix: PREFIX.to_owned(),
+            trusted: Vec::new(),
+            max_target: 1024,
+            max_header_size: 8192,
+            max_waiters: 1000,
+            max_life: Duration::from_hours(720),
+            body_timeout: Duration::from_secs(10),
+            min_rate: 0,
+        },
+        flight: flight::Settings {
+            lease_ttl: plan.lease_ttl,
+            call_bound: CALL_BOUND,
+            jitter: JITTER,
+            on_unavailable: OnUnavailable::RunLocal,
+        },
+        memory: MEMORY,
+        trust: TRUST,
+        when_unsure: plan.when_unsure,
     }
 }
 

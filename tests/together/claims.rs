@@ -5,8 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dustgate::body;
+use dustgate::clock::ManualClock;
 use dustgate::drain;
+use dustgate::dust::Dust as _;
 use dustgate::dust::embedded::Limits;
+use dustgate::dust::faulty::{Fault, Op};
 use dustgate::upstream::Framing;
 use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
@@ -24,9 +27,9 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// The store's clock goes as the test's does.
 async fn fleet() -> Fleet {
     let (objects, settings) = (Arc::new(InMemory::new()), body::Settings::default());
-    let (fleet, clock) = Fleet::in_room(2, unchanged, objects, |_| (), settings, Limits::default()).await;
     // Objects in memory are as old as the machine's clock says: all are old to this one.
-    clock.advance(Duration::from_hours(4_800));
+    let clock = Arc::new(ManualClock::at(1_807_280_000_000));
+    let fleet = Fleet::at(&clock, 2, unchanged, objects, |_| (), settings, Limits::default()).await;
     tokio::spawn(async move {
         loop {
             sleep(ms(50)).await;
@@ -88,10 +91,12 @@ async fn a_sweep_leaves_what_is_written_without_a_lease() {
     let one = &fleet.instances[0];
     one.origin.push(pieces(drips("max-age=86400", 0), PIECES));
     let fill = async {
-        one.line.down();
+        // It hears all changes meanwhile: only then is what it fetched without a lease stored.
+        one.line.next(Some(Op::Lease), Fault::Unavailable);
         let got = one.get("/a");
         sleep(ms(5_000)).await;
-        one.line.up();
+        let leases = one.line.entries("_dust:sf/dustgate/1/").await.expect("the store is there");
+        assert!(leases.is_empty(), "{leases:?}");
         assert!(got.await.expect("it does not panic").whole);
     };
     is_left_alone(&fleet, fill, "alone").await;

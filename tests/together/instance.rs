@@ -6,16 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use dustgate::body::{self, Bodies};
 use dustgate::clock::{Clock, Dice, ManualClock};
-use dustgate::drain;
 use dustgate::dust::embedded::Limits;
 use dustgate::dust::{Dust, Embedded, Faulty};
-use dustgate::flight::{self, Flight};
-use dustgate::proxy::notices::Notices;
+use dustgate::flight;
+use dustgate::node::{self, Chores, Node, Opened, Seams, Upstreams};
 use dustgate::proxy::{self, Client, Proxy, Purge};
 use dustgate::route::{Route, Table};
 use dustgate::telemetry::{Log, Metrics};
-use dustgate::tier::stamps::{Force, Scope};
-use dustgate::tier::{Stamps, Tier, Trust, url_hash};
+use dustgate::tier::{Member, Stamps, WhenUnsure};
 use dustgate::upstream::scripted::{Asked, Reply, Scripted};
 use http::{HeaderMap, Request, StatusCode};
 use http_body::Body as _;
@@ -36,11 +34,28 @@ pub struct Fleet {
 /// One of it.
 pub struct Instance {
     pub proxy: Arc<Proxy>,
+    pub member: Arc<Member>,
     pub line: Arc<Faulty>,
     pub stamps: Arc<Stamps>,
     pub bodies: Arc<Bodies>,
     /// The origin as this instance reaches it.
     pub origin: Scripted,
+    chores: Chores,
+}
+
+/// What one is made of.
+pub struct Make {
+    pub name: String,
+    pub store: Arc<dyn Dust>,
+    pub objects: Arc<dyn ObjectStore>,
+    pub bodies: body::Settings,
+    pub clock: Arc<dyn Clock>,
+    pub route: Route,
+    pub answer: fn(&Asked, usize) -> Reply,
+    pub dice: Dice,
+    /// How long it believes its memory without having heard from the store.
+    pub trust: Duration,
+    pub when_unsure: WhenUnsure,
 }
 
 /// What a client got.
@@ -70,10 +85,14 @@ impl Fleet {
         objects: Arc<dyn ObjectStore>,
         make: fn(&mut Route),
     ) -> Self {
-        Self::with_bodies(count, answer, objects, make, body::Settings::default()).await
+        let mut fleet = Self::with_bodies(count, answer, objects, make, body::Settings::default()).await;
+        for instance in &mut fleet.instances {
+            instance.chores.tidy();
+        }
+        fleet
     }
 
-    /// The same, with bodies that are kept so.
+    /// The same with bodies that are kept so, and without a janitor: the test sets one to work.
     pub async fn with_bodies(
         count: usize,
         answer: fn(&Asked, usize) -> Reply,
@@ -93,30 +112,55 @@ impl Fleet {
         settings: body::Settings,
         limits: Limits,
     ) -> (Self, Arc<ManualClock>) {
-        let manual = Arc::new(ManualClock::at(1_790_000_000_000));
-        let clock: Arc<dyn Clock> = manual.clone();
+        let clock = Arc::new(ManualClock::at(1_790_000_000_000));
+        (Self::at(&clock, count, answer, objects, make, settings, limits).await, clock)
+    }
+
+    /// The same by this clock.
+    pub async fn at(
+        clock: &Arc<ManualClock>,
+        count: usize,
+        answer: fn(&Asked, usize) -> Reply,
+        objects: Arc<dyn ObjectStore>,
+        make: fn(&mut Route),
+        settings: body::Settings,
+        limits: Limits,
+    ) -> Self {
+        let clock: Arc<dyn Clock> = clock.clone();
         let store = Embedded::memory_with(clock.clone(), limits, &Dice::seeded(7)).in_common();
         let store: Arc<dyn Dust> = Arc::new(store);
         let mut instances = Vec::new();
         for n in 0..count {
-            let line = Arc::new(Faulty::sound(store.clone()));
-            let origin = Scripted::by(answer);
-            let bodies = Bodies::open_over(objects.clone(), "life", settings.clone(), clock.clone()).await;
-            let bodies = bodies.expect("they are in memory");
-            instances.push(Instance::new(n, line, origin, bodies, make));
+            let mut route = Route::new("all", "origin");
+            make(&mut route);
+            let make = Make {
+                name: format!("i{n}"),
+                store: store.clone(),
+                objects: objects.clone(),
+                bodies: settings.clone(),
+                clock: clock.clone(),
+                route,
+                answer,
+                dice: Dice::seeded(n as u64),
+                trust: Duration::from_secs(10),
+                when_unsure: WhenUnsure::Serve(Duration::from_mins(5)),
+            };
+            instances.push(make.instance().await);
         }
-        (Self { instances }, manual)
+        Self { instances }
     }
 
-    /// Purges a URL at one instance; the others hear of it at once, as they would by the feed.
+    /// Purges a URL at one instance: it is answered when all the others have heard of it.
     pub async fn purge(&self, at: usize, url: &str) {
-        let purged = self.instances[at].proxy.purge(&Purge::Url(url.to_owned()), false).await;
-        let number = purged.expect("the store is there").number;
-        for instance in &self.instances {
-            let scope = Scope::Url(url_hash(url));
-            instance.stamps.apply(scope, Force::Hard, number);
-            instance.proxy.flight().saw(number);
-        }
+        self.begin_purge(at, url).await.expect("it does not panic");
+    }
+
+    /// The same, without waiting for the answer: it may have to wait for one that is cut off.
+    pub fn begin_purge(&self, at: usize, url: &str) -> JoinHandle<()> {
+        let (proxy, what) = (self.instances[at].proxy.clone(), Purge::Url(url.to_owned()));
+        tokio::spawn(async move {
+            proxy.purge(&what, false).await.expect("the store is there");
+        })
     }
 
     /// How often the origin was asked, by all.
@@ -125,60 +169,57 @@ impl Fleet {
     }
 }
 
-// === impl Instance ===
+// === impl Make ===
 
-impl Instance {
-    fn new(n: usize, line: Arc<Faulty>, origin: Scripted, bodies: Arc<Bodies>, make: fn(&mut Route)) -> Self {
-        let mut route = Route::new("all", "origin");
-        make(&mut route);
-        let dust: Arc<dyn Dust> = line.clone();
-        let dice = Arc::new(Dice::seeded(n as u64));
-        let settings = flight::Settings { lease_ttl: LEASE, ..flight::Settings::default() };
-        let flight = Flight::new(dust.clone(), dice.clone(), settings);
-        let routes = Arc::new(Table::new(vec![route]).expect("there is one"));
-        let max_life = Duration::from_hours(24);
-        let stamps = Arc::new(Stamps::new("dustgate", max_life));
-        let proxy = Proxy::new(proxy::Parts {
-            settings: proxy::Settings {
+impl Make {
+    /// It follows the store, and pays what it owes.
+    pub async fn instance(self) -> Instance {
+        let Self { name, store, objects, bodies, clock, route, answer, dice, trust, when_unsure } = self;
+        let (line, dice) = (Arc::new(Faulty::sound(store)), Arc::new(dice));
+        let settings = node::Settings {
+            proxy: proxy::Settings {
                 name: "dustgate".to_owned(),
-                instance: format!("i{n}").into(),
-                fleet: "together".to_owned(),
+                instance: name.into(),
                 prefix: "dustgate".to_owned(),
                 trusted: Vec::new(),
                 max_target: 1024,
                 max_header_size: 8192,
                 max_waiters: 1000,
-                max_life,
+                max_life: Duration::from_hours(24),
                 body_timeout: Duration::from_secs(10),
                 min_rate: 0,
             },
-            notices: Notices::new(Log::null(), Metrics::new("test"), routes.in_order(), 0),
-            routes,
-            upstreams: vec![Arc::new(origin.clone())],
-            tier: Arc::new(Tier::new(1 << 20).with_max_life(max_life)),
-            stamps: stamps.clone(),
-            trust: Arc::new(Trust::alone()),
-            member: None,
-            flight,
-            dust,
-            bodies: bodies.clone(),
+            flight: flight::Settings { lease_ttl: LEASE, ..flight::Settings::default() },
+            memory: 1 << 20,
+            trust,
+            when_unsure,
+        };
+        let life = line.life(Some("life")).await.expect("the store is there").expect("it has an id");
+        let bodies = Bodies::open_over(objects, &life, bodies, clock).await.expect("they are in memory");
+        let opened = Opened::there(Seams::open(line.clone()), bodies.clone(), life);
+        let stores = opened.read(&settings, &dice).await.expect("the store is there");
+        let origin = Scripted::by(answer);
+        let node = Node::new(node::Parts {
+            settings,
+            stores,
+            routes: Arc::new(Table::new(vec![route]).expect("there is one")),
+            upstreams: Upstreams::without_budgets(vec![Arc::new(origin.clone())]),
             dice,
-            drain: Arc::new(drain::channel().0),
+            log: Log::null(),
+            metrics: Metrics::new("test"),
         });
-        Self { proxy, line, stamps, bodies, origin }
+        let mut chores = node.begin().await;
+        chores.pay();
+        let member = node.member.clone().expect("others share the store");
+        member.is_sure().await;
+        let (proxy, stamps) = (node.proxy.clone(), node.stamps().clone());
+        Instance { proxy, member, line, stamps, bodies, origin, chores }
     }
+}
 
-    /// An instance that is put together elsewhere.
-    pub fn over(
-        proxy: Arc<Proxy>,
-        line: Arc<Faulty>,
-        stamps: Arc<Stamps>,
-        bodies: Arc<Bodies>,
-        origin: Scripted,
-    ) -> Self {
-        Self { proxy, line, stamps, bodies, origin }
-    }
+// === impl Instance ===
 
+impl Instance {
     /// A client asks for a path, and reads what comes.
     pub fn get(&self, path: &str) -> JoinHandle<Got> {
         self.get_with(path, &[])

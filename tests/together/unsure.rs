@@ -6,29 +6,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use dustgate::body::{self, Bodies};
+use dustgate::body;
 use dustgate::clock::{Clock, Dice};
-use dustgate::drain;
 use dustgate::dust::embedded::Limits;
 use dustgate::dust::faulty::{Fault, Op};
-use dustgate::dust::{Dust, Embedded, Faulty};
-use dustgate::flight::{self, Flight};
-use dustgate::proxy::follow::{Home, Moves};
-use dustgate::proxy::notices::Notices;
-use dustgate::proxy::{self, Client, Proxy, Purge};
-use dustgate::route::{Route, Table};
-use dustgate::telemetry::{Log, Metrics};
-use dustgate::tier::member::{self, Member};
-use dustgate::tier::{Numbers, Own, Stamps, Tier, Trust, WhenUnsure};
-use dustgate::upstream::scripted::{Asked, Reply, Scripted};
+use dustgate::dust::{Dust, Embedded};
+use dustgate::proxy::{Client, Purge};
+use dustgate::route::Route;
+use dustgate::tier::WhenUnsure;
+use dustgate::upstream::scripted::{Asked, Reply};
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Empty};
 use object_store::memory::InMemory;
 use tokio::time::{Instant, sleep};
 
-use super::instance::{Got, Instance};
+use super::instance::{Got, Instance, Make};
 use super::ms;
 
 /// How long an instance may believe its tier without having heard from the store.
@@ -50,20 +43,10 @@ impl Clock for Wall {
     }
 }
 
-struct Stays;
-
-#[async_trait]
-impl Moves for Stays {
-    async fn moves(&self, _: &str, _: bool) -> Result<(), String> {
-        Ok(())
-    }
-}
-
 /// Two of them over one store.
 struct Pair {
     one: Instance,
     cut: Instance,
-    of_cut: Arc<Member>,
 }
 
 fn answer(asked: &Asked, _: usize) -> Reply {
@@ -84,87 +67,6 @@ fn answer(asked: &Asked, _: usize) -> Reply {
     reply.wait(ms(5)).head().bytes(version)
 }
 
-async fn instance(
-    store: &Arc<dyn Dust>,
-    clock: &Arc<Wall>,
-    objects: &Arc<InMemory>,
-    name: &str,
-    when: WhenUnsure,
-) -> (Instance, Arc<Member>) {
-    let line = Arc::new(Faulty::sound(store.clone()));
-    let numbers = Numbers::new("dustgate");
-    let dust: Arc<dyn Dust> = Arc::new(Own::new(line.clone(), numbers.clone()));
-    let dice = Arc::new(Dice::seeded(name.len() as u64));
-    let life = dust.life(Some("life")).await.expect("the store is there").expect("it has an id");
-    let bodies = Bodies::open_over(objects.clone(), &life, body::Settings::default(), clock.clone()).await;
-    let bodies = bodies.expect("they are in memory");
-    let tier = Arc::new(Tier::in_fleet(1 << 20, numbers.clone()));
-    let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(24)));
-    let settings = flight::Settings { lease_ttl: super::LEASE, ..flight::Settings::default() };
-    let call_bound = settings.call_bound;
-    let flight = Flight::named(name, dust.clone(), dice.clone(), settings);
-    let routes = Arc::new(Table::new(vec![Route::new("all", "origin")]).expect("there is one"));
-    let trust = Arc::new(Trust::shared(when));
-    let metrics = Metrics::new("test");
-    let home = Home {
-        routes: routes.clone(),
-        flight: flight.clone(),
-        dust: dust.clone(),
-        max_life_ms: u64::MAX,
-        moves: Box::new(Stays),
-        log: Log::null(),
-        metrics: metrics.clone(),
-    };
-    let of_member = member::Settings {
-        prefix: "dustgate".to_owned(),
-        instance: name.into(),
-        trust: TRUST,
-        call_bound,
-        life,
-    };
-    let parts = member::Parts {
-        dust: dust.clone(),
-        tier: tier.clone(),
-        stamps: stamps.clone(),
-        numbers,
-        trust: trust.clone(),
-        dice: dice.clone(),
-    };
-    let member = Member::new(of_member, parts, Arc::new(home));
-    let origin = Scripted::by(answer);
-    let proxy = Proxy::new(proxy::Parts {
-        settings: proxy::Settings {
-            name: "dustgate".to_owned(),
-            instance: name.into(),
-            fleet: "together".to_owned(),
-            prefix: "dustgate".to_owned(),
-            trusted: Vec::new(),
-            max_target: 1024,
-            max_header_size: 8192,
-            max_waiters: 1000,
-            max_life: Duration::from_hours(24),
-            body_timeout: Duration::from_secs(10),
-            min_rate: 0,
-        },
-        notices: Notices::new(Log::null(), metrics, routes.in_order(), 0),
-        routes,
-        upstreams: vec![Arc::new(origin.clone())],
-        tier,
-        stamps: stamps.clone(),
-        trust,
-        member: Some(member.clone()),
-        flight,
-        dust,
-        bodies: bodies.clone(),
-        dice,
-        drain: Arc::new(drain::channel().0),
-    });
-    tokio::spawn(member.clone().follow());
-    tokio::spawn(member.clone().keep_trust());
-    member.is_sure().await;
-    (Instance::over(proxy, line, stamps, bodies, origin), member)
-}
-
 impl Pair {
     async fn of(when: WhenUnsure) -> Self {
         VERSION.set(1);
@@ -172,9 +74,22 @@ impl Pair {
         let store = Embedded::memory_with(clock.clone(), Limits::default(), &Dice::seeded(7)).in_common();
         let store: Arc<dyn Dust> = Arc::new(store);
         let objects = Arc::new(InMemory::new());
-        let (one, _) = instance(&store, &clock, &objects, "one", when).await;
-        let (cut, of_cut) = instance(&store, &clock, &objects, "other", when).await;
-        Self { one, cut, of_cut }
+        let instance = async |name: &str| {
+            let make = Make {
+                name: name.to_owned(),
+                store: store.clone(),
+                objects: objects.clone(),
+                bodies: body::Settings::default(),
+                clock: clock.clone(),
+                route: Route::new("all", "origin"),
+                answer,
+                dice: Dice::seeded(name.len() as u64),
+                trust: TRUST,
+                when_unsure: when,
+            };
+            make.instance().await
+        };
+        Self { one: instance("one").await, cut: instance("other").await }
     }
 
     /// One is cut off, everything is purged without it, and its line is mended: but for a while it
@@ -244,7 +159,7 @@ async fn what_was_purged_while_an_instance_was_cut_off_is_in_doubt_until_it_has_
         assert!(when == WhenUnsure::Validate || doubts > 0, "they were held back");
         // Those who validate do it together.
         assert!(pair.cut.origin.count() <= 43, "{} fetches", pair.cut.origin.count());
-        pair.of_cut.is_sure().await;
+        pair.cut.member.is_sure().await;
         for n in 0..40 {
             assert_eq!(version_of(&pair.cut.get(&format!("/{n}")).await.expect("it does not panic")), 2);
         }
@@ -280,7 +195,7 @@ async fn an_instance_that_may_not_know_of_a_purge_publishes_nothing() {
     sleep(ms(400)).await;
     let other = pair.one.get("/new").await.expect("it does not panic");
     assert_eq!((version_of(&other), pair.one.origin.count()), (2, 1), "{}", says(&other));
-    pair.of_cut.is_sure().await;
+    pair.cut.member.is_sure().await;
     let again = pair.cut.get("/new").await.expect("it does not panic");
     assert!(says(&again).starts_with("dustgate; hit"), "{}", says(&again));
 }

@@ -1,0 +1,61 @@
+//! A start without room for bodies: nothing is stored until there is, and then as always.
+//!
+//! A body store without the marker of its life looks like the wrong one at the next start. So the
+//! embedded store remembers that the marker was never written, until it is.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::body::Bodies;
+use crate::dust::{Dust, Put, Result};
+
+/// How often it is tried.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Where it stands that the bodies of this store have no marker, and what stands there.
+pub fn note(prefix: &str) -> (String, &'static str) {
+    (format!("{prefix}/1/unmarked"), "true")
+}
+
+/// Whether the marker of this store's bodies was never written.
+pub async fn is_unmarked(dust: &dyn Dust, prefix: &str) -> Result<bool> {
+    Ok(dust.entry(&note(prefix).0).await?.is_some())
+}
+
+/// Remembers that, or that it is no longer so.
+pub async fn remember(dust: &dyn Dust, prefix: &str, unmarked: bool) -> Result<()> {
+    let (key, value) = note(prefix);
+    if unmarked {
+        dust.put(&key, value, Put { durable: true, ..Put::default() }).await.map(drop)
+    } else {
+        dust.delete(&key, None).await.map(drop)
+    }
+}
+
+/// Writes the marker when there is room for it: from then on bodies are stored. The store remembers
+/// meanwhile that it is missing. `bound` is that of one call.
+pub async fn mark(dust: &dyn Dust, bodies: &Bodies, prefix: &str, bound: Duration) {
+    let mut remembered = false;
+    while bodies.is_unmarked() {
+        remembered = remembered || remembers(dust, prefix, true, bound).await;
+        if bodies.mark().await.is_err() {
+            sleep(AGAIN).await;
+        }
+    }
+}
+
+/// Has the store forget that the marker was missing.
+pub async fn forget(dust: &dyn Dust, prefix: &str, bound: Duration) {
+    while !remembers(dust, prefix, false, bound).await {
+        sleep(AGAIN).await;
+    }
+}
+
+async fn remembers(dust: &dyn Dust, prefix: &str, unmarked: bool, bound: Duration) -> bool {
+    // What others share is joined, or it is begun with its marker.
+    if dust.shared() {
+        return true;
+    }
+    matches!(timeout(bound, remember(dust, prefix, unmarked)).await, Ok(Ok(())))
+}
