@@ -21,6 +21,7 @@ use async_trait::async_trait;
 
 use crate::clock::WallMs;
 
+mod bound;
 #[doc(hidden)]
 pub mod conformance;
 pub mod embedded;
@@ -33,6 +34,7 @@ pub mod sqlite;
 pub mod table;
 
 pub use self::redis::Redis;
+pub use bound::within;
 pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};

@@ -26,10 +26,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::time::timeout;
-
 use crate::clock::Dice;
-use crate::dust::{Dust, Error, Number, Result};
+use crate::dust::{Dust, Error, Number, Result, within};
 
 mod cell;
 mod counters;
@@ -167,10 +165,10 @@ impl Flight {
 
     /// A call of the store with the bound that every one has: no request ever hangs on Dust (F6).
     pub async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        timeout(self.settings.call_bound, call).await.unwrap_or_else(|_elapsed| Err(self.silent()))
+        within(self.settings.call_bound, call).await
     }
 
     fn silent(&self) -> Error {
-        Error::Unavailable(format!("no answer within {:?}", self.settings.call_bound))
+        Error::silent(self.settings.call_bound)
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Proxy;
 use super::invalidate::Called;
-use crate::dust::{Error, Number};
+use crate::dust::{Error, Number, within};
 use crate::key::target::{self, Refusal};
 use crate::telemetry::words;
 use crate::tier::stamps::life::{OPERATOR, stamp_life};
@@ -91,11 +91,8 @@ impl Proxy {
         }
         let (stamps, dust) = (self.stamps.clone(), self.dust.clone());
         let late = self.flight.settings().call_bound * LATE;
-        let write = tokio::spawn(async move {
-            let write = stamps.write(&*dust, scope, force, lives, true);
-            let silent = |_| Err(Error::Unavailable(format!("no answer within {late:?}")));
-            timeout(late, write).await.unwrap_or_else(silent)
-        });
+        let write =
+            tokio::spawn(async move { within(late, stamps.write(&*dust, scope, force, lives, true)).await });
         let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
         self.flight.bounded(async { write.await.map_err(broken)? }).await
     }

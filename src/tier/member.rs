@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Numbers, Stamps, Stored, Tier, Trust};
 use crate::clock::{Dice, WallMs};
@@ -440,9 +440,7 @@ impl Member {
     }
 
     pub(super) async fn bounded<T>(&self, call: impl Future<Output = dust::Result<T>>) -> dust::Result<T> {
-        let bound = self.settings.call_bound;
-        let silent = || Err(Error::Unavailable(format!("no answer within {bound:?}")));
-        timeout(bound, call).await.unwrap_or_else(|_elapsed| silent())
+        dust::within(self.settings.call_bound, call).await
     }
 
     fn holder(&self) -> MutexGuard<'_, Holder> {

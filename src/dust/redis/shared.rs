@@ -130,7 +130,7 @@ impl Shared {
     ) -> Result<T> {
         let Ok(answer) = timeout(CALL_BOUND, call).await else {
             self.doubt(line);
-            return Err(Error::Unavailable(format!("no answer within {CALL_BOUND:?}")));
+            return Err(Error::silent(CALL_BOUND));
         };
         answer.map_err(|error| {
             let (error, meaning) = fault::judge(&error);

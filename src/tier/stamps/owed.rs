@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::life::{Ends, SLACK, stamp_life};
 use super::{Force, Scope, Stamps, millis};
 use crate::clock::WallMs;
-use crate::dust::{Dust, Error, Grant, Holder, Number};
+use crate::dust::{Dust, Error, Grant, Holder, Number, within};
 use crate::key::KeyHash;
 
 /// How many URLs may be owed a stamp before unsafe requests are refused. Requests that are under
@@ -136,7 +135,7 @@ impl Stamps {
         url: KeyHash,
         debt: Debt,
     ) -> Result<Option<Number>, Error> {
-        let there = bounded(bound, self.look(dust, url, debt.plain)).await?;
+        let there = within(bound, self.look(dust, url, debt.plain)).await?;
         let ends = there.and(debt.ends);
         let mut number = 0;
         if !ends.is_nothing() {
@@ -144,9 +143,9 @@ impl Stamps {
                 return Ok(None);
             }
             let lives = stamp_life(ends, dust.now_ms(), self.max_life);
-            number = bounded(bound, self.write(dust, Scope::Url(url), Force::Hard, lives, true)).await?;
+            number = within(bound, self.write(dust, Scope::Url(url), Force::Hard, lives, true)).await?;
         } else if dust.shared() {
-            number = bounded(bound, self.announce_after(dust, url, 0)).await?.0;
+            number = within(bound, self.announce_after(dust, url, 0)).await?.0;
         }
         let mut book = self.owed.book();
         // Owed again meanwhile, it has to be written again.
@@ -161,9 +160,9 @@ impl Stamps {
         let key = format!("_dust:sf/{}raise/{}", self.prefix, purse.holder);
         // Nobody else asks for it: should the answer be lost, it is soon over.
         let span = purse.bound * 2;
-        let lease = bounded(purse.bound, dust.lease(&key, span, &purse.holder, purse.seen)).await?;
+        let lease = within(purse.bound, dust.lease(&key, span, &purse.holder, purse.seen)).await?;
         if let Grant::Granted(lease) = lease {
-            bounded(purse.bound, dust.release(&lease)).await?;
+            within(purse.bound, dust.release(&lease)).await?;
         }
         Ok(())
     }
@@ -206,9 +205,4 @@ impl Owed {
         // Each change is made in one step: a panic elsewhere broke nothing.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let silent = || Err(Error::Unavailable(format!("no answer within {bound:?}")));
-    timeout(bound, call).await.unwrap_or_else(|_elapsed| silent())
 }
