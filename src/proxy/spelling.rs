@@ -19,9 +19,7 @@ use tokio::time::sleep;
 use super::Proxy;
 use super::fill::{Job, millis};
 use crate::clock::WallMs;
-use crate::dust::Put;
 use crate::key::{self, KeyHash};
-use crate::tier::stamps::{life, look};
 
 /// How often the note of a fill that is under way is looked after.
 const LOOK: Duration = Duration::from_secs(20);
@@ -51,12 +49,9 @@ impl Proxy {
             return true;
         }
         let rest = Duration::from_millis(ends_ms.unwrap_or(now).saturating_sub(now));
-        let (note, stands) = life::note(rest, self.settings.max_life);
-        let until = now.saturating_add(millis(stands));
-        let (name, text) = (self.stamps.note_name(url, &note), look::note_text(until));
-        let put = Put { expires_in: Some(stands), ..Put::default() };
-        match self.flight.bounded(self.dust.put(&name, &text, put)).await {
-            Ok(_) => {
+        let note = self.stamps.note(&*self.dust, url, rest, self.settings.max_life, now);
+        match self.flight.bounded(note).await {
+            Ok(until) => {
                 self.noted_urls.insert(url, Written { until, gaps });
                 true
             }

@@ -1,11 +1,13 @@
 //! What the store has of a URL that a stamp could cover.
 
+use std::time::Duration;
+
 use futures_util::future::try_join_all;
 
-use super::Stamps;
 use super::life::{self, Ends};
+use super::{Stamps, millis};
 use crate::clock::WallMs;
-use crate::dust::{Dust, Entry, Error, Value};
+use crate::dust::{Dust, Entry, Error, Put, Value};
 use crate::key::KeyHash;
 use crate::record::codec::Limits;
 use crate::record::{Note, Pointer, codec};
@@ -55,6 +57,26 @@ impl Stamps {
     fn value_name(&self, key: KeyHash) -> String {
         let root = self.prefix.strip_suffix("s/").unwrap_or(&self.prefix);
         format!("{root}{key}")
+    }
+
+    /// Notes that a URL has a record under another key than its own, which lives for `rest` from `now` on.
+    /// Returns until when the note stands.
+    ///
+    /// # Errors
+    /// The store did not take it.
+    pub async fn note(
+        &self,
+        dust: &dyn Dust,
+        url: KeyHash,
+        rest: Duration,
+        max_life: Duration,
+        now: WallMs,
+    ) -> Result<WallMs, Error> {
+        let (note, stands) = life::note(rest, max_life);
+        let until = now.saturating_add(millis(stands));
+        let put = Put { expires_in: Some(stands), ..Put::default() };
+        dust.put(&self.note_name(url, &note), &note_text(until), put).await?;
+        Ok(until)
     }
 
     /// Where it is noted that a URL has records under other keys than its own.
