@@ -24,6 +24,7 @@
 //! | [`dust`] | the coordination store: a trait, the embedded store, and Redis or Valkey for fleets | `clock` |
 //! | [`body`] | bytes of bodies: one writer, many readers, segments | `clock`, `record` |
 //! | [`flight`] | election in the process and by lease; no HTTP | `clock`, `dust` |
+//! | [`catalog`] | records and notes as typed entries: their names, form, and the bound of each call | `clock`, `key`, `record`, `dust`, `flight` |
 //! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `key`, `record`, `policy`, `dust` |
 //! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | nothing |
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
@@ -110,6 +111,7 @@
 pub mod admin;
 pub mod app;
 pub mod body;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;

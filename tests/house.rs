@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("dust", &["clock"]),
     ("body", &["clock", "record"]),
     ("flight", &["clock", "dust"]),
+    ("catalog", &["clock", "key", "record", "dust", "flight"]),
     ("tier", &["clock", "key", "record", "policy", "dust", "body"]),
     ("upstream", &["clock"]),
     (
@@ -38,6 +39,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "dust",
             "body",
             "flight",
+            "catalog",
             "tier",
             "upstream",
         ],

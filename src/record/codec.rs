@@ -60,15 +60,21 @@ struct Probe {
 /// Writes what a value key holds.
 pub fn encode(pointer: &Pointer) -> Result<String, CodecError> {
     match pointer {
-        Pointer::Record(record) => {
-            check_whole(record)?;
-            text(&WireRecord::of(record, true))
-        }
-        Pointer::Vary(node) => {
-            check_node(node)?;
-            text(&WireVary::of(node))
-        }
+        Pointer::Record(record) => encode_record(record),
+        Pointer::Vary(node) => encode_node(node),
     }
+}
+
+/// Writes a record whose body is whole.
+pub fn encode_record(record: &Record) -> Result<String, CodecError> {
+    check_whole(record)?;
+    text(&WireRecord::of(record, true))
+}
+
+/// Writes a Vary node.
+pub fn encode_node(node: &VaryNode) -> Result<String, CodecError> {
+    check_node(node)?;
+    text(&WireVary::of(node))
 }
 
 /// Returns whether a record can be published when its body is whole, of which no more than the head is

@@ -1,0 +1,159 @@
+//! What the store keeps of keys, as typed entries: records and Vary nodes, notes, and what stands beside
+//! them. Names of entries, their form, the check whose they are, and the bound of each call are in here and
+//! nowhere else on the way of a request.
+//!
+//! | entry | name | holds |
+//! |---|---|---|
+//! | value | `<prefix>/1/<hash>` | a record, or a Vary node |
+//! | verdict | `<value>!` | a note: growing, pass or failed |
+//! | lock | `_dust:sf/<value>` | the lease of the fill |
+//! | aside | `<verdict><token>` | a note, a record or a node of a fill that has lost its lease |
+//! | claim | `<aside>w` | a fill goes on whose bytes nothing names |
+//! | report | `<prefix>/1/janitor!` | what the janitor has counted |
+//!
+//! Stamps and the notes of URLs belong to the [`tier`](crate::tier). Leases are asked for by the
+//! [`flight`](crate::flight).
+//!
+//! An entry is input: what can't be read counts as absent, and so does another key's record at the same
+//! hash. A call of the store ends within the flight's bound, or a listing within [`LISTING`].
+
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dust::{Dust, Entry, Number, Result, Value, within};
+use crate::flight::{Flight, Names};
+use crate::key::Key;
+use crate::record::codec::Limits;
+use crate::record::{Note, Record};
+
+mod claims;
+mod listing;
+mod reading;
+mod removal;
+mod report;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use crate::record::codec::{CodecError, MAX_FIELDS, MAX_NOTE_MS, fits};
+pub use listing::{Listed, Page};
+pub use reading::{Found, Reading, ToldAside};
+pub use removal::Removal;
+pub use report::Report;
+pub use text::EntryText;
+
+/// The bound of a listing. A page of a large store takes longer than a call, and housekeeping is in no hurry.
+pub const LISTING: Duration = Duration::from_secs(30);
+
+/// The entries of one fleet in its store.
+pub struct Catalog {
+    /// Of every name, with the format's version, so that two versions side by side neither share nor fight.
+    root: String,
+    dust: Arc<dyn Dust>,
+    flight: Arc<Flight>,
+}
+
+impl Catalog {
+    /// The entries under `prefix` in `dust`, by which `flight` coordinates.
+    pub fn new(prefix: &str, dust: Arc<dyn Dust>, flight: Arc<Flight>) -> Self {
+        Self { root: format!("{prefix}/1/"), dust, flight }
+    }
+
+    /// The names of a key's entries.
+    pub fn names(&self, key: &Key) -> Names {
+        self.names_of(key.hash())
+    }
+
+    /// The names of the entries of a key that has this hash.
+    pub fn names_of(&self, hash: impl Display) -> Names {
+        Names::of(&format!("{}{hash}", self.root))
+    }
+
+    /// What stands at a key's value.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn value(&self, key: &Key) -> Result<Option<Found>> {
+        let entry = self.entry(&self.names(key).value).await?;
+        Ok(entry.map(|entry| Found { number: entry.number, reading: self.reading(&entry, key) }))
+    }
+
+    /// What stands at the value of a key of which no more than the hash is known.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn value_of(&self, hash: impl Display) -> Result<Option<Found>> {
+        let entry = self.entry(&self.names_of(hash).value).await?;
+        Ok(entry.map(|entry| Found { number: entry.number, reading: self.reading_of_any(&entry) }))
+    }
+
+    /// The note at a key's verdict.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn verdict(&self, key: &Key) -> Result<Option<Note>> {
+        let entry = self.entry(&self.names(key).verdict).await?;
+        Ok(entry.and_then(|entry| self.note(&entry, key)))
+    }
+
+    /// The token of the lease that lives on a key, if one does.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn lease(&self, names: &Names) -> Result<Option<Number>> {
+        let entry = self.entry(&names.lock).await?;
+        Ok(entry.filter(|entry| matches!(entry.value, Value::Lease { .. })).map(|entry| entry.number))
+    }
+
+    /// What an entry at a key's value says.
+    pub fn reading(&self, entry: &Entry, key: &Key) -> Reading {
+        Reading::of(entry, &self.limits()).only(key.text())
+    }
+
+    /// The record that an entry at a key's value holds, if it holds one.
+    pub fn record(&self, entry: &Entry, key: &Key) -> Option<Record> {
+        self.reading(entry, key).record()
+    }
+
+    /// The note that an entry at a key's verdict holds, if it holds one.
+    pub fn note(&self, entry: &Entry, key: &Key) -> Option<Note> {
+        reading::note(entry, &self.limits()).filter(|note| reading::is_noted_of(note, key.text()))
+    }
+
+    /// What an entry says that a fill of this key without its lease has left aside.
+    pub fn aside(&self, entry: &Entry, key: &Key) -> Option<ToldAside> {
+        match reading::note(entry, &self.limits()) {
+            Some(note) => reading::is_noted_of(&note, key.text()).then_some(ToldAside::Note(note)),
+            None => match self.reading(entry, key) {
+                Reading::Record(record) => Some(ToldAside::Record(record)),
+                Reading::Vary(node) => Some(ToldAside::Vary(node)),
+                Reading::Foreign | Reading::Bad(_) => None,
+            },
+        }
+    }
+
+    /// What an entry at some key's value says.
+    fn reading_of_any(&self, entry: &Entry) -> Reading {
+        Reading::of(entry, &self.limits())
+    }
+
+    async fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        self.flight.bounded(self.dust.entry(name)).await
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
+        within(LISTING, self.dust.entries(prefix)).await
+    }
+
+    /// What may be believed of an entry that is read now.
+    fn limits(&self) -> Limits {
+        Limits { now_ms: self.dust.now_ms(), number: self.dust.ceiling() }
+    }
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("root", &self.root).finish_non_exhaustive()
+    }
+}

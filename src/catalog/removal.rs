@@ -1,0 +1,95 @@
+//! Removing what stands at a key, under the key's lease.
+
+use super::{Catalog, Found};
+use crate::dust::{Error, Result, Written};
+use crate::flight::{Attempt, Fill, Names};
+use crate::key::Key;
+use crate::record::Note;
+
+/// What became of an entry that was to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Removal {
+    /// It is gone.
+    Gone,
+    /// It stays: it is not what was meant, or the key is another's to fill, and so to tidy.
+    Stays,
+    /// It stays: the lease was lost on the way.
+    Fenced,
+    /// The store did not take it. Whether it is gone is unknown.
+    Failed(Error),
+}
+
+impl Catalog {
+    /// Removes a key's value under a lease that is held. Without one nothing is removed.
+    ///
+    /// # Errors
+    /// The store did not take it.
+    pub async fn remove_value(&self, fill: &Fill) -> Result<Written> {
+        self.remove(fill, &fill.names().value).await
+    }
+
+    /// Removes a key's note under a lease that is held. Without one nothing is removed.
+    ///
+    /// # Errors
+    /// The store did not take it.
+    pub async fn remove_verdict(&self, fill: &Fill) -> Result<Written> {
+        self.remove(fill, &fill.names().verdict).await
+    }
+
+    /// Removes what `condemned` says so of when it has been read under the key's lease. What goes with it is
+    /// forgotten by `gone`, before the lease is given back.
+    pub async fn remove_value_if(
+        &self,
+        names: &Names,
+        condemned: impl FnOnce(&Found) -> bool + Send,
+        gone: impl FnOnce(Found) + Send,
+    ) -> Removal {
+        // Whoever fills it now brings something newer.
+        let Attempt::Won(fill) = self.flight.attempt(names).await else { return Removal::Stays };
+        let there = self.entry(&names.value).await.ok().flatten();
+        let found = there.map(|entry| Found { number: entry.number, reading: self.reading_of_any(&entry) });
+        let removal = match found.filter(|found| condemned(found)) {
+            None => Removal::Stays,
+            Some(found) => {
+                let removal = Removal::from(self.remove_value(&fill).await);
+                if removal == Removal::Gone {
+                    gone(found);
+                }
+                removal
+            }
+        };
+        fill.release().await;
+        removal
+    }
+
+    /// Removes a key's note in the same way.
+    pub async fn remove_verdict_if(
+        &self,
+        key: &Key,
+        condemned: impl FnOnce(&Note) -> bool + Send,
+    ) -> Removal {
+        let Attempt::Won(fill) = self.flight.attempt(&self.names(key)).await else { return Removal::Stays };
+        let removal = match self.verdict(key).await.ok().flatten().filter(|note| condemned(note)) {
+            None => Removal::Stays,
+            Some(_) => Removal::from(self.remove_verdict(&fill).await),
+        };
+        fill.release().await;
+        removal
+    }
+
+    async fn remove(&self, fill: &Fill, name: &str) -> Result<Written> {
+        let Some(lease) = fill.lease() else { return Ok(Written::Fenced) };
+        self.flight.bounded(self.dust.delete(name, Some(lease))).await
+    }
+}
+
+impl From<Result<Written>> for Removal {
+    fn from(written: Result<Written>) -> Self {
+        match written {
+            Ok(Written::At(_)) => Self::Gone,
+            Ok(Written::Fenced) => Self::Fenced,
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
