@@ -16,6 +16,7 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use crate::body::Bodies;
+use crate::catalog::Catalog;
 use crate::clock::Dice;
 use crate::drain::Signal;
 use crate::dust::Dust;
@@ -25,7 +26,6 @@ use crate::key::target::{self, Asked, Refusal};
 use crate::key::{Key, KeyHash};
 use crate::policy::{self, Ask, Entrance, PassReason};
 use crate::record::Binding;
-use crate::record::codec::Limits;
 use crate::route::{Route, Table};
 use crate::telemetry::words::{self, Why};
 use crate::tier::{Member, Stamps, Stored, Tier, Trust};
@@ -164,6 +164,7 @@ pub struct Proxy {
     pub(crate) flights: Flights,
     pub(crate) flight: Arc<Flight>,
     pub(crate) dust: Arc<dyn Dust>,
+    pub(crate) catalog: Catalog,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) notes: Notes,
     pub(crate) rolls: fill::Rolls,
@@ -186,6 +187,7 @@ impl Proxy {
     pub fn new(parts: Parts) -> Arc<Self> {
         let waiters = Waiters::new(parts.settings.max_waiters);
         let stamped = deliver::Marks::new(&parts.settings, parts.fleet);
+        let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
         Arc::new(Self {
             settings: parts.settings,
             routes: parts.routes,
@@ -197,6 +199,7 @@ impl Proxy {
             flights: Flights::new(),
             flight: parts.flight,
             dust: parts.dust,
+            catalog,
             bodies: parts.bodies,
             notes: Notes::new(),
             rolls: fill::Rolls::default(),
@@ -404,13 +407,7 @@ impl Proxy {
 
     /// The names that a key has in the store.
     pub(crate) fn names(&self, key: &Key) -> flight::Names {
-        self.names_of(&key.hash())
-    }
-
-    /// The names of a key's hash: under the format's version, so that two versions side by side
-    /// neither share nor fight.
-    pub(crate) fn names_of(&self, hash: &dyn std::fmt::Display) -> flight::Names {
-        flight::Names::of(&format!("{}/1/{hash}", self.settings.prefix))
+        self.catalog.names(key)
     }
 
     /// The routes in matching order.
@@ -441,11 +438,6 @@ impl Proxy {
     /// The store's clock.
     pub(crate) fn now_ms(&self) -> u64 {
         self.dust.now_ms()
-    }
-
-    /// What may be believed of an entry that is read now.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits { now_ms: self.dust.now_ms(), number: self.dust.ceiling() }
     }
 
     /// Our own answer to a request that has no route.

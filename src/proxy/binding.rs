@@ -7,10 +7,11 @@ use http::{HeaderMap, HeaderName};
 
 use super::Proxy;
 use super::asking::{Asking, Forwarded};
+use crate::catalog::MAX_NOTE_MS;
 use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy;
-use crate::record::{Binding, Bound, Evidence, Witness, codec};
+use crate::record::{Binding, Bound, Evidence, Witness};
 use crate::route::Route;
 
 /// How long a request leaves the lead to clients of other addresses than the leader that failed:
@@ -97,7 +98,7 @@ impl Proxy {
         earlier: &[Prior],
         began: u64,
     ) -> Binding {
-        let until = self.now_ms().saturating_add(lasts_ms.min(codec::MAX_NOTE_MS));
+        let until = self.now_ms().saturating_add(lasts_ms.min(MAX_NOTE_MS));
         let last = Witness { until, lasts: lasts_ms, ..self.witness(party, &vary) };
         let alike = earlier.iter().filter(|prior| prior.kind == kind);
         let earlier = alike.flat_map(|Prior { evidence, .. }| {

@@ -13,10 +13,10 @@ use super::asking::Forwarded;
 use super::binding::Party;
 use super::notes::Noted;
 use super::place::{Look, Place};
-use crate::dust::Value;
+use crate::catalog::Reading;
 use crate::key::target::{self, Refusal, Target};
 use crate::policy::{self, Entrance, PassReason};
-use crate::record::{Pointer, VaryNode, codec};
+use crate::record::VaryNode;
 use crate::route::{NoRoute, Route};
 use crate::tier::{Covered, Held, Stored};
 
@@ -182,13 +182,10 @@ impl Proxy {
     }
 
     async fn read_held(&self, place: &Place, route: &Route) -> Option<Held> {
-        let entry = self.dust.entry(&self.names(&place.key).value).await.ok()??;
-        match codec::decode(entry.text()?, &self.limits()).ok()? {
-            Pointer::Vary(node) if node.key == place.key.text() => Some(Held::Vary(Arc::new(node))),
-            Pointer::Record(record) if record.key == place.key.text() => {
-                Some(Held::Stored(Arc::new(Stored::new(*record, &route.rules, None))))
-            }
-            Pointer::Vary(_) | Pointer::Record(_) => None,
+        match self.catalog.value(&place.key).await.ok()??.reading {
+            Reading::Vary(node) => Some(Held::Vary(Arc::new(node))),
+            Reading::Record(record) => Some(Held::Stored(Arc::new(Stored::new(*record, &route.rules, None)))),
+            Reading::Foreign | Reading::Bad(_) => None,
         }
     }
 
@@ -232,10 +229,10 @@ impl Proxy {
             Noted::Pass(reason) => format!("pass remembered ({})", reason.as_str()),
             Noted::Failed(failure) => format!("failure remembered ({})", failure.status.as_u16()),
         });
-        let lock = self.dust.entry(&self.names(&place.key).lock).await.ok().flatten();
-        said.push(match lock.map(|entry| (entry.value, entry.number)) {
-            Some((Value::Lease { .. }, token)) => format!("lease held, token {token}"),
-            _ => "lease free".to_owned(),
+        let lease = self.catalog.lease(&self.names(&place.key)).await.ok().flatten();
+        said.push(match lease {
+            Some(token) => format!("lease held, token {token}"),
+            None => "lease free".to_owned(),
         });
         said.join(" · ")
     }

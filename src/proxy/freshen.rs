@@ -8,12 +8,13 @@ use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
 use super::asking::Asking;
+use crate::catalog::EntryText;
 use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Published, Standing};
 use crate::key::Key;
 use crate::key::target::Target;
 use crate::policy::{self, Ask, HeadUpdate};
-use crate::record::{Pointer, Record, codec};
+use crate::record::Record;
 use crate::route::Route;
 use crate::tier::{Covered, Held, Stored, url_hash};
 
@@ -71,16 +72,15 @@ impl Proxy {
 
     /// What the record in the store becomes; none if it stays, or is newer than the HEAD.
     async fn updated(&self, of: &Of, key: &Key, headers: &HeaderMap, born: Number) -> Option<Record> {
-        let entry = self.flight.bounded(self.dust.entry(&self.names(key).value)).await.ok()??;
-        let Ok(Pointer::Record(record)) = codec::decode(entry.text()?, &self.limits()) else { return None };
-        if record.key != key.text() || record.token >= born {
+        let record = self.catalog.value(key).await.ok()??.reading.record()?;
+        if record.token >= born {
             return None;
         }
         let now = self.now_ms();
         let updated = match policy::head_update(&record, StatusCode::OK, headers, now, now, &of.route.rules) {
             HeadUpdate::Nothing => return None,
             HeadUpdate::Refreshed(updated) => *updated,
-            HeadUpdate::Stale => Record { fresh_ms: 0, ..*record },
+            HeadUpdate::Stale => Record { fresh_ms: 0, ..record },
         };
         // As it was when the HEAD was sent: what was purged since then stays so (F8).
         Some(Record { token: born, ..updated })
@@ -88,9 +88,7 @@ impl Proxy {
 
     async fn publish_update(&self, of: &Of, fill: Fill, record: Record) {
         let left = record.end().saturating_sub(self.now_ms());
-        let Ok(pointer) = codec::encode(&Pointer::Record(Box::new(record.clone()))) else {
-            return fill.release().await;
-        };
+        let Ok(text) = EntryText::record(&record) else { return fill.release().await };
         let (stamps, url, born) = (self.stamps.clone(), url_hash(&record.key), record.born);
         if !self.note_spelled(&record.key, url, Some(record.end())).await {
             return fill.release().await;
@@ -104,7 +102,7 @@ impl Proxy {
         };
         // Past its end it goes at once.
         let ttl = Duration::from_millis(left.max(1));
-        if let Published::Computed(_) = fill.publish(&pointer, Some(ttl), standing).await {
+        if let Published::Computed(_) = fill.publish(text.as_str(), Some(ttl), standing).await {
             let body = match self.tier.peek(&record.key) {
                 Some(Held::Stored(here)) if *here.manifest == record.body => here.body.clone(),
                 _ => None,

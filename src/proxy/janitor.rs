@@ -12,17 +12,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Proxy;
 use crate::body::{Bodies, Named, Names, OtherLife, Sweeper, Swept};
+use crate::catalog::{Found, Listed, Page, Reading, Report};
 use crate::drain::Guard;
-use crate::dust::{Entry, Usage, Value, Written};
-use crate::flight::Attempt;
-use crate::record::{Note, Pointer, codec};
+use crate::dust::Usage;
 use crate::tier::Tier;
 
 mod coldest;
 mod post;
 
 use coldest::{Candidate, Coldest, Excess};
-use post::{Post, Report, Turn};
+use post::{Post, Turn};
 
 /// How often memory is looked through for what is past its end, and the stores for want of room.
 const MEMORY_EVERY: Duration = Duration::from_mins(1);
@@ -60,36 +59,14 @@ struct Ledger<'a>(&'a Proxy);
 #[async_trait]
 impl Names for Ledger<'_> {
     async fn named(&self, key_hash: &str) -> Named {
-        // The lock first, then the growing note, then the value: a fill that ends in between is
-        // found by one of them.
-        let names = self.0.names_of(&key_hash);
-        let Proxy { dust, flight, .. } = self.0;
-        match flight.bounded(dust.entry(&names.lock)).await {
-            Ok(Some(entry)) if matches!(entry.value, Value::Lease { .. }) => return Named::Everything,
-            Ok(_) => {}
-            Err(_) => return Named::Everything,
-        }
-        let note = flight.bounded(dust.entry(&names.verdict)).await;
-        let entry = flight.bounded(dust.entry(&names.value)).await;
-        let (Ok(note), Ok(entry)) = (note, entry) else { return Named::Everything };
-        let limits = self.0.limits();
-        let mut manifests = Vec::new();
-        if let Some(Ok(Note::Growing { head, .. })) =
-            note.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode_note(text, &limits))
-        {
-            manifests.push(head.body);
-        }
-        if let Some(Ok(Pointer::Record(record))) =
-            entry.as_ref().and_then(|entry| entry.text()).map(|text| codec::decode(text, &limits))
-        {
-            manifests.push(record.body);
-        }
+        let Some(manifests) = self.0.catalog.bodies_of(key_hash).await else { return Named::Everything };
         let life = self.0.bodies.life();
         Named::of(manifests.iter().filter(|manifest| manifest.is_of(&life)))
     }
 
     async fn goes_on(&self, key_hash: &str, token: u64) -> bool {
-        self.0.is_claimed(&self.0.names_of(&key_hash), token).await
+        let catalog = &self.0.catalog;
+        catalog.is_claimed(&catalog.names_of(key_hash), token).await
     }
 }
 
@@ -107,7 +84,7 @@ impl Proxy {
     /// # Cancel safety
     /// Dropped half way, a sweep has removed some, and leases are given back: the janitor's too.
     async fn tidy_forever(&self) {
-        let mut post = Post::new(&self.settings.prefix);
+        let mut post = Post::new(self.catalog.janitor());
         let mut sweeper = Sweeper::new(self.bodies.clone());
         let mut heard = Heard::default();
         let every = self.bodies.settings().linger.max(Duration::from_millis(50));
@@ -125,7 +102,7 @@ impl Proxy {
                     if post.is_held() {
                         self.make_room(&mut sweeper).await;
                     } else {
-                        self.hear(&post, &mut heard).await;
+                        self.hear(&mut heard).await;
                     }
                     memory_at = Instant::now() + MEMORY_EVERY;
                 }
@@ -137,7 +114,7 @@ impl Proxy {
     async fn take_turn(&self, post: &mut Post, sweeper: &mut Sweeper, heard: &mut Heard) {
         match post.take(&self.flight).await {
             Turn::Others => {
-                self.hear(post, heard).await;
+                self.hear(heard).await;
                 return heard.missed_one(&self.bodies).await;
             }
             Turn::Unknown => {
@@ -164,10 +141,8 @@ impl Proxy {
     }
 
     /// Learns from the janitor how much is stored.
-    async fn hear(&self, post: &Post, heard: &mut Heard) {
-        let entry = self.flight.bounded(self.dust.entry(post.report_key())).await;
-        let Ok(Some(entry)) = entry else { return };
-        if let Some(report) = Report::read(&entry, &self.bodies.life())
+    async fn hear(&self, heard: &mut Heard) {
+        if let Some(report) = self.catalog.report(&self.bodies.life()).await
             && heard.is_news(report.at)
         {
             self.bodies.learn_used(report.used);
@@ -194,7 +169,7 @@ impl Proxy {
     /// # Errors
     /// Another instance is the janitor, or the stores don't let anybody sweep.
     pub async fn sweep_twice(&self) -> Result<(Swept, Vec<OtherLife>), NotSwept> {
-        let mut post = Post::new(&self.settings.prefix);
+        let mut post = Post::new(self.catalog.janitor());
         match post.take(&self.flight).await {
             Turn::Ours | Turn::New => {}
             Turn::Others => return Err(NotSwept::Held(post.holder(&self.flight))),
@@ -241,12 +216,9 @@ impl Proxy {
         }
         let mut coldest = Coldest::new(excess);
         for page in 0..=u8::MAX {
-            // All at once they might not fit into memory, and to read them takes its time.
-            let from = format!("{}/1/{page:02x}", self.settings.prefix);
-            let Ok(entries) = self.dust.entries(&from).await else { return };
+            let Ok(page) = self.catalog.page(page).await else { return };
             let (tier, bodies) = (self.tier.clone(), self.bodies.clone());
-            let limits = self.limits();
-            let read = tokio::task::spawn_blocking(move || candidates(&entries, (&tier, &bodies), &limits));
+            let read = tokio::task::spawn_blocking(move || candidates(&page, &tier, &bodies));
             for one in read.await.unwrap_or_default() {
                 coldest.offer(one);
             }
@@ -263,26 +235,16 @@ impl Proxy {
 
     /// Removes a record under its key's lease, if it is still the one that was chosen.
     async fn give_up(&self, one: &Candidate, sweeper: &mut Sweeper) -> bool {
-        let names = self.names_of(&one.hash);
-        let Attempt::Won(fill) = self.flight.attempt(&names).await else { return false };
-        let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
-        let pointer = there
-            .filter(|entry| entry.number == one.number)
-            .and_then(|entry| entry.text().and_then(|text| codec::decode(text, &self.limits()).ok()));
-        let mut gone = false;
-        if let (Some(Pointer::Record(record)), Some(lease)) = (pointer, fill.lease()) {
-            match self.flight.bounded(self.dust.delete(&names.value, Some(lease))).await {
-                Ok(Written::At(_)) => {
-                    self.tier.forget_key(&record.key);
-                    sweeper.given_up(&one.hash, &record.body);
-                    gone = true;
-                }
-                Ok(Written::Fenced) => {}
-                Err(error) => self.notices.store_error("delete", &error),
+        let chosen =
+            |found: &Found| found.number == one.number && matches!(found.reading, Reading::Record(_));
+        let gone = |found: Found| {
+            if let Some(record) = found.reading.record() {
+                self.tier.forget_key(&record.key);
+                sweeper.given_up(&one.hash, &record.body);
             }
-        }
-        fill.release().await;
-        gone
+        };
+        let names = self.catalog.names_of(&one.hash);
+        self.notices.removed(self.catalog.remove_value_if(&names, chosen, gone).await)
     }
 }
 
@@ -309,23 +271,15 @@ impl Heard {
     }
 }
 
-/// The records among these entries.
-fn candidates(
-    entries: &[(String, Entry)],
-    (tier, bodies): (&Tier, &Bodies),
-    limits: &codec::Limits,
-) -> Vec<Candidate> {
-    let read = |(key, entry): &(String, Entry)| {
-        let text = entry.text()?;
-        let Pointer::Record(record) = codec::decode(text, limits).ok()? else { return None };
-        Some(Candidate {
-            warm: tier.peek(&record.key).is_some(),
-            received_at: record.received_at,
-            hash: key.rsplit('/').next()?.to_owned(),
-            number: entry.number,
-            body: bodies.takes(&record.body),
-            entry: (key.len() + text.len()) as u64,
-        })
+/// The records of a page, as far as it counts who has to go.
+fn candidates(page: &Page, tier: &Tier, bodies: &Bodies) -> Vec<Candidate> {
+    let candidate = |Listed { hash, number, bytes, record }: Listed| Candidate {
+        warm: tier.peek(&record.key).is_some(),
+        received_at: record.received_at,
+        hash,
+        number,
+        body: bodies.takes(&record.body),
+        entry: bytes,
     };
-    entries.iter().filter_map(read).collect()
+    page.records().map(candidate).collect()
 }

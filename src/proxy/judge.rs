@@ -13,12 +13,13 @@ use super::fill::Job;
 use super::past::Past;
 use super::place::Place;
 use super::told::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
+use crate::catalog::{Reading, ToldAside};
 use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy::{self, Ask, PassReason, Reuse};
-use crate::record::{Binding, Bound, Manifest, Note, Pointer, Record, codec};
+use crate::record::{Binding, Bound, Manifest, Note, Record};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -137,26 +138,21 @@ impl FillJudge {
     }
 
     fn value(&self, entry: &Entry) -> Judged<Sighted> {
-        let Some(text) = entry.text() else { return Judged::Absent };
-        let pointer = match codec::decode(text, &self.proxy.limits()) {
-            Ok(pointer) => pointer,
-            Err(error) => {
-                self.proxy.notices.bad_pointer(&error);
-                return Judged::Absent;
-            }
-        };
-        match pointer {
-            Pointer::Vary(node) if node.key == self.place.key.text() => {
+        match self.proxy.catalog.reading(entry, &self.place.key) {
+            Reading::Vary(node) => {
                 let node = Arc::new(node);
                 self.proxy.tier.keep_node_at(node.clone(), entry.number);
                 told(Told::Varies(node))
             }
-            Pointer::Record(record) if record.key == self.place.key.text() => {
+            Reading::Record(record) => {
                 let stored = Arc::new(Stored::new(*record, &self.route.rules, None).at(entry.number));
                 self.record(stored)
             }
-            // Another key with the same hash: a miss.
-            Pointer::Vary(_) | Pointer::Record(_) => Judged::Absent,
+            Reading::Foreign => Judged::Absent,
+            Reading::Bad(error) => {
+                self.proxy.notices.bad_pointer(&error);
+                Judged::Absent
+            }
         }
     }
 
@@ -233,10 +229,7 @@ impl FillJudge {
         }
     }
 
-    fn note(&self, entry: &Entry, live: Option<Number>) -> Judged<Sighted> {
-        let Some(Ok(note)) = entry.text().map(|text| codec::decode_note(text, &self.proxy.limits())) else {
-            return Judged::Absent;
-        };
+    fn note(&self, note: Note, live: Option<Number>) -> Judged<Sighted> {
         let now = self.proxy.now_ms();
         let covered = |token| self.past.covers(&self.proxy.stamps, token, token) == Covered::Hard;
         let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
@@ -314,10 +307,7 @@ impl FillJudge {
         }
         let stored = Arc::new(Stored::new(head, &self.route.rules, None));
         let record = &stored.record;
-        if record.key != self.place.key.text()
-            || self.covers(record) != Covered::No
-            || !policy::selects(record, &self.headers)
-        {
+        if self.covers(record) != Covered::No || !policy::selects(record, &self.headers) {
             return Judged::Absent;
         }
         let now = self.proxy.now_ms();
@@ -343,7 +333,10 @@ impl Judge for FillJudge {
         // Set after the first look at the value: only later ones see what was waited for.
         self.first.get_or_init(|| self.newest.load(Ordering::Relaxed));
         let judged = match of_value {
-            Judged::Absent => verdict.map_or(Judged::Absent, |entry| self.note(entry, live)),
+            Judged::Absent => {
+                let note = verdict.and_then(|entry| self.proxy.catalog.note(entry, &self.place.key));
+                note.map_or(Judged::Absent, |note| self.note(note, live))
+            }
             judged => judged,
         };
         self.first_note.get_or_init(|| 0);
@@ -353,25 +346,19 @@ impl Judge for FillJudge {
     /// A note like any other, or the whole record of a fill whose lease went to another: it is in no
     /// entry, so nothing of it is kept here but what the key varies on.
     fn aside(&self, entry: &Entry, token: Number) -> Judged<Sighted> {
-        let Some(text) = entry.text() else { return Judged::Absent };
-        if codec::decode_note(text, &self.proxy.limits()).is_ok() {
-            return self.note(entry, Some(token));
-        }
-        let record = match codec::decode(text, &self.proxy.limits()) {
-            Ok(Pointer::Record(record)) => record,
-            Ok(Pointer::Vary(node)) if node.key == self.place.key.text() => {
+        let record = match self.proxy.catalog.aside(entry, &self.place.key) {
+            Some(ToldAside::Note(note)) => return self.note(note, Some(token)),
+            Some(ToldAside::Record(record)) => record,
+            Some(ToldAside::Vary(node)) => {
                 let node = Arc::new(node);
                 self.proxy.keep_hint(&node);
                 return told(Told::Varies(node));
             }
-            Ok(Pointer::Vary(_)) | Err(_) => return Judged::Absent,
+            None => return Judged::Absent,
         };
         let stored = Arc::new(Stored::new(*record, &self.route.rules, None));
         let covered = self.covers(&stored.record);
-        if stored.record.key != self.place.key.text()
-            || covered == Covered::Hard
-            || self.proxy.too_old(&stored, self.proxy.now_ms())
-        {
+        if covered == Covered::Hard || self.proxy.too_old(&stored, self.proxy.now_ms()) {
             return Judged::Absent;
         }
         self.reuse(stored, covered, true)

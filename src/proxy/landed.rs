@@ -12,11 +12,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Proxy;
+use crate::catalog::{Found, Reading};
 use crate::clock::WallMs;
 use crate::dust::Number;
-use crate::flight::Attempt;
 use crate::key::KeyHash;
-use crate::record::{Pointer, codec};
 use crate::tier::stamps::life::{Ends, SLACK, stamp_life};
 use crate::tier::stamps::{Force, Scope};
 use crate::tier::{Covered, Stored};
@@ -88,22 +87,12 @@ impl Proxy {
 
     /// Removes a record that a stamp covers, if it is still there.
     async fn remove_covered(&self, landing: &Landing) {
-        let names = self.names_of(&landing.key);
-        // Whoever fills it now brings something newer.
-        let Attempt::Won(fill) = self.flight.attempt(&names).await else { return };
-        let there = self.flight.bounded(self.dust.entry(&names.value)).await.ok().flatten();
-        let limits = self.limits();
-        let covered = there.as_ref().and_then(|entry| entry.text()).is_some_and(|text| {
-            matches!(codec::decode(text, &limits), Ok(Pointer::Record(record))
-                if self.stamps.hard(landing.url) > record.born)
-        });
-        if covered
-            && let Some(lease) = fill.lease()
-            && let Err(error) = self.flight.bounded(self.dust.delete(&names.value, Some(lease))).await
-        {
-            self.notices.store_error("delete", &error);
-        }
-        fill.release().await;
+        let covered = |found: &Found| match &found.reading {
+            Reading::Record(record) => self.stamps.hard(landing.url) > record.born,
+            Reading::Vary(_) | Reading::Foreign | Reading::Bad(_) => false,
+        };
+        let names = self.catalog.names_of(landing.key);
+        self.notices.removed(self.catalog.remove_value_if(&names, covered, |_| ()).await);
     }
 }
 

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 
 use super::Proxy;
-use crate::dust::Entry;
 use crate::flight::{Attempt, Fill, Names};
 use crate::key::KeyHash;
-use crate::record::codec::Limits;
-use crate::record::{Manifest, Note, Pointer, codec};
+use crate::record::Manifest;
 
 impl Proxy {
     /// Returns whether the bytes of this key's body are known to be gone.
@@ -26,19 +24,15 @@ impl Proxy {
     /// Removes what a fill that holds the lease has found at its key, where that names bytes that are
     /// gone.
     pub(super) async fn remove_lost(&self, fill: &Fill, key: KeyHash) {
-        let Some(lease) = fill.lease() else { return };
-        let (names, limits) = (fill.names(), self.limits());
-        let lost = [
-            (&names.value, fill.value().and_then(|entry| of_value(entry, &limits))),
-            (&names.verdict, fill.verdict().and_then(|entry| of_note(entry, &limits))),
-        ];
-        for (name, manifest) in lost {
-            if !manifest.is_some_and(|manifest| self.is_lost(key, &manifest)) {
-                continue;
-            }
-            if let Err(error) = self.flight.bounded(self.dust.delete(name, Some(lease))).await {
-                self.notices.store_error("delete", &error);
-            }
+        if !fill.coordinated() {
+            return;
+        }
+        let is_lost = |manifest: Manifest| self.is_lost(key, &manifest);
+        if fill.value().and_then(|entry| self.catalog.body_of_value(entry)).is_some_and(is_lost) {
+            self.notices.removed(self.catalog.remove_value(fill).await);
+        }
+        if fill.verdict().and_then(|entry| self.catalog.body_of_verdict(entry)).is_some_and(is_lost) {
+            self.notices.removed(self.catalog.remove_verdict(fill).await);
         }
     }
 
@@ -50,19 +44,5 @@ impl Proxy {
             self.remove_lost(&fill, key).await;
             fill.release().await;
         }
-    }
-}
-
-fn of_value(entry: &Entry, limits: &Limits) -> Option<Manifest> {
-    match codec::decode(entry.text()?, limits) {
-        Ok(Pointer::Record(record)) => Some(record.body),
-        _ => None,
-    }
-}
-
-fn of_note(entry: &Entry, limits: &Limits) -> Option<Manifest> {
-    match codec::decode_note(entry.text()?, limits) {
-        Ok(Note::Growing { head, .. }) => Some(head.body),
-        _ => None,
     }
 }

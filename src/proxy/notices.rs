@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::body;
+use crate::catalog::Removal;
 use crate::dust::{self, Number};
 use crate::key::Key;
 use crate::key::target::Target;
@@ -152,6 +153,18 @@ impl Notices {
 
     pub(crate) fn store_error(&self, what: &'static str, error: &dust::Error) {
         self.log.event(Event::new(Level::Warn, "dust", error.to_string()).with("call", what));
+    }
+
+    /// What became of an entry that was to be removed. Returns whether it is gone.
+    pub(crate) fn removed(&self, removal: impl Into<Removal>) -> bool {
+        match removal.into() {
+            Removal::Gone => true,
+            Removal::Stays | Removal::Fenced => false,
+            Removal::Failed(error) => {
+                self.store_error("delete", &error);
+                false
+            }
+        }
     }
 
     pub(crate) fn body_store_error(&self, error: &body::Error) {

@@ -21,9 +21,10 @@ use super::told::{Exchange, Follower, Moment, Refused, Told};
 use super::under_way::{Counted, Heard};
 use super::upload::{Content, Upload};
 use crate::dust::Number;
-use crate::flight::{Attempt, Joined, Names};
+use crate::flight::{Attempt, Joined};
+use crate::key::Key;
 use crate::policy::{self, Ask, Asks, ErrorCase, PassReason, Rules, Verdict};
-use crate::record::{Note, Pointer, codec};
+use crate::record::Note;
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream::{self, ErrorKind, Lane};
@@ -171,20 +172,11 @@ impl Proxy {
             return;
         }
         let Some(token) = self.notes.disprove_pass(place.key.hash()) else { return };
-        let (proxy, names) = (self.clone(), self.names(&place.key));
+        let (proxy, key) = (self.clone(), place.key.clone());
         tokio::spawn(async move {
-            let Attempt::Won(fill) = proxy.flight.attempt(&names).await else { return };
-            let there = proxy.flight.bounded(proxy.dust.entry(&names.verdict)).await.ok().flatten();
-            let note =
-                there.as_ref().and_then(|entry| codec::decode_note(entry.text()?, &proxy.limits()).ok());
             // Not what has been said since.
-            if matches!(note, Some(Note::Pass { token: of, .. }) if of <= token) {
-                let gone = proxy.dust.delete(&names.verdict, fill.lease());
-                if let Err(error) = proxy.flight.bounded(gone).await {
-                    proxy.notices.store_error("delete", &error);
-                }
-            }
-            fill.release().await;
+            let disproved = |note: &Note| matches!(note, Note::Pass { token: of, .. } if *of <= token);
+            proxy.notices.removed(proxy.catalog.remove_verdict_if(&key, disproved).await);
         });
     }
 
@@ -226,7 +218,7 @@ impl Proxy {
         };
         // It was made void, or may have been without this instance's hearing of it.
         let void = self.stamps.forbids(job.place.url, head.born) || !self.has_heard_all(heard);
-        if void || self.has_better(&names, &job.route.rules, head.born, head.response.status).await {
+        if void || self.has_better(&job.place.key, &job.route.rules, head.born, head.response.status).await {
             fill.release().await;
             return Err(Some(head.response));
         }
@@ -251,23 +243,22 @@ impl Proxy {
     /// place of what is stored: that may be newer, or it may be served instead of such an error.
     pub(crate) async fn has_better(
         &self,
-        names: &Names,
+        key: &Key,
         rules: &Rules,
         born: Number,
         status: StatusCode,
     ) -> bool {
-        let there = self.flight.bounded(self.dust.entry(&names.value)).await;
-        let Ok(there) = there else { return true };
+        let Ok(there) = self.catalog.value(key).await else { return true };
+        let Some(there) = there else { return false };
         // Two that were asked for alone have no order but this: instances know of different numbers.
-        if there.as_ref().is_some_and(|entry| entry.number > born) {
+        if there.number > born {
             return true;
         }
-        let pointer = there.as_ref().and_then(|entry| codec::decode(entry.text()?, &self.limits()).ok());
-        let Some(Pointer::Record(record)) = pointer else { return false };
+        let Some(record) = there.reading.record() else { return false };
         if record.token >= born {
             return true;
         }
-        let stored = Stored::new(*record, rules, None);
+        let stored = Stored::new(record, rules, None);
         let (ask, case, now) = (Ask::default(), ErrorCase::Status(status.as_u16()), self.now_ms());
         stored.covered(&self.stamps) != Covered::Hard
             && policy::stale_on_error(&ask, &stored.record, &stored.terms, rules, now, case)

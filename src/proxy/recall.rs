@@ -11,9 +11,9 @@ use super::binding::Party;
 use super::notes::Noted;
 use super::past::Past;
 use super::place::Place;
+use crate::catalog::Reading;
 use crate::key::Key;
 use crate::policy::{self, Ask, Reuse};
-use crate::record::{Pointer, codec};
 use crate::route::Route;
 use crate::tier::{Covered, Held, Stored};
 
@@ -65,17 +65,15 @@ impl Proxy {
 
     /// Takes what the store has under a key into memory.
     pub(super) async fn take_in(&self, route: &Route, key: &Key) -> Option<Held> {
-        let value = self.names(key).value;
-        let entry = self.flight.bounded(self.dust.entry(&value)).await.ok()??;
-        let pointer = codec::decode(entry.text()?, &self.limits());
-        match pointer.inspect_err(|error| self.notices.bad_pointer(error)).ok()? {
-            Pointer::Vary(node) if node.key == key.text() => {
+        let found = self.catalog.value(key).await.ok()??;
+        match found.reading {
+            Reading::Vary(node) => {
                 let node = Arc::new(node);
-                self.tier.keep_node_at(node.clone(), entry.number);
+                self.tier.keep_node_at(node.clone(), found.number);
                 Some(Held::Vary(node))
             }
-            Pointer::Record(record) if record.key == key.text() => {
-                let stored = Arc::new(Stored::new(*record, &route.rules, None).at(entry.number));
+            Reading::Record(record) => {
+                let stored = Arc::new(Stored::new(*record, &route.rules, None).at(found.number));
                 let now = self.now_ms();
                 let over = stored.record.end() <= now || self.too_old(&stored, now);
                 let lost = self.is_lost(key.hash(), &stored.manifest);
@@ -85,8 +83,11 @@ impl Proxy {
                 self.tier.keep(stored.clone());
                 Some(Held::Stored(stored))
             }
-            // Another key with the same hash.
-            Pointer::Vary(_) | Pointer::Record(_) => None,
+            Reading::Foreign => None,
+            Reading::Bad(error) => {
+                self.notices.bad_pointer(&error);
+                None
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ impl Proxy {
         if Self::goes_alone(&asking, None).is_some() {
             // Who leads removes what names bytes that are gone: nobody leads here.
             if error.condemns() {
-                self.drop_lost(&self.names_of(&stored.hash), stored.hash).await;
+                self.drop_lost(&self.catalog.names_of(stored.hash), stored.hash).await;
             }
             return Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await;
         }

@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Proxy;
 use super::fill::Job;
 use crate::body::Growing;
-use crate::dust::{Number, Put};
-use crate::flight::Names;
+use crate::dust::Number;
 use crate::record::Manifest;
 
 /// It says so that often while what it said last would last: the sweep removes nothing sooner than
@@ -21,9 +19,6 @@ use crate::record::Manifest;
 const TIMES: u32 = 4;
 /// What was written before is older: of that it is said so soon, and most bodies are whole by then.
 const SOON: Duration = Duration::from_millis(20);
-
-/// What it says. That it is there is all that counts.
-const SAID: &str = r#"{"v":1}"#;
 
 impl Job {
     /// Says that what is there of a body is still written to, and what belongs behind it. Has no end but being
@@ -36,31 +31,13 @@ impl Job {
         sleep(if numbers().is_empty() { every } else { SOON }).await;
         loop {
             for number in numbers() {
-                self.proxy.claim(&names, number, lasts).await;
+                if let Err(error) = self.proxy.catalog.claim(&names, number, lasts).await {
+                    self.proxy.notices.store_error("put", &error);
+                }
             }
             sleep(every).await;
         }
     }
-}
-
-impl Proxy {
-    async fn claim(&self, names: &Names, number: Number, lasts: Duration) {
-        let how = Put { fence: None, expires_in: Some(lasts), durable: false };
-        let key = claim_key(names, number);
-        if let Err(error) = self.flight.bounded(self.dust.put(&key, SAID, how)).await {
-            self.notices.store_error("put", &error);
-        }
-    }
-
-    /// Returns whether a fill of this key may go on that has segments named by this number.
-    pub(super) async fn is_claimed(&self, names: &Names, number: Number) -> bool {
-        let claim = self.flight.bounded(self.dust.entry(&claim_key(names, number))).await;
-        !matches!(claim, Ok(None))
-    }
-}
-
-fn claim_key(names: &Names, number: Number) -> String {
-    format!("{}w", names.aside(number))
 }
 
 /// The numbers that the segments of these manifests are named by.

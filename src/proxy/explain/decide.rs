@@ -11,7 +11,7 @@ use crate::proxy::binding::Party;
 use crate::proxy::notes::Noted;
 use crate::proxy::place::{Look, Place};
 use crate::proxy::status;
-use crate::record::{Note, codec};
+use crate::record::Note;
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
@@ -160,8 +160,7 @@ impl Proxy {
 
     /// The note at the verdict key, if it still says anything, and to this request.
     async fn note_in_store(&self, place: &Place, party: &Party<'_>) -> Option<Note> {
-        let entry = self.dust.entry(&self.names(&place.key).verdict).await.ok()??;
-        let note = codec::decode_note(entry.text()?, &self.limits()).ok()?;
+        let note = self.catalog.verdict(&place.key).await.ok()??;
         let (token, until, binding) = match &note {
             Note::Pass { token, until, binding, .. } | Note::Failed { token, until, binding, .. } => {
                 (*token, *until, binding)

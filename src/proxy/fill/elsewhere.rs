@@ -13,11 +13,12 @@ use tokio::time::{Instant, sleep_until};
 use super::Job;
 use super::resume::Partial;
 use crate::body::{self, Growing, Tail};
+use crate::catalog::ToldAside;
 use crate::dust::{Entry, Number};
 use crate::flight::{Attempt, Fill, Glimpse, Joined, Names, Settled};
 use crate::policy;
 use crate::proxy::told::{Elsewhere, Exchange, Follower, Leader, Phase, Told};
-use crate::record::{Binding, Manifest, Note, Pointer, Record, codec};
+use crate::record::{Binding, Manifest, Note, Record};
 use crate::tier::{Covered, Stored};
 
 mod aside;
@@ -243,23 +244,21 @@ impl Chase {
             self.settle(record).await;
             return Heed::Over;
         }
-        match verdict
-            .and_then(|entry| entry.text())
-            .map(|text| codec::decode_note(text, &self.job.proxy.limits()))
-        {
-            Some(Ok(Note::Growing { token, head, .. })) if live == Some(token) && token >= self.token => {
+        let note = verdict.and_then(|entry| self.job.proxy.catalog.note(entry, &self.job.place.key));
+        match note {
+            Some(Note::Growing { token, head, .. }) if live == Some(token) && token >= self.token => {
                 (self.token, self.record) = (token, head.token);
                 if !self.grows(&head).await {
                     return Heed::Over;
                 }
             }
             // Upstream broke off, and somebody here was reading: it is remembered here too (F7).
-            Some(Ok(Note::Failed { token, status, answered, binding, .. })) if token >= self.token => {
+            Some(Note::Failed { token, status, answered, binding, .. }) if token >= self.token => {
                 self.broke_off(token, status, answered, binding);
                 return Heed::Over;
             }
             // It turned out too large: they find that when they come again.
-            Some(Ok(Note::Pass { token, .. })) if token >= self.token => return Heed::Over,
+            Some(Note::Pass { token, .. }) if token >= self.token => return Heed::Over,
             _ => {}
         }
         if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
@@ -268,28 +267,27 @@ impl Chase {
     /// What a holder without its lease tells its riders.
     async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> Heed {
         self.leader.retire();
-        let text = aside.and_then(|entry| entry.text());
-        let limits = self.job.proxy.limits();
-        match text.map(|text| (codec::decode_note(text, &limits), codec::decode(text, &limits))) {
-            Some((Ok(Note::Growing { head, .. }), _)) => {
+        let told = aside.and_then(|entry| self.job.proxy.catalog.aside(entry, &self.job.place.key));
+        match told {
+            Some(ToldAside::Note(Note::Growing { head, .. })) => {
                 let goes_on = self.grows(&head).await;
                 if !goes_on {
                     return Heed::Over;
                 }
             }
-            Some((_, Ok(Pointer::Record(record)))) => {
+            Some(ToldAside::Record(record)) => {
                 if self.grows(&record).await {
                     let _ = self.tail.finish(&record.body);
                 }
                 return Heed::Over;
             }
             // The same as under its lease.
-            Some((Ok(Note::Failed { token, status, answered, binding, .. }), _)) => {
+            Some(ToldAside::Note(Note::Failed { token, status, answered, binding, .. })) => {
                 self.broke_off(token, status, answered, binding);
                 return Heed::Over;
             }
-            Some((Ok(Note::Pass { .. }), _)) => return Heed::Over,
-            _ => {}
+            Some(ToldAside::Note(Note::Pass { .. })) => return Heed::Over,
+            Some(ToldAside::Vary(_)) | None => {}
         }
         let heard = self.goes_aside();
         if let Some(aside) = aside {
@@ -308,17 +306,9 @@ impl Chase {
 
     /// The record that ends what is followed, if it is published.
     fn published(&self, value: Option<&Entry>) -> Option<Record> {
-        let text = value.and_then(|entry| entry.text())?;
-        match codec::decode(text, &self.job.proxy.limits()) {
-            Ok(Pointer::Record(record))
-                if record.token >= self.record
-                    && record.key == self.head.record.key
-                    && !self.job.proxy.is_lost(self.head.hash, &record.body) =>
-            {
-                Some(*record)
-            }
-            _ => None,
-        }
+        let record = self.job.proxy.catalog.record(value?, &self.job.place.key)?;
+        let ends = record.token >= self.record && !self.job.proxy.is_lost(self.head.hash, &record.body);
+        ends.then_some(record)
     }
 
     /// Ends with a complete record: the riders get the rest of it if it is what they have begun.

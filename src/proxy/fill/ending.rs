@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::store::unfit;
 use super::{Head, Job};
+use crate::catalog::{EntryText, MAX_NOTE_MS};
 use crate::clock::WallMs;
 use crate::dust::{Entry, Number};
 use crate::flight::{Fill, Noted, Published, Standing};
@@ -19,7 +20,7 @@ use crate::proxy::notices::FillReport;
 use crate::proxy::reply::Cause;
 use crate::proxy::told::{Answered, Failure, Leader, Own, Told};
 use crate::proxy::under_way::Counted;
-use crate::record::{Note, Pointer, codec};
+use crate::record::{Note, Record};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream::{self, ErrorKind};
@@ -135,7 +136,7 @@ impl Job {
             leader.settle(Told::Failed(failure));
             return leader.retire();
         }
-        let stays = if lasts { millis(ttl).min(codec::MAX_NOTE_MS) } else { 0 };
+        let stays = if lasts { millis(ttl).min(MAX_NOTE_MS) } else { 0 };
         let until = self.proxy.now_ms().saturating_add(stays);
         // One that is none of HTTP counts as the origin's failure (RFC 9110 §15).
         let status = if failure.status.as_u16() < 600 { failure.status } else { StatusCode::BAD_GATEWAY };
@@ -206,7 +207,7 @@ impl Job {
 
     /// When something is forgotten that is remembered for `ttl` from now on, on the store's clock.
     pub(super) fn until(&self, ttl: Duration) -> WallMs {
-        self.proxy.now_ms().saturating_add(millis(ttl).min(codec::MAX_NOTE_MS))
+        self.proxy.now_ms().saturating_add(millis(ttl).min(MAX_NOTE_MS))
     }
 
     /// Nobody waits here any more, and the route says that then it is not worth going on.
@@ -229,16 +230,15 @@ impl Job {
         self.proxy.notes.pass(self.place.key.hash(), reason, binding.clone(), token, ttl);
         let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
         // Whether it lands is of no concern to this client: others judge for themselves then.
-        if let Ok(text) = codec::encode_note(&note) {
-            self.leave_note(fill, &text, ttl).await;
-        }
+        self.leave_note(fill, &note, ttl).await;
     }
 
-    /// Leaves a word at the verdict key, under the fence. If a purge took the lease it is left for those
+    /// Leaves a note at the verdict key, under the fence. If a purge took the lease it is left for those
     /// alone who wait elsewhere for this very fill: they came before the purge (F8).
-    pub(super) async fn leave_note(&self, fill: &Fill, text: &str, ttl: Duration) {
-        if fill.note(text, Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
-            self.tell_aside(fill.names(), fill.token(), text, ttl.min(ASIDE)).await;
+    pub(super) async fn leave_note(&self, fill: &Fill, note: &Note, ttl: Duration) {
+        let Ok(text) = EntryText::note(note) else { return };
+        if fill.note(text.as_str(), Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
+            self.tell_aside(fill.names(), fill.token(), &text, ttl.min(ASIDE)).await;
         }
     }
 
@@ -262,7 +262,7 @@ impl Job {
         let now = self.proxy.now_ms();
         record.received_at = record.received_at.min(now);
         let left = record.end().saturating_sub(now);
-        let pointer = match codec::encode(&Pointer::Record(Box::new(record))) {
+        let pointer = match EntryText::record(&record) {
             Ok(pointer) => pointer,
             // It was asked for before that whether it fits: not to be foreseen.
             Err(error) => {
@@ -312,9 +312,9 @@ impl Job {
                 // It was ridden elsewhere for as long as it was fresh.
                 self.tell_whole_aside(fill.names(), token, &pointer).await;
             }
-            fill.offer(&pointer, ttl, self.stays_before(&stored), standing)
+            fill.offer(pointer.as_str(), ttl, self.stays_before(&stored), standing)
         } else {
-            fill.publish(&pointer, ttl, standing).await
+            fill.publish(pointer.as_str(), ttl, standing).await
         };
         if let (Some(names), Published::Fenced) = (&riders, &published) {
             self.tell_whole_aside(names, token, &pointer).await;
@@ -351,16 +351,11 @@ impl Job {
     /// Says of what is at a key by the time that this record is offered there whether it stays: it is newer,
     /// unless it was asked for and received before, by an exchange whose offer came sooner.
     fn stays_before(&self, stored: &Stored) -> impl Fn(&Entry) -> bool + Send + 'static {
-        let (proxy, token, received_at) =
-            (self.proxy.clone(), stored.record.token, stored.record.received_at);
+        let (proxy, key) = (self.proxy.clone(), self.place.key.clone());
+        let (token, received_at) = (stored.record.token, stored.record.received_at);
         move |there| {
-            let older = || match codec::decode(there.text()?, &proxy.limits()) {
-                Ok(Pointer::Record(record)) => {
-                    Some(record.token < token && record.received_at <= received_at)
-                }
-                Ok(Pointer::Vary(_)) | Err(_) => None,
-            };
-            there.number > token && !older().unwrap_or(false)
+            let older = |record: Record| record.token < token && record.received_at <= received_at;
+            there.number > token && !proxy.catalog.record(there, &key).is_some_and(older)
         }
     }
 
@@ -406,9 +401,7 @@ impl Job {
 
     /// Leaves a note at the verdict key and releases.
     async fn abort_with(&self, fill: Fill, note: &Note, ttl: Duration) {
-        if let Ok(text) = codec::encode_note(note) {
-            self.leave_note(&fill, &text, ttl).await;
-        }
+        self.leave_note(&fill, note, ttl).await;
         fill.abort(None).await;
     }
 

@@ -7,13 +7,14 @@ use http::{HeaderMap, Method};
 
 use super::resume::Rest;
 use super::{Head, Job};
+use crate::catalog;
 use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy::{self, Asks, Returned, Unasked};
 use crate::proxy::measured::measured;
 use crate::proxy::told::{Leader, Phase};
 use crate::proxy::under_way::Counted;
-use crate::record::{Record, codec};
+use crate::record::Record;
 use crate::route::Finish;
 use crate::telemetry::words::Shed;
 use crate::tier::{Covered, Stored};
@@ -101,12 +102,7 @@ impl Job {
     async fn outdated(&mut self, fill: &Fill) {
         let Some(old) = self.stale.take() else { return };
         self.proxy.tier.forget(&old);
-        if let Some(lease) = fill.lease() {
-            let gone = self.proxy.dust.delete(&fill.names().value, Some(lease));
-            if let Err(error) = self.proxy.flight.bounded(gone).await {
-                self.proxy.notices.store_error("delete", &error);
-            }
-        }
+        self.proxy.notices.removed(self.proxy.catalog.remove_value(fill).await);
     }
 
     /// What a fill asks with these fields beside its own. Its client's Range does not go out where the
@@ -217,7 +213,7 @@ impl Job {
         )?;
         record.token = fill.token();
         // One that has grown too long by it is fetched as anything that was not stored.
-        codec::fits(&record, Some(record.body.len)).ok()?;
+        catalog::fits(&record, Some(record.body.len)).ok()?;
         Some(Stored::new(record, &self.route.rules, stale.body.clone()))
     }
 }

@@ -9,11 +9,12 @@ use tokio::time::{sleep, timeout};
 
 use super::Job;
 use crate::body::Growing;
+use crate::catalog::EntryText;
 use crate::dust::Number;
 use crate::flight::{Fill, Names, Noted};
 use crate::policy::{self, Ask, Reuse};
 use crate::proxy::Proxy;
-use crate::record::{Binding, Note, Record, codec};
+use crate::record::{Binding, Note, Record};
 use crate::tier::Stored;
 
 /// A body that is whole so soon after its head is published once, without a growing manifest.
@@ -96,7 +97,7 @@ impl Job {
     async fn tell_growth_aside(&self, fill: &Fill, head: &Stored, growing: &Growing) {
         let record = Record { body: growing.acknowledged(), ..head.record.clone() };
         let note = Note::Growing { token: fill.token(), head: Box::new(record), binding: None };
-        if let Ok(text) = codec::encode_note(&note) {
+        if let Ok(text) = EntryText::note(&note) {
             self.tell_aside(fill.names(), fill.token(), &text, STAYS).await;
         }
     }
@@ -138,8 +139,8 @@ impl Job {
             lost = lost || self.proxy.stamps.forbids(head.url, head.record.born);
             let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()), binding: None };
             // Too long for a note: who follows waits for the whole.
-            let Ok(text) = codec::encode_note(&note) else { return };
-            lost = lost || fill.note(&text, Some(stays)).await == Noted::Fenced;
+            let Ok(text) = EntryText::note(&note) else { return };
+            lost = lost || fill.note(text.as_str(), Some(stays)).await == Noted::Fenced;
             if lost {
                 // A purge made it void, or it was taken over: who has begun to read it may finish.
                 self.tell_aside(fill.names(), fill.token(), &text, stays).await;
@@ -174,18 +175,18 @@ impl Job {
     }
 
     /// The whole record, for those who ride it elsewhere, when it may not be published.
-    pub(super) async fn tell_whole_aside(&self, names: &Names, token: Number, pointer: &str) {
-        self.tell_aside(names, token, pointer, STAYS).await;
+    pub(super) async fn tell_whole_aside(&self, names: &Names, token: Number, text: &EntryText) {
+        self.tell_aside(names, token, text, STAYS).await;
     }
 
     /// Writes a word aside, after those that are under way: in a task of its own, so that one which is
     /// dropped half way does not land later, in the place of a newer one.
-    pub(super) async fn tell_aside(&self, names: &Names, token: Number, text: &str, ttl: Duration) {
+    pub(super) async fn tell_aside(&self, names: &Names, token: Number, text: &EntryText, ttl: Duration) {
         let (turn, flight) = (self.aside.clone(), self.proxy.flight.clone());
-        let (names, text) = (names.clone(), text.to_owned());
+        let (names, text) = (names.clone(), text.clone());
         let told = tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
-            flight.tell_aside(&names, token, &text, ttl).await
+            flight.tell_aside(&names, token, text.as_str(), ttl).await
         });
         if let Ok(Err(error)) = told.await {
             self.proxy.notices.store_error("put", &error);
@@ -206,9 +207,7 @@ impl Job {
         let mut record = head.record.clone();
         (record.fresh_ms, record.swr_ms, record.sie_ms, record.keep_ms) = (0, 0, 0, 0);
         let note = Note::Growing { token: fill.token(), head: Box::new(record), binding };
-        if let Ok(text) = codec::encode_note(&note) {
-            // Whether it lands: without it the others wait until the lease is released.
-            self.leave_note(fill, &text, self.proxy.flight.settings().lease_ttl).await;
-        }
+        // Whether it lands: without it the others wait until the lease is released.
+        self.leave_note(fill, &note, self.proxy.flight.settings().lease_ttl).await;
     }
 }

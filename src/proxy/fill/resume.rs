@@ -14,7 +14,7 @@ use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy;
 use crate::proxy::told::{Found, How, Leader, Phase, Told};
-use crate::record::{Manifest, Note, Pointer, Record, codec};
+use crate::record::{Manifest, Note, Record};
 use crate::telemetry::words::FillOutcome;
 use crate::tier::{Covered, Stored};
 use crate::upstream;
@@ -41,13 +41,11 @@ impl Job {
     /// What can be gone on with: left at the verdict key by a holder that died, or known here. All of
     /// its segments are there: others will be told of them.
     pub(super) async fn resumable(&self, fill: &Fill) -> Option<Partial> {
-        let limits = self.proxy.limits();
-        let left = fill.verdict().and_then(|entry| entry.text()).and_then(|text| {
-            match codec::decode_note(text, &limits) {
-                Ok(Note::Growing { token, head, .. }) if token != fill.token() => Some(Partial(*head)),
-                _ => None,
-            }
-        });
+        let (catalog, key) = (&self.proxy.catalog, &self.place.key);
+        let left = match fill.verdict().and_then(|entry| catalog.note(entry, key)) {
+            Some(Note::Growing { token, head, .. }) if token != fill.token() => Some(Partial(*head)),
+            _ => None,
+        };
         let known = self.partial.as_deref().cloned();
         let mut found: Vec<_> =
             known.into_iter().chain(left).filter(|found| self.may_resume(fill, found)).collect();
@@ -65,15 +63,10 @@ impl Job {
 
     fn may_resume(&self, fill: &Fill, Partial(record): &Partial) -> bool {
         // What was published since is newer.
-        let published = fill.value().and_then(|entry| entry.text()).and_then(|text| {
-            match codec::decode(text, &self.proxy.limits()) {
-                Ok(Pointer::Record(record)) => Some(record.token),
-                _ => None,
-            }
-        });
+        let published = fill.value().and_then(|entry| self.proxy.catalog.record(entry, &self.place.key));
         record.key == self.place.key.text()
             && policy::answers(&self.headers, self.ask.head, record)
-            && published.is_none_or(|token| token < record.token)
+            && published.is_none_or(|published| published.token < record.token)
             && self.proxy.stamps.covers(self.place.url, record.born, record.token) == Covered::No
             && policy::selects(record, &self.headers)
             && record.end() > self.proxy.now_ms()

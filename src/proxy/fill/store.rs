@@ -9,12 +9,12 @@ use http::{HeaderName, StatusCode};
 use super::variants::{Came, Footing};
 use super::{Head, Job, framing};
 use crate::body;
+use crate::catalog::{self, CodecError};
 use crate::flight::Fill;
 use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
 use crate::proxy::binding::Kind;
 use crate::proxy::told::{Exchange, Leader, Phase, Told};
-use crate::record::codec::CodecError;
-use crate::record::{Binding, Manifest, Note, Record, codec};
+use crate::record::{Binding, Manifest, Note, Record};
 use crate::telemetry::words::{FillOutcome, Shed, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
@@ -84,7 +84,7 @@ impl Job {
         let Pouring { stored, mut writer, growing, len, behind, kept } = pouring;
         let token = fill.token();
         // Asked before anything is said: what is promised to be stored is.
-        let unfit = codec::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
+        let unfit = catalog::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
         let kept = kept && unfit.is_none();
         // Bytes that were there before may be named by a record.
         let all_new = behind.segments.is_empty() && growing.acknowledged().segments.is_empty();
@@ -231,9 +231,7 @@ impl Job {
         let binding = self.binding(Kind::Pass, Vec::new(), STORE_PAUSE);
         let until = self.until(STORE_PAUSE);
         let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
-        if let Ok(text) = codec::encode_note(&note) {
-            self.leave_note(fill, &text, STORE_PAUSE).await;
-        }
+        self.leave_note(fill, &note, STORE_PAUSE).await;
     }
 
     /// What is still to come of a body that is not stored, if it has not ended, goes to those who read it

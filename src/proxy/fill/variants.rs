@@ -7,13 +7,14 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{Head, Job};
+use crate::catalog::{EntryText, MAX_FIELDS, Reading};
 use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Names, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
 use crate::proxy::place::Place;
 use crate::proxy::told::Leader;
-use crate::record::{Note, Pointer, VaryNode, codec};
+use crate::record::{Note, VaryNode};
 use crate::tier::{Covered, Held};
 
 mod rolls;
@@ -82,7 +83,9 @@ impl Job {
         let led_primary = self.place.node.is_none();
         let variant = match attempt {
             // Somebody filled the variant while this was on its way: that stays (F2).
-            Attempt::Won(variant) if self.proxy.has_better(&names, &self.route.rules, born, status).await => {
+            Attempt::Won(variant)
+                if self.proxy.has_better(&under.key, &self.route.rules, born, status).await =>
+            {
                 variant.release().await;
                 None
             }
@@ -134,7 +137,7 @@ impl Job {
         let names = self.proxy.names(&under.key);
         match self.proxy.flight.attempt_after(&names, superseded).await {
             Attempt::Taken if superseded > 0 => {
-                match self.told_in_vain(&names, under).await {
+                match self.told_in_vain(under).await {
                     // It took the variant's lease when its head was in: after the purge, and its bytes are
                     // from before.
                     Some(token) => self.proxy.flight.attempt_after(&names, token.saturating_add(1)).await,
@@ -146,12 +149,10 @@ impl Job {
     }
 
     /// The lease of a body under way that a purge covers which this request came after.
-    async fn told_in_vain(&self, names: &Names, under: &Place) -> Option<Number> {
-        let verdict = self.proxy.flight.bounded(self.proxy.dust.entry(&names.verdict)).await.ok()??;
-        match codec::decode_note(verdict.text()?, &self.proxy.limits()) {
-            Ok(Note::Growing { token, head, .. })
-                if head.key == under.key.text()
-                    && self.past.covers(&self.proxy.stamps, head.born, head.token) == Covered::Hard =>
+    async fn told_in_vain(&self, under: &Place) -> Option<Number> {
+        match self.proxy.catalog.verdict(&under.key).await.ok()?? {
+            Note::Growing { token, head, .. }
+                if self.past.covers(&self.proxy.stamps, head.born, head.token) == Covered::Hard =>
             {
                 Some(token)
             }
@@ -167,7 +168,7 @@ impl Job {
         if !self.proxy.dust.shared() {
             return;
         }
-        if let Ok(text) = codec::encode(&Pointer::Vary(node)) {
+        if let Ok(text) = EntryText::node(&node) {
             self.tell_whole_aside(of, token, &text).await;
         }
     }
@@ -180,7 +181,7 @@ impl Job {
             // With all that its key varies on, too many to be written down.
             Varies::On(fields)
                 if fields.len() + known.iter().filter(|field| !fields.contains(field)).count()
-                    > codec::MAX_FIELDS =>
+                    > MAX_FIELDS =>
             {
                 Varies::Star
             }
@@ -234,7 +235,7 @@ impl Job {
         let mut tries = 0;
         while let Some(comers) = keeper.take() {
             if let Attempt::Won(fill) = self.proxy.flight.attempt(&names).await
-                && self.list(fill, &names, known, comers).await
+                && self.list(fill, known, comers).await
             {
                 keeper.done();
                 tries = 0;
@@ -250,21 +251,16 @@ impl Job {
 
     /// Puts variants into the node and takes the least used ones above the route's `max_variants`
     /// out. Whether that is settled.
-    async fn list(&self, fill: Fill, names: &Names, known: &VaryNode, comers: &[Comer]) -> bool {
-        let there = self.proxy.flight.bounded(self.proxy.dust.entry(&names.value)).await;
-        let Ok(there) = there else { return false };
-        let there = there
-            .as_ref()
-            .and_then(|entry| entry.text())
-            .map(|text| codec::decode(text, &self.proxy.limits()));
-        let node = match there {
-            Some(Ok(Pointer::Vary(node))) => node,
+    async fn list(&self, fill: Fill, known: &VaryNode, comers: &[Comer]) -> bool {
+        let Ok(there) = self.proxy.catalog.value(&self.place.primary).await else { return false };
+        let node = match there.map(|found| found.reading) {
+            Some(Reading::Vary(node)) => node,
             // It varies no more.
-            Some(Ok(Pointer::Record(_))) => {
+            Some(Reading::Record(_)) => {
                 fill.release().await;
                 return true;
             }
-            Some(Err(_)) | None => known.clone(),
+            Some(Reading::Foreign | Reading::Bad(_)) | None => known.clone(),
         };
         let mut node = joined(node, comers);
         node.token = fill.token();
@@ -281,14 +277,8 @@ impl Proxy {
     async fn publish_node(&self, fill: Fill, node: VaryNode) -> bool {
         let ttl = self.settings.max_life;
         let mut node = node;
-        let mut text = codec::encode(&Pointer::Vary(node.clone()));
-        if text.is_err() {
-            // Too long: then without what is only a hint.
-            node.languages.clear();
-            text = codec::encode(&Pointer::Vary(node.clone()));
-        }
-        let Ok(text) = text else { return false };
-        let published = fill.publish(&text, Some(ttl), || Standing::Live).await;
+        let Ok(text) = EntryText::node_shortened(&mut node) else { return false };
+        let published = fill.publish(text.as_str(), Some(ttl), || Standing::Live).await;
         let landed = matches!(published, Published::Computed(_));
         if landed {
             self.tier.keep_node(Arc::new(node));
@@ -321,19 +311,15 @@ impl Proxy {
 
     /// Deletes a variant under its own key's lease, and forgets it here.
     async fn take_out(&self, hash: &str) -> TakenOut {
-        let names = self.names_of(&hash);
-        let entry = self.flight.bounded(self.dust.entry(&names.value)).await;
-        let Ok(entry) = entry else { return TakenOut::Stays };
-        let Some(entry) = entry else { return TakenOut::Missing };
-        let key = match entry.text().map(|text| codec::decode(text, &self.limits())) {
-            Some(Ok(Pointer::Record(record))) => Some(record.key),
-            _ => None,
-        };
+        let Ok(found) = self.catalog.value_of(hash).await else { return TakenOut::Stays };
+        let Some(found) = found else { return TakenOut::Missing };
+        let key = found.reading.record().map(|record| record.key);
         if key.as_ref().is_some_and(|key| self.tier.was_used(key)) {
             return TakenOut::Stays;
         }
+        let names = self.catalog.names_of(hash);
         let Attempt::Won(fill) = self.flight.attempt(&names).await else { return TakenOut::Stays };
-        let deleted = self.flight.bounded(self.dust.delete(&names.value, fill.lease())).await;
+        let deleted = self.catalog.remove_value(&fill).await;
         if let Some(key) = key {
             self.tier.forget_key(&key);
         }

@@ -5,10 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::clock::WallMs;
-use crate::dust::Entry;
+use crate::catalog::{EntryText, Report};
 use crate::flight::{Attempt, Fill, Flight, Names};
 
 /// The janitor's lease, as far as this instance has it.
@@ -31,31 +28,12 @@ pub(super) enum Turn {
     Unknown,
 }
 
-/// What the janitor leaves for the others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Report {
-    v: u64,
-    /// The life of the store that it is about.
-    pub life: String,
-    /// Bytes of bodies.
-    pub used: u64,
-    /// When they were counted, on the store's clock.
-    pub at: WallMs,
-}
-
 // === impl Post ===
 
 impl Post {
-    /// Of the fleet with this prefix. No key's hash looks like its names.
-    pub(super) fn new(prefix: &str) -> Self {
-        let lock: Arc<str> = format!("{prefix}/1/janitor").into();
-        let report: Arc<str> = format!("{lock}!").into();
-        Self { names: Names { value: report.clone(), verdict: report, lock }, held: None }
-    }
-
-    /// Where the janitor's report is.
-    pub(super) fn report_key(&self) -> &str {
-        &self.names.verdict
+    /// By these names.
+    pub(super) fn new(names: Names) -> Self {
+        Self { names, held: None }
     }
 
     /// Which instance was heard to hold it.
@@ -94,10 +72,10 @@ impl Post {
     /// Leaves a report for the others, for so long.
     pub(super) async fn tell(&self, report: &Report, lasts: Duration) {
         if let Some(fill) = &self.held
-            && let Ok(text) = serde_json::to_string(report)
+            && let Some(text) = EntryText::report(report)
         {
             // Whether it lands: the next one may.
-            let _ = fill.note(&text, Some(lasts)).await;
+            let _ = fill.note(text.as_str(), Some(lasts)).await;
         }
     }
 
@@ -106,19 +84,5 @@ impl Post {
         if let Some(fill) = self.held.take() {
             fill.release().await;
         }
-    }
-}
-
-// === impl Report ===
-
-impl Report {
-    pub(super) fn new(life: &str, used: u64, at: WallMs) -> Self {
-        Self { v: 1, life: life.to_owned(), used, at }
-    }
-
-    /// What an entry says, if it is a report on this life.
-    pub(super) fn read(entry: &Entry, life: &str) -> Option<Self> {
-        let report: Self = serde_json::from_str(entry.text()?).ok()?;
-        (report.v == 1 && report.life == life).then_some(report)
     }
 }
