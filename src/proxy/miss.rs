@@ -24,7 +24,7 @@ use crate::policy::{self, CacheStatus, ErrorCase, PassReason, Reuse};
 use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
 use crate::tier::{Held, Stored};
 
-mod step;
+pub(in crate::proxy) mod step;
 
 use step::{End, Move, Step};
 

@@ -287,6 +287,7 @@ async fn a_head_that_was_given_up_for_want_of_clients_is_asked_again_for_one_tha
     assert_eq!(fleet.origin.count(), 2);
 }
 
+mod candidates;
 mod stamps;
 
 /// All that a client is given that sends this on a connection of its own.

@@ -188,7 +188,7 @@ impl Job {
     }
 
     /// Returns whether what is stored may be served to such a request instead of a failure.
-    fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
+    pub(in crate::proxy) fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
         self.stale.as_ref().is_some_and(|stale| {
             let (rules, now) = (&self.route.rules, self.proxy.now_ms());
             stale.covered(&self.proxy.stamps) != Covered::Hard

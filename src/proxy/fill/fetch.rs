@@ -162,7 +162,7 @@ impl Job {
     }
 
     /// What is stored, with its manifest, if it may still be of use.
-    fn usable(&self) -> Option<Record> {
+    pub(in crate::proxy) fn usable(&self) -> Option<Record> {
         let stale = self.stale.as_ref()?;
         let usable = stale.covered(&self.proxy.stamps) != Covered::Hard
             && stale.record.end() > self.proxy.now_ms()

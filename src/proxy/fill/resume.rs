@@ -48,7 +48,7 @@ impl Job {
         };
         let known = self.partial.as_deref().cloned();
         let mut found: Vec<_> =
-            known.into_iter().chain(left).filter(|found| self.may_resume(fill, found)).collect();
+            known.into_iter().chain(left).filter(|found| self.may_resume(fill, &found.0)).collect();
         // The longest first; of two as long, what is known here.
         found.sort_by_key(|Partial(record)| std::cmp::Reverse(record.body.len));
         for partial in found {
@@ -61,7 +61,7 @@ impl Job {
         None
     }
 
-    fn may_resume(&self, fill: &Fill, Partial(record): &Partial) -> bool {
+    pub(in crate::proxy) fn may_resume(&self, fill: &Fill, record: &Record) -> bool {
         // What was published since is newer.
         let published = fill.value().and_then(|entry| self.proxy.catalog.record(entry, &self.place.key));
         record.key == self.place.key.text()

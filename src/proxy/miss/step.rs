@@ -15,13 +15,13 @@ use crate::telemetry::words::FollowerEnd;
 use crate::tier::{Covered, Doubt, Stored};
 
 /// What a verdict means for one request.
-pub(super) enum Step {
+pub(in crate::proxy) enum Step {
     End(End),
     Move(Move),
 }
 
 /// How a request ends (F3).
-pub(super) enum End {
+pub(in crate::proxy) enum End {
     Ride(Arc<Exchange>, Follower),
     Take(Found),
     Alone(PassReason),
@@ -31,7 +31,7 @@ pub(super) enum End {
 }
 
 /// Why a request goes on to another flight.
-pub(super) enum Move {
+pub(in crate::proxy) enum Move {
     /// The next exchange of this key, with all others that can't use this one.
     Next,
     /// The same, once, because this one is of a part that has not what is asked for; its number, if
@@ -46,7 +46,7 @@ pub(super) enum Move {
 impl Proxy {
     /// Judges a verdict for one request: again, and by its own fields (DESIGN: every follower is
     /// judged at the verdict against its own request). `first`: nothing has lacked what it asks for.
-    pub(super) fn step(
+    pub(in crate::proxy) fn step(
         &self,
         asking: &Asking,
         place: &Place,
@@ -239,7 +239,7 @@ impl Step {
 // === impl End ===
 
 impl End {
-    pub(super) fn word(&self) -> FollowerEnd {
+    pub(in crate::proxy) fn word(&self) -> FollowerEnd {
         match self {
             Self::Ride(..) | Self::Take(_) | Self::Failed(_) => FollowerEnd::Rode,
             Self::Refused(_) => FollowerEnd::Timeout,

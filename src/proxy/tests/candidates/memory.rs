@@ -1,0 +1,195 @@
+//! What is found in memory, and what the store has for a request that asks it by itself.
+
+use super::*;
+use crate::proxy::told::{Exchange, Told};
+use crate::record::{Spoken, VaryNode};
+use crate::tier::Held;
+
+#[tokio::test(start_paused = true)]
+async fn a_look_into_memory() {
+    let bench = Bench::new().await;
+    let proxy = &bench.one.proxy;
+    let table = bench.table(async |case| {
+        proxy.tier.keep(case.stored());
+        look(proxy, &case.asking)
+    });
+    is(
+        &table.await,
+        "
+            FWMSR FWMSR SSSSR SSSSR: own n other n old n both n
+            SWSSR SWSSR SSSSR SSSSR: own sS other sS old sS both sS
+            ----- ----- ----- -----: own hH other hH old hH both hH
+            ",
+    );
+}
+
+/// Fresh, Unsure, Max-stale, refreshed behind (W), Doubtful, Stale, Refused, `-`: nothing.
+fn look(proxy: &Arc<Proxy>, asking: &Asking) -> char {
+    match proxy.look(&asking.route, &asking.target, &asking.headers, &asking.ask) {
+        Look::Fresh { .. } => 'F',
+        Look::Unsure { .. } => 'U',
+        Look::MaxStale { .. } => 'M',
+        Look::Refreshing { .. } => 'W',
+        Look::Doubtful { .. } => 'D',
+        Look::Stale { .. } => 'S',
+        Look::Refused { .. } => 'R',
+        Look::Missing { .. } => '-',
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_into_memory_that_is_in_doubt() {
+    for (when, wanted) in [
+        (
+            WhenUnsure::Validate,
+            "
+            DDDSR DDDSR SSSSR SSSSR: own nsS other nsS old nsS both nsS
+            ----- ----- ----- -----: own hH other hH old hH both hH
+            ",
+        ),
+        (
+            WhenUnsure::Serve(UNSURE_FOR),
+            "
+            UWMSR UWMSR SSSSR SSSSR: own n other n old n both n
+            SWSSR SWSSR SSSSR SSSSR: own sS other sS old sS both sS
+            ----- ----- ----- -----: own hH other hH old hH both hH
+            ",
+        ),
+    ] {
+        let fleet = Fleet::new().await;
+        let one = fleet.instance("one", when).await;
+        let bench = Bench { fleet, one };
+        let proxy = &bench.one.proxy;
+        proxy.trust.lose();
+        let table = bench.table(async |case| {
+            proxy.tier.keep(case.stored());
+            look(proxy, &case.asking)
+        });
+        is(&table.await, wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_memory_has_by_now() {
+    let bench = Bench::new().await;
+    let proxy = &bench.one.proxy;
+    let table = bench.table(async |case| {
+        proxy.tier.keep(case.stored());
+        let Asking { route, ask, headers, .. } = &case.asking;
+        proxy.kept_since(&case.place.key, route, ask, headers, &case.past).map_or('-', |(_, how)| letter(how))
+    });
+    is(
+        &table.await,
+        "
+            FWM-- FWM-- ----- -----: own nSH old nSH
+            ----- ----- ----- -----: own sh other nshSH old sh both nshSH
+            ",
+    );
+}
+
+/// `other` here: it is not in the language that is wanted most.
+#[tokio::test(start_paused = true)]
+async fn a_variant_in_the_language_that_is_wanted_most() {
+    let bench = Bench::new().await;
+    let proxy = &bench.one.proxy;
+    let table = bench.table(async |case| {
+        let mut headers = case.asking.headers.clone();
+        headers.insert(ACCEPT_LANGUAGE, HeaderValue::from_static("de-at, en;q=0.1"));
+        let mut listed = HeaderMap::new();
+        listed.insert(ACCEPT_LANGUAGE, HeaderValue::from_static("de-at"));
+        let key = policy::variant_key(&case.place.primary, &[ACCEPT_LANGUAGE], &listed);
+        let spoken = Spoken {
+            variant: key.hash().to_string(),
+            language: "de-at".into(),
+            accept: Some("de-at".into()),
+        };
+        let node = VaryNode {
+            key: case.place.primary.text().to_owned(),
+            token: BORN,
+            fields: vec![ACCEPT_LANGUAGE],
+            variants: vec![key.hash().to_string()],
+            languages: vec![spoken],
+            noted: true,
+        };
+        let mut record = case.record.clone();
+        key.text().clone_into(&mut record.key);
+        let said = if record.select.is_empty() { "de-at" } else { "fr" };
+        record.headers.insert("content-language", HeaderValue::from_static(said));
+        record.select = vec![(ACCEPT_LANGUAGE, Some("de-at".to_owned()))];
+        let (ask, rules) = (&case.asking.ask, &case.asking.route.rules);
+        proxy.tier.keep(Arc::new(Stored::new(record, rules, Some("abcd".into()))));
+        proxy.in_language(case.place.primary.text(), &node, &headers, ask, rules).map_or('-', |_| 'F')
+    });
+    is(
+        &table.await,
+        "
+            F---- F---- ----- -----: own n old n
+            ----- ----- ----- -----: own shSH other nshSH old shSH both nshSH
+            ",
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_has_for_a_request_by_itself() {
+    let bench = Bench::new().await;
+    let proxy = &bench.one.proxy;
+    let table = bench.table(async |case| {
+        bench.put(case).await;
+        match proxy.take_in(&case.asking.route, &case.place.key).await {
+            Some(Held::Stored(_)) => 'K',
+            Some(Held::Vary(_)) => 'V',
+            None => '-',
+        }
+    });
+    is(
+        &table.await,
+        "
+            KKKKK KKKKK KKKKK KKKKK: own nsS other nsS
+            ----- ----- ----- -----: own hH other hH old nshSH both nshSH
+            ",
+    );
+}
+
+/// A body that is whole and was fetched for another request.
+pub(super) async fn done(bench: &Bench, case: &Case) -> Exchange {
+    let (mut writer, growing) = bench.fleet.bodies.writer("00", BORN, Some(4), 10);
+    writer.write("abcd".into()).await.unwrap();
+    writer.finish().await.unwrap();
+    Exchange {
+        head: case.stored(),
+        growing,
+        len: Some(4),
+        sent: 0,
+        owner: None,
+        seat: std::sync::Mutex::new(None),
+        fence: BORN,
+        kept: true,
+        coordinated: true,
+        own: HeaderMap::new(),
+        timing: crate::upstream::Timing::default(),
+        forward: policy::Fwd::UriMiss,
+        elsewhere: false,
+        binding: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_whole_and_about_to_be_stored() {
+    let bench = Bench::new().await;
+    let proxy = &bench.one.proxy;
+    let table = bench.table(async |case| {
+        let flight::Joined::Lead(mut leader) = proxy.flights.join(&case.place.key.hash()) else {
+            panic!("nobody leads")
+        };
+        leader.settle(Told::Growing(Arc::new(done(&bench, case).await)));
+        let look = Look::Missing { place: case.place.clone() };
+        if proxy.about_to_be_stored(&case.asking, &look).is_some() { 'F' } else { '-' }
+    });
+    is(
+        &table.await,
+        "
+            F---- F---- ----- -----: own n old n
+            ----- ----- ----- -----: own shSH other nshSH old shSH both nshSH
+            ",
+    );
+}
