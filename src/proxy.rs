@@ -35,6 +35,7 @@ pub(crate) mod asking;
 mod binding;
 pub mod body;
 pub mod budget;
+mod candidate;
 mod deliver;
 pub mod explain;
 pub(crate) mod fill;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::asking::Asking;
 use super::binding::{Kind, Party, Prior};
+use super::candidate::{Facts, Use};
 use super::judge::FillJudge;
 use super::past::Past;
 use super::place::Place;
@@ -194,6 +195,11 @@ impl Job {
         }
     }
 
+    /// The same request, as stored responses are compared with it.
+    fn facts(&self) -> Facts<'_> {
+        Facts { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
+    }
+
     /// Which requests its verdict binds, if it is to be remembered for `ttl`.
     fn binding(&self, kind: Kind, vary: Vec<HeaderName>, ttl: Duration) -> Binding {
         self.proxy.binding_of(&self.party(), kind, vary, millis(ttl), &self.earlier, self.asked_at)
@@ -311,10 +317,10 @@ impl Job {
         if !fill.degraded() || self.owner.is_none() {
             return None;
         }
-        let (stored, reuse) =
+        let (stored, usable) =
             self.proxy.kept_since(&self.place.key, &self.route, &self.ask, &self.headers, &self.past)?;
         let can_be_read = stored.body.is_some() || !self.is_out_of_reach(&stored.manifest);
-        (can_be_read && matches!(reuse, policy::Reuse::Fresh { .. })).then_some(stored)
+        (can_be_read && matches!(usable, Use::Fresh { .. })).then_some(stored)
     }
 
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {

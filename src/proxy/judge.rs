@@ -9,16 +9,18 @@ use http::{HeaderMap, StatusCode};
 use super::Proxy;
 use super::asking::Forwarded;
 use super::binding::{Kind, Party, Prior, bound_for};
+use super::candidate::{Candidate, Facts, Strictness, Unfit, Use};
 use super::fill::Job;
 use super::past::Past;
 use super::place::Place;
 use super::told::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
 use crate::catalog::{Reading, ToldAside};
+use crate::clock::WallMs;
 use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::key::KeyHash;
 use crate::key::target::Target;
-use crate::policy::{self, Ask, PassReason, Reuse};
+use crate::policy::{self, Ask, PassReason};
 use crate::record::{Binding, Bound, Manifest, Note, Record};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
@@ -163,18 +165,19 @@ impl FillJudge {
 
     fn record(&self, stored: Arc<Stored>) -> Judged<Sighted> {
         let covered = self.covers(&stored.record);
-        let now = self.proxy.now_ms();
+        let (hash, now) = (self.place.key.hash(), self.proxy.now_ms());
         let token = stored.record.token;
         self.newest.fetch_max(token, Ordering::Relaxed);
         let awaited = self.first.get().is_some_and(|first| token > *first) && self.behind != Some(token);
-        if self.proxy.is_lost(self.place.key.hash(), &stored.manifest) {
-            // Neither to be served nor to be validated: there is nothing behind it.
+        let candidate = Candidate::new(&stored, covered);
+        // What is lost is neither to be served nor to be validated: there is nothing behind it.
+        let stands = self
+            .stands(candidate, now)
+            .and_then(|candidate| candidate.unless(self.proxy.is_lost(hash, &stored.manifest), Unfit::Lost));
+        if stands.is_err() {
             return Judged::Absent;
         }
-        if covered == Covered::Hard || self.proxy.too_old(&stored, now) {
-            return Judged::Absent;
-        }
-        if !self.refresh && self.proxy.is_unread(self.place.key.hash(), &stored.manifest, &self.unread) {
+        if !self.refresh && self.proxy.is_unread(hash, &stored.manifest, &self.unread) {
             // As if there were no body store: nobody stands in a line for that.
             return if awaited { Judged::Apart } else { Judged::Absent };
         }
@@ -185,6 +188,15 @@ impl FillJudge {
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
         }
         self.reuse(stored, covered, awaited)
+    }
+
+    /// That it is neither purged nor too old for anybody.
+    fn stands<'a>(&self, candidate: Candidate<'a>, now: WallMs) -> Result<Candidate<'a>, Unfit> {
+        candidate.unless_purged(Strictness::Hard)?.unless_older(self.proxy.max_life_ms(), now)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
     }
 
     /// Another variant's response under the key that the request asks for: what it says of the key sends
@@ -205,27 +217,22 @@ impl FillJudge {
         if let Some(told) = self.of_another_variant(&stored.record) {
             return told;
         }
-        if covered == Covered::Soft || !policy::selects(&stored.record, &self.headers) {
-            return Judged::Absent;
-        }
-        if !policy::answers(&self.headers, self.ask.head, &stored.record) {
-            // A part of something else: to be completed, and nobody stands in a line for that.
-            return if awaited { Judged::Apart } else { Judged::Absent };
-        }
-        match policy::reuse(&self.ask, &stored.record, &stored.terms, &self.route.rules, now) {
-            Reuse::Fresh { .. } => told(Told::Stored(Found::cached(stored, How::Cached))),
+        let candidate = Candidate::new(&stored, covered);
+        let found = match candidate.check(Strictness::HardAndSoft, self.facts(), now) {
+            Ok(Use::Fresh { .. }) => true,
             // As if it had been in memory here: who is given it has it refreshed behind the answer.
-            Reuse::StaleWhileRevalidate { .. } if !self.refresh || awaited => {
-                told(Told::Stored(Found::cached(stored, How::Cached)))
-            }
-            Reuse::MaxStale { .. } if !self.refresh => told(Told::Stored(Found::cached(stored, How::Cached))),
-            // It arrived stale, or is for its own client only: nobody is elected again because of
-            // that, one after another (F5).
-            _ if awaited => Judged::Apart,
-            Reuse::StaleWhileRevalidate { .. }
-            | Reuse::MaxStale { .. }
-            | Reuse::Validate
-            | Reuse::Refused(_) => Judged::Absent,
+            Ok(Use::Revalidating { .. }) => !self.refresh || awaited,
+            Ok(Use::MaxStale { .. }) => !self.refresh,
+            // A part of something else is to be completed. Or it arrived stale, or is for its own client
+            // only.
+            Err(Unfit::Lacking | Unfit::Stale | Unfit::Refused(_)) => false,
+            Err(_) => return Judged::Absent,
+        };
+        match found {
+            true => told(Told::Stored(Found::cached(stored, How::Cached))),
+            // Nobody is elected again because of that, one after another (F5).
+            false if awaited => Judged::Apart,
+            false => Judged::Absent,
         }
     }
 
@@ -307,19 +314,14 @@ impl FillJudge {
         }
         let stored = Arc::new(Stored::new(head, &self.route.rules, None));
         let record = &stored.record;
-        if self.covers(record) != Covered::No || !policy::selects(record, &self.headers) {
-            return Judged::Absent;
-        }
-        let now = self.proxy.now_ms();
-        let has_it = policy::answers(&self.headers, self.ask.head, record);
-        if !has_it && self.behind == Some(token) {
-            return Judged::Absent;
-        }
-        match policy::reuse(&self.ask, record, &stored.terms, &self.route.rules, now) {
-            Reuse::Fresh { .. } if has_it => {
+        let candidate = Candidate::new(&stored, self.covers(record));
+        match candidate.check(Strictness::HardAndSoft, self.facts(), self.proxy.now_ms()) {
+            Ok(Use::Fresh { .. }) => {
                 Judged::Found(Sighted::Elsewhere(Elsewhere { head: stored, manifest, token }))
             }
-            _ => Judged::Apart,
+            Err(Unfit::Purged | Unfit::SoftlyPurged | Unfit::NotSelected) => Judged::Absent,
+            Err(Unfit::Lacking) if self.behind == Some(token) => Judged::Absent,
+            Ok(_) | Err(_) => Judged::Apart,
         }
     }
 }
@@ -358,7 +360,7 @@ impl Judge for FillJudge {
         };
         let stored = Arc::new(Stored::new(*record, &self.route.rules, None));
         let covered = self.covers(&stored.record);
-        if covered == Covered::Hard || self.proxy.too_old(&stored, self.proxy.now_ms()) {
+        if self.stands(Candidate::new(&stored, covered), self.proxy.now_ms()).is_err() {
             return Judged::Absent;
         }
         self.reuse(stored, covered, true)
@@ -420,8 +422,8 @@ impl Proxy {
         self.remember_awaited(key, &failure, FAILED_MS);
     }
 
-    /// No record is served that is older than stamps are kept, whatever it says.
-    pub(crate) fn too_old(&self, stored: &Stored, now: u64) -> bool {
-        now.saturating_sub(stored.record.received_at) > super::fill::millis(self.settings.max_life)
+    /// No record is served that is older, in ms.
+    pub(crate) fn max_life_ms(&self) -> u64 {
+        super::fill::millis(self.settings.max_life)
     }
 }

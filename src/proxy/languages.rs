@@ -12,14 +12,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Proxy;
 use super::asking::Asking;
+use super::candidate::{Candidate, Facts, Strictness, Use};
 use super::place::Place;
 use super::told::{Found, How};
 use crate::flight::Glimpse;
 use crate::key::Key;
-use crate::policy::{self, Ask, Reuse, Rules};
+use crate::policy::{self, Ask, Rules};
 use crate::record::VaryNode;
 use crate::route::Route;
-use crate::tier::{Covered, Held, Stored};
+use crate::tier::{Held, Stored};
 
 /// The longest wait for a variant that another instance is publishing. A node lists it as soon as
 /// its head is in; by then a short body is stored, and a long one has shown itself to be one.
@@ -39,12 +40,10 @@ impl Proxy {
         policy::in_best_language(primary, node, headers).find_map(|(_, text)| {
             let Some(Held::Stored(stored)) = self.tier.find(&text) else { return None };
             let now = self.now_ms();
-            let usable = stored.covered(&self.stamps) == Covered::No
-                && self.trust.holds(now)
-                && policy::selects(&stored.record, headers)
-                && policy::answers(headers, ask.head, &stored.record);
-            match policy::reuse(ask, &stored.record, &stored.terms, rules, now) {
-                Reuse::Fresh { ttl_ms, .. } if usable => Some((stored, ttl_ms)),
+            let candidate = Candidate::new(&stored, stored.covered(&self.stamps));
+            let facts = Facts { headers, ask, rules };
+            match candidate.check(Strictness::HardAndSoft, facts, now) {
+                Ok(Use::Fresh { ttl_ms }) if self.trust.holds(now) => Some((stored, ttl_ms)),
                 _ => None,
             }
         })

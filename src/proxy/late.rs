@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::Proxy;
 use super::asking::Asking;
+use super::candidate::{Candidate, Facts, Strictness, Use};
 use super::place::Look;
 use super::told::{Exchange, Follower, Told};
-use crate::policy::{self, Reuse};
-use crate::tier::Covered;
 
 impl Proxy {
     /// Such a response, if it answers a request for which memory has nothing, or nothing fresh.
@@ -21,14 +20,12 @@ impl Proxy {
         let follower = self.flights.peek(&place.key.hash())?;
         let Some(Told::Growing(exchange)) = follower.told() else { return None };
         let head = &exchange.head;
-        let stands = exchange.kept
-            && exchange.growing.len_if_done().is_some()
-            && head.covered(&self.stamps) == Covered::No
-            && self.trust.holds(self.now_ms())
-            && policy::selects(&head.record, &asking.headers)
-            && policy::answers(&asking.headers, asking.ask.head, &head.record);
-        let rules = &asking.route.rules;
-        let reuse = policy::reuse(&asking.ask, &head.record, &head.terms, rules, self.now_ms());
-        (stands && matches!(reuse, Reuse::Fresh { .. })).then_some((exchange, follower))
+        if !exchange.kept || exchange.growing.len_if_done().is_none() {
+            return None;
+        }
+        let candidate = Candidate::new(head, head.covered(&self.stamps));
+        let now = self.now_ms();
+        let usable = candidate.check(Strictness::HardAndSoft, Facts::of(asking), now);
+        (self.trust.holds(now) && matches!(usable, Ok(Use::Fresh { .. }))).then_some((exchange, follower))
     }
 }

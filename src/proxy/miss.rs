@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::asking::Asking;
 use super::binding::{COURTESY, Party, Prior};
 use super::body::ReplyBody;
+use super::candidate::{Candidate, Facts, Use};
 use super::fill::{self, Job};
 use super::notes::Noted;
 use super::past::Arrival;
@@ -20,9 +21,9 @@ use super::told::{Failure, Follower, Found, How, Moment, Refused, Told};
 use super::{Proxy, serve, status};
 use crate::dust::Number;
 use crate::flight::{Joined, Settled};
-use crate::policy::{self, CacheStatus, ErrorCase, PassReason, Reuse};
+use crate::policy::{self, CacheStatus, ErrorCase, PassReason};
 use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
-use crate::tier::{Held, Stored};
+use crate::tier::{Covered, Held, Stored};
 
 pub(in crate::proxy) mod step;
 
@@ -305,18 +306,18 @@ impl Proxy {
         place: Place,
         stored: &Arc<Stored>,
     ) -> Option<CacheStatus<'static>> {
-        let rules = &asking.route.rules;
-        match policy::reuse(&asking.ask, &stored.record, &stored.terms, rules, self.now_ms()) {
-            Reuse::StaleWhileRevalidate { ttl_ms, .. } => {
+        // Its purges were judged when it was found, by those that the request came after.
+        match Candidate::new(stored, Covered::No).usable(Facts::of(asking), self.now_ms()) {
+            Ok(Use::Revalidating { ttl_ms }) => {
                 self.refresh_behind(asking, place, stored);
                 asking.ticket.stale_hit(stored, Why::WhileRevalidate);
                 Some(status::stale(ttl_ms, "stale-while-revalidate"))
             }
-            Reuse::MaxStale { ttl_ms, .. } => {
+            Ok(Use::MaxStale { ttl_ms }) => {
                 asking.ticket.stale_hit(stored, Why::MaxStale);
                 Some(status::stale(ttl_ms, "max-stale"))
             }
-            Reuse::Fresh { .. } | Reuse::Validate | Reuse::Refused(_) => None,
+            Ok(Use::Fresh { .. }) | Err(_) => None,
         }
     }
 

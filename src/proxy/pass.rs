@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::header::TRAILER;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
+use super::candidate::{Candidate, Facts, Strictness};
 use super::fill::{Head, Job, answer_of, is_answered};
 use super::invalidate::{Fills, Unsafe};
 use super::measured::measured;
@@ -26,7 +27,7 @@ use crate::key::Key;
 use crate::policy::{self, Ask, Asks, ErrorCase, PassReason, Rules, Verdict};
 use crate::record::Note;
 use crate::telemetry::words::{Cache, Why};
-use crate::tier::{Covered, Stored};
+use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
 
 impl Proxy {
@@ -259,9 +260,16 @@ impl Proxy {
             return true;
         }
         let stored = Stored::new(record, rules, None);
-        let (ask, case, now) = (Ask::default(), ErrorCase::Status(status.as_u16()), self.now_ms());
-        stored.covered(&self.stamps) != Covered::Hard
-            && policy::stale_on_error(&ask, &stored.record, &stored.terms, rules, now, case)
+        self.is_better_than(&stored, rules, &Ask::default(), ErrorCase::Status(status.as_u16()))
+    }
+
+    /// Returns whether what is stored may be served to such a request instead of a failure, if it is its
+    /// own.
+    pub(super) fn is_better_than(&self, stored: &Stored, rules: &Rules, ask: &Ask, case: ErrorCase) -> bool {
+        let facts = Facts { headers: &HeaderMap::new(), ask, rules };
+        let candidate = Candidate::new(stored, stored.covered(&self.stamps));
+        let stands = candidate.unless_purged(Strictness::Hard);
+        stands.and_then(|it| it.instead_of(facts, self.now_ms(), case)).is_ok()
     }
 
     async fn send(

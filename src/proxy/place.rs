@@ -6,12 +6,14 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Proxy;
+use super::candidate::{Candidate, Facts, Strictness, Unfit, Use};
+use crate::clock::WallMs;
 use crate::key::target::Target;
 use crate::key::{Key, KeyHash};
-use crate::policy::{self, Ask, PassReason, Reuse};
+use crate::policy::{self, Ask, PassReason};
 use crate::record::{Record, VaryNode};
 use crate::route::Route;
-use crate::tier::{Covered, Doubt, Held, Stored, url_hash};
+use crate::tier::{Doubt, Held, Stored, url_hash};
 
 thread_local! {
     /// The key's text and the variant's: reused, so that a hit allocates neither.
@@ -53,6 +55,43 @@ pub(crate) enum Look {
     Missing { place: Place },
 }
 
+/// What a response that is there is worth to a request.
+enum Seen {
+    Fresh { ttl_ms: i64 },
+    Unsure { ttl_ms: i64 },
+    MaxStale { ttl_ms: i64 },
+    Doubtful,
+    Refreshing { ttl_ms: i64 },
+    Stale,
+    Refused(PassReason),
+    Purged,
+}
+
+/// What it is worth; `doubt`: this instance may not have heard of a purge. That the request selects it is
+/// in the key that it was found under.
+#[inline]
+fn seen(candidate: Candidate<'_>, facts: Facts<'_>, doubt: Option<Doubt>, now: WallMs) -> Seen {
+    if candidate.unless_purged(Strictness::Hard).is_err() {
+        return Seen::Purged;
+    }
+    let soft = candidate.is_softly_purged();
+    match candidate.usable(facts, now) {
+        Err(Unfit::Refused(reason)) => Seen::Refused(reason),
+        // Completed by a fill, and whatever its lifetime is.
+        _ if candidate.sufficient(facts).is_err() => Seen::Stale,
+        Err(_) => Seen::Stale,
+        Ok(_) if doubt == Some(Doubt::Validate) => Seen::Doubtful,
+        Ok(Use::Fresh { ttl_ms }) if !soft && doubt.is_some() => Seen::Unsure { ttl_ms },
+        Ok(Use::Fresh { ttl_ms }) if !soft => Seen::Fresh { ttl_ms },
+        Ok(Use::Revalidating { ttl_ms }) => Seen::Refreshing { ttl_ms },
+        Ok(Use::MaxStale { ttl_ms }) if !soft => Seen::MaxStale { ttl_ms },
+        // A soft purge makes it stale from now on: it may be refreshed behind the answer where that is
+        // allowed at all.
+        Ok(Use::Fresh { .. }) if candidate.may_refresh_behind() => Seen::Refreshing { ttl_ms: 0 },
+        Ok(Use::Fresh { .. } | Use::MaxStale { .. }) => Seen::Stale,
+    }
+}
+
 impl Proxy {
     /// Looks into memory. No I/O, no waiting, and on a hit no allocation.
     pub(crate) fn look(&self, route: &Route, target: &Target, headers: &HeaderMap, ask: &Ask) -> Look {
@@ -82,43 +121,17 @@ impl Proxy {
             // In this order: where the trust holds, the stamps that are read then have all that was
             // acknowledged.
             let doubt = if self.trust.holds(now) { None } else { Some(self.trust.doubt()) };
-            let covered = stored.covered(&self.stamps);
-            if covered == Covered::Hard {
-                return Look::Missing { place: place() };
-            }
-            if stored.record.range.is_some()
-                && !policy::answers(headers, ask.head, &stored.record)
-                && !matches!(
-                    policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now),
-                    Reuse::Refused(_)
-                )
-            {
-                return Look::Stale { place: place(), stored };
-            }
-            let reuse = policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now);
-            match reuse {
-                Reuse::Refused(reason) => Look::Refused { place: place(), reason },
-                Reuse::Fresh { .. } | Reuse::StaleWhileRevalidate { .. } | Reuse::MaxStale { .. }
-                    if doubt == Some(Doubt::Validate) =>
-                {
-                    Look::Doubtful { place: place(), stored }
-                }
-                Reuse::Fresh { ttl_ms, .. } if covered == Covered::No && doubt.is_some() => {
-                    Look::Unsure { stored, ttl_ms }
-                }
-                Reuse::Fresh { ttl_ms, .. } if covered == Covered::No => Look::Fresh { stored, ttl_ms },
-                Reuse::StaleWhileRevalidate { ttl_ms, .. } => {
-                    Look::Refreshing { place: place(), stored, ttl_ms }
-                }
-                Reuse::MaxStale { ttl_ms, .. } if covered == Covered::No => Look::MaxStale { stored, ttl_ms },
-                // A soft purge makes it stale from now on: it may be refreshed behind the answer
-                // where that is allowed at all.
-                Reuse::Fresh { .. } if policy::may_refresh_behind(&stored.record, &stored.terms) => {
-                    Look::Refreshing { place: place(), stored, ttl_ms: 0 }
-                }
-                Reuse::Fresh { .. } | Reuse::MaxStale { .. } | Reuse::Validate => {
-                    Look::Stale { place: place(), stored }
-                }
+            let candidate = Candidate::new(&stored, stored.covered(&self.stamps));
+            let facts = Facts { headers, ask, rules: &route.rules };
+            match seen(candidate, facts, doubt, now) {
+                Seen::Fresh { ttl_ms } => Look::Fresh { stored, ttl_ms },
+                Seen::Unsure { ttl_ms } => Look::Unsure { stored, ttl_ms },
+                Seen::MaxStale { ttl_ms } => Look::MaxStale { stored, ttl_ms },
+                Seen::Doubtful => Look::Doubtful { place: place(), stored },
+                Seen::Refreshing { ttl_ms } => Look::Refreshing { place: place(), stored, ttl_ms },
+                Seen::Stale => Look::Stale { place: place(), stored },
+                Seen::Refused(reason) => Look::Refused { place: place(), reason },
+                Seen::Purged => Look::Missing { place: place() },
             }
         })
     }

@@ -8,14 +8,15 @@ use http::HeaderMap;
 use super::Proxy;
 use super::asking::Asking;
 use super::binding::Party;
+use super::candidate::{Candidate, Facts, Strictness, Unfit, Use};
 use super::notes::Noted;
 use super::past::Past;
 use super::place::Place;
 use crate::catalog::Reading;
 use crate::key::Key;
-use crate::policy::{self, Ask, Reuse};
+use crate::policy::Ask;
 use crate::route::Route;
-use crate::tier::{Covered, Held, Stored};
+use crate::tier::{Held, Stored};
 
 impl Proxy {
     /// Takes what the store has at a place into memory: a record, or a Vary node and then the
@@ -47,20 +48,24 @@ impl Proxy {
         ask: &Ask,
         headers: &HeaderMap,
         past: &Past,
-    ) -> Option<(Arc<Stored>, Reuse)> {
+    ) -> Option<(Arc<Stored>, Use)> {
         let Some(Held::Stored(stored)) = self.tier.find(key.text()) else { return None };
-        let (record, now) = (&stored.record, self.now_ms());
-        let answers = self.doubt(past).is_none()
-            && past.covers(&self.stamps, record.born, record.token) == Covered::No
-            && policy::selects(record, headers)
-            && policy::answers(headers, ask.head, record);
-        let reuse = policy::reuse(ask, record, &stored.terms, &route.rules, now);
-        match reuse {
-            Reuse::Validate | Reuse::Refused(_) => None,
-            Reuse::Fresh { .. } | Reuse::StaleWhileRevalidate { .. } | Reuse::MaxStale { .. } => {
-                answers.then_some((stored, reuse))
-            }
+        if self.doubt(past).is_some() {
+            return None;
         }
+        let covered = past.covers(&self.stamps, stored.record.born, stored.record.token);
+        let facts = Facts { headers, ask, rules: &route.rules };
+        let checked = Candidate::new(&stored, covered).check(Strictness::HardAndSoft, facts, self.now_ms());
+        checked.ok().map(|usable| (stored, usable))
+    }
+
+    /// Says what keeps a record of the store from memory, whatever request is asked for.
+    fn may_be_taken_in(&self, stored: &Stored) -> Result<(), Unfit> {
+        let now = self.now_ms();
+        let candidate =
+            Candidate::new(stored, stored.covered(&self.stamps)).unless_purged(Strictness::Hard)?;
+        let candidate = candidate.unless_ended(now)?.unless_older(self.max_life_ms(), now)?;
+        candidate.unless(self.is_lost(stored.hash, &stored.manifest), Unfit::Lost).map(drop)
     }
 
     /// Takes what the store has under a key into memory.
@@ -74,12 +79,7 @@ impl Proxy {
             }
             Reading::Record(record) => {
                 let stored = Arc::new(Stored::new(*record, &route.rules, None).at(found.number));
-                let now = self.now_ms();
-                let over = stored.record.end() <= now || self.too_old(&stored, now);
-                let lost = self.is_lost(key.hash(), &stored.manifest);
-                if over || lost || stored.covered(&self.stamps) == Covered::Hard {
-                    return None;
-                }
+                self.may_be_taken_in(&stored).ok()?;
                 self.tier.keep(stored.clone());
                 Some(Held::Stored(stored))
             }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
+use super::candidate::{Candidate, Facts, Strictness, Unfit};
 use super::multipart::{self, Parted, Spans};
 use super::notes::Noted;
 use super::place::Look;
@@ -18,9 +19,10 @@ use super::reply::Cause;
 use super::status;
 use super::told::{Answered, Exchange, Follower, Moment, Refused};
 use crate::body::{Error as BodyError, Reader};
-use crate::policy::{self, CacheStatus, Conditional, ErrorCase, PassReason};
+use crate::policy::{self, Ask, CacheStatus, Conditional, ErrorCase, PassReason};
+use crate::record::Manifest;
 use crate::telemetry::words::{Cache, Role, Source as From, Why};
-use crate::tier::{Covered, Stored};
+use crate::tier::Stored;
 use crate::upstream::ErrorKind;
 
 /// How often a request is led to other stored bytes when some can't be read.
@@ -305,30 +307,35 @@ impl Proxy {
         stale: Option<&Arc<Stored>>,
         case: ErrorCase,
     ) -> bool {
-        stale.is_some_and(|stored| {
-            let rules = &asking.route.rules;
-            stored.covered(&self.stamps) != Covered::Hard
-                && self.trust.lets_stale(self.now_ms())
-                && policy::selects(&stored.record, &asking.headers)
-                && policy::answers(&asking.headers, asking.ask.head, &stored.record)
-                && !self.is_out_of_reach(asking, stored)
-                && policy::stale_on_error(
-                    &asking.ask,
-                    &stored.record,
-                    &stored.terms,
-                    rules,
-                    self.now_ms(),
-                    case,
-                )
-        })
+        let unread = &asking.ticket.unread;
+        stale.is_some_and(|stored| self.stands_in(stored, Facts::of(asking), unread, case).is_ok())
+    }
+
+    /// Says what keeps a stored response from being served instead of a failure; `unread`: bodies that the
+    /// request could not read.
+    pub(crate) fn stands_in(
+        &self,
+        stored: &Stored,
+        facts: Facts<'_>,
+        unread: &[Arc<Manifest>],
+        case: ErrorCase,
+    ) -> Result<(), Unfit> {
+        let candidate =
+            Candidate::new(stored, stored.covered(&self.stamps)).unless_purged(Strictness::Hard)?;
+        let candidate = candidate.unless(!self.trust.lets_stale(self.now_ms()), Unfit::Unsure)?;
+        let candidate = candidate.fits(facts)?;
+        let candidate = candidate.unless(self.lacks_bytes(stored, facts.ask, unread), Unfit::Unread)?;
+        candidate.instead_of(facts, self.now_ms(), case).map(drop)
     }
 
     /// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
     pub(super) fn is_out_of_reach(&self, asking: &Asking, stored: &Stored) -> bool {
-        let needs_bytes = stored.body.is_none() && !stored.is_empty() && !asking.ask.head;
-        needs_bytes
-            && (asking.ticket.unread.contains(&stored.manifest)
-                || self.bodies.is_out_of_reach(&stored.hash.to_string(), &stored.manifest))
+        self.lacks_bytes(stored, &asking.ask, &asking.ticket.unread)
+    }
+
+    fn lacks_bytes(&self, stored: &Stored, ask: &Ask, unread: &[Arc<Manifest>]) -> bool {
+        let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.head;
+        needs_bytes && self.is_unread(stored.hash, &stored.manifest, unread)
     }
 
     /// An answer from the store: with its age.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use super::{Decision, Found, Outcome};
-use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason, Reuse};
+use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason};
 use crate::proxy::Proxy;
 use crate::proxy::binding::Party;
+use crate::proxy::candidate::{Candidate, Facts, Strictness, Unfit, Use};
 use crate::proxy::notes::Noted;
 use crate::proxy::place::{Look, Place};
 use crate::proxy::status;
@@ -98,23 +99,27 @@ impl Proxy {
     ) -> Decision {
         let now = self.now_ms();
         let Party { route, headers, .. } = *party;
+        let facts = Facts { headers, ask, rules: &route.rules };
         let there = found.stored.as_ref().map(|(stored, _)| stored);
-        let covered = there.map_or(Covered::No, |stored| stored.covered(&self.stamps));
-        let live = there.filter(|stored| {
-            covered != Covered::Hard && stored.record.end() > now && !self.too_old(stored, now)
+        let live = there.map(|stored| {
+            let candidate = Candidate::new(stored, stored.covered(&self.stamps));
+            candidate
+                .unless_purged(Strictness::Hard)?
+                .unless_ended(now)?
+                .unless_older(self.max_life_ms(), now)
         });
-        if let Some(stored) = live
-            && covered == Covered::No
-            && policy::selects(&stored.record, headers)
-            && policy::answers(headers, ask.head, &stored.record)
-        {
-            match policy::reuse(ask, &stored.record, &stored.terms, &route.rules, now) {
-                Reuse::Fresh { ttl_ms, .. } => return self.fresh(stored, ttl_ms),
-                Reuse::StaleWhileRevalidate { ttl_ms, .. } => return self.refreshing(stored, ttl_ms),
-                Reuse::MaxStale { ttl_ms, .. } => return self.max_stale(stored, ttl_ms),
-                Reuse::Validate | Reuse::Refused(_) => {}
-            }
+        let judged = live.map(|live| {
+            // What a request can't have at all is said before what it must have validated.
+            live?.fits(facts)?.unless_purged(Strictness::HardAndSoft)?.usable(facts, now)
+        });
+        if let (Some(stored), Some(Ok(usable))) = (there, judged) {
+            return match usable {
+                Use::Fresh { ttl_ms } => self.fresh(stored, ttl_ms),
+                Use::Revalidating { ttl_ms } => self.refreshing(stored, ttl_ms),
+                Use::MaxStale { ttl_ms } => self.max_stale(stored, ttl_ms),
+            };
         }
+        let live = live.and_then(Result::ok);
         match self.note_in_store(&found.place, party).await {
             Some(Note::Pass { reason: word, .. }) => {
                 let reason = PassReason::parse(&word);
@@ -125,36 +130,41 @@ impl Proxy {
             Some(Note::Failed { status, answered, .. }) => {
                 let case = if answered { ErrorCase::Status(status) } else { ErrorCase::Unreachable };
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-                let stale = stale.or_else(|| live.cloned());
+                let stale = stale.or_else(|| there.filter(|_| live.is_some()).cloned());
                 return self.failing(route, headers, ask, Failed { status, case, stale });
             }
             Some(Note::Growing { .. }) | None => {}
         }
-        let because = match (there, live) {
-            (None, _) => found.nothing(),
-            (Some(_), _) if covered == Covered::Hard => {
-                "a purge came after its bytes were asked for".to_owned()
-            }
-            (Some(_), None) => "it is past its end: lifetime, grace and keep are over".to_owned(),
-            (Some(_), Some(stored)) if !policy::selects(&stored.record, headers) => {
+        let because = match (there, judged) {
+            (Some(stored), Some(Err(unfit))) => self.because(stored, unfit, facts),
+            _ => found.nothing(),
+        };
+        let completed = live.is_some_and(|live| live.sufficient(facts).is_ok());
+        let there = there.filter(|_| completed);
+        match there.and_then(|stored| policy::validators(&stored.record)) {
+            Some(_) => Decision::new(Outcome::Miss, "validated with upstream, once for everybody", because),
+            None => Decision::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
+        }
+    }
+
+    /// Why what is stored does not answer a request as it is.
+    fn because(&self, stored: &Stored, unfit: Unfit, facts: Facts<'_>) -> String {
+        match unfit {
+            Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
+            Unfit::TooOld => "it is past its end: lifetime, grace and keep are over".to_owned(),
+            Unfit::NotSelected => {
                 "what is stored was selected by other request fields (RFC 9111 §4.1)".to_owned()
             }
-            (Some(_), Some(stored)) if !policy::answers(headers, ask.head, &stored.record) => {
+            Unfit::Lacking => {
                 "a part is stored, and not all that is asked for: what is missing is fetched, or all of it \
                  (RFC 9111 §3.3, §3.4)"
                     .to_owned()
             }
-            (Some(_), Some(stored)) if covered == Covered::Soft => {
-                self.stale_because(stored, "and must be validated")
+            Unfit::SoftlyPurged => self.stale_because(stored, "and must be validated"),
+            Unfit::Lost | Unfit::Unread | Unfit::Unsure | Unfit::Stale | Unfit::Refused(_) => {
+                let (record, now) = (&stored.record, self.now_ms());
+                policy::validates_because(facts.ask, record, &stored.terms, facts.rules, now)
             }
-            (Some(_), Some(stored)) => {
-                policy::validates_because(ask, &stored.record, &stored.terms, &route.rules, now)
-            }
-        };
-        let there = live.filter(|stored| policy::answers(headers, ask.head, &stored.record));
-        match there.and_then(|stored| policy::validators(&stored.record)) {
-            Some(_) => Decision::new(Outcome::Miss, "validated with upstream, once for everybody", because),
-            None => Decision::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
         }
     }
 
@@ -174,12 +184,8 @@ impl Proxy {
     /// Upstream failed a moment ago: stale if that may be, else the same failure.
     fn failing(&self, route: &Route, headers: &HeaderMap, ask: &Ask, failed: Failed) -> Decision {
         let now = self.now_ms();
-        let allowed = failed.stale.filter(|stored| {
-            stored.covered(&self.stamps) != Covered::Hard
-                && policy::selects(&stored.record, headers)
-                && policy::answers(headers, ask.head, &stored.record)
-                && policy::stale_on_error(ask, &stored.record, &stored.terms, &route.rules, now, failed.case)
-        });
+        let facts = Facts { headers, ask, rules: &route.rules };
+        let allowed = failed.stale.filter(|stored| self.stands_in(stored, facts, &[], failed.case).is_ok());
         let Some(stored) = allowed else {
             let answer = format!("{} at once", failed.status.as_u16());
             return Decision::new(Outcome::Miss, answer, "upstream failed a moment ago");

@@ -189,11 +189,8 @@ impl Job {
 
     /// Returns whether what is stored may be served to such a request instead of a failure.
     pub(in crate::proxy) fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
-        self.stale.as_ref().is_some_and(|stale| {
-            let (rules, now) = (&self.route.rules, self.proxy.now_ms());
-            stale.covered(&self.proxy.stamps) != Covered::Hard
-                && policy::stale_on_error(ask, &stale.record, &stale.terms, rules, now, case)
-        })
+        let rules = &self.route.rules;
+        self.stale.as_ref().is_some_and(|stale| self.proxy.is_better_than(stale, rules, ask, case))
     }
 
     /// For how long an answer with this status and lifetime is remembered beside what is stored, in ms,

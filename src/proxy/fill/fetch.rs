@@ -11,13 +11,14 @@ use crate::catalog;
 use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy::{self, Asks, Returned, Unasked};
+use crate::proxy::candidate::{Candidate, Strictness, Unfit};
 use crate::proxy::measured::measured;
 use crate::proxy::told::{Leader, Phase};
 use crate::proxy::under_way::Counted;
 use crate::record::Record;
 use crate::route::Finish;
 use crate::telemetry::words::Shed;
-use crate::tier::{Covered, Stored};
+use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
 
 impl Job {
@@ -164,13 +165,20 @@ impl Job {
     /// What is stored, with its manifest, if it may still be of use.
     pub(in crate::proxy) fn usable(&self) -> Option<Record> {
         let stale = self.stale.as_ref()?;
-        let usable = stale.covered(&self.proxy.stamps) != Covered::Hard
-            && stale.record.end() > self.proxy.now_ms()
-            && stale.record.key == self.place.key.text()
-            && !self.proxy.is_lost(stale.hash, &stale.manifest)
-            && !(self.wants_bytes() && stale.body.is_none() && self.is_out_of_reach(&stale.manifest))
-            && policy::selects(&stale.record, &self.headers);
-        usable.then(|| Record { body: (*stale.manifest).clone(), ..stale.record.clone() })
+        if stale.record.key != self.place.key.text() || self.may_validate(stale).is_err() {
+            return None;
+        }
+        Some(Record { body: (*stale.manifest).clone(), ..stale.record.clone() })
+    }
+
+    /// Says what keeps a record from being validated for the request. A part may be completed.
+    fn may_validate(&self, stale: &Stored) -> Result<(), Unfit> {
+        let candidate = Candidate::new(stale, stale.covered(&self.proxy.stamps));
+        let candidate = candidate.unless_purged(Strictness::Hard)?.unless_ended(self.proxy.now_ms())?;
+        let candidate = candidate.unless(self.proxy.is_lost(stale.hash, &stale.manifest), Unfit::Lost)?;
+        let wants_bytes = self.wants_bytes() && stale.body.is_none();
+        let unread = wants_bytes && self.is_out_of_reach(&stale.manifest);
+        candidate.unless(unread, Unfit::Unread)?.selected(&self.headers).map(drop)
     }
 
     /// Whether somebody waits for it who needs the bytes of what is validated.

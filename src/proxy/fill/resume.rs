@@ -12,11 +12,12 @@ use super::store::Pouring;
 use super::{Head, Job, is_answered};
 use crate::dust::Number;
 use crate::flight::Fill;
-use crate::policy;
+use crate::policy::{self, Terms};
+use crate::proxy::candidate::{Candidate, Strictness};
 use crate::proxy::told::{Found, How, Leader, Phase, Told};
 use crate::record::{Manifest, Note, Record};
 use crate::telemetry::words::FillOutcome;
-use crate::tier::{Covered, Stored};
+use crate::tier::Stored;
 use crate::upstream;
 
 /// The first part of a body: the record with the segments that there are.
@@ -64,12 +65,14 @@ impl Job {
     pub(in crate::proxy) fn may_resume(&self, fill: &Fill, record: &Record) -> bool {
         // What was published since is newer.
         let published = fill.value().and_then(|entry| self.proxy.catalog.record(entry, &self.place.key));
+        let covered = self.proxy.stamps.covers(self.place.url, record.born, record.token);
+        let terms = Terms::of(record, &self.route.rules);
+        let candidate = Candidate::of(record, &terms, covered);
+        let stands = candidate.unless_purged(Strictness::HardAndSoft);
+        let stands = stands.and_then(|it| it.unless_ended(self.proxy.now_ms()));
         record.key == self.place.key.text()
-            && policy::answers(&self.headers, self.ask.head, record)
             && published.is_none_or(|published| published.token < record.token)
-            && self.proxy.stamps.covers(self.place.url, record.born, record.token) == Covered::No
-            && policy::selects(record, &self.headers)
-            && record.end() > self.proxy.now_ms()
+            && stands.and_then(|it| it.fits(self.facts())).is_ok()
     }
 
     /// Asks upstream for what is missing.

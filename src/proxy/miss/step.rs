@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::dust::Number;
-use crate::policy::{self, PassReason, Reuse, Ride};
+use crate::policy::{PassReason, Ride};
 use crate::proxy::Proxy;
 use crate::proxy::asking::Asking;
 use crate::proxy::binding::{Kind, Party};
+use crate::proxy::candidate::{Candidate, Facts, Strictness, Unfit};
 use crate::proxy::past::{Arrival, Past};
 use crate::proxy::place::Place;
 use crate::proxy::told::{Exchange, Failure, Follower, Found, Moment, Refused, Told};
@@ -55,22 +56,16 @@ impl Proxy {
         follower: &Follower,
         first: bool,
     ) -> Step {
-        let (arrived, past) = (arrival.at, &arrival.past);
+        let (arrived, past, facts) = (arrival.at, &arrival.past, Facts::of(asking));
         match told {
             Told::Growing(exchange) => self.step_growing(asking, place, exchange, arrival, follower),
             Told::Stored(found) => {
                 let stored = &found.stored;
-                let covered = past.covers(&self.stamps, stored.record.born, stored.record.token);
-                match covered {
-                    Covered::Hard => return Step::NEXT,
-                    Covered::Soft if found.exchange.is_none() => return Step::NEXT,
-                    Covered::Soft | Covered::No => {}
-                }
-                if !policy::selects(&stored.record, &asking.headers) {
-                    return Self::step_aside(asking, place, &stored.record);
-                }
-                if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
-                    return Step::Move(Move::Lacks(None));
+                let candidate = self.candidate(stored, past);
+                // What was validated for this request is good enough, whatever made it stale before.
+                let by = if found.exchange.is_some() { Strictness::Hard } else { Strictness::HardAndSoft };
+                if let Err(unfit) = candidate.unless_purged(by).and_then(|it| it.fits(facts)) {
+                    return Self::step_past(unfit, asking, place, &stored.record, None);
                 }
                 if asking.ticket.unread.contains(&stored.manifest) {
                     // It has tried. A flight that it leads looks past that.
@@ -82,23 +77,15 @@ impl Proxy {
                         // It came when the exchange was over, and nothing of that is for later.
                         return Step::NEXT;
                     }
-                    if !self.may_ride(asking, stored, ride, past) {
+                    if candidate.ridden(facts, self.now_ms(), ride).is_err() {
                         return Step::NEXT;
                     }
                     return Step::End(End::Take(found));
                 }
-                match policy::reuse(
-                    &asking.ask,
-                    &stored.record,
-                    &stored.terms,
-                    &asking.route.rules,
-                    self.now_ms(),
-                ) {
-                    Reuse::Refused(reason) => Step::End(End::Alone(reason)),
-                    Reuse::Fresh { .. } | Reuse::StaleWhileRevalidate { .. } | Reuse::MaxStale { .. } => {
-                        Step::End(End::Take(found))
-                    }
-                    Reuse::Validate => Step::NEXT,
+                match candidate.usable(facts, self.now_ms()) {
+                    Ok(_) => Step::End(End::Take(found)),
+                    Err(Unfit::Refused(reason)) => Step::End(End::Alone(reason)),
+                    Err(_) => Step::NEXT,
                 }
             }
             Told::Varies(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
@@ -131,6 +118,22 @@ impl Proxy {
         }
     }
 
+    /// Where a request goes on that can't be given what a flight has brought; `fence`: that is under way,
+    /// under this number.
+    fn step_past(
+        unfit: Unfit,
+        asking: &Asking,
+        place: &Place,
+        record: &Record,
+        fence: Option<Number>,
+    ) -> Step {
+        match unfit {
+            Unfit::NotSelected => Self::step_aside(asking, place, record),
+            Unfit::Lacking => Step::Move(Move::Lacks(fence)),
+            _ => Step::NEXT,
+        }
+    }
+
     /// It is another variant's: a request goes to its own, as far as that one says what selects it.
     fn step_aside(asking: &Asking, place: &Place, record: &Record) -> Step {
         match place.node_by(record, &asking.headers) {
@@ -151,15 +154,9 @@ impl Proxy {
             return Step::End(End::Ride(exchange, follower.clone()));
         }
         let head = &exchange.head;
-        let past = &arrival.past;
-        if past.covers(&self.stamps, head.record.born, head.record.token) == Covered::Hard {
-            return Step::NEXT;
-        }
-        if !policy::selects(&head.record, &asking.headers) {
-            return Self::step_aside(asking, place, &head.record);
-        }
-        if !policy::answers(&asking.headers, asking.ask.head, &head.record) {
-            return Step::Move(Move::Lacks(Some(exchange.fence)));
+        let (candidate, facts) = (self.candidate(head, &arrival.past), Facts::of(asking));
+        if let Err(unfit) = candidate.unless_purged(Strictness::Hard).and_then(|it| it.fits(facts)) {
+            return Self::step_past(unfit, asking, place, &head.record, Some(exchange.fence));
         }
         if let Some(binding) = &exchange.binding
             && !self.is_bound(binding, asking, place)
@@ -176,7 +173,7 @@ impl Proxy {
             // It came when the exchange was over, and nothing of that is for later.
             return Step::NEXT;
         }
-        if !self.may_ride(asking, head, ride, past) {
+        if candidate.ridden(facts, self.now_ms(), ride).is_err() {
             return Step::NEXT;
         }
         Step::End(End::Ride(exchange, follower.clone()))
@@ -219,14 +216,9 @@ impl Proxy {
         self.binds(binding, &Party::of(asking, place.primary.hash()), true).is_some()
     }
 
-    fn may_ride(&self, asking: &Asking, stored: &Stored, ride: Ride, past: &Past) -> bool {
-        let (born, token) = (stored.record.born, stored.record.token);
-        if ride == Ride::UnderWay && past.covers(&self.stamps, born, token) == Covered::Soft {
-            // A purge came between: it is stale, as it would be if it was stored already.
-            return false;
-        }
-        let rules = &asking.route.rules;
-        policy::may_ride(&asking.ask, &stored.record, &stored.terms, rules, self.now_ms(), ride)
+    /// What a flight has brought, under the purges that a request came after.
+    fn candidate<'a>(&self, stored: &'a Stored, past: &Past) -> Candidate<'a> {
+        Candidate::new(stored, past.covers(&self.stamps, stored.record.born, stored.record.token))
     }
 }
 

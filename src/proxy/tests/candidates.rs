@@ -18,7 +18,6 @@ use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, RANGE};
 
 use super::*;
 use crate::dust::{Entry, Number, Put, Value};
-use crate::policy::Reuse;
 use crate::proxy::past::{Arrival, Past};
 use crate::record::{LifetimeBy, Manifest, Pointer, Record, Segment, codec};
 use crate::tier::stamps::{Force, Scope};
@@ -197,15 +196,5 @@ impl Case {
 
     fn arrival(&self, proxy: &Proxy) -> Arrival {
         Arrival { at: proxy.moments.next(), past: self.past }
-    }
-}
-
-fn letter(reuse: Reuse) -> char {
-    match reuse {
-        Reuse::Fresh { .. } => 'F',
-        Reuse::StaleWhileRevalidate { .. } => 'W',
-        Reuse::MaxStale { .. } => 'M',
-        Reuse::Validate => 'V',
-        Reuse::Refused(_) => 'R',
     }
 }

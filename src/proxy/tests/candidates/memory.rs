@@ -1,6 +1,7 @@
 //! What is found in memory, and what the store has for a request that asks it by itself.
 
 use super::*;
+use crate::proxy::candidate::Use;
 use crate::proxy::told::{Exchange, Told};
 use crate::record::{Spoken, VaryNode};
 use crate::tier::Held;
@@ -69,6 +70,14 @@ async fn a_look_into_memory_that_is_in_doubt() {
     }
 }
 
+fn letter(usable: Use) -> char {
+    match usable {
+        Use::Fresh { .. } => 'F',
+        Use::Revalidating { .. } => 'W',
+        Use::MaxStale { .. } => 'M',
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_memory_has_by_now() {
     let bench = Bench::new().await;
@@ -76,7 +85,9 @@ async fn what_memory_has_by_now() {
     let table = bench.table(async |case| {
         proxy.tier.keep(case.stored());
         let Asking { route, ask, headers, .. } = &case.asking;
-        proxy.kept_since(&case.place.key, route, ask, headers, &case.past).map_or('-', |(_, how)| letter(how))
+        proxy
+            .kept_since(&case.place.key, route, ask, headers, &case.past)
+            .map_or('-', |(_, usable)| letter(usable))
     });
     is(
         &table.await,
