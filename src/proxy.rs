@@ -24,7 +24,7 @@ use crate::flight::Flight;
 use crate::flight::{self, Joined};
 use crate::key::target::{self, Asked, Refusal};
 use crate::key::{Key, KeyHash};
-use crate::policy::{self, Ask, Entrance, PassReason};
+use crate::policy::{self, Ask, CacheStatus, Entrance, PassReason};
 use crate::record::Binding;
 use crate::route::{Route, Table};
 use crate::telemetry::words::{self, Why};
@@ -36,6 +36,7 @@ mod binding;
 pub mod body;
 pub mod budget;
 mod candidate;
+mod decision;
 mod deliver;
 pub mod explain;
 pub(crate) mod fill;
@@ -82,6 +83,8 @@ pub use upload::Content;
 
 use asking::{Asking, Forwarded};
 use binding::Party;
+use candidate::Facts;
+use decision::{Decision, Onward, Served};
 use fill::Job;
 use miss::Waiters;
 use notes::{Noted, Notes};
@@ -89,7 +92,7 @@ use notices::Notices;
 use place::{Look, Place};
 use reply::Cause;
 use ticket::Ticket;
-use told::{Flights, Moments};
+use told::{Failure, Flights, Moments};
 
 /// Of how many URLs it is remembered that they are noted.
 const NOTED: usize = 16_384;
@@ -289,90 +292,84 @@ impl Proxy {
     /// A GET or HEAD that may be answered from the store.
     async fn look_up(self: &Arc<Self>, client: &Client, mut asking: Asking) -> Response<ReplyBody> {
         let mut look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
+        let recalls = decision::recalls(&asking.route, &asking.ask);
         if let Look::Missing { place } = &look
-            && (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
+            && recalls
             && self.recall(&asking, place).await
         {
             look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
         }
         let wait = asking.route.wait_timeout;
-        if (asking.ask.only_if_cached || Self::goes_alone(&asking, None).is_some())
+        if recalls
             && let Some((exchange, follower)) = self.about_to_be_stored(&asking, &look)
             && self.begins_in(&mut asking, &exchange, Instant::now() + wait).await
         {
             asking.ticket.late = true;
             return self.ride(asking, &exchange, follower, self.moments.next());
         }
-        let (place, stale, refused) = match look {
-            Look::Fresh { stored, ttl_ms } => {
-                asking.ticket.hit(&stored);
-                asking.ticket.why = Some(Why::Fresh);
-                return self.from_stored(asking, stored, status::hit(ttl_ms)).await;
-            }
-            Look::MaxStale { stored, ttl_ms } => {
-                asking.ticket.stale_hit(&stored, Why::MaxStale);
-                return self.from_stored(asking, stored, status::stale(ttl_ms, "max-stale")).await;
-            }
-            Look::Refreshing { place, stored, ttl_ms } => {
-                self.refresh_behind(&asking, place, &stored);
-                asking.ticket.stale_hit(&stored, Why::WhileRevalidate);
-                return self
-                    .from_stored(asking, stored, status::stale(ttl_ms, "stale-while-revalidate"))
-                    .await;
-            }
-            Look::Refused { place, reason } => (place, None, Some(reason)),
-            Look::Unsure { stored, ttl_ms } => {
-                asking.ticket.hit(&stored);
-                asking.ticket.why = Some(Why::Fresh);
-                return self.from_stored(asking, stored, status::unsure(ttl_ms)).await;
-            }
-            Look::Doubtful { place, stored } => {
-                // As if the client itself had asked for it to be validated.
-                asking.ask.wants.no_cache = true;
-                (place, Some(stored), None)
-            }
-            Look::Stale { place, stored } => (place, Some(stored), None),
-            Look::Missing { place } => (place, None, None),
+        let (route, facts, unread) = (&asking.route, Facts::of(&asking), &asking.ticket.unread);
+        let noted = |place: &Place| self.noted(&asking, place, false);
+        let stands_in = |stale: &Stored, facts: Facts<'_>, failure: &Failure| {
+            self.stands_in(stale, facts, unread, failure.case()).is_ok()
         };
-        if asking.ask.only_if_cached {
-            return Self::refuse(asking, Cause::OnlyIfCached, None);
+        match decision::decide(route, facts, look, noted, stands_in) {
+            Decision::Serve { stored, ttl_ms, served } => {
+                let status = self.served(&mut asking, &stored, ttl_ms, served);
+                self.from_stored(asking, stored, status).await
+            }
+            Decision::OnlyIfCached => Self::refuse(asking, Cause::OnlyIfCached, None),
+            Decision::Alone { onward, reason, .. } => {
+                let asking = self.goes_on(client, asking, &onward);
+                self.pass_get(asking, Some(onward.place), reason).await
+            }
+            Decision::Failed { onward, failure, probes } => {
+                let asking = self.goes_on(client, asking, &onward);
+                if probes {
+                    self.fetch_behind(&asking, onward.place, onward.stale.clone());
+                }
+                self.failed(asking, onward.stale, &failure, 0).await
+            }
+            Decision::Join(onward) => {
+                let asking = self.goes_on(client, asking, &onward);
+                self.miss(asking, onward.place, onward.stale).await
+            }
         }
+    }
+
+    /// What Cache-Status says of an answer from what is stored, which is noted for the log; a refresh behind
+    /// it begins.
+    fn served(
+        self: &Arc<Self>,
+        asking: &mut Asking,
+        stored: &Arc<Stored>,
+        ttl_ms: i64,
+        served: Served,
+    ) -> CacheStatus<'static> {
+        match served {
+            Served::Fresh | Served::Unsure => {
+                asking.ticket.hit(stored);
+                asking.ticket.why = Some(Why::Fresh);
+                if matches!(served, Served::Fresh) { status::hit(ttl_ms) } else { status::unsure(ttl_ms) }
+            }
+            Served::MaxStale => {
+                asking.ticket.stale_hit(stored, Why::MaxStale);
+                status::stale(ttl_ms, "max-stale")
+            }
+            Served::Revalidating(place) => {
+                self.refresh_behind(asking, place, stored);
+                asking.ticket.stale_hit(stored, Why::WhileRevalidate);
+                status::stale(ttl_ms, "stale-while-revalidate")
+            }
+        }
+    }
+
+    /// A request that memory does not answer: from here on it may wait for upstream, as long as this client
+    /// is there.
+    fn goes_on(&self, client: &Client, asking: Asking, onward: &Onward) -> Asking {
         let mut asking = asking.of(client);
-        asking.forward = Some(self.forward(&asking, &place, stale.as_ref()));
-        if let Some(reason) = refused.or_else(|| Self::goes_alone(&asking, stale.as_ref())) {
-            return self.pass_get(asking, Some(place), reason).await;
-        }
-        match self.noted(&asking, &place, false) {
-            Noted::Pass(reason) if policy::pass_holds(reason, &asking.headers, &asking.route.rules) => {
-                self.pass_get(asking, Some(place), reason).await
-            }
-            Noted::Failed(failure) => self.failed(asking, stale, &failure, 0).await,
-            Noted::Failing(failure) if self.may_be_stale(&asking, stale.as_ref(), &failure) => {
-                // While failures go on, the probe is waited for by those alone that have nothing else.
-                self.fetch_behind(&asking, place, stale.clone());
-                self.failed(asking, stale, &failure, 0).await
-            }
-            Noted::Failing(_) | Noted::Pass(_) | Noted::Nothing => self.miss(asking, place, stale).await,
-        }
-    }
-
-    /// Why a request neither leads nor follows, if it does not.
-    fn goes_alone(asking: &Asking, last: Option<&Arc<Stored>>) -> Option<PassReason> {
-        Self::alone_because(&asking.route, &asking.ask, last)
-    }
-
-    /// The same, of a request's judgement alone.
-    pub(crate) fn alone_because(route: &Route, ask: &Ask, last: Option<&Arc<Stored>>) -> Option<PassReason> {
-        if ask.head {
-            return Some(PassReason::Method);
-        }
-        if ask.range && route.rules.range == policy::RangeMode::Pass {
-            return Some(PassReason::Range);
-        }
-        if !route.coalesce {
-            return Some(PassReason::RouteSays);
-        }
-        ask.apart().filter(|_| !last.is_some_and(|stored| policy::may_share_credentialed(&stored.terms)))
+        asking.ask = onward.ask(&asking.ask);
+        asking.forward = Some(self.forward(&asking, &onward.place, onward.stale.as_ref()));
+        asking
     }
 
     /// Starts a refresh that no request waits for, unless one is under way.

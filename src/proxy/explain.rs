@@ -11,11 +11,13 @@ use serde::Serialize;
 use super::Proxy;
 use super::asking::Forwarded;
 use super::binding::Party;
+use super::candidate::Facts;
+use super::decision::{alone_because, recalls};
 use super::notes::Noted;
 use super::place::{Look, Place};
 use crate::catalog::Reading;
 use crate::key::target::{self, Refusal, Target};
-use crate::policy::{self, Entrance, PassReason};
+use crate::policy::{self, Ask, Entrance, PassReason};
 use crate::record::VaryNode;
 use crate::route::{NoRoute, Route};
 use crate::tier::{Covered, Held, Stored};
@@ -66,7 +68,7 @@ struct Found {
 }
 
 /// What it comes to, and why.
-struct Decision {
+struct Conclusion {
     outcome: Outcome,
     answer: String,
     because: String,
@@ -94,7 +96,7 @@ impl Proxy {
             Err(refusal) => return lines.refused(refusal),
         };
         if self.stamped.is_loop(&headers) {
-            return lines.done(Decision::new(Outcome::NoRoute, "508", "it has been through here already"));
+            return lines.done(Conclusion::new(Outcome::NoRoute, "508", "it has been through here already"));
         }
         let route = match self.routes.route(&target, method) {
             Ok(route) => route.clone(),
@@ -119,21 +121,26 @@ impl Proxy {
                 );
                 lines.add("key", text::key(&key, &route, target.query()));
                 lines.add("request", format!("passes: {}", reason.as_str()));
-                return lines.done(Decision::alone(format!("{}: {}", reason.as_str(), reason.because())));
+                return lines.done(Conclusion::alone(format!("{}: {}", reason.as_str(), reason.because())));
             }
             Entrance::Lookup(ask) => ask,
         };
+        let found = self.find_all(&key, &route, &headers).await;
+        // Of an address that no client has: a failure that one client alone has shown does not bind it.
+        let forwarded = Forwarded::nowhere(target.scheme);
+        let hash = found.place.primary.hash();
+        let party =
+            Party { route: &route, target: &target, headers: &headers, forwarded: &forwarded, key: hash };
         // The decision is made of the same look as the request's own.
-        let look = self.look(&route, &target, &headers, &ask);
+        let look = self.look_without_taking(&party, &ask, &found);
         let last = match &look {
-            Look::Stale { stored, .. } => Some(stored),
+            Look::Stale { stored, .. } | Look::Doubtful { stored, .. } => Some(stored),
             _ => None,
         };
-        let alone = Self::alone_because(&route, &ask, last);
+        let alone = alone_because(&route, &ask, last);
         let own = alone.map(|_| method);
         lines.add("upstream", self.upstream_text(&route, &target, own, &headers, origin(&route)));
         lines.add("key", text::key(&key, &route, target.query()));
-        let found = self.find_all(&key, &route, &headers).await;
         let names = self.names(&found.place.key);
         lines.add("name", format!("{} → {}   lock {}", found.place.key.hash(), names.value, names.lock));
         lines.add("request", text::request(&ask, alone));
@@ -147,12 +154,24 @@ impl Proxy {
             }
             None => lines.add("stored", "nothing".into()),
         }
-        // Of an address that no client has: a failure that one client alone has shown does not bind it.
-        let forwarded = Forwarded::nowhere(target.scheme);
-        let key = found.place.primary.hash();
-        let party = Party { route: &route, target: &target, headers: &headers, forwarded: &forwarded, key };
         lines.add("purge", self.purge_text(&found, &party).await);
-        lines.done(self.decide(&party, &ask, look, alone, &found).await)
+        lines.done(self.conclude(&party, &ask, look, &found).await)
+    }
+
+    /// What memory has, or what a request that asks the store by itself would take from there.
+    fn look_without_taking(&self, party: &Party<'_>, ask: &Ask, found: &Found) -> Look {
+        let Party { route, target, headers, .. } = *party;
+        match (self.look(route, target, headers, ask), &found.stored) {
+            (Look::Missing { place }, Some((stored, _)))
+                if recalls(route, ask)
+                    && !matches!(self.peek_noted(party, &place), Noted::Pass(_))
+                    && self.may_be_taken_in(stored).is_ok() =>
+            {
+                let facts = Facts { headers, ask, rules: &route.rules };
+                self.weigh(stored.clone(), facts, || found.place.clone())
+            }
+            (look, _) => look,
+        }
     }
 
     /// Memory, then the store.
@@ -246,15 +265,15 @@ impl Lines {
         self.0.push((name, text));
     }
 
-    fn done(mut self, decision: Decision) -> Explanation {
-        self.add("answer", decision.answer);
-        self.add("because", decision.because);
-        Explanation { outcome: decision.outcome, lines: self.0 }
+    fn done(mut self, conclusion: Conclusion) -> Explanation {
+        self.add("answer", conclusion.answer);
+        self.add("because", conclusion.because);
+        Explanation { outcome: conclusion.outcome, lines: self.0 }
     }
 
     fn refused(self, refusal: Refusal) -> Explanation {
         let answer = format!("{} {}", refusal.status().as_u16(), refusal.as_str());
-        self.done(Decision::new(Outcome::NoRoute, answer, refusal.to_string()))
+        self.done(Conclusion::new(Outcome::NoRoute, answer, refusal.to_string()))
     }
 
     fn no_route(self, none: NoRoute) -> Explanation {
@@ -262,7 +281,7 @@ impl Lines {
             NoRoute::NoHost => ("421", "no route has this host"),
             NoRoute::NoPath => ("404", "no route of this host has this path"),
         };
-        self.done(Decision::new(Outcome::NoRoute, status, why))
+        self.done(Conclusion::new(Outcome::NoRoute, status, why))
     }
 }
 

@@ -353,16 +353,6 @@ impl Proxy {
         self.stale_or(asking, stale, case, cause, Some(failure.retry_after)).await
     }
 
-    /// Returns whether a request may be given what is stale instead of a failure.
-    pub(super) fn may_be_stale(
-        &self,
-        asking: &Asking,
-        stale: Option<&Arc<Stored>>,
-        failure: &Failure,
-    ) -> bool {
-        self.stale_allowed(asking, stale.or(failure.stale.as_ref()), failure.case())
-    }
-
     fn in_memory(&self, place: &Place) -> Option<Arc<Stored>> {
         match self.tier.find(place.key.text()) {
             Some(Held::Stored(stored)) => Some(stored),

@@ -117,23 +117,28 @@ impl Proxy {
                     None => Look::Missing { place: place() },
                 };
             };
-            let now = self.now_ms();
-            // In this order: where the trust holds, the stamps that are read then have all that was
-            // acknowledged.
-            let doubt = if self.trust.holds(now) { None } else { Some(self.trust.doubt()) };
-            let candidate = Candidate::new(&stored, stored.covered(&self.stamps));
-            let facts = Facts { headers, ask, rules: &route.rules };
-            match seen(candidate, facts, doubt, now) {
-                Seen::Fresh { ttl_ms } => Look::Fresh { stored, ttl_ms },
-                Seen::Unsure { ttl_ms } => Look::Unsure { stored, ttl_ms },
-                Seen::MaxStale { ttl_ms } => Look::MaxStale { stored, ttl_ms },
-                Seen::Doubtful => Look::Doubtful { place: place(), stored },
-                Seen::Refreshing { ttl_ms } => Look::Refreshing { place: place(), stored, ttl_ms },
-                Seen::Stale => Look::Stale { place: place(), stored },
-                Seen::Refused(reason) => Look::Refused { place: place(), reason },
-                Seen::Purged => Look::Missing { place: place() },
-            }
+            self.weigh(stored, Facts { headers, ask, rules: &route.rules }, place)
         })
+    }
+
+    /// What a response that is at the place of a request is to it.
+    #[inline]
+    pub(crate) fn weigh(&self, stored: Arc<Stored>, facts: Facts<'_>, place: impl FnOnce() -> Place) -> Look {
+        let now = self.now_ms();
+        // In this order: where the trust holds, the stamps that are read then have all that was
+        // acknowledged.
+        let doubt = if self.trust.holds(now) { None } else { Some(self.trust.doubt()) };
+        let candidate = Candidate::new(&stored, stored.covered(&self.stamps));
+        match seen(candidate, facts, doubt, now) {
+            Seen::Fresh { ttl_ms } => Look::Fresh { stored, ttl_ms },
+            Seen::Unsure { ttl_ms } => Look::Unsure { stored, ttl_ms },
+            Seen::MaxStale { ttl_ms } => Look::MaxStale { stored, ttl_ms },
+            Seen::Doubtful => Look::Doubtful { place: place(), stored },
+            Seen::Refreshing { ttl_ms } => Look::Refreshing { place: place(), stored, ttl_ms },
+            Seen::Stale => Look::Stale { place: place(), stored },
+            Seen::Refused(reason) => Look::Refused { place: place(), reason },
+            Seen::Purged => Look::Missing { place: place() },
+        }
     }
 }
 

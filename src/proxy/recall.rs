@@ -60,7 +60,7 @@ impl Proxy {
     }
 
     /// Says what keeps a record of the store from memory, whatever request is asked for.
-    fn may_be_taken_in(&self, stored: &Stored) -> Result<(), Unfit> {
+    pub(super) fn may_be_taken_in(&self, stored: &Stored) -> Result<(), Unfit> {
         let now = self.now_ms();
         let candidate =
             Candidate::new(stored, stored.covered(&self.stamps)).unless_purged(Strictness::Hard)?;

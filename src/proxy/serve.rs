@@ -8,7 +8,6 @@ use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
 use super::candidate::{Candidate, Facts, Strictness, Unfit};
@@ -16,8 +15,8 @@ use super::multipart::{self, Parted, Spans};
 use super::notes::Noted;
 use super::place::Look;
 use super::reply::Cause;
-use super::status;
 use super::told::{Answered, Exchange, Follower, Moment, Refused};
+use super::{Proxy, decision, status};
 use crate::body::{Error as BodyError, Reader};
 use crate::policy::{self, Ask, CacheStatus, Conditional, ErrorCase, PassReason};
 use crate::record::Manifest;
@@ -116,7 +115,7 @@ impl Proxy {
         if asking.ask.only_if_cached {
             return Self::refuse(asking, Cause::OnlyIfCached, None);
         }
-        if Self::goes_alone(&asking, None).is_some() {
+        if decision::alone_because(&asking.route, &asking.ask, None).is_some() {
             // Who leads removes what names bytes that are gone: nobody leads here.
             if error.condemns() {
                 self.drop_lost(&self.catalog.names_of(stored.hash), stored.hash).await;

@@ -1,19 +1,19 @@
-//! What a request that is looked up comes to: the way of [`Proxy::handle`], without walking it.
+//! What a request that is looked up comes to, in words: its [`Decision`], and what a fill would find.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
-use super::{Decision, Found, Outcome};
+use super::{Conclusion, Found, Outcome};
 use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason};
 use crate::proxy::Proxy;
 use crate::proxy::binding::Party;
 use crate::proxy::candidate::{Candidate, Facts, Strictness, Unfit, Use};
-use crate::proxy::notes::Noted;
+use crate::proxy::decision::{self, Because, Decision, Served};
 use crate::proxy::place::{Look, Place};
 use crate::proxy::status;
+use crate::proxy::told::Failure;
 use crate::record::Note;
-use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
 /// What a failure that is remembered means.
@@ -24,82 +24,59 @@ struct Failed {
 }
 
 impl Proxy {
-    pub(super) async fn decide(
+    /// Puts the decision into words, and what a fill would make of it.
+    pub(super) async fn conclude(
         &self,
         party: &Party<'_>,
         ask: &Ask,
         look: Look,
-        alone: Option<PassReason>,
         found: &Found,
-    ) -> Decision {
-        let mut ask = *ask;
+    ) -> Conclusion {
         let Party { route, headers, .. } = *party;
-        let (place, stale) = match look {
-            Look::Fresh { stored, ttl_ms } => return self.fresh(&stored, ttl_ms),
-            Look::MaxStale { stored, ttl_ms } => return self.max_stale(&stored, ttl_ms),
-            Look::Refreshing { stored, ttl_ms, .. } => return self.refreshing(&stored, ttl_ms),
-            Look::Refused { reason, .. } => return refused(reason),
-            Look::Unsure { stored, ttl_ms } => {
-                let why =
-                    "fresh, but this instance has not heard from the store for a while: dust.when_unsure"
-                        .into();
-                return self.hit(&stored, "hit", &status::unsure(ttl_ms), why);
-            }
-            Look::Doubtful { place, stored } => {
-                ask.wants.no_cache = true;
-                (place, Some(stored))
-            }
-            Look::Stale { place, stored } => (place, Some(stored)),
-            Look::Missing { place } => (place, None),
+        let facts = Facts { headers, ask, rules: &route.rules };
+        let noted = |place: &Place| self.peek_noted(party, place);
+        let stands_in = |stale: &Stored, facts: Facts<'_>, failure: &Failure| {
+            self.stands_in(stale, facts, &[], failure.case()).is_ok()
         };
-        if ask.only_if_cached {
-            return Decision::new(
+        match decision::decide(route, facts, look, noted, stands_in) {
+            Decision::Serve { stored, ttl_ms, served } => match served {
+                Served::Fresh => self.fresh(&stored, ttl_ms),
+                Served::MaxStale => self.max_stale(&stored, ttl_ms),
+                Served::Revalidating(_) => self.refreshing(&stored, ttl_ms),
+                Served::Unsure => self.unsure(&stored, ttl_ms),
+            },
+            Decision::OnlyIfCached => Conclusion::new(
                 Outcome::Miss,
                 "504, and upstream is not asked",
                 "nothing in memory may be used as it is, and the request says only-if-cached (RFC 9111 §5.2.1.7)",
-            );
-        }
-        if let Some(reason) = alone {
-            return Decision::alone(format!(
-                "it neither leads nor follows: {}: {}",
-                reason.as_str(),
-                because_alone(&ask, reason)
-            ));
-        }
-        match self.peek_noted(party, &place) {
-            Noted::Pass(reason) if policy::pass_holds(reason, headers, &route.rules) => {
-                return remembered(Some(reason), reason.as_str());
-            }
-            Noted::Failed(failure) => {
-                let case = failure.case();
-                let stale = stale.or_else(|| failure.stale.clone());
-                return self.failing(route, headers, &ask, Failed { status: failure.status, case, stale });
-            }
-            Noted::Failing(failure) => {
+            ),
+            Decision::Alone { reason, because, .. } => match because {
+                Because::Stored => refused(reason),
+                Because::Asked => neither(ask, reason),
+                Because::Noted => remembered(Some(reason), reason.as_str()),
+            },
+            Decision::Failed { onward, failure, .. } => {
                 let (status, case) = (failure.status, failure.case());
-                let stale = stale.clone().or_else(|| failure.stale.clone());
-                let decision = self.failing(route, headers, &ask, Failed { status, case, stale });
-                // It waits for the next try only if it may not be given what is stale.
-                if decision.outcome == Outcome::Hit {
-                    return decision;
-                }
+                let ask = onward.ask(ask);
+                let stale = onward.stale.or_else(|| failure.stale.clone());
+                self.failing(Facts { ask: &ask, ..facts }, Failed { status, case, stale })
             }
-            Noted::Pass(_) | Noted::Nothing => {}
+            Decision::Join(onward) => {
+                let ask = onward.ask(ask);
+                self.conclude_by_store(party, Facts { ask: &ask, ..facts }, onward.stale, found).await
+            }
         }
-        self.decide_by_store(party, &ask, stale, found).await
     }
 
     /// What a fill makes of the entries that are there, before it asks upstream (F2).
-    async fn decide_by_store(
+    async fn conclude_by_store(
         &self,
         party: &Party<'_>,
-        ask: &Ask,
+        facts: Facts<'_>,
         stale: Option<Arc<Stored>>,
         found: &Found,
-    ) -> Decision {
+    ) -> Conclusion {
         let now = self.now_ms();
-        let Party { route, headers, .. } = *party;
-        let facts = Facts { headers, ask, rules: &route.rules };
         let there = found.stored.as_ref().map(|(stored, _)| stored);
         let live = there.map(|stored| {
             let candidate = Candidate::new(stored, stored.covered(&self.stamps));
@@ -123,7 +100,7 @@ impl Proxy {
         match self.note_in_store(&found.place, party).await {
             Some(Note::Pass { reason: word, .. }) => {
                 let reason = PassReason::parse(&word);
-                if reason.is_none_or(|reason| policy::pass_holds(reason, headers, &route.rules)) {
+                if reason.is_none_or(|reason| policy::pass_holds(reason, facts.headers, facts.rules)) {
                     return remembered(reason, &word);
                 }
             }
@@ -131,7 +108,7 @@ impl Proxy {
                 let case = if answered { ErrorCase::Status(status) } else { ErrorCase::Unreachable };
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
                 let stale = stale.or_else(|| there.filter(|_| live.is_some()).cloned());
-                return self.failing(route, headers, ask, Failed { status, case, stale });
+                return self.failing(facts, Failed { status, case, stale });
             }
             Some(Note::Growing { .. }) | None => {}
         }
@@ -142,8 +119,8 @@ impl Proxy {
         let completed = live.is_some_and(|live| live.sufficient(facts).is_ok());
         let there = there.filter(|_| completed);
         match there.and_then(|stored| policy::validators(&stored.record)) {
-            Some(_) => Decision::new(Outcome::Miss, "validated with upstream, once for everybody", because),
-            None => Decision::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
+            Some(_) => Conclusion::new(Outcome::Miss, "validated with upstream, once for everybody", because),
+            None => Conclusion::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
         }
     }
 
@@ -182,13 +159,12 @@ impl Proxy {
     }
 
     /// Upstream failed a moment ago: stale if that may be, else the same failure.
-    fn failing(&self, route: &Route, headers: &HeaderMap, ask: &Ask, failed: Failed) -> Decision {
+    fn failing(&self, facts: Facts<'_>, failed: Failed) -> Conclusion {
         let now = self.now_ms();
-        let facts = Facts { headers, ask, rules: &route.rules };
         let allowed = failed.stale.filter(|stored| self.stands_in(stored, facts, &[], failed.case).is_ok());
         let Some(stored) = allowed else {
             let answer = format!("{} at once", failed.status.as_u16());
-            return Decision::new(Outcome::Miss, answer, "upstream failed a moment ago");
+            return Conclusion::new(Outcome::Miss, answer, "upstream failed a moment ago");
         };
         let late = i64::try_from(stored.record.fresh_until()).unwrap_or(i64::MAX);
         let ttl_ms = late.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
@@ -197,30 +173,35 @@ impl Proxy {
         self.hit(&stored, "stale", &status::stale(ttl_ms, "stale-if-error"), why)
     }
 
-    fn fresh(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+    fn fresh(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
         let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
         let lifetime = stored.record.fresh_ms / 1000;
         let why = format!("fresh: age {age} < lifetime {lifetime} (RFC 9111 §4.2)");
         self.hit(stored, "hit", &status::hit(ttl_ms), why)
     }
 
-    fn refreshing(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+    fn unsure(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
+        let why = "fresh, but this instance has not heard from the store for a while: dust.when_unsure";
+        self.hit(stored, "hit", &status::unsure(ttl_ms), why.into())
+    }
+
+    fn refreshing(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
         let why = self.stale_because(stored, "within stale-while-revalidate (RFC 5861 §3)");
         let status = status::stale(ttl_ms, "stale-while-revalidate");
         self.hit(stored, "hit, refreshed behind it,", &status, why)
     }
 
-    fn max_stale(&self, stored: &Stored, ttl_ms: i64) -> Decision {
+    fn max_stale(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
         let why = self.stale_because(stored, "but the client takes that: max-stale (RFC 9111 §5.2.1.2)");
         self.hit(stored, "hit", &status::stale(ttl_ms, "max-stale"), why)
     }
 
-    fn hit(&self, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Decision {
+    fn hit(&self, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Conclusion {
         let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
         let from = if stored.body.is_some() { "memory, no network" } else { "the body store" };
         let status = String::from_utf8_lossy(status.value(&self.settings.name).as_bytes()).into_owned();
         let answer = format!("{how} from {from}:  Cache-Status: {status}   Age: {age}");
-        Decision::new(Outcome::Hit, answer, because)
+        Conclusion::new(Outcome::Hit, answer, because)
     }
 
     fn stale_because(&self, stored: &Stored, so: &str) -> String {
@@ -232,13 +213,18 @@ impl Proxy {
     }
 }
 
-fn refused(reason: PassReason) -> Decision {
-    Decision::alone(format!("stored, but not for this request: {}: {}", reason.as_str(), reason.because()))
+fn refused(reason: PassReason) -> Conclusion {
+    Conclusion::alone(format!("stored, but not for this request: {}: {}", reason.as_str(), reason.because()))
 }
 
-fn remembered(reason: Option<PassReason>, word: &str) -> Decision {
+fn remembered(reason: Option<PassReason>, word: &str) -> Conclusion {
     let because = reason.map_or("a word of another version", PassReason::because);
-    Decision::alone(format!("remembered as not shareable: {word}: {because}"))
+    Conclusion::alone(format!("remembered as not shareable: {word}: {because}"))
+}
+
+fn neither(ask: &Ask, reason: PassReason) -> Conclusion {
+    let because = because_alone(ask, reason);
+    Conclusion::alone(format!("it neither leads nor follows: {}: {because}", reason.as_str()))
 }
 
 /// Why a request that might be looked up is nobody else's.
@@ -264,9 +250,9 @@ impl Found {
     }
 }
 
-// === impl Decision ===
+// === impl Conclusion ===
 
-impl Decision {
+impl Conclusion {
     pub(super) fn new(outcome: Outcome, answer: impl Into<String>, because: impl Into<String>) -> Self {
         Self { outcome, answer: answer.into(), because: because.into() }
     }

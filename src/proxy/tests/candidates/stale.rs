@@ -3,7 +3,7 @@
 use super::*;
 use crate::policy::ErrorCase;
 use crate::proxy::binding::Kind;
-use crate::proxy::explain::{Explanation, Origin};
+use crate::proxy::explain::{Explanation, Origin, Outcome};
 use crate::proxy::told::Failure;
 
 fn yes(yes: bool) -> char {
@@ -224,4 +224,26 @@ async fn explained_of_what_has_failed() {
             5555B 5555B 5555B BBBBB: own hH other nshSH old hH both nshSH
             ",
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_explain_calls_a_hit_is_one() {
+    let bench = Bench::new().await;
+    let client = Client::at("127.0.0.1:1".parse().unwrap());
+    let table = bench.table(async |case| {
+        bench.one.proxy.tier.keep(case.stored());
+        let Asking { target, method, headers, ask, .. } = &case.asking;
+        if ask.wants.max_stale.is_some() {
+            // The route of these tests does not honour it.
+            return '.';
+        }
+        let explained =
+            bench.one.proxy.explain(&target.to_string(), method, headers, |_| Origin::default()).await;
+        let request = Request::builder().method(method).uri(target.to_string());
+        let mut request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        request.headers_mut().extend(headers.clone());
+        let (_, status) = heard(bench.one.proxy.handle(&client, request).await).await;
+        if status.contains("; hit") == (explained.outcome == Outcome::Hit) { '.' } else { '!' }
+    });
+    is(&table.await, "..... ..... ..... .....: own nshSH other nshSH old nshSH both nshSH");
 }
