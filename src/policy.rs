@@ -49,8 +49,9 @@ pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
 pub use range::{
-    Errand, Part, Parts, Ranged, Returned, Side, Spec, answers, content_range, errand, joined, kept_as,
-    len_of_part, part_of, pass_holds, ranged, unsatisfied_range, verdict_of_range, within,
+    Cut, Errand, Part, Parts, RangeRequest, Ranged, Ranges, Returned, SentRange, Side, Spec, Want, answers,
+    content_range, errand, joined, kept_as, len_of_part, part_of, ranged, unsatisfied_range,
+    verdict_of_range,
 };
 pub use reasons::{lifetime_source, validates_because};
 pub use request::{Ask, Entrance, entrance, is_safe};

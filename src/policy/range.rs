@@ -11,18 +11,22 @@ use super::date::parse_date;
 use super::etag::{ETag, etag};
 use crate::record::Record;
 
+mod cut;
 mod errand;
 mod join;
 mod part;
 mod spec;
+mod want;
 
-pub use errand::{Errand, Returned, Side, errand, pass_holds};
+pub use cut::Cut;
+pub use errand::{Errand, Returned, SentRange, Side, errand};
 pub use join::joined;
 pub use part::{Part, kept_as, len_of_part, part_of, verdict_of_range};
 pub use spec::Spec;
+pub use want::{RangeRequest, Ranges, Want};
 
 pub(super) use part::{content_range_of, is_several};
-use spec::{MOST_RANGES, parse};
+use spec::MOST_RANGES;
 
 /// What a Range is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +51,16 @@ pub enum Ranged {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts(Box<[(u64, u64)]>);
 
-/// Judges the Range of a GET against a representation of `len` bytes, all of it: of a stored part,
+/// Judges what a request wants against a representation of `len` bytes, all of it: of a stored part,
 /// the length of what it is a part of. Conditions come before it.
-pub fn ranged(request: &HeaderMap, record: &Record, len: u64) -> Ranged {
-    let mut lines = request.get_all(header::RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Ranged::Whole };
+pub fn ranged(request: &HeaderMap, want: Want, record: &Record, len: u64) -> Ranged {
+    let Want::Ranges(RangeRequest { ranges, .. }) = want else { return Ranged::Whole };
     let of_ok = record.status == StatusCode::OK || record.range.is_some();
     if !of_ok || !if_range_holds(request, record) {
         return Ranged::Whole;
     }
     let mut specs = [Spec::From(0); MOST_RANGES];
-    let Some(count) = parse(line.as_bytes(), &mut specs) else { return Ranged::Whole };
+    let Some(count) = ranges.specs(request, &mut specs) else { return Ranged::Whole };
     let (mut spans, mut satisfied) = ([(0, 0); MOST_RANGES], 0);
     for span in specs[..count].iter().filter_map(|spec| spec.resolve(len)) {
         spans[satisfied] = span;
@@ -76,28 +79,13 @@ pub fn ranged(request: &HeaderMap, record: &Record, len: u64) -> Ranged {
     }
 }
 
-/// Whether a record has what a GET or HEAD asks for. A whole one has. A stored part has it if a
+/// Whether a record has what a GET or HEAD wants. A whole one has. A stored part has it if a
 /// condition is met, which needs no content (RFC 9111 §4.3.2), and else for a GET whose ranges lie
 /// in it, or lie outside of the whole; never for a HEAD, whose answer describes the whole.
-pub fn answers(request: &HeaderMap, head: bool, record: &Record) -> bool {
-    let Some((_, _, total)) = record.range else { return true };
-    if conditional(request, record) == Conditional::NotModified {
-        return true;
-    }
-    !head
-        && match ranged(request, record, total) {
-            Ranged::Whole => false,
-            Ranged::Part { first, last } => within(record, (first, last)).is_some(),
-            Ranged::Parts(parts) => parts.spans().iter().all(|span| within(record, *span).is_some()),
-            Ranged::Unsatisfiable => true,
-        }
-}
-
-/// Where a span of the representation lies in a record's body; `None` if that is a part and has not
-/// all of it.
-pub fn within(record: &Record, (from, to): (u64, u64)) -> Option<(u64, u64)> {
-    let Some((first, last, _)) = record.range else { return Some((from, to)) };
-    (first <= from && to <= last).then(|| (from - first, to - first))
+pub fn answers(request: &HeaderMap, want: Want, record: &Record) -> bool {
+    record.range.is_none()
+        || conditional(request, record) == Conditional::NotModified
+        || Cut::of(request, want, record, None) != Cut::Lacking
 }
 
 /// Content-Range of a part.

@@ -6,6 +6,7 @@ use super::bound::binds_connection;
 use super::cache_control::{ClientDirectives, only_if_cached};
 use super::forward::{dashed, is_method_override};
 use super::pass::PassReason;
+use super::range::{RangeRequest, Want};
 use super::rules::{ClientCacheControl, Cookies, Rules};
 
 /// Where a request goes.
@@ -20,16 +21,14 @@ pub enum Entrance {
 /// What matters of a request that may be answered from the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ask {
-    /// HEAD: answered from a stored GET, never leads.
-    pub head: bool,
+    /// What of the response. A HEAD is answered from a stored GET, and never leads.
+    pub want: Want,
     /// Authorization that the key does not cover.
     pub authorization: bool,
     /// Another field that says who asks ([`Rules::is_secret`]) and that the key does not cover.
     pub secret: bool,
     /// Cookie that the key does not cover, under `cookies = "guard"`.
     pub cookie: bool,
-    /// A Range.
-    pub range: bool,
     /// Wants no upstream request made: 504 on a miss.
     pub only_if_cached: bool,
     /// Its own limits; empty unless the route honours them.
@@ -37,15 +36,15 @@ pub struct Ask {
 }
 
 /// Judges a request. On the way of every hit: one walk over the names, and no field is parsed
-/// but Cache-Control. Range passes under `range = "pass"` only when it misses, so that is the
+/// but Cache-Control and Range. Range passes under `range = "pass"` only when it misses, so that is the
 /// caller's; whether there is content is told by its fields, so h2 content without a length is
 /// the caller's too.
 pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance {
     if method != Method::GET && method != Method::HEAD {
         return Entrance::Pass(PassReason::Method);
     }
-    let mut ask = Ask { head: method == Method::HEAD, ..Ask::default() };
-    let mut controlled = false;
+    let mut ask = Ask::default();
+    let (mut controlled, mut ranged) = (false, false);
     for (name, value) in headers {
         let spelled = name.as_str();
         let name = dashed(spelled);
@@ -60,7 +59,7 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
                 Cookies::Pass => return Entrance::Pass(PassReason::Cookie),
                 Cookies::Strip => {}
             },
-            "range" => ask.range = true,
+            "range" => ranged = true,
             "cache-control" | "pragma" => controlled = true,
             "if-match" | "if-unmodified-since" => return Entrance::Pass(PassReason::Precondition),
             "transfer-encoding" => return Entrance::Pass(PassReason::Content),
@@ -69,6 +68,8 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
             name => ask.secret |= rules.is_secret(name) && !rules.keys_secret(spelled),
         }
     }
+    let range = if ranged { RangeRequest::of(headers, rules) } else { None };
+    ask.want = Want::of(method, range);
     if controlled {
         ask.only_if_cached = only_if_cached(headers);
         if rules.client_cache_control == ClientCacheControl::Honour {

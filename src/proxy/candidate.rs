@@ -144,7 +144,7 @@ impl<'a> Candidate<'a> {
     #[inline]
     pub(crate) fn sufficient(self, facts: Facts<'_>) -> Result<Self, Unfit> {
         // Most are whole: those are not looked at any closer.
-        if self.record.range.is_none() || policy::answers(facts.headers, facts.ask.head, self.record) {
+        if self.record.range.is_none() || policy::answers(facts.headers, facts.ask.want, self.record) {
             Ok(self)
         } else {
             Err(Unfit::Lacking)

@@ -10,7 +10,7 @@ use super::candidate::Facts;
 use super::notes::Noted;
 use super::place::{Look, Place};
 use super::told::Failure;
-use crate::policy::{self, Ask, PassReason, RangeMode};
+use crate::policy::{self, Ask, PassReason, RangeMode, RangeRequest, Want};
 use crate::route::Route;
 use crate::tier::Stored;
 
@@ -102,7 +102,7 @@ pub(crate) fn decide(
         return Decision::Alone { onward, reason, because: Because::Asked };
     }
     match noted(&onward.place) {
-        Noted::Pass(reason) if policy::pass_holds(reason, facts.headers, &route.rules) => {
+        Noted::Pass(reason) if facts.ask.want.is_bound_by(reason) => {
             Decision::Alone { onward, reason, because: Because::Noted }
         }
         Noted::Failed(failure) => Decision::Failed { onward, failure, probes: false },
@@ -123,11 +123,10 @@ pub(crate) fn decide(
 
 /// Why a request neither leads nor follows, if it does not; `last`: the last response that was stored.
 pub(crate) fn alone_because(route: &Route, ask: &Ask, last: Option<&Arc<Stored>>) -> Option<PassReason> {
-    if ask.head {
-        return Some(PassReason::Method);
-    }
-    if ask.range && route.rules.range == RangeMode::Pass {
-        return Some(PassReason::Range);
+    match ask.want {
+        Want::Head(_) => return Some(PassReason::Method),
+        Want::Ranges(RangeRequest { mode: RangeMode::Pass, .. }) => return Some(PassReason::Range),
+        Want::Ranges(_) | Want::Whole => {}
     }
     if !route.coalesce {
         return Some(PassReason::RouteSays);

@@ -24,7 +24,7 @@ use crate::drain::Guard;
 use crate::dust::Number;
 use crate::flight::{Entered, Fill};
 use crate::key::target::Target;
-use crate::policy::{self, Answer, Ask, Fwd, PassReason, Spec, Verdict};
+use crate::policy::{self, Answer, Ask, Fwd, PassReason, SentRange, Verdict};
 use crate::record::{Binding, Manifest};
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
@@ -73,10 +73,8 @@ pub(crate) struct Job {
     pub(super) forward: Fwd,
     /// What is known of a body that another instance did not bring to its end.
     partial: Option<Arc<Partial>>,
-    /// The range that upstream is asked for, if it is the request's own.
-    range: Option<Spec>,
-    /// Upstream is asked for a range at all: what it says then holds for nobody else (F10).
-    ranged: bool,
+    /// The range that upstream is asked for: what it says of one holds for nobody else (F10).
+    range: SentRange,
     /// The fill of a part that this one can't ride, while that is under way here.
     behind: Option<Number>,
     /// It has met a body whose bytes are gone, and how long it waits for whoever fills the key now.
@@ -147,8 +145,7 @@ impl Job {
             forwarded: asking.forwarded.clone(),
             forward,
             partial: None,
-            range: None,
-            ranged: false,
+            range: SentRange::None,
             behind: None,
             patience: None,
             failed_lately: false,
@@ -248,7 +245,7 @@ impl Job {
         self.earlier.extend(proxy.notes.prior(hash, self.place.url, &proxy.stamps));
         self.asked_at = proxy.now_ms();
         if let Some(last) = judge.last() {
-            if !policy::answers(&self.headers, self.ask.head, &last.record) {
+            if !policy::answers(&self.headers, self.ask.want, &last.record) {
                 self.forward = Fwd::Partial;
             } else if self.stale.is_none() && judge.found_at_first().is_some() {
                 self.forward = Fwd::Stale;
@@ -348,8 +345,8 @@ impl Job {
     pub(super) fn verdict(&self, head: &Head) -> Verdict {
         let answer = answer_of(head);
         match self.range {
-            Some(asked) => policy::verdict_of_range(&self.ask, &answer, asked, &self.route.rules),
-            None => policy::verdict(&self.ask, &answer, &self.route.rules),
+            SentRange::Own(asked) => policy::verdict_of_range(&self.ask, &answer, asked, &self.route.rules),
+            SentRange::None | SentRange::Missing => policy::verdict(&self.ask, &answer, &self.route.rules),
         }
     }
 
@@ -375,7 +372,7 @@ impl Job {
         self.account.followers = leader.followers();
         // In this order: a request that comes now has not waited, and is judged by the note.
         leader.retire();
-        leader.settle(Told::Pass(reason, Own::new(self.owner, self.range.is_some(), head.response)));
+        leader.settle(Told::Pass(reason, Own::new(self.owner, self.range.own().is_some(), head.response)));
         fill.release().await;
         self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,7 +24,7 @@ use super::{Proxy, status};
 use crate::dust::Number;
 use crate::flight::{self, Joined, Settled};
 use crate::key::{Key, KeyHash};
-use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict};
+use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict, Want};
 use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
 use crate::upstream::{self, ErrorKind, Interest, Lane};
 
@@ -81,9 +81,9 @@ impl Proxy {
     /// Whether a request may share its exchange: a plain HEAD that nothing but its method keeps from
     /// being like any other.
     pub(super) fn may_share_head(asking: &Asking, reason: PassReason) -> bool {
-        let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
+        let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE];
         reason == PassReason::Method
-            && asking.method == Method::HEAD
+            && asking.ask.want == Want::Head(None)
             && asking.route.cache
             && asking.route.coalesce
             && !asking.ask.credentialed()

@@ -20,7 +20,7 @@ use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::key::KeyHash;
 use crate::key::target::Target;
-use crate::policy::{self, Ask, PassReason};
+use crate::policy::{Ask, PassReason};
 use crate::record::{Binding, Bound, Manifest, Note, Record};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
@@ -254,7 +254,7 @@ impl FillJudge {
                 let awaited = awaited(token);
                 self.first_note.get_or_init(|| token);
                 let reason = PassReason::parse(&reason).unwrap_or(PassReason::NoStore);
-                if !policy::pass_holds(reason, &self.headers, &self.route.rules) {
+                if !self.ask.want.is_bound_by(reason) {
                     return Judged::Absent;
                 }
                 let bound = self.bound(Kind::Pass, &binding, awaited).is_some();

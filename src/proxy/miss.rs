@@ -220,7 +220,7 @@ impl Proxy {
                 }
                 // Once: parts are not waited for one after another. Who wants the whole goes on, with
                 // all who do: by itself it would be one of as many fetches of what may be large.
-                Move::Lacks(number) if lacked.is_none() || !asking.ask.range => {
+                Move::Lacks(number) if lacked.is_none() || !asking.ask.want.is_ranged() => {
                     (refused, lacked) = (Some(follower), Some(number));
                 }
                 Move::Lacks(_) => {

@@ -24,7 +24,7 @@ use super::upload::{Content, Upload};
 use crate::dust::Number;
 use crate::flight::{Attempt, Joined};
 use crate::key::Key;
-use crate::policy::{self, Ask, Asks, ErrorCase, PassReason, Rules, Verdict};
+use crate::policy::{self, Ask, Asks, ErrorCase, PassReason, Rules, Verdict, Want};
 use crate::record::Note;
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::Stored;
@@ -383,9 +383,9 @@ fn is_fill(asking: &Asking, reason: PassReason) -> bool {
 
 /// Whether a request is for the whole of what its key names.
 fn is_plain(asking: &Asking) -> bool {
-    use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
-    let conditional = |name| asking.headers.contains_key(name);
+    use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
     asking.method == Method::GET
         && asking.route.cache
-        && ![IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE].iter().any(conditional)
+        && asking.ask.want == Want::Whole
+        && ![IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| asking.headers.contains_key(name))
 }

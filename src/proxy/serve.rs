@@ -18,7 +18,7 @@ use super::reply::Cause;
 use super::told::{Answered, Exchange, Follower, Moment, Refused};
 use super::{Proxy, decision, status};
 use crate::body::{Error as BodyError, Reader};
-use crate::policy::{self, Ask, CacheStatus, Conditional, ErrorCase, PassReason};
+use crate::policy::{self, Ask, CacheStatus, Conditional, Cut, ErrorCase, PassReason};
 use crate::record::Manifest;
 use crate::telemetry::words::{Cache, Role, Source as From, Why};
 use crate::tier::Stored;
@@ -34,10 +34,6 @@ enum Bytes_<'a> {
     Growing(&'a Arc<Exchange>, Option<Reader>),
 }
 
-mod cut;
-
-use cut::Cut;
-
 impl Proxy {
     /// A fresh answer from memory, or one whose bytes have to be read first.
     pub(crate) async fn from_stored(
@@ -49,7 +45,7 @@ impl Proxy {
         if let Some(body) = stored.body.clone() {
             return self.answer(asking, &stored, Bytes_::Held(body), Some(stored.len()), status);
         }
-        if stored.is_empty() || asking.ask.head {
+        if stored.is_empty() || asking.ask.want.is_head() {
             return self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status);
         }
         if Self::is_not_modified(&asking, &stored) {
@@ -68,7 +64,8 @@ impl Proxy {
         }
         // The first bytes are read and checked before a head goes out: what is wrong with them is
         // a miss and no response.
-        let first = Cut::of(&asking, &stored.record, Some(stored.len())).first_bytes(&stored.record);
+        let first = Cut::of(&asking.headers, asking.ask.want, &stored.record, Some(stored.len()))
+            .first_bytes(&stored.record);
         let mut reader = self.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
         match self.in_time(&asking, &stored, reader.try_next()).await {
             Ok(Some(first)) => {
@@ -177,8 +174,10 @@ impl Proxy {
     async fn has_beginning(&self, asking: &mut Asking, exchange: &Exchange, deadline: Instant) -> bool {
         let record = &exchange.head.record;
         let len = exchange.len.or_else(|| exchange.growing.len_if_done());
-        let first = Cut::of(asking, record, len).first_bytes(record).map_or(0, |(first, _)| first);
-        if asking.ask.head {
+        let first = Cut::of(&asking.headers, asking.ask.want, record, len)
+            .first_bytes(record)
+            .map_or(0, |(first, _)| first);
+        if asking.ask.want.is_head() {
             return true;
         }
         // From there to its end: what else it is given of it comes later.
@@ -333,7 +332,7 @@ impl Proxy {
     }
 
     fn lacks_bytes(&self, stored: &Stored, ask: &Ask, unread: &[Arc<Manifest>]) -> bool {
-        let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.head;
+        let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.want.is_head();
         needs_bytes && self.is_unread(stored.hash, &stored.manifest, unread)
     }
 
@@ -384,7 +383,7 @@ impl Proxy {
             *response.headers_mut() = headers;
             return Self::finish(asking.ticket, response);
         }
-        let (code, part) = match Cut::of(&asking, record, len) {
+        let (code, part) = match Cut::of(&asking.headers, asking.ask.want, record, len) {
             Cut::Whole => (record.status, None),
             Cut::Part { first, last, total, at } => {
                 headers.insert(CONTENT_RANGE, policy::content_range(first, last, total));
@@ -416,7 +415,7 @@ impl Proxy {
         {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let body = if asking.ask.head || bodiless(code) {
+        let body = if asking.ask.want.is_head() || bodiless(code) {
             ReplyBody::empty()
         } else {
             ReplyBody::new(Self::source(bytes, part, record.range.is_some()), length)
@@ -429,7 +428,7 @@ impl Proxy {
 
     /// Returns whether a request is answered 304.
     fn is_not_modified(asking: &Asking, stored: &Stored) -> bool {
-        (asking.method == Method::GET || asking.ask.head)
+        (asking.method == Method::GET || asking.ask.want.is_head())
             && policy::conditional(&asking.headers, &stored.record) == Conditional::NotModified
     }
 
@@ -478,7 +477,7 @@ pub(crate) fn failure(
     if !bodiless(code) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
-    let body = if asking.ask.head { Bytes::new() } else { answer.body.clone() };
+    let body = if asking.ask.want.is_head() { Bytes::new() } else { answer.body.clone() };
     let mut response = Response::new(ReplyBody::new(Source::Whole(body), None));
     *response.status_mut() = code;
     *response.headers_mut() = headers;

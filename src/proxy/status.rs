@@ -81,7 +81,7 @@ impl Proxy {
             return if place.node.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
         };
         let now = self.now_ms();
-        if !policy::answers(&asking.headers, asking.ask.head, &stored.record) {
+        if !policy::answers(&asking.headers, asking.ask.want, &stored.record) {
             Fwd::Partial
         } else if stored.record.fresh_until() > now
             && !policy::is_from_the_future(&stored.record, now)

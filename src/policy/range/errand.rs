@@ -3,10 +3,8 @@
 use http::{HeaderMap, StatusCode, header};
 
 use super::part::{is_strongly_tagged, refuses_the_range};
-use super::spec::only_range;
-use super::{Part, Ranged, Spec, answers, ranged};
+use super::{Part, Ranged, Spec, Want, answers, ranged};
 use crate::policy::etag::etag;
-use crate::policy::pass::PassReason;
 use crate::policy::resume::is_missing_part;
 use crate::policy::revalidate::validators;
 use crate::policy::rules::{RangeMode, Rules};
@@ -37,6 +35,18 @@ enum With {
     Joined { side: Side, missing: Part, whole: bool },
 }
 
+/// The range that a fill's request carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SentRange {
+    /// None: the whole is asked for.
+    #[default]
+    None,
+    /// The client's own.
+    Own(Spec),
+    /// What is missing of a body.
+    Missing,
+}
+
 /// Where what is missing of a part belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -62,36 +72,25 @@ pub enum Returned {
     Outdated,
 }
 
-/// Whether a remembered pass holds for a request. That the whole was too large says nothing of a part
-/// of it, where parts are fetched and stored by themselves.
-pub fn pass_holds(reason: PassReason, request: &HeaderMap, rules: &Rules) -> bool {
-    reason != PassReason::TooLarge || own_range(request, rules).is_none()
-}
-
-/// The request's range, if that is what goes out.
-fn own_range(request: &HeaderMap, rules: &Rules) -> Option<Spec> {
-    let forwards = rules.range == RangeMode::Segment && !request.contains_key(header::IF_RANGE);
-    forwards.then(|| only_range(request)).flatten()
-}
-
 /// What to ask for. `stored` is what is known under the key, whole or a part, its manifest
 /// included; that no purge covers it and that the request selects it is settled before.
 ///
 /// A request with several ranges, or with an If-Range that what is stored does not meet, asks for
 /// the whole: it is answered from that as it comes. Only one span is kept of a representation, so
 /// parts are joined if they touch or overlap; else what comes takes the place of what was stored.
-pub fn errand(request: &HeaderMap, stored: Option<&Record>, rules: &Rules) -> Errand {
-    let own = own_range(request, rules);
+pub fn errand(request: &HeaderMap, want: Want, stored: Option<&Record>, rules: &Rules) -> Errand {
+    let want = want.of_fill();
+    let own = want.forwarded();
     let nothing = Errand { own, with: With::Nothing };
     let Some(record) = stored else { return nothing };
-    if answers(request, false, record) {
+    if answers(request, want, record) {
         let with = validators(record).map_or(With::Nothing, With::Validated);
         return Errand { own, with };
     }
     let Some(part @ (_, _, total)) = record.range.filter(|_| rules.range == RangeMode::Segment) else {
         return nothing;
     };
-    let wanted = match ranged(request, record, total) {
+    let wanted = match ranged(request, want, record, total) {
         Ranged::Part { first, last } => (first, last),
         Ranged::Whole | Ranged::Parts(_) => (0, total - 1),
         Ranged::Unsatisfiable => return nothing,
@@ -139,22 +138,13 @@ impl Errand {
         Self { with: With::Nothing, ..self }
     }
 
-    /// The request's own range, if that is what upstream is asked for.
-    pub fn own_range(&self) -> Option<Spec> {
-        match self.with {
-            With::Nothing | With::Validated(_) => self.own,
-            With::Joined { .. } => None,
+    /// The range that goes out.
+    pub fn range(&self) -> SentRange {
+        match (&self.with, self.own) {
+            (With::Joined { .. }, _) => SentRange::Missing,
+            (With::Nothing | With::Validated(_), Some(own)) => SentRange::Own(own),
+            (With::Nothing | With::Validated(_), None) => SentRange::None,
         }
-    }
-
-    /// Whether a Range goes out, the request's own or another.
-    pub fn is_ranged(&self) -> bool {
-        self.own_range().is_some() || self.joins()
-    }
-
-    /// Whether what is stored is a part of what is asked for.
-    pub fn joins(&self) -> bool {
-        matches!(self.with, With::Joined { .. })
     }
 
     /// The conditions and the range that go out.
@@ -163,7 +153,7 @@ impl Errand {
             With::Validated(conditions) => conditions.clone(),
             With::Nothing | With::Joined { .. } => HeaderMap::new(),
         };
-        if let Some(own) = self.own_range() {
+        if let SentRange::Own(own) = self.range() {
             fields.insert(header::RANGE, own.field());
         }
         if let With::Joined { missing: (first, last, total), whole, .. } = self.with {
@@ -199,6 +189,23 @@ impl Errand {
                 _ => Returned::Answer,
             },
         }
+    }
+}
+
+// === impl SentRange ===
+
+impl SentRange {
+    /// The client's own range, if that is what goes out.
+    pub fn own(self) -> Option<Spec> {
+        match self {
+            Self::Own(spec) => Some(spec),
+            Self::None | Self::Missing => None,
+        }
+    }
+
+    /// Returns whether the whole is asked for.
+    pub fn is_none(self) -> bool {
+        self == Self::None
     }
 }
 

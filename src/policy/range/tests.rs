@@ -1,10 +1,15 @@
+use http::Method;
+
+use super::cut::within;
+use super::want::tests::want_of;
 use super::*;
-use crate::policy::Rules;
 use crate::policy::reuse::tests::record;
+use crate::policy::{RangeMode, Rules};
 
 fn asked(range: &str, len: u64) -> Ranged {
     let request = [(header::RANGE, HeaderValue::from_str(range).unwrap())].into_iter().collect();
-    ranged(&request, &record("max-age=9", 9000, &Rules::default()), len)
+    let want = want_of(&Method::GET, &request, RangeMode::Fill);
+    ranged(&request, want, &record("max-age=9", 9000, &Rules::default()), len)
 }
 
 #[test]
@@ -79,7 +84,8 @@ fn if_range() {
         let mut request = HeaderMap::new();
         request.insert(header::RANGE, HeaderValue::from_static("bytes=0-1"));
         request.insert(header::IF_RANGE, HeaderValue::from_static(asked));
-        let part = ranged(&request, &record, 10) == Ranged::Part { first: 0, last: 1 };
+        let got = want_of(&Method::GET, &request, RangeMode::Fill);
+        let part = ranged(&request, got, &record, 10) == Ranged::Part { first: 0, last: 1 };
         assert_eq!(part, want, "{stored:?} {asked}");
     }
 }
@@ -117,11 +123,50 @@ fn what_a_stored_part_answers() {
     ] {
         let headers =
             request.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect();
-        assert_eq!(answers(&headers, head, &part), want, "{head} {request:?}");
+        let method = if head { Method::HEAD } else { Method::GET };
+        let got = want_of(&method, &headers, RangeMode::Fill);
+        assert_eq!(answers(&headers, got, &part), want, "{head} {request:?}");
     }
     part.headers.insert(header::ETAG, HeaderValue::from_static("\"b\""));
     let whole = record("max-age=9", 9000, &Rules::default());
-    assert!(answers(&HeaderMap::new(), true, &whole));
+    assert!(answers(&HeaderMap::new(), Want::Head(None), &whole));
+}
+
+#[test]
+fn what_of_a_body_is_sent() {
+    let whole = record("max-age=9", 9000, &Rules::default());
+    let part = Record { status: StatusCode::PARTIAL_CONTENT, range: Some((10, 19, 100)), ..whole.clone() };
+    let cut = |first, last, total, at| Cut::Part { first, last, total, at };
+    for (head, range, of_whole, of_unknown, of_part) in [
+        (false, None, Cut::Whole, Cut::Whole, Cut::Lacking),
+        (true, None, Cut::Whole, Cut::Whole, Cut::Lacking),
+        (true, Some("bytes=12-13"), Cut::Whole, Cut::Whole, Cut::Lacking),
+        (false, Some("nonsense"), Cut::Whole, Cut::Whole, Cut::Lacking),
+        (false, Some("bytes=12-13"), cut(12, 13, 100, (12, 13)), Cut::Whole, cut(12, 13, 100, (2, 3))),
+        (false, Some("bytes=12-20"), cut(12, 20, 100, (12, 20)), Cut::Whole, Cut::Lacking),
+        (
+            false,
+            Some("bytes=100-"),
+            Cut::Unsatisfiable { total: 100 },
+            Cut::Whole,
+            Cut::Unsatisfiable { total: 100 },
+        ),
+    ] {
+        let range = range.map(HeaderValue::from_static);
+        let headers = range.into_iter().map(|range| (header::RANGE, range)).collect();
+        let method = if head { Method::HEAD } else { Method::GET };
+        let want = want_of(&method, &headers, RangeMode::Fill);
+        assert_eq!(Cut::of(&headers, want, &whole, Some(100)), of_whole, "{head} {headers:?}");
+        assert_eq!(Cut::of(&headers, want, &whole, None), of_unknown, "{head} {headers:?}");
+        assert_eq!(Cut::of(&headers, want, &part, Some(10)), of_part, "{head} {headers:?}");
+    }
+    let headers = [(header::RANGE, HeaderValue::from_static("bytes=11-12,17-18"))].into_iter().collect();
+    let want = want_of(&Method::GET, &headers, RangeMode::Fill);
+    for (record, len, first) in [(&whole, 100, (11, 12)), (&part, 10, (1, 2))] {
+        let cut = Cut::of(&headers, want, record, Some(len));
+        assert!(matches!(&cut, Cut::Parts { parts, total: 100 } if parts.spans() == [(11, 12), (17, 18)]));
+        assert_eq!(cut.first_bytes(record), Some(first));
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Proxy {
         match self.note_in_store(&found.place, party).await {
             Some(Note::Pass { reason: word, .. }) => {
                 let reason = PassReason::parse(&word);
-                if reason.is_none_or(|reason| policy::pass_holds(reason, facts.headers, facts.rules)) {
+                if reason.is_none_or(|reason| facts.ask.want.is_bound_by(reason)) {
                     return remembered(reason, &word);
                 }
             }
@@ -230,7 +230,7 @@ fn neither(ask: &Ask, reason: PassReason) -> Conclusion {
 /// Why a request that might be looked up is nobody else's.
 fn because_alone(ask: &Ask, reason: PassReason) -> &'static str {
     match reason {
-        PassReason::Method if ask.head => {
+        PassReason::Method if ask.want.is_head() => {
             "the answer to a HEAD has no body that a GET could be given (RFC 9110 §9.3.2)"
         }
         PassReason::Authorization => {

@@ -77,7 +77,7 @@ impl Job {
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
             Ok(body) => (Some(Answered { headers, body, select }), None),
-            Err(response) => (None, Some(Own::new(self.owner, self.range.is_some(), response))),
+            Err(response) => (None, Some(Own::new(self.owner, self.range.own().is_some(), response))),
         };
         let failure = Arc::new(Failure {
             status,
@@ -154,7 +154,7 @@ impl Job {
     /// Whether upstream was asked for a range because the request has one: then it may have failed
     /// for that alone.
     pub(super) fn is_of_range(&self) -> bool {
-        self.ranged && self.ask.range
+        !self.range.is_none() && self.ask.want.is_ranged()
     }
 
     /// The body broke off: everybody who reads it is broken off too.
@@ -218,7 +218,7 @@ impl Job {
     /// response alone, and nobody's credentials brought it.
     pub(super) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
         let ttl_ms = self.route.rules.pass_ttl_ms;
-        if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() || self.ranged {
+        if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() || !self.range.is_none() {
             return;
         }
         let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());

@@ -54,9 +54,9 @@ impl Job {
             }
         }
         let stored = self.usable();
-        let mut errand = policy::errand(&self.headers, stored.as_ref(), &self.route.rules);
+        let mut errand = policy::errand(&self.headers, self.ask.want, stored.as_ref(), &self.route.rules);
         loop {
-            (self.range, self.ranged) = (errand.own_range(), errand.is_ranged());
+            self.range = errand.range();
             let fields = errand.fields(stored.as_ref());
             let asks = self.asks(&fields);
             let head = tokio::select! {
@@ -110,7 +110,7 @@ impl Job {
     /// whole is fetched, but a part that comes all the same is what that client asked for.
     pub(super) fn asks(&self, fields: &HeaderMap) -> Asks {
         let Asks { conditional, ranged } = Asks::of(fields);
-        Asks { conditional, ranged: ranged || Asks::of(&self.headers).ranged }
+        Asks { conditional, ranged: ranged || self.ask.want.is_ranged() }
     }
 
     /// Whether it ends when all clients have left. A refresh behind an answer never has one.

@@ -12,7 +12,7 @@ use super::store::Pouring;
 use super::{Head, Job, is_answered};
 use crate::dust::Number;
 use crate::flight::Fill;
-use crate::policy::{self, Terms};
+use crate::policy::{self, SentRange, Terms};
 use crate::proxy::candidate::{Candidate, Strictness};
 use crate::proxy::told::{Found, How, Leader, Phase, Told};
 use crate::record::{Manifest, Note, Record};
@@ -82,7 +82,7 @@ impl Job {
             return Rest::Nothing;
         }
         let Some(conditions) = policy::resumption(record) else { return Rest::Unknown };
-        self.ranged = true;
+        self.range = SentRange::Missing;
         match self.exchange(conditions, born).await {
             Ok(head) if policy::resumes(record, head.response.status, &head.response.headers) => {
                 Rest::Comes(head)
@@ -158,8 +158,8 @@ impl Job {
     /// Asks for what the request asks for, as if nothing had been there.
     pub(super) async fn again(mut self, leader: Leader, fill: Fill) {
         self.partial = None;
-        let errand = policy::errand(&self.headers, None, &self.route.rules);
-        (self.range, self.ranged) = (errand.own_range(), errand.is_ranged());
+        let errand = policy::errand(&self.headers, self.ask.want, None, &self.route.rules);
+        self.range = errand.range();
         let fields = errand.fields(None);
         let asks = self.asks(&fields);
         let came = self.exchange(fields, fill.token()).await;

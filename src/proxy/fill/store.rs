@@ -11,7 +11,7 @@ use super::{Head, Job, framing};
 use crate::body;
 use crate::catalog::{self, CodecError};
 use crate::flight::Fill;
-use crate::policy::{self, Lifetime, PassReason, Ranged, Varies};
+use crate::policy::{self, Cut, Lifetime, PassReason, Varies};
 use crate::proxy::binding::Kind;
 use crate::proxy::told::{Exchange, Leader, Phase, Told};
 use crate::record::{Binding, Manifest, Note, Record};
@@ -346,10 +346,9 @@ impl Job {
 
     /// Where its own client reads, of a part: it may have asked for less.
     fn seat(&self, record: &Record) -> Option<(u64, u64)> {
-        let (_, _, total) = record.range?;
-        match policy::ranged(&self.headers, record, total) {
-            Ranged::Part { first, last } => policy::within(record, (first, last)),
-            Ranged::Whole | Ranged::Parts(_) | Ranged::Unsatisfiable => None,
+        match Cut::of(&self.headers, self.ask.want, record, None) {
+            Cut::Part { at, .. } => Some(at),
+            Cut::Whole | Cut::Parts { .. } | Cut::Unsatisfiable { .. } | Cut::Lacking => None,
         }
     }
 
@@ -359,6 +358,7 @@ impl Job {
         let mut headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
         let part = self
             .range
+            .own()
             .filter(|_| head.response.status == StatusCode::PARTIAL_CONTENT)
             .and_then(|asked| policy::part_of(asked, &head.response.headers, framing));
         let (status, range) = match part {

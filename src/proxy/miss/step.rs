@@ -91,12 +91,12 @@ impl Proxy {
             Told::Varies(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
             Told::Pass(reason, own) => {
                 if own.owner == Some(arrived)
-                    && (own.ranged || !asking.ask.range)
+                    && (own.ranged || !asking.ask.want.is_ranged())
                     && let Some(response) = own.take()
                 {
                     return Step::End(End::Own(Box::new(response), reason));
                 }
-                if own.ranged && !asking.ask.range {
+                if own.ranged && !asking.ask.want.is_ranged() {
                     // Somebody's part is not to be shared: that says nothing of the whole.
                     return Step::Move(Move::Lacks(None));
                 }
@@ -105,7 +105,7 @@ impl Proxy {
             Told::Failed(failure) => {
                 if past.covers(&self.stamps, failure.token, failure.token) == Covered::Hard {
                     Step::NEXT
-                } else if failure.ranged && first && !asking.ask.range {
+                } else if failure.ranged && first && !asking.ask.want.is_ranged() {
                     // That somebody's range was failed says nothing of the whole.
                     Step::Move(Move::Lacks(None))
                 } else if failure.owner != Some(arrived) && !self.is_bound(&failure.binding, asking, place) {

@@ -18,6 +18,7 @@ use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, RANGE};
 
 use super::*;
 use crate::dust::{Entry, Number, Put, Value};
+use crate::policy::{RangeRequest, Want};
 use crate::proxy::past::{Arrival, Past};
 use crate::record::{LifetimeBy, Manifest, Pointer, Record, Segment, codec};
 use crate::tier::stamps::{Force, Scope};
@@ -86,9 +87,13 @@ impl Bench {
             Holds::Whole | Holds::TooLittle => {}
             Holds::TheRange => {
                 asking.headers.insert(RANGE, HeaderValue::from_static("bytes=1-2"));
-                asking.ask.range = true;
+                asking.ask.want =
+                    Want::of(&asking.method, RangeRequest::of(&asking.headers, &asking.route.rules));
             }
-            Holds::TooLittleForHead => (asking.method, asking.ask.head) = (http::Method::HEAD, true),
+            Holds::TooLittleForHead => {
+                asking.method = http::Method::HEAD;
+                asking.ask.want = Want::Head(None);
+            }
         }
         match life {
             Life::MaxStale => asking.ask.wants.max_stale = Some(60_000),

@@ -3,13 +3,13 @@
 
 use dustgate_fuzz::key::Key;
 use dustgate_fuzz::policy::{
-    Ask, Hop, Lifetime, Ranged, Rules, Varies, best_language, conditional, content_length, fill_headers,
-    http_date, is_loop, normal, parse_date, pass_headers, ranged, resumes, resumption, strip_connection,
-    upgrade_asked, validators, variant_key, varies,
+    Ask, Hop, Lifetime, RangeRequest, Ranged, Rules, Varies, Want, best_language, conditional, content_length,
+    fill_headers, http_date, is_loop, normal, parse_date, pass_headers, ranged, resumes, resumption,
+    strip_connection, upgrade_asked, validators, variant_key, varies,
 };
 use dustgate_fuzz::record::LifetimeBy;
 use dustgate_fuzz::route::{KeyedField, Route};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -67,8 +67,9 @@ fuzz_target!(|data: &[u8]| {
     record.body.len = 10;
     let _ = (conditional(&everything, &record), validators(&record), resumption(&record));
     let _ = resumes(&record, StatusCode::PARTIAL_CONTENT, &with(header::CONTENT_RANGE));
+    let want = Want::of(&Method::GET, RangeRequest::of(&everything, &rules));
     for len in [0, 10, u64::MAX] {
-        if let Ranged::Part { first, last } = ranged(&everything, &record, len) {
+        if let Ranged::Part { first, last } = ranged(&everything, want, &record, len) {
             assert!(first <= last && last < len);
         }
     }

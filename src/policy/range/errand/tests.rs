@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
+use crate::policy::range::want::tests::want_of;
 use crate::policy::reuse::tests::{NOW, record};
 use crate::record::{Manifest, Record, Segment};
 
@@ -25,7 +26,9 @@ fn part(first: u64, last: u64, total: u64) -> Record {
 
 /// What goes out, as text: Range, If-Range and If-None-Match.
 fn sent(request: &[(&'static str, &'static str)], stored: Option<&Record>, rules: &Rules) -> [String; 3] {
-    let fields = errand(&map(request), stored, rules).fields(stored);
+    let request = map(request);
+    let want = want_of(&Method::GET, &request, rules.range);
+    let fields = errand(&request, want, stored, rules).fields(stored);
     ["range", "if-range", "if-none-match"]
         .map(|name| fields.get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned()))
 }
@@ -104,7 +107,9 @@ fn what_comes_back() {
     use Returned::{Answer, Joins, Outdated, Useless, Validated};
     let stored = part(0, 19, 100);
     let answer = |request: &[_], status: u16, lines: &[_]| {
-        let errand = errand(&map(request), Some(&stored), &segment_rules());
+        let (request, rules) = (map(request), segment_rules());
+        let want = want_of(&Method::GET, &request, rules.range);
+        let errand = errand(&request, want, Some(&stored), &rules);
         errand.returned(Some(&stored), StatusCode::from_u16(status).unwrap(), &map(lines))
     };
     let (tag, range) = (("etag", "\"a\""), ("content-range", "bytes 20-99/100"));
