@@ -34,8 +34,11 @@ use crate::upstream::Upstream;
 pub(crate) mod asking;
 mod binding;
 pub mod body;
+mod broken;
 pub mod budget;
 mod candidate;
+mod cause;
+mod connection;
 mod decision;
 mod deliver;
 pub mod explain;
@@ -62,7 +65,6 @@ mod owed;
 mod pass;
 mod past;
 mod place;
-pub(crate) mod presence;
 mod purge;
 mod recall;
 mod reply;
@@ -84,13 +86,13 @@ pub use upload::Content;
 use asking::{Asking, Forwarded};
 use binding::Party;
 use candidate::Facts;
+use cause::Cause;
 use decision::{Decision, Onward, Served};
 use fill::Job;
 use miss::Waiters;
 use notes::{Noted, Notes};
 use notices::Notices;
 use place::{Look, Place};
-use reply::Cause;
 use ticket::Ticket;
 use told::{Failure, Flights, Moments};
 
@@ -443,7 +445,7 @@ impl Proxy {
         self.notices.refused(cause.as_str());
         ticket.cache = words::Cache::Error;
         ticket.error = Some(cause.as_str());
-        Self::finish(ticket, cause.answer(None))
+        Self::finish(ticket, reply::answer(cause, None))
     }
 
     /// Notes the head, and hands the ticket to the body: the line is written when that has gone.

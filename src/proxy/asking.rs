@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 
-use super::presence::Presence;
+use super::connection::Presence;
 use super::ticket::Ticket;
 use crate::body::Reader;
 use crate::key::target::{Scheme, Target};

@@ -9,12 +9,11 @@ use futures_util::Stream as _;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::listener::Busy;
+pub use super::broken::Broken;
+use super::connection::Busy;
 use super::multipart::Multipart;
-use super::reply::Cause;
 use super::ticket::Ticket;
 use super::told::Follower;
-use crate::upstream::ErrorKind;
 use crate::{body, upstream};
 
 /// Where the bytes come from.
@@ -46,17 +45,6 @@ pub struct ReplyBody {
     place: Option<Follower>,
     /// The connection is busy for as long as this is here.
     busy: Option<Busy>,
-}
-
-/// The source broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// The stored or growing body.
-    #[error("body: {0}")]
-    Stored(#[from] body::Error),
-    /// The origin.
-    #[error("upstream: {0}")]
-    Upstream(#[from] upstream::Error),
 }
 
 // === impl ReplyBody ===
@@ -132,24 +120,6 @@ impl ReplyBody {
             None => {}
         }
         self.place = None;
-    }
-}
-
-impl Broken {
-    /// The word of the log.
-    pub(crate) fn word(&self) -> &'static str {
-        match self {
-            Self::Stored(error) => error.as_str(),
-            Self::Upstream(error) => error.kind.as_str(),
-        }
-    }
-
-    /// What a client is told that has nothing of the answer yet.
-    fn cause(&self) -> Cause {
-        Cause::Upstream(match self {
-            Self::Stored(_) => ErrorKind::Truncated,
-            Self::Upstream(error) => error.kind,
-        })
     }
 }
 

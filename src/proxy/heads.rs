@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asking::Asking;
 use super::body::ReplyBody;
+use super::cause::{Cause, Refused};
 use super::fill::{framing, is_answered};
 use super::freshen::Of;
 use super::past::Arrival;
 use super::place::Place;
-use super::reply::Cause;
-use super::told::{Moment, Own, Refused};
+use super::told::{Moment, Own};
 use super::under_way::Counted;
 use super::{Proxy, status};
 use crate::dust::Number;

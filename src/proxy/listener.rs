@@ -1,9 +1,7 @@
 //! The data port: connections in, requests to the proxy.
 //!
 //! - `connection`: one connection, from its first byte to its last.
-//! - `phase`: what a connection is doing, and how long it may.
 //! - `socket`: the socket as hyper sees it: what comes and goes is noted on the way.
-//! - `answer`: what the client has of an answer, and how it learns that it broke off.
 //! - `refusal`: heads that hyper does not take.
 
 use std::pin::pin;
@@ -18,33 +16,11 @@ use super::Proxy;
 use crate::drain::Guard;
 use crate::telemetry::words::Shed;
 
-mod answer;
 mod connection;
-mod phase;
 mod refusal;
 mod socket;
 
-pub(crate) use phase::Busy;
-
-/// How the data port treats its connections. A duration of zero is for ever.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// From the first byte of a head to its last.
-    pub header_timeout: Duration,
-    /// Between two requests of a connection, from when the last byte of an answer was written.
-    pub idle_timeout: Duration,
-    /// In which a client takes nothing of an answer.
-    pub send_timeout: Duration,
-    /// Bytes a second that a client takes at least, over `send_timeout` of being waited for. Zero:
-    /// any number.
-    pub min_rate: u64,
-    /// The most connections; the newest above it is refused.
-    pub max_connections: usize,
-    /// The longest head, in bytes.
-    pub max_header_size: usize,
-    /// The most fields of a head.
-    pub max_fields: usize,
-}
+pub use super::connection::Limits;
 
 /// Connections open on all listeners.
 #[derive(Debug, Default)]
@@ -58,19 +34,6 @@ const PROBE_AFTER: Duration = Duration::from_mins(1);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// ... and so many times before it counts as gone.
 const PROBES: u32 = 4;
-
-impl Limits {
-    /// What a client has to take in so long, in bytes.
-    fn enough_in(&self, window: Duration) -> u64 {
-        bytes_in(self.min_rate, window)
-    }
-}
-
-/// What comes together in so long at so many bytes a second.
-pub(super) fn bytes_in(rate: u64, window: Duration) -> u64 {
-    let ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-    rate.saturating_mul(ms) / 1000
-}
 
 impl Connections {
     /// How many there are.

@@ -11,12 +11,12 @@ use tokio::time::{Instant, timeout_at};
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
 use super::candidate::{Candidate, Facts, Strictness, Unfit};
+use super::cause::{Cause, Refused};
 use super::multipart::{self, Parted, Spans};
 use super::notes::Noted;
 use super::place::Look;
-use super::reply::Cause;
-use super::told::{Answered, Exchange, Follower, Moment, Refused};
-use super::{Proxy, decision, status};
+use super::told::{Answered, Exchange, Follower, Moment};
+use super::{Proxy, decision, reply, status};
 use crate::body::{Error as BodyError, Reader};
 use crate::policy::{self, Ask, CacheStatus, Conditional, Cut, ErrorCase, PassReason};
 use crate::record::Manifest;
@@ -286,7 +286,7 @@ impl Proxy {
             asking.ticket.cache = Cache::Error;
         }
         asking.ticket.error = Some(cause.as_str());
-        Self::finish(asking.ticket, cause.answer(retry_after))
+        Self::finish(asking.ticket, reply::answer(cause, retry_after))
     }
 
     fn allowed_stale(

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use super::asking::Forwarded;
-use super::body::Broken;
-use super::presence::{Presence, Seat};
-use super::reply::Cause;
+use super::broken::Broken;
+use super::cause::Cause;
+use super::connection::{Presence, Seat};
 use crate::key::Key;
 use crate::key::target::Target;
 use crate::record::Manifest;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::sleep;
 
+use super::cause::Refused;
 use crate::body::Growing;
 use crate::dust::Number;
 use crate::flight;
@@ -218,17 +219,6 @@ pub(crate) struct Answered {
     pub body: Bytes,
     /// What selects it (RFC 9111 §4.1): who differs in one of these hears of the failure only.
     pub select: Vec<(HeaderName, Option<String>)>,
-}
-
-/// A flight that did not come to a verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The store is unavailable and `on_unavailable = "error"`.
-    StoreDown,
-    /// The wait deadline passed.
-    Deadline,
-    /// Its client may have left, and nobody else was known to wait.
-    Unwanted,
 }
 
 // === impl Moments ===

@@ -14,7 +14,7 @@ use http_body::Body;
 use tokio::time::{Instant, Sleep};
 
 use super::Proxy;
-use super::listener::bytes_in;
+use super::connection::bytes_in;
 use crate::telemetry::words::Closed;
 use crate::upstream::{self, ErrorKind};
 

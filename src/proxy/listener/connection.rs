@@ -15,12 +15,12 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 
 use super::Limits;
-use super::phase::Phase;
 use super::refusal::{self, Judged};
 use super::socket::Socket;
 use crate::drain::Guard;
 use crate::proxy::body::ReplyBody;
-use crate::proxy::reply::Cause;
+use crate::proxy::cause::Cause;
+use crate::proxy::connection::Phase;
 use crate::proxy::{Client, Proxy};
 use crate::telemetry::Access;
 use crate::telemetry::words::{Cache, Closed};

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 
 use crate::key::target::Refusal;
-use crate::proxy::reply::Cause;
+use crate::proxy::cause::Cause;
 
 /// What becomes of a head that was not taken.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Limits;
-use super::answer::Closing;
-use super::phase::Phase;
+use crate::proxy::connection::Closing;
+use crate::proxy::connection::Phase;
 use crate::telemetry::words::Closed;
 
 /// The socket of a connection.

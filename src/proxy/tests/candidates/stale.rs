@@ -56,10 +56,9 @@ async fn what_is_better_than_an_error_that_one_request_was_given() {
     let bench = Bench::new().await;
     let proxy = &bench.one.proxy;
     let table = bench.table(async |case| {
-        let names = proxy.names(&case.place.key);
         bench.put(case).await;
         let rules = &case.asking.route.rules;
-        yes(proxy.has_better(&names, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE).await)
+        yes(proxy.has_better(&case.place.key, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE).await)
     });
     is(
         &table.await,

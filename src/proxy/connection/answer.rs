@@ -10,18 +10,18 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::proxy::reply::Cause;
+use crate::proxy::cause::Cause;
 
 /// What the client has of the last answer. Only the connection's own task writes it.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     is: AtomicU8,
     instead: OnceLock<Cause>,
 }
 
 /// How a connection may be closed after the last answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Closing {
+pub(crate) enum Closing {
     /// As it is.
     Plain,
     /// It is not reset any more: the answer is whole.
@@ -43,27 +43,27 @@ const WHOLE: u8 = 8;
 
 impl Answer {
     /// The next answer. `unsent`: all before it has been written.
-    pub(super) fn begins(&self, unsent: bool) {
+    pub(crate) fn begins(&self, unsent: bool) {
         self.is.store(if unsent { UNSENT } else { 0 }, Ordering::Relaxed);
     }
 
     /// Its end will be told by the connection's end alone.
-    pub(super) fn ends_by_closing(&self) {
+    pub(crate) fn ends_by_closing(&self) {
         self.also(OPEN);
     }
 
     /// Returns whether the connection must be set to be reset before any byte is written.
-    pub(super) fn must_be_armed(&self) -> bool {
+    pub(crate) fn must_be_armed(&self) -> bool {
         self.is() & (OPEN | ARMED) == OPEN
     }
 
     /// The connection is set to be reset.
-    pub(super) fn is_armed(&self) {
+    pub(crate) fn is_armed(&self) {
         self.also(ARMED);
     }
 
     /// Bytes were written.
-    pub(super) fn has_bytes(&self) {
+    pub(crate) fn has_bytes(&self) {
         let is = self.is();
         if is & UNSENT != 0 {
             self.is.store(is & !UNSENT, Ordering::Relaxed);
@@ -71,12 +71,12 @@ impl Answer {
     }
 
     /// Its last byte is on its way.
-    pub(super) fn is_whole(&self) {
+    pub(crate) fn is_whole(&self) {
         self.also(WHOLE);
     }
 
     /// How the connection may be closed now that nothing more is to be written.
-    pub(super) fn closing(&self) -> Closing {
+    pub(crate) fn closing(&self) -> Closing {
         match self.is() {
             is if is & OPEN == 0 => Closing::Plain,
             is if is & WHOLE == 0 => Closing::Reset,
@@ -85,12 +85,12 @@ impl Answer {
     }
 
     /// Its content broke off. Returns whether the client, which has none of it, is told this instead.
-    pub(super) fn says_instead(&self, cause: Cause) -> bool {
+    pub(crate) fn says_instead(&self, cause: Cause) -> bool {
         self.is() & UNSENT != 0 && self.instead.set(cause).is_ok()
     }
 
     /// What the client is told instead.
-    pub(super) fn instead(&self) -> Option<Cause> {
+    pub(crate) fn instead(&self) -> Option<Cause> {
         self.instead.get().copied()
     }
 

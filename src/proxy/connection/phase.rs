@@ -17,13 +17,13 @@ use tokio::time::Instant;
 
 use super::Limits;
 use super::answer::Answer;
-use crate::proxy::presence::Presence;
-use crate::proxy::reply::Cause;
+use super::presence::Presence;
+use crate::proxy::cause::Cause;
 use crate::telemetry::words::Closed;
 
 /// What a connection is doing, and since when.
 #[derive(Debug)]
-pub(super) struct Phase {
+pub(crate) struct Phase {
     what: AtomicU8,
     /// How many requests there were.
     asked: AtomicU64,
@@ -47,7 +47,7 @@ pub(super) struct Phase {
 pub(crate) struct Busy(Arc<Phase>);
 
 /// The content of a request, while it is being read.
-pub(super) struct Content {
+pub(crate) struct Content {
     body: Incoming,
     /// None if there is none.
     reading: Option<Reading>,
@@ -83,7 +83,7 @@ const NO_HURRY: Duration = Duration::from_mins(1);
 // === impl Phase ===
 
 impl Phase {
-    pub(super) fn new(presence: Arc<Presence>) -> Self {
+    pub(crate) fn new(presence: Arc<Presence>) -> Self {
         Self {
             what: AtomicU8::new(NEW),
             asked: AtomicU64::new(0),
@@ -99,7 +99,7 @@ impl Phase {
     }
 
     /// A request is with the proxy.
-    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.answer.begins(self.what.load(Ordering::Acquire) != WRITING);
         self.content.store(OVER, Ordering::Release);
@@ -108,7 +108,7 @@ impl Phase {
     }
 
     /// The content of the request that is with the proxy.
-    pub(super) fn content(self: &Arc<Self>, body: Incoming) -> Content {
+    pub(crate) fn content(self: &Arc<Self>, body: Incoming) -> Content {
         let reading = (!body.is_end_stream()).then(|| {
             self.content.store(READING, Ordering::Release);
             Reading { phase: self.clone(), of: self.asked() }
@@ -117,32 +117,32 @@ impl Phase {
     }
 
     /// How many requests there were.
-    pub(super) fn asked(&self) -> u64 {
+    pub(crate) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
     }
 
     /// Whether a request is with the proxy, so that nobody reads from the connection.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.what.load(Ordering::Acquire) == BUSY
     }
 
     /// Whether what is written now is no answer to a request.
-    pub(super) fn is_unasked(&self) -> bool {
+    pub(crate) fn is_unasked(&self) -> bool {
         matches!(self.what.load(Ordering::Acquire), NEW | IDLE | HEAD)
     }
 
     /// Whether nothing is written any more.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.what.load(Ordering::Acquire) == CLOSING
     }
 
     /// Whether a part of a head has come.
-    pub(super) fn is_in_head(&self) -> bool {
+    pub(crate) fn is_in_head(&self) -> bool {
         self.what.load(Ordering::Acquire) == HEAD
     }
 
     /// Bytes came in. Says whether they begin a head.
-    pub(super) fn read(&self) -> bool {
+    pub(crate) fn read(&self) -> bool {
         match self.what.load(Ordering::Acquire) {
             NEW => {
                 // From the connection's beginning: one that says nothing is one whose head is late.
@@ -162,22 +162,22 @@ impl Phase {
     }
 
     /// What the client has of the answer.
-    pub(super) fn answer(&self) -> &Answer {
+    pub(crate) fn answer(&self) -> &Answer {
         &self.answer
     }
 
     /// The client will send no more.
-    pub(super) fn ends(&self) {
+    pub(crate) fn ends(&self) {
         self.presence.ends();
     }
 
     /// Something was written to a client that will send no more.
-    pub(super) fn is_written_to(&self) {
+    pub(crate) fn is_written_to(&self) {
         self.presence.is_written_to();
     }
 
     /// Nothing is left to be written: only now may a client be late.
-    pub(super) fn written(&self) {
+    pub(crate) fn written(&self) {
         if self.what.load(Ordering::Acquire) == WRITING {
             self.set(match self.content.load(Ordering::Acquire) {
                 READING => CONTENT,
@@ -200,14 +200,14 @@ impl Phase {
     }
 
     /// The client takes nothing of what is to be written.
-    pub(super) fn stalls(&self) {
+    pub(crate) fn stalls(&self) {
         if self.stalled_ms.load(Ordering::Acquire) == 0 {
             self.stalled_ms.store(self.now_ms().max(1), Ordering::Release);
         }
     }
 
     /// How long it has taken nothing; none if it is not waited for.
-    pub(super) fn stalled(&self) -> Option<Duration> {
+    pub(crate) fn stalled(&self) -> Option<Duration> {
         match self.stalled_ms.load(Ordering::Acquire) {
             0 => None,
             since => Some(Duration::from_millis(self.now_ms().saturating_sub(since))),
@@ -215,27 +215,27 @@ impl Phase {
     }
 
     /// The client took some.
-    pub(super) fn goes_on(&self) {
+    pub(crate) fn goes_on(&self) {
         self.stalled_ms.store(0, Ordering::Release);
     }
 
     /// How long the connection has been doing what it does.
-    pub(super) fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         Duration::from_millis(self.now_ms().saturating_sub(self.since_ms.load(Ordering::Acquire)))
     }
 
     /// It is closed before its time, for the first reason that is given.
-    pub(super) fn closes(&self, why: Closed) {
+    pub(crate) fn closes(&self, why: Closed) {
         let _first = self.closed.set(why);
     }
 
     /// Why it is closed before its time.
-    pub(super) fn closed(&self) -> Option<Closed> {
+    pub(crate) fn closed(&self) -> Option<Closed> {
         self.closed.get().copied()
     }
 
     /// Why the connection is to be closed now, if it is.
-    pub(super) fn expired(&self, limits: Limits) -> Option<Closed> {
+    pub(crate) fn expired(&self, limits: Limits) -> Option<Closed> {
         self.patience(limits)
             .into_iter()
             .flatten()
@@ -244,7 +244,7 @@ impl Phase {
     }
 
     /// When to look again. Any phase may begin at any time: a part of the shortest patience.
-    pub(super) fn next_look(&self, limits: Limits) -> Instant {
+    pub(crate) fn next_look(&self, limits: Limits) -> Instant {
         let patience = [limits.header_timeout, limits.idle_timeout, limits.send_timeout].into_iter();
         let shortest = patience.filter(|patience| !patience.is_zero()).min().unwrap_or(NO_HURRY);
         let soon = Instant::now() + shortest / 4 + Duration::from_millis(1);
@@ -288,7 +288,7 @@ impl Busy {
     }
 
     /// The end of the answer will be told by the connection's end alone.
-    pub(super) fn ends_by_closing(&self) {
+    pub(crate) fn ends_by_closing(&self) {
         self.0.answer.ends_by_closing();
     }
 

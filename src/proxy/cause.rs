@@ -1,0 +1,177 @@
+//! One table from cause to answer: status, word and sentence of each answer that is ours.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::key::target::Refusal;
+use crate::route::NoRoute;
+use crate::upstream::ErrorKind;
+
+/// Why the answer is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The request is not one that can be passed on.
+    Target(Refusal),
+    /// The head is not HTTP.
+    Malformed,
+    /// The head is of an HTTP that is not spoken here.
+    Version,
+    /// The head was not whole in time.
+    HeadTimeout,
+    /// The head is longer than the server takes.
+    HeadTooLarge,
+    /// No route.
+    NoRoute(NoRoute),
+    /// Our own CDN-Loop id came back.
+    Loop,
+    /// Upstream.
+    Upstream(ErrorKind),
+    /// Upstream failed a moment ago, or answered what can't be shared whole.
+    UpstreamStatus(StatusCode),
+    /// Too many requests wait already.
+    Waiters,
+    /// The wait deadline passed, or the store is down under `on_unavailable = "error"`.
+    Refused(Refused),
+    /// Cache-Control: only-if-cached, and it is not (RFC 9111 §5.2.1.7).
+    OnlyIfCached,
+}
+
+/// A flight that did not come to a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The store is unavailable and `on_unavailable = "error"`.
+    StoreDown,
+    /// The wait deadline passed.
+    Deadline,
+    /// Its client may have left, and nobody else was known to wait.
+    Unwanted,
+}
+
+impl Cause {
+    /// The status.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Target(refusal) => refusal.status(),
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::NoRoute(NoRoute::NoHost) => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoRoute(NoRoute::NoPath) => StatusCode::NOT_FOUND,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Malformed | Self::Upstream(ErrorKind::RequestBody) => StatusCode::BAD_REQUEST,
+            Self::Upstream(ErrorKind::RequestBodyTimeout | ErrorKind::RequestBodyRate) => {
+                StatusCode::REQUEST_TIMEOUT
+            }
+            Self::Upstream(kind) if kind.is_queue() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream(kind) if kind.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Self::UpstreamStatus(status) => status,
+            Self::Waiters | Self::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The word in the answer and in the log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Target(refusal) => refusal.as_str(),
+            Self::Malformed => "malformed",
+            Self::Version => "http_version",
+            Self::HeadTimeout => "header_timeout",
+            Self::HeadTooLarge => "head_too_large",
+            Self::NoRoute(NoRoute::NoHost) => "no_route_host",
+            Self::NoRoute(NoRoute::NoPath) => "no_route_path",
+            Self::Loop => "loop",
+            Self::Upstream(kind) => kind.as_str(),
+            Self::UpstreamStatus(_) => "upstream_status",
+            Self::Waiters => "waiters",
+            Self::Refused(Refused::Deadline) => "wait_deadline",
+            Self::Refused(Refused::StoreDown) => "store_unavailable",
+            Self::Refused(Refused::Unwanted) => "unwanted",
+            Self::OnlyIfCached => "only_if_cached",
+        }
+    }
+
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Target(refusal) => refusal.detail(),
+            Self::Malformed => "the request line or a field can't be read",
+            Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::HeadTimeout => "the request's head was not whole in time",
+            Self::HeadTooLarge => "the request's head is too large, or has too many fields",
+            Self::NoRoute(NoRoute::NoHost) => "no route has this host",
+            Self::NoRoute(NoRoute::NoPath) => "no route of this host has this path",
+            Self::Loop => "the request has been through here already",
+            Self::Upstream(kind) => match kind {
+                ErrorKind::Connect => "the origin cannot be reached",
+                ErrorKind::ConnectTimeout => "the origin did not accept a connection in time",
+                ErrorKind::FirstByteTimeout => "the origin did not answer in time",
+                ErrorKind::ReadTimeout => "the origin stopped sending",
+                ErrorKind::Tls => "no secure connection to the origin",
+                ErrorKind::Reset => "the origin closed the connection without an answer",
+                ErrorKind::Truncated => "the origin's answer broke off",
+                ErrorKind::Protocol => "the origin's answer is not HTTP that can be passed on",
+                ErrorKind::UnaskedNotModified => "the origin answered 304 to a request without a condition",
+                ErrorKind::UnaskedPart => "the origin sent a part of what was asked for whole",
+                ErrorKind::QueueFull => "too many requests wait for the origin",
+                ErrorKind::QueueTimeout => "no place at the origin in time",
+                ErrorKind::RequestBody => "the request's content broke off",
+                ErrorKind::RequestBodyTimeout => "the request's content paused for too long",
+                ErrorKind::RequestBodyRate => "the request's content came too slowly",
+                ErrorKind::Unwanted => "places at the origin are short, and the client seemed to have left",
+                ErrorKind::Local => {
+                    "no descriptor, port or memory is left here for a connection to the origin"
+                }
+            },
+            Self::UpstreamStatus(_) => "the origin failed a moment ago",
+            Self::Waiters => "too many requests wait here",
+            Self::Refused(Refused::Deadline) => "no answer within the wait deadline",
+            Self::Refused(Refused::StoreDown) => "the coordination store is unavailable",
+            Self::Refused(Refused::Unwanted) => Self::Upstream(ErrorKind::Unwanted).detail(),
+            Self::OnlyIfCached => "not stored, and only-if-cached was asked",
+        }
+    }
+
+    /// Whether the connection is to be closed: its framing may not be trusted.
+    pub(crate) fn closes(self) -> bool {
+        matches!(
+            self,
+            Self::Target(_)
+                | Self::Malformed
+                | Self::Version
+                | Self::HeadTimeout
+                | Self::HeadTooLarge
+                | Self::Upstream(
+                    ErrorKind::RequestBody | ErrorKind::RequestBodyTimeout | ErrorKind::RequestBodyRate
+                )
+        )
+    }
+
+    /// The length of the content.
+    pub(crate) fn content_len(self) -> u64 {
+        self.content().len() as u64
+    }
+
+    pub(crate) fn content(self) -> String {
+        json!({ "error": self.as_str(), "detail": self.detail() }).to_string() + "\n"
+    }
+
+    /// The answer as it stands on a connection that has no request, or nothing of its answer, the last one
+    /// of it; and the length
+    /// of its content.
+    pub(crate) fn raw(self, now_ms: u64) -> (Vec<u8>, usize) {
+        let (status, content) = (self.status(), self.content());
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));
+        let again = if status == StatusCode::SERVICE_UNAVAILABLE { "retry-after: 1\r\n" } else { "" };
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: \
+             no-store\r\n{again}connection: close\r\ndate: {date}\r\n\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default(),
+            content.len(),
+        );
+        ((head + &content).into_bytes(), content.len())
+    }
+}
