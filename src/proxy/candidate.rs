@@ -204,10 +204,11 @@ impl<'a> Candidate<'a> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use http::header::{ACCEPT_LANGUAGE, RANGE};
+    use http::{HeaderValue, Method};
 
     use super::*;
+    use crate::policy::{RangeRequest, Want};
     use crate::record::{LifetimeBy, Manifest};
 
     const NOW: WallMs = 1_800_000_000_000;
@@ -238,7 +239,9 @@ mod tests {
     }
 
     fn checked(stored: &Stored, covered: Covered, by: Strictness, headers: &HeaderMap) -> Result<Use, Unfit> {
-        let (ask, rules) = (Ask::default(), Rules::default());
+        let rules = Rules::default();
+        let want = Want::of(&Method::GET, RangeRequest::of(headers, &rules));
+        let ask = Ask { want, ..Ask::default() };
         Candidate::new(stored, covered).check(by, Facts { headers, ask: &ask, rules: &rules }, NOW + 10_000)
     }
 
