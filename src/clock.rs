@@ -38,13 +38,18 @@ pub struct Dice {
     rng: Mutex<fastrand::Rng>,
 }
 
+/// A duration in whole milliseconds; the longest that a number holds, if it is longer.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 // === impl SystemClock ===
 
 impl Clock for SystemClock {
     fn wall_ms(&self) -> WallMs {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall")]
         let now = SystemTime::now();
-        now.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        now.duration_since(UNIX_EPOCH).map_or(0, millis)
     }
 }
 
@@ -58,7 +63,7 @@ impl ManualClock {
 
     /// Moves the clock on.
     pub fn advance(&self, by: Duration) {
-        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let ms = millis(by);
         self.wall.fetch_add(ms, Ordering::Relaxed);
     }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use ipnet::IpNet;
-use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use crate::body::Bodies;
@@ -22,8 +21,8 @@ use crate::drain::Signal;
 use crate::dust::Dust;
 use crate::flight::Flight;
 use crate::flight::{self, Joined};
+use crate::key::Key;
 use crate::key::target::{self, Asked, Refusal};
-use crate::key::{Key, KeyHash};
 use crate::policy::{self, Ask, CacheStatus, Entrance, PassReason};
 use crate::record::Binding;
 use crate::route::{Route, Table};
@@ -46,11 +45,13 @@ pub(crate) mod fill;
 mod flights;
 pub mod follow;
 mod freshen;
+mod head_flight;
 mod heads;
 mod invalidate;
 mod janitor;
 mod judge;
 mod landed;
+mod landings;
 mod languages;
 mod last_hop;
 mod late;
@@ -59,15 +60,18 @@ mod lost;
 mod measured;
 mod miss;
 mod multipart;
+mod noted_urls;
 mod notes;
 pub mod notices;
 mod owed;
+mod pace;
 mod pass;
 mod past;
 mod place;
 mod purge;
 mod recall;
 mod reply;
+mod rolls;
 mod serve;
 mod spelling;
 mod status;
@@ -75,6 +79,7 @@ pub mod ticket;
 mod told;
 mod under_way;
 mod upload;
+mod waiters;
 mod writing;
 
 pub use asking::Client;
@@ -89,15 +94,12 @@ use candidate::Facts;
 use cause::Cause;
 use decision::{Decision, Onward, Served};
 use fill::Job;
-use miss::Waiters;
 use notes::{Noted, Notes};
 use notices::Notices;
 use place::{Look, Place};
 use ticket::Ticket;
 use told::{Failure, Flights, Moments};
-
-/// Of how many URLs it is remembered that they are noted.
-const NOTED: usize = 16_384;
+use waiters::Waiters;
 
 /// What the proxy needs to know of the settings.
 #[derive(Debug, Clone)]
@@ -173,27 +175,27 @@ pub struct Proxy {
     pub(crate) catalog: Catalog,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) notes: Notes,
-    pub(crate) rolls: fill::Rolls,
-    pub(crate) heads: heads::Heads,
+    pub(crate) rolls: rolls::Rolls,
+    pub(crate) heads: head_flight::HeadFlights,
     under_way: under_way::UnderWay,
     pub(crate) moments: Moments,
     pub(crate) waiters: Waiters,
     pub(crate) dice: Arc<Dice>,
     pub(crate) notices: Notices,
     pub(crate) drain: Arc<Signal>,
-    stamped: deliver::Marks,
+    pub(crate) marks: deliver::Marks,
     /// Notes of URLs that this instance wrote lately.
-    noted_urls: Cache<KeyHash, spelling::Written>,
+    pub(crate) noted_urls: noted_urls::NotedUrls,
     /// What was published a moment ago.
-    landings: landed::Landings,
+    pub(crate) landings: landings::Landings,
 }
 
 impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
         let waiters = Waiters::new(parts.settings.max_waiters);
-        let stamped = deliver::Marks::new(&parts.settings, parts.fleet);
         let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
+        let marks = deliver::Marks::new(&parts.settings.name, parts.fleet);
         Arc::new(Self {
             settings: parts.settings,
             routes: parts.routes,
@@ -208,17 +210,17 @@ impl Proxy {
             catalog,
             bodies: parts.bodies,
             notes: Notes::new(),
-            rolls: fill::Rolls::default(),
-            heads: heads::Heads::new(),
+            rolls: rolls::Rolls::default(),
+            heads: head_flight::HeadFlights::new(),
             under_way: under_way::UnderWay::default(),
             moments: Moments::default(),
             waiters,
             dice: parts.dice,
             notices: parts.notices,
             drain: parts.drain,
-            stamped,
-            noted_urls: Cache::new(NOTED),
-            landings: landed::Landings::default(),
+            marks,
+            noted_urls: noted_urls::NotedUrls::new(),
+            landings: landings::Landings::default(),
         })
     }
 
@@ -232,7 +234,7 @@ impl Proxy {
         let head = head_len(&parts);
         policy::strip_connection(&mut parts.headers);
         let mut forwarded = Forwarded::read(client.peer, &self.settings.trusted, &parts.headers);
-        let mut ticket = Ticket::open(self, &parts, &forwarded);
+        let mut ticket = Ticket::open(&self.notices, self.now_ms(), &parts, &forwarded);
         if target_len(&parts.uri) > self.settings.max_target {
             return self.turn_away(ticket, Cause::Target(Refusal::TooLong));
         }
@@ -261,7 +263,7 @@ impl Proxy {
         if believed.is_some() {
             deliver::set_host(&mut parts.headers, &target.authority());
         }
-        if self.stamped.is_loop(&parts.headers) {
+        if self.marks.is_loop(&parts.headers) {
             return self.turn_away(ticket, Cause::Loop);
         }
         let route = match self.routes.route(&target, &parts.method) {
@@ -408,6 +410,16 @@ impl Proxy {
     /// The names that a key has in the store.
     pub(crate) fn names(&self, key: &Key) -> flight::Names {
         self.catalog.names(key)
+    }
+
+    /// What the fleet is called in CDN-Loop.
+    pub fn fleet(&self) -> &str {
+        self.marks.fleet()
+    }
+
+    /// This instance did not know its fleet until now. Once is all that counts.
+    pub fn joins(&self, fleet: String) {
+        self.marks.joins(fleet);
     }
 
     /// The routes in matching order.

@@ -122,7 +122,7 @@ impl Tier {
     /// what is kept is cut to that, so that a hit has nothing more to compare.
     #[must_use]
     pub fn with_max_life(self, max_life: Duration) -> Self {
-        Self { max_life_ms: u64::try_from(max_life.as_millis()).unwrap_or(u64::MAX), ..self }
+        Self { max_life_ms: crate::clock::millis(max_life), ..self }
     }
 
     /// The longest body that a tier of so many bytes holds.

@@ -67,7 +67,7 @@ impl Marker {
         if fleet.is_empty() {
             return "dustgate\n".to_owned();
         }
-        let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
+        let linger_ms = crate::clock::millis(linger);
         let mut told = serde_json::json!({ "v": 1, "prefix": fleet, "linger_ms": linger_ms });
         if let Some(ended_by) = ended_by {
             told["ended_by"] = ended_by.into();

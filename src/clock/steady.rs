@@ -66,7 +66,7 @@ impl Steady {
 
 impl Clock for Steady {
     fn wall_ms(&self) -> WallMs {
-        let mono = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mono = super::millis(self.base.elapsed());
         let last = self.looked.load(Ordering::Relaxed);
         if mono.saturating_sub(last) >= LOOK_MS {
             self.look(mono, last);

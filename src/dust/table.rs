@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Change, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Value, What, Written};
-use crate::clock::WallMs;
+use crate::clock::{WallMs, millis};
 
 /// The longest lease; a longer one asked for is given this. About a century, as for ever as a
 /// monotonic clock can count.
@@ -190,7 +190,7 @@ impl<E: Entries> Table<E> {
             return Ok(Done::unchanged(Written::Fenced));
         }
         let number = self.last + 1;
-        let expires_at = how.expires_in.map(|ttl| now.wall.saturating_add(ms(ttl)));
+        let expires_at = how.expires_in.map(|ttl| now.wall.saturating_add(millis(ttl)));
         let key: Arc<str> = key.into();
         let row = Row { value: value.into(), number, expires_at };
         let receipt = self.entries.put(&key, row, how.durable, now.wall)?;
@@ -383,8 +383,4 @@ impl<T> Done<T> {
     fn changed(answer: T, key: Arc<str>, what: What, number: Number) -> Self {
         Self { answer, change: Some(Change { key, what, number }), receipt: Receipt::Kept }
     }
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -110,7 +110,7 @@ impl Proxy {
 
     fn witness(&self, party: &Party<'_>, vary: &[HeaderName]) -> Witness {
         let Party { route, target, headers, forwarded, .. } = *party;
-        let fields = self.fill_headers(route, target, headers, forwarded);
+        let fields = self.marks.fill_headers(route, target, headers, forwarded);
         Witness {
             carried: policy::carried(&fields),
             client: party.client(),

@@ -44,6 +44,6 @@ impl Limits {
 
 /// What comes together in so long at so many bytes a second.
 pub(crate) fn bytes_in(rate: u64, window: Duration) -> u64 {
-    let ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+    let ms = crate::clock::millis(window);
     rate.saturating_mul(ms) / 1000
 }

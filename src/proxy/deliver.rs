@@ -6,14 +6,13 @@ use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::asking::{Asking, Forwarded};
-use super::{Proxy, Settings};
 use crate::key::target::Target;
 use crate::policy::{self, CacheStatus, Hop};
 use crate::route::{ClientIp, Route};
 
 /// Names of this hop that do not change between requests.
 #[derive(Debug)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     name: String,
     /// What the fleet is called, or this instance by itself while it does not know its fleet.
     own: String,
@@ -22,12 +21,19 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn new(settings: &Settings, own: String) -> Self {
-        Self { name: settings.name.clone(), own, fleet: OnceLock::new() }
+    /// Of a hop with this name, in a fleet that is called so.
+    pub(super) fn new(name: &str, own: String) -> Self {
+        Self { name: name.to_owned(), own, fleet: OnceLock::new() }
     }
 
-    fn fleet(&self) -> &str {
+    /// What the fleet is called in CDN-Loop.
+    pub(super) fn fleet(&self) -> &str {
         self.fleet.get().unwrap_or(&self.own)
+    }
+
+    /// This instance did not know its fleet until now. Once is all that counts.
+    pub(super) fn joins(&self, fleet: String) {
+        let _ = self.fleet.set(fleet);
     }
 
     /// Whether a request has been through this fleet before (F10).
@@ -38,17 +44,7 @@ impl Marks {
     }
 }
 
-impl Proxy {
-    /// What the fleet is called in CDN-Loop.
-    pub fn fleet(&self) -> &str {
-        self.stamped.fleet()
-    }
-
-    /// This instance did not know its fleet until now. Once is all that counts.
-    pub fn joins(&self, fleet: String) {
-        let _ = self.stamped.fleet.set(fleet);
-    }
-
+impl Marks {
     /// The fields of a fill: made for everybody.
     pub(crate) fn fill_headers(
         &self,
@@ -106,8 +102,8 @@ impl Proxy {
 
     fn hop<'a>(&'a self, target: &'a Target, host: &'a str, from: &Forwarded, tells: bool) -> Hop<'a> {
         Hop {
-            name: &self.stamped.name,
-            fleet: self.stamped.fleet(),
+            name: &self.name,
+            fleet: self.fleet(),
             scheme: target.scheme.as_str(),
             host,
             client: tells.then_some(from.peer),
@@ -126,7 +122,7 @@ impl Proxy {
             route.response_headers.apply(headers);
         }
         if let Some(status) = status.filter(|_| route.cache_status) {
-            status.append(headers, &self.stamped.name);
+            status.append(headers, &self.name);
         }
     }
 }

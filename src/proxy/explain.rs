@@ -95,7 +95,7 @@ impl Proxy {
             Ok(target) => target,
             Err(refusal) => return lines.refused(refusal),
         };
-        if self.stamped.is_loop(&headers) {
+        if self.marks.is_loop(&headers) {
             return lines.done(Conclusion::new(Outcome::NoRoute, "508", "it has been through here already"));
         }
         let route = match self.routes.route(&target, method) {
@@ -222,7 +222,7 @@ impl Proxy {
         let forwarded =
             Forwarded { client: here, peer: here, scheme: target.scheme, host: None, trusted: false };
         let of_client = || {
-            let sent = self.fill_headers(route, target, headers, &forwarded);
+            let sent = self.marks.fill_headers(route, target, headers, &forwarded);
             sent.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
         };
         let host = origin.host.or_else(of_client).unwrap_or_default();

@@ -20,7 +20,7 @@ use super::past::Past;
 use super::place::Place;
 use super::told::{Found, How, Leader, Moment, Own, Phase, Sighted, Told};
 use super::under_way::Heard;
-use crate::clock::WallMs;
+use crate::clock::{WallMs, millis};
 use crate::drain::Guard;
 use crate::dust::Number;
 use crate::flight::{Entered, Fill};
@@ -44,9 +44,7 @@ mod variants;
 use resume::Partial;
 pub(super) use store::unstored;
 
-pub(super) use ending::millis;
 pub(super) use fetch::is_answered;
-pub(crate) use variants::Rolls;
 
 /// How long a request waits for a part that is fetched here and that it can't ride: when that is
 /// whole, it may be joined to.

@@ -35,7 +35,7 @@ impl Proxy {
                 "route": info.route.as_deref(),
                 "role": if info.elsewhere { "follower" } else { "leader" },
                 "phase": info.phase.as_str(),
-                "age_ms": info.began.map(|began| super::fill::millis(began.elapsed())),
+                "age_ms": info.began.map(|began| crate::clock::millis(began.elapsed())),
                 "followers": flight.followers.saturating_sub(usize::from(info.owned)),
                 "bytes": info.bytes,
                 "fence": info.fence,

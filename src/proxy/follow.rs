@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 
+use super::owed::paid;
 use crate::dust::{Dust, Number};
 use crate::flight::Flight;
 use crate::key::target;
@@ -94,9 +95,4 @@ impl Host for Home {
             }
         }
     }
-}
-
-/// What the log says of stamps that were owed.
-pub(super) fn paid(count: usize) -> String {
-    format!("{count} purges by unsafe requests, which the store had not taken, have been written")
 }

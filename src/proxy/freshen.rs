@@ -35,7 +35,7 @@ impl Proxy {
         born: Number,
     ) {
         let own = Ask::of_credentials(&asking.headers, &asking.route.rules).credentialed();
-        if !own && self.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers) {
+        if !own && self.marks.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers) {
             self.head_update(&Of::from(asking), status, headers, born).await;
         }
     }

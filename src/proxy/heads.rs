@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response};
 use tokio::time::{Instant, timeout_at};
 
 use super::asking::Asking;
@@ -16,54 +16,17 @@ use super::body::ReplyBody;
 use super::cause::{Cause, Refused};
 use super::fill::{framing, is_answered};
 use super::freshen::Of;
+use super::head_flight::{HeadLeader, HeadOutcome, SharedHead};
 use super::past::Arrival;
 use super::place::Place;
 use super::told::{Moment, Own};
 use super::under_way::Counted;
-use super::{Proxy, status};
-use crate::dust::Number;
-use crate::flight::{self, Joined, Settled};
+use super::{Proxy, pace, status};
+use crate::flight::{Joined, Settled};
 use crate::key::{Key, KeyHash};
 use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict, Want};
 use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
 use crate::upstream::{self, ErrorKind, Interest, Lane};
-
-/// The exchanges under way, by what they ask.
-pub(crate) type Heads = flight::Flights<KeyHash, Heard, Interest>;
-type Leader = flight::Leader<KeyHash, Heard, Interest>;
-
-/// What came of one. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) enum Heard {
-    /// A response that may be shared.
-    Shared(Arc<Shared>),
-    /// One that may not: each for itself.
-    Apart(Arc<Own>),
-    /// None.
-    Failed(upstream::Error),
-}
-
-/// The response to a HEAD, for all who asked the same.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// As it came, for the request that led.
-    own: Arc<Own>,
-    status: StatusCode,
-    /// Without what is for one client alone.
-    headers: HeaderMap,
-    /// Its age when it was received, in ms.
-    age_ms: u64,
-    received_at: u64,
-    /// Its lifetime, in ms.
-    fresh_ms: u64,
-    /// When it was asked for, and under which number.
-    sent: Moment,
-    born: Number,
-    /// The origin failed: so it did for all who waited.
-    failed: bool,
-    /// Without a lifetime, and without a word against using it for those who came while it was under way.
-    once: bool,
-}
 
 /// One exchange, in a task of its own: a client that leaves ends it for nobody else.
 struct Errand {
@@ -101,11 +64,11 @@ impl Proxy {
         let began = Instant::now();
         let deadline = began + asking.route.wait_timeout;
         let (route, target) = (&asking.route, &asking.target);
-        let fields = self.fill_headers(route, target, &asking.headers, &asking.forwarded);
+        let fields = self.marks.fill_headers(route, target, &asking.headers, &asking.forwarded);
         let key = key_of(&place, &route.upstream_target(target, true), &fields);
         let mut refused = None;
         for moves in 0_u32.. {
-            if !self.moves_on(moves, deadline).await {
+            if !pace::moves_on(&self.dice, moves, deadline).await {
                 self.notices.shed(Shed::WaitDeadline);
                 return Self::refuse(asking, Cause::Refused(Refused::Deadline), None);
             }
@@ -138,18 +101,18 @@ impl Proxy {
                 }
                 Ok(Settled::Abandoned) => refused = None,
                 // It was not the origin's doing: one of those who are there leads.
-                Ok(Settled::Told(Heard::Failed(error)))
+                Ok(Settled::Told(HeadOutcome::Failed(error)))
                     if error.kind == ErrorKind::Unwanted && !asking.ticket.may_be_gone() =>
                 {
                     refused = Some(follower);
                 }
-                Ok(Settled::Told(Heard::Failed(error))) => {
+                Ok(Settled::Told(HeadOutcome::Failed(error))) => {
                     if !mine {
                         asking.ticket.cache = Cache::Follower;
                     }
                     return Self::refuse(asking, Cause::Upstream(error.kind), None);
                 }
-                Ok(Settled::Told(Heard::Shared(shared))) if !mine => {
+                Ok(Settled::Told(HeadOutcome::Shared(shared))) if !mine => {
                     self.learn(&mut arrival.past);
                     if self.answers_too(&shared, &asking.ask, &arrival) {
                         self.notices.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
@@ -158,7 +121,7 @@ impl Proxy {
                     refused = Some(follower);
                 }
                 // Each for itself.
-                Ok(Settled::Told(Heard::Apart(_))) if !mine => break,
+                Ok(Settled::Told(HeadOutcome::Apart(_))) if !mine => break,
                 Ok(Settled::Told(heard)) => match heard.own().and_then(Own::take) {
                     Some(response) => return self.own(asking, response, PassReason::Method),
                     None => break,
@@ -169,7 +132,7 @@ impl Proxy {
     }
 
     /// Whether a request may be given what another one brought (F5, F8).
-    fn answers_too(&self, shared: &Shared, ask: &Ask, arrival: &Arrival) -> bool {
+    fn answers_too(&self, shared: &SharedHead, ask: &Ask, arrival: &Arrival) -> bool {
         let arrived = arrival.at;
         let unsure = arrived >= shared.sent && self.doubt(&arrival.past).is_some();
         if arrival.past.hard(&self.stamps) > shared.born || unsure {
@@ -184,7 +147,7 @@ impl Proxy {
         arrived < shared.sent || shared.failed || reused
     }
 
-    fn answer_head(&self, mut asking: Asking, shared: &Shared) -> Response<ReplyBody> {
+    fn answer_head(&self, mut asking: Asking, shared: &SharedHead) -> Response<ReplyBody> {
         let ticket = &mut asking.ticket;
         (ticket.cache, ticket.source, ticket.role) =
             (Cache::Follower, Some(Source::Awaited), Some(Role::Follower));
@@ -194,24 +157,11 @@ impl Proxy {
         let mut headers = shared.headers.clone();
         policy::set_age(&mut headers, age_ms);
         let status = status::awaited(status::passed(PassReason::Method, asking.forward));
-        self.deliver(&asking, &mut headers, Some(&status));
+        self.marks.deliver(&asking, &mut headers, Some(&status));
         let mut response = Response::new(ReplyBody::empty());
         *response.status_mut() = shared.status;
         *response.headers_mut() = headers;
         Self::finish(asking.ticket, response)
-    }
-}
-
-// === impl Heard ===
-
-impl Heard {
-    /// The response as it came, for the request that led.
-    fn own(&self) -> Option<&Own> {
-        match self {
-            Self::Shared(shared) => Some(&shared.own),
-            Self::Apart(own) => Some(own),
-            Self::Failed(_) => None,
-        }
     }
 }
 
@@ -249,7 +199,7 @@ impl Errand {
         self
     }
 
-    async fn run(self, mut leader: Leader) {
+    async fn run(self, mut leader: HeadLeader) {
         // Counted until its answer is with those who wait.
         let Self { proxy, counted: _counted, request, sent, asks, ask, of, me } = self;
         let _guard = proxy.drain.guard();
@@ -268,7 +218,7 @@ impl Errand {
             Ok(response) => response,
             Err(error) => {
                 proxy.notices.upstream_error(&of.route, &error);
-                return leader.settle(Heard::Failed(error));
+                return leader.settle(HeadOutcome::Failed(error));
             }
         };
         proxy.notices.upstream_answered(&of.route, &response);
@@ -290,11 +240,11 @@ impl Errand {
         let (fresh_ms, failed) = match verdict {
             Verdict::Store(lifetime) | Verdict::Share { lifetime, .. } => (lifetime.fresh_ms, false),
             Verdict::Failed { shareable: true, .. } => (0, true),
-            Verdict::Failed { .. } | Verdict::Pass(_) => return leader.settle(Heard::Apart(own)),
+            Verdict::Failed { .. } | Verdict::Pass(_) => return leader.settle(HeadOutcome::Apart(own)),
         };
         let sent = sent.load(Ordering::Acquire);
         let once = fresh_ms == 0 && !(said.forbid_stale() || said.imply_no_stale());
-        leader.settle(Heard::Shared(Arc::new(Shared {
+        leader.settle(HeadOutcome::Shared(Arc::new(SharedHead {
             own,
             status,
             headers,

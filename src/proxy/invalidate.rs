@@ -299,7 +299,7 @@ impl Unsafe {
                     stamped = None;
                     let now = proxy.now_ms();
                     let lives = stamp_life(Ends::NOTHING, now, proxy.settings.max_life);
-                    let ends = now.saturating_add(super::fill::millis(lives));
+                    let ends = now.saturating_add(crate::clock::millis(lives));
                     proxy.stamps.cover_here(one.called().url, proxy.made_up_number(), ends);
                 }
             }

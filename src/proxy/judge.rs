@@ -424,6 +424,6 @@ impl Proxy {
 
     /// No record is served that is older, in ms.
     pub(crate) fn max_life_ms(&self) -> u64 {
-        super::fill::millis(self.settings.max_life)
+        crate::clock::millis(self.settings.max_life)
     }
 }

@@ -5,40 +5,19 @@
 //! ([`life`](crate::tier::stamps::life)). So when it has been heard of, the record is removed under its
 //! key's lease, or the soft stamp is written again to live as long as the record.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::landings::Landing;
 use crate::catalog::{Found, Reading};
-use crate::clock::WallMs;
-use crate::dust::Number;
-use crate::key::KeyHash;
 use crate::tier::stamps::life::{Ends, SLACK, stamp_life};
 use crate::tier::stamps::{Force, Scope};
 use crate::tier::{Covered, Stored};
 
 /// How long what was written beside a record may take until it is applied here.
 const SETTLING: Duration = Duration::from_secs(2);
-/// The most that are remembered; the oldest are looked at no more.
-const MOST: usize = 65_536;
-
-/// What was published a moment ago, in that order.
-#[derive(Debug, Default)]
-pub(super) struct Landings(Mutex<VecDeque<Landing>>);
-
-/// A record that was published.
-#[derive(Debug, Clone, Copy)]
-struct Landing {
-    due: Instant,
-    key: KeyHash,
-    url: KeyHash,
-    born: Number,
-    token: Number,
-    end: WallMs,
-}
 
 impl Proxy {
     /// A record was published.
@@ -97,32 +76,3 @@ impl Proxy {
 }
 
 const SLACK_MS: u64 = SLACK.as_secs() * 1_000;
-
-// === impl Landings ===
-
-impl Landings {
-    fn add(&self, landing: Landing) {
-        let mut all = self.all();
-        if all.len() >= MOST {
-            all.pop_front();
-        }
-        all.push_back(landing);
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.all().front().map(|landing| landing.due)
-    }
-
-    fn take(&self, now: Instant) -> Option<Landing> {
-        let mut all = self.all();
-        if all.front().is_none_or(|landing| landing.due > now) {
-            return None;
-        }
-        all.pop_front()
-    }
-
-    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<Landing>> {
-        // Each change is made in one step: a panic elsewhere broke nothing.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}

@@ -2,8 +2,7 @@
 //! riding a result, going by itself, or being refused (F3).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use http::Response;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -15,6 +14,7 @@ use super::candidate::{Candidate, Facts, Use};
 use super::cause::{Cause, Refused};
 use super::fill::{self, Job};
 use super::notes::Noted;
+use super::pace::{self, BACKOFF};
 use super::past::Arrival;
 use super::place::Place;
 use super::told::{Failure, Follower, Found, How, Moment, Told};
@@ -28,25 +28,6 @@ use crate::tier::{Covered, Held, Stored};
 pub(in crate::proxy) mod step;
 
 use step::{End, Move, Step};
-
-/// How often a request moves on to another flight at once. Each move has a reason that ends (a purge, a
-/// variant, an exchange under way), so more of them are not foreseen: then it pauses before each, and
-/// ends at its deadline. It never goes by itself: what moves one request moves all that wait with it.
-const MOVES: u32 = 8;
-/// The longest of those pauses.
-const PAUSE: Duration = Duration::from_secs(2);
-/// Re-election backs off by up to this (S12).
-const BACKOFF: Duration = Duration::from_millis(250);
-
-/// Those who wait for a verdict here.
-#[derive(Debug)]
-pub(crate) struct Waiters {
-    now: AtomicUsize,
-    most: usize,
-}
-
-/// A place among them.
-pub(crate) struct Waiting<'a>(&'a Waiters);
 
 /// A request that has followed somebody, until it is known how that ended.
 struct Following<'a> {
@@ -108,7 +89,7 @@ impl Proxy {
             return End::Take(found);
         }
         for moves in 0_u32.. {
-            if !self.moves_on(moves, deadline).await {
+            if !pace::moves_on(&self.dice, moves, deadline).await {
                 break;
             }
             self.learn(&mut arrival.past);
@@ -250,14 +231,6 @@ impl Proxy {
         let info = follower.info();
         let token = if info.fence > 0 { info.fence } else { info.live.load(Ordering::Relaxed) };
         token > 0 && arrival.past.hard(&self.stamps) > token
-    }
-
-    /// Pauses before a move too many, the longer the more there were. Returns whether there is time for it.
-    pub(super) async fn moves_on(&self, moves: u32, deadline: Instant) -> bool {
-        let Some(more) = moves.checked_sub(MOVES) else { return true };
-        let most = BACKOFF.saturating_mul(1_u32.checked_shl(more).unwrap_or(u32::MAX)).min(PAUSE);
-        sleep_until(deadline.min(Instant::now() + self.dice.up_to(most))).await;
-        Instant::now() < deadline
     }
 
     /// Answers from a record that a flight came by.
@@ -404,26 +377,5 @@ impl<'a> Following<'a> {
 impl Drop for Following<'_> {
     fn drop(&mut self) {
         self.report(FollowerEnd::Left);
-    }
-}
-
-// === impl Waiters ===
-
-impl Waiters {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { now: AtomicUsize::new(0), most }
-    }
-
-    /// A place, unless all are taken.
-    pub(crate) fn enter(&self) -> Option<Waiting<'_>> {
-        let before = self.now.fetch_add(1, Ordering::AcqRel);
-        let waiting = Waiting(self);
-        (before < self.most).then_some(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::AcqRel);
     }
 }

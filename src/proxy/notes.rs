@@ -207,7 +207,7 @@ impl Note {
         let bound = match self.what.binding() {
             None => Some(self.ttl),
             Some(binding) => binds(binding).map(|bound| {
-                let lasts = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
+                let lasts = crate::clock::millis(self.ttl);
                 Duration::from_millis(bound_for(&binding.evidence, bound, self.what.kind(), lasts))
             }),
         };

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Proxy;
-use super::follow::paid;
 use crate::dust::{Error, Holder};
 use crate::tier::stamps::owed::{Paid, Purse};
 
@@ -83,4 +82,9 @@ impl Proxy {
             self.notices.log.error("stamps_lost", format!("{left} {text}"));
         }
     }
+}
+
+/// What the log says of stamps that were owed.
+pub(super) fn paid(count: usize) -> String {
+    format!("{count} purges by unsafe requests, which the store had not taken, have been written")
 }

@@ -91,7 +91,7 @@ impl Proxy {
         let (target, rules) = (asking.target.to_string(), &asking.route.rules);
         let ask = Ask::of_credentials(&asking.headers, rules);
         if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
-            || !self.asks_as_a_fill(&asking)
+            || !self.marks.asks_as_a_fill(&asking)
             || !policy::is_coded_for_all(&asking.headers, &headers)
         {
             return self.own(asking, head.response, reason);
@@ -151,8 +151,8 @@ impl Proxy {
         let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
             return self.own(asking, head.response, reason);
         };
-        let for_all =
-            self.asks_as_a_fill(&asking) && policy::is_coded_for_all(&asking.headers, &head.response.headers);
+        let for_all = self.marks.asks_as_a_fill(&asking)
+            && policy::is_coded_for_all(&asking.headers, &head.response.headers);
         if !is_fill(&asking, reason) && !for_all {
             self.fill_behind(&asking, place, &head);
             return self.own(asking, head.response, reason);
@@ -283,10 +283,10 @@ impl Proxy {
         let (route, target, forwarded) = (&asking.route, &asking.target, &asking.forwarded);
         let fills = body.is_none() && is_fill(asking, reason);
         let mut headers = if fills {
-            self.fill_headers(route, target, &asking.headers, forwarded)
+            self.marks.fill_headers(route, target, &asking.headers, forwarded)
         } else {
             let shares = may_be_shared(asking, reason);
-            self.pass_headers(route, target, &asking.headers, forwarded, shares)
+            self.marks.pass_headers(route, target, &asking.headers, forwarded, shares)
         };
         if asking.method == Method::OPTIONS {
             policy::count_down(&mut headers);
@@ -326,7 +326,7 @@ impl Proxy {
         ticket.upstream_answered(&asking.route, response.status, &response.timing);
         let status = status::passed(reason, asking.forward);
         let mut headers = response.headers;
-        self.deliver(&asking, &mut headers, Some(&status));
+        self.marks.deliver(&asking, &mut headers, Some(&status));
         let len = match response.framing {
             _ if asking.method == Method::HEAD || super::serve::bodiless(response.status) => Some(0),
             upstream::Framing::Length(len) => Some(len),

@@ -74,7 +74,7 @@ impl Proxy {
                 (all.confirmed, all.silent)
             }
         };
-        let ms = super::fill::millis(began.elapsed());
+        let ms = crate::clock::millis(began.elapsed());
         self.notices.purged(kind, soft, number, line.as_deref(), began.elapsed());
         Ok(Purged { number, confirmed, silent, ms })
     }

@@ -376,7 +376,7 @@ impl Proxy {
             asking.ticket.age_s = Some(age_ms / 1000);
         }
         asking.ticket.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
-        self.deliver(&asking, &mut headers, Some(&status));
+        self.marks.deliver(&asking, &mut headers, Some(&status));
         if not_modified {
             let mut response = Response::new(ReplyBody::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -473,7 +473,7 @@ pub(crate) fn failure(
         asking.ticket.cache = Cache::Error;
     }
     let mut headers = answer.headers.clone();
-    proxy.deliver(&asking, &mut headers, Some(&status::failed(mine, asking.forward)));
+    proxy.marks.deliver(&asking, &mut headers, Some(&status::failed(mine, asking.forward)));
     if !bodiless(code) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }

@@ -17,8 +17,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Proxy;
-use super::fill::{Job, millis};
-use crate::clock::WallMs;
+use super::fill::Job;
+use super::noted_urls::Written;
+use crate::clock::{WallMs, millis};
 use crate::key::{self, KeyHash};
 
 /// How often the note of a fill that is under way is looked after.
@@ -26,14 +27,6 @@ const LOOK: Duration = Duration::from_secs(20);
 /// A note of a fill that stands so long still need not be written again: it outlives the next look by
 /// what may come between that and the next note.
 const AHEAD: Duration = Duration::from_mins(1);
-
-/// A note as this instance last wrote it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Written {
-    until: WallMs,
-    /// How often it was not known that all is heard: since then the note may be gone.
-    gaps: usize,
-}
 
 impl Proxy {
     /// Notes that a URL is stored under a key of its own, if it is one that can't be asked for. Returns
@@ -45,7 +38,7 @@ impl Proxy {
         let (now, gaps) = (self.now_ms(), self.stamps.gaps());
         let latest = now.saturating_add(millis(self.settings.max_life));
         let end = ends_ms.unwrap_or(now).min(latest).max(now + millis(AHEAD));
-        if self.noted_urls.get(&url).is_some_and(|last| last.gaps == gaps && last.until >= end) {
+        if self.noted_urls.get(url).is_some_and(|last| last.gaps == gaps && last.until >= end) {
             return true;
         }
         let rest = Duration::from_millis(ends_ms.unwrap_or(now).saturating_sub(now));

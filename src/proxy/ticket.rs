@@ -9,11 +9,12 @@ use std::time::Duration;
 use http::{StatusCode, request};
 use tokio::time::Instant;
 
-use super::Proxy;
 use super::asking::Forwarded;
 use super::broken::Broken;
 use super::cause::Cause;
 use super::connection::{Presence, Seat};
+use super::notices::Notices;
+use crate::clock::WallMs;
 use crate::key::Key;
 use crate::key::target::Target;
 use crate::record::Manifest;
@@ -46,10 +47,15 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    pub(crate) fn open(proxy: &Proxy, parts: &request::Parts, forwarded: &Forwarded) -> Box<Self> {
+    pub(crate) fn open(
+        notices: &Notices,
+        ts: WallMs,
+        parts: &request::Parts,
+        forwarded: &Forwarded,
+    ) -> Box<Self> {
         let access = Access {
-            ts: proxy.now_ms(),
-            id: proxy.notices.next_id(),
+            ts,
+            id: notices.next_id(),
             client: Some(forwarded.client),
             method: parts.method.clone(),
             scheme: forwarded.scheme.as_str(),
@@ -57,7 +63,7 @@ impl Ticket {
             cache: Cache::Error,
             ..Access::default()
         };
-        let log = proxy.notices.log.clone();
+        let log = notices.log.clone();
         Box::new(Self {
             access,
             began: Instant::now(),

@@ -362,7 +362,7 @@ impl Member {
         let left = state.sent.and_then(|sent| self.settings.trust.checked_sub(sent.elapsed()));
         let left = left.filter(|left| !left.is_zero() && state.lease.is_some() && self.is_read(state));
         if let Some(left) = left {
-            let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            let left = crate::clock::millis(left);
             trust.confirm(self.parts.dust.now_ms().saturating_add(left));
             if !self.is_read(state) {
                 // Lost in between.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as Turn, MutexGuard};
 
-use crate::clock::WallMs;
+use crate::clock::{WallMs, millis};
 use crate::dust::{Change, Dust, Error, Number, Put, What, Written};
 use crate::key::KeyHash;
 
@@ -464,10 +464,6 @@ impl Drop for Filling<'_> {
 /// Returns whether a change of a stamp is one that was told and not kept.
 pub fn is_announced(change: &Change) -> bool {
     matches!(change.what, What::Set { lives: Some(lives) } if lives <= life::ANNOUNCED)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

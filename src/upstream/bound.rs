@@ -55,11 +55,11 @@ impl Latch {
 
     /// Returns until when it was to last before.
     fn lasts_from(&self, now: u64) -> u64 {
-        self.until.fetch_max(now.saturating_add(millis(self.lasts)), Ordering::AcqRel)
+        self.until.fetch_max(now.saturating_add(crate::clock::millis(self.lasts)), Ordering::AcqRel)
     }
 
     fn now_ms(&self) -> u64 {
-        millis(self.made.elapsed())
+        crate::clock::millis(self.made.elapsed())
     }
 }
 
@@ -69,10 +69,6 @@ impl Drop for Challenge {
         self.0.lasts_from(self.0.now_ms());
         self.0.open.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether a request would bind its connection.

@@ -210,7 +210,7 @@ impl Shared {
 
     /// Milliseconds since this was made.
     pub(super) fn mono_ms(&self) -> u64 {
-        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
+        crate::clock::millis(self.base.elapsed())
     }
 
     /// What the server's clock shows.

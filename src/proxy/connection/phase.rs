@@ -275,7 +275,7 @@ impl Phase {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        crate::clock::millis(self.start.elapsed())
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::store::unfit;
 use super::{Head, Job};
 use crate::catalog::{EntryText, MAX_NOTE_MS};
-use crate::clock::WallMs;
+use crate::clock::{WallMs, millis};
 use crate::dust::{Entry, Number};
 use crate::flight::{Fill, Noted, Published, Standing};
 use crate::policy::{self, Ask, ErrorCase, Lifetime, PassReason, Varies};
@@ -410,10 +410,6 @@ impl Job {
         // Jittered by a half either way, so that keys that failed together are not tried together.
         Duration::from_millis(ms / 2 + self.proxy.dice.below(ms))
     }
-}
-
-pub(in crate::proxy) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The whole of a short body that comes at once; else the response, with nothing of it lost.

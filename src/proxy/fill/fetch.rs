@@ -121,7 +121,8 @@ impl Job {
     /// One exchange up to the response's head, with these fields beside those of a fill.
     pub(super) async fn exchange(&self, besides: HeaderMap, born: Number) -> Result<Head, upstream::Error> {
         let sent = Arc::new(AtomicU64::new(0));
-        let mut headers = self.proxy.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
+        let mut headers =
+            self.proxy.marks.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
         headers.extend(besides);
         let marks = (sent.clone(), self.proxy.clone());
         let request = upstream::Request {

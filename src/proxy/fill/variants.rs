@@ -17,11 +17,7 @@ use crate::proxy::told::Leader;
 use crate::record::{Note, VaryNode};
 use crate::tier::{Covered, Held};
 
-mod rolls;
-
-pub(crate) use rolls::Rolls;
-
-use rolls::{Comer, Keeper};
+use crate::proxy::rolls::{Comer, Keeper};
 
 /// How often the lease of the primary key is asked for, to list a variant.
 const TRIES: u32 = 6;

@@ -186,7 +186,7 @@ async fn refuse(socket: Socket, client: &Client, phase: &Phase, proxy: &Proxy, c
     if log.wants_requests() {
         let took = phase.age();
         log.access(Access {
-            ts: now.saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            ts: now.saturating_sub(crate::clock::millis(took)),
             id: proxy.notices.next_id(),
             client: Some(client.peer.ip().to_canonical()),
             method: line.method.unwrap_or_else(unknown),

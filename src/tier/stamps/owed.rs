@@ -12,8 +12,8 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 
 use super::life::{Ends, SLACK, stamp_life};
-use super::{Force, Scope, Stamps, millis};
-use crate::clock::WallMs;
+use super::{Force, Scope, Stamps};
+use crate::clock::{WallMs, millis};
 use crate::dust::{Dust, Error, Grant, Holder, Number, within};
 use crate::key::KeyHash;
 

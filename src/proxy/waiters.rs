@@ -1,0 +1,34 @@
+//! How many requests wait for a verdict here, and how many may.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Those who wait for a verdict here.
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    now: AtomicUsize,
+    most: usize,
+}
+
+/// A place among them.
+pub(crate) struct Waiting<'a>(&'a Waiters);
+
+// === impl Waiters ===
+
+impl Waiters {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { now: AtomicUsize::new(0), most }
+    }
+
+    /// A place, unless all are taken.
+    pub(crate) fn enter(&self) -> Option<Waiting<'_>> {
+        let before = self.now.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(self);
+        (before < self.most).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::AcqRel);
+    }
+}
