@@ -60,6 +60,7 @@ mod lost;
 mod measured;
 mod miss;
 mod multipart;
+mod next;
 mod noted_urls;
 mod notes;
 pub mod notices;
@@ -78,6 +79,7 @@ mod status;
 pub mod ticket;
 mod told;
 mod under_way;
+mod unreadable;
 mod upload;
 mod waiters;
 mod writing;
@@ -94,6 +96,7 @@ use candidate::Facts;
 use cause::Cause;
 use decision::{Decision, Onward, Served};
 use fill::Job;
+use next::Next;
 use notes::{Noted, Notes};
 use notices::Notices;
 use place::{Look, Place};
@@ -289,12 +292,27 @@ impl Proxy {
             Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
         match passes {
             Some(reason) => self.pass_with_body(asking.of(client), content, reason).await,
-            None => self.look_up(client, asking).await,
+            None => match self.look_up(client, asking).await {
+                Next::Answer(response) => response,
+                next => self.go_on(next).await,
+            },
+        }
+    }
+
+    /// Takes a request from room to room until it has its answer.
+    async fn go_on(self: &Arc<Self>, mut next: Next) -> Response<ReplyBody> {
+        loop {
+            next = match next {
+                Next::Answer(response) => return response,
+                Next::Miss(asking, place, stale) => self.miss(asking, place, stale).await,
+                Next::Pass(asking, place, reason) => return self.pass_get(asking, place, reason).await,
+                Next::Unreadable(asking, stored, error) => self.unreadable(asking, &stored, &error).await,
+            };
         }
     }
 
     /// A GET or HEAD that may be answered from the store.
-    async fn look_up(self: &Arc<Self>, client: &Client, mut asking: Asking) -> Response<ReplyBody> {
+    async fn look_up(self: &Arc<Self>, client: &Client, mut asking: Asking) -> Next {
         let mut look = self.look(&asking.route, &asking.target, &asking.headers, &asking.ask);
         let recalls = decision::recalls(&asking.route, &asking.ask);
         if let Look::Missing { place } = &look
@@ -309,7 +327,7 @@ impl Proxy {
             && self.begins_in(&mut asking, &exchange, Instant::now() + wait).await
         {
             asking.ticket.late = true;
-            return self.ride(asking, &exchange, follower, self.moments.next());
+            return Next::Answer(self.ride(asking, &exchange, follower, self.moments.next()));
         }
         let (route, facts, unread) = (&asking.route, Facts::of(&asking), &asking.ticket.unread);
         let noted = |place: &Place| self.noted(&asking, place, false);
@@ -321,10 +339,10 @@ impl Proxy {
                 let status = self.served(&mut asking, &stored, ttl_ms, served);
                 self.from_stored(asking, stored, status).await
             }
-            Decision::OnlyIfCached => Self::refuse(asking, Cause::OnlyIfCached, None),
+            Decision::OnlyIfCached => Next::Answer(Self::refuse(asking, Cause::OnlyIfCached, None)),
             Decision::Alone { onward, reason, .. } => {
                 let asking = self.goes_on(client, asking, &onward);
-                self.pass_get(asking, Some(onward.place), reason).await
+                Next::Pass(asking, Some(onward.place), reason)
             }
             Decision::Failed { onward, failure, probes } => {
                 let asking = self.goes_on(client, asking, &onward);
@@ -335,7 +353,7 @@ impl Proxy {
             }
             Decision::Join(onward) => {
                 let asking = self.goes_on(client, asking, &onward);
-                self.miss(asking, onward.place, onward.stale).await
+                Next::Miss(asking, onward.place, onward.stale)
             }
         }
     }

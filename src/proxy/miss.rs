@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::Response;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asking::Asking;
 use super::binding::{COURTESY, Party, Prior};
-use super::body::ReplyBody;
 use super::candidate::{Candidate, Facts, Use};
 use super::cause::{Cause, Refused};
 use super::fill::{self, Job};
+use super::next::Next;
 use super::notes::Noted;
 use super::pace::{self, BACKOFF};
 use super::past::Arrival;
@@ -44,7 +43,7 @@ impl Proxy {
         mut asking: Asking,
         mut place: Place,
         stale: Option<Arc<Stored>>,
-    ) -> Response<ReplyBody> {
+    ) -> Next {
         let mut arrival = self.arrival(place.url);
         let arrived = arrival.at;
         let Some(waiting) = self.waiters.enter() else {
@@ -54,9 +53,9 @@ impl Proxy {
         let end = self.wait(&mut asking, &mut place, stale.as_ref(), &mut arrival).await;
         drop(waiting);
         match end {
-            End::Ride(exchange, follower) => self.ride(asking, &exchange, follower, arrived),
+            End::Ride(exchange, follower) => Next::Answer(self.ride(asking, &exchange, follower, arrived)),
             End::Take(found) => self.take(asking, place, found, arrived).await,
-            End::Own(response, reason) => self.own(asking, *response, reason),
+            End::Own(response, reason) => Next::Answer(self.own(asking, *response, reason)),
             End::Failed(failure) => self.failed(asking, stale, &failure, arrived).await,
             End::Refused(why) => {
                 if why == Refused::Deadline {
@@ -65,7 +64,7 @@ impl Proxy {
                 let stale = stale.or_else(|| self.in_memory(&place));
                 self.stale_or(asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None).await
             }
-            End::Alone(reason) => self.pass_get(asking, Some(place), reason).await,
+            End::Alone(reason) => Next::Pass(asking, Some(place), reason),
         }
     }
 
@@ -234,13 +233,7 @@ impl Proxy {
     }
 
     /// Answers from a record that a flight came by.
-    async fn take(
-        self: &Arc<Self>,
-        mut asking: Asking,
-        place: Place,
-        found: Found,
-        arrived: Moment,
-    ) -> Response<ReplyBody> {
+    async fn take(self: &Arc<Self>, mut asking: Asking, place: Place, found: Found, arrived: Moment) -> Next {
         if found.how == How::Cached
             && let Some(status) = self.stale_as_in_memory(&mut asking, place, &found.stored)
         {
@@ -301,7 +294,7 @@ impl Proxy {
         stale: Option<Arc<Stored>>,
         failure: &Failure,
         arrived: Moment,
-    ) -> Response<ReplyBody> {
+    ) -> Next {
         let mine = failure.owner == Some(arrived);
         let (answered, case) = (failure.answered, failure.case());
         let stale = stale.or_else(|| failure.stale.clone());
@@ -316,10 +309,10 @@ impl Proxy {
             if let Some(answer) = &failure.answer
                 && policy::selects_alike(&answer.select, &asking.headers)
             {
-                return serve::failure(self, asking, failure.status, answer, mine);
+                return Next::Answer(serve::failure(self, asking, failure.status, answer, mine));
             }
             if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
-                return self.own(asking, response, PassReason::NotCacheableStatus);
+                return Next::Answer(self.own(asking, response, PassReason::NotCacheableStatus));
             }
         }
         let cause = failure.cause().unwrap_or(Cause::UpstreamStatus(failure.status));

@@ -11,21 +11,17 @@ use tokio::time::{Instant, timeout_at};
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
 use super::candidate::{Candidate, Facts, Strictness, Unfit};
-use super::cause::{Cause, Refused};
+use super::cause::Cause;
 use super::multipart::{self, Parted, Spans};
-use super::notes::Noted;
-use super::place::Look;
+use super::next::Next;
 use super::told::{Answered, Exchange, Follower, Moment};
-use super::{Proxy, decision, reply, status};
+use super::{Proxy, reply, status};
 use crate::body::{Error as BodyError, Reader};
-use crate::policy::{self, Ask, CacheStatus, Conditional, Cut, ErrorCase, PassReason};
+use crate::policy::{self, Ask, CacheStatus, Conditional, Cut, ErrorCase};
 use crate::record::Manifest;
 use crate::telemetry::words::{Cache, Role, Source as From, Why};
 use crate::tier::Stored;
 use crate::upstream::ErrorKind;
-
-/// How often a request is led to other stored bytes when some can't be read.
-const REREADS: usize = 8;
 
 /// Where the bytes of an answer are.
 enum Bytes_<'a> {
@@ -41,25 +37,43 @@ impl Proxy {
         asking: Asking,
         stored: Arc<Stored>,
         status: CacheStatus<'_>,
-    ) -> Response<ReplyBody> {
+    ) -> Next {
         if let Some(body) = stored.body.clone() {
-            return self.answer(asking, &stored, Bytes_::Held(body), Some(stored.len()), status);
+            return Next::Answer(self.answer(
+                asking,
+                &stored,
+                Bytes_::Held(body),
+                Some(stored.len()),
+                status,
+            ));
         }
         if stored.is_empty() || asking.ask.want.is_head() {
-            return self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status);
+            return Next::Answer(self.answer(
+                asking,
+                &stored,
+                Bytes_::Held(Bytes::new()),
+                Some(stored.len()),
+                status,
+            ));
         }
         if Self::is_not_modified(&asking, &stored) {
             // Nobody needs its bytes for that.
-            return self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status);
+            return Next::Answer(self.answer(
+                asking,
+                &stored,
+                Bytes_::Held(Bytes::new()),
+                Some(stored.len()),
+                status,
+            ));
         }
         if stored.len() <= self.tier.hold() {
             let hash = stored.hash.to_string();
             return match self.in_time(&asking, &stored, self.bodies.whole(&hash, &stored.manifest)).await {
                 Ok(body) => {
                     self.tier.keep(Arc::new(stored.with_body(body.clone())));
-                    self.answer(asking, &stored, Bytes_::Held(body), Some(stored.len()), status)
+                    Next::Answer(self.answer(asking, &stored, Bytes_::Held(body), Some(stored.len()), status))
                 }
-                Err(error) => self.unreadable(asking, &stored, &error).await,
+                Err(error) => Next::Unreadable(asking, stored, error),
             };
         }
         // The first bytes are read and checked before a head goes out: what is wrong with them is
@@ -70,10 +84,16 @@ impl Proxy {
         match self.in_time(&asking, &stored, reader.try_next()).await {
             Ok(Some(first)) => {
                 let bytes = Bytes_::Primed(first, Box::new(reader));
-                self.answer(asking, &stored, bytes, Some(stored.len()), status)
+                Next::Answer(self.answer(asking, &stored, bytes, Some(stored.len()), status))
             }
-            Err(error) => self.unreadable(asking, &stored, &error).await,
-            Ok(None) => self.answer(asking, &stored, Bytes_::Held(Bytes::new()), Some(stored.len()), status),
+            Err(error) => Next::Unreadable(asking, stored, error),
+            Ok(None) => Next::Answer(self.answer(
+                asking,
+                &stored,
+                Bytes_::Held(Bytes::new()),
+                Some(stored.len()),
+                status,
+            )),
         }
     }
 
@@ -94,55 +114,6 @@ impl Proxy {
             });
             Err(BodyError::Store("no bytes in the time that the request has".into()))
         })
-    }
-
-    /// The bytes of a record are gone, are not what they were, or can't be had now: it is forgotten here,
-    /// and fetched anew by one for all who find that out, as if it had not been there. The store keeps a
-    /// record whose bytes merely can't be had.
-    async fn unreadable(
-        self: &Arc<Self>,
-        mut asking: Asking,
-        stored: &Arc<Stored>,
-        error: &BodyError,
-    ) -> Response<ReplyBody> {
-        self.notices.unreadable(error);
-        self.tier.forget(stored);
-        let before = asking.ticket.unread.len();
-        asking.ticket.unread.push(stored.manifest.clone());
-        if asking.ask.only_if_cached {
-            return Self::refuse(asking, Cause::OnlyIfCached, None);
-        }
-        if decision::alone_because(&asking.route, &asking.ask, None).is_some() {
-            // Who leads removes what names bytes that are gone: nobody leads here.
-            if error.condemns() {
-                self.drop_lost(&self.catalog.names_of(stored.hash), stored.hash).await;
-            }
-            return Box::pin(self.pass_get(asking, None, PassReason::BodyStore)).await;
-        }
-        if before >= REREADS || Self::waits_until(&asking) <= Instant::now() {
-            return Self::refuse(asking, Cause::Refused(Refused::Deadline), None);
-        }
-        let place = match self.look(&asking.route, &asking.target, &asking.headers, &asking.ask) {
-            Look::Fresh { stored: other, ttl_ms } | Look::Unsure { stored: other, ttl_ms }
-                if other.manifest != stored.manifest =>
-            {
-                return Box::pin(self.from_stored(asking, other, status::hit(ttl_ms))).await;
-            }
-            Look::Missing { place }
-            | Look::Stale { place, .. }
-            | Look::Refreshing { place, .. }
-            | Look::Doubtful { place, .. }
-            | Look::Refused { place, .. } => place,
-            Look::Fresh { .. } | Look::MaxStale { .. } | Look::Unsure { .. } => {
-                self.place(&asking.route, &asking.target, &asking.headers)
-            }
-        };
-        match self.noted(&asking, &place, false) {
-            Noted::Failed(failure) => Box::pin(self.failed(asking, None, &failure, 0)).await,
-            Noted::Pass(_) | Noted::Failing(_) | Noted::Nothing => {
-                Box::pin(self.miss(asking, place, None)).await
-            }
-        }
     }
 
     /// Until when a request waits for a verdict. What it was to be given and could not be read has taken
@@ -268,16 +239,15 @@ impl Proxy {
         case: ErrorCase,
         cause: Cause,
         retry_after: Option<u64>,
-    ) -> Response<ReplyBody> {
+    ) -> Next {
         if let Some(stored) = self.allowed_stale(&asking, stale, case) {
             let why = if case == ErrorCase::WaitDeadline { Why::WaitDeadline } else { Why::IfError };
             asking.ticket.stale_hit(&stored, why);
             asking.ticket.error = Some(cause.as_str());
             let status = status::stale(ttl_ms(&stored, self.now_ms()), "stale-if-error");
-            // Bytes that can't be read are no stale answer: then upstream is asked once more.
-            return Box::pin(self.from_stored(asking, stored, status)).await;
+            return self.from_stored(asking, stored, status).await;
         }
-        Self::refuse(asking, cause, retry_after)
+        Next::Answer(Self::refuse(asking, cause, retry_after))
     }
 
     /// Our own answer to a request that had a route.

@@ -102,7 +102,7 @@ impl Instance {
     /// The body, and what Cache-Status says.
     async fn get(&self, path: &str) -> (String, String) {
         let client = super::Client::at("127.0.0.1:1".parse().unwrap());
-        heard(self.proxy.look_up(&client, self.asking(path)).await).await
+        heard(self.proxy.go_on(self.proxy.look_up(&client, self.asking(path)).await).await).await
     }
 
     /// A GET on its way in.
@@ -197,7 +197,7 @@ async fn a_request_that_looked_too_early_does_not_wait_for_a_refresh_behind_othe
     assert_eq!(one.get("/a").await.0, "a");
     let others = "dustgate; hit; ttl=-10; detail=stale-while-revalidate";
     assert_eq!(said(&one.get("/a").await), ("a", others), "the refresh begins");
-    let answer = timeout(Duration::from_secs(1), one.proxy.miss(early, place, None)).await;
+    let answer = timeout(Duration::from_secs(1), one.proxy.go_on(Next::Miss(early, place, None))).await;
     assert_eq!(said(&heard(answer.expect("at once")).await), ("a", others));
     gate.add_permits(1);
 }
