@@ -18,7 +18,7 @@ use crate::body::Bodies;
 use crate::catalog::Catalog;
 use crate::clock::Dice;
 use crate::drain::Signal;
-use crate::dust::Dust;
+use crate::dust::{Dust, Number};
 use crate::flight::Flight;
 use crate::flight::{self, Joined};
 use crate::key::Key;
@@ -414,7 +414,9 @@ impl Proxy {
     /// What is remembered of a key and binds this request; `waited`: it was there before that.
     fn noted(&self, asking: &Asking, place: &Place, waited: bool) -> Noted {
         let hash = place.key.hash();
-        let binds = |binding: &Binding| self.binds(binding, &Party::of(asking, place.primary.hash()), waited);
+        let binds = |binding: &Binding| {
+            binding::binds(&self.marks, binding, &Party::of(asking, place.primary.hash()), waited)
+        };
         self.notes.find(hash, place.url, &self.stamps, || self.flights.peek(&hash).is_some(), binds)
     }
 
@@ -422,7 +424,9 @@ impl Proxy {
     pub(crate) fn peek_noted(&self, party: &Party<'_>, place: &Place) -> Noted {
         let hash = place.key.hash();
         let tried = || self.flights.peek(&hash).is_some();
-        self.notes.peek(hash, place.url, &self.stamps, tried, |binding| self.binds(binding, party, false))
+        self.notes.peek(hash, place.url, &self.stamps, tried, |binding| {
+            binding::binds(&self.marks, binding, party, false)
+        })
     }
 
     /// The names that a key has in the store.
@@ -458,6 +462,11 @@ impl Proxy {
     /// The single flight between processes: at the end it may still owe the store something.
     pub fn flight(&self) -> &Arc<Flight> {
         &self.flight
+    }
+
+    /// The instance that led, if it was another one and is known.
+    pub(crate) fn other_leader(&self, elsewhere: bool, fence: Number) -> Option<Arc<str>> {
+        if elsewhere { self.flight.leader(fence) } else { None }
     }
 
     /// The upstream of a route.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use super::Proxy;
 use super::asking::{Asking, Forwarded};
+use super::deliver::Marks;
 use crate::catalog::MAX_NOTE_MS;
+use crate::clock::WallMs;
 use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy;
@@ -46,6 +47,17 @@ pub(crate) struct Prior {
     pub evidence: Evidence,
 }
 
+/// How long a verdict is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lasts {
+    /// When upstream was asked: what no longer counted then confirms nothing.
+    pub began: WallMs,
+    /// When it was judged.
+    pub now: WallMs,
+    /// For how long from then on, in ms.
+    pub ms: u64,
+}
+
 /// A request, as far as verdicts of others are compared with it.
 #[derive(Clone, Copy)]
 pub(crate) struct Party<'a> {
@@ -75,49 +87,46 @@ impl<'a> Party<'a> {
     }
 }
 
-impl Proxy {
-    /// Returns why a verdict binds a request, if it does; `waited`: the request was there before it.
-    /// Costs the fields of a fill and their digest, so it is asked only where there is a verdict.
-    pub(crate) fn binds(&self, binding: &Binding, party: &Party<'_>, waited: bool) -> Option<Bound> {
-        binding.evidence.binds(&self.witness(party, &binding.vary), waited)
-    }
+/// Returns why a verdict binds a request, if it does; `waited`: the request was there before it.
+/// Costs the fields of a fill and their digest, so it is asked only where there is a verdict.
+pub(crate) fn binds(marks: &Marks, binding: &Binding, party: &Party<'_>, waited: bool) -> Option<Bound> {
+    binding.evidence.binds(&witness(marks, party, &binding.vary), waited)
+}
 
-    /// Returns whether a request would tell little as the second leader after this verdict.
-    pub(crate) fn tells_little_by(&self, binding: &Binding, party: &Party<'_>) -> bool {
-        binding.evidence.tells_little_by(&self.witness(party, &binding.vary))
-    }
+/// Returns whether a request would tell little as the second leader after this verdict.
+pub(crate) fn tells_little_by(marks: &Marks, binding: &Binding, party: &Party<'_>) -> bool {
+    binding.evidence.tells_little_by(&witness(marks, party, &binding.vary))
+}
 
-    /// What binds by the verdict of a fill for `party`, which is to be remembered for `lasts_ms` from
-    /// now on. Those of `earlier` that still counted at `began` confirm it.
-    pub(crate) fn binding_of(
-        &self,
-        party: &Party<'_>,
-        kind: Kind,
-        vary: Vec<HeaderName>,
-        lasts_ms: u64,
-        earlier: &[Prior],
-        began: u64,
-    ) -> Binding {
-        let until = self.now_ms().saturating_add(lasts_ms.min(MAX_NOTE_MS));
-        let last = Witness { until, lasts: lasts_ms, ..self.witness(party, &vary) };
-        let alike = earlier.iter().filter(|prior| prior.kind == kind);
-        let earlier = alike.flat_map(|Prior { evidence, .. }| {
-            let bound = evidence.binds(&last, false).is_some();
-            if bound { evidence.renewed(began) } else { *evidence }.witnesses().collect::<Vec<_>>()
-        });
-        Binding { evidence: Evidence::of(last, earlier, began), vary }
-    }
+/// What binds by the verdict of a fill for `party`, which is to be remembered for as long as
+/// `lasts` says. Those of `earlier` that still counted when it began confirm it.
+pub(crate) fn binding_of(
+    marks: &Marks,
+    party: &Party<'_>,
+    kind: Kind,
+    vary: Vec<HeaderName>,
+    lasts: Lasts,
+    earlier: &[Prior],
+) -> Binding {
+    let until = lasts.now.saturating_add(lasts.ms.min(MAX_NOTE_MS));
+    let last = Witness { until, lasts: lasts.ms, ..witness(marks, party, &vary) };
+    let alike = earlier.iter().filter(|prior| prior.kind == kind);
+    let earlier = alike.flat_map(|Prior { evidence, .. }| {
+        let bound = evidence.binds(&last, false).is_some();
+        if bound { evidence.renewed(lasts.began) } else { *evidence }.witnesses().collect::<Vec<_>>()
+    });
+    Binding { evidence: Evidence::of(last, earlier, lasts.began), vary }
+}
 
-    fn witness(&self, party: &Party<'_>, vary: &[HeaderName]) -> Witness {
-        let Party { route, target, headers, forwarded, .. } = *party;
-        let fields = self.marks.fill_headers(route, target, headers, forwarded);
-        Witness {
-            carried: policy::carried(&fields),
-            client: party.client(),
-            selection: policy::selection(vary, headers),
-            until: 0,
-            lasts: 0,
-        }
+fn witness(marks: &Marks, party: &Party<'_>, vary: &[HeaderName]) -> Witness {
+    let Party { route, target, headers, forwarded, .. } = *party;
+    let fields = marks.fill_headers(route, target, headers, forwarded);
+    Witness {
+        carried: policy::carried(&fields),
+        client: party.client(),
+        selection: policy::selection(vary, headers),
+        until: 0,
+        lasts: 0,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use super::asking::Asking;
-use super::binding::{Kind, Party, Prior};
+use super::binding::{self, Kind, Lasts, Party, Prior};
 use super::candidate::{Facts, Use};
 use super::cause::Refused;
 use super::judge::FillJudge;
@@ -198,7 +198,8 @@ impl Job {
 
     /// Which requests its verdict binds, if it is to be remembered for `ttl`.
     fn binding(&self, kind: Kind, vary: Vec<HeaderName>, ttl: Duration) -> Binding {
-        self.proxy.binding_of(&self.party(), kind, vary, millis(ttl), &self.earlier, self.asked_at)
+        let lasts = Lasts { began: self.asked_at, now: self.proxy.now_ms(), ms: millis(ttl) };
+        binding::binding_of(&self.proxy.marks, &self.party(), kind, vary, lasts, &self.earlier)
     }
 
     /// The number of that part's fill.

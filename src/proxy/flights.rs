@@ -1,19 +1,11 @@
 //! The list of flights under way, for operators.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::Proxy;
 use super::told::Phase;
-use crate::dust::Number;
 
 impl Proxy {
-    /// The instance that led, if it was another one and is known.
-    pub(crate) fn other_leader(&self, elsewhere: bool, fence: Number) -> Option<Arc<str>> {
-        if elsewhere { self.flight.leader(fence) } else { None }
-    }
-
     /// Flights under way, oldest first, at most `limit`.
     pub fn list_flights(&self, limit: usize) -> Value {
         let flights = self.flights.list().into_iter().take(limit);

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
 use super::asking::Forwarded;
-use super::binding::{Kind, Party, Prior, bound_for};
+use super::binding::{Kind, Party, Prior, binds, bound_for};
 use super::candidate::{Candidate, Facts, Strictness, Unfit, Use};
 use super::fill::Job;
 use super::past::Past;
@@ -108,7 +108,7 @@ impl FillJudge {
         };
         *self.prior.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Prior { kind, evidence: binding.evidence });
-        self.proxy.binds(binding, &party, awaited)
+        binds(&self.proxy.marks, binding, &party, awaited)
     }
 
     /// A verdict that does not bind the request: one more is elected of those that it does not bind. After

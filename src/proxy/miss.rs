@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asking::Asking;
-use super::binding::{COURTESY, Party, Prior};
+use super::binding::{COURTESY, Party, Prior, tells_little_by};
 use super::candidate::{Candidate, Facts, Use};
 use super::cause::{Cause, Refused};
 use super::fill::{self, Job};
@@ -182,7 +182,7 @@ impl Proxy {
             match turn {
                 Move::Next => refused = Some(follower),
                 Move::Unbound(kind, binding) => {
-                    if self.tells_little_by(&binding, &Party::of(asking, place.primary.hash())) {
+                    if tells_little_by(&self.marks, &binding, &Party::of(asking, place.primary.hash())) {
                         sleep_until(deadline.min(Instant::now() + COURTESY)).await;
                     }
                     unbound = Some(Prior { kind, evidence: binding.evidence });

@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{Conclusion, Found, Outcome};
 use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason};
 use crate::proxy::Proxy;
-use crate::proxy::binding::Party;
+use crate::proxy::binding::{Party, binds};
 use crate::proxy::candidate::{Candidate, Facts, Strictness, Unfit, Use};
 use crate::proxy::decision::{self, Because, Decision, Served};
 use crate::proxy::place::{Look, Place};
@@ -155,7 +155,7 @@ impl Proxy {
             Note::Growing { .. } => return None,
         };
         let stands = until > self.now_ms() && self.stamps.covers(place.url, token, token) != Covered::Hard;
-        (stands && self.binds(binding, party, false).is_some()).then_some(note)
+        (stands && binds(&self.marks, binding, party, false).is_some()).then_some(note)
     }
 
     /// Upstream failed a moment ago: stale if that may be, else the same failure.

@@ -6,7 +6,7 @@ use crate::dust::Number;
 use crate::policy::{PassReason, Ride};
 use crate::proxy::Proxy;
 use crate::proxy::asking::Asking;
-use crate::proxy::binding::{Kind, Party};
+use crate::proxy::binding::{Kind, Party, binds};
 use crate::proxy::candidate::{Candidate, Facts, Strictness, Unfit};
 use crate::proxy::cause::Refused;
 use crate::proxy::past::{Arrival, Past};
@@ -214,7 +214,7 @@ impl Proxy {
 
     /// Whether a request is bound by a verdict that it has waited for.
     fn is_bound(&self, binding: &Binding, asking: &Asking, place: &Place) -> bool {
-        self.binds(binding, &Party::of(asking, place.primary.hash()), true).is_some()
+        binds(&self.marks, binding, &Party::of(asking, place.primary.hash()), true).is_some()
     }
 
     /// What a flight has brought, under the purges that a request came after.
