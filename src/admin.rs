@@ -2,7 +2,6 @@
 //!
 //! It asks and tells through a [`Desk`], so it knows no part of the proxy.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -148,11 +147,6 @@ pub fn router(desk: Arc<dyn Desk>, access: Access) -> Router {
 
 fn get_method() -> String {
     "GET".to_owned()
-}
-
-/// Whether an address needs a token to be listened on.
-pub fn needs_token(address: IpAddr) -> bool {
-    !address.to_canonical().is_loopback()
 }
 
 #[cfg(test)]

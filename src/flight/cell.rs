@@ -101,11 +101,6 @@ impl<V: Clone, I> Follower<V, I> {
     pub fn is_settled(&self) -> bool {
         self.cell.lock().ending.is_some()
     }
-
-    /// Whether both are places in the same flight.
-    pub fn same_flight(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.cell, &other.cell)
-    }
 }
 
 impl<V, I> Clone for Follower<V, I> {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
@@ -41,14 +41,6 @@ impl KeyedField {
         match self {
             Self::Header(name) | Self::Secret(name) => name,
             Self::Cookie(_) => &COOKIE,
-        }
-    }
-
-    /// Whether its values are credentials, which go into keys only as SHA-256.
-    pub fn is_credential(&self) -> bool {
-        match self {
-            Self::Header(name) => *name == AUTHORIZATION || *name == COOKIE || is_secret(name),
-            Self::Secret(_) | Self::Cookie(_) => true,
         }
     }
 

@@ -66,8 +66,6 @@ words! {
         Leader = "leader",
         /// It rode.
         Follower = "follower",
-        /// There was no flight.
-        Alone = "alone",
     }
 
     /// How a fill ended.
@@ -206,32 +204,10 @@ pub enum Why {
     MaxStale,
     /// Fresh, but cut off from the store.
     Unsure,
-    /// Nothing is stored under the key.
-    UriMiss,
-    /// Variants are stored, but not this one.
-    VaryMiss,
-    /// Stored, and stale.
-    Stale,
     /// Stored, and under a purge's stamp (F8).
     Purged,
-    /// Stored, and the client's own directives refuse it.
-    Request,
-    /// Stored in part only.
-    Partial,
-    /// Who was followed failed, left, or had nothing to share.
-    Handed,
     /// The store of leases is down (S14).
     DustDown,
-    /// The origin failed a moment ago (F7).
-    Failed,
-    /// No route took it.
-    NoRoute,
-    /// The request was refused as malformed or too large.
-    Refused,
-    /// A loop back to the fleet (F10).
-    Loop,
-    /// Turned away.
-    Shed(Shed),
     /// Passed, and this is why: the word of the policy's reason.
     Pass(&'static str),
     /// The upstream's failure: the word of its kind.
@@ -250,19 +226,8 @@ impl Why {
             Self::WaitDeadline => "wait-deadline",
             Self::MaxStale => "max-stale",
             Self::Unsure => "unsure",
-            Self::UriMiss => "uri-miss",
-            Self::VaryMiss => "vary-miss",
-            Self::Stale => "stale",
             Self::Purged => "purged",
-            Self::Request => "request",
-            Self::Partial => "partial",
-            Self::Handed => "handed",
             Self::DustDown => "dust-down",
-            Self::Failed => "failed",
-            Self::NoRoute => "no-route",
-            Self::Refused => "refused",
-            Self::Loop => "loop",
-            Self::Shed(shed) => shed.as_str(),
             Self::Pass(word) | Self::Upstream(word) => word,
         }
     }

@@ -34,7 +34,7 @@ fn follower() -> Access {
         route: Some("products".into()),
         cache: Cache::Follower,
         source: Some(Source::Awaited),
-        why: Some(Why::UriMiss),
+        why: Some(Why::Fresh),
         coordinated: Some(true),
         key: Some([0x9f; 16]),
         role: Some(Role::Follower),
