@@ -1,64 +1,21 @@
-//! The house rules that no compiler keeps: which module may know which, and how files look.
+//! The house rules that no compiler keeps: which room may know which, and how files look.
+//!
+//! Who may know whom stands in two tables, which people read and this test keeps: the modules of the
+//! crate in `src/lib.rs`, the rooms of the request's way in `src/proxy.rs`. What is absent there carries
+//! the design: `policy` and `record` know no clock and no I/O, so they are tabled and fuzzed; `flight`
+//! knows no HTTP, so it is model-checked and simulated; `proxy` knows no back-end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Everything.
-const ALL: &[&str] = &["*"];
+mod house {
+    pub mod paths;
+    pub mod table;
+}
 
-/// Which module may know which. Arrows point one way; a module without a line here fails.
-///
-/// What is absent carries the design: `policy` and `record` know no clock and no I/O, so they are
-/// tabled and fuzzed; `flight` knows no HTTP, so it is model-checked and simulated; `proxy` knows
-/// no back-end, so a store is one line in `app`.
-const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("clock", &[]),
-    ("drain", &[]),
-    ("telemetry", &[]),
-    ("key", &[]),
-    ("record", &["key"]),
-    ("policy", &["key", "record"]),
-    ("route", &["key", "policy"]),
-    ("dust", &["clock"]),
-    ("body", &["clock", "record"]),
-    ("flight", &["clock", "dust"]),
-    ("catalog", &["clock", "key", "record", "dust", "flight"]),
-    ("tier", &["clock", "key", "record", "policy", "dust", "body"]),
-    ("upstream", &["clock"]),
-    (
-        "proxy",
-        &[
-            "clock",
-            "drain",
-            "telemetry",
-            "key",
-            "record",
-            "policy",
-            "route",
-            "dust",
-            "body",
-            "flight",
-            "catalog",
-            "tier",
-            "upstream",
-        ],
-    ),
-    (
-        "node",
-        &["clock", "drain", "telemetry", "route", "dust", "body", "flight", "tier", "upstream", "proxy"],
-    ),
-    ("admin", &["drain", "key", "dust", "tier", "flight"]),
-    (
-        "config",
-        &["key", "policy", "route", "dust", "body", "flight", "tier", "upstream", "admin", "telemetry"],
-    ),
-    ("demo", &[]),
-    ("drill", &["clock", "config"]),
-    ("app", ALL),
-    ("cli", ALL),
-    ("main", ALL),
-];
+use house::paths::{code, named};
+use house::table::{self, Room};
 
 /// What a room leaves to another one: which words its code does not use.
 ///
@@ -68,6 +25,13 @@ const LEAVES: &[(&str, &[&str])] =
 
 /// Rooms that nobody but the assembly may enter, so that no arrow goes round through them.
 const ASSEMBLY: &[&str] = &["app", "cli", "main"];
+
+/// What only tests may know, not even the assembly: it is part of the library so that unit tests and
+/// suites share it.
+const FOR_TESTS: &str = "testkit";
+
+/// The file of the proxy's rooms that may add behaviour to the state all of them share.
+const STATE: &str = "src/proxy/state";
 
 /// The most lines of a file.
 const MOST_LINES: usize = 500;
@@ -96,36 +60,16 @@ fn files(below: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The top module that a file of `src` belongs to: `src/dust/hub.rs` to `dust`.
-fn module(path: &Path) -> String {
-    let below = path.strip_prefix("src").expect("a file of src");
-    let first = below.iter().next().and_then(|part| part.to_str()).expect("a name");
-    first.trim_end_matches(".rs").to_owned()
+/// The module that a file of `src` is: `src/dust/hub.rs` to `dust`, `hub`; the root is none.
+fn module(path: &Path) -> Vec<String> {
+    let below = path.strip_prefix("src").expect("a file of src").with_extension("");
+    let words = below.iter().map(|part| part.to_str().expect("a name").to_owned());
+    words.filter(|word| word != "lib").collect()
 }
 
-/// The file without comments, and without what only its tests know.
-fn code(text: &str) -> Vec<(usize, &str)> {
-    let mut code = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        // A module of tests stands at the end of its file.
-        if line.starts_with("#[cfg(test)]")
-            && text.lines().nth(number + 1).is_some_and(|next| next.ends_with('{'))
-        {
-            break;
-        }
-        if !line.trim_start().starts_with("//") {
-            code.push((number + 1, line));
-        }
-    }
-    code
-}
-
-/// Whether all of a file is tests: what declares it says so. So is the suite that every store
-/// runs through.
+/// Whether all of a file is tests: what declares it says so.
 fn is_test(path: &Path, tests: &[PathBuf]) -> bool {
-    let suite = Path::new("src/dust/conformance");
     tests.iter().any(|test| path.starts_with(test) || path.with_extension("") == *test)
-        || path.with_extension("").starts_with(suite)
 }
 
 /// The modules that are declared under `#[cfg(test)]`, as paths without `.rs`.
@@ -145,87 +89,114 @@ fn test_modules(files: &[(PathBuf, String)]) -> Vec<PathBuf> {
     found
 }
 
-/// The modules that a line names by `crate::name`, also several in braces.
-fn named(line: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for (at, _) in line.match_indices("crate::") {
-        let rest = &line[at + "crate::".len()..];
-        let list = match rest.strip_prefix('{') {
-            None => vec![rest],
-            // Depth one only: `crate::{a, b::{c, d}}` names a and b.
-            Some(inside) => {
-                let (mut depth, mut list, mut from) = (0, Vec::new(), 0);
-                for (at, letter) in inside.char_indices() {
-                    match letter {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => {
-                            list.push(&inside[from..at]);
-                            from = at + 1;
-                        }
-                        _ => {}
-                    }
-                }
-                list.push(&inside[from..]);
-                list
-            }
+/// The source files that run, with their modules and text.
+fn running() -> Vec<(PathBuf, Vec<String>, String)> {
+    let files = files("src");
+    let tests = test_modules(&files);
+    let running = files.into_iter().filter(|(path, _)| !is_test(path, &tests));
+    running.map(|(path, text)| (path.clone(), module(&path), text)).collect()
+}
+
+fn text_of(path: &str) -> String {
+    fs::read_to_string(root().join(path)).expect("a source file is text")
+}
+
+/// The arrows between the rooms below a module that its table does not have, and the names in the table
+/// that no file has. `below`: how many words of a module's path name the place of the rooms.
+fn wrong_arrows(rooms: &[Room], below: &[&str]) -> Vec<String> {
+    let depth = below.len();
+    let place = |name: &str| rooms.iter().position(|room| room.name == name);
+    let mut wrong = Vec::new();
+    let mut without_file: BTreeSet<&str> = rooms.iter().map(|room| room.name.as_str()).collect();
+    for (path, module, text) in running() {
+        let is_below = module.len() > depth && module.iter().zip(below).all(|(a, b)| a == b);
+        if !is_below {
+            continue;
+        }
+        let name = &module[depth];
+        let Some(here) = place(name) else {
+            wrong.push(format!("{}: {name} has no line in the table", path.display()));
+            continue;
         };
-        for item in list {
-            let name: String =
-                item.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            // Modules are lower case; what is not is an item of the crate's root.
-            if name.starts_with(|c: char| c.is_ascii_lowercase()) {
-                names.push(name);
+        without_file.remove(name.as_str());
+        for (number, known) in named(&text, &module) {
+            let is_there = known.len() > depth && known.iter().zip(below).all(|(a, b)| a == b);
+            let Some(other) = known.get(depth).filter(|_| is_there) else { continue };
+            // Modules are lower case; what is not is an item of the place itself.
+            if other == name || !other.starts_with(|c: char| c.is_ascii_lowercase()) {
+                continue;
+            }
+            let may = match place(other) {
+                Some(there) => rooms[here].may_know(other, there < here) && other != FOR_TESTS,
+                // A function or a macro of the place itself, or a room that has no line and is told of.
+                None => true,
+            };
+            if !may {
+                wrong.push(format!("{}:{number}: {name} → {other}", path.display()));
             }
         }
     }
-    names
+    wrong.extend(without_file.iter().map(|name| format!("{name} has a line in the table and no file")));
+    wrong
+}
+
+/// What in a table does not point one way.
+fn wrong_lines(rooms: &[Room]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut above = BTreeSet::new();
+    for room in rooms {
+        if let table::Knows::Only(names) = &room.knows {
+            for known in names {
+                if !above.contains(known.as_str()) {
+                    wrong.push(format!("{} → {known} does not point up the table", room.name));
+                }
+                if ASSEMBLY.contains(&known.as_str()) || known == FOR_TESTS {
+                    wrong.push(format!("{} → {known}: nobody enters that", room.name));
+                }
+            }
+        }
+        above.insert(room.name.as_str());
+    }
+    wrong
 }
 
 #[test]
-fn arrows_point_one_way() {
-    let mut wrong = Vec::new();
-    let mut lines: BTreeSet<_> = MAY_KNOW.iter().map(|(name, _)| *name).collect();
-    let files = files("src");
-    let tests = test_modules(&files);
-    for (path, text) in &files {
-        let module = module(path);
-        if module == "lib" {
-            continue;
-        }
-        let Some((name, may)) = MAY_KNOW.iter().find(|(name, _)| *name == module) else {
-            wrong.push(format!("{}: {module} has no line in the table", path.display()));
-            continue;
-        };
-        lines.remove(name);
-        if *may == ALL || is_test(path, &tests) {
-            continue;
-        }
-        for (number, line) in code(text) {
-            for known in named(line) {
-                if known != module && !may.contains(&known.as_str()) {
-                    wrong.push(format!("{}:{number}: {module} → {known}", path.display()));
-                }
-            }
-        }
-    }
-    for name in lines {
-        wrong.push(format!("{name} has a line in the table and no file"));
-    }
+fn arrows_between_modules_point_one_way() {
+    let modules = table::read(&text_of("src/lib.rs"), "module");
+    let wrong = [wrong_lines(&modules), wrong_arrows(&modules, &[])].concat();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn arrows_between_the_rooms_of_the_proxy_point_one_way() {
+    let rooms = table::read(&text_of("src/proxy.rs"), "room");
+    let wrong = [wrong_lines(&rooms), wrong_arrows(&rooms, &["proxy"])].concat();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_state_of_the_proxy_has_no_behaviour_of_a_room() {
+    // A method would be an arrow that no path shows.
+    let wrong: Vec<_> = running()
+        .into_iter()
+        .filter(|(path, ..)| path.starts_with("src/proxy") && !path.starts_with(STATE))
+        .filter(|(_, _, text)| code(text).iter().any(|(_, line)| line.starts_with("impl Proxy ")))
+        .map(|(path, ..)| path.display().to_string())
+        .filter(|path| path != "src/proxy/state.rs" && path != "src/proxy.rs")
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn a_room_leaves_to_others_what_is_theirs() {
     let mut wrong = Vec::new();
-    let files = files("src");
-    let tests = test_modules(&files);
     for (room, words) in LEAVES {
-        let of_room = files.iter().filter(|(path, _)| module(path) == *room && !is_test(path, &tests));
-        for (path, text) in of_room {
+        for (path, module, text) in running() {
+            if module.first().is_none_or(|first| first != room) {
+                continue;
+            }
             // A call may stand on several lines.
-            let code: String = code(text).iter().map(|(_, line)| line.trim()).collect();
+            let code: String = code(&text).iter().map(|(_, line)| line.trim()).collect();
             let code = code.replace("dust()", "dust");
             for word in words.iter().filter(|word| code.contains(**word)) {
                 wrong.push(format!("{}: {word}", path.display()));
@@ -236,22 +207,38 @@ fn a_room_leaves_to_others_what_is_theirs() {
 }
 
 #[test]
-fn the_table_itself_points_one_way() {
-    for (place, (name, may)) in MAY_KNOW.iter().enumerate() {
-        for known in may.iter().filter(|known| **known != "*") {
-            assert!(!ASSEMBLY.contains(known), "{name} → {known}");
-            let at = MAY_KNOW.iter().position(|(other, _)| other == known);
-            let at = at.unwrap_or_else(|| panic!("{name} → {known}, which has no line"));
-            assert!(at < place, "{name} → {known} points up");
+fn no_circle_goes_through_the_files_of_a_room() {
+    // Rooms are walked from their first file to the last: files below one another may know each other
+    // through what they share, but no two of one floor may need each other.
+    let mut wrong = Vec::new();
+    let all = running();
+    let modules: BTreeSet<Vec<String>> = all.iter().map(|(_, module, _)| module.clone()).collect();
+    let mut knows: BTreeMap<(Vec<String>, String), BTreeSet<String>> = BTreeMap::new();
+    for (_, module, text) in &all {
+        let Some(first) = module.first() else { continue };
+        for (_, known) in named(text, module) {
+            if known.first() != Some(first) {
+                continue;
+            }
+            // Where the two ways part, each side is one file or folder of the same floor.
+            let shared = module.iter().zip(&known).take_while(|(a, b)| a == b).count();
+            let (Some(here), Some(there)) = (module.get(shared), known.get(shared)) else { continue };
+            let floor = module[..shared].to_vec();
+            let is_file = modules.contains(&[&floor[..], std::slice::from_ref(there)].concat());
+            if is_file {
+                knows.entry((floor, here.clone())).or_default().insert(there.clone());
+            }
         }
     }
-}
-
-#[test]
-fn names_in_braces_are_found() {
-    assert_eq!(named("use crate::{clock::{Clock, Dice}, dust, Thing};"), ["clock", "dust"]);
-    assert_eq!(named("pub(crate) fn f(a: crate::key::Key, b: crate::record::Record)"), ["key", "record"]);
-    assert!(named("use super::clock; // no arrow of its own").is_empty());
+    for ((floor, here), there) in &knows {
+        for other in there.iter().filter(|other| *other > here) {
+            let back = knows.get(&(floor.clone(), other.clone())).is_some_and(|names| names.contains(here));
+            if back && floor.first().is_some_and(|first| first == "proxy") {
+                wrong.push(format!("{}: {here} ⇄ {other}", floor.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -280,21 +267,16 @@ fn code_that_runs_answers_for_its_panics() {
         ["XX", "X"].concat(),
     ];
     let mut wrong = Vec::new();
-    let files = files("src");
-    let tests = test_modules(&files);
-    for (path, text) in &files {
+    for (path, text) in files("src") {
         for (number, line) in text.lines().enumerate() {
             if left.iter().any(|word| line.contains(word)) {
                 wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
             }
         }
-        if is_test(path, &tests) {
-            continue;
-        }
-        for (number, line) in code(text) {
-            if line.contains(&never) {
-                wrong.push(format!("{}:{number}: {}", path.display(), line.trim()));
-            }
+    }
+    for (path, _, text) in running() {
+        for (number, line) in code(&text).into_iter().filter(|(_, line)| line.contains(&never)) {
+            wrong.push(format!("{}:{number}: {}", path.display(), line.trim()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -302,13 +284,11 @@ fn code_that_runs_answers_for_its_panics() {
 
 #[test]
 fn every_file_begins_by_saying_what_it_is() {
-    let sources = files("src");
     // A file of unit tests says what it tests by its name.
-    let tests = test_modules(&sources);
+    let sources = running().into_iter().map(|(path, _, text)| (path, text));
     let silent: Vec<_> = sources
-        .iter()
-        .chain(&files("tests"))
-        .filter(|(path, text)| !is_test(path, &tests) && !text.starts_with("//!"))
+        .chain(files("tests"))
+        .filter(|(_, text)| !text.starts_with("//!"))
         .map(|(path, _)| path.display().to_string())
         .collect();
     assert!(silent.is_empty(), "{}", silent.join("\n"));
