@@ -1,8 +1,8 @@
 //! What is done with a request that is looked up: decided by what it asks for, what memory holds, and what
 //! is noted of its key.
 //!
-//! [`look_up`](Proxy::look_up) carries a decision out and [`explain`](Proxy::explain) puts it into words, so
-//! that the one can't say what the other does not do.
+//! `Proxy::look_up` carries a decision out and `Proxy::explain` puts it into words, so that the one can't say
+//! what the other does not do.
 
 use std::sync::Arc;
 

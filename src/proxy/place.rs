@@ -77,9 +77,8 @@ fn seen(candidate: Candidate<'_>, facts: Facts<'_>, doubt: Option<Doubt>, now: W
     let soft = candidate.is_softly_purged();
     match candidate.usable(facts, now) {
         Err(Unfit::Refused(reason)) => Seen::Refused(reason),
-        // Completed by a fill, and whatever its lifetime is.
+        // A fill completes it, fresh or not.
         _ if candidate.sufficient(facts).is_err() => Seen::Stale,
-        Err(_) => Seen::Stale,
         Ok(_) if doubt == Some(Doubt::Validate) => Seen::Doubtful,
         Ok(Use::Fresh { ttl_ms }) if !soft && doubt.is_some() => Seen::Unsure { ttl_ms },
         Ok(Use::Fresh { ttl_ms }) if !soft => Seen::Fresh { ttl_ms },
@@ -88,7 +87,7 @@ fn seen(candidate: Candidate<'_>, facts: Facts<'_>, doubt: Option<Doubt>, now: W
         // A soft purge makes it stale from now on: it may be refreshed behind the answer where that is
         // allowed at all.
         Ok(Use::Fresh { .. }) if candidate.may_refresh_behind() => Seen::Refreshing { ttl_ms: 0 },
-        Ok(Use::Fresh { .. } | Use::MaxStale { .. }) => Seen::Stale,
+        Ok(Use::Fresh { .. } | Use::MaxStale { .. }) | Err(_) => Seen::Stale,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::policy::ErrorCase;
-use crate::proxy::binding::Kind;
+use crate::proxy::binding::{Kind, Lasts, binding_of};
 use crate::proxy::explain::{Explanation, Origin, Outcome};
 use crate::proxy::told::Failure;
 
@@ -184,10 +184,10 @@ async fn explained_of_what_is_in_the_store() {
     is(
         &table.await,
         "
-            FWVVB FWVVB LLLLB BBBBB: own n
-            SSSSB SSSSB LLLLB BBBBB: own sS
+            FWVVR FWVVR LLLLR BBBBR: own n
+            SSSSR SSSSR LLLLR BBBBR: own sS
             PPPPB PPPPB PPPPB BBBBB: own hH other hH old hH both hH
-            AAAAB AAAAB AAAAB BBBBB: other nsS
+            AAAAR AAAAR AAAAR BBBBR: other nsS
             OOOOB OOOOB OOOOB BBBBB: old nsS both nsS
             ",
     );
@@ -199,6 +199,7 @@ async fn explained_of_what_has_failed() {
     let proxy = &bench.one.proxy;
     let table = bench.table(async |case| {
         let party = Party::of(&case.asking, case.place.primary.hash());
+        let lasts = Lasts { began: proxy.now_ms(), now: proxy.now_ms(), ms: 60_000 };
         let failure = Failure {
             status: StatusCode::SERVICE_UNAVAILABLE,
             answered: true,
@@ -211,7 +212,7 @@ async fn explained_of_what_has_failed() {
             owner: None,
             stale: Some(case.stored()),
             ranged: false,
-            binding: proxy.binding_of(&party, Kind::Failed, Vec::new(), 60_000, &[], proxy.now_ms()),
+            binding: binding_of(&proxy.marks, &party, Kind::Failed, Vec::new(), lasts, &[]),
         };
         proxy.notes.failed(case.place.key.hash(), Arc::new(failure), Duration::from_mins(1));
         explain(&bench, case).await
