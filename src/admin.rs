@@ -17,10 +17,12 @@ use crate::drain;
 mod answer;
 mod guard;
 mod listener;
+mod settings;
 mod v1;
 
 pub use answer::Problem;
 pub use listener::{Limits, Places};
+pub use settings::Settings;
 
 /// What the operator's port can ask and tell.
 #[async_trait]
@@ -86,21 +88,10 @@ pub enum Purge {
     All,
 }
 
-/// Who may use the port.
-#[derive(Debug, Clone, Default)]
-pub struct Access {
-    /// Asked of everything under `/v1/`.
-    pub token: Option<String>,
-    /// Asked of `/metrics` too.
-    pub metrics_token: bool,
-    /// Names, beside loopback ones, that Host may have when there is no token.
-    pub hosts: Vec<String>,
-}
-
 #[derive(Clone)]
 struct Room {
     desk: Arc<dyn Desk>,
-    access: Arc<Access>,
+    settings: Arc<Settings>,
 }
 
 /// The longest content of a request, in bytes.
@@ -111,17 +102,17 @@ const MAX_CONTENT: usize = 256 * 1024;
 pub async fn serve(
     listener: TcpListener,
     desk: Arc<dyn Desk>,
-    access: Access,
+    settings: Settings,
     limits: Limits,
     places: Arc<Places>,
     until: drain::Guard,
 ) {
-    listener::serve(listener, router(desk, access), limits, places, until).await;
+    listener::serve(listener, router(desk, settings), limits, places, until).await;
 }
 
 /// All of the port.
-pub fn router(desk: Arc<dyn Desk>, access: Access) -> Router {
-    let room = Room { desk, access: Arc::new(access) };
+pub fn router(desk: Arc<dyn Desk>, settings: Settings) -> Router {
+    let room = Room { desk, settings: Arc::new(settings) };
     let inner = Router::new()
         .route("/status", get(v1::status))
         .route("/config", get(v1::config))

@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use crate::admin::{self, Readiness};
 use crate::body::Bodies;
 use crate::clock::{Clock, Dice, Steady, SystemClock};
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::drain;
-use crate::dust::Dust;
+use crate::dust::{Dust, Missing};
+use crate::flight::OnUnavailable;
 use crate::node::{Joining, Node, Opened, Parts, Seams, fleet_key};
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Connections};
@@ -35,7 +36,6 @@ mod upstreams;
 
 pub use descriptors::raise as raise_descriptors;
 pub use life::{Exit, Signals};
-pub use stores::Missing;
 
 use health::Health;
 use lookout::Lookout;
@@ -132,7 +132,7 @@ impl App {
         let table = settings.table().clone();
         let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let strict = settings.dust.on_unavailable == config::OnUnavailable::Error;
+        let strict = settings.dust.flight.on_unavailable == OnUnavailable::Error;
         let joining = Arc::new(Joining::new(matches!(life.known, Known::Not(_))));
         let health = Arc::new(Health::new(strict, joining.clone()));
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
@@ -148,7 +148,7 @@ impl App {
         if let Known::Not(why) = &life.known {
             log.warn("store_missing", stores::without(&settings, why));
         }
-        let of_node = settings::node(&settings, instance, dust.kind());
+        let of_node = settings::node(&settings, instance, dust.traits());
         let opened = Opened {
             seams,
             bodies,
@@ -205,16 +205,15 @@ impl App {
         let Node { proxy, signal, .. } = &*app.node;
         let mut chores = app.node.begin().await;
         let mut serving = JoinSet::new();
-        let limits = settings::listener(&app.settings);
         for socket in sockets.data {
             let (proxy, connections) = (proxy.clone(), app.connections.clone());
-            serving.spawn(listener::serve(socket, proxy, limits, connections, signal.guard()));
+            serving.spawn(listener::serve(socket, proxy, connections, signal.guard()));
         }
         let desk = Arc::new(desk::Counter::new(app.clone(), signals.knock()));
-        let access = settings::admin_access(&app.settings);
+        let admin = app.settings.admin.clone();
         let (limits, places) = (settings::admin_limits(&app.settings), app.admin_places.clone());
         let admin_end = Arc::new(drain::channel().0);
-        tokio::spawn(admin::serve(sockets.admin, desk, access, limits, places, admin_end.guard()));
+        tokio::spawn(admin::serve(sockets.admin, desk, admin, limits, places, admin_end.guard()));
         chores.join();
         let bodies = app.node.stores().bodies();
         let marking = bodies.is_unmarked().then(|| tokio::spawn(room::wait(app.clone())));
@@ -223,7 +222,7 @@ impl App {
         let watch = tokio::spawn(app.health.clone().watch(
             app.node.stores().dust().clone(),
             bodies.clone(),
-            fleet_key(&app.settings.dust.prefix),
+            fleet_key(&app.settings.dust.store.prefix),
         ));
         let lookout = tokio::spawn(app.lookout().watch());
         app.log.info("started", format!("instance {}", proxy.instance()));
@@ -254,10 +253,10 @@ impl App {
 
     /// Closes the listeners after `drain_delay`, and waits for what is under way.
     async fn leave(&self, serving: &mut JoinSet<()>) -> Exit {
-        tokio::time::sleep(self.settings.server.drain_delay.0).await;
+        tokio::time::sleep(self.settings.server.drain_delay).await;
         self.node.signal.start();
         while serving.join_next().await.is_some() {}
-        match self.node.drained(self.settings.server.drain.0).await {
+        match self.node.drained(self.settings.server.drain).await {
             Ok(()) => Exit::Drained,
             Err(left) => Exit::GraceOver(left),
         }

@@ -24,7 +24,6 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
@@ -45,6 +44,7 @@ mod place;
 mod pump;
 mod reader;
 mod s3;
+mod settings;
 mod share;
 mod shelf;
 mod spill;
@@ -60,6 +60,7 @@ pub use growing::Growing;
 pub use lives::{Fate, OtherLife};
 pub use place::{Bucket, Place};
 pub use reader::Reader;
+pub use settings::Settings;
 pub use spill::Spill;
 pub use store::Counters;
 pub use sweep::{Named, Names, Sweeper, Swept};
@@ -73,34 +74,6 @@ use sweep::Writing;
 
 /// The most bytes that [`Bodies::whole`] reads into one piece.
 pub const MAX_WHOLE: u64 = 64 * 1024 * 1024;
-
-/// How bodies are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Which fleet's bodies they are, as the markers of its lives say: the prefix of its keys. Empty: it
-    /// is not said.
-    pub fleet: String,
-    /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
-    /// directory they are what the disk gives out, an inode being 256 of them.
-    pub size: u64,
-    /// How long an object stays after no record named it any more.
-    pub linger: Duration,
-    /// A body up to this many bytes is held whole in memory while it is written.
-    pub hold: u64,
-    /// Recent bytes of a longer one that are kept for its readers.
-    pub window: u64,
-    /// Bytes of the cache of blocks read back.
-    pub blocks: u64,
-    /// The bound of one call to the store.
-    pub call_timeout: Duration,
-    /// A reader that takes nothing for so long, while others wait for it, is broken off.
-    pub patience: Duration,
-    /// Deletes a second, at most.
-    pub deletes_per_second: u32,
-    /// For how long a record is of use: no fleet comes back to a life that nothing has touched for so
-    /// long.
-    pub max_life: Duration,
-}
 
 /// Why a body could not be written or read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -171,25 +144,6 @@ pub struct Bodies {
     store: Store,
     blocks: Blocks,
     writing: Writing,
-}
-
-// === impl Settings ===
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            fleet: String::new(),
-            size: 10 << 30,
-            linger: Duration::from_mins(10),
-            hold: 1 << 20,
-            window: 2 << 20,
-            blocks: 32 << 20,
-            call_timeout: Duration::from_secs(10),
-            patience: Duration::from_secs(30),
-            deletes_per_second: 500,
-            max_life: Duration::from_hours(30 * 24),
-        }
-    }
 }
 
 // === impl Error ===

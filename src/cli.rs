@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{self, App, BuildError, Missing, Signals, Sockets};
+use crate::app::{self, App, BuildError, Signals, Sockets};
 use crate::body::{Fate, OtherLife};
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::config::{self, Settings};
-use crate::telemetry::{self, Log};
+use crate::dust::Missing;
+use crate::telemetry::Log;
 
 mod ask;
 mod check;
@@ -117,7 +118,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> Exi
 async fn start(settings: Settings) -> Result<(App, Sockets), BuildError> {
     let sockets = Sockets::bind(&settings)?;
     let instance = app::instance_name(&Dice::new());
-    let log = Log::stdout(&log_settings(&settings), &instance, || SystemClock.wall_ms())
+    let log = Log::stdout(&settings.log, &instance, || SystemClock.wall_ms())
         .map_err(|error| BuildError::Setting { setting: "log".into(), reason: error.to_string() })?;
     Ok((App::build(settings, &instance, log, Missing::Waits).await?, sockets))
 }
@@ -179,20 +180,6 @@ fn told_of(other: &OtherLife) -> String {
         Fate::Removed => {
             format!("life {}: {} B, untouched for {idle} min, removed", other.id, other.bytes)
         }
-    }
-}
-
-fn log_settings(settings: &Settings) -> telemetry::log::Settings {
-    use crate::config::LogFormat;
-    use crate::telemetry::log::Format;
-    telemetry::log::Settings {
-        format: match settings.log.format {
-            LogFormat::Json => Format::Json,
-            LogFormat::Text => Format::Text,
-        },
-        query: settings.log.query,
-        requests: settings.log.requests,
-        ..telemetry::log::Settings::default()
     }
 }
 

@@ -7,58 +7,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::route::Table;
+use crate::secret::Secret;
+use crate::{admin, body, proxy, telemetry, tier, upstream};
 
-mod admin;
 mod check;
 mod descriptors;
 mod env;
-mod log;
 mod problem;
 mod read;
-pub mod route;
-mod secret;
-mod server;
-mod stores;
+mod section;
 mod table;
-mod units;
-mod upstream;
-mod words;
 
-pub use admin::Admin;
-pub use log::{Log, LogFormat};
 pub use problem::Problem;
-pub use secret::{Secret, SecretUrl};
-pub use server::{Listen, Net, Server};
-pub use stores::{Bodies, Dust, Memory, OnUnavailable, WhenUnsure};
-pub use units::{Dur, Size};
-pub use upstream::{HostMode, Tls, Upstream};
-pub use words::List;
+pub use section::{Dust, Route};
 
 use problem::{Places, Problems};
 
-/// All that is set.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// All that is set: the settings of each part, by the sections of the file.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Settings {
     /// The data port.
-    pub server: Server,
+    pub server: proxy::Server,
     /// The port for operators.
-    pub admin: Admin,
+    pub admin: admin::Settings,
     /// The coordination store.
     pub dust: Dust,
     /// The body store.
-    pub bodies: Bodies,
+    pub bodies: body::Settings,
     /// The memory tier.
-    pub memory: Memory,
+    pub memory: tier::Memory,
     /// The log.
-    pub log: Log,
+    pub log: telemetry::log::Settings,
     /// Origins by name.
-    pub upstreams: BTreeMap<String, Upstream>,
+    pub upstreams: BTreeMap<String, upstream::Settings>,
     /// Routes, in the order of the file.
-    pub routes: Vec<route::Route>,
+    pub routes: Vec<Route>,
     /// What upstreams that routes name by URL are lowered to ([`Settings::fit_into`]).
     #[serde(skip)]
     most: BTreeMap<String, usize>,
@@ -138,7 +124,6 @@ pub fn load_text(
             });
         }
     }
-    settings.follow_stores(&places);
     check::all(&settings, &mut problems, &mut warnings);
     let table = table::table(&settings, &mut problems, &mut warnings);
     let problems = problems.into_list();
@@ -165,10 +150,11 @@ impl Settings {
 
     /// Every origin by the name that routes know it by: those of `[upstreams]`, and those that a
     /// route gives a URL, with every default.
-    pub fn origins(&self) -> BTreeMap<String, Upstream> {
+    pub fn origins(&self) -> BTreeMap<String, upstream::Settings> {
         let mut origins = self.upstreams.clone();
         for route in &self.routes {
-            origins.entry(route.upstream.clone()).or_insert_with(|| Upstream::at(&route.upstream));
+            let name = &route.route.upstream;
+            origins.entry(name.clone()).or_insert_with(|| upstream::Settings::new(name));
         }
         for (name, most) in &self.most {
             if let Some(origin) = origins.get_mut(name) {
@@ -208,7 +194,7 @@ impl Settings {
         let path = problem::path;
         let mut secrets = Vec::new();
         secrets.extend(self.admin.token.as_mut().map(|token| (path("admin.token"), token)));
-        secrets.push((path("dust.url"), self.dust.url.secret_mut()));
+        secrets.push((path("dust.url"), self.dust.store.url.secret_mut()));
         secrets.push((path("bodies.url"), self.bodies.url.secret_mut()));
         for (name, upstream) in &mut self.upstreams {
             let path = vec!["upstreams".to_owned(), name.clone(), "url".to_owned()];
@@ -216,8 +202,8 @@ impl Settings {
         }
         for (index, route) in self.routes.iter_mut().enumerate() {
             for (key, edits) in [
-                ("request_headers", &mut route.request_headers),
-                ("response_headers", &mut route.response_headers),
+                ("request_headers", &mut route.route.request_headers),
+                ("response_headers", &mut route.route.response_headers),
             ] {
                 for (name, value) in &mut edits.set {
                     let path = ["routes", &index.to_string(), key, "set", name].map(str::to_owned);
@@ -226,18 +212,5 @@ impl Settings {
             }
         }
         secrets
-    }
-
-    /// Defaults that depend on the store: on a Dust server renewals are scarce writes.
-    fn follow_stores(&mut self, places: &Places) {
-        if self.dust.url.scheme().starts_with("dust+") {
-            for (key, setting) in
-                [("dust.lease_ttl", &mut self.dust.lease_ttl), ("dust.trust", &mut self.dust.trust)]
-            {
-                if !places.has(&problem::path(key)) {
-                    *setting = Dur::secs(30);
-                }
-            }
-        }
     }
 }

@@ -29,7 +29,9 @@ pub mod faulty;
 pub mod hub;
 pub mod late;
 pub mod memory;
+mod open;
 pub mod redis;
+mod settings;
 pub mod sqlite;
 pub mod table;
 
@@ -39,6 +41,8 @@ pub use embedded::Embedded;
 pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 pub use late::Late;
+pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_shared, open};
+pub use settings::Settings;
 pub use table::Usage;
 
 /// A place in the one rising order of a store: lease tokens and writes share it. Never 0.
@@ -128,7 +132,10 @@ pub trait Dust: Send + Sync + Debug {
         false
     }
 
-    /// The word of status pages: "embedded", "redis", "dust".
+    /// What kind of store it is, for those who decide by it.
+    fn traits(&self) -> Traits;
+
+    /// The word of status pages. Nothing is decided by it: see [`Dust::traits`].
     fn kind(&self) -> &'static str;
 
     /// What it keeps and what it may keep, if it has room of its own that can run out.
@@ -136,6 +143,18 @@ pub trait Dust: Send + Sync + Debug {
         None
     }
 }
+
+/// What kind of store it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    /// How long one call may take.
+    pub call_bound: Duration,
+    /// Whether only this process ever changes what is in it, be it now or at its next start.
+    pub exclusive: bool,
+}
+
+/// No store's calls may take longer.
+pub const LONGEST_CALL: Duration = Duration::from_secs(2);
 
 /// How much room a store has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,6 +299,16 @@ pub enum Error {
 
 /// What a call of a store ends in.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+// === impl Traits ===
+
+impl Traits {
+    /// Of a store in this process. It answers from memory or from one disk: far below its bound,
+    /// unless that hangs.
+    pub const HERE: Self = Self { call_bound: LONGEST_CALL, exclusive: true };
+    /// Of a store across a network. It answers in a millisecond, or something is wrong (F6).
+    pub const REMOTE: Self = Self { call_bound: Duration::from_millis(200), exclusive: false };
+}
 
 // === impl Entry ===
 

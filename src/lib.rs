@@ -16,26 +16,28 @@
 //!
 //! | module | holds | knows |
 //! |---|---|---|
+//! | [`units`], [`secret`] | settings as people write them: durations, sizes, lists; what is never printed | nothing |
 //! | [`clock`], [`drain`], [`telemetry`] | time and chance, handed in; the graceful end; log and metrics | nothing |
 //! | [`key`] | canonical request targets, names of responses | nothing |
 //! | [`record`] | what is remembered of a response, and its form in the store | `key` |
-//! | [`policy`] | what the RFCs and a route's rules say; pure: no clock, no I/O | `key`, `record` |
-//! | [`route`] | which requests go where, under which rules and which key | `key`, `policy` |
-//! | [`dust`] | the coordination store: a trait, the embedded store, and Redis or Valkey for fleets | `clock` |
-//! | [`body`] | bytes of bodies: one writer, many readers, segments | `clock`, `record` |
-//! | [`flight`] | election in the process and by lease; no HTTP | `clock`, `dust` |
+//! | [`policy`] | what the RFCs and a route's rules say; pure: no clock, no I/O | `units`, `key`, `record` |
+//! | [`route`] | which requests go where, under which rules and which key | `units`, `secret`, `key`, `policy` |
+//! | [`dust`] | the coordination store: a trait, the embedded store, and Redis or Valkey for fleets | `secret`, `clock` |
+//! | [`body`] | bytes of bodies: one writer, many readers, segments | `units`, `secret`, `clock`, `record` |
+//! | [`flight`] | election in the process and by lease; no HTTP | `units`, `clock`, `dust` |
 //! | [`catalog`] | records and notes as typed entries: their names, form, and the bound of each call | `clock`, `key`, `record`, `dust`, `flight` |
-//! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `key`, `record`, `policy`, `dust` |
-//! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | nothing |
+//! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `units`, `key`, `record`, `policy`, `dust` |
+//! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | `units`, `secret` |
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
+//! | [`admin`] | the operator's port; asks through a trait of its own | `units`, `secret`, `drain` |
 //! | [`node`] | one instance: its parts, wired in one way for processes and tests | all above |
-//! | [`admin`] | the operator's port; asks through a trait of its own | `drain` |
-//! | [`config`] | settings: read, checked, made into routes | `key`, `policy`, `route` |
-//! | [`drill`] | the herd and fault drill: a fleet of processes, an origin, clients, verdicts | `clock`, `config` |
+//! | [`config`] | the settings of all parts: read, checked together, made into routes | all above |
+//! | [`drill`] | the herd and fault drill: a fleet of processes, an origin, clients, verdicts | `units`, `secret`, `clock`, `dust`, `flight`, `config` |
 //! | [`app`], [`cli`], [`demo`] | the assembly; the commands; the origin of the demo | everything |
 //!
-//! A store is one implementation of [`dust::Dust`] and one line in [`app`]; an upstream client is
-//! one of [`upstream::Upstream`].
+//! A store is one implementation of [`dust::Dust`] and one arm of [`dust::open()`]; an upstream client
+//! is one of [`upstream::Upstream`]. Each part declares its own settings, with their defaults; [`config`]
+//! puts them together.
 //!
 //! # Promises
 //! - *At least once, and single flight while the store is reachable.* Never exactly once. A lease
@@ -126,6 +128,8 @@ pub mod policy;
 pub mod proxy;
 pub mod record;
 pub mod route;
+pub mod secret;
 pub mod telemetry;
 pub mod tier;
+pub mod units;
 pub mod upstream;

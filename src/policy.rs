@@ -27,6 +27,7 @@ mod reuse;
 mod revalidate;
 mod rules;
 mod secret;
+pub mod settings;
 mod stale;
 mod stored;
 mod unasked;
@@ -60,6 +61,7 @@ pub use reuse::{Reuse, Ride, Terms, may_refresh_behind, may_ride, may_share_cred
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
 pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
 pub use secret::{is_known_secret, mark_secrets};
+pub use settings::Settings;
 pub use stale::{ErrorCase, is_failure, stale_on_error};
 pub use stored::{content_length, own_headers, stored_headers};
 pub use unasked::{Asks, Unasked, unasked};

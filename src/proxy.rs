@@ -8,10 +8,8 @@
 //! has left. A fill that it started goes on in its own task (F4).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use ipnet::IpNet;
 use tokio::time::Instant;
 
 use crate::body::Bodies;
@@ -74,6 +72,7 @@ mod recall;
 mod reply;
 mod rolls;
 mod serve;
+pub mod settings;
 mod spelling;
 mod status;
 pub mod ticket;
@@ -88,6 +87,7 @@ pub use asking::Client;
 pub use body::ReplyBody;
 pub use janitor::NotSwept;
 pub use purge::{Purge, PurgeError, Purged};
+pub use settings::{Server, Settings};
 pub use upload::Content;
 
 use asking::{Asking, Forwarded};
@@ -103,32 +103,6 @@ use place::{Look, Place};
 use ticket::Ticket;
 use told::{Failure, Flights, Moments};
 use waiters::Waiters;
-
-/// What the proxy needs to know of the settings.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// In Cache-Status and Via.
-    pub name: String,
-    /// Of this instance, in the log.
-    pub instance: Arc<str>,
-    /// Of every key in the store.
-    pub prefix: String,
-    /// Who may say where a request came from.
-    pub trusted: Vec<IpNet>,
-    /// The longest target, in bytes.
-    pub max_target: usize,
-    /// The longest head, in bytes.
-    pub max_header_size: usize,
-    /// The most requests that wait for a verdict.
-    pub max_waiters: usize,
-    /// No record is served that is older.
-    pub max_life: Duration,
-    /// How long an upload may pause. Zero: for ever.
-    pub body_timeout: Duration,
-    /// Bytes a second of an upload that come at least, over `body_timeout` of waiting for it. Zero:
-    /// any number.
-    pub min_rate: u64,
-}
 
 /// The parts, as the assembly room hands them in.
 pub struct Parts {
@@ -196,9 +170,9 @@ pub struct Proxy {
 impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let waiters = Waiters::new(parts.settings.max_waiters);
+        let waiters = Waiters::new(parts.settings.server.max_waiters);
         let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
-        let marks = deliver::Marks::new(&parts.settings.name, parts.fleet);
+        let marks = deliver::Marks::new(&parts.settings.server.name, parts.fleet);
         Arc::new(Self {
             settings: parts.settings,
             routes: parts.routes,
@@ -236,12 +210,13 @@ impl Proxy {
         let (mut parts, content) = request.into_parts();
         let head = head_len(&parts);
         policy::strip_connection(&mut parts.headers);
-        let mut forwarded = Forwarded::read(client.peer, &self.settings.trusted, &parts.headers);
+        let mut forwarded =
+            Forwarded::read(client.peer, &self.settings.server.trusted_proxies.0, &parts.headers);
         let mut ticket = Ticket::open(&self.notices, self.now_ms(), &parts, &forwarded);
-        if target_len(&parts.uri) > self.settings.max_target {
+        if target_len(&parts.uri) > self.settings.server.max_target {
             return self.turn_away(ticket, Cause::Target(Refusal::TooLong));
         }
-        if head > self.settings.max_header_size {
+        if head > self.settings.server.max_header_size {
             return self.turn_away(ticket, Cause::HeadTooLarge);
         }
         let asked =

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde::{Deserialize, Serialize};
 
 use crate::key::SPELLED;
 use crate::key::target::Target;
@@ -17,6 +18,7 @@ mod keyed;
 mod matching;
 mod pattern;
 mod query;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ pub use keyed::KeyedField;
 pub use matching::{Conflict, NoRoute, Table, Unreachable};
 pub use pattern::{BadPattern, HostPattern, PathPattern};
 pub use query::{NamePattern, QueryRule, Which};
+pub use settings::Settings;
 
 /// One `[[routes]]` entry, ready for use.
 #[derive(Debug, Clone)]
@@ -79,18 +82,19 @@ pub struct Route {
 
 /// Which fields of a request a fill carries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Forward {
+pub enum Forward<N = HeaderName> {
     /// Every end-to-end field.
     #[default]
     All,
     /// Host, Accept and its kin, the route's `vary_on`, and what the route sets.
     Keyed,
     /// These.
-    Only(Vec<HeaderName>),
+    Only(Vec<N>),
 }
 
 /// Which upstream requests carry X-Forwarded-For: a fill is made for everybody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClientIp {
     /// Passes.
     #[default]
@@ -102,7 +106,8 @@ pub enum ClientIp {
 }
 
 /// Whether a fill goes on when nobody wants it any more (F4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// It goes on.
     #[default]
@@ -116,32 +121,11 @@ pub enum Finish {
 impl Route {
     /// A route of that name to that upstream, for every request, with every default.
     pub fn new(name: &str, upstream: &str) -> Self {
-        Self {
-            name: name.into(),
-            index: 0,
-            hosts: Vec::new(),
-            paths: vec![PathPattern::everything()],
-            methods: None,
-            upstream: upstream.into(),
-            cache: true,
-            coalesce: true,
-            rules: Rules::default(),
-            query: QueryRule::default(),
-            vary_on: Vec::new(),
-            version: None,
-            strip_prefix: None,
-            tells_host: false,
-            request_headers: Edits::default(),
-            response_headers: Edits::default(),
-            forward: Forward::default(),
-            client_ip: ClientIp::default(),
-            cache_status: true,
-            // Connect and first byte at their defaults, and five seconds.
-            wait_timeout: Duration::from_secs(37),
-            max_variants: 32,
-            finish: Finish::default(),
-            upgrade: Vec::new(),
-        }
+        let settings =
+            Settings { name: name.to_owned(), upstream: upstream.to_owned(), ..Settings::default() };
+        // Connect and first byte at their defaults, and five seconds.
+        let wait_timeout = Duration::from_secs(37);
+        settings.route(Rules::default(), wait_timeout, &mut |_, _| {}, &mut |_, _| {})
     }
 
     /// Writes the canonical text of a request's key over what is in `out`, a buffer to use

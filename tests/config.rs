@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use dustgate::config::{self, LogFormat, OnUnavailable, Problem, Settings};
+use dustgate::config::{self, Problem, Settings};
+use dustgate::flight::OnUnavailable;
 use dustgate::key::target::canonical_url;
+use dustgate::telemetry::log::Format;
+use dustgate::{route, upstream};
 use http::Method;
 use serde_json::Value;
 
@@ -71,14 +74,11 @@ fn the_reference_is_what_the_code_does() {
 
     // The required ones have no default.
     let mut defaults = Settings::default();
-    let origin = config::Upstream::at("https://origin.example.com");
+    let origin = upstream::Settings::new("https://origin.example.com");
     defaults.upstreams.insert("example".to_owned(), origin);
-    let route = config::route::Route {
-        name: "example".to_owned(),
-        upstream: "example".to_owned(),
-        ..Default::default()
-    };
-    defaults.routes.push(route);
+    let route =
+        route::Settings { name: "example".to_owned(), upstream: "example".to_owned(), ..Default::default() };
+    defaults.routes.push(config::Route { route, ..Default::default() });
     let mut expected = BTreeMap::new();
     flat(&defaults.in_force(), "", &mut expected);
     let mut found = BTreeMap::new();

@@ -103,8 +103,8 @@ pub(super) async fn readyz(State(room): State<Room>) -> Response {
 }
 
 pub(super) async fn metrics(State(room): State<Room>, headers: HeaderMap) -> Response {
-    if room.access.metrics_token
-        && let Err(problem) = guard::token(&room.access, &headers)
+    if room.settings.metrics_token
+        && let Err(problem) = guard::token(&room.settings, &headers)
     {
         return problem.into_response();
     }

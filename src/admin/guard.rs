@@ -10,22 +10,22 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use sha2::{Digest as _, Sha256};
 
-use super::{Access, Problem, Room};
+use super::{Problem, Room, Settings};
 use crate::key::target::{self, Scheme};
 
 /// Everything under `/v1/`.
 pub(super) async fn inner(State(room): State<Room>, request: Request, next: Next) -> Response {
-    match judge(&room.access, request.method(), request.uri(), request.headers()) {
+    match judge(&room.settings, request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn judge(access: &Access, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    token(access, headers)?;
+fn judge(settings: &Settings, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    token(settings, headers)?;
     // A page in a browser can send a form or a simple request to a loopback address, or have its
     // own name resolve to one: JSON and a loopback name are what it can't do.
-    if access.token.is_none() && !host_allowed(access, uri, headers) {
+    if settings.token.is_none() && !host_allowed(settings, uri, headers) {
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "misdirected",
@@ -43,11 +43,12 @@ fn judge(access: &Access, method: &Method, uri: &Uri, headers: &HeaderMap) -> Re
 }
 
 /// The token, if one is set. Compared by digest, so that time tells nothing of where it differs.
-pub(super) fn token(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(wanted) = &access.token else { return Ok(()) };
+pub(super) fn token(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(wanted) = &settings.token else { return Ok(()) };
     let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
     let fits = given.is_some_and(|(scheme, given)| {
-        scheme.eq_ignore_ascii_case(b"Bearer ") && Sha256::digest(given) == Sha256::digest(wanted.as_bytes())
+        scheme.eq_ignore_ascii_case(b"Bearer ")
+            && Sha256::digest(given) == Sha256::digest(wanted.reveal().as_bytes())
     });
     if fits {
         return Ok(());
@@ -66,16 +67,16 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Whether every name that the request goes by is one of ours. More than one Host, or a target with
 /// another authority than Host, is what no client of ours sends (RFC 9112 §3.2).
-fn host_allowed(access: &Access, uri: &Uri, headers: &HeaderMap) -> bool {
+fn host_allowed(settings: &Settings, uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let named = |authority: &str| name_allowed(access, authority);
+    let named = |authority: &str| name_allowed(settings, authority);
     host.to_str().is_ok_and(named) && uri.authority().is_none_or(|authority| named(authority.as_str()))
 }
 
 /// Judged as a host and a port (RFC 3986 §3.2), and by the whole of the name: what only begins or
 /// ends like a loopback name is somebody's domain.
-fn name_allowed(access: &Access, authority: &str) -> bool {
+fn name_allowed(settings: &Settings, authority: &str) -> bool {
     let Ok(host) = target::host(authority, Scheme::Http) else { return false };
     let address = host.name().trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let loopback = match address {
@@ -89,15 +90,19 @@ fn name_allowed(access: &Access, authority: &str) -> bool {
             allowed.name() == host.name() && (allowed.port.is_none() || allowed.port == host.port)
         })
     };
-    loopback || access.hosts.iter().any(is_listed)
+    loopback || settings.hosts.0.iter().any(is_listed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::List;
 
-    fn access() -> Access {
-        Access { hosts: vec!["admin.internal".into(), "Ops.Internal:9000".into()], ..Access::default() }
+    fn access() -> Settings {
+        Settings {
+            hosts: List(vec!["admin.internal".into(), "Ops.Internal:9000".into()]),
+            ..Settings::default()
+        }
     }
 
     fn allowed(target: &str, hosts: &[&str]) -> bool {

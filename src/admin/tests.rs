@@ -5,6 +5,7 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 
 use super::*;
+use crate::secret::Secret;
 
 #[derive(Default)]
 struct Fake {
@@ -43,7 +44,7 @@ impl Desk for Fake {
 }
 
 async fn ask(
-    access: Access,
+    settings: Settings,
     method: &str,
     path: &str,
     fields: &[(&str, &str)],
@@ -55,7 +56,7 @@ async fn ask(
         request = request.header(*name, *value);
     }
     let request = request.body(axum::body::Body::from(content.to_owned())).expect("a request");
-    let mut router = router(Arc::new(Fake::default()), access);
+    let mut router = router(Arc::new(Fake::default()), settings);
     let response = router.call(request).await.expect("a router never fails");
     let status = response.status();
     let content = response.into_body().collect().await.expect("a body in memory").to_bytes();
@@ -67,7 +68,7 @@ const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 
 #[tokio::test]
 async fn a_post_that_a_web_page_could_send_is_refused() {
-    let open = Access::default;
+    let open = Settings::default;
     let (status, _) = ask(open(), "POST", "/v1/purge", &[LOCAL], r#"{"all":true}"#).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let (status, _) =
@@ -79,7 +80,7 @@ async fn a_post_that_a_web_page_could_send_is_refused() {
 
 #[tokio::test]
 async fn with_a_token_everything_under_v1_asks_for_it_and_health_stays_open() {
-    let locked = || Access { token: Some("s3cret".into()), ..Access::default() };
+    let locked = || Settings { token: Some(Secret::here("s3cret")), ..Settings::default() };
     let (status, body) = ask(locked(), "GET", "/v1/status", &[LOCAL], "").await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert!(body.contains("\"error\":\"unauthorized\""), "{body}");
@@ -89,7 +90,7 @@ async fn with_a_token_everything_under_v1_asks_for_it_and_health_stays_open() {
     for (path, wanted) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/v1/nothing", 401)] {
         assert_eq!(ask(locked(), "GET", path, &[LOCAL], "").await.0, wanted, "{path}");
     }
-    let both = Access { metrics_token: true, ..locked() };
+    let both = Settings { metrics_token: true, ..locked() };
     assert_eq!(ask(both, "GET", "/metrics", &[LOCAL], "").await.0, StatusCode::UNAUTHORIZED);
 }
 
@@ -106,7 +107,7 @@ async fn a_purge_names_exactly_one_thing() {
         ("not json", 400),
     ] {
         assert_eq!(
-            ask(Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], content).await.0,
+            ask(Settings::default(), "POST", "/v1/purge", &[LOCAL, JSON], content).await.0,
             wanted,
             "{content}"
         );
@@ -115,39 +116,40 @@ async fn a_purge_names_exactly_one_thing() {
 
 #[tokio::test]
 async fn what_is_asked_is_passed_on() {
-    let (_, body) = ask(Access::default(), "GET", "/v1/flights?limit=7", &[LOCAL], "").await;
+    let (_, body) = ask(Settings::default(), "GET", "/v1/flights?limit=7", &[LOCAL], "").await;
     assert_eq!(body, "7");
     let content = r#"{"url":"http://h/a","headers":{"accept":"x"}}"#;
-    let (_, body) = ask(Access::default(), "POST", "/v1/explain", &[LOCAL, JSON], content).await;
+    let (_, body) = ask(Settings::default(), "POST", "/v1/explain", &[LOCAL, JSON], content).await;
     assert_eq!(body, r#"[["accept","x"]]"#);
-    let (status, body) = ask(Access::default(), "GET", "/readyz", &[LOCAL], "").await;
+    let (status, body) = ask(Settings::default(), "GET", "/readyz", &[LOCAL], "").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"ready":true,"degraded":["dust"]}"#));
 }
 
 #[tokio::test]
 async fn every_error_is_told_in_one_form() {
     let long = format!("{{\"url\":\"{}\"}}", "x".repeat(MAX_CONTENT));
-    let locked = || Access { token: Some("s3cret".into()), metrics_token: true, ..Access::default() };
-    for (access, method, path, fields, content, wanted) in [
+    let locked =
+        || Settings { token: Some(Secret::here("s3cret")), metrics_token: true, ..Settings::default() };
+    for (settings, method, path, fields, content, wanted) in [
         (locked(), "GET", "/metrics", &[LOCAL][..], "", (401, "unauthorized")),
         (locked(), "GET", "/v1/status", &[LOCAL], "", (401, "unauthorized")),
-        (Access::default(), "GET", "/nothing", &[LOCAL], "", (404, "not_found")),
-        (Access::default(), "GET", "/v1/nothing", &[LOCAL], "", (404, "not_found")),
-        (Access::default(), "GET", "/v1/status", &[("host", "evil.example")], "", (421, "misdirected")),
-        (Access::default(), "POST", "/healthz", &[LOCAL], "", (405, "method_not_allowed")),
-        (Access::default(), "GET", "/v1/purge", &[LOCAL], "", (405, "method_not_allowed")),
-        (Access::default(), "GET", "/v1/flights?limit=ten", &[LOCAL], "", (400, "bad_request")),
-        (Access::default(), "GET", "/v1/flights?limit=-1", &[LOCAL], "", (400, "bad_request")),
-        (Access::default(), "GET", "/v1/explain?url=a&url=b", &[LOCAL], "", (400, "bad_request")),
-        (Access::default(), "GET", "/v1/explain", &[LOCAL], "", (400, "bad_request")),
-        (Access::default(), "GET", "/v1/explain?url=http://h/panic", &[LOCAL], "", (500, "internal")),
-        (Access::default(), "POST", "/v1/purge", &[LOCAL], "{}", (415, "unsupported_media_type")),
-        (Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], "{\"all\":", (400, "bad_request")),
-        (Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], "[1]", (400, "bad_request")),
-        (Access::default(), "POST", "/v1/explain", &[LOCAL, JSON], "{\"url\":1}", (400, "bad_request")),
-        (Access::default(), "POST", "/v1/purge", &[LOCAL, JSON], &long, (413, "too_large")),
+        (Settings::default(), "GET", "/nothing", &[LOCAL], "", (404, "not_found")),
+        (Settings::default(), "GET", "/v1/nothing", &[LOCAL], "", (404, "not_found")),
+        (Settings::default(), "GET", "/v1/status", &[("host", "evil.example")], "", (421, "misdirected")),
+        (Settings::default(), "POST", "/healthz", &[LOCAL], "", (405, "method_not_allowed")),
+        (Settings::default(), "GET", "/v1/purge", &[LOCAL], "", (405, "method_not_allowed")),
+        (Settings::default(), "GET", "/v1/flights?limit=ten", &[LOCAL], "", (400, "bad_request")),
+        (Settings::default(), "GET", "/v1/flights?limit=-1", &[LOCAL], "", (400, "bad_request")),
+        (Settings::default(), "GET", "/v1/explain?url=a&url=b", &[LOCAL], "", (400, "bad_request")),
+        (Settings::default(), "GET", "/v1/explain", &[LOCAL], "", (400, "bad_request")),
+        (Settings::default(), "GET", "/v1/explain?url=http://h/panic", &[LOCAL], "", (500, "internal")),
+        (Settings::default(), "POST", "/v1/purge", &[LOCAL], "{}", (415, "unsupported_media_type")),
+        (Settings::default(), "POST", "/v1/purge", &[LOCAL, JSON], "{\"all\":", (400, "bad_request")),
+        (Settings::default(), "POST", "/v1/purge", &[LOCAL, JSON], "[1]", (400, "bad_request")),
+        (Settings::default(), "POST", "/v1/explain", &[LOCAL, JSON], "{\"url\":1}", (400, "bad_request")),
+        (Settings::default(), "POST", "/v1/purge", &[LOCAL, JSON], &long, (413, "too_large")),
     ] {
-        let (status, body) = ask(access, method, path, fields, content).await;
+        let (status, body) = ask(settings, method, path, fields, content).await;
         let told: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{method} {path}: {body}"));
         assert_eq!((status.as_u16(), told["error"].as_str().expect("a word")), wanted, "{method} {path}");
         assert!(told["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{method} {path}: {body}");
@@ -157,7 +159,7 @@ async fn every_error_is_told_in_one_form() {
 #[tokio::test]
 async fn which_methods_there_are_is_said_with_the_refusal() {
     use tower_service::Service as _;
-    let mut router = router(Arc::new(Fake::default()), Access::default());
+    let mut router = router(Arc::new(Fake::default()), Settings::default());
     let request = Request::post("/readyz").body(axum::body::Body::empty()).expect("a request");
     let response = router.call(request).await.expect("a router never fails");
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);

@@ -11,11 +11,12 @@ use url::{Position, Url};
 use super::App;
 use super::upstreams::Load;
 use crate::admin::{Desk, Order, Problem, Purge, Question, Readiness};
-use crate::config::{self, HostMode, Settings};
+use crate::config::Settings;
 use crate::proxy::explain::{Origin, describe};
 use crate::proxy::{self, Proxy, PurgeError};
 use crate::route::Route;
 use crate::telemetry::Cache;
+use crate::upstream::{self, HostRule};
 
 /// The desk of a running app.
 pub(super) struct Counter {
@@ -57,9 +58,9 @@ impl Desk for Counter {
                 "call_p50_ms": app.health.call_p50().map(|took| took.as_secs_f64() * 1000.0),
                 "entries": room.map(|room| room.used.count), "bytes": room.map(|room| room.used.bytes),
             },
-            "bodies": { "up": app.health.bodies_up(), "bytes": app.node.stores().bodies().used(), "limit": app.settings.bodies.size.0 },
+            "bodies": { "up": app.health.bodies_up(), "bytes": app.node.stores().bodies().used(), "limit": app.settings.bodies.size },
             "memory": {
-                "bytes": app.node.tier.bytes(), "objects": app.node.tier.len(), "limit": app.settings.memory.size.0,
+                "bytes": app.node.tier.bytes(), "objects": app.node.tier.len(), "limit": app.settings.memory.size,
             },
             "connections": app.connections.open(),
             "upstreams": app.loads.iter().map(Load::status).collect::<Vec<_>>(),
@@ -135,11 +136,11 @@ pub(super) async fn explain(
 }
 
 /// What may be shown of an upstream.
-fn origin(upstream: &config::Upstream) -> Origin {
-    let host = match upstream.host_mode() {
-        HostMode::Client => None,
-        HostMode::Name(name) => Some(name),
-        HostMode::Upstream => {
+fn origin(upstream: &upstream::Settings) -> Origin {
+    let host = match &upstream.host {
+        HostRule::Client => None,
+        HostRule::Name(name) => Some(name.clone()),
+        HostRule::Upstream => {
             let url = Url::parse(upstream.url.reveal()).ok();
             url.map(|url| url[Position::BeforeHost..Position::AfterPort].to_owned())
         }

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval, timeout};
 
-use super::stores::EMBEDDED_CALL_BOUND;
 use crate::admin::Readiness;
 use crate::body::Bodies;
-use crate::dust::Dust;
+use crate::dust::{Dust, LONGEST_CALL};
 use crate::node::Joining;
 use crate::tier::Stamps;
 
@@ -174,7 +173,7 @@ impl Health {
             self.body_errors(body_errors(&bodies));
             if self.failures.load(Ordering::Acquire) > 0 {
                 // What comes of it has been reported.
-                let _ = timeout(EMBEDDED_CALL_BOUND, dust.entry(&key)).await;
+                let _ = timeout(LONGEST_CALL, dust.entry(&key)).await;
             }
         }
     }

@@ -8,9 +8,10 @@ use prometheus::Histogram;
 use tokio::time::Instant;
 
 use super::health::Health;
-use super::stores::EMBEDDED_CALL_BOUND;
 use crate::clock::WallMs;
-use crate::dust::{self, Changes, Dust, Entry, Feed, Grant, Holder, Lease, Number, Put, Renewal, Written};
+use crate::dust::{
+    self, Changes, Dust, Entry, Feed, Grant, Holder, LONGEST_CALL, Lease, Number, Put, Renewal, Written,
+};
 use crate::telemetry::{Metrics, UpstreamMetrics};
 use crate::upstream::{Error, Request, Response, Upstream};
 
@@ -27,6 +28,7 @@ impl<U> Metered<U> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<U: Upstream> Upstream for Metered<U> {
     async fn send(&self, request: Request) -> Result<Response, Error> {
@@ -138,12 +140,13 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         // Who gives up sooner has other reasons than the store.
-        if !self.ended && self.began.elapsed() >= EMBEDDED_CALL_BOUND {
+        if !self.ended && self.began.elapsed() >= LONGEST_CALL {
             self.health.called(self.began.elapsed(), false);
         }
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for MeteredDust {
     async fn entry(&self, key: &str) -> dust::Result<Option<Entry>> {
@@ -214,6 +217,10 @@ impl Dust for MeteredDust {
         self.inner.shared()
     }
 
+    fn traits(&self) -> dust::Traits {
+        self.inner.traits()
+    }
+
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }
@@ -272,7 +279,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_given_up_has_failed_only_if_it_had_its_time() {
         let (line, dust, health, _) = metered();
-        for (patience, up) in [(EMBEDDED_CALL_BOUND / 2, true), (EMBEDDED_CALL_BOUND, false)] {
+        for (patience, up) in [(LONGEST_CALL / 2, true), (LONGEST_CALL, false)] {
             for _ in 0..3 {
                 line.hang_next();
                 assert!(tokio::time::timeout(patience, dust.entry("a")).await.is_err());

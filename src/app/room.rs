@@ -7,7 +7,7 @@ use crate::node::unmarked;
 
 /// Writes the marker of the bodies when there is room for it.
 pub(super) async fn wait(app: Arc<App>) {
-    let (prefix, bodies) = (&app.settings.dust.prefix, app.node.stores().bodies());
+    let (prefix, bodies) = (&app.settings.dust.store.prefix, app.node.stores().bodies());
     let bound = app.node.proxy.flight().settings().call_bound;
     unmarked::mark(&*app.dust, bodies, prefix, bound).await;
     app.health.bodies_work(bodies);

@@ -1,14 +1,13 @@
 //! The upstream clients, as the settings name them, and the fleet's budgets for them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::metered::Metered;
 use super::{BuildError, bad};
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::node::{self, Node, Share};
 use crate::proxy::budget::Budget;
 use crate::route::Table;
@@ -16,7 +15,6 @@ use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{Metrics, UpstreamMetrics};
 use crate::upstream::client::Client;
 use crate::upstream::limit::Limit;
-use crate::upstream::settings::{HostRule, Tls};
 use crate::upstream::{self, Shared, Upstream};
 
 /// All upstreams.
@@ -50,7 +48,9 @@ pub(super) fn make(
         if !made.contains_key(name) {
             let origin = origins.get(&**name);
             let origin = origin.ok_or_else(|| bad("routes.upstream", format!("no upstream \"{name}\"")))?;
-            let client = Client::sharing(client_settings(origin, settings.server.max_fields), &shared)
+            let max_fields = settings.server.max_fields;
+            let of_client = upstream::Settings { max_fields, ..origin.clone() };
+            let client = Client::sharing(of_client, &shared)
                 .map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))?;
             all.note(name, origin, client.limit());
             made.insert(name.clone(), Arc::new(Metered::new(Arc::new(client), metrics.upstream(name))));
@@ -64,7 +64,7 @@ pub(super) fn make(
 
 impl Upstreams {
     /// Notes what an upstream bears, here and over the fleet.
-    fn note(&mut self, name: &Arc<str>, origin: &config::Upstream, limit: &Limit) {
+    fn note(&mut self, name: &Arc<str>, origin: &upstream::Settings, limit: &Limit) {
         let (name, limit, most) = (name.clone(), limit.clone(), origin.most_here());
         if let Some(permits) = origin.max_concurrent_fleet {
             self.of_node.shares.push(Share { name: name.clone(), limit: limit.clone(), permits, most });
@@ -107,33 +107,5 @@ impl Load {
             of.set_permits_lost(LeaseLost::NotHeld, stands.lost_not_held);
             of.set_permits_lost(LeaseLost::Unanswered, stands.lost_unanswered);
         }
-    }
-}
-
-fn client_settings(origin: &config::Upstream, max_fields: usize) -> upstream::settings::Settings {
-    let path = |file: &Option<String>| file.as_ref().map(PathBuf::from);
-    upstream::settings::Settings {
-        url: origin.url.reveal().to_owned(),
-        host: match origin.host_mode() {
-            config::HostMode::Upstream => HostRule::Upstream,
-            config::HostMode::Client => HostRule::Client,
-            config::HostMode::Name(name) => HostRule::Name(name),
-        },
-        http: origin.http,
-        tls: Tls {
-            ca: path(&origin.tls.ca),
-            server_name: origin.tls.server_name.clone(),
-            cert: path(&origin.tls.cert),
-            key: path(&origin.tls.key),
-            insecure: origin.tls.insecure,
-        },
-        connect_timeout: origin.connect_timeout.0,
-        first_byte_timeout: origin.first_byte_timeout.0,
-        read_timeout: origin.read_timeout.0,
-        pool_idle_timeout: origin.pool_idle_timeout.0,
-        max_fields,
-        max_concurrent: origin.most_here(),
-        queue: origin.queue,
-        queue_timeout: origin.queue_timeout.0,
     }
 }

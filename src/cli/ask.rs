@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Config, FAILED, fail};
 use crate::admin::Question;
-use crate::app::{App, Missing};
-use crate::config::{SecretUrl, Settings};
+use crate::app::App;
+use crate::config::Settings;
+use crate::dust::{self, Missing};
+use crate::secret::SecretUrl;
 use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
@@ -92,7 +94,7 @@ async fn alone(mut settings: Settings, question: Question) -> Result<Value, Exit
     eprintln!(
         "no instance answers on the admin port: explained from the settings alone, as if nothing were stored"
     );
-    settings.dust.url = SecretUrl::here("embedded:");
+    settings.dust.store.url = SecretUrl::here(dust::IN_MEMORY);
     settings.bodies.url = SecretUrl::here("memory:");
     let app = App::build(settings, "explain", Log::null(), Missing::Fails).await;
     let app = app.map_err(|error| fail(2, &error.to_string()))?;

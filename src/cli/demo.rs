@@ -10,6 +10,7 @@ use super::{FAILED, fail, run};
 use crate::app::{Signals, raise_descriptors};
 use crate::config::{self, Settings};
 use crate::demo::{guide, origin};
+use crate::dust;
 use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
@@ -82,7 +83,7 @@ fn settings(demo: &Demo, origin: SocketAddr) -> Result<Settings, String> {
         [log]
         format = "text"
         [dust]
-        url = "embedded:"
+        url = "{}"
         [bodies]
         url = "memory:"
         [upstreams.demo]
@@ -92,7 +93,9 @@ fn settings(demo: &Demo, origin: SocketAddr) -> Result<Settings, String> {
         path = "/*"
         upstream = "demo"
         "#,
-        demo.port, demo.admin_port
+        demo.port,
+        demo.admin_port,
+        dust::IN_MEMORY
     );
     config::load_text(Some(("demo".to_owned(), text)), std::iter::empty())
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))

@@ -7,10 +7,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{BAD_SETTINGS, Config, FAILED, default_file, fail};
-use crate::config::Dur;
 use crate::drill::ground::{self, Machine};
 use crate::drill::plan::{Plan, Wish};
 use crate::drill::{self, Failed, table};
+use crate::units::Dur;
 
 #[derive(Debug, Args)]
 pub(super) struct Drill {

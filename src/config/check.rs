@@ -1,17 +1,17 @@
 //! What no type can say: settings that cannot be together, or not here.
 
+use std::time::Duration;
+
 use http::HeaderName;
 use url::Url;
 
 use super::problem::{Problems, path};
-use super::secret::SecretUrl;
-use super::stores::{Bodies, Dust};
-use super::upstream::{HostMode, Upstream};
-use super::{Settings, units};
-use crate::body::Place;
-use crate::dust::redis::Target;
+use super::{Dust, Settings};
+use crate::body::{self, Place};
+use crate::dust;
 use crate::key::target;
-use crate::upstream::HttpVersion;
+use crate::secret::SecretUrl;
+use crate::upstream::{self, HostRule, HttpVersion};
 
 /// The largest budget of a fleet.
 const MOST_PERMITS: usize = 65_536;
@@ -20,16 +20,16 @@ const MOST_PERMITS: usize = 65_536;
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     server(settings, problems);
     admin(settings, problems);
-    dust(&settings.dust, problems, warnings);
+    store(&settings.dust, problems, warnings);
     bodies(&settings.bodies, problems);
-    if shared(&settings.dust) && settings.bodies.url.reveal() == "memory:" {
+    if dust::is_shared(settings.dust.store.url.reveal()) && settings.bodies.url.reveal() == "memory:" {
         let reason = "instances that share the store at dust.url must share their bodies: file:PATH of a \
                       directory that all of them see, or s3://BUCKET";
         problems.add(&path("bodies.url"), reason);
     }
     for (name, upstream) in &settings.upstreams {
         self::upstream(name, upstream, problems, warnings);
-        let used = settings.routes.iter().any(|route| route.upstream == *name);
+        let used = settings.routes.iter().any(|route| route.route.upstream == *name);
         if !used {
             warnings.add(&["upstreams".to_owned(), name.clone()], "no route has this upstream");
         }
@@ -55,14 +55,14 @@ fn server(settings: &Settings, problems: &mut Problems<'_>) {
         problems.add(&path("server.max_connections"), "must be more than 0");
     }
     // The HTTP/1 reader takes no smaller buffer, and no longer target.
-    if server.max_header_size.0 < 8 << 10 {
+    if server.max_header_size < 8 << 10 {
         problems.add(&path("server.max_header_size"), "must be at least 8KiB");
     }
     // A map of fields holds no more than 24 576 of them.
     if !(10..=10_000).contains(&server.max_fields) {
         problems.add(&path("server.max_fields"), "must be from 10 to 10000");
     }
-    if !(1..=63 << 10).contains(&server.max_target.0) {
+    if !(1..=63 << 10).contains(&server.max_target) {
         problems.add(&path("server.max_target"), "must be from 1B to 63KiB");
     }
 }
@@ -90,52 +90,43 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
     }
 }
 
-fn dust(dust: &Dust, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
-    let scheme = dust.url.scheme();
-    let reason = match scheme.split('+').next().unwrap_or_default() {
-        "embedded" if scheme == "embedded" => None,
-        "redis" | "rediss" => Target::parse(dust.url.reveal()).err(),
-        "dust" => {
-            Some(format!("{scheme}: is not in this build yet; there are redis://HOST and embedded:PATH"))
-        }
-        _ => Some("redis://HOST or embedded:PATH is meant, or embedded: for a store in memory".to_owned()),
-    };
-    if let Some(reason) = reason {
+fn store(dust: &Dust, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
+    if let Err(reason) = dust::check(dust.store.url.reveal()) {
         problems.add(&path("dust.url"), reason);
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if dust.prefix.is_empty() || !dust.prefix.bytes().all(plain) {
+    if dust.store.prefix.is_empty() || !dust.store.prefix.bytes().all(plain) {
         problems.add(&path("dust.prefix"), "must be letters, digits, -, _ and dots");
     }
-    if dust.allow_eviction && shared(dust) {
+    if dust.store.allow_eviction && dust::is_shared(dust.store.url.reveal()) {
         let reason = "a server that evicts may lose purges (purged responses come back), leases (fetched more \
                       than once) and records at any time";
         warnings.add(&path("dust.allow_eviction"), reason);
     }
-    positive("dust.lease_ttl", dust.lease_ttl, problems);
-    positive("dust.trust", dust.trust, problems);
-    positive("dust.max_life", dust.max_life, problems);
-    if let Some(wait) = dust.wait_timeout {
-        positive("dust.wait_timeout", wait, problems);
+    positive("dust.lease_ttl", dust.flight.lease_ttl, problems);
+    positive("dust.trust", dust.belief.trust, problems);
+    positive("dust.max_life", dust.belief.max_life, problems);
+    if let Some(wait) = dust.routes.wait_timeout {
+        positive("dust.wait_timeout", wait.0, problems);
     }
 }
 
-/// Whether other instances may use the same store.
-fn shared(dust: &Dust) -> bool {
-    dust.url.scheme() != "embedded"
-}
-
-fn bodies(bodies: &Bodies, problems: &mut Problems<'_>) {
+fn bodies(bodies: &body::Settings, problems: &mut Problems<'_>) {
     if let Err(reason) = Place::parse(bodies.url.reveal()) {
         problems.add(&path("bodies.url"), reason);
     }
     positive("bodies.linger", bodies.linger, problems);
-    if bodies.size.0 == 0 {
+    if bodies.size == 0 {
         problems.add(&path("bodies.size"), "must be more than 0B");
     }
 }
 
-fn upstream(name: &str, upstream: &Upstream, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
+fn upstream(
+    name: &str,
+    upstream: &upstream::Settings,
+    problems: &mut Problems<'_>,
+    warnings: &mut Problems<'_>,
+) {
     let at = |key: &str| -> Vec<String> {
         ["upstreams", name].into_iter().chain(key.split('.')).map(str::to_owned).collect()
     };
@@ -146,8 +137,8 @@ fn upstream(name: &str, upstream: &Upstream, problems: &mut Problems<'_>, warnin
     if let Err(reason) = origin(&upstream.url) {
         problems.add(&at("url"), reason);
     }
-    if let HostMode::Name(host) = upstream.host_mode()
-        && target::host(&host, target::Scheme::Http).is_err()
+    if let HostRule::Name(host) = &upstream.host
+        && target::host(host, target::Scheme::Http).is_err()
     {
         problems.add(&at("host"), "\"upstream\", \"client\" or a host is meant");
     }
@@ -191,8 +182,8 @@ pub(super) fn origin(url: &SecretUrl) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn positive(key: &str, dur: units::Dur, problems: &mut Problems<'_>) {
-    if dur.on().is_none() {
+fn positive(key: &str, time: Duration, problems: &mut Problems<'_>) {
+    if time.is_zero() {
         problems.add(&path(key), "cannot be off: there must be an end to it");
     }
 }

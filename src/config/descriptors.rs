@@ -5,8 +5,9 @@
 //! be had at once is kept below what there is: then the newest connection is refused, and all that
 //! is under way goes on.
 
+use super::Settings;
 use super::problem::Problem;
-use super::{Settings, Upstream};
+use crate::upstream;
 
 /// What takes descriptors, as many as there may be at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +80,9 @@ impl Settings {
     /// Lowers what does not fit into so many file descriptors, and warns of each.
     pub fn fit_into(&mut self, limit: Option<u64>) {
         let origins = self.origins();
-        let used = |name: &str| self.routes.iter().any(|route| route.upstream == name);
-        let origins: Vec<(String, Upstream)> = origins.into_iter().filter(|(name, _)| used(name)).collect();
+        let used = |name: &str| self.routes.iter().any(|route| route.route.upstream == name);
+        let origins: Vec<(String, upstream::Settings)> =
+            origins.into_iter().filter(|(name, _)| used(name)).collect();
         let wanted = Places {
             connections: self.server.max_connections,
             admin: self.admin.max_connections,

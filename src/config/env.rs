@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use figment::value::{Dict, Value};
 
-use super::{Settings, Upstream};
+use super::Settings;
+use crate::upstream;
 
 /// A variable that is a setting.
 pub(super) struct Variable {
@@ -49,7 +50,7 @@ pub(super) fn near_misses<'a>(
     let mut names = Vec::new();
     paths(&Settings::default().in_force(), &mut Vec::new(), &mut |path| names.push(path.join("__")));
     let mut keys = Vec::new();
-    let upstream = serde_json::to_value(Upstream::default()).unwrap_or_default();
+    let upstream = serde_json::to_value(upstream::Settings::default()).unwrap_or_default();
     paths(&upstream, &mut Vec::new(), &mut |path| keys.push(path.join("__")));
     // The longest first: queue_timeout is no timeout of an upstream called queue.
     keys.sort_by_key(|key| std::cmp::Reverse(key.len()));

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write as _};
 
 use toml_edit::{ImDocument, Item, TableLike};
 
-use super::secret::masked_url;
+use crate::secret::{is_secret, masked_url};
 
 /// One thing that is wrong, or, in the list of warnings, worth a thought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,15 +230,6 @@ fn shown(path: &[String], value: &str) -> String {
         Some((end, _)) => format!("{}…", &value[..end]),
         None => value,
     }
-}
-
-/// Settings and fields whose values are not for everybody's eyes.
-pub(super) fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["token", "password", "secret", "authorization", "cookie", "api-key", "apikey"]
-        .iter()
-        .any(|word| name.contains(word))
-        && !matches!(name.as_str(), "cookies" | "set_cookie" | "secret_headers" | "metrics_token")
 }
 
 // === impl Problems ===

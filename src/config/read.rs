@@ -1,15 +1,17 @@
-//! Defaults, file and environment become one, and whatever in them cannot be is named: each
-//! setting is read by itself first, so that one mistake hides no other.
+//! File and environment become one, over the defaults of the parts, and whatever in them cannot be is
+//! named: each setting is read by itself first, so that one mistake hides no other.
 
 use figment::error::{Error, Kind};
-use figment::providers::{Format as _, Serialized, Toml};
+use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
-use serde::de::DeserializeOwned;
 
+use super::Settings;
 use super::env::{Variable, only};
 use super::problem::{Path, Problem, Problems, did_you_mean};
-use super::{Settings, admin, log, route, server, stores, upstream};
+use super::section::{Dust, Route, Section as _, part};
+use crate::units::one_of;
+use crate::{admin, body, proxy, telemetry, tier, upstream};
 
 const SECTIONS: [&str; 8] = ["server", "admin", "dust", "bodies", "memory", "log", "upstreams", "routes"];
 
@@ -38,23 +40,57 @@ pub(super) fn file(name: &str, text: &str) -> Result<Dict, Problem> {
     Ok(data.into_values().next().unwrap_or_default())
 }
 
-/// The sum of defaults, file and environment. What cannot be is left at its default, and named.
+/// The sum of file and environment. What cannot be is left at its default, and named.
 pub(super) fn settings(file: Dict, variables: &[Variable], problems: &mut Problems<'_>) -> Settings {
     let file = clean(file, problems);
-    let mut env = Figment::new();
+    let mut sum = Figment::from(Layer("file", file));
     for variable in variables {
         if let Some(value) = read(variable, problems) {
-            env = env.merge(Layer("environment", only(&variable.path, value)));
+            sum = sum.merge(Layer("environment", only(&variable.path, value)));
         }
     }
-    let sum = Figment::from(Serialized::defaults(Settings::default())).merge(Layer("file", file)).merge(env);
-    sum.extract().unwrap_or_else(|error| {
+    let sum = sum.extract().map_err(Box::new).and_then(all);
+    sum.unwrap_or_else(|error| {
         // Each part could be read and the sum cannot: file and environment contradict each other.
-        for error in error {
+        for error in *error {
             let (path, reason) = told(&[], &error);
             problems.add(&path, reason);
         }
         Settings::default()
+    })
+}
+
+/// All sections. Lists and tables without a name are not looked into: [`clean`] leaves none.
+fn all(mut sum: Dict) -> Result<Settings, Box<Error>> {
+    let mut take = |section: &str| match sum.remove(section) {
+        Some(Value::Dict(_, table)) => table,
+        _ => Dict::new(),
+    };
+    let mut settings = Settings {
+        server: in_section("server", part(take("server")))?,
+        admin: in_section("admin", part(take("admin")))?,
+        dust: in_section("dust", Dust::read(take("dust")))?,
+        bodies: in_section("bodies", part(take("bodies")))?,
+        memory: in_section("memory", part(take("memory")))?,
+        log: in_section("log", part(take("log")))?,
+        ..Settings::default()
+    };
+    for (name, value) in take("upstreams") {
+        let upstream =
+            in_section("upstreams", in_section(&name, part(value.into_dict().unwrap_or_default())))?;
+        settings.upstreams.insert(name, upstream);
+    }
+    for (index, value) in sum.remove("routes").and_then(Value::into_array).into_iter().flatten().enumerate() {
+        let route = Route::read(value.into_dict().unwrap_or_default());
+        settings.routes.push(in_section("routes", in_section(&index.to_string(), route))?);
+    }
+    Ok(settings)
+}
+
+fn in_section<T>(name: &str, read: Result<T, Box<Error>>) -> Result<T, Box<Error>> {
+    read.map_err(|mut error| {
+        error.path.insert(0, name.to_owned());
+        error
     })
 }
 
@@ -202,18 +238,15 @@ fn clean_value(
 
 /// Whether a table with that in it could be that section (an entry of it, for lists).
 fn probe(section: &str, table: Dict) -> Result<(), Box<Error>> {
-    fn as_a<T: DeserializeOwned>(table: Dict) -> Result<(), Box<Error>> {
-        Value::from(table).deserialize::<T>().map(drop).map_err(Box::new)
-    }
     match section {
-        "server" => as_a::<server::Server>(table),
-        "admin" => as_a::<admin::Admin>(table),
-        "dust" => as_a::<stores::Dust>(table),
-        "bodies" => as_a::<stores::Bodies>(table),
-        "memory" => as_a::<stores::Memory>(table),
-        "log" => as_a::<log::Log>(table),
-        "upstreams" => as_a::<upstream::Upstream>(table),
-        _ => as_a::<route::Route>(table),
+        "server" => part::<proxy::Server>(table).map(drop),
+        "admin" => part::<admin::Settings>(table).map(drop),
+        "dust" => Dust::read(table).map(drop),
+        "bodies" => part::<body::Settings>(table).map(drop),
+        "memory" => part::<tier::Memory>(table).map(drop),
+        "log" => part::<telemetry::log::Settings>(table).map(drop),
+        "upstreams" => part::<upstream::Settings>(table).map(drop),
+        _ => Route::read(table).map(drop),
     }
 }
 
@@ -243,6 +276,7 @@ fn in_words(expected: &str) -> &str {
         "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number",
         "f64" => "a number",
         "a boolean" => "true or false",
+        "path string" => "a string",
         table if table.starts_with("struct ") => "a table",
         other => other,
     }
@@ -252,14 +286,5 @@ fn no_such(name: &str, names: &[&str]) -> String {
     match did_you_mean(name, names.iter().copied()) {
         Some(near) => format!("no such setting; did you mean {near}?"),
         None => format!("no such setting; there are {}", names.join(", ")),
-    }
-}
-
-/// `"a", "b" or "c"` is meant.
-pub(super) fn one_of(names: &[&str]) -> String {
-    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last} is meant", rest.join(", ")),
-        _ => format!("{} is meant", quoted.join(", ")),
     }
 }

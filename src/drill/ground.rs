@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
-use crate::config::{SecretUrl, Settings};
+use crate::config::Settings;
+use crate::dust;
+use crate::secret::SecretUrl;
 
 /// The stores that a drill may use beside what is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +91,7 @@ pub fn survey(settings: &Settings, machine: Machine<'_>) -> Result<Ground, Vec<S
             ));
         }
     }
-    let dust = dust(&settings.dust.url, machine).map_err(|reason| refused.push(reason));
+    let dust = store(&settings.dust.store.url, machine).map_err(|reason| refused.push(reason));
     let bodies = bodies(settings, machine).map_err(|reason| refused.push(reason));
     match (dust, bodies) {
         (Ok(dust), Ok(bodies)) if refused.is_empty() => Ok(Ground { dust, bodies }),
@@ -120,9 +122,9 @@ fn loopback(url: &Url, machine: Machine<'_>) -> Option<IpAddr> {
     is_loopback(ip).then_some(ip)
 }
 
-fn dust(secret: &SecretUrl, machine: Machine<'_>) -> Result<DustAt, String> {
+fn store(secret: &SecretUrl, machine: Machine<'_>) -> Result<DustAt, String> {
     let text = secret.reveal();
-    if let Some(path) = text.strip_prefix("embedded:") {
+    if let Some(path) = text.strip_prefix(dust::IN_MEMORY) {
         return Ok(if path.is_empty() { DustAt::Memory } else { DustAt::Directory(path.into()) });
     }
     let not_here = || {
@@ -205,11 +207,11 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::config::{self, List};
+    use crate::units::{List, Listen};
 
     fn with(dust: &str, bodies: &str) -> Settings {
         let mut settings = Settings::default();
-        settings.dust.url = SecretUrl::here(dust);
+        settings.dust.store.url = SecretUrl::here(dust);
         settings.bodies.url = SecretUrl::here(bodies);
         settings
     }
@@ -312,7 +314,7 @@ mod tests {
     #[test]
     fn every_listener_counts_and_everything_is_said_at_once() {
         let mut settings = with("redis://10.0.0.7", "memory:");
-        let listen = |text: &str| text.parse::<config::Listen>().unwrap();
+        let listen = |text: &str| text.parse::<Listen>().unwrap();
         settings.server.listen = List(vec![listen("127.0.0.1:1"), listen("[::]:2"), listen("192.0.2.1:3")]);
         settings.admin.listen = listen("0.0.0.0:4");
         let refused = look(&settings, "127.0.0.1", None).unwrap_err();

@@ -72,7 +72,7 @@ impl Plan {
         if instances < wish.instances {
             remarks.push(format!(
                 "dust.url is {}, a store of one process: 1 instance instead of {}",
-                settings.dust.url, wish.instances
+                settings.dust.store.url, wish.instances
             ));
         }
         if wish.delay.is_zero() || wish.delay > LONGEST_DELAY {
@@ -112,7 +112,7 @@ impl Plan {
 
     /// The TTL of the leases.
     pub fn lease(&self) -> Duration {
-        self.settings.dust.lease_ttl.0
+        self.settings.dust.flight.lease_ttl
     }
 }
 
@@ -136,8 +136,8 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::config::SecretUrl;
     use crate::drill::ground::{BodiesAt, Redis};
+    use crate::secret::SecretUrl;
 
     fn wish() -> Wish {
         Wish { instances: 3, clients: 300, delay: Duration::from_millis(500), rounds: 1, only: vec![] }

@@ -18,6 +18,7 @@ use url::Url;
 
 use super::ground::{BodiesAt, DustAt, Redis};
 use super::plan::Plan;
+use crate::dust;
 
 /// A drill's own places.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Scratch {
             DustAt::Redis(redis) => Some(redis.clone()),
             _ => None,
         };
-        let prefix = format!("{}-{name}", plan.settings.dust.prefix);
+        let prefix = format!("{}-{name}", plan.settings.dust.store.prefix);
         Ok(Self { directory, name, prefix, own, bodies, redis, objects, keep: AtomicBool::new(false) })
     }
 
@@ -108,9 +109,9 @@ impl Scratch {
     /// beside the user's, through the relay if there is one.
     pub fn overrides(&self, plan: &Plan, relay: Option<SocketAddr>) -> Vec<(String, String)> {
         let below = |path: &Path| path.join(&self.name).display().to_string();
-        let dust = match &plan.ground.dust {
-            DustAt::Memory => "embedded:".to_owned(),
-            DustAt::Directory(path) => format!("embedded:{}", below(path)),
+        let store = match &plan.ground.dust {
+            DustAt::Memory => dust::IN_MEMORY.to_owned(),
+            DustAt::Directory(path) => format!("{}{}", dust::IN_MEMORY, below(path)),
             DustAt::Redis(redis) => relayed(redis, relay),
         };
         let bodies = match &plan.ground.bodies {
@@ -123,7 +124,7 @@ impl Scratch {
         [
             ("SERVER__LISTEN", "127.0.0.1:0".to_owned()),
             ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
-            ("DUST__URL", dust),
+            ("DUST__URL", store),
             ("DUST__PREFIX", self.prefix.clone()),
             ("BODIES__URL", bodies),
         ]
@@ -136,7 +137,8 @@ impl Scratch {
     pub async fn clear(&self, keep_logs: bool) -> Vec<String> {
         let mut left = Vec::new();
         if let Some(redis) = &self.redis {
-            let swept = tokio::time::timeout(SWEEP, sweep(redis, &self.prefix)).await;
+            let swept =
+                tokio::time::timeout(SWEEP, dust::redis::sweep(redis.url.reveal(), &self.prefix)).await;
             let failed = match swept {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -190,7 +192,8 @@ impl Scratch {
     /// In words, if it does not.
     pub async fn forget_store(&self) -> Result<(), String> {
         let redis = self.redis.as_ref().ok_or("there is none")?;
-        let forgotten = tokio::time::timeout(SWEEP, forget(redis, &self.prefix)).await;
+        let forgotten =
+            tokio::time::timeout(SWEEP, dust::redis::forget(redis.url.reveal(), &self.prefix)).await;
         forgotten.map_err(|_| "it takes too long".to_owned())?.map_err(|error| error.to_string())
     }
 
@@ -300,48 +303,15 @@ pub fn files(below: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Removes all keys with a prefix in them, in one step.
-async fn forget(redis: &Redis, prefix: &str) -> redis::RedisResult<()> {
-    let client = redis::Client::open(redis.url.reveal())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end";
-    let mut command = redis::cmd("EVAL");
-    command.arg(script).arg(0).arg(format!("*{prefix}*"));
-    command.query_async(&mut connection).await
-}
-
-/// Removes all keys with a prefix in them.
-async fn sweep(redis: &Redis, prefix: &str) -> redis::RedisResult<()> {
-    let client = redis::Client::open(redis.url.reveal())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let mut cursor = 0;
-    loop {
-        let (next, keys): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
-            .arg(cursor)
-            .arg("MATCH")
-            .arg(format!("*{prefix}*"))
-            .arg("COUNT")
-            .arg(1000)
-            .query_async(&mut connection)
-            .await?;
-        for key in keys {
-            let () = redis::cmd("UNLINK").arg(key).query_async(&mut connection).await?;
-        }
-        cursor = next;
-        if cursor == 0 {
-            return Ok(());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::config::{self, SecretUrl};
+    use crate::config;
     use crate::drill::ground::Ground;
     use crate::drill::plan::Wish;
+    use crate::secret::SecretUrl;
 
     fn plan(text: &str, dust: DustAt, bodies: BodiesAt) -> Plan {
         let wish =
@@ -379,7 +349,11 @@ size = "1MiB"
         assert_eq!(origins.len(), 1);
         assert_eq!(origins[0].url.reveal(), "http://127.0.0.1:99");
         assert_eq!(settings.table().in_order().len(), 1);
-        assert_eq!((settings.memory.size.0, settings.dust.lease_ttl.ms()), (1 << 20, 2000), "theirs stay");
+        assert_eq!(
+            (settings.memory.size, settings.dust.flight.lease_ttl),
+            (1 << 20, Duration::from_secs(2)),
+            "theirs stay"
+        );
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl Report {
             "clients": plan.clients,
             "delay_ms": millis(plan.delay),
             "lease_ms": millis(plan.lease()),
-            "store": plan.settings.dust.url.scheme(),
+            "store": plan.settings.dust.store.url.scheme(),
             "remarks": plan.remarks,
             "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "logs": self.logs,

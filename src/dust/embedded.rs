@@ -18,7 +18,7 @@ use super::memory::Memory;
 use super::sqlite::Sqlite;
 use super::sqlite::warm::Warmer;
 use super::table::{Done, Entries, Now, Row, Table, Usage};
-use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Written};
+use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Traits, Written};
 use crate::clock::{Clock, Dice, WallMs};
 
 /// How much an embedded store keeps. A write over it is answered with [`Error::Unavailable`].
@@ -255,6 +255,10 @@ impl Dust for Embedded {
 
     fn shared(&self) -> bool {
         self.shared
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::HERE
     }
 
     fn kind(&self) -> &'static str {

@@ -247,6 +247,7 @@ impl Faulty {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for Faulty {
     async fn entry(&self, key: &str) -> Result<Option<Entry>> {
@@ -332,6 +333,10 @@ impl Dust for Faulty {
 
     fn shared(&self) -> bool {
         self.inner.shared()
+    }
+
+    fn traits(&self) -> super::Traits {
+        self.inner.traits()
     }
 
     fn kind(&self) -> &'static str {

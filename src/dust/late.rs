@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::embedded::Limits;
 use super::{
     Changes, Dust, Embedded, Entry, Error, Feed, Grant, Holder, Lease, Number, Put, Renewal, Result, Room,
-    Written,
+    Traits, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -80,6 +80,7 @@ async fn try_open(
     Ok(store)
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for Late {
     async fn entry(&self, key: &str) -> Result<Option<Entry>> {
@@ -138,12 +139,20 @@ impl Dust for Late {
         self.store().map_or(Number::MAX, Dust::ceiling)
     }
 
+    fn impossible(&self) -> u64 {
+        self.store.get().map_or(0, Dust::impossible)
+    }
+
     fn offset_ms(&self) -> i64 {
         0
     }
 
     fn shared(&self) -> bool {
         true
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::HERE
     }
 
     fn kind(&self) -> &'static str {

@@ -17,13 +17,14 @@ use redis::{Value as Reply, cmd};
 use tokio::sync::oneshot;
 
 use super::hub::{Changes, Feed};
-use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Value, Written};
+use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Traits, Value, Written};
 use crate::clock::{Clock, WallMs};
 
 mod check;
 mod events;
 mod fault;
 mod keeper;
+mod keys;
 mod line;
 mod locate;
 mod names;
@@ -35,6 +36,7 @@ mod target;
 mod thread;
 mod value;
 
+pub use keys::{forget, sweep};
 pub use target::Target;
 
 use names::Names;
@@ -317,6 +319,10 @@ impl Dust for Redis {
 
     fn shared(&self) -> bool {
         true
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::REMOTE
     }
 
     fn kind(&self) -> &'static str {

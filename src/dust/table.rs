@@ -113,6 +113,7 @@ struct Held {
     until: Instant,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<E: Entries + ?Sized> Entries for Box<E> {
     fn get(&self, key: &str) -> Result<Option<Row>> {
         (**self).get(key)

@@ -2,21 +2,29 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::units;
+
 /// Settings of the single flight.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The lease's time to live: how long a crash stalls a key (S2, S7).
+    #[serde(with = "units::duration")]
     pub lease_ttl: Duration,
-    /// The bound of every call of the store, and how often it is probed while anybody waits (F6).
-    pub call_bound: Duration,
-    /// The most that a takeover or a re-election is put off, at random (S11, S12).
-    pub jitter: Duration,
     /// What to do when the store cannot coordinate (S14).
     pub on_unavailable: OnUnavailable,
+    /// The bound of every call of the store, and how often it is probed while anybody waits (F6).
+    #[serde(skip)]
+    pub call_bound: Duration,
+    /// The most that a takeover or a re-election is put off, at random (S11, S12).
+    #[serde(skip)]
+    pub jitter: Duration,
 }
 
 /// What to do when the store cannot coordinate (S14).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnavailable {
     /// Fill without coordination, as if alone.
@@ -31,10 +39,10 @@ pub enum OnUnavailable {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            lease_ttl: Duration::from_secs(30),
+            lease_ttl: Duration::from_secs(6),
+            on_unavailable: OnUnavailable::RunLocal,
             call_bound: Duration::from_millis(200),
             jitter: Duration::from_millis(250),
-            on_unavailable: OnUnavailable::RunLocal,
         }
     }
 }

@@ -51,7 +51,7 @@ impl Shelves {
 impl Moves for Shelves {
     async fn moves(&self, id: &str, begun: bool) -> Result<(), String> {
         let joins = self.joining.waits() && !begun && self.lasting;
-        let unmarked = self.dust.kind() == "embedded"
+        let unmarked = self.dust.traits().exclusive
             && unmarked::is_unmarked(&*self.dust, &self.prefix).await.map_err(|error| error.to_string())?;
         let joins = joins && !unmarked;
         let moved = match () {

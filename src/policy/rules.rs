@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use http::HeaderName;
+use serde::{Deserialize, Serialize};
+
+use super::settings::{Settings, Written};
+use crate::units;
 
 /// A route's rules, resolved: every setting has its value.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,11 +61,13 @@ pub struct Rules {
 }
 
 /// A fraction of the time since Last-Modified (RFC 9111 §4.2.2).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Heuristic {
     /// Of Date − Last-Modified, from 0 to 1.
     pub fraction: f64,
     /// At most this, in ms.
+    #[serde(rename = "max", with = "units::ms")]
     pub max_ms: u64,
 }
 
@@ -79,7 +85,8 @@ pub struct Ignore {
 }
 
 /// What a request's Cookie means, unless the key covers it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cookies {
     /// A credential: answered from the store, but neither leads nor follows.
     #[default]
@@ -91,7 +98,8 @@ pub enum Cookies {
 }
 
 /// What a response's Set-Cookie means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SetCookie {
     /// Neither shared nor stored.
     #[default]
@@ -103,7 +111,8 @@ pub enum SetCookie {
 }
 
 /// Whether a request's Cache-Control and Pragma count. `only-if-cached` always does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClientCacheControl {
     /// No: a client must not make work for the origin.
     #[default]
@@ -113,7 +122,8 @@ pub enum ClientCacheControl {
 }
 
 /// What a Range that misses leads to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RangeMode {
     /// A fill of the whole.
     #[default]
@@ -137,32 +147,9 @@ pub enum Carried {
 // === impl Rules ===
 
 impl Default for Rules {
+    /// Those of a route that sets nothing.
     fn default() -> Self {
-        Self {
-            default_ttl_ms: None,
-            status_ttl_ms: BTreeMap::new(),
-            max_ttl_ms: None,
-            heuristic: Some(Heuristic::default()),
-            targeted: vec![HeaderName::from_static("cdn-cache-control")],
-            ignore: Ignore::default(),
-            while_revalidate_ms: 0,
-            if_error_ms: 600_000,
-            if_error_set: false,
-            keep_ms: None,
-            pass_ttl_ms: 10_000,
-            cookies: Cookies::Guard,
-            set_cookie: SetCookie::Pass,
-            client_cache_control: ClientCacheControl::Ignore,
-            range: RangeMode::Fill,
-            max_object_size: 1 << 30,
-            store_unframed: false,
-            keys_authorization: false,
-            keys_cookie: false,
-            secrets: Vec::new(),
-            keyed_secrets: Vec::new(),
-            carried: Carried::All,
-            underscored: Vec::new(),
-        }
+        Settings::default().rules(Written::default(), &mut |_, _| {})
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderValue, Method};
-use ipnet::IpNet;
 
 use super::connection::Presence;
 use super::ticket::Ticket;
@@ -12,6 +11,7 @@ use crate::body::Reader;
 use crate::key::target::{Scheme, Target};
 use crate::policy::{Ask, Fwd};
 use crate::route::Route;
+use crate::units::Net;
 
 /// A request that has found its route, and may look into the cache.
 pub(crate) struct Asking {
@@ -83,9 +83,9 @@ impl Forwarded {
     }
 
     /// Reads the fields that only a trusted proxy is believed.
-    pub(crate) fn read(peer: SocketAddr, trusted: &[IpNet], headers: &HeaderMap) -> Self {
+    pub(crate) fn read(peer: SocketAddr, trusted: &[Net], headers: &HeaderMap) -> Self {
         let client = peer.ip().to_canonical();
-        if !trusted.iter().any(|net| net.contains(&client)) {
+        if !trusted.iter().any(|net| net.0.contains(&client)) {
             return Self { client, peer: client, scheme: Scheme::Http, host: None, trusted: false };
         }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -102,7 +102,7 @@ impl Forwarded {
             .iter()
             .rev()
             .map_while(|member| member.parse::<IpAddr>().ok())
-            .find(|address| !trusted.iter().any(|net| net.contains(address)));
+            .find(|address| !trusted.iter().any(|net| net.0.contains(address)));
         let scheme = match text("x-forwarded-proto") {
             Some(proto) if proto.trim().eq_ignore_ascii_case("https") => Scheme::Https,
             _ => Scheme::Http,
@@ -133,7 +133,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().expect("a field value"));
         }
-        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a net")];
+        let trusted: Vec<Net> = vec!["10.0.0.0/8".parse().expect("a net")];
         Forwarded::read(format!("{peer}:1").parse().expect("an address"), &trusted, &headers)
     }
 

@@ -20,8 +20,6 @@ mod connection;
 mod refusal;
 mod socket;
 
-pub use super::connection::Limits;
-
 /// Connections open on all listeners.
 #[derive(Debug, Default)]
 pub struct Connections(AtomicUsize);
@@ -55,13 +53,7 @@ impl Drop for Place<'_> {
 }
 
 /// Serves a listener until the drain begins, and its connections until they have ended.
-pub async fn serve(
-    listener: TcpListener,
-    proxy: Arc<Proxy>,
-    limits: Limits,
-    connections: Arc<Connections>,
-    drain: Guard,
-) {
+pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, connections: Arc<Connections>, drain: Guard) {
     if let Err(error) = probe_silent_clients(&listener) {
         proxy.notices.unprobed(&error);
     }
@@ -76,11 +68,11 @@ pub async fn serve(
             Ok((socket, peer)) => {
                 let (proxy, connections, drain) = (proxy.clone(), connections.clone(), drain.clone());
                 tokio::spawn(async move {
-                    let Some(_place) = connections.enter(limits.max_connections) else {
+                    let Some(_place) = connections.enter(proxy.settings.server.max_connections) else {
                         proxy.notices.shed(Shed::Connections);
                         return;
                     };
-                    connection::serve(socket, peer, &proxy, limits, drain).await;
+                    connection::serve(socket, peer, &proxy, drain).await;
                 });
             }
             Err(error) => {

@@ -1,5 +1,7 @@
 //! Proxies of one fleet in one process: what a request is given when memory may not be believed.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use tokio::time::{sleep, timeout};
@@ -59,16 +61,17 @@ impl Fleet {
             (Arc::new(Dice::seeded(name.len() as u64)), Arc::new(Faulty::sound(self.dust.clone())));
         let settings = node::Settings {
             proxy: Settings {
-                name: "dustgate".into(),
+                server: Server {
+                    max_target: 8192,
+                    max_header_size: 32_768,
+                    max_waiters: 100,
+                    body_timeout: Duration::from_secs(30),
+                    min_rate: 0,
+                    ..Server::default()
+                },
                 instance: name.into(),
                 prefix: "dustgate".into(),
-                trusted: Vec::new(),
-                max_target: 8192,
-                max_header_size: 32_768,
-                max_waiters: 100,
                 max_life: Duration::from_hours(1),
-                body_timeout: Duration::from_secs(30),
-                min_rate: 0,
             },
             flight: flight::Settings::default(),
             memory: 1 << 20,
@@ -293,19 +296,10 @@ mod stamps;
 /// All that a client is given that sends this on a connection of its own.
 async fn talk(proxy: &Arc<Proxy>, says: &[u8]) -> std::io::Result<String> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let limits = listener::Limits {
-        header_timeout: Duration::ZERO,
-        idle_timeout: Duration::ZERO,
-        send_timeout: Duration::ZERO,
-        min_rate: 0,
-        max_connections: 1,
-        max_header_size: 32_768,
-        max_fields: 100,
-    };
     let port = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let mut client = tokio::net::TcpStream::connect(port.local_addr()?).await?;
     let (signal, guard) = crate::drain::channel();
-    let serving = tokio::spawn(listener::serve(port, proxy.clone(), limits, Arc::default(), guard));
+    let serving = tokio::spawn(listener::serve(port, proxy.clone(), Arc::default(), guard));
     client.write_all(says).await?;
     client.shutdown().await?;
     let mut said = Vec::new();

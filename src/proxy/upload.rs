@@ -49,7 +49,8 @@ struct Waiting {
 impl<C: Content> Upload<C> {
     /// With the patience of this proxy. What was read is counted in `read`.
     pub(crate) fn new(proxy: &Arc<Proxy>, content: C, read: Arc<AtomicU64>) -> Self {
-        let waiting = Waiting::new(proxy.settings.body_timeout, proxy.settings.min_rate);
+        let server = &proxy.settings.server;
+        let waiting = Waiting::new(server.body_timeout, server.min_rate);
         Self { proxy: proxy.clone(), content, waiting, read }
     }
 }

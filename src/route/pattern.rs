@@ -84,11 +84,6 @@ impl Display for HostPattern {
 // === impl PathPattern ===
 
 impl PathPattern {
-    /// `/*`
-    pub fn everything() -> Self {
-        Self { text: "/".to_owned(), below: true }
-    }
-
     /// Reads one. It is brought to the form that requests' paths have.
     pub fn parse(text: &str) -> Result<Self, BadPattern> {
         if !text.starts_with('/') {

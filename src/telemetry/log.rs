@@ -7,13 +7,16 @@ use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::access::{Access, Fill, Style};
 use super::json::{self, Object};
 use super::stamp;
 use super::writer::{Message, Urgent, Writer};
 
 /// How lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One JSON object a line.
     #[default]
@@ -22,16 +25,18 @@ pub enum Format {
     Text,
 }
 
-/// Settings of `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[log]`: one line a request, on stdout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `log.format`.
+    /// For machines or for people.
     pub format: Format,
-    /// `log.query`: values of query parameters too. They may hold secrets, so not by default.
+    /// Whether parameters' values are logged, beside their names. They may hold secrets.
     pub query: bool,
-    /// `log.requests`: a line a request.
+    /// Whether requests are logged at all.
     pub requests: bool,
     /// How many lines may wait for the writer; more are dropped and counted.
+    #[serde(skip)]
     pub capacity: usize,
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::Numbers;
 use crate::clock::WallMs;
 use crate::dust::{
-    Changes, Dust, Entry, Feed, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Written,
+    Changes, Dust, Entry, Feed, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Traits, Written,
 };
 use crate::record::{Pointer, codec};
 
@@ -28,6 +28,7 @@ impl Own {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for Own {
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
@@ -112,6 +113,10 @@ impl Dust for Own {
 
     fn shared(&self) -> bool {
         self.inner.shared()
+    }
+
+    fn traits(&self) -> Traits {
+        self.inner.traits()
     }
 
     fn kind(&self) -> &'static str {

@@ -75,7 +75,7 @@ impl Client {
     /// See [`ClientError`].
     pub fn sharing(settings: Settings, shared: &Shared) -> Result<Self, ClientError> {
         let transport = Transport::new(&settings, shared)?;
-        let multiplex = Multiplex::new(&settings, &transport::parse(&settings.url)?, shared)?;
+        let multiplex = Multiplex::new(&settings, &transport::parse(settings.url.reveal())?, shared)?;
         let value = |name: &str| {
             HeaderValue::from_str(name)
                 .ok()
@@ -89,7 +89,7 @@ impl Client {
             (HostRule::Client, authority) => Host::Client(authority),
             (HostRule::Name(name), _) => Host::Fixed(value(name)?),
         };
-        let limit = Limit::new(settings.max_concurrent, settings.queue, settings.queue_timeout);
+        let limit = Limit::new(settings.most_here(), settings.queue, settings.queue_timeout);
         let latch = Arc::new(Latch::new(settings.pool_idle_timeout));
         Ok(Self { settings, transport, multiplex, limit, host, latch })
     }

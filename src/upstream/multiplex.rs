@@ -90,7 +90,7 @@ impl Multiplex {
             return Ok(None);
         }
         let pool =
-            Pool::new(Dial::new(settings, url, shared)?, settings.pool_idle_timeout, settings.max_concurrent);
+            Pool::new(Dial::new(settings, url, shared)?, settings.pool_idle_timeout, settings.most_here());
         let Settings { first_byte_timeout, read_timeout, .. } = *settings;
         Ok(Some(Self { pool, first_byte_timeout, read_timeout }))
     }

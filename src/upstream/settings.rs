@@ -1,18 +1,22 @@
-//! What an upstream is told.
+//! `[upstreams.NAME]`: an origin.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ErrorKind;
+use crate::secret::SecretUrl;
+use crate::units;
 
 /// One upstream. A duration of zero switches that limit off.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `http` or `https`, an authority, and perhaps a path that stands before every target.
-    pub url: String,
+    /// `http` or `https`, an authority, and perhaps a path that stands before every target. Required.
+    pub url: SecretUrl,
     /// Which `Host` it gets.
     pub host: HostRule,
     /// Which version of HTTP it is spoken to in.
@@ -21,24 +25,32 @@ pub struct Settings {
     pub tls: Tls,
     /// Name, TCP and TLS together, and over HTTP/2 the origin's first settings. Zero: as long as
     /// `first_byte_timeout`.
+    #[serde(with = "units::duration")]
     pub connect_timeout: Duration,
     /// From the sending to the head; the time in which the client's own body stalls is not counted.
+    #[serde(with = "units::duration")]
     pub first_byte_timeout: Duration,
     /// Between two reads of a body, counted only while somebody wants more of it.
+    #[serde(with = "units::duration")]
     pub read_timeout: Duration,
     /// How long a connection is kept for the next request. Zero: connections are not kept.
+    #[serde(with = "units::duration")]
     pub pool_idle_timeout: Duration,
-    /// How many fields the head of a response may have.
-    pub max_fields: usize,
-    /// How many exchanges at a time; at least 1.
+    /// How many exchanges at a time, by this instance; at least 1.
     pub max_concurrent: usize,
+    /// How many by all instances that share a store; no such bound if absent.
+    pub max_concurrent_fleet: Option<usize>,
     /// How many requests may wait for a place.
     pub queue: usize,
     /// How long one may wait. Zero: for ever.
+    #[serde(with = "units::duration")]
     pub queue_timeout: Duration,
+    /// How many fields the head of a response may have.
+    #[serde(skip)]
+    pub max_fields: usize,
 }
 
-/// Which `Host` a request upstream carries.
+/// Which `Host` a request upstream carries. In the settings: `upstream`, `client` or a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum HostRule {
     /// The authority of the upstream's own URL.
@@ -66,8 +78,9 @@ pub enum HttpVersion {
     Auto,
 }
 
-/// How an https upstream is known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// How an https upstream is known, and we to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// Certificates to trust, PEM, in place of the machine's.
     pub ca: Option<PathBuf>,
@@ -107,11 +120,10 @@ pub enum ClientError {
 
 // === impl Settings ===
 
-impl Settings {
-    /// The defaults, for this URL.
-    pub fn new(url: impl Into<String>) -> Self {
+impl Default for Settings {
+    fn default() -> Self {
         Self {
-            url: url.into(),
+            url: SecretUrl::default(),
             host: HostRule::Upstream,
             http: HttpVersion::One,
             tls: Tls::default(),
@@ -119,11 +131,25 @@ impl Settings {
             first_byte_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(15),
             pool_idle_timeout: Duration::from_secs(4),
-            max_fields: 250,
             max_concurrent: 1024,
+            max_concurrent_fleet: None,
             queue: 1024,
             queue_timeout: Duration::from_secs(5),
+            max_fields: 250,
         }
+    }
+}
+
+impl Settings {
+    /// The defaults, for this URL.
+    pub fn new(url: impl AsRef<str>) -> Self {
+        Self { url: SecretUrl::here(url.as_ref()), ..Self::default() }
+    }
+
+    /// How many exchanges this instance may have at a time, whatever others do: never more than the
+    /// fleet may, or a store that is down would be no bound at all.
+    pub fn most_here(&self) -> usize {
+        self.max_concurrent_fleet.map_or(self.max_concurrent, |fleet| fleet.min(self.max_concurrent))
     }
 
     /// How long making a connection may take, and what it is called when it took longer. Nothing else
@@ -134,5 +160,34 @@ impl Settings {
             (self.first_byte_timeout, ErrorKind::FirstByteTimeout),
         ];
         limits.into_iter().find(|(limit, _)| !limit.is_zero())
+    }
+}
+
+// === impl HostRule ===
+
+impl fmt::Display for HostRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Upstream => "upstream",
+            Self::Client => "client",
+            Self::Name(name) => name,
+        })
+    }
+}
+
+impl Serialize for HostRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Ok(match word.as_str() {
+            "upstream" => Self::Upstream,
+            "client" => Self::Client,
+            _ => Self::Name(word),
+        })
     }
 }

@@ -37,7 +37,7 @@ struct Instead {
 
 impl Transport {
     pub(super) fn new(settings: &Settings, shared: &Shared) -> Result<Self, ClientError> {
-        let url = parse(&settings.url)?;
+        let url = parse(settings.url.reveal())?;
         let https = url.scheme() == "https";
         let host = url.host().ok_or_else(|| ClientError::Url("no host".to_owned()))?.to_owned();
         let server_name =
@@ -70,7 +70,7 @@ impl Transport {
             }
             builder = if keep && !settings.pool_idle_timeout.is_zero() {
                 // No more than can be in use: what a burst leaves idle is a descriptor each.
-                let most = settings.max_concurrent.max(1);
+                let most = settings.most_here().max(1);
                 builder.pool_idle_timeout(settings.pool_idle_timeout).pool_max_idle_per_host(most)
             } else {
                 builder.pool_max_idle_per_host(0)

@@ -37,8 +37,8 @@ upstream = "https://p/base"
 heuristic = { max = "5s" }
 "#);
     assert_eq!(settings.server.addresses().len(), 2);
-    assert_eq!(settings.server.trusted()[0].to_string(), "10.1.2.3/32");
-    assert_eq!(settings.log.format, LogFormat::Text);
+    assert_eq!(settings.server.trusted_proxies.0[0].to_string(), "10.1.2.3/32");
+    assert_eq!(settings.log.format, Format::Text);
     assert_eq!(settings.origins().keys().collect::<Vec<_>>(), ["https://p/base", "o"]);
     let [one, two] = settings.table().in_order() else { panic!() };
     assert_eq!((&*one.name, &*two.name), ("one", "two"));
@@ -121,15 +121,15 @@ fn the_environment_is_last() {
     )
     .unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")));
     assert_eq!(settings.server.name, "env");
-    assert_eq!(settings.server.max_target.0, 1024);
+    assert_eq!(settings.server.max_target, 1024);
     assert_eq!(settings.server.addresses().len(), 2);
-    assert_eq!(settings.server.trusted().len(), 2);
+    assert_eq!(settings.server.trusted_proxies.0.len(), 2);
     assert_eq!(settings.server.max_connections, 7);
-    assert_eq!(settings.server.drain.ms(), 60_000);
+    assert_eq!(settings.server.drain, Duration::from_mins(1));
     assert_eq!(settings.admin.token.as_ref().unwrap().reveal(), "12345");
     assert!(settings.admin.metrics_token);
-    assert_eq!(settings.dust.on_unavailable, OnUnavailable::Error);
-    assert_eq!(settings.dust.prefix, "2024");
+    assert_eq!(settings.dust.flight.on_unavailable, OnUnavailable::Error);
+    assert_eq!(settings.dust.store.prefix, "2024");
     assert_eq!(settings.upstreams["my-api"].url.reveal(), "http://env");
     assert_eq!(settings.upstreams["other"].url.reveal(), "https://other");
     assert_eq!(settings.upstreams["other"].tls.server_name.as_deref(), Some("007"));

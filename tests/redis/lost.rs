@@ -17,7 +17,11 @@ async fn lost(what: Loses, landed: bool) {
     let seen = server.store().await;
     let dust: Arc<dyn Dust> =
         Arc::new(open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.port)).await.unwrap());
-    let settings = Settings { call_bound: Duration::from_millis(200), ..Settings::default() };
+    let settings = Settings {
+        lease_ttl: Duration::from_secs(30),
+        call_bound: Duration::from_millis(200),
+        ..Settings::default()
+    };
     let flight = Flight::named("one", dust, Arc::new(Dice::new()), settings);
     let names = Names::of("key");
     relay.loses(what);

@@ -195,16 +195,17 @@ impl Instance {
 fn settings(plan: &Plan, name: &str) -> node::Settings {
     node::Settings {
         proxy: proxy::Settings {
-            name: "dustgate".to_owned(),
+            server: proxy::Server {
+                max_target: 1024,
+                max_header_size: 8192,
+                max_waiters: 1000,
+                body_timeout: Duration::from_secs(10),
+                min_rate: 0,
+                ..proxy::Server::default()
+            },
             instance: name.into(),
             prefix: PREFIX.to_owned(),
-            trusted: Vec::new(),
-            max_target: 1024,
-            max_header_size: 8192,
-            max_waiters: 1000,
             max_life: Duration::from_hours(720),
-            body_timeout: Duration::from_secs(10),
-            min_rate: 0,
         },
         flight: flight::Settings {
             lease_ttl: plan.lease_ttl,

@@ -240,6 +240,7 @@ macro_rules! ask {
     }};
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for Line {
     async fn entry(&self, key: &str) -> Result<Option<Entry>> {
@@ -314,12 +315,24 @@ impl Dust for Line {
         self.board.store().ceiling()
     }
 
+    fn impossible(&self) -> u64 {
+        self.board.store().impossible()
+    }
+
+    fn room(&self) -> Option<dustgate::dust::Room> {
+        self.board.store().room()
+    }
+
     fn offset_ms(&self) -> i64 {
         self.error - self.ahead
     }
 
     fn shared(&self) -> bool {
         true
+    }
+
+    fn traits(&self) -> dustgate::dust::Traits {
+        dustgate::dust::Traits::REMOTE
     }
 
     fn kind(&self) -> &'static str {

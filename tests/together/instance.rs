@@ -178,16 +178,17 @@ impl Make {
         let (line, dice) = (Arc::new(Faulty::sound(store)), Arc::new(dice));
         let settings = node::Settings {
             proxy: proxy::Settings {
-                name: "dustgate".to_owned(),
+                server: proxy::Server {
+                    max_target: 1024,
+                    max_header_size: 8192,
+                    max_waiters: 1000,
+                    body_timeout: Duration::from_secs(10),
+                    min_rate: 0,
+                    ..proxy::Server::default()
+                },
                 instance: name.into(),
                 prefix: "dustgate".to_owned(),
-                trusted: Vec::new(),
-                max_target: 1024,
-                max_header_size: 8192,
-                max_waiters: 1000,
                 max_life: Duration::from_hours(24),
-                body_timeout: Duration::from_secs(10),
-                min_rate: 0,
             },
             flight: flight::Settings { lease_ttl: LEASE, ..flight::Settings::default() },
             memory: 1 << 20,

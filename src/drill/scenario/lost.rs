@@ -173,7 +173,7 @@ pub(super) async fn reborn(bench: &mut Bench) -> Option<Played> {
 
 /// What an earlier life left among the bodies is removed, if that comes soon.
 async fn swept(bench: &Bench, earlier: &[std::path::PathBuf]) -> Option<Promise> {
-    let linger = bench.plan.settings.bodies.linger.0;
+    let linger = bench.plan.settings.bodies.linger;
     if earlier.is_empty() || linger > WAITED_FOR {
         return None;
     }

@@ -69,7 +69,7 @@ pub(super) async fn restart(bench: &mut Bench) -> Result<(Seen, Vec<Promise>), F
         let from = Instant::now();
         bench.fleet.end(instance);
         let settings = &bench.plan.settings.server;
-        let within = settings.drain_delay.0 + settings.drain.0 + Duration::from_secs(5);
+        let within = settings.drain_delay + settings.drain + Duration::from_secs(5);
         let status = bench.fleet.ended(instance, within).await;
         drains.push(Drain { instance, from, to: Instant::now() });
         match status {

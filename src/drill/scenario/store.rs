@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{CALL_BOUND, GRACE, seen, unasked};
-use crate::config::OnUnavailable;
 use crate::drill::bench::Bench;
 use crate::drill::origin::script::Script;
 use crate::drill::promise::{Promise, ms};
 use crate::drill::relay::State;
 use crate::drill::seen::{End, Seen};
+use crate::flight::OnUnavailable;
 
 /// By when one fetch is enough again.
 const WHOLE_AGAIN: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ fn set(bench: &Bench, state: State) {
 
 /// What clients get: with `on_unavailable = "error"` a refusal is as good as a body.
 fn served(bench: &Bench, seen: &Seen) -> Promise {
-    if bench.plan.settings.dust.on_unavailable == OnUnavailable::RunLocal {
+    if bench.plan.settings.dust.flight.on_unavailable == OnUnavailable::RunLocal {
         return Promise::Whole { except: None };
     }
     let other = seen.count(|end| !matches!(end, End::Whole(_) | End::Refused(503)));

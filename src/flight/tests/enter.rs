@@ -58,7 +58,7 @@ async fn s2_the_lease_is_taken_on_the_lock_key_for_its_time() {
     assert_eq!(entry.value, Value::Lease { rest: Some(TTL) });
     assert_eq!(entry.number, fill.token());
     assert!(fill.coordinated() && fill.lone().is_none() && !fill.lost());
-    assert_eq!(Settings::default().lease_ttl, secs(30));
+    assert_eq!(Settings::default().lease_ttl, secs(6));
 }
 
 #[tokio::test(start_paused = true)]

@@ -150,7 +150,7 @@ async fn s14_run_local_says_so_and_error_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn s2_the_lock_key_and_the_wait_have_their_defaults() {
     let rig = Rig::new();
-    let a = rig.instance_with(Settings::default());
+    let a = rig.instance_with(Settings { lease_ttl: secs(30), ..Settings::default() });
     let options = options(&a);
     assert_eq!(options.wait_timeout, secs(35));
     assert_eq!(options.lock_key, None);

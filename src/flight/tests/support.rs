@@ -213,6 +213,7 @@ impl fmt::Debug for Spy {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for Spy {
     async fn entry(&self, key: &str) -> Result<Option<Entry>> {
@@ -276,6 +277,30 @@ impl Dust for Spy {
 
     fn now_ms(&self) -> WallMs {
         self.inner.now_ms()
+    }
+
+    fn ceiling(&self) -> Number {
+        self.inner.ceiling()
+    }
+
+    fn impossible(&self) -> u64 {
+        self.inner.impossible()
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.inner.offset_ms()
+    }
+
+    fn shared(&self) -> bool {
+        self.inner.shared()
+    }
+
+    fn room(&self) -> Option<crate::dust::Room> {
+        self.inner.room()
+    }
+
+    fn traits(&self) -> crate::dust::Traits {
+        self.inner.traits()
     }
 
     fn kind(&self) -> &'static str {

@@ -15,10 +15,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::Limits;
 use super::answer::Answer;
 use super::presence::Presence;
 use crate::proxy::cause::Cause;
+use crate::proxy::settings::Server;
 use crate::telemetry::words::Closed;
 
 /// What a connection is doing, and since when.
@@ -235,8 +235,8 @@ impl Phase {
     }
 
     /// Why the connection is to be closed now, if it is.
-    pub(crate) fn expired(&self, limits: Limits) -> Option<Closed> {
-        self.patience(limits)
+    pub(crate) fn expired(&self, server: &Server) -> Option<Closed> {
+        self.patience(server)
             .into_iter()
             .flatten()
             .find(|(end, _)| Instant::now() >= *end)
@@ -244,27 +244,27 @@ impl Phase {
     }
 
     /// When to look again. Any phase may begin at any time: a part of the shortest patience.
-    pub(crate) fn next_look(&self, limits: Limits) -> Instant {
-        let patience = [limits.header_timeout, limits.idle_timeout, limits.send_timeout].into_iter();
+    pub(crate) fn next_look(&self, server: &Server) -> Instant {
+        let patience = [server.header_timeout, server.idle_timeout, server.send_timeout].into_iter();
         let shortest = patience.filter(|patience| !patience.is_zero()).min().unwrap_or(NO_HURRY);
         let soon = Instant::now() + shortest / 4 + Duration::from_millis(1);
-        self.patience(limits).into_iter().flatten().map(|(end, _)| end).fold(soon, Instant::min)
+        self.patience(server).into_iter().flatten().map(|(end, _)| end).fold(soon, Instant::min)
     }
 
-    fn patience(&self, limits: Limits) -> [Option<(Instant, Closed)>; 2] {
+    fn patience(&self, server: &Server) -> [Option<(Instant, Closed)>; 2] {
         let until = |since_ms, patience: Duration, why| {
             let since = self.start + Duration::from_millis(since_ms);
             (!patience.is_zero()).then(|| (since + patience, why))
         };
         let since = self.since_ms.load(Ordering::Acquire);
         let asked = match self.what.load(Ordering::Acquire) {
-            NEW | HEAD => until(since, limits.header_timeout, Closed::Header),
-            IDLE | CLOSING => until(since, limits.idle_timeout, Closed::Idle),
+            NEW | HEAD => until(since, server.header_timeout, Closed::Header),
+            IDLE | CLOSING => until(since, server.idle_timeout, Closed::Idle),
             _ => None,
         };
         let stalled = match self.stalled_ms.load(Ordering::Acquire) {
             0 => None,
-            since => until(since, limits.send_timeout, Closed::Send),
+            since => until(since, server.send_timeout, Closed::Send),
         };
         [asked, stalled]
     }

@@ -199,7 +199,8 @@ impl Proxy {
     fn hit(&self, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Conclusion {
         let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
         let from = if stored.body.is_some() { "memory, no network" } else { "the body store" };
-        let status = String::from_utf8_lossy(status.value(&self.settings.name).as_bytes()).into_owned();
+        let status =
+            String::from_utf8_lossy(status.value(&self.settings.server.name).as_bytes()).into_owned();
         let answer = format!("{how} from {from}:  Cache-Status: {status}   Age: {age}");
         Conclusion::new(Outcome::Hit, answer, because)
     }

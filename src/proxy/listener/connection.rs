@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 
-use super::Limits;
 use super::refusal::{self, Judged};
 use super::socket::Socket;
 use crate::drain::Guard;
@@ -62,22 +61,17 @@ impl Parser {
 }
 
 /// Serves a connection until it has ended.
-pub(super) async fn serve(
-    socket: TcpStream,
-    peer: SocketAddr,
-    proxy: &Arc<Proxy>,
-    limits: Limits,
-    drain: Guard,
-) {
+pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy>, drain: Guard) {
+    let server = &proxy.settings.server;
     // Small answers are written whole: waiting for more only delays them.
     let _ = socket.set_nodelay(true);
     let client = Client::at(peer);
     let phase = Arc::new(Phase::new(client.presence.clone()));
-    let mut socket = Socket::new(socket, phase.clone(), limits);
+    let mut socket = Socket::new(socket, phase.clone(), server);
     let mut stopping = pin!(drain.draining());
     let mut leaving = false;
-    let mut parser = Parser::for_fields(limits.max_fields);
-    let mut timer = pin!(sleep_until(phase.next_look(limits)));
+    let mut parser = Parser::for_fields(server.max_fields);
+    let mut timer = pin!(sleep_until(phase.next_look(server)));
     loop {
         let service = service_fn(|request: Request<Incoming>| {
             let busy = phase.busy();
@@ -97,7 +91,7 @@ pub(super) async fn serve(
         // A client may end its side when it has asked (RFC 9112 §9.6): it is answered all the same.
         builder.half_close(true);
         // A little above the limit, so that what is over it is read and answered by us.
-        builder.max_buf_size(limits.max_header_size.max(8192).saturating_add(HEAD_SLACK));
+        builder.max_buf_size(server.max_header_size.max(8192).saturating_add(HEAD_SLACK));
         if let Parser::Told(fields) = parser {
             builder.max_headers(fields);
         }
@@ -114,10 +108,10 @@ pub(super) async fn serve(
                     Pin::new(&mut conn).graceful_shutdown();
                 }
                 () = timer.as_mut() => {
-                    if let Some(why) = phase.expired(limits) {
+                    if let Some(why) = phase.expired(server) {
                         break Ended::Late(why);
                     }
-                    timer.as_mut().reset(phase.next_look(limits));
+                    timer.as_mut().reset(phase.next_look(server));
                 }
             }
         };
@@ -138,13 +132,13 @@ pub(super) async fn serve(
                 }
                 let parts = conn.into_parts();
                 socket = parts.io.into_inner();
-                match refusal::judge(&error, &parts.read_buf, proxy.settings.max_target, parser.takes()) {
+                match refusal::judge(&error, &parts.read_buf, server.max_target, parser.takes()) {
                     Judged::Again(bytes) => {
                         socket.again(bytes);
                         continue;
                     }
-                    Judged::ManyFields if parser.takes() < limits.max_fields => {
-                        parser = Parser::Told(limits.max_fields);
+                    Judged::ManyFields if parser.takes() < server.max_fields => {
+                        parser = Parser::Told(server.max_fields);
                         socket.again(parts.read_buf);
                         continue;
                     }

@@ -14,9 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Limits;
-use crate::proxy::connection::Closing;
-use crate::proxy::connection::Phase;
+use crate::proxy::connection::{Closing, Phase, bytes_in};
+use crate::proxy::settings::Server;
 use crate::telemetry::words::Closed;
 
 /// The socket of a connection.
@@ -68,7 +67,7 @@ const LINGER_BYTES: usize = 256 << 10;
 // === impl Socket ===
 
 impl Socket {
-    pub(super) fn new(io: TcpStream, phase: Arc<Phase>, limits: Limits) -> Self {
+    pub(super) fn new(io: TcpStream, phase: Arc<Phase>, server: &Server) -> Self {
         Self {
             io,
             phase,
@@ -77,7 +76,7 @@ impl Socket {
             ahead: false,
             ended: false,
             swallowed: false,
-            pace: Pace::new(limits),
+            pace: Pace::new(server),
         }
     }
 
@@ -312,9 +311,9 @@ impl Opening {
 // === impl Pace ===
 
 impl Pace {
-    fn new(limits: Limits) -> Self {
-        let window = limits.send_timeout;
-        let enough = limits.enough_in(window);
+    fn new(server: &Server) -> Self {
+        let window = server.send_timeout;
+        let enough = bytes_in(server.min_rate, window);
         Self { window, enough, waited: Duration::ZERO, taken: 0 }
     }
 
@@ -347,16 +346,7 @@ mod tests {
     use super::*;
 
     fn pace(window: Duration, min_rate: u64) -> Pace {
-        let limits = Limits {
-            header_timeout: Duration::ZERO,
-            idle_timeout: Duration::ZERO,
-            send_timeout: window,
-            min_rate,
-            max_connections: 1,
-            max_header_size: 1,
-            max_fields: 1,
-        };
-        Pace::new(limits)
+        Pace::new(&Server { send_timeout: window, min_rate, ..Server::default() })
     }
 
     #[test]

@@ -95,6 +95,7 @@ impl Swap {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for Swap {
     async fn entry(&self, key: &str) -> dust::Result<Option<Entry>> {
@@ -144,8 +145,20 @@ impl Dust for Swap {
     fn ceiling(&self) -> Number {
         self.now().ceiling()
     }
+    fn impossible(&self) -> u64 {
+        self.now().impossible()
+    }
+    fn offset_ms(&self) -> i64 {
+        self.now().offset_ms()
+    }
+    fn room(&self) -> Option<dust::Room> {
+        self.now().room()
+    }
     fn shared(&self) -> bool {
         true
+    }
+    fn traits(&self) -> dust::Traits {
+        self.now().traits()
     }
     fn kind(&self) -> &'static str {
         "swap"

@@ -4,19 +4,18 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::secret::Secret;
-use super::server::Listen;
-use super::words::List;
+use crate::secret::Secret;
+use crate::units::{List, Listen};
 
 /// The port for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Admin {
+pub struct Settings {
     /// Where it listens.
     pub listen: Listen,
     /// What `Authorization: Bearer` must say for anything under `/v1/`; required off loopback.
     pub token: Option<Secret>,
-    /// Names that Host may have, beside loopback ones.
+    /// Names that Host may have when there is no token, beside loopback ones.
     pub hosts: List<String>,
     /// Whether `/metrics` needs the token too.
     pub metrics_token: bool,
@@ -24,9 +23,9 @@ pub struct Admin {
     pub max_connections: usize,
 }
 
-// === impl Admin ===
+// === impl Settings ===
 
-impl Default for Admin {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Listen(SocketAddr::from(([127, 0, 0, 1], 8081))),

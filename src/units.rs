@@ -1,5 +1,8 @@
-//! Durations and sizes as people write them. A number without a unit is refused: nobody can see
-//! whether `30` is seconds or milliseconds.
+//! Values of settings as people write them: durations, sizes, addresses, networks, lists. A number
+//! without a unit is refused: nobody can see whether `30` is seconds or milliseconds.
+//!
+//! A field of a plain type is read and shown so by `#[serde(with = "units::duration")]` or
+//! `#[serde(with = "units::size")]`.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -7,6 +10,15 @@ use std::time::Duration;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod address;
+pub mod duration;
+mod list;
+pub mod ms;
+pub mod size;
+
+pub use address::{Listen, Net};
+pub use list::List;
 
 /// A duration such as `"250ms"`, `"10s"`, `"5m"`, `"1h"` or `"30d"`; `"0s"` is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -115,6 +127,15 @@ fn example(usual: &str) -> &'static str {
 fn write_measured(f: &mut fmt::Formatter<'_>, number: u64, units: &[(&str, u64)]) -> fmt::Result {
     let (unit, factor) = units.iter().find(|(_, factor)| number.is_multiple_of(*factor)).unwrap_or(&("", 1));
     write!(f, "{}{unit}", number / factor)
+}
+
+/// `"a", "b" or "c"` is meant.
+pub(crate) fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last} is meant", rest.join(", ")),
+        _ => format!("{} is meant", quoted.join(", ")),
+    }
 }
 
 // === serde ===

@@ -1,4 +1,4 @@
-//! Lists that may be written as one value, and words of closed sets.
+//! Lists that may be written as one value.
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;

@@ -43,17 +43,17 @@ impl Secret {
     }
 
     /// Whether it stands in the settings for all who read them.
-    pub(super) fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.source == Source::Here
     }
 
     /// The variable that it stands in, if it is in one.
-    pub(super) fn variable(&self) -> Option<&str> {
+    pub(crate) fn variable(&self) -> Option<&str> {
         if let Source::Env(name) = &self.source { Some(name) } else { None }
     }
 
     /// Fetches it from where it is, or says why that cannot be.
-    pub(super) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
+    pub(crate) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
         let text = match &self.source {
             Source::Here => return Ok(()),
             Source::Env(name) => env.get(name).cloned().ok_or_else(|| format!("{name} is not set"))?,
@@ -97,7 +97,7 @@ impl SecretUrl {
         self.reveal().split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    pub(super) fn secret_mut(&mut self) -> &mut Secret {
+    pub(crate) fn secret_mut(&mut self) -> &mut Secret {
         &mut self.0
     }
 }
@@ -115,7 +115,7 @@ impl Debug for SecretUrl {
 }
 
 /// A URL (or whatever else it is) with `***` for the password in it.
-pub(super) fn masked_url(url: &str) -> String {
+pub(crate) fn masked_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     // A password may have an unescaped slash in it; mask too much rather than too little.
     let Some((user, host)) = rest.rsplit_once('@') else { return url.to_owned() };
@@ -123,6 +123,15 @@ pub(super) fn masked_url(url: &str) -> String {
         Some((name, _)) => format!("{scheme}://{name}:{MASK}@{host}"),
         None => format!("{scheme}://{MASK}@{host}"),
     }
+}
+
+/// Settings and fields whose values are not for everybody's eyes.
+pub(crate) fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["token", "password", "secret", "authorization", "cookie", "api-key", "apikey"]
+        .iter()
+        .any(|word| name.contains(word))
+        && !matches!(name.as_str(), "cookies" | "set_cookie" | "secret_headers" | "metrics_token")
 }
 
 // === serde ===

@@ -1,0 +1,69 @@
+//! Where bodies are kept, and how.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::SecretUrl;
+use crate::units;
+
+/// `[bodies]`; what no file sets has its default, or is set by the assembly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `file:PATH`, `s3://BUCKET/PREFIX` or `memory:`: see [`super::Place`].
+    pub url: SecretUrl,
+    /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
+    /// directory they are what the disk gives out, an inode being 256 of them.
+    #[serde(with = "units::size")]
+    pub size: u64,
+    /// How long an object stays after no record named it any more.
+    #[serde(with = "units::duration")]
+    pub linger: Duration,
+    /// Which fleet's bodies they are, as the markers of its lives say: the prefix of its keys. Empty: it
+    /// is not said.
+    #[serde(skip)]
+    pub fleet: String,
+    /// A body up to this many bytes is held whole in memory while it is written.
+    #[serde(skip)]
+    pub hold: u64,
+    /// Recent bytes of a longer one that are kept for its readers.
+    #[serde(skip)]
+    pub window: u64,
+    /// Bytes of the cache of blocks read back.
+    #[serde(skip)]
+    pub blocks: u64,
+    /// The bound of one call to the store.
+    #[serde(skip)]
+    pub call_timeout: Duration,
+    /// A reader that takes nothing for so long, while others wait for it, is broken off.
+    #[serde(skip)]
+    pub patience: Duration,
+    /// Deletes a second, at most.
+    #[serde(skip)]
+    pub deletes_per_second: u32,
+    /// For how long a record is of use: no fleet comes back to a life that nothing has touched for so
+    /// long.
+    #[serde(skip)]
+    pub max_life: Duration,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: SecretUrl::here("file:./data/bodies"),
+            size: 10 << 30,
+            linger: Duration::from_mins(10),
+            fleet: String::new(),
+            hold: 1 << 20,
+            window: 2 << 20,
+            blocks: 32 << 20,
+            call_timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
+            deletes_per_second: 500,
+            max_life: Duration::from_hours(30 * 24),
+        }
+    }
+}

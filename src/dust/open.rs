@@ -1,0 +1,135 @@
+//! Which store a URL means, and how it is opened. What else is to be known of each kind of store
+//! stands in its [`Traits`]: nobody outside this room asks which kind it is.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::embedded::Limits;
+use super::redis::Target;
+use super::{Dust, Embedded, Error, Late, Redis, Settings};
+use crate::clock::{Clock, Dice};
+
+/// The URL of a store in memory, which dies with the process.
+pub const IN_MEMORY: &str = "embedded:";
+
+/// How long a store across a network is tried for at the start: it may be starting too.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same, where it can be done without.
+const BRIEF_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What becomes of a start while the store is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It fails.
+    Fails,
+    /// It goes on, and the store is joined when it is there.
+    Waits,
+}
+
+/// A store that was opened, and which life of it this is.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub dust: Arc<dyn Dust>,
+    /// Its life.
+    pub life: Found,
+}
+
+/// What was found of a store's life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The store has it, under this id.
+    Stands(Arc<str>),
+    /// Nothing was in the store: it begins now. In a store that instances share the id is a proposal,
+    /// and others may make theirs at the same moment ([`Dust::life`]).
+    Begins(Arc<str>),
+    /// The store is away, for this reason.
+    Not(Error),
+}
+
+/// Says what is wrong with the URL of a store.
+///
+/// # Errors
+/// What is meant instead, without any part of the URL that may be a secret.
+pub fn check(url: &str) -> Result<(), String> {
+    match scheme(url).split('+').next().unwrap_or_default() {
+        "embedded" if !is_shared(url) => Ok(()),
+        "redis" | "rediss" => Target::parse(url).map(drop),
+        "dust" => Err(format!(
+            "{}: is not in this build yet; there are redis://HOST and embedded:PATH",
+            scheme(url)
+        )),
+        _ => Err("redis://HOST or embedded:PATH is meant, or embedded: for a store in memory".to_owned()),
+    }
+}
+
+/// Returns whether other instances may use the same store.
+pub fn is_shared(url: &str) -> bool {
+    scheme(url) != "embedded"
+}
+
+/// Opens the store that the settings name.
+///
+/// `first` is an entry (key and value) that a store is given that begins after the start: it tells
+/// those who come later that nobody has used it before.
+///
+/// # Errors
+/// Why there is none, for the operator; with [`Missing::Waits`] only what no waiting mends.
+pub async fn open(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    dice: &Dice,
+    missing: Missing,
+    first: (String, &'static str),
+) -> Result<Opened, String> {
+    let url = settings.url.reveal();
+    match url.strip_prefix(IN_MEMORY) {
+        _ if scheme(url).starts_with("redis") => redis(settings, clock, dice, missing).await,
+        Some("") => embedded(Embedded::memory_with(clock, Limits::default(), dice), dice).await,
+        Some(path) => match Embedded::open(Path::new(path), clock.clone(), Limits::default()) {
+            Ok(dust) => embedded(dust, dice).await,
+            // A full disk: what is stored stays, and is found again when there is room.
+            Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => {
+                let dust = Late::open(path.into(), clock, Limits::default(), first);
+                Ok(Opened { dust, life: Found::Not(why) })
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        None => Err("not a store of this version".to_owned()),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+async fn embedded(dust: Embedded, dice: &Dice) -> Result<Opened, String> {
+    let begins = dust.count() == 0;
+    let id = dust.life(Some(&dice.name())).await.map_err(|error| error.to_string())?;
+    let id = id.ok_or("the store has no id and takes none")?;
+    Ok(Opened { dust: Arc::new(dust), life: if begins { Found::Begins(id) } else { Found::Stands(id) } })
+}
+
+async fn redis(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    dice: &Dice,
+    missing: Missing,
+) -> Result<Opened, String> {
+    let shown = |error: Error| format!("{}: {error}", settings.url);
+    let target = Target::parse(settings.url.reveal())?;
+    let target = target.allowing_eviction(settings.allow_eviction);
+    let prefix = &settings.prefix;
+    let (redis, away) = match missing {
+        Missing::Fails => (Redis::open(target, prefix, clock, PATIENCE).await.map_err(shown)?, None),
+        Missing::Waits => Redis::open_or_wait(target, prefix, clock, BRIEF_PATIENCE).await.map_err(shown)?,
+    };
+    let life = match away.map_or(redis.life(None).await, Err) {
+        Ok(Some(id)) => Found::Stands(id),
+        Ok(None) => Found::Begins(dice.name().into()),
+        Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => Found::Not(why),
+        Err(error) => return Err(shown(error)),
+    };
+    Ok(Opened { dust: Arc::new(redis), life })
+}
