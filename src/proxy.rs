@@ -74,6 +74,7 @@ mod rolls;
 mod serve;
 pub mod settings;
 mod spelling;
+mod standing_in;
 mod status;
 pub mod ticket;
 mod told;

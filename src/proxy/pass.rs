@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::header::TRAILER;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::Proxy;
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
-use super::candidate::{Candidate, Facts, Strictness};
 use super::cause::{Cause, Refused};
 use super::fill::{Head, Job, answer_of, is_answered};
 use super::invalidate::{Fills, Unsafe};
@@ -261,15 +260,6 @@ impl Proxy {
         }
         let stored = Stored::new(record, rules, None);
         self.is_better_than(&stored, rules, &Ask::default(), ErrorCase::Status(status.as_u16()))
-    }
-
-    /// Returns whether what is stored may be served to such a request instead of a failure, if it is its
-    /// own.
-    pub(super) fn is_better_than(&self, stored: &Stored, rules: &Rules, ask: &Ask, case: ErrorCase) -> bool {
-        let facts = Facts { headers: &HeaderMap::new(), ask, rules };
-        let candidate = Candidate::new(stored, stored.covered(&self.stamps));
-        let stands = candidate.unless_purged(Strictness::Hard);
-        stands.and_then(|it| it.instead_of(facts, self.now_ms(), case)).is_ok()
     }
 
     async fn send(

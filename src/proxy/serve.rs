@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asking::Asking;
 use super::body::{ReplyBody, Source};
-use super::candidate::{Candidate, Facts, Strictness, Unfit};
+use super::candidate::Facts;
 use super::cause::Cause;
 use super::multipart::{self, Parted, Spans};
 use super::next::Next;
@@ -279,29 +279,12 @@ impl Proxy {
         stale.is_some_and(|stored| self.stands_in(stored, Facts::of(asking), unread, case).is_ok())
     }
 
-    /// Says what keeps a stored response from being served instead of a failure; `unread`: bodies that the
-    /// request could not read.
-    pub(crate) fn stands_in(
-        &self,
-        stored: &Stored,
-        facts: Facts<'_>,
-        unread: &[Arc<Manifest>],
-        case: ErrorCase,
-    ) -> Result<(), Unfit> {
-        let candidate =
-            Candidate::new(stored, stored.covered(&self.stamps)).unless_purged(Strictness::Hard)?;
-        let candidate = candidate.unless(!self.trust.lets_stale(self.now_ms()), Unfit::Unsure)?;
-        let candidate = candidate.fits(facts)?;
-        let candidate = candidate.unless(self.lacks_bytes(stored, facts.ask, unread), Unfit::Unread)?;
-        candidate.instead_of(facts, self.now_ms(), case).map(drop)
-    }
-
     /// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
     pub(super) fn is_out_of_reach(&self, asking: &Asking, stored: &Stored) -> bool {
         self.lacks_bytes(stored, &asking.ask, &asking.ticket.unread)
     }
 
-    fn lacks_bytes(&self, stored: &Stored, ask: &Ask, unread: &[Arc<Manifest>]) -> bool {
+    pub(super) fn lacks_bytes(&self, stored: &Stored, ask: &Ask, unread: &[Arc<Manifest>]) -> bool {
         let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.want.is_head();
         needs_bytes && self.is_unread(stored.hash, &stored.manifest, unread)
     }

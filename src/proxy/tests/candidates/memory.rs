@@ -17,9 +17,10 @@ async fn a_look_into_memory() {
     is(
         &table.await,
         "
-            FWMSR FWMSR SSSSR SSSSR: own n other n old n both n
-            SWSSR SWSSR SSSSR SSSSR: own sS other sS old sS both sS
+            FWMSR FWMSR SSSSR SSSSR: own n other n
+            SWSSR SWSSR SSSSR SSSSR: own sS other sS
             ----- ----- ----- -----: own hH other hH old hH both hH
+            SSSSR SSSSR SSSSR SSSSR: old nsS both nsS
             ",
     );
 }
@@ -44,8 +45,9 @@ async fn a_look_into_memory_that_is_in_doubt() {
         (
             WhenUnsure::Validate,
             "
-            DDDSR DDDSR SSSSR SSSSR: own nsS other nsS old nsS both nsS
+            DDDSR DDDSR SSSSR SSSSR: own nsS other nsS
             ----- ----- ----- -----: own hH other hH old hH both hH
+            SSSSR SSSSR SSSSR SSSSR: old nsS both nsS
             ",
         ),
         (
@@ -92,8 +94,8 @@ async fn what_memory_has_by_now() {
     is(
         &table.await,
         "
-            FWM-- FWM-- ----- -----: own nSH old nSH
-            ----- ----- ----- -----: own sh other nshSH old sh both nshSH
+            FWM-- FWM-- ----- -----: own nSH
+            ----- ----- ----- -----: own sh other nshSH old nshSH both nshSH
             ",
     );
 }
@@ -134,8 +136,8 @@ async fn a_variant_in_the_language_that_is_wanted_most() {
     is(
         &table.await,
         "
-            F---- F---- ----- -----: own n old n
-            ----- ----- ----- -----: own shSH other nshSH old shSH both nshSH
+            F---- F---- ----- -----: own n
+            ----- ----- ----- -----: own shSH other nshSH old nshSH both nshSH
             ",
     );
 }

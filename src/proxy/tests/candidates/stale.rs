@@ -168,8 +168,7 @@ async fn explained_of_what_is_in_memory() {
             PPPPB PPPPB PPPPB BBBBB: own hH other hH old hH both hH
             FWAAR FWAAR AAAAR BBBBR: other n
             AWAAR AWAAR AAAAR BBBBR: other sS
-            FWOOR FWOOR OOOOR BBBBR: old n both n
-            OWOOR OWOOR OOOOR BBBBR: old sS both sS
+            OOOOR OOOOR OOOOR BBBBR: old nsS both nsS
             ",
     );
 }

@@ -1,0 +1,39 @@
+//! What is stored and may be served instead of a failure (RFC 5861 §4).
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::Proxy;
+use super::candidate::{Candidate, Facts, Strictness, Unfit};
+use crate::policy::{Ask, ErrorCase, Rules};
+use crate::record::Manifest;
+use crate::tier::Stored;
+
+impl Proxy {
+    /// Says what keeps a stored response from being served instead of a failure; `unread`: bodies that the
+    /// request could not read.
+    pub(crate) fn stands_in(
+        &self,
+        stored: &Stored,
+        facts: Facts<'_>,
+        unread: &[Arc<Manifest>],
+        case: ErrorCase,
+    ) -> Result<(), Unfit> {
+        let candidate =
+            Candidate::new(stored, stored.covered(&self.stamps)).unless_purged(Strictness::Hard)?;
+        let candidate = candidate.unless(!self.trust.lets_stale(self.now_ms()), Unfit::Unsure)?;
+        let candidate = candidate.fits(facts)?;
+        let candidate = candidate.unless(self.lacks_bytes(stored, facts.ask, unread), Unfit::Unread)?;
+        candidate.instead_of(facts, self.now_ms(), case).map(drop)
+    }
+
+    /// Returns whether what is stored may be served instead of a failure to a request that selects it and
+    /// wants no more than it has.
+    pub(super) fn is_better_than(&self, stored: &Stored, rules: &Rules, ask: &Ask, case: ErrorCase) -> bool {
+        let facts = Facts { headers: &HeaderMap::new(), ask, rules };
+        let candidate = Candidate::new(stored, stored.covered(&self.stamps));
+        let stands = candidate.unless_purged(Strictness::Hard);
+        stands.and_then(|it| it.instead_of(facts, self.now_ms(), case)).is_ok()
+    }
+}
