@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{Joining, Places, Stores, unmarked};
 use crate::body::{self, Bodies};
 use crate::dust::Dust;
-use crate::proxy::follow::Moves;
+use crate::proxy::member_host::Moves;
 use crate::telemetry::Log;
 
 pub(super) struct Shelves {

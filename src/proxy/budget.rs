@@ -34,16 +34,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use self::book::Rules;
 use self::keeper::Keeper;
+use self::permits::Rules;
 use crate::clock::Dice;
 use crate::flight::Flight;
 use crate::upstream::limit::Limit;
 
-mod book;
-mod keeper;
-#[cfg(test)]
-mod tests;
+pub(crate) mod keeper;
+pub(crate) mod permits;
 
 /// This instance's share of a fleet's budget for one origin.
 pub struct Budget {
@@ -185,3 +183,6 @@ impl Shared {
         self.lost_unanswered.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
-mod answer;
-mod phase;
-mod presence;
-
 pub(crate) use answer::Closing;
 pub(crate) use phase::{Busy, Phase};
 pub(crate) use presence::{Presence, Seat};
+
+pub(crate) mod answer;
+pub(crate) mod phase;
+pub(crate) mod presence;
 
 /// What comes together in so long at so many bytes a second.
 pub(crate) fn bytes_in(rate: u64, window: Duration) -> u64 {

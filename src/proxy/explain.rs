@@ -1,5 +1,8 @@
 //! Why a request would be answered as it would be. Never fetches, never changes anything.
 
+use crate::proxy::lookup;
+use crate::proxy::lookup::noted;
+use crate::proxy::lookup::store_lookup;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,24 +11,25 @@ use http::header::HOST;
 use http::{HeaderMap, Method};
 use serde::Serialize;
 
-use super::Proxy;
-use super::asking::Forwarded;
-use super::binding::Party;
-use super::candidate::Facts;
-use super::decision::{alone_because, recalls};
-use super::notes::Noted;
-use super::place::{Look, Place};
 use crate::catalog::Reading;
 use crate::key::target::{self, Refusal, Target};
 use crate::policy::{self, Ask, Entrance, PassReason};
+use crate::proxy::lookup::candidate::Facts;
+use crate::proxy::lookup::decision::{alone_because, recalls};
+use crate::proxy::lookup::{Look, Place};
+use crate::proxy::request::Forwarded;
+use crate::proxy::request::binding::Party;
+use crate::proxy::state::Proxy;
+use crate::proxy::state::negative_cache::Noted;
 use crate::record::VaryNode;
 use crate::route::{NoRoute, Route};
 use crate::tier::{Covered, Held, Stored};
 
-mod decide;
-mod text;
-
 pub use text::describe;
+
+pub(crate) mod decide;
+pub(crate) mod flights;
+pub(crate) mod text;
 
 /// What would happen to a request. The lines are those of `dustgate explain`.
 #[derive(Debug, Clone)]
@@ -61,14 +65,14 @@ pub struct Origin {
 }
 
 /// What was found for a key, in memory or else in the store.
-struct Found {
+pub(crate) struct Found {
     place: Place,
     node: Option<Arc<VaryNode>>,
     stored: Option<(Arc<Stored>, &'static str)>,
 }
 
 /// What it comes to, and why.
-struct Conclusion {
+pub(crate) struct Conclusion {
     outcome: Outcome,
     answer: String,
     because: String,
@@ -79,182 +83,178 @@ struct Lines(Vec<(&'static str, String)>);
 
 // === impl Proxy ===
 
-impl Proxy {
-    /// Explains a request. `origin` tells what may be shown of a route's upstream.
-    pub async fn explain(
-        &self,
-        url: &str,
-        method: &Method,
-        headers: &HeaderMap,
-        origin: impl Fn(&Route) -> Origin + Send,
-    ) -> Explanation {
-        let mut lines = Lines::default();
-        let mut headers = headers.clone();
-        policy::strip_connection(&mut headers);
-        let target = match target::canonical_url(url) {
-            Ok(target) => target,
-            Err(refusal) => return lines.refused(refusal),
-        };
-        if self.marks.is_loop(&headers) {
-            return lines.done(Conclusion::new(Outcome::NoRoute, "508", "it has been through here already"));
+/// Explains a request. `origin` tells what may be shown of a route's upstream.
+pub(crate) async fn explain(
+    proxy: &Proxy,
+    url: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    origin: impl Fn(&Route) -> Origin + Send,
+) -> Explanation {
+    let mut lines = Lines::default();
+    let mut headers = headers.clone();
+    policy::strip_connection(&mut headers);
+    let target = match target::canonical_url(url) {
+        Ok(target) => target,
+        Err(refusal) => return lines.refused(refusal),
+    };
+    if proxy.marks.is_loop(&headers) {
+        return lines.done(Conclusion::new(Outcome::NoRoute, "508", "it has been through here already"));
+    }
+    let route = match proxy.routes.route(&target, method) {
+        Ok(route) => route.clone(),
+        Err(none) => return lines.no_route(none),
+    };
+    policy::mark_secrets(&mut headers, &route.rules);
+    let entrance = if route.cache {
+        policy::entrance(method, &headers, &route.rules)
+    } else {
+        Entrance::Pass(PassReason::RouteSays)
+    };
+    let of_route = proxy.routes.all(&target, method);
+    let also = of_route.iter().filter(|other| other.index != route.index).map(|other| &*other.name);
+    lines.add("route", text::route(&route, also));
+    let mut key = String::new();
+    route.key_into(&mut key, &target, &headers);
+    let ask = match entrance {
+        Entrance::Pass(reason) => {
+            lines.add(
+                "upstream",
+                upstream_text(proxy, &route, &target, Some(method), &headers, origin(&route)),
+            );
+            lines.add("key", text::key(&key, &route, target.query()));
+            lines.add("request", format!("passes: {}", reason.as_str()));
+            return lines.done(Conclusion::alone(format!("{}: {}", reason.as_str(), reason.because())));
         }
-        let route = match self.routes.route(&target, method) {
-            Ok(route) => route.clone(),
-            Err(none) => return lines.no_route(none),
-        };
-        policy::mark_secrets(&mut headers, &route.rules);
-        let entrance = if route.cache {
-            policy::entrance(method, &headers, &route.rules)
-        } else {
-            Entrance::Pass(PassReason::RouteSays)
-        };
-        let of_route = self.routes.all(&target, method);
-        let also = of_route.iter().filter(|other| other.index != route.index).map(|other| &*other.name);
-        lines.add("route", text::route(&route, also));
-        let mut key = String::new();
-        route.key_into(&mut key, &target, &headers);
-        let ask = match entrance {
-            Entrance::Pass(reason) => {
-                lines.add(
-                    "upstream",
-                    self.upstream_text(&route, &target, Some(method), &headers, origin(&route)),
-                );
-                lines.add("key", text::key(&key, &route, target.query()));
-                lines.add("request", format!("passes: {}", reason.as_str()));
-                return lines.done(Conclusion::alone(format!("{}: {}", reason.as_str(), reason.because())));
+        Entrance::Lookup(ask) => ask,
+    };
+    let found = find_all(proxy, &key, &route, &headers).await;
+    // Of an address that no client has: a failure that one client alone has shown does not bind it.
+    let forwarded = Forwarded::nowhere(target.scheme);
+    let hash = found.place.primary.hash();
+    let party = Party { route: &route, target: &target, headers: &headers, forwarded: &forwarded, key: hash };
+    // The decision is made of the same look as the request's own.
+    let look = look_without_taking(proxy, &party, &ask, &found);
+    let last = match &look {
+        Look::Stale { stored, .. } | Look::Doubtful { stored, .. } => Some(stored),
+        _ => None,
+    };
+    let alone = alone_because(&route, &ask, last);
+    let own = alone.map(|_| method);
+    lines.add("upstream", upstream_text(proxy, &route, &target, own, &headers, origin(&route)));
+    lines.add("key", text::key(&key, &route, target.query()));
+    let names = proxy.names(&found.place.key);
+    lines.add("name", format!("{} → {}   lock {}", found.place.key.hash(), names.value, names.lock));
+    lines.add("request", text::request(&ask, alone));
+    if let Some(node) = &found.node {
+        lines.add("variant", text::variant(node, &headers, route.max_variants));
+    }
+    match &found.stored {
+        Some((stored, place)) => {
+            lines.add("stored", text::stored(stored, place));
+            lines.add("freshness", text::freshness(&stored.record, &route.rules, proxy.now_ms()));
+        }
+        None => lines.add("stored", "nothing".into()),
+    }
+    lines.add("purge", purge_text(proxy, &found, &party).await);
+    lines.done(decide::conclude(proxy, &party, &ask, look, &found).await)
+}
+
+/// What memory has, or what a request that asks the store by itself would take from there.
+fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &Ask, found: &Found) -> Look {
+    let Party { route, target, headers, .. } = *party;
+    match (lookup::look(proxy, route, target, headers, ask), &found.stored) {
+        (Look::Missing { place }, Some((stored, _)))
+            if recalls(route, ask)
+                && !matches!(noted::peek_noted(proxy, party, &place), Noted::Pass(_))
+                && store_lookup::may_be_taken_in(proxy, stored).is_ok() =>
+        {
+            let facts = Facts { headers, ask, rules: &route.rules };
+            lookup::weigh(proxy, stored.clone(), facts, || found.place.clone())
+        }
+        (look, _) => look,
+    }
+}
+
+/// Memory, then the store.
+async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap) -> Found {
+    let primary = Place::new(text, text, None);
+    let mut held = proxy.tier.find(text);
+    if held.is_none() {
+        held = read_held(proxy, &primary, route).await;
+    }
+    let (place, node) = match held {
+        Some(Held::Vary(node)) => {
+            let place = primary.under(node.clone(), headers);
+            held = proxy.tier.find(place.key.text());
+            if held.is_none() {
+                held = read_held(proxy, &place, route).await;
             }
-            Entrance::Lookup(ask) => ask,
-        };
-        let found = self.find_all(&key, &route, &headers).await;
-        // Of an address that no client has: a failure that one client alone has shown does not bind it.
-        let forwarded = Forwarded::nowhere(target.scheme);
-        let hash = found.place.primary.hash();
-        let party =
-            Party { route: &route, target: &target, headers: &headers, forwarded: &forwarded, key: hash };
-        // The decision is made of the same look as the request's own.
-        let look = self.look_without_taking(&party, &ask, &found);
-        let last = match &look {
-            Look::Stale { stored, .. } | Look::Doubtful { stored, .. } => Some(stored),
-            _ => None,
-        };
-        let alone = alone_because(&route, &ask, last);
-        let own = alone.map(|_| method);
-        lines.add("upstream", self.upstream_text(&route, &target, own, &headers, origin(&route)));
-        lines.add("key", text::key(&key, &route, target.query()));
-        let names = self.names(&found.place.key);
-        lines.add("name", format!("{} → {}   lock {}", found.place.key.hash(), names.value, names.lock));
-        lines.add("request", text::request(&ask, alone));
-        if let Some(node) = &found.node {
-            lines.add("variant", text::variant(node, &headers, route.max_variants));
+            (place, Some(node))
         }
-        match &found.stored {
-            Some((stored, place)) => {
-                lines.add("stored", text::stored(stored, place));
-                lines.add("freshness", text::freshness(&stored.record, &route.rules, self.now_ms()));
-            }
-            None => lines.add("stored", "nothing".into()),
-        }
-        lines.add("purge", self.purge_text(&found, &party).await);
-        lines.done(self.conclude(&party, &ask, look, &found).await)
-    }
+        _ => (primary, None),
+    };
+    let stored = match held {
+        Some(Held::Stored(stored)) if stored.body.is_some() => Some((stored, "in memory here")),
+        Some(Held::Stored(stored)) => Some((stored, "in the body store")),
+        Some(Held::Vary(_)) | None => None,
+    };
+    Found { place, node, stored }
+}
 
-    /// What memory has, or what a request that asks the store by itself would take from there.
-    fn look_without_taking(&self, party: &Party<'_>, ask: &Ask, found: &Found) -> Look {
-        let Party { route, target, headers, .. } = *party;
-        match (self.look(route, target, headers, ask), &found.stored) {
-            (Look::Missing { place }, Some((stored, _)))
-                if recalls(route, ask)
-                    && !matches!(self.peek_noted(party, &place), Noted::Pass(_))
-                    && self.may_be_taken_in(stored).is_ok() =>
-            {
-                let facts = Facts { headers, ask, rules: &route.rules };
-                self.weigh(stored.clone(), facts, || found.place.clone())
-            }
-            (look, _) => look,
-        }
+async fn read_held(proxy: &Proxy, place: &Place, route: &Route) -> Option<Held> {
+    match proxy.catalog.value(&place.key).await.ok()??.reading {
+        Reading::Vary(node) => Some(Held::Vary(Arc::new(node))),
+        Reading::Record(record) => Some(Held::Stored(Arc::new(Stored::new(*record, &route.rules, None)))),
+        Reading::Foreign | Reading::Bad(_) => None,
     }
+}
 
-    /// Memory, then the store.
-    async fn find_all(&self, text: &str, route: &Route, headers: &HeaderMap) -> Found {
-        let primary = Place::new(text, text, None);
-        let mut held = self.tier.find(text);
-        if held.is_none() {
-            held = self.read_held(&primary, route).await;
-        }
-        let (place, node) = match held {
-            Some(Held::Vary(node)) => {
-                let place = primary.under(node.clone(), headers);
-                held = self.tier.find(place.key.text());
-                if held.is_none() {
-                    held = self.read_held(&place, route).await;
-                }
-                (place, Some(node))
-            }
-            _ => (primary, None),
-        };
-        let stored = match held {
-            Some(Held::Stored(stored)) if stored.body.is_some() => Some((stored, "in memory here")),
-            Some(Held::Stored(stored)) => Some((stored, "in the body store")),
-            Some(Held::Vary(_)) | None => None,
-        };
-        Found { place, node, stored }
-    }
+/// What goes upstream: the URL with its secrets masked, and Host. `method`: the request's own,
+/// if it goes by itself; none for a fill, which is a GET of what the key names.
+fn upstream_text(
+    proxy: &Proxy,
+    route: &Route,
+    target: &Target,
+    method: Option<&Method>,
+    headers: &HeaderMap,
+    origin: Origin,
+) -> String {
+    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let forwarded = Forwarded { client: here, peer: here, scheme: target.scheme, host: None, trusted: false };
+    let of_client = || {
+        let sent = proxy.marks.fill_headers(route, target, headers, &forwarded);
+        sent.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
+    };
+    let host = origin.host.or_else(of_client).unwrap_or_default();
+    let path = route.upstream_target(target, method.is_none());
+    let method = method.unwrap_or(&Method::GET);
+    let url = origin.url.trim_end_matches('/');
+    format!("{:<12} {method} {url}{path}   Host: {host}", route.upstream)
+}
 
-    async fn read_held(&self, place: &Place, route: &Route) -> Option<Held> {
-        match self.catalog.value(&place.key).await.ok()??.reading {
-            Reading::Vary(node) => Some(Held::Vary(Arc::new(node))),
-            Reading::Record(record) => Some(Held::Stored(Arc::new(Stored::new(*record, &route.rules, None)))),
-            Reading::Foreign | Reading::Bad(_) => None,
-        }
-    }
-
-    /// What goes upstream: the URL with its secrets masked, and Host. `method`: the request's own,
-    /// if it goes by itself; none for a fill, which is a GET of what the key names.
-    fn upstream_text(
-        &self,
-        route: &Route,
-        target: &Target,
-        method: Option<&Method>,
-        headers: &HeaderMap,
-        origin: Origin,
-    ) -> String {
-        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let forwarded =
-            Forwarded { client: here, peer: here, scheme: target.scheme, host: None, trusted: false };
-        let of_client = || {
-            let sent = self.marks.fill_headers(route, target, headers, &forwarded);
-            sent.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
-        };
-        let host = origin.host.or_else(of_client).unwrap_or_default();
-        let path = route.upstream_target(target, method.is_none());
-        let method = method.unwrap_or(&Method::GET);
-        let url = origin.url.trim_end_matches('/');
-        format!("{:<12} {method} {url}{path}   Host: {host}", route.upstream)
-    }
-
-    async fn purge_text(&self, found: &Found, party: &Party<'_>) -> String {
-        let mut said = Vec::new();
-        if let Some((stored, _)) = &found.stored {
-            said.push(match stored.covered(&self.stamps) {
-                Covered::No => format!("no stamp above {} (born)", stored.record.born),
-                Covered::Soft => format!("a soft stamp above {} (validated)", stored.record.token),
-                Covered::Hard => format!("a hard stamp above {} (born)", stored.record.born),
-            });
-        }
-        let place = &found.place;
-        said.push(match self.peek_noted(party, place) {
-            Noted::Failing(failure) => format!("failing ({})", failure.status.as_u16()),
-            Noted::Nothing => "pass not remembered".into(),
-            Noted::Pass(reason) => format!("pass remembered ({})", reason.as_str()),
-            Noted::Failed(failure) => format!("failure remembered ({})", failure.status.as_u16()),
+async fn purge_text(proxy: &Proxy, found: &Found, party: &Party<'_>) -> String {
+    let mut said = Vec::new();
+    if let Some((stored, _)) = &found.stored {
+        said.push(match stored.covered(&proxy.stamps) {
+            Covered::No => format!("no stamp above {} (born)", stored.record.born),
+            Covered::Soft => format!("a soft stamp above {} (validated)", stored.record.token),
+            Covered::Hard => format!("a hard stamp above {} (born)", stored.record.born),
         });
-        let lease = self.catalog.lease(&self.names(&place.key)).await.ok().flatten();
-        said.push(match lease {
-            Some(token) => format!("lease held, token {token}"),
-            None => "lease free".to_owned(),
-        });
-        said.join(" · ")
     }
+    let place = &found.place;
+    said.push(match noted::peek_noted(proxy, party, place) {
+        Noted::Failing(failure) => format!("failing ({})", failure.status.as_u16()),
+        Noted::Nothing => "pass not remembered".into(),
+        Noted::Pass(reason) => format!("pass remembered ({})", reason.as_str()),
+        Noted::Failed(failure) => format!("failure remembered ({})", failure.status.as_u16()),
+    });
+    let lease = proxy.catalog.lease(&proxy.names(&place.key)).await.ok().flatten();
+    said.push(match lease {
+        Some(token) => format!("lease held, token {token}"),
+        None => "lease free".to_owned(),
+    });
+    said.join(" · ")
 }
 
 // === impl Lines ===

@@ -3,6 +3,8 @@
 //! Dropping it at any point hands everything on: the leader's drop tells the followers here, the
 //! fill's drop releases the lease, the writer's drop breaks its readers off.
 
+use crate::proxy::lookup::cache_status;
+use crate::proxy::lookup::store_lookup;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -10,41 +12,48 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
-use super::Proxy;
-use super::asking::Asking;
-use super::binding::{self, Kind, Lasts, Party, Prior};
-use super::candidate::{Facts, Use};
-use super::cause::Refused;
-use super::judge::FillJudge;
-use super::past::Past;
-use super::place::Place;
-use super::told::{Found, How, Leader, Moment, Own, Phase, Sighted, Told};
-use super::under_way::Heard;
 use crate::clock::{WallMs, millis};
 use crate::drain::Guard;
 use crate::dust::Number;
 use crate::flight::{Entered, Fill};
 use crate::key::target::Target;
 use crate::policy::{self, Answer, Ask, Fwd, PassReason, SentRange, Verdict};
+use crate::proxy::cause::Refused;
+use crate::proxy::fill::judge::FillJudge;
+use crate::proxy::lookup::Place;
+use crate::proxy::lookup::candidate::{Facts, Use};
+use crate::proxy::outcome::{Found, How, Leader, Moment, Own, Phase, Sighted, Told};
+use crate::proxy::request::Asking;
+use crate::proxy::request::binding::{self, Kind, Lasts, Party, Prior};
+use crate::proxy::state::Proxy;
+use crate::proxy::state::past::Past;
+use crate::proxy::state::under_way::Heard;
 use crate::record::{Binding, Manifest};
 use crate::route::Route;
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream;
 
-mod elsewhere;
-mod ending;
-mod fetch;
-mod herald;
-mod join;
-mod resume;
-mod store;
-mod variants;
-
 use resume::Partial;
-pub(super) use store::unstored;
+pub(crate) use stream::unstored;
 
-pub(super) use fetch::is_answered;
+pub(crate) use fetch::is_answered;
+
+pub(crate) mod behind;
+pub(crate) mod complete_part;
+pub(crate) mod ending;
+pub(crate) mod fetch;
+pub(crate) mod judge;
+pub(crate) mod landed;
+pub(crate) mod lost;
+pub(crate) mod measured;
+pub(crate) mod publish_growing;
+pub(crate) mod remote_body;
+pub(crate) mod resume;
+pub(crate) mod spelling;
+pub(crate) mod stream;
+pub(crate) mod variants;
+pub(crate) mod writing;
 
 /// How long a request waits for a part that is fetched here and that it can't ride: when that is
 /// whole, it may be joined to.
@@ -53,23 +62,23 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Everything that a fill needs of the request that started it.
 #[derive(Clone)]
 pub(crate) struct Job {
-    pub(super) proxy: Arc<Proxy>,
-    pub(super) route: Arc<Route>,
-    pub(super) target: Target,
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) target: Target,
     /// The client's fields, for Vary and for the request to upstream. A head may be long, and a fill
     /// has helpers: they share it.
-    pub(super) headers: Arc<HeaderMap>,
-    pub(super) ask: Ask,
-    pub(super) place: Place,
+    pub(crate) headers: Arc<HeaderMap>,
+    pub(crate) ask: Ask,
+    pub(crate) place: Place,
     /// The purges from before it was begun: those who join it later judge for themselves.
-    pub(super) past: Past,
-    pub(super) owner: Option<Moment>,
-    pub(super) stale: Option<Arc<Stored>>,
+    pub(crate) past: Past,
+    pub(crate) owner: Option<Moment>,
+    pub(crate) stale: Option<Arc<Stored>>,
     /// Bodies that its request could not read: they are as good as not there.
-    pub(super) unread: Vec<Arc<Manifest>>,
-    pub(super) deadline: Instant,
-    pub(super) forwarded: super::asking::Forwarded,
-    pub(super) forward: Fwd,
+    pub(crate) unread: Vec<Arc<Manifest>>,
+    pub(crate) deadline: Instant,
+    pub(crate) forwarded: crate::proxy::request::Forwarded,
+    pub(crate) forward: Fwd,
     /// What is known of a body that another instance did not bring to its end.
     partial: Option<Arc<Partial>>,
     /// The range that upstream is asked for: what it says of one holds for nobody else (F10).
@@ -85,24 +94,24 @@ pub(crate) struct Job {
     /// When upstream was asked, on the store's clock: what no longer counted then confirms nothing.
     asked_at: WallMs,
     /// What its line in the log will say.
-    pub(super) account: Account,
+    pub(crate) account: Account,
     /// The life of the store that its body belongs to.
     life: Arc<str>,
     /// Those who are known to wait for it.
-    pub(super) interest: upstream::Interest,
+    pub(crate) interest: upstream::Interest,
     began: Instant,
     /// That its URL is spelled oddly could not be noted.
-    pub(super) unnoted: Arc<AtomicBool>,
+    pub(crate) unnoted: Arc<AtomicBool>,
     /// What it tells those who ride it without a lease is written in turn.
     aside: Arc<tokio::sync::Mutex<()>>,
     /// How well stamps were heard of when it was begun.
-    pub(super) heard: Heard,
+    pub(crate) heard: Heard,
     _guard: Guard,
 }
 
 /// What is known of a fill for its line in the log.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Account {
+pub(crate) struct Account {
     coordinated: bool,
     followers: usize,
     status: Option<StatusCode>,
@@ -110,7 +119,7 @@ pub(super) struct Account {
 }
 
 /// A response's head, and when it was asked for and received.
-pub(super) struct Head {
+pub(crate) struct Head {
     pub response: upstream::Response,
     pub sent: Moment,
     pub requested_at: WallMs,
@@ -128,7 +137,7 @@ impl Job {
         stale: Option<Arc<Stored>>,
         deadline: Instant,
     ) -> Self {
-        let forward = proxy.forward(asking, &place, stale.as_ref());
+        let forward = cache_status::forward(&proxy, asking, &place, stale.as_ref());
         Self {
             proxy: proxy.clone(),
             route: asking.route.clone(),
@@ -304,8 +313,8 @@ impl Job {
     }
 
     /// Returns whether the bytes of a body of this key can't be had, as far as that is known here.
-    pub(super) fn is_out_of_reach(&self, manifest: &Manifest) -> bool {
-        self.proxy.is_unread(self.place.key.hash(), manifest, &self.unread)
+    pub(crate) fn is_out_of_reach(&self, manifest: &Manifest) -> bool {
+        lost::is_unread(&self.proxy, self.place.key.hash(), manifest, &self.unread)
     }
 
     /// What another fill of this instance has kept since the request looked into memory. Without the
@@ -314,8 +323,14 @@ impl Job {
         if !fill.degraded() || self.owner.is_none() {
             return None;
         }
-        let (stored, usable) =
-            self.proxy.kept_since(&self.place.key, &self.route, &self.ask, &self.headers, &self.past)?;
+        let (stored, usable) = store_lookup::kept_since(
+            &self.proxy,
+            &self.place.key,
+            &self.route,
+            &self.ask,
+            &self.headers,
+            &self.past,
+        )?;
         let can_be_read = stored.body.is_some() || !self.is_out_of_reach(&stored.manifest);
         (can_be_read && matches!(usable, Use::Fresh { .. })).then_some(stored)
     }
@@ -342,7 +357,7 @@ impl Job {
         }
     }
 
-    pub(super) fn verdict(&self, head: &Head) -> Verdict {
+    pub(crate) fn verdict(&self, head: &Head) -> Verdict {
         let answer = answer_of(head);
         match self.range {
             SentRange::Own(asked) => policy::verdict_of_range(&self.ask, &answer, asked, &self.route.rules),
@@ -379,7 +394,7 @@ impl Job {
 }
 
 /// A head, as the policy judges it.
-pub(super) fn answer_of(head: &Head) -> Answer<'_> {
+pub(crate) fn answer_of(head: &Head) -> Answer<'_> {
     Answer {
         status: head.response.status,
         headers: &head.response.headers,
@@ -389,7 +404,7 @@ pub(super) fn answer_of(head: &Head) -> Answer<'_> {
     }
 }
 
-pub(in crate::proxy) fn framing(framing: upstream::Framing) -> policy::Framing {
+pub(crate) fn framing(framing: upstream::Framing) -> policy::Framing {
     match framing {
         upstream::Framing::Length(len) => policy::Framing::Length(len),
         upstream::Framing::Framed => policy::Framing::Framed,

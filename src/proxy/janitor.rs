@@ -10,18 +10,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
-use super::Proxy;
 use crate::body::{Bodies, Named, Names, OtherLife, Sweeper, Swept};
 use crate::catalog::{Found, Listed, Page, Reading, Report};
 use crate::drain::Guard;
 use crate::dust::Usage;
+use crate::proxy::state::Proxy;
 use crate::tier::Tier;
-
-mod coldest;
-mod post;
 
 use coldest::{Candidate, Coldest, Excess};
 use post::{Post, Turn};
+
+pub(crate) mod coldest;
+pub(crate) mod post;
 
 /// How often memory is looked through for what is past its end, and the stores for want of room.
 const MEMORY_EVERY: Duration = Duration::from_mins(1);
@@ -70,182 +70,179 @@ impl Names for Ledger<'_> {
     }
 }
 
-impl Proxy {
-    /// Sweeps at the start, then whenever `linger` has passed, until the drain begins. Then it stops
-    /// where it is: housekeeping is not under way, and the end waits for none of it (F9).
-    pub async fn keep_tidy(self: Arc<Self>, drain: Guard) {
+/// Sweeps at the start, then whenever `linger` has passed, until the drain begins. Then it stops
+/// where it is: housekeeping is not under way, and the end waits for none of it (F9).
+pub async fn keep_tidy(proxy: &Arc<Proxy>, drain: Guard) {
+    tokio::select! {
+        biased;
+        () = drain.draining() => {}
+        () = tidy_forever(proxy) => {}
+    }
+}
+
+/// # Cancel safety
+/// Dropped half way, a sweep has removed some, and leases are given back: the janitor's too.
+async fn tidy_forever(proxy: &Proxy) {
+    let mut post = Post::new(proxy.catalog.janitor());
+    let mut sweeper = Sweeper::new(proxy.bodies.clone());
+    let mut heard = Heard::default();
+    let every = proxy.bodies.settings().linger.max(Duration::from_millis(50));
+    let (mut bodies_at, mut memory_at) = (Instant::now(), Instant::now() + MEMORY_EVERY);
+    loop {
         tokio::select! {
             biased;
-            () = drain.draining() => {}
-            () = self.tidy_forever() => {}
-        }
-    }
-
-    /// # Cancel safety
-    /// Dropped half way, a sweep has removed some, and leases are given back: the janitor's too.
-    async fn tidy_forever(&self) {
-        let mut post = Post::new(self.catalog.janitor());
-        let mut sweeper = Sweeper::new(self.bodies.clone());
-        let mut heard = Heard::default();
-        let every = self.bodies.settings().linger.max(Duration::from_millis(50));
-        let (mut bodies_at, mut memory_at) = (Instant::now(), Instant::now() + MEMORY_EVERY);
-        loop {
-            tokio::select! {
-                biased;
-                () = sleep_until(bodies_at) => {
-                    self.take_turn(&mut post, &mut sweeper, &mut heard).await;
-                    bodies_at = Instant::now() + every + self.dice.up_to(every / 8);
+            () = sleep_until(bodies_at) => {
+                take_turn(proxy, &mut post, &mut sweeper, &mut heard).await;
+                bodies_at = Instant::now() + every + proxy.dice.up_to(every / 8);
+            }
+            () = sleep_until(memory_at) => {
+                let gone = proxy.tier.sweep(proxy.now_ms(), &proxy.stamps);
+                proxy.notices.expired(gone);
+                if post.is_held() {
+                    make_room(proxy, &mut sweeper).await;
+                } else {
+                    hear(proxy, &mut heard).await;
                 }
-                () = sleep_until(memory_at) => {
-                    let gone = self.tier.sweep(self.now_ms(), &self.stamps);
-                    self.notices.expired(gone);
-                    if post.is_held() {
-                        self.make_room(&mut sweeper).await;
-                    } else {
-                        self.hear(&mut heard).await;
-                    }
-                    memory_at = Instant::now() + MEMORY_EVERY;
-                }
+                memory_at = Instant::now() + MEMORY_EVERY;
             }
         }
     }
+}
 
-    /// Sweeps, if it is this instance's turn.
-    async fn take_turn(&self, post: &mut Post, sweeper: &mut Sweeper, heard: &mut Heard) {
-        match post.take(&self.flight).await {
-            Turn::Others => {
-                self.hear(heard).await;
-                return heard.missed_one(&self.bodies).await;
-            }
-            Turn::Unknown => {
-                // Nobody may sweep. This life is in use all the same, and whoever shares the body store is to
-                // see it.
-                let _ = self.bodies.sign().await;
-                return heard.missed_one(&self.bodies).await;
-            }
-            Turn::New => *sweeper = Sweeper::new(self.bodies.clone()),
-            Turn::Ours => {}
+/// Sweeps, if it is this instance's turn.
+async fn take_turn(proxy: &Proxy, post: &mut Post, sweeper: &mut Sweeper, heard: &mut Heard) {
+    match post.take(&proxy.flight).await {
+        Turn::Others => {
+            hear(proxy, heard).await;
+            return heard.missed_one(&proxy.bodies).await;
         }
-        *heard = Heard::default();
-        let life = self.bodies.life();
-        let swept = tokio::select! {
-            biased;
-            // Somebody else may be at it.
-            () = post.until_lost() => None,
-            swept = self.sweep_bodies(sweeper) => swept,
+        Turn::Unknown => {
+            // Nobody may sweep. This life is in use all the same, and whoever shares the body store is to
+            // see it.
+            let _ = proxy.bodies.sign().await;
+            return heard.missed_one(&proxy.bodies).await;
+        }
+        Turn::New => *sweeper = Sweeper::new(proxy.bodies.clone()),
+        Turn::Ours => {}
+    }
+    *heard = Heard::default();
+    let life = proxy.bodies.life();
+    let swept = tokio::select! {
+        biased;
+        // Somebody else may be at it.
+        () = post.until_lost() => None,
+        swept = sweep_bodies(proxy, sweeper) => swept,
+    };
+    if swept.is_some() {
+        let report = Report::new(&life, proxy.bodies.used(), proxy.now_ms());
+        post.tell(&report, proxy.bodies.settings().linger.saturating_mul(REPORT_LASTS)).await;
+    }
+}
+
+/// Learns from the janitor how much is stored.
+async fn hear(proxy: &Proxy, heard: &mut Heard) {
+    if let Some(report) = proxy.catalog.report(&proxy.bodies.life()).await
+        && heard.is_news(report.at)
+    {
+        proxy.bodies.learn_used(report.used);
+    }
+}
+
+/// One sweep: records that there is no room for, then bytes that nothing names.
+pub async fn sweep_bodies(proxy: &Proxy, sweeper: &mut Sweeper) -> Option<Swept> {
+    match sweeper.sweep(&Ledger(proxy)).await {
+        Ok(swept) => {
+            proxy.notices.swept(&swept);
+            make_room(proxy, sweeper).await;
+            Some(swept)
+        }
+        Err(error) => {
+            proxy.notices.body_store_error(&error);
+            None
+        }
+    }
+}
+
+/// Two sweeps, `linger` apart: for a command. No other instance sweeps meanwhile.
+///
+/// # Errors
+/// Another instance is the janitor, or the stores don't let anybody sweep.
+pub async fn sweep_twice(proxy: &Proxy) -> Result<(Swept, Vec<OtherLife>), NotSwept> {
+    let mut post = Post::new(proxy.catalog.janitor());
+    match post.take(&proxy.flight).await {
+        Turn::Ours | Turn::New => {}
+        Turn::Others => return Err(NotSwept::Held(post.holder(&proxy.flight))),
+        Turn::Unknown => return Err(NotSwept::Unavailable),
+    }
+    let mut sweeper = Sweeper::new(proxy.bodies.clone());
+    let both = async {
+        sweep_bodies(proxy, &mut sweeper).await?;
+        tokio::time::sleep(proxy.bodies.settings().linger).await;
+        sweep_bodies(proxy, &mut sweeper).await
+    };
+    let swept = tokio::select! {
+        biased;
+        () = post.until_lost() => Err(NotSwept::Unavailable),
+        swept = both => swept.ok_or(NotSwept::Listing),
+    };
+    post.leave().await;
+    swept.map(|swept| (swept, sweeper.others().to_vec()))
+}
+
+/// What there is too much of, beside what the next sweeps will have removed.
+fn excess(proxy: &Proxy, sweeper: &Sweeper) -> Excess {
+    let entries = proxy.dust.room().map(|room| {
+        // Records are not given up to pay for stamps.
+        let stamps = proxy.stamps.usage(proxy.now_ms());
+        let used = Usage {
+            count: room.used.count.saturating_sub(stamps.count),
+            bytes: room.used.bytes.saturating_sub(stamps.bytes),
         };
-        if swept.is_some() {
-            let report = Report::new(&life, self.bodies.used(), self.now_ms());
-            post.tell(&report, self.bodies.settings().linger.saturating_mul(REPORT_LASTS)).await;
-        }
+        Excess::of_entries(used, room.limit)
+    });
+    Excess {
+        bodies: proxy.bodies.excess().saturating_sub(sweeper.doomed()),
+        entries: entries.unwrap_or_default(),
     }
+}
 
-    /// Learns from the janitor how much is stored.
-    async fn hear(&self, heard: &mut Heard) {
-        if let Some(report) = self.catalog.report(&self.bodies.life()).await
-            && heard.is_news(report.at)
-        {
-            self.bodies.learn_used(report.used);
+/// Gives records up while there is too much of them or of their bytes, coldest first: those
+/// that memory has let go of, by age; then the others.
+async fn make_room(proxy: &Proxy, sweeper: &mut Sweeper) {
+    let excess = excess(proxy, sweeper);
+    if excess.is_none() {
+        return;
+    }
+    let mut coldest = Coldest::new(excess);
+    for page in 0..=u8::MAX {
+        let Ok(page) = proxy.catalog.page(page).await else { return };
+        let (tier, bodies) = (proxy.tier.clone(), proxy.bodies.clone());
+        let read = tokio::task::spawn_blocking(move || candidates(&page, &tier, &bodies));
+        for one in read.await.unwrap_or_default() {
+            coldest.offer(one);
         }
     }
+    if let Some(room) = proxy.dust.room() {
+        coldest.keep_most(room.limit);
+    }
+    let mut gone = 0u64;
+    for one in coldest.chosen() {
+        gone += u64::from(give_up(proxy, &one, sweeper).await);
+    }
+    proxy.notices.made_room(gone);
+}
 
-    /// One sweep: records that there is no room for, then bytes that nothing names.
-    pub async fn sweep_bodies(&self, sweeper: &mut Sweeper) -> Option<Swept> {
-        match sweeper.sweep(&Ledger(self)).await {
-            Ok(swept) => {
-                self.notices.swept(&swept);
-                self.make_room(sweeper).await;
-                Some(swept)
-            }
-            Err(error) => {
-                self.notices.body_store_error(&error);
-                None
-            }
+/// Removes a record under its key's lease, if it is still the one that was chosen.
+async fn give_up(proxy: &Proxy, one: &Candidate, sweeper: &mut Sweeper) -> bool {
+    let chosen = |found: &Found| found.number == one.number && matches!(found.reading, Reading::Record(_));
+    let gone = |found: Found| {
+        if let Some(record) = found.reading.record() {
+            proxy.tier.forget_key(&record.key);
+            sweeper.given_up(&one.hash, &record.body);
         }
-    }
-
-    /// Two sweeps, `linger` apart: for a command. No other instance sweeps meanwhile.
-    ///
-    /// # Errors
-    /// Another instance is the janitor, or the stores don't let anybody sweep.
-    pub async fn sweep_twice(&self) -> Result<(Swept, Vec<OtherLife>), NotSwept> {
-        let mut post = Post::new(self.catalog.janitor());
-        match post.take(&self.flight).await {
-            Turn::Ours | Turn::New => {}
-            Turn::Others => return Err(NotSwept::Held(post.holder(&self.flight))),
-            Turn::Unknown => return Err(NotSwept::Unavailable),
-        }
-        let mut sweeper = Sweeper::new(self.bodies.clone());
-        let both = async {
-            self.sweep_bodies(&mut sweeper).await?;
-            tokio::time::sleep(self.bodies.settings().linger).await;
-            self.sweep_bodies(&mut sweeper).await
-        };
-        let swept = tokio::select! {
-            biased;
-            () = post.until_lost() => Err(NotSwept::Unavailable),
-            swept = both => swept.ok_or(NotSwept::Listing),
-        };
-        post.leave().await;
-        swept.map(|swept| (swept, sweeper.others().to_vec()))
-    }
-
-    /// What there is too much of, beside what the next sweeps will have removed.
-    fn excess(&self, sweeper: &Sweeper) -> Excess {
-        let entries = self.dust.room().map(|room| {
-            // Records are not given up to pay for stamps.
-            let stamps = self.stamps.usage(self.now_ms());
-            let used = Usage {
-                count: room.used.count.saturating_sub(stamps.count),
-                bytes: room.used.bytes.saturating_sub(stamps.bytes),
-            };
-            Excess::of_entries(used, room.limit)
-        });
-        Excess {
-            bodies: self.bodies.excess().saturating_sub(sweeper.doomed()),
-            entries: entries.unwrap_or_default(),
-        }
-    }
-
-    /// Gives records up while there is too much of them or of their bytes, coldest first: those
-    /// that memory has let go of, by age; then the others.
-    async fn make_room(&self, sweeper: &mut Sweeper) {
-        let excess = self.excess(sweeper);
-        if excess.is_none() {
-            return;
-        }
-        let mut coldest = Coldest::new(excess);
-        for page in 0..=u8::MAX {
-            let Ok(page) = self.catalog.page(page).await else { return };
-            let (tier, bodies) = (self.tier.clone(), self.bodies.clone());
-            let read = tokio::task::spawn_blocking(move || candidates(&page, &tier, &bodies));
-            for one in read.await.unwrap_or_default() {
-                coldest.offer(one);
-            }
-        }
-        if let Some(room) = self.dust.room() {
-            coldest.keep_most(room.limit);
-        }
-        let mut gone = 0u64;
-        for one in coldest.chosen() {
-            gone += u64::from(self.give_up(&one, sweeper).await);
-        }
-        self.notices.made_room(gone);
-    }
-
-    /// Removes a record under its key's lease, if it is still the one that was chosen.
-    async fn give_up(&self, one: &Candidate, sweeper: &mut Sweeper) -> bool {
-        let chosen =
-            |found: &Found| found.number == one.number && matches!(found.reading, Reading::Record(_));
-        let gone = |found: Found| {
-            if let Some(record) = found.reading.record() {
-                self.tier.forget_key(&record.key);
-                sweeper.given_up(&one.hash, &record.body);
-            }
-        };
-        let names = self.catalog.names_of(&one.hash);
-        self.notices.removed(self.catalog.remove_value_if(&names, chosen, gone).await)
-    }
+    };
+    let names = proxy.catalog.names_of(&one.hash);
+    proxy.notices.removed(proxy.catalog.remove_value_if(&names, chosen, gone).await)
 }
 
 // === impl Heard ===

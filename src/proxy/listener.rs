@@ -12,13 +12,13 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tokio::net::TcpListener;
 
-use super::Proxy;
 use crate::drain::Guard;
+use crate::proxy::state::Proxy;
 use crate::telemetry::words::Shed;
 
-mod connection;
-mod refusal;
-mod socket;
+pub(crate) mod connection;
+pub(crate) mod refusal;
+pub(crate) mod socket;
 
 /// Connections open on all listeners.
 #[derive(Debug, Default)]

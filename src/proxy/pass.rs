@@ -1,6 +1,10 @@
 //! Requests that go upstream by themselves: what is not a cacheable GET, and what turned out to
 //! be nobody else's.
 
+use crate::proxy::purge::invalidate;
+use crate::proxy::respond;
+use crate::proxy::respond::body::finish;
+use crate::proxy::respond::standing_in;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -8,339 +12,343 @@ use http::header::TRAILER;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::Proxy;
-use super::asking::Asking;
-use super::body::{ReplyBody, Source};
-use super::cause::{Cause, Refused};
-use super::fill::{Head, Job, answer_of, is_answered};
-use super::invalidate::{Fills, Unsafe};
-use super::measured::measured;
-use super::place::Place;
-use super::status;
-use super::told::{Exchange, Follower, Moment, Told};
-use super::under_way::{Counted, Heard};
-use super::upload::{Content, Upload};
 use crate::dust::Number;
 use crate::flight::{Attempt, Joined};
 use crate::key::Key;
 use crate::policy::{self, Ask, Asks, ErrorCase, PassReason, Rules, Verdict, Want};
+use crate::proxy::cause::{Cause, Refused};
+use crate::proxy::fill::measured::measured;
+use crate::proxy::fill::{Head, Job, answer_of, is_answered};
+use crate::proxy::lookup::Place;
+use crate::proxy::lookup::cache_status;
+use crate::proxy::outcome::{Exchange, Follower, Moment, Told};
+use crate::proxy::pass::upload::{Content, Upload};
+use crate::proxy::purge::invalidate::{Fills, Unsafe};
+use crate::proxy::request::Asking;
+use crate::proxy::respond::body::{ReplyBody, Source};
+use crate::proxy::state::Proxy;
+use crate::proxy::state::under_way::{Counted, Heard};
 use crate::record::Note;
 use crate::telemetry::words::{Cache, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
 
-impl Proxy {
-    /// A request with content, or with a method that is not GET or HEAD: streamed both ways.
-    pub(crate) async fn pass_with_body(
-        self: &Arc<Self>,
-        mut asking: Asking,
-        content: impl Content,
-        reason: PassReason,
-    ) -> Response<ReplyBody> {
-        let mut doing = None;
-        // What its answer may be stored as is made void by what comes from now on.
-        let _filling = self.stamps.fills(self.number());
-        if !policy::is_safe(&asking.method) {
-            let before = self.before_unsafe(&asking);
-            if before.makes_void() && self.stamps.owes_too_much() {
-                return Self::refuse(asking, Cause::Refused(Refused::StoreDown), None);
+pub(crate) mod head_update;
+pub(crate) mod heads;
+pub(crate) mod upload;
+
+/// A request with content, or with a method that is not GET or HEAD: streamed both ways.
+pub(crate) async fn pass_with_body(
+    proxy: &Arc<Proxy>,
+    mut asking: Asking,
+    content: impl Content,
+    reason: PassReason,
+) -> Response<ReplyBody> {
+    let mut doing = None;
+    // What its answer may be stored as is made void by what comes from now on.
+    let _filling = proxy.stamps.fills(invalidate::number(proxy));
+    if !policy::is_safe(&asking.method) {
+        let before = invalidate::before_unsafe(proxy, &asking);
+        if before.makes_void() && proxy.stamps.owes_too_much() {
+            return respond::refuse(asking, Cause::Refused(Refused::StoreDown), None);
+        }
+        doing = Some(before);
+    }
+    let empty = http_body::Body::is_end_stream(&content);
+    let read = Arc::new(AtomicU64::new(0));
+    let upload = || Box::pin(Upload::new(proxy, content, read.clone()));
+    let body: Option<upstream::Body> = if empty { None } else { Some(upload()) };
+    asking.ticket.reads(read);
+    asking.ticket.waits_for(upstream::Interest::default());
+    let on_sent = doing.as_ref().map(Unsafe::on_sent);
+    match send(proxy, &asking, body, reason, on_sent).await {
+        Err(error) => {
+            if let Some(doing) = &mut doing
+                && never_connected(error.kind)
+            {
+                doing.undone();
             }
-            doing = Some(before);
+            unanswered(proxy, asking, &error)
         }
-        let empty = http_body::Body::is_end_stream(&content);
-        let read = Arc::new(AtomicU64::new(0));
-        let upload = || Box::pin(Upload::new(self, content, read.clone()));
-        let body: Option<upstream::Body> = if empty { None } else { Some(upload()) };
-        asking.ticket.reads(read);
-        asking.ticket.waits_for(upstream::Interest::default());
-        let on_sent = doing.as_ref().map(Unsafe::on_sent);
-        match self.send(&asking, body, reason, on_sent).await {
-            Err(error) => {
-                if let Some(doing) = &mut doing
-                    && never_connected(error.kind)
-                {
-                    doing.undone();
-                }
-                self.unanswered(asking, &error)
-            }
-            Ok(head) => match doing {
-                Some(doing) => self.after_unsafe(asking, head, reason, doing).await,
-                None => self.own(asking, head.response, reason),
-            },
-        }
+        Ok(head) => match doing {
+            Some(doing) => after_unsafe(proxy, asking, head, reason, doing).await,
+            None => own(proxy, asking, head.response, reason),
+        },
     }
+}
 
-    /// The answer to an unsafe request. A POST's may say that it is what a GET would get
-    /// (RFC 9110 §9.3.3): then it is stored as that.
-    async fn after_unsafe(
-        self: &Arc<Self>,
-        asking: Asking,
-        head: Head,
-        reason: PassReason,
-        doing: Unsafe,
-    ) -> Response<ReplyBody> {
-        let (status, headers, received_at) =
-            (head.response.status, head.response.headers.clone(), head.received_at);
-        let stored = doing.answered(&asking, status, &headers).await;
-        let Some(Fills { route, born, counted, heard }) =
-            stored.filter(|fills| fills.route.index == asking.route.index)
-        else {
-            return self.own(asking, head.response, reason);
-        };
-        let (target, rules) = (asking.target.to_string(), &asking.route.rules);
-        let ask = Ask::of_credentials(&asking.headers, rules);
-        if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
-            || !self.marks.asks_as_a_fill(&asking)
-            || !policy::is_coded_for_all(&asking.headers, &headers)
-        {
-            return self.own(asking, head.response, reason);
-        }
-        let mut text = String::new();
-        route.key_into(&mut text, &asking.target, &asking.headers);
-        // Its own stamp is not above it, and every other one that it may be older than is.
-        let head = Head { born, ..head };
-        match self.adopt(&asking, Place::new(&text, &text, None), head, heard, counted).await {
-            Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
-            Err(Some(response)) => self.own(asking, response, reason),
-            Err(None) => Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
-        }
+/// The answer to an unsafe request. A POST's may say that it is what a GET would get
+/// (RFC 9110 §9.3.3): then it is stored as that.
+async fn after_unsafe(
+    proxy: &Arc<Proxy>,
+    asking: Asking,
+    head: Head,
+    reason: PassReason,
+    doing: Unsafe,
+) -> Response<ReplyBody> {
+    let (status, headers, received_at) =
+        (head.response.status, head.response.headers.clone(), head.received_at);
+    let stored = doing.answered(&asking, status, &headers).await;
+    let Some(Fills { route, born, counted, heard }) =
+        stored.filter(|fills| fills.route.index == asking.route.index)
+    else {
+        return own(proxy, asking, head.response, reason);
+    };
+    let (target, rules) = (asking.target.to_string(), &asking.route.rules);
+    let ask = Ask::of_credentials(&asking.headers, rules);
+    if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
+        || !proxy.marks.asks_as_a_fill(&asking)
+        || !policy::is_coded_for_all(&asking.headers, &headers)
+    {
+        return own(proxy, asking, head.response, reason);
     }
+    let mut text = String::new();
+    route.key_into(&mut text, &asking.target, &asking.headers);
+    // Its own stamp is not above it, and every other one that it may be older than is.
+    let head = Head { born, ..head };
+    match adopt(proxy, &asking, Place::new(&text, &text, None), head, heard, counted).await {
+        Ok((exchange, follower, me)) => respond::ride(proxy, asking, &exchange, follower, me),
+        Err(Some(response)) => own(proxy, asking, response, reason),
+        Err(None) => respond::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
+    }
+}
 
-    /// A GET or HEAD by itself. Where the reason is who asks and not what was asked, and the
-    /// response says in so many words that it may be shared, it is stored all the same.
-    pub(crate) async fn pass_get(
-        self: &Arc<Self>,
-        asking: Asking,
-        place: Option<Place>,
-        reason: PassReason,
-    ) -> Response<ReplyBody> {
-        match place {
-            Some(place) if Self::may_share_head(&asking, reason) => self.share_head(asking, place).await,
-            place => self.pass_alone(asking, place, reason).await,
+/// A GET or HEAD by itself. Where the reason is who asks and not what was asked, and the
+/// response says in so many words that it may be shared, it is stored all the same.
+pub(crate) async fn pass_get(
+    proxy: &Arc<Proxy>,
+    asking: Asking,
+    place: Option<Place>,
+    reason: PassReason,
+) -> Response<ReplyBody> {
+    match place {
+        Some(place) if heads::may_share_head(&asking, reason) => {
+            heads::share_head(proxy, asking, place).await
         }
+        place => pass_alone(proxy, asking, place, reason).await,
     }
+}
 
-    /// The same, whatever others ask for.
-    pub(super) async fn pass_alone(
-        self: &Arc<Self>,
-        mut asking: Asking,
-        place: Option<Place>,
-        reason: PassReason,
-    ) -> Response<ReplyBody> {
-        let (born, heard) = (self.number(), self.hears());
-        let _filling = self.stamps.fills(born);
-        let fills = may_turn_out_shared(reason) && is_plain(&asking);
-        let counted = place.as_ref().filter(|_| fills).map(|place| Counted::of(self, place.url));
-        asking.ticket.waits_for(upstream::Interest::default());
-        let head = match self.send(&asking, None, reason, None).await {
-            Err(error) => return self.unanswered(asking, &error),
-            Ok(head) => Head { born, ..head },
-        };
-        if asking.method == Method::HEAD {
-            let (status, headers) = (head.response.status, head.response.headers.clone());
-            self.own_head_update(&asking, status, &headers, born).await;
-        }
-        if let Some(place) = &place
-            && reason.shared()
-            && is_plain(&asking)
-            && !asking.ask.credentialed()
-        {
-            self.judge_again(&asking, place, &head);
-        }
-        let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
-            return self.own(asking, head.response, reason);
-        };
-        let for_all = self.marks.asks_as_a_fill(&asking)
-            && policy::is_coded_for_all(&asking.headers, &head.response.headers);
-        if !is_fill(&asking, reason) && !for_all {
-            self.fill_behind(&asking, place, &head);
-            return self.own(asking, head.response, reason);
-        }
-        match self.adopt(&asking, place, head, heard, counted).await {
-            Ok((exchange, follower, me)) => self.ride(asking, &exchange, follower, me),
-            Err(Some(response)) => self.own(asking, response, reason),
-            // The task is gone with the response in it, by a panic: nothing is left to pass on.
-            Err(None) => Self::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
-        }
+/// The same, whatever others ask for.
+pub(crate) async fn pass_alone(
+    proxy: &Arc<Proxy>,
+    mut asking: Asking,
+    place: Option<Place>,
+    reason: PassReason,
+) -> Response<ReplyBody> {
+    let (born, heard) = (invalidate::number(proxy), proxy.hears());
+    let _filling = proxy.stamps.fills(born);
+    let fills = may_turn_out_shared(reason) && is_plain(&asking);
+    let counted = place.as_ref().filter(|_| fills).map(|place| Counted::of(proxy, place.url));
+    asking.ticket.waits_for(upstream::Interest::default());
+    let head = match send(proxy, &asking, None, reason, None).await {
+        Err(error) => return unanswered(proxy, asking, &error),
+        Ok(head) => Head { born, ..head },
+    };
+    if asking.method == Method::HEAD {
+        let (status, headers) = (head.response.status, head.response.headers.clone());
+        head_update::own_head_update(proxy, &asking, status, &headers, born).await;
     }
+    if let Some(place) = &place
+        && reason.shared()
+        && is_plain(&asking)
+        && !asking.ask.credentialed()
+    {
+        judge_again(proxy, &asking, place, &head);
+    }
+    let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
+        return own(proxy, asking, head.response, reason);
+    };
+    let for_all = proxy.marks.asks_as_a_fill(&asking)
+        && policy::is_coded_for_all(&asking.headers, &head.response.headers);
+    if !is_fill(&asking, reason) && !for_all {
+        fill_behind(proxy, &asking, place, &head);
+        return own(proxy, asking, head.response, reason);
+    }
+    match adopt(proxy, &asking, place, head, heard, counted).await {
+        Ok((exchange, follower, me)) => respond::ride(proxy, asking, &exchange, follower, me),
+        Err(Some(response)) => own(proxy, asking, response, reason),
+        // The task is gone with the response in it, by a panic: nothing is left to pass on.
+        Err(None) => respond::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
+    }
+}
 
-    /// A request that goes by itself because another's answer was not to be shared has an answer that
-    /// is: then that is forgotten, here and in the store, and the next request leads (F10).
-    fn judge_again(self: &Arc<Self>, asking: &Asking, place: &Place, head: &Head) {
-        let verdict = policy::verdict(&asking.ask, &answer_of(head), &asking.route.rules);
-        if !matches!(verdict, Verdict::Store(_)) {
-            return;
-        }
-        let Some(token) = self.notes.disprove_pass(place.key.hash()) else { return };
-        let (proxy, key) = (self.clone(), place.key.clone());
-        tokio::spawn(async move {
-            // Not what has been said since.
-            let disproved = |note: &Note| matches!(note, Note::Pass { token: of, .. } if *of <= token);
-            proxy.notices.removed(proxy.catalog.remove_verdict_if(&key, disproved).await);
-        });
+/// A request that goes by itself because another's answer was not to be shared has an answer that
+/// is: then that is forgotten, here and in the store, and the next request leads (F10).
+fn judge_again(proxy: &Arc<Proxy>, asking: &Asking, place: &Place, head: &Head) {
+    let verdict = policy::verdict(&asking.ask, &answer_of(head), &asking.route.rules);
+    if !matches!(verdict, Verdict::Store(_)) {
+        return;
     }
+    let Some(token) = proxy.notes.disprove_pass(place.key.hash()) else { return };
+    let (proxy, key) = (proxy.clone(), place.key.clone());
+    tokio::spawn(async move {
+        // Not what has been said since.
+        let disproved = |note: &Note| matches!(note, Note::Pass { token: of, .. } if *of <= token);
+        proxy.notices.removed(proxy.catalog.remove_verdict_if(&key, disproved).await);
+    });
+}
 
-    /// Fetches for everybody, in the background, what a request has shown to be everybody's without
-    /// asking as a fill does.
-    fn fill_behind(self: &Arc<Self>, asking: &Asking, place: Place, head: &Head) {
-        let deadline = Instant::now() + asking.route.wait_timeout;
-        let job = Job::new(self, asking, place, None, None, deadline);
-        if matches!(job.verdict(head), Verdict::Store(_))
-            && let Joined::Lead(leader) = self.flights.join(&job.place.key.hash())
-        {
-            job.spawn(leader);
-        }
+/// Fetches for everybody, in the background, what a request has shown to be everybody's without
+/// asking as a fill does.
+fn fill_behind(proxy: &Arc<Proxy>, asking: &Asking, place: Place, head: &Head) {
+    let deadline = Instant::now() + asking.route.wait_timeout;
+    let job = Job::new(proxy, asking, place, None, None, deadline);
+    if matches!(job.verdict(head), Verdict::Store(_))
+        && let Joined::Lead(leader) = proxy.flights.join(&job.place.key.hash())
+    {
+        job.spawn(leader);
     }
+}
 
-    /// Makes a fill of an exchange that began as a pass. Tried without waiting.
-    async fn adopt(
-        self: &Arc<Self>,
-        asking: &Asking,
-        place: Place,
-        head: Head,
-        heard: Heard,
-        counted: Option<Counted>,
-    ) -> Result<(Arc<Exchange>, Follower, Moment), Option<upstream::Response>> {
-        let me = self.moments.next();
-        let interest = asking.ticket.interest().unwrap_or_default();
-        let mut job = Job::new(self, asking, place, Some(me), None::<Arc<Stored>>, Instant::now());
-        job.interest = interest.clone();
-        job.heard = heard;
-        let Verdict::Store(lifetime) = job.verdict(&head) else { return Err(Some(head.response)) };
-        let Joined::Lead(leader) = self.flights.join(&job.place.key.hash()) else {
-            return Err(Some(head.response));
-        };
-        // The exchange is under way: those who come are to keep its place, too.
-        leader.inform(|info| info.interest = interest);
-        let names = self.names(&job.place.key);
-        let Attempt::Won(fill) = self.flight.attempt(&names).await else {
-            return Err(Some(head.response));
-        };
-        // It was made void, or may have been without this instance's hearing of it.
-        let void = self.stamps.forbids(job.place.url, head.born) || !self.has_heard_all(heard);
-        if void || self.has_better(&job.place.key, &job.route.rules, head.born, head.response.status).await {
-            fill.release().await;
-            return Err(Some(head.response));
-        }
-        let follower = leader.follower();
-        // Known before the task runs: nobody else can have taken the place of this exchange.
-        let (stamps, born) = (self.stamps.clone(), head.born);
-        tokio::spawn(async move {
-            let (_filling, _counted) = (stamps.fills(born), counted);
-            job.store(leader, fill, head, lifetime, true).await;
-        });
-        match follower.settled().await {
-            crate::flight::Settled::Told(Told::Growing(exchange)) => Ok((exchange, follower, me)),
-            crate::flight::Settled::Told(Told::Pass(_, own)) => match own.take() {
-                Some(response) => Err(Some(response)),
-                None => Err(None),
-            },
-            _ => Err(None),
-        }
+/// Makes a fill of an exchange that began as a pass. Tried without waiting.
+async fn adopt(
+    proxy: &Arc<Proxy>,
+    asking: &Asking,
+    place: Place,
+    head: Head,
+    heard: Heard,
+    counted: Option<Counted>,
+) -> Result<(Arc<Exchange>, Follower, Moment), Option<upstream::Response>> {
+    let me = proxy.moments.next();
+    let interest = asking.ticket.interest().unwrap_or_default();
+    let mut job = Job::new(proxy, asking, place, Some(me), None::<Arc<Stored>>, Instant::now());
+    job.interest = interest.clone();
+    job.heard = heard;
+    let Verdict::Store(lifetime) = job.verdict(&head) else { return Err(Some(head.response)) };
+    let Joined::Lead(leader) = proxy.flights.join(&job.place.key.hash()) else {
+        return Err(Some(head.response));
+    };
+    // The exchange is under way: those who come are to keep its place, too.
+    leader.inform(|info| info.interest = interest);
+    let names = proxy.names(&job.place.key);
+    let Attempt::Won(fill) = proxy.flight.attempt(&names).await else {
+        return Err(Some(head.response));
+    };
+    // It was made void, or may have been without this instance's hearing of it.
+    let void = proxy.stamps.forbids(job.place.url, head.born) || !proxy.has_heard_all(heard);
+    if void || has_better(proxy, &job.place.key, &job.route.rules, head.born, head.response.status).await {
+        fill.release().await;
+        return Err(Some(head.response));
     }
+    let follower = leader.follower();
+    // Known before the task runs: nobody else can have taken the place of this exchange.
+    let (stamps, born) = (proxy.stamps.clone(), head.born);
+    tokio::spawn(async move {
+        let (_filling, _counted) = (stamps.fills(born), counted);
+        job.store(leader, fill, head, lifetime, true).await;
+    });
+    match follower.settled().await {
+        crate::flight::Settled::Told(Told::Growing(exchange)) => Ok((exchange, follower, me)),
+        crate::flight::Settled::Told(Told::Pass(_, own)) => match own.take() {
+            Some(response) => Err(Some(response)),
+            None => Err(None),
+        },
+        _ => Err(None),
+    }
+}
 
-    /// Returns whether an answer that was asked for under `born` and without a lease must not take the
-    /// place of what is stored: that may be newer, or it may be served instead of such an error.
-    pub(crate) async fn has_better(
-        &self,
-        key: &Key,
-        rules: &Rules,
-        born: Number,
-        status: StatusCode,
-    ) -> bool {
-        let Ok(there) = self.catalog.value(key).await else { return true };
-        let Some(there) = there else { return false };
-        // Two that were asked for alone have no order but this: instances know of different numbers.
-        if there.number > born {
-            return true;
-        }
-        let Some(record) = there.reading.record() else { return false };
-        if record.token >= born {
-            return true;
-        }
-        let stored = Stored::new(record, rules, None);
-        self.is_better_than(&stored, rules, &Ask::default(), ErrorCase::Status(status.as_u16()))
+/// Returns whether an answer that was asked for under `born` and without a lease must not take the
+/// place of what is stored: that may be newer, or it may be served instead of such an error.
+pub(crate) async fn has_better(
+    proxy: &Proxy,
+    key: &Key,
+    rules: &Rules,
+    born: Number,
+    status: StatusCode,
+) -> bool {
+    let Ok(there) = proxy.catalog.value(key).await else { return true };
+    let Some(there) = there else { return false };
+    // Two that were asked for alone have no order but this: instances know of different numbers.
+    if there.number > born {
+        return true;
     }
+    let Some(record) = there.reading.record() else { return false };
+    if record.token >= born {
+        return true;
+    }
+    let stored = Stored::new(record, rules, None);
+    standing_in::is_better_than(proxy, &stored, rules, &Ask::default(), ErrorCase::Status(status.as_u16()))
+}
 
-    async fn send(
-        &self,
-        asking: &Asking,
-        body: Option<upstream::Body>,
-        reason: PassReason,
-        on_sent: Option<Box<dyn FnOnce() + Send>>,
-    ) -> Result<Head, upstream::Error> {
-        self.notices.passing(&asking.route, reason);
-        let (route, target, forwarded) = (&asking.route, &asking.target, &asking.forwarded);
-        let fills = body.is_none() && is_fill(asking, reason);
-        let mut headers = if fills {
-            self.marks.fill_headers(route, target, &asking.headers, forwarded)
-        } else {
-            let shares = may_be_shared(asking, reason);
-            self.marks.pass_headers(route, target, &asking.headers, forwarded, shares)
-        };
-        if asking.method == Method::OPTIONS {
-            policy::count_down(&mut headers);
-        }
-        let asks = Asks::of(&headers);
-        let request = upstream::Request {
-            method: asking.method.clone(),
-            target: route.upstream_target(target, fills),
-            headers,
-            body,
-            lane: Lane::Pass,
-            deadline: Some(asking.ticket.began() + asking.route.wait_timeout),
-            interest: asking.ticket.interest(),
-            on_sent,
-        };
-        let sent = self.moments.next();
-        let requested_at = self.now_ms();
-        let response = measured(self.upstream(&asking.route).send(request).await?);
-        self.notices.upstream_answered(&asking.route, &response);
-        // Of other methods some APIs say by 304 that nothing had to be done.
-        if matches!(asking.method, Method::GET | Method::HEAD) {
-            is_answered(asks, &response)?;
-        }
-        Ok(Head { response, sent, requested_at, received_at: self.now_ms(), born: 0 })
+async fn send(
+    proxy: &Proxy,
+    asking: &Asking,
+    body: Option<upstream::Body>,
+    reason: PassReason,
+    on_sent: Option<Box<dyn FnOnce() + Send>>,
+) -> Result<Head, upstream::Error> {
+    proxy.notices.passing(&asking.route, reason);
+    let (route, target, forwarded) = (&asking.route, &asking.target, &asking.forwarded);
+    let fills = body.is_none() && is_fill(asking, reason);
+    let mut headers = if fills {
+        proxy.marks.fill_headers(route, target, &asking.headers, forwarded)
+    } else {
+        let shares = may_be_shared(asking, reason);
+        proxy.marks.pass_headers(route, target, &asking.headers, forwarded, shares)
+    };
+    if asking.method == Method::OPTIONS {
+        policy::count_down(&mut headers);
     }
+    let asks = Asks::of(&headers);
+    let request = upstream::Request {
+        method: asking.method.clone(),
+        target: route.upstream_target(target, fills),
+        headers,
+        body,
+        lane: Lane::Pass,
+        deadline: Some(asking.ticket.began() + asking.route.wait_timeout),
+        interest: asking.ticket.interest(),
+        on_sent,
+    };
+    let sent = proxy.moments.next();
+    let requested_at = proxy.now_ms();
+    let response = measured(proxy.upstream(&asking.route).send(request).await?);
+    proxy.notices.upstream_answered(&asking.route, &response);
+    // Of other methods some APIs say by 304 that nothing had to be done.
+    if matches!(asking.method, Method::GET | Method::HEAD) {
+        is_answered(asks, &response)?;
+    }
+    Ok(Head { response, sent, requested_at, received_at: proxy.now_ms(), born: 0 })
+}
 
-    /// A response for this request alone.
-    pub(crate) fn own(
-        &self,
-        mut asking: Asking,
-        response: upstream::Response,
-        reason: PassReason,
-    ) -> Response<ReplyBody> {
-        let ticket = &mut asking.ticket;
-        ticket.cache = if reason == PassReason::RouteSays { Cache::Bypass } else { Cache::Pass };
-        ticket.why = Some(Why::Pass(reason.as_str()));
-        ticket.upstream_answered(&asking.route, response.status, &response.timing);
-        let status = status::passed(reason, asking.forward);
-        let mut headers = response.headers;
-        self.marks.deliver(&asking, &mut headers, Some(&status));
-        let len = match response.framing {
-            _ if asking.method == Method::HEAD || super::serve::bodiless(response.status) => Some(0),
-            upstream::Framing::Length(len) => Some(len),
-            upstream::Framing::Framed | upstream::Framing::Close => None,
-        };
-        let source = if len == Some(0) { Source::Empty } else { Source::Upstream(response.body) };
-        let mut body = ReplyBody::new(source, len);
-        let trailers = response.trailers;
-        if len.is_none() && !trailers.announced.is_empty() && policy::takes_trailers(&asking.headers) {
-            for line in trailers.announced {
-                headers.append(TRAILER, line);
-            }
-            body = body.before_trailers(trailers.came);
+/// A response for this request alone.
+pub(crate) fn own(
+    proxy: &Proxy,
+    mut asking: Asking,
+    response: upstream::Response,
+    reason: PassReason,
+) -> Response<ReplyBody> {
+    let ticket = &mut asking.ticket;
+    ticket.cache = if reason == PassReason::RouteSays { Cache::Bypass } else { Cache::Pass };
+    ticket.why = Some(Why::Pass(reason.as_str()));
+    ticket.upstream_answered(&asking.route, response.status, &response.timing);
+    let status = cache_status::passed(reason, asking.forward);
+    let mut headers = response.headers;
+    proxy.marks.deliver(&asking, &mut headers, Some(&status));
+    let len = match response.framing {
+        _ if asking.method == Method::HEAD || crate::proxy::respond::bodiless(response.status) => Some(0),
+        upstream::Framing::Length(len) => Some(len),
+        upstream::Framing::Framed | upstream::Framing::Close => None,
+    };
+    let source = if len == Some(0) { Source::Empty } else { Source::Upstream(response.body) };
+    let mut body = ReplyBody::new(source, len);
+    let trailers = response.trailers;
+    if len.is_none() && !trailers.announced.is_empty() && policy::takes_trailers(&asking.headers) {
+        for line in trailers.announced {
+            headers.append(TRAILER, line);
         }
-        let mut answer = Response::new(body);
-        *answer.status_mut() = response.status;
-        *answer.headers_mut() = headers;
-        Self::finish(asking.ticket, answer)
+        body = body.before_trailers(trailers.came);
     }
+    let mut answer = Response::new(body);
+    *answer.status_mut() = response.status;
+    *answer.headers_mut() = headers;
+    finish(asking.ticket, answer)
+}
 
-    fn unanswered(self: &Arc<Self>, asking: Asking, error: &upstream::Error) -> Response<ReplyBody> {
-        self.notices.upstream_error(&asking.route, error);
-        Self::refuse(asking, Cause::Upstream(error.kind), None)
-    }
+fn unanswered(proxy: &Arc<Proxy>, asking: Asking, error: &upstream::Error) -> Response<ReplyBody> {
+    proxy.notices.upstream_error(&asking.route, error);
+    respond::refuse(asking, Cause::Upstream(error.kind), None)
 }
 
 /// Whether a request that went out and failed like this can't have been done. One that waited for a

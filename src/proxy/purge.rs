@@ -5,13 +5,16 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::Proxy;
-use super::invalidate::Called;
 use crate::dust::{Error, Number, within};
 use crate::key::target::{self, Refusal};
+use crate::proxy::purge::invalidate::Called;
+use crate::proxy::state::Proxy;
 use crate::telemetry::words;
 use crate::tier::stamps::life::{OPERATOR, stamp_life};
 use crate::tier::stamps::{Force, Scope};
+
+pub(crate) mod invalidate;
+pub(crate) mod owed;
 
 /// So many call bounds a stamp that was given up may still land, to be applied here at once. No other
 /// stamp of its URL is written meanwhile, so not for ever: what lands later is heard of.
@@ -52,68 +55,66 @@ pub enum PurgeError {
     Store(#[from] Error),
 }
 
-impl Proxy {
-    /// Purges. When this returns, no request that comes after it is answered with what it covers,
-    /// here or on any instance that confirmed.
-    pub async fn purge(&self, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
-        let began = Instant::now();
-        let force = if soft { Force::Soft } else { Force::Hard };
-        let (of, line, kind) = match what {
-            Purge::All => (None, None, words::Purge::All),
-            Purge::Url(url) => {
-                let text = self.text_of_url(url).map_err(PurgeError::Url)?;
-                let line = text.lines().next().unwrap_or_default().to_owned();
-                (Some(Called::of(&text)), Some(line), words::Purge::Url)
-            }
-        };
-        let number = self.write_purge(of, force).await?;
-        let (confirmed, silent) = match &self.member {
-            None => (vec![self.settings.instance.to_string()], Vec::new()),
-            Some(member) => {
-                let all = member.confirmed(number).await?;
-                (all.confirmed, all.silent)
-            }
-        };
-        let ms = crate::clock::millis(began.elapsed());
-        self.notices.purged(kind, soft, number, line.as_deref(), began.elapsed());
-        Ok(Purged { number, confirmed, silent, ms })
-    }
-
-    /// Writes the stamp of a purge. A store across a network is given no longer than for any call;
-    /// should the stamp land a moment later it is applied here all the same.
-    async fn write_purge(&self, of: Option<Called>, force: Force) -> Result<Number, Error> {
-        let (scope, lives) = match &of {
-            None => (Scope::All, self.settings.max_life),
-            Some(called) => (Scope::Url(called.url), self.purge_lives(called).await),
-        };
-        if self.member.is_none() {
-            return self.stamps.write(&*self.dust, scope, force, lives, true).await;
+/// Purges. When this returns, no request that comes after it is answered with what it covers,
+/// here or on any instance that confirmed.
+pub(crate) async fn purge(proxy: &Proxy, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
+    let began = Instant::now();
+    let force = if soft { Force::Soft } else { Force::Hard };
+    let (of, line, kind) = match what {
+        Purge::All => (None, None, words::Purge::All),
+        Purge::Url(url) => {
+            let text = text_of_url(proxy, url).map_err(PurgeError::Url)?;
+            let line = text.lines().next().unwrap_or_default().to_owned();
+            (Some(Called::of(&text)), Some(line), words::Purge::Url)
         }
-        let (stamps, dust) = (self.stamps.clone(), self.dust.clone());
-        let late = self.flight.settings().call_bound * LATE;
-        let write =
-            tokio::spawn(async move { within(late, stamps.write(&*dust, scope, force, lives, true)).await });
-        let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
-        self.flight.bounded(async { write.await.map_err(broken)? }).await
-    }
-
-    /// How long the stamp of an operator's purge lives: a day at least, whatever is found, and as long as
-    /// any record may if it can't be asked.
-    async fn purge_lives(&self, of: &Called) -> Duration {
-        let (now, max_life) = (self.now_ms(), self.settings.max_life);
-        match self.look_for(of).await {
-            Ok(ends) => stamp_life(ends, now, max_life).max(OPERATOR),
-            Err(_) => max_life,
+    };
+    let number = write_purge(proxy, of, force).await?;
+    let (confirmed, silent) = match &proxy.member {
+        None => (vec![proxy.settings.instance.to_string()], Vec::new()),
+        Some(member) => {
+            let all = member.confirmed(number).await?;
+            (all.confirmed, all.silent)
         }
-    }
+    };
+    let ms = crate::clock::millis(began.elapsed());
+    proxy.notices.purged(kind, soft, number, line.as_deref(), began.elapsed());
+    Ok(Purged { number, confirmed, silent, ms })
+}
 
-    /// The text of the key that a URL has by itself, by its route's rules.
-    fn text_of_url(&self, url: &str) -> Result<String, Refusal> {
-        let target = target::canonical_url(url)?;
-        let found = self.routes.route(&target, &http::Method::GET);
-        let Ok(route) = found else { return Ok(target.to_string()) };
-        let mut text = String::new();
-        route.key_into(&mut text, &target, &HeaderMap::new());
-        Ok(text)
+/// Writes the stamp of a purge. A store across a network is given no longer than for any call;
+/// should the stamp land a moment later it is applied here all the same.
+async fn write_purge(proxy: &Proxy, of: Option<Called>, force: Force) -> Result<Number, Error> {
+    let (scope, lives) = match &of {
+        None => (Scope::All, proxy.settings.max_life),
+        Some(called) => (Scope::Url(called.url), purge_lives(proxy, called).await),
+    };
+    if proxy.member.is_none() {
+        return proxy.stamps.write(&*proxy.dust, scope, force, lives, true).await;
     }
+    let (stamps, dust) = (proxy.stamps.clone(), proxy.dust.clone());
+    let late = proxy.flight.settings().call_bound * LATE;
+    let write =
+        tokio::spawn(async move { within(late, stamps.write(&*dust, scope, force, lives, true)).await });
+    let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
+    proxy.flight.bounded(async { write.await.map_err(broken)? }).await
+}
+
+/// How long the stamp of an operator's purge lives: a day at least, whatever is found, and as long as
+/// any record may if it can't be asked.
+async fn purge_lives(proxy: &Proxy, of: &Called) -> Duration {
+    let (now, max_life) = (proxy.now_ms(), proxy.settings.max_life);
+    match invalidate::look_for(proxy, of).await {
+        Ok(ends) => stamp_life(ends, now, max_life).max(OPERATOR),
+        Err(_) => max_life,
+    }
+}
+
+/// The text of the key that a URL has by itself, by its route's rules.
+fn text_of_url(proxy: &Proxy, url: &str) -> Result<String, Refusal> {
+    let target = target::canonical_url(url)?;
+    let found = proxy.routes.route(&target, &http::Method::GET);
+    let Ok(route) = found else { return Ok(target.to_string()) };
+    let mut text = String::new();
+    route.key_into(&mut text, &target, &HeaderMap::new());
+    Ok(text)
 }

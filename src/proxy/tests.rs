@@ -1,21 +1,42 @@
 //! Proxies of one fleet in one process: what a request is given when memory may not be believed.
 
+use crate::proxy::handle;
+use crate::proxy::lookup;
+use crate::proxy::purge;
+use crate::proxy::purge::invalidate;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::*;
+use crate::body::Bodies;
+use crate::clock::Dice;
 use crate::clock::{Clock, ManualClock};
+use crate::dust::Dust;
 use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Embedded, Faulty};
+use crate::flight;
+use crate::key::Key;
+use crate::key::target::{self, Asked};
 use crate::node::{self, Chores, Node, Opened, Seams, Upstreams};
+use crate::policy::{self, Ask, Entrance};
+use crate::proxy::fill::Job;
+use crate::proxy::lookup::{Look, Place};
+use crate::proxy::request::access::Ticket;
+use crate::proxy::request::binding::Party;
+use crate::proxy::request::{Asking, Forwarded};
+use crate::proxy::respond::next::Next;
+use crate::proxy::*;
 use crate::telemetry::{Log, Metrics};
 use crate::tier::stamps::life;
+use crate::tier::{Member, Stored};
 use crate::tier::{WhenUnsure, url_hash};
 use crate::upstream::scripted::{Reply, Scripted};
 use crate::upstream::{ErrorKind, Framing};
+
+pub(crate) mod candidates;
+pub(crate) mod stamps;
 
 const UNSURE_FOR: Duration = Duration::from_mins(5);
 
@@ -104,8 +125,11 @@ impl Fleet {
 impl Instance {
     /// The body, and what Cache-Status says.
     async fn get(&self, path: &str) -> (String, String) {
-        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
-        heard(self.proxy.go_on(self.proxy.look_up(&client, self.asking(path)).await).await).await
+        let client = crate::proxy::Client::at("127.0.0.1:1".parse().unwrap());
+        heard(
+            handle::go_on(&self.proxy, handle::look_up(&self.proxy, &client, self.asking(path)).await).await,
+        )
+        .await
     }
 
     /// A GET on its way in.
@@ -178,11 +202,11 @@ async fn a_purge_at_one_is_a_miss_at_the_other_when_it_is_answered() {
     assert_eq!(one.get("/a").await.0, "0");
     assert_eq!(two.get("/a").await.0, "0");
     assert_eq!(two.get("/a").await.1, "dustgate; hit; ttl=60");
-    let purged = one.proxy.purge(&Purge::Url("http://h.test/a".into()), false).await.unwrap();
+    let purged = purge::purge(&one.proxy, &Purge::Url("http://h.test/a".into()), false).await.unwrap();
     assert_eq!((purged.confirmed, purged.silent), (vec!["one".into(), "two".into()], vec![]));
     assert_eq!(two.get("/a").await.0, "1");
     one.line.down();
-    let refused = one.proxy.purge(&Purge::All, false).await;
+    let refused = purge::purge(&one.proxy, &Purge::All, false).await;
     assert!(matches!(refused, Err(PurgeError::Store(_))), "{refused:?}");
 }
 
@@ -195,12 +219,13 @@ async fn a_request_that_looked_too_early_does_not_wait_for_a_refresh_behind_othe
     fleet.origin = Arc::new(origin.then(old().gate(&gate).bytes("b")));
     let one = fleet.instance("one", WhenUnsure::Validate).await;
     let early = one.asking("/a");
-    let look = one.proxy.look(&early.route, &early.target, &early.headers, &early.ask);
+    let look = lookup::look(&one.proxy, &early.route, &early.target, &early.headers, &early.ask);
     let Look::Missing { place } = look else { panic!("{look:?}") };
     assert_eq!(one.get("/a").await.0, "a");
     let others = "dustgate; hit; ttl=-10; detail=stale-while-revalidate";
     assert_eq!(said(&one.get("/a").await), ("a", others), "the refresh begins");
-    let answer = timeout(Duration::from_secs(1), one.proxy.go_on(Next::Miss(early, place, None))).await;
+    let answer =
+        timeout(Duration::from_secs(1), handle::go_on(&one.proxy, Next::Miss(early, place, None))).await;
     assert_eq!(said(&heard(answer.expect("at once")).await), ("a", others));
     gate.add_permits(1);
 }
@@ -258,7 +283,7 @@ async fn an_unsafe_method_at_one_makes_void_what_only_the_other_has_in_memory() 
     let route = one.proxy.routes.route(&target, &parts.method).unwrap().clone();
     let (method, headers, ask) = (parts.method, parts.headers, Ask::default());
     let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
-    let doing = one.proxy.before_unsafe(&asking);
+    let doing = invalidate::before_unsafe(&one.proxy, &asking);
     doing.on_sent()();
     // Nobody hears what it has done.
     drop(doing);
@@ -273,13 +298,13 @@ async fn a_head_that_was_given_up_for_want_of_clients_is_asked_again_for_one_tha
     fleet.origin.push(Reply::new(200).gate(&gate).fail(ErrorKind::Unwanted));
     let one = fleet.instance("one", WhenUnsure::Validate).await;
     let head = async |ends: bool| {
-        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
+        let client = crate::proxy::Client::at("127.0.0.1:1".parse().unwrap());
         if ends {
             client.presence.ends();
         }
         let request =
             Request::head("/a").header("host", "h.test").body(http_body_util::Empty::new()).unwrap();
-        one.proxy.handle(&client, request).await.status()
+        handle::handle(&one.proxy, &client, request).await.status()
     };
     let open = async {
         sleep(Duration::from_millis(100)).await;
@@ -289,9 +314,6 @@ async fn a_head_that_was_given_up_for_want_of_clients_is_asked_again_for_one_tha
     assert_eq!((gone, there, again), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK, StatusCode::OK));
     assert_eq!(fleet.origin.count(), 2);
 }
-
-mod candidates;
-mod stamps;
 
 /// All that a client is given that sends this on a connection of its own.
 async fn talk(proxy: &Arc<Proxy>, says: &[u8]) -> std::io::Result<String> {

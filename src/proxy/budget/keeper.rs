@@ -8,14 +8,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use super::Shared;
-use super::book::{Book, HEAD_START};
 use crate::dust::{Change, Error, Feed, FeedItem, Grant, Lease, Number, Renewal, Result, What};
 use crate::flight::{Flight, Watch};
+use crate::proxy::budget::Shared;
+use crate::proxy::budget::permits::{Book, HEAD_START};
 use crate::upstream::limit::{Limit, Load};
 
 /// The keeper. Dropped, it gives back what it holds.
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     shared: Arc<Shared>,
     limit: Limit,
     book: Book,
@@ -75,7 +75,7 @@ impl Keeper {
     }
 
     /// Keeps the budget until it is dropped.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let flight = self.shared.flight.clone();
         let key = self.shared.key(0);
         let mut watch: Option<Watch<'_>> = None;

@@ -1,5 +1,5 @@
 //! Three instances over one store, paused time, and the limit that requests queue at.
 
-mod crowd;
-mod faults;
-mod support;
+pub(crate) mod crowd;
+pub(crate) mod faults;
+pub(crate) mod support;

@@ -15,9 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::answer::Answer;
-use super::presence::Presence;
 use crate::proxy::cause::Cause;
+use crate::proxy::connection::answer::Answer;
+use crate::proxy::connection::presence::Presence;
 use crate::proxy::settings::Server;
 use crate::telemetry::words::Closed;
 

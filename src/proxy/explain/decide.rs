@@ -1,18 +1,21 @@
 //! What a request that is looked up comes to, in words: its [`Decision`], and what a fill would find.
 
+use crate::proxy::fill::judge;
+use crate::proxy::lookup::noted;
+use crate::proxy::respond::standing_in;
 use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{Conclusion, Found, Outcome};
 use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason};
 use crate::proxy::Proxy;
-use crate::proxy::binding::{Party, binds};
-use crate::proxy::candidate::{Candidate, Facts, Strictness, Unfit, Use};
-use crate::proxy::decision::{self, Because, Decision, Served};
-use crate::proxy::place::{Look, Place};
-use crate::proxy::status;
-use crate::proxy::told::Failure;
+use crate::proxy::explain::{Conclusion, Found, Outcome};
+use crate::proxy::lookup::cache_status;
+use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit, Use};
+use crate::proxy::lookup::decision::{self, Because, Decision, Served};
+use crate::proxy::lookup::{Look, Place};
+use crate::proxy::outcome::Failure;
+use crate::proxy::request::binding::{Party, binds};
 use crate::record::Note;
 use crate::tier::{Covered, Stored};
 
@@ -23,195 +26,193 @@ struct Failed {
     stale: Option<Arc<Stored>>,
 }
 
-impl Proxy {
-    /// Puts the decision into words, and what a fill would make of it.
-    pub(super) async fn conclude(
-        &self,
-        party: &Party<'_>,
-        ask: &Ask,
-        look: Look,
-        found: &Found,
-    ) -> Conclusion {
-        let Party { route, headers, .. } = *party;
-        let facts = Facts { headers, ask, rules: &route.rules };
-        let noted = |place: &Place| self.peek_noted(party, place);
-        let stands_in = |stale: &Stored, facts: Facts<'_>, failure: &Failure| {
-            self.stands_in(stale, facts, &[], failure.case()).is_ok()
+/// Puts the decision into words, and what a fill would make of it.
+pub(crate) async fn conclude(
+    proxy: &Proxy,
+    party: &Party<'_>,
+    ask: &Ask,
+    look: Look,
+    found: &Found,
+) -> Conclusion {
+    let Party { route, headers, .. } = *party;
+    let facts = Facts { headers, ask, rules: &route.rules };
+    let noted = |place: &Place| noted::peek_noted(proxy, party, place);
+    let stands_in = |stale: &Stored, facts: Facts<'_>, failure: &Failure| {
+        standing_in::stands_in(proxy, stale, facts, &[], failure.case()).is_ok()
+    };
+    match decision::decide(route, facts, look, noted, stands_in) {
+        Decision::Serve { stored, ttl_ms, served } => match served {
+            Served::Fresh => fresh(proxy, &stored, ttl_ms),
+            Served::MaxStale => max_stale(proxy, &stored, ttl_ms),
+            Served::Revalidating(_) => refreshing(proxy, &stored, ttl_ms),
+            Served::Unsure => unsure(proxy, &stored, ttl_ms),
+        },
+        Decision::OnlyIfCached => Conclusion::new(
+            Outcome::Miss,
+            "504, and upstream is not asked",
+            "nothing in memory may be used as it is, and the request says only-if-cached (RFC 9111 §5.2.1.7)",
+        ),
+        Decision::Alone { reason, because, .. } => match because {
+            Because::Stored => refused(reason),
+            Because::Asked => neither(ask, reason),
+            Because::Noted => remembered(Some(reason), reason.as_str()),
+        },
+        Decision::Failed { onward, failure, .. } => {
+            let (status, case) = (failure.status, failure.case());
+            let ask = onward.ask(ask);
+            let stale = onward.stale.or_else(|| failure.stale.clone());
+            failing(proxy, Facts { ask: &ask, ..facts }, Failed { status, case, stale })
+        }
+        Decision::Join(onward) => {
+            let ask = onward.ask(ask);
+            conclude_by_store(proxy, party, Facts { ask: &ask, ..facts }, onward.stale, found).await
+        }
+    }
+}
+
+/// What a fill makes of the entries that are there, before it asks upstream (F2).
+async fn conclude_by_store(
+    proxy: &Proxy,
+    party: &Party<'_>,
+    facts: Facts<'_>,
+    stale: Option<Arc<Stored>>,
+    found: &Found,
+) -> Conclusion {
+    let now = proxy.now_ms();
+    let there = found.stored.as_ref().map(|(stored, _)| stored);
+    let live = there.map(|stored| {
+        let candidate = Candidate::new(stored, stored.covered(&proxy.stamps));
+        candidate
+            .unless_purged(Strictness::Hard)?
+            .unless_ended(now)?
+            .unless_older(judge::max_life_ms(proxy), now)
+    });
+    let judged = live.map(|live| {
+        // What a request can't have at all is said before what it must have validated.
+        live?.fits(facts)?.unless_purged(Strictness::HardAndSoft)?.usable(facts, now)
+    });
+    if let (Some(stored), Some(Ok(usable))) = (there, judged) {
+        return match usable {
+            Use::Fresh { ttl_ms } => fresh(proxy, stored, ttl_ms),
+            Use::Revalidating { ttl_ms } => refreshing(proxy, stored, ttl_ms),
+            Use::MaxStale { ttl_ms } => max_stale(proxy, stored, ttl_ms),
         };
-        match decision::decide(route, facts, look, noted, stands_in) {
-            Decision::Serve { stored, ttl_ms, served } => match served {
-                Served::Fresh => self.fresh(&stored, ttl_ms),
-                Served::MaxStale => self.max_stale(&stored, ttl_ms),
-                Served::Revalidating(_) => self.refreshing(&stored, ttl_ms),
-                Served::Unsure => self.unsure(&stored, ttl_ms),
-            },
-            Decision::OnlyIfCached => Conclusion::new(
-                Outcome::Miss,
-                "504, and upstream is not asked",
-                "nothing in memory may be used as it is, and the request says only-if-cached (RFC 9111 §5.2.1.7)",
-            ),
-            Decision::Alone { reason, because, .. } => match because {
-                Because::Stored => refused(reason),
-                Because::Asked => neither(ask, reason),
-                Because::Noted => remembered(Some(reason), reason.as_str()),
-            },
-            Decision::Failed { onward, failure, .. } => {
-                let (status, case) = (failure.status, failure.case());
-                let ask = onward.ask(ask);
-                let stale = onward.stale.or_else(|| failure.stale.clone());
-                self.failing(Facts { ask: &ask, ..facts }, Failed { status, case, stale })
-            }
-            Decision::Join(onward) => {
-                let ask = onward.ask(ask);
-                self.conclude_by_store(party, Facts { ask: &ask, ..facts }, onward.stale, found).await
+    }
+    let live = live.and_then(Result::ok);
+    match note_in_store(proxy, &found.place, party).await {
+        Some(Note::Pass { reason: word, .. }) => {
+            let reason = PassReason::parse(&word);
+            if reason.is_none_or(|reason| facts.ask.want.is_bound_by(reason)) {
+                return remembered(reason, &word);
             }
         }
+        Some(Note::Failed { status, answered, .. }) => {
+            let case = if answered { ErrorCase::Status(status) } else { ErrorCase::Unreachable };
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            let stale = stale.or_else(|| there.filter(|_| live.is_some()).cloned());
+            return failing(proxy, facts, Failed { status, case, stale });
+        }
+        Some(Note::Growing { .. }) | None => {}
     }
+    let because = match (there, judged) {
+        (Some(stored), Some(Err(unfit))) => because(proxy, stored, unfit, facts),
+        _ => found.nothing(),
+    };
+    let completed = live.is_some_and(|live| live.sufficient(facts).is_ok());
+    let there = there.filter(|_| completed);
+    match there.and_then(|stored| policy::validators(&stored.record)) {
+        Some(_) => Conclusion::new(Outcome::Miss, "validated with upstream, once for everybody", because),
+        None => Conclusion::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
+    }
+}
 
-    /// What a fill makes of the entries that are there, before it asks upstream (F2).
-    async fn conclude_by_store(
-        &self,
-        party: &Party<'_>,
-        facts: Facts<'_>,
-        stale: Option<Arc<Stored>>,
-        found: &Found,
-    ) -> Conclusion {
-        let now = self.now_ms();
-        let there = found.stored.as_ref().map(|(stored, _)| stored);
-        let live = there.map(|stored| {
-            let candidate = Candidate::new(stored, stored.covered(&self.stamps));
-            candidate
-                .unless_purged(Strictness::Hard)?
-                .unless_ended(now)?
-                .unless_older(self.max_life_ms(), now)
-        });
-        let judged = live.map(|live| {
-            // What a request can't have at all is said before what it must have validated.
-            live?.fits(facts)?.unless_purged(Strictness::HardAndSoft)?.usable(facts, now)
-        });
-        if let (Some(stored), Some(Ok(usable))) = (there, judged) {
-            return match usable {
-                Use::Fresh { ttl_ms } => self.fresh(stored, ttl_ms),
-                Use::Revalidating { ttl_ms } => self.refreshing(stored, ttl_ms),
-                Use::MaxStale { ttl_ms } => self.max_stale(stored, ttl_ms),
-            };
+/// Why what is stored does not answer a request as it is.
+fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Facts<'_>) -> String {
+    match unfit {
+        Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
+        Unfit::TooOld => "it is past its end: lifetime, grace and keep are over".to_owned(),
+        Unfit::NotSelected => {
+            "what is stored was selected by other request fields (RFC 9111 §4.1)".to_owned()
         }
-        let live = live.and_then(Result::ok);
-        match self.note_in_store(&found.place, party).await {
-            Some(Note::Pass { reason: word, .. }) => {
-                let reason = PassReason::parse(&word);
-                if reason.is_none_or(|reason| facts.ask.want.is_bound_by(reason)) {
-                    return remembered(reason, &word);
-                }
-            }
-            Some(Note::Failed { status, answered, .. }) => {
-                let case = if answered { ErrorCase::Status(status) } else { ErrorCase::Unreachable };
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-                let stale = stale.or_else(|| there.filter(|_| live.is_some()).cloned());
-                return self.failing(facts, Failed { status, case, stale });
-            }
-            Some(Note::Growing { .. }) | None => {}
+        Unfit::Lacking => {
+            "a part is stored, and not all that is asked for: what is missing is fetched, or all of it \
+             (RFC 9111 §3.3, §3.4)"
+                .to_owned()
         }
-        let because = match (there, judged) {
-            (Some(stored), Some(Err(unfit))) => self.because(stored, unfit, facts),
-            _ => found.nothing(),
-        };
-        let completed = live.is_some_and(|live| live.sufficient(facts).is_ok());
-        let there = there.filter(|_| completed);
-        match there.and_then(|stored| policy::validators(&stored.record)) {
-            Some(_) => Conclusion::new(Outcome::Miss, "validated with upstream, once for everybody", because),
-            None => Conclusion::new(Outcome::Miss, "fetched from upstream, once for everybody", because),
+        Unfit::SoftlyPurged => stale_because(proxy, stored, "and must be validated"),
+        Unfit::Lost | Unfit::Unread | Unfit::Unsure | Unfit::Stale | Unfit::Refused(_) => {
+            let (record, now) = (&stored.record, proxy.now_ms());
+            policy::validates_because(facts.ask, record, &stored.terms, facts.rules, now)
         }
     }
+}
 
-    /// Why what is stored does not answer a request as it is.
-    fn because(&self, stored: &Stored, unfit: Unfit, facts: Facts<'_>) -> String {
-        match unfit {
-            Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
-            Unfit::TooOld => "it is past its end: lifetime, grace and keep are over".to_owned(),
-            Unfit::NotSelected => {
-                "what is stored was selected by other request fields (RFC 9111 §4.1)".to_owned()
-            }
-            Unfit::Lacking => {
-                "a part is stored, and not all that is asked for: what is missing is fetched, or all of it \
-                 (RFC 9111 §3.3, §3.4)"
-                    .to_owned()
-            }
-            Unfit::SoftlyPurged => self.stale_because(stored, "and must be validated"),
-            Unfit::Lost | Unfit::Unread | Unfit::Unsure | Unfit::Stale | Unfit::Refused(_) => {
-                let (record, now) = (&stored.record, self.now_ms());
-                policy::validates_because(facts.ask, record, &stored.terms, facts.rules, now)
-            }
+/// The note at the verdict key, if it still says anything, and to this request.
+async fn note_in_store(proxy: &Proxy, place: &Place, party: &Party<'_>) -> Option<Note> {
+    let note = proxy.catalog.verdict(&place.key).await.ok()??;
+    let (token, until, binding) = match &note {
+        Note::Pass { token, until, binding, .. } | Note::Failed { token, until, binding, .. } => {
+            (*token, *until, binding)
         }
-    }
+        Note::Growing { .. } => return None,
+    };
+    let stands = until > proxy.now_ms() && proxy.stamps.covers(place.url, token, token) != Covered::Hard;
+    (stands && binds(&proxy.marks, binding, party, false).is_some()).then_some(note)
+}
 
-    /// The note at the verdict key, if it still says anything, and to this request.
-    async fn note_in_store(&self, place: &Place, party: &Party<'_>) -> Option<Note> {
-        let note = self.catalog.verdict(&place.key).await.ok()??;
-        let (token, until, binding) = match &note {
-            Note::Pass { token, until, binding, .. } | Note::Failed { token, until, binding, .. } => {
-                (*token, *until, binding)
-            }
-            Note::Growing { .. } => return None,
-        };
-        let stands = until > self.now_ms() && self.stamps.covers(place.url, token, token) != Covered::Hard;
-        (stands && binds(&self.marks, binding, party, false).is_some()).then_some(note)
-    }
+/// Upstream failed a moment ago: stale if that may be, else the same failure.
+fn failing(proxy: &Proxy, facts: Facts<'_>, failed: Failed) -> Conclusion {
+    let now = proxy.now_ms();
+    let allowed =
+        failed.stale.filter(|stored| standing_in::stands_in(proxy, stored, facts, &[], failed.case).is_ok());
+    let Some(stored) = allowed else {
+        let answer = format!("{} at once", failed.status.as_u16());
+        return Conclusion::new(Outcome::Miss, answer, "upstream failed a moment ago");
+    };
+    let late = i64::try_from(stored.record.fresh_until()).unwrap_or(i64::MAX);
+    let ttl_ms = late.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+    let why =
+        stale_because(proxy, &stored, "upstream failed a moment ago, within stale-if-error (RFC 5861 §4)");
+    hit(proxy, &stored, "stale", &cache_status::stale(ttl_ms, "stale-if-error"), why)
+}
 
-    /// Upstream failed a moment ago: stale if that may be, else the same failure.
-    fn failing(&self, facts: Facts<'_>, failed: Failed) -> Conclusion {
-        let now = self.now_ms();
-        let allowed = failed.stale.filter(|stored| self.stands_in(stored, facts, &[], failed.case).is_ok());
-        let Some(stored) = allowed else {
-            let answer = format!("{} at once", failed.status.as_u16());
-            return Conclusion::new(Outcome::Miss, answer, "upstream failed a moment ago");
-        };
-        let late = i64::try_from(stored.record.fresh_until()).unwrap_or(i64::MAX);
-        let ttl_ms = late.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
-        let why =
-            self.stale_because(&stored, "upstream failed a moment ago, within stale-if-error (RFC 5861 §4)");
-        self.hit(&stored, "stale", &status::stale(ttl_ms, "stale-if-error"), why)
-    }
+fn fresh(proxy: &Proxy, stored: &Stored, ttl_ms: i64) -> Conclusion {
+    let age = policy::current_age(&stored.record, proxy.now_ms()) / 1000;
+    let lifetime = stored.record.fresh_ms / 1000;
+    let why = format!("fresh: age {age} < lifetime {lifetime} (RFC 9111 §4.2)");
+    hit(proxy, stored, "hit", &cache_status::hit(ttl_ms), why)
+}
 
-    fn fresh(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
-        let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
-        let lifetime = stored.record.fresh_ms / 1000;
-        let why = format!("fresh: age {age} < lifetime {lifetime} (RFC 9111 §4.2)");
-        self.hit(stored, "hit", &status::hit(ttl_ms), why)
-    }
+fn unsure(proxy: &Proxy, stored: &Stored, ttl_ms: i64) -> Conclusion {
+    let why = "fresh, but this instance has not heard from the store for a while: dust.when_unsure";
+    hit(proxy, stored, "hit", &cache_status::unsure(ttl_ms), why.into())
+}
 
-    fn unsure(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
-        let why = "fresh, but this instance has not heard from the store for a while: dust.when_unsure";
-        self.hit(stored, "hit", &status::unsure(ttl_ms), why.into())
-    }
+fn refreshing(proxy: &Proxy, stored: &Stored, ttl_ms: i64) -> Conclusion {
+    let why = stale_because(proxy, stored, "within stale-while-revalidate (RFC 5861 §3)");
+    let status = cache_status::stale(ttl_ms, "stale-while-revalidate");
+    hit(proxy, stored, "hit, refreshed behind it,", &status, why)
+}
 
-    fn refreshing(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
-        let why = self.stale_because(stored, "within stale-while-revalidate (RFC 5861 §3)");
-        let status = status::stale(ttl_ms, "stale-while-revalidate");
-        self.hit(stored, "hit, refreshed behind it,", &status, why)
-    }
+fn max_stale(proxy: &Proxy, stored: &Stored, ttl_ms: i64) -> Conclusion {
+    let why = stale_because(proxy, stored, "but the client takes that: max-stale (RFC 9111 §5.2.1.2)");
+    hit(proxy, stored, "hit", &cache_status::stale(ttl_ms, "max-stale"), why)
+}
 
-    fn max_stale(&self, stored: &Stored, ttl_ms: i64) -> Conclusion {
-        let why = self.stale_because(stored, "but the client takes that: max-stale (RFC 9111 §5.2.1.2)");
-        self.hit(stored, "hit", &status::stale(ttl_ms, "max-stale"), why)
-    }
+fn hit(proxy: &Proxy, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Conclusion {
+    let age = policy::current_age(&stored.record, proxy.now_ms()) / 1000;
+    let from = if stored.body.is_some() { "memory, no network" } else { "the body store" };
+    let status = String::from_utf8_lossy(status.value(&proxy.settings.server.name).as_bytes()).into_owned();
+    let answer = format!("{how} from {from}:  Cache-Status: {status}   Age: {age}");
+    Conclusion::new(Outcome::Hit, answer, because)
+}
 
-    fn hit(&self, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Conclusion {
-        let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
-        let from = if stored.body.is_some() { "memory, no network" } else { "the body store" };
-        let status =
-            String::from_utf8_lossy(status.value(&self.settings.server.name).as_bytes()).into_owned();
-        let answer = format!("{how} from {from}:  Cache-Status: {status}   Age: {age}");
-        Conclusion::new(Outcome::Hit, answer, because)
+fn stale_because(proxy: &Proxy, stored: &Stored, so: &str) -> String {
+    if stored.covered(&proxy.stamps) == Covered::Soft {
+        return format!("stale by a soft purge, {so}");
     }
-
-    fn stale_because(&self, stored: &Stored, so: &str) -> String {
-        if stored.covered(&self.stamps) == Covered::Soft {
-            return format!("stale by a soft purge, {so}");
-        }
-        let age = policy::current_age(&stored.record, self.now_ms()) / 1000;
-        format!("stale: age {age}, lifetime {} (RFC 9111 §4.2), {so}", stored.record.fresh_ms / 1000)
-    }
+    let age = policy::current_age(&stored.record, proxy.now_ms()) / 1000;
+    format!("stale: age {age}, lifetime {} (RFC 9111 §4.2), {so}", stored.record.fresh_ms / 1000)
 }
 
 fn refused(reason: PassReason) -> Conclusion {
@@ -254,11 +255,11 @@ impl Found {
 // === impl Conclusion ===
 
 impl Conclusion {
-    pub(super) fn new(outcome: Outcome, answer: impl Into<String>, because: impl Into<String>) -> Self {
+    pub(crate) fn new(outcome: Outcome, answer: impl Into<String>, because: impl Into<String>) -> Self {
         Self { outcome, answer: answer.into(), because: because.into() }
     }
 
-    pub(super) fn alone(because: String) -> Self {
+    pub(crate) fn alone(because: String) -> Self {
         Self::new(Outcome::Pass, "from upstream, for this request alone", because)
     }
 }

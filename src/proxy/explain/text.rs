@@ -22,14 +22,14 @@ pub fn describe(route: &Route) -> String {
     format!("{hosts}, path {paths}{}", methods.unwrap_or_default())
 }
 
-pub(super) fn route<'a>(route: &Route, also: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn route<'a>(route: &Route, also: impl Iterator<Item = &'a str>) -> String {
     let also: Vec<&str> = also.collect();
     let also =
         if also.is_empty() { String::new() } else { format!("   (also matched: {})", also.join(", ")) };
     format!("{:<12} {}{also}", route.name, describe(route))
 }
 
-pub(super) fn key(text: &str, route: &Route, query: Option<&str>) -> String {
+pub(crate) fn key(text: &str, route: &Route, query: Option<&str>) -> String {
     let mut lines = text.lines();
     let mut line = lines.next().unwrap_or_default().to_owned();
     for field in lines {
@@ -46,14 +46,14 @@ pub(super) fn key(text: &str, route: &Route, query: Option<&str>) -> String {
     line
 }
 
-pub(super) fn request(ask: &Ask, alone: Option<PassReason>) -> String {
+pub(crate) fn request(ask: &Ask, alone: Option<PassReason>) -> String {
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     let may = yes(alone.is_none() && !ask.only_if_cached);
     format!("may use the store yes · may follow {may} · may lead {may}")
 }
 
 /// The selecting fields, and what this request has in them: in normal form, credentials as hashes.
-pub(super) fn variant(node: &VaryNode, headers: &HeaderMap, most: usize) -> String {
+pub(crate) fn variant(node: &VaryNode, headers: &HeaderMap, most: usize) -> String {
     let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
     let values = node.fields.iter().map(|field| match policy::normal(field, headers) {
         Some(value) => format!("{value:?}"),
@@ -63,7 +63,7 @@ pub(super) fn variant(node: &VaryNode, headers: &HeaderMap, most: usize) -> Stri
     format!("Vary: {} → {values}   ({} of {most} stored)", fields.join(", "), node.variants.len())
 }
 
-pub(super) fn stored(stored: &Stored, place: &str) -> String {
+pub(crate) fn stored(stored: &Stored, place: &str) -> String {
     let record = &stored.record;
     let etag = record.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok());
     let etag = etag.map(|etag| format!(", ETag {etag}")).unwrap_or_default();
@@ -74,7 +74,7 @@ pub(super) fn stored(stored: &Stored, place: &str) -> String {
     format!("{status}, {part}{} B in {segments} segment{plural}{etag}, {place}", stored.len())
 }
 
-pub(super) fn freshness(record: &Record, rules: &Rules, now: u64) -> String {
+pub(crate) fn freshness(record: &Record, rules: &Rules, now: u64) -> String {
     let by = policy::lifetime_source(record, rules);
     let age = policy::current_age(record, now) / 1000;
     let fresh = record.fresh_ms / 1000;

@@ -1,5 +1,7 @@
 //! How a fill ends other than by a body: failed, abandoned, noted, published, reported.
 
+use crate::proxy::fill::landed;
+use crate::proxy::respond::standing_in;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,18 +10,18 @@ use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
-use super::store::unfit;
-use super::{Head, Job};
 use crate::catalog::{EntryText, MAX_NOTE_MS};
 use crate::clock::{WallMs, millis};
 use crate::dust::{Entry, Number};
 use crate::flight::{Fill, Noted, Published, Standing};
 use crate::policy::{self, Ask, ErrorCase, Lifetime, PassReason, Varies};
-use crate::proxy::binding::Kind;
 use crate::proxy::cause::Cause;
-use crate::proxy::notices::FillReport;
-use crate::proxy::told::{Answered, Failure, Leader, Own, Told};
-use crate::proxy::under_way::Counted;
+use crate::proxy::fill::stream::unfit;
+use crate::proxy::fill::{Head, Job};
+use crate::proxy::observer::FillReport;
+use crate::proxy::outcome::{Answered, Failure, Leader, Own, Told};
+use crate::proxy::request::binding::Kind;
+use crate::proxy::state::under_way::Counted;
 use crate::record::{Note, Record};
 use crate::telemetry::words::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
@@ -39,7 +41,7 @@ const BRIEF_MS: u64 = 250;
 
 impl Job {
     /// There was no answer, or none that is HTTP.
-    pub(super) async fn no_answer(self, leader: Leader, fill: Fill, error: upstream::Error) {
+    pub(crate) async fn no_answer(self, leader: Leader, fill: Fill, error: upstream::Error) {
         let ttl = self.failed_for(FAILED_MS);
         let kind = if error.kind.is_queue() { Kind::Busy } else { Kind::Failed };
         let binding = self.binding(kind, Vec::new(), ttl);
@@ -64,7 +66,7 @@ impl Job {
     }
 
     /// Upstream answered that it failed (408, 425, 429, 5xx): shared, not stored.
-    pub(super) async fn failed(self, leader: Leader, fill: Fill, head: Head, until_ms: u64, shareable: bool) {
+    pub(crate) async fn failed(self, leader: Leader, fill: Fill, head: Head, until_ms: u64, shareable: bool) {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
         let headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
@@ -123,7 +125,7 @@ impl Job {
     /// for those that come until then, here too (F7). That a range was failed says nothing of what others
     /// ask for (F10): no word of that is left, not even to those that wait elsewhere, or here for the
     /// lease. The flight is told last: a request that the failure does not bind finds the lease free.
-    pub(super) async fn leave_failed(
+    pub(crate) async fn leave_failed(
         &self,
         mut leader: Leader,
         fill: Fill,
@@ -153,12 +155,12 @@ impl Job {
 
     /// Whether upstream was asked for a range because the request has one: then it may have failed
     /// for that alone.
-    pub(super) fn is_of_range(&self) -> bool {
+    pub(crate) fn is_of_range(&self) -> bool {
         !self.range.is_none() && self.ask.want.is_ranged()
     }
 
     /// The body broke off: everybody who reads it is broken off too.
-    pub(super) async fn broke_off(self, leader: Leader, fill: Fill, error: &upstream::Error, bytes: u64) {
+    pub(crate) async fn broke_off(self, leader: Leader, fill: Fill, error: &upstream::Error, bytes: u64) {
         self.proxy.notices.upstream_error(&self.route, error);
         let (failure, ttl) = Failure::truncated(&self, fill.token(), error);
         let why = Why::Upstream(error.kind.as_str());
@@ -188,14 +190,16 @@ impl Job {
     }
 
     /// Returns whether what is stored may be served to such a request instead of a failure.
-    pub(in crate::proxy) fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
+    pub(crate) fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
         let rules = &self.route.rules;
-        self.stale.as_ref().is_some_and(|stale| self.proxy.is_better_than(stale, rules, ask, case))
+        self.stale
+            .as_ref()
+            .is_some_and(|stale| standing_in::is_better_than(&self.proxy, stale, rules, ask, case))
     }
 
     /// For how long an answer with this status and lifetime is remembered beside what is stored, in ms,
     /// if that may be served instead of it: then it does not take its place.
-    pub(super) fn beside_ms(&self, status: StatusCode, lifetime: &Lifetime) -> Option<u64> {
+    pub(crate) fn beside_ms(&self, status: StatusCode, lifetime: &Lifetime) -> Option<u64> {
         let stale = self.stale.as_ref()?;
         let left = stale.record.end().saturating_sub(self.proxy.now_ms());
         let fresh = lifetime.fresh_ms.saturating_sub(lifetime.age_ms);
@@ -203,12 +207,12 @@ impl Job {
     }
 
     /// When something is forgotten that is remembered for `ttl` from now on, on the store's clock.
-    pub(super) fn until(&self, ttl: Duration) -> WallMs {
+    pub(crate) fn until(&self, ttl: Duration) -> WallMs {
         self.proxy.now_ms().saturating_add(millis(ttl).min(MAX_NOTE_MS))
     }
 
     /// Nobody waits here any more, and the route says that then it is not worth going on.
-    pub(super) async fn abandoned(self, fill: Fill) {
+    pub(crate) async fn abandoned(self, fill: Fill) {
         let token = fill.token();
         fill.abort(None).await;
         self.report(FillOutcome::Abandoned, token, 0, None);
@@ -216,7 +220,7 @@ impl Job {
 
     /// Puts *pass* at the verdict key, and remembers it here (F10): only if the reason lies in the
     /// response alone, and nobody's credentials brought it.
-    pub(super) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
+    pub(crate) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
         let ttl_ms = self.route.rules.pass_ttl_ms;
         if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() || !self.range.is_none() {
             return;
@@ -232,7 +236,7 @@ impl Job {
 
     /// Leaves a note at the verdict key, under the fence. If a purge took the lease it is left for those
     /// alone who wait elsewhere for this very fill: they came before the purge (F8).
-    pub(super) async fn leave_note(&self, fill: &Fill, note: &Note, ttl: Duration) {
+    pub(crate) async fn leave_note(&self, fill: &Fill, note: &Note, ttl: Duration) {
         let Ok(text) = EntryText::note(note) else { return };
         if fill.note(text.as_str(), Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
             self.tell_aside(fill.names(), fill.token(), &text, ttl.min(ASIDE)).await;
@@ -240,7 +244,7 @@ impl Job {
     }
 
     /// Publishes a record and keeps it here, unless the lease was lost or a purge came.
-    pub(super) async fn publish(&self, fill: Fill, stored: Arc<Stored>, outcome: FillOutcome, bytes: u64) {
+    pub(crate) async fn publish(&self, fill: Fill, stored: Arc<Stored>, outcome: FillOutcome, bytes: u64) {
         let token = fill.token();
         if !self.note_spelling(Some(stored.record.end())).await {
             // An unsafe request may have missed it: it is for those that have it already.
@@ -319,7 +323,7 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.notes.forget(self.place.key.hash());
-                self.proxy.landed(&stored);
+                landed::landed(&self.proxy, &stored);
                 if matches!(published, Published::Computed(_)) {
                     self.proxy.tier.keep(stored);
                 } else if !beside {
@@ -376,7 +380,7 @@ impl Job {
     }
 
     /// The fill's own line in the log, and its metrics.
-    pub(super) fn report(&self, outcome: FillOutcome, fence: Number, bytes: u64, why: Option<Why>) {
+    pub(crate) fn report(&self, outcome: FillOutcome, fence: Number, bytes: u64, why: Option<Why>) {
         self.proxy.notices.fill(&FillReport {
             ts: self.proxy.now_ms().saturating_sub(millis(self.began.elapsed())),
             fence: Some(fence),

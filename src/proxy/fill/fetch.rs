@@ -1,20 +1,21 @@
 //! Asking upstream: with what is stored in mind, and again where the answer was of no use with it.
 
+use crate::proxy::fill::lost;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, Method};
 
-use super::resume::Rest;
-use super::{Head, Job};
 use crate::catalog;
 use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy::{self, Asks, Returned, Unasked};
-use crate::proxy::candidate::{Candidate, Strictness, Unfit};
-use crate::proxy::measured::measured;
-use crate::proxy::told::{Leader, Phase};
-use crate::proxy::under_way::Counted;
+use crate::proxy::fill::measured::measured;
+use crate::proxy::fill::resume::Rest;
+use crate::proxy::fill::{Head, Job};
+use crate::proxy::lookup::candidate::{Candidate, Strictness, Unfit};
+use crate::proxy::outcome::{Leader, Phase};
+use crate::proxy::state::under_way::Counted;
 use crate::record::Record;
 use crate::route::Finish;
 use crate::telemetry::words::Shed;
@@ -24,7 +25,7 @@ use crate::upstream::{self, ErrorKind, Lane};
 impl Job {
     /// Asks upstream: for the whole, for the request's own range, whether what is stored is still
     /// good, or for what is missing of it.
-    pub(super) async fn fetch(mut self, leader: Leader, fill: Fill) {
+    pub(crate) async fn fetch(mut self, leader: Leader, fill: Fill) {
         self.account.coordinated = !fill.degraded();
         self.life = self.proxy.bodies.life();
         let metrics = self.proxy.notices.route(&self.route).clone();
@@ -43,7 +44,7 @@ impl Job {
         let (_filling, _counted) = (proxy.stamps.fills(born), Counted::of(&proxy, self.place.url));
         self.note_spelling(None).await;
         let partial = self.resumable(&fill).await;
-        self.proxy.remove_lost(&fill, self.place.key.hash()).await;
+        lost::remove_lost(&self.proxy, &fill, self.place.key.hash()).await;
         if let Some(partial) = partial {
             match self.rest_of(&partial, born).await {
                 Rest::Nothing => return self.completed(leader, fill, &partial).await,
@@ -108,18 +109,18 @@ impl Job {
 
     /// What a fill asks with these fields beside its own. Its client's Range does not go out where the
     /// whole is fetched, but a part that comes all the same is what that client asked for.
-    pub(super) fn asks(&self, fields: &HeaderMap) -> Asks {
+    pub(crate) fn asks(&self, fields: &HeaderMap) -> Asks {
         let Asks { conditional, ranged } = Asks::of(fields);
         Asks { conditional, ranged: ranged || self.ask.want.is_ranged() }
     }
 
     /// Whether it ends when all clients have left. A refresh behind an answer never has one.
-    pub(super) fn ends_deserted(&self) -> bool {
+    pub(crate) fn ends_deserted(&self) -> bool {
         self.owner.is_some() && self.route.finish == Finish::WhileWanted
     }
 
     /// One exchange up to the response's head, with these fields beside those of a fill.
-    pub(super) async fn exchange(&self, besides: HeaderMap, born: Number) -> Result<Head, upstream::Error> {
+    pub(crate) async fn exchange(&self, besides: HeaderMap, born: Number) -> Result<Head, upstream::Error> {
         let sent = Arc::new(AtomicU64::new(0));
         let mut headers =
             self.proxy.marks.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
@@ -148,7 +149,7 @@ impl Job {
     }
 
     /// There was no answer: upstream failed, or it was given up for want of anybody to wait for it.
-    pub(super) async fn gave_up(self, leader: Leader, fill: Fill, error: upstream::Error) {
+    pub(crate) async fn gave_up(self, leader: Leader, fill: Fill, error: upstream::Error) {
         if error.kind == ErrorKind::Unwanted {
             self.proxy.notices.shed(Shed::Unwanted);
             return self.forsaken(leader, fill).await;
@@ -158,13 +159,13 @@ impl Job {
 
     /// Nobody is known to wait here any more. Those who may be gone are told so, all others elect
     /// again.
-    pub(super) async fn forsaken(self, leader: Leader, fill: Fill) {
+    pub(crate) async fn forsaken(self, leader: Leader, fill: Fill) {
         leader.inform(|info| info.unwanted = true);
         self.abandoned(fill).await;
     }
 
     /// What is stored, with its manifest, if it may still be of use.
-    pub(in crate::proxy) fn usable(&self) -> Option<Record> {
+    pub(crate) fn usable(&self) -> Option<Record> {
         let stale = self.stale.as_ref()?;
         if stale.record.key != self.place.key.text() || self.may_validate(stale).is_err() {
             return None;
@@ -176,7 +177,8 @@ impl Job {
     fn may_validate(&self, stale: &Stored) -> Result<(), Unfit> {
         let candidate = Candidate::new(stale, stale.covered(&self.proxy.stamps));
         let candidate = candidate.unless_purged(Strictness::Hard)?.unless_ended(self.proxy.now_ms())?;
-        let candidate = candidate.unless(self.proxy.is_lost(stale.hash, &stale.manifest), Unfit::Lost)?;
+        let candidate =
+            candidate.unless(lost::is_lost(&self.proxy, stale.hash, &stale.manifest), Unfit::Lost)?;
         let wants_bytes = self.wants_bytes() && stale.body.is_none();
         let unread = wants_bytes && self.is_out_of_reach(&stale.manifest);
         candidate.unless(unread, Unfit::Unread)?.selected(&self.headers).map(drop)
@@ -191,7 +193,7 @@ impl Job {
     /// refreshed for ever.
     async fn has_bytes(&mut self, refreshed: &Stored) -> bool {
         if refreshed.body.is_some() {
-            return !self.proxy.is_lost(refreshed.hash, &refreshed.manifest);
+            return !lost::is_lost(&self.proxy, refreshed.hash, &refreshed.manifest);
         }
         let begins = self.proxy.bodies.begins(&refreshed.hash.to_string(), &refreshed.manifest).await;
         match begins {
@@ -229,10 +231,7 @@ impl Job {
 
 /// Fails where a GET or HEAD got an answer to what it did not ask: nobody could make anything of it, and
 /// whoever comes next would be told the same.
-pub(in crate::proxy) fn is_answered(
-    asks: Asks,
-    response: &upstream::Response,
-) -> Result<(), upstream::Error> {
+pub(crate) fn is_answered(asks: Asks, response: &upstream::Response) -> Result<(), upstream::Error> {
     let Some(unasked) = policy::unasked(asks, response.status, &response.headers) else { return Ok(()) };
     let kind = match unasked {
         Unasked::NotModified => ErrorKind::UnaskedNotModified,

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::store::Pouring;
-use super::{Head, Job, is_answered};
 use crate::dust::Number;
 use crate::flight::Fill;
 use crate::policy::{self, SentRange, Terms};
-use crate::proxy::candidate::{Candidate, Strictness};
-use crate::proxy::told::{Found, How, Leader, Phase, Told};
+use crate::proxy::fill::stream::Pouring;
+use crate::proxy::fill::{Head, Job, is_answered};
+use crate::proxy::lookup::candidate::{Candidate, Strictness};
+use crate::proxy::outcome::{Found, How, Leader, Phase, Told};
 use crate::record::{Manifest, Note, Record};
 use crate::telemetry::words::FillOutcome;
 use crate::tier::Stored;
@@ -22,10 +22,10 @@ use crate::upstream;
 
 /// The first part of a body: the record with the segments that there are.
 #[derive(Debug, Clone)]
-pub(super) struct Partial(pub Record);
+pub(crate) struct Partial(pub Record);
 
 /// What upstream has of the rest.
-pub(super) enum Rest {
+pub(crate) enum Rest {
     /// Nothing is missing.
     Nothing,
     /// Exactly what is missing.
@@ -41,7 +41,7 @@ pub(super) enum Rest {
 impl Job {
     /// What can be gone on with: left at the verdict key by a holder that died, or known here. All of
     /// its segments are there: others will be told of them.
-    pub(super) async fn resumable(&self, fill: &Fill) -> Option<Partial> {
+    pub(crate) async fn resumable(&self, fill: &Fill) -> Option<Partial> {
         let (catalog, key) = (&self.proxy.catalog, &self.place.key);
         let left = match fill.verdict().and_then(|entry| catalog.note(entry, key)) {
             Some(Note::Growing { token, head, .. }) if token != fill.token() => Some(Partial(*head)),
@@ -62,7 +62,7 @@ impl Job {
         None
     }
 
-    pub(in crate::proxy) fn may_resume(&self, fill: &Fill, record: &Record) -> bool {
+    pub(crate) fn may_resume(&self, fill: &Fill, record: &Record) -> bool {
         // What was published since is newer.
         let published = fill.value().and_then(|entry| self.proxy.catalog.record(entry, &self.place.key));
         let covered = self.proxy.stamps.covers(self.place.url, record.born, record.token);
@@ -76,7 +76,7 @@ impl Job {
     }
 
     /// Asks upstream for what is missing.
-    pub(super) async fn rest_of(&mut self, partial: &Partial, born: Number) -> Rest {
+    pub(crate) async fn rest_of(&mut self, partial: &Partial, born: Number) -> Rest {
         let Partial(record) = partial;
         if policy::content_length(&record.headers) == Some(record.body.len) {
             return Rest::Nothing;
@@ -99,7 +99,7 @@ impl Job {
     }
 
     /// All the bytes were there already: what is missing is that somebody says so.
-    pub(super) async fn completed(mut self, mut leader: Leader, fill: Fill, partial: &Partial) {
+    pub(crate) async fn completed(mut self, mut leader: Leader, fill: Fill, partial: &Partial) {
         // Nothing was asked of upstream: its token stays, and a soft purge since then holds (F8).
         let stored = Arc::new(Stored::new(partial.0.clone(), &self.route.rules, None));
         let coordinated = !fill.degraded();
@@ -115,7 +115,7 @@ impl Job {
     }
 
     /// The rest comes: behind the segments that there are, under the new lease's name.
-    pub(super) async fn resumed(mut self, leader: Leader, fill: Fill, mut head: Head, partial: &Partial) {
+    pub(crate) async fn resumed(mut self, leader: Leader, fill: Fill, mut head: Head, partial: &Partial) {
         self.account.heard(&head.response);
         let Partial(old) = partial;
         // The answer is the newest word about all of it (RFC 9111 §3.4), but for what describes the
@@ -156,7 +156,7 @@ impl Job {
     }
 
     /// Asks for what the request asks for, as if nothing had been there.
-    pub(super) async fn again(mut self, leader: Leader, fill: Fill) {
+    pub(crate) async fn again(mut self, leader: Leader, fill: Fill) {
         self.partial = None;
         let errand = policy::errand(&self.headers, self.ask.want, None, &self.route.rules);
         self.range = errand.range();

@@ -1,23 +1,25 @@
 //! The variants of a key whose responses vary: where a fill of one goes on, and the node that
 //! lists them.
 
+use crate::proxy::lookup;
+use crate::proxy::pass;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::{Head, Job};
 use crate::catalog::{EntryText, MAX_FIELDS, Reading};
 use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Names, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
-use crate::proxy::place::Place;
-use crate::proxy::told::Leader;
+use crate::proxy::fill::{Head, Job};
+use crate::proxy::lookup::Place;
+use crate::proxy::outcome::Leader;
 use crate::record::{Note, VaryNode};
 use crate::tier::{Covered, Held};
 
-use crate::proxy::rolls::{Comer, Keeper};
+use crate::proxy::state::pending_variants::{Comer, Keeper};
 
 /// How often the lease of the primary key is asked for, to list a variant.
 const TRIES: u32 = 6;
@@ -25,25 +27,25 @@ const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What came of the request for it, so far.
-pub(super) struct Came<'a> {
+pub(crate) struct Came<'a> {
     /// The number under which it was asked for.
-    pub(super) born: Number,
-    pub(super) status: StatusCode,
-    pub(super) headers: &'a HeaderMap,
+    pub(crate) born: Number,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// Where a response is filled, once its Vary is known.
-pub(super) struct Footing {
-    pub(super) fill: Fill,
-    pub(super) fields: Vec<HeaderName>,
-    pub(super) kept: bool,
+pub(crate) struct Footing {
+    pub(crate) fill: Fill,
+    pub(crate) fields: Vec<HeaderName>,
+    pub(crate) kept: bool,
 }
 
 impl Job {
     /// The key that a response with this Vary is filled under, and the right to do so: the one
     /// the fill began with, or the variant's. Without it the own client is served and nothing
     /// stored.
-    pub(super) async fn footing(
+    pub(crate) async fn footing(
         &mut self,
         leader: &mut Leader,
         fill: Fill,
@@ -80,7 +82,7 @@ impl Job {
         let variant = match attempt {
             // Somebody filled the variant while this was on its way: that stays (F2).
             Attempt::Won(variant)
-                if self.proxy.has_better(&under.key, &self.route.rules, born, status).await =>
+                if pass::has_better(&self.proxy, &under.key, &self.route.rules, born, status).await =>
             {
                 variant.release().await;
                 None
@@ -89,7 +91,7 @@ impl Job {
             Attempt::Taken => None,
             Attempt::Unavailable(_) => {
                 if led_primary {
-                    self.proxy.keep_hint(&Arc::new(node));
+                    lookup::keep_hint(&self.proxy, &Arc::new(node));
                 }
                 return Footing { fill, fields, kept: false };
             }
@@ -102,7 +104,7 @@ impl Job {
             // The node under the primary fence, whoever fills the variant; then waiters of other variants
             // lead side by side.
             let (of, token) = (fill.names().clone(), fill.token());
-            let landed = self.proxy.publish_node(fill, node.clone()).await;
+            let landed = publish_node(&self.proxy, fill, node.clone()).await;
             if !landed {
                 self.tell_node_aside(&of, token, node).await;
             }
@@ -160,7 +162,7 @@ impl Job {
     /// and finds its own variant under that one's key. So does whoever comes here, though each leader of the
     /// primary key loses its lease like that.
     async fn tell_node_aside(&self, of: &Names, token: Number, node: VaryNode) {
-        self.proxy.keep_hint(&Arc::new(node.clone()));
+        lookup::keep_hint(&self.proxy, &Arc::new(node.clone()));
         if !self.proxy.dust.shared() {
             return;
         }
@@ -171,7 +173,7 @@ impl Job {
 
     /// What the response varies on; on everything, for a while, if its key loses too many variants
     /// and this is none of those that are listed.
-    pub(super) fn varies(&self, head: &Head) -> Varies {
+    pub(crate) fn varies(&self, head: &Head) -> Varies {
         let known = self.place.node.as_ref().map_or(&[][..], |node| &node.fields);
         match policy::varies(&head.response.headers, &self.route.rules) {
             // With all that its key varies on, too many to be written down.
@@ -192,7 +194,7 @@ impl Job {
 
     /// Puts this variant into the node of its key, and under its language, in a task of its own: no
     /// client waits for it.
-    pub(super) fn enlist(&self, response: &HeaderMap) {
+    pub(crate) fn enlist(&self, response: &HeaderMap) {
         let Some(node) = self.place.node.clone() else { return };
         let spoken = policy::spoken(&self.place.key, &node.fields, &self.headers, response);
         if self
@@ -261,71 +263,69 @@ impl Job {
         let mut node = joined(node, comers);
         node.token = fill.token();
         let most = self.route.max_variants.max(1);
-        let gone = self.proxy.thin_out(&mut node, most).await;
+        let gone = thin_out(&self.proxy, &mut node, most).await;
         let shut_for = Duration::from_millis(self.route.rules.pass_ttl_ms);
         self.proxy.rolls.lost(self.place.primary.hash(), gone, most, shut_for);
-        self.proxy.publish_node(fill, node).await
+        publish_node(&self.proxy, fill, node).await
     }
 }
 
-impl Proxy {
-    /// Publishes a Vary node under the primary fence, and releases it. Whether it landed.
-    async fn publish_node(&self, fill: Fill, node: VaryNode) -> bool {
-        let ttl = self.settings.max_life;
-        let mut node = node;
-        let Ok(text) = EntryText::node_shortened(&mut node) else { return false };
-        let published = fill.publish(text.as_str(), Some(ttl), || Standing::Live).await;
-        let landed = matches!(published, Published::Computed(_));
-        if landed {
-            self.tier.keep_node(Arc::new(node));
-        }
-        landed
+/// Publishes a Vary node under the primary fence, and releases it. Whether it landed.
+async fn publish_node(proxy: &Proxy, fill: Fill, node: VaryNode) -> bool {
+    let ttl = proxy.settings.max_life;
+    let mut node = node;
+    let Ok(text) = EntryText::node_shortened(&mut node) else { return false };
+    let published = fill.publish(text.as_str(), Some(ttl), || Standing::Live).await;
+    let landed = matches!(published, Published::Computed(_));
+    if landed {
+        proxy.tier.keep_node(Arc::new(node));
     }
+    landed
+}
 
-    /// Takes variants out of a node until there are at most `most`: the oldest first, but those
-    /// that were used since they were last looked at go to the end instead, and those that are
-    /// being filled stay. How many had to go.
-    async fn thin_out(&self, node: &mut VaryNode, most: usize) -> usize {
-        let mut gone = 0;
-        // Each at most twice: the second time nothing has been used since.
-        let mut looks = node.variants.len() * 2;
-        while node.variants.len() > most && looks > 0 {
-            looks -= 1;
-            let hash = node.variants.remove(0);
-            match self.take_out(&hash).await {
-                TakenOut::Gone => gone += 1,
-                TakenOut::Missing => {}
-                TakenOut::Stays => {
-                    node.variants.push(hash);
-                    continue;
-                }
+/// Takes variants out of a node until there are at most `most`: the oldest first, but those
+/// that were used since they were last looked at go to the end instead, and those that are
+/// being filled stay. How many had to go.
+async fn thin_out(proxy: &Proxy, node: &mut VaryNode, most: usize) -> usize {
+    let mut gone = 0;
+    // Each at most twice: the second time nothing has been used since.
+    let mut looks = node.variants.len() * 2;
+    while node.variants.len() > most && looks > 0 {
+        looks -= 1;
+        let hash = node.variants.remove(0);
+        match take_out(proxy, &hash).await {
+            TakenOut::Gone => gone += 1,
+            TakenOut::Missing => {}
+            TakenOut::Stays => {
+                node.variants.push(hash);
+                continue;
             }
-            node.languages.retain(|spoken| spoken.variant != hash);
         }
-        gone
+        node.languages.retain(|spoken| spoken.variant != hash);
     }
+    gone
+}
 
-    /// Deletes a variant under its own key's lease, and forgets it here.
-    async fn take_out(&self, hash: &str) -> TakenOut {
-        let Ok(found) = self.catalog.value_of(hash).await else { return TakenOut::Stays };
-        let Some(found) = found else { return TakenOut::Missing };
-        let key = found.reading.record().map(|record| record.key);
-        if key.as_ref().is_some_and(|key| self.tier.was_used(key)) {
-            return TakenOut::Stays;
-        }
-        let names = self.catalog.names_of(hash);
-        let Attempt::Won(fill) = self.flight.attempt(&names).await else { return TakenOut::Stays };
-        let deleted = self.catalog.remove_value(&fill).await;
-        if let Some(key) = key {
-            self.tier.forget_key(&key);
-        }
-        fill.release().await;
-        match deleted {
-            Ok(_) => TakenOut::Gone,
-            Err(error) => {
-                self.notices.store_error("delete", &error);
-                TakenOut::Stays
-            }
+/// Deletes a variant under its own key's lease, and forgets it here.
+async fn take_out(proxy: &Proxy, hash: &str) -> TakenOut {
+    let Ok(found) = proxy.catalog.value_of(hash).await else { return TakenOut::Stays };
+    let Some(found) = found else { return TakenOut::Missing };
+    let key = found.reading.record().map(|record| record.key);
+    if key.as_ref().is_some_and(|key| proxy.tier.was_used(key)) {
+        return TakenOut::Stays;
+    }
+    let names = proxy.catalog.names_of(hash);
+    let Attempt::Won(fill) = proxy.flight.attempt(&names).await else { return TakenOut::Stays };
+    let deleted = proxy.catalog.remove_value(&fill).await;
+    if let Some(key) = key {
+        proxy.tier.forget_key(&key);
+    }
+    fill.release().await;
+    match deleted {
+        Ok(_) => TakenOut::Gone,
+        Err(error) => {
+            proxy.notices.store_error("delete", &error);
+            TakenOut::Stays
         }
     }
 }

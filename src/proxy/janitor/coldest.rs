@@ -17,7 +17,7 @@ const MOST: usize = 50_000;
 
 /// What has to be got rid of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Excess {
+pub(crate) struct Excess {
     /// Bytes of bodies.
     pub bodies: u64,
     /// Entries of the store of records, and their bytes.
@@ -26,7 +26,7 @@ pub(super) struct Excess {
 
 /// A record that may have to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     /// Memory has it.
     pub warm: bool,
     pub received_at: u64,
@@ -42,7 +42,7 @@ pub(super) struct Candidate {
 
 /// Chooses among any number of records, and remembers no more than have to go.
 #[derive(Debug)]
-pub(super) struct Coldest {
+pub(crate) struct Coldest {
     excess: Excess,
     freed: Excess,
     chosen: BinaryHeap<Candidate>,
@@ -53,7 +53,7 @@ pub(super) struct Coldest {
 
 impl Excess {
     /// Over the room that the store of records has, if it is getting crowded.
-    pub(super) fn of_entries(used: Usage, room: Usage) -> Usage {
+    pub(crate) fn of_entries(used: Usage, room: Usage) -> Usage {
         let over = |used: u64, room: u64| {
             if used >= part(room, CROWDED) { used.saturating_sub(part(room, RELIEVED)) } else { 0 }
         };
@@ -62,7 +62,7 @@ impl Excess {
 
     /// What of it is to be had from records that take so much of the room.
     #[must_use]
-    pub(super) fn of_records(self, records: Usage, room: Usage) -> Self {
+    pub(crate) fn of_records(self, records: Usage, room: Usage) -> Self {
         let spare = |over: u64, records: u64, room: u64| over.min(records.saturating_sub(part(room, KEPT)));
         let count = spare(self.entries.count, records.count, room.count);
         let bytes = spare(self.entries.bytes, records.bytes, room.bytes);
@@ -70,7 +70,7 @@ impl Excess {
     }
 
     /// Whether there is none.
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
@@ -104,12 +104,12 @@ fn part(room: u64, share: f64) -> u64 {
 // === impl Coldest ===
 
 impl Coldest {
-    pub(super) fn new(excess: Excess) -> Self {
+    pub(crate) fn new(excess: Excess) -> Self {
         Self { excess, freed: Excess::default(), chosen: BinaryHeap::new(), offered: Usage::default() }
     }
 
     /// Looks at one more.
-    pub(super) fn offer(&mut self, one: Candidate) {
+    pub(crate) fn offer(&mut self, one: Candidate) {
         self.offered.count += 1;
         self.offered.bytes += one.entry;
         self.freed = self.freed.with(&one);
@@ -118,7 +118,7 @@ impl Coldest {
     }
 
     /// All have been looked at: gives up no more of them than may be, in a store with this room.
-    pub(super) fn keep_most(&mut self, room: Usage) {
+    pub(crate) fn keep_most(&mut self, room: Usage) {
         self.excess = self.excess.of_records(self.offered, room);
         self.trim();
     }
@@ -135,7 +135,7 @@ impl Coldest {
     }
 
     /// Those that have to go, coldest first.
-    pub(super) fn chosen(self) -> Vec<Candidate> {
+    pub(crate) fn chosen(self) -> Vec<Candidate> {
         self.chosen.into_sorted_vec()
     }
 }

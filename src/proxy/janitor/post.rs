@@ -10,14 +10,14 @@ use crate::flight::{Attempt, Fill, Flight, Names};
 
 /// The janitor's lease, as far as this instance has it.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(crate) struct Post {
     names: Names,
     held: Option<Fill>,
 }
 
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// This instance's, as it was.
     Ours,
     /// This instance's from now on: whoever had it before has told it nothing.
@@ -32,17 +32,17 @@ pub(super) enum Turn {
 
 impl Post {
     /// By these names.
-    pub(super) fn new(names: Names) -> Self {
+    pub(crate) fn new(names: Names) -> Self {
         Self { names, held: None }
     }
 
     /// Which instance was heard to hold it.
-    pub(super) fn holder(&self, flight: &Flight) -> Option<Arc<str>> {
+    pub(crate) fn holder(&self, flight: &Flight) -> Option<Arc<str>> {
         flight.leader_at(&self.names.lock).map(|(_, instance)| instance)
     }
 
     /// Keeps the lease, or tries for it once.
-    pub(super) async fn take(&mut self, flight: &Arc<Flight>) -> Turn {
+    pub(crate) async fn take(&mut self, flight: &Arc<Flight>) -> Turn {
         if self.is_held() {
             return Turn::Ours;
         }
@@ -57,12 +57,12 @@ impl Post {
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.held.as_ref().is_some_and(|fill| !fill.lost())
     }
 
     /// Waits until the lease is lost; for ever without one. Cancel safe.
-    pub(super) async fn until_lost(&self) {
+    pub(crate) async fn until_lost(&self) {
         match &self.held {
             Some(fill) => fill.until_lost().await,
             None => std::future::pending().await,
@@ -70,7 +70,7 @@ impl Post {
     }
 
     /// Leaves a report for the others, for so long.
-    pub(super) async fn tell(&self, report: &Report, lasts: Duration) {
+    pub(crate) async fn tell(&self, report: &Report, lasts: Duration) {
         if let Some(fill) = &self.held
             && let Some(text) = EntryText::report(report)
         {
@@ -80,7 +80,7 @@ impl Post {
     }
 
     /// Gives the lease back.
-    pub(super) async fn leave(&mut self) {
+    pub(crate) async fn leave(&mut self) {
         if let Some(fill) = self.held.take() {
             fill.release().await;
         }

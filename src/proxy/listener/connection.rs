@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its last.
 
+use crate::proxy::handle;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 
-use super::refusal::{self, Judged};
-use super::socket::Socket;
 use crate::drain::Guard;
-use crate::proxy::body::ReplyBody;
+use crate::proxy::Client;
+use crate::proxy::Proxy;
 use crate::proxy::cause::Cause;
 use crate::proxy::connection::Phase;
-use crate::proxy::{Client, Proxy};
+use crate::proxy::listener::refusal::{self, Judged};
+use crate::proxy::listener::socket::Socket;
+use crate::proxy::respond::body::ReplyBody;
 use crate::telemetry::Access;
 use crate::telemetry::words::{Cache, Closed};
 
@@ -61,7 +63,7 @@ impl Parser {
 }
 
 /// Serves a connection until it has ended.
-pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy>, drain: Guard) {
+pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy>, drain: Guard) {
     let server = &proxy.settings.server;
     // Small answers are written whole: waiting for more only delays them.
     let _ = socket.set_nodelay(true);
@@ -79,7 +81,7 @@ pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy
             let client = &client;
             async move {
                 let is_old = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
-                let response = proxy.handle(client, request).await;
+                let response = handle::handle(&proxy, client, request).await;
                 if is_old && is_endless(&response) {
                     busy.ends_by_closing();
                 }

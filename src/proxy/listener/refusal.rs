@@ -9,7 +9,7 @@ use crate::proxy::cause::Cause;
 
 /// What becomes of a head that was not taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(crate) enum Judged {
     /// These bytes, read again, are one that is: its minor version is higher than hyper knows, and it
     /// is processed as the highest that is known (RFC 9112 §2.3, RFC 9110 §2.5).
     Again(Bytes),
@@ -21,9 +21,9 @@ pub(super) enum Judged {
 
 /// Method and path of a request line, as far as there is one.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) method: Option<Method>,
-    pub(super) path: String,
+pub(crate) struct Line {
+    pub(crate) method: Option<Method>,
+    pub(crate) path: String,
 }
 
 /// How hyper says that it does not know a version. Only these leave the head in its buffer, so that
@@ -31,7 +31,7 @@ pub(super) struct Line {
 const VERSION: &str = "invalid HTTP version parsed";
 
 /// Judges a parse error. `rest`: what hyper has not consumed; `fields`: how many its parser takes.
-pub(super) fn judge(error: &hyper::Error, rest: &Bytes, max_target: usize, fields: usize) -> Judged {
+pub(crate) fn judge(error: &hyper::Error, rest: &Bytes, max_target: usize, fields: usize) -> Judged {
     if error.is_parse_too_large() {
         if has_lines(rest, fields) {
             return Judged::ManyFields;
@@ -74,7 +74,7 @@ fn of_version(rest: &Bytes) -> Judged {
 }
 
 /// What can be read of the first bytes of a head. Only a target in origin form shows a path.
-pub(super) fn line(opening: &[u8]) -> Line {
+pub(crate) fn line(opening: &[u8]) -> Line {
     let line = request_line(opening);
     let mut words = line.splitn(2, |byte| *byte == b' ');
     let method = words.next().filter(|word| word.len() <= 32).and_then(|word| Method::from_bytes(word).ok());

@@ -19,7 +19,7 @@ use crate::proxy::settings::Server;
 use crate::telemetry::words::Closed;
 
 /// The socket of a connection.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     io: TcpStream,
     phase: Arc<Phase>,
     /// Bytes that are read again, before any that come.
@@ -67,7 +67,7 @@ const LINGER_BYTES: usize = 256 << 10;
 // === impl Socket ===
 
 impl Socket {
-    pub(super) fn new(io: TcpStream, phase: Arc<Phase>, server: &Server) -> Self {
+    pub(crate) fn new(io: TcpStream, phase: Arc<Phase>, server: &Server) -> Self {
         Self {
             io,
             phase,
@@ -82,20 +82,20 @@ impl Socket {
 
     /// Goes on with another hyper, which is to read these bytes first, and then what the last one has
     /// not read of such bytes.
-    pub(super) fn again(&mut self, bytes: Bytes) {
+    pub(crate) fn again(&mut self, bytes: Bytes) {
         self.before =
             if self.before.is_empty() { bytes } else { [bytes, self.before.clone()].concat().into() };
         self.swallowed = false;
     }
 
     /// The first bytes of the head that was read last; none where several came at once.
-    pub(super) fn opening(&self) -> &[u8] {
+    pub(crate) fn opening(&self) -> &[u8] {
         let known = self.opening.after == self.phase.asked();
         if known { &self.opening.bytes[..self.opening.len] } else { &[] }
     }
 
     /// Sends the last answer of a connection, and closes it.
-    pub(super) async fn finish(mut self, answer: &[u8]) {
+    pub(crate) async fn finish(mut self, answer: &[u8]) {
         let _heard = timeout(LINGER, async {
             self.disarm()?;
             self.io.write_all(answer).await?;
@@ -113,7 +113,7 @@ impl Socket {
     }
 
     /// Closes it without the bytes that the client does not take: the system would keep them.
-    pub(super) fn reset(self) {
+    pub(crate) fn reset(self) {
         // What can't be reset is closed.
         let _ = self.io.set_zero_linger();
     }

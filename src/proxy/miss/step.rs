@@ -5,25 +5,25 @@ use std::sync::Arc;
 use crate::dust::Number;
 use crate::policy::{PassReason, Ride};
 use crate::proxy::Proxy;
-use crate::proxy::asking::Asking;
-use crate::proxy::binding::{Kind, Party, binds};
-use crate::proxy::candidate::{Candidate, Facts, Strictness, Unfit};
 use crate::proxy::cause::Refused;
-use crate::proxy::past::{Arrival, Past};
-use crate::proxy::place::Place;
-use crate::proxy::told::{Exchange, Failure, Follower, Found, Moment, Told};
+use crate::proxy::lookup::Place;
+use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit};
+use crate::proxy::outcome::{Exchange, Failure, Follower, Found, Moment, Told};
+use crate::proxy::request::Asking;
+use crate::proxy::request::binding::{Kind, Party, binds};
+use crate::proxy::state::past::{Arrival, Past};
 use crate::record::{Binding, Record};
 use crate::telemetry::words::FollowerEnd;
 use crate::tier::{Covered, Doubt, Stored};
 
 /// What a verdict means for one request.
-pub(in crate::proxy) enum Step {
+pub(crate) enum Step {
     End(End),
     Move(Move),
 }
 
 /// How a request ends (F3).
-pub(in crate::proxy) enum End {
+pub(crate) enum End {
     Ride(Arc<Exchange>, Follower),
     Take(Found),
     Alone(PassReason),
@@ -33,7 +33,7 @@ pub(in crate::proxy) enum End {
 }
 
 /// Why a request goes on to another flight.
-pub(in crate::proxy) enum Move {
+pub(crate) enum Move {
     /// The next exchange of this key, with all others that can't use this one.
     Next,
     /// The same, once, because this one is of a part that has not what is asked for; its number, if
@@ -45,182 +45,174 @@ pub(in crate::proxy) enum Move {
     Unbound(Kind, Binding),
 }
 
-impl Proxy {
-    /// Judges a verdict for one request: again, and by its own fields (DESIGN: every follower is
-    /// judged at the verdict against its own request). `first`: nothing has lacked what it asks for.
-    pub(in crate::proxy) fn step(
-        &self,
-        asking: &Asking,
-        place: &Place,
-        told: Told,
-        arrival: &Arrival,
-        follower: &Follower,
-        first: bool,
-    ) -> Step {
-        let (arrived, past, facts) = (arrival.at, &arrival.past, Facts::of(asking));
-        match told {
-            Told::Growing(exchange) => self.step_growing(asking, place, exchange, arrival, follower),
-            Told::Stored(found) => {
-                let stored = &found.stored;
-                let candidate = self.candidate(stored, past);
-                // What was validated for this request is good enough, whatever made it stale before.
-                let by = if found.exchange.is_some() { Strictness::Hard } else { Strictness::HardAndSoft };
-                if let Err(unfit) = candidate.unless_purged(by).and_then(|it| it.fits(facts)) {
-                    return Self::step_past(unfit, asking, place, &stored.record, None);
-                }
-                if asking.ticket.unread.contains(&stored.manifest) {
-                    // It has tried. A flight that it leads looks past that.
+/// Judges a verdict for one request: again, and by its own fields (DESIGN: every follower is
+/// judged at the verdict against its own request). `first`: nothing has lacked what it asks for.
+pub(crate) fn step(
+    proxy: &Proxy,
+    asking: &Asking,
+    place: &Place,
+    told: Told,
+    arrival: &Arrival,
+    follower: &Follower,
+    first: bool,
+) -> Step {
+    let (arrived, past, facts) = (arrival.at, &arrival.past, Facts::of(asking));
+    match told {
+        Told::Growing(exchange) => step_growing(proxy, asking, place, exchange, arrival, follower),
+        Told::Stored(found) => {
+            let stored = &found.stored;
+            let candidate = candidate(proxy, stored, past);
+            // What was validated for this request is good enough, whatever made it stale before.
+            let by = if found.exchange.is_some() { Strictness::Hard } else { Strictness::HardAndSoft };
+            if let Err(unfit) = candidate.unless_purged(by).and_then(|it| it.fits(facts)) {
+                return step_past(unfit, asking, place, &stored.record, None);
+            }
+            if asking.ticket.unread.contains(&stored.manifest) {
+                // It has tried. A flight that it leads looks past that.
+                return Step::NEXT;
+            }
+            if let Some((sent, owner)) = found.exchange {
+                let ride = rides(arrived, sent, owner);
+                if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
+                    // It came when the exchange was over, and nothing of that is for later.
                     return Step::NEXT;
                 }
-                if let Some((sent, owner)) = found.exchange {
-                    let ride = Self::rides(arrived, sent, owner);
-                    if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
-                        // It came when the exchange was over, and nothing of that is for later.
-                        return Step::NEXT;
-                    }
-                    if candidate.ridden(facts, self.now_ms(), ride).is_err() {
-                        return Step::NEXT;
-                    }
-                    return Step::End(End::Take(found));
+                if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
+                    return Step::NEXT;
                 }
-                match candidate.usable(facts, self.now_ms()) {
-                    Ok(_) => Step::End(End::Take(found)),
-                    Err(Unfit::Refused(reason)) => Step::End(End::Alone(reason)),
-                    Err(_) => Step::NEXT,
-                }
+                return Step::End(End::Take(found));
             }
-            Told::Varies(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
-            Told::Pass(reason, own) => {
-                if own.owner == Some(arrived)
-                    && (own.ranged || !asking.ask.want.is_ranged())
-                    && let Some(response) = own.take()
-                {
-                    return Step::End(End::Own(Box::new(response), reason));
-                }
-                if own.ranged && !asking.ask.want.is_ranged() {
-                    // Somebody's part is not to be shared: that says nothing of the whole.
-                    return Step::Move(Move::Lacks(None));
-                }
-                Step::End(End::Alone(reason))
+            match candidate.usable(facts, proxy.now_ms()) {
+                Ok(_) => Step::End(End::Take(found)),
+                Err(Unfit::Refused(reason)) => Step::End(End::Alone(reason)),
+                Err(_) => Step::NEXT,
             }
-            Told::Failed(failure) => {
-                if past.covers(&self.stamps, failure.token, failure.token) == Covered::Hard {
-                    Step::NEXT
-                } else if failure.ranged && first && !asking.ask.want.is_ranged() {
-                    // That somebody's range was failed says nothing of the whole.
-                    Step::Move(Move::Lacks(None))
-                } else if failure.owner != Some(arrived) && !self.is_bound(&failure.binding, asking, place) {
-                    Step::Move(Move::Unbound(failure.judged(), failure.binding.clone()))
-                } else {
-                    Step::End(End::Failed(failure))
-                }
+        }
+        Told::Varies(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
+        Told::Pass(reason, own) => {
+            if own.owner == Some(arrived)
+                && (own.ranged || !asking.ask.want.is_ranged())
+                && let Some(response) = own.take()
+            {
+                return Step::End(End::Own(Box::new(response), reason));
             }
-            Told::Refused(why) => Step::End(End::Refused(why)),
-        }
-    }
-
-    /// Where a request goes on that can't be given what a flight has brought; `fence`: that is under way,
-    /// under this number.
-    fn step_past(
-        unfit: Unfit,
-        asking: &Asking,
-        place: &Place,
-        record: &Record,
-        fence: Option<Number>,
-    ) -> Step {
-        match unfit {
-            Unfit::NotSelected => Self::step_aside(asking, place, record),
-            Unfit::Lacking => Step::Move(Move::Lacks(fence)),
-            _ => Step::NEXT,
-        }
-    }
-
-    /// It is another variant's: a request goes to its own, as far as that one says what selects it.
-    fn step_aside(asking: &Asking, place: &Place, record: &Record) -> Step {
-        match place.node_by(record, &asking.headers) {
-            Some(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
-            None => Step::NEXT,
-        }
-    }
-
-    fn step_growing(
-        &self,
-        asking: &Asking,
-        place: &Place,
-        exchange: Arc<Exchange>,
-        arrival: &Arrival,
-        follower: &Follower,
-    ) -> Step {
-        if exchange.owner == Some(arrival.at) {
-            return Step::End(End::Ride(exchange, follower.clone()));
-        }
-        let head = &exchange.head;
-        let (candidate, facts) = (self.candidate(head, &arrival.past), Facts::of(asking));
-        if let Err(unfit) = candidate.unless_purged(Strictness::Hard).and_then(|it| it.fits(facts)) {
-            return Self::step_past(unfit, asking, place, &head.record, Some(exchange.fence));
-        }
-        if let Some(binding) = &exchange.binding
-            && !self.is_bound(binding, asking, place)
-        {
-            let kind = Kind::Refused(head.record.status.as_u16());
-            return Step::Move(Move::Unbound(kind, binding.clone()));
-        }
-        let ride = Self::rides(arrival.at, exchange.sent, exchange.owner);
-        // With its last byte, which others may have had before its end was told.
-        let growing = &exchange.growing;
-        let all_there = exchange.len.is_some_and(|len| growing.written() >= len);
-        let over = asking.ticket.late && (all_there || growing.len_if_done().is_some());
-        if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
-            // It came when the exchange was over, and nothing of that is for later.
-            return Step::NEXT;
-        }
-        if candidate.ridden(facts, self.now_ms(), ride).is_err() {
-            return Step::NEXT;
-        }
-        Step::End(End::Ride(exchange, follower.clone()))
-    }
-
-    /// What an instance whose stamps may be old makes of a step: nothing is sure for a request that a
-    /// purge may have come before, but what was asked for after it arrived.
-    pub(super) fn in_doubt(&self, asking: &mut Asking, step: Step, arrival: &Arrival) -> Step {
-        let exchange = match &step {
-            Step::End(End::Take(found)) => found.exchange,
-            Step::End(End::Ride(exchange, _)) => Some((exchange.sent, exchange.owner)),
-            Step::End(_) | Step::Move(_) => return step,
-        };
-        let rides = exchange.map(|(sent, owner)| Self::rides(arrival.at, sent, owner));
-        if rides == Some(Ride::SentAfterArrival) {
-            return step;
-        }
-        match self.doubt(&arrival.past) {
-            None => step,
-            Some(Doubt::Serve) => {
-                asking.ticket.unsure = true;
-                step
+            if own.ranged && !asking.ask.want.is_ranged() {
+                // Somebody's part is not to be shared: that says nothing of the whole.
+                return Step::Move(Move::Lacks(None));
             }
-            Some(Doubt::Validate) => {
-                // As if the client itself had asked for it to be validated.
-                asking.ask.wants.no_cache = true;
+            Step::End(End::Alone(reason))
+        }
+        Told::Failed(failure) => {
+            if past.covers(&proxy.stamps, failure.token, failure.token) == Covered::Hard {
                 Step::NEXT
+            } else if failure.ranged && first && !asking.ask.want.is_ranged() {
+                // That somebody's range was failed says nothing of the whole.
+                Step::Move(Move::Lacks(None))
+            } else if failure.owner != Some(arrived) && !is_bound(proxy, &failure.binding, asking, place) {
+                Step::Move(Move::Unbound(failure.judged(), failure.binding.clone()))
+            } else {
+                Step::End(End::Failed(failure))
             }
         }
+        Told::Refused(why) => Step::End(End::Refused(why)),
     }
+}
 
-    /// How a request that arrived then would ride an exchange that was sent for `owner` (F5).
-    fn rides(arrived: Moment, sent: Moment, owner: Option<Moment>) -> Ride {
-        let after = owner == Some(arrived) || arrived < sent;
-        if after { Ride::SentAfterArrival } else { Ride::UnderWay }
+/// Where a request goes on that can't be given what a flight has brought; `fence`: that is under way,
+/// under this number.
+fn step_past(unfit: Unfit, asking: &Asking, place: &Place, record: &Record, fence: Option<Number>) -> Step {
+    match unfit {
+        Unfit::NotSelected => step_aside(asking, place, record),
+        Unfit::Lacking => Step::Move(Move::Lacks(fence)),
+        _ => Step::NEXT,
     }
+}
 
-    /// Whether a request is bound by a verdict that it has waited for.
-    fn is_bound(&self, binding: &Binding, asking: &Asking, place: &Place) -> bool {
-        binds(&self.marks, binding, &Party::of(asking, place.primary.hash()), true).is_some()
+/// It is another variant's: a request goes to its own, as far as that one says what selects it.
+fn step_aside(asking: &Asking, place: &Place, record: &Record) -> Step {
+    match place.node_by(record, &asking.headers) {
+        Some(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
+        None => Step::NEXT,
     }
+}
 
-    /// What a flight has brought, under the purges that a request came after.
-    fn candidate<'a>(&self, stored: &'a Stored, past: &Past) -> Candidate<'a> {
-        Candidate::new(stored, past.covers(&self.stamps, stored.record.born, stored.record.token))
+fn step_growing(
+    proxy: &Proxy,
+    asking: &Asking,
+    place: &Place,
+    exchange: Arc<Exchange>,
+    arrival: &Arrival,
+    follower: &Follower,
+) -> Step {
+    if exchange.owner == Some(arrival.at) {
+        return Step::End(End::Ride(exchange, follower.clone()));
     }
+    let head = &exchange.head;
+    let (candidate, facts) = (candidate(proxy, head, &arrival.past), Facts::of(asking));
+    if let Err(unfit) = candidate.unless_purged(Strictness::Hard).and_then(|it| it.fits(facts)) {
+        return step_past(unfit, asking, place, &head.record, Some(exchange.fence));
+    }
+    if let Some(binding) = &exchange.binding
+        && !is_bound(proxy, binding, asking, place)
+    {
+        let kind = Kind::Refused(head.record.status.as_u16());
+        return Step::Move(Move::Unbound(kind, binding.clone()));
+    }
+    let ride = rides(arrival.at, exchange.sent, exchange.owner);
+    // With its last byte, which others may have had before its end was told.
+    let growing = &exchange.growing;
+    let all_there = exchange.len.is_some_and(|len| growing.written() >= len);
+    let over = asking.ticket.late && (all_there || growing.len_if_done().is_some());
+    if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
+        // It came when the exchange was over, and nothing of that is for later.
+        return Step::NEXT;
+    }
+    if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
+        return Step::NEXT;
+    }
+    Step::End(End::Ride(exchange, follower.clone()))
+}
+
+/// What an instance whose stamps may be old makes of a step: nothing is sure for a request that a
+/// purge may have come before, but what was asked for after it arrived.
+pub(crate) fn in_doubt(proxy: &Proxy, asking: &mut Asking, step: Step, arrival: &Arrival) -> Step {
+    let exchange = match &step {
+        Step::End(End::Take(found)) => found.exchange,
+        Step::End(End::Ride(exchange, _)) => Some((exchange.sent, exchange.owner)),
+        Step::End(_) | Step::Move(_) => return step,
+    };
+    let rides = exchange.map(|(sent, owner)| rides(arrival.at, sent, owner));
+    if rides == Some(Ride::SentAfterArrival) {
+        return step;
+    }
+    match proxy.doubt(&arrival.past) {
+        None => step,
+        Some(Doubt::Serve) => {
+            asking.ticket.unsure = true;
+            step
+        }
+        Some(Doubt::Validate) => {
+            // As if the client itself had asked for it to be validated.
+            asking.ask.wants.no_cache = true;
+            Step::NEXT
+        }
+    }
+}
+
+/// How a request that arrived then would ride an exchange that was sent for `owner` (F5).
+fn rides(arrived: Moment, sent: Moment, owner: Option<Moment>) -> Ride {
+    let after = owner == Some(arrived) || arrived < sent;
+    if after { Ride::SentAfterArrival } else { Ride::UnderWay }
+}
+
+/// Whether a request is bound by a verdict that it has waited for.
+fn is_bound(proxy: &Proxy, binding: &Binding, asking: &Asking, place: &Place) -> bool {
+    binds(&proxy.marks, binding, &Party::of(asking, place.primary.hash()), true).is_some()
+}
+
+/// What a flight has brought, under the purges that a request came after.
+fn candidate<'a>(proxy: &Proxy, stored: &'a Stored, past: &Past) -> Candidate<'a> {
+    Candidate::new(stored, past.covers(&proxy.stamps, stored.record.born, stored.record.token))
 }
 
 // === impl Step ===
@@ -232,7 +224,7 @@ impl Step {
 // === impl End ===
 
 impl End {
-    pub(in crate::proxy) fn word(&self) -> FollowerEnd {
+    pub(crate) fn word(&self) -> FollowerEnd {
         match self {
             Self::Ride(..) | Self::Take(_) | Self::Failed(_) => FollowerEnd::Rode,
             Self::Refused(_) => FollowerEnd::Timeout,

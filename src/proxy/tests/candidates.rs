@@ -9,19 +9,20 @@
 //! it does not; `old`: older than anything that is served; `both`. The letters after that are its purges:
 //! `n`one, `s`oft, `h`ard, and in upper case the same when the request was there before the purge.
 
-mod fleet;
-mod memory;
-mod stale;
-
+use crate::proxy::lookup;
 use http::HeaderValue;
 use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, RANGE};
 
-use super::*;
 use crate::dust::{Entry, Number, Put, Value};
 use crate::policy::{RangeRequest, Want};
-use crate::proxy::past::{Arrival, Past};
+use crate::proxy::state::past::{Arrival, Past};
+use crate::proxy::tests::*;
 use crate::record::{LifetimeBy, Manifest, Pointer, Record, Segment, codec};
 use crate::tier::stamps::{Force, Scope};
+
+pub(crate) mod fleet;
+pub(crate) mod memory;
+pub(crate) mod stale;
 
 /// The number under which what is stored was asked for; a stamp comes later.
 const BORN: Number = 1;
@@ -104,7 +105,7 @@ impl Bench {
             Life::Fresh | Life::Revalidating | Life::Stale => {}
         }
         let proxy = &self.one.proxy;
-        let place = proxy.place(&asking.route, &asking.target, &asking.headers);
+        let place = lookup::place(&proxy, &asking.route, &asking.target, &asking.headers);
         let before = proxy.past(place.url);
         if let Some(force) = force {
             proxy.stamps.apply(Scope::Url(place.url), force, STAMP);

@@ -1,10 +1,13 @@
 //! Stamps that the store does not take, or takes late, and those that are written beside a record.
 
+use crate::proxy::handle;
+use crate::proxy::purge;
+use crate::proxy::purge::invalidate;
 use http_body_util::Empty;
 use tokio::time::{Instant, timeout};
 
-use super::*;
 use crate::key::KeyHash;
+use crate::proxy::tests::*;
 use crate::tier::Covered;
 use crate::tier::stamps::life::{Ends, SLACK};
 use crate::tier::stamps::owed::OWED;
@@ -19,8 +22,8 @@ impl Instance {
         let asked = Instant::now();
         let request =
             Request::post(path).header("host", "h.test").body(Empty::<bytes::Bytes>::new()).unwrap();
-        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
-        let response = self.proxy.handle(&client, request).await;
+        let client = crate::proxy::tests::Client::at("127.0.0.1:1".parse().unwrap());
+        let response = handle::handle(&self.proxy, &client, request).await;
         (response.status().as_u16(), asked.elapsed())
     }
 }
@@ -95,7 +98,7 @@ async fn a_purge_that_is_never_answered_holds_no_later_stamp_up_for_long() {
     let (fleet, one, two) = two().await;
     two.get("/a").await;
     one.line.next(Some(Op::Put), Fault::Hang);
-    let refused = one.proxy.purge(&Purge::Url(URL.into()), false).await;
+    let refused = purge::purge(&one.proxy, &Purge::Url(URL.into()), false).await;
     assert!(matches!(refused, Err(PurgeError::Store(_))), "{refused:?}");
     assert_eq!(one.post("/a").await.0, 200);
     assert_eq!(fleet.stamps().await, 0);
@@ -167,9 +170,9 @@ impl Instance {
     /// The body of what a client gets that says who it is.
     async fn get_as(&self, path: &str, name: &str) -> String {
         let request = Request::get(path).header("host", "h.test").header("authorization", name);
-        let client = super::Client::at("127.0.0.1:1".parse().unwrap());
+        let client = crate::proxy::tests::Client::at("127.0.0.1:1".parse().unwrap());
         let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
-        let body = self.proxy.handle(&client, request).await.into_body();
+        let body = handle::handle(&self.proxy, &client, request).await.into_body();
         String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 }
@@ -209,7 +212,7 @@ async fn what_goes_by_itself_is_stored_where_nothing_came_between() {
 #[tokio::test(start_paused = true)]
 async fn an_unsafe_request_that_finds_nothing_is_told_and_leaves_nothing() {
     let (fleet, one, two) = two().await;
-    let born = two.proxy.number();
+    let born = invalidate::number(&two.proxy);
     one.post("/a").await;
     sleep(SHORT).await;
     let url = url_hash(URL);
@@ -217,7 +220,7 @@ async fn an_unsafe_request_that_finds_nothing_is_told_and_leaves_nothing() {
     assert_eq!(fleet.stamps().await, 0);
     assert_eq!(two.proxy.stamps.known(two.proxy.now_ms()), [], "nobody looks for it in the store");
     let stands = |born| two.proxy.stamps.covers(url, born, born);
-    assert_eq!(stands(two.proxy.number()), Covered::No, "asked for since");
+    assert_eq!(stands(invalidate::number(&two.proxy)), Covered::No, "asked for since");
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +243,7 @@ async fn what_is_owed_and_finds_nothing_is_told() {
     let (fleet, one, two) = two().await;
     one.line.down();
     assert_eq!(one.post("/a").await.0, 200);
-    let born = two.proxy.number();
+    let born = invalidate::number(&two.proxy);
     one.line.up();
     one.member.is_sure().await;
     sleep(SHORT).await;

@@ -1,10 +1,10 @@
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::support::*;
 use crate::clock::Dice;
 use crate::dust::Dust as _;
 use crate::dust::faulty::{Fault, Op, Plan};
+use crate::proxy::budget::tests::support::*;
 use crate::upstream::Lane;
 
 /// Everything goes wrong: then there may be too many at once, but nobody waits for ever and no

@@ -1,12 +1,13 @@
 //! What a fill makes of the entries of the store, and what those who wait make of its word.
 
-use super::memory::done;
-use super::*;
 use crate::flight::{Attempt, Judge, Judged};
 use crate::policy::Ride;
-use crate::proxy::judge::FillJudge;
+use crate::proxy::fill::judge::FillJudge;
+use crate::proxy::miss::step;
 use crate::proxy::miss::step::{End, Move, Step};
-use crate::proxy::told::{Exchange, Found, How, Sighted, Told};
+use crate::proxy::outcome::{Exchange, Found, How, Sighted, Told};
+use crate::proxy::tests::candidates::memory::done;
+use crate::proxy::tests::candidates::*;
 use crate::record::Note;
 
 fn judge(bench: &Bench, case: &Case, refresh: bool) -> FillJudge {
@@ -162,7 +163,7 @@ fn told(bench: &Bench, case: &Case, told: Told, arrival: &Arrival) -> char {
     let flight::Joined::Lead(leader) = proxy.flights.join(&case.place.key.hash()) else {
         panic!("nobody leads")
     };
-    step(&proxy.step(&case.asking, &case.place, told, arrival, &leader.follower(), true))
+    step(&step::step(&proxy, &case.asking, &case.place, told, arrival, &leader.follower(), true))
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,12 @@
 //! What is found in memory, and what the store has for a request that asks it by itself.
 
-use super::*;
-use crate::proxy::candidate::Use;
-use crate::proxy::told::{Exchange, Told};
+use crate::proxy::lookup;
+use crate::proxy::lookup::candidate::Use;
+use crate::proxy::lookup::completing;
+use crate::proxy::lookup::languages;
+use crate::proxy::lookup::store_lookup;
+use crate::proxy::outcome::{Exchange, Told};
+use crate::proxy::tests::candidates::*;
 use crate::record::{Spoken, VaryNode};
 use crate::tier::Held;
 
@@ -27,7 +31,7 @@ async fn a_look_into_memory() {
 
 /// Fresh, Unsure, Max-stale, refreshed behind (W), Doubtful, Stale, Refused, `-`: nothing.
 fn look(proxy: &Arc<Proxy>, asking: &Asking) -> char {
-    match proxy.look(&asking.route, &asking.target, &asking.headers, &asking.ask) {
+    match lookup::look(&proxy, &asking.route, &asking.target, &asking.headers, &asking.ask) {
         Look::Fresh { .. } => 'F',
         Look::Unsure { .. } => 'U',
         Look::MaxStale { .. } => 'M',
@@ -87,8 +91,7 @@ async fn what_memory_has_by_now() {
     let table = bench.table(async |case| {
         proxy.tier.keep(case.stored());
         let Asking { route, ask, headers, .. } = &case.asking;
-        proxy
-            .kept_since(&case.place.key, route, ask, headers, &case.past)
+        store_lookup::kept_since(&proxy, &case.place.key, route, ask, headers, &case.past)
             .map_or('-', |(_, usable)| letter(usable))
     });
     is(
@@ -131,7 +134,8 @@ async fn a_variant_in_the_language_that_is_wanted_most() {
         record.select = vec![(ACCEPT_LANGUAGE, Some("de-at".to_owned()))];
         let (ask, rules) = (&case.asking.ask, &case.asking.route.rules);
         proxy.tier.keep(Arc::new(Stored::new(record, rules, Some("abcd".into()))));
-        proxy.in_language(case.place.primary.text(), &node, &headers, ask, rules).map_or('-', |_| 'F')
+        languages::in_language(&proxy, case.place.primary.text(), &node, &headers, ask, rules)
+            .map_or('-', |_| 'F')
     });
     is(
         &table.await,
@@ -148,7 +152,7 @@ async fn what_the_store_has_for_a_request_by_itself() {
     let proxy = &bench.one.proxy;
     let table = bench.table(async |case| {
         bench.put(case).await;
-        match proxy.take_in(&case.asking.route, &case.place.key).await {
+        match store_lookup::take_in(&proxy, &case.asking.route, &case.place.key).await {
             Some(Held::Stored(_)) => 'K',
             Some(Held::Vary(_)) => 'V',
             None => '-',
@@ -196,7 +200,7 @@ async fn a_body_that_is_whole_and_about_to_be_stored() {
         };
         leader.settle(Told::Growing(Arc::new(done(&bench, case).await)));
         let look = Look::Missing { place: case.place.clone() };
-        if proxy.about_to_be_stored(&case.asking, &look).is_some() { 'F' } else { '-' }
+        if completing::about_to_be_stored(&proxy, &case.asking, &look).is_some() { 'F' } else { '-' }
     });
     is(
         &table.await,

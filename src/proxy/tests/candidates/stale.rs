@@ -1,10 +1,15 @@
 //! What may stand in for an upstream that fails, what is validated, and what `explain` says of both.
 
-use super::*;
 use crate::policy::ErrorCase;
-use crate::proxy::binding::{Kind, Lasts, binding_of};
+use crate::proxy::explain;
 use crate::proxy::explain::{Explanation, Origin, Outcome};
-use crate::proxy::told::Failure;
+use crate::proxy::handle;
+use crate::proxy::lookup::cache_status;
+use crate::proxy::outcome::Failure;
+use crate::proxy::pass;
+use crate::proxy::request::binding::{Kind, Lasts, binding_of};
+use crate::proxy::respond;
+use crate::proxy::tests::candidates::*;
 
 fn yes(yes: bool) -> char {
     if yes { 'Y' } else { '-' }
@@ -29,8 +34,9 @@ async fn what_is_served_instead_of_a_failure() {
             ",
         ),
     ] {
-        let table =
-            bench.table(async |case| yes(proxy.stale_allowed(&case.asking, Some(&case.stored()), case_of)));
+        let table = bench.table(async |case| {
+            yes(respond::stale_allowed(&proxy, &case.asking, Some(&case.stored()), case_of))
+        });
         is(&table.await, wanted);
     }
 }
@@ -41,7 +47,7 @@ async fn nothing_is_served_instead_of_a_failure_while_that_is_in_doubt() {
     let proxy = &bench.one.proxy;
     proxy.trust.lose();
     let table = bench.table(async |case| {
-        yes(proxy.stale_allowed(&case.asking, Some(&case.stored()), ErrorCase::Unreachable))
+        yes(respond::stale_allowed(&proxy, &case.asking, Some(&case.stored()), ErrorCase::Unreachable))
     });
     is(
         &table.await,
@@ -58,7 +64,8 @@ async fn what_is_better_than_an_error_that_one_request_was_given() {
     let table = bench.table(async |case| {
         bench.put(case).await;
         let rules = &case.asking.route.rules;
-        yes(proxy.has_better(&case.place.key, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE).await)
+        yes(pass::has_better(&proxy, &case.place.key, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE)
+            .await)
     });
     is(
         &table.await,
@@ -110,7 +117,7 @@ async fn what_a_fill_validates() {
 async fn why_a_request_goes_upstream() {
     let bench = Bench::new().await;
     let table = bench.table(async |case| {
-        match bench.one.proxy.forward(&case.asking, &case.place, Some(&case.stored())) {
+        match cache_status::forward(&bench.one.proxy, &case.asking, &case.place, Some(&case.stored())) {
             policy::Fwd::Partial => 'L',
             policy::Fwd::Request => 'R',
             policy::Fwd::Stale => 'S',
@@ -150,7 +157,7 @@ fn said(explained: &Explanation) -> char {
 async fn explain(bench: &Bench, case: &Case) -> char {
     let Asking { target, method, headers, .. } = &case.asking;
     let url = target.to_string();
-    said(&bench.one.proxy.explain(&url, method, headers, |_| Origin::default()).await)
+    said(&explain::explain(&bench.one.proxy, &url, method, headers, |_| Origin::default()).await)
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,11 +244,12 @@ async fn what_explain_calls_a_hit_is_one() {
             return '.';
         }
         let explained =
-            bench.one.proxy.explain(&target.to_string(), method, headers, |_| Origin::default()).await;
+            explain::explain(&bench.one.proxy, &target.to_string(), method, headers, |_| Origin::default())
+                .await;
         let request = Request::builder().method(method).uri(target.to_string());
         let mut request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
         request.headers_mut().extend(headers.clone());
-        let (_, status) = heard(bench.one.proxy.handle(&client, request).await).await;
+        let (_, status) = heard(handle::handle(&bench.one.proxy, &client, request).await).await;
         if status.contains("; hit") == (explained.outcome == Outcome::Hit) { '.' } else { '!' }
     });
     is(&table.await, "..... ..... ..... .....: own nshSH other nshSH old nshSH both nshSH");

@@ -1,0 +1,429 @@
+//! What a fill makes of the entries it finds in the store.
+
+use crate::proxy::fill::lost;
+use crate::proxy::lookup;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::catalog::{Reading, ToldAside};
+use crate::clock::WallMs;
+use crate::dust::{Entry, Number};
+use crate::flight::{Judge, Judged};
+use crate::key::KeyHash;
+use crate::key::target::Target;
+use crate::policy::{Ask, PassReason};
+use crate::proxy::fill::Job;
+use crate::proxy::lookup::Place;
+use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit, Use};
+use crate::proxy::outcome::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
+use crate::proxy::request::Forwarded;
+use crate::proxy::request::binding::{Kind, Party, Prior, binds, bound_for};
+use crate::proxy::state::Proxy;
+use crate::proxy::state::past::Past;
+use crate::record::{Binding, Bound, Manifest, Note, Record};
+use crate::route::Route;
+use crate::tier::{Covered, Stored};
+
+/// How long a failure that was awaited holds here, in ms.
+const FAILED_MS: u64 = 1_000;
+
+/// Judges entries for one fill. Remembers the last record it saw: it may be validated, or served
+/// stale.
+pub(crate) struct FillJudge {
+    proxy: Arc<Proxy>,
+    route: Arc<Route>,
+    headers: Arc<HeaderMap>,
+    ask: Ask,
+    place: Place,
+    /// The purges that those whom it judges for came after.
+    past: Past,
+    /// What its flight tells of the lease that lives.
+    live: Arc<AtomicU64>,
+    /// It is a refresh that nobody waits for: what is stale is what it is there to replace.
+    refresh: bool,
+    last: Mutex<Option<Arc<Stored>>>,
+    /// The token of the record that was there at the first look, 0 if none was: what comes after
+    /// it is what somebody else's exchange, under way by then, has brought.
+    first: OnceLock<Number>,
+    /// The same of the note at the verdict key.
+    first_note: OnceLock<Number>,
+    /// The highest token of a record that was seen.
+    newest: AtomicU64,
+    /// A part that is being fetched here, and that this fill was not to ride: nobody else's news.
+    behind: Option<Number>,
+    /// It has met a body whose bytes are gone: that is nothing to it any more.
+    past_lost: bool,
+    /// Bodies that could not be read.
+    unread: Vec<Arc<Manifest>>,
+    /// A failure was seen that holds for no request that comes after it.
+    failed_lately: AtomicBool,
+    /// The last verdict that was seen.
+    prior: Mutex<Option<Prior>>,
+    /// The number of the first verdict that does not bind the request.
+    unbound: OnceLock<Number>,
+    target: Target,
+    forwarded: Forwarded,
+}
+
+impl FillJudge {
+    pub(crate) fn new(job: &Job, live: Arc<AtomicU64>) -> Self {
+        Self {
+            past: job.past,
+            live,
+            proxy: job.proxy.clone(),
+            route: job.route.clone(),
+            headers: job.headers.clone(),
+            ask: job.ask,
+            place: job.place.clone(),
+            refresh: job.owner.is_none(),
+            last: Mutex::new(None),
+            first: OnceLock::new(),
+            first_note: OnceLock::new(),
+            newest: AtomicU64::new(0),
+            behind: job.behind(),
+            past_lost: job.is_past_lost(),
+            unread: job.unread.clone(),
+            failed_lately: AtomicBool::new(false),
+            prior: Mutex::new(None),
+            unbound: OnceLock::new(),
+            target: job.target.clone(),
+            forwarded: job.forwarded.clone(),
+        }
+    }
+
+    /// The last verdict that was seen: the request's own may confirm it, or renew it (F7).
+    pub(crate) fn prior(&self) -> Option<Prior> {
+        *self.prior.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why a note binds the request, if it does. Its own verdict may confirm it, or renew it.
+    fn bound(&self, kind: Kind, binding: &Binding, awaited: bool) -> Option<Bound> {
+        let party = Party {
+            route: &self.route,
+            target: &self.target,
+            headers: &self.headers,
+            forwarded: &self.forwarded,
+            key: self.place.primary.hash(),
+        };
+        *self.prior.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Prior { kind, evidence: binding.evidence });
+        binds(&self.proxy.marks, binding, &party, awaited)
+    }
+
+    /// A verdict that does not bind the request: one more is elected of those that it does not bind. After
+    /// a second one that it has waited for, it goes on by itself: what leads there may go on like that.
+    fn unbound(&self, token: Number, awaited: bool) -> Judged<Sighted> {
+        let first = *self.unbound.get_or_init(|| token);
+        if awaited && first != token { Judged::Apart } else { Judged::Absent }
+    }
+
+    /// Returns whether a record came while this fill waited.
+    fn is_awaited(&self, record: &Record) -> bool {
+        self.first.get().is_some_and(|first| record.token > *first)
+    }
+
+    /// The last record that was read and that was there when the fill came.
+    pub(crate) fn found_at_first(&self) -> Option<Arc<Stored>> {
+        self.last().filter(|last| !self.is_awaited(&last.record))
+    }
+
+    /// Whether upstream failed a moment ago for a request that was alone with it: when it does so
+    /// again, that is remembered (F7).
+    pub(crate) fn failed_lately(&self) -> bool {
+        self.failed_lately.load(Ordering::Relaxed)
+    }
+
+    /// The last record that was read, stale as it may be.
+    pub(crate) fn last(&self) -> Option<Arc<Stored>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn value(&self, entry: &Entry) -> Judged<Sighted> {
+        match self.proxy.catalog.reading(entry, &self.place.key) {
+            Reading::Vary(node) => {
+                let node = Arc::new(node);
+                self.proxy.tier.keep_node_at(node.clone(), entry.number);
+                told(Told::Varies(node))
+            }
+            Reading::Record(record) => {
+                let stored = Arc::new(Stored::new(*record, &self.route.rules, None).at(entry.number));
+                self.record(stored)
+            }
+            Reading::Foreign => Judged::Absent,
+            Reading::Bad(error) => {
+                self.proxy.notices.bad_pointer(&error);
+                Judged::Absent
+            }
+        }
+    }
+
+    /// What the purges that the request came after say of a record.
+    fn covers(&self, record: &Record) -> Covered {
+        self.past.covers(&self.proxy.stamps, record.born, record.token)
+    }
+
+    fn record(&self, stored: Arc<Stored>) -> Judged<Sighted> {
+        let covered = self.covers(&stored.record);
+        let (hash, now) = (self.place.key.hash(), self.proxy.now_ms());
+        let token = stored.record.token;
+        self.newest.fetch_max(token, Ordering::Relaxed);
+        let awaited = self.first.get().is_some_and(|first| token > *first) && self.behind != Some(token);
+        let candidate = Candidate::new(&stored, covered);
+        // What is lost is neither to be served nor to be validated: there is nothing behind it.
+        let stands = self.stands(candidate, now).and_then(|candidate| {
+            candidate.unless(lost::is_lost(&self.proxy, hash, &stored.manifest), Unfit::Lost)
+        });
+        if stands.is_err() {
+            return Judged::Absent;
+        }
+        if !self.refresh && lost::is_unread(&self.proxy, hash, &stored.manifest, &self.unread) {
+            // As if there were no body store: nobody stands in a line for that.
+            return if awaited { Judged::Apart } else { Judged::Absent };
+        }
+        if stored.record.end() > now {
+            if stored.covered(&self.proxy.stamps) != Covered::Hard {
+                self.proxy.tier.keep(stored.clone());
+            }
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored.clone());
+        }
+        self.reuse(stored, covered, awaited)
+    }
+
+    /// That it is neither purged nor too old for anybody.
+    fn stands<'a>(&self, candidate: Candidate<'a>, now: WallMs) -> Result<Candidate<'a>, Unfit> {
+        candidate.unless_purged(Strictness::Hard)?.unless_older(max_life_ms(&self.proxy), now)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
+    }
+
+    /// Another variant's response under the key that the request asks for: what it says of the key sends
+    /// the request to its own variant at once. That holds whatever becomes of the response itself, and no
+    /// entry may say so yet, so it is kept here.
+    fn of_another_variant(&self, record: &Record) -> Option<Judged<Sighted>> {
+        if record.key != self.place.key.text() {
+            return None;
+        }
+        let node = self.place.node_by(record, &self.headers)?;
+        lookup::keep_hint(&self.proxy, &node);
+        Some(told(Told::Varies(node)))
+    }
+
+    /// What a record is to the request that no hard purge keeps from it.
+    fn reuse(&self, stored: Arc<Stored>, covered: Covered, awaited: bool) -> Judged<Sighted> {
+        let now = self.proxy.now_ms();
+        if let Some(told) = self.of_another_variant(&stored.record) {
+            return told;
+        }
+        let candidate = Candidate::new(&stored, covered);
+        let found = match candidate.check(Strictness::HardAndSoft, self.facts(), now) {
+            Ok(Use::Fresh { .. }) => true,
+            // As if it had been in memory here: who is given it has it refreshed behind the answer.
+            Ok(Use::Revalidating { .. }) => !self.refresh || awaited,
+            Ok(Use::MaxStale { .. }) => !self.refresh,
+            // A part of something else is to be completed. Or it arrived stale, or is for its own client
+            // only.
+            Err(Unfit::Lacking | Unfit::Stale | Unfit::Refused(_)) => false,
+            Err(_) => return Judged::Absent,
+        };
+        match found {
+            true => told(Told::Stored(Found::cached(stored, How::Cached))),
+            // Nobody is elected again because of that, one after another (F5).
+            false if awaited => Judged::Apart,
+            false => Judged::Absent,
+        }
+    }
+
+    fn note(&self, note: Note, live: Option<Number>) -> Judged<Sighted> {
+        let now = self.proxy.now_ms();
+        let covered = |token| self.past.covers(&self.proxy.stamps, token, token) == Covered::Hard;
+        let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
+        let hash = self.place.key.hash();
+        match note {
+            // A record is newer: what was said before it holds no more.
+            Note::Pass { token, .. } | Note::Failed { token, .. }
+                if token <= self.newest.load(Ordering::Relaxed) || covered(token) =>
+            {
+                Judged::Absent
+            }
+            Note::Pass { token, reason, until, binding }
+                if until > now && !self.proxy.notes.is_disproved(hash, token) =>
+            {
+                let awaited = awaited(token);
+                self.first_note.get_or_init(|| token);
+                let reason = PassReason::parse(&reason).unwrap_or(PassReason::NoStore);
+                if !self.ask.want.is_bound_by(reason) {
+                    return Judged::Absent;
+                }
+                let bound = self.bound(Kind::Pass, &binding, awaited).is_some();
+                // Requests that come next need not ask the store.
+                self.proxy.notes.pass(hash, reason, binding, token, Duration::from_millis(until - now));
+                // Those that waited for it go by themselves, bound or not: they do not wait again.
+                if bound || awaited { told(Told::Pass(reason, Own::nobodys())) } else { Judged::Absent }
+            }
+            Note::Failed { token, status, answered, until, binding } => {
+                let (awaited, kind) = (awaited(token), Kind::of_failure(status));
+                self.first_note.get_or_init(|| token);
+                let Some(bound) = self.bound(kind, &binding, awaited) else {
+                    self.failed_lately.fetch_or(until <= now, Ordering::Relaxed);
+                    return self.unbound(token, awaited);
+                };
+                let evidence = &binding.evidence;
+                let for_others = evidence.at().saturating_add(bound_for(evidence, bound, kind, u64::MAX));
+                let until = if bound == Bound::Alike { until } else { until.min(for_others) };
+                if until <= now && !awaited {
+                    self.failed_lately.store(true, Ordering::Relaxed);
+                    return Judged::Absent;
+                }
+                // A request that waited is told; and that one did is what makes it last (F7).
+                let left = if until > now { until - now } else { FAILED_MS };
+                let failure = awaited_failure(token, status, answered, left, binding, self.last());
+                remember_awaited(&self.proxy, hash, &failure, left);
+                told(Told::Failed(failure))
+            }
+            Note::Growing { token, head, binding } => {
+                let awaited = awaited(token);
+                self.first_note.get_or_init(|| token);
+                if let Some(told) = self.of_another_variant(&head) {
+                    return told;
+                }
+                if let Some(binding) = binding.filter(|_| !covered(token))
+                    && self.bound(Kind::Refused(head.status.as_u16()), &binding, awaited).is_none()
+                {
+                    return self.unbound(token, awaited);
+                }
+                match self.growing(token, *head) {
+                    // Its bytes count only while its lease lives; that it is not for sharing holds
+                    // for all who waited, though it ended as soon as it had begun.
+                    Judged::Apart if awaited => Judged::Apart,
+                    judged if live == Some(token) => judged,
+                    _ => Judged::Absent,
+                }
+            }
+            Note::Pass { .. } => Judged::Absent,
+        }
+    }
+
+    /// A body that is being fetched elsewhere: ridden if it may be reused as stored.
+    fn growing(&self, token: Number, mut head: Record) -> Judged<Sighted> {
+        let manifest = std::mem::take(&mut head.body);
+        if self.past_lost && lost::is_lost(&self.proxy, self.place.key.hash(), &manifest) {
+            return Judged::Absent;
+        }
+        let stored = Arc::new(Stored::new(head, &self.route.rules, None));
+        let record = &stored.record;
+        let candidate = Candidate::new(&stored, self.covers(record));
+        match candidate.check(Strictness::HardAndSoft, self.facts(), self.proxy.now_ms()) {
+            Ok(Use::Fresh { .. }) => {
+                Judged::Found(Sighted::Elsewhere(Elsewhere { head: stored, manifest, token }))
+            }
+            Err(Unfit::Purged | Unfit::SoftlyPurged | Unfit::NotSelected) => Judged::Absent,
+            Err(Unfit::Lacking) if self.behind == Some(token) => Judged::Absent,
+            Ok(_) | Err(_) => Judged::Apart,
+        }
+    }
+}
+
+impl Judge for FillJudge {
+    type Found = Sighted;
+
+    fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, live: Option<Number>) -> Judged<Sighted> {
+        self.live.store(live.unwrap_or(0), Ordering::Relaxed);
+        let of_value = value.map_or(Judged::Absent, |entry| self.value(entry));
+        // Set after the first look at the value: only later ones see what was waited for.
+        self.first.get_or_init(|| self.newest.load(Ordering::Relaxed));
+        let judged = match of_value {
+            Judged::Absent => {
+                let note = verdict.and_then(|entry| self.proxy.catalog.note(entry, &self.place.key));
+                note.map_or(Judged::Absent, |note| self.note(note, live))
+            }
+            judged => judged,
+        };
+        self.first_note.get_or_init(|| 0);
+        judged
+    }
+
+    /// A note like any other, or the whole record of a fill whose lease went to another: it is in no
+    /// entry, so nothing of it is kept here but what the key varies on.
+    fn aside(&self, entry: &Entry, token: Number) -> Judged<Sighted> {
+        let record = match self.proxy.catalog.aside(entry, &self.place.key) {
+            Some(ToldAside::Note(note)) => return self.note(note, Some(token)),
+            Some(ToldAside::Record(record)) => record,
+            Some(ToldAside::Vary(node)) => {
+                let node = Arc::new(node);
+                lookup::keep_hint(&self.proxy, &node);
+                return told(Told::Varies(node));
+            }
+            None => return Judged::Absent,
+        };
+        let stored = Arc::new(Stored::new(*record, &self.route.rules, None));
+        let covered = self.covers(&stored.record);
+        if self.stands(Candidate::new(&stored, covered), self.proxy.now_ms()).is_err() {
+            return Judged::Absent;
+        }
+        self.reuse(stored, covered, true)
+    }
+
+    fn stale(&self, _: Option<&Entry>) -> Option<Sighted> {
+        // Each request judges for itself what stale it may be given.
+        None
+    }
+}
+
+/// A failure of another instance's exchange, as its note tells it.
+fn awaited_failure(
+    token: Number,
+    status: u16,
+    answered: bool,
+    left_ms: u64,
+    binding: Binding,
+    stale: Option<Arc<Stored>>,
+) -> Arc<Failure> {
+    Arc::new(Failure {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+        answered,
+        answer: None,
+        own: None,
+        word: "upstream_status",
+        kind: None,
+        token,
+        retry_after: left_ms.div_ceil(1000),
+        owner: None,
+        stale,
+        ranged: false,
+        binding,
+    })
+}
+
+fn told(told: Told) -> Judged<Sighted> {
+    Judged::Found(Sighted::Told(told))
+}
+
+/// Remembers a failure that requests here have waited for, for so many ms.
+fn remember_awaited(proxy: &Proxy, key: KeyHash, failure: &Arc<Failure>, left_ms: u64) {
+    if failure.may_be_remembered() {
+        proxy.notes.failed(key, failure.clone(), Duration::from_millis(left_ms));
+    }
+}
+
+/// The same of one that broke off the bodies which requests here were reading.
+pub(crate) fn broken_off_elsewhere(
+    proxy: &Proxy,
+    key: KeyHash,
+    token: Number,
+    status: u16,
+    answered: bool,
+    binding: Binding,
+) {
+    let failure = awaited_failure(token, status, answered, FAILED_MS, binding, None);
+    remember_awaited(proxy, key, &failure, FAILED_MS);
+}
+
+/// No record is served that is older, in ms.
+pub(crate) fn max_life_ms(proxy: &Proxy) -> u64 {
+    crate::clock::millis(proxy.settings.max_life)
+}

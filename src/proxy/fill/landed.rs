@@ -1,0 +1,76 @@
+//! What was published is looked at once more a moment later: a stamp may have landed beside it.
+//!
+//! A fill asks for stamps right before its record is written. One that lands between is older than the
+//! record, and covers it for as long as it lives; but it was written without knowing until when that is
+//! ([`life`](crate::tier::stamps::life)). So when it has been heard of, the record is removed under its
+//! key's lease, or the soft stamp is written again to live as long as the record.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::catalog::{Found, Reading};
+use crate::proxy::state::Proxy;
+use crate::proxy::state::landings::Landing;
+use crate::tier::stamps::life::{Ends, SLACK, stamp_life};
+use crate::tier::stamps::{Force, Scope};
+use crate::tier::{Covered, Stored};
+
+/// How long what was written beside a record may take until it is applied here.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// A record was published.
+pub(crate) fn landed(proxy: &Proxy, stored: &Stored) {
+    // An instance that has not heard of a stamp by then does not trust its memory.
+    let settling = SETTLING + proxy.member.as_ref().map_or(Duration::ZERO, |member| member.trust());
+    let record = &stored.record;
+    proxy.landings.add(Landing {
+        due: Instant::now() + settling,
+        key: stored.hash,
+        url: stored.url,
+        born: record.born,
+        token: record.token,
+        end: record.end(),
+    });
+}
+
+/// When there is something to be looked at.
+pub(crate) fn landing_due(proxy: &Proxy) -> Option<Instant> {
+    proxy.landings.due()
+}
+
+/// Looks at what is due.
+pub(crate) async fn look_at_landed(proxy: &Proxy) {
+    while let Some(landing) = proxy.landings.take(Instant::now()) {
+        if !proxy.trust.holds(proxy.now_ms()) {
+            // Stamps are read again before that is over.
+            proxy.landings.add(Landing { due: Instant::now() + SETTLING, ..landing });
+            return;
+        }
+        let Landing { url, born, token, end, .. } = landing;
+        match proxy.stamps.covers(url, born, token) {
+            Covered::No => {}
+            Covered::Hard => remove_covered(proxy, &landing).await,
+            Covered::Soft if proxy.stamps.soft_until(url) >= end.saturating_add(SLACK_MS) => {}
+            Covered::Soft => {
+                let lives = stamp_life(Ends::at(end), proxy.now_ms(), proxy.settings.max_life);
+                let write = proxy.stamps.write(&*proxy.dust, Scope::Url(url), Force::Soft, lives, false);
+                if let Err(error) = proxy.flight.bounded(write).await {
+                    proxy.notices.store_error("put", &error);
+                }
+            }
+        }
+    }
+}
+
+/// Removes a record that a stamp covers, if it is still there.
+async fn remove_covered(proxy: &Proxy, landing: &Landing) {
+    let covered = |found: &Found| match &found.reading {
+        Reading::Record(record) => proxy.stamps.hard(landing.url) > record.born,
+        Reading::Vary(_) | Reading::Foreign | Reading::Bad(_) => false,
+    };
+    let names = proxy.catalog.names_of(landing.key);
+    proxy.notices.removed(proxy.catalog.remove_value_if(&names, covered, |_| ()).await);
+}
+
+const SLACK_MS: u64 = SLACK.as_secs() * 1_000;

@@ -1,0 +1,46 @@
+//! What names bytes that are gone is as good as nothing, and is removed: value and note, under the key's
+//! lease.
+
+use std::sync::Arc;
+
+use crate::flight::{Attempt, Fill, Names};
+use crate::key::KeyHash;
+use crate::proxy::state::Proxy;
+use crate::record::Manifest;
+
+/// Returns whether the bytes of this key's body are known to be gone.
+pub(crate) fn is_lost(proxy: &Proxy, key: KeyHash, manifest: &Manifest) -> bool {
+    proxy.bodies.is_gone(&key.to_string(), manifest)
+}
+
+/// Returns whether the bytes of this key's body can't be had now, by all that is known here; `unread`:
+/// bodies that could not be read before.
+pub(crate) fn is_unread(proxy: &Proxy, key: KeyHash, manifest: &Manifest, unread: &[Arc<Manifest>]) -> bool {
+    unread.iter().any(|unread| **unread == *manifest)
+        || proxy.bodies.is_out_of_reach(&key.to_string(), manifest)
+}
+
+/// Removes what a fill that holds the lease has found at its key, where that names bytes that are
+/// gone.
+pub(crate) async fn remove_lost(proxy: &Proxy, fill: &Fill, key: KeyHash) {
+    if !fill.coordinated() {
+        return;
+    }
+    let is_lost = |manifest: Manifest| is_lost(proxy, key, &manifest);
+    if fill.value().and_then(|entry| proxy.catalog.body_of_value(entry)).is_some_and(is_lost) {
+        proxy.notices.removed(proxy.catalog.remove_value(fill).await);
+    }
+    if fill.verdict().and_then(|entry| proxy.catalog.body_of_verdict(entry)).is_some_and(is_lost) {
+        proxy.notices.removed(proxy.catalog.remove_verdict(fill).await);
+    }
+}
+
+/// The same, for a request that will not lead. A key whose lease is taken is somebody's to fill, and
+/// so to tidy.
+pub(crate) async fn drop_lost(proxy: &Proxy, names: &Names, key: KeyHash) {
+    let Attempt::Won(fill) = proxy.flight.attempt(names).await else { return };
+    if let Ok(fill) = fill.looked().await {
+        remove_lost(proxy, &fill, key).await;
+        fill.release().await;
+    }
+}

@@ -1,0 +1,213 @@
+//! Telling the other instances of a body while it comes (DESIGN §3): the growing manifest at the
+//! verdict key, under the fence.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::body::Growing;
+use crate::catalog::EntryText;
+use crate::dust::Number;
+use crate::flight::{Fill, Names, Noted};
+use crate::policy::{self, Ask, Reuse};
+use crate::proxy::Proxy;
+use crate::proxy::fill::Job;
+use crate::record::{Binding, Note, Record};
+use crate::tier::Stored;
+
+/// A body that is whole so soon after its head is published once, without a growing manifest.
+const HEADSTART: Duration = Duration::from_millis(25);
+/// No manifest sooner than this after the last: a fast origin is told of in larger steps.
+const PACE: Duration = Duration::from_millis(10);
+/// One that has no lease speaks at least so often, and as often as it would have renewed it: nothing else
+/// shows that it lives, and who rides it waits no longer for it than a lease lasts.
+const QUIET: Duration = Duration::from_secs(5);
+/// How long the last manifest of a fill that died stays, so that somebody can go on with it; one
+/// that lives tells again in half of that.
+const STAYS: Duration = Duration::from_mins(1);
+
+impl Job {
+    /// Keeps the lease for as long as what comes may be reused as stored, and tells the others of it: an
+    /// answer that may not be, or whose lifetime ends before its body does, has them elect the next exchange
+    /// at once. What it brings is offered when it is whole (DESIGN §3.9). Has no end but being dropped.
+    pub(crate) async fn lease_for_as_long_as_it_helps(
+        &self,
+        fill: &mut Fill,
+        head: &Arc<Stored>,
+        growing: &Growing,
+    ) -> Infallible {
+        // Most bodies are whole by then: published under their lease, which costs less than an offer.
+        sleep(HEADSTART).await;
+        if !fill.coordinated() {
+            return std::future::pending().await;
+        }
+        let fresh_ms = self.fresh_for(head);
+        if fresh_ms == 0 {
+            // Told before the lease is released: else they took it one after another.
+            self.tell_apart(fill, head, None).await;
+            fill.yield_lease();
+            return std::future::pending().await;
+        }
+        tokio::select! {
+            biased;
+            () = sleep(Duration::from_millis(fresh_ms)) => {}
+            never = self.herald(fill, head, growing) => match never {},
+        }
+        let told = self.has_listeners(fill);
+        if told {
+            // Who rides it elsewhere looks aside as soon as the lease is gone.
+            self.tell_growth_aside(fill, head, growing).await;
+        }
+        fill.yield_lease();
+        if told {
+            self.keep_telling(fill, head, growing, true).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Goes on telling those who ride it elsewhere while the last of it is stored, if it has no lease that
+    /// would show them that it lives. Has no end but being dropped.
+    pub(crate) async fn shows_that_it_lives(
+        &self,
+        fill: &Fill,
+        head: &Stored,
+        growing: &Growing,
+    ) -> Infallible {
+        if self.proxy.dust.shared() && (fill.yielded() || fill.lost()) {
+            self.keep_telling(fill, head, growing, true).await;
+        }
+        std::future::pending().await
+    }
+
+    /// For how long a record may be reused as stored, from now on, in ms.
+    fn fresh_for(&self, head: &Stored) -> u64 {
+        let (rules, now) = (&self.route.rules, self.proxy.now_ms());
+        match policy::reuse(&Ask::default(), &head.record, &head.terms, rules, now) {
+            Reuse::Fresh { ttl_ms, .. } => u64::try_from(ttl_ms).unwrap_or(0),
+            Reuse::StaleWhileRevalidate { .. }
+            | Reuse::MaxStale { .. }
+            | Reuse::Validate
+            | Reuse::Refused(_) => 0,
+        }
+    }
+
+    /// Says aside what there is now.
+    async fn tell_growth_aside(&self, fill: &Fill, head: &Stored, growing: &Growing) {
+        let record = Record { body: growing.acknowledged(), ..head.record.clone() };
+        let note = Note::Growing { token: fill.token(), head: Box::new(record), binding: None };
+        if let Ok(text) = EntryText::note(&note) {
+            self.tell_aside(fill.names(), fill.token(), &text, STAYS).await;
+        }
+    }
+
+    /// Tells what there is, again and again. Has no end but being dropped; a write under way then
+    /// lands or not, and counts only while the lease lives.
+    async fn herald(&self, fill: &Fill, head: &Stored, growing: &Growing) -> Infallible {
+        if self.is_told(fill, head) {
+            // Others may ride it from now on, and are not counted here: it goes on (F4).
+            self.interest.enter();
+            self.keep_telling(fill, head, growing, false).await;
+        }
+        std::future::pending().await
+    }
+
+    /// A part is told of to this very instance too: whoever asks for another must not wait for its
+    /// lease, which may last as long as a body takes.
+    fn is_told(&self, fill: &Fill, head: &Stored) -> bool {
+        self.has_listeners(fill) || (fill.coordinated() && head.record.range.is_some())
+    }
+
+    pub(crate) fn has_listeners(&self, fill: &Fill) -> bool {
+        fill.coordinated() && self.proxy.dust.shared()
+    }
+
+    async fn keep_telling(&self, fill: &Fill, head: &Stored, growing: &Growing, mut lost: bool) {
+        let lease_ttl = self.proxy.flight.settings().lease_ttl;
+        let (stays, often) = (STAYS.max(lease_ttl * 3), QUIET.min(lease_ttl / 3));
+        let mut progress = growing.progress();
+        let mut record = head.record.clone();
+        let mut kept = true;
+        loop {
+            progress.borrow_and_update();
+            record.body = growing.acknowledged();
+            // If the store began another life its bytes are nobody's there, but for those who read them.
+            lost = lost || !record.body.is_of(&self.proxy.bodies.life());
+            // What a purge covers is for those alone who came before it. The store forgets its stamp sooner
+            // than this body may end, and who comes then must not find it.
+            lost = lost || self.proxy.stamps.forbids(head.url, head.record.born);
+            let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()), binding: None };
+            // Too long for a note: who follows waits for the whole.
+            let Ok(text) = EntryText::note(&note) else { return };
+            lost = lost || fill.note(text.as_str(), Some(stays)).await == Noted::Fenced;
+            if lost {
+                // A purge made it void, or it was taken over: who has begun to read it may finish.
+                self.tell_aside(fill.names(), fill.token(), &text, stays).await;
+                if kept && self.proxy.stamps.hard(head.url) > head.record.born {
+                    kept = false;
+                    self.leave_to_riders(fill).await;
+                }
+            }
+            sleep(PACE).await;
+            tokio::select! {
+                biased;
+                // Quiet for long: told again, before it is forgotten.
+                quiet = timeout(if lost { often } else { stays / 2 }, progress.changed()) => {
+                    if let Ok(Err(_)) = quiet {
+                        return;
+                    }
+                }
+                // At once: who rides it elsewhere can't tell it from one that is dead, until it speaks.
+                () = fill.until_lost(), if !lost => {}
+            }
+        }
+    }
+
+    /// Gives the lease back: who comes from now on leads, and those who ride it elsewhere look aside as
+    /// soon as it is gone.
+    async fn leave_to_riders(&self, fill: &Fill) {
+        let Some(lease) = fill.lease() else { return };
+        let Proxy { flight, dust, .. } = &*self.proxy;
+        if let Err(error) = flight.bounded(dust.release(lease)).await {
+            self.proxy.notices.store_error("release", &error);
+        }
+    }
+
+    /// The whole record, for those who ride it elsewhere, when it may not be published.
+    pub(crate) async fn tell_whole_aside(&self, names: &Names, token: Number, text: &EntryText) {
+        self.tell_aside(names, token, text, STAYS).await;
+    }
+
+    /// Writes a word aside, after those that are under way: in a task of its own, so that one which is
+    /// dropped half way does not land later, in the place of a newer one.
+    pub(crate) async fn tell_aside(&self, names: &Names, token: Number, text: &EntryText, ttl: Duration) {
+        let (turn, flight) = (self.aside.clone(), self.proxy.flight.clone());
+        let (names, text) = (names.clone(), text.clone());
+        let told = tokio::spawn(async move {
+            let _turn = turn.lock_owned().await;
+            flight.tell_aside(&names, token, text.as_str(), ttl).await
+        });
+        if let Ok(Err(error)) = told.await {
+            self.proxy.notices.store_error("put", &error);
+        }
+    }
+
+    /// The response is shared here and will not be published: nobody elsewhere has to wait for it.
+    /// A head without a lifetime says so: it can't be reused as stored, so each goes by itself.
+    /// An error without lifetime says whom it binds: it is nothing to the others.
+    pub(crate) async fn tell_apart(&self, fill: &Fill, head: &Stored, binding: Option<Binding>) {
+        if !self.is_told(fill, head) {
+            return;
+        }
+        if binding.is_some() {
+            // An error that binds others: they read it to its end, as above.
+            self.interest.enter();
+        }
+        let mut record = head.record.clone();
+        (record.fresh_ms, record.swr_ms, record.sie_ms, record.keep_ms) = (0, 0, 0, 0);
+        let note = Note::Growing { token: fill.token(), head: Box::new(record), binding };
+        // Whether it lands: without it the others wait until the lease is released.
+        self.leave_note(fill, &note, self.proxy.flight.settings().lease_ttl).await;
+    }
+}

@@ -1,0 +1,451 @@
+//! Riding a body that another instance fetches (DESIGN §3): its segments as they become readable,
+//! and what happens when that instance dies, hands over, or the store goes away.
+//!
+//! Whoever rides has had the head and the first bytes of one representation. It goes on with the
+//! same fetch, with one that was resumed from its segments, or with a second one that has the same
+//! head and the very same bytes so far; never with anything else.
+
+use crate::proxy::fill::judge;
+use crate::proxy::fill::lost;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep_until};
+
+use crate::body::{self, Growing, Tail};
+use crate::catalog::ToldAside;
+use crate::dust::{Entry, Number};
+use crate::flight::{Attempt, Fill, Glimpse, Joined, Names, Settled};
+use crate::policy;
+use crate::proxy::fill::Job;
+use crate::proxy::fill::resume::Partial;
+use crate::proxy::outcome::{Elsewhere, Exchange, Follower, Leader, Phase, Told};
+use crate::record::{Binding, Manifest, Note, Record};
+use crate::tier::{Covered, Stored};
+
+use after_loss::{Aside, GRACE, Silence};
+
+pub(crate) mod after_loss;
+
+/// A body that comes in somewhere else, as its riders here get it.
+struct Chase {
+    job: Job,
+    names: Names,
+    leader: Leader,
+    tail: Tail,
+    /// What the riders were told.
+    head: Arc<Stored>,
+    /// The number of the fill that is followed.
+    token: Number,
+    /// Its lease is another's, and it goes on for those who have begun.
+    aside: Option<Aside>,
+    /// The token of the record that it is to become: of a variant, an older number.
+    record: Number,
+}
+
+/// What a look at it comes to.
+enum Heed {
+    /// More to come.
+    On(Box<Chase>),
+    /// Nobody fills it any more.
+    Orphaned(Box<Chase>),
+    /// It has ended: well, or for the riders with an error.
+    Over,
+}
+
+impl Job {
+    /// Rides it: here everybody follows one reader of the other instance's segments.
+    pub(crate) async fn ride_elsewhere(mut self, mut leader: Leader, names: Names, seen: Elsewhere) {
+        // The head is a promise: the first bytes are read, and checked, before it goes out.
+        let (hash, manifest) = (seen.head.hash.to_string(), Arc::new(seen.manifest.clone()));
+        if let Err(error) = self.proxy.bodies.begins(&hash, &manifest).await {
+            self.proxy.notices.unreadable(&error);
+            if error.condemns() && self.patience.is_none() {
+                // As if nothing had been told: its holder has failed, or tells of what it has stored.
+                // It is waited for no longer than a dead holder is.
+                let lease_ttl = self.proxy.flight.settings().lease_ttl;
+                self.patience = Some(Instant::now() + lease_ttl + GRACE);
+                return self.enter_again(leader).await;
+            }
+            let fill = self.proxy.flight.apart(&names);
+            return Box::pin(self.fetch(leader, fill)).await;
+        }
+        let len = policy::content_length(&seen.head.record.headers);
+        let (mut tail, growing) = self.proxy.bodies.follow(&hash, len);
+        if let Err(error) = tail.extend(&seen.manifest) {
+            // Not a manifest that anybody could read: as if nothing had been told.
+            self.proxy.notices.body_store_error(&error);
+            let fill = self.proxy.flight.apart(&names);
+            return Box::pin(self.fetch(leader, fill)).await;
+        }
+        leader.inform(|info| {
+            info.phase = Phase::Body;
+            info.fence = seen.token;
+            info.elsewhere = true;
+        });
+        leader.settle(Told::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
+        let head = seen.head;
+        let (token, record) = (seen.token, head.record.token);
+        Box::new(Chase { job: self, names, leader, tail, head, token, record, aside: None }).run().await;
+    }
+
+    /// Goes the way of a fill from its beginning.
+    fn enter_again(self, leader: Leader) -> BoxFuture<'static, ()> {
+        Box::pin(self.run(leader))
+    }
+
+    fn exchange_elsewhere(&self, seen: &Elsewhere, growing: Growing, len: Option<u64>) -> Exchange {
+        Exchange {
+            head: seen.head.clone(),
+            growing,
+            len,
+            // Before anything that happened here: only what may be reused as stored is ridden.
+            sent: 0,
+            owner: None,
+            seat: std::sync::Mutex::new(None),
+            fence: seen.token,
+            kept: true,
+            coordinated: true,
+            own: http::HeaderMap::new(),
+            timing: crate::upstream::Timing::default(),
+            forward: self.forward,
+            elsewhere: true,
+            // Only what may be reused as stored is ridden: an error without lifetime is not.
+            binding: None,
+        }
+    }
+}
+
+impl Chase {
+    async fn run(self: Box<Self>) {
+        let mut chase = self;
+        let mut pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = pursuit.next() => next,
+                () = chase.until_silent() => match chase.misses() {
+                    // Whatever was published since is looked at now.
+                    Silence::Dead => {
+                        pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
+                        continue;
+                    }
+                    Silence::Doubted | Silence::Waited => continue,
+                    // It said nothing more: its riders are broken off.
+                    Silence::Over => return,
+                },
+                // Nobody new comes, so nobody else will want it.
+                () = chase.leader.unwanted(), if chase.aside.is_some() => return,
+            };
+            let orphaned = match next {
+                Ok(glimpse @ Glimpse::There { .. }) => match chase.heed(glimpse).await {
+                    Heed::On(on) => {
+                        chase = on;
+                        pursuit.turn_to(chase.token);
+                        if chase.is_aside() {
+                            // Its holder has given it back, and nobody else leads.
+                            pursuit.lease_is_gone();
+                        }
+                        continue;
+                    }
+                    Heed::Orphaned(orphaned) => orphaned,
+                    Heed::Over => return,
+                },
+                Ok(Glimpse::Due) if chase.is_aside() => continue,
+                Ok(Glimpse::Due) => chase,
+                // The store is gone: nothing more will be heard of that fill (F6).
+                Err(_) => return chase.fetch_here(None).await,
+            };
+            match orphaned.take_over().await {
+                Some(followed) => chase = followed,
+                None => return,
+            }
+            if chase.is_aside() {
+                pursuit.lease_is_gone();
+            }
+        }
+    }
+
+    /// Whether the store began another life since: there nothing goes on with these bytes.
+    fn is_of_another_life(&self) -> bool {
+        !self.tail.manifest().is_of(&self.job.proxy.bodies.life())
+    }
+
+    /// Whether the store is in another life than these bytes are of, though that may not be known here yet:
+    /// an emptied store has no lease of their holder either, and that one goes on aside.
+    async fn is_over_in_the_store(&self) -> bool {
+        let proxy = &self.job.proxy;
+        if proxy.member.is_none() {
+            return self.is_of_another_life();
+        }
+        let life = proxy.flight.bounded(proxy.dust.life(None)).await;
+        life.is_ok_and(|life| !life.is_some_and(|life| self.tail.manifest().is_of(&life)))
+    }
+
+    /// From now on it is for its riders alone, and goes on as far as its holder tells.
+    fn turns_aside(mut self: Box<Self>) -> Box<Self> {
+        self.leader.retire();
+        self.goes_aside();
+        self
+    }
+
+    /// Whether its holder has no lease, and is not known to be dead.
+    fn is_aside(&self) -> bool {
+        self.aside.is_some_and(|aside| aside.is_listened_to())
+    }
+
+    fn goes_aside(&mut self) -> &mut Aside {
+        let now = Instant::now();
+        let aside = self.aside.get_or_insert_with(|| Aside::awaited(now));
+        if !aside.is_listened_to() {
+            *aside = aside.again(now);
+        }
+        aside
+    }
+
+    /// Whether another one may go on with it: not with what came before a purge, or is of another life.
+    fn is_replaceable(&self) -> bool {
+        self.head.covered(&self.job.proxy.stamps) != Covered::Hard && !self.is_of_another_life()
+    }
+
+    /// Waits until its holder was silent for too long; for ever while that has its lease. Cancel safe.
+    async fn until_silent(&self) {
+        let lease_ttl = self.job.proxy.flight.settings().lease_ttl;
+        match self.aside.and_then(|aside| aside.until(lease_ttl, self.is_replaceable())) {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Its holder was silent until now. In doubt, who has had no byte of it goes on to the next exchange,
+    /// and who has had some waits on, for there may be nothing else for those.
+    fn misses(&mut self) -> Silence {
+        let (lease_ttl, replaceable) = (self.job.proxy.flight.settings().lease_ttl, self.is_replaceable());
+        let Some(aside) = &mut self.aside else { return Silence::Waited };
+        let silence = aside.misses(lease_ttl, replaceable, Instant::now());
+        if silence == Silence::Doubted {
+            self.tail.doubt();
+        }
+        silence
+    }
+
+    /// Makes what is published the riders'.
+    async fn heed(mut self: Box<Self>, glimpse: Glimpse) -> Heed {
+        let Glimpse::There { value, verdict, live, aside } = glimpse else { return Heed::On(self) };
+        // What is known is no sign of life.
+        let aside = aside.filter(|entry| self.aside.is_none_or(|known| known.is_news(entry.number)));
+        if live != Some(self.token) || self.is_aside() {
+            // The lease is not the one that this was begun under. Covered by a purge, it goes on for
+            // its riders alone, who came before: what comes after the purge is not theirs.
+            if aside.is_some() || self.is_aside() || !self.is_replaceable() {
+                return self.heed_aside(aside.as_ref()).await;
+            }
+        }
+        let (value, verdict) = (value.as_ref(), verdict.as_ref());
+        if let Some(record) = self.published(value) {
+            self.settle(record).await;
+            return Heed::Over;
+        }
+        let note = verdict.and_then(|entry| self.job.proxy.catalog.note(entry, &self.job.place.key));
+        match note {
+            Some(Note::Growing { token, head, .. }) if live == Some(token) && token >= self.token => {
+                (self.token, self.record) = (token, head.token);
+                if !self.grows(&head).await {
+                    return Heed::Over;
+                }
+            }
+            // Upstream broke off, and somebody here was reading: it is remembered here too (F7).
+            Some(Note::Failed { token, status, answered, binding, .. }) if token >= self.token => {
+                self.broke_off(token, status, answered, binding);
+                return Heed::Over;
+            }
+            // It turned out too large: they find that when they come again.
+            Some(Note::Pass { token, .. }) if token >= self.token => return Heed::Over,
+            _ => {}
+        }
+        if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
+    }
+
+    /// What a holder without its lease tells its riders.
+    async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> Heed {
+        self.leader.retire();
+        let told = aside.and_then(|entry| self.job.proxy.catalog.aside(entry, &self.job.place.key));
+        match told {
+            Some(ToldAside::Note(Note::Growing { head, .. })) => {
+                let goes_on = self.grows(&head).await;
+                if !goes_on {
+                    return Heed::Over;
+                }
+            }
+            Some(ToldAside::Record(record)) => {
+                if self.grows(&record).await {
+                    let _ = self.tail.finish(&record.body);
+                }
+                return Heed::Over;
+            }
+            // The same as under its lease.
+            Some(ToldAside::Note(Note::Failed { token, status, answered, binding, .. })) => {
+                self.broke_off(token, status, answered, binding);
+                return Heed::Over;
+            }
+            Some(ToldAside::Note(Note::Pass { .. })) => return Heed::Over,
+            Some(ToldAside::Vary(_)) | None => {}
+        }
+        let heard = self.goes_aside();
+        if let Some(aside) = aside {
+            heard.hears(aside.number, Instant::now());
+        }
+        Heed::On(self)
+    }
+
+    /// Upstream broke the body off. That somebody here was reading it is what makes it last.
+    fn broke_off(&self, token: Number, status: u16, answered: bool, binding: Binding) {
+        if self.leader.followers() > 0 {
+            let key = self.job.place.key.hash();
+            judge::broken_off_elsewhere(&self.job.proxy, key, token, status, answered, binding);
+        }
+    }
+
+    /// The record that ends what is followed, if it is published.
+    fn published(&self, value: Option<&Entry>) -> Option<Record> {
+        let record = self.job.proxy.catalog.record(value?, &self.job.place.key)?;
+        let ends =
+            record.token >= self.record && !lost::is_lost(&self.job.proxy, self.head.hash, &record.body);
+        ends.then_some(record)
+    }
+
+    /// Ends with a complete record: the riders get the rest of it if it is what they have begun.
+    async fn settle(mut self: Box<Self>, record: Record) {
+        let of_tier = Stored::new(record.clone(), &self.job.route.rules, None);
+        self.job.proxy.tier.keep(Arc::new(of_tier));
+        self.job.proxy.notes.forget(self.head.hash);
+        // Who comes now has a hit.
+        self.leader.retire();
+        if self.grows(&record).await {
+            // A length that was promised and not kept breaks them off.
+            let _ = self.tail.finish(&record.body);
+        }
+    }
+
+    /// Whether the riders go on with this manifest.
+    async fn grows(&mut self, record: &Record) -> bool {
+        if !policy::same_representation(&self.head.record, record) {
+            return false;
+        }
+        grow(&mut self.tail, &record.body).await
+    }
+
+    /// Takes the fill over, if its lease is to be had, and sees it to its end. What is left to follow
+    /// is somebody else's fill, if it is one.
+    async fn take_over(self: Box<Self>) -> Option<Box<Self>> {
+        if self.leader.followers() == 0 {
+            // Nobody is left here who wants it.
+            return None;
+        }
+        let flight = self.job.proxy.flight.clone();
+        let fill = match flight.attempt(&self.names).await {
+            Attempt::Taken => return Some(self),
+            Attempt::Unavailable(_) => None,
+            // It may have been published just before (F2).
+            Attempt::Won(fill) => fill.looked().await.ok(),
+        };
+        if fill.is_some() && self.is_over_in_the_store().await {
+            // Dropped, the lease is given back.
+            return Some(self.turns_aside());
+        }
+        if let Some(record) = fill.as_ref().and_then(|fill| self.published(fill.value())) {
+            drop(fill);
+            self.settle(record).await;
+        } else {
+            self.fetch_here(fill).await;
+        }
+        None
+    }
+
+    /// Fetches the rest here and gives it to the riders, if there are any left.
+    async fn fetch_here(mut self: Box<Self>, fill: Option<Fill>) {
+        if let Some(follower) = self.go_on(fill) {
+            self.feed(follower).await;
+        }
+    }
+
+    /// From now on the rest is fetched here, with the right to fill or, when the store is gone,
+    /// without: in a flight that others may join. The place in it that the riders have.
+    fn go_on(&mut self, fill: Option<Fill>) -> Option<Follower> {
+        if self.leader.followers() == 0 {
+            return None;
+        }
+        // Who comes from now on joins the new flight and not this one.
+        self.leader.retire();
+        let mut record = self.head.record.clone();
+        record.body = self.tail.manifest();
+        let mut job = self.job.clone();
+        job.partial = Some(Arc::new(Partial(record)));
+        job.owner = None;
+        job.deadline = Instant::now() + job.route.wait_timeout;
+        Some(match job.proxy.flights.join(&job.place.key.hash()) {
+            Joined::Lead(leader) => {
+                let follower = leader.follower();
+                match fill {
+                    Some(fill) => drop(tokio::spawn(job.fetch(leader, fill))),
+                    None => job.spawn(leader),
+                }
+                follower
+            }
+            // Its leader gets the lease that is dropped here.
+            Joined::Follow(follower) => follower,
+        })
+    }
+
+    /// Gives the riders what is fetched here.
+    async fn feed(mut self: Box<Self>, follower: Follower) {
+        match follower.settled().await {
+            Settled::Told(Told::Growing(exchange)) => {
+                let record = &exchange.head.record;
+                if policy::same_representation(&self.head.record, record) {
+                    feed_from(self.tail, &exchange.growing).await;
+                }
+            }
+            Settled::Told(Told::Stored(found)) => {
+                let record = &found.stored.record;
+                if policy::same_representation(&self.head.record, record)
+                    && grow(&mut self.tail, &found.stored.manifest).await
+                {
+                    let _ = self.tail.finish(&found.stored.manifest);
+                }
+            }
+            // A failure, or another body: they are broken off as the tail is dropped.
+            Settled::Told(_) | Settled::Abandoned => {}
+        }
+    }
+}
+
+/// Goes on with a manifest: one that begins with what was told, or one whose bytes do. False if it
+/// is of other bytes.
+async fn grow(tail: &mut Tail, manifest: &Manifest) -> bool {
+    match tail.extend(manifest) {
+        Ok(()) => true,
+        // A second fetch that has not come so far yet.
+        Err(body::Error::Manifest) if manifest.is_whole() && manifest.len < tail.manifest().len => true,
+        Err(_) => tail.graft(manifest).await.is_ok(),
+    }
+}
+
+/// Follows a body that is written here until it ends.
+async fn feed_from(mut tail: Tail, growing: &Growing) {
+    let mut progress = growing.progress();
+    loop {
+        progress.borrow_and_update();
+        let manifest = growing.acknowledged();
+        if !grow(&mut tail, &manifest).await {
+            return;
+        }
+        if growing.len_if_done() == Some(manifest.len) {
+            let _ = tail.finish(&manifest);
+            return;
+        }
+        if growing.is_broken() || progress.changed().await.is_err() {
+            return;
+        }
+    }
+}

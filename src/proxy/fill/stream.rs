@@ -1,0 +1,423 @@
+//! A fill whose response may be shared: the variant it belongs to, then its bytes.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use http::{HeaderName, StatusCode};
+
+use crate::body;
+use crate::catalog::{self, CodecError};
+use crate::flight::Fill;
+use crate::policy::{self, Cut, Lifetime, PassReason, Varies};
+use crate::proxy::fill::variants::{Came, Footing};
+use crate::proxy::fill::{Head, Job, framing};
+use crate::proxy::outcome::{Exchange, Leader, Phase, Told};
+use crate::proxy::request::binding::Kind;
+use crate::record::{Binding, Manifest, Note, Record};
+use crate::telemetry::words::{FillOutcome, Shed, Why};
+use crate::tier::Stored;
+use crate::upstream::{self, ErrorKind};
+
+/// How long a key goes past a body store that failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long an error without lifetime may confirm another one.
+const ERROR_COUNTS: Duration = Duration::from_secs(1);
+
+/// How the body ended.
+enum Flow {
+    Whole,
+    Broke(upstream::Error),
+    /// Too large, or the body store failed; and whether upstream's body had ended by then.
+    Cut(body::Error, bool),
+    Unwanted,
+}
+
+/// What a body is poured into.
+pub(crate) struct Pouring {
+    /// The record, its manifest still empty.
+    pub stored: Arc<Stored>,
+    pub writer: body::Writer,
+    pub growing: body::Growing,
+    /// The length of the whole, where it is known.
+    pub len: Option<u64>,
+    /// What is stored already and belongs behind all that comes.
+    pub behind: Manifest,
+    /// Whether it will be published.
+    pub kept: bool,
+}
+
+impl Job {
+    /// Shares a response while it comes, and publishes it when it is whole.
+    pub(crate) async fn store(
+        mut self,
+        mut leader: Leader,
+        fill: Fill,
+        head: Head,
+        lifetime: Lifetime,
+        kept: bool,
+    ) {
+        let fields = match self.varies(&head) {
+            Varies::Star => return self.passed(leader, fill, head, PassReason::VaryStar).await,
+            Varies::No => Vec::new(),
+            Varies::On(fields) => fields,
+        };
+        let came = Came { born: head.born, status: head.response.status, headers: &head.response.headers };
+        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, came).await;
+        let (record, len) = self.record(&head, &lifetime, &fields);
+        let lasts = record.end() > self.proxy.now_ms();
+        // What will not be stored needs no more than that the fill is known of.
+        let noted = self.note_spelling((kept && lasts).then(|| record.end())).await;
+        let stored = Arc::new(Stored::new(record, &self.route.rules, None));
+        let hash = stored.hash.to_string();
+        let max = self.route.rules.max_object_size;
+        let kept = kept && lasts && noted;
+        let name = self.segments_name(&fill);
+        let (writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
+        let behind = Manifest::default();
+        self.pour(leader, fill, head, Pouring { stored, writer, growing, len, behind, kept }).await;
+    }
+
+    /// From upstream to everybody who rides, to the body store, and at the end to the record.
+    pub(crate) async fn pour(mut self, mut leader: Leader, mut fill: Fill, mut head: Head, pouring: Pouring) {
+        let Pouring { stored, mut writer, growing, len, behind, kept } = pouring;
+        let token = fill.token();
+        // Asked before anything is said: what is promised to be stored is.
+        let unfit = catalog::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
+        let kept = kept && unfit.is_none();
+        // Bytes that were there before may be named by a record.
+        let all_new = behind.segments.is_empty() && growing.acknowledged().segments.is_empty();
+        let hash = stored.hash.to_string();
+        let exchange = Arc::new(Exchange {
+            head: stored.clone(),
+            seat: Mutex::new(self.owner.map(|_| growing.reader(self.seat(&stored.record)))),
+            growing: growing.clone(),
+            len,
+            sent: head.sent,
+            owner: self.owner,
+            fence: token,
+            kept,
+            coordinated: !fill.degraded(),
+            own: policy::own_headers(&head.response.headers, &self.route.rules),
+            timing: head.response.timing,
+            forward: self.forward,
+            elsewhere: false,
+            binding: self.binding_of_error(&stored.record),
+        });
+        leader.settle(Told::Growing(exchange.clone()));
+        leader.inform(|info| info.phase = Phase::Body);
+        let flow = async {
+            tokio::select! {
+                biased;
+                flow = self.flow(&mut writer, &mut head.response, &behind) => flow,
+                never = self.keep_noted(kept.then(|| stored.record.end())) => match never {},
+                never = self.keep_claimed(&growing, &behind) => match never {},
+            }
+        };
+        let flow = if kept {
+            // Nobody has to wait for the end of what can't be used when it is there.
+            let early = self.lease_for_as_long_as_it_helps(&mut fill, &stored, &growing);
+            tokio::select! {
+                biased;
+                flow = flow => flow,
+                never = early => match never {},
+            }
+        } else {
+            // Nothing of it will be published, so requests that can't ride it need not wait for its body.
+            // They are told before the lease is released: else they took it one after another.
+            let told = async {
+                self.tell_apart(&fill, &stored, exchange.binding.clone()).await;
+                fill.give_up_lease().await;
+            };
+            futures_util::future::join(flow, told).await.0
+        };
+        let bytes = writer.written();
+        self.account.followers = leader.followers();
+        leader.inform(|info| {
+            info.phase = Phase::Publish;
+            info.bytes = bytes;
+        });
+        match flow {
+            Flow::Whole if kept => {
+                let finished = tokio::select! {
+                    biased;
+                    finished = writer.finish() => finished,
+                    never = self.shows_that_it_lives(&fill, &stored, &growing) => match never {},
+                };
+                let manifest = match finished {
+                    Ok(manifest) => manifest,
+                    Err(error) => return self.cut_short(leader, fill, &error, bytes).await,
+                };
+                let mut record = stored.record.clone();
+                record.body = manifest;
+                let whole = Arc::new(Stored::new(record, &self.route.rules, growing.held()));
+                self.publish(fill, whole, FillOutcome::Stored, bytes).await;
+                leader.retire();
+                self.enlist(&stored.record.headers);
+            }
+            Flow::Whole => {
+                let hash = hash.clone();
+                match writer.finish().await {
+                    Ok(manifest) => {
+                        leader.retire();
+                        fill.release().await;
+                        let why = unfit.map(|reason| Why::Pass(reason.as_str()));
+                        self.report(FillOutcome::Pass, token, bytes, why);
+                        if all_new {
+                            self.discard_unnamed(&growing, &hash, &manifest).await;
+                        }
+                    }
+                    Err(error) => self.cut_short(leader, fill, &error, bytes).await,
+                }
+            }
+            Flow::Broke(error) => {
+                // Its readers see the break when the flight is over: who asks again then does not meet it.
+                self.broke_off(leader, fill, &error, bytes).await;
+                drop(writer);
+            }
+            Flow::Cut(error, ended) => {
+                let reason = unstored(&error);
+                let outcome = if reason == PassReason::BodyStore {
+                    self.proxy.notices.body_store_error(&error);
+                    self.pass_for_now(&fill).await;
+                    FillOutcome::Failed
+                } else {
+                    self.note_pass(&fill, reason).await;
+                    FillOutcome::TooLarge
+                };
+                leader.retire();
+                fill.release().await;
+                self.report(outcome, token, bytes, Some(Why::Pass(reason.as_str())));
+                if leader.followers() == 0 {
+                    // Its own client has left: its place would be waited for.
+                    drop(exchange.take_seat());
+                }
+                let spill = writer.spill();
+                let body = (!ended).then_some(&mut head.response.body);
+                tokio::select! {
+                    biased;
+                    () = self.pass_on(spill, body, len, (&hash, behind)) => {}
+                    never = exchange.vacate_seat() => match never {},
+                }
+            }
+            Flow::Unwanted => {
+                // Nobody reads it: who comes from now on leads anew, and does not meet it.
+                leader.retire();
+                drop(writer);
+                self.forsaken(leader, fill).await;
+            }
+        }
+    }
+
+    /// The number that this fill's segments are named by. Without a lease there is none: then one
+    /// that no lease can have.
+    pub(crate) fn segments_name(&self, fill: &Fill) -> crate::dust::Number {
+        if fill.coordinated() {
+            fill.token()
+        } else {
+            self.proxy.dice.below(1 << 62) | Manifest::WITHOUT_LEASE
+        }
+    }
+
+    /// The body store failed: for a moment each goes by itself, here whatever it asks for, and elsewhere
+    /// those who wait for this fill.
+    async fn pass_for_now(&self, fill: &Fill) {
+        let (token, reason) = (fill.token(), PassReason::BodyStore);
+        self.proxy.notes.pass_all(self.place.key.hash(), reason, token, STORE_PAUSE);
+        if !self.proxy.dust.shared() {
+            return;
+        }
+        let binding = self.binding(Kind::Pass, Vec::new(), STORE_PAUSE);
+        let until = self.until(STORE_PAUSE);
+        let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
+        self.leave_note(fill, &note, STORE_PAUSE).await;
+    }
+
+    /// What is still to come of a body that is not stored, if it has not ended, goes to those who read it
+    /// here, and then what is stored already and belongs behind it.
+    async fn pass_on(
+        &self,
+        mut spill: body::Spill,
+        mut body: Option<&mut upstream::Body>,
+        len: Option<u64>,
+        (hash, behind): (&str, Manifest),
+    ) {
+        // What is of another length is never passed on to its end, and nothing is put behind it.
+        let most = len.map(|len| len.saturating_sub(behind.len));
+        loop {
+            let next = match &mut body {
+                Some(body) => tokio::select! {
+                    biased;
+                    next = body.next() => next,
+                    () = spill.deserted() => return,
+                },
+                None => None,
+            };
+            match next {
+                // Upstream broke off too: dropped, the spill ends in an error and not cleanly.
+                Some(Err(_)) => return,
+                Some(Ok(chunk)) => {
+                    let is_too_long = most.is_some_and(|most| spill.written() + chunk.len() as u64 > most);
+                    if is_too_long || spill.write(chunk).await.is_err() {
+                        return;
+                    }
+                }
+                None if most.is_some_and(|most| spill.written() != most) => return,
+                None => break,
+            }
+        }
+        if !behind.segments.is_empty() {
+            let mut stored = self.proxy.bodies.reader(hash, &Arc::new(behind), None);
+            while let Some(next) = stored.next().await {
+                let Ok(chunk) = next else { return };
+                if spill.write(chunk).await.is_err() {
+                    return;
+                }
+            }
+        }
+        // Nobody is there to hear that it could not be finished.
+        let _ = spill.finish();
+    }
+
+    /// The body was there, but the store did not take the last of it: those who read it here have it from
+    /// memory, and those elsewhere are broken off.
+    async fn cut_short(&self, leader: Leader, fill: Fill, error: &body::Error, bytes: u64) {
+        self.proxy.notices.body_store_error(error);
+        let token = fill.token();
+        self.pass_for_now(&fill).await;
+        leader.retire();
+        fill.release().await;
+        self.report(FillOutcome::Failed, token, bytes, Some(Why::Pass(PassReason::BodyStore.as_str())));
+    }
+
+    /// An error without lifetime is shared with the requests that it binds, and with no others (F7).
+    fn binding_of_error(&self, record: &Record) -> Option<Binding> {
+        let status = record.status.as_u16();
+        (status >= 400 && record.fresh_ms == 0 && record.swr_ms == 0).then(|| {
+            let vary = record.select.iter().map(|(field, _)| field.clone()).collect();
+            self.binding(Kind::Refused(status), vary, ERROR_COUNTS)
+        })
+    }
+
+    /// The segments of a body that no record will name, if all its readers read from memory.
+    async fn discard_unnamed(&self, growing: &body::Growing, hash: &str, manifest: &Manifest) {
+        if growing.held().is_none() {
+            // Somebody may still read it back: the sweep takes it later.
+            return;
+        }
+        if let Err(error) = self.proxy.bodies.discard(hash, manifest).await {
+            self.proxy.notices.body_store_error(&error);
+        }
+    }
+
+    /// From upstream to everybody. Paced by the body store and by no client.
+    async fn flow(
+        &self,
+        writer: &mut body::Writer,
+        response: &mut upstream::Response,
+        behind: &Manifest,
+    ) -> Flow {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = response.body.next() => next,
+                () = self.interest.deserted(), if self.ends_deserted() => return Flow::Unwanted,
+            };
+            match next {
+                Some(Ok(chunk)) => match writer.write(chunk).await {
+                    Ok(()) => {}
+                    Err(error) => return cut(error, false),
+                },
+                Some(Err(error)) if error.kind == ErrorKind::Unwanted => {
+                    self.proxy.notices.shed(Shed::Unwanted);
+                    return Flow::Unwanted;
+                }
+                Some(Err(error)) => return Flow::Broke(error),
+                None if behind.segments.is_empty() => break,
+                None => match writer.append(behind).await {
+                    Ok(()) => break,
+                    Err(error) => return cut(error, true),
+                },
+            }
+        }
+        if writer.is_short() { cut(body::Error::Truncated, true) } else { Flow::Whole }
+    }
+
+    /// Where its own client reads, of a part: it may have asked for less.
+    fn seat(&self, record: &Record) -> Option<(u64, u64)> {
+        match Cut::of(&self.headers, self.ask.want, record, None) {
+            Cut::Part { at, .. } => Some(at),
+            Cut::Whole | Cut::Parts { .. } | Cut::Unsatisfiable { .. } | Cut::Lacking => None,
+        }
+    }
+
+    /// The record, and the length of its body where that is known.
+    fn record(&self, head: &Head, lifetime: &Lifetime, fields: &[HeaderName]) -> (Record, Option<u64>) {
+        let framing = framing(head.response.framing);
+        let mut headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
+        let part = self
+            .range
+            .own()
+            .filter(|_| head.response.status == StatusCode::PARTIAL_CONTENT)
+            .and_then(|asked| policy::part_of(asked, &head.response.headers, framing));
+        let (status, range) = match part {
+            Some(part) => policy::kept_as(part, &mut headers),
+            None => (head.response.status, None),
+        };
+        let len = match (part, framing) {
+            (Some((first, last, _)), _) => Some(last - first + 1),
+            (None, policy::Framing::Length(len)) => Some(len),
+            (None, policy::Framing::Framed | policy::Framing::Close) => None,
+        };
+        let record = Record {
+            key: self.place.key.text().to_owned(),
+            born: head.born,
+            // From before its request was sent, and not the lease's that it goes on under: that of
+            // a variant is taken when the head is in, and a purge may have come between (F8).
+            token: head.born,
+            status,
+            headers,
+            received_at: head.received_at,
+            age_ms: lifetime.age_ms,
+            fresh_ms: lifetime.fresh_ms,
+            swr_ms: lifetime.swr_ms,
+            sie_ms: lifetime.sie_ms,
+            keep_ms: lifetime.keep_ms,
+            by: lifetime.by,
+            credentialed: self.ask.credentialed(),
+            select: policy::selecting(fields, &self.headers),
+            range,
+            tags: Vec::new(),
+            body: Manifest::default(),
+        };
+        (record, len)
+    }
+}
+
+/// Why a response that its origin lets be stored is not.
+pub(crate) fn unfit(error: &CodecError) -> PassReason {
+    match error {
+        CodecError::TooLong(_) => PassReason::HeadTooLarge,
+        CodecError::Shape(_) | CodecError::Version(_) | CodecError::Invalid(_) => PassReason::Contradiction,
+    }
+}
+
+/// Why a request goes by itself, by what the body store said to the one that it would have ridden.
+pub(crate) fn unstored(error: &body::Error) -> PassReason {
+    match error {
+        body::Error::TooLarge | body::Error::Full => PassReason::TooLarge,
+        _ => PassReason::BodyStore,
+    }
+}
+
+/// A body that is not as long as it was to be is upstream's fault, all else is ours.
+fn cut(error: body::Error, ended: bool) -> Flow {
+    match error {
+        body::Error::Truncated => {
+            let detail = "not as many bytes as its head says".to_owned();
+            Flow::Broke(upstream::Error { kind: ErrorKind::Truncated, detail })
+        }
+        error => Flow::Cut(error, ended),
+    }
+}

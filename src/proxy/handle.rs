@@ -1,0 +1,230 @@
+//! The way of a request, from top to bottom: target, route, policy, memory, flight, upstream.
+
+use crate::key::target::{self, Asked, Refusal};
+use crate::policy::{self, Ask, CacheStatus, Entrance, PassReason};
+use crate::proxy::Client;
+use crate::proxy::Content;
+use crate::proxy::ReplyBody;
+use crate::proxy::cause::Cause;
+use crate::proxy::fill::behind;
+use crate::proxy::lookup;
+use crate::proxy::lookup::cache_status;
+use crate::proxy::lookup::candidate::Facts;
+use crate::proxy::lookup::completing;
+use crate::proxy::lookup::decision;
+use crate::proxy::lookup::decision::{Decision, Onward, Served};
+use crate::proxy::lookup::noted;
+use crate::proxy::lookup::store_lookup;
+use crate::proxy::lookup::{Look, Place};
+use crate::proxy::miss;
+use crate::proxy::outcome::Failure;
+use crate::proxy::pass;
+use crate::proxy::request::access::Ticket;
+use crate::proxy::request::hop_headers;
+use crate::proxy::request::{Asking, Forwarded};
+use crate::proxy::respond;
+use crate::proxy::respond::body::finish;
+use crate::proxy::respond::last_hop;
+use crate::proxy::respond::next::Next;
+use crate::proxy::respond::refusal;
+use crate::proxy::respond::standing_in;
+use crate::proxy::state::Proxy;
+use crate::telemetry::words::{self, Why};
+use crate::tier::Stored;
+use http::{Request, Response, StatusCode};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+pub(crate) mod unreadable;
+
+/// Answers one request.
+pub(crate) async fn handle(
+    proxy: &Arc<Proxy>,
+    client: &Client,
+    request: Request<impl Content>,
+) -> Response<ReplyBody> {
+    let (mut parts, content) = request.into_parts();
+    let head = head_len(&parts);
+    policy::strip_connection(&mut parts.headers);
+    let mut forwarded =
+        Forwarded::read(client.peer, &proxy.settings.server.trusted_proxies.0, &parts.headers);
+    let mut ticket = Ticket::open(&proxy.notices, proxy.now_ms(), &parts, &forwarded);
+    if target_len(&parts.uri) > proxy.settings.server.max_target {
+        return turn_away(proxy, ticket, Cause::Target(Refusal::TooLong));
+    }
+    if head > proxy.settings.server.max_header_size {
+        return turn_away(proxy, ticket, Cause::HeadTooLarge);
+    }
+    let asked = target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
+    let believed = forwarded.host.take();
+    let asked = match (asked, &believed) {
+        // Route, key and origin see the one host: what a fill said of another would be
+        // everybody's.
+        (Ok(Asked::Target(target)), Some(host)) => target.under(host).map(Asked::Target),
+        (asked, _) => asked,
+    };
+    let target = match asked {
+        Ok(Asked::Target(target)) => target,
+        Ok(Asked::OptionsStar) => {
+            let mut response = Response::new(ReplyBody::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            return finish(ticket, response);
+        }
+        Err(refusal) => return turn_away(proxy, ticket, Cause::Target(refusal)),
+    };
+    ticket.asks(&target);
+    if believed.is_some() {
+        hop_headers::set_host(&mut parts.headers, &target.authority());
+    }
+    if proxy.marks.is_loop(&parts.headers) {
+        return turn_away(proxy, ticket, Cause::Loop);
+    }
+    let route = match proxy.routes.route(&target, &parts.method) {
+        Ok(route) => route.clone(),
+        Err(none) => return turn_away(proxy, ticket, Cause::NoRoute(none)),
+    };
+    ticket.routed(&route, proxy.notices.route(&route).clone());
+    policy::mark_secrets(&mut parts.headers, &route.rules);
+    if last_hop::is_asked(&parts.method, &parts.headers) {
+        return finish(ticket, last_hop::answer(&route));
+    }
+    let entrance = if route.cache {
+        policy::entrance(&parts.method, &parts.headers, &route.rules)
+    } else {
+        Entrance::Pass(PassReason::RouteSays)
+    };
+    let (ask, passes) = match entrance {
+        Entrance::Lookup(ask) => (ask, None),
+        Entrance::Pass(reason) => (Ask::default(), Some(reason)),
+    };
+    let (method, headers) = (parts.method, parts.headers);
+    let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
+    match passes {
+        Some(reason) => pass::pass_with_body(proxy, asking.of(client), content, reason).await,
+        None => match look_up(proxy, client, asking).await {
+            Next::Answer(response) => response,
+            next => go_on(proxy, next).await,
+        },
+    }
+}
+
+/// Takes a request from room to room until it has its answer.
+pub(crate) async fn go_on(proxy: &Arc<Proxy>, mut next: Next) -> Response<ReplyBody> {
+    loop {
+        next = match next {
+            Next::Answer(response) => return response,
+            Next::Miss(asking, place, stale) => miss::miss(proxy, asking, place, stale).await,
+            Next::Pass(asking, place, reason) => return pass::pass_get(proxy, asking, place, reason).await,
+            Next::Unreadable(asking, stored, error) => {
+                unreadable::unreadable(proxy, asking, &stored, &error).await
+            }
+        };
+    }
+}
+
+/// A GET or HEAD that may be answered from the store.
+pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut asking: Asking) -> Next {
+    let mut look = lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask);
+    let recalls = decision::recalls(&asking.route, &asking.ask);
+    if let Look::Missing { place } = &look
+        && recalls
+        && store_lookup::recall(proxy, &asking, place).await
+    {
+        look = lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask);
+    }
+    let wait = asking.route.wait_timeout;
+    if recalls
+        && let Some((exchange, follower)) = completing::about_to_be_stored(proxy, &asking, &look)
+        && respond::begins_in(proxy, &mut asking, &exchange, Instant::now() + wait).await
+    {
+        asking.ticket.late = true;
+        return Next::Answer(respond::ride(proxy, asking, &exchange, follower, proxy.moments.next()));
+    }
+    let (route, facts, unread) = (&asking.route, Facts::of(&asking), &asking.ticket.unread);
+    let noted = |place: &Place| noted::noted(proxy, &asking, place, false);
+    let stands_in = |stale: &Stored, facts: Facts<'_>, failure: &Failure| {
+        standing_in::stands_in(proxy, stale, facts, unread, failure.case()).is_ok()
+    };
+    match decision::decide(route, facts, look, noted, stands_in) {
+        Decision::Serve { stored, ttl_ms, served } => {
+            let status = status_of(proxy, &mut asking, &stored, ttl_ms, served);
+            respond::from_stored(proxy, asking, stored, status).await
+        }
+        Decision::OnlyIfCached => Next::Answer(respond::refuse(asking, Cause::OnlyIfCached, None)),
+        Decision::Alone { onward, reason, .. } => {
+            let asking = goes_on(proxy, client, asking, &onward);
+            Next::Pass(asking, Some(onward.place), reason)
+        }
+        Decision::Failed { onward, failure, probes } => {
+            let asking = goes_on(proxy, client, asking, &onward);
+            if probes {
+                behind::fetch_behind(proxy, &asking, onward.place, onward.stale.clone());
+            }
+            miss::failed(proxy, asking, onward.stale, &failure, 0).await
+        }
+        Decision::Join(onward) => {
+            let asking = goes_on(proxy, client, asking, &onward);
+            Next::Miss(asking, onward.place, onward.stale)
+        }
+    }
+}
+
+/// What Cache-Status says of an answer from what is stored, which is noted for the log; a refresh behind
+/// it begins.
+fn status_of(
+    proxy: &Arc<Proxy>,
+    asking: &mut Asking,
+    stored: &Arc<Stored>,
+    ttl_ms: i64,
+    served: Served,
+) -> CacheStatus<'static> {
+    match served {
+        Served::Fresh | Served::Unsure => {
+            asking.ticket.hit(stored);
+            asking.ticket.why = Some(Why::Fresh);
+            if matches!(served, Served::Fresh) {
+                cache_status::hit(ttl_ms)
+            } else {
+                cache_status::unsure(ttl_ms)
+            }
+        }
+        Served::MaxStale => {
+            asking.ticket.stale_hit(stored, Why::MaxStale);
+            cache_status::stale(ttl_ms, "max-stale")
+        }
+        Served::Revalidating(place) => {
+            behind::refresh_behind(proxy, asking, place, stored);
+            asking.ticket.stale_hit(stored, Why::WhileRevalidate);
+            cache_status::stale(ttl_ms, "stale-while-revalidate")
+        }
+    }
+}
+
+/// A request that memory does not answer: from here on it may wait for upstream, as long as this client
+/// is there.
+fn goes_on(proxy: &Proxy, client: &Client, asking: Asking, onward: &Onward) -> Asking {
+    let mut asking = asking.of(client);
+    asking.ask = onward.ask(&asking.ask);
+    asking.forward = Some(cache_status::forward(proxy, &asking, &onward.place, onward.stale.as_ref()));
+    asking
+}
+
+/// Our own answer to a request that has no route.
+fn turn_away(proxy: &Proxy, mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
+    proxy.notices.refused(cause.as_str());
+    ticket.cache = words::Cache::Error;
+    ticket.error = Some(cause.as_str());
+    finish(ticket, refusal::answer(cause, None))
+}
+
+fn target_len(uri: &http::Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len())
+}
+
+/// The length of a head as it came, but for what its lines were padded with.
+fn head_len(parts: &http::request::Parts) -> usize {
+    // Method, target and version, with two spaces and the line's end; the empty line.
+    let line = parts.method.as_str().len() + target_len(&parts.uri) + 14;
+    parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + line
+}

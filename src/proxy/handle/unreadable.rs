@@ -1,0 +1,72 @@
+//! Stored bytes that can't be read: where the request goes on that was to be given them.
+
+use crate::proxy::fill::lost;
+use crate::proxy::lookup;
+use crate::proxy::lookup::noted;
+use crate::proxy::miss;
+use crate::proxy::respond;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::body::Error as BodyError;
+use crate::policy::PassReason;
+use crate::proxy::cause::{Cause, Refused};
+use crate::proxy::lookup::Look;
+use crate::proxy::lookup::cache_status;
+use crate::proxy::lookup::decision;
+use crate::proxy::request::Asking;
+use crate::proxy::respond::next::Next;
+use crate::proxy::state::Proxy;
+use crate::proxy::state::negative_cache::Noted;
+use crate::tier::Stored;
+
+/// How often a request is led to other stored bytes when some can't be read.
+const REREADS: usize = 8;
+
+/// The bytes of a record are gone, are not what they were, or can't be had now: it is forgotten here,
+/// and fetched anew by one for all who find that out, as if it had not been there. The store keeps a
+/// record whose bytes merely can't be had.
+pub(crate) async fn unreadable(
+    proxy: &Arc<Proxy>,
+    mut asking: Asking,
+    stored: &Arc<Stored>,
+    error: &BodyError,
+) -> Next {
+    proxy.notices.unreadable(error);
+    proxy.tier.forget(stored);
+    let before = asking.ticket.unread.len();
+    asking.ticket.unread.push(stored.manifest.clone());
+    if asking.ask.only_if_cached {
+        return Next::Answer(respond::refuse(asking, Cause::OnlyIfCached, None));
+    }
+    if decision::alone_because(&asking.route, &asking.ask, None).is_some() {
+        // Who leads removes what names bytes that are gone: nobody leads here.
+        if error.condemns() {
+            lost::drop_lost(proxy, &proxy.catalog.names_of(stored.hash), stored.hash).await;
+        }
+        return Next::Pass(asking, None, PassReason::BodyStore);
+    }
+    if before >= REREADS || respond::waits_until(&asking) <= Instant::now() {
+        return Next::Answer(respond::refuse(asking, Cause::Refused(Refused::Deadline), None));
+    }
+    let place = match lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask) {
+        Look::Fresh { stored: other, ttl_ms } | Look::Unsure { stored: other, ttl_ms }
+            if other.manifest != stored.manifest =>
+        {
+            return respond::from_stored(proxy, asking, other, cache_status::hit(ttl_ms)).await;
+        }
+        Look::Missing { place }
+        | Look::Stale { place, .. }
+        | Look::Refreshing { place, .. }
+        | Look::Doubtful { place, .. }
+        | Look::Refused { place, .. } => place,
+        Look::Fresh { .. } | Look::MaxStale { .. } | Look::Unsure { .. } => {
+            lookup::place(proxy, &asking.route, &asking.target, &asking.headers)
+        }
+    };
+    match noted::noted(proxy, &asking, &place, false) {
+        Noted::Failed(failure) => miss::failed(proxy, asking, None, &failure, 0).await,
+        Noted::Pass(_) | Noted::Failing(_) | Noted::Nothing => Next::Miss(asking, place, None),
+    }
+}

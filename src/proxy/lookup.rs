@@ -1,0 +1,215 @@
+//! Where a request's response would be, and what is there in memory.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::clock::WallMs;
+use crate::key::target::Target;
+use crate::key::{Key, KeyHash};
+use crate::policy::{self, Ask, PassReason};
+use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit, Use};
+use crate::proxy::state::Proxy;
+use crate::record::{Record, VaryNode};
+use crate::route::Route;
+use crate::tier::{Doubt, Held, Stored, url_hash};
+
+pub(crate) mod cache_status;
+pub(crate) mod candidate;
+pub(crate) mod completing;
+pub(crate) mod decision;
+pub(crate) mod languages;
+pub(crate) mod noted;
+pub(crate) mod store_lookup;
+
+thread_local! {
+    /// The key's text and the variant's: reused, so that a hit allocates neither.
+    static TEXTS: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
+}
+
+/// Where a response is, or would be: worked out once it is known not to be a hit.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The key that the request names.
+    pub primary: Key,
+    /// The key of the response: the variant's if there is a Vary node, else the primary one.
+    pub key: Key,
+    /// What it is purged by.
+    pub url: KeyHash,
+    /// The node, if there is one.
+    pub node: Option<Arc<VaryNode>>,
+}
+
+/// What is there.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// A response that answers as it is.
+    Fresh { stored: Arc<Stored>, ttl_ms: i64 },
+    /// A stale one that this client said it takes.
+    MaxStale { stored: Arc<Stored>, ttl_ms: i64 },
+    /// A response that would answer as it is, if it were sure that nobody has purged or replaced it:
+    /// it is served, and says so.
+    Unsure { stored: Arc<Stored>, ttl_ms: i64 },
+    /// The same, and upstream is to be asked first.
+    Doubtful { place: Place, stored: Arc<Stored> },
+    /// One that may be used while it is being refreshed.
+    Refreshing { place: Place, stored: Arc<Stored>, ttl_ms: i64 },
+    /// One that must be validated first, or a part that has not all that is asked for.
+    Stale { place: Place, stored: Arc<Stored> },
+    /// One that may not answer this request.
+    Refused { place: Place, reason: PassReason },
+    /// Nothing.
+    Missing { place: Place },
+}
+
+/// What a response that is there is worth to a request.
+enum Seen {
+    Fresh { ttl_ms: i64 },
+    Unsure { ttl_ms: i64 },
+    MaxStale { ttl_ms: i64 },
+    Doubtful,
+    Refreshing { ttl_ms: i64 },
+    Stale,
+    Refused(PassReason),
+    Purged,
+}
+
+/// What it is worth; `doubt`: this instance may not have heard of a purge. That the request selects it is
+/// in the key that it was found under.
+#[inline]
+fn seen(candidate: Candidate<'_>, facts: Facts<'_>, doubt: Option<Doubt>, now: WallMs) -> Seen {
+    if candidate.unless_purged(Strictness::Hard).is_err() {
+        return Seen::Purged;
+    }
+    let soft = candidate.is_softly_purged();
+    match candidate.usable(facts, now) {
+        Err(Unfit::Refused(reason)) => Seen::Refused(reason),
+        // A fill completes it, fresh or not.
+        _ if candidate.sufficient(facts).is_err() => Seen::Stale,
+        Ok(_) if doubt == Some(Doubt::Validate) => Seen::Doubtful,
+        Ok(Use::Fresh { ttl_ms }) if !soft && doubt.is_some() => Seen::Unsure { ttl_ms },
+        Ok(Use::Fresh { ttl_ms }) if !soft => Seen::Fresh { ttl_ms },
+        Ok(Use::Revalidating { ttl_ms }) => Seen::Refreshing { ttl_ms },
+        Ok(Use::MaxStale { ttl_ms }) if !soft => Seen::MaxStale { ttl_ms },
+        // A soft purge makes it stale from now on: it may be refreshed behind the answer where that is
+        // allowed at all.
+        Ok(Use::Fresh { .. }) if candidate.may_refresh_behind() => Seen::Refreshing { ttl_ms: 0 },
+        Ok(Use::Fresh { .. } | Use::MaxStale { .. }) | Err(_) => Seen::Stale,
+    }
+}
+
+/// Looks into memory. No I/O, no waiting, and on a hit no allocation.
+pub(crate) fn look(proxy: &Proxy, route: &Route, target: &Target, headers: &HeaderMap, ask: &Ask) -> Look {
+    TEXTS.with_borrow_mut(|(text, variant)| {
+        route.key_into(text, target, headers);
+        let mut at: &str = text;
+        let mut node = None;
+        let mut held = proxy.tier.find(at);
+        if let Some(Held::Vary(found)) = held {
+            variant.clear();
+            variant.push_str(text);
+            policy::variant_into(variant, &found.fields, headers);
+            at = variant;
+            held = proxy.tier.find(at);
+            node = Some(found);
+        }
+        let place = || Place::new(text, at, node.clone());
+        let Some(Held::Stored(stored)) = held else {
+            let spoken = node
+                .as_ref()
+                .and_then(|node| languages::in_language(proxy, text, node, headers, ask, &route.rules));
+            return match spoken {
+                Some((stored, ttl_ms)) => Look::Fresh { stored, ttl_ms },
+                None => Look::Missing { place: place() },
+            };
+        };
+        weigh(proxy, stored, Facts { headers, ask, rules: &route.rules }, place)
+    })
+}
+
+/// What a response that is at the place of a request is to it.
+#[inline]
+pub(crate) fn weigh(
+    proxy: &Proxy,
+    stored: Arc<Stored>,
+    facts: Facts<'_>,
+    place: impl FnOnce() -> Place,
+) -> Look {
+    let now = proxy.now_ms();
+    // In this order: where the trust holds, the stamps that are read then have all that was
+    // acknowledged.
+    let doubt = if proxy.trust.holds(now) { None } else { Some(proxy.trust.doubt()) };
+    let candidate = Candidate::new(&stored, stored.covered(&proxy.stamps));
+    match seen(candidate, facts, doubt, now) {
+        Seen::Fresh { ttl_ms } => Look::Fresh { stored, ttl_ms },
+        Seen::Unsure { ttl_ms } => Look::Unsure { stored, ttl_ms },
+        Seen::MaxStale { ttl_ms } => Look::MaxStale { stored, ttl_ms },
+        Seen::Doubtful => Look::Doubtful { place: place(), stored },
+        Seen::Refreshing { ttl_ms } => Look::Refreshing { place: place(), stored, ttl_ms },
+        Seen::Stale => Look::Stale { place: place(), stored },
+        Seen::Refused(reason) => Look::Refused { place: place(), reason },
+        Seen::Purged => Look::Missing { place: place() },
+    }
+}
+
+/// Where a request's response would be, whatever is there.
+pub(crate) fn place(proxy: &Proxy, route: &Route, target: &Target, headers: &HeaderMap) -> Place {
+    let mut text = String::new();
+    route.key_into(&mut text, target, headers);
+    let place = Place::new(&text, &text, None);
+    match proxy.tier.find(&text) {
+        Some(Held::Vary(node)) => place.under(node, headers),
+        Some(Held::Stored(_)) | None => place,
+    }
+}
+
+/// Remembers what a key varies on where no entry says so yet. A node that is known and says as much
+/// stays: it may list variants.
+pub(crate) fn keep_hint(proxy: &Proxy, node: &Arc<VaryNode>) {
+    let known = matches!(
+        proxy.tier.peek(&node.key),
+        Some(Held::Vary(known)) if node.fields.iter().all(|field| known.fields.contains(field))
+    );
+    if !known {
+        proxy.tier.keep_node(node.clone());
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// From the texts of the primary key and of the one that the response is under.
+    pub(crate) fn new(primary: &str, at: &str, node: Option<Arc<VaryNode>>) -> Self {
+        let url = url_hash(primary);
+        let primary = Key::new(primary);
+        let key = if node.is_some() { Key::new(at) } else { primary.clone() };
+        Self { primary, key, url, node }
+    }
+
+    /// The place of a request with these fields under a Vary node.
+    pub(crate) fn under(&self, node: Arc<VaryNode>, headers: &HeaderMap) -> Self {
+        let key = policy::variant_key(&self.primary, &node.fields, headers);
+        Self { primary: self.primary.clone(), key, url: self.url, node: Some(node) }
+    }
+    /// What a response that was found here says the key varies on, if that puts a request with these
+    /// fields elsewhere.
+    pub(crate) fn node_by(&self, record: &Record, headers: &HeaderMap) -> Option<Arc<VaryNode>> {
+        if policy::selects(record, headers) {
+            return None;
+        }
+        let known = self.node.iter().flat_map(|node| &node.fields);
+        let mut fields: Vec<_> = record.select.iter().map(|(field, _)| field).chain(known).cloned().collect();
+        fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        let node = Arc::new(VaryNode {
+            key: self.primary.text().to_owned(),
+            token: record.token,
+            fields,
+            variants: Vec::new(),
+            languages: Vec::new(),
+            noted: true,
+        });
+        (self.under(node.clone(), headers).key != self.key).then_some(node)
+    }
+}

@@ -1,0 +1,122 @@
+//! What Cache-Status says, case by case (RFC 9211).
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::policy::{self, CacheStatus, Fwd, PassReason};
+use crate::proxy::lookup::Place;
+use crate::proxy::outcome::{Exchange, Found, How};
+use crate::proxy::request::Asking;
+use crate::proxy::state::Proxy;
+use crate::tier::{Covered, Stored};
+
+/// Answered from the store.
+pub(crate) fn hit(ttl_ms: i64) -> CacheStatus<'static> {
+    CacheStatus { hit: true, ttl_ms: Some(ttl_ms), ..CacheStatus::default() }
+}
+
+/// Answered from the store although stale, and why that may be.
+pub(crate) fn stale(ttl_ms: i64, detail: &'static str) -> CacheStatus<'static> {
+    CacheStatus { detail: Some(detail), ..hit(ttl_ms) }
+}
+
+/// Answered from memory by an instance that has not heard from the store for too long.
+pub(crate) fn unsure(ttl_ms: i64) -> CacheStatus<'static> {
+    CacheStatus { detail: Some("unsure"), ..hit(ttl_ms) }
+}
+
+/// The same, come by in another way.
+pub(crate) fn in_doubt(status: CacheStatus<'_>) -> CacheStatus<'_> {
+    CacheStatus { detail: Some("unsure"), ..status }
+}
+
+/// By an exchange: one's own, or somebody else's.
+pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
+    let status = CacheStatus { fwd: Some(exchange.forward), ..CacheStatus::default() };
+    // It is the leader's exchange that was stored, once.
+    if mine { CacheStatus { stored: exchange.kept, ..status } } else { awaited(status) }
+}
+
+/// A record that a flight came by.
+pub(crate) fn found(found: &Found, mine: bool, forward: Option<Fwd>, ttl_ms: i64) -> CacheStatus<'static> {
+    match found.how {
+        How::Cached => hit(ttl_ms),
+        How::Awaited => awaited(asked(forward)),
+        How::Validated => {
+            let status = CacheStatus {
+                fwd: Some(Fwd::Stale),
+                fwd_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
+                ..CacheStatus::default()
+            };
+            if mine { CacheStatus { stored: true, ..status } } else { awaited(status) }
+        }
+    }
+}
+
+/// By an exchange of its own that is nobody else's. `forward`: what is stored for it. A stored response
+/// that it selects, and that is not good for it any more, is why it goes upstream at all (RFC 9211 §2.2);
+/// how it goes is the reason's.
+pub(crate) fn passed(reason: PassReason, forward: Option<Fwd>) -> CacheStatus<'static> {
+    let fwd = match (reason, forward) {
+        (PassReason::RequestNoStore, _) => Fwd::Request,
+        (PassReason::Partial, _) => Fwd::Partial,
+        (_, Some(selected @ (Fwd::Stale | Fwd::Partial | Fwd::Request))) => selected,
+        (PassReason::Method, _) => Fwd::Method,
+        (of_request, _) if is_of_request(of_request) => Fwd::Bypass,
+        (_, missing) => missing.unwrap_or(Fwd::UriMiss),
+    };
+    CacheStatus { fwd: Some(fwd), detail: Some(reason.as_str()), ..CacheStatus::default() }
+}
+
+/// Upstream's own failed answer.
+pub(crate) fn failed(mine: bool, forward: Option<Fwd>) -> CacheStatus<'static> {
+    if mine { asked(forward) } else { awaited(asked(forward)) }
+}
+
+/// Why a request goes upstream, by what is stored (RFC 9211 §2.2).
+pub(crate) fn forward(proxy: &Proxy, asking: &Asking, place: &Place, stale: Option<&Arc<Stored>>) -> Fwd {
+    let Some(stored) = stale else {
+        return if place.node.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
+    };
+    let now = proxy.now_ms();
+    if !policy::answers(&asking.headers, asking.ask.want, &stored.record) {
+        Fwd::Partial
+    } else if stored.record.fresh_until() > now
+        && !policy::is_from_the_future(&stored.record, now)
+        && stored.covered(&proxy.stamps) == Covered::No
+        && proxy.trust.holds(now)
+        && !stored.terms.no_cache
+    {
+        // Fresh, but not for a client that wants it validated.
+        Fwd::Request
+    } else {
+        Fwd::Stale
+    }
+}
+
+fn asked(forward: Option<Fwd>) -> CacheStatus<'static> {
+    CacheStatus { fwd: Some(forward.unwrap_or(Fwd::UriMiss)), ..CacheStatus::default() }
+}
+
+/// Whether the reason lies in the request or the route, so that the response was never judged.
+pub(crate) fn is_of_request(reason: PassReason) -> bool {
+    matches!(
+        reason,
+        PassReason::Authorization
+            | PassReason::SecretHeader
+            | PassReason::Cookie
+            | PassReason::ConnectionAuth
+            | PassReason::MethodOverride
+            | PassReason::Precondition
+            | PassReason::Content
+            | PassReason::Range
+            | PassReason::Upgrade
+            | PassReason::RouteSays
+    )
+}
+
+/// The same, of what another request's exchange brought.
+pub(crate) fn awaited(status: CacheStatus<'static>) -> CacheStatus<'static> {
+    CacheStatus { collapsed: true, detail: Some("awaited"), ..status }
+}

@@ -1,0 +1,158 @@
+//! What is done with a request that is looked up: decided by what it asks for, what memory holds, and what
+//! is noted of its key.
+//!
+//! `Proxy::look_up` carries a decision out and `Proxy::explain` puts it into words, so that the one can't say
+//! what the other does not do.
+
+use std::sync::Arc;
+
+use crate::policy::{self, Ask, PassReason, RangeMode, RangeRequest, Want};
+use crate::proxy::lookup::candidate::Facts;
+use crate::proxy::lookup::{Look, Place};
+use crate::proxy::outcome::Failure;
+use crate::proxy::state::negative_cache::Noted;
+use crate::route::Route;
+use crate::tier::Stored;
+
+/// What is done with a request.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It is answered from what is stored.
+    Serve { stored: Arc<Stored>, ttl_ms: i64, served: Served },
+    /// It is answered 504: nothing answers it, and it says only-if-cached (RFC 9111 §5.2.1.7).
+    OnlyIfCached,
+    /// It goes upstream by itself.
+    Alone { onward: Onward, reason: PassReason, because: Because },
+    /// Upstream failed a moment ago: it is given that failure, or what is stale instead. `probes`: upstream
+    /// is tried again behind the answer.
+    Failed { onward: Onward, failure: Arc<Failure>, probes: bool },
+    /// It leads or follows.
+    Join(Onward),
+}
+
+/// How what is stored is served.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// Fresh.
+    Fresh,
+    /// Fresh, if nobody has purged or replaced it without this instance's hearing of it.
+    Unsure,
+    /// Stale, as the request allows.
+    MaxStale,
+    /// Stale, and refreshed behind the answer.
+    Revalidating(Place),
+}
+
+/// What is known of a request that memory does not answer.
+#[derive(Debug)]
+pub(crate) struct Onward {
+    /// Where its response would be.
+    pub place: Place,
+    /// What is there, to be validated, completed, or served stale.
+    pub stale: Option<Arc<Stored>>,
+    /// Whether it is to be validated as if the request itself had asked for that.
+    pub validates: bool,
+}
+
+/// Why a request goes upstream by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// What is stored may not answer it.
+    Stored,
+    /// It neither leads nor follows.
+    Asked,
+    /// Its key is remembered as not shareable.
+    Noted,
+}
+
+/// Decides. `noted` says what is remembered of the key at a place and binds the request; `stands_in` whether
+/// what is stored may be served to it instead of a failure.
+pub(crate) fn decide(
+    route: &Route,
+    facts: Facts<'_>,
+    look: Look,
+    noted: impl FnOnce(&Place) -> Noted,
+    stands_in: impl FnOnce(&Stored, Facts<'_>, &Failure) -> bool,
+) -> Decision {
+    let (onward, refused) = match look {
+        Look::Fresh { stored, ttl_ms } => {
+            return Decision::Serve { stored, ttl_ms, served: Served::Fresh };
+        }
+        Look::Unsure { stored, ttl_ms } => {
+            return Decision::Serve { stored, ttl_ms, served: Served::Unsure };
+        }
+        Look::MaxStale { stored, ttl_ms } => {
+            return Decision::Serve { stored, ttl_ms, served: Served::MaxStale };
+        }
+        Look::Refreshing { place, stored, ttl_ms } => {
+            return Decision::Serve { stored, ttl_ms, served: Served::Revalidating(place) };
+        }
+        Look::Refused { place, reason } => (Onward::from(place), Some(reason)),
+        Look::Doubtful { place, stored } => (Onward { place, stale: Some(stored), validates: true }, None),
+        Look::Stale { place, stored } => (Onward { place, stale: Some(stored), validates: false }, None),
+        Look::Missing { place } => (Onward::from(place), None),
+    };
+    if facts.ask.only_if_cached {
+        return Decision::OnlyIfCached;
+    }
+    if let Some(reason) = refused {
+        return Decision::Alone { onward, reason, because: Because::Stored };
+    }
+    if let Some(reason) = alone_because(route, facts.ask, onward.stale.as_ref()) {
+        return Decision::Alone { onward, reason, because: Because::Asked };
+    }
+    match noted(&onward.place) {
+        Noted::Pass(reason) if facts.ask.want.is_bound_by(reason) => {
+            Decision::Alone { onward, reason, because: Because::Noted }
+        }
+        Noted::Failed(failure) => Decision::Failed { onward, failure, probes: false },
+        Noted::Failing(failure) => {
+            let ask = onward.ask(facts.ask);
+            let stale = onward.stale.as_ref().or(failure.stale.as_ref());
+            // While failures go on, the probe is waited for by those alone that have nothing else.
+            match stale {
+                Some(stale) if stands_in(stale, Facts { ask: &ask, ..facts }, &failure) => {
+                    Decision::Failed { onward, failure, probes: true }
+                }
+                _ => Decision::Join(onward),
+            }
+        }
+        Noted::Pass(_) | Noted::Nothing => Decision::Join(onward),
+    }
+}
+
+/// Why a request neither leads nor follows, if it does not; `last`: the last response that was stored.
+pub(crate) fn alone_because(route: &Route, ask: &Ask, last: Option<&Arc<Stored>>) -> Option<PassReason> {
+    match ask.want {
+        Want::Head(_) => return Some(PassReason::Method),
+        Want::Ranges(RangeRequest { mode: RangeMode::Pass, .. }) => return Some(PassReason::Range),
+        Want::Ranges(_) | Want::Whole => {}
+    }
+    if !route.coalesce {
+        return Some(PassReason::RouteSays);
+    }
+    ask.apart().filter(|_| !last.is_some_and(|stored| policy::may_share_credentialed(&stored.terms)))
+}
+
+/// Returns whether a request that finds nothing in memory looks into the store by itself: no fill does that
+/// for it.
+pub(crate) fn recalls(route: &Route, ask: &Ask) -> bool {
+    ask.only_if_cached || alone_because(route, ask, None).is_some()
+}
+
+// === impl Onward ===
+
+impl Onward {
+    /// What a request that goes on asks for.
+    pub(crate) fn ask(&self, ask: &Ask) -> Ask {
+        let mut ask = *ask;
+        ask.wants.no_cache |= self.validates;
+        ask
+    }
+}
+
+impl From<Place> for Onward {
+    fn from(place: Place) -> Self {
+        Self { place, stale: None, validates: false }
+    }
+}

@@ -1,0 +1,121 @@
+//! A stored Content-Language answers a request whose single best language it is, however the
+//! request puts it (RFC 9110 §12.5.4), where there is no variant of the request's own.
+//!
+//! The Vary node of a key says which variants are in which language, so all instances know, and a
+//! restart forgets nothing. What it does not say costs a fetch and nothing else.
+
+use crate::proxy::lookup::store_lookup;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
+
+use crate::flight::Glimpse;
+use crate::key::Key;
+use crate::policy::{self, Ask, Rules};
+use crate::proxy::lookup::Place;
+use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Use};
+use crate::proxy::outcome::{Found, How};
+use crate::proxy::request::Asking;
+use crate::proxy::state::Proxy;
+use crate::record::VaryNode;
+use crate::route::Route;
+use crate::tier::{Held, Stored};
+
+/// The longest wait for a variant that another instance is publishing. A node lists it as soon as
+/// its head is in; by then a short body is stored, and a long one has shown itself to be one.
+const SOON: Duration = Duration::from_millis(500);
+
+/// A fresh variant in the one language that a request wants most, in memory; and what is left
+/// of its lifetime.
+pub(crate) fn in_language(
+    proxy: &Proxy,
+    primary: &str,
+    node: &VaryNode,
+    headers: &HeaderMap,
+    ask: &Ask,
+    rules: &Rules,
+) -> Option<(Arc<Stored>, i64)> {
+    policy::in_best_language(primary, node, headers).find_map(|(_, text)| {
+        let Some(Held::Stored(stored)) = proxy.tier.find(&text) else { return None };
+        let now = proxy.now_ms();
+        let candidate = Candidate::new(&stored, stored.covered(&proxy.stamps));
+        let facts = Facts { headers, ask, rules };
+        match candidate.check(Strictness::HardAndSoft, facts, now) {
+            Ok(Use::Fresh { ttl_ms }) if proxy.trust.holds(now) => Some((stored, ttl_ms)),
+            _ => None,
+        }
+    })
+}
+
+/// Takes such a variant from the store into memory, if there is one. Whether there was.
+pub(crate) async fn recall_in_language(
+    proxy: &Proxy,
+    route: &Route,
+    place: &Place,
+    headers: &HeaderMap,
+) -> bool {
+    for key in in_store(place, headers) {
+        if store_lookup::take_in(proxy, route, &key).await.is_some() {
+            return true;
+        }
+    }
+    false
+}
+
+/// The same for a request that would lead or follow, and the answer to it. What another
+/// instance is about to publish is waited for, unless its body is long in coming.
+pub(crate) async fn found_in_language(proxy: &Proxy, asking: &Asking, place: &Place) -> Option<Found> {
+    let node = place.node.as_deref()?;
+    let find = || {
+        let (ask, rules) = (&asking.ask, &asking.route.rules);
+        let found = in_language(proxy, place.primary.text(), node, &asking.headers, ask, rules);
+        found.map(|(stored, _)| stored)
+    };
+    let mut how = How::Cached;
+    let mut found = find();
+    for key in in_store(place, &asking.headers) {
+        if found.is_some() {
+            break;
+        }
+        if store_lookup::take_in(proxy, &asking.route, &key).await.is_none()
+            && published_soon(proxy, &key).await
+        {
+            store_lookup::take_in(proxy, &asking.route, &key).await;
+            how = How::Awaited;
+        }
+        found = find();
+    }
+    found.map(|stored| Found::cached(stored, how))
+}
+
+/// Waits until a record is published under a key that somebody fills, unless its body is still
+/// to come. Whether one was.
+async fn published_soon(proxy: &Proxy, key: &Key) -> bool {
+    let mut pursuit = proxy.flight.pursue(&proxy.names(key), 0);
+    let until = Instant::now() + SOON;
+    while let Ok(Ok(Glimpse::There { value, verdict, live, .. })) = timeout_at(until, pursuit.next()).await {
+        if value.is_some() {
+            return true;
+        }
+        if live.is_none() || verdict.is_some() {
+            return false;
+        }
+    }
+    false
+}
+
+/// The keys of variants in a request's best language that the store may have, where it has none
+/// of the request's own.
+fn in_store(place: &Place, headers: &HeaderMap) -> Vec<Key> {
+    let Some(node) = place.node.as_deref().filter(|node| !node.languages.is_empty()) else {
+        return Vec::new();
+    };
+    if node.variants.contains(&place.key.hash().to_string()) {
+        return Vec::new();
+    }
+    let listed = policy::in_best_language(place.primary.text(), node, headers);
+    let keys = listed.map(|(spoken, text)| (spoken, Key::new(&text)));
+    keys.filter(|(spoken, key)| key.hash().to_string() == spoken.variant).map(|(_, key)| key).collect()
+}

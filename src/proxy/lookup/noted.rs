@@ -1,0 +1,27 @@
+//! What is remembered of a key that has no record, as far as it binds a request.
+
+use crate::proxy::lookup::Place;
+use crate::proxy::request::Asking;
+use crate::proxy::request::binding;
+use crate::proxy::request::binding::Party;
+use crate::proxy::state::Proxy;
+use crate::proxy::state::negative_cache::Noted;
+use crate::record::Binding;
+
+/// What is remembered of a key and binds this request; `waited`: it was there before that.
+pub(crate) fn noted(proxy: &Proxy, asking: &Asking, place: &Place, waited: bool) -> Noted {
+    let hash = place.key.hash();
+    let binds = |binding: &Binding| {
+        binding::binds(&proxy.marks, binding, &Party::of(asking, place.primary.hash()), waited)
+    };
+    proxy.notes.find(hash, place.url, &proxy.stamps, || proxy.flights.peek(&hash).is_some(), binds)
+}
+
+/// The same, asked without taking part.
+pub(crate) fn peek_noted(proxy: &Proxy, party: &Party<'_>, place: &Place) -> Noted {
+    let hash = place.key.hash();
+    let tried = || proxy.flights.peek(&hash).is_some();
+    proxy.notes.peek(hash, place.url, &proxy.stamps, tried, |binding| {
+        binding::binds(&proxy.marks, binding, party, false)
+    })
+}

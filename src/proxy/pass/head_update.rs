@@ -1,0 +1,130 @@
+//! What the answer to a HEAD says of the stored GET (RFC 9111 §4.3.5): what its fields are now, or
+//! that it is not what the origin has.
+
+use crate::proxy::fill::landed;
+use crate::proxy::fill::spelling;
+use crate::proxy::lookup::store_lookup;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::catalog::EntryText;
+use crate::dust::Number;
+use crate::flight::{Attempt, Fill, Published, Standing};
+use crate::key::Key;
+use crate::key::target::Target;
+use crate::policy::{self, Ask, HeadUpdate};
+use crate::proxy::request::Asking;
+use crate::proxy::state::Proxy;
+use crate::record::Record;
+use crate::route::Route;
+use crate::tier::{Covered, Held, Stored, url_hash};
+
+/// The HEAD that was asked.
+pub(crate) struct Of {
+    pub(crate) route: Arc<Route>,
+    target: Target,
+    headers: HeaderMap,
+}
+
+/// The same of a HEAD that went by itself, with its own fields.
+pub(crate) async fn own_head_update(
+    proxy: &Proxy,
+    asking: &Asking,
+    status: StatusCode,
+    headers: &HeaderMap,
+    born: Number,
+) {
+    let own = Ask::of_credentials(&asking.headers, &asking.route.rules).credentialed();
+    if !own && proxy.marks.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers) {
+        head_update(proxy, &Of::from(asking), status, headers, born).await;
+    }
+}
+
+/// A 200 to a HEAD that was sent with the fields of a fill when `born` was the highest number
+/// known. When this returns, all instances have heard.
+pub(crate) async fn head_update(
+    proxy: &Proxy,
+    of: &Of,
+    status: StatusCode,
+    headers: &HeaderMap,
+    born: Number,
+) {
+    if status != StatusCode::OK || !of.route.cache || policy::challenges_connection(headers) {
+        return;
+    }
+    let Some(key) = stored_under(proxy, of).await else { return };
+    // Whoever fills it now brings something newer.
+    let Attempt::Won(fill) = proxy.flight.attempt(&proxy.names(&key)).await else { return };
+    match updated(proxy, of, &key, headers, born).await {
+        Some(record) => publish_update(proxy, of, fill, record).await,
+        None => fill.release().await,
+    }
+}
+
+/// Where a GET of the same request is stored, if it is.
+async fn stored_under(proxy: &Proxy, of: &Of) -> Option<Key> {
+    let mut text = String::new();
+    of.route.key_into(&mut text, &of.target, &of.headers);
+    let primary = Key::new(&text);
+    let held = match proxy.tier.find(&text) {
+        None => store_lookup::take_in(proxy, &of.route, &primary).await?,
+        Some(held) => held,
+    };
+    match held {
+        Held::Stored(_) => Some(primary),
+        Held::Vary(node) => Some(policy::variant_key(&primary, &node.fields, &of.headers)),
+    }
+}
+
+/// What the record in the store becomes; none if it stays, or is newer than the HEAD.
+async fn updated(proxy: &Proxy, of: &Of, key: &Key, headers: &HeaderMap, born: Number) -> Option<Record> {
+    let record = proxy.catalog.value(key).await.ok()??.reading.record()?;
+    if record.token >= born {
+        return None;
+    }
+    let now = proxy.now_ms();
+    let updated = match policy::head_update(&record, StatusCode::OK, headers, now, now, &of.route.rules) {
+        HeadUpdate::Nothing => return None,
+        HeadUpdate::Refreshed(updated) => *updated,
+        HeadUpdate::Stale => Record { fresh_ms: 0, ..record },
+    };
+    // As it was when the HEAD was sent: what was purged since then stays so (F8).
+    Some(Record { token: born, ..updated })
+}
+
+async fn publish_update(proxy: &Proxy, of: &Of, fill: Fill, record: Record) {
+    let left = record.end().saturating_sub(proxy.now_ms());
+    let Ok(text) = EntryText::record(&record) else { return fill.release().await };
+    let (stamps, url, born) = (proxy.stamps.clone(), url_hash(&record.key), record.born);
+    if !spelling::note_spelled(proxy, &record.key, url, Some(record.end())).await {
+        return fill.release().await;
+    }
+    let (trust, dust) = (proxy.trust.clone(), proxy.dust.clone());
+    let standing = move || match stamps.covers(url, born, u64::MAX) {
+        Covered::Hard => Standing::Covered,
+        // Its stamps may be old: it can't be said what a purge covers.
+        Covered::Soft | Covered::No if !trust.holds(dust.now_ms()) => Standing::Covered,
+        Covered::Soft | Covered::No => Standing::Live,
+    };
+    // Past its end it goes at once.
+    let ttl = Duration::from_millis(left.max(1));
+    if let Published::Computed(_) = fill.publish(text.as_str(), Some(ttl), standing).await {
+        let body = match proxy.tier.peek(&record.key) {
+            Some(Held::Stored(here)) if *here.manifest == record.body => here.body.clone(),
+            _ => None,
+        };
+        let stored = Arc::new(Stored::new(record, &of.route.rules, body));
+        landed::landed(proxy, &stored);
+        proxy.tier.keep(stored);
+    }
+}
+
+// === impl Of ===
+
+impl From<&Asking> for Of {
+    fn from(asking: &Asking) -> Self {
+        Self { route: asking.route.clone(), target: asking.target.clone(), headers: asking.headers.clone() }
+    }
+}

@@ -1,0 +1,269 @@
+//! HEADs that no stored GET answers: those that would send the very same request share one exchange.
+//!
+//! No body comes of a HEAD, so it leads no fill. What it brings is shared in this instance alone, with
+//! requests whose every field upstream would see is the same: whatever the origin varies on, and
+//! whatever it fails for, is then theirs too. Nothing is kept but for an update of the stored GET.
+
+use crate::proxy::pass;
+use crate::proxy::pass::head_update;
+use crate::proxy::purge::invalidate;
+use crate::proxy::respond;
+use crate::proxy::respond::body::finish;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE};
+use http::{HeaderMap, Method, Response};
+use tokio::time::{Instant, timeout_at};
+
+use crate::flight::{Joined, Settled};
+use crate::key::{Key, KeyHash};
+use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict, Want};
+use crate::proxy::cause::{Cause, Refused};
+use crate::proxy::fill::{framing, is_answered};
+use crate::proxy::lookup::Place;
+use crate::proxy::lookup::cache_status;
+use crate::proxy::outcome::{Moment, Own};
+use crate::proxy::pass::head_update::Of;
+use crate::proxy::request::Asking;
+use crate::proxy::respond::body::ReplyBody;
+use crate::proxy::state::Proxy;
+use crate::proxy::state::head_flight::{HeadLeader, HeadOutcome, SharedHead};
+use crate::proxy::state::pace;
+use crate::proxy::state::past::Arrival;
+use crate::proxy::state::under_way::Counted;
+use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
+use crate::upstream::{self, ErrorKind, Interest, Lane};
+
+/// One exchange, in a task of its own: a client that leaves ends it for nobody else.
+struct Errand {
+    proxy: Arc<Proxy>,
+    counted: Counted,
+    request: upstream::Request,
+    sent: Arc<AtomicU64>,
+    asks: Asks,
+    ask: Ask,
+    of: Of,
+    me: Moment,
+}
+
+/// Whether a request may share its exchange: a plain HEAD that nothing but its method keeps from
+/// being like any other.
+pub(crate) fn may_share_head(asking: &Asking, reason: PassReason) -> bool {
+    let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE];
+    reason == PassReason::Method
+        && asking.ask.want == Want::Head(None)
+        && asking.route.cache
+        && asking.route.coalesce
+        && !asking.ask.credentialed()
+        && !own.iter().any(|field| asking.headers.contains_key(field))
+}
+
+/// Shares an exchange, or goes by itself after all.
+pub(crate) async fn share_head(proxy: &Arc<Proxy>, mut asking: Asking, place: Place) -> Response<ReplyBody> {
+    let mut arrival = proxy.arrival(place.url);
+    let arrived = arrival.at;
+    let began = Instant::now();
+    let deadline = began + asking.route.wait_timeout;
+    let (route, target) = (&asking.route, &asking.target);
+    let fields = proxy.marks.fill_headers(route, target, &asking.headers, &asking.forwarded);
+    let key = key_of(&place, &route.upstream_target(target, true), &fields);
+    let mut refused = None;
+    for moves in 0_u32.. {
+        if !pace::moves_on(&proxy.dice, moves, deadline).await {
+            proxy.notices.shed(Shed::WaitDeadline);
+            return respond::refuse(asking, Cause::Refused(Refused::Deadline), None);
+        }
+        let joined = match &refused {
+            None => proxy.heads.join(&key),
+            Some(old) => proxy.heads.join_after(&key, old),
+        };
+        let (follower, waits) = match joined {
+            Joined::Lead(leader) => {
+                let follower = leader.follower();
+                proxy.notices.passing(&asking.route, PassReason::Method);
+                asking.ticket.waits_for(follower.info());
+                let counted = Counted::of(proxy, place.url);
+                let errand = Errand::new(proxy, counted, &asking, fields.clone(), arrived, deadline);
+                tokio::spawn(errand.of(follower.info()).run(leader));
+                (follower, None)
+            }
+            Joined::Follow(follower) => {
+                asking.ticket.waits_for(follower.info());
+                (follower, Some(proxy.notices.route(&asking.route).following()))
+            }
+        };
+        let mine = waits.is_none();
+        let settled = timeout_at(deadline, follower.settled()).await;
+        asking.ticket.waited(began.elapsed());
+        match settled {
+            Err(_) => {
+                proxy.notices.shed(Shed::WaitDeadline);
+                return respond::refuse(asking, Cause::Refused(Refused::Deadline), None);
+            }
+            Ok(Settled::Abandoned) => refused = None,
+            // It was not the origin's doing: one of those who are there leads.
+            Ok(Settled::Told(HeadOutcome::Failed(error)))
+                if error.kind == ErrorKind::Unwanted && !asking.ticket.may_be_gone() =>
+            {
+                refused = Some(follower);
+            }
+            Ok(Settled::Told(HeadOutcome::Failed(error))) => {
+                if !mine {
+                    asking.ticket.cache = Cache::Follower;
+                }
+                return respond::refuse(asking, Cause::Upstream(error.kind), None);
+            }
+            Ok(Settled::Told(HeadOutcome::Shared(shared))) if !mine => {
+                proxy.learn(&mut arrival.past);
+                if answers_too(proxy, &shared, &asking.ask, &arrival) {
+                    proxy.notices.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
+                    return answer_head(proxy, asking, &shared);
+                }
+                refused = Some(follower);
+            }
+            // Each for itself.
+            Ok(Settled::Told(HeadOutcome::Apart(_))) if !mine => break,
+            Ok(Settled::Told(heard)) => match heard.own().and_then(Own::take) {
+                Some(response) => return pass::own(proxy, asking, response, PassReason::Method),
+                None => break,
+            },
+        }
+    }
+    pass::pass_alone(proxy, asking, Some(place), PassReason::Method).await
+}
+
+/// Whether a request may be given what another one brought (F5, F8).
+fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &Ask, arrival: &Arrival) -> bool {
+    let arrived = arrival.at;
+    let unsure = arrived >= shared.sent && proxy.doubt(&arrival.past).is_some();
+    if arrival.past.hard(&proxy.stamps) > shared.born || unsure {
+        return false;
+    }
+    let age_ms = shared.age_ms.saturating_add(proxy.now_ms().saturating_sub(shared.received_at));
+    let unbound = !ask.wants.no_cache && ask.wants.max_age.is_none() && ask.wants.min_fresh.is_none();
+    // Another instance that answers an unsafe request does not know of this exchange, of which nothing
+    // is stored: it tells of a stamp, but waits for nobody to have heard of it.
+    let judged = !proxy.dust.shared();
+    let reused = unbound && judged && (shared.once || age_ms < shared.fresh_ms);
+    arrived < shared.sent || shared.failed || reused
+}
+
+fn answer_head(proxy: &Proxy, mut asking: Asking, shared: &SharedHead) -> Response<ReplyBody> {
+    let ticket = &mut asking.ticket;
+    (ticket.cache, ticket.source, ticket.role) =
+        (Cache::Follower, Some(Source::Awaited), Some(Role::Follower));
+    ticket.leader = Some(proxy.settings.instance.clone());
+    let age_ms = shared.age_ms.saturating_add(proxy.now_ms().saturating_sub(shared.received_at));
+    ticket.age_s = Some(age_ms / 1000);
+    let mut headers = shared.headers.clone();
+    policy::set_age(&mut headers, age_ms);
+    let status = cache_status::awaited(cache_status::passed(PassReason::Method, asking.forward));
+    proxy.marks.deliver(&asking, &mut headers, Some(&status));
+    let mut response = Response::new(ReplyBody::empty());
+    *response.status_mut() = shared.status;
+    *response.headers_mut() = headers;
+    finish(asking.ticket, response)
+}
+
+// === impl Errand ===
+
+impl Errand {
+    fn new(
+        proxy: &Arc<Proxy>,
+        counted: Counted,
+        asking: &Asking,
+        headers: HeaderMap,
+        me: Moment,
+        deadline: Instant,
+    ) -> Self {
+        let proxy = proxy.clone();
+        let sent = Arc::new(AtomicU64::new(0));
+        let marks = (sent.clone(), proxy.clone());
+        let asks = Asks::of(&headers);
+        let request = upstream::Request {
+            method: Method::HEAD,
+            target: asking.route.upstream_target(&asking.target, true),
+            headers,
+            body: None,
+            lane: Lane::Pass,
+            deadline: Some(deadline),
+            on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
+            interest: None,
+        };
+        Self { proxy, counted, request, sent, asks, ask: asking.ask, of: Of::from(asking), me }
+    }
+
+    /// Those are known to wait for it.
+    fn of(mut self, interest: Interest) -> Self {
+        self.request.interest = Some(interest);
+        self
+    }
+
+    async fn run(self, mut leader: HeadLeader) {
+        // Counted until its answer is with those who wait.
+        let Self { proxy, counted: _counted, request, sent, asks, ask, of, me } = self;
+        let _guard = proxy.drain.guard();
+        let born = invalidate::number(&proxy);
+        let requested_at = proxy.now_ms();
+        let upstream = proxy.upstream(&of.route);
+        let answer = tokio::select! {
+            biased;
+            answer = upstream.send(request) => answer,
+            // Nobody waits for it any more.
+            () = leader.unwanted() => return,
+        };
+        let received_at = proxy.now_ms();
+        let answer = answer.and_then(|response| is_answered(asks, &response).map(|()| response));
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                proxy.notices.upstream_error(&of.route, &error);
+                return leader.settle(HeadOutcome::Failed(error));
+            }
+        };
+        proxy.notices.upstream_answered(&of.route, &response);
+        head_update::head_update(&proxy, &of, response.status, &response.headers, born).await;
+        let rules = &of.route.rules;
+        let headers = policy::stored_headers(&response.headers, rules, received_at);
+        let answer = Answer {
+            status: response.status,
+            headers: &response.headers,
+            requested_at,
+            received_at,
+            framing: framing(response.framing),
+        };
+        let verdict = policy::verdict(&ask, &answer, rules);
+        let age_ms = policy::initial_age(&response.headers, requested_at, received_at);
+        let status = response.status;
+        let said = Directives::of(&response.headers, rules).overlooking(rules.ignore);
+        let own = Own::new(Some(me), false, response);
+        let (fresh_ms, failed) = match verdict {
+            Verdict::Store(lifetime) | Verdict::Share { lifetime, .. } => (lifetime.fresh_ms, false),
+            Verdict::Failed { shareable: true, .. } => (0, true),
+            Verdict::Failed { .. } | Verdict::Pass(_) => return leader.settle(HeadOutcome::Apart(own)),
+        };
+        let sent = sent.load(Ordering::Acquire);
+        let once = fresh_ms == 0 && !(said.forbid_stale() || said.imply_no_stale());
+        leader.settle(HeadOutcome::Shared(Arc::new(SharedHead {
+            own,
+            status,
+            headers,
+            age_ms,
+            received_at,
+            fresh_ms,
+            sent,
+            born,
+            failed,
+            once,
+        })));
+    }
+}
+
+/// What tells exchanges apart: the response's key, and all that the origin sees.
+fn key_of(place: &Place, target: &str, fields: &HeaderMap) -> KeyHash {
+    let mut lines: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii())).collect();
+    lines.sort_unstable();
+    Key::new(&format!("{}\nHEAD {target}\n{}", place.key.text(), lines.join("\n"))).hash()
+}

@@ -1,0 +1,90 @@
+//! What is owed to the store because of stamps: those that it did not take, and a second look at what
+//! was published beside one.
+
+use crate::proxy::fill::landed;
+use crate::proxy::purge::invalidate;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::dust::{Error, Holder};
+use crate::proxy::state::Proxy;
+use crate::tier::stamps::owed::{Paid, Purse};
+
+/// The pause after a stamp could not be written, twice as long each time, up to ...
+const AGAIN: Duration = Duration::from_millis(100);
+/// ... this.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
+/// How often it is looked whether something has landed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Writes what is owed as soon as the store takes it, and looks at what has landed. Has no end but
+/// being dropped; then some may be written twice.
+pub async fn keep_stamps(proxy: &Arc<Proxy>) {
+    let (mut pause, mut pay_at, mut told) = (AGAIN, None::<Instant>, false);
+    loop {
+        let look_at = landed::landing_due(proxy).unwrap_or_else(|| Instant::now() + LOOK);
+        tokio::select! {
+            biased;
+            () = sleep_until(pay_at.unwrap_or_else(Instant::now)), if pay_at.is_some() => {}
+            () = proxy.stamps.owing(), if pay_at.is_none() => {}
+            () = sleep_until(look_at) => {
+                landed::look_at_landed(proxy).await;
+                continue;
+            }
+        }
+        match pay(proxy).await {
+            Ok(paid) => {
+                tell_paid(proxy, paid);
+                // What had no place is tried again, in a while.
+                let left = proxy.stamps.owed() > 0;
+                pay_at = left.then(|| Instant::now() + AGAIN_AT_MOST);
+                (pause, told) = (AGAIN, false);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    proxy.notices.owes(proxy.stamps.owed(), &error);
+                }
+                pay_at = Some(Instant::now() + pause / 2 + proxy.dice.up_to(pause / 2));
+                pause = (pause * 2).min(AGAIN_AT_MOST);
+            }
+        }
+    }
+}
+
+async fn pay(proxy: &Proxy) -> Result<Paid, Error> {
+    let (seen, bound) = (invalidate::number(proxy), proxy.flight.settings().call_bound);
+    let purse = Purse { holder: Holder::of(proxy.instance(), &proxy.dice.name()), seen, bound };
+    let paid = proxy.stamps.pay(&*proxy.dust, &purse).await?;
+    proxy.flight.saw(paid.number);
+    Ok(paid)
+}
+
+fn tell_paid(proxy: &Proxy, Paid { count, .. }: Paid) {
+    if count > 0 {
+        proxy.notices.log.info("stamps_paid", paid(count));
+    }
+}
+
+/// Tries once more before the process ends. What is left then is lost with it.
+pub async fn pay_at_the_end(proxy: &Proxy) {
+    if proxy.stamps.owed() == 0 {
+        return;
+    }
+    let bound = proxy.flight.settings().call_bound * 4;
+    if let Ok(Ok(paid)) = timeout(bound, pay(proxy)).await {
+        tell_paid(proxy, paid);
+    }
+    let left = proxy.stamps.owed();
+    if left > 0 {
+        let text = "purges by unsafe requests were not taken by the store: what they made void may be \
+                    served again, purge it when the store is back";
+        proxy.notices.log.error("stamps_lost", format!("{left} {text}"));
+    }
+}
+
+/// What the log says of stamps that were owed.
+pub(crate) fn paid(count: usize) -> String {
+    format!("{count} purges by unsafe requests, which the store had not taken, have been written")
+}

@@ -1,0 +1,34 @@
+//! An answer whose bytes broke off.
+
+use crate::proxy::cause::Cause;
+use crate::upstream::ErrorKind;
+use crate::{body, upstream};
+
+/// The source broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The stored or growing body.
+    #[error("body: {0}")]
+    Stored(#[from] body::Error),
+    /// The origin.
+    #[error("upstream: {0}")]
+    Upstream(#[from] upstream::Error),
+}
+
+impl Broken {
+    /// The word of the log.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Stored(error) => error.as_str(),
+            Self::Upstream(error) => error.kind.as_str(),
+        }
+    }
+
+    /// What a client is told that has nothing of the answer yet.
+    pub(crate) fn cause(&self) -> Cause {
+        Cause::Upstream(match self {
+            Self::Stored(_) => ErrorKind::Truncated,
+            Self::Upstream(error) => error.kind,
+        })
+    }
+}

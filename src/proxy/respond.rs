@@ -1,0 +1,459 @@
+//! From a stored or growing response to an answer: conditional, part or whole.
+
+use crate::proxy::fill::lost;
+use crate::proxy::respond::body::finish;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use crate::body::{Error as BodyError, Reader};
+use crate::policy::{self, Ask, CacheStatus, Conditional, Cut, ErrorCase};
+use crate::proxy::cause::Cause;
+use crate::proxy::lookup::cache_status;
+use crate::proxy::lookup::candidate::Facts;
+use crate::proxy::outcome::{Answered, Exchange, Follower, Moment};
+use crate::proxy::request::Asking;
+use crate::proxy::respond::body::{ReplyBody, Source};
+use crate::proxy::respond::multipart::{Parted, Spans};
+use crate::proxy::respond::next::Next;
+use crate::proxy::state::Proxy;
+use crate::record::Manifest;
+use crate::telemetry::words::{Cache, Role, Source as From, Why};
+use crate::tier::Stored;
+use crate::upstream::ErrorKind;
+
+pub mod body;
+pub(crate) mod last_hop;
+pub(crate) mod multipart;
+pub(crate) mod next;
+pub(crate) mod refusal;
+pub(crate) mod standing_in;
+
+/// Where the bytes of an answer are.
+enum Bytes_<'a> {
+    Held(Bytes),
+    Primed(Bytes, Box<Reader>),
+    Growing(&'a Arc<Exchange>, Option<Reader>),
+}
+
+/// A fresh answer from memory, or one whose bytes have to be read first.
+pub(crate) async fn from_stored(
+    proxy: &Arc<Proxy>,
+    asking: Asking,
+    stored: Arc<Stored>,
+    status: CacheStatus<'_>,
+) -> Next {
+    if let Some(body) = stored.body.clone() {
+        return Next::Answer(answer(proxy, asking, &stored, Bytes_::Held(body), Some(stored.len()), status));
+    }
+    if stored.is_empty() || asking.ask.want.is_head() {
+        return Next::Answer(answer(
+            proxy,
+            asking,
+            &stored,
+            Bytes_::Held(Bytes::new()),
+            Some(stored.len()),
+            status,
+        ));
+    }
+    if is_not_modified(&asking, &stored) {
+        // Nobody needs its bytes for that.
+        return Next::Answer(answer(
+            proxy,
+            asking,
+            &stored,
+            Bytes_::Held(Bytes::new()),
+            Some(stored.len()),
+            status,
+        ));
+    }
+    if stored.len() <= proxy.tier.hold() {
+        let hash = stored.hash.to_string();
+        return match in_time(proxy, &asking, &stored, proxy.bodies.whole(&hash, &stored.manifest)).await {
+            Ok(body) => {
+                proxy.tier.keep(Arc::new(stored.with_body(body.clone())));
+                Next::Answer(answer(proxy, asking, &stored, Bytes_::Held(body), Some(stored.len()), status))
+            }
+            Err(error) => Next::Unreadable(asking, stored, error),
+        };
+    }
+    // The first bytes are read and checked before a head goes out: what is wrong with them is
+    // a miss and no response.
+    let first = Cut::of(&asking.headers, asking.ask.want, &stored.record, Some(stored.len()))
+        .first_bytes(&stored.record);
+    let mut reader = proxy.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
+    match in_time(proxy, &asking, &stored, reader.try_next()).await {
+        Ok(Some(first)) => {
+            let bytes = Bytes_::Primed(first, Box::new(reader));
+            Next::Answer(answer(proxy, asking, &stored, bytes, Some(stored.len()), status))
+        }
+        Err(error) => Next::Unreadable(asking, stored, error),
+        Ok(None) => Next::Answer(answer(
+            proxy,
+            asking,
+            &stored,
+            Bytes_::Held(Bytes::new()),
+            Some(stored.len()),
+            status,
+        )),
+    }
+}
+
+/// Reads first bytes for half as long as the request may wait: the other half is for upstream.
+async fn in_time<T>(
+    proxy: &Proxy,
+    asking: &Asking,
+    stored: &Stored,
+    read: impl Future<Output = Result<T, BodyError>>,
+) -> Result<T, BodyError> {
+    let until = asking.ticket.began() + asking.route.wait_timeout / 2;
+    timeout_at(until, read).await.unwrap_or_else(|_elapsed| {
+        let (bodies, hash, manifest) =
+            (proxy.bodies.clone(), stored.hash.to_string(), stored.manifest.clone());
+        // Who comes next is to know what becomes of it.
+        tokio::spawn(async move {
+            let _ = bodies.begins(&hash, &manifest).await;
+        });
+        Err(BodyError::Store("no bytes in the time that the request has".into()))
+    })
+}
+
+/// Until when a request waits for a verdict. What it was to be given and could not be read has taken
+/// of that time.
+pub(crate) fn waits_until(asking: &Asking) -> Instant {
+    let from = if asking.ticket.unread.is_empty() { Instant::now() } else { asking.ticket.began() };
+    from + asking.route.wait_timeout
+}
+
+/// Returns whether an exchange has the first byte that a request would be given of it. What is not in
+/// memory is read and checked before a head goes out; what another instance fetches is waited for, for
+/// it comes by way of the store, which may lose it.
+///
+/// The request keeps a place at what it was found to begin with. Where the body can't be stored and has
+/// gone on without it, it has none, and nothing is waited for.
+pub(crate) async fn begins_in(
+    proxy: &Proxy,
+    asking: &mut Asking,
+    exchange: &Exchange,
+    deadline: Instant,
+) -> bool {
+    let begins = has_beginning(proxy, asking, exchange, deadline).await;
+    if !begins {
+        asking.seat = None;
+    }
+    begins
+}
+
+async fn has_beginning(proxy: &Proxy, asking: &mut Asking, exchange: &Exchange, deadline: Instant) -> bool {
+    let record = &exchange.head.record;
+    let len = exchange.len.or_else(|| exchange.growing.len_if_done());
+    let first = Cut::of(&asking.headers, asking.ask.want, record, len)
+        .first_bytes(record)
+        .map_or(0, |(first, _)| first);
+    if asking.ask.want.is_head() {
+        return true;
+    }
+    // From there to its end: what else it is given of it comes later.
+    let Ok(seat) = exchange.growing.reader_if_served(Some((first, u64::MAX))) else { return false };
+    asking.seat = Some(Box::new(Mutex::new(seat)));
+    if !exchange.elsewhere && exchange.growing.has_in_memory(first) {
+        return !exchange.growing.is_broken_at(first);
+    }
+    if exchange.growing.is_gone() {
+        return false;
+    }
+    // A body may be empty: only its end says so.
+    let range = (first > 0).then_some((first, first));
+    let mut reader = exchange.growing.reader(range);
+    let begun = tokio::select! {
+        biased;
+        begun = timeout_at(deadline, reader.next()) => begun,
+        // Its holder is as good as dead.
+        () = exchange.growing.until_doubted() => return false,
+    };
+    match begun {
+        Ok(Some(Err(error))) => {
+            if error.condemns() {
+                proxy.notices.unreadable(&error);
+            }
+            false
+        }
+        Ok(Some(Ok(_)) | None) => true,
+        // Not in time; but where others have come already, this one only lies far behind.
+        Err(_) => exchange.growing.written() > 0,
+    }
+}
+
+/// Rides an exchange: the leader's own client, or one of the others.
+pub(crate) fn ride(
+    proxy: &Arc<Proxy>,
+    mut asking: Asking,
+    exchange: &Arc<Exchange>,
+    follower: Follower,
+    arrived: Moment,
+) -> Response<ReplyBody> {
+    let mine = exchange.owner == Some(arrived);
+    // The body is whole and the record about to be published: who comes now has a hit.
+    let late = !mine && asking.ticket.late && exchange.growing.len_if_done().is_some();
+    let ticket = &mut asking.ticket;
+    ticket.cache = match (mine, late) {
+        (true, _) => Cache::Miss,
+        (false, true) => Cache::Hit,
+        (false, false) => Cache::Follower,
+    };
+    ticket.source = Some(match (mine, late) {
+        (true, _) => From::Computed,
+        (false, true) => From::Cached,
+        (false, false) => From::Awaited,
+    });
+    ticket.fence = Some(exchange.fence);
+    ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
+    let other = proxy.other_leader(exchange.elsewhere, exchange.fence);
+    ticket.leader = if exchange.elsewhere { other.clone() } else { Some(proxy.settings.instance.clone()) };
+    ticket.coordinated = Some(exchange.coordinated);
+    if mine {
+        ticket.upstream_answered(&asking.route, exchange.head.record.status, &exchange.timing);
+    }
+    let status = if late {
+        cache_status::hit(ttl_ms(&exchange.head, proxy.now_ms()))
+    } else {
+        CacheStatus { from: other.as_deref(), ..cache_status::ridden(exchange, mine) }
+    };
+    let status = if asking.ticket.unsure { cache_status::in_doubt(status) } else { status };
+    // Either keeps what is read first from being let go of, until that is read.
+    let kept = asking.seat.take();
+    let seat = if mine { exchange.take_seat() } else { None };
+    let len = exchange.len.or_else(|| exchange.growing.len_if_done());
+    let stored = exchange.head.clone();
+    let mut response = respond(proxy, asking, &stored, Bytes_::Growing(exchange, seat), len, status, mine);
+    drop(kept);
+    // It counts as somebody who waits for the fill for as long as it reads.
+    let body = std::mem::replace(response.body_mut(), ReplyBody::empty());
+    *response.body_mut() = body.riding(follower);
+    response
+}
+
+/// Stale if that is allowed, else our own answer.
+pub(crate) async fn stale_or(
+    proxy: &Arc<Proxy>,
+    mut asking: Asking,
+    stale: Option<Arc<Stored>>,
+    case: ErrorCase,
+    cause: Cause,
+    retry_after: Option<u64>,
+) -> Next {
+    if let Some(stored) = allowed_stale(proxy, &asking, stale, case) {
+        let why = if case == ErrorCase::WaitDeadline { Why::WaitDeadline } else { Why::IfError };
+        asking.ticket.stale_hit(&stored, why);
+        asking.ticket.error = Some(cause.as_str());
+        let status = cache_status::stale(ttl_ms(&stored, proxy.now_ms()), "stale-if-error");
+        return from_stored(proxy, asking, stored, status).await;
+    }
+    Next::Answer(refuse(asking, cause, retry_after))
+}
+
+/// Our own answer to a request that had a route.
+pub(crate) fn refuse(mut asking: Asking, cause: Cause, retry_after: Option<u64>) -> Response<ReplyBody> {
+    if asking.ticket.cache != Cache::Follower {
+        asking.ticket.cache = Cache::Error;
+    }
+    asking.ticket.error = Some(cause.as_str());
+    finish(asking.ticket, refusal::answer(cause, retry_after))
+}
+
+fn allowed_stale(
+    proxy: &Proxy,
+    asking: &Asking,
+    stale: Option<Arc<Stored>>,
+    case: ErrorCase,
+) -> Option<Arc<Stored>> {
+    stale.filter(|stored| stale_allowed(proxy, asking, Some(stored), case))
+}
+
+/// Whether a stored response may be served to this request although it is stale.
+pub(crate) fn stale_allowed(
+    proxy: &Proxy,
+    asking: &Asking,
+    stale: Option<&Arc<Stored>>,
+    case: ErrorCase,
+) -> bool {
+    let unread = &asking.ticket.unread;
+    stale.is_some_and(|stored| standing_in::stands_in(proxy, stored, Facts::of(asking), unread, case).is_ok())
+}
+
+/// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
+pub(crate) fn is_out_of_reach(proxy: &Proxy, asking: &Asking, stored: &Stored) -> bool {
+    lacks_bytes(proxy, stored, &asking.ask, &asking.ticket.unread)
+}
+
+pub(crate) fn lacks_bytes(proxy: &Proxy, stored: &Stored, ask: &Ask, unread: &[Arc<Manifest>]) -> bool {
+    let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.want.is_head();
+    needs_bytes && lost::is_unread(proxy, stored.hash, &stored.manifest, unread)
+}
+
+/// An answer from the store: with its age.
+fn answer(
+    proxy: &Proxy,
+    asking: Asking,
+    stored: &Arc<Stored>,
+    bytes: Bytes_<'_>,
+    len: Option<u64>,
+    status: CacheStatus<'_>,
+) -> Response<ReplyBody> {
+    respond(proxy, asking, stored, bytes, len, status, false)
+}
+
+/// Conditional, part or whole. `mine`: its own exchange, whose Age is passed on as it came.
+fn respond(
+    proxy: &Proxy,
+    mut asking: Asking,
+    stored: &Arc<Stored>,
+    bytes: Bytes_<'_>,
+    len: Option<u64>,
+    status: CacheStatus<'_>,
+    mine: bool,
+) -> Response<ReplyBody> {
+    let record = &stored.record;
+    let now = proxy.now_ms();
+    let not_modified = is_not_modified(&asking, stored);
+    let mut headers =
+        if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
+    if mine {
+        if let Bytes_::Growing(exchange, _) = &bytes {
+            // A 304 has no room for more than Age of them (RFC 9110 §15.4.5).
+            for (name, value) in exchange.own.iter().filter(|(name, _)| !not_modified || *name == AGE) {
+                headers.append(name, value.clone());
+            }
+        }
+    } else {
+        let age_ms = policy::current_age(record, now);
+        policy::set_age(&mut headers, age_ms);
+        asking.ticket.age_s = Some(age_ms / 1000);
+    }
+    asking.ticket.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
+    proxy.marks.deliver(&asking, &mut headers, Some(&status));
+    if not_modified {
+        let mut response = Response::new(ReplyBody::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.headers_mut() = headers;
+        return finish(asking.ticket, response);
+    }
+    let (code, part) = match Cut::of(&asking.headers, asking.ask.want, record, len) {
+        Cut::Whole => (record.status, None),
+        Cut::Part { first, last, total, at } => {
+            headers.insert(CONTENT_RANGE, policy::content_range(first, last, total));
+            (StatusCode::PARTIAL_CONTENT, Some(at))
+        }
+        Cut::Parts { parts, total } => {
+            let base = record.range.map_or(0, |(first, _, _)| first);
+            let spans = Spans { named: parts.spans(), base, total };
+            let body = parted(proxy, bytes, stored);
+            let response = multipart::response(headers, body, &spans, &proxy.dice.name());
+            return finish(asking.ticket, response);
+        }
+        Cut::Unsatisfiable { total } => {
+            headers.insert(CONTENT_RANGE, policy::unsatisfied_range(total));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            let mut response = Response::new(ReplyBody::empty());
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            *response.headers_mut() = headers;
+            return finish(asking.ticket, response);
+        }
+        // Whoever comes here was found to be answered by it: never a part for the whole.
+        Cut::Lacking => {
+            return refuse(asking, Cause::Upstream(ErrorKind::Truncated), None);
+        }
+    };
+    let length = part.map_or(len, |(first, last)| Some(last - first + 1));
+    if let Some(length) = length
+        && !bodiless(code)
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let body = if asking.ask.want.is_head() || bodiless(code) {
+        ReplyBody::empty()
+    } else {
+        ReplyBody::new(source(bytes, part, record.range.is_some()), length)
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    *response.headers_mut() = headers;
+    finish(asking.ticket, response)
+}
+
+/// Returns whether a request is answered 304.
+fn is_not_modified(asking: &Asking, stored: &Stored) -> bool {
+    (asking.method == Method::GET || asking.ask.want.is_head())
+        && policy::conditional(&asking.headers, &stored.record) == Conditional::NotModified
+}
+
+/// `seated`: its own client's place was made for the very part that it asked for.
+fn source(bytes: Bytes_<'_>, part: Option<(u64, u64)>, seated: bool) -> Source {
+    match bytes {
+        Bytes_::Held(body) => match part {
+            None => Source::Whole(body),
+            Some((first, last)) => Source::Whole(slice(&body, first, last)),
+        },
+        Bytes_::Primed(first, reader) => Source::Primed(first, reader),
+        Bytes_::Growing(_, Some(seat)) if seated || part.is_none() => Source::Reader(seat),
+        // Its first bytes have been read.
+        Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(part).goes_on()),
+    }
+}
+
+fn parted(proxy: &Proxy, bytes: Bytes_<'_>, stored: &Stored) -> Parted {
+    let from = |begun| {
+        let (hash, manifest) = (stored.hash.to_string(), stored.manifest.clone());
+        Parted::Read(multipart::From::Stored { bodies: proxy.bodies.clone(), hash, manifest }, begun)
+    };
+    match bytes {
+        Bytes_::Held(body) => Parted::Held(body),
+        Bytes_::Primed(first, reader) => from(Some((first, reader))),
+        Bytes_::Growing(exchange, _) => {
+            Parted::Read(multipart::From::Growing(exchange.growing.clone()), None)
+        }
+    }
+}
+
+/// Upstream's own failed answer, shared with those who waited.
+pub(crate) fn failure(
+    proxy: &Proxy,
+    mut asking: Asking,
+    code: StatusCode,
+    answer: &Answered,
+    mine: bool,
+) -> Response<ReplyBody> {
+    if mine {
+        asking.ticket.cache = Cache::Error;
+    }
+    let mut headers = answer.headers.clone();
+    proxy.marks.deliver(&asking, &mut headers, Some(&cache_status::failed(mine, asking.forward)));
+    if !bodiless(code) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
+    }
+    let body = if asking.ask.want.is_head() { Bytes::new() } else { answer.body.clone() };
+    let mut response = Response::new(ReplyBody::new(Source::Whole(body), None));
+    *response.status_mut() = code;
+    *response.headers_mut() = headers;
+    finish(asking.ticket, response)
+}
+
+/// What is left of a record's lifetime, in ms; negative when stale.
+pub(crate) fn ttl_ms(stored: &Stored, now: u64) -> i64 {
+    let until = i64::try_from(stored.record.fresh_until()).unwrap_or(i64::MAX);
+    until.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX))
+}
+
+/// Whether responses of this status never have content (RFC 9110 §6.4.1).
+pub(crate) fn bodiless(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+pub(crate) fn slice(body: &Bytes, first: u64, last: u64) -> Bytes {
+    let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX).min(body.len());
+    body.slice(at(first)..at(last.saturating_add(1)))
+}

@@ -1,0 +1,209 @@
+//! The body of an answer: where its bytes come from, and what is noted when they have gone.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::Stream as _;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::proxy::connection::Busy;
+use crate::proxy::outcome::Follower;
+use crate::proxy::request::access::Ticket;
+pub use crate::proxy::request::broken::Broken;
+use crate::proxy::respond::multipart::Multipart;
+use crate::{body, upstream};
+
+/// Where the bytes come from.
+pub enum Source {
+    /// There are none.
+    Empty,
+    /// Held in memory.
+    Whole(Bytes),
+    /// A stored body, or one that is still growing.
+    Reader(body::Reader),
+    /// A stored body whose first bytes were read, and checked, before the head went out.
+    Primed(Bytes, Box<body::Reader>),
+    /// Several parts of a stored body, or of one that is still growing.
+    Parts(Box<Multipart>),
+    /// Straight from the origin.
+    Upstream(upstream::Body),
+}
+
+/// The body of an answer. Dropped before its end, it notes that the client left; broken off by
+/// its source, it is an error to the connection and never a clean end.
+pub struct ReplyBody {
+    source: Source,
+    /// Bytes to come, where that is known.
+    left: Option<u64>,
+    ticket: Option<Box<Ticket>>,
+    /// Where the trailers will be that go after the last byte, for a client that takes them.
+    trailers: Option<Arc<OnceLock<HeaderMap>>>,
+    /// The place in a flight: whoever reads wants its fill.
+    place: Option<Follower>,
+    /// The connection is busy for as long as this is here.
+    busy: Option<Busy>,
+}
+
+// === impl ReplyBody ===
+
+impl ReplyBody {
+    /// A body of `left` bytes, if that is known, from `source`.
+    pub fn new(source: Source, left: Option<u64>) -> Self {
+        let left = match &source {
+            Source::Empty => Some(0),
+            Source::Whole(bytes) => Some(bytes.len() as u64),
+            Source::Reader(_) | Source::Primed(..) | Source::Parts(_) | Source::Upstream(_) => left,
+        };
+        Self { source, left, ticket: None, trailers: None, place: None, busy: None }
+    }
+
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self::new(Source::Empty, Some(0))
+    }
+
+    /// Sends what came after the source's last byte.
+    pub(crate) fn before_trailers(mut self, came: Arc<OnceLock<HeaderMap>>) -> Self {
+        self.trailers = Some(came);
+        self
+    }
+
+    /// Keeps the place in a flight until the body has gone.
+    pub(crate) fn riding(mut self, place: Follower) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Keeps the connection busy until the body has gone.
+    pub(crate) fn on_connection(mut self, busy: Busy) -> Self {
+        self.busy = Some(busy);
+        self
+    }
+
+    /// Hands over the ticket that is to be written when the body has gone.
+    pub(crate) fn with_ticket(mut self, ticket: Box<Ticket>) -> Self {
+        self.ticket = Some(ticket);
+        self
+    }
+
+    fn note(&mut self, bytes: &Bytes) {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(bytes.len() as u64);
+        }
+        if let Some(ticket) = &mut self.ticket {
+            ticket.sent(bytes.len() as u64);
+        }
+    }
+
+    fn ended(&mut self) {
+        if self.left.is_none()
+            && let Some(busy) = &self.busy
+        {
+            busy.is_whole();
+        }
+        if let Some(ticket) = self.ticket.take() {
+            ticket.close(None);
+        }
+        self.place = None;
+    }
+
+    fn broke(&mut self, error: &Broken) {
+        self.source = Source::Empty;
+        let cause = error.cause();
+        let instead = self.busy.as_ref().is_some_and(|busy| busy.says_instead(cause));
+        match self.ticket.take() {
+            Some(ticket) if instead => ticket.close_with(cause),
+            Some(ticket) => ticket.close(Some(error)),
+            None => {}
+        }
+        self.place = None;
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let next = match &mut this.source {
+            Source::Empty => None,
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.source = Source::Empty;
+                (!bytes.is_empty()).then_some(Ok(bytes))
+            }
+            Source::Reader(reader) => ready!(Pin::new(reader).poll_next(cx)).map(|r| r.map_err(Broken::from)),
+            Source::Primed(first, _) => {
+                let first = std::mem::take(first);
+                if let Source::Primed(_, reader) = std::mem::replace(&mut this.source, Source::Empty) {
+                    this.source = Source::Reader(*reader);
+                }
+                Some(Ok(first))
+            }
+            Source::Parts(parts) => ready!(Pin::new(parts).poll_next(cx)).map(|r| r.map_err(Broken::from)),
+            Source::Upstream(body) => ready!(body.as_mut().poll_next(cx)).map(|r| r.map_err(Broken::from)),
+        };
+        Poll::Ready(match next {
+            Some(Ok(bytes)) => {
+                this.note(&bytes);
+                if this.left == Some(0) {
+                    // Nobody may poll again after the last byte of a known length.
+                    this.ended();
+                }
+                Some(Ok(Frame::data(bytes)))
+            }
+            Some(Err(broken)) => {
+                this.broke(&broken);
+                Some(Err(broken))
+            }
+            None => {
+                let trailers = this.trailers.take();
+                if let Some(fields) = trailers.and_then(|came| came.get().cloned()) {
+                    // Nobody may poll again after them.
+                    this.ended();
+                    this.source = Source::Empty;
+                    return Poll::Ready(Some(Ok(Frame::trailers(fields))));
+                }
+                this.ended();
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        if let Some(mut ticket) = self.ticket.take() {
+            // Dropped before its end, it says so by itself.
+            if self.left == Some(0) {
+                ticket.close(None);
+            } else if let Some(why) = self.busy.as_ref().and_then(Busy::closed) {
+                ticket.error = Some(why.as_str());
+            }
+        }
+    }
+}
+
+/// Notes the head, and hands the ticket to the body: the line is written when that has gone.
+pub(crate) fn finish(
+    mut ticket: Box<Ticket>,
+    response: http::Response<ReplyBody>,
+) -> http::Response<ReplyBody> {
+    ticket.answered(response.status());
+    response.map(|body| body.with_ticket(ticket))
+}

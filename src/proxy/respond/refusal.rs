@@ -1,0 +1,33 @@
+//! Our own answers to requests. They are JSON without internals.
+
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::proxy::cause::Cause;
+use crate::proxy::respond::body::{ReplyBody, Source};
+
+/// The methods that are commonly served here; others pass, but for a few.
+pub(crate) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// The answer. `retry_after` in seconds goes with every 503 (at least 1).
+pub(crate) fn answer(cause: Cause, retry_after: Option<u64>) -> Response<ReplyBody> {
+    let status = cause.status();
+    let text = cause.content();
+    let length = text.len();
+    let mut response = Response::new(ReplyBody::new(Source::Whole(text.into()), None));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if cause.closes() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE || retry_after.is_some() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(http::header::ALLOW, HeaderValue::from_static(ALLOWED));
+    }
+    response
+}

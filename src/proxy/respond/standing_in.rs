@@ -1,0 +1,44 @@
+//! What is stored and may be served instead of a failure (RFC 5861 §4).
+
+use crate::proxy::respond;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::policy::{Ask, ErrorCase, Rules};
+use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit};
+use crate::proxy::state::Proxy;
+use crate::record::Manifest;
+use crate::tier::Stored;
+
+/// Says what keeps a stored response from being served instead of a failure; `unread`: bodies that the
+/// request could not read.
+pub(crate) fn stands_in(
+    proxy: &Proxy,
+    stored: &Stored,
+    facts: Facts<'_>,
+    unread: &[Arc<Manifest>],
+    case: ErrorCase,
+) -> Result<(), Unfit> {
+    let candidate = Candidate::new(stored, stored.covered(&proxy.stamps)).unless_purged(Strictness::Hard)?;
+    let candidate = candidate.unless(!proxy.trust.lets_stale(proxy.now_ms()), Unfit::Unsure)?;
+    let candidate = candidate.fits(facts)?;
+    let candidate =
+        candidate.unless(respond::lacks_bytes(proxy, stored, facts.ask, unread), Unfit::Unread)?;
+    candidate.instead_of(facts, proxy.now_ms(), case).map(drop)
+}
+
+/// Returns whether what is stored may be served instead of a failure to a request that selects it and
+/// wants no more than it has.
+pub(crate) fn is_better_than(
+    proxy: &Proxy,
+    stored: &Stored,
+    rules: &Rules,
+    ask: &Ask,
+    case: ErrorCase,
+) -> bool {
+    let facts = Facts { headers: &HeaderMap::new(), ask, rules };
+    let candidate = Candidate::new(stored, stored.covered(&proxy.stamps));
+    let stands = candidate.unless_purged(Strictness::Hard);
+    stands.and_then(|it| it.instead_of(facts, proxy.now_ms(), case)).is_ok()
+}

@@ -1,0 +1,290 @@
+//! What this instance remembers of keys that have no record: that they pass, that they failed.
+//!
+//! Pass memory ("hit-for-miss") is as narrow as its reason (F10), and a failing upstream is not
+//! tried once per waiter (F7). Both bind only the requests that they are proven for, both end by
+//! themselves, and a purge ends them at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
+use crate::dust::Number;
+use crate::key::KeyHash;
+use crate::policy::PassReason;
+use crate::proxy::outcome::Failure;
+use crate::proxy::request::binding::{Kind, Prior, bound_for};
+use crate::record::{Binding, Bound};
+use crate::tier::{Covered, Stamps};
+
+/// How many keys are remembered at most.
+const CAPACITY: usize = 65_536;
+/// How many passes that an answer has disproved.
+const DISPROVED_CAPACITY: usize = 4_096;
+
+/// How long after its end a failure is still the last word on its upstream: requests that come within
+/// that time, and those that come while the next try is under way, do not wait for that try.
+const FAILING: Duration = Duration::from_secs(10);
+/// The longest that the next try may take.
+const PROBING: Duration = Duration::from_mins(2);
+
+/// The notes of this instance.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    held: Cache<KeyHash, Arc<Note>>,
+    /// Passes that an answer has disproved, by the token of the last one of each key.
+    disproved: Cache<KeyHash, Number>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Note {
+    what: What,
+    token: Number,
+    made: Instant,
+    ttl: Duration,
+    /// How much longer it helps the others while one request tries again.
+    grace: Duration,
+    judged_again: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    /// Binding all where the reason lies in this instance and not in an answer.
+    Pass(PassReason, Option<Binding>),
+    Failed(Arc<Failure>),
+}
+
+/// What a note says to a request that it binds.
+#[derive(Debug, Clone)]
+pub(crate) enum Noted {
+    /// Nothing.
+    Nothing,
+    /// Go upstream by yourself.
+    Pass(PassReason),
+    /// Upstream failed lately: take this.
+    Failed(Arc<Failure>),
+    /// Upstream failed, and it is time for another try, or one is under way. A request that may be
+    /// given something stale need not wait for that.
+    Failing(Arc<Failure>),
+}
+
+// === impl Notes ===
+
+impl Notes {
+    pub(crate) fn new() -> Self {
+        Self { held: Cache::new(CAPACITY), disproved: Cache::new(DISPROVED_CAPACITY) }
+    }
+
+    /// Remembers that a key passes, for `ttl`.
+    pub(crate) fn pass(
+        &self,
+        key: KeyHash,
+        reason: PassReason,
+        binding: Binding,
+        token: Number,
+        ttl: Duration,
+    ) {
+        self.put(key, What::Pass(reason, Some(binding)), token, ttl, ttl);
+    }
+
+    /// Remembers that a key passes here whatever is asked, for `ttl`.
+    pub(crate) fn pass_all(&self, key: KeyHash, reason: PassReason, token: Number, ttl: Duration) {
+        self.put(key, What::Pass(reason, None), token, ttl, ttl);
+    }
+
+    /// Remembers that upstream failed, for `ttl`.
+    pub(crate) fn failed(&self, key: KeyHash, failure: Arc<Failure>, ttl: Duration) {
+        let token = failure.token;
+        self.put(key, What::Failed(failure), token, ttl, PROBING);
+    }
+
+    /// Forgets a key: it was stored.
+    pub(crate) fn forget(&self, key: KeyHash) {
+        self.held.remove(&key);
+    }
+
+    /// An answer that could be stored: that the key passes is not so any more. Returns the number of the
+    /// note that said so, the first time.
+    pub(crate) fn disprove_pass(&self, key: KeyHash) -> Option<Number> {
+        let note = self.held.peek(&key).filter(|note| matches!(note.what, What::Pass(_, Some(_))))?;
+        self.disproved.insert(key, note.token);
+        self.held.remove(&key).map(|_| note.token)
+    }
+
+    /// Returns whether a pass with this number was disproved here.
+    pub(crate) fn is_disproved(&self, key: KeyHash, token: Number) -> bool {
+        self.disproved.get(&key).is_some_and(|last| token <= last)
+    }
+
+    /// Upstream has answered: a failure before that says nothing any more.
+    pub(crate) fn recovered(&self, key: KeyHash) {
+        if self.held.peek(&key).is_some_and(|note| matches!(note.what, What::Failed(_))) {
+            self.held.remove(&key);
+        }
+    }
+
+    /// What is remembered of a key for a request, where `binds` says why it is bound. `tried`: an exchange
+    /// of that key is under way. When a pass has run out, the first that asks is told nothing and
+    /// judges again; the others go on passing until it has.
+    pub(crate) fn find(
+        &self,
+        key: KeyHash,
+        url: KeyHash,
+        stamps: &Stamps,
+        tried: impl FnOnce() -> bool,
+        binds: impl FnOnce(&Binding) -> Option<Bound>,
+    ) -> Noted {
+        let Some(note) = self.held.get(&key) else { return Noted::Nothing };
+        if note.is_covered(url, stamps) || note.is_over() {
+            self.held.remove(&key);
+            return Noted::Nothing;
+        }
+        match note.says(binds, tried) {
+            Noted::Pass(_) if !note.is_in_time() && !note.judged_again.swap(true, Ordering::AcqRel) => {
+                Noted::Nothing
+            }
+            said => said,
+        }
+    }
+
+    /// What is remembered, asked without taking part: for explanations.
+    pub(crate) fn peek(
+        &self,
+        key: KeyHash,
+        url: KeyHash,
+        stamps: &Stamps,
+        tried: impl FnOnce() -> bool,
+        binds: impl FnOnce(&Binding) -> Option<Bound>,
+    ) -> Noted {
+        let Some(note) = self.held.peek(&key) else { return Noted::Nothing };
+        if note.is_covered(url, stamps) || note.is_over() {
+            return Noted::Nothing;
+        }
+        match note.says(binds, tried) {
+            Noted::Pass(_) if !note.is_in_time() => Noted::Nothing,
+            said => said,
+        }
+    }
+
+    /// Returns whether anything is remembered of a key, for whatever request.
+    pub(crate) fn has(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> bool {
+        self.held.peek(&key).is_some_and(|note| !note.is_covered(url, stamps) && note.is_in_time())
+    }
+
+    /// The verdict that is remembered of a key, whatever it binds: another one may confirm it.
+    pub(crate) fn prior(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> Option<Prior> {
+        let note = self.held.peek(&key).filter(|note| !note.is_covered(url, stamps) && !note.is_over())?;
+        let evidence = note.what.binding()?.evidence;
+        Some(Prior { kind: note.what.kind(), evidence })
+    }
+
+    fn put(&self, key: KeyHash, what: What, token: Number, ttl: Duration, grace: Duration) {
+        let judged_again = AtomicBool::new(false);
+        self.held.insert(key, Arc::new(Note { what, token, made: Instant::now(), ttl, grace, judged_again }));
+    }
+}
+
+// === impl Note ===
+
+impl Note {
+    fn is_covered(&self, url: KeyHash, stamps: &Stamps) -> bool {
+        stamps.covers(url, self.token, self.token) == Covered::Hard
+    }
+
+    fn is_in_time(&self) -> bool {
+        Instant::now() < self.made + self.ttl
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.made + self.ttl + self.grace
+    }
+
+    /// What it says to a request that `binds` knows.
+    fn says(&self, binds: impl FnOnce(&Binding) -> Option<Bound>, tried: impl FnOnce() -> bool) -> Noted {
+        let bound = match self.what.binding() {
+            None => Some(self.ttl),
+            Some(binding) => binds(binding).map(|bound| {
+                let lasts = crate::clock::millis(self.ttl);
+                Duration::from_millis(bound_for(&binding.evidence, bound, self.what.kind(), lasts))
+            }),
+        };
+        let Some(ttl) = bound else { return Noted::Nothing };
+        let (now, until) = (Instant::now(), self.made + ttl);
+        match &self.what {
+            What::Failed(failure) if now < until => Noted::Failed(failure.clone()),
+            What::Failed(failure) if now < until + FAILING || tried() => Noted::Failing(failure.clone()),
+            What::Pass(reason, _) if now < until + self.grace => Noted::Pass(*reason),
+            What::Failed(_) | What::Pass(..) => Noted::Nothing,
+        }
+    }
+}
+
+// === impl What ===
+
+impl What {
+    fn binding(&self) -> Option<&Binding> {
+        match self {
+            Self::Pass(_, binding) => binding.as_ref(),
+            Self::Failed(failure) => Some(&failure.binding),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Pass(..) => Kind::Pass,
+            Self::Failed(failure) => Kind::of_failure(failure.status.as_u16()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: KeyHash = KeyHash([1; 16]);
+    const TTL: Duration = Duration::from_secs(10);
+
+    fn stamps() -> Stamps {
+        Stamps::new("dustgate", TTL)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_a_pass_runs_out_one_judges_again_and_the_others_go_on_passing() {
+        let (notes, stamps) = (Notes::new(), stamps());
+        let find = || notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike));
+        notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
+        assert!(matches!(find(), Noted::Pass(PassReason::NoStore)));
+        tokio::time::advance(TTL).await;
+        assert!(matches!(find(), Noted::Nothing), "the judge");
+        assert!(matches!(find(), Noted::Pass(_)), "the others");
+        tokio::time::advance(TTL).await;
+        assert!(matches!(find(), Noted::Nothing), "an old note helps nobody");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_a_note_does_not_bind_is_told_nothing_and_judges_nothing_again() {
+        let (notes, stamps) = (Notes::new(), stamps());
+        notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Nothing));
+        assert!(notes.prior(KEY, KEY, &stamps).is_some(), "but it may confirm it");
+        tokio::time::advance(TTL).await;
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Nothing));
+        assert!(
+            matches!(notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)), Noted::Nothing),
+            "the judge"
+        );
+        notes.pass_all(KEY, PassReason::BodyStore, 3, TTL);
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Pass(_)), "it lies here");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_ends_a_note_at_once() {
+        let (notes, stamps) = (Notes::new(), stamps());
+        notes.pass(KEY, PassReason::Private, Binding::default(), 3, TTL);
+        stamps.apply(crate::tier::stamps::Scope::Url(KEY), crate::tier::stamps::Force::Hard, 4);
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)), Noted::Nothing));
+    }
+}

@@ -1,0 +1,39 @@
+//! The notes of URLs that this instance wrote lately.
+
+use quick_cache::sync::Cache;
+
+use crate::clock::WallMs;
+use crate::key::KeyHash;
+
+/// Of how many URLs it is remembered that they are noted.
+const CAPACITY: usize = 16_384;
+
+/// URLs that are known to be noted in the store.
+#[derive(Debug)]
+pub(crate) struct NotedUrls(Cache<KeyHash, Written>);
+
+/// A note as this instance last wrote it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) until: WallMs,
+    /// How often it was not known that all is heard: since then the note may be gone.
+    pub(crate) gaps: usize,
+}
+
+// === impl NotedUrls ===
+
+impl NotedUrls {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(CAPACITY))
+    }
+
+    /// The note of a URL, if it is known.
+    pub(crate) fn get(&self, url: KeyHash) -> Option<Written> {
+        self.0.get(&url)
+    }
+
+    /// Remembers a note that was written.
+    pub(crate) fn insert(&self, url: KeyHash, written: Written) {
+        self.0.insert(url, written);
+    }
+}

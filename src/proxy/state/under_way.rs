@@ -1,0 +1,92 @@
+//! What is asked for by itself, stands neither among the flights nor in the store, and yet may be served
+//! or stored later: an unsafe request that is answered meanwhile makes it void (F8).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::WallMs;
+use crate::key::KeyHash;
+use crate::proxy::state::Proxy;
+use crate::tier::{Stamps, Trust};
+
+/// The URLs that exchanges are under way for, and how many.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Mutex<HashMap<KeyHash, usize>>);
+
+/// One of them, for as long as this lives.
+pub(crate) struct Counted {
+    proxy: Arc<Proxy>,
+    url: KeyHash,
+}
+
+/// How well this instance heard of stamps when something was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    sure: bool,
+    gaps: usize,
+}
+
+// === impl UnderWay ===
+
+impl UnderWay {
+    /// How many exchanges for a URL are under way.
+    pub(crate) fn count(&self, url: KeyHash) -> usize {
+        self.all().get(&url).copied().unwrap_or_default()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<KeyHash, usize>> {
+        // Each change is made in one step: a panic elsewhere broke nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Counted ===
+
+impl Counted {
+    pub(crate) fn of(proxy: &Arc<Proxy>, url: KeyHash) -> Self {
+        *proxy.under_way.all().entry(url).or_default() += 1;
+        Self { proxy: proxy.clone(), url }
+    }
+
+    /// Returns whether it is for that URL.
+    pub(crate) fn is_of(&self, url: KeyHash) -> bool {
+        self.url == url
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut all = self.proxy.under_way.all();
+        if let Some(count) = all.get_mut(&self.url) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.url);
+            }
+        }
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// Returns whether every stamp since then that was only told has been heard of.
+    pub(crate) fn all(self, stamps: &Stamps, trust: &Trust, now: WallMs) -> bool {
+        self.sure && trust.holds(now) && stamps.gaps() == self.gaps
+    }
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// How well this instance hears of stamps now.
+    pub(crate) fn hears(&self) -> Heard {
+        // In this order: a gap that comes between shows.
+        let gaps = self.stamps.gaps();
+        Heard { sure: self.trust.holds(self.now_ms()), gaps }
+    }
+
+    /// Returns whether every stamp has been heard of since then.
+    pub(crate) fn has_heard_all(&self, since: Heard) -> bool {
+        since.all(&self.stamps, &self.trust, self.now_ms())
+    }
+}
