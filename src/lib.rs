@@ -26,14 +26,14 @@
 //! | [`body`] | bytes of bodies: one writer, many readers, segments | `units`, `secret`, `clock`, `record` |
 //! | [`flight`] | election in the process and by lease; no HTTP | `units`, `clock`, `dust` |
 //! | [`catalog`] | records and notes as typed entries: their names, form, and the bound of each call | `clock`, `key`, `record`, `dust`, `flight` |
-//! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `units`, `key`, `record`, `policy`, `dust` |
-//! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | `units`, `secret` |
+//! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `units`, `clock`, `key`, `record`, `policy`, `dust`, `body` |
+//! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | `units`, `secret`, `clock` |
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
-//! | [`admin`] | the operator's port; asks through a trait of its own | `units`, `secret`, `drain` |
+//! | [`admin`] | the operator's port; asks through a trait of its own | `units`, `secret`, `drain`, `key` |
 //! | [`node`] | one instance: its parts, wired in one way for processes and tests | all above |
 //! | [`config`] | the settings of all parts: read, checked together, made into routes | all above |
 //! | [`drill`] | the herd and fault drill: a fleet of processes, an origin, clients, verdicts | `units`, `secret`, `clock`, `dust`, `flight`, `config` |
-//! | [`app`], [`cli`], [`demo`] | the assembly; the commands; the origin of the demo | everything |
+//! | [`app`], [`cli`], [`demo`], `main` | the assembly; the commands; the origin of the demo; the process | everything |
 //!
 //! A store is one implementation of [`dust::Dust`] and one arm of [`dust::open()`]; an upstream client
 //! is one of [`upstream::Upstream`]. Each part declares its own settings, with their defaults; [`config`]

@@ -28,7 +28,7 @@
 //! | `explain` | what would become of a request, in words; flights under way | `request`, `outcome`, `state`, `lookup`, `respond` |
 //! | `member_host` | what following the store asks of the proxy | `purge` |
 //! | `handle` | the way of a request from top to bottom | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass`, `miss` |
-//! | `listener` | the data port: connections in, requests to the proxy | `settings`, `cause`, `connection`, `request`, `respond`, `handle` |
+//! | `listener` | the data port: connections in, requests to the proxy | `settings`, `cause`, `connection`, `request`, `state`, `respond`, `handle` |
 //!
 //! # Cancel safety
 //! Dropping the future of [`Proxy::handle`], or the body of its answer, means that the client

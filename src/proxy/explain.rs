@@ -2,7 +2,7 @@
 
 use crate::proxy::lookup;
 use crate::proxy::lookup::noted;
-use crate::proxy::lookup::store_lookup;
+use crate::proxy::lookup::taking_in;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -167,7 +167,7 @@ fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &Ask, found: &Foun
         (Look::Missing { place }, Some((stored, _)))
             if recalls(route, ask)
                 && !matches!(noted::peek_noted(proxy, party, &place), Noted::Pass(_))
-                && store_lookup::may_be_taken_in(proxy, stored).is_ok() =>
+                && taking_in::may_be_taken_in(proxy, stored).is_ok() =>
         {
             let facts = Facts { headers, ask, rules: &route.rules };
             lookup::weigh(proxy, stored.clone(), facts, || found.place.clone())

@@ -4,6 +4,7 @@
 //! fill's drop releases the lease, the writer's drop breaks its readers off.
 
 use crate::proxy::lookup::cache_status;
+use crate::proxy::lookup::reach;
 use crate::proxy::lookup::store_lookup;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,6 +41,7 @@ pub(crate) use stream::unstored;
 pub(crate) use fetch::is_answered;
 
 pub(crate) mod behind;
+pub(crate) mod better;
 pub(crate) mod complete_part;
 pub(crate) mod ending;
 pub(crate) mod fetch;
@@ -314,7 +316,7 @@ impl Job {
 
     /// Returns whether the bytes of a body of this key can't be had, as far as that is known here.
     pub(crate) fn is_out_of_reach(&self, manifest: &Manifest) -> bool {
-        lost::is_unread(&self.proxy, self.place.key.hash(), manifest, &self.unread)
+        reach::is_unread(&self.proxy, self.place.key.hash(), manifest, &self.unread)
     }
 
     /// What another fill of this instance has kept since the request looked into memory. Without the

@@ -21,7 +21,9 @@ pub(crate) mod completing;
 pub(crate) mod decision;
 pub(crate) mod languages;
 pub(crate) mod noted;
+pub(crate) mod reach;
 pub(crate) mod store_lookup;
+pub(crate) mod taking_in;
 
 thread_local! {
     /// The key's text and the variant's: reused, so that a hit allocates neither.

@@ -1,10 +1,10 @@
 //! Requests that go upstream by themselves: what is not a cacheable GET, and what turned out to
 //! be nobody else's.
 
+use crate::proxy::fill::better;
 use crate::proxy::purge::invalidate;
 use crate::proxy::respond;
 use crate::proxy::respond::body::finish;
-use crate::proxy::respond::standing_in;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -12,10 +12,8 @@ use http::header::TRAILER;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::dust::Number;
 use crate::flight::{Attempt, Joined};
-use crate::key::Key;
-use crate::policy::{self, Ask, Asks, ErrorCase, PassReason, Rules, Verdict, Want};
+use crate::policy::{self, Ask, Asks, PassReason, Verdict, Want};
 use crate::proxy::cause::{Cause, Refused};
 use crate::proxy::fill::measured::measured;
 use crate::proxy::fill::{Head, Job, answer_of, is_answered};
@@ -227,7 +225,9 @@ async fn adopt(
     };
     // It was made void, or may have been without this instance's hearing of it.
     let void = proxy.stamps.forbids(job.place.url, head.born) || !proxy.has_heard_all(heard);
-    if void || has_better(proxy, &job.place.key, &job.route.rules, head.born, head.response.status).await {
+    if void
+        || better::has_better(proxy, &job.place.key, &job.route.rules, head.born, head.response.status).await
+    {
         fill.release().await;
         return Err(Some(head.response));
     }
@@ -246,29 +246,6 @@ async fn adopt(
         },
         _ => Err(None),
     }
-}
-
-/// Returns whether an answer that was asked for under `born` and without a lease must not take the
-/// place of what is stored: that may be newer, or it may be served instead of such an error.
-pub(crate) async fn has_better(
-    proxy: &Proxy,
-    key: &Key,
-    rules: &Rules,
-    born: Number,
-    status: StatusCode,
-) -> bool {
-    let Ok(there) = proxy.catalog.value(key).await else { return true };
-    let Some(there) = there else { return false };
-    // Two that were asked for alone have no order but this: instances know of different numbers.
-    if there.number > born {
-        return true;
-    }
-    let Some(record) = there.reading.record() else { return false };
-    if record.token >= born {
-        return true;
-    }
-    let stored = Stored::new(record, rules, None);
-    standing_in::is_better_than(proxy, &stored, rules, &Ask::default(), ErrorCase::Status(status.as_u16()))
 }
 
 async fn send(

@@ -1,6 +1,6 @@
 //! From a stored or growing response to an answer: conditional, part or whole.
 
-use crate::proxy::fill::lost;
+use crate::proxy::lookup::reach;
 use crate::proxy::respond::body::finish;
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ use crate::proxy::lookup::candidate::Facts;
 use crate::proxy::outcome::{Answered, Exchange, Follower, Moment};
 use crate::proxy::request::Asking;
 use crate::proxy::respond::body::{ReplyBody, Source};
-use crate::proxy::respond::multipart::{Parted, Spans};
+use crate::proxy::respond::multipart_response::{Parted, Spans};
 use crate::proxy::respond::next::Next;
 use crate::proxy::state::Proxy;
 use crate::record::Manifest;
@@ -29,6 +29,7 @@ use crate::upstream::ErrorKind;
 pub mod body;
 pub(crate) mod last_hop;
 pub(crate) mod multipart;
+pub(crate) mod multipart_response;
 pub(crate) mod next;
 pub(crate) mod refusal;
 pub(crate) mod standing_in;
@@ -292,7 +293,7 @@ pub(crate) fn is_out_of_reach(proxy: &Proxy, asking: &Asking, stored: &Stored) -
 
 pub(crate) fn lacks_bytes(proxy: &Proxy, stored: &Stored, ask: &Ask, unread: &[Arc<Manifest>]) -> bool {
     let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.want.is_head();
-    needs_bytes && lost::is_unread(proxy, stored.hash, &stored.manifest, unread)
+    needs_bytes && reach::is_unread(proxy, stored.hash, &stored.manifest, unread)
 }
 
 /// An answer from the store: with its age.
@@ -352,7 +353,7 @@ fn respond(
             let base = record.range.map_or(0, |(first, _, _)| first);
             let spans = Spans { named: parts.spans(), base, total };
             let body = parted(proxy, bytes, stored);
-            let response = multipart::response(headers, body, &spans, &proxy.dice.name());
+            let response = multipart_response::response(headers, body, &spans, &proxy.dice.name());
             return finish(asking.ticket, response);
         }
         Cut::Unsatisfiable { total } => {

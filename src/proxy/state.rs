@@ -171,6 +171,11 @@ impl Proxy {
         &self.upstreams[route.index]
     }
 
+    /// No record is served that is older, in ms.
+    pub(crate) fn max_life_ms(&self) -> u64 {
+        crate::clock::millis(self.settings.max_life)
+    }
+
     /// The store's clock.
     pub(crate) fn now_ms(&self) -> u64 {
         self.dust.now_ms()

@@ -1,6 +1,5 @@
 //! What a request that is looked up comes to, in words: its [`Decision`], and what a fill would find.
 
-use crate::proxy::fill::judge;
 use crate::proxy::lookup::noted;
 use crate::proxy::respond::standing_in;
 use std::sync::Arc;
@@ -82,10 +81,7 @@ async fn conclude_by_store(
     let there = found.stored.as_ref().map(|(stored, _)| stored);
     let live = there.map(|stored| {
         let candidate = Candidate::new(stored, stored.covered(&proxy.stamps));
-        candidate
-            .unless_purged(Strictness::Hard)?
-            .unless_ended(now)?
-            .unless_older(judge::max_life_ms(proxy), now)
+        candidate.unless_purged(Strictness::Hard)?.unless_ended(now)?.unless_older(proxy.max_life_ms(), now)
     });
     let judged = live.map(|live| {
         // What a request can't have at all is said before what it must have validated.

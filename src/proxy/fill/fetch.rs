@@ -1,6 +1,7 @@
 //! Asking upstream: with what is stored in mind, and again where the answer was of no use with it.
 
 use crate::proxy::fill::lost;
+use crate::proxy::lookup::reach;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -178,7 +179,7 @@ impl Job {
         let candidate = Candidate::new(stale, stale.covered(&self.proxy.stamps));
         let candidate = candidate.unless_purged(Strictness::Hard)?.unless_ended(self.proxy.now_ms())?;
         let candidate =
-            candidate.unless(lost::is_lost(&self.proxy, stale.hash, &stale.manifest), Unfit::Lost)?;
+            candidate.unless(reach::is_lost(&self.proxy, stale.hash, &stale.manifest), Unfit::Lost)?;
         let wants_bytes = self.wants_bytes() && stale.body.is_none();
         let unread = wants_bytes && self.is_out_of_reach(&stale.manifest);
         candidate.unless(unread, Unfit::Unread)?.selected(&self.headers).map(drop)
@@ -193,7 +194,7 @@ impl Job {
     /// refreshed for ever.
     async fn has_bytes(&mut self, refreshed: &Stored) -> bool {
         if refreshed.body.is_some() {
-            return !lost::is_lost(&self.proxy, refreshed.hash, &refreshed.manifest);
+            return !reach::is_lost(&self.proxy, refreshed.hash, &refreshed.manifest);
         }
         let begins = self.proxy.bodies.begins(&refreshed.hash.to_string(), &refreshed.manifest).await;
         match begins {

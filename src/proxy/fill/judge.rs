@@ -1,7 +1,7 @@
 //! What a fill makes of the entries it finds in the store.
 
-use crate::proxy::fill::lost;
 use crate::proxy::lookup;
+use crate::proxy::lookup::reach;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -174,12 +174,12 @@ impl FillJudge {
         let candidate = Candidate::new(&stored, covered);
         // What is lost is neither to be served nor to be validated: there is nothing behind it.
         let stands = self.stands(candidate, now).and_then(|candidate| {
-            candidate.unless(lost::is_lost(&self.proxy, hash, &stored.manifest), Unfit::Lost)
+            candidate.unless(reach::is_lost(&self.proxy, hash, &stored.manifest), Unfit::Lost)
         });
         if stands.is_err() {
             return Judged::Absent;
         }
-        if !self.refresh && lost::is_unread(&self.proxy, hash, &stored.manifest, &self.unread) {
+        if !self.refresh && reach::is_unread(&self.proxy, hash, &stored.manifest, &self.unread) {
             // As if there were no body store: nobody stands in a line for that.
             return if awaited { Judged::Apart } else { Judged::Absent };
         }
@@ -194,7 +194,7 @@ impl FillJudge {
 
     /// That it is neither purged nor too old for anybody.
     fn stands<'a>(&self, candidate: Candidate<'a>, now: WallMs) -> Result<Candidate<'a>, Unfit> {
-        candidate.unless_purged(Strictness::Hard)?.unless_older(max_life_ms(&self.proxy), now)
+        candidate.unless_purged(Strictness::Hard)?.unless_older(self.proxy.max_life_ms(), now)
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -311,7 +311,7 @@ impl FillJudge {
     /// A body that is being fetched elsewhere: ridden if it may be reused as stored.
     fn growing(&self, token: Number, mut head: Record) -> Judged<Sighted> {
         let manifest = std::mem::take(&mut head.body);
-        if self.past_lost && lost::is_lost(&self.proxy, self.place.key.hash(), &manifest) {
+        if self.past_lost && reach::is_lost(&self.proxy, self.place.key.hash(), &manifest) {
             return Judged::Absent;
         }
         let stored = Arc::new(Stored::new(head, &self.route.rules, None));
@@ -421,9 +421,4 @@ pub(crate) fn broken_off_elsewhere(
 ) {
     let failure = awaited_failure(token, status, answered, FAILED_MS, binding, None);
     remember_awaited(proxy, key, &failure, FAILED_MS);
-}
-
-/// No record is served that is older, in ms.
-pub(crate) fn max_life_ms(proxy: &Proxy) -> u64 {
-    crate::clock::millis(proxy.settings.max_life)
 }

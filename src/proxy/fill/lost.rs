@@ -1,24 +1,11 @@
 //! What names bytes that are gone is as good as nothing, and is removed: value and note, under the key's
 //! lease.
 
-use std::sync::Arc;
-
 use crate::flight::{Attempt, Fill, Names};
 use crate::key::KeyHash;
+use crate::proxy::lookup::reach;
 use crate::proxy::state::Proxy;
 use crate::record::Manifest;
-
-/// Returns whether the bytes of this key's body are known to be gone.
-pub(crate) fn is_lost(proxy: &Proxy, key: KeyHash, manifest: &Manifest) -> bool {
-    proxy.bodies.is_gone(&key.to_string(), manifest)
-}
-
-/// Returns whether the bytes of this key's body can't be had now, by all that is known here; `unread`:
-/// bodies that could not be read before.
-pub(crate) fn is_unread(proxy: &Proxy, key: KeyHash, manifest: &Manifest, unread: &[Arc<Manifest>]) -> bool {
-    unread.iter().any(|unread| **unread == *manifest)
-        || proxy.bodies.is_out_of_reach(&key.to_string(), manifest)
-}
 
 /// Removes what a fill that holds the lease has found at its key, where that names bytes that are
 /// gone.
@@ -26,7 +13,7 @@ pub(crate) async fn remove_lost(proxy: &Proxy, fill: &Fill, key: KeyHash) {
     if !fill.coordinated() {
         return;
     }
-    let is_lost = |manifest: Manifest| is_lost(proxy, key, &manifest);
+    let is_lost = |manifest: Manifest| reach::is_lost(proxy, key, &manifest);
     if fill.value().and_then(|entry| proxy.catalog.body_of_value(entry)).is_some_and(is_lost) {
         proxy.notices.removed(proxy.catalog.remove_value(fill).await);
     }

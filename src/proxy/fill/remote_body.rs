@@ -6,7 +6,7 @@
 //! head and the very same bytes so far; never with anything else.
 
 use crate::proxy::fill::judge;
-use crate::proxy::fill::lost;
+use crate::proxy::lookup::reach;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -310,7 +310,7 @@ impl Chase {
     fn published(&self, value: Option<&Entry>) -> Option<Record> {
         let record = self.job.proxy.catalog.record(value?, &self.job.place.key)?;
         let ends =
-            record.token >= self.record && !lost::is_lost(&self.job.proxy, self.head.hash, &record.body);
+            record.token >= self.record && !reach::is_lost(&self.job.proxy, self.head.hash, &record.body);
         ends.then_some(record)
     }
 

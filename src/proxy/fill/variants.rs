@@ -1,8 +1,8 @@
 //! The variants of a key whose responses vary: where a fill of one goes on, and the node that
 //! lists them.
 
+use crate::proxy::fill::better;
 use crate::proxy::lookup;
-use crate::proxy::pass;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Job {
         let variant = match attempt {
             // Somebody filled the variant while this was on its way: that stays (F2).
             Attempt::Won(variant)
-                if pass::has_better(&self.proxy, &under.key, &self.route.rules, born, status).await =>
+                if better::has_better(&self.proxy, &under.key, &self.route.rules, born, status).await =>
             {
                 variant.release().await;
                 None

@@ -4,7 +4,7 @@
 //! The Vary node of a key says which variants are in which language, so all instances know, and a
 //! restart forgets nothing. What it does not say costs a fetch and nothing else.
 
-use crate::proxy::lookup::store_lookup;
+use crate::proxy::lookup::taking_in;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(crate) async fn recall_in_language(
     headers: &HeaderMap,
 ) -> bool {
     for key in in_store(place, headers) {
-        if store_lookup::take_in(proxy, route, &key).await.is_some() {
+        if taking_in::take_in(proxy, route, &key).await.is_some() {
             return true;
         }
     }
@@ -79,10 +79,9 @@ pub(crate) async fn found_in_language(proxy: &Proxy, asking: &Asking, place: &Pl
         if found.is_some() {
             break;
         }
-        if store_lookup::take_in(proxy, &asking.route, &key).await.is_none()
-            && published_soon(proxy, &key).await
+        if taking_in::take_in(proxy, &asking.route, &key).await.is_none() && published_soon(proxy, &key).await
         {
-            store_lookup::take_in(proxy, &asking.route, &key).await;
+            taking_in::take_in(proxy, &asking.route, &key).await;
             how = How::Awaited;
         }
         found = find();

@@ -1,19 +1,17 @@
 //! A look into the store for a request that neither leads nor follows: what was stored before a
 //! restart, or by another instance, answers it like any other.
 
-use crate::proxy::fill::judge;
-use crate::proxy::fill::lost;
 use crate::proxy::lookup::languages;
 use crate::proxy::lookup::noted;
+use crate::proxy::lookup::taking_in;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::catalog::Reading;
 use crate::key::Key;
 use crate::policy::Ask;
 use crate::proxy::lookup::Place;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit, Use};
+use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Use};
 use crate::proxy::request::Asking;
 use crate::proxy::request::binding::Party;
 use crate::proxy::state::Proxy;
@@ -32,11 +30,11 @@ pub(crate) async fn recall(proxy: &Proxy, asking: &Asking, place: &Place) -> boo
         // It was judged a moment ago, and nothing was stored.
         return false;
     }
-    match take_in(proxy, route, &place.key).await {
+    match taking_in::take_in(proxy, route, &place.key).await {
         Some(Held::Vary(node)) if place.node.is_none() => {
             let variant = place.under(node, headers);
             proxy.tier.find(variant.key.text()).is_some()
-                || take_in(proxy, route, &variant.key).await.is_some()
+                || taking_in::take_in(proxy, route, &variant.key).await.is_some()
                 || languages::recall_in_language(proxy, route, &variant, headers).await
         }
         found => found.is_some() || languages::recall_in_language(proxy, route, place, headers).await,
@@ -60,35 +58,4 @@ pub(crate) fn kept_since(
     let facts = Facts { headers, ask, rules: &route.rules };
     let checked = Candidate::new(&stored, covered).check(Strictness::HardAndSoft, facts, proxy.now_ms());
     checked.ok().map(|usable| (stored, usable))
-}
-
-/// Says what keeps a record of the store from memory, whatever request is asked for.
-pub(crate) fn may_be_taken_in(proxy: &Proxy, stored: &Stored) -> Result<(), Unfit> {
-    let now = proxy.now_ms();
-    let candidate = Candidate::new(stored, stored.covered(&proxy.stamps)).unless_purged(Strictness::Hard)?;
-    let candidate = candidate.unless_ended(now)?.unless_older(judge::max_life_ms(proxy), now)?;
-    candidate.unless(lost::is_lost(proxy, stored.hash, &stored.manifest), Unfit::Lost).map(drop)
-}
-
-/// Takes what the store has under a key into memory.
-pub(crate) async fn take_in(proxy: &Proxy, route: &Route, key: &Key) -> Option<Held> {
-    let found = proxy.catalog.value(key).await.ok()??;
-    match found.reading {
-        Reading::Vary(node) => {
-            let node = Arc::new(node);
-            proxy.tier.keep_node_at(node.clone(), found.number);
-            Some(Held::Vary(node))
-        }
-        Reading::Record(record) => {
-            let stored = Arc::new(Stored::new(*record, &route.rules, None).at(found.number));
-            may_be_taken_in(proxy, &stored).ok()?;
-            proxy.tier.keep(stored.clone());
-            Some(Held::Stored(stored))
-        }
-        Reading::Foreign => None,
-        Reading::Bad(error) => {
-            proxy.notices.bad_pointer(&error);
-            None
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use crate::proxy::fill::landed;
 use crate::proxy::fill::spelling;
-use crate::proxy::lookup::store_lookup;
+use crate::proxy::lookup::taking_in;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn stored_under(proxy: &Proxy, of: &Of) -> Option<Key> {
     of.route.key_into(&mut text, &of.target, &of.headers);
     let primary = Key::new(&text);
     let held = match proxy.tier.find(&text) {
-        None => store_lookup::take_in(proxy, &of.route, &primary).await?,
+        None => taking_in::take_in(proxy, &of.route, &primary).await?,
         Some(held) => held,
     };
     match held {

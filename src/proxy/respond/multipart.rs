@@ -1,110 +1,108 @@
-//! Several parts of a body in one answer (RFC 9110 §14.6, §15.3.7.2): of one in memory in one
-//! piece, of any other read one after another. Its length is known beforehand; bytes that can't be
-//! read break it off.
+//! Several parts of a body that is not in memory, read one after another.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use futures_util::Stream;
 
-use crate::body::Reader;
-use crate::policy;
-use crate::proxy::respond::body::{ReplyBody, Source};
-use crate::proxy::respond::slice;
+use crate::body::{Bodies, Error, Growing, Reader};
+use crate::record::Manifest;
 
-pub(crate) use stream::From;
-pub use stream::Multipart;
-use stream::Piece;
-
-pub(crate) mod stream;
-
-/// Where the bytes of the parts are.
-pub(crate) enum Parted {
-    /// In memory.
-    Held(Bytes),
-    /// To be read; of the first part this much was read before, and the rest comes from there.
-    Read(From, Option<(Bytes, Box<Reader>)>),
+/// The text between the parts, and the parts. An error in one of them ends it.
+pub struct Multipart {
+    pieces: VecDeque<Piece>,
+    open: Option<Box<Reader>>,
+    /// Of a body that is still coming: the next part's reader, for which its bytes are kept.
+    next: Option<Box<Reader>>,
+    from: From,
 }
 
-/// Which parts: as they are named, and where they lie in the body.
-pub(crate) struct Spans<'a> {
-    pub named: &'a [(u64, u64)],
-    /// Where in the whole the body begins.
-    pub base: u64,
-    /// The length of the whole.
-    pub total: u64,
+pub(crate) enum Piece {
+    Text(Bytes),
+    /// Bytes of the body, both included.
+    Span(u64, u64),
+    /// The same, begun to be read.
+    Begun(Box<Reader>),
 }
 
-/// A 206 with these parts. `boundary` must not occur in the body: a name that is used once.
-pub(crate) fn response(
-    mut headers: HeaderMap,
-    body: Parted,
-    spans: &Spans<'_>,
-    boundary: &str,
-) -> Response<ReplyBody> {
-    let content_type = headers.remove(CONTENT_TYPE);
-    let heads = heads(spans, boundary, content_type.as_ref());
-    let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
-    let of_parts = |(first, last): &(u64, u64)| last - first + 1;
-    let len = heads.iter().map(|head| head.len() as u64).sum::<u64>()
-        + spans.named.iter().map(of_parts).sum::<u64>()
-        + end.len() as u64;
-    headers.remove(CONTENT_RANGE);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
-    let kind = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}"));
-    headers.insert(CONTENT_TYPE, kind.expect("a boundary of letters and digits"));
-    let at = spans.named.iter().map(|(first, last)| (first - spans.base, last - spans.base));
-    let source = match body {
-        Parted::Held(body) => {
-            let parts = heads.iter().zip(at).map(|(head, (first, last))| (head, slice(&body, first, last)));
-            Source::Whole(in_one(parts, &end))
+/// What the parts are read from.
+pub(crate) enum From {
+    /// A stored body.
+    Stored { bodies: Arc<Bodies>, hash: String, manifest: Arc<Manifest> },
+    /// One that is still coming.
+    Growing(Growing),
+}
+
+// === impl Multipart ===
+
+impl Multipart {
+    pub(crate) fn new(pieces: VecDeque<Piece>, from: From) -> Self {
+        let mut this = Self { pieces, open: None, next: None, from };
+        this.make_next();
+        this
+    }
+
+    fn make_next(&mut self) {
+        if !matches!(self.from, From::Growing(_)) {
+            return;
         }
-        Parted::Read(from, mut begun) => {
-            let mut pieces = VecDeque::with_capacity(heads.len() * 2 + 2);
-            for (head, (first, last)) in heads.into_iter().zip(at) {
-                pieces.push_back(Piece::Text(head));
-                match begun.take() {
-                    Some((read, reader)) => {
-                        pieces.extend([Piece::Text(read), Piece::Begun(reader)]);
+        let span = self.pieces.iter().find_map(|piece| match piece {
+            Piece::Span(first, last) => Some((*first, *last)),
+            Piece::Text(_) | Piece::Begun(_) => None,
+        });
+        self.next = span.map(|span| Box::new(self.from.reader(span)));
+    }
+
+    fn reader(&mut self, span: (u64, u64)) -> Box<Reader> {
+        let reader = self.next.take().unwrap_or_else(|| Box::new(self.from.reader(span)));
+        self.make_next();
+        reader
+    }
+}
+
+impl Stream for Multipart {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(reader) = &mut this.open {
+                match ready!(Pin::new(&mut **reader).poll_next(cx)) {
+                    Some(Ok(bytes)) => {
+                        if let Some(next) = &this.next {
+                            next.stays();
+                        }
+                        return Poll::Ready(Some(Ok(bytes)));
                     }
-                    None => pieces.push_back(Piece::Span(first, last)),
+                    Some(Err(error)) => {
+                        (this.open, this.next, this.pieces) = (None, None, VecDeque::new());
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    None => this.open = None,
                 }
             }
-            pieces.push_back(Piece::Text(end));
-            Source::Parts(Box::new(Multipart::new(pieces, from)))
+            this.open = match this.pieces.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Piece::Text(text)) => return Poll::Ready(Some(Ok(text))),
+                Some(Piece::Span(first, last)) => Some(this.reader((first, last))),
+                Some(Piece::Begun(reader)) => Some(reader),
+            };
         }
-    };
-    let mut response = Response::new(ReplyBody::new(source, Some(len)));
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    *response.headers_mut() = headers;
-    response
-}
-
-/// What stands before each part.
-fn heads(spans: &Spans<'_>, boundary: &str, content_type: Option<&HeaderValue>) -> Vec<Bytes> {
-    let head = |&(first, last): &(u64, u64)| {
-        let mut head = BytesMut::new();
-        head.put_slice(format!("\r\n--{boundary}\r\n").as_bytes());
-        if let Some(kind) = content_type {
-            head.put_slice(b"Content-Type: ");
-            head.put_slice(kind.as_bytes());
-            head.put_slice(b"\r\n");
-        }
-        head.put_slice(b"Content-Range: ");
-        head.put_slice(policy::content_range(first, last, spans.total).as_bytes());
-        head.put_slice(b"\r\n\r\n");
-        head.freeze()
-    };
-    spans.named.iter().map(head).collect()
-}
-
-fn in_one<'a>(parts: impl Iterator<Item = (&'a Bytes, Bytes)>, end: &Bytes) -> Bytes {
-    let mut whole = BytesMut::new();
-    for (head, bytes) in parts {
-        whole.put_slice(head);
-        whole.put_slice(&bytes);
     }
-    whole.put_slice(end);
-    whole.freeze()
+}
+
+// === impl From ===
+
+impl From {
+    fn reader(&self, span: (u64, u64)) -> Reader {
+        let reader = match self {
+            Self::Stored { bodies, hash, manifest } => bodies.reader(hash, manifest, Some(span)),
+            Self::Growing(growing) => growing.reader(Some(span)),
+        };
+        // The head is out.
+        reader.goes_on()
+    }
 }

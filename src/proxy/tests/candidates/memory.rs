@@ -5,6 +5,7 @@ use crate::proxy::lookup::candidate::Use;
 use crate::proxy::lookup::completing;
 use crate::proxy::lookup::languages;
 use crate::proxy::lookup::store_lookup;
+use crate::proxy::lookup::taking_in;
 use crate::proxy::outcome::{Exchange, Told};
 use crate::proxy::tests::candidates::*;
 use crate::record::{Spoken, VaryNode};
@@ -152,7 +153,7 @@ async fn what_the_store_has_for_a_request_by_itself() {
     let proxy = &bench.one.proxy;
     let table = bench.table(async |case| {
         bench.put(case).await;
-        match store_lookup::take_in(&proxy, &case.asking.route, &case.place.key).await {
+        match taking_in::take_in(&proxy, &case.asking.route, &case.place.key).await {
             Some(Held::Stored(_)) => 'K',
             Some(Held::Vary(_)) => 'V',
             None => '-',

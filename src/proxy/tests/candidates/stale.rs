@@ -3,10 +3,10 @@
 use crate::policy::ErrorCase;
 use crate::proxy::explain;
 use crate::proxy::explain::{Explanation, Origin, Outcome};
+use crate::proxy::fill::better;
 use crate::proxy::handle;
 use crate::proxy::lookup::cache_status;
 use crate::proxy::outcome::Failure;
-use crate::proxy::pass;
 use crate::proxy::request::binding::{Kind, Lasts, binding_of};
 use crate::proxy::respond;
 use crate::proxy::tests::candidates::*;
@@ -64,7 +64,7 @@ async fn what_is_better_than_an_error_that_one_request_was_given() {
     let table = bench.table(async |case| {
         bench.put(case).await;
         let rules = &case.asking.route.rules;
-        yes(pass::has_better(&proxy, &case.place.key, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE)
+        yes(better::has_better(&proxy, &case.place.key, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE)
             .await)
     });
     is(

@@ -1,0 +1,33 @@
+//! What is stored and must stay: the answer of one request alone may be older, or worse.
+
+use http::StatusCode;
+
+use crate::dust::Number;
+use crate::key::Key;
+use crate::policy::{Ask, ErrorCase, Rules};
+use crate::proxy::respond::standing_in;
+use crate::proxy::state::Proxy;
+use crate::tier::Stored;
+
+/// Returns whether an answer that was asked for under `born` and without a lease must not take the
+/// place of what is stored: that may be newer, or it may be served instead of such an error.
+pub(crate) async fn has_better(
+    proxy: &Proxy,
+    key: &Key,
+    rules: &Rules,
+    born: Number,
+    status: StatusCode,
+) -> bool {
+    let Ok(there) = proxy.catalog.value(key).await else { return true };
+    let Some(there) = there else { return false };
+    // Two that were asked for alone have no order but this: instances know of different numbers.
+    if there.number > born {
+        return true;
+    }
+    let Some(record) = there.reading.record() else { return false };
+    if record.token >= born {
+        return true;
+    }
+    let stored = Stored::new(record, rules, None);
+    standing_in::is_better_than(proxy, &stored, rules, &Ask::default(), ErrorCase::Status(status.as_u16()))
+}

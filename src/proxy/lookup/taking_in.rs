@@ -1,0 +1,42 @@
+//! What the store has under a key is taken into memory, if it may be served to any request at all.
+
+use std::sync::Arc;
+
+use crate::catalog::Reading;
+use crate::key::Key;
+use crate::proxy::lookup::candidate::{Candidate, Strictness, Unfit};
+use crate::proxy::lookup::reach;
+use crate::proxy::state::Proxy;
+use crate::route::Route;
+use crate::tier::{Held, Stored};
+
+/// Says what keeps a record of the store from memory, whatever request is asked for.
+pub(crate) fn may_be_taken_in(proxy: &Proxy, stored: &Stored) -> Result<(), Unfit> {
+    let now = proxy.now_ms();
+    let candidate = Candidate::new(stored, stored.covered(&proxy.stamps)).unless_purged(Strictness::Hard)?;
+    let candidate = candidate.unless_ended(now)?.unless_older(proxy.max_life_ms(), now)?;
+    candidate.unless(reach::is_lost(proxy, stored.hash, &stored.manifest), Unfit::Lost).map(drop)
+}
+
+/// Takes what the store has under a key into memory.
+pub(crate) async fn take_in(proxy: &Proxy, route: &Route, key: &Key) -> Option<Held> {
+    let found = proxy.catalog.value(key).await.ok()??;
+    match found.reading {
+        Reading::Vary(node) => {
+            let node = Arc::new(node);
+            proxy.tier.keep_node_at(node.clone(), found.number);
+            Some(Held::Vary(node))
+        }
+        Reading::Record(record) => {
+            let stored = Arc::new(Stored::new(*record, &route.rules, None).at(found.number));
+            may_be_taken_in(proxy, &stored).ok()?;
+            proxy.tier.keep(stored.clone());
+            Some(Held::Stored(stored))
+        }
+        Reading::Foreign => None,
+        Reading::Bad(error) => {
+            proxy.notices.bad_pointer(&error);
+            None
+        }
+    }
+}
