@@ -100,7 +100,7 @@ const MAX_CONTENT: usize = 256 * 1024;
 /// Serves the operator's port until the drain begins; its connections hold the guard until they
 /// have ended.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     desk: Arc<dyn Desk>,
     settings: Settings,
     limits: Limits,

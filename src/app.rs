@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Readiness};
@@ -20,6 +19,7 @@ use crate::flight::OnUnavailable;
 use crate::node::{Joining, Node, Opened, Parts, Seams, fleet_key};
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Connections};
+use crate::tasks::{Need, Task, Tasks};
 use crate::telemetry::words::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
 
@@ -134,7 +134,8 @@ impl App {
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let strict = settings.dust.flight.on_unavailable == OnUnavailable::Error;
         let joining = Arc::new(Joining::new(matches!(life.known, Known::Not(_))));
-        let health = Arc::new(Health::new(strict, joining.clone()));
+        let tasks = Tasks::new(log.clone(), metrics.clone());
+        let health = Arc::new(Health::new(strict, joining.clone(), tasks.clone()));
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
         // Whoever joins uses the store before the others may.
         let seams = Seams { joining: Arc::new(metered()), serving: Arc::new(metered().gated()) };
@@ -169,6 +170,7 @@ impl App {
             dice,
             log: log.clone(),
             metrics: metrics.clone(),
+            tasks,
         });
         let loads = upstreams.loads.into_iter().map(|load| load.of(&node, &metrics)).collect();
         let app = Self {
@@ -202,29 +204,42 @@ impl App {
     /// over (F9).
     pub async fn run(self, sockets: Sockets, mut signals: Signals) -> Exit {
         let app = Arc::new(self);
-        let Node { proxy, signal, .. } = &*app.node;
+        let Node { proxy, signal, tasks, .. } = &*app.node;
         let mut chores = app.node.begin().await;
-        let mut serving = JoinSet::new();
+        let mut serving = Vec::new();
         for socket in sockets.data {
+            let (socket, signal) = (Arc::new(socket), signal.clone());
             let (proxy, connections) = (proxy.clone(), app.connections.clone());
-            serving.spawn(listener::serve(socket, proxy, connections, signal.guard()));
+            // With the same socket: clients wait in the kernel until it is begun again.
+            let serves = move || {
+                let (socket, proxy, connections) = (socket.clone(), proxy.clone(), connections.clone());
+                listener::serve(socket, proxy, connections, signal.guard())
+            };
+            serving.push(tasks.supervise("listener", Need::Serves, serves));
         }
         let desk = Arc::new(desk::Counter::new(app.clone(), signals.knock()));
         let admin = app.settings.admin.clone();
         let (limits, places) = (settings::admin_limits(&app.settings), app.admin_places.clone());
         let admin_end = Arc::new(drain::channel().0);
-        tokio::spawn(admin::serve(sockets.admin, desk, admin, limits, places, admin_end.guard()));
+        let (socket, end) = (Arc::new(sockets.admin), admin_end.clone());
+        let _operating = tasks.supervise("admin", Need::Helps, move || {
+            let (socket, desk) = (socket.clone(), desk.clone());
+            admin::serve(socket, desk, admin.clone(), limits, places.clone(), end.guard())
+        });
         chores.join();
         let bodies = app.node.stores().bodies();
-        let marking = bodies.is_unmarked().then(|| tokio::spawn(room::wait(app.clone())));
+        let marks = app.clone();
+        let marking = bodies
+            .is_unmarked()
+            .then(|| tasks.supervise("room", Need::Helps, move || room::wait(marks.clone())));
         chores.pay();
         chores.tidy();
-        let watch = tokio::spawn(app.health.clone().watch(
-            app.node.stores().dust().clone(),
-            bodies.clone(),
-            fleet_key(&app.settings.dust.store.prefix),
-        ));
-        let lookout = tokio::spawn(app.lookout().watch());
+        let (watches, looks) = (app.clone(), app.lookout());
+        let watch = tasks.supervise("watch", Need::Helps, move || {
+            let (stores, key) = (watches.node.stores(), fleet_key(&watches.settings.dust.store.prefix));
+            watches.health.clone().watch(stores.dust().clone(), stores.bodies().clone(), key)
+        });
+        let lookout = tasks.supervise("lookout", Need::Helps, move || looks.clone().watch());
         app.log.info("started", format!("instance {}", proxy.instance()));
         let first = signals.first(&app.log).await;
         app.health.drains();
@@ -252,10 +267,12 @@ impl App {
     }
 
     /// Closes the listeners after `drain_delay`, and waits for what is under way.
-    async fn leave(&self, serving: &mut JoinSet<()>) -> Exit {
+    async fn leave(&self, serving: &mut [Task]) -> Exit {
         tokio::time::sleep(self.settings.server.drain_delay).await;
         self.node.signal.start();
-        while serving.join_next().await.is_some() {}
+        for task in serving {
+            task.ended().await;
+        }
         match self.node.drained(self.settings.server.drain).await {
             Ok(()) => Exit::Drained,
             Err(left) => Exit::GraceOver(left),

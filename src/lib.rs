@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | [`units`], [`secret`] | settings as people write them: durations, sizes, lists; what is never printed | nothing |
 //! | [`clock`], [`drain`], [`telemetry`] | time and chance, handed in; the graceful end; log and metrics | nothing |
+//! | [`tasks`] | background tasks, begun again when they panic | `telemetry` |
 //! | [`key`] | canonical request targets, names of responses | nothing |
 //! | [`record`] | what is remembered of a response, and its form in the store | `key` |
 //! | [`policy`] | what the RFCs and a route's rules say; pure: no clock, no I/O | `units`, `key`, `record` |
@@ -129,6 +130,7 @@ pub mod proxy;
 pub mod record;
 pub mod route;
 pub mod secret;
+pub mod tasks;
 pub mod telemetry;
 pub mod tier;
 pub mod units;

@@ -25,6 +25,7 @@ use crate::proxy::member_host::Home;
 use crate::proxy::observer::Notices;
 use crate::proxy::{self, Proxy};
 use crate::route::Table;
+use crate::tasks::Tasks;
 use crate::telemetry::{Log, Metrics};
 use crate::tier::{Member, Stamps, Tier, Trust, WhenUnsure, member};
 use crate::upstream::Upstream;
@@ -73,6 +74,8 @@ pub struct Parts {
     pub log: Log,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// Supervises what runs beside requests.
+    pub tasks: Arc<Tasks>,
 }
 
 /// The upstreams of an instance's routes.
@@ -108,6 +111,8 @@ pub struct Node {
     pub member: Option<Arc<Member>>,
     /// Tells everything under way to end.
     pub signal: Arc<Signal>,
+    /// Supervises what runs beside requests.
+    pub tasks: Arc<Tasks>,
     stores: Stores,
     budgets: Vec<(Arc<str>, Arc<Budget>)>,
     log: Log,
@@ -127,7 +132,7 @@ impl Upstreams {
 impl Node {
     /// Wires the parts. Needs a runtime: the keepers of budgets begin.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { settings, stores, routes, upstreams, dice, log, metrics } = parts;
+        let Parts { settings, stores, routes, upstreams, dice, log, metrics, tasks } = parts;
         let max_life = settings.proxy.max_life;
         let tier = match &stores.numbers {
             Some(numbers) => Tier::in_fleet(settings.memory, numbers.clone()),
@@ -174,7 +179,7 @@ impl Node {
         let budgets = shares.map(|share| {
             let Share { name, limit, permits, most } = share;
             let terms = budget::Terms { prefix: &settings.proxy.prefix, name: &name, permits, most };
-            let budget = Arc::new(Budget::start(flight.clone(), dice.clone(), limit, &terms));
+            let budget = Arc::new(Budget::start(flight.clone(), dice.clone(), limit, &terms, &tasks));
             (name, budget)
         });
         let budgets = budgets.collect();
@@ -196,7 +201,7 @@ impl Node {
             notices,
             drain: signal.clone(),
         });
-        Arc::new(Self { proxy, tier, trust, member, signal, stores, budgets, log })
+        Arc::new(Self { proxy, tier, trust, member, signal, tasks, stores, budgets, log })
     }
 
     /// Where it keeps what it stores.

@@ -89,7 +89,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves a listener until the drain begins, and its connections until they have ended.
 pub(super) async fn serve(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     router: Router,
     limits: Limits,
     places: Arc<Places>,

@@ -11,6 +11,7 @@ use crate::admin::Readiness;
 use crate::body::Bodies;
 use crate::dust::{Dust, LONGEST_CALL};
 use crate::node::Joining;
+use crate::tasks::{Need, Tasks};
 use crate::tier::Stamps;
 
 /// How this instance fares.
@@ -27,6 +28,7 @@ pub(super) struct Health {
     bodies: Mutex<BodyErrors>,
     /// Some are owed to the store as long as it does not take them.
     stamps: OnceLock<Arc<Stamps>>,
+    tasks: Arc<Tasks>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +52,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 impl Health {
     /// Of an instance where nothing has failed yet.
-    pub(super) fn new(strict: bool, joining: Arc<Joining>) -> Self {
+    pub(super) fn new(strict: bool, joining: Arc<Joining>, tasks: Arc<Tasks>) -> Self {
         Self {
             draining: AtomicBool::new(false),
             strict,
@@ -59,6 +61,7 @@ impl Health {
             times: Mutex::default(),
             bodies: Mutex::default(),
             stamps: OnceLock::new(),
+            tasks,
         }
     }
 
@@ -148,7 +151,10 @@ impl Health {
         if self.is_draining() {
             return Readiness::NotReady("draining");
         }
-        let mut degraded = Vec::new();
+        let (mut degraded, down) = (Vec::new(), self.tasks.down());
+        if let Some((name, _)) = down.iter().find(|(_, need)| *need == Need::Serves) {
+            return Readiness::NotReady(name);
+        }
         if !self.dust_up() {
             if self.strict {
                 return Readiness::NotReady("dust");
@@ -161,6 +167,7 @@ impl Health {
         if self.stamps_owed() > 0 {
             degraded.push("purges");
         }
+        degraded.extend(down.iter().map(|(name, _)| *name));
         Readiness::Ready(degraded)
     }
 
@@ -203,7 +210,7 @@ mod tests {
     #[test]
     fn readiness_by_what_fails() {
         for (strict, down) in [(false, Readiness::Ready(vec!["dust"])), (true, Readiness::NotReady("dust"))] {
-            let health = Health::new(strict, Arc::default());
+            let health = Health::new(strict, Arc::default(), Tasks::null());
             fail(&health, DOWN - 1);
             assert_eq!(health.readiness(), Readiness::Ready(vec![]), "one may be bad luck");
             fail(&health, 1);
@@ -219,7 +226,7 @@ mod tests {
     fn without_a_store_from_the_start_it_is_down_until_the_fleet_is_joined() {
         for (strict, down) in [(false, Readiness::Ready(vec!["dust"])), (true, Readiness::NotReady("dust"))] {
             let joining = Arc::new(Joining::new(true));
-            let health = Health::new(strict, joining.clone());
+            let health = Health::new(strict, joining.clone(), Tasks::null());
             health.called(TOOK, true);
             assert_eq!(health.readiness(), down);
             joining.set(false);
@@ -229,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_body_store_is_degraded_for_a_while() {
-        let health = Health::new(true, Arc::default());
+        let health = Health::new(true, Arc::default(), Tasks::null());
         health.body_errors(0);
         assert_eq!(health.readiness(), Readiness::Ready(vec![]));
         health.body_errors(2);
@@ -244,7 +251,7 @@ mod tests {
     fn stamps_that_are_owed_make_it_degraded_and_ready() {
         use crate::key::KeyHash;
         use crate::tier::stamps::life::Ends;
-        let (health, url) = (Health::new(true, Arc::default()), KeyHash::of("http://h/a"));
+        let (health, url) = (Health::new(true, Arc::default(), Tasks::null()), KeyHash::of("http://h/a"));
         let stamps = Arc::new(Stamps::new("dustgate", Duration::from_hours(1)));
         health.watches(stamps.clone());
         assert_eq!(health.readiness(), Readiness::Ready(vec![]));
@@ -252,9 +259,30 @@ mod tests {
         assert_eq!(health.readiness(), Readiness::Ready(vec!["purges"]));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_can_not_be_kept_running_is_named_and_without_a_listener_nothing_is_ready() {
+        for (need, while_down) in
+            [(Need::Helps, Readiness::Ready(vec!["chore"])), (Need::Serves, Readiness::NotReady("chore"))]
+        {
+            let tasks = Tasks::null();
+            let health = Health::new(true, Arc::default(), tasks.clone());
+            let ends = Instant::now() + Duration::from_mins(1);
+            let task = tasks.supervise("chore", need, move || async move {
+                assert!(Instant::now() >= ends, "nothing works");
+                std::future::pending::<()>().await;
+            });
+            assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+            tokio::time::sleep(TOOK).await;
+            assert_eq!(health.readiness(), while_down);
+            tokio::time::sleep(Duration::from_mins(2)).await;
+            assert_eq!(health.readiness(), Readiness::Ready(vec![]), "it runs");
+            drop(task);
+        }
+    }
+
     #[test]
     fn the_median_is_of_the_latest_calls() {
-        let health = Health::new(false, Arc::default());
+        let health = Health::new(false, Arc::default(), Tasks::null());
         assert_eq!(health.call_p50(), None);
         for ms in (1..=9).rev() {
             health.called(Duration::from_millis(ms), true);

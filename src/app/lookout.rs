@@ -15,7 +15,7 @@ use crate::telemetry::Log;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The parts that are looked at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Lookout {
     pub clock: Arc<Steady>,
     pub dust: Arc<dyn Dust>,

@@ -235,13 +235,15 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::dust::{Embedded, Faulty};
     use crate::node::Joining;
+    use crate::tasks::Tasks;
 
     use super::*;
 
     fn metered() -> (Arc<Faulty>, MeteredDust, Arc<Health>, Arc<Metrics>) {
         let store = Embedded::memory(Arc::new(SystemClock));
         let line = Arc::new(Faulty::sound(Arc::new(store)));
-        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(true, Arc::default())));
+        let (metrics, health) =
+            (Metrics::new("test"), Arc::new(Health::new(true, Arc::default(), Tasks::null())));
         (line.clone(), MeteredDust::new(line, metrics.clone(), health.clone()), health, metrics)
     }
 
@@ -266,7 +268,8 @@ mod tests {
     async fn until_the_fleet_is_joined_the_store_is_away_for_those_who_have_to_wait() {
         let store = Arc::new(Embedded::memory(Arc::new(SystemClock)));
         let joining = Arc::new(Joining::new(true));
-        let (metrics, health) = (Metrics::new("test"), Arc::new(Health::new(false, joining.clone())));
+        let (metrics, health) =
+            (Metrics::new("test"), Arc::new(Health::new(false, joining.clone(), Tasks::null())));
         let open = MeteredDust::new(store.clone(), metrics.clone(), health.clone());
         let gated = MeteredDust::new(store, metrics, health).gated();
         assert!(open.entry("a").await.is_ok());

@@ -32,12 +32,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use self::keeper::Keeper;
 use self::permits::Rules;
 use crate::clock::Dice;
 use crate::flight::Flight;
+use crate::tasks::{Need, Task, Tasks};
 use crate::upstream::limit::Limit;
 
 pub(crate) mod keeper;
@@ -46,7 +46,8 @@ pub(crate) mod permits;
 /// This instance's share of a fleet's budget for one origin.
 pub struct Budget {
     shared: Arc<Shared>,
-    keeper: AbortHandle,
+    /// Ends with this.
+    _keeper: Task,
 }
 
 /// What a budget is.
@@ -100,7 +101,13 @@ struct Shared {
 impl Budget {
     /// Starts keeping a budget. `limit` is the upstream's own: its places are the budget's from
     /// now on. Needs a runtime.
-    pub fn start(flight: Arc<Flight>, dice: Arc<Dice>, limit: Limit, terms: &Terms<'_>) -> Self {
+    pub fn start(
+        flight: Arc<Flight>,
+        dice: Arc<Dice>,
+        limit: Limit,
+        terms: &Terms<'_>,
+        tasks: &Arc<Tasks>,
+    ) -> Self {
         let Terms { prefix, name, permits, most } = *terms;
         let ttl = flight.settings().lease_ttl;
         let shared = Arc::new(Shared {
@@ -115,9 +122,16 @@ impl Budget {
             lost_not_held: AtomicU64::new(0),
             lost_unanswered: AtomicU64::new(0),
         });
+        // Before the keeper runs: nothing begins without a permit.
         limit.resize(0);
-        let keeper = tokio::spawn(Keeper::new(shared.clone(), limit).run());
-        Self { shared, keeper: keeper.abort_handle() }
+        let kept = shared.clone();
+        let begins = move || {
+            // One that has panicked leaves permits that run out: what is under way has none any more.
+            limit.resize(0);
+            kept.tell(0, 0, false);
+            Keeper::new(kept.clone(), limit.clone()).run()
+        };
+        Self { shared, _keeper: tasks.supervise("budget", Need::Helps, begins) }
     }
 
     /// How it stands.
@@ -138,12 +152,6 @@ impl Budget {
     pub async fn quiet(&self) {
         // An error means that the keeper is gone, and its permits with it.
         let _ = self.shared.owned.subscribe().wait_for(|owned| *owned == 0).await;
-    }
-}
-
-impl Drop for Budget {
-    fn drop(&mut self) {
-        self.keeper.abort();
     }
 }
 

@@ -53,7 +53,12 @@ impl Drop for Place<'_> {
 }
 
 /// Serves a listener until the drain begins, and its connections until they have ended.
-pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, connections: Arc<Connections>, drain: Guard) {
+pub async fn serve(
+    listener: Arc<TcpListener>,
+    proxy: Arc<Proxy>,
+    connections: Arc<Connections>,
+    drain: Guard,
+) {
     if let Err(error) = probe_silent_clients(&listener) {
         proxy.notices.unprobed(&error);
     }

@@ -28,6 +28,7 @@ use crate::proxy::request::binding::Party;
 use crate::proxy::request::{Asking, Forwarded};
 use crate::proxy::respond::next::Next;
 use crate::proxy::*;
+use crate::tasks::Tasks;
 use crate::telemetry::{Log, Metrics};
 use crate::tier::stamps::life;
 use crate::tier::{Member, Stored};
@@ -110,6 +111,7 @@ impl Fleet {
             dice,
             log: Log::null(),
             metrics: Metrics::new("0"),
+            tasks: Tasks::null(),
         });
         let mut chores = node.begin().await;
         chores.pay();
@@ -321,7 +323,7 @@ async fn talk(proxy: &Arc<Proxy>, says: &[u8]) -> std::io::Result<String> {
     let port = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let mut client = tokio::net::TcpStream::connect(port.local_addr()?).await?;
     let (signal, guard) = crate::drain::channel();
-    let serving = tokio::spawn(listener::serve(port, proxy.clone(), Arc::default(), guard));
+    let serving = tokio::spawn(listener::serve(Arc::new(port), proxy.clone(), Arc::default(), guard));
     client.write_all(says).await?;
     client.shutdown().await?;
     let mut said = Vec::new();

@@ -21,6 +21,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("dustgate_ready", "gauge"),
     ("dustgate_draining", "gauge"),
     ("dustgate_connections", "gauge"),
+    ("dustgate_task_panics_total", "counter"),
     ("dustgate_requests_total", "counter"),
     ("dustgate_request_duration_seconds", "histogram"),
     ("dustgate_first_byte_seconds", "histogram"),

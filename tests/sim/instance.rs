@@ -9,6 +9,7 @@ use dustgate::flight::{self, OnUnavailable};
 use dustgate::node::{self, Chores, Node, Opened, Seams, Upstreams};
 use dustgate::proxy::{self, Proxy};
 use dustgate::route::{Finish, KeyedField, PathPattern, Route, Table};
+use dustgate::tasks::Tasks;
 use dustgate::telemetry::{Log, Metrics};
 use dustgate::tier::{Stamps, Tier};
 use dustgate::upstream::Upstream;
@@ -113,6 +114,7 @@ impl Instance {
             dice,
             log: Log::null(),
             metrics: METRICS.clone(),
+            tasks: Tasks::null(),
         });
         let (booted, booted_ms) = (world.moment(), world.now());
         let mut chores = node.begin().await;
@@ -172,6 +174,9 @@ impl Instance {
     pub async fn is_busy(&self) -> Option<String> {
         if tokio::time::timeout(Duration::from_mins(1), self.proxy.flight().idle()).await.is_err() {
             return Some("something is owed for ever".to_owned());
+        }
+        if self.node.tasks.panics() > 0 {
+            return Some("a task of it has panicked".to_owned());
         }
         // Two are the janitor's: its own, and the one that it waits with.
         let fills = self.node.signal.guards().saturating_sub(2);

@@ -12,6 +12,7 @@ use dustgate::flight;
 use dustgate::node::{self, Chores, Node, Opened, Seams, Upstreams};
 use dustgate::proxy::{self, Client, Proxy, Purge};
 use dustgate::route::{Route, Table};
+use dustgate::tasks::Tasks;
 use dustgate::telemetry::{Log, Metrics};
 use dustgate::tier::{Member, Stamps, WhenUnsure};
 use dustgate::upstream::scripted::{Asked, Reply, Scripted};
@@ -208,6 +209,7 @@ impl Make {
             dice,
             log: Log::null(),
             metrics: Metrics::new("test"),
+            tasks: Tasks::null(),
         });
         let mut chores = node.begin().await;
         chores.pay();

@@ -19,6 +19,7 @@ pub struct ProcessMetrics {
     closed: IntCounterVec,
     refused: IntCounterVec,
     log_dropped: IntCounter,
+    task_panics: IntCounterVec,
 }
 
 /// Following a fill.
@@ -105,6 +106,11 @@ impl ProcessMetrics {
             draining: to.gauge("draining", "1 once the end has begun."),
             connections: to.gauges("connections", "Client connections that are open.", &["listener"]),
             log_dropped: to.counter("log_dropped_total", "Log lines dropped because nobody read them."),
+            task_panics: to.counters(
+                "task_panics_total",
+                "Panics of background tasks, which are begun again.",
+                &["task"],
+            ),
         }
     }
 
@@ -131,6 +137,11 @@ impl ProcessMetrics {
     /// A request was answered without a route; the word is one of a closed set.
     pub fn refused(&self, word: &'static str) {
         self.refused.with_label_values(&[word]).inc();
+    }
+
+    /// A background task has panicked; its name is one of a closed set.
+    pub fn task_panicked(&self, task: &'static str) {
+        self.task_panics.with_label_values(&[task]).inc();
     }
 
     /// What [`crate::telemetry::Log::dropped`] says.

@@ -28,7 +28,7 @@ const FAMILIES: &str = "
     bodies_bytes gauge | bodies_other_lives_bytes gauge | bodies_errors_total counter op | integrity_failures_total counter what
     segments_missing_total counter | orphans_swept_total counter
     purges_total counter kind soft | purge_seconds histogram
-    log_dropped_total counter";
+    log_dropped_total counter | task_panics_total counter task";
 
 #[derive(Default)]
 struct Seen {
@@ -103,6 +103,7 @@ fn traffic(metrics: &Metrics) {
     for &outcome in FillOutcome::ALL {
         route.fill(outcome, ms);
     }
+    metrics.process.task_panicked("chore");
     drop((route.filling(), route.following()));
     route.fetch();
     route.key();

@@ -10,6 +10,7 @@ use crate::dust::faulty::Plan;
 use crate::dust::{Dust, Embedded, Faulty};
 use crate::flight::{self, Flight};
 use crate::proxy::budget::{Budget, Terms};
+use crate::tasks::Tasks;
 use crate::upstream::Lane;
 use crate::upstream::limit::{Limit, Load, Permit};
 
@@ -90,7 +91,7 @@ impl Instance {
         let flight = Flight::new(line.clone(), dice.clone(), settings);
         let limit = Limit::new(most, 10_000, PATIENCE);
         let terms = Terms { prefix: "p", name: "origin", permits, most };
-        let budget = Budget::start(flight.clone(), dice, limit.clone(), &terms);
+        let budget = Budget::start(flight.clone(), dice, limit.clone(), &terms, &Tasks::null());
         Self { line, flight, limit, budget, origin: origin.clone() }
     }
 

@@ -58,9 +58,10 @@ async fn a_look_into_memory_that_is_in_doubt() {
         (
             WhenUnsure::Serve(UNSURE_FOR),
             "
-            UWMSR UWMSR SSSSR SSSSR: own n other n old n both n
-            SWSSR SWSSR SSSSR SSSSR: own sS other sS old sS both sS
+            UWMSR UWMSR SSSSR SSSSR: own n other n
+            SWSSR SWSSR SSSSR SSSSR: own sS other sS
             ----- ----- ----- -----: own hH other hH old hH both hH
+            SSSSR SSSSR SSSSR SSSSR: old nsS both nsS
             ",
         ),
     ] {
