@@ -134,6 +134,8 @@ pub struct Member {
     pub(super) known: Mutex<BTreeMap<String, Instant>>,
     holder: Mutex<Holder>,
     sure: watch::Sender<bool>,
+    /// What [`State::sure_at`] was when [`Member::keep_trust`] ended: it may begin again after a panic.
+    sure_at: Mutex<Option<(Instant, WallMs)>>,
 }
 
 /// What [`Member::keep_trust`] remembers from one round to the next.
@@ -179,6 +181,7 @@ impl Member {
             known: Mutex::default(),
             holder,
             sure: watch::Sender::new(false),
+            sure_at: Mutex::default(),
         })
     }
 
@@ -196,7 +199,7 @@ impl Member {
             proposes: false,
             retry_at: now,
             pause: AGAIN,
-            sure_at: None,
+            sure_at: *self.last_sure(),
             written: None,
             why: None,
             warned: false,
@@ -370,6 +373,7 @@ impl Member {
                 return;
             }
             state.sure_at = Some((Instant::now(), self.parts.dust.now_ms()));
+            *self.last_sure() = state.sure_at;
             if !self.sure.send_replace(true) {
                 // What was kept since everything was read again.
                 self.parts.tier.drop_unbacked();
@@ -441,6 +445,11 @@ impl Member {
 
     pub(super) async fn bounded<T>(&self, call: impl Future<Output = dust::Result<T>>) -> dust::Result<T> {
         dust::within(self.settings.call_bound, call).await
+    }
+
+    fn last_sure(&self) -> MutexGuard<'_, Option<(Instant, WallMs)>> {
+        // One value: a panic elsewhere broke nothing.
+        self.sure_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn holder(&self) -> MutexGuard<'_, Holder> {

@@ -302,6 +302,23 @@ async fn an_instance_that_heard_nothing_for_too_long_forgets_what_it_had() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_whose_tasks_stand_still_for_too_long_forgets_what_it_had_when_they_begin_again() {
+    for (silent, kept) in [(SILENT / 2, true), (SILENT * 2, false)] {
+        let (_store, mut one, _two) = two().await;
+        one.publish(KEY).await;
+        // As by a panic.
+        one.tasks.shutdown().await;
+        tokio::time::sleep(silent).await;
+        // By the store's clock it is over; here that stands still.
+        one.trust.lose();
+        one.tasks.spawn(one.member.clone().follow());
+        one.tasks.spawn(one.member.clone().keep_trust());
+        until("sure", || one.is_sure()).await;
+        assert_eq!(one.find(KEY).is_some(), kept, "after {silent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_knows_how_long_a_stamp_lives_that_another_wrote() {
     let (_store, one, two) = two().await;
     let lives = Duration::from_mins(20);
