@@ -2,7 +2,7 @@
 //!
 //! One trait, [`Dust`]; what an answer is (*held*, *occupied*, *fenced*, *not held*) is in its
 //! return types, and [`Error`] is left for a store that did not do what it was asked. Expiry is
-//! judged on the store's clock. Every store passes the same suite, [`conformance`].
+//! judged on the store's clock. Every store passes the same suite, `testkit::conformance`.
 //!
 //! # Numbers
 //! Lease tokens and the numbers of writes are one rising order per store ([`Number`]). A write
@@ -22,10 +22,7 @@ use async_trait::async_trait;
 use crate::clock::WallMs;
 
 mod bound;
-#[doc(hidden)]
-pub mod conformance;
 pub mod embedded;
-pub mod faulty;
 pub mod hub;
 pub mod late;
 pub mod memory;
@@ -38,7 +35,6 @@ pub mod table;
 pub use self::redis::Redis;
 pub use bound::within;
 pub use embedded::Embedded;
-pub use faulty::Faulty;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 pub use late::Late;
 pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_shared, open};

@@ -4,7 +4,6 @@
 //! [`Flights`] elects inside the process (F1). Who leads there goes through [`Flight::enter`],
 //! which finds the result of somebody else's fill, waits for it, or wins the right to fill: a
 //! [`Fill`], kept alive by a heartbeat and spent by publishing, aborting or releasing it.
-//! [`run`] is the whole thing for a value that is one JSON text.
 //!
 //! At least once, and once only *while Dust is reachable*: a lease that runs out in the middle
 //! of a fill, a crash before the publish, or a store that is down all cause a second one. What
@@ -42,7 +41,6 @@ mod outcome;
 mod probe;
 mod pursuit;
 mod settings;
-mod single;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -56,7 +54,6 @@ pub use outcome::{Attempt, Entered, Judged, Lone, Noted, Published, Standing};
 pub use probe::Watch;
 pub use pursuit::{Glimpse, Pursuit};
 pub use settings::{OnUnavailable, Settings};
-pub use single::{Flown, Options, RunError, Source, Work, run};
 
 /// The names that one flight has in Dust.
 #[derive(Debug, Clone, PartialEq, Eq)]

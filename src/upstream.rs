@@ -3,7 +3,6 @@
 pub mod client;
 pub mod interest;
 pub mod limit;
-pub mod scripted;
 pub mod settings;
 
 mod ahead;
@@ -33,7 +32,6 @@ use url::Url;
 
 pub use self::client::Client;
 pub use self::interest::Interest;
-pub use self::scripted::Scripted;
 pub use self::settings::{ClientError, HostRule, HttpVersion, Settings, Tls};
 pub use self::tls::Shared;
 

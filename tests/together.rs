@@ -43,8 +43,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dustgate::proxy::Purge;
+use dustgate::testkit::scripted::{Asked, Reply};
 use dustgate::upstream::ErrorKind;
-use dustgate::upstream::scripted::{Asked, Reply};
 use instance::{Fleet, Got, Instance, LEASE};
 use object_store::memory::InMemory;
 use tokio::sync::Semaphore;

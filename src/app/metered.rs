@@ -233,9 +233,10 @@ impl Dust for MeteredDust {
 #[cfg(test)]
 mod tests {
     use crate::clock::SystemClock;
-    use crate::dust::{Embedded, Faulty};
+    use crate::dust::Embedded;
     use crate::node::Joining;
     use crate::tasks::Tasks;
+    use crate::testkit::Faulty;
 
     use super::*;
 

@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::{Catalog, EntryText, LISTING, Reading, Removal, Report, ToldAside};
 use crate::clock::{Dice, ManualClock};
-use crate::dust::faulty::{Fault, Op};
-use crate::dust::{Dust as _, Embedded, Error, Faulty, Number, Put, Written};
+use crate::dust::{Dust as _, Embedded, Error, Number, Put, Written};
 use crate::flight::{Attempt, Fill, Flight, Noted, Settings};
 use crate::key::Key;
 use crate::record::{Binding, LifetimeBy, Manifest, Note, Record, VaryNode};
+use crate::testkit::Faulty;
+use crate::testkit::faulty::{Fault, Op};
 
 const BOUND: Duration = Duration::from_millis(200);
 const NOW: u64 = 1_000_000;

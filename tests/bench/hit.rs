@@ -16,7 +16,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use dustgate::policy::{self, Answer, Ask, Entrance, Framing, Rules, Terms, Verdict};
 use dustgate::proxy::Client;
 use dustgate::record::{LifetimeBy, Manifest, Record};
-use dustgate::upstream::scripted::Reply;
+use dustgate::testkit::scripted::Reply;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use instance::Fleet;

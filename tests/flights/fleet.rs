@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dustgate::clock::Dice;
-use dustgate::dust::faulty::{Fault, Op};
-use dustgate::dust::{Entry, Faulty, Number};
+use dustgate::dust::{Entry, Number};
 use dustgate::flight::{
     Entered, Fill, Flight, Flights, Joined, Judge, Judged, Leader, Names, OnUnavailable, Published, Settings,
     Settled, Standing,
 };
+use dustgate::testkit::faulty::{Fault, Faulty, Op};
 use serde_json::{Value as Json, json};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};

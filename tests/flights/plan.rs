@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use dustgate::clock::Dice;
-use dustgate::dust::faulty;
+use dustgate::testkit::faulty;
 
 /// A fleet, its requests and its misfortunes.
 #[derive(Debug)]

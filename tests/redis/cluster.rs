@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dustgate::dust::conformance::all;
 use dustgate::dust::{Dust, Put, Written};
+use dustgate::testkit::conformance::all;
 use tokio::time::{Instant, sleep};
 
 use super::conform::Real;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dustgate::dust::Dust;
-use dustgate::dust::conformance::{Rig, all};
 use dustgate::dust::redis::Redis;
+use dustgate::testkit::conformance::{Rig, all};
 
 use super::server::Server;
 

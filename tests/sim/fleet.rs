@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dustgate::dust::faulty::{Fault, Op};
 use dustgate::dust::{Dust as _, Embedded, Value};
 use dustgate::proxy;
+use dustgate::testkit::faulty::{Fault, Op};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::client::{Visit, Wish};

@@ -4,13 +4,14 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use dustgate::body::{self, Bodies};
-use dustgate::dust::{Dust as _, Error, Faulty};
+use dustgate::dust::{Dust as _, Error};
 use dustgate::flight::{self, OnUnavailable};
 use dustgate::node::{self, Chores, Node, Opened, Seams, Upstreams};
 use dustgate::proxy::{self, Proxy};
 use dustgate::route::{Finish, KeyedField, PathPattern, Route, Table};
 use dustgate::tasks::Tasks;
 use dustgate::telemetry::{Log, Metrics};
+use dustgate::testkit::Faulty;
 use dustgate::tier::{Stamps, Tier};
 use dustgate::upstream::Upstream;
 use tokio::task::AbortHandle;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use dustgate::clock::Dice;
-use dustgate::dust::faulty;
+use dustgate::testkit::faulty;
 use dustgate::tier::WhenUnsure;
 
 use crate::scene::Scene;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dustgate::body;
 use dustgate::dust::embedded::Limits;
+use dustgate::testkit::scripted::{Asked, Reply};
 use dustgate::upstream::Framing;
-use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 use tokio::time::sleep;
 

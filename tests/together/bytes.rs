@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dustgate::dust::{Dust as _, Put};
 use dustgate::record::codec::Limits;
 use dustgate::record::{Note, Pointer, codec};
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::scripted::{Asked, Reply};
 use futures_util::StreamExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;

@@ -1,6 +1,6 @@
 //! One of two instances is wrong about the time by two hours.
 
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::scripted::{Asked, Reply};
 
 use super::instance::{Fleet, Got};
 

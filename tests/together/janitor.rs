@@ -10,7 +10,7 @@ use dustgate::dust::{Dust as _, Entry, Value};
 use dustgate::proxy::NotSwept;
 use dustgate::record::codec::Limits;
 use dustgate::record::{Pointer, codec};
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use dustgate::dust::faulty::{Fault, Op};
 use dustgate::policy::RangeMode;
+use dustgate::testkit::faulty::{Fault, Op};
+use dustgate::testkit::scripted::{Asked, Reply};
 use dustgate::upstream::Framing;
-use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 
 use tokio::time::sleep;

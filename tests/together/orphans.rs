@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use dustgate::testkit::scripted::{Asked, Reply};
 use dustgate::upstream::Framing;
-use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 use tokio::time::sleep;
 

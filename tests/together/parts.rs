@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use dustgate::clock::Dice;
 use dustgate::policy::RangeMode;
+use dustgate::testkit::scripted::{Asked, Reply};
 use dustgate::upstream::Framing;
-use dustgate::upstream::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dustgate::body::Settings;
 use dustgate::route::Route;
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::scripted::{Asked, Reply};
 use tokio::time::sleep;
 
 use super::instance::{Fleet, Got};

@@ -10,7 +10,7 @@ use dustgate::drain;
 use dustgate::dust::Dust as _;
 use dustgate::dust::embedded::Limits;
 use dustgate::route::KeyedField;
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::scripted::{Asked, Reply};
 use object_store::memory::InMemory;
 use tokio::time::sleep;
 

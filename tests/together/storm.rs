@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dustgate::proxy::{Client, Purge};
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::scripted::{Asked, Reply};
 use http::{Method, Request};
 use http_body_util::Empty;
 use tokio::task::JoinHandle;

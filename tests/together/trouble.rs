@@ -1,7 +1,7 @@
 //! In a fleet, too, one request's failure or pass binds its like, and all when a second leader has come
 //! to the same: on whichever instance either was.
 
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::scripted::{Asked, Reply};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 

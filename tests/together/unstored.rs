@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dustgate::body;
-use dustgate::dust::faulty::{Fault, Op};
 use dustgate::policy::RangeMode;
 use dustgate::route::Route;
-use dustgate::upstream::scripted::{Asked, Reply};
+use dustgate::testkit::faulty::{Fault, Op};
+use dustgate::testkit::scripted::{Asked, Reply};
 use dustgate::upstream::{ErrorKind, Framing};
 use tokio::time::sleep;
 

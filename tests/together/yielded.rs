@@ -2,7 +2,7 @@
 //! it elsewhere goes on by its words, and without it when it dies.
 
 use dustgate::body;
-use dustgate::upstream::scripted::Reply;
+use dustgate::testkit::scripted::Reply;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 

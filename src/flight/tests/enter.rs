@@ -1,9 +1,9 @@
 //! S1, S2, S14, S16, F2, F8, F11: up to the point of waiting.
 
 use super::support::*;
-use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Dust, Value};
 use crate::flight::{Attempt, Entered, Flight, Lone, Names, OnUnavailable, Settings};
+use crate::testkit::faulty::{Fault, Op};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]

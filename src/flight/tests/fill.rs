@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::support::*;
-use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Dust, Error, Renewal};
 use crate::flight::{Entered, Fill, Noted, Published, Standing};
+use crate::testkit::faulty::{Fault, Op};
 use tokio::time::{Instant, advance, sleep};
 
 async fn publish(fill: Fill, text: &str) -> Published {

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::support::*;
 use crate::dust::Dust;
-use crate::dust::faulty::{Fault, Op};
 use crate::flight::Entered;
+use crate::testkit::faulty::{Fault, Op};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]

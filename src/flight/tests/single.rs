@@ -7,7 +7,8 @@ use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep};
 
 use super::support::*;
-use crate::flight::{Flown, OnUnavailable, Options, RunError, Settings, Source, Work, run};
+use crate::flight::{OnUnavailable, Settings};
+use crate::testkit::single::{Flown, Options, RunError, Source, Work, run};
 
 fn options(instance: &Instance) -> Options {
     Options::new(&instance.flight)

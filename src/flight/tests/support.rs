@@ -10,12 +10,11 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::clock::{Dice, ManualClock, WallMs};
-use crate::dust::faulty::Op;
 use crate::dust::{
-    Changes, Dust, Embedded, Entry, Faulty, Feed, Grant, Holder, Hub, Lease, Number, Put, Renewal, Result,
-    Written,
+    Changes, Dust, Embedded, Entry, Feed, Grant, Holder, Hub, Lease, Number, Put, Renewal, Result, Written,
 };
 use crate::flight::{Entered, Fill, Flight, Judge, Judged, Names, OnUnavailable, Settings};
+use crate::testkit::faulty::{Faulty, Op};
 
 pub(super) const TTL: Duration = Duration::from_secs(6);
 pub(super) const BOUND: Duration = Duration::from_millis(200);

@@ -1,9 +1,9 @@
 //! S8–S13, S17, F6: while somebody else fills.
 
 use super::support::*;
-use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Change, Dust, Grant, Holder, Put, What};
 use crate::flight::{Entered, Standing};
+use crate::testkit::faulty::{Fault, Op};
 use tokio::time::{Instant, advance, sleep};
 
 fn awaited(entered: &Entered<String>, text: &str) -> bool {

@@ -4,8 +4,8 @@ use super::owed::Purse;
 use super::*;
 use crate::clock::{Clock, Dice, ManualClock};
 use crate::dust::embedded::Limits;
-use crate::dust::faulty::{Fault, Op};
-use crate::dust::{Embedded, Faulty, Holder};
+use crate::dust::{Embedded, Holder};
+use crate::testkit::faulty::{Fault, Faulty, Op};
 use life::Ends;
 
 const NOW: WallMs = 1_800_000_000_000;

@@ -7,8 +7,8 @@ use super::*;
 use crate::clock::{Clock, Dice, ManualClock};
 use crate::dust::Embedded;
 use crate::dust::embedded::Limits;
-use crate::dust::faulty::{Fault, Op};
 use crate::dust::{Dust as _, Put};
+use crate::testkit::faulty::{Fault, Op};
 use crate::tier::stamps::life::SILENT;
 use crate::tier::stamps::{Force, Scope};
 

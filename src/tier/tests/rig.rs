@@ -9,11 +9,11 @@ use super::*;
 use crate::clock::{Clock, Dice, ManualClock, WallMs};
 use crate::dust::embedded::Limits;
 use crate::dust::{
-    self, Changes, Dust, Embedded, Entry, Faulty, Feed, FeedItem, Grant, Holder, Hub, Lease, Put, Renewal,
-    Written,
+    self, Changes, Dust, Embedded, Entry, Feed, FeedItem, Grant, Holder, Hub, Lease, Put, Renewal, Written,
 };
 use crate::flight::Names;
 use crate::record::{Pointer, codec};
+use crate::testkit::Faulty;
 use crate::tier::member;
 
 pub(super) const TRUST: Duration = Duration::from_secs(10);

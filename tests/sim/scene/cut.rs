@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dustgate::dust::faulty::{Fault, Op};
+use dustgate::testkit::faulty::{Fault, Op};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{REQUESTS, all_get, ms};

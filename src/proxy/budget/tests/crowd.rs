@@ -2,8 +2,8 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Dice;
-use crate::dust::faulty::Plan;
 use crate::proxy::budget::tests::support::*;
+use crate::testkit::faulty::Plan;
 use crate::upstream::Lane;
 
 /// Random requests on three instances, some of which leave: a line that delays and loses events

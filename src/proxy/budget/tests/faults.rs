@@ -3,8 +3,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Dice;
 use crate::dust::Dust as _;
-use crate::dust::faulty::{Fault, Op, Plan};
 use crate::proxy::budget::tests::support::*;
+use crate::testkit::faulty::{Fault, Op, Plan};
 use crate::upstream::Lane;
 
 /// Everything goes wrong: then there may be too many at once, but nobody waits for ever and no

@@ -6,11 +6,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::{Dice, ManualClock};
 use crate::dust::embedded::Limits;
-use crate::dust::faulty::Plan;
-use crate::dust::{Dust, Embedded, Faulty};
+use crate::dust::{Dust, Embedded};
 use crate::flight::{self, Flight};
 use crate::proxy::budget::{Budget, Terms};
 use crate::tasks::Tasks;
+use crate::testkit::faulty::{Faulty, Plan};
 use crate::upstream::Lane;
 use crate::upstream::limit::{Limit, Load, Permit};
 

@@ -17,9 +17,11 @@ use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::hub::{Changes, Feed, FeedItem, Hub};
-use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Written};
 use crate::clock::{Dice, WallMs};
+use crate::dust::{
+    Changes, Dust, Entry, Error, Feed, FeedItem, Grant, Holder, Hub, Lease, Number, Put, Renewal, Result,
+    Room, Written,
+};
 
 /// How often what goes wrong by itself. Chances are parts of 1000 of all calls (or events).
 #[derive(Debug, Clone)]
@@ -335,7 +337,7 @@ impl Dust for Faulty {
         self.inner.shared()
     }
 
-    fn traits(&self) -> super::Traits {
+    fn traits(&self) -> crate::dust::Traits {
         self.inner.traits()
     }
 
@@ -343,7 +345,7 @@ impl Dust for Faulty {
         self.inner.kind()
     }
 
-    fn room(&self) -> Option<super::Room> {
+    fn room(&self) -> Option<Room> {
         self.inner.room()
     }
 }

@@ -13,7 +13,7 @@ use http::{Method, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Trailers, Upstream};
+use crate::upstream::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Trailers, Upstream};
 
 /// An [`Upstream`] that answers from a script: the queued replies in order, then what the
 /// fallback says, then [`ErrorKind::Connect`].

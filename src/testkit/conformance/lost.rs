@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{Case, Rig, granted, is_held};
-use crate::dust::faulty::{Fault, Faulty, Op};
 use crate::dust::{Dust, Error, Grant, Put};
+use crate::testkit::faulty::{Fault, Faulty, Op};
 
 pub async fn all(rig: &dyn Rig) {
     a_lost_answer_leaves_a_lease_that_its_holder_can_free(rig).await;

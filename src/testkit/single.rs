@@ -8,8 +8,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::dust::{Entry, Error, Number};
-
-use super::{Entered, Flight, Judge, Judged, Lone, Names, Published, Standing};
+use crate::flight::{Entered, Flight, Judge, Judged, Lone, Names, Published, Standing};
 
 /// How [`run`] treats a value.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use super::{Changes, Dust, Entry, Grant, Holder, Lease, Number, Put, Value, Wake, Written};
+use crate::dust::{Changes, Dust, Entry, Grant, Holder, Lease, Number, Put, Value, Wake, Written};
 
 mod entries;
 mod events;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::dust::embedded::{Embedded, Limits};
-use crate::dust::faulty::Faulty;
+use crate::testkit::faulty::Faulty;
 
 /// Embedded stores: both clocks stand still but for [`Rig::pass`].
 struct Virtual {
