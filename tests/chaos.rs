@@ -19,16 +19,14 @@ mod history;
 mod judge;
 #[path = "chaos/keys.rs"]
 mod keys;
-#[path = "redis/nodes.rs"]
-#[allow(dead_code, reason = "the tests of the store itself use more of it")]
-mod nodes;
-#[path = "redis/server.rs"]
-#[allow(dead_code, reason = "the tests of the store itself use more of it")]
-mod server;
+#[path = "chaos/origin.rs"]
+mod origin;
 #[path = "chaos/status.rs"]
 mod status;
 #[path = "chaos/storm.rs"]
 mod storm;
+#[path = "support/kit.rs"]
+mod support;
 #[path = "chaos/weather.rs"]
 mod weather;
 

@@ -14,29 +14,16 @@ mod expected;
 mod gates;
 #[path = "conformance/score.rs"]
 mod score;
-#[path = "redis/server.rs"]
-#[allow(dead_code, reason = "the tests of the store itself use more of it")]
-mod server;
-#[path = "proxy"]
-#[allow(dead_code, unused_imports, reason = "the tests of one proxy use more of it")]
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::float_cmp,
-    clippy::format_push_string,
-    clippy::needless_for_each
-)]
-mod shared {
-    pub mod support;
-}
 #[path = "conformance/suite.rs"]
 mod suite;
+#[path = "support/kit.rs"]
+mod support;
 #[path = "conformance/turns.rs"]
 mod turns;
 
 use expected::{Choices, Expected};
 use gates::Fleet;
 use score::Score;
-use shared::support;
 use suite::{Results, Suite, project};
 
 /// What passes once the route stores responses that set cookies.

@@ -26,9 +26,8 @@ mod origin;
 mod page;
 #[path = "oracle/range.rs"]
 mod range;
-#[path = "redis/server.rs"]
-#[allow(dead_code, reason = "the tests of the store itself use more of it")]
-mod server;
+#[path = "support/kit.rs"]
+mod support;
 #[path = "oracle/wire.rs"]
 mod wire;
 #[path = "oracle/wish.rs"]
@@ -129,7 +128,7 @@ async fn every_byte_is_right(instances: usize) {
     println!("DUSTGATE_ORACLE_SEED={seed} DUSTGATE_ORACLE_SECONDS={span}, {instances} instances");
     let world = Arc::new(World::new(seed, instances));
     let origin = origin::start(world.clone()).await;
-    let mut ground = Ground::new(world.clone(), instances, origin).await;
+    let mut ground = Ground::new(world.clone(), instances, &origin).await;
     let until = Instant::now() + Duration::from_secs(span);
     let clients: JoinSet<_> = (0..CLIENTS).map(|number| client(world.clone(), number, until)).collect();
     ground.weather(until).await;

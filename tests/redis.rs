@@ -22,15 +22,11 @@ mod index;
 mod lost;
 #[path = "redis/lost_stamp.rs"]
 mod lost_stamp;
-#[path = "redis/nodes.rs"]
-mod nodes;
 #[path = "redis/refusals.rs"]
 mod refusals;
-#[path = "redis/relay.rs"]
-mod relay;
 #[path = "redis/seeds.rs"]
 mod seeds;
 #[path = "redis/sentinel.rs"]
 mod sentinel;
-#[path = "redis/server.rs"]
-mod server;
+#[path = "support/kit.rs"]
+mod support;

@@ -11,14 +11,14 @@ mod bound;
 mod fields;
 #[path = "upstream/framing.rs"]
 mod framing;
-#[path = "upstream/origin.rs"]
-mod origin;
 #[path = "upstream/queue.rs"]
 mod queue;
 #[path = "upstream/retry.rs"]
 mod retry;
 #[path = "upstream/reuse.rs"]
 mod reuse;
+#[path = "support/kit.rs"]
+mod support;
 #[path = "upstream/timeouts.rs"]
 mod timeouts;
 #[path = "upstream/tls.rs"]

@@ -3,18 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dustgate::drill::seen::End;
-use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::clients::ask;
-use crate::ground::{Ground, INSTANCES, LEASE, operator};
-use crate::history::Answer;
+use crate::clients::{ask, operator};
+use crate::ground::{Ground, INSTANCES, LEASE};
+use crate::history::{Answer, End};
 use crate::judge::TRUST;
-use crate::keys::{KEYS, path};
+use crate::keys::KEYS;
 use crate::storm::purge;
+use crate::support::metrics::Metrics;
 
 /// By when the fleet is sure again, and owes nothing.
 const SURE: Duration = Duration::from_secs(10);
@@ -30,7 +29,7 @@ const NAMES_OF_A_KEY: usize = 7;
 /// What is wrong.
 pub async fn after(ground: &mut Ground) -> Vec<String> {
     let mut wrong = Vec::new();
-    let lost = ground.fleet.lost();
+    let lost = ground.instances.ended();
     if !lost.is_empty() {
         return vec![format!("ended by themselves: {lost:?}")];
     }
@@ -56,7 +55,7 @@ pub async fn after(ground: &mut Ground) -> Vec<String> {
         wrong.push(format!("after the storm a purge is answered with {said}, of {everybody:?}"));
     }
     for answer in everywhere(ground).await {
-        let newest = sky.origin.version(&path(answer.key)).unwrap();
+        let newest = sky.origin.version(answer.key);
         if answer.end != End::Whole(newest) {
             wrong.push(format!("after a purge, not version {newest}: {answer:?}"));
         }
@@ -90,14 +89,15 @@ fn names(ground: &Ground) -> BTreeSet<String> {
 async fn doubts(ground: &Ground) -> Vec<String> {
     let mut doubts = Vec::new();
     for number in 0..INSTANCES {
+        let instance = &ground.instances.of[number];
+        let page = instance.admin_get("/metrics").attempt().await;
         for (metric, wanted) in [("dustgate_dust_up", 1.0), ("dustgate_tier_unsure", 0.0)] {
-            let value = ground.fleet.metric(number, metric).await.unwrap_or(f64::NAN);
+            let value = page.as_ref().map_or(f64::NAN, |page| Metrics::parse(page.text()).sum(metric, &[]));
             if (value - wanted).abs() > f64::EPSILON {
                 doubts.push(format!("instance {number}: {metric} is {value}"));
             }
         }
-        let at = ground.fleet.operator(number).expect("it runs");
-        let ready = operator(at, Method::GET, "/readyz", None).await;
+        let ready = operator(instance.admin_get("/readyz")).await;
         if ready.as_ref().ok() != Some(&json!({"ready": true, "degraded": []})) {
             doubts.push(format!("instance {number}: /readyz {ready:?}"));
         }
@@ -121,13 +121,12 @@ async fn everywhere(ground: &Ground) -> Vec<Answer> {
 async fn left(ground: &Ground) -> Vec<String> {
     let mut left = Vec::new();
     for number in 0..INSTANCES {
-        let at = ground.fleet.operator(number).expect("it runs");
-        let flights = operator(at, Method::GET, "/v1/flights", None).await;
+        let instance = &ground.instances.of[number];
+        let flights = operator(instance.admin_get("/v1/flights")).await;
         if flights.as_ref().ok() != Some(&json!([])) {
             left.push(format!("instance {number}: flights {flights:?}"));
         }
-        let process = ground.fleet.process(number).expect("it runs");
-        let open = std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
+        let open = instance.process().open_descriptors().len();
         if open > DESCRIPTORS {
             left.push(format!("instance {number}: {open} descriptors"));
         }

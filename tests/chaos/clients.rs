@@ -4,22 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dustgate::drill::client;
 use fastrand::Rng;
+use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::ground::{At, Sky};
-use crate::history::Answer;
+use crate::history::{Answer, End};
 use crate::judge::DEADLINE;
 use crate::keys::{KEYS, path};
+use crate::origin::VERSION;
+use crate::support::client::{Ask, Conn};
+use crate::support::{End as Ending, Reply};
 
 /// Between two clients, in the middle.
 const EVERY: Duration = Duration::from_millis(9);
 /// So many at most are under way.
 const MOST: usize = 200;
+/// The host that clients ask for.
+pub const HOST: &str = "chaos.test";
 /// One of so many goes to an instance that is stopped, if it is that one's turn.
 const TO_STOPPED: usize = 8;
+
+/// Nobody waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Clients that come until this is ended.
 pub struct Load {
@@ -77,9 +85,62 @@ fn is_quiet(key: usize) -> bool {
 /// One client: what it got is in the history.
 pub async fn ask(sky: &Sky, at: At, key: usize) -> Answer {
     let from = sky.now();
-    let (end, told) = client::hear(at.data, &path(key), "chaos", &sky.origin).await;
-    let (to, version, status) = (sky.now(), told.version, told.cache_status);
-    let answer = Answer { life: at.life, key, from, to, version, end, status };
+    let mut told = Told::default();
+    let heard = timeout(PATIENCE, hear(sky, at, key, &mut told)).await;
+    let end = heard.unwrap_or_else(|_| End::Broken(format!("nothing within {PATIENCE:?}")));
+    let Told { version, status } = told;
+    let answer = Answer { life: at.life, key, from, to: sky.now(), version, end, status };
     sky.write(|history| history.answers.push(answer.clone()));
     answer
+}
+
+/// What an answer says of itself, as far as it came.
+#[derive(Default)]
+struct Told {
+    version: Option<u64>,
+    status: String,
+}
+
+/// Asks, and checks every byte as it comes.
+async fn hear(sky: &Sky, at: At, key: usize, told: &mut Told) -> End {
+    let ask = Ask::new(at.data, "GET", &path(key)).host(HOST).field("User-Agent", "chaos");
+    let mut conn = match Conn::reach(at.data).await {
+        Ok(conn) => conn,
+        Err(error) => return End::Unreached(format!("connecting: {error}")),
+    };
+    conn.send(ask.bytes()).await;
+    let Some(mut reading) = conn.reading(false).await else { return End::Broken("no answer".to_owned()) };
+    reading.fields.get("cache-status").unwrap_or_default().clone_into(&mut told.status);
+    told.version = reading.fields.get(VERSION).and_then(|version| version.parse().ok());
+    if reading.status != 200 {
+        return End::Refused(reading.status);
+    }
+    let Some(version) = told.version else {
+        return End::Wrong("an answer that the origin never gave".to_owned());
+    };
+    let Some(whole) = sky.origin.body(key, version) else {
+        return End::Wrong(format!("version {version}, which the origin never sent"));
+    };
+    let mut at = 0;
+    while let Some(piece) = reading.some().await {
+        if whole.get(at..at + piece.len()) != Some(&*piece) {
+            let same = whole[at.min(whole.len())..].iter().zip(&piece).take_while(|(is, was)| is == was);
+            return End::Wrong(format!("not version {version} at byte {}", at + same.count()));
+        }
+        at += piece.len();
+    }
+    match reading.end() {
+        Ending::Broken => End::Broken(format!("after {at} B")),
+        Ending::Clean if at < whole.len() => {
+            End::Wrong(format!("a clean end after {at} of {} B", whole.len()))
+        }
+        Ending::Clean => End::Whole(version),
+    }
+}
+
+/// What an instance's operator's port answers, if that is 200.
+pub async fn operator(ask: Ask) -> Result<Value, String> {
+    let Reply { status, body, end, .. } = ask.host("localhost").attempt().await?;
+    let value = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+    if status == 200 && end == Ending::Clean { Ok(value) } else { Err(format!("{status} {value}")) }
 }

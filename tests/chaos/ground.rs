@@ -1,27 +1,24 @@
 //! The ground: servers for the store, a way to them for each instance, the origin, the instances.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dustgate::drill::client;
-use dustgate::drill::fleet::{Fleet, Launch};
-use dustgate::drill::origin::Origin;
-use dustgate::drill::relay::{Relay, State};
 use fastrand::Rng;
-use http::Method;
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::clients::operator;
 use crate::history::{History, Life, Trouble, What};
 use crate::judge::{TRUST, UNSURE_FOR};
-use crate::keys;
-use crate::nodes::cluster;
-use crate::server::Server;
+use crate::origin::Source;
+use crate::support::Proxy;
+use crate::support::cluster::cluster;
+use crate::support::instances::Instances;
+use crate::support::proxy::Setup;
+use crate::support::relay::{Mode, Relay};
+use crate::support::server::Server;
 
 /// How many instances.
 pub const INSTANCES: usize = 5;
@@ -37,20 +34,19 @@ pub enum Over {
 
 /// Everything that the storm blows over.
 pub struct Ground {
-    pub fleet: Fleet,
+    pub instances: Instances,
     pub sky: Arc<Sky>,
     pub nodes: Vec<Server>,
     /// Which node has the fleet's keys.
     pub owner: usize,
     /// Of each instance, a way to each node.
     ways: Vec<Vec<Relay>>,
-    place: TempDir,
     _shelf: TempDir,
 }
 
 /// What storm, clients and judges have in common.
 pub struct Sky {
-    pub origin: Origin,
+    pub origin: Source,
     began: Instant,
     history: Mutex<History>,
     /// Where each instance is that runs, and in which life.
@@ -74,56 +70,44 @@ impl Ground {
             // Nodes that name no address are where they were asked: each instance has one of its own.
             Over::Cluster => cluster("cluster-preferred-endpoint-type unknown-endpoint").await,
         };
-        let (place, shelf) = (
-            TempDir::with_prefix("dustgate-chaos-").unwrap(),
-            TempDir::with_prefix("dustgate-bodies-").unwrap(),
-        );
-        let origin = Origin::start(INSTANCES).await.unwrap();
-        keys::put(&origin);
-        let (mut settings, mut ways) = (Vec::new(), Vec::new());
+        let shelf = TempDir::with_prefix("dustgate-bodies-").unwrap();
+        let origin = Source::start(INSTANCES).await;
+        let (mut setups, mut ways) = (Vec::new(), Vec::new());
         for number in 0..INSTANCES {
             let near = Ipv4Addr::new(127, 0, 1, u8::try_from(number).unwrap() + 1);
-            let to = |node: &Server| Relay::start((near, node.port).into(), "127.0.0.1".into(), node.port);
-            ways.push(nodes.iter().map(|node| to(node).unwrap()).collect());
+            let to = |node: &Server| Relay::at((near, node.port).into(), ([127, 0, 0, 1], node.port).into());
+            ways.push(nodes.iter().map(to).collect());
             let hosts: Vec<_> = nodes.iter().map(|node| format!("{near}:{}", node.port)).collect();
             let scheme = if over == Over::Cluster { "redis+cluster" } else { "redis" };
-            let path = place.path().join(format!("{number}.toml"));
             let url = format!("{scheme}://{}", hosts.join(","));
-            std::fs::write(&path, text(&url, &shelf, origin.at(number))).unwrap();
-            settings.push(path);
+            setups.push(setup(&url, &shelf, origin.at(number)));
         }
-        let launch = Launch {
-            binary: env!("CARGO_BIN_EXE_dustgate").into(),
-            settings,
-            variables: Vec::new(),
-            log: place.path().join("instance"),
-            token: None,
-        };
         let sky = Arc::new(Sky {
             origin,
             began: Instant::now(),
             history: Mutex::default(),
             running: Mutex::new(vec![None; INSTANCES]),
         });
-        let fleet = Fleet::start(launch).await.unwrap();
-        let mut ground = Self { fleet, sky, nodes, owner, ways, place, _shelf: shelf };
+        let instances = Instances::start(setups).await;
+        let mut ground = Self { instances, sky, nodes, owner, ways, _shelf: shelf };
         for number in 0..INSTANCES {
             ground.came(number, Duration::ZERO).await;
         }
         ground
     }
 
-    /// Starts an instance that does not run.
+    /// Starts an instance again that has ended, or was killed.
     pub async fn start(&mut self, number: usize) {
+        self.instances.of[number].ended().await;
         let from = self.sky.now();
-        self.fleet.restart(number).await.unwrap();
+        self.instances.restart(number).await;
         self.came(number, from).await;
     }
 
     async fn came(&mut self, number: usize, from: Duration) {
-        let admin = self.fleet.operator(number).expect("it runs");
-        let (_, data) = self.fleet.addresses().into_iter().find(|(at, _)| *at == number).expect("it runs");
-        let status = operator(admin, Method::GET, "/v1/status", None).await.unwrap();
+        let instance = &self.instances.of[number];
+        let (data, admin) = (instance.at, instance.admin);
+        let status = operator(instance.admin_get("/v1/status")).await.unwrap();
         let name = status["instance"].as_str().unwrap().to_owned();
         // The way to the store may have been cut before it came.
         let mut life = Life { number, name, from, ..Life::default() };
@@ -150,17 +134,17 @@ impl Ground {
         let from = self.sky.now();
         self.sky.of_last(number, |life| life.troubles.push(Trouble { what, from, to: None }));
         match what {
-            What::Cut => self.ways[number].iter().for_each(|way| way.set(State::Down)),
-            What::Silence => self.ways[number].iter().for_each(|way| way.set(State::Frozen)),
-            What::Stopped => self.fleet.freeze(number),
+            What::Cut => self.ways[number].iter().for_each(|way| way.set(Mode::Down)),
+            What::Silence => self.ways[number].iter().for_each(|way| way.set(Mode::Freeze)),
+            What::Stopped => self.instances.of[number].signal("STOP"),
         }
     }
 
     /// Takes it away again. Which keys were edited meanwhile.
     pub fn relieve(&self, number: usize, what: What) -> BTreeSet<usize> {
         match what {
-            What::Cut | What::Silence => self.ways[number].iter().for_each(|way| way.set(State::Up)),
-            What::Stopped => self.fleet.wake(number),
+            What::Cut | What::Silence => self.ways[number].iter().for_each(|way| way.set(Mode::Pass)),
+            What::Stopped => self.instances.of[number].signal("CONT"),
         }
         let now = self.sky.now();
         let mut since = now;
@@ -176,61 +160,24 @@ impl Ground {
         history.edits.iter().filter(|edit| edit.done > since).map(|edit| edit.key).collect()
     }
 
-    /// Leaves the instances' logs where they are, and says where that is.
-    pub fn keep_logs(&mut self) -> String {
-        self.place.disable_cleanup(true);
-        let mut text = format!("logs are in {}", self.place.path().display());
-        let _ = write!(text, "\n{}", self.sky.history().summary());
-        text
+    /// Writes the instances' logs down, and says where.
+    pub fn keep_logs(&self) -> String {
+        format!("{}\n{}", self.instances.keep_logs(), self.sky.history().summary())
     }
 }
 
-fn text(dust: &str, shelf: &TempDir, origin: SocketAddr) -> String {
-    let bodies: PathBuf = shelf.path().into();
-    format!(
-        r#"
-[server]
-listen = "127.0.0.1:0"
-drain = "5s"
-[admin]
-listen = "127.0.0.1:0"
-[dust]
-url = "{dust}"
-lease_ttl = "{}s"
-trust = "{}s"
-unsure_for = "{}s"
-[log]
-format = "json"
-[memory]
-size = "16MiB"
-[bodies]
-url = "file:{}"
-linger = "10s"
-[upstreams.origin]
-url = "http://{origin}"
-first_byte_timeout = "5s"
-read_timeout = "5s"
-[[routes]]
-name = "all"
-upstream = "origin"
-"#,
-        LEASE.as_secs(),
-        TRUST.as_secs(),
-        UNSURE_FOR.as_secs(),
-        bodies.display()
-    )
-}
-
-/// What an instance's operator's port answers, if that is 200.
-pub async fn operator(
-    at: SocketAddr,
-    method: Method,
-    path: &str,
-    content: Option<&Value>,
-) -> Result<Value, String> {
-    let (status, text) = client::operator(at, None, method, path, content).await?;
-    let value = serde_json::from_slice(&text).unwrap_or_else(|_| String::from_utf8_lossy(&text).into());
-    if status == 200 { Ok(value) } else { Err(format!("{status} {value}")) }
+fn setup(dust: &str, shelf: &TempDir, origin: SocketAddr) -> Setup {
+    Proxy::before_address(&origin.to_string())
+        .server("drain = \"5s\"")
+        .dust(&format!("url = \"{dust}\""))
+        .dust(&format!("lease_ttl = \"{}s\"", LEASE.as_secs()))
+        .dust(&format!("trust = \"{}s\"", TRUST.as_secs()))
+        .dust(&format!("unsure_for = \"{}s\"", UNSURE_FOR.as_secs()))
+        .bodies(&format!("url = \"file:{}\"", shelf.path().display()))
+        .bodies("linger = \"10s\"")
+        .upstream("first_byte_timeout = \"5s\"")
+        .upstream("read_timeout = \"5s\"")
+        .more("[memory]\nsize = \"16MiB\"")
 }
 
 // === impl Sky ===

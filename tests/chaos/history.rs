@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use dustgate::drill::seen::End;
-
 /// A time, from the beginning of the test.
 pub type At = Duration;
 
@@ -49,6 +47,21 @@ pub enum What {
     Silence,
     /// It is stopped (SIGSTOP).
     Stopped,
+}
+
+/// How a client fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The whole body of that version.
+    Whole(u64),
+    /// Bytes that no version has in that place, or a clean end before the end.
+    Wrong(String),
+    /// No whole body, and the client could tell.
+    Broken(String),
+    /// No connection: nothing was asked.
+    Unreached(String),
+    /// An answer that is none: this status.
+    Refused(u16),
 }
 
 /// What a client got.

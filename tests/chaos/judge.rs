@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dustgate::drill::seen::End;
-
-use crate::history::{Answer, At, Edit, History, How, Life};
+use crate::history::{Answer, At, Edit, End, History, How, Life};
 use crate::status;
 
 /// How long the settings say that an instance is sure without hearing from the store.

@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dustgate::drill::client;
 use fastrand::Rng;
-use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::clients::ask;
-use crate::ground::{At, Ground, INSTANCES, Sky, operator};
+use crate::clients::{HOST, ask, operator};
+use crate::ground::{At, Ground, INSTANCES, Sky};
 use crate::history::{Edit, How, What};
 use crate::keys::{KEYS, path};
+use crate::support::client::Ask;
 use crate::weather::{Gust, Weather};
 
 /// So many at least are neither gone nor in trouble.
@@ -97,11 +96,11 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
     match gust {
         Gust::Kill { number, back } if may(number) => {
             ground.goes(number);
-            ground.fleet.strike(number);
+            ground.instances.of[number].signal("KILL");
             undo.push(Undo { at: now + back, number, what: Undone::Back });
         }
         Gust::Behead { key, by, edited, back } => {
-            ground.sky.origin.edit(&path(key));
+            ground.sky.origin.edit(key);
             let all = ground.sky.running();
             edit(ground, by, edits, move |sky, by| async move {
                 drop(purge(&sky, by, Some(key)).await);
@@ -117,7 +116,7 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
         }
         Gust::End { number } if may(number) => {
             ground.goes(number);
-            ground.fleet.end(number);
+            ground.instances.of[number].signal("TERM");
             undo.push(Undo { at: now + Duration::from_secs(1), number, what: Undone::Ended });
         }
         Gust::Trouble { number, what, lasts } if may(number) => {
@@ -126,12 +125,12 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
         }
         Gust::Kill { .. } | Gust::End { .. } | Gust::Trouble { .. } => {}
         Gust::Purge { key, by } => {
-            ground.sky.origin.edit(&path(key));
+            ground.sky.origin.edit(key);
             edit(ground, by, edits, move |sky, by| async move { drop(purge(&sky, by, Some(key)).await) });
         }
         Gust::PurgeAll { keys, by } => {
             for key in keys {
-                ground.sky.origin.edit(&path(key));
+                ground.sky.origin.edit(key);
             }
             edit(ground, by, edits, move |sky, by| async move { drop(purge(&sky, by, None).await) });
         }
@@ -145,16 +144,15 @@ fn blows(ground: &mut Ground, gust: Gust, undo: &mut Vec<Undo>, edits: &mut Join
 fn behead(ground: &mut Ground, number: usize, edited: Option<usize>) {
     if let Some(key) = edited {
         // By itself, as far as anybody knows: nobody is promised the new.
-        ground.sky.origin.edit(&path(key));
+        ground.sky.origin.edit(key);
     }
     ground.goes(number);
-    ground.fleet.strike(number);
+    ground.instances.of[number].signal("KILL");
 }
 
 /// The instance that fetches a key just now.
 fn fetches(sky: &Sky, key: usize) -> Option<usize> {
-    let last = sky.origin.fetches(&path(key)).pop();
-    last.filter(|fetch| fetch.ended.is_none()).map(|fetch| fetch.instance)
+    sky.origin.fetched_by(key)
 }
 
 async fn undone(ground: &mut Ground, undo: Undo, edits: &mut JoinSet<()>) {
@@ -166,11 +164,11 @@ async fn undone(ground: &mut Ground, undo: Undo, edits: &mut JoinSet<()>) {
         // The storm is over: it is spared.
         Undone::Beheaded { .. } => {}
         Undone::Back => {
-            ground.fleet.kill(undo.number).await;
             ground.start(undo.number).await;
         }
         Undone::Ended => {
-            let status = ground.fleet.ended(undo.number, ENDED).await.expect("it ends by itself");
+            let ended = timeout(ENDED, ground.instances.of[undo.number].ended()).await;
+            let status = ended.expect("it ends by itself");
             // 3: its drain was over.
             assert!(matches!(status.code(), Some(0 | 3)), "instance {} ended with {status}", undo.number);
             ground.start(undo.number).await;
@@ -211,13 +209,10 @@ fn edit<F: Future<Output = ()> + Send + 'static>(
 /// Purges a key, or everything.
 pub async fn purge(sky: &Sky, by: At, key: Option<usize>) -> Option<Value> {
     let keys: Vec<usize> = key.map_or((0..KEYS).collect(), |key| vec![key]);
-    let least: Vec<_> = keys.iter().map(|key| (*key, sky.origin.version(&path(*key)).unwrap())).collect();
-    let what = key.map_or(
-        json!({"all": true}),
-        |key| json!({"url": format!("http://{}{}", client::ASKED_HOST, path(key))}),
-    );
+    let least: Vec<_> = keys.iter().map(|key| (*key, sky.origin.version(*key))).collect();
+    let what = key.map_or(json!({"all": true}), |key| json!({"url": format!("http://{HOST}{}", path(key))}));
     let sent = sky.now();
-    let said = operator(by.admin, Method::POST, "/v1/purge", Some(&what)).await;
+    let said = operator(Ask::new(by.admin, "POST", "/v1/purge").json(&what)).await;
     let done = sky.now();
     let names = |said: &Value, list: &str| {
         said[list]
@@ -247,11 +242,13 @@ pub async fn purge(sky: &Sky, by: At, key: Option<usize>) -> Option<Value> {
 /// Edits a key by a POST.
 async fn post(sky: &Sky, by: At, key: usize) {
     let sent = sky.now();
-    let least = sky.origin.version(&path(key)).unwrap() + 1;
-    let said = client::post(by.data, &path(key)).await;
+    let least = sky.origin.version(key) + 1;
+    let said = Ask::new(by.data, "POST", &path(key)).host(HOST).content("").attempt().await;
     let done = sky.now();
     sky.write(|history| match said {
-        Ok(200) => history.edits.push(Edit { key, version: least, sent, done, how: How::Post(by.life) }),
+        Ok(reply) if reply.status == 200 => {
+            history.edits.push(Edit { key, version: least, sent, done, how: How::Post(by.life) });
+        }
         _ => history.unanswered += 1,
     });
 }

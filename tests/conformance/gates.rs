@@ -3,9 +3,9 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server::Server;
 use crate::support::Proxy;
 use crate::support::proxy::Setup;
+use crate::support::server::Server;
 use crate::turns::Turns;
 
 /// Two instances over one store and one directory of bodies, with memories of their own, and

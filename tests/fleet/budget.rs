@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crate::ground::{Fleet, SLACK};
+use crate::support::fleet::{Fleet, LEASE, SLACK};
 use crate::support::{Answer, Gate, all, until};
 use tokio::time::Instant;
 
@@ -74,7 +74,7 @@ async fn what_a_dead_instance_had_of_the_budget_comes_back() {
     let killed = Instant::now();
     fleet.of[0].kill().await;
     fleet.origin.asked("/3", 1).await;
-    assert!(killed.elapsed() < crate::ground::LEASE + SLACK * 2, "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < LEASE + SLACK * 2, "{:?}", killed.elapsed());
     gates.of("/3").open();
     waiting.head().await.expect("an answer").rest().await.assert(200, "/3");
     drop(own);

@@ -1,6 +1,6 @@
 //! An origin or a client that fails one instance: what the others have of it.
 
-use crate::ground::{Fleet, SLACK, timed, waits};
+use crate::support::fleet::{Fleet, SLACK, timed, waits};
 use crate::support::{Answer, End, Gate, all, until};
 
 #[tokio::test(flavor = "multi_thread")]

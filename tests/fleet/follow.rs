@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::ground::Fleet;
+use crate::support::fleet::Fleet;
 use crate::support::{Answer, Gate, Proxy, all, until};
 
 #[tokio::test(flavor = "multi_thread")]

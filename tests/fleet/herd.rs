@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ground::{Fleet, SLACK, flies, timed, waits};
+use crate::support::fleet::{Fleet, SLACK, flies, timed, waits};
 use crate::support::pattern::Pattern;
 use crate::support::{Answer, End, Gate, all};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::ground::{Fleet, LEASE, SLACK, timed, waits};
 use crate::support::client::Reading;
+use crate::support::fleet::{Fleet, LEASE, SLACK, timed, waits};
 use crate::support::origin::Seen;
 use crate::support::pattern::Pattern;
 use crate::support::{Answer, End, Gate, all};

@@ -7,25 +7,14 @@
 mod budget;
 mod failure;
 mod follow;
-mod ground;
 mod herd;
 mod leader;
-mod line;
 mod purge;
 mod reads;
 mod rolling;
-#[path = "../redis/server.rs"]
-#[allow(dead_code, reason = "the tests of the store itself use more of it")]
-mod server;
-#[path = "../proxy"]
-#[allow(dead_code, unused_imports, reason = "the tests of one proxy use more of it")]
-#[allow(clippy::cast_possible_truncation, clippy::format_push_string, clippy::needless_for_each)]
-mod shared {
-    pub mod support;
-}
 mod store;
 mod strange;
+#[path = "../support/kit.rs"]
+mod support;
 mod unstored;
 mod view;
-
-use shared::support;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::ground::{Fleet, SLACK, name, timed, waits};
+use crate::support::fleet::{Fleet, SLACK, name, timed, waits};
 use crate::support::proxy::Setup;
 use crate::support::{Answer, End, Gate, all};
 

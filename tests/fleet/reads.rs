@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ground::{Fleet, timed};
+use crate::support::fleet::{Fleet, timed};
 use crate::support::pattern::Pattern;
 use crate::support::{Answer, End, Reads, S3, all, until};
 

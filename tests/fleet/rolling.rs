@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::ground::Fleet;
 use crate::support::client::Ask;
+use crate::support::fleet::Fleet;
 use crate::support::{Answer, End, Gate, all, until};
 
 /// How many requests go to one path before the next one is begun.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ground::{Fleet, SLACK, timed, waits};
-use crate::line::Line;
+use crate::support::fleet::{Fleet, SLACK, timed, waits};
+use crate::support::relay::{Mode, Relay};
 use crate::support::{Answer, End, Gate, Proxy, all, until};
 
 /// How long the store's calls may take, and then some.
@@ -215,7 +215,7 @@ async fn a_store_that_forgot_everything_is_begun_anew() {
 /// the others have, whichever of the two is the newer one.
 async fn a_cut_off_instance_comes_back(its_own_first: bool) {
     let mut fleet = Fleet::of(2).await;
-    let line = Line::to(fleet.redis.port).await;
+    let line = Relay::to(fleet.redis.port);
     let direct = format!("127.0.0.1:{}", fleet.redis.port);
     fleet.join_with(|text| text.replace(&direct, &line.at.to_string())).await;
     let gate = Gate::shut();
@@ -224,7 +224,7 @@ async fn a_cut_off_instance_comes_back(its_own_first: bool) {
         let answer = Answer::cacheable(format!("version {}", seen.nth));
         if seen.nth == 1 { answer.held_by(&held) } else { answer }
     });
-    line.cut();
+    line.set(Mode::Close);
     fleet.of[2].until_metric("dustgate_dust_up", &[], |up| up == 0.0).await;
     if its_own_first {
         let own = fleet.of[2].get("/a").asked().await;
@@ -237,7 +237,7 @@ async fn a_cut_off_instance_comes_back(its_own_first: bool) {
         fleet.of[0].fill("/a").await.assert(200, "version 1");
         fleet.of[2].fill("/a").await.assert(200, "version 2");
     }
-    line.mend();
+    line.set(Mode::Pass);
     fleet.of[2].until_metric("dustgate_dust_up", &[], |up| up == 1.0).await;
     // All agree, and stay with it.
     until("one answer from all", async || {

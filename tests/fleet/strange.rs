@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ground::Fleet;
+use crate::support::fleet::Fleet;
 use crate::support::{Answer, until};
 
 /// The name of a record in the store, once there is one.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::ground::Fleet;
 use crate::support::client::Reading;
+use crate::support::fleet::Fleet;
 use crate::support::pattern::Pattern;
 use crate::support::{Answer, End, Gate, all};
 

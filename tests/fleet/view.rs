@@ -1,6 +1,6 @@
 //! What operators see: which instance led, in the log, in Cache-Status and in the list of flights.
 
-use crate::ground::{Fleet, flies, name};
+use crate::support::fleet::{Fleet, flies, name};
 use crate::support::{Answer, Gate};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,16 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dustgate::drill::client;
-use dustgate::drill::fleet::{Fleet, Launch};
 use fastrand::Rng;
-use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::page::PAGES;
-use crate::server::Server;
+use crate::support::client::Ask;
+use crate::support::instances::Instances;
+use crate::support::proxy::Setup;
+use crate::support::server::Server;
+use crate::support::{End, Origin, Proxy};
 use crate::world::World;
 
 /// Names another build, one with a fault that was put into it, to see that it is found.
@@ -22,47 +23,29 @@ const BINARY: &str = "DUSTGATE_ORACLE_BINARY";
 const LEASE: &str = "2s";
 
 pub struct Ground {
-    fleet: Fleet,
+    instances: Instances,
     world: Arc<World>,
-    place: TempDir,
     _shelf: TempDir,
     _redis: Option<Server>,
 }
 
 impl Ground {
     /// One instance by itself, or so many over a Redis.
-    pub async fn new(world: Arc<World>, instances: usize, origin: SocketAddr) -> Self {
-        let place = TempDir::with_prefix("dustgate-oracle-").unwrap();
+    pub async fn new(world: Arc<World>, instances: usize, origin: &Origin) -> Self {
         let shelf = TempDir::with_prefix("dustgate-bodies-").unwrap();
         let redis = if instances > 1 { Some(Server::start(&[]).await) } else { None };
-        let dust = redis.as_ref().map_or_else(
-            || format!("embedded:{}/dust", place.path().display()),
-            |redis| format!("redis://127.0.0.1:{}", redis.port),
-        );
-        let settings = (0..instances).map(|number| {
-            let path = place.path().join(format!("{number}.toml"));
-            std::fs::write(&path, text(number, &dust, &shelf, origin)).unwrap();
-            path
-        });
-        let launch = Launch {
-            binary: std::env::var_os(BINARY)
-                .map_or_else(|| env!("CARGO_BIN_EXE_dustgate").into(), Into::into),
-            settings: settings.collect(),
-            variables: Vec::new(),
-            log: place.path().join("instance"),
-            token: None,
-        };
-        let fleet = Fleet::start(launch).await.unwrap();
-        for (number, at) in fleet.addresses() {
-            world.is_at(number, Some(at));
+        let setups = (0..instances).map(|number| setup(number, redis.as_ref(), &shelf, origin));
+        let instances = Instances::start(setups.collect()).await;
+        for (number, instance) in instances.of.iter().enumerate() {
+            world.is_at(number, Some(instance.at));
         }
-        Self { fleet, world, place, _shelf: shelf, _redis: redis }
+        Self { instances, world, _shelf: shelf, _redis: redis }
     }
 
     /// Changes pages, purges them, and kills instances, until then.
     pub async fn weather(&mut self, until: Instant) {
         let mut rng = Rng::with_seed(self.world.seed ^ 0x57EA);
-        let many = self.fleet.addresses().len();
+        let many = self.instances.of.len();
         let mut next_kill = Instant::now() + Duration::from_millis(1500);
         let mut purges = tokio::task::JoinSet::new();
         while self.world.goes_on(until) {
@@ -75,9 +58,8 @@ impl Ground {
                 0..=2 => drop(self.world.changes(page)),
                 3 => {
                     let number = rng.usize(..many);
-                    if let Some(admin) = self.fleet.operator(number) {
-                        purges.spawn(purge(self.world.clone(), admin, page, rng.bool(), rng.bool()));
-                    }
+                    let admin = self.instances.of[number].admin;
+                    purges.spawn(purge(self.world.clone(), admin, page, rng.bool(), rng.bool()));
                 }
                 _ => {}
             }
@@ -105,22 +87,21 @@ impl Ground {
     async fn kill(&mut self, number: usize) {
         self.world.is_at(number, None);
         self.world.killed();
-        self.fleet.kill(number).await;
+        self.instances.of[number].kill().await;
         self.world.killed();
         self.world.saw("killed");
-        let at = self.fleet.restart(number).await.unwrap();
+        let at = self.instances.restart(number).await.at;
         self.world.is_at(number, Some(at));
     }
 
     /// Those that ended by themselves.
-    pub fn lost(&mut self) -> Vec<usize> {
-        self.fleet.lost()
+    pub fn lost(&self) -> Vec<usize> {
+        self.instances.ended()
     }
 
-    /// Leaves the logs where they are, and says where.
-    pub fn keep_logs(&mut self) -> String {
-        self.place.disable_cleanup(true);
-        format!("the instances' logs are in {}", self.place.path().display())
+    /// Writes the logs down, and says where.
+    pub fn keep_logs(&self) -> String {
+        self.instances.keep_logs()
     }
 }
 
@@ -129,9 +110,12 @@ async fn purge(world: Arc<World>, admin: SocketAddr, page: usize, soft: bool, ch
     let version = if changes { world.changes(page) } else { world.version(page) };
     let url = format!("http://oracle.test{}", world.pages[page].path());
     let asked = json!({ "url": url, "soft": soft });
-    let answer = client::operator(admin, None, Method::POST, "/v1/purge", Some(&asked)).await;
-    let Ok((200, text)) = answer else { return };
-    let answer: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let answer = Ask::new(admin, "POST", "/v1/purge").host("localhost").json(&asked).attempt().await;
+    let Ok(answer) = answer else { return };
+    if answer.status != 200 || answer.end != End::Clean {
+        return;
+    }
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let silent = answer["silent"].as_array().is_none_or(|silent| !silent.is_empty());
     world.log(page, &format!("purged of what is older than {version}: {answer}"));
     if !silent {
@@ -140,8 +124,7 @@ async fn purge(world: Arc<World>, admin: SocketAddr, page: usize, soft: bool, ch
     }
 }
 
-fn text(number: usize, dust: &str, shelf: &TempDir, origin: SocketAddr) -> String {
-    let bodies = shelf.path().display();
+fn setup(number: usize, redis: Option<&Server>, shelf: &TempDir, origin: &Origin) -> Setup {
     let routes = [
         ("segment", "range = \"segment\""),
         ("fill", ""),
@@ -154,29 +137,20 @@ fn text(number: usize, dust: &str, shelf: &TempDir, origin: SocketAddr) -> Strin
              [routes.grace]\nif_error = \"0s\"\n"
         )
     });
-    format!(
-        r#"
-[server]
-name = "instance-{number}"
-listen = "127.0.0.1:0"
-drain = "2s"
-[admin]
-listen = "127.0.0.1:0"
-[dust]
-url = "{dust}"
-lease_ttl = "{LEASE}"
-trust = "2s"
-[log]
-format = "json"
-[memory]
-size = "4MiB"
-[bodies]
-url = "file:{bodies}"
-[upstreams.origin]
-url = "http://{origin}"
-first_byte_timeout = "5s"
-read_timeout = "5s"
-{}"#,
-        routes.concat()
-    )
+    let setup = Proxy::before(origin)
+        .binary(std::env::var_os(BINARY))
+        .server(&format!("name = \"instance-{number}\""))
+        .server("drain = \"2s\"")
+        .dust(&format!("lease_ttl = \"{LEASE}\""))
+        .dust("trust = \"2s\"")
+        .bodies(&format!("url = \"file:{}\"", shelf.path().display()))
+        .upstream("first_byte_timeout = \"5s\"")
+        .upstream("read_timeout = \"5s\"")
+        .no_route()
+        .more("[memory]\nsize = \"4MiB\"")
+        .more(&routes.concat());
+    match redis {
+        Some(redis) => setup.dust(&format!("url = \"redis://127.0.0.1:{}\"", redis.port)),
+        None => setup,
+    }
 }

@@ -1,23 +1,21 @@
-//! The origin: over bare sockets, right in all it says unless the dice want a fault.
+//! The origin: right in all it says unless the dice want a fault.
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use fastrand::Rng;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
 
 use crate::fault::Fault;
 use crate::page::{Body, PAGES, Page, Validator};
 use crate::range::Spec;
-use crate::world::World;
+use crate::support::origin::Seen;
+use crate::support::{Answer, Origin};
+use crate::world::{Drips, World};
 
 /// A body with such pauses drips: it is under way long enough for its instance to be lost.
 const DRIPS: Duration = Duration::from_millis(200);
+/// What was sent before a reset is given time to arrive: it is thrown away else.
+const ARRIVES: Duration = Duration::from_millis(20);
 
 /// How the end of a body is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,126 +25,97 @@ enum Framing {
     Close,
 }
 
-/// A request, as far as it counts.
-#[derive(Debug, Default)]
-struct Asked {
-    method: String,
-    page: usize,
-    fields: Vec<(String, String)>,
-}
-
 /// What goes back.
-struct Answer {
+struct Given {
     status: u16,
     fields: Vec<(&'static str, String)>,
     framing: Framing,
-    /// What Content-Length says, if that is not the truth.
-    length: Option<usize>,
     content: Vec<u8>,
     /// Breaks off after so many bytes of it.
     cut: Option<usize>,
 }
 
-/// Starts it.
-pub async fn start(world: Arc<World>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let _no_delay = stream.set_nodelay(true);
-            tokio::spawn(serve(stream, world.clone()));
-        }
-    });
-    at
+/// An answer that is being played.
+struct Played {
+    world: Arc<World>,
+    page: usize,
+    fault: Fault,
+    drips: Mutex<Option<Drips>>,
 }
 
-async fn serve(mut stream: TcpStream, world: Arc<World>) {
-    let mut buffer = BytesMut::new();
-    loop {
-        let end = loop {
-            if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end;
-            }
-            if !matches!(stream.read_buf(&mut buffer).await, Ok(1..)) {
-                return;
-            }
-        };
-        let head = buffer.split_to(end + 4);
-        let Some(asked) = Asked::parse(&String::from_utf8_lossy(&head)) else { return };
-        let nth = world.nth(asked.page);
-        let mut rng = Rng::with_seed(world.seed ^ ((asked.page as u64) << 32 | nth as u64));
-        // Pinned before it takes its time: what is asked for later may be newer.
-        let version = world.version(asked.page);
-        let (answer, fault) = asked.answer(&world, version, &mut rng);
-        sleep(Duration::from_millis([0, 0, 5, 40, 150][rng.usize(..5)])).await;
-        let told = match &answer {
-            Some(answer) => format!(
-                "{} {:?} {:?}{}",
-                answer.status,
-                answer.fields,
-                answer.framing,
-                answer
-                    .cut
-                    .map(|cut| format!(" cut at {cut} of {}", answer.content.len()))
-                    .unwrap_or_default()
-            ),
-            None => "closed".to_owned(),
-        };
-        let fields: Vec<_> = asked.fields.iter().filter(|(name, _)| is_telling(name)).collect();
-        world.log(asked.page, &format!("asked #{nth} {} {fields:?} -> {fault:?} {told}", asked.method));
-        if fault != Fault::None {
-            world.fails(asked.page);
-        }
-        let Some(answer) = answer else { return };
-        let pause = Duration::from_millis([0, 0, 3, 30, 90, 250][rng.usize(..6)]);
-        let has_body = answer.content.len() > 10_000 && asked.method == "GET";
-        let dripping = has_body && pause >= DRIPS;
-        let _dripping = asked.instance().filter(|_| dripping).map(|at| world.drips(asked.page, at));
-        let goes_on = answer.play(&mut stream, asked.method == "HEAD", pause, &mut rng).await;
-        if fault != Fault::None {
-            world.fails(asked.page);
-        }
-        if !goes_on {
-            return;
-        }
-    }
+/// Starts it.
+pub async fn start(world: Arc<World>) -> Origin {
+    let origin = Origin::start().await;
+    origin.on_each("*", move |seen| answer(&world, seen));
+    origin
+}
+
+fn answer(world: &Arc<World>, seen: &Seen) -> Answer {
+    let number: usize =
+        seen.path().rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(PAGES);
+    let Some(page) = world.pages.get(number) else { return Answer::status(404) };
+    let nth = world.nth(number);
+    let mut rng = Rng::with_seed(world.seed ^ ((number as u64) << 32 | nth as u64));
+    // Pinned before it takes its time: what is asked for later may be newer.
+    let version = world.version(number);
+    let is_head = seen.method == "HEAD";
+    let (given, fault) = Given::to(seen, page, version, &mut rng);
+    let told = given.as_ref().map_or("closed".to_owned(), Given::told);
+    let fields: Vec<_> = seen.fields.0.iter().filter(|(name, _)| is_telling(name)).collect();
+    world.log(number, &format!("asked #{nth} {} {fields:?} -> {fault:?} {told}", seen.method));
+    let delay = Duration::from_millis([0, 0, 5, 40, 150][rng.usize(..5)]);
+    let pause = Duration::from_millis([0, 0, 3, 30, 90, 250][rng.usize(..6)]);
+    let has_body = given.as_ref().is_some_and(|given| given.content.len() > 10_000) && !is_head;
+    let drips_into = instance(seen).filter(|_| has_body && pause >= DRIPS);
+    let played = Arc::new(Played { world: world.clone(), page: number, fault, drips: Mutex::default() });
+    let begun = played.clone();
+    let answer = match given {
+        None => Answer::raw(""),
+        Some(given) => given.answer(pause, &mut rng),
+    };
+    answer.after(delay).calling(move || begun.begin(drips_into)).holding(played)
+}
+
+/// The instance that asks, as Via names it.
+fn instance(seen: &Seen) -> Option<usize> {
+    seen.field("via").rsplit("instance-").next()?.parse().ok()
 }
 
 fn is_telling(name: &str) -> bool {
-    matches!(name, "range" | "if-range" | "if-none-match" | "if-modified-since" | "x-variant")
+    let name = name.to_ascii_lowercase();
+    matches!(&*name, "range" | "if-range" | "if-none-match" | "if-modified-since" | "x-variant")
 }
 
-// === impl Asked ===
+// === impl Played ===
 
-impl Asked {
-    fn parse(head: &str) -> Option<Self> {
-        let (first, lines) = head.split_once("\r\n")?;
-        let mut words = first.split(' ');
-        let method = words.next()?.to_owned();
-        let page: usize = words.next()?.rsplit('/').next()?.parse().ok()?;
-        let fields = lines.lines().filter_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            Some((name.to_ascii_lowercase(), value.trim().to_owned()))
-        });
-        (page < PAGES).then(|| Self { method, page, fields: fields.collect() })
+impl Played {
+    fn begin(&self, drips_into: Option<usize>) {
+        if self.fault != Fault::None {
+            self.world.fails(self.page);
+        }
+        *self.drips.lock().unwrap() = drips_into.map(|instance| self.world.drips(self.page, instance));
     }
+}
 
-    fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+impl Drop for Played {
+    fn drop(&mut self) {
+        if self.fault != Fault::None {
+            self.world.fails(self.page);
+        }
     }
+}
 
-    /// The instance that asks, as Via names it.
-    fn instance(&self) -> Option<usize> {
-        self.field("via")?.rsplit("instance-").next()?.parse().ok()
-    }
+// === impl Given ===
 
-    fn answer(&self, world: &World, version: usize, rng: &mut Rng) -> (Option<Answer>, Fault) {
-        let page = &world.pages[self.page];
-        let body = page.body(self.field("x-variant").and_then(|name| name.chars().next()), version);
+impl Given {
+    /// What a request is given, if it is given anything, and what is wrong with that.
+    fn to(seen: &Seen, page: &Page, version: usize, rng: &mut Rng) -> (Option<Self>, Fault) {
+        let field = |name: &str| seen.fields.get(name);
+        let is_head = seen.method == "HEAD";
+        let body = page.body(field("x-variant").and_then(|name| name.chars().next()), version);
         let (tag, modified) = (page.tag(body), page.modified(body));
         let bare = |tag: &str| tag.trim_start_matches("W/").to_owned();
-        let unchanged = match (self.field("if-none-match"), self.field("if-modified-since")) {
+        let unchanged = match (field("if-none-match"), field("if-modified-since")) {
             (Some(held), _) => {
                 tag.as_deref().is_some_and(|tag| held.split(", ").any(|held| bare(held) == bare(tag)))
             }
@@ -154,16 +123,16 @@ impl Asked {
             (None, None) => false,
         };
         let len = page.len(body);
-        let holds = self.field("if-range").is_none_or(|held| {
+        let holds = field("if-range").is_none_or(|held| {
             (page.validator == Validator::Strong && tag.as_deref() == Some(held))
                 || modified.as_deref() == Some(held)
         });
-        let spec = self.field("range").filter(|_| holds && self.method == "GET");
+        let spec = field("range").filter(|_| holds && !is_head);
         let spec = spec.and_then(|range| Spec::parse(range.strip_prefix("bytes=")?));
-        let completes = page.route == "segment" && self.field("if-range").is_some();
+        let completes = page.route == "segment" && field("if-range").is_some();
         let fault = match Fault::of(rng, spec.is_some(), completes) {
             // What a HEAD says of a body is of one that is whole.
-            Fault::Cut(_) if self.method == "HEAD" => Fault::None,
+            Fault::Cut(_) if is_head => Fault::None,
             _ if page.honest => Fault::None,
             fault => fault,
         };
@@ -171,9 +140,9 @@ impl Asked {
             return (None, fault);
         }
         if fault == Fault::Fails {
-            return (Some(Answer::bare(503, &[])), fault);
+            return (Some(Self::bare(503, &[])), fault);
         }
-        let mut answer = Answer::bare(200, &[("Cache-Control", page.cache_control())]);
+        let mut answer = Self::bare(200, &[("Cache-Control", page.cache_control())]);
         answer.describes(page, body);
         if unchanged {
             answer.status = 304;
@@ -192,7 +161,7 @@ impl Asked {
                 let refused = part.is_none() || fault == Fault::Refuses;
                 if refused {
                     let total = ("Content-Range", format!("bytes */{len}"));
-                    return (Some(Answer::bare(416, &[total])), fault);
+                    return (Some(Self::bare(416, &[total])), fault);
                 }
                 let (first, last) = part.expect("it is not refused");
                 answer.gives_part(page, body, (first, last), fault);
@@ -204,14 +173,10 @@ impl Asked {
         answer.says_where_it_ends(part.flatten().map_or(0, |(first, _)| first), part.flatten(), fault);
         (Some(answer), fault)
     }
-}
 
-// === impl Answer ===
-
-impl Answer {
     fn bare(status: u16, fields: &[(&'static str, String)]) -> Self {
         let (fields, framing) = (fields.to_vec(), Framing::Length);
-        Self { status, fields, framing, length: None, content: Vec::new(), cut: None }
+        Self { status, fields, framing, content: Vec::new(), cut: None }
     }
 
     /// The fields that every answer of a body has.
@@ -280,61 +245,37 @@ impl Answer {
         self.fields.push(("X-Ends", at.map_or("well".to_owned(), |at| at.to_string())));
     }
 
-    fn head(&self) -> String {
-        let mut head = format!("HTTP/1.1 {} X\r\n", self.status);
-        for (name, value) in &self.fields {
-            let _ = write!(head, "{name}: {value}\r\n");
-        }
-        match self.framing {
-            _ if self.status == 304 => {}
-            Framing::Length => {
-                let _ = write!(head, "Content-Length: {}\r\n", self.length.unwrap_or(self.content.len()));
-            }
-            Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
-            Framing::Close => head.push_str("Connection: close\r\n"),
-        }
-        head.push_str("\r\n");
-        head
+    fn told(&self) -> String {
+        let cut = self.cut.map(|cut| format!(" cut at {cut} of {}", self.content.len())).unwrap_or_default();
+        format!("{} {:?} {:?}{cut}", self.status, self.fields, self.framing)
     }
 
-    /// Returns whether another request may come.
-    async fn play(&self, stream: &mut TcpStream, is_head: bool, pause: Duration, rng: &mut Rng) -> bool {
-        if stream.write_all(self.head().as_bytes()).await.is_err() {
-            return false;
+    /// As the origin plays it, with a pause behind each piece.
+    fn answer(self, pause: Duration, rng: &mut Rng) -> Answer {
+        let fields = self.fields.iter();
+        let mut answer =
+            fields.fold(Answer::status(self.status), |answer, (name, value)| answer.field(name, value));
+        if self.status == 304 {
+            return answer;
         }
-        if is_head || self.status == 304 {
-            return self.framing != Framing::Close || self.status == 304;
-        }
+        answer = match self.framing {
+            Framing::Length => answer.declaring(self.content.len() as u64),
+            Framing::Chunked => answer.chunked(),
+            Framing::Close => answer.until_close(),
+        };
         let end = self.cut.unwrap_or(self.content.len());
         let piece = (end / rng.usize(1..9)).max(1000);
         for bytes in self.content[..end].chunks(piece) {
-            let written = if self.framing == Framing::Chunked {
-                let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
-                chunk.extend_from_slice(bytes);
-                chunk.extend_from_slice(b"\r\n");
-                stream.write_all(&chunk).await
-            } else {
-                stream.write_all(bytes).await
-            };
-            if written.is_err() {
-                return false;
-            }
+            answer = answer.part(bytes.to_vec());
             if !pause.is_zero() {
-                sleep(pause).await;
+                answer = answer.wait(pause);
             }
         }
-        if self.cut.is_some() {
-            if self.framing == Framing::Close || rng.bool() {
-                // Where the close is the end, nothing but a reset tells that it is not. What was sent is
-                // given time to arrive: it is thrown away else.
-                sleep(Duration::from_millis(20)).await;
-                let _closes_anyway = stream.set_zero_linger();
-            }
-            return false;
+        match self.cut {
+            None => answer,
+            // Where the close is the end, nothing but a reset tells that it is not.
+            Some(_) if self.framing == Framing::Close || rng.bool() => answer.wait(ARRIVES).then_reset(),
+            Some(_) => answer.then_close(),
         }
-        if self.framing == Framing::Chunked && stream.write_all(b"0\r\n\r\n").await.is_err() {
-            return false;
-        }
-        self.framing != Framing::Close
     }
 }

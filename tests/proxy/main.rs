@@ -34,11 +34,9 @@ mod restart;
 mod revalidate;
 mod room;
 mod s3;
-#[expect(dead_code, reason = "the store's own tests use more of it")]
-#[path = "../redis/server.rs"]
-mod server;
 mod sharing;
 mod store_tls;
+#[path = "../support/kit.rs"]
 mod support;
 mod targets;
 mod trailers;

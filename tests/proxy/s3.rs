@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::proxy::Setup;
-use crate::support::{Answer, End, Mode, Origin, Proxy, Relay, S3, command};
+use crate::support::relay::{Mode, Relay};
+use crate::support::{Answer, End, Origin, Proxy, S3, command};
 
 mod ahead;
 mod bodies;
@@ -43,10 +44,10 @@ async fn a_hit_from_the_bucket_outlives_the_process() {
 #[tokio::test]
 async fn a_bucket_that_fails_is_a_proxy_that_does_not_store() {
     let s3 = S3::start().await;
-    let relay = Relay::before(s3.at).await;
+    let relay = Relay::before(s3.at);
     let origin = Origin::start().await;
     let proxy = before(&origin, &S3::url_by(relay.at, "fleet")).await;
-    for (mode, name) in [(Mode::Unavailable, "503"), (Mode::Refuse, "down"), (Mode::Hang, "hangs")] {
+    for (mode, name) in [(Mode::Unavailable, "503"), (Mode::Close, "down"), (Mode::Hang, "hangs")] {
         relay.set(mode);
         let (small, large) = (format!("/{name}"), format!("/{name}/large"));
         origin.on(&small, Answer::cacheable("hello"));

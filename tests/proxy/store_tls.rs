@@ -6,7 +6,7 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::server::{LEAST, Server};
+use crate::support::server::{LEAST, Server};
 use crate::support::{Answer, Origin, Proxy};
 
 /// Leaves an authority's certificate in a directory, and a server's that it has signed.

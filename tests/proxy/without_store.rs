@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::server::Server;
 use crate::support::proxy::Setup;
+use crate::support::server::Server;
 use crate::support::{Answer, Gate, Origin, Proxy, until};
 
 /// By then an instance is up, whether its store is there or not; generous, for a busy machine.

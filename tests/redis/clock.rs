@@ -7,7 +7,7 @@ use dustgate::clock::{Clock as _, ManualClock, SystemClock};
 use dustgate::dust::Dust;
 use dustgate::dust::redis::{Redis, Target};
 
-use super::server::Server;
+use crate::support::server::Server;
 
 const HOURS: u64 = 2 * 60 * 60 * 1000;
 

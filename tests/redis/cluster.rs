@@ -8,8 +8,8 @@ use dustgate::testkit::conformance::all;
 use tokio::time::{Instant, sleep};
 
 use super::conform::Real;
-use super::nodes::{FAILOVER, cluster};
-use super::server::{LEAST, open};
+use crate::support::cluster::{FAILOVER, cluster};
+use crate::support::server::{LEAST, open};
 
 #[tokio::test]
 async fn a_cluster_keeps_every_promise_and_a_failover_is_followed() {

@@ -8,7 +8,7 @@ use dustgate::dust::Dust;
 use dustgate::dust::redis::Redis;
 use dustgate::testkit::conformance::{Rig, all};
 
-use super::server::Server;
+use crate::support::server::Server;
 
 /// A server, in real time.
 pub struct Real {

@@ -2,8 +2,9 @@
 
 use dustgate::dust::{Dust, Put, Written};
 
-use super::relay::{Loses, Relay};
-use super::server::{Server, answers, is_lost, open, until};
+use crate::support::relay::{Mode, Relay};
+use crate::support::server::{Server, answers, is_lost, open};
+use crate::support::until;
 
 async fn write(store: &dyn Dust, key: &str) -> u64 {
     match store.put(key, "x", Put::default()).await.unwrap() {
@@ -16,16 +17,16 @@ async fn write(store: &dyn Dust, key: &str) -> u64 {
 async fn a_replica_that_was_behind_is_promoted() {
     let (mut primary, user) = (Server::start(&[]).await, "user dustgate on >secret ~* &* +@all");
     primary.admin("ACL SETUSER dustgate on >secret ~* &* +@all");
-    let copies = Relay::to(primary.port).await;
-    let replica = Server::start(&[user, &format!("replicaof 127.0.0.1 {}", copies.port)]).await;
-    let relay = Relay::to(primary.port).await;
-    let store = open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.port)).await.unwrap();
+    let copies = Relay::to(primary.port);
+    let replica = Server::start(&[user, &format!("replicaof 127.0.0.1 {}", copies.at.port())]).await;
+    let relay = Relay::to(primary.port);
+    let store = open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.at.port())).await.unwrap();
     store.life(Some("one")).await.unwrap();
     let early = write(&store, "early").await;
     let has = |what: &str| replica.admin(&format!("GET {what}")).contains(&early.to_string());
     until("the copy", async || has("{dustgate}:early").then_some(())).await;
     // It hears no more, then the primary is gone, and it takes its place.
-    copies.loses(Loses::Answers);
+    copies.set(Mode::LoseAnswers);
     let late = write(&store, "late").await;
     let mut feed = store.feed().await.unwrap();
     primary.kill();
@@ -43,8 +44,8 @@ async fn a_replica_that_was_behind_is_promoted() {
 #[tokio::test]
 async fn a_server_with_nothing_in_it_takes_the_place() {
     let (mut one, other) = (Server::least().await, Server::least().await);
-    let relay = Relay::to(one.port).await;
-    let store = open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.port)).await.unwrap();
+    let relay = Relay::to(one.port);
+    let store = open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.at.port())).await.unwrap();
     store.life(Some("one")).await.unwrap();
     let before = write(&store, "a").await;
     let mut feed = store.feed().await.unwrap();

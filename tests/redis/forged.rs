@@ -5,7 +5,8 @@ use std::time::Duration;
 use dustgate::clock::{Clock as _, SystemClock};
 use dustgate::dust::{Dust, Grant, Holder, Lease, Put, Value, Written};
 
-use super::server::{Server, until};
+use crate::support::server::Server;
+use crate::support::until;
 
 /// The highest that the scripts can count to.
 const TOP: u64 = (1 << 53) - 1;
@@ -25,7 +26,7 @@ fn is_of_today(number: u64) -> bool {
 #[tokio::test]
 async fn a_number_from_nowhere_is_absent_and_moves_no_other() {
     let server = Server::start(&[]).await;
-    let store = super::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
+    let store = crate::support::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
     put(&store, "good").await;
     let day_after_next = SystemClock.wall_ms() * 1000 + 2 * 86_400_000_000;
     for number in [TOP, u64::MAX, day_after_next] {
@@ -45,7 +46,7 @@ async fn a_number_from_nowhere_is_absent_and_moves_no_other() {
 #[tokio::test]
 async fn a_lease_with_a_number_from_nowhere_is_none() {
     let server = Server::start(&[]).await;
-    let store = super::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
+    let store = crate::support::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
     server.admin(&format!("SET {{dustgate}}:lock \"l{TOP} somebody\""));
     let grant = store.lease("lock", TTL, &Holder("me".into()), 0).await.unwrap();
     assert_eq!(grant, Grant::Occupied);
@@ -59,7 +60,7 @@ async fn a_lease_with_a_number_from_nowhere_is_none() {
 #[tokio::test]
 async fn a_last_number_from_nowhere_heals() {
     let server = Server::start(&[]).await;
-    let store = super::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
+    let store = crate::support::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
     let before = put(&store, "a").await;
     for last in [TOP.to_string(), "1e300".into(), "nan".into(), "inf".into(), "-5".into(), "what".into()] {
         server.admin(&format!("SET {{dustgate}}#last {last}"));
@@ -74,7 +75,7 @@ async fn a_last_number_from_nowhere_heals() {
 #[tokio::test]
 async fn a_change_with_a_number_from_nowhere_is_not_heard() {
     let server = Server::start(&[]).await;
-    let store = super::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
+    let store = crate::support::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
     let mut changes = store.on(&["a"]).await.unwrap();
     server.admin(&format!("PUBLISH {{dustgate}}#events/0 \"s 1 {TOP} {TOP} 0 a\""));
     until("the count", async || (store.impossible() == 1).then_some(())).await;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use dustgate::dust::{Dust, Grant, Holder, Put};
 use futures_util::{StreamExt as _, stream};
 
-use super::server::{Server, open, until};
+use crate::support::server::{Server, open};
+use crate::support::until;
 
 const SHORT: Duration = Duration::from_millis(300);
 

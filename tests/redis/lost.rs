@@ -8,15 +8,16 @@ use dustgate::dust::{Dust, Value};
 use dustgate::flight::{Attempt, Flight, Names, Settings};
 use tokio::time::Instant;
 
-use super::relay::{Loses, Relay};
-use super::server::{Server, open, until};
+use crate::support::relay::{Mode, Relay};
+use crate::support::server::{Server, open};
+use crate::support::until;
 
-async fn lost(what: Loses, landed: bool) {
+async fn lost(what: Mode, landed: bool) {
     let server = Server::least().await;
-    let relay = Relay::to(server.port).await;
+    let relay = Relay::to(server.port);
     let seen = server.store().await;
     let dust: Arc<dyn Dust> =
-        Arc::new(open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.port)).await.unwrap());
+        Arc::new(open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.at.port())).await.unwrap());
     let settings = Settings {
         lease_ttl: Duration::from_secs(30),
         call_bound: Duration::from_millis(200),
@@ -24,11 +25,11 @@ async fn lost(what: Loses, landed: bool) {
     };
     let flight = Flight::named("one", dust, Arc::new(Dice::new()), settings);
     let names = Names::of("key");
-    relay.loses(what);
+    relay.set(what);
     assert!(matches!(flight.attempt(&names).await, Attempt::Unavailable(_)));
     let held = async || seen.entry(&names.lock).await.unwrap();
     assert_eq!(held().await.is_some(), landed);
-    relay.loses(Loses::Nothing);
+    relay.set(Mode::Pass);
     let began = Instant::now();
     until("the lock to be free", async || held().await.is_none().then_some(())).await;
     // The line is made anew, and then it is given back.
@@ -45,10 +46,10 @@ async fn lost(what: Loses, landed: bool) {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_frees_the_lock_within_a_second() {
-    lost(Loses::Answers, true).await;
+    lost(Mode::LoseAnswers, true).await;
 }
 
 #[tokio::test]
 async fn a_request_that_is_lost_holds_nothing() {
-    lost(Loses::Requests, false).await;
+    lost(Mode::LoseRequests, false).await;
 }

@@ -15,8 +15,9 @@ use dustgate::tier::{Host, Member, News, Numbers, Own, Stamps, Stored, Tier, Tru
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::relay::{Loses, Relay};
-use super::server::{PATIENCE, Server, open, until};
+use crate::support::relay::{Mode, Relay};
+use crate::support::server::{Server, open};
+use crate::support::{PATIENCE, until};
 
 const LIVES: Duration = Duration::from_hours(1);
 
@@ -91,16 +92,16 @@ impl Instance {
 async fn it_is_written_again() {
     let user = "user dustgate on >secret ~* &* +@all";
     let mut primary = Server::start(&[user]).await;
-    let copies = Relay::to(primary.port).await;
-    let replica = Server::start(&[user, &format!("replicaof 127.0.0.1 {}", copies.port)]).await;
+    let copies = Relay::to(primary.port);
+    let replica = Server::start(&[user, &format!("replicaof 127.0.0.1 {}", copies.at.port())]).await;
     let (early, lost) = (KeyHash::of("http://h/early"), KeyHash::of("http://h/lost"));
-    let relay = Relay::to(primary.port).await;
-    let one = Instance::start("one", relay.port).await;
+    let relay = Relay::to(primary.port);
+    let one = Instance::start("one", relay.at.port()).await;
     let number = one.purge(early).await;
     let has = || replica.admin(&format!("GET {{dustgate}}:dustgate/1/s/u/{early}/h"));
     until("the copy", async || has().contains(&number.to_string()).then_some(())).await;
     // The copy hears no more; then the primary is gone, and it takes its place.
-    copies.loses(Loses::Answers);
+    copies.set(Mode::LoseAnswers);
     let number = one.purge(lost).await;
     primary.kill();
     replica.admin("REPLICAOF NO ONE");

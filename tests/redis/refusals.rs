@@ -8,7 +8,7 @@ use dustgate::dust::redis::{Redis, Target};
 use dustgate::dust::{Dust, Error, Put};
 use tokio::time::{Instant, sleep};
 
-use super::server::{LEAST, Server, answers, open};
+use crate::support::server::{LEAST, Server, answers, open};
 
 async fn refused(url: &str) -> String {
     match open(url).await {
@@ -107,7 +107,7 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
 
 #[tokio::test]
 async fn nobody_there() {
-    let url = format!("redis://127.0.0.1:{}", super::server::free_port());
+    let url = format!("redis://127.0.0.1:{}", crate::support::server::free_port());
     let store = open(&url).await;
     assert!(matches!(&store, Err(Error::Unavailable(_))), "{store:?}");
 }

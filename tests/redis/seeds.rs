@@ -6,8 +6,9 @@ use std::time::Duration;
 use dustgate::dust::{Dust, Put};
 use tokio::time::Instant;
 
-use super::nodes::cluster;
-use super::server::{LEAST, Server, open, until};
+use crate::support::cluster::cluster;
+use crate::support::server::{LEAST, Server, open};
+use crate::support::until;
 
 /// Some that accept, or leave it to the kernel, and never say a word.
 fn silent(count: usize) -> (Vec<TcpListener>, String) {

@@ -8,7 +8,8 @@ use dustgate::testkit::conformance::all;
 use tokio::time::{Instant, sleep};
 
 use super::conform::Real;
-use super::server::{LEAST, Server, open, until};
+use crate::support::server::{LEAST, Server, open};
+use crate::support::until;
 
 const FAILOVER: Duration = Duration::from_secs(30);
 
@@ -32,7 +33,7 @@ async fn the_primary_is_the_one_that_the_sentinel_names() {
     })
     .await;
     // One that is not there does not matter.
-    let nobody = super::server::free_port();
+    let nobody = crate::support::server::free_port();
     let at = format!("127.0.0.1:{nobody},127.0.0.1:{}", sentinel.port);
     let unknown = open(&format!("redis+sentinel://dustgate:secret@{at}/other")).await;
     assert!(matches!(&unknown, Err(Error::Refused(why)) if why.contains("other")), "{unknown:?}");

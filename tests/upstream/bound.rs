@@ -2,12 +2,12 @@
 
 use http::HeaderValue;
 
-use super::origin::Act::{Expect, Say, Silence};
-use super::origin::{Act, Origin, Seen};
 use super::*;
+use crate::support::origin::Act::Expect;
+use crate::support::origin::{Act, Heard, Wire, say, silence};
 
-const OK: Act = Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-const CHALLENGE: Act = Say(
+const OK: Act = say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+const CHALLENGE: Act = say(
     "HTTP/1.1 401 No\r\nwww-authenticate: Basic realm=\"a\"\r\nwww-authenticate: NTLM\r\ncontent-length: 0\r\n\r\n",
 );
 
@@ -21,16 +21,16 @@ async fn ask(client: &Client, authorization: Option<&'static str>) -> Response {
     response
 }
 
-fn connections(origin: &mut Origin) -> usize {
-    origin.rest().iter().filter(|seen| **seen == Seen::Connection).count()
+fn connections(origin: &mut Wire) -> usize {
+    origin.rest().iter().filter(|seen| **seen == Heard::Connection).count()
 }
 
 #[tokio::test]
 async fn a_request_that_binds_its_connection_has_one_of_its_own() {
     for value in ["NTLM TlRM", "Negotiate YII=", "nTLM"] {
         let script = |last: &[Act]| [&[Expect, OK], last].concat();
-        let scripts = vec![script(&[Expect, OK, Silence]), script(&[Silence]), script(&[Silence])];
-        let mut origin = Origin::new(scripts).await;
+        let scripts = vec![script(&[Expect, OK, silence()]), script(&[silence()]), script(&[silence()])];
+        let mut origin = Wire::new(scripts).await;
         let client = plain(&origin.url());
         assert_eq!(read(ask(&client, None).await).await.0, "ok");
         settle().await;
@@ -38,7 +38,7 @@ async fn a_request_that_binds_its_connection_has_one_of_its_own() {
         let alice = ask(&client, Some(value)).await;
         assert!(alice.timing.connect.is_some(), "{value}");
         assert_eq!(read(alice).await.0, "ok");
-        origin.until(Seen::Gone).await;
+        origin.until(Heard::Gone).await;
         assert!(ask(&client, Some(value)).await.timing.connect.is_some(), "{value}: once more");
         assert!(ask(&client, None).await.timing.connect.is_none(), "others share as ever");
     }
@@ -47,8 +47,8 @@ async fn a_request_that_binds_its_connection_has_one_of_its_own() {
 #[tokio::test]
 async fn an_origin_that_binds_connections_is_asked_over_a_new_one_each_time() {
     let scripts =
-        vec![vec![Expect, CHALLENGE, Silence], vec![Expect, OK, Silence], vec![Expect, OK, Silence]];
-    let mut origin = Origin::new(scripts).await;
+        vec![vec![Expect, CHALLENGE, silence()], vec![Expect, OK, silence()], vec![Expect, OK, silence()]];
+    let mut origin = Wire::new(scripts).await;
     let client = plain(&origin.url());
     assert_eq!(ask(&client, None).await.status, 401);
     for _ in 0..2 {
@@ -61,12 +61,12 @@ async fn an_origin_that_binds_connections_is_asked_over_a_new_one_each_time() {
 
 #[tokio::test]
 async fn that_ends_some_time_after_the_last_challenge_and_the_first_says_that_it_began() {
-    let closing = Say(
+    let closing = say(
         "HTTP/1.1 401 No\r\nwww-authenticate: Negotiate\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
     );
     let scripts =
-        vec![vec![Expect, closing.clone()], vec![Expect, closing], vec![Expect, OK, Expect, OK, Silence]];
-    let mut origin = Origin::new(scripts).await;
+        vec![vec![Expect, closing.clone()], vec![Expect, closing], vec![Expect, OK, Expect, OK, silence()]];
+    let mut origin = Wire::new(scripts).await;
     let client = plain(&origin.url());
     assert!(ask(&client, None).await.binds);
     assert!(!ask(&client, None).await.binds, "it has begun already");
@@ -84,9 +84,10 @@ async fn that_ends_some_time_after_the_last_challenge_and_the_first_says_that_it
 
 #[tokio::test]
 async fn a_challenge_whose_content_lasts_longer_than_that_keeps_its_connection_apart() {
-    let slow = Say("HTTP/1.1 401 No\r\nwww-authenticate: NTLM\r\ncontent-length: 2\r\n\r\nn");
-    let scripts = vec![vec![Expect, slow, Silence], vec![Expect, OK, Silence], vec![Expect, OK, Silence]];
-    let mut origin = Origin::new(scripts).await;
+    let slow = say("HTTP/1.1 401 No\r\nwww-authenticate: NTLM\r\ncontent-length: 2\r\n\r\nn");
+    let scripts =
+        vec![vec![Expect, slow, silence()], vec![Expect, OK, silence()], vec![Expect, OK, silence()]];
+    let mut origin = Wire::new(scripts).await;
     let client = plain(&origin.url());
     let open = ask(&client, None).await;
     tokio::time::pause();
@@ -100,7 +101,7 @@ async fn a_challenge_whose_content_lasts_longer_than_that_keeps_its_connection_a
 
 #[tokio::test]
 async fn other_authentication_shares_connections() {
-    let mut origin = Origin::new(vec![vec![Expect, OK, Expect, OK, Silence]]).await;
+    let mut origin = Wire::new(vec![vec![Expect, OK, Expect, OK, silence()]]).await;
     let client = plain(&origin.url());
     for value in ["Basic YTpi", "Bearer NTLM"] {
         assert_eq!(read(ask(&client, Some(value)).await).await.0, "ok");

@@ -3,15 +3,15 @@
 use dustgate::upstream::{ErrorKind, HostRule};
 use http::HeaderValue;
 
-use super::origin::Act::{Bytes, Expect, Head, Say};
-use super::origin::Origin;
 use super::*;
+use crate::support::origin::Act::{Expect, Head, Read};
+use crate::support::origin::{Wire, say};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 #[tokio::test]
 async fn a_request_is_sent_as_it_stands() {
-    let mut origin = Origin::saying(OK).await;
+    let mut origin = Wire::saying(OK).await;
     let mut asked = request(Method::GET, "//a;b/%2F/~x%20y%7e%c3?q=%27&&a[]=1|2^3&=&50%off&%u00e9`{}");
     asked.headers.insert("accept", HeaderValue::from_static("text/plain"));
     asked.headers.append("x-two", HeaderValue::from_static("1"));
@@ -28,7 +28,7 @@ async fn a_request_is_sent_as_it_stands() {
 
 #[tokio::test]
 async fn only_accept_is_added() {
-    let mut origin = Origin::saying(OK).await;
+    let mut origin = Wire::saying(OK).await;
     get(&plain(&origin.url()), "/?").await.unwrap();
     let expected = format!("GET /? HTTP/1.1\r\naccept: */*\r\nhost: {}\r\n\r\n", origin.address);
     assert_eq!(origin.request().await, expected);
@@ -37,7 +37,7 @@ async fn only_accept_is_added() {
 #[tokio::test]
 async fn a_space_before_a_colon_is_taken_off() {
     let origin =
-        Origin::saying("HTTP/1.1 200 OK\r\nX-A : 1\r\nX-B\t: 2\r\nContent-Length : 5\r\n\r\nhello").await;
+        Wire::saying("HTTP/1.1 200 OK\r\nX-A : 1\r\nX-B\t: 2\r\nContent-Length : 5\r\n\r\nhello").await;
     let response = get(&plain(&origin.url()), "/").await.unwrap();
     assert_eq!(
         (&response.headers["x-a"], &response.headers["x-b"]),
@@ -48,7 +48,7 @@ async fn a_space_before_a_colon_is_taken_off() {
 
 #[tokio::test]
 async fn a_target_that_would_be_changed_is_not_sent() {
-    let mut origin = Origin::saying(OK).await;
+    let mut origin = Wire::saying(OK).await;
     let client = plain(&origin.url());
     for target in
         ["/a/../b", "/a/%2e%2e/b", "/a\\b", "/a\tb", "/a#b", "/?q='", "/\"", "a", "", "@evil/", "/é"]
@@ -61,7 +61,7 @@ async fn a_target_that_would_be_changed_is_not_sent() {
 #[tokio::test]
 async fn a_base_path_stands_before() {
     for base in ["/base", "/base/"] {
-        let mut origin = Origin::saying(OK).await;
+        let mut origin = Wire::saying(OK).await;
         get(&plain(&format!("{}{base}", origin.url())), "/x?y").await.unwrap();
         assert!(origin.request().await.starts_with("GET /base/x?y HTTP/1.1\r\n"));
     }
@@ -69,7 +69,7 @@ async fn a_base_path_stands_before() {
 
 #[tokio::test]
 async fn hop_by_hop_fields_stay_behind() {
-    let mut origin = Origin::saying(
+    let mut origin = Wire::saying(
         "HTTP/1.1 200 OK\r\nconnection: keep-alive, x-hop\r\nkeep-alive: timeout=5\r\nx-hop: 1\r\n\
          proxy-connection: x\r\nupgrade: h2c\r\ntrailer: t\r\nx-end: 1\r\ncontent-length: 0\r\n\r\n",
     )
@@ -103,7 +103,7 @@ async fn host_is_as_the_setting_says() {
         (HostRule::Client, Some("client.example:8080")),
         (HostRule::Name("name.example".into()), Some("name.example")),
     ] {
-        let mut origin = Origin::saying(OK).await;
+        let mut origin = Wire::saying(OK).await;
         let client = client(&origin.url(), |settings| settings.host = rule);
         let mut asked = request(Method::GET, "/");
         asked.headers.insert("host", HeaderValue::from_static("client.example:8080"));
@@ -118,7 +118,7 @@ async fn host_is_as_the_setting_says() {
 
 #[tokio::test]
 async fn redirects_and_codings_are_left_alone() {
-    let origin = Origin::saying(
+    let origin = Wire::saying(
         "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nzip",
     )
     .await;
@@ -131,7 +131,7 @@ async fn redirects_and_codings_are_left_alone() {
 
 #[tokio::test]
 async fn a_declared_length_of_a_request_is_kept() {
-    let mut origin = Origin::saying(OK).await;
+    let mut origin = Wire::saying(OK).await;
     let mut asked = request(Method::POST, "/");
     asked.headers.insert("content-length", HeaderValue::from_static("10"));
     asked.body = Some(pieces(&["hello", "world"]));
@@ -144,7 +144,7 @@ async fn a_declared_length_of_a_request_is_kept() {
 #[tokio::test]
 async fn a_request_of_unknown_length_goes_in_chunks() {
     let chunks = "5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n";
-    let mut origin = Origin::new(vec![vec![Head, Bytes(chunks.len()), Say(OK)]]).await;
+    let mut origin = Wire::new(vec![vec![Head, Read(chunks.len()), say(OK)]]).await;
     let mut asked = request(Method::PUT, "/");
     asked.body = Some(pieces(&["hello", "world"]));
     plain(&origin.url()).send(asked).await.unwrap();
@@ -154,14 +154,14 @@ async fn a_request_of_unknown_length_goes_in_chunks() {
 
 #[tokio::test]
 async fn a_bodiless_post_declares_that() {
-    let mut origin = Origin::saying(OK).await;
+    let mut origin = Wire::saying(OK).await;
     plain(&origin.url()).send(request(Method::POST, "/")).await.unwrap();
     assert!(origin.request().await.contains("content-length: 0\r\n"));
 }
 
 #[tokio::test]
 async fn a_client_that_breaks_off_is_not_the_origins_fault() {
-    let origin = Origin::new(vec![vec![Expect, Say(OK)]]).await;
+    let origin = Wire::new(vec![vec![Expect, say(OK)]]).await;
     let mut asked = request(Method::POST, "/");
     let broken: Vec<Result<bytes::Bytes, Error>> = vec![
         Ok("half".into()),

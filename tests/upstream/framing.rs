@@ -3,13 +3,14 @@
 use dustgate::upstream::{ErrorKind, Framing};
 use http::{Method, StatusCode, Version};
 
-use super::origin::Act::{Expect, Gate, Reset, Say};
-use super::origin::Origin;
 use super::*;
+use crate::support::Gate;
+use crate::support::origin::Act::Expect;
+use crate::support::origin::{Wire, reset, say, wait_at};
 
 #[tokio::test]
 async fn a_declared_length_is_kept_to() {
-    let origin = Origin::saying("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let origin = Wire::saying("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
     let response = get(&plain(&origin.url()), "/").await.unwrap();
     assert_eq!((response.status, response.version), (StatusCode::OK, Version::HTTP_11));
     assert_eq!(response.framing, Framing::Length(5));
@@ -20,14 +21,14 @@ async fn a_declared_length_is_kept_to() {
 
 #[tokio::test]
 async fn fewer_bytes_than_declared_are_a_break() {
-    let origin = Origin::saying("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").await;
+    let origin = Wire::saying("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").await;
     let (body, broke) = read(get(&plain(&origin.url()), "/").await.unwrap()).await;
     assert_eq!((body.as_str(), broke.unwrap().kind), ("hello", ErrorKind::Truncated));
 }
 
 #[tokio::test]
 async fn chunks_end_with_their_last() {
-    let origin = Origin::saying(
+    let origin = Wire::saying(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\n0\r\nt: 1\r\n\r\n",
     )
     .await;
@@ -42,7 +43,7 @@ async fn chunks_without_a_last_one_are_a_break() {
     for cut in ["5\r\nhello\r\n", "5\r\nhel", "5\r\nhello\r\n0\r\n", "5\r\nhello\r\n0\r\nt: 1\r\n"] {
         let answer: &'static str =
             format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{cut}").leak();
-        let origin = Origin::saying(answer).await;
+        let origin = Wire::saying(answer).await;
         let (_, broke) = read(get(&plain(&origin.url()), "/").await.unwrap()).await;
         assert_eq!(broke.expect(cut).kind, ErrorKind::Truncated, "{cut:?}");
     }
@@ -51,7 +52,7 @@ async fn chunks_without_a_last_one_are_a_break() {
 #[tokio::test]
 async fn what_is_no_chunk_is_a_break() {
     let origin =
-        Origin::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nxyz\r\nhello\r\n")
+        Wire::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nxyz\r\nhello\r\n")
             .await;
     let (body, broke) = read(get(&plain(&origin.url()), "/").await.unwrap()).await;
     assert_eq!((body.as_str(), broke.unwrap().kind), ("ok", ErrorKind::Protocol));
@@ -62,7 +63,7 @@ async fn what_is_no_chunk_is_a_break() {
 async fn what_is_no_chunk_from_the_first_byte_on_is_no_answer() {
     for turn in 0..50 {
         let origin =
-            Origin::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n").await;
+            Wire::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n").await;
         let error = get(&plain(&origin.url()), "/").await.expect_err("no answer");
         assert_eq!(error.kind, ErrorKind::Protocol, "turn {turn}");
     }
@@ -71,12 +72,12 @@ async fn what_is_no_chunk_from_the_first_byte_on_is_no_answer() {
 /// What is looked at is not lost, and what has not come yet is not waited for.
 #[tokio::test]
 async fn the_first_bytes_are_looked_at_and_not_waited_for() {
-    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Gate::shut();
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n";
-    let script = vec![Expect, Say(head), Gate(gate.clone()), Say("2\r\nok\r\n0\r\nx-end: 1\r\n\r\n")];
-    let origin = Origin::new(vec![script]).await;
+    let script = vec![Expect, say(head), wait_at(&gate), say("2\r\nok\r\n0\r\nx-end: 1\r\n\r\n")];
+    let origin = Wire::new(vec![script]).await;
     let response = get(&plain(&origin.url()), "/").await.unwrap();
-    gate.add_permits(1);
+    gate.open();
     let trailers = response.trailers.clone();
     assert_eq!(read(response).await, ("ok".into(), None));
     assert_eq!(trailers.came.get().unwrap()["x-end"], "1");
@@ -84,33 +85,33 @@ async fn the_first_bytes_are_looked_at_and_not_waited_for() {
 
 #[tokio::test]
 async fn a_reset_in_the_body_is_a_break() {
-    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Gate::shut();
     let script =
-        vec![Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"), Gate(gate.clone()), Reset];
-    let origin = Origin::new(vec![script]).await;
+        vec![Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"), wait_at(&gate), reset()];
+    let origin = Wire::new(vec![script]).await;
     let mut response = get(&plain(&origin.url()), "/").await.unwrap();
     assert_eq!(response.body.next().await.unwrap().unwrap(), "hello");
-    gate.add_permits(1);
+    gate.open();
     assert_eq!(response.body.next().await.unwrap().unwrap_err().kind, ErrorKind::Truncated);
     assert!(response.body.next().await.is_none());
 }
 
 #[tokio::test]
 async fn a_reset_of_a_body_that_ends_with_the_connection_is_a_break_too() {
-    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Gate::shut();
     let origin =
-        Origin::new(vec![vec![Expect, Say("HTTP/1.1 200 OK\r\n\r\nhello"), Gate(gate.clone()), Reset]]).await;
+        Wire::new(vec![vec![Expect, say("HTTP/1.1 200 OK\r\n\r\nhello"), wait_at(&gate), reset()]]).await;
     let mut response = get(&plain(&origin.url()), "/").await.unwrap();
     assert_eq!(response.framing, Framing::Close);
     assert_eq!(response.body.next().await.unwrap().unwrap(), "hello");
-    gate.add_permits(1);
+    gate.open();
     assert_eq!(response.body.next().await.unwrap().unwrap_err().kind, ErrorKind::Truncated);
 }
 
 #[tokio::test]
 async fn ends_with_the_connection() {
     for answer in ["HTTP/1.1 200 OK\r\n\r\nhello", "HTTP/1.0 200 OK\r\n\r\nhello"] {
-        let origin = Origin::saying(answer).await;
+        let origin = Wire::saying(answer).await;
         let response = get(&plain(&origin.url()), "/").await.unwrap();
         assert_eq!(response.framing, Framing::Close, "{answer:?}");
         assert_eq!(read(response).await, ("hello".into(), None));
@@ -126,7 +127,7 @@ async fn no_body_by_definition() {
         (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n"),
     ];
     for (method, answer) in table {
-        let origin = Origin::saying(answer).await;
+        let origin = Wire::saying(answer).await;
         let response = plain(&origin.url()).send(request(method.clone(), "/")).await.unwrap();
         assert_eq!(response.framing, Framing::Length(0), "{answer:?}");
         let length = response.headers.get("content-length").map(|value| value.to_str().unwrap());
@@ -139,7 +140,7 @@ async fn no_body_by_definition() {
 
 #[tokio::test]
 async fn interim_responses_are_passed_over() {
-    let origin = Origin::saying(
+    let origin = Wire::saying(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
     )
     .await;
@@ -163,7 +164,7 @@ async fn what_cannot_be_passed_on() {
         "SSH-2.0-OpenSSH_9.2\r\n",
     ];
     for answer in table {
-        let origin = Origin::saying(answer).await;
+        let origin = Wire::saying(answer).await;
         let error = get(&plain(&origin.url()), "/").await.expect_err(answer);
         assert_eq!(error.kind, ErrorKind::Protocol, "{answer:?}: {error}");
     }
@@ -171,7 +172,7 @@ async fn what_cannot_be_passed_on() {
 
 #[tokio::test]
 async fn a_coding_beats_a_length() {
-    let origin = Origin::saying(
+    let origin = Wire::saying(
         "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     )
     .await;

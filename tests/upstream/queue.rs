@@ -1,18 +1,16 @@
 //! Places, and who gets one.
 
-use std::sync::Arc;
-
 use dustgate::upstream::ErrorKind;
 use futures_util::FutureExt as _;
-use tokio::sync::Semaphore;
 
-use super::origin::Act::{Expect, Gate, Say};
-use super::origin::Origin;
 use super::*;
+use crate::support::Gate;
+use crate::support::origin::Act::Expect;
+use crate::support::origin::{Wire, say, wait_at};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-fn narrow(origin: &Origin, change: impl FnOnce(&mut Settings)) -> Client {
+fn narrow(origin: &Wire, change: impl FnOnce(&mut Settings)) -> Client {
     client(&origin.url(), |settings| {
         settings.max_concurrent = 1;
         change(settings);
@@ -21,7 +19,7 @@ fn narrow(origin: &Origin, change: impl FnOnce(&mut Settings)) -> Client {
 
 #[tokio::test]
 async fn a_place_is_held_until_the_body_has_ended() {
-    let mut origin = Origin::new(vec![vec![Expect, Say(OK), Expect, Say(OK)]]).await;
+    let mut origin = Wire::new(vec![vec![Expect, say(OK), Expect, say(OK)]]).await;
     let client = narrow(&origin, |_| {});
     let response = get(&client, "/a").await.unwrap();
     let mut second = Box::pin(get(&client, "/b"));
@@ -36,9 +34,9 @@ async fn a_place_is_held_until_the_body_has_ended() {
 
 #[tokio::test]
 async fn fills_go_before_passes() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script = vec![Expect, Gate(gate.clone()), Say(OK), Expect, Say(OK), Expect, Say(OK)];
-    let mut origin = Origin::new(vec![script.clone(), script.clone(), script]).await;
+    let gate = Gate::shut();
+    let script = vec![Expect, wait_at(&gate), say(OK), Expect, say(OK), Expect, say(OK)];
+    let mut origin = Wire::new(vec![script.clone(), script.clone(), script]).await;
     let client = narrow(&origin, |_| {});
     let ask = |lane, target: &'static str| {
         let client = &client;
@@ -52,7 +50,7 @@ async fn fills_go_before_passes() {
         let first = origin.request().await;
         assert!(first.starts_with("GET /first "));
         assert_eq!(client.limit().queued(), 2);
-        gate.add_permits(3);
+        gate.open();
         [origin.request().await, origin.request().await]
     };
     let (.., [second, third]) = tokio::join!(
@@ -67,8 +65,8 @@ async fn fills_go_before_passes() {
 
 #[tokio::test]
 async fn a_full_queue_and_a_slow_one() {
-    let gate = Arc::new(Semaphore::new(0));
-    let mut origin = Origin::new(vec![vec![Expect, Gate(gate.clone()), Say(OK)]]).await;
+    let gate = Gate::shut();
+    let mut origin = Wire::new(vec![vec![Expect, wait_at(&gate), say(OK)]]).await;
     let client = narrow(&origin, |settings| {
         settings.queue = 1;
         settings.queue_timeout = SHORT;
@@ -76,7 +74,7 @@ async fn a_full_queue_and_a_slow_one() {
     let others = async {
         origin.request().await;
         let (slow, full) = tokio::join!(biased; get(&client, "/slow"), get(&client, "/full"));
-        gate.add_permits(1);
+        gate.open();
         (slow.unwrap_err(), full.unwrap_err())
     };
     let (first, (slow, full)) = tokio::join!(get(&client, "/"), others);
@@ -87,14 +85,14 @@ async fn a_full_queue_and_a_slow_one() {
 
 #[tokio::test]
 async fn waiting_is_not_silence_and_is_told() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script = vec![Expect, Gate(gate.clone()), Say(OK), Expect, Say(OK)];
-    let mut origin = Origin::new(vec![script.clone(), script]).await;
+    let gate = Gate::shut();
+    let script = vec![Expect, wait_at(&gate), say(OK), Expect, say(OK)];
+    let mut origin = Wire::new(vec![script.clone(), script]).await;
     let client = narrow(&origin, |settings| settings.first_byte_timeout = 4 * SHORT);
     let release = async {
         origin.request().await;
         tokio::time::sleep_until(tokio::time::Instant::now() + 2 * SHORT).await;
-        gate.add_permits(2);
+        gate.open();
     };
     let both = async {
         let first = async { read(get(&client, "/").await.unwrap()).await };

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dustgate::upstream::ErrorKind;
 
-use super::origin::Act::{Expect, Reset, Say, Silence};
-use super::origin::{Act, Origin, Seen};
 use super::*;
+use crate::support::origin::Act::Expect;
+use crate::support::origin::{Act, Heard, Wire, reset, say, silence};
 
-const OK: Act = Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-const PART: Act = Say("HTTP/1.1 200 OK\r\ncontent-le");
+const OK: Act = say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+const PART: Act = say("HTTP/1.1 200 OK\r\ncontent-le");
 
 /// An origin whose first connection has answered one request and is in the pool; then it goes on
 /// as told.
-async fn used(then: &[Act], others: &[&[Act]]) -> (Origin, Client) {
+async fn used(then: &[Act], others: &[&[Act]]) -> (Wire, Client) {
     let mut scripts = vec![[&[Expect, OK], then].concat()];
     scripts.extend(others.iter().map(|script| script.to_vec()));
-    let mut origin = Origin::new(scripts).await;
+    let mut origin = Wire::new(scripts).await;
     // Long enough for a busy machine: only one of these tests waits for it.
     let client = client(&origin.url(), |settings| settings.first_byte_timeout = 10 * SHORT);
     let response = get(&client, "/first").await.unwrap();
@@ -28,10 +28,10 @@ async fn used(then: &[Act], others: &[&[Act]]) -> (Origin, Client) {
     (origin, client)
 }
 
-fn counts(origin: &mut Origin) -> (usize, usize) {
+fn counts(origin: &mut Wire) -> (usize, usize) {
     let seen = origin.rest();
-    let connections = seen.iter().filter(|seen| **seen == Seen::Connection).count();
-    (connections, seen.iter().filter(|seen| matches!(seen, Seen::Request(_))).count())
+    let connections = seen.iter().filter(|seen| **seen == Heard::Connection).count();
+    (connections, seen.iter().filter(|seen| matches!(seen, Heard::Request(_))).count())
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn closed_under_the_request_is_tried_once_more() {
 
 #[tokio::test]
 async fn reset_under_the_request_is_tried_once_more() {
-    let (mut origin, client) = used(&[Expect, Reset], &[&[Expect, OK]]).await;
+    let (mut origin, client) = used(&[Expect, reset()], &[&[Expect, OK]]).await;
     assert_eq!(get(&client, "/").await.unwrap().timing.tries, 2);
     assert_eq!(counts(&mut origin), (1, 2));
 }
@@ -71,8 +71,8 @@ async fn never_twice() {
 
 #[tokio::test]
 async fn a_fresh_connection_that_closes_is_a_failure() {
-    for end in [vec![Expect], vec![Expect, Reset], vec![Expect, PART]] {
-        let mut origin = Origin::new(vec![end, vec![Expect, OK]]).await;
+    for end in [vec![Expect], vec![Expect, reset()], vec![Expect, PART]] {
+        let mut origin = Wire::new(vec![end, vec![Expect, OK]]).await;
         let error = get(&plain(&origin.url()), "/").await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Reset, "{error}");
         assert_eq!(counts(&mut origin), (1, 1));
@@ -97,9 +97,9 @@ async fn what_may_not_be_repeated_is_not() {
 
 #[tokio::test]
 async fn a_timeout_is_not_tried_again() {
-    let (mut origin, client) = used(&[Expect, Silence], &[&[Expect, OK]]).await;
+    let (mut origin, client) = used(&[Expect, silence()], &[&[Expect, OK]]).await;
     assert_eq!(get(&client, "/").await.unwrap_err().kind, ErrorKind::FirstByteTimeout);
-    origin.until(Seen::Gone).await;
+    origin.until(Heard::Gone).await;
     assert_eq!(counts(&mut origin), (0, 0));
 }
 
@@ -114,13 +114,13 @@ async fn a_head_that_breaks_off_looks_like_none() {
 #[tokio::test]
 async fn a_body_that_breaks_off_is_not_tried_again() {
     let (mut origin, client) =
-        used(&[Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi")], &[&[Expect, OK]]).await;
+        used(&[Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi")], &[&[Expect, OK]]).await;
     let response = get(&client, "/").await.unwrap();
     assert_eq!(read(response).await.1.unwrap().kind, ErrorKind::Truncated);
     assert_eq!(counts(&mut origin), (0, 1));
     // Nor if nothing of it came.
     let (mut origin, client) =
-        used(&[Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")], &[&[Expect, OK]]).await;
+        used(&[Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")], &[&[Expect, OK]]).await;
     let broke = match get(&client, "/").await {
         Ok(response) => read(response).await.1.unwrap(),
         Err(error) => error,
@@ -151,7 +151,7 @@ async fn a_connection_closed_while_idle_costs_nothing() {
 
 #[tokio::test]
 async fn connections_need_not_be_kept() {
-    let mut origin = Origin::new(vec![vec![Expect, OK, Expect], vec![Expect, OK]]).await;
+    let mut origin = Wire::new(vec![vec![Expect, OK, Expect], vec![Expect, OK]]).await;
     let client = client(&origin.url(), |settings| settings.pool_idle_timeout = Duration::ZERO);
     for _ in 0..2 {
         assert_eq!(read(get(&client, "/").await.unwrap()).await.0, "ok");

@@ -7,9 +7,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use super::origin::Act::{Bytes, Expect, Gate, Head, Say, Silence};
-use super::origin::{Origin, Seen};
 use super::*;
+use crate::support::Gate;
+use crate::support::origin::Act::{Expect, Head, Read};
+use crate::support::origin::{Heard, Wire, say, silence, wait_at};
 
 #[tokio::test]
 async fn nobody_there() {
@@ -39,18 +40,18 @@ async fn no_connection_in_time() {
 
 #[tokio::test]
 async fn silence_before_the_head() {
-    let mut origin = Origin::new(vec![vec![Expect, Silence]]).await;
+    let mut origin = Wire::new(vec![vec![Expect, silence()]]).await;
     let client = client(&origin.url(), |settings| settings.first_byte_timeout = SHORT);
     let began = Instant::now();
     assert_eq!(get(&client, "/").await.unwrap_err().kind, ErrorKind::FirstByteTimeout);
     assert!(began.elapsed() >= SHORT);
-    origin.until(Seen::Gone).await;
+    origin.until(Heard::Gone).await;
     assert_eq!(client.limit().in_flight(), 0);
 }
 
 #[tokio::test]
 async fn silence_within_the_head() {
-    let origin = Origin::new(vec![vec![Expect, Say("HTTP/1.1 200 OK\r\n"), Silence]]).await;
+    let origin = Wire::new(vec![vec![Expect, say("HTTP/1.1 200 OK\r\n"), silence()]]).await;
     let client = client(&origin.url(), |settings| settings.first_byte_timeout = SHORT);
     assert_eq!(get(&client, "/").await.unwrap_err().kind, ErrorKind::FirstByteTimeout);
 }
@@ -58,18 +59,18 @@ async fn silence_within_the_head() {
 #[tokio::test]
 async fn silence_within_the_body() {
     let mut origin =
-        Origin::new(vec![vec![Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"), Silence]])
+        Wire::new(vec![vec![Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"), silence()]])
             .await;
     let client = client(&origin.url(), |settings| settings.read_timeout = SHORT);
     let (body, broke) = read(get(&client, "/").await.unwrap()).await;
     assert_eq!((body.as_str(), broke.unwrap().kind), ("hello", ErrorKind::ReadTimeout));
-    origin.until(Seen::Gone).await;
+    origin.until(Heard::Gone).await;
     assert_eq!(client.limit().in_flight(), 0);
 }
 
 #[tokio::test]
 async fn a_slow_reader_is_not_the_origins_silence() {
-    let origin = Origin::saying("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let origin = Wire::saying("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
     let client = client(&origin.url(), |settings| settings.read_timeout = SHORT);
     let mut response = get(&client, "/").await.unwrap();
     assert_eq!(response.body.next().await.unwrap().unwrap(), "hello");
@@ -79,18 +80,18 @@ async fn a_slow_reader_is_not_the_origins_silence() {
 
 #[tokio::test]
 async fn a_drip_is_not_silence() {
-    let gate = Arc::new(Semaphore::new(0));
-    let mut script = vec![Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n")];
+    let gate = Gate::shut();
+    let mut script = vec![Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n")];
     for _ in 0..6 {
-        script.extend([Gate(gate.clone()), Say("x")]);
+        script.extend([wait_at(&gate), say("x")]);
     }
-    let origin = Origin::new(vec![script]).await;
+    let origin = Wire::new(vec![script]).await;
     let client = client(&origin.url(), |settings| settings.read_timeout = 2 * SHORT);
     let response = get(&client, "/").await.unwrap();
     let drip = async {
         for _ in 0..6 {
             sleep_until(Instant::now() + SHORT / 2).await;
-            gate.add_permits(1);
+            gate.let_one_in();
         }
     };
     let (read, ()) = tokio::join!(read(response), drip);
@@ -116,7 +117,7 @@ fn stalling(first: &'static str, rest: &'static str) -> (dustgate::upstream::Bod
 #[tokio::test]
 async fn a_stalling_client_is_not_a_silent_origin() {
     let mut origin =
-        Origin::new(vec![vec![Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")]]).await;
+        Wire::new(vec![vec![Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")]]).await;
     let client = client(&origin.url(), |settings| settings.first_byte_timeout = SHORT);
     let (body, gate) = stalling("hello", "world");
     let mut asked = request(Method::POST, "/");
@@ -133,7 +134,7 @@ async fn a_stalling_client_is_not_a_silent_origin() {
 
 #[tokio::test]
 async fn but_silence_after_the_clients_last_byte_is() {
-    let origin = Origin::new(vec![vec![Expect, Silence]]).await;
+    let origin = Wire::new(vec![vec![Expect, silence()]]).await;
     let client = client(&origin.url(), |settings| settings.first_byte_timeout = SHORT);
     let (body, gate) = stalling("hello", "world");
     let mut asked = request(Method::POST, "/");
@@ -145,12 +146,12 @@ async fn but_silence_after_the_clients_last_byte_is() {
 
 #[tokio::test]
 async fn an_answer_may_begin_before_the_request_ends() {
-    let mut origin = Origin::new(vec![vec![
+    let mut origin = Wire::new(vec![vec![
         Head,
-        Bytes(5),
-        Say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst"),
-        Bytes(5),
-        Say("then!"),
+        Read(5),
+        say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst"),
+        Read(5),
+        say("then!"),
     ]])
     .await;
     let client = client(&origin.url(), |settings| settings.read_timeout = SHORT);
@@ -171,9 +172,9 @@ async fn an_answer_may_begin_before_the_request_ends() {
 
 #[tokio::test]
 async fn who_leaves_closes_the_exchange() {
-    let mut origin = Origin::new(vec![
-        vec![Expect, Silence],
-        vec![Expect, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"), Silence],
+    let mut origin = Wire::new(vec![
+        vec![Expect, silence()],
+        vec![Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"), silence()],
     ])
     .await;
     let client = plain(&origin.url());
@@ -187,12 +188,12 @@ async fn who_leaves_closes_the_exchange() {
     });
     origin.request().await;
     asking.abort();
-    origin.until(Seen::Gone).await;
+    origin.until(Heard::Gone).await;
 
     let client = plain(&origin.url());
     let response = get(&client, "/").await.unwrap();
     assert_eq!(client.limit().in_flight(), 1);
     drop(response);
-    origin.until(Seen::Gone).await;
+    origin.until(Heard::Gone).await;
     assert_eq!(client.limit().in_flight(), 0);
 }

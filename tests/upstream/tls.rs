@@ -7,15 +7,15 @@ use dustgate::upstream::{ErrorKind, Framing, HostRule, HttpVersion, Shared};
 use http::Version;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{HandshakeKind, RootCertStore, ServerConfig};
 
-use super::origin::Act::{Expect, Gate, Mute, Say};
-use super::origin::{Origin, Seen};
 use super::*;
+use crate::support::Gate;
+use crate::support::origin::Act::{Expect, Mute};
+use crate::support::origin::{Heard, Wire, say, wait_at};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -63,11 +63,11 @@ impl Authority {
     }
 }
 
-async fn origin(authority: &Authority, name: &str, clients: bool) -> Origin {
-    Origin::tls(vec![vec![Expect, Say(OK)]], authority.acceptor(name, &["http/1.1"], clients)).await
+async fn origin(authority: &Authority, name: &str, clients: bool) -> Wire {
+    Wire::tls(vec![vec![Expect, say(OK)]], authority.acceptor(name, &["http/1.1"], clients)).await
 }
 
-fn trusting(origin: &Origin, authority: &Authority, change: impl FnOnce(&mut Settings)) -> Client {
+fn trusting(origin: &Wire, authority: &Authority, change: impl FnOnce(&mut Settings)) -> Client {
     client(&format!("https://localhost:{}", origin.address.port()), |settings| {
         settings.tls.ca = Some(authority.path("ca.pem"));
         change(settings);
@@ -139,7 +139,7 @@ async fn a_certificate_of_our_own() {
 #[tokio::test]
 async fn clear_text_where_tls_was_due() {
     let authority = Authority::new();
-    let origin = Origin::new(vec![vec![Say("HTTP/1.1 400 Bad Request\r\n\r\n")]]).await;
+    let origin = Wire::new(vec![vec![say("HTTP/1.1 400 Bad Request\r\n\r\n")]]).await;
     let error = get(&trusting(&origin, &authority, |_| {}), "/").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Tls, "{error}");
 }
@@ -166,32 +166,26 @@ async fn files_that_are_not_what_they_should_be() {
 #[tokio::test]
 async fn a_connection_that_came_free_is_a_used_one() {
     let authority = Authority::new();
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Gate::shut();
     let scripts = vec![
-        vec![
-            Expect,
-            Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no"),
-            Gate(gate.clone()),
-            Say("k"),
-            Expect,
-        ],
+        vec![Expect, say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no"), wait_at(&gate), say("k"), Expect],
         vec![Mute],
-        vec![Expect, Say(OK)],
+        vec![Expect, say(OK)],
     ];
-    let mut origin = Origin::tls(scripts, authority.acceptor("localhost", &["http/1.1"], false)).await;
+    let mut origin = Wire::tls(scripts, authority.acceptor("localhost", &["http/1.1"], false)).await;
     let client = trusting(&origin, &authority, |_| {});
     let first = get(&client, "/first").await.unwrap();
-    origin.until(Seen::Connection).await;
+    origin.until(Heard::Connection).await;
     let meanwhile = async {
-        origin.until(Seen::Connection).await;
-        gate.add_permits(1);
+        origin.until(Heard::Connection).await;
+        gate.open();
         assert_eq!(read(first).await.0, "ok");
     };
     let (second, ()) = tokio::join!(get(&client, "/second"), meanwhile);
     let second = second.unwrap();
     assert_eq!(second.timing.tries, 2);
     assert_eq!(read(second).await.0, "ok");
-    let seen = origin.rest().into_iter().filter(|seen| matches!(seen, Seen::Request(_))).count();
+    let seen = origin.rest().into_iter().filter(|seen| matches!(seen, Heard::Request(_))).count();
     assert_eq!(seen, 2);
 }
 

@@ -13,7 +13,8 @@ use dustgate::record::Manifest;
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
-use crate::support::{Mode, Relay, S3, until, within};
+use crate::support::relay::{Mode, Relay};
+use crate::support::{S3, until, within};
 
 const KEY: &str = "00112233445566778899aabbccddeeff";
 const MIB: usize = 1 << 20;
@@ -224,7 +225,7 @@ async fn what_cannot_be_opened_is_told_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_stream_is_not_cut() {
     let s3 = S3::start().await;
-    let relay = Relay::before(s3.at).await;
+    let relay = Relay::before(s3.at);
     let whole = body(MIB);
     let manifest = store(&open(&s3.url("p"), settings()).await.unwrap(), KEY, 1, &whole).await;
     let slow = open(&S3::url_by(relay.at, "p"), impatient()).await.unwrap();
@@ -237,12 +238,12 @@ async fn a_slow_stream_is_not_cut() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_costs_its_bound_and_no_byte() {
     let s3 = S3::start().await;
-    let relay = Relay::before(s3.at).await;
+    let relay = Relay::before(s3.at);
     let bodies = open(&S3::url_by(relay.at, "p"), impatient()).await.unwrap();
     let whole = body(MIB + 99);
     let manifest = store(&bodies, KEY, 1, &whole).await;
     let mut token = 1;
-    for mode in [Mode::Unavailable, Mode::Refuse, Mode::Hang] {
+    for mode in [Mode::Unavailable, Mode::Close, Mode::Hang] {
         relay.set(mode);
         token += 1;
         let (mut writer, growing) = bodies.writer(KEY, token, None, MANY);

@@ -1,15 +1,17 @@
-//! An origin made of raw bytes: a script for each connection, in the order of acceptance.
+//! An origin of raw bytes: a script for each connection, in the order of acceptance, in clear text or
+//! behind TLS.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use Act::{Expect, Say};
+use super::answer::Step;
+use super::play::{Stream, take};
+use crate::support::{Gate, within};
 
 /// What an origin does on a connection. When nothing is left to do it closes.
 #[derive(Clone)]
@@ -19,22 +21,36 @@ pub enum Act {
     /// Reads a head only.
     Head,
     /// Reads so many bytes, as they come.
-    Bytes(usize),
-    /// Writes.
-    Say(&'static str),
-    /// Waits for a permit.
-    Gate(Arc<Semaphore>),
-    /// Waits until the other side closes.
-    Silence,
-    /// Closes so that the other side gets a reset.
-    Reset,
+    Read(usize),
     /// As the first act: there is no handshake, nor anything else, until the other side closes.
     Mute,
+    /// Writes, waits, or ends it.
+    Do(Step),
+}
+
+/// Writes.
+pub const fn say(bytes: &'static str) -> Act {
+    Act::Do(Step::Bytes(Bytes::from_static(bytes.as_bytes())))
+}
+
+/// Waits at a gate.
+pub fn wait_at(gate: &Gate) -> Act {
+    Act::Do(Step::Gate(gate.clone()))
+}
+
+/// Does nothing until the other side closes.
+pub fn silence() -> Act {
+    Act::Do(Step::Silence)
+}
+
+/// Closes so that the other side gets a reset.
+pub fn reset() -> Act {
+    Act::Do(Step::Reset)
 }
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Heard {
     /// A connection was accepted.
     Connection,
     /// A request, head and content.
@@ -43,15 +59,12 @@ pub enum Seen {
     Gone,
 }
 
-pub struct Origin {
+pub struct Wire {
     pub address: SocketAddr,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    heard: mpsc::UnboundedReceiver<Heard>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-impl Origin {
+impl Wire {
     /// An origin in clear text.
     pub async fn new(scripts: Vec<Vec<Act>>) -> Self {
         Self::start(scripts, None).await
@@ -64,53 +77,53 @@ impl Origin {
 
     /// One connection, one request, one answer.
     pub async fn saying(answer: &'static str) -> Self {
-        Self::new(vec![vec![Expect, Say(answer)]]).await
+        Self::new(vec![vec![Act::Expect, say(answer)]]).await
     }
 
     async fn start(scripts: Vec<Vec<Act>>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, seen) = mpsc::unbounded_channel();
+        let (tell, heard) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             for script in scripts {
                 let (socket, _) = listener.accept().await.unwrap();
-                let _ = tell.send(Seen::Connection);
+                let _ = tell.send(Heard::Connection);
                 let (tls, tell) = (tls.clone(), tell.clone());
                 tokio::spawn(async move { serve(socket, tls, script, &tell).await });
             }
-            // Whatever comes beyond the scripts is accepted, seen and closed.
+            // Whatever comes beyond the scripts is accepted, told and closed.
             while listener.accept().await.is_ok() {
-                let _ = tell.send(Seen::Connection);
+                let _ = tell.send(Heard::Connection);
             }
         });
-        Self { address, seen }
+        Self { address, heard }
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The next request, whatever else is seen before it.
+    /// The next request, whatever else is heard before it.
     pub async fn request(&mut self) -> String {
         loop {
-            if let Seen::Request(request) = self.next().await {
+            if let Heard::Request(request) = self.next().await {
                 return request;
             }
         }
     }
 
-    /// Waits until this is seen.
-    pub async fn until(&mut self, what: Seen) {
+    /// Waits until this is heard.
+    pub async fn until(&mut self, what: Heard) {
         while self.next().await != what {}
     }
 
-    /// All that was seen and not yet asked for.
-    pub fn rest(&mut self) -> Vec<Seen> {
-        std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
+    /// All that was heard and not yet asked for.
+    pub fn rest(&mut self) -> Vec<Heard> {
+        std::iter::from_fn(|| self.heard.try_recv().ok()).collect()
     }
 
-    async fn next(&mut self) -> Seen {
-        tokio::time::timeout(Duration::from_secs(10), self.seen.recv()).await.expect("seen in time").unwrap()
+    async fn next(&mut self) -> Heard {
+        within("word from the origin", self.heard.recv()).await.unwrap()
     }
 }
 
@@ -118,11 +131,8 @@ async fn serve(
     socket: TcpStream,
     tls: Option<TlsAcceptor>,
     script: Vec<Act>,
-    tell: &mpsc::UnboundedSender<Seen>,
+    tell: &mpsc::UnboundedSender<Heard>,
 ) {
-    if script.iter().any(|act| matches!(act, Act::Reset)) {
-        socket.set_zero_linger().unwrap();
-    }
     let tls = tls.filter(|_| !matches!(script.first(), Some(Act::Mute)));
     let mut stream: Box<dyn Stream> = match tls {
         None => Box::new(socket),
@@ -134,36 +144,32 @@ async fn serve(
     let mut read = Vec::new();
     for act in script {
         match act {
-            Expect | Act::Head | Act::Bytes(_) => match read_request(&mut stream, &mut read, &act).await {
-                Some(request) => drop(tell.send(Seen::Request(request))),
-                None => return,
-            },
-            Say(bytes) => {
-                if stream.write_all(bytes.as_bytes()).await.is_err() {
-                    return;
-                }
-                let _ = stream.flush().await;
-            }
-            Act::Gate(gate) => gate.acquire().await.unwrap().forget(),
-            Act::Silence | Act::Mute => {
-                let mut rest = Vec::new();
-                let _ = stream.read_to_end(&mut rest).await;
-                let _ = tell.send(Seen::Gone);
+            Act::Do(Step::Silence) | Act::Mute => {
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                let _ = tell.send(Heard::Gone);
                 return;
             }
-            Act::Reset => return,
+            Act::Do(step) => {
+                if take(&mut *stream, &step, false).await.is_some() {
+                    return;
+                }
+            }
+            Act::Expect | Act::Head | Act::Read(_) => match request(&mut *stream, &mut read, &act).await {
+                Some(request) => drop(tell.send(Heard::Request(request))),
+                None => return,
+            },
         }
     }
     let _ = stream.shutdown().await;
 }
 
 /// What the act asks for; bytes beyond it stay in `read`.
-async fn read_request(stream: &mut Box<dyn Stream>, read: &mut Vec<u8>, act: &Act) -> Option<String> {
+async fn request(stream: &mut dyn Stream, read: &mut Vec<u8>, act: &Act) -> Option<String> {
     let end = loop {
         let head = read.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
         let end = match (act, head) {
-            (Act::Bytes(count), _) => Some(*count),
-            (Expect, Some(head)) => Some(head + content_length(&read[..head])),
+            (Act::Read(count), _) => Some(*count),
+            (Act::Expect, Some(head)) => Some(head + content_length(&read[..head])),
             (_, head) => head,
         };
         if let Some(end) = end.filter(|end| *end <= read.len()) {

@@ -14,8 +14,10 @@ use super::within;
 
 mod answer;
 mod play;
+mod wire;
 
-pub use answer::Answer;
+pub use answer::{Answer, Step};
+pub use wire::{Act, Heard, Wire, reset, say, silence, wait_at};
 
 /// An origin. Ends with the test.
 pub struct Origin {
@@ -48,13 +50,21 @@ struct Script {
 #[derive(Default)]
 struct State {
     scripts: Mutex<HashMap<String, Script>>,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<All>,
     /// Bytes of content that came, by path.
     uploaded: Mutex<HashMap<String, usize>>,
     /// Moved whenever one of the above is.
     news: watch::Sender<u64>,
     /// How many left before they had all of their answer.
     left: watch::Sender<usize>,
+}
+
+/// All requests that came.
+#[derive(Default)]
+struct All {
+    seen: Vec<Seen>,
+    /// Where those of a path are.
+    places: HashMap<String, Vec<usize>>,
 }
 
 // === impl Origin ===
@@ -97,12 +107,13 @@ impl Origin {
 
     /// How many requests came for a path.
     pub fn count(&self, path: &str) -> usize {
-        self.requests(path).len()
+        self.state.seen.lock().unwrap().of(path).len()
     }
 
     /// The requests that came for a path.
     pub fn requests(&self, path: &str) -> Vec<Seen> {
-        self.state.seen.lock().unwrap().iter().filter(|seen| seen.path() == path).cloned().collect()
+        let all = self.state.seen.lock().unwrap();
+        all.of(path).iter().map(|place| all.seen[*place].clone()).collect()
     }
 
     /// The last request for a path.
@@ -112,12 +123,12 @@ impl Origin {
 
     /// How many requests came in all.
     pub fn total(&self) -> usize {
-        self.state.seen.lock().unwrap().len()
+        self.state.seen.lock().unwrap().seen.len()
     }
 
     /// The paths that were asked for, in their order.
     pub fn order(&self) -> Vec<String> {
-        self.state.seen.lock().unwrap().iter().map(|seen| seen.path().to_owned()).collect()
+        self.state.seen.lock().unwrap().seen.iter().map(|seen| seen.path().to_owned()).collect()
     }
 
     /// Waits until so many requests have come for a path.
@@ -151,6 +162,24 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.accepting.abort();
+    }
+}
+
+// === impl All ===
+
+impl All {
+    fn of(&self, path: &str) -> &[usize] {
+        self.places.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// Which one of its path it is.
+    fn add(&mut self, mut seen: Seen) -> usize {
+        let places = self.places.entry(seen.path().to_owned()).or_default();
+        places.push(self.seen.len());
+        seen.nth = places.len();
+        let nth = seen.nth;
+        self.seen.push(seen);
+        nth
     }
 }
 
@@ -212,20 +241,15 @@ impl Connection {
     }
 
     fn remember(&self, seen: &Seen) -> usize {
-        let nth = {
-            let mut all = self.state.seen.lock().unwrap();
-            let nth = all.iter().filter(|other| other.path() == seen.path()).count() + 1;
-            all.push(Seen { nth, ..seen.clone() });
-            nth
-        };
+        let nth = self.state.seen.lock().unwrap().add(seen.clone());
         self.state.news.send_modify(|n| *n += 1);
         nth
     }
 
     fn keep_content(&self, seen: &Seen) {
         let mut all = self.state.seen.lock().unwrap();
-        let mine = all.iter_mut().filter(|other| other.path() == seen.path()).nth(seen.nth - 1);
-        seen.content.clone_into(&mut mine.expect("it was remembered").content);
+        let place = all.of(seen.path())[seen.nth - 1];
+        seen.content.clone_into(&mut all.seen[place].content);
     }
 
     async fn more(&mut self) -> Option<()> {

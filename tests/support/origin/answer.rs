@@ -1,5 +1,7 @@
 //! What an origin plays: a head, parts of a body, and what goes wrong between them.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +16,13 @@ pub struct Answer {
     pub(super) steps: Vec<Step>,
     pub(super) framing: Framing,
     pub(super) before_head: Vec<Step>,
+    /// Goes when it was played, to its end or not.
+    held: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
+/// What is done on a connection.
 #[derive(Clone)]
-pub(super) enum Step {
+pub enum Step {
     Bytes(Bytes),
     /// So many bytes of the pattern, from its beginning.
     Pattern(u64),
@@ -25,10 +30,12 @@ pub(super) enum Step {
     Gate(Gate),
     /// For as long as a slow origin takes.
     Wait(Duration),
+    /// The test is told that it is here.
+    Call(Arc<dyn Fn() + Send + Sync>),
     /// Closed as if it were over.
     Close,
     Reset,
-    /// Nothing more, and not closed.
+    /// Nothing more, until the other side closes.
     Silence,
 }
 
@@ -63,6 +70,7 @@ impl Answer {
             steps: Vec::new(),
             framing: Framing::Length,
             before_head: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -121,6 +129,23 @@ impl Answer {
     pub fn after(mut self, wait: Duration) -> Self {
         self.before_head.push(Step::Wait(wait));
         self
+    }
+
+    /// Calls this just before the head.
+    pub fn calling(mut self, what: impl Fn() + Send + Sync + 'static) -> Self {
+        self.before_head.push(Step::Call(Arc::new(what)));
+        self
+    }
+
+    /// Keeps this until it was played, to its end or not.
+    pub fn holding(mut self, what: impl Send + Sync + 'static) -> Self {
+        self.held.push(Arc::new(what));
+        self
+    }
+
+    /// Pauses in the body.
+    pub fn wait(self, wait: Duration) -> Self {
+        self.then(Step::Wait(wait))
     }
 
     /// Goes on with the body only when the gate is open.

@@ -1,13 +1,31 @@
 //! A process, watched by a thread: it ends by itself, by a signal, or with the test.
 
+use std::ffi::OsStr;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
 
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::sync::watch;
 
 use super::log::Lines;
 use super::within;
+
+/// Those that tests send.
+const SIGNALS: [(&str, Signal); 12] = [
+    ("TERM", Signal::TERM),
+    ("KILL", Signal::KILL),
+    ("INT", Signal::INT),
+    ("HUP", Signal::HUP),
+    ("STOP", Signal::STOP),
+    ("CONT", Signal::CONT),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+    ("ALRM", Signal::ALARM),
+    ("VTALRM", Signal::VTALARM),
+    ("XFSZ", Signal::XFSZ),
+    ("PIPE", Signal::PIPE),
+];
 
 /// A running process of the binary.
 pub struct Process {
@@ -19,19 +37,24 @@ pub struct Process {
 
 /// The binary, with nothing of the caller's own settings in its environment.
 pub fn dustgate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dustgate"));
+    bare(Command::new(env!("CARGO_BIN_EXE_dustgate")))
+}
+
+fn bare(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DUSTGATE_")) {
         command.env_remove(name);
     }
     command
 }
 
+/// Another build of it.
+pub fn other_build(binary: &OsStr) -> Command {
+    bare(Command::new(binary))
+}
+
 /// The same under limits of the system's, as `ulimit` has them.
 pub fn dustgate_under(limits: &str) -> Command {
-    let mut command = Command::new("sh");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DUSTGATE_")) {
-        command.env_remove(name);
-    }
+    let mut command = bare(Command::new("sh"));
     let line = format!("ulimit {limits} && exec \"$0\" \"$@\"");
     command.args(["-c", &line, env!("CARGO_BIN_EXE_dustgate")]);
     command
@@ -57,26 +80,29 @@ impl Process {
         end.expect("it was waited for")
     }
 
+    /// Whether it has.
+    pub fn has_ended(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
     /// Sends it a signal by name, such as TERM.
     pub fn signal(&self, name: &str) {
-        assert!(self.end.borrow().is_none(), "it has ended before the signal");
-        let pid = self.pid.to_string();
-        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
-        assert!(sent.success(), "kill {name}");
+        let known = |(known, _): &&(&str, Signal)| *known == name;
+        let (_, signal) = SIGNALS.iter().find(known).unwrap_or_else(|| panic!("SIG{name}"));
+        assert!(!self.has_ended(), "it has ended before the signal");
+        kill_process(self.pid(), *signal).unwrap();
     }
 
     /// From now on no write into a file finds room, until it [may write](Self::may_write).
     pub fn may_not_write(&self) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap());
-        let full = rustix::process::Rlimit { current: Some(0), maximum: None };
-        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, full).unwrap();
+        let full = Rlimit { current: Some(0), maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, full).unwrap();
     }
 
     /// Lets it write files of any size, where [`dustgate_under`] did not.
     pub fn may_write(&self) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap());
-        let no_limit = rustix::process::Rlimit { current: None, maximum: None };
-        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, no_limit).unwrap();
+        let no_limit = Rlimit { current: None, maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, no_limit).unwrap();
     }
 
     /// How many file descriptors it may have: the soft limit, and the hard one.
@@ -87,8 +113,8 @@ impl Process {
         (words.next().unwrap(), words.next().unwrap())
     }
 
-    pub fn pid(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_raw(self.pid.try_into().unwrap()).expect("a process has a number")
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.pid.try_into().unwrap()).expect("a process has a number")
     }
 
     /// The descriptors that it has open.
@@ -107,9 +133,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.end.borrow().is_none() {
-            let pid = self.pid.to_string();
-            let _ended_just_now = Command::new("sh").args(["-c", "kill -s KILL \"$0\" 2>&-", &pid]).status();
+        if !self.has_ended() {
+            let _ended_just_now = kill_process(self.pid(), Signal::KILL);
         }
     }
 }

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use super::fields::Fields;
 use super::reply::{End, Reply};
-use super::within;
+use super::{PATIENCE, within};
 
 /// The host that clients ask for unless a test says otherwise.
 pub const HOST: &str = "api.test";
@@ -110,6 +111,22 @@ impl Ask {
         reading.unwrap_or_else(|| panic!("closed instead of {what}"))
     }
 
+    /// Sends it, and reads the answer to its end; or says what kept it from that.
+    pub async fn attempt(self) -> Result<Reply, String> {
+        let (to, bytes, is_head) = (self.to, self.bytes(), self.method == "HEAD");
+        let asked = async {
+            let mut conn = Conn::reach(to).await.map_err(|error| format!("connecting: {error}"))?;
+            conn.send(bytes).await;
+            let mut reading = conn.reading(is_head).await.ok_or("closed without an answer")?;
+            let mut body = Vec::new();
+            while let Some(bytes) = reading.some().await {
+                body.extend_from_slice(&bytes);
+            }
+            Ok(Reply { status: reading.status, end: reading.end(), fields: reading.fields, body })
+        };
+        timeout(2 * PATIENCE, asked).await.map_err(|_| "no answer in time".to_owned())?
+    }
+
     /// Sends it, and leaves the answer for later.
     pub async fn asked(self) -> Asked {
         let mut conn = match self.receive_buffer {
@@ -172,9 +189,14 @@ impl Asked {
 
 impl Conn {
     pub async fn open(to: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(to)).await.expect("connect");
-        stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: BytesMut::new() }
+        within("a connection", Self::reach(to)).await.expect("connect")
+    }
+
+    /// The same where nobody may be there.
+    pub async fn reach(to: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(to).await?;
+        let _may_have_closed = stream.set_nodelay(true);
+        Ok(Self { stream, buffer: BytesMut::new() })
     }
 
     async fn open_slow(to: SocketAddr, bytes: u32) -> Self {

@@ -1,4 +1,4 @@
-//! A real server that speaks S3, over files, and a relay before it that can be made to fail.
+//! A real server that speaks S3, over files.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -8,9 +8,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::log::Lines;
 
@@ -36,28 +33,6 @@ pub enum Reads {
     Hang,
     /// They get 503 SlowDown.
     SlowDown,
-}
-
-/// What a relay does with connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Passes everything on.
-    Pass,
-    /// Passes on so many bytes a second of what the server sends.
-    Slow(usize),
-    /// Takes everything and says nothing.
-    Hang,
-    /// Closes at once.
-    Refuse,
-    /// Answers 503.
-    Unavailable,
-}
-
-/// Something between a client and the server. A change of its mode ends every connection.
-pub struct Relay {
-    pub at: SocketAddr,
-    mode: watch::Sender<Mode>,
-    accepting: tokio::task::JoinHandle<()>,
 }
 
 /// The server's binary, built if it is not there.
@@ -192,84 +167,5 @@ impl Drop for S3 {
     fn drop(&mut self) {
         let _ended_before = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-// === impl Relay ===
-
-impl Relay {
-    pub async fn before(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let mode = watch::Sender::new(Mode::Pass);
-        let modes = mode.clone();
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let mut changes = modes.subscribe();
-                let mode = *changes.borrow_and_update();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        _ = changes.changed() => {}
-                        _ = relay(client, server, mode) => {}
-                    }
-                });
-            }
-        });
-        Self { at, mode, accepting }
-    }
-
-    pub fn set(&self, mode: Mode) {
-        self.mode.send_replace(mode);
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn relay(mut client: TcpStream, server: SocketAddr, mode: Mode) -> std::io::Result<()> {
-    let mut sink = vec![0; 64 << 10];
-    match mode {
-        Mode::Refuse => Ok(()),
-        Mode::Hang => {
-            while client.read(&mut sink).await? > 0 {}
-            Ok(())
-        }
-        Mode::Unavailable => {
-            if client.read(&mut sink).await? == 0 {
-                return Ok(());
-            }
-            client
-                .write_all(
-                    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                )
-                .await?;
-            while client.read(&mut sink).await? > 0 {}
-            Ok(())
-        }
-        Mode::Pass => {
-            let mut server = TcpStream::connect(server).await?;
-            tokio::io::copy_bidirectional(&mut client, &mut server).await?;
-            Ok(())
-        }
-        Mode::Slow(rate) => {
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = TcpStream::connect(server).await?.into_split();
-            let up = tokio::io::copy(&mut from_client, &mut to_server);
-            let down = async {
-                loop {
-                    let most = sink.len().min(rate / 20);
-                    let read = from_server.read(&mut sink[..most]).await?;
-                    if read == 0 {
-                        return Ok(0);
-                    }
-                    to_client.write_all(&sink[..read]).await?;
-                    tokio::time::sleep(Duration::from_secs_f64(read as f64 / rate as f64)).await;
-                }
-            };
-            tokio::try_join!(up, down).map(|_| ())
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! A server of one test's own.
+//! A Redis, or Valkey, of one test's own.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -12,14 +12,13 @@ use dustgate::clock::SystemClock;
 use dustgate::dust::redis::{Redis, Target};
 use dustgate::dust::{Dust, Error, Feed, FeedItem};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
+
+use super::{PATIENCE, until, within};
 
 /// The least that the store needs, as the README has it, with the fleet called `dustgate`.
 pub const LEAST: &str = "~{dustgate}* resetchannels &{dustgate}* -@all +evalsha +eval +get +set +del +pttl +pexpire +time \
                          +publish +subscribe +zadd +zrem +zrangebylex +zrangebyscore +ping +info +role";
-
-/// How long anything that should happen may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server, in a directory of its own, gone with this value.
 pub struct Server {
@@ -34,7 +33,6 @@ pub struct Server {
 impl Server {
     /// Starts one, with lines of configuration beside the usual; `PORT` in them is its port.
     pub async fn start(options: &[&str]) -> Self {
-        let dir = TempDir::new().unwrap();
         let options = options.iter().map(|&line| line.to_owned()).collect();
         for _ in 0..5 {
             let port = free_port();
@@ -44,7 +42,6 @@ impl Server {
                 return server;
             }
         }
-        drop(dir);
         panic!("no server would start");
     }
 
@@ -155,20 +152,7 @@ pub async fn open(url: &str) -> Result<Redis, Error> {
 
 /// Waits until changes were missed, or may have been.
 pub async fn is_lost(feed: &mut Feed) {
-    let lost = async { while feed.next().await != FeedItem::Lost {} };
-    timeout(PATIENCE, lost).await.unwrap();
-}
-
-/// Looks again until there is something to see.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = look().await {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        sleep(Duration::from_millis(2)).await;
-    }
+    within("word of a loss", async { while feed.next().await != FeedItem::Lost {} }).await;
 }
 
 /// Waits until the store answers, and tells how long that took.

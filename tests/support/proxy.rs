@@ -1,5 +1,6 @@
 //! The proxy under test: a real process of the built binary.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use super::client::{Ask, Conn};
 use super::command::{self, Said};
 use super::log::Lines;
 use super::metrics::Metrics;
-use super::process::{Process, dustgate, dustgate_under};
+use super::process::{Process, dustgate, dustgate_under, other_build};
 use super::{Origin, Reply, all, until};
 
 /// A running proxy. Killed when the test ends.
@@ -45,6 +46,7 @@ pub struct Setup {
     log: String,
     environment: Vec<(String, String)>,
     limits: Option<String>,
+    binary: Option<OsString>,
 }
 
 /// Where a proxy keeps its data and settings; a restart is one more process in the same place.
@@ -54,6 +56,7 @@ struct Place {
     config: PathBuf,
     environment: Vec<(String, String)>,
     limits: Option<String>,
+    binary: Option<OsString>,
 }
 
 // === impl Setup ===
@@ -130,6 +133,12 @@ impl Setup {
         self
     }
 
+    /// Another build than the one under test.
+    pub fn binary(mut self, binary: Option<OsString>) -> Self {
+        self.binary = binary;
+        self
+    }
+
     /// The settings file.
     pub fn text(&self, directory: &Path) -> String {
         let Self { server, admin, dust, bodies, other, upstream, origin, .. } = self;
@@ -159,7 +168,8 @@ impl Setup {
         let directory = Arc::new(TempDir::with_prefix("dustgate-").unwrap());
         let config = directory.path().join("dustgate.toml");
         std::fs::write(&config, self.text(directory.path())).unwrap();
-        Proxy::run(Place { directory, config, environment: self.environment, limits: self.limits }).await
+        let Self { environment, limits, binary, .. } = self;
+        Proxy::run(Place { directory, config, environment, limits, binary }).await
     }
 }
 
@@ -186,7 +196,11 @@ impl Proxy {
     }
 
     async fn run(place: Place) -> Self {
-        let mut command = place.limits.as_deref().map_or_else(dustgate, dustgate_under);
+        let mut command = match (&place.binary, &place.limits) {
+            (Some(binary), _) => other_build(binary),
+            (None, Some(limits)) => dustgate_under(limits),
+            (None, None) => dustgate(),
+        };
         command.arg("serve").arg("-c").arg(&place.config).current_dir(place.directory.path());
         command.envs(place.environment.iter().map(|(name, value)| (name, value)));
         let process = Process::start(&mut command);
@@ -223,8 +237,16 @@ impl Proxy {
     }
 
     /// Starts another on the same data, after the end of this one.
-    pub async fn start_again(self) -> Self {
+    pub async fn start_again(&self) -> Self {
         Self::run(self.place.clone()).await
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        until("it to be ready", async || {
+            self.admin_get("/readyz").attempt().await.is_ok_and(|reply| reply.status == 200).then_some(())
+        })
+        .await;
     }
 
     /// Kills it without a word (SIGKILL).

@@ -7,10 +7,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::server::Server;
-use crate::support::client::Ask;
-use crate::support::proxy::Setup;
-use crate::support::{Origin, Proxy, Reply, S3, all, until};
+use super::client::Ask;
+use super::proxy::Setup;
+use super::server::Server;
+use super::{Origin, Proxy, Reply, S3, all, until};
 
 /// How long a lease lives here.
 pub const LEASE: Duration = Duration::from_secs(2);

@@ -1,11 +1,29 @@
 //! Plays an answer on a connection.
 
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+use tokio_rustls::server::TlsStream;
 
 use super::answer::{Answer, Framing, Step};
 use crate::support::pattern::Pattern;
+
+/// What a script is played on: a socket, or TLS over one.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
 
 /// What is next on the connection.
 pub(super) enum After {
@@ -31,7 +49,7 @@ pub(super) async fn play(stream: &mut TcpStream, answer: &Answer, is_head: bool)
         return After::Left;
     }
     if is_head {
-        return After::Again;
+        return if answer.framing == Framing::UntilClose { After::Closed } else { After::Again };
     }
     let chunked = answer.framing == Framing::Chunked;
     for step in &answer.steps {
@@ -62,7 +80,8 @@ fn head(answer: &Answer) -> String {
     head
 }
 
-async fn take(stream: &mut TcpStream, step: &Step, chunked: bool) -> Option<After> {
+/// Takes one step, if that is not the last on this connection.
+pub(super) async fn take(stream: &mut dyn Stream, step: &Step, chunked: bool) -> Option<After> {
     match step {
         Step::Bytes(bytes) => write(stream, bytes, chunked).await,
         Step::Pattern(len) => {
@@ -79,29 +98,33 @@ async fn take(stream: &mut TcpStream, step: &Step, chunked: bool) -> Option<Afte
         }
         Step::Gate(gate) => tokio::select! {
             () = gate.pass() => None,
-            () = gone(stream) => Some(After::Left),
+            () = gone(stream.socket()) => Some(After::Left),
         },
         Step::Wait(wait) => tokio::select! {
             () = sleep(*wait) => None,
-            () = gone(stream) => Some(After::Left),
+            () = gone(stream.socket()) => Some(After::Left),
         },
+        Step::Call(what) => {
+            what();
+            None
+        }
         Step::Close => {
             let _closing_anyway = stream.shutdown().await;
             Some(After::Closed)
         }
         Step::Reset => {
             // With nothing left to linger for, closing is a reset.
-            stream.set_zero_linger().unwrap();
+            stream.socket().set_zero_linger().unwrap();
             Some(After::Closed)
         }
         Step::Silence => {
-            gone(stream).await;
+            gone(stream.socket()).await;
             Some(After::Left)
         }
     }
 }
 
-async fn write(stream: &mut TcpStream, bytes: &[u8], chunked: bool) -> Option<After> {
+async fn write(stream: &mut dyn Stream, bytes: &[u8], chunked: bool) -> Option<After> {
     if bytes.is_empty() {
         return None;
     }
@@ -113,7 +136,11 @@ async fn write(stream: &mut TcpStream, bytes: &[u8], chunked: bool) -> Option<Af
     } else {
         stream.write_all(bytes).await
     };
-    written.is_err().then_some(After::Left)
+    let sent = match written {
+        Ok(()) => stream.flush().await,
+        Err(error) => Err(error),
+    };
+    sent.is_err().then_some(After::Left)
 }
 
 /// Resolves when the other side has closed.

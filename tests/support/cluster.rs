@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::server::{Server, until};
+use super::server::Server;
+use super::until;
 
 const SLOTS: usize = 16_384;
 /// A vote among nodes takes its time, the more so on a busy machine.

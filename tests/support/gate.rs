@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::within;
 
@@ -13,17 +13,25 @@ pub struct Gate(Arc<Inner>);
 struct Inner {
     open: watch::Sender<bool>,
     come: watch::Sender<usize>,
+    /// For so many it is open.
+    places: Semaphore,
 }
 
 impl Gate {
     /// A gate that is shut.
     pub fn shut() -> Self {
-        Self(Arc::new(Inner { open: watch::Sender::new(false), come: watch::Sender::new(0) }))
+        let (open, come) = (watch::Sender::new(false), watch::Sender::new(0));
+        Self(Arc::new(Inner { open, come, places: Semaphore::new(0) }))
     }
 
     /// Lets everybody through, now and later.
     pub fn open(&self) {
         self.0.open.send_replace(true);
+    }
+
+    /// Lets one through.
+    pub fn let_one_in(&self) {
+        self.0.places.add_permits(1);
     }
 
     /// Waits until so many have come to it.
@@ -40,6 +48,10 @@ impl Gate {
     /// Waits at the gate.
     pub async fn pass(&self) {
         self.0.come.send_modify(|come| *come += 1);
-        self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let mut open = self.0.open.subscribe();
+        tokio::select! {
+            open = open.wait_for(|open| *open) => drop(open.unwrap()),
+            place = self.0.places.acquire() => place.unwrap().forget(),
+        }
     }
 }
