@@ -5,6 +5,8 @@
 
 #[path = "compose/engine.rs"]
 mod engine;
+#[path = "support/kit.rs"]
+mod support;
 #[path = "compose/tool.rs"]
 mod tool;
 
@@ -26,11 +28,12 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 fn dustgate(arguments: &[&str], env: &[(&str, &str)]) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dustgate"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DUSTGATE_")) {
-        command.env_remove(name);
-    }
-    let done = command.args(arguments).envs(env.iter().copied()).current_dir(root()).output().unwrap();
+    let done = support::process::dustgate()
+        .args(arguments)
+        .envs(env.iter().copied())
+        .current_dir(root())
+        .output()
+        .unwrap();
     (done.status.success(), [done.stdout, done.stderr].map(|out| String::from_utf8(out).unwrap()).concat())
 }
 

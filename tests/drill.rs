@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+#[path = "support/kit.rs"]
+mod support;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
+
+use support::blocking;
+use support::process::dustgate;
+use support::server::Server;
 
 /// A directory with settings in it; what a drill writes is in it too.
 struct Place(TempDir);
@@ -30,10 +35,7 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dustgate"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DUSTGATE_")) {
-            command.env_remove(name);
-        }
+        let mut command = dustgate();
         command.args(["drill", "-c"]).arg(self.path("dustgate.toml")).args(arguments);
         command.env("TMPDIR", self.path("tmp")).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -80,55 +82,9 @@ impl Said {
     }
 }
 
-/// A server of one test's own.
-struct Redis {
-    child: Child,
-    port: u16,
-    _directory: TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let binary = std::env::var("DUSTGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let directory = TempDir::with_prefix("dustgate-").unwrap();
-            let mut command = Command::new(&binary);
-            command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"]);
-            command.arg(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
-            let child = command.spawn();
-            let child = child.unwrap_or_else(|error| panic!("{binary} is needed: {error}"));
-            let mut redis = Self { child, port, _directory: directory };
-            let deadline = Instant::now() + Duration::from_secs(10);
-            // Its port may have gone to somebody else: then it ends.
-            while Instant::now() < deadline && redis.child.try_wait().unwrap().is_none() {
-                if redis.try_ask("PING").is_ok_and(|answer| answer == "+PONG") {
-                    return redis;
-                }
-            }
-        }
-        panic!("no {binary} would start");
-    }
-
-    /// The first line of its answer.
-    fn try_ask(&self, command: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.write_all(format!("{command}\r\n").as_bytes())?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    }
-
-    fn ask(&self, command: &str) -> String {
-        self.try_ask(command).unwrap()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The first line of a server's answer.
+fn ask(redis: &Server, command: &str) -> String {
+    redis.admin(command).lines().next().unwrap_or_default().to_owned()
 }
 
 /// Processes that have this in their command line.
@@ -164,7 +120,7 @@ fn promises_hold_and_nothing_is_left_behind() {
 
 #[test]
 fn a_fleet_is_killed_and_frozen_and_nothing_is_left_in_its_store() {
-    let redis = Redis::start();
+    let redis = blocking(Server::start(&[]));
     let place = Place::with(&format!(
         "[dust]\nurl = \"redis://127.0.0.1:{}\"\nlease_ttl = \"1s\"\n[bodies]\nurl = \"file:HERE/bodies\"\n",
         redis.port
@@ -179,20 +135,20 @@ fn a_fleet_is_killed_and_frozen_and_nothing_is_left_in_its_store() {
     assert_eq!(said.row("leader-killed-50")[4..6], ["0", "3"]);
     assert_eq!(said.row("store-killed")[1], "held");
     assert_eq!(said.row("store-frozen")[1], "held");
-    assert_eq!(redis.ask("DBSIZE"), ":0");
+    assert_eq!(ask(&redis, "DBSIZE"), ":0");
     assert_eq!(place.files(), Vec::<PathBuf>::new());
 }
 
 #[test]
 fn edits_faster_than_the_origin_lost_bodies_and_an_emptied_store_break_no_promise() {
-    let redis = Redis::start();
+    let redis = blocking(Server::start(&[]));
     let place = Place::with(&format!(
         "[dust]\nurl = \"redis://127.0.0.1:{}\"\nlease_ttl = \"1s\"\ntrust = \"2s\"\n\
          [bodies]\nurl = \"file:HERE/bodies\"\nlinger = \"1s\"\n",
         redis.port
     ));
     // Somebody else's: it stays.
-    redis.ask("SET other x");
+    ask(&redis, "SET other x");
     let only = ["--only", "purge-storm", "--only", "bodies-lost", "--only", "reborn-store"];
     let said = place.drill(&[&["--clients", "30", "--delay", "300ms"], &only[..]].concat());
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -202,7 +158,7 @@ fn edits_faster_than_the_origin_lost_bodies_and_an_emptied_store_break_no_promis
     assert_eq!(said.row("bodies-lost")[4..6], ["0", "0"]);
     assert_eq!(said.row("reborn-store")[1..3], ["held", "30"]);
     assert_eq!(said.row("reborn-store")[4..6], ["0", "0"]);
-    assert_eq!(redis.ask("DBSIZE"), ":1");
+    assert_eq!(ask(&redis, "DBSIZE"), ":1");
     assert_eq!(place.files(), Vec::<PathBuf>::new());
 }
 
