@@ -17,6 +17,8 @@ mod nginx;
 mod stored;
 #[path = "origins/streams.rs"]
 mod streams;
+#[path = "support/kit.rs"]
+mod support;
 #[path = "origins/table.rs"]
 mod table;
 #[path = "origins/uploads.rs"]

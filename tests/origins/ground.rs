@@ -9,6 +9,8 @@ use dustgate::upstream::{Client, Error, ErrorKind, HttpVersion, Lane, Request, S
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method};
 
+use crate::support::until;
+
 /// A process that ends with this.
 pub struct Origin {
     child: Child,
@@ -85,6 +87,15 @@ impl Origin {
         assert_eq!(seen.came, Came::Whole, "{}", seen.detail);
         String::from_utf8(seen.body).unwrap().parse().unwrap()
     }
+}
+
+/// What the origin tells under this name, once it does.
+pub async fn told(origin: &Origin, client: &Client, name: &str) -> u32 {
+    until(&format!("word of {name}"), async || {
+        let told = origin.count(client, name).await;
+        (told > 0).then_some(told)
+    })
+    .await
 }
 
 impl Drop for Origin {

@@ -12,6 +12,7 @@ The query:
     status=N
     head=N       fields of so many bytes
     wait=MS      before the answer
+    crowd=N      is answered, over HTTP/2, when so many wait at once
     pause=MS     before what goes wrong
     trailers=1
     unread=1     its content takes the windows, and is not read; /seen?id=reset-X tells by what it was reset
@@ -38,6 +39,7 @@ import hyperframe.frame
 from h2.settings import SettingCodes
 
 seen = {}
+crowd = []
 lock = threading.Lock()
 
 
@@ -62,6 +64,7 @@ class Case:
         self.at = query.get("at", "")
         self.wait = int(query.get("wait", 0)) / 1000
         self.pause = int(query.get("pause", 0)) / 1000
+        self.crowd = int(query.get("crowd", 0))
         self.head = [("cache-control", "max-age=60")]
         if "head" in query:
             # In pieces: hpack takes the square of a value's length.
@@ -142,7 +145,9 @@ class Two:
                     seen["got-" + dict(parse_qsl(urlsplit(path).query)).get("id", "")] = len(content)
                 return
             case = Case(path, content)
-            if case.wait:
+            if case.crowd:
+                self.wait_for_crowd(event.stream_id, case)
+            elif case.wait:
                 threading.Timer(case.wait, self.late, (event.stream_id, case, self.answer)).start()
             else:
                 self.answer(event.stream_id, case)
@@ -154,6 +159,16 @@ class Two:
             if "unread=1" in path:
                 with lock:
                     seen["reset-" + dict(parse_qsl(urlsplit(path).query)).get("id", "")] = int(event.error_code)
+
+    def wait_for_crowd(self, stream, case):
+        with lock:
+            crowd.append((self, stream, case))
+            if len(crowd) < case.crowd:
+                return
+            all_of_them, crowd[:] = list(crowd), []
+        for connection, stream, case in all_of_them:
+            # In threads of their own: each takes the lock of a connection.
+            threading.Thread(target=connection.late, args=(stream, case, connection.answer)).start()
 
     def late(self, stream, case, then):
         with self.lock:

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dustgate::upstream::Client;
 use dustgate::upstream::HttpVersion::Two;
 use futures_util::future::join_all;
 use http::Method;
 
 use super::ground::Came::Whole;
-use super::ground::{Origin, client, post, request, send};
+use super::ground::{Origin, client, post, request, send, told};
 use super::nginx::Nginx;
 
 /// GOAWAY that names a request's own stream as its last one: it is answered there.
@@ -37,18 +36,6 @@ async fn a_post_that_goaway_leaves_in_is_sent_once() {
 
 fn pieces() -> Vec<Bytes> {
     (0..50_u8).map(|nth| Bytes::from(vec![nth; 10_000])).collect()
-}
-
-/// What the origin tells under this name, once it does.
-async fn told(origin: &Origin, client: &Client, name: &str) -> u32 {
-    for _ in 0..50 {
-        let got = origin.count(client, name).await;
-        if got > 0 {
-            return got;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    0
 }
 
 #[tokio::test]

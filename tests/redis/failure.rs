@@ -5,7 +5,8 @@ use std::time::Duration;
 use dustgate::dust::{Changes, Dust, Error, Grant, Holder, Put, Written};
 use tokio::time::{Instant, timeout};
 
-use super::server::{PATIENCE, Server, answers, is_lost, until};
+use crate::support::server::{Server, answers, is_lost};
+use crate::support::{PATIENCE, until};
 
 /// The bound of a call, and what a busy machine adds.
 const BOUND: Duration = Duration::from_millis(200);
@@ -114,14 +115,24 @@ async fn numbers_rise_and_the_life_ends_when_the_server_is_emptied() {
         panic!("it was free")
     };
     let mut feed = store.feed().await.unwrap();
-    // The keeper has to have looked once since the life began.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    // The keeper has to have looked once since the life began: the second look from here on has surely
+    // seen it, and is over when the third begins.
+    let looks = || calls(&server, "role");
+    let before = looks();
+    until("three looks", async || (looks() >= before + 3).then_some(())).await;
     server.admin("FLUSHALL");
     is_lost(&mut feed).await;
     assert_eq!(store.life(None).await.unwrap(), None);
     assert!(is_at_least(store.put("a", "x", Put::default()).await.unwrap(), lease.token + 1));
     let fenced = Put { fence: Some(&lease), ..Put::default() };
     assert_eq!(store.put("a", "zombie", fenced).await.unwrap(), Written::Fenced);
+}
+
+/// How often the server was asked that.
+fn calls(server: &Server, command: &str) -> u64 {
+    let said = server.admin("INFO commandstats");
+    let line = said.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
 }
 
 fn is_at_least(written: Written, number: u64) -> bool {
