@@ -103,8 +103,9 @@ async fn a_stranger_cannot_switch_a_key_off() {
     assert!(proxy.get("/a").await.is_hit());
 }
 
-#[tokio::test]
-async fn set_cookie_is_each_clients_own() {
+/// An origin that gives each request for `/a` a session of its own, and what holds the first answer and
+/// the others.
+pub(crate) async fn a_session_each() -> (Gate, Gate, Origin) {
     let (first, others) = (Gate::shut(), Gate::shut());
     let origin = Origin::start().await;
     let gates = (first.clone(), others.clone());
@@ -112,6 +113,12 @@ async fn set_cookie_is_each_clients_own() {
         let gate = if seen.nth == 1 { &gates.0 } else { &gates.1 };
         Answer::cacheable("hello").field("Set-Cookie", &format!("session={}", seen.nth)).held_by(gate)
     });
+    (first, others, origin)
+}
+
+#[tokio::test]
+async fn set_cookie_is_each_clients_own() {
+    let (first, others, origin) = a_session_each().await;
     let proxy = Proxy::before(&origin).await;
     let (replies, ()) = tokio::join!(proxy.herd(HERD, "/a"), async {
         proxy.until_followers(HERD - 1).await;

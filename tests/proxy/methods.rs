@@ -63,13 +63,7 @@ async fn heads_that_ask_the_same_share_one_exchange() {
 
 #[tokio::test]
 async fn heads_share_nothing_that_is_for_one_client_and_nothing_with_who_asks_otherwise() {
-    let (first, others) = (Gate::shut(), Gate::shut());
-    let origin = Origin::start().await;
-    let gates = (first.clone(), others.clone());
-    origin.on_each("/a", move |seen| {
-        let gate = if seen.nth == 1 { &gates.0 } else { &gates.1 };
-        Answer::cacheable("hello").field("Set-Cookie", &format!("session={}", seen.nth)).held_by(gate)
-    });
+    let (first, others, origin) = crate::credentials::a_session_each().await;
     let proxy = Proxy::before(&origin).await;
     others.open();
     let replies = heads(&proxy, &first, 10).await;

@@ -31,6 +31,8 @@ struct Row {
     name: &'static str,
     /// Lines of the route that the row has for itself.
     route: &'static str,
+    /// The field that a client names itself in, and what stands before its name there.
+    field: (&'static str, &'static str),
     /// What a client sends.
     ask: fn(&Client) -> Ask,
     /// What the origin answers to a request.
@@ -70,6 +72,8 @@ enum Times {
 /// One of the clients of a row.
 struct Client<'a> {
     proxy: &'a Proxy,
+    /// The row's field, and what stands before a name in it.
+    field: (&'static str, &'static str),
     /// Where the row's route is, without a slash at its end.
     base: &'a str,
     /// Which one; none is the stranger.
@@ -84,6 +88,7 @@ const ONCE: Times = Times::AtMost(CLIENTS + 1);
 const ROW: Row = Row {
     name: "",
     route: "",
+    field: ("", ""),
     ask: |client| client.get("/a"),
     answer: |seen| told(seen).cache("max-age=60"),
     gets: Gets::Own,
@@ -111,9 +116,44 @@ fn identities(text: &str) -> BTreeSet<usize> {
     behind.filter_map(|rest| rest.split('-').next()?.parse().ok()).collect()
 }
 
+// === impl Row ===
+
+impl Row {
+    /// Of a field in which each client names itself.
+    const fn sends(self, field: &'static str, before: &'static str) -> Self {
+        Self {
+            name: field,
+            field: (field, before),
+            ask: |client| client.named(client.field.0, client.field.1),
+            ..self
+        }
+    }
+
+    /// Whoever comes gets what is stored, whoever it was made for.
+    const fn is_anybodys(self) -> Self {
+        Self { gets: Gets::Anybodys, costs: Times::AtMost(CLIENTS), again: Times::Exactly(0), ..self }
+    }
+
+    /// Nobody's name comes back, and one exchange is for all.
+    const fn is_nobodys(self) -> Self {
+        Self { gets: Gets::Nobodys, costs: Times::Exactly(1), again: Times::Exactly(0), ..self }
+    }
+
+    /// Nobody gets what is another's, and each may have an exchange of its own.
+    const fn is_its_own_or_nobodys(self) -> Self {
+        let (costs, again) = (Times::AtMost(CLIENTS), Times::AtMost(CLIENTS + 1));
+        Self { gets: Gets::OwnOrNobodys, costs, again, ..self }
+    }
+}
+
 // === impl Client ===
 
-impl Client<'_> {
+impl<'a> Client<'a> {
+    /// One by itself, of no row.
+    fn of(proxy: &'a Proxy, n: usize) -> Self {
+        Self { proxy, field: ("", ""), base: "", n: Some(n) }
+    }
+
     fn ask(&self, method: &str, target: &str) -> Ask {
         self.proxy.ask(method, &format!("{}{target}", self.base))
     }
@@ -193,7 +233,7 @@ async fn play_with(rows: &[Row], server: &str) {
     let mut wrong = Vec::new();
     for (nth, row) in rows.iter().enumerate() {
         let base = format!("/r{nth}");
-        let client = |n| Client { proxy: &proxy, base: &base, n };
+        let client = |n| Client { proxy: &proxy, field: row.field, base: &base, n };
 
         let gate = Gate::shut();
         let held = (gate.clone(), row.answer);
@@ -236,7 +276,7 @@ async fn at_once(row: &Row, nth: usize, proxy: &Proxy, base: &str, gate: &Gate) 
         .await;
     };
     let send = async |n: usize| {
-        let reply = (row.ask)(&Client { proxy, base, n: Some(n) }).await;
+        let reply = (row.ask)(&Client { proxy, field: row.field, base, n: Some(n) }).await;
         done.fetch_add(1, Ordering::SeqCst);
         reply
     };

@@ -10,6 +10,18 @@ async fn slow_origin() -> (Gate, Origin) {
     (gate, origin)
 }
 
+/// An origin of what is stale at once and may be served for a while, and what its refreshes are held by.
+async fn stale_origin() -> (Gate, Origin) {
+    let gate = Gate::shut();
+    let origin = Origin::start().await;
+    let held = gate.clone();
+    origin.on_each("*", move |seen| {
+        let stale = Answer::ok("stale").cache("max-age=1, stale-while-revalidate=600").field("Age", "9");
+        if seen.nth == 1 { stale } else { stale.held_by(&held) }
+    });
+    (gate, origin)
+}
+
 #[tokio::test]
 async fn fills_and_passes_of_clients_that_have_closed_do_not_keep_the_origins_places() {
     for (method, resets) in [("GET", true), ("GET", false), ("OPTIONS", false)] {
@@ -27,13 +39,7 @@ async fn fills_and_passes_of_clients_that_have_closed_do_not_keep_the_origins_pl
 
 #[tokio::test]
 async fn refreshes_behind_answers_do_not_keep_the_origins_places() {
-    let gate = Gate::shut();
-    let origin = Origin::start().await;
-    let held = gate.clone();
-    origin.on_each("*", move |seen| {
-        let stale = Answer::ok("stale").cache("max-age=1, stale-while-revalidate=600").field("Age", "9");
-        if seen.nth == 1 { stale } else { stale.held_by(&held) }
-    });
+    let (gate, origin) = stale_origin().await;
     let proxy = Proxy::before(&origin).upstream("max_concurrent = 2").await;
     for (n, path) in ["/a", "/b"].into_iter().enumerate() {
         proxy.fill(path).await.assert(200, "stale");
@@ -94,13 +100,7 @@ async fn a_herd_that_has_left_keeps_a_fourth_of_the_places_when_others_wait() {
 #[tokio::test]
 async fn refreshes_that_have_begun_end_and_those_above_64_are_not_begun() {
     const KEYS: usize = 300;
-    let gate = Gate::shut();
-    let origin = Origin::start().await;
-    let held = gate.clone();
-    origin.on_each("*", move |seen| {
-        let stale = Answer::ok("stale").cache("max-age=1, stale-while-revalidate=600").field("Age", "9");
-        if seen.nth == 1 { stale } else { stale.held_by(&held) }
-    });
+    let (gate, origin) = stale_origin().await;
     let proxy = Proxy::before(&origin).upstream("max_concurrent = 200").await;
     for n in 0..KEYS {
         proxy.fill(&format!("/{n}")).await.assert(200, "stale");

@@ -64,26 +64,13 @@ async fn authorization() {
         Row {
             name: "public",
             answer: |seen| told(seen).cache("public, max-age=60"),
-            gets: Gets::Anybodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::Exactly(0),
-            ..AUTHORIZED
+            ..AUTHORIZED.is_anybodys()
         },
-        Row {
-            name: "s-maxage",
-            answer: |seen| told(seen).cache("s-maxage=60"),
-            gets: Gets::Anybodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::Exactly(0),
-            ..AUTHORIZED
-        },
+        Row { name: "s-maxage", answer: |seen| told(seen).cache("s-maxage=60"), ..AUTHORIZED.is_anybodys() },
         Row {
             name: "must-revalidate",
             answer: |seen| told(seen).cache("max-age=60, must-revalidate"),
-            gets: Gets::Anybodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::Exactly(0),
-            ..AUTHORIZED
+            ..AUTHORIZED.is_anybodys()
         },
         Row {
             name: "in the key",
@@ -117,19 +104,13 @@ async fn cookies() {
         Row {
             name: "stripped: the origin never sees one",
             route: "cookies = \"strip\"",
-            gets: Gets::Nobodys,
-            costs: Times::Exactly(1),
-            again: Times::Exactly(0),
-            ..COOKIED
+            ..COOKIED.is_nobodys()
         },
         Row {
             name: "stripped, where the origin says that it varies on them",
             route: "cookies = \"strip\"",
             answer: |seen| told(seen).cache("max-age=60").field("Vary", "Cookie"),
-            gets: Gets::Nobodys,
-            costs: Times::Exactly(1),
-            again: Times::Exactly(0),
-            ..COOKIED
+            ..COOKIED.is_nobodys()
         },
         Row {
             name: "Vary: Cookie",
@@ -140,10 +121,7 @@ async fn cookies() {
         Row {
             name: "public",
             answer: |seen| told(seen).cache("public, max-age=60"),
-            gets: Gets::Anybodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::Exactly(0),
-            ..COOKIED
+            ..COOKIED.is_anybodys()
         },
         Row {
             name: "one of them in the key",
@@ -155,10 +133,7 @@ async fn cookies() {
             name: "another one in the key",
             route: "vary_on = [\"cookie:lang\"]",
             ask: |client| client.named("Cookie", "lang=de; session="),
-            gets: Gets::OwnOrNobodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::AtMost(CLIENTS + 1),
-            ..COOKIED
+            ..COOKIED.is_its_own_or_nobodys()
         },
         Row {
             name: "both, and the answer is for one of them only",

@@ -5,7 +5,7 @@ use crate::support::{Answer, Origin, Proxy, all};
 
 #[tokio::test]
 async fn what_connection_names_was_never_said() {
-    let nobodys = Row { gets: Gets::Nobodys, costs: Times::Exactly(1), again: Times::Exactly(0), ..ROW };
+    let nobodys = ROW.is_nobodys();
     play(&[
         Row {
             name: "authorization",
@@ -99,10 +99,7 @@ async fn an_origins_connection_hides_nothing_that_it_said_about_sharing() {
                 let answer = Answer::ok("hello").cache("max-age=60").field("Connection", "x-for");
                 answer.field("X-For", seen.field("x-user"))
             },
-            gets: Gets::Nobodys,
-            costs: Times::Exactly(1),
-            again: Times::Exactly(0),
-            ..named
+            ..named.is_nobodys()
         },
     ])
     .await;

@@ -210,17 +210,8 @@ async fn each_has_the_part_it_asked_for() {
         Some(n) => reply.assert(206, &(n % 10).to_string()),
         None => reply.assert(200, BODY),
     };
-    play(&[Row {
-        name: "one exchange for all",
-        ask: own,
-        answer: stored,
-        gets: Gets::Nobodys,
-        costs: Times::Exactly(1),
-        again: Times::Exactly(0),
-        also: part,
-        ..ROW
-    }])
-    .await;
+    play(&[Row { name: "one exchange for all", ask: own, answer: stored, also: part, ..ROW.is_nobodys() }])
+        .await;
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ async fn a_private_page_is_under_no_address_that_others_ask_for() {
     let proxy = Proxy::before(&origin).route("default_ttl = \"1m\"").await;
     for credential in ["Cookie", "Authorization"] {
         let asks = (0..CLIENTS).map(|n| {
-            let victim = Client { proxy: &proxy, base: "", n: Some(n) };
+            let victim = Client::of(&proxy, n);
             victim.names(proxy.get(DISGUISES[n % DISGUISES.len()]), credential, "session=").send()
         });
         let reached = gate.reached();
@@ -98,7 +98,7 @@ async fn what_could_be_another_path_goes_nowhere() {
     origin.on_each("*", own_page);
     let proxy = Proxy::before(&origin).route("default_ttl = \"1m\"").await;
     let asks = (0..REFUSED.len() * 3).map(|n| {
-        let victim = Client { proxy: &proxy, base: "", n: Some(n) };
+        let victim = Client::of(&proxy, n);
         victim.names(proxy.get(REFUSED[n / 3]), "Cookie", "session=").send()
     });
     for (n, reply) in all(asks).await.iter().enumerate() {
@@ -150,7 +150,7 @@ async fn a_route_is_found_under_every_spelling_of_its_path() {
         .await;
     for target in ["/account/x.css", "/%61ccount/x.css", "/accoun%74/x.css", "/account?x.css", "/account/"] {
         let asks = (0..CLIENTS).map(|n| {
-            let client = Client { proxy: &proxy, base: "", n: Some(n) };
+            let client = Client::of(&proxy, n);
             client.names(proxy.get(target), "X-User", "").send()
         });
         for (n, reply) in all(asks).await.iter().enumerate() {

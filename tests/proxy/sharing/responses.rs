@@ -77,10 +77,7 @@ async fn words_against_sharing() {
         Row {
             name: "a failure that is private",
             answer: |seen| Answer::status(503).part(heard(seen)).cache("private"),
-            gets: Gets::OwnOrNobodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::AtMost(CLIENTS + 1),
-            ..NAMED
+            ..NAMED.is_its_own_or_nobodys()
         },
     ])
     .await;
@@ -110,19 +107,13 @@ async fn cookies_that_are_set() {
         Row {
             name: "passed, with a failure",
             answer: |seen| Answer::status(500).part(heard(seen)).field("Set-Cookie", seen.field("x-user")),
-            gets: Gets::OwnOrNobodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::AtMost(CLIENTS + 1),
-            ..NAMED
+            ..NAMED.is_its_own_or_nobodys()
         },
         Row {
             name: "stripped",
             route: "set_cookie = \"strip\"",
             answer: |seen| Answer::ok("hello").cache("max-age=60").field("Set-Cookie", seen.field("x-user")),
-            gets: Gets::Nobodys,
-            costs: Times::Exactly(1),
-            again: Times::Exactly(0),
-            ..NAMED
+            ..NAMED.is_nobodys()
         },
         Row {
             name: "stripped, with a failure",
@@ -203,10 +194,7 @@ async fn fields_that_are_withheld() {
                 let answer = Answer::status(503).part("sorry").cache("private=\"x-for\"");
                 answer.field("X-For", seen.field("x-user"))
             },
-            gets: Gets::OwnOrNobodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::AtMost(CLIENTS + 1),
-            ..NAMED
+            ..NAMED.is_its_own_or_nobodys()
         },
     ])
     .await;
@@ -250,10 +238,7 @@ async fn variants() {
         Row {
             name: "a failure that varies",
             answer: |seen| Answer::status(503).part(heard(seen)).field("Vary", "X-User"),
-            gets: Gets::OwnOrNobodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::AtMost(CLIENTS + 1),
-            ..NAMED
+            ..NAMED.is_its_own_or_nobodys()
         },
         Row {
             name: "an answer that is not there, and varies",

@@ -5,7 +5,7 @@ use super::{CLIENTS, Gets, ROW, Row, Times, play, play_with, told};
 use crate::support::{Answer, Origin, Proxy};
 
 /// Nobody's word reaches the origin: one exchange for all.
-const DROPPED: Row = Row { gets: Gets::Nobodys, costs: Times::Exactly(1), again: Times::Exactly(0), ..ROW };
+const DROPPED: Row = ROW.is_nobodys();
 
 /// The request that names a method passes by itself.
 const PASSED: Row = Row { again: Times::AtMost(CLIENTS + 1), ..ROW };
@@ -13,33 +13,33 @@ const PASSED: Row = Row { again: Times::AtMost(CLIENTS + 1), ..ROW };
 #[tokio::test]
 async fn what_a_stranger_says_of_where_it_came_from_does_not_reach_the_origin() {
     play(&[
-        Row { name: "X-Forwarded-Host", ask: |c| c.named("X-Forwarded-Host", ""), ..DROPPED },
-        Row { name: "X-Forwarded-Proto", ask: |c| c.named("X-Forwarded-Proto", ""), ..DROPPED },
-        Row { name: "X-Forwarded-For", ask: |c| c.named("X-Forwarded-For", "10.0.0.1, "), ..DROPPED },
-        Row { name: "X-Forwarded-Port", ask: |c| c.named("X-Forwarded-Port", ""), ..DROPPED },
-        Row { name: "X-Forwarded-Scheme", ask: |c| c.named("X-Forwarded-Scheme", ""), ..DROPPED },
-        Row { name: "X-Forwarded-Prefix", ask: |c| c.named("X-Forwarded-Prefix", "/"), ..DROPPED },
-        Row { name: "X-Forwarded-Server", ask: |c| c.named("X-Forwarded-Server", ""), ..DROPPED },
-        Row { name: "Forwarded", ask: |c| c.named("Forwarded", "for=10.0.0.1;host="), ..DROPPED },
-        Row { name: "X-Real-IP", ask: |c| c.named("X-Real-IP", ""), ..DROPPED },
-        Row { name: "X-Host", ask: |c| c.named("X-Host", ""), ..DROPPED },
-        Row { name: "X-Original-Host", ask: |c| c.named("X-Original-Host", ""), ..DROPPED },
-        Row { name: "X-Original-URL", ask: |c| c.named("X-Original-URL", "/"), ..DROPPED },
-        Row { name: "X-Rewrite-URL", ask: |c| c.named("X-Rewrite-URL", "/"), ..DROPPED },
-        Row { name: "Front-End-Https", ask: |c| c.named("Front-End-Https", ""), ..DROPPED },
-        Row { name: "X-Original-URI", ask: |c| c.named("X-Original-URI", ""), ..DROPPED },
-        Row { name: "X-Original-Method", ask: |c| c.named("X-Original-Method", ""), ..DROPPED },
-        Row { name: "X-HTTP-Host-Override", ask: |c| c.named("X-HTTP-Host-Override", ""), ..DROPPED },
-        Row { name: "X-HTTP-Path-Override", ask: |c| c.named("X-HTTP-Path-Override", ""), ..DROPPED },
-        Row { name: "X-Forwarded", ask: |c| c.named("X-Forwarded", ""), ..DROPPED },
-        Row { name: "X-Scheme", ask: |c| c.named("X-Scheme", ""), ..DROPPED },
-        Row { name: "X-Url-Scheme", ask: |c| c.named("X-Url-Scheme", ""), ..DROPPED },
-        Row { name: "X-Client-IP", ask: |c| c.named("X-Client-IP", ""), ..DROPPED },
-        Row { name: "X-Cluster-Client-IP", ask: |c| c.named("X-Cluster-Client-IP", ""), ..DROPPED },
-        Row { name: "True-Client-IP", ask: |c| c.named("True-Client-IP", ""), ..DROPPED },
-        Row { name: "CF-Connecting-IP", ask: |c| c.named("CF-Connecting-IP", ""), ..DROPPED },
-        Row { name: "Fastly-Client-IP", ask: |c| c.named("Fastly-Client-IP", ""), ..DROPPED },
-        Row { name: "Proxy", ask: |c| c.named("Proxy", ""), ..DROPPED },
+        DROPPED.sends("X-Forwarded-Host", ""),
+        DROPPED.sends("X-Forwarded-Proto", ""),
+        DROPPED.sends("X-Forwarded-For", "10.0.0.1, "),
+        DROPPED.sends("X-Forwarded-Port", ""),
+        DROPPED.sends("X-Forwarded-Scheme", ""),
+        DROPPED.sends("X-Forwarded-Prefix", "/"),
+        DROPPED.sends("X-Forwarded-Server", ""),
+        DROPPED.sends("Forwarded", "for=10.0.0.1;host="),
+        DROPPED.sends("X-Real-IP", ""),
+        DROPPED.sends("X-Host", ""),
+        DROPPED.sends("X-Original-Host", ""),
+        DROPPED.sends("X-Original-URL", "/"),
+        DROPPED.sends("X-Rewrite-URL", "/"),
+        DROPPED.sends("Front-End-Https", ""),
+        DROPPED.sends("X-Original-URI", ""),
+        DROPPED.sends("X-Original-Method", ""),
+        DROPPED.sends("X-HTTP-Host-Override", ""),
+        DROPPED.sends("X-HTTP-Path-Override", ""),
+        DROPPED.sends("X-Forwarded", ""),
+        DROPPED.sends("X-Scheme", ""),
+        DROPPED.sends("X-Url-Scheme", ""),
+        DROPPED.sends("X-Client-IP", ""),
+        DROPPED.sends("X-Cluster-Client-IP", ""),
+        DROPPED.sends("True-Client-IP", ""),
+        DROPPED.sends("CF-Connecting-IP", ""),
+        DROPPED.sends("Fastly-Client-IP", ""),
+        DROPPED.sends("Proxy", ""),
         Row {
             name: "the same in a pass",
             ask: |c| {
@@ -69,15 +69,15 @@ async fn what_a_stranger_says_of_where_it_came_from_does_not_reach_the_origin() 
 #[tokio::test]
 async fn an_underscore_hides_no_name() {
     play(&[
-        Row { name: "X_Forwarded_For", ask: |c| c.named("X_Forwarded_For", ""), ..DROPPED },
-        Row { name: "X_Forwarded_Host", ask: |c| c.named("X_Forwarded_Host", ""), ..DROPPED },
-        Row { name: "X-Forwarded_Proto", ask: |c| c.named("X-Forwarded_Proto", ""), ..DROPPED },
-        Row { name: "X_Real_IP", ask: |c| c.named("X_Real_IP", ""), ..DROPPED },
-        Row { name: "X_Original_URL", ask: |c| c.named("X_Original_URL", ""), ..DROPPED },
-        Row { name: "X_Rewrite_URL", ask: |c| c.named("X_Rewrite_URL", ""), ..DROPPED },
-        Row { name: "X_HTTP_Host_Override", ask: |c| c.named("X_HTTP_Host_Override", ""), ..DROPPED },
-        Row { name: "Front_End_Https", ask: |c| c.named("Front_End_Https", ""), ..DROPPED },
-        Row { name: "True_Client_IP", ask: |c| c.named("True_Client_IP", ""), ..DROPPED },
+        DROPPED.sends("X_Forwarded_For", ""),
+        DROPPED.sends("X_Forwarded_Host", ""),
+        DROPPED.sends("X-Forwarded_Proto", ""),
+        DROPPED.sends("X_Real_IP", ""),
+        DROPPED.sends("X_Original_URL", ""),
+        DROPPED.sends("X_Rewrite_URL", ""),
+        DROPPED.sends("X_HTTP_Host_Override", ""),
+        DROPPED.sends("Front_End_Https", ""),
+        DROPPED.sends("True_Client_IP", ""),
         Row {
             name: "Transfer_Encoding",
             ask: |c| c.named("Transfer_Encoding", ""),
@@ -85,10 +85,10 @@ async fn an_underscore_hides_no_name() {
             again: Times::Exactly(CLIENTS + 1),
             ..DROPPED
         },
-        Row { name: "Keep_Alive", ask: |c| c.named("Keep_Alive", ""), ..DROPPED },
-        Row { name: "Accept_Language", ask: |c| c.named("Accept_Language", ""), ..DROPPED },
-        Row { name: "X_Tenant", ask: |c| c.named("X_Tenant", ""), ..DROPPED },
-        Row { name: "X_Requested_With", ask: |c| c.named("X_Requested_With", ""), ..DROPPED },
+        DROPPED.sends("Keep_Alive", ""),
+        DROPPED.sends("Accept_Language", ""),
+        DROPPED.sends("X_Tenant", ""),
+        DROPPED.sends("X_Requested_With", ""),
         Row {
             name: "a keyed field with an underscore for each dash",
             route: "vary_on = [\"x-tenant\"]",
@@ -130,14 +130,7 @@ async fn only_a_trusted_proxy_may_say_it() {
     play_with(
         &[
             Row { name: "X-Forwarded-Host", ..host },
-            Row {
-                name: "X-Forwarded-For",
-                ask: |c| c.named("X-Forwarded-For", ""),
-                gets: Gets::Nobodys,
-                costs: Times::Exactly(1),
-                again: Times::Exactly(0),
-                ..ROW
-            },
+            Row { name: "X-Forwarded-For", ask: |c| c.named("X-Forwarded-For", ""), ..ROW.is_nobodys() },
         ],
         "trusted_proxies = [\"127.0.0.0/8\"]",
     )
@@ -214,10 +207,7 @@ async fn what_the_key_leaves_out_does_not_reach_what_is_shared() {
             name: "a parameter, where nobody waits for another",
             route: "query = { exclude = [\"utm_*\"] }\ncoalesce = false",
             ask: tagged,
-            gets: Gets::OwnOrNobodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::AtMost(CLIENTS + 1),
-            ..ROW
+            ..ROW.is_its_own_or_nobodys()
         },
         Row {
             name: "a parameter, with credentials, for a public answer",
@@ -256,10 +246,7 @@ async fn what_the_key_leaves_out_does_not_reach_what_is_shared() {
             name: "a field, where nobody waits for another and fills carry only the key",
             route: "forward = \"keyed\"\ncoalesce = false",
             ask: |c| c.named("X-Device", ""),
-            gets: Gets::OwnOrNobodys,
-            costs: Times::AtMost(CLIENTS),
-            again: Times::AtMost(CLIENTS + 1),
-            ..ROW
+            ..ROW.is_its_own_or_nobodys()
         },
     ])
     .await;
@@ -268,12 +255,12 @@ async fn what_the_key_leaves_out_does_not_reach_what_is_shared() {
 #[tokio::test]
 async fn a_field_that_asks_for_another_method_makes_a_pass() {
     play(&[
-        Row { name: "X-HTTP-Method-Override", ask: |c| c.named("X-HTTP-Method-Override", ""), ..PASSED },
-        Row { name: "X-Method-Override", ask: |c| c.named("X-Method-Override", ""), ..PASSED },
-        Row { name: "X-HTTP-Method", ask: |c| c.named("X-HTTP-Method", ""), ..PASSED },
-        Row { name: "X_HTTP_Method_Override", ask: |c| c.named("X_HTTP_Method_Override", ""), ..PASSED },
-        Row { name: "X_Method-Override", ask: |c| c.named("X_Method-Override", ""), ..PASSED },
-        Row { name: "X_HTTP_Method", ask: |c| c.named("X_HTTP_Method", ""), ..PASSED },
+        PASSED.sends("X-HTTP-Method-Override", ""),
+        PASSED.sends("X-Method-Override", ""),
+        PASSED.sends("X-HTTP-Method", ""),
+        PASSED.sends("X_HTTP_Method_Override", ""),
+        PASSED.sends("X_Method-Override", ""),
+        PASSED.sends("X_HTTP_Method", ""),
         Row {
             name: "with a public answer",
             ask: |c| c.named("X-HTTP-Method", ""),
