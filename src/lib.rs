@@ -34,7 +34,7 @@
 //! | [`node`] | one instance: its parts, wired in one way for processes and tests | all above |
 //! | [`config`] | the settings of all parts: read, checked together, made into routes | all above |
 //! | [`drill`] | the herd and fault drill: a fleet of processes, an origin, clients, verdicts | `units`, `secret`, `clock`, `dust`, `flight`, `config` |
-//! | `testkit` | what tests are made of: every store's suite, a store behind a bad line, a scripted origin | `clock`, `dust`, `flight`, `upstream` |
+//! | `testkit` | what tests are made of: every store's suite, a store behind a bad line, a scripted origin | `clock`, `record`, `dust`, `flight`, `upstream` |
 //! | [`app`], [`cli`], [`demo`], `main` | the assembly; the commands; the origin of the demo; the process | everything |
 //!
 //! A store is one implementation of [`dust::Dust`] and one arm of [`dust::open()`]; an upstream client

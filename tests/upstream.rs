@@ -27,9 +27,10 @@ mod tls;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dustgate::upstream::{Client, Error, Lane, Request, Response, Settings, Upstream as _};
+use dustgate::testkit::fixtures::request;
+use dustgate::upstream::{Client, Error, Lane, Response, Settings, Upstream as _};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, Method};
+use http::Method;
 
 /// Long enough for a machine under load, short enough for a test.
 const SHORT: Duration = Duration::from_millis(120);
@@ -42,19 +43,6 @@ fn client(url: &str, change: impl FnOnce(&mut Settings)) -> Client {
 
 fn plain(url: &str) -> Client {
     client(url, |_| {})
-}
-
-fn request(method: Method, target: &str) -> Request {
-    Request {
-        method,
-        target: target.into(),
-        headers: HeaderMap::new(),
-        body: None,
-        lane: Lane::Fill,
-        deadline: None,
-        interest: None,
-        on_sent: None,
-    }
 }
 
 async fn get(client: &Client, target: &str) -> Result<Response, Error> {

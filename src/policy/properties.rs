@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::reuse::tests::NOW;
 use super::*;
 use crate::key::Key;
+use crate::record::Record;
 use crate::record::VaryNode;
-use crate::record::{Manifest, Record};
+use crate::testkit::fixtures;
 
 mod monotone;
 mod parsers;
@@ -151,9 +152,6 @@ fn stored(status: StatusCode, headers: &HeaderMap, ask: &Ask, rules: &Rules) -> 
 
 fn record(status: StatusCode, headers: &HeaderMap, ask: &Ask, rules: &Rules, lifetime: &Lifetime) -> Record {
     Record {
-        key: "http://a/".into(),
-        born: 1,
-        token: 1,
         status,
         headers: stored_headers(headers, rules, NOW),
         received_at: NOW,
@@ -164,10 +162,7 @@ fn record(status: StatusCode, headers: &HeaderMap, ask: &Ask, rules: &Rules, lif
         keep_ms: lifetime.keep_ms,
         by: lifetime.by,
         credentialed: ask.credentialed(),
-        select: Vec::new(),
-        range: None,
-        tags: Vec::new(),
-        body: Manifest::default(),
+        ..fixtures::record("http://a/")
     }
 }
 

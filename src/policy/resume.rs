@@ -86,7 +86,8 @@ fn same(record: &Record, other: &HeaderMap, field: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::record::{LifetimeBy, Manifest};
+    use crate::record::Manifest;
+    use crate::testkit::fixtures;
 
     use super::*;
 
@@ -99,23 +100,10 @@ mod tests {
 
     fn record(lines: &[(&'static str, &'static str)], there: u64) -> Record {
         Record {
-            key: "http://h/a".into(),
-            born: 1,
-            token: 1,
-            status: StatusCode::OK,
             headers: fields(lines),
-            received_at: 0,
-            age_ms: 0,
             fresh_ms: 1,
-            swr_ms: 0,
-            sie_ms: 0,
-            keep_ms: 0,
-            by: LifetimeBy::Origin,
-            credentialed: false,
-            select: Vec::new(),
-            range: None,
-            tags: Vec::new(),
             body: Manifest { len: there, ..Manifest::default() },
+            ..fixtures::record("http://h/a")
         }
     }
 

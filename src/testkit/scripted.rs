@@ -296,18 +296,10 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::testkit::fixtures;
 
     fn get(target: &str) -> Request {
-        Request {
-            method: Method::GET,
-            target: target.into(),
-            headers: HeaderMap::new(),
-            body: None,
-            lane: Lane::Fill,
-            deadline: None,
-            interest: None,
-            on_sent: None,
-        }
+        fixtures::request(Method::GET, target)
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::policy::{Ask, Reuse, Rules, reuse};
-use crate::record::{LifetimeBy, Manifest, Record, Segment};
+use crate::record::{Manifest, Record, Segment};
+use crate::testkit::fixtures;
 
 mod fleet;
 mod rig;
@@ -16,27 +17,15 @@ const KEY: &str = "http://h/a";
 
 fn record(token: u64, segment: u64) -> Record {
     Record {
-        key: KEY.into(),
-        born: 1,
         token,
-        status: http::StatusCode::OK,
-        headers: http::HeaderMap::new(),
         received_at: NOW,
-        age_ms: 0,
         fresh_ms: 60_000,
-        swr_ms: 0,
-        sie_ms: 0,
-        keep_ms: 0,
-        by: LifetimeBy::Origin,
-        credentialed: false,
-        select: Vec::new(),
-        range: None,
-        tags: Vec::new(),
         body: Manifest {
             life: None,
             len: 5,
             segments: vec![Segment { token: segment, n: 0, len: 5, digest: [0; 16] }],
         },
+        ..fixtures::record(KEY)
     }
 }
 

@@ -15,9 +15,10 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dustgate::policy::{self, Answer, Ask, Entrance, Framing, Rules, Terms, Verdict};
 use dustgate::proxy::Client;
-use dustgate::record::{LifetimeBy, Manifest, Record};
+use dustgate::record::Record;
+use dustgate::testkit::fixtures;
 use dustgate::testkit::scripted::Reply;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Empty};
 use instance::Fleet;
 
@@ -57,23 +58,13 @@ fn fields(list: &[(&'static str, &'static str)]) -> HeaderMap {
 
 fn record() -> Record {
     Record {
-        key: "http://h.test/".into(),
-        born: 1,
-        token: 1,
-        status: StatusCode::OK,
         headers: fields(STORED),
         received_at: NOW,
-        age_ms: 0,
         fresh_ms: 60_000,
         swr_ms: 30_000,
         sie_ms: 600_000,
         keep_ms: 3_600_000,
-        by: LifetimeBy::Origin,
-        credentialed: false,
-        select: Vec::new(),
-        range: None,
-        tags: Vec::new(),
-        body: Manifest::default(),
+        ..fixtures::record("http://h.test/")
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
+use dustgate::testkit::fixtures;
 use dustgate::upstream::{Client, Error, ErrorKind, HttpVersion, Lane, Request, Settings, Upstream as _};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method};
@@ -117,16 +118,7 @@ pub fn request(method: Method, target: &str, content: Option<Vec<Bytes>>) -> Req
         let pieces = futures_util::stream::iter(pieces.into_iter().map(Ok));
         Box::pin(pieces) as dustgate::upstream::Body
     });
-    Request {
-        method,
-        target: target.to_owned(),
-        headers: HeaderMap::new(),
-        body,
-        lane: Lane::Pass,
-        deadline: None,
-        interest: None,
-        on_sent: None,
-    }
+    Request { body, lane: Lane::Pass, ..fixtures::request(method, target) }
 }
 
 pub async fn get(client: &Client, target: &str) -> Seen {

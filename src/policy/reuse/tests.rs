@@ -4,7 +4,7 @@ use super::*;
 use crate::policy::ClientDirectives;
 use crate::policy::rules::Ignore;
 use crate::policy::verdict::{Answer, Framing, Verdict, verdict};
-use crate::record::{LifetimeBy, Manifest};
+use crate::testkit::fixtures;
 
 /// When a test's record was received.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
@@ -25,25 +25,7 @@ pub(crate) fn record(cache_control: &str, fresh_ms: u64, rules: &Rules) -> Recor
         Verdict::Store(lifetime) => (lifetime.swr_ms, lifetime.sie_ms, lifetime.keep_ms),
         _ => (0, 0, 0),
     };
-    Record {
-        key: "http://a/".into(),
-        born: 1,
-        token: 1,
-        status: StatusCode::OK,
-        headers,
-        received_at: NOW,
-        age_ms: 0,
-        fresh_ms,
-        swr_ms,
-        sie_ms,
-        keep_ms,
-        by: LifetimeBy::Origin,
-        credentialed: false,
-        select: Vec::new(),
-        range: None,
-        tags: Vec::new(),
-        body: Manifest::default(),
-    }
+    Record { headers, received_at: NOW, fresh_ms, swr_ms, sie_ms, keep_ms, ..fixtures::record("http://a/") }
 }
 
 fn reused(said: &str, fresh_ms: u64, ask: &Ask, rules: &Rules, at: u64) -> Reuse {

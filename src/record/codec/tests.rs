@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use super::{decode as decode_within, decode_note as decode_note_within};
 use crate::record::{Binding, Evidence, LifetimeBy, Witness};
+use crate::testkit::fixtures;
 
 fn decode(text: &str) -> Result<Pointer, CodecError> {
     decode_within(text, &Limits::NONE)
@@ -349,25 +350,7 @@ fn headed(long: usize, lines: &[(&'static str, &'static str)]) -> Record {
     for (name, value) in lines {
         headers.append(*name, HeaderValue::from_static(value));
     }
-    Record {
-        key: "http://a/".to_owned(),
-        born: 1,
-        token: 1,
-        status: StatusCode::OK,
-        headers,
-        received_at: 0,
-        age_ms: 0,
-        fresh_ms: 0,
-        swr_ms: 0,
-        sie_ms: 0,
-        keep_ms: 0,
-        by: LifetimeBy::Origin,
-        credentialed: false,
-        select: Vec::new(),
-        range: None,
-        tags: Vec::new(),
-        body: Manifest::default(),
-    }
+    Record { headers, ..fixtures::record("http://a/") }
 }
 
 #[test]

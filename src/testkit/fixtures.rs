@@ -1,0 +1,43 @@
+//! The least of what tests make: a record and a request, to be changed where it matters.
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::record::{LifetimeBy, Manifest, Record};
+use crate::upstream::{Lane, Request};
+
+/// A 200 under a key, without fields, lifetime or content.
+pub fn record(key: &str) -> Record {
+    Record {
+        key: key.to_owned(),
+        born: 1,
+        token: 1,
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        received_at: 0,
+        age_ms: 0,
+        fresh_ms: 0,
+        swr_ms: 0,
+        sie_ms: 0,
+        keep_ms: 0,
+        by: LifetimeBy::Origin,
+        credentialed: false,
+        select: Vec::new(),
+        range: None,
+        tags: Vec::new(),
+        body: Manifest::default(),
+    }
+}
+
+/// A fill's request without fields or content.
+pub fn request(method: Method, target: &str) -> Request {
+    Request {
+        method,
+        target: target.to_owned(),
+        headers: HeaderMap::new(),
+        body: None,
+        lane: Lane::Fill,
+        deadline: None,
+        interest: None,
+        on_sent: None,
+    }
+}
