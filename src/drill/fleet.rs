@@ -86,16 +86,6 @@ impl Fleet {
         slots.filter_map(|(number, slot)| Some((number, slot.as_ref()?.data))).collect()
     }
 
-    /// Where the operator's port of one is, if it runs.
-    pub fn operator(&self, number: usize) -> Option<SocketAddr> {
-        Some(self.running[number].as_ref()?.admin)
-    }
-
-    /// The id of its process, if it runs.
-    pub fn process(&self, number: usize) -> Option<u32> {
-        self.running[number].as_ref()?.id()
-    }
-
     /// Those that ended without having been told to; they count as not running from here on.
     pub fn lost(&mut self) -> Vec<usize> {
         let mut lost = Vec::new();
@@ -113,11 +103,6 @@ impl Fleet {
         if let Some(instance) = self.running[number].take() {
             instance.kill().await;
         }
-    }
-
-    /// The same without waiting: it is still to be waited for.
-    pub fn strike(&self, number: usize) {
-        self.signal(number, rustix::process::Signal::KILL);
     }
 
     /// Stops one in its tracks (SIGSTOP).

@@ -87,10 +87,6 @@ impl Instance {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     pub(super) fn signal(&self, signal: Signal) {
         // No id: it has been waited for, and the id may be somebody else's by now.
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
