@@ -167,8 +167,16 @@ fn the_image_has_what_it_names() {
 fn the_layer_of_dependencies_can_be_built() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    for file in ["Cargo.toml", "Cargo.lock"] {
-        std::fs::copy(root().join(file), at(file)).unwrap();
+    let instructions = instructions();
+    let before = instructions.iter().take_while(|line| !line.starts_with("RUN "));
+    for line in before.filter_map(|line| line.strip_prefix("COPY ")) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let (below, files) = words.split_last().expect("where to stands last");
+        for file in files {
+            let name = file.rsplit('/').next().expect("a path has a last part");
+            std::fs::create_dir_all(at(below)).unwrap();
+            std::fs::copy(root().join(file), at(below).join(name)).unwrap();
+        }
     }
     std::fs::create_dir(at("src")).unwrap();
     std::fs::write(at("src/main.rs"), "fn main() {}\n").unwrap();

@@ -39,13 +39,14 @@ pub enum Reads {
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3server");
+        // Where cargo built these tests, so that nothing is built twice.
+        let target =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is below the target directory");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--manifest-path"])
-            .arg(directory.join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(directory.join("target"))
+            .args(["build", "--quiet", "--locked", "--package", "dustgate-s3server", "--target-dir"])
+            .arg(target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo runs");
         assert!(
@@ -53,7 +54,7 @@ fn binary() -> &'static Path {
             "the S3 server of the tests can't be built: {}",
             String::from_utf8_lossy(&built.stderr)
         );
-        directory.join("target/debug/s3server")
+        target.join("debug/s3server")
     })
 }
 

@@ -46,7 +46,13 @@ pub fn status(data: &[u8]) -> (StatusCode, &[u8]) {
 }
 
 /// What is remembered of a response that came at [`NOW`].
-pub fn record(status: StatusCode, headers: &HeaderMap, ask: &Ask, rules: &Rules, lifetime: &Lifetime) -> Record {
+pub fn record(
+    status: StatusCode,
+    headers: &HeaderMap,
+    ask: &Ask,
+    rules: &Rules,
+    lifetime: &Lifetime,
+) -> Record {
     Record {
         key: "http://a/".into(),
         born: 1,

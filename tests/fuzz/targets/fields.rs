@@ -58,12 +58,14 @@ fuzz_target!(|data: &[u8]| {
 
     let lifetime =
         Lifetime { fresh_ms: 9, age_ms: 0, swr_ms: 0, sie_ms: 0, keep_ms: 9, by: LifetimeBy::Origin };
-    let stored: HeaderMap =
-        [(header::ETAG, two.clone()), (header::LAST_MODIFIED, two.clone()), (header::CONTENT_LENGTH, two.clone())]
-            .into_iter()
-            .collect();
-    let mut record =
-        dustgate_fuzz::record(StatusCode::OK, &stored, &Ask::default(), &rules, &lifetime);
+    let stored: HeaderMap = [
+        (header::ETAG, two.clone()),
+        (header::LAST_MODIFIED, two.clone()),
+        (header::CONTENT_LENGTH, two.clone()),
+    ]
+    .into_iter()
+    .collect();
+    let mut record = dustgate_fuzz::record(StatusCode::OK, &stored, &Ask::default(), &rules, &lifetime);
     record.body.len = 10;
     let _ = (conditional(&everything, &record), validators(&record), resumption(&record));
     let _ = resumes(&record, StatusCode::PARTIAL_CONTENT, &with(header::CONTENT_RANGE));
@@ -75,7 +77,10 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let keyed = ["cookie:a", "authorization", "accept-language"];
-    let route = Route { vary_on: keyed.iter().filter_map(|one| KeyedField::parse(one)).collect(), ..Route::new("r", "u") };
+    let route = Route {
+        vary_on: keyed.iter().filter_map(|one| KeyedField::parse(one)).collect(),
+        ..Route::new("r", "u")
+    };
     let mut kept = everything.clone();
     route.keep_keyed_cookies(&mut kept);
     if let Ok(target) = dustgate_fuzz::key::target::canonical_url("http://a/") {

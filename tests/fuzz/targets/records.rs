@@ -13,13 +13,21 @@ fuzz_target!(|data: &[u8]| {
             let _ = (record.end(), record.fresh_until(), record.weight(), record.body.is_whole());
         }
         if let Ok(written) = codec::encode(&pointer) {
-            assert_eq!(codec::decode(&written, &codec::Limits::NONE).as_ref().ok(), Some(&pointer), "{written}");
+            assert_eq!(
+                codec::decode(&written, &codec::Limits::NONE).as_ref().ok(),
+                Some(&pointer),
+                "{written}"
+            );
         }
     }
     if let Ok(note) = codec::decode_note(text, &codec::Limits::NONE)
         && let Ok(written) = codec::encode_note(&note)
     {
-        assert_eq!(codec::decode_note(&written, &codec::Limits::NONE).as_ref().ok(), Some(&note), "{written}");
+        assert_eq!(
+            codec::decode_note(&written, &codec::Limits::NONE).as_ref().ok(),
+            Some(&note),
+            "{written}"
+        );
     }
     let _ = codec::unhex(text);
 });

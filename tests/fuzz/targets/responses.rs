@@ -3,9 +3,9 @@
 #![no_main]
 
 use dustgate_fuzz::policy::{
-    Answer, ClientCacheControl, Entrance, ErrorCase, Framing, Reuse, Ride, Rules, Terms, Verdict, conditional,
-    entrance, head_update, may_ride, not_modified_headers, post_fills_get, refresh, reuse, selecting, selects,
-    stale_on_error, targets, varies, Varies, verdict,
+    Answer, ClientCacheControl, Entrance, ErrorCase, Framing, Reuse, Ride, Rules, Terms, Varies, Verdict,
+    conditional, entrance, head_update, may_ride, not_modified_headers, post_fills_get, refresh, reuse,
+    selecting, selects, stale_on_error, targets, varies, verdict,
 };
 use dustgate_fuzz::{NOW, fields, status};
 use http::{Method, StatusCode, header};

@@ -11,7 +11,8 @@ use dustgate_fuzz::{NOW, fields, status};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
 
-const WORDS: [&str; 6] = ["no-store", "private", "no-cache", "must-revalidate", "proxy-revalidate", "max-age=0"];
+const WORDS: [&str; 6] =
+    ["no-store", "private", "no-cache", "must-revalidate", "proxy-revalidate", "max-age=0"];
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, data)) = data.split_first() else { return };
