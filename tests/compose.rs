@@ -143,7 +143,10 @@ fn the_image_has_what_it_names() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("default-run = \"dustgate\""), "the binary has another name");
     let rust = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap();
-    assert!(of("FROM")[0][0].starts_with(&format!("rust:{}-", rust.trim_matches('"'))), "the compiler");
+    let rust = rust.trim_matches('"');
+    assert!(of("FROM")[0][0].starts_with(&format!("rust:{rust}-")), "the compiler");
+    let toolchain = std::fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
+    assert!(toolchain.contains(&format!("channel = \"{rust}.")), "the compiler that tests it");
     let uid = &of("USER")[0][0];
     assert!(uid.parse::<u32>().is_ok_and(|uid| uid > 0), "a number, so that it can be seen not to be root");
     assert!(of("RUN").concat().contains(uid), "the user is made");
