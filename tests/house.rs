@@ -293,3 +293,41 @@ fn every_file_begins_by_saying_what_it_is() {
         .collect();
     assert!(silent.is_empty(), "{}", silent.join("\n"));
 }
+
+/// `tests/README.md` has a line for each test program and each crate beside the product, and says of
+/// each program which part of `tests/run` it belongs to.
+#[test]
+fn every_suite_has_its_line_in_the_readme_of_the_tests() {
+    let text = |name: &str| fs::read_to_string(root().join("tests").join(name)).expect("it is there");
+    let (readme, run) = (text("README.md"), text("run"));
+    let listed = |part: &str| -> BTreeSet<String> {
+        let list =
+            run.lines().find_map(|line| line.strip_prefix(part)?.strip_prefix("=(")?.strip_suffix(')'));
+        list.expect("the part has a list").split_whitespace().map(str::to_owned).collect()
+    };
+    let (fleet, conformance) = (listed("fleet"), listed("conformance"));
+    let mut there = BTreeSet::from([("src/**".to_owned(), "unit")]);
+    for entry in fs::read_dir(root().join("tests")).expect("it is there").flatten() {
+        let path = entry.path();
+        let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        let is_program = path.extension().is_some_and(|extension| extension == "rs");
+        let part = match name.as_str() {
+            "s3server" => continue,
+            "fuzz" => "fuzz",
+            _ if fleet.contains(&name) => "fleet",
+            _ if conformance.contains(&name) => "conformance",
+            _ => "unit",
+        };
+        if is_program || path.join("main.rs").exists() || path.join("Cargo.toml").exists() {
+            there.insert((name, part));
+        }
+    }
+    for name in fleet.iter().chain(&conformance) {
+        assert!(there.iter().any(|(suite, _)| suite == name), "tests/run names {name}, which is not there");
+    }
+    let lines = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    // The table of suites is the one with five columns.
+    let suites = lines.filter(|(_, rest)| rest.matches('|').count() == 4);
+    let told = suites.map(|(name, rest)| (name.to_owned(), rest.split(" | ").next().expect("a column")));
+    assert_eq!(told.collect::<BTreeSet<_>>(), there);
+}
