@@ -1,6 +1,8 @@
 //! Dustgate: a read-through caching reverse proxy in which every miss is fetched once.
 //!
 //! The README says what it does and how to run it. This page says how it is put together.
+//! `docs/design.md` has the promises and rules below in full, `docs/glossary.md` all words, and
+//! `CONTRIBUTING.md` the way of adding something.
 //!
 //! # The way of a GET
 //! [`proxy`] takes a request from its listener, makes its target canonical ([`key`]), finds its

@@ -3,8 +3,8 @@
 //! that only look find what tests/conformance/choices.txt says, with the reason of each choice.
 //!
 //! The suite comes from npm, pinned by a lock, into target/conformance. `DUSTGATE_CACHE_TESTS`
-//! names a checkout of the suite's repository to run instead, its dependencies installed. The
-//! README has the figures of both; what is run here is compared with them.
+//! names a checkout of the suite's repository to run instead, its dependencies installed.
+//! docs/conformance.md has the figures of both; what is run here is compared with them.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -53,11 +53,11 @@ async fn the_public_suite_finds_what_is_expected_twice_in_a_row() {
     let choices = Choices::of(suite.edition);
     surprises.extend(choices.surprises(&suite.cases, &first));
     surprises.extend(choices.surprises(&suite.cases, &second));
-    let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
-    surprises.extend(score.surprises(&readme));
+    let page = std::fs::read_to_string(project().join("docs/conformance.md")).unwrap();
+    surprises.extend(score.surprises(&page));
     let expected = Expected::of(suite.edition);
-    let unnamed = expected.ids().filter(|id| !readme.contains(&format!("`{id}`")));
-    surprises.extend(unnamed.map(|id| format!("the README does not name: {id}")));
+    let unnamed = expected.ids().filter(|id| !page.contains(&format!("`{id}`")));
+    surprises.extend(unnamed.map(|id| format!("docs/conformance.md does not name: {id}")));
     none(&surprises);
 }
 

@@ -1,5 +1,5 @@
 //! What passed, by section and kind, beside the results of other caches that the suite publishes;
-//! and whether the README says the same.
+//! and whether docs/conformance.md says the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -49,34 +49,35 @@ impl Score {
         table
     }
 
-    /// A line for each row that the README has not, or not so. Its tables have three columns for
+    /// A line for each row that the page has not, or not so. Its tables have three columns for
     /// the package and three for the repository after it.
-    pub fn surprises(&self, readme: &str) -> Vec<String> {
+    pub fn surprises(&self, page: &str) -> Vec<String> {
         let from = if self.edition == Edition::Npm { 1 } else { 4 };
         let mut surprises = Vec::new();
         for (what, rows) in [("section", &self.sections), ("cache", &self.caches)] {
-            let mut written = written(readme, what);
+            let mut written = written(page, what);
             for (name, counts) in rows {
                 // A cache's version is the edition's.
                 let name = if what == "cache" { name.split(' ').next().unwrap() } else { name };
                 let wanted = cells(counts);
                 let found = written.remove(name).map(|cells| cells[from..from + 3].to_vec());
                 if found.as_deref() != Some(&wanted) {
-                    surprises.push(format!("README, {what} {name}: {}, not {found:?}", wanted.join(" | ")));
+                    surprises.push(format!("the page, {what} {name}: {}, not {found:?}", wanted.join(" | ")));
                 }
             }
             let too_many =
                 written.into_iter().filter(|(_, cells)| cells[from] != "–" || cells[from + 1] != "–");
-            surprises
-                .extend(too_many.map(|(name, _)| format!("README, {what} {name}: is none of this edition")));
+            surprises.extend(
+                too_many.map(|(name, _)| format!("the page, {what} {name}: is none of this edition")),
+            );
         }
         surprises
     }
 }
 
-/// The rows of a table of the README that begins with this word, by their first word.
-fn written(readme: &str, what: &str) -> BTreeMap<String, Vec<String>> {
-    let rows = readme.lines().skip_while(|line| !line.starts_with(&format!("| {what} |"))).skip(2);
+/// The rows of a table of the page that begins with this word, by their first word.
+fn written(page: &str, what: &str) -> BTreeMap<String, Vec<String>> {
+    let rows = page.lines().skip_while(|line| !line.starts_with(&format!("| {what} |"))).skip(2);
     rows.take_while(|line| line.starts_with('|'))
         .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>())
         .filter(|cells| cells.len() == 7)

@@ -1,5 +1,5 @@
-//! The fleet of the README's tour without containers: a Redis with the rights that the README
-//! gives, three instances with `config/fleet.toml`, the origin that counts.
+//! The fleet of the pages without containers: a Redis with the rights that they give, three instances
+//! with `config/fleet.toml`, the origin that counts.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,8 @@ const TRIES: u32 = 600;
 
 pub struct Fleet {
     children: Vec<Child>,
-    /// What stands in the README, and where that is here.
+    redis: u16,
+    /// What stands on the pages, and where that is here.
     ports: Vec<(String, String)>,
     /// Removed with it.
     dir: tempfile::TempDir,
@@ -21,14 +22,14 @@ impl Fleet {
     /// Starts it; `acl` makes the store's user.
     pub fn start(acl: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut fleet = Self { children: Vec::new(), ports: Vec::new(), dir };
         let (redis, origin) = (free_port(), free_port());
+        let mut fleet = Self { children: Vec::new(), redis, ports: Vec::new(), dir };
         let path = fleet.dir.path().to_owned();
         let server = std::env::var("DUSTGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let mut store = Command::new(server);
         store.args(["--port", &redis.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&path);
         fleet.spawn(store.stdout(Stdio::null()));
-        // The README's line, for the prefix of `config/fleet.toml`.
+        // The page's line, for the prefix of `config/fleet.toml`.
         let user = acl.trim().replace("{dustgate}", "{fleet}");
         tell(redis, &format!("{user}\r\n"));
         let mut counting = Command::new(PROGRAM);
@@ -60,7 +61,7 @@ impl Fleet {
         fleet
     }
 
-    /// Runs a command of the README; what it wrote, with the README's ports.
+    /// Runs a command of a page, on the ports that are here; what it wrote.
     pub fn run(&self, command: &str) -> String {
         let here =
             self.ports.iter().fold(command.to_owned(), |text, (shown, here)| text.replace(shown, here));
@@ -70,6 +71,17 @@ impl Fleet {
             .output()
             .unwrap();
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The names of all that the store has.
+    pub fn keys(&self) -> Vec<String> {
+        let mut stream = connect(self.redis);
+        stream.write_all(b"KEYS *\r\nQUIT\r\n").unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        // An array of texts, each behind its length: `*2`, `$1`, `a`, `$1`, `b`, and the farewell.
+        let kept = |line: &&str| !line.starts_with(['*', '$', '+']);
+        said.split("\r\n").filter(kept).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     fn spawn(&mut self, command: &mut Command) -> &mut Child {
@@ -88,11 +100,11 @@ impl Drop for Fleet {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn connect(port: u16) -> TcpStream {
+pub fn connect(port: u16) -> TcpStream {
     let mut last = None;
     for _ in 0..TRIES {
         match TcpStream::connect(("127.0.0.1", port)) {
@@ -114,7 +126,7 @@ fn tell(port: u16, line: &str) {
     assert_eq!(std::str::from_utf8(&said), Ok("+OK\r\n"), "{line}");
 }
 
-fn address(errors: &mut impl BufRead, before: &str) -> String {
+pub fn address(errors: &mut impl BufRead, before: &str) -> String {
     let mut line = String::new();
     while errors.read_line(&mut line).unwrap() > 0 {
         if let Some(found) = line.trim_end().strip_prefix(before) {

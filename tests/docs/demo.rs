@@ -5,7 +5,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dustgate");
-/// The origin's, in ms: the README's two seconds are for eyes.
+/// The origin's, in ms: the two seconds of the pages are for eyes.
 const DELAY: &str = "60";
 /// In seconds; a command that hangs is a failure, not a pause.
 const PATIENCE: &str = "60";
@@ -14,7 +14,7 @@ pub struct Demo {
     child: Child,
     proxy: String,
     admin: String,
-    /// Held: who writes to a closed pipe is ended by it.
+    /// Held: a process that writes to a closed pipe is ended by it.
     _errors: BufReader<ChildStderr>,
     /// Reads what the demo writes, so that it never waits for a reader.
     log: Option<JoinHandle<String>>,
@@ -47,7 +47,7 @@ impl Demo {
         Self { child, proxy, admin, _errors: errors, log }
     }
 
-    /// Runs a command of the README; what it wrote, with the README's ports.
+    /// Runs a command of a page; what it wrote, with the page's ports.
     pub fn run(&self, command: &str) -> String {
         let command = command
             .replace("127.0.0.1:8080", &self.proxy)

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::pages::Page;
+
 /// What a block is, by its info string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -12,40 +14,45 @@ pub enum Kind {
     Toml,
     Json,
     Sh,
+    /// Shown and not run: the layout of something.
+    Text,
 }
 
 /// A block, and the line that it begins on.
 #[derive(Debug)]
 pub struct Block {
     pub kind: Kind,
-    pub line: usize,
+    /// The page and the line, as an editor opens it.
+    pub place: String,
     pub text: String,
 }
 
-pub fn readme() -> String {
-    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
-}
-
-/// All of them. Panics at one that is not of a known kind or has no end: nothing is skipped.
-pub fn blocks(page: &str) -> Vec<Block> {
+/// All blocks of a page. Panics at one that is not of a known kind or has no end: nothing is skipped.
+pub fn blocks(page: &Page) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<Block> = None;
-    for (at, text) in page.lines().enumerate() {
+    for (at, text) in page.text.lines().enumerate() {
+        let place = format!("{}:{}", page.path, at + 1);
         match (text.trim_start().strip_prefix("```"), open.as_mut()) {
             (Some(""), Some(_)) => found.extend(open.take()),
             (Some(info), None) => {
-                open = Some(Block { kind: kind(info, at + 1), line: at + 1, text: String::new() });
+                open = Some(Block { kind: kind(info, &place), place, text: String::new() });
             }
-            (Some(info), Some(_)) => panic!("README.md:{}: ```{info} inside a block", at + 1),
+            (Some(info), Some(_)) => panic!("{place}: ```{info} inside a block"),
             (None, Some(block)) => _ = writeln!(block.text, "{text}"),
             (None, None) => {}
         }
     }
-    assert!(open.is_none(), "a block has no end");
+    assert!(open.is_none(), "{}: a block has no end", page.path);
     found
 }
 
-fn kind(info: &str, line: usize) -> Kind {
+/// The blocks of one kind.
+pub fn blocks_of(page: &Page, kind: Kind) -> Vec<Block> {
+    blocks(page).into_iter().filter(|block| block.kind == kind).collect()
+}
+
+fn kind(info: &str, place: &str) -> Kind {
     match info {
         "console" => Kind::Console,
         "fleet" => Kind::Fleet,
@@ -54,7 +61,8 @@ fn kind(info: &str, line: usize) -> Kind {
         "toml" => Kind::Toml,
         "json" => Kind::Json,
         "sh" => Kind::Sh,
-        other => panic!("README.md:{line}: no test knows what to do with ```{other}"),
+        "text" => Kind::Text,
+        other => panic!("{place}: no test knows what to do with ```{other}"),
     }
 }
 
@@ -66,8 +74,7 @@ impl Block {
             if let Some(command) = line.strip_prefix("$ ") {
                 commands.push((command.to_owned(), String::new()));
             } else {
-                let (_, shown) =
-                    commands.last_mut().unwrap_or_else(|| panic!("README.md:{}: no command", self.line));
+                let (_, shown) = commands.last_mut().unwrap_or_else(|| panic!("{}: no command", self.place));
                 let _ = writeln!(shown, "{line}");
             }
         }
@@ -75,17 +82,20 @@ impl Block {
     }
 }
 
+fn page(text: &str) -> Page {
+    Page { path: "p.md".to_owned(), text: text.to_owned() }
+}
+
 #[test]
 fn every_block_is_found() {
-    let page = "a\n```console\n$ one\n1\n\n2\n$ two\n```\nb\n```toml\n[a]\n```\n";
-    let found = blocks(page);
-    assert_eq!((found[0].kind, found[0].line, found[1].kind), (Kind::Console, 2, Kind::Toml));
+    let found = blocks(&page("a\n```console\n$ one\n1\n\n2\n$ two\n```\nb\n```toml\n[a]\n```\n"));
+    assert_eq!((found[0].kind, &*found[0].place, found[1].kind), (Kind::Console, "p.md:2", Kind::Toml));
     let commands = found[0].commands();
     assert_eq!(commands, [("one".into(), "1\n\n2\n".into()), ("two".into(), String::new())]);
 }
 
 #[test]
-#[should_panic(expected = "README.md:1: no test knows what to do with ```yaml")]
+#[should_panic(expected = "p.md:1: no test knows what to do with ```yaml")]
 fn an_unknown_kind_is_an_error() {
-    blocks("```yaml\n```\n");
+    blocks(&page("```yaml\n```\n"));
 }
