@@ -22,7 +22,7 @@ const BAD_SETTINGS: u8 = 2;
 /// What the command could not do.
 const FAILED: u8 = 1;
 
-/// An HTTP read-through caching reverse proxy: one fetch per miss, everybody else rides it.
+/// A caching reverse proxy for slow HTTP APIs: a miss is fetched once, for all requests that want it.
 #[derive(Debug, Parser)]
 #[command(name = "dustgate", version, about, disable_help_subcommand = true)]
 struct Cli {
@@ -36,24 +36,24 @@ enum Command {
     Serve(Config),
     /// Check the settings, and print the routes in the order in which they match.
     Check(check::Check),
-    /// Run a slow origin and the proxy before it, with nothing else needed; prints what to try.
+    /// Run a slow origin with the proxy in front of it, and print what to try. Needs nothing else.
     Demo(demo::Demo),
-    /// Say why a request would be answered as it would be. Fetches nothing, changes nothing.
+    /// Say why a request would get the answer that it would get. Fetches and changes nothing.
     Explain(ask::Explain),
     /// Purge one URL or everything.
     Purge(ask::Purge),
-    /// Let a herd loose on a fleet of these settings, kill and freeze what it hangs on, and say which
-    /// promises held. On this machine only, beside what is in use.
+    /// Start a fleet with these settings on this machine, break its parts under load, and say which
+    /// promises held. Touches nothing that is in use.
     Drill(drill::Drill),
-    /// Remove bodies that no record names, and those of lives of the store that are over: two sweeps, while
-    /// no instance sweeps.
+    /// Remove stored bytes that no record names, and those of earlier lives of the store. Does two sweeps,
+    /// while no instance sweeps.
     Sweep(Config),
 }
 
 /// Where the settings are.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Config {
-    /// The settings' file; without it: config/dustgate.toml, if there is one, else the defaults.
+    /// The file of settings. Without it: config/dustgate.toml if it exists, else the defaults.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     file: Option<PathBuf>,
 }

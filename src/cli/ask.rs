@@ -26,7 +26,7 @@ pub(super) struct Explain {
     /// A request field, "Name: value"; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
-    /// The same as JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(super) struct Purge {
     /// Purge everything.
     #[arg(long)]
     all: bool,
-    /// Stale instead of gone: it is validated before it is used again.
+    /// Make it stale instead of removing it: it is validated before it is used again.
     #[arg(long)]
     soft: bool,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::proxy::explain::describe;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Ask the instance that runs with these settings whether it is ready, and print that alone.
+    /// Ask the instance that runs with these settings whether it is ready, and print only that.
     #[arg(long)]
     live: bool,
     #[command(flatten)]

@@ -15,16 +15,16 @@ use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// The proxy's port; 0: any that is free.
+    /// The proxy's port. 0 takes any free port.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// The operator's port; 0: any that is free.
+    /// The operator's port. 0 takes any free port.
     #[arg(long, default_value_t = 8081)]
     admin_port: u16,
     /// How long the origin takes, in ms.
     #[arg(long, default_value_t = 2000)]
     delay_ms: u64,
-    /// Only the origin, on this address: proxies of your own stand before it.
+    /// Run only the origin, on this address, for proxies of your own.
     #[arg(long, value_name = "ADDRESS")]
     origin_only: Option<SocketAddr>,
 }

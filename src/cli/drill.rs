@@ -16,7 +16,7 @@ use crate::units::Dur;
 pub(super) struct Drill {
     #[command(flatten)]
     config: Config,
-    /// How many instances; with an embedded store there is one.
+    /// How many instances. With an embedded store there is one.
     #[arg(long, default_value_t = 3)]
     instances: usize,
     /// How many clients ask at once.
@@ -28,13 +28,13 @@ pub(super) struct Drill {
     /// How often each scenario is played.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Only scenarios whose names begin so; may be given several times.
+    /// Play only scenarios whose names begin with this; may be given several times.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Name the scenarios, and do nothing.
+    /// List the scenarios, and do nothing else.
     #[arg(long)]
     list: bool,
-    /// The report as JSON.
+    /// Print the report as JSON.
     #[arg(long)]
     json: bool,
 }
