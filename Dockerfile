@@ -6,7 +6,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 # The workspace's other members are not built; the lock counts them.
 COPY tests/fuzz/Cargo.toml tests/fuzz/
-COPY tests/model/Cargo.toml tests/model/
+COPY tests/interleavings/Cargo.toml tests/interleavings/
 COPY tests/s3server/Cargo.toml tests/s3server/
 RUN mkdir src \
  && echo 'fn main() {}' > src/main.rs \

@@ -175,9 +175,6 @@ fn links_lead_somewhere() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Rooms that the pages describe and that are still to be moved into.
-const COMING: &[&str] = &["src/dust/open.rs", "tests/support"];
-
 #[test]
 fn files_that_are_named_are_there() {
     let mut wrong = Vec::new();
@@ -185,7 +182,7 @@ fn files_that_are_named_are_there() {
         for word in page.codes() {
             let is_path = ["src/", "tests/", "config/", "docs/"].iter().any(|dir| word.starts_with(dir));
             let is_plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
-            if is_path && is_plain && !COMING.contains(&&*word) && !root().join(&word).exists() {
+            if is_path && is_plain && !root().join(&word).exists() {
                 wrong.push(format!("{}: {word}", page.path));
             }
         }

@@ -5,7 +5,7 @@
 //! values: a dropped [`Leader`] that told nothing is heard as [`Settled::Abandoned`] and the
 //! slot is free *before* that is heard, so who elects again never meets the dead flight.
 //!
-//! Only the primitives of `super::sync` are used, for `tests/model` checks this very file under
+//! Only the primitives of `super::sync` are used, for `tests/interleavings` checks this very file under
 //! every interleaving.
 
 use std::collections::HashMap;

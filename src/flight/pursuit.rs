@@ -1,5 +1,5 @@
 //! Following a fill past its verdict, for as long as its body comes: what it publishes, whether its
-//! holder lives, who takes over (DESIGN §3).
+//! holder lives, who takes over (docs/design.md, A miss that follows).
 
 use std::sync::Arc;
 use std::time::Duration;

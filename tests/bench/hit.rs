@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends there")]
 
-#[path = "../together/instance.rs"]
+#[path = "../in_process_fleet/instance.rs"]
 #[expect(dead_code, reason = "the tests of fleets use more of it")]
 mod instance;
 

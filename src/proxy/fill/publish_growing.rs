@@ -1,4 +1,4 @@
-//! Telling the other instances of a body while it comes (DESIGN §3): the growing manifest at the
+//! Telling the other instances of a body while it comes (docs/design.md, A miss that follows): the growing manifest at the
 //! verdict key, under the fence.
 
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ const STAYS: Duration = Duration::from_mins(1);
 impl Job {
     /// Keeps the lease for as long as what comes may be reused as stored, and tells the others of it: an
     /// answer that may not be, or whose lifetime ends before its body does, has them elect the next exchange
-    /// at once. What it brings is offered when it is whole (DESIGN §3.9). Has no end but being dropped.
+    /// at once. What it brings is offered when it is whole (docs/design.md, A miss that leads). Has no end but being dropped.
     pub(crate) async fn lease_for_as_long_as_it_helps(
         &self,
         fill: &mut Fill,

@@ -1,4 +1,4 @@
-//! Riding a body that another instance fetches (DESIGN §3): its segments as they become readable,
+//! Riding a body that another instance fetches (docs/design.md, A miss that follows): its segments as they become readable,
 //! and what happens when that instance dies, hands over, or the store goes away.
 //!
 //! Whoever rides has had the head and the first bytes of one representation. It goes on with the

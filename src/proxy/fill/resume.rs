@@ -1,4 +1,4 @@
-//! Going on with a body that another instance began and did not bring to its end (DESIGN §3).
+//! Going on with a body that another instance began and did not bring to its end (docs/design.md, A miss that follows).
 //!
 //! Only from segments that the store has acknowledged, only while no purge covers them, only under
 //! a strong validator; and only an answer that is exactly the rest is joined to them. Anything else

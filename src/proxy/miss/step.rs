@@ -45,8 +45,7 @@ pub(crate) enum Move {
     Unbound(Kind, Binding),
 }
 
-/// Judges a verdict for one request: again, and by its own fields (DESIGN: every follower is
-/// judged at the verdict against its own request). `first`: nothing has lacked what it asks for.
+/// Judges a verdict for one request: again, and by its own fields (docs/design.md, Promises). `first`: nothing has lacked what it asks for.
 pub(crate) fn step(
     proxy: &Proxy,
     asking: &Asking,

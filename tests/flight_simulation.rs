@@ -1,18 +1,18 @@
 //! Flights by themselves, over one store and without HTTP: late and lost calls, lost events, cut
 //! lines, crashed and panicking leaders, purges. What is told here and not of whole instances
-//! (`tests/sim.rs`): that nobody waits in vain, that no two believe in one lease, what a panic
+//! (`tests/fleet_simulation.rs`): that nobody waits in vain, that no two believe in one lease, what a panic
 //! leaves behind. Time is paused and all chance comes from a seed, so a seed is a history.
 //!
 //! `DUSTGATE_SIM_SEEDS=20000` runs more of them, `DUSTGATE_SIM_SEED=7` that one alone and tells
 //! its history.
 
-#[path = "flights/fleet.rs"]
+#[path = "flight_simulation/fleet.rs"]
 mod fleet;
-#[path = "flights/plan.rs"]
+#[path = "flight_simulation/plan.rs"]
 mod plan;
-#[path = "flights/watch.rs"]
+#[path = "flight_simulation/watch.rs"]
 mod watch;
-#[path = "flights/world.rs"]
+#[path = "flight_simulation/world.rs"]
 mod world;
 
 use std::env;
@@ -55,7 +55,7 @@ fn no_seed_breaks_a_promise() {
         assert!(
             report.broken.is_empty(),
             "seed {seed}: {:#?}\nAgain, with its history:\n  \
-             DUSTGATE_SIM_SEED={seed} cargo test --test flights no_seed_breaks_a_promise -- --nocapture",
+             DUSTGATE_SIM_SEED={seed} cargo test --test flight_simulation no_seed_breaks_a_promise -- --nocapture",
             report.broken,
         );
         total.add(&report.counts);

@@ -8,31 +8,31 @@
 //! do harm. In most of those nothing else goes wrong, so that more can be asked of the fleet.
 //!
 //! `DUSTGATE_SIM_SEEDS=20000` runs more of them, `DUSTGATE_SIM_SEED=7` that one alone and tells
-//! its history. What `flight` promises by itself is simulated in `tests/flights.rs`.
+//! its history. What `flight` promises by itself is simulated in `tests/flight_simulation.rs`.
 
-#[path = "sim/client.rs"]
+#[path = "fleet_simulation/client.rs"]
 mod client;
-#[path = "sim/fleet.rs"]
+#[path = "fleet_simulation/fleet.rs"]
 mod fleet;
-#[path = "sim/gate.rs"]
+#[path = "fleet_simulation/gate.rs"]
 mod gate;
-#[path = "sim/instance.rs"]
+#[path = "fleet_simulation/instance.rs"]
 mod instance;
-#[path = "sim/judge.rs"]
+#[path = "fleet_simulation/judge.rs"]
 mod judge;
-#[path = "sim/line.rs"]
+#[path = "fleet_simulation/line.rs"]
 mod line;
-#[path = "sim/ordered.rs"]
+#[path = "fleet_simulation/ordered.rs"]
 mod ordered;
-#[path = "sim/origin.rs"]
+#[path = "fleet_simulation/origin.rs"]
 mod origin;
-#[path = "sim/plan.rs"]
+#[path = "fleet_simulation/plan.rs"]
 mod plan;
-#[path = "sim/scene.rs"]
+#[path = "fleet_simulation/scene.rs"]
 mod scene;
-#[path = "sim/shelf.rs"]
+#[path = "fleet_simulation/shelf.rs"]
 mod shelf;
-#[path = "sim/world.rs"]
+#[path = "fleet_simulation/world.rs"]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,7 +139,7 @@ fn shard(shard: u64) {
     assert!(
         broken.is_empty(),
         "{} seeds break a promise: {:#?}\nof the kinds {:#?}\nOne again, with its history:\n  \
-         DUSTGATE_SIM_SEED=... cargo test --test sim no_seed_breaks_a_promise -- --nocapture",
+         DUSTGATE_SIM_SEED=... cargo test --test fleet_simulation no_seed_breaks_a_promise -- --nocapture",
         broken.len(),
         &broken[..broken.len().min(20)],
         kinds.collect::<Vec<_>>(),

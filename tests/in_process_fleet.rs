@@ -1,41 +1,41 @@
 //! Instances together: one fetches, the others stream it; one dies, another goes on. In one
 //! process and in paused time; what is sent over real wires is in the other tests.
 
-#[path = "together/brief.rs"]
+#[path = "in_process_fleet/brief.rs"]
 mod brief;
-#[path = "together/claims.rs"]
+#[path = "in_process_fleet/claims.rs"]
 mod claims;
-#[path = "together/clock.rs"]
+#[path = "in_process_fleet/clock.rs"]
 mod clock;
-#[path = "together/early.rs"]
+#[path = "in_process_fleet/early.rs"]
 mod early;
-#[path = "together/instance.rs"]
+#[path = "in_process_fleet/instance.rs"]
 mod instance;
-#[path = "together/janitor.rs"]
+#[path = "in_process_fleet/janitor.rs"]
 mod janitor;
-#[path = "together/late.rs"]
+#[path = "in_process_fleet/late.rs"]
 mod late;
-#[path = "together/bytes.rs"]
+#[path = "in_process_fleet/bytes.rs"]
 mod lost_bytes;
-#[path = "together/orphans.rs"]
+#[path = "in_process_fleet/orphans.rs"]
 mod orphans;
-#[path = "together/parts.rs"]
+#[path = "in_process_fleet/parts.rs"]
 mod parts;
-#[path = "together/reads.rs"]
+#[path = "in_process_fleet/reads.rs"]
 mod reads;
-#[path = "together/room.rs"]
+#[path = "in_process_fleet/room.rs"]
 mod room;
-#[path = "together/shelf.rs"]
+#[path = "in_process_fleet/shelf.rs"]
 mod shelf;
-#[path = "together/storm.rs"]
+#[path = "in_process_fleet/storm.rs"]
 mod storm;
-#[path = "together/trouble.rs"]
+#[path = "in_process_fleet/trouble.rs"]
 mod trouble;
-#[path = "together/unstored.rs"]
+#[path = "in_process_fleet/unstored.rs"]
 mod unstored;
-#[path = "together/unsure.rs"]
+#[path = "in_process_fleet/unsure.rs"]
 mod unsure;
-#[path = "together/yielded.rs"]
+#[path = "in_process_fleet/yielded.rs"]
 mod yielded;
 
 use std::sync::Arc;

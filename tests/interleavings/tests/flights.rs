@@ -1,6 +1,6 @@
 //! Every interleaving of a few members of a flight.
 
-use dustgate_model::local::{Flights, Follower, Joined, Leader, Settled};
+use dustgate_interleavings::local::{Flights, Follower, Joined, Leader, Settled};
 use loom::future::block_on;
 use loom::thread;
 
