@@ -139,7 +139,7 @@ impl Job {
         stale: Option<Arc<Stored>>,
         deadline: Instant,
     ) -> Self {
-        let forward = cache_status::forward(&proxy, asking, &place, stale.as_ref());
+        let forward = cache_status::forward(proxy, asking, &place, stale.as_ref());
         Self {
             proxy: proxy.clone(),
             route: asking.route.clone(),

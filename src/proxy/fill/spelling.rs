@@ -67,10 +67,10 @@ impl Job {
     /// fill may be kept.
     pub(crate) async fn note_spelling(&self, ends_ms: Option<u64>) -> bool {
         let (proxy, place) = (&self.proxy, &self.place);
-        if !note_spelled(&proxy, place.key.text(), place.url, ends_ms).await {
+        if !note_spelled(proxy, place.key.text(), place.url, ends_ms).await {
             self.unnoted.store(true, Ordering::Relaxed);
         }
-        !self.unnoted.load(Ordering::Relaxed) || keeps_unnoted(&proxy, place.key.text(), place.url, ends_ms)
+        !self.unnoted.load(Ordering::Relaxed) || keeps_unnoted(proxy, place.key.text(), place.url, ends_ms)
     }
 
     /// Returns whether all that is stored of it under its URL is noted in the store.

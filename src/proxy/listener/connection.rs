@@ -81,7 +81,7 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy
             let client = &client;
             async move {
                 let is_old = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
-                let response = handle::handle(&proxy, client, request).await;
+                let response = handle::handle(proxy, client, request).await;
                 if is_old && is_endless(&response) {
                     busy.ends_by_closing();
                 }

@@ -105,7 +105,7 @@ impl Bench {
             Life::Fresh | Life::Revalidating | Life::Stale => {}
         }
         let proxy = &self.one.proxy;
-        let place = lookup::place(&proxy, &asking.route, &asking.target, &asking.headers);
+        let place = lookup::place(proxy, &asking.route, &asking.target, &asking.headers);
         let before = proxy.past(place.url);
         if let Some(force) = force {
             proxy.stamps.apply(Scope::Url(place.url), force, STAMP);

@@ -163,7 +163,7 @@ fn told(bench: &Bench, case: &Case, told: Told, arrival: &Arrival) -> char {
     let flight::Joined::Lead(leader) = proxy.flights.join(&case.place.key.hash()) else {
         panic!("nobody leads")
     };
-    step(&step::step(&proxy, &case.asking, &case.place, told, arrival, &leader.follower(), true))
+    step(&step::step(proxy, &case.asking, &case.place, told, arrival, &leader.follower(), true))
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,7 +32,7 @@ async fn a_look_into_memory() {
 
 /// Fresh, Unsure, Max-stale, refreshed behind (W), Doubtful, Stale, Refused, `-`: nothing.
 fn look(proxy: &Arc<Proxy>, asking: &Asking) -> char {
-    match lookup::look(&proxy, &asking.route, &asking.target, &asking.headers, &asking.ask) {
+    match lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask) {
         Look::Fresh { .. } => 'F',
         Look::Unsure { .. } => 'U',
         Look::MaxStale { .. } => 'M',
@@ -93,7 +93,7 @@ async fn what_memory_has_by_now() {
     let table = bench.table(async |case| {
         proxy.tier.keep(case.stored());
         let Asking { route, ask, headers, .. } = &case.asking;
-        store_lookup::kept_since(&proxy, &case.place.key, route, ask, headers, &case.past)
+        store_lookup::kept_since(proxy, &case.place.key, route, ask, headers, &case.past)
             .map_or('-', |(_, usable)| letter(usable))
     });
     is(
@@ -136,7 +136,7 @@ async fn a_variant_in_the_language_that_is_wanted_most() {
         record.select = vec![(ACCEPT_LANGUAGE, Some("de-at".to_owned()))];
         let (ask, rules) = (&case.asking.ask, &case.asking.route.rules);
         proxy.tier.keep(Arc::new(Stored::new(record, rules, Some("abcd".into()))));
-        languages::in_language(&proxy, case.place.primary.text(), &node, &headers, ask, rules)
+        languages::in_language(proxy, case.place.primary.text(), &node, &headers, ask, rules)
             .map_or('-', |_| 'F')
     });
     is(
@@ -154,7 +154,7 @@ async fn what_the_store_has_for_a_request_by_itself() {
     let proxy = &bench.one.proxy;
     let table = bench.table(async |case| {
         bench.put(case).await;
-        match taking_in::take_in(&proxy, &case.asking.route, &case.place.key).await {
+        match taking_in::take_in(proxy, &case.asking.route, &case.place.key).await {
             Some(Held::Stored(_)) => 'K',
             Some(Held::Vary(_)) => 'V',
             None => '-',
@@ -202,7 +202,7 @@ async fn a_body_that_is_whole_and_about_to_be_stored() {
         };
         leader.settle(Told::Growing(Arc::new(done(&bench, case).await)));
         let look = Look::Missing { place: case.place.clone() };
-        if completing::about_to_be_stored(&proxy, &case.asking, &look).is_some() { 'F' } else { '-' }
+        if completing::about_to_be_stored(proxy, &case.asking, &look).is_some() { 'F' } else { '-' }
     });
     is(
         &table.await,

@@ -35,7 +35,7 @@ async fn what_is_served_instead_of_a_failure() {
         ),
     ] {
         let table = bench.table(async |case| {
-            yes(respond::stale_allowed(&proxy, &case.asking, Some(&case.stored()), case_of))
+            yes(respond::stale_allowed(proxy, &case.asking, Some(&case.stored()), case_of))
         });
         is(&table.await, wanted);
     }
@@ -47,7 +47,7 @@ async fn nothing_is_served_instead_of_a_failure_while_that_is_in_doubt() {
     let proxy = &bench.one.proxy;
     proxy.trust.lose();
     let table = bench.table(async |case| {
-        yes(respond::stale_allowed(&proxy, &case.asking, Some(&case.stored()), ErrorCase::Unreachable))
+        yes(respond::stale_allowed(proxy, &case.asking, Some(&case.stored()), ErrorCase::Unreachable))
     });
     is(
         &table.await,
@@ -64,7 +64,7 @@ async fn what_is_better_than_an_error_that_one_request_was_given() {
     let table = bench.table(async |case| {
         bench.put(case).await;
         let rules = &case.asking.route.rules;
-        yes(better::has_better(&proxy, &case.place.key, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE)
+        yes(better::has_better(proxy, &case.place.key, rules, 1_000_000, StatusCode::SERVICE_UNAVAILABLE)
             .await)
     });
     is(
