@@ -1,5 +1,5 @@
 //! `[[routes]]`: which requests, which upstream, which key; what is stored and reused is
-//! [`policy::Settings`].
+//! [`policy::Settings`](crate::policy::Settings).
 
 use std::collections::BTreeMap;
 
