@@ -11,9 +11,11 @@ mod product {
     pub mod policy;
     pub mod record;
     pub mod route;
+    pub mod secret;
+    pub mod units;
 }
 
-pub use product::{key, policy, record, route};
+pub use product::{key, policy, record, route, secret, units};
 
 /// When everything comes in, wall ms.
 pub const NOW: u64 = 1_700_000_000_000;
