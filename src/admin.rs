@@ -1,6 +1,6 @@
 //! The operator's port: health, metrics, what is going on, and purge.
 //!
-//! It asks and tells through a [`Desk`], so it knows no part of the proxy.
+//! It asks and tells through a [`AdminBackend`], so it knows no part of the proxy.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub use settings::Settings;
 
 /// What the operator's port can ask and tell.
 #[async_trait]
-pub trait Desk: Send + Sync + 'static {
+pub trait AdminBackend: Send + Sync + 'static {
     /// Whether traffic is welcome, and what is degraded.
     fn readiness(&self) -> Readiness;
     /// The metrics page.
@@ -40,9 +40,9 @@ pub trait Desk: Send + Sync + 'static {
     /// Flights under way, at most `limit`.
     fn flights(&self, limit: usize) -> Value;
     /// Why a request would be answered as it would be.
-    async fn explain(&self, question: Question) -> Result<Value, Problem>;
+    async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem>;
     /// Purges.
-    async fn purge(&self, order: Order) -> Result<Value, Problem>;
+    async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem>;
     /// Begins the drain, as SIGTERM does.
     fn drain(&self);
 }
@@ -59,7 +59,7 @@ pub enum Readiness {
 /// A request to be explained.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+pub struct ExplainRequest {
     /// The URL, as a client would ask for it.
     pub url: String,
     /// The method.
@@ -72,7 +72,7 @@ pub struct Question {
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct PurgeRequest {
     /// What.
     pub what: Purge,
     /// Stale instead of gone.
@@ -89,8 +89,8 @@ pub enum Purge {
 }
 
 #[derive(Clone)]
-struct Room {
-    desk: Arc<dyn Desk>,
+struct AdminState {
+    desk: Arc<dyn AdminBackend>,
     settings: Arc<Settings>,
 }
 
@@ -101,7 +101,7 @@ const MAX_CONTENT: usize = 256 * 1024;
 /// have ended.
 pub async fn serve(
     listener: Arc<TcpListener>,
-    desk: Arc<dyn Desk>,
+    desk: Arc<dyn AdminBackend>,
     settings: Settings,
     limits: Limits,
     places: Arc<Places>,
@@ -111,8 +111,8 @@ pub async fn serve(
 }
 
 /// All of the port.
-pub fn router(desk: Arc<dyn Desk>, settings: Settings) -> Router {
-    let room = Room { desk, settings: Arc::new(settings) };
+pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings) -> Router {
+    let room = AdminState { desk, settings: Arc::new(settings) };
     let inner = Router::new()
         .route("/status", get(v1::status))
         .route("/config", get(v1::config))

@@ -20,7 +20,7 @@ use crate::node::{Joining, Node, Opened, Parts, Seams, fleet_key};
 use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Connections};
 use crate::tasks::{Need, Task, Tasks};
-use crate::telemetry::words::LeaseLost;
+use crate::telemetry::labels::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
 
 mod descriptors;
@@ -196,7 +196,10 @@ impl App {
     }
 
     /// Explains a request, for a command.
-    pub async fn explain(&self, question: admin::Question) -> Result<serde_json::Value, admin::Problem> {
+    pub async fn explain(
+        &self,
+        question: admin::ExplainRequest,
+    ) -> Result<serde_json::Value, admin::Problem> {
         desk::explain(&self.node.proxy, &self.settings, question).await
     }
 
@@ -217,7 +220,7 @@ impl App {
             };
             serving.push(tasks.supervise("listener", Need::Serves, serves));
         }
-        let desk = Arc::new(desk::Counter::new(app.clone(), signals.knock()));
+        let desk = Arc::new(desk::AdminAdapter::new(app.clone(), signals.knock()));
         let admin = app.settings.admin.clone();
         let (limits, places) = (settings::admin_limits(&app.settings), app.admin_places.clone());
         let admin_end = Arc::new(drain::channel().0);
@@ -300,7 +303,7 @@ impl App {
         self.metrics.on_render(move |metrics| {
             metrics.memory.set(tier.bytes(), tier.len() as u64);
             let room =
-                metrics.memory.evictions(telemetry::words::Tier::Memory, telemetry::words::Eviction::Room);
+                metrics.memory.evictions(telemetry::labels::Tier::Memory, telemetry::labels::Eviction::Room);
             room.inc_by(tier.evicted().saturating_sub(room.get()));
             metrics.bodies.set_bytes(bodies.used());
             metrics.bodies.set_others(bodies.counters().others.load(Ordering::Relaxed));

@@ -34,23 +34,23 @@ use crate::record::{MAX_SEGMENTS, Manifest};
 mod ahead;
 mod away;
 mod blocks;
-mod cut;
 mod fill;
 mod gone;
 mod growing;
 mod lives;
+mod location;
 mod marker;
-mod place;
-mod pump;
 mod reader;
+mod remote_reader;
 mod s3;
+mod segmenting;
 mod settings;
 mod share;
 mod shelf;
 mod spill;
 mod store;
 mod sweep;
-mod tail;
+mod uploader;
 mod used;
 mod waiting;
 mod window;
@@ -58,13 +58,13 @@ mod writer;
 
 pub use growing::Growing;
 pub use lives::{Fate, OtherLife};
-pub use place::{Bucket, Place};
+pub use location::{Bucket, Location};
 pub use reader::Reader;
+pub use remote_reader::Tail;
 pub use settings::Settings;
 pub use spill::Spill;
 pub use store::Counters;
 pub use sweep::{Named, Names, Sweeper, Swept};
-pub use tail::Tail;
 pub use writer::Writer;
 
 use blocks::Blocks;
@@ -203,7 +203,7 @@ fn is_full(error: &std::io::Error) -> bool {
 // === impl Bodies ===
 
 impl Bodies {
-    /// Opens the store at `url` (see [`Place`]; a directory is made if it is not there) for the
+    /// Opens the store at `url` (see [`Location`]; a directory is made if it is not there) for the
     /// life `store_id`, and leaves the marker `<store id>/here` in it. If there is no room for that,
     /// it is open all the same, and [`Bodies::is_unmarked`].
     ///

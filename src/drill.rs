@@ -12,15 +12,15 @@ pub mod bench;
 pub mod client;
 pub mod content;
 pub mod fleet;
-pub mod ground;
+pub mod observations;
 pub mod origin;
 pub mod plan;
 pub mod promise;
 pub mod relay;
+pub mod safety;
 pub mod scenario;
-pub mod scratch;
-pub mod seen;
 pub mod table;
+pub mod workspace;
 
 use bench::Bench;
 use plan::Plan;

@@ -39,21 +39,21 @@ mod lease;
 mod local;
 mod outcome;
 mod probe;
-mod pursuit;
 mod settings;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod watch_fill;
 
 pub use counters::Counters;
 pub use enter::Judge;
 pub use fill::Fill;
 pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
-pub use outcome::{Attempt, Entered, Judged, Lone, Noted, Published, Standing};
+pub use outcome::{Attempt, Entered, Judged, Noted, Published, Standing, Uncoordinated};
 pub use probe::Watch;
-pub use pursuit::{Glimpse, Pursuit};
 pub use settings::{OnUnavailable, Settings};
+pub use watch_fill::{FillWatch, Snapshot};
 
 /// The names that one flight has in Dust.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct Flight {
     dice: Arc<Dice>,
     settings: Settings,
     seen: AtomicU64,
-    owed: handback::Owed,
+    owed: handback::ReleaseQueue,
     probe: probe::Probe,
     counters: Arc<Counters>,
 }
@@ -112,7 +112,7 @@ impl Flight {
             dice,
             settings,
             seen: AtomicU64::new(0),
-            owed: handback::Owed::default(),
+            owed: handback::ReleaseQueue::default(),
             probe: probe::Probe::default(),
             counters: Arc::default(),
         })

@@ -21,8 +21,8 @@ use crate::clock::Dice;
 use crate::drain::{self, Signal};
 use crate::flight::{self, Flight};
 use crate::proxy::budget::{self, Budget};
-use crate::proxy::member_host::Home;
-use crate::proxy::observer::Notices;
+use crate::proxy::member_host::MemberHost;
+use crate::proxy::observer::Observer;
 use crate::proxy::{self, Proxy};
 use crate::route::Table;
 use crate::tasks::Tasks;
@@ -148,7 +148,7 @@ impl Node {
         };
         let trust = Arc::new(trust);
         let member = stores.numbers.as_ref().map(|numbers| {
-            let home = Home {
+            let home = MemberHost {
                 routes: routes.clone(),
                 flight: flight.clone(),
                 dust: stores.line.clone(),
@@ -183,7 +183,7 @@ impl Node {
             (name, budget)
         });
         let budgets = budgets.collect();
-        let notices = Notices::new(log.clone(), metrics, routes.in_order(), dice.below(1 << 40) << 20);
+        let notices = Observer::new(log.clone(), metrics, routes.in_order(), dice.below(1 << 40) << 20);
         let signal = Arc::new(drain::channel().0);
         let proxy = Proxy::new(proxy::Parts {
             settings: settings.proxy,

@@ -50,14 +50,14 @@ pub use language::best_language;
 pub use lifetime::Lifetime;
 pub use pass::PassReason;
 pub use range::{
-    Cut, Errand, Part, Parts, RangeRequest, Ranged, Ranges, Returned, SentRange, Side, Spec, Want, answers,
-    content_range, errand, joined, kept_as, len_of_part, part_of, ranged, unsatisfied_range,
+    Cut, Part, Parts, RangeRequest, Ranged, Ranges, Returned, SentRange, Side, Spec, UpstreamQuery, Want,
+    answers, content_range, joined, kept_as, len_of_part, part_of, plan_query, ranged, unsatisfied_range,
     verdict_of_range,
 };
 pub use reasons::{lifetime_source, validates_because};
-pub use request::{Ask, Entrance, entrance, is_safe};
+pub use request::{RequestClass, RequestFacts, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};
-pub use reuse::{Reuse, Ride, Terms, may_refresh_behind, may_ride, may_share_credentialed, reuse};
+pub use reuse::{Reuse, ReuseTerms, Ride, may_refresh_behind, may_ride, may_share_credentialed, reuse};
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
 pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
 pub use secret::{is_known_secret, mark_secrets};

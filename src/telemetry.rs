@@ -5,9 +5,9 @@
 //! metrics are atomic adds on handles found beforehand.
 
 pub mod access;
+pub mod labels;
 pub mod log;
 pub mod metrics;
-pub mod words;
 
 mod json;
 mod shed;
@@ -15,6 +15,6 @@ mod stamp;
 mod writer;
 
 pub use access::{Access, Fill};
+pub use labels::{Cache, FillOutcome, FollowerEnd, Role, Scope, Shed, Source, Why};
 pub use log::{Event, Level, Log};
 pub use metrics::{Metrics, RouteMetrics, UpstreamMetrics};
-pub use words::{Cache, FillOutcome, FollowerEnd, Role, Scope, Shed, Source, Why};

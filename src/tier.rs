@@ -16,30 +16,30 @@ use crate::key::KeyHash;
 use crate::record::{Spoken, VaryNode};
 
 mod confirm;
+mod doubts;
 mod follow;
 mod index;
 pub mod member;
 pub mod numbers;
-pub mod own;
-mod reread;
+mod resync;
 pub mod settings;
 pub mod stamps;
 pub mod stood;
 pub mod stored;
 pub mod trust;
-mod watch;
+pub mod write_tracking;
 
 pub use member::{Host, Member, News};
 pub use numbers::Numbers;
-pub use own::Own;
 pub use settings::{Belief, Memory};
 pub use stamps::{Covered, Stamps};
 pub use stored::{Stored, url_hash};
 pub use trust::{Doubt, Trust, WhenUnsure};
+pub use write_tracking::Own;
 
+use doubts::Watch;
 use numbers::Stands;
 use stored::{DOUBTED, USED};
-use watch::Watch;
 
 /// No body above this is held in memory, however large the tier is.
 const HOLD_CEILING: u64 = 8 << 20;

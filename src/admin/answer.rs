@@ -12,7 +12,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
-use super::{Readiness, Room, guard};
+use super::{AdminState, Readiness, guard};
 
 /// Why the answer is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-pub(super) async fn readyz(State(room): State<Room>) -> Response {
+pub(super) async fn readyz(State(room): State<AdminState>) -> Response {
     match room.desk.readiness() {
         Readiness::Ready(degraded) => Json(json!({ "ready": true, "degraded": degraded })).into_response(),
         Readiness::NotReady(reason) => {
@@ -102,7 +102,7 @@ pub(super) async fn readyz(State(room): State<Room>) -> Response {
     }
 }
 
-pub(super) async fn metrics(State(room): State<Room>, headers: HeaderMap) -> Response {
+pub(super) async fn metrics(State(room): State<AdminState>, headers: HeaderMap) -> Response {
     if room.settings.metrics_token
         && let Err(problem) = guard::token(&room.settings, &headers)
     {

@@ -10,11 +10,11 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use sha2::{Digest as _, Sha256};
 
-use super::{Problem, Room, Settings};
+use super::{AdminState, Problem, Settings};
 use crate::key::target::{self, Scheme};
 
 /// Everything under `/v1/`.
-pub(super) async fn inner(State(room): State<Room>, request: Request, next: Next) -> Response {
+pub(super) async fn inner(State(room): State<AdminState>, request: Request, next: Next) -> Response {
     match judge(&room.settings, request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),

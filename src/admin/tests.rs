@@ -9,11 +9,11 @@ use crate::secret::Secret;
 
 #[derive(Default)]
 struct Fake {
-    purged: Mutex<Vec<Order>>,
+    purged: Mutex<Vec<PurgeRequest>>,
 }
 
 #[async_trait]
-impl Desk for Fake {
+impl AdminBackend for Fake {
     fn readiness(&self) -> Readiness {
         Readiness::Ready(vec!["dust"])
     }
@@ -32,11 +32,11 @@ impl Desk for Fake {
     fn flights(&self, limit: usize) -> Value {
         json!(limit)
     }
-    async fn explain(&self, question: Question) -> Result<Value, Problem> {
+    async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem> {
         assert_ne!(question.url, "http://h/panic", "a mistake of the desk's");
         Ok(json!(question.headers))
     }
-    async fn purge(&self, order: Order) -> Result<Value, Problem> {
+    async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
         self.purged.lock().expect("no panic holds it").push(order);
         Ok(json!({}))
     }

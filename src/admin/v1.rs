@@ -6,7 +6,7 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Order, Problem, Purge, Question, Room};
+use super::{AdminState, ExplainRequest, Problem, Purge, PurgeRequest};
 
 #[derive(Deserialize)]
 pub(super) struct Limit {
@@ -30,41 +30,41 @@ struct PurgeBody {
     soft: bool,
 }
 
-pub(super) async fn status(State(room): State<Room>) -> Json<Value> {
+pub(super) async fn status(State(room): State<AdminState>) -> Json<Value> {
     Json(room.desk.status())
 }
 
-pub(super) async fn config(State(room): State<Room>) -> Json<Value> {
+pub(super) async fn config(State(room): State<AdminState>) -> Json<Value> {
     Json(room.desk.config())
 }
 
-pub(super) async fn routes(State(room): State<Room>) -> Json<Value> {
+pub(super) async fn routes(State(room): State<AdminState>) -> Json<Value> {
     Json(room.desk.routes())
 }
 
-pub(super) async fn flights(State(room): State<Room>, Query(limit): Query<Limit>) -> Json<Value> {
+pub(super) async fn flights(State(room): State<AdminState>, Query(limit): Query<Limit>) -> Json<Value> {
     Json(room.desk.flights(limit.limit))
 }
 
 pub(super) async fn explain_url(
-    State(room): State<Room>,
+    State(room): State<AdminState>,
     Query(url): Query<Url>,
 ) -> Result<Json<Value>, Problem> {
     let url = url.url.ok_or_else(|| Problem::bad_request("add ?url=… to say which request to explain"))?;
-    room.desk.explain(Question { url, method: "GET".into(), headers: Vec::new() }).await.map(Json)
+    room.desk.explain(ExplainRequest { url, method: "GET".into(), headers: Vec::new() }).await.map(Json)
 }
 
-pub(super) async fn explain(State(room): State<Room>, content: Bytes) -> Result<Json<Value>, Problem> {
+pub(super) async fn explain(State(room): State<AdminState>, content: Bytes) -> Result<Json<Value>, Problem> {
     let value: Value = parse(&content)?;
     room.desk.explain(question(value)?).await.map(Json)
 }
 
-pub(super) async fn purge(State(room): State<Room>, content: Bytes) -> Result<Json<Value>, Problem> {
+pub(super) async fn purge(State(room): State<AdminState>, content: Bytes) -> Result<Json<Value>, Problem> {
     let body: PurgeBody = parse(&content)?;
     room.desk.purge(order(body)?).await.map(Json)
 }
 
-pub(super) async fn drain(State(room): State<Room>) -> Json<Value> {
+pub(super) async fn drain(State(room): State<AdminState>) -> Json<Value> {
     room.desk.drain();
     Json(json!({ "draining": true }))
 }
@@ -74,7 +74,7 @@ fn parse<T: serde::de::DeserializeOwned>(content: &[u8]) -> Result<T, Problem> {
 }
 
 /// Headers may be an object or a list of pairs.
-fn question(mut value: Value) -> Result<Question, Problem> {
+fn question(mut value: Value) -> Result<ExplainRequest, Problem> {
     if let Some(Value::Object(fields)) = value.get("headers") {
         let pairs = fields.iter().map(|(name, value)| json!([name, value])).collect();
         value["headers"] = Value::Array(pairs);
@@ -82,7 +82,7 @@ fn question(mut value: Value) -> Result<Question, Problem> {
     serde_json::from_value(value).map_err(|error| Problem::bad_request(format!("the content: {error}")))
 }
 
-fn order(body: PurgeBody) -> Result<Order, Problem> {
+fn order(body: PurgeBody) -> Result<PurgeRequest, Problem> {
     let later = |what: &str| Problem::bad_request(format!("purge by {what} is not in this version"));
     let what = match (body.url, body.tag, body.prefix, body.all) {
         (Some(url), None, None, None) => Purge::Url(url),
@@ -91,7 +91,7 @@ fn order(body: PurgeBody) -> Result<Order, Problem> {
         (None, None, Some(_), None) => return Err(later("prefix")),
         _ => return Err(Problem::bad_request("say exactly one of \"url\": \"…\" and \"all\": true")),
     };
-    Ok(Order { what, soft: body.soft })
+    Ok(PurgeRequest { what, soft: body.soft })
 }
 
 fn hundred() -> usize {

@@ -10,7 +10,7 @@ use url::{Position, Url};
 
 use super::App;
 use super::upstreams::Load;
-use crate::admin::{Desk, Order, Problem, Purge, Question, Readiness};
+use crate::admin::{AdminBackend, ExplainRequest, Problem, Purge, PurgeRequest, Readiness};
 use crate::config::Settings;
 use crate::proxy::explain::{Origin, describe};
 use crate::proxy::{self, Proxy, PurgeError};
@@ -19,19 +19,19 @@ use crate::telemetry::Cache;
 use crate::upstream::{self, HostRule};
 
 /// The desk of a running app.
-pub(super) struct Counter {
+pub(super) struct AdminAdapter {
     app: Arc<App>,
     knock: mpsc::Sender<()>,
 }
 
-impl Counter {
+impl AdminAdapter {
     pub(super) fn new(app: Arc<App>, knock: mpsc::Sender<()>) -> Self {
         Self { app, knock }
     }
 }
 
 #[async_trait]
-impl Desk for Counter {
+impl AdminBackend for AdminAdapter {
     fn readiness(&self) -> Readiness {
         self.app.health.readiness()
     }
@@ -81,11 +81,11 @@ impl Desk for Counter {
         self.app.node.proxy.list_flights(limit)
     }
 
-    async fn explain(&self, question: Question) -> Result<Value, Problem> {
+    async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem> {
         self.app.explain(question).await
     }
 
-    async fn purge(&self, order: Order) -> Result<Value, Problem> {
+    async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
         let (what, kind) = match order.what {
             Purge::Url(url) => (proxy::Purge::Url(url), "url"),
             Purge::All => (proxy::Purge::All, "all"),
@@ -119,7 +119,7 @@ fn route_status(app: &App, route: &Route) -> Value {
 pub(super) async fn explain(
     proxy: &Proxy,
     settings: &Settings,
-    question: Question,
+    question: ExplainRequest,
 ) -> Result<Value, Problem> {
     let (url, method, headers) = read_question(question)?;
     let origins = settings.origins();
@@ -149,7 +149,7 @@ fn origin(upstream: &upstream::Settings) -> Origin {
 }
 
 /// A question as the proxy takes it.
-fn read_question(question: Question) -> Result<(String, Method, HeaderMap), Problem> {
+fn read_question(question: ExplainRequest) -> Result<(String, Method, HeaderMap), Problem> {
     let method = Method::from_bytes(question.method.as_bytes());
     let method = method.map_err(|_| Problem::bad_request("\"method\" is not a method"))?;
     let mut headers = HeaderMap::new();

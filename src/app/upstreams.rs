@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::node::{self, Node, Share};
 use crate::proxy::budget::Budget;
 use crate::route::Table;
-use crate::telemetry::words::LeaseLost;
+use crate::telemetry::labels::LeaseLost;
 use crate::telemetry::{Metrics, UpstreamMetrics};
 use crate::upstream::client::Client;
 use crate::upstream::limit::Limit;

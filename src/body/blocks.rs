@@ -21,7 +21,7 @@ use super::away::Began;
 use super::fill::BLOCK;
 use super::share::{Read, Shares};
 use super::store::{FLOOR, Name, digest, first_half};
-use super::{Bodies, Error, cut};
+use super::{Bodies, Error, segmenting};
 use crate::record::{Manifest, Segment};
 
 /// Segments whose blocks' digests are remembered.
@@ -31,7 +31,7 @@ const SCANS: usize = 32;
 /// Bytes of segments that are kept for readers who are not there yet, in all.
 const ROOM: u64 = 64 << 20;
 /// The largest segment that is kept so: the largest that is cut.
-const HELD_MOST: u64 = 8 * cut::SIZE;
+const HELD_MOST: u64 = 8 * segmenting::SIZE;
 /// The unit of that room.
 const UNIT: u64 = 1024;
 /// Segments of a body that is read whole into one piece, at a time.
@@ -327,7 +327,7 @@ impl Bodies {
     async fn verify(&self, name: &Name, segment: &Segment, keep: Keep) -> Result<Sound, Error> {
         let (at, began) = (SegmentAt::of(name, segment), self.store.away.begins());
         let by = Instant::now() + self.store.call_timeout();
-        let small = segment.len <= cut::SIZE;
+        let small = segment.len <= segmenting::SIZE;
         // A reader that holds room has had its turn.
         let turn = match &keep {
             Keep::In(_) => None,

@@ -13,7 +13,7 @@ use super::store::Name;
 use super::sweep::Written;
 use super::waiting::{Waiting, wake};
 use super::window::Window;
-use super::{Bodies, Error, cut};
+use super::{Bodies, Error, segmenting};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
 mod attached;
@@ -163,7 +163,7 @@ impl Fill {
         }
         state.window.push(bytes);
         self.trim(&mut state, before);
-        let due = opened || state.window.end() - state.cut_to >= cut::size(state.index);
+        let due = opened || state.window.end() - state.cut_to >= segmenting::size(state.index);
         let wakers = state.waiting.take();
         drop(state);
         if due {
@@ -182,7 +182,7 @@ impl Fill {
         let state = self.lock();
         match &state.failure {
             Some(cause) => Err(cause.clone()),
-            None => Ok(state.window.end() - state.acknowledged > cut::outstanding(state.index)),
+            None => Ok(state.window.end() - state.acknowledged > segmenting::outstanding(state.index)),
         }
     }
 
@@ -247,8 +247,8 @@ impl Fill {
             self.fail(Error::Full);
             return Step::Stop;
         }
-        let size = cut::size(state.index);
-        let due = state.opened_at + cut::time(state.index, state.drips);
+        let size = segmenting::size(state.index);
+        let due = state.opened_at + segmenting::time(state.index, state.drips);
         let now = Instant::now();
         if open >= size {
             state.drips = 0;

@@ -9,7 +9,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::Error;
-use super::place::{Bucket, endpoint, shown};
+use super::location::{Bucket, endpoint, shown};
 
 /// A server on the same network answers a connection at once, or is not there.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -175,11 +175,11 @@ fn credentials(bucket: &Bucket, env: &dyn Fn(&str) -> Option<String>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::Place;
+    use super::super::location::Location;
     use super::*;
 
     fn opened(url: &str, env: &[(&str, &str)]) -> Result<AmazonS3Builder, String> {
-        let Ok(Place::Bucket(bucket)) = Place::parse(url) else { panic!("{url}") };
+        let Ok(Location::Bucket(bucket)) = Location::parse(url) else { panic!("{url}") };
         let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         builder(&bucket, Duration::from_secs(10), &env)
     }

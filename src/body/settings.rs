@@ -11,7 +11,7 @@ use crate::units;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `file:PATH`, `s3://BUCKET/PREFIX` or `memory:`: see [`super::Place`].
+    /// `file:PATH`, `s3://BUCKET/PREFIX` or `memory:`: see [`super::Location`].
     pub url: SecretUrl,
     /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
     /// directory they are what the disk gives out, an inode being 256 of them.

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::away::Away;
 use super::gone::Gone;
+use super::location::Location;
 use super::marker::{Left, Marker};
-use super::place::Place;
 use super::shelf::{self, Shelf};
 use super::{Error, Settings, s3};
 use crate::clock::WallMs;
@@ -150,10 +150,10 @@ impl Store {
         settings: &Settings,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let (objects, root): (Arc<dyn ObjectStore>, _) = match Place::parse(url).map_err(Error::Url)? {
-            Place::Memory => (Arc::new(InMemory::new()), None),
-            Place::Directory(path) => (Arc::new(Shelf::open(&path)?), Some(path)),
-            Place::Bucket(bucket) => (s3::open(&bucket, settings.call_timeout, env)?, None),
+        let (objects, root): (Arc<dyn ObjectStore>, _) = match Location::parse(url).map_err(Error::Url)? {
+            Location::Memory => (Arc::new(InMemory::new()), None),
+            Location::Directory(path) => (Arc::new(Shelf::open(&path)?), Some(path)),
+            Location::Bucket(bucket) => (s3::open(&bucket, settings.call_timeout, env)?, None),
         };
         Ok(Self::over(objects, root, id, settings))
     }

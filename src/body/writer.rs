@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fill::Fill;
-use super::{Error, Growing, Spill, pump};
+use super::{Error, Growing, Spill, uploader};
 use crate::record::Manifest;
 
 /// Takes a body as it comes. Dropped before [`Writer::finish`], its readers end with an error.
@@ -64,7 +64,7 @@ impl Writer {
         self.fill.append(bytes);
         if !self.pumping {
             self.pumping = true;
-            pump::start(&self.fill);
+            uploader::start(&self.fill);
         }
         loop {
             match self.fill.crowded() {

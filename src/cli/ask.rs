@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
 use super::{Config, FAILED, fail};
-use crate::admin::Question;
+use crate::admin::ExplainRequest;
 use crate::app::App;
 use crate::config::Settings;
 use crate::dust::{self, Missing};
@@ -70,7 +70,7 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
         };
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
-    let question = Question { url: explain.url, method: explain.method, headers };
+    let question = ExplainRequest { url: explain.url, method: explain.method, headers };
     let content = json!({ "url": question.url, "method": question.method, "headers": question.headers });
     let value = match ask(&settings, "/v1/explain", &content).await {
         Answer::Said(value) => value,
@@ -90,7 +90,7 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
 
 /// No instance runs: what the settings say by themselves. The stores are left alone, for to open
 /// them is to write to them (a marker, a reserved number): two empty ones stand in their place.
-async fn alone(mut settings: Settings, question: Question) -> Result<Value, ExitCode> {
+async fn alone(mut settings: Settings, question: ExplainRequest) -> Result<Value, ExitCode> {
     eprintln!(
         "no instance answers on the admin port: explained from the settings alone, as if nothing were stored"
     );

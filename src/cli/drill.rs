@@ -7,8 +7,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{BAD_SETTINGS, Config, FAILED, default_file, fail};
-use crate::drill::ground::{self, Machine};
-use crate::drill::plan::{Plan, Wish};
+use crate::drill::plan::{Options, Plan};
+use crate::drill::safety::{self, Machine};
 use crate::drill::{self, Failed, table};
 use crate::units::Dur;
 
@@ -94,7 +94,7 @@ fn plan(drill: &Drill) -> Result<Plan, ExitCode> {
     };
     let variable = |name: &str| std::env::var(name).ok();
     let machine = Machine { resolve: &resolve, variable: &variable };
-    let ground = ground::survey(&settings, machine).map_err(refuse)?;
+    let ground = safety::survey(&settings, machine).map_err(refuse)?;
     let text = match drill.config.file.clone().or_else(default_file) {
         // It was read a moment ago.
         Some(file) => {
@@ -103,7 +103,7 @@ fn plan(drill: &Drill) -> Result<Plan, ExitCode> {
         None => String::new(),
     };
     let binary = std::env::current_exe().map_err(|error| fail(FAILED, &format!("this program: {error}")))?;
-    let wish = Wish {
+    let wish = Options {
         instances: drill.instances,
         clients: drill.clients,
         delay: drill.delay.0,

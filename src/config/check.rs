@@ -7,7 +7,7 @@ use url::Url;
 
 use super::problem::{Problems, path};
 use super::{Dust, Settings};
-use crate::body::{self, Place};
+use crate::body::{self, Location};
 use crate::dust;
 use crate::key::target;
 use crate::secret::SecretUrl;
@@ -112,7 +112,7 @@ fn store(dust: &Dust, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) 
 }
 
 fn bodies(bodies: &body::Settings, problems: &mut Problems<'_>) {
-    if let Err(reason) = Place::parse(bodies.url.reveal()) {
+    if let Err(reason) = Location::parse(bodies.url.reveal()) {
         problems.add(&path("bodies.url"), reason);
     }
     positive("bodies.linger", bodies.linger, problems);

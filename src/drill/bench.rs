@@ -9,13 +9,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::Failed;
 use super::client::Herd;
 use super::fleet::{Ended, Fleet, Launch};
-use super::ground::{BodiesAt, DustAt};
 use super::origin::Origin;
 use super::origin::script::Script;
 use super::plan::Plan;
 use super::promise::Limit;
 use super::relay::Relay;
-use super::scratch::Scratch;
+use super::safety::{BodiesAt, DustAt};
+use super::workspace::Scratch;
 use crate::clock::Dice;
 
 /// The bench of a drill. Dropped, its processes are killed.

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::observations::{End, Sample};
 use super::origin::Origin;
-use super::seen::{End, Sample};
 
 /// The host that the clients ask for; nobody resolves it.
 pub const ASKED_HOST: &str = "drill.invalid";

@@ -21,7 +21,7 @@ mod answer;
 pub mod script;
 
 use super::content;
-use super::seen::Asked;
+use super::observations::Asked;
 use script::{Script, Versions};
 
 /// The origin. Dropped, it stops, and its connections with it.

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ground::{DustAt, Ground};
+use super::safety::{DustAt, Ground};
 use super::scenario::Scenario;
 use crate::config::Settings;
 
 /// What somebody asked for.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub struct Options {
     /// So many instances.
     pub instances: usize,
     /// So many clients.
@@ -56,7 +56,7 @@ impl Plan {
     /// # Errors
     /// Everything that cannot be.
     pub fn new(
-        wish: &Wish,
+        wish: &Options,
         settings: Settings,
         text: String,
         ground: Ground,
@@ -136,11 +136,11 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::drill::ground::{BodiesAt, Redis};
+    use crate::drill::safety::{BodiesAt, Redis};
     use crate::secret::SecretUrl;
 
-    fn wish() -> Wish {
-        Wish { instances: 3, clients: 300, delay: Duration::from_millis(500), rounds: 1, only: vec![] }
+    fn wish() -> Options {
+        Options { instances: 3, clients: 300, delay: Duration::from_millis(500), rounds: 1, only: vec![] }
     }
 
     fn redis() -> Ground {
@@ -153,7 +153,7 @@ mod tests {
         Ground { dust: DustAt::Redis(redis), bodies: BodiesAt::Directory("bodies".into()) }
     }
 
-    fn plan(wish: &Wish, ground: Ground) -> Result<Plan, Vec<String>> {
+    fn plan(wish: &Options, ground: Ground) -> Result<Plan, Vec<String>> {
         Plan::new(wish, Settings::default(), String::new(), ground, PathBuf::new())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::seen::{End, Sample, Seen};
+use super::observations::{End, Sample, Seen};
 
 /// One promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +168,7 @@ pub fn ms(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::seen::Asked;
+    use crate::drill::observations::Asked;
 
     fn sample(instance: usize, end: End, done: u64) -> Sample {
         let done = Duration::from_millis(done);

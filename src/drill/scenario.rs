@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Failed;
 use super::bench::Bench;
+use super::observations::Seen;
 use super::promise::Promise;
-use super::seen::Seen;
 use super::table::Row;
 
 mod herd;
@@ -225,7 +225,7 @@ pub async fn play(scenario: Scenario, bench: &mut Bench) -> Result<Row, Failed> 
 }
 
 /// What was seen of one herd at one path.
-fn seen(bench: &Bench, path: &str, samples: Vec<super::seen::Sample>) -> Seen {
+fn seen(bench: &Bench, path: &str, samples: Vec<super::observations::Sample>) -> Seen {
     Seen { samples, asked: bench.origin.asked(path) }
 }
 

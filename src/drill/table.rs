@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::observations::{Asked, Seen, Spread};
 use super::plan::Plan;
 use super::promise::{Judged, Promise};
 use super::scenario::Scenario;
-use super::seen::{Asked, Seen, Spread};
 
 /// One scenario, played.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,7 +254,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::seen::{End, Sample};
+    use crate::drill::observations::{End, Sample};
 
     fn seen(ends: Vec<End>) -> Seen {
         let done = Duration::from_millis(512);

@@ -22,22 +22,22 @@ pub const FEED_ROOM: usize = 8192;
 /// Dropping it tells every subscriber that events are lost: there will be no more.
 #[derive(Debug, Default)]
 pub struct Hub {
-    book: Arc<Mutex<Book>>,
+    book: Arc<Mutex<Subscriptions>>,
 }
 
 /// The changes of some keys, merged. Made by [`super::Dust::on`].
 #[derive(Debug)]
 pub struct Changes {
-    book: Arc<Mutex<Book>>,
+    book: Arc<Mutex<Subscriptions>>,
     keys: Vec<Arc<str>>,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<KeyWaiter>,
 }
 
 /// Every change in order. Made by [`super::Dust::feed`].
 #[derive(Debug)]
 pub struct Feed {
-    book: Arc<Mutex<Book>>,
-    tape: Arc<Tape>,
+    book: Arc<Mutex<Subscriptions>>,
+    tape: Arc<FeedQueue>,
 }
 
 /// What happened to the watched keys since one last looked, all keys taken together.
@@ -67,21 +67,21 @@ pub enum FeedItem {
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct Subscriptions {
     /// Hashed alike in every run: who watches is woken in the same order, and a simulation repeats.
-    watchers: HashMap<Arc<str>, Vec<Arc<Mailbox>>, BuildHasherDefault<DefaultHasher>>,
-    feeds: Vec<Arc<Tape>>,
+    watchers: HashMap<Arc<str>, Vec<Arc<KeyWaiter>>, BuildHasherDefault<DefaultHasher>>,
+    feeds: Vec<Arc<FeedQueue>>,
     count: usize,
 }
 
 #[derive(Debug, Default)]
-struct Mailbox {
+struct KeyWaiter {
     wake: Mutex<Wake>,
     bell: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Tape {
+struct FeedQueue {
     queue: Mutex<Queue>,
     bell: Notify,
 }
@@ -127,7 +127,7 @@ impl Hub {
 
     /// Watches `keys` from now on.
     pub fn on(&self, keys: &[&str]) -> Changes {
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(KeyWaiter::default());
         let mut watched: Vec<Arc<str>> = Vec::with_capacity(keys.len());
         let mut book = lock(&self.book);
         book.count += 1;
@@ -145,7 +145,7 @@ impl Hub {
 
     /// Hears everything from now on.
     pub fn feed(&self) -> Feed {
-        let tape = Arc::new(Tape::default());
+        let tape = Arc::new(FeedQueue::default());
         let mut book = lock(&self.book);
         book.count += 1;
         book.feeds.push(tape.clone());
@@ -268,7 +268,7 @@ impl Wake {
 
 // === impl Mailbox ===
 
-impl Mailbox {
+impl KeyWaiter {
     fn tell(&self, what: impl FnOnce(&mut Wake)) {
         what(&mut lock(&self.wake));
         self.bell.notify_one();
@@ -277,7 +277,7 @@ impl Mailbox {
 
 // === impl Tape ===
 
-impl Tape {
+impl FeedQueue {
     fn push(&self, change: Change) {
         let mut queue = lock(&self.queue);
         if queue.changes.len() >= FEED_ROOM {

@@ -21,26 +21,26 @@ use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Resu
 use crate::clock::{Clock, WallMs};
 
 mod check;
+mod connection;
 mod events;
 mod fault;
 mod keeper;
 mod keys;
-mod line;
 mod locate;
 mod names;
 mod race;
+mod runtime;
 mod scripts;
-mod shared;
 mod skew;
+mod state;
 mod target;
-mod thread;
 mod value;
 
 pub use keys::{forget, sweep};
 pub use target::Target;
 
 use names::Names;
-use shared::{MAX_NUMBER, Shared};
+use state::{MAX_NUMBER, Shared};
 
 /// What a user has to be allowed to do, as an ACL has it.
 const RIGHTS: &str = "+evalsha +eval +get +set +del +pttl +pexpire +time +publish +subscribe +zadd +zrem \
@@ -103,7 +103,7 @@ impl Redis {
         let (stop, stopped) = oneshot::channel();
         let (tell, first) = oneshot::channel();
         let keeper = keeper::begin(shared.clone(), patience, tell);
-        thread::start(keeper, stopped)
+        runtime::start(keeper, stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
         let first = first.await.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
         let missing = first.map_err(|error| match error {

@@ -9,8 +9,8 @@ use crate::dust::{Entry, Number, Result, Value};
 
 use super::fill::Found;
 use super::lease::{Asked, Held};
-use super::wait::Turn;
-use super::{Entered, Fill, Flight, Judged, Lone, Names, OnUnavailable};
+use super::wait::WaitEnd;
+use super::{Entered, Fill, Flight, Judged, Names, OnUnavailable, Uncoordinated};
 
 /// What a request makes of what is published: freshness, stamps, riding (F5, F8) are its own.
 ///
@@ -89,7 +89,7 @@ impl Flight {
         let mut entering = Entering { flight: self, names, deadline, superseded, waited_for, judge, last };
         match entering.walk().await {
             Ok(entered) => entered,
-            Err(error) => entering.degrade(Lone::Store(error)),
+            Err(error) => entering.degrade(Uncoordinated::Store(error)),
         }
     }
 
@@ -148,27 +148,27 @@ impl<J: Judge> Entering<'_, J> {
         loop {
             let held = match self.flight.ask(self.names).await? {
                 Asked::Won(fill) => return self.won(fill, waited).await,
-                Asked::Occupied => return Ok(Entered::Alone(self.alone(Lone::Occupied))),
+                Asked::Occupied => return Ok(Entered::Alone(self.alone(Uncoordinated::Occupied))),
                 Asked::Held(held) => held,
             };
             let turn = match self.void(held) {
-                Some(token) if voided < VOIDINGS => Turn::Void(token),
+                Some(token) if voided < VOIDINGS => WaitEnd::Void(token),
                 _ => {
                     waited = true;
                     self.wait(held, voided < VOIDINGS).await?
                 }
             };
             match turn {
-                Turn::Found(found) => return Ok(Entered::Awaited(found)),
-                Turn::Apart => return Ok(Entered::Alone(self.alone(Lone::Apart))),
-                Turn::Deadline => return Ok(self.late().await),
-                Turn::Due => {}
-                Turn::Void(token) => {
+                WaitEnd::Found(found) => return Ok(Entered::Awaited(found)),
+                WaitEnd::Apart => return Ok(Entered::Alone(self.alone(Uncoordinated::Apart))),
+                WaitEnd::Deadline => return Ok(self.late().await),
+                WaitEnd::Due => {}
+                WaitEnd::Void(token) => {
                     voided += 1;
                     self.flight.void(&self.names.lock, token).await?;
                 }
-                Turn::Free if at_once < AT_ONCE => at_once += 1,
-                Turn::Free | Turn::Released => {
+                WaitEnd::Free if at_once < AT_ONCE => at_once += 1,
+                WaitEnd::Free | WaitEnd::Released => {
                     at_once = 0;
                     self.back_off().await;
                 }
@@ -243,14 +243,14 @@ impl<J: Judge> Entering<'_, J> {
         sleep_until((Instant::now() + pause).min(self.deadline)).await;
     }
 
-    fn degrade(&mut self, why: Lone) -> Entered<J::Found> {
+    fn degrade(&mut self, why: Uncoordinated) -> Entered<J::Found> {
         match self.flight.settings.on_unavailable {
             OnUnavailable::RunLocal => Entered::Alone(self.alone(why)),
             OnUnavailable::Error => Entered::Unavailable(why),
         }
     }
 
-    fn alone(&mut self, why: Lone) -> Fill {
+    fn alone(&mut self, why: Uncoordinated) -> Fill {
         Fill::alone(self.flight, self.names, why).with(std::mem::take(&mut self.last))
     }
 }

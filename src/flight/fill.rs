@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::dust::{Entry, Lease, Number, Put, Written};
 
-use super::handback::Debt;
+use super::handback::Pending;
 use super::heartbeat::{Heartbeat, Lost};
 use super::lease::Asked;
-use super::{Flight, Lone, Names, Noted, Published, Standing};
+use super::{Flight, Names, Noted, Published, Standing, Uncoordinated};
 
 /// The right to fill one key: a lease with its heartbeat, or, when the store cannot coordinate,
 /// leave to go on without. Every ending takes it by value, so it ends once:
@@ -57,7 +57,7 @@ enum Right {
         beat: Heartbeat,
     },
     Lone {
-        why: Lone,
+        why: Uncoordinated,
         began: Number,
     },
     /// Given back while the fill goes on, to be offered at its end; its token.
@@ -75,7 +75,7 @@ impl Fill {
         Self::new(flight, names, Right::Leased { lease, beat })
     }
 
-    pub(super) fn alone(flight: &Arc<Flight>, names: &Names, why: Lone) -> Self {
+    pub(super) fn alone(flight: &Arc<Flight>, names: &Names, why: Uncoordinated) -> Self {
         Self::new(flight, names, Right::Lone { why, began: flight.seen() })
     }
 
@@ -111,11 +111,11 @@ impl Fill {
 
     /// Whether it runs without a lease because the store can't give one (S14).
     pub fn degraded(&self) -> bool {
-        self.lone().is_some_and(|why| *why != Lone::Apart)
+        self.lone().is_some_and(|why| *why != Uncoordinated::Apart)
     }
 
     /// Why it runs without a lease, if it does.
-    pub fn lone(&self) -> Option<&Lone> {
+    pub fn lone(&self) -> Option<&Uncoordinated> {
         match &self.right {
             Right::Lone { why, .. } => Some(why),
             Right::Leased { .. } | Right::Yielded(_) | Right::Spent(_) => None,
@@ -262,7 +262,7 @@ impl Fill {
         self.stop_beating();
         let right = Right::Yielded(self.token());
         if let Right::Leased { lease, .. } = std::mem::replace(&mut self.right, right) {
-            self.flight.hand_back(Debt::Lease(lease));
+            self.flight.hand_back(Pending::Lease(lease));
         }
     }
 
@@ -328,7 +328,7 @@ impl Drop for Fill {
         if let Right::Leased { lease, .. } = std::mem::replace(&mut self.right, Right::Spent(0))
             && !std::thread::panicking()
         {
-            self.flight.hand_back(Debt::Lease(lease));
+            self.flight.hand_back(Pending::Lease(lease));
         }
     }
 }

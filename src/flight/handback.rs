@@ -16,14 +16,14 @@ use super::Flight;
 
 /// Leases that have to be given back, and a count of what is under way in the background.
 #[derive(Debug, Default)]
-pub(super) struct Owed {
+pub(super) struct ReleaseQueue {
     queue: Mutex<Queue>,
     jobs: watch::Sender<usize>,
 }
 
 /// A lease, or what may be one.
 #[derive(Debug, Clone)]
-pub(super) enum Debt {
+pub(super) enum Pending {
     /// Held until now.
     Lease(Lease),
     /// Asked for under a name, and no answer heard.
@@ -38,7 +38,7 @@ pub(super) enum Debt {
 #[derive(Debug, Default)]
 struct Queue {
     /// With the moment past which the lease has run out by itself.
-    debts: VecDeque<(Debt, Instant)>,
+    debts: VecDeque<(Pending, Instant)>,
     paying: bool,
 }
 
@@ -48,7 +48,7 @@ struct Job {
 }
 
 /// Marks the payer as gone, however it goes (a runtime that shuts down drops it).
-struct Payer {
+struct Releaser {
     job: Job,
     done: bool,
 }
@@ -62,7 +62,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 // === impl Owed ===
 
-impl Owed {
+impl ReleaseQueue {
     pub(super) async fn idle(&self) {
         // An error means that the sender is gone, and this is it.
         let _ = self.jobs.subscribe().wait_for(|jobs| *jobs == 0).await;
@@ -78,7 +78,7 @@ impl Owed {
 impl Flight {
     /// Gives a lease back in the background, again and again until the store has answered or the
     /// lease has run out. Does nothing outside a runtime.
-    pub(super) fn hand_back(self: &Arc<Self>, debt: Debt) {
+    pub(super) fn hand_back(self: &Arc<Self>, debt: Pending) {
         let Ok(runtime) = Handle::try_current() else { return };
         // A request that was given up may land one call bound later.
         let until = Instant::now() + self.settings.lease_ttl + self.settings.call_bound;
@@ -91,7 +91,7 @@ impl Flight {
         // A runtime that shuts down drops what is spawned there and then, and that takes the lock.
         drop(queue);
         if begins {
-            runtime.spawn(pay(Payer { job: Job::new(self), done: false }));
+            runtime.spawn(pay(Releaser { job: Job::new(self), done: false }));
         }
     }
 
@@ -105,15 +105,15 @@ impl Flight {
         });
     }
 
-    async fn give_back(&self, debt: &Debt) -> Result<()> {
+    async fn give_back(&self, debt: &Pending) -> Result<()> {
         match debt {
-            Debt::Lease(lease) => self.bounded(self.dust.release(lease)).await,
-            Debt::Unheard { key, holder } => self.bounded(self.dust.release_holder(key, holder)).await,
+            Pending::Lease(lease) => self.bounded(self.dust.release(lease)).await,
+            Pending::Unheard { key, holder } => self.bounded(self.dust.release_holder(key, holder)).await,
         }
     }
 }
 
-async fn pay(mut payer: Payer) {
+async fn pay(mut payer: Releaser) {
     let flight = Arc::clone(&payer.job.flight);
     loop {
         let batch: Vec<_> = {
@@ -159,7 +159,7 @@ impl Drop for Job {
 
 // === impl Payer ===
 
-impl Drop for Payer {
+impl Drop for Releaser {
     fn drop(&mut self) {
         if !self.done {
             self.job.flight.owed.queue().paying = false;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::dust::{Error, Grant, Holder, Lease, Number, Renewal, Result};
 
-use super::handback::Debt;
+use super::handback::Pending;
 use super::{Attempt, Fill, Flight, Names};
 
 /// What one attempt heard.
@@ -108,7 +108,7 @@ impl Flight {
     /// Gives a lease back in the background, again and again until the store has answered or the
     /// lease has run out; [`Flight::idle`] waits for it. Outside a runtime it is left to run out.
     pub fn give(self: &Arc<Self>, lease: Lease) {
-        self.hand_back(Debt::Lease(lease));
+        self.hand_back(Pending::Lease(lease));
     }
 
     /// Asks for the lease, under a name used once.
@@ -158,7 +158,7 @@ impl<'a> Unheard<'a> {
 
     fn give_back(&mut self) -> Option<BoxFuture<'static, Result<Grant>>> {
         let (holder, call) = self.asked.take()?;
-        self.flight.hand_back(Debt::Unheard { key: Arc::clone(self.lock), holder });
+        self.flight.hand_back(Pending::Unheard { key: Arc::clone(self.lock), holder });
         Some(call)
     }
 }
@@ -171,7 +171,7 @@ impl Drop for Unheard<'_> {
             let linger = flight.settings.call_bound * LINGER;
             if let Ok(Ok(Grant::Granted(lease))) = timeout(linger, call).await {
                 flight.counters.orphaned();
-                flight.hand_back(Debt::Lease(lease));
+                flight.hand_back(Pending::Lease(lease));
             }
         });
     }

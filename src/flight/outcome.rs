@@ -18,7 +18,7 @@ pub enum Entered<T> {
     /// [`Fill::lone`] says why.
     Alone(Fill),
     /// The store cannot coordinate and `on_unavailable = error` (S14).
-    Unavailable(Lone),
+    Unavailable(Uncoordinated),
     /// The deadline passed; with what may be served stale, if the judge had something (S13).
     TimedOut(Option<T>),
 }
@@ -49,7 +49,7 @@ pub enum Judged<T> {
 
 /// Why a fill runs without coordination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lone {
+pub enum Uncoordinated {
     /// The store did not answer, or not with what was asked.
     Store(Error),
     /// The lock's key holds a value: it can never be a lease. Worth a warning (S14).
@@ -99,7 +99,7 @@ pub enum Standing {
 
 // === impl Lone ===
 
-impl Lone {
+impl Uncoordinated {
     /// The word of logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {

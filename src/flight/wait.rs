@@ -11,7 +11,7 @@ use super::lease::Held;
 use super::{Flight, Judge, Judged};
 
 /// Why a wait is over.
-pub(super) enum Turn<T> {
+pub(super) enum WaitEnd<T> {
     /// What was waited for is there (S9).
     Found(T),
     /// What was waited for is there and not for this request (F5).
@@ -30,7 +30,7 @@ pub(super) enum Turn<T> {
 
 /// The last sign of life of a holder.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sign {
+pub(super) struct LeaseDeadline {
     pub(super) token: Option<Number>,
     at: Instant,
     /// How long its lease lives from then on.
@@ -44,9 +44,9 @@ impl<J: Judge> Entering<'_, J> {
     /// Waits while `held` lives. With `void`, a holder that fills in vain ends the wait (F8).
     ///
     /// An error is a store that does not answer or was lost (F6).
-    pub(super) async fn wait(&mut self, held: Held, void: bool) -> Result<Turn<J::Found>> {
+    pub(super) async fn wait(&mut self, held: Held, void: bool) -> Result<WaitEnd<J::Found>> {
         if Instant::now() >= self.deadline {
-            return Ok(Turn::Deadline);
+            return Ok(WaitEnd::Deadline);
         }
         let probe = self.flight.watch(&self.names.lock);
         let mut sign = self.flight.sign(held);
@@ -64,7 +64,7 @@ impl<J: Judge> Entering<'_, J> {
                     // Time first: a stream of events must not carry a request past its end.
                     biased;
                     () = sleep_until(due.min(self.deadline)) => {
-                        return Ok(if due <= self.deadline { Turn::Due } else { Turn::Deadline });
+                        return Ok(if due <= self.deadline { WaitEnd::Due } else { WaitEnd::Deadline });
                     }
                     error = probe.failed() => return Err(error),
                     wake = changes.next() => wake,
@@ -75,7 +75,7 @@ impl<J: Judge> Entering<'_, J> {
                 }
                 turn = self.look(&mut sign, Some(wake), void).await?;
             }
-            return Ok(turn.unwrap_or(Turn::Free));
+            return Ok(turn.unwrap_or(WaitEnd::Free));
         }
     }
 
@@ -83,10 +83,10 @@ impl<J: Judge> Entering<'_, J> {
     /// `None` is to wait on.
     async fn look(
         &mut self,
-        sign: &mut Sign,
+        sign: &mut LeaseDeadline,
         wake: Option<Wake>,
         void: bool,
-    ) -> Result<Option<Turn<J::Found>>> {
+    ) -> Result<Option<WaitEnd<J::Found>>> {
         let ended = wake.is_none_or(|wake| self.flight.heard(sign, wake));
         let look = if ended {
             self.flight.look_around(self.names).await?
@@ -96,23 +96,23 @@ impl<J: Judge> Entering<'_, J> {
         };
         let lock = look.lock;
         match self.judge(look) {
-            Judged::Found(found) => return Ok(Some(Turn::Found(found))),
-            Judged::Apart => return Ok(Some(Turn::Apart)),
+            Judged::Found(found) => return Ok(Some(WaitEnd::Found(found))),
+            Judged::Apart => return Ok(Some(WaitEnd::Apart)),
             Judged::Absent => {}
         }
         match self.look_aside(lock.and_then(|held| held.token)).await? {
-            Judged::Found(found) => return Ok(Some(Turn::Found(found))),
-            Judged::Apart => return Ok(Some(Turn::Apart)),
+            Judged::Found(found) => return Ok(Some(WaitEnd::Found(found))),
+            Judged::Apart => return Ok(Some(WaitEnd::Apart)),
             Judged::Absent => {}
         }
         if !ended {
             return Ok(None);
         }
         let Some(held) = lock else {
-            return Ok(Some(if wake.is_some() { Turn::Released } else { Turn::Free }));
+            return Ok(Some(if wake.is_some() { WaitEnd::Released } else { WaitEnd::Free }));
         };
         if void && let Some(token) = self.void(held) {
-            return Ok(Some(Turn::Void(token)));
+            return Ok(Some(WaitEnd::Void(token)));
         }
         // A lease that merely stands there is a sign only with the time it has left, or if its
         // holder is another than the last one known.
@@ -127,7 +127,7 @@ impl<J: Judge> Entering<'_, J> {
 
 impl Flight {
     /// Takes note of the leases in a wake; whether it says that the holder known here is gone.
-    pub(super) fn heard(&self, sign: &mut Sign, wake: Wake) -> bool {
+    pub(super) fn heard(&self, sign: &mut LeaseDeadline, wake: Wake) -> bool {
         if let Some((token, ttl)) = wake.lease
             && sign.token <= Some(token)
         {
@@ -138,8 +138,8 @@ impl Flight {
         wake.deleted.is_some() || (wake.released.is_some() && wake.released >= sign.token)
     }
 
-    pub(super) fn sign(&self, held: Held) -> Sign {
-        Sign {
+    pub(super) fn sign(&self, held: Held) -> LeaseDeadline {
+        LeaseDeadline {
             token: held.token,
             at: Instant::now(),
             rest: held.rest.unwrap_or(self.settings.lease_ttl).min(self.settings.lease_ttl),
@@ -150,7 +150,7 @@ impl Flight {
 
 // === impl Sign ===
 
-impl Sign {
+impl LeaseDeadline {
     /// When to try the lock: what is left of the lease and some jitter, no longer than a whole
     /// lease since the sign; at the deadline if the jitter alone would miss it (S11).
     fn due(&self, lease_ttl: Duration, deadline: Instant) -> Instant {

@@ -5,7 +5,7 @@ use url::{Position, Url};
 
 use super::cache_control::Directives;
 use super::lifetime::stated;
-use super::request::{Ask, is_safe};
+use super::request::{RequestFacts, is_safe};
 use super::rules::Rules;
 
 /// In the place of a host that no request named; a name that nobody can have (RFC 6761 §6.4).
@@ -86,7 +86,7 @@ pub fn post_fills_get(
     status: StatusCode,
     headers: &HeaderMap,
     target: &str,
-    ask: &Ask,
+    ask: &RequestFacts,
     rules: &Rules,
     received_at: u64,
 ) -> bool {
@@ -242,13 +242,28 @@ mod tests {
             ("/p", false),
         ] {
             let said = headers(&[("content-location", value), ("cache-control", "max-age=5")]);
-            let found =
-                post_fills_get(&Method::POST, StatusCode::OK, &said, HERE, &Ask::default(), &rules, 0);
+            let found = post_fills_get(
+                &Method::POST,
+                StatusCode::OK,
+                &said,
+                HERE,
+                &RequestFacts::default(),
+                &rules,
+                0,
+            );
             assert_eq!(found, fills, "{value}");
         }
         let doubled = "http:////victim.test/p";
         let said = headers(&[("content-location", "http://victim.test/p"), ("cache-control", "max-age=5")]);
-        assert!(!post_fills_get(&Method::POST, StatusCode::OK, &said, doubled, &Ask::default(), &rules, 0));
+        assert!(!post_fills_get(
+            &Method::POST,
+            StatusCode::OK,
+            &said,
+            doubled,
+            &RequestFacts::default(),
+            &rules,
+            0
+        ));
     }
 
     #[test]
@@ -273,14 +288,14 @@ mod tests {
     #[test]
     fn posts_that_fill() {
         let rules = Rules::default();
-        let fills = |fields: &[(&'static str, &'static str)], ask: Ask| {
+        let fills = |fields: &[(&'static str, &'static str)], ask: RequestFacts| {
             post_fills_get(&Method::POST, StatusCode::OK, &headers(fields), TARGET, &ask, &rules, 0)
         };
         let good = [("content-location", "/a/b?x=1"), ("cache-control", "max-age=5")];
-        assert!(fills(&good, Ask::default()));
-        assert!(!fills(&good, Ask { cookie: true, ..Ask::default() }));
-        assert!(!fills(&good[..1], Ask::default()));
-        assert!(!fills(&[("content-location", "/a/c"), good[1]], Ask::default()));
-        assert!(!fills(&good[1..], Ask::default()));
+        assert!(fills(&good, RequestFacts::default()));
+        assert!(!fills(&good, RequestFacts { cookie: true, ..RequestFacts::default() }));
+        assert!(!fills(&good[..1], RequestFacts::default()));
+        assert!(!fills(&[("content-location", "/a/c"), good[1]], RequestFacts::default()));
+        assert!(!fills(&good[1..], RequestFacts::default()));
     }
 }

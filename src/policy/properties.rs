@@ -128,9 +128,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn ask()(head: bool, authorization in prop::bool::weighted(0.3), cookie in prop::bool::weighted(0.3)) -> Ask {
+    fn ask()(head: bool, authorization in prop::bool::weighted(0.3), cookie in prop::bool::weighted(0.3)) -> RequestFacts {
         let want = if head { Want::Head(None) } else { Want::Whole };
-        Ask { want, authorization, cookie, ..Ask::default() }
+        RequestFacts { want, authorization, cookie, ..RequestFacts::default() }
     }
 }
 
@@ -143,14 +143,20 @@ fn answer(status: StatusCode, headers: &HeaderMap) -> Answer<'_> {
 }
 
 /// What a verdict stores.
-fn stored(status: StatusCode, headers: &HeaderMap, ask: &Ask, rules: &Rules) -> Option<Record> {
+fn stored(status: StatusCode, headers: &HeaderMap, ask: &RequestFacts, rules: &Rules) -> Option<Record> {
     match verdict(ask, &answer(status, headers), rules) {
         Verdict::Store(lifetime) => Some(record(status, headers, ask, rules, &lifetime)),
         Verdict::Share { .. } | Verdict::Pass(_) | Verdict::Failed { .. } => None,
     }
 }
 
-fn record(status: StatusCode, headers: &HeaderMap, ask: &Ask, rules: &Rules, lifetime: &Lifetime) -> Record {
+fn record(
+    status: StatusCode,
+    headers: &HeaderMap,
+    ask: &RequestFacts,
+    rules: &Rules,
+    lifetime: &Lifetime,
+) -> Record {
     Record {
         status,
         headers: stored_headers(headers, rules, NOW),
@@ -194,7 +200,7 @@ proptest! {
         if let Some(mut record) = stored(status, &response, &ask, &rules) {
             record.received_at = received;
             record.age_ms = len;
-            let terms = Terms::of(&record, &rules);
+            let terms = ReuseTerms::of(&record, &rules);
             let _ = reuse(&ask, &record, &terms, &rules, now);
             let _ = may_ride(&ask, &record, &terms, &rules, now, Ride::UnderWay);
             let _ = (selects(&record, &request), conditional(&request, &record), validators(&record));
@@ -210,9 +216,9 @@ proptest! {
     /// What has stopped being fresh is never fresh again, and a grace that is over stays over.
     #[test]
     fn time_only_takes(headers in fields(), rules in rules(), status in status(), now: u32, later: u32) {
-        let Some(record) = stored(status, &headers, &Ask::default(), &rules) else { return Ok(()) };
-        let terms = Terms::of(&record, &rules);
-        let rank = |now| match reuse(&Ask::default(), &record, &terms, &rules, now) {
+        let Some(record) = stored(status, &headers, &RequestFacts::default(), &rules) else { return Ok(()) };
+        let terms = ReuseTerms::of(&record, &rules);
+        let rank = |now| match reuse(&RequestFacts::default(), &record, &terms, &rules, now) {
             Reuse::Fresh { .. } => 3,
             Reuse::StaleWhileRevalidate { .. } => 2,
             Reuse::MaxStale { .. } => 1,

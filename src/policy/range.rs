@@ -2,7 +2,7 @@
 //! (RFC 9110 §14, RFC 9111 §3.3, §3.4).
 //!
 //! A stored part is a record with a range: 206 that was asked for, under a strong tag. It answers
-//! what lies in it, and is completed by what is missing ([`errand`], [`joined`]).
+//! what lies in it, and is completed by what is missing ([`plan_query`], [`joined`]).
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -12,17 +12,17 @@ use super::etag::{ETag, etag};
 use crate::record::Record;
 
 mod cut;
-mod errand;
 mod join;
 mod part;
 mod spec;
+mod upstream_query;
 mod want;
 
 pub use cut::Cut;
-pub use errand::{Errand, Returned, SentRange, Side, errand};
 pub use join::joined;
 pub use part::{Part, kept_as, len_of_part, part_of, verdict_of_range};
 pub use spec::Spec;
+pub use upstream_query::{Returned, SentRange, Side, UpstreamQuery, plan_query};
 pub use want::{RangeRequest, Ranges, Want};
 
 pub(super) use part::{content_range_of, is_several};

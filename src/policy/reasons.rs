@@ -7,8 +7,8 @@ use http::header;
 use super::cache_control::{ClientDirectives, Directives, targeted_field};
 use super::date::parse_date;
 use super::pass::PassReason;
-use super::request::Ask;
-use super::reuse::Terms;
+use super::request::RequestFacts;
+use super::reuse::ReuseTerms;
 use super::rules::Rules;
 use crate::record::{LifetimeBy, Record};
 
@@ -107,7 +107,13 @@ pub fn lifetime_source(record: &Record, rules: &Rules) -> Cow<'static, str> {
 
 /// Why a record that is there may not answer as it is, though no purge covers it; `now` on the
 /// store's clock.
-pub fn validates_because(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64) -> String {
+pub fn validates_because(
+    ask: &RequestFacts,
+    record: &Record,
+    terms: &ReuseTerms,
+    rules: &Rules,
+    now: u64,
+) -> String {
     let said = said(record, rules);
     if terms.no_cache {
         return "no-cache: validated before each use (RFC 9111 §5.2.2.4)".into();
@@ -208,9 +214,9 @@ mod tests {
         let rules = Rules::default();
         let because = |words: &str, fresh_ms, wants: ClientDirectives| {
             let record = record(words, fresh_ms, &rules);
-            let ask = Ask { wants, ..Ask::default() };
+            let ask = RequestFacts { wants, ..RequestFacts::default() };
             let now = record.received_at + 9000;
-            validates_because(&ask, &record, &Terms::of(&record, &rules), &rules, now)
+            validates_because(&ask, &record, &ReuseTerms::of(&record, &rules), &rules, now)
         };
         let none = ClientDirectives::default();
         for (words, want) in [

@@ -11,16 +11,16 @@ use super::rules::{ClientCacheControl, Cookies, Rules};
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entrance {
+pub enum RequestClass {
     /// To the origin, as it is.
     Pass(PassReason),
     /// To the store.
-    Lookup(Ask),
+    Lookup(RequestFacts),
 }
 
 /// What matters of a request that may be answered from the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ask {
+pub struct RequestFacts {
     /// What of the response. A HEAD is answered from a stored GET, and never leads.
     pub want: Want,
     /// Authorization that the key does not cover.
@@ -39,32 +39,32 @@ pub struct Ask {
 /// but Cache-Control and Range. Range passes under `range = "pass"` only when it misses, so that is the
 /// caller's; whether there is content is told by its fields, so h2 content without a length is
 /// the caller's too.
-pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance {
+pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> RequestClass {
     if method != Method::GET && method != Method::HEAD {
-        return Entrance::Pass(PassReason::Method);
+        return RequestClass::Pass(PassReason::Method);
     }
-    let mut ask = Ask::default();
+    let mut ask = RequestFacts::default();
     let (mut controlled, mut ranged) = (false, false);
     for (name, value) in headers {
         let spelled = name.as_str();
         let name = dashed(spelled);
         match &*name {
             "authorization" if binds_connection(value) => {
-                return Entrance::Pass(PassReason::ConnectionAuth);
+                return RequestClass::Pass(PassReason::ConnectionAuth);
             }
             "authorization" => ask.authorization = !rules.keys_authorization,
             "cookie" if rules.keys_cookie => {}
             "cookie" => match rules.cookies {
                 Cookies::Guard => ask.cookie = true,
-                Cookies::Pass => return Entrance::Pass(PassReason::Cookie),
+                Cookies::Pass => return RequestClass::Pass(PassReason::Cookie),
                 Cookies::Strip => {}
             },
             "range" => ranged = true,
             "cache-control" | "pragma" => controlled = true,
-            "if-match" | "if-unmodified-since" => return Entrance::Pass(PassReason::Precondition),
-            "transfer-encoding" => return Entrance::Pass(PassReason::Content),
-            "content-length" if value != "0" => return Entrance::Pass(PassReason::Content),
-            name if is_method_override(name) => return Entrance::Pass(PassReason::MethodOverride),
+            "if-match" | "if-unmodified-since" => return RequestClass::Pass(PassReason::Precondition),
+            "transfer-encoding" => return RequestClass::Pass(PassReason::Content),
+            "content-length" if value != "0" => return RequestClass::Pass(PassReason::Content),
+            name if is_method_override(name) => return RequestClass::Pass(PassReason::MethodOverride),
             name => ask.secret |= rules.is_secret(name) && !rules.keys_secret(spelled),
         }
     }
@@ -75,11 +75,11 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> Entrance
         if rules.client_cache_control == ClientCacheControl::Honour {
             ask.wants = ClientDirectives::of(headers);
             if ask.wants.no_store {
-                return Entrance::Pass(PassReason::RequestNoStore);
+                return RequestClass::Pass(PassReason::RequestNoStore);
             }
         }
     }
-    Entrance::Lookup(ask)
+    RequestClass::Lookup(ask)
 }
 
 /// Whether a method is safe (RFC 9110 §9.2.1); unknown ones are not. PROPFIND (RFC 4918 §9.1), REPORT
@@ -93,7 +93,7 @@ pub fn is_safe(method: &Method) -> bool {
 
 // === impl Ask ===
 
-impl Ask {
+impl RequestFacts {
     /// The credentials of a request with these fields, that its key does not cover: of any method, and
     /// under any setting for cookies.
     pub fn of_credentials(headers: &HeaderMap, rules: &Rules) -> Self {
@@ -149,7 +149,7 @@ mod tests {
             .collect()
     }
 
-    fn enter(fields: &[(&'static str, &str)], rules: &Rules) -> Entrance {
+    fn enter(fields: &[(&'static str, &str)], rules: &Rules) -> RequestClass {
         entrance(&Method::GET, &headers(fields), rules)
     }
 
@@ -169,12 +169,15 @@ mod tests {
             (("content-length", "3"), PassReason::Content),
             (("transfer-encoding", "chunked"), PassReason::Content),
         ] {
-            assert_eq!(enter(&[fields], &rules), Entrance::Pass(why), "{fields:?}");
+            assert_eq!(enter(&[fields], &rules), RequestClass::Pass(why), "{fields:?}");
         }
-        assert_eq!(entrance(&Method::POST, &HeaderMap::new(), &rules), Entrance::Pass(PassReason::Method));
+        assert_eq!(
+            entrance(&Method::POST, &HeaderMap::new(), &rules),
+            RequestClass::Pass(PassReason::Method)
+        );
         assert_eq!(
             enter(&[("content-length", "0"), ("if-none-match", "\"a\"")], &rules),
-            Entrance::Lookup(Ask::default())
+            RequestClass::Lookup(RequestFacts::default())
         );
     }
 
@@ -182,27 +185,39 @@ mod tests {
     fn credentials() {
         let mut rules = Rules::default();
         let fields = [("authorization", "x"), ("cookie", "a=b")];
-        let Entrance::Lookup(ask) = enter(&fields, &rules) else { panic!("looked up") };
+        let RequestClass::Lookup(ask) = enter(&fields, &rules) else { panic!("looked up") };
         assert!(ask.authorization && ask.cookie && ask.credentialed());
         (rules.keys_authorization, rules.keys_cookie) = (true, true);
-        assert_eq!(enter(&fields, &rules), Entrance::Lookup(Ask::default()), "the key covers them");
+        assert_eq!(
+            enter(&fields, &rules),
+            RequestClass::Lookup(RequestFacts::default()),
+            "the key covers them"
+        );
         rules.cookies = Cookies::Pass;
-        assert_eq!(enter(&fields, &rules), Entrance::Lookup(Ask::default()), "the key covers them");
+        assert_eq!(
+            enter(&fields, &rules),
+            RequestClass::Lookup(RequestFacts::default()),
+            "the key covers them"
+        );
         rules.keys_cookie = false;
-        assert_eq!(enter(&fields, &rules), Entrance::Pass(PassReason::Cookie));
+        assert_eq!(enter(&fields, &rules), RequestClass::Pass(PassReason::Cookie));
         rules.cookies = Cookies::Strip;
-        assert_eq!(enter(&fields, &rules), Entrance::Lookup(Ask::default()));
+        assert_eq!(enter(&fields, &rules), RequestClass::Lookup(RequestFacts::default()));
     }
 
     #[test]
     fn keys_and_tokens_of_apis_are_credentials_in_any_spelling() {
         let rules = Rules { secrets: vec!["x-session-key".into()], ..Rules::default() };
         let secret = |name: &'static str, rules: &Rules| match enter(&[(name, "x")], rules) {
-            Entrance::Lookup(ask) => {
-                assert_eq!(ask.secret, Ask::of_credentials(&headers(&[(name, "x")]), rules).secret, "{name}");
+            RequestClass::Lookup(ask) => {
+                assert_eq!(
+                    ask.secret,
+                    RequestFacts::of_credentials(&headers(&[(name, "x")]), rules).secret,
+                    "{name}"
+                );
                 ask.secret && ask.credentialed() && ask.apart() == Some(PassReason::SecretHeader)
             }
-            Entrance::Pass(_) => false,
+            RequestClass::Pass(_) => false,
         };
         for name in ["x-api-key", "api-key", "x-auth-token", "x-access-token", "x_api_key", "x-auth_token"] {
             assert!(secret(name, &Rules::default()) && secret(name, &rules), "{name}");
@@ -222,20 +237,20 @@ mod tests {
     fn a_clients_cache_control() {
         let mut rules = Rules::default();
         let fields = [("cache-control", "Only-If-Cached, max-age=5, no-cache, max-stale")];
-        let Entrance::Lookup(ask) = enter(&fields, &rules) else { panic!("looked up") };
+        let RequestClass::Lookup(ask) = enter(&fields, &rules) else { panic!("looked up") };
         assert!(ask.only_if_cached);
         assert_eq!(ask.wants, ClientDirectives::default(), "ignored");
         rules.client_cache_control = ClientCacheControl::Honour;
-        let Entrance::Lookup(ask) = enter(&fields, &rules) else { panic!("looked up") };
+        let RequestClass::Lookup(ask) = enter(&fields, &rules) else { panic!("looked up") };
         assert_eq!(
             (ask.wants.max_age, ask.wants.max_stale, ask.wants.no_cache),
             (Some(5000), Some(u64::MAX), true)
         );
-        let Entrance::Lookup(ask) = enter(&[("pragma", "no-cache")], &rules) else { panic!("looked up") };
+        let RequestClass::Lookup(ask) = enter(&[("pragma", "no-cache")], &rules) else { panic!("looked up") };
         assert!(ask.wants.no_cache);
         assert_eq!(
             enter(&[("cache-control", "no-store")], &rules),
-            Entrance::Pass(PassReason::RequestNoStore)
+            RequestClass::Pass(PassReason::RequestNoStore)
         );
     }
 

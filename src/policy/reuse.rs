@@ -1,5 +1,5 @@
 //! Whether a record answers a request: on the way of every hit, so nothing is parsed or
-//! allocated here. What the record's fields say is parsed once, into [`Terms`].
+//! allocated here. What the record's fields say is parsed once, into [`ReuseTerms`].
 
 use http::header;
 
@@ -7,7 +7,7 @@ use super::age::{current_age, is_from_the_future};
 use super::cache_control::Directives;
 use super::lifetime::has_validator;
 use super::pass::PassReason;
-use super::request::Ask;
+use super::request::RequestFacts;
 use super::rules::Rules;
 use super::stale::is_failure;
 use super::vary::names_cookie;
@@ -15,7 +15,7 @@ use crate::record::Record;
 
 /// What a record's fields say about reusing it, under a route's rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct ReuseTerms {
     /// Only after validation.
     pub no_cache: bool,
     /// No stale answer: must-revalidate or proxy-revalidate (RFC 9111 §4.2.4).
@@ -80,7 +80,7 @@ pub enum Ride {
 
 /// How a record answers a request at `now` (RFC 9111 §4). That it is the right variant, and not
 /// purged, is settled before.
-pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64) -> Reuse {
+pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, rules: &Rules, now: u64) -> Reuse {
     let _ = rules; // what they say is in the terms and in the ask
     if let Some(reason) = ask.identity().filter(|_| !terms.shares) {
         return Reuse::Refused(reason);
@@ -111,13 +111,20 @@ pub fn reuse(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64)
 
 /// Whether a record that a soft purge has made stale may be served while it is refreshed: as when its
 /// lifetime is over, from now on.
-pub fn may_refresh_behind(record: &Record, terms: &Terms) -> bool {
+pub fn may_refresh_behind(record: &Record, terms: &ReuseTerms) -> bool {
     record.swr_ms > 0 && !terms.no_cache && !terms.must_revalidate && !terms.is_failure
 }
 
 /// Whether a request may ride an exchange that ended in this record (F5). Whether it rides the
 /// same one twice is the caller's to know.
-pub fn may_ride(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u64, rode: Ride) -> bool {
+pub fn may_ride(
+    ask: &RequestFacts,
+    record: &Record,
+    terms: &ReuseTerms,
+    rules: &Rules,
+    now: u64,
+    rode: Ride,
+) -> bool {
     let as_stored = matches!(reuse(ask, record, terms, rules, now), Reuse::Fresh { .. });
     let apart = !terms.shares && (ask.identified() || (ask.cookie && !terms.varies_on_cookie && !as_stored));
     if apart {
@@ -135,7 +142,7 @@ pub fn may_ride(ask: &Ask, record: &Record, terms: &Terms, rules: &Rules, now: u
 }
 
 /// Whether the last record under a key grants that credentialed requests lead and follow.
-pub fn may_share_credentialed(terms: &Terms) -> bool {
+pub fn may_share_credentialed(terms: &ReuseTerms) -> bool {
     terms.shares
 }
 
@@ -150,7 +157,7 @@ fn distance(now: u64, then: u64) -> i64 {
 
 // === impl Terms ===
 
-impl Terms {
+impl ReuseTerms {
     /// Of a record. Parses: done when a record enters memory, not when it is used.
     pub fn of(record: &Record, rules: &Rules) -> Self {
         let raw = Directives::of(&record.headers, rules);

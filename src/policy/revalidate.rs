@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::date::parse_date;
 use super::etag::etag;
-use super::request::Ask;
+use super::request::RequestFacts;
 use super::rules::Rules;
 use super::stored::{content_length, stored_headers};
 use super::vary::{Varies, names_cookie, varies};
@@ -81,10 +81,10 @@ pub fn refresh(
         framing: Framing::Length(record.body.len),
     };
     let by_cookie = names_cookie(merged.get_all(header::VARY));
-    let ask = Ask {
+    let ask = RequestFacts {
         authorization: record.credentialed && !by_cookie,
         cookie: record.credentialed && by_cookie,
-        ..Ask::default()
+        ..RequestFacts::default()
     };
     let Verdict::Store(lifetime) = verdict(&ask, &answer, rules) else { return None };
     if !selects_the_same(record, &merged, rules) {

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use super::request::Ask;
-use super::reuse::Terms;
+use super::request::RequestFacts;
+use super::reuse::ReuseTerms;
 use super::rules::Rules;
 use crate::record::Record;
 
@@ -31,9 +31,9 @@ pub fn is_failure(status: StatusCode) -> bool {
 /// the latter. Other statuses are answers. Under s-maxage only what the response or the route says
 /// itself counts, at any time.
 pub fn stale_on_error(
-    ask: &Ask,
+    ask: &RequestFacts,
     record: &Record,
-    terms: &Terms,
+    terms: &ReuseTerms,
     rules: &Rules,
     now: u64,
     why: ErrorCase,
@@ -60,8 +60,8 @@ mod tests {
 
     fn allowed(cache_control: &str, late_ms: u64, rules: &Rules, why: ErrorCase) -> bool {
         let record = record(cache_control, 10_000, rules);
-        let terms = Terms::of(&record, rules);
-        stale_on_error(&Ask::default(), &record, &terms, rules, NOW + 10_000 + late_ms, why)
+        let terms = ReuseTerms::of(&record, rules);
+        stale_on_error(&RequestFacts::default(), &record, &terms, rules, NOW + 10_000 + late_ms, why)
     }
 
     #[test]
@@ -114,9 +114,9 @@ mod tests {
             let mut record = record("max-age=10, stale-if-error=60, stale-while-revalidate=60", 10_000, &set);
             // Its times are those of a record from before this was so.
             record.status = StatusCode::from_u16(status).unwrap();
-            let terms = Terms::of(&record, &set);
+            let terms = ReuseTerms::of(&record, &set);
             let now = NOW + 11_000;
-            let asks = Ask::default();
+            let asks = RequestFacts::default();
             for why in [ErrorCase::Unreachable, ErrorCase::WaitDeadline, ErrorCase::Status(503)] {
                 assert_eq!(stale_on_error(&asks, &record, &terms, &set, now, why), want, "{status} {why:?}");
             }
@@ -124,7 +124,7 @@ mod tests {
             let behind = reuse(&asks, &record, &terms, &set, now);
             assert_eq!(matches!(behind, Reuse::StaleWhileRevalidate { .. }), want, "{status}");
             let wants = ClientDirectives { max_stale: Some(u64::MAX), ..ClientDirectives::default() };
-            let patient = reuse(&Ask { wants, ..asks }, &record, &terms, &set, NOW + 90_000);
+            let patient = reuse(&RequestFacts { wants, ..asks }, &record, &terms, &set, NOW + 90_000);
             assert_eq!(matches!(patient, Reuse::MaxStale { .. }), want, "{status}");
         }
     }
@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn not_to_credentials_without_the_words() {
         let rules = Rules::default();
-        let ask = Ask { authorization: true, ..Ask::default() };
+        let ask = RequestFacts { authorization: true, ..RequestFacts::default() };
         for (said, want) in [("max-age=10", false), ("max-age=10, public", true)] {
             let record = record(said, 10_000, &rules);
-            let terms = Terms::of(&record, &rules);
+            let terms = ReuseTerms::of(&record, &rules);
             let served = stale_on_error(&ask, &record, &terms, &rules, NOW + 11_000, ErrorCase::Unreachable);
             assert_eq!(served, want, "{said}");
         }

@@ -8,7 +8,7 @@ use super::cache_control::Directives;
 use super::date::parse_date;
 use super::lifetime::{Lifetime, Subject, stated};
 use super::pass::PassReason;
-use super::request::Ask;
+use super::request::RequestFacts;
 use super::rules::{Rules, SetCookie};
 use super::stored::content_length;
 use super::vary::{Varies, varies};
@@ -72,7 +72,7 @@ pub enum Verdict {
 /// Judges the answer to a fill that `ask` leads. In this order: a part, a connection's
 /// authentication, credentials, failure,
 /// words against sharing, lifetime, framing.
-pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
+pub fn verdict(ask: &RequestFacts, answer: &Answer, rules: &Rules) -> Verdict {
     let headers = answer.headers;
     let status = answer.status;
     match status {
@@ -138,7 +138,7 @@ pub fn verdict(ask: &Ask, answer: &Answer, rules: &Rules) -> Verdict {
 
 /// An answer to credentials is shared only by explicit words (RFC 9111 §3.5), or, for a Cookie, if
 /// it varies on it.
-fn keeps_credentials_apart(ask: &Ask, said: &Directives, varies: &Varies) -> Option<PassReason> {
+fn keeps_credentials_apart(ask: &RequestFacts, said: &Directives, varies: &Varies) -> Option<PassReason> {
     if !ask.credentialed() || said.grant_sharing() {
         return None;
     }

@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use crate::catalog::Reading;
 use crate::key::target::{self, Refusal, Target};
-use crate::policy::{self, Ask, Entrance, PassReason};
-use crate::proxy::lookup::candidate::Facts;
+use crate::policy::{self, PassReason, RequestClass, RequestFacts};
+use crate::proxy::lookup::candidate::Criteria;
 use crate::proxy::lookup::decision::{alone_because, recalls};
-use crate::proxy::lookup::{Look, Place};
+use crate::proxy::lookup::{CacheSlot, Lookup};
 use crate::proxy::request::Forwarded;
 use crate::proxy::request::binding::Party;
 use crate::proxy::state::Proxy;
-use crate::proxy::state::negative_cache::Noted;
+use crate::proxy::state::negative_cache::NoteResult;
 use crate::record::VaryNode;
 use crate::route::{NoRoute, Route};
 use crate::tier::{Covered, Held, Stored};
@@ -66,7 +66,7 @@ pub struct Origin {
 
 /// What was found for a key, in memory or else in the store.
 pub(crate) struct Found {
-    place: Place,
+    place: CacheSlot,
     node: Option<Arc<VaryNode>>,
     stored: Option<(Arc<Stored>, &'static str)>,
 }
@@ -109,7 +109,7 @@ pub(crate) async fn explain(
     let entrance = if route.cache {
         policy::entrance(method, &headers, &route.rules)
     } else {
-        Entrance::Pass(PassReason::RouteSays)
+        RequestClass::Pass(PassReason::RouteSays)
     };
     let of_route = proxy.routes.all(&target, method);
     let also = of_route.iter().filter(|other| other.index != route.index).map(|other| &*other.name);
@@ -117,7 +117,7 @@ pub(crate) async fn explain(
     let mut key = String::new();
     route.key_into(&mut key, &target, &headers);
     let ask = match entrance {
-        Entrance::Pass(reason) => {
+        RequestClass::Pass(reason) => {
             lines.add(
                 "upstream",
                 upstream_text(proxy, &route, &target, Some(method), &headers, origin(&route)),
@@ -126,7 +126,7 @@ pub(crate) async fn explain(
             lines.add("request", format!("passes: {}", reason.as_str()));
             return lines.done(Conclusion::alone(format!("{}: {}", reason.as_str(), reason.because())));
         }
-        Entrance::Lookup(ask) => ask,
+        RequestClass::Lookup(ask) => ask,
     };
     let found = find_all(proxy, &key, &route, &headers).await;
     // Of an address that no client has: a failure that one client alone has shown does not bind it.
@@ -136,7 +136,7 @@ pub(crate) async fn explain(
     // The decision is made of the same look as the request's own.
     let look = look_without_taking(proxy, &party, &ask, &found);
     let last = match &look {
-        Look::Stale { stored, .. } | Look::Doubtful { stored, .. } => Some(stored),
+        Lookup::Stale { stored, .. } | Lookup::Doubtful { stored, .. } => Some(stored),
         _ => None,
     };
     let alone = alone_because(&route, &ask, last);
@@ -161,15 +161,15 @@ pub(crate) async fn explain(
 }
 
 /// What memory has, or what a request that asks the store by itself would take from there.
-fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &Ask, found: &Found) -> Look {
+fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &RequestFacts, found: &Found) -> Lookup {
     let Party { route, target, headers, .. } = *party;
     match (lookup::look(proxy, route, target, headers, ask), &found.stored) {
-        (Look::Missing { place }, Some((stored, _)))
+        (Lookup::Missing { place }, Some((stored, _)))
             if recalls(route, ask)
-                && !matches!(noted::peek_noted(proxy, party, &place), Noted::Pass(_))
+                && !matches!(noted::peek_noted(proxy, party, &place), NoteResult::Pass(_))
                 && taking_in::may_be_taken_in(proxy, stored).is_ok() =>
         {
-            let facts = Facts { headers, ask, rules: &route.rules };
+            let facts = Criteria { headers, ask, rules: &route.rules };
             lookup::weigh(proxy, stored.clone(), facts, || found.place.clone())
         }
         (look, _) => look,
@@ -178,7 +178,7 @@ fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &Ask, found: &Foun
 
 /// Memory, then the store.
 async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap) -> Found {
-    let primary = Place::new(text, text, None);
+    let primary = CacheSlot::new(text, text, None);
     let mut held = proxy.tier.find(text);
     if held.is_none() {
         held = read_held(proxy, &primary, route).await;
@@ -202,7 +202,7 @@ async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap)
     Found { place, node, stored }
 }
 
-async fn read_held(proxy: &Proxy, place: &Place, route: &Route) -> Option<Held> {
+async fn read_held(proxy: &Proxy, place: &CacheSlot, route: &Route) -> Option<Held> {
     match proxy.catalog.value(&place.key).await.ok()??.reading {
         Reading::Vary(node) => Some(Held::Vary(Arc::new(node))),
         Reading::Record(record) => Some(Held::Stored(Arc::new(Stored::new(*record, &route.rules, None)))),
@@ -244,10 +244,10 @@ async fn purge_text(proxy: &Proxy, found: &Found, party: &Party<'_>) -> String {
     }
     let place = &found.place;
     said.push(match noted::peek_noted(proxy, party, place) {
-        Noted::Failing(failure) => format!("failing ({})", failure.status.as_u16()),
-        Noted::Nothing => "pass not remembered".into(),
-        Noted::Pass(reason) => format!("pass remembered ({})", reason.as_str()),
-        Noted::Failed(failure) => format!("failure remembered ({})", failure.status.as_u16()),
+        NoteResult::Failing(failure) => format!("failing ({})", failure.status.as_u16()),
+        NoteResult::Nothing => "pass not remembered".into(),
+        NoteResult::Pass(reason) => format!("pass remembered ({})", reason.as_str()),
+        NoteResult::Failed(failure) => format!("failure remembered ({})", failure.status.as_u16()),
     });
     let lease = proxy.catalog.lease(&proxy.names(&place.key)).await.ok().flatten();
     said.push(match lease {

@@ -18,20 +18,22 @@ use crate::drain::Guard;
 use crate::dust::Number;
 use crate::flight::{Entered, Fill};
 use crate::key::target::Target;
-use crate::policy::{self, Answer, Ask, Fwd, PassReason, SentRange, Verdict};
+use crate::policy::{self, Answer, Fwd, PassReason, RequestFacts, SentRange, Verdict};
 use crate::proxy::cause::Refused;
 use crate::proxy::fill::judge::FillJudge;
-use crate::proxy::lookup::Place;
-use crate::proxy::lookup::candidate::{Facts, Use};
-use crate::proxy::outcome::{Found, How, Leader, Moment, Own, Phase, Sighted, Told};
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::lookup::candidate::{Criteria, Use};
+use crate::proxy::outcome::{
+    FlightOutcome, FoundRecord, How, Leader, Moment, Phase, PrivateResponse, StoreSighting,
+};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::request::binding::{self, Kind, Lasts, Party, Prior};
 use crate::proxy::state::Proxy;
 use crate::proxy::state::past::Past;
 use crate::proxy::state::under_way::Heard;
 use crate::record::{Binding, Manifest};
 use crate::route::Route;
-use crate::telemetry::words::{FillOutcome, Why};
+use crate::telemetry::labels::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream;
 
@@ -70,8 +72,8 @@ pub(crate) struct Job {
     /// The client's fields, for Vary and for the request to upstream. A head may be long, and a fill
     /// has helpers: they share it.
     pub(crate) headers: Arc<HeaderMap>,
-    pub(crate) ask: Ask,
-    pub(crate) place: Place,
+    pub(crate) ask: RequestFacts,
+    pub(crate) place: CacheSlot,
     /// The purges from before it was begun: those who join it later judge for themselves.
     pub(crate) past: Past,
     pub(crate) owner: Option<Moment>,
@@ -133,8 +135,8 @@ pub(crate) struct Head {
 impl Job {
     pub(crate) fn new(
         proxy: &Arc<Proxy>,
-        asking: &Asking,
-        place: Place,
+        asking: &CacheRequest,
+        place: CacheSlot,
         owner: Option<Moment>,
         stale: Option<Arc<Stored>>,
         deadline: Instant,
@@ -203,8 +205,8 @@ impl Job {
     }
 
     /// The same request, as stored responses are compared with it.
-    fn facts(&self) -> Facts<'_> {
-        Facts { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
+    fn facts(&self) -> Criteria<'_> {
+        Criteria { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
     }
 
     /// Which requests its verdict binds, if it is to be remembered for `ttl`.
@@ -265,45 +267,48 @@ impl Job {
         }
         leader.inform(|info| info.forward = Some(self.forward));
         match entered {
-            Entered::Cached(Sighted::Told(told)) => {
+            Entered::Cached(StoreSighting::Told(told)) => {
                 // It may be stale: then who is given it leads the refresh, and must not find this
                 // flight in the way.
                 leader.retire();
                 leader.settle(told);
             }
-            Entered::Awaited(Sighted::Told(told)) => leader.settle(match told {
-                Told::Stored(found) => Told::Stored(Found { how: How::Awaited, ..found }),
+            Entered::Awaited(StoreSighting::Told(told)) => leader.settle(match told {
+                FlightOutcome::Stored(found) => {
+                    FlightOutcome::Stored(FoundRecord { how: How::Awaited, ..found })
+                }
                 other => other,
             }),
-            Entered::Cached(Sighted::Elsewhere(seen)) | Entered::Awaited(Sighted::Elsewhere(seen)) => {
+            Entered::Cached(StoreSighting::Elsewhere(seen))
+            | Entered::Awaited(StoreSighting::Elsewhere(seen)) => {
                 Box::pin(self.ride_elsewhere(leader, names, seen)).await;
             }
             Entered::Won(fill) | Entered::Alone(fill) => match self.kept_meanwhile(&fill) {
                 Some(stored) => {
                     leader.retire();
-                    leader.settle(Told::Stored(Found::cached(stored, How::Cached)));
+                    leader.settle(FlightOutcome::Stored(FoundRecord::cached(stored, How::Cached)));
                 }
                 None => Box::pin(self.fetch(leader, fill)).await,
             },
-            Entered::Unavailable(_) => leader.settle(Told::Refused(Refused::StoreDown)),
+            Entered::Unavailable(_) => leader.settle(FlightOutcome::Refused(Refused::StoreDown)),
             // That part takes longer than it would be waited for: this is fetched beside it.
             Entered::TimedOut(_) if until < self.deadline => {
                 let fill = proxy.flight.apart(&names);
                 Box::pin(self.fetch(leader, fill)).await;
             }
-            Entered::TimedOut(_) => leader.settle(Told::Refused(Refused::Deadline)),
+            Entered::TimedOut(_) => leader.settle(FlightOutcome::Refused(Refused::Deadline)),
         }
     }
 
     /// What was found while this instance's stamps may be old is not judged yet: they are waited for, and
     /// if they cover it, it is looked for again. Where they don't come in time each request says what it
     /// makes of a doubt. Returns whether it is to be looked for again.
-    async fn looks_again(&mut self, entered: &Entered<Sighted>) -> bool {
+    async fn looks_again(&mut self, entered: &Entered<StoreSighting>) -> bool {
         let (Entered::Cached(found) | Entered::Awaited(found)) = entered else { return false };
         let found = match found {
-            Sighted::Told(Told::Stored(found)) => &found.stored,
-            Sighted::Elsewhere(seen) => &seen.head,
-            Sighted::Told(_) => return false,
+            StoreSighting::Told(FlightOutcome::Stored(found)) => &found.stored,
+            StoreSighting::Elsewhere(seen) => &seen.head,
+            StoreSighting::Told(_) => return false,
         };
         if self.past.is_sure() {
             return false;
@@ -371,7 +376,7 @@ impl Job {
         self.account.status = Some(StatusCode::NOT_MODIFIED);
         let stored = Arc::new(stored);
         let coordinated = fill.coordinated();
-        leader.settle(Told::Stored(Found {
+        leader.settle(FlightOutcome::Stored(FoundRecord {
             stored: stored.clone(),
             how: How::Validated,
             exchange: Some((sent, self.owner)),
@@ -389,7 +394,10 @@ impl Job {
         self.account.followers = leader.followers();
         // In this order: a request that comes now has not waited, and is judged by the note.
         leader.retire();
-        leader.settle(Told::Pass(reason, Own::new(self.owner, self.range.own().is_some(), head.response)));
+        leader.settle(FlightOutcome::Pass(
+            reason,
+            PrivateResponse::new(self.owner, self.range.own().is_some(), head.response),
+        ));
         fill.release().await;
         self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
     }

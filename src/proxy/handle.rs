@@ -1,7 +1,7 @@
 //! The way of a request, from top to bottom: target, route, policy, memory, flight, upstream.
 
 use crate::key::target::{self, Asked, Refusal};
-use crate::policy::{self, Ask, CacheStatus, Entrance, PassReason};
+use crate::policy::{self, CacheStatus, PassReason, RequestClass, RequestFacts};
 use crate::proxy::Client;
 use crate::proxy::Content;
 use crate::proxy::ReplyBody;
@@ -9,19 +9,19 @@ use crate::proxy::cause::Cause;
 use crate::proxy::fill::behind;
 use crate::proxy::lookup;
 use crate::proxy::lookup::cache_status;
-use crate::proxy::lookup::candidate::Facts;
+use crate::proxy::lookup::candidate::Criteria;
 use crate::proxy::lookup::completing;
 use crate::proxy::lookup::decision;
 use crate::proxy::lookup::decision::{Decision, Onward, Served};
 use crate::proxy::lookup::noted;
 use crate::proxy::lookup::store_lookup;
-use crate::proxy::lookup::{Look, Place};
+use crate::proxy::lookup::{CacheSlot, Lookup};
 use crate::proxy::miss;
 use crate::proxy::outcome::Failure;
 use crate::proxy::pass;
-use crate::proxy::request::access::Ticket;
+use crate::proxy::request::access::RequestLog;
 use crate::proxy::request::hop_headers;
-use crate::proxy::request::{Asking, Forwarded};
+use crate::proxy::request::{CacheRequest, Forwarded};
 use crate::proxy::respond;
 use crate::proxy::respond::body::finish;
 use crate::proxy::respond::last_hop;
@@ -29,7 +29,7 @@ use crate::proxy::respond::next::Next;
 use crate::proxy::respond::refusal;
 use crate::proxy::respond::standing_in;
 use crate::proxy::state::Proxy;
-use crate::telemetry::words::{self, Why};
+use crate::telemetry::labels::{self, Why};
 use crate::tier::Stored;
 use http::{Request, Response, StatusCode};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) async fn handle(
     policy::strip_connection(&mut parts.headers);
     let mut forwarded =
         Forwarded::read(client.peer, &proxy.settings.server.trusted_proxies.0, &parts.headers);
-    let mut ticket = Ticket::open(&proxy.notices, proxy.now_ms(), &parts, &forwarded);
+    let mut ticket = RequestLog::open(&proxy.notices, proxy.now_ms(), &parts, &forwarded);
     if target_len(&parts.uri) > proxy.settings.server.max_target {
         return turn_away(proxy, ticket, Cause::Target(Refusal::TooLong));
     }
@@ -91,14 +91,15 @@ pub(crate) async fn handle(
     let entrance = if route.cache {
         policy::entrance(&parts.method, &parts.headers, &route.rules)
     } else {
-        Entrance::Pass(PassReason::RouteSays)
+        RequestClass::Pass(PassReason::RouteSays)
     };
     let (ask, passes) = match entrance {
-        Entrance::Lookup(ask) => (ask, None),
-        Entrance::Pass(reason) => (Ask::default(), Some(reason)),
+        RequestClass::Lookup(ask) => (ask, None),
+        RequestClass::Pass(reason) => (RequestFacts::default(), Some(reason)),
     };
     let (method, headers) = (parts.method, parts.headers);
-    let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
+    let asking =
+        CacheRequest { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
     match passes {
         Some(reason) => pass::pass_with_body(proxy, asking.of(client), content, reason).await,
         None => match look_up(proxy, client, asking).await {
@@ -123,10 +124,10 @@ pub(crate) async fn go_on(proxy: &Arc<Proxy>, mut next: Next) -> Response<ReplyB
 }
 
 /// A GET or HEAD that may be answered from the store.
-pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut asking: Asking) -> Next {
+pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut asking: CacheRequest) -> Next {
     let mut look = lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask);
     let recalls = decision::recalls(&asking.route, &asking.ask);
-    if let Look::Missing { place } = &look
+    if let Lookup::Missing { place } = &look
         && recalls
         && store_lookup::recall(proxy, &asking, place).await
     {
@@ -140,9 +141,9 @@ pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut asking: Ask
         asking.ticket.late = true;
         return Next::Answer(respond::ride(proxy, asking, &exchange, follower, proxy.moments.next()));
     }
-    let (route, facts, unread) = (&asking.route, Facts::of(&asking), &asking.ticket.unread);
-    let noted = |place: &Place| noted::noted(proxy, &asking, place, false);
-    let stands_in = |stale: &Stored, facts: Facts<'_>, failure: &Failure| {
+    let (route, facts, unread) = (&asking.route, Criteria::of(&asking), &asking.ticket.unread);
+    let noted = |place: &CacheSlot| noted::noted(proxy, &asking, place, false);
+    let stands_in = |stale: &Stored, facts: Criteria<'_>, failure: &Failure| {
         standing_in::stands_in(proxy, stale, facts, unread, failure.case()).is_ok()
     };
     match decision::decide(route, facts, look, noted, stands_in) {
@@ -173,7 +174,7 @@ pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut asking: Ask
 /// it begins.
 fn status_of(
     proxy: &Arc<Proxy>,
-    asking: &mut Asking,
+    asking: &mut CacheRequest,
     stored: &Arc<Stored>,
     ttl_ms: i64,
     served: Served,
@@ -202,7 +203,7 @@ fn status_of(
 
 /// A request that memory does not answer: from here on it may wait for upstream, as long as this client
 /// is there.
-fn goes_on(proxy: &Proxy, client: &Client, asking: Asking, onward: &Onward) -> Asking {
+fn goes_on(proxy: &Proxy, client: &Client, asking: CacheRequest, onward: &Onward) -> CacheRequest {
     let mut asking = asking.of(client);
     asking.ask = onward.ask(&asking.ask);
     asking.forward = Some(cache_status::forward(proxy, &asking, &onward.place, onward.stale.as_ref()));
@@ -210,9 +211,9 @@ fn goes_on(proxy: &Proxy, client: &Client, asking: Asking, onward: &Onward) -> A
 }
 
 /// Our own answer to a request that has no route.
-fn turn_away(proxy: &Proxy, mut ticket: Box<Ticket>, cause: Cause) -> Response<ReplyBody> {
+fn turn_away(proxy: &Proxy, mut ticket: Box<RequestLog>, cause: Cause) -> Response<ReplyBody> {
     proxy.notices.refused(cause.as_str());
-    ticket.cache = words::Cache::Error;
+    ticket.cache = labels::Cache::Error;
     ticket.error = Some(cause.as_str());
     finish(ticket, refusal::answer(cause, None))
 }

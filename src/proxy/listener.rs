@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::drain::Guard;
 use crate::proxy::state::Proxy;
-use crate::telemetry::words::Shed;
+use crate::telemetry::labels::Shed;
 
 pub(crate) mod connection;
 pub(crate) mod refusal;

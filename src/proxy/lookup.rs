@@ -8,8 +8,8 @@ use http::HeaderMap;
 use crate::clock::WallMs;
 use crate::key::target::Target;
 use crate::key::{Key, KeyHash};
-use crate::policy::{self, Ask, PassReason};
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit, Use};
+use crate::policy::{self, PassReason, RequestFacts};
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
 use crate::proxy::state::Proxy;
 use crate::record::{Record, VaryNode};
 use crate::route::Route;
@@ -32,7 +32,7 @@ thread_local! {
 
 /// Where a response is, or would be: worked out once it is known not to be a hit.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct CacheSlot {
     /// The key that the request names.
     pub primary: Key,
     /// The key of the response: the variant's if there is a Vary node, else the primary one.
@@ -45,7 +45,7 @@ pub(crate) struct Place {
 
 /// What is there.
 #[derive(Debug)]
-pub(crate) enum Look {
+pub(crate) enum Lookup {
     /// A response that answers as it is.
     Fresh { stored: Arc<Stored>, ttl_ms: i64 },
     /// A stale one that this client said it takes.
@@ -54,15 +54,15 @@ pub(crate) enum Look {
     /// it is served, and says so.
     Unsure { stored: Arc<Stored>, ttl_ms: i64 },
     /// The same, and upstream is to be asked first.
-    Doubtful { place: Place, stored: Arc<Stored> },
+    Doubtful { place: CacheSlot, stored: Arc<Stored> },
     /// One that may be used while it is being refreshed.
-    Refreshing { place: Place, stored: Arc<Stored>, ttl_ms: i64 },
+    Refreshing { place: CacheSlot, stored: Arc<Stored>, ttl_ms: i64 },
     /// One that must be validated first, or a part that has not all that is asked for.
-    Stale { place: Place, stored: Arc<Stored> },
+    Stale { place: CacheSlot, stored: Arc<Stored> },
     /// One that may not answer this request.
-    Refused { place: Place, reason: PassReason },
+    Refused { place: CacheSlot, reason: PassReason },
     /// Nothing.
-    Missing { place: Place },
+    Missing { place: CacheSlot },
 }
 
 /// What a response that is there is worth to a request.
@@ -80,7 +80,7 @@ enum Seen {
 /// What it is worth; `doubt`: this instance may not have heard of a purge. That the request selects it is
 /// in the key that it was found under.
 #[inline]
-fn seen(candidate: Candidate<'_>, facts: Facts<'_>, doubt: Option<Doubt>, now: WallMs) -> Seen {
+fn seen(candidate: Candidate<'_>, facts: Criteria<'_>, doubt: Option<Doubt>, now: WallMs) -> Seen {
     if candidate.unless_purged(Strictness::Hard).is_err() {
         return Seen::Purged;
     }
@@ -102,7 +102,13 @@ fn seen(candidate: Candidate<'_>, facts: Facts<'_>, doubt: Option<Doubt>, now: W
 }
 
 /// Looks into memory. No I/O, no waiting, and on a hit no allocation.
-pub(crate) fn look(proxy: &Proxy, route: &Route, target: &Target, headers: &HeaderMap, ask: &Ask) -> Look {
+pub(crate) fn look(
+    proxy: &Proxy,
+    route: &Route,
+    target: &Target,
+    headers: &HeaderMap,
+    ask: &RequestFacts,
+) -> Lookup {
     TEXTS.with_borrow_mut(|(text, variant)| {
         route.key_into(text, target, headers);
         let mut at: &str = text;
@@ -116,17 +122,17 @@ pub(crate) fn look(proxy: &Proxy, route: &Route, target: &Target, headers: &Head
             held = proxy.tier.find(at);
             node = Some(found);
         }
-        let place = || Place::new(text, at, node.clone());
+        let place = || CacheSlot::new(text, at, node.clone());
         let Some(Held::Stored(stored)) = held else {
             let spoken = node
                 .as_ref()
                 .and_then(|node| languages::in_language(proxy, text, node, headers, ask, &route.rules));
             return match spoken {
-                Some((stored, ttl_ms)) => Look::Fresh { stored, ttl_ms },
-                None => Look::Missing { place: place() },
+                Some((stored, ttl_ms)) => Lookup::Fresh { stored, ttl_ms },
+                None => Lookup::Missing { place: place() },
             };
         };
-        weigh(proxy, stored, Facts { headers, ask, rules: &route.rules }, place)
+        weigh(proxy, stored, Criteria { headers, ask, rules: &route.rules }, place)
     })
 }
 
@@ -135,31 +141,31 @@ pub(crate) fn look(proxy: &Proxy, route: &Route, target: &Target, headers: &Head
 pub(crate) fn weigh(
     proxy: &Proxy,
     stored: Arc<Stored>,
-    facts: Facts<'_>,
-    place: impl FnOnce() -> Place,
-) -> Look {
+    facts: Criteria<'_>,
+    place: impl FnOnce() -> CacheSlot,
+) -> Lookup {
     let now = proxy.now_ms();
     // In this order: where the trust holds, the stamps that are read then have all that was
     // acknowledged.
     let doubt = if proxy.trust.holds(now) { None } else { Some(proxy.trust.doubt()) };
     let candidate = Candidate::new(&stored, stored.covered(&proxy.stamps));
     match seen(candidate, facts, doubt, now) {
-        Seen::Fresh { ttl_ms } => Look::Fresh { stored, ttl_ms },
-        Seen::Unsure { ttl_ms } => Look::Unsure { stored, ttl_ms },
-        Seen::MaxStale { ttl_ms } => Look::MaxStale { stored, ttl_ms },
-        Seen::Doubtful => Look::Doubtful { place: place(), stored },
-        Seen::Refreshing { ttl_ms } => Look::Refreshing { place: place(), stored, ttl_ms },
-        Seen::Stale => Look::Stale { place: place(), stored },
-        Seen::Refused(reason) => Look::Refused { place: place(), reason },
-        Seen::Purged => Look::Missing { place: place() },
+        Seen::Fresh { ttl_ms } => Lookup::Fresh { stored, ttl_ms },
+        Seen::Unsure { ttl_ms } => Lookup::Unsure { stored, ttl_ms },
+        Seen::MaxStale { ttl_ms } => Lookup::MaxStale { stored, ttl_ms },
+        Seen::Doubtful => Lookup::Doubtful { place: place(), stored },
+        Seen::Refreshing { ttl_ms } => Lookup::Refreshing { place: place(), stored, ttl_ms },
+        Seen::Stale => Lookup::Stale { place: place(), stored },
+        Seen::Refused(reason) => Lookup::Refused { place: place(), reason },
+        Seen::Purged => Lookup::Missing { place: place() },
     }
 }
 
 /// Where a request's response would be, whatever is there.
-pub(crate) fn place(proxy: &Proxy, route: &Route, target: &Target, headers: &HeaderMap) -> Place {
+pub(crate) fn place(proxy: &Proxy, route: &Route, target: &Target, headers: &HeaderMap) -> CacheSlot {
     let mut text = String::new();
     route.key_into(&mut text, target, headers);
-    let place = Place::new(&text, &text, None);
+    let place = CacheSlot::new(&text, &text, None);
     match proxy.tier.find(&text) {
         Some(Held::Vary(node)) => place.under(node, headers),
         Some(Held::Stored(_)) | None => place,
@@ -180,7 +186,7 @@ pub(crate) fn keep_hint(proxy: &Proxy, node: &Arc<VaryNode>) {
 
 // === impl Place ===
 
-impl Place {
+impl CacheSlot {
     /// From the texts of the primary key and of the one that the response is under.
     pub(crate) fn new(primary: &str, at: &str, node: Option<Arc<VaryNode>>) -> Self {
         let url = url_hash(primary);

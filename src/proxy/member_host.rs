@@ -11,12 +11,12 @@ use crate::key::target;
 use crate::proxy::purge::owed::paid;
 use crate::record::Record;
 use crate::route::Table;
-use crate::telemetry::words::Integrity;
+use crate::telemetry::labels::Integrity;
 use crate::telemetry::{Log, Metrics};
 use crate::tier::{Host, News, Stored};
 
 /// The parts that are asked and told.
-pub struct Home {
+pub struct MemberHost {
     /// Routes: a record is used by the rules of its own.
     pub routes: Arc<Table>,
     /// The numbers that are known here.
@@ -42,7 +42,7 @@ pub trait Moves: Send + Sync {
 }
 
 #[async_trait]
-impl Host for Home {
+impl Host for MemberHost {
     fn stored(&self, record: Record) -> Option<Stored> {
         let url = record.key.lines().next().unwrap_or_default();
         let target = target::canonical_url(url).ok()?;

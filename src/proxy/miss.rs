@@ -16,22 +16,22 @@ use crate::flight::{Joined, Settled};
 use crate::policy::{self, CacheStatus, ErrorCase, PassReason};
 use crate::proxy::cause::{Cause, Refused};
 use crate::proxy::fill::{self, Job};
-use crate::proxy::lookup::Place;
+use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::cache_status;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Use};
-use crate::proxy::outcome::{Failure, Follower, Found, How, Moment, Told};
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Use};
+use crate::proxy::outcome::{Failure, FlightOutcome, Follower, FoundRecord, How, Moment};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::request::binding::{COURTESY, Party, Prior, tells_little_by};
 use crate::proxy::respond;
 use crate::proxy::respond::next::Next;
 use crate::proxy::state::Proxy;
-use crate::proxy::state::negative_cache::Noted;
+use crate::proxy::state::negative_cache::NoteResult;
 use crate::proxy::state::pace::{self, BACKOFF};
 use crate::proxy::state::past::Arrival;
-use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
+use crate::telemetry::labels::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
 use crate::tier::{Covered, Held, Stored};
 
-use step::{End, Move, Step};
+use step::{End, FollowerAction, Move};
 
 pub(crate) mod step;
 
@@ -46,8 +46,8 @@ struct Following<'a> {
 /// Leads or follows until there is an answer.
 pub(crate) async fn miss(
     proxy: &Arc<Proxy>,
-    mut asking: Asking,
-    mut place: Place,
+    mut asking: CacheRequest,
+    mut place: CacheSlot,
     stale: Option<Arc<Stored>>,
 ) -> Next {
     let mut arrival = proxy.arrival(place.url);
@@ -80,8 +80,8 @@ pub(crate) async fn miss(
 /// has passed.
 async fn wait(
     proxy: &Arc<Proxy>,
-    asking: &mut Asking,
-    place: &mut Place,
+    asking: &mut CacheRequest,
+    place: &mut CacheSlot,
     stale: Option<&Arc<Stored>>,
     arrival: &mut Arrival,
 ) -> End {
@@ -119,7 +119,7 @@ async fn wait(
             )
             && !respond::is_out_of_reach(proxy, asking, &stored)
         {
-            return End::Take(Found::cached(stored, How::Cached));
+            return End::Take(FoundRecord::cached(stored, How::Cached));
         }
         let (follower, _gauge) = match joined {
             Joined::Lead(leader) => {
@@ -146,10 +146,10 @@ async fn wait(
         asking.ticket.waited(began.elapsed());
         asking.forward = follower.info().forward.or(asking.forward);
         let told = match settled {
-            Err(_) => Told::Refused(Refused::Deadline),
+            Err(_) => FlightOutcome::Refused(Refused::Deadline),
             Ok(Settled::Told(told)) => told,
             Ok(Settled::Abandoned) if asking.ticket.may_be_gone() && follower.info().unwanted => {
-                Told::Refused(Refused::Unwanted)
+                FlightOutcome::Refused(Refused::Unwanted)
             }
             Ok(Settled::Abandoned) => {
                 // The one that led is gone without a word: elect again, not in lockstep.
@@ -158,7 +158,7 @@ async fn wait(
                 continue;
             }
         };
-        if let Told::Refused(Refused::Deadline) = told
+        if let FlightOutcome::Refused(Refused::Deadline) = told
             && Instant::now() < deadline
         {
             // The leader's deadline, not this request's.
@@ -169,8 +169,8 @@ async fn wait(
         proxy.learn(&mut arrival.past);
         let step = step::step(proxy, asking, place, told, arrival, &follower, lacked.is_none());
         let turn = match step::in_doubt(proxy, asking, step, arrival) {
-            Step::Move(turn) => turn,
-            Step::End(End::Ride(exchange, follower))
+            FollowerAction::Move(turn) => turn,
+            FollowerAction::End(End::Ride(exchange, follower))
                 if exchange.owner != Some(arrival.at)
                     && !respond::begins_in(proxy, asking, &exchange, deadline).await =>
             {
@@ -187,7 +187,7 @@ async fn wait(
                 refused = Some(follower);
                 continue;
             }
-            Step::End(end) => {
+            FollowerAction::End(end) => {
                 following.ended(end.word());
                 return end;
             }
@@ -202,9 +202,9 @@ async fn wait(
                 refused = Some(follower);
                 // The next exchange may be over by now.
                 let over = match noted::noted(proxy, asking, place, true) {
-                    Noted::Failed(failure) => Some(End::Failed(failure)),
-                    Noted::Pass(reason) => Some(End::Alone(reason)),
-                    Noted::Failing(_) | Noted::Nothing => None,
+                    NoteResult::Failed(failure) => Some(End::Failed(failure)),
+                    NoteResult::Pass(reason) => Some(End::Alone(reason)),
+                    NoteResult::Failing(_) | NoteResult::Nothing => None,
                 };
                 if let Some(end) = over {
                     following.ended(end.word());
@@ -246,7 +246,13 @@ fn is_void(proxy: &Proxy, arrival: &Arrival, follower: &Follower) -> bool {
 }
 
 /// Answers from a record that a flight came by.
-async fn take(proxy: &Arc<Proxy>, mut asking: Asking, place: Place, found: Found, arrived: Moment) -> Next {
+async fn take(
+    proxy: &Arc<Proxy>,
+    mut asking: CacheRequest,
+    place: CacheSlot,
+    found: FoundRecord,
+    arrived: Moment,
+) -> Next {
     if found.how == How::Cached
         && let Some(status) = stale_as_in_memory(proxy, &mut asking, place, &found.stored)
     {
@@ -282,12 +288,12 @@ async fn take(proxy: &Arc<Proxy>, mut asking: Asking, place: Place, found: Found
 /// refreshed behind the answer if that is what allows it.
 fn stale_as_in_memory(
     proxy: &Arc<Proxy>,
-    asking: &mut Asking,
-    place: Place,
+    asking: &mut CacheRequest,
+    place: CacheSlot,
     stored: &Arc<Stored>,
 ) -> Option<CacheStatus<'static>> {
     // Its purges were judged when it was found, by those that the request came after.
-    match Candidate::new(stored, Covered::No).usable(Facts::of(asking), proxy.now_ms()) {
+    match Candidate::new(stored, Covered::No).usable(Criteria::of(asking), proxy.now_ms()) {
         Ok(Use::Revalidating { ttl_ms }) => {
             behind::refresh_behind(proxy, asking, place, stored);
             asking.ticket.stale_hit(stored, Why::WhileRevalidate);
@@ -304,7 +310,7 @@ fn stale_as_in_memory(
 /// Upstream failed: stale if that may be, else its answer or ours.
 pub(crate) async fn failed(
     proxy: &Arc<Proxy>,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     stale: Option<Arc<Stored>>,
     failure: &Failure,
     arrived: Moment,
@@ -333,7 +339,7 @@ pub(crate) async fn failed(
     respond::stale_or(proxy, asking, stale, case, cause, Some(failure.retry_after)).await
 }
 
-fn in_memory(proxy: &Proxy, place: &Place) -> Option<Arc<Stored>> {
+fn in_memory(proxy: &Proxy, place: &CacheSlot) -> Option<Arc<Stored>> {
     match proxy.tier.find(place.key.text()) {
         Some(Held::Stored(stored)) => Some(stored),
         Some(Held::Vary(_)) | None => None,
@@ -357,11 +363,14 @@ impl<'a> Following<'a> {
 
     /// What was heard comes from another instance, and was waited for since `began`: who led here
     /// has followed, too.
-    fn hears(&mut self, told: &Told, began: Instant) {
+    fn hears(&mut self, told: &FlightOutcome, began: Instant) {
         let elsewhere = match told {
-            Told::Stored(found) => found.how == How::Awaited,
-            Told::Growing(exchange) => exchange.elsewhere,
-            Told::Varies(_) | Told::Pass(..) | Told::Failed(_) | Told::Refused(_) => false,
+            FlightOutcome::Stored(found) => found.how == How::Awaited,
+            FlightOutcome::Growing(exchange) => exchange.elsewhere,
+            FlightOutcome::Varies(_)
+            | FlightOutcome::Pass(..)
+            | FlightOutcome::Failed(_)
+            | FlightOutcome::Refused(_) => false,
         };
         if elsewhere {
             self.since.get_or_insert(began);

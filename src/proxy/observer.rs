@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::key::target::Target;
 use crate::policy::PassReason;
 use crate::route::Route;
-use crate::telemetry::words::{
+use crate::telemetry::labels::{
     Closed, Eviction, FillOutcome, FollowerEnd, Integrity, Purge, Scope, Shed, Tier, Why,
 };
 use crate::telemetry::{Event, Fill, Level, Log, Metrics, RouteMetrics};
@@ -19,7 +19,7 @@ use crate::upstream::{self, ErrorKind};
 
 /// Log and metrics, as the proxy uses them.
 #[derive(Debug)]
-pub struct Notices {
+pub struct Observer {
     /// The log.
     pub log: Log,
     /// The metrics.
@@ -56,7 +56,7 @@ pub(crate) struct FillReport<'a> {
     pub error: Option<&'static str>,
 }
 
-impl Notices {
+impl Observer {
     /// For routes in matching order. `first_id`: where request numbers begin, so that those of
     /// two instances are told apart.
     pub fn new(log: Log, metrics: Arc<Metrics>, routes: &[Arc<Route>], first_id: u64) -> Self {

@@ -24,11 +24,11 @@ use crate::upstream;
 const SEAT_IS_KEPT: Duration = Duration::from_secs(1);
 
 /// The flights of this instance.
-pub(crate) type Flights = flight::Flights<KeyHash, Told, Info>;
+pub(crate) type Flights = flight::Flights<KeyHash, FlightOutcome, Info>;
 /// The right to settle one.
-pub(crate) type Leader = flight::Leader<KeyHash, Told, Info>;
+pub(crate) type Leader = flight::Leader<KeyHash, FlightOutcome, Info>;
 /// A place in one.
-pub(crate) type Follower = flight::Follower<Told, Info>;
+pub(crate) type Follower = flight::Follower<FlightOutcome, Info>;
 
 /// What a list shows of a flight.
 #[derive(Debug, Clone, Default)]
@@ -78,16 +78,16 @@ pub(crate) type Moment = u64;
 
 /// The verdict of a flight. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) enum Told {
+pub(crate) enum FlightOutcome {
     /// A complete record: found in the store, awaited, or just validated.
-    Stored(Found),
+    Stored(FoundRecord),
     /// A response that may be shared, its body on the way.
     Growing(Arc<Exchange>),
     /// There is a Vary node: look under the variant's key.
     Varies(Arc<VaryNode>),
     /// Not to be shared. The response is for the request that led, and everybody else goes
     /// upstream for its own.
-    Pass(PassReason, Arc<Own>),
+    Pass(PassReason, Arc<PrivateResponse>),
     /// Upstream failed, for the requests that the failure binds.
     Failed(Arc<Failure>),
     /// The wait deadline passed, or the store is down and the route wants an error.
@@ -96,9 +96,9 @@ pub(crate) enum Told {
 
 /// What a fill finds in the store.
 #[derive(Debug)]
-pub(crate) enum Sighted {
+pub(crate) enum StoreSighting {
     /// The end of its own way.
-    Told(Told),
+    Told(FlightOutcome),
     /// A body that another instance is fetching.
     Elsewhere(Elsewhere),
 }
@@ -116,7 +116,7 @@ pub(crate) struct Elsewhere {
 
 /// A record that a flight came by.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct FoundRecord {
     /// The record.
     pub stored: Arc<Stored>,
     /// How.
@@ -173,7 +173,7 @@ pub(crate) struct Exchange {
 
 /// The response to a request that turned out to be nobody else's.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct PrivateResponse {
     /// Whose.
     pub owner: Option<Moment>,
     /// It was asked for with the owner's own Range.
@@ -189,9 +189,9 @@ pub(crate) struct Failure {
     /// Whether that is upstream's own: it has answered.
     pub answered: bool,
     /// Upstream's own answer, if there was one that is short enough to be shared.
-    pub answer: Option<Answered>,
+    pub answer: Option<SharedFailure>,
     /// Upstream's own answer, where it is not for sharing, too long or too slow: the owner's.
-    pub own: Option<Arc<Own>>,
+    pub own: Option<Arc<PrivateResponse>>,
     /// The word for log and answer.
     pub word: &'static str,
     /// The kind, if there was no answer that can be passed on.
@@ -212,7 +212,7 @@ pub(crate) struct Failure {
 
 /// A failed answer that is shared with those who waited.
 #[derive(Debug)]
-pub(crate) struct Answered {
+pub(crate) struct SharedFailure {
     /// Its fields, without what is for one client alone.
     pub headers: HeaderMap,
     /// All of its content.
@@ -246,7 +246,7 @@ impl Phase {
 
 // === impl Own ===
 
-impl Own {
+impl PrivateResponse {
     pub(crate) fn new(owner: Option<Moment>, ranged: bool, response: upstream::Response) -> Arc<Self> {
         Arc::new(Self { owner, ranged, response: Mutex::new(Some(response)) })
     }
@@ -279,7 +279,7 @@ impl Exchange {
     }
 }
 
-impl Found {
+impl FoundRecord {
     /// A record that was in the store.
     pub(crate) fn cached(stored: Arc<Stored>, how: How) -> Self {
         Self { stored, how, exchange: None, coordinated: true }

@@ -13,21 +13,21 @@ use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::flight::{Attempt, Joined};
-use crate::policy::{self, Ask, Asks, PassReason, Verdict, Want};
+use crate::policy::{self, Asks, PassReason, RequestFacts, Verdict, Want};
 use crate::proxy::cause::{Cause, Refused};
 use crate::proxy::fill::measured::measured;
 use crate::proxy::fill::{Head, Job, answer_of, is_answered};
-use crate::proxy::lookup::Place;
+use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::cache_status;
-use crate::proxy::outcome::{Exchange, Follower, Moment, Told};
+use crate::proxy::outcome::{Exchange, FlightOutcome, Follower, Moment};
 use crate::proxy::pass::upload::{Content, Upload};
 use crate::proxy::purge::invalidate::{Fills, Unsafe};
-use crate::proxy::request::Asking;
+use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::body::{ReplyBody, Source};
 use crate::proxy::state::Proxy;
 use crate::proxy::state::under_way::{Counted, Heard};
 use crate::record::Note;
-use crate::telemetry::words::{Cache, Why};
+use crate::telemetry::labels::{Cache, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
 
@@ -38,7 +38,7 @@ pub(crate) mod upload;
 /// A request with content, or with a method that is not GET or HEAD: streamed both ways.
 pub(crate) async fn pass_with_body(
     proxy: &Arc<Proxy>,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     content: impl Content,
     reason: PassReason,
 ) -> Response<ReplyBody> {
@@ -79,7 +79,7 @@ pub(crate) async fn pass_with_body(
 /// (RFC 9110 §9.3.3): then it is stored as that.
 async fn after_unsafe(
     proxy: &Arc<Proxy>,
-    asking: Asking,
+    asking: CacheRequest,
     head: Head,
     reason: PassReason,
     doing: Unsafe,
@@ -93,7 +93,7 @@ async fn after_unsafe(
         return own(proxy, asking, head.response, reason);
     };
     let (target, rules) = (asking.target.to_string(), &asking.route.rules);
-    let ask = Ask::of_credentials(&asking.headers, rules);
+    let ask = RequestFacts::of_credentials(&asking.headers, rules);
     if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
         || !proxy.marks.asks_as_a_fill(&asking)
         || !policy::is_coded_for_all(&asking.headers, &headers)
@@ -104,7 +104,7 @@ async fn after_unsafe(
     route.key_into(&mut text, &asking.target, &asking.headers);
     // Its own stamp is not above it, and every other one that it may be older than is.
     let head = Head { born, ..head };
-    match adopt(proxy, &asking, Place::new(&text, &text, None), head, heard, counted).await {
+    match adopt(proxy, &asking, CacheSlot::new(&text, &text, None), head, heard, counted).await {
         Ok((exchange, follower, me)) => respond::ride(proxy, asking, &exchange, follower, me),
         Err(Some(response)) => own(proxy, asking, response, reason),
         Err(None) => respond::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
@@ -115,8 +115,8 @@ async fn after_unsafe(
 /// response says in so many words that it may be shared, it is stored all the same.
 pub(crate) async fn pass_get(
     proxy: &Arc<Proxy>,
-    asking: Asking,
-    place: Option<Place>,
+    asking: CacheRequest,
+    place: Option<CacheSlot>,
     reason: PassReason,
 ) -> Response<ReplyBody> {
     match place {
@@ -130,8 +130,8 @@ pub(crate) async fn pass_get(
 /// The same, whatever others ask for.
 pub(crate) async fn pass_alone(
     proxy: &Arc<Proxy>,
-    mut asking: Asking,
-    place: Option<Place>,
+    mut asking: CacheRequest,
+    place: Option<CacheSlot>,
     reason: PassReason,
 ) -> Response<ReplyBody> {
     let (born, heard) = (invalidate::number(proxy), proxy.hears());
@@ -173,7 +173,7 @@ pub(crate) async fn pass_alone(
 
 /// A request that goes by itself because another's answer was not to be shared has an answer that
 /// is: then that is forgotten, here and in the store, and the next request leads (F10).
-fn judge_again(proxy: &Arc<Proxy>, asking: &Asking, place: &Place, head: &Head) {
+fn judge_again(proxy: &Arc<Proxy>, asking: &CacheRequest, place: &CacheSlot, head: &Head) {
     let verdict = policy::verdict(&asking.ask, &answer_of(head), &asking.route.rules);
     if !matches!(verdict, Verdict::Store(_)) {
         return;
@@ -189,7 +189,7 @@ fn judge_again(proxy: &Arc<Proxy>, asking: &Asking, place: &Place, head: &Head) 
 
 /// Fetches for everybody, in the background, what a request has shown to be everybody's without
 /// asking as a fill does.
-fn fill_behind(proxy: &Arc<Proxy>, asking: &Asking, place: Place, head: &Head) {
+fn fill_behind(proxy: &Arc<Proxy>, asking: &CacheRequest, place: CacheSlot, head: &Head) {
     let deadline = Instant::now() + asking.route.wait_timeout;
     let job = Job::new(proxy, asking, place, None, None, deadline);
     if matches!(job.verdict(head), Verdict::Store(_))
@@ -202,8 +202,8 @@ fn fill_behind(proxy: &Arc<Proxy>, asking: &Asking, place: Place, head: &Head) {
 /// Makes a fill of an exchange that began as a pass. Tried without waiting.
 async fn adopt(
     proxy: &Arc<Proxy>,
-    asking: &Asking,
-    place: Place,
+    asking: &CacheRequest,
+    place: CacheSlot,
     head: Head,
     heard: Heard,
     counted: Option<Counted>,
@@ -239,8 +239,8 @@ async fn adopt(
         job.store(leader, fill, head, lifetime, true).await;
     });
     match follower.settled().await {
-        crate::flight::Settled::Told(Told::Growing(exchange)) => Ok((exchange, follower, me)),
-        crate::flight::Settled::Told(Told::Pass(_, own)) => match own.take() {
+        crate::flight::Settled::Told(FlightOutcome::Growing(exchange)) => Ok((exchange, follower, me)),
+        crate::flight::Settled::Told(FlightOutcome::Pass(_, own)) => match own.take() {
             Some(response) => Err(Some(response)),
             None => Err(None),
         },
@@ -250,7 +250,7 @@ async fn adopt(
 
 async fn send(
     proxy: &Proxy,
-    asking: &Asking,
+    asking: &CacheRequest,
     body: Option<upstream::Body>,
     reason: PassReason,
     on_sent: Option<Box<dyn FnOnce() + Send>>,
@@ -292,7 +292,7 @@ async fn send(
 /// A response for this request alone.
 pub(crate) fn own(
     proxy: &Proxy,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     response: upstream::Response,
     reason: PassReason,
 ) -> Response<ReplyBody> {
@@ -323,7 +323,7 @@ pub(crate) fn own(
     finish(asking.ticket, answer)
 }
 
-fn unanswered(proxy: &Arc<Proxy>, asking: Asking, error: &upstream::Error) -> Response<ReplyBody> {
+fn unanswered(proxy: &Arc<Proxy>, asking: CacheRequest, error: &upstream::Error) -> Response<ReplyBody> {
     proxy.notices.upstream_error(&asking.route, error);
     respond::refuse(asking, Cause::Upstream(error.kind), None)
 }
@@ -336,7 +336,7 @@ fn never_connected(kind: ErrorKind) -> bool {
 
 /// Whether what a request by itself brings may turn out to be everybody's: a response that is stored
 /// all the same, or what a HEAD says of one.
-fn may_be_shared(asking: &Asking, reason: PassReason) -> bool {
+fn may_be_shared(asking: &CacheRequest, reason: PassReason) -> bool {
     asking.route.cache && (asking.method == Method::HEAD || may_turn_out_shared(reason))
 }
 
@@ -346,18 +346,18 @@ fn may_turn_out_shared(reason: PassReason) -> bool {
 }
 
 /// Whether a response to this request alone may still be worth storing.
-fn may_adopt(asking: &Asking, reason: PassReason, status: StatusCode) -> bool {
+fn may_adopt(asking: &CacheRequest, reason: PassReason, status: StatusCode) -> bool {
     may_turn_out_shared(reason) && status != StatusCode::PARTIAL_CONTENT && is_plain(asking)
 }
 
 /// Whether a request goes by itself only because its route lets nobody wait for another: what it
 /// brings is everybody's, so it asks as a fill does.
-fn is_fill(asking: &Asking, reason: PassReason) -> bool {
+fn is_fill(asking: &CacheRequest, reason: PassReason) -> bool {
     reason == PassReason::RouteSays && !asking.ask.credentialed() && is_plain(asking)
 }
 
 /// Whether a request is for the whole of what its key names.
-fn is_plain(asking: &Asking) -> bool {
+fn is_plain(asking: &CacheRequest) -> bool {
     use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
     asking.method == Method::GET
         && asking.route.cache

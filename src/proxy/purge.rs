@@ -9,7 +9,7 @@ use crate::dust::{Error, Number, within};
 use crate::key::target::{self, Refusal};
 use crate::proxy::purge::invalidate::Called;
 use crate::proxy::state::Proxy;
-use crate::telemetry::words;
+use crate::telemetry::labels;
 use crate::tier::stamps::life::{OPERATOR, stamp_life};
 use crate::tier::stamps::{Force, Scope};
 
@@ -61,11 +61,11 @@ pub(crate) async fn purge(proxy: &Proxy, what: &Purge, soft: bool) -> Result<Pur
     let began = Instant::now();
     let force = if soft { Force::Soft } else { Force::Hard };
     let (of, line, kind) = match what {
-        Purge::All => (None, None, words::Purge::All),
+        Purge::All => (None, None, labels::Purge::All),
         Purge::Url(url) => {
             let text = text_of_url(proxy, url).map_err(PurgeError::Url)?;
             let line = text.lines().next().unwrap_or_default().to_owned();
-            (Some(Called::of(&text)), Some(line), words::Purge::Url)
+            (Some(Called::of(&text)), Some(line), labels::Purge::Url)
         }
     };
     let number = write_purge(proxy, of, force).await?;

@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::body::Reader;
 use crate::key::target::{Scheme, Target};
-use crate::policy::{Ask, Fwd};
+use crate::policy::{Fwd, RequestFacts};
 use crate::proxy::connection::Presence;
-use crate::proxy::request::access::Ticket;
+use crate::proxy::request::access::RequestLog;
 use crate::route::Route;
 use crate::units::Net;
 
@@ -19,7 +19,7 @@ pub(crate) mod broken;
 pub(crate) mod hop_headers;
 
 /// A request that has found its route, and may look into the cache.
-pub(crate) struct Asking {
+pub(crate) struct CacheRequest {
     /// Method.
     pub method: Method,
     /// All fields, as they came.
@@ -29,13 +29,13 @@ pub(crate) struct Asking {
     /// Its route.
     pub route: Arc<Route>,
     /// What the policy made of it.
-    pub ask: Ask,
+    pub ask: RequestFacts,
     /// What it says of where it came from.
     pub forwarded: Forwarded,
     /// Why it goes upstream, by what is stored, if it does.
     pub forward: Option<Fwd>,
     /// Its line in the log.
-    pub ticket: Box<Ticket>,
+    pub ticket: Box<RequestLog>,
     /// Its place at a body that it is about to be given: what it reads first is not let go of meanwhile.
     pub seat: Option<Box<Mutex<Reader>>>,
 }
@@ -64,7 +64,7 @@ pub struct Forwarded {
     pub trusted: bool,
 }
 
-impl Asking {
+impl CacheRequest {
     /// From here on it may wait for an exchange, as long as this client is there.
     #[must_use]
     pub(crate) fn of(mut self, client: &Client) -> Self {

@@ -11,18 +11,18 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::{Error as BodyError, Reader};
-use crate::policy::{self, Ask, CacheStatus, Conditional, Cut, ErrorCase};
+use crate::policy::{self, CacheStatus, Conditional, Cut, ErrorCase, RequestFacts};
 use crate::proxy::cause::Cause;
 use crate::proxy::lookup::cache_status;
-use crate::proxy::lookup::candidate::Facts;
-use crate::proxy::outcome::{Answered, Exchange, Follower, Moment};
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::candidate::Criteria;
+use crate::proxy::outcome::{Exchange, Follower, Moment, SharedFailure};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::body::{ReplyBody, Source};
 use crate::proxy::respond::multipart_response::{Parted, Spans};
 use crate::proxy::respond::next::Next;
 use crate::proxy::state::Proxy;
 use crate::record::Manifest;
-use crate::telemetry::words::{Cache, Role, Source as From, Why};
+use crate::telemetry::labels::{Cache, Role, Source as From, Why};
 use crate::tier::Stored;
 use crate::upstream::ErrorKind;
 
@@ -35,7 +35,7 @@ pub(crate) mod refusal;
 pub(crate) mod standing_in;
 
 /// Where the bytes of an answer are.
-enum Bytes_<'a> {
+enum BodySource<'a> {
     Held(Bytes),
     Primed(Bytes, Box<Reader>),
     Growing(&'a Arc<Exchange>, Option<Reader>),
@@ -44,19 +44,26 @@ enum Bytes_<'a> {
 /// A fresh answer from memory, or one whose bytes have to be read first.
 pub(crate) async fn from_stored(
     proxy: &Arc<Proxy>,
-    asking: Asking,
+    asking: CacheRequest,
     stored: Arc<Stored>,
     status: CacheStatus<'_>,
 ) -> Next {
     if let Some(body) = stored.body.clone() {
-        return Next::Answer(answer(proxy, asking, &stored, Bytes_::Held(body), Some(stored.len()), status));
+        return Next::Answer(answer(
+            proxy,
+            asking,
+            &stored,
+            BodySource::Held(body),
+            Some(stored.len()),
+            status,
+        ));
     }
     if stored.is_empty() || asking.ask.want.is_head() {
         return Next::Answer(answer(
             proxy,
             asking,
             &stored,
-            Bytes_::Held(Bytes::new()),
+            BodySource::Held(Bytes::new()),
             Some(stored.len()),
             status,
         ));
@@ -67,7 +74,7 @@ pub(crate) async fn from_stored(
             proxy,
             asking,
             &stored,
-            Bytes_::Held(Bytes::new()),
+            BodySource::Held(Bytes::new()),
             Some(stored.len()),
             status,
         ));
@@ -77,7 +84,14 @@ pub(crate) async fn from_stored(
         return match in_time(proxy, &asking, &stored, proxy.bodies.whole(&hash, &stored.manifest)).await {
             Ok(body) => {
                 proxy.tier.keep(Arc::new(stored.with_body(body.clone())));
-                Next::Answer(answer(proxy, asking, &stored, Bytes_::Held(body), Some(stored.len()), status))
+                Next::Answer(answer(
+                    proxy,
+                    asking,
+                    &stored,
+                    BodySource::Held(body),
+                    Some(stored.len()),
+                    status,
+                ))
             }
             Err(error) => Next::Unreadable(asking, stored, error),
         };
@@ -89,7 +103,7 @@ pub(crate) async fn from_stored(
     let mut reader = proxy.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
     match in_time(proxy, &asking, &stored, reader.try_next()).await {
         Ok(Some(first)) => {
-            let bytes = Bytes_::Primed(first, Box::new(reader));
+            let bytes = BodySource::Primed(first, Box::new(reader));
             Next::Answer(answer(proxy, asking, &stored, bytes, Some(stored.len()), status))
         }
         Err(error) => Next::Unreadable(asking, stored, error),
@@ -97,7 +111,7 @@ pub(crate) async fn from_stored(
             proxy,
             asking,
             &stored,
-            Bytes_::Held(Bytes::new()),
+            BodySource::Held(Bytes::new()),
             Some(stored.len()),
             status,
         )),
@@ -107,7 +121,7 @@ pub(crate) async fn from_stored(
 /// Reads first bytes for half as long as the request may wait: the other half is for upstream.
 async fn in_time<T>(
     proxy: &Proxy,
-    asking: &Asking,
+    asking: &CacheRequest,
     stored: &Stored,
     read: impl Future<Output = Result<T, BodyError>>,
 ) -> Result<T, BodyError> {
@@ -125,7 +139,7 @@ async fn in_time<T>(
 
 /// Until when a request waits for a verdict. What it was to be given and could not be read has taken
 /// of that time.
-pub(crate) fn waits_until(asking: &Asking) -> Instant {
+pub(crate) fn waits_until(asking: &CacheRequest) -> Instant {
     let from = if asking.ticket.unread.is_empty() { Instant::now() } else { asking.ticket.began() };
     from + asking.route.wait_timeout
 }
@@ -138,7 +152,7 @@ pub(crate) fn waits_until(asking: &Asking) -> Instant {
 /// gone on without it, it has none, and nothing is waited for.
 pub(crate) async fn begins_in(
     proxy: &Proxy,
-    asking: &mut Asking,
+    asking: &mut CacheRequest,
     exchange: &Exchange,
     deadline: Instant,
 ) -> bool {
@@ -149,7 +163,12 @@ pub(crate) async fn begins_in(
     begins
 }
 
-async fn has_beginning(proxy: &Proxy, asking: &mut Asking, exchange: &Exchange, deadline: Instant) -> bool {
+async fn has_beginning(
+    proxy: &Proxy,
+    asking: &mut CacheRequest,
+    exchange: &Exchange,
+    deadline: Instant,
+) -> bool {
     let record = &exchange.head.record;
     let len = exchange.len.or_else(|| exchange.growing.len_if_done());
     let first = Cut::of(&asking.headers, asking.ask.want, record, len)
@@ -192,7 +211,7 @@ async fn has_beginning(proxy: &Proxy, asking: &mut Asking, exchange: &Exchange, 
 /// Rides an exchange: the leader's own client, or one of the others.
 pub(crate) fn ride(
     proxy: &Arc<Proxy>,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     exchange: &Arc<Exchange>,
     follower: Follower,
     arrived: Moment,
@@ -230,7 +249,8 @@ pub(crate) fn ride(
     let seat = if mine { exchange.take_seat() } else { None };
     let len = exchange.len.or_else(|| exchange.growing.len_if_done());
     let stored = exchange.head.clone();
-    let mut response = respond(proxy, asking, &stored, Bytes_::Growing(exchange, seat), len, status, mine);
+    let mut response =
+        respond(proxy, asking, &stored, BodySource::Growing(exchange, seat), len, status, mine);
     drop(kept);
     // It counts as somebody who waits for the fill for as long as it reads.
     let body = std::mem::replace(response.body_mut(), ReplyBody::empty());
@@ -241,7 +261,7 @@ pub(crate) fn ride(
 /// Stale if that is allowed, else our own answer.
 pub(crate) async fn stale_or(
     proxy: &Arc<Proxy>,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     stale: Option<Arc<Stored>>,
     case: ErrorCase,
     cause: Cause,
@@ -258,7 +278,11 @@ pub(crate) async fn stale_or(
 }
 
 /// Our own answer to a request that had a route.
-pub(crate) fn refuse(mut asking: Asking, cause: Cause, retry_after: Option<u64>) -> Response<ReplyBody> {
+pub(crate) fn refuse(
+    mut asking: CacheRequest,
+    cause: Cause,
+    retry_after: Option<u64>,
+) -> Response<ReplyBody> {
     if asking.ticket.cache != Cache::Follower {
         asking.ticket.cache = Cache::Error;
     }
@@ -268,7 +292,7 @@ pub(crate) fn refuse(mut asking: Asking, cause: Cause, retry_after: Option<u64>)
 
 fn allowed_stale(
     proxy: &Proxy,
-    asking: &Asking,
+    asking: &CacheRequest,
     stale: Option<Arc<Stored>>,
     case: ErrorCase,
 ) -> Option<Arc<Stored>> {
@@ -278,20 +302,27 @@ fn allowed_stale(
 /// Whether a stored response may be served to this request although it is stale.
 pub(crate) fn stale_allowed(
     proxy: &Proxy,
-    asking: &Asking,
+    asking: &CacheRequest,
     stale: Option<&Arc<Stored>>,
     case: ErrorCase,
 ) -> bool {
     let unread = &asking.ticket.unread;
-    stale.is_some_and(|stored| standing_in::stands_in(proxy, stored, Facts::of(asking), unread, case).is_ok())
+    stale.is_some_and(|stored| {
+        standing_in::stands_in(proxy, stored, Criteria::of(asking), unread, case).is_ok()
+    })
 }
 
 /// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
-pub(crate) fn is_out_of_reach(proxy: &Proxy, asking: &Asking, stored: &Stored) -> bool {
+pub(crate) fn is_out_of_reach(proxy: &Proxy, asking: &CacheRequest, stored: &Stored) -> bool {
     lacks_bytes(proxy, stored, &asking.ask, &asking.ticket.unread)
 }
 
-pub(crate) fn lacks_bytes(proxy: &Proxy, stored: &Stored, ask: &Ask, unread: &[Arc<Manifest>]) -> bool {
+pub(crate) fn lacks_bytes(
+    proxy: &Proxy,
+    stored: &Stored,
+    ask: &RequestFacts,
+    unread: &[Arc<Manifest>],
+) -> bool {
     let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.want.is_head();
     needs_bytes && reach::is_unread(proxy, stored.hash, &stored.manifest, unread)
 }
@@ -299,9 +330,9 @@ pub(crate) fn lacks_bytes(proxy: &Proxy, stored: &Stored, ask: &Ask, unread: &[A
 /// An answer from the store: with its age.
 fn answer(
     proxy: &Proxy,
-    asking: Asking,
+    asking: CacheRequest,
     stored: &Arc<Stored>,
-    bytes: Bytes_<'_>,
+    bytes: BodySource<'_>,
     len: Option<u64>,
     status: CacheStatus<'_>,
 ) -> Response<ReplyBody> {
@@ -311,9 +342,9 @@ fn answer(
 /// Conditional, part or whole. `mine`: its own exchange, whose Age is passed on as it came.
 fn respond(
     proxy: &Proxy,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     stored: &Arc<Stored>,
-    bytes: Bytes_<'_>,
+    bytes: BodySource<'_>,
     len: Option<u64>,
     status: CacheStatus<'_>,
     mine: bool,
@@ -324,7 +355,7 @@ fn respond(
     let mut headers =
         if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
     if mine {
-        if let Bytes_::Growing(exchange, _) = &bytes {
+        if let BodySource::Growing(exchange, _) = &bytes {
             // A 304 has no room for more than Age of them (RFC 9110 §15.4.5).
             for (name, value) in exchange.own.iter().filter(|(name, _)| !not_modified || *name == AGE) {
                 headers.append(name, value.clone());
@@ -387,34 +418,34 @@ fn respond(
 }
 
 /// Returns whether a request is answered 304.
-fn is_not_modified(asking: &Asking, stored: &Stored) -> bool {
+fn is_not_modified(asking: &CacheRequest, stored: &Stored) -> bool {
     (asking.method == Method::GET || asking.ask.want.is_head())
         && policy::conditional(&asking.headers, &stored.record) == Conditional::NotModified
 }
 
 /// `seated`: its own client's place was made for the very part that it asked for.
-fn source(bytes: Bytes_<'_>, part: Option<(u64, u64)>, seated: bool) -> Source {
+fn source(bytes: BodySource<'_>, part: Option<(u64, u64)>, seated: bool) -> Source {
     match bytes {
-        Bytes_::Held(body) => match part {
+        BodySource::Held(body) => match part {
             None => Source::Whole(body),
             Some((first, last)) => Source::Whole(slice(&body, first, last)),
         },
-        Bytes_::Primed(first, reader) => Source::Primed(first, reader),
-        Bytes_::Growing(_, Some(seat)) if seated || part.is_none() => Source::Reader(seat),
+        BodySource::Primed(first, reader) => Source::Primed(first, reader),
+        BodySource::Growing(_, Some(seat)) if seated || part.is_none() => Source::Reader(seat),
         // Its first bytes have been read.
-        Bytes_::Growing(exchange, _) => Source::Reader(exchange.growing.reader(part).goes_on()),
+        BodySource::Growing(exchange, _) => Source::Reader(exchange.growing.reader(part).goes_on()),
     }
 }
 
-fn parted(proxy: &Proxy, bytes: Bytes_<'_>, stored: &Stored) -> Parted {
+fn parted(proxy: &Proxy, bytes: BodySource<'_>, stored: &Stored) -> Parted {
     let from = |begun| {
         let (hash, manifest) = (stored.hash.to_string(), stored.manifest.clone());
         Parted::Read(multipart::From::Stored { bodies: proxy.bodies.clone(), hash, manifest }, begun)
     };
     match bytes {
-        Bytes_::Held(body) => Parted::Held(body),
-        Bytes_::Primed(first, reader) => from(Some((first, reader))),
-        Bytes_::Growing(exchange, _) => {
+        BodySource::Held(body) => Parted::Held(body),
+        BodySource::Primed(first, reader) => from(Some((first, reader))),
+        BodySource::Growing(exchange, _) => {
             Parted::Read(multipart::From::Growing(exchange.growing.clone()), None)
         }
     }
@@ -423,9 +454,9 @@ fn parted(proxy: &Proxy, bytes: Bytes_<'_>, stored: &Stored) -> Parted {
 /// Upstream's own failed answer, shared with those who waited.
 pub(crate) fn failure(
     proxy: &Proxy,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     code: StatusCode,
-    answer: &Answered,
+    answer: &SharedFailure,
     mine: bool,
 ) -> Response<ReplyBody> {
     if mine {

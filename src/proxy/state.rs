@@ -8,11 +8,11 @@ use crate::dust::{Dust, Number};
 use crate::flight::Flight;
 use crate::flight::{self};
 use crate::key::Key;
-use crate::proxy::observer::Notices;
+use crate::proxy::observer::Observer;
 use crate::proxy::outcome::{Flights, Moments};
 use crate::proxy::request::hop_headers;
 use crate::proxy::settings::Settings;
-use crate::proxy::state::negative_cache::Notes;
+use crate::proxy::state::negative_cache::NegativeCache;
 use crate::proxy::state::waiters::Waiters;
 use crate::route::{Route, Table};
 use crate::tier::{Member, Stamps, Tier, Trust};
@@ -57,7 +57,7 @@ pub struct Parts {
     /// Chance.
     pub dice: Arc<Dice>,
     /// Log and metrics.
-    pub notices: Notices,
+    pub notices: Observer,
     /// Fills hold guards of it, so that a drain waits for them.
     pub drain: Arc<Signal>,
 }
@@ -76,16 +76,16 @@ pub struct Proxy {
     pub(crate) dust: Arc<dyn Dust>,
     pub(crate) catalog: Catalog,
     pub(crate) bodies: Arc<Bodies>,
-    pub(crate) notes: Notes,
-    pub(crate) rolls: pending_variants::Rolls,
+    pub(crate) notes: NegativeCache,
+    pub(crate) rolls: pending_variants::PendingVariants,
     pub(crate) heads: head_flight::HeadFlights,
     pub(crate) under_way: under_way::UnderWay,
     pub(crate) moments: Moments,
     pub(crate) waiters: Waiters,
     pub(crate) dice: Arc<Dice>,
-    pub(crate) notices: Notices,
+    pub(crate) notices: Observer,
     pub(crate) drain: Arc<Signal>,
-    pub(crate) marks: hop_headers::Marks,
+    pub(crate) marks: hop_headers::HopHeaders,
     /// Notes of URLs that this instance wrote lately.
     pub(crate) noted_urls: noted_urls::NotedUrls,
     /// What was published a moment ago.
@@ -97,7 +97,7 @@ impl Proxy {
     pub fn new(parts: Parts) -> Arc<Self> {
         let waiters = Waiters::new(parts.settings.server.max_waiters);
         let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
-        let marks = hop_headers::Marks::new(&parts.settings.server.name, parts.fleet);
+        let marks = hop_headers::HopHeaders::new(&parts.settings.server.name, parts.fleet);
         Arc::new(Self {
             settings: parts.settings,
             routes: parts.routes,
@@ -111,8 +111,8 @@ impl Proxy {
             dust: parts.dust,
             catalog,
             bodies: parts.bodies,
-            notes: Notes::new(),
-            rolls: pending_variants::Rolls::default(),
+            notes: NegativeCache::new(),
+            rolls: pending_variants::PendingVariants::default(),
             heads: head_flight::HeadFlights::new(),
             under_way: under_way::UnderWay::default(),
             moments: Moments::default(),

@@ -19,12 +19,12 @@ use crate::flight;
 use crate::key::Key;
 use crate::key::target::{self, Asked};
 use crate::node::{self, Chores, Node, Opened, Seams, Upstreams};
-use crate::policy::{self, Ask, Entrance};
+use crate::policy::{self, RequestClass, RequestFacts};
 use crate::proxy::fill::Job;
-use crate::proxy::lookup::{Look, Place};
-use crate::proxy::request::access::Ticket;
+use crate::proxy::lookup::{CacheSlot, Lookup};
+use crate::proxy::request::access::RequestLog;
 use crate::proxy::request::binding::Party;
-use crate::proxy::request::{Asking, Forwarded};
+use crate::proxy::request::{CacheRequest, Forwarded};
 use crate::proxy::respond::next::Next;
 use crate::proxy::*;
 use crate::tasks::Tasks;
@@ -135,21 +135,22 @@ impl Instance {
     }
 
     /// A GET on its way in.
-    fn asking(&self, path: &str) -> Asking {
+    fn asking(&self, path: &str) -> CacheRequest {
         let request = Request::get(path).header("host", "h.test").body(()).unwrap();
         let (parts, ()) = request.into_parts();
         let forwarded = Forwarded::read("127.0.0.1:1".parse().unwrap(), &[], &parts.headers);
-        let mut ticket = Ticket::open(&self.proxy.notices, self.proxy.now_ms(), &parts, &forwarded);
+        let mut ticket = RequestLog::open(&self.proxy.notices, self.proxy.now_ms(), &parts, &forwarded);
         let asked =
             target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
         let Ok(Asked::Target(target)) = asked else { panic!("{path}") };
         let route = self.proxy.routes.route(&target, &parts.method).unwrap().clone();
         ticket.routed(&route, self.proxy.notices.route(&route).clone());
-        let Entrance::Lookup(ask) = policy::entrance(&parts.method, &HeaderMap::new(), &route.rules) else {
+        let RequestClass::Lookup(ask) = policy::entrance(&parts.method, &HeaderMap::new(), &route.rules)
+        else {
             panic!("{path}")
         };
         let (method, headers) = (parts.method, parts.headers);
-        Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None }
+        CacheRequest { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None }
     }
 }
 
@@ -222,7 +223,7 @@ async fn a_request_that_looked_too_early_does_not_wait_for_a_refresh_behind_othe
     let one = fleet.instance("one", WhenUnsure::Validate).await;
     let early = one.asking("/a");
     let look = lookup::look(&one.proxy, &early.route, &early.target, &early.headers, &early.ask);
-    let Look::Missing { place } = look else { panic!("{look:?}") };
+    let Lookup::Missing { place } = look else { panic!("{look:?}") };
     assert_eq!(one.get("/a").await.0, "a");
     let others = "dustgate; hit; ttl=-10; detail=stale-while-revalidate";
     assert_eq!(said(&one.get("/a").await), ("a", others), "the refresh begins");
@@ -279,12 +280,13 @@ async fn an_unsafe_method_at_one_makes_void_what_only_the_other_has_in_memory() 
     let request = Request::post("/a").header("host", "h.test").body(()).unwrap();
     let (parts, ()) = request.into_parts();
     let forwarded = Forwarded::read("127.0.0.1:1".parse().unwrap(), &[], &parts.headers);
-    let ticket = Ticket::open(&one.proxy.notices, one.proxy.now_ms(), &parts, &forwarded);
+    let ticket = RequestLog::open(&one.proxy.notices, one.proxy.now_ms(), &parts, &forwarded);
     let asked = target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
     let Ok(Asked::Target(target)) = asked else { panic!("a target") };
     let route = one.proxy.routes.route(&target, &parts.method).unwrap().clone();
-    let (method, headers, ask) = (parts.method, parts.headers, Ask::default());
-    let asking = Asking { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
+    let (method, headers, ask) = (parts.method, parts.headers, RequestFacts::default());
+    let asking =
+        CacheRequest { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
     let doing = invalidate::before_unsafe(&one.proxy, &asking);
     doing.on_sent()();
     // Nobody hears what it has done.

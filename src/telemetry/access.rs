@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::{Method, Version};
 
 use super::json::{self, Object};
+use super::labels::{Cache, FillOutcome, Role, Source, Why};
 use super::log::Format;
 use super::stamp;
-use super::words::{Cache, FillOutcome, Role, Source, Why};
 
 /// One request, when its response has ended.
 #[derive(Debug, Clone, Default)]

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::dust::{Entry, Error, Number};
-use crate::flight::{Entered, Flight, Judge, Judged, Lone, Names, Published, Standing};
+use crate::flight::{Entered, Flight, Judge, Judged, Names, Published, Standing, Uncoordinated};
 
 /// How [`run`] treats a value.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ pub enum RunError {
     Fenced,
     /// The store cannot coordinate, and that is an error here (S14).
     #[error("unavailable: {}", .0.as_str())]
-    Unavailable(Lone),
+    Unavailable(Uncoordinated),
     /// The deadline passed (S13).
     #[error("timed out waiting for another's result")]
     TimedOut,

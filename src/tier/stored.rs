@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Covered, Stamps};
 use crate::dust::Number;
 use crate::key::KeyHash;
-use crate::policy::{Rules, Terms};
+use crate::policy::{ReuseTerms, Rules};
 use crate::record::{Manifest, Record};
 
 /// Found since somebody asked whether it was.
@@ -22,7 +22,7 @@ pub struct Stored {
     /// What is remembered.
     pub record: Record,
     /// What its fields say, parsed once.
-    pub terms: Terms,
+    pub terms: ReuseTerms,
     /// Its segments, shared with the readers.
     pub manifest: Arc<Manifest>,
     /// The bytes, if they are few enough to be held.
@@ -46,7 +46,7 @@ pub struct Stored {
 impl Stored {
     /// Works out what a hit needs of a record under its route's rules.
     pub fn new(mut record: Record, rules: &Rules, body: Option<Bytes>) -> Self {
-        let terms = Terms::of(&record, rules);
+        let terms = ReuseTerms::of(&record, rules);
         let manifest = Arc::new(std::mem::take(&mut record.body));
         Self {
             hash: KeyHash::of(&record.key),
@@ -118,7 +118,7 @@ impl Stored {
             *grace = rest.min(*grace);
         }
         Arc::new(Self {
-            terms: Terms { fresh_until: record.fresh_until(), ..self.terms },
+            terms: ReuseTerms { fresh_until: record.fresh_until(), ..self.terms },
             manifest: self.manifest.clone(),
             body: self.body.clone(),
             hash: self.hash,

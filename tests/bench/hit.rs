@@ -13,7 +13,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use dustgate::policy::{self, Answer, Ask, Entrance, Framing, Rules, Terms, Verdict};
+use dustgate::policy::{self, Answer, Framing, RequestClass, RequestFacts, ReuseTerms, Rules, Verdict};
 use dustgate::proxy::Client;
 use dustgate::record::Record;
 use dustgate::testkit::fixtures;
@@ -69,8 +69,8 @@ fn record() -> Record {
 }
 
 /// What a hit decides: whether it is looked up, whether the record may be reused, and in what form.
-fn decide(asked: &HeaderMap, record: &Record, terms: &Terms, rules: &Rules) -> bool {
-    let Entrance::Lookup(ask) = policy::entrance(&Method::GET, asked, rules) else { return false };
+fn decide(asked: &HeaderMap, record: &Record, terms: &ReuseTerms, rules: &Rules) -> bool {
+    let RequestClass::Lookup(ask) = policy::entrance(&Method::GET, asked, rules) else { return false };
     let reuse = policy::reuse(&ask, record, terms, rules, NOW + 1000);
     black_box(policy::conditional(asked, record));
     matches!(reuse, policy::Reuse::Fresh { .. })
@@ -85,13 +85,13 @@ fn decide_anew(asked: &HeaderMap, record: &Record, rules: &Rules) -> bool {
         received_at: NOW,
         framing: Framing::Length(1024),
     };
-    let stored = matches!(policy::verdict(&Ask::default(), &answer, rules), Verdict::Store(_));
-    stored && decide(asked, record, &Terms::of(record, rules), rules)
+    let stored = matches!(policy::verdict(&RequestFacts::default(), &answer, rules), Verdict::Store(_));
+    stored && decide(asked, record, &ReuseTerms::of(record, rules), rules)
 }
 
 fn decision(criterion: &mut Criterion) {
     let (rules, record) = (Rules::default(), record());
-    let terms = Terms::of(&record, &rules);
+    let terms = ReuseTerms::of(&record, &rules);
     let mut group = criterion.benchmark_group("decision");
     for (name, asked) in [("curl", fields(CURL)), ("browser", fields(BROWSER))] {
         assert!(decide(&asked, &record, &terms, &rules) && decide_anew(&asked, &record, &rules));

@@ -14,7 +14,7 @@ use crate::history::{Answer, End};
 use crate::judge::DEADLINE;
 use crate::keys::{KEYS, path};
 use crate::origin::VERSION;
-use crate::support::client::{Ask, Conn};
+use crate::support::client::{Conn, RequestFacts};
 use crate::support::{End as Ending, Reply};
 
 /// Between two clients, in the middle.
@@ -103,7 +103,7 @@ struct Told {
 
 /// Asks, and checks every byte as it comes.
 async fn hear(sky: &Sky, at: At, key: usize, told: &mut Told) -> End {
-    let ask = Ask::new(at.data, "GET", &path(key)).host(HOST).field("User-Agent", "chaos");
+    let ask = RequestFacts::new(at.data, "GET", &path(key)).host(HOST).field("User-Agent", "chaos");
     let mut conn = match Conn::reach(at.data).await {
         Ok(conn) => conn,
         Err(error) => return End::Unreached(format!("connecting: {error}")),
@@ -139,7 +139,7 @@ async fn hear(sky: &Sky, at: At, key: usize, told: &mut Told) -> End {
 }
 
 /// What an instance's operator's port answers, if that is 200.
-pub async fn operator(ask: Ask) -> Result<Value, String> {
+pub async fn operator(ask: RequestFacts) -> Result<Value, String> {
     let Reply { status, body, end, .. } = ask.host("localhost").attempt().await?;
     let value = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     if status == 200 && end == Ending::Clean { Ok(value) } else { Err(format!("{status} {value}")) }

@@ -13,7 +13,7 @@ use crate::clients::{HOST, ask, operator};
 use crate::ground::{At, Ground, INSTANCES, Sky};
 use crate::history::{Edit, How, What};
 use crate::keys::{KEYS, path};
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::weather::{Gust, Weather};
 
 /// So many at least are neither gone nor in trouble.
@@ -212,7 +212,7 @@ pub async fn purge(sky: &Sky, by: At, key: Option<usize>) -> Option<Value> {
     let least: Vec<_> = keys.iter().map(|key| (*key, sky.origin.version(*key))).collect();
     let what = key.map_or(json!({"all": true}), |key| json!({"url": format!("http://{HOST}{}", path(key))}));
     let sent = sky.now();
-    let said = operator(Ask::new(by.admin, "POST", "/v1/purge").json(&what)).await;
+    let said = operator(RequestFacts::new(by.admin, "POST", "/v1/purge").json(&what)).await;
     let done = sky.now();
     let names = |said: &Value, list: &str| {
         said[list]
@@ -243,7 +243,7 @@ pub async fn purge(sky: &Sky, by: At, key: Option<usize>) -> Option<Value> {
 async fn post(sky: &Sky, by: At, key: usize) {
     let sent = sky.now();
     let least = sky.origin.version(key) + 1;
-    let said = Ask::new(by.data, "POST", &path(key)).host(HOST).content("").attempt().await;
+    let said = RequestFacts::new(by.data, "POST", &path(key)).host(HOST).content("").attempt().await;
     let done = sky.now();
     sky.write(|history| match said {
         Ok(reply) if reply.status == 200 => {

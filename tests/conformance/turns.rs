@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::{Proxy, until};
 
 /// The longest head that a client of the suite sends is a small part of this.
@@ -87,7 +87,7 @@ async fn stored(admins: &[SocketAddr], case: &[u8]) {
     let case = String::from_utf8_lossy(case);
     for admin in admins {
         until("what was fetched to be stored", async || {
-            let flights = Ask::new(*admin, "GET", "/v1/flights").host("localhost").send().await;
+            let flights = RequestFacts::new(*admin, "GET", "/v1/flights").host("localhost").send().await;
             (!flights.text().contains(&*case)).then_some(())
         })
         .await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::fleet::Fleet;
 use crate::support::{Answer, End, Gate, all, until};
 
@@ -34,11 +34,12 @@ impl Balancer {
             if TcpStream::connect(admin).await.is_err() || TcpStream::connect(at).await.is_err() {
                 continue;
             }
-            let ready = Ask::new(admin, "GET", "/readyz").host("localhost").asked().await.head().await;
+            let ready =
+                RequestFacts::new(admin, "GET", "/readyz").host("localhost").asked().await.head().await;
             if ready.is_none_or(|ready| ready.status != 200) {
                 continue;
             }
-            let answer = Ask::new(at, "GET", path).asked().await.head().await;
+            let answer = RequestFacts::new(at, "GET", path).asked().await.head().await;
             let reply = answer.ok_or_else(|| format!("{path}: closed without an answer"))?.rest().await;
             let right = reply.status == 200 && reply.end == End::Clean && reply.body == path.as_bytes();
             return if right { Ok(()) } else { Err(format!("{path}: {reply:?}")) };

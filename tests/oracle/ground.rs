@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::page::PAGES;
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::instances::Instances;
 use crate::support::proxy::Setup;
 use crate::support::server::Server;
@@ -110,7 +110,7 @@ async fn purge(world: Arc<World>, admin: SocketAddr, page: usize, soft: bool, ch
     let version = if changes { world.changes(page) } else { world.version(page) };
     let url = format!("http://oracle.test{}", world.pages[page].path());
     let asked = json!({ "url": url, "soft": soft });
-    let answer = Ask::new(admin, "POST", "/v1/purge").host("localhost").json(&asked).attempt().await;
+    let answer = RequestFacts::new(admin, "POST", "/v1/purge").host("localhost").json(&asked).attempt().await;
     let Ok(answer) = answer else { return };
     if answer.status != 200 || answer.end != End::Clean {
         return;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::{Answer, Conn, Gate, Origin, Proxy, all};
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn no_web_page_can_purge() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).admin("hosts = [\"ops.test\"]").await;
     proxy.fill("/a").await;
-    let purge = || Ask::new(proxy.admin, "POST", "/v1/purge").content("{\"all\":true}");
+    let purge = || RequestFacts::new(proxy.admin, "POST", "/v1/purge").content("{\"all\":true}");
     for kind in
         [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data")]
     {
@@ -217,7 +217,7 @@ async fn what_is_not_there() {
         let told = reply.json();
         assert!(told["error"].is_string() && told["detail"].is_string(), "{told}");
     }
-    let ask = Ask::new(proxy.admin, "POST", "/v1/purge").host("localhost");
+    let ask = RequestFacts::new(proxy.admin, "POST", "/v1/purge").host("localhost");
     assert_eq!(ask.field("Content-Type", "application/json").content("{\"all\":").await.status, 400);
 }
 

@@ -223,7 +223,8 @@ async fn demo_tells_what_to_try_and_what_it_tells_is_true() {
         .out
         .find("a curl line", |line| line.contains(&format!("curl -i http://{at}/slow")).then_some(()));
     curl.await;
-    let get = |target: &str| crate::support::client::Ask::new(at, "GET", target).host(&at.to_string());
+    let get =
+        |target: &str| crate::support::client::RequestFacts::new(at, "GET", target).host(&at.to_string());
     let miss = get("/slow").await;
     assert_eq!((miss.status, miss.cache_status()), (200, "dustgate; fwd=uri-miss; stored"));
     let filled = async |path: &str| {

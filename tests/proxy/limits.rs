@@ -222,7 +222,7 @@ async fn several_ports() {
     let second = |line: &str| line.strip_prefix("listening on http://[::1]:").map(str::to_owned);
     let port = proxy.errors.find("the second port", second).await;
     let at = format!("[::1]:{port}").parse().unwrap();
-    let reply = crate::support::client::Ask::new(at, "GET", "/a").await;
+    let reply = crate::support::client::RequestFacts::new(at, "GET", "/a").await;
     assert!(reply.is_hit(), "one proxy behind both");
 }
 

@@ -219,7 +219,7 @@ async fn stale_while_revalidate_beside_s_maxage_answers_at_once_and_asks_behind(
 async fn what_goes_upstream_because_the_stored_response_is_stale_says_so() {
     let origin = Origin::answering(stale("old")).await;
     let proxy = Proxy::before(&origin).await;
-    let says = async |ask: crate::support::client::Ask, what: &str| {
+    let says = async |ask: crate::support::client::RequestFacts, what: &str| {
         let status = ask.await.cache_status().to_owned();
         assert!(status.starts_with("dustgate; fwd=stale"), "{what}: {status}");
     };

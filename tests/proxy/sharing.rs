@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::origin::Seen;
 use crate::support::{Answer, Gate, Origin, Proxy, Reply, all, until};
 
@@ -34,7 +34,7 @@ struct Row {
     /// The field that a client names itself in, and what stands before its name there.
     field: (&'static str, &'static str),
     /// What a client sends.
-    ask: fn(&Client) -> Ask,
+    ask: fn(&Client) -> RequestFacts,
     /// What the origin answers to a request.
     answer: fn(&Seen) -> Answer,
     /// What a client may get.
@@ -154,21 +154,21 @@ impl<'a> Client<'a> {
         Self { proxy, field: ("", ""), base: "", n: Some(n) }
     }
 
-    fn ask(&self, method: &str, target: &str) -> Ask {
+    fn ask(&self, method: &str, target: &str) -> RequestFacts {
         self.proxy.ask(method, &format!("{}{target}", self.base))
     }
 
-    fn get(&self, target: &str) -> Ask {
+    fn get(&self, target: &str) -> RequestFacts {
         self.ask("GET", target)
     }
 
     /// A GET that says who asks, in a field; the stranger's does not have it.
-    fn named(&self, field: &str, before: &str) -> Ask {
+    fn named(&self, field: &str, before: &str) -> RequestFacts {
         self.names(self.get("/a"), field, before)
     }
 
     /// The same of any request.
-    fn names(&self, ask: Ask, field: &str, before: &str) -> Ask {
+    fn names(&self, ask: RequestFacts, field: &str, before: &str) -> RequestFacts {
         match self.n {
             Some(_) => ask.field(field, &format!("{before}{}", self.who())),
             None => ask,

@@ -1,7 +1,7 @@
 //! The request that leads does not decide for the others: a failure, an error or an answer that is
 //! not to be shared binds its like, and all when a second leader has come to the same.
 
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::origin::Seen;
 use crate::support::{Answer, Gate, Origin, Proxy, Reply, all};
 
@@ -17,16 +17,16 @@ async fn before(origin: &Origin) -> Proxy {
 }
 
 /// A request of the client with this number, of a user agent of its own.
-fn of(proxy: &Proxy, client: usize) -> Ask {
+fn of(proxy: &Proxy, client: usize) -> RequestFacts {
     from(proxy, client).field("User-Agent", &format!("agent/{client}"))
 }
 
 /// A request from the address with this number.
-fn from(proxy: &Proxy, client: usize) -> Ask {
+fn from(proxy: &Proxy, client: usize) -> RequestFacts {
     proxy.get("/a").field("X-Forwarded-For", &format!("192.0.2.{client}"))
 }
 
-fn evil(proxy: &Proxy) -> Ask {
+fn evil(proxy: &Proxy) -> RequestFacts {
     of(proxy, 200).field("X-Evil", "1")
 }
 

@@ -41,7 +41,7 @@ enum Left {
 
 /// A request to be sent.
 #[derive(Clone)]
-pub struct Ask {
+pub struct RequestFacts {
     to: SocketAddr,
     method: String,
     target: String,
@@ -53,7 +53,7 @@ pub struct Ask {
 
 // === impl Ask ===
 
-impl Ask {
+impl RequestFacts {
     pub fn new(to: SocketAddr, method: &str, target: &str) -> Self {
         Self {
             to,
@@ -153,7 +153,7 @@ impl Ask {
     }
 }
 
-impl IntoFuture for Ask {
+impl IntoFuture for RequestFacts {
     type Output = Reply;
     type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Reply> + Send>>;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::client::Ask;
+use super::client::RequestFacts;
 use super::proxy::Setup;
 use super::server::Server;
 use super::{Origin, Proxy, Reply, S3, all, until};
@@ -139,7 +139,7 @@ pub async fn waits(instance: &Proxy, path: &str) {
 }
 
 /// An answer and how long it took.
-pub async fn timed(ask: Ask) -> (Duration, Reply) {
+pub async fn timed(ask: RequestFacts) -> (Duration, Reply) {
     let began = Instant::now();
     let reply = ask.send().await;
     (began.elapsed(), reply)

@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::client::{Ask, Conn};
+use super::client::{Conn, RequestFacts};
 use super::command::{self, Said};
 use super::log::Lines;
 use super::metrics::Metrics;
@@ -298,11 +298,11 @@ impl Proxy {
         self.place.config.to_str().unwrap()
     }
 
-    pub fn ask(&self, method: &str, target: &str) -> Ask {
-        Ask::new(self.at, method, target)
+    pub fn ask(&self, method: &str, target: &str) -> RequestFacts {
+        RequestFacts::new(self.at, method, target)
     }
 
-    pub fn get(&self, target: &str) -> Ask {
+    pub fn get(&self, target: &str) -> RequestFacts {
         self.ask("GET", target)
     }
 
@@ -312,7 +312,7 @@ impl Proxy {
     }
 
     /// The same for any request.
-    pub async fn filled_by(&self, ask: Ask) -> Reply {
+    pub async fn filled_by(&self, ask: RequestFacts) -> Reply {
         let path = ask.path().to_owned();
         let is_fill = |line: &Value| line["event"] == "fill" && line["path"] == path;
         let before = self.log.json(is_fill).len();
@@ -331,13 +331,13 @@ impl Proxy {
     }
 
     /// A GET on the operator's port.
-    pub fn admin_get(&self, target: &str) -> Ask {
-        Ask::new(self.admin, "GET", target).host("localhost")
+    pub fn admin_get(&self, target: &str) -> RequestFacts {
+        RequestFacts::new(self.admin, "GET", target).host("localhost")
     }
 
     /// A POST on the operator's port.
-    pub fn admin_post(&self, target: &str, content: &Value) -> Ask {
-        Ask::new(self.admin, "POST", target).host("localhost").json(content)
+    pub fn admin_post(&self, target: &str, content: &Value) -> RequestFacts {
+        RequestFacts::new(self.admin, "POST", target).host("localhost").json(content)
     }
 
     /// Purges, and fails the test if that is refused.

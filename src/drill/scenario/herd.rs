@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::seen;
 use crate::drill::bench::Bench;
+use crate::drill::observations::{Seen, spread};
 use crate::drill::origin::script::{Script, Versions};
 use crate::drill::promise::{Limit, Promise, ms};
-use crate::drill::seen::{Seen, spread};
 
 type Played = (Seen, Vec<Promise>);
 

@@ -6,9 +6,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{GRACE, seen, unasked};
 use crate::drill::bench::Bench;
+use crate::drill::observations::{Sample, Seen};
 use crate::drill::origin::script::{Script, Versions};
 use crate::drill::promise::{Promise, ms};
-use crate::drill::seen::{Sample, Seen};
 
 /// How long the origin waits for its first request, beside its own time.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);

@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 use super::store::whole_again;
 use super::{GRACE, seen, unasked};
 use crate::drill::bench::Bench;
+use crate::drill::observations::{Asked, End, Sample, Seen};
 use crate::drill::origin::script::{Script, Versions};
 use crate::drill::promise::{Promise, ms};
-use crate::drill::seen::{Asked, End, Sample, Seen};
 
 /// How long the origin waits for its first request, beside its own time.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ async fn swept(bench: &Bench, earlier: &[std::path::PathBuf]) -> Option<Promise>
     let (began, within) = (Instant::now(), 3 * linger + Duration::from_secs(5));
     let words = format!("bodies of the earlier life are gone within {}", ms(within));
     loop {
-        let left: usize = earlier.iter().map(|life| crate::drill::scratch::files(life).len()).sum();
+        let left: usize = earlier.iter().map(|life| crate::drill::workspace::files(life).len()).sum();
         if left == 0 {
             return Some(Promise::fact(words, ms(began.elapsed()), true));
         }

@@ -3,9 +3,9 @@
 use super::{seen, unasked};
 use crate::drill::bench::Bench;
 use crate::drill::client::ASKED_HOST;
+use crate::drill::observations::{End, Seen};
 use crate::drill::origin::script::Script;
 use crate::drill::promise::Promise;
-use crate::drill::seen::{End, Seen};
 
 pub(super) async fn during_fill(bench: &mut Bench) -> (Seen, Vec<Promise>) {
     let script = Script { hold: Some(50), ..Script::stream(bench.plan.delay) };

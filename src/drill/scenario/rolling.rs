@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep};
 use crate::drill::Failed;
 use crate::drill::bench::Bench;
 use crate::drill::client;
+use crate::drill::observations::{Asked, End, Sample, Seen};
 use crate::drill::origin::script::Script;
 use crate::drill::origin::{Fetch, Origin};
 use crate::drill::promise::Promise;
-use crate::drill::seen::{Asked, End, Sample, Seen};
 
 /// The most clients that ask at any time.
 const WORKERS: usize = 60;

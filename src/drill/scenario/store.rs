@@ -6,10 +6,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{CALL_BOUND, GRACE, seen, unasked};
 use crate::drill::bench::Bench;
+use crate::drill::observations::{End, Seen};
 use crate::drill::origin::script::Script;
 use crate::drill::promise::{Promise, ms};
 use crate::drill::relay::State;
-use crate::drill::seen::{End, Seen};
 use crate::flight::OnUnavailable;
 
 /// By when one fetch is enough again.

@@ -8,9 +8,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{CALL_BOUND, GRACE};
 use crate::drill::bench::Bench;
 use crate::drill::client::{self, ASKED_HOST};
+use crate::drill::observations::{Sample, Seen};
 use crate::drill::origin::script::{Script, Versions};
 use crate::drill::promise::Promise;
-use crate::drill::seen::{Sample, Seen};
 
 /// How often it is edited in each way.
 const EDITS: u32 = 12;
@@ -159,7 +159,7 @@ fn is_old((from, sample): &Came, edits: &[Edit], elsewhere: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::seen::End;
+    use crate::drill::observations::End;
 
     #[test]
     fn what_is_old_is_told_by_when_its_client_came() {

@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{Error, Result};
 use super::check::Wrong;
-use super::line::{CONNECT_BOUND, Line};
+use super::connection::{CONNECT_BOUND, Line};
 use super::locate;
 use super::race::side_by_side;
-use super::shared::{CALL_BOUND, Shared};
+use super::state::{CALL_BOUND, Shared};
 
 /// How often the line is looked at while nobody waits; while somebody does, once per call bound.
 const LOOK: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::dust::{Dust, Value};
-use crate::flight::{Attempt, Entered, Flight, Lone, Names, OnUnavailable, Settings};
+use crate::flight::{Attempt, Entered, Flight, Names, OnUnavailable, Settings, Uncoordinated};
 use crate::testkit::faulty::{Fault, Op};
 use tokio::time::Instant;
 
@@ -79,7 +79,7 @@ async fn s14_a_store_that_is_down_makes_the_fill_run_alone() {
     a.line.down();
     let Entered::Alone(fill) = a.enter(secs(1)).await else { panic!("it runs alone") };
     assert!(!fill.coordinated());
-    assert_eq!(fill.lone().map(Lone::as_str), Some("unavailable"));
+    assert_eq!(fill.lone().map(Uncoordinated::as_str), Some("unavailable"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +91,7 @@ async fn s14_a_store_that_never_answers_is_given_up_after_one_call_bound() {
         let start = Instant::now();
         let Entered::Alone(fill) = a.enter(secs(9)).await else { panic!("{op:?}: it runs alone") };
         assert_eq!(start.elapsed(), BOUND, "{op:?}");
-        assert_eq!(fill.lone().map(Lone::as_str), Some("unavailable"));
+        assert_eq!(fill.lone().map(Uncoordinated::as_str), Some("unavailable"));
     }
 }
 
@@ -110,7 +110,7 @@ async fn s14_a_lock_key_that_holds_a_value_runs_alone_even_where_unavailable_is_
     rig.put(&names().lock, "somebody's").await;
     let a = rig.instance_with(Settings { on_unavailable: OnUnavailable::Error, ..settings() });
     let Entered::Alone(fill) = a.enter(secs(1)).await else { panic!("it runs alone") };
-    assert_eq!(fill.lone(), Some(&Lone::Occupied));
+    assert_eq!(fill.lone(), Some(&Uncoordinated::Occupied));
     let counters = a.flight.counters();
     assert_eq!(counters.occupied.load(std::sync::atomic::Ordering::Relaxed), 1);
     assert_eq!(counters.occupied_key(), Some(names().lock));

@@ -112,14 +112,20 @@ fn add(headers: &mut HeaderMap, targeted: bool, word: &str, place: Place) {
 /// How freely a response may be reused: greater is freer. By several requests, at several moments,
 /// when upstream fails, and while it comes. That a failed answer is shared with those who waited
 /// (F7) is no reuse of it.
-fn freedom(status: StatusCode, headers: &HeaderMap, ask: &Ask, comer: &Ask, rules: &Rules) -> Vec<u64> {
+fn freedom(
+    status: StatusCode,
+    headers: &HeaderMap,
+    ask: &RequestFacts,
+    comer: &RequestFacts,
+    rules: &Rules,
+) -> Vec<u64> {
     let (kept, lifetime) = match verdict(ask, &answer(status, headers), rules) {
         Verdict::Store(lifetime) => (true, lifetime),
         Verdict::Share { lifetime, .. } => (false, lifetime),
         Verdict::Pass(_) | Verdict::Failed { .. } => return Vec::new(),
     };
     let record = record(status, headers, ask, rules, &lifetime);
-    let terms = Terms::of(&record, rules);
+    let terms = ReuseTerms::of(&record, rules);
     let mut freedom =
         vec![lifetime.fresh_ms.saturating_sub(lifetime.age_ms), lifetime.swr_ms, lifetime.sie_ms];
     for at in [0, 1_000, 9_000, 61_000, 700_000, 4_000_000] {
@@ -227,7 +233,7 @@ proptest! {
         headers in response(), rules in rules(), ask in ask(), comer in ask(), wants in limits(),
         status in any_status(), restriction in restriction(), place in place(),
     ) {
-        let comer = Ask { wants, ..comer };
+        let comer = RequestFacts { wants, ..comer };
         let said = Directives::of(&headers, &rules);
         let credentials = ask.credentialed() || comer.credentialed();
         if restriction.exception(status, &said, credentials).is_some() {
@@ -246,8 +252,8 @@ proptest! {
         nth: prop::sample::Index, place in place(), at in 0u64..120_000,
     ) {
         rules.client_cache_control = ClientCacheControl::Honour;
-        let Some(record) = stored(status, &headers, &Ask::default(), &rules) else { return Ok(()) };
-        let terms = Terms::of(&record, &rules);
+        let Some(record) = stored(status, &headers, &RequestFacts::default(), &rules) else { return Ok(()) };
+        let terms = ReuseTerms::of(&record, &rules);
         if !request.contains_key(header::CACHE_CONTROL) && request.contains_key(header::PRAGMA) {
             // Pragma counts only where there is no Cache-Control (RFC 9111 §5.4).
             return Ok(());
@@ -256,8 +262,8 @@ proptest! {
         let mut limited = request.clone();
         add(&mut limited, false, &words[nth.index(words.len())], place);
         let freedom = |headers: &HeaderMap| match entrance(&Method::GET, headers, &rules) {
-            Entrance::Pass(_) => Vec::new(),
-            Entrance::Lookup(ask) => {
+            RequestClass::Pass(_) => Vec::new(),
+            RequestClass::Lookup(ask) => {
                 let now = NOW + at;
                 let mut freedom = vec![rank(reuse(&ask, &record, &terms, &rules, now))];
                 for error in [ErrorCase::Unreachable, ErrorCase::Status(503)] {
@@ -280,13 +286,16 @@ fn exceptions_are_none_by_mistake() {
     let rules = Rules::default();
     let says =
         |line: &'static str| [(header::CACHE_CONTROL, HeaderValue::from_static(line))].into_iter().collect();
-    let authorized = Ask { authorization: true, ..Ask::default() };
-    let kept = |status, line, ask: &Ask| stored(status, &says(line), ask, &rules).is_some();
+    let authorized = RequestFacts { authorization: true, ..RequestFacts::default() };
+    let kept = |status, line, ask: &RequestFacts| stored(status, &says(line), ask, &rules).is_some();
     assert!(!kept(StatusCode::OK, "max-age=60", &authorized));
     assert!(kept(StatusCode::OK, "max-age=60, must-revalidate", &authorized), "RFC 9111 §3.5");
-    assert!(!kept(StatusCode::OK, "max-age=60, no-store", &Ask::default()));
-    assert!(kept(StatusCode::OK, "max-age=60, no-store, must-understand", &Ask::default()), "§5.2.2.3");
+    assert!(!kept(StatusCode::OK, "max-age=60, no-store", &RequestFacts::default()));
+    assert!(
+        kept(StatusCode::OK, "max-age=60, no-store, must-understand", &RequestFacts::default()),
+        "§5.2.2.3"
+    );
     let unknown = StatusCode::from_u16(UNKNOWN).unwrap();
-    assert!(kept(unknown, "max-age=60", &Ask::default()));
-    assert!(!kept(unknown, "max-age=60, must-understand", &Ask::default()));
+    assert!(kept(unknown, "max-age=60", &RequestFacts::default()));
+    assert!(!kept(unknown, "max-age=60, must-understand", &RequestFacts::default()));
 }

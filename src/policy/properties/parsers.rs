@@ -115,7 +115,7 @@ proptest! {
         let mut request = of(&header::RANGE, &[[b"bytes=".to_vec(), line.clone()].concat()]);
         request.extend(of(&header::IF_RANGE, &[tag]));
         let headers: HeaderMap = [(header::ETAG, HeaderValue::from_static("\"a\""))].into_iter().collect();
-        let ask = Ask::default();
+        let ask = RequestFacts::default();
         let lifetime = Lifetime { fresh_ms: 9, age_ms: 0, swr_ms: 0, sie_ms: 0, keep_ms: 0, by: crate::record::LifetimeBy::Origin };
         let record = record(StatusCode::OK, &headers, &ask, &Rules::default(), &lifetime);
         let want = Want::of(&Method::GET, RangeRequest::of(&request, &Rules::default()));

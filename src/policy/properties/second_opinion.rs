@@ -191,7 +191,7 @@ fn response(status: StatusCode, headers: &HeaderMap) -> Response<()> {
 
 /// What ours makes of a response to a request: the record that is stored, with what selects it.
 fn our_record(case: &Case, rules: &Rules) -> Result<Record, Verdict> {
-    let Entrance::Lookup(ask) = entrance(&Method::GET, &case.asked, rules) else {
+    let RequestClass::Lookup(ask) = entrance(&Method::GET, &case.asked, rules) else {
         return Err(Verdict::Pass(PassReason::RequestNoStore));
     };
     let head = Answer {
@@ -240,7 +240,7 @@ fn compare(case: &Case) -> Vec<(Question, String, String)> {
     if !theirs.is_storable() {
         return differ;
     }
-    let terms = Terms::of(&record, &rules);
+    let terms = ReuseTerms::of(&record, &rules);
     let left = |lifetime: u64, age: Duration| Duration::from_millis(lifetime).saturating_sub(age).as_secs();
     let age = theirs.age(time(AT));
     note(
@@ -251,8 +251,8 @@ fn compare(case: &Case) -> Vec<(Question, String, String)> {
     note(Question::Age, (record.age_ms / 1000).to_string(), age.as_secs().to_string());
 
     let again = match entrance(&Method::GET, &case.again, &rules) {
-        Entrance::Pass(_) => None,
-        Entrance::Lookup(ask) => Some(reuse(&ask, &record, &terms, &rules, AT + case.later)),
+        RequestClass::Pass(_) => None,
+        RequestClass::Lookup(ask) => Some(reuse(&ask, &record, &terms, &rules, AT + case.later)),
     };
     let as_it_is = matches!(
         again,

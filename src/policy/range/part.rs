@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::Spec;
 use crate::policy::etag::etag;
 use crate::policy::pass::PassReason;
-use crate::policy::request::Ask;
+use crate::policy::request::RequestFacts;
 use crate::policy::rules::Rules;
 use crate::policy::stored::content_length;
 use crate::policy::verdict::{Answer, Framing, Verdict, is_transient, verdict};
@@ -32,7 +32,7 @@ pub fn part_of(asked: Spec, headers: &HeaderMap, framing: Framing) -> Option<Par
 /// of, and stored only under a strong tag: without one it could never be joined, nor told from a
 /// part of another version. That a range was refused says nothing of the whole, so of errors of the
 /// client only 404 and 410 are stored.
-pub fn verdict_of_range(ask: &Ask, answer: &Answer, asked: Spec, rules: &Rules) -> Verdict {
+pub fn verdict_of_range(ask: &RequestFacts, answer: &Answer, asked: Spec, rules: &Rules) -> Verdict {
     let status = answer.status;
     if status == StatusCode::PARTIAL_CONTENT {
         if part_of(asked, answer.headers, answer.framing).is_none() {
@@ -192,7 +192,7 @@ mod tests {
             received_at: 0,
             framing: Framing::Length(4),
         };
-        verdict_of_range(&Ask::default(), &answer, Spec::Between(2, 5), &Rules::default())
+        verdict_of_range(&RequestFacts::default(), &answer, Spec::Between(2, 5), &Rules::default())
     }
 
     #[test]

@@ -144,12 +144,12 @@ pub(in crate::policy) mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::policy::{Entrance, entrance};
+    use crate::policy::{RequestClass, entrance};
 
     /// What a request with these fields wants, as its entrance tells.
     pub(in crate::policy) fn want_of(method: &Method, headers: &HeaderMap, mode: RangeMode) -> Want {
         let rules = Rules { range: mode, ..Rules::default() };
-        let Entrance::Lookup(ask) = entrance(method, headers, &rules) else { panic!("looked up") };
+        let RequestClass::Lookup(ask) = entrance(method, headers, &rules) else { panic!("looked up") };
         ask.want
     }
 

@@ -21,23 +21,23 @@ pub(crate) fn record(cache_control: &str, fresh_ms: u64, rules: &Rules) -> Recor
         received_at: NOW,
         framing: Framing::Length(0),
     };
-    let (swr_ms, sie_ms, keep_ms) = match verdict(&Ask::default(), &answer, rules) {
+    let (swr_ms, sie_ms, keep_ms) = match verdict(&RequestFacts::default(), &answer, rules) {
         Verdict::Store(lifetime) => (lifetime.swr_ms, lifetime.sie_ms, lifetime.keep_ms),
         _ => (0, 0, 0),
     };
     Record { headers, received_at: NOW, fresh_ms, swr_ms, sie_ms, keep_ms, ..fixtures::record("http://a/") }
 }
 
-fn reused(said: &str, fresh_ms: u64, ask: &Ask, rules: &Rules, at: u64) -> Reuse {
+fn reused(said: &str, fresh_ms: u64, ask: &RequestFacts, rules: &Rules, at: u64) -> Reuse {
     let record = record(said, fresh_ms, rules);
-    reuse(ask, &record, &Terms::of(&record, rules), rules, NOW + at)
+    reuse(ask, &record, &ReuseTerms::of(&record, rules), rules, NOW + at)
 }
 
 #[test]
 fn what_was_received_in_the_future_is_validated() {
-    let (rules, ask) = (Rules::default(), Ask::default());
+    let (rules, ask) = (Rules::default(), RequestFacts::default());
     let record = record("max-age=10, stale-while-revalidate=9999", 10_000, &rules);
-    let terms = Terms::of(&record, &rules);
+    let terms = ReuseTerms::of(&record, &rules);
     let at = |now| reuse(&ask, &record, &terms, &rules, now);
     assert_eq!(at(NOW - 2_000), Reuse::Fresh { age_ms: 0, ttl_ms: 12_000 }, "clocks differ a little");
     assert_eq!(at(NOW - 2_001), Reuse::Validate);
@@ -48,7 +48,7 @@ fn what_was_received_in_the_future_is_validated() {
 #[test]
 fn fresh_then_stale() {
     let rules = Rules::default();
-    let ask = Ask::default();
+    let ask = RequestFacts::default();
     let at = |at| reused("max-age=10, stale-while-revalidate=5", 10_000, &ask, &rules, at);
     assert_eq!(at(0), Reuse::Fresh { age_ms: 0, ttl_ms: 10_000 });
     assert_eq!(at(9_999), Reuse::Fresh { age_ms: 9_999, ttl_ms: 1 });
@@ -72,10 +72,10 @@ fn words_against_stale() {
         ("s-maxage=10, proxy-revalidate", false),
         ("max-age=10, no-cache", false),
     ] {
-        let late = reused(said, 10_000, &Ask::default(), &rules, 11_000);
+        let late = reused(said, 10_000, &RequestFacts::default(), &rules, 11_000);
         assert_eq!(matches!(late, Reuse::StaleWhileRevalidate { .. }), want, "{said}");
     }
-    assert_eq!(reused("no-cache, max-age=10", 10_000, &Ask::default(), &rules, 0), Reuse::Validate);
+    assert_eq!(reused("no-cache, max-age=10", 10_000, &RequestFacts::default(), &rules, 0), Reuse::Validate);
 }
 
 /// What Next.js and Nuxt send: whoever writes both means both.
@@ -91,12 +91,12 @@ fn stale_while_revalidate_outweighs_what_s_maxage_implies() {
         ("s-maxage=1, stale-while-revalidate=30, proxy-revalidate", false),
         ("s-maxage=1, stale-while-revalidate=30, no-cache", false),
     ] {
-        let at = |at| reused(said, 1_000, &Ask::default(), &rules, at);
+        let at = |at| reused(said, 1_000, &RequestFacts::default(), &rules, at);
         assert_eq!(matches!(at(2_000), Reuse::StaleWhileRevalidate { .. }), want, "{said}");
         assert!(!matches!(at(31_000), Reuse::StaleWhileRevalidate { .. }), "{said}");
         // A client's own patience is no word of the origin.
         let wants = ClientDirectives { max_stale: Some(u64::MAX), ..ClientDirectives::default() };
-        let patient = reused(said, 1_000, &Ask { wants, ..Ask::default() }, &rules, 99_000);
+        let patient = reused(said, 1_000, &RequestFacts { wants, ..RequestFacts::default() }, &rules, 99_000);
         assert_eq!(patient, Reuse::Validate, "{said}");
     }
 }
@@ -104,7 +104,7 @@ fn stale_while_revalidate_outweighs_what_s_maxage_implies() {
 #[test]
 fn authorization_needs_the_words() {
     let rules = Rules { ignore: Ignore { s_maxage: true, ..Ignore::default() }, ..Rules::default() };
-    let ask = Ask { authorization: true, ..Ask::default() };
+    let ask = RequestFacts { authorization: true, ..RequestFacts::default() };
     for (said, want) in [
         ("max-age=10", false),
         ("public, max-age=10", true),
@@ -115,14 +115,14 @@ fn authorization_needs_the_words() {
         let refused = found == Reuse::Refused(PassReason::Authorization);
         assert_eq!(refused, !want, "{said}: {found:?}");
     }
-    let cookie = Ask { cookie: true, ..Ask::default() };
+    let cookie = RequestFacts { cookie: true, ..RequestFacts::default() };
     assert!(matches!(reused("max-age=10", 10_000, &cookie, &rules, 0), Reuse::Fresh { .. }));
 }
 
 #[test]
 fn a_clients_own_limits() {
     let rules = Rules::default();
-    let with = |wants| Ask { wants, ..Ask::default() };
+    let with = |wants| RequestFacts { wants, ..RequestFacts::default() };
     let none = ClientDirectives::default();
     for (said, at, wants, want) in [
         ("max-age=10", 5_000, ClientDirectives { max_age: Some(4_000), ..none }, "validate"),
@@ -155,7 +155,7 @@ fn a_clients_own_limits() {
 #[test]
 fn riding() {
     let rules = Rules::default();
-    let ask = Ask::default();
+    let ask = RequestFacts::default();
     for (said, fresh_ms, sent_after, under_way) in [
         ("max-age=10", 10_000, true, true),
         ("max-age=10", 500, true, false),
@@ -167,7 +167,7 @@ fn riding() {
         ("s-maxage=0", 0, true, false),
     ] {
         let record = record(said, fresh_ms, &rules);
-        let terms = Terms::of(&record, &rules);
+        let terms = ReuseTerms::of(&record, &rules);
         let rides = |ride| may_ride(&ask, &record, &terms, &rules, NOW + 1_000, ride);
         assert_eq!((rides(Ride::SentAfterArrival), rides(Ride::UnderWay)), (sent_after, under_way), "{said}");
     }
@@ -186,10 +186,18 @@ fn credentials_ride_by_the_words() {
         if let Some(vary) = vary {
             record.headers.insert(header::VARY, HeaderValue::from_static(vary));
         }
-        let terms = Terms::of(&record, &rules);
-        let rides = |ask: Ask| may_ride(&ask, &record, &terms, &rules, NOW, Ride::SentAfterArrival);
-        assert_eq!(rides(Ask { cookie: true, ..Ask::default() }), cookie, "{said} {vary:?}");
-        assert_eq!(rides(Ask { authorization: true, ..Ask::default() }), authorization, "{said} {vary:?}");
+        let terms = ReuseTerms::of(&record, &rules);
+        let rides = |ask: RequestFacts| may_ride(&ask, &record, &terms, &rules, NOW, Ride::SentAfterArrival);
+        assert_eq!(
+            rides(RequestFacts { cookie: true, ..RequestFacts::default() }),
+            cookie,
+            "{said} {vary:?}"
+        );
+        assert_eq!(
+            rides(RequestFacts { authorization: true, ..RequestFacts::default() }),
+            authorization,
+            "{said} {vary:?}"
+        );
     }
 }
 
@@ -200,10 +208,10 @@ fn what_is_overlooked_still_does_not_bind_credentials() {
         ..Rules::default()
     };
     let mut record = record("no-cache, must-revalidate", 10_000, &rules);
-    let terms = Terms::of(&record, &rules);
+    let terms = ReuseTerms::of(&record, &rules);
     assert!(!terms.no_cache && !terms.must_revalidate && terms.shares);
     record.credentialed = true;
-    let terms = Terms::of(&record, &rules);
+    let terms = ReuseTerms::of(&record, &rules);
     assert!(terms.no_cache && terms.must_revalidate, "its fill carried credentials");
 }
 
@@ -213,11 +221,11 @@ fn a_hit_reads_no_field_of_the_record() {
     let rules = Rules::default();
     for said in ["max-age=60", "max-age=60, must-revalidate", "s-maxage=60", "max-age=60, no-cache"] {
         let mut record = record(said, 60_000, &rules);
-        let terms = Terms::of(&record, &rules);
+        let terms = ReuseTerms::of(&record, &rules);
         for (ask, after) in [
-            (Ask::default(), 1000),
-            (Ask::default(), 90_000),
-            (Ask { authorization: true, ..Ask::default() }, 1000),
+            (RequestFacts::default(), 1000),
+            (RequestFacts::default(), 90_000),
+            (RequestFacts { authorization: true, ..RequestFacts::default() }, 1000),
         ] {
             let judged = reuse(&ask, &record, &terms, &rules, NOW + after);
             let fields = std::mem::take(&mut record.headers);

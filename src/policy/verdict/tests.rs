@@ -14,14 +14,14 @@ fn headers(fields: Fields<'_>) -> HeaderMap {
     fields.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
 }
 
-fn judge(ask: &Ask, status: u16, fields: Fields<'_>, framing: Framing, rules: &Rules) -> Verdict {
+fn judge(ask: &RequestFacts, status: u16, fields: Fields<'_>, framing: Framing, rules: &Rules) -> Verdict {
     let headers = headers(fields);
     let status = StatusCode::from_u16(status).unwrap();
     verdict(ask, &Answer { status, headers: &headers, requested_at: NOW, received_at: NOW, framing }, rules)
 }
 
 fn plain(status: u16, fields: Fields<'_>, rules: &Rules) -> Verdict {
-    judge(&Ask::default(), status, fields, Framing::Length(5), rules)
+    judge(&RequestFacts::default(), status, fields, Framing::Length(5), rules)
 }
 
 fn fresh(verdict: Verdict) -> Option<(u64, LifetimeBy)> {
@@ -140,8 +140,8 @@ fn credentials() {
     let rules = Rules { default_ttl_ms: Some(7_000), ..Rules::default() };
     let mut ignoring = rules.clone();
     ignoring.ignore = Ignore { private: true, no_store: true, ..Ignore::default() };
-    let authorization = Ask { authorization: true, ..Ask::default() };
-    let cookie = Ask { cookie: true, ..Ask::default() };
+    let authorization = RequestFacts { authorization: true, ..RequestFacts::default() };
+    let cookie = RequestFacts { cookie: true, ..RequestFacts::default() };
     for (ask, fields, rules, want) in [
         (&authorization, &[("cache-control", "max-age=5")][..], &rules, Err(PassReason::Authorization)),
         (&authorization, &[], &rules, Err(PassReason::Authorization)),
@@ -214,7 +214,7 @@ fn shared_but_not_kept() {
     assert_eq!(why(plain(302, &[], &rules)), Some(PassReason::NotCacheableStatus));
     assert_eq!(why(plain(403, &[], &rules)), Some(PassReason::NotCacheableStatus));
     let stated: Fields<'_> = &[("cache-control", "max-age=5")];
-    let close = |rules: &Rules| judge(&Ask::default(), 200, stated, Framing::Close, rules);
+    let close = |rules: &Rules| judge(&RequestFacts::default(), 200, stated, Framing::Close, rules);
     assert_eq!(why(close(&rules)), Some(PassReason::Unframed));
     assert!(fresh(close(&Rules { store_unframed: true, ..Rules::default() })).is_some());
     assert!(fresh(plain(302, stated, &rules)).is_some());
@@ -260,7 +260,9 @@ fn what_is_kept_past_the_lifetime() {
             received_at: NOW,
             framing: Framing::Framed,
         };
-        let Verdict::Store(lifetime) = verdict(&Ask::default(), &answer, &grace) else { panic!("{said}") };
+        let Verdict::Store(lifetime) = verdict(&RequestFacts::default(), &answer, &grace) else {
+            panic!("{said}")
+        };
         assert_eq!((lifetime.swr_ms, lifetime.sie_ms, lifetime.keep_ms), want, "{said}");
         assert_eq!(lifetime.age_ms, 2_000);
     }

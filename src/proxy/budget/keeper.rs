@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep_until};
 use crate::dust::{Change, Error, Feed, FeedItem, Grant, Lease, Number, Renewal, Result, What};
 use crate::flight::{Flight, Watch};
 use crate::proxy::budget::Shared;
-use crate::proxy::budget::permits::{Book, HEAD_START};
+use crate::proxy::budget::permits::{HEAD_START, Permits};
 use crate::upstream::limit::{Limit, Load};
 
 /// The keeper. Dropped, it gives back what it holds.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     limit: Limit,
-    book: Book,
+    book: Permits,
     calls: FuturesUnordered<BoxFuture<'static, Heard>>,
     ear: Ear,
     /// The store did not answer: this instance goes by its own limit, and asks again then.
@@ -61,7 +61,7 @@ const LATER: Duration = Duration::from_millis(10);
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, limit: Limit) -> Self {
-        let book = Book::new(shared.rules);
+        let book = Permits::new(shared.rules);
         Self {
             shared,
             limit,

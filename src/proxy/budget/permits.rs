@@ -11,7 +11,7 @@ use crate::upstream::limit::Load;
 
 /// The permits of one budget, seen from one instance.
 #[derive(Debug)]
-pub(crate) struct Book {
+pub(crate) struct Permits {
     rules: Rules,
     /// Oldest first.
     permits: Vec<Held>,
@@ -73,7 +73,7 @@ const TOGETHER: u32 = 12;
 
 // === impl Book ===
 
-impl Book {
+impl Permits {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,

@@ -19,7 +19,7 @@ use crate::proxy::cause::Cause;
 use crate::proxy::connection::answer::Answer;
 use crate::proxy::connection::presence::Presence;
 use crate::proxy::settings::Server;
-use crate::telemetry::words::Closed;
+use crate::telemetry::labels::Closed;
 
 /// What a connection is doing, and since when.
 #[derive(Debug)]

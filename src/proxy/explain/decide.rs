@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::policy::{self, Ask, CacheStatus, ErrorCase, PassReason};
+use crate::policy::{self, CacheStatus, ErrorCase, PassReason, RequestFacts};
 use crate::proxy::Proxy;
 use crate::proxy::explain::{Conclusion, Found, Outcome};
 use crate::proxy::lookup::cache_status;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit, Use};
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
 use crate::proxy::lookup::decision::{self, Because, Decision, Served};
-use crate::proxy::lookup::{Look, Place};
+use crate::proxy::lookup::{CacheSlot, Lookup};
 use crate::proxy::outcome::Failure;
 use crate::proxy::request::binding::{Party, binds};
 use crate::record::Note;
@@ -29,14 +29,14 @@ struct Failed {
 pub(crate) async fn conclude(
     proxy: &Proxy,
     party: &Party<'_>,
-    ask: &Ask,
-    look: Look,
+    ask: &RequestFacts,
+    look: Lookup,
     found: &Found,
 ) -> Conclusion {
     let Party { route, headers, .. } = *party;
-    let facts = Facts { headers, ask, rules: &route.rules };
-    let noted = |place: &Place| noted::peek_noted(proxy, party, place);
-    let stands_in = |stale: &Stored, facts: Facts<'_>, failure: &Failure| {
+    let facts = Criteria { headers, ask, rules: &route.rules };
+    let noted = |place: &CacheSlot| noted::peek_noted(proxy, party, place);
+    let stands_in = |stale: &Stored, facts: Criteria<'_>, failure: &Failure| {
         standing_in::stands_in(proxy, stale, facts, &[], failure.case()).is_ok()
     };
     match decision::decide(route, facts, look, noted, stands_in) {
@@ -60,11 +60,11 @@ pub(crate) async fn conclude(
             let (status, case) = (failure.status, failure.case());
             let ask = onward.ask(ask);
             let stale = onward.stale.or_else(|| failure.stale.clone());
-            failing(proxy, Facts { ask: &ask, ..facts }, Failed { status, case, stale })
+            failing(proxy, Criteria { ask: &ask, ..facts }, Failed { status, case, stale })
         }
         Decision::Join(onward) => {
             let ask = onward.ask(ask);
-            conclude_by_store(proxy, party, Facts { ask: &ask, ..facts }, onward.stale, found).await
+            conclude_by_store(proxy, party, Criteria { ask: &ask, ..facts }, onward.stale, found).await
         }
     }
 }
@@ -73,7 +73,7 @@ pub(crate) async fn conclude(
 async fn conclude_by_store(
     proxy: &Proxy,
     party: &Party<'_>,
-    facts: Facts<'_>,
+    facts: Criteria<'_>,
     stale: Option<Arc<Stored>>,
     found: &Found,
 ) -> Conclusion {
@@ -123,7 +123,7 @@ async fn conclude_by_store(
 }
 
 /// Why what is stored does not answer a request as it is.
-fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Facts<'_>) -> String {
+fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Criteria<'_>) -> String {
     match unfit {
         Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
         Unfit::TooOld => "it is past its end: lifetime, grace and keep are over".to_owned(),
@@ -144,7 +144,7 @@ fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Facts<'_>) -> St
 }
 
 /// The note at the verdict key, if it still says anything, and to this request.
-async fn note_in_store(proxy: &Proxy, place: &Place, party: &Party<'_>) -> Option<Note> {
+async fn note_in_store(proxy: &Proxy, place: &CacheSlot, party: &Party<'_>) -> Option<Note> {
     let note = proxy.catalog.verdict(&place.key).await.ok()??;
     let (token, until, binding) = match &note {
         Note::Pass { token, until, binding, .. } | Note::Failed { token, until, binding, .. } => {
@@ -157,7 +157,7 @@ async fn note_in_store(proxy: &Proxy, place: &Place, party: &Party<'_>) -> Optio
 }
 
 /// Upstream failed a moment ago: stale if that may be, else the same failure.
-fn failing(proxy: &Proxy, facts: Facts<'_>, failed: Failed) -> Conclusion {
+fn failing(proxy: &Proxy, facts: Criteria<'_>, failed: Failed) -> Conclusion {
     let now = proxy.now_ms();
     let allowed =
         failed.stale.filter(|stored| standing_in::stands_in(proxy, stored, facts, &[], failed.case).is_ok());
@@ -220,13 +220,13 @@ fn remembered(reason: Option<PassReason>, word: &str) -> Conclusion {
     Conclusion::alone(format!("remembered as not shareable: {word}: {because}"))
 }
 
-fn neither(ask: &Ask, reason: PassReason) -> Conclusion {
+fn neither(ask: &RequestFacts, reason: PassReason) -> Conclusion {
     let because = because_alone(ask, reason);
     Conclusion::alone(format!("it neither leads nor follows: {}: {because}", reason.as_str()))
 }
 
 /// Why a request that might be looked up is nobody else's.
-fn because_alone(ask: &Ask, reason: PassReason) -> &'static str {
+fn because_alone(ask: &RequestFacts, reason: PassReason) -> &'static str {
     match reason {
         PassReason::Method if ask.want.is_head() => {
             "the answer to a HEAD has no body that a GET could be given (RFC 9110 §9.3.2)"

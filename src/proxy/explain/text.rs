@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use http::HeaderMap;
 
-use crate::policy::{self, Ask, PassReason, Rules};
+use crate::policy::{self, PassReason, RequestFacts, Rules};
 use crate::record::{Record, VaryNode};
 use crate::route::Route;
 use crate::tier::Stored;
@@ -46,7 +46,7 @@ pub(crate) fn key(text: &str, route: &Route, query: Option<&str>) -> String {
     line
 }
 
-pub(crate) fn request(ask: &Ask, alone: Option<PassReason>) -> String {
+pub(crate) fn request(ask: &RequestFacts, alone: Option<PassReason>) -> String {
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     let may = yes(alone.is_none() && !ask.only_if_cached);
     format!("may use the store yes · may follow {may} · may lead {may}")

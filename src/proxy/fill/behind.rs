@@ -2,25 +2,35 @@
 
 use crate::flight::Joined;
 use crate::proxy::fill::Job;
-use crate::proxy::lookup::Place;
+use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::noted;
-use crate::proxy::request::Asking;
+use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
-use crate::proxy::state::negative_cache::Noted;
+use crate::proxy::state::negative_cache::NoteResult;
 use crate::tier::Stored;
 use std::sync::Arc;
 
 /// Starts a refresh that no request waits for, unless one is under way.
-pub(crate) fn refresh_behind(proxy: &Arc<Proxy>, asking: &Asking, place: Place, stored: &Arc<Stored>) {
+pub(crate) fn refresh_behind(
+    proxy: &Arc<Proxy>,
+    asking: &CacheRequest,
+    place: CacheSlot,
+    stored: &Arc<Stored>,
+) {
     if asking.ask.credentialed()
-        || matches!(noted::noted(proxy, asking, &place, false), Noted::Pass(_) | Noted::Failed(_))
+        || matches!(noted::noted(proxy, asking, &place, false), NoteResult::Pass(_) | NoteResult::Failed(_))
     {
         return;
     }
     fetch_behind(proxy, asking, place, Some(stored.clone()));
 }
 
-pub(crate) fn fetch_behind(proxy: &Arc<Proxy>, asking: &Asking, place: Place, stale: Option<Arc<Stored>>) {
+pub(crate) fn fetch_behind(
+    proxy: &Arc<Proxy>,
+    asking: &CacheRequest,
+    place: CacheSlot,
+    stale: Option<Arc<Stored>>,
+) {
     if let Joined::Lead(leader) = proxy.flights.join(&place.key.hash()) {
         let deadline = tokio::time::Instant::now() + asking.route.wait_timeout;
         Job::new(proxy, asking, place, None, stale, deadline).spawn(leader);

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::dust::Number;
 use crate::key::Key;
-use crate::policy::{Ask, ErrorCase, Rules};
+use crate::policy::{ErrorCase, RequestFacts, Rules};
 use crate::proxy::respond::standing_in;
 use crate::proxy::state::Proxy;
 use crate::tier::Stored;
@@ -29,5 +29,11 @@ pub(crate) async fn has_better(
         return true;
     }
     let stored = Stored::new(record, rules, None);
-    standing_in::is_better_than(proxy, &stored, rules, &Ask::default(), ErrorCase::Status(status.as_u16()))
+    standing_in::is_better_than(
+        proxy,
+        &stored,
+        rules,
+        &RequestFacts::default(),
+        ErrorCase::Status(status.as_u16()),
+    )
 }

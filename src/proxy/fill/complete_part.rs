@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::flight::Fill;
 use crate::policy::{self, Part, Side};
-use crate::proxy::fill::stream::Pouring;
+use crate::proxy::fill::stream::BodySink;
 use crate::proxy::fill::{Head, Job};
 use crate::proxy::outcome::Leader;
 use crate::record::{Manifest, Record};
@@ -58,7 +58,7 @@ impl Job {
         match begun {
             Ok((writer, growing)) => {
                 let stored = Arc::new(Stored::new(record, &self.route.rules, None));
-                let pouring = Pouring { stored, writer, growing, len: Some(len), behind, kept: true };
+                let pouring = BodySink { stored, writer, growing, len: Some(len), behind, kept: true };
                 self.pour(leader, fill, head, pouring).await;
             }
             // It does not add up: what is stored there is nobody's word.

@@ -14,16 +14,16 @@ use crate::catalog::{EntryText, MAX_NOTE_MS};
 use crate::clock::{WallMs, millis};
 use crate::dust::{Entry, Number};
 use crate::flight::{Fill, Noted, Published, Standing};
-use crate::policy::{self, Ask, ErrorCase, Lifetime, PassReason, Varies};
+use crate::policy::{self, ErrorCase, Lifetime, PassReason, RequestFacts, Varies};
 use crate::proxy::cause::Cause;
 use crate::proxy::fill::stream::unfit;
 use crate::proxy::fill::{Head, Job};
 use crate::proxy::observer::FillReport;
-use crate::proxy::outcome::{Answered, Failure, Leader, Own, Told};
+use crate::proxy::outcome::{Failure, FlightOutcome, Leader, PrivateResponse, SharedFailure};
 use crate::proxy::request::binding::Kind;
 use crate::proxy::state::under_way::Counted;
 use crate::record::{Note, Record};
-use crate::telemetry::words::{FillOutcome, Why};
+use crate::telemetry::labels::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream::{self, ErrorKind};
 
@@ -78,8 +78,10 @@ impl Job {
         let binding = self.binding(Kind::of_failure(status.as_u16()), vary, ttl);
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
-            Ok(body) => (Some(Answered { headers, body, select }), None),
-            Err(response) => (None, Some(Own::new(self.owner, self.range.own().is_some(), response))),
+            Ok(body) => (Some(SharedFailure { headers, body, select }), None),
+            Err(response) => {
+                (None, Some(PrivateResponse::new(self.owner, self.range.own().is_some(), response)))
+            }
         };
         let failure = Arc::new(Failure {
             status,
@@ -115,7 +117,7 @@ impl Job {
             self.leave_failed(leader, fill, failure, ttl, lasts).await;
         } else {
             fill.abort(None).await;
-            leader.settle(Told::Failed(failure));
+            leader.settle(FlightOutcome::Failed(failure));
             leader.retire();
         }
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
@@ -135,7 +137,7 @@ impl Job {
     ) {
         if failure.ranged {
             fill.abort(None).await;
-            leader.settle(Told::Failed(failure));
+            leader.settle(FlightOutcome::Failed(failure));
             return leader.retire();
         }
         let stays = if lasts { millis(ttl).min(MAX_NOTE_MS) } else { 0 };
@@ -149,7 +151,7 @@ impl Job {
             self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
         }
         self.abort_with(fill, &note, ttl).await;
-        leader.settle(Told::Failed(failure));
+        leader.settle(FlightOutcome::Failed(failure));
         leader.retire();
     }
 
@@ -190,7 +192,7 @@ impl Job {
     }
 
     /// Returns whether what is stored may be served to such a request instead of a failure.
-    pub(crate) fn has_stale(&self, ask: &Ask, case: ErrorCase) -> bool {
+    pub(crate) fn has_stale(&self, ask: &RequestFacts, case: ErrorCase) -> bool {
         let rules = &self.route.rules;
         self.stale
             .as_ref()
@@ -203,7 +205,7 @@ impl Job {
         let stale = self.stale.as_ref()?;
         let left = stale.record.end().saturating_sub(self.proxy.now_ms());
         let fresh = lifetime.fresh_ms.saturating_sub(lifetime.age_ms);
-        self.has_stale(&Ask::default(), ErrorCase::Status(status.as_u16())).then(|| fresh.min(left))
+        self.has_stale(&RequestFacts::default(), ErrorCase::Status(status.as_u16())).then(|| fresh.min(left))
     }
 
     /// When something is forgotten that is remembered for `ttl` from now on, on the store's clock.

@@ -19,7 +19,7 @@ use crate::proxy::outcome::{Leader, Phase};
 use crate::proxy::state::under_way::Counted;
 use crate::record::Record;
 use crate::route::Finish;
-use crate::telemetry::words::Shed;
+use crate::telemetry::labels::Shed;
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
 
@@ -56,10 +56,11 @@ impl Job {
             }
         }
         let stored = self.usable();
-        let mut errand = policy::errand(&self.headers, self.ask.want, stored.as_ref(), &self.route.rules);
+        let mut plan_query =
+            policy::plan_query(&self.headers, self.ask.want, stored.as_ref(), &self.route.rules);
         loop {
-            self.range = errand.range();
-            let fields = errand.fields(stored.as_ref());
+            self.range = plan_query.range();
+            let fields = plan_query.fields(stored.as_ref());
             let asks = self.asks(&fields);
             let head = tokio::select! {
                 biased;
@@ -72,7 +73,7 @@ impl Job {
                 Ok(head) => head,
                 Err(error) => return self.gave_up(leader, fill, error).await,
             };
-            match errand.returned(stored.as_ref(), head.response.status, &head.response.headers) {
+            match plan_query.returned(stored.as_ref(), head.response.status, &head.response.headers) {
                 Returned::Answer => {
                     return match is_answered(asks, &head.response) {
                         Ok(()) => self.answered(leader, fill, head).await,
@@ -97,7 +98,7 @@ impl Job {
                 Returned::Useless => {}
                 Returned::Outdated => self.outdated(&fill).await,
             }
-            errand = errand.plain();
+            plan_query = plan_query.plain();
         }
     }
 

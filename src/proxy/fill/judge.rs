@@ -14,11 +14,13 @@ use crate::dust::{Entry, Number};
 use crate::flight::{Judge, Judged};
 use crate::key::KeyHash;
 use crate::key::target::Target;
-use crate::policy::{Ask, PassReason};
+use crate::policy::{PassReason, RequestFacts};
 use crate::proxy::fill::Job;
-use crate::proxy::lookup::Place;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit, Use};
-use crate::proxy::outcome::{Elsewhere, Failure, Found, How, Own, Sighted, Told};
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
+use crate::proxy::outcome::{
+    Elsewhere, Failure, FlightOutcome, FoundRecord, How, PrivateResponse, StoreSighting,
+};
 use crate::proxy::request::Forwarded;
 use crate::proxy::request::binding::{Kind, Party, Prior, binds, bound_for};
 use crate::proxy::state::Proxy;
@@ -36,8 +38,8 @@ pub(crate) struct FillJudge {
     proxy: Arc<Proxy>,
     route: Arc<Route>,
     headers: Arc<HeaderMap>,
-    ask: Ask,
-    place: Place,
+    ask: RequestFacts,
+    place: CacheSlot,
     /// The purges that those whom it judges for came after.
     past: Past,
     /// What its flight tells of the lease that lives.
@@ -115,7 +117,7 @@ impl FillJudge {
 
     /// A verdict that does not bind the request: one more is elected of those that it does not bind. After
     /// a second one that it has waited for, it goes on by itself: what leads there may go on like that.
-    fn unbound(&self, token: Number, awaited: bool) -> Judged<Sighted> {
+    fn unbound(&self, token: Number, awaited: bool) -> Judged<StoreSighting> {
         let first = *self.unbound.get_or_init(|| token);
         if awaited && first != token { Judged::Apart } else { Judged::Absent }
     }
@@ -141,12 +143,12 @@ impl FillJudge {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn value(&self, entry: &Entry) -> Judged<Sighted> {
+    fn value(&self, entry: &Entry) -> Judged<StoreSighting> {
         match self.proxy.catalog.reading(entry, &self.place.key) {
             Reading::Vary(node) => {
                 let node = Arc::new(node);
                 self.proxy.tier.keep_node_at(node.clone(), entry.number);
-                told(Told::Varies(node))
+                told(FlightOutcome::Varies(node))
             }
             Reading::Record(record) => {
                 let stored = Arc::new(Stored::new(*record, &self.route.rules, None).at(entry.number));
@@ -165,7 +167,7 @@ impl FillJudge {
         self.past.covers(&self.proxy.stamps, record.born, record.token)
     }
 
-    fn record(&self, stored: Arc<Stored>) -> Judged<Sighted> {
+    fn record(&self, stored: Arc<Stored>) -> Judged<StoreSighting> {
         let covered = self.covers(&stored.record);
         let (hash, now) = (self.place.key.hash(), self.proxy.now_ms());
         let token = stored.record.token;
@@ -197,24 +199,24 @@ impl FillJudge {
         candidate.unless_purged(Strictness::Hard)?.unless_older(self.proxy.max_life_ms(), now)
     }
 
-    fn facts(&self) -> Facts<'_> {
-        Facts { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
+    fn facts(&self) -> Criteria<'_> {
+        Criteria { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
     }
 
     /// Another variant's response under the key that the request asks for: what it says of the key sends
     /// the request to its own variant at once. That holds whatever becomes of the response itself, and no
     /// entry may say so yet, so it is kept here.
-    fn of_another_variant(&self, record: &Record) -> Option<Judged<Sighted>> {
+    fn of_another_variant(&self, record: &Record) -> Option<Judged<StoreSighting>> {
         if record.key != self.place.key.text() {
             return None;
         }
         let node = self.place.node_by(record, &self.headers)?;
         lookup::keep_hint(&self.proxy, &node);
-        Some(told(Told::Varies(node)))
+        Some(told(FlightOutcome::Varies(node)))
     }
 
     /// What a record is to the request that no hard purge keeps from it.
-    fn reuse(&self, stored: Arc<Stored>, covered: Covered, awaited: bool) -> Judged<Sighted> {
+    fn reuse(&self, stored: Arc<Stored>, covered: Covered, awaited: bool) -> Judged<StoreSighting> {
         let now = self.proxy.now_ms();
         if let Some(told) = self.of_another_variant(&stored.record) {
             return told;
@@ -231,14 +233,14 @@ impl FillJudge {
             Err(_) => return Judged::Absent,
         };
         match found {
-            true => told(Told::Stored(Found::cached(stored, How::Cached))),
+            true => told(FlightOutcome::Stored(FoundRecord::cached(stored, How::Cached))),
             // Nobody is elected again because of that, one after another (F5).
             false if awaited => Judged::Apart,
             false => Judged::Absent,
         }
     }
 
-    fn note(&self, note: Note, live: Option<Number>) -> Judged<Sighted> {
+    fn note(&self, note: Note, live: Option<Number>) -> Judged<StoreSighting> {
         let now = self.proxy.now_ms();
         let covered = |token| self.past.covers(&self.proxy.stamps, token, token) == Covered::Hard;
         let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
@@ -263,7 +265,11 @@ impl FillJudge {
                 // Requests that come next need not ask the store.
                 self.proxy.notes.pass(hash, reason, binding, token, Duration::from_millis(until - now));
                 // Those that waited for it go by themselves, bound or not: they do not wait again.
-                if bound || awaited { told(Told::Pass(reason, Own::nobodys())) } else { Judged::Absent }
+                if bound || awaited {
+                    told(FlightOutcome::Pass(reason, PrivateResponse::nobodys()))
+                } else {
+                    Judged::Absent
+                }
             }
             Note::Failed { token, status, answered, until, binding } => {
                 let (awaited, kind) = (awaited(token), Kind::of_failure(status));
@@ -283,7 +289,7 @@ impl FillJudge {
                 let left = if until > now { until - now } else { FAILED_MS };
                 let failure = awaited_failure(token, status, answered, left, binding, self.last());
                 remember_awaited(&self.proxy, hash, &failure, left);
-                told(Told::Failed(failure))
+                told(FlightOutcome::Failed(failure))
             }
             Note::Growing { token, head, binding } => {
                 let awaited = awaited(token);
@@ -309,7 +315,7 @@ impl FillJudge {
     }
 
     /// A body that is being fetched elsewhere: ridden if it may be reused as stored.
-    fn growing(&self, token: Number, mut head: Record) -> Judged<Sighted> {
+    fn growing(&self, token: Number, mut head: Record) -> Judged<StoreSighting> {
         let manifest = std::mem::take(&mut head.body);
         if self.past_lost && reach::is_lost(&self.proxy, self.place.key.hash(), &manifest) {
             return Judged::Absent;
@@ -319,7 +325,7 @@ impl FillJudge {
         let candidate = Candidate::new(&stored, self.covers(record));
         match candidate.check(Strictness::HardAndSoft, self.facts(), self.proxy.now_ms()) {
             Ok(Use::Fresh { .. }) => {
-                Judged::Found(Sighted::Elsewhere(Elsewhere { head: stored, manifest, token }))
+                Judged::Found(StoreSighting::Elsewhere(Elsewhere { head: stored, manifest, token }))
             }
             Err(Unfit::Purged | Unfit::SoftlyPurged | Unfit::NotSelected) => Judged::Absent,
             Err(Unfit::Lacking) if self.behind == Some(token) => Judged::Absent,
@@ -329,9 +335,14 @@ impl FillJudge {
 }
 
 impl Judge for FillJudge {
-    type Found = Sighted;
+    type Found = StoreSighting;
 
-    fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, live: Option<Number>) -> Judged<Sighted> {
+    fn judge(
+        &self,
+        value: Option<&Entry>,
+        verdict: Option<&Entry>,
+        live: Option<Number>,
+    ) -> Judged<StoreSighting> {
         self.live.store(live.unwrap_or(0), Ordering::Relaxed);
         let of_value = value.map_or(Judged::Absent, |entry| self.value(entry));
         // Set after the first look at the value: only later ones see what was waited for.
@@ -349,14 +360,14 @@ impl Judge for FillJudge {
 
     /// A note like any other, or the whole record of a fill whose lease went to another: it is in no
     /// entry, so nothing of it is kept here but what the key varies on.
-    fn aside(&self, entry: &Entry, token: Number) -> Judged<Sighted> {
+    fn aside(&self, entry: &Entry, token: Number) -> Judged<StoreSighting> {
         let record = match self.proxy.catalog.aside(entry, &self.place.key) {
             Some(ToldAside::Note(note)) => return self.note(note, Some(token)),
             Some(ToldAside::Record(record)) => record,
             Some(ToldAside::Vary(node)) => {
                 let node = Arc::new(node);
                 lookup::keep_hint(&self.proxy, &node);
-                return told(Told::Varies(node));
+                return told(FlightOutcome::Varies(node));
             }
             None => return Judged::Absent,
         };
@@ -368,7 +379,7 @@ impl Judge for FillJudge {
         self.reuse(stored, covered, true)
     }
 
-    fn stale(&self, _: Option<&Entry>) -> Option<Sighted> {
+    fn stale(&self, _: Option<&Entry>) -> Option<StoreSighting> {
         // Each request judges for itself what stale it may be given.
         None
     }
@@ -399,8 +410,8 @@ fn awaited_failure(
     })
 }
 
-fn told(told: Told) -> Judged<Sighted> {
-    Judged::Found(Sighted::Told(told))
+fn told(told: FlightOutcome) -> Judged<StoreSighting> {
+    Judged::Found(StoreSighting::Told(told))
 }
 
 /// Remembers a failure that requests here have waited for, for so many ms.

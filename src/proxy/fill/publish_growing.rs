@@ -11,7 +11,7 @@ use crate::body::Growing;
 use crate::catalog::EntryText;
 use crate::dust::Number;
 use crate::flight::{Fill, Names, Noted};
-use crate::policy::{self, Ask, Reuse};
+use crate::policy::{self, RequestFacts, Reuse};
 use crate::proxy::Proxy;
 use crate::proxy::fill::Job;
 use crate::record::{Binding, Note, Record};
@@ -84,7 +84,7 @@ impl Job {
     /// For how long a record may be reused as stored, from now on, in ms.
     fn fresh_for(&self, head: &Stored) -> u64 {
         let (rules, now) = (&self.route.rules, self.proxy.now_ms());
-        match policy::reuse(&Ask::default(), &head.record, &head.terms, rules, now) {
+        match policy::reuse(&RequestFacts::default(), &head.record, &head.terms, rules, now) {
             Reuse::Fresh { ttl_ms, .. } => u64::try_from(ttl_ms).unwrap_or(0),
             Reuse::StaleWhileRevalidate { .. }
             | Reuse::MaxStale { .. }

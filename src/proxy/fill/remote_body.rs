@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::body::{self, Growing, Tail};
 use crate::catalog::ToldAside;
 use crate::dust::{Entry, Number};
-use crate::flight::{Attempt, Fill, Glimpse, Joined, Names, Settled};
+use crate::flight::{Attempt, Fill, Joined, Names, Settled, Snapshot};
 use crate::policy;
 use crate::proxy::fill::Job;
 use crate::proxy::fill::resume::Partial;
-use crate::proxy::outcome::{Elsewhere, Exchange, Follower, Leader, Phase, Told};
+use crate::proxy::outcome::{Elsewhere, Exchange, FlightOutcome, Follower, Leader, Phase};
 use crate::record::{Binding, Manifest, Note, Record};
 use crate::tier::{Covered, Stored};
 
@@ -28,7 +28,7 @@ use after_loss::{Aside, GRACE, Silence};
 pub(crate) mod after_loss;
 
 /// A body that comes in somewhere else, as its riders here get it.
-struct Chase {
+struct RemoteFill {
     job: Job,
     names: Names,
     leader: Leader,
@@ -44,11 +44,11 @@ struct Chase {
 }
 
 /// What a look at it comes to.
-enum Heed {
+enum RemoteStep {
     /// More to come.
-    On(Box<Chase>),
+    On(Box<RemoteFill>),
     /// Nobody fills it any more.
-    Orphaned(Box<Chase>),
+    Orphaned(Box<RemoteFill>),
     /// It has ended: well, or for the riders with an error.
     Over,
 }
@@ -83,10 +83,10 @@ impl Job {
             info.fence = seen.token;
             info.elsewhere = true;
         });
-        leader.settle(Told::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
+        leader.settle(FlightOutcome::Growing(Arc::new(self.exchange_elsewhere(&seen, growing, len))));
         let head = seen.head;
         let (token, record) = (seen.token, head.record.token);
-        Box::new(Chase { job: self, names, leader, tail, head, token, record, aside: None }).run().await;
+        Box::new(RemoteFill { job: self, names, leader, tail, head, token, record, aside: None }).run().await;
     }
 
     /// Goes the way of a fill from its beginning.
@@ -116,7 +116,7 @@ impl Job {
     }
 }
 
-impl Chase {
+impl RemoteFill {
     async fn run(self: Box<Self>) {
         let mut chase = self;
         let mut pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
@@ -138,8 +138,8 @@ impl Chase {
                 () = chase.leader.unwanted(), if chase.aside.is_some() => return,
             };
             let orphaned = match next {
-                Ok(glimpse @ Glimpse::There { .. }) => match chase.heed(glimpse).await {
-                    Heed::On(on) => {
+                Ok(glimpse @ Snapshot::There { .. }) => match chase.heed(glimpse).await {
+                    RemoteStep::On(on) => {
                         chase = on;
                         pursuit.turn_to(chase.token);
                         if chase.is_aside() {
@@ -148,11 +148,11 @@ impl Chase {
                         }
                         continue;
                     }
-                    Heed::Orphaned(orphaned) => orphaned,
-                    Heed::Over => return,
+                    RemoteStep::Orphaned(orphaned) => orphaned,
+                    RemoteStep::Over => return,
                 },
-                Ok(Glimpse::Due) if chase.is_aside() => continue,
-                Ok(Glimpse::Due) => chase,
+                Ok(Snapshot::Due) if chase.is_aside() => continue,
+                Ok(Snapshot::Due) => chase,
                 // The store is gone: nothing more will be heard of that fill (F6).
                 Err(_) => return chase.fetch_here(None).await,
             };
@@ -230,8 +230,8 @@ impl Chase {
     }
 
     /// Makes what is published the riders'.
-    async fn heed(mut self: Box<Self>, glimpse: Glimpse) -> Heed {
-        let Glimpse::There { value, verdict, live, aside } = glimpse else { return Heed::On(self) };
+    async fn heed(mut self: Box<Self>, glimpse: Snapshot) -> RemoteStep {
+        let Snapshot::There { value, verdict, live, aside } = glimpse else { return RemoteStep::On(self) };
         // What is known is no sign of life.
         let aside = aside.filter(|entry| self.aside.is_none_or(|known| known.is_news(entry.number)));
         if live != Some(self.token) || self.is_aside() {
@@ -244,58 +244,58 @@ impl Chase {
         let (value, verdict) = (value.as_ref(), verdict.as_ref());
         if let Some(record) = self.published(value) {
             self.settle(record).await;
-            return Heed::Over;
+            return RemoteStep::Over;
         }
         let note = verdict.and_then(|entry| self.job.proxy.catalog.note(entry, &self.job.place.key));
         match note {
             Some(Note::Growing { token, head, .. }) if live == Some(token) && token >= self.token => {
                 (self.token, self.record) = (token, head.token);
                 if !self.grows(&head).await {
-                    return Heed::Over;
+                    return RemoteStep::Over;
                 }
             }
             // Upstream broke off, and somebody here was reading: it is remembered here too (F7).
             Some(Note::Failed { token, status, answered, binding, .. }) if token >= self.token => {
                 self.broke_off(token, status, answered, binding);
-                return Heed::Over;
+                return RemoteStep::Over;
             }
             // It turned out too large: they find that when they come again.
-            Some(Note::Pass { token, .. }) if token >= self.token => return Heed::Over,
+            Some(Note::Pass { token, .. }) if token >= self.token => return RemoteStep::Over,
             _ => {}
         }
-        if live.is_some() { Heed::On(self) } else { Heed::Orphaned(self) }
+        if live.is_some() { RemoteStep::On(self) } else { RemoteStep::Orphaned(self) }
     }
 
     /// What a holder without its lease tells its riders.
-    async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> Heed {
+    async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> RemoteStep {
         self.leader.retire();
         let told = aside.and_then(|entry| self.job.proxy.catalog.aside(entry, &self.job.place.key));
         match told {
             Some(ToldAside::Note(Note::Growing { head, .. })) => {
                 let goes_on = self.grows(&head).await;
                 if !goes_on {
-                    return Heed::Over;
+                    return RemoteStep::Over;
                 }
             }
             Some(ToldAside::Record(record)) => {
                 if self.grows(&record).await {
                     let _ = self.tail.finish(&record.body);
                 }
-                return Heed::Over;
+                return RemoteStep::Over;
             }
             // The same as under its lease.
             Some(ToldAside::Note(Note::Failed { token, status, answered, binding, .. })) => {
                 self.broke_off(token, status, answered, binding);
-                return Heed::Over;
+                return RemoteStep::Over;
             }
-            Some(ToldAside::Note(Note::Pass { .. })) => return Heed::Over,
+            Some(ToldAside::Note(Note::Pass { .. })) => return RemoteStep::Over,
             Some(ToldAside::Vary(_)) | None => {}
         }
         let heard = self.goes_aside();
         if let Some(aside) = aside {
             heard.hears(aside.number, Instant::now());
         }
-        Heed::On(self)
+        RemoteStep::On(self)
     }
 
     /// Upstream broke the body off. That somebody here was reading it is what makes it last.
@@ -400,13 +400,13 @@ impl Chase {
     /// Gives the riders what is fetched here.
     async fn feed(mut self: Box<Self>, follower: Follower) {
         match follower.settled().await {
-            Settled::Told(Told::Growing(exchange)) => {
+            Settled::Told(FlightOutcome::Growing(exchange)) => {
                 let record = &exchange.head.record;
                 if policy::same_representation(&self.head.record, record) {
                     feed_from(self.tail, &exchange.growing).await;
                 }
             }
-            Settled::Told(Told::Stored(found)) => {
+            Settled::Told(FlightOutcome::Stored(found)) => {
                 let record = &found.stored.record;
                 if policy::same_representation(&self.head.record, record)
                     && grow(&mut self.tail, &found.stored.manifest).await

@@ -10,13 +10,13 @@ use http::StatusCode;
 
 use crate::dust::Number;
 use crate::flight::Fill;
-use crate::policy::{self, SentRange, Terms};
-use crate::proxy::fill::stream::Pouring;
+use crate::policy::{self, ReuseTerms, SentRange};
+use crate::proxy::fill::stream::BodySink;
 use crate::proxy::fill::{Head, Job, is_answered};
 use crate::proxy::lookup::candidate::{Candidate, Strictness};
-use crate::proxy::outcome::{Found, How, Leader, Phase, Told};
+use crate::proxy::outcome::{FlightOutcome, FoundRecord, How, Leader, Phase};
 use crate::record::{Manifest, Note, Record};
-use crate::telemetry::words::FillOutcome;
+use crate::telemetry::labels::FillOutcome;
 use crate::tier::Stored;
 use crate::upstream;
 
@@ -66,7 +66,7 @@ impl Job {
         // What was published since is newer.
         let published = fill.value().and_then(|entry| self.proxy.catalog.record(entry, &self.place.key));
         let covered = self.proxy.stamps.covers(self.place.url, record.born, record.token);
-        let terms = Terms::of(record, &self.route.rules);
+        let terms = ReuseTerms::of(record, &self.route.rules);
         let candidate = Candidate::of(record, &terms, covered);
         let stands = candidate.unless_purged(Strictness::HardAndSoft);
         let stands = stands.and_then(|it| it.unless_ended(self.proxy.now_ms()));
@@ -103,7 +103,7 @@ impl Job {
         // Nothing was asked of upstream: its token stays, and a soft purge since then holds (F8).
         let stored = Arc::new(Stored::new(partial.0.clone(), &self.route.rules, None));
         let coordinated = !fill.degraded();
-        leader.settle(Told::Stored(Found {
+        leader.settle(FlightOutcome::Stored(FoundRecord {
             stored: stored.clone(),
             how: How::Awaited,
             exchange: None,
@@ -143,7 +143,7 @@ impl Job {
         match resumed {
             Ok((writer, growing)) => {
                 let behind = Manifest::default();
-                let pouring = Pouring { stored, writer, growing, len, behind, kept: true };
+                let pouring = BodySink { stored, writer, growing, len, behind, kept: true };
                 self.pour(leader, fill, head, pouring).await;
             }
             // It does not add up: what was left there is nobody's word.
@@ -158,9 +158,9 @@ impl Job {
     /// Asks for what the request asks for, as if nothing had been there.
     pub(crate) async fn again(mut self, leader: Leader, fill: Fill) {
         self.partial = None;
-        let errand = policy::errand(&self.headers, self.ask.want, None, &self.route.rules);
-        self.range = errand.range();
-        let fields = errand.fields(None);
+        let plan_query = policy::plan_query(&self.headers, self.ask.want, None, &self.route.rules);
+        self.range = plan_query.range();
+        let fields = plan_query.fields(None);
         let asks = self.asks(&fields);
         let came = self.exchange(fields, fill.token()).await;
         match came.and_then(|head| is_answered(asks, &head.response).map(|()| head)) {

@@ -12,10 +12,10 @@ use crate::flight::Fill;
 use crate::policy::{self, Cut, Lifetime, PassReason, Varies};
 use crate::proxy::fill::variants::{Came, Footing};
 use crate::proxy::fill::{Head, Job, framing};
-use crate::proxy::outcome::{Exchange, Leader, Phase, Told};
+use crate::proxy::outcome::{Exchange, FlightOutcome, Leader, Phase};
 use crate::proxy::request::binding::Kind;
 use crate::record::{Binding, Manifest, Note, Record};
-use crate::telemetry::words::{FillOutcome, Shed, Why};
+use crate::telemetry::labels::{FillOutcome, Shed, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
 
@@ -35,7 +35,7 @@ enum Flow {
 }
 
 /// What a body is poured into.
-pub(crate) struct Pouring {
+pub(crate) struct BodySink {
     /// The record, its manifest still empty.
     pub stored: Arc<Stored>,
     pub writer: body::Writer,
@@ -76,12 +76,18 @@ impl Job {
         let name = self.segments_name(&fill);
         let (writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
         let behind = Manifest::default();
-        self.pour(leader, fill, head, Pouring { stored, writer, growing, len, behind, kept }).await;
+        self.pour(leader, fill, head, BodySink { stored, writer, growing, len, behind, kept }).await;
     }
 
     /// From upstream to everybody who rides, to the body store, and at the end to the record.
-    pub(crate) async fn pour(mut self, mut leader: Leader, mut fill: Fill, mut head: Head, pouring: Pouring) {
-        let Pouring { stored, mut writer, growing, len, behind, kept } = pouring;
+    pub(crate) async fn pour(
+        mut self,
+        mut leader: Leader,
+        mut fill: Fill,
+        mut head: Head,
+        pouring: BodySink,
+    ) {
+        let BodySink { stored, mut writer, growing, len, behind, kept } = pouring;
         let token = fill.token();
         // Asked before anything is said: what is promised to be stored is.
         let unfit = catalog::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
@@ -105,7 +111,7 @@ impl Job {
             elsewhere: false,
             binding: self.binding_of_error(&stored.record),
         });
-        leader.settle(Told::Growing(exchange.clone()));
+        leader.settle(FlightOutcome::Growing(exchange.clone()));
         leader.inform(|info| info.phase = Phase::Body);
         let flow = async {
             tokio::select! {

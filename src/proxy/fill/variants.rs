@@ -14,12 +14,12 @@ use crate::flight::{Attempt, Fill, Names, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
 use crate::proxy::fill::{Head, Job};
-use crate::proxy::lookup::Place;
+use crate::proxy::lookup::CacheSlot;
 use crate::proxy::outcome::Leader;
 use crate::record::{Note, VaryNode};
 use crate::tier::{Covered, Held};
 
-use crate::proxy::state::pending_variants::{Comer, Keeper};
+use crate::proxy::state::pending_variants::{Updater, Variant};
 
 /// How often the lease of the primary key is asked for, to list a variant.
 const TRIES: u32 = 6;
@@ -119,7 +119,7 @@ impl Job {
 
     /// The lease of the variant, if this flight may stand at its key too, so that all who want it find
     /// what it brings. What was asked for before a purge that this request came after gives way (F8).
-    async fn attempt(&self, leader: &mut Leader, under: &Place) -> Attempt {
+    async fn attempt(&self, leader: &mut Leader, under: &CacheSlot) -> Attempt {
         let superseded = self.past.hard(&self.proxy.stamps);
         let hash = under.key.hash();
         let may_stand = leader.also(&hash)
@@ -147,7 +147,7 @@ impl Job {
     }
 
     /// The lease of a body under way that a purge covers which this request came after.
-    async fn told_in_vain(&self, under: &Place) -> Option<Number> {
+    async fn told_in_vain(&self, under: &CacheSlot) -> Option<Number> {
         match self.proxy.catalog.verdict(&under.key).await.ok()?? {
             Note::Growing { token, head, .. }
                 if self.past.covers(&self.proxy.stamps, head.born, head.token) == Covered::Hard =>
@@ -204,7 +204,8 @@ impl Job {
         }
         let job = self.clone();
         tokio::spawn(async move {
-            let comer = Comer { hash: job.place.key.hash().to_string(), fields: node.fields.clone(), spoken };
+            let comer =
+                Variant { hash: job.place.key.hash().to_string(), fields: node.fields.clone(), spoken };
             let rolls = &job.proxy.rolls;
             if let Some(keeper) = rolls.enter(job.place.primary.hash(), comer) {
                 job.keep_roll(keeper, &node).await;
@@ -228,7 +229,7 @@ impl Job {
 
     /// Lists all that wait, and those that come while it does. When the lease of the primary key
     /// is not to be had they are left to the next that comes.
-    async fn keep_roll(&self, mut keeper: Keeper<'_>, known: &VaryNode) {
+    async fn keep_roll(&self, mut keeper: Updater<'_>, known: &VaryNode) {
         let names = self.proxy.names(&self.place.primary);
         let mut tries = 0;
         while let Some(comers) = keeper.take() {
@@ -249,7 +250,7 @@ impl Job {
 
     /// Puts variants into the node and takes the least used ones above the route's `max_variants`
     /// out. Whether that is settled.
-    async fn list(&self, fill: Fill, known: &VaryNode, comers: &[Comer]) -> bool {
+    async fn list(&self, fill: Fill, known: &VaryNode, comers: &[Variant]) -> bool {
         let Ok(there) = self.proxy.catalog.value(&self.place.primary).await else { return false };
         let node = match there.map(|found| found.reading) {
             Some(Reading::Vary(node)) => node,
@@ -340,7 +341,7 @@ enum TakenOut {
 }
 
 /// A node with these variants at its end, as the ones used last.
-fn joined(mut node: VaryNode, comers: &[Comer]) -> VaryNode {
+fn joined(mut node: VaryNode, comers: &[Variant]) -> VaryNode {
     for comer in comers {
         node.variants.retain(|hash| *hash != comer.hash);
         node.variants.push(comer.hash.clone());

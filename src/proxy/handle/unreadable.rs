@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use crate::body::Error as BodyError;
 use crate::policy::PassReason;
 use crate::proxy::cause::{Cause, Refused};
-use crate::proxy::lookup::Look;
+use crate::proxy::lookup::Lookup;
 use crate::proxy::lookup::cache_status;
 use crate::proxy::lookup::decision;
-use crate::proxy::request::Asking;
+use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::next::Next;
 use crate::proxy::state::Proxy;
-use crate::proxy::state::negative_cache::Noted;
+use crate::proxy::state::negative_cache::NoteResult;
 use crate::tier::Stored;
 
 /// How often a request is led to other stored bytes when some can't be read.
@@ -29,7 +29,7 @@ const REREADS: usize = 8;
 /// record whose bytes merely can't be had.
 pub(crate) async fn unreadable(
     proxy: &Arc<Proxy>,
-    mut asking: Asking,
+    mut asking: CacheRequest,
     stored: &Arc<Stored>,
     error: &BodyError,
 ) -> Next {
@@ -51,22 +51,22 @@ pub(crate) async fn unreadable(
         return Next::Answer(respond::refuse(asking, Cause::Refused(Refused::Deadline), None));
     }
     let place = match lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask) {
-        Look::Fresh { stored: other, ttl_ms } | Look::Unsure { stored: other, ttl_ms }
+        Lookup::Fresh { stored: other, ttl_ms } | Lookup::Unsure { stored: other, ttl_ms }
             if other.manifest != stored.manifest =>
         {
             return respond::from_stored(proxy, asking, other, cache_status::hit(ttl_ms)).await;
         }
-        Look::Missing { place }
-        | Look::Stale { place, .. }
-        | Look::Refreshing { place, .. }
-        | Look::Doubtful { place, .. }
-        | Look::Refused { place, .. } => place,
-        Look::Fresh { .. } | Look::MaxStale { .. } | Look::Unsure { .. } => {
+        Lookup::Missing { place }
+        | Lookup::Stale { place, .. }
+        | Lookup::Refreshing { place, .. }
+        | Lookup::Doubtful { place, .. }
+        | Lookup::Refused { place, .. } => place,
+        Lookup::Fresh { .. } | Lookup::MaxStale { .. } | Lookup::Unsure { .. } => {
             lookup::place(proxy, &asking.route, &asking.target, &asking.headers)
         }
     };
     match noted::noted(proxy, &asking, &place, false) {
-        Noted::Failed(failure) => miss::failed(proxy, asking, None, &failure, 0).await,
-        Noted::Pass(_) | Noted::Failing(_) | Noted::Nothing => Next::Miss(asking, place, None),
+        NoteResult::Failed(failure) => miss::failed(proxy, asking, None, &failure, 0).await,
+        NoteResult::Pass(_) | NoteResult::Failing(_) | NoteResult::Nothing => Next::Miss(asking, place, None),
     }
 }

@@ -24,7 +24,7 @@ use crate::proxy::listener::refusal::{self, Judged};
 use crate::proxy::listener::socket::Socket;
 use crate::proxy::respond::body::ReplyBody;
 use crate::telemetry::Access;
-use crate::telemetry::words::{Cache, Closed};
+use crate::telemetry::labels::{Cache, Closed};
 
 /// How far above the limit a head is still read.
 const HEAD_SLACK: usize = 4096;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::proxy::connection::{Closing, Phase, bytes_in};
 use crate::proxy::settings::Server;
-use crate::telemetry::words::Closed;
+use crate::telemetry::labels::Closed;
 
 /// The socket of a connection.
 pub(crate) struct Socket {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::policy::{self, CacheStatus, Fwd, PassReason};
-use crate::proxy::lookup::Place;
-use crate::proxy::outcome::{Exchange, Found, How};
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::outcome::{Exchange, FoundRecord, How};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::tier::{Covered, Stored};
 
@@ -39,7 +39,12 @@ pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
 }
 
 /// A record that a flight came by.
-pub(crate) fn found(found: &Found, mine: bool, forward: Option<Fwd>, ttl_ms: i64) -> CacheStatus<'static> {
+pub(crate) fn found(
+    found: &FoundRecord,
+    mine: bool,
+    forward: Option<Fwd>,
+    ttl_ms: i64,
+) -> CacheStatus<'static> {
     match found.how {
         How::Cached => hit(ttl_ms),
         How::Awaited => awaited(asked(forward)),
@@ -75,7 +80,12 @@ pub(crate) fn failed(mine: bool, forward: Option<Fwd>) -> CacheStatus<'static> {
 }
 
 /// Why a request goes upstream, by what is stored (RFC 9211 §2.2).
-pub(crate) fn forward(proxy: &Proxy, asking: &Asking, place: &Place, stale: Option<&Arc<Stored>>) -> Fwd {
+pub(crate) fn forward(
+    proxy: &Proxy,
+    asking: &CacheRequest,
+    place: &CacheSlot,
+    stale: Option<&Arc<Stored>>,
+) -> Fwd {
     let Some(stored) = stale else {
         return if place.node.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
     };

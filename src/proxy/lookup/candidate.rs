@@ -11,18 +11,18 @@
 use http::HeaderMap;
 
 use crate::clock::WallMs;
-use crate::policy::{self, Ask, ErrorCase, PassReason, Reuse, Ride, Rules, Terms};
-use crate::proxy::request::Asking;
+use crate::policy::{self, ErrorCase, PassReason, RequestFacts, Reuse, ReuseTerms, Ride, Rules};
+use crate::proxy::request::CacheRequest;
 use crate::record::Record;
 use crate::tier::{Covered, Stored};
 
 /// A request, as far as a stored response is compared with it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct Criteria<'a> {
     /// Its fields.
     pub headers: &'a HeaderMap,
     /// What the policy made of it.
-    pub ask: &'a Ask,
+    pub ask: &'a RequestFacts,
     /// The rules of its route.
     pub rules: &'a Rules,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Facts<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     record: &'a Record,
-    terms: &'a Terms,
+    terms: &'a ReuseTerms,
     covered: Covered,
 }
 
@@ -82,9 +82,9 @@ pub(crate) enum Unfit {
 
 // === impl Facts ===
 
-impl<'a> Facts<'a> {
+impl<'a> Criteria<'a> {
     /// Of a request on its way.
-    pub(crate) fn of(asking: &'a Asking) -> Self {
+    pub(crate) fn of(asking: &'a CacheRequest) -> Self {
         Self { headers: &asking.headers, ask: &asking.ask, rules: &asking.route.rules }
     }
 }
@@ -99,12 +99,12 @@ impl<'a> Candidate<'a> {
     }
 
     /// The same of one that is not whole yet.
-    pub(crate) fn of(record: &'a Record, terms: &'a Terms, covered: Covered) -> Self {
+    pub(crate) fn of(record: &'a Record, terms: &'a ReuseTerms, covered: Covered) -> Self {
         Self { record, terms, covered }
     }
 
     /// The whole check of a response whose bytes are known to be at hand: purges, selection, range, lifetime.
-    pub(crate) fn check(self, by: Strictness, facts: Facts<'_>, now: WallMs) -> Result<Use, Unfit> {
+    pub(crate) fn check(self, by: Strictness, facts: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
         self.unless_purged(by)?.fits(facts)?.usable(facts, now)
     }
 
@@ -142,7 +142,7 @@ impl<'a> Candidate<'a> {
 
     /// If it has what is asked for (RFC 9111 §3.3).
     #[inline]
-    pub(crate) fn sufficient(self, facts: Facts<'_>) -> Result<Self, Unfit> {
+    pub(crate) fn sufficient(self, facts: Criteria<'_>) -> Result<Self, Unfit> {
         // Most are whole: those are not looked at any closer.
         if self.record.range.is_none() || policy::answers(facts.headers, facts.ask.want, self.record) {
             Ok(self)
@@ -152,13 +152,13 @@ impl<'a> Candidate<'a> {
     }
 
     /// If the request selects it, and it has what is asked for.
-    pub(crate) fn fits(self, facts: Facts<'_>) -> Result<Self, Unfit> {
+    pub(crate) fn fits(self, facts: Criteria<'_>) -> Result<Self, Unfit> {
         self.selected(facts.headers)?.sufficient(facts)
     }
 
     /// How it may be used without asking upstream (RFC 9111 §4).
     #[inline]
-    pub(crate) fn usable(self, facts: Facts<'_>, now: WallMs) -> Result<Use, Unfit> {
+    pub(crate) fn usable(self, facts: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
         match policy::reuse(facts.ask, self.record, self.terms, facts.rules, now) {
             Reuse::Fresh { ttl_ms, .. } => Ok(Use::Fresh { ttl_ms }),
             Reuse::StaleWhileRevalidate { ttl_ms, .. } => Ok(Use::Revalidating { ttl_ms }),
@@ -169,7 +169,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// If it may be served instead of a failure (RFC 5861 §4).
-    pub(crate) fn instead_of(self, facts: Facts<'_>, now: WallMs, case: ErrorCase) -> Result<Self, Unfit> {
+    pub(crate) fn instead_of(self, facts: Criteria<'_>, now: WallMs, case: ErrorCase) -> Result<Self, Unfit> {
         if policy::stale_on_error(facts.ask, self.record, self.terms, facts.rules, now, case) {
             Ok(self)
         } else {
@@ -179,7 +179,7 @@ impl<'a> Candidate<'a> {
 
     /// If a request may be given what an exchange has made of it (F5). Where that was under way when the
     /// request came, a soft purge came between: it is stale, as it would be if it was stored already.
-    pub(crate) fn ridden(self, facts: Facts<'_>, now: WallMs, rode: Ride) -> Result<Self, Unfit> {
+    pub(crate) fn ridden(self, facts: Criteria<'_>, now: WallMs, rode: Ride) -> Result<Self, Unfit> {
         let by = if rode == Ride::UnderWay { Strictness::HardAndSoft } else { Strictness::Hard };
         self.unless_purged(by)?;
         if policy::may_ride(facts.ask, self.record, self.terms, facts.rules, now, rode) {
@@ -241,8 +241,12 @@ mod tests {
     fn checked(stored: &Stored, covered: Covered, by: Strictness, headers: &HeaderMap) -> Result<Use, Unfit> {
         let rules = Rules::default();
         let want = Want::of(&Method::GET, RangeRequest::of(headers, &rules));
-        let ask = Ask { want, ..Ask::default() };
-        Candidate::new(stored, covered).check(by, Facts { headers, ask: &ask, rules: &rules }, NOW + 10_000)
+        let ask = RequestFacts { want, ..RequestFacts::default() };
+        Candidate::new(stored, covered).check(
+            by,
+            Criteria { headers, ask: &ask, rules: &rules },
+            NOW + 10_000,
+        )
     }
 
     #[test]
@@ -284,8 +288,8 @@ mod tests {
     #[test]
     fn a_soft_purge_keeps_it_from_those_that_came_while_it_was_fetched() {
         let stored = stored(|_| {});
-        let (ask, rules, headers) = (Ask::default(), Rules::default(), HeaderMap::new());
-        let facts = Facts { headers: &headers, ask: &ask, rules: &rules };
+        let (ask, rules, headers) = (RequestFacts::default(), Rules::default(), HeaderMap::new());
+        let facts = Criteria { headers: &headers, ask: &ask, rules: &rules };
         let ridden = |covered, rode| Candidate::new(&stored, covered).ridden(facts, NOW, rode).err();
         assert_eq!(ridden(Covered::Soft, Ride::SentAfterArrival), None);
         assert_eq!(ridden(Covered::Soft, Ride::UnderWay), Some(Unfit::SoftlyPurged));

@@ -3,27 +3,27 @@
 
 use std::sync::Arc;
 
-use crate::proxy::lookup::Look;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Use};
-use crate::proxy::outcome::{Exchange, Follower, Told};
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::Lookup;
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Use};
+use crate::proxy::outcome::{Exchange, FlightOutcome, Follower};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 
 /// Such a response, if it answers a request for which memory has nothing, or nothing fresh.
 pub(crate) fn about_to_be_stored(
     proxy: &Proxy,
-    asking: &Asking,
-    look: &Look,
+    asking: &CacheRequest,
+    look: &Lookup,
 ) -> Option<(Arc<Exchange>, Follower)> {
-    let (Look::Missing { place } | Look::Stale { place, .. }) = look else { return None };
+    let (Lookup::Missing { place } | Lookup::Stale { place, .. }) = look else { return None };
     let follower = proxy.flights.peek(&place.key.hash())?;
-    let Some(Told::Growing(exchange)) = follower.told() else { return None };
+    let Some(FlightOutcome::Growing(exchange)) = follower.told() else { return None };
     let head = &exchange.head;
     if !exchange.kept || exchange.growing.len_if_done().is_none() {
         return None;
     }
     let candidate = Candidate::new(head, head.covered(&proxy.stamps));
     let now = proxy.now_ms();
-    let usable = candidate.check(Strictness::HardAndSoft, Facts::of(asking), now);
+    let usable = candidate.check(Strictness::HardAndSoft, Criteria::of(asking), now);
     (proxy.trust.holds(now) && matches!(usable, Ok(Use::Fresh { .. }))).then_some((exchange, follower))
 }

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::policy::{self, Ask, PassReason, RangeMode, RangeRequest, Want};
-use crate::proxy::lookup::candidate::Facts;
-use crate::proxy::lookup::{Look, Place};
+use crate::policy::{self, PassReason, RangeMode, RangeRequest, RequestFacts, Want};
+use crate::proxy::lookup::candidate::Criteria;
+use crate::proxy::lookup::{CacheSlot, Lookup};
 use crate::proxy::outcome::Failure;
-use crate::proxy::state::negative_cache::Noted;
+use crate::proxy::state::negative_cache::NoteResult;
 use crate::route::Route;
 use crate::tier::Stored;
 
@@ -40,14 +40,14 @@ pub(crate) enum Served {
     /// Stale, as the request allows.
     MaxStale,
     /// Stale, and refreshed behind the answer.
-    Revalidating(Place),
+    Revalidating(CacheSlot),
 }
 
 /// What is known of a request that memory does not answer.
 #[derive(Debug)]
 pub(crate) struct Onward {
     /// Where its response would be.
-    pub place: Place,
+    pub place: CacheSlot,
     /// What is there, to be validated, completed, or served stale.
     pub stale: Option<Arc<Stored>>,
     /// Whether it is to be validated as if the request itself had asked for that.
@@ -69,28 +69,28 @@ pub(crate) enum Because {
 /// what is stored may be served to it instead of a failure.
 pub(crate) fn decide(
     route: &Route,
-    facts: Facts<'_>,
-    look: Look,
-    noted: impl FnOnce(&Place) -> Noted,
-    stands_in: impl FnOnce(&Stored, Facts<'_>, &Failure) -> bool,
+    facts: Criteria<'_>,
+    look: Lookup,
+    noted: impl FnOnce(&CacheSlot) -> NoteResult,
+    stands_in: impl FnOnce(&Stored, Criteria<'_>, &Failure) -> bool,
 ) -> Decision {
     let (onward, refused) = match look {
-        Look::Fresh { stored, ttl_ms } => {
+        Lookup::Fresh { stored, ttl_ms } => {
             return Decision::Serve { stored, ttl_ms, served: Served::Fresh };
         }
-        Look::Unsure { stored, ttl_ms } => {
+        Lookup::Unsure { stored, ttl_ms } => {
             return Decision::Serve { stored, ttl_ms, served: Served::Unsure };
         }
-        Look::MaxStale { stored, ttl_ms } => {
+        Lookup::MaxStale { stored, ttl_ms } => {
             return Decision::Serve { stored, ttl_ms, served: Served::MaxStale };
         }
-        Look::Refreshing { place, stored, ttl_ms } => {
+        Lookup::Refreshing { place, stored, ttl_ms } => {
             return Decision::Serve { stored, ttl_ms, served: Served::Revalidating(place) };
         }
-        Look::Refused { place, reason } => (Onward::from(place), Some(reason)),
-        Look::Doubtful { place, stored } => (Onward { place, stale: Some(stored), validates: true }, None),
-        Look::Stale { place, stored } => (Onward { place, stale: Some(stored), validates: false }, None),
-        Look::Missing { place } => (Onward::from(place), None),
+        Lookup::Refused { place, reason } => (Onward::from(place), Some(reason)),
+        Lookup::Doubtful { place, stored } => (Onward { place, stale: Some(stored), validates: true }, None),
+        Lookup::Stale { place, stored } => (Onward { place, stale: Some(stored), validates: false }, None),
+        Lookup::Missing { place } => (Onward::from(place), None),
     };
     if facts.ask.only_if_cached {
         return Decision::OnlyIfCached;
@@ -102,27 +102,31 @@ pub(crate) fn decide(
         return Decision::Alone { onward, reason, because: Because::Asked };
     }
     match noted(&onward.place) {
-        Noted::Pass(reason) if facts.ask.want.is_bound_by(reason) => {
+        NoteResult::Pass(reason) if facts.ask.want.is_bound_by(reason) => {
             Decision::Alone { onward, reason, because: Because::Noted }
         }
-        Noted::Failed(failure) => Decision::Failed { onward, failure, probes: false },
-        Noted::Failing(failure) => {
+        NoteResult::Failed(failure) => Decision::Failed { onward, failure, probes: false },
+        NoteResult::Failing(failure) => {
             let ask = onward.ask(facts.ask);
             let stale = onward.stale.as_ref().or(failure.stale.as_ref());
             // While failures go on, the probe is waited for by those alone that have nothing else.
             match stale {
-                Some(stale) if stands_in(stale, Facts { ask: &ask, ..facts }, &failure) => {
+                Some(stale) if stands_in(stale, Criteria { ask: &ask, ..facts }, &failure) => {
                     Decision::Failed { onward, failure, probes: true }
                 }
                 _ => Decision::Join(onward),
             }
         }
-        Noted::Pass(_) | Noted::Nothing => Decision::Join(onward),
+        NoteResult::Pass(_) | NoteResult::Nothing => Decision::Join(onward),
     }
 }
 
 /// Why a request neither leads nor follows, if it does not; `last`: the last response that was stored.
-pub(crate) fn alone_because(route: &Route, ask: &Ask, last: Option<&Arc<Stored>>) -> Option<PassReason> {
+pub(crate) fn alone_because(
+    route: &Route,
+    ask: &RequestFacts,
+    last: Option<&Arc<Stored>>,
+) -> Option<PassReason> {
     match ask.want {
         Want::Head(_) => return Some(PassReason::Method),
         Want::Ranges(RangeRequest { mode: RangeMode::Pass, .. }) => return Some(PassReason::Range),
@@ -136,7 +140,7 @@ pub(crate) fn alone_because(route: &Route, ask: &Ask, last: Option<&Arc<Stored>>
 
 /// Returns whether a request that finds nothing in memory looks into the store by itself: no fill does that
 /// for it.
-pub(crate) fn recalls(route: &Route, ask: &Ask) -> bool {
+pub(crate) fn recalls(route: &Route, ask: &RequestFacts) -> bool {
     ask.only_if_cached || alone_because(route, ask, None).is_some()
 }
 
@@ -144,15 +148,15 @@ pub(crate) fn recalls(route: &Route, ask: &Ask) -> bool {
 
 impl Onward {
     /// What a request that goes on asks for.
-    pub(crate) fn ask(&self, ask: &Ask) -> Ask {
+    pub(crate) fn ask(&self, ask: &RequestFacts) -> RequestFacts {
         let mut ask = *ask;
         ask.wants.no_cache |= self.validates;
         ask
     }
 }
 
-impl From<Place> for Onward {
-    fn from(place: Place) -> Self {
+impl From<CacheSlot> for Onward {
+    fn from(place: CacheSlot) -> Self {
         Self { place, stale: None, validates: false }
     }
 }

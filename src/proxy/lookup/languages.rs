@@ -11,13 +11,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
-use crate::flight::Glimpse;
+use crate::flight::Snapshot;
 use crate::key::Key;
-use crate::policy::{self, Ask, Rules};
-use crate::proxy::lookup::Place;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Use};
-use crate::proxy::outcome::{Found, How};
-use crate::proxy::request::Asking;
+use crate::policy::{self, RequestFacts, Rules};
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Use};
+use crate::proxy::outcome::{FoundRecord, How};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::record::VaryNode;
 use crate::route::Route;
@@ -34,14 +34,14 @@ pub(crate) fn in_language(
     primary: &str,
     node: &VaryNode,
     headers: &HeaderMap,
-    ask: &Ask,
+    ask: &RequestFacts,
     rules: &Rules,
 ) -> Option<(Arc<Stored>, i64)> {
     policy::in_best_language(primary, node, headers).find_map(|(_, text)| {
         let Some(Held::Stored(stored)) = proxy.tier.find(&text) else { return None };
         let now = proxy.now_ms();
         let candidate = Candidate::new(&stored, stored.covered(&proxy.stamps));
-        let facts = Facts { headers, ask, rules };
+        let facts = Criteria { headers, ask, rules };
         match candidate.check(Strictness::HardAndSoft, facts, now) {
             Ok(Use::Fresh { ttl_ms }) if proxy.trust.holds(now) => Some((stored, ttl_ms)),
             _ => None,
@@ -53,7 +53,7 @@ pub(crate) fn in_language(
 pub(crate) async fn recall_in_language(
     proxy: &Proxy,
     route: &Route,
-    place: &Place,
+    place: &CacheSlot,
     headers: &HeaderMap,
 ) -> bool {
     for key in in_store(place, headers) {
@@ -66,7 +66,11 @@ pub(crate) async fn recall_in_language(
 
 /// The same for a request that would lead or follow, and the answer to it. What another
 /// instance is about to publish is waited for, unless its body is long in coming.
-pub(crate) async fn found_in_language(proxy: &Proxy, asking: &Asking, place: &Place) -> Option<Found> {
+pub(crate) async fn found_in_language(
+    proxy: &Proxy,
+    asking: &CacheRequest,
+    place: &CacheSlot,
+) -> Option<FoundRecord> {
     let node = place.node.as_deref()?;
     let find = || {
         let (ask, rules) = (&asking.ask, &asking.route.rules);
@@ -86,7 +90,7 @@ pub(crate) async fn found_in_language(proxy: &Proxy, asking: &Asking, place: &Pl
         }
         found = find();
     }
-    found.map(|stored| Found::cached(stored, how))
+    found.map(|stored| FoundRecord::cached(stored, how))
 }
 
 /// Waits until a record is published under a key that somebody fills, unless its body is still
@@ -94,7 +98,7 @@ pub(crate) async fn found_in_language(proxy: &Proxy, asking: &Asking, place: &Pl
 async fn published_soon(proxy: &Proxy, key: &Key) -> bool {
     let mut pursuit = proxy.flight.pursue(&proxy.names(key), 0);
     let until = Instant::now() + SOON;
-    while let Ok(Ok(Glimpse::There { value, verdict, live, .. })) = timeout_at(until, pursuit.next()).await {
+    while let Ok(Ok(Snapshot::There { value, verdict, live, .. })) = timeout_at(until, pursuit.next()).await {
         if value.is_some() {
             return true;
         }
@@ -107,7 +111,7 @@ async fn published_soon(proxy: &Proxy, key: &Key) -> bool {
 
 /// The keys of variants in a request's best language that the store may have, where it has none
 /// of the request's own.
-fn in_store(place: &Place, headers: &HeaderMap) -> Vec<Key> {
+fn in_store(place: &CacheSlot, headers: &HeaderMap) -> Vec<Key> {
     let Some(node) = place.node.as_deref().filter(|node| !node.languages.is_empty()) else {
         return Vec::new();
     };

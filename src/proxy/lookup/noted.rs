@@ -1,15 +1,15 @@
 //! What is remembered of a key that has no record, as far as it binds a request.
 
-use crate::proxy::lookup::Place;
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::request::CacheRequest;
 use crate::proxy::request::binding;
 use crate::proxy::request::binding::Party;
 use crate::proxy::state::Proxy;
-use crate::proxy::state::negative_cache::Noted;
+use crate::proxy::state::negative_cache::NoteResult;
 use crate::record::Binding;
 
 /// What is remembered of a key and binds this request; `waited`: it was there before that.
-pub(crate) fn noted(proxy: &Proxy, asking: &Asking, place: &Place, waited: bool) -> Noted {
+pub(crate) fn noted(proxy: &Proxy, asking: &CacheRequest, place: &CacheSlot, waited: bool) -> NoteResult {
     let hash = place.key.hash();
     let binds = |binding: &Binding| {
         binding::binds(&proxy.marks, binding, &Party::of(asking, place.primary.hash()), waited)
@@ -18,7 +18,7 @@ pub(crate) fn noted(proxy: &Proxy, asking: &Asking, place: &Place, waited: bool)
 }
 
 /// The same, asked without taking part.
-pub(crate) fn peek_noted(proxy: &Proxy, party: &Party<'_>, place: &Place) -> Noted {
+pub(crate) fn peek_noted(proxy: &Proxy, party: &Party<'_>, place: &CacheSlot) -> NoteResult {
     let hash = place.key.hash();
     let tried = || proxy.flights.peek(&hash).is_some();
     proxy.notes.peek(hash, place.url, &proxy.stamps, tried, |binding| {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::key::Key;
-use crate::policy::Ask;
-use crate::proxy::lookup::Place;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Use};
-use crate::proxy::request::Asking;
+use crate::policy::RequestFacts;
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Use};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::request::binding::Party;
 use crate::proxy::state::Proxy;
-use crate::proxy::state::negative_cache::Noted;
+use crate::proxy::state::negative_cache::NoteResult;
 use crate::proxy::state::past::Past;
 use crate::route::Route;
 use crate::tier::{Held, Stored};
@@ -23,10 +23,10 @@ use crate::tier::{Held, Stored};
 /// Takes what the store has at a place into memory: a record, or a Vary node and then the
 /// record of the variant, or of one in the language that the request wants most. Whether there
 /// was anything. A store that is down has nothing.
-pub(crate) async fn recall(proxy: &Proxy, asking: &Asking, place: &Place) -> bool {
+pub(crate) async fn recall(proxy: &Proxy, asking: &CacheRequest, place: &CacheSlot) -> bool {
     let (route, headers) = (&asking.route, &asking.headers);
     let party = Party::of(asking, place.primary.hash());
-    if matches!(noted::peek_noted(proxy, &party, place), Noted::Pass(_)) {
+    if matches!(noted::peek_noted(proxy, &party, place), NoteResult::Pass(_)) {
         // It was judged a moment ago, and nothing was stored.
         return false;
     }
@@ -46,7 +46,7 @@ pub(crate) fn kept_since(
     proxy: &Proxy,
     key: &Key,
     route: &Route,
-    ask: &Ask,
+    ask: &RequestFacts,
     headers: &HeaderMap,
     past: &Past,
 ) -> Option<(Arc<Stored>, Use)> {
@@ -55,7 +55,7 @@ pub(crate) fn kept_since(
         return None;
     }
     let covered = past.covers(&proxy.stamps, stored.record.born, stored.record.token);
-    let facts = Facts { headers, ask, rules: &route.rules };
+    let facts = Criteria { headers, ask, rules: &route.rules };
     let checked = Candidate::new(&stored, covered).check(Strictness::HardAndSoft, facts, proxy.now_ms());
     checked.ok().map(|usable| (stored, usable))
 }

@@ -6,18 +6,18 @@ use crate::dust::Number;
 use crate::policy::{PassReason, Ride};
 use crate::proxy::Proxy;
 use crate::proxy::cause::Refused;
-use crate::proxy::lookup::Place;
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit};
-use crate::proxy::outcome::{Exchange, Failure, Follower, Found, Moment, Told};
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit};
+use crate::proxy::outcome::{Exchange, Failure, FlightOutcome, Follower, FoundRecord, Moment};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::request::binding::{Kind, Party, binds};
 use crate::proxy::state::past::{Arrival, Past};
 use crate::record::{Binding, Record};
-use crate::telemetry::words::FollowerEnd;
+use crate::telemetry::labels::FollowerEnd;
 use crate::tier::{Covered, Doubt, Stored};
 
 /// What a verdict means for one request.
-pub(crate) enum Step {
+pub(crate) enum FollowerAction {
     End(End),
     Move(Move),
 }
@@ -25,7 +25,7 @@ pub(crate) enum Step {
 /// How a request ends (F3).
 pub(crate) enum End {
     Ride(Arc<Exchange>, Follower),
-    Take(Found),
+    Take(FoundRecord),
     Alone(PassReason),
     Own(Box<crate::upstream::Response>, PassReason),
     Failed(Arc<Failure>),
@@ -40,7 +40,7 @@ pub(crate) enum Move {
     /// it is under way.
     Lacks(Option<Number>),
     /// Another variant.
-    At(Place),
+    At(CacheSlot),
     /// The next exchange, led by a request that this verdict does not bind either: it may confirm it.
     Unbound(Kind, Binding),
 }
@@ -48,17 +48,17 @@ pub(crate) enum Move {
 /// Judges a verdict for one request: again, and by its own fields (docs/design.md, Promises). `first`: nothing has lacked what it asks for.
 pub(crate) fn step(
     proxy: &Proxy,
-    asking: &Asking,
-    place: &Place,
-    told: Told,
+    asking: &CacheRequest,
+    place: &CacheSlot,
+    told: FlightOutcome,
     arrival: &Arrival,
     follower: &Follower,
     first: bool,
-) -> Step {
-    let (arrived, past, facts) = (arrival.at, &arrival.past, Facts::of(asking));
+) -> FollowerAction {
+    let (arrived, past, facts) = (arrival.at, &arrival.past, Criteria::of(asking));
     match told {
-        Told::Growing(exchange) => step_growing(proxy, asking, place, exchange, arrival, follower),
-        Told::Stored(found) => {
+        FlightOutcome::Growing(exchange) => step_growing(proxy, asking, place, exchange, arrival, follower),
+        FlightOutcome::Stored(found) => {
             let stored = &found.stored;
             let candidate = candidate(proxy, stored, past);
             // What was validated for this request is good enough, whatever made it stale before.
@@ -68,86 +68,92 @@ pub(crate) fn step(
             }
             if asking.ticket.unread.contains(&stored.manifest) {
                 // It has tried. A flight that it leads looks past that.
-                return Step::NEXT;
+                return FollowerAction::NEXT;
             }
             if let Some((sent, owner)) = found.exchange {
                 let ride = rides(arrived, sent, owner);
                 if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
                     // It came when the exchange was over, and nothing of that is for later.
-                    return Step::NEXT;
+                    return FollowerAction::NEXT;
                 }
                 if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
-                    return Step::NEXT;
+                    return FollowerAction::NEXT;
                 }
-                return Step::End(End::Take(found));
+                return FollowerAction::End(End::Take(found));
             }
             match candidate.usable(facts, proxy.now_ms()) {
-                Ok(_) => Step::End(End::Take(found)),
-                Err(Unfit::Refused(reason)) => Step::End(End::Alone(reason)),
-                Err(_) => Step::NEXT,
+                Ok(_) => FollowerAction::End(End::Take(found)),
+                Err(Unfit::Refused(reason)) => FollowerAction::End(End::Alone(reason)),
+                Err(_) => FollowerAction::NEXT,
             }
         }
-        Told::Varies(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
-        Told::Pass(reason, own) => {
+        FlightOutcome::Varies(node) => FollowerAction::Move(Move::At(place.under(node, &asking.headers))),
+        FlightOutcome::Pass(reason, own) => {
             if own.owner == Some(arrived)
                 && (own.ranged || !asking.ask.want.is_ranged())
                 && let Some(response) = own.take()
             {
-                return Step::End(End::Own(Box::new(response), reason));
+                return FollowerAction::End(End::Own(Box::new(response), reason));
             }
             if own.ranged && !asking.ask.want.is_ranged() {
                 // Somebody's part is not to be shared: that says nothing of the whole.
-                return Step::Move(Move::Lacks(None));
+                return FollowerAction::Move(Move::Lacks(None));
             }
-            Step::End(End::Alone(reason))
+            FollowerAction::End(End::Alone(reason))
         }
-        Told::Failed(failure) => {
+        FlightOutcome::Failed(failure) => {
             if past.covers(&proxy.stamps, failure.token, failure.token) == Covered::Hard {
-                Step::NEXT
+                FollowerAction::NEXT
             } else if failure.ranged && first && !asking.ask.want.is_ranged() {
                 // That somebody's range was failed says nothing of the whole.
-                Step::Move(Move::Lacks(None))
+                FollowerAction::Move(Move::Lacks(None))
             } else if failure.owner != Some(arrived) && !is_bound(proxy, &failure.binding, asking, place) {
-                Step::Move(Move::Unbound(failure.judged(), failure.binding.clone()))
+                FollowerAction::Move(Move::Unbound(failure.judged(), failure.binding.clone()))
             } else {
-                Step::End(End::Failed(failure))
+                FollowerAction::End(End::Failed(failure))
             }
         }
-        Told::Refused(why) => Step::End(End::Refused(why)),
+        FlightOutcome::Refused(why) => FollowerAction::End(End::Refused(why)),
     }
 }
 
 /// Where a request goes on that can't be given what a flight has brought; `fence`: that is under way,
 /// under this number.
-fn step_past(unfit: Unfit, asking: &Asking, place: &Place, record: &Record, fence: Option<Number>) -> Step {
+fn step_past(
+    unfit: Unfit,
+    asking: &CacheRequest,
+    place: &CacheSlot,
+    record: &Record,
+    fence: Option<Number>,
+) -> FollowerAction {
     match unfit {
         Unfit::NotSelected => step_aside(asking, place, record),
-        Unfit::Lacking => Step::Move(Move::Lacks(fence)),
-        _ => Step::NEXT,
+        Unfit::Lacking => FollowerAction::Move(Move::Lacks(fence)),
+        _ => FollowerAction::NEXT,
     }
 }
 
 /// It is another variant's: a request goes to its own, as far as that one says what selects it.
-fn step_aside(asking: &Asking, place: &Place, record: &Record) -> Step {
+fn step_aside(asking: &CacheRequest, place: &CacheSlot, record: &Record) -> FollowerAction {
     match place.node_by(record, &asking.headers) {
-        Some(node) => Step::Move(Move::At(place.under(node, &asking.headers))),
-        None => Step::NEXT,
+        Some(node) => FollowerAction::Move(Move::At(place.under(node, &asking.headers))),
+        None => FollowerAction::NEXT,
     }
 }
 
 fn step_growing(
     proxy: &Proxy,
-    asking: &Asking,
-    place: &Place,
+    asking: &CacheRequest,
+    place: &CacheSlot,
     exchange: Arc<Exchange>,
     arrival: &Arrival,
     follower: &Follower,
-) -> Step {
+) -> FollowerAction {
     if exchange.owner == Some(arrival.at) {
-        return Step::End(End::Ride(exchange, follower.clone()));
+        return FollowerAction::End(End::Ride(exchange, follower.clone()));
     }
     let head = &exchange.head;
-    let (candidate, facts) = (candidate(proxy, head, &arrival.past), Facts::of(asking));
+    let (candidate, facts) = (candidate(proxy, head, &arrival.past), Criteria::of(asking));
     if let Err(unfit) = candidate.unless_purged(Strictness::Hard).and_then(|it| it.fits(facts)) {
         return step_past(unfit, asking, place, &head.record, Some(exchange.fence));
     }
@@ -155,7 +161,7 @@ fn step_growing(
         && !is_bound(proxy, binding, asking, place)
     {
         let kind = Kind::Refused(head.record.status.as_u16());
-        return Step::Move(Move::Unbound(kind, binding.clone()));
+        return FollowerAction::Move(Move::Unbound(kind, binding.clone()));
     }
     let ride = rides(arrival.at, exchange.sent, exchange.owner);
     // With its last byte, which others may have had before its end was told.
@@ -164,21 +170,26 @@ fn step_growing(
     let over = asking.ticket.late && (all_there || growing.len_if_done().is_some());
     if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
         // It came when the exchange was over, and nothing of that is for later.
-        return Step::NEXT;
+        return FollowerAction::NEXT;
     }
     if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
-        return Step::NEXT;
+        return FollowerAction::NEXT;
     }
-    Step::End(End::Ride(exchange, follower.clone()))
+    FollowerAction::End(End::Ride(exchange, follower.clone()))
 }
 
 /// What an instance whose stamps may be old makes of a step: nothing is sure for a request that a
 /// purge may have come before, but what was asked for after it arrived.
-pub(crate) fn in_doubt(proxy: &Proxy, asking: &mut Asking, step: Step, arrival: &Arrival) -> Step {
+pub(crate) fn in_doubt(
+    proxy: &Proxy,
+    asking: &mut CacheRequest,
+    step: FollowerAction,
+    arrival: &Arrival,
+) -> FollowerAction {
     let exchange = match &step {
-        Step::End(End::Take(found)) => found.exchange,
-        Step::End(End::Ride(exchange, _)) => Some((exchange.sent, exchange.owner)),
-        Step::End(_) | Step::Move(_) => return step,
+        FollowerAction::End(End::Take(found)) => found.exchange,
+        FollowerAction::End(End::Ride(exchange, _)) => Some((exchange.sent, exchange.owner)),
+        FollowerAction::End(_) | FollowerAction::Move(_) => return step,
     };
     let rides = exchange.map(|(sent, owner)| rides(arrival.at, sent, owner));
     if rides == Some(Ride::SentAfterArrival) {
@@ -193,7 +204,7 @@ pub(crate) fn in_doubt(proxy: &Proxy, asking: &mut Asking, step: Step, arrival: 
         Some(Doubt::Validate) => {
             // As if the client itself had asked for it to be validated.
             asking.ask.wants.no_cache = true;
-            Step::NEXT
+            FollowerAction::NEXT
         }
     }
 }
@@ -205,7 +216,7 @@ fn rides(arrived: Moment, sent: Moment, owner: Option<Moment>) -> Ride {
 }
 
 /// Whether a request is bound by a verdict that it has waited for.
-fn is_bound(proxy: &Proxy, binding: &Binding, asking: &Asking, place: &Place) -> bool {
+fn is_bound(proxy: &Proxy, binding: &Binding, asking: &CacheRequest, place: &CacheSlot) -> bool {
     binds(&proxy.marks, binding, &Party::of(asking, place.primary.hash()), true).is_some()
 }
 
@@ -216,7 +227,7 @@ fn candidate<'a>(proxy: &Proxy, stored: &'a Stored, past: &Past) -> Candidate<'a
 
 // === impl Step ===
 
-impl Step {
+impl FollowerAction {
     const NEXT: Self = Self::Move(Move::Next);
 }
 

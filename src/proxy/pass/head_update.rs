@@ -14,8 +14,8 @@ use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Published, Standing};
 use crate::key::Key;
 use crate::key::target::Target;
-use crate::policy::{self, Ask, HeadUpdate};
-use crate::proxy::request::Asking;
+use crate::policy::{self, HeadUpdate, RequestFacts};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::record::Record;
 use crate::route::Route;
@@ -31,12 +31,12 @@ pub(crate) struct Of {
 /// The same of a HEAD that went by itself, with its own fields.
 pub(crate) async fn own_head_update(
     proxy: &Proxy,
-    asking: &Asking,
+    asking: &CacheRequest,
     status: StatusCode,
     headers: &HeaderMap,
     born: Number,
 ) {
-    let own = Ask::of_credentials(&asking.headers, &asking.route.rules).credentialed();
+    let own = RequestFacts::of_credentials(&asking.headers, &asking.route.rules).credentialed();
     if !own && proxy.marks.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers) {
         head_update(proxy, &Of::from(asking), status, headers, born).await;
     }
@@ -123,8 +123,8 @@ async fn publish_update(proxy: &Proxy, of: &Of, fill: Fill, record: Record) {
 
 // === impl Of ===
 
-impl From<&Asking> for Of {
-    fn from(asking: &Asking) -> Self {
+impl From<&CacheRequest> for Of {
+    fn from(asking: &CacheRequest) -> Self {
         Self { route: asking.route.clone(), target: asking.target.clone(), headers: asking.headers.clone() }
     }
 }

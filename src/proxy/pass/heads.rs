@@ -18,38 +18,38 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::flight::{Joined, Settled};
 use crate::key::{Key, KeyHash};
-use crate::policy::{self, Answer, Ask, Asks, Directives, PassReason, Verdict, Want};
+use crate::policy::{self, Answer, Asks, Directives, PassReason, RequestFacts, Verdict, Want};
 use crate::proxy::cause::{Cause, Refused};
 use crate::proxy::fill::{framing, is_answered};
-use crate::proxy::lookup::Place;
+use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::cache_status;
-use crate::proxy::outcome::{Moment, Own};
+use crate::proxy::outcome::{Moment, PrivateResponse};
 use crate::proxy::pass::head_update::Of;
-use crate::proxy::request::Asking;
+use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::body::ReplyBody;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::head_flight::{HeadLeader, HeadOutcome, SharedHead};
 use crate::proxy::state::pace;
 use crate::proxy::state::past::Arrival;
 use crate::proxy::state::under_way::Counted;
-use crate::telemetry::words::{Cache, FollowerEnd, Role, Scope, Shed, Source};
+use crate::telemetry::labels::{Cache, FollowerEnd, Role, Scope, Shed, Source};
 use crate::upstream::{self, ErrorKind, Interest, Lane};
 
 /// One exchange, in a task of its own: a client that leaves ends it for nobody else.
-struct Errand {
+struct HeadExchange {
     proxy: Arc<Proxy>,
     counted: Counted,
     request: upstream::Request,
     sent: Arc<AtomicU64>,
     asks: Asks,
-    ask: Ask,
+    ask: RequestFacts,
     of: Of,
     me: Moment,
 }
 
 /// Whether a request may share its exchange: a plain HEAD that nothing but its method keeps from
 /// being like any other.
-pub(crate) fn may_share_head(asking: &Asking, reason: PassReason) -> bool {
+pub(crate) fn may_share_head(asking: &CacheRequest, reason: PassReason) -> bool {
     let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE];
     reason == PassReason::Method
         && asking.ask.want == Want::Head(None)
@@ -60,7 +60,11 @@ pub(crate) fn may_share_head(asking: &Asking, reason: PassReason) -> bool {
 }
 
 /// Shares an exchange, or goes by itself after all.
-pub(crate) async fn share_head(proxy: &Arc<Proxy>, mut asking: Asking, place: Place) -> Response<ReplyBody> {
+pub(crate) async fn share_head(
+    proxy: &Arc<Proxy>,
+    mut asking: CacheRequest,
+    place: CacheSlot,
+) -> Response<ReplyBody> {
     let mut arrival = proxy.arrival(place.url);
     let arrived = arrival.at;
     let began = Instant::now();
@@ -84,8 +88,9 @@ pub(crate) async fn share_head(proxy: &Arc<Proxy>, mut asking: Asking, place: Pl
                 proxy.notices.passing(&asking.route, PassReason::Method);
                 asking.ticket.waits_for(follower.info());
                 let counted = Counted::of(proxy, place.url);
-                let errand = Errand::new(proxy, counted, &asking, fields.clone(), arrived, deadline);
-                tokio::spawn(errand.of(follower.info()).run(leader));
+                let plan_query =
+                    HeadExchange::new(proxy, counted, &asking, fields.clone(), arrived, deadline);
+                tokio::spawn(plan_query.of(follower.info()).run(leader));
                 (follower, None)
             }
             Joined::Follow(follower) => {
@@ -124,7 +129,7 @@ pub(crate) async fn share_head(proxy: &Arc<Proxy>, mut asking: Asking, place: Pl
             }
             // Each for itself.
             Ok(Settled::Told(HeadOutcome::Apart(_))) if !mine => break,
-            Ok(Settled::Told(heard)) => match heard.own().and_then(Own::take) {
+            Ok(Settled::Told(heard)) => match heard.own().and_then(PrivateResponse::take) {
                 Some(response) => return pass::own(proxy, asking, response, PassReason::Method),
                 None => break,
             },
@@ -134,7 +139,7 @@ pub(crate) async fn share_head(proxy: &Arc<Proxy>, mut asking: Asking, place: Pl
 }
 
 /// Whether a request may be given what another one brought (F5, F8).
-fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &Ask, arrival: &Arrival) -> bool {
+fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &RequestFacts, arrival: &Arrival) -> bool {
     let arrived = arrival.at;
     let unsure = arrived >= shared.sent && proxy.doubt(&arrival.past).is_some();
     if arrival.past.hard(&proxy.stamps) > shared.born || unsure {
@@ -149,7 +154,7 @@ fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &Ask, arrival: &Arrival)
     arrived < shared.sent || shared.failed || reused
 }
 
-fn answer_head(proxy: &Proxy, mut asking: Asking, shared: &SharedHead) -> Response<ReplyBody> {
+fn answer_head(proxy: &Proxy, mut asking: CacheRequest, shared: &SharedHead) -> Response<ReplyBody> {
     let ticket = &mut asking.ticket;
     (ticket.cache, ticket.source, ticket.role) =
         (Cache::Follower, Some(Source::Awaited), Some(Role::Follower));
@@ -168,11 +173,11 @@ fn answer_head(proxy: &Proxy, mut asking: Asking, shared: &SharedHead) -> Respon
 
 // === impl Errand ===
 
-impl Errand {
+impl HeadExchange {
     fn new(
         proxy: &Arc<Proxy>,
         counted: Counted,
-        asking: &Asking,
+        asking: &CacheRequest,
         headers: HeaderMap,
         me: Moment,
         deadline: Instant,
@@ -237,7 +242,7 @@ impl Errand {
         let age_ms = policy::initial_age(&response.headers, requested_at, received_at);
         let status = response.status;
         let said = Directives::of(&response.headers, rules).overlooking(rules.ignore);
-        let own = Own::new(Some(me), false, response);
+        let own = PrivateResponse::new(Some(me), false, response);
         let (fresh_ms, failed) = match verdict {
             Verdict::Store(lifetime) | Verdict::Share { lifetime, .. } => (lifetime.fresh_ms, false),
             Verdict::Failed { shareable: true, .. } => (0, true),
@@ -261,7 +266,7 @@ impl Errand {
 }
 
 /// What tells exchanges apart: the response's key, and all that the origin sees.
-fn key_of(place: &Place, target: &str, fields: &HeaderMap) -> KeyHash {
+fn key_of(place: &CacheSlot, target: &str, fields: &HeaderMap) -> KeyHash {
     let mut lines: Vec<String> =
         fields.iter().map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii())).collect();
     lines.sort_unstable();

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::proxy::connection::bytes_in;
 use crate::proxy::state::Proxy;
-use crate::telemetry::words::Closed;
+use crate::telemetry::labels::Closed;
 use crate::upstream::{self, ErrorKind};
 
 /// The content of a request: hyper's, or that of a caller who has no connection.

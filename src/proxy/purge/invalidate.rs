@@ -23,7 +23,7 @@ use crate::dust::{Error, Number};
 use crate::key::target::{self, Target};
 use crate::key::{self, KeyHash};
 use crate::policy;
-use crate::proxy::request::Asking;
+use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::under_way::{Counted, Heard};
 use crate::route::Route;
@@ -81,7 +81,7 @@ pub(crate) struct Called {
 }
 
 /// Before an unsafe request goes out.
-pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, asking: &Asking) -> Unsafe {
+pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, asking: &CacheRequest) -> Unsafe {
     let heard = proxy.hears();
     let mut of = stands(proxy, &asking.target);
     if let Some(of) = &mut of {
@@ -195,7 +195,12 @@ pub(crate) async fn look_for(proxy: &Proxy, called: &Called) -> Result<Ends, Err
 
 /// What the answer names besides its target, as GETs of clients are stored: mapped back
 /// through the route that was asked.
-fn named_besides(proxy: &Proxy, asking: &Asking, status: StatusCode, headers: &HeaderMap) -> Vec<Stands> {
+fn named_besides(
+    proxy: &Proxy,
+    asking: &CacheRequest,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Vec<Stands> {
     let asked = asking.target.to_string();
     let back = |url: &str| as_clients_write(proxy, asking, url);
     let urls = policy::targets_with(&asking.method, status, headers, &asked, back);
@@ -204,7 +209,7 @@ fn named_besides(proxy: &Proxy, asking: &Asking, status: StatusCode, headers: &H
 
 /// A URL that the upstream may have written, or a path that may be its own, as a client of the
 /// route writes it; none if it can only be a client's.
-fn as_clients_write(proxy: &Proxy, asking: &Asking, url: &str) -> Option<String> {
+fn as_clients_write(proxy: &Proxy, asking: &CacheRequest, url: &str) -> Option<String> {
     let (route, target) = (&asking.route, &asking.target);
     let url = Url::parse(url).ok()?;
     let ours = || {
@@ -268,7 +273,7 @@ impl Unsafe {
     /// answer may be from before that.
     pub(crate) async fn answered(
         mut self,
-        asking: &Asking,
+        asking: &CacheRequest,
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Option<Fills> {

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::key::target::Target;
 use crate::proxy::cause::Cause;
 use crate::proxy::connection::{Presence, Seat};
-use crate::proxy::observer::Notices;
+use crate::proxy::observer::Observer;
 use crate::proxy::request::Forwarded;
 use crate::proxy::request::broken::Broken;
 use crate::record::Manifest;
@@ -25,7 +25,7 @@ use crate::upstream;
 
 /// What is noted of one request.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct RequestLog {
     access: Access,
     began: Instant,
     first_byte: Option<Duration>,
@@ -46,9 +46,9 @@ pub struct Ticket {
     written: bool,
 }
 
-impl Ticket {
+impl RequestLog {
     pub(crate) fn open(
-        notices: &Notices,
+        notices: &Observer,
         ts: WallMs,
         parts: &request::Parts,
         forwarded: &Forwarded,
@@ -212,7 +212,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for RequestLog {
     /// Unwritten: the client left, before its answer or in the middle of it.
     fn drop(&mut self) {
         if self.written {
@@ -226,7 +226,7 @@ impl Drop for Ticket {
     }
 }
 
-impl Deref for Ticket {
+impl Deref for RequestLog {
     type Target = Access;
 
     fn deref(&self) -> &Access {
@@ -234,7 +234,7 @@ impl Deref for Ticket {
     }
 }
 
-impl DerefMut for Ticket {
+impl DerefMut for RequestLog {
     fn deref_mut(&mut self) -> &mut Access {
         &mut self.access
     }

@@ -10,8 +10,8 @@ use crate::clock::WallMs;
 use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy;
-use crate::proxy::request::hop_headers::Marks;
-use crate::proxy::request::{Asking, Forwarded};
+use crate::proxy::request::hop_headers::HopHeaders;
+use crate::proxy::request::{CacheRequest, Forwarded};
 use crate::record::{Binding, Bound, Evidence, Witness};
 use crate::route::Route;
 
@@ -77,8 +77,8 @@ pub(crate) struct Party<'a> {
 
 impl<'a> Party<'a> {
     /// A request with the hash of the primary key that it names.
-    pub(crate) fn of(asking: &'a Asking, key: KeyHash) -> Self {
-        let Asking { route, target, headers, forwarded, .. } = asking;
+    pub(crate) fn of(asking: &'a CacheRequest, key: KeyHash) -> Self {
+        let CacheRequest { route, target, headers, forwarded, .. } = asking;
         Self { route, target, headers, forwarded, key }
     }
 
@@ -89,19 +89,19 @@ impl<'a> Party<'a> {
 
 /// Returns why a verdict binds a request, if it does; `waited`: the request was there before it.
 /// Costs the fields of a fill and their digest, so it is asked only where there is a verdict.
-pub(crate) fn binds(marks: &Marks, binding: &Binding, party: &Party<'_>, waited: bool) -> Option<Bound> {
+pub(crate) fn binds(marks: &HopHeaders, binding: &Binding, party: &Party<'_>, waited: bool) -> Option<Bound> {
     binding.evidence.binds(&witness(marks, party, &binding.vary), waited)
 }
 
 /// Returns whether a request would tell little as the second leader after this verdict.
-pub(crate) fn tells_little_by(marks: &Marks, binding: &Binding, party: &Party<'_>) -> bool {
+pub(crate) fn tells_little_by(marks: &HopHeaders, binding: &Binding, party: &Party<'_>) -> bool {
     binding.evidence.tells_little_by(&witness(marks, party, &binding.vary))
 }
 
 /// What binds by the verdict of a fill for `party`, which is to be remembered for as long as
 /// `lasts` says. Those of `earlier` that still counted when it began confirm it.
 pub(crate) fn binding_of(
-    marks: &Marks,
+    marks: &HopHeaders,
     party: &Party<'_>,
     kind: Kind,
     vary: Vec<HeaderName>,
@@ -118,7 +118,7 @@ pub(crate) fn binding_of(
     Binding { evidence: Evidence::of(last, earlier, lasts.began), vary }
 }
 
-fn witness(marks: &Marks, party: &Party<'_>, vary: &[HeaderName]) -> Witness {
+fn witness(marks: &HopHeaders, party: &Party<'_>, vary: &[HeaderName]) -> Witness {
     let Party { route, target, headers, forwarded, .. } = *party;
     let fields = marks.fill_headers(route, target, headers, forwarded);
     Witness {

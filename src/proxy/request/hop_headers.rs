@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::key::target::Target;
 use crate::policy::{self, CacheStatus, Hop};
-use crate::proxy::request::{Asking, Forwarded};
+use crate::proxy::request::{CacheRequest, Forwarded};
 use crate::route::{ClientIp, Route};
 
 /// Names of this hop that do not change between requests.
 #[derive(Debug)]
-pub(crate) struct Marks {
+pub(crate) struct HopHeaders {
     name: String,
     /// What the fleet is called, or this instance by itself while it does not know its fleet.
     own: String,
@@ -20,7 +20,7 @@ pub(crate) struct Marks {
     fleet: OnceLock<String>,
 }
 
-impl Marks {
+impl HopHeaders {
     /// Of a hop with this name, in a fleet that is called so.
     pub(crate) fn new(name: &str, own: String) -> Self {
         Self { name: name.to_owned(), own, fleet: OnceLock::new() }
@@ -44,7 +44,7 @@ impl Marks {
     }
 }
 
-impl Marks {
+impl HopHeaders {
     /// The fields of a fill: made for everybody.
     pub(crate) fn fill_headers(
         &self,
@@ -86,8 +86,8 @@ impl Marks {
     /// Whether a request by itself asks upstream for just what a fill would: for the key, and with no
     /// field that fills leave out. What another one brings may depend on what is in no key, so it is
     /// nobody else's.
-    pub(crate) fn asks_as_a_fill(&self, asking: &Asking) -> bool {
-        let Asking { route, target, headers, forwarded, .. } = asking;
+    pub(crate) fn asks_as_a_fill(&self, asking: &CacheRequest) -> bool {
+        let CacheRequest { route, target, headers, forwarded, .. } = asking;
         // Of a POST the host is as much the client's own as its content.
         let own = self.pass_headers(route, target, headers, forwarded, true);
         let fills = self.fill_headers(route, target, headers, forwarded);
@@ -113,7 +113,12 @@ impl Marks {
 
     /// What every response with a route gets: the route's edits, `Vary` on what the route keys
     /// by, Cache-Status.
-    pub(crate) fn deliver(&self, asking: &Asking, headers: &mut HeaderMap, status: Option<&CacheStatus<'_>>) {
+    pub(crate) fn deliver(
+        &self,
+        asking: &CacheRequest,
+        headers: &mut HeaderMap,
+        status: Option<&CacheStatus<'_>>,
+    ) {
         let route = &asking.route;
         if !route.vary_on.is_empty() {
             add_vary(route, headers);

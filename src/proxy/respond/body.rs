@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::proxy::connection::Busy;
 use crate::proxy::outcome::Follower;
-use crate::proxy::request::access::Ticket;
+use crate::proxy::request::access::RequestLog;
 pub use crate::proxy::request::broken::Broken;
 use crate::proxy::respond::multipart::Multipart;
 use crate::{body, upstream};
@@ -38,7 +38,7 @@ pub struct ReplyBody {
     source: Source,
     /// Bytes to come, where that is known.
     left: Option<u64>,
-    ticket: Option<Box<Ticket>>,
+    ticket: Option<Box<RequestLog>>,
     /// Where the trailers will be that go after the last byte, for a client that takes them.
     trailers: Option<Arc<OnceLock<HeaderMap>>>,
     /// The place in a flight: whoever reads wants its fill.
@@ -84,7 +84,7 @@ impl ReplyBody {
     }
 
     /// Hands over the ticket that is to be written when the body has gone.
-    pub(crate) fn with_ticket(mut self, ticket: Box<Ticket>) -> Self {
+    pub(crate) fn with_ticket(mut self, ticket: Box<RequestLog>) -> Self {
         self.ticket = Some(ticket);
         self
     }
@@ -201,7 +201,7 @@ impl Drop for ReplyBody {
 
 /// Notes the head, and hands the ticket to the body: the line is written when that has gone.
 pub(crate) fn finish(
-    mut ticket: Box<Ticket>,
+    mut ticket: Box<RequestLog>,
     response: http::Response<ReplyBody>,
 ) -> http::Response<ReplyBody> {
     ticket.answered(response.status());

@@ -7,8 +7,8 @@ use http::Response;
 
 use crate::body::Error as BodyError;
 use crate::policy::PassReason;
-use crate::proxy::lookup::Place;
-use crate::proxy::request::Asking;
+use crate::proxy::lookup::CacheSlot;
+use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::body::ReplyBody;
 use crate::tier::Stored;
 
@@ -17,9 +17,9 @@ pub(crate) enum Next {
     /// To its client: this is its answer.
     Answer(Response<ReplyBody>),
     /// To a flight, which it leads or follows. What is stored may be stale, and may be served so.
-    Miss(Asking, Place, Option<Arc<Stored>>),
+    Miss(CacheRequest, CacheSlot, Option<Arc<Stored>>),
     /// Upstream, by itself.
-    Pass(Asking, Option<Place>, PassReason),
+    Pass(CacheRequest, Option<CacheSlot>, PassReason),
     /// Elsewhere: the bytes of what it was to be given can't be read.
-    Unreadable(Asking, Arc<Stored>, BodyError),
+    Unreadable(CacheRequest, Arc<Stored>, BodyError),
 }

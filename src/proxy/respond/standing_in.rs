@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::policy::{Ask, ErrorCase, Rules};
-use crate::proxy::lookup::candidate::{Candidate, Facts, Strictness, Unfit};
+use crate::policy::{ErrorCase, RequestFacts, Rules};
+use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit};
 use crate::proxy::state::Proxy;
 use crate::record::Manifest;
 use crate::tier::Stored;
@@ -16,7 +16,7 @@ use crate::tier::Stored;
 pub(crate) fn stands_in(
     proxy: &Proxy,
     stored: &Stored,
-    facts: Facts<'_>,
+    facts: Criteria<'_>,
     unread: &[Arc<Manifest>],
     case: ErrorCase,
 ) -> Result<(), Unfit> {
@@ -34,10 +34,10 @@ pub(crate) fn is_better_than(
     proxy: &Proxy,
     stored: &Stored,
     rules: &Rules,
-    ask: &Ask,
+    ask: &RequestFacts,
     case: ErrorCase,
 ) -> bool {
-    let facts = Facts { headers: &HeaderMap::new(), ask, rules };
+    let facts = Criteria { headers: &HeaderMap::new(), ask, rules };
     let candidate = Candidate::new(stored, stored.covered(&proxy.stamps));
     let stands = candidate.unless_purged(Strictness::Hard);
     stands.and_then(|it| it.instead_of(facts, proxy.now_ms(), case)).is_ok()

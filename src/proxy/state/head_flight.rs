@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use crate::dust::Number;
 use crate::flight;
 use crate::key::KeyHash;
-use crate::proxy::outcome::{Moment, Own};
+use crate::proxy::outcome::{Moment, PrivateResponse};
 use crate::upstream::{self, Interest};
 
 /// The exchanges under way, by what they ask.
@@ -20,7 +20,7 @@ pub(crate) enum HeadOutcome {
     /// A response that may be shared.
     Shared(Arc<SharedHead>),
     /// One that may not: each for itself.
-    Apart(Arc<Own>),
+    Apart(Arc<PrivateResponse>),
     /// None.
     Failed(upstream::Error),
 }
@@ -29,7 +29,7 @@ pub(crate) enum HeadOutcome {
 #[derive(Debug)]
 pub(crate) struct SharedHead {
     /// As it came, for the request that led.
-    pub(crate) own: Arc<Own>,
+    pub(crate) own: Arc<PrivateResponse>,
     pub(crate) status: StatusCode,
     /// Without what is for one client alone.
     pub(crate) headers: HeaderMap,
@@ -51,7 +51,7 @@ pub(crate) struct SharedHead {
 
 impl HeadOutcome {
     /// The response as it came, for the request that led.
-    pub(crate) fn own(&self) -> Option<&Own> {
+    pub(crate) fn own(&self) -> Option<&PrivateResponse> {
         match self {
             Self::Shared(shared) => Some(&shared.own),
             Self::Apart(own) => Some(own),

@@ -32,15 +32,15 @@ const PROBING: Duration = Duration::from_mins(2);
 
 /// The notes of this instance.
 #[derive(Debug)]
-pub(crate) struct Notes {
-    held: Cache<KeyHash, Arc<Note>>,
+pub(crate) struct NegativeCache {
+    held: Cache<KeyHash, Arc<VerdictNote>>,
     /// Passes that an answer has disproved, by the token of the last one of each key.
     disproved: Cache<KeyHash, Number>,
 }
 
 /// One of them.
 #[derive(Debug)]
-struct Note {
+struct VerdictNote {
     what: What,
     token: Number,
     made: Instant,
@@ -59,7 +59,7 @@ enum What {
 
 /// What a note says to a request that it binds.
 #[derive(Debug, Clone)]
-pub(crate) enum Noted {
+pub(crate) enum NoteResult {
     /// Nothing.
     Nothing,
     /// Go upstream by yourself.
@@ -73,7 +73,7 @@ pub(crate) enum Noted {
 
 // === impl Notes ===
 
-impl Notes {
+impl NegativeCache {
     pub(crate) fn new() -> Self {
         Self { held: Cache::new(CAPACITY), disproved: Cache::new(DISPROVED_CAPACITY) }
     }
@@ -136,15 +136,15 @@ impl Notes {
         stamps: &Stamps,
         tried: impl FnOnce() -> bool,
         binds: impl FnOnce(&Binding) -> Option<Bound>,
-    ) -> Noted {
-        let Some(note) = self.held.get(&key) else { return Noted::Nothing };
+    ) -> NoteResult {
+        let Some(note) = self.held.get(&key) else { return NoteResult::Nothing };
         if note.is_covered(url, stamps) || note.is_over() {
             self.held.remove(&key);
-            return Noted::Nothing;
+            return NoteResult::Nothing;
         }
         match note.says(binds, tried) {
-            Noted::Pass(_) if !note.is_in_time() && !note.judged_again.swap(true, Ordering::AcqRel) => {
-                Noted::Nothing
+            NoteResult::Pass(_) if !note.is_in_time() && !note.judged_again.swap(true, Ordering::AcqRel) => {
+                NoteResult::Nothing
             }
             said => said,
         }
@@ -158,13 +158,13 @@ impl Notes {
         stamps: &Stamps,
         tried: impl FnOnce() -> bool,
         binds: impl FnOnce(&Binding) -> Option<Bound>,
-    ) -> Noted {
-        let Some(note) = self.held.peek(&key) else { return Noted::Nothing };
+    ) -> NoteResult {
+        let Some(note) = self.held.peek(&key) else { return NoteResult::Nothing };
         if note.is_covered(url, stamps) || note.is_over() {
-            return Noted::Nothing;
+            return NoteResult::Nothing;
         }
         match note.says(binds, tried) {
-            Noted::Pass(_) if !note.is_in_time() => Noted::Nothing,
+            NoteResult::Pass(_) if !note.is_in_time() => NoteResult::Nothing,
             said => said,
         }
     }
@@ -183,13 +183,16 @@ impl Notes {
 
     fn put(&self, key: KeyHash, what: What, token: Number, ttl: Duration, grace: Duration) {
         let judged_again = AtomicBool::new(false);
-        self.held.insert(key, Arc::new(Note { what, token, made: Instant::now(), ttl, grace, judged_again }));
+        self.held.insert(
+            key,
+            Arc::new(VerdictNote { what, token, made: Instant::now(), ttl, grace, judged_again }),
+        );
     }
 }
 
 // === impl Note ===
 
-impl Note {
+impl VerdictNote {
     fn is_covered(&self, url: KeyHash, stamps: &Stamps) -> bool {
         stamps.covers(url, self.token, self.token) == Covered::Hard
     }
@@ -203,7 +206,11 @@ impl Note {
     }
 
     /// What it says to a request that `binds` knows.
-    fn says(&self, binds: impl FnOnce(&Binding) -> Option<Bound>, tried: impl FnOnce() -> bool) -> Noted {
+    fn says(
+        &self,
+        binds: impl FnOnce(&Binding) -> Option<Bound>,
+        tried: impl FnOnce() -> bool,
+    ) -> NoteResult {
         let bound = match self.what.binding() {
             None => Some(self.ttl),
             Some(binding) => binds(binding).map(|bound| {
@@ -211,13 +218,13 @@ impl Note {
                 Duration::from_millis(bound_for(&binding.evidence, bound, self.what.kind(), lasts))
             }),
         };
-        let Some(ttl) = bound else { return Noted::Nothing };
+        let Some(ttl) = bound else { return NoteResult::Nothing };
         let (now, until) = (Instant::now(), self.made + ttl);
         match &self.what {
-            What::Failed(failure) if now < until => Noted::Failed(failure.clone()),
-            What::Failed(failure) if now < until + FAILING || tried() => Noted::Failing(failure.clone()),
-            What::Pass(reason, _) if now < until + self.grace => Noted::Pass(*reason),
-            What::Failed(_) | What::Pass(..) => Noted::Nothing,
+            What::Failed(failure) if now < until => NoteResult::Failed(failure.clone()),
+            What::Failed(failure) if now < until + FAILING || tried() => NoteResult::Failing(failure.clone()),
+            What::Pass(reason, _) if now < until + self.grace => NoteResult::Pass(*reason),
+            What::Failed(_) | What::Pass(..) => NoteResult::Nothing,
         }
     }
 }
@@ -253,38 +260,44 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn when_a_pass_runs_out_one_judges_again_and_the_others_go_on_passing() {
-        let (notes, stamps) = (Notes::new(), stamps());
+        let (notes, stamps) = (NegativeCache::new(), stamps());
         let find = || notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike));
         notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
-        assert!(matches!(find(), Noted::Pass(PassReason::NoStore)));
+        assert!(matches!(find(), NoteResult::Pass(PassReason::NoStore)));
         tokio::time::advance(TTL).await;
-        assert!(matches!(find(), Noted::Nothing), "the judge");
-        assert!(matches!(find(), Noted::Pass(_)), "the others");
+        assert!(matches!(find(), NoteResult::Nothing), "the judge");
+        assert!(matches!(find(), NoteResult::Pass(_)), "the others");
         tokio::time::advance(TTL).await;
-        assert!(matches!(find(), Noted::Nothing), "an old note helps nobody");
+        assert!(matches!(find(), NoteResult::Nothing), "an old note helps nobody");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_a_note_does_not_bind_is_told_nothing_and_judges_nothing_again() {
-        let (notes, stamps) = (Notes::new(), stamps());
+        let (notes, stamps) = (NegativeCache::new(), stamps());
         notes.pass(KEY, PassReason::NoStore, Binding::default(), 3, TTL);
-        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Nothing));
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), NoteResult::Nothing));
         assert!(notes.prior(KEY, KEY, &stamps).is_some(), "but it may confirm it");
         tokio::time::advance(TTL).await;
-        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Nothing));
+        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), NoteResult::Nothing));
         assert!(
-            matches!(notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)), Noted::Nothing),
+            matches!(notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)), NoteResult::Nothing),
             "the judge"
         );
         notes.pass_all(KEY, PassReason::BodyStore, 3, TTL);
-        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), Noted::Pass(_)), "it lies here");
+        assert!(
+            matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), NoteResult::Pass(_)),
+            "it lies here"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_purge_ends_a_note_at_once() {
-        let (notes, stamps) = (Notes::new(), stamps());
+        let (notes, stamps) = (NegativeCache::new(), stamps());
         notes.pass(KEY, PassReason::Private, Binding::default(), 3, TTL);
         stamps.apply(crate::tier::stamps::Scope::Url(KEY), crate::tier::stamps::Force::Hard, 4);
-        assert!(matches!(notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)), Noted::Nothing));
+        assert!(matches!(
+            notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)),
+            NoteResult::Nothing
+        ));
     }
 }

@@ -17,17 +17,17 @@ const MOST_WAITING: usize = 4_096;
 
 /// The rolls of this instance, by the hash of the primary key.
 #[derive(Debug, Default)]
-pub(crate) struct Rolls(Mutex<Inside>);
+pub(crate) struct PendingVariants(Mutex<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    keys: HashMap<KeyHash, Roll>,
+    keys: HashMap<KeyHash, PendingOfKey>,
     prune_at: usize,
 }
 
 #[derive(Debug, Default)]
-struct Roll {
-    waiting: Vec<Comer>,
+struct PendingOfKey {
+    waiting: Vec<Variant>,
     /// Somebody is putting them into the node.
     kept: bool,
     /// Variants lost since then.
@@ -37,7 +37,7 @@ struct Roll {
 
 /// A variant that was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Comer {
+pub(crate) struct Variant {
     /// The hash of its key, in hexadecimal digits.
     pub(crate) hash: String,
     /// The fields that select it.
@@ -49,15 +49,15 @@ pub(crate) struct Comer {
 /// Puts the waiting variants of one key into its node: one at a time for each key. Dropped, it
 /// leaves those that it had taken to the next.
 #[derive(Debug)]
-pub(crate) struct Keeper<'a> {
-    rolls: &'a Rolls,
+pub(crate) struct Updater<'a> {
+    rolls: &'a PendingVariants,
     key: KeyHash,
-    taken: Vec<Comer>,
+    taken: Vec<Variant>,
 }
 
 // === impl Rolls ===
 
-impl Rolls {
+impl PendingVariants {
     /// Whether a key loses so many variants that no new one is stored for now.
     pub(crate) fn shut(&self, key: KeyHash) -> bool {
         let until = self.lock().keys.get(&key).and_then(|roll| roll.shut_until);
@@ -66,7 +66,7 @@ impl Rolls {
 
     /// Lets a variant wait for the node. Who is given the keeper's part is to put it in, and all
     /// that come meanwhile.
-    pub(crate) fn enter(&self, key: KeyHash, comer: Comer) -> Option<Keeper<'_>> {
+    pub(crate) fn enter(&self, key: KeyHash, comer: Variant) -> Option<Updater<'_>> {
         let mut inside = self.lock();
         inside.prune();
         let roll = inside.keys.entry(key).or_default();
@@ -74,7 +74,7 @@ impl Rolls {
             roll.waiting.push(comer);
         }
         let free = !std::mem::replace(&mut roll.kept, true);
-        free.then(|| Keeper { rolls: self, key, taken: Vec::new() })
+        free.then(|| Updater { rolls: self, key, taken: Vec::new() })
     }
 
     /// Counts variants that had to go. More than `most` in a minute shut the key for `shut_for`.
@@ -115,7 +115,7 @@ impl Inside {
 
 // === impl Roll ===
 
-impl Roll {
+impl PendingOfKey {
     fn is_idle(&self, now: Instant) -> bool {
         self.waiting.is_empty()
             && !self.kept
@@ -126,10 +126,10 @@ impl Roll {
 
 // === impl Keeper ===
 
-impl Keeper<'_> {
+impl Updater<'_> {
     /// All that wait now, those too that were not put in last time. With none left, the part is
     /// over: who comes then is given it.
-    pub(crate) fn take(&mut self) -> Option<&[Comer]> {
+    pub(crate) fn take(&mut self) -> Option<&[Variant]> {
         let mut inside = self.rolls.lock();
         let roll = inside.keys.entry(self.key).or_default();
         self.taken.append(&mut roll.waiting);
@@ -145,7 +145,7 @@ impl Keeper<'_> {
     }
 }
 
-impl Drop for Keeper<'_> {
+impl Drop for Updater<'_> {
     fn drop(&mut self) {
         if self.taken.is_empty() {
             return;
@@ -164,17 +164,17 @@ mod tests {
     const KEY: KeyHash = KeyHash([1; 16]);
     const SHUT: Duration = Duration::from_secs(10);
 
-    fn comer(name: &str) -> Comer {
-        Comer { hash: name.into(), fields: Vec::new(), spoken: None }
+    fn comer(name: &str) -> Variant {
+        Variant { hash: name.into(), fields: Vec::new(), spoken: None }
     }
 
-    fn names(comers: Option<&[Comer]>) -> Vec<&str> {
+    fn names(comers: Option<&[Variant]>) -> Vec<&str> {
         comers.unwrap_or_default().iter().map(|comer| comer.hash.as_str()).collect()
     }
 
     #[tokio::test]
     async fn one_puts_in_what_all_bring() {
-        let rolls = Rolls::default();
+        let rolls = PendingVariants::default();
         let mut keeper = rolls.enter(KEY, comer("a")).unwrap();
         assert!(rolls.enter(KEY, comer("b")).is_none());
         assert_eq!(names(keeper.take()), ["a", "b"]);
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_keeper_could_not_put_in_waits_for_the_next() {
-        let rolls = Rolls::default();
+        let rolls = PendingVariants::default();
         let mut keeper = rolls.enter(KEY, comer("a")).unwrap();
         keeper.take();
         drop(keeper);
@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_loses_too_many_in_a_minute_is_shut_for_a_while() {
-        let rolls = Rolls::default();
+        let rolls = PendingVariants::default();
         rolls.lost(KEY, 3, 3, SHUT);
         assert!(!rolls.shut(KEY));
         tokio::time::advance(WINDOW).await;
@@ -217,7 +217,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_of_which_nothing_is_to_be_known_are_forgotten() {
-        let rolls = Rolls::default();
+        let rolls = PendingVariants::default();
         for n in 0..3_000u64 {
             let mut keeper = rolls.enter(KeyHash(u128::from(n).to_be_bytes()), comer("a")).unwrap();
             keeper.take();

@@ -60,8 +60,8 @@ const LIVES: [Life; 5] = [Life::Fresh, Life::Revalidating, Life::MaxStale, Life:
 
 /// One response and the request that finds it.
 struct Case {
-    asking: Asking,
-    place: Place,
+    asking: CacheRequest,
+    place: CacheSlot,
     record: Record,
     /// The stamps that the request came after.
     past: Past,

@@ -6,7 +6,7 @@ use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntG
 
 use super::Register;
 use super::family::{Buckets, seconds};
-use crate::telemetry::words::{
+use crate::telemetry::labels::{
     Closed, Eviction, FollowerEnd, Integrity, LeaseLost, Purge, Scope, Shed, Tier,
 };
 

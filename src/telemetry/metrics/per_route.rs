@@ -9,7 +9,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, I
 
 use super::Register;
 use super::family::{Buckets, CLASSES, LazyCounter, LazyHistogram, class, seconds};
-use crate::telemetry::words::{Cache, FillOutcome};
+use crate::telemetry::labels::{Cache, FillOutcome};
 
 /// How many ways there are to answer.
 const WAYS: usize = Cache::ALL.len();

@@ -10,7 +10,7 @@ use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 use super::Register;
 use super::family::{Buckets, CLASSES, LazyCounter, class, seconds};
 use super::parts::raise;
-use crate::telemetry::words::LeaseLost;
+use crate::telemetry::labels::LeaseLost;
 
 #[derive(Clone)]
 pub(super) struct Families {

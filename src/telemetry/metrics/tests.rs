@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
-use crate::telemetry::words::*;
+use crate::telemetry::labels::*;
 
 /// The families that dashboards hold on to, with their types and labels.
 const FAMILIES: &str = "

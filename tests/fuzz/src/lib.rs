@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use policy::{Ask, Lifetime, Rules, stored_headers};
+use policy::{Lifetime, RequestFacts, Rules, stored_headers};
 use record::{Manifest, Record};
 
 #[path = "../../../src"]
@@ -51,7 +51,7 @@ pub fn status(data: &[u8]) -> (StatusCode, &[u8]) {
 pub fn record(
     status: StatusCode,
     headers: &HeaderMap,
-    ask: &Ask,
+    ask: &RequestFacts,
     rules: &Rules,
     lifetime: &Lifetime,
 ) -> Record {

@@ -65,7 +65,8 @@ fuzz_target!(|data: &[u8]| {
     ]
     .into_iter()
     .collect();
-    let mut record = dustgate_fuzz::record(StatusCode::OK, &stored, &Ask::default(), &rules, &lifetime);
+    let mut record =
+        dustgate_fuzz::record(StatusCode::OK, &stored, &RequestFacts::default(), &rules, &lifetime);
     record.body.len = 10;
     let _ = (conditional(&everything, &record), validators(&record), resumption(&record));
     let _ = resumes(&record, StatusCode::PARTIAL_CONTENT, &with(header::CONTENT_RANGE));

@@ -1,7 +1,7 @@
 //! Pointers and notes as the store may hold them: any bytes, and what is read is written the same.
 #![no_main]
 
-use dustgate_fuzz::policy::{Rules, Terms, current_age};
+use dustgate_fuzz::policy::{ReuseTerms, Rules, current_age};
 use dustgate_fuzz::record::{Pointer, codec};
 use libfuzzer_sys::fuzz_target;
 
@@ -9,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(pointer) = codec::decode(text, &codec::Limits::NONE) {
         if let Pointer::Record(record) = &pointer {
-            let _ = (Terms::of(record, &Rules::default()), current_age(record, u64::MAX));
+            let _ = (ReuseTerms::of(record, &Rules::default()), current_age(record, u64::MAX));
             let _ = (record.end(), record.fresh_until(), record.weight(), record.body.is_whole());
         }
         if let Ok(written) = codec::encode(&pointer) {

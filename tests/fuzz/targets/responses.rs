@@ -3,9 +3,9 @@
 #![no_main]
 
 use dustgate_fuzz::policy::{
-    Answer, ClientCacheControl, Entrance, ErrorCase, Framing, Reuse, Ride, Rules, Terms, Varies, Verdict,
-    conditional, entrance, head_update, may_ride, not_modified_headers, post_fills_get, refresh, reuse,
-    selecting, selects, stale_on_error, targets, varies, verdict,
+    Answer, ClientCacheControl, ErrorCase, Framing, RequestClass, Reuse, ReuseTerms, Ride, Rules, Varies,
+    Verdict, conditional, entrance, head_update, may_ride, not_modified_headers, post_fills_get, refresh,
+    reuse, selecting, selects, stale_on_error, targets, varies, verdict,
 };
 use dustgate_fuzz::{NOW, fields, status};
 use http::{Method, StatusCode, header};
@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let (response, data) = fields(data);
     let (request, _) = fields(data);
     let rules = Rules { client_cache_control: ClientCacheControl::Honour, ..Rules::default() };
-    let Entrance::Lookup(ask) = entrance(&Method::GET, &request, &rules) else { return };
+    let RequestClass::Lookup(ask) = entrance(&Method::GET, &request, &rules) else { return };
     let _ = targets(&Method::POST, StatusCode::CREATED, &response, "http://a/b");
     let _ = post_fills_get(&Method::POST, status, &response, "http://a/b", &ask, &rules, NOW);
     let answer =
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         record.select = selecting(&names, &request);
     }
     assert!(selects(&record, &request), "who brought it may have it");
-    let terms = Terms::of(&record, &rules);
+    let terms = ReuseTerms::of(&record, &rules);
     let mut fresh = true;
     for later in [0, 1, 1_000, 60_000, 600_000, 1 << 40] {
         let now = NOW + later;

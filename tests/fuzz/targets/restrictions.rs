@@ -4,8 +4,8 @@
 #![no_main]
 
 use dustgate_fuzz::policy::{
-    Answer, Ask, Directives, Entrance, ErrorCase, Framing, Reuse, Rules, Terms, Verdict, entrance, reuse,
-    stale_on_error, verdict,
+    Answer, Directives, ErrorCase, Framing, RequestClass, RequestFacts, Reuse, ReuseTerms, Rules, Verdict,
+    entrance, reuse, stale_on_error, verdict,
 };
 use dustgate_fuzz::{NOW, fields, status};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     let (response, data) = fields(data);
     let (request, _) = fields(data);
     let rules = Rules::default();
-    let Entrance::Lookup(ask) = entrance(&Method::GET, &request, &rules) else { return };
+    let RequestClass::Lookup(ask) = entrance(&Method::GET, &request, &rules) else { return };
     let word = WORDS[usize::from(choice) % WORDS.len()];
     let said = Directives::of(&response, &rules);
     // A targeted field rules alone; what has no max-age gets one by it; must-revalidate grants
@@ -56,11 +56,11 @@ fn add(response: &HeaderMap, word: &str, place: usize) -> HeaderMap {
 }
 
 /// Greater is freer.
-fn freedom(status: StatusCode, headers: &HeaderMap, ask: &Ask, rules: &Rules) -> Vec<u64> {
+fn freedom(status: StatusCode, headers: &HeaderMap, ask: &RequestFacts, rules: &Rules) -> Vec<u64> {
     let answer = Answer { status, headers, requested_at: NOW, received_at: NOW, framing: Framing::Framed };
     let Verdict::Store(lifetime) = verdict(ask, &answer, rules) else { return vec![0; 12] };
     let record = dustgate_fuzz::record(status, headers, ask, rules, &lifetime);
-    let terms = Terms::of(&record, rules);
+    let terms = ReuseTerms::of(&record, rules);
     let mut freedom = Vec::new();
     for later in [0, 5_000, 61_000, 4_000_000] {
         let now = NOW + later;

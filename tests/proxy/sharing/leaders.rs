@@ -1,7 +1,7 @@
 //! Who comes first does not decide what the others get: HEAD, Range, conditions, content.
 
 use super::{CLIENTS, Client, Gets, ROW, Row, Times, play, told};
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::origin::Seen;
 use crate::support::{Answer, End, Reply};
 
@@ -41,7 +41,7 @@ fn a_failure_or_the_whole(_: &Client, reply: &Reply) {
     if reply.status == 502 { reply.assert_error(502) } else { reply.assert(200, BODY) }
 }
 
-fn first_with(client: &Client, field: &str, value: &str) -> Ask {
+fn first_with(client: &Client, field: &str, value: &str) -> RequestFacts {
     let ask = client.get("/a");
     if is_first(client) { ask.field(field, value) } else { ask }
 }
@@ -216,7 +216,7 @@ async fn each_has_the_part_it_asked_for() {
 
 #[tokio::test]
 async fn content_is_its_senders_own() {
-    let content: fn(&Client) -> Ask = |client| client.get("/a").content(client.who());
+    let content: fn(&Client) -> RequestFacts = |client| client.get("/a").content(client.who());
     play(&[
         Row { name: "of a GET", ask: content, again: Times::AtMost(CLIENTS + 1), ..ROW },
         Row { name: "of a POST", ask: |client| client.ask("POST", "/a").content(client.who()), ..ROW },
@@ -235,7 +235,7 @@ async fn content_is_its_senders_own() {
 
 #[tokio::test]
 async fn only_if_cached_asks_nobody() {
-    let ask: fn(&Client) -> Ask =
+    let ask: fn(&Client) -> RequestFacts =
         |client| client.named("X-User", "").field("Cache-Control", "only-if-cached");
     let refused: fn(&Client, &Reply) = |_, reply| reply.assert_error(504);
     let row = Row {

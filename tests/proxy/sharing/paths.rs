@@ -1,7 +1,7 @@
 //! Cache deception: an address that looks like a file and brings somebody's own page.
 
 use super::{CLIENTS, Client, Gets, ROW, Row, Times, play, told};
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::{Answer, Gate, Origin, Proxy, Reply, all};
 
 /// How the page's address can be made to look like something else.
@@ -113,7 +113,7 @@ async fn what_could_be_another_path_goes_nowhere() {
 #[tokio::test]
 async fn a_spelling_is_given_what_came_of_it() {
     const SPELLED: [&str; 4] = ["/account", "/acc%6Funt", "/acc%6funt", "/%61ccount"];
-    fn spelled(client: &Client) -> Ask {
+    fn spelled(client: &Client) -> RequestFacts {
         client.get(SPELLED[client.n.unwrap_or(0) % SPELLED.len()])
     }
     fn own(client: &Client, reply: &Reply) {

@@ -138,7 +138,7 @@ async fn only_a_trusted_proxy_may_say_it() {
 }
 
 /// A port that no host of a route names is in no key.
-fn with_port(client: &super::Client) -> crate::support::client::Ask {
+fn with_port(client: &super::Client) -> crate::support::client::RequestFacts {
     let ask = client.get("/a");
     client.n.map_or(ask.clone(), |n| ask.host(&format!("api.test:{}", 20_000 + n)))
 }

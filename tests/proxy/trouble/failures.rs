@@ -1,7 +1,7 @@
 //! Failures, and errors that are answers.
 
 use super::{HERD, before, evil, from, herd_behind_evil, of, spoilt_by_one};
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::{Answer, Gate, Origin, all};
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn an_origin_that_fails_for_all_is_asked_twice_however_different_its_clien
             from(&proxy, address).field("User-Agent", &client.to_string())
         };
         let herd: Vec<_> = (0..300).map(ask).collect();
-        let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+        let (replies, ()) = tokio::join!(all(herd.into_iter().map(RequestFacts::send)), async {
             proxy.until_followers(299).await;
             gate.open();
         });
@@ -111,7 +111,7 @@ async fn requests_of_the_same_fields_share_a_failure_at_once() {
     let origin = Origin::answering(Answer::status(503).part("down").held_by(&gate)).await;
     let proxy = before(&origin).await;
     let herd: Vec<_> = (0..HERD).map(|client| from(&proxy, client)).collect();
-    let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+    let (replies, ()) = tokio::join!(all(herd.into_iter().map(RequestFacts::send)), async {
         proxy.until_followers(HERD - 1).await;
         gate.open();
     });
@@ -218,7 +218,7 @@ async fn a_failing_herd_whose_answers_vary_costs_two_fetches() {
     let ask =
         |n: usize| of(&proxy, n).field("Accept-Encoding", if n.is_multiple_of(2) { "gzip" } else { "br" });
     let herd: Vec<_> = (0..HERD).map(ask).collect();
-    let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+    let (replies, ()) = tokio::join!(all(herd.into_iter().map(RequestFacts::send)), async {
         proxy.until_followers(HERD - 1).await;
         gate.open();
     });

@@ -1,7 +1,7 @@
 //! Answers that are not to be shared.
 
 use super::{HERD, before, evil, herd_behind_evil, of, spoilt_by_one};
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::{Answer, Gate, Origin, all};
 
 fn unshared() -> [Answer; 4] {
@@ -60,7 +60,7 @@ async fn a_second_leader_shows_that_a_key_passes() {
         let gate = Gate::shut();
         origin.on("/a", Answer::ok("own").cache("no-store").held_by(&gate));
         let herd: Vec<_> = (0..HERD).map(|client| of(&proxy, client)).collect();
-        let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+        let (replies, ()) = tokio::join!(all(herd.into_iter().map(RequestFacts::send)), async {
             origin.asked("/a", 2 + HERD).await;
             gate.open();
         });
@@ -90,7 +90,7 @@ async fn a_pass_binds_its_like_at_once() {
     let gate = Gate::shut();
     origin.on("/a", Answer::ok("own").cache("no-store").held_by(&gate));
     let herd: Vec<_> = (0..HERD).map(|_| of(&proxy, 1)).collect();
-    tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+    tokio::join!(all(herd.into_iter().map(RequestFacts::send)), async {
         origin.asked("/a", 1 + HERD).await;
         gate.open();
     });

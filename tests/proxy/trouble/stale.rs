@@ -1,7 +1,7 @@
 //! What stale is there for while an origin fails.
 
 use super::{HERD, before, evil, of, spoilt_by_one};
-use crate::support::client::Ask;
+use crate::support::client::RequestFacts;
 use crate::support::{Answer, Gate, Origin, Reply, all, until};
 
 /// Stale as soon as it is there, and good instead of an error.
@@ -167,7 +167,7 @@ async fn credentials_do_not_make_a_failure_everybodys() {
     proxy.filled_by(of(&proxy, 1)).await;
     origin.on("/a", Answer::status(503).part("down").held_by(&gate));
     let herd: Vec<_> = (0..HERD).map(|n| of(&proxy, n).field("Cookie", &format!("id={n}"))).collect();
-    let (replies, ()) = tokio::join!(all(herd.into_iter().map(Ask::send)), async {
+    let (replies, ()) = tokio::join!(all(herd.into_iter().map(RequestFacts::send)), async {
         proxy.until_followers(HERD - 1).await;
         gate.open();
     });

@@ -4,8 +4,8 @@ use crate::flight::{Attempt, Judge, Judged};
 use crate::policy::Ride;
 use crate::proxy::fill::judge::FillJudge;
 use crate::proxy::miss::step;
-use crate::proxy::miss::step::{End, Move, Step};
-use crate::proxy::outcome::{Exchange, Found, How, Sighted, Told};
+use crate::proxy::miss::step::{End, FollowerAction, Move};
+use crate::proxy::outcome::{Exchange, FlightOutcome, FoundRecord, How, StoreSighting};
 use crate::proxy::tests::candidates::memory::done;
 use crate::proxy::tests::candidates::*;
 use crate::record::Note;
@@ -18,12 +18,12 @@ fn judge(bench: &Bench, case: &Case, refresh: bool) -> FillJudge {
 
 /// Taken, Varies: to another variant, Elsewhere: ridden, Apart, `-`: nothing; in lower case: and it is
 /// remembered, to be validated or served stale.
-fn judged(of: &FillJudge, judged: &Judged<Sighted>) -> char {
+fn judged(of: &FillJudge, judged: &Judged<StoreSighting>) -> char {
     let letter = match judged {
-        Judged::Found(Sighted::Told(Told::Stored(_))) => 'T',
-        Judged::Found(Sighted::Told(Told::Varies(_))) => 'V',
-        Judged::Found(Sighted::Elsewhere(_)) => 'E',
-        Judged::Found(Sighted::Told(_)) => '?',
+        Judged::Found(StoreSighting::Told(FlightOutcome::Stored(_))) => 'T',
+        Judged::Found(StoreSighting::Told(FlightOutcome::Varies(_))) => 'V',
+        Judged::Found(StoreSighting::Elsewhere(_)) => 'E',
+        Judged::Found(StoreSighting::Told(_)) => '?',
         Judged::Apart => 'A',
         Judged::Absent => '-',
     };
@@ -146,19 +146,19 @@ async fn a_body_that_another_instance_fetches() {
 }
 
 /// Taken, Ridden, By itself; or on to Another variant, to one that does not Lack it, `-`: the next one.
-fn step(step: &Step) -> char {
+fn step(step: &FollowerAction) -> char {
     match step {
-        Step::End(End::Take(_)) => 'T',
-        Step::End(End::Ride(..)) => 'R',
-        Step::End(End::Alone(_)) => 'B',
-        Step::Move(Move::At(_)) => 'A',
-        Step::Move(Move::Lacks(_)) => 'L',
-        Step::Move(Move::Next) => '-',
-        Step::End(_) | Step::Move(Move::Unbound(..)) => '?',
+        FollowerAction::End(End::Take(_)) => 'T',
+        FollowerAction::End(End::Ride(..)) => 'R',
+        FollowerAction::End(End::Alone(_)) => 'B',
+        FollowerAction::Move(Move::At(_)) => 'A',
+        FollowerAction::Move(Move::Lacks(_)) => 'L',
+        FollowerAction::Move(Move::Next) => '-',
+        FollowerAction::End(_) | FollowerAction::Move(Move::Unbound(..)) => '?',
     }
 }
 
-fn told(bench: &Bench, case: &Case, told: Told, arrival: &Arrival) -> char {
+fn told(bench: &Bench, case: &Case, told: FlightOutcome, arrival: &Arrival) -> char {
     let proxy = &bench.one.proxy;
     let flight::Joined::Lead(leader) = proxy.flights.join(&case.place.key.hash()) else {
         panic!("nobody leads")
@@ -170,8 +170,8 @@ fn told(bench: &Bench, case: &Case, told: Told, arrival: &Arrival) -> char {
 async fn a_record_that_a_flight_came_by() {
     let bench = Bench::new().await;
     let table = bench.table(async |case| {
-        let found = Found::cached(case.stored(), How::Cached);
-        told(&bench, case, Told::Stored(found), &case.arrival(&bench.one.proxy))
+        let found = FoundRecord::cached(case.stored(), How::Cached);
+        told(&bench, case, FlightOutcome::Stored(found), &case.arrival(&bench.one.proxy))
     });
     is(
         &table.await,
@@ -208,9 +208,11 @@ async fn a_record_that_a_flight_has_validated() {
         let table = bench.table(async |case| {
             let arrival = case.arrival(&bench.one.proxy);
             let sent = if rode == Ride::UnderWay { 0 } else { arrival.at + 1 };
-            let found =
-                Found { exchange: Some((sent, None)), ..Found::cached(case.stored(), How::Validated) };
-            told(&bench, case, Told::Stored(found), &arrival)
+            let found = FoundRecord {
+                exchange: Some((sent, None)),
+                ..FoundRecord::cached(case.stored(), How::Validated)
+            };
+            told(&bench, case, FlightOutcome::Stored(found), &arrival)
         });
         is(&table.await, wanted);
     }
@@ -242,7 +244,7 @@ async fn a_body_that_a_flight_brings() {
             let arrival = case.arrival(&bench.one.proxy);
             let sent = if rode == Ride::UnderWay { 0 } else { arrival.at + 1 };
             let exchange = Exchange { sent, ..done(&bench, case).await };
-            told(&bench, case, Told::Growing(Arc::new(exchange)), &arrival)
+            told(&bench, case, FlightOutcome::Growing(Arc::new(exchange)), &arrival)
         });
         is(&table.await, wanted);
     }

@@ -6,7 +6,7 @@ use crate::proxy::lookup::completing;
 use crate::proxy::lookup::languages;
 use crate::proxy::lookup::store_lookup;
 use crate::proxy::lookup::taking_in;
-use crate::proxy::outcome::{Exchange, Told};
+use crate::proxy::outcome::{Exchange, FlightOutcome};
 use crate::proxy::tests::candidates::*;
 use crate::record::{Spoken, VaryNode};
 use crate::tier::Held;
@@ -31,16 +31,16 @@ async fn a_look_into_memory() {
 }
 
 /// Fresh, Unsure, Max-stale, refreshed behind (W), Doubtful, Stale, Refused, `-`: nothing.
-fn look(proxy: &Arc<Proxy>, asking: &Asking) -> char {
+fn look(proxy: &Arc<Proxy>, asking: &CacheRequest) -> char {
     match lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask) {
-        Look::Fresh { .. } => 'F',
-        Look::Unsure { .. } => 'U',
-        Look::MaxStale { .. } => 'M',
-        Look::Refreshing { .. } => 'W',
-        Look::Doubtful { .. } => 'D',
-        Look::Stale { .. } => 'S',
-        Look::Refused { .. } => 'R',
-        Look::Missing { .. } => '-',
+        Lookup::Fresh { .. } => 'F',
+        Lookup::Unsure { .. } => 'U',
+        Lookup::MaxStale { .. } => 'M',
+        Lookup::Refreshing { .. } => 'W',
+        Lookup::Doubtful { .. } => 'D',
+        Lookup::Stale { .. } => 'S',
+        Lookup::Refused { .. } => 'R',
+        Lookup::Missing { .. } => '-',
     }
 }
 
@@ -92,7 +92,7 @@ async fn what_memory_has_by_now() {
     let proxy = &bench.one.proxy;
     let table = bench.table(async |case| {
         proxy.tier.keep(case.stored());
-        let Asking { route, ask, headers, .. } = &case.asking;
+        let CacheRequest { route, ask, headers, .. } = &case.asking;
         store_lookup::kept_since(proxy, &case.place.key, route, ask, headers, &case.past)
             .map_or('-', |(_, usable)| letter(usable))
     });
@@ -200,8 +200,8 @@ async fn a_body_that_is_whole_and_about_to_be_stored() {
         let flight::Joined::Lead(mut leader) = proxy.flights.join(&case.place.key.hash()) else {
             panic!("nobody leads")
         };
-        leader.settle(Told::Growing(Arc::new(done(&bench, case).await)));
-        let look = Look::Missing { place: case.place.clone() };
+        leader.settle(FlightOutcome::Growing(Arc::new(done(&bench, case).await)));
+        let look = Lookup::Missing { place: case.place.clone() };
         if completing::about_to_be_stored(proxy, &case.asking, &look).is_some() { 'F' } else { '-' }
     });
     is(

@@ -83,7 +83,7 @@ async fn what_a_fill_keeps_instead_of_an_error() {
         let stale = Some(case.stored());
         let job =
             Job::new(&bench.one.proxy, &case.asking, case.place.clone(), Some(1), stale, Instant::now());
-        yes(job.has_stale(&Ask::default(), ErrorCase::Unreachable))
+        yes(job.has_stale(&RequestFacts::default(), ErrorCase::Unreachable))
     });
     is(
         &table.await,
@@ -155,7 +155,7 @@ fn said(explained: &Explanation) -> char {
 }
 
 async fn explain(bench: &Bench, case: &Case) -> char {
-    let Asking { target, method, headers, .. } = &case.asking;
+    let CacheRequest { target, method, headers, .. } = &case.asking;
     let url = target.to_string();
     said(&explain::explain(&bench.one.proxy, &url, method, headers, |_| Origin::default()).await)
 }
@@ -238,7 +238,7 @@ async fn what_explain_calls_a_hit_is_one() {
     let client = Client::at("127.0.0.1:1".parse().unwrap());
     let table = bench.table(async |case| {
         bench.one.proxy.tier.keep(case.stored());
-        let Asking { target, method, headers, ask, .. } = &case.asking;
+        let CacheRequest { target, method, headers, ask, .. } = &case.asking;
         if ask.wants.max_stale.is_some() {
             // The route of these tests does not honour it.
             return '.';

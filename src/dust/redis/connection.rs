@@ -19,7 +19,7 @@ use super::super::{Error, Number, Result};
 use super::check::{About, Wrong};
 use super::events::{Chain, Event, Heard};
 use super::fault;
-use super::shared::{CALL_BOUND, Shared};
+use super::state::{CALL_BOUND, Shared};
 
 /// Until a connection stands and has logged in.
 pub(super) const CONNECT_BOUND: Duration = Duration::from_millis(500);

@@ -28,7 +28,7 @@ fn part(first: u64, last: u64, total: u64) -> Record {
 fn sent(request: &[(&'static str, &'static str)], stored: Option<&Record>, rules: &Rules) -> [String; 3] {
     let request = map(request);
     let want = want_of(&Method::GET, &request, rules.range);
-    let fields = errand(&request, want, stored, rules).fields(stored);
+    let fields = plan_query(&request, want, stored, rules).fields(stored);
     ["range", "if-range", "if-none-match"]
         .map(|name| fields.get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned()))
 }
@@ -109,8 +109,8 @@ fn what_comes_back() {
     let answer = |request: &[_], status: u16, lines: &[_]| {
         let (request, rules) = (map(request), segment_rules());
         let want = want_of(&Method::GET, &request, rules.range);
-        let errand = errand(&request, want, Some(&stored), &rules);
-        errand.returned(Some(&stored), StatusCode::from_u16(status).unwrap(), &map(lines))
+        let plan_query = plan_query(&request, want, Some(&stored), &rules);
+        plan_query.returned(Some(&stored), StatusCode::from_u16(status).unwrap(), &map(lines))
     };
     let (tag, range) = (("etag", "\"a\""), ("content-range", "bytes 20-99/100"));
     let joins = Joins(Side::Behind, (20, 99, 100));

@@ -17,7 +17,7 @@ const MOST_BEHIND: usize = MAX_SEGMENTS / 4;
 
 /// What a fill asks upstream for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errand {
+pub struct UpstreamQuery {
     /// The request's own range, on a route that forwards it.
     own: Option<Spec>,
     with: With,
@@ -78,14 +78,14 @@ pub enum Returned {
 /// A request with several ranges, or with an If-Range that what is stored does not meet, asks for
 /// the whole: it is answered from that as it comes. Only one span is kept of a representation, so
 /// parts are joined if they touch or overlap; else what comes takes the place of what was stored.
-pub fn errand(request: &HeaderMap, want: Want, stored: Option<&Record>, rules: &Rules) -> Errand {
+pub fn plan_query(request: &HeaderMap, want: Want, stored: Option<&Record>, rules: &Rules) -> UpstreamQuery {
     let want = want.of_fill();
     let own = want.forwarded();
-    let nothing = Errand { own, with: With::Nothing };
+    let nothing = UpstreamQuery { own, with: With::Nothing };
     let Some(record) = stored else { return nothing };
     if answers(request, want, record) {
         let with = validators(record).map_or(With::Nothing, With::Validated);
-        return Errand { own, with };
+        return UpstreamQuery { own, with };
     }
     let Some(part @ (_, _, total)) = record.range.filter(|_| rules.range == RangeMode::Segment) else {
         return nothing;
@@ -97,7 +97,7 @@ pub fn errand(request: &HeaderMap, want: Want, stored: Option<&Record>, rules: &
     };
     match missing(part, wanted) {
         Some((side, missing)) if may_join(record, side, missing, rules) => {
-            Errand { own, with: With::Joined { side, missing, whole: own.is_none() } }
+            UpstreamQuery { own, with: With::Joined { side, missing, whole: own.is_none() } }
         }
         _ => nothing,
     }
@@ -131,7 +131,7 @@ fn may_join(record: &Record, side: Side, (from, to, _): Part, rules: &Rules) -> 
 
 // === impl Errand ===
 
-impl Errand {
+impl UpstreamQuery {
     /// The same, as if nothing was stored.
     #[must_use]
     pub fn plain(self) -> Self {

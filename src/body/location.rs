@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 /// A body store by its URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// `memory:`: in this process, gone with it.
     Memory,
     /// `file:PATH`: a directory.
@@ -35,7 +35,7 @@ pub struct Bucket {
 
 // === impl Place ===
 
-impl Place {
+impl Location {
     /// Reads a URL.
     ///
     /// # Errors
@@ -166,18 +166,18 @@ mod tests {
     use super::*;
 
     fn bucket(url: &str) -> Bucket {
-        match Place::parse(url) {
-            Ok(Place::Bucket(bucket)) => bucket,
+        match Location::parse(url) {
+            Ok(Location::Bucket(bucket)) => bucket,
             other => panic!("{url}: {other:?}"),
         }
     }
 
     #[test]
     fn places_by_their_urls() {
-        assert_eq!(Place::parse("memory:"), Ok(Place::Memory));
+        assert_eq!(Location::parse("memory:"), Ok(Location::Memory));
         for (url, path) in [("file:./data", "./data"), ("file:/var/b", "/var/b"), ("file:///var/b", "/var/b")]
         {
-            assert_eq!(Place::parse(url), Ok(Place::Directory(path.into())), "{url}");
+            assert_eq!(Location::parse(url), Ok(Location::Directory(path.into())), "{url}");
         }
         let plain = bucket("s3://cache");
         assert_eq!((plain.name.as_str(), plain.prefix.as_ref()), ("cache", ""));
@@ -225,7 +225,7 @@ mod tests {
             ("s3://cache?credentials=abc", "environment or instance"),
             ("s3://cache?secret_access_key=abc", "?secret_access_key is not known: endpoint, region"),
         ] {
-            let said = Place::parse(url).expect_err(url);
+            let said = Location::parse(url).expect_err(url);
             assert!(said.contains(why), "{url}: {said}");
             assert!(!said.contains("secret@") && !said.contains("abc"), "{url}: {said}");
         }

@@ -10,12 +10,12 @@ use crate::dust::{Changes, Entry, Number, Put, Result, Wake};
 
 use super::enter::Look;
 use super::lease::Held;
-use super::wait::Sign;
-use super::{Fill, Flight, Lone, Names};
+use super::wait::LeaseDeadline;
+use super::{Fill, Flight, Names, Uncoordinated};
 
 /// What is known of a fill under way somewhere else. Dropped, its subscription ends (S17).
 #[derive(Debug)]
-pub struct Pursuit {
+pub struct FillWatch {
     flight: Arc<Flight>,
     names: Names,
     /// The fill that is followed, and where it tells of itself without its lease.
@@ -23,13 +23,13 @@ pub struct Pursuit {
     aside: String,
     /// Its lease is known to be gone, whatever was heard of it last.
     lost: bool,
-    sign: Sign,
+    sign: LeaseDeadline,
     changes: Option<Changes>,
 }
 
 /// One look at it.
 #[derive(Debug)]
-pub enum Glimpse {
+pub enum Snapshot {
     /// Something changed, or it is the first look: what is published now.
     There {
         /// At the value key.
@@ -49,10 +49,10 @@ pub enum Glimpse {
 
 impl Flight {
     /// Follows the fill that runs under `token`.
-    pub fn pursue(self: &Arc<Self>, names: &Names, token: Number) -> Pursuit {
+    pub fn pursue(self: &Arc<Self>, names: &Names, token: Number) -> FillWatch {
         let sign = self.sign(Held { token: Some(token), rest: None });
         let (names, aside) = (names.clone(), names.aside(token));
-        Pursuit { flight: Arc::clone(self), names, token, aside, lost: false, sign, changes: None }
+        FillWatch { flight: Arc::clone(self), names, token, aside, lost: false, sign, changes: None }
     }
 
     /// Tells those who ride a fill whose lease is lost: it is nobody else's word, so without a
@@ -64,13 +64,13 @@ impl Flight {
 
     /// Leave to fill without the lease, for one who will not stand in a line for it (F5).
     pub fn apart(self: &Arc<Self>, names: &Names) -> Fill {
-        Fill::alone(self, names, Lone::Apart)
+        Fill::alone(self, names, Uncoordinated::Apart)
     }
 }
 
 // === impl Pursuit ===
 
-impl Pursuit {
+impl FillWatch {
     /// Follows the fill that runs under `token` from now on.
     pub fn turn_to(&mut self, token: Number) {
         if token != self.token {
@@ -88,7 +88,7 @@ impl Pursuit {
     /// Waits until there is something to look at. An error is a store that is gone (F6).
     ///
     /// Cancel safe, but for a look that was under way: the next one looks again.
-    pub async fn next(&mut self) -> Result<Glimpse> {
+    pub async fn next(&mut self) -> Result<Snapshot> {
         let flight = Arc::clone(&self.flight);
         let probe = flight.watch(&self.names.lock);
         loop {
@@ -108,7 +108,7 @@ impl Pursuit {
                 () = sleep_until(due) => {
                     // Tried now; again when another whole lease has passed without a sign.
                     self.sign = flight.sign(Held { token: self.sign.token, rest: None });
-                    return Ok(Glimpse::Due);
+                    return Ok(Snapshot::Due);
                 }
             };
             if wake.lost {
@@ -135,7 +135,7 @@ impl Pursuit {
         worth.then_some(wake)
     }
 
-    async fn look(&mut self, wake: Option<Wake>) -> Result<Glimpse> {
+    async fn look(&mut self, wake: Option<Wake>) -> Result<Snapshot> {
         let flight = Arc::clone(&self.flight);
         let ended = wake.is_none_or(|wake| flight.heard(&mut self.sign, wake));
         let (found, live) = if ended {
@@ -151,6 +151,6 @@ impl Pursuit {
             Some(token) if token == self.token && !self.lost => None,
             _ => flight.bounded(flight.dust.entry(&self.aside)).await?,
         };
-        Ok(Glimpse::There { value: found.value, verdict: found.verdict, live, aside })
+        Ok(Snapshot::There { value: found.value, verdict: found.verdict, live, aside })
     }
 }

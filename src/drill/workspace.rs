@@ -16,8 +16,8 @@ use object_store::aws::AmazonS3Builder;
 use toml_edit::DocumentMut;
 use url::Url;
 
-use super::ground::{BodiesAt, DustAt, Redis};
 use super::plan::Plan;
+use super::safety::{BodiesAt, DustAt, Redis};
 use crate::dust;
 
 /// A drill's own places.
@@ -309,13 +309,13 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::drill::ground::Ground;
-    use crate::drill::plan::Wish;
+    use crate::drill::plan::Options;
+    use crate::drill::safety::Ground;
     use crate::secret::SecretUrl;
 
     fn plan(text: &str, dust: DustAt, bodies: BodiesAt) -> Plan {
         let wish =
-            Wish { instances: 3, clients: 9, delay: Duration::from_millis(9), rounds: 1, only: vec![] };
+            Options { instances: 3, clients: 9, delay: Duration::from_millis(9), rounds: 1, only: vec![] };
         let settings = config::load_text(Some(("file".into(), text.into())), []).unwrap();
         Plan::new(&wish, settings, text.into(), Ground { dust, bodies }, PathBuf::new()).unwrap()
     }

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout};
 
 use super::super::hub::Hub;
 use super::super::{Error, Number, Result};
+use super::connection::{Line, Look, Wire};
 use super::fault;
-use super::line::{Line, Look, Wire};
 use super::names::Names;
 use super::scripts::{Call, Scripts};
 use super::skew::Skew;
