@@ -183,7 +183,7 @@ impl Node {
             (name, budget)
         });
         let budgets = budgets.collect();
-        let notices = Observer::new(log.clone(), metrics, routes.in_order(), dice.below(1 << 40) << 20);
+        let observer = Observer::new(log.clone(), metrics, routes.in_order(), dice.below(1 << 40) << 20);
         let signal = Arc::new(drain::channel().0);
         let proxy = Proxy::new(proxy::Parts {
             settings: settings.proxy,
@@ -198,7 +198,7 @@ impl Node {
             dust: stores.dust.clone(),
             bodies: stores.bodies.clone(),
             dice,
-            notices,
+            observer,
             drain: signal.clone(),
         });
         Arc::new(Self { proxy, tier, trust, member, signal, tasks, stores, budgets, log })

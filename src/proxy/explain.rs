@@ -98,7 +98,7 @@ pub(crate) async fn explain(
         Ok(target) => target,
         Err(refusal) => return lines.refused(refusal),
     };
-    if proxy.marks.is_loop(&headers) {
+    if proxy.hop_headers.is_loop(&headers) {
         return lines.done(Conclusion::new(Outcome::NoRoute, "508", "it has been through here already"));
     }
     let route = match proxy.routes.route(&target, method) {
@@ -223,7 +223,7 @@ fn upstream_text(
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let forwarded = Forwarded { client: here, peer: here, scheme: target.scheme, host: None, trusted: false };
     let of_client = || {
-        let sent = proxy.marks.fill_headers(route, target, headers, &forwarded);
+        let sent = proxy.hop_headers.fill_headers(route, target, headers, &forwarded);
         sent.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
     };
     let host = origin.host.or_else(of_client).unwrap_or_default();

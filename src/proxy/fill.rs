@@ -212,7 +212,7 @@ impl Job {
     /// Which requests its verdict binds, if it is to be remembered for `ttl`.
     fn binding(&self, kind: Kind, vary: Vec<HeaderName>, ttl: Duration) -> Binding {
         let lasts = Lasts { began: self.asked_at, now: self.proxy.now_ms(), ms: millis(ttl) };
-        binding::binding_of(&self.proxy.marks, &self.party(), kind, vary, lasts, &self.earlier)
+        binding::binding_of(&self.proxy.hop_headers, &self.party(), kind, vary, lasts, &self.earlier)
     }
 
     /// The number of that part's fill.
@@ -255,7 +255,7 @@ impl Job {
         self.failed_lately = judge.failed_lately();
         let hash = self.place.key.hash();
         self.earlier.extend(judge.prior());
-        self.earlier.extend(proxy.notes.prior(hash, self.place.url, &proxy.stamps));
+        self.earlier.extend(proxy.negative_cache.prior(hash, self.place.url, &proxy.stamps));
         self.asked_at = proxy.now_ms();
         if let Some(last) = judge.last() {
             if !policy::answers(&self.headers, self.ask.want, &last.record) {
@@ -351,7 +351,7 @@ impl Job {
             verdict = Verdict::Failed { until_ms_from_now, shareable: true };
         }
         if !matches!(verdict, Verdict::Failed { .. }) {
-            self.proxy.notes.recovered(self.place.key.hash());
+            self.proxy.negative_cache.recovered(self.place.key.hash());
         }
         match verdict {
             Verdict::Store(lifetime) => self.store(leader, fill, head, lifetime, true).await,

@@ -48,7 +48,7 @@ pub(crate) async fn handle(
     policy::strip_connection(&mut parts.headers);
     let mut forwarded =
         Forwarded::read(client.peer, &proxy.settings.server.trusted_proxies.0, &parts.headers);
-    let mut ticket = RequestLog::open(&proxy.notices, proxy.now_ms(), &parts, &forwarded);
+    let mut ticket = RequestLog::open(&proxy.observer, proxy.now_ms(), &parts, &forwarded);
     if target_len(&parts.uri) > proxy.settings.server.max_target {
         return turn_away(proxy, ticket, Cause::Target(Refusal::TooLong));
     }
@@ -76,14 +76,14 @@ pub(crate) async fn handle(
     if believed.is_some() {
         hop_headers::set_host(&mut parts.headers, &target.authority());
     }
-    if proxy.marks.is_loop(&parts.headers) {
+    if proxy.hop_headers.is_loop(&parts.headers) {
         return turn_away(proxy, ticket, Cause::Loop);
     }
     let route = match proxy.routes.route(&target, &parts.method) {
         Ok(route) => route.clone(),
         Err(none) => return turn_away(proxy, ticket, Cause::NoRoute(none)),
     };
-    ticket.routed(&route, proxy.notices.route(&route).clone());
+    ticket.routed(&route, proxy.observer.route(&route).clone());
     policy::mark_secrets(&mut parts.headers, &route.rules);
     if last_hop::is_asked(&parts.method, &parts.headers) {
         return finish(ticket, last_hop::answer(&route));
@@ -182,7 +182,7 @@ fn status_of(
     match served {
         Served::Fresh | Served::Unsure => {
             asking.ticket.hit(stored);
-            asking.ticket.why = Some(Why::Fresh);
+            asking.ticket.line.why = Some(Why::Fresh);
             if matches!(served, Served::Fresh) {
                 cache_status::hit(ttl_ms)
             } else {
@@ -212,9 +212,9 @@ fn goes_on(proxy: &Proxy, client: &Client, asking: CacheRequest, onward: &Onward
 
 /// Our own answer to a request that has no route.
 fn turn_away(proxy: &Proxy, mut ticket: Box<RequestLog>, cause: Cause) -> Response<ReplyBody> {
-    proxy.notices.refused(cause.as_str());
-    ticket.cache = labels::Cache::Error;
-    ticket.error = Some(cause.as_str());
+    proxy.observer.refused(cause.as_str());
+    ticket.line.cache = labels::Cache::Error;
+    ticket.line.error = Some(cause.as_str());
     finish(ticket, refusal::answer(cause, None))
 }
 

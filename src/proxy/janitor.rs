@@ -97,7 +97,7 @@ async fn tidy_forever(proxy: &Proxy) {
             }
             () = sleep_until(memory_at) => {
                 let gone = proxy.tier.sweep(proxy.now_ms(), &proxy.stamps);
-                proxy.notices.expired(gone);
+                proxy.observer.expired(gone);
                 if post.is_held() {
                     make_room(proxy, &mut sweeper).await;
                 } else {
@@ -152,12 +152,12 @@ async fn hear(proxy: &Proxy, heard: &mut Heard) {
 pub async fn sweep_bodies(proxy: &Proxy, sweeper: &mut Sweeper) -> Option<Swept> {
     match sweeper.sweep(&Ledger(proxy)).await {
         Ok(swept) => {
-            proxy.notices.swept(&swept);
+            proxy.observer.swept(&swept);
             make_room(proxy, sweeper).await;
             Some(swept)
         }
         Err(error) => {
-            proxy.notices.body_store_error(&error);
+            proxy.observer.body_store_error(&error);
             None
         }
     }
@@ -229,7 +229,7 @@ async fn make_room(proxy: &Proxy, sweeper: &mut Sweeper) {
     for one in coldest.chosen() {
         gone += u64::from(give_up(proxy, &one, sweeper).await);
     }
-    proxy.notices.made_room(gone);
+    proxy.observer.made_room(gone);
 }
 
 /// Removes a record under its key's lease, if it is still the one that was chosen.
@@ -242,7 +242,7 @@ async fn give_up(proxy: &Proxy, one: &Candidate, sweeper: &mut Sweeper) -> bool 
         }
     };
     let names = proxy.catalog.names_of(&one.hash);
-    proxy.notices.removed(proxy.catalog.remove_value_if(&names, chosen, gone).await)
+    proxy.observer.removed(proxy.catalog.remove_value_if(&names, chosen, gone).await)
 }
 
 // === impl Heard ===

@@ -60,7 +60,7 @@ pub async fn serve(
     drain: Guard,
 ) {
     if let Err(error) = probe_silent_clients(&listener) {
-        proxy.notices.unprobed(&error);
+        proxy.observer.unprobed(&error);
     }
     let mut stopping = pin!(drain.draining());
     loop {
@@ -74,7 +74,7 @@ pub async fn serve(
                 let (proxy, connections, drain) = (proxy.clone(), connections.clone(), drain.clone());
                 tokio::spawn(async move {
                     let Some(_place) = connections.enter(proxy.settings.server.max_connections) else {
-                        proxy.notices.shed(Shed::Connections);
+                        proxy.observer.shed(Shed::Connections);
                         return;
                     };
                     connection::serve(socket, peer, &proxy, drain).await;
@@ -82,7 +82,7 @@ pub async fn serve(
             }
             Err(error) => {
                 // Out of descriptors, most likely: it passes, and spinning would not help it.
-                proxy.notices.accept_failed(&error);
+                proxy.observer.accept_failed(&error);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

@@ -53,7 +53,7 @@ pub(crate) async fn miss(
     let mut arrival = proxy.arrival(place.url);
     let arrived = arrival.at;
     let Some(waiting) = proxy.waiters.enter() else {
-        proxy.notices.shed(Shed::Waiters);
+        proxy.observer.shed(Shed::Waiters);
         return respond::stale_or(proxy, asking, stale, ErrorCase::WaitDeadline, Cause::Waiters, None).await;
     };
     let end = wait(proxy, &mut asking, &mut place, stale.as_ref(), &mut arrival).await;
@@ -67,7 +67,7 @@ pub(crate) async fn miss(
         End::Failed(failure) => failed(proxy, asking, stale, &failure, arrived).await,
         End::Refused(why) => {
             if why == Refused::Deadline {
-                proxy.notices.shed(Shed::WaitDeadline);
+                proxy.observer.shed(Shed::WaitDeadline);
             }
             let stale = stale.or_else(|| in_memory(proxy, &place));
             respond::stale_or(proxy, asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None).await
@@ -138,7 +138,7 @@ async fn wait(
             Joined::Follow(follower) => {
                 following.follows();
                 asking.ticket.waits_for(follower.info().interest);
-                (follower, Some(proxy.notices.route(&asking.route).following()))
+                (follower, Some(proxy.observer.route(&asking.route).following()))
             }
         };
         asking.ticket.late = follower.is_settled();
@@ -195,7 +195,7 @@ async fn wait(
         match turn {
             Move::Next => refused = Some(follower),
             Move::Unbound(kind, binding) => {
-                if tells_little_by(&proxy.marks, &binding, &Party::of(asking, place.primary.hash())) {
+                if tells_little_by(&proxy.hop_headers, &binding, &Party::of(asking, place.primary.hash())) {
                     sleep_until(deadline.min(Instant::now() + COURTESY)).await;
                 }
                 unbound = Some(Prior { kind, evidence: binding.evidence });
@@ -259,21 +259,21 @@ async fn take(
         return respond::from_stored(proxy, asking, found.stored, status).await;
     }
     let mine = found.exchange.is_some_and(|(_, owner)| owner == Some(arrived));
-    asking.ticket.cache = match found.how {
+    asking.ticket.line.cache = match found.how {
         How::Cached => Cache::Hit,
         How::Validated if mine => Cache::Revalidated,
         How::Awaited | How::Validated => Cache::Follower,
     };
-    asking.ticket.source = Some(match found.how {
+    asking.ticket.line.source = Some(match found.how {
         How::Cached => Source::Cached,
         How::Validated if mine => Source::Computed,
         How::Awaited | How::Validated => Source::Awaited,
     });
-    asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
-    asking.ticket.coordinated = Some(found.coordinated);
-    asking.ticket.fence = Some(found.stored.record.token);
+    asking.ticket.line.role = Some(if mine { Role::Leader } else { Role::Follower });
+    asking.ticket.line.coordinated = Some(found.coordinated);
+    asking.ticket.line.fence = Some(found.stored.record.token);
     let other = proxy.other_leader(found.how == How::Awaited, found.stored.record.token);
-    asking.ticket.leader = match found.how {
+    asking.ticket.line.leader = match found.how {
         How::Validated => Some(proxy.settings.instance.clone()),
         How::Cached | How::Awaited => other.clone(),
     };
@@ -318,13 +318,13 @@ pub(crate) async fn failed(
     let mine = failure.owner == Some(arrived);
     let (answered, case) = (failure.answered, failure.case());
     let stale = stale.or_else(|| failure.stale.clone());
-    asking.ticket.cache = match (mine, answered) {
+    asking.ticket.line.cache = match (mine, answered) {
         (true, true) => Cache::Miss,
         (true, false) => Cache::Error,
         (false, _) => Cache::Follower,
     };
-    asking.ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
-    asking.ticket.error = Some(failure.word);
+    asking.ticket.line.role = Some(if mine { Role::Leader } else { Role::Follower });
+    asking.ticket.line.error = Some(failure.word);
     if !respond::stale_allowed(proxy, &asking, stale.as_ref(), case) {
         if let Some(answer) = &failure.answer
             && policy::selects_alike(&answer.select, &asking.headers)
@@ -384,7 +384,7 @@ impl<'a> Following<'a> {
 
     fn report(&mut self, end: FollowerEnd) {
         if let Some(since) = self.since.take() {
-            self.proxy.notices.followed(self.scope, end, since.elapsed());
+            self.proxy.observer.followed(self.scope, end, since.elapsed());
         }
     }
 }

@@ -95,7 +95,7 @@ async fn after_unsafe(
     let (target, rules) = (asking.target.to_string(), &asking.route.rules);
     let ask = RequestFacts::of_credentials(&asking.headers, rules);
     if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
-        || !proxy.marks.asks_as_a_fill(&asking)
+        || !proxy.hop_headers.asks_as_a_fill(&asking)
         || !policy::is_coded_for_all(&asking.headers, &headers)
     {
         return own(proxy, asking, head.response, reason);
@@ -157,7 +157,7 @@ pub(crate) async fn pass_alone(
     let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
         return own(proxy, asking, head.response, reason);
     };
-    let for_all = proxy.marks.asks_as_a_fill(&asking)
+    let for_all = proxy.hop_headers.asks_as_a_fill(&asking)
         && policy::is_coded_for_all(&asking.headers, &head.response.headers);
     if !is_fill(&asking, reason) && !for_all {
         fill_behind(proxy, &asking, place, &head);
@@ -178,12 +178,12 @@ fn judge_again(proxy: &Arc<Proxy>, asking: &CacheRequest, place: &CacheSlot, hea
     if !matches!(verdict, Verdict::Store(_)) {
         return;
     }
-    let Some(token) = proxy.notes.disprove_pass(place.key.hash()) else { return };
+    let Some(token) = proxy.negative_cache.disprove_pass(place.key.hash()) else { return };
     let (proxy, key) = (proxy.clone(), place.key.clone());
     tokio::spawn(async move {
         // Not what has been said since.
         let disproved = |note: &Note| matches!(note, Note::Pass { token: of, .. } if *of <= token);
-        proxy.notices.removed(proxy.catalog.remove_verdict_if(&key, disproved).await);
+        proxy.observer.removed(proxy.catalog.remove_verdict_if(&key, disproved).await);
     });
 }
 
@@ -255,14 +255,14 @@ async fn send(
     reason: PassReason,
     on_sent: Option<Box<dyn FnOnce() + Send>>,
 ) -> Result<Head, upstream::Error> {
-    proxy.notices.passing(&asking.route, reason);
+    proxy.observer.passing(&asking.route, reason);
     let (route, target, forwarded) = (&asking.route, &asking.target, &asking.forwarded);
     let fills = body.is_none() && is_fill(asking, reason);
     let mut headers = if fills {
-        proxy.marks.fill_headers(route, target, &asking.headers, forwarded)
+        proxy.hop_headers.fill_headers(route, target, &asking.headers, forwarded)
     } else {
         let shares = may_be_shared(asking, reason);
-        proxy.marks.pass_headers(route, target, &asking.headers, forwarded, shares)
+        proxy.hop_headers.pass_headers(route, target, &asking.headers, forwarded, shares)
     };
     if asking.method == Method::OPTIONS {
         policy::count_down(&mut headers);
@@ -281,7 +281,7 @@ async fn send(
     let sent = proxy.moments.next();
     let requested_at = proxy.now_ms();
     let response = measured(proxy.upstream(&asking.route).send(request).await?);
-    proxy.notices.upstream_answered(&asking.route, &response);
+    proxy.observer.upstream_answered(&asking.route, &response);
     // Of other methods some APIs say by 304 that nothing had to be done.
     if matches!(asking.method, Method::GET | Method::HEAD) {
         is_answered(asks, &response)?;
@@ -297,12 +297,12 @@ pub(crate) fn own(
     reason: PassReason,
 ) -> Response<ReplyBody> {
     let ticket = &mut asking.ticket;
-    ticket.cache = if reason == PassReason::RouteSays { Cache::Bypass } else { Cache::Pass };
-    ticket.why = Some(Why::Pass(reason.as_str()));
+    ticket.line.cache = if reason == PassReason::RouteSays { Cache::Bypass } else { Cache::Pass };
+    ticket.line.why = Some(Why::Pass(reason.as_str()));
     ticket.upstream_answered(&asking.route, response.status, &response.timing);
     let status = cache_status::passed(reason, asking.forward);
     let mut headers = response.headers;
-    proxy.marks.deliver(&asking, &mut headers, Some(&status));
+    proxy.hop_headers.deliver(&asking, &mut headers, Some(&status));
     let len = match response.framing {
         _ if asking.method == Method::HEAD || crate::proxy::respond::bodiless(response.status) => Some(0),
         upstream::Framing::Length(len) => Some(len),
@@ -324,7 +324,7 @@ pub(crate) fn own(
 }
 
 fn unanswered(proxy: &Arc<Proxy>, asking: CacheRequest, error: &upstream::Error) -> Response<ReplyBody> {
-    proxy.notices.upstream_error(&asking.route, error);
+    proxy.observer.upstream_error(&asking.route, error);
     respond::refuse(asking, Cause::Upstream(error.kind), None)
 }
 

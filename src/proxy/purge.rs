@@ -77,7 +77,7 @@ pub(crate) async fn purge(proxy: &Proxy, what: &Purge, soft: bool) -> Result<Pur
         }
     };
     let ms = crate::clock::millis(began.elapsed());
-    proxy.notices.purged(kind, soft, number, line.as_deref(), began.elapsed());
+    proxy.observer.purged(kind, soft, number, line.as_deref(), began.elapsed());
     Ok(Purged { number, confirmed, silent, ms })
 }
 

@@ -198,7 +198,7 @@ async fn has_beginning(
     match begun {
         Ok(Some(Err(error))) => {
             if error.condemns() {
-                proxy.notices.unreadable(&error);
+                proxy.observer.unreadable(&error);
             }
             false
         }
@@ -220,21 +220,22 @@ pub(crate) fn ride(
     // The body is whole and the record about to be published: who comes now has a hit.
     let late = !mine && asking.ticket.late && exchange.growing.len_if_done().is_some();
     let ticket = &mut asking.ticket;
-    ticket.cache = match (mine, late) {
+    ticket.line.cache = match (mine, late) {
         (true, _) => Cache::Miss,
         (false, true) => Cache::Hit,
         (false, false) => Cache::Follower,
     };
-    ticket.source = Some(match (mine, late) {
+    ticket.line.source = Some(match (mine, late) {
         (true, _) => From::Computed,
         (false, true) => From::Cached,
         (false, false) => From::Awaited,
     });
-    ticket.fence = Some(exchange.fence);
-    ticket.role = Some(if mine { Role::Leader } else { Role::Follower });
+    ticket.line.fence = Some(exchange.fence);
+    ticket.line.role = Some(if mine { Role::Leader } else { Role::Follower });
     let other = proxy.other_leader(exchange.elsewhere, exchange.fence);
-    ticket.leader = if exchange.elsewhere { other.clone() } else { Some(proxy.settings.instance.clone()) };
-    ticket.coordinated = Some(exchange.coordinated);
+    ticket.line.leader =
+        if exchange.elsewhere { other.clone() } else { Some(proxy.settings.instance.clone()) };
+    ticket.line.coordinated = Some(exchange.coordinated);
     if mine {
         ticket.upstream_answered(&asking.route, exchange.head.record.status, &exchange.timing);
     }
@@ -270,7 +271,7 @@ pub(crate) async fn stale_or(
     if let Some(stored) = allowed_stale(proxy, &asking, stale, case) {
         let why = if case == ErrorCase::WaitDeadline { Why::WaitDeadline } else { Why::IfError };
         asking.ticket.stale_hit(&stored, why);
-        asking.ticket.error = Some(cause.as_str());
+        asking.ticket.line.error = Some(cause.as_str());
         let status = cache_status::stale(ttl_ms(&stored, proxy.now_ms()), "stale-if-error");
         return from_stored(proxy, asking, stored, status).await;
     }
@@ -283,10 +284,10 @@ pub(crate) fn refuse(
     cause: Cause,
     retry_after: Option<u64>,
 ) -> Response<ReplyBody> {
-    if asking.ticket.cache != Cache::Follower {
-        asking.ticket.cache = Cache::Error;
+    if asking.ticket.line.cache != Cache::Follower {
+        asking.ticket.line.cache = Cache::Error;
     }
-    asking.ticket.error = Some(cause.as_str());
+    asking.ticket.line.error = Some(cause.as_str());
     finish(asking.ticket, refusal::answer(cause, retry_after))
 }
 
@@ -364,10 +365,10 @@ fn respond(
     } else {
         let age_ms = policy::current_age(record, now);
         policy::set_age(&mut headers, age_ms);
-        asking.ticket.age_s = Some(age_ms / 1000);
+        asking.ticket.line.age_s = Some(age_ms / 1000);
     }
-    asking.ticket.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
-    proxy.marks.deliver(&asking, &mut headers, Some(&status));
+    asking.ticket.line.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
+    proxy.hop_headers.deliver(&asking, &mut headers, Some(&status));
     if not_modified {
         let mut response = Response::new(ReplyBody::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -460,10 +461,10 @@ pub(crate) fn failure(
     mine: bool,
 ) -> Response<ReplyBody> {
     if mine {
-        asking.ticket.cache = Cache::Error;
+        asking.ticket.line.cache = Cache::Error;
     }
     let mut headers = answer.headers.clone();
-    proxy.marks.deliver(&asking, &mut headers, Some(&cache_status::failed(mine, asking.forward)));
+    proxy.hop_headers.deliver(&asking, &mut headers, Some(&cache_status::failed(mine, asking.forward)));
     if !bodiless(code) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }

@@ -57,7 +57,7 @@ pub struct Parts {
     /// Chance.
     pub dice: Arc<Dice>,
     /// Log and metrics.
-    pub notices: Observer,
+    pub observer: Observer,
     /// Fills hold guards of it, so that a drain waits for them.
     pub drain: Arc<Signal>,
 }
@@ -76,16 +76,16 @@ pub struct Proxy {
     pub(crate) dust: Arc<dyn Dust>,
     pub(crate) catalog: Catalog,
     pub(crate) bodies: Arc<Bodies>,
-    pub(crate) notes: NegativeCache,
-    pub(crate) rolls: pending_variants::PendingVariants,
+    pub(crate) negative_cache: NegativeCache,
+    pub(crate) pending_variants: pending_variants::PendingVariants,
     pub(crate) heads: head_flight::HeadFlights,
     pub(crate) under_way: under_way::UnderWay,
     pub(crate) moments: Moments,
     pub(crate) waiters: Waiters,
     pub(crate) dice: Arc<Dice>,
-    pub(crate) notices: Observer,
+    pub(crate) observer: Observer,
     pub(crate) drain: Arc<Signal>,
-    pub(crate) marks: hop_headers::HopHeaders,
+    pub(crate) hop_headers: hop_headers::HopHeaders,
     /// Notes of URLs that this instance wrote lately.
     pub(crate) noted_urls: noted_urls::NotedUrls,
     /// What was published a moment ago.
@@ -97,7 +97,7 @@ impl Proxy {
     pub fn new(parts: Parts) -> Arc<Self> {
         let waiters = Waiters::new(parts.settings.server.max_waiters);
         let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
-        let marks = hop_headers::HopHeaders::new(&parts.settings.server.name, parts.fleet);
+        let hop_headers = hop_headers::HopHeaders::new(&parts.settings.server.name, parts.fleet);
         Arc::new(Self {
             settings: parts.settings,
             routes: parts.routes,
@@ -111,16 +111,16 @@ impl Proxy {
             dust: parts.dust,
             catalog,
             bodies: parts.bodies,
-            notes: NegativeCache::new(),
-            rolls: pending_variants::PendingVariants::default(),
+            negative_cache: NegativeCache::new(),
+            pending_variants: pending_variants::PendingVariants::default(),
             heads: head_flight::HeadFlights::new(),
             under_way: under_way::UnderWay::default(),
             moments: Moments::default(),
             waiters,
             dice: parts.dice,
-            notices: parts.notices,
+            observer: parts.observer,
             drain: parts.drain,
-            marks,
+            hop_headers,
             noted_urls: noted_urls::NotedUrls::new(),
             landings: landings::Landings::default(),
         })
@@ -133,12 +133,12 @@ impl Proxy {
 
     /// What the fleet is called in CDN-Loop.
     pub fn fleet(&self) -> &str {
-        self.marks.fleet()
+        self.hop_headers.fleet()
     }
 
     /// This instance did not know its fleet until now. Once is all that counts.
     pub fn joins(&self, fleet: String) {
-        self.marks.joins(fleet);
+        self.hop_headers.joins(fleet);
     }
 
     /// The routes in matching order.
@@ -153,7 +153,7 @@ impl Proxy {
 
     /// The handles of a route's metrics.
     pub fn route_metrics(&self, route: &Route) -> &Arc<crate::telemetry::RouteMetrics> {
-        self.notices.route(route)
+        self.observer.route(route)
     }
 
     /// The single flight between processes: at the end it may still owe the store something.

@@ -139,12 +139,12 @@ impl Instance {
         let request = Request::get(path).header("host", "h.test").body(()).unwrap();
         let (parts, ()) = request.into_parts();
         let forwarded = Forwarded::read("127.0.0.1:1".parse().unwrap(), &[], &parts.headers);
-        let mut ticket = RequestLog::open(&self.proxy.notices, self.proxy.now_ms(), &parts, &forwarded);
+        let mut ticket = RequestLog::open(&self.proxy.observer, self.proxy.now_ms(), &parts, &forwarded);
         let asked =
             target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
         let Ok(Asked::Target(target)) = asked else { panic!("{path}") };
         let route = self.proxy.routes.route(&target, &parts.method).unwrap().clone();
-        ticket.routed(&route, self.proxy.notices.route(&route).clone());
+        ticket.routed(&route, self.proxy.observer.route(&route).clone());
         let RequestClass::Lookup(ask) = policy::entrance(&parts.method, &HeaderMap::new(), &route.rules)
         else {
             panic!("{path}")
@@ -280,7 +280,7 @@ async fn an_unsafe_method_at_one_makes_void_what_only_the_other_has_in_memory() 
     let request = Request::post("/a").header("host", "h.test").body(()).unwrap();
     let (parts, ()) = request.into_parts();
     let forwarded = Forwarded::read("127.0.0.1:1".parse().unwrap(), &[], &parts.headers);
-    let ticket = RequestLog::open(&one.proxy.notices, one.proxy.now_ms(), &parts, &forwarded);
+    let ticket = RequestLog::open(&one.proxy.observer, one.proxy.now_ms(), &parts, &forwarded);
     let asked = target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
     let Ok(Asked::Target(target)) = asked else { panic!("a target") };
     let route = one.proxy.routes.route(&target, &parts.method).unwrap().clone();

@@ -153,7 +153,7 @@ async fn note_in_store(proxy: &Proxy, place: &CacheSlot, party: &Party<'_>) -> O
         Note::Growing { .. } => return None,
     };
     let stands = until > proxy.now_ms() && proxy.stamps.covers(place.url, token, token) != Covered::Hard;
-    (stands && binds(&proxy.marks, binding, party, false).is_some()).then_some(note)
+    (stands && binds(&proxy.hop_headers, binding, party, false).is_some()).then_some(note)
 }
 
 /// Upstream failed a moment ago: stale if that may be, else the same failure.

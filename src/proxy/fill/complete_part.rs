@@ -46,7 +46,7 @@ impl Job {
         // is wrong with them is fetched again and breaks nobody off.
         let there = Arc::new(there);
         if let Err(error) = bodies.begins(&hash, &there).await {
-            self.proxy.notices.unreadable(&error);
+            self.proxy.observer.unreadable(&error);
             drop(head);
             return self.again(leader, fill).await;
         }
@@ -63,7 +63,7 @@ impl Job {
             }
             // It does not add up: what is stored there is nobody's word.
             Err(error) => {
-                self.proxy.notices.body_store_error(&error);
+                self.proxy.observer.body_store_error(&error);
                 drop(head);
                 self.again(leader, fill).await;
             }

@@ -59,7 +59,7 @@ impl Job {
             ranged: false,
             binding,
         });
-        self.proxy.notices.upstream_error(&self.route, &error);
+        self.proxy.observer.upstream_error(&self.route, &error);
         // A full queue is ours: it says nothing of the origin, and it may be empty again at once.
         let noted = (!error.kind.is_queue()).then(|| (ttl, self.is_remembered(&leader, &failure, FAILED_MS)));
         self.fail(leader, fill, failure, noted, error.kind.as_str()).await;
@@ -148,7 +148,7 @@ impl Job {
         let note = Note::Failed { token: fill.token(), status, answered: failure.answered, until, binding };
         if lasts {
             // Before the slot is empty: a request that finds it so finds the note.
-            self.proxy.notes.failed(self.place.key.hash(), failure.clone(), ttl);
+            self.proxy.negative_cache.failed(self.place.key.hash(), failure.clone(), ttl);
         }
         self.abort_with(fill, &note, ttl).await;
         leader.settle(FlightOutcome::Failed(failure));
@@ -163,7 +163,7 @@ impl Job {
 
     /// The body broke off: everybody who reads it is broken off too.
     pub(crate) async fn broke_off(self, leader: Leader, fill: Fill, error: &upstream::Error, bytes: u64) {
-        self.proxy.notices.upstream_error(&self.route, error);
+        self.proxy.observer.upstream_error(&self.route, error);
         let (failure, ttl) = Failure::truncated(&self, fill.token(), error);
         let why = Why::Upstream(error.kind.as_str());
         self.report(FillOutcome::Truncated, fill.token(), bytes, Some(why));
@@ -230,7 +230,7 @@ impl Job {
         let (ttl, token) = (Duration::from_millis(ttl_ms), fill.token());
         let until = self.until(ttl);
         let binding = self.binding(Kind::Pass, Vec::new(), ttl);
-        self.proxy.notes.pass(self.place.key.hash(), reason, binding.clone(), token, ttl);
+        self.proxy.negative_cache.pass(self.place.key.hash(), reason, binding.clone(), token, ttl);
         let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
         // Whether it lands is of no concern to this client: others judge for themselves then.
         self.leave_note(fill, &note, ttl).await;
@@ -324,7 +324,7 @@ impl Job {
         }
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
-                self.proxy.notes.forget(self.place.key.hash());
+                self.proxy.negative_cache.forget(self.place.key.hash());
                 landed::landed(&self.proxy, &stored);
                 if matches!(published, Published::Computed(_)) {
                     self.proxy.tier.keep(stored);
@@ -342,7 +342,7 @@ impl Job {
             }
             Published::Covered => (FillOutcome::Abandoned, Some(Why::Purged)),
             Published::Failed(error) => {
-                self.proxy.notices.store_error("publish", &error);
+                self.proxy.observer.store_error("publish", &error);
                 // The store is gone, and the bytes are good: as if alone (S14).
                 self.keep_unbacked(&stored);
                 (outcome, Some(Why::DustDown))
@@ -383,7 +383,7 @@ impl Job {
 
     /// The fill's own line in the log, and its metrics.
     pub(crate) fn report(&self, outcome: FillOutcome, fence: Number, bytes: u64, why: Option<Why>) {
-        self.proxy.notices.fill(&FillReport {
+        self.proxy.observer.fill(&FillReport {
             ts: self.proxy.now_ms().saturating_sub(millis(self.began.elapsed())),
             fence: Some(fence),
             why,

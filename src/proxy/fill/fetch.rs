@@ -29,7 +29,7 @@ impl Job {
     pub(crate) async fn fetch(mut self, leader: Leader, fill: Fill) {
         self.account.coordinated = !fill.degraded();
         self.life = self.proxy.bodies.life();
-        let metrics = self.proxy.notices.route(&self.route).clone();
+        let metrics = self.proxy.observer.route(&self.route).clone();
         let _filling = metrics.filling();
         metrics.key();
         if fill.degraded() {
@@ -106,7 +106,7 @@ impl Job {
     async fn outdated(&mut self, fill: &Fill) {
         let Some(old) = self.stale.take() else { return };
         self.proxy.tier.forget(&old);
-        self.proxy.notices.removed(self.proxy.catalog.remove_value(fill).await);
+        self.proxy.observer.removed(self.proxy.catalog.remove_value(fill).await);
     }
 
     /// What a fill asks with these fields beside its own. Its client's Range does not go out where the
@@ -125,7 +125,7 @@ impl Job {
     pub(crate) async fn exchange(&self, besides: HeaderMap, born: Number) -> Result<Head, upstream::Error> {
         let sent = Arc::new(AtomicU64::new(0));
         let mut headers =
-            self.proxy.marks.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
+            self.proxy.hop_headers.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
         headers.extend(besides);
         let marks = (sent.clone(), self.proxy.clone());
         let request = upstream::Request {
@@ -139,13 +139,13 @@ impl Job {
             on_sent: Some(Box::new(move || marks.0.store(marks.1.moments.next(), Ordering::Release))),
         };
         let requested_at = self.proxy.now_ms();
-        self.proxy.notices.route(&self.route).fetch();
+        self.proxy.observer.route(&self.route).fetch();
         let response = tokio::select! {
             biased;
             response = self.proxy.upstream(&self.route).send(request) => measured(response?),
             never = self.keep_noted(None) => match never {},
         };
-        self.proxy.notices.upstream_answered(&self.route, &response);
+        self.proxy.observer.upstream_answered(&self.route, &response);
         let received_at = self.proxy.now_ms();
         Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
     }
@@ -153,7 +153,7 @@ impl Job {
     /// There was no answer: upstream failed, or it was given up for want of anybody to wait for it.
     pub(crate) async fn gave_up(self, leader: Leader, fill: Fill, error: upstream::Error) {
         if error.kind == ErrorKind::Unwanted {
-            self.proxy.notices.shed(Shed::Unwanted);
+            self.proxy.observer.shed(Shed::Unwanted);
             return self.forsaken(leader, fill).await;
         }
         self.no_answer(leader, fill, error).await;
@@ -200,7 +200,7 @@ impl Job {
         let begins = self.proxy.bodies.begins(&refreshed.hash.to_string(), &refreshed.manifest).await;
         match begins {
             Err(error) if error.condemns() => {
-                self.proxy.notices.unreadable(&error);
+                self.proxy.observer.unreadable(&error);
                 if let Some(old) = self.stale.take() {
                     self.proxy.tier.forget(&old);
                 }

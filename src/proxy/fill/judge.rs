@@ -112,7 +112,7 @@ impl FillJudge {
         };
         *self.prior.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Prior { kind, evidence: binding.evidence });
-        binds(&self.proxy.marks, binding, &party, awaited)
+        binds(&self.proxy.hop_headers, binding, &party, awaited)
     }
 
     /// A verdict that does not bind the request: one more is elected of those that it does not bind. After
@@ -156,7 +156,7 @@ impl FillJudge {
             }
             Reading::Foreign => Judged::Absent,
             Reading::Bad(error) => {
-                self.proxy.notices.bad_pointer(&error);
+                self.proxy.observer.bad_pointer(&error);
                 Judged::Absent
             }
         }
@@ -253,7 +253,7 @@ impl FillJudge {
                 Judged::Absent
             }
             Note::Pass { token, reason, until, binding }
-                if until > now && !self.proxy.notes.is_disproved(hash, token) =>
+                if until > now && !self.proxy.negative_cache.is_disproved(hash, token) =>
             {
                 let awaited = awaited(token);
                 self.first_note.get_or_init(|| token);
@@ -263,7 +263,13 @@ impl FillJudge {
                 }
                 let bound = self.bound(Kind::Pass, &binding, awaited).is_some();
                 // Requests that come next need not ask the store.
-                self.proxy.notes.pass(hash, reason, binding, token, Duration::from_millis(until - now));
+                self.proxy.negative_cache.pass(
+                    hash,
+                    reason,
+                    binding,
+                    token,
+                    Duration::from_millis(until - now),
+                );
                 // Those that waited for it go by themselves, bound or not: they do not wait again.
                 if bound || awaited {
                     told(FlightOutcome::Pass(reason, PrivateResponse::nobodys()))
@@ -417,7 +423,7 @@ fn told(told: FlightOutcome) -> Judged<StoreSighting> {
 /// Remembers a failure that requests here have waited for, for so many ms.
 fn remember_awaited(proxy: &Proxy, key: KeyHash, failure: &Arc<Failure>, left_ms: u64) {
     if failure.may_be_remembered() {
-        proxy.notes.failed(key, failure.clone(), Duration::from_millis(left_ms));
+        proxy.negative_cache.failed(key, failure.clone(), Duration::from_millis(left_ms));
     }
 }
 

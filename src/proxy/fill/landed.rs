@@ -56,7 +56,7 @@ pub(crate) async fn look_at_landed(proxy: &Proxy) {
                 let lives = stamp_life(Ends::at(end), proxy.now_ms(), proxy.settings.max_life);
                 let write = proxy.stamps.write(&*proxy.dust, Scope::Url(url), Force::Soft, lives, false);
                 if let Err(error) = proxy.flight.bounded(write).await {
-                    proxy.notices.store_error("put", &error);
+                    proxy.observer.store_error("put", &error);
                 }
             }
         }
@@ -70,7 +70,7 @@ async fn remove_covered(proxy: &Proxy, landing: &Landing) {
         Reading::Vary(_) | Reading::Foreign | Reading::Bad(_) => false,
     };
     let names = proxy.catalog.names_of(landing.key);
-    proxy.notices.removed(proxy.catalog.remove_value_if(&names, covered, |_| ()).await);
+    proxy.observer.removed(proxy.catalog.remove_value_if(&names, covered, |_| ()).await);
 }
 
 const SLACK_MS: u64 = SLACK.as_secs() * 1_000;

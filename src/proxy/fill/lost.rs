@@ -15,10 +15,10 @@ pub(crate) async fn remove_lost(proxy: &Proxy, fill: &Fill, key: KeyHash) {
     }
     let is_lost = |manifest: Manifest| reach::is_lost(proxy, key, &manifest);
     if fill.value().and_then(|entry| proxy.catalog.body_of_value(entry)).is_some_and(is_lost) {
-        proxy.notices.removed(proxy.catalog.remove_value(fill).await);
+        proxy.observer.removed(proxy.catalog.remove_value(fill).await);
     }
     if fill.verdict().and_then(|entry| proxy.catalog.body_of_verdict(entry)).is_some_and(is_lost) {
-        proxy.notices.removed(proxy.catalog.remove_verdict(fill).await);
+        proxy.observer.removed(proxy.catalog.remove_verdict(fill).await);
     }
 }
 

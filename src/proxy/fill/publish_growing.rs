@@ -170,7 +170,7 @@ impl Job {
         let Some(lease) = fill.lease() else { return };
         let Proxy { flight, dust, .. } = &*self.proxy;
         if let Err(error) = flight.bounded(dust.release(lease)).await {
-            self.proxy.notices.store_error("release", &error);
+            self.proxy.observer.store_error("release", &error);
         }
     }
 
@@ -189,7 +189,7 @@ impl Job {
             flight.tell_aside(&names, token, text.as_str(), ttl).await
         });
         if let Ok(Err(error)) = told.await {
-            self.proxy.notices.store_error("put", &error);
+            self.proxy.observer.store_error("put", &error);
         }
     }
 

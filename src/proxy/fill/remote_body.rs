@@ -59,7 +59,7 @@ impl Job {
         // The head is a promise: the first bytes are read, and checked, before it goes out.
         let (hash, manifest) = (seen.head.hash.to_string(), Arc::new(seen.manifest.clone()));
         if let Err(error) = self.proxy.bodies.begins(&hash, &manifest).await {
-            self.proxy.notices.unreadable(&error);
+            self.proxy.observer.unreadable(&error);
             if error.condemns() && self.patience.is_none() {
                 // As if nothing had been told: its holder has failed, or tells of what it has stored.
                 // It is waited for no longer than a dead holder is.
@@ -74,7 +74,7 @@ impl Job {
         let (mut tail, growing) = self.proxy.bodies.follow(&hash, len);
         if let Err(error) = tail.extend(&seen.manifest) {
             // Not a manifest that anybody could read: as if nothing had been told.
-            self.proxy.notices.body_store_error(&error);
+            self.proxy.observer.body_store_error(&error);
             let fill = self.proxy.flight.apart(&names);
             return Box::pin(self.fetch(leader, fill)).await;
         }
@@ -318,7 +318,7 @@ impl RemoteFill {
     async fn settle(mut self: Box<Self>, record: Record) {
         let of_tier = Stored::new(record.clone(), &self.job.route.rules, None);
         self.job.proxy.tier.keep(Arc::new(of_tier));
-        self.job.proxy.notes.forget(self.head.hash);
+        self.job.proxy.negative_cache.forget(self.head.hash);
         // Who comes now has a hit.
         self.leader.retire();
         if self.grows(&record).await {

@@ -56,7 +56,7 @@ impl Job {
             let manifest = Arc::new(partial.0.body.clone());
             match self.proxy.bodies.stands(&self.place.key.hash().to_string(), &manifest).await {
                 Ok(()) => return Some(partial),
-                Err(error) => self.proxy.notices.unreadable(&error),
+                Err(error) => self.proxy.observer.unreadable(&error),
             }
         }
         None
@@ -148,7 +148,7 @@ impl Job {
             }
             // It does not add up: what was left there is nobody's word.
             Err(error) => {
-                self.proxy.notices.body_store_error(&error);
+                self.proxy.observer.body_store_error(&error);
                 drop(head);
                 self.again(leader, fill).await;
             }

@@ -48,7 +48,7 @@ pub(crate) async fn note_spelled(proxy: &Proxy, key: &str, url: KeyHash, ends_ms
             true
         }
         Err(error) => {
-            proxy.notices.store_error("put", &error);
+            proxy.observer.store_error("put", &error);
             false
         }
     }

@@ -185,7 +185,7 @@ impl Job {
             Flow::Cut(error, ended) => {
                 let reason = unstored(&error);
                 let outcome = if reason == PassReason::BodyStore {
-                    self.proxy.notices.body_store_error(&error);
+                    self.proxy.observer.body_store_error(&error);
                     self.pass_for_now(&fill).await;
                     FillOutcome::Failed
                 } else {
@@ -230,7 +230,7 @@ impl Job {
     /// those who wait for this fill.
     async fn pass_for_now(&self, fill: &Fill) {
         let (token, reason) = (fill.token(), PassReason::BodyStore);
-        self.proxy.notes.pass_all(self.place.key.hash(), reason, token, STORE_PAUSE);
+        self.proxy.negative_cache.pass_all(self.place.key.hash(), reason, token, STORE_PAUSE);
         if !self.proxy.dust.shared() {
             return;
         }
@@ -289,7 +289,7 @@ impl Job {
     /// The body was there, but the store did not take the last of it: those who read it here have it from
     /// memory, and those elsewhere are broken off.
     async fn cut_short(&self, leader: Leader, fill: Fill, error: &body::Error, bytes: u64) {
-        self.proxy.notices.body_store_error(error);
+        self.proxy.observer.body_store_error(error);
         let token = fill.token();
         self.pass_for_now(&fill).await;
         leader.retire();
@@ -313,7 +313,7 @@ impl Job {
             return;
         }
         if let Err(error) = self.proxy.bodies.discard(hash, manifest).await {
-            self.proxy.notices.body_store_error(&error);
+            self.proxy.observer.body_store_error(&error);
         }
     }
 
@@ -336,7 +336,7 @@ impl Job {
                     Err(error) => return cut(error, false),
                 },
                 Some(Err(error)) if error.kind == ErrorKind::Unwanted => {
-                    self.proxy.notices.shed(Shed::Unwanted);
+                    self.proxy.observer.shed(Shed::Unwanted);
                     return Flow::Unwanted;
                 }
                 Some(Err(error)) => return Flow::Broke(error),

@@ -184,7 +184,8 @@ impl Job {
                 Varies::Star
             }
             Varies::On(_)
-                if !self.is_listed(|_, _| true) && self.proxy.rolls.shut(self.place.primary.hash()) =>
+                if !self.is_listed(|_, _| true)
+                    && self.proxy.pending_variants.shut(self.place.primary.hash()) =>
             {
                 Varies::Star
             }
@@ -206,7 +207,7 @@ impl Job {
         tokio::spawn(async move {
             let comer =
                 Variant { hash: job.place.key.hash().to_string(), fields: node.fields.clone(), spoken };
-            let rolls = &job.proxy.rolls;
+            let rolls = &job.proxy.pending_variants;
             if let Some(keeper) = rolls.enter(job.place.primary.hash(), comer) {
                 job.keep_roll(keeper, &node).await;
             }
@@ -266,7 +267,7 @@ impl Job {
         let most = self.route.max_variants.max(1);
         let gone = thin_out(&self.proxy, &mut node, most).await;
         let shut_for = Duration::from_millis(self.route.rules.pass_ttl_ms);
-        self.proxy.rolls.lost(self.place.primary.hash(), gone, most, shut_for);
+        self.proxy.pending_variants.lost(self.place.primary.hash(), gone, most, shut_for);
         publish_node(&self.proxy, fill, node).await
     }
 }
@@ -325,7 +326,7 @@ async fn take_out(proxy: &Proxy, hash: &str) -> TakenOut {
     match deleted {
         Ok(_) => TakenOut::Gone,
         Err(error) => {
-            proxy.notices.store_error("delete", &error);
+            proxy.observer.store_error("delete", &error);
             TakenOut::Stays
         }
     }

@@ -32,7 +32,7 @@ impl Job {
         loop {
             for number in numbers() {
                 if let Err(error) = self.proxy.catalog.claim(&names, number, lasts).await {
-                    self.proxy.notices.store_error("put", &error);
+                    self.proxy.observer.store_error("put", &error);
                 }
             }
             sleep(every).await;

@@ -33,7 +33,7 @@ pub(crate) async fn unreadable(
     stored: &Arc<Stored>,
     error: &BodyError,
 ) -> Next {
-    proxy.notices.unreadable(error);
+    proxy.observer.unreadable(error);
     proxy.tier.forget(stored);
     let before = asking.ticket.unread.len();
     asking.ticket.unread.push(stored.manifest.clone());

@@ -120,9 +120,9 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy
         let cause = match ended {
             Ended::ByItself(Ok(())) => return,
             Ended::ByItself(Err(error)) => {
-                proxy.notices.connection_error(&error);
+                proxy.observer.connection_error(&error);
                 if let Some(why) = phase.closed() {
-                    proxy.notices.closed(why);
+                    proxy.observer.closed(why);
                     return conn.into_parts().io.into_inner().reset();
                 }
                 if let Some(cause) = phase.answer().instead() {
@@ -150,7 +150,7 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy
             }
             Ended::Late(why) => {
                 phase.closes(why);
-                proxy.notices.closed(why);
+                proxy.observer.closed(why);
                 if why == Closed::Idle {
                     return;
                 }
@@ -177,13 +177,13 @@ fn is_endless(response: &Response<ReplyBody>) -> bool {
 async fn refuse(socket: Socket, client: &Client, phase: &Phase, proxy: &Proxy, cause: Cause) {
     let (now, line) = (proxy.now_ms(), refusal::line(socket.opening()));
     let (answer, content) = cause.raw(now);
-    proxy.notices.refused(cause.as_str());
-    let log = &proxy.notices.log;
+    proxy.observer.refused(cause.as_str());
+    let log = &proxy.observer.log;
     if log.wants_requests() {
         let took = phase.age();
         log.access(Access {
             ts: now.saturating_sub(crate::clock::millis(took)),
-            id: proxy.notices.next_id(),
+            id: proxy.observer.next_id(),
             client: Some(client.peer.ip().to_canonical()),
             method: line.method.unwrap_or_else(unknown),
             scheme: "http",

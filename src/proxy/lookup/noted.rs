@@ -12,16 +12,16 @@ use crate::record::Binding;
 pub(crate) fn noted(proxy: &Proxy, asking: &CacheRequest, place: &CacheSlot, waited: bool) -> NoteResult {
     let hash = place.key.hash();
     let binds = |binding: &Binding| {
-        binding::binds(&proxy.marks, binding, &Party::of(asking, place.primary.hash()), waited)
+        binding::binds(&proxy.hop_headers, binding, &Party::of(asking, place.primary.hash()), waited)
     };
-    proxy.notes.find(hash, place.url, &proxy.stamps, || proxy.flights.peek(&hash).is_some(), binds)
+    proxy.negative_cache.find(hash, place.url, &proxy.stamps, || proxy.flights.peek(&hash).is_some(), binds)
 }
 
 /// The same, asked without taking part.
 pub(crate) fn peek_noted(proxy: &Proxy, party: &Party<'_>, place: &CacheSlot) -> NoteResult {
     let hash = place.key.hash();
     let tried = || proxy.flights.peek(&hash).is_some();
-    proxy.notes.peek(hash, place.url, &proxy.stamps, tried, |binding| {
-        binding::binds(&proxy.marks, binding, party, false)
+    proxy.negative_cache.peek(hash, place.url, &proxy.stamps, tried, |binding| {
+        binding::binds(&proxy.hop_headers, binding, party, false)
     })
 }

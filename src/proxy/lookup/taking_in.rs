@@ -35,7 +35,7 @@ pub(crate) async fn take_in(proxy: &Proxy, route: &Route, key: &Key) -> Option<H
         }
         Reading::Foreign => None,
         Reading::Bad(error) => {
-            proxy.notices.bad_pointer(&error);
+            proxy.observer.bad_pointer(&error);
             None
         }
     }

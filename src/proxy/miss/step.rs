@@ -217,7 +217,7 @@ fn rides(arrived: Moment, sent: Moment, owner: Option<Moment>) -> Ride {
 
 /// Whether a request is bound by a verdict that it has waited for.
 fn is_bound(proxy: &Proxy, binding: &Binding, asking: &CacheRequest, place: &CacheSlot) -> bool {
-    binds(&proxy.marks, binding, &Party::of(asking, place.primary.hash()), true).is_some()
+    binds(&proxy.hop_headers, binding, &Party::of(asking, place.primary.hash()), true).is_some()
 }
 
 /// What a flight has brought, under the purges that a request came after.

@@ -37,7 +37,8 @@ pub(crate) async fn own_head_update(
     born: Number,
 ) {
     let own = RequestFacts::of_credentials(&asking.headers, &asking.route.rules).credentialed();
-    if !own && proxy.marks.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers) {
+    if !own && proxy.hop_headers.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers)
+    {
         head_update(proxy, &Of::from(asking), status, headers, born).await;
     }
 }

@@ -70,12 +70,12 @@ pub(crate) async fn share_head(
     let began = Instant::now();
     let deadline = began + asking.route.wait_timeout;
     let (route, target) = (&asking.route, &asking.target);
-    let fields = proxy.marks.fill_headers(route, target, &asking.headers, &asking.forwarded);
+    let fields = proxy.hop_headers.fill_headers(route, target, &asking.headers, &asking.forwarded);
     let key = key_of(&place, &route.upstream_target(target, true), &fields);
     let mut refused = None;
     for moves in 0_u32.. {
         if !pace::moves_on(&proxy.dice, moves, deadline).await {
-            proxy.notices.shed(Shed::WaitDeadline);
+            proxy.observer.shed(Shed::WaitDeadline);
             return respond::refuse(asking, Cause::Refused(Refused::Deadline), None);
         }
         let joined = match &refused {
@@ -85,7 +85,7 @@ pub(crate) async fn share_head(
         let (follower, waits) = match joined {
             Joined::Lead(leader) => {
                 let follower = leader.follower();
-                proxy.notices.passing(&asking.route, PassReason::Method);
+                proxy.observer.passing(&asking.route, PassReason::Method);
                 asking.ticket.waits_for(follower.info());
                 let counted = Counted::of(proxy, place.url);
                 let plan_query =
@@ -95,7 +95,7 @@ pub(crate) async fn share_head(
             }
             Joined::Follow(follower) => {
                 asking.ticket.waits_for(follower.info());
-                (follower, Some(proxy.notices.route(&asking.route).following()))
+                (follower, Some(proxy.observer.route(&asking.route).following()))
             }
         };
         let mine = waits.is_none();
@@ -103,7 +103,7 @@ pub(crate) async fn share_head(
         asking.ticket.waited(began.elapsed());
         match settled {
             Err(_) => {
-                proxy.notices.shed(Shed::WaitDeadline);
+                proxy.observer.shed(Shed::WaitDeadline);
                 return respond::refuse(asking, Cause::Refused(Refused::Deadline), None);
             }
             Ok(Settled::Abandoned) => refused = None,
@@ -115,14 +115,14 @@ pub(crate) async fn share_head(
             }
             Ok(Settled::Told(HeadOutcome::Failed(error))) => {
                 if !mine {
-                    asking.ticket.cache = Cache::Follower;
+                    asking.ticket.line.cache = Cache::Follower;
                 }
                 return respond::refuse(asking, Cause::Upstream(error.kind), None);
             }
             Ok(Settled::Told(HeadOutcome::Shared(shared))) if !mine => {
                 proxy.learn(&mut arrival.past);
                 if answers_too(proxy, &shared, &asking.ask, &arrival) {
-                    proxy.notices.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
+                    proxy.observer.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
                     return answer_head(proxy, asking, &shared);
                 }
                 refused = Some(follower);
@@ -156,15 +156,15 @@ fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &RequestFacts, arrival: 
 
 fn answer_head(proxy: &Proxy, mut asking: CacheRequest, shared: &SharedHead) -> Response<ReplyBody> {
     let ticket = &mut asking.ticket;
-    (ticket.cache, ticket.source, ticket.role) =
+    (ticket.line.cache, ticket.line.source, ticket.line.role) =
         (Cache::Follower, Some(Source::Awaited), Some(Role::Follower));
-    ticket.leader = Some(proxy.settings.instance.clone());
+    ticket.line.leader = Some(proxy.settings.instance.clone());
     let age_ms = shared.age_ms.saturating_add(proxy.now_ms().saturating_sub(shared.received_at));
-    ticket.age_s = Some(age_ms / 1000);
+    ticket.line.age_s = Some(age_ms / 1000);
     let mut headers = shared.headers.clone();
     policy::set_age(&mut headers, age_ms);
     let status = cache_status::awaited(cache_status::passed(PassReason::Method, asking.forward));
-    proxy.marks.deliver(&asking, &mut headers, Some(&status));
+    proxy.hop_headers.deliver(&asking, &mut headers, Some(&status));
     let mut response = Response::new(ReplyBody::empty());
     *response.status_mut() = shared.status;
     *response.headers_mut() = headers;
@@ -223,11 +223,11 @@ impl HeadExchange {
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
-                proxy.notices.upstream_error(&of.route, &error);
+                proxy.observer.upstream_error(&of.route, &error);
                 return leader.settle(HeadOutcome::Failed(error));
             }
         };
-        proxy.notices.upstream_answered(&of.route, &response);
+        proxy.observer.upstream_answered(&of.route, &response);
         head_update::head_update(&proxy, &of, response.status, &response.headers, born).await;
         let rules = &of.route.rules;
         let headers = policy::stored_headers(&response.headers, rules, received_at);

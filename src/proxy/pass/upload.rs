@@ -76,7 +76,7 @@ impl<C: Content> Stream for Upload<C> {
                 }
                 Poll::Pending => {
                     let why = std::task::ready!(this.waiting.poll_over(cx));
-                    this.proxy.notices.closed(why);
+                    this.proxy.observer.closed(why);
                     let (kind, said) = match why {
                         Closed::BodyRate => (ErrorKind::RequestBodyRate, "the upload was too slow"),
                         _ => (ErrorKind::RequestBodyTimeout, "the upload paused for too long"),

@@ -152,11 +152,11 @@ async fn stamp(proxy: &Proxy, called: &Called, stood: Number, others: bool) -> O
     };
     match written {
         Ok((number, alone)) => {
-            proxy.notices.invalidated(number, began.elapsed());
+            proxy.observer.invalidated(number, began.elapsed());
             Some((number, alone))
         }
         Err(error) => {
-            proxy.notices.store_error("purge", &error);
+            proxy.observer.store_error("purge", &error);
             let number = made_up_number(proxy);
             proxy.stamps.owe(called.url, called.plain, here, number, proxy.now_ms());
             None
@@ -178,7 +178,7 @@ fn made_up_number(proxy: &Proxy) -> Number {
 fn known_here(proxy: &Proxy, called: &Called, others: bool) -> Ends {
     let now = proxy.now_ms();
     let flying = others || proxy.flights.peek(&called.plain).is_some();
-    let noted = proxy.notes.has(called.plain, called.url, &proxy.stamps);
+    let noted = proxy.negative_cache.has(called.plain, called.url, &proxy.stamps);
     let something = if flying || noted { Ends::at(now) } else { Ends::NOTHING };
     let held = match proxy.tier.peek(&called.text) {
         Some(Held::Stored(stored)) => Ends::at(stored.record.end()),

@@ -44,7 +44,7 @@ pub async fn keep_stamps(proxy: &Arc<Proxy>) {
             }
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
-                    proxy.notices.owes(proxy.stamps.owed(), &error);
+                    proxy.observer.owes(proxy.stamps.owed(), &error);
                 }
                 pay_at = Some(Instant::now() + pause / 2 + proxy.dice.up_to(pause / 2));
                 pause = (pause * 2).min(AGAIN_AT_MOST);
@@ -63,7 +63,7 @@ async fn pay(proxy: &Proxy) -> Result<Paid, Error> {
 
 fn tell_paid(proxy: &Proxy, Paid { count, .. }: Paid) {
     if count > 0 {
-        proxy.notices.log.info("stamps_paid", paid(count));
+        proxy.observer.log.info("stamps_paid", paid(count));
     }
 }
 
@@ -80,7 +80,7 @@ pub async fn pay_at_the_end(proxy: &Proxy) {
     if left > 0 {
         let text = "purges by unsafe requests were not taken by the store: what they made void may be \
                     served again, purge it when the store is back";
-        proxy.notices.log.error("stamps_lost", format!("{left} {text}"));
+        proxy.observer.log.error("stamps_lost", format!("{left} {text}"));
     }
 }
 

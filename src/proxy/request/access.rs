@@ -1,7 +1,6 @@
 //! A request's line in the log and its share of the metrics, filled in on the way and written
 //! when the last byte has gone.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,7 +25,8 @@ use crate::upstream;
 /// What is noted of one request.
 #[derive(Debug)]
 pub struct RequestLog {
-    access: Access,
+    /// The line, as far as it is known.
+    pub(crate) line: Access,
     began: Instant,
     first_byte: Option<Duration>,
     log: Log,
@@ -48,14 +48,14 @@ pub struct RequestLog {
 
 impl RequestLog {
     pub(crate) fn open(
-        notices: &Observer,
+        observer: &Observer,
         ts: WallMs,
         parts: &request::Parts,
         forwarded: &Forwarded,
     ) -> Box<Self> {
         let access = Access {
             ts,
-            id: notices.next_id(),
+            id: observer.next_id(),
             client: Some(forwarded.client),
             method: parts.method.clone(),
             scheme: forwarded.scheme.as_str(),
@@ -63,9 +63,9 @@ impl RequestLog {
             cache: Cache::Error,
             ..Access::default()
         };
-        let log = notices.log.clone();
+        let log = observer.log.clone();
         Box::new(Self {
-            access,
+            line: access,
             began: Instant::now(),
             first_byte: None,
             log,
@@ -87,49 +87,49 @@ impl RequestLog {
 
     pub(crate) fn asks(&mut self, target: &Target) {
         if self.log.wants_requests() {
-            target.host().clone_into(&mut self.access.host);
-            target.path().clone_into(&mut self.access.path);
-            self.access.query = target.query().map(str::to_owned);
+            target.host().clone_into(&mut self.line.host);
+            target.path().clone_into(&mut self.line.path);
+            self.line.query = target.query().map(str::to_owned);
         }
     }
 
     pub(crate) fn routed(&mut self, route: &Route, metrics: Arc<RouteMetrics>) {
-        self.access.route = Some(route.name.clone());
+        self.line.route = Some(route.name.clone());
         self.metrics = Some(metrics);
     }
 
     /// It is answered from memory.
     pub(crate) fn hit(&mut self, stored: &Stored) {
-        self.access.cache = Cache::Hit;
-        self.access.source = Some(Source::Cached);
-        self.access.key = Some(stored.hash.0);
-        self.access.fence = Some(stored.record.token);
+        self.line.cache = Cache::Hit;
+        self.line.source = Some(Source::Cached);
+        self.line.key = Some(stored.hash.0);
+        self.line.fence = Some(stored.record.token);
     }
 
     /// It is answered from memory although stale.
     pub(crate) fn stale_hit(&mut self, stored: &Stored, why: Why) {
         self.hit(stored);
-        self.access.cache = Cache::Stale;
-        self.access.stale = true;
-        self.access.why = Some(why);
+        self.line.cache = Cache::Stale;
+        self.line.stale = true;
+        self.line.why = Some(why);
     }
 
     /// It rides a flight at this key.
     pub(crate) fn following(&mut self, key: &Key) {
-        self.access.key = Some(key.hash().0);
+        self.line.key = Some(key.hash().0);
     }
 
     /// It has waited so long for a verdict.
     pub(crate) fn waited(&mut self, wait: Duration) {
-        self.access.wait = Some(wait);
+        self.line.wait = Some(wait);
     }
 
     pub(crate) fn upstream_answered(&mut self, route: &Route, status: StatusCode, timing: &upstream::Timing) {
-        self.access.upstream = Some(route.upstream.clone());
-        self.access.up_status = Some(status.as_u16());
-        self.access.up_connect = timing.connect;
-        self.access.up_first_byte = Some(timing.first_byte);
-        self.access.tries = timing.tries;
+        self.line.upstream = Some(route.upstream.clone());
+        self.line.up_status = Some(status.as_u16());
+        self.line.up_connect = timing.connect;
+        self.line.up_first_byte = Some(timing.first_byte);
+        self.line.tries = timing.tries;
     }
 
     /// The request has content, and this counts it.
@@ -156,7 +156,7 @@ impl RequestLog {
 
     /// The head is on its way.
     pub(crate) fn answered(&mut self, status: StatusCode) {
-        self.access.status = status.as_u16();
+        self.line.status = status.as_u16();
     }
 
     /// Bytes are on their way.
@@ -164,24 +164,24 @@ impl RequestLog {
         if self.first_byte.is_none() {
             self.first_byte = Some(self.began.elapsed());
         }
-        self.access.bytes_out += bytes;
+        self.line.bytes_out += bytes;
     }
 
     /// The answer has ended, whole or broken off.
     pub(crate) fn close(mut self: Box<Self>, broken: Option<&Broken>) {
         if let Some(broken) = broken {
-            self.access.aborted = true;
-            self.access.error = Some(broken.word());
+            self.line.aborted = true;
+            self.line.error = Some(broken.word());
         }
         self.write();
     }
 
     /// The answer broke off before its first byte, and this is said in its place.
     pub(crate) fn close_with(mut self: Box<Self>, cause: Cause) {
-        self.access.cache = Cache::Error;
-        (self.access.source, self.access.ttl_s, self.access.age_s) = (None, None, None);
-        self.access.error = Some(cause.as_str());
-        self.access.bytes_out = cause.content_len();
+        self.line.cache = Cache::Error;
+        (self.line.source, self.line.ttl_s, self.line.age_s) = (None, None, None);
+        self.line.error = Some(cause.as_str());
+        self.line.bytes_out = cause.content_len();
         self.answered(cause.status());
         self.write();
     }
@@ -192,22 +192,22 @@ impl RequestLog {
         let first_byte = self.first_byte.unwrap_or(duration);
         if let Some(metrics) = &self.metrics {
             metrics.request(
-                self.access.cache,
-                self.access.status,
-                self.access.bytes_out,
+                self.line.cache,
+                self.line.status,
+                self.line.bytes_out,
                 duration,
                 Some(first_byte),
             );
         }
-        self.access.duration = duration;
-        if self.access.upstream.is_some() && self.access.up_bytes.is_none() {
+        self.line.duration = duration;
+        if self.line.upstream.is_some() && self.line.up_bytes.is_none() {
             // Its own exchange: what came is what went on.
-            self.access.up_bytes = Some(self.access.bytes_out);
+            self.line.up_bytes = Some(self.line.bytes_out);
         }
-        self.access.bytes_in = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
-        self.access.first_byte = Some(first_byte);
+        self.line.bytes_in = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
+        self.line.first_byte = Some(first_byte);
         if self.log.wants_requests() {
-            self.log.access(std::mem::take(&mut self.access));
+            self.log.access(std::mem::take(&mut self.line));
         }
     }
 }
@@ -218,24 +218,10 @@ impl Drop for RequestLog {
         if self.written {
             return;
         }
-        self.access.aborted = true;
-        if self.access.error.is_none() {
-            self.access.error = Some("client_left");
+        self.line.aborted = true;
+        if self.line.error.is_none() {
+            self.line.error = Some("client_left");
         }
         self.write();
-    }
-}
-
-impl Deref for RequestLog {
-    type Target = Access;
-
-    fn deref(&self) -> &Access {
-        &self.access
-    }
-}
-
-impl DerefMut for RequestLog {
-    fn deref_mut(&mut self) -> &mut Access {
-        &mut self.access
     }
 }

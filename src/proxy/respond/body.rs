@@ -193,7 +193,7 @@ impl Drop for ReplyBody {
             if self.left == Some(0) {
                 ticket.close(None);
             } else if let Some(why) = self.busy.as_ref().and_then(Busy::closed) {
-                ticket.error = Some(why.as_str());
+                ticket.line.error = Some(why.as_str());
             }
         }
     }

@@ -218,9 +218,9 @@ async fn explained_of_what_has_failed() {
             owner: None,
             stale: Some(case.stored()),
             ranged: false,
-            binding: binding_of(&proxy.marks, &party, Kind::Failed, Vec::new(), lasts, &[]),
+            binding: binding_of(&proxy.hop_headers, &party, Kind::Failed, Vec::new(), lasts, &[]),
         };
-        proxy.notes.failed(case.place.key.hash(), Arc::new(failure), Duration::from_mins(1));
+        proxy.negative_cache.failed(case.place.key.hash(), Arc::new(failure), Duration::from_mins(1));
         explain(&bench, case).await
     });
     is(
