@@ -135,26 +135,26 @@ pub(crate) struct Head {
 impl Job {
     pub(crate) fn new(
         proxy: &Arc<Proxy>,
-        asking: &CacheRequest,
+        request: &CacheRequest,
         place: CacheSlot,
         owner: Option<Moment>,
         stale: Option<Arc<Stored>>,
         deadline: Instant,
     ) -> Self {
-        let forward = cache_status::forward(proxy, asking, &place, stale.as_ref());
+        let forward = cache_status::forward(proxy, request, &place, stale.as_ref());
         Self {
             proxy: proxy.clone(),
-            route: asking.route.clone(),
-            target: asking.target.clone(),
-            headers: Arc::new(asking.headers.clone()),
-            ask: asking.ask,
+            route: request.route.clone(),
+            target: request.target.clone(),
+            headers: Arc::new(request.headers.clone()),
+            ask: request.ask,
             past: proxy.past(place.url),
             place,
             owner,
             stale,
-            unread: asking.ticket.unread.clone(),
+            unread: request.ticket.unread.clone(),
             deadline,
-            forwarded: asking.forwarded.clone(),
+            forwarded: request.forwarded.clone(),
             forward,
             partial: None,
             range: SentRange::None,

@@ -114,58 +114,58 @@ pub(crate) async fn go_on(proxy: &Arc<Proxy>, mut next: Next) -> Response<ReplyB
     loop {
         next = match next {
             Next::Answer(response) => return response,
-            Next::Miss(asking, place, stale) => miss::miss(proxy, asking, place, stale).await,
-            Next::Pass(asking, place, reason) => return pass::pass_get(proxy, asking, place, reason).await,
-            Next::Unreadable(asking, stored, error) => {
-                unreadable::unreadable(proxy, asking, &stored, &error).await
+            Next::Miss(request, place, stale) => miss::miss(proxy, request, place, stale).await,
+            Next::Pass(request, place, reason) => return pass::pass_get(proxy, request, place, reason).await,
+            Next::Unreadable(request, stored, error) => {
+                unreadable::unreadable(proxy, request, &stored, &error).await
             }
         };
     }
 }
 
 /// A GET or HEAD that may be answered from the store.
-pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut asking: CacheRequest) -> Next {
-    let mut look = lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask);
-    let recalls = decision::recalls(&asking.route, &asking.ask);
+pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut request: CacheRequest) -> Next {
+    let mut look = lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask);
+    let recalls = decision::recalls(&request.route, &request.ask);
     if let Lookup::Missing { place } = &look
         && recalls
-        && store_lookup::recall(proxy, &asking, place).await
+        && store_lookup::recall(proxy, &request, place).await
     {
-        look = lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask);
+        look = lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask);
     }
-    let wait = asking.route.wait_timeout;
+    let wait = request.route.wait_timeout;
     if recalls
-        && let Some((exchange, follower)) = completing::about_to_be_stored(proxy, &asking, &look)
-        && respond::begins_in(proxy, &mut asking, &exchange, Instant::now() + wait).await
+        && let Some((exchange, follower)) = completing::about_to_be_stored(proxy, &request, &look)
+        && respond::begins_in(proxy, &mut request, &exchange, Instant::now() + wait).await
     {
-        asking.ticket.late = true;
-        return Next::Answer(respond::ride(proxy, asking, &exchange, follower, proxy.moments.next()));
+        request.ticket.late = true;
+        return Next::Answer(respond::ride(proxy, request, &exchange, follower, proxy.moments.next()));
     }
-    let (route, facts, unread) = (&asking.route, Criteria::of(&asking), &asking.ticket.unread);
-    let noted = |place: &CacheSlot| noted::noted(proxy, &asking, place, false);
+    let (route, facts, unread) = (&request.route, Criteria::of(&request), &request.ticket.unread);
+    let noted = |place: &CacheSlot| noted::noted(proxy, &request, place, false);
     let stands_in = |stale: &Stored, facts: Criteria<'_>, failure: &Failure| {
         standing_in::stands_in(proxy, stale, facts, unread, failure.case()).is_ok()
     };
     match decision::decide(route, facts, look, noted, stands_in) {
         Decision::Serve { stored, ttl_ms, served } => {
-            let status = status_of(proxy, &mut asking, &stored, ttl_ms, served);
-            respond::from_stored(proxy, asking, stored, status).await
+            let status = status_of(proxy, &mut request, &stored, ttl_ms, served);
+            respond::from_stored(proxy, request, stored, status).await
         }
-        Decision::OnlyIfCached => Next::Answer(respond::refuse(asking, Cause::OnlyIfCached, None)),
+        Decision::OnlyIfCached => Next::Answer(respond::refuse(request, Cause::OnlyIfCached, None)),
         Decision::Alone { onward, reason, .. } => {
-            let asking = goes_on(proxy, client, asking, &onward);
-            Next::Pass(asking, Some(onward.place), reason)
+            let request = goes_on(proxy, client, request, &onward);
+            Next::Pass(request, Some(onward.place), reason)
         }
         Decision::Failed { onward, failure, probes } => {
-            let asking = goes_on(proxy, client, asking, &onward);
+            let request = goes_on(proxy, client, request, &onward);
             if probes {
-                behind::fetch_behind(proxy, &asking, onward.place, onward.stale.clone());
+                behind::fetch_behind(proxy, &request, onward.place, onward.stale.clone());
             }
-            miss::failed(proxy, asking, onward.stale, &failure, 0).await
+            miss::failed(proxy, request, onward.stale, &failure, 0).await
         }
         Decision::Join(onward) => {
-            let asking = goes_on(proxy, client, asking, &onward);
-            Next::Miss(asking, onward.place, onward.stale)
+            let request = goes_on(proxy, client, request, &onward);
+            Next::Miss(request, onward.place, onward.stale)
         }
     }
 }
@@ -174,15 +174,15 @@ pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut asking: Cac
 /// it begins.
 fn status_of(
     proxy: &Arc<Proxy>,
-    asking: &mut CacheRequest,
+    request: &mut CacheRequest,
     stored: &Arc<Stored>,
     ttl_ms: i64,
     served: Served,
 ) -> CacheStatus<'static> {
     match served {
         Served::Fresh | Served::Unsure => {
-            asking.ticket.hit(stored);
-            asking.ticket.line.why = Some(Why::Fresh);
+            request.ticket.hit(stored);
+            request.ticket.line.why = Some(Why::Fresh);
             if matches!(served, Served::Fresh) {
                 cache_status::hit(ttl_ms)
             } else {
@@ -190,12 +190,12 @@ fn status_of(
             }
         }
         Served::MaxStale => {
-            asking.ticket.stale_hit(stored, Why::MaxStale);
+            request.ticket.stale_hit(stored, Why::MaxStale);
             cache_status::stale(ttl_ms, "max-stale")
         }
         Served::Revalidating(place) => {
-            behind::refresh_behind(proxy, asking, place, stored);
-            asking.ticket.stale_hit(stored, Why::WhileRevalidate);
+            behind::refresh_behind(proxy, request, place, stored);
+            request.ticket.stale_hit(stored, Why::WhileRevalidate);
             cache_status::stale(ttl_ms, "stale-while-revalidate")
         }
     }
@@ -203,11 +203,11 @@ fn status_of(
 
 /// A request that memory does not answer: from here on it may wait for upstream, as long as this client
 /// is there.
-fn goes_on(proxy: &Proxy, client: &Client, asking: CacheRequest, onward: &Onward) -> CacheRequest {
-    let mut asking = asking.of(client);
-    asking.ask = onward.ask(&asking.ask);
-    asking.forward = Some(cache_status::forward(proxy, &asking, &onward.place, onward.stale.as_ref()));
-    asking
+fn goes_on(proxy: &Proxy, client: &Client, request: CacheRequest, onward: &Onward) -> CacheRequest {
+    let mut request = request.of(client);
+    request.ask = onward.ask(&request.ask);
+    request.forward = Some(cache_status::forward(proxy, &request, &onward.place, onward.stale.as_ref()));
+    request
 }
 
 /// Our own answer to a request that has no route.

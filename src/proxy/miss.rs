@@ -46,7 +46,7 @@ struct Following<'a> {
 /// Leads or follows until there is an answer.
 pub(crate) async fn miss(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     mut place: CacheSlot,
     stale: Option<Arc<Stored>>,
 ) -> Next {
@@ -54,25 +54,25 @@ pub(crate) async fn miss(
     let arrived = arrival.at;
     let Some(waiting) = proxy.waiters.enter() else {
         proxy.observer.shed(Shed::Waiters);
-        return respond::stale_or(proxy, asking, stale, ErrorCase::WaitDeadline, Cause::Waiters, None).await;
+        return respond::stale_or(proxy, request, stale, ErrorCase::WaitDeadline, Cause::Waiters, None).await;
     };
-    let end = wait(proxy, &mut asking, &mut place, stale.as_ref(), &mut arrival).await;
+    let end = wait(proxy, &mut request, &mut place, stale.as_ref(), &mut arrival).await;
     drop(waiting);
     match end {
         End::Ride(exchange, follower) => {
-            Next::Answer(respond::ride(proxy, asking, &exchange, follower, arrived))
+            Next::Answer(respond::ride(proxy, request, &exchange, follower, arrived))
         }
-        End::Take(found) => take(proxy, asking, place, found, arrived).await,
-        End::Own(response, reason) => Next::Answer(pass::own(proxy, asking, *response, reason)),
-        End::Failed(failure) => failed(proxy, asking, stale, &failure, arrived).await,
+        End::Take(found) => take(proxy, request, place, found, arrived).await,
+        End::Own(response, reason) => Next::Answer(pass::own(proxy, request, *response, reason)),
+        End::Failed(failure) => failed(proxy, request, stale, &failure, arrived).await,
         End::Refused(why) => {
             if why == Refused::Deadline {
                 proxy.observer.shed(Shed::WaitDeadline);
             }
             let stale = stale.or_else(|| in_memory(proxy, &place));
-            respond::stale_or(proxy, asking, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None).await
+            respond::stale_or(proxy, request, stale, ErrorCase::WaitDeadline, Cause::Refused(why), None).await
         }
-        End::Alone(reason) => Next::Pass(asking, Some(place), reason),
+        End::Alone(reason) => Next::Pass(request, Some(place), reason),
     }
 }
 
@@ -80,19 +80,19 @@ pub(crate) async fn miss(
 /// has passed.
 async fn wait(
     proxy: &Arc<Proxy>,
-    asking: &mut CacheRequest,
+    request: &mut CacheRequest,
     place: &mut CacheSlot,
     stale: Option<&Arc<Stored>>,
     arrival: &mut Arrival,
 ) -> End {
     let began = Instant::now();
-    let deadline = respond::waits_until(asking);
+    let deadline = respond::waits_until(request);
     let mut following = Following::new(proxy);
     let mut refused: Option<Follower> = None;
     let mut lacked: Option<Option<Number>> = None;
     let mut unbound: Option<Prior> = None;
-    asking.ticket.following(&place.key);
-    if let Some(found) = languages::found_in_language(proxy, asking, place).await {
+    request.ticket.following(&place.key);
+    if let Some(found) = languages::found_in_language(proxy, request, place).await {
         return End::Take(found);
     }
     for moves in 0_u32.. {
@@ -112,12 +112,12 @@ async fn wait(
             && let Some((stored, _)) = store_lookup::kept_since(
                 proxy,
                 &place.key,
-                &asking.route,
-                &asking.ask,
-                &asking.headers,
+                &request.route,
+                &request.ask,
+                &request.headers,
                 &arrival.past,
             )
-            && !respond::is_out_of_reach(proxy, asking, &stored)
+            && !respond::is_out_of_reach(proxy, request, &stored)
         {
             return End::Take(FoundRecord::cached(stored, How::Cached));
         }
@@ -125,8 +125,8 @@ async fn wait(
             Joined::Lead(leader) => {
                 following.leads();
                 let follower = leader.follower();
-                asking.ticket.waits_for(follower.info().interest);
-                let job = Job::new(proxy, asking, place.clone(), Some(arrival.at), stale.cloned(), deadline);
+                request.ticket.waits_for(follower.info().interest);
+                let job = Job::new(proxy, request, place.clone(), Some(arrival.at), stale.cloned(), deadline);
                 job.since(arrival.past).beside(lacked.flatten()).after(unbound).spawn(leader);
                 (follower, None)
             }
@@ -137,18 +137,18 @@ async fn wait(
             }
             Joined::Follow(follower) => {
                 following.follows();
-                asking.ticket.waits_for(follower.info().interest);
-                (follower, Some(proxy.observer.route(&asking.route).following()))
+                request.ticket.waits_for(follower.info().interest);
+                (follower, Some(proxy.observer.route(&request.route).following()))
             }
         };
-        asking.ticket.late = follower.is_settled();
+        request.ticket.late = follower.is_settled();
         let settled = timeout_at(deadline, follower.settled()).await;
-        asking.ticket.waited(began.elapsed());
-        asking.forward = follower.info().forward.or(asking.forward);
+        request.ticket.waited(began.elapsed());
+        request.forward = follower.info().forward.or(request.forward);
         let told = match settled {
             Err(_) => FlightOutcome::Refused(Refused::Deadline),
             Ok(Settled::Told(told)) => told,
-            Ok(Settled::Abandoned) if asking.ticket.may_be_gone() && follower.info().unwanted => {
+            Ok(Settled::Abandoned) if request.ticket.may_be_gone() && follower.info().unwanted => {
                 FlightOutcome::Refused(Refused::Unwanted)
             }
             Ok(Settled::Abandoned) => {
@@ -167,12 +167,12 @@ async fn wait(
         }
         following.hears(&told, began);
         proxy.learn(&mut arrival.past);
-        let step = step::step(proxy, asking, place, told, arrival, &follower, lacked.is_none());
-        let turn = match step::in_doubt(proxy, asking, step, arrival) {
+        let step = step::step(proxy, request, place, told, arrival, &follower, lacked.is_none());
+        let turn = match step::in_doubt(proxy, request, step, arrival) {
             FollowerAction::Move(turn) => turn,
             FollowerAction::End(End::Ride(exchange, follower))
                 if exchange.owner != Some(arrival.at)
-                    && !respond::begins_in(proxy, asking, &exchange, deadline).await =>
+                    && !respond::begins_in(proxy, request, &exchange, deadline).await =>
             {
                 if let Some(cause) = exchange.growing.refusal() {
                     // It is stored no more, and went on to those who had begun to read.
@@ -195,13 +195,13 @@ async fn wait(
         match turn {
             Move::Next => refused = Some(follower),
             Move::Unbound(kind, binding) => {
-                if tells_little_by(&proxy.hop_headers, &binding, &Party::of(asking, place.primary.hash())) {
+                if tells_little_by(&proxy.hop_headers, &binding, &Party::of(request, place.primary.hash())) {
                     sleep_until(deadline.min(Instant::now() + COURTESY)).await;
                 }
                 unbound = Some(Prior { kind, evidence: binding.evidence });
                 refused = Some(follower);
                 // The next exchange may be over by now.
-                let over = match noted::noted(proxy, asking, place, true) {
+                let over = match noted::noted(proxy, request, place, true) {
                     NoteResult::Failed(failure) => Some(End::Failed(failure)),
                     NoteResult::Pass(reason) => Some(End::Alone(reason)),
                     NoteResult::Failing(_) | NoteResult::Nothing => None,
@@ -213,7 +213,7 @@ async fn wait(
             }
             // Once: parts are not waited for one after another. Who wants the whole goes on, with
             // all who do: by itself it would be one of as many fetches of what may be large.
-            Move::Lacks(number) if lacked.is_none() || !asking.ask.want.is_ranged() => {
+            Move::Lacks(number) if lacked.is_none() || !request.ask.want.is_ranged() => {
                 (refused, lacked) = (Some(follower), Some(number));
             }
             Move::Lacks(_) => {
@@ -224,8 +224,8 @@ async fn wait(
             Move::At(other) => {
                 refused = (other.key == place.key).then_some(follower);
                 *place = other;
-                asking.ticket.following(&place.key);
-                if let Some(found) = languages::found_in_language(proxy, asking, place).await {
+                request.ticket.following(&place.key);
+                if let Some(found) = languages::found_in_language(proxy, request, place).await {
                     let end = End::Take(found);
                     following.ended(end.word());
                     return end;
@@ -248,59 +248,59 @@ fn is_void(proxy: &Proxy, arrival: &Arrival, follower: &Follower) -> bool {
 /// Answers from a record that a flight came by.
 async fn take(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     place: CacheSlot,
     found: FoundRecord,
     arrived: Moment,
 ) -> Next {
     if found.how == How::Cached
-        && let Some(status) = stale_as_in_memory(proxy, &mut asking, place, &found.stored)
+        && let Some(status) = stale_as_in_memory(proxy, &mut request, place, &found.stored)
     {
-        return respond::from_stored(proxy, asking, found.stored, status).await;
+        return respond::from_stored(proxy, request, found.stored, status).await;
     }
     let mine = found.exchange.is_some_and(|(_, owner)| owner == Some(arrived));
-    asking.ticket.line.cache = match found.how {
+    request.ticket.line.cache = match found.how {
         How::Cached => Cache::Hit,
         How::Validated if mine => Cache::Revalidated,
         How::Awaited | How::Validated => Cache::Follower,
     };
-    asking.ticket.line.source = Some(match found.how {
+    request.ticket.line.source = Some(match found.how {
         How::Cached => Source::Cached,
         How::Validated if mine => Source::Computed,
         How::Awaited | How::Validated => Source::Awaited,
     });
-    asking.ticket.line.role = Some(if mine { Role::Leader } else { Role::Follower });
-    asking.ticket.line.coordinated = Some(found.coordinated);
-    asking.ticket.line.fence = Some(found.stored.record.token);
+    request.ticket.line.role = Some(if mine { Role::Leader } else { Role::Follower });
+    request.ticket.line.coordinated = Some(found.coordinated);
+    request.ticket.line.fence = Some(found.stored.record.token);
     let other = proxy.other_leader(found.how == How::Awaited, found.stored.record.token);
-    asking.ticket.line.leader = match found.how {
+    request.ticket.line.leader = match found.how {
         How::Validated => Some(proxy.settings.instance.clone()),
         How::Cached | How::Awaited => other.clone(),
     };
     let status =
-        cache_status::found(&found, mine, asking.forward, respond::ttl_ms(&found.stored, proxy.now_ms()));
+        cache_status::found(&found, mine, request.forward, respond::ttl_ms(&found.stored, proxy.now_ms()));
     let status = CacheStatus { from: other.as_deref(), ..status };
-    let status = if asking.ticket.unsure { cache_status::in_doubt(status) } else { status };
-    respond::from_stored(proxy, asking, found.stored, status).await
+    let status = if request.ticket.unsure { cache_status::in_doubt(status) } else { status };
+    respond::from_stored(proxy, request, found.stored, status).await
 }
 
 /// What the store had may be stale, as what is in memory may: then it says so, and is
 /// refreshed behind the answer if that is what allows it.
 fn stale_as_in_memory(
     proxy: &Arc<Proxy>,
-    asking: &mut CacheRequest,
+    request: &mut CacheRequest,
     place: CacheSlot,
     stored: &Arc<Stored>,
 ) -> Option<CacheStatus<'static>> {
     // Its purges were judged when it was found, by those that the request came after.
-    match Candidate::new(stored, Covered::No).usable(Criteria::of(asking), proxy.now_ms()) {
+    match Candidate::new(stored, Covered::No).usable(Criteria::of(request), proxy.now_ms()) {
         Ok(Use::Revalidating { ttl_ms }) => {
-            behind::refresh_behind(proxy, asking, place, stored);
-            asking.ticket.stale_hit(stored, Why::WhileRevalidate);
+            behind::refresh_behind(proxy, request, place, stored);
+            request.ticket.stale_hit(stored, Why::WhileRevalidate);
             Some(cache_status::stale(ttl_ms, "stale-while-revalidate"))
         }
         Ok(Use::MaxStale { ttl_ms }) => {
-            asking.ticket.stale_hit(stored, Why::MaxStale);
+            request.ticket.stale_hit(stored, Why::MaxStale);
             Some(cache_status::stale(ttl_ms, "max-stale"))
         }
         Ok(Use::Fresh { .. }) | Err(_) => None,
@@ -310,7 +310,7 @@ fn stale_as_in_memory(
 /// Upstream failed: stale if that may be, else its answer or ours.
 pub(crate) async fn failed(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     stale: Option<Arc<Stored>>,
     failure: &Failure,
     arrived: Moment,
@@ -318,25 +318,25 @@ pub(crate) async fn failed(
     let mine = failure.owner == Some(arrived);
     let (answered, case) = (failure.answered, failure.case());
     let stale = stale.or_else(|| failure.stale.clone());
-    asking.ticket.line.cache = match (mine, answered) {
+    request.ticket.line.cache = match (mine, answered) {
         (true, true) => Cache::Miss,
         (true, false) => Cache::Error,
         (false, _) => Cache::Follower,
     };
-    asking.ticket.line.role = Some(if mine { Role::Leader } else { Role::Follower });
-    asking.ticket.line.error = Some(failure.word);
-    if !respond::stale_allowed(proxy, &asking, stale.as_ref(), case) {
+    request.ticket.line.role = Some(if mine { Role::Leader } else { Role::Follower });
+    request.ticket.line.error = Some(failure.word);
+    if !respond::stale_allowed(proxy, &request, stale.as_ref(), case) {
         if let Some(answer) = &failure.answer
-            && policy::selects_alike(&answer.select, &asking.headers)
+            && policy::selects_alike(&answer.select, &request.headers)
         {
-            return Next::Answer(respond::failure(proxy, asking, failure.status, answer, mine));
+            return Next::Answer(respond::failure(proxy, request, failure.status, answer, mine));
         }
         if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
-            return Next::Answer(pass::own(proxy, asking, response, PassReason::NotCacheableStatus));
+            return Next::Answer(pass::own(proxy, request, response, PassReason::NotCacheableStatus));
         }
     }
     let cause = failure.cause().unwrap_or(Cause::UpstreamStatus(failure.status));
-    respond::stale_or(proxy, asking, stale, case, cause, Some(failure.retry_after)).await
+    respond::stale_or(proxy, request, stale, case, cause, Some(failure.retry_after)).await
 }
 
 fn in_memory(proxy: &Proxy, place: &CacheSlot) -> Option<Arc<Stored>> {

@@ -38,17 +38,17 @@ pub(crate) mod upload;
 /// A request with content, or with a method that is not GET or HEAD: streamed both ways.
 pub(crate) async fn pass_with_body(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     content: impl Content,
     reason: PassReason,
 ) -> Response<ReplyBody> {
     let mut doing = None;
     // What its answer may be stored as is made void by what comes from now on.
     let _filling = proxy.stamps.fills(invalidate::number(proxy));
-    if !policy::is_safe(&asking.method) {
-        let before = invalidate::before_unsafe(proxy, &asking);
+    if !policy::is_safe(&request.method) {
+        let before = invalidate::before_unsafe(proxy, &request);
         if before.makes_void() && proxy.stamps.owes_too_much() {
-            return respond::refuse(asking, Cause::Refused(Refused::StoreDown), None);
+            return respond::refuse(request, Cause::Refused(Refused::StoreDown), None);
         }
         doing = Some(before);
     }
@@ -56,21 +56,21 @@ pub(crate) async fn pass_with_body(
     let read = Arc::new(AtomicU64::new(0));
     let upload = || Box::pin(Upload::new(proxy, content, read.clone()));
     let body: Option<upstream::Body> = if empty { None } else { Some(upload()) };
-    asking.ticket.reads(read);
-    asking.ticket.waits_for(upstream::Interest::default());
+    request.ticket.reads(read);
+    request.ticket.waits_for(upstream::Interest::default());
     let on_sent = doing.as_ref().map(Unsafe::on_sent);
-    match send(proxy, &asking, body, reason, on_sent).await {
+    match send(proxy, &request, body, reason, on_sent).await {
         Err(error) => {
             if let Some(doing) = &mut doing
                 && never_connected(error.kind)
             {
                 doing.undone();
             }
-            unanswered(proxy, asking, &error)
+            unanswered(proxy, request, &error)
         }
         Ok(head) => match doing {
-            Some(doing) => after_unsafe(proxy, asking, head, reason, doing).await,
-            None => own(proxy, asking, head.response, reason),
+            Some(doing) => after_unsafe(proxy, request, head, reason, doing).await,
+            None => own(proxy, request, head.response, reason),
         },
     }
 }
@@ -79,35 +79,35 @@ pub(crate) async fn pass_with_body(
 /// (RFC 9110 §9.3.3): then it is stored as that.
 async fn after_unsafe(
     proxy: &Arc<Proxy>,
-    asking: CacheRequest,
+    request: CacheRequest,
     head: Head,
     reason: PassReason,
     doing: Unsafe,
 ) -> Response<ReplyBody> {
     let (status, headers, received_at) =
         (head.response.status, head.response.headers.clone(), head.received_at);
-    let stored = doing.answered(&asking, status, &headers).await;
+    let stored = doing.answered(&request, status, &headers).await;
     let Some(Fills { route, born, counted, heard }) =
-        stored.filter(|fills| fills.route.index == asking.route.index)
+        stored.filter(|fills| fills.route.index == request.route.index)
     else {
-        return own(proxy, asking, head.response, reason);
+        return own(proxy, request, head.response, reason);
     };
-    let (target, rules) = (asking.target.to_string(), &asking.route.rules);
-    let ask = RequestFacts::of_credentials(&asking.headers, rules);
-    if !policy::post_fills_get(&asking.method, status, &headers, &target, &ask, rules, received_at)
-        || !proxy.hop_headers.asks_as_a_fill(&asking)
-        || !policy::is_coded_for_all(&asking.headers, &headers)
+    let (target, rules) = (request.target.to_string(), &request.route.rules);
+    let ask = RequestFacts::of_credentials(&request.headers, rules);
+    if !policy::post_fills_get(&request.method, status, &headers, &target, &ask, rules, received_at)
+        || !proxy.hop_headers.asks_as_a_fill(&request)
+        || !policy::is_coded_for_all(&request.headers, &headers)
     {
-        return own(proxy, asking, head.response, reason);
+        return own(proxy, request, head.response, reason);
     }
     let mut text = String::new();
-    route.key_into(&mut text, &asking.target, &asking.headers);
+    route.key_into(&mut text, &request.target, &request.headers);
     // Its own stamp is not above it, and every other one that it may be older than is.
     let head = Head { born, ..head };
-    match adopt(proxy, &asking, CacheSlot::new(&text, &text, None), head, heard, counted).await {
-        Ok((exchange, follower, me)) => respond::ride(proxy, asking, &exchange, follower, me),
-        Err(Some(response)) => own(proxy, asking, response, reason),
-        Err(None) => respond::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
+    match adopt(proxy, &request, CacheSlot::new(&text, &text, None), head, heard, counted).await {
+        Ok((exchange, follower, me)) => respond::ride(proxy, request, &exchange, follower, me),
+        Err(Some(response)) => own(proxy, request, response, reason),
+        Err(None) => respond::refuse(request, Cause::Upstream(ErrorKind::Truncated), None),
     }
 }
 
@@ -115,66 +115,66 @@ async fn after_unsafe(
 /// response says in so many words that it may be shared, it is stored all the same.
 pub(crate) async fn pass_get(
     proxy: &Arc<Proxy>,
-    asking: CacheRequest,
+    request: CacheRequest,
     place: Option<CacheSlot>,
     reason: PassReason,
 ) -> Response<ReplyBody> {
     match place {
-        Some(place) if heads::may_share_head(&asking, reason) => {
-            heads::share_head(proxy, asking, place).await
+        Some(place) if heads::may_share_head(&request, reason) => {
+            heads::share_head(proxy, request, place).await
         }
-        place => pass_alone(proxy, asking, place, reason).await,
+        place => pass_alone(proxy, request, place, reason).await,
     }
 }
 
 /// The same, whatever others ask for.
 pub(crate) async fn pass_alone(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     place: Option<CacheSlot>,
     reason: PassReason,
 ) -> Response<ReplyBody> {
     let (born, heard) = (invalidate::number(proxy), proxy.hears());
     let _filling = proxy.stamps.fills(born);
-    let fills = may_turn_out_shared(reason) && is_plain(&asking);
+    let fills = may_turn_out_shared(reason) && is_plain(&request);
     let counted = place.as_ref().filter(|_| fills).map(|place| Counted::of(proxy, place.url));
-    asking.ticket.waits_for(upstream::Interest::default());
-    let head = match send(proxy, &asking, None, reason, None).await {
-        Err(error) => return unanswered(proxy, asking, &error),
+    request.ticket.waits_for(upstream::Interest::default());
+    let head = match send(proxy, &request, None, reason, None).await {
+        Err(error) => return unanswered(proxy, request, &error),
         Ok(head) => Head { born, ..head },
     };
-    if asking.method == Method::HEAD {
+    if request.method == Method::HEAD {
         let (status, headers) = (head.response.status, head.response.headers.clone());
-        head_update::own_head_update(proxy, &asking, status, &headers, born).await;
+        head_update::own_head_update(proxy, &request, status, &headers, born).await;
     }
     if let Some(place) = &place
         && reason.shared()
-        && is_plain(&asking)
-        && !asking.ask.credentialed()
+        && is_plain(&request)
+        && !request.ask.credentialed()
     {
-        judge_again(proxy, &asking, place, &head);
+        judge_again(proxy, &request, place, &head);
     }
-    let Some(place) = place.filter(|_| may_adopt(&asking, reason, head.response.status)) else {
-        return own(proxy, asking, head.response, reason);
+    let Some(place) = place.filter(|_| may_adopt(&request, reason, head.response.status)) else {
+        return own(proxy, request, head.response, reason);
     };
-    let for_all = proxy.hop_headers.asks_as_a_fill(&asking)
-        && policy::is_coded_for_all(&asking.headers, &head.response.headers);
-    if !is_fill(&asking, reason) && !for_all {
-        fill_behind(proxy, &asking, place, &head);
-        return own(proxy, asking, head.response, reason);
+    let for_all = proxy.hop_headers.asks_as_a_fill(&request)
+        && policy::is_coded_for_all(&request.headers, &head.response.headers);
+    if !is_fill(&request, reason) && !for_all {
+        fill_behind(proxy, &request, place, &head);
+        return own(proxy, request, head.response, reason);
     }
-    match adopt(proxy, &asking, place, head, heard, counted).await {
-        Ok((exchange, follower, me)) => respond::ride(proxy, asking, &exchange, follower, me),
-        Err(Some(response)) => own(proxy, asking, response, reason),
+    match adopt(proxy, &request, place, head, heard, counted).await {
+        Ok((exchange, follower, me)) => respond::ride(proxy, request, &exchange, follower, me),
+        Err(Some(response)) => own(proxy, request, response, reason),
         // The task is gone with the response in it, by a panic: nothing is left to pass on.
-        Err(None) => respond::refuse(asking, Cause::Upstream(ErrorKind::Truncated), None),
+        Err(None) => respond::refuse(request, Cause::Upstream(ErrorKind::Truncated), None),
     }
 }
 
 /// A request that goes by itself because another's answer was not to be shared has an answer that
 /// is: then that is forgotten, here and in the store, and the next request leads (F10).
-fn judge_again(proxy: &Arc<Proxy>, asking: &CacheRequest, place: &CacheSlot, head: &Head) {
-    let verdict = policy::verdict(&asking.ask, &answer_of(head), &asking.route.rules);
+fn judge_again(proxy: &Arc<Proxy>, request: &CacheRequest, place: &CacheSlot, head: &Head) {
+    let verdict = policy::verdict(&request.ask, &answer_of(head), &request.route.rules);
     if !matches!(verdict, Verdict::Store(_)) {
         return;
     }
@@ -189,9 +189,9 @@ fn judge_again(proxy: &Arc<Proxy>, asking: &CacheRequest, place: &CacheSlot, hea
 
 /// Fetches for everybody, in the background, what a request has shown to be everybody's without
 /// asking as a fill does.
-fn fill_behind(proxy: &Arc<Proxy>, asking: &CacheRequest, place: CacheSlot, head: &Head) {
-    let deadline = Instant::now() + asking.route.wait_timeout;
-    let job = Job::new(proxy, asking, place, None, None, deadline);
+fn fill_behind(proxy: &Arc<Proxy>, request: &CacheRequest, place: CacheSlot, head: &Head) {
+    let deadline = Instant::now() + request.route.wait_timeout;
+    let job = Job::new(proxy, request, place, None, None, deadline);
     if matches!(job.verdict(head), Verdict::Store(_))
         && let Joined::Lead(leader) = proxy.flights.join(&job.place.key.hash())
     {
@@ -202,15 +202,15 @@ fn fill_behind(proxy: &Arc<Proxy>, asking: &CacheRequest, place: CacheSlot, head
 /// Makes a fill of an exchange that began as a pass. Tried without waiting.
 async fn adopt(
     proxy: &Arc<Proxy>,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: CacheSlot,
     head: Head,
     heard: Heard,
     counted: Option<Counted>,
 ) -> Result<(Arc<Exchange>, Follower, Moment), Option<upstream::Response>> {
     let me = proxy.moments.next();
-    let interest = asking.ticket.interest().unwrap_or_default();
-    let mut job = Job::new(proxy, asking, place, Some(me), None::<Arc<Stored>>, Instant::now());
+    let interest = request.ticket.interest().unwrap_or_default();
+    let mut job = Job::new(proxy, request, place, Some(me), None::<Arc<Stored>>, Instant::now());
     job.interest = interest.clone();
     job.heard = heard;
     let Verdict::Store(lifetime) = job.verdict(&head) else { return Err(Some(head.response)) };
@@ -292,26 +292,26 @@ async fn send(
 /// A response for this request alone.
 pub(crate) fn own(
     proxy: &Proxy,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     response: upstream::Response,
     reason: PassReason,
 ) -> Response<ReplyBody> {
-    let ticket = &mut asking.ticket;
+    let ticket = &mut request.ticket;
     ticket.line.cache = if reason == PassReason::RouteSays { Cache::Bypass } else { Cache::Pass };
     ticket.line.why = Some(Why::Pass(reason.as_str()));
-    ticket.upstream_answered(&asking.route, response.status, &response.timing);
-    let status = cache_status::passed(reason, asking.forward);
+    ticket.upstream_answered(&request.route, response.status, &response.timing);
+    let status = cache_status::passed(reason, request.forward);
     let mut headers = response.headers;
-    proxy.hop_headers.deliver(&asking, &mut headers, Some(&status));
+    proxy.hop_headers.deliver(&request, &mut headers, Some(&status));
     let len = match response.framing {
-        _ if asking.method == Method::HEAD || crate::proxy::respond::bodiless(response.status) => Some(0),
+        _ if request.method == Method::HEAD || crate::proxy::respond::bodiless(response.status) => Some(0),
         upstream::Framing::Length(len) => Some(len),
         upstream::Framing::Framed | upstream::Framing::Close => None,
     };
     let source = if len == Some(0) { Source::Empty } else { Source::Upstream(response.body) };
     let mut body = ReplyBody::new(source, len);
     let trailers = response.trailers;
-    if len.is_none() && !trailers.announced.is_empty() && policy::takes_trailers(&asking.headers) {
+    if len.is_none() && !trailers.announced.is_empty() && policy::takes_trailers(&request.headers) {
         for line in trailers.announced {
             headers.append(TRAILER, line);
         }
@@ -320,12 +320,12 @@ pub(crate) fn own(
     let mut answer = Response::new(body);
     *answer.status_mut() = response.status;
     *answer.headers_mut() = headers;
-    finish(asking.ticket, answer)
+    finish(request.ticket, answer)
 }
 
-fn unanswered(proxy: &Arc<Proxy>, asking: CacheRequest, error: &upstream::Error) -> Response<ReplyBody> {
-    proxy.observer.upstream_error(&asking.route, error);
-    respond::refuse(asking, Cause::Upstream(error.kind), None)
+fn unanswered(proxy: &Arc<Proxy>, request: CacheRequest, error: &upstream::Error) -> Response<ReplyBody> {
+    proxy.observer.upstream_error(&request.route, error);
+    respond::refuse(request, Cause::Upstream(error.kind), None)
 }
 
 /// Whether a request that went out and failed like this can't have been done. One that waited for a
@@ -336,8 +336,8 @@ fn never_connected(kind: ErrorKind) -> bool {
 
 /// Whether what a request by itself brings may turn out to be everybody's: a response that is stored
 /// all the same, or what a HEAD says of one.
-fn may_be_shared(asking: &CacheRequest, reason: PassReason) -> bool {
-    asking.route.cache && (asking.method == Method::HEAD || may_turn_out_shared(reason))
+fn may_be_shared(request: &CacheRequest, reason: PassReason) -> bool {
+    request.route.cache && (request.method == Method::HEAD || may_turn_out_shared(reason))
 }
 
 fn may_turn_out_shared(reason: PassReason) -> bool {
@@ -346,21 +346,21 @@ fn may_turn_out_shared(reason: PassReason) -> bool {
 }
 
 /// Whether a response to this request alone may still be worth storing.
-fn may_adopt(asking: &CacheRequest, reason: PassReason, status: StatusCode) -> bool {
-    may_turn_out_shared(reason) && status != StatusCode::PARTIAL_CONTENT && is_plain(asking)
+fn may_adopt(request: &CacheRequest, reason: PassReason, status: StatusCode) -> bool {
+    may_turn_out_shared(reason) && status != StatusCode::PARTIAL_CONTENT && is_plain(request)
 }
 
 /// Whether a request goes by itself only because its route lets nobody wait for another: what it
 /// brings is everybody's, so it asks as a fill does.
-fn is_fill(asking: &CacheRequest, reason: PassReason) -> bool {
-    reason == PassReason::RouteSays && !asking.ask.credentialed() && is_plain(asking)
+fn is_fill(request: &CacheRequest, reason: PassReason) -> bool {
+    reason == PassReason::RouteSays && !request.ask.credentialed() && is_plain(request)
 }
 
 /// Whether a request is for the whole of what its key names.
-fn is_plain(asking: &CacheRequest) -> bool {
+fn is_plain(request: &CacheRequest) -> bool {
     use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
-    asking.method == Method::GET
-        && asking.route.cache
-        && asking.ask.want == Want::Whole
-        && ![IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| asking.headers.contains_key(name))
+    request.method == Method::GET
+        && request.route.cache
+        && request.ask.want == Want::Whole
+        && ![IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| request.headers.contains_key(name))
 }

@@ -44,35 +44,35 @@ enum BodySource<'a> {
 /// A fresh answer from memory, or one whose bytes have to be read first.
 pub(crate) async fn from_stored(
     proxy: &Arc<Proxy>,
-    asking: CacheRequest,
+    request: CacheRequest,
     stored: Arc<Stored>,
     status: CacheStatus<'_>,
 ) -> Next {
     if let Some(body) = stored.body.clone() {
         return Next::Answer(answer(
             proxy,
-            asking,
+            request,
             &stored,
             BodySource::Held(body),
             Some(stored.len()),
             status,
         ));
     }
-    if stored.is_empty() || asking.ask.want.is_head() {
+    if stored.is_empty() || request.ask.want.is_head() {
         return Next::Answer(answer(
             proxy,
-            asking,
+            request,
             &stored,
             BodySource::Held(Bytes::new()),
             Some(stored.len()),
             status,
         ));
     }
-    if is_not_modified(&asking, &stored) {
+    if is_not_modified(&request, &stored) {
         // Nobody needs its bytes for that.
         return Next::Answer(answer(
             proxy,
-            asking,
+            request,
             &stored,
             BodySource::Held(Bytes::new()),
             Some(stored.len()),
@@ -81,35 +81,35 @@ pub(crate) async fn from_stored(
     }
     if stored.len() <= proxy.tier.hold() {
         let hash = stored.hash.to_string();
-        return match in_time(proxy, &asking, &stored, proxy.bodies.whole(&hash, &stored.manifest)).await {
+        return match in_time(proxy, &request, &stored, proxy.bodies.whole(&hash, &stored.manifest)).await {
             Ok(body) => {
                 proxy.tier.keep(Arc::new(stored.with_body(body.clone())));
                 Next::Answer(answer(
                     proxy,
-                    asking,
+                    request,
                     &stored,
                     BodySource::Held(body),
                     Some(stored.len()),
                     status,
                 ))
             }
-            Err(error) => Next::Unreadable(asking, stored, error),
+            Err(error) => Next::Unreadable(request, stored, error),
         };
     }
     // The first bytes are read and checked before a head goes out: what is wrong with them is
     // a miss and no response.
-    let first = Cut::of(&asking.headers, asking.ask.want, &stored.record, Some(stored.len()))
+    let first = Cut::of(&request.headers, request.ask.want, &stored.record, Some(stored.len()))
         .first_bytes(&stored.record);
     let mut reader = proxy.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
-    match in_time(proxy, &asking, &stored, reader.try_next()).await {
+    match in_time(proxy, &request, &stored, reader.try_next()).await {
         Ok(Some(first)) => {
             let bytes = BodySource::Primed(first, Box::new(reader));
-            Next::Answer(answer(proxy, asking, &stored, bytes, Some(stored.len()), status))
+            Next::Answer(answer(proxy, request, &stored, bytes, Some(stored.len()), status))
         }
-        Err(error) => Next::Unreadable(asking, stored, error),
+        Err(error) => Next::Unreadable(request, stored, error),
         Ok(None) => Next::Answer(answer(
             proxy,
-            asking,
+            request,
             &stored,
             BodySource::Held(Bytes::new()),
             Some(stored.len()),
@@ -139,9 +139,9 @@ async fn in_time<T>(
 
 /// Until when a request waits for a verdict. What it was to be given and could not be read has taken
 /// of that time.
-pub(crate) fn waits_until(asking: &CacheRequest) -> Instant {
-    let from = if asking.ticket.unread.is_empty() { Instant::now() } else { asking.ticket.began() };
-    from + asking.route.wait_timeout
+pub(crate) fn waits_until(request: &CacheRequest) -> Instant {
+    let from = if request.ticket.unread.is_empty() { Instant::now() } else { request.ticket.began() };
+    from + request.route.wait_timeout
 }
 
 /// Returns whether an exchange has the first byte that a request would be given of it. What is not in
@@ -152,34 +152,34 @@ pub(crate) fn waits_until(asking: &CacheRequest) -> Instant {
 /// gone on without it, it has none, and nothing is waited for.
 pub(crate) async fn begins_in(
     proxy: &Proxy,
-    asking: &mut CacheRequest,
+    request: &mut CacheRequest,
     exchange: &Exchange,
     deadline: Instant,
 ) -> bool {
-    let begins = has_beginning(proxy, asking, exchange, deadline).await;
+    let begins = has_beginning(proxy, request, exchange, deadline).await;
     if !begins {
-        asking.seat = None;
+        request.seat = None;
     }
     begins
 }
 
 async fn has_beginning(
     proxy: &Proxy,
-    asking: &mut CacheRequest,
+    request: &mut CacheRequest,
     exchange: &Exchange,
     deadline: Instant,
 ) -> bool {
     let record = &exchange.head.record;
     let len = exchange.len.or_else(|| exchange.growing.len_if_done());
-    let first = Cut::of(&asking.headers, asking.ask.want, record, len)
+    let first = Cut::of(&request.headers, request.ask.want, record, len)
         .first_bytes(record)
         .map_or(0, |(first, _)| first);
-    if asking.ask.want.is_head() {
+    if request.ask.want.is_head() {
         return true;
     }
     // From there to its end: what else it is given of it comes later.
     let Ok(seat) = exchange.growing.reader_if_served(Some((first, u64::MAX))) else { return false };
-    asking.seat = Some(Box::new(Mutex::new(seat)));
+    request.seat = Some(Box::new(Mutex::new(seat)));
     if !exchange.elsewhere && exchange.growing.has_in_memory(first) {
         return !exchange.growing.is_broken_at(first);
     }
@@ -211,15 +211,15 @@ async fn has_beginning(
 /// Rides an exchange: the leader's own client, or one of the others.
 pub(crate) fn ride(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     exchange: &Arc<Exchange>,
     follower: Follower,
     arrived: Moment,
 ) -> Response<ReplyBody> {
     let mine = exchange.owner == Some(arrived);
     // The body is whole and the record about to be published: who comes now has a hit.
-    let late = !mine && asking.ticket.late && exchange.growing.len_if_done().is_some();
-    let ticket = &mut asking.ticket;
+    let late = !mine && request.ticket.late && exchange.growing.len_if_done().is_some();
+    let ticket = &mut request.ticket;
     ticket.line.cache = match (mine, late) {
         (true, _) => Cache::Miss,
         (false, true) => Cache::Hit,
@@ -237,21 +237,21 @@ pub(crate) fn ride(
         if exchange.elsewhere { other.clone() } else { Some(proxy.settings.instance.clone()) };
     ticket.line.coordinated = Some(exchange.coordinated);
     if mine {
-        ticket.upstream_answered(&asking.route, exchange.head.record.status, &exchange.timing);
+        ticket.upstream_answered(&request.route, exchange.head.record.status, &exchange.timing);
     }
     let status = if late {
         cache_status::hit(ttl_ms(&exchange.head, proxy.now_ms()))
     } else {
         CacheStatus { from: other.as_deref(), ..cache_status::ridden(exchange, mine) }
     };
-    let status = if asking.ticket.unsure { cache_status::in_doubt(status) } else { status };
+    let status = if request.ticket.unsure { cache_status::in_doubt(status) } else { status };
     // Either keeps what is read first from being let go of, until that is read.
-    let kept = asking.seat.take();
+    let kept = request.seat.take();
     let seat = if mine { exchange.take_seat() } else { None };
     let len = exchange.len.or_else(|| exchange.growing.len_if_done());
     let stored = exchange.head.clone();
     let mut response =
-        respond(proxy, asking, &stored, BodySource::Growing(exchange, seat), len, status, mine);
+        respond(proxy, request, &stored, BodySource::Growing(exchange, seat), len, status, mine);
     drop(kept);
     // It counts as somebody who waits for the fill for as long as it reads.
     let body = std::mem::replace(response.body_mut(), ReplyBody::empty());
@@ -262,60 +262,60 @@ pub(crate) fn ride(
 /// Stale if that is allowed, else our own answer.
 pub(crate) async fn stale_or(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     stale: Option<Arc<Stored>>,
     case: ErrorCase,
     cause: Cause,
     retry_after: Option<u64>,
 ) -> Next {
-    if let Some(stored) = allowed_stale(proxy, &asking, stale, case) {
+    if let Some(stored) = allowed_stale(proxy, &request, stale, case) {
         let why = if case == ErrorCase::WaitDeadline { Why::WaitDeadline } else { Why::IfError };
-        asking.ticket.stale_hit(&stored, why);
-        asking.ticket.line.error = Some(cause.as_str());
+        request.ticket.stale_hit(&stored, why);
+        request.ticket.line.error = Some(cause.as_str());
         let status = cache_status::stale(ttl_ms(&stored, proxy.now_ms()), "stale-if-error");
-        return from_stored(proxy, asking, stored, status).await;
+        return from_stored(proxy, request, stored, status).await;
     }
-    Next::Answer(refuse(asking, cause, retry_after))
+    Next::Answer(refuse(request, cause, retry_after))
 }
 
 /// Our own answer to a request that had a route.
 pub(crate) fn refuse(
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     cause: Cause,
     retry_after: Option<u64>,
 ) -> Response<ReplyBody> {
-    if asking.ticket.line.cache != Cache::Follower {
-        asking.ticket.line.cache = Cache::Error;
+    if request.ticket.line.cache != Cache::Follower {
+        request.ticket.line.cache = Cache::Error;
     }
-    asking.ticket.line.error = Some(cause.as_str());
-    finish(asking.ticket, refusal::answer(cause, retry_after))
+    request.ticket.line.error = Some(cause.as_str());
+    finish(request.ticket, refusal::answer(cause, retry_after))
 }
 
 fn allowed_stale(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     stale: Option<Arc<Stored>>,
     case: ErrorCase,
 ) -> Option<Arc<Stored>> {
-    stale.filter(|stored| stale_allowed(proxy, asking, Some(stored), case))
+    stale.filter(|stored| stale_allowed(proxy, request, Some(stored), case))
 }
 
 /// Whether a stored response may be served to this request although it is stale.
 pub(crate) fn stale_allowed(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     stale: Option<&Arc<Stored>>,
     case: ErrorCase,
 ) -> bool {
-    let unread = &asking.ticket.unread;
+    let unread = &request.ticket.unread;
     stale.is_some_and(|stored| {
-        standing_in::stands_in(proxy, stored, Criteria::of(asking), unread, case).is_ok()
+        standing_in::stands_in(proxy, stored, Criteria::of(request), unread, case).is_ok()
     })
 }
 
 /// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
-pub(crate) fn is_out_of_reach(proxy: &Proxy, asking: &CacheRequest, stored: &Stored) -> bool {
-    lacks_bytes(proxy, stored, &asking.ask, &asking.ticket.unread)
+pub(crate) fn is_out_of_reach(proxy: &Proxy, request: &CacheRequest, stored: &Stored) -> bool {
+    lacks_bytes(proxy, stored, &request.ask, &request.ticket.unread)
 }
 
 pub(crate) fn lacks_bytes(
@@ -331,19 +331,19 @@ pub(crate) fn lacks_bytes(
 /// An answer from the store: with its age.
 fn answer(
     proxy: &Proxy,
-    asking: CacheRequest,
+    request: CacheRequest,
     stored: &Arc<Stored>,
     bytes: BodySource<'_>,
     len: Option<u64>,
     status: CacheStatus<'_>,
 ) -> Response<ReplyBody> {
-    respond(proxy, asking, stored, bytes, len, status, false)
+    respond(proxy, request, stored, bytes, len, status, false)
 }
 
 /// Conditional, part or whole. `mine`: its own exchange, whose Age is passed on as it came.
 fn respond(
     proxy: &Proxy,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     stored: &Arc<Stored>,
     bytes: BodySource<'_>,
     len: Option<u64>,
@@ -352,7 +352,7 @@ fn respond(
 ) -> Response<ReplyBody> {
     let record = &stored.record;
     let now = proxy.now_ms();
-    let not_modified = is_not_modified(&asking, stored);
+    let not_modified = is_not_modified(&request, stored);
     let mut headers =
         if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
     if mine {
@@ -365,17 +365,17 @@ fn respond(
     } else {
         let age_ms = policy::current_age(record, now);
         policy::set_age(&mut headers, age_ms);
-        asking.ticket.line.age_s = Some(age_ms / 1000);
+        request.ticket.line.age_s = Some(age_ms / 1000);
     }
-    asking.ticket.line.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
-    proxy.hop_headers.deliver(&asking, &mut headers, Some(&status));
+    request.ticket.line.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
+    proxy.hop_headers.deliver(&request, &mut headers, Some(&status));
     if not_modified {
         let mut response = Response::new(ReplyBody::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.headers_mut() = headers;
-        return finish(asking.ticket, response);
+        return finish(request.ticket, response);
     }
-    let (code, part) = match Cut::of(&asking.headers, asking.ask.want, record, len) {
+    let (code, part) = match Cut::of(&request.headers, request.ask.want, record, len) {
         Cut::Whole => (record.status, None),
         Cut::Part { first, last, total, at } => {
             headers.insert(CONTENT_RANGE, policy::content_range(first, last, total));
@@ -386,7 +386,7 @@ fn respond(
             let spans = Spans { named: parts.spans(), base, total };
             let body = parted(proxy, bytes, stored);
             let response = multipart_response::response(headers, body, &spans, &proxy.dice.name());
-            return finish(asking.ticket, response);
+            return finish(request.ticket, response);
         }
         Cut::Unsatisfiable { total } => {
             headers.insert(CONTENT_RANGE, policy::unsatisfied_range(total));
@@ -394,11 +394,11 @@ fn respond(
             let mut response = Response::new(ReplyBody::empty());
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             *response.headers_mut() = headers;
-            return finish(asking.ticket, response);
+            return finish(request.ticket, response);
         }
         // Whoever comes here was found to be answered by it: never a part for the whole.
         Cut::Lacking => {
-            return refuse(asking, Cause::Upstream(ErrorKind::Truncated), None);
+            return refuse(request, Cause::Upstream(ErrorKind::Truncated), None);
         }
     };
     let length = part.map_or(len, |(first, last)| Some(last - first + 1));
@@ -407,7 +407,7 @@ fn respond(
     {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let body = if asking.ask.want.is_head() || bodiless(code) {
+    let body = if request.ask.want.is_head() || bodiless(code) {
         ReplyBody::empty()
     } else {
         ReplyBody::new(source(bytes, part, record.range.is_some()), length)
@@ -415,13 +415,13 @@ fn respond(
     let mut response = Response::new(body);
     *response.status_mut() = code;
     *response.headers_mut() = headers;
-    finish(asking.ticket, response)
+    finish(request.ticket, response)
 }
 
 /// Returns whether a request is answered 304.
-fn is_not_modified(asking: &CacheRequest, stored: &Stored) -> bool {
-    (asking.method == Method::GET || asking.ask.want.is_head())
-        && policy::conditional(&asking.headers, &stored.record) == Conditional::NotModified
+fn is_not_modified(request: &CacheRequest, stored: &Stored) -> bool {
+    (request.method == Method::GET || request.ask.want.is_head())
+        && policy::conditional(&request.headers, &stored.record) == Conditional::NotModified
 }
 
 /// `seated`: its own client's place was made for the very part that it asked for.
@@ -455,24 +455,24 @@ fn parted(proxy: &Proxy, bytes: BodySource<'_>, stored: &Stored) -> Parted {
 /// Upstream's own failed answer, shared with those who waited.
 pub(crate) fn failure(
     proxy: &Proxy,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     code: StatusCode,
     answer: &SharedFailure,
     mine: bool,
 ) -> Response<ReplyBody> {
     if mine {
-        asking.ticket.line.cache = Cache::Error;
+        request.ticket.line.cache = Cache::Error;
     }
     let mut headers = answer.headers.clone();
-    proxy.hop_headers.deliver(&asking, &mut headers, Some(&cache_status::failed(mine, asking.forward)));
+    proxy.hop_headers.deliver(&request, &mut headers, Some(&cache_status::failed(mine, request.forward)));
     if !bodiless(code) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
-    let body = if asking.ask.want.is_head() { Bytes::new() } else { answer.body.clone() };
+    let body = if request.ask.want.is_head() { Bytes::new() } else { answer.body.clone() };
     let mut response = Response::new(ReplyBody::new(Source::Whole(body), None));
     *response.status_mut() = code;
     *response.headers_mut() = headers;
-    finish(asking.ticket, response)
+    finish(request.ticket, response)
 }
 
 /// What is left of a record's lifetime, in ms; negative when stale.

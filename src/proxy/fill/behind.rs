@@ -13,26 +13,26 @@ use std::sync::Arc;
 /// Starts a refresh that no request waits for, unless one is under way.
 pub(crate) fn refresh_behind(
     proxy: &Arc<Proxy>,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: CacheSlot,
     stored: &Arc<Stored>,
 ) {
-    if asking.ask.credentialed()
-        || matches!(noted::noted(proxy, asking, &place, false), NoteResult::Pass(_) | NoteResult::Failed(_))
+    if request.ask.credentialed()
+        || matches!(noted::noted(proxy, request, &place, false), NoteResult::Pass(_) | NoteResult::Failed(_))
     {
         return;
     }
-    fetch_behind(proxy, asking, place, Some(stored.clone()));
+    fetch_behind(proxy, request, place, Some(stored.clone()));
 }
 
 pub(crate) fn fetch_behind(
     proxy: &Arc<Proxy>,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: CacheSlot,
     stale: Option<Arc<Stored>>,
 ) {
     if let Joined::Lead(leader) = proxy.flights.join(&place.key.hash()) {
-        let deadline = tokio::time::Instant::now() + asking.route.wait_timeout;
-        Job::new(proxy, asking, place, None, stale, deadline).spawn(leader);
+        let deadline = tokio::time::Instant::now() + request.route.wait_timeout;
+        Job::new(proxy, request, place, None, stale, deadline).spawn(leader);
     }
 }

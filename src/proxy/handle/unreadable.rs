@@ -29,32 +29,32 @@ const REREADS: usize = 8;
 /// record whose bytes merely can't be had.
 pub(crate) async fn unreadable(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     stored: &Arc<Stored>,
     error: &BodyError,
 ) -> Next {
     proxy.observer.unreadable(error);
     proxy.tier.forget(stored);
-    let before = asking.ticket.unread.len();
-    asking.ticket.unread.push(stored.manifest.clone());
-    if asking.ask.only_if_cached {
-        return Next::Answer(respond::refuse(asking, Cause::OnlyIfCached, None));
+    let before = request.ticket.unread.len();
+    request.ticket.unread.push(stored.manifest.clone());
+    if request.ask.only_if_cached {
+        return Next::Answer(respond::refuse(request, Cause::OnlyIfCached, None));
     }
-    if decision::alone_because(&asking.route, &asking.ask, None).is_some() {
+    if decision::alone_because(&request.route, &request.ask, None).is_some() {
         // Who leads removes what names bytes that are gone: nobody leads here.
         if error.condemns() {
             lost::drop_lost(proxy, &proxy.catalog.names_of(stored.hash), stored.hash).await;
         }
-        return Next::Pass(asking, None, PassReason::BodyStore);
+        return Next::Pass(request, None, PassReason::BodyStore);
     }
-    if before >= REREADS || respond::waits_until(&asking) <= Instant::now() {
-        return Next::Answer(respond::refuse(asking, Cause::Refused(Refused::Deadline), None));
+    if before >= REREADS || respond::waits_until(&request) <= Instant::now() {
+        return Next::Answer(respond::refuse(request, Cause::Refused(Refused::Deadline), None));
     }
-    let place = match lookup::look(proxy, &asking.route, &asking.target, &asking.headers, &asking.ask) {
+    let place = match lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask) {
         Lookup::Fresh { stored: other, ttl_ms } | Lookup::Unsure { stored: other, ttl_ms }
             if other.manifest != stored.manifest =>
         {
-            return respond::from_stored(proxy, asking, other, cache_status::hit(ttl_ms)).await;
+            return respond::from_stored(proxy, request, other, cache_status::hit(ttl_ms)).await;
         }
         Lookup::Missing { place }
         | Lookup::Stale { place, .. }
@@ -62,11 +62,13 @@ pub(crate) async fn unreadable(
         | Lookup::Doubtful { place, .. }
         | Lookup::Refused { place, .. } => place,
         Lookup::Fresh { .. } | Lookup::MaxStale { .. } | Lookup::Unsure { .. } => {
-            lookup::place(proxy, &asking.route, &asking.target, &asking.headers)
+            lookup::place(proxy, &request.route, &request.target, &request.headers)
         }
     };
-    match noted::noted(proxy, &asking, &place, false) {
-        NoteResult::Failed(failure) => miss::failed(proxy, asking, None, &failure, 0).await,
-        NoteResult::Pass(_) | NoteResult::Failing(_) | NoteResult::Nothing => Next::Miss(asking, place, None),
+    match noted::noted(proxy, &request, &place, false) {
+        NoteResult::Failed(failure) => miss::failed(proxy, request, None, &failure, 0).await,
+        NoteResult::Pass(_) | NoteResult::Failing(_) | NoteResult::Nothing => {
+            Next::Miss(request, place, None)
+        }
     }
 }

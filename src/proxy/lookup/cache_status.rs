@@ -82,7 +82,7 @@ pub(crate) fn failed(mine: bool, forward: Option<Fwd>) -> CacheStatus<'static> {
 /// Why a request goes upstream, by what is stored (RFC 9211 §2.2).
 pub(crate) fn forward(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: &CacheSlot,
     stale: Option<&Arc<Stored>>,
 ) -> Fwd {
@@ -90,7 +90,7 @@ pub(crate) fn forward(
         return if place.node.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
     };
     let now = proxy.now_ms();
-    if !policy::answers(&asking.headers, asking.ask.want, &stored.record) {
+    if !policy::answers(&request.headers, request.ask.want, &stored.record) {
         Fwd::Partial
     } else if stored.record.fresh_until() > now
         && !policy::is_from_the_future(&stored.record, now)

@@ -84,8 +84,8 @@ pub(crate) enum Unfit {
 
 impl<'a> Criteria<'a> {
     /// Of a request on its way.
-    pub(crate) fn of(asking: &'a CacheRequest) -> Self {
-        Self { headers: &asking.headers, ask: &asking.ask, rules: &asking.route.rules }
+    pub(crate) fn of(request: &'a CacheRequest) -> Self {
+        Self { headers: &request.headers, ask: &request.ask, rules: &request.route.rules }
     }
 }
 

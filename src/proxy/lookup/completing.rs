@@ -12,7 +12,7 @@ use crate::proxy::state::Proxy;
 /// Such a response, if it answers a request for which memory has nothing, or nothing fresh.
 pub(crate) fn about_to_be_stored(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     look: &Lookup,
 ) -> Option<(Arc<Exchange>, Follower)> {
     let (Lookup::Missing { place } | Lookup::Stale { place, .. }) = look else { return None };
@@ -24,6 +24,6 @@ pub(crate) fn about_to_be_stored(
     }
     let candidate = Candidate::new(head, head.covered(&proxy.stamps));
     let now = proxy.now_ms();
-    let usable = candidate.check(Strictness::HardAndSoft, Criteria::of(asking), now);
+    let usable = candidate.check(Strictness::HardAndSoft, Criteria::of(request), now);
     (proxy.trust.holds(now) && matches!(usable, Ok(Use::Fresh { .. }))).then_some((exchange, follower))
 }

@@ -68,24 +68,25 @@ pub(crate) async fn recall_in_language(
 /// instance is about to publish is waited for, unless its body is long in coming.
 pub(crate) async fn found_in_language(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: &CacheSlot,
 ) -> Option<FoundRecord> {
     let node = place.node.as_deref()?;
     let find = || {
-        let (ask, rules) = (&asking.ask, &asking.route.rules);
-        let found = in_language(proxy, place.primary.text(), node, &asking.headers, ask, rules);
+        let (ask, rules) = (&request.ask, &request.route.rules);
+        let found = in_language(proxy, place.primary.text(), node, &request.headers, ask, rules);
         found.map(|(stored, _)| stored)
     };
     let mut how = How::Cached;
     let mut found = find();
-    for key in in_store(place, &asking.headers) {
+    for key in in_store(place, &request.headers) {
         if found.is_some() {
             break;
         }
-        if taking_in::take_in(proxy, &asking.route, &key).await.is_none() && published_soon(proxy, &key).await
+        if taking_in::take_in(proxy, &request.route, &key).await.is_none()
+            && published_soon(proxy, &key).await
         {
-            taking_in::take_in(proxy, &asking.route, &key).await;
+            taking_in::take_in(proxy, &request.route, &key).await;
             how = How::Awaited;
         }
         found = find();

@@ -9,10 +9,10 @@ use crate::proxy::state::negative_cache::NoteResult;
 use crate::record::Binding;
 
 /// What is remembered of a key and binds this request; `waited`: it was there before that.
-pub(crate) fn noted(proxy: &Proxy, asking: &CacheRequest, place: &CacheSlot, waited: bool) -> NoteResult {
+pub(crate) fn noted(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot, waited: bool) -> NoteResult {
     let hash = place.key.hash();
     let binds = |binding: &Binding| {
-        binding::binds(&proxy.hop_headers, binding, &Party::of(asking, place.primary.hash()), waited)
+        binding::binds(&proxy.hop_headers, binding, &Party::of(request, place.primary.hash()), waited)
     };
     proxy.negative_cache.find(hash, place.url, &proxy.stamps, || proxy.flights.peek(&hash).is_some(), binds)
 }

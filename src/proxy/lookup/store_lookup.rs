@@ -23,9 +23,9 @@ use crate::tier::{Held, Stored};
 /// Takes what the store has at a place into memory: a record, or a Vary node and then the
 /// record of the variant, or of one in the language that the request wants most. Whether there
 /// was anything. A store that is down has nothing.
-pub(crate) async fn recall(proxy: &Proxy, asking: &CacheRequest, place: &CacheSlot) -> bool {
-    let (route, headers) = (&asking.route, &asking.headers);
-    let party = Party::of(asking, place.primary.hash());
+pub(crate) async fn recall(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot) -> bool {
+    let (route, headers) = (&request.route, &request.headers);
+    let party = Party::of(request, place.primary.hash());
     if matches!(noted::peek_noted(proxy, &party, place), NoteResult::Pass(_)) {
         // It was judged a moment ago, and nothing was stored.
         return false;

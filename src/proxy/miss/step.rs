@@ -48,31 +48,31 @@ pub(crate) enum Move {
 /// Judges a verdict for one request: again, and by its own fields (docs/design.md, Promises). `first`: nothing has lacked what it asks for.
 pub(crate) fn step(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: &CacheSlot,
     told: FlightOutcome,
     arrival: &Arrival,
     follower: &Follower,
     first: bool,
 ) -> FollowerAction {
-    let (arrived, past, facts) = (arrival.at, &arrival.past, Criteria::of(asking));
+    let (arrived, past, facts) = (arrival.at, &arrival.past, Criteria::of(request));
     match told {
-        FlightOutcome::Growing(exchange) => step_growing(proxy, asking, place, exchange, arrival, follower),
+        FlightOutcome::Growing(exchange) => step_growing(proxy, request, place, exchange, arrival, follower),
         FlightOutcome::Stored(found) => {
             let stored = &found.stored;
             let candidate = candidate(proxy, stored, past);
             // What was validated for this request is good enough, whatever made it stale before.
             let by = if found.exchange.is_some() { Strictness::Hard } else { Strictness::HardAndSoft };
             if let Err(unfit) = candidate.unless_purged(by).and_then(|it| it.fits(facts)) {
-                return step_past(unfit, asking, place, &stored.record, None);
+                return step_past(unfit, request, place, &stored.record, None);
             }
-            if asking.ticket.unread.contains(&stored.manifest) {
+            if request.ticket.unread.contains(&stored.manifest) {
                 // It has tried. A flight that it leads looks past that.
                 return FollowerAction::NEXT;
             }
             if let Some((sent, owner)) = found.exchange {
                 let ride = rides(arrived, sent, owner);
-                if ride == Ride::UnderWay && asking.ticket.late && stored.record.fresh_ms == 0 {
+                if ride == Ride::UnderWay && request.ticket.late && stored.record.fresh_ms == 0 {
                     // It came when the exchange was over, and nothing of that is for later.
                     return FollowerAction::NEXT;
                 }
@@ -87,15 +87,15 @@ pub(crate) fn step(
                 Err(_) => FollowerAction::NEXT,
             }
         }
-        FlightOutcome::Varies(node) => FollowerAction::Move(Move::At(place.under(node, &asking.headers))),
+        FlightOutcome::Varies(node) => FollowerAction::Move(Move::At(place.under(node, &request.headers))),
         FlightOutcome::Pass(reason, own) => {
             if own.owner == Some(arrived)
-                && (own.ranged || !asking.ask.want.is_ranged())
+                && (own.ranged || !request.ask.want.is_ranged())
                 && let Some(response) = own.take()
             {
                 return FollowerAction::End(End::Own(Box::new(response), reason));
             }
-            if own.ranged && !asking.ask.want.is_ranged() {
+            if own.ranged && !request.ask.want.is_ranged() {
                 // Somebody's part is not to be shared: that says nothing of the whole.
                 return FollowerAction::Move(Move::Lacks(None));
             }
@@ -104,10 +104,10 @@ pub(crate) fn step(
         FlightOutcome::Failed(failure) => {
             if past.covers(&proxy.stamps, failure.token, failure.token) == Covered::Hard {
                 FollowerAction::NEXT
-            } else if failure.ranged && first && !asking.ask.want.is_ranged() {
+            } else if failure.ranged && first && !request.ask.want.is_ranged() {
                 // That somebody's range was failed says nothing of the whole.
                 FollowerAction::Move(Move::Lacks(None))
-            } else if failure.owner != Some(arrived) && !is_bound(proxy, &failure.binding, asking, place) {
+            } else if failure.owner != Some(arrived) && !is_bound(proxy, &failure.binding, request, place) {
                 FollowerAction::Move(Move::Unbound(failure.judged(), failure.binding.clone()))
             } else {
                 FollowerAction::End(End::Failed(failure))
@@ -121,29 +121,29 @@ pub(crate) fn step(
 /// under this number.
 fn step_past(
     unfit: Unfit,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: &CacheSlot,
     record: &Record,
     fence: Option<Number>,
 ) -> FollowerAction {
     match unfit {
-        Unfit::NotSelected => step_aside(asking, place, record),
+        Unfit::NotSelected => step_aside(request, place, record),
         Unfit::Lacking => FollowerAction::Move(Move::Lacks(fence)),
         _ => FollowerAction::NEXT,
     }
 }
 
 /// It is another variant's: a request goes to its own, as far as that one says what selects it.
-fn step_aside(asking: &CacheRequest, place: &CacheSlot, record: &Record) -> FollowerAction {
-    match place.node_by(record, &asking.headers) {
-        Some(node) => FollowerAction::Move(Move::At(place.under(node, &asking.headers))),
+fn step_aside(request: &CacheRequest, place: &CacheSlot, record: &Record) -> FollowerAction {
+    match place.node_by(record, &request.headers) {
+        Some(node) => FollowerAction::Move(Move::At(place.under(node, &request.headers))),
         None => FollowerAction::NEXT,
     }
 }
 
 fn step_growing(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     place: &CacheSlot,
     exchange: Arc<Exchange>,
     arrival: &Arrival,
@@ -153,12 +153,12 @@ fn step_growing(
         return FollowerAction::End(End::Ride(exchange, follower.clone()));
     }
     let head = &exchange.head;
-    let (candidate, facts) = (candidate(proxy, head, &arrival.past), Criteria::of(asking));
+    let (candidate, facts) = (candidate(proxy, head, &arrival.past), Criteria::of(request));
     if let Err(unfit) = candidate.unless_purged(Strictness::Hard).and_then(|it| it.fits(facts)) {
-        return step_past(unfit, asking, place, &head.record, Some(exchange.fence));
+        return step_past(unfit, request, place, &head.record, Some(exchange.fence));
     }
     if let Some(binding) = &exchange.binding
-        && !is_bound(proxy, binding, asking, place)
+        && !is_bound(proxy, binding, request, place)
     {
         let kind = Kind::Refused(head.record.status.as_u16());
         return FollowerAction::Move(Move::Unbound(kind, binding.clone()));
@@ -167,7 +167,7 @@ fn step_growing(
     // With its last byte, which others may have had before its end was told.
     let growing = &exchange.growing;
     let all_there = exchange.len.is_some_and(|len| growing.written() >= len);
-    let over = asking.ticket.late && (all_there || growing.len_if_done().is_some());
+    let over = request.ticket.late && (all_there || growing.len_if_done().is_some());
     if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
         // It came when the exchange was over, and nothing of that is for later.
         return FollowerAction::NEXT;
@@ -182,7 +182,7 @@ fn step_growing(
 /// purge may have come before, but what was asked for after it arrived.
 pub(crate) fn in_doubt(
     proxy: &Proxy,
-    asking: &mut CacheRequest,
+    request: &mut CacheRequest,
     step: FollowerAction,
     arrival: &Arrival,
 ) -> FollowerAction {
@@ -198,12 +198,12 @@ pub(crate) fn in_doubt(
     match proxy.doubt(&arrival.past) {
         None => step,
         Some(Doubt::Serve) => {
-            asking.ticket.unsure = true;
+            request.ticket.unsure = true;
             step
         }
         Some(Doubt::Validate) => {
             // As if the client itself had asked for it to be validated.
-            asking.ask.wants.no_cache = true;
+            request.ask.wants.no_cache = true;
             FollowerAction::NEXT
         }
     }
@@ -216,8 +216,8 @@ fn rides(arrived: Moment, sent: Moment, owner: Option<Moment>) -> Ride {
 }
 
 /// Whether a request is bound by a verdict that it has waited for.
-fn is_bound(proxy: &Proxy, binding: &Binding, asking: &CacheRequest, place: &CacheSlot) -> bool {
-    binds(&proxy.hop_headers, binding, &Party::of(asking, place.primary.hash()), true).is_some()
+fn is_bound(proxy: &Proxy, binding: &Binding, request: &CacheRequest, place: &CacheSlot) -> bool {
+    binds(&proxy.hop_headers, binding, &Party::of(request, place.primary.hash()), true).is_some()
 }
 
 /// What a flight has brought, under the purges that a request came after.

@@ -31,15 +31,17 @@ pub(crate) struct Of {
 /// The same of a HEAD that went by itself, with its own fields.
 pub(crate) async fn own_head_update(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     status: StatusCode,
     headers: &HeaderMap,
     born: Number,
 ) {
-    let own = RequestFacts::of_credentials(&asking.headers, &asking.route.rules).credentialed();
-    if !own && proxy.hop_headers.asks_as_a_fill(asking) && policy::is_coded_for_all(&asking.headers, headers)
+    let own = RequestFacts::of_credentials(&request.headers, &request.route.rules).credentialed();
+    if !own
+        && proxy.hop_headers.asks_as_a_fill(request)
+        && policy::is_coded_for_all(&request.headers, headers)
     {
-        head_update(proxy, &Of::from(asking), status, headers, born).await;
+        head_update(proxy, &Of::from(request), status, headers, born).await;
     }
 }
 
@@ -125,7 +127,11 @@ async fn publish_update(proxy: &Proxy, of: &Of, fill: Fill, record: Record) {
 // === impl Of ===
 
 impl From<&CacheRequest> for Of {
-    fn from(asking: &CacheRequest) -> Self {
-        Self { route: asking.route.clone(), target: asking.target.clone(), headers: asking.headers.clone() }
+    fn from(request: &CacheRequest) -> Self {
+        Self {
+            route: request.route.clone(),
+            target: request.target.clone(),
+            headers: request.headers.clone(),
+        }
     }
 }

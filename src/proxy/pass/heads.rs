@@ -49,34 +49,34 @@ struct HeadExchange {
 
 /// Whether a request may share its exchange: a plain HEAD that nothing but its method keeps from
 /// being like any other.
-pub(crate) fn may_share_head(asking: &CacheRequest, reason: PassReason) -> bool {
+pub(crate) fn may_share_head(request: &CacheRequest, reason: PassReason) -> bool {
     let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE];
     reason == PassReason::Method
-        && asking.ask.want == Want::Head(None)
-        && asking.route.cache
-        && asking.route.coalesce
-        && !asking.ask.credentialed()
-        && !own.iter().any(|field| asking.headers.contains_key(field))
+        && request.ask.want == Want::Head(None)
+        && request.route.cache
+        && request.route.coalesce
+        && !request.ask.credentialed()
+        && !own.iter().any(|field| request.headers.contains_key(field))
 }
 
 /// Shares an exchange, or goes by itself after all.
 pub(crate) async fn share_head(
     proxy: &Arc<Proxy>,
-    mut asking: CacheRequest,
+    mut request: CacheRequest,
     place: CacheSlot,
 ) -> Response<ReplyBody> {
     let mut arrival = proxy.arrival(place.url);
     let arrived = arrival.at;
     let began = Instant::now();
-    let deadline = began + asking.route.wait_timeout;
-    let (route, target) = (&asking.route, &asking.target);
-    let fields = proxy.hop_headers.fill_headers(route, target, &asking.headers, &asking.forwarded);
+    let deadline = began + request.route.wait_timeout;
+    let (route, target) = (&request.route, &request.target);
+    let fields = proxy.hop_headers.fill_headers(route, target, &request.headers, &request.forwarded);
     let key = key_of(&place, &route.upstream_target(target, true), &fields);
     let mut refused = None;
     for moves in 0_u32.. {
         if !pace::moves_on(&proxy.dice, moves, deadline).await {
             proxy.observer.shed(Shed::WaitDeadline);
-            return respond::refuse(asking, Cause::Refused(Refused::Deadline), None);
+            return respond::refuse(request, Cause::Refused(Refused::Deadline), None);
         }
         let joined = match &refused {
             None => proxy.heads.join(&key),
@@ -85,57 +85,57 @@ pub(crate) async fn share_head(
         let (follower, waits) = match joined {
             Joined::Lead(leader) => {
                 let follower = leader.follower();
-                proxy.observer.passing(&asking.route, PassReason::Method);
-                asking.ticket.waits_for(follower.info());
+                proxy.observer.passing(&request.route, PassReason::Method);
+                request.ticket.waits_for(follower.info());
                 let counted = Counted::of(proxy, place.url);
                 let plan_query =
-                    HeadExchange::new(proxy, counted, &asking, fields.clone(), arrived, deadline);
+                    HeadExchange::new(proxy, counted, &request, fields.clone(), arrived, deadline);
                 tokio::spawn(plan_query.of(follower.info()).run(leader));
                 (follower, None)
             }
             Joined::Follow(follower) => {
-                asking.ticket.waits_for(follower.info());
-                (follower, Some(proxy.observer.route(&asking.route).following()))
+                request.ticket.waits_for(follower.info());
+                (follower, Some(proxy.observer.route(&request.route).following()))
             }
         };
         let mine = waits.is_none();
         let settled = timeout_at(deadline, follower.settled()).await;
-        asking.ticket.waited(began.elapsed());
+        request.ticket.waited(began.elapsed());
         match settled {
             Err(_) => {
                 proxy.observer.shed(Shed::WaitDeadline);
-                return respond::refuse(asking, Cause::Refused(Refused::Deadline), None);
+                return respond::refuse(request, Cause::Refused(Refused::Deadline), None);
             }
             Ok(Settled::Abandoned) => refused = None,
             // It was not the origin's doing: one of those who are there leads.
             Ok(Settled::Told(HeadOutcome::Failed(error)))
-                if error.kind == ErrorKind::Unwanted && !asking.ticket.may_be_gone() =>
+                if error.kind == ErrorKind::Unwanted && !request.ticket.may_be_gone() =>
             {
                 refused = Some(follower);
             }
             Ok(Settled::Told(HeadOutcome::Failed(error))) => {
                 if !mine {
-                    asking.ticket.line.cache = Cache::Follower;
+                    request.ticket.line.cache = Cache::Follower;
                 }
-                return respond::refuse(asking, Cause::Upstream(error.kind), None);
+                return respond::refuse(request, Cause::Upstream(error.kind), None);
             }
             Ok(Settled::Told(HeadOutcome::Shared(shared))) if !mine => {
                 proxy.learn(&mut arrival.past);
-                if answers_too(proxy, &shared, &asking.ask, &arrival) {
+                if answers_too(proxy, &shared, &request.ask, &arrival) {
                     proxy.observer.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
-                    return answer_head(proxy, asking, &shared);
+                    return answer_head(proxy, request, &shared);
                 }
                 refused = Some(follower);
             }
             // Each for itself.
             Ok(Settled::Told(HeadOutcome::Apart(_))) if !mine => break,
             Ok(Settled::Told(heard)) => match heard.own().and_then(PrivateResponse::take) {
-                Some(response) => return pass::own(proxy, asking, response, PassReason::Method),
+                Some(response) => return pass::own(proxy, request, response, PassReason::Method),
                 None => break,
             },
         }
     }
-    pass::pass_alone(proxy, asking, Some(place), PassReason::Method).await
+    pass::pass_alone(proxy, request, Some(place), PassReason::Method).await
 }
 
 /// Whether a request may be given what another one brought (F5, F8).
@@ -154,8 +154,8 @@ fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &RequestFacts, arrival: 
     arrived < shared.sent || shared.failed || reused
 }
 
-fn answer_head(proxy: &Proxy, mut asking: CacheRequest, shared: &SharedHead) -> Response<ReplyBody> {
-    let ticket = &mut asking.ticket;
+fn answer_head(proxy: &Proxy, mut request: CacheRequest, shared: &SharedHead) -> Response<ReplyBody> {
+    let ticket = &mut request.ticket;
     (ticket.line.cache, ticket.line.source, ticket.line.role) =
         (Cache::Follower, Some(Source::Awaited), Some(Role::Follower));
     ticket.line.leader = Some(proxy.settings.instance.clone());
@@ -163,12 +163,12 @@ fn answer_head(proxy: &Proxy, mut asking: CacheRequest, shared: &SharedHead) -> 
     ticket.line.age_s = Some(age_ms / 1000);
     let mut headers = shared.headers.clone();
     policy::set_age(&mut headers, age_ms);
-    let status = cache_status::awaited(cache_status::passed(PassReason::Method, asking.forward));
-    proxy.hop_headers.deliver(&asking, &mut headers, Some(&status));
+    let status = cache_status::awaited(cache_status::passed(PassReason::Method, request.forward));
+    proxy.hop_headers.deliver(&request, &mut headers, Some(&status));
     let mut response = Response::new(ReplyBody::empty());
     *response.status_mut() = shared.status;
     *response.headers_mut() = headers;
-    finish(asking.ticket, response)
+    finish(request.ticket, response)
 }
 
 // === impl Errand ===

@@ -81,18 +81,18 @@ pub(crate) struct Called {
 }
 
 /// Before an unsafe request goes out.
-pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, asking: &CacheRequest) -> Unsafe {
+pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, request: &CacheRequest) -> Unsafe {
     let heard = proxy.hears();
-    let mut of = stands(proxy, &asking.target);
+    let mut of = stands(proxy, &request.target);
     if let Some(of) = &mut of {
         of.stood = proxy.stamps.hard(url_hash(&of.text));
         of.seen = number(proxy);
     }
-    let asked = asking.target.to_string();
-    let back = |url: &str| as_clients_write(proxy, asking, url);
-    let named = policy::destinations(&asking.method, &asking.headers, &asked, back);
+    let asked = request.target.to_string();
+    let back = |url: &str| as_clients_write(proxy, request, url);
+    let named = policy::destinations(&request.method, &request.headers, &asked, back);
     let beside = all_stand(proxy, &named);
-    let may_fill = of.as_ref().filter(|_| asking.method == Method::POST);
+    let may_fill = of.as_ref().filter(|_| request.method == Method::POST);
     let counted = may_fill.map(|of| Counted::of(proxy, of.called().url));
     Unsafe { proxy: proxy.clone(), of, beside, sent: Arc::default(), counted, heard }
 }
@@ -197,20 +197,20 @@ pub(crate) async fn look_for(proxy: &Proxy, called: &Called) -> Result<Ends, Err
 /// through the route that was asked.
 fn named_besides(
     proxy: &Proxy,
-    asking: &CacheRequest,
+    request: &CacheRequest,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Vec<Stands> {
-    let asked = asking.target.to_string();
-    let back = |url: &str| as_clients_write(proxy, asking, url);
-    let urls = policy::targets_with(&asking.method, status, headers, &asked, back);
+    let asked = request.target.to_string();
+    let back = |url: &str| as_clients_write(proxy, request, url);
+    let urls = policy::targets_with(&request.method, status, headers, &asked, back);
     all_stand(proxy, urls.get(1..).unwrap_or_default())
 }
 
 /// A URL that the upstream may have written, or a path that may be its own, as a client of the
 /// route writes it; none if it can only be a client's.
-fn as_clients_write(proxy: &Proxy, asking: &CacheRequest, url: &str) -> Option<String> {
-    let (route, target) = (&asking.route, &asking.target);
+fn as_clients_write(proxy: &Proxy, request: &CacheRequest, url: &str) -> Option<String> {
+    let (route, target) = (&request.route, &request.target);
     let url = Url::parse(url).ok()?;
     let ours = || {
         // The client's authority, but perhaps the origin's path.
@@ -273,7 +273,7 @@ impl Unsafe {
     /// answer may be from before that.
     pub(crate) async fn answered(
         mut self,
-        asking: &CacheRequest,
+        request: &CacheRequest,
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Option<Fills> {
@@ -282,7 +282,7 @@ impl Unsafe {
             return None;
         }
         let proxy = self.proxy.clone();
-        let mut all = named_besides(&proxy, asking, status, headers);
+        let mut all = named_besides(&proxy, request, status, headers);
         all.append(&mut self.beside);
         let besides: Vec<_> =
             all.iter().map(|one| (one, invalidate(&proxy, one, self.counted.as_ref()))).collect();

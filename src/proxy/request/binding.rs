@@ -77,8 +77,8 @@ pub(crate) struct Party<'a> {
 
 impl<'a> Party<'a> {
     /// A request with the hash of the primary key that it names.
-    pub(crate) fn of(asking: &'a CacheRequest, key: KeyHash) -> Self {
-        let CacheRequest { route, target, headers, forwarded, .. } = asking;
+    pub(crate) fn of(request: &'a CacheRequest, key: KeyHash) -> Self {
+        let CacheRequest { route, target, headers, forwarded, .. } = request;
         Self { route, target, headers, forwarded, key }
     }
 

@@ -86,8 +86,8 @@ impl HopHeaders {
     /// Whether a request by itself asks upstream for just what a fill would: for the key, and with no
     /// field that fills leave out. What another one brings may depend on what is in no key, so it is
     /// nobody else's.
-    pub(crate) fn asks_as_a_fill(&self, asking: &CacheRequest) -> bool {
-        let CacheRequest { route, target, headers, forwarded, .. } = asking;
+    pub(crate) fn asks_as_a_fill(&self, request: &CacheRequest) -> bool {
+        let CacheRequest { route, target, headers, forwarded, .. } = request;
         // Of a POST the host is as much the client's own as its content.
         let own = self.pass_headers(route, target, headers, forwarded, true);
         let fills = self.fill_headers(route, target, headers, forwarded);
@@ -95,7 +95,7 @@ impl HopHeaders {
         // A fill carries its normal form. What comes of another is nobody else's if it shows
         // ([`policy::is_coded_for_all`]).
         let normal = |field: &HeaderName| *field == ACCEPT_ENCODING && fills.contains_key(field);
-        let with_content = !matches!(asking.method, Method::GET | Method::HEAD);
+        let with_content = !matches!(request.method, Method::GET | Method::HEAD);
         route.upstream_target(target, false) == route.upstream_target(target, true)
             && own.keys().all(|field| normal(field) || is_never_keyed(field, with_content) || alike(field))
     }
@@ -115,11 +115,11 @@ impl HopHeaders {
     /// by, Cache-Status.
     pub(crate) fn deliver(
         &self,
-        asking: &CacheRequest,
+        request: &CacheRequest,
         headers: &mut HeaderMap,
         status: Option<&CacheStatus<'_>>,
     ) {
-        let route = &asking.route;
+        let route = &request.route;
         if !route.vary_on.is_empty() {
             add_vary(route, headers);
         }
