@@ -201,8 +201,8 @@ proptest! {
             record.received_at = received;
             record.age_ms = len;
             let terms = ReuseTerms::of(&record, &rules);
-            let _ = reuse(&ask, &record, &terms, &rules, now);
-            let _ = may_ride(&ask, &record, &terms, &rules, now, Ride::UnderWay);
+            let _ = reuse(&ask, &record, &terms, now);
+            let _ = may_ride(&ask, &record, &terms, now, Ride::UnderWay);
             let _ = (selects(&record, &request), conditional(&request, &record), validators(&record));
             let _ = refresh(&record, &response, now, received, &rules);
             let _ = head_update(&record, status, &response, now, received, &rules);
@@ -218,7 +218,7 @@ proptest! {
     fn time_only_takes(headers in fields(), rules in rules(), status in status(), now: u32, later: u32) {
         let Some(record) = stored(status, &headers, &RequestFacts::default(), &rules) else { return Ok(()) };
         let terms = ReuseTerms::of(&record, &rules);
-        let rank = |now| match reuse(&RequestFacts::default(), &record, &terms, &rules, now) {
+        let rank = |now| match reuse(&RequestFacts::default(), &record, &terms, now) {
             Reuse::Fresh { .. } => 3,
             Reuse::StaleWhileRevalidate { .. } => 2,
             Reuse::MaxStale { .. } => 1,

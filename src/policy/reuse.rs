@@ -80,8 +80,7 @@ pub enum Ride {
 
 /// How a record answers a request at `now` (RFC 9111 §4). That it is the right variant, and not
 /// purged, is settled before.
-pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, rules: &Rules, now: u64) -> Reuse {
-    let _ = rules; // what they say is in the terms and in the ask
+pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64) -> Reuse {
     if let Some(reason) = ask.identity().filter(|_| !terms.shares) {
         return Reuse::Refused(reason);
     }
@@ -117,15 +116,8 @@ pub fn may_refresh_behind(record: &Record, terms: &ReuseTerms) -> bool {
 
 /// Whether a request may ride an exchange that ended in this record (F5). Whether it rides the
 /// same one twice is the caller's to know.
-pub fn may_ride(
-    ask: &RequestFacts,
-    record: &Record,
-    terms: &ReuseTerms,
-    rules: &Rules,
-    now: u64,
-    rode: Ride,
-) -> bool {
-    let as_stored = matches!(reuse(ask, record, terms, rules, now), Reuse::Fresh { .. });
+pub fn may_ride(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64, rode: Ride) -> bool {
+    let as_stored = matches!(reuse(ask, record, terms, now), Reuse::Fresh { .. });
     let apart = !terms.shares && (ask.identified() || (ask.cookie && !terms.varies_on_cookie && !as_stored));
     if apart {
         return false;

@@ -121,10 +121,10 @@ mod tests {
                 assert_eq!(stale_on_error(&asks, &record, &terms, &set, now, why), want, "{status} {why:?}");
             }
             assert_eq!(may_refresh_behind(&record, &terms), want, "{status}: by a soft purge");
-            let behind = reuse(&asks, &record, &terms, &set, now);
+            let behind = reuse(&asks, &record, &terms, now);
             assert_eq!(matches!(behind, Reuse::StaleWhileRevalidate { .. }), want, "{status}");
             let wants = ClientDirectives { max_stale: Some(u64::MAX), ..ClientDirectives::default() };
-            let patient = reuse(&RequestFacts { wants, ..asks }, &record, &terms, &set, NOW + 90_000);
+            let patient = reuse(&RequestFacts { wants, ..asks }, &record, &terms, NOW + 90_000);
             assert_eq!(matches!(patient, Reuse::MaxStale { .. }), want, "{status}");
         }
     }

@@ -165,8 +165,7 @@ fn nothing_answers_that_is_older_than_max_life() {
         Some(Held::Stored(stored)) => stored,
         other => panic!("{other:?}"),
     };
-    let asked =
-        |stored: &Stored, now| reuse(&RequestFacts::default(), &stored.record, &stored.terms, &rules, now);
+    let asked = |stored: &Stored, now| reuse(&RequestFacts::default(), &stored.record, &stored.terms, now);
     for (fresh_ms, swr_ms) in [(365 * day, 0), (1_000, 365 * day), (365 * day, 365 * day)] {
         tier.clear();
         let record = Record { fresh_ms, swr_ms, sie_ms: 365 * day, ..record(1, 1) };

@@ -71,7 +71,7 @@ fn record() -> Record {
 /// What a hit decides: whether it is looked up, whether the record may be reused, and in what form.
 fn decide(asked: &HeaderMap, record: &Record, terms: &ReuseTerms, rules: &Rules) -> bool {
     let RequestClass::Lookup(ask) = policy::entrance(&Method::GET, asked, rules) else { return false };
-    let reuse = policy::reuse(&ask, record, terms, rules, NOW + 1000);
+    let reuse = policy::reuse(&ask, record, terms, NOW + 1000);
     black_box(policy::conditional(asked, record));
     matches!(reuse, policy::Reuse::Fresh { .. })
 }

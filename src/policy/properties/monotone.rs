@@ -130,12 +130,12 @@ fn freedom(
         vec![lifetime.fresh_ms.saturating_sub(lifetime.age_ms), lifetime.swr_ms, lifetime.sie_ms];
     for at in [0, 1_000, 9_000, 61_000, 700_000, 4_000_000] {
         let now = NOW + at;
-        freedom.push(may_ride(comer, &record, &terms, rules, now, Ride::SentAfterArrival).into());
+        freedom.push(may_ride(comer, &record, &terms, now, Ride::SentAfterArrival).into());
         // What has no lifetime is ridden once by who came meanwhile (F5), and what has outlived its
         // own is not: there less is said, and more is allowed, for who would else wait in vain.
         let once = record.fresh_ms == 0;
-        freedom.push((!once && may_ride(comer, &record, &terms, rules, now, Ride::UnderWay)).into());
-        let again = if kept { rank(reuse(comer, &record, &terms, rules, now)) } else { 0 };
+        freedom.push((!once && may_ride(comer, &record, &terms, now, Ride::UnderWay)).into());
+        let again = if kept { rank(reuse(comer, &record, &terms, now)) } else { 0 };
         freedom.push(again);
         for error in [ErrorCase::Unreachable, ErrorCase::WaitDeadline, ErrorCase::Status(503)] {
             freedom.push((kept && stale_on_error(comer, &record, &terms, rules, now, error)).into());
@@ -265,11 +265,11 @@ proptest! {
             RequestClass::Pass(_) => Vec::new(),
             RequestClass::Lookup(ask) => {
                 let now = NOW + at;
-                let mut freedom = vec![rank(reuse(&ask, &record, &terms, &rules, now))];
+                let mut freedom = vec![rank(reuse(&ask, &record, &terms, now))];
                 for error in [ErrorCase::Unreachable, ErrorCase::Status(503)] {
                     freedom.push(stale_on_error(&ask, &record, &terms, &rules, now, error).into());
                 }
-                freedom.push(may_ride(&ask, &record, &terms, &rules, now, Ride::UnderWay).into());
+                freedom.push(may_ride(&ask, &record, &terms, now, Ride::UnderWay).into());
                 // Upstream may be asked.
                 freedom.push((!ask.only_if_cached).into());
                 freedom

@@ -252,7 +252,7 @@ fn compare(case: &Case) -> Vec<(Question, String, String)> {
 
     let again = match entrance(&Method::GET, &case.again, &rules) {
         RequestClass::Pass(_) => None,
-        RequestClass::Lookup(ask) => Some(reuse(&ask, &record, &terms, &rules, AT + case.later)),
+        RequestClass::Lookup(ask) => Some(reuse(&ask, &record, &terms, AT + case.later)),
     };
     let as_it_is = matches!(
         again,

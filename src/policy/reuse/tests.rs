@@ -30,7 +30,7 @@ pub(crate) fn record(cache_control: &str, fresh_ms: u64, rules: &Rules) -> Recor
 
 fn reused(said: &str, fresh_ms: u64, ask: &RequestFacts, rules: &Rules, at: u64) -> Reuse {
     let record = record(said, fresh_ms, rules);
-    reuse(ask, &record, &ReuseTerms::of(&record, rules), rules, NOW + at)
+    reuse(ask, &record, &ReuseTerms::of(&record, rules), NOW + at)
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn what_was_received_in_the_future_is_validated() {
     let (rules, ask) = (Rules::default(), RequestFacts::default());
     let record = record("max-age=10, stale-while-revalidate=9999", 10_000, &rules);
     let terms = ReuseTerms::of(&record, &rules);
-    let at = |now| reuse(&ask, &record, &terms, &rules, now);
+    let at = |now| reuse(&ask, &record, &terms, now);
     assert_eq!(at(NOW - 2_000), Reuse::Fresh { age_ms: 0, ttl_ms: 12_000 }, "clocks differ a little");
     assert_eq!(at(NOW - 2_001), Reuse::Validate);
     assert_eq!(at(NOW - 7_200_000), Reuse::Validate);
@@ -168,7 +168,7 @@ fn riding() {
     ] {
         let record = record(said, fresh_ms, &rules);
         let terms = ReuseTerms::of(&record, &rules);
-        let rides = |ride| may_ride(&ask, &record, &terms, &rules, NOW + 1_000, ride);
+        let rides = |ride| may_ride(&ask, &record, &terms, NOW + 1_000, ride);
         assert_eq!((rides(Ride::SentAfterArrival), rides(Ride::UnderWay)), (sent_after, under_way), "{said}");
     }
 }
@@ -187,7 +187,7 @@ fn credentials_ride_by_the_words() {
             record.headers.insert(header::VARY, HeaderValue::from_static(vary));
         }
         let terms = ReuseTerms::of(&record, &rules);
-        let rides = |ask: RequestFacts| may_ride(&ask, &record, &terms, &rules, NOW, Ride::SentAfterArrival);
+        let rides = |ask: RequestFacts| may_ride(&ask, &record, &terms, NOW, Ride::SentAfterArrival);
         assert_eq!(
             rides(RequestFacts { cookie: true, ..RequestFacts::default() }),
             cookie,
@@ -227,14 +227,14 @@ fn a_hit_reads_no_field_of_the_record() {
             (RequestFacts::default(), 90_000),
             (RequestFacts { authorization: true, ..RequestFacts::default() }, 1000),
         ] {
-            let judged = reuse(&ask, &record, &terms, &rules, NOW + after);
+            let judged = reuse(&ask, &record, &terms, NOW + after);
             let fields = std::mem::take(&mut record.headers);
             for (field, value) in
                 [("cache-control", "no-store"), ("expires", "0"), ("age", "99"), ("vary", "*")]
             {
                 record.headers.insert(field, HeaderValue::from_static(value));
             }
-            assert_eq!(reuse(&ask, &record, &terms, &rules, NOW + after), judged, "{said}");
+            assert_eq!(reuse(&ask, &record, &terms, NOW + after), judged, "{said}");
             record.headers = fields;
         }
     }

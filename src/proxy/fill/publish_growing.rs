@@ -83,8 +83,8 @@ impl Job {
 
     /// For how long a record may be reused as stored, from now on, in ms.
     fn fresh_for(&self, head: &Stored) -> u64 {
-        let (rules, now) = (&self.route.rules, self.proxy.now_ms());
-        match policy::reuse(&RequestFacts::default(), &head.record, &head.terms, rules, now) {
+        let now = self.proxy.now_ms();
+        match policy::reuse(&RequestFacts::default(), &head.record, &head.terms, now) {
             Reuse::Fresh { ttl_ms, .. } => u64::try_from(ttl_ms).unwrap_or(0),
             Reuse::StaleWhileRevalidate { .. }
             | Reuse::MaxStale { .. }

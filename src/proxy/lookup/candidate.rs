@@ -159,7 +159,7 @@ impl<'a> Candidate<'a> {
     /// How it may be used without asking upstream (RFC 9111 §4).
     #[inline]
     pub(crate) fn usable(self, facts: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
-        match policy::reuse(facts.ask, self.record, self.terms, facts.rules, now) {
+        match policy::reuse(facts.ask, self.record, self.terms, now) {
             Reuse::Fresh { ttl_ms, .. } => Ok(Use::Fresh { ttl_ms }),
             Reuse::StaleWhileRevalidate { ttl_ms, .. } => Ok(Use::Revalidating { ttl_ms }),
             Reuse::MaxStale { ttl_ms, .. } => Ok(Use::MaxStale { ttl_ms }),
@@ -182,7 +182,7 @@ impl<'a> Candidate<'a> {
     pub(crate) fn ridden(self, facts: Criteria<'_>, now: WallMs, rode: Ride) -> Result<Self, Unfit> {
         let by = if rode == Ride::UnderWay { Strictness::HardAndSoft } else { Strictness::Hard };
         self.unless_purged(by)?;
-        if policy::may_ride(facts.ask, self.record, self.terms, facts.rules, now, rode) {
+        if policy::may_ride(facts.ask, self.record, self.terms, now, rode) {
             Ok(self)
         } else {
             Err(Unfit::Stale)

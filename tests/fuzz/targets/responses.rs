@@ -32,10 +32,10 @@ fuzz_target!(|data: &[u8]| {
     let mut fresh = true;
     for later in [0, 1, 1_000, 60_000, 600_000, 1 << 40] {
         let now = NOW + later;
-        let is_fresh = matches!(reuse(&ask, &record, &terms, &rules, now), Reuse::Fresh { .. });
+        let is_fresh = matches!(reuse(&ask, &record, &terms, now), Reuse::Fresh { .. });
         assert!(fresh || !is_fresh, "fresh again");
         fresh = is_fresh;
-        let _ = may_ride(&ask, &record, &terms, &rules, now, Ride::UnderWay);
+        let _ = may_ride(&ask, &record, &terms, now, Ride::UnderWay);
         let late = stale_on_error(&ask, &record, &terms, &rules, now, ErrorCase::Unreachable);
         assert!(!late || now <= record.end());
     }

@@ -64,7 +64,7 @@ fn freedom(status: StatusCode, headers: &HeaderMap, ask: &RequestFacts, rules: &
     let mut freedom = Vec::new();
     for later in [0, 5_000, 61_000, 4_000_000] {
         let now = NOW + later;
-        freedom.push(match reuse(ask, &record, &terms, rules, now) {
+        freedom.push(match reuse(ask, &record, &terms, now) {
             Reuse::Fresh { .. } => 3,
             Reuse::StaleWhileRevalidate { .. } => 2,
             Reuse::MaxStale { .. } => 1,
