@@ -1,7 +1,7 @@
 //! A fill: one task that belongs to no client (F4), from the lease to the publish.
 //!
-//! Dropping it at any point hands everything on: the leader's drop tells the followers here, the
-//! fill's drop releases the lease, the writer's drop breaks its readers off.
+//! Dropping a fill at any point hands its work on: the dropped leader tells the followers of this instance,
+//! the dropped fill releases the lease, and the dropped writer breaks its readers off.
 
 use crate::proxy::lookup::cache_status;
 use crate::proxy::lookup::reach;
@@ -59,8 +59,8 @@ pub(crate) mod stream;
 pub(crate) mod variants;
 pub(crate) mod writing;
 
-/// How long a request waits for a part that is fetched here and that it can't ride: when that is
-/// whole, it may be joined to.
+/// How long a request waits for a part that is fetched here and that it can't ride. Once that part is whole,
+/// what is missing may be joined to it.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Everything that a fill needs of the request that started it.
@@ -69,46 +69,49 @@ pub(crate) struct Job {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) route: Arc<Route>,
     pub(crate) target: Target,
-    /// The client's fields, for Vary and for the request to upstream. A head may be long, and a fill
-    /// has helpers: they share it.
+    /// The client's fields, for Vary and for the request to upstream. Shared: they may be long, and the job
+    /// is cloned for helper tasks.
     pub(crate) headers: Arc<HeaderMap>,
     pub(crate) ask: RequestFacts,
     pub(crate) place: CacheSlot,
-    /// The purges from before it was begun: those who join it later judge for themselves.
+    /// The purges that the request came after. Requests that join later are judged by their own past.
     pub(crate) past: Past,
+    /// When the request arrived. None for a refresh behind an answer, and for a body that is taken over.
     pub(crate) owner: Option<Moment>,
+    /// The stored response to be validated, completed, or served if upstream fails.
     pub(crate) stale: Option<Arc<Stored>>,
-    /// Bodies that its request could not read: they are as good as not there.
+    /// Bodies that the request could not read: the fill treats them as absent.
     pub(crate) unread: Vec<Arc<Manifest>>,
     pub(crate) deadline: Instant,
     pub(crate) forwarded: crate::proxy::request::Forwarded,
     pub(crate) forward: Fwd,
-    /// What is known of a body that another instance did not bring to its end.
+    /// The beginning of a body that another instance did not complete.
     partial: Option<Arc<Partial>>,
-    /// The range that upstream is asked for: what it says of one holds for nobody else (F10).
+    /// The range that upstream is asked for. The answer to a range holds for no other request (F10).
     range: SentRange,
-    /// The fill of a part that this one can't ride, while that is under way here.
+    /// The number of a part's fill that is under way here and that this one can't ride.
     behind: Option<Number>,
-    /// It has met a body whose bytes are gone, and how long it waits for whoever fills the key now.
+    /// Set once a body was found whose bytes are gone: until when the fill waits for the holder of the key's
+    /// lease.
     patience: Option<Instant>,
-    /// Upstream failed a moment ago, for a request that was alone with it.
+    /// Whether upstream failed a moment ago for a request that was alone with it.
     failed_lately: bool,
-    /// Verdicts of others that did not bind its request: its own may confirm them.
+    /// Verdicts of other exchanges that did not bind the request: its own may confirm them.
     earlier: Vec<Prior>,
-    /// When upstream was asked, on the store's clock: what no longer counted then confirms nothing.
+    /// When upstream was asked, on the store's clock: a verdict that had expired by then confirms nothing.
     asked_at: WallMs,
-    /// What its line in the log will say.
+    /// What is known for its line in the log.
     pub(crate) account: Account,
-    /// The life of the store that its body belongs to.
+    /// The life of the store that its segments belong to.
     life: Arc<str>,
-    /// Those who are known to wait for it.
+    /// The requests that are known to wait for its exchange.
     pub(crate) interest: upstream::Interest,
     began: Instant,
-    /// That its URL is spelled oddly could not be noted.
+    /// Set when the note that its key needs ([`spelling`]) could not be written.
     pub(crate) unnoted: Arc<AtomicBool>,
-    /// What it tells those who ride it without a lease is written in turn.
+    /// Orders the writes aside: what it tells riders on other instances without a lease.
     aside: Arc<tokio::sync::Mutex<()>>,
-    /// How well stamps were heard of when it was begun.
+    /// How well this instance heard of stamps when the fill began.
     pub(crate) heard: Heard,
     _guard: Guard,
 }
@@ -174,26 +177,26 @@ impl Job {
         }
     }
 
-    /// It is begun for a request with this past: what is good enough for that one is for the fill.
+    /// Sets the past of the request that it is started for: it also judges what the fill finds.
     #[must_use]
     pub(crate) fn since(self, past: Past) -> Self {
         Self { past, ..self }
     }
 
-    /// It was led because a part is being fetched here, under this number, that it can't ride.
+    /// Sets the number of a part's fill that is under way here and that this one can't ride.
     #[must_use]
     pub(crate) fn beside(self, part: Option<Number>) -> Self {
         Self { behind: part, ..self }
     }
 
-    /// It was led because the verdict of another flight does not bind its request.
+    /// Adds the verdict of another flight that does not bind the request.
     #[must_use]
     pub(crate) fn after(mut self, prior: Option<Prior>) -> Self {
         self.earlier.extend(prior);
         self
     }
 
-    /// The request that it was begun for, as verdicts are compared with it.
+    /// The request that it was started for, as verdicts are compared with it.
     pub(crate) fn party(&self) -> Party<'_> {
         Party {
             route: &self.route,
@@ -215,7 +218,7 @@ impl Job {
         binding::binding_of(&self.proxy.hop_headers, &self.party(), kind, vary, lasts, &self.earlier)
     }
 
-    /// The number of that part's fill.
+    /// The number of a part's fill that is under way here and that this one can't ride.
     pub(crate) fn behind(&self) -> Option<Number> {
         self.behind
     }
@@ -268,8 +271,8 @@ impl Job {
         leader.inform(|info| info.forward = Some(self.forward));
         match entered {
             Entered::Cached(StoreSighting::Told(told)) => {
-                // It may be stale: then who is given it leads the refresh, and must not find this
-                // flight in the way.
+                // It may be stale. The request that is given it leads the refresh, and must not join this
+                // flight.
                 leader.retire();
                 leader.settle(told);
             }
@@ -291,7 +294,7 @@ impl Job {
                 None => Box::pin(self.fetch(leader, fill)).await,
             },
             Entered::Unavailable(_) => leader.settle(FlightOutcome::Refused(Refused::StoreDown)),
-            // That part takes longer than it would be waited for: this is fetched beside it.
+            // That part takes longer than the patience: this one is fetched beside it.
             Entered::TimedOut(_) if until < self.deadline => {
                 let fill = proxy.flight.apart(&names);
                 Box::pin(self.fetch(leader, fill)).await;
@@ -300,9 +303,9 @@ impl Job {
         }
     }
 
-    /// What was found while this instance's stamps may be old is not judged yet: they are waited for, and
-    /// if they cover it, it is looked for again. Where they don't come in time each request says what it
-    /// makes of a doubt. Returns whether it is to be looked for again.
+    /// Waits for the stamps if a record was found while this instance's may be old. If the stamps then cover
+    /// the record, the store is read again. If they don't come in time, each request decides for itself what
+    /// to do in doubt. Returns whether the store is to be read again.
     async fn looks_again(&mut self, entered: &Entered<StoreSighting>) -> bool {
         let (Entered::Cached(found) | Entered::Awaited(found)) = entered else { return false };
         let found = match found {
@@ -319,13 +322,13 @@ impl Job {
         self.past.is_sure() && self.past.covers(&self.proxy.stamps, record.born, record.token) != Covered::No
     }
 
-    /// Returns whether the bytes of a body of this key can't be had, as far as that is known here.
+    /// Returns whether the bytes of a body of this key can't be read, as far as this instance knows.
     pub(crate) fn is_out_of_reach(&self, manifest: &Manifest) -> bool {
         reach::is_unread(&self.proxy, self.place.key.hash(), manifest, &self.unread)
     }
 
-    /// What another fill of this instance has kept since the request looked into memory. Without the
-    /// store there is no second look there (F2), so this is it.
+    /// What another fill of this instance has kept in memory since the request looked there. Without the
+    /// store there is no second look at the value (F2): this takes its place.
     fn kept_meanwhile(&self, fill: &Fill) -> Option<Arc<Stored>> {
         if !fill.degraded() || self.owner.is_none() {
             return None;
@@ -342,6 +345,7 @@ impl Job {
         (can_be_read && matches!(usable, Use::Fresh { .. })).then_some(stored)
     }
 
+    /// Ends the fill as the policy's verdict on the response says.
     async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {
         self.account.heard(&head.response);
         let mut verdict = self.verdict(&head);
@@ -355,7 +359,7 @@ impl Job {
         }
         match verdict {
             Verdict::Store(lifetime) => self.store(leader, fill, head, lifetime, true).await,
-            // Nothing would be left to use later, or its end can't be told: shared, not stored.
+            // Nothing of it could be reused later, or its end can't be told: shared, not stored.
             Verdict::Share { lifetime, .. } => self.store(leader, fill, head, lifetime, false).await,
             Verdict::Pass(reason) => self.passed(leader, fill, head, reason).await,
             Verdict::Failed { until_ms_from_now, shareable } => {
@@ -372,6 +376,7 @@ impl Job {
         }
     }
 
+    /// Publishes the stored response that a 304 has validated.
     async fn refreshed(mut self, mut leader: Leader, fill: Fill, sent: Moment, stored: Stored) {
         self.account.status = Some(StatusCode::NOT_MODIFIED);
         let stored = Arc::new(stored);
@@ -387,7 +392,7 @@ impl Job {
         self.publish(fill, stored, FillOutcome::Unchanged, 0).await;
     }
 
-    /// The response is not for sharing. Everybody hears so at once.
+    /// The response is not to be shared: all requests that wait are told at once.
     async fn passed(mut self, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
         let token = fill.token();
         self.note_pass(&fill, reason).await;
@@ -403,7 +408,7 @@ impl Job {
     }
 }
 
-/// A head, as the policy judges it.
+/// The head as the policy judges it.
 pub(crate) fn answer_of(head: &Head) -> Answer<'_> {
     Answer {
         status: head.response.status,

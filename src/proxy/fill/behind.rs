@@ -10,7 +10,8 @@ use crate::proxy::state::negative_cache::NoteResult;
 use crate::tier::Stored;
 use std::sync::Arc;
 
-/// Starts a refresh that no request waits for, unless one is under way.
+/// Starts a refresh that no request waits for, unless one is under way. Not for a request with credentials,
+/// and not while a pass or a failure is remembered.
 pub(crate) fn refresh_behind(
     proxy: &Arc<Proxy>,
     request: &CacheRequest,
@@ -25,6 +26,7 @@ pub(crate) fn refresh_behind(
     fetch_behind(proxy, request, place, Some(stored.clone()));
 }
 
+/// Starts a fill that no request waits for, unless one is under way.
 pub(crate) fn fetch_behind(
     proxy: &Arc<Proxy>,
     request: &CacheRequest,

@@ -1,4 +1,5 @@
-//! What is stored and must stay: the answer of one request alone may be older, or worse.
+//! Stored responses that a response fetched without a lease must not replace: they may be newer, or better
+//! than an error.
 
 use http::StatusCode;
 
@@ -9,8 +10,8 @@ use crate::proxy::respond::standing_in;
 use crate::proxy::state::Proxy;
 use crate::tier::Stored;
 
-/// Returns whether an answer that was asked for under `born` and without a lease must not take the
-/// place of what is stored: that may be newer, or it may be served instead of such an error.
+/// Returns whether a response that was asked for under `born`, without a lease, must not replace what is
+/// stored. That may be newer, or it may be served instead of such an error.
 pub(crate) async fn has_better(
     proxy: &Proxy,
     key: &Key,
@@ -20,7 +21,7 @@ pub(crate) async fn has_better(
 ) -> bool {
     let Ok(there) = proxy.catalog.value(key).await else { return true };
     let Some(there) = there else { return false };
-    // Two that were asked for alone have no order but this: instances know of different numbers.
+    // Exchanges without a lease have no order but this: instances know of different numbers.
     if there.number > born {
         return true;
     }

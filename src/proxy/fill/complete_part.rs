@@ -1,5 +1,5 @@
-//! What is missing of a stored part comes: together they are one part, or the whole (RFC 9111
-//! §3.4). Everybody rides the body that both make, and that is what is published.
+//! Completing a stored part: what it lacks is fetched, and together they are one larger part or the whole
+//! (RFC 9111 §3.4). The joined body is what clients ride and what is published.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::record::{Manifest, Record};
 use crate::tier::Stored;
 
 impl Job {
-    /// The record that both make, its manifest still the stored one.
+    /// The record of both parts together. Its manifest is still that of the stored part.
     pub(crate) fn joined(&self, stored: &Record, missing: Part, head: &Head) -> Option<Record> {
         policy::joined(
             stored,
@@ -25,7 +25,7 @@ impl Job {
         )
     }
 
-    /// What was missing comes.
+    /// Fills with the stored part and the missing one, which the response brings.
     pub(crate) async fn join(
         mut self,
         leader: Leader,
@@ -42,8 +42,8 @@ impl Job {
         let (hash, max) = (self.place.key.hash().to_string(), self.route.rules.max_object_size);
         let name = self.segments_name(&fill);
         let bodies = &self.proxy.bodies;
-        // The first bytes are read and checked before a head goes out, as those of any stored body: what
-        // is wrong with them is fetched again and breaks nobody off.
+        // The first bytes are read and checked before a head goes out, as for any stored body. If they can't
+        // be used the whole is fetched again, and no reader is broken off.
         let there = Arc::new(there);
         if let Err(error) = bodies.begins(&hash, &there).await {
             self.proxy.observer.unreadable(&error);
@@ -61,7 +61,7 @@ impl Job {
                 let pouring = BodySink { stored, writer, growing, len: Some(len), behind, kept: true };
                 self.pour(leader, fill, head, pouring).await;
             }
-            // It does not add up: what is stored there is nobody's word.
+            // The stored segments do not add up: they are of no use.
             Err(error) => {
                 self.proxy.observer.body_store_error(&error);
                 drop(head);

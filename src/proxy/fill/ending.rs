@@ -1,4 +1,4 @@
-//! How a fill ends other than by a body: failed, abandoned, noted, published, reported.
+//! How a fill ends: failed, broken off, abandoned, noted, published, reported.
 
 use crate::proxy::fill::landed;
 use crate::proxy::respond::standing_in;
@@ -27,16 +27,16 @@ use crate::telemetry::labels::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
 use crate::upstream::{self, ErrorKind};
 
-/// The longest failed answer that is shared with those who waited.
+/// The longest content of a failed response that is shared with waiting requests, in bytes.
 const SHARED_FAILURE: usize = 256 * 1024;
-/// How long those who wait wait for the content of a failed answer.
+/// How long requests wait for the content of a failed response.
 const FAILURE_PATIENCE: Duration = Duration::from_millis(250);
-/// How long a failure is remembered, give or take a half (F7).
+/// How long a failure is remembered, in ms, give or take a half (F7).
 const FAILED_MS: u64 = 1_000;
-/// How long a verdict stays that is told without a lease.
+/// How long a verdict stays that is told aside, without a lease.
 const ASIDE: Duration = Duration::from_mins(1);
-/// A record that lasts for less may have gone from the store before those who ride its body on other
-/// instances have read it.
+/// A record that lasts for fewer ms may have left the store before the riders of its body on other instances
+/// have read it.
 const BRIEF_MS: u64 = 250;
 
 impl Job {
@@ -60,7 +60,8 @@ impl Job {
             binding,
         });
         self.proxy.observer.upstream_error(&self.route, &error);
-        // A full queue is ours: it says nothing of the origin, and it may be empty again at once.
+        // A full queue is this instance's own: it says nothing of the origin, and it may be empty again at
+        // once.
         let noted = (!error.kind.is_queue()).then(|| (ttl, self.is_remembered(&leader, &failure, FAILED_MS)));
         self.fail(leader, fill, failure, noted, error.kind.as_str()).await;
     }
@@ -101,8 +102,8 @@ impl Job {
         self.fail(leader, fill, failure, Some((ttl, lasts)), "upstream_status").await;
     }
 
-    /// Tells of a failure, and leaves *failed* under the fence (F7) if it is `noted`: for how long, and
-    /// whether for requests that come until then, or only for those that wait on other instances.
+    /// Settles the flight with a failure. If it is `noted`, *failed* is left under the fence (F7): for how
+    /// long, and whether for requests that come until then or only for those that wait on other instances.
     async fn fail(
         mut self,
         mut leader: Leader,
@@ -123,10 +124,10 @@ impl Job {
         self.report(FillOutcome::Failed, token, 0, Some(Why::Upstream(why)));
     }
 
-    /// Gives up the lease and the flight, with a word for requests that wait elsewhere, and if it `lasts`
-    /// for those that come until then, here too (F7). That a range was failed says nothing of what others
-    /// ask for (F10): no word of that is left, not even to those that wait elsewhere, or here for the
-    /// lease. The flight is told last: a request that the failure does not bind finds the lease free.
+    /// Gives up the lease and the flight, and leaves a note for requests that wait on other instances. If it
+    /// `lasts`, the failure is also for requests that come until then, here too (F7). That a range failed
+    /// says nothing of other requests (F10): no note of it is left for any of them. The flight is settled
+    /// last: a request that the failure does not bind finds the lease free.
     pub(crate) async fn leave_failed(
         &self,
         mut leader: Leader,
@@ -142,12 +143,12 @@ impl Job {
         }
         let stays = if lasts { millis(ttl).min(MAX_NOTE_MS) } else { 0 };
         let until = self.proxy.now_ms().saturating_add(stays);
-        // One that is none of HTTP counts as the origin's failure (RFC 9110 §15).
+        // A status that is not one of HTTP's counts as the origin's failure (RFC 9110 §15).
         let status = if failure.status.as_u16() < 600 { failure.status } else { StatusCode::BAD_GATEWAY };
         let (status, binding) = (status.as_u16(), failure.binding.clone());
         let note = Note::Failed { token: fill.token(), status, answered: failure.answered, until, binding };
         if lasts {
-            // Before the slot is empty: a request that finds it so finds the note.
+            // Before the slot is empty: a request that finds it empty finds the note.
             self.proxy.negative_cache.failed(self.place.key.hash(), failure.clone(), ttl);
         }
         self.abort_with(fill, &note, ttl).await;
@@ -155,13 +156,13 @@ impl Job {
         leader.retire();
     }
 
-    /// Whether upstream was asked for a range because the request has one: then it may have failed
+    /// Returns whether upstream was asked for a range because the request has one: then it may have failed
     /// for that alone.
     pub(crate) fn is_of_range(&self) -> bool {
         !self.range.is_none() && self.ask.want.is_ranged()
     }
 
-    /// The body broke off: everybody who reads it is broken off too.
+    /// Upstream broke the body off: its readers are broken off too.
     pub(crate) async fn broke_off(self, leader: Leader, fill: Fill, error: &upstream::Error, bytes: u64) {
         self.proxy.observer.upstream_error(&self.route, error);
         let (failure, ttl) = Failure::truncated(&self, fill.token(), error);
@@ -171,7 +172,7 @@ impl Job {
         self.leave_failed(leader, fill, failure, ttl, lasts).await;
     }
 
-    /// Whether a failure that is to be remembered for so many ms binds requests that come until then (F7).
+    /// Returns whether a failure that is to be remembered for `ms` binds requests that come until then (F7).
     fn is_remembered(&self, leader: &Leader, failure: &Failure, ms: u64) -> bool {
         failure.may_be_remembered()
             && (failure.binding.evidence.is_confirmed()
@@ -179,19 +180,19 @@ impl Job {
                 || self.stays_failed(ms, failure.case()))
     }
 
-    /// Whether anybody waits here beside the client that it was begun for.
+    /// Returns whether requests wait here besides the one that it was started for.
     fn in_company(&self, leader: &Leader) -> bool {
         leader.followers() > usize::from(self.owner.is_some())
     }
 
-    /// Whether a failure that nobody else waited for is remembered all the same: the origin said
-    /// for how long, nobody is refused because of it, or it is the second in a row. One alone may
-    /// be an accident, and the next request is as good a probe as any.
+    /// Returns whether a failure that no other request waited for is remembered all the same: the origin said
+    /// for how long, no request is refused because of it, or it is the second in a row. A single one may be
+    /// an accident, and the next request is as good a probe as any.
     fn stays_failed(&self, ms: u64, case: ErrorCase) -> bool {
         ms != FAILED_MS || self.failed_lately || self.owner.is_none() || self.has_stale(&self.ask, case)
     }
 
-    /// Returns whether what is stored may be served to such a request instead of a failure.
+    /// Returns whether the stale response may be served to such a request instead of a failure.
     pub(crate) fn has_stale(&self, ask: &RequestFacts, case: ErrorCase) -> bool {
         let rules = &self.route.rules;
         self.stale
@@ -199,8 +200,8 @@ impl Job {
             .is_some_and(|stale| standing_in::is_better_than(&self.proxy, stale, rules, ask, case))
     }
 
-    /// For how long an answer with this status and lifetime is remembered beside what is stored, in ms,
-    /// if that may be served instead of it: then it does not take its place.
+    /// For how long a response with this status and lifetime is remembered as a failure, in ms, if the stale
+    /// response may be served instead of it. Then it does not replace the stale one.
     pub(crate) fn beside_ms(&self, status: StatusCode, lifetime: &Lifetime) -> Option<u64> {
         let stale = self.stale.as_ref()?;
         let left = stale.record.end().saturating_sub(self.proxy.now_ms());
@@ -208,20 +209,20 @@ impl Job {
         self.has_stale(&RequestFacts::default(), ErrorCase::Status(status.as_u16())).then(|| fresh.min(left))
     }
 
-    /// When something is forgotten that is remembered for `ttl` from now on, on the store's clock.
+    /// When something expires that is remembered for `ttl` from now on, on the store's clock.
     pub(crate) fn until(&self, ttl: Duration) -> WallMs {
         self.proxy.now_ms().saturating_add(millis(ttl).min(MAX_NOTE_MS))
     }
 
-    /// Nobody waits here any more, and the route says that then it is not worth going on.
+    /// No request waits here any more, and the route ends such fills.
     pub(crate) async fn abandoned(self, fill: Fill) {
         let token = fill.token();
         fill.abort(None).await;
         self.report(FillOutcome::Abandoned, token, 0, None);
     }
 
-    /// Puts *pass* at the verdict key, and remembers it here (F10): only if the reason lies in the
-    /// response alone, and nobody's credentials brought it.
+    /// Puts *pass* at the verdict key, and remembers it here (F10). Only if the reason lies in the response
+    /// alone, and neither credentials nor a range brought it.
     pub(crate) async fn note_pass(&self, fill: &Fill, reason: PassReason) {
         let ttl_ms = self.route.rules.pass_ttl_ms;
         if ttl_ms == 0 || !reason.shared() || self.ask.credentialed() || !self.range.is_none() {
@@ -232,12 +233,12 @@ impl Job {
         let binding = self.binding(Kind::Pass, Vec::new(), ttl);
         self.proxy.negative_cache.pass(self.place.key.hash(), reason, binding.clone(), token, ttl);
         let note = Note::Pass { token, reason: reason.as_str().to_owned(), until, binding };
-        // Whether it lands is of no concern to this client: others judge for themselves then.
+        // Whether it lands does not matter to this client: without it other requests judge for themselves.
         self.leave_note(fill, &note, ttl).await;
     }
 
-    /// Leaves a note at the verdict key, under the fence. If a purge took the lease it is left for those
-    /// alone who wait elsewhere for this very fill: they came before the purge (F8).
+    /// Leaves a note at the verdict key, under the fence. If a purge took the lease, the note is told aside,
+    /// only for requests on other instances that wait for this fill: they came before the purge (F8).
     pub(crate) async fn leave_note(&self, fill: &Fill, note: &Note, ttl: Duration) {
         let Ok(text) = EntryText::note(note) else { return };
         if fill.note(text.as_str(), Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
@@ -249,25 +250,26 @@ impl Job {
     pub(crate) async fn publish(&self, fill: Fill, stored: Arc<Stored>, outcome: FillOutcome, bytes: u64) {
         let token = fill.token();
         if !self.note_spelling(Some(stored.record.end())).await {
-            // An unsafe request may have missed it: it is for those that have it already.
+            // An unsafe request may have missed it: only the clients that ride it get it.
             fill.abort(None).await;
             return self.report(FillOutcome::Pass, token, bytes, Some(Why::DustDown));
         }
         if !self.is_noted() {
-            // The same of those that ask other instances: it is kept here alone.
+            // Unsafe requests on other instances may have missed it: it is kept here alone.
             fill.abort(None).await;
             self.keep_unbacked(&stored);
             return self.report(outcome, token, bytes, Some(Why::DustDown));
         }
         let mut record = stored.record.clone();
         record.body = (*stored.manifest).clone();
-        // A clock that was set back while the body came: nobody is to find it received in the future.
+        // The clock may have been set back while the body came: no instance is to find it received in the
+        // future.
         let now = self.proxy.now_ms();
         record.received_at = record.received_at.min(now);
         let left = record.end().saturating_sub(now);
         let pointer = match EntryText::record(&record) {
             Ok(pointer) => pointer,
-            // It was asked for before that whether it fits: not to be foreseen.
+            // Whether it fits was checked when the head came: not to be foreseen.
             Err(error) => {
                 fill.abort(None).await;
                 let why = Why::Pass(unfit(&error).as_str());
@@ -278,15 +280,15 @@ impl Job {
         let (url, born) = (stored.url, stored.record.born);
         let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
         let (trust, dust) = (self.proxy.trust.clone(), self.proxy.dust.clone());
-        // Stamps may be old here: then it can't be said whether a purge covers it. What is only offered is
-        // judged when that comes to it.
+        // Stamps may be old here: then it can't be said whether a purge covers the record. What is only
+        // offered is judged at the time of its offer.
         let unsure = fill.coordinated() && !self.proxy.grows_sure().await;
-        // What was not asked for under this very lease an unsafe request elsewhere may not have found: it has
-        // been told of a stamp, if this instance has heard all.
+        // An unsafe request on another instance may have missed an exchange that was not begun under this
+        // lease. It has written a stamp, which this instance knows of if it has heard all.
         let leased = fill.lease().is_some_and(|lease| lease.token <= stored.record.token);
         let heard = self.heard;
-        // If the store began another life its bytes are nobody's there.
-        // What is offered comes later than this ends.
+        // If the store began another life, the segments are not in it. An offer outlives this function: it
+        // holds the count itself.
         let counted = Counted::of(&self.proxy, url);
         let standing = move || {
             let _under_way = &counted;
@@ -298,21 +300,21 @@ impl Job {
                 Standing::Live
             }
         };
-        // A part that was fetched beside another one may find no place in the store: then nothing
-        // would name its bytes.
+        // A part that was fetched beside another one may not get into the store: then no record would name
+        // its bytes.
         let beside = stored.record.range.is_some() && !fill.coordinated() && !fill.degraded();
         let riders = self.has_listeners(&fill).then(|| fill.names().clone());
         if let Some(names) = &riders
             && (left < BRIEF_MS || standing() == Standing::Covered)
         {
-            // Before the lease is released: who rides it elsewhere came before the purge, or while it
-            // lasted, or has begun to read what is in the store's last life.
+            // Before the lease is released: riders on other instances came before the purge or while the
+            // record lasted, or have begun to read what is in the store's last life.
             self.tell_whole_aside(names, token, &pointer).await;
         }
         let ttl = Some(Duration::from_millis(left));
         let published = if fill.yielded() {
             if self.proxy.dust.shared() && stored.record.fresh_ms > stored.record.age_ms {
-                // It was ridden elsewhere for as long as it was fresh.
+                // Other instances rode it for as long as it was fresh.
                 self.tell_whole_aside(fill.names(), token, &pointer).await;
             }
             fill.offer(pointer.as_str(), ttl, self.stays_before(&stored), standing)
@@ -334,8 +336,8 @@ impl Job {
                 (outcome, None)
             }
             Published::Fenced => (FillOutcome::Fenced, None),
-            // Kept here, where it is in doubt like all that is here until the stamps have been read: then
-            // they say what it is worth.
+            // Kept here, in doubt like all that is in memory until the stamps have been read: then they say
+            // whether a purge covers it.
             Published::Covered if unsure && !self.is_purged(&stored) => {
                 self.keep_unbacked(&stored);
                 (outcome, Some(Why::Unsure))
@@ -343,7 +345,7 @@ impl Job {
             Published::Covered => (FillOutcome::Abandoned, Some(Why::Purged)),
             Published::Failed(error) => {
                 self.proxy.observer.store_error("publish", &error);
-                // The store is gone, and the bytes are good: as if alone (S14).
+                // The store is gone, and the bytes are good: kept here, uncoordinated (S14).
                 self.keep_unbacked(&stored);
                 (outcome, Some(Why::DustDown))
             }
@@ -351,8 +353,8 @@ impl Job {
         self.report(outcome, token, bytes, why);
     }
 
-    /// Says of what is at a key by the time that this record is offered there whether it stays: it is newer,
-    /// unless it was asked for and received before, by an exchange whose offer came sooner.
+    /// Returns a test of what is at the key when this record is offered: whether it stays. It stays if it is
+    /// newer, unless it was asked for and received earlier, by an exchange whose offer came sooner.
     fn stays_before(&self, stored: &Stored) -> impl Fn(&Entry) -> bool + Send + 'static {
         let (proxy, key) = (self.proxy.clone(), self.place.key.clone());
         let (token, received_at) = (stored.record.token, stored.record.received_at);
@@ -362,8 +364,8 @@ impl Job {
         }
     }
 
-    /// Keeps here what the store does not name, as far as is known, until this instance is sure again: it is
-    /// not kept if that has come already, and stamps may have been missed.
+    /// Keeps in memory what the store does not name, as far as is known, until this instance is sure of its
+    /// stamps again. If it is sure already and may have missed stamps, the record is not kept.
     fn keep_unbacked(&self, stored: &Arc<Stored>) {
         let proxy = &self.proxy;
         let too_late = || !proxy.has_heard_all(self.heard) && proxy.trust.holds(proxy.now_ms());
@@ -376,7 +378,7 @@ impl Job {
         }
     }
 
-    /// Whether a purge covers it that this instance knows of.
+    /// Returns whether a purge that this instance knows of covers the record.
     fn is_purged(&self, stored: &Stored) -> bool {
         stored.covered(&self.proxy.stamps) == Covered::Hard
     }
@@ -390,7 +392,7 @@ impl Job {
             duration: self.began.elapsed(),
             bytes,
             coordinated: self.account.coordinated,
-            // Beside the one that began it.
+            // Besides the request that it was started for.
             followers: self.account.followers.saturating_sub(usize::from(self.owner.is_some())) as u64,
             up_status: self.account.status.map(|status| status.as_u16()),
             timing: self.account.timing,
@@ -402,7 +404,7 @@ impl Job {
         });
     }
 
-    /// Leaves a note at the verdict key and releases.
+    /// Leaves a note at the verdict key and releases the lease.
     async fn abort_with(&self, fill: Fill, note: &Note, ttl: Duration) {
         self.leave_note(&fill, note, ttl).await;
         fill.abort(None).await;
@@ -410,7 +412,7 @@ impl Job {
 
     fn failed_for(&self, ms: u64) -> Duration {
         if ms != FAILED_MS {
-            // The origin's own word.
+            // The origin said for how long.
             return Duration::from_millis(ms);
         }
         // Jittered by a half either way, so that keys that failed together are not tried together.
@@ -418,7 +420,8 @@ impl Job {
     }
 }
 
-/// The whole of a short body that comes at once; else the response, with nothing of it lost.
+/// Reads the whole of a short body that comes at once. If it is not, returns the response with nothing of it
+/// lost.
 async fn short_body(mut response: upstream::Response) -> Result<Bytes, upstream::Response> {
     let mut whole = BytesMut::new();
     let until = Instant::now() + FAILURE_PATIENCE;
@@ -434,7 +437,7 @@ async fn short_body(mut response: upstream::Response) -> Result<Bytes, upstream:
     }
 }
 
-/// The response with what was read of it before what is still to come.
+/// Puts what was read of a response back before the rest of its body.
 fn put_back(
     response: upstream::Response,
     read: Bytes,
@@ -445,13 +448,13 @@ fn put_back(
 }
 
 impl Failure {
-    /// Returns whether requests that come later may be bound by it. A status that may be the request's own
-    /// fault binds them only when a second leader was given one too.
+    /// Returns whether it may bind requests that come later. A status that may be the request's own fault
+    /// binds them only when a second leader was given one too.
     pub(crate) fn may_be_remembered(&self) -> bool {
         self.binding.evidence.is_confirmed() || !matches!(self.status.as_u16(), 408 | 425)
     }
 
-    /// What kind of verdict it is.
+    /// The kind of the verdict.
     pub(crate) fn judged(&self) -> Kind {
         match self.kind {
             Some(kind) if kind.is_queue() => Kind::Busy,
@@ -464,12 +467,12 @@ impl Failure {
         if self.answered { ErrorCase::Status(self.status.as_u16()) } else { ErrorCase::Unreachable }
     }
 
-    /// Our own answer for it, where upstream gave none.
+    /// The proxy's own answer for it, where upstream gave none.
     pub(crate) fn cause(&self) -> Option<Cause> {
         self.kind.map(Cause::Upstream)
     }
 
-    /// That upstream broke off after its head was in, and for how long that is remembered.
+    /// The failure of an upstream that broke off after its head was in, and for how long it is remembered.
     fn truncated(job: &Job, token: Number, error: &upstream::Error) -> (Arc<Self>, Duration) {
         let kind = if error.kind == ErrorKind::ReadTimeout { error.kind } else { ErrorKind::Truncated };
         let ttl = job.failed_for(FAILED_MS);

@@ -1,5 +1,4 @@
-//! What names bytes that are gone is as good as nothing, and is removed: value and note, under the key's
-//! lease.
+//! Removal of entries that name bytes that are gone: value and note, under the key's lease.
 
 use crate::flight::{Attempt, Fill, Names};
 use crate::key::KeyHash;
@@ -7,8 +6,7 @@ use crate::proxy::lookup::reach;
 use crate::proxy::state::Proxy;
 use crate::record::Manifest;
 
-/// Removes what a fill that holds the lease has found at its key, where that names bytes that are
-/// gone.
+/// Removes the entries that a fill with the lease has found at its key, if they name bytes that are gone.
 pub(crate) async fn remove_lost(proxy: &Proxy, fill: &Fill, key: KeyHash) {
     if !fill.coordinated() {
         return;
@@ -22,8 +20,8 @@ pub(crate) async fn remove_lost(proxy: &Proxy, fill: &Fill, key: KeyHash) {
     }
 }
 
-/// The same, for a request that will not lead. A key whose lease is taken is somebody's to fill, and
-/// so to tidy.
+/// The same, for a request that will not lead. If the lease is taken, its holder fills the key and removes
+/// them.
 pub(crate) async fn drop_lost(proxy: &Proxy, names: &Names, key: KeyHash) {
     let Attempt::Won(fill) = proxy.flight.attempt(names).await else { return };
     if let Ok(fill) = fill.looked().await {

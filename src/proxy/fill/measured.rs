@@ -1,8 +1,8 @@
 //! Parts whose framing does not say how long they are: counted by their Content-Range.
 //!
-//! The end of chunks, or of a connection, says that the origin has ended, and not that it has sent what
-//! its head promised. A client that is told the length by Content-Range, and a stored part that is
-//! joined behind, take that promise for the truth: so it is kept here, or the body breaks off.
+//! The end of chunks, or of a connection, says that the origin has ended, and not that it has sent what its
+//! head promised. A client that is told the length by Content-Range relies on that promise, and so does a
+//! stored part that is joined behind. So a body that does not keep it breaks off here.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +14,7 @@ use http::header::CONTENT_LENGTH;
 use crate::policy;
 use crate::upstream::{Body, Error, ErrorKind, Framing, Response};
 
-/// The response, its body counted if it is a part in one piece whose framing leaves its length open.
+/// Counts the body of a response that is a part in one piece and whose framing leaves its length open.
 pub(crate) fn measured(mut response: Response) -> Response {
     let open = match response.framing {
         Framing::Framed | Framing::Close => true,
@@ -27,12 +27,14 @@ pub(crate) fn measured(mut response: Response) -> Response {
     response
 }
 
-/// A body of so many bytes. Its last byte is passed on when the origin has ended, so that a body with
-/// more bytes never ends cleanly, for whoever counts what is left of it either.
+/// A body of known length. Its last byte is passed on only when the origin has ended, so that a body with
+/// more bytes never ends cleanly, not even for a reader that counts what is left of it.
 struct Measured {
-    /// None: it has ended.
+    /// None once it has ended.
     body: Option<Body>,
+    /// How many bytes are still to come.
     left: u64,
+    /// The last byte, held back until the origin has ended.
     last: Option<Bytes>,
 }
 
@@ -68,7 +70,7 @@ impl Stream for Measured {
                 }
             };
             match next {
-                // All of it is the byte that waits for the end.
+                // Its only byte is held back until the end.
                 Some(Ok(bytes)) if bytes.is_empty() => {}
                 Some(Err(error)) => {
                     this.body = None;

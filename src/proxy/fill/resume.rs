@@ -1,7 +1,8 @@
-//! Going on with a body that another instance began and did not bring to its end (docs/design.md, A miss that follows).
+//! Going on with a body that another instance began and did not complete
+//! (docs/design.md, A miss that follows).
 //!
-//! Only from segments that the store has acknowledged, only while no purge covers them, only under
-//! a strong validator; and only an answer that is exactly the rest is joined to them. Anything else
+//! Only from segments that the store has acknowledged, only while no purge covers them, and only with a
+//! strong validator. Only a response that is exactly the rest is joined to them. After any other, the fill
 //! starts again.
 
 use std::sync::Arc;
@@ -20,27 +21,27 @@ use crate::telemetry::labels::FillOutcome;
 use crate::tier::Stored;
 use crate::upstream;
 
-/// The first part of a body: the record with the segments that there are.
+/// The beginning of a body: a record whose manifest has the segments that are stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Partial(pub Record);
 
-/// What upstream has of the rest.
+/// What upstream answers when it is asked for the rest.
 pub(crate) enum Rest {
     /// Nothing is missing.
     Nothing,
     /// Exactly what is missing.
     Comes(Head),
-    /// Another answer, to be judged like any: the whole, or a failure.
+    /// Another answer, judged like any: the whole, or a failure.
     Other(Head),
     /// No answer.
     Failed(upstream::Error),
-    /// An answer that says nothing: the whole has to be asked for.
+    /// An answer of no use: the whole has to be asked for.
     Unknown,
 }
 
 impl Job {
-    /// What can be gone on with: left at the verdict key by a holder that died, or known here. All of
-    /// its segments are there: others will be told of them.
+    /// What the fill can go on with: a body that a holder which died left at the verdict key, or one that is
+    /// known here. All of its segments are in the store, for other instances will be told of them.
     pub(crate) async fn resumable(&self, fill: &Fill) -> Option<Partial> {
         let (catalog, key) = (&self.proxy.catalog, &self.place.key);
         let left = match fill.verdict().and_then(|entry| catalog.note(entry, key)) {
@@ -50,7 +51,7 @@ impl Job {
         let known = self.partial.as_deref().cloned();
         let mut found: Vec<_> =
             known.into_iter().chain(left).filter(|found| self.may_resume(fill, &found.0)).collect();
-        // The longest first; of two as long, what is known here.
+        // The longest first; of two as long, the one that is known here.
         found.sort_by_key(|Partial(record)| std::cmp::Reverse(record.body.len));
         for partial in found {
             let manifest = Arc::new(partial.0.body.clone());
@@ -63,7 +64,7 @@ impl Job {
     }
 
     pub(crate) fn may_resume(&self, fill: &Fill, record: &Record) -> bool {
-        // What was published since is newer.
+        // A record that was published since is newer.
         let published = fill.value().and_then(|entry| self.proxy.catalog.record(entry, &self.place.key));
         let covered = self.proxy.stamps.covers(self.place.url, record.born, record.token);
         let terms = ReuseTerms::of(record, &self.route.rules);
@@ -98,9 +99,9 @@ impl Job {
         }
     }
 
-    /// All the bytes were there already: what is missing is that somebody says so.
+    /// Publishes a body whose bytes are all stored already: only its record is missing.
     pub(crate) async fn completed(mut self, mut leader: Leader, fill: Fill, partial: &Partial) {
-        // Nothing was asked of upstream: its token stays, and a soft purge since then holds (F8).
+        // Nothing was asked of upstream: the record keeps its token, and a soft purge since then holds (F8).
         let stored = Arc::new(Stored::new(partial.0.clone(), &self.route.rules, None));
         let coordinated = !fill.degraded();
         leader.settle(FlightOutcome::Stored(FoundRecord {
@@ -114,12 +115,12 @@ impl Job {
         self.publish(fill, stored, FillOutcome::Stored, 0).await;
     }
 
-    /// The rest comes: behind the segments that there are, under the new lease's name.
+    /// Appends the rest to the segments that there are. The new segments are named by the new lease.
     pub(crate) async fn resumed(mut self, leader: Leader, fill: Fill, mut head: Head, partial: &Partial) {
         self.account.heard(&head.response);
         let Partial(old) = partial;
-        // The answer is the newest word about all of it (RFC 9111 §3.4), but for what describes the
-        // part that it carries.
+        // The response is the newest word on all fields (RFC 9111 §3.4), but for those that describe the part
+        // that it carries.
         for field in [http::header::CONTENT_RANGE, http::header::CONTENT_LENGTH] {
             head.response.headers.remove(field);
         }
@@ -129,7 +130,7 @@ impl Job {
         let asked = Record { credentialed, ..old.clone() };
         let record = policy::refresh(&asked, headers, head.requested_at, head.received_at, rules);
         let Some(mut record) = record else {
-            // What it says now may not be stored: who has begun to read is broken off.
+            // By its fields now it may not be stored: clients that have begun to read are broken off.
             drop(head);
             return self.again(leader, fill).await;
         };
@@ -146,7 +147,7 @@ impl Job {
                 let pouring = BodySink { stored, writer, growing, len, behind, kept: true };
                 self.pour(leader, fill, head, pouring).await;
             }
-            // It does not add up: what was left there is nobody's word.
+            // The segments do not add up: they are of no use.
             Err(error) => {
                 self.proxy.observer.body_store_error(&error);
                 drop(head);
@@ -155,7 +156,7 @@ impl Job {
         }
     }
 
-    /// Asks for what the request asks for, as if nothing had been there.
+    /// Asks upstream for what the request wants, as if nothing were stored.
     pub(crate) async fn again(mut self, leader: Leader, fill: Fill) {
         self.partial = None;
         let plan_query = policy::plan_query(&self.headers, self.ask.want, None, &self.route.rules);

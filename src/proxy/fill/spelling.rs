@@ -1,14 +1,14 @@
-//! Which URLs are stored under keys that can't be asked for: of keyed fields, variants, spellings of
-//! their own ([`Route::key_into`](crate::route::Route::key_into)), and versions, which another instance
-//! may have others of while settings are changed from one to the next.
+//! Notes of URLs that are stored under keys which can't be derived from the URL alone: keys of keyed fields,
+//! of variants, of other spellings ([`Route::key_into`](crate::route::Route::key_into)), and of versions,
+//! which differ between instances while settings are changed from one to the next.
 //!
 //! An unsafe method invalidates its URL under all of them (RFC 9110 §4.2.3), and a stamp is written only
 //! where there is something to cover. So a fill of such a key leaves a note under the URL: for a moment
-//! before it asks upstream, again and again while it lasts, and, if there is something to store, for as
-//! long as its record lives. So of what is not stored nothing stays. (A variant whose Vary
-//! node stands needs none before it is published.) Where one of these could not be written nothing is
-//! stored, for an unsafe request might have missed it; but where the store is away altogether, or this
-//! instance is alone with it, what was fetched is kept in memory, and that it is is remembered here.
+//! before it asks upstream, again and again while it lasts, and, if there is something to store, for as long
+//! as its record lives. A response that is not stored leaves no note. (A variant whose Vary node is stored
+//! needs none before it is published.) If a note can't be written nothing is stored, for an unsafe request
+//! might miss it. But where the store is away altogether, or this instance is alone with it, the response is
+//! kept in memory, and the missing note is remembered here.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
@@ -22,14 +22,14 @@ use crate::proxy::fill::Job;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::noted_urls::Written;
 
-/// How often the note of a fill that is under way is looked after.
+/// How often the note of a fill that is under way is checked.
 const LOOK: Duration = Duration::from_secs(20);
-/// A note of a fill that stands so long still need not be written again: it outlives the next look by
-/// what may come between that and the next note.
+/// A note that stands for so long still need not be written again: it outlives the next check, and the time
+/// until the next note lands.
 const AHEAD: Duration = Duration::from_mins(1);
 
-/// Notes that a URL is stored under a key of its own, if it is one that can't be asked for. Returns
-/// whether that is known now.
+/// Notes that a URL is stored under a key that can't be derived from it, if that is so. Returns whether the
+/// key needs no note or has one.
 pub(crate) async fn note_spelled(proxy: &Proxy, key: &str, url: KeyHash, ends_ms: Option<WallMs>) -> bool {
     if key::is_of_url(key) {
         return true;
@@ -54,8 +54,8 @@ pub(crate) async fn note_spelled(proxy: &Proxy, key: &str, url: KeyHash, ends_ms
     }
 }
 
-/// Returns whether what could not be noted may be kept in memory all the same, where nobody else
-/// can be asked to make it void that would not be found out here.
+/// Returns whether a response without its note may be kept in memory all the same: where no other instance
+/// can be asked to invalidate it without this one finding out.
 fn keeps_unnoted(proxy: &Proxy, key: &str, url: KeyHash, ends_ms: Option<WallMs>) -> bool {
     let now = proxy.now_ms();
     let alone = proxy.member.is_none() || !proxy.trust.holds(now);
@@ -63,8 +63,7 @@ fn keeps_unnoted(proxy: &Proxy, key: &str, url: KeyHash, ends_ms: Option<WallMs>
 }
 
 impl Job {
-    /// Notes that its URL has a key that can't be asked for, if it has. Returns whether what comes of the
-    /// fill may be kept.
+    /// Notes its URL, if the key needs that. Returns whether the fill's response may be kept.
     pub(crate) async fn note_spelling(&self, ends_ms: Option<u64>) -> bool {
         let (proxy, place) = (&self.proxy, &self.place);
         if !note_spelled(proxy, place.key.text(), place.url, ends_ms).await {
@@ -73,12 +72,12 @@ impl Job {
         !self.unnoted.load(Ordering::Relaxed) || keeps_unnoted(proxy, place.key.text(), place.url, ends_ms)
     }
 
-    /// Returns whether all that is stored of it under its URL is noted in the store.
+    /// Returns whether the store has all the notes that the fill's key needs.
     pub(crate) fn is_noted(&self) -> bool {
         !self.unnoted.load(Ordering::Relaxed)
     }
 
-    /// Notes it again and again. Has no end but being dropped.
+    /// Notes the URL again and again. Runs until it is dropped.
     pub(crate) async fn keep_noted(&self, ends_ms: Option<u64>) -> Infallible {
         if !key::is_of_url(self.place.key.text()) {
             loop {
