@@ -1,4 +1,4 @@
-//! Asking upstream: with what is stored in mind, and again where the answer was of no use with it.
+//! Asking upstream: first with what is stored, and again without it where that answer is of no use.
 
 use crate::proxy::fill::lost;
 use crate::proxy::lookup::reach;
@@ -24,8 +24,8 @@ use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind, Lane};
 
 impl Job {
-    /// Asks upstream: for the whole, for the request's own range, whether what is stored is still
-    /// good, or for what is missing of it.
+    /// Asks upstream for the whole, for the request's own range, to validate what is stored, or for what a
+    /// stored part lacks.
     pub(crate) async fn fetch(mut self, leader: Leader, fill: Fill) {
         self.account.coordinated = !fill.degraded();
         self.life = self.proxy.bodies.life();
@@ -41,7 +41,7 @@ impl Job {
         });
         let born = fill.token();
         let proxy = self.proxy.clone();
-        // With its lease or without: not every fill stands among the flights until its end.
+        // Counted with its lease or without: not every fill is among the flights until its end.
         let (_filling, _counted) = (proxy.stamps.fills(born), Counted::of(&proxy, self.place.url));
         self.note_spelling(None).await;
         let partial = self.resumable(&fill).await;
@@ -86,14 +86,14 @@ impl Job {
                     {
                         return self.refreshed(leader, fill, head.sent, refreshed).await;
                     }
-                    // It validated something that we do not have, or not any more: asked for again.
+                    // It validated a response that is not stored, or not any more: asked for again.
                 }
                 Returned::Joins(side, missing) => {
                     let joined = stored.as_ref().and_then(|stored| self.joined(stored, missing, &head));
                     if let Some(record) = joined {
                         return Box::pin(self.join(leader, fill, head, record, side, missing)).await;
                     }
-                    // What it says now may not be stored: it goes to its own client alone.
+                    // By its fields now it may not be stored: asked for again, for its own client alone.
                 }
                 Returned::Useless => {}
                 Returned::Outdated => self.outdated(&fill).await,
@@ -102,26 +102,27 @@ impl Job {
         }
     }
 
-    /// The stored part is of a version that is no more: it goes, whatever becomes of the new one.
+    /// Removes the stored part: upstream no longer has its representation. It goes whatever becomes of the
+    /// new one.
     async fn outdated(&mut self, fill: &Fill) {
         let Some(old) = self.stale.take() else { return };
         self.proxy.tier.forget(&old);
         self.proxy.observer.removed(self.proxy.catalog.remove_value(fill).await);
     }
 
-    /// What a fill asks with these fields beside its own. Its client's Range does not go out where the
+    /// What a fill asks for with these fields added to its own. The client's Range does not go out where the
     /// whole is fetched, but a part that comes all the same is what that client asked for.
     pub(crate) fn asks(&self, fields: &HeaderMap) -> Asks {
         let Asks { conditional, ranged } = Asks::of(fields);
         Asks { conditional, ranged: ranged || self.ask.want.is_ranged() }
     }
 
-    /// Whether it ends when all clients have left. A refresh behind an answer never has one.
+    /// Returns whether it ends when all clients have left. A refresh behind an answer never has one.
     pub(crate) fn ends_deserted(&self) -> bool {
         self.owner.is_some() && self.route.finish == Finish::WhileWanted
     }
 
-    /// One exchange up to the response's head, with these fields beside those of a fill.
+    /// Sends one request with these fields added to those of a fill. Returns the response's head.
     pub(crate) async fn exchange(&self, besides: HeaderMap, born: Number) -> Result<Head, upstream::Error> {
         let sent = Arc::new(AtomicU64::new(0));
         let mut headers =
@@ -150,7 +151,8 @@ impl Job {
         Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
     }
 
-    /// There was no answer: upstream failed, or it was given up for want of anybody to wait for it.
+    /// Ends without an answer: upstream failed, or the exchange was given up because no request waited for
+    /// it.
     pub(crate) async fn gave_up(self, leader: Leader, fill: Fill, error: upstream::Error) {
         if error.kind == ErrorKind::Unwanted {
             self.proxy.observer.shed(Shed::Unwanted);
@@ -159,8 +161,8 @@ impl Job {
         self.no_answer(leader, fill, error).await;
     }
 
-    /// Nobody is known to wait here any more. Those who may be gone are told so, all others elect
-    /// again.
+    /// Ends because no request is known to wait here any more. Requests that may be gone are told so, all
+    /// others elect again.
     pub(crate) async fn forsaken(self, leader: Leader, fill: Fill) {
         leader.inform(|info| info.unwanted = true);
         self.abandoned(fill).await;
@@ -186,13 +188,13 @@ impl Job {
         candidate.unless(unread, Unfit::Unread)?.selected(&self.headers).map(drop)
     }
 
-    /// Whether somebody waits for it who needs the bytes of what is validated.
+    /// Returns whether a request waits that needs the bytes of what is validated.
     fn wants_bytes(&self) -> bool {
         self.owner.is_some()
     }
 
-    /// Returns whether a record that was validated has its bytes still: one that has not is not to be
-    /// refreshed for ever.
+    /// Returns whether a validated record still has its bytes: one without them must not be refreshed for
+    /// ever.
     async fn has_bytes(&mut self, refreshed: &Stored) -> bool {
         if refreshed.body.is_some() {
             return !reach::is_lost(&self.proxy, refreshed.hash, &refreshed.manifest);
@@ -206,14 +208,14 @@ impl Job {
                 }
                 false
             }
-            // Whoever waits can do nothing with it.
+            // The request that waits can do nothing with it.
             Err(_) if self.wants_bytes() => false,
             // Bytes that merely can't be read now are no reason to fetch them again.
             Ok(()) | Err(_) => true,
         }
     }
 
-    /// The record that a 304 makes of the stale one: its bytes stay where they are.
+    /// The record that a 304 makes of the stale one: its segments stay where they are.
     fn refresh(&self, head: &Head, fill: &Fill) -> Option<Stored> {
         let stale = self.stale.as_ref()?;
         let whole = Record { body: (*stale.manifest).clone(), ..stale.record.clone() };
@@ -225,14 +227,14 @@ impl Job {
             &self.route.rules,
         )?;
         record.token = fill.token();
-        // One that has grown too long by it is fetched as anything that was not stored.
+        // If its head has grown too long by that, it is fetched as if nothing were stored.
         catalog::fits(&record, Some(record.body.len)).ok()?;
         Some(Stored::new(record, &self.route.rules, stale.body.clone()))
     }
 }
 
-/// Fails where a GET or HEAD got an answer to what it did not ask: nobody could make anything of it, and
-/// whoever comes next would be told the same.
+/// Fails if a GET or HEAD got a 304 or a part that it did not ask for: no client could use that, and the next
+/// request would be answered the same.
 pub(crate) fn is_answered(asks: Asks, response: &upstream::Response) -> Result<(), upstream::Error> {
     let Some(unasked) = policy::unasked(asks, response.status, &response.headers) else { return Ok(()) };
     let kind = match unasked {

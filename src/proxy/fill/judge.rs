@@ -29,40 +29,39 @@ use crate::record::{Binding, Bound, Manifest, Note, Record};
 use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
-/// How long a failure that was awaited holds here, in ms.
+/// How long a failure that was awaited is remembered here, in ms.
 const FAILED_MS: u64 = 1_000;
 
-/// Judges entries for one fill. Remembers the last record it saw: it may be validated, or served
-/// stale.
+/// Judges entries for one fill. Remembers the last record that it read: it may be validated, or served stale.
 pub(crate) struct FillJudge {
     proxy: Arc<Proxy>,
     route: Arc<Route>,
     headers: Arc<HeaderMap>,
     ask: RequestFacts,
     place: CacheSlot,
-    /// The purges that those whom it judges for came after.
+    /// The purges that the fill's request came after.
     past: Past,
-    /// What its flight tells of the lease that lives.
+    /// The token of the lease that lives, shared with the fill's flight.
     live: Arc<AtomicU64>,
-    /// It is a refresh that nobody waits for: what is stale is what it is there to replace.
+    /// Whether it judges for a refresh that no request waits for: a stale record is what that is to replace.
     refresh: bool,
     last: Mutex<Option<Arc<Stored>>>,
-    /// The token of the record that was there at the first look, 0 if none was: what comes after
-    /// it is what somebody else's exchange, under way by then, has brought.
+    /// The token of the record at the first look, 0 if there was none. A record with a higher one was brought
+    /// by another exchange, under way by then.
     first: OnceLock<Number>,
-    /// The same of the note at the verdict key.
+    /// The same for the note at the verdict key.
     first_note: OnceLock<Number>,
-    /// The highest token of a record that was seen.
+    /// The highest token of the records that were read.
     newest: AtomicU64,
-    /// A part that is being fetched here, and that this fill was not to ride: nobody else's news.
+    /// The number of a part's fill under way here that this fill can't ride: its record was not waited for.
     behind: Option<Number>,
-    /// It has met a body whose bytes are gone: that is nothing to it any more.
+    /// Whether the fill has met a body whose bytes are gone: from then on such a body counts as absent.
     past_lost: bool,
-    /// Bodies that could not be read.
+    /// Bodies that the fill's request could not read.
     unread: Vec<Arc<Manifest>>,
-    /// A failure was seen that holds for no request that comes after it.
+    /// Whether a failure was read that holds for no later request.
     failed_lately: AtomicBool,
-    /// The last verdict that was seen.
+    /// The last verdict that was read.
     prior: Mutex<Option<Prior>>,
     /// The number of the first verdict that does not bind the request.
     unbound: OnceLock<Number>,
@@ -96,12 +95,13 @@ impl FillJudge {
         }
     }
 
-    /// The last verdict that was seen: the request's own may confirm it, or renew it (F7).
+    /// The last verdict that was read: the request's own may confirm it, or renew it (F7).
     pub(crate) fn prior(&self) -> Option<Prior> {
         *self.prior.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a note binds the request, if it does. Its own verdict may confirm it, or renew it.
+    /// Returns why a note binds the request, if it does. Remembers it, for the request's own verdict may
+    /// confirm or renew it.
     fn bound(&self, kind: Kind, binding: &Binding, awaited: bool) -> Option<Bound> {
         let party = Party {
             route: &self.route,
@@ -115,8 +115,9 @@ impl FillJudge {
         binds(&self.proxy.hop_headers, binding, &party, awaited)
     }
 
-    /// A verdict that does not bind the request: one more is elected of those that it does not bind. After
-    /// a second one that it has waited for, it goes on by itself: what leads there may go on like that.
+    /// Judges by a verdict that does not bind the request: one of the requests that it does not bind is
+    /// elected. After a second such verdict that it has waited for, the request goes by itself: more of them
+    /// may follow.
     fn unbound(&self, token: Number, awaited: bool) -> Judged<StoreSighting> {
         let first = *self.unbound.get_or_init(|| token);
         if awaited && first != token { Judged::Apart } else { Judged::Absent }
@@ -127,18 +128,18 @@ impl FillJudge {
         self.first.get().is_some_and(|first| record.token > *first)
     }
 
-    /// The last record that was read and that was there when the fill came.
+    /// The last record that was read, if it was there at the first look.
     pub(crate) fn found_at_first(&self) -> Option<Arc<Stored>> {
         self.last().filter(|last| !self.is_awaited(&last.record))
     }
 
-    /// Whether upstream failed a moment ago for a request that was alone with it: when it does so
-    /// again, that is remembered (F7).
+    /// Returns whether upstream failed a moment ago for a request that was alone with it: if it fails again,
+    /// that is remembered (F7).
     pub(crate) fn failed_lately(&self) -> bool {
         self.failed_lately.load(Ordering::Relaxed)
     }
 
-    /// The last record that was read, stale as it may be.
+    /// The last record that was read, however stale.
     pub(crate) fn last(&self) -> Option<Arc<Stored>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -174,7 +175,7 @@ impl FillJudge {
         self.newest.fetch_max(token, Ordering::Relaxed);
         let awaited = self.first.get().is_some_and(|first| token > *first) && self.behind != Some(token);
         let candidate = Candidate::new(&stored, covered);
-        // What is lost is neither to be served nor to be validated: there is nothing behind it.
+        // Lost bytes can be neither served nor validated.
         let stands = self.stands(candidate, now).and_then(|candidate| {
             candidate.unless(reach::is_lost(&self.proxy, hash, &stored.manifest), Unfit::Lost)
         });
@@ -182,7 +183,7 @@ impl FillJudge {
             return Judged::Absent;
         }
         if !self.refresh && reach::is_unread(&self.proxy, hash, &stored.manifest, &self.unread) {
-            // As if there were no body store: nobody stands in a line for that.
+            // As if there were no body store: the request does not stand in line for the lease.
             return if awaited { Judged::Apart } else { Judged::Absent };
         }
         if stored.record.end() > now {
@@ -194,7 +195,7 @@ impl FillJudge {
         self.reuse(stored, covered, awaited)
     }
 
-    /// That it is neither purged nor too old for anybody.
+    /// Fails for a record that is purged, or too old for any request.
     fn stands<'a>(&self, candidate: Candidate<'a>, now: WallMs) -> Result<Candidate<'a>, Unfit> {
         candidate.unless_purged(Strictness::Hard)?.unless_older(self.proxy.max_life_ms(), now)
     }
@@ -203,9 +204,9 @@ impl FillJudge {
         Criteria { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
     }
 
-    /// Another variant's response under the key that the request asks for: what it says of the key sends
-    /// the request to its own variant at once. That holds whatever becomes of the response itself, and no
-    /// entry may say so yet, so it is kept here.
+    /// A response of another variant under the key that the request asks for: the fields that it varies on
+    /// send the request to its own variant at once. They hold whatever becomes of the response itself. No
+    /// entry may list them yet, so they are kept here.
     fn of_another_variant(&self, record: &Record) -> Option<Judged<StoreSighting>> {
         if record.key != self.place.key.text() {
             return None;
@@ -215,7 +216,7 @@ impl FillJudge {
         Some(told(FlightOutcome::Varies(node)))
     }
 
-    /// What a record is to the request that no hard purge keeps from it.
+    /// Judges a record that no hard purge keeps from the request.
     fn reuse(&self, stored: Arc<Stored>, covered: Covered, awaited: bool) -> Judged<StoreSighting> {
         let now = self.proxy.now_ms();
         if let Some(told) = self.of_another_variant(&stored.record) {
@@ -224,17 +225,18 @@ impl FillJudge {
         let candidate = Candidate::new(&stored, covered);
         let found = match candidate.check(Strictness::HardAndSoft, self.facts(), now) {
             Ok(Use::Fresh { .. }) => true,
-            // As if it had been in memory here: who is given it has it refreshed behind the answer.
+            // As if it had been in memory here: the request that is given it has it refreshed behind the
+            // answer.
             Ok(Use::Revalidating { .. }) => !self.refresh || awaited,
             Ok(Use::MaxStale { .. }) => !self.refresh,
-            // A part of something else is to be completed. Or it arrived stale, or is for its own client
-            // only.
+            // It is a part that lacks what is asked for and is to be completed, it arrived stale, or it is
+            // for its own client only.
             Err(Unfit::Lacking | Unfit::Stale | Unfit::Refused(_)) => false,
             Err(_) => return Judged::Absent,
         };
         match found {
             true => told(FlightOutcome::Stored(FoundRecord::cached(stored, How::Cached))),
-            // Nobody is elected again because of that, one after another (F5).
+            // By itself: else requests would be elected again because of that, one after another (F5).
             false if awaited => Judged::Apart,
             false => Judged::Absent,
         }
@@ -246,7 +248,7 @@ impl FillJudge {
         let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
         let hash = self.place.key.hash();
         match note {
-            // A record is newer: what was said before it holds no more.
+            // A record is newer: an older verdict holds no more.
             Note::Pass { token, .. } | Note::Failed { token, .. }
                 if token <= self.newest.load(Ordering::Relaxed) || covered(token) =>
             {
@@ -262,7 +264,7 @@ impl FillJudge {
                     return Judged::Absent;
                 }
                 let bound = self.bound(Kind::Pass, &binding, awaited).is_some();
-                // Requests that come next need not ask the store.
+                // The next requests need not ask the store.
                 self.proxy.negative_cache.pass(
                     hash,
                     reason,
@@ -270,7 +272,7 @@ impl FillJudge {
                     token,
                     Duration::from_millis(until - now),
                 );
-                // Those that waited for it go by themselves, bound or not: they do not wait again.
+                // Requests that waited for it go by themselves, bound or not: they do not wait again.
                 if bound || awaited {
                     told(FlightOutcome::Pass(reason, PrivateResponse::nobodys()))
                 } else {
@@ -291,7 +293,7 @@ impl FillJudge {
                     self.failed_lately.store(true, Ordering::Relaxed);
                     return Judged::Absent;
                 }
-                // A request that waited is told; and that one did is what makes it last (F7).
+                // A request that waited is told. That it waited is what makes the failure last (F7).
                 let left = if until > now { until - now } else { FAILED_MS };
                 let failure = awaited_failure(token, status, answered, left, binding, self.last());
                 remember_awaited(&self.proxy, hash, &failure, left);
@@ -309,8 +311,8 @@ impl FillJudge {
                     return self.unbound(token, awaited);
                 }
                 match self.growing(token, *head) {
-                    // Its bytes count only while its lease lives; that it is not for sharing holds
-                    // for all who waited, though it ended as soon as it had begun.
+                    // Its bytes count only while its lease lives. That it is not for sharing holds for all
+                    // that waited, even if it ended as soon as it had begun.
                     Judged::Apart if awaited => Judged::Apart,
                     judged if live == Some(token) => judged,
                     _ => Judged::Absent,
@@ -320,7 +322,7 @@ impl FillJudge {
         }
     }
 
-    /// A body that is being fetched elsewhere: ridden if it may be reused as stored.
+    /// Judges a body that another instance fetches: it is ridden if it may be reused as stored.
     fn growing(&self, token: Number, mut head: Record) -> Judged<StoreSighting> {
         let manifest = std::mem::take(&mut head.body);
         if self.past_lost && reach::is_lost(&self.proxy, self.place.key.hash(), &manifest) {
@@ -364,8 +366,8 @@ impl Judge for FillJudge {
         judged
     }
 
-    /// A note like any other, or the whole record of a fill whose lease went to another: it is in no
-    /// entry, so nothing of it is kept here but what the key varies on.
+    /// A note like any other, or the whole record of a fill whose lease went to another. Such a record is in
+    /// no entry, so only the fields that the key varies on are kept here.
     fn aside(&self, entry: &Entry, token: Number) -> Judged<StoreSighting> {
         let record = match self.proxy.catalog.aside(entry, &self.place.key) {
             Some(ToldAside::Note(note)) => return self.note(note, Some(token)),
@@ -386,7 +388,7 @@ impl Judge for FillJudge {
     }
 
     fn stale(&self, _: Option<&Entry>) -> Option<StoreSighting> {
-        // Each request judges for itself what stale it may be given.
+        // Each request judges for itself what stale response it may be given.
         None
     }
 }
@@ -420,14 +422,14 @@ fn told(told: FlightOutcome) -> Judged<StoreSighting> {
     Judged::Found(StoreSighting::Told(told))
 }
 
-/// Remembers a failure that requests here have waited for, for so many ms.
+/// Remembers a failure that requests here have waited for, for `left_ms`.
 fn remember_awaited(proxy: &Proxy, key: KeyHash, failure: &Arc<Failure>, left_ms: u64) {
     if failure.may_be_remembered() {
         proxy.negative_cache.failed(key, failure.clone(), Duration::from_millis(left_ms));
     }
 }
 
-/// The same of one that broke off the bodies which requests here were reading.
+/// Remembers a failure that broke off bodies which requests here were reading.
 pub(crate) fn broken_off_elsewhere(
     proxy: &Proxy,
     key: KeyHash,

@@ -1,9 +1,9 @@
-//! What was published is looked at once more a moment later: a stamp may have landed beside it.
+//! A published record is checked once more a moment later: a stamp may have landed beside it.
 //!
-//! A fill asks for stamps right before its record is written. One that lands between is older than the
-//! record, and covers it for as long as it lives; but it was written without knowing until when that is
-//! ([`life`](crate::tier::stamps::life)). So when it has been heard of, the record is removed under its
-//! key's lease, or the soft stamp is written again to live as long as the record.
+//! A fill asks for stamps right before its record is written. A stamp that lands between is older than the
+//! record, and covers it for as long as that stamp lives; but it was written without knowing when the record
+//! ends ([`life`](crate::tier::stamps::life)). So once this instance has heard of it, the record is removed
+//! under its key's lease, or the soft stamp is written again to live as long as the record.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::tier::stamps::life::{Ends, SLACK, stamp_life};
 use crate::tier::stamps::{Force, Scope};
 use crate::tier::{Covered, Stored};
 
-/// How long what was written beside a record may take until it is applied here.
+/// How long a stamp that was written beside a record may take until it is applied here.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// A record was published.
+/// Plans the check of a record that was published.
 pub(crate) fn landed(proxy: &Proxy, stored: &Stored) {
     // An instance that has not heard of a stamp by then does not trust its memory.
     let settling = SETTLING + proxy.member.as_ref().map_or(Duration::ZERO, |member| member.trust());
@@ -34,16 +34,16 @@ pub(crate) fn landed(proxy: &Proxy, stored: &Stored) {
     });
 }
 
-/// When there is something to be looked at.
+/// When the next check is due.
 pub(crate) fn landing_due(proxy: &Proxy) -> Option<Instant> {
     proxy.landings.due()
 }
 
-/// Looks at what is due.
+/// Makes the checks that are due.
 pub(crate) async fn look_at_landed(proxy: &Proxy) {
     while let Some(landing) = proxy.landings.take(Instant::now()) {
         if !proxy.trust.holds(proxy.now_ms()) {
-            // Stamps are read again before that is over.
+            // The stamps are read again meanwhile.
             proxy.landings.add(Landing { due: Instant::now() + SETTLING, ..landing });
             return;
         }

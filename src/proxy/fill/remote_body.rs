@@ -1,9 +1,9 @@
-//! Riding a body that another instance fetches (docs/design.md, A miss that follows): its segments as they become readable,
-//! and what happens when that instance dies, hands over, or the store goes away.
+//! Riding a body that another instance fetches (docs/design.md, A miss that follows): its segments as they
+//! become readable, and what happens when that instance dies or hands over, or the store goes away.
 //!
-//! Whoever rides has had the head and the first bytes of one representation. It goes on with the
-//! same fetch, with one that was resumed from its segments, or with a second one that has the same
-//! head and the very same bytes so far; never with anything else.
+//! Riders have had the head and the first bytes of one representation. They go on with the same fetch, with
+//! one that was resumed from its segments, or with a second one that has the same head and the very same
+//! bytes so far; never with anything else.
 
 use crate::proxy::fill::judge;
 use crate::proxy::lookup::reach;
@@ -27,42 +27,42 @@ use after_loss::{Aside, GRACE, Silence};
 
 pub(crate) mod after_loss;
 
-/// A body that comes in somewhere else, as its riders here get it.
+/// A body that another instance fetches, as the riders on this instance get it.
 struct RemoteFill {
     job: Job,
     names: Names,
     leader: Leader,
     tail: Tail,
-    /// What the riders were told.
+    /// The head that the riders were given.
     head: Arc<Stored>,
     /// The number of the fill that is followed.
     token: Number,
-    /// Its lease is another's, and it goes on for those who have begun.
+    /// Set once its holder has no lease any more, and may go on for the riders that have begun.
     aside: Option<Aside>,
-    /// The token of the record that it is to become: of a variant, an older number.
+    /// The token of the record that the fill is to publish; for a variant, one older than the fill's own.
     record: Number,
 }
 
-/// What a look at it comes to.
+/// What a look at the store's entries comes to.
 enum RemoteStep {
-    /// More to come.
+    /// More is to come.
     On(Box<RemoteFill>),
-    /// Nobody fills it any more.
+    /// No instance fills it any more.
     Orphaned(Box<RemoteFill>),
-    /// It has ended: well, or for the riders with an error.
+    /// It has ended: well, or with an error for the riders.
     Over,
 }
 
 impl Job {
-    /// Rides it: here everybody follows one reader of the other instance's segments.
+    /// Rides the body: all requests here follow one reader of the other instance's segments.
     pub(crate) async fn ride_elsewhere(mut self, mut leader: Leader, names: Names, seen: Elsewhere) {
         // The head is a promise: the first bytes are read, and checked, before it goes out.
         let (hash, manifest) = (seen.head.hash.to_string(), Arc::new(seen.manifest.clone()));
         if let Err(error) = self.proxy.bodies.begins(&hash, &manifest).await {
             self.proxy.observer.unreadable(&error);
             if error.condemns() && self.patience.is_none() {
-                // As if nothing had been told: its holder has failed, or tells of what it has stored.
-                // It is waited for no longer than a dead holder is.
+                // As if nothing had been told: its holder has failed, or will tell of what it has stored. It
+                // is waited for no longer than a dead holder is.
                 let lease_ttl = self.proxy.flight.settings().lease_ttl;
                 self.patience = Some(Instant::now() + lease_ttl + GRACE);
                 return self.enter_again(leader).await;
@@ -73,7 +73,7 @@ impl Job {
         let len = policy::content_length(&seen.head.record.headers);
         let (mut tail, growing) = self.proxy.bodies.follow(&hash, len);
         if let Err(error) = tail.extend(&seen.manifest) {
-            // Not a manifest that anybody could read: as if nothing had been told.
+            // Not a manifest that can be read: as if nothing had been told.
             self.proxy.observer.body_store_error(&error);
             let fill = self.proxy.flight.apart(&names);
             return Box::pin(self.fetch(leader, fill)).await;
@@ -89,7 +89,7 @@ impl Job {
         Box::new(RemoteFill { job: self, names, leader, tail, head, token, record, aside: None }).run().await;
     }
 
-    /// Goes the way of a fill from its beginning.
+    /// Starts the fill again from its beginning.
     fn enter_again(self, leader: Leader) -> BoxFuture<'static, ()> {
         Box::pin(self.run(leader))
     }
@@ -99,7 +99,7 @@ impl Job {
             head: seen.head.clone(),
             growing,
             len,
-            // Before anything that happened here: only what may be reused as stored is ridden.
+            // Before all moments of this instance: only what may be reused as stored is ridden.
             sent: 0,
             owner: None,
             seat: std::sync::Mutex::new(None),
@@ -125,16 +125,16 @@ impl RemoteFill {
                 biased;
                 next = pursuit.next() => next,
                 () = chase.until_silent() => match chase.misses() {
-                    // Whatever was published since is looked at now.
+                    // What was published since is read now.
                     Silence::Dead => {
                         pursuit = chase.job.proxy.flight.pursue(&chase.names, chase.token);
                         continue;
                     }
                     Silence::Doubted | Silence::Waited => continue,
-                    // It said nothing more: its riders are broken off.
+                    // Its holder told nothing more: the riders are broken off.
                     Silence::Over => return,
                 },
-                // Nobody new comes, so nobody else will want it.
+                // Its flight takes no new requests, so nothing else will want it.
                 () = chase.leader.unwanted(), if chase.aside.is_some() => return,
             };
             let orphaned = match next {
@@ -143,7 +143,7 @@ impl RemoteFill {
                         chase = on;
                         pursuit.turn_to(chase.token);
                         if chase.is_aside() {
-                            // Its holder has given it back, and nobody else leads.
+                            // Its holder has given the lease back, and no other leads.
                             pursuit.lease_is_gone();
                         }
                         continue;
@@ -166,13 +166,13 @@ impl RemoteFill {
         }
     }
 
-    /// Whether the store began another life since: there nothing goes on with these bytes.
+    /// Returns whether the store has begun another life since: there nothing goes on with these segments.
     fn is_of_another_life(&self) -> bool {
         !self.tail.manifest().is_of(&self.job.proxy.bodies.life())
     }
 
-    /// Whether the store is in another life than these bytes are of, though that may not be known here yet:
-    /// an emptied store has no lease of their holder either, and that one goes on aside.
+    /// Returns whether the store is in another life than these segments, even if that is not known here yet.
+    /// An emptied store has no lease of their holder either, and the holder goes on aside.
     async fn is_over_in_the_store(&self) -> bool {
         let proxy = &self.job.proxy;
         if proxy.member.is_none() {
@@ -182,14 +182,14 @@ impl RemoteFill {
         life.is_ok_and(|life| !life.is_some_and(|life| self.tail.manifest().is_of(&life)))
     }
 
-    /// From now on it is for its riders alone, and goes on as far as its holder tells.
+    /// From now on it is for its riders alone, and goes on for as long as its holder tells.
     fn turns_aside(mut self: Box<Self>) -> Box<Self> {
         self.leader.retire();
         self.goes_aside();
         self
     }
 
-    /// Whether its holder has no lease, and is not known to be dead.
+    /// Returns whether its holder goes on without a lease and is not known to be dead.
     fn is_aside(&self) -> bool {
         self.aside.is_some_and(|aside| aside.is_listened_to())
     }
@@ -203,12 +203,13 @@ impl RemoteFill {
         aside
     }
 
-    /// Whether another one may go on with it: not with what came before a purge, or is of another life.
+    /// Returns whether another fill may go on with it: not if a purge covers it, or if its segments are of
+    /// another life of the store.
     fn is_replaceable(&self) -> bool {
         self.head.covered(&self.job.proxy.stamps) != Covered::Hard && !self.is_of_another_life()
     }
 
-    /// Waits until its holder was silent for too long; for ever while that has its lease. Cancel safe.
+    /// Waits until its holder has been silent for too long; for ever while that has its lease. Cancel safe.
     async fn until_silent(&self) {
         let lease_ttl = self.job.proxy.flight.settings().lease_ttl;
         match self.aside.and_then(|aside| aside.until(lease_ttl, self.is_replaceable())) {
@@ -217,8 +218,8 @@ impl RemoteFill {
         }
     }
 
-    /// Its holder was silent until now. In doubt, who has had no byte of it goes on to the next exchange,
-    /// and who has had some waits on, for there may be nothing else for those.
+    /// Its holder has been silent until now. In doubt, a rider without a byte of it goes on to the next
+    /// exchange. A rider that has some waits on, for there may be no other source for it.
     fn misses(&mut self) -> Silence {
         let (lease_ttl, replaceable) = (self.job.proxy.flight.settings().lease_ttl, self.is_replaceable());
         let Some(aside) = &mut self.aside else { return Silence::Waited };
@@ -229,14 +230,14 @@ impl RemoteFill {
         silence
     }
 
-    /// Makes what is published the riders'.
+    /// Gives the riders what the store's entries tell.
     async fn heed(mut self: Box<Self>, glimpse: Snapshot) -> RemoteStep {
         let Snapshot::There { value, verdict, live, aside } = glimpse else { return RemoteStep::On(self) };
-        // What is known is no sign of life.
+        // An entry that is known already is no sign of life.
         let aside = aside.filter(|entry| self.aside.is_none_or(|known| known.is_news(entry.number)));
         if live != Some(self.token) || self.is_aside() {
-            // The lease is not the one that this was begun under. Covered by a purge, it goes on for
-            // its riders alone, who came before: what comes after the purge is not theirs.
+            // The lease is not the one that this was begun under. If a purge covers it, it goes on for its
+            // riders alone, which came before the purge: what comes after the purge is not for them.
             if aside.is_some() || self.is_aside() || !self.is_replaceable() {
                 return self.heed_aside(aside.as_ref()).await;
             }
@@ -254,19 +255,19 @@ impl RemoteFill {
                     return RemoteStep::Over;
                 }
             }
-            // Upstream broke off, and somebody here was reading: it is remembered here too (F7).
+            // Upstream broke off. If requests here were reading, that is remembered here too (F7).
             Some(Note::Failed { token, status, answered, binding, .. }) if token >= self.token => {
                 self.broke_off(token, status, answered, binding);
                 return RemoteStep::Over;
             }
-            // It turned out too large: they find that when they come again.
+            // It turned out too large: the riders' clients find that when they ask again.
             Some(Note::Pass { token, .. }) if token >= self.token => return RemoteStep::Over,
             _ => {}
         }
         if live.is_some() { RemoteStep::On(self) } else { RemoteStep::Orphaned(self) }
     }
 
-    /// What a holder without its lease tells its riders.
+    /// Takes in what a holder without its lease tells its riders.
     async fn heed_aside(mut self: Box<Self>, aside: Option<&Entry>) -> RemoteStep {
         self.leader.retire();
         let told = aside.and_then(|entry| self.job.proxy.catalog.aside(entry, &self.job.place.key));
@@ -298,7 +299,7 @@ impl RemoteFill {
         RemoteStep::On(self)
     }
 
-    /// Upstream broke the body off. That somebody here was reading it is what makes it last.
+    /// Upstream broke the body off. It is remembered here only if requests were reading it.
     fn broke_off(&self, token: Number, status: u16, answered: bool, binding: Binding) {
         if self.leader.followers() > 0 {
             let key = self.job.place.key.hash();
@@ -306,7 +307,7 @@ impl RemoteFill {
         }
     }
 
-    /// The record that ends what is followed, if it is published.
+    /// The published record that ends what is followed, if there is one.
     fn published(&self, value: Option<&Entry>) -> Option<Record> {
         let record = self.job.proxy.catalog.record(value?, &self.job.place.key)?;
         let ends =
@@ -314,12 +315,13 @@ impl RemoteFill {
         ends.then_some(record)
     }
 
-    /// Ends with a complete record: the riders get the rest of it if it is what they have begun.
+    /// Ends with a complete record: the riders get the rest of it if it is the representation that they have
+    /// begun.
     async fn settle(mut self: Box<Self>, record: Record) {
         let of_tier = Stored::new(record.clone(), &self.job.route.rules, None);
         self.job.proxy.tier.keep(Arc::new(of_tier));
         self.job.proxy.negative_cache.forget(self.head.hash);
-        // Who comes now has a hit.
+        // A request that comes now has a hit.
         self.leader.retire();
         if self.grows(&record).await {
             // A length that was promised and not kept breaks them off.
@@ -327,7 +329,7 @@ impl RemoteFill {
         }
     }
 
-    /// Whether the riders go on with this manifest.
+    /// Returns whether the riders can go on with this record's manifest.
     async fn grows(&mut self, record: &Record) -> bool {
         if !policy::same_representation(&self.head.record, record) {
             return false;
@@ -335,11 +337,11 @@ impl RemoteFill {
         grow(&mut self.tail, &record.body).await
     }
 
-    /// Takes the fill over, if its lease is to be had, and sees it to its end. What is left to follow
-    /// is somebody else's fill, if it is one.
+    /// Takes the fill over, if its lease is to be had, and sees it to its end. Otherwise returns what is left
+    /// to follow: another's fill, or the holder that goes on aside.
     async fn take_over(self: Box<Self>) -> Option<Box<Self>> {
         if self.leader.followers() == 0 {
-            // Nobody is left here who wants it.
+            // No request is left here that wants it.
             return None;
         }
         let flight = self.job.proxy.flight.clone();
@@ -369,13 +371,13 @@ impl RemoteFill {
         }
     }
 
-    /// From now on the rest is fetched here, with the right to fill or, when the store is gone,
-    /// without: in a flight that others may join. The place in it that the riders have.
+    /// Fetches the rest here from now on, with the right to fill or, when the store is gone, without it, in a
+    /// flight that other requests may join. Returns the riders' place in that flight.
     fn go_on(&mut self, fill: Option<Fill>) -> Option<Follower> {
         if self.leader.followers() == 0 {
             return None;
         }
-        // Who comes from now on joins the new flight and not this one.
+        // Requests that come from now on join the new flight and not this one.
         self.leader.retire();
         let mut record = self.head.record.clone();
         record.body = self.tail.manifest();
@@ -414,14 +416,14 @@ impl RemoteFill {
                     let _ = self.tail.finish(&found.stored.manifest);
                 }
             }
-            // A failure, or another body: they are broken off as the tail is dropped.
+            // A failure, or another body: the riders are broken off as the tail is dropped.
             Settled::Told(_) | Settled::Abandoned => {}
         }
     }
 }
 
-/// Goes on with a manifest: one that begins with what was told, or one whose bytes do. False if it
-/// is of other bytes.
+/// Goes on with a manifest that begins with the one that was told, or whose bytes begin with the same.
+/// Returns false if its bytes are others.
 async fn grow(tail: &mut Tail, manifest: &Manifest) -> bool {
     match tail.extend(manifest) {
         Ok(()) => true,

@@ -19,7 +19,7 @@ use crate::telemetry::labels::{FillOutcome, Shed, Why};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
 
-/// How long a key goes past a body store that failed.
+/// How long requests for a key go by themselves after the body store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an error without lifetime may confirm another one.
@@ -34,7 +34,7 @@ enum Flow {
     Unwanted,
 }
 
-/// What a body is poured into.
+/// Where a body is written to.
 pub(crate) struct BodySink {
     /// The record, its manifest still empty.
     pub stored: Arc<Stored>,
@@ -79,7 +79,8 @@ impl Job {
         self.pour(leader, fill, head, BodySink { stored, writer, growing, len, behind, kept }).await;
     }
 
-    /// From upstream to everybody who rides, to the body store, and at the end to the record.
+    /// Copies the body from upstream to the riders and to the body store, and publishes the record at the
+    /// end.
     pub(crate) async fn pour(
         mut self,
         mut leader: Leader,
@@ -89,10 +90,10 @@ impl Job {
     ) {
         let BodySink { stored, mut writer, growing, len, behind, kept } = pouring;
         let token = fill.token();
-        // Asked before anything is said: what is promised to be stored is.
+        // Checked before the head goes out: what is announced as stored is stored.
         let unfit = catalog::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
         let kept = kept && unfit.is_none();
-        // Bytes that were there before may be named by a record.
+        // Segments that were there before may be named by a record.
         let all_new = behind.segments.is_empty() && growing.acknowledged().segments.is_empty();
         let hash = stored.hash.to_string();
         let exchange = Arc::new(Exchange {
@@ -122,7 +123,7 @@ impl Job {
             }
         };
         let flow = if kept {
-            // Nobody has to wait for the end of what can't be used when it is there.
+            // No request has to wait for the end of a body that can't be reused when it is there.
             let early = self.lease_for_as_long_as_it_helps(&mut fill, &stored, &growing);
             tokio::select! {
                 biased;
@@ -131,7 +132,7 @@ impl Job {
             }
         } else {
             // Nothing of it will be published, so requests that can't ride it need not wait for its body.
-            // They are told before the lease is released: else they took it one after another.
+            // They are told before the lease is released: else they would take it one after another.
             let told = async {
                 self.tell_apart(&fill, &stored, exchange.binding.clone()).await;
                 fill.give_up_lease().await;
@@ -178,7 +179,8 @@ impl Job {
                 }
             }
             Flow::Broke(error) => {
-                // Its readers see the break when the flight is over: who asks again then does not meet it.
+                // Its readers see the break when the flight is over: a client that asks again then does not
+                // join it.
                 self.broke_off(leader, fill, &error, bytes).await;
                 drop(writer);
             }
@@ -196,7 +198,7 @@ impl Job {
                 fill.release().await;
                 self.report(outcome, token, bytes, Some(Why::Pass(reason.as_str())));
                 if leader.followers() == 0 {
-                    // Its own client has left: its place would be waited for.
+                    // Its own client has left: the others would wait for that client's place.
                     drop(exchange.take_seat());
                 }
                 let spill = writer.spill();
@@ -208,7 +210,7 @@ impl Job {
                 }
             }
             Flow::Unwanted => {
-                // Nobody reads it: who comes from now on leads anew, and does not meet it.
+                // No client reads it: a request that comes from now on leads anew, and does not join it.
                 leader.retire();
                 drop(writer);
                 self.forsaken(leader, fill).await;
@@ -216,8 +218,8 @@ impl Job {
         }
     }
 
-    /// The number that this fill's segments are named by. Without a lease there is none: then one
-    /// that no lease can have.
+    /// The number that this fill's segments are named by: its token or, without a lease, a number that no
+    /// lease can have.
     pub(crate) fn segments_name(&self, fill: &Fill) -> crate::dust::Number {
         if fill.coordinated() {
             fill.token()
@@ -226,8 +228,8 @@ impl Job {
         }
     }
 
-    /// The body store failed: for a moment each goes by itself, here whatever it asks for, and elsewhere
-    /// those who wait for this fill.
+    /// The body store failed: for a moment requests go by themselves. Here those are all requests for the
+    /// key, on other instances those that wait for this fill.
     async fn pass_for_now(&self, fill: &Fill) {
         let (token, reason) = (fill.token(), PassReason::BodyStore);
         self.proxy.negative_cache.pass_all(self.place.key.hash(), reason, token, STORE_PAUSE);
@@ -240,8 +242,8 @@ impl Job {
         self.leave_note(fill, &note, STORE_PAUSE).await;
     }
 
-    /// What is still to come of a body that is not stored, if it has not ended, goes to those who read it
-    /// here, and then what is stored already and belongs behind it.
+    /// Passes on, to the readers here, what is still to come of a body that is not stored, and then the
+    /// stored segments that belong behind it.
     async fn pass_on(
         &self,
         mut spill: body::Spill,
@@ -282,12 +284,12 @@ impl Job {
                 }
             }
         }
-        // Nobody is there to hear that it could not be finished.
+        // Nothing is left to do if it could not be finished.
         let _ = spill.finish();
     }
 
-    /// The body was there, but the store did not take the last of it: those who read it here have it from
-    /// memory, and those elsewhere are broken off.
+    /// The body was there, but the store did not take the last of it. Readers here have it from memory,
+    /// readers on other instances are broken off.
     async fn cut_short(&self, leader: Leader, fill: Fill, error: &body::Error, bytes: u64) {
         self.proxy.observer.body_store_error(error);
         let token = fill.token();
@@ -306,10 +308,10 @@ impl Job {
         })
     }
 
-    /// The segments of a body that no record will name, if all its readers read from memory.
+    /// Deletes the segments of a body that no record will name, if all its readers read from memory.
     async fn discard_unnamed(&self, growing: &body::Growing, hash: &str, manifest: &Manifest) {
         if growing.held().is_none() {
-            // Somebody may still read it back: the sweep takes it later.
+            // A reader may still need them: the sweep removes them later.
             return;
         }
         if let Err(error) = self.proxy.bodies.discard(hash, manifest).await {
@@ -317,7 +319,7 @@ impl Job {
         }
     }
 
-    /// From upstream to everybody. Paced by the body store and by no client.
+    /// Copies the body from upstream to the writer, at the pace of the body store and of no client.
     async fn flow(
         &self,
         writer: &mut body::Writer,
@@ -350,7 +352,7 @@ impl Job {
         if writer.is_short() { cut(body::Error::Truncated, true) } else { Flow::Whole }
     }
 
-    /// Where its own client reads, of a part: it may have asked for less.
+    /// The range that its own client reads of a part: it may have asked for less.
     fn seat(&self, record: &Record) -> Option<(u64, u64)> {
         match Cut::of(&self.headers, self.ask.want, record, None) {
             Cut::Part { at, .. } => Some(at),
@@ -379,8 +381,8 @@ impl Job {
         let record = Record {
             key: self.place.key.text().to_owned(),
             born: head.born,
-            // From before its request was sent, and not the lease's that it goes on under: that of
-            // a variant is taken when the head is in, and a purge may have come between (F8).
+            // The number from before its request was sent, and not the token of the lease that it goes on
+            // under. A variant's lease is taken when the head is in, and a purge may have come between (F8).
             token: head.born,
             status,
             headers,
@@ -401,7 +403,7 @@ impl Job {
     }
 }
 
-/// Why a response that its origin lets be stored is not.
+/// Why a response is not stored though its origin allows that.
 pub(crate) fn unfit(error: &CodecError) -> PassReason {
     match error {
         CodecError::TooLong(_) => PassReason::HeadTooLarge,
@@ -409,7 +411,8 @@ pub(crate) fn unfit(error: &CodecError) -> PassReason {
     }
 }
 
-/// Why a request goes by itself, by what the body store said to the one that it would have ridden.
+/// Why a request goes by itself when the body store failed like this for the flight that it would have
+/// ridden.
 pub(crate) fn unstored(error: &body::Error) -> PassReason {
     match error {
         body::Error::TooLarge | body::Error::Full => PassReason::TooLarge,
@@ -417,7 +420,7 @@ pub(crate) fn unstored(error: &body::Error) -> PassReason {
     }
 }
 
-/// A body that is not as long as it was to be is upstream's fault, all else is ours.
+/// A body of another length than was promised is upstream's fault, all else is this instance's.
 fn cut(error: body::Error, ended: bool) -> Flow {
     match error {
         body::Error::Truncated => {

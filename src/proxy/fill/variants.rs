@@ -1,5 +1,4 @@
-//! The variants of a key whose responses vary: where a fill of one goes on, and the node that
-//! lists them.
+//! The variants of a key: where a fill goes on once Vary is known, and the node that lists them.
 
 use crate::proxy::fill::better;
 use crate::proxy::lookup;
@@ -21,12 +20,12 @@ use crate::tier::{Covered, Held};
 
 use crate::proxy::state::pending_variants::{Updater, Variant};
 
-/// How often the lease of the primary key is asked for, to list a variant.
+/// How often the lease of the primary key is tried for, to list a variant.
 const TRIES: u32 = 6;
-/// The pause after the first try that failed, at most; it doubles.
+/// The longest pause after the first try that failed; it doubles.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What came of the request for it, so far.
+/// What is known of a response when its head is in.
 pub(crate) struct Came<'a> {
     /// The number under which it was asked for.
     pub(crate) born: Number,
@@ -34,7 +33,7 @@ pub(crate) struct Came<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-/// Where a response is filled, once its Vary is known.
+/// What a response is filled under, once its Vary is known.
 pub(crate) struct Footing {
     pub(crate) fill: Fill,
     pub(crate) fields: Vec<HeaderName>,
@@ -42,9 +41,8 @@ pub(crate) struct Footing {
 }
 
 impl Job {
-    /// The key that a response with this Vary is filled under, and the right to do so: the one
-    /// the fill began with, or the variant's. Without it the own client is served and nothing
-    /// stored.
+    /// The key that a response with this Vary is filled under, and the right to do so: those that the fill
+    /// began with, or the variant's. Without the right, the own client is served and nothing is stored.
     pub(crate) async fn footing(
         &mut self,
         leader: &mut Leader,
@@ -80,7 +78,7 @@ impl Job {
         let node = VaryNode { variants: vec![under.key.hash().to_string()], languages, ..node };
         let led_primary = self.place.node.is_none();
         let variant = match attempt {
-            // Somebody filled the variant while this was on its way: that stays (F2).
+            // Another fill stored the variant while this one was on its way: that record stays (F2).
             Attempt::Won(variant)
                 if better::has_better(&self.proxy, &under.key, &self.route.rules, born, status).await =>
             {
@@ -101,8 +99,8 @@ impl Job {
         }
         self.place = under;
         if led_primary {
-            // The node under the primary fence, whoever fills the variant; then waiters of other variants
-            // lead side by side.
+            // The node is published under the primary fence, whichever fill stores the variant. Then requests
+            // that wait for other variants lead side by side.
             let (of, token) = (fill.names().clone(), fill.token());
             let landed = publish_node(&self.proxy, fill, node.clone()).await;
             if !landed {
@@ -117,13 +115,14 @@ impl Job {
         Footing { fill, fields, kept }
     }
 
-    /// The lease of the variant, if this flight may stand at its key too, so that all who want it find
-    /// what it brings. What was asked for before a purge that this request came after gives way (F8).
+    /// Tries for the variant's lease, if this flight may stand at its key too, so that all requests for it
+    /// find what this one brings. A fill that was asked for before a purge that this request came after gives
+    /// way (F8).
     async fn attempt(&self, leader: &mut Leader, under: &CacheSlot) -> Attempt {
         let superseded = self.past.hard(&self.proxy.stamps);
         let hash = under.key.hash();
         let may_stand = leader.also(&hash)
-            // Those that find the other one void hear of this one by the store.
+            // Requests that find the other flight void hear of this one by the store.
             || self.proxy.dust.shared()
                 && self.proxy.flights.peek(&hash).is_some_and(|other| {
                     let fence = other.info().fence;
@@ -136,8 +135,8 @@ impl Job {
         match self.proxy.flight.attempt_after(&names, superseded).await {
             Attempt::Taken if superseded > 0 => {
                 match self.told_in_vain(under).await {
-                    // It took the variant's lease when its head was in: after the purge, and its bytes are
-                    // from before.
+                    // Its holder took the variant's lease when the head was in: after the purge, but with
+                    // bytes from before it.
                     Some(token) => self.proxy.flight.attempt_after(&names, token.saturating_add(1)).await,
                     None => Attempt::Taken,
                 }
@@ -146,7 +145,7 @@ impl Job {
         }
     }
 
-    /// The lease of a body under way that a purge covers which this request came after.
+    /// The token of a body under way, if a purge that this request came after covers it.
     async fn told_in_vain(&self, under: &CacheSlot) -> Option<Number> {
         match self.proxy.catalog.verdict(&under.key).await.ok()?? {
             Note::Growing { token, head, .. }
@@ -158,9 +157,9 @@ impl Job {
         }
     }
 
-    /// A purge took the lease of the primary key: who waits elsewhere for this very fill came before that,
-    /// and finds its own variant under that one's key. So does whoever comes here, though each leader of the
-    /// primary key loses its lease like that.
+    /// A purge took the lease of the primary key. Requests on other instances that wait for this fill came
+    /// before the purge, and find their own variants by its node. So do requests that come here, though each
+    /// leader of the primary key may lose its lease like that.
     async fn tell_node_aside(&self, of: &Names, token: Number, node: VaryNode) {
         lookup::keep_hint(&self.proxy, &Arc::new(node.clone()));
         if !self.proxy.dust.shared() {
@@ -171,12 +170,12 @@ impl Job {
         }
     }
 
-    /// What the response varies on; on everything, for a while, if its key loses too many variants
-    /// and this is none of those that are listed.
+    /// What the response varies on. For a while that is everything, if its key loses too many variants and
+    /// does not list this one.
     pub(crate) fn varies(&self, head: &Head) -> Varies {
         let known = self.place.node.as_ref().map_or(&[][..], |node| &node.fields);
         match policy::varies(&head.response.headers, &self.route.rules) {
-            // With all that its key varies on, too many to be written down.
+            // Together with the fields that its key varies on, too many to be written down.
             Varies::On(fields)
                 if fields.len() + known.iter().filter(|field| !fields.contains(field)).count()
                     > MAX_FIELDS =>
@@ -193,8 +192,8 @@ impl Job {
         }
     }
 
-    /// Puts this variant into the node of its key, and under its language, in a task of its own: no
-    /// client waits for it.
+    /// Lists this variant in the node of its key, and under its language, in a task of its own: no client
+    /// waits for it.
     pub(crate) fn enlist(&self, response: &HeaderMap) {
         let Some(node) = self.place.node.clone() else { return };
         let spoken = policy::spoken(&self.place.key, &node.fields, &self.headers, response);
@@ -214,7 +213,7 @@ impl Job {
         });
     }
 
-    /// Whether this variant is in the newest node that is known here, and `so`.
+    /// Returns whether the newest node that is known here lists this variant, and `so` holds of it.
     fn is_listed(&self, so: impl Fn(&str, &VaryNode) -> bool) -> bool {
         let listed = |node: &VaryNode| {
             let own = self.place.key.hash().to_string();
@@ -228,8 +227,8 @@ impl Job {
         }
     }
 
-    /// Lists all that wait, and those that come while it does. When the lease of the primary key
-    /// is not to be had they are left to the next that comes.
+    /// Lists all variants that wait, and those that come meanwhile. If the lease of the primary key is not to
+    /// be had, they are left to the next variant that is stored.
     async fn keep_roll(&self, mut keeper: Updater<'_>, known: &VaryNode) {
         let names = self.proxy.names(&self.place.primary);
         let mut tries = 0;
@@ -249,13 +248,13 @@ impl Job {
         }
     }
 
-    /// Puts variants into the node and takes the least used ones above the route's `max_variants`
-    /// out. Whether that is settled.
+    /// Adds variants to the node, and removes the least used ones above the route's `max_variants`. Returns
+    /// whether that is settled.
     async fn list(&self, fill: Fill, known: &VaryNode, comers: &[Variant]) -> bool {
         let Ok(there) = self.proxy.catalog.value(&self.place.primary).await else { return false };
         let node = match there.map(|found| found.reading) {
             Some(Reading::Vary(node)) => node,
-            // It varies no more.
+            // The key varies no more.
             Some(Reading::Record(_)) => {
                 fill.release().await;
                 return true;
@@ -272,7 +271,7 @@ impl Job {
     }
 }
 
-/// Publishes a Vary node under the primary fence, and releases it. Whether it landed.
+/// Publishes a Vary node under the primary fence, and releases the lease. Returns whether it landed.
 async fn publish_node(proxy: &Proxy, fill: Fill, node: VaryNode) -> bool {
     let ttl = proxy.settings.max_life;
     let mut node = node;
@@ -285,12 +284,11 @@ async fn publish_node(proxy: &Proxy, fill: Fill, node: VaryNode) -> bool {
     landed
 }
 
-/// Takes variants out of a node until there are at most `most`: the oldest first, but those
-/// that were used since they were last looked at go to the end instead, and those that are
-/// being filled stay. How many had to go.
+/// Removes variants from a node until there are at most `most`, the oldest first. Those that were used since
+/// the last look go to the end instead, and those that are being filled stay. Returns how many were deleted.
 async fn thin_out(proxy: &Proxy, node: &mut VaryNode, most: usize) -> usize {
     let mut gone = 0;
-    // Each at most twice: the second time nothing has been used since.
+    // Each is looked at twice at most: the second time nothing has been used since.
     let mut looks = node.variants.len() * 2;
     while node.variants.len() > most && looks > 0 {
         looks -= 1;
@@ -332,7 +330,7 @@ async fn take_out(proxy: &Proxy, hash: &str) -> TakenOut {
     }
 }
 
-/// What became of a variant that there is no room for.
+/// What became of a variant that its node has no room for.
 enum TakenOut {
     Gone,
     /// It was gone before.

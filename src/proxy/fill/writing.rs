@@ -1,7 +1,7 @@
-//! Bytes of a fill that goes on while nothing in the store names them: it has given its lease up, lost it or
-//! had none, others have overwritten its note, and its record comes at the end. So that the sweep of another
-//! instance leaves them, it says now and then that it writes, under a name of its own for each number that
-//! its segments are named by: those of what it goes on with, too.
+//! Claims on the segments of a fill that goes on while no entry in the store names them: it has given its
+//! lease up, lost it or had none, others have overwritten its note, and its record comes at the end. So that
+//! the sweep of another instance leaves them, the fill writes a claim now and then. Each number that its
+//! segments are named by has its own, those that it goes on with included.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -14,15 +14,15 @@ use crate::dust::Number;
 use crate::proxy::fill::Job;
 use crate::record::Manifest;
 
-/// It says so that often while what it said last would last: the sweep removes nothing sooner than
-/// `linger` after it was written.
+/// How many claims are written in the time that one lasts: the sweep removes nothing sooner than `linger`
+/// after it was written.
 const TIMES: u32 = 4;
-/// What was written before is older: of that it is said so soon, and most bodies are whole by then.
+/// Segments that were written before are older: they are claimed so soon, and most bodies are whole by then.
 const SOON: Duration = Duration::from_millis(20);
 
 impl Job {
-    /// Says that what is there of a body is still written to, and what belongs behind it. Has no end but being
-    /// dropped; what it said last then lasts for long enough to publish a record.
+    /// Claims the segments that a body has so far, and those that belong behind it. Runs until it is dropped;
+    /// the last claim then lasts for long enough to publish a record.
     pub(crate) async fn keep_claimed(&self, growing: &Growing, behind: &Manifest) -> Infallible {
         let names = self.proxy.names(&self.place.key);
         let lasts = self.proxy.bodies.settings().linger;

@@ -6,80 +6,80 @@ use tokio::time::Instant;
 
 use crate::dust::Number;
 
-/// A holder without its lease, as it is heard here.
+/// What is known here of a holder without its lease.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Aside {
-    /// Since when it was silent.
+    /// Since when it has been silent.
     since: Instant,
-    /// The number of its last word, 0 for none.
+    /// The number of the last entry in which it told something, 0 for none.
     number: Number,
     /// Whether it goes on, as far as is known.
     word: Word,
 }
 
-/// What there is to show that a holder lives that has lost its lease.
+/// Whether a holder that has lost its lease is known to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
-    /// Nothing yet, and it is too early to say.
+    /// It has told nothing yet, and it is too early to say.
     Awaited,
-    /// It said so.
+    /// It has told that it goes on.
     Heard,
-    /// Nothing, and it would have said so by now.
+    /// It has told nothing, and would have done so by now.
     Missed,
-    /// It said so once, and nothing for so long that it is dead.
+    /// It told once, and has been silent for so long that it is dead.
     Silent,
 }
 
-/// What a silence comes to.
+/// What follows from a silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// It is waited for, and may be dead.
+    /// It is waited for, but may be dead.
     Doubted,
-    /// It is waited for no more: another one may go on.
+    /// It is not waited for any more: another fill may go on.
     Dead,
-    /// It is waited for no more, and nobody else can go on.
+    /// It is not waited for any more, and no other fill can go on.
     Over,
-    /// It has some time left.
+    /// It may be silent for longer.
     Waited,
 }
 
-/// How long a holder may be silent of what nobody else can go on with: longer than an origin may pause.
+/// How long a holder may be silent if no other fill can go on with its body: longer than an origin may pause.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// How much longer than a lease a holder is waited for: when that runs out, its lease is tried for.
+/// How much longer than a lease a holder is waited for. Then its lease is tried for.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 // === impl Aside ===
 
 impl Aside {
-    /// Nothing was heard of it yet.
+    /// A holder of which nothing was heard yet.
     pub(crate) fn awaited(now: Instant) -> Self {
         Self { since: now, number: 0, word: Word::Awaited }
     }
 
-    /// It is waited for again, though it was taken for dead. What it said before is no news.
+    /// Waits for it again, though it was taken for dead. What it told before is no news.
     pub(crate) fn again(self, now: Instant) -> Self {
         Self { since: now, word: Word::Awaited, ..self }
     }
 
-    /// Whether it goes by its holder's words: not any more once that is dead.
+    /// Returns whether it is still listened to: not once it is dead.
     pub(crate) fn is_listened_to(&self) -> bool {
         self.word != Word::Silent
     }
 
-    /// Whether a word under this number was not heard yet.
+    /// Returns whether an entry with this number was not heard yet.
     pub(crate) fn is_news(&self, number: Number) -> bool {
         number > self.number
     }
 
-    /// It has said something under this number.
+    /// Takes in that it told something under this number.
     pub(crate) fn hears(&mut self, number: Number, now: Instant) {
         *self = Self { since: now, number, word: Word::Heard };
     }
 
-    /// Until when it may be silent. One that lives learns that its lease is lost at its next renewal, and
-    /// says at once that it goes on; from then on it speaks as often as it would have renewed, so where
-    /// another one can go on it is waited for as long as a lease.
+    /// Until when it may be silent. A holder that lives learns at its next renewal that its lease is lost,
+    /// and tells at once that it goes on. From then on it tells as often as it would have renewed: where
+    /// another fill can go on, it is waited for as long as a lease lasts.
     pub(crate) fn until(&self, lease_ttl: Duration, replaceable: bool) -> Option<Instant> {
         Some(match self.word {
             Word::Awaited => self.since + lease_ttl / 2 + GRACE,
@@ -89,7 +89,7 @@ impl Aside {
         })
     }
 
-    /// It said nothing until now.
+    /// Returns what follows from its silence until now.
     pub(crate) fn misses(&mut self, lease_ttl: Duration, replaceable: bool, now: Instant) -> Silence {
         if self.until(lease_ttl, replaceable).is_none_or(|until| now < until) {
             return Silence::Waited;
