@@ -1,5 +1,5 @@
-//! A request that memory could not answer: it leads or it follows, and ends in exactly one of
-//! riding a result, going by itself, or being refused (F3).
+//! A request that memory could not answer. It leads or follows, and has exactly one end: it rides a result,
+//! goes by itself, or is refused (F3).
 
 use crate::proxy::fill::behind;
 use crate::proxy::lookup::languages;
@@ -35,7 +35,7 @@ use step::{End, FollowerAction, Move};
 
 pub(crate) mod step;
 
-/// A request that has followed somebody, until it is known how that ended.
+/// Measures how long a request follows other flights, and reports how that ended.
 struct Following<'a> {
     proxy: &'a Proxy,
     since: Option<Instant>,
@@ -100,13 +100,13 @@ async fn wait(
             break;
         }
         proxy.learn(&mut arrival.past);
-        // Taken: a place in the old flight would keep a fill going that nobody else wants.
+        // Taken: a follower kept in the old flight would keep a fill going that no other request wants.
         let joined = match refused.take() {
             None => proxy.flights.join(&place.key.hash()),
             Some(old) => proxy.flights.join_after(&place.key.hash(), &old),
         };
-        // It looked too early: what that flight refreshes was kept since, and this request would
-        // wait for the refresh.
+        // This request looked in memory too early: the record that the flight refreshes was kept since then,
+        // and the request would wait for the refresh.
         if let Joined::Follow(_) = &joined
             && stale.is_none()
             && let Some((stored, _)) = store_lookup::kept_since(
@@ -152,7 +152,7 @@ async fn wait(
                 FlightOutcome::Refused(Refused::Unwanted)
             }
             Ok(Settled::Abandoned) => {
-                // The one that led is gone without a word: elect again, not in lockstep.
+                // The leader is gone without a verdict: elect again, not in lockstep.
                 sleep_until(deadline.min(Instant::now() + proxy.dice.up_to(BACKOFF))).await;
                 refused = None;
                 continue;
@@ -175,7 +175,7 @@ async fn wait(
                     && !respond::begins_in(proxy, request, &exchange, deadline).await =>
             {
                 if let Some(cause) = exchange.growing.refusal() {
-                    // It is stored no more, and went on to those who had begun to read.
+                    // It is no longer stored, and went on only for clients that had begun to read.
                     let end = End::Alone(fill::unstored(&cause));
                     following.ended(end.word());
                     return end;
@@ -183,7 +183,7 @@ async fn wait(
                 if Instant::now() >= deadline {
                     break;
                 }
-                // What it had is gone: the next exchange, with all who find that out.
+                // Its bytes are gone: the next exchange, with all requests that find that out.
                 refused = Some(follower);
                 continue;
             }
@@ -211,8 +211,8 @@ async fn wait(
                     return end;
                 }
             }
-            // Once: parts are not waited for one after another. Who wants the whole goes on, with
-            // all who do: by itself it would be one of as many fetches of what may be large.
+            // Once: parts are not waited for one after another. A request for the whole goes on with all
+            // others for it: by itself it would be one of many fetches of what may be large.
             Move::Lacks(number) if lacked.is_none() || !request.ask.want.is_ranged() => {
                 (refused, lacked) = (Some(follower), Some(number));
             }
@@ -237,15 +237,15 @@ async fn wait(
     End::Refused(Refused::Deadline)
 }
 
-/// Whether a flight brings what is covered by a purge that a request came after, as far as is known
-/// before it has settled: by the lease that it has, or that it waits for.
+/// Returns whether a flight brings what a purge covers that the request came after, as far as is known before
+/// it has settled: by the lease that it has, or that it waits for.
 fn is_void(proxy: &Proxy, arrival: &Arrival, follower: &Follower) -> bool {
     let info = follower.info();
     let token = if info.fence > 0 { info.fence } else { info.live.load(Ordering::Relaxed) };
     token > 0 && arrival.past.hard(&proxy.stamps) > token
 }
 
-/// Answers from a record that a flight came by.
+/// Answers from a record that a flight found or validated.
 async fn take(
     proxy: &Arc<Proxy>,
     mut request: CacheRequest,
@@ -284,15 +284,15 @@ async fn take(
     respond::from_stored(proxy, request, found.stored, status).await
 }
 
-/// What the store had may be stale, as what is in memory may: then it says so, and is
-/// refreshed behind the answer if that is what allows it.
+/// A record from the store may be stale, as one in memory may be. Then the answer says so, and the record is
+/// refreshed behind it if stale-while-revalidate allows the answer.
 fn stale_as_in_memory(
     proxy: &Arc<Proxy>,
     request: &mut CacheRequest,
     place: CacheSlot,
     stored: &Arc<Stored>,
 ) -> Option<CacheStatus<'static>> {
-    // Its purges were judged when it was found, by those that the request came after.
+    // Purges were judged when it was found: those that the request came after.
     match Candidate::new(stored, Covered::No).usable(Criteria::of(request), proxy.now_ms()) {
         Ok(Use::Revalidating { ttl_ms }) => {
             behind::refresh_behind(proxy, request, place, stored);
@@ -307,7 +307,7 @@ fn stale_as_in_memory(
     }
 }
 
-/// Upstream failed: stale if that may be, else its answer or ours.
+/// Upstream failed: answers with a stale response if that is allowed, else with upstream's answer or our own.
 pub(crate) async fn failed(
     proxy: &Arc<Proxy>,
     mut request: CacheRequest,
@@ -361,8 +361,8 @@ impl<'a> Following<'a> {
         self.led = true;
     }
 
-    /// What was heard comes from another instance, and was waited for since `began`: who led here
-    /// has followed, too.
+    /// Takes in the outcome of a flight. If it comes from another instance it has been waited for since
+    /// `began`: the request has followed, even if it led here.
     fn hears(&mut self, told: &FlightOutcome, began: Instant) {
         let elsewhere = match told {
             FlightOutcome::Stored(found) => found.how == How::Awaited,

@@ -1,5 +1,5 @@
-//! Requests that go upstream by themselves: what is not a cacheable GET, and what turned out to
-//! be nobody else's.
+//! Requests that go upstream by themselves: those that are not cacheable GETs, and those whose response
+//! turned out to be for one client alone.
 
 use crate::proxy::fill::better;
 use crate::proxy::purge::invalidate;
@@ -43,7 +43,7 @@ pub(crate) async fn pass_with_body(
     reason: PassReason,
 ) -> Response<ReplyBody> {
     let mut doing = None;
-    // What its answer may be stored as is made void by what comes from now on.
+    // Stamps that come from now on are kept in mind: they cover what its answer may be stored as.
     let _filling = proxy.stamps.fills(invalidate::number(proxy));
     if !policy::is_safe(&request.method) {
         let before = invalidate::before_unsafe(proxy, &request);
@@ -102,7 +102,7 @@ async fn after_unsafe(
     }
     let mut text = String::new();
     route.key_into(&mut text, &request.target, &request.headers);
-    // Its own stamp is not above it, and every other one that it may be older than is.
+    // Its own stamp does not cover it, and each other stamp that it may be older than does.
     let head = Head { born, ..head };
     match adopt(proxy, &request, CacheSlot::new(&text, &text, None), head, heard, counted).await {
         Ok((exchange, follower, me)) => respond::ride(proxy, request, &exchange, follower, me),
@@ -111,8 +111,8 @@ async fn after_unsafe(
     }
 }
 
-/// A GET or HEAD by itself. Where the reason is who asks and not what was asked, and the
-/// response says in so many words that it may be shared, it is stored all the same.
+/// Passes a GET or HEAD. If the reason is who asks and not what is asked for, and the response says
+/// explicitly that it may be shared, it is stored all the same.
 pub(crate) async fn pass_get(
     proxy: &Arc<Proxy>,
     request: CacheRequest,
@@ -127,7 +127,7 @@ pub(crate) async fn pass_get(
     }
 }
 
-/// The same, whatever others ask for.
+/// Passes a GET or HEAD without sharing an exchange.
 pub(crate) async fn pass_alone(
     proxy: &Arc<Proxy>,
     mut request: CacheRequest,
@@ -171,8 +171,8 @@ pub(crate) async fn pass_alone(
     }
 }
 
-/// A request that goes by itself because another's answer was not to be shared has an answer that
-/// is: then that is forgotten, here and in the store, and the next request leads (F10).
+/// If the response to a request that went by itself for a remembered pass may be stored, that pass is
+/// forgotten, here and in the store. The next request then leads (F10).
 fn judge_again(proxy: &Arc<Proxy>, request: &CacheRequest, place: &CacheSlot, head: &Head) {
     let verdict = policy::verdict(&request.ask, &answer_of(head), &request.route.rules);
     if !matches!(verdict, Verdict::Store(_)) {
@@ -181,14 +181,14 @@ fn judge_again(proxy: &Arc<Proxy>, request: &CacheRequest, place: &CacheSlot, he
     let Some(token) = proxy.negative_cache.disprove_pass(place.key.hash()) else { return };
     let (proxy, key) = (proxy.clone(), place.key.clone());
     tokio::spawn(async move {
-        // Not what has been said since.
+        // Not a note that was written since.
         let disproved = |note: &Note| matches!(note, Note::Pass { token: of, .. } if *of <= token);
         proxy.observer.removed(proxy.catalog.remove_verdict_if(&key, disproved).await);
     });
 }
 
-/// Fetches for everybody, in the background, what a request has shown to be everybody's without
-/// asking as a fill does.
+/// Fetches for all, in the background, a response that a request has shown to be shareable without asking as
+/// a fill does.
 fn fill_behind(proxy: &Arc<Proxy>, request: &CacheRequest, place: CacheSlot, head: &Head) {
     let deadline = Instant::now() + request.route.wait_timeout;
     let job = Job::new(proxy, request, place, None, None, deadline);
@@ -199,7 +199,8 @@ fn fill_behind(proxy: &Arc<Proxy>, request: &CacheRequest, place: CacheSlot, hea
     }
 }
 
-/// Makes a fill of an exchange that began as a pass. Tried without waiting.
+/// Turns an exchange that began as a pass into a fill, without waiting. An error gives the response back, or
+/// nothing if that is lost.
 async fn adopt(
     proxy: &Arc<Proxy>,
     request: &CacheRequest,
@@ -217,13 +218,13 @@ async fn adopt(
     let Joined::Lead(leader) = proxy.flights.join(&job.place.key.hash()) else {
         return Err(Some(head.response));
     };
-    // The exchange is under way: those who come are to keep its place, too.
+    // The exchange is under way: requests that join share in its interest, and keep it going too.
     leader.inform(|info| info.interest = interest);
     let names = proxy.names(&job.place.key);
     let Attempt::Won(fill) = proxy.flight.attempt(&names).await else {
         return Err(Some(head.response));
     };
-    // It was made void, or may have been without this instance's hearing of it.
+    // A stamp covers it, or may do so without this instance having heard of that.
     let void = proxy.stamps.forbids(job.place.url, head.born) || !proxy.has_heard_all(heard);
     if void
         || better::has_better(proxy, &job.place.key, &job.route.rules, head.born, head.response.status).await
@@ -248,6 +249,7 @@ async fn adopt(
     }
 }
 
+/// Sends the request, with the fields of a fill where its response is for all.
 async fn send(
     proxy: &Proxy,
     asking: &CacheRequest,
@@ -282,7 +284,7 @@ async fn send(
     let requested_at = proxy.now_ms();
     let response = measured(proxy.upstream(&asking.route).send(request).await?);
     proxy.observer.upstream_answered(&asking.route, &response);
-    // Of other methods some APIs say by 304 that nothing had to be done.
+    // To other methods some APIs answer 304 to say that nothing had to be done.
     if matches!(asking.method, Method::GET | Method::HEAD) {
         is_answered(asks, &response)?;
     }
@@ -323,40 +325,42 @@ pub(crate) fn own(
     finish(request.ticket, answer)
 }
 
+/// Refuses a request that upstream gave no answer to.
 fn unanswered(proxy: &Arc<Proxy>, request: CacheRequest, error: &upstream::Error) -> Response<ReplyBody> {
     proxy.observer.upstream_error(&request.route, error);
     respond::refuse(request, Cause::Upstream(error.kind), None)
 }
 
-/// Whether a request that went out and failed like this can't have been done. One that waited for a
-/// place and got none never went out.
+/// Returns whether a request that failed like this can't have reached the origin. One that waited for a place
+/// at the upstream and got none never went out.
 fn never_connected(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Connect | ErrorKind::ConnectTimeout | ErrorKind::Local)
 }
 
-/// Whether what a request by itself brings may turn out to be everybody's: a response that is stored
-/// all the same, or what a HEAD says of one.
+/// Returns whether the response to a request by itself may turn out to be for all: one that is stored all the
+/// same, or one to a HEAD that updates a stored response.
 fn may_be_shared(request: &CacheRequest, reason: PassReason) -> bool {
     request.route.cache && (request.method == Method::HEAD || may_turn_out_shared(reason))
 }
 
+/// Returns whether a response that is passed for this reason may be stored all the same.
 fn may_turn_out_shared(reason: PassReason) -> bool {
     use PassReason::{Authorization, Cookie, RouteSays, SecretHeader};
     matches!(reason, Authorization | SecretHeader | Cookie | RouteSays)
 }
 
-/// Whether a response to this request alone may still be worth storing.
+/// Returns whether the response to this request may still be worth storing.
 fn may_adopt(request: &CacheRequest, reason: PassReason, status: StatusCode) -> bool {
     may_turn_out_shared(reason) && status != StatusCode::PARTIAL_CONTENT && is_plain(request)
 }
 
-/// Whether a request goes by itself only because its route lets nobody wait for another: what it
-/// brings is everybody's, so it asks as a fill does.
+/// Returns whether a request goes by itself only because its route does not coalesce requests. Its response
+/// is for all, so it asks as a fill does.
 fn is_fill(request: &CacheRequest, reason: PassReason) -> bool {
     reason == PassReason::RouteSays && !request.ask.credentialed() && is_plain(request)
 }
 
-/// Whether a request is for the whole of what its key names.
+/// Returns whether a request is for the whole of what its key names, and not to validate a client's copy.
 fn is_plain(request: &CacheRequest) -> bool {
     use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
     request.method == Method::GET

@@ -1,4 +1,4 @@
-//! What the verdict of a flight means for one of those who joined it: its end, or a move to another.
+//! What the verdict of a flight means for one request that joined it: its end, or a move to another flight.
 
 use std::sync::Arc;
 
@@ -34,18 +34,20 @@ pub(crate) enum End {
 
 /// Why a request goes on to another flight.
 pub(crate) enum Move {
-    /// The next exchange of this key, with all others that can't use this one.
+    /// The next exchange of this key, with all other requests that can't use this one.
     Next,
-    /// The same, once, because this one is of a part that has not what is asked for; its number, if
-    /// it is under way.
+    /// The same, once, because this exchange is of a part that lacks what is asked for. Carries its number,
+    /// if it is under way.
     Lacks(Option<Number>),
     /// Another variant.
     At(CacheSlot),
-    /// The next exchange, led by a request that this verdict does not bind either: it may confirm it.
+    /// The next exchange, led by a request that this verdict does not bind either: its own may confirm this
+    /// one.
     Unbound(Kind, Binding),
 }
 
-/// Judges a verdict for one request: again, and by its own fields (docs/design.md, Promises). `first`: nothing has lacked what it asks for.
+/// Judges a verdict once more for one request, by its own fields (docs/design.md, Promises). `first`: no part
+/// has lacked yet what it asks for.
 pub(crate) fn step(
     proxy: &Proxy,
     request: &CacheRequest,
@@ -67,13 +69,13 @@ pub(crate) fn step(
                 return step_past(unfit, request, place, &stored.record, None);
             }
             if request.ticket.unread.contains(&stored.manifest) {
-                // It has tried. A flight that it leads looks past that.
+                // It could not be read. A flight that this request leads ignores it.
                 return FollowerAction::NEXT;
             }
             if let Some((sent, owner)) = found.exchange {
                 let ride = rides(arrived, sent, owner);
                 if ride == Ride::UnderWay && request.ticket.late && stored.record.fresh_ms == 0 {
-                    // It came when the exchange was over, and nothing of that is for later.
+                    // The request came when the exchange was over, and nothing of that is for later.
                     return FollowerAction::NEXT;
                 }
                 if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
@@ -96,7 +98,7 @@ pub(crate) fn step(
                 return FollowerAction::End(End::Own(Box::new(response), reason));
             }
             if own.ranged && !request.ask.want.is_ranged() {
-                // Somebody's part is not to be shared: that says nothing of the whole.
+                // Another request's part is not to be shared: that says nothing of the whole.
                 return FollowerAction::Move(Move::Lacks(None));
             }
             FollowerAction::End(End::Alone(reason))
@@ -105,7 +107,7 @@ pub(crate) fn step(
             if past.covers(&proxy.stamps, failure.token, failure.token) == Covered::Hard {
                 FollowerAction::NEXT
             } else if failure.ranged && first && !request.ask.want.is_ranged() {
-                // That somebody's range was failed says nothing of the whole.
+                // That another request's range failed says nothing of the whole.
                 FollowerAction::Move(Move::Lacks(None))
             } else if failure.owner != Some(arrived) && !is_bound(proxy, &failure.binding, request, place) {
                 FollowerAction::Move(Move::Unbound(failure.judged(), failure.binding.clone()))
@@ -117,8 +119,8 @@ pub(crate) fn step(
     }
 }
 
-/// Where a request goes on that can't be given what a flight has brought; `fence`: that is under way,
-/// under this number.
+/// Where a request goes on that can't be given what a flight has brought. `fence`: the number of its fill, if
+/// that is under way.
 fn step_past(
     unfit: Unfit,
     request: &CacheRequest,
@@ -133,7 +135,7 @@ fn step_past(
     }
 }
 
-/// It is another variant's: a request goes to its own, as far as that one says what selects it.
+/// The record is another variant's. The request goes to its own, as far as the record says what selects it.
 fn step_aside(request: &CacheRequest, place: &CacheSlot, record: &Record) -> FollowerAction {
     match place.node_by(record, &request.headers) {
         Some(node) => FollowerAction::Move(Move::At(place.under(node, &request.headers))),
@@ -164,12 +166,12 @@ fn step_growing(
         return FollowerAction::Move(Move::Unbound(kind, binding.clone()));
     }
     let ride = rides(arrival.at, exchange.sent, exchange.owner);
-    // With its last byte, which others may have had before its end was told.
+    // Over once its last byte is there: other readers may have that before its end is told.
     let growing = &exchange.growing;
     let all_there = exchange.len.is_some_and(|len| growing.written() >= len);
     let over = request.ticket.late && (all_there || growing.len_if_done().is_some());
     if ride == Ride::UnderWay && over && head.record.fresh_ms == 0 {
-        // It came when the exchange was over, and nothing of that is for later.
+        // The request came when the exchange was over, and nothing of that is for later.
         return FollowerAction::NEXT;
     }
     if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
@@ -178,8 +180,8 @@ fn step_growing(
     FollowerAction::End(End::Ride(exchange, follower.clone()))
 }
 
-/// What an instance whose stamps may be old makes of a step: nothing is sure for a request that a
-/// purge may have come before, but what was asked for after it arrived.
+/// What an instance whose stamps may be old makes of a step: a purge may have come before the request, so
+/// only what was asked for after the request arrived is sure.
 pub(crate) fn in_doubt(
     proxy: &Proxy,
     request: &mut CacheRequest,
@@ -209,13 +211,13 @@ pub(crate) fn in_doubt(
     }
 }
 
-/// How a request that arrived then would ride an exchange that was sent for `owner` (F5).
+/// How a request that arrived at `arrived` rides an exchange that was sent at `sent` for `owner` (F5).
 fn rides(arrived: Moment, sent: Moment, owner: Option<Moment>) -> Ride {
     let after = owner == Some(arrived) || arrived < sent;
     if after { Ride::SentAfterArrival } else { Ride::UnderWay }
 }
 
-/// Whether a request is bound by a verdict that it has waited for.
+/// Returns whether a verdict that a request has waited for binds it.
 fn is_bound(proxy: &Proxy, binding: &Binding, request: &CacheRequest, place: &CacheSlot) -> bool {
     binds(&proxy.hop_headers, binding, &Party::of(request, place.primary.hash()), true).is_some()
 }
@@ -225,7 +227,7 @@ fn candidate<'a>(proxy: &Proxy, stored: &'a Stored, past: &Past) -> Candidate<'a
     Candidate::new(stored, past.covers(&proxy.stamps, stored.record.born, stored.record.token))
 }
 
-// === impl Step ===
+// === impl FollowerAction ===
 
 impl FollowerAction {
     const NEXT: Self = Self::Move(Move::Next);

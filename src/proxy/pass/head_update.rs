@@ -1,5 +1,5 @@
-//! What the answer to a HEAD says of the stored GET (RFC 9111 §4.3.5): what its fields are now, or
-//! that it is not what the origin has.
+//! What the response to a HEAD says of the stored GET (RFC 9111 §4.3.5): its fields now, or that it is not
+//! what the origin has.
 
 use crate::proxy::fill::landed;
 use crate::proxy::fill::spelling;
@@ -21,14 +21,14 @@ use crate::record::Record;
 use crate::route::Route;
 use crate::tier::{Covered, Held, Stored, url_hash};
 
-/// The HEAD that was asked.
+/// The HEAD that was sent.
 pub(crate) struct Of {
     pub(crate) route: Arc<Route>,
     target: Target,
     headers: HeaderMap,
 }
 
-/// The same of a HEAD that went by itself, with its own fields.
+/// Updates the stored GET by a HEAD that went by itself with its own fields, if those ask as a fill's do.
 pub(crate) async fn own_head_update(
     proxy: &Proxy,
     request: &CacheRequest,
@@ -45,8 +45,8 @@ pub(crate) async fn own_head_update(
     }
 }
 
-/// A 200 to a HEAD that was sent with the fields of a fill when `born` was the highest number
-/// known. When this returns, all instances have heard.
+/// Updates the stored GET by a 200 to a HEAD that was sent with the fields of a fill when `born` was the
+/// highest number known. When this returns, all instances have heard.
 pub(crate) async fn head_update(
     proxy: &Proxy,
     of: &Of,
@@ -58,7 +58,7 @@ pub(crate) async fn head_update(
         return;
     }
     let Some(key) = stored_under(proxy, of).await else { return };
-    // Whoever fills it now brings something newer.
+    // Another fill of this key brings something newer.
     let Attempt::Won(fill) = proxy.flight.attempt(&proxy.names(&key)).await else { return };
     match updated(proxy, of, &key, headers, born).await {
         Some(record) => publish_update(proxy, of, fill, record).await,
@@ -66,7 +66,7 @@ pub(crate) async fn head_update(
     }
 }
 
-/// Where a GET of the same request is stored, if it is.
+/// The key that a GET of the same request is stored under, if it is stored.
 async fn stored_under(proxy: &Proxy, of: &Of) -> Option<Key> {
     let mut text = String::new();
     of.route.key_into(&mut text, &of.target, &of.headers);
@@ -81,7 +81,7 @@ async fn stored_under(proxy: &Proxy, of: &Of) -> Option<Key> {
     }
 }
 
-/// What the record in the store becomes; none if it stays, or is newer than the HEAD.
+/// The record in the store, updated. None if it stays as it is, or is newer than the HEAD.
 async fn updated(proxy: &Proxy, of: &Of, key: &Key, headers: &HeaderMap, born: Number) -> Option<Record> {
     let record = proxy.catalog.value(key).await.ok()??.reading.record()?;
     if record.token >= born {
@@ -93,7 +93,7 @@ async fn updated(proxy: &Proxy, of: &Of, key: &Key, headers: &HeaderMap, born: N
         HeadUpdate::Refreshed(updated) => *updated,
         HeadUpdate::Stale => Record { fresh_ms: 0, ..record },
     };
-    // As it was when the HEAD was sent: what was purged since then stays so (F8).
+    // Its token is from when the HEAD was sent: what was purged since then stays so (F8).
     Some(Record { token: born, ..updated })
 }
 
@@ -107,11 +107,11 @@ async fn publish_update(proxy: &Proxy, of: &Of, fill: Fill, record: Record) {
     let (trust, dust) = (proxy.trust.clone(), proxy.dust.clone());
     let standing = move || match stamps.covers(url, born, u64::MAX) {
         Covered::Hard => Standing::Covered,
-        // Its stamps may be old: it can't be said what a purge covers.
+        // Stamps may be old here: it can't be said what a purge covers.
         Covered::Soft | Covered::No if !trust.holds(dust.now_ms()) => Standing::Covered,
         Covered::Soft | Covered::No => Standing::Live,
     };
-    // Past its end it goes at once.
+    // A record past its end expires at once.
     let ttl = Duration::from_millis(left.max(1));
     if let Published::Computed(_) = fill.publish(text.as_str(), Some(ttl), standing).await {
         let body = match proxy.tier.peek(&record.key) {

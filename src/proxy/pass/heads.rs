@@ -1,8 +1,8 @@
 //! HEADs that no stored GET answers: those that would send the very same request share one exchange.
 //!
-//! No body comes of a HEAD, so it leads no fill. What it brings is shared in this instance alone, with
-//! requests whose every field upstream would see is the same: whatever the origin varies on, and
-//! whatever it fails for, is then theirs too. Nothing is kept but for an update of the stored GET.
+//! The response to a HEAD has no content, so a HEAD leads no fill. The response is shared in this instance
+//! alone, by requests whose every field upstream would see is the same: whatever the origin varies on or
+//! fails for is then the same for all of them. Nothing is kept but the update of a stored GET.
 
 use crate::proxy::pass;
 use crate::proxy::pass::head_update;
@@ -35,7 +35,7 @@ use crate::proxy::state::under_way::Counted;
 use crate::telemetry::labels::{Cache, FollowerEnd, Role, Scope, Shed, Source};
 use crate::upstream::{self, ErrorKind, Interest, Lane};
 
-/// One exchange, in a task of its own: a client that leaves ends it for nobody else.
+/// One exchange, in a task of its own: a client that leaves does not end it for the others.
 struct HeadExchange {
     proxy: Arc<Proxy>,
     counted: Counted,
@@ -47,8 +47,8 @@ struct HeadExchange {
     me: Moment,
 }
 
-/// Whether a request may share its exchange: a plain HEAD that nothing but its method keeps from
-/// being like any other.
+/// Returns whether a request may share its exchange: a HEAD that is passed for its method alone, without
+/// credentials and without validators.
 pub(crate) fn may_share_head(request: &CacheRequest, reason: PassReason) -> bool {
     let own = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE];
     reason == PassReason::Method
@@ -107,7 +107,7 @@ pub(crate) async fn share_head(
                 return respond::refuse(request, Cause::Refused(Refused::Deadline), None);
             }
             Ok(Settled::Abandoned) => refused = None,
-            // It was not the origin's doing: one of those who are there leads.
+            // That was not the origin's failure: one of the requests that are there leads.
             Ok(Settled::Told(HeadOutcome::Failed(error)))
                 if error.kind == ErrorKind::Unwanted && !request.ticket.may_be_gone() =>
             {
@@ -127,7 +127,7 @@ pub(crate) async fn share_head(
                 }
                 refused = Some(follower);
             }
-            // Each for itself.
+            // Each request goes by itself.
             Ok(Settled::Told(HeadOutcome::Apart(_))) if !mine => break,
             Ok(Settled::Told(heard)) => match heard.own().and_then(PrivateResponse::take) {
                 Some(response) => return pass::own(proxy, request, response, PassReason::Method),
@@ -138,7 +138,7 @@ pub(crate) async fn share_head(
     pass::pass_alone(proxy, request, Some(place), PassReason::Method).await
 }
 
-/// Whether a request may be given what another one brought (F5, F8).
+/// Returns whether a request may be given the response to another one (F5, F8).
 fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &RequestFacts, arrival: &Arrival) -> bool {
     let arrived = arrival.at;
     let unsure = arrived >= shared.sent && proxy.doubt(&arrival.past).is_some();
@@ -147,8 +147,8 @@ fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &RequestFacts, arrival: 
     }
     let age_ms = shared.age_ms.saturating_add(proxy.now_ms().saturating_sub(shared.received_at));
     let unbound = !ask.wants.no_cache && ask.wants.max_age.is_none() && ask.wants.min_fresh.is_none();
-    // Another instance that answers an unsafe request does not know of this exchange, of which nothing
-    // is stored: it tells of a stamp, but waits for nobody to have heard of it.
+    // Nothing of this exchange is stored, so another instance that answers an unsafe request does not know of
+    // it. That instance writes a stamp, but does not wait until others have heard of it.
     let judged = !proxy.dust.shared();
     let reused = unbound && judged && (shared.once || age_ms < shared.fresh_ms);
     arrived < shared.sent || shared.failed || reused
@@ -171,7 +171,7 @@ fn answer_head(proxy: &Proxy, mut request: CacheRequest, shared: &SharedHead) ->
     finish(request.ticket, response)
 }
 
-// === impl Errand ===
+// === impl HeadExchange ===
 
 impl HeadExchange {
     fn new(
@@ -199,14 +199,14 @@ impl HeadExchange {
         Self { proxy, counted, request, sent, asks, ask: asking.ask, of: Of::from(asking), me }
     }
 
-    /// Those are known to wait for it.
+    /// Sets the interest of the requests that are known to wait for it.
     fn of(mut self, interest: Interest) -> Self {
         self.request.interest = Some(interest);
         self
     }
 
     async fn run(self, mut leader: HeadLeader) {
-        // Counted until its answer is with those who wait.
+        // Counted until its answer is with the requests that wait.
         let Self { proxy, counted: _counted, request, sent, asks, ask, of, me } = self;
         let _guard = proxy.drain.guard();
         let born = invalidate::number(&proxy);
@@ -215,7 +215,7 @@ impl HeadExchange {
         let answer = tokio::select! {
             biased;
             answer = upstream.send(request) => answer,
-            // Nobody waits for it any more.
+            // No request waits for it any more.
             () = leader.unwanted() => return,
         };
         let received_at = proxy.now_ms();
@@ -265,7 +265,7 @@ impl HeadExchange {
     }
 }
 
-/// What tells exchanges apart: the response's key, and all that the origin sees.
+/// The key of an exchange: the response's key, and all that the origin sees of the request.
 fn key_of(place: &CacheSlot, target: &str, fields: &HeaderMap) -> KeyHash {
     let mut lines: Vec<String> =
         fields.iter().map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii())).collect();

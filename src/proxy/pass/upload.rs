@@ -1,4 +1,4 @@
-//! The content of a request on its way up.
+//! The content of a request on its way upstream.
 
 use std::fmt::Display;
 use std::future::Future as _;
@@ -18,13 +18,13 @@ use crate::proxy::state::Proxy;
 use crate::telemetry::labels::Closed;
 use crate::upstream::{self, ErrorKind};
 
-/// The content of a request: hyper's, or that of a caller who has no connection.
+/// The content of a request: hyper's, or that of a caller without a connection.
 pub trait Content: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static {}
 
 impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Content for B {}
 
-/// Bytes as the client sends them. One that pauses for longer than the server's patience, brings
-/// too little while it is waited for, or breaks off, is an error, and never a shorter content.
+/// The content as the client sends it. A pause longer than the server's patience, too few bytes while they
+/// are waited for, or a break is an error, and never a shorter content.
 pub(crate) struct Upload<C> {
     proxy: Arc<Proxy>,
     content: C,
@@ -32,22 +32,22 @@ pub(crate) struct Upload<C> {
     read: Arc<AtomicU64>,
 }
 
-/// How the client is waited for. Only the time counts in which more is wanted and nothing is there.
+/// How the client is waited for. Time counts only while more is wanted and nothing is there.
 struct Waiting {
-    /// How long a pause may be, and how long the client has to bring enough. Zero: for ever.
+    /// The longest pause, and the time in which the client has to send `enough`. Zero: no limit.
     patience: Duration,
-    /// What is enough. Zero: anything.
+    /// The fewest bytes to be sent in that time. Zero: any number.
     enough: u64,
-    /// Since when nothing has come that is wanted.
+    /// Since when more is wanted and nothing has come.
     since: Option<Instant>,
-    /// How long it was waited for before that, and what came meanwhile.
+    /// How long the client was waited for before that, and how many bytes came meanwhile.
     waited: Duration,
     brought: u64,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl<C: Content> Upload<C> {
-    /// With the patience of this proxy. What was read is counted in `read`.
+    /// Takes the patience from this proxy's settings. The bytes that were read are counted in `read`.
     pub(crate) fn new(proxy: &Arc<Proxy>, content: C, read: Arc<AtomicU64>) -> Self {
         let server = &proxy.settings.server;
         let waiting = Waiting::new(server.body_timeout, server.min_rate);
@@ -106,7 +106,7 @@ impl Waiting {
         }
     }
 
-    /// So many bytes came.
+    /// Takes in that so many bytes came.
     fn brings(&mut self, bytes: u64) {
         if let Some(since) = self.since.take() {
             self.waited += since.elapsed();
@@ -114,7 +114,7 @@ impl Waiting {
         self.brought = self.brought.saturating_add(bytes);
     }
 
-    /// Nothing is there: why it is waited for no longer.
+    /// Nothing is there. Resolves with the reason when the client is waited for no longer.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
         if self.patience.is_zero() {
             return Poll::Pending;
