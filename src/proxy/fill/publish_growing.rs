@@ -1,5 +1,8 @@
 //! Telling other instances of a body while it comes (docs/design.md, A miss that follows): its growing
 //! manifest is written at the verdict key, under the fence.
+//!
+//! A fill without its lease tells *aside*: it writes without a fence, to an entry that is named by its token
+//! and read only by requests that ride this fill or wait for it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -135,7 +138,8 @@ impl Job {
         loop {
             progress.borrow_and_update();
             record.body = growing.acknowledged();
-            // If the store began another life, the segments are not in it: only those who read them are told.
+            // If the store began another life, the segments are not in it: only clients that read them are
+            // told.
             lost = lost || !record.body.is_of(&self.proxy.bodies.life());
             // What a purge covers is only for requests that came before it. The store may forget the stamp
             // before this body ends, and a request that comes then must not find the body.

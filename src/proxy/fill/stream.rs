@@ -1,4 +1,4 @@
-//! A fill whose response may be shared: the variant it belongs to, then its bytes.
+//! A fill whose response may be shared: the variant that it belongs to, then its body.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,10 +27,13 @@ const ERROR_COUNTS: Duration = Duration::from_secs(1);
 
 /// How the body ended.
 enum Flow {
+    /// All of it came.
     Whole,
+    /// Upstream broke it off.
     Broke(upstream::Error),
     /// Too large, or the body store failed; and whether upstream's body had ended by then.
     Cut(body::Error, bool),
+    /// It was given up because no client waits for it.
     Unwanted,
 }
 
@@ -38,7 +41,9 @@ enum Flow {
 pub(crate) struct BodySink {
     /// The record, its manifest still empty.
     pub stored: Arc<Stored>,
+    /// Takes the bytes.
     pub writer: body::Writer,
+    /// The body as its readers follow it.
     pub growing: body::Growing,
     /// The length of the whole, where it is known.
     pub len: Option<u64>,

@@ -35,8 +35,11 @@ pub(crate) struct Came<'a> {
 
 /// What a response is filled under, once its Vary is known.
 pub(crate) struct Footing {
+    /// The right to fill, with or without a lease.
     pub(crate) fill: Fill,
+    /// The fields that the key varies on, the response's own among them.
     pub(crate) fields: Vec<HeaderName>,
+    /// Whether the response is to be stored.
     pub(crate) kept: bool,
 }
 

@@ -18,28 +18,36 @@ use crate::tier::{Covered, Doubt, Stored};
 
 /// What a verdict means for one request.
 pub(crate) enum FollowerAction {
+    /// The request has its end.
     End(End),
+    /// The request goes on to another flight.
     Move(Move),
 }
 
 /// How a request ends (F3).
 pub(crate) enum End {
+    /// It rides a body that is on its way.
     Ride(Arc<Exchange>, Follower),
+    /// It is answered from a complete record.
     Take(FoundRecord),
+    /// It goes upstream by itself.
     Alone(PassReason),
+    /// It is given the response to its own exchange, which is not shared.
     Own(Box<crate::upstream::Response>, PassReason),
+    /// Upstream failed for it.
     Failed(Arc<Failure>),
+    /// It is refused, or given a stale response.
     Refused(Refused),
 }
 
-/// Why a request goes on to another flight.
+/// Where a request goes on, and why.
 pub(crate) enum Move {
     /// The next exchange of this key, with all other requests that can't use this one.
     Next,
     /// The same, once, because this exchange is of a part that lacks what is asked for. Carries its number,
     /// if it is under way.
     Lacks(Option<Number>),
-    /// Another variant.
+    /// The key of its own variant.
     At(CacheSlot),
     /// The next exchange, led by a request that this verdict does not bind either: its own may confirm this
     /// one.
