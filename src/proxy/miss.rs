@@ -76,8 +76,7 @@ pub(crate) async fn miss(
     }
 }
 
-/// Joins flight after flight until one of them means something for this request, or its deadline
-/// has passed.
+/// Joins flight after flight until one of them answers this request, or its deadline has passed.
 async fn wait(
     proxy: &Arc<Proxy>,
     request: &mut CacheRequest,

@@ -40,7 +40,7 @@ const ASIDE: Duration = Duration::from_mins(1);
 const BRIEF_MS: u64 = 250;
 
 impl Job {
-    /// There was no answer, or none that is HTTP.
+    /// Ends with a failure: upstream gave no answer, or none that is HTTP.
     pub(crate) async fn no_answer(self, leader: Leader, fill: Fill, error: upstream::Error) {
         let ttl = self.failed_for(FAILED_MS);
         let kind = if error.kind.is_queue() { Kind::Busy } else { Kind::Failed };
@@ -66,7 +66,7 @@ impl Job {
         self.fail(leader, fill, failure, noted, error.kind.as_str()).await;
     }
 
-    /// Upstream answered that it failed (408, 425, 429, 5xx): shared, not stored.
+    /// Ends with a failure: upstream answered that it failed (408, 425, 429, 5xx). Shared, not stored.
     pub(crate) async fn failed(self, leader: Leader, fill: Fill, head: Head, until_ms: u64, shareable: bool) {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
@@ -410,6 +410,7 @@ impl Job {
         fill.abort(None).await;
     }
 
+    /// How long a failure is remembered: for `ms` if the origin said so, else for a jittered time.
     fn failed_for(&self, ms: u64) -> Duration {
         if ms != FAILED_MS {
             // The origin said for how long.

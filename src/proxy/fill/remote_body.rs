@@ -427,7 +427,7 @@ impl RemoteFill {
 async fn grow(tail: &mut Tail, manifest: &Manifest) -> bool {
     match tail.extend(manifest) {
         Ok(()) => true,
-        // A second fetch that has not come so far yet.
+        // A second fetch that has not come so far yet: the riders wait for it.
         Err(body::Error::Manifest) if manifest.is_whole() && manifest.len < tail.manifest().len => true,
         Err(_) => tail.graft(manifest).await.is_ok(),
     }

@@ -83,7 +83,7 @@ impl Job {
             loop {
                 sleep(LOOK).await;
                 if !self.note_spelling(ends_ms).await {
-                    // What comes of the fill is not stored: no note is needed.
+                    // The fill's response is not stored: no note is needed.
                     break;
                 }
             }

@@ -72,7 +72,7 @@ impl Job {
         let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, came).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
-        // What will not be stored needs no more than that the fill is known of.
+        // A response that will not be stored needs only the note of the fill under way.
         let noted = self.note_spelling((kept && lasts).then(|| record.end())).await;
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
         let hash = stored.hash.to_string();
@@ -256,7 +256,7 @@ impl Job {
         len: Option<u64>,
         (hash, behind): (&str, Manifest),
     ) {
-        // What is of another length is never passed on to its end, and nothing is put behind it.
+        // A body of another length is never passed on to its end, and nothing is put behind it.
         let most = len.map(|len| len.saturating_sub(behind.len));
         loop {
             let next = match &mut body {

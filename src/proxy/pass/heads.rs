@@ -59,7 +59,7 @@ pub(crate) fn may_share_head(request: &CacheRequest, reason: PassReason) -> bool
         && !own.iter().any(|field| request.headers.contains_key(field))
 }
 
-/// Shares an exchange, or goes by itself after all.
+/// Answers a HEAD by an exchange that it shares, or passes it by itself after all.
 pub(crate) async fn share_head(
     proxy: &Arc<Proxy>,
     mut request: CacheRequest,
