@@ -1,38 +1,38 @@
-//! The way of a request: target, route, policy, memory, flight, upstream.
+//! The path of a request: target, route, policy, memory, flight, upstream.
 //!
-//! [`Proxy::handle`] is the whole of it. It knows no back-end: stores, bodies and upstreams are
-//! handed in.
+//! [`Proxy::handle`] is its entry. This module knows no back-end: stores, bodies and upstreams are handed in.
 //!
 //! # Rooms
-//! Arrows point up: a room knows only those above it, and of them only what is named here. The state has
-//! no behaviour; what is done with it is said in the rooms, which are free functions of it. A room that
-//! can't answer a request says where it goes on (`respond::next`), so that none calls the one it came from.
+//! Each submodule is a room. A room uses only the rooms above it in this table, and of them only those that
+//! its row names. `state` holds data; what is done with it is in the other rooms, as free functions. A room
+//! that can't answer a request returns where the request goes on (`respond::next`), so that no room calls the
+//! one that called it.
 //!
 //! | room | holds | knows |
 //! |---|---|---|
-//! | `settings` | what the data port is set to | nothing |
-//! | `cause` | one table from the cause of an answer of ours to its status, word and sentence | nothing |
-//! | `observer` | what is told to log and metrics | nothing |
-//! | `connection` | a client's connection: what it is doing, whether the client is there | `settings`, `cause` |
-//! | `budget` | places at an upstream that a fleet shares | nothing |
-//! | `request` | one request: where it came from, its line in the log, whom a verdict binds, what the hop writes into fields | `cause`, `observer`, `connection` |
-//! | `outcome` | what a flight tells those who ride it | `cause` |
+//! | `settings` | the settings of the data port | nothing |
+//! | `cause` | one table from the cause of an error response of this proxy to its status, word and sentence | nothing |
+//! | `observer` | what is written to log and metrics | nothing |
+//! | `connection` | a client's connection: what it is doing, whether the client is still there | `settings`, `cause` |
+//! | `budget` | a fleet's common limit of exchanges with an upstream | nothing |
+//! | `request` | one request: its origin, its line in the log, which verdicts bind it, which fields this hop writes | `cause`, `observer`, `connection` |
+//! | `outcome` | the outcome of a flight, for the requests that ride it | `cause` |
 //! | `state` | what all rooms share, and what is kept between requests | `settings`, `cause`, `observer`, `request`, `outcome` |
-//! | `lookup` | where a response would be, whether a stored one may be used, what is decided of a request | `request`, `outcome`, `state` |
-//! | `respond` | from a stored or growing response to an answer: whole, parts, 304, refusals | `cause`, `connection`, `request`, `outcome`, `state`, `lookup` |
-//! | `fill` | one exchange for everybody: from the lease to the publish | `cause`, `observer`, `request`, `outcome`, `state`, `lookup`, `respond` |
-//! | `purge` | purges, and what unsafe methods make void | `observer`, `request`, `state`, `lookup`, `fill` |
-//! | `pass` | exchanges of one request alone, HEADs that share one, uploads | `cause`, `connection`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `purge` |
-//! | `miss` | a request that leads or follows, until it knows how that ended | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass` |
-//! | `janitor` | sweeping, making room | `state`, `fill` |
-//! | `explain` | what would become of a request, in words; flights under way | `request`, `outcome`, `state`, `lookup`, `respond` |
-//! | `member_host` | what following the store asks of the proxy | `purge` |
-//! | `handle` | the way of a request from top to bottom | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass`, `miss` |
+//! | `lookup` | where a response would be stored, whether a stored one may be used, what is decided for a request | `request`, `outcome`, `state` |
+//! | `respond` | from a stored or growing response to the response that is sent: whole, parts, 304, errors | `cause`, `connection`, `request`, `outcome`, `state`, `lookup` |
+//! | `fill` | one exchange for all requests of a key: from the lease to the publish | `cause`, `observer`, `request`, `outcome`, `state`, `lookup`, `respond` |
+//! | `purge` | purges, and invalidation by unsafe methods | `observer`, `request`, `state`, `lookup`, `fill` |
+//! | `pass` | exchanges for one request alone, HEADs that share one, uploads | `cause`, `connection`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `purge` |
+//! | `miss` | a request that leads or follows, until its flight has an outcome | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass` |
+//! | `janitor` | sweeps, and removal of records for want of room | `state`, `fill` |
+//! | `explain` | what would be done with a request, in words; flights under way | `request`, `outcome`, `state`, `lookup`, `respond` |
+//! | `member_host` | what a fleet member asks of the proxy while it follows the store | `purge` |
+//! | `handle` | the path of a request from its head to its response | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass`, `miss` |
 //! | `listener` | the data port: connections in, requests to the proxy | `settings`, `cause`, `connection`, `request`, `state`, `respond`, `handle` |
 //!
 //! # Cancel safety
-//! Dropping the future of [`Proxy::handle`], or the body of its answer, means that the client
-//! has left. A fill that it started goes on in its own task (F4).
+//! Dropping the future of [`Proxy::handle`], or the body of its response, means that the client has left. A
+//! fill that it started goes on in its own task (F4).
 
 pub use janitor::NotSwept;
 pub use pass::upload::Content;
@@ -70,7 +70,7 @@ pub(crate) mod respond;
 pub mod settings;
 pub(crate) mod state;
 
-/// What others ask of it; how it is done is said in the rooms.
+/// The entry points of the proxy. Each calls into the room that implements it.
 impl Proxy {
     /// Answers one request.
     pub async fn handle(
@@ -81,7 +81,7 @@ impl Proxy {
         handle::handle(self, client, request).await
     }
 
-    /// Says what would become of a request, and why, without taking part.
+    /// Returns what would be done with a request, and why. Takes no part in any flight and changes nothing.
     pub async fn explain(
         &self,
         url: &str,
@@ -92,7 +92,7 @@ impl Proxy {
         explain::explain(self, url, method, headers, origin).await
     }
 
-    /// Purges what is stored. When it returns, the instances that it names as confirmed have heard.
+    /// Purges what is stored. When it returns, every instance in `confirmed` has applied the purge.
     pub async fn purge(&self, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
         purge::purge(self, what, soft).await
     }
@@ -102,12 +102,12 @@ impl Proxy {
         explain::flights::list_flights(self, limit)
     }
 
-    /// Writes what is owed to the store. Has no end but being dropped.
+    /// Writes purge stamps that the store did not take at first. Ends only by being dropped.
     pub async fn keep_stamps(self: Arc<Self>) {
         purge::owed::keep_stamps(&self).await;
     }
 
-    /// Tries once more to write what is owed, before the process ends.
+    /// Tries once more to write the stamps that are still owed to the store, before the process ends.
     pub async fn pay_at_the_end(&self) {
         purge::owed::pay_at_the_end(self).await;
     }

@@ -1,4 +1,4 @@
-//! Where a request's response would be, and what is there in memory.
+//! Where the response to a request would be stored, and what memory holds there.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,46 +26,46 @@ pub(crate) mod store_lookup;
 pub(crate) mod taking_in;
 
 thread_local! {
-    /// The key's text and the variant's: reused, so that a hit allocates neither.
+    /// The texts of the primary key and of the variant's, reused so that a hit allocates neither.
     static TEXTS: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
 }
 
-/// Where a response is, or would be: worked out once it is known not to be a hit.
+/// Where a response is or would be stored. It is worked out only for requests that are not hits.
 #[derive(Debug, Clone)]
 pub(crate) struct CacheSlot {
-    /// The key that the request names.
+    /// The primary key of the request.
     pub primary: Key,
-    /// The key of the response: the variant's if there is a Vary node, else the primary one.
+    /// The key of the response: the variant's if the key has a Vary node, else the primary key.
     pub key: Key,
-    /// What it is purged by.
+    /// The hash of the URL, by which it is purged.
     pub url: KeyHash,
-    /// The node, if there is one.
+    /// The Vary node, if there is one.
     pub node: Option<Arc<VaryNode>>,
 }
 
-/// What is there.
+/// What memory holds for a request.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    /// A response that answers as it is.
+    /// A fresh response that may be used.
     Fresh { stored: Arc<Stored>, ttl_ms: i64 },
-    /// A stale one that this client said it takes.
+    /// A stale response that the request's max-stale allows.
     MaxStale { stored: Arc<Stored>, ttl_ms: i64 },
-    /// A response that would answer as it is, if it were sure that nobody has purged or replaced it:
-    /// it is served, and says so.
+    /// A response that is fresh unless it was purged or replaced without this instance's hearing of it. It is
+    /// served, and its Cache-Status says so.
     Unsure { stored: Arc<Stored>, ttl_ms: i64 },
-    /// The same, and upstream is to be asked first.
+    /// A response in the same doubt, which must be validated first.
     Doubtful { place: CacheSlot, stored: Arc<Stored> },
-    /// One that may be used while it is being refreshed.
+    /// A stale response that may be served while it is refreshed.
     Refreshing { place: CacheSlot, stored: Arc<Stored>, ttl_ms: i64 },
-    /// One that must be validated first, or a part that has not all that is asked for.
+    /// A response that must be validated first, or a part that lacks some of what is asked for.
     Stale { place: CacheSlot, stored: Arc<Stored> },
-    /// One that may not answer this request.
+    /// A response that may not be used for this request.
     Refused { place: CacheSlot, reason: PassReason },
-    /// Nothing.
+    /// Nothing usable.
     Missing { place: CacheSlot },
 }
 
-/// What a response that is there is worth to a request.
+/// How a request may use a stored response: [`Lookup`] without its contents.
 enum Seen {
     Fresh { ttl_ms: i64 },
     Unsure { ttl_ms: i64 },
@@ -77,8 +77,8 @@ enum Seen {
     Purged,
 }
 
-/// What it is worth; `doubt`: this instance may not have heard of a purge. That the request selects it is
-/// in the key that it was found under.
+/// Judges a stored response for a request. `doubt`: this instance may not have heard of a purge. Selection is
+/// not checked: the key that it was found under implies it.
 #[inline]
 fn seen(candidate: Candidate<'_>, facts: Criteria<'_>, doubt: Option<Doubt>, now: WallMs) -> Seen {
     if candidate.unless_purged(Strictness::Hard).is_err() {
@@ -136,7 +136,7 @@ pub(crate) fn look(
     })
 }
 
-/// What a response that is at the place of a request is to it.
+/// Judges a response that was found in the slot of a request.
 #[inline]
 pub(crate) fn weigh(
     proxy: &Proxy,
@@ -145,8 +145,7 @@ pub(crate) fn weigh(
     place: impl FnOnce() -> CacheSlot,
 ) -> Lookup {
     let now = proxy.now_ms();
-    // In this order: where the trust holds, the stamps that are read then have all that was
-    // acknowledged.
+    // In this order: if the trust holds, the stamps that are read after it include all that was acknowledged.
     let doubt = if proxy.trust.holds(now) { None } else { Some(proxy.trust.doubt()) };
     let candidate = Candidate::new(&stored, stored.covered(&proxy.stamps));
     match seen(candidate, facts, doubt, now) {
@@ -161,7 +160,7 @@ pub(crate) fn weigh(
     }
 }
 
-/// Where a request's response would be, whatever is there.
+/// The slot of a request, whatever memory holds there.
 pub(crate) fn place(proxy: &Proxy, route: &Route, target: &Target, headers: &HeaderMap) -> CacheSlot {
     let mut text = String::new();
     route.key_into(&mut text, target, headers);
@@ -172,8 +171,8 @@ pub(crate) fn place(proxy: &Proxy, route: &Route, target: &Target, headers: &Hea
     }
 }
 
-/// Remembers what a key varies on where no entry says so yet. A node that is known and says as much
-/// stays: it may list variants.
+/// Remembers what a key varies on, where memory does not know it yet. A known node that says as much stays,
+/// for it may list variants.
 pub(crate) fn keep_hint(proxy: &Proxy, node: &Arc<VaryNode>) {
     let known = matches!(
         proxy.tier.peek(&node.key),
@@ -184,10 +183,10 @@ pub(crate) fn keep_hint(proxy: &Proxy, node: &Arc<VaryNode>) {
     }
 }
 
-// === impl Place ===
+// === impl CacheSlot ===
 
 impl CacheSlot {
-    /// From the texts of the primary key and of the one that the response is under.
+    /// A slot, from the texts of the primary key and of the key that the response is stored under.
     pub(crate) fn new(primary: &str, at: &str, node: Option<Arc<VaryNode>>) -> Self {
         let url = url_hash(primary);
         let primary = Key::new(primary);
@@ -195,13 +194,13 @@ impl CacheSlot {
         Self { primary, key, url, node }
     }
 
-    /// The place of a request with these fields under a Vary node.
+    /// The slot of a request with these fields under a Vary node.
     pub(crate) fn under(&self, node: Arc<VaryNode>, headers: &HeaderMap) -> Self {
         let key = policy::variant_key(&self.primary, &node.fields, headers);
         Self { primary: self.primary.clone(), key, url: self.url, node: Some(node) }
     }
-    /// What a response that was found here says the key varies on, if that puts a request with these
-    /// fields elsewhere.
+    /// The Vary node that a response found here implies, if under it a request with these fields has another
+    /// slot.
     pub(crate) fn node_by(&self, record: &Record, headers: &HeaderMap) -> Option<Arc<VaryNode>> {
         if policy::selects(record, headers) {
             return None;

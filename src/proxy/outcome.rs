@@ -1,4 +1,4 @@
-//! What a flight tells those who ride it.
+//! The outcome of a flight, for the requests that ride it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,17 +20,18 @@ use crate::record::{Binding, Manifest, VaryNode};
 use crate::tier::Stored;
 use crate::upstream;
 
-/// How long the owner's place at a body is kept while others wait for it: its task is awake by now.
+/// How long the owner's reader of a body is kept while others wait for the body: by then the owner's task has
+/// woken.
 const SEAT_IS_KEPT: Duration = Duration::from_secs(1);
 
 /// The flights of this instance.
 pub(crate) type Flights = flight::Flights<KeyHash, FlightOutcome, Info>;
-/// The right to settle one.
+/// The right to settle a flight.
 pub(crate) type Leader = flight::Leader<KeyHash, FlightOutcome, Info>;
-/// A place in one.
+/// A follower's place in a flight.
 pub(crate) type Follower = flight::Follower<FlightOutcome, Info>;
 
-/// What a list shows of a flight.
+/// What the list of flights shows of one, and what its participants know of it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Info {
     pub key: Option<Key>,
@@ -38,193 +39,195 @@ pub(crate) struct Info {
     pub began: Option<tokio::time::Instant>,
     pub phase: Phase,
     pub fence: Number,
-    /// The token of the lease that lives on its lock, as its leader last saw it: another instance's, if
-    /// that is what it waits for; 0 if none was seen.
+    /// The token of the lease that holds its lock, as its leader last saw it: another instance's if it waits
+    /// for that one; 0 if none was seen.
     pub live: Arc<AtomicU64>,
-    /// Why upstream is asked: what was stored, here or in the store.
+    /// Why upstream is asked, by what was stored here or in the store (RFC 9211 §2.2).
     pub forward: Option<crate::policy::Fwd>,
     pub bytes: u64,
-    /// Another instance leads: what is fetched there is ridden here.
+    /// Another instance leads, and its response is read here while it is fetched.
     pub elsewhere: bool,
-    /// A client has a place in it that is not a follower's: the one it was begun for.
+    /// The client that it was begun for has a place in it, which does not count as a follower.
     pub owned: bool,
-    /// Those who are known to wait for its exchange.
+    /// The requests that are known to wait for its exchange.
     pub interest: upstream::Interest,
-    /// It was given up because nobody was known to wait for it.
+    /// It was given up because no request was known to wait for it.
     pub unwanted: bool,
 }
 
-/// How far a flight is.
+/// The stage of a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Phase {
-    /// Asking the store.
+    /// The lease is asked for, or the holder's verdict is awaited.
     #[default]
     Lease,
-    /// Waiting for upstream's head.
+    /// Upstream's response head is awaited.
     Headers,
-    /// The body is coming.
+    /// The content is being received.
     Body,
-    /// Being published.
+    /// The record is being published.
     Publish,
 }
 
-/// Moments of one instance in order: when a request arrived, when an exchange was sent (F5).
-/// They are compared and never shown.
+/// The order of events on one instance: the arrival of requests, the sending of exchanges (F5). Moments are
+/// compared and never shown.
 #[derive(Debug, Default)]
 pub(crate) struct Moments(AtomicU64);
 
-/// One of them.
+/// One event's place in that order.
 pub(crate) type Moment = u64;
 
-/// The verdict of a flight. Cheap to clone.
+/// The outcome of a flight. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) enum FlightOutcome {
     /// A complete record: found in the store, awaited, or just validated.
     Stored(FoundRecord),
-    /// A response that may be shared, its body on the way.
+    /// A response that may be shared, its content still on the way.
     Growing(Arc<Exchange>),
-    /// There is a Vary node: look under the variant's key.
+    /// The key has a Vary node: the request goes on under the variant's key.
     Varies(Arc<VaryNode>),
-    /// Not to be shared. The response is for the request that led, and everybody else goes
-    /// upstream for its own.
+    /// Not to be shared. The response is for the request that led; every other request goes upstream by
+    /// itself.
     Pass(PassReason, Arc<PrivateResponse>),
     /// Upstream failed, for the requests that the failure binds.
     Failed(Arc<Failure>),
-    /// The wait deadline passed, or the store is down and the route wants an error.
+    /// There was no verdict: for example the wait deadline passed, or the store is down and the route is set
+    /// to answer with an error.
     Refused(Refused),
 }
 
 /// What a fill finds in the store.
 #[derive(Debug)]
 pub(crate) enum StoreSighting {
-    /// The end of its own way.
+    /// An outcome that needs no exchange.
     Told(FlightOutcome),
-    /// A body that another instance is fetching.
+    /// A response whose content another instance is fetching.
     Elsewhere(Elsewhere),
 }
 
-/// A body that another instance is fetching, as far as that has told.
+/// A response whose content another instance is fetching, as far as that instance has published it.
 #[derive(Debug)]
 pub(crate) struct Elsewhere {
-    /// The record, its manifest empty.
+    /// The record, with an empty manifest.
     pub head: Arc<Stored>,
     /// The segments that can be read.
     pub manifest: Manifest,
-    /// The number it is filled under.
+    /// The token of the fill.
     pub token: Number,
 }
 
-/// A record that a flight came by.
+/// A complete record that a flight ended with.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundRecord {
     /// The record.
     pub stored: Arc<Stored>,
-    /// How.
+    /// How the flight came by it.
     pub how: How,
-    /// When the exchange that validated it was sent, and for whom.
+    /// When the exchange that validated it was sent, and the arrival of the request that it was sent for.
     pub exchange: Option<(Moment, Option<Moment>)>,
     /// Whether the store was reachable.
     pub coordinated: bool,
 }
 
-/// How a record was come by.
+/// How a flight came by a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     /// It was in the store.
     Cached,
-    /// Another instance put it there while we waited.
+    /// Another instance published it while this one waited.
     Awaited,
-    /// Upstream said 304.
+    /// Upstream answered 304 to its validation.
     Validated,
 }
 
-/// One request to upstream whose response may be shared.
+/// One exchange with upstream whose response may be shared.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The record, its manifest still empty.
+    /// The record, with a manifest that is still empty.
     pub head: Arc<Stored>,
-    /// The bytes.
+    /// The content, as it is received.
     pub growing: Growing,
-    /// The length of the whole, where the head said it.
+    /// The length of the content, if the response head has it.
     pub len: Option<u64>,
-    /// When it was sent.
+    /// When the exchange was sent.
     pub sent: Moment,
-    /// The request it was made for.
+    /// The arrival of the request that it was made for.
     pub owner: Option<Moment>,
-    /// The owner's place at the body, until it comes for it: what it reads first is not let go of.
+    /// The owner's reader of the content, until the owner takes it: it keeps the first bytes in memory.
     pub seat: Mutex<Option<crate::body::Reader>>,
-    /// The fence.
+    /// The fencing token that it is filled under.
     pub fence: Number,
-    /// Whether it will be published.
+    /// Whether the response will be stored.
     pub kept: bool,
     /// Whether the store was reachable.
     pub coordinated: bool,
-    /// What the owner is given beside the record's fields, for this is its own exchange.
+    /// Fields that only the owner gets, beside those of the record.
     pub own: HeaderMap,
-    /// What upstream answered and how fast, for the log.
+    /// Timing of the exchange, for the log.
     pub timing: upstream::Timing,
     /// Why upstream was asked: nothing stored, a stale record, another variant.
     pub forward: crate::policy::Fwd,
-    /// Another instance makes it.
+    /// Another instance makes the exchange.
     pub elsewhere: bool,
-    /// An error without lifetime: it is shared with the requests that it binds.
+    /// The response is an error without a lifetime: it is shared only with the requests that this binds.
     pub binding: Option<Binding>,
 }
 
-/// The response to a request that turned out to be nobody else's.
+/// A response that may be given to one request only.
 #[derive(Debug)]
 pub(crate) struct PrivateResponse {
-    /// Whose.
+    /// The arrival of the request that it is for; none if it is for none.
     pub owner: Option<Moment>,
-    /// It was asked for with the owner's own Range.
+    /// The exchange carried the owner's own Range.
     pub ranged: bool,
     response: Mutex<Option<upstream::Response>>,
 }
 
-/// What upstream answered when it failed, or that it did not answer.
+/// A failure of upstream: its error response, or none.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The status to give.
+    /// The status for the client.
     pub status: StatusCode,
-    /// Whether that is upstream's own: it has answered.
+    /// Whether the status is upstream's own: it has answered.
     pub answered: bool,
-    /// Upstream's own answer, if there was one that is short enough to be shared.
+    /// Upstream's error response, if it is short enough to be shared.
     pub answer: Option<SharedFailure>,
-    /// Upstream's own answer, where it is not for sharing, too long or too slow: the owner's.
+    /// Upstream's error response for the owner only: it is not for sharing, too long, or too slow.
     pub own: Option<Arc<PrivateResponse>>,
-    /// The word for log and answer.
+    /// The word for log and response.
     pub word: &'static str,
-    /// The kind, if there was no answer that can be passed on.
+    /// The kind of error, if there is no response that can be passed on.
     pub kind: Option<upstream::ErrorKind>,
-    /// The number it was judged under.
+    /// The token that it was judged under.
     pub token: Number,
-    /// How long nobody is to try again, in whole seconds, at least 1.
+    /// How long upstream is not tried again, in whole seconds, at least 1.
     pub retry_after: u64,
-    /// For whom it was tried.
+    /// The arrival of the request that it was tried for.
     pub owner: Option<Moment>,
     /// The record that could not be validated.
     pub stale: Option<Arc<Stored>>,
-    /// It is an answer to a request for a range.
+    /// The request to upstream had a Range.
     pub ranged: bool,
     /// Which requests it binds.
     pub binding: Binding,
 }
 
-/// A failed answer that is shared with those who waited.
+/// An error response of upstream that is shared with the requests that waited.
 #[derive(Debug)]
 pub(crate) struct SharedFailure {
     /// Its fields, without what is for one client alone.
     pub headers: HeaderMap,
-    /// All of its content.
+    /// Its whole content.
     pub body: Bytes,
-    /// What selects it (RFC 9111 §4.1): who differs in one of these hears of the failure only.
+    /// The request fields that select it, with their values (RFC 9111 §4.1). A request that differs in one of
+    /// them gets the failure without this response.
     pub select: Vec<(HeaderName, Option<String>)>,
 }
 
 // === impl Moments ===
 
 impl Moments {
-    /// The next moment, after all that were given before.
+    /// Returns the next moment, after all that were returned before.
     pub(crate) fn next(&self) -> Moment {
         self.0.fetch_add(1, Ordering::AcqRel) + 1
     }
@@ -233,7 +236,7 @@ impl Moments {
 // === impl Phase ===
 
 impl Phase {
-    /// The word of lists.
+    /// The word in the list of flights.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Lease => "lease",
@@ -244,19 +247,19 @@ impl Phase {
     }
 }
 
-// === impl Own ===
+// === impl PrivateResponse ===
 
 impl PrivateResponse {
     pub(crate) fn new(owner: Option<Moment>, ranged: bool, response: upstream::Response) -> Arc<Self> {
         Arc::new(Self { owner, ranged, response: Mutex::new(Some(response)) })
     }
 
-    /// Nobody's: a pass that was remembered.
+    /// Of no request and without a response: for a pass that was remembered.
     pub(crate) fn nobodys() -> Arc<Self> {
         Arc::new(Self { owner: None, ranged: false, response: Mutex::new(None) })
     }
 
-    /// Hands the response over, once.
+    /// Takes the response; none after the first call.
     pub(crate) fn take(&self) -> Option<upstream::Response> {
         self.response.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -265,13 +268,13 @@ impl PrivateResponse {
 // === impl Exchange ===
 
 impl Exchange {
-    /// The owner's place at the body, once.
+    /// Takes the owner's reader; none after the first call.
     pub(crate) fn take_seat(&self) -> Option<crate::body::Reader> {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Gives the owner's place up if it does not come for it: it has left, and the others would wait for
-    /// it. Has no end but being dropped.
+    /// Drops the owner's reader if the owner does not take it in time: the owner has left, and the others
+    /// would wait for it. Ends only by being dropped.
     pub(crate) async fn vacate_seat(&self) -> Infallible {
         sleep(SEAT_IS_KEPT).await;
         drop(self.take_seat());
@@ -280,7 +283,7 @@ impl Exchange {
 }
 
 impl FoundRecord {
-    /// A record that was in the store.
+    /// A record that came from the store, at once or after a wait.
     pub(crate) fn cached(stored: Arc<Stored>, how: How) -> Self {
         Self { stored, how, exchange: None, coordinated: true }
     }

@@ -1,4 +1,4 @@
-//! What all rooms of the proxy share: its parts, and what it keeps of requests and fills.
+//! What all rooms of the proxy share: its parts, and what it keeps about requests and fills.
 
 use crate::body::Bodies;
 use crate::catalog::Catalog;
@@ -29,32 +29,32 @@ pub(crate) mod pending_variants;
 pub(crate) mod under_way;
 pub(crate) mod waiters;
 
-/// The parts, as the assembly room hands them in.
+/// The parts of a proxy, as the assembly hands them in.
 pub struct Parts {
-    /// Settings.
+    /// The settings of the data port and of this process.
     pub settings: Settings,
-    /// Of the fleet, in CDN-Loop; of this instance alone, if it has yet to join its fleet
+    /// The fleet's id in CDN-Loop. This instance's own id if it has not joined its fleet yet
     /// ([`Proxy::joins`]).
     pub fleet: String,
-    /// Routes.
+    /// The routes, in matching order.
     pub routes: Arc<Table>,
     /// The upstream of each route, by [`Route::index`].
     pub upstreams: Vec<Arc<dyn Upstream>>,
-    /// Memory.
+    /// The responses held in memory.
     pub tier: Arc<Tier>,
-    /// Purges.
+    /// The purge stamps that this instance knows.
     pub stamps: Arc<Stamps>,
-    /// Whether memory may be believed.
+    /// Tells whether this instance has heard of all purges, so that memory may be served.
     pub trust: Arc<Trust>,
-    /// This instance as one of a fleet; none where it is alone with its store.
+    /// This instance as a member of its fleet; none if it does not share its store.
     pub member: Option<Arc<Member>>,
-    /// Leases.
+    /// The leases of fills: single flight between instances.
     pub flight: Arc<Flight>,
     /// The store.
     pub dust: Arc<dyn Dust>,
-    /// Bytes.
+    /// The body store.
     pub bodies: Arc<Bodies>,
-    /// Chance.
+    /// The source of randomness.
     pub dice: Arc<Dice>,
     /// Log and metrics.
     pub observer: Observer,
@@ -62,7 +62,7 @@ pub struct Parts {
     pub drain: Arc<Signal>,
 }
 
-/// The proxy. One per process, shared by all its connections.
+/// The proxy. One per process, shared by all connections.
 pub struct Proxy {
     pub(crate) settings: Settings,
     pub(crate) routes: Arc<Table>,
@@ -86,9 +86,9 @@ pub struct Proxy {
     pub(crate) observer: Observer,
     pub(crate) drain: Arc<Signal>,
     pub(crate) hop_headers: hop_headers::HopHeaders,
-    /// Notes of URLs that this instance wrote lately.
+    /// URLs whose note this instance wrote lately.
     pub(crate) noted_urls: noted_urls::NotedUrls,
-    /// What was published a moment ago.
+    /// Records that were published a moment ago, to be checked once more against purges.
     pub(crate) landings: landings::Landings,
 }
 
@@ -126,17 +126,17 @@ impl Proxy {
         })
     }
 
-    /// The names that a key has in the store.
+    /// The names of a key's entries in the store.
     pub(crate) fn names(&self, key: &Key) -> flight::Names {
         self.catalog.names(key)
     }
 
-    /// What the fleet is called in CDN-Loop.
+    /// The fleet's id in CDN-Loop.
     pub fn fleet(&self) -> &str {
         self.hop_headers.fleet()
     }
 
-    /// This instance did not know its fleet until now. Once is all that counts.
+    /// Sets the fleet's id, which was not known at the start. Only the first call counts.
     pub fn joins(&self, fleet: String) {
         self.hop_headers.joins(fleet);
     }
@@ -146,7 +146,7 @@ impl Proxy {
         self.routes.in_order()
     }
 
-    /// What this instance is called.
+    /// The name of this instance.
     pub fn instance(&self) -> &str {
         &self.settings.instance
     }
@@ -156,12 +156,12 @@ impl Proxy {
         self.observer.route(route)
     }
 
-    /// The single flight between processes: at the end it may still owe the store something.
+    /// The leases of fills. At the end of the process some may still have to be given back to the store.
     pub fn flight(&self) -> &Arc<Flight> {
         &self.flight
     }
 
-    /// The instance that led, if it was another one and is known.
+    /// The name of the instance that led a fill, if it was another one (`elsewhere`) and its name is known.
     pub(crate) fn other_leader(&self, elsewhere: bool, fence: Number) -> Option<Arc<str>> {
         if elsewhere { self.flight.leader(fence) } else { None }
     }
@@ -171,12 +171,12 @@ impl Proxy {
         &self.upstreams[route.index]
     }
 
-    /// No record is served that is older, in ms.
+    /// The longest time after its receipt that a record is served, in ms.
     pub(crate) fn max_life_ms(&self) -> u64 {
         crate::clock::millis(self.settings.max_life)
     }
 
-    /// The store's clock.
+    /// The time by the store's clock, in ms.
     pub(crate) fn now_ms(&self) -> u64 {
         self.dust.now_ms()
     }

@@ -1,4 +1,4 @@
-//! What Cache-Status says, case by case (RFC 9211).
+//! The Cache-Status of each kind of response (RFC 9211).
 
 use std::sync::Arc;
 
@@ -11,34 +11,34 @@ use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::tier::{Covered, Stored};
 
-/// Answered from the store.
+/// A fresh stored response.
 pub(crate) fn hit(ttl_ms: i64) -> CacheStatus<'static> {
     CacheStatus { hit: true, ttl_ms: Some(ttl_ms), ..CacheStatus::default() }
 }
 
-/// Answered from the store although stale, and why that may be.
+/// A stale stored response, and why it may be used.
 pub(crate) fn stale(ttl_ms: i64, detail: &'static str) -> CacheStatus<'static> {
     CacheStatus { detail: Some(detail), ..hit(ttl_ms) }
 }
 
-/// Answered from memory by an instance that has not heard from the store for too long.
+/// A response from memory, on an instance that has not heard from the store for too long.
 pub(crate) fn unsure(ttl_ms: i64) -> CacheStatus<'static> {
     CacheStatus { detail: Some("unsure"), ..hit(ttl_ms) }
 }
 
-/// The same, come by in another way.
+/// Any other response of an instance in that doubt.
 pub(crate) fn in_doubt(status: CacheStatus<'_>) -> CacheStatus<'_> {
     CacheStatus { detail: Some("unsure"), ..status }
 }
 
-/// By an exchange: one's own, or somebody else's.
+/// A response that is ridden: of the request's own exchange (`mine`) or of another's.
 pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
     let status = CacheStatus { fwd: Some(exchange.forward), ..CacheStatus::default() };
-    // It is the leader's exchange that was stored, once.
+    // Only the leader's response says `stored`: it was stored once.
     if mine { CacheStatus { stored: exchange.kept, ..status } } else { awaited(status) }
 }
 
-/// A record that a flight came by.
+/// A complete record that a flight ended with.
 pub(crate) fn found(
     found: &FoundRecord,
     mine: bool,
@@ -59,9 +59,9 @@ pub(crate) fn found(
     }
 }
 
-/// By an exchange of its own that is nobody else's. `forward`: what is stored for it. A stored response
-/// that it selects, and that is not good for it any more, is why it goes upstream at all (RFC 9211 §2.2);
-/// how it goes is the reason's.
+/// A response for one request alone. `forward` is what is stored for it. A stored response that it selects,
+/// and that may not be used any more, is why it goes upstream at all (RFC 9211 §2.2); `reason` is why it goes
+/// alone.
 pub(crate) fn passed(reason: PassReason, forward: Option<Fwd>) -> CacheStatus<'static> {
     let fwd = match (reason, forward) {
         (PassReason::RequestNoStore, _) => Fwd::Request,
@@ -74,7 +74,7 @@ pub(crate) fn passed(reason: PassReason, forward: Option<Fwd>) -> CacheStatus<'s
     CacheStatus { fwd: Some(fwd), detail: Some(reason.as_str()), ..CacheStatus::default() }
 }
 
-/// Upstream's own failed answer.
+/// An error response of upstream.
 pub(crate) fn failed(mine: bool, forward: Option<Fwd>) -> CacheStatus<'static> {
     if mine { asked(forward) } else { awaited(asked(forward)) }
 }
@@ -98,7 +98,7 @@ pub(crate) fn forward(
         && proxy.trust.holds(now)
         && !stored.terms.no_cache
     {
-        // Fresh, but not for a client that wants it validated.
+        // Fresh, but the request wants it validated.
         Fwd::Request
     } else {
         Fwd::Stale
@@ -109,7 +109,7 @@ fn asked(forward: Option<Fwd>) -> CacheStatus<'static> {
     CacheStatus { fwd: Some(forward.unwrap_or(Fwd::UriMiss)), ..CacheStatus::default() }
 }
 
-/// Whether the reason lies in the request or the route, so that the response was never judged.
+/// Returns whether the reason lies in the request or the route, so that the response was never judged.
 pub(crate) fn is_of_request(reason: PassReason) -> bool {
     matches!(
         reason,
@@ -126,7 +126,7 @@ pub(crate) fn is_of_request(reason: PassReason) -> bool {
     )
 }
 
-/// The same, of what another request's exchange brought.
+/// The same for a response that another request's exchange brought.
 pub(crate) fn awaited(status: CacheStatus<'static>) -> CacheStatus<'static> {
     CacheStatus { collapsed: true, detail: Some("awaited"), ..status }
 }

@@ -1,12 +1,12 @@
 //! The one check of a stored response against a request.
 //!
-//! It has these steps: no purge covers it; it is not too old; its bytes can be had; the request selects it;
-//! it has what is asked for; its lifetime, or a word of the request or the response, allows that it is
-//! used. Each place takes the steps that it needs, in the order in which their reasons count there.
-//! What a soft purge does is the caller's to say ([`Strictness`]), and so is whose purges they are: those of
-//! now, or those that a request came after ([`Past`](super::past::Past)).
+//! It has these steps: no purge covers the response; it is not too old; its bytes can be read; the request
+//! selects it; it has what is asked for; it is fresh, or a directive of the request or the response allows
+//! its use. Each caller takes the steps that it needs, in the order in which their reasons count for it. What
+//! a soft purge does is the caller's to say ([`Strictness`]). So are the purges that count: all until now, or
+//! those that a request came after ([`Past`](crate::proxy::state::past::Past)).
 //!
-//! Pure, and on the way of every hit: nothing is allocated here but what a selecting field takes.
+//! Pure, and on the path of every hit: nothing is allocated here but the normal form of a selecting field.
 
 use http::HeaderMap;
 
@@ -16,18 +16,18 @@ use crate::proxy::request::CacheRequest;
 use crate::record::Record;
 use crate::tier::{Covered, Stored};
 
-/// A request, as far as a stored response is compared with it.
+/// The parts of a request that a stored response is compared with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Criteria<'a> {
     /// Its fields.
     pub headers: &'a HeaderMap,
-    /// What the policy made of it.
+    /// The facts that the policy derived from it.
     pub ask: &'a RequestFacts,
     /// The rules of its route.
     pub rules: &'a Rules,
 }
 
-/// A stored response, and what the purges say of it.
+/// A stored response, and how purges cover it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     record: &'a Record,
@@ -38,18 +38,18 @@ pub(crate) struct Candidate<'a> {
 /// Which purges keep a response from a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strictness {
-    /// The hard ones: a soft purge makes a response stale, and what is stale is judged elsewhere.
+    /// Hard purges: a soft purge makes a response stale, and staleness is judged elsewhere.
     Hard,
-    /// All: the response is to be used as stored.
+    /// Hard and soft purges: the response is to be used without validation.
     HardAndSoft,
 }
 
-/// How a response may be used. `ttl_ms` is what is left of its lifetime, negative when stale.
+/// How a response may be used. `ttl_ms` is what is left of its lifetime, negative if it is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// As it is.
+    /// Fresh.
     Fresh { ttl_ms: i64 },
-    /// As it is, and refreshed behind the answer.
+    /// Stale, and refreshed behind the response (RFC 5861 §3).
     Revalidating { ttl_ms: i64 },
     /// Stale, as the request allows.
     MaxStale { ttl_ms: i64 },
@@ -62,17 +62,17 @@ pub(crate) enum Unfit {
     Purged,
     /// A soft purge covers it.
     SoftlyPurged,
-    /// It is past its end, or older than anything that is served.
+    /// It is past its end, or was received longer ago than any record that is served.
     TooOld,
-    /// The bytes of its body are gone.
+    /// The bytes of its body are lost.
     Lost,
-    /// The bytes of its body can't be had now.
+    /// The bytes of its body can't be read now.
     Unread,
-    /// A purge of it may not have been heard of.
+    /// This instance may not have heard of a purge that covers it.
     Unsure,
     /// It was selected by other request fields.
     NotSelected,
-    /// It is a part, and has not all that is asked for.
+    /// It is a part that lacks some of what is asked for.
     Lacking,
     /// It must be validated first.
     Stale,
@@ -80,10 +80,10 @@ pub(crate) enum Unfit {
     Refused(PassReason),
 }
 
-// === impl Facts ===
+// === impl Criteria ===
 
 impl<'a> Criteria<'a> {
-    /// Of a request on its way.
+    /// The criteria of a request.
     pub(crate) fn of(request: &'a CacheRequest) -> Self {
         Self { headers: &request.headers, ask: &request.ask, rules: &request.route.rules }
     }
@@ -92,23 +92,23 @@ impl<'a> Criteria<'a> {
 // === impl Candidate ===
 
 impl<'a> Candidate<'a> {
-    /// A stored response that the purges say this of.
+    /// A stored response that purges cover in this way.
     #[inline]
     pub(crate) fn new(stored: &'a Stored, covered: Covered) -> Self {
         Self { record: &stored.record, terms: &stored.terms, covered }
     }
 
-    /// The same of one that is not whole yet.
+    /// The same for a response that is not complete yet.
     pub(crate) fn of(record: &'a Record, terms: &'a ReuseTerms, covered: Covered) -> Self {
         Self { record, terms, covered }
     }
 
-    /// The whole check of a response whose bytes are known to be at hand: purges, selection, range, lifetime.
+    /// The whole check of a response whose bytes can be read: purges, selection, range, lifetime.
     pub(crate) fn check(self, by: Strictness, facts: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
         self.unless_purged(by)?.fits(facts)?.usable(facts, now)
     }
 
-    /// Unless a purge covers it.
+    /// Fails if a purge covers it.
     #[inline]
     pub(crate) fn unless_purged(self, by: Strictness) -> Result<Self, Unfit> {
         match self.covered {
@@ -118,32 +118,33 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Unless it was received longer ago than stamps are kept: no such record is served, whatever it says.
+    /// Fails if it was received longer ago than stamps are kept: no such record is served, whatever its
+    /// lifetime.
     pub(crate) fn unless_older(self, max_life_ms: u64, now: WallMs) -> Result<Self, Unfit> {
         let too_old = now.saturating_sub(self.record.received_at) > max_life_ms;
         if too_old { Err(Unfit::TooOld) } else { Ok(self) }
     }
 
-    /// Unless it is of no more use to anybody.
+    /// Fails if it is past its end: no request may use it any more.
     pub(crate) fn unless_ended(self, now: WallMs) -> Result<Self, Unfit> {
         if self.record.end() <= now { Err(Unfit::TooOld) } else { Ok(self) }
     }
 
-    /// Unless there is this reason against it, which is not in the record.
+    /// Fails with `unfit` if `holds`: for reasons that are not in the record.
     #[inline]
     pub(crate) fn unless(self, holds: bool, unfit: Unfit) -> Result<Self, Unfit> {
         if holds { Err(unfit) } else { Ok(self) }
     }
 
-    /// If the request selects it (RFC 9111 §4.1).
+    /// Fails if the request does not select it (RFC 9111 §4.1).
     pub(crate) fn selected(self, headers: &HeaderMap) -> Result<Self, Unfit> {
         if policy::selects(self.record, headers) { Ok(self) } else { Err(Unfit::NotSelected) }
     }
 
-    /// If it has what is asked for (RFC 9111 §3.3).
+    /// Fails if it lacks some of what is asked for (RFC 9111 §3.3).
     #[inline]
     pub(crate) fn sufficient(self, facts: Criteria<'_>) -> Result<Self, Unfit> {
-        // Most are whole: those are not looked at any closer.
+        // Most records are whole, and need no closer look.
         if self.record.range.is_none() || policy::answers(facts.headers, facts.ask.want, self.record) {
             Ok(self)
         } else {
@@ -151,7 +152,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// If the request selects it, and it has what is asked for.
+    /// Fails if the request does not select it, or if it lacks some of what is asked for.
     pub(crate) fn fits(self, facts: Criteria<'_>) -> Result<Self, Unfit> {
         self.selected(facts.headers)?.sufficient(facts)
     }
@@ -168,7 +169,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// If it may be served instead of a failure (RFC 5861 §4).
+    /// Fails if it may not be served instead of a failure (RFC 5861 §4).
     pub(crate) fn instead_of(self, facts: Criteria<'_>, now: WallMs, case: ErrorCase) -> Result<Self, Unfit> {
         if policy::stale_on_error(facts.ask, self.record, self.terms, facts.rules, now, case) {
             Ok(self)
@@ -177,8 +178,8 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// If a request may be given what an exchange has made of it (F5). Where that was under way when the
-    /// request came, a soft purge came between: it is stale, as it would be if it was stored already.
+    /// Fails if a request may not ride the exchange that made it (F5). If the exchange was under way when the
+    /// request came, a soft purge after it makes the response stale, as it would if it were stored already.
     pub(crate) fn ridden(self, facts: Criteria<'_>, now: WallMs, rode: Ride) -> Result<Self, Unfit> {
         let by = if rode == Ride::UnderWay { Strictness::HardAndSoft } else { Strictness::Hard };
         self.unless_purged(by)?;
@@ -189,7 +190,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Returns whether it may be served while it is refreshed, if a soft purge has made it stale.
+    /// Returns whether it may be served while it is refreshed, once a soft purge has made it stale.
     #[inline]
     pub(crate) fn may_refresh_behind(self) -> bool {
         policy::may_refresh_behind(self.record, self.terms)

@@ -1,5 +1,5 @@
-//! A response whose body is whole, and whose record is on its way to the store. Who neither leads
-//! nor follows is answered from the store like anybody else; a moment later this would be in it.
+//! A response whose content is complete, and whose record is about to be stored. A request that neither leads
+//! nor follows may use stored responses; a moment later this would be one.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::proxy::outcome::{Exchange, FlightOutcome, Follower};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 
-/// Such a response, if it answers a request for which memory has nothing, or nothing fresh.
+/// Returns such a response, if it answers a request for which memory has nothing, or nothing fresh.
 pub(crate) fn about_to_be_stored(
     proxy: &Proxy,
     request: &CacheRequest,

@@ -1,8 +1,8 @@
-//! What is done with a request that is looked up: decided by what it asks for, what memory holds, and what
-//! is noted of its key.
+//! What is done with a request that is looked up: decided by what it asks for, what memory holds, and which
+//! verdict is remembered of its key.
 //!
-//! `Proxy::look_up` carries a decision out and `Proxy::explain` puts it into words, so that the one can't say
-//! what the other does not do.
+//! `handle::look_up` carries a decision out and `explain` puts it into words, so that an explanation can't
+//! differ from what is done.
 
 use std::sync::Arc;
 
@@ -19,45 +19,46 @@ use crate::tier::Stored;
 pub(crate) enum Decision {
     /// It is answered from what is stored.
     Serve { stored: Arc<Stored>, ttl_ms: i64, served: Served },
-    /// It is answered 504: nothing answers it, and it says only-if-cached (RFC 9111 §5.2.1.7).
+    /// It is answered 504: no stored response may be used, and the request says only-if-cached (RFC 9111
+    /// §5.2.1.7).
     OnlyIfCached,
     /// It goes upstream by itself.
     Alone { onward: Onward, reason: PassReason, because: Because },
-    /// Upstream failed a moment ago: it is given that failure, or what is stale instead. `probes`: upstream
-    /// is tried again behind the answer.
+    /// Upstream failed a moment ago: the request gets that failure, or a stale response instead. `probes`:
+    /// upstream is tried again behind the response.
     Failed { onward: Onward, failure: Arc<Failure>, probes: bool },
     /// It leads or follows.
     Join(Onward),
 }
 
-/// How what is stored is served.
+/// How a stored response is served.
 #[derive(Debug)]
 pub(crate) enum Served {
     /// Fresh.
     Fresh,
-    /// Fresh, if nobody has purged or replaced it without this instance's hearing of it.
+    /// Fresh, unless it was purged or replaced without this instance's hearing of it.
     Unsure,
-    /// Stale, as the request allows.
+    /// Stale, as the request allows (max-stale).
     MaxStale,
-    /// Stale, and refreshed behind the answer.
+    /// Stale, and refreshed behind the response.
     Revalidating(CacheSlot),
 }
 
-/// What is known of a request that memory does not answer.
+/// A request that is not answered from memory: what is known of its response.
 #[derive(Debug)]
 pub(crate) struct Onward {
-    /// Where its response would be.
+    /// Where its response would be stored.
     pub place: CacheSlot,
-    /// What is there, to be validated, completed, or served stale.
+    /// The stored response there, to be validated, completed, or served stale.
     pub stale: Option<Arc<Stored>>,
-    /// Whether it is to be validated as if the request itself had asked for that.
+    /// Whether that must be validated as if the request itself had said no-cache.
     pub validates: bool,
 }
 
 /// Why a request goes upstream by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Because {
-    /// What is stored may not answer it.
+    /// The stored response may not be used for it.
     Stored,
     /// It neither leads nor follows.
     Asked,
@@ -65,8 +66,8 @@ pub(crate) enum Because {
     Noted,
 }
 
-/// Decides. `noted` says what is remembered of the key at a place and binds the request; `stands_in` whether
-/// what is stored may be served to it instead of a failure.
+/// Decides. `noted` returns the remembered verdict of a slot's key that binds the request; `stands_in`
+/// whether a stored response may be served instead of a failure.
 pub(crate) fn decide(
     route: &Route,
     facts: Criteria<'_>,
@@ -109,7 +110,7 @@ pub(crate) fn decide(
         NoteResult::Failing(failure) => {
             let ask = onward.ask(facts.ask);
             let stale = onward.stale.as_ref().or(failure.stale.as_ref());
-            // While failures go on, the probe is waited for by those alone that have nothing else.
+            // While failures go on, only requests that have no stale response wait for the next try.
             match stale {
                 Some(stale) if stands_in(stale, Criteria { ask: &ask, ..facts }, &failure) => {
                     Decision::Failed { onward, failure, probes: true }
@@ -121,7 +122,8 @@ pub(crate) fn decide(
     }
 }
 
-/// Why a request neither leads nor follows, if it does not; `last`: the last response that was stored.
+/// Returns why a request neither leads nor follows, if it does not. `last`: the stored response that it
+/// selects.
 pub(crate) fn alone_because(
     route: &Route,
     ask: &RequestFacts,
@@ -138,8 +140,8 @@ pub(crate) fn alone_because(
     ask.apart().filter(|_| !last.is_some_and(|stored| policy::may_share_credentialed(&stored.terms)))
 }
 
-/// Returns whether a request that finds nothing in memory looks into the store by itself: no fill does that
-/// for it.
+/// Returns whether a request that finds nothing in memory looks into the store by itself, for no fill does
+/// that for it.
 pub(crate) fn recalls(route: &Route, ask: &RequestFacts) -> bool {
     ask.only_if_cached || alone_because(route, ask, None).is_some()
 }
@@ -147,7 +149,7 @@ pub(crate) fn recalls(route: &Route, ask: &RequestFacts) -> bool {
 // === impl Onward ===
 
 impl Onward {
-    /// What a request that goes on asks for.
+    /// The facts of the request from here on: with no-cache if it must be validated.
     pub(crate) fn ask(&self, ask: &RequestFacts) -> RequestFacts {
         let mut ask = *ask;
         ask.wants.no_cache |= self.validates;

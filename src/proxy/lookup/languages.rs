@@ -1,8 +1,8 @@
-//! A stored Content-Language answers a request whose single best language it is, however the
-//! request puts it (RFC 9110 §12.5.4), where there is no variant of the request's own.
+//! A stored response answers a request if its Content-Language is the single best language of the request,
+//! however the request puts it (RFC 9110 §12.5.4), and if the request has no variant of its own.
 //!
-//! The Vary node of a key says which variants are in which language, so all instances know, and a
-//! restart forgets nothing. What it does not say costs a fetch and nothing else.
+//! The Vary node of a key lists the languages of its variants, so all instances know them, and a restart
+//! forgets nothing. A language that it does not list costs a fetch and nothing else.
 
 use crate::proxy::lookup::taking_in;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::record::VaryNode;
 use crate::route::Route;
 use crate::tier::{Held, Stored};
 
-/// The longest wait for a variant that another instance is publishing. A node lists it as soon as
-/// its head is in; by then a short body is stored, and a long one has shown itself to be one.
+/// The longest wait for a variant that another instance is publishing. A node lists a variant as soon as its
+/// head is in. By the end of this wait a short body is stored, and a long one is known to be long.
 const SOON: Duration = Duration::from_millis(500);
 
-/// A fresh variant in the one language that a request wants most, in memory; and what is left
-/// of its lifetime.
+/// A fresh variant in memory in the one language that a request wants most, and what is left of its lifetime,
+/// in ms.
 pub(crate) fn in_language(
     proxy: &Proxy,
     primary: &str,
@@ -49,7 +49,7 @@ pub(crate) fn in_language(
     })
 }
 
-/// Takes such a variant from the store into memory, if there is one. Whether there was.
+/// Takes such a variant from the store into memory. Returns whether there was one.
 pub(crate) async fn recall_in_language(
     proxy: &Proxy,
     route: &Route,
@@ -64,8 +64,8 @@ pub(crate) async fn recall_in_language(
     false
 }
 
-/// The same for a request that would lead or follow, and the answer to it. What another
-/// instance is about to publish is waited for, unless its body is long in coming.
+/// Finds such a variant for a request that would lead or follow, in memory or in the store. Waits for one
+/// that another instance is about to publish, unless its body is long in coming.
 pub(crate) async fn found_in_language(
     proxy: &Proxy,
     request: &CacheRequest,
@@ -94,8 +94,8 @@ pub(crate) async fn found_in_language(
     found.map(|stored| FoundRecord::cached(stored, how))
 }
 
-/// Waits until a record is published under a key that somebody fills, unless its body is still
-/// to come. Whether one was.
+/// Waits until a record is published under a key that is being filled, unless its body is still to come.
+/// Returns whether one was published.
 async fn published_soon(proxy: &Proxy, key: &Key) -> bool {
     let mut pursuit = proxy.flight.pursue(&proxy.names(key), 0);
     let until = Instant::now() + SOON;
@@ -110,8 +110,8 @@ async fn published_soon(proxy: &Proxy, key: &Key) -> bool {
     false
 }
 
-/// The keys of variants in a request's best language that the store may have, where it has none
-/// of the request's own.
+/// The keys of variants in a request's best language that the store may have; none if it has a variant of the
+/// request's own.
 fn in_store(place: &CacheSlot, headers: &HeaderMap) -> Vec<Key> {
     let Some(node) = place.node.as_deref().filter(|node| !node.languages.is_empty()) else {
         return Vec::new();

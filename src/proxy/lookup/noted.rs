@@ -1,4 +1,4 @@
-//! What is remembered of a key that has no record, as far as it binds a request.
+//! Remembered verdicts of a key that has no record, as far as they bind a request.
 
 use crate::proxy::lookup::CacheSlot;
 use crate::proxy::request::CacheRequest;
@@ -8,7 +8,8 @@ use crate::proxy::state::Proxy;
 use crate::proxy::state::negative_cache::NoteResult;
 use crate::record::Binding;
 
-/// What is remembered of a key and binds this request; `waited`: it was there before that.
+/// The remembered verdict of a key, if it binds this request. `waited`: the request was there before the
+/// verdict.
 pub(crate) fn noted(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot, waited: bool) -> NoteResult {
     let hash = place.key.hash();
     let binds = |binding: &Binding| {
@@ -17,7 +18,7 @@ pub(crate) fn noted(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot, wa
     proxy.negative_cache.find(hash, place.url, &proxy.stamps, || proxy.flights.peek(&hash).is_some(), binds)
 }
 
-/// The same, asked without taking part.
+/// The same, without changing anything: for explanations.
 pub(crate) fn peek_noted(proxy: &Proxy, party: &Party<'_>, place: &CacheSlot) -> NoteResult {
     let hash = place.key.hash();
     let tried = || proxy.flights.peek(&hash).is_some();

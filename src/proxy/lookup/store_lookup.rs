@@ -1,4 +1,4 @@
-//! A look into the store for a request that neither leads nor follows: what was stored before a
+//! A lookup in the store for a request that neither leads nor follows: a response that was stored before a
 //! restart, or by another instance, answers it like any other.
 
 use crate::proxy::lookup::languages;
@@ -20,14 +20,14 @@ use crate::proxy::state::past::Past;
 use crate::route::Route;
 use crate::tier::{Held, Stored};
 
-/// Takes what the store has at a place into memory: a record, or a Vary node and then the
-/// record of the variant, or of one in the language that the request wants most. Whether there
-/// was anything. A store that is down has nothing.
+/// Takes what the store has for a slot into memory: a record, or a Vary node and then the record of the
+/// variant, or a record in the language that the request wants most. Returns whether it found any. A store
+/// that is down has none.
 pub(crate) async fn recall(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot) -> bool {
     let (route, headers) = (&request.route, &request.headers);
     let party = Party::of(request, place.primary.hash());
     if matches!(noted::peek_noted(proxy, &party, place), NoteResult::Pass(_)) {
-        // It was judged a moment ago, and nothing was stored.
+        // The response was judged a moment ago, and not stored.
         return false;
     }
     match taking_in::take_in(proxy, route, &place.key).await {
@@ -41,7 +41,7 @@ pub(crate) async fn recall(proxy: &Proxy, request: &CacheRequest, place: &CacheS
     }
 }
 
-/// What memory has by now that answers a request which found nothing there when it came.
+/// The response that memory has by now for a request which found none when it came, and how it may be used.
 pub(crate) fn kept_since(
     proxy: &Proxy,
     key: &Key,

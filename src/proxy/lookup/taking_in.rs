@@ -1,4 +1,4 @@
-//! What the store has under a key is taken into memory, if it may be served to any request at all.
+//! Takes a record or Vary node from the store into memory, if it may be served to any request at all.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use crate::proxy::state::Proxy;
 use crate::route::Route;
 use crate::tier::{Held, Stored};
 
-/// Says what keeps a record of the store from memory, whatever request is asked for.
+/// Checks a record of the store for use in memory, whatever request it is for. The error is what keeps it
+/// out.
 pub(crate) fn may_be_taken_in(proxy: &Proxy, stored: &Stored) -> Result<(), Unfit> {
     let now = proxy.now_ms();
     let candidate = Candidate::new(stored, stored.covered(&proxy.stamps)).unless_purged(Strictness::Hard)?;
@@ -18,7 +19,8 @@ pub(crate) fn may_be_taken_in(proxy: &Proxy, stored: &Stored) -> Result<(), Unfi
     candidate.unless(reach::is_lost(proxy, stored.hash, &stored.manifest), Unfit::Lost).map(drop)
 }
 
-/// Takes what the store has under a key into memory.
+/// Takes the record or Vary node that the store has under a key into memory. None if there is none that may
+/// be served.
 pub(crate) async fn take_in(proxy: &Proxy, route: &Route, key: &Key) -> Option<Held> {
     let found = proxy.catalog.value(key).await.ok()??;
     match found.reading {

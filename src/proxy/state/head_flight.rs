@@ -1,4 +1,4 @@
-//! What came of a HEAD, for all who asked the same.
+//! The outcome of a HEAD exchange, for all requests that share it.
 
 use std::sync::Arc;
 
@@ -10,40 +10,41 @@ use crate::key::KeyHash;
 use crate::proxy::outcome::{Moment, PrivateResponse};
 use crate::upstream::{self, Interest};
 
-/// The exchanges under way, by what they ask.
+/// HEAD exchanges under way, by the hash of what they ask for.
 pub(crate) type HeadFlights = flight::Flights<KeyHash, HeadOutcome, Interest>;
 pub(crate) type HeadLeader = flight::Leader<KeyHash, HeadOutcome, Interest>;
 
-/// What came of one. Cheap to clone.
+/// The outcome of a HEAD exchange. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) enum HeadOutcome {
-    /// A response that may be shared.
+    /// A response that may be shared with the followers.
     Shared(Arc<SharedHead>),
-    /// One that may not: each for itself.
+    /// A response that may not be shared: each follower asks upstream by itself.
     Apart(Arc<PrivateResponse>),
-    /// None.
+    /// There was no response.
     Failed(upstream::Error),
 }
 
-/// The response to a HEAD, for all who asked the same.
+/// A response to a HEAD that is shared by the requests that waited for it.
 #[derive(Debug)]
 pub(crate) struct SharedHead {
-    /// As it came, for the request that led.
+    /// The response as it came, for the request that led.
     pub(crate) own: Arc<PrivateResponse>,
     pub(crate) status: StatusCode,
-    /// Without what is for one client alone.
+    /// Its fields, without those that are for one client alone.
     pub(crate) headers: HeaderMap,
     /// Its age when it was received, in ms.
     pub(crate) age_ms: u64,
     pub(crate) received_at: u64,
     /// Its lifetime, in ms.
     pub(crate) fresh_ms: u64,
-    /// When it was asked for, and under which number.
+    /// When the exchange was sent; `born` is the highest number that was known then.
     pub(crate) sent: Moment,
     pub(crate) born: Number,
-    /// The origin failed: so it did for all who waited.
+    /// The origin failed, and the failure holds for all that waited.
     pub(crate) failed: bool,
-    /// Without a lifetime, and without a word against using it for those who came while it was under way.
+    /// It has no lifetime, and no directive forbids its use for the requests that came while it was under
+    /// way.
     pub(crate) once: bool,
 }
 

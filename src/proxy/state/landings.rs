@@ -1,4 +1,5 @@
-//! Records that were published a moment ago, and are to be looked at once more.
+//! Records that were published a moment ago, and are checked once more against purges that were written
+//! beside them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +10,10 @@ use crate::clock::WallMs;
 use crate::dust::Number;
 use crate::key::KeyHash;
 
-/// The most that are remembered; the oldest are looked at no more.
+/// The most records that are remembered. Beyond it the oldest are dropped unchecked.
 const MOST: usize = 65_536;
 
-/// What was published a moment ago, in that order.
+/// Records published a moment ago, in the order of their publication.
 #[derive(Debug, Default)]
 pub(crate) struct Landings(Mutex<VecDeque<Landing>>);
 

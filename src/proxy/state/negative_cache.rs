@@ -1,7 +1,8 @@
-//! What this instance remembers of keys that have no record: that they pass, that they failed.
+//! What this instance remembers of keys that have no record: that responses for them pass, or that upstream
+//! failed.
 //!
-//! Pass memory ("hit-for-miss") is as narrow as its reason (F10), and a failing upstream is not
-//! tried once per waiter (F7). Both bind only the requests that they are proven for, both end by
+//! Pass memory ("hit-for-miss") is as narrow as its reason (F10). While a failure is remembered, upstream is
+//! not tried once per waiter (F7). Both bind only the requests that they are proven for. Both end by
 //! themselves, and a purge ends them at once.
 
 use std::sync::Arc;
@@ -19,59 +20,60 @@ use crate::proxy::request::binding::{Kind, Prior, bound_for};
 use crate::record::{Binding, Bound};
 use crate::tier::{Covered, Stamps};
 
-/// How many keys are remembered at most.
+/// The most keys that are remembered.
 const CAPACITY: usize = 65_536;
-/// How many passes that an answer has disproved.
+/// The most disproved passes that are remembered.
 const DISPROVED_CAPACITY: usize = 4_096;
 
-/// How long after its end a failure is still the last word on its upstream: requests that come within
-/// that time, and those that come while the next try is under way, do not wait for that try.
+/// How long after its end a failure is still the latest that is known of its upstream. Requests that come
+/// within that time, or while the next try is under way, do not wait for that try.
 const FAILING: Duration = Duration::from_secs(10);
 /// The longest that the next try may take.
 const PROBING: Duration = Duration::from_mins(2);
 
-/// The notes of this instance.
+/// The verdicts that this instance remembers, by key.
 #[derive(Debug)]
 pub(crate) struct NegativeCache {
     held: Cache<KeyHash, Arc<VerdictNote>>,
-    /// Passes that an answer has disproved, by the token of the last one of each key.
+    /// For each key whose remembered pass was disproved by a storable response: the token of the last such
+    /// pass.
     disproved: Cache<KeyHash, Number>,
 }
 
-/// One of them.
+/// A remembered verdict.
 #[derive(Debug)]
 struct VerdictNote {
     what: What,
     token: Number,
     made: Instant,
     ttl: Duration,
-    /// How much longer it helps the others while one request tries again.
+    /// How much longer than `ttl` it still serves other requests while one request tries upstream again.
     grace: Duration,
     judged_again: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
 enum What {
-    /// Binding all where the reason lies in this instance and not in an answer.
+    /// Without a binding it binds all requests: the reason lies in this instance and not in a response.
     Pass(PassReason, Option<Binding>),
     Failed(Arc<Failure>),
 }
 
-/// What a note says to a request that it binds.
+/// What a remembered verdict means for a request that it binds.
 #[derive(Debug, Clone)]
 pub(crate) enum NoteResult {
     /// Nothing.
     Nothing,
-    /// Go upstream by yourself.
+    /// The request goes upstream by itself.
     Pass(PassReason),
-    /// Upstream failed lately: take this.
+    /// Upstream failed lately: the request gets this failure.
     Failed(Arc<Failure>),
-    /// Upstream failed, and it is time for another try, or one is under way. A request that may be
-    /// given something stale need not wait for that.
+    /// Upstream failed, and another try is due or under way. A request that may be answered with a stale
+    /// response need not wait for it.
     Failing(Arc<Failure>),
 }
 
-// === impl Notes ===
+// === impl NegativeCache ===
 
 impl NegativeCache {
     pub(crate) fn new() -> Self {
@@ -90,7 +92,7 @@ impl NegativeCache {
         self.put(key, What::Pass(reason, Some(binding)), token, ttl, ttl);
     }
 
-    /// Remembers that a key passes here whatever is asked, for `ttl`.
+    /// Remembers for `ttl` that all requests for a key pass on this instance.
     pub(crate) fn pass_all(&self, key: KeyHash, reason: PassReason, token: Number, ttl: Duration) {
         self.put(key, What::Pass(reason, None), token, ttl, ttl);
     }
@@ -101,34 +103,34 @@ impl NegativeCache {
         self.put(key, What::Failed(failure), token, ttl, PROBING);
     }
 
-    /// Forgets a key: it was stored.
+    /// Forgets a key, because a response for it was stored.
     pub(crate) fn forget(&self, key: KeyHash) {
         self.held.remove(&key);
     }
 
-    /// An answer that could be stored: that the key passes is not so any more. Returns the number of the
-    /// note that said so, the first time.
+    /// A storable response came, so the key does not pass any more. Returns the token of the remembered pass,
+    /// the first time only.
     pub(crate) fn disprove_pass(&self, key: KeyHash) -> Option<Number> {
         let note = self.held.peek(&key).filter(|note| matches!(note.what, What::Pass(_, Some(_))))?;
         self.disproved.insert(key, note.token);
         self.held.remove(&key).map(|_| note.token)
     }
 
-    /// Returns whether a pass with this number was disproved here.
+    /// Returns whether a pass with this token was disproved here.
     pub(crate) fn is_disproved(&self, key: KeyHash, token: Number) -> bool {
         self.disproved.get(&key).is_some_and(|last| token <= last)
     }
 
-    /// Upstream has answered: a failure before that says nothing any more.
+    /// Upstream has answered: forgets an earlier failure.
     pub(crate) fn recovered(&self, key: KeyHash) {
         if self.held.peek(&key).is_some_and(|note| matches!(note.what, What::Failed(_))) {
             self.held.remove(&key);
         }
     }
 
-    /// What is remembered of a key for a request, where `binds` says why it is bound. `tried`: an exchange
-    /// of that key is under way. When a pass has run out, the first that asks is told nothing and
-    /// judges again; the others go on passing until it has.
+    /// Returns what is remembered of a key for a request. `binds` returns why a verdict binds the request;
+    /// `tried` whether an exchange of that key is under way. Once a pass has run out, the first request gets
+    /// [`NoteResult::Nothing`] and judges again; the others pass until it has.
     pub(crate) fn find(
         &self,
         key: KeyHash,
@@ -150,7 +152,7 @@ impl NegativeCache {
         }
     }
 
-    /// What is remembered, asked without taking part: for explanations.
+    /// Like [`find`](Self::find), but changes nothing: for explanations.
     pub(crate) fn peek(
         &self,
         key: KeyHash,
@@ -169,12 +171,12 @@ impl NegativeCache {
         }
     }
 
-    /// Returns whether anything is remembered of a key, for whatever request.
+    /// Returns whether any verdict is remembered of a key, for whatever request.
     pub(crate) fn has(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> bool {
         self.held.peek(&key).is_some_and(|note| !note.is_covered(url, stamps) && note.is_in_time())
     }
 
-    /// The verdict that is remembered of a key, whatever it binds: another one may confirm it.
+    /// The verdict that is remembered of a key, whatever requests it binds: another verdict may confirm it.
     pub(crate) fn prior(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> Option<Prior> {
         let note = self.held.peek(&key).filter(|note| !note.is_covered(url, stamps) && !note.is_over())?;
         let evidence = note.what.binding()?.evidence;
@@ -190,7 +192,7 @@ impl NegativeCache {
     }
 }
 
-// === impl Note ===
+// === impl VerdictNote ===
 
 impl VerdictNote {
     fn is_covered(&self, url: KeyHash, stamps: &Stamps) -> bool {
@@ -205,7 +207,7 @@ impl VerdictNote {
         Instant::now() >= self.made + self.ttl + self.grace
     }
 
-    /// What it says to a request that `binds` knows.
+    /// What the verdict means for the request that `binds` speaks for.
     fn says(
         &self,
         binds: impl FnOnce(&Binding) -> Option<Bound>,

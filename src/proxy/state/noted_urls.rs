@@ -1,11 +1,11 @@
-//! The notes of URLs that this instance wrote lately.
+//! URLs whose note this instance wrote lately.
 
 use quick_cache::sync::Cache;
 
 use crate::clock::WallMs;
 use crate::key::KeyHash;
 
-/// Of how many URLs it is remembered that they are noted.
+/// The most URLs that are remembered as noted.
 const CAPACITY: usize = 16_384;
 
 /// URLs that are known to be noted in the store.
@@ -16,7 +16,8 @@ pub(crate) struct NotedUrls(Cache<KeyHash, Written>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written {
     pub(crate) until: WallMs,
-    /// How often it was not known that all is heard: since then the note may be gone.
+    /// The count of gaps in what this instance heard from the store, at that time. After another gap the note
+    /// may be gone.
     pub(crate) gaps: usize,
 }
 

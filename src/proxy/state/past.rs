@@ -1,12 +1,12 @@
-//! The purges that lie in a request's past.
+//! The purges that a request came after.
 //!
-//! F8 speaks of requests that come after a purge. One that came before it may ride whatever it
-//! might have ridden without it: else a purge would send away everybody who waits, and purges that
-//! come faster than the origin answers would send them all to the origin at once. So a request is
-//! judged by the stamps as they stood when it arrived, and not as they stand when its flight settles.
+//! F8 speaks of requests that come after a purge. A request that came before the purge may ride whatever it
+//! might have ridden without it. Otherwise a purge would send away every request that waits, and purges that
+//! come faster than the origin answers would send all of them to the origin at once. So a request is judged
+//! by the stamps as they stood when it arrived, and not as they stand when its flight settles.
 //!
-//! An instance whose stamps may be old can't say how they stood. What it finds is then in doubt,
-//! until the stamps have been read again: from then on it judges by all that are there.
+//! An instance whose stamps may be old does not know how they stood. What a request finds there is in doubt
+//! until the stamps have been read again; from then on it is judged by all stamps that are there.
 
 use tokio::time::timeout;
 
@@ -22,31 +22,31 @@ use crate::tier::{Covered, Doubt};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Past {
     url: KeyHash,
-    /// None while it can't be said for sure.
+    /// The stamps as they stood; none while this instance may not have heard of all.
     stood: Option<Stood>,
 }
 
 /// When a request arrived, and after which purges.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
-    /// When (F5).
+    /// Its place in the order of requests and exchanges (F5).
     pub at: Moment,
-    /// After which purges (F8).
+    /// The purges that it came after (F8).
     pub past: Past,
 }
 
 impl Proxy {
-    /// The past of what comes now.
+    /// The past of a request that arrives now.
     pub(crate) fn past(&self, url: KeyHash) -> Past {
         let mut past = Past { url, stood: None };
         self.learn(&mut past);
         past
     }
 
-    /// Makes a past sure, if it is not and this instance is by now. It then holds all purges until now:
-    /// more than it has to, and never fewer.
+    /// Fills in a past that is not known yet, if this instance is sure of its stamps by now. The past then
+    /// holds all purges until now: maybe more than necessary, never fewer.
     pub(crate) fn learn(&self, past: &mut Past) {
-        // In this order: what is read when the instance is sure has all that was acknowledged.
+        // In this order: stamps that are read while the trust holds include all that was acknowledged.
         if past.stood.is_none() && self.trust.holds(self.now_ms()) {
             past.stood = Some(self.stamps.stood(past.url));
         }
@@ -58,13 +58,14 @@ impl Proxy {
         Arrival { at: self.moments.next(), past }
     }
 
-    /// What to do with what was found by a past that is not sure; nothing if it is.
+    /// How to treat a response that was judged by a past that is not sure; none if the past is sure or the
+    /// instance is sure by now.
     pub(crate) fn doubt(&self, past: &Past) -> Option<Doubt> {
         (!past.is_sure() && !self.trust.holds(self.now_ms())).then(|| self.trust.doubt())
     }
 
-    /// Waits until this instance is sure of its stamps, for no longer than one call of the store: they
-    /// are read again as soon as the line stands. Returns whether it is.
+    /// Waits until this instance is sure of its stamps, at most for one store call: stamps are read again as
+    /// soon as the connection to the store is up. Returns whether it is sure.
     pub(crate) async fn grows_sure(&self) -> bool {
         if !self.trust.holds(self.now_ms())
             && let Some(member) = &self.member
@@ -78,12 +79,12 @@ impl Proxy {
 // === impl Past ===
 
 impl Past {
-    /// Whether it is known for sure.
+    /// Returns whether the purges in it are known.
     pub(crate) fn is_sure(&self) -> bool {
         self.stood.is_some()
     }
 
-    /// What the purges in it say of something born under `born` and last validated under `token`.
+    /// How the purges in it cover a record with the number `born`, last validated under `token`.
     pub(crate) fn covers(&self, stamps: &Stamps, born: Number, token: Number) -> Covered {
         self.over(stamps).covers(born, token)
     }

@@ -1,4 +1,4 @@
-//! Variants that wait to be listed in the node of their key, and keys that lose too many.
+//! Variants that wait to be listed in the Vary node of their key, and keys that lose too many variants.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use crate::key::KeyHash;
 use crate::record::Spoken;
 
-/// In which a key may lose as many variants as its route lets it have.
+/// The time in which a key may lose as many variants as its route lets it have.
 const WINDOW: Duration = Duration::from_mins(1);
-/// The most that wait for one key's node: more are not counted until they are filled again.
+/// The most variants that wait for one key's node. Those beyond are not listed until they are filled again.
 const MOST_WAITING: usize = 4_096;
 
-/// The rolls of this instance, by the hash of the primary key.
+/// The pending variants of this instance, by the hash of the primary key.
 #[derive(Debug, Default)]
 pub(crate) struct PendingVariants(Mutex<Inside>);
 
@@ -28,9 +28,9 @@ struct Inside {
 #[derive(Debug, Default)]
 struct PendingOfKey {
     waiting: Vec<Variant>,
-    /// Somebody is putting them into the node.
+    /// Whether an [`Updater`] exists for this key.
     kept: bool,
-    /// Variants lost since then.
+    /// The start of the current window, and how many variants were lost in it.
     lost: Option<(Instant, usize)>,
     shut_until: Option<Instant>,
 }
@@ -40,14 +40,14 @@ struct PendingOfKey {
 pub(crate) struct Variant {
     /// The hash of its key, in hexadecimal digits.
     pub(crate) hash: String,
-    /// The fields that select it.
+    /// The request fields that select it.
     pub(crate) fields: Vec<HeaderName>,
-    /// Its language, if it is in one.
+    /// Its Content-Language, if it has one.
     pub(crate) spoken: Option<Spoken>,
 }
 
-/// Puts the waiting variants of one key into its node: one at a time for each key. Dropped, it
-/// leaves those that it had taken to the next.
+/// Lists the waiting variants of one key in its node: one updater at a time for each key. Dropped, it puts
+/// the variants it had taken back for the next updater.
 #[derive(Debug)]
 pub(crate) struct Updater<'a> {
     rolls: &'a PendingVariants,
@@ -55,17 +55,17 @@ pub(crate) struct Updater<'a> {
     taken: Vec<Variant>,
 }
 
-// === impl Rolls ===
+// === impl PendingVariants ===
 
 impl PendingVariants {
-    /// Whether a key loses so many variants that no new one is stored for now.
+    /// Returns whether a key lost so many variants that no new one is stored for now.
     pub(crate) fn shut(&self, key: KeyHash) -> bool {
         let until = self.lock().keys.get(&key).and_then(|roll| roll.shut_until);
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Lets a variant wait for the node. Who is given the keeper's part is to put it in, and all
-    /// that come meanwhile.
+    /// Adds a variant to those that wait for the node. The caller that gets an updater has to list it, and
+    /// all variants that come meanwhile.
     pub(crate) fn enter(&self, key: KeyHash, comer: Variant) -> Option<Updater<'_>> {
         let mut inside = self.lock();
         inside.prune();
@@ -77,7 +77,7 @@ impl PendingVariants {
         free.then(|| Updater { rolls: self, key, taken: Vec::new() })
     }
 
-    /// Counts variants that had to go. More than `most` in a minute shut the key for `shut_for`.
+    /// Counts variants that were removed. More than `most` in a minute shut the key for `shut_for`.
     pub(crate) fn lost(&self, key: KeyHash, count: usize, most: usize, shut_for: Duration) {
         if count == 0 {
             return;
@@ -89,7 +89,7 @@ impl PendingVariants {
         roll.lost = Some((since, before + count));
         if before + count > most {
             roll.shut_until = Some(now + shut_for);
-            // It is judged anew when it opens again.
+            // Counting starts anew when the key opens again.
             roll.lost = None;
         }
     }
@@ -103,7 +103,7 @@ impl PendingVariants {
 // === impl Inside ===
 
 impl Inside {
-    /// Forgets keys of which nothing is to be known, each time they have doubled.
+    /// Forgets idle keys each time their count has doubled.
     fn prune(&mut self) {
         if self.keys.len() >= self.prune_at {
             let now = Instant::now();
@@ -113,7 +113,7 @@ impl Inside {
     }
 }
 
-// === impl Roll ===
+// === impl PendingOfKey ===
 
 impl PendingOfKey {
     fn is_idle(&self, now: Instant) -> bool {
@@ -124,22 +124,22 @@ impl PendingOfKey {
     }
 }
 
-// === impl Keeper ===
+// === impl Updater ===
 
 impl Updater<'_> {
-    /// All that wait now, those too that were not put in last time. With none left, the part is
-    /// over: who comes then is given it.
+    /// All variants that wait now, and those that were taken last time and not listed. None if nothing waits:
+    /// then this updater has ended, and the next variant gets a new one.
     pub(crate) fn take(&mut self) -> Option<&[Variant]> {
         let mut inside = self.rolls.lock();
         let roll = inside.keys.entry(self.key).or_default();
         self.taken.append(&mut roll.waiting);
-        // Here and not in drop, so that nobody's variant waits for a keeper that has left.
+        // Here and not in drop, so that no variant waits for an updater that has ended.
         roll.kept = !self.taken.is_empty();
         drop(inside);
         (!self.taken.is_empty()).then_some(&*self.taken)
     }
 
-    /// They are in the node.
+    /// The variants that were taken are in the node.
     pub(crate) fn done(&mut self) {
         self.taken.clear();
     }

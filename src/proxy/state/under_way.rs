@@ -1,5 +1,5 @@
-//! What is asked for by itself, stands neither among the flights nor in the store, and yet may be served
-//! or stored later: an unsafe request that is answered meanwhile makes it void (F8).
+//! Exchanges that are neither flights nor in the store, and whose response may yet be served or stored. An
+//! unsafe request that is answered meanwhile invalidates it (F8).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ use crate::key::KeyHash;
 use crate::proxy::state::Proxy;
 use crate::tier::{Stamps, Trust};
 
-/// The URLs that exchanges are under way for, and how many.
+/// The URLs of such exchanges under way, and how many each has.
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay(Mutex<HashMap<KeyHash, usize>>);
 
-/// One of them, for as long as this lives.
+/// One exchange in that count, for as long as this lives.
 pub(crate) struct Counted {
     proxy: Arc<Proxy>,
     url: KeyHash,
 }
 
-/// How well this instance heard of stamps when something was asked for.
+/// Whether this instance heard of all stamps when an exchange was sent, and its count of gaps then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heard {
     sure: bool,
@@ -35,7 +35,7 @@ impl UnderWay {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<KeyHash, usize>> {
-        // Each change is made in one step: a panic elsewhere broke nothing.
+        // Each change is made in one step: a panic of another task leaves the map intact.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -48,7 +48,7 @@ impl Counted {
         Self { proxy: proxy.clone(), url }
     }
 
-    /// Returns whether it is for that URL.
+    /// Returns whether the exchange is for that URL.
     pub(crate) fn is_of(&self, url: KeyHash) -> bool {
         self.url == url
     }
@@ -69,7 +69,8 @@ impl Drop for Counted {
 // === impl Heard ===
 
 impl Heard {
-    /// Returns whether every stamp since then that was only told has been heard of.
+    /// Returns whether this instance has heard of every stamp since then, even of those that were announced
+    /// and not written.
     pub(crate) fn all(self, stamps: &Stamps, trust: &Trust, now: WallMs) -> bool {
         self.sure && trust.holds(now) && stamps.gaps() == self.gaps
     }
@@ -78,14 +79,14 @@ impl Heard {
 // === impl Proxy ===
 
 impl Proxy {
-    /// How well this instance hears of stamps now.
+    /// Whether this instance hears of all stamps now.
     pub(crate) fn hears(&self) -> Heard {
-        // In this order: a gap that comes between shows.
+        // In this order: a gap that comes between the two is noticed.
         let gaps = self.stamps.gaps();
         Heard { sure: self.trust.holds(self.now_ms()), gaps }
     }
 
-    /// Returns whether every stamp has been heard of since then.
+    /// Returns whether this instance has heard of every stamp since `since`.
     pub(crate) fn has_heard_all(&self, since: Heard) -> bool {
         since.all(&self.stamps, &self.trust, self.now_ms())
     }

@@ -1,15 +1,15 @@
-//! How many requests wait for a verdict here, and how many may.
+//! How many requests wait for a verdict on this instance, and how many may.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Those who wait for a verdict here.
+/// The count of requests that wait for a verdict on this instance.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     now: AtomicUsize,
     most: usize,
 }
 
-/// A place among them.
+/// One waiting request. Dropped, it is no longer counted.
 pub(crate) struct Waiting<'a>(&'a Waiters);
 
 // === impl Waiters ===
@@ -19,7 +19,7 @@ impl Waiters {
         Self { now: AtomicUsize::new(0), most }
     }
 
-    /// A place, unless all are taken.
+    /// Counts a request in, unless as many as may wait already.
     pub(crate) fn enter(&self) -> Option<Waiting<'_>> {
         let before = self.now.fetch_add(1, Ordering::AcqRel);
         let waiting = Waiting(self);
