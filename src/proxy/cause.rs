@@ -1,4 +1,4 @@
-//! One table from cause to answer: status, word and sentence of each answer that is ours.
+//! The error responses of this proxy: one table from cause to status, word and sentence.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,43 +9,43 @@ use crate::key::target::Refusal;
 use crate::route::NoRoute;
 use crate::upstream::ErrorKind;
 
-/// Why the answer is ours.
+/// Why this proxy answers with an error of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The request is not one that can be passed on.
+    /// The request target can't be passed on.
     Target(Refusal),
     /// The head is not HTTP.
     Malformed,
-    /// The head is of an HTTP that is not spoken here.
+    /// The head is of an HTTP version that is not supported.
     Version,
-    /// The head was not whole in time.
+    /// The head was not complete in time.
     HeadTimeout,
-    /// The head is longer than the server takes.
+    /// The head is longer than the settings allow, or has more fields.
     HeadTooLarge,
-    /// No route.
+    /// No route matches.
     NoRoute(NoRoute),
     /// Our own CDN-Loop id came back.
     Loop,
-    /// Upstream.
+    /// The exchange with upstream failed.
     Upstream(ErrorKind),
-    /// Upstream failed a moment ago, or answered what can't be shared whole.
+    /// Upstream failed a moment ago, or its error response can't be shared.
     UpstreamStatus(StatusCode),
     /// Too many requests wait already.
     Waiters,
     /// The wait deadline passed, or the store is down under `on_unavailable = "error"`.
     Refused(Refused),
-    /// Cache-Control: only-if-cached, and it is not (RFC 9111 §5.2.1.7).
+    /// The request says only-if-cached, and nothing stored may be used (RFC 9111 §5.2.1.7).
     OnlyIfCached,
 }
 
-/// A flight that did not come to a verdict.
+/// A flight that ended without a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The store is unavailable and `on_unavailable = "error"`.
     StoreDown,
     /// The wait deadline passed.
     Deadline,
-    /// Its client may have left, and nobody else was known to wait.
+    /// Its client may have left, and no other request was known to wait.
     Unwanted,
 }
 
@@ -134,7 +134,7 @@ impl Cause {
         }
     }
 
-    /// Whether the connection is to be closed: its framing may not be trusted.
+    /// Returns whether the connection is to be closed: its framing can't be trusted.
     pub(crate) fn closes(self) -> bool {
         matches!(
             self,
@@ -158,9 +158,8 @@ impl Cause {
         json!({ "error": self.as_str(), "detail": self.detail() }).to_string() + "\n"
     }
 
-    /// The answer as it stands on a connection that has no request, or nothing of its answer, the last one
-    /// of it; and the length
-    /// of its content.
+    /// The whole response as bytes, and the length of its content: for a connection without a request, or
+    /// whose response has not begun. It is the last response of the connection.
     pub(crate) fn raw(self, now_ms: u64) -> (Vec<u8>, usize) {
         let (status, content) = (self.status(), self.content());
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));

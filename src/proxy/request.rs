@@ -1,4 +1,4 @@
-//! One request on its way, and who sent it.
+//! One request on its way, and its client.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -18,54 +18,52 @@ pub(crate) mod binding;
 pub(crate) mod broken;
 pub(crate) mod hop_headers;
 
-/// A request that has found its route, and may look into the cache.
+/// A request that has found its route.
 pub(crate) struct CacheRequest {
-    /// Method.
     pub method: Method,
-    /// All fields, as they came.
+    /// All its fields, without those of the connection.
     pub headers: HeaderMap,
     /// The canonical target.
     pub target: Target,
-    /// Its route.
     pub route: Arc<Route>,
-    /// What the policy made of it.
+    /// The facts that the policy derived from it.
     pub ask: RequestFacts,
-    /// What it says of where it came from.
+    /// Its client, as the connection or a trusted proxy tells.
     pub forwarded: Forwarded,
-    /// Why it goes upstream, by what is stored, if it does.
+    /// Why it goes upstream, by what is stored; none if it does not.
     pub forward: Option<Fwd>,
     /// Its line in the log.
     pub ticket: Box<RequestLog>,
-    /// Its place at a body that it is about to be given: what it reads first is not let go of meanwhile.
+    /// Its reader of a body that it is about to be given: the first bytes stay in memory meanwhile.
     pub seat: Option<Box<Mutex<Reader>>>,
 }
 
-/// A connection, and what it makes of the requests on it.
+/// The client of a connection.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// The address at the other end.
     pub peer: SocketAddr,
-    /// Whether it is there, as far as its connection tells.
+    /// Whether it is still there, as far as its connection tells.
     pub(crate) presence: Arc<Presence>,
 }
 
-/// Where a request came from: the connection's word, or a trusted proxy's.
+/// Where a request came from, as the connection or a trusted proxy tells.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    /// The client, as far as it is believed.
+    /// The client's address.
     pub client: IpAddr,
-    /// The other end of the connection.
+    /// The address at the other end of the connection.
     pub peer: IpAddr,
     /// The client's scheme.
     pub scheme: Scheme,
-    /// The authority that the client asked for, as a trusted proxy wrote it and not judged yet.
+    /// The authority that the client asked for, as a trusted proxy wrote it; not checked yet.
     pub host: Option<String>,
     /// Whether the connection is a trusted proxy's.
     pub trusted: bool,
 }
 
 impl CacheRequest {
-    /// From here on it may wait for an exchange, as long as this client is there.
+    /// Lets the request wait for an exchange as long as this client is there.
     #[must_use]
     pub(crate) fn of(mut self, client: &Client) -> Self {
         self.ticket.presence = Some(client.presence.clone());
@@ -74,20 +72,20 @@ impl CacheRequest {
 }
 
 impl Client {
-    /// A client at this address, that is there.
+    /// A client at this address that is still there.
     pub fn at(peer: SocketAddr) -> Self {
         Self { peer, presence: Arc::default() }
     }
 }
 
 impl Forwarded {
-    /// Of a request that no client has sent.
+    /// For a request that no client has sent.
     pub(crate) fn nowhere(scheme: Scheme) -> Self {
         let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         Self { client: address, peer: address, scheme, host: None, trusted: false }
     }
 
-    /// Reads the fields that only a trusted proxy is believed.
+    /// Reads X-Forwarded-*, which is believed of trusted proxies only.
     pub(crate) fn read(peer: SocketAddr, trusted: &[Net], headers: &HeaderMap) -> Self {
         let client = peer.ip().to_canonical();
         if !trusted.iter().any(|net| net.0.contains(&client)) {
@@ -122,8 +120,8 @@ impl Forwarded {
     }
 }
 
-/// What X-Forwarded-Host says. Several of it are no authority, and so refused where it is judged:
-/// which of them is the client's own word, and which its proxy's, can't be told.
+/// The value of X-Forwarded-Host. Several field lines are joined, which makes no valid authority, so that
+/// they are refused where it is checked: which of them the client wrote, and which its proxy, can't be told.
 fn believed_host(headers: &HeaderMap) -> Option<String> {
     let lines: Vec<_> = headers.get_all("x-forwarded-host").iter().map(HeaderValue::as_bytes).collect();
     (!lines.is_empty()).then(|| String::from_utf8_lossy(&lines.join(&b","[..])).trim().to_owned())

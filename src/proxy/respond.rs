@@ -1,4 +1,4 @@
-//! From a stored or growing response to an answer: conditional, part or whole.
+//! From a stored or growing response to the response that is sent: conditional, part or whole.
 
 use crate::proxy::lookup::reach;
 use crate::proxy::respond::body::finish;
@@ -34,14 +34,14 @@ pub(crate) mod next;
 pub(crate) mod refusal;
 pub(crate) mod standing_in;
 
-/// Where the bytes of an answer are.
+/// Where the content of a response comes from.
 enum BodySource<'a> {
     Held(Bytes),
     Primed(Bytes, Box<Reader>),
     Growing(&'a Arc<Exchange>, Option<Reader>),
 }
 
-/// A fresh answer from memory, or one whose bytes have to be read first.
+/// Answers with a stored response, whose bytes are in memory or are read first.
 pub(crate) async fn from_stored(
     proxy: &Arc<Proxy>,
     request: CacheRequest,
@@ -69,7 +69,7 @@ pub(crate) async fn from_stored(
         ));
     }
     if is_not_modified(&request, &stored) {
-        // Nobody needs its bytes for that.
+        // A 304 needs no content.
         return Next::Answer(answer(
             proxy,
             request,
@@ -96,8 +96,8 @@ pub(crate) async fn from_stored(
             Err(error) => Next::Unreadable(request, stored, error),
         };
     }
-    // The first bytes are read and checked before a head goes out: what is wrong with them is
-    // a miss and no response.
+    // The first bytes are read and checked before a head goes out: if they are wrong, the request is a miss
+    // and there is no truncated response.
     let first = Cut::of(&request.headers, request.ask.want, &stored.record, Some(stored.len()))
         .first_bytes(&stored.record);
     let mut reader = proxy.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
@@ -118,7 +118,8 @@ pub(crate) async fn from_stored(
     }
 }
 
-/// Reads first bytes for half as long as the request may wait: the other half is for upstream.
+/// Reads the first bytes for at most half of the time that the request may wait: the other half is for
+/// upstream.
 async fn in_time<T>(
     proxy: &Proxy,
     asking: &CacheRequest,
@@ -129,7 +130,7 @@ async fn in_time<T>(
     timeout_at(until, read).await.unwrap_or_else(|_elapsed| {
         let (bodies, hash, manifest) =
             (proxy.bodies.clone(), stored.hash.to_string(), stored.manifest.clone());
-        // Who comes next is to know what becomes of it.
+        // The read goes on, so that the next request knows its result.
         tokio::spawn(async move {
             let _ = bodies.begins(&hash, &manifest).await;
         });
@@ -137,19 +138,19 @@ async fn in_time<T>(
     })
 }
 
-/// Until when a request waits for a verdict. What it was to be given and could not be read has taken
-/// of that time.
+/// Until when a request waits for a verdict. If stored bytes could not be read for it, that has used up some
+/// of its time.
 pub(crate) fn waits_until(request: &CacheRequest) -> Instant {
     let from = if request.ticket.unread.is_empty() { Instant::now() } else { request.ticket.began() };
     from + request.route.wait_timeout
 }
 
-/// Returns whether an exchange has the first byte that a request would be given of it. What is not in
-/// memory is read and checked before a head goes out; what another instance fetches is waited for, for
-/// it comes by way of the store, which may lose it.
+/// Returns whether an exchange has the first byte that the request needs. A byte that is not in memory is
+/// read and checked before a head goes out. Content that another instance fetches is waited for, because it
+/// comes by way of the store, which may lose it.
 ///
-/// The request keeps a place at what it was found to begin with. Where the body can't be stored and has
-/// gone on without it, it has none, and nothing is waited for.
+/// The request keeps a reader at its first byte, so that the byte stays in memory. If the content can't be
+/// stored and memory has let go of that byte, it gets no reader and does not wait.
 pub(crate) async fn begins_in(
     proxy: &Proxy,
     request: &mut CacheRequest,
@@ -177,7 +178,7 @@ async fn has_beginning(
     if request.ask.want.is_head() {
         return true;
     }
-    // From there to its end: what else it is given of it comes later.
+    // From the first byte to the end: other ranges of the request come later.
     let Ok(seat) = exchange.growing.reader_if_served(Some((first, u64::MAX))) else { return false };
     request.seat = Some(Box::new(Mutex::new(seat)));
     if !exchange.elsewhere && exchange.growing.has_in_memory(first) {
@@ -186,13 +187,13 @@ async fn has_beginning(
     if exchange.growing.is_gone() {
         return false;
     }
-    // A body may be empty: only its end says so.
+    // The content may be empty: only its end tells.
     let range = (first > 0).then_some((first, first));
     let mut reader = exchange.growing.reader(range);
     let begun = tokio::select! {
         biased;
         begun = timeout_at(deadline, reader.next()) => begun,
-        // Its holder is as good as dead.
+        // The instance that fetches it is probably dead.
         () = exchange.growing.until_doubted() => return false,
     };
     match begun {
@@ -203,12 +204,12 @@ async fn has_beginning(
             false
         }
         Ok(Some(Ok(_)) | None) => true,
-        // Not in time; but where others have come already, this one only lies far behind.
+        // Not in time. If bytes have come already, this byte only lies far behind them.
         Err(_) => exchange.growing.written() > 0,
     }
 }
 
-/// Rides an exchange: the leader's own client, or one of the others.
+/// Rides an exchange, as the leader's own client or as a follower.
 pub(crate) fn ride(
     proxy: &Arc<Proxy>,
     mut request: CacheRequest,
@@ -217,7 +218,7 @@ pub(crate) fn ride(
     arrived: Moment,
 ) -> Response<ReplyBody> {
     let mine = exchange.owner == Some(arrived);
-    // The body is whole and the record about to be published: who comes now has a hit.
+    // The content is complete and the record about to be published: a request that comes now counts as a hit.
     let late = !mine && request.ticket.late && exchange.growing.len_if_done().is_some();
     let ticket = &mut request.ticket;
     ticket.line.cache = match (mine, late) {
@@ -245,7 +246,7 @@ pub(crate) fn ride(
         CacheStatus { from: other.as_deref(), ..cache_status::ridden(exchange, mine) }
     };
     let status = if request.ticket.unsure { cache_status::in_doubt(status) } else { status };
-    // Either keeps what is read first from being let go of, until that is read.
+    // Both readers keep the first bytes in memory until they are read.
     let kept = request.seat.take();
     let seat = if mine { exchange.take_seat() } else { None };
     let len = exchange.len.or_else(|| exchange.growing.len_if_done());
@@ -253,13 +254,13 @@ pub(crate) fn ride(
     let mut response =
         respond(proxy, request, &stored, BodySource::Growing(exchange, seat), len, status, mine);
     drop(kept);
-    // It counts as somebody who waits for the fill for as long as it reads.
+    // The follower counts as waiting for the fill for as long as the body is read.
     let body = std::mem::replace(response.body_mut(), ReplyBody::empty());
     *response.body_mut() = body.riding(follower);
     response
 }
 
-/// Stale if that is allowed, else our own answer.
+/// A stale response if that is allowed, else an error response of this proxy.
 pub(crate) async fn stale_or(
     proxy: &Arc<Proxy>,
     mut request: CacheRequest,
@@ -278,7 +279,7 @@ pub(crate) async fn stale_or(
     Next::Answer(refuse(request, cause, retry_after))
 }
 
-/// Our own answer to a request that had a route.
+/// An error response of this proxy to a request that has a route.
 pub(crate) fn refuse(
     mut request: CacheRequest,
     cause: Cause,
@@ -300,7 +301,7 @@ fn allowed_stale(
     stale.filter(|stored| stale_allowed(proxy, request, Some(stored), case))
 }
 
-/// Whether a stored response may be served to this request although it is stale.
+/// Returns whether a stored response may be served to this request although it is stale.
 pub(crate) fn stale_allowed(
     proxy: &Proxy,
     request: &CacheRequest,
@@ -313,7 +314,7 @@ pub(crate) fn stale_allowed(
     })
 }
 
-/// Returns whether a request can't be given the bytes of what is stored, as far as that is known.
+/// Returns whether the bytes of a stored response can't be read for a request, as far as this instance knows.
 pub(crate) fn is_out_of_reach(proxy: &Proxy, request: &CacheRequest, stored: &Stored) -> bool {
     lacks_bytes(proxy, stored, &request.ask, &request.ticket.unread)
 }
@@ -328,7 +329,7 @@ pub(crate) fn lacks_bytes(
     needs_bytes && reach::is_unread(proxy, stored.hash, &stored.manifest, unread)
 }
 
-/// An answer from the store: with its age.
+/// Answers with a stored response, and with its current Age.
 fn answer(
     proxy: &Proxy,
     request: CacheRequest,
@@ -340,7 +341,8 @@ fn answer(
     respond(proxy, request, stored, bytes, len, status, false)
 }
 
-/// Conditional, part or whole. `mine`: its own exchange, whose Age is passed on as it came.
+/// Builds the response: conditional, part or whole. `mine`: the request's own exchange, whose Age is passed
+/// on as received.
 fn respond(
     proxy: &Proxy,
     mut request: CacheRequest,
@@ -357,7 +359,7 @@ fn respond(
         if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
     if mine {
         if let BodySource::Growing(exchange, _) = &bytes {
-            // A 304 has no room for more than Age of them (RFC 9110 §15.4.5).
+            // A 304 carries only Age of them (RFC 9110 §15.4.5).
             for (name, value) in exchange.own.iter().filter(|(name, _)| !not_modified || *name == AGE) {
                 headers.append(name, value.clone());
             }
@@ -396,7 +398,8 @@ fn respond(
             *response.headers_mut() = headers;
             return finish(request.ticket, response);
         }
-        // Whoever comes here was found to be answered by it: never a part for the whole.
+        // Not expected: the request was found to be answered by this record. A part is never sent for the
+        // whole.
         Cut::Lacking => {
             return refuse(request, Cause::Upstream(ErrorKind::Truncated), None);
         }
@@ -424,7 +427,8 @@ fn is_not_modified(request: &CacheRequest, stored: &Stored) -> bool {
         && policy::conditional(&request.headers, &stored.record) == Conditional::NotModified
 }
 
-/// `seated`: its own client's place was made for the very part that it asked for.
+/// The content as a body source. `seated`: the owner's reader begins at the very range that the owner asked
+/// for.
 fn source(bytes: BodySource<'_>, part: Option<(u64, u64)>, seated: bool) -> Source {
     match bytes {
         BodySource::Held(body) => match part {
@@ -433,7 +437,7 @@ fn source(bytes: BodySource<'_>, part: Option<(u64, u64)>, seated: bool) -> Sour
         },
         BodySource::Primed(first, reader) => Source::Primed(first, reader),
         BodySource::Growing(_, Some(seat)) if seated || part.is_none() => Source::Reader(seat),
-        // Its first bytes have been read.
+        // Its first bytes have been read already.
         BodySource::Growing(exchange, _) => Source::Reader(exchange.growing.reader(part).goes_on()),
     }
 }
@@ -452,7 +456,7 @@ fn parted(proxy: &Proxy, bytes: BodySource<'_>, stored: &Stored) -> Parted {
     }
 }
 
-/// Upstream's own failed answer, shared with those who waited.
+/// An error response of upstream, shared with the requests that waited.
 pub(crate) fn failure(
     proxy: &Proxy,
     mut request: CacheRequest,
@@ -481,7 +485,7 @@ pub(crate) fn ttl_ms(stored: &Stored, now: u64) -> i64 {
     until.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
-/// Whether responses of this status never have content (RFC 9110 §6.4.1).
+/// Returns whether responses with this status never have content (RFC 9110 §6.4.1).
 pub(crate) fn bodiless(status: StatusCode) -> bool {
     status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }

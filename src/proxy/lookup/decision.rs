@@ -122,8 +122,8 @@ pub(crate) fn decide(
     }
 }
 
-/// Returns why a request neither leads nor follows, if it does not. `last`: the stored response that it
-/// selects.
+/// Returns why a request neither leads nor follows, if it does not. `last`: the stored response in its slot,
+/// if there is one.
 pub(crate) fn alone_because(
     route: &Route,
     ask: &RequestFacts,

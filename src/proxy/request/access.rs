@@ -1,5 +1,5 @@
-//! A request's line in the log and its share of the metrics, filled in on the way and written
-//! when the last byte has gone.
+//! A request's line in the log and its share of the metrics, filled in on the way and written when the last
+//! byte has been sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +22,10 @@ use crate::telemetry::{Access, Cache, Log, RouteMetrics, Source, Why};
 use crate::tier::Stored;
 use crate::upstream;
 
-/// What is noted of one request.
+/// What is recorded of one request.
 #[derive(Debug)]
 pub struct RequestLog {
-    /// The line, as far as it is known.
+    /// The line, as far as it is filled in.
     pub(crate) line: Access,
     began: Instant,
     first_byte: Option<Duration>,
@@ -33,15 +33,15 @@ pub struct RequestLog {
     metrics: Option<Arc<RouteMetrics>>,
     /// Bytes of the request's content, counted where they are read.
     read: Option<Arc<AtomicU64>>,
-    /// Bodies that it was to be given and that could not be read.
+    /// Bodies that should have answered it and could not be read.
     pub(crate) unread: Vec<Arc<Manifest>>,
     /// The flight that it joined last had its verdict already.
     pub(crate) late: bool,
-    /// What it is given may be older than a purge that this instance has not heard of.
+    /// Its response may be older than a purge that this instance has not heard of.
     pub(crate) unsure: bool,
-    /// Whether its client is there; none while it waits for nothing.
+    /// Its client's presence; none while it waits for no exchange.
     pub(crate) presence: Option<Arc<Presence>>,
-    /// The exchange that it waits for, or whose answer it is given.
+    /// The exchange that it waits for, or whose response it is sent.
     seat: Option<Seat>,
     written: bool,
 }
@@ -98,7 +98,7 @@ impl RequestLog {
         self.metrics = Some(metrics);
     }
 
-    /// It is answered from memory.
+    /// The request is answered from memory.
     pub(crate) fn hit(&mut self, stored: &Stored) {
         self.line.cache = Cache::Hit;
         self.line.source = Some(Source::Cached);
@@ -106,7 +106,7 @@ impl RequestLog {
         self.line.fence = Some(stored.record.token);
     }
 
-    /// It is answered from memory although stale.
+    /// The request is answered from memory with a stale response.
     pub(crate) fn stale_hit(&mut self, stored: &Stored, why: Why) {
         self.hit(stored);
         self.line.cache = Cache::Stale;
@@ -114,12 +114,12 @@ impl RequestLog {
         self.line.why = Some(why);
     }
 
-    /// It rides a flight at this key.
+    /// The request joins the flight of this key.
     pub(crate) fn following(&mut self, key: &Key) {
         self.line.key = Some(key.hash().0);
     }
 
-    /// It has waited so long for a verdict.
+    /// How long the request has waited for a verdict.
     pub(crate) fn waited(&mut self, wait: Duration) {
         self.line.wait = Some(wait);
     }
@@ -132,34 +132,34 @@ impl RequestLog {
         self.line.tries = timing.tries;
     }
 
-    /// The request has content, and this counts it.
+    /// The request has content, whose bytes are counted here.
     pub(crate) fn reads(&mut self, read: Arc<AtomicU64>) {
         self.read = Some(read);
     }
 
-    /// It waits for an exchange, until it waits for another or its answer has ended.
+    /// The request waits for this exchange, until it waits for another or its response has ended.
     pub(crate) fn waits_for(&mut self, interest: upstream::Interest) {
         self.seat = None;
         let presence = self.presence.clone().unwrap_or_default();
         self.seat = Some(Seat::take(presence, interest));
     }
 
-    /// Those who are known to wait for that exchange.
+    /// The requests that are known to wait for that exchange.
     pub(crate) fn interest(&self) -> Option<upstream::Interest> {
         self.seat.as_ref().map(|seat| seat.interest().clone())
     }
 
-    /// Whether its client may be gone: it has ended its side of the connection.
+    /// Returns whether its client may be gone: it has ended its side of the connection.
     pub(crate) fn may_be_gone(&self) -> bool {
         self.presence.as_ref().is_some_and(|presence| !presence.is_sure())
     }
 
-    /// The head is on its way.
+    /// The response head is being sent.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.line.status = status.as_u16();
     }
 
-    /// Bytes are on their way.
+    /// Bytes of content are being sent.
     pub(crate) fn sent(&mut self, bytes: u64) {
         if self.first_byte.is_none() {
             self.first_byte = Some(self.began.elapsed());
@@ -167,7 +167,7 @@ impl RequestLog {
         self.line.bytes_out += bytes;
     }
 
-    /// The answer has ended, whole or broken off.
+    /// The response has ended, complete or broken off.
     pub(crate) fn close(mut self: Box<Self>, broken: Option<&Broken>) {
         if let Some(broken) = broken {
             self.line.aborted = true;
@@ -176,7 +176,7 @@ impl RequestLog {
         self.write();
     }
 
-    /// The answer broke off before its first byte, and this is said in its place.
+    /// The response broke off before its first byte, and this error response is sent instead.
     pub(crate) fn close_with(mut self: Box<Self>, cause: Cause) {
         self.line.cache = Cache::Error;
         (self.line.source, self.line.ttl_s, self.line.age_s) = (None, None, None);
@@ -201,7 +201,7 @@ impl RequestLog {
         }
         self.line.duration = duration;
         if self.line.upstream.is_some() && self.line.up_bytes.is_none() {
-            // Its own exchange: what came is what went on.
+            // Its own exchange: what was received was sent on.
             self.line.up_bytes = Some(self.line.bytes_out);
         }
         self.line.bytes_in = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
@@ -213,7 +213,7 @@ impl RequestLog {
 }
 
 impl Drop for RequestLog {
-    /// Unwritten: the client left, before its answer or in the middle of it.
+    /// If the line is not written yet, the client left before its response ended.
     fn drop(&mut self) {
         if self.written {
             return;

@@ -1,5 +1,5 @@
-//! Which requests are bound by a verdict that is not a stored response (F7, F10), and what one leader's
-//! verdict proves together with another's.
+//! Which requests are bound by a verdict that is not a stored response (F7, F10), and what the verdicts of
+//! two leaders prove together.
 
 use std::time::Duration;
 
@@ -15,53 +15,53 @@ use crate::proxy::request::{CacheRequest, Forwarded};
 use crate::record::{Binding, Bound, Evidence, Witness};
 use crate::route::Route;
 
-/// How long a request leaves the lead to clients of other addresses than the leader that failed:
-/// only theirs tells that leader's trouble from the origin's.
+/// How long a request leaves the lead to clients of other addresses than the leader that failed: only their
+/// exchange tells whether that client or the origin has the problem.
 pub(crate) const COURTESY: Duration = Duration::from_millis(25);
 
-/// How long two exchanges of one client bind it when they have failed, in ms: without a second client
-/// nothing shows that the origin's Retry-After is meant for all that have this address.
+/// How long two failed exchanges of one client bind that client, in ms. Without a second client nothing shows
+/// that the origin's Retry-After is meant for all requests from this address.
 const ONE_CLIENT_MS: u64 = 1_000;
 
-/// What kind of verdict it is: only the same kind confirms.
+/// The kind of a verdict. A verdict is confirmed only by one of the same kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Upstream failed.
     Failed,
-    /// Upstream answered 429: it limits somebody, and not always everybody.
+    /// Upstream answered 429: it limits some clients, and not always all.
     Limited,
-    /// Upstream answered with this error, which is no failure of its own.
+    /// Upstream answered with this error status, which is no failure of its own.
     Refused(u16),
-    /// Not to be shared.
+    /// The response may not be shared.
     Pass,
     /// This instance's queue for the upstream is full.
     Busy,
 }
 
-/// A verdict that another request came by: this one's own may confirm it, or be confirmed by it.
+/// A verdict of another request: this request's own may confirm it, or be confirmed by it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prior {
     /// Its kind.
     pub kind: Kind,
-    /// The exchanges that came to it.
+    /// The exchanges that led to it.
     pub evidence: Evidence,
 }
 
 /// How long a verdict is remembered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lasts {
-    /// When upstream was asked: what no longer counted then confirms nothing.
+    /// When upstream was asked. A verdict that had ended by then confirms nothing.
     pub began: WallMs,
     /// When it was judged.
     pub now: WallMs,
-    /// For how long from then on, in ms.
+    /// How long from `now` on, in ms.
     pub ms: u64,
 }
 
-/// A request, as far as verdicts of others are compared with it.
+/// The parts of a request that verdicts of other requests are compared with.
 #[derive(Clone, Copy)]
 pub(crate) struct Party<'a> {
-    /// The route that it goes by.
+    /// Its route.
     pub route: &'a Route,
     /// Its target.
     pub target: &'a Target,
@@ -69,14 +69,14 @@ pub(crate) struct Party<'a> {
     pub headers: &'a HeaderMap,
     /// Where it came from.
     pub forwarded: &'a Forwarded,
-    /// The primary key that it names.
+    /// The hash of its primary key.
     pub key: KeyHash,
 }
 
 // === impl Party ===
 
 impl<'a> Party<'a> {
-    /// A request with the hash of the primary key that it names.
+    /// The party of a request, with the hash of its primary key.
     pub(crate) fn of(request: &'a CacheRequest, key: KeyHash) -> Self {
         let CacheRequest { route, target, headers, forwarded, .. } = request;
         Self { route, target, headers, forwarded, key }
@@ -87,19 +87,19 @@ impl<'a> Party<'a> {
     }
 }
 
-/// Returns why a verdict binds a request, if it does; `waited`: the request was there before it.
-/// Costs the fields of a fill and their digest, so it is asked only where there is a verdict.
+/// Returns why a verdict binds a request, if it does. `waited`: the request was there before the verdict. It
+/// costs the fields of a fill and their digest, so it is called only where there is a verdict.
 pub(crate) fn binds(marks: &HopHeaders, binding: &Binding, party: &Party<'_>, waited: bool) -> Option<Bound> {
     binding.evidence.binds(&witness(marks, party, &binding.vary), waited)
 }
 
-/// Returns whether a request would tell little as the second leader after this verdict.
+/// Returns whether a request, as the second leader after this verdict, would prove little.
 pub(crate) fn tells_little_by(marks: &HopHeaders, binding: &Binding, party: &Party<'_>) -> bool {
     binding.evidence.tells_little_by(&witness(marks, party, &binding.vary))
 }
 
-/// What binds by the verdict of a fill for `party`, which is to be remembered for as long as
-/// `lasts` says. Those of `earlier` that still counted when it began confirm it.
+/// The binding of the verdict of a fill for `party`, which is remembered for as long as `lasts` says.
+/// Verdicts of `earlier` that had not ended when it began confirm it.
 pub(crate) fn binding_of(
     marks: &HopHeaders,
     party: &Party<'_>,
@@ -139,7 +139,7 @@ impl Kind {
     }
 }
 
-/// For how long a verdict binds a request, in ms: `lasts_ms` is for how long it is remembered at all.
+/// How long a verdict binds a request, in ms. `lasts_ms` is how long it is remembered at all.
 pub(crate) fn bound_for(evidence: &Evidence, bound: Bound, kind: Kind, lasts_ms: u64) -> u64 {
     match bound {
         Bound::Alike => lasts_ms,

@@ -1,16 +1,16 @@
-//! An answer whose bytes broke off.
+//! A response whose content broke off.
 
 use crate::proxy::cause::Cause;
 use crate::upstream::ErrorKind;
 use crate::{body, upstream};
 
-/// The source broke off.
+/// The source of the content that broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// The stored or growing body.
+    /// A stored or growing body.
     #[error("body: {0}")]
     Stored(#[from] body::Error),
-    /// The origin.
+    /// An exchange with the origin.
     #[error("upstream: {0}")]
     Upstream(#[from] upstream::Error),
 }
@@ -24,7 +24,7 @@ impl Broken {
         }
     }
 
-    /// What a client is told that has nothing of the answer yet.
+    /// The error response for a client that has received nothing yet.
     pub(crate) fn cause(&self) -> Cause {
         Cause::Upstream(match self {
             Self::Stored(_) => ErrorKind::Truncated,

@@ -1,4 +1,4 @@
-//! What this hop writes: into requests on their way up, into responses on their way down.
+//! Fields that this hop writes: into requests to upstream, and into responses to clients.
 
 use std::sync::OnceLock;
 
@@ -10,42 +10,42 @@ use crate::policy::{self, CacheStatus, Hop};
 use crate::proxy::request::{CacheRequest, Forwarded};
 use crate::route::{ClientIp, Route};
 
-/// Names of this hop that do not change between requests.
+/// The names of this hop, which do not change between requests.
 #[derive(Debug)]
 pub(crate) struct HopHeaders {
     name: String,
-    /// What the fleet is called, or this instance by itself while it does not know its fleet.
+    /// The fleet's id, or this instance's own id while it does not know its fleet.
     own: String,
-    /// What the fleet is called, learnt later.
+    /// The fleet's id, if it is learnt later.
     fleet: OnceLock<String>,
 }
 
 impl HopHeaders {
-    /// Of a hop with this name, in a fleet that is called so.
+    /// For a hop with this name, in a fleet with the id `own`.
     pub(crate) fn new(name: &str, own: String) -> Self {
         Self { name: name.to_owned(), own, fleet: OnceLock::new() }
     }
 
-    /// What the fleet is called in CDN-Loop.
+    /// The fleet's id in CDN-Loop.
     pub(crate) fn fleet(&self) -> &str {
         self.fleet.get().unwrap_or(&self.own)
     }
 
-    /// This instance did not know its fleet until now. Once is all that counts.
+    /// Sets the fleet's id, which was not known at the start. Only the first call counts.
     pub(crate) fn joins(&self, fleet: String) {
         let _ = self.fleet.set(fleet);
     }
 
-    /// Whether a request has been through this fleet before (F10).
+    /// Returns whether a request has been through this fleet before (F10).
     pub(crate) fn is_loop(&self, headers: &HeaderMap) -> bool {
-        // What it sent before it knew its fleet may still be under way.
+        // Requests that were sent under the own id may still be under way.
         let by = |fleet: &String| policy::is_loop(headers, fleet);
         by(&self.own) || self.fleet.get().is_some_and(by)
     }
 }
 
 impl HopHeaders {
-    /// The fields of a fill: made for everybody.
+    /// The request fields of a fill, whose response is for all clients.
     pub(crate) fn fill_headers(
         &self,
         route: &Route,
@@ -62,8 +62,8 @@ impl HopHeaders {
         headers
     }
 
-    /// The fields of a pass: the client's own. Where what it brings may turn out to be everybody's
-    /// (`shares`), its host is the key's.
+    /// The request fields of a pass: the client's own. With `shares` the response may turn out to be for all
+    /// clients, so that Host is the key's.
     pub(crate) fn pass_headers(
         &self,
         route: &Route,
@@ -83,16 +83,16 @@ impl HopHeaders {
         headers
     }
 
-    /// Whether a request by itself asks upstream for just what a fill would: for the key, and with no
-    /// field that fills leave out. What another one brings may depend on what is in no key, so it is
-    /// nobody else's.
+    /// Returns whether a request by itself asks upstream for exactly what a fill would: the key, with no
+    /// field that fills leave out. Otherwise its response may depend on fields that are in no key, and may
+    /// not be shared.
     pub(crate) fn asks_as_a_fill(&self, request: &CacheRequest) -> bool {
         let CacheRequest { route, target, headers, forwarded, .. } = request;
-        // Of a POST the host is as much the client's own as its content.
+        // A POST's host is as much the client's own as its content.
         let own = self.pass_headers(route, target, headers, forwarded, true);
         let fills = self.fill_headers(route, target, headers, forwarded);
         let alike = |field: &HeaderName| own.get_all(field).iter().eq(fills.get_all(field));
-        // A fill carries its normal form. What comes of another is nobody else's if it shows
+        // A fill carries its normal form. A response to another form is not shared if it shows the difference
         // ([`policy::is_coded_for_all`]).
         let normal = |field: &HeaderName| *field == ACCEPT_ENCODING && fills.contains_key(field);
         let with_content = !matches!(request.method, Method::GET | Method::HEAD);
@@ -111,8 +111,8 @@ impl HopHeaders {
         }
     }
 
-    /// What every response with a route gets: the route's edits, `Vary` on what the route keys
-    /// by, Cache-Status.
+    /// Adds what every response with a route gets: the route's edits, `Vary` on the fields that the route
+    /// keys by, Cache-Status.
     pub(crate) fn deliver(
         &self,
         request: &CacheRequest,
@@ -132,8 +132,8 @@ impl HopHeaders {
     }
 }
 
-/// The Host that was asked for, in its canonical form, if one was: the upstream's own setting decides
-/// whether it goes out.
+/// Sets Host to the host that was asked for, in its canonical form. The upstream's own setting decides
+/// whether it is sent.
 pub(crate) fn set_host(headers: &mut HeaderMap, host: &str) {
     match HeaderValue::try_from(host) {
         Ok(host) if !host.is_empty() => _ = headers.insert(HOST, host),
@@ -141,9 +141,9 @@ pub(crate) fn set_host(headers: &mut HeaderMap, host: &str) {
     }
 }
 
-/// Fields that a pass carries otherwise than a fill and that say nothing of what is asked for: the
-/// client's address, and what describes content, where there may be some. A GET has none: what it
-/// says of it is a field like any other.
+/// Returns whether a pass and a fill may differ in this field although they ask for the same: the client's
+/// address, and the description of content, if the request may have some. A GET has none: there a description
+/// of content is a field like any other.
 fn is_never_keyed(field: &HeaderName, with_content: bool) -> bool {
     *field == CONTENT_LENGTH
         || *field == TE
@@ -151,7 +151,7 @@ fn is_never_keyed(field: &HeaderName, with_content: bool) -> bool {
         || (with_content && field.as_str().starts_with("content-"))
 }
 
-/// The host as the key has it: a port that the key leaves out does not reach the origin either.
+/// The host as it is in the key: a port that the key leaves out does not reach the origin either.
 fn keyed_host(route: &Route, target: &Target, client: &HeaderMap) -> String {
     let mut key = String::new();
     route.key_into(&mut key, target, client);
@@ -164,7 +164,7 @@ fn authority(key: &str) -> &str {
     rest.split(['/', '?', '\n']).next().unwrap_or_default()
 }
 
-/// Adds the keyed fields to `Vary`, those that it does not name yet.
+/// Adds the fields that the route keys by to `Vary`, unless they are there.
 fn add_vary(route: &Route, headers: &mut HeaderMap) {
     for field in route.vary_fields() {
         let named = headers.get_all(VARY).iter().any(|line| {

@@ -1,4 +1,4 @@
-//! The body of an answer: where its bytes come from, and what is noted when they have gone.
+//! The body of a response: where its bytes come from, and what is logged when they have been sent.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -28,20 +28,20 @@ pub enum Source {
     Primed(Bytes, Box<body::Reader>),
     /// Several parts of a stored body, or of one that is still growing.
     Parts(Box<Multipart>),
-    /// Straight from the origin.
+    /// The content of an exchange with upstream, as it is received.
     Upstream(upstream::Body),
 }
 
-/// The body of an answer. Dropped before its end, it notes that the client left; broken off by
-/// its source, it is an error to the connection and never a clean end.
+/// The body of a response. Dropped before its end, it logs that the client left. If its source breaks off, it
+/// ends with an error for the connection and never with a clean end.
 pub struct ReplyBody {
     source: Source,
     /// Bytes to come, where that is known.
     left: Option<u64>,
     ticket: Option<Box<RequestLog>>,
-    /// Where the trailers will be that go after the last byte, for a client that takes them.
+    /// Where the trailers will be, for a client that accepts them.
     trailers: Option<Arc<OnceLock<HeaderMap>>>,
-    /// The place in a flight: whoever reads wants its fill.
+    /// The place in a flight: while the body is read, it counts as waiting for the fill.
     place: Option<Follower>,
     /// The connection is busy for as long as this is here.
     busy: Option<Busy>,
@@ -65,7 +65,7 @@ impl ReplyBody {
         Self::new(Source::Empty, Some(0))
     }
 
-    /// Sends what came after the source's last byte.
+    /// Sends the trailers that came after the source's last byte.
     pub(crate) fn before_trailers(mut self, came: Arc<OnceLock<HeaderMap>>) -> Self {
         self.trailers = Some(came);
         self
@@ -83,7 +83,7 @@ impl ReplyBody {
         self
     }
 
-    /// Hands over the ticket that is to be written when the body has gone.
+    /// Takes the request's log line, which is written when the body has been sent.
     pub(crate) fn with_ticket(mut self, ticket: Box<RequestLog>) -> Self {
         self.ticket = Some(ticket);
         self
@@ -154,7 +154,7 @@ impl Body for ReplyBody {
             Some(Ok(bytes)) => {
                 this.note(&bytes);
                 if this.left == Some(0) {
-                    // Nobody may poll again after the last byte of a known length.
+                    // The connection may not poll again after the last byte of a known length.
                     this.ended();
                 }
                 Some(Ok(Frame::data(bytes)))
@@ -166,7 +166,7 @@ impl Body for ReplyBody {
             None => {
                 let trailers = this.trailers.take();
                 if let Some(fields) = trailers.and_then(|came| came.get().cloned()) {
-                    // Nobody may poll again after them.
+                    // The connection may not poll again after them.
                     this.ended();
                     this.source = Source::Empty;
                     return Poll::Ready(Some(Ok(Frame::trailers(fields))));
@@ -189,7 +189,7 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         if let Some(mut ticket) = self.ticket.take() {
-            // Dropped before its end, it says so by itself.
+            // Otherwise the log line, when dropped, says that the client left.
             if self.left == Some(0) {
                 ticket.close(None);
             } else if let Some(why) = self.busy.as_ref().and_then(Busy::closed) {
@@ -199,7 +199,7 @@ impl Drop for ReplyBody {
     }
 }
 
-/// Notes the head, and hands the ticket to the body: the line is written when that has gone.
+/// Logs the status, and hands the log line to the body: it is written when that has been sent.
 pub(crate) fn finish(
     mut ticket: Box<RequestLog>,
     response: http::Response<ReplyBody>,

@@ -7,14 +7,14 @@ use crate::policy;
 use crate::proxy::respond::body::ReplyBody;
 use crate::route::Route;
 
-/// Whether a request asks about this hop and not about the origin.
+/// Returns whether a request asks about this hop and not about the origin.
 pub(crate) fn is_asked(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS
         && headers.contains_key(MAX_FORWARDS)
         && policy::max_forwards(headers) == Some(0)
 }
 
-/// What this hop lets through.
+/// The methods that the route lets through.
 pub(crate) fn answer(route: &Route) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;

@@ -15,24 +15,24 @@ use crate::record::Manifest;
 pub struct Multipart {
     pieces: VecDeque<Piece>,
     open: Option<Box<Reader>>,
-    /// Of a body that is still coming: the next part's reader, for which its bytes are kept.
+    /// For a growing body: the reader of the next part, which keeps that part's bytes in memory.
     next: Option<Box<Reader>>,
     from: From,
 }
 
 pub(crate) enum Piece {
     Text(Bytes),
-    /// Bytes of the body, both included.
+    /// First and last position of bytes in the body, both included.
     Span(u64, u64),
-    /// The same, begun to be read.
+    /// A span of which some was read already.
     Begun(Box<Reader>),
 }
 
-/// What the parts are read from.
+/// The body that the parts are read from.
 pub(crate) enum From {
     /// A stored body.
     Stored { bodies: Arc<Bodies>, hash: String, manifest: Arc<Manifest> },
-    /// One that is still coming.
+    /// A body that is still growing.
     Growing(Growing),
 }
 
@@ -102,7 +102,7 @@ impl From {
             Self::Stored { bodies, hash, manifest } => bodies.reader(hash, manifest, Some(span)),
             Self::Growing(growing) => growing.reader(Some(span)),
         };
-        // The head is out.
+        // The response head has been sent.
         reader.goes_on()
     }
 }

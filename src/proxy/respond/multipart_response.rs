@@ -1,6 +1,6 @@
-//! Several parts of a body in one answer (RFC 9110 §14.6, §15.3.7.2): of one in memory in one
-//! piece, of any other read one after another. Its length is known beforehand; bytes that can't be
-//! read break it off.
+//! Several parts of a body in one response (RFC 9110 §14.6, §15.3.7.2). A body in memory gives one piece; the
+//! parts of any other are read one after another. The length is known beforehand. If bytes can't be read, the
+//! response breaks off.
 
 use std::collections::VecDeque;
 
@@ -18,20 +18,21 @@ use crate::proxy::respond::slice;
 pub(crate) enum Parted {
     /// In memory.
     Held(Bytes),
-    /// To be read; of the first part this much was read before, and the rest comes from there.
+    /// To be read. The first bytes of the first part may have been read already; the rest of it comes from
+    /// that reader.
     Read(From, Option<(Bytes, Box<Reader>)>),
 }
 
-/// Which parts: as they are named, and where they lie in the body.
+/// The ranges of the parts in the whole representation, and where the body lies in it.
 pub(crate) struct Spans<'a> {
     pub named: &'a [(u64, u64)],
-    /// Where in the whole the body begins.
+    /// The position in the whole at which the body begins.
     pub base: u64,
     /// The length of the whole.
     pub total: u64,
 }
 
-/// A 206 with these parts. `boundary` must not occur in the body: a name that is used once.
+/// A 206 with these parts. `boundary` must not occur in the body: it is a random name that is used once.
 pub(crate) fn response(
     mut headers: HeaderMap,
     body: Parted,
@@ -76,7 +77,7 @@ pub(crate) fn response(
     response
 }
 
-/// What stands before each part.
+/// The delimiter and header fields before each part.
 fn heads(spans: &Spans<'_>, boundary: &str, content_type: Option<&HeaderValue>) -> Vec<Bytes> {
     let head = |&(first, last): &(u64, u64)| {
         let mut head = BytesMut::new();

@@ -1,5 +1,5 @@
-//! What a request does next. A room that can't answer it says where it goes on, and the way of a request
-//! ([`Proxy::handle`](super::Proxy::handle)) takes it there: no room calls the one that it came from.
+//! What a request does next. A room that can't answer it returns where it goes on, and
+//! [`Proxy::handle`](super::Proxy::handle) takes it there: no room calls the one that called it.
 
 use std::sync::Arc;
 
@@ -14,12 +14,13 @@ use crate::tier::Stored;
 
 /// Where a request goes on.
 pub(crate) enum Next {
-    /// To its client: this is its answer.
+    /// To its client, with this response.
     Answer(Response<ReplyBody>),
-    /// To a flight, which it leads or follows. What is stored may be stale, and may be served so.
+    /// To a flight, which it leads or follows. The stored response, if any, is stale and may have to be
+    /// served as such.
     Miss(CacheRequest, CacheSlot, Option<Arc<Stored>>),
     /// Upstream, by itself.
     Pass(CacheRequest, Option<CacheSlot>, PassReason),
-    /// Elsewhere: the bytes of what it was to be given can't be read.
+    /// To another response: the bytes of this stored one can't be read.
     Unreadable(CacheRequest, Arc<Stored>, BodyError),
 }

@@ -6,10 +6,10 @@ use http::{HeaderValue, Response, StatusCode};
 use crate::proxy::cause::Cause;
 use crate::proxy::respond::body::{ReplyBody, Source};
 
-/// The methods that are commonly served here; others pass, but for a few.
+/// Allow of a 405 or OPTIONS without a list of the route: common methods. Others pass too, except for a few.
 pub(crate) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// The answer. `retry_after` in seconds goes with every 503 (at least 1).
+/// The error response. A 503 always has Retry-After, in seconds, at least 1.
 pub(crate) fn answer(cause: Cause, retry_after: Option<u64>) -> Response<ReplyBody> {
     let status = cause.status();
     let text = cause.content();

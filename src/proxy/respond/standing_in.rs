@@ -1,4 +1,4 @@
-//! What is stored and may be served instead of a failure (RFC 5861 §4).
+//! Stored responses that may be served instead of a failure (RFC 5861 §4).
 
 use crate::proxy::respond;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::proxy::state::Proxy;
 use crate::record::Manifest;
 use crate::tier::Stored;
 
-/// Says what keeps a stored response from being served instead of a failure; `unread`: bodies that the
-/// request could not read.
+/// Checks whether a stored response may be served instead of a failure. The error is what keeps it from that.
+/// `unread`: bodies that the request could not read.
 pub(crate) fn stands_in(
     proxy: &Proxy,
     stored: &Stored,
@@ -28,8 +28,8 @@ pub(crate) fn stands_in(
     candidate.instead_of(facts, proxy.now_ms(), case).map(drop)
 }
 
-/// Returns whether what is stored may be served instead of a failure to a request that selects it and
-/// wants no more than it has.
+/// Returns whether a stored response may be served instead of a failure to a request that selects it and asks
+/// for no more than it has.
 pub(crate) fn is_better_than(
     proxy: &Proxy,
     stored: &Stored,
