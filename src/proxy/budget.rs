@@ -1,31 +1,30 @@
-//! A budget that a fleet has for an origin: so many exchanges at the same time, over all
-//! instances (`max_concurrent_fleet`).
+//! A budget that a fleet has for an upstream: the most exchanges at the same time, over all instances
+//! (`max_concurrent_fleet`).
 //!
-//! A permit is a lease in the store, one of as many as the budget has. Each instance has one
-//! keeper for each budget: a task that holds the permits, and opens as many places of the
-//! upstream's [`Limit`] as there are. So requests queue there, fills before passes, with the
-//! upstream's own bounds on the queue, whichever limit it is that they wait for; and a fill
-//! waits for a permit after it has the lease of its key, which its heartbeat keeps alive
-//! meanwhile.
+//! A permit is a lease in the store; there are as many as the budget has. Each instance has one keeper for
+//! each budget: a task that holds the permits, and opens as many places of the upstream's [`Limit`] as it
+//! holds. So requests queue at the limit, fills before passes, with the upstream's own bounds on the queue,
+//! whichever of the two limits they wait for. A fill waits for a permit after it has the lease of its key,
+//! which its heartbeat keeps alive meanwhile.
 //!
-//! - Only the keeper asks the store, for a few permits at a time, and in a crowd only for those
-//!   that are known to be free, by events or because a lease has run out: a thousand waiting
-//!   requests are no more to the store than one.
-//! - A permit serves one exchange after the other, so a busy instance asks seldom. So that this
-//!   starves nobody, a permit has its turn (a sixth of a lease's time): then it goes back when the
-//!   exchange under way ends, one permit after the other and not all together, and who gave it
-//!   back does not ask for it again before others could. One that nobody here uses goes back at
-//!   once, but for a pause in which the next request may come.
-//! - One heartbeat renews all permits. One that is lost cuts nothing off: it is counted, and
-//!   nothing new begins until there are as many permits as exchanges again. Those of an instance
-//!   that died are free when their leases run out.
-//! - A store that does not answer is no reason to wait: then each instance goes by its own limit,
-//!   which is never above the budget, until the store answers again. What began meanwhile counts:
-//!   permits are had for it before anything new begins.
+//! - Only the keeper asks the store, for a few permits at a time. In a crowd it asks only for permits that
+//!   are known to be free, by events or because a lease has run out: a thousand waiting requests cost the
+//!   store no more than one.
+//! - A permit serves one exchange after the other, so a busy instance seldom asks. So that no instance
+//!   starves, a permit has its turn (a sixth of a lease's time). Then it is given back when the exchange
+//!   under way ends, one permit after the other and not all together, and the instance that gave it back does
+//!   not ask for it again before others could. A permit that this instance does not use is given back after a
+//!   short pause, in which the next request may come.
+//! - One heartbeat renews all permits. A lost permit cuts no exchange off: it is counted, and nothing new
+//!   begins until there are as many permits as exchanges again. The permits of an instance that died are free
+//!   when their leases run out.
+//! - If the store does not answer, no request waits for it: each instance goes by its own limit, which is
+//!   never above the budget, until the store answers again. Exchanges that began meanwhile count: they get
+//!   permits before anything new begins.
 //!
 //! # Cancel safety
-//! A request that leaves the queue takes nothing along: permits are the keeper's. A budget that
-//! is dropped gives back what it has, in the background.
+//! A request that leaves the queue takes no permit along: permits belong to the keeper. A budget that is
+//! dropped gives its permits back in the background.
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,33 +45,33 @@ pub(crate) mod permits;
 /// This instance's share of a fleet's budget for one origin.
 pub struct Budget {
     shared: Arc<Shared>,
-    /// Ends with this.
+    /// The keeper's task, which ends when this is dropped.
     _keeper: Task,
 }
 
-/// What a budget is.
+/// The terms of a budget.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms<'a> {
-    /// Of every key in the store.
+    /// The prefix of every key in the store.
     pub prefix: &'a str,
-    /// The upstream's.
+    /// The name of the upstream.
     pub name: &'a str,
-    /// Exchanges at the same time, over all instances that have the same store and prefix.
+    /// The most exchanges at the same time, over all instances that have the same store and prefix.
     pub permits: usize,
-    /// Exchanges at the same time on this instance, store or no store.
+    /// The most exchanges at the same time on this instance, whether or not the store answers.
     pub most: usize,
 }
 
-/// How a budget stands, seen from this instance.
+/// The state of a budget, as this instance sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// Permits of the whole fleet.
     pub permits: usize,
     /// Those that are held here.
     pub held: usize,
-    /// Whether the store does not answer, so that this instance goes by its own limit.
+    /// Whether this instance goes by its own limit, because the store does not answer.
     pub alone: bool,
-    /// How often that has begun.
+    /// How often that has happened.
     pub fallbacks: u64,
     /// Permits that the store said are not held any more.
     pub lost_not_held: u64,
@@ -80,12 +79,12 @@ pub struct Standing {
     pub lost_unanswered: u64,
 }
 
-/// What keeper and handle share.
+/// What the keeper and [`Budget`] share.
 struct Shared {
     flight: Arc<Flight>,
     dice: Arc<Dice>,
     rules: Rules,
-    /// The names of its permits, but for their numbers.
+    /// The names of its permits, without their numbers.
     prefix: String,
     held: AtomicUsize,
     /// Permits that are held or asked for.
@@ -99,7 +98,7 @@ struct Shared {
 // === impl Budget ===
 
 impl Budget {
-    /// Starts keeping a budget. `limit` is the upstream's own: its places are the budget's from
+    /// Starts the keeper of a budget. `limit` is the upstream's own: the keeper alone sets its places from
     /// now on. Needs a runtime.
     pub fn start(
         flight: Arc<Flight>,
@@ -126,7 +125,7 @@ impl Budget {
         limit.resize(0);
         let kept = shared.clone();
         let begins = move || {
-            // One that has panicked leaves permits that run out: what is under way has none any more.
+            // A keeper that has panicked leaves permits that run out: exchanges under way have none any more.
             limit.resize(0);
             kept.tell(0, 0, false);
             Keeper::new(kept.clone(), limit.clone()).run()
@@ -134,7 +133,7 @@ impl Budget {
         Self { shared, _keeper: tasks.supervise("budget", Need::Helps, begins) }
     }
 
-    /// How it stands.
+    /// The state of the budget.
     pub fn standing(&self) -> Standing {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Standing {
@@ -147,8 +146,8 @@ impl Budget {
         }
     }
 
-    /// Waits until no permit is held here: soon after the last exchange has ended. For a graceful
-    /// end (F9), before [`Flight::idle`]. Cancel safe.
+    /// Waits until this instance holds no permit, which is soon after its last exchange has ended. For a
+    /// graceful end (F9), before [`Flight::idle`]. Cancel safe.
     pub async fn quiet(&self) {
         // An error means that the keeper is gone, and its permits with it.
         let _ = self.shared.owned.subscribe().wait_for(|owned| *owned == 0).await;

@@ -1,9 +1,9 @@
-//! A client's connection, as far as a request knows it: what it is doing, whether its client is there,
-//! and what of the answer has been written.
+//! The parts of a client's connection that requests use: what the connection is doing, whether its client is
+//! still there, and how much of the response has been written.
 //!
-//! - `phase`: what a connection is doing, and how long it may.
-//! - `presence`: whether its client is there, and for which exchange it waits.
-//! - `answer`: what the client has of an answer, and how it learns that it broke off.
+//! - `phase`: what a connection is doing, and how long it may do it.
+//! - `presence`: whether its client is still there, and for which exchange it waits.
+//! - `answer`: how much of a response has been written, and how the client learns that it broke off.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) mod answer;
 pub(crate) mod phase;
 pub(crate) mod presence;
 
-/// What comes together in so long at so many bytes a second.
+/// The bytes that come in `window` at `rate` bytes a second.
 pub(crate) fn bytes_in(rate: u64, window: Duration) -> u64 {
     let ms = crate::clock::millis(window);
     rate.saturating_mul(ms) / 1000

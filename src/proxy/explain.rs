@@ -1,4 +1,4 @@
-//! Why a request would be answered as it would be. Never fetches, never changes anything.
+//! What would be done with a request, and why. Never fetches, never changes anything.
 
 use crate::proxy::lookup;
 use crate::proxy::lookup::noted;
@@ -31,27 +31,27 @@ pub(crate) mod decide;
 pub(crate) mod flights;
 pub(crate) mod text;
 
-/// What would happen to a request. The lines are those of `dustgate explain`.
+/// What would be done with a request. The lines are those of `dustgate explain`.
 #[derive(Debug, Clone)]
 pub struct Explanation {
-    /// What it comes to.
+    /// How the request would be answered.
     pub outcome: Outcome,
     /// Name and text of each line, in order; no name twice.
     pub lines: Vec<(&'static str, String)>,
 }
 
-/// What a request comes to; each has its own exit code.
+/// How a request would be answered. Each has its own exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Answered from the store (0).
+    /// From a stored response (0).
     Hit,
-    /// No route, or no request that could be passed on (2).
+    /// There is no route, or the request can't be passed on (2).
     NoRoute,
-    /// Upstream would be asked for everybody, or has just failed for everybody, or may not be
-    /// asked at all (3).
+    /// By a fill, or with a failure that is remembered for all requests, or with 504 because upstream may not
+    /// be asked (3).
     Miss,
-    /// Upstream would be asked, for this request alone (4).
+    /// From upstream, for this request alone (4).
     Pass,
 }
 
@@ -60,18 +60,18 @@ pub enum Outcome {
 pub struct Origin {
     /// Its URL, secrets masked.
     pub url: String,
-    /// Which Host it is asked for; none: the client's, as the route's edits leave it.
+    /// The Host that it is sent; none: the client's, as the route's edits leave it.
     pub host: Option<String>,
 }
 
-/// What was found for a key, in memory or else in the store.
+/// What memory or else the store holds for a key.
 pub(crate) struct Found {
     place: CacheSlot,
     node: Option<Arc<VaryNode>>,
     stored: Option<(Arc<Stored>, &'static str)>,
 }
 
-/// What it comes to, and why.
+/// How a request would be answered, and why: the last lines of an explanation.
 pub(crate) struct Conclusion {
     outcome: Outcome,
     answer: String,
@@ -81,9 +81,9 @@ pub(crate) struct Conclusion {
 #[derive(Debug, Default)]
 struct Lines(Vec<(&'static str, String)>);
 
-// === impl Proxy ===
+// === explain ===
 
-/// Explains a request. `origin` tells what may be shown of a route's upstream.
+/// Explains a request. `origin` returns what may be shown of a route's upstream.
 pub(crate) async fn explain(
     proxy: &Proxy,
     url: &str,
@@ -129,11 +129,11 @@ pub(crate) async fn explain(
         RequestClass::Lookup(ask) => ask,
     };
     let found = find_all(proxy, &key, &route, &headers).await;
-    // Of an address that no client has: a failure that one client alone has shown does not bind it.
+    // With an address that no client has: a failure that only one client has met does not bind it.
     let forwarded = Forwarded::nowhere(target.scheme);
     let hash = found.place.primary.hash();
     let party = Party { route: &route, target: &target, headers: &headers, forwarded: &forwarded, key: hash };
-    // The decision is made of the same look as the request's own.
+    // The decision is made from the same lookup as for a real request.
     let look = look_without_taking(proxy, &party, &ask, &found);
     let last = match &look {
         Lookup::Stale { stored, .. } | Lookup::Doubtful { stored, .. } => Some(stored),
@@ -160,7 +160,7 @@ pub(crate) async fn explain(
     lines.done(decide::conclude(proxy, &party, &ask, look, &found).await)
 }
 
-/// What memory has, or what a request that asks the store by itself would take from there.
+/// What memory holds, or what a request that looks into the store by itself would take from there.
 fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &RequestFacts, found: &Found) -> Lookup {
     let Party { route, target, headers, .. } = *party;
     match (lookup::look(proxy, route, target, headers, ask), &found.stored) {
@@ -176,7 +176,7 @@ fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &RequestFacts, fou
     }
 }
 
-/// Memory, then the store.
+/// Looks into memory, then into the store.
 async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap) -> Found {
     let primary = CacheSlot::new(text, text, None);
     let mut held = proxy.tier.find(text);
@@ -210,8 +210,8 @@ async fn read_held(proxy: &Proxy, place: &CacheSlot, route: &Route) -> Option<He
     }
 }
 
-/// What goes upstream: the URL with its secrets masked, and Host. `method`: the request's own,
-/// if it goes by itself; none for a fill, which is a GET of what the key names.
+/// What would be sent upstream: method, URL with its secrets masked, Host. `method`: the request's own, if it
+/// goes upstream by itself; none for a fill, which is a GET of what the key names.
 fn upstream_text(
     proxy: &Proxy,
     route: &Route,

@@ -1,4 +1,4 @@
-//! The way of a request, from top to bottom: target, route, policy, memory, flight, upstream.
+//! The path of a request from its head to its response: target, route, policy, memory, flight, upstream.
 
 use crate::key::target::{self, Asked, Refusal};
 use crate::policy::{self, CacheStatus, PassReason, RequestClass, RequestFacts};
@@ -58,8 +58,8 @@ pub(crate) async fn handle(
     let asked = target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
     let believed = forwarded.host.take();
     let asked = match (asked, &believed) {
-        // Route, key and origin see the one host: what a fill said of another would be
-        // everybody's.
+        // Route, key and origin see the same host: with another host, one client's fill would change the
+        // response of all.
         (Ok(Asked::Target(target)), Some(host)) => target.under(host).map(Asked::Target),
         (asked, _) => asked,
     };
@@ -109,7 +109,7 @@ pub(crate) async fn handle(
     }
 }
 
-/// Takes a request from room to room until it has its answer.
+/// Takes a request from room to room until it has its response.
 pub(crate) async fn go_on(proxy: &Arc<Proxy>, mut next: Next) -> Response<ReplyBody> {
     loop {
         next = match next {
@@ -123,7 +123,7 @@ pub(crate) async fn go_on(proxy: &Arc<Proxy>, mut next: Next) -> Response<ReplyB
     }
 }
 
-/// A GET or HEAD that may be answered from the store.
+/// Looks up a GET or HEAD that may be answered with a stored response.
 pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut request: CacheRequest) -> Next {
     let mut look = lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask);
     let recalls = decision::recalls(&request.route, &request.ask);
@@ -170,8 +170,8 @@ pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut request: Ca
     }
 }
 
-/// What Cache-Status says of an answer from what is stored, which is noted for the log; a refresh behind
-/// it begins.
+/// Returns the Cache-Status of a stored response that is served, fills in the log line, and begins the
+/// refresh behind it.
 fn status_of(
     proxy: &Arc<Proxy>,
     request: &mut CacheRequest,
@@ -201,8 +201,8 @@ fn status_of(
     }
 }
 
-/// A request that memory does not answer: from here on it may wait for upstream, as long as this client
-/// is there.
+/// Prepares a request that memory does not answer: from here on it may wait for upstream, as long as this
+/// client is there.
 fn goes_on(proxy: &Proxy, client: &Client, request: CacheRequest, onward: &Onward) -> CacheRequest {
     let mut request = request.of(client);
     request.ask = onward.ask(&request.ask);
@@ -210,7 +210,7 @@ fn goes_on(proxy: &Proxy, client: &Client, request: CacheRequest, onward: &Onwar
     request
 }
 
-/// Our own answer to a request that has no route.
+/// An error response of this proxy to a request that has no route.
 fn turn_away(proxy: &Proxy, mut ticket: Box<RequestLog>, cause: Cause) -> Response<ReplyBody> {
     proxy.observer.refused(cause.as_str());
     ticket.line.cache = labels::Cache::Error;
@@ -223,7 +223,7 @@ fn target_len(uri: &http::Uri) -> usize {
         + uri.authority().map_or(0, |authority| authority.as_str().len())
 }
 
-/// The length of a head as it came, but for what its lines were padded with.
+/// The length of a head as received, except for whitespace around its field values.
 fn head_len(parts: &http::request::Parts) -> usize {
     // Method, target and version, with two spaces and the line's end; the empty line.
     let line = parts.method.as_str().len() + target_len(&parts.uri) + 14;

@@ -1,8 +1,8 @@
-//! Keeps the stores tidy: bytes that no record names, records that there is no room for.
+//! Keeps the stores tidy: removes bytes that no record names, and records that there is no room for.
 //!
-//! A record goes first and under its key's lease; its bytes go when two sweeps have found that
-//! nothing names them. So nothing that somebody reads is taken away in one step. One instance does it
-//! for all that share a store.
+//! A record is removed first, under its key's lease. Its bytes are removed when two sweeps have found that no
+//! record names them, so that bytes that are being read don't go in one step. One instance does this for all
+//! that share a store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +23,18 @@ use post::{Post, Turn};
 pub(crate) mod coldest;
 pub(crate) mod post;
 
-/// How often memory is looked through for what is past its end, and the stores for want of room.
+/// How often memory is searched for records past their end, and the stores are checked for room.
 const MEMORY_EVERY: Duration = Duration::from_mins(1);
 
-/// How many times `linger` the janitor's report is kept.
+/// How long the janitor's report is kept, in multiples of `linger`.
 const REPORT_LASTS: u32 = 4;
-/// Turns in a row without a report after which an instance counts for itself, and again after so many.
+/// After this many turns in a row without a report an instance counts the body store by itself.
 const UNHEARD: u32 = 3;
 
 /// Why `dustgate sweep` did not sweep.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSwept {
-    /// Another instance sweeps these stores: this one, if it said its name.
+    /// Another instance sweeps these stores; its name, if it is known.
     #[error("{} sweeps these stores by itself, and one at a time is enough", .0.as_deref().unwrap_or("another instance"))]
     Held(Option<Arc<str>>),
     /// The store gives no lease, or took it back.
@@ -45,15 +45,15 @@ pub enum NotSwept {
     Listing,
 }
 
-/// What an instance that does not sweep has heard of the janitor's reports.
+/// What an instance that does not sweep knows of the janitor's reports.
 #[derive(Debug, Default)]
 struct Heard {
     at: u64,
-    /// Turns since the last one that was news.
+    /// Turns since the last new report.
     turns: u32,
 }
 
-/// What the records name, asked of the store.
+/// The bodies that records name, read from the store.
 struct Ledger<'a>(&'a Proxy);
 
 #[async_trait]
@@ -70,8 +70,8 @@ impl Names for Ledger<'_> {
     }
 }
 
-/// Sweeps at the start, then whenever `linger` has passed, until the drain begins. Then it stops
-/// where it is: housekeeping is not under way, and the end waits for none of it (F9).
+/// Sweeps at the start and then every `linger`, until the drain begins. It then stops at once: the drain does
+/// not wait for housekeeping (F9).
 pub async fn keep_tidy(proxy: &Arc<Proxy>, drain: Guard) {
     tokio::select! {
         biased;
@@ -81,7 +81,8 @@ pub async fn keep_tidy(proxy: &Arc<Proxy>, drain: Guard) {
 }
 
 /// # Cancel safety
-/// Dropped half way, a sweep has removed some, and leases are given back: the janitor's too.
+/// Dropped during a sweep, it has removed some bytes and records, and gives its leases back, the janitor's
+/// too.
 async fn tidy_forever(proxy: &Proxy) {
     let mut post = Post::new(proxy.catalog.janitor());
     let mut sweeper = Sweeper::new(proxy.bodies.clone());
@@ -117,8 +118,8 @@ async fn take_turn(proxy: &Proxy, post: &mut Post, sweeper: &mut Sweeper, heard:
             return heard.missed_one(&proxy.bodies).await;
         }
         Turn::Unknown => {
-            // Nobody may sweep. This life is in use all the same, and whoever shares the body store is to
-            // see it.
+            // No instance may sweep. But this life of the store is in use, and instances that share the body
+            // store have to see that.
             let _ = proxy.bodies.sign().await;
             return heard.missed_one(&proxy.bodies).await;
         }
@@ -129,7 +130,7 @@ async fn take_turn(proxy: &Proxy, post: &mut Post, sweeper: &mut Sweeper, heard:
     let life = proxy.bodies.life();
     let swept = tokio::select! {
         biased;
-        // Somebody else may be at it.
+        // Another instance may have begun to sweep.
         () = post.until_lost() => None,
         swept = sweep_bodies(proxy, sweeper) => swept,
     };
@@ -139,7 +140,7 @@ async fn take_turn(proxy: &Proxy, post: &mut Post, sweeper: &mut Sweeper, heard:
     }
 }
 
-/// Learns from the janitor how much is stored.
+/// Reads from the janitor's report how much is stored.
 async fn hear(proxy: &Proxy, heard: &mut Heard) {
     if let Some(report) = proxy.catalog.report(&proxy.bodies.life()).await
         && heard.is_news(report.at)
@@ -148,7 +149,7 @@ async fn hear(proxy: &Proxy, heard: &mut Heard) {
     }
 }
 
-/// One sweep: records that there is no room for, then bytes that nothing names.
+/// One sweep: bytes that no record names, then records that there is no room for.
 pub async fn sweep_bodies(proxy: &Proxy, sweeper: &mut Sweeper) -> Option<Swept> {
     match sweeper.sweep(&Ledger(proxy)).await {
         Ok(swept) => {
@@ -163,10 +164,10 @@ pub async fn sweep_bodies(proxy: &Proxy, sweeper: &mut Sweeper) -> Option<Swept>
     }
 }
 
-/// Two sweeps, `linger` apart: for a command. No other instance sweeps meanwhile.
+/// Two sweeps, `linger` apart, for the command. No other instance sweeps meanwhile.
 ///
 /// # Errors
-/// Another instance is the janitor, or the stores don't let anybody sweep.
+/// Another instance is the janitor, or a store did not allow the sweep.
 pub async fn sweep_twice(proxy: &Proxy) -> Result<(Swept, Vec<OtherLife>), NotSwept> {
     let mut post = Post::new(proxy.catalog.janitor());
     match post.take(&proxy.flight).await {
@@ -189,10 +190,10 @@ pub async fn sweep_twice(proxy: &Proxy) -> Result<(Swept, Vec<OtherLife>), NotSw
     swept.map(|swept| (swept, sweeper.others().to_vec()))
 }
 
-/// What there is too much of, beside what the next sweeps will have removed.
+/// How much the stores hold too much, without what the next sweeps will remove anyway.
 fn excess(proxy: &Proxy, sweeper: &Sweeper) -> Excess {
     let entries = proxy.dust.room().map(|room| {
-        // Records are not given up to pay for stamps.
+        // Stamps don't count: no record is removed to make room for them.
         let stamps = proxy.stamps.usage(proxy.now_ms());
         let used = Usage {
             count: room.used.count.saturating_sub(stamps.count),
@@ -206,8 +207,8 @@ fn excess(proxy: &Proxy, sweeper: &Sweeper) -> Excess {
     }
 }
 
-/// Gives records up while there is too much of them or of their bytes, coldest first: those
-/// that memory has let go of, by age; then the others.
+/// Removes records while there are too many of them or of their bytes, coldest first: by age those that
+/// memory does not hold, then the others.
 async fn make_room(proxy: &Proxy, sweeper: &mut Sweeper) {
     let excess = excess(proxy, sweeper);
     if excess.is_none() {
@@ -248,7 +249,7 @@ async fn give_up(proxy: &Proxy, one: &Candidate, sweeper: &mut Sweeper) -> bool 
 // === impl Heard ===
 
 impl Heard {
-    /// Notes a report that was made at this time. Whether it is another one than before.
+    /// Notes a report that was made at this time. Returns whether it is a new one.
     fn is_news(&mut self, at: u64) -> bool {
         let news = at != self.at;
         if news {
@@ -257,18 +258,19 @@ impl Heard {
         news
     }
 
-    /// A turn was another's. If nothing is heard of what it did, this instance counts by itself, rarely.
+    /// Another instance had this turn. If its reports don't come, this instance counts the body store by
+    /// itself, rarely.
     async fn missed_one(&mut self, bodies: &Bodies) {
         self.turns += 1;
         if self.turns >= UNHEARD {
             self.turns = 0;
-            // What it was before still stands, if this fails.
+            // The last count stays if this fails.
             let _ = bodies.recount().await;
         }
     }
 }
 
-/// The records of a page, as far as it counts who has to go.
+/// The records of a page, as candidates for removal.
 fn candidates(page: &Page, tier: &Tier, bodies: &Bodies) -> Vec<Candidate> {
     let candidate = |Listed { hash, number, bytes, record }: Listed| Candidate {
         warm: tier.peek(&record.key).is_some(),

@@ -1,8 +1,8 @@
 //! The data port: connections in, requests to the proxy.
 //!
 //! - `connection`: one connection, from its first byte to its last.
-//! - `socket`: the socket as hyper sees it: what comes and goes is noted on the way.
-//! - `refusal`: heads that hyper does not take.
+//! - `socket`: the socket as hyper sees it, which notes what is read and written.
+//! - `refusal`: heads that hyper does not accept.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ pub(crate) mod connection;
 pub(crate) mod refusal;
 pub(crate) mod socket;
 
-/// Connections open on all listeners.
+/// The count of connections that are open on all listeners.
 #[derive(Debug, Default)]
 pub struct Connections(AtomicUsize);
 
 struct Place<'a>(&'a Connections);
 
-/// A client that says nothing for so long is asked whether it is there ...
+/// A client that sends nothing for this long is probed by TCP keepalive ...
 const PROBE_AFTER: Duration = Duration::from_mins(1);
 /// ... again after this ...
 const PROBE_EVERY: Duration = Duration::from_secs(15);
-/// ... and so many times before it counts as gone.
+/// ... and this many times before its connection counts as dead.
 const PROBES: u32 = 4;
 
 impl Connections {
-    /// How many there are.
+    /// How many connections are open.
     pub fn open(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -81,7 +81,7 @@ pub async fn serve(
                 });
             }
             Err(error) => {
-                // Out of descriptors, most likely: it passes, and spinning would not help it.
+                // Out of descriptors, most likely: that passes, and retrying at once would not help.
                 proxy.observer.accept_failed(&error);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -89,8 +89,8 @@ pub async fn serve(
     }
 }
 
-/// Finds clients whose machine is gone, or that have closed both sides and are not written to.
-/// Accepted sockets have what their listener has, so this costs a connection nothing.
+/// Sets keepalive, which finds clients whose machine is gone, or that have closed both sides and are not
+/// written to. Accepted sockets inherit it from their listener, so it costs a connection nothing.
 fn probe_silent_clients(listener: &TcpListener) -> std::io::Result<()> {
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, PROBE_AFTER)?;

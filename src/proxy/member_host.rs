@@ -1,4 +1,4 @@
-//! What an instance of a fleet asks of its proxy while it follows the store.
+//! What a member of a fleet asks of its proxy while it follows the store.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ use crate::telemetry::labels::Integrity;
 use crate::telemetry::{Log, Metrics};
 use crate::tier::{Host, News, Stored};
 
-/// The parts that are asked and told.
+/// The parts of the proxy that a member uses.
 pub struct MemberHost {
-    /// Routes: a record is used by the rules of its own.
+    /// The routes: a record is used by the rules of its own.
     pub routes: Arc<Table>,
-    /// The numbers that are known here.
+    /// Keeps the highest number that is known here.
     pub flight: Arc<Flight>,
-    /// The store: its clock.
+    /// The store, for its clock.
     pub dust: Arc<dyn Dust>,
-    /// No record is served that is older, in ms.
+    /// The longest time after its receipt that a record is served, in ms.
     pub max_life_ms: u64,
-    /// Where bodies go when the store begins another life.
+    /// Moves the body store along when the store begins another life.
     pub moves: Box<dyn Moves>,
     /// The log.
     pub log: Log,
@@ -33,11 +33,11 @@ pub struct MemberHost {
     pub metrics: Arc<Metrics>,
 }
 
-/// Bodies that can follow the store into another life.
+/// A body store that follows the store into another life.
 #[async_trait]
 pub trait Moves: Send + Sync {
-    /// From now on they stand under that id, whose marker is written if `begun`. An error says
-    /// why not.
+    /// From now on bodies are kept under that id, whose marker is written if `begun`. An error says why it
+    /// failed.
     async fn moves(&self, id: &str, begun: bool) -> Result<(), String>;
 }
 

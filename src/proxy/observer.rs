@@ -1,4 +1,4 @@
-//! What the proxy tells the log and the metrics: one sentence a method.
+//! What the proxy writes to log and metrics: one event a method.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,59 +17,59 @@ use crate::telemetry::labels::{
 use crate::telemetry::{Event, Fill, Level, Log, Metrics, RouteMetrics};
 use crate::upstream::{self, ErrorKind};
 
-/// Log and metrics, as the proxy uses them.
+/// Log and metrics of the proxy.
 #[derive(Debug)]
 pub struct Observer {
     /// The log.
     pub log: Log,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// By [`Route::index`].
+    /// The metrics of each route, by [`Route::index`].
     routes: Vec<Arc<RouteMetrics>>,
     ids: AtomicU64,
 }
 
-/// A fill, as its line has it. Begin with [`FillReport::new`] and set what is known.
+/// The data of a fill's line in the log. Begin with [`FillReport::new`] and set what is known.
 #[derive(Debug)]
 pub(crate) struct FillReport<'a> {
     pub route: &'a Route,
     pub target: &'a Target,
     pub key: &'a Key,
-    /// When it began, wall milliseconds.
+    /// When it began, in ms of wall-clock time.
     pub ts: u64,
-    /// Printed only of a coordinated fill.
+    /// The fencing token; logged only for a coordinated fill.
     pub fence: Option<Number>,
     /// Whether a lease protected it.
     pub coordinated: bool,
     pub outcome: FillOutcome,
     pub why: Option<Why>,
     pub duration: Duration,
-    /// Bytes of content that came from upstream.
+    /// Bytes of content that were received from upstream.
     pub bytes: u64,
-    /// Requests that rode it here, beside the one that began it.
+    /// Requests on this instance that rode it, beside the one that began it.
     pub followers: u64,
-    /// Status of the upstream's response; none if there was no response.
+    /// The status of upstream's response; none if there was no response.
     pub up_status: Option<u16>,
-    /// What the response's way cost; none if there was no response.
+    /// The timing of the exchange; none if there was no response.
     pub timing: Option<upstream::Timing>,
-    /// What went wrong: one word.
+    /// What went wrong, in one word.
     pub error: Option<&'static str>,
 }
 
 impl Observer {
-    /// For routes in matching order. `first_id`: where request numbers begin, so that those of
-    /// two instances are told apart.
+    /// For routes in matching order. Request ids begin with `first_id`, so that those of two instances
+    /// differ.
     pub fn new(log: Log, metrics: Arc<Metrics>, routes: &[Arc<Route>], first_id: u64) -> Self {
         let routes = routes.iter().map(|route| Arc::new(metrics.route(&route.name))).collect();
         Self { log, metrics, routes, ids: AtomicU64::new(first_id) }
     }
 
-    /// The number of a request.
+    /// Returns the id of the next request.
     pub(crate) fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The handles of a route.
+    /// The metrics of a route.
     pub fn route(&self, route: &Route) -> &Arc<RouteMetrics> {
         &self.routes[route.index]
     }
@@ -86,7 +86,7 @@ impl Observer {
         self.metrics.process.refused(word);
     }
 
-    /// A request has heard a verdict, and what it means for it.
+    /// A request's wait for a flight has ended, and how.
     pub(crate) fn followed(&self, scope: Scope, end: FollowerEnd, waited: Duration) {
         self.metrics.followers.ended(scope, end, waited);
     }
@@ -141,7 +141,7 @@ impl Observer {
         self.log.event(event);
     }
 
-    /// An answer came; of most there is nothing to tell.
+    /// A response came from upstream. Logged only if it binds authentication to its connection.
     pub(crate) fn upstream_answered(&self, route: &Route, response: &upstream::Response) {
         if response.binds {
             let text = "asks for authentication that is bound to a connection: until ten minutes after the \
@@ -155,7 +155,7 @@ impl Observer {
         self.log.event(Event::new(Level::Warn, "dust", error.to_string()).with("call", what));
     }
 
-    /// What became of an entry that was to be removed. Returns whether it is gone.
+    /// Logs the failed removal of an entry. Returns whether the entry is gone.
     pub(crate) fn removed(&self, removal: impl Into<Removal>) -> bool {
         match removal.into() {
             Removal::Gone => true,
@@ -172,7 +172,8 @@ impl Observer {
         self.log.warn("bodies", text);
     }
 
-    /// Stored bytes that could not be read back: a miss. That the store is still away was told before.
+    /// Stored bytes could not be read, which counts as a miss. That the body store is still unreachable was
+    /// logged before.
     pub(crate) fn unreadable(&self, error: &body::Error) {
         if matches!(error, body::Error::Away) {
             return;
@@ -185,7 +186,7 @@ impl Observer {
         self.log.warn("pointer", format!("an entry is not a record, and counts as a miss: {error}"));
     }
 
-    /// How a connection ended: news only if it was not the client that left.
+    /// A connection ended with an error. Logged only if the client did not cause it.
     pub(crate) fn connection_error(&self, error: &hyper::Error) {
         if error.is_user() {
             self.log.warn("connection", error.to_string());
@@ -196,18 +197,18 @@ impl Observer {
         self.log.error("accept", error.to_string());
     }
 
-    /// Connections are served without keepalive.
+    /// TCP keepalive could not be set on the listener.
     pub(crate) fn unprobed(&self, error: &std::io::Error) {
         let text = format!("clients that are gone without a word are not found by keepalive: {error}");
         self.log.warn("keepalive", text);
     }
 
-    /// Records that memory let go of because they were past their end.
+    /// Memory dropped this many records that were past their end.
     pub(crate) fn expired(&self, gone: usize) {
         self.metrics.memory.evictions(Tier::Memory, Eviction::Expired).inc_by(gone as u64);
     }
 
-    /// Records that were given up because the body store is full.
+    /// This many records were removed because a store is full.
     pub(crate) fn made_room(&self, gone: u64) {
         self.metrics.memory.evictions(Tier::Bodies, Eviction::Room).inc_by(gone);
     }
@@ -224,13 +225,13 @@ impl Observer {
             .with("soft", soft)
             .with("number", number);
         if let Some(what) = what {
-            // The path names it; values of a query may be secret.
+            // The path is enough; values of a query may be secret.
             event = event.with("url", what.split('?').next().unwrap_or_default());
         }
         self.log.audit(event);
     }
 
-    /// So many stamps are owed to the store, and this is why.
+    /// `count` stamps are still to be written to the store, because of this error.
     pub(crate) fn owes(&self, count: usize, error: &dust::Error) {
         let text = "purges by unsafe requests can't be written yet: they hold here, and are written before the \
                     store is trusted again";
@@ -246,7 +247,7 @@ impl Observer {
 // === impl FillReport ===
 
 impl<'a> FillReport<'a> {
-    /// A coordinated fill of which no more is known than how it ended.
+    /// A coordinated fill of which only the end is known.
     pub(crate) fn new(route: &'a Route, target: &'a Target, key: &'a Key, outcome: FillOutcome) -> Self {
         Self {
             route,

@@ -1,4 +1,4 @@
-//! Purges and invalidation: stamps, and nothing else (F8).
+//! Purges and invalidation. Both only write stamps (F8).
 
 use std::time::Duration;
 
@@ -16,28 +16,29 @@ use crate::tier::stamps::{Force, Scope};
 pub(crate) mod invalidate;
 pub(crate) mod owed;
 
-/// So many call bounds a stamp that was given up may still land, to be applied here at once. No other
-/// stamp of its URL is written meanwhile, so not for ever: what lands later is heard of.
+/// How long, in call bounds, a stamp write that the caller gave up may still end and be applied here at once.
+/// It is not unlimited, because no other stamp of its URL is written meanwhile; a stamp that lands later is
+/// heard of from the store.
 const LATE: u32 = 5;
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purge {
-    /// One URL, in all its variants, whatever else its key holds.
+    /// One URL, in all its variants, and whatever else its key consists of.
     Url(String),
     /// Everything.
     All,
 }
 
-/// A purge that holds on every instance named as confirmed. One that is silent answers from its
-/// memory no longer than its trust lasts.
+/// A purge that every instance in `confirmed` has applied. An instance in `silent` serves from its memory no
+/// longer than its trust lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purged {
     /// The stamp's number.
     pub number: Number,
     /// Instances that have applied it.
     pub confirmed: Vec<String>,
-    /// Instances that did not say so in time.
+    /// Instances that did not confirm in time.
     pub silent: Vec<String>,
     /// How long it took, in ms.
     pub ms: u64,
@@ -46,17 +47,17 @@ pub struct Purged {
 /// Why nothing was purged.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PurgeError {
-    /// The URL is not one that a request could have.
+    /// No request can have this URL.
     #[error("not a URL that a request could ask for: {}", .0)]
     Url(Refusal),
-    /// The store did not take the stamp, or could not say which instances there are: nobody can
-    /// promise that it is purged.
+    /// The store did not take the stamp, or did not say which instances there are: the purge can't be
+    /// promised.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// Purges. When this returns, no request that comes after it is answered with what it covers,
-/// here or on any instance that confirmed.
+/// Purges. When this returns, no request that comes later is answered with what the purge covers, on this
+/// instance or any that confirmed.
 pub(crate) async fn purge(proxy: &Proxy, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
     let began = Instant::now();
     let force = if soft { Force::Soft } else { Force::Hard };
@@ -81,8 +82,8 @@ pub(crate) async fn purge(proxy: &Proxy, what: &Purge, soft: bool) -> Result<Pur
     Ok(Purged { number, confirmed, silent, ms })
 }
 
-/// Writes the stamp of a purge. A store across a network is given no longer than for any call;
-/// should the stamp land a moment later it is applied here all the same.
+/// Writes the stamp of a purge. The caller waits no longer than for any call of a shared store; if the stamp
+/// lands a moment later, it is applied here all the same.
 async fn write_purge(proxy: &Proxy, of: Option<Called>, force: Force) -> Result<Number, Error> {
     let (scope, lives) = match &of {
         None => (Scope::All, proxy.settings.max_life),
@@ -99,8 +100,8 @@ async fn write_purge(proxy: &Proxy, of: Option<Called>, force: Force) -> Result<
     proxy.flight.bounded(async { write.await.map_err(broken)? }).await
 }
 
-/// How long the stamp of an operator's purge lives: a day at least, whatever is found, and as long as
-/// any record may if it can't be asked.
+/// How long the stamp of an operator's purge lives: at least a day, and as long as any record may if the
+/// store does not say what it covers.
 async fn purge_lives(proxy: &Proxy, of: &Called) -> Duration {
     let (now, max_life) = (proxy.now_ms(), proxy.settings.max_life);
     match invalidate::look_for(proxy, of).await {
@@ -109,7 +110,7 @@ async fn purge_lives(proxy: &Proxy, of: &Called) -> Duration {
     }
 }
 
-/// The text of the key that a URL has by itself, by its route's rules.
+/// The text of the key that a URL has without request fields, by the rules of its route.
 fn text_of_url(proxy: &Proxy, url: &str) -> Result<String, Refusal> {
     let target = target::canonical_url(url)?;
     let found = proxy.routes.route(&target, &http::Method::GET);

@@ -1,4 +1,4 @@
-//! What the proxy needs to know of the settings.
+//! The settings of the proxy.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,24 +14,25 @@ use crate::units::{self, List, Listen, Net};
 pub struct Server {
     /// What this proxy calls itself in Cache-Status and Via.
     pub name: String,
-    /// Where it listens.
+    /// The addresses that it listens on.
     pub listen: List<Listen>,
-    /// Whose X-Forwarded-* are believed.
+    /// Networks of the proxies whose X-Forwarded-* are believed.
     pub trusted_proxies: List<Net>,
-    /// From the first byte of a head to its last.
+    /// The longest time from the first byte of a head to its last.
     #[serde(with = "units::duration")]
     pub header_timeout: Duration,
     /// How long an upload may pause.
     #[serde(with = "units::duration")]
     pub body_timeout: Duration,
-    /// Between two requests of a connection, from when the last byte of an answer was written.
+    /// The longest pause between two requests of a connection, from when the last byte of a response was
+    /// written.
     #[serde(with = "units::duration")]
     pub idle_timeout: Duration,
-    /// In which a client takes nothing of an answer.
+    /// The longest time in which a client takes nothing of a response.
     #[serde(with = "units::duration")]
     pub send_timeout: Duration,
-    /// Bytes a second that an upload brings at least, over `body_timeout` of waiting for it, and that
-    /// a client takes, over `send_timeout` of being waited for. Zero: any number.
+    /// The lowest rate in bytes a second: of an upload, over `body_timeout` of waiting for it, and of a
+    /// client that takes a response, over `send_timeout` of waiting for that. Zero: any rate.
     #[serde(with = "units::size")]
     pub min_rate: u64,
     /// The most connections; the newest above it is refused.
@@ -54,16 +55,16 @@ pub struct Server {
     pub drain: Duration,
 }
 
-/// The settings, and what is known at the start only.
+/// The settings, and what is known only at the start.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The data port.
     pub server: Server,
-    /// Of this instance, in the log.
+    /// The name of this instance, in the log.
     pub instance: Arc<str>,
-    /// Of every key in the store.
+    /// The prefix of every key in the store.
     pub prefix: String,
-    /// No record is served that is older.
+    /// The longest time after its receipt that a record is served.
     pub max_life: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! The task that keeps an instance's share of a budget: it alone asks the store, renews, and gives
-//! back, whoever waits here.
+//! The task that keeps an instance's share of a budget. It alone asks the store for permits, renews them, and
+//! gives them back, however many requests wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,47 +14,48 @@ use crate::proxy::budget::Shared;
 use crate::proxy::budget::permits::{HEAD_START, Permits};
 use crate::upstream::limit::{Limit, Load};
 
-/// The keeper. Dropped, it gives back what it holds.
+/// The keeper. Dropped, it gives its permits back.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     limit: Limit,
     book: Permits,
     calls: FuturesUnordered<BoxFuture<'static, Heard>>,
     ear: Ear,
-    /// The store did not answer: this instance goes by its own limit, and asks again then.
+    /// Set while the store does not answer and this instance goes by its own limit: when to ask the store
+    /// again.
     alone: Option<Instant>,
-    /// Permits are lacking and none is known to be free; one is tried all the same then.
+    /// Set while permits are lacking and none is known to be free: when to try one all the same.
     crowded: Option<Instant>,
     /// When it was crowded last.
     pressed: Instant,
 }
 
-/// What a call of the store ended in.
+/// The result of a store call.
 enum Heard {
     Asked { number: usize, sent: Instant, answer: Result<Grant> },
     Renewed { token: Number, sent: Instant, answer: Result<Renewal> },
     Feed(Result<Feed>),
 }
 
-/// Whether the store's changes are followed.
+/// Whether the changes in the store are followed.
 enum Ear {
     Closed,
     Opening,
     Open(Feed),
 }
 
-/// So many permits are asked for at the same time.
+/// The most permits that are asked for at the same time.
 const AT_ONCE: usize = 8;
-/// How long until a store that did not answer is asked again, and as much again at random.
+/// The pause before a store that did not answer is asked again; up to as much again is added at random.
 const AGAIN: Duration = Duration::from_millis(250);
-/// In a crowd, a permit that others are thought to have is tried this often, and as much later at
-/// random as a quarter of it.
+/// How often, in a crowd, a permit that others are thought to have is tried; up to a quarter is added at
+/// random.
 const DOUBT: Duration = Duration::from_secs(1);
-/// So long after the last crowd the changes are not followed any more.
+/// How long after the last crowd the changes in the store are still followed.
 const LISTEN: Duration = Duration::from_secs(10);
-/// Who heard of a permit that is free asks for it within this time ...
+/// An instance that hears of a free permit asks for it within this time ...
 const SOON: Duration = Duration::from_millis(5);
-/// ... or only after that, if nobody but passes waits.
+/// ... or only after that, if only passes wait.
 const LATER: Duration = Duration::from_millis(10);
 
 // === impl Keeper ===
@@ -101,14 +102,14 @@ impl Keeper {
         }
     }
 
-    /// Does what is due, and says when something will be by itself.
+    /// Does what is due. Returns when something is next due by itself.
     fn step(&mut self) -> Option<Instant> {
         let now = Instant::now();
         for lease in self.book.run_out(now) {
             self.shared.lost_unanswered();
             self.shared.flight.give(lease);
         }
-        // Whether the store is back is of no interest while nobody needs it.
+        // While nothing needs a permit, the store is not asked whether it is back.
         if self.book.lacks(self.limit.load()) == 0 && self.alone.is_some_and(|at| at <= now) {
             self.alone = None;
         }
@@ -128,11 +129,11 @@ impl Keeper {
         [self.book.next(now, load), again, self.crowded, deaf].into_iter().flatten().min()
     }
 
-    /// Gives back what is not needed, and opens as many places as there are permits.
+    /// Gives back permits that are not needed, and opens as many places as there are permits.
     fn give_back(&mut self, now: Instant) {
         let held = self.book.held();
         if self.alone.is_some() {
-            // The places are not the permits': nothing can go wrong in giving those back.
+            // Places don't depend on permits now, so giving permits back can't take a place from an exchange.
             let unused = self.book.surplus(now, self.limit.load()).min(held);
             let unused = unused.min(held.saturating_sub(self.limit.in_flight()));
             self.give(now, unused);
@@ -141,7 +142,7 @@ impl Keeper {
         }
         let surplus = self.book.surplus(now, self.limit.load());
         let places = held.saturating_sub(surplus);
-        // Closed first: nobody can take meanwhile what is about to be given back.
+        // Places are closed first, so that no request can take one whose permit is about to be given back.
         self.limit.resize(places);
         let free = held.saturating_sub(self.limit.in_flight().max(places));
         self.give(now, free);
@@ -153,7 +154,7 @@ impl Keeper {
         }
     }
 
-    /// Asks for what is lacking, as far as anything may be free.
+    /// Asks for permits that are lacking, as far as any may be free.
     fn ask(&mut self, now: Instant, load: Load) {
         let lacks = self.book.to_ask(load);
         match self.alone {
@@ -190,8 +191,8 @@ impl Keeper {
         self.crowded = None;
     }
 
-    /// Where in their order permits are looked for: instances that ask at the same time seldom
-    /// ask for the same one.
+    /// The number at which the search for a free permit begins. It is random, so that instances that ask at
+    /// the same time seldom ask for the same one.
     fn start(&self) -> usize {
         let all = u64::try_from(self.shared.rules.permits).unwrap_or(u64::MAX);
         usize::try_from(self.shared.dice.below(all)).unwrap_or(0)
@@ -225,7 +226,7 @@ impl Keeper {
                 let ttl = self.shared.rules.ttl;
                 let rest = match refusal {
                     Grant::Held { rest: Some(rest), .. } => rest.min(ttl),
-                    // Occupied: whoever wrote there may take it away again.
+                    // Occupied: the writer of that entry may remove it again.
                     Grant::Held { .. } | Grant::Occupied | Grant::Granted(_) => ttl,
                 };
                 let jitter = self.shared.dice.up_to(HEAD_START);
@@ -246,7 +247,7 @@ impl Keeper {
                 Err(_) => self.book.renewed(token, sent, false),
             },
             Heard::Feed(Ok(feed)) => {
-                // What went by before it was confirmed was not heard.
+                // Changes before the feed was confirmed were missed.
                 self.book.forget();
                 self.ear = Ear::Open(feed);
             }
@@ -257,7 +258,7 @@ impl Keeper {
         }
     }
 
-    /// Others want the same: from now on it is followed what they give back.
+    /// Other instances want permits too: from now on their changes are followed.
     fn open_ear(&mut self) {
         self.pressed = Instant::now();
         if matches!(self.ear, Ear::Closed) {
@@ -271,7 +272,7 @@ impl Keeper {
         let Some((number, what)) = item else {
             self.ear = Ear::Closed;
             if self.crowded.is_some() {
-                // A store that is gone fails at that.
+                // If the store is gone, this fails.
                 self.open_ear();
             }
             return;
@@ -292,7 +293,7 @@ impl Keeper {
         if self.alone.is_none() {
             self.shared.fell_back();
         }
-        // What others do now is not heard.
+        // Changes by other instances are missed meanwhile.
         self.book.forget();
         self.alone = Some(Instant::now() + AGAIN + self.shared.dice.up_to(AGAIN));
     }
@@ -309,7 +310,7 @@ impl Drop for Keeper {
 // === impl Ear ===
 
 impl Ear {
-    /// The next change of a permit, or none if some were missed. Cancel safe.
+    /// The next change of a permit; none if some were missed. Cancel safe.
     async fn next(&mut self, shared: &Shared) -> Option<(usize, What)> {
         let Self::Open(feed) = self else { return std::future::pending().await };
         loop {

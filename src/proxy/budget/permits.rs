@@ -1,5 +1,5 @@
-//! What an instance knows of a budget: the permits that it holds, and which of the others are
-//! taken. No clock and no I/O: time and chance are handed in.
+//! What an instance knows of a budget: the permits that it holds, and which of the others are taken. No clock
+//! and no I/O: the caller passes time and randomness in.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,22 +17,22 @@ pub(crate) struct Permits {
     permits: Vec<Held>,
     /// Numbers of permits that are held here or asked for.
     mine: HashSet<usize>,
-    /// Numbers of permits that somebody else has, as far as known, and until when at least.
+    /// Numbers of permits that other instances have, as far as known, and until when at least.
     busy: HashMap<usize, Instant>,
     asked: usize,
     idle: Option<Idle>,
-    /// From when on turns are over, at their pace.
+    /// From when on turns are over, one in each step.
     turns_from: Option<Instant>,
-    /// Numbers of permits that were given back here, and until when others go first.
+    /// Numbers of permits that were given back here, and until when others may ask for them first.
     given: HashMap<usize, Instant>,
 }
 
-/// What does not change.
+/// The fixed terms of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// Permits of the whole fleet.
     pub(crate) permits: usize,
-    /// Exchanges that this instance may have under way.
+    /// The most exchanges that this instance may have under way.
     pub(crate) most: usize,
     /// The time to live of a permit's lease.
     pub(crate) ttl: Duration,
@@ -43,24 +43,24 @@ struct Held {
     number: usize,
     lease: Lease,
     since: Instant,
-    /// When it has run out if no renewal is answered.
+    /// When it runs out if no renewal is answered.
     ends: Instant,
     /// When it is renewed next.
     beat: Instant,
     beating: bool,
 }
 
-/// Permits that nobody here uses.
+/// Permits that this instance does not use.
 #[derive(Debug, Clone, Copy)]
 struct Idle {
     since: Instant,
-    /// The fewest that there were since.
+    /// The fewest unused permits since then.
     fewest: usize,
 }
 
-/// A permit that nobody here uses is kept for so long: the next request is often near.
+/// How long an unused permit is kept: the next request often comes soon.
 const LINGER: Duration = Duration::from_millis(20);
-/// A permit that was given back is not asked for again for so long: others go first.
+/// How long this instance does not ask again for a permit that it gave back: other instances go first.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(25);
 /// A turn is this part of a lease's time.
 const TURN: u32 = 6;
@@ -71,7 +71,7 @@ const AGAIN: u32 = 6;
 /// ... and with those that are due this part of it later: fewer wakings.
 const TOGETHER: u32 = 12;
 
-// === impl Book ===
+// === impl Permits ===
 
 impl Permits {
     pub(crate) fn new(rules: Rules) -> Self {
@@ -87,12 +87,12 @@ impl Permits {
         }
     }
 
-    /// How many permits are held here.
+    /// How many permits this instance holds.
     pub(crate) fn held(&self) -> usize {
         self.permits.len()
     }
 
-    /// How many are asked for and not heard of.
+    /// How many permits are asked for and not answered yet.
     pub(crate) fn asked(&self) -> usize {
         self.asked
     }
@@ -102,7 +102,7 @@ impl Permits {
         self.wanted(load).saturating_sub(self.permits.len())
     }
 
-    /// How many of them are not asked for yet.
+    /// How many of these are not asked for yet.
     pub(crate) fn to_ask(&self, load: Load) -> usize {
         self.lacks(load).saturating_sub(self.asked)
     }
@@ -111,8 +111,8 @@ impl Permits {
         (load.in_flight + load.fills + load.passes).min(self.rules.most)
     }
 
-    /// How many permits should go back now: those that were not used for a while, and one whose
-    /// turn is over. Asked again, it answers the same until they are given ([`Self::give`]).
+    /// How many permits are to be given back now: those that were unused for a while, and those whose turn is
+    /// over. The result stays the same until they are given ([`Self::give`]).
     pub(crate) fn surplus(&mut self, now: Instant, load: Load) -> usize {
         let unused = self.permits.len().saturating_sub(self.wanted(load));
         self.idle = match self.idle {
@@ -124,10 +124,9 @@ impl Permits {
         rested.max(self.turns_over(now))
     }
 
-    /// How many permits have had their turn and may go now: one in each such part of a turn as
-    /// there are permits here, and, if exchanges are long and end together, up to half of them.
-    /// Not all: instances that want the same end up with as much each, and not by turns with
-    /// everything.
+    /// How many permits have had their turn and may be given back now. One in each step (a turn divided by
+    /// the number of permits here), and up to half of them at once if exchanges are long and end together.
+    /// Not all: instances with the same need get the same share, and don't take turns with the whole budget.
     fn turns_over(&self, now: Instant) -> usize {
         let over = self.permits.iter().filter(|held| held.since + self.turn() <= now).count();
         let Some(since) = self.turns_from().and_then(|from| now.checked_duration_since(from)) else {
@@ -137,7 +136,7 @@ impl Permits {
         usize::try_from(so_far).unwrap_or(usize::MAX).min(self.half()).min(over)
     }
 
-    /// When one permit more may go.
+    /// When one more permit may be given back.
     fn next_turn(&self, now: Instant) -> Option<Instant> {
         let over = self.turns_over(now);
         if over == self.half() {
@@ -165,14 +164,14 @@ impl Permits {
         self.permits.len().div_ceil(2)
     }
 
-    /// Gives up so many permits, the oldest first.
+    /// Gives up `how_many` permits, the oldest first.
     pub(crate) fn give(&mut self, now: Instant, how_many: usize) -> Vec<Lease> {
         if how_many == 0 {
             return Vec::new();
         }
         let turns = u32::try_from(how_many.min(self.turns_over(now))).unwrap_or(u32::MAX);
         if let Some(from) = self.turns_from().filter(|_| turns > 0) {
-            // What was not made use of is not saved up beyond half of the permits.
+            // Turns that were not used are saved up to half of the permits, and no further.
             let saved = self.step() * u32::try_from(self.half() - 1).unwrap_or(u32::MAX);
             let from = now.checked_sub(saved).map_or(from, |earliest| from.max(earliest));
             self.turns_from = Some(from + self.step() * turns);
@@ -186,7 +185,7 @@ impl Permits {
         given.into_iter().map(|held| held.lease).collect()
     }
 
-    /// A permit that may be free, from `start` on in their order; it is asked for from now on.
+    /// Picks a permit that may be free, from `start` on in their order. It counts as asked for from now on.
     pub(crate) fn pick(&mut self, now: Instant, start: usize) -> Option<usize> {
         self.busy.retain(|_, until| *until > now);
         self.given.retain(|_, until| *until > now);
@@ -200,14 +199,14 @@ impl Permits {
         Some(number)
     }
 
-    /// A permit that was asked for at `sent` is ours.
+    /// The store has granted a permit that was asked for at `sent`.
     pub(crate) fn granted(&mut self, number: usize, lease: Lease, sent: Instant, now: Instant) {
         self.asked -= 1;
         let (ends, beat) = (sent + self.rules.ttl, sent + self.rules.ttl / BEAT);
         self.permits.push(Held { number, lease, since: now, ends, beat, beating: false });
     }
 
-    /// A permit that was asked for is not ours; `until` then it is somebody else's.
+    /// The store has not granted a permit. With `until`, another instance has it until then.
     pub(crate) fn refused(&mut self, number: usize, until: Option<Instant>) {
         self.asked -= 1;
         self.mine.remove(&number);
@@ -216,20 +215,20 @@ impl Permits {
         }
     }
 
-    /// Word of a permit that is not ours: somebody has it until then, or it may be tried then.
+    /// Another instance's permit has changed: it is taken until then, or it may be tried then.
     pub(crate) fn heard(&mut self, number: usize, until: Instant) {
         if number < self.rules.permits && !self.mine.contains(&number) {
             self.busy.insert(number, until);
         }
     }
 
-    /// Nothing is known of what others have.
+    /// Forgets which permits other instances have.
     pub(crate) fn forget(&mut self) {
         self.busy.clear();
     }
 
-    /// One that others are thought to have, from `start` on, may be tried: its release may have
-    /// been missed.
+    /// Lets one permit be tried that others are thought to have, from `start` on: its release may have been
+    /// missed.
     pub(crate) fn doubt(&mut self, start: usize) {
         let all = self.rules.permits;
         let busy = (0..all).map(|nth| (start + nth) % all).find(|number| self.busy.contains_key(number));
@@ -238,7 +237,7 @@ impl Permits {
         }
     }
 
-    /// The leases to renew now; each is under way from now on.
+    /// The leases to renew now. Each counts as being renewed from now on.
     pub(crate) fn beats(&mut self, now: Instant) -> Vec<Lease> {
         let due = |held: &&mut Held| !held.beating && held.beat <= now;
         if !self.permits.iter_mut().any(|held| due(&held)) {
@@ -254,7 +253,7 @@ impl Permits {
             .collect()
     }
 
-    /// A renewal that was sent at `sent` was answered, or not.
+    /// A renewal that was sent at `sent` has ended, answered or not.
     pub(crate) fn renewed(&mut self, token: Number, sent: Instant, answered: bool) {
         let ttl = self.rules.ttl;
         if let Some(held) = self.permits.iter_mut().find(|held| held.lease.token == token) {
@@ -267,14 +266,14 @@ impl Permits {
         }
     }
 
-    /// The store says that this one is not held. Whether it was known here.
+    /// The store says that this lease is not held. Returns whether it was known here.
     pub(crate) fn lost(&mut self, token: Number) -> bool {
         let before = self.permits.len();
         self.remove(|held| held.lease.token == token);
         self.permits.len() < before
     }
 
-    /// Those that no renewal was answered for in time: they may be held still.
+    /// Removes permits for which no renewal was answered in time. In the store they may still be held.
     pub(crate) fn run_out(&mut self, now: Instant) -> Vec<Lease> {
         self.remove(|held| held.ends <= now)
     }
@@ -289,8 +288,8 @@ impl Permits {
         gone.into_iter().map(|held| held.lease).collect()
     }
 
-    /// When something is due by itself: a renewal, an end, permits that nobody uses, a turn, and,
-    /// if permits are lacking, the time when one may be free.
+    /// When something is due by itself: a renewal, an end, the return of unused permits, a turn, and, if
+    /// permits are lacking, the time when one may be free.
     pub(crate) fn next(&self, now: Instant, load: Load) -> Option<Instant> {
         let beats = self.permits.iter().filter(|held| !held.beating).map(|held| held.beat);
         let ends = self.permits.iter().map(|held| held.ends);

@@ -1,53 +1,53 @@
-//! What the client has of an answer, and how it learns that the answer broke off.
+//! How much of a response has been written, and how the client learns that it broke off.
 //!
-//! Where the content's end is told by its length or in chunks, a connection that closes too early tells
-//! the client. Where only the connection's end tells it (HTTP/1.0 without Content-Length, RFC 9112
-//! §6.3), closing would be a lie: such a connection is set to be reset, from before its first byte until
-//! the last one is written. The system then resets it whatever ends it, this process included.
+//! If the content has a length or is chunked, a connection that closes too early tells the client. If only
+//! the end of the connection ends the content (HTTP/1.0 without Content-Length, RFC 9112 §6.3), a clean close
+//! would make a part look complete. Such a connection is set to be reset on close, from before its first byte
+//! until the last one is written. The system then resets it whatever ends it, even the end of this process.
 //!
-//! A client that has nothing of an answer yet is told by another answer.
+//! A client that has received nothing of a response gets an error response instead.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::proxy::cause::Cause;
 
-/// What the client has of the last answer. Only the connection's own task writes it.
+/// How much of the last response has been written. Only the connection's own task writes it.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     is: AtomicU8,
     instead: OnceLock<Cause>,
 }
 
-/// How a connection may be closed after the last answer.
+/// How a connection may be closed after its last response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// As it is.
+    /// As it is set now.
     Plain,
-    /// It is not reset any more: the answer is whole.
+    /// Cleanly, after the reset on close was turned off: the response is complete.
     Disarm,
-    /// By a reset: the answer is not whole.
+    /// By a reset: the response is not complete.
     Reset,
 }
 
-/// The client has all that was before it, and nothing of it.
+/// All earlier responses have been written, and nothing of this one.
 const UNSENT: u8 = 1;
-/// Its end is told by the connection's end alone.
+/// The content ends with the connection.
 const OPEN: u8 = 2;
 /// The connection is set to be reset when it is closed.
 const ARMED: u8 = 4;
-/// Its last byte is on its way.
+/// The last byte is being sent.
 const WHOLE: u8 = 8;
 
 // === impl Answer ===
 
 impl Answer {
-    /// The next answer. `unsent`: all before it has been written.
+    /// The next response begins. `unsent`: all earlier ones have been written.
     pub(crate) fn begins(&self, unsent: bool) {
         self.is.store(if unsent { UNSENT } else { 0 }, Ordering::Relaxed);
     }
 
-    /// Its end will be told by the connection's end alone.
+    /// The content of this response ends with the connection.
     pub(crate) fn ends_by_closing(&self) {
         self.also(OPEN);
     }
@@ -70,12 +70,12 @@ impl Answer {
         }
     }
 
-    /// Its last byte is on its way.
+    /// The last byte is being sent.
     pub(crate) fn is_whole(&self) {
         self.also(WHOLE);
     }
 
-    /// How the connection may be closed now that nothing more is to be written.
+    /// How the connection may be closed now that nothing is left to be written.
     pub(crate) fn closing(&self) -> Closing {
         match self.is() {
             is if is & OPEN == 0 => Closing::Plain,
@@ -84,12 +84,13 @@ impl Answer {
         }
     }
 
-    /// Its content broke off. Returns whether the client, which has none of it, is told this instead.
+    /// The content broke off. Returns whether the client, which has received nothing of it, gets this error
+    /// response instead.
     pub(crate) fn says_instead(&self, cause: Cause) -> bool {
         self.is() & UNSENT != 0 && self.instead.set(cause).is_ok()
     }
 
-    /// What the client is told instead.
+    /// The error response that the client gets instead.
     pub(crate) fn instead(&self) -> Option<Cause> {
         self.instead.get().copied()
     }

@@ -1,8 +1,8 @@
-//! What a connection is doing, and how long it may.
+//! What a connection is doing, and how long it may do it.
 //!
-//! hyper's own timer for a head runs while a kept-alive connection is idle too, so deadlines are
-//! kept here: a short one from the first byte of a head to its last, a long one between two
-//! requests, and one for a client that takes nothing of what is written to it.
+//! hyper's own timer for a head also runs while a kept-alive connection is idle, so deadlines are kept here:
+//! a short one from the first byte of a head to its last, a long one between two requests, and one for a
+//! client that takes nothing of what is written to it.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -25,51 +25,52 @@ use crate::telemetry::labels::Closed;
 #[derive(Debug)]
 pub(crate) struct Phase {
     what: AtomicU8,
-    /// How many requests there were.
+    /// How many requests there have been on the connection.
     asked: AtomicU64,
     /// While the last answer is being written: whether the next head has begun.
     begun: AtomicBool,
-    /// What has become of the content of the last request.
+    /// How much of the last request's content has been read.
     content: AtomicU8,
     since_ms: AtomicU64,
-    /// Since when bytes wait for the client to take some; 0: none do.
+    /// Since when bytes wait for the client to take some, in ms after `start`; 0 if none wait.
     stalled_ms: AtomicU64,
     start: Instant,
     presence: Arc<Presence>,
-    /// Why it is closed before its time.
+    /// Why the connection is closed early.
     closed: OnceLock<Closed>,
-    /// What the client has of the answer.
+    /// How much of the response has been written.
     answer: Answer,
 }
 
-/// When it is dropped the answer is all in the connection's buffer; when that has been written
-/// the connection is idle.
+/// A request is being handled or its response read. When this is dropped, all of the response is in the
+/// connection's buffer. When that has been written, the connection is idle.
 pub(crate) struct Busy(Arc<Phase>);
 
 /// The content of a request, while it is being read.
 pub(crate) struct Content {
     body: Incoming,
-    /// None if there is none.
+    /// None if the request has no content.
     reading: Option<Reading>,
 }
 
 struct Reading {
     phase: Arc<Phase>,
-    /// Which request's it is.
+    /// The number of the request on its connection.
     of: u64,
 }
 
-/// The first head is awaited, and nothing of it has come.
+/// The first head is awaited, and no byte of it has come.
 const NEW: u8 = 0;
 const IDLE: u8 = 1;
 const HEAD: u8 = 2;
 const BUSY: u8 = 3;
-/// The answer is all there, and the client has not taken all of it yet.
+/// The response is complete in the buffer, and the client has not taken all of it yet.
 const WRITING: u8 = 4;
-/// The answer is written, and the request's content is still being read.
+/// The response is written, and the request's content is still being read.
 const CONTENT: u8 = 5;
-/// The answer is written, and the request's content was left unread: what comes is more of that and no
-/// head, so nothing is written any more. If it has come whole after all, another request may follow.
+/// The response is written, and the rest of the request's content is left unread. What comes next is more of
+/// that and no head, so nothing is written any more. If all content has come after all, another request may
+/// follow.
 const CLOSING: u8 = 6;
 
 /// There is no content, or all of it was read.
@@ -77,7 +78,7 @@ const OVER: u8 = 0;
 const READING: u8 = 1;
 const LEFT: u8 = 2;
 
-/// How often a connection is looked at that has no deadline.
+/// How often a connection without a deadline is checked.
 const NO_HURRY: Duration = Duration::from_mins(1);
 
 // === impl Phase ===
@@ -98,7 +99,7 @@ impl Phase {
         }
     }
 
-    /// A request is with the proxy.
+    /// A request is being handled.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.answer.begins(self.what.load(Ordering::Acquire) != WRITING);
@@ -107,7 +108,7 @@ impl Phase {
         Busy(self.clone())
     }
 
-    /// The content of the request that is with the proxy.
+    /// The content of the request that is being handled.
     pub(crate) fn content(self: &Arc<Self>, body: Incoming) -> Content {
         let reading = (!body.is_end_stream()).then(|| {
             self.content.store(READING, Ordering::Release);
@@ -116,36 +117,37 @@ impl Phase {
         Content { body, reading }
     }
 
-    /// How many requests there were.
+    /// How many requests there have been on the connection.
     pub(crate) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Whether a request is with the proxy, so that nobody reads from the connection.
+    /// Returns whether a request is being handled, so that hyper does not read from the connection.
     pub(crate) fn is_busy(&self) -> bool {
         self.what.load(Ordering::Acquire) == BUSY
     }
 
-    /// Whether what is written now is no answer to a request.
+    /// Returns whether bytes that hyper writes now do not answer a request of the proxy.
     pub(crate) fn is_unasked(&self) -> bool {
         matches!(self.what.load(Ordering::Acquire), NEW | IDLE | HEAD)
     }
 
-    /// Whether nothing is written any more.
+    /// Returns whether nothing is written any more.
     pub(crate) fn is_closing(&self) -> bool {
         self.what.load(Ordering::Acquire) == CLOSING
     }
 
-    /// Whether a part of a head has come.
+    /// Returns whether part of a head has come.
     pub(crate) fn is_in_head(&self) -> bool {
         self.what.load(Ordering::Acquire) == HEAD
     }
 
-    /// Bytes came in. Says whether they begin a head.
+    /// Bytes came in. Returns whether they begin a head.
     pub(crate) fn read(&self) -> bool {
         match self.what.load(Ordering::Acquire) {
             NEW => {
-                // From the connection's beginning: one that says nothing is one whose head is late.
+                // Timed from the connection's beginning: a client that sends nothing is one whose head is
+                // late.
                 self.what.store(HEAD, Ordering::Release);
                 true
             }
@@ -161,22 +163,22 @@ impl Phase {
         }
     }
 
-    /// What the client has of the answer.
+    /// How much of the response has been written.
     pub(crate) fn answer(&self) -> &Answer {
         &self.answer
     }
 
-    /// The client will send no more.
+    /// The client has ended its side of the connection.
     pub(crate) fn ends(&self) {
         self.presence.ends();
     }
 
-    /// Something was written to a client that will send no more.
+    /// Bytes were written to a client that has ended its side.
     pub(crate) fn is_written_to(&self) {
         self.presence.is_written_to();
     }
 
-    /// Nothing is left to be written: only now may a client be late.
+    /// Nothing is left to be written. Only from here does the deadline for the client's next bytes run.
     pub(crate) fn written(&self) {
         if self.what.load(Ordering::Acquire) == WRITING {
             self.set(match self.content.load(Ordering::Acquire) {
@@ -188,7 +190,7 @@ impl Phase {
         }
     }
 
-    /// All of a request's content was read, or the rest was left.
+    /// All of the content of request `of` was read, or the rest was left unread.
     fn content_is(&self, of: u64, content: u8) {
         if self.asked() != of {
             return;
@@ -199,14 +201,14 @@ impl Phase {
         }
     }
 
-    /// The client takes nothing of what is to be written.
+    /// The client takes no bytes of what is to be written.
     pub(crate) fn stalls(&self) {
         if self.stalled_ms.load(Ordering::Acquire) == 0 {
             self.stalled_ms.store(self.now_ms().max(1), Ordering::Release);
         }
     }
 
-    /// How long it has taken nothing; none if it is not waited for.
+    /// How long the client has taken no bytes; none if no bytes wait for it.
     pub(crate) fn stalled(&self) -> Option<Duration> {
         match self.stalled_ms.load(Ordering::Acquire) {
             0 => None,
@@ -214,27 +216,27 @@ impl Phase {
         }
     }
 
-    /// The client took some.
+    /// The client took some bytes.
     pub(crate) fn goes_on(&self) {
         self.stalled_ms.store(0, Ordering::Release);
     }
 
-    /// How long the connection has been doing what it does.
+    /// How long the connection has been in its current phase.
     pub(crate) fn age(&self) -> Duration {
         Duration::from_millis(self.now_ms().saturating_sub(self.since_ms.load(Ordering::Acquire)))
     }
 
-    /// It is closed before its time, for the first reason that is given.
+    /// The connection is closed early. Only the first reason is kept.
     pub(crate) fn closes(&self, why: Closed) {
         let _first = self.closed.set(why);
     }
 
-    /// Why it is closed before its time.
+    /// Why the connection is closed early, if it is.
     pub(crate) fn closed(&self) -> Option<Closed> {
         self.closed.get().copied()
     }
 
-    /// Why the connection is to be closed now, if it is.
+    /// Why the connection has to be closed now, if it has.
     pub(crate) fn expired(&self, server: &Server) -> Option<Closed> {
         self.patience(server)
             .into_iter()
@@ -243,7 +245,7 @@ impl Phase {
             .map(|(_, why)| why)
     }
 
-    /// When to look again. Any phase may begin at any time: a part of the shortest patience.
+    /// When to check again. Another phase may begin at any time, so after a part of the shortest deadline.
     pub(crate) fn next_look(&self, server: &Server) -> Instant {
         let patience = [server.header_timeout, server.idle_timeout, server.send_timeout].into_iter();
         let shortest = patience.filter(|patience| !patience.is_zero()).min().unwrap_or(NO_HURRY);
@@ -282,23 +284,23 @@ impl Phase {
 // === impl Busy ===
 
 impl Busy {
-    /// Why the connection is closed before its time, if it is.
+    /// Why the connection is closed early, if it is.
     pub(crate) fn closed(&self) -> Option<Closed> {
         self.0.closed()
     }
 
-    /// The end of the answer will be told by the connection's end alone.
+    /// The content of the response ends with the connection.
     pub(crate) fn ends_by_closing(&self) {
         self.0.answer.ends_by_closing();
     }
 
-    /// Such an answer has come to its end.
+    /// Such a response is complete.
     pub(crate) fn is_whole(&self) {
         self.0.answer.is_whole();
     }
 
-    /// The answer's content broke off. Returns whether the client, which has none of it yet, is told
-    /// this instead.
+    /// The response's content broke off. Returns whether the client, which has received nothing of it, gets
+    /// this error response instead.
     pub(crate) fn says_instead(&self, cause: Cause) -> bool {
         self.0.answer.says_instead(cause)
     }

@@ -1,29 +1,29 @@
-//! Whether a client is there, as far as its connection tells, and what it waits for.
+//! Whether a client is still there, as far as its connection tells, and which exchange it waits for.
 //!
-//! A client that has ended its side of the connection may be one that has closed all of it: both
-//! look alike until something is written to it. Such a client is answered; but until then it does not
-//! count among those who are known to wait for an exchange, so that exchanges for clients that are
-//! gone give way when places are short.
+//! A client that has ended its side of the connection may have closed all of it: the two look alike until
+//! something is written to it. Such a client is answered. But until then it does not count among the clients
+//! that are known to wait for an exchange, so that exchanges for clients that are gone give way when places
+//! at the upstream are short.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::upstream::Interest;
 
-/// What a connection tells of its client.
+/// Whether the client of a connection is still there, and what it waits for.
 #[derive(Debug, Default)]
 pub struct Presence(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The client will send no more.
+    /// The client has ended its side of the connection.
     ended: bool,
-    /// What it waits for: one thing at a time, as requests of a connection are.
+    /// The exchange that it waits for: one at a time, as the requests of a connection are.
     waits: Option<Interest>,
-    /// Whether it counts there.
+    /// Whether it counts as known to wait for that.
     counts: bool,
 }
 
-/// A request's part in the interest in an exchange. Dropped, it waits no more.
+/// A request's wait for an exchange. Dropped, it waits no more.
 #[derive(Debug)]
 pub(crate) struct Seat {
     presence: Arc<Presence>,
@@ -33,19 +33,19 @@ pub(crate) struct Seat {
 // === impl Presence ===
 
 impl Presence {
-    /// The client has ended its side of the connection: it may be gone.
+    /// The client has ended its side of the connection, and may be gone.
     pub(crate) fn ends(&self) {
         let mut state = self.lock();
         state.ended = true;
         state.count(false);
     }
 
-    /// Something was written to it: if it is gone, the connection will be reset.
+    /// Bytes were written to the client: if it is gone, the connection will be reset.
     pub(crate) fn is_written_to(&self) {
         self.lock().count(true);
     }
 
-    /// Whether the client has not ended its side of the connection.
+    /// Returns whether the client has not ended its side of the connection.
     pub(crate) fn is_sure(&self) -> bool {
         !self.lock().ended
     }
@@ -69,7 +69,7 @@ impl State {
         self.counts = counts;
     }
 
-    /// It waits for nothing.
+    /// The client waits for no exchange any more.
     fn rises(&mut self) {
         let Some(interest) = self.waits.take() else { return };
         if std::mem::take(&mut self.counts) {
@@ -83,7 +83,7 @@ impl State {
 // === impl Seat ===
 
 impl Seat {
-    /// A request of this client waits for that exchange. One seat at a time.
+    /// A request of this client waits for that exchange, and for no other any more.
     pub(crate) fn take(presence: Arc<Presence>, interest: Interest) -> Self {
         let mut state = presence.lock();
         state.rises();
@@ -98,7 +98,7 @@ impl Seat {
         Self { presence, interest }
     }
 
-    /// What it waits for.
+    /// The exchange that it waits for.
     pub(crate) fn interest(&self) -> &Interest {
         &self.interest
     }

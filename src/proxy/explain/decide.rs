@@ -1,4 +1,5 @@
-//! What a request that is looked up comes to, in words: its [`Decision`], and what a fill would find.
+//! How a request that is looked up would be answered, in words: its [`Decision`], and what a fill would find
+//! in the store.
 
 use crate::proxy::lookup::noted;
 use crate::proxy::respond::standing_in;
@@ -18,14 +19,14 @@ use crate::proxy::request::binding::{Party, binds};
 use crate::record::Note;
 use crate::tier::{Covered, Stored};
 
-/// What a failure that is remembered means.
+/// The parts of a remembered failure that decide how a request is answered.
 struct Failed {
     status: StatusCode,
     case: ErrorCase,
     stale: Option<Arc<Stored>>,
 }
 
-/// Puts the decision into words, and what a fill would make of it.
+/// Puts the decision into words; for a request that joins a flight, also what its fill would find.
 pub(crate) async fn conclude(
     proxy: &Proxy,
     party: &Party<'_>,
@@ -69,7 +70,7 @@ pub(crate) async fn conclude(
     }
 }
 
-/// What a fill makes of the entries that are there, before it asks upstream (F2).
+/// What a fill would do with the entries in the store, before it asks upstream (F2).
 async fn conclude_by_store(
     proxy: &Proxy,
     party: &Party<'_>,
@@ -84,7 +85,8 @@ async fn conclude_by_store(
         candidate.unless_purged(Strictness::Hard)?.unless_ended(now)?.unless_older(proxy.max_life_ms(), now)
     });
     let judged = live.map(|live| {
-        // What a request can't have at all is said before what it must have validated.
+        // A response that can't answer the request at all is said to be so first, and only then one that must
+        // be validated.
         live?.fits(facts)?.unless_purged(Strictness::HardAndSoft)?.usable(facts, now)
     });
     if let (Some(stored), Some(Ok(usable))) = (there, judged) {
@@ -122,7 +124,7 @@ async fn conclude_by_store(
     }
 }
 
-/// Why what is stored does not answer a request as it is.
+/// Why a stored response may not be used as it is.
 fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Criteria<'_>) -> String {
     match unfit {
         Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
@@ -143,7 +145,7 @@ fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Criteria<'_>) ->
     }
 }
 
-/// The note at the verdict key, if it still says anything, and to this request.
+/// The verdict in the store, if it is still valid and binds this request.
 async fn note_in_store(proxy: &Proxy, place: &CacheSlot, party: &Party<'_>) -> Option<Note> {
     let note = proxy.catalog.verdict(&place.key).await.ok()??;
     let (token, until, binding) = match &note {
@@ -156,7 +158,7 @@ async fn note_in_store(proxy: &Proxy, place: &CacheSlot, party: &Party<'_>) -> O
     (stands && binds(&proxy.hop_headers, binding, party, false).is_some()).then_some(note)
 }
 
-/// Upstream failed a moment ago: stale if that may be, else the same failure.
+/// Upstream failed a moment ago: a stale response if that is allowed, else the same failure.
 fn failing(proxy: &Proxy, facts: Criteria<'_>, failed: Failed) -> Conclusion {
     let now = proxy.now_ms();
     let allowed =
@@ -225,7 +227,7 @@ fn neither(ask: &RequestFacts, reason: PassReason) -> Conclusion {
     Conclusion::alone(format!("it neither leads nor follows: {}: {because}", reason.as_str()))
 }
 
-/// Why a request that might be looked up is nobody else's.
+/// Why a request that may be looked up neither leads nor follows.
 fn because_alone(ask: &RequestFacts, reason: PassReason) -> &'static str {
     match reason {
         PassReason::Method if ask.want.is_head() => {

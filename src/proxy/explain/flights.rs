@@ -10,13 +10,13 @@ pub fn list_flights(proxy: &Proxy, limit: usize) -> Value {
     let flights = proxy.flights.list().into_iter().take(limit);
     let lines = flights.map(|flight| {
         let mut info = flight.info;
-        // Known is only who holds a lease that was asked for here in vain.
+        // The holder of a lease is known only if the lease was asked for here in vain.
         let mut other = proxy.other_leader(info.elsewhere, info.fence);
         if info.phase == Phase::Lease
             && let Some(key) = &info.key
             && let Some((token, instance)) = proxy.flight.leader_at(&proxy.names(key).lock)
         {
-            // It waits for that one's verdict.
+            // The flight waits for that instance's verdict.
             (info.elsewhere, info.fence, other) = (true, token, Some(instance));
         }
         let holder = if info.elsewhere { other } else { Some(proxy.settings.instance.clone()) };

@@ -9,7 +9,7 @@ use crate::record::{Record, VaryNode};
 use crate::route::Route;
 use crate::tier::Stored;
 
-/// What a route matches, in a line.
+/// Describes in one line what a route matches.
 pub fn describe(route: &Route) -> String {
     let list = |items: Vec<String>| items.join(", ");
     let hosts = route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -52,7 +52,7 @@ pub(crate) fn request(ask: &RequestFacts, alone: Option<PassReason>) -> String {
     format!("may use the store yes · may follow {may} · may lead {may}")
 }
 
-/// The selecting fields, and what this request has in them: in normal form, credentials as hashes.
+/// The selecting fields and this request's values of them: in normal form, credentials as hashes.
 pub(crate) fn variant(node: &VaryNode, headers: &HeaderMap, most: usize) -> String {
     let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
     let values = node.fields.iter().map(|field| match policy::normal(field, headers) {

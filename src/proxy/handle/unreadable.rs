@@ -1,4 +1,4 @@
-//! Stored bytes that can't be read: where the request goes on that was to be given them.
+//! Where a request goes on if the bytes of its stored response can't be read.
 
 use crate::proxy::fill::lost;
 use crate::proxy::lookup;
@@ -21,12 +21,12 @@ use crate::proxy::state::Proxy;
 use crate::proxy::state::negative_cache::NoteResult;
 use crate::tier::Stored;
 
-/// How often a request is led to other stored bytes when some can't be read.
+/// How many stored responses with unreadable bytes a request may meet.
 const REREADS: usize = 8;
 
-/// The bytes of a record are gone, are not what they were, or can't be had now: it is forgotten here,
-/// and fetched anew by one for all who find that out, as if it had not been there. The store keeps a
-/// record whose bytes merely can't be had.
+/// The bytes of a record are lost, are corrupt, or can't be read now. Memory forgets the record, and one
+/// request fetches it again for all that find that out, as if it had not been stored. The store keeps a
+/// record whose bytes merely can't be read now.
 pub(crate) async fn unreadable(
     proxy: &Arc<Proxy>,
     mut request: CacheRequest,
@@ -41,7 +41,8 @@ pub(crate) async fn unreadable(
         return Next::Answer(respond::refuse(request, Cause::OnlyIfCached, None));
     }
     if decision::alone_because(&request.route, &request.ask, None).is_some() {
-        // Who leads removes what names bytes that are gone: nobody leads here.
+        // A leader removes a record whose bytes are lost. This request does not lead, so it removes the
+        // record itself.
         if error.condemns() {
             lost::drop_lost(proxy, &proxy.catalog.names_of(stored.hash), stored.hash).await;
         }

@@ -1,21 +1,21 @@
-//! Which records have to be given up. Pure.
+//! Which records have to be removed for want of room. Pure.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::dust::Usage;
 
-/// A store of records is emptied from this part of its room on,
+/// A store of records is emptied when this part of its room is used,
 const CROWDED: f64 = 0.9;
 /// down to this part of it.
 const RELIEVED: f64 = 0.8;
-/// Records keep this part of the room, whatever else fills it: to give them up frees nothing of what
-/// stands beside them (notes, verdicts, the fields that select), and that is not looked for by clients.
+/// Records keep this part of the room, whatever else fills it. To remove them frees nothing of the other
+/// entries (notes, verdicts, the fields that select), which no client asks for.
 const KEPT: f64 = 0.5;
-/// The most that are given up at once: each costs a lease, and soon there is a next time.
+/// The most records that are removed at once: each costs a lease, and the next sweep comes soon.
 const MOST: usize = 50_000;
 
-/// What has to be got rid of.
+/// How much has to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Excess {
     /// Bytes of bodies.
@@ -24,23 +24,23 @@ pub(crate) struct Excess {
     pub entries: Usage,
 }
 
-/// A record that may have to go.
+/// A record that may have to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Memory has it.
+    /// Whether memory holds it.
     pub warm: bool,
     pub received_at: u64,
     /// The hash of its key, in hexadecimal digits.
     pub hash: String,
     /// The number of its entry.
     pub number: u64,
-    /// What its body takes of the body store.
+    /// Bytes that its body takes of the body store.
     pub body: u64,
     /// Bytes of its entry.
     pub entry: u64,
 }
 
-/// Chooses among any number of records, and remembers no more than have to go.
+/// Chooses among any number of records, and remembers no more than have to be removed.
 #[derive(Debug)]
 pub(crate) struct Coldest {
     excess: Excess,
@@ -52,7 +52,7 @@ pub(crate) struct Coldest {
 // === impl Excess ===
 
 impl Excess {
-    /// Over the room that the store of records has, if it is getting crowded.
+    /// How much the store of records holds too much; nothing unless it is crowded.
     pub(crate) fn of_entries(used: Usage, room: Usage) -> Usage {
         let over = |used: u64, room: u64| {
             if used >= part(room, CROWDED) { used.saturating_sub(part(room, RELIEVED)) } else { 0 }
@@ -60,7 +60,7 @@ impl Excess {
         Usage { count: over(used.count, room.count), bytes: over(used.bytes, room.bytes) }
     }
 
-    /// What of it is to be had from records that take so much of the room.
+    /// The part of it that may be taken from records, which use `records` of the room.
     #[must_use]
     pub(crate) fn of_records(self, records: Usage, room: Usage) -> Self {
         let spare = |over: u64, records: u64, room: u64| over.min(records.saturating_sub(part(room, KEPT)));
@@ -69,7 +69,7 @@ impl Excess {
         Self { entries: Usage { count, bytes }, ..self }
     }
 
-    /// Whether there is none.
+    /// Returns whether nothing has to be removed.
     pub(crate) fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -95,7 +95,7 @@ impl Excess {
     }
 }
 
-// Shares of a room need no more digits than a float has.
+// A part of a room needs no more digits than a float has.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn part(room: u64, share: f64) -> u64 {
     (room as f64 * share) as u64
@@ -108,7 +108,7 @@ impl Coldest {
         Self { excess, freed: Excess::default(), chosen: BinaryHeap::new(), offered: Usage::default() }
     }
 
-    /// Looks at one more.
+    /// Considers one more record.
     pub(crate) fn offer(&mut self, one: Candidate) {
         self.offered.count += 1;
         self.offered.bytes += one.entry;
@@ -117,7 +117,7 @@ impl Coldest {
         self.trim();
     }
 
-    /// All have been looked at: gives up no more of them than may be, in a store with this room.
+    /// All records have been offered: limits the choice to what records may lose in a store with this room.
     pub(crate) fn keep_most(&mut self, room: Usage) {
         self.excess = self.excess.of_records(self.offered, room);
         self.trim();
@@ -134,7 +134,7 @@ impl Coldest {
         }
     }
 
-    /// Those that have to go, coldest first.
+    /// The records to be removed, coldest first.
     pub(crate) fn chosen(self) -> Vec<Candidate> {
         self.chosen.into_sorted_vec()
     }

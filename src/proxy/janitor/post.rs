@@ -1,6 +1,6 @@
-//! Which of the instances keeps a store tidy: the one that holds the janitor's lease. It keeps the lease
-//! from one sweep to the next, for a sweep removes only what an earlier one has suspected; the others
-//! learn from it how much is stored.
+//! The janitor's lease: the instance that holds it keeps the stores tidy. It keeps the lease from one sweep
+//! to the next, because a sweep removes only what an earlier one has suspected. The other instances learn
+//! from its report how much is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,35 +8,35 @@ use std::time::Duration;
 use crate::catalog::{EntryText, Report};
 use crate::flight::{Attempt, Fill, Flight, Names};
 
-/// The janitor's lease, as far as this instance has it.
+/// The janitor's lease, if this instance holds it.
 #[derive(Debug)]
 pub(crate) struct Post {
     names: Names,
     held: Option<Fill>,
 }
 
-/// Whose turn it is.
+/// Which instance has this turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// This instance's, as it was.
+    /// This instance, as before.
     Ours,
-    /// This instance's from now on: whoever had it before has told it nothing.
+    /// This instance from now on. It knows nothing of what the last holder suspected.
     New,
-    /// Another's.
+    /// Another instance.
     Others,
-    /// The store does not say.
+    /// Unknown: the store does not answer.
     Unknown,
 }
 
 // === impl Post ===
 
 impl Post {
-    /// By these names.
+    /// A post with the lease of these names.
     pub(crate) fn new(names: Names) -> Self {
         Self { names, held: None }
     }
 
-    /// Which instance was heard to hold it.
+    /// The instance that was heard to hold it.
     pub(crate) fn holder(&self, flight: &Flight) -> Option<Arc<str>> {
         flight.leader_at(&self.names.lock).map(|(_, instance)| instance)
     }
@@ -61,7 +61,7 @@ impl Post {
         self.held.as_ref().is_some_and(|fill| !fill.lost())
     }
 
-    /// Waits until the lease is lost; for ever without one. Cancel safe.
+    /// Waits until the lease is lost; without one, for ever. Cancel safe.
     pub(crate) async fn until_lost(&self) {
         match &self.held {
             Some(fill) => fill.until_lost().await,
@@ -69,12 +69,12 @@ impl Post {
         }
     }
 
-    /// Leaves a report for the others, for so long.
+    /// Writes a report for the other instances, which is kept for `lasts`.
     pub(crate) async fn tell(&self, report: &Report, lasts: Duration) {
         if let Some(fill) = &self.held
             && let Some(text) = EntryText::report(report)
         {
-            // Whether it lands: the next one may.
+            // If it fails, the next report may be written.
             let _ = fill.note(text.as_str(), Some(lasts)).await;
         }
     }

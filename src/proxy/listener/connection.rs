@@ -26,30 +26,30 @@ use crate::proxy::respond::body::ReplyBody;
 use crate::telemetry::Access;
 use crate::telemetry::labels::{Cache, Closed};
 
-/// How far above the limit a head is still read.
+/// How many bytes above the limit of a head are still read.
 const HEAD_SLACK: usize = 4096;
 
 /// How many fields of a head the parser has room for.
 #[derive(Clone, Copy)]
 enum Parser {
-    /// As many as it has on its stack. To be told a number, any number, costs each request more.
+    /// As many as it has on its stack. Any explicit number makes each request cost more.
     Usual,
-    /// As many as it was told.
+    /// This many.
     Told(usize),
 }
 
-/// As hyper has it.
+/// hyper's default.
 const USUAL_FIELDS: usize = 100;
 
-/// How a connection ended, or what hyper made of it.
+/// How hyper's service of a connection ended, or which deadline passed.
 enum Ended {
     ByItself(hyper::Result<()>),
     Late(Closed),
 }
 
 impl Parser {
-    /// The one that is begun with: few requests have more than the usual number of fields, and one that
-    /// has is read again with more room.
+    /// The parser to begin with: few requests have more than the usual number of fields, and one that has is
+    /// read again with more room.
     fn for_fields(most: usize) -> Self {
         if most < USUAL_FIELDS { Self::Told(most) } else { Self::Usual }
     }
@@ -65,7 +65,7 @@ impl Parser {
 /// Serves a connection until it has ended.
 pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy>, drain: Guard) {
     let server = &proxy.settings.server;
-    // Small answers are written whole: waiting for more only delays them.
+    // Small responses are written in one piece: waiting for more would only delay them.
     let _ = socket.set_nodelay(true);
     let client = Client::at(peer);
     let phase = Arc::new(Phase::new(client.presence.clone()));
@@ -90,9 +90,9 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(None);
-        // A client may end its side when it has asked (RFC 9112 §9.6): it is answered all the same.
+        // A client may end its side after its request (RFC 9112 §9.6): it is answered all the same.
         builder.half_close(true);
-        // A little above the limit, so that what is over it is read and answered by us.
+        // A little above the limit, so that a head over it is read and answered by this proxy.
         builder.max_buf_size(server.max_header_size.max(8192).saturating_add(HEAD_SLACK));
         if let Parser::Told(fields) = parser {
             builder.max_headers(fields);
@@ -168,12 +168,12 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy
     }
 }
 
-/// Returns whether nothing in an answer to an HTTP/1.0 request tells where it ends.
+/// Returns whether a response to an HTTP/1.0 request has no other end than the connection's.
 fn is_endless(response: &Response<ReplyBody>) -> bool {
     response.body().size_hint().exact().is_none() && !response.headers().contains_key(CONTENT_LENGTH)
 }
 
-/// Answers a head that never became a request, notes it, and closes the connection.
+/// Answers a head that hyper did not accept, logs it, and closes the connection.
 async fn refuse(socket: Socket, client: &Client, phase: &Phase, proxy: &Proxy, cause: Cause) {
     let (now, line) = (proxy.now_ms(), refusal::line(socket.opening()));
     let (answer, content) = cause.raw(now);
@@ -200,7 +200,7 @@ async fn refuse(socket: Socket, client: &Client, phase: &Phase, proxy: &Proxy, c
     socket.finish(&answer).await;
 }
 
-/// In the log, a method that can't be read.
+/// The log's method for one that can't be read.
 fn unknown() -> http::Method {
     http::Method::from_bytes(b"-").unwrap_or_default()
 }

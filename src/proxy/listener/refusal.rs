@@ -1,5 +1,5 @@
-//! Heads that hyper does not take. What it would answer by itself has no content, and nobody hears of
-//! it: it is answered and noted here like every other refusal.
+//! Heads that hyper does not accept. hyper's own response to them has no content and is not logged, so they
+//! are answered and logged here like every other refusal.
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -7,11 +7,11 @@ use http::Method;
 use crate::key::target::Refusal;
 use crate::proxy::cause::Cause;
 
-/// What becomes of a head that was not taken.
+/// What is done with a head that hyper did not accept.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Judged {
-    /// These bytes, read again, are one that is: its minor version is higher than hyper knows, and it
-    /// is processed as the highest that is known (RFC 9112 §2.3, RFC 9110 §2.5).
+    /// These bytes are read in its place. Its minor version is higher than hyper knows, so it is processed as
+    /// the highest known one (RFC 9112 §2.3, RFC 9110 §2.5).
     Again(Bytes),
     /// It has more fields than the parser has room for.
     ManyFields,
@@ -26,17 +26,18 @@ pub(crate) struct Line {
     pub(crate) path: String,
 }
 
-/// How hyper says that it does not know a version. Only these leave the head in its buffer, so that
-/// it can be read again.
+/// hyper's text for an unknown version. Only this error leaves the head in its buffer, so that it can be read
+/// again.
 const VERSION: &str = "invalid HTTP version parsed";
 
-/// Judges a parse error. `rest`: what hyper has not consumed; `fields`: how many its parser takes.
+/// Judges a parse error. `rest`: the bytes that hyper has not consumed; `fields`: how many fields its parser
+/// takes.
 pub(crate) fn judge(error: &hyper::Error, rest: &Bytes, max_target: usize, fields: usize) -> Judged {
     if error.is_parse_too_large() {
         if has_lines(rest, fields) {
             return Judged::ManyFields;
         }
-        // It is all there, as far as it was read: a request line alone may be more than all.
+        // `rest` has all of it that was read: a request line alone may exceed the limit of the head.
         let too_long = request_line(rest).len() > max_target.saturating_add(64);
         return Judged::Refused(if too_long { Cause::Target(Refusal::TooLong) } else { Cause::HeadTooLarge });
     }
@@ -73,7 +74,7 @@ fn of_version(rest: &Bytes) -> Judged {
     }
 }
 
-/// What can be read of the first bytes of a head. Only a target in origin form shows a path.
+/// Method and path from the first bytes of a head. Only a target in origin form has a path.
 pub(crate) fn line(opening: &[u8]) -> Line {
     let line = request_line(opening);
     let mut words = line.splitn(2, |byte| *byte == b' ');
@@ -88,12 +89,12 @@ pub(crate) fn line(opening: &[u8]) -> Line {
     Line { method, path }
 }
 
-/// Whether there are so many lines and one more.
+/// Returns whether there are more than `many` lines.
 fn has_lines(bytes: &[u8], many: usize) -> bool {
     skip_empty_lines(bytes).iter().filter(|byte| **byte == b'\n').nth(many).is_some()
 }
 
-/// The first line that is not empty, as far as it is there, without its end.
+/// The first line that is not empty, as far as it was read, without its end.
 fn request_line(bytes: &[u8]) -> &[u8] {
     let bytes = skip_empty_lines(bytes);
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());

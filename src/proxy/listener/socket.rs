@@ -1,6 +1,6 @@
-//! The socket as hyper sees it. What comes and goes is noted on the way: when a head begins, when
-//! all has been written, that the client does not take what is written, that it has ended its side
-//! or reset the connection while nobody reads.
+//! The socket as hyper sees it. It notes when a head begins, when everything has been written, that the
+//! client does not take what is written, and, while hyper does not read, that the client has ended its side
+//! or reset the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -22,45 +22,45 @@ use crate::telemetry::labels::Closed;
 pub(crate) struct Socket {
     io: TcpStream,
     phase: Arc<Phase>,
-    /// Bytes that are read again, before any that come.
+    /// Bytes that are read again, before any from the client.
     before: Bytes,
     opening: Opening,
-    /// Nobody reads, and there is something to be read: an end behind it can't be seen.
+    /// hyper does not read, and bytes or an end wait to be read: nothing behind them can be peeked at.
     ahead: bool,
-    /// The client will send no more.
+    /// The client has ended its side of the connection.
     ended: bool,
-    /// hyper has answered without a request. It was not sent.
+    /// hyper has written a response without a request. It was not sent.
     swallowed: bool,
     pace: Pace,
 }
 
-/// The first bytes of the head that is being read, for the log line of one that is refused.
+/// The first bytes of the head that is being read, for the log line if it is refused.
 struct Opening {
     bytes: [u8; OPENING],
     len: usize,
-    /// How many requests there were before it.
+    /// How many requests there were before it on the connection.
     after: u64,
 }
 
-/// How fast a client takes what it is slow to take.
+/// How fast a client takes bytes that it has let wait.
 #[derive(Debug)]
 struct Pace {
-    /// How long it has to take enough.
+    /// How long the client has to take enough.
     window: Duration,
-    /// What is enough; zero: anything.
+    /// How many bytes are enough; zero: any number.
     enough: u64,
-    /// How long it was waited for.
+    /// How long the client was waited for.
     waited: Duration,
-    /// What it took from then on.
+    /// How many bytes it took in that time.
     taken: u64,
 }
 
 const OPENING: usize = 256;
-/// The system says that there is room again when a third of its buffer is free. A client that has
-/// not taken as much for so long, or for a fourth of its time, is offered what there is all the same.
+/// The system signals room again when a third of its buffer is free. A client that has not taken as much for
+/// this long, or for a fourth of its time, is offered the bytes all the same.
 const OFFER_AFTER: Duration = Duration::from_secs(1);
-/// How long a client that was refused is listened to, and how much of what it goes on sending is
-/// read: else the system would reset the connection, and the answer with it.
+/// How long, and how many bytes, a client that was refused is read from after the response. Otherwise the
+/// system would reset the connection, and the response would be lost.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 << 10;
 
@@ -80,21 +80,21 @@ impl Socket {
         }
     }
 
-    /// Goes on with another hyper, which is to read these bytes first, and then what the last one has
-    /// not read of such bytes.
+    /// Prepares the socket for a new hyper connection, which reads these bytes first, and then what the last
+    /// one left of earlier such bytes.
     pub(crate) fn again(&mut self, bytes: Bytes) {
         self.before =
             if self.before.is_empty() { bytes } else { [bytes, self.before.clone()].concat().into() };
         self.swallowed = false;
     }
 
-    /// The first bytes of the head that was read last; none where several came at once.
+    /// The first bytes of the head that was read last; none if several heads came at once.
     pub(crate) fn opening(&self) -> &[u8] {
         let known = self.opening.after == self.phase.asked();
         if known { &self.opening.bytes[..self.opening.len] } else { &[] }
     }
 
-    /// Sends the last answer of a connection, and closes it.
+    /// Sends the last response of a connection, and closes it.
     pub(crate) async fn finish(mut self, answer: &[u8]) {
         let _heard = timeout(LINGER, async {
             self.disarm()?;
@@ -112,13 +112,14 @@ impl Socket {
         .await;
     }
 
-    /// Closes it without the bytes that the client does not take: the system would keep them.
+    /// Closes the connection by a reset: otherwise the system would keep the bytes that the client does not
+    /// take.
     pub(crate) fn reset(self) {
-        // What can't be reset is closed.
+        // If the reset can't be set, it is closed.
         let _ = self.io.set_zero_linger();
     }
 
-    /// Sets it to be reset when it is closed, until the answer is whole.
+    /// Sets the connection to be reset when it is closed, until the response is complete.
     fn arm(&self) -> io::Result<()> {
         if self.phase.answer().must_be_armed() {
             self.io.set_zero_linger()?;
@@ -127,16 +128,16 @@ impl Socket {
         Ok(())
     }
 
-    /// It ends as TCP connections do.
+    /// Sets the connection to be closed cleanly.
     fn disarm(&self) -> io::Result<()> {
         Ok(rustix::net::sockopt::set_socket_linger(&self.io, None)?)
     }
 
-    /// While nobody reads: notes that the client has ended its side, which is no leaving. That it
-    /// has reset the connection is.
+    /// While hyper does not read: notes that the client has ended its side, which does not mean that it has
+    /// left. A reset does, and is an error.
     fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.ahead {
-            // Behind what waits to be read, or behind the end, a reset is seen only so.
+            // Behind bytes that wait to be read, or behind the end, a reset is seen only this way.
             return self.io.take_error()?.map_or(Ok(()), Err);
         }
         let mut byte = [0];
@@ -160,7 +161,7 @@ impl Socket {
         }
     }
 
-    /// What has become of writing these bytes.
+    /// Handles the result of writing these bytes.
     fn wrote(&mut self, polled: Poll<io::Result<usize>>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = match polled {
             Poll::Ready(wrote) => wrote?,
@@ -258,13 +259,13 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.swallowed {
-            // There is still something to be said.
+            // A refusal is still to be sent.
             return Poll::Ready(Ok(()));
         }
         match self.phase.answer().closing() {
             Closing::Plain => {}
             Closing::Disarm => self.disarm()?,
-            // Its end would be taken for the answer's.
+            // A clean end would be taken for the end of the response.
             Closing::Reset => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
         }
         Pin::new(&mut self.io).poll_shutdown(cx)
@@ -321,12 +322,13 @@ impl Pace {
         (self.waited, self.taken) = (Duration::ZERO, 0);
     }
 
-    /// It was waited for so long.
+    /// The client was waited for this long.
     fn waits(&mut self, waited: Duration) {
         self.waited += waited;
     }
 
-    /// It took so many bytes. Says whether that is too little for the time that it was waited for.
+    /// The client took this many bytes. Returns whether that is too little for the time that it was waited
+    /// for.
     fn is_too_slow(&mut self, bytes: usize) -> bool {
         if self.waited.is_zero() {
             return false;

@@ -1,15 +1,15 @@
-//! What an unsafe method does to what is stored: it stamps, like a purge (RFC 9111 §4.4, F8).
+//! Invalidation by unsafe methods: a stamp is written, as for a purge (RFC 9111 §4.4, F8).
 //!
-//! When its answer's head is in: for what is stored then, and for every fill that was asked for
-//! before. What begins after that asks an origin that has done it. An answer that says that it was
-//! not done leaves everything as it is (§4.4 asks for no more): else whoever may POST, and be
-//! refused, could keep a response out of the store. A request without an answer may have been done,
-//! so it stamps.
+//! The stamp is written when the response head is in. It covers what is stored then, and every fill whose
+//! exchange was sent before; an exchange that begins later meets an origin that has done the request. An
+//! error response leaves everything as it is (§4.4 asks for no more): otherwise a client whose POST is
+//! refused could keep a response out of the store. A request without a response may have been done, so it
+//! stamps.
 //!
-//! A stamp is written only where there is something that it could cover, and lives as long as that can
-//! appear: else whoever may POST could fill the store with stamps. Where there is nothing it is told to
-//! those who share the store, for what they may have under way, and kept nowhere. One that the store does not take is
-//! owed ([`crate::tier::stamps::owed`]).
+//! A stamp is written only if there is something that it could cover, and lives as long as that can appear:
+//! otherwise a client that may POST could fill the store with stamps. If there is nothing, the stamp is only
+//! announced to the instances that share the store, for exchanges that they may have under way. A stamp that
+//! the store does not take is owed ([`crate::tier::stamps::owed`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,56 +31,56 @@ use crate::tier::stamps::life::{Ends, stamp_life};
 use crate::tier::stamps::{Alone, Force, Scope};
 use crate::tier::{Held, url_hash};
 
-/// What an unsafe request may make void, as it stood when the request was sent. If it is dropped
-/// before an answer is in, nobody knows what the request has done, so the stamp is written all
-/// the same, in the background.
+/// What an unsafe request may invalidate, as it stood when the request was sent. If this is dropped after the
+/// request was sent and before its response is in, the request may have been done: the stamp is then written
+/// in the background.
 pub(crate) struct Unsafe {
     proxy: Arc<Proxy>,
-    /// Where a GET of its URL is stored; none if none is.
+    /// Where a GET of its URL is stored; none if its route does not cache.
     of: Option<Stands>,
-    /// The same of where a COPY or MOVE writes to.
+    /// The same for the destination of a COPY or MOVE.
     beside: Vec<Stands>,
     sent: Arc<AtomicBool>,
-    /// What a POST brings may be stored for a GET: it is under way for others.
+    /// The response to a POST may be stored for a GET, so the exchange counts as under way for that.
     counted: Option<Counted>,
     heard: Heard,
 }
 
-/// A GET that an unsafe request's answer may be stored for.
+/// A GET for which the response to an unsafe request may be stored.
 pub(crate) struct Fills {
-    /// Where that GET is stored.
+    /// The route of that GET.
     pub(crate) route: Arc<Route>,
-    /// The number that the answer may be stored under.
+    /// The number that the response may be stored under.
     pub(crate) born: Number,
-    /// Under way until it is stored.
+    /// Counts the exchange as under way until the response is stored.
     pub(crate) counted: Option<Counted>,
-    /// How well stamps were heard of when it was sent.
+    /// Whether this instance heard of all stamps when the request was sent.
     pub(crate) heard: Heard,
 }
 
-/// Where GETs of a URL are stored.
+/// The key under which GETs of a URL are stored.
 pub(crate) struct Stands {
     /// The route of a GET.
     pub(crate) route: Arc<Route>,
-    /// The primary key's text; its first line is what is stamped.
+    /// The text of the primary key. Its first line is the URL that is stamped.
     text: String,
-    /// The newest hard stamp over it when the request was sent.
+    /// The number of the newest hard stamp over it when the request was sent.
     stood: Number,
     /// The highest number that was known then.
     seen: Number,
 }
 
-/// What a URL is called where it is stored.
+/// The names of a URL in the store.
 pub(crate) struct Called {
-    /// What it is purged by.
+    /// The hash that it is purged by.
     pub(crate) url: KeyHash,
-    /// The key that it has by itself.
+    /// The text of its key without request fields.
     text: String,
-    /// The hash of that.
+    /// The hash of that text.
     plain: KeyHash,
 }
 
-/// Before an unsafe request goes out.
+/// To be called before an unsafe request is sent.
 pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, request: &CacheRequest) -> Unsafe {
     let heard = proxy.hears();
     let mut of = stands(proxy, &request.target);
@@ -97,13 +97,13 @@ pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, request: &CacheRequest) -> Unsaf
     Unsafe { proxy: proxy.clone(), of, beside, sent: Arc::default(), counted, heard }
 }
 
-/// The highest number that is known here: what is asked for from now on is born under it.
+/// The highest number that this instance knows: responses to requests that are sent from now on are born
+/// under it.
 pub(crate) fn number(proxy: &Proxy) -> Number {
     proxy.flight.seen().max(proxy.stamps.newest())
 }
 
-/// Where a GET of that target is stored, whatever route other methods have. None if nothing
-/// is stored for it.
+/// Where a GET of that target is stored, by the route of the GET. None if that route does not cache.
 fn stands(proxy: &Proxy, target: &Target) -> Option<Stands> {
     let route = proxy.routes.route(target, &Method::GET).ok().filter(|route| route.cache)?.clone();
     let mut text = String::new();
@@ -111,8 +111,8 @@ fn stands(proxy: &Proxy, target: &Target) -> Option<Stands> {
     Some(Stands { route, text, stood: 0, seen: 0 })
 }
 
-/// Stamps a URL in a task of its own, if there is anything to cover beside what is `own`: that goes on
-/// whether or not its client stays, and should the store not take it, the stamp is owed.
+/// Stamps a URL in a task of its own, which goes on when the client leaves. It stamps only if there is
+/// something to cover beside the exchange `own`. A stamp that the store does not take is owed.
 fn invalidate(proxy: &Arc<Proxy>, of: &Stands, own: Option<&Counted>) -> JoinHandle<Option<(Number, Alone)>> {
     let (proxy, called, stood) = (proxy.clone(), of.called(), of.stood);
     let own = usize::from(own.is_some_and(|own| own.is_of(called.url)));
@@ -142,12 +142,12 @@ async fn stamp(proxy: &Proxy, called: &Called, stood: Number, others: bool) -> O
         Ok(there) => {
             let lives = stamp_life(here.and(there), proxy.now_ms(), proxy.settings.max_life);
             let scope = Scope::Url(called.url);
-            // A power cut may not undo it: the origin has done what was asked.
+            // The stamp has to survive a power cut: the origin has done what was asked.
             let write = proxy.stamps.write_after(&*proxy.dust, scope, Force::Hard, lives, true, stood);
-            // Bounded in here: until it ends no other stamp of this URL is written.
+            // The bound is inside the task: until the write ends no other stamp of this URL is written.
             proxy.flight.bounded(write).await
         }
-        // It can't be asked, so there may be something.
+        // The store does not say, so there may be something.
         Err(error) => Err(error),
     };
     match written {
@@ -164,17 +164,17 @@ async fn stamp(proxy: &Proxy, called: &Called, stood: Number, others: bool) -> O
     }
 }
 
-/// A number for a stamp that stands for one which the store has not taken: what was asked for before
-/// is below, what is asked for from now on is not.
+/// A number for a stamp that the store has not taken: exchanges that were sent before are below it, later
+/// ones are not.
 fn made_up_number(proxy: &Proxy) -> Number {
     let number = number(proxy) + 1;
     proxy.flight.saw(number);
     number
 }
 
-/// What is stored, noted or being filled here that a stamp over this URL could cover. A fill stands
-/// among the flights until its record is in memory or in the store. `others`: something is under way
-/// beside.
+/// The ends of what this instance stores, remembers or fills that a stamp over this URL could cover. A fill
+/// is listed among the flights until its record is in memory or in the store. `others`: another exchange for
+/// the URL is under way.
 fn known_here(proxy: &Proxy, called: &Called, others: bool) -> Ends {
     let now = proxy.now_ms();
     let flying = others || proxy.flights.peek(&called.plain).is_some();
@@ -188,13 +188,13 @@ fn known_here(proxy: &Proxy, called: &Called, others: bool) -> Ends {
     something.and(held).and(proxy.stamps.unnoted(called.url))
 }
 
-/// The same of the store.
+/// The same for what is in the store.
 pub(crate) async fn look_for(proxy: &Proxy, called: &Called) -> Result<Ends, Error> {
     proxy.flight.bounded(proxy.stamps.look(&*proxy.dust, called.url, called.plain)).await
 }
 
-/// What the answer names besides its target, as GETs of clients are stored: mapped back
-/// through the route that was asked.
+/// The other URLs that the response names, and where GETs of them are stored: mapped back through the route
+/// of the request.
 fn named_besides(
     proxy: &Proxy,
     request: &CacheRequest,
@@ -207,13 +207,13 @@ fn named_besides(
     all_stand(proxy, urls.get(1..).unwrap_or_default())
 }
 
-/// A URL that the upstream may have written, or a path that may be its own, as a client of the
-/// route writes it; none if it can only be a client's.
+/// A URL that the upstream may have written, or a path of its own, as a client of the route would write it.
+/// None if only a client can have written it.
 fn as_clients_write(proxy: &Proxy, request: &CacheRequest, url: &str) -> Option<String> {
     let (route, target) = (&request.route, &request.target);
     let url = Url::parse(url).ok()?;
     let ours = || {
-        // The client's authority, but perhaps the origin's path.
+        // It has the client's authority, but its path may be the origin's.
         let same = policy::parsed(&target.to_string()).is_some_and(|asked| asked.origin() == url.origin());
         (same && route.strip_prefix.is_some())
             .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
@@ -222,7 +222,7 @@ fn as_clients_write(proxy: &Proxy, request: &CacheRequest, url: &str) -> Option<
     Some(format!("{}://{}{}", target.scheme.as_str(), target.authority(), route.client_path(&path)))
 }
 
-/// Where GETs of these URLs are stored, each once.
+/// Where GETs of these URLs are stored, without repetitions.
 fn all_stand(proxy: &Proxy, urls: &[String]) -> Vec<Stands> {
     let mut all: Vec<Stands> =
         urls.iter().filter_map(|url| stands(proxy, &target::canonical_url(url).ok()?)).collect();
@@ -241,7 +241,7 @@ impl Stands {
 // === impl Called ===
 
 impl Called {
-    /// The names of the URL that a key without fields is for.
+    /// The names of the URL, from the text of one of its keys.
     pub(crate) fn of(text: &str) -> Self {
         let plain = key::plain(text);
         Self { url: url_hash(plain), plain: KeyHash::of(plain), text: plain.to_owned() }
@@ -251,26 +251,26 @@ impl Called {
 // === impl Unsafe ===
 
 impl Unsafe {
-    /// To be called when the request goes out: from then on it may have been done.
+    /// Returns a callback for when the request is sent: from then on it may have been done.
     pub(crate) fn on_sent(&self) -> Box<dyn FnOnce() + Send> {
         let sent = self.sent.clone();
         Box::new(move || sent.store(true, Ordering::Release))
     }
 
-    /// Returns whether there is anything that it could make void.
+    /// Returns whether there is anything that the request could invalidate.
     pub(crate) fn makes_void(&self) -> bool {
         self.of.is_some() || !self.beside.is_empty()
     }
 
-    /// It never reached the origin, or its answer says that it was not done.
+    /// The request never reached the origin, or its response says that it was not done.
     pub(crate) fn undone(&mut self) {
         self.of = None;
         self.beside.clear();
     }
 
-    /// The head of its answer is in. Where a GET of the same URL is stored, and under which number
-    /// its answer may be stored for that: none if somebody else's stamp came between, for the
-    /// answer may be from before that.
+    /// The response head is in: stamps what the request invalidates. Returns where a GET of the same URL is
+    /// stored, and the number that the response may be stored under for it. None if another stamp came
+    /// between, since the response may be from before that.
     pub(crate) async fn answered(
         mut self,
         request: &CacheRequest,
@@ -287,7 +287,7 @@ impl Unsafe {
         let besides: Vec<_> =
             all.iter().map(|one| (one, invalidate(&proxy, one, self.counted.as_ref()))).collect();
         let own = self.of.as_ref().map(|of| (of, invalidate(&proxy, of, self.counted.as_ref())));
-        // The client waits for one call and no longer; what is not done by then goes on.
+        // The client waits as long as for one store call; what is not done by then goes on.
         let until = Instant::now() + proxy.flight.settings().call_bound;
         let mut stamped = None;
         for (one, task) in besides.into_iter().chain(own) {

@@ -1,5 +1,5 @@
-//! What is owed to the store because of stamps: those that it did not take, and a second look at what
-//! was published beside one.
+//! Work that is left over from stamps: writing those that the store did not take, and checking records that
+//! were published beside a stamp.
 
 use crate::proxy::fill::landed;
 use crate::proxy::purge::invalidate;
@@ -12,15 +12,15 @@ use crate::dust::{Error, Holder};
 use crate::proxy::state::Proxy;
 use crate::tier::stamps::owed::{Paid, Purse};
 
-/// The pause after a stamp could not be written, twice as long each time, up to ...
+/// The pause after a stamp could not be written, doubled each time, up to ...
 const AGAIN: Duration = Duration::from_millis(100);
 /// ... this.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
-/// How often it is looked whether something has landed.
+/// How often to look for published records that are due for their check, while none is known.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Writes what is owed as soon as the store takes it, and looks at what has landed. Has no end but
-/// being dropped; then some may be written twice.
+/// Writes owed stamps as soon as the store takes them, and checks records that were just published. Ends only
+/// by being dropped; some stamps may then be written twice.
 pub async fn keep_stamps(proxy: &Arc<Proxy>) {
     let (mut pause, mut pay_at, mut told) = (AGAIN, None::<Instant>, false);
     loop {
@@ -37,7 +37,7 @@ pub async fn keep_stamps(proxy: &Arc<Proxy>) {
         match pay(proxy).await {
             Ok(paid) => {
                 tell_paid(proxy, paid);
-                // What had no place is tried again, in a while.
+                // Stamps that the store had no room for are tried again in a while.
                 let left = proxy.stamps.owed() > 0;
                 pay_at = left.then(|| Instant::now() + AGAIN_AT_MOST);
                 (pause, told) = (AGAIN, false);
@@ -67,7 +67,7 @@ fn tell_paid(proxy: &Proxy, Paid { count, .. }: Paid) {
     }
 }
 
-/// Tries once more before the process ends. What is left then is lost with it.
+/// Tries once more to write owed stamps before the process ends. Those that are left are lost.
 pub async fn pay_at_the_end(proxy: &Proxy) {
     if proxy.stamps.owed() == 0 {
         return;
@@ -84,7 +84,7 @@ pub async fn pay_at_the_end(proxy: &Proxy) {
     }
 }
 
-/// What the log says of stamps that were owed.
+/// The log's text for owed stamps that were written.
 pub(crate) fn paid(count: usize) -> String {
     format!("{count} purges by unsafe requests, which the store had not taken, have been written")
 }

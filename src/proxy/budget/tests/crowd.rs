@@ -6,8 +6,8 @@ use crate::proxy::budget::tests::support::*;
 use crate::testkit::faulty::Plan;
 use crate::upstream::Lane;
 
-/// Random requests on three instances, some of which leave: a line that delays and loses events
-/// is no reason for one exchange too many.
+/// Random requests on three instances, some of which leave: even if store calls and events are delayed or
+/// lost, there is never one exchange too many.
 async fn crowd(seed: u64) {
     let dice = Dice::seeded(seed);
     let permits = usize::try_from(dice.below(6)).unwrap() + 1;
@@ -38,7 +38,7 @@ async fn crowd(seed: u64) {
     timeout(ms(400_000), all).await.unwrap_or_else(|_| panic!("seed {seed}: somebody waits for ever"));
     assert!(fleet.origin.served() >= staying, "seed {seed}");
     assert!(fleet.origin.most() <= permits, "seed {seed}: {} > {permits}", fleet.origin.most());
-    // Those who leave have left.
+    // Requests that leave have left.
     sleep(ms(300)).await;
     assert_eq!(fleet.quiet().await, 0, "seed {seed}: permits are left");
     for instance in &fleet.instances {
@@ -65,7 +65,7 @@ async fn a_budget_that_is_not_used_up_keeps_nobody_waiting() {
     assert_eq!(fleet.store.subscriptions(), 0, "nobody listens who need not");
     drop(held);
     let one = &fleet.instances[0];
-    // The next one is near: the permit is still there.
+    // The next request comes soon: the permit is still held.
     sleep(ms(5)).await;
     drop(one.begin(Lane::Pass).await);
     sleep(ms(30)).await;

@@ -7,7 +7,7 @@ use crate::proxy::budget::tests::support::*;
 use crate::testkit::faulty::{Fault, Op, Plan};
 use crate::upstream::Lane;
 
-/// Everything goes wrong: then there may be too many at once, but nobody waits for ever and no
+/// Everything fails: there may then be too many exchanges at once, but no request waits for ever and no
 /// permit is kept.
 async fn storm(seed: u64) {
     let dice = Dice::seeded(seed);
@@ -95,7 +95,7 @@ async fn an_instance_that_dies_gives_its_permits_up_when_they_run_out() {
     let mut fleet = Fleet::new(3, 2, 10, &Plan::default());
     let dead = fleet.instances.remove(0);
     let held = [dead.begin(Lane::Fill).await, dead.begin(Lane::Fill).await];
-    // Nothing that it says is heard any more.
+    // Its calls don't reach the store any more.
     dead.line.down();
     drop(dead.budget);
     let died = Instant::now();
@@ -117,7 +117,7 @@ async fn a_permit_that_is_lost_cuts_nothing_off_and_is_counted() {
     sleep(TTL / 2).await;
     let standing = one.budget.standing();
     assert_eq!(standing.lost_not_held, 1);
-    // It is under way, so it is had again, before anything new begins.
+    // The exchange is under way, so it gets a permit again before anything new begins.
     assert_eq!((fleet.origin.now(), fleet.taken().await, standing.held), (1, 1, 1));
     let next = one.exchange(Lane::Fill, ms(10));
     sleep(ms(500)).await;

@@ -24,7 +24,7 @@ pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// One instance: its line to the store, its limit and its share of the budget.
+/// One instance: its connection to the store, its limit and its share of the budget.
 pub(super) struct Instance {
     pub(super) line: Arc<Faulty>,
     pub(super) flight: Arc<Flight>,
@@ -69,7 +69,7 @@ impl Fleet {
         Self { store, origin, instances }
     }
 
-    /// Waits until nothing is held by anybody, and tells what is left in the store.
+    /// Waits until no instance holds a permit, and returns what is left in the store.
     pub(super) async fn quiet(&self) -> usize {
         for instance in &self.instances {
             instance.budget.quiet().await;
@@ -109,7 +109,7 @@ impl Instance {
         })
     }
 
-    /// Somebody who has one exchange after the other, each of `took`, until `end`; how many.
+    /// A client that has one exchange after the other, each of `took`, until `end`. Returns how many.
     pub(super) fn client(&self, took: Duration, end: Instant) -> tokio::task::JoinHandle<usize> {
         let (origin, limit) = (self.origin.clone(), self.limit.clone());
         tokio::spawn(async move {
