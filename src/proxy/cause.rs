@@ -24,7 +24,7 @@ pub(crate) enum Cause {
     HeadTooLarge,
     /// No route matches.
     NoRoute(NoRoute),
-    /// Our own CDN-Loop id came back.
+    /// The request has the fleet's id in CDN-Loop: it has been here before.
     Loop,
     /// The exchange with upstream failed.
     Upstream(ErrorKind),
@@ -73,7 +73,7 @@ impl Cause {
         }
     }
 
-    /// The word in the answer and in the log.
+    /// The word in the response and in the log.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Target(refusal) => refusal.as_str(),

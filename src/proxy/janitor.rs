@@ -40,7 +40,7 @@ pub enum NotSwept {
     /// The store gives no lease, or took it back.
     #[error("dust.url gives no lease to sweep under, or lost it on the way")]
     Unavailable,
-    /// The body store failed.
+    /// The body store could not be listed.
     #[error("the body store can't be listed")]
     Listing,
 }

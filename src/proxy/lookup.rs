@@ -94,7 +94,7 @@ fn seen(candidate: Candidate<'_>, facts: Criteria<'_>, doubt: Option<Doubt>, now
         Ok(Use::Fresh { ttl_ms }) if !soft => Seen::Fresh { ttl_ms },
         Ok(Use::Revalidating { ttl_ms }) => Seen::Refreshing { ttl_ms },
         Ok(Use::MaxStale { ttl_ms }) if !soft => Seen::MaxStale { ttl_ms },
-        // A soft purge makes it stale from now on: it may be refreshed behind the answer where that is
+        // A soft purge makes it stale from now on: it may be refreshed behind the response where that is
         // allowed at all.
         Ok(Use::Fresh { .. }) if candidate.may_refresh_behind() => Seen::Refreshing { ttl_ms: 0 },
         Ok(Use::Fresh { .. } | Use::MaxStale { .. }) | Err(_) => Seen::Stale,

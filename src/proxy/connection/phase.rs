@@ -27,7 +27,7 @@ pub(crate) struct Phase {
     what: AtomicU8,
     /// How many requests there have been on the connection.
     asked: AtomicU64,
-    /// While the last answer is being written: whether the next head has begun.
+    /// While the last response is being written: whether the next head has begun.
     begun: AtomicBool,
     /// How much of the last request's content has been read.
     content: AtomicU8,

@@ -76,7 +76,7 @@ pub(crate) enum Unfit {
     Lacking,
     /// It must be validated first.
     Stale,
-    /// This request may not be answered from it.
+    /// It may not be used for this request.
     Refused(PassReason),
 }
 

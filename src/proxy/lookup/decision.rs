@@ -17,7 +17,7 @@ use crate::tier::Stored;
 /// What is done with a request.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// It is answered from what is stored.
+    /// It is answered with a stored response.
     Serve { stored: Arc<Stored>, ttl_ms: i64, served: Served },
     /// It is answered 504: no stored response may be used, and the request says only-if-cached (RFC 9111
     /// §5.2.1.7).

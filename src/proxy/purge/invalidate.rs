@@ -36,7 +36,7 @@ use crate::tier::{Held, url_hash};
 /// in the background.
 pub(crate) struct Unsafe {
     proxy: Arc<Proxy>,
-    /// Where a GET of its URL is stored; none if its route does not cache.
+    /// Where a GET of its URL is stored; none if no route stores one.
     of: Option<Stands>,
     /// The same for the destination of a COPY or MOVE.
     beside: Vec<Stands>,
@@ -103,7 +103,7 @@ pub(crate) fn number(proxy: &Proxy) -> Number {
     proxy.flight.seen().max(proxy.stamps.newest())
 }
 
-/// Where a GET of that target is stored, by the route of the GET. None if that route does not cache.
+/// Where a GET of that target is stored, whatever the route of other methods. None if no route stores one.
 fn stands(proxy: &Proxy, target: &Target) -> Option<Stands> {
     let route = proxy.routes.route(target, &Method::GET).ok().filter(|route| route.cache)?.clone();
     let mut text = String::new();

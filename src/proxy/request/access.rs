@@ -98,7 +98,7 @@ impl RequestLog {
         self.metrics = Some(metrics);
     }
 
-    /// The request is answered from memory.
+    /// The request is answered with a stored response.
     pub(crate) fn hit(&mut self, stored: &Stored) {
         self.line.cache = Cache::Hit;
         self.line.source = Some(Source::Cached);
@@ -106,7 +106,7 @@ impl RequestLog {
         self.line.fence = Some(stored.record.token);
     }
 
-    /// The request is answered from memory with a stale response.
+    /// The request is answered with a stale stored response.
     pub(crate) fn stale_hit(&mut self, stored: &Stored, why: Why) {
         self.hit(stored);
         self.line.cache = Cache::Stale;

@@ -1,4 +1,4 @@
-//! Our own answers to requests. They are JSON without internals.
+//! The error responses of this proxy. They are JSON and show no internals.
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};

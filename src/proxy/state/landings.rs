@@ -52,7 +52,7 @@ impl Landings {
     }
 
     fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<Landing>> {
-        // Each change is made in one step: a panic elsewhere broke nothing.
+        // Each change is made in one step: a panic of another task leaves the queue intact.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,6 @@
-//! URLs whose note this instance wrote lately.
+//! URLs whose note this instance wrote lately. A note in the store says that a URL is also stored under keys
+//! that the URL alone does not give (keyed fields, variants), so that an unsafe request knows that there is
+//! something to invalidate.
 
 use quick_cache::sync::Cache;
 

@@ -103,7 +103,7 @@ impl PendingVariants {
 // === impl Inside ===
 
 impl Inside {
-    /// Forgets idle keys each time their count has doubled.
+    /// Forgets idle keys each time the number of keys has doubled.
     fn prune(&mut self) {
         if self.keys.len() >= self.prune_at {
             let now = Instant::now();

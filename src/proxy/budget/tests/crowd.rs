@@ -95,12 +95,12 @@ async fn a_busy_instance_starves_no_other() {
         let [busy, late, _] = &fleet.instances[..] else { unreachable!("three") };
         let mut of_busy: Vec<_> = (0..clients).map(|_| busy.client(ms(took), end)).collect();
         sleep(ms(5_000)).await;
-        // Comes to a budget that is used up for good.
+        // A request on an instance without permits, while the budget is always used up.
         let came = Instant::now();
         drop(late.begin(Lane::Fill).await);
         let waited = came.elapsed();
         assert!(waited <= TURN + ms(took) + ms(100), "{waited:?} with {permits} of {took} ms");
-        // As many clients as there: it gets as much, or near.
+        // With as many clients as the busy instance, it gets as much, or nearly.
         let of_late: Vec<_> = (0..clients).map(|_| late.client(ms(took), end)).collect();
         let first: usize = join_all(of_busy.drain(..)).await.into_iter().map(Result::unwrap).sum();
         let second: usize = join_all(of_late).await.into_iter().map(Result::unwrap).sum();
