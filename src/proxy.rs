@@ -17,14 +17,14 @@
 //! | `budget` | a fleet's common limit of exchanges with an upstream | nothing |
 //! | `request` | one request: its origin, its line in the log, which verdicts bind it, which fields this hop writes | `cause`, `observer`, `connection` |
 //! | `outcome` | the outcome of a flight, for the requests that ride it | `cause` |
-//! | `state` | what all rooms share, and what is kept between requests | `settings`, `cause`, `observer`, `request`, `outcome` |
+//! | `state` | what all rooms share, and what is kept between requests | `settings`, `observer`, `request`, `outcome` |
 //! | `lookup` | where a response would be stored, whether a stored one may be used, what is decided for a request | `request`, `outcome`, `state` |
 //! | `respond` | from a stored or growing response to the response that is sent: whole, parts, 304, errors | `cause`, `connection`, `request`, `outcome`, `state`, `lookup` |
 //! | `fill` | one exchange for all requests of a key: from the lease to the publish | `cause`, `observer`, `request`, `outcome`, `state`, `lookup`, `respond` |
-//! | `purge` | purges, and invalidation by unsafe methods | `observer`, `request`, `state`, `lookup`, `fill` |
+//! | `purge` | purges, and invalidation by unsafe methods | `observer`, `request`, `state`, `fill` |
 //! | `pass` | exchanges for one request alone, HEADs that share one, uploads | `cause`, `connection`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `purge` |
 //! | `miss` | a request that leads or follows, until its flight has an outcome | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass` |
-//! | `janitor` | sweeps, and removal of records for want of room | `state`, `fill` |
+//! | `janitor` | sweeps, and removal of records for want of room | `state` |
 //! | `explain` | what would be done with a request, in words; flights under way | `request`, `outcome`, `state`, `lookup`, `respond` |
 //! | `member_host` | what a fleet member asks of the proxy while it follows the store | `purge` |
 //! | `handle` | the path of a request from its head to its response | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass`, `miss` |
