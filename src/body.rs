@@ -1,22 +1,22 @@
 //! Bodies: the bytes of responses, as immutable segments under names that are used once.
 //!
-//! A [`Writer`] takes a body as it comes, cuts it into segments and puts them, while any number
-//! of [`Reader`]s made from its [`Growing`] follow. Once it is finished its [`Manifest`] says
-//! where it is, and [`Bodies::reader`] reads it from there. A segment is checked (length,
-//! digest) before its first byte is passed on, once per instance.
+//! A [`Writer`] takes a body as it arrives, cuts it into segments and puts them in the store. Meanwhile any
+//! number of [`Reader`]s made from its [`Growing`] read it. A finished body has a [`Manifest`] that names its
+//! segments, and [`Bodies::reader`] reads it from there. Every segment is checked (length, digest) before its
+//! first byte is passed on, once per instance.
 //!
 //! # Memory
-//! A fill holds its recent bytes: those that the store has not acknowledged (4 MiB for a body
-//! under 128 MiB, up to 18 MiB near 2 GiB) or [`Settings::window`] of them, whichever is more;
-//! a body up to [`Settings::hold`] is held whole. A reader that falls behind reads back from the
-//! store, through one cache of blocks for everybody, and holds one block at a time. One that is
-//! faster than the store has up to eight segments read ahead of it (8 MiB), out of 64 MiB for
-//! all readers; where that is used up it has none.
+//! A fill holds its recent bytes: those that the store has not acknowledged (4 MiB for a body under 128 MiB,
+//! up to 18 MiB near 2 GiB) or [`Settings::window`] of them, whichever is more. A body up to
+//! [`Settings::hold`] is held whole. A reader that falls behind reads back from the store, through one cache
+//! of blocks that all readers share, and holds one block at a time. A reader that is faster than the store
+//! has up to eight segments read ahead of it (8 MiB), out of 64 MiB for all readers. When those are used up,
+//! nothing is read ahead for it.
 //!
 //! # A body that can't be stored
-//! If the store fails on the way, or the body turns out too large, no record will name it. Those who
-//! read it get the rest nevertheless: it is held for the slowest of them, and no more is fetched
-//! while that one is far behind ([`Spill`]).
+//! If the store fails on the way, or the body turns out too large, no record will name it. Its readers still
+//! get the rest: it is held in memory for the slowest of them, and no more is fetched from upstream while
+//! that reader is far behind ([`Spill`]).
 //!
 //! # Runtime
 //! [`Bodies::writer`] and every read spawn tasks: both belong inside a tokio runtime.
@@ -81,7 +81,7 @@ pub enum Error {
     /// The writer went away before the body was complete.
     #[error("the body broke off")]
     Broken,
-    /// The body ended at another length than was promised.
+    /// The body ended at another length than upstream promised.
     #[error("the body ended early")]
     Truncated,
     /// The body is larger than the writer may take.
@@ -96,7 +96,7 @@ pub enum Error {
     /// The store failed, or did not answer in time.
     #[error("the body store failed: {0}")]
     Store(Arc<str>),
-    /// The store failed a moment ago, and is gone past until it answers again.
+    /// The store failed a moment ago. It is not read until it answers again.
     #[error("the body store failed a moment ago")]
     Away,
     /// A manifest names a segment that the store does not have.
@@ -104,7 +104,7 @@ pub enum Error {
     Missing {
         /// The segment's token.
         token: u64,
-        /// Its place in that writer's row.
+        /// Its index among the segments of that writer.
         n: u32,
     },
     /// A segment is not what the manifest says.
@@ -112,31 +112,31 @@ pub enum Error {
     Corrupt {
         /// The segment's token.
         token: u64,
-        /// Its place in that writer's row.
+        /// Its index among the segments of that writer.
         n: u32,
     },
-    /// A manifest does not add up.
+    /// The segments of a manifest contradict its length, or exceed a bound.
     #[error("the manifest does not add up")]
     Manifest,
-    /// The asked bytes are not in the body.
+    /// The requested range is outside the body.
     #[error("the range is outside the body")]
     Range,
-    /// Nobody reads what is spilt any more.
+    /// A body that is not stored has no readers left.
     #[error("the reader has gone")]
     Gone,
-    /// The others would have waited too long for this reader.
+    /// This reader took nothing for too long while the other readers waited for it.
     #[error("the reader took nothing for too long")]
     TooSlow,
-    /// The body store has no marker of this store's life: `bodies.url` and `dust.url` do not
-    /// belong together.
+    /// The body store has no marker of this life of the store: `bodies.url` and `dust.url` do not belong
+    /// together.
     #[error("the body store does not carry this store's id: bodies.url and dust.url do not belong together")]
     NotShared,
-    /// A URL that is not understood.
+    /// The URL is invalid or not supported.
     #[error("{0}")]
     Url(String),
 }
 
-/// The bodies of one store's life.
+/// The bodies of one life of the store.
 #[derive(Debug)]
 pub struct Bodies {
     settings: Settings,
@@ -149,7 +149,7 @@ pub struct Bodies {
 // === impl Error ===
 
 impl Error {
-    /// One word for logs and labels.
+    /// The error as one word, for logs and metric labels.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Broken => "broken",
@@ -163,19 +163,19 @@ impl Error {
             Self::Manifest => "manifest",
             Self::Range => "range",
             Self::Gone => "gone",
-            // The setting that it is cut off by.
+            // Named after the setting whose time ran out.
             Self::TooSlow => "send_timeout",
             Self::NotShared => "not_shared",
             Self::Url(_) => "url",
         }
     }
 
-    /// Whether the stored body is of no use to anybody: its record should go.
+    /// Returns whether the stored body is unusable, so that its record should be deleted.
     pub fn condemns(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Corrupt { .. } | Self::Manifest)
     }
 
-    /// With the causes of the cause: object stores say the useful part last.
+    /// Includes the whole chain of causes: object stores put the useful part last.
     fn store(cause: &(dyn StdError + 'static)) -> Self {
         let mut text = cause.to_string();
         let mut next = Some(cause);
@@ -194,7 +194,7 @@ impl Error {
     }
 }
 
-/// Whether a disk, a quota or a limit of this process has no room left.
+/// Returns whether a disk, a quota or a limit of this process has no room left.
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
@@ -203,13 +203,13 @@ fn is_full(error: &std::io::Error) -> bool {
 // === impl Bodies ===
 
 impl Bodies {
-    /// Opens the store at `url` (see [`Location`]; a directory is made if it is not there) for the
-    /// life `store_id`, and leaves the marker `<store id>/here` in it. If there is no room for that,
-    /// it is open all the same, and [`Bodies::is_unmarked`].
+    /// Opens the store at `url` (see [`Location`]; a directory is made if it is missing) for the life
+    /// `store_id`, and writes the marker `<store id>/here` into it. If there is no room for the marker, the
+    /// store is opened all the same, and [`Bodies::is_unmarked`] is true.
     ///
     /// # Errors
-    /// [`Error::Url`] if the URL or what it leaves to the environment will not do, and whatever
-    /// the store says: one that can't be reached now is not opened.
+    /// [`Error::Url`] if the URL, or a variable of the environment that it relies on, is invalid; else the
+    /// error of the store. A store that can't be reached is not opened.
     pub async fn open(
         url: &str,
         store_id: &str,
@@ -219,7 +219,8 @@ impl Bodies {
         Self::open_in(url, store_id, settings, clock, &environment).await
     }
 
-    /// As [`Bodies::open`], in an environment that is handed in: `env` tells what a variable is.
+    /// As [`Bodies::open`], with an environment that the caller provides: `env` returns the value of a
+    /// variable.
     pub async fn open_in(
         url: &str,
         store_id: &str,
@@ -232,9 +233,9 @@ impl Bodies {
         Ok(Self::over(store, settings, clock))
     }
 
-    /// As [`Bodies::open`], for an instance that joins a fleet: without the marker there it
-    /// does not share the body store, and that is [`Error::NotShared`]. Looks for a few seconds,
-    /// as whoever began that life may be about to leave it.
+    /// As [`Bodies::open`], for an instance that joins a fleet. Without the marker it does not share the body
+    /// store with the fleet: [`Error::NotShared`]. Looks for the marker for a few seconds, because the
+    /// instance that began that life may be about to write it.
     pub async fn join(
         url: &str,
         store_id: &str,
@@ -244,7 +245,7 @@ impl Bodies {
         Self::join_in(url, store_id, settings, clock, &environment).await
     }
 
-    /// As [`Bodies::open`], over objects of another make.
+    /// As [`Bodies::open`], over an object store that the caller provides.
     pub async fn open_over(
         objects: Arc<dyn ObjectStore>,
         store_id: &str,
@@ -256,7 +257,7 @@ impl Bodies {
         Ok(Self::over(store, settings, clock))
     }
 
-    /// As [`Bodies::join`], in an environment that is handed in.
+    /// As [`Bodies::join`], with an environment that the caller provides.
     pub async fn join_in(
         url: &str,
         store_id: &str,
@@ -266,7 +267,8 @@ impl Bodies {
     ) -> Result<Arc<Self>, Error> {
         let store = Store::open(url, store_id, &settings, env)?;
         store.join(store_id).await?;
-        // A copy of the store may have brought a life back that had ended. If this fails, a sweep says it.
+        // A restored copy of the store may have brought back a life that had ended. If this fails, a sweep
+        // reports it.
         let _ = store.mark().await;
         Ok(Self::over(store, settings, clock))
     }
@@ -281,68 +283,68 @@ impl Bodies {
         self.store.life()
     }
 
-    /// The store has begun another life: what is written and read from now on belongs to
-    /// `store_id`, and its marker is left there. Writers and readers that are under way keep the
-    /// life that they began in. [`Bodies::used`] begins at 0: sweep or recount to know what the
-    /// other life has. Called with the same id it only makes sure of the markers.
+    /// Moves to another life of the store: what is written and read from now on belongs to `store_id`, and
+    /// its marker is written. Writers and readers under way stay in the life that they began in.
+    /// [`Bodies::used`] restarts at 0: sweep or recount to know what the new life holds. Called with the
+    /// current id, it only makes sure of the markers.
     ///
-    /// The marker of the life before says from now on that it has ended. Where that can't be written it
-    /// is owed, and [`Bodies::sign`] tries again.
+    /// The marker of the earlier life is rewritten to say that it has ended. If that fails, [`Bodies::sign`]
+    /// tries it again.
     ///
     /// # Errors
-    /// The marker could not be written. The change of life stands nevertheless, as it must: call
-    /// again until it is there.
+    /// The marker could not be written. The change of life stands nevertheless: call again until the marker
+    /// is there.
     ///
     /// # Cancel safety
-    /// Dropped, the life has changed, and the marker may not be there.
+    /// If dropped, the life has changed, and the marker may be missing.
     pub async fn rebind(&self, store_id: &str) -> Result<(), Error> {
         self.go_to(store_id, true).await?;
-        // To who sweeps, a life whose end nobody saw is one that a fleet may come back to: it waits longer.
+        // If this fails, the earlier life does not say that it has ended: a sweep then keeps it longer, as
+        // one that its fleet may come back to.
         let _ = self.end_those_left().await;
         Ok(())
     }
 
-    /// Whether there was no room for the marker. Until it is there nothing is stored: whoever found
-    /// something of this life in the store would not find that its bodies belong to it.
+    /// Returns whether there was no room for the marker. Until it is written no body is stored: an instance
+    /// that found a record of this life could not tell that its bodies are in this store.
     pub fn is_unmarked(&self) -> bool {
         self.store.is_unmarked()
     }
 
-    /// Writes the marker, if it is not there. From then on bodies are stored.
+    /// Writes the marker, unless it is there. From then on bodies are stored.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], and whatever the store says: then nothing has changed.
+    /// [`Error::NoRoom`] or another error of the store; then nothing has changed.
     pub async fn mark(&self) -> Result<(), Error> {
         self.store.mark().await
     }
 
-    /// As [`Bodies::rebind`], for an instance that did not know the life until now, and joins those
-    /// that did: without that life's marker nothing is changed. Looks for a few seconds, as
-    /// [`Bodies::join`] does.
+    /// As [`Bodies::rebind`], for an instance that joins a life that others began: without that life's marker
+    /// nothing is changed. Looks for it for a few seconds, as [`Bodies::join`] does.
     ///
     /// # Errors
-    /// [`Error::NotShared`] if the marker is not there, and whatever the store says.
+    /// [`Error::NotShared`] if the marker is not there; else the error of the store.
     ///
     /// # Cancel safety
-    /// Dropped, the life has changed or not.
+    /// If dropped, the life may or may not have changed.
     pub async fn rejoin(&self, store_id: &str) -> Result<(), Error> {
         self.store.join(store_id).await?;
         self.rebind(store_id).await
     }
 
-    /// Removes all bodies of a life that nobody else knows, and its marker, when it is over. Who
-    /// still reads one of them is broken off.
+    /// Removes all bodies of a life that no other instance knows, and its marker, once that life is over.
+    /// Readers of these bodies end with an error.
     ///
     /// # Errors
-    /// What the store says; then some may be left, and it may be tried again.
+    /// An error of the store. Some objects may be left then; it may be called again.
     pub async fn clear(&self, store_id: &str) -> Result<(), Error> {
         self.store.clear(store_id).await
     }
 
-    /// A writer for a new body, and what its readers are made from. `token` is the number of
-    /// the lease that it is written under: a pair of hash and token is used once. `len_hint` is
-    /// the length that upstream promised: a body of another length never finishes. More than
-    /// `max` bytes are [`Error::TooLarge`].
+    /// A writer for a new body, and the [`Growing`] that its readers are made from. `token` is the token of
+    /// the lease that the fill holds: a pair of hash and token is used once. `len_hint` is the length that
+    /// upstream promised: a body of another length never finishes. More than `max` bytes are
+    /// [`Error::TooLarge`].
     pub fn writer(
         self: &Arc<Self>,
         key_hash: &str,
@@ -354,8 +356,8 @@ impl Bodies {
         Writer::begin(fill, max)
     }
 
-    /// A writer that goes on where another, dead one stopped: after the segments that `prefix`
-    /// names. `len_hint` and `max` are of the whole.
+    /// A writer that continues a body whose writer has died: after the segments that `prefix` names.
+    /// `len_hint` and `max` are those of the whole body.
     pub fn resume(
         self: &Arc<Self>,
         key_hash: &str,
@@ -370,14 +372,13 @@ impl Bodies {
         Ok(Writer::begin(fill, max))
     }
 
-    /// A body that another instance is writing, as far as its growing manifests tell.
+    /// A body that another instance is writing, read by the growing manifests that it publishes.
     pub fn follow(self: &Arc<Self>, key_hash: &str, len_hint: Option<u64>) -> (Tail, Growing) {
         Tail::begin(Fill::new(Arc::clone(self), self.store.name(key_hash), 0, len_hint))
     }
 
-    /// A reader of a stored body, or of the bytes `first..=last` of it. A manifest that does
-    /// not add up, a range that is not in it, or bytes that are [gone](Bodies::is_gone) are an error
-    /// at the first read.
+    /// A reader of a stored body, or of its bytes `first..=last`. An invalid manifest, a range outside the
+    /// body, or bytes that are [gone](Bodies::is_gone) are an error at the first read.
     pub fn reader(
         self: &Arc<Self>,
         key_hash: &str,
@@ -387,7 +388,7 @@ impl Bodies {
         Reader::stored(Arc::clone(self), self.store.name(key_hash), Arc::clone(manifest), range)
     }
 
-    /// A small body in one piece, checked. Over [`MAX_WHOLE`] it is [`Error::TooLarge`].
+    /// Reads a small body into one piece, checked. A body over [`MAX_WHOLE`] is [`Error::TooLarge`].
     pub async fn whole(self: &Arc<Self>, key_hash: &str, manifest: &Manifest) -> Result<Bytes, Error> {
         check(manifest)?;
         if manifest.len > MAX_WHOLE {
@@ -397,7 +398,7 @@ impl Bodies {
         self.in_one(&name, manifest).await
     }
 
-    /// Removes the segments of a body that no record ever named, at once.
+    /// Removes the segments of a body that no record ever named, without waiting for a sweep.
     pub async fn discard(&self, key_hash: &str, manifest: &Manifest) -> Result<(), Error> {
         let life = manifest.life.clone().unwrap_or_else(|| self.life());
         let name = Name::of(life, key_hash);
@@ -408,17 +409,16 @@ impl Bodies {
         self.store.delete(&segments).await.into_iter().collect()
     }
 
-    /// What has been counted.
+    /// The counters, for telemetry.
     pub fn counters(&self) -> &Counters {
         &self.store.counters
     }
 
-    /// Bytes of bodies in memory: of those that grow, and of blocks read back.
+    /// Bytes of bodies in memory: of growing bodies, and of blocks read back.
     pub fn in_memory(&self) -> u64 {
         self.counters().window.load(Ordering::Relaxed) + self.blocks.weight()
     }
 
-    /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -429,10 +429,10 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Whether a manifest, which is input, can be read at all.
+/// Checks a manifest, which is untrusted input: count and lengths of its segments, and their sum.
 fn check(manifest: &Manifest) -> Result<(), Error> {
     let row = manifest.segments.len() <= MAX_SEGMENTS;
-    // Far above what is ever cut: a length that nobody wrote.
+    // Far above the largest segment that is ever cut.
     let sane = manifest.segments.iter().all(|segment| segment.len <= MAX_WHOLE);
     if row && sane && manifest.is_whole() { Ok(()) } else { Err(Error::Manifest) }
 }

@@ -1,8 +1,8 @@
-//! Segments that a reader has sent for before it needs them.
+//! Segments that are read before their reader needs them.
 //!
-//! As many as it takes: a reader that had to wait for a segment has twice as many read from then on,
-//! one that finds all of them there whenever it goes on to the next has one less. So a client that is
-//! slower than the store holds one, and a fast one as many as hide the store's way.
+//! The depth adapts. A reader that had to wait for a segment has twice as many read ahead from then on. A
+//! reader that repeatedly finds all of them present when it goes on to the next has one less. So a client
+//! that is slower than the store holds one, and a fast client holds as many as hide the latency of the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,24 +11,25 @@ use super::blocks::Sound;
 use super::share::Read;
 use crate::record::Segment;
 
-/// How many segments are read ahead at most.
+/// The most segments that are read ahead.
 const MOST: usize = 8;
-/// And bytes of them, if that is more than one.
+/// The most bytes that are read ahead, unless one segment alone has more.
 const MOST_BYTES: u64 = 8 << 20;
-/// So often in a row all of them have to be there: those that were sent for together come together.
+/// The depth shrinks after all segments were present so many times in a row. Once is not enough: segments
+/// that were requested together arrive together.
 const IDLE: u32 = 3;
 
 type Reading = Arc<Read<Arc<Sound>>>;
 
-/// The segment that is being passed on, if it is kept, and those after it.
+/// The segment that is being passed on, if it is kept, and the segments read ahead.
 #[derive(Debug)]
 pub(super) struct Ahead {
     kept: VecDeque<Kept>,
-    /// How many are read ahead.
+    /// How many segments to read ahead.
     depth: usize,
-    /// How often in a row all of them were there.
+    /// How often in a row all of them were present.
     idle: u32,
-    /// Where the segment begins that is being passed on.
+    /// The offset in the body of the segment that is being passed on.
     at: Option<u64>,
 }
 
@@ -48,7 +49,7 @@ impl Default for Ahead {
 }
 
 impl Ahead {
-    /// The read of the segment that begins at `start`, which is passed on now. Those before it are let go.
+    /// The read of the segment at offset `start`, which is passed on now. Drops the segments before it.
     pub(super) fn at(&mut self, start: u64, segment: &Segment) -> Option<&Reading> {
         while self.kept.front().is_some_and(|kept| kept.start < start) {
             self.kept.pop_front();
@@ -64,14 +65,14 @@ impl Ahead {
         Some(&front.read)
     }
 
-    /// Keeps the segment that is passed on now, which was not sent for.
+    /// Keeps the segment that is passed on now, which was not read ahead.
     pub(super) fn keep(
         &mut self,
         start: u64,
         segment: &Segment,
         read: impl FnOnce() -> Option<Reading>,
     ) -> Option<Reading> {
-        // It is of another manifest.
+        // The kept segment is of another manifest.
         if self.kept.front().is_some_and(|kept| kept.start == start) {
             self.kept.clear();
         }
@@ -80,18 +81,19 @@ impl Ahead {
         Some(read)
     }
 
-    /// A segment had to be waited for.
+    /// The reader had to wait for a segment: reads more ahead from now on.
     pub(super) fn waits(&mut self) {
         self.depth = (self.depth * 2).min(MOST);
     }
 
-    /// Returns whether more segments may be sent for.
+    /// Returns whether more segments may be read ahead.
     pub(super) fn wants_more(&self) -> bool {
         self.coming().count() < self.depth && self.bytes() < MOST_BYTES
     }
 
-    /// Sends for a segment that comes after all that were sent for, unless it was. `read`: none if it
-    /// need not be read, none of that if there is no room for it. Returns whether to go on to the next.
+    /// Starts to read a segment that comes after all that are read ahead, unless it is one of them. `read`
+    /// returns `None` if the segment need not be read, and `Some(None)` if there is no room for it. Returns
+    /// whether to go on to the next segment.
     pub(super) fn send_for(
         &mut self,
         start: u64,
@@ -114,7 +116,7 @@ impl Ahead {
         }
     }
 
-    /// Those after the one that is passed on.
+    /// The segments after the one that is passed on.
     fn coming(&self) -> impl Iterator<Item = &Kept> {
         self.kept.iter().filter(|kept| self.at.is_none_or(|at| kept.start > at))
     }

@@ -1,8 +1,8 @@
-//! A store that can't be read is gone past for a moment: nobody new waits for it, and one read at a time
+//! A store that can't be read is *away* for a moment: new readers do not wait for it, and one read at a time
 //! finds out whether it is back.
 //!
-//! A reader that has had bytes of a body has nowhere else to go and still tries; but what has failed a
-//! moment ago has failed for all.
+//! A reader whose client has had bytes has no alternative and still tries. But it does not repeat a read of a
+//! segment that failed a moment ago.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,12 +15,13 @@ use super::store::Name;
 use super::{Bodies, Error};
 use crate::record::{Manifest, Segment};
 
-/// For how long a failure is everybody's, and how long after one the store is tried again.
+/// How long a failure is shared by all readers of a segment, and how long after a failure the store is tried
+/// again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many failed segments are remembered at most.
+/// The most failed segments that are remembered.
 const CAPACITY: usize = 4_096;
 
-/// Whether the store can be read, as far as is known.
+/// Whether the store can be read, and which segments failed lately.
 #[derive(Debug)]
 pub(super) struct Away {
     state: Mutex<State>,
@@ -31,28 +32,28 @@ pub(super) struct Away {
 struct State {
     /// How many reads the store has answered.
     answers: u64,
-    /// It is away, and is tried again from then on.
+    /// Set while the store is away: when it is tried again.
     until: Option<Instant>,
-    /// It is being tried.
+    /// Whether a trial read is under way.
     tried: bool,
 }
 
-/// How many reads had been answered when one began.
+/// How many reads had been answered when a read began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Began(u64);
 
-/// What becomes of a read by a reader that has had no bytes.
+/// Whether a reader that has had no bytes may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// It is done.
+    /// It may.
     Open,
-    /// It is not: the store is away.
+    /// It may not: the store is away.
     Past,
-    /// It is not, and somebody should try.
+    /// It may not, and the caller should start a trial read.
     Due,
 }
 
-/// The right to try, until it is dropped.
+/// The right to run the trial read. Dropping it ends the trial.
 struct Trial(Arc<Bodies>);
 
 // === impl Away ===
@@ -62,19 +63,19 @@ impl Away {
         Self { state: Mutex::default(), failed: Cache::new(CAPACITY) }
     }
 
-    /// A read begins.
+    /// Notes that a read begins.
     pub(super) fn begins(&self) -> Began {
         Began(self.lock().answers)
     }
 
-    /// The store has answered, if only that it has not what was asked for.
+    /// Notes that the store has answered, even if it lacks the object.
     pub(super) fn answered(&self) {
         let mut state = self.lock();
         state.answers += 1;
         state.until = None;
     }
 
-    /// A read has failed. If no other one was answered since it began, the store is away.
+    /// Notes that a read has failed. If no other read was answered since it began, the store is away.
     pub(super) fn failed(&self, at: SegmentAt, began: Began, cause: &Error) {
         let until = Instant::now() + PAUSE;
         self.failed.insert(at, (cause.clone(), until));
@@ -84,7 +85,7 @@ impl Away {
         }
     }
 
-    /// How a segment could not be read a moment ago, if it was tried.
+    /// The error with which a segment failed a moment ago, if it did.
     pub(super) fn lately(&self, at: &SegmentAt) -> Option<Error> {
         let (cause, until) = self.failed.get(at)?;
         (Instant::now() < until).then_some(cause)
@@ -111,9 +112,8 @@ impl Away {
 // === impl Bodies ===
 
 impl Bodies {
-    /// Returns whether the bytes of a body can't be had now: the store is away, or one of its segments
-    /// could not be read a moment ago. Waits for nothing; where it is time for that, the store is tried in
-    /// the background.
+    /// Returns whether the bytes of a body can't be read now: the store is away, or one of its segments
+    /// failed a moment ago. Does not wait; when a trial read is due, it runs in the background.
     pub fn is_out_of_reach(self: &Arc<Self>, key_hash: &str, manifest: &Manifest) -> bool {
         let Some(first) = manifest.segments.iter().find(|segment| segment.len > 0) else { return false };
         let name = self.store.name(key_hash);
@@ -124,7 +124,7 @@ impl Bodies {
             })
     }
 
-    /// Why a reader that has had no bytes does not read a segment, if that is so.
+    /// The error for a reader that has had no bytes and must not read this segment now; `None` if it may.
     pub(super) fn goes_past(self: &Arc<Self>, name: &Name, segment: &Segment) -> Option<Error> {
         match self.store.away.way() {
             Way::Open => return None,
@@ -132,7 +132,7 @@ impl Bodies {
             Way::Due => {
                 let (trial, name, segment) = (Trial(Arc::clone(self)), name.clone(), *segment);
                 tokio::spawn(async move {
-                    // What comes of it is noted where it is read.
+                    // The read itself notes its result.
                     let _ = trial.0.try_segment(&name, &segment).await;
                 });
             }

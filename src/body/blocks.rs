@@ -1,6 +1,6 @@
-//! Reading back: a segment is read whole and verified before its first byte is passed on, and its blocks
-//! are shared. What its blocks must be is remembered: one that has left memory is read again by itself,
-//! and checked again. Who wants the same at the same time shares one read, and its failure.
+//! Reading back from the store. A segment is read whole and verified before its first byte is passed on, and
+//! its blocks are shared. The digests of its blocks are remembered: a block that has left memory is read
+//! again alone, and checked again. Concurrent readers of the same bytes share one read, and its failure.
 
 use std::fmt::{self, Debug};
 use std::fs::File;
@@ -24,37 +24,37 @@ use super::store::{FLOOR, Name, digest, first_half};
 use super::{Bodies, Error, segmenting};
 use crate::record::{Manifest, Segment};
 
-/// Segments whose blocks' digests are remembered.
+/// How many segments have the digests of their blocks remembered.
 const VERIFIED: usize = 32 * 1024;
-/// Segments that are read at a time because somebody waits for them: each may hold one of the small ones.
+/// How many segments are read at a time on demand. Each may hold the blocks of a small segment.
 const SCANS: usize = 32;
-/// Bytes of segments that are kept for readers who are not there yet, in all.
+/// Bytes of segments that are kept ahead of all readers.
 const ROOM: u64 = 64 << 20;
-/// The largest segment that is kept so: the largest that is cut.
+/// The largest segment that is kept ahead: the largest that is cut.
 const HELD_MOST: u64 = 8 * segmenting::SIZE;
-/// The unit of that room.
+/// Bytes of one permit of [`ROOM`].
 const UNIT: u64 = 1024;
-/// Segments of a body that is read whole into one piece, at a time.
+/// How many segments of a body are read at a time when it is read into one piece.
 const AT_ONCE: usize = 4;
 
 /// The first half of a SHA-256.
 type Digest = [u8; 16];
 
-/// Blocks in memory, and what the blocks of sound segments are.
+/// Blocks in memory, and the digests of the blocks of verified segments.
 pub(super) struct Blocks {
     cache: Cache<BlockAt, Bytes, Weight>,
     verified: Cache<SegmentAt, Arc<[Digest]>>,
-    /// Segments on their way.
+    /// Reads of segments.
     segments: Shares<SegmentAt, Arc<Sound>>,
-    /// Blocks of segments that were verified before.
+    /// Reads of single blocks of segments that were verified before.
     pieces: Shares<BlockAt, Bytes>,
-    /// Bodies that are read into one piece.
+    /// Reads of bodies into one piece.
     wholes: Shares<WholeAt, Bytes>,
     scans: Semaphore,
     room: Arc<Semaphore>,
 }
 
-/// A segment as a manifest claims it: one with another digest is another.
+/// A segment as a manifest describes it: with another digest it is another segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SegmentAt {
     body: u128,
@@ -70,27 +70,27 @@ struct BlockAt {
     block: u64,
 }
 
-/// A body as a manifest claims it.
+/// A body as a manifest describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct WholeAt(Vec<SegmentAt>);
 
-/// A segment that was read, and is what it should be.
+/// A segment that was read and verified.
 #[derive(Debug)]
 pub(super) struct Sound {
     digests: Arc<[Digest]>,
-    /// All of its blocks, or none of a large one.
+    /// All of its blocks; none if it is large and was not to be kept.
     blocks: Vec<Bytes>,
-    /// What it takes up of the room for those that are kept.
+    /// Its share of the room for segments kept ahead.
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// What is kept of a segment that is read.
+/// Which blocks of a segment are kept when it is read.
 enum Keep {
-    /// A small one's blocks.
+    /// Those of a small segment.
     Small,
-    /// All of its blocks.
+    /// All.
     All,
-    /// The same, in this room.
+    /// All, in this room.
     In(OwnedSemaphorePermit),
 }
 
@@ -100,7 +100,7 @@ struct Weight;
 // === impl Blocks ===
 
 impl Blocks {
-    /// With room for `capacity` bytes.
+    /// A cache of `capacity` bytes.
     pub(super) fn new(capacity: u64) -> Self {
         // A block must be small beside its shard, or it is not admitted. Half is for the new:
         // readers stream, so a block is wanted now or never.
@@ -125,12 +125,12 @@ impl Blocks {
         }
     }
 
-    /// Bytes held. What is kept for readers is mostly in the cache, too.
+    /// Bytes held. Segments kept ahead are mostly in the cache, too.
     pub(super) fn weight(&self) -> u64 {
         self.cache.weight().max(self.ahead())
     }
 
-    /// Bytes kept for readers who are not there yet.
+    /// Bytes kept ahead of readers.
     pub(super) fn ahead(&self) -> u64 {
         (units(ROOM) - self.room.available_permits()) as u64 * UNIT
     }
@@ -160,7 +160,7 @@ impl SegmentAt {
 // === impl Sound ===
 
 impl Sound {
-    /// One of its blocks, if they were kept.
+    /// The block at an index, if the blocks were kept.
     pub(super) fn block(&self, block: u64) -> Option<Bytes> {
         self.blocks.get(usize::try_from(block).ok()?).cloned()
     }
@@ -185,7 +185,7 @@ impl Bodies {
         (0..segment.len.div_ceil(BLOCK)).all(has)
     }
 
-    /// A block of a segment that was verified, itself verified.
+    /// A block of a segment. The segment is verified first unless it was before, and so is the block.
     pub(super) async fn block(
         self: &Arc<Self>,
         name: &Name,
@@ -205,7 +205,7 @@ impl Bodies {
         self.piece(name, segment, block, &digests).await
     }
 
-    /// A segment that is wanted soon, whole: one that is on its way, or one that there is room for.
+    /// A whole segment that is needed soon: a read that is under way, or a new one if there is room.
     pub(super) fn hold(self: &Arc<Self>, name: &Name, segment: &Segment) -> Option<Arc<Read<Arc<Sound>>>> {
         if let Some(read) = self.blocks.segments.find(&SegmentAt::of(name, segment)) {
             return Some(read);
@@ -215,16 +215,16 @@ impl Bodies {
         }
         let most = u32::try_from(units(segment.len)).ok()?;
         let room = Arc::clone(&self.blocks.room).try_acquire_many_owned(most).ok()?;
-        // What failed a moment ago is met by whoever gets there.
+        // If it failed a moment ago, the reader gets that error when it arrives there.
         self.read(name, segment, Keep::In(room)).ok()
     }
 
-    /// Reads a segment to see whether the store can be read.
+    /// Reads a segment to find out whether the store can be read.
     pub(super) async fn try_segment(self: &Arc<Self>, name: &Name, segment: &Segment) -> Result<(), Error> {
         self.begin(name, segment, Keep::Small).wait().await.map(drop)
     }
 
-    /// A body in one piece, past the blocks.
+    /// A body in one piece, without the cache of blocks.
     pub(super) async fn in_one(self: &Arc<Self>, name: &Name, manifest: &Manifest) -> Result<Bytes, Error> {
         let segments: Vec<_> = manifest.segments.iter().filter(|segment| segment.len > 0).copied().collect();
         let Some(first) = segments.first() else { return Ok(Bytes::new()) };
@@ -255,13 +255,13 @@ impl Bodies {
         let sound = self.read(name, &segment, Keep::All)?.wait().await?;
         match sound.blocks.as_slice() {
             [only] => Ok(only.clone()),
-            // Another one that wants it has no use for its bytes.
+            // The shared read was begun by a caller that keeps no blocks.
             [] => Ok(self.verify(name, &segment, Keep::All).await?.blocks.concat().into()),
             blocks => Ok(blocks.concat().into()),
         }
     }
 
-    /// A block of a segment that was sound when it was read first: it need not be when it is read again.
+    /// A block of a segment that was verified when it was first read. It is verified again.
     async fn piece(
         self: &Arc<Self>,
         name: &Name,
@@ -295,7 +295,7 @@ impl Bodies {
         read.wait().await
     }
 
-    /// The read of a segment that all share who want it now; an error if it failed a moment ago.
+    /// The shared read of a segment; an error if the segment failed a moment ago.
     fn read(
         self: &Arc<Self>,
         name: &Name,
@@ -315,7 +315,7 @@ impl Bodies {
         })
     }
 
-    /// What came of a read says whether the store is there.
+    /// Notes the result of a read: whether the store answers.
     pub(super) fn heard<T>(&self, at: SegmentAt, began: Began, read: &Result<T, Error>) {
         match read {
             Err(cause) if !cause.condemns() => self.store.away.failed(at, began, cause),
@@ -323,15 +323,15 @@ impl Bodies {
         }
     }
 
-    /// Reads all of a segment and compares. A small one leaves its blocks in memory.
+    /// Reads and verifies a whole segment. The blocks of a small one stay in the cache.
     async fn verify(&self, name: &Name, segment: &Segment, keep: Keep) -> Result<Sound, Error> {
         let (at, began) = (SegmentAt::of(name, segment), self.store.away.begins());
         let by = Instant::now() + self.store.call_timeout();
         let small = segment.len <= segmenting::SIZE;
-        // A reader that holds room has had its turn.
+        // A read that holds room needs no permit.
         let turn = match &keep {
             Keep::In(_) => None,
-            // Closed never, so this only waits.
+            // The semaphore is never closed, so this only waits.
             Keep::Small | Keep::All => match timeout_at(by, self.blocks.scans.acquire()).await {
                 Ok(turn) => Some(turn),
                 Err(_) => return Err(Error::Store("too many others read from it".into())),
@@ -355,8 +355,9 @@ impl Bodies {
         Ok(Sound { digests, blocks: scanned.blocks, _room: room })
     }
 
-    /// Reads all of a segment, compares, and says what its blocks are; all of them if they are to be
-    /// kept. The first bytes come `by` then, and the rest without a pause longer than one call.
+    /// Reads and verifies a whole segment, and returns the digests of its blocks; the blocks, too, if `keep`.
+    /// The first bytes must arrive before `by`, and each pause after them is bounded by the timeout of one
+    /// call.
     async fn scan(
         &self,
         name: &Name,
@@ -365,7 +366,7 @@ impl Bodies {
         mut by: Instant,
     ) -> Result<Scanned, Error> {
         let bound = self.store.call_timeout();
-        // However well it drips.
+        // However steadily the bytes drip.
         let last = by + Duration::from_secs(segment.len / FLOOR);
         let stalled = |_| self.store.stalled();
         let got = timeout_at(by, self.store.get(name, segment)).await.map_err(stalled)??;
@@ -392,9 +393,9 @@ impl Bodies {
 /// A segment that was read.
 struct Scanned {
     digest: Digest,
-    /// Of each of its blocks.
+    /// The digest of each block.
     digests: Vec<Digest>,
-    /// The blocks, if they are kept.
+    /// The blocks, if they are to be kept.
     blocks: Vec<Bytes>,
 }
 
@@ -433,7 +434,7 @@ impl Scan {
         }
     }
 
-    /// A block is there.
+    /// Takes a complete block.
     fn block(&mut self, block: Bytes) {
         self.digests.push(sha(&block));
         if self.keep {
@@ -445,7 +446,7 @@ impl Scan {
         if !self.rest.is_empty() {
             let block = self.rest.split().freeze();
             if self.digests.is_empty() {
-                // All there is: it need not be hashed twice.
+                // The only block: its digest is that of the segment.
                 return Scanned::of_one(first_half(self.whole), block, self.keep);
             }
             self.block(block);

@@ -1,4 +1,4 @@
-//! What a writer, its pump and its readers share.
+//! The state that a writer, its uploader and its readers share.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -25,25 +25,25 @@ mod unstored;
 use attached::Attached;
 pub(super) use attached::Seat;
 
-/// The longest piece that a reader is given at once.
+/// The longest chunk that a reader is given at once, in bytes.
 pub(super) const BLOCK: u64 = 256 * 1024;
 
-/// One body being written.
+/// A body that is being written.
 #[derive(Debug)]
 pub(super) struct Fill {
     pub(super) bodies: Arc<Bodies>,
     pub(super) name: Name,
     pub(super) token: u64,
     pub(super) len_hint: Option<u64>,
-    /// Tells the pump that there may be something to cut.
+    /// Wakes the uploader: there may be something to cut.
     pub(super) nudge: Notify,
-    /// Tells whoever writes that there may be room, or that all is settled.
+    /// Wakes the writer: there may be room, or everything is settled.
     pub(super) room: Notify,
-    /// Tells those who have had no byte that more is in doubt.
+    /// Wakes callers that wait for [`Fill::doubt`].
     doubts: Notify,
     /// How many segments are acknowledged.
     pub(super) progress: watch::Sender<usize>,
-    /// Its segments are no record's yet: the sweep leaves them alone.
+    /// Keeps the sweep away from its segments, which no record names yet.
     _written: Written,
     state: Mutex<State>,
 }
@@ -56,54 +56,54 @@ struct State {
     segments: Vec<Segment>,
     starts: Vec<u64>,
     acknowledged: u64,
-    /// Acknowledged ones after a gap.
+    /// Acknowledged segments after a gap, by index.
     early: BTreeMap<usize, Segment>,
-    /// Where the open segment begins, which place it has, since when it has bytes.
+    /// The segment that is being collected: where it begins, its index, and when it got its first byte.
     cut_to: u64,
     index: usize,
     opened_at: Instant,
     drips: u32,
-    /// What is here is put without waiting for more.
+    /// Whether to put what is collected without waiting for more.
     flushes: bool,
     failure: Option<Error>,
-    /// Nothing was heard of whoever writes it elsewhere, for too long.
+    /// Nothing was heard of the instance that writes the body for too long.
     doubted: bool,
     readers: Attached,
     waiting: Waiting,
 }
 
-/// How far the body is.
+/// The phase of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Bytes come.
+    /// Bytes arrive.
     Open,
-    /// They are all here.
+    /// All bytes have arrived.
     Complete,
-    /// No more will come.
+    /// It broke off: no more bytes will come.
     Broken,
-    /// They come, and are stored no more: for those who read it now.
+    /// Bytes arrive and are no longer stored: they go to the current readers only.
     Spilling,
 }
 
 /// What a reader does next.
 pub(super) enum Next {
-    /// Passes these on.
+    /// Passes these bytes on.
     Chunk(Bytes),
-    /// Reads from this segment, which begins there.
+    /// Reads from this segment, which begins at this offset of the body.
     Fetch(Segment, u64),
     /// Ends.
     End,
-    /// Ends with this.
+    /// Ends with this error.
     Fail(Error),
-    /// Waits to be woken.
+    /// Waits until its waker is called.
     Wait,
 }
 
-/// What the pump does next.
+/// What the uploader does next.
 pub(super) enum Step {
-    /// Puts these as the segment at this place.
+    /// Puts these bytes as the segment at this index.
     Put(usize, Vec<Bytes>),
-    /// Waits: for a nudge, and until then at most.
+    /// Waits for a nudge, and not longer than until this time.
     Wait(Option<Instant>),
     /// Ends.
     Stop,
@@ -146,7 +146,7 @@ impl Fill {
 
     // --- the writing side ---
 
-    /// Takes bytes in. They are the readers' at once.
+    /// Takes bytes in. Readers can have them at once.
     pub(super) fn append(&self, mut bytes: Bytes) {
         if bytes.is_empty() {
             return;
@@ -172,12 +172,12 @@ impl Fill {
         wake(wakers);
     }
 
-    /// How many bytes were taken in, those of a predecessor included.
+    /// How many bytes were taken in, including those of an earlier writer.
     pub(super) fn written(&self) -> u64 {
         self.lock().window.end()
     }
 
-    /// Whether the store is so far behind that the writer should wait.
+    /// Returns whether the store is so far behind that the writer should wait.
     pub(super) fn crowded(&self) -> Result<bool, Error> {
         let state = self.lock();
         match &state.failure {
@@ -186,19 +186,19 @@ impl Fill {
         }
     }
 
-    /// All bytes are in: readers end cleanly.
+    /// Marks the body as complete: its readers end cleanly.
     pub(super) fn complete(&self) {
         self.enter(Phase::Complete);
     }
 
-    /// No more bytes will come, unless all are in.
+    /// Breaks the body off, unless it is complete.
     pub(super) fn break_off(&self) {
         self.enter(Phase::Broken);
     }
 
     fn enter(&self, phase: Phase) {
         let mut state = self.lock();
-        // What is complete stays so, what is broken too.
+        // Complete and broken are final.
         let open = match state.phase {
             Phase::Open => true,
             Phase::Spilling => phase != Phase::Spilling,
@@ -217,7 +217,7 @@ impl Fill {
         wake(wakers);
     }
 
-    /// The whole manifest, once everything is acknowledged; an error, once it cannot be.
+    /// The manifest of the whole body, once all of it is acknowledged; an error, once that cannot be.
     pub(super) fn settled(&self) -> Option<Result<Manifest, Error>> {
         let state = self.lock();
         if state.phase == Phase::Complete && state.acknowledged == state.window.end() {
@@ -226,10 +226,9 @@ impl Fill {
         state.failure.clone().map(Err)
     }
 
-    // --- the pump's side ---
+    // --- the uploader's side ---
 
-    /// What there is to put. `patient`: enough puts are under way, let the rest gather unless
-    /// it fills a segment.
+    /// What there is to put. `patient`: enough puts are under way, so only a full segment is cut.
     pub(super) fn step(&self, patient: bool) -> Step {
         let mut state = self.lock();
         if state.failure.is_some() || matches!(state.phase, Phase::Broken | Phase::Spilling) {
@@ -268,7 +267,7 @@ impl Fill {
         Step::Put(index, chunks)
     }
 
-    /// The store has the segment at this place.
+    /// Notes that the store has the segment at this index.
     pub(super) fn acknowledge(&self, index: usize, segment: Segment) {
         let mut state = self.lock();
         state.early.insert(index, segment);
@@ -288,26 +287,26 @@ impl Fill {
         self.room.notify_one();
     }
 
-    /// The store has it not, and will not.
+    /// Notes that the body can't be stored.
     pub(super) fn fail(&self, cause: Error) {
         self.lock().failure.get_or_insert(cause);
         self.room.notify_one();
-        // Who goes by what is acknowledged must not wait for more.
+        // Callers that follow the progress must not wait for more.
         self.progress.send_modify(|_| ());
     }
 
     // --- what is known ---
 
-    /// It is in doubt whether more of it will come. Those who have begun to read wait on.
+    /// Notes that more bytes may never come. Readers that have begun wait on.
     pub(super) fn doubt(&self) {
         self.lock().doubted = true;
         self.doubts.notify_waiters();
     }
 
-    /// Waits until that is in doubt. Cancel safe.
+    /// Waits until [`Fill::doubt`] is called. Cancel safe.
     pub(super) async fn until_doubted(&self) {
         let mut doubted = pin!(self.doubts.notified());
-        // Before it is looked at: what comes in between is heard.
+        // Before the check, so that a doubt noted in between is not missed.
         doubted.as_mut().enable();
         if !self.lock().doubted {
             doubted.await;
@@ -319,24 +318,24 @@ impl Fill {
         self.manifest(&self.lock())
     }
 
-    /// The length of the whole, once known for certain.
+    /// The length of the whole body, once all of it has arrived.
     pub(super) fn len_if_complete(&self) -> Option<u64> {
         let state = self.lock();
         (state.phase == Phase::Complete).then(|| state.window.end())
     }
 
-    /// Whether it will never be stored whole.
+    /// Returns whether the body will never be stored whole.
     pub(super) fn is_broken(&self) -> bool {
         let state = self.lock();
         matches!(state.phase, Phase::Broken | Phase::Spilling) || state.failure.is_some()
     }
 
-    /// Whether a byte has not left the window.
+    /// Returns whether a byte is in memory or still to come.
     pub(super) fn has_in_memory(&self, at: u64) -> bool {
         at >= self.lock().window.start()
     }
 
-    /// The whole, if it is complete and all here.
+    /// The whole body, if it is complete and all of it is in memory.
     pub(super) fn held(&self) -> Option<Bytes> {
         let mut state = self.lock();
         let whole = state.phase == Phase::Complete && state.window.start() == 0;
@@ -350,7 +349,8 @@ impl Fill {
         Manifest { life, len: state.acknowledged, segments: state.segments.clone() }
     }
 
-    /// Lets go of what nobody needs; `before` is what the window held when the lock was taken.
+    /// Drops the bytes that are no longer needed in memory; `before` is the length of the window when the
+    /// lock was taken.
     fn trim(&self, state: &mut State, before: u64) {
         let settings = &self.bodies.settings;
         let (start, end) = (state.window.start(), state.window.end());

@@ -1,5 +1,5 @@
-//! Segments that were found missing, or not what they should be: for a while nothing is made of a body
-//! that names one, so that one request finds out and the others need not.
+//! Segments that were found missing or corrupt. For a while no reader is made for a body that names one: so
+//! one request finds out and the others do not have to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use super::store::Name;
 use super::{Bodies, Error};
 use crate::record::{Manifest, Segment};
 
-/// How many bodies are remembered at most: the last lost segment of each.
+/// The most bodies that are remembered, each with the last segment it lost.
 const CAPACITY: usize = 4_096;
-/// For how long. By then nothing in the store names them any more.
+/// How long they are remembered. By then nothing in the store names the segment any more.
 const REMEMBERED: Duration = Duration::from_mins(1);
-/// Segments that are looked for at a time.
+/// How many segments are looked for at a time.
 const LOOKS: usize = 16;
 
-/// What is known to be lost.
+/// Lost segments, by the hash of the body's key.
 #[derive(Debug)]
 pub(super) struct Gone(Cache<u128, Lost>);
 
 #[derive(Debug, Clone)]
 struct Lost {
     life: Arc<str>,
-    /// As the manifest has it that named it: one with another digest is another.
+    /// As its manifest describes it: with another digest it is another segment.
     segment: Segment,
     cause: Error,
     until: Instant,
@@ -40,14 +40,14 @@ impl Gone {
         Self(Cache::new(CAPACITY))
     }
 
-    /// Notes that a segment is lost, and how.
+    /// Notes that a segment is lost, and returns `cause`.
     pub(super) fn note(&self, name: &Name, segment: &Segment, cause: Error) -> Error {
         let (life, until) = (name.life().clone(), Instant::now() + REMEMBERED);
         self.0.insert(name.hash, Lost { life, segment: *segment, cause: cause.clone(), until });
         cause
     }
 
-    /// How a body is known to have lost a segment, if it is.
+    /// The error with which a segment of this manifest was lost, if one is known to be.
     pub(super) fn of(&self, name: &Name, manifest: &Manifest) -> Option<Error> {
         let lost = self.0.get(&name.hash)?;
         let holds = lost.life == *name.life() && Instant::now() < lost.until;
@@ -58,16 +58,16 @@ impl Gone {
 // === impl Bodies ===
 
 impl Bodies {
-    /// Returns whether the bytes of a body are known to be lost: it is of another life of the store, or
-    /// one of its segments was found missing or wrong a moment ago. Asks nobody.
+    /// Returns whether the bytes of a body are known to be lost: the body is of another life of the store, or
+    /// one of its segments was found missing or corrupt a moment ago. Does no I/O.
     pub fn is_gone(&self, key_hash: &str, manifest: &Manifest) -> bool {
         self.name_of(key_hash, manifest).is_err()
     }
 
-    /// Reads the first byte of a body, whose segment is checked as always. An empty body has none.
+    /// Reads the first byte of a body, whose segment is verified as always. Does nothing for an empty body.
     ///
     /// # Errors
-    /// What a reader would say.
+    /// As those of a reader.
     pub async fn begins(self: &Arc<Self>, key_hash: &str, manifest: &Arc<Manifest>) -> Result<(), Error> {
         if manifest.len == 0 {
             return Ok(());
@@ -75,11 +75,11 @@ impl Bodies {
         self.reader(key_hash, manifest, Some((0, 0))).next().await.unwrap_or(Err(Error::Truncated)).map(drop)
     }
 
-    /// As [`Bodies::begins`], and then looks whether each of the other segments is there: for one who
-    /// will tell others of them.
+    /// As [`Bodies::begins`], and then checks that each of the other segments exists. For a caller that is
+    /// about to announce this body to other instances.
     ///
     /// # Errors
-    /// As there.
+    /// As those of [`Bodies::begins`].
     pub async fn stands(self: &Arc<Self>, key_hash: &str, manifest: &Arc<Manifest>) -> Result<(), Error> {
         let name = self.name_of(key_hash, manifest)?;
         let by = Instant::now() + self.store.call_timeout();
@@ -89,7 +89,7 @@ impl Bodies {
         let looks = rest.into_iter().filter(|segment| segment.len > 0);
         let looks = looks.map(|segment| async move { self.looks(name, &segment).await });
         let looks = stream::iter(looks).buffer_unordered(LOOKS).try_collect();
-        // All together, and with that first read: somebody waits.
+        // One bound for all of them and the first read: a caller waits.
         timeout_at(by, looks).await.unwrap_or_else(|_| Err(self.store.stalled()))
     }
 
@@ -107,7 +107,7 @@ impl Bodies {
         Ok(name)
     }
 
-    /// Fails if the bytes of a body are known to be lost under this name.
+    /// Fails if the bytes of a body with this name are known to be lost.
     pub(super) fn knows(&self, name: &Name, manifest: &Manifest) -> Result<(), Error> {
         let lost = match manifest.segments.first() {
             Some(Segment { token, n, .. }) if !manifest.is_of(name.life()) => {

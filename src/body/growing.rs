@@ -1,4 +1,4 @@
-//! What the readers of a growing body are made from.
+//! The handle that readers of a growing body are made from.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::fill::Fill;
 use super::{Error, Reader};
 use crate::record::Manifest;
 
-/// A body that is being written here, or was. Cheap to clone; while one lives, the recent bytes
-/// stay in memory.
+/// A body that is being written on this instance, or was. Cheap to clone. While a clone lives, the recent
+/// bytes stay in memory.
 #[derive(Debug, Clone)]
 pub struct Growing {
     fill: Arc<Fill>,
@@ -23,29 +23,29 @@ impl Growing {
         Self { fill }
     }
 
-    /// A reader from the first byte, or of `first..=last`; a `last` of `u64::MAX` is the end of
-    /// the body. It may begin where the body is not yet. If the body ends before the range
-    /// does, the reader ends with an error.
+    /// A reader of the whole body, or of its bytes `first..=last`; a `last` of `u64::MAX` is the end of the
+    /// body. The range may begin at a byte that has not arrived yet. If the body ends before the range does,
+    /// the reader ends with an error.
     pub fn reader(&self, range: Option<(u64, u64)>) -> Reader {
         let seat = self.fill.take_seat(range.map_or(0, |(first, _)| first));
         Reader::growing(Arc::clone(&self.fill), range, seat)
     }
 
-    /// As [`Growing::reader`], for one that can still do without.
+    /// As [`Growing::reader`], for a caller that still has an alternative.
     ///
     /// # Errors
-    /// Why the body is not stored, if that is why its first byte is not to be had here any more.
+    /// Why the body is not stored, if its first byte can't be had here any more for that reason.
     pub fn reader_if_served(&self, range: Option<(u64, u64)>) -> Result<Reader, Error> {
         let seat = self.fill.take_seat_if_served(range.map_or(0, |(first, _)| first))?;
         Ok(Reader::growing(Arc::clone(&self.fill), range, seat))
     }
 
-    /// Why it will not be stored, once that is known. Those who read it get the rest nevertheless.
+    /// Why the body will not be stored, once that is known. Its readers get the rest nevertheless.
     pub fn refusal(&self) -> Option<Error> {
         self.fill.refusal()
     }
 
-    /// The length of the whole, when all of it was written.
+    /// The length of the body, once all of it was written.
     pub fn len_if_done(&self) -> Option<u64> {
         self.fill.len_if_complete()
     }
@@ -65,40 +65,39 @@ impl Growing {
         self.fill.has_in_memory(at)
     }
 
-    /// Returns whether one of its segments was found missing or wrong a moment ago.
+    /// Returns whether one of its segments was found missing or corrupt a moment ago.
     pub fn is_gone(&self) -> bool {
         self.fill.bodies.knows(&self.fill.name, &self.acknowledged()).is_err()
     }
 
-    /// The whole in one piece of its own, if it is complete and no longer than
+    /// The whole body in an allocation of its own, if it is complete and no longer than
     /// [`super::Settings::hold`].
     pub fn held(&self) -> Option<Bytes> {
         self.fill.held()
     }
 
-    /// The segments that the store has, from the first without a gap; `len` is their sum.
+    /// The manifest of the segments that the store has acknowledged, without a gap; `len` is their sum.
     pub fn acknowledged(&self) -> Manifest {
         self.fill.acknowledged()
     }
 
-    /// Whether no more bytes will come although the body is not complete.
+    /// Returns whether the body will never be stored whole: it broke off or the store refused it.
     pub fn is_broken(&self) -> bool {
         self.fill.is_broken()
     }
 
-    /// Returns whether it was broken off before a byte came, which will not come any more.
+    /// Returns whether the body broke off before the byte at `at`.
     pub fn is_broken_at(&self, at: u64) -> bool {
         self.fill.is_broken_at(at)
     }
 
-    /// Waits until nothing was heard for too long of whoever writes it elsewhere: who has had no byte of
-    /// it should not wait for more. For ever if that never is. Cancel safe.
+    /// Waits until nothing was heard for too long of the instance that writes the body: a caller that has had
+    /// no byte should not wait for more. Waits for ever if that never happens. Cancel safe.
     pub async fn until_doubted(&self) {
         self.fill.until_doubted().await;
     }
 
-    /// Tells how many segments are acknowledged, whenever that changes, and that the body has
-    /// ended, one way or the other.
+    /// Watches how many segments are acknowledged. Also notifies when the body has ended, completely or not.
     pub fn progress(&self) -> watch::Receiver<usize> {
         self.fill.progress.subscribe()
     }

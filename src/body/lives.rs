@@ -1,14 +1,14 @@
-//! Bodies of other lives of the store: of ones that were flushed or lost, of elections that were lost, of
-//! instances that waited for their store and died. They are swept by the janitor of the life that is, when
-//! nothing has touched them for long, and never while another fleet lives in them.
+//! Bodies of other lives of the store: lives that were flushed or lost, that lost an election, or of
+//! instances that waited for their store and died. The janitor of the current life sweeps them when nothing
+//! has touched them for long, and never while another fleet uses them.
 //!
-//! What shows that a life is in use is the date of its marker, which its janitor writes anew at every
-//! sweep, and that of its newest object.
+//! A life shows that it is in use by the date of its marker, which its janitor rewrites at every sweep, and
+//! by that of its newest object.
 //!
-//! That nothing touches it does not show that it is over: its fleet may be stopped. An instance that sees
-//! its store begin another life says so in the marker of the one before. Where nobody was there to see
-//! it, the bytes go after a day, and the marker stays for as long as a fleet may come back, which
-//! finds that its bodies are gone, and that it has the right store.
+//! A life that nothing touches need not be over: its fleet may be stopped. An instance that sees its store
+//! begin another life writes into the marker of the earlier one that it has ended. If no instance was there
+//! to see it, the bytes are removed after a day. The marker stays for as long as a fleet may come back: that
+//! fleet finds its bodies gone, but knows that it has the right body store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,26 +25,28 @@ use super::sweep::clear_life;
 use super::{Bodies, Error, Settings};
 use crate::clock::WallMs;
 
-/// A life that has ended goes when nothing has touched it for so many times the longer `linger`: its
-/// own, of which the marker tells, and that of who looks.
+/// A life that has ended is removed when nothing has touched it for so many times the longer `linger`: its
+/// own, which is in its marker, or that of the instance that sweeps.
 const TURNS: u32 = 3;
-/// What the `linger` of a life counts as whose marker names a fleet and no `linger`.
+/// The `linger` assumed for a life whose marker names a fleet but no `linger`.
 const LINGER: Duration = Duration::from_mins(10);
-/// Any other keeps its bytes for so long, at least. (An older version renews no marker.)
+/// A life that is not known to have ended keeps its bytes for at least this long. (An older version renews no
+/// marker.)
 const STOPPED: Duration = Duration::from_hours(24);
-/// Objects that are removed at a time.
+/// How many objects are removed at a time.
 const BATCH: usize = 100;
-/// For so many seconds a sweep removes what is of other lives: all other housekeeping waits.
+/// A sweep spends at most so many seconds on removing objects of other lives: all other housekeeping waits.
 const SECONDS: usize = 10;
 
-/// A life that is not this one.
+/// A life of the store that is not the current one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherLife {
     /// Its id.
     pub id: String,
-    /// Bytes of its segments that went, or else of those that are there; not counted of one in use.
+    /// Bytes of its segments: those removed if it was removed, else those still there. Not counted while it
+    /// is in use.
     pub bytes: u64,
-    /// For how long nothing has touched it.
+    /// How long nothing has touched it.
     pub idle: Duration,
     /// What becomes of it.
     pub fate: Fate,
@@ -53,52 +55,53 @@ pub struct OtherLife {
 /// What becomes of another life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is in use, or another fleet's: it stays.
+    /// It is in use and stays.
     InUse,
-    /// Nothing touches it: it goes when that is so for long enough.
+    /// Nothing touches it: it is removed when that has lasted long enough.
     Waits,
-    /// Some of it went, and the next sweeps go on. What is left is counted.
+    /// Some of it was removed, and the next sweeps continue. `bytes` counts what is left.
     Going,
-    /// It has no bytes any more. Its marker stays for as long as its fleet may come back.
+    /// Its segments are removed. Its marker stays for as long as its fleet may come back.
     Emptied,
-    /// It went.
+    /// It was removed.
     Removed,
 }
 
-/// When a life goes that nothing touches.
+/// How long a life must be untouched before it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Spans {
-    /// Its bytes.
+    /// Before its segments are.
     bytes: Duration,
-    /// And its marker.
+    /// Before its marker is.
     marker: Duration,
 }
 
-/// Lives that nothing touched when they were last looked at: since when, and their last sign.
+/// Lives that were untouched at the last sweep, by id: since when, and the date of their newest object.
 #[derive(Debug, Default)]
 pub(super) struct Quiet(HashMap<String, (Instant, WallMs)>);
 
-/// What is in a life.
+/// The objects of a life.
 #[derive(Debug, Default)]
 struct Content {
     segments: Vec<(Path, u64)>,
     bytes: u64,
     newest: WallMs,
-    /// Something is there that is no segment.
+    /// Whether there is an object that is neither a segment nor the marker.
     others: bool,
 }
 
-/// Whether this may be a life's id: as they are made, or as they are made while the store is away.
+/// Returns whether this may be the id of a life: as instances make them, with or without the prefix of those
+/// made while the store is away.
 fn is_id(id: &str) -> bool {
     let id = id.strip_prefix(WAITING).unwrap_or(id);
     id.len() == 32 && id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// For how long a life has to be untouched; `None` if it is never this fleet's to judge. Pure.
+/// How long a life must be untouched; `None` if this fleet may not judge it. Pure.
 fn spans(id: &str, marker: Option<&Marker>, of: &Settings) -> Option<Spans> {
     let over = |linger: Duration| linger.max(of.linger).max(Duration::from_secs(1)).saturating_mul(TURNS);
     let ended = |linger| Spans { bytes: over(linger), marker: over(linger) };
-    // It may have a fleet that is stopped.
+    // For a life whose fleet may only be stopped.
     let stopped = |linger| {
         let bytes = over(linger).max(STOPPED);
         Spans { bytes, marker: bytes.max(of.max_life) }
@@ -108,7 +111,7 @@ fn spans(id: &str, marker: Option<&Marker>, of: &Settings) -> Option<Spans> {
         Some(Marker::Of(Told { fleet, .. })) if *fleet != of.fleet => None,
         Some(marker @ Marker::Of(Told { linger, .. })) => {
             let linger = linger.unwrap_or(LINGER);
-            // Nobody comes back to the id of an instance that waited.
+            // No instance comes back to the id of one that waited for its store.
             let is_over = marker.has_ended() || id.starts_with(WAITING);
             Some(if is_over { ended(linger) } else { stopped(linger) })
         }
@@ -120,8 +123,8 @@ fn spans(id: &str, marker: Option<&Marker>, of: &Settings) -> Option<Spans> {
 // === impl Bodies ===
 
 impl Bodies {
-    /// As [`Bodies::rebind`], into a life that this instance proposes, before anybody can find its id in
-    /// the store: nothing has ended until that is told by [`Bodies::rebind`].
+    /// As [`Bodies::rebind`], into a life that this instance proposes, before other instances can find its id
+    /// in the store. The earlier life is not marked as ended until [`Bodies::rebind`] confirms the new one.
     ///
     /// # Errors
     /// As those of [`Bodies::rebind`].
@@ -140,17 +143,18 @@ impl Bodies {
         self.store.mark().await
     }
 
-    /// Writes this life's marker anew: a sign that it is in use.
+    /// Rewrites the marker of the current life, as a sign that it is in use. Also writes the markers of ended
+    /// lives that are still owed.
     ///
     /// # Errors
-    /// What the store says.
+    /// An error of the store.
     pub async fn sign(&self) -> Result<(), Error> {
         let _ = self.end_those_left().await;
         if self.is_unmarked() { Ok(()) } else { self.store.sign().await }
     }
 
-    /// Writes into the markers of lives that this process was in that they have ended, and which one came
-    /// after them.
+    /// Writes into the markers of the lives that this process has left that they have ended, and which life
+    /// came next.
     pub(super) async fn end_those_left(&self) -> Result<(), Error> {
         let (owed, life) = (self.store.left.owed(), self.life());
         for left in owed {
@@ -163,8 +167,7 @@ impl Bodies {
         Ok(())
     }
 
-    /// Removes a life that was proposed and is not the store's: its marker, unless there is a segment
-    /// in it.
+    /// Removes the marker of a life that was proposed and not taken, unless there is an object in it.
     ///
     /// # Errors
     /// What the store says.
@@ -176,11 +179,12 @@ impl Bodies {
         if content.segments.is_empty() && !content.others { self.store.unmark(id).await } else { Ok(()) }
     }
 
-    /// Looks at all other lives, and removes those that are over and were so when it looked before, at
-    /// least `linger` ago.
+    /// Looks at all other lives. Removes those that are over, and were already at a look at least `linger`
+    /// ago.
     pub(super) async fn sweep_others(&self, quiet: &mut Quiet) -> Result<Vec<OtherLife>, Error> {
         let life = self.life();
-        // Both clocks have to say so: this process's, and that of whoever dates the objects.
+        // The time by the slower of two clocks: that of this process, and that of the store, which dates the
+        // objects.
         let signed = self.store.marker(&life).await?.map(|(_, at)| at);
         let now = signed.map_or(0, |at| at.min(self.clock.wall_ms()));
         let mut found = Vec::new();
@@ -222,11 +226,11 @@ impl Bodies {
         let content = self.content(id).await?;
         let sign = signed.max(content.newest);
         if sign == 0 {
-            // No object at all: a directory that was left empty, or holds what is none of ours.
+            // No object of ours: an empty directory, or foreign files.
             if let Some(root) = self.store.root(id).filter(|_| is_id(id)) {
                 let wall = self.clock.wall_ms();
                 let tidy = tokio::task::spawn_blocking(move || clear_life(&root, wall, linger));
-                // What is left of it is looked at again.
+                // The next sweep looks at what is left.
                 let _ = tidy.await;
             }
             return Ok(None);
@@ -236,7 +240,7 @@ impl Bodies {
         }
         let since = match quiet.0.get(id) {
             _ if idle(sign) < spans.bytes => return Ok(Some(other(content.bytes, sign, Fate::Waits))),
-            // Older than before it may be: the newest of it went.
+            // The newest object may be older than before, if the newest was removed.
             Some((since, before)) if sign <= *before => *since,
             _ => Instant::now(),
         };
@@ -263,7 +267,7 @@ impl Bodies {
             return Ok(Some(other(content.bytes, sign, Fate::Emptied)));
         }
         if marker.is_some() {
-            // Last: what is left of it after a crash is known by it.
+            // The marker goes last: by it a later sweep recognizes what a crash has left.
             self.store.unmark(id).await?;
         }
         Ok(Some(other(content.bytes, sign, Fate::Removed)))

@@ -1,14 +1,14 @@
-//! Where bodies are, as a URL says it. Pure: nothing is opened here.
+//! The URL of a body store. Pure: nothing is opened here.
 
 use std::path::PathBuf;
 
 use object_store::path::Path;
 use url::{Host, Url};
 
-/// A body store by its URL.
+/// Which body store a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// `memory:`: in this process, gone with it.
+    /// `memory:`: in the memory of this process, lost when it ends.
     Memory,
     /// `file:PATH`: a directory.
     Directory(PathBuf),
@@ -16,12 +16,12 @@ pub enum Location {
     Bucket(Bucket),
 }
 
-/// A bucket, or the part of one below a prefix. What is `None` is left to the environment.
+/// A bucket, or the part of one below a prefix. What is `None` comes from the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucket {
     /// Its name.
     pub name: String,
-    /// What every object's name begins with; empty for the whole bucket.
+    /// The prefix of all object names; empty for the whole bucket.
     pub prefix: Path,
     /// `endpoint=URL`: the server, if it is not Amazon's.
     pub endpoint: Option<String>,
@@ -29,17 +29,17 @@ pub struct Bucket {
     pub region: Option<String>,
     /// `path_style=true`: the bucket's name is in the path of requests and not in their host.
     pub path_style: Option<bool>,
-    /// `credentials=instance`: those of the machine's own role, from its metadata service.
+    /// `credentials=instance`: those of the machine's role, from its metadata service.
     pub instance: bool,
 }
 
-// === impl Place ===
+// === impl Location ===
 
 impl Location {
     /// Reads a URL.
     ///
     /// # Errors
-    /// What is wrong with it, in a sentence that goes on from "bodies.url: ".
+    /// What is wrong with it, as a sentence that continues "bodies.url: ".
     pub fn parse(url: &str) -> Result<Self, String> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
@@ -114,7 +114,7 @@ impl Bucket {
                             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                     .to_owned());
             }
-            // Not its value: what people try here are keys.
+            // Does not show the value: it may be a secret key.
             _ => {
                 return Err(format!(
                     "?{key} is not known: endpoint, region, path_style and credentials may stand there"
@@ -124,8 +124,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether the bucket's name stands in the path of requests: what is said, else with every
-    /// server but Amazon's, and where dots in the name would not fit into a certificate.
+    /// Returns whether the bucket's name is in the path of requests. If the URL does not set it: with every
+    /// server but Amazon's, and if dots in the name would not match a wildcard certificate.
     pub(super) fn in_path(&self, endpoint: Option<&str>) -> bool {
         self.path_style.unwrap_or_else(|| endpoint.is_some() || self.name.contains('.'))
     }
@@ -144,12 +144,12 @@ impl Bucket {
     }
 }
 
-/// A server's URL for a message: with a user in it there may be a password.
+/// A server's URL for a message; hidden if it names a user, and so perhaps a password.
 pub(super) fn shown(url: &str) -> &str {
     if url.contains('@') { "***" } else { url }
 }
 
-/// A server's URL, as it is asked.
+/// Checks a server's URL, and returns it without slashes at its end.
 pub(super) fn endpoint(text: &str) -> Result<String, &'static str> {
     let url = Url::parse(text).map_err(|_| "a URL is meant, such as https://s3.example.com")?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {

@@ -1,4 +1,4 @@
-//! Who reads a body that is being written, and how far each has come. Pure.
+//! The readers of a body that is being written, and how far each has come. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,39 +10,39 @@ use tokio::time::Instant;
 pub(super) struct Attached {
     seats: Vec<Seated>,
     free: Vec<usize>,
-    /// How many are at which byte; kept once they are waited for, and empty before.
+    /// How many readers are at which byte. `None` before the readers are waited for.
     row: Option<BTreeMap<u64, usize>>,
 }
 
-/// A reader's place among them.
+/// A reader's entry in [`Attached`].
 #[derive(Debug, Clone, Copy)]
 pub(in crate::body) struct Seat(usize);
 
 #[derive(Debug, Clone, Copy)]
 enum Seated {
-    /// Nobody.
+    /// Unused.
     Free,
-    /// Has all before `at`, since then.
+    /// The reader has all bytes before `at`, since then.
     At { at: u64, since: Instant },
-    /// Took nothing for too long.
+    /// The reader took nothing for too long and is broken off.
     Cut,
 }
 
-/// How those who are waited for stand.
+/// How far behind the readers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// There is nobody.
+    /// There are no readers.
     Nobody,
-    /// All are near enough.
+    /// All readers are near the end.
     Near,
-    /// Some are not, and the first of them has until then.
+    /// Some readers are not, and the first of them is broken off at this time.
     Behind(Instant),
 }
 
 // === impl Attached ===
 
 impl Attached {
-    /// One more, from `at` on.
+    /// Adds a reader that begins at `at`.
     pub(super) fn enter(&mut self, at: u64, now: Instant) -> Seat {
         self.count(at, true);
         let seated = Seated::At { at, since: now };
@@ -54,7 +54,7 @@ impl Attached {
         Seat(self.seats.len() - 1)
     }
 
-    /// One has come to `at`. Returns whether it was elsewhere before.
+    /// Notes that a reader has all bytes before `to`. Returns whether it has moved, and was not broken off.
     pub(super) fn moved(&mut self, Seat(index): Seat, to: u64) -> bool {
         let Some(Seated::At { at, since }) = self.seats.get_mut(index) else { return false };
         let from = std::mem::replace(at, to);
@@ -62,7 +62,7 @@ impl Attached {
             return false;
         }
         if self.row.is_some() {
-            // The time counts only from when readers are waited for.
+            // Time counts only once the readers are waited for.
             *since = Instant::now();
             self.count(from, false);
             self.count(to, true);
@@ -70,14 +70,14 @@ impl Attached {
         true
     }
 
-    /// One is not idle, although it does not move: it will be read later.
+    /// Restarts the time of a reader that will be read later: it is not idle although it does not move.
     pub(super) fn stays(&mut self, Seat(index): Seat, now: Instant) {
         if let Some(Seated::At { since, .. }) = self.seats.get_mut(index) {
             *since = now;
         }
     }
 
-    /// One has gone.
+    /// Removes a reader.
     pub(super) fn leave(&mut self, Seat(index): Seat) {
         let Some(seated) = self.seats.get_mut(index) else { return };
         let was = std::mem::replace(seated, Seated::Free);
@@ -87,12 +87,12 @@ impl Attached {
         }
     }
 
-    /// Returns whether one was broken off because it took nothing.
+    /// Returns whether a reader was broken off because it took nothing.
     pub(super) fn is_cut(&self, Seat(index): Seat) -> bool {
         matches!(self.seats.get(index), Some(Seated::Cut))
     }
 
-    /// From now on they are waited for.
+    /// Begins to wait for the readers.
     pub(super) fn are_waited_for(&mut self, now: Instant) {
         let mut row = BTreeMap::new();
         for seated in &mut self.seats {
@@ -104,8 +104,8 @@ impl Attached {
         self.row = Some(row);
     }
 
-    /// The first byte that somebody still needs in memory, where `start` is the first one there: all
-    /// before `stored` is in the store too. `None` if nobody reads.
+    /// The first byte that a reader still needs in memory. `start` is the first byte in memory, and all bytes
+    /// before `stored` are in the store too. `None` if there are no readers.
     pub(super) fn floor(&self, start: u64, stored: u64) -> Option<u64> {
         let row = self.row.as_ref()?;
         let (first, _) = row.first_key_value()?;
@@ -116,8 +116,9 @@ impl Attached {
         Some(here.min(stored))
     }
 
-    /// How they stand to `end`: near is within `backlog` bytes. A reader that is not, and has taken nothing
-    /// for `patience` since it was waited for (`from` is when that began, this time), is broken off.
+    /// How far the readers are behind `end`; up to `backlog` bytes are near. A reader that is further behind,
+    /// and has taken nothing for `patience`, is broken off. Its time counts at the earliest from `from`, when
+    /// the current wait began.
     pub(super) fn pace(
         &mut self,
         end: u64,
@@ -164,7 +165,7 @@ impl Attached {
     }
 }
 
-/// One fewer is at this byte.
+/// Counts one reader fewer at this byte.
 fn less(row: &mut BTreeMap<u64, usize>, at: u64) {
     if let Some(count) = row.get_mut(&at) {
         *count -= 1;

@@ -10,12 +10,12 @@ use super::super::waiting::Place;
 use super::{BLOCK, Fill, Next, Phase, Seat, State};
 
 impl Fill {
-    /// Takes a place for one that reads from `at` on. It keeps it until it [leaves](Fill::leave).
+    /// Adds a reader that begins at `at`. Its seat is kept until [`Fill::leave`].
     pub(in crate::body) fn take_seat(&self, at: u64) -> Seat {
         self.lock().readers.enter(at, Instant::now())
     }
 
-    /// As [`Fill::take_seat`], unless the bytes from `at` on are not to be had to the end: then why not.
+    /// As [`Fill::take_seat`], unless the bytes from `at` on can't be had to the end: then the error is why.
     pub(in crate::body) fn take_seat_if_served(&self, at: u64) -> Result<Seat, Error> {
         let mut state = self.lock();
         let is_here = at >= state.window.start() || at < state.acknowledged;
@@ -25,26 +25,26 @@ impl Fill {
         }
     }
 
-    /// Whether a reader at `at` would see nothing but that it was broken off.
+    /// Returns whether a reader at `at` would get only the error that the body broke off.
     pub(in crate::body) fn is_broken_at(&self, at: u64) -> bool {
         let state = self.lock();
         state.phase == Phase::Broken && at >= state.window.end()
     }
 
-    /// It has gone, or ended.
+    /// Removes a reader that was dropped or has ended.
     pub(in crate::body) fn leave(&self, seat: Seat) {
         let mut state = self.lock();
         state.readers.leave(seat);
         self.let_go(state);
     }
 
-    /// It is not read yet, and will be.
+    /// Notes that a reader is not read yet but will be: it is not too slow.
     pub(in crate::body) fn stays(&self, seat: Seat) {
         self.lock().readers.stays(seat, Instant::now());
     }
 
-    /// What a reader at `at` does next. `end` is where its range ends, `None` for the end of
-    /// the body. Before [`Next::Wait`], `waker` is put in its place.
+    /// What a reader at `at` does next. `end` is where its range ends, `None` for the end of the body. For
+    /// [`Next::Wait`], `waker` is registered.
     pub(in crate::body) fn next(
         &self,
         at: u64,
@@ -64,7 +64,7 @@ impl Fill {
         next
     }
 
-    /// A reader has moved on: what nobody needs goes, and whoever waits for it looks again.
+    /// A reader has moved on: drops what no reader needs any more, and wakes the writer that waits for that.
     fn let_go(&self, mut state: MutexGuard<'_, State>) {
         if state.phase == Phase::Spilling {
             let before = state.window.len();
@@ -81,7 +81,8 @@ impl State {
             return Next::End;
         }
         if at < self.window.start() {
-            // What left the window was acknowledged, so it is found; or all that read it here had had it.
+            // Bytes that left the window are acknowledged and so found in the store. While spilling they may
+            // not be: then every reader had had them.
             let index = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
             return match (self.segments.get(index), self.starts.get(index)) {
                 (Some(segment), Some(start)) if at < self.acknowledged => Next::Fetch(*segment, *start),

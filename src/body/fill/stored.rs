@@ -1,11 +1,11 @@
-//! What the store has of a body that grows.
+//! The part of a growing body that is in the store.
 
 use super::Fill;
 use crate::record::Segment;
 
 impl Fill {
-    /// Shows the segments that can be had from the store alone, from the one that begins at `at` on, and
-    /// where each begins, until `more` says that it has seen enough.
+    /// Calls `more` with each segment that is only in the store, and its offset, from the one that begins at
+    /// `at` on, until `more` returns false.
     pub(in crate::body) fn stored_from(&self, at: u64, mut more: impl FnMut(u64, &Segment) -> bool) {
         let state = self.lock();
         let first = state.starts.partition_point(|start| *start < at);

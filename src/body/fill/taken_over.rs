@@ -1,4 +1,5 @@
-//! Segments that another writer has stored: told of by its manifests, and read like one's own.
+//! Segments that another writer has stored. Its manifests name them, and readers read them like those of this
+//! writer.
 
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -10,8 +11,8 @@ use super::{Fill, State};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
 impl Fill {
-    /// Takes over segments that are stored already, behind those that are known. `manifest`
-    /// begins with the known ones.
+    /// Appends segments that are stored already to those that are known. `manifest` begins with the known
+    /// ones.
     pub(in crate::body) fn extend(&self, manifest: &Manifest) -> Result<(), Error> {
         self.is_ours(manifest)?;
         let mut state = self.lock();
@@ -24,8 +25,8 @@ impl Fill {
         Ok(())
     }
 
-    /// Takes the segments of another writer in place of those that are known. That their bytes
-    /// are the same is the caller's to know.
+    /// Replaces the known segments by those of another writer. The caller has checked that the bytes are the
+    /// same.
     pub(in crate::body) fn graft(&self, manifest: &Manifest) -> Result<(), Error> {
         self.is_ours(manifest)?;
         let mut state = self.lock();
@@ -40,8 +41,8 @@ impl Fill {
         Ok(())
     }
 
-    /// Takes segments that are stored already behind all that was written, once that is
-    /// acknowledged; false as long as it is not.
+    /// Appends segments that are stored already to all that was written. Returns false, and changes nothing,
+    /// until what was written is acknowledged.
     pub(in crate::body) fn attach(&self, manifest: &Manifest) -> Result<bool, Error> {
         self.is_ours(manifest)?;
         let mut state = self.lock();
@@ -71,7 +72,7 @@ impl Fill {
         }
     }
 
-    /// Segments that are stored already were taken over: readers go on to them.
+    /// The segments have changed: resets the window behind them and wakes the readers.
     fn moved_on(&self, mut state: MutexGuard<'_, State>) {
         state.cut_to = state.acknowledged;
         state.index = state.segments.len();

@@ -1,4 +1,4 @@
-//! A body that is stored no more, and goes on to those who read it, at the pace of the slowest.
+//! A body that is no longer stored: its bytes go to its readers, at the pace of the slowest.
 
 use tokio::time::Instant;
 
@@ -6,11 +6,11 @@ use super::super::Error;
 use super::attached::Pace;
 use super::{Fill, Phase};
 
-/// What the slowest reader may be behind before the others wait for it.
+/// How many bytes the slowest reader may be behind before the writer waits for it.
 const BACKLOG: u64 = 256 * 1024;
 
 impl Fill {
-    /// From here on it goes to those who read it and to no store, because of `cause`.
+    /// From now on the body goes to its readers and not to the store, because of `cause`.
     pub(in crate::body) fn begin_spill(&self, cause: Error) {
         let mut state = self.lock();
         state.failure.get_or_insert(cause);
@@ -19,15 +19,15 @@ impl Fill {
         self.enter(Phase::Spilling);
     }
 
-    /// Why it is not stored, if that is known.
+    /// Why the body is not stored, if that is known.
     pub(in crate::body) fn refusal(&self) -> Option<Error> {
         self.lock().failure.clone()
     }
 
-    /// Waits until all who read it are near enough. Who takes nothing for too long is broken off.
+    /// Waits until all readers are near enough. A reader that takes nothing for too long is broken off.
     ///
     /// # Errors
-    /// [`Error::Gone`] once nobody reads it.
+    /// [`Error::Gone`] once there are no readers.
     pub(in crate::body) async fn keep_pace(&self) -> Result<(), Error> {
         let began = Instant::now();
         loop {
@@ -36,19 +36,19 @@ impl Fill {
                 Pace::Near => return Ok(()),
                 Pace::Behind(until) => until,
             };
-            // Woken or not, it is looked at again.
+            // Woken or timed out, the pace is checked again.
             let _ = tokio::time::timeout_at(until, self.room.notified()).await;
         }
     }
 
-    /// Waits until nobody reads it. Cancel safe.
+    /// Waits until there are no readers. Cancel safe.
     pub(in crate::body) async fn deserted(&self) {
         while self.is_read() {
             self.room.notified().await;
         }
     }
 
-    /// Returns whether anybody reads it, once it is stored no more.
+    /// Returns whether the body has readers. Of use only once it is no longer stored.
     pub(in crate::body) fn is_read(&self) -> bool {
         let state = self.lock();
         state.readers.floor(state.window.start(), state.acknowledged).is_some()
@@ -59,7 +59,7 @@ impl Fill {
         let mut state = self.lock();
         let end = state.window.end();
         let pace = state.readers.pace(end, BACKLOG, patience, since, Instant::now());
-        // Those who were broken off need nothing.
+        // Readers that were broken off need no bytes.
         let before = state.window.len();
         self.trim(&mut state, before);
         pace
