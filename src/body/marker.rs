@@ -1,52 +1,53 @@
-//! What the marker of a life says: whose it is, and whether it has ended.
+//! The marker of a life: whose it is, and whether the life has ended.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How the names of lives begin whose store was not known when they began.
+/// The prefix of the ids of lives that began while the store was not reachable.
 pub(super) const WAITING: &str = "waiting-";
 
-/// What a marker says.
+/// The content of a marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Marker {
-    /// Not this product's.
+    /// Not written by Dustgate.
     Foreign,
-    /// An older version's, which says nothing.
+    /// Written by an older version; says nothing.
     Nameless,
-    /// A fleet's.
+    /// Written by a fleet.
     Of(Told),
 }
 
-/// What a fleet says of a life of its own.
+/// What a fleet writes into the marker of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Which fleet.
+    /// The name of the fleet.
     pub fleet: String,
-    /// How often it writes the marker anew, if it says so.
+    /// The fleet's `linger`, at least once in which its janitor rewrites the marker.
     pub linger: Option<Duration>,
-    /// Which life of the store came after this one, if an instance was there to see it.
+    /// The id of the life that came after this one, if an instance saw that.
     pub ended_by: Option<String>,
 }
 
-/// Lives that this process was in and that the store is in no longer, whose markers do not say so yet.
+/// Lives that this process has left, and whose markers do not say yet that they have ended.
 #[derive(Debug, Default)]
 pub(super) struct Left(Mutex<Owed>);
 
 #[derive(Debug, Default)]
 struct Owed {
     lives: Vec<Arc<str>>,
-    /// The store is in the life that came after them; while that is only proposed it may not be.
+    /// Whether the store has taken the life that came after them. While that life is only proposed it has
+    /// not.
     stands: bool,
 }
 
-/// No process leaves so many lives before the first of their markers could be written: the rest of
-/// them counts as lives whose end nobody saw.
+/// The most lives that are remembered. A process hardly leaves more before the first of their markers can be
+/// written; any more count as lives whose end no instance saw.
 const LEFT: usize = 16;
 
 // === impl Marker ===
 
 impl Marker {
-    /// What the text of a marker says.
+    /// Parses the text of a marker.
     pub(super) fn read(text: &[u8]) -> Self {
         if text == b"dustgate\n" {
             return Self::Nameless;
@@ -62,7 +63,7 @@ impl Marker {
         }
     }
 
-    /// The text of the marker of a fleet's life; `ended_by`: of one that has ended.
+    /// The text of a marker; `ended_by` is the life that came after, if this one has ended.
     pub(super) fn write(fleet: &str, linger: Duration, ended_by: Option<&str>) -> String {
         if fleet.is_empty() {
             return "dustgate\n".to_owned();
@@ -75,7 +76,7 @@ impl Marker {
         format!("{told}\n")
     }
 
-    /// Whether it says that its life has ended.
+    /// Returns whether the marker says that its life has ended.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self, Self::Of(Told { ended_by: Some(_), .. }))
     }
@@ -84,8 +85,8 @@ impl Marker {
 // === impl Left ===
 
 impl Left {
-    /// The process went from one life to another. Ids of instances that waited for their store have an
-    /// end of their own.
+    /// Notes that the process went from one life to another. Ids of instances that waited for their store
+    /// need no such marker: they have an end of their own.
     pub(super) fn went(&self, from: &Arc<str>, to: &str) {
         let mut owed = self.lock();
         owed.lives.retain(|life| **life != *to && life != from);
@@ -94,18 +95,18 @@ impl Left {
         }
     }
 
-    /// Whether the life that the process is in is the store's, as far as it knows.
+    /// Notes whether the store has taken the life that the process is in.
     pub(super) fn stands(&self, stands: bool) {
         self.lock().stands = stands;
     }
 
-    /// Those whose markers are to be written.
+    /// The lives whose markers are to be written now.
     pub(super) fn owed(&self) -> Vec<Arc<str>> {
         let owed = self.lock();
         if owed.stands { owed.lives.clone() } else { Vec::new() }
     }
 
-    /// The marker of one says it now, or there is none.
+    /// Forgets a life: its marker says that it has ended, or there is no marker.
     pub(super) fn paid(&self, life: &str) {
         self.lock().lives.retain(|left| **left != *life);
     }

@@ -1,4 +1,4 @@
-//! The reading end: one type for bodies that grow and bodies that are stored.
+//! The reading end: one type for growing bodies and for stored bodies.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,19 +17,19 @@ use super::waiting::Place;
 use super::{Bodies, Error, check};
 use crate::record::{Manifest, Segment};
 
-/// The bytes of a body, or of a range of it, in order. After an error or the end it stays
-/// ended. Ends cleanly only if every byte was passed on.
+/// Streams the bytes of a body, or of a range of it, in order. Ends cleanly only if every byte was passed on.
+/// After an error or the end it stays ended.
 pub struct Reader {
     source: Source,
     at: u64,
     /// The byte after the last; `None` where the end of the body decides.
     end: Option<u64>,
-    /// The next bytes, taken while they were there: they stay however late the reader is polled.
+    /// The next bytes, taken from memory when the reader was made: they stay however late it is polled.
     ready: Option<Bytes>,
     fetch: Option<Fetch>,
-    /// Nothing as long as all comes from memory.
+    /// `None` as long as all bytes come from memory.
     ahead: Option<Box<Ahead>>,
-    /// Its client has had bytes: it has nowhere else to go when the store is away.
+    /// Whether to read even if the store is away: the client has had bytes and has no alternative.
     begun: bool,
     over: bool,
 }
@@ -41,14 +41,14 @@ enum Source {
     Failed(Error),
 }
 
-/// A block on its way, and where in the body it begins. It is read in a task that is everybody's who
-/// wants it: this reader may not be polled for long.
+/// The read of a block, and where in the body the block begins. It runs in a task that all readers of the
+/// block share, because this reader may not be polled for long.
 type Fetch = BoxFuture<'static, (u64, Result<Bytes, Error>)>;
 
 // === impl Reader ===
 
 impl Reader {
-    /// Of a body that is being written, where it has taken its place.
+    /// A reader of a growing body, which has taken this seat.
     pub(super) fn growing(fill: Arc<Fill>, range: Option<(u64, u64)>, seat: Seat) -> Self {
         let (at, end) = bounds(range);
         let source = Source::Growing { fill, place: Place::default(), seat };
@@ -79,23 +79,22 @@ impl Reader {
         Self { source, at, end, ready: None, fetch: None, ahead: None, begun: false, over: false }
     }
 
-    /// It goes on with a body that its client has had bytes of, or that nobody can do without: a store
-    /// that is away is asked all the same.
+    /// Makes it read even if the store is away: its client has had bytes of the body, or has no alternative.
     #[must_use]
     pub fn goes_on(mut self) -> Self {
         self.begun = true;
         self
     }
 
-    /// Says that it will be read, where another one has to be read first: it is not too slow.
+    /// Notes that it will be read later, after another reader: it is not too slow.
     pub fn stays(&self) {
         if let Source::Growing { fill, seat, .. } = &self.source {
             fill.stays(*seat);
         }
     }
 
-    /// How many bytes are still to come, if that is known. For a growing body of unknown length
-    /// it is not, until it is complete.
+    /// How many bytes are still to come, if known. For a growing body of unknown length it is not, until the
+    /// body is complete.
     pub fn remaining(&self) -> Option<u64> {
         if self.over {
             return Some(0);
@@ -108,7 +107,7 @@ impl Reader {
         end.map(|end| end.saturating_sub(self.at))
     }
 
-    /// Reads so many bytes, which are there, and gives their digest.
+    /// Reads the next `len` bytes and returns their digest.
     pub(super) async fn digest(&mut self, len: u64) -> Result<[u8; 16], Error> {
         let (mut sha, end) = (Sha256::new(), self.at + len);
         let whole = self.end.replace(end);
@@ -142,7 +141,7 @@ impl Reader {
             Source::Stored { .. } if self.end.is_some_and(|end| self.at >= end) => Next::End,
             Source::Stored { manifest, index, start, .. } => loop {
                 let Some(segment) = manifest.segments.get(*index) else { break Next::Fail(Error::Manifest) };
-                // Sums were checked: they do not overflow.
+                // Does not overflow: the sum was checked.
                 if self.at < *start + segment.len {
                     break Next::Fetch(*segment, *start);
                 }
@@ -153,8 +152,8 @@ impl Reader {
         }
     }
 
-    /// The block of `segment`, which begins at `start`, that has the next byte: passed on if it
-    /// is in memory, else sent for.
+    /// The block with the next byte. `segment` begins at `start`. Returns the bytes if they are in memory,
+    /// else begins to read them.
     fn fetch(&mut self, segment: Segment, start: u64) -> Result<Option<Bytes>, Error> {
         let (bodies, name) = match &self.source {
             Source::Growing { fill, .. } => (Arc::clone(&fill.bodies), fill.name.clone()),
@@ -181,7 +180,7 @@ impl Reader {
             {
                 return Err(cause);
             }
-            // More of it is wanted than one block: it is kept until that has been passed on.
+            // More than one block of it is needed: keeps it until all of that has been passed on.
             let wanted = self.end.map_or(segment.len, |end| end.min(start + segment.len) - self.at);
             if wanted > BLOCK {
                 let ahead = self.ahead.get_or_insert_default();
@@ -204,7 +203,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Sends for the segments after this one, as many as it takes not to wait for them.
+    /// Reads ahead as many of the next segments as [`Ahead`] wants.
     fn go_ahead(&mut self, bodies: &Arc<Bodies>, name: &Name, segment: &Segment, start: u64) {
         let (end, after) = (self.end, start.saturating_add(segment.len));
         let Some(ahead) = self.ahead.as_deref_mut().filter(|ahead| ahead.wants_more()) else { return };
@@ -228,7 +227,7 @@ impl Reader {
                     if segment.len > 0 && !next(at, segment) {
                         return;
                     }
-                    // Sums were checked: they do not overflow.
+                    // Does not overflow: the sum was checked.
                     at += segment.len;
                 }
             }
@@ -236,7 +235,7 @@ impl Reader {
         }
     }
 
-    /// What is wanted of a block that begins at `at`.
+    /// The needed part of a block that begins at `at`.
     fn take(&self, at: u64, block: &Bytes) -> Bytes {
         let len = block.len() as u64;
         let first = (self.at - at).min(len);
@@ -253,7 +252,7 @@ impl Reader {
         self.at += bytes.len() as u64;
         self.begun = true;
         if self.end == Some(self.at) && matches!(self.source, Source::Growing { .. }) {
-            // It may not be polled again, and must not be waited for.
+            // It may not be polled again, and the writer must not wait for it.
             self.leave();
         }
         Poll::Ready(Some(Ok(bytes)))
@@ -264,7 +263,7 @@ impl Reader {
         Poll::Ready(cause.map(Err))
     }
 
-    /// Wants no more.
+    /// Ends the reader and gives up its seat.
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
             (self.ready, self.fetch, self.ahead) = (None, None, None);

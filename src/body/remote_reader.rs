@@ -6,8 +6,8 @@ use super::fill::Fill;
 use super::{Error, Growing, Reader, check};
 use crate::record::Manifest;
 
-/// Tells local readers what growing manifests say. Dropped before [`Tail::finish`], they end
-/// with an error once they have had what is stored.
+/// Feeds the growing manifests of another instance to local readers. Dropped before [`Tail::finish`], the
+/// readers end with an error once they have had what is stored.
 #[derive(Debug)]
 pub struct Tail {
     fill: Arc<Fill>,
@@ -23,26 +23,25 @@ impl Tail {
         (Self { fill, ended: false }, growing)
     }
 
-    /// There is more, or as much: `manifest` is of all that is stored.
+    /// Takes a newer manifest: of all that is stored, at least as much as before.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it does not add up or does not begin with what was told before:
-    /// that is another body.
+    /// [`Error::Manifest`] if it is invalid, or does not begin with the one before: that is another body.
     pub fn extend(&mut self, manifest: &Manifest) -> Result<(), Error> {
         check(manifest)?;
         self.fill.extend(manifest)
     }
 
-    /// Goes on with what another writer has fetched anew: `manifest` is of all that it has stored,
-    /// at least as much as was told before. Its first bytes are read and compared with those that
-    /// readers may have had, by the digests of the segments they came from: only the very same
-    /// bytes are gone on with, so nobody ever gets a mixture.
+    /// Continues with the segments of a writer that has fetched the body again. `manifest` is of all that it
+    /// has stored, at least as much as was known before. Its first bytes are read and compared, by digest,
+    /// with the segments that readers may have had. Only identical bytes are accepted, so no client ever gets
+    /// a mixture.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it does not add up or the bytes are others, or what the store says.
+    /// [`Error::Manifest`] if it is invalid or the bytes differ; else the error of the store.
     ///
     /// # Cancel safety
-    /// Dropped, nothing has changed.
+    /// If dropped, nothing has changed.
     pub async fn graft(&mut self, manifest: &Manifest) -> Result<(), Error> {
         check(manifest)?;
         let told = self.fill.acknowledged();
@@ -59,21 +58,22 @@ impl Tail {
         self.fill.graft(manifest)
     }
 
-    /// Nothing was heard of the writer for too long: those who have had no byte need not wait for one
-    /// ([`Growing::until_doubted`]). The others may still get the rest.
+    /// Notes that nothing was heard of the writer for too long: readers that have had no byte need not wait
+    /// for one ([`Growing::until_doubted`]). The others may still get the rest.
     pub fn doubt(&self) {
         self.fill.doubt();
     }
 
-    /// What was told so far.
+    /// The manifest as far as known.
     pub fn manifest(&self) -> Manifest {
         self.fill.acknowledged()
     }
 
-    /// `manifest` is the whole.
+    /// Ends the body: `manifest` is that of the whole.
     ///
     /// # Errors
-    /// As [`Tail::extend`]; the readers are broken off.
+    /// As [`Tail::extend`], and [`Error::Truncated`] if the length is not the promised one. The readers end
+    /// with an error.
     pub fn finish(mut self, manifest: &Manifest) -> Result<(), Error> {
         self.extend(manifest)?;
         if self.fill.len_hint.is_some_and(|hint| hint != manifest.len) {

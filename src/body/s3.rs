@@ -1,5 +1,5 @@
-//! A bucket opened: what the URL leaves open is taken from the environment, as other S3 clients
-//! do, and what an unreachable server may cost is bounded.
+//! Opens a bucket. What the URL does not set comes from the environment, as with other S3 clients. The time
+//! that an unreachable server may cost is bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use super::Error;
 use super::location::{Bucket, endpoint, shown};
 
-/// A server on the same network answers a connection at once, or is not there.
+/// The timeout to connect: a server on the same network answers at once, or is down.
 const CONNECT: Duration = Duration::from_secs(3);
-/// Between two reads, and from the end of a request to its answer. Every call has a bound of its
-/// own; this one ends what a call has given up.
+/// The timeout between two reads, and from the end of a request to its answer. Every call has a bound of its
+/// own; this one ends the connection of a call that was given up.
 const READ: Duration = Duration::from_secs(30);
-/// How often a call is tried again that failed by accident.
+/// How often a call that failed by accident is retried.
 const RETRIES: usize = 2;
-/// Before the first of them; doubling, with jitter, up to [`PAUSE_MOST`].
+/// The pause before the first retry. It doubles, with jitter, up to [`PAUSE_MOST`].
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MOST: Duration = Duration::from_millis(500);
 
-/// Where the environment names the server, the first that is set.
+/// The variables that name the server; the first that is set counts.
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-/// What is read of the environment by the names that it has there. Not the endpoint and its
-/// style, which the URL may say; not the timeouts, which belong to the code that waits.
+/// The variables that go to the client under their own names. Not the endpoint and its style, which the URL
+/// may set; not the timeouts, which belong to the callers that wait.
 const TAKEN: [&str; 24] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -54,10 +54,10 @@ const TAKEN: [&str; 24] = [
     "AWS_PROXY_CA_CERTIFICATE",
 ];
 
-/// Opens a bucket. `env` tells what a variable of the environment is.
+/// Opens a bucket. `env` returns the value of a variable of the environment.
 ///
 /// # Errors
-/// [`Error::Url`] with what is missing, and where it belongs. Nothing is asked of the server yet.
+/// [`Error::Url`] with what is missing, and where it belongs. The server is not contacted yet.
 pub(super) fn open(
     bucket: &Bucket,
     call_timeout: Duration,
@@ -80,7 +80,7 @@ fn builder(
     let is_true = |name: &str| env(name).is_some_and(|value| matches!(value.as_str(), "1" | "true"));
     credentials(bucket, &env)?;
     let mut client = ClientOptions::new()
-        // It would be counted over the whole of a body, however well it comes.
+        // It would cover the transfer of a whole body, however steadily it arrives.
         .with_timeout_disabled()
         .with_connect_timeout(CONNECT)
         .with_read_timeout(READ);
@@ -121,13 +121,12 @@ fn builder(
         .with_retry(RetryConfig {
             backoff: BackoffConfig { init_backoff: PAUSE, max_backoff: PAUSE_MOST, base: 2.0 },
             max_retries: RETRIES,
-            // A call is given up after this whatever it does; a body that is read goes on by
-            // itself for as long as it moves.
+            // No call is retried after this; reading a body goes on for as long as bytes arrive.
             retry_timeout: call_timeout,
         }))
 }
 
-/// The server that the URL names, or the environment.
+/// The server that the URL or the environment names.
 fn server(bucket: &Bucket, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
     if bucket.endpoint.is_some() {
         return Ok(bucket.endpoint.clone());
@@ -146,8 +145,8 @@ fn server(bucket: &Bucket, env: &dyn Fn(&str) -> Option<String>) -> Result<Optio
     Ok(Some(url))
 }
 
-/// Whether there are credentials. The client would look for a metadata service where there is
-/// none, and nobody would know what it waits for.
+/// Fails if there are no credentials. The client would look for a metadata service where there is none, and
+/// wait without saying for what.
 fn credentials(bucket: &Bucket, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     let has = |name: &str| env(name).is_some();
     match (has("AWS_ACCESS_KEY_ID"), has("AWS_SECRET_ACCESS_KEY")) {

@@ -8,31 +8,31 @@ use std::time::Duration;
 
 use crate::record::MAX_SEGMENTS;
 
-/// The largest segment among the first 128.
+/// The size of the first 128 segments, in bytes.
 pub(super) const SIZE: u64 = 1024 * 1024;
-/// The first time cut.
+/// How long the first segment stays open.
 const TIME: Duration = Duration::from_millis(25);
-/// The last, before the row of segments grows long.
+/// The longest that a segment of a dripping body stays open, before the doublings by index.
 const SLOW: Duration = Duration::from_secs(1);
-/// After so many segments the cut doubles.
+/// Size and time double after so many segments.
 const EVERY: usize = MAX_SEGMENTS / 4;
-/// In the last quarter the time doubles every so many: what is left of the row has to last.
+/// In the last quarter the time doubles after so many segments: the rest of the manifest has to last.
 const LATE: usize = 16;
 
-/// The most bytes that the segment at `index` of the row holds.
+/// The most bytes of the segment at `index`.
 pub(super) fn size(index: usize) -> u64 {
     SIZE << (index / EVERY).min(3)
 }
 
-/// How long the segment at `index` stays open after its first byte, when the `drips` before it
-/// in a row were cut by time.
+/// How long the segment at `index` stays open after its first byte. `drips` is how many segments before it,
+/// in a row, were cut by time.
 pub(super) fn time(index: usize, drips: u32) -> Duration {
     let doublings = if index < 3 * EVERY { index / EVERY } else { 3 + (index - 3 * EVERY) / LATE };
     let base = TIME.saturating_mul(1 << drips.min(6)).min(SLOW);
     base.saturating_mul(1 << doublings.min(16))
 }
 
-/// Bytes that may be written and not yet acknowledged by the store before the writer waits.
+/// How many bytes may be written and not yet acknowledged by the store before the writer waits.
 pub(super) fn outstanding(index: usize) -> u64 {
     2 * size(index) + 2 * SIZE
 }

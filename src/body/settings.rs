@@ -13,36 +13,36 @@ use crate::units;
 pub struct Settings {
     /// `file:PATH`, `s3://BUCKET/PREFIX` or `memory:`: see [`super::Location`].
     pub url: SecretUrl,
-    /// Bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
-    /// directory they are what the disk gives out, an inode being 256 of them.
+    /// The bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
+    /// directory it counts disk space, with 256 bytes for an inode.
     #[serde(with = "units::size")]
     pub size: u64,
-    /// How long an object stays after no record named it any more.
+    /// How long an object is kept after the last record that named it is gone.
     #[serde(with = "units::duration")]
     pub linger: Duration,
-    /// Which fleet's bodies they are, as the markers of its lives say: the prefix of its keys. Empty: it
-    /// is not said.
+    /// The fleet whose bodies they are, as the markers of its lives name it: the prefix of its keys. If
+    /// empty, the markers name no fleet.
     #[serde(skip)]
     pub fleet: String,
     /// A body up to this many bytes is held whole in memory while it is written.
     #[serde(skip)]
     pub hold: u64,
-    /// Recent bytes of a longer one that are kept for its readers.
+    /// How many recent bytes of a longer body are kept for its readers.
     #[serde(skip)]
     pub window: u64,
-    /// Bytes of the cache of blocks read back.
+    /// The size of the cache of blocks read back, in bytes.
     #[serde(skip)]
     pub blocks: u64,
-    /// The bound of one call to the store.
+    /// The timeout of one call to the store.
     #[serde(skip)]
     pub call_timeout: Duration,
-    /// A reader that takes nothing for so long, while others wait for it, is broken off.
+    /// A reader that takes nothing for so long, while the writer waits for it, is broken off.
     #[serde(skip)]
     pub patience: Duration,
-    /// Deletes a second, at most.
+    /// The most deletions per second.
     #[serde(skip)]
     pub deletes_per_second: u32,
-    /// For how long a record is of use: no fleet comes back to a life that nothing has touched for so
+    /// The longest that a record is served. No fleet comes back to a life that nothing has touched for so
     /// long.
     #[serde(skip)]
     pub max_life: Duration,

@@ -1,4 +1,4 @@
-//! One read for all who want the same at the same time, its failure included.
+//! One read for all callers that need the same bytes at the same time, and one failure.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -11,26 +11,26 @@ use tokio::task::AbortHandle;
 
 use super::Error;
 
-/// Below so many entries it is not looked whether some are over.
+/// A table with fewer entries is not tidied.
 const FEW: usize = 64;
 
-/// Reads by what they read.
+/// Reads under way or kept, by what they read.
 pub(super) struct Shares<K, V>(Mutex<Table<K, V>>);
 
 struct Table<K, V> {
     reads: HashMap<K, Weak<Read<V>>>,
-    /// With so many entries, those that are over are removed.
+    /// At so many entries, those that are over are removed.
     tidy_at: usize,
 }
 
-/// A read, in a task of its own: those who wait for it need not be polled. It ends when the last of
-/// them is dropped; one who keeps it keeps what was read for the others, too.
+/// A read, in a task of its own, so that the callers that wait for it need not be polled. It ends when the
+/// last of them drops it. A caller that keeps it keeps the result for the others, too.
 pub(super) struct Read<V> {
     told: SetOnce<Result<V, Error>>,
     task: OnceLock<AbortHandle>,
 }
 
-/// Tells an error if nothing else was told: the task panicked, or the runtime goes down.
+/// Sets an error if no result was set: the task panicked, or the runtime shuts down.
 struct Teller<V>(Weak<Read<V>>);
 
 // === impl Shares ===
@@ -40,18 +40,18 @@ impl<K: Eq + Hash, V: Clone + Send + Sync + 'static> Shares<K, V> {
         Self(Mutex::new(Table { reads: HashMap::new(), tidy_at: FEW }))
     }
 
-    /// The read of `key` that is under way, or that somebody keeps.
+    /// The read of `key` that is under way or kept.
     pub(super) fn find(&self, key: &K) -> Option<Arc<Read<V>>> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.reads.get(key).and_then(live)
     }
 
-    /// The same, or a new one that `begin` makes.
+    /// As [`Shares::find`], or else a new read that `begin` makes.
     pub(super) fn join<F>(&self, key: K, begin: impl FnOnce() -> F) -> Arc<Read<V>>
     where
         F: Future<Output = Result<V, Error>> + Send + 'static,
     {
-        // A table is whole between any two statements here.
+        // The table is consistent between any two statements here: a panic breaks nothing.
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(read) = table.reads.get(&key).and_then(live) {
             return read;
@@ -66,7 +66,7 @@ impl<K: Eq + Hash, V: Clone + Send + Sync + 'static> Shares<K, V> {
     }
 }
 
-/// A read that is not over, or has come to something: a failure is nobody's who comes later.
+/// A read that is under way or has succeeded. A failure is not shared with later callers.
 fn live<V>(read: &Weak<Read<V>>) -> Option<Arc<Read<V>>> {
     read.upgrade().filter(|read| !matches!(read.told.get(), Some(Err(_))))
 }
@@ -87,17 +87,17 @@ impl<V: Clone + Send + Sync + 'static> Read<V> {
             let told = read.await;
             teller.tell(told);
         });
-        // Set once: it was made here.
+        // Not set before: the read was made here.
         let _ = this.task.set(task.abort_handle());
         this
     }
 
-    /// What came of it, if it is over.
+    /// Its result, if it is over.
     pub(super) fn get(&self) -> Option<&Result<V, Error>> {
         self.told.get()
     }
 
-    /// What comes of it. Cancel safe.
+    /// Waits for its result. Cancel safe.
     pub(super) async fn wait(&self) -> Result<V, Error> {
         self.told.wait().await.clone()
     }
@@ -122,7 +122,7 @@ impl<V> Debug for Read<V> {
 impl<V> Teller<V> {
     fn tell(&self, told: Result<V, Error>) {
         if let Some(read) = self.0.upgrade() {
-            // The first word stands.
+            // The first result stands.
             let _ = read.told.set(told);
         }
     }

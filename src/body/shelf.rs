@@ -1,9 +1,9 @@
-//! Bodies in a directory: one file a segment, and what it takes of the disk.
+//! Bodies in a directory: one file per segment, and the disk space they take.
 //!
-//! A segment's name is `<store id>/<key hash>/<token>/<n>` as everywhere. Its file is
-//! `<store id>/<x>/<key hash>.<token>.<n>`, where `x` is the hash's first digit: a body has no directory
-//! of its own, which would take as much of the disk as its bytes. Files under their whole names, as older
-//! versions wrote them, are found, listed and removed like the others.
+//! A segment's name is `<store id>/<key hash>/<token>/<n>` as in every store. Its file is `<store
+//! id>/<x>/<key hash>.<token>.<n>`, where `x` is the first digit of the hash: a directory for each body would
+//! take as much of the disk as the body. Files under their whole names, as older versions wrote them, are
+//! found, listed and removed like the others.
 
 use std::fmt;
 use std::fs::{DirEntry, Metadata};
@@ -25,26 +25,26 @@ use tokio::sync::mpsc;
 
 use crate::body;
 
-/// What the disk is given out in, where it does not say how much it has given.
+/// The unit of disk space, on systems that do not say how much a file takes.
 const BLOCK: u64 = 4096;
-/// What a file or a directory takes beside its blocks: its inode, and its name.
+/// The bytes that a file or a directory takes beside its blocks: its inode, and its name.
 const INODE: u64 = 256;
-/// Listed objects that wait to be taken.
+/// How many listed objects may wait for the reader of a listing.
 const QUEUE: usize = 256;
 
-/// The objects below a directory. The sizes in its listings are what the files take of the disk.
+/// The object store in a directory. The sizes in its listings are the disk space that the files take.
 #[derive(Debug)]
 pub(super) struct Shelf {
     files: Arc<dyn ObjectStore>,
     root: PathBuf,
 }
 
-/// What a file of so many bytes takes of the disk, as far as that can be said beforehand.
+/// The disk space that a file of `len` bytes will take, as an estimate.
 pub(super) fn takes(len: u64) -> u64 {
     len.div_ceil(BLOCK).saturating_mul(BLOCK).saturating_add(INODE)
 }
 
-/// What a file or a directory takes that is there.
+/// The disk space that an existing file or directory takes.
 fn taken(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     let blocks = std::os::unix::fs::MetadataExt::blocks(meta).saturating_mul(512);
@@ -53,8 +53,8 @@ fn taken(meta: &Metadata) -> u64 {
     blocks.saturating_add(INODE)
 }
 
-/// What is taken below the directory of a life by what is no segment: directories, and files that are half
-/// written. Its marker is there without any body, and is not counted.
+/// The disk space below the directory of a life that is not segments: directories, and half-written files.
+/// Its marker exists without any body, and is not counted.
 pub(super) fn overhead(dir: &FsPath) -> u64 {
     let mut bytes = 0;
     for entry in entries(dir) {
@@ -81,14 +81,14 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The key hash, token and n that a file's name has.
+/// The key hash, token and n in a file's name.
 fn split(name: &str) -> Option<(&str, &str, &str)> {
     let (rest, n) = name.rsplit_once('.')?;
     let (hash, token) = rest.rsplit_once('.')?;
     (!hash.is_empty() && is_number(token) && is_number(n)).then_some((hash, token, n))
 }
 
-/// Where the file of an object is. What is no segment is where its name says.
+/// The path of an object's file. An object that is not a segment is where its name says.
 fn file_of(object: &Path) -> Path {
     let parts: Vec<_> = object.parts().collect();
     match parts.as_slice() {
@@ -105,7 +105,7 @@ fn file_of(object: &Path) -> Path {
 // === impl Shelf ===
 
 impl Shelf {
-    /// The objects of a directory, which is made; without room for it, by the first that is put.
+    /// Opens a directory, and makes it. Without room for that, the first put makes it.
     pub(super) fn open(path: &FsPath) -> std::result::Result<Self, body::Error> {
         let failed = |cause: &(dyn std::error::Error + 'static)| body::Error::store(cause);
         let (files, root): (Arc<dyn ObjectStore>, _) = match std::fs::create_dir_all(path) {
@@ -182,7 +182,7 @@ impl ObjectStore for Shelf {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (root, prefix) = (self.root.clone(), prefix.cloned().unwrap_or_default());
         let (found, taker) = mpsc::channel(QUEUE);
-        // Ends when all is listed, or nobody takes it.
+        // Ends when all is listed, or the listing is dropped.
         tokio::task::spawn_blocking(move || {
             let mut walk = Walk { prefix, found };
             let _ = walk.all(&root);
@@ -222,13 +222,13 @@ struct Walk {
     found: mpsc::Sender<Result<ObjectMeta>>,
 }
 
-/// Nobody takes what is listed any more.
+/// The listing was dropped.
 struct Unwanted;
 
 // === impl Walk ===
 
 impl Walk {
-    /// The lives of a root.
+    /// Lists the lives below the root.
     fn all(&mut self, root: &FsPath) -> std::result::Result<(), Unwanted> {
         let first = self.prefix.parts().next().map(|part| part.as_ref().to_owned());
         for life in self.sorted(root)? {
@@ -239,11 +239,12 @@ impl Walk {
         Ok(())
     }
 
-    /// What is in a directory, whose names from the root on these are. Files of one key stand together.
+    /// Lists a directory; `names` are the parts of its path below the root. Files of one key come one after
+    /// another.
     fn below(&mut self, dir: &FsPath, names: &[&str]) -> std::result::Result<(), Unwanted> {
         for name in self.sorted(dir)? {
             let path = dir.join(&name);
-            // What went meanwhile is not there.
+            // Skips what was removed meanwhile.
             let Ok(meta) = path.symlink_metadata() else { continue };
             if meta.is_dir() {
                 let names: Vec<&str> = names.iter().copied().chain([&*name]).collect();

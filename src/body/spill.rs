@@ -1,4 +1,4 @@
-//! The rest of a body that cannot be stored, for those who read it here.
+//! The rest of a body that cannot be stored, for its readers on this instance.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::Error;
 use super::fill::Fill;
 
-/// Passes bytes to all readers that the body has on this instance, at the pace of the slowest. One that
-/// takes nothing for [`super::Settings::patience`] while the others wait for it is broken off. Dropped
-/// before [`Spill::finish`], all of them end with an error.
+/// Passes bytes to all readers that the body has on this instance, at the pace of the slowest. A reader that
+/// takes nothing for [`super::Settings::patience`] while this waits for it is broken off. Dropped before
+/// [`Spill::finish`], the readers end with an error.
 #[derive(Debug)]
 pub struct Spill {
     fill: Arc<Fill>,
@@ -27,17 +27,17 @@ impl Spill {
         Self { fill, ended: false }
     }
 
-    /// Whether there is anybody to spill to.
+    /// Returns whether there are readers left.
     pub fn wanted(&self) -> bool {
         self.fill.is_read()
     }
 
-    /// How many bytes the body has so far.
+    /// The length of the body so far.
     pub fn written(&self) -> u64 {
         self.fill.written()
     }
 
-    /// Waits until there is nobody to spill to. Cancel safe.
+    /// Waits until there are no readers. Cancel safe.
     pub async fn deserted(&self) {
         self.fill.deserted().await;
     }
@@ -45,10 +45,10 @@ impl Spill {
     /// Passes `bytes` on, and waits while a reader is behind.
     ///
     /// # Errors
-    /// [`Error::Gone`] if nobody reads any more.
+    /// [`Error::Gone`] if there are no readers left.
     ///
     /// # Cancel safety
-    /// The bytes are taken at the first poll; dropped while it waits, nothing is lost.
+    /// The bytes are taken at the first poll: if dropped while it waits, nothing is lost.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         if !self.wanted() {
             return Err(Error::Gone);
@@ -57,10 +57,10 @@ impl Spill {
         self.fill.keep_pace().await
     }
 
-    /// The body is complete: the readers end cleanly.
+    /// Completes the body: its readers end cleanly.
     ///
     /// # Errors
-    /// [`Error::Truncated`] if it is not as long as was promised: then they are broken off.
+    /// [`Error::Truncated`] if its length is not the promised one: then the readers end with an error.
     pub fn finish(mut self) -> Result<(), Error> {
         if self.fill.len_hint.is_some_and(|hint| hint != self.fill.written()) {
             return Err(Error::Truncated);
