@@ -419,6 +419,7 @@ impl Bodies {
         self.counters().window.load(Ordering::Relaxed) + self.blocks.weight()
     }
 
+    /// The settings that it was opened with.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -1,7 +1,7 @@
-//! This instance's own memory in front of the store.
+//! The memory tier of this instance, in front of the store.
 //!
-//! A hit does no I/O and waits for nothing: one look into a sharded cache, one comparison of a
-//! number against the newest purge. Records of large bodies are held without their bytes.
+//! A hit does no I/O and does not wait: it is one lookup in a sharded cache, and one comparison of a number
+//! with the newest purge. Records of large bodies are held without their bytes.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,30 +41,30 @@ use doubts::Watch;
 use numbers::Stands;
 use stored::{DOUBTED, USED};
 
-/// No body above this is held in memory, however large the tier is.
+/// The longest body that is held in memory, in bytes, however large the tier is.
 const HOLD_CEILING: u64 = 8 << 20;
-/// What an entry costs beside its record and bytes.
+/// The bytes that an entry costs beside its record and body.
 const ENTRY_OVERHEAD: u64 = 160;
 
-/// What this instance remembers.
+/// The records and Vary nodes that this instance holds in memory.
 #[derive(Debug)]
 pub struct Tier {
     memory: Cache<Arc<str>, Held, Weigh, DefaultHashBuilder, Evictions>,
     evicted: Arc<AtomicU64>,
     hold: u64,
     max_life_ms: u64,
-    /// Only where other instances change the store too.
+    /// Set only if other instances change the store too.
     watch: Option<Arc<Watch>>,
-    /// Something is held that is not in the store.
+    /// Whether a record is held that no entry of the store names.
     unbacked: AtomicBool,
 }
 
-/// What is remembered under a key.
+/// What is held under a key.
 #[derive(Debug, Clone)]
 pub enum Held {
     /// A response.
     Stored(Arc<Stored>),
-    /// The responses of this key vary: look under the variant's key.
+    /// The responses of this key vary: the record is under the key of a variant.
     Vary(Arc<VaryNode>),
 }
 
@@ -77,27 +77,27 @@ struct Evictions {
     watch: Option<Arc<Watch>>,
 }
 
-/// What became of an entry that was offered.
+/// The result of offering an entry to the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Placed {
-    /// It stands there now.
+    /// It is held now, and is new.
     New,
-    /// It, or its bytes, joined what was there.
+    /// It, or its bytes, was merged into the held entry with the same token.
     Joined,
-    /// What was there is newer.
+    /// It was not taken: the held entry is newer.
     Not,
 }
 
 // === impl Tier ===
 
 impl Tier {
-    /// A tier that holds about `capacity` bytes, of an instance that is alone with its store.
+    /// A tier of about `capacity` bytes, for an instance that does not share its store.
     pub fn new(capacity: u64) -> Self {
         Self::build(capacity, None)
     }
 
-    /// The same, of one among several: what it holds is found by the names in the store, and
-    /// nothing is taken in that `numbers` know to be older than the store's.
+    /// A tier for an instance of a fleet: entries are also found by their names in the store, and none is
+    /// taken in that `numbers` know to be older than the store's.
     pub fn in_fleet(capacity: u64, numbers: Arc<Numbers>) -> Self {
         Self::build(capacity, Some(Arc::new(Watch::new(numbers))))
     }
@@ -105,8 +105,8 @@ impl Tier {
     fn build(capacity: u64, watch: Option<Arc<Watch>>) -> Self {
         let evicted = Arc::new(AtomicU64::new(0));
         let hold = Self::hold_of(capacity);
-        // A shard refuses what is heavier than its share, without a word: few shards, and
-        // nothing offered that is heavier than an eighth of one.
+        // A shard silently refuses what is heavier than its share. So there are few shards, and nothing is
+        // offered that is heavier than an eighth of one.
         let shards = usize::try_from(capacity / (hold * 8).max(1)).unwrap_or(1).clamp(1, 16);
         let items = usize::try_from(capacity / 4096).unwrap_or(1024).clamp(1024, 4_000_000);
         let options = OptionsBuilder::new()
@@ -120,14 +120,14 @@ impl Tier {
         Self { memory, evicted, hold, max_life_ms: u64::MAX, watch, unbacked: AtomicBool::new(false) }
     }
 
-    /// The same, and no record answers from it once it is older than `max_life`, whatever it says:
-    /// what is kept is cut to that, so that a hit has nothing more to compare.
+    /// Limits the life of records: none is served from the tier once it is older than `max_life`, whatever it
+    /// says. A record is cut to that when it is taken in, so a hit compares nothing more.
     #[must_use]
     pub fn with_max_life(self, max_life: Duration) -> Self {
         Self { max_life_ms: crate::clock::millis(max_life), ..self }
     }
 
-    /// The longest body that a tier of so many bytes holds.
+    /// The longest body that a tier of `capacity` bytes holds, in bytes.
     pub fn hold_of(capacity: u64) -> u64 {
         (capacity / 32).min(HOLD_CEILING)
     }
@@ -137,12 +137,11 @@ impl Tier {
         self.hold
     }
 
-    /// What is remembered under a key's text. Whether a purge covers it is asked of [`Stamps`].
+    /// Finds the entry of a key. The caller checks purges with [`Stamps`].
     pub fn find(&self, key: &str) -> Option<Held> {
         let held = self.memory.get(key);
         match &held {
-            // Looked at first: a line of memory that all cores share is written once and not by
-            // each hit.
+            // Loads before it stores: a cache line that all cores share is not written by each hit.
             Some(Held::Stored(stored)) if stored.mark.load(Ordering::Relaxed) != USED => self.used(stored),
             Some(Held::Vary(_)) => {
                 if let Some(watch) = &self.watch {
@@ -154,7 +153,7 @@ impl Tier {
         held
     }
 
-    /// A record is used for the first time since that was asked, or since changes were missed.
+    /// Notes the first use of a record since [`Tier::was_used`], or since changes were missed.
     #[cold]
     fn used(&self, stored: &Stored) {
         let before = stored.mark.swap(USED, Ordering::Relaxed);
@@ -166,12 +165,12 @@ impl Tier {
         }
     }
 
-    /// The same, but it does not count as a use.
+    /// As [`Tier::find`], but does not count as a use.
     pub fn peek(&self, key: &str) -> Option<Held> {
         self.memory.peek(key)
     }
 
-    /// Whether a record was found, or kept anew, since this was last asked of it.
+    /// Returns whether a record was found, or kept again, since the last call for its key.
     pub fn was_used(&self, key: &str) -> bool {
         match self.peek(key) {
             Some(Held::Stored(stored)) => stored.mark.fetch_and(!USED, Ordering::Relaxed) & USED != 0,
@@ -179,8 +178,8 @@ impl Tier {
         }
     }
 
-    /// Remembers a record, unless a newer one of that key is there. Bytes that are here already
-    /// stay: a record read from the store has none.
+    /// Takes a record in, unless a newer one of its key is held. A body that is held stays: a record read
+    /// from the store has none.
     pub fn keep(&self, stored: Arc<Stored>) {
         let stored = stored.within(self.max_life_ms);
         let key: Arc<str> = Arc::from(stored.record.key.as_str());
@@ -191,19 +190,19 @@ impl Tier {
         self.place(&key, Held::Stored(stored), number);
     }
 
-    /// Remembers that a key's responses vary, unless something newer of that key is there.
+    /// Takes a Vary node in, unless a newer entry of its key is held.
     pub fn keep_node(&self, node: Arc<VaryNode>) {
         self.keep_node_at(node, 0);
     }
 
-    /// The same, of a node read from an entry with this number.
+    /// As [`Tier::keep_node`], for a node read from an entry with this number.
     pub fn keep_node_at(&self, node: Arc<VaryNode>, number: Number) {
         let key: Arc<str> = Arc::from(node.key.as_str());
         self.place(&key, Held::Vary(node), number);
     }
 
-    /// In a fleet what is taken in is compared with what is known of the store's changes: before,
-    /// and once more when a change can find it here.
+    /// In a fleet a new entry is compared with the known changes of the store: before it is taken in, and
+    /// again once a change can find it here.
     fn place(&self, key: &Arc<str>, held: Held, number: Number) {
         let Some(watch) = &self.watch else {
             self.put(key, held);
@@ -229,13 +228,13 @@ impl Tier {
             Stands::Unread => {
                 watch.ask(hash);
             }
-            // Nobody but this instance may know it: the store is asked when it is used.
+            // The store may not have it: it is read when the entry is next used.
             Stands::Unknown if placed == Placed::New => self.doubt(hash),
             Stands::Newer | Stands::Unknown => {}
         }
     }
 
-    /// In one step: nobody finds the key empty, and no older one comes in between.
+    /// Takes an entry in, in one step: no request finds the key empty, and no older entry comes in between.
     fn put(&self, key: &Arc<str>, held: Held) -> Placed {
         let mut became = Placed::Not;
         let placed = self.memory.entry(key, None, |_, there| {
@@ -246,17 +245,18 @@ impl Tier {
                     stored.mark.fetch_or(USED, Ordering::Relaxed);
                 }
             }
-            // What was there is dropped when the shard is no longer locked.
+            // The replaced entry is dropped after the shard is unlocked.
             EntryAction::Retain(next.map(|next| std::mem::replace(there, next)))
         });
         match placed {
             EntryResult::Vacant(guard) => {
-                // Removed meanwhile (a purge of everything): then it is not wanted.
+                // Fails if the placeholder was removed meanwhile (a purge of everything): then the entry is
+                // not wanted.
                 if guard.insert(held).is_ok() {
                     became = Placed::New;
                 }
             }
-            // What grew in its place has pushed nothing out yet.
+            // An entry that grew in place evicts nothing by itself.
             EntryResult::Retained(Some(_)) if self.memory.weight() > self.memory.capacity() => {
                 self.memory.set_capacity(self.memory.capacity());
             }
@@ -268,20 +268,21 @@ impl Tier {
         became
     }
 
-    /// Forgets a key, if what is there is this very record, with or without its bytes.
+    /// Forgets a key if it holds this record, with or without its bytes.
     pub fn forget(&self, stored: &Stored) {
         let key = stored.record.key.as_str();
         self.memory.remove_if(key, |held| matches!(held, Held::Stored(there) if there.is(stored)));
         self.left(key);
     }
 
-    /// Forgets a key, whatever is there.
+    /// Forgets a key, whatever it holds.
     pub fn forget_key(&self, key: &str) {
         self.memory.remove(key);
         self.left(key);
     }
 
-    /// Forgets what was kept without being in the store: unsafe requests elsewhere have not found it.
+    /// Forgets records that no entry of the store names: unsafe requests on other instances have not found
+    /// them.
     pub fn drop_unbacked(&self) {
         if !self.unbacked.swap(false, Ordering::AcqRel) {
             return;
@@ -306,7 +307,7 @@ impl Tier {
         }
     }
 
-    /// Bytes held, by the weights.
+    /// Bytes held, as weighed.
     pub fn bytes(&self) -> u64 {
         self.memory.weight()
     }
@@ -316,18 +317,18 @@ impl Tier {
         self.memory.len()
     }
 
-    /// Whether nothing is held.
+    /// Returns whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many entries had to make room since the start.
+    /// How many entries were evicted since the start.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Drops what is past its end at `now`, and what a hard stamp covers; then the stamps that have
-    /// ended and cover nothing here are forgotten. Walks the whole tier, a shard at a time.
+    /// Drops records that are past their end at `now` or covered by a hard stamp. Then has `stamps` forget
+    /// those that have ended and cover nothing here. Walks the whole tier, a shard at a time.
     pub fn sweep(&self, now: u64, stamps: &Stamps) -> usize {
         let before = self.memory.len();
         let stale = Mutex::new(HashSet::new());
@@ -374,7 +375,7 @@ impl Held {
         }
     }
 
-    /// What stands here once `newcomer` was here too; none, if that is what stands here now.
+    /// The entry to hold after `newcomer` was offered; `None` to keep the present one.
     fn next(&self, newcomer: &Self) -> Option<Self> {
         let (Self::Stored(here), Self::Stored(comes)) = (self, newcomer) else {
             return (newcomer.token() >= self.token()).then(|| newcomer.clone());
@@ -417,13 +418,13 @@ impl Weighter<Arc<str>, Held> for Weigh {
 // === impl Evictions ===
 
 impl Lifecycle<Arc<str>, Held> for Evictions {
-    // Also told of values that an insert replaced: but [`Tier`] replaces in place.
+    // The cache also reports values that an insert replaced, but [`Tier`] replaces in place.
     type RequestState = ();
 
     fn on_evict(&self, (): &mut Self::RequestState, key: Arc<str>, _: Held) {
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Some(watch) = &self.watch {
-            // A shard is locked here: what this leaves to be done is done by who made the room.
+            // A shard is locked here: the caller whose entry evicted this one updates the index afterwards.
             watch.gone(key);
         }
     }

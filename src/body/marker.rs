@@ -22,7 +22,7 @@ pub(super) enum Marker {
 pub(super) struct Told {
     /// The name of the fleet.
     pub fleet: String,
-    /// The fleet's `linger`, at least once in which its janitor rewrites the marker.
+    /// How often the fleet rewrites the marker, if the marker says so.
     pub linger: Option<Duration>,
     /// The id of the life that came after this one, if an instance saw that.
     pub ended_by: Option<String>,

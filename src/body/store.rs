@@ -1,4 +1,4 @@
-//! The object store underneath: names, bounds on every call, and what is counted.
+//! Access to the object store: names of objects, a bound on every call, and counters.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,80 +23,80 @@ use super::{Error, Settings, s3};
 use crate::clock::WallMs;
 use crate::record::Segment;
 
-/// The object that marks a body store as the one of a store's life.
+/// The name of the marker: the object by which a body store belongs to a life of the store.
 const HERE: &str = "here";
-/// No marker is longer, in bytes.
+/// The longest that a marker may be, in bytes.
 const MARKER_MOST: u64 = 1024;
-/// Who joins waits so long for the marker: whoever began that life may be about to write it.
+/// How long a joining instance waits for the marker: the instance that began that life may be about to write
+/// it.
 const JOIN_PATIENCE: Duration = Duration::from_secs(3);
-/// And looks for it so often.
+/// The pause between two looks for the marker.
 const JOIN_LOOK: Duration = Duration::from_millis(100);
-/// The slowest that the store may be, in bytes a second: a call may take the longer, the more it
-/// carries.
+/// The slowest rate of the store, in bytes per second: the more a call carries, the longer it may take.
 pub(super) const FLOOR: u64 = 256 * 1024;
 
-/// What has been counted since the start. Telemetry reads it.
+/// Counters since the start, for telemetry.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Bytes that are taken under the store's id, as far as this instance knows: what the last listing
-    /// found, and its own puts and deletes since. In a directory they are those of the disk.
+    /// Bytes that the current life takes, as far as this instance knows: what the last listing found, and its
+    /// own puts and deletions since. In a directory they are disk space.
     pub used: AtomicU64,
     /// Puts that failed.
     pub put_errors: AtomicU64,
-    /// Reads that failed, beside missing segments.
+    /// Reads that failed, except for missing segments.
     pub get_errors: AtomicU64,
     /// Deletes that failed.
     pub delete_errors: AtomicU64,
     /// Listings that failed.
     pub list_errors: AtomicU64,
-    /// Segments whose length or digest was not what the manifest says.
+    /// Segments whose length or digest was not that of the manifest.
     pub corrupt: AtomicU64,
-    /// Segments that a manifest names and the store has not.
+    /// Segments that a manifest names and the store does not have.
     pub missing: AtomicU64,
     /// Objects removed by the janitor because no record named them.
     pub swept: AtomicU64,
-    /// Bytes of other lives of the store that are over and not removed yet.
+    /// Bytes of other lives of the store that nothing touches and that are not removed yet.
     pub others: AtomicU64,
     /// Bytes of growing bodies in memory now.
     pub window: AtomicU64,
-    /// The most of those there ever were.
+    /// The highest value of `window`.
     pub window_peak: AtomicU64,
-    /// Bytes put, ever; with `deleted`, tells a listing what happened beside it.
+    /// Bytes put since the start. With `deleted` it tells what changed during a listing.
     pub put: AtomicU64,
-    /// Bytes deleted, ever.
+    /// Bytes deleted since the start.
     pub deleted: AtomicU64,
 }
 
-/// Whose body it is: the hash of its key, in one life of the store. Whoever has a name keeps to
-/// that life, whatever the store's id becomes.
+/// The name of a body: the hash of its key, in one life of the store. Code that holds a name stays in that
+/// life, whatever the store's id becomes.
 #[derive(Debug, Clone)]
 pub(super) struct Name {
     life: Arc<str>,
     text: Arc<str>,
-    /// The same, for tables.
+    /// The hash as a number, for tables.
     pub(super) hash: u128,
 }
 
-/// The objects under one store's id.
+/// The objects of a body store.
 #[derive(Debug)]
 pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
     /// The id of the life that new names belong to.
     life: RwLock<Arc<str>>,
-    /// What their markers say: whose they are, and how often they are written anew.
+    /// What this instance writes into markers: the fleet, and how often it rewrites them.
     says: (String, Duration),
-    /// Lives that have ended, and whose markers do not say so yet.
+    /// Lives that this process has left, and whose markers do not say so yet.
     pub(super) left: Left,
-    /// There was no room for the marker: nothing is put until it is there.
+    /// Whether there was no room for the marker: nothing is put until it is written.
     unmarked: AtomicBool,
-    /// The directory, if it is one.
+    /// The directory, if the store is one.
     root: Option<PathBuf>,
-    /// No put goes through that would take `used` over this.
+    /// A put that would take `used` over this fails.
     ceiling: u64,
     call_timeout: Duration,
-    /// What was found missing or wrong a moment ago.
+    /// Segments that were found missing or corrupt a moment ago.
     pub(super) gone: Gone,
-    /// Whether it can be read.
+    /// Whether the store can be read.
     pub(super) away: Away,
     pub(super) counters: Counters,
 }
@@ -104,27 +104,27 @@ pub(super) struct Store {
 // === impl Name ===
 
 impl Name {
-    /// Of a key hash in 32 hexadecimal digits. Anything else has a name too, just not its own
-    /// digits in the tables.
+    /// The name for a key hash of 32 hexadecimal digits. Any other text has a name too; in tables it is known
+    /// by its digest.
     pub(super) fn of(life: Arc<str>, key_hash: &str) -> Self {
         let hash = u128::from_str_radix(key_hash, 16).ok().filter(|_| key_hash.len() == 32);
         let hash = hash.unwrap_or_else(|| u128::from_be_bytes(digest([key_hash.as_bytes()])));
         Self { life, text: key_hash.into(), hash }
     }
 
-    /// The life that it is of.
+    /// The life that the body belongs to.
     pub(super) fn life(&self) -> &Arc<str> {
         &self.life
     }
 
-    /// Where a segment of it is.
+    /// The path of a segment.
     fn path(&self, token: u64, n: u32) -> Path {
         let (token, n) = (token.to_string(), n.to_string());
         Path::from_iter([&*self.life, &*self.text, token.as_str(), n.as_str()])
     }
 }
 
-/// The first 128 bits of the SHA-256 of the chunks, one after another.
+/// The first 128 bits of the SHA-256 of the concatenated chunks.
 pub(super) fn digest<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
     let mut sha = Sha256::new();
     for chunk in chunks {
@@ -143,7 +143,7 @@ pub(super) fn first_half(sha: Sha256) -> [u8; 16] {
 // === impl Store ===
 
 impl Store {
-    /// Opens what `url` names, with what it leaves to the environment.
+    /// Opens the store at `url`. What the URL does not set comes from `env`.
     pub(super) fn open(
         url: &str,
         id: &str,
@@ -158,7 +158,7 @@ impl Store {
         Ok(Self::over(objects, root, id, settings))
     }
 
-    /// Over objects that are there.
+    /// A store over objects that are open already.
     pub(super) fn over(
         objects: Arc<dyn ObjectStore>,
         root: Option<PathBuf>,
@@ -166,7 +166,8 @@ impl Store {
         settings: &Settings,
     ) -> Self {
         let (size, call_timeout) = (settings.size, settings.call_timeout);
-        // A quarter over what the janitor aims at: it works in sweeps, the disk fills meanwhile.
+        // A quarter above the limit that the janitor aims at: it works in sweeps, and the disk fills
+        // meanwhile.
         let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
@@ -181,7 +182,7 @@ impl Store {
         Arc::clone(&self.life.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on new names belong to another life. True if it is another.
+    /// Moves to a life: new names belong to it. Returns whether it is another one.
     pub(super) fn enter(&self, id: &str) -> bool {
         let mut life = self.life.write().unwrap_or_else(PoisonError::into_inner);
         let other = **life != *id;
@@ -192,12 +193,12 @@ impl Store {
         other
     }
 
-    /// The name of a key hash in this life.
+    /// The name of a key hash in the current life.
     pub(super) fn name(&self, key_hash: &str) -> Name {
         Name::of(self.life(), key_hash)
     }
 
-    /// Looks for the marker, and writes it if it is not there, or if it says that this life has ended.
+    /// Writes the marker of the current life if it is missing, or if it says that this life has ended.
     pub(super) async fn mark(&self) -> Result<(), Error> {
         if self.marker(&self.life()).await?.is_none_or(|(marker, _)| marker.has_ended()) {
             self.sign().await?;
@@ -206,12 +207,12 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the marker, whether it is there or not.
+    /// Writes the marker of the current life in any case.
     pub(super) async fn sign(&self) -> Result<(), Error> {
         self.write_marker(&self.life(), None).await
     }
 
-    /// Writes the marker of a life; `ended_by`: of one that has ended.
+    /// Writes the marker of a life; `ended_by` is the life that came after, if this one has ended.
     pub(super) async fn write_marker(&self, life: &str, ended_by: Option<&str>) -> Result<(), Error> {
         let text = Bytes::from(Marker::write(&self.says.0, self.says.1, ended_by));
         let marker = marker(life);
@@ -222,19 +223,19 @@ impl Store {
         })
     }
 
-    /// What the marker of a life says, and when it was written, if there is one.
+    /// The marker of a life and when it was written, if there is one.
     pub(super) async fn marker(&self, life: &str) -> Result<Option<(Marker, WallMs)>, Error> {
         let read = async {
             let got = self.objects.get(&marker(life)).await?;
             let at = u64::try_from(got.meta.last_modified.timestamp_millis()).unwrap_or(u64::MAX);
-            // What is longer is nobody's marker.
+            // A longer object is not a marker of ours.
             let text = if got.meta.size > MARKER_MOST { Bytes::new() } else { got.bytes().await? };
             Ok((Marker::read(&text), at))
         };
         match self.bounded(0, read).await {
             Ok(found) => Ok(Some(found)),
             Err(object_store::Error::NotFound { source, .. }) => {
-                // Not HEAD, whose answer cannot say what was not found.
+                // Reads with GET because the answer to HEAD cannot say what was not found.
                 let cause = Error::store(&*source);
                 if cause.to_string().contains("NoSuchBucket") { Err(cause) } else { Ok(None) }
             }
@@ -247,7 +248,7 @@ impl Store {
         self.remove(vec![marker(life)]).await
     }
 
-    /// The names at the top that may be lives. No other object is looked at.
+    /// The names at the top level that may be lives. No other object is looked at.
     pub(super) async fn lives(&self) -> Result<Vec<String>, Error> {
         let listed = self.bounded(0, self.objects.list_with_delimiter(None)).await;
         let listed = listed.map_err(|cause| Error::store(&cause))?;
@@ -255,7 +256,7 @@ impl Store {
         Ok(listed.common_prefixes.into_iter().filter_map(first).collect())
     }
 
-    /// The same; without room for it, it is owed.
+    /// As [`Store::mark`]. If there is no room, notes that the marker is missing.
     pub(super) async fn mark_if_there_is_room(&self) -> Result<(), Error> {
         match self.mark().await {
             Err(Error::NoRoom) => {
@@ -270,8 +271,8 @@ impl Store {
         self.unmarked.load(Ordering::Acquire)
     }
 
-    /// Looks for the marker of a life, again and again for a short while: [`Error::NotShared`] if
-    /// it is not there then.
+    /// Looks for the marker of a life, repeatedly for a short while: [`Error::NotShared`] if it is not there
+    /// then.
     pub(super) async fn join(&self, life: &str) -> Result<(), Error> {
         let until = Instant::now() + JOIN_PATIENCE;
         while self.marker(life).await?.is_none() {
@@ -283,8 +284,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a segment. Tried twice in a directory: the janitor may remove an empty one
-    /// between its making and its use.
+    /// Writes a segment. In a directory it is tried twice: between making a directory and using it, the
+    /// janitor may remove it because it is empty.
     pub(super) async fn put(&self, name: &Name, token: u64, n: u32, chunks: &[Bytes]) -> Result<(), Error> {
         let len: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let takes = self.takes(len);
@@ -333,7 +334,7 @@ impl Store {
         if got.len() as u64 == len { Ok(got) } else { Err(self.corrupt(name, segment)) }
     }
 
-    /// Looks whether a segment is there, as long as it should be. Reads nothing of it.
+    /// Checks that a segment exists with the right length, without reading its bytes.
     pub(super) async fn look_for(&self, name: &Name, segment: &Segment) -> Result<(), Error> {
         let path = name.path(segment.token, segment.n);
         let there = self.bounded(0, self.objects.head(&path)).await;
@@ -341,7 +342,7 @@ impl Store {
         if there.size == segment.len { Ok(()) } else { Err(self.corrupt(name, segment)) }
     }
 
-    /// A read failed: counts it, and says how.
+    /// Counts a failed read, and returns its error.
     pub(super) fn failed_get(&self, name: &Name, segment: &Segment, cause: &object_store::Error) -> Error {
         if matches!(cause, object_store::Error::NotFound { .. }) {
             self.counters.missing.fetch_add(1, Ordering::Relaxed);
@@ -352,21 +353,21 @@ impl Store {
         Error::store(cause)
     }
 
-    /// A read that had begun gives no more bytes: counts it.
+    /// Counts a read that timed out, and returns its error.
     pub(super) fn stalled(&self) -> Error {
         self.counters.get_errors.fetch_add(1, Ordering::Relaxed);
         Error::Store(format!("no more bytes within {:?}", self.call_timeout).into())
     }
 
-    /// A segment is not what the manifest says: counts it.
+    /// Counts a segment that is not what the manifest says, notes it as lost, and returns the error.
     pub(super) fn corrupt(&self, name: &Name, segment: &Segment) -> Error {
         self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         let Segment { token, n, .. } = *segment;
         self.gone.note(name, segment, Error::Corrupt { token, n })
     }
 
-    /// All objects of a life, those of one key hash one after another. What else is in a bucket is
-    /// not looked at. Bounded from one to the next: a listing may be long.
+    /// Lists all objects of a life, those of one key hash one after another. Other objects of a bucket are
+    /// not listed. The time from one object to the next is bounded: a whole listing may be long.
     pub(super) fn list(&self, life: &str) -> BoxStream<'static, Result<ObjectMeta, Error>> {
         let bound = self.call_timeout;
         let listing = self.objects.list(Some(&Path::from_iter([life])));
@@ -380,15 +381,15 @@ impl Store {
         .boxed()
     }
 
-    /// Removes segments, which take as much as is given with them, with as few calls as the store allows.
-    /// One that is gone already counts as removed. Says of each whether it went.
+    /// Removes segments, each given with the space it takes, in as few calls as the store allows. A segment
+    /// that is missing counts as removed. Returns a result for each.
     pub(super) async fn delete(&self, segments: &[(Name, u64, u32, u64)]) -> Vec<Result<(), Error>> {
         let paths: Vec<_> = segments.iter().map(|(name, token, n, _)| Ok(name.path(*token, *n))).collect();
         let mut answers = self.objects.delete_stream(stream::iter(paths).boxed());
         let mut failed = None;
         let mut done = Vec::with_capacity(segments.len());
         for (_, _, _, len) in segments {
-            // An answer to a whole call that failed stands for all that were in it.
+            // After a timeout no more answers are awaited: the remaining segments fail, too.
             let answer = match &failed {
                 Some(cause) => Err(Error::clone(cause)),
                 None => match timeout(self.call_timeout, answers.next()).await {
@@ -413,7 +414,7 @@ impl Store {
         done
     }
 
-    /// Removes everything of a life, its marker too.
+    /// Removes all objects of a life, including its marker.
     pub(super) async fn clear(&self, life: &str) -> Result<(), Error> {
         let mut listing = self.list(life);
         let mut paths = Vec::new();
@@ -423,7 +424,7 @@ impl Store {
         self.remove(paths).await
     }
 
-    /// Removes objects that are counted nowhere. One that is gone already counts as removed.
+    /// Removes objects that no counter covers. An object that is missing counts as removed.
     pub(super) async fn remove(&self, paths: Vec<Path>) -> Result<(), Error> {
         let paths = paths.into_iter().map(Ok);
         let mut answers = self.objects.delete_stream(stream::iter(paths).boxed());
@@ -442,30 +443,30 @@ impl Store {
         self.root.as_ref().map(|root| root.join(life))
     }
 
-    /// What a segment of so many bytes takes.
+    /// The space that a segment of `len` bytes takes.
     pub(super) fn takes(&self, len: u64) -> u64 {
         if self.root.is_some() { shelf::takes(len) } else { len }
     }
 
-    /// What is taken in a life by what is no segment: where bodies are files, those need directories.
+    /// The space that a life takes beside its segments: where bodies are files, their directories.
     pub(super) async fn overhead(&self, life: &str) -> u64 {
         let Some(root) = self.root(life) else { return 0 };
         let counted = tokio::task::spawn_blocking(move || shelf::overhead(&root));
-        // It is a little of the whole.
+        // It is only a small part of the total.
         counted.await.unwrap_or(0)
     }
 
-    /// Bytes that are taken under the id, as far as known.
+    /// Bytes that the current life takes, as far as known.
     pub(super) fn used(&self) -> u64 {
         self.counters.used.load(Ordering::Relaxed)
     }
 
-    /// How long one call may take.
+    /// The timeout of one call.
     pub(super) fn call_timeout(&self) -> Duration {
         self.call_timeout
     }
 
-    /// A call that carries `len` bytes.
+    /// Bounds a call that carries `len` bytes.
     async fn bounded<T>(
         &self,
         len: u64,
@@ -479,13 +480,12 @@ impl Store {
     }
 }
 
-/// Where the marker of a life is.
+/// The path of a life's marker.
 fn marker(life: &str) -> Path {
     Path::from_iter([life, HERE])
 }
 
-/// Splits the path of an object of a life into key hash, token and n; `None` if it is no segment
-/// of ours.
+/// Splits the path of an object of a life into key hash, token and n; `None` if it is not a segment.
 pub(super) fn parse(life: &str, path: &Path) -> Option<(String, u64, u32)> {
     let mut parts = path.parts();
     let (id, key, token, n) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -1,4 +1,4 @@
-//! The janitor's part that concerns bytes: what no record names goes, in two steps.
+//! The janitor's part that concerns bodies: it removes segments that no record names, in two steps.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path as FsPath;
@@ -16,68 +16,70 @@ use super::{Bodies, Error};
 use crate::clock::WallMs;
 use crate::record::Manifest;
 
-/// Objects that are remembered as unnamed between two sweeps; more have to wait for the next.
+/// How many unnamed objects are remembered between two sweeps; more have to wait for a later sweep.
 const SUSPECTS: usize = 1_000_000;
-/// Objects that are removed at a time: a store that takes them in one call has one call for them.
+/// How many objects are removed at a time: a store that can delete many in one call gets one call.
 const BATCH: usize = 100;
-/// Objects, and keys, that are judged in one go, and keys that are asked for at a time: the store's answers
-/// come one behind the other, and are waited for once.
+/// How many objects and keys are judged at a time, and how many keys are looked up concurrently. The store's
+/// answers come one after another, and are waited for together.
 const BATCH_OBJECTS: usize = 8_192;
 const BATCH_KEYS: usize = 1_024;
 const ASKED: usize = 32;
 
-/// Says what records name. The janitor reads the lock first, then the growing note, then the
-/// value: so that a fill that ends in between is not missed.
+/// Finds out which segments are in use. An implementation reads the lock first, then the growing note, then
+/// the value, so that a fill that ends in between is not missed.
 #[async_trait]
 pub trait Names: Send + Sync {
-    /// What is named under this key hash now.
+    /// The segments that are named under this key hash now.
     async fn named(&self, key_hash: &str) -> Named;
 
-    /// Whether a fill goes on that has segments with this token: one without a lease may be told of nowhere
-    /// else. Asked after the other, and only where some are not named: one that ends in between is not missed.
+    /// Returns whether a fill is under way that writes segments with this token: a fill without a lease may
+    /// be known nowhere else. Called after [`Names::named`], and only for keys with unnamed objects, so that
+    /// a fill that ends in between is not missed.
     async fn goes_on(&self, _key_hash: &str, _token: u64) -> bool {
         false
     }
 }
 
-/// What is named under one key hash.
+/// The segments that are named under one key hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
-    /// Not known, or a fill is under way: nothing under this key is touched.
+    /// Unknown, or a fill is under way: no object of this key is touched.
     Everything,
-    /// These segments: token and place. Usually of one manifest, at most of a growing one too.
+    /// These segments, as token and n: usually of one manifest, at most of one growing manifest more.
     Only(Vec<(u64, u32)>),
 }
 
-/// What a sweep found and did.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Objects seen.
     pub objects: u64,
-    /// What they take, in bytes: of the disk, where they are files.
+    /// The bytes that they take: disk space, where they are files.
     pub bytes: u64,
-    /// Objects that no record names and that stay for now.
+    /// Objects that no record names and that are kept for now.
     pub suspects: u64,
     /// Objects removed.
     pub removed: u64,
-    /// What they took.
+    /// The bytes that those took.
     pub freed: u64,
     /// Objects that could not be removed.
     pub failed: u64,
-    /// Files that a crash left half written, removed.
+    /// Removed files that a crash had left half-written.
     pub leftovers: u64,
-    /// Bytes of other lives of the store that nothing touches any more, and that stay for now.
+    /// Bytes of other lives of the store that nothing touches any more and that are kept for now.
     pub others: u64,
 }
 
-/// Sweeps one store's life. Keep it between sweeps: it remembers what it suspects.
+/// Sweeps the bodies of the current life, and other lives. It must be kept between sweeps: it remembers which
+/// objects were unnamed.
 #[derive(Debug)]
 pub struct Sweeper {
     bodies: Arc<Bodies>,
     suspects: Suspects,
-    /// The life that they are of.
+    /// The life that `suspects` belong to.
     life: Arc<str>,
-    /// Other lives: those that nothing touched, and all that were found.
+    /// Other lives: those that nothing touched, and all that the last sweep found.
     quiet: Quiet,
     others: Vec<OtherLife>,
 }
@@ -85,25 +87,25 @@ pub struct Sweeper {
 /// A sweep under way.
 struct Round {
     still: Suspects,
-    /// Found unnamed for long enough.
+    /// Objects that were unnamed for long enough, to be removed.
     condemned: Vec<(Name, u64, u32, u64)>,
     swept: Swept,
 }
 
-/// Bodies that this process is writing, by key hash and token: until a record names them, or
-/// their last reader has left, they are as good as named. A lease in the store says the same, but
-/// not every fill has one.
+/// Bodies that this process is writing, by key hash and token, with the number of fills. Until a record names
+/// them, or their last reader has left, they count as named. A lease in the store says the same, but not
+/// every fill has one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Writing(Arc<Mutex<HashMap<(u128, u64), usize>>>);
 
-/// One of them, for as long as this lives.
+/// Keeps a body in [`Writing`] until it is dropped.
 #[derive(Debug)]
 pub(super) struct Written {
     writing: Writing,
     id: (u128, u64),
 }
 
-/// Unnamed objects by key hash, token and place: since when, and what they take.
+/// Unnamed objects by key hash, token and n: since when, and the space that they take.
 type Suspects = HashMap<(u128, u64, u32), (Instant, u64)>;
 
 /// An object of the store.
@@ -115,7 +117,7 @@ struct Object {
     written_at: WallMs,
 }
 
-/// Objects of some keys, in order.
+/// Objects to be judged together, by key, in the order of the listing.
 #[derive(Debug, Default)]
 struct Batch {
     groups: Vec<(String, Vec<Object>)>,
@@ -124,7 +126,7 @@ struct Batch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Judged {
-    /// Unnamed since then.
+    /// Kept for now; unnamed since then.
     Suspect(Instant),
     Remove,
 }
@@ -132,8 +134,8 @@ enum Judged {
 // === impl Batch ===
 
 impl Batch {
-    /// Takes one more object, and says whether it is full. A key that goes on in the next batch is asked
-    /// for once more.
+    /// Adds an object. Returns whether the batch is full. A key that continues in the next batch is looked up
+    /// once more.
     fn takes(&mut self, key: String, object: Object) -> bool {
         match self.groups.last_mut() {
             Some((last, objects)) if *last == key => objects.push(object),
@@ -164,7 +166,7 @@ impl Named {
 // === impl Writing ===
 
 impl Writing {
-    /// Followers of other writers enter under token 0, which nobody writes under.
+    /// Enters a body. Fills that follow another writer enter with token 0, which no writer has.
     pub(super) fn enter(&self, hash: u128, token: u64) -> Written {
         let id = (hash, token);
         *self.lock().entry(id).or_default() += 1;
@@ -196,28 +198,28 @@ impl Drop for Written {
 // === impl Sweeper ===
 
 impl Sweeper {
-    /// For the life that `bodies` is in. Of other lives only those are touched that are over.
+    /// A sweeper for the life that `bodies` is in.
     pub fn new(bodies: Arc<Bodies>) -> Self {
         let (quiet, others) = (Quiet::default(), Vec::new());
         Self { life: bodies.life(), bodies, suspects: HashMap::new(), quiet, others }
     }
 
-    /// Lists everything, asks `names` once for each key hash, and removes what was unnamed in
-    /// an earlier sweep at least `linger` ago, is unnamed now, and is older than that. Sets
+    /// Lists all objects, and looks each key hash up in `names`. Removes the objects that were unnamed in an
+    /// earlier sweep at least `linger` ago, are unnamed now, and are older than `linger`. Sets
     /// [`Bodies::used`] to what is there.
     ///
     /// # Errors
-    /// If the listing fails: then nothing more is removed, and what was suspected stays so.
+    /// If the listing fails: then nothing more is removed, and unnamed objects stay remembered.
     ///
     /// # Cancel safety
-    /// Dropped half way, it has removed some, and the rest is suspected as before.
+    /// If dropped half-way, it has removed some objects, and the others stay remembered.
     pub async fn sweep(&mut self, names: &dyn Names) -> Result<Swept, Error> {
         let (before, life) = (self.bodies.moved(), self.bodies.life());
         if self.life != life {
             self.suspects.clear();
             self.life = Arc::clone(&life);
         }
-        // Whoever finds this life in the store sees that it is in use. Without room its last sign stands.
+        // Shows other fleets and instances that this life is in use. Without room the last marker stays.
         if let Err(error) = self.bodies.sign().await
             && !matches!(error, Error::NoRoom)
         {
@@ -253,7 +255,7 @@ impl Sweeper {
         round.swept.suspects = self.suspects.len() as u64;
         match self.bodies.sweep_others(&mut self.quiet).await {
             Ok(others) => self.others = others,
-            // They have waited long, and can wait longer.
+            // Other lives can wait for the next sweep.
             Err(_) => self.bodies.listing_failed(),
         }
         round.swept.others = self.bodies.counters().others.load(Ordering::Relaxed);
@@ -265,8 +267,8 @@ impl Sweeper {
         &self.others
     }
 
-    /// The record that named these segments was just deleted under its key's lease: to know that
-    /// nothing names them is as good as a sweep.
+    /// Notes that the record that named these segments was just deleted under its key's lease: they count as
+    /// found unnamed by a sweep.
     pub fn given_up(&mut self, key_hash: &str, manifest: &Manifest) {
         let (hash, now) = (self.bodies.store.name(key_hash).hash, Instant::now());
         for segment in &manifest.segments {
@@ -277,13 +279,12 @@ impl Sweeper {
         }
     }
 
-    /// Bytes that nothing named when they were last looked at: the next sweep but one has removed
-    /// them.
+    /// Bytes that were unnamed when they were last judged: the next sweep but one has removed them.
     pub fn doomed(&self) -> u64 {
         self.suspects.values().map(|(_, takes)| takes).sum()
     }
 
-    /// Asks what is named under all keys of a batch, many at a time, and judges its objects.
+    /// Looks up what is named under the keys of a batch, many at a time, and judges its objects.
     async fn judge_all(&self, names: &dyn Names, batch: Batch, round: &mut Round) {
         let asked = batch.groups.into_iter().map(|(key, objects)| async move {
             let named = names.named(&key).await;
@@ -297,7 +298,7 @@ impl Sweeper {
         }
     }
 
-    /// Those of a key's objects that nothing names, and that no fill goes on with.
+    /// Those objects of a key that no record names and no fill is writing.
     async fn forsaken(
         &self,
         names: &dyn Names,
@@ -316,7 +317,7 @@ impl Sweeper {
         objects
     }
 
-    /// Objects of one key that nothing names.
+    /// Judges unnamed objects of one key.
     async fn group(&self, name: &Name, objects: Vec<Object>, round: &mut Round) {
         let (now, wall) = (Instant::now(), self.bodies.clock.wall_ms());
         let linger = self.bodies.settings.linger;
@@ -338,7 +339,7 @@ impl Sweeper {
         }
     }
 
-    /// Removes what is condemned, and waits as long as that many deletions should take.
+    /// Removes the condemned objects, and then waits as the rate limit of deletions requires.
     async fn remove(&self, round: &mut Round) {
         let condemned = std::mem::take(&mut round.condemned);
         if condemned.is_empty() {
@@ -361,7 +362,7 @@ impl Sweeper {
     }
 }
 
-/// What becomes of an object that was first found unnamed at `since`. Pure.
+/// Judges an object that was first found unnamed at `since`. Pure.
 fn judge(object: &Object, since: Option<Instant>, now: Instant, wall: WallMs, linger: Duration) -> Judged {
     let Some(since) = since else { return Judged::Suspect(now) };
     let age = Duration::from_millis(wall.saturating_sub(object.written_at));
@@ -372,18 +373,18 @@ fn judge(object: &Object, since: Option<Instant>, now: Instant, wall: WallMs, li
     }
 }
 
-/// A file that was begun within this time may be another instance's put under way, however short the
-/// linger: each put is bounded, and by less.
+/// A file that was begun within this time may belong to a put of another instance that is under way, however
+/// short `linger` is: each put is bounded, by less.
 const PUT: Duration = Duration::from_mins(1);
 
-/// Removes files that a put was writing when the process died, which the object store neither lists nor
-/// uses again, and directories that were left empty.
+/// Removes files that a put was writing when its process died, which the object store neither lists nor uses
+/// again, and empty directories. Returns how many files were removed.
 pub(super) fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
     let mut removed = 0;
     for path in children(root) {
         let staged = path.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
         if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            // Asked first: what is removed from a directory makes it younger.
+            // In this order: removing a file from a directory renews the directory's date.
             let old = is_old(&path, wall, linger);
             removed += leftovers(&path, wall, linger);
             clear(&path, old);
@@ -394,14 +395,14 @@ pub(super) fn leftovers(root: &FsPath, wall: WallMs, linger: Duration) -> u64 {
     removed
 }
 
-/// Removes what is left of a life of which there is no object: directories.
+/// Removes the directories that are left of a life without objects.
 pub(super) fn clear_life(root: &FsPath, wall: WallMs, linger: Duration) {
     let old = is_old(root, wall, linger);
     leftovers(root, wall, linger);
     clear(root, old);
 }
 
-/// Removes a directory that was left empty. One that is not can't be removed like that.
+/// Removes a directory if it is empty: else the call fails and changes nothing.
 fn clear(dir: &FsPath, old: bool) {
     if old && dir.is_dir() {
         let _ = std::fs::remove_dir(dir);

@@ -13,20 +13,20 @@ use super::fill::{Fill, Step};
 use super::store::first_half;
 use crate::record::Segment;
 
-/// With so many puts under way, time alone cuts no more: a slow store gets larger segments,
-/// not a longer queue.
+/// With so many puts under way, segments are no longer cut by time: a slow store gets larger segments, not a
+/// longer queue.
 const PATIENT: usize = 4;
-/// Hashes so many bytes before others have their turn on the thread.
+/// The bytes that are hashed before other tasks get the thread.
 const TURN: usize = 1024 * 1024;
 
-/// Runs until everything is acknowledged, or nothing more can be. Puts that are under way when
-/// it stops are dropped: what they may still write is named by nobody and swept.
+/// Runs until the body is acknowledged or can't be stored. Puts that are under way when it stops are dropped:
+/// no record names what they may still write, and a sweep removes it.
 pub(super) async fn run(fill: Arc<Fill>) {
     let mut puts = FuturesUnordered::new();
     loop {
         let due = match fill.step(puts.len() >= PATIENT) {
             Step::Put(index, chunks) => {
-                // Here and not in the put: segments set out in their order.
+                // Hashed here and not in the put, so that segments are sent in their order.
                 let (len, digest) = digest(&chunks).await;
                 puts.push(put(&fill, index, len, digest, chunks));
                 continue;
@@ -79,7 +79,7 @@ async fn put(
     Ok((index, Segment { token: fill.token, n, len, digest }))
 }
 
-/// Starts it.
+/// Starts the task.
 pub(super) fn start(fill: &Arc<Fill>) {
     tokio::spawn(run(Arc::clone(fill)));
 }

@@ -1,4 +1,4 @@
-//! How much of the body store is taken.
+//! How much space the bodies take.
 
 use std::sync::atomic::Ordering;
 
@@ -11,28 +11,28 @@ use crate::record::Manifest;
 // === impl Bodies ===
 
 impl Bodies {
-    /// What a stored body takes of the store, as far as that can be said without asking it.
+    /// The space that a stored body takes, as an estimate without I/O.
     pub fn takes(&self, manifest: &Manifest) -> u64 {
         manifest.segments.iter().map(|segment| self.store.takes(segment.len)).sum()
     }
 
-    /// Bytes that are taken in the store under this id, as far as this instance knows.
+    /// Bytes that the current life takes in the store, as far as this instance knows.
     pub fn used(&self) -> u64 {
         self.store.used()
     }
 
-    /// Bytes over the limit that is set, which records have to be given up for.
+    /// Bytes above the configured limit: the janitor deletes records to free them.
     pub fn excess(&self) -> u64 {
         if self.settings.size == 0 { 0 } else { self.used().saturating_sub(self.settings.size) }
     }
 
-    /// Learns what is stored from one who has counted it.
+    /// Sets [`Bodies::used`] to what another instance has counted.
     pub fn learn_used(&self, bytes: u64) {
         self.counters().used.store(bytes, Ordering::Relaxed);
     }
 
-    /// Counts what is stored, sets [`Bodies::used`] to it and gives it. For instances that do
-    /// not sweep; reads the whole listing, so at start and then rarely.
+    /// Counts what is stored, sets [`Bodies::used`] to it and returns it. For instances that do not sweep.
+    /// Reads the whole listing: to be called at the start, and rarely after that.
     ///
     /// # Errors
     /// If the listing fails.
@@ -54,8 +54,8 @@ impl Bodies {
         (counters.put.load(Ordering::Relaxed), counters.deleted.load(Ordering::Relaxed))
     }
 
-    /// A listing that began at `before` found `bytes`. What was put meanwhile may be counted
-    /// twice, until the next one: rather too much than too little.
+    /// Takes the result of a listing: it found `bytes`, and began when the counters were at `before`. What
+    /// was put meanwhile may be counted twice until the next listing: rather too much than too little.
     pub(super) fn counted(&self, bytes: u64, before: (u64, u64)) {
         let (put, deleted) = self.moved();
         let used = bytes.saturating_add(put - before.0).saturating_sub(deleted - before.1);

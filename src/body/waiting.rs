@@ -1,22 +1,22 @@
-//! Those who wait for the next bytes of a body.
+//! The readers that wait for the next bytes of a body.
 
 use std::task::Waker;
 
-/// Wakers of one round. A round ends when all are woken.
+/// The wakers of one round. A round ends when all of them are taken to be woken.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     wakers: Vec<Waker>,
     round: u64,
 }
 
-/// A reader's place among them.
+/// Where a reader's waker is: round and index.
 #[derive(Debug, Default)]
 pub(super) struct Place(Option<(u64, usize)>);
 
 // === impl Waiting ===
 
 impl Waiting {
-    /// Puts `waker` in its place: once a round, however often the reader is polled in it.
+    /// Registers `waker`: one per reader and round, however often the reader is polled.
     pub(super) fn enter(&mut self, place: &mut Place, waker: &Waker) {
         if let Place(Some((round, index))) = *place
             && round == self.round
@@ -29,14 +29,13 @@ impl Waiting {
         self.wakers.push(waker.clone());
     }
 
-    /// Ends the round. Those who waited are to be woken when no lock is held.
+    /// Ends the round and returns its wakers. They are to be woken when no lock is held.
     pub(super) fn take(&mut self) -> Vec<Waker> {
         self.round += 1;
         std::mem::take(&mut self.wakers)
     }
 }
 
-/// Wakes them.
 pub(super) fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
         waker.wake();

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Chunks below this are copied: a few bytes must not keep a whole network buffer alive.
+/// Shorter chunks are copied: a few bytes must not keep a whole network buffer alive.
 const SMALL: usize = 4 * 1024;
-/// Small chunks are joined up to this, so that a dripping body is not a list of crumbs.
+/// Small chunks are joined up to this length, so that a dripping body is not a long list.
 const JOINED: usize = 16 * 1024;
 
 /// A contiguous stretch of the body, `start..end`, in chunks. Pure.
@@ -31,23 +31,23 @@ impl Window {
         Self { chunks: VecDeque::new(), start, end: start }
     }
 
-    /// The first byte that is here.
+    /// The offset of the first byte that is held.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// The byte after the last that is here.
+    /// The offset after the last byte that is held.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
 
-    /// How many bytes are here.
+    /// How many bytes are held.
     pub(super) fn len(&self) -> u64 {
         self.end - self.start
     }
 
-    /// Adds `bytes` at the end. Small ones are joined to their like: each byte is copied a
-    /// logarithmic number of times at most.
+    /// Adds `bytes` at the end. Small chunks are joined: each byte is copied a logarithmic number of times at
+    /// most.
     pub(super) fn push(&mut self, mut bytes: Bytes) {
         if bytes.is_empty() {
             return;
@@ -72,7 +72,7 @@ impl Window {
         self.chunks.push_back(Chunk { at, bytes });
     }
 
-    /// The bytes from `at` to the end of their chunk; `None` if `at` is not here.
+    /// The bytes from `at` to the end of their chunk; `None` if `at` is not held.
     pub(super) fn from(&self, at: u64) -> Option<Bytes> {
         if at < self.start || at >= self.end {
             return None;
@@ -82,7 +82,7 @@ impl Window {
         Some(chunk.bytes.slice(usize::try_from(at - chunk.at).ok()?..))
     }
 
-    /// The bytes of `first..end`, as they lie. Both must be here.
+    /// The bytes of `first..end` in chunks. All of them must be held.
     pub(super) fn slice(&self, first: u64, end: u64) -> Vec<Bytes> {
         let mut out = Vec::new();
         let mut at = first;
@@ -96,8 +96,8 @@ impl Window {
         out
     }
 
-    /// Lets go of whole chunks from the front that end at or before `until`, while more than
-    /// `budget` bytes are here.
+    /// Drops whole chunks from the front that end at or before `until`, while more than `budget` bytes are
+    /// held.
     pub(super) fn trim(&mut self, until: u64, budget: u64) {
         while self.len() > budget {
             match self.chunks.front() {
@@ -110,7 +110,7 @@ impl Window {
         }
     }
 
-    /// All of it as one piece in an allocation of its own size, and kept so.
+    /// All bytes in one allocation of their size, which replaces the chunks.
     pub(super) fn join(&mut self) -> Bytes {
         let mut whole = BytesMut::with_capacity(usize::try_from(self.len()).unwrap_or(0));
         for chunk in &self.chunks {

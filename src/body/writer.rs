@@ -8,13 +8,13 @@ use super::fill::Fill;
 use super::{Error, Growing, Spill, uploader};
 use crate::record::Manifest;
 
-/// Takes a body as it comes. Dropped before [`Writer::finish`], its readers end with an error.
+/// Takes a body as it arrives. Dropped before [`Writer::finish`], its readers end with an error.
 #[derive(Debug)]
 pub struct Writer {
     fill: Arc<Fill>,
     max: u64,
     pumping: bool,
-    /// Why it takes no more, and the bytes that it was given nevertheless.
+    /// Why no more bytes are stored, and the bytes that were written nevertheless.
     refusal: Option<Error>,
     refused: Vec<Bytes>,
     ended: bool,
@@ -30,11 +30,11 @@ impl Writer {
         (writer, growing)
     }
 
-    /// Takes `bytes` in, shows them to the readers, and waits while the store is behind. No
-    /// reader is waited for.
+    /// Takes `bytes` in, gives them to the readers, and waits while the store is behind. Does not wait for
+    /// readers.
     ///
-    /// After an error every call gives that error, and the body can only be [spilt](Self::spill)
-    /// or dropped. No byte is lost: a spill begins with those that were refused.
+    /// After an error every call returns that error, and the body can only be [spilt](Self::spill) or
+    /// dropped. No byte is lost: a spill begins with those that were refused.
     ///
     /// # Errors
     /// [`Error::TooLarge`] over the limit, [`Error::Full`] over the segments of a manifest,
@@ -42,7 +42,7 @@ impl Writer {
     /// the store fails.
     ///
     /// # Cancel safety
-    /// The bytes are taken at the first poll; dropped while it waits, nothing is lost.
+    /// The bytes are taken at the first poll: if dropped while it waits, nothing is lost.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());
@@ -78,15 +78,15 @@ impl Writer {
         }
     }
 
-    /// Takes segments of this body's key that are stored already behind all that was written, and
-    /// waits until that is stored too.
+    /// Appends segments of this body's key that are stored already to all that was written, once that is
+    /// stored too.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it does not add up, [`Error::Full`] over the segments of a manifest,
-    /// and what the store said.
+    /// [`Error::Manifest`] if `stored` is invalid, [`Error::Full`] over the segments of a manifest; else the
+    /// error of the store.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, nothing was taken.
+    /// If dropped while it waits, nothing is appended.
     pub async fn append(&mut self, stored: &Manifest) -> Result<(), Error> {
         super::check(stored)?;
         loop {
@@ -105,21 +105,21 @@ impl Writer {
         }
     }
 
-    /// Whether it is still shorter than was promised.
+    /// Returns whether the body is still shorter than upstream promised.
     pub fn is_short(&self) -> bool {
         self.fill.len_hint.is_some_and(|hint| self.fill.written() < hint)
     }
 
-    /// The body is complete: its readers end cleanly at once, and when the store has all of it,
-    /// this gives the manifest.
+    /// Completes the body: its readers end cleanly at once. Returns the manifest when the store has all of
+    /// it.
     ///
     /// # Errors
-    /// What the store said: the readers have their end nevertheless. [`Error::Truncated`] if it
-    /// is shorter than was promised, and what [`Writer::write`] said before: then they are
-    /// broken off.
+    /// The error of the store: the readers end cleanly nevertheless. [`Error::Truncated`] if the body is
+    /// shorter than was promised, or the error of an earlier [`Writer::write`]: then the readers end with an
+    /// error.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, the store still gets the rest, but nobody learns the manifest.
+    /// If dropped while it waits, the store still gets the rest, but its manifest is lost.
     pub async fn finish(mut self) -> Result<Manifest, Error> {
         if let Some(cause) = self.refusal.take() {
             return Err(cause);
@@ -137,20 +137,20 @@ impl Writer {
         }
     }
 
-    /// Stores no more, because of what [`Writer::write`] said. The rest goes straight to those who read
-    /// it here, at the pace of the slowest.
+    /// Stops storing, because of the error of [`Writer::write`]. The rest goes to the readers on this
+    /// instance, at the pace of the slowest.
     pub fn spill(mut self) -> Spill {
         self.ended = true;
         let cause = self.refusal.take().unwrap_or(Error::Broken);
         Spill::begin(Arc::clone(&self.fill), cause, std::mem::take(&mut self.refused))
     }
 
-    /// How many bytes were taken in.
+    /// How many bytes were taken in, including those of an earlier writer.
     pub fn written(&self) -> u64 {
         self.fill.written()
     }
 
-    /// The segments that the store has, from the first without a gap; `len` is their sum.
+    /// The manifest of the segments that the store has acknowledged, without a gap; `len` is their sum.
     pub fn acknowledged(&self) -> Manifest {
         self.fill.acknowledged()
     }

@@ -1,4 +1,4 @@
-//! Which instances there are, and what each has said that it has applied.
+//! Which instances live, and up to which number each has applied the stamps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -10,34 +10,33 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::Member;
 use crate::dust::{self, Changes, Number, Value};
 
-/// How often it is asked whether a lease has run out, which nobody tells.
+/// How often the leases are read: no change tells that one has run out.
 const LOOK: Duration = Duration::from_millis(500);
-/// The pause after a list that failed.
+/// The pause after a failed listing.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// What the others said of a purge.
+/// Which instances have applied a purge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confirmed {
     /// Instances that have applied it.
     pub confirmed: Vec<String>,
-    /// Instances that did not say so in time, though their leases lived when they were asked: dead,
-    /// frozen or cut off.
+    /// Instances that did not confirm in time although their leases lived at first: dead, frozen or cut off.
     pub silent: Vec<String>,
 }
 
-/// One instance: how long its lease lasts, and what stands beside it.
+/// An instance: when its lease ends, and the number it has written beside it.
 #[derive(Debug, Clone, Copy)]
 struct Standing {
     until: Instant,
     applied: Number,
 }
 
-/// Those that a purge waits for.
+/// The instances that a purge waits for.
 #[derive(Default)]
 struct Asked {
-    /// And when their leases end.
+    /// The instances that have not confirmed, and when their leases end.
     waited: BTreeMap<String, Instant>,
-    /// Those whose leases have run out meanwhile.
+    /// The instances whose leases have run out meanwhile.
     lapsed: BTreeSet<String>,
 }
 
@@ -47,12 +46,12 @@ struct Mark {
 }
 
 impl Member {
-    /// Waits until every instance whose lease lives has applied all stamps up to `number`, for no
-    /// longer than the trust that each may have: one that is silent for that long believes its
-    /// tier no more. Instances whose leases run out meanwhile are silent, too, and no longer waited
-    /// for; those that give theirs back have left and are neither.
+    /// Waits until every instance with a live lease has applied all stamps up to `number`. Waits no longer
+    /// than [`Settings::trust`](super::member::Settings::trust): an instance that is silent for that long no
+    /// longer trusts its tier. An instance whose lease runs out meanwhile is silent, too, and no longer
+    /// waited for. One that releases its lease has left, and is neither confirmed nor silent.
     ///
-    /// An error: not once could it be learned which instances there are. Cancel safe.
+    /// Fails if the instances could not be listed even once. Cancel safe.
     pub async fn confirmed(&self, number: Number) -> dust::Result<Confirmed> {
         let deadline = Instant::now() + self.settings.trust;
         let mut changes: Option<Changes> = None;
@@ -73,7 +72,7 @@ impl Member {
                     }
                     last = Some(all);
                     if !listens && changes.is_some() {
-                        // What came before it was listened to is found by looking again.
+                        // Changes from before the subscription are found by another listing.
                         continue;
                     }
                 }
@@ -94,7 +93,7 @@ impl Member {
         }
     }
 
-    /// Hears of the leases of these, and of what stands beside them.
+    /// Subscribes to the leases of these instances, and to the numbers beside them.
     async fn listen(&self, names: &[&str]) -> Option<Changes> {
         let of = |name: &&str| {
             let lease = format!("{}{name}", self.members());
@@ -105,7 +104,7 @@ impl Member {
         self.bounded(self.parts.dust.on(&keys)).await.ok()
     }
 
-    /// All instances whose leases live.
+    /// All instances with live leases, each with the number it has applied.
     pub(super) async fn list(&self) -> dust::Result<BTreeMap<String, Number>> {
         let members = self.members();
         let now = Instant::now();
@@ -121,7 +120,7 @@ impl Member {
                 Value::Text(text) => {
                     if let (Some(name), Ok(mark)) =
                         (name.strip_suffix('!'), serde_json::from_str::<Mark>(text))
-                        // Nobody can have applied what the store has not given yet.
+                        // A number that the store has not given yet is invalid.
                         && mark.applied <= self.parts.dust.ceiling()
                     {
                         applied.insert(name.to_owned(), mark.applied);
@@ -139,7 +138,7 @@ impl Member {
         Ok(found.into_iter().map(|(name, standing)| (name, standing.applied)).collect())
     }
 
-    /// Those that have not said it. What this instance writes it has applied.
+    /// The other instances that have not confirmed. This instance has applied what it writes.
     fn waits<'a>(&self, all: &'a BTreeMap<String, Number>, number: Number) -> Vec<&'a str> {
         let own = &*self.settings.instance;
         let late = all.iter().filter(|(name, applied)| **name != *own && **applied < number);
@@ -159,8 +158,8 @@ impl Member {
 // === impl Asked ===
 
 impl Asked {
-    /// What another list says of those that are waited for. A lease that is gone before its time
-    /// was given back.
+    /// Compares a new listing with the instances that are waited for. A lease that is gone before its end was
+    /// released.
     fn look(&mut self, all: &BTreeMap<String, Number>, waits: &[&str], known: &BTreeMap<String, Instant>) {
         let now = Instant::now();
         for (name, until) in std::mem::take(&mut self.waited) {

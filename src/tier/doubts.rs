@@ -1,4 +1,4 @@
-//! What a tier needs to keep up with a store that others change too.
+//! What a tier needs to keep up with a store that other instances change too.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,19 +11,20 @@ use super::{DOUBTED, Held, Numbers, Tier};
 use crate::dust::Number;
 use crate::key::KeyHash;
 
-/// How many keys wait to be read again at most; what finds no place stays doubted, and asks again.
+/// The most keys that wait to be read again. A record that finds no place stays doubted, and asks again at
+/// its next use.
 const ASKS: usize = 65_536;
 
-/// The index, the numbers, and what is to be read again.
+/// The index, the numbers, and the keys that are to be read again.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) numbers: Arc<Numbers>,
     pub(super) index: Index,
-    /// Keys that left the cache while a shard was locked.
+    /// Keys that left the cache and are still in the index.
     gone: Mutex<Vec<Arc<str>>>,
     asked: Mutex<VecDeque<KeyHash>>,
     bell: Notify,
-    /// Keys of Vary nodes that changes may have been missed of. Nodes have no mark of their own.
+    /// Keys of Vary nodes whose changes may have been missed. Nodes have no mark of their own.
     nodes: Mutex<BTreeSet<Arc<str>>>,
     doubted_nodes: AtomicUsize,
 }
@@ -43,12 +44,12 @@ impl Watch {
         }
     }
 
-    /// A key left the cache. May be called while a shard is locked.
+    /// Notes that a key left the cache. May be called while a shard is locked.
     pub(super) fn gone(&self, key: Arc<str>) {
         lock(&self.gone).push(key);
     }
 
-    /// Has a key read again soon; `false` if too many wait.
+    /// Asks for a key to be read again. Returns false if too many keys wait.
     pub(super) fn ask(&self, hash: KeyHash) -> bool {
         let mut asked = lock(&self.asked);
         if asked.len() >= ASKS {
@@ -60,7 +61,7 @@ impl Watch {
         true
     }
 
-    /// A node is used: if it is doubted it is read again.
+    /// Notes that a node is used: if it is doubted, it is read again.
     pub(super) fn found_node(&self, key: &str) {
         if self.doubted_nodes.load(Ordering::Relaxed) == 0 {
             return;
@@ -87,12 +88,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // === impl Tier ===
 
 impl Tier {
-    /// The numbers that are compared before anything is taken in; none where nobody else writes.
+    /// The numbers that an entry is compared with before it is taken in; `None` if no other instance writes.
     pub fn numbers(&self) -> Option<&Arc<Numbers>> {
         self.watch.as_ref().map(|watch| &watch.numbers)
     }
 
-    /// The token and, where it is known, the entry's number of what is held under a hash.
+    /// The token of the entry held under a hash, and the number of its entry in the store; 0 if that is not
+    /// known.
     pub fn holds(&self, hash: KeyHash) -> Option<(Number, Number)> {
         let key = self.watch.as_ref()?.index.text(hash)?;
         match self.memory.peek(&*key)? {
@@ -109,7 +111,7 @@ impl Tier {
         self.index(watch, hash, &key);
     }
 
-    /// Changes of this key may have been missed: it is read again when it is next used.
+    /// Doubts a key: changes of it may have been missed, so it is read again when it is next used.
     pub fn doubt(&self, hash: KeyHash) {
         let Some(watch) = &self.watch else { return };
         let Some(key) = watch.index.text(hash) else { return };
@@ -122,8 +124,7 @@ impl Tier {
         }
     }
 
-    /// Changes may have been missed: everything held now is read again when it is next used.
-    /// Walks the whole tier, a shard at a time.
+    /// Doubts every key that is held now. Walks the whole tier, a shard at a time.
     pub fn doubt_all(&self) {
         let Some(watch) = &self.watch else { return };
         let nodes = Mutex::new(Vec::new());
@@ -140,7 +141,7 @@ impl Tier {
         watch.doubt_nodes(nodes);
     }
 
-    /// The next key that is to be read again. Never, where nobody else writes. Cancel safe.
+    /// Waits for the next key that is to be read again; for ever if no other instance writes. Cancel safe.
     pub async fn asked(&self) -> KeyHash {
         let Some(watch) = &self.watch else { return std::future::pending().await };
         loop {
@@ -156,14 +157,14 @@ impl Tier {
         watch.index.update(hash, key, || self.memory.contains_key(key));
     }
 
-    /// The same after a removal.
+    /// As [`Tier::index`], after a removal.
     pub(super) fn left(&self, key: &str) {
         if let Some(watch) = &self.watch {
             self.index(watch, KeyHash::of(key), key);
         }
     }
 
-    /// The same for what had to make room.
+    /// As [`Tier::index`], for keys that were evicted or swept.
     pub(super) fn settle(&self, watch: &Watch) {
         let gone = std::mem::take(&mut *lock(&watch.gone));
         for key in gone {

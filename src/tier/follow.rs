@@ -1,5 +1,5 @@
-//! Following the store's changes: stamps at once, records and Vary nodes that are held here by
-//! reading them again.
+//! Follows the changes of the store. Stamps are applied at once; records and Vary nodes that are held here
+//! are read again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,29 +17,29 @@ use crate::record::{Pointer, codec};
 
 /// How many entries are read at a time.
 const AT_A_TIME: usize = 16;
-/// How many wait for that at most: what is above is forgotten here instead, and read when it is
-/// asked for.
+/// The most entries that wait to be read. Above that the held entry is forgotten, and read when a request
+/// needs it.
 const WAITING: usize = 8_192;
-/// How long it may take this instance to take in what it has just written.
+/// How long this instance may take to take in what it has just written.
 const TAKING_IN: Duration = Duration::from_millis(50);
-/// The pause before the changes are asked for again.
+/// The pause before it tries to subscribe to the changes again.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why an entry is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// A change of it was told.
+    /// The feed told of a change.
     Told,
-    /// Changes of it may have been missed.
+    /// Changes may have been missed.
     Doubted,
 }
 
-/// The entries that are being read, or wait for it; each once at a time.
+/// The keys that are being read, or wait to be read; each once at a time.
 #[derive(Default)]
 struct Reads {
     running: JoinSet<KeyHash>,
     waiting: VecDeque<KeyHash>,
-    /// Those that wait, and those that run: why, and whether once more after that.
+    /// The keys that wait and those that are read: why, and whether to read again after that.
     known: BTreeMap<KeyHash, Wanted>,
 }
 
@@ -50,7 +50,7 @@ struct Wanted {
 }
 
 impl Member {
-    /// Follows the store's changes. Never ends; dropped, the reads that are under way end too.
+    /// Follows the store's changes. Never ends. If dropped, the reads under way end too.
     pub async fn follow(self: Arc<Self>) {
         let mut feed = loop {
             match self.bounded(self.parts.dust.feed()).await {
@@ -60,7 +60,8 @@ impl Member {
         };
         self.missed();
         let mut reads = Reads::default();
-        // What was being read while changes were missed may be taken in a moment later.
+        // An entry that was read while changes were missed may be taken in a moment later: after that moment
+        // everything is doubted once more.
         let mut again_at = Some(Instant::now() + self.settings.call_bound);
         loop {
             tokio::select! {
@@ -92,7 +93,7 @@ impl Member {
             self.told_value(hash, change, reads);
         } else if self.parts.stamps.told(key, change, self.parts.dust.now_ms()) {
             self.followed.fetch_max(change.number, Ordering::AcqRel);
-            // Nobody waits to hear that it was applied.
+            // No purge waits for the confirmation of an announced stamp.
             if !is_announced(change) {
                 self.bell.notify_one();
             }
@@ -105,7 +106,7 @@ impl Member {
         let (tier, numbers, number) = (&self.parts.tier, &self.parts.numbers, change.number);
         match change.what {
             What::Set { .. } => {
-                // First, so that whoever takes in an older one meanwhile finds it.
+                // First, so that a task that takes in an older entry meanwhile sees this number.
                 numbers.saw(hash, number, false);
                 let older = |(token, at): (Number, Number)| at < number && token < number;
                 if tier.holds(hash).is_some_and(older) {
@@ -144,17 +145,17 @@ impl Member {
         }
     }
 
-    /// Reads an entry, and puts what stands there in the place of what is held here.
+    /// Reads an entry from the store, and replaces the one that is held here.
     async fn read(self: Arc<Self>, hash: KeyHash, why: Why) -> KeyHash {
         let (tier, numbers) = (&self.parts.tier, &self.parts.numbers);
         if why == Why::Told {
-            // A write of this instance is known by its number as soon as it is answered.
+            // The number of a write of this instance is known as soon as the write is answered.
             let _ = timeout(self.settings.call_bound, numbers.quiet(hash)).await;
             if self.has_newest(hash) {
                 return hash;
             }
             if numbers.token(hash).is_some() {
-                // Written or read by this instance, which is about to take it in.
+                // This instance has written or read it, and is about to take it in.
                 sleep(TAKING_IN).await;
                 if self.has_newest(hash) {
                     return hash;
@@ -170,13 +171,13 @@ impl Member {
         hash
     }
 
-    /// Whether what is held is what stands there, as far as is known without asking; or nothing is.
+    /// Returns whether the held entry is the newest that is known, or none is held.
     fn has_newest(&self, hash: KeyHash) -> bool {
         let Some((token, _)) = self.parts.tier.holds(hash) else { return true };
         self.parts.numbers.token(hash).is_some_and(|newest| token >= newest)
     }
 
-    /// Takes an entry in; `false` if it is of no use here.
+    /// Takes an entry in. Returns false if it is of no use here.
     fn take(&self, hash: KeyHash, entry: &Entry) -> bool {
         let Some(text) = entry.text() else { return false };
         let dust = &self.parts.dust;
@@ -230,7 +231,7 @@ impl Reads {
     }
 
     fn ended(&mut self, hash: Option<KeyHash>) {
-        // One that panicked stays among the known, and is not read again: nobody else suffers.
+        // A key whose read panicked stays known, and is not read again. Other keys are not affected.
         let Some(hash) = hash else { return };
         if let Some(Wanted { again: Some(why), .. }) = self.known.remove(&hash) {
             self.known.insert(hash, Wanted { why, runs: false, again: None });

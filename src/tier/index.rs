@@ -1,9 +1,9 @@
-//! From the hash of a key, which names it in the store, to its text, which names it in memory.
+//! The index of the tier: from the hash of a key, which names it in the store, to its text, which names it in
+//! memory.
 //!
-//! The index follows the cache and not the other way round: whoever put something in or took
-//! something out brings the key's line up to date afterwards, under the line's lock and by what
-//! the cache holds *then*. So whoever comes last writes what is true, in whatever order two of
-//! them met in the cache.
+//! The index follows the cache: a task that has inserted or removed a key updates the key's line afterwards,
+//! under the line's lock, by what the cache holds at that moment. So the last update is right, in whatever
+//! order two tasks changed the cache.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::key::KeyHash;
 
-/// How many locks share the lines.
+/// How many locks the lines are spread over.
 const SHARDS: usize = 16;
 
 /// The texts of the keys that are held, by hash.
@@ -20,7 +20,8 @@ pub(super) struct Index {
     shards: [Mutex<Shard>; SHARDS],
 }
 
-/// Hashed alike in every run: a simulation repeats. The keys are hashes that nobody chooses.
+/// Hashed alike in every run, so that a simulation is reproducible. Clients can't choose the keys: they are
+/// hashes.
 type Shard = HashMap<KeyHash, Arc<str>, BuildHasherDefault<DefaultHasher>>;
 
 // === impl Index ===
@@ -35,7 +36,7 @@ impl Index {
         self.shard(hash).get(&hash).cloned()
     }
 
-    /// Brings a line up to date. `held`: whether the cache holds the key, asked under the lock.
+    /// Updates a line. `held` says whether the cache holds the key; it is called under the lock.
     pub(super) fn update(&self, hash: KeyHash, key: &str, held: impl FnOnce() -> bool) {
         let mut shard = self.shard(hash);
         if held() {
@@ -45,7 +46,7 @@ impl Index {
         }
     }
 
-    /// Brings all lines up to date.
+    /// Removes the lines of keys that are not held.
     pub(super) fn sift(&self, held: impl Fn(&str) -> bool) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, key| held(key));
@@ -59,7 +60,7 @@ impl Index {
 
     fn shard(&self, hash: KeyHash) -> MutexGuard<'_, Shard> {
         let at = usize::from(hash.0[15]) % SHARDS;
-        // A line is one insertion or removal: a panic elsewhere broke nothing.
+        // An update is one insertion or removal: a panic elsewhere broke nothing.
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

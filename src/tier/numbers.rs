@@ -1,5 +1,5 @@
-//! The highest number seen of each key for about a minute, deletions included: what is read from
-//! the store and taken into memory a moment later must not be older than a change that was told
+//! The highest number seen of each key, remembered for about a minute, including deletions. An entry read
+//! from the store and taken into memory a moment later must not be older than a change that was told
 //! meanwhile.
 
 use std::collections::HashMap;
@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use crate::dust::Number;
 use crate::key::KeyHash;
 
-/// At least so long a number is remembered, at most twice as long.
+/// How long a number is remembered at least; at most twice as long.
 const REMEMBERED: Duration = Duration::from_mins(1);
-/// So many keys are remembered in that time, twice over; of what is given up before its time only
-/// the highest number stays.
+/// How many keys are remembered in that time; at most twice as many. Of keys dropped early only the highest
+/// number is kept.
 const KEYS: usize = 65_536;
 
-/// The changes of value keys that were seen lately.
+/// The changes of records and Vary nodes that were seen lately.
 #[derive(Debug)]
 pub struct Numbers {
     prefix: String,
@@ -26,22 +26,22 @@ pub struct Numbers {
     written: Notify,
 }
 
-/// Where a record stands beside the changes that were seen of its key.
+/// How a record compares with the known changes of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
-    /// It is what stands in the store, as far as is known here, under this number.
+    /// It is the newest in the store that is known, under this number.
     At(Number),
-    /// It is newer than all that was seen.
+    /// It is newer than all known changes.
     Newer,
-    /// Something newer was seen: it is not to be taken in.
+    /// A newer change is known: it must not be taken in.
     Older,
-    /// A change was seen that nobody here has read yet: it may be this one or a newer one.
+    /// A change is known whose entry this instance has not read yet: that may be this record or a newer one.
     Unread,
-    /// Nothing was seen, and where it comes from is not known.
+    /// No change of the key is known.
     Unknown,
 }
 
-/// This instance writes a key. Until it is dropped, who hears of a change of that key waits.
+/// A write of this instance that is under way. Until it is dropped, [`Numbers::quiet`] waits for it.
 #[derive(Debug)]
 pub struct Writing {
     numbers: Arc<Numbers>,
@@ -53,16 +53,16 @@ struct Book {
     young: HashMap<KeyHash, Seen>,
     old: HashMap<KeyHash, Seen>,
     turned: Instant,
-    /// The highest number among those that were given up before their time.
+    /// The highest number among those that were dropped early.
     floor: Number,
-    /// Writes of this instance that are under way.
+    /// How many writes of this instance are under way, by key.
     busy: HashMap<KeyHash, usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     number: Number,
-    /// The token of what was written there, once somebody here knows it.
+    /// The token of the written record or node, once this instance knows it.
     token: Option<Number>,
     deleted: bool,
 }
@@ -70,7 +70,7 @@ struct Seen {
 // === impl Numbers ===
 
 impl Numbers {
-    /// Of the fleet called `prefix`.
+    /// No numbers yet, for the fleet called `prefix`.
     pub fn new(prefix: &str) -> Arc<Self> {
         let book = Book {
             young: HashMap::new(),
@@ -82,7 +82,7 @@ impl Numbers {
         Arc::new(Self { prefix: format!("{prefix}/1/"), book: Mutex::new(book), written: Notify::new() })
     }
 
-    /// The hash in the name of a value key; none if it is another kind of key.
+    /// The hash in the name of a value key; `None` for other keys.
     pub fn hash_of(&self, key: &str) -> Option<KeyHash> {
         let digits = key.strip_prefix(&self.prefix)?;
         let plain = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -95,22 +95,22 @@ impl Numbers {
         format!("{}{hash}", self.prefix)
     }
 
-    /// A change was told: a write, or a deletion.
+    /// Notes a change that was told: a write, or a deletion.
     pub fn saw(&self, hash: KeyHash, number: Number, deleted: bool) {
         self.book().note(hash, Seen { number, token: None, deleted });
     }
 
-    /// What was written under that number carries this token.
+    /// Notes the token of the record or node that was written under this number.
     pub fn learn(&self, hash: KeyHash, number: Number, token: Number) {
         self.book().note(hash, Seen { number, token: Some(token), deleted: false });
     }
 
-    /// The token of what stands there, if it is known.
+    /// The token of the newest known entry, if known.
     pub fn token(&self, hash: KeyHash) -> Option<Number> {
         self.book().seen(hash)?.token
     }
 
-    /// Where a record with this token stands, and in an entry of this number if it is not 0.
+    /// How a record with this token compares; `number` is that of its entry, 0 if unknown.
     pub fn stands(&self, hash: KeyHash, token: Number, number: Number) -> Stands {
         let mut book = self.book();
         if number > 0 {
@@ -125,20 +125,20 @@ impl Numbers {
             Seen { token: Some(last), .. } if token < last => Stands::Older,
             Seen { token: Some(last), number, .. } if token == last => Stands::At(number),
             Seen { token: Some(_), .. } => Stands::Newer,
-            // A token is above every write that its lease came after.
+            // A token is above every write from before its lease.
             Seen { number: last, .. } if token >= last => Stands::Newer,
             Seen { deleted: true, .. } => Stands::Older,
             Seen { .. } => Stands::Unread,
         }
     }
 
-    /// This instance begins to write a key.
+    /// Notes that this instance begins to write a key.
     pub fn writes(self: &Arc<Self>, hash: KeyHash) -> Writing {
         *self.book().busy.entry(hash).or_default() += 1;
         Writing { numbers: self.clone(), hash }
     }
 
-    /// Waits until this instance writes that key no more. Cancel safe.
+    /// Waits until no write of that key by this instance is under way. Cancel safe.
     pub async fn quiet(&self, hash: KeyHash) {
         loop {
             let written = self.written.notified();
@@ -149,7 +149,7 @@ impl Numbers {
         }
     }
 
-    /// Forgets all: another life of the store has another order.
+    /// Forgets all numbers: another life of the store has another order.
     pub fn clear(&self) {
         let mut book = self.book();
         book.young.clear();
@@ -197,7 +197,7 @@ impl Book {
         self.young.insert(hash, next);
     }
 
-    /// Begins a new page when the last one is full or old.
+    /// Turns to an empty young table when the present one is full or old.
     fn turn(&mut self) {
         let full = self.young.len() >= KEYS;
         let age = self.turned.elapsed();
