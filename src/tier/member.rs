@@ -1,15 +1,14 @@
-//! This instance as one of a fleet: what it does so that its tier may be believed.
+//! This instance as a member of a fleet: what it does so that its tier may be trusted.
 //!
-//! Two tasks. [`Member::follow`] hears every change of the store, applies stamps, and has what is
-//! held here and changed there read again. [`Member::keep_trust`] holds this instance's lease,
-//! `<prefix>/i/<instance>`, and writes beside it, at `<prefix>/i/<instance>!`, up to which number
-//! it has applied all stamps: whoever purges waits for that number from everybody whose lease
-//! lives ([`Member::confirmed`]). An instance that lost its line, or its lease, reads the stamps
-//! again before it believes its tier.
+//! It runs two tasks. [`Member::follow`] receives every change of the store, applies stamps, and reads again
+//! what is held here and was changed there. [`Member::keep_trust`] holds this instance's lease,
+//! `<prefix>/i/<instance>`. Beside it, at `<prefix>/i/<instance>!`, it writes its *mark*: the number up to
+//! which it has applied all stamps. A purge waits until every instance with a live lease has marked its
+//! number ([`Member::confirmed`]). An instance that lost its connection, or its lease, reads the stamps again
+//! before it trusts its tier.
 //!
-//! What is written beside the lease is heard again by [`Member::follow`]: so it is known that
-//! changes are heard at all, and that what was read after that write has everything from before
-//! it.
+//! [`Member::follow`] receives this instance's own mark again. That proves that changes are received at all,
+//! and that what is read after the mark was written contains every change from before it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,115 +25,116 @@ use crate::clock::{Dice, WallMs};
 use crate::dust::{self, Dust, Error, Grant, Holder, Lease, Number, Put, Renewal, Written};
 use crate::record::Record;
 
-/// A clock that is further from the store's is worth a warning, in ms.
+/// The difference to the store's clock from which on the operator is warned, in ms.
 const CLOCK: u64 = 1_000;
-/// The lease is renewed after this part of its time.
+/// The lease is renewed after this fraction of its duration.
 const BEAT: u32 = 3;
-/// What failed is tried again after this, twice as long each time, up to ...
+/// The first pause after a failure. It doubles up to [`AGAIN_AT_MOST`].
 const AGAIN: Duration = Duration::from_millis(100);
-/// ... this.
+/// The longest pause after a failure.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(1);
-/// The word beside the lease is kept for so many times the trust, and written anew half-way.
+/// The mark beside the lease lives for so many times the trust, and is rewritten after half of that.
 const KEPT: u32 = 30;
 
-/// How the name begins under which bodies are kept while the store's life is not known.
+/// The prefix of the name under which bodies are kept while the store's life is not known.
 pub const WAITING: &str = "waiting-";
 
-/// What a member needs of the proxy that it is part of.
+/// What a member needs from the proxy around it.
 #[async_trait]
 pub trait Host: Send + Sync {
-    /// What a hit needs of a record, by the rules of its route; none if it has no route here any
-    /// more, or is of no use.
+    /// Prepares a record for hits, by the rules of its route; `None` if no route matches it any more, or it
+    /// is of no use.
     fn stored(&self, record: Record) -> Option<Stored>;
 
-    /// The highest number that is known here.
+    /// The highest number that this instance knows.
     fn seen(&self) -> Number;
 
-    /// Makes a number known: leases that are asked for from now on are above it.
+    /// Makes a number known: the tokens of leases acquired from now on are above it.
     fn saw(&self, number: Number);
 
-    /// From now on bodies are those of the store's life called `id`. `begun`: it is this instance
-    /// that begins it, and the store has not taken it yet; when it has, that is told without it. An
-    /// error is tried again.
+    /// Moves the bodies to the store's life called `id`. `begun`: this instance proposes the life, and the
+    /// store has not taken it yet; once it has, this is called again without `begun`. After an error it is
+    /// tried again.
     async fn moves(&self, id: &str, begun: bool) -> Result<(), String>;
 
-    /// A word for the operator.
+    /// Reports an event to the operator.
     fn hears(&self, news: News);
 }
 
-/// What an operator is told of.
+/// An event that the operator is told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The tier may not be believed any more, and why.
+    /// The tier is no longer trusted, and why.
     Unsure(String),
-    /// It may again.
+    /// The tier is trusted again.
     Sure,
-    /// The store has a lower number, or fewer stamps, than was seen: so many were written back.
+    /// The store has a lower number, or fewer stamps, than this instance has seen: so many stamps were
+    /// written back.
     WentBack(usize),
-    /// So many stamps that were owed to the store have been written.
+    /// So many stamps that the store had not taken before were written.
     Paid(usize),
-    /// It is another life of the store.
+    /// The store is in another life, with this id.
     Reborn(String),
-    /// The store, which was not there when this instance was started, has been found in this life.
+    /// The store was not reachable when this instance started, and was found in the life with this id.
     Joined(String),
     /// This instance's clock is so many ms behind the store's.
     Clock(i64),
-    /// An entry is not a record.
+    /// An entry can't be decoded as a record or Vary node.
     BadPointer(String),
 }
 
-/// How a member is set up.
+/// The settings of a member.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Of every key of the fleet.
+    /// The prefix of every key of the fleet.
     pub prefix: String,
-    /// What this instance is called: no other has its name.
+    /// The name of this instance, unique in the fleet.
     pub instance: Arc<str>,
-    /// For how long it may believe its tier without having heard from the store.
+    /// How long it may trust its tier without having heard from the store.
     pub trust: Duration,
-    /// How long a call of the store may take.
+    /// The timeout of a call to the store.
     pub call_bound: Duration,
-    /// The life of the store that it was started in. One that begins with [`WAITING`] is none: the
-    /// store was not there.
+    /// The life of the store at the start. An id that begins with [`WAITING`] is none: the store was not
+    /// reachable.
     pub life: Arc<str>,
 }
 
-/// The parts that a member keeps in order.
+/// The parts of the proxy that a member works on.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// The store, as this instance writes it ([`super::Own`]).
+    /// The store, with this instance's writes tracked ([`super::Own`]).
     pub dust: Arc<dyn Dust>,
-    /// Memory.
+    /// The memory tier.
     pub tier: Arc<Tier>,
     /// Purges.
     pub stamps: Arc<Stamps>,
-    /// What was seen of changes.
+    /// The numbers of recent changes.
     pub numbers: Arc<Numbers>,
-    /// What is made of it.
+    /// Whether the tier may be trusted.
     pub trust: Arc<Trust>,
-    /// Chance.
+    /// The source of random names and pauses.
     pub dice: Arc<Dice>,
 }
 
-/// This instance as one of a fleet.
+/// This instance as a member of a fleet.
 pub struct Member {
     pub(super) settings: Settings,
     pub(super) parts: Parts,
     pub(super) host: Arc<dyn Host>,
-    /// How often changes were missed, or may have been; 0 until the first are heard.
+    /// How often changes were missed, or may have been; 0 until the feed begins.
     pub(super) lost: AtomicU64,
-    /// Every stamp up to this number has been applied here, but for those of a gap that is not read yet.
+    /// Every stamp up to this number has been applied here, except for those of a gap that is not read yet.
     pub(super) followed: AtomicU64,
-    /// The number of the last word of its own that it heard.
+    /// The number of the last mark of its own that it received.
     pub(super) heard: watch::Sender<Number>,
-    /// How often it heard of its own lease.
+    /// How often it received a change of its own lease.
     pub(super) beats: AtomicU64,
     pub(super) bell: Notify,
-    /// Instances whose leases were heard of, and until when those last.
+    /// Instances whose leases are known, and when those end.
     pub(super) known: Mutex<BTreeMap<String, Instant>>,
     holder: Mutex<Holder>,
     sure: watch::Sender<bool>,
-    /// What [`State::sure_at`] was when [`Member::keep_trust`] ended: it may begin again after a panic.
+    /// The last [`State::sure_at`], kept here because [`Member::keep_trust`] may begin again after a panic.
     sure_at: Mutex<Option<(Instant, WallMs)>>,
 }
 
@@ -144,20 +144,20 @@ pub(super) struct State {
     /// When the last answered renewal was sent.
     sent: Option<Instant>,
     beat_at: Instant,
-    /// How often it had heard of its own lease when that was renewed.
+    /// The value of `beats` when the lease was last renewed.
     beats: Option<u64>,
     /// The value of `lost` for which everything has been read again.
     read: Option<u64>,
     pub(super) life: Arc<str>,
-    /// Bodies have moved to a life that was proposed, and it is not known whether the store took it.
+    /// Whether bodies have moved to a proposed life, and it is not known whether the store took it.
     pub(super) proposes: bool,
     retry_at: Instant,
     pause: Duration,
-    /// When the tier was last believed: here, and on the store's clock.
+    /// When the tier was last trusted: by this instance's clock, and by the store's.
     pub(super) sure_at: Option<(Instant, WallMs)>,
-    /// What stands beside the lease, and when that is to be written anew.
+    /// The number in the mark, and when the mark is to be rewritten.
     written: Option<(Number, Instant)>,
-    /// Why the last thing failed.
+    /// Why the last step failed.
     why: Option<String>,
     warned: bool,
     clock_warned: bool,
@@ -166,7 +166,7 @@ pub(super) struct State {
 // === impl Member ===
 
 impl Member {
-    /// A member that does nothing yet: spawn [`Member::follow`] and [`Member::keep_trust`].
+    /// A member that is idle until [`Member::follow`] and [`Member::keep_trust`] are spawned.
     pub fn new(settings: Settings, parts: Parts, host: Arc<dyn Host>) -> Arc<Self> {
         let holder = Mutex::new(holder(&settings, &parts.dice));
         Arc::new(Self {
@@ -185,8 +185,8 @@ impl Member {
         })
     }
 
-    /// Holds the lease, and keeps the trust that comes of it. Never ends; dropped, it leaves a
-    /// lease that runs out unless [`Member::leave`] gives it back.
+    /// Holds the lease, and decides with it whether the tier is trusted. Never ends. If dropped, the lease
+    /// runs out unless [`Member::leave`] releases it.
     pub async fn keep_trust(self: Arc<Self>) {
         let now = Instant::now();
         let mut state = State {
@@ -223,28 +223,28 @@ impl Member {
         }
     }
 
-    /// Gives the lease back, so that no purge waits for this instance (F9). Not before the tasks
-    /// have ended.
+    /// Releases the lease, so that no purge waits for this instance (F9). To be called after the tasks have
+    /// ended.
     pub async fn leave(&self) {
         let holder = self.holder().clone();
-        // What fails here runs out by itself.
+        // If a call fails, the entry expires by itself.
         let _ = self.bounded(self.parts.dust.release_holder(&self.lease_key(), &holder)).await;
         let _ = self.bounded(self.parts.dust.delete(&self.mark_key(), None)).await;
     }
 
-    /// How long a purge waits for this instance at most.
+    /// The longest that a purge waits for this instance.
     pub fn trust(&self) -> Duration {
         self.settings.trust
     }
 
-    /// Waits until the tier may be believed for the first time, or again. Cancel safe.
+    /// Waits until the tier is trusted. Cancel safe.
     pub async fn is_sure(&self) {
         let mut sure = self.sure.subscribe();
-        // The sender lives as long as this does.
+        // Can't fail: the sender lives as long as the member.
         let _ = sure.wait_for(|sure| *sure).await;
     }
 
-    /// The instances whose leases live, as far as was heard.
+    /// The instances with live leases, as far as known.
     pub fn instances(&self) -> Vec<String> {
         let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -276,9 +276,9 @@ impl Member {
         self.write_mark(state).await;
     }
 
-    /// Reads everything again under a lease that is known to be held: a store that has lost changes
-    /// may have lost the lease, and then no purge would wait for this instance, which is sure of its
-    /// tier once it has read.
+    /// Reads everything again under a lease that is known to be held. A store that has lost changes may have
+    /// lost the lease, and then no purge would wait for this instance, although it trusts its tier once it
+    /// has read.
     async fn begin_again(&self, state: &mut State, held: bool) -> dust::Result<Number> {
         if !held {
             let sent = Instant::now();
@@ -288,17 +288,17 @@ impl Member {
             }
             state.sent = Some(sent);
         }
-        // Another word is written for the while.
+        // Reading again writes another mark meanwhile.
         state.written = None;
         self.read_again(state).await
     }
 
-    /// Renews the lease, or takes it.
+    /// Renews the lease, or acquires it.
     async fn beat(&self, state: &mut State) {
         let span = self.settings.trust;
         let before = self.beats.load(Ordering::Acquire);
         if state.beats == Some(before) {
-            // It was renewed and nobody told: then other changes are not told either.
+            // The feed did not tell of the last renewal: then it may not tell of other changes either.
             state.why = Some("changes are not told".into());
             self.missed();
         }
@@ -333,7 +333,7 @@ impl Member {
             match self.bounded(dust.renew(lease, span)).await? {
                 Renewal::Renewed => return Ok(true),
                 Renewal::NotHeld => {
-                    // Purges have not waited for this instance, and the store may be another one:
+                    // Purges may not have waited for this instance, and the store may be another one:
                     // everything is read again.
                     state.lease = None;
                     state.read = None;
@@ -359,7 +359,7 @@ impl Member {
         state.read == Some(self.lost.load(Ordering::Acquire))
     }
 
-    /// Works out what the tier is worth, and tells when that changed.
+    /// Decides whether the tier is trusted, and reports a change.
     fn judge(&self, state: &mut State) {
         let trust = &self.parts.trust;
         let left = state.sent.and_then(|sent| self.settings.trust.checked_sub(sent.elapsed()));
@@ -368,14 +368,14 @@ impl Member {
             let left = crate::clock::millis(left);
             trust.confirm(self.parts.dust.now_ms().saturating_add(left));
             if !self.is_read(state) {
-                // Lost in between.
+                // Changes were missed in between.
                 trust.lose();
                 return;
             }
             state.sure_at = Some((Instant::now(), self.parts.dust.now_ms()));
             *self.last_sure() = state.sure_at;
             if !self.sure.send_replace(true) {
-                // What was kept since everything was read again.
+                // Those that were kept since everything was read again.
                 self.parts.tier.drop_unbacked();
             }
             state.why = None;
@@ -386,7 +386,7 @@ impl Member {
         }
         trust.lose();
         self.sure.send_replace(false);
-        // At the start there is nothing to be said: the first round is under way.
+        // At the start there is nothing to report: the first round is under way.
         if let Some(why) = state.why.take()
             && !std::mem::replace(&mut state.warned, true)
         {
@@ -394,9 +394,9 @@ impl Member {
         }
     }
 
-    /// Writes beside the lease how far stamps are applied, if that is not what stands there.
+    /// Writes the mark, unless the store has the same.
     async fn write_mark(&self, state: &mut State) {
-        // In this order: a gap that comes before a stamp is heard of is seen below.
+        // In this order: a gap from before the last applied stamp is noticed by the check below.
         let followed = self.followed.load(Ordering::Acquire);
         if state.lease.is_none() || !self.is_read(state) {
             return;
@@ -406,12 +406,13 @@ impl Member {
         }
         match self.mark(followed).await {
             Ok(_) => state.written = Some((followed, Instant::now() + self.settings.trust * (KEPT / 2))),
-            // Tried again at the next beat; who waits for it is told that it was silent.
+            // Tried again at the next beat. A purge that waits for it meanwhile reports this instance as
+            // silent.
             Err(error) => state.why = Some(error.to_string()),
         }
     }
 
-    /// Writes a number beside the lease.
+    /// Writes a number as this instance's mark.
     pub(super) async fn mark(&self, number: Number) -> dust::Result<Number> {
         let value = serde_json::json!({ "v": 1, "applied": number }).to_string();
         let how = Put { expires_in: Some(self.settings.trust * KEPT), ..Put::default() };
@@ -421,7 +422,8 @@ impl Member {
         }
     }
 
-    /// Changes were missed, or may have been: nothing is believed until it has been read again.
+    /// Notes that changes were missed, or may have been: the tier is not trusted until everything has been
+    /// read again.
     pub(super) fn missed(&self) {
         self.lost.fetch_add(1, Ordering::AcqRel);
         self.parts.trust.lose();
@@ -438,7 +440,7 @@ impl Member {
         format!("{}!", self.lease_key())
     }
 
-    /// What all leases of instances, and what stands beside them, begin with.
+    /// The prefix of the leases and marks of all instances.
     pub(super) fn members(&self) -> String {
         format!("{}/i/", self.settings.prefix)
     }

@@ -1,5 +1,5 @@
-//! Reading everything again: after changes were missed, after the lease was lost, and so at the
-//! start. Here it shows whether the store is still the one it was.
+//! Reading everything again: at the start, after changes were missed, and after the lease was lost. Here the
+//! instance also learns whether the store is in another life or went back to an older state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,16 @@ use crate::dust::{self, Error, Holder, Number};
 const AT_A_TIME: usize = 16;
 
 impl Member {
-    /// Reads stamps, number and id. Answers the number up to which every stamp is applied now.
+    /// Reads the stamps, the number and the id of the store. Returns the number up to which every stamp is
+    /// applied now.
     ///
-    /// The order counts. First a word of its own is written, and heard again: so the line stands,
-    /// and whatever is written after that word will be told. Then the stamps are read: whatever
-    /// was written before it is among them.
+    /// The order counts. First this instance writes its mark, and receives it again: so the feed works, and
+    /// tells of whatever is written later. Then it reads the stamps: among them is whatever was written
+    /// before the mark.
     pub(super) async fn read_again(&self, state: &mut State) -> dust::Result<Number> {
         let seen = self.host.seen();
-        // It vouches for nothing: newer stamps are heard while those of the gap are not applied yet.
+        // The mark is 0, which confirms no stamp: newer stamps are received while those of the gap are not
+        // applied yet.
         let number = self.mark(0).await?;
         let mut heard = self.heard.subscribe();
         let wait = heard.wait_for(|heard| *heard >= number);
@@ -35,9 +37,9 @@ impl Member {
         let same = self.same_life(state).await?;
         self.pay().await?;
         let stamps = &self.parts.stamps;
-        // First, so that one that lands meanwhile is not missed.
+        // First, so that a stamp that lands meanwhile does not count as missing.
         let known = stamps.known(self.parts.dust.now_ms());
-        // A list of as many as there may be is many calls.
+        // A full list of stamps takes many calls.
         let late = |_| Err(Error::Unavailable("the stamps take too long to read".into()));
         let read = timeout(self.settings.trust.max(self.settings.call_bound), stamps.read(&*self.parts.dust));
         let found = read.await.unwrap_or_else(late)?;
@@ -46,7 +48,7 @@ impl Member {
             self.host.saw(stamp.number);
         }
         let missing = stamps.missing(known, &found);
-        // A number that was made up here says nothing of the store's.
+        // A number that this instance made up says nothing about the store's.
         let went_back = number <= seen && seen > stamps.made_up();
         if same && (went_back || !missing.is_empty()) {
             self.went_back(seen, &missing).await?;
@@ -56,7 +58,7 @@ impl Member {
         Ok(number)
     }
 
-    /// Writes the stamps that are owed to the store: others will take it at its word.
+    /// Writes the stamps that the store has not taken yet, before its content is trusted.
     async fn pay(&self) -> dust::Result<()> {
         let (bound, seen) = (self.settings.call_bound, self.host.seen());
         let purse = Purse { holder: Holder(self.parts.dice.name().into()), seen, bound };
@@ -68,8 +70,8 @@ impl Member {
         Ok(())
     }
 
-    /// What was kept here while nothing was heard, and what stamps may have covered that have come
-    /// and gone since.
+    /// Forgets what was kept here while nothing was received. If that was for long, also forgets what stamps
+    /// may have covered that were written and expired meanwhile.
     fn forget_what_is_doubtful(&self, state: &State) {
         let Parts { dust, stamps, tier, .. } = &self.parts;
         let number = self.host.seen() + 1;
@@ -87,13 +89,13 @@ impl Member {
         }
     }
 
-    /// Whether it is the same life of the store. In another one nothing holds that is remembered.
+    /// Returns whether the store is in the same life. In another one nothing that is held here is valid.
     async fn same_life(&self, state: &mut State) -> dust::Result<bool> {
         let dust = &self.parts.dust;
         let found = self.bounded(dust.life(None)).await?;
         if found.as_ref() == Some(&state.life) {
             if state.proposes {
-                // It was empty for a moment, and has taken no other life.
+                // The store was empty for a moment, and has taken no other life.
                 self.move_to(&state.life, false).await?;
                 state.proposes = false;
             }
@@ -105,7 +107,7 @@ impl Member {
             id
         } else {
             let proposed = self.parts.dice.name();
-            // Its bodies have to have a place before anybody can find its id.
+            // Its bodies must have a place before other instances can find its id.
             state.proposes = true;
             self.move_to(&proposed, true).await?;
             let id = self.bounded(dust.life(Some(&proposed))).await?;
@@ -113,7 +115,7 @@ impl Member {
         };
         self.move_to(&id, false).await?;
         state.proposes = false;
-        // What was kept meanwhile was of the earlier life, if its fill had begun in that.
+        // Records kept meanwhile may be of the earlier life, if their fills began in it.
         self.parts.tier.clear();
         let earlier = std::mem::replace(&mut state.life, Arc::clone(&id));
         let id = id.to_string();
@@ -126,11 +128,11 @@ impl Member {
         moved.map_err(|why| Error::Unavailable(format!("bodies can't follow the store: {why}")))
     }
 
-    /// The store has forgotten what was seen in it: an older copy took its place. Its numbers are
-    /// raised above what was seen, and the stamps that it lacks are written again: under numbers
-    /// that are higher still, so they cover what they covered.
+    /// Handles a store that has lost what was seen in it, because an older copy took its place. Its numbers
+    /// are raised above those that were seen, and the stamps that it lacks are written again. Their new
+    /// numbers are higher, so they cover what they covered before.
     async fn went_back(&self, seen: Number, missing: &[Stamp]) -> dust::Result<()> {
-        // What was seen of its keys is of numbers that it gives out again.
+        // The store will give out again the numbers that were seen of its keys.
         self.parts.numbers.clear();
         let dust = &self.parts.dust;
         let holder = Holder(self.parts.dice.name().into());

@@ -1,4 +1,4 @@
-//! How large this instance's memory is, and how far it may be believed.
+//! The settings of the memory tier: its size, and how long it is trusted.
 
 use std::time::Duration;
 
@@ -7,40 +7,40 @@ use serde::{Deserialize, Serialize};
 use super::trust::WhenUnsure;
 use crate::units;
 
-/// `[memory]`: what is held here.
+/// `[memory]`: the size of the tier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
-    /// How much it may hold, in bytes.
+    /// The most bytes that it may hold.
     #[serde(with = "units::size")]
     pub size: u64,
 }
 
-/// How far what is held here may be believed.
+/// How long what is held here is trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Belief {
     /// How long an instance may answer from its own tier without having heard from the store.
     #[serde(with = "units::duration")]
     pub trust: Duration,
-    /// What a fresh record is worth when the instance has not heard from the store for longer.
+    /// What to do with a fresh record when the instance has not heard from the store for longer.
     pub when_unsure: Unsure,
-    /// How long records are served unsure.
+    /// How long records are served while the tier is unsure.
     #[serde(with = "units::duration")]
     pub unsure_for: Duration,
-    /// How long stamps are kept, and the longest that any record is served.
+    /// The longest that a record is served; stamps that may cover it are kept as long.
     #[serde(with = "units::duration")]
     pub max_life: Duration,
 }
 
-/// What a fresh record is worth to an instance that is cut off from the store.
+/// What an instance that is cut off from the store does with a fresh record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unsure {
-    /// It is served, for `unsure_for`.
+    /// Serve it, for `unsure_for`.
     #[default]
     Serve,
-    /// Upstream is asked first.
+    /// Validate it with upstream first.
     Validate,
 }
 
@@ -66,7 +66,7 @@ impl Default for Belief {
 }
 
 impl Belief {
-    /// What becomes of records while the tier is unsure.
+    /// What to do with records while the tier is unsure.
     pub fn when_unsure(&self) -> WhenUnsure {
         match self.when_unsure {
             Unsure::Serve => WhenUnsure::Serve(self.unsure_for),

@@ -1,7 +1,7 @@
-//! The purges over one URL as they stood at one moment.
+//! The newest purges over one URL at one moment.
 //!
-//! A request is answered by the purges that came before it (F8). One that came later is for the
-//! requests after it: whoever waits already may be given what was good when it began to wait.
+//! A request obeys the purges that came before it (F8). A later purge applies to later requests: a request
+//! that waits already may get what was valid when it began to wait.
 
 use super::Covered;
 use crate::dust::Number;
@@ -9,16 +9,16 @@ use crate::dust::Number;
 /// The newest stamps over a URL at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stood {
-    /// The newest hard one; 0 if there was none.
+    /// The number of the newest hard stamp; 0 if there was none.
     pub hard: Number,
-    /// The newest soft one; 0 if there was none.
+    /// The number of the newest soft stamp; 0 if there was none.
     pub soft: Number,
 }
 
 // === impl Stood ===
 
 impl Stood {
-    /// What these stamps say of something born under `born` and last validated under `token`.
+    /// How these stamps cover a record born under `born` and last validated under `token`.
     pub fn covers(self, born: Number, token: Number) -> Covered {
         if self.hard > born {
             Covered::Hard

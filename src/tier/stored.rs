@@ -1,4 +1,4 @@
-//! A record in memory, with what a hit needs worked out.
+//! Records in memory, prepared for hits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -11,40 +11,40 @@ use crate::key::KeyHash;
 use crate::policy::{ReuseTerms, Rules};
 use crate::record::{Manifest, Record};
 
-/// Found since somebody asked whether it was.
+/// Mark: the record was used since [`super::Tier::was_used`] was last called for it.
 pub(super) const USED: u8 = 1;
-/// Changes of it may have been missed since it came: whoever finds it has it read again.
+/// Mark: changes of the record may have been missed, so its next use has it read again.
 pub(super) const DOUBTED: u8 = 2;
 
-/// A record in memory, with what a hit needs worked out.
+/// A record in memory, prepared for hits.
 #[derive(Debug)]
 pub struct Stored {
-    /// What is remembered.
+    /// The record; its manifest is moved to `manifest`.
     pub record: Record,
-    /// What its fields say, parsed once.
+    /// How it may be reused by its fields, parsed once.
     pub terms: ReuseTerms,
-    /// Its segments, shared with the readers.
+    /// Its body's segments, shared with readers.
     pub manifest: Arc<Manifest>,
-    /// The bytes, if they are few enough to be held.
+    /// The body, if it is small enough to be held.
     pub body: Option<Bytes>,
-    /// The name that its segments stand under.
+    /// The hash of its key, which names its entry and its segments.
     pub hash: KeyHash,
     /// The URL it is purged by: the hash of its key's first line.
     pub url: KeyHash,
-    /// How many stamps had been applied when it was last checked against them.
+    /// The count of applied stamps when it was last found not covered.
     checked: AtomicU64,
-    /// The number of the entry that it stands in; 0 as long as that is not known.
+    /// The number of its entry in the store; 0 while unknown.
     number: AtomicU64,
-    /// [`USED`], [`DOUBTED`]: one word, so that a hit looks at one.
+    /// [`USED`] and [`DOUBTED`] in one byte, so that a hit loads one.
     pub(super) mark: AtomicU8,
-    /// No entry of the store names it, as far as is known.
+    /// Whether no entry of the store names it, as far as is known.
     unbacked: AtomicBool,
 }
 
 // === impl Stored ===
 
 impl Stored {
-    /// Works out what a hit needs of a record under its route's rules.
+    /// Prepares a record for hits under its route's rules.
     pub fn new(mut record: Record, rules: &Rules, body: Option<Bytes>) -> Self {
         let terms = ReuseTerms::of(&record, rules);
         let manifest = Arc::new(std::mem::take(&mut record.body));
@@ -62,18 +62,18 @@ impl Stored {
         }
     }
 
-    /// The same, read from an entry with this number.
+    /// Sets the number of the entry that it was read from.
     #[must_use]
     pub fn at(self, number: Number) -> Self {
         Self { number: AtomicU64::new(number), ..self }
     }
 
-    /// The number of the entry that it stands in; 0 as long as that is not known here.
+    /// The number of its entry in the store; 0 while unknown.
     pub fn number(&self) -> Number {
         self.number.load(Ordering::Relaxed)
     }
 
-    /// Learns the number of its entry.
+    /// Notes the number of its entry.
     pub(super) fn stands_at(&self, number: Number) {
         self.number.fetch_max(number, Ordering::Relaxed);
     }
@@ -83,12 +83,12 @@ impl Stored {
         self.unbacked.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether it is marked so.
+    /// Returns whether no entry of the store names it.
     pub(super) fn is_unbacked(&self) -> bool {
         self.unbacked.load(Ordering::Relaxed)
     }
 
-    /// The same record with its bytes.
+    /// A copy of the record with its body.
     #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Stored {
         }
     }
 
-    /// The same record, with an end at most `max_life_ms` after it was received.
+    /// The record with an end at most `max_life_ms` after it was received.
     pub(super) fn within(self: Arc<Self>, max_life_ms: u64) -> Arc<Self> {
         let record = &self.record;
         if record.end().saturating_sub(record.received_at) <= max_life_ms {
@@ -131,7 +131,7 @@ impl Stored {
         })
     }
 
-    /// Whether it is the same record, with or without its bytes.
+    /// Returns whether both are the same record, with or without the body.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.record.token == other.record.token && self.manifest == other.manifest
     }
@@ -141,12 +141,13 @@ impl Stored {
         self.manifest.len
     }
 
-    /// Whether the body is empty.
+    /// Returns whether the body is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether a purge covers it (F8). One comparison, unless there was a purge since last time.
+    /// How purges cover it (F8). One comparison, unless a stamp was applied since it was last found not
+    /// covered.
     pub fn covered(&self, stamps: &Stamps) -> Covered {
         let newest = stamps.applied();
         if self.checked.load(Ordering::Acquire) >= newest {
