@@ -4,10 +4,10 @@
 //! Stamps are merged by maximum, so they may be applied in any order and twice. How long each lives
 //! is in [`life`]; what becomes of one that the store does not take in [`owed`].
 //!
-//! There are bounds: [`URLS`] that have stamps in the store at a time, and fewer where the store
-//! itself is small; above that those of unsafe requests wait. And [`OWED`](owed::OWED) that wait to be
-//! written: above that unsafe requests are refused before anything is done. Neither is ever paid for
-//! with another stamp or record. An operator's purge is not refused for either.
+//! There are bounds. At most [`URLS`] have stamps in the store at a time, and fewer where the store itself is
+//! small; above that the stamps of unsafe requests wait. At most [`OWED`](owed::OWED) wait to be written;
+//! above that unsafe requests are refused before they are forwarded. Neither bound is ever kept by dropping
+//! another stamp or record. An operator's purge is refused for neither.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,26 +40,26 @@ pub struct Stamps {
     prefix: String,
     max_life: Duration,
     newest: AtomicU64,
-    /// How often a stamp was applied: numbers may come in any order, this only rises.
+    /// How many stamps were applied. Numbers may come in any order; this count only rises.
     applied: AtomicU64,
     table: RwLock<Table>,
-    /// Those that are not in the store yet.
+    /// Stamps that are not in the store yet.
     owed: Owed,
-    /// The numbers that the fills under way here are as old as, and how many are.
+    /// The fills under way here: how many there are by the number they were born under.
     filling: Mutex<BTreeMap<Number, usize>>,
-    /// Stamps up to this number may have been missed: what was asked for before is not published.
+    /// Stamps up to this number may have been missed: no response that was requested before it is published.
     missed: AtomicU64,
     /// The highest number of a stamp that is not in the store.
     made_up: AtomicU64,
-    /// How often it was not known that all is heard: what was written before may be gone.
+    /// How often changes may have been missed: stamps written before may be gone from the store.
     gaps: AtomicUsize,
-    /// How many there are in the store.
+    /// How many URLs have stamps in the store, as last counted.
     counted: Mutex<room::Counted>,
-    /// Writers of one URL take turns, so that here its stamps are applied in their order.
+    /// Writers of one URL take turns, so that its stamps are applied here in their order.
     turns: [Turn<()>; TURNS],
 }
 
-/// Whether a stamp of somebody else's landed between.
+/// Whether another writer's stamp landed in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alone {
     /// None did.
@@ -68,21 +68,21 @@ pub enum Alone {
     No,
 }
 
-/// How long a stamp is remembered here after it has gone from the store.
+/// How long a stamp is remembered here after it has expired in the store, in ms.
 const SPARE_MS: u64 = 60_000;
-/// How many URLs' writers may be busy at a time; two that share a turn wait for each other.
+/// How many turns URLs are spread over: writers of two URLs that share a turn wait for each other.
 const TURNS: usize = 64;
 
-/// A purge.
+/// A purge, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// What it covers.
     pub scope: Scope,
-    /// How hard it is.
+    /// Whether it is hard or soft.
     pub force: Force,
     /// Its place in the order.
     pub number: Number,
-    /// When it goes, on the store's clock.
+    /// When it expires, on the store's clock.
     pub until: WallMs,
 }
 
@@ -95,7 +95,7 @@ pub enum Scope {
     All,
 }
 
-/// How hard a purge is.
+/// The force of a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Force {
     /// What it covers is a miss.
@@ -104,18 +104,18 @@ pub enum Force {
     Soft,
 }
 
-/// What the stamps say of a record.
+/// How the stamps cover a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Covered {
-    /// Nothing.
+    /// Not at all.
     No,
     /// Stale: to be validated before it is used, except where stale is allowed.
     Soft,
-    /// Gone.
+    /// Gone: a miss.
     Hard,
 }
 
-/// A fill under way: as long as this lives, what covers it is not forgotten here.
+/// A fill under way. Until it is dropped, stamps that cover it are not forgotten here.
 #[derive(Debug)]
 pub struct Filling<'a> {
     stamps: &'a Stamps,
@@ -125,8 +125,7 @@ pub struct Filling<'a> {
 // === impl Stamps ===
 
 impl Stamps {
-    /// No stamps yet, of the fleet called `prefix`, where no record is served that is older than
-    /// `max_life`.
+    /// No stamps yet, for the fleet called `prefix`. No record is served that is older than `max_life`.
     pub fn new(prefix: &str, max_life: Duration) -> Self {
         Self {
             prefix: format!("{prefix}/1/s/"),
@@ -153,7 +152,7 @@ impl Stamps {
         Ok(found.len())
     }
 
-    /// Every stamp that the store has, without applying them.
+    /// Reads every stamp that the store has, without applying them.
     pub async fn read(&self, dust: &dyn Dust) -> Result<Vec<Stamp>, Error> {
         let found = dust.entries(&self.prefix).await?;
         let latest = self.latest(dust.now_ms());
@@ -171,30 +170,30 @@ impl Stamps {
         now.saturating_add(millis(longest))
     }
 
-    /// Applies a change that was told at `now`, if it is one of a stamp. Returns whether it was.
+    /// Applies a change that was received at `now`, if it is a stamp. Returns whether it is.
     pub fn told(&self, key: &str, change: &Change, now: WallMs) -> bool {
         let What::Set { lives } = change.what else { return false };
         let Some((scope, force)) = wire::stamp_of(&self.prefix, key) else { return false };
         let latest = self.latest(now);
         let until = lives.map_or(latest, |lives| now.saturating_add(millis(lives)).min(latest));
-        // One that was only told is not to be looked for in the store, unless an older one is there.
+        // A stamp that was only announced is not expected in the store, unless an older one is there.
         let here_only = is_announced(change) && !self.is_kept(scope, force, now);
         let one = if here_only { One::here(change.number, until) } else { One::stored(change.number, until) };
         self.merge(scope, force, one);
         true
     }
 
-    /// Returns whether the store has a stamp like that, as far as is known.
+    /// Returns whether the store has a stamp of this scope and force, as far as is known.
     fn is_kept(&self, scope: Scope, force: Force, now: WallMs) -> bool {
         let one = self.table().get(scope, force);
         one.number > 0 && !one.here_only && one.until > now
     }
 
-    /// The stamps among `known`, as [`known`](Self::known) said before the store was read, that a
-    /// store with these has lost, or has an older one of.
+    /// The stamps among `known` that the store lacks, or has an older version of. `known` is what
+    /// [`known`](Self::known) returned before the store was read, and `found` is what was read.
     ///
-    /// That one is missing says nothing of the others, nor does its number: another instance may
-    /// have purged since.
+    /// Each is compared by itself. That one is missing says nothing about the others, nor does its number:
+    /// another instance may have purged since.
     pub fn missing(&self, mut known: Vec<Stamp>, found: &[Stamp]) -> Vec<Stamp> {
         let mut there = Table::default();
         for Stamp { scope, force, number, until } in found.iter().copied() {
@@ -202,7 +201,7 @@ impl Stamps {
         }
         known.retain(|stamp| {
             let [hard, soft] = match stamp.scope {
-                // A stamp over everything does for it.
+                // A stamp over everything covers the URL too.
                 Scope::Url(url) => there.over(url),
                 Scope::All => [Force::Hard, Force::Soft].map(|force| there.get(Scope::All, force).number),
             };
@@ -212,13 +211,13 @@ impl Stamps {
         known
     }
 
-    /// The stamps that the store should have at `now`, in the order of their numbers.
+    /// The stamps that the store should have at `now`, ordered by number.
     pub fn known(&self, now: WallMs) -> Vec<Stamp> {
         self.table().known(now)
     }
 
-    /// Writes a stamp that is to live so long, and applies it here. `durable`: answered only when a
-    /// power cut can no longer undo it. It has a place whatever clients have made void.
+    /// Writes a stamp that lives for `lives`, and applies it here. `durable`: it returns only when a power
+    /// cut can no longer undo the write. Not subject to the bound on the stamps of clients.
     pub async fn write(
         &self,
         dust: &dyn Dust,
@@ -231,10 +230,11 @@ impl Stamps {
         self.put(dust, scope, force, lives, durable).await
     }
 
-    /// As [`write`](Self::write), if it has a place among those of clients; and whether the URL's newest
-    /// hard stamp was still `stood` when this one was written. Exact among the writers of this process.
+    /// As [`write`](Self::write), but subject to the bound on the stamps of clients. Also returns whether the
+    /// URL's newest hard stamp was still `stood` when this one was written; that is exact among the writers
+    /// of this process.
     ///
-    /// Not cancel safe: a stamp may land that is not applied here. Spawn it.
+    /// Not cancel safe: if dropped, a stamp may be written that is not applied here. Spawn it.
     pub async fn write_after(
         &self,
         dust: &dyn Dust,
@@ -252,7 +252,7 @@ impl Stamps {
         Ok((self.put(dust, scope, force, lives, durable).await?, alone))
     }
 
-    /// Whether no other hard stamp of the URL has come since `stood`. To be asked in the URL's turn.
+    /// Returns whether no other hard stamp of the URL has come since `stood`. To be called in the URL's turn.
     fn alone(&self, scope: Scope, stood: Number) -> Alone {
         match scope {
             Scope::Url(url) if self.hard(url) == stood => Alone::Yes,
@@ -270,7 +270,7 @@ impl Stamps {
         durable: bool,
     ) -> Result<Number, Error> {
         let now = dust.now_ms();
-        // What one from before covers that is still there is this one's to cover now.
+        // It replaces an earlier stamp, so it must live at least as long as that one.
         let before = self.table().get(scope, force).until.min(self.latest(now));
         let until = now.saturating_add(millis(lives)).max(before);
         let text = wire::text(scope, force, until);
@@ -285,10 +285,10 @@ impl Stamps {
         }
     }
 
-    /// Tells all who share the store of a hard stamp over a URL, without keeping it there: nothing is
-    /// stored that it could cover, but something may be under way elsewhere that was asked for before and
-    /// is stored later. The answer is as [`write_after`](Self::write_after)'s, which is also how a stamp
-    /// that the store has already gets its new number.
+    /// Announces a hard stamp over a URL to all instances that share the store, without storing it: nothing
+    /// is stored that it could cover, but a response that another instance requested before may be stored
+    /// later. Returns the same as [`write_after`](Self::write_after), which also gives a stamp that the store
+    /// has already its new number.
     ///
     /// Not cancel safe: spawn it.
     pub async fn announce_after(
@@ -309,7 +309,7 @@ impl Stamps {
         Ok((number, alone))
     }
 
-    /// Applies a stamp that is in the store, for as long as this instance runs.
+    /// Applies a stamp that is in the store, and keeps it for as long as this instance runs.
     pub fn apply(&self, scope: Scope, force: Force, number: Number) {
         self.take(Stamp { scope, force, number, until: WallMs::MAX });
     }
@@ -326,20 +326,20 @@ impl Stamps {
         self.merge(Scope::Url(url), Force::Hard, One::here(number, until));
     }
 
-    /// The highest number that was given here and not by the store; 0 if none was.
+    /// The highest number that was made up here and not given by the store; 0 if none was.
     pub fn made_up(&self) -> Number {
         self.made_up.load(Ordering::Acquire)
     }
 
     fn merge(&self, scope: Scope, force: Force, one: One) {
         self.table_mut().apply(scope, force, one);
-        // Last, so that whoever sees them moved finds the stamp.
+        // Last, so that a task that sees the new count also finds the stamp.
         self.newest.fetch_max(one.number, Ordering::AcqRel);
         self.applied.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Forgets what has ended before `now`, but for the stamps that cover something here: of these
-    /// URLs, and of fills that are under way; and for those that the store has yet to take.
+    /// Forgets the stamps that expired before `now`, except those that still cover something here: URLs in
+    /// `still`, fills under way, and stamps that the store has yet to take.
     pub fn forget(&self, now: WallMs, still: &HashSet<KeyHash>) {
         let owed = self.owing_to();
         let still = &still.union(&owed).copied().collect();
@@ -347,23 +347,23 @@ impl Stamps {
         self.table_mut().forget(now.saturating_sub(SPARE_MS), oldest, still);
     }
 
-    /// A fill begins that asks for its bytes under this number.
+    /// Notes a fill whose request to upstream is sent under the number `born`.
     pub fn fills(&self, born: Number) -> Filling<'_> {
         *self.filling().entry(born).or_default() += 1;
         Filling { stamps: self, born }
     }
 
-    /// Nothing was heard for so long that stamps up to this number may have come and gone.
+    /// Notes that nothing was received for so long that stamps up to this number may have come and gone.
     pub fn missed(&self, number: Number) {
         self.missed.fetch_max(number, Ordering::AcqRel);
     }
 
-    /// What was written into the store before may be gone.
+    /// Notes that changes may have been missed: stamps written before may be gone from the store.
     pub fn has_gap(&self) {
         self.gaps.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often that was so.
+    /// How often [`Stamps::has_gap`] was called.
     pub fn gaps(&self) -> usize {
         self.gaps.load(Ordering::Acquire)
     }
@@ -373,8 +373,7 @@ impl Stamps {
         self.newest.load(Ordering::Acquire)
     }
 
-    /// How many stamps were applied so far: as long as that stays, so does what they say of a
-    /// record.
+    /// How many stamps were applied so far. While that does not change, neither does how they cover a record.
     pub fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }
@@ -384,7 +383,7 @@ impl Stamps {
         self.table().over(url)[Force::Hard as usize]
     }
 
-    /// What the stamps say of something born under `born` and last validated under `token`.
+    /// How the stamps cover a record born under `born` and last validated under `token`.
     pub fn covers(&self, url: KeyHash, born: Number, token: Number) -> Covered {
         let [hard, soft] = self.table().over(url);
         if hard > born {
@@ -396,28 +395,28 @@ impl Stamps {
         }
     }
 
-    /// Returns whether what a fill brings that asked under `born` must not be published.
+    /// Returns whether the response of a fill born under `born` must not be published.
     pub fn forbids(&self, url: KeyHash, born: Number) -> bool {
         born < self.missed.load(Ordering::Acquire) || self.hard(url) > born
     }
 
-    /// Until when the newest soft stamp over a URL lives.
+    /// When the newest soft stamp over a URL expires.
     pub fn soft_until(&self, url: KeyHash) -> WallMs {
         self.table().get(Scope::Url(url), Force::Soft).until
     }
 
-    /// No record is served that is older.
+    /// The longest that a record is served.
     pub fn max_life(&self) -> Duration {
         self.max_life
     }
 
-    /// The newest stamps over a URL, as they stand now.
+    /// The newest stamps over a URL now.
     pub fn stood(&self, url: KeyHash) -> Stood {
         let [hard, soft] = self.table().over(url);
         Stood { hard, soft }
     }
 
-    /// Waits for the turns of a writer, always in this order.
+    /// Waits for the turns that a writer needs, always in this order.
     async fn turns_of(&self, scope: Scope) -> Vec<MutexGuard<'_, ()>> {
         let of = match scope {
             Scope::Url(KeyHash(hash)) => {
@@ -461,7 +460,7 @@ impl Drop for Filling<'_> {
     }
 }
 
-/// Returns whether a change of a stamp is one that was told and not kept.
+/// Returns whether a change is a stamp that was announced and not stored.
 pub fn is_announced(change: &Change) -> bool {
     matches!(change.what, What::Set { lives: Some(lives) } if lives <= life::ANNOUNCED)
 }

@@ -1,8 +1,8 @@
-//! Whether this instance may answer from its own tier without asking anybody.
+//! Whether this instance may serve from its own tier without asking the store.
 //!
-//! It may while it has heard from the store lately enough: a purge waits for its word for exactly
-//! that long. Past it the tier is *unsure*. A hit asks one number; everything else is asked only
-//! when that says no.
+//! It may while it has heard from the store recently: a purge waits for its confirmation for exactly that
+//! long. After that the tier is *unsure*. A hit compares one number; everything else is checked only while
+//! the tier is unsure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,45 +11,45 @@ use tokio::time::Instant;
 
 use crate::clock::WallMs;
 
-/// The trust that this instance may put into its tier.
+/// Until when this instance may trust its tier.
 #[derive(Debug)]
 pub struct Trust {
-    /// Until when it may, on the store's clock. A process that was stopped and goes on finds by
-    /// the wall that it is over, before any timer has told it.
+    /// The end of the trust, on the store's clock. A process that was stopped and goes on finds by the wall
+    /// clock that it is over, before any timer fires.
     until: AtomicU64,
-    /// Milliseconds from `base`, and 1, at which the tier became unsure; 0 if it is not.
+    /// When the tier became unsure, in milliseconds from `base` plus 1; 0 if it is not.
     since: AtomicU64,
     base: Instant,
     when: WhenUnsure,
 }
 
-/// What a fresh record is worth while the tier is unsure.
+/// What to do with a fresh record while the tier is unsure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenUnsure {
-    /// It is served, for so long; then upstream is asked first.
+    /// Serve it for this long; after that validate it with upstream first.
     Serve(Duration),
-    /// Upstream is asked first.
+    /// Validate it with upstream first.
     Validate,
 }
 
-/// What an unsure tier does with a record.
+/// What to do with a record of an unsure tier now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// It is served, and its answer says so.
+    /// Serve it, with a response that says so.
     Serve,
-    /// Upstream is asked first.
+    /// Validate it with upstream first.
     Validate,
 }
 
 // === impl Trust ===
 
 impl Trust {
-    /// Of an instance that is alone with its store: nobody else can change what it holds.
+    /// The trust of an instance that does not share its store: no other can change what it holds.
     pub fn alone() -> Self {
         Self::until(u64::MAX, 0, WhenUnsure::Validate)
     }
 
-    /// Of one among several: unsure until it has heard from the store.
+    /// The trust of an instance of a fleet: unsure until it has heard from the store.
     pub fn shared(when: WhenUnsure) -> Self {
         Self::until(0, 1, when)
     }
@@ -58,12 +58,13 @@ impl Trust {
         Self { until: AtomicU64::new(until), since: AtomicU64::new(since), base: Instant::now(), when }
     }
 
-    /// Whether the tier may be believed at `now`, on the store's clock. One load.
+    /// Returns whether the tier may be trusted at `now`, on the store's clock. One atomic load.
     pub fn holds(&self, now: WallMs) -> bool {
         now < self.until.load(Ordering::Acquire)
     }
 
-    /// What to do with a record while it may not.
+    /// What to do with a record while the tier is unsure. The first call after the trust ran out starts the
+    /// time of [`WhenUnsure::Serve`].
     #[cold]
     pub fn doubt(&self) -> Doubt {
         let now = self.mono();
@@ -77,19 +78,19 @@ impl Trust {
         }
     }
 
-    /// Whether a stale record may stand in for an upstream that fails. While unsure it may be one
-    /// that was purged: under `validate` that is not to be.
+    /// Returns whether a stale record may be served for an upstream that fails. While the tier is unsure the
+    /// record may have been purged: under `validate` it must not be served.
     pub fn lets_stale(&self, now: WallMs) -> bool {
         self.when != WhenUnsure::Validate || self.holds(now)
     }
 
-    /// It has been confirmed, and holds until `until`, on the store's clock.
+    /// Confirms the trust until `until`, on the store's clock.
     pub fn confirm(&self, until: WallMs) {
         self.since.store(0, Ordering::Release);
         self.until.store(until, Ordering::Release);
     }
 
-    /// It is over.
+    /// Ends the trust: the tier is unsure.
     pub fn lose(&self) {
         self.until.store(0, Ordering::Release);
         let _ = self.since.compare_exchange(0, self.mono(), Ordering::AcqRel, Ordering::Acquire);

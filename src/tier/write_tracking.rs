@@ -1,4 +1,4 @@
-//! The store as this instance uses it: what it writes itself it need not read back.
+//! The store with this instance's writes tracked: it need not read back what it wrote itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::dust::{
 };
 use crate::record::{Pointer, codec};
 
-/// A store whose writes are told to the [`Numbers`].
+/// A store that notes its writes in the [`Numbers`].
 #[derive(Debug)]
 pub struct Own {
     inner: Arc<dyn Dust>,
@@ -22,7 +22,7 @@ pub struct Own {
 // === impl Own ===
 
 impl Own {
-    /// The store `inner`, as this instance writes it.
+    /// Wraps the store `inner`.
     pub fn new(inner: Arc<dyn Dust>, numbers: Arc<Numbers>) -> Self {
         Self { inner, numbers }
     }
@@ -38,7 +38,7 @@ impl Dust for Own {
             Ok(Pointer::Vary(node)) => Some(node.token),
             Err(_) => None,
         };
-        // The change may be told before the answer is here.
+        // The feed may tell of the change before this call is answered.
         let _writing = self.numbers.writes(hash);
         let written = self.inner.put(key, value, how).await?;
         if let (Written::At(number), Some(token)) = (written, token) {

@@ -1,7 +1,7 @@
 //! How long a stamp lives. Pure.
 //!
-//! A stamp has to be there for as long as something can still appear that is older than it, and not
-//! longer: whoever may send unsafe requests could else fill the store with stamps. What can appear:
+//! A stamp must exist for as long as something older than it can still appear, and no longer: else a client
+//! that may send unsafe requests could fill the store with stamps. What can appear:
 //!
 //! | what | how long it can | so |
 //! |---|---|---|
@@ -14,48 +14,49 @@
 //! | what a fill under way brings | any time | an instance remembers a stamp as long as a fill here is older than it, checks before it publishes, and looks again a moment after: what landed beside a stamp is removed under its lease. So the end of such a record need not be known |
 //! | the note of a growing body, to be resumed | until the end of its head | the latest end |
 //!
-//! An instance remembers a stamp a minute longer than the store, and only forgets it when it has
-//! dropped from its memory what the stamp covers.
+//! An instance remembers a stamp a minute longer than the store, and forgets it only after it has dropped
+//! from its memory what the stamp covers.
 
 use std::time::Duration;
 
 use crate::clock::WallMs;
 
-/// The longest that an instance may have heard nothing and still believe its memory after it has
-/// read the stamps.
+/// The longest that an instance may have received nothing and still trust its memory after it has read the
+/// stamps.
 pub const SILENT: Duration = Duration::from_mins(10);
 
-/// How long a stamp lives after the last that it is known to cover has ended: longer than
-/// [`SILENT`], by what two clocks, a lease and a few calls may take.
+/// How long a stamp lives beyond the end of the last record that it is known to cover: longer than
+/// [`SILENT`], by the time that two clocks, a lease and a few calls may add.
 pub const SLACK: Duration = Duration::from_mins(15);
 
-/// How long a stamp lives that is told to those who share a store, and not kept there: nothing is stored
-/// that it could cover. No stamp that is kept lives so short.
+/// How long an announced stamp lives. It is told to the instances that share a store, and not stored: nothing
+/// is stored that it could cover. No stored stamp lives so short.
 pub const ANNOUNCED: Duration = Duration::from_secs(5);
 
-/// An operator's purge of a URL lives at least this long, even where nothing is found to cover.
+/// The shortest life of an operator's purge of a URL, even if nothing is found that it covers.
 pub const OPERATOR: Duration = Duration::from_hours(24);
 
-/// The shortest note of what is stored; each other stands twice as long as the one before. A note is
-/// written for all records of a URL that it is long enough for, by any instance, so it says when it ends
-/// itself, which is no less than any of them do: a later write of the same note never ends earlier.
-/// Notes of one URL do not replace each other, so instances may write them in any order.
+/// The life of the shortest note of what is stored; each longer note lives twice as long as the one before.
+/// One note stands for all records of a URL that it is long enough for, and any instance may write it. So it
+/// says itself when it ends, which is no earlier than the end of any of them, and a later write of the same
+/// note never ends earlier. Notes of one URL do not replace each other, so instances may write them in any
+/// order.
 const FIRST: Duration = Duration::from_mins(10);
 
-/// The note of a fill of which it is not known yet whether anything will be stored: what its name ends
-/// in, and for how long it stands. Longer than what a full store takes all the same.
+/// The note of a fill that may or may not store anything: the end of its name, and how long it lives. Longer
+/// than the stamps that a full store still takes.
 const UNDER_WAY: (&str, Duration) = ("f", Duration::from_secs(70));
 
-/// How much longer than what it is for a note stands at least.
+/// How much longer a note lives, at least, than what it is for.
 const MARGIN: Duration = Duration::from_mins(1);
 
-/// What the names of other notes end in that earlier versions write.
+/// The ends of the names of notes that earlier versions write.
 const EARLIER: [&str; 3] = ["h", "d", "m"];
 
-/// The longest note that there may be, for a `max_life` of decades.
+/// The index of the longest note, for a `max_life` of decades.
 const MOST: u32 = 22;
 
-/// What is known of the things that a stamp may cover.
+/// When the things end that a stamp may cover, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ends {
     latest: Option<WallMs>,
@@ -64,35 +65,35 @@ pub struct Ends {
 // === impl Ends ===
 
 impl Ends {
-    /// Nothing is there.
+    /// There is nothing to cover.
     pub const NOTHING: Self = Self { latest: None };
 
-    /// Something is there until then.
+    /// There is something, which ends at `end`.
     pub fn at(end: WallMs) -> Self {
         Self { latest: Some(end) }
     }
 
-    /// Both.
+    /// Both: the later end.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { latest: self.latest.max(other.latest) }
     }
 
-    /// Returns whether nothing is there.
+    /// Returns whether there is nothing to cover.
     pub fn is_nothing(self) -> bool {
         self == Self::NOTHING
     }
 }
 
-/// How long the stamp of a URL lives that is written at `now`, if these are the ends of what it may
-/// cover. Nobody serves what is older than `max_life`.
+/// How long a stamp lives that is written at `now`, if `ends` is the end of what it may cover. No record is
+/// served that is older than `max_life`.
 pub fn stamp_life(ends: Ends, now: WallMs, max_life: Duration) -> Duration {
     let rest = Duration::from_millis(ends.latest.unwrap_or(now).saturating_sub(now));
     rest.min(max_life) + SLACK
 }
 
-/// The note for something that lives `rest` longer: what its name ends in, and for how long it
-/// stands. That is at most twice as long, or ten minutes.
+/// The note for something that lives `rest` longer: the end of its name, and how long it lives. That is at
+/// most twice as long, or ten minutes.
 pub fn note(rest: Duration, max_life: Duration) -> (String, Duration) {
     let rest = rest.min(max_life) + MARGIN;
     if rest <= UNDER_WAY.1 {
@@ -102,17 +103,17 @@ pub fn note(rest: Duration, max_life: Duration) -> (String, Duration) {
     (name(at), span(at))
 }
 
-/// What the names of the notes end in that stand for records.
+/// The ends of the names of all notes that stand for records.
 pub fn notes(max_life: Duration) -> impl Iterator<Item = String> {
     (0..=at_least(max_life + MARGIN)).map(name).chain(EARLIER.map(str::to_owned))
 }
 
-/// What the name of the note ends in that stands for a fill of which nothing else is known.
+/// The end of the name of the note that stands for a fill with unknown result.
 pub fn under_way() -> &'static str {
     UNDER_WAY.0
 }
 
-/// The first note that stands so long.
+/// The index of the first note that lives at least `long`.
 fn at_least(long: Duration) -> u32 {
     (0..MOST).find(|at| span(*at) >= long).unwrap_or(MOST)
 }

@@ -1,4 +1,4 @@
-//! What the store has of a URL that a stamp could cover.
+//! Looks up what the store has of a URL that a stamp could cover.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::key::KeyHash;
 use crate::record::codec::Limits;
 use crate::record::{Note, Pointer, codec};
 
-/// What is asked of the store.
+/// What an entry is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {
     Lock,
     Verdict,
-    /// A note that the URL has other keys: of what is stored there, or of a fill.
+    /// A note that the URL has other keys: for stored records, or for a fill.
     Note,
     UnderWay,
     Value,
 }
 
 impl Stamps {
-    /// What is stored, noted or being filled under the key that the URL has by itself, called
-    /// `plain`, and under its bare text, called `url`, which is its key where another instance has
-    /// other rules; and until when what is stored under its other keys may last.
+    /// Finds when the last of what is stored, noted or being filled for a URL ends. Looks under the URL's
+    /// plain key, called `plain`, and under its bare text, called `url`, which is its key for an instance
+    /// with other rules; notes tell how long records under its other keys may last.
     ///
-    /// The order counts: a fill that ends meanwhile holds the lock, or has written its record before
-    /// that is asked for.
+    /// The order counts: a fill that ends meanwhile still holds the lock when that is read, or has written
+    /// its record when that is read.
     pub async fn look(&self, dust: &dyn Dust, url: KeyHash, plain: KeyHash) -> Result<Ends, Error> {
         let keys = if url == plain { vec![plain] } else { vec![plain, url] };
         let values: Vec<String> = keys.into_iter().map(|key| self.value_name(key)).collect();
@@ -53,17 +53,17 @@ impl Stamps {
         Ok(ends.fold(Ends::NOTHING, Ends::and))
     }
 
-    /// Where a record is stored.
+    /// The store key of a record.
     fn value_name(&self, key: KeyHash) -> String {
         let root = self.prefix.strip_suffix("s/").unwrap_or(&self.prefix);
         format!("{root}{key}")
     }
 
-    /// Notes that a URL has a record under another key than its own, which lives for `rest` from `now` on.
-    /// Returns until when the note stands.
+    /// Notes in the store that a URL has a record under another key than its own, which lives for `rest` from
+    /// `now` on. Returns when the note ends.
     ///
     /// # Errors
-    /// The store did not take it.
+    /// The store did not take the note.
     pub async fn note(
         &self,
         dust: &dyn Dust,
@@ -79,30 +79,31 @@ impl Stamps {
         Ok(until)
     }
 
-    /// Where it is noted that a URL has records under other keys than its own.
+    /// The store key of a note that a URL has records under other keys than its own.
     pub fn note_name(&self, url: KeyHash, note: &str) -> String {
         format!("{}~{note}", self.value_name(url))
     }
 }
 
-/// What an end is measured by.
+/// The limits that ends are computed with.
 #[derive(Debug)]
 struct Scale {
     limits: Limits,
     /// Nothing ends later.
     latest: WallMs,
-    /// The URL has a note of what is stored under other keys.
+    /// Whether the URL has a note of records under other keys.
     noted: bool,
 }
 
 impl Scale {
-    /// When what an entry is about ends. What can't be read is there all the same.
+    /// When the thing ends that an entry is about. An entry that can't be decoded counts as something that
+    /// ends now.
     fn end_of(&self, of: Of, entry: &Entry) -> Ends {
         let now = self.limits.now_ms;
         let end = match (&entry.value, of) {
             (Value::Text(text), Of::Value) => match codec::decode(text, &self.limits) {
                 Ok(Pointer::Record(record)) => record.end(),
-                // Each of its variants is noted, but for those of an earlier version.
+                // Each variant has a note, except those of an earlier version.
                 Ok(Pointer::Vary(node)) if node.noted || self.noted => now,
                 Ok(Pointer::Vary(_)) => self.latest,
                 Err(_) => now,
@@ -113,14 +114,14 @@ impl Scale {
                 Err(_) => now,
             },
             (Value::Text(text), Of::Note | Of::UnderWay) => note_until(text).unwrap_or(self.latest),
-            // What a fill brings is looked after by itself.
+            // A fill checks the stamps itself before it publishes.
             (Value::Text(_), Of::Lock) | (Value::Lease { .. } | Value::Other, _) => now,
         };
         Ends::at(end.min(self.latest).max(now))
     }
 }
 
-/// What a note is written as, that a URL has records under other keys until then at the latest.
+/// The text of a note that a URL has records under other keys, which end at `until` at the latest.
 pub fn note_text(until: WallMs) -> String {
     format!("{{\"v\":1,\"until\":{until}}}")
 }

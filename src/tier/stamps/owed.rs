@@ -1,8 +1,8 @@
 //! Stamps that the store has not taken yet.
 //!
-//! An unsafe request has been done, so what it made void is void, whether or not the store takes the
-//! stamp. At once this instance covers what it has itself; the stamp stays owed, is written as soon
-//! as the store takes it, and in any case before the store is trusted again.
+//! After an unsafe request has succeeded, what it invalidates is invalid, whether or not the store takes the
+//! stamp. This instance covers its own records at once. The stamp stays owed: it is written as soon as the
+//! store takes it, and in any case before the store is trusted again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,15 +17,15 @@ use crate::clock::{WallMs, millis};
 use crate::dust::{Dust, Error, Grant, Holder, Number, within};
 use crate::key::KeyHash;
 
-/// How many URLs may be owed a stamp before unsafe requests are refused. Requests that are under
-/// way then still add theirs.
+/// How many URLs may be owed a stamp before unsafe requests are refused. Requests that are under way by then
+/// still add theirs.
 pub const OWED: usize = 1 << 18;
-/// How many URLs may be stored under keys that could not be noted.
+/// How many URLs may be stored here under keys that could not be noted in the store.
 const UNNOTED: usize = 16_384;
 /// How many stamps are written at a time.
 const AT_A_TIME: usize = 16;
 
-/// The book.
+/// The stamps that are owed.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     book: Mutex<Book>,
@@ -35,43 +35,43 @@ pub(super) struct Owed {
 #[derive(Debug, Default)]
 struct Book {
     debts: BTreeMap<KeyHash, Debt>,
-    /// URLs stored here under keys that could not be noted, and until when.
+    /// URLs stored here under keys that could not be noted in the store, and when those records end.
     unnoted: BTreeMap<KeyHash, WallMs>,
 }
 
-/// A stamp that is owed to a URL.
+/// An owed stamp over a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Debt {
-    /// The name of the key that the URL has by itself.
+    /// The hash of the URL's plain key.
     plain: KeyHash,
-    /// The number of the stamp that stands for it here.
+    /// The number of the stamp that covers the URL here meanwhile.
     number: Number,
-    /// What is known here of what it covers.
+    /// The end of what it covers, as far as known here.
     ends: Ends,
 }
 
-/// How to pay.
+/// What writing owed stamps needs.
 #[derive(Debug, Clone)]
 pub struct Purse {
-    /// A name used once.
+    /// The name of a lease holder, used once.
     pub holder: Holder,
-    /// The highest number that is known here: what is written has to be above.
+    /// The highest number that is known here: the stamps must be written under higher ones.
     pub seen: Number,
-    /// How long a call of the store may take.
+    /// The timeout of a call to the store.
     pub bound: Duration,
 }
 
-/// What was paid.
+/// Which owed stamps were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Paid {
-    /// Stamps that are owed no more.
+    /// How many are no longer owed.
     pub count: usize,
-    /// The highest number that one was written under.
+    /// The highest number that one was written under; 0 if none was.
     pub number: Number,
 }
 
 impl Stamps {
-    /// A URL is owed a hard stamp, which stands for it here under this number.
+    /// Notes that a URL is owed a hard stamp, and covers it here under `number` meanwhile.
     pub fn owe(&self, url: KeyHash, plain: KeyHash, ends: Ends, number: Number, now: WallMs) {
         self.cover_here(url, number, now.saturating_add(millis(stamp_life(ends, now, self.max_life))));
         let mut book = self.owed.book();
@@ -86,27 +86,27 @@ impl Stamps {
         self.owed.book().debts.len()
     }
 
-    /// Returns whether no unsafe request should be done: its stamp might have no place.
+    /// Returns whether unsafe requests should be refused: there might be no room for their stamps.
     pub fn owes_too_much(&self) -> bool {
         self.owed() >= OWED
     }
 
-    /// Waits until a stamp is owed that was not before. Cancel safe.
+    /// Waits until another stamp is owed. Cancel safe.
     pub async fn owing(&self) {
         self.owed.bell.notified().await;
     }
 
-    /// The URLs that are owed one: what stands for it here is needed as long.
+    /// The URLs that are owed a stamp: the stamps that cover them here are needed until then.
     pub(super) fn owing_to(&self) -> HashSet<KeyHash> {
         self.owed.book().debts.keys().copied().collect()
     }
 
-    /// Writes what is owed. Of a URL of which nothing is stored, noted or being filled nothing is
-    /// written; where others share the store they are told. Where as many URLs have stamps as may be it
-    /// stays owed, and is covered here meanwhile. An error: the store has not answered, and what is left is
-    /// owed still.
+    /// Writes the owed stamps. For a URL of which nothing is stored, noted or being filled, no stamp is
+    /// stored; if other instances share the store, it is announced to them. Where as many URLs have stamps as
+    /// may be, the stamp stays owed, and the URL is covered here meanwhile. An error means that the store has
+    /// not answered; what is left is still owed.
     ///
-    /// Dropped half way, some are paid.
+    /// If dropped half-way, some are written.
     pub async fn pay(&self, dust: &dyn Dust, purse: &Purse) -> Result<Paid, Error> {
         let debts: Vec<(KeyHash, Debt)> = {
             let book = self.owed.book();
@@ -127,7 +127,7 @@ impl Stamps {
         Ok(paid)
     }
 
-    /// The number of the stamp, 0 if none was needed; none if there was no place for it.
+    /// Returns the number of the stamp, 0 if none was needed; `None` if there was no room for it.
     async fn pay_one(
         &self,
         dust: &dyn Dust,
@@ -148,17 +148,17 @@ impl Stamps {
             number = within(bound, self.announce_after(dust, url, 0)).await?.0;
         }
         let mut book = self.owed.book();
-        // Owed again meanwhile, it has to be written again.
+        // If it was owed again meanwhile, it must be written again.
         if book.debts.get(&url).is_some_and(|now| now.number == debt.number) {
             book.debts.remove(&url);
         }
         Ok(Some(number))
     }
 
-    /// Sees to it that the store gives no number out again that is known here.
+    /// Raises the numbers of the store above every number that is known here.
     pub async fn raise(&self, dust: &dyn Dust, purse: &Purse) -> Result<(), Error> {
         let key = format!("_dust:sf/{}raise/{}", self.prefix, purse.holder);
-        // Nobody else asks for it: should the answer be lost, it is soon over.
+        // No other instance acquires this lease; if the answer is lost, it soon expires.
         let span = purse.bound * 2;
         let lease = within(purse.bound, dust.lease(&key, span, &purse.holder, purse.seen)).await?;
         if let Grant::Granted(lease) = lease {
@@ -167,8 +167,8 @@ impl Stamps {
         Ok(())
     }
 
-    /// A URL is stored here until then under a key that could not be noted in the store. Returns
-    /// whether that is remembered: else it must not be kept.
+    /// Notes that a URL is stored here, until `end`, under a key that could not be noted in the store.
+    /// Returns whether that is remembered; if not, the record must not be kept.
     pub fn keep_unnoted(&self, url: KeyHash, end: WallMs, now: WallMs) -> bool {
         let mut book = self.owed.book();
         if book.unnoted.len() >= UNNOTED && !book.unnoted.contains_key(&url) {
@@ -182,13 +182,13 @@ impl Stamps {
         true
     }
 
-    /// Until when a URL is stored here under keys that could not be noted.
+    /// When the records end that a URL has here under keys that could not be noted.
     pub fn unnoted(&self, url: KeyHash) -> Ends {
         self.owed.book().unnoted.get(&url).map_or(Ends::NOTHING, |end| Ends::at(*end))
     }
 
-    /// Covers here what was kept under keys that could not be noted: instances that were asked to
-    /// make it void have not found it. Returns whether there was anything.
+    /// Covers here what was kept under keys that could not be noted: other instances that handled unsafe
+    /// requests have not found it. Returns whether there was anything.
     pub fn cover_unnoted(&self, number: Number) -> bool {
         let unnoted = std::mem::take(&mut self.owed.book().unnoted);
         for (url, end) in &unnoted {

@@ -1,4 +1,4 @@
-//! How much of a store stamps may take.
+//! How much of a store's room stamps may take.
 
 use std::sync::PoisonError;
 
@@ -6,18 +6,18 @@ use super::{Scope, Stamps};
 use crate::clock::WallMs;
 use crate::dust::{Dust, Usage};
 
-/// How many URLs have stamps in the store, when clients may add none; fewer, if that is more than a 32nd
-/// of its room. One takes about 200 bytes there, and 100 in each instance.
+/// How many URLs may have stamps in the store before clients may add no more; fewer, if that is more than a
+/// 32nd of its room. A stamp takes about 200 bytes there, and 100 in each instance.
 pub const URLS: usize = 1 << 20;
-/// The part of a store's room that may be stamps: half of what it keeps back for them and for
-/// signs of life.
+/// The divisor of a store's room that may be stamps: half of what it reserves for them and for leases of
+/// instances.
 const SHARE: u64 = 32;
-/// What a stamp takes, in bytes of key and value, with a long prefix.
+/// The bytes of key and value that a stamp takes, with a long prefix.
 const BYTES: u64 = 192;
-/// How often they are counted, while there may be too many: that takes a look at each.
+/// The pause between two counts, in ms, while there may be too many: a count visits each stamp.
 const COUNTED_MS: u64 = 1_000;
 
-/// How many URLs had stamps in the store when they were last counted, and those that were let in since.
+/// How many URLs had stamps in the store at the last count, plus those admitted since.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counted {
     at: WallMs,
@@ -27,8 +27,8 @@ pub(super) struct Counted {
 // === impl Stamps ===
 
 impl Stamps {
-    /// Returns whether there is a place for a stamp that an unsafe request asks for. A URL that has
-    /// stamps in the store takes no more room; what covers here alone, or has ended, takes none.
+    /// Returns whether there is room for a stamp of an unsafe request. A URL that has stamps in the store
+    /// takes no more room. Stamps that only cover here, or have expired, take none.
     pub(super) fn has_place(&self, dust: &dyn Dust, scope: Scope) -> bool {
         let Scope::Url(url) = scope else { return true };
         let share = dust
@@ -50,7 +50,7 @@ impl Stamps {
         has
     }
 
-    /// What the stamps take of the room of a store at `now`, about.
+    /// The room that the stamps take in the store at `now`, estimated.
     pub fn usage(&self, now: WallMs) -> Usage {
         let count = self.table().count_stored(now) as u64;
         Usage { count, bytes: count * BYTES }

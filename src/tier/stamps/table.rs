@@ -1,4 +1,4 @@
-//! The stamps in memory: the newest of each URL, and those over everything.
+//! The stamps in memory: the newest of each URL, and the newest over everything.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,24 +7,23 @@ use crate::clock::WallMs;
 use crate::dust::Number;
 use crate::key::KeyHash;
 
-/// By [`Force`].
+/// Indexed by [`Force`].
 type Both = [One; 2];
 
-/// A stamp of one force.
+/// The newest stamp of one scope and force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct One {
     /// 0: there is none.
     pub(super) number: Number,
-    /// On the store's clock.
+    /// When it expires, on the store's clock.
     pub(super) until: WallMs,
-    /// It is not in the store, or under another number.
+    /// Whether it is not in the store, or is there under another number.
     pub(super) here_only: bool,
-    /// Until when the store has one, under whatever number; 0: it has had none.
+    /// When the one in the store expires, under whatever number; 0 if it has had none.
     pub(super) stored: WallMs,
 }
 
-/// As many as live in the store: no stamp is let go of for want of room, and none covers what is
-/// another's.
+/// As many as live in the store. No stamp is dropped for lack of room, and none covers another URL.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     by_url: HashMap<KeyHash, Both>,
@@ -34,13 +33,13 @@ pub(super) struct Table {
 // === impl Table ===
 
 impl Table {
-    /// The newest over a URL, hard and soft.
+    /// The numbers of the newest stamps over a URL, hard and soft.
     pub(super) fn over(&self, url: KeyHash) -> [Number; 2] {
         let [hard, soft] = self.by_url.get(&url).copied().unwrap_or_default();
         [hard.number.max(self.all[0].number), soft.number.max(self.all[1].number)]
     }
 
-    /// What is known of one.
+    /// The newest stamp of a scope and force.
     pub(super) fn get(&self, scope: Scope, force: Force) -> One {
         match scope {
             Scope::All => self.all[force as usize],
@@ -61,8 +60,8 @@ impl Table {
         }
     }
 
-    /// Every stamp that the store should have at `now`, in the order of their numbers and not in a
-    /// table's, which is another in every run.
+    /// Every stamp that the store should have at `now`, ordered by number: the order of a hash table differs
+    /// in every run.
     pub(super) fn known(&self, now: WallMs) -> Vec<Stamp> {
         let all = [(Scope::All, &self.all)].into_iter();
         let urls = self.by_url.iter().map(|(url, both)| (Scope::Url(*url), both));
@@ -79,8 +78,9 @@ impl Table {
         known
     }
 
-    /// Forgets the stamps of URLs that ended before `now`; but not those of `still`, which cover
-    /// something here, nor those above `oldest`, as old as a fill that is under way here.
+    /// Forgets the stamps of URLs that expired before `now`, except those of URLs in `still`, which cover
+    /// something here, and those above `oldest`, the number that the oldest fill under way here was born
+    /// under.
     pub(super) fn forget(&mut self, now: WallMs, oldest: Number, still: &HashSet<KeyHash>) {
         self.by_url.retain(|url, both| {
             let lives = |one: &One| one.until > now || one.number > oldest;
@@ -93,7 +93,7 @@ impl Table {
         });
     }
 
-    /// URLs with stamps.
+    /// How many URLs have stamps.
     pub(super) fn len(&self) -> usize {
         self.by_url.len()
     }
@@ -103,7 +103,7 @@ impl Table {
         self.by_url.get(&url).is_some_and(|both| both.iter().any(|one| one.stored > now))
     }
 
-    /// Of how many URLs the store has stamps at `now`. Looks at all of them.
+    /// How many URLs have stamps in the store at `now`. Visits all of them.
     pub(super) fn count_stored(&self, now: WallMs) -> usize {
         self.by_url.values().filter(|both| both.iter().any(|one| one.stored > now)).count()
     }
@@ -112,12 +112,12 @@ impl Table {
 // === impl One ===
 
 impl One {
-    /// One that the store has.
+    /// A stamp that the store has.
     pub(super) fn stored(number: Number, until: WallMs) -> Self {
         Self { number, until, here_only: false, stored: until }
     }
 
-    /// One that it has not.
+    /// A stamp that the store does not have.
     pub(super) fn here(number: Number, until: WallMs) -> Self {
         Self { number, until, here_only: true, stored: 0 }
     }
@@ -125,7 +125,7 @@ impl One {
     fn merge(&mut self, other: Self) {
         let stored = self.stored.max(other.stored);
         if other.number >= self.number {
-            // A later write may end sooner; what an earlier one covered it covers too.
+            // A later write may end sooner: it still covers what the earlier one covered.
             let here_only = other.here_only && (self.here_only || other.number > self.number);
             *self = Self { here_only, ..other };
         }
@@ -140,7 +140,7 @@ impl One {
 }
 
 trait Shed {
-    /// Drops those that are superseded. Returns whether one is left.
+    /// Drops the stamps that `all` supersedes. Returns whether one is left.
     fn shed(&mut self, all: &Both) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! Stamps as the store has them: what their keys and values say.
+//! Stamps as they are stored: their keys and values.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,19 +6,19 @@ use super::{Force, Scope};
 use crate::clock::WallMs;
 use crate::key::KeyHash;
 
-/// The value. Which URL it is stands in the key, by its hash: what clients write into URLs is none
-/// of the store's.
+/// The value of a stamp. The URL is only in the key, as a hash: the store does not get what clients write
+/// into URLs.
 #[derive(Debug, Serialize, Deserialize)]
 struct Wire {
     v: u64,
     kind: String,
     soft: bool,
-    /// On the store's clock. Not in those of earlier versions.
+    /// When it expires, on the store's clock. Missing in stamps of earlier versions.
     #[serde(default)]
     until: Option<WallMs>,
 }
 
-/// What is written.
+/// The value of a stamp.
 pub(super) fn text(scope: Scope, force: Force, until: WallMs) -> String {
     let kind = match scope {
         Scope::Url(_) => "url",
@@ -28,12 +28,12 @@ pub(super) fn text(scope: Scope, force: Force, until: WallMs) -> String {
     serde_json::to_string(&wire).expect("words and numbers can be written")
 }
 
-/// Until when a stamp lives, if it says.
+/// When a stamp expires, if its value says so.
 pub(super) fn until(text: &str) -> Option<WallMs> {
     serde_json::from_str::<Wire>(text).ok()?.until
 }
 
-/// The key of a stamp; all begin with `prefix`.
+/// The key of a stamp, which begins with `prefix`.
 pub(super) fn key(prefix: &str, scope: Scope, force: Force) -> String {
     let force = if force == Force::Hard { 'h' } else { 's' };
     match scope {
@@ -42,7 +42,7 @@ pub(super) fn key(prefix: &str, scope: Scope, force: Force) -> String {
     }
 }
 
-/// Which stamp has that key.
+/// The scope and force of the stamp with this key.
 pub(super) fn stamp_of(prefix: &str, key: &str) -> Option<(Scope, Force)> {
     let (what, force) = key.strip_prefix(prefix)?.rsplit_once('/')?;
     let force = match force {
