@@ -1,4 +1,4 @@
-//! One writer, many readers, and a store that does not always do what it should.
+//! One writer, many readers, and a store that fails in several ways.
 
 use std::fmt;
 use std::ops::Range;
@@ -39,25 +39,25 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * 1024;
 const MANY: u64 = u64::MAX;
 
-/// A store that can be told to fail.
+/// A store that fails on demand.
 #[derive(Debug)]
 struct Faulty {
     inner: InMemory,
-    /// Puts that still succeed.
+    /// How many puts still succeed.
     puts_left: AtomicUsize,
-    /// Puts wait for a permit each.
+    /// If `gated`, each put waits for a permit.
     gate: Semaphore,
     gated: AtomicBool,
     gets_fail: AtomicBool,
-    /// How long each takes; the largest number: for ever.
+    /// How long each get takes; the largest number means for ever.
     gets_take_ms: AtomicUsize,
-    /// Gets give the first byte and then no more.
+    /// Gets return the first byte and then no more.
     streams_hang: AtomicBool,
-    /// Gets of this one hang.
+    /// Gets of this object hang.
     hangs_at: Mutex<Option<Path>>,
-    /// Ranges read, and objects opened.
+    /// How many ranges were read and objects opened.
     gets: AtomicUsize,
-    /// Those under way, and the most there ever were.
+    /// How many gets are under way, and the most there ever were.
     now: AtomicUsize,
     peak: AtomicUsize,
 }
@@ -88,7 +88,7 @@ impl Faulty {
         })
     }
 
-    /// A get comes in: waits as long as it is to take, and fails if it is to fail.
+    /// Counts a get, waits as long as it is to take, and fails if it is to fail.
     async fn comes(&self, path: &Path) -> StoreResult<()> {
         self.gets.fetch_add(1, Ordering::SeqCst);
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
@@ -193,7 +193,7 @@ impl ObjectStore for Faulty {
 }
 
 fn clock() -> Arc<ManualClock> {
-    // The objects' dates are the machine's.
+    // The objects are dated by the clock of the machine.
     Arc::new(ManualClock::at(SystemClock.wall_ms()))
 }
 
@@ -215,7 +215,7 @@ async fn over(objects: &Arc<Faulty>, settings: Settings) -> Arc<Bodies> {
     Bodies::over(store, settings, clock())
 }
 
-/// Bytes that are the same nowhere twice in a row.
+/// Bytes without repetition.
 fn body(len: usize) -> Bytes {
     let mut state = 0x9e37_79b9_u32;
     let mut out = Vec::with_capacity(len + 4);
@@ -229,7 +229,7 @@ fn body(len: usize) -> Bytes {
     out.into()
 }
 
-/// Writes all of it in chunks of this size, and finishes.
+/// Writes a body in chunks of this size, and finishes it.
 async fn store(bodies: &Arc<Bodies>, token: u64, whole: &Bytes, chunk: usize) -> Arc<Manifest> {
     let (mut writer, _growing) = bodies.writer(KEY, token, None, MANY);
     for at in (0..whole.len()).step_by(chunk) {
@@ -238,7 +238,7 @@ async fn store(bodies: &Arc<Bodies>, token: u64, whole: &Bytes, chunk: usize) ->
     Arc::new(writer.finish().await.unwrap())
 }
 
-/// Reads to the end: all bytes, and the error if there was one.
+/// Reads to the end. Returns all bytes, and the error if there was one.
 async fn drain(mut reader: Reader) -> (Vec<u8>, Option<Error>) {
     let mut out = Vec::new();
     while let Some(chunk) = reader.next().await {

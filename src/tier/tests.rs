@@ -1,4 +1,4 @@
-//! What memory keeps of what it is offered.
+//! What the tier keeps of the records that it is offered.
 
 use std::sync::atomic::AtomicBool;
 
@@ -29,7 +29,7 @@ fn record(token: u64, segment: u64) -> Record {
     }
 }
 
-/// Filled or validated under `token`, with bytes written under `segment`.
+/// A record filled or validated under `token`, with bytes written under `segment`.
 fn stored(token: u64, segment: u64, held: bool) -> Arc<Stored> {
     let body = held.then(|| Bytes::from_static(b"hello"));
     Arc::new(Stored::new(record(token, segment), &Rules::default(), body))
@@ -56,7 +56,7 @@ fn node(token: u64) -> Arc<VaryNode> {
 #[test]
 fn a_copy_without_bytes_takes_none_away() {
     let tier = Tier::new(1 << 20);
-    // Before, then what is offered, and what is there afterwards.
+    // What is held before, what is offered, and what is held afterwards.
     for (before, offered, after) in [
         ((3, 3, true), (3, 3, false), (3, true)),
         ((3, 3, false), (3, 3, true), (3, true)),
@@ -65,7 +65,7 @@ fn a_copy_without_bytes_takes_none_away() {
         ((5, 3, false), (3, 3, true), (5, true)),
         // Filled again: they are not.
         ((3, 3, true), (5, 5, false), (5, false)),
-        // Late.
+        // Offered late.
         ((5, 5, false), (3, 3, true), (5, false)),
         ((5, 5, true), (3, 3, true), (5, true)),
     ] {

@@ -1,4 +1,4 @@
-//! Bytes that were sound once, bytes that are gone, bytes of another life.
+//! Segments that change after they were verified, that are gone, or that are of another life.
 
 use super::*;
 
@@ -35,7 +35,7 @@ async fn a_body_that_lost_a_segment_is_known_to_all_for_a_while_and_read_by_none
     // A client that has begun is broken off ...
     let (bytes, cause) = drain(bodies.reader(KEY, &manifest, None)).await;
     assert!(bytes.len() == 2 * MIB && matches!(cause, Some(Error::Missing { token: 5, n: 2 })));
-    // ... and nobody after it begins.
+    // ... and no reader after it begins.
     assert!(bodies.is_gone(KEY, &manifest));
     let gets = objects.gets();
     let (bytes, cause) = drain(bodies.reader(KEY, &manifest, None)).await;
@@ -43,7 +43,7 @@ async fn a_body_that_lost_a_segment_is_known_to_all_for_a_while_and_read_by_none
     assert!(matches!(bodies.whole(KEY, &manifest).await, Err(Error::Missing { .. })));
     assert!(matches!(bodies.resume(KEY, 9, &manifest, None, MANY), Err(Error::Missing { .. })));
     assert_eq!(objects.gets(), gets, "and the store is not asked");
-    // Another body of that key is not meant.
+    // Another body of that key is not affected.
     let other = store(&writer, 6, &body(100), MIB).await;
     assert!(!bodies.is_gone(KEY, &other));
     tokio::time::advance(Duration::from_mins(1)).await;

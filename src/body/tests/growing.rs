@@ -75,7 +75,7 @@ async fn a_dropped_writer_is_an_error_for_everybody() {
         assert_eq!(bytes, whole);
         assert!(matches!(cause, Some(Error::Broken)), "{cause:?}");
     }
-    // What lies wholly before the break is a clean end; what does not, is not.
+    // A range before the break ends cleanly; a range that reaches beyond it does not.
     assert_eq!(all(growing.reader(Some((10, 19)))).await, whole[10..20]);
     assert!(drain(growing.reader(Some((10, 5 * MIB as u64)))).await.1.is_some());
     assert_eq!((growing.held(), growing.len_if_done()), (None, None));

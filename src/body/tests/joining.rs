@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What is stored, as the manifest of it alone.
+/// Stores a body, and returns the manifest of it alone.
 async fn stored(bodies: &Arc<Bodies>, bytes: &Bytes) -> Manifest {
     (*store(bodies, 1, bytes, 100 * KIB).await).clone()
 }

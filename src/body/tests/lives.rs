@@ -17,7 +17,7 @@ async fn a_new_life_begins_under_running_fills_and_readers() {
 
     bodies.rebind("reborn").await.unwrap();
     assert_eq!((&*bodies.life(), here(&objects, "reborn").await), ("reborn", true));
-    // Who was reading reads on, who was writing ends where it began.
+    // A reader reads on, and a writer ends in the life that it began in.
     while let Some(chunk) = reader.next().await {
         got.extend_from_slice(&chunk.unwrap());
     }
@@ -25,7 +25,7 @@ async fn a_new_life_begins_under_running_fills_and_readers() {
     writer.write(whole.slice(MIB..)).await.unwrap();
     let ended = writer.finish().await.unwrap();
     assert!(objects.inner.head(&Faulty::path(&ended.segments[0])).await.is_ok());
-    // The bytes of the old life are nobody's in the new one, which has its own.
+    // The new life does not see the bytes of the old one, and has its own.
     let fresh = over(&objects, Settings::default()).await;
     fresh.rebind("reborn").await.unwrap();
     assert!(matches!(fresh.whole(KEY, &old).await, Err(Error::Missing { .. })));
@@ -62,12 +62,12 @@ async fn what_was_suspected_in_one_life_is_not_removed_in_another() {
     let mut sweeper = Sweeper::new(Arc::clone(&bodies));
     assert_eq!(sweeper.sweep(&Nothing).await.unwrap().suspects, 1);
     bodies.rebind("reborn").await.unwrap();
-    // The same hash, token and place.
+    // The same hash, token and n.
     let manifest = store(&bodies, 1, &whole, MIB).await;
     assert_eq!(sweeper.sweep(&Nothing).await.unwrap().removed, 0);
     assert!(bodies.whole(KEY, &manifest).await.is_ok());
     assert_eq!(sweeper.sweep(&Nothing).await.unwrap().removed, 1);
-    // And nothing of the life before.
+    // No object of the earlier life is removed.
     assert!(objects.inner.head(&Path::from(format!("life/{KEY}/1/0"))).await.is_ok());
 }
 
@@ -127,10 +127,10 @@ async fn two_instances_share_a_directory() {
     let told = Told(std::sync::Mutex::new(Vec::new()));
     let (mut first, mut second) = (Sweeper::new(Arc::clone(&one)), Sweeper::new(Arc::clone(&two)));
     for token in 1..=20 {
-        // One writes and names, the other reads; both sweep, also while the other writes.
+        // One instance writes and names, the other reads. Both sweep, also while the other writes.
         let kept = store(&one, 2 * token, &whole, 100_000).await;
         told.0.lock().unwrap().push(Arc::clone(&kept));
-        // A body that nobody names: its directories go with it.
+        // A body that no record names: its directories go with it.
         store(&two, 2 * token + 1, &body(10), MIB).await;
         let (a, b) = tokio::join!(first.sweep(&told), second.sweep(&told));
         assert_eq!((a.unwrap().failed, b.unwrap().failed), (0, 0));

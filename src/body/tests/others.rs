@@ -1,4 +1,4 @@
-//! Other lives of the store: which of them are over, and that no other is touched.
+//! Other lives of the store: those that are over are removed, and no others.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ impl Names for Nothing {
     }
 }
 
-/// As files are dated.
+/// The time on the clock that dates files.
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(SystemClock.wall_ms())
 }
@@ -43,7 +43,7 @@ impl Shared {
         std::fs::read_to_string(self.at(id).join("here")).unwrap_or_default()
     }
 
-    /// Everything in a life was written so many minutes ago.
+    /// Dates everything in a life to so many minutes ago.
     fn ages(&self, id: &str, minutes: u64) {
         let mut found = vec![self.at(id)];
         while let Some(path) = found.pop() {
@@ -60,7 +60,7 @@ impl Shared {
     }
 }
 
-/// What such a body takes in a directory.
+/// The disk space that a small body takes.
 const fn takes(len: u64) -> u64 {
     len.div_ceil(4096) * 4096 + 256
 }
@@ -80,7 +80,7 @@ async fn a_life_that_has_ended_goes_when_two_sweeps_have_found_it_untouched() {
     let over = shared.life("edge", &id(1)).await;
     store(&over, 1, &body(5000), MIB).await;
     over.rebind(&id(9)).await.unwrap();
-    // An election that was lost, and an instance that died while it waited for its store.
+    // A life that lost an election, and one of an instance that died while it waited for its store.
     shared.life("edge", &id(2)).await.rebind(&id(9)).await.unwrap();
     let waited = format!("waiting-{}", id(3));
     store(&shared.life("edge", &waited).await, 1, &body(700), MIB).await;
@@ -110,11 +110,11 @@ async fn a_life_that_has_ended_goes_when_two_sweeps_have_found_it_untouched() {
 async fn another_fleets_bodies_and_a_living_ones_are_never_touched() {
     let shared = Shared(tempfile::tempdir().unwrap());
     let mut kept = Vec::new();
-    // Of another fleet, however old.
+    // A life of another fleet, however old.
     let other = shared.life("other", &id(1)).await;
     kept.push((store(&other, 1, &body(100), MIB).await, other));
     shared.ages(&id(1), 100_000);
-    // Of this one's name, and its janitor was at it half an hour ago; or somebody writes.
+    // Lives of a fleet of the same name: one whose marker was just rewritten, and one that is written to.
     let signs = shared.life("edge", &id(2)).await;
     kept.push((store(&signs, 1, &body(200), MIB).await, signs));
     shared.ages(&id(2), 100_000);
@@ -122,12 +122,12 @@ async fn another_fleets_bodies_and_a_living_ones_are_never_touched() {
     let writes = shared.life("edge", &id(3)).await;
     shared.ages(&id(3), 100_000);
     kept.push((store(&writes, 1, &body(300), MIB).await, writes));
-    // Of an older version, which says neither.
+    // A life of an older version, whose marker says neither.
     let older = shared.life("", &id(4)).await;
     kept.push((store(&older, 1, &body(400), MIB).await, older));
     assert_eq!(std::fs::read(shared.at(&id(4)).join("here")).unwrap(), b"dustgate\n");
     shared.ages(&id(4), 12 * 60);
-    // And what is no life at all.
+    // Directories that are not lives.
     for name in ["photos", "0123"] {
         let file = shared.at(name).join(KEY).join("1/0");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -147,7 +147,7 @@ async fn another_fleets_bodies_and_a_living_ones_are_never_touched() {
     }
     assert!(shared.at("photos").join(KEY).join("1/0").exists());
     assert!(shared.at("0123").join(KEY).join("1/0").exists());
-    // A day is too long even for one that says nothing.
+    // A day untouched is too long even for a life whose marker says nothing.
     shared.ages(&id(4), 25 * 60);
     sweeps(&mut sweeper).await;
     assert!(sweeps(&mut sweeper).await.contains(&(id(4), takes(400), Fate::Emptied)));
@@ -162,7 +162,7 @@ async fn a_fleet_that_was_stopped_for_days_finds_its_marker_and_no_bodies() {
     let bodies = shared.life("edge", &id(9)).await;
     let mut sweeper = Sweeper::new(Arc::clone(&bodies));
     let day = 24 * 60;
-    // Three times `linger` shows that nobody is there, not that nobody comes back.
+    // Three times `linger` shows that no instance is there, not that none comes back.
     for minutes in [31, day - 60] {
         shared.ages(&id(1), minutes);
         for _ in 0..3 {
@@ -178,7 +178,7 @@ async fn a_fleet_that_was_stopped_for_days_finds_its_marker_and_no_bodies() {
     assert_eq!(fates, [(takes(5000), Fate::Waits), emptied(takes(5000)), emptied(0), emptied(0)]);
     assert_eq!(bodies.counters().others.load(Ordering::Relaxed), 0);
 
-    // The other fleet starts again: a miss, and then as always.
+    // The other fleet starts again: it has a miss, and then works as before.
     let settings = Settings { fleet: "edge".into(), ..Settings::default() };
     let again = Bodies::join(&shared.url(), &id(1), settings, clock()).await.unwrap();
     assert!(matches!(again.whole(KEY, &gone).await, Err(Error::Missing { .. })));
@@ -188,7 +188,7 @@ async fn a_fleet_that_was_stopped_for_days_finds_its_marker_and_no_bodies() {
     assert_eq!(sweeps(&mut sweeper).await, [(id(1), 0, Fate::InUse)]);
     assert!(again.whole(KEY, &kept).await.is_ok());
 
-    // Nobody comes back to records that old.
+    // No fleet comes back to records that old.
     shared.ages(&id(1), 31 * day);
     assert_eq!(sweeps(&mut sweeper).await, [(id(1), takes(700), Fate::Waits)]);
     assert_eq!(sweeps(&mut sweeper).await, [(id(1), takes(700), Fate::Removed)]);
@@ -256,7 +256,8 @@ async fn who_sees_another_life_begin_says_so_in_the_marker_of_the_one_before() {
     let settings = Settings { fleet: "edge".into(), ..Settings::default() };
     Bodies::join(&shared.url(), &id(2), settings, clock()).await.unwrap();
     assert_eq!(ended(2), None, "it is not over for who comes back to it");
-    // A life that is proposed in vain has ended, too; the bodies of who waited are not a life's.
+    // A life that is proposed in vain has ended, too. The id of an instance that waited is not marked as
+    // ended.
     bodies.propose(&id(3)).await.unwrap();
     bodies.rebind(&id(1)).await.unwrap();
     assert_eq!([1, 3].map(ended), [None, Some(id(1))]);
@@ -272,14 +273,14 @@ async fn the_end_of_a_life_that_could_not_be_written_is_owed() {
         let marker = objects.inner.get(&Path::from("life/here")).await.unwrap().bytes().await.unwrap();
         String::from_utf8(marker.to_vec()).unwrap()
     };
-    // Room for the marker of the life that begins.
+    // There is room only for the marker of the life that begins.
     objects.puts_left.store(1, Ordering::SeqCst);
     bodies.rebind(&id(1)).await.unwrap();
     assert!(!says().await.contains("ended_by"));
     objects.puts_left.store(usize::MAX, Ordering::SeqCst);
     bodies.sign().await.unwrap();
     assert!(says().await.contains(&format!("\"ended_by\":\"{}\"", id(1))), "{}", says().await);
-    // What is gone is not left there anew.
+    // A marker that is gone is not written again.
     bodies.clear("life").await.unwrap();
     bodies.rebind(&id(2)).await.unwrap();
     assert!(objects.inner.get(&Path::from("life/here")).await.is_err());
@@ -294,7 +295,7 @@ async fn a_sweep_shows_that_its_life_is_in_use() {
         shared.ages(&id(1), 60);
         shared.ages(&id(2), 60);
         first.sweep(&Nothing).await.unwrap();
-        // Its store is away, so it may not sweep; it says that it is there.
+        // As while its store is away and it may not sweep: it still rewrites its marker.
         two.sign().await.unwrap();
         assert_eq!(sweeps(&mut first).await, [(id(2), 0, Fate::InUse)]);
         assert_eq!(sweeps(&mut second).await, [(id(1), 0, Fate::InUse)]);

@@ -1,4 +1,4 @@
-//! A store that is slow, hangs or fails while many read from it.
+//! A store that is slow, hangs or fails while it has many readers.
 
 use tokio::time::Instant;
 
@@ -42,9 +42,9 @@ async fn a_hundred_readers_of_a_store_that_hangs_wait_for_one_call() {
             assert!(matches!(cause, Some(Error::Store(_))), "{cause:?}");
         }
         assert_eq!(began.elapsed().as_secs(), 10);
-        // Those that are read at once of the whole.
+        // At most one read per segment of the body.
         assert!(objects.gets() - before <= len.div_ceil(MIB), "{}", objects.gets() - before);
-        // Who comes then does not wait, and asks nothing.
+        // Later callers do not wait, and read nothing from the store.
         let asked = objects.gets();
         assert!(matches!(bodies.whole(KEY, &manifest).await, Err(Error::Away)));
         assert!(matches!(drain(bodies.reader(KEY, &manifest, None)).await.1, Some(Error::Away)));
@@ -92,7 +92,7 @@ async fn one_object_that_cannot_be_read_is_not_the_stores_failure() {
         async move { bodies.whole(KEY, &manifest).await }
     });
     settle().await;
-    // Another one was answered meanwhile.
+    // Another read was answered meanwhile.
     assert_eq!(bodies.whole("00", &other).await.unwrap(), whole);
     assert!(failing.await.unwrap().is_err());
     assert!(bodies.is_out_of_reach(KEY, &manifest) && !bodies.is_out_of_reach("00", &other));
@@ -116,7 +116,7 @@ async fn readers_who_have_begun_share_one_failure_too() {
         assert!(whole[begun..].starts_with(&bytes), "{} bytes", bytes.len());
         assert!(matches!(cause, Some(Error::Store(_))), "{cause:?}");
     }
-    // Each of those that were sent for once, by the first.
+    // Each segment that is read ahead is read once, by the first reader.
     assert!(objects.gets() - before <= 10, "{}", objects.gets() - before);
 }
 
@@ -134,7 +134,7 @@ async fn a_reader_that_has_begun_still_tries_when_the_store_is_away() {
     assert!(matches!(bodies.whole("00", &other).await, Err(Error::Store(_) | Error::Away)));
     let rest = all(begun).await;
     assert!(rest == whole[first.len()..]);
-    // And so it is known that it is back.
+    // So the store is known to be back.
     tokio::time::advance(seconds(1)).await;
     assert!(bodies.whole("00", &other).await.is_ok());
 }
@@ -184,7 +184,7 @@ async fn a_slow_client_has_no_more_than_the_bound_read_ahead() {
         read += reader.next().await.unwrap().unwrap().len();
         tokio::time::sleep(Duration::from_millis(200)).await;
         let ahead = (objects.gets() - before).saturating_sub(read / MIB);
-        // The first times it had to wait: that is forgotten as it goes on.
+        // It had to wait at first; the depth shrinks as it goes on.
         let most = if read < 8 * MIB { 9 } else { 3 };
         assert!(ahead <= most, "{ahead} after {read}");
     }

@@ -1,4 +1,4 @@
-//! Bodies that cannot be stored, and those who get them nevertheless.
+//! Bodies that cannot be stored, and their readers.
 
 use tokio::task::JoinHandle;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const CHUNK: usize = 64 * KIB;
 
-/// Writes from `at` on until the writer refuses: how far it came, and why.
+/// Writes from `at` on until the writer refuses. Returns how far it came, and why.
 async fn until_refused(writer: &mut Writer, whole: &Bytes, mut at: usize) -> (usize, Error) {
     loop {
         let chunk = whole.slice(at..at + CHUNK);
@@ -53,7 +53,7 @@ async fn too_large_goes_on_for_all_who_read_it() {
     assert_eq!(at, 5 * MIB + CHUNK);
     let spilling = spill(writer.spill(), whole.slice(at..));
     settle().await;
-    // One has read nothing yet: the rest waits for it.
+    // One reader has read nothing yet: the writer waits for it.
     assert_eq!(growing.written(), (at + CHUNK) as u64);
     assert!(matches!(growing.refusal(), Some(Error::TooLarge)));
     let lagging = tokio::spawn(slowly(lagging, Duration::from_secs(20)));
@@ -73,7 +73,7 @@ async fn a_store_that_fails_half_way_costs_nobody_a_byte_who_keeps_up() {
     let readers: Vec<_> = (0..20_u64)
         .map(|n| tokio::spawn(slowly(growing.reader(None), Duration::from_millis(n * 10))))
         .collect();
-    // Far behind: its first bytes are in the store alone.
+    // This reader is far behind: its first bytes are only in the store.
     let behind = growing.reader(None);
     let (at, refused) = until_refused(&mut writer, &whole, 0).await;
     assert!(matches!(refused, Error::Store(_)));
@@ -133,7 +133,7 @@ async fn whoever_comes_when_the_first_bytes_are_gone_is_told_so_before_it_has_on
     let reader = tokio::spawn(all(growing.reader(None)));
     assert!(writer.write(whole.slice(..CHUNK)).await.is_err());
     let mut spill = writer.spill();
-    // As long as they are there, one more is as good as any.
+    // As long as the first bytes are in memory, one more reader can have them.
     let late = tokio::spawn(all(growing.reader_if_served(None).unwrap()));
     for at in (CHUNK..whole.len()).step_by(CHUNK) {
         spill.write(whole.slice(at..at + CHUNK)).await.unwrap();
@@ -173,7 +173,7 @@ async fn a_part_that_was_read_to_its_end_is_not_waited_for() {
     let mut part = growing.reader(Some((0, 99)));
     assert!(writer.write(body(CHUNK)).await.is_err());
     let spilling = spill(writer.spill(), body(64 * CHUNK));
-    // Whose last byte was taken need not ask for more.
+    // A reader that has its last byte need not be polled again.
     assert_eq!(part.next().await.unwrap().unwrap().len(), 100);
     let began = tokio::time::Instant::now();
     assert_eq!(whole.await.unwrap().len(), 65 * CHUNK);
@@ -193,7 +193,7 @@ async fn without_a_reader_there_is_nothing_to_spill_to() {
     assert!(matches!(spill.write(body(1)).await, Err(Error::Gone)));
     drop((spill, growing));
 
-    // It leaves while it is waited for.
+    // The reader leaves while the writer waits for it.
     let (mut writer, growing) = bodies.writer(KEY, 2, None, 10);
     let reader = growing.reader(None);
     assert!(writer.write(body(11)).await.is_err());

@@ -31,7 +31,7 @@ async fn a_range_far_from_the_flipped_bit_is_refused_too() {
     objects.flip(&manifest.segments[1], MIB - 1).await;
     let (bytes, cause) = drain(bodies.reader(KEY, &manifest, Some((MIB as u64, MIB as u64)))).await;
     assert!(bytes.is_empty() && matches!(cause, Some(Error::Corrupt { n: 1, .. })));
-    // The segment before it is sound, and nobody who can't have the rest begins with it.
+    // The segment before it is sound, but a reader that can't have the rest does not begin with it.
     let (bytes, cause) = drain(bodies.reader(KEY, &manifest, None)).await;
     assert!(bytes.is_empty() && matches!(cause, Some(Error::Corrupt { n: 1, .. })));
     let fresh = over(&objects, Settings::default()).await;
@@ -91,7 +91,7 @@ async fn a_failing_store_condemns_nothing() {
     assert!(!cause.unwrap().condemns());
     assert!(bodies.counters().get_errors.load(Ordering::Relaxed) >= 1);
     objects.gets_fail.store(false, Ordering::SeqCst);
-    // It is gone past for a moment, and then one read finds out that it is back.
+    // For a moment the store is not read; then one read finds out that it is back.
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(matches!(drain(bodies.reader(KEY, &manifest, None)).await.1, Some(Error::Away)));
     settle().await;
@@ -134,14 +134,14 @@ async fn hostile_manifests_are_errors() {
         // Sound segments before the unsound one may pass.
         assert!(whole.starts_with(&bytes) && cause.is_some(), "{manifest:?}");
         for range in [(MIB as u64, MANY), (0, MANY), (MANY - 9, MANY - 1), (MANY, MANY)] {
-            // Those that keep clear of it as well. None panics, none runs on.
+            // Ranges before the unsound segment, too. No reader panics, and none reads too far.
             drain(bodies.reader(KEY, &manifest, Some(range))).await;
         }
         assert!(bodies.whole(KEY, &manifest).await.is_err());
         let _ = bodies.resume(KEY, 9, &manifest, None, MANY);
         let _ = bodies.follow(KEY, None).0.extend(&manifest);
     }
-    // And the good one was not hurt by them.
+    // The good manifest is not affected by them.
     assert_eq!(all(bodies.reader(KEY, &good, None)).await, whole);
 }
 
@@ -177,7 +177,7 @@ async fn readers_share_what_is_read_and_verified() {
 async fn a_reader_that_is_not_polled_holds_up_nobody() {
     let (_, bodies, whole, manifest) = three().await;
     let mut idle = bodies.reader(KEY, &manifest, None);
-    // It has sent for the first block, and is left alone.
+    // It has begun to read the first block, and is not polled again.
     assert!(futures_util::poll!(idle.next()).is_pending());
     assert_eq!(all(bodies.reader(KEY, &manifest, None)).await, whole);
     assert_eq!(all(idle).await, whole);

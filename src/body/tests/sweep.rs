@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 
-/// What records name, per key hash; a key that is not here names nothing. And the tokens that are written with.
+/// What records name, per key hash: a missing key names nothing. And the tokens of fills under way.
 #[derive(Default)]
 struct Told(Mutex<HashMap<String, Named>>, Mutex<Vec<u64>>);
 
@@ -51,7 +51,7 @@ impl Room {
         self.sweeper.sweep(&self.told).await.unwrap()
     }
 
-    /// Both clocks go on.
+    /// Advances both clocks.
     async fn pass(&self, minutes: u64) {
         let by = Duration::from_mins(minutes);
         self.clock.advance(by);
@@ -70,7 +70,7 @@ async fn what_a_fill_goes_on_with_is_not_suspected() {
         removed.push(room.sweep().await.removed);
         room.pass(11).await;
     }
-    // The first was unnamed before, and is looked at anew when it is written to no more.
+    // The first object was unnamed before, and is judged anew once no fill writes it.
     assert_eq!(removed, [0, 1, 0, 0, 1]);
 }
 
@@ -92,7 +92,7 @@ async fn unnamed_bytes_go_in_two_steps() {
     assert_eq!(room.bodies.counters().swept.load(Ordering::Relaxed), 1);
     assert!(room.bodies.whole(KEY, &kept).await.is_ok());
     assert!(matches!(room.bodies.whole(KEY, &lost).await, Err(Error::Missing { .. })));
-    // The marker and other lives were no part of it.
+    // The marker is not swept.
     assert!(room.objects.inner.head(&Path::from("life/here")).await.is_ok());
 }
 
@@ -118,7 +118,7 @@ async fn young_objects_stay_whatever_the_sweeps_say() {
     let mut room = Room::new().await;
     store(&room.bodies, 1, &body(500), MIB).await;
     assert_eq!(room.sweep().await.suspects, 1);
-    // Monotonic time passes, and the wall stands (it was set back).
+    // Monotonic time passes, and the wall clock does not (it was set back).
     tokio::time::advance(Duration::from_mins(11)).await;
     assert_eq!(room.sweep().await.removed, 0);
     room.clock.advance(Duration::from_mins(11));
@@ -136,7 +136,7 @@ async fn a_body_that_is_being_written_stays_whatever_names_it() {
         assert_eq!((swept.objects, swept.suspects, swept.removed), (1, 0, 0));
         room.pass(11).await;
     }
-    // Broken off; a reader holds on to it.
+    // The body is broken off, but still has a handle for readers.
     drop(writer);
     assert_eq!(room.sweep().await.suspects, 0);
     drop(growing);
@@ -144,7 +144,7 @@ async fn a_body_that_is_being_written_stays_whatever_names_it() {
     assert_eq!(room.sweep().await.suspects, 1);
     room.pass(11).await;
     assert_eq!(room.sweep().await.removed, 1);
-    // Another body under the same key was never meant.
+    // Another body under the same key is not affected.
     store(&room.bodies, 8, &body(300), MIB).await;
     let (_writer, _growing) = room.bodies.writer(KEY, 9, None, MIB as u64);
     assert_eq!(room.sweep().await.suspects, 1);
@@ -203,7 +203,7 @@ async fn what_was_given_up_goes_one_sweep_earlier() {
     room.pass(1).await;
     assert_eq!(room.sweep().await.removed, 1);
     assert_eq!(room.sweeper.doomed(), 0);
-    // Named after all.
+    // A record names it after all.
     let named = store(&room.bodies, 2, &body(500), MIB).await;
     room.sweeper.given_up(KEY, &named);
     room.told.tell(KEY, Named::of([&*named]));
@@ -232,7 +232,7 @@ async fn half_written_files_of_a_crash_go() {
     assert!(!staged.exists() && bodies.whole(KEY, &manifest).await.is_ok());
 }
 
-/// What a directory and all in it have been given of the disk.
+/// The disk space of a directory and all in it.
 fn du(dir: &std::path::Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let mut bytes = dir.symlink_metadata().unwrap().blocks() * 512;
@@ -262,7 +262,7 @@ async fn the_limit_is_one_of_the_disk_however_small_the_bodies_are() {
             Err(cause) => assert!(matches!(cause, Error::NoRoom), "{cause}"),
         }
     }
-    // A quarter more than the janitor aims at.
+    // A quarter more than the limit that the janitor aims at.
     let (du, most) = (du(dir.path()), SIZE + SIZE / 4);
     assert!((most * 85 / 100..most * 115 / 100).contains(&du), "{du} bytes for {stored} bodies");
     let known = bodies.used();

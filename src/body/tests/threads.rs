@@ -1,4 +1,4 @@
-//! The same on several threads, where nothing happens in turn.
+//! Bodies on several threads, where tasks run in any order.
 
 use super::*;
 use crate::clock::Dice;

@@ -1,4 +1,4 @@
-//! Where bodies are cut, and what the store can do to a writer.
+//! Where bodies are cut, and how a writer deals with a slow or failing store.
 
 use super::*;
 
@@ -76,7 +76,7 @@ async fn the_first_segment_is_readable_elsewhere_without_another_byte() {
     assert_eq!(growing.acknowledged().len, 5);
 }
 
-/// A manifest of so many segments of a byte that nobody will read.
+/// A manifest of so many segments of one byte, which is never read.
 fn row(len: u32) -> Manifest {
     let segment = |n| crate::record::Segment { token: 1, n, len: 1, digest: [0; 16] };
     Manifest { life: None, len: u64::from(len), segments: (0..len).map(segment).collect() }

@@ -43,8 +43,8 @@ pub const OPERATOR: Duration = Duration::from_hours(24);
 /// order.
 const FIRST: Duration = Duration::from_mins(10);
 
-/// The note of a fill that may or may not store anything: the end of its name, and how long it lives. Longer
-/// than the stamps that a full store still takes.
+/// The note of a fill that may or may not store anything: the end of its name, and how long it lives. That is
+/// longer than the short-lived entries that even a full store takes, so a full store refuses the note.
 const UNDER_WAY: (&str, Duration) = ("f", Duration::from_secs(70));
 
 /// How much longer a note lives, at least, than what it is for.

@@ -9,8 +9,8 @@ use crate::dust::{Dust, Usage};
 /// How many URLs may have stamps in the store before clients may add no more; fewer, if that is more than a
 /// 32nd of its room. A stamp takes about 200 bytes there, and 100 in each instance.
 pub const URLS: usize = 1 << 20;
-/// The divisor of a store's room that may be stamps: half of what it reserves for them and for leases of
-/// instances.
+/// Stamps may take this fraction of a store's room: half of what the store reserves for durable and
+/// short-lived entries.
 const SHARE: u64 = 32;
 /// The bytes of key and value that a stamp takes, with a long prefix.
 const BYTES: u64 = 192;

@@ -148,7 +148,7 @@ async fn stamps_take_their_share_of_the_store_and_no_more() {
     assert_eq!(stamps.usage(dust.now_ms()).count, 1);
 }
 
-/// What covers here alone, for want of room or of a store, is none of the store's.
+/// A stamp that only covers here, for lack of room or of a store, takes no room in the store.
 #[tokio::test(start_paused = true)]
 async fn what_is_owed_for_want_of_room_waits_for_it_and_nothing_else_waits_for_that() {
     let (clock, dust) = store(Limits { count: 320, bytes: 1 << 20 });

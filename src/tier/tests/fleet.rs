@@ -1,4 +1,4 @@
-//! Several instances on one store: what one does the others see, and who is cut off knows it.
+//! Several instances on one store: what one does the others see, and an instance that is cut off knows it.
 
 use tokio::time::Instant;
 
@@ -154,7 +154,7 @@ async fn who_is_cut_off_is_unsure_at_once_when_told_and_else_when_its_trust_is_o
     one.line.up();
     until("sure again", || one.is_sure()).await;
     assert_eq!(one.heard(|news| *news == News::Sure), 1);
-    // No word that the line is gone: calls are merely never answered.
+    // No error tells that the connection is gone: calls are never answered.
     let hangs = || (0..200).for_each(|_| two.line.hang_next());
     hangs();
     let since = Instant::now();
@@ -270,7 +270,7 @@ async fn a_purge_that_a_failover_lost_is_written_again_though_a_newer_one_is_the
     until("both sure", || one.is_sure() && two.is_sure()).await;
     let behind = Arc::new(primary.replica(clock).unwrap());
     let (lost, ..) = purge(&one, KEY).await;
-    // Somebody who knows of none of it purges in the copy, and more than the other had.
+    // An instance that knows of none of this purges in the copy, more often than the others did.
     let others = Stamps::new("dustgate", Duration::from_hours(1));
     for n in 0..50 {
         let scope = url(&format!("{KEY}/{n}"));
@@ -306,10 +306,10 @@ async fn one_whose_tasks_stand_still_for_too_long_forgets_what_it_had_when_they_
     for (silent, kept) in [(SILENT / 2, true), (SILENT * 2, false)] {
         let (_store, mut one, _two) = two().await;
         one.publish(KEY).await;
-        // As by a panic.
+        // The tasks end as after a panic.
         one.tasks.shutdown().await;
         tokio::time::sleep(silent).await;
-        // By the store's clock it is over; here that stands still.
+        // By the store's clock the trust would be over; here that clock stands still.
         one.trust.lose();
         one.tasks.spawn(one.member.clone().follow());
         one.tasks.spawn(one.member.clone().keep_trust());

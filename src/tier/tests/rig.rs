@@ -1,4 +1,4 @@
-//! Instances of a fleet without proxies: a line, a tier, a member each, and one store.
+//! Instances of a fleet without proxies: each has a connection, a tier and a member, and all share a store.
 
 use std::sync::Mutex;
 
@@ -19,7 +19,7 @@ use crate::tier::member;
 pub(super) const TRUST: Duration = Duration::from_secs(10);
 pub(super) const BOUND: Duration = Duration::from_millis(200);
 
-/// A store that another one can take the place of.
+/// A store that can be replaced by another.
 #[derive(Debug)]
 pub(super) struct Swap {
     inner: Mutex<Arc<dyn Dust>>,
@@ -29,7 +29,7 @@ pub(super) struct Swap {
     reads: Mutex<Vec<String>>,
 }
 
-/// An instance.
+/// An instance of the fleet.
 pub(super) struct Instance {
     pub(super) line: Arc<Faulty>,
     pub(super) dust: Arc<dyn Dust>,
@@ -66,7 +66,7 @@ impl Swap {
         swap
     }
 
-    /// Another store stands there from now on; whoever listens is told that the line broke.
+    /// Replaces the store. Subscribers are told that changes were missed.
     pub(super) fn put_in(&self, other: Arc<dyn Dust>, life: Option<&str>) {
         *self.inner.lock().unwrap() = other.clone();
         *self.life.lock().unwrap() = life.map(Arc::from);
@@ -85,7 +85,7 @@ impl Swap {
         self.hub.lost();
     }
 
-    /// Which value keys were read since this was last asked.
+    /// How many value keys were read since the last call.
     pub(super) fn reads(&self) -> usize {
         std::mem::take(&mut *self.reads.lock().unwrap()).len()
     }
@@ -186,7 +186,7 @@ impl Host for TestHost {
 }
 
 impl Instance {
-    /// One that is sure of its tier.
+    /// Starts an instance, and waits until it trusts its tier.
     pub(super) async fn start(name: &str, store: &Arc<Swap>, when: WhenUnsure) -> Self {
         let instance = Self::begin(name, store, when);
         instance.member.is_sure().await;
@@ -243,7 +243,7 @@ impl Instance {
         self.dust.delete(&names.value, None).await.unwrap();
     }
 
-    /// What a request that comes now reads from the store and keeps.
+    /// Reads a record from the store and keeps it, as a request does.
     pub(super) async fn recall(&self, key: &str) {
         let names = Names::of(&format!("dustgate/1/{}", KeyHash::of(key)));
         let entry = self.dust.entry(&names.value).await.unwrap().unwrap();
@@ -253,7 +253,7 @@ impl Instance {
         self.tier.keep(Arc::new(Stored::new(*record, &Rules::default(), None).at(entry.number)));
     }
 
-    /// The token of what a hit finds.
+    /// The token of the entry that a hit finds.
     pub(super) fn find(&self, key: &str) -> Option<Number> {
         match self.tier.find(key)? {
             Held::Stored(stored) => Some(stored.record.token),
@@ -270,7 +270,7 @@ impl Instance {
     }
 }
 
-/// Waits until it is so, for no longer than a minute.
+/// Waits until `so` is true, for no longer than a minute.
 pub(super) async fn until(what: &str, so: impl Fn() -> bool) {
     let asking = async {
         while !so() {
@@ -280,7 +280,7 @@ pub(super) async fn until(what: &str, so: impl Fn() -> bool) {
     assert!(tokio::time::timeout(Duration::from_mins(1), asking).await.is_ok(), "never: {what}");
 }
 
-/// Lets everything that can happen at once happen.
+/// Lets every task run until it waits for a longer time.
 pub(super) async fn settle() {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
