@@ -228,7 +228,7 @@ impl Tier {
             Stands::Unread => {
                 watch.ask(hash);
             }
-            // The store may not have it: it is read when the entry is next used.
+            // Perhaps no other instance knows of it: the store is read when the entry is next used.
             Stands::Unknown if placed == Placed::New => self.doubt(hash),
             Stands::Newer | Stands::Unknown => {}
         }

@@ -91,7 +91,7 @@ pub(super) enum Next {
     Chunk(Bytes),
     /// Reads from this segment, which begins at this offset of the body.
     Fetch(Segment, u64),
-    /// Ends.
+    /// Ends cleanly.
     End,
     /// Ends with this error.
     Fail(Error),
@@ -105,7 +105,7 @@ pub(super) enum Step {
     Put(usize, Vec<Bytes>),
     /// Waits for a nudge, and not longer than until this time.
     Wait(Option<Instant>),
-    /// Ends.
+    /// Stops.
     Stop,
 }
 

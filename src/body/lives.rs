@@ -127,10 +127,10 @@ impl Bodies {
     /// in the store. The earlier life is not marked as ended until [`Bodies::rebind`] confirms the new one.
     ///
     /// # Errors
-    /// As those of [`Bodies::rebind`].
+    /// As [`Bodies::rebind`].
     ///
     /// # Cancel safety
-    /// As that of [`Bodies::rebind`].
+    /// As [`Bodies::rebind`].
     pub async fn propose(&self, store_id: &str) -> Result<(), Error> {
         self.go_to(store_id, false).await
     }

@@ -1,4 +1,4 @@
-//! Where bodies are kept, and how.
+//! The settings of the body store.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::secret::SecretUrl;
 use crate::units;
 
-/// `[bodies]`; what no file sets has its default, or is set by the assembly.
+/// `[bodies]`. Fields that no file can set keep their defaults, or are set when the application is assembled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

@@ -48,7 +48,7 @@ impl Bodies {
         Ok(self.used())
     }
 
-    /// Bytes put and deleted so far.
+    /// The counters of bytes put and bytes deleted so far.
     pub(super) fn moved(&self) -> (u64, u64) {
         let counters = self.counters();
         (counters.put.load(Ordering::Relaxed), counters.deleted.load(Ordering::Relaxed))

@@ -106,7 +106,7 @@ pub struct Parts {
     pub dust: Arc<dyn Dust>,
     /// The memory tier.
     pub tier: Arc<Tier>,
-    /// Purges.
+    /// The stamps that are applied here.
     pub stamps: Arc<Stamps>,
     /// The numbers of recent changes.
     pub numbers: Arc<Numbers>,
@@ -138,7 +138,7 @@ pub struct Member {
     sure_at: Mutex<Option<(Instant, WallMs)>>,
 }
 
-/// What [`Member::keep_trust`] remembers from one round to the next.
+/// The state that [`Member::keep_trust`] keeps from one round to the next.
 pub(super) struct State {
     lease: Option<Lease>,
     /// When the last answered renewal was sent.

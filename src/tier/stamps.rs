@@ -1,8 +1,8 @@
 //! Purges, as this instance knows them (F8).
 //!
-//! A purge is a stamp in the store: what it covers, hard or soft, and the number of its write.
-//! Stamps are merged by maximum, so they may be applied in any order and twice. How long each lives
-//! is in [`life`]; what becomes of one that the store does not take in [`owed`].
+//! A purge is a stamp in the store: what it covers, hard or soft, and the number of its write. The stamp with
+//! the highest number wins, so stamps may be applied in any order, and twice. How long a stamp lives is in
+//! [`life`]; what happens while the store does not take one is in [`owed`].
 //!
 //! There are bounds. At most [`URLS`] have stamps in the store at a time, and fewer where the store itself is
 //! small; above that the stamps of unsafe requests wait. At most [`OWED`](owed::OWED) wait to be written;
@@ -47,7 +47,8 @@ pub struct Stamps {
     owed: Owed,
     /// The fills under way here: how many there are by the number they were born under.
     filling: Mutex<BTreeMap<Number, usize>>,
-    /// Stamps up to this number may have been missed: no response that was requested before it is published.
+    /// Stamps up to this number may have been missed: a response that was requested under a lower number is
+    /// not published.
     missed: AtomicU64,
     /// The highest number of a stamp that is not in the store.
     made_up: AtomicU64,

@@ -6,12 +6,12 @@
 //! | what | how long it can | so |
 //! |---|---|---|
 //! | a record in the store | until its end, which is in the record; no record is served past `max_life` | the latest end |
-//! | a record under a key that can't be asked for (variants, keyed fields, other spellings) | until its end | the URL has a note with the latest ([`note`]) |
+//! | a record under a key that can't be derived from the URL (variants, keyed fields, other spellings) | until its end | the URL has a note with the latest ([`note`]) |
 //! | a copy in an instance's memory | as long as the record in the store: when that is replaced or deleted the copy is too | the same |
-//! | the same, of an instance that is cut off | it believes its memory again only after it has read the stamps, and after more than [`SILENT`] it forgets its memory | [`SLACK`] is longer |
-//! | a copy that no entry names, kept while the store was away | until its instance is sure again: it forgets them before | nothing |
-//! | what is asked for without a lease, and may be stored or served later | any time | where nothing else is there it is only told ([`ANNOUNCED`]); what an instance asked for that may not have heard all since is not published | [`ANNOUNCED`], kept nowhere |
-//! | what a fill under way brings | any time | an instance remembers a stamp as long as a fill here is older than it, checks before it publishes, and looks again a moment after: what landed beside a stamp is removed under its lease. So the end of such a record need not be known |
+//! | the same, of an instance that is cut off | it trusts its memory again only after it has read the stamps, and after more than [`SILENT`] it forgets its memory | [`SLACK`] is longer |
+//! | a copy that no entry names, kept while the store was away | until its instance trusts its memory again: it forgets such copies before | nothing |
+//! | a response that was requested without a lease, and may be stored or served later | any time | if there is nothing else to cover, the stamp is only announced ([`ANNOUNCED`]); an instance that may have missed stamps does not publish what it requested before | [`ANNOUNCED`], not stored |
+//! | the response of a fill under way | any time | an instance remembers a stamp as long as a fill here is older than it, checks before it publishes, and looks again a moment after: what landed beside a stamp is removed under its lease. So the end of such a record need not be known |
 //! | the note of a growing body, to be resumed | until the end of its head | the latest end |
 //!
 //! An instance remembers a stamp a minute longer than the store, and forgets it only after it has dropped

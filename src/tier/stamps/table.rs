@@ -13,7 +13,7 @@ type Both = [One; 2];
 /// The newest stamp of one scope and force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct One {
-    /// 0: there is none.
+    /// The number of the stamp; 0 if there is none.
     pub(super) number: Number,
     /// When it expires, on the store's clock.
     pub(super) until: WallMs,
@@ -47,7 +47,7 @@ impl Table {
         }
     }
 
-    /// Merges by maximum.
+    /// Merges a stamp in: the highest number wins.
     pub(super) fn apply(&mut self, scope: Scope, force: Force, one: One) {
         match scope {
             Scope::All => {
