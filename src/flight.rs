@@ -1,25 +1,26 @@
 //! The single flight: one fill per key, first elected in this process, then between processes
 //! by a lease in Dust. No HTTP in it.
 //!
-//! [`Flights`] elects inside the process (F1). Who leads there goes through [`Flight::enter`],
-//! which finds the result of somebody else's fill, waits for it, or wins the right to fill: a
+//! [`Flights`] elects a leader inside the process (F1). The leader calls [`Flight::enter`], which
+//! finds the result of another instance's fill, waits for it, or wins the right to fill: a
 //! [`Fill`], kept alive by a heartbeat and spent by publishing, aborting or releasing it.
 //!
-//! At least once, and once only *while Dust is reachable*: a lease that runs out in the middle
-//! of a fill, a crash before the publish, or a store that is down all cause a second one. What
-//! is published is safe all the same, for every write is fenced.
+//! A key is filled at least once, and once only *while Dust is reachable*: a lease that runs out
+//! during a fill, a crash before the publish, or a store that is down each cause a second fill.
+//! What is published stays correct, for every write is fenced.
 //!
 //! # Cancel safety
 //! Every future here may be dropped at any point.
-//! - [`Flight::enter`]: subscriptions end (S17); a lease that was asked for and not heard of is
-//!   given back in the background by its holder's name (F11).
-//! - [`Fill`]: dropped, it hands on: its heartbeat stops and the lease is given back in the
-//!   background. Dropped by a panic, it gives nothing back: the lease runs out (S7).
-//! - [`Fill::publish`]: whether the write landed is unknown, the lease is given back.
-//! - [`Leader`]: dropped without a word, its followers elect again. [`Follower`]: withdraws.
+//! - [`Flight::enter`]: subscriptions end (S17); a lease whose answer was not heard is released in
+//!   the background by its holder's name (F11).
+//! - [`Fill`]: dropped, its heartbeat stops and the lease is released in the background. Dropped by
+//!   a panic, it releases nothing: the lease expires (S7).
+//! - [`Fill::publish`]: whether the write landed is unknown, and the lease is released.
+//! - [`Leader`]: dropped before it settled the flight, its followers elect again.
+//! - [`Follower`]: leaves the flight.
 //!
-//! What is given back in the background needs a tokio runtime; outside of one the lease runs
-//! out by itself. [`Flight::idle`] waits until nothing is owed.
+//! A release in the background needs a tokio runtime; outside of one the lease expires by itself.
+//! [`Flight::idle`] waits for all of them.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -58,9 +59,9 @@ pub use watch_fill::{FillWatch, Snapshot};
 /// The names that one flight has in Dust.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// Where the result is published.
+    /// The key of the value: the published result.
     pub value: Arc<str>,
-    /// Where the verdict is, known before the result.
+    /// The key of the verdict, which is known before the result.
     pub verdict: Arc<str>,
     /// The key of the lease.
     pub lock: Arc<str>,
@@ -88,8 +89,8 @@ impl Names {
         Self { value: key.into(), verdict: format!("{key}!").into(), lock: format!("_dust:sf/{key}").into() }
     }
 
-    /// Where a holder goes on telling those who ride its fill when its lease is lost: a place of
-    /// its own, for the verdict is its successor's.
+    /// The key at which a holder that has lost its lease keeps informing the requests that ride its
+    /// fill. It is not the verdict's, which belongs to the next holder.
     pub fn aside(&self, token: Number) -> String {
         format!("{}{token}", self.verdict)
     }
@@ -98,12 +99,12 @@ impl Names {
 // === impl Flight ===
 
 impl Flight {
-    /// A single flight over `dust`. `dice` gives jitter and the holders' names.
+    /// A single flight over `dust`. `dice` gives the jitter and the random part of holders' names.
     pub fn new(dust: Arc<dyn Dust>, dice: Arc<Dice>, settings: Settings) -> Arc<Self> {
         Self::named("", dust, dice, settings)
     }
 
-    /// The same of an instance with a name: its leases tell whose they are.
+    /// The same for an instance with a name, which its leases carry.
     pub fn named(instance: &str, dust: Arc<dyn Dust>, dice: Arc<Dice>, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             instance: instance.into(),
@@ -123,23 +124,23 @@ impl Flight {
         self.seen.load(Ordering::Relaxed)
     }
 
-    /// Makes a number known that was learned elsewhere (a stamp, an entry): tokens will be above.
+    /// Records a number that was learned elsewhere (a stamp, an entry): later tokens are above it.
     pub fn saw(&self, number: Number) {
         self.seen.fetch_max(number, Ordering::Relaxed);
     }
 
-    /// Which other instance held the lease with this token, if that was heard lately while asking
-    /// for it. For logs and lists.
+    /// Returns which other instance held the lease with this token, if a recent request for that lease
+    /// was answered *held*. For logs and lists.
     pub fn leader(&self, token: Number) -> Option<Arc<str>> {
         self.leaders.of(token)
     }
 
-    /// Token and instance of whoever held this lock when it was last asked for here in vain.
+    /// Returns the token and the instance that held this lock when it was last asked for here in vain.
     pub fn leader_at(&self, lock: &str) -> Option<(Number, Arc<str>)> {
         self.leaders.at(lock)
     }
 
-    /// What it counts, for metrics.
+    /// Its counters, for metrics.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -154,13 +155,13 @@ impl Flight {
         &self.dust
     }
 
-    /// Waits until every lease to be given back in the background has been, or has run out, and
-    /// every uncoordinated result has been offered. For a graceful end (F9). Cancel safe.
+    /// Waits until every lease in the release queue was released or has expired, and every uncoordinated
+    /// result was offered. For a graceful shutdown (F9). Cancel safe.
     pub async fn idle(&self) {
         self.owed.idle().await;
     }
 
-    /// A call of the store with the bound that every one has: no request ever hangs on Dust (F6).
+    /// Calls the store within the call bound: no request ever hangs on Dust (F6).
     pub async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         within(self.settings.call_bound, call).await
     }

@@ -266,7 +266,7 @@ impl Wake {
     }
 }
 
-// === impl Mailbox ===
+// === impl KeyWaiter ===
 
 impl KeyWaiter {
     fn tell(&self, what: impl FnOnce(&mut Wake)) {
@@ -275,7 +275,7 @@ impl KeyWaiter {
     }
 }
 
-// === impl Tape ===
+// === impl FeedQueue ===
 
 impl FeedQueue {
     fn push(&self, change: Change) {

@@ -1,8 +1,9 @@
-//! One flight as its members see it: what it was told, who waits for that, who still wants it.
+//! The state that the members of one flight share: its result, the wakers that wait for it, and
+//! the number of its followers.
 //!
 //! Everything is under one small mutex, held for a few instructions and never while a waker
-//! runs. A flight is told once; the ending is written before the wakers are taken, and a waiter
-//! looks at the ending under the same lock under which it leaves its waker: no wake-up is lost.
+//! runs. A flight ends once. The ending is written before the wakers are taken, and a waiter
+//! checks the ending under the same lock under which it leaves its waker: no wake-up is lost.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -13,39 +14,39 @@ use std::task::{Context, Poll, Waker};
 
 use super::sync::{Arc, Mutex, MutexGuard};
 
-/// What a follower hears, once.
+/// How a flight ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled<V> {
-    /// The leader told this.
+    /// The leader settled it with this result.
     Told(V),
-    /// The leader was dropped without a word: elect again.
+    /// The leader was dropped before it settled the flight: elect again.
     Abandoned,
 }
 
-/// A place in somebody's flight. Each one, clones included, counts as interest in it.
+/// A share in a flight. Each one, clones included, counts as interest in it.
 ///
-/// Dropping it withdraws the interest, and a wait under way on it is forgotten (S17).
+/// Dropping it withdraws the interest and cancels its wait (S17).
 pub struct Follower<V, I = ()> {
     pub(super) cell: Arc<Cell<V, I>>,
 }
 
 pub(super) struct Cell<V, I> {
-    /// Tells flights apart in a list: a flight may stand at several keys.
+    /// Tells flights apart in a list: one flight may be at several keys.
     pub(super) serial: u64,
     state: Mutex<State<V, I>>,
 }
 
 struct State<V, I> {
     ending: Option<Settled<V>>,
-    /// Who waits for the ending.
+    /// Wakers of the tasks that wait for the ending.
     waiting: Wakers,
-    /// Who waits for the last follower to leave.
+    /// Wakers of the tasks that wait for the last follower to leave.
     watching: Wakers,
     followers: usize,
     info: I,
 }
 
-/// Wakers, each under a number that is used once, so that it can be taken back.
+/// Wakers, each under a number that is used once, so that a dropped wait can remove its own.
 struct Wakers {
     next: u64,
     left: BTreeMap<u64, Waker>,
@@ -58,7 +59,7 @@ enum Event {
     NobodyLeft,
 }
 
-/// A wait for an event of a cell. Dropped, it takes its waker back.
+/// A wait for an event of a cell. Dropped, it removes its waker.
 struct Waiting<'a, V, I> {
     cell: &'a Cell<V, I>,
     event: Event,
@@ -73,7 +74,7 @@ impl<V: Clone, I> Follower<V, I> {
         Self { cell: Arc::clone(cell) }
     }
 
-    /// Waits for what the leader tells, and answers it again whenever asked again.
+    /// Waits for the end of the flight. Called again, it returns the same ending at once.
     ///
     /// Cancel safe: dropped, it leaves nothing behind.
     pub async fn settled(&self) -> Settled<V> {
@@ -81,7 +82,7 @@ impl<V: Clone, I> Follower<V, I> {
         self.cell.ending().unwrap_or(Settled::Abandoned)
     }
 
-    /// What the leader has told, if it has told anything yet.
+    /// The leader's result, if the flight is settled with one.
     pub fn told(&self) -> Option<V> {
         match self.cell.ending() {
             Some(Settled::Told(value)) => Some(value),
@@ -89,7 +90,7 @@ impl<V: Clone, I> Follower<V, I> {
         }
     }
 
-    /// What its leader says of it now.
+    /// The info that its leader has set.
     pub fn info(&self) -> I
     where
         I: Clone,
@@ -97,7 +98,7 @@ impl<V: Clone, I> Follower<V, I> {
         self.cell.with_info(|info| info.clone())
     }
 
-    /// Whether the flight was told something or was abandoned.
+    /// Returns whether the flight has ended: settled or abandoned.
     pub fn is_settled(&self) -> bool {
         self.cell.lock().ending.is_some()
     }
@@ -135,7 +136,7 @@ impl<V, I> Cell<V, I> {
         Self { serial, state: Mutex::new(state) }
     }
 
-    /// Ends the flight for everybody in it; the first ending stands.
+    /// Ends the flight for all its members. Only the first call has an effect.
     pub(super) fn tell(&self, ending: Settled<V>) {
         let mut state = self.lock();
         if state.ending.is_some() {
@@ -159,7 +160,7 @@ impl<V, I> Cell<V, I> {
         look(&mut self.lock().info)
     }
 
-    /// How many wakers are left for the ending.
+    /// How many wakers wait for the ending.
     #[cfg(test)]
     pub(super) fn waiters(&self) -> usize {
         self.lock().waiting.left.len()
@@ -211,7 +212,7 @@ impl Wakers {
         Self { next: 0, left: BTreeMap::new() }
     }
 
-    /// Leaves a waker, in the place of the one left before.
+    /// Stores a waker, in place of the one under `id` if there is one. Returns its number.
     fn leave(&mut self, id: Option<u64>, waker: &Waker) -> u64 {
         let id = id.unwrap_or_else(|| {
             self.next += 1;
@@ -255,7 +256,7 @@ impl<V, I> Drop for Waiting<'_, V, I> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             let waker = self.cell.lock().wakers(self.event).left.remove(&id);
-            // Dropped outside the lock: a waker's drop is somebody else's code.
+            // Dropped outside the lock: a waker's drop runs foreign code.
             drop(waker);
         }
     }

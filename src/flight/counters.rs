@@ -1,4 +1,4 @@
-//! What a flight counts by itself. Telemetry reads it.
+//! Counters of the leases, read by telemetry.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,15 +12,16 @@ use super::lease::{Asked, Held};
 use super::wait::WaitEnd;
 use super::{Entered, Fill, Flight, Judged, Names, OnUnavailable, Uncoordinated};
 
-/// What a request makes of what is published: freshness, stamps, riding (F5, F8) are its own.
+/// Decides for one request whether what is published answers it: freshness, stamps and riding
+/// (F5, F8) are the implementor's.
 ///
-/// Only text is shown to it: an entry that is a lease, or is not text, is absent (S16).
+/// It is only given text: an entry that is a lease, or is not text, counts as absent (S16).
 pub trait Judge: Send + Sync {
     /// What the request is answered from.
     type Found: Send;
 
-    /// Judges what is there. Asked again on every wake (S9). `live` is the token of the lease
-    /// that is known to live on the lock: a growing manifest under any other token is dead.
+    /// Judges the value and the verdict. Called again on every wake (S9). `live` is the token of the
+    /// lease that is known to live on the lock: a growing manifest under any other token is dead.
     fn judge(
         &self,
         value: Option<&Entry>,
@@ -28,42 +29,43 @@ pub trait Judge: Send + Sync {
         live: Option<Number>,
     ) -> Judged<Self::Found>;
 
-    /// Judges what the holder of `token` tells although its lease has gone to another: to those alone
-    /// who have waited for it (F8).
+    /// Judges what the holder of `token` has written aside after it lost its lease. Called only for a
+    /// holder that this request has waited for (F8).
     fn aside(&self, _entry: &Entry, _token: Number) -> Judged<Self::Found> {
         Judged::Absent
     }
 
-    /// The last known value, once the deadline has passed, if it may be served stale (S13).
+    /// Returns the last known value, after the deadline, if it may be served stale (S13).
     fn stale(&self, value: Option<&Entry>) -> Option<Self::Found>;
 }
 
-/// What is published, in one look.
+/// What is published at the names of a flight, read once.
 #[derive(Debug, Default)]
 pub(super) struct Look {
     pub(super) found: Found,
     pub(super) lock: Option<Held>,
 }
 
-/// One request on its way in.
+/// One request that enters a flight.
 pub(super) struct Entering<'a, J> {
     pub(super) flight: &'a Arc<Flight>,
     pub(super) names: &'a Names,
     pub(super) deadline: Instant,
     pub(super) superseded: Number,
-    /// Holders that it has waited for, the first ones: what they bring is good enough for it, though
-    /// a purge takes their lease.
+    /// The first holders that it has waited for: their result may answer it even if a purge took
+    /// their lease.
     pub(super) waited_for: Vec<Number>,
     judge: &'a J,
     /// What the last look found.
     last: Found,
 }
 
-/// A void lease is given back this often before it is waited for like any other (F8).
+/// How often a void lease is released before it is waited for like any other (F8).
 const VOIDINGS: u32 = 3;
-/// A lock that looks free and turns out held is tried at once this often, then backed off from.
+/// How often a lock that was read as free, and was held when asked for, is tried again without a
+/// pause.
 const AT_ONCE: u32 = 2;
-/// So many holders are listened to after a purge took their lease: the first ends first.
+/// The most holders to remember whose lease a purge may take. The first ones: they end first.
 const WAITED_FOR: usize = 3;
 
 // === impl Flight ===
@@ -71,12 +73,11 @@ const WAITED_FOR: usize = 3;
 impl Flight {
     /// Finds what `judge` accepts, waits for it until `deadline`, or wins the right to fill.
     ///
-    /// `superseded` is the number of the highest stamp that covers the key, 0 if none does:
-    /// who holds a token below it fills in vain for this request, so that lease is released and
-    /// the lock tried (F8).
+    /// `superseded` is the number of the highest stamp that covers the key, 0 if none does. A fill
+    /// with a token below it can't answer this request, so its lease is released and the lock tried (F8).
     ///
     /// Ends by the deadline, or a few call bounds after it if the store is slow to answer. Cancel
-    /// safe: subscriptions end (S17), and a lease that was asked for is given back (F11).
+    /// safe: subscriptions end (S17), and a lease that was asked for is released (F11).
     pub async fn enter<J: Judge>(
         self: &Arc<Self>,
         names: &Names,
@@ -93,7 +94,7 @@ impl Flight {
         }
     }
 
-    /// Value and verdict, and the lock too if there is a verdict, which its holder may have left.
+    /// Reads value and verdict, and the lock if there is a verdict: its holder may be gone.
     async fn look(&self, names: &Names) -> Result<Look> {
         let found = self.look_again(names).await?;
         let lock = match found.verdict {
@@ -103,14 +104,14 @@ impl Flight {
         Ok(Look { found, lock })
     }
 
-    /// Value and verdict.
+    /// Reads value and verdict.
     pub(super) async fn look_again(&self, names: &Names) -> Result<Found> {
         let both = try_join(self.dust.entry(&names.value), self.dust.entry(&names.verdict));
         let (value, verdict) = self.bounded(both).await?;
         Ok(Found { value: self.text(value), verdict: self.text(verdict) })
     }
 
-    /// Value, verdict and lock (S8).
+    /// Reads value, verdict and lock (S8).
     pub(super) async fn look_around(&self, names: &Names) -> Result<Look> {
         let [value, verdict, lock] =
             [&names.value, &names.verdict, &names.lock].map(|name| self.dust.entry(name));
@@ -138,7 +139,7 @@ impl Flight {
 // === impl Entering ===
 
 impl<J: Judge> Entering<'_, J> {
-    /// The whole way; an error is a store that failed somewhere on it (S14, F6).
+    /// Runs until one of the outcomes; an error means that a call of the store failed (S14, F6).
     async fn walk(&mut self) -> Result<Entered<J::Found>> {
         let look = self.flight.look(self.names).await?;
         if let Judged::Found(found) = self.judge(look) {
@@ -176,12 +177,12 @@ impl<J: Judge> Entering<'_, J> {
         }
     }
 
-    /// The token of a holder that fills in vain for this request (F8).
+    /// Returns the token of `held` if a purge supersedes it for this request (F8).
     pub(super) fn void(&self, held: Held) -> Option<Number> {
         held.token.filter(|token| *token < self.superseded)
     }
 
-    /// Remembers a holder that it waits for.
+    /// Remembers a holder that this request waits for.
     pub(super) fn waits_for(&mut self, held: Held) {
         if let Some(token) = held.token
             && self.void(held).is_none()
@@ -192,7 +193,7 @@ impl<J: Judge> Entering<'_, J> {
         }
     }
 
-    /// What those tell that it has waited for and that hold the lease no more.
+    /// Judges what the holders that this request has waited for, other than `live`, have written aside.
     pub(super) async fn look_aside(&self, live: Option<Number>) -> Result<Judged<J::Found>> {
         for token in self.waited_for.iter().filter(|token| live != Some(**token)) {
             let aside = self.names.aside(*token);
@@ -207,27 +208,27 @@ impl<J: Judge> Entering<'_, J> {
         Ok(Judged::Absent)
     }
 
-    /// Judges a look, and keeps it as the last one.
+    /// Judges what was read, and keeps it as the last.
     pub(super) fn judge(&mut self, look: Look) -> Judged<J::Found> {
         self.last = look.found;
         let live = look.lock.and_then(|held| held.token);
         self.judge.judge(self.last.value.as_ref(), self.last.verdict.as_ref(), live)
     }
 
-    /// Looks again before filling: another may have published just before (F2).
+    /// Reads again before filling: another fill may have published just before (F2).
     async fn won(&mut self, fill: Fill, waited: bool) -> Result<Entered<J::Found>> {
         let found = self.flight.look_again(self.names).await?;
         let own = Held { token: Some(fill.token()), rest: None };
         match self.judge(Look { found, lock: Some(own) }) {
-            // Dropped, the lease is given back in the background: nobody waits for that.
+            // The fill is dropped: its lease is released in the background.
             Judged::Found(found) if waited => Ok(Entered::Awaited(found)),
             Judged::Found(found) => Ok(Entered::Cached(found)),
-            // Whose right it is now has no line to stand in.
+            // It holds the lease, so `Apart` saves it no wait.
             Judged::Apart | Judged::Absent => Ok(Entered::Won(fill.with(std::mem::take(&mut self.last)))),
         }
     }
 
-    /// The deadline passed: one last look, for the last events may have been lost (S13).
+    /// After the deadline: reads once more, for the last events may have been lost (S13).
     async fn late(&mut self) -> Entered<J::Found> {
         if let Ok(look) = self.flight.look_around(self.names).await
             && let Judged::Found(found) = self.judge(look)

@@ -13,7 +13,7 @@ use super::lease::Asked;
 use super::{Flight, Names, Noted, Published, Standing, Uncoordinated};
 
 /// The right to fill one key: a lease with its heartbeat, or, when the store cannot coordinate,
-/// leave to go on without. Every ending takes it by value, so it ends once:
+/// permission to fill without one. Every ending takes it by value, so it ends once:
 ///
 /// ```compile_fail,E0382
 /// # use dustgate::flight::{Fill, Standing};
@@ -31,9 +31,9 @@ use super::{Flight, Names, Noted, Published, Standing, Uncoordinated};
 /// }
 /// ```
 ///
-/// Dropped without an ending it hands on: the heartbeat stops and the lease is given back in the
-/// background, so that others re-elect at once. Dropped by a panic it gives nothing back: the
-/// lease runs out (S7). Outside a tokio runtime the lease runs out too.
+/// Dropped without an ending, its heartbeat stops and the lease is released in the background, so
+/// that waiting requests elect again at once. Dropped by a panic or outside a tokio runtime, it
+/// releases nothing: the lease expires (S7).
 #[derive(Debug)]
 #[must_use = "dropped, it hands the key on"]
 pub struct Fill {
@@ -60,16 +60,16 @@ enum Right {
         why: Uncoordinated,
         began: Number,
     },
-    /// Given back while the fill goes on, to be offered at its end; its token.
+    /// Released while the fill goes on, whose result is offered at its end; the token.
     Yielded(Number),
-    /// Given back, or another's by now; its token.
+    /// Released, or held by another fill now; the token.
     Spent(Number),
 }
 
 // === impl Fill ===
 
 impl Fill {
-    /// Under a lease that was asked for at `sent`.
+    /// A fill under a lease that was asked for at `sent`.
     pub(super) fn under(flight: &Arc<Flight>, names: &Names, lease: Lease, sent: Instant) -> Self {
         let beat = Heartbeat::start(flight, lease.clone(), sent);
         Self::new(flight, names, Right::Leased { lease, beat })
@@ -88,14 +88,14 @@ impl Fill {
         self
     }
 
-    /// Looks at what is published now (F2). An error gives the lease back in the background.
+    /// Reads what is published now (F2). On an error the lease is released in the background.
     pub async fn looked(mut self) -> crate::dust::Result<Self> {
         self.found = self.flight.look_again(&self.names).await?;
         Ok(self)
     }
 
-    /// The lease's token; uncoordinated, the highest number known here when the fill began.
-    /// Either way it is what the bytes are asked for under: no stamp up to it covers them.
+    /// The lease's token; of an uncoordinated fill, the highest number known here when it began. The
+    /// upstream request is younger than it, so no stamp up to this number covers the result.
     pub fn token(&self) -> Number {
         match &self.right {
             Right::Leased { lease, .. } => lease.token,
@@ -104,17 +104,17 @@ impl Fill {
         }
     }
 
-    /// Whether it runs under a lease.
+    /// Returns whether it runs under a lease.
     pub fn coordinated(&self) -> bool {
         self.lease().is_some()
     }
 
-    /// Whether it runs without a lease because the store can't give one (S14).
+    /// Returns whether it runs without a lease because the store can't give one (S14).
     pub fn degraded(&self) -> bool {
         self.lone().is_some_and(|why| *why != Uncoordinated::Apart)
     }
 
-    /// Why it runs without a lease, if it does.
+    /// Returns why it runs without a lease, if it does.
     pub fn lone(&self) -> Option<&Uncoordinated> {
         match &self.right {
             Right::Lone { why, .. } => Some(why),
@@ -122,12 +122,12 @@ impl Fill {
         }
     }
 
-    /// Whether it has given its lease back and goes on ([`yield_lease`](Self::yield_lease)).
+    /// Returns whether it has released its lease and goes on ([`yield_lease`](Self::yield_lease)).
     pub fn yielded(&self) -> bool {
         matches!(self.right, Right::Yielded(_))
     }
 
-    /// The lease it runs under: a fence for other calls of the store.
+    /// The lease it runs under, to fence other calls of the store with.
     pub fn lease(&self) -> Option<&Lease> {
         match &self.right {
             Right::Leased { lease, .. } => Some(lease),
@@ -135,23 +135,23 @@ impl Fill {
         }
     }
 
-    /// The names it fills.
+    /// The names of the key that it fills.
     pub fn names(&self) -> &Names {
         &self.names
     }
 
-    /// The value that was there when the lease was won (F2): what to validate, or replace. The
-    /// last one read before, when uncoordinated.
+    /// The value that was stored when the lease was won (F2), to be validated or replaced. Without a
+    /// lease, the last one that was read.
     pub fn value(&self) -> Option<&Entry> {
         self.found.value.as_ref()
     }
 
-    /// The verdict that was there when the lease was won: what to resume.
+    /// The verdict that was stored when the lease was won: a growing body that may be resumed.
     pub fn verdict(&self) -> Option<&Entry> {
         self.found.verdict.as_ref()
     }
 
-    /// Whether the lease is known to be lost: the fill may go on for its readers, and will not
+    /// Returns whether the lease is known to be lost. The fill may go on for its readers, and will not
     /// be published (S5).
     pub fn lost(&self) -> bool {
         self.how_lost().is_some()
@@ -165,20 +165,20 @@ impl Fill {
         }
     }
 
-    /// Writes the verdict, under the fence. Gone after `ttl`.
+    /// Writes the verdict under the fence. It expires after `ttl`.
     ///
     /// Dropped, it is unknown whether it landed.
     pub async fn note(&self, text: &str, ttl: Option<Duration>) -> Noted {
         self.side_put(&self.names.verdict, text, ttl).await
     }
 
-    /// Writes another key under the same fence, such as a Vary node. Gone after `ttl`.
+    /// Writes another key under the same fence, such as a Vary node. It expires after `ttl`.
     ///
     /// Dropped, it is unknown whether it landed.
     pub async fn side_put(&self, key: &str, text: &str, ttl: Option<Duration>) -> Noted {
         let (lease, beat) = match &self.right {
             Right::Leased { lease, beat } => (lease, beat),
-            // Whoever leads by now has the word.
+            // The verdict belongs to the next holder.
             Right::Yielded(_) => return Noted::Fenced,
             Right::Lone { .. } | Right::Spent(_) => return Noted::Unavailable,
         };
@@ -192,14 +192,15 @@ impl Fill {
         }
     }
 
-    /// Publishes the value under the fence, then releases (S4, S5). `standing` is asked right
-    /// before the write: a purge that came while the fill ran forbids it (F8). Gone after `ttl`.
+    /// Publishes the value under the fence, then releases the lease (S4, S5). The value expires after
+    /// `ttl`. `standing` is called right before the write: a purge that came while the fill ran forbids
+    /// it (F8).
     ///
-    /// Uncoordinated, the value is offered once in the background (S14): `standing` is then asked
-    /// later, when a lease was won for it, and should answer [`Standing::Covered`] unless the
-    /// stamps are known for sure.
+    /// Without a lease, the value is offered once in the background (S14): `standing` is then called
+    /// later, when a lease was won for it, and should return [`Standing::Covered`] unless the stamps are
+    /// known for sure.
     ///
-    /// Dropped, it is unknown whether it landed; the lease is given back in the background.
+    /// Dropped, it is unknown whether it landed; the lease is released in the background.
     pub async fn publish(
         self,
         text: &str,
@@ -213,8 +214,8 @@ impl Fill {
         self.offer(text, ttl, move |there| there.number > began, standing)
     }
 
-    /// Offers the value once, in the background, whatever lease it runs under: `newer` says whether what is
-    /// at the key by then stays.
+    /// Offers the value once, in the background, under a lease of its own. `newer` is given the value that
+    /// is stored by then, and returns whether that one stays.
     pub fn offer(
         self,
         text: &str,
@@ -227,22 +228,22 @@ impl Fill {
         Published::Offered
     }
 
-    /// Ends the fill with nothing published, after an optional verdict (F7) with its time to
-    /// live, and releases (S6).
+    /// Ends the fill without a value: writes the verdict, if one is given (F7) with its time to live,
+    /// and releases the lease (S6).
     ///
-    /// Dropped, the lease is given back in the background.
+    /// Dropped, the lease is released in the background.
     pub async fn abort(self, verdict: Option<(&str, Option<Duration>)>) {
         if let Some((text, ttl)) = verdict {
-            // Fenced or unavailable: there is nobody who would read it, or nothing to do about it.
+            // Fenced: the key is the next holder's. Unavailable: nothing can be done about it.
             let _ = self.note(text, ttl).await;
         }
         self.release().await;
     }
 
-    /// Gives the lease back before the fill is over: nothing of it will be published, and what is
-    /// written under it from now on lands nowhere. It keeps its token.
+    /// Releases the lease before the fill is over. Nothing of the fill will be published, and later writes
+    /// under the lease have no effect. The fill keeps its token.
     ///
-    /// Dropped, the lease is given back in the background.
+    /// Dropped, the lease is released in the background.
     pub async fn give_up_lease(&mut self) {
         let Some(lease) = self.lease().cloned() else { return };
         let flight = Arc::clone(&self.flight);
@@ -252,9 +253,8 @@ impl Fill {
         }
     }
 
-    /// Gives the lease back in the background while the fill goes on: a request that comes from now on need
-    /// not wait for its end. What it brings is offered then ([`publish`](Self::publish)). A lease that is
-    /// lost stays lost.
+    /// Releases the lease in the background while the fill goes on: a later request need not wait for its
+    /// end. Its result is offered then ([`publish`](Self::publish)). Does nothing if the lease is lost.
     pub fn yield_lease(&mut self) {
         if self.lost() || self.lease().is_none() {
             return;
@@ -266,8 +266,8 @@ impl Fill {
         }
     }
 
-    /// Gives the lease back, and answers when the store has, or after one call bound; then it is
-    /// given back in the background.
+    /// Releases the lease. Returns when the store has answered, or after one call bound; then the release
+    /// goes on in the background.
     pub async fn release(mut self) {
         self.give_up_lease().await;
     }
@@ -277,7 +277,7 @@ impl Fill {
         let Right::Leased { lease, beat } = &self.right else { return Published::Fenced };
         match beat.lost() {
             None => {}
-            // Given back as it is dropped: the store may hold it still.
+            // Released when this is dropped: the store may still hold it.
             Some(Lost::Silence) => return Published::Fenced,
             Some(Lost::NotHeld) => {
                 self.spend();
@@ -317,7 +317,7 @@ impl Fill {
         }
     }
 
-    /// Nothing is held any more, so nothing is given back.
+    /// Marks the lease as no longer held, so that the drop does not release it.
     fn spend(&mut self) {
         self.right = Right::Spent(self.token());
     }
@@ -362,8 +362,8 @@ struct Offer {
 }
 
 impl Offer {
-    /// One attempt, with no word to anybody: a slow uncoordinated fill must neither replace a
-    /// newer result nor undo a purge.
+    /// Makes one attempt, whose outcome is not reported. A slow uncoordinated fill must neither replace
+    /// a newer result nor undo a purge.
     async fn make(
         self,
         flight: Arc<Flight>,

@@ -1,5 +1,5 @@
-//! What an instance owes the store and pays in the background: leases to give back (F11), and
-//! the results of uncoordinated fills to offer (S14).
+//! Work that is done in the background: releasing leases (F11), and offering the results of
+//! uncoordinated fills (S14).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,30 +14,30 @@ use crate::dust::{Holder, Lease, Result};
 
 use super::Flight;
 
-/// Leases that have to be given back, and a count of what is under way in the background.
+/// Leases to release, and a count of the jobs under way in the background.
 #[derive(Debug, Default)]
 pub(super) struct ReleaseQueue {
     queue: Mutex<Queue>,
     jobs: watch::Sender<usize>,
 }
 
-/// A lease, or what may be one.
+/// A lease to release, or what may be one.
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
     /// Held until now.
     Lease(Lease),
-    /// Asked for under a name, and no answer heard.
+    /// Asked for under a holder's name, without an answer.
     Unheard {
         /// The lock key.
         key: Arc<str>,
-        /// The name.
+        /// The name it was asked for under.
         holder: Holder,
     },
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// With the moment past which the lease has run out by itself.
+    /// The leases, each with the time at which it has certainly expired.
     debts: VecDeque<(Pending, Instant)>,
     paying: bool,
 }
@@ -47,24 +47,26 @@ struct Job {
     flight: Arc<Flight>,
 }
 
-/// Marks the payer as gone, however it goes (a runtime that shuts down drops it).
+/// The task that releases what is queued. Its drop marks the task as gone, also when a runtime that
+/// shuts down drops it.
 struct Releaser {
     job: Job,
     done: bool,
 }
 
-/// So many at once, oldest first.
+/// How many are released at once, oldest first.
 const BATCH: usize = 32;
-/// More than this and the oldest are left to run out: a store is down for long.
+/// The most in the queue. Beyond it the oldest are left to expire: the store has been down for long.
 const MOST: usize = 10_000;
-/// The longest pause between attempts: given back within a second of the store's answering.
+/// The longest pause between attempts: what is queued is released within a second after the store
+/// answers again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-// === impl Owed ===
+// === impl ReleaseQueue ===
 
 impl ReleaseQueue {
     pub(super) async fn idle(&self) {
-        // An error means that the sender is gone, and this is it.
+        // It fails only if the sender is gone, and `self` holds the sender.
         let _ = self.jobs.subscribe().wait_for(|jobs| *jobs == 0).await;
     }
 
@@ -76,11 +78,11 @@ impl ReleaseQueue {
 // === impl Flight ===
 
 impl Flight {
-    /// Gives a lease back in the background, again and again until the store has answered or the
-    /// lease has run out. Does nothing outside a runtime.
+    /// Releases a lease in the background, with retries until the store has answered or the lease has
+    /// expired. Does nothing outside a runtime.
     pub(super) fn hand_back(self: &Arc<Self>, debt: Pending) {
         let Ok(runtime) = Handle::try_current() else { return };
-        // A request that was given up may land one call bound later.
+        // A call that timed out may land one call bound later.
         let until = Instant::now() + self.settings.lease_ttl + self.settings.call_bound;
         let mut queue = self.owed.queue();
         if queue.debts.len() == MOST {
@@ -88,7 +90,7 @@ impl Flight {
         }
         queue.debts.push_back((debt, until));
         let begins = !std::mem::replace(&mut queue.paying, true);
-        // A runtime that shuts down drops what is spawned there and then, and that takes the lock.
+        // A runtime that shuts down drops a spawned task at once, and that drop takes the lock.
         drop(queue);
         if begins {
             runtime.spawn(pay(Releaser { job: Job::new(self), done: false }));
@@ -119,7 +121,7 @@ async fn pay(mut payer: Releaser) {
         let batch: Vec<_> = {
             let mut queue = flight.owed.queue();
             if queue.debts.is_empty() {
-                // Under the lock: a debt that comes now starts another payer.
+                // Under the lock: a lease queued after this starts another task.
                 queue.paying = false;
                 payer.done = true;
                 return;
@@ -157,7 +159,7 @@ impl Drop for Job {
     }
 }
 
-// === impl Payer ===
+// === impl Releaser ===
 
 impl Drop for Releaser {
     fn drop(&mut self) {

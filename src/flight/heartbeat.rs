@@ -20,21 +20,21 @@ pub(super) struct Heartbeat {
 /// How a lease was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// The store said that it is not held.
+    /// The store answered that it is not held.
     NotHeld,
-    /// No renewal was answered for its whole time.
+    /// No renewal was answered for a whole time to live.
     Silence,
 }
 
-/// Renewed after this part of its time ...
+/// A lease is renewed after a third of its time to live ...
 const BEAT: u32 = 3;
-/// ... and after this one when the last renewal was not answered.
+/// ... and after a sixth if the last renewal was not answered.
 const AGAIN: u32 = 6;
 
 // === impl Heartbeat ===
 
 impl Heartbeat {
-    /// Starts beating for a lease that was asked for at `sent`.
+    /// Starts the heartbeat of a lease that was asked for at `sent`.
     pub(super) fn start(flight: &Arc<Flight>, lease: Lease, sent: Instant) -> Self {
         let (told, lost) = watch::channel(None);
         let flight = Arc::clone(flight);
@@ -57,7 +57,7 @@ impl Heartbeat {
     pub(super) async fn until_lost(&self) {
         let mut lost = self.lost.clone();
         if lost.wait_for(Option::is_some).await.is_err() {
-            // The runtime took the task away: nothing will ever be heard.
+            // The task was dropped with its runtime, or stopped: no loss will be reported.
             std::future::pending::<()>().await;
         }
     }
@@ -69,8 +69,8 @@ impl Drop for Heartbeat {
     }
 }
 
-/// Renews until the lease is lost. A renewal counts from when it was *sent*: the store may have
-/// set the time at any moment since.
+/// Renews until the lease is lost. The time to live counts from when a renewal was *sent*: the store
+/// may have applied it at any moment since.
 async fn beat(flight: &Flight, lease: &Lease, sent: Instant) -> Lost {
     let ttl = flight.settings.lease_ttl;
     let mut ends = sent + ttl;

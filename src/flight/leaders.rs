@@ -1,5 +1,5 @@
-//! Which instance a lease is, or was, held by: what was heard while asking for it. For logs and
-//! lists, never for a decision.
+//! Which instance holds or held a lease, learned from *held* answers. For logs and lists, never for
+//! a decision.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +16,11 @@ pub(super) struct Leaders {
 struct Known {
     by_token: HashMap<Number, Arc<str>>,
     in_order: VecDeque<Number>,
-    /// The last token heard of on each lock.
+    /// The last known token of each lock.
     by_lock: HashMap<Arc<str>, Number>,
 }
 
-/// So many are remembered.
+/// How many tokens, and locks, are remembered.
 const MOST: usize = 1024;
 
 // === impl Leaders ===

@@ -1,4 +1,4 @@
-//! Asking for a lease, so that none is ever lost on the way (F11).
+//! Asking for a lease in such a way that a lost answer leaves none behind (F11).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,46 +12,46 @@ use crate::dust::{Error, Grant, Holder, Lease, Number, Renewal, Result};
 use super::handback::Pending;
 use super::{Attempt, Fill, Flight, Names};
 
-/// What one attempt heard.
+/// What the store answered to one attempt.
 pub(super) enum Asked {
     Won(Fill),
     Held(Held),
     Occupied,
 }
 
-/// Somebody else's lease, as *held* told of it.
+/// Another holder's lease, as far as the store has told of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     pub(super) token: Option<Number>,
     pub(super) rest: Option<Duration>,
 }
 
-/// A lease asked for and not heard of yet. Dropped like that, whether the asker gave up or was
-/// cancelled, it is given back by its holder's name, for it may have landed; and the call goes
-/// on in the background, for it may be about to.
+/// A lease that was asked for, without an answer so far. Dropped in this state, whether the caller
+/// timed out or was cancelled, it is released by its holder's name, for the call may have landed. The
+/// call goes on in the background, for it may still land.
 struct Unheard<'a> {
     flight: &'a Arc<Flight>,
     lock: &'a Arc<str>,
     asked: Option<(Holder, BoxFuture<'static, Result<Grant>>)>,
 }
 
-/// So many call bounds a call that was given up is listened to: a store that is silent for long
-/// must not collect them.
+/// For how many call bounds a call that timed out goes on in the background. The limit keeps such
+/// calls from piling up while the store is silent.
 const LINGER: u32 = 5;
 
 // === impl Flight ===
 
 impl Flight {
-    /// Tries the lease once, without waiting: for a second lock of the same fill (a variant's),
-    /// or a result that is only stored if the way is free. What is published there is not read.
+    /// Tries the lease once, without waiting: for a second lock of the same fill (a variant's), or for
+    /// a result that is stored only if the lock is free. What is published there is not read.
     ///
-    /// Cancel safe: a lease that landed unheard is given back in the background (F11).
+    /// Cancel safe: a lease whose answer was not heard is released in the background (F11).
     pub async fn attempt(self: &Arc<Self>, names: &Names) -> Attempt {
         self.attempt_after(names, 0).await
     }
 
-    /// The same for a request that came after the purge with this number, 0 if there was none: a holder
-    /// that fills in vain for it gives way (F8).
+    /// The same for a request that came after the purge with the number `superseded`, 0 if there was
+    /// none: a lease with a token below it is released first (F8).
     pub async fn attempt_after(self: &Arc<Self>, names: &Names, superseded: Number) -> Attempt {
         let mut asked = self.ask(names).await;
         if let Ok(Asked::Held(held)) = &asked
@@ -69,15 +69,15 @@ impl Flight {
         }
     }
 
-    /// Asks once for a lease that is no fill's, such as a permit of a budget, under a name used
-    /// once. Whoever is granted it keeps it alive ([`keep`](Self::keep)) and gives it back
-    /// ([`give`](Self::give)); it lives for [`Settings::lease_ttl`](super::Settings::lease_ttl).
+    /// Asks once for a lease that is no fill's, such as a permit of a budget, under a name used once. The
+    /// caller must keep it alive ([`keep`](Self::keep)) and release it ([`give`](Self::give)). It lives
+    /// for [`Settings::lease_ttl`](super::Settings::lease_ttl).
     ///
     /// # Errors
-    /// What the store says, or that it said nothing within the call bound.
+    /// The store's error, or [`Error::Unavailable`] if it did not answer within the call bound.
     ///
     /// # Cancel safety
-    /// A lease that landed unheard is given back in the background (F11).
+    /// A lease whose answer was not heard is released in the background (F11).
     pub async fn take(self: &Arc<Self>, key: &Arc<str>) -> Result<Grant> {
         let mut unheard = Unheard::ask(self, key);
         let answer = unheard.answer().await?;
@@ -97,7 +97,7 @@ impl Flight {
     /// Renews a lease that was [taken](Self::take), once.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`take`](Self::take).
     ///
     /// # Cancel safety
     /// Dropped, it is unknown whether the lease was renewed.
@@ -105,8 +105,8 @@ impl Flight {
         self.bounded(self.dust.renew(lease, self.settings.lease_ttl)).await
     }
 
-    /// Gives a lease back in the background, again and again until the store has answered or the
-    /// lease has run out; [`Flight::idle`] waits for it. Outside a runtime it is left to run out.
+    /// Releases a lease in the background, with retries until the store has answered or the lease has
+    /// expired; [`Flight::idle`] waits for it. Outside a runtime it is left to expire.
     pub fn give(self: &Arc<Self>, lease: Lease) {
         self.hand_back(Pending::Lease(lease));
     }
@@ -121,7 +121,7 @@ impl Flight {
         })
     }
 
-    /// Releases a lease that a purge has made void, whoever holds it (F8).
+    /// Releases a lease that a purge has made void, whichever instance holds it (F8).
     pub(super) async fn void(&self, lock: &str, token: Number) -> Result<()> {
         let lease = Lease { key: lock.to_owned(), token, holder: Holder("".into()) };
         self.bounded(self.dust.release(&lease)).await
@@ -141,14 +141,14 @@ impl<'a> Unheard<'a> {
         Self { flight, lock, asked: Some((holder, call.boxed())) }
     }
 
-    /// The answer, within the bound. An error leaves open whether the lease landed, but for a
-    /// refusal.
+    /// Waits for the answer within the call bound. After an error, except [`Error::Refused`], it is
+    /// unknown whether the lease landed.
     async fn answer(&mut self) -> Result<Grant> {
         let Some((_, call)) = &mut self.asked else { return Err(self.flight.silent()) };
         let Ok(answer) = timeout(self.flight.settings.call_bound, call).await else {
             return Err(self.flight.silent());
         };
-        // It is over: not to be polled again.
+        // The call is complete and must not be polled again.
         match answer {
             Ok(_) | Err(Error::Refused(_)) => self.asked = None,
             Err(_) => drop(self.give_back()),

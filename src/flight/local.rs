@@ -1,11 +1,11 @@
-//! Election inside this process (F1): of all who want a key, one leads and the rest follow.
+//! Election inside this process (F1): of all requests for a key, one leads and the others follow.
 //!
-//! A flight stands in its slot from the election until its leader retires it or is dropped, so
-//! whoever comes late still rides a result that is being delivered. Taking part is bound to
-//! values: a dropped [`Leader`] that told nothing is heard as [`Settled::Abandoned`] and the
-//! slot is free *before* that is heard, so who elects again never meets the dead flight.
+//! A flight stays in its slot from the election until its leader retires it or is dropped, so a late
+//! request still rides a result that is being delivered. A [`Leader`] that is dropped before it
+//! settled the flight ends it as [`Settled::Abandoned`]. Its slot is emptied *before* that, so a
+//! follower that elects again never meets the dead flight.
 //!
-//! Only the primitives of `super::sync` are used, for `tests/interleavings` checks this very file under
+//! Only the primitives of `super::sync` are used: `tests/interleavings` checks this very file under
 //! every interleaving.
 
 use std::collections::HashMap;
@@ -20,25 +20,23 @@ use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// The flights of this process, by key. Clones share them.
 ///
-/// `V` is what a leader tells; `I` is what a list shows of each flight (see
-/// [`Leader::inform`]).
+/// `V` is the leader's result; `I` is what a list shows of each flight (see [`Leader::inform`]).
 pub struct Flights<K, V, I = ()> {
     slots: Arc<Slots<K, V, I>>,
 }
 
-/// The part that a request has in a flight.
+/// The role of a request in a flight.
 #[derive(Debug)]
 pub enum Joined<K: Eq + Hash, V, I = ()> {
-    /// Nobody was at it: you are.
+    /// No flight was at the key: the caller leads a new one.
     Lead(Leader<K, V, I>),
-    /// Somebody is: hear what comes of it.
+    /// A flight is at the key: the caller waits for its result.
     Follow(Follower<V, I>),
 }
 
 /// The right and the duty to settle one key in this process.
 ///
-/// Dropping it retires the flight, and if nothing was told everybody in it hears
-/// [`Settled::Abandoned`].
+/// Dropping it retires the flight. If it was not settled, its followers get [`Settled::Abandoned`].
 pub struct Leader<K: Eq + Hash, V, I = ()> {
     slots: Arc<Slots<K, V, I>>,
     cell: Arc<Cell<V, I>>,
@@ -48,15 +46,15 @@ pub struct Leader<K: Eq + Hash, V, I = ()> {
 /// A flight in a list.
 #[derive(Debug, Clone)]
 pub struct Listed<K, I> {
-    /// A key at which it stands.
+    /// A key that it is at.
     pub key: K,
     /// Tells flights of this process apart.
     pub serial: u64,
-    /// How many hold a place in it now.
+    /// How many [`Follower`]s it has now.
     pub followers: usize,
-    /// Whether its leader has told its result.
+    /// Whether it has ended: settled or abandoned.
     pub settled: bool,
-    /// What its leader says of it.
+    /// The info that its leader has set.
     pub info: I,
 }
 
@@ -83,19 +81,19 @@ impl<K: Clone + Eq + Hash, V: Clone, I: Default> Flights<K, V, I> {
         Self { slots: Arc::new(Slots { shards, serial: AtomicU64::new(0) }) }
     }
 
-    /// Leads the flight of `key`, or follows the one that stands there.
+    /// Leads a new flight of `key`, or follows the one that is there.
     pub fn join(&self, key: &K) -> Joined<K, V, I> {
         self.elect(key, None)
     }
 
-    /// As [`join`](Self::join), for one who heard something of no use from `refused`: that
-    /// flight is superseded. The first such comer leads the next one, and all others, who were
-    /// refused alike or come anew, follow it (F5). Those inside the old one stay in it.
+    /// As [`join`](Self::join), for a caller that can't use the result of `refused`: that flight is
+    /// superseded. The first such caller leads the next flight, and all others, refused too or new,
+    /// follow it (F5). Followers of the old one stay in it.
     pub fn join_after(&self, key: &K, refused: &Follower<V, I>) -> Joined<K, V, I> {
         self.elect(key, Some(&refused.cell))
     }
 
-    /// Follows the flight that stands at `key`, if one does.
+    /// Follows the flight at `key`, if there is one.
     pub fn peek(&self, key: &K) -> Option<Follower<V, I>> {
         self.slots.shard(key).get(key).map(Follower::of)
     }
@@ -117,8 +115,8 @@ impl<K: Clone + Eq + Hash, V: Clone, I: Default> Flights<K, V, I> {
 }
 
 impl<K: Clone + Eq + Hash, V, I: Clone> Flights<K, V, I> {
-    /// The flights that stand in a slot now, each once, oldest first. Retired and superseded
-    /// ones, though they may still be under way, are not among them.
+    /// Lists the flights that are in a slot now, each once, oldest first. Retired and superseded ones
+    /// are left out, though they may still be under way.
     pub fn list(&self) -> Vec<Listed<K, I>> {
         let mut list = Vec::new();
         for shard in &self.slots.shards {
@@ -137,12 +135,12 @@ impl<K: Clone + Eq + Hash, V, I: Clone> Flights<K, V, I> {
         list
     }
 
-    /// How many slots are taken: 0 when nothing is under way.
+    /// How many slots are taken.
     pub fn len(&self) -> usize {
         self.slots.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Whether no slot is taken.
+    /// Returns whether no slot is taken.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -170,8 +168,8 @@ impl<K, V, I> Debug for Flights<K, V, I> {
 
 impl<K: Hash, V, I> Slots<K, V, I> {
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V, I>> {
-        // Not seeded: the same key finds the same shard in every schedule of a model run. The
-        // maps themselves are.
+        // Not seeded: a key has the same shard in every schedule of a model run. The maps
+        // themselves are seeded.
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let at = hasher.finish() % self.shards.len() as u64;
@@ -180,7 +178,7 @@ impl<K: Hash, V, I> Slots<K, V, I> {
 }
 
 impl<K: Eq + Hash, V, I> Slots<K, V, I> {
-    /// Empties the slot at `key` if `cell` stands in it.
+    /// Empties the slot at `key` if `cell` is in it.
     fn vacate(&self, key: &K, cell: &Arc<Cell<V, I>>) {
         let mut shard = self.shard(key);
         if shard.get(key).is_some_and(|stands| Arc::ptr_eq(stands, cell)) {
@@ -197,25 +195,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // === impl Leader ===
 
 impl<K: Clone + Eq + Hash, V: Clone, I> Leader<K, V, I> {
-    /// A place in the own flight: for the client that led it here, who may leave it too.
+    /// Follows its own flight: for the request that leads it, whose client may leave too.
     pub fn follower(&self) -> Follower<V, I> {
         Follower::of(&self.cell)
     }
 
-    /// Tells the result to everybody in the flight and to who comes while it stands. Told once:
-    /// the first word stands.
+    /// Settles the flight with its result, for all followers now and later. Only the first call has an
+    /// effect.
     pub fn settle(&mut self, value: V) {
         self.cell.tell(Settled::Told(value));
     }
 
-    /// Empties the slots: who comes next elects anew. Those inside stay and are still told.
+    /// Empties the slots: the next request elects anew. Followers stay and still get the result.
     pub fn retire(&self) {
         for key in &self.keys {
             self.slots.vacate(key, &self.cell);
         }
     }
 
-    /// Lets the flight stand at `key` too. False if another flight stands there.
+    /// Puts the flight at `key` too. Returns false if another flight is there.
     pub fn also(&mut self, key: &K) -> bool {
         let mut shard = self.slots.shard(key);
         match shard.entry(key.clone()) {
@@ -233,21 +231,21 @@ impl<K: Clone + Eq + Hash, V: Clone, I> Leader<K, V, I> {
         self.keys.retain(|stood| stood != key);
     }
 
-    /// Changes what a list says of this flight.
+    /// Changes what a list shows of this flight.
     pub fn inform(&self, change: impl FnOnce(&mut I)) {
         self.cell.with_info(change);
     }
 
-    /// Waits until nobody holds a place in the flight: at once if nobody ever took one, so take
-    /// the client's own ([`follower`](Self::follower)) first. Somebody may come the moment after;
-    /// a leader that gives up then is heard as [`Settled::Abandoned`] by that one.
+    /// Waits until the flight has no follower: at once if it never had one, so take the client's own
+    /// ([`follower`](Self::follower)) first. A new follower may come the moment after; if the leader is
+    /// dropped then, that one gets [`Settled::Abandoned`].
     ///
     /// Cancel safe.
     pub async fn unwanted(&self) {
         self.cell.forsaken().await;
     }
 
-    /// How many hold a place in the flight.
+    /// How many [`Follower`]s the flight has.
     pub fn followers(&self) -> usize {
         self.cell.followers()
     }
@@ -260,7 +258,7 @@ impl<K: Clone + Eq + Hash, V: Clone, I> Leader<K, V, I> {
 
 impl<K: Eq + Hash, V, I> Drop for Leader<K, V, I> {
     fn drop(&mut self) {
-        // In this order: who hears *abandoned* and elects again must not meet this flight.
+        // In this order: a follower that is told *abandoned* and elects again must not meet this flight.
         for key in &self.keys {
             self.slots.vacate(key, &self.cell);
         }

@@ -1,16 +1,16 @@
-//! What entering, publishing and noting can end in: all of it.
+//! The outcomes of entering a flight, publishing and writing notes.
 
 use crate::dust::{Error, Number};
 
 use super::Fill;
 
-/// What entering a flight ends in, exactly one of (F3).
+/// The outcome of entering a flight (F3).
 #[derive(Debug)]
 #[must_use]
 pub enum Entered<T> {
     /// Found without waiting: `source = cached`.
     Cached(T),
-    /// Found after waiting for somebody else's fill: `source = awaited` (S9).
+    /// Found after waiting for another instance's fill: `source = awaited` (S9).
     Awaited(T),
     /// The right to fill, under a lease. What it publishes is `source = computed`.
     Won(Fill),
@@ -19,64 +19,64 @@ pub enum Entered<T> {
     Alone(Fill),
     /// The store cannot coordinate and `on_unavailable = error` (S14).
     Unavailable(Uncoordinated),
-    /// The deadline passed; with what may be served stale, if the judge had something (S13).
+    /// The deadline passed; with the value that may be served stale, if the judge had one (S13).
     TimedOut(Option<T>),
 }
 
-/// What one attempt at a lease, without waiting, ends in.
+/// The outcome of one attempt at a lease, without waiting.
 #[derive(Debug)]
 #[must_use]
 pub enum Attempt {
     /// The right to fill.
     Won(Fill),
-    /// Somebody else's, or the key holds a value.
+    /// Another holder has it, or the key holds a value.
     Taken,
-    /// No word from the store; should the lease have landed it is given back (F11).
+    /// The store failed or did not answer; should the lease have landed, it is released (F11).
     Unavailable(Error),
 }
 
-/// What a judge makes of what is published.
+/// A judge's decision about what is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged<T> {
     /// This answers the request.
     Found(T),
-    /// What was waited for is there, and it is not for this request, nor will what comes next be:
-    /// it goes on by itself instead of standing in a line for the lease (F5).
+    /// The awaited result is there, but neither it nor the next one can answer this request: it fetches
+    /// by itself and does not queue for the lease (F5).
     Apart,
-    /// Nothing here does.
+    /// Nothing published answers the request.
     Absent,
 }
 
 /// Why a fill runs without coordination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uncoordinated {
-    /// The store did not answer, or not with what was asked.
+    /// The store failed or did not answer.
     Store(Error),
     /// The lock's key holds a value: it can never be a lease. Worth a warning (S14).
     Occupied,
-    /// Somebody else's exchange came to a verdict that is not for sharing between instances (F5).
-    /// Nothing is wrong with the store.
+    /// Another instance's exchange came to a verdict that instances can't share (F5). Nothing is wrong
+    /// with the store.
     Apart,
 }
 
-/// What publishing ends in. The clients that are getting the filler's bytes get them to the end
-/// whatever it is (S5).
+/// The outcome of publishing. Whatever it is, clients that already receive the fill's bytes get all
+/// of them (S5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Published {
     /// It landed, under this number; the lease is released: `source = computed` (S4).
     Computed(Number),
-    /// The lease was lost on the way; a newer holder owns the result. Keep nothing (S5).
+    /// The lease was lost before; a newer holder owns the result. Keep nothing (S5).
     Fenced,
     /// A purge covers it by now: nothing was written, the lease is released (F8).
     Covered,
     /// The fill was uncoordinated; its result is being offered, once, in the background (S14).
     Offered,
-    /// The store failed; whether it landed is unknown, the lease is given back (S5).
+    /// The store failed; whether it landed is unknown, and the lease is released (S5).
     Failed(Error),
 }
 
-/// What a write beside the result ends in: a verdict, a Vary node.
+/// The outcome of a write beside the result: of a verdict or a Vary node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Noted {
@@ -88,7 +88,7 @@ pub enum Noted {
     Unavailable,
 }
 
-/// Whether a result may still be published, as the caller's stamps say (F8).
+/// Whether a result may still be published, according to the caller's stamps (F8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// No stamp that came after the fill began covers it.
@@ -97,7 +97,7 @@ pub enum Standing {
     Covered,
 }
 
-// === impl Lone ===
+// === impl Uncoordinated ===
 
 impl Uncoordinated {
     /// The word of logs and metrics.

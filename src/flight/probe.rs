@@ -1,5 +1,5 @@
-//! Noticing that the store is gone while anybody waits on it (F6): one probe for all waiters of
-//! an instance, once per call bound.
+//! Notices that the store is gone while a task waits on it (F6): one probe for all waiters of an
+//! instance, once per call bound.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::dust::Error;
 
 use super::Flight;
 
-/// The prober of an instance: a task while anybody waits, nothing else.
+/// The probe of an instance. Its task runs only while there are waiters.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     state: Mutex<State>,
@@ -24,7 +24,7 @@ pub(super) struct Probe {
 #[derive(Debug)]
 pub struct Watch<'a> {
     probe: &'a Probe,
-    /// Failures before it, which are not its own.
+    /// The count of failures when it began: those before do not concern it.
     before: u64,
 }
 
@@ -36,7 +36,7 @@ struct State {
     last: Option<Error>,
 }
 
-/// Marks the prober as gone, however it goes.
+/// The probing task. Its drop marks the task as gone, however it ends.
 struct Prober {
     flight: Arc<Flight>,
     done: bool,
@@ -45,7 +45,7 @@ struct Prober {
 // === impl Flight ===
 
 impl Flight {
-    /// Watches the store while something at `key` is waited for (F6). Needs a runtime.
+    /// Watches the store while the caller waits for a change at `key` (F6). Needs a runtime.
     pub fn watch(self: &Arc<Self>, key: &Arc<str>) -> Watch<'_> {
         let mut state = self.probe.state();
         state.waiters += 1;
@@ -94,7 +94,7 @@ impl Watch<'_> {
     pub async fn failed(&self) -> Error {
         let mut rung = pin!(self.probe.bell.notified());
         loop {
-            // Listening before looking: a failure in between is heard.
+            // Registered before the check: a failure in between is not missed.
             rung.as_mut().enable();
             if let Some(error) = self.failure() {
                 return error;

@@ -1,4 +1,4 @@
-//! How the flights of an instance behave.
+//! Settings of the single flight.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// What to do when the store cannot coordinate (S14).
     pub on_unavailable: OnUnavailable,
-    /// The bound of every call of the store, and how often it is probed while anybody waits (F6).
+    /// The bound of every call of the store, and the period of probes while a task waits (F6).
     #[serde(skip)]
     pub call_bound: Duration,
-    /// The most that a takeover or a re-election is put off, at random (S11, S12).
+    /// The longest random delay of a takeover or a re-election (S11, S12).
     #[serde(skip)]
     pub jitter: Duration,
 }
@@ -27,10 +27,10 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnavailable {
-    /// Fill without coordination, as if alone.
+    /// Fill without coordination.
     #[default]
     RunLocal,
-    /// Say that it is unavailable.
+    /// Fail the request: 503.
     Error,
 }
 

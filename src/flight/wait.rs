@@ -1,4 +1,4 @@
-//! Waiting for somebody else's fill (S8–S11).
+//! Waiting for another instance's fill (S8–S11).
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use super::{Flight, Judge, Judged};
 
 /// Why a wait is over.
 pub(super) enum WaitEnd<T> {
-    /// What was waited for is there (S9).
+    /// The awaited result is there (S9).
     Found(T),
-    /// What was waited for is there and not for this request (F5).
+    /// The awaited result is there and can't answer this request (F5).
     Apart,
-    /// No lease lives on the re-read after subscribing: it went in between (S8).
+    /// The re-read after subscribing found no live lease: it ended in between (S8).
     Free,
     /// The lock was released or deleted, and no result is there (S10).
     Released,
-    /// The holder's lease is due: it may be dead (S11).
+    /// The holder's lease is due: the holder may be dead (S11).
     Due,
     /// The holder's token is below the stamp that the request came after (F8).
     Void(Number),
@@ -28,12 +28,12 @@ pub(super) enum WaitEnd<T> {
     Deadline,
 }
 
-/// The last sign of life of a holder.
+/// The last sign of life of a holder, and when its lease is due.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LeaseDeadline {
     pub(super) token: Option<Number>,
     at: Instant,
-    /// How long its lease lives from then on.
+    /// How long its lease lives from `at` on.
     rest: Duration,
     jitter: Duration,
 }
@@ -41,9 +41,9 @@ pub(super) struct LeaseDeadline {
 // === impl Entering ===
 
 impl<J: Judge> Entering<'_, J> {
-    /// Waits while `held` lives. With `void`, a holder that fills in vain ends the wait (F8).
+    /// Waits while `held` lives. With `void`, a holder that a purge supersedes ends the wait (F8).
     ///
-    /// An error is a store that does not answer or was lost (F6).
+    /// An error means that the store does not answer or its connection was lost (F6).
     pub(super) async fn wait(&mut self, held: Held, void: bool) -> Result<WaitEnd<J::Found>> {
         if Instant::now() >= self.deadline {
             return Ok(WaitEnd::Deadline);
@@ -56,7 +56,7 @@ impl<J: Judge> Entering<'_, J> {
             let mut keys = vec![&*self.names.value, &*self.names.verdict, &*self.names.lock];
             keys.extend(asides.iter().map(String::as_str));
             let mut changes = self.flight.bounded(self.flight.dust.on(&keys)).await?;
-            // Confirmed: what happens from here on is heard, what happened before is read.
+            // The subscription is confirmed: later changes are heard, earlier ones are read.
             let mut turn = self.look(&mut sign, None, void).await?;
             while turn.is_none() {
                 let due = sign.due(self.flight.settings.lease_ttl, self.deadline);
@@ -70,7 +70,7 @@ impl<J: Judge> Entering<'_, J> {
                     wake = changes.next() => wake,
                 };
                 if wake.lost {
-                    // Subscribe and read again; a store that is gone fails at that.
+                    // Subscribe and read again: that fails if the store is gone.
                     continue 'subscribed;
                 }
                 turn = self.look(&mut sign, Some(wake), void).await?;
@@ -79,8 +79,8 @@ impl<J: Judge> Entering<'_, J> {
         }
     }
 
-    /// Reads again and judges: after a wake what it calls for, after subscribing everything.
-    /// `None` is to wait on.
+    /// Reads again and judges: everything after subscribing, and after a wake what the wake calls for.
+    /// Returns `None` if the wait goes on.
     async fn look(
         &mut self,
         sign: &mut LeaseDeadline,
@@ -114,8 +114,8 @@ impl<J: Judge> Entering<'_, J> {
         if void && let Some(token) = self.void(held) {
             return Ok(Some(WaitEnd::Void(token)));
         }
-        // A lease that merely stands there is a sign only with the time it has left, or if its
-        // holder is another than the last one known.
+        // A lease that was read is a sign of life only with the time it has left, or if its holder is
+        // another than the last known one.
         if held.rest.is_some() || held.token != sign.token {
             *sign = self.flight.sign(held);
         }
@@ -126,7 +126,7 @@ impl<J: Judge> Entering<'_, J> {
 // === impl Flight ===
 
 impl Flight {
-    /// Takes note of the leases in a wake; whether it says that the holder known here is gone.
+    /// Records the lease in a wake. Returns whether the wake means that the known holder is gone.
     pub(super) fn heard(&self, sign: &mut LeaseDeadline, wake: Wake) -> bool {
         if let Some((token, ttl)) = wake.lease
             && sign.token <= Some(token)
@@ -148,17 +148,17 @@ impl Flight {
     }
 }
 
-// === impl Sign ===
+// === impl LeaseDeadline ===
 
 impl LeaseDeadline {
-    /// When to try the lock: what is left of the lease and some jitter, no longer than a whole
-    /// lease since the sign; at the deadline if the jitter alone would miss it (S11).
+    /// When to try the lock: after what is left of the lease and some jitter, at most a whole lease
+    /// after the sign; at the deadline if only the jitter would go beyond it (S11).
     fn due(&self, lease_ttl: Duration, deadline: Instant) -> Instant {
         let due = self.falls_due(lease_ttl);
         if self.at + self.rest <= deadline { due.min(deadline) } else { due }
     }
 
-    /// The same for one who has no deadline of its own.
+    /// The same for a caller that has no deadline.
     pub(super) fn falls_due(&self, lease_ttl: Duration) -> Instant {
         (self.at + self.rest + self.jitter).min(self.at + lease_ttl)
     }

@@ -1,5 +1,5 @@
-//! Following a fill past its verdict, for as long as its body comes: what it publishes, whether its
-//! holder lives, who takes over (docs/design.md, A miss that follows).
+//! Follows another instance's fill after its verdict, while its body grows: what it publishes, whether
+//! its holder lives, which holder takes over (docs/design.md, A miss that follows).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,35 +13,36 @@ use super::lease::Held;
 use super::wait::LeaseDeadline;
 use super::{Fill, Flight, Names, Uncoordinated};
 
-/// What is known of a fill under way somewhere else. Dropped, its subscription ends (S17).
+/// What is known of a fill under way on another instance. Dropped, its subscription ends (S17).
 #[derive(Debug)]
 pub struct FillWatch {
     flight: Arc<Flight>,
     names: Names,
-    /// The fill that is followed, and where it tells of itself without its lease.
+    /// The token of the followed fill.
     token: Number,
+    /// The key at which it writes after it has lost its lease.
     aside: String,
-    /// Its lease is known to be gone, whatever was heard of it last.
+    /// Its lease is known to be gone, whatever the store reports.
     lost: bool,
     sign: LeaseDeadline,
     changes: Option<Changes>,
 }
 
-/// One look at it.
+/// What [`FillWatch::next`] returns.
 #[derive(Debug)]
 pub enum Snapshot {
-    /// Something changed, or it is the first look: what is published now.
+    /// Something changed, or this is the first read: what is published now.
     There {
-        /// At the value key.
+        /// The entry at the value key.
         value: Option<Entry>,
-        /// At the verdict key.
+        /// The entry at the verdict key.
         verdict: Option<Entry>,
         /// The token of the lease that is known to live on the lock, if one does.
         live: Option<Number>,
-        /// What the followed holder tells although the lease is not its own any more.
+        /// What the followed holder has written aside since it lost its lease.
         aside: Option<Entry>,
     },
-    /// The holder's lease is due and nothing was heard of it: it may be dead (S11).
+    /// The holder's lease is due and no sign of life came: the holder may be dead (S11).
     Due,
 }
 
@@ -55,20 +56,20 @@ impl Flight {
         FillWatch { flight: Arc::clone(self), names, token, aside, lost: false, sign, changes: None }
     }
 
-    /// Tells those who ride a fill whose lease is lost: it is nobody else's word, so without a
-    /// fence. Gone after `ttl`.
+    /// Informs the requests that ride a fill whose lease is lost. The key is this fill's alone, so the
+    /// write has no fence. It expires after `ttl`.
     pub async fn tell_aside(&self, names: &Names, token: Number, text: &str, ttl: Duration) -> Result<()> {
         let how = Put { fence: None, expires_in: Some(ttl), durable: false };
         self.bounded(self.dust.put(&names.aside(token), text, how)).await.map(|_| ())
     }
 
-    /// Leave to fill without the lease, for one who will not stand in a line for it (F5).
+    /// Permits a fill without the lease, for a request that does not wait for it (F5).
     pub fn apart(self: &Arc<Self>, names: &Names) -> Fill {
         Fill::alone(self, names, Uncoordinated::Apart)
     }
 }
 
-// === impl Pursuit ===
+// === impl FillWatch ===
 
 impl FillWatch {
     /// Follows the fill that runs under `token` from now on.
@@ -79,15 +80,15 @@ impl FillWatch {
         }
     }
 
-    /// The lease of the fill that is followed is gone for good: from now on what its holder tells without
-    /// it is looked at.
+    /// Records that the lease of the followed fill is gone for good: from now on what its holder writes
+    /// aside is read.
     pub fn lease_is_gone(&mut self) {
         self.lost = true;
     }
 
-    /// Waits until there is something to look at. An error is a store that is gone (F6).
+    /// Waits for the next snapshot. An error means that the store is gone (F6).
     ///
-    /// Cancel safe, but for a look that was under way: the next one looks again.
+    /// Cancel safe: if a read was under way, the next call reads everything again.
     pub async fn next(&mut self) -> Result<Snapshot> {
         let flight = Arc::clone(&self.flight);
         let probe = flight.watch(&self.names.lock);
@@ -95,7 +96,7 @@ impl FillWatch {
             let Some(changes) = &mut self.changes else {
                 let keys = [&*self.names.value, &*self.names.verdict, &*self.names.lock, &*self.aside];
                 let changes = flight.bounded(flight.dust.on(&keys)).await?;
-                // Confirmed: what happens from here on is heard, what happened before is read (S8).
+                // The subscription is confirmed: later changes are heard, earlier ones are read (S8).
                 let glimpse = self.look(None).await?;
                 self.changes = Some(changes);
                 return Ok(glimpse);
@@ -106,7 +107,7 @@ impl FillWatch {
                 wake = changes.next() => wake,
                 error = probe.failed() => return Err(error),
                 () = sleep_until(due) => {
-                    // Tried now; again when another whole lease has passed without a sign.
+                    // Due again when another whole lease has passed without a sign.
                     self.sign = flight.sign(Held { token: self.sign.token, rest: None });
                     return Ok(Snapshot::Due);
                 }
@@ -116,7 +117,7 @@ impl FillWatch {
                 continue;
             }
             if let Some(wake) = self.worth_a_look(wake) {
-                // Dropped in mid-look, all is read anew.
+                // Dropped during the read, the next call subscribes and reads everything.
                 let changes = self.changes.take();
                 let glimpse = self.look(Some(wake)).await?;
                 self.changes = changes;
@@ -125,7 +126,7 @@ impl FillWatch {
         }
     }
 
-    /// A mere renewal is a sign of life, and nothing to look at.
+    /// Returns the wake if it is a reason to read. A renewal alone is only a sign of life.
     fn worth_a_look(&mut self, wake: Wake) -> Option<Wake> {
         let other = wake.lease.is_some_and(|(token, _)| Some(token) != self.sign.token);
         let worth = wake.touched || wake.deleted.is_some() || wake.released.is_some() || other;
