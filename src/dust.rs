@@ -1,17 +1,17 @@
 //! The coordination store: entries, fenced writes, leases and the changes of both.
 //!
-//! One trait, [`Dust`]; what an answer is (*held*, *occupied*, *fenced*, *not held*) is in its
-//! return types, and [`Error`] is left for a store that did not do what it was asked. Expiry is
-//! judged on the store's clock. Every store passes the same suite, `testkit::conformance`.
+//! One trait, [`Dust`]. Answers (*held*, *occupied*, *fenced*, *not held*) are in its return types;
+//! [`Error`] means that the store did not do what it was asked. Expiry is judged on the store's
+//! clock. Every store passes the same suite, `testkit::conformance`.
 //!
 //! # Numbers
-//! Lease tokens and the numbers of writes are one rising order per store ([`Number`]). A write
-//! that came after another has a higher number, whatever the keys.
+//! Lease tokens and the numbers of writes are one rising sequence per store ([`Number`]). A later
+//! write has a higher number, whatever the keys.
 //!
 //! # Cancel safety
-//! Dropping the future of a call leaves it unknown whether the call landed. A lease that landed
-//! unheard is found again by its holder's name ([`Dust::lease`] by the same [`Holder`] gives the
-//! same lease; [`Dust::release_holder`] frees it), F11.
+//! Dropping the future of a call leaves it unknown whether the call landed. A lease whose answer was
+//! not heard is found again by its holder's name (F11): [`Dust::lease`] by the same [`Holder`]
+//! returns the same lease, and [`Dust::release_holder`] releases it.
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
@@ -41,77 +41,76 @@ pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_shared, open};
 pub use settings::Settings;
 pub use table::Usage;
 
-/// A place in the one rising order of a store: lease tokens and writes share it. Never 0.
+/// The number of a write, or the token of a lease, in a store's one rising sequence. Never 0.
 pub type Number = u64;
 
 /// The coordination store.
 #[async_trait]
 pub trait Dust: Send + Sync + Debug {
-    /// What is at `key`, or `None` if nothing is, or what was has expired.
+    /// Returns the entry at `key`, or `None` if there is none or it has expired.
     async fn entry(&self, key: &str) -> Result<Option<Entry>>;
 
-    /// Writes `value` at `key`, under a fence if one is given: then it lands only while that
-    /// very lease (key, token, holder) lives, and the answer says so. Whatever was there is
-    /// replaced, its expiry too; a lease that was there is over.
+    /// Writes `value` at `key`. With a fence it lands only while that very lease (key, token, holder)
+    /// lives; otherwise the answer is [`Written::Fenced`]. The earlier entry is replaced with its expiry;
+    /// a lease at `key` ends.
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written>;
 
-    /// Removes what is at `key`, a lease too, under a fence if one is given. Removing nothing is
-    /// no error, takes a number and is told as a change.
+    /// Removes the entry or the lease at `key`, under a fence if one is given. Removing nothing is no
+    /// error: it takes a number and is reported as a change.
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written>;
 
-    /// Tells those who listen that something was written at `key` that lives for `lives`, under a number
-    /// of its own, and keeps nothing: what is there stays as it is.
+    /// Reports a write at `key` to subscribers, with its own number and the time to live `lives`, but
+    /// writes nothing: the entry at `key` stays as it is.
     async fn announce(&self, key: &str, lives: Duration) -> Result<Number>;
 
-    /// Asks for the lease at `key` for `ttl`. `seen` is the highest number that the caller
-    /// knows of: the token is above it. The same holder asking again while its lease lives is
-    /// given that very lease, with its time set to `ttl` anew (F11); to those who listen that is
-    /// a renewal. (The Dust server knows no such thing and says *held*.)
+    /// Asks for the lease at `key` for `ttl`. `seen` is the highest number that the caller knows of: the
+    /// token is above it. If the same holder asks again while its lease lives, it gets that very lease
+    /// with its time set to `ttl` anew (F11); subscribers see a renewal. (The Dust server answers *held*
+    /// instead.)
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant>;
 
     /// Prolongs a lease to `ttl` from now. An expired lease cannot be renewed.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal>;
 
-    /// Gives a lease back. Releasing what is not held (expired, stolen, released) is no error
-    /// and takes nothing from anybody. Key and token name it, whoever the holder: who came after
-    /// a purge gives back the lease of a fill that the purge made void (F8). (Of a lease that
-    /// expired and was not stolen the Dust server tells a release all the same.)
+    /// Releases a lease. Releasing one that is not held (expired, stolen, released) is no error and
+    /// affects no other lease. Key and token name the lease, the holder is ignored: a request that came
+    /// after a purge releases the lease of a fill that the purge made void (F8). (The Dust server reports
+    /// a release also for a lease that expired and was not stolen.)
     async fn release(&self, lease: &Lease) -> Result<()>;
 
-    /// Gives back whatever lease `holder` has at `key`: for a caller that never learned whether
-    /// its request landed (F11).
+    /// Releases the lease that `holder` has at `key`, if it has one: for a caller that never learned
+    /// whether its request landed (F11).
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()>;
 
-    /// The changes of `keys`, committed ones only, from now on: when this returns the
-    /// subscription is confirmed. Dropping the stream unsubscribes. A writer may hear of its own
-    /// change before it has the answer. Nothing is told when a lease or an entry expires.
+    /// Subscribes to the committed changes of `keys`. When this returns, the subscription is confirmed.
+    /// Dropping the stream unsubscribes. A writer may hear of its own change before it has the answer.
+    /// Expiry of a lease or an entry is not reported.
     async fn on(&self, keys: &[&str]) -> Result<Changes>;
 
-    /// Every committed change from now on, in order, or word that some were missed.
+    /// Subscribes to every committed change, in order, and to [`FeedItem::Lost`] when some were missed.
     ///
-    /// [`FeedItem::Lost`] is told when the line to the store breaks and once more when it stands
-    /// again: who reads everything after the last one has missed nothing.
+    /// [`FeedItem::Lost`] comes when the connection to the store breaks and once more when it is made
+    /// again: a reader that reads everything after the last one has missed nothing.
     async fn feed(&self) -> Result<Feed>;
 
-    /// All that [`Dust::entry`] would give for keys that begin with `prefix`, leases too. For
-    /// small sets only.
+    /// Returns all entries whose keys begin with `prefix`, leases too. For small sets only.
     async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>>;
 
-    /// The id of this life of the store: another one after it was emptied or made anew, so that
-    /// what an instance remembers of an earlier life is not taken for this one's. If it has none
-    /// yet, `propose` becomes it; `None` is then the answer to a mere question.
+    /// Returns the id of this life of the store. A store that was emptied or made anew has another id,
+    /// so that what an instance remembers of an earlier life is not taken for this one's. If the store
+    /// has none yet, `propose` becomes it; without `propose` the answer is `None`.
     async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>>;
 
-    /// Wall-clock milliseconds as the store's clock has them, as far as known here.
+    /// The time on the store's clock in ms, as far as known here.
     fn now_ms(&self) -> WallMs;
 
-    /// No number that this store gives, or gave in this life, is above this one: what claims to be was
-    /// not written by it. A decorator passes the question on.
+    /// The highest number that this store can have given in this life: an entry with a higher one was not
+    /// written by it. A decorator passes the call on.
     fn ceiling(&self) -> Number {
         Number::MAX
     }
 
-    /// How many entries and changes were taken for absent so far, because their numbers are above
+    /// How many entries and changes were ignored so far, because their numbers are above
     /// [`Dust::ceiling`].
     fn impossible(&self) -> u64 {
         0
@@ -122,34 +121,34 @@ pub trait Dust: Send + Sync + Debug {
         0
     }
 
-    /// Whether other instances may be using it: then there is somebody to be told of a growing
-    /// body, and somebody whose changes have to be followed.
+    /// Returns whether other instances may use it: then growing bodies are announced to them, and their
+    /// changes are followed.
     fn shared(&self) -> bool {
         false
     }
 
-    /// What kind of store it is, for those who decide by it.
+    /// The properties of this kind of store that callers decide by.
     fn traits(&self) -> Traits;
 
-    /// The word of status pages. Nothing is decided by it: see [`Dust::traits`].
+    /// The name of the kind of store on status pages. Nothing is decided by it: see [`Dust::traits`].
     fn kind(&self) -> &'static str;
 
-    /// What it keeps and what it may keep, if it has room of its own that can run out.
+    /// What it keeps and what it may keep, if it has a limit of its own.
     fn room(&self) -> Option<Room> {
         None
     }
 }
 
-/// What kind of store it is.
+/// The properties of a kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traits {
     /// How long one call may take.
     pub call_bound: Duration,
-    /// Whether only this process ever changes what is in it, be it now or at its next start.
+    /// Whether only this process ever changes its contents, now and after a restart.
     pub exclusive: bool,
 }
 
-/// No store's calls may take longer.
+/// The longest [`Traits::call_bound`] of any store.
 pub const LONGEST_CALL: Duration = Duration::from_secs(2);
 
 /// How much room a store has.
@@ -157,7 +156,7 @@ pub const LONGEST_CALL: Duration = Duration::from_secs(2);
 pub struct Room {
     /// What it keeps.
     pub used: Usage,
-    /// What it may keep: more is answered with [`Error::Unavailable`].
+    /// What it may keep: a write beyond it fails with [`Error::Unavailable`].
     pub limit: Usage,
 }
 
@@ -170,29 +169,29 @@ pub struct Entry {
     pub number: Number,
 }
 
-/// The two kinds of thing a key can hold. A lease read as a value is absent (S16).
+/// The content of an entry. A lease read as a value counts as absent (S16).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Text that a put wrote.
+    /// Text, written by [`Dust::put`].
     Text(Arc<str>),
     /// A live lease, with the time it has left where the store knows it.
     Lease {
         /// Time left.
         rest: Option<Duration>,
     },
-    /// Something another client wrote that is not text.
+    /// Not text: written by another client.
     Other,
 }
 
-/// How to put.
+/// Options of [`Dust::put`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Put<'a> {
     /// Land only while this lease lives.
     pub fence: Option<&'a Lease>,
-    /// Gone after this long; for ever if `None`.
+    /// The time to live; without limit if `None`.
     pub expires_in: Option<Duration>,
-    /// Answer only when a power cut can no longer undo it. (Stores whose writes are always
-    /// or never so ignore this.)
+    /// Answer only when a power cut can no longer undo the write. (Stores whose writes are always
+    /// durable, or never, ignore this.)
     pub durable: bool,
 }
 
@@ -203,12 +202,13 @@ pub struct Lease {
     pub key: String,
     /// The fence.
     pub token: Number,
-    /// Who holds it.
+    /// The name it was asked for under.
     pub holder: Holder,
 }
 
 /// A name used for one lease only, so that a lost answer can be asked for again (F11). It begins
-/// with the instance's, so that operators see whose the lease is: `<instance>/<random>`.
+/// with the instance's name, so that operators see which instance holds the lease:
+/// `<instance>/<random>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder(pub Arc<str>);
 
@@ -217,35 +217,35 @@ pub struct Holder(pub Arc<str>);
 pub enum Written {
     /// It landed, under this number.
     At(Number),
-    /// The fence's lease is not alive: nothing was changed (S5).
+    /// The fence's lease is not live: nothing was changed (S5).
     Fenced,
 }
 
 /// The answer to asking for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
-    /// Yours.
+    /// The caller has the lease.
     Granted(Lease),
-    /// Somebody else's, with the time it has left, its token and its holder where the store knows
+    /// Another holder has it; with the time it has left, its token and its holder where the store knows
     /// them.
     Held {
         /// Time left.
         rest: Option<Duration>,
         /// The holder's token.
         token: Option<Number>,
-        /// The holder's name: it tells which instance that is.
+        /// The holder's name, which names the instance.
         holder: Option<Holder>,
     },
-    /// The key holds a value: it can never be a lock.
+    /// The key holds a value, so it can't be a lock.
     Occupied,
 }
 
 /// The answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
-    /// It has its whole time again.
+    /// It has its whole time to live again.
     Renewed,
-    /// It is not alive any more: the fill has no right left (S3).
+    /// It is not live any more: the fill may not write under it (S3).
     NotHeld,
 }
 
@@ -265,7 +265,7 @@ pub struct Change {
 pub enum What {
     /// A value was written.
     Set {
-        /// For how long it stays; for ever if `None`.
+        /// Its time to live; without limit if `None`.
         lives: Option<Duration>,
     },
     /// The entry was deleted.
@@ -278,14 +278,14 @@ pub enum What {
     Release,
 }
 
-/// A store that did not do what it was asked.
+/// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No connection, no answer in time, busy, full, loading: try again later; work alone
-    /// until then (S14).
+    /// No connection, no answer in time, busy, full, loading: try again later, and fill without
+    /// coordination until then (S14).
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The store refuses this client: no retry mends it. The operator's to mend.
+    /// The store refuses this client. No retry helps; the operator must act.
     #[error("the store refuses: {0}")]
     Refused(String),
     /// The store answered something that is not its protocol, or its files are damaged.
@@ -293,23 +293,23 @@ pub enum Error {
     Broken(String),
 }
 
-/// What a call of a store ends in.
+/// The result of a call of a store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 // === impl Traits ===
 
 impl Traits {
-    /// Of a store in this process. It answers from memory or from one disk: far below its bound,
-    /// unless that hangs.
+    /// A store in this process. It answers from memory or from one disk: far below its bound, unless the
+    /// disk hangs.
     pub const HERE: Self = Self { call_bound: LONGEST_CALL, exclusive: true };
-    /// Of a store across a network. It answers in a millisecond, or something is wrong (F6).
+    /// A store across a network. It answers in a millisecond, or something is wrong (F6).
     pub const REMOTE: Self = Self { call_bound: Duration::from_millis(200), exclusive: false };
 }
 
 // === impl Entry ===
 
 impl Entry {
-    /// The text, if it is text.
+    /// The text, if the entry is one.
     pub fn text(&self) -> Option<&Arc<str>> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -321,13 +321,12 @@ impl Entry {
 // === impl Holder ===
 
 impl Holder {
-    /// A name of this instance's, made one by something random; an instance without a name has
-    /// only that.
+    /// The instance's name, made unique by `random`; an instance without a name has only `random`.
     pub fn of(instance: &str, random: &str) -> Self {
         Self(if instance.is_empty() { random.into() } else { format!("{instance}/{random}").into() })
     }
 
-    /// Which instance it is, if it says.
+    /// The name of the instance, if it has one.
     pub fn instance(&self) -> Option<&str> {
         self.0.rsplit_once('/').map(|(instance, _)| instance).filter(|instance| !instance.is_empty())
     }

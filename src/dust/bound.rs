@@ -1,4 +1,4 @@
-//! The end of a call that the store does not answer.
+//! The timeout of a call.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use tokio::time::timeout;
 
 use super::{Error, Result};
 
-/// A call of a store, given up after `bound`. Whether it has landed is unknown then.
+/// Runs a call of a store for at most `bound`. After a timeout it is unknown whether it has landed.
 pub async fn within<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(bound, call).await.unwrap_or_else(|_elapsed| Err(Error::silent(bound)))
 }
 
 impl Error {
-    /// The store did not answer for so long.
+    /// The error of a call that was not answered within `bound`.
     pub fn silent(bound: Duration) -> Self {
         Self::Unavailable(format!("no answer within {bound:?}"))
     }

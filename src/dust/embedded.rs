@@ -1,4 +1,4 @@
-//! The store in this process: nothing to install, nothing to reach.
+//! The store in this process: it needs no server.
 //!
 //! [`Embedded::memory`] answers inline, without threads, so it runs under paused time and in
 //! simulations. [`Embedded::open`] keeps entries in a file ([`super::sqlite`]): an answered write
@@ -21,10 +21,10 @@ use super::table::{Done, Entries, Now, Row, Table, Usage};
 use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Traits, Written};
 use crate::clock::{Clock, Dice, WallMs};
 
-/// How much an embedded store keeps. A write over it is answered with [`Error::Unavailable`].
+/// How much an embedded store keeps. A write beyond it fails with [`Error::Unavailable`].
 ///
-/// The last sixteenth is left to durable writes and to those that live for a minute or less: a
-/// full store must still take purges and signs of life.
+/// The last sixteenth is reserved for durable writes and for those that live for a minute or less: a
+/// full store must still accept purges and signs of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Entries.
@@ -47,7 +47,7 @@ pub struct Embedded {
 // === impl Limits ===
 
 impl Limits {
-    /// Whether `row` may be added, taking it for a new one.
+    /// Checks that `row` may be added, as if its key were new.
     pub fn admit(&self, now_kept: Usage, key: &str, row: &Row, durable: bool, now: WallMs) -> Result<()> {
         let small_sign = durable || row.expires_at.is_some_and(|at| at <= now.saturating_add(60_000));
         let kept_back = |limit: u64| if small_sign { 0 } else { limit / 16 };
@@ -70,12 +70,12 @@ impl Default for Limits {
 // === impl Embedded ===
 
 impl Embedded {
-    /// A store that dies with the process (`embedded:`).
+    /// A store in memory, lost with the process (`embedded:`).
     pub fn memory(clock: Arc<dyn Clock>) -> Self {
         Self::memory_with(clock, Limits::default(), &Dice::new())
     }
 
-    /// The same with other limits, named by `dice`.
+    /// The same with other limits; its id comes from `dice`.
     pub fn memory_with(clock: Arc<dyn Clock>, limits: Limits, dice: &Dice) -> Self {
         let entries: Box<dyn Entries> = Box::new(Memory::new(limits));
         let table = Mutex::new(Table::new(entries, 0));
@@ -83,14 +83,14 @@ impl Embedded {
         Self { table, warmer: None, hub, clock, limits, store_id: dice.name(), shared: false }
     }
 
-    /// The same, used by several instances in this process: a simulated fleet.
+    /// The same store, shared by several instances in this process: a simulated fleet.
     #[must_use]
     pub fn in_common(self) -> Self {
         Self { shared: true, ..self }
     }
 
-    /// A replica in memory: the same life of the store, with what is here now, leases too. From
-    /// then on each goes its own way, and numbers do not know of each other's.
+    /// Copies the store into memory: the same life, entries and leases. From then on both are
+    /// independent, numbers included.
     ///
     /// # Errors
     /// The entries can't be read.
@@ -101,8 +101,8 @@ impl Embedded {
         Ok(Self { table, warmer: None, hub: Arc::new(Hub::new()), clock, limits, store_id, shared })
     }
 
-    /// The store in the directory `path` (`embedded:PATH`), made if it is missing. Blocks on the
-    /// disk, for a few milliseconds however much there is. Its calls need a tokio runtime.
+    /// Opens the store in the directory `path` (`embedded:PATH`), which is made if it is missing. Blocks
+    /// on the disk for a few milliseconds, however much is stored. Its calls need a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Refused`] if another process has it open, or it cannot be written;
@@ -116,22 +116,22 @@ impl Embedded {
         Ok(Self { table, warmer, hub, clock, limits, store_id, shared: false })
     }
 
-    /// The name of this life of the store: another one after it was emptied or made anew.
+    /// The id of this life of the store: another one after it was emptied or made anew.
     pub fn store_id(&self) -> &str {
         &self.store_id
     }
 
-    /// Entries kept, expired ones that are not yet swept included.
+    /// How many entries are kept, expired ones that are not yet swept included.
     pub fn count(&self) -> u64 {
         self.table().kept().usage().count
     }
 
-    /// Bytes of their keys and values.
+    /// The bytes of their keys and values.
     pub fn bytes(&self) -> u64 {
         self.table().kept().usage().bytes
     }
 
-    /// What [`Embedded::count`] and [`Embedded::bytes`] may reach.
+    /// The limits of [`Embedded::count`] and [`Embedded::bytes`].
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -156,8 +156,8 @@ impl Embedded {
         }
     }
 
-    /// Does something with the table that may give a number, above `seen`, and waits until it
-    /// is kept.
+    /// Runs `what`, which may give a number above `seen`, on the table, and waits until the result is
+    /// kept.
     async fn number<T>(
         &self,
         seen: Number,
@@ -177,8 +177,7 @@ impl Embedded {
         Ok(done.answer)
     }
 
-    /// Tells of what was done while the table is still locked: so events keep the order of
-    /// numbers.
+    /// Emits the change while the table is still locked: so events keep the order of numbers.
     fn tell<T>(&self, mut done: Done<T>) -> Done<T> {
         if let Some(change) = done.change.take() {
             self.hub.emit(change);

@@ -1,9 +1,9 @@
 //! Fan-out of a store's changes inside one process.
 //!
-//! A store has one [`Hub`] and tells it every change in the order of their numbers; waiters watch
-//! a few keys ([`Changes`]), the tier watches all of them ([`Feed`]). A waiter's queue is one
-//! merged [`Wake`], so a slow waiter costs no memory; a feed's queue is bounded and says when it
-//! overflowed. Both unsubscribe when dropped (S17).
+//! A store has one [`Hub`] and emits every change to it, in the order of numbers. Waiters watch a few
+//! keys ([`Changes`]), the tier watches all of them ([`Feed`]). A waiter's queue is one merged
+//! [`Wake`], so a slow waiter costs no memory; a feed's queue is bounded and reports an overflow.
+//! Both unsubscribe when dropped (S17).
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -14,12 +14,12 @@ use tokio::sync::Notify;
 
 use super::{Change, Number, What};
 
-/// How many changes a [`Feed`] holds before it gives them up and says [`FeedItem::Lost`].
+/// How many changes a [`Feed`] holds before it discards them and returns [`FeedItem::Lost`].
 pub const FEED_ROOM: usize = 8192;
 
-/// Where a store tells its changes.
+/// The receiver of a store's changes.
 ///
-/// Dropping it tells every subscriber that events are lost: there will be no more.
+/// Dropping it reports to every subscriber that events are lost: there will be no more.
 #[derive(Debug, Default)]
 pub struct Hub {
     book: Arc<Mutex<Subscriptions>>,
@@ -40,35 +40,35 @@ pub struct Feed {
     tape: Arc<FeedQueue>,
 }
 
-/// What happened to the watched keys since one last looked, all keys taken together.
+/// What happened to the watched keys since the last call, all keys taken together.
 ///
 /// It is a reason to read again, never a result (S9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wake {
     /// A value was written or deleted.
     pub touched: bool,
-    /// The newest lease or renewal: its token, and how long it has from the time it was heard.
+    /// The newest lease or renewal: its token, and its time to live from when the event arrived.
     pub lease: Option<(Number, Duration)>,
     /// The highest token among the leases that were released.
     pub released: Option<Number>,
     /// The highest number among the deletions.
     pub deleted: Option<Number>,
-    /// Events were missed, or will be: nothing that was known by events is certain any more.
+    /// Events were or will be missed: what was learned from events is no longer certain.
     pub lost: bool,
 }
 
-/// What a [`Feed`] gives.
+/// What a [`Feed`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedItem {
     /// The next change.
     Change(Change),
-    /// Changes between the last one given and the next one were missed.
+    /// Changes between the last one returned and the next one were missed.
     Lost,
 }
 
 #[derive(Debug, Default)]
 struct Subscriptions {
-    /// Hashed alike in every run: who watches is woken in the same order, and a simulation repeats.
+    /// Hashed alike in every run: watchers are woken in the same order, and a simulation repeats.
     watchers: HashMap<Arc<str>, Vec<Arc<KeyWaiter>>, BuildHasherDefault<DefaultHasher>>,
     feeds: Vec<Arc<FeedQueue>>,
     count: usize,
@@ -100,7 +100,7 @@ impl Hub {
         Self::default()
     }
 
-    /// Tells a change to all who watch its key and to all feeds.
+    /// Passes a change to all watchers of its key and to all feeds.
     pub fn emit(&self, change: Change) {
         let book = lock(&self.book);
         for mailbox in book.watchers.get(&*change.key).into_iter().flatten() {
@@ -114,7 +114,7 @@ impl Hub {
         }
     }
 
-    /// Tells everybody that events were missed, or may have been.
+    /// Reports to all subscribers that events were, or may have been, missed.
     pub fn lost(&self) {
         let book = lock(&self.book);
         for mailbox in book.watchers.values().flatten() {
@@ -143,7 +143,7 @@ impl Hub {
         Changes { book: self.book.clone(), keys: watched, mailbox }
     }
 
-    /// Hears everything from now on.
+    /// Subscribes to all changes from now on.
     pub fn feed(&self) -> Feed {
         let tape = Arc::new(FeedQueue::default());
         let mut book = lock(&self.book);
@@ -157,12 +157,12 @@ impl Hub {
         lock(&self.book).count
     }
 
-    /// Whether anybody waits for a change of some key.
+    /// Returns whether any key is watched.
     pub fn is_watched(&self) -> bool {
         !lock(&self.book).watchers.is_empty()
     }
 
-    /// Whether nobody listens.
+    /// Returns whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -177,7 +177,7 @@ impl Drop for Hub {
 // === impl Changes ===
 
 impl Changes {
-    /// Waits until something happened since the last call, and takes note of it.
+    /// Waits until something has happened since the last call, and returns it.
     ///
     /// Cancel safe: what was not returned is still there for the next call.
     pub async fn next(&mut self) -> Wake {
@@ -189,7 +189,7 @@ impl Changes {
         }
     }
 
-    /// What happened since the last call, without waiting.
+    /// Returns what happened since the last call, without waiting.
     pub fn now(&mut self) -> Option<Wake> {
         let wake = std::mem::take(&mut *lock(&self.mailbox.wake));
         (wake != Wake::default()).then_some(wake)
@@ -214,7 +214,7 @@ impl Drop for Changes {
 // === impl Feed ===
 
 impl Feed {
-    /// The next change, or word that some were missed.
+    /// Waits for the next change, or for the report that some were missed.
     ///
     /// Cancel safe: what was not returned is still there for the next call.
     pub async fn next(&mut self) -> FeedItem {
@@ -226,7 +226,7 @@ impl Feed {
         }
     }
 
-    /// The next change, if there is one already.
+    /// Returns the next item, if there is one already.
     pub fn now(&mut self) -> Option<FeedItem> {
         let mut queue = lock(&self.tape.queue);
         if std::mem::take(&mut queue.lost) {
@@ -255,7 +255,7 @@ impl Wake {
                 self.deleted = self.deleted.max(Some(change.number));
             }
             What::Lease(ttl) | What::Renew(ttl) => {
-                // Not "the last told": among several keys, or after a reordering, the higher
+                // Not the last one emitted: among several keys, or after a reordering, the higher
                 // token is the newer lease.
                 if self.lease.is_none_or(|(token, _)| token <= change.number) {
                     self.lease = Some((change.number, ttl));
@@ -291,7 +291,7 @@ impl FeedQueue {
 
     fn lose(&self) {
         let mut queue = lock(&self.queue);
-        // Whoever hears "lost" reads everything again; what came before tells it nothing more.
+        // A reader that gets `Lost` reads everything again: earlier changes add nothing.
         queue.changes.clear();
         queue.lost = true;
         drop(queue);

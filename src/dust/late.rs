@@ -1,9 +1,8 @@
 //! The embedded store of a process that was started while its disk was full.
 //!
-//! What is in the file stays there, and nothing reaches it: every call is answered
-//! [`Error::Unavailable`] until the file can be opened, which is tried again and again. From then
-//! on this is the store. To those who use it it is one that others share: they were started
-//! without it, and have to find out in which life it is and what was purged in it.
+//! Until the file can be opened, which is retried, every call fails with [`Error::Unavailable`] and the
+//! file stays as it is. From then on calls go to that store. It reports itself as shared: this
+//! instance was started without it, and has to find out which life it is in and what was purged in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::clock::{Clock, WallMs};
 
-/// How often it is tried.
+/// The pause between attempts to open the file.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// An embedded store that is not open yet.
@@ -33,8 +32,8 @@ pub struct Late {
 
 impl Late {
     /// Tries to open the store in the directory `path` until that works or this is dropped. Needs a
-    /// tokio runtime. A store that is empty is given the entry `first` (key and value) before anybody
-    /// can use it: it tells those who come later that its life has only begun.
+    /// tokio runtime. The entry `first` (key and value) is written into an empty store before any caller
+    /// can use it: it shows that the store's life has only begun.
     pub fn open(
         path: PathBuf,
         clock: Arc<dyn Clock>,
@@ -51,7 +50,7 @@ impl Late {
                 }
                 let Ok(store) = try_open(&path, &clock, limits, &first).await else { continue };
                 if let Some(late) = waiting.upgrade() {
-                    // There is one task that opens it.
+                    // It is never set already: only this task sets it.
                     let _ = late.store.set(store);
                 }
                 return;

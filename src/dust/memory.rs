@@ -9,10 +9,10 @@ use super::table::{Entries, Receipt, Row, Usage};
 use super::{Number, Result};
 use crate::clock::WallMs;
 
-/// How many expired rows a write sweeps at most: more than it adds, so that they cannot pile up.
+/// The most expired rows that a write sweeps: more than it adds, so that they can't pile up.
 const SWEEP: usize = 4;
 
-/// Entries that die with the process.
+/// Entries that are lost with the process.
 #[derive(Debug)]
 pub struct Memory {
     rows: BTreeMap<Arc<str>, Row>,
@@ -85,7 +85,7 @@ impl Entries for Memory {
     }
 
     fn reserve(&mut self, _number: Number, _now: WallMs) -> Result<Option<Receipt>> {
-        // There is no later life.
+        // These entries have no later life.
         Ok(None)
     }
 }

@@ -1,5 +1,5 @@
-//! Which store a URL means, and how it is opened. What else is to be known of each kind of store
-//! stands in its [`Traits`]: nobody outside this room asks which kind it is.
+//! Opens the store that a URL names. Callers outside this room do not ask which kind of store it is:
+//! what they need to know is in its [`Traits`](super::Traits).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use super::redis::Target;
 use super::{Dust, Embedded, Error, Late, Redis, Settings};
 use crate::clock::{Clock, Dice};
 
-/// The URL of a store in memory, which dies with the process.
+/// The URL of a store in memory, which is lost with the process.
 pub const IN_MEMORY: &str = "embedded:";
 
-/// How long a store across a network is tried for at the start: it may be starting too.
+/// How long to try to reach a store across a network at the start: it may be starting too.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The same, where it can be done without.
+/// The same, where the start can go on without it.
 const BRIEF_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What becomes of a start while the store is away.
+/// What happens to a start while the store is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// It fails.
     Fails,
-    /// It goes on, and the store is joined when it is there.
+    /// It goes on, and the store is joined when it is available.
     Waits,
 }
 
-/// A store that was opened, and which life of it this is.
+/// A store that was opened, and its life.
 #[derive(Debug)]
 pub struct Opened {
     /// The store.
@@ -36,22 +36,22 @@ pub struct Opened {
     pub life: Found,
 }
 
-/// What was found of a store's life.
+/// What is known of a store's life after it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// The store has it, under this id.
+    /// The store has a life with this id.
     Stands(Arc<str>),
-    /// Nothing was in the store: it begins now. In a store that instances share the id is a proposal,
-    /// and others may make theirs at the same moment ([`Dust::life`]).
+    /// The store was empty: its life begins now. In a shared store the id is only a proposal, and other
+    /// instances may make theirs at the same moment ([`Dust::life`]).
     Begins(Arc<str>),
-    /// The store is away, for this reason.
+    /// The store is unavailable, for this reason.
     Not(Error),
 }
 
-/// Says what is wrong with the URL of a store.
+/// Checks the URL of a store.
 ///
 /// # Errors
-/// What is meant instead, without any part of the URL that may be a secret.
+/// What is wrong and which form is meant, without any part of the URL that may be a secret.
 pub fn check(url: &str) -> Result<(), String> {
     match scheme(url).split('+').next().unwrap_or_default() {
         "embedded" if !is_shared(url) => Ok(()),
@@ -71,11 +71,11 @@ pub fn is_shared(url: &str) -> bool {
 
 /// Opens the store that the settings name.
 ///
-/// `first` is an entry (key and value) that a store is given that begins after the start: it tells
-/// those who come later that nobody has used it before.
+/// `first` is an entry (key and value) that is written into a store that is opened after the start and
+/// found empty: it shows that the store was not used before.
 ///
 /// # Errors
-/// Why there is none, for the operator; with [`Missing::Waits`] only what no waiting mends.
+/// Why it can't be opened, for the operator; with [`Missing::Waits`] only what waiting can't mend.
 pub async fn open(
     settings: &Settings,
     clock: Arc<dyn Clock>,
@@ -89,7 +89,7 @@ pub async fn open(
         Some("") => embedded(Embedded::memory_with(clock, Limits::default(), dice), dice).await,
         Some(path) => match Embedded::open(Path::new(path), clock.clone(), Limits::default()) {
             Ok(dust) => embedded(dust, dice).await,
-            // A full disk: what is stored stays, and is found again when there is room.
+            // The disk is full: what is stored stays, and is found again when there is room.
             Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => {
                 let dust = Late::open(path.into(), clock, Limits::default(), first);
                 Ok(Opened { dust, life: Found::Not(why) })

@@ -1,4 +1,4 @@
-//! Which store, and whose keys they are.
+//! Settings of the coordination store.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ use crate::secret::SecretUrl;
 pub struct Settings {
     /// Which store: see [`super::open()`].
     pub url: SecretUrl,
-    /// What every key begins with: a fleet's name.
+    /// The prefix of every key: the fleet's name.
     pub prefix: String,
-    /// A server that may evict is used all the same. Purges may come back then, and leases be lost.
+    /// Use a server that may evict keys. Then leases may be lost, and purged responses may come back.
     pub allow_eviction: bool,
 }
 

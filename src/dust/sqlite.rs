@@ -1,14 +1,13 @@
 //! Entries in a file.
 //!
-//! Reads and the order of writes are decided inline, under the table's lock; a write is seen by
-//! readers at once and queued. Whoever queues the first one starts a job on tokio's blocking
-//! threads, which takes the whole queue into one transaction, answers, and goes on until the queue
-//! is empty. So nobody but a writer ever waits for the disk: leases and renewals do not stall
-//! behind an fsync. (A blocking job, and not a thread of its own, because paused time stands
-//! still while one runs.)
+//! Reads and the order of writes are decided inline, under the table's lock. A write is visible to
+//! reads at once, and queued. The first one in the queue starts a job on tokio's blocking threads,
+//! which writes the whole queue in one transaction, answers, and goes on until the queue is empty. So
+//! only writers wait for the disk: leases and renewals do not stall behind an fsync. (A blocking job,
+//! not a thread of its own, because paused time stands still while one runs.)
 //!
-//! Should a transaction fail, its writes are taken back, their writers hear the error, and
-//! everybody who heard of them hears [`Hub::lost`].
+//! If a transaction fails, its writes are undone, their callers get the error, and all subscribers
+//! get [`Hub::lost`].
 
 pub mod file;
 pub mod warm;
@@ -28,16 +27,16 @@ use crate::clock::{Dice, WallMs};
 use file::{Reader, Writer};
 use warm::Warmer;
 
-/// How far ahead numbers are reserved. A number is given only when it is known on disk that a
-/// restart will begin above it, leases' tokens included: they name segments of bodies, once.
+/// How many numbers are reserved at once. A number, a lease's token included, is given only after it
+/// is on disk that a restart begins above it: tokens name segments of bodies and must not come twice.
 const RESERVE: Number = 1 << 20;
 /// The most writes in one transaction.
 const BATCH: usize = 1024;
-/// The most writes that may wait, and the most bytes of them; beyond, the store is busy.
+/// The most writes that may be queued, and the most bytes of them; beyond, the store is busy.
 const QUEUE: (usize, u64) = (64 * 1024, 64 << 20);
-/// How many expired rows one step of sweeping takes.
+/// The most expired rows that one sweep removes.
 const SWEEP: usize = 128;
-/// The least time between two sweeps, unless the last one left something.
+/// The least time between two sweeps in ms, unless the last one left some.
 const SWEEP_EVERY: WallMs = 1_000;
 
 /// Entries that survive the process.
@@ -50,7 +49,7 @@ pub struct Sqlite {
     limits: Limits,
 }
 
-/// What a write does.
+/// The kinds of write.
 #[derive(Debug)]
 enum Deed {
     Put { key: Arc<str>, row: Row },
@@ -77,9 +76,9 @@ struct Shared {
 #[derive(Debug)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// What is queued or being written, by key: the newest, `None` for a removal.
+    /// The newest write of each key that is queued or being written; `None` for a removal.
     pending: BTreeMap<Arc<str>, (u64, Option<Row>)>,
-    /// The room that puts which are not on disk yet will take.
+    /// The room that rows take that are not on disk yet.
     ahead: Usage,
     /// What is on disk.
     usage: Usage,
@@ -93,7 +92,8 @@ struct Queue {
     more_to_sweep: bool,
 }
 
-/// A run of the writing job. Should the runtime drop it, or should it panic, nobody waits for ever.
+/// A run of the writing job. If the runtime drops it or it panics, its drop sees to it that no write
+/// waits for ever.
 struct Run {
     shared: Arc<Shared>,
     ended: bool,
@@ -102,9 +102,9 @@ struct Run {
 // === impl Sqlite ===
 
 impl Sqlite {
-    /// Opens the store in the directory `path`, which is made if it is missing. A new store is
-    /// named by `dice`. Gives the entries, the store's name, and the number that all others are
-    /// to be above. Blocks on the disk.
+    /// Opens the store in the directory `path`, which is made if it is missing. A new store takes its id
+    /// from `dice`. Returns the entries, the store's id, and the number that all new ones must be above.
+    /// Blocks on the disk.
     ///
     /// # Errors
     /// [`Error::Refused`] if another process has it open, or it cannot be made or written;
@@ -130,7 +130,7 @@ impl Sqlite {
         Ok((sqlite, state.store_id, state.last))
     }
 
-    /// What to ask before a read that may be slow.
+    /// The warmer, to be called before a read that may be slow.
     pub fn warmer(&self) -> Arc<Warmer> {
         self.warmer.clone()
     }
@@ -165,7 +165,7 @@ impl Sqlite {
         let start = !std::mem::replace(&mut queue.running, true);
         drop(queue);
         if start {
-            // Not under the queue's lock: a runtime that is going down drops the job right here.
+            // Not under the queue's lock: a runtime that shuts down drops the job right here.
             let run = Run { shared: self.shared.clone(), ended: false };
             tokio::task::spawn_blocking(move || run.go());
         }
@@ -220,7 +220,7 @@ impl Entries for Sqlite {
         if granted && number + RESERVE / 2 < self.reserved {
             return Ok(None);
         }
-        // Either nothing is left, and the caller waits, or half of it is used up, and it need not.
+        // Either all is used up, and the caller waits, or half of it, and the caller need not wait.
         let ceiling = number.saturating_add(RESERVE);
         let receipt = self.submit(Deed::Reserve(ceiling), true, now)?;
         self.reserved = ceiling;
@@ -297,7 +297,7 @@ impl Shared {
             self.hub.lost();
         }
         for job in batch {
-            // Nobody may be waiting any more; it is written all the same.
+            // The caller may have stopped waiting: it is written all the same.
             let _ = job.word.send(answer.clone());
         }
     }

@@ -1,10 +1,10 @@
 //! Leases and fenced entries without clocks, threads or I/O of their own.
 //!
-//! A [`Table`] decides; where entries are kept is behind [`Entries`]. The caller hands in the time
-//! of every call, and tells the change that comes back to its [`super::Hub`] before anybody else
-//! can use the table: so events are in the order of their numbers.
+//! A [`Table`] decides; [`Entries`] keeps the entries. The caller passes the time to every call, and
+//! emits the change that it returns to its [`super::Hub`] before any other use of the table: so
+//! events are in the order of their numbers.
 //!
-//! Leases live in memory, on the monotonic clock, and die with the process. Entries expire on the
+//! Leases are in memory, on the monotonic clock, and are lost with the process. Entries expire on the
 //! wall clock, which a restart does not reset.
 
 use std::collections::HashMap;
@@ -17,43 +17,43 @@ use tokio::time::Instant;
 use super::{Change, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Value, What, Written};
 use crate::clock::{WallMs, millis};
 
-/// The longest lease; a longer one asked for is given this. About a century, as for ever as a
-/// monotonic clock can count.
+/// The longest time to live of a lease; a longer one is cut to it. About a century, which a monotonic
+/// clock can still add.
 const MAX_TTL: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// The highest number. Nobody counts that far; who claims to have seen a higher one would use up
-/// what all others need.
+/// The highest number. No store counts that far; a caller that claims to have seen a higher one would
+/// use up the numbers of all.
 const MAX_NUMBER: Number = 1 << 62;
 
 /// The time of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// Leases count on this one.
+    /// The clock of leases.
     pub mono: Instant,
-    /// Entries expire on this one.
+    /// The clock of entries' expiry.
     pub wall: WallMs,
 }
 
-/// Where entries are kept. Expired ones may be given back: the table looks at the time.
+/// Where entries are kept. It may return expired ones: the table checks the time.
 pub trait Entries: Send {
-    /// What was put last at `key`.
+    /// Returns the row at `key`.
     fn get(&self, key: &str) -> Result<Option<Row>>;
 
-    /// Keeps `row` at `key`: [`Entries::get`] gives it from now on. An error means that nothing
-    /// was changed; one that comes with the [`Receipt`] undoes it.
+    /// Keeps `row` at `key`: [`Entries::get`] returns it from now on. An error means that nothing was
+    /// changed; an error of the [`Receipt`] means that the write was undone.
     fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt>;
 
-    /// Forgets what is at `key`.
+    /// Removes the row at `key`.
     fn remove(&mut self, key: &Arc<str>, number: Number, now: WallMs) -> Result<Receipt>;
 
-    /// All rows whose key begins with `prefix`, in the order of their keys.
+    /// Returns all rows whose keys begin with `prefix`, in the order of their keys.
     fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>>;
 
     /// How much is kept, expired but not yet swept rows included.
     fn usage(&self) -> Usage;
 
-    /// Sees to it that no later life of these entries gives out `number` again. `None`: it is
-    /// so; else it is so when the receipt says.
+    /// Ensures that no later start with these entries gives `number` again. `None`: that is ensured;
+    /// otherwise it is when the receipt reports it.
     fn reserve(&mut self, number: Number, now: WallMs) -> Result<Option<Receipt>>;
 }
 
@@ -64,7 +64,7 @@ pub struct Row {
     pub value: Arc<str>,
     /// The number it was written under.
     pub number: Number,
-    /// When it is gone.
+    /// When it expires.
     pub expires_at: Option<WallMs>,
 }
 
@@ -77,27 +77,27 @@ pub struct Usage {
     pub bytes: u64,
 }
 
-/// Tells when a write is kept.
+/// Reports when a write is kept.
 #[derive(Debug)]
 pub enum Receipt {
-    /// It is.
+    /// It is kept already.
     Kept,
-    /// It is when this says so.
+    /// It is kept when this reports success.
     Later(oneshot::Receiver<Result<()>>),
 }
 
 /// What a call did.
 #[derive(Debug)]
 pub struct Done<T> {
-    /// The answer, good once `receipt` is.
+    /// The answer, valid once `receipt` reports success.
     pub answer: T,
-    /// What to tell the hub.
+    /// The change to emit to the hub.
     pub change: Option<Change>,
-    /// When it is kept.
+    /// Reports when the result is kept.
     pub receipt: Receipt,
 }
 
-/// The table.
+/// The leases and entries of an embedded store.
 #[derive(Debug)]
 pub struct Table<E> {
     entries: E,
@@ -154,8 +154,8 @@ impl<E: Entries> Table<E> {
         self.last
     }
 
-    /// To be asked before a call that may give a number above `seen`: if there is a receipt, the
-    /// call must wait for it, and ask again.
+    /// Must be called before a call that may give a number above `seen`. If it returns a receipt, wait for
+    /// that and call it again.
     pub fn reserve(&mut self, now: Now, seen: Number) -> Result<Option<Receipt>> {
         let number = self.last.max(seen).saturating_add(1);
         if number > MAX_NUMBER {
@@ -164,7 +164,7 @@ impl<E: Entries> Table<E> {
         self.entries.reserve(number, now.wall)
     }
 
-    /// A table that begins where this one is, and keeps its copies of the entries in `entries`.
+    /// Copies the table, with its entries into `entries`.
     pub fn copied<F: Entries>(&self, mut entries: F, now: Now) -> Result<Table<F>> {
         for (key, row) in self.entries.range("")? {
             entries.put(&key.into(), row, false, now.wall)?;
@@ -235,7 +235,7 @@ impl<E: Entries> Table<E> {
                 }));
             }
             let lease = Lease { key: (*key).into(), token, holder: holder.clone() };
-            // The very same lease: to everybody who waits it is as if it was renewed.
+            // The very same lease: waiters see a renewal.
             self.leases.entry(key.clone()).and_modify(|held| held.until = until);
             return Ok(Done::changed(Grant::Granted(lease), key, What::Renew(ttl), token));
         }
@@ -295,7 +295,7 @@ impl<E: Entries> Table<E> {
 
     fn wrote(&mut self, key: Arc<str>, what: What, receipt: Receipt) -> Done<Written> {
         self.last += 1;
-        // A plain write on a lock key takes the lease away, as on the Dust server.
+        // A plain write to a lock key ends the lease, as on the Dust server.
         self.leases.remove(&key);
         let change = Change { key, what, number: self.last };
         Done { answer: Written::At(self.last), change: Some(change), receipt }
@@ -319,7 +319,7 @@ impl<E: Entries> Table<E> {
         Ok(self.entries.get(key)?.filter(|row| row.lives(now)))
     }
 
-    /// Forgets leases that ran out, each time the table has doubled since the last time.
+    /// Removes expired leases each time that the number of leases has doubled.
     fn sweep(&mut self, now: Now) {
         if self.leases.len() >= self.sweep_at {
             self.leases.retain(|_, held| held.lives(now));
@@ -348,7 +348,7 @@ impl Held {
 // === impl Row ===
 
 impl Row {
-    /// What it takes of the room.
+    /// The bytes that it counts for in the limits.
     pub fn bytes(&self, key: &str) -> u64 {
         (key.len() + self.value.len()) as u64
     }
@@ -365,7 +365,7 @@ impl Row {
 // === impl Receipt ===
 
 impl Receipt {
-    /// Waits until it is kept. Dropping this future does not undo the write.
+    /// Waits until the write is kept. Dropping this future does not undo the write.
     pub async fn kept(self) -> Result<()> {
         match self {
             Self::Kept => Ok(()),

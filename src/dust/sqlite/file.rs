@@ -12,7 +12,7 @@ use crate::dust::{Error, Number, Result};
 
 /// The format that this build reads and writes.
 const VERSION: i64 = 1;
-/// "dust", so that `file` and `sqlite3` tell whose it is.
+/// "dust", so that `file` and `sqlite3` identify it.
 const APPLICATION: i64 = 0x6475_7374;
 
 const SCHEMA: &str = "
@@ -21,20 +21,20 @@ const SCHEMA: &str = "
     CREATE TABLE store (id TEXT NOT NULL, ceiling INTEGER NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL);
 ";
 
-/// What a file knows of itself.
+/// What a file records about itself.
 #[derive(Debug)]
 pub struct State {
-    /// The name of this life of the store.
+    /// The id of this life of the store.
     pub store_id: String,
-    /// No life before gave a number above this.
+    /// No earlier start gave a number above this.
     pub last: Number,
-    /// A later life begins here: numbers below may be given in this one.
+    /// The next start begins here: numbers below may be given until then.
     pub ceiling: Number,
     /// How much there is.
     pub usage: Usage,
 }
 
-/// The connection that reads. It sees what is committed.
+/// A connection that reads. It sees what is committed.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
@@ -46,7 +46,7 @@ pub struct Reader {
 pub struct Writer {
     connection: Connection,
     path: Arc<PathBuf>,
-    /// Given back after the connection is closed (fields drop in order).
+    /// Released after the connection is closed (fields drop in order).
     _lock: File,
 }
 
@@ -57,9 +57,8 @@ pub struct Open<'a> {
     usage: Usage,
 }
 
-/// Opens the file in the directory `path`, made if missing; a new one is given `new_id`.
-/// Reserves `reserve` numbers.
-/// Gives two connections that read: one for what counts, one to read ahead.
+/// Opens the file in the directory `path`, made if missing; a new one gets the id `new_id`. Reserves
+/// `reserve` numbers. Returns two connections that read: one for calls, one to read ahead.
 pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], Writer, State)> {
     let refused = |error: std::io::Error| {
         let text = format!("{}: {error}", path.display());
@@ -92,17 +91,17 @@ pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], 
     Ok((readers, Writer { connection: writer, path: file, _lock: lock }, state))
 }
 
-/// Whether there is no room: on the disk, of a quota, or under a limit of this process.
+/// Returns whether room is missing: on the disk, in a quota, or under a limit of this process.
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// Whether a new file in that directory finds no room.
+/// Returns whether a new file in that directory finds no room.
 fn has_no_room(path: &Path) -> bool {
     let probe = path.join("room");
     let written = fs::write(&probe, [0; 4096]);
-    // Left behind, it is written over by the next.
+    // If it stays behind, the next call overwrites it.
     let _ = fs::remove_file(&probe);
     written.is_err_and(|error| is_full(&error))
 }
@@ -114,9 +113,9 @@ fn reader(file: &Arc<PathBuf>, cache_mib: u32) -> rusqlite::Result<Reader> {
     Ok(Reader { connection, path: file.clone() })
 }
 
-/// Makes or checks the tables. `None`: another version's.
+/// Makes or checks the tables. Returns `None` for a file of another version.
 fn prepare(connection: &mut Connection, new_id: &str, reserve: Number) -> rusqlite::Result<Option<State>> {
-    // The checkpoint runs in the writing job after every 16 MiB; nobody but it waits for that.
+    // The checkpoint runs in the writing job after every 16 MiB: no call waits for it inline.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
          PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;",
@@ -178,8 +177,8 @@ impl Reader {
 // === impl Writer ===
 
 impl Writer {
-    /// Runs `deeds` as one transaction, all or nothing; if `durable`, it is on the disk itself
-    /// when this returns, and so is everything before it. Gives how much there is then.
+    /// Runs `deeds` as one transaction, all or nothing. If `durable`, it and all earlier ones are on the
+    /// disk itself when this returns. Returns how much is stored then.
     pub fn transaction(
         &mut self,
         durable: bool,
@@ -232,7 +231,7 @@ impl Open<'_> {
         Ok(())
     }
 
-    /// Removes up to `step` rows that expired; gives how many.
+    /// Removes up to `step` expired rows. Returns how many.
     pub fn sweep(&mut self, now: WallMs, step: usize) -> rusqlite::Result<usize> {
         let sql = "DELETE FROM entries WHERE rowid IN
             (SELECT rowid FROM entries WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
@@ -249,7 +248,7 @@ impl Open<'_> {
         Ok(swept)
     }
 
-    /// Has a restart begin at `ceiling` or above.
+    /// Makes a restart begin at `ceiling` or above.
     pub fn reserve(&mut self, ceiling: Number) -> rusqlite::Result<()> {
         self.transaction
             .prepare_cached("UPDATE store SET ceiling = max(ceiling, ?1)")?
@@ -257,7 +256,7 @@ impl Open<'_> {
         Ok(())
     }
 
-    /// Takes the row at `key` out of the sum; gives whether there is one.
+    /// Subtracts the row at `key` from the usage. Returns whether there is one.
     fn uncount(&mut self, key: &str) -> rusqlite::Result<bool> {
         let sql = "SELECT octet_length(key) + octet_length(value) FROM entries WHERE key = ?1";
         let bytes = self.transaction.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
@@ -285,7 +284,7 @@ fn row_of(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<Row> {
     })
 }
 
-/// What an error means for who asked.
+/// The error for the caller.
 fn told(path: &Path, error: &rusqlite::Error) -> Error {
     let text = format!("{}: {error}", path.display());
     match error.sqlite_error_code() {
@@ -305,7 +304,7 @@ fn told(path: &Path, error: &rusqlite::Error) -> Error {
     }
 }
 
-/// SQLite's integers are signed; what does not fit is as good as for ever.
+/// SQLite's integers are signed; what does not fit becomes the highest.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Keeps slow disks away from the runtime's workers.
+//! Keeps slow disk reads off the runtime's workers.
 //!
 //! A read whose pages are in the system's cache takes microseconds, less than handing it to
 //! another thread; so reads are done inline, under the table's lock. As soon as one turns out slow
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use super::file::Reader;
 use crate::dust::Result;
 
-/// A read that takes longer had to wait for the disk.
+/// A read that takes longer is taken to have waited for the disk.
 const SLOW: Duration = Duration::from_micros(500);
-/// For how many reads a slow one is remembered.
+/// How many reads after a slow one are read ahead.
 const WARY: u32 = 64;
 
 /// Reads ahead when the disk is slow.
@@ -34,7 +34,7 @@ impl Warmer {
         Self { reader: Mutex::new(Some(reader)), wary: AtomicU32::new(0) }
     }
 
-    /// Does a read and takes note of the time it takes.
+    /// Runs a read, and notes whether it was slow.
     pub fn timed<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
         let begun = Instant::now();
         let result = read();
@@ -44,11 +44,11 @@ impl Warmer {
         result
     }
 
-    /// Brings what is at `key` into the cache, if reads have been slow lately.
+    /// Brings the row at `key` into the system's cache, if reads have been slow lately.
     ///
-    /// Cancel safe: dropping it means that the read that counts may be slow.
+    /// Cancel safe: if it is dropped, the read that follows may be slow.
     pub async fn warm(self: &Arc<Self>, key: &str) {
-        // Two at once may count one down twice: it is an estimate either way.
+        // Two tasks at once may store the same count: it is an estimate either way.
         let wary = self.wary.load(Ordering::Relaxed);
         if wary == 0 {
             return;
@@ -58,7 +58,7 @@ impl Warmer {
         let read = move || {
             let reader = warmer.reader.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(reader) = reader.as_ref() {
-                // An error is met again, and told, by the read that counts.
+                // The read that follows meets the same error and returns it.
                 let _ = warmer.timed(|| reader.get(&key));
             }
         };
@@ -70,7 +70,7 @@ impl Warmer {
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// As after a slow read.
+    /// Sets the state after a slow read.
     #[cfg(test)]
     pub fn beware(&self) {
         self.wary.store(WARY, Ordering::Relaxed);
