@@ -1,13 +1,13 @@
 //! Redis and Valkey: the store that a fleet shares.
 //!
-//! Every write is a script, so that its number, what it writes and the event that tells of it are
-//! one step on the server. Numbers are the server's microseconds, or one more than the highest
-//! that it or the caller knows of: so they rise through a restart, an emptied server and a replica
-//! that was behind. One line ([`line`]) carries all calls, and a subscription on which all changes
-//! come in order, each naming the one before it; `keeper` keeps the line, on a `thread` of its
-//! own. While there is none, every call is answered [`Error::Unavailable`] at once.
+//! Every write is a script, so that its number, what it writes and its event are one step on the
+//! server. Numbers are the server's microseconds, or one more than the highest that it or the caller
+//! knows of: so they rise through a restart, an emptied server and a replica that was behind. One
+//! line (`connection`) has a connection for all calls, and one for a subscription on which all changes
+//! come in order, each naming the one before it. `keeper` keeps the line, on a thread of its own
+//! (`runtime`). While there is no line, every call fails with [`Error::Unavailable`] at once.
 //!
-//! What is where: `names`. What a key holds: `value`. What failures mean: `fault`.
+//! Names of keys: `names`. What a key holds: `value`. What failures mean: `fault`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,30 +42,30 @@ pub use target::Target;
 use names::Names;
 use state::{MAX_NUMBER, Shared};
 
-/// What a user has to be allowed to do, as an ACL has it.
+/// The rights that the user needs, as ACL rules.
 const RIGHTS: &str = "+evalsha +eval +get +set +del +pttl +pexpire +time +publish +subscribe +zadd +zrem \
                       +zrangebylex +zrangebyscore +ping +info +role";
-/// How long a lease lives that is taken to see whether it may be.
+/// The time to live of the lease that is taken to test the user's rights.
 const BRIEFLY: Duration = Duration::from_secs(2);
-/// The longest time a server can count to.
+/// The longest time to live that is sent to a server.
 const MAX_TTL: Duration = Duration::from_hours(100 * 365 * 24);
-/// So many names are listed in one step, for the server does nothing else meanwhile.
+/// The most names that one step of a listing takes: the server does nothing else meanwhile.
 const PAGE: usize = 256;
-/// And about so many bytes.
+/// About the most bytes that it takes.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// The store in a Redis or Valkey server.
 #[derive(Debug)]
 pub struct Redis {
     shared: Arc<Shared>,
-    /// Dropped, the thread that keeps the line ends.
+    /// Its drop ends the thread that keeps the line.
     _stop: oneshot::Sender<()>,
 }
 
 // === impl Redis ===
 
 impl Redis {
-    /// As [`Redis::open_or_wait`], for those who can do nothing without it.
+    /// As [`Redis::open_or_wait`], for a start that can't go on without the store.
     ///
     /// # Errors
     /// As there, and [`Error::Unavailable`] if it could not be reached in time.
@@ -82,16 +82,16 @@ impl Redis {
         missing.map_or(Ok(store), Err)
     }
 
-    /// Connects to the server that `target` names, for the fleet called `prefix`. A server that
-    /// does not answer is tried for until `patience` is over; then this says what is the matter,
-    /// and it is tried for in the background.
+    /// Connects to the server that `target` names, for the fleet called `prefix`. A server that does not
+    /// answer is tried again until `patience` is over; then this returns why, and attempts go on in the
+    /// background.
     ///
     /// # Errors
-    /// [`Error::Refused`] at once if the server will not do (version, role, eviction policy) or
-    /// refuses this user anything that is needed.
+    /// [`Error::Refused`] at once if the server is not suitable (version, role, eviction policy) or
+    /// refuses this user a right that is needed.
     ///
     /// # Cancel safety
-    /// Dropped, it leaves nothing behind but a lease that nobody else asks for and that runs out.
+    /// Dropped, it leaves nothing behind but a lease under a random name, which expires.
     pub async fn open_or_wait(
         target: Target,
         prefix: &str,
@@ -119,8 +119,8 @@ impl Redis {
         Ok((store, missing))
     }
 
-    /// Does once all that a server may forbid a user, so that a right that is missing shows now and
-    /// not under the first request. Nobody's key is touched.
+    /// Uses each right once, so that a missing one shows now and not at the first request. No key in use
+    /// is touched.
     async fn try_rights(&self) -> Result<()> {
         let name = self.shared.dice.name();
         let (key, holder) = (format!("_dust:rights/{name}"), Holder(name.into()));
@@ -156,7 +156,7 @@ impl Redis {
         Ok(number)
     }
 
-    /// An entry; one with a number that the server can't have given is absent.
+    /// Returns the entry, but as not text if the server can't have given its number.
     fn believed(&self, entry: Entry) -> Entry {
         if entry.number <= self.shared.ceiling() {
             return entry;
@@ -184,7 +184,7 @@ impl Dust for Redis {
             Ok(Reply::BulkString(bytes)) => bytes,
             Ok(Reply::Nil) => return Ok(None),
             Ok(other) => return Err(Error::Broken(format!("GET was answered with {other:?}"))),
-            // Somebody else's, of another type.
+            // A key of another type, by another client.
             Err(Error::Broken(why)) if why.contains("WRONGTYPE") => Vec::new(),
             Err(error) => return Err(error),
         };
@@ -253,7 +253,7 @@ impl Dust for Redis {
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
-        // In this order: a line that breaks after the look tells these changes too.
+        // In this order: a line that breaks after the check is reported to these changes too.
         let changes = self.shared.hub.on(keys);
         self.shared.line()?;
         Ok(changes)
@@ -330,7 +330,7 @@ impl Dust for Redis {
     }
 }
 
-/// Whether it is a right that this user lacks.
+/// Returns whether the server refused for a right that the user lacks.
 fn lacks_right(why: &str) -> bool {
     why.contains("NOPERM") || why.contains("no permissions")
 }
@@ -339,15 +339,15 @@ fn with_rights(why: &str, prefix: &str) -> String {
     format!("{why}; the user needs ~{{{prefix}}}* resetchannels &{{{prefix}}}* {RIGHTS}")
 }
 
-/// Whole milliseconds, at least one: the server takes no less.
+/// Whole milliseconds, at least one: the server accepts no less.
 fn ms(time: Duration) -> String {
     time.min(MAX_TTL).as_micros().div_ceil(1000).max(1).to_string()
 }
 
-/// A word, a token, a time left, a holder's name.
+/// A script's answer: a word, a token, a time left, a holder's name.
 type Parts = (String, Option<String>, Option<i64>, Option<String>);
 
-/// One to four parts of an answer.
+/// Reads an answer of one to four parts.
 fn padded(answer: Vec<Reply>) -> Result<Parts> {
     let bad = |error| Error::Broken(format!("a script's answer is not one: {error}"));
     let mut parts = answer.into_iter();

@@ -1,22 +1,22 @@
-//! Whether a server will do, by what it says of itself.
+//! Checks whether a server is suitable, by its `INFO`.
 
 use super::super::Error;
 
 /// The oldest Redis that has what the scripts and the listener use.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// Why a server will not do.
+/// Why a server is not suitable.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// It will do in a moment, or another will.
+    /// It may be suitable later, or another server is.
     Passing(Error),
-    /// It is another's replica: it will do if it is promoted.
+    /// It is a replica: suitable once it is promoted.
     Replica(String),
-    /// It never will as it is.
+    /// It is unsuitable until its settings change.
     Never(String),
 }
 
-/// What `INFO` says, if the user may ask.
+/// What `INFO` says, if the user may call it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct About {
     version: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct About {
 // === impl Wrong ===
 
 impl Wrong {
-    /// As an answer while running: what a failover mends is not the operator's to mend.
+    /// The error while running: a failover mends a replica without the operator.
     pub(super) fn error(self) -> Error {
         match self {
             Self::Passing(why) => why,
@@ -60,7 +60,7 @@ impl About {
         about
     }
 
-    /// Returns whether it will do. A version that it does not say is not held against it.
+    /// Checks the server's version, role and policy. An unknown version is accepted.
     pub(super) fn judge(&self, allow_eviction: bool) -> Result<(), Wrong> {
         if let Some(version) = self.version.as_deref().filter(|_| !self.valkey) {
             let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
@@ -88,8 +88,8 @@ impl About {
         Ok(())
     }
 
-    /// Whether all that is written stays until it expires; else why not. That no `maxmemory` is set
-    /// yet makes no difference: the policy is what happens once it is.
+    /// Checks that the server keeps what is written until it expires. The policy counts even while no
+    /// `maxmemory` is set, for it applies once one is.
     pub(super) fn keeps_all(&self) -> Result<(), String> {
         let what = match self.policy.as_deref() {
             Some("noeviction") => return Ok(()),

@@ -1,7 +1,7 @@
-//! A line to one server: a connection for calls, and one on which changes are heard.
+//! A line to one server: a connection for calls, and one that receives changes.
 //!
-//! They are two because the server cuts a listener off whose answers pile up, and they stand and
-//! fall together: what is heard on one is only worth something while the other asks the same server.
+//! They are two because the server cuts off a subscriber whose messages pile up. They live and end
+//! together: the changes are only of use while calls go to the same server.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use super::events::{Chain, Event, Heard};
 use super::fault;
 use super::state::{CALL_BOUND, Shared};
 
-/// Until a connection stands and has logged in.
+/// The bound of connecting and logging in.
 pub(super) const CONNECT_BOUND: Duration = Duration::from_millis(500);
 
 /// Two connections to one server.
@@ -32,19 +32,19 @@ pub(super) struct Line {
     pub wire: Arc<Wire>,
 }
 
-/// What is known of a line from its ends.
+/// The state that both connections of a line share.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     over: AtomicBool,
     chain: Mutex<Chain>,
 }
 
-/// What a look at the server tells.
+/// What a check of the server returns.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// What the server's clock showed when [`Shared::mono_ms`] began to count.
+    /// The server's time when [`Shared::mono_ms`] began to count.
     pub origin_ms: i64,
-    /// How long the question took.
+    /// How long the call took.
     pub took: Duration,
     /// The store's life.
     pub life: Option<String>,
@@ -57,7 +57,7 @@ impl Wire {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Marks it; false if it was already.
+    /// Marks it as over. Returns false if it was already.
     pub(super) fn end(&self) -> bool {
         !self.over.swap(true, Ordering::AcqRel)
     }
@@ -71,8 +71,8 @@ impl Wire {
 // === impl Line ===
 
 impl Line {
-    /// Connects, checks that the server will do, and listens: when this returns the
-    /// subscription is confirmed. `at`: which of the host's addresses; both connections go there.
+    /// Connects, checks that the server is suitable, and subscribes: when this returns the subscription
+    /// is confirmed. `at` is the one of the host's addresses that both connections go to.
     pub(super) async fn connect(
         shared: &Arc<Shared>,
         info: &ConnectionInfo,
@@ -91,7 +91,7 @@ impl Line {
         Ok(Self { commands, events, wire })
     }
 
-    /// Asks for a sign of life on both connections, and for the time, the life and the last number.
+    /// Checks that both connections answer, and reads the server's time, the life and the last number.
     pub(super) async fn look(&self, shared: &Shared) -> Result<Look> {
         let (before, began) = (shared.mono_ms(), Instant::now());
         let all = futures_util::future::join5(
@@ -117,7 +117,7 @@ impl Line {
         let half = u64::try_from(took.as_millis()).unwrap_or(0) / 2;
         let origin_ms = i64::try_from(now).unwrap_or(0).saturating_sub_unsigned(before.saturating_add(half));
         let last: Number = text(&answered(last)?).and_then(|text| text.parse().ok()).unwrap_or(0);
-        // One that nobody gave is what the next write begins anew after.
+        // A number that no server can have given: the next write does not go on from it.
         let last = if last > shared.ceiling() { 0 } else { last };
         if self.wire.chain(|chain| chain.look(last)) == Heard::Gap {
             shared.hub.lost();
@@ -127,7 +127,7 @@ impl Line {
 }
 
 impl Line {
-    /// Asks whether the server still keeps all that is written: that can be set while it runs.
+    /// Checks whether the server still keeps all that is written: the policy can be set while it runs.
     pub(super) async fn keeps_all(&self) -> Result<()> {
         let (mut commands, mut command) = (self.commands.clone(), cmd("INFO"));
         let asked = command.arg("memory").query_async::<Value>(&mut commands);
@@ -138,7 +138,7 @@ impl Line {
     }
 }
 
-/// A connection that tells its end what comes unasked.
+/// Opens a connection that passes pushed messages to `end`.
 async fn open(client: &Client, end: End, at: Option<SocketAddr>) -> Result<MultiplexedConnection, Wrong> {
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_BOUND))
@@ -157,7 +157,7 @@ async fn ask(command: &str, key: Option<&str>, of: &MultiplexedConnection) -> Re
     cmd(command).arg(key).query_async(&mut of.clone()).await
 }
 
-/// What the server says of itself.
+/// Reads the server's `INFO`.
 async fn about(commands: &mut MultiplexedConnection) -> Result<About, Wrong> {
     let asked = timeout(CALL_BOUND, cmd("INFO").query_async::<Value>(commands)).await;
     let Ok(answer) = asked else {
@@ -184,7 +184,7 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-/// The one address that a host is to have.
+/// Resolves any host to this one address.
 struct Pinned(SocketAddr);
 
 impl AsyncDNSResolver for Pinned {
@@ -198,7 +198,7 @@ impl AsyncDNSResolver for Pinned {
     }
 }
 
-/// What one connection's pushes come to.
+/// The receiver of one connection's pushed messages.
 struct End {
     shared: Weak<Shared>,
     wire: Arc<Wire>,
@@ -223,7 +223,7 @@ impl End {
             Some(Value::BulkString(bytes)) => Event::parse(bytes),
             _ => None,
         };
-        // Not an event: somebody else writes to this channel. What that hides is a gap.
+        // Not an event: another client writes to this channel. Should an event be lost, the gap shows.
         let Some(event) = event else { return };
         if event.before.max(event.at).max(event.change.number) > shared.ceiling() {
             shared.beyond();

@@ -1,4 +1,4 @@
-//! Changes, as the scripts tell them, and whether one was missed.
+//! The events that the scripts publish, and whether one was missed.
 
 use std::str;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use super::super::{Change, Number, What};
 pub(super) struct Event {
     /// The number of the change before this one.
     pub before: Number,
-    /// Its own place in the order.
+    /// Its own number in the sequence.
     pub at: Number,
     /// The change.
     pub change: Change,
 }
 
-/// Each event names the one before it. So a gap shows with the next event, and one at the end
-/// shows when the store says how far it has come.
+/// Finds missed events. Each event names the one before it, so a gap shows with the next event. A gap
+/// at the end shows by the store's last number.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
-    /// The last event heard; none since the subscription began, or since a gap.
+    /// The last event received; `None` since the subscription began or a gap was found.
     heard: Option<Number>,
-    /// Where the store was when it was first asked after that.
+    /// The store's last number when it was first read after that.
     floor: Option<Number>,
-    /// What the store had come to at the latest look, if that had not been heard by then.
+    /// The store's last number at the latest check, if its event had not been received by then.
     awaited: Option<Number>,
 }
 
-/// Whether all was heard.
+/// Whether all events were received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// It was.
+    /// No event was missed.
     All,
-    /// Something was not.
+    /// An event was missed.
     Gap,
 }
 
@@ -61,14 +61,14 @@ impl Event {
 // === impl Chain ===
 
 impl Chain {
-    /// An event was heard.
+    /// Records an event.
     pub(super) fn hear(&mut self, event: &Event) -> Heard {
         let follows = self.heard.is_none_or(|heard| heard == event.before);
         self.heard = Some(event.at);
         if follows { Heard::All } else { Heard::Gap }
     }
 
-    /// The store has come to `last`. What is on its way may come until the next look.
+    /// Records the store's last number. An event that is on its way may come until the next check.
     pub(super) fn look(&mut self, last: Number) -> Heard {
         let Some(heard) = self.heard.or(self.floor) else {
             self.floor = Some(last);

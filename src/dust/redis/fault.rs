@@ -1,19 +1,19 @@
-//! What the server's and the line's failures mean (S14).
+//! What failures of the server and of a line mean (S14).
 
 use redis::{ErrorKind, RedisError};
 
 use super::super::Error;
 
-/// What a failure says of the line it came over.
+/// What a failure means for the line it came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
     /// Nothing: the next call may work.
     Holds,
-    /// It is of no use any more, or leads to the wrong server: find the right one.
+    /// The line is broken, or leads to the wrong server: find the right one.
     Over,
 }
 
-/// Words at the head of an error, or within what a script's failure quotes, that pass.
+/// Codes of errors that pass, at the head of an error or quoted by a script's failure.
 const PASSING: [&str; 9] = [
     "OOM",
     "BUSY",
@@ -25,15 +25,15 @@ const PASSING: [&str; 9] = [
     "max number of clients",
     "EXECABORT",
 ];
-/// Those that pass once another server is asked, or the same one after a while.
+/// Codes of errors that pass with another server, or with the same one after a while.
 const ELSEWHERE: [&str; 5] = ["READONLY", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "LOADING"];
-/// Those that only an operator mends.
+/// Codes of errors that only an operator can mend.
 const REFUSALS: [&str; 12] = [
     "NOAUTH",
     "WRONGPASS",
     "NOPERM",
     "The user executing the script",
-    // Valkey 9 says it so.
+    // The wording of Valkey 9.
     "ACL failure in script",
     "NOPROTO",
     "CROSSSLOT",
@@ -44,7 +44,7 @@ const REFUSALS: [&str; 12] = [
     "SELECT is not allowed",
 ];
 
-/// What a failed call answers, and what becomes of the line.
+/// Returns the error for the caller of a failed call, and whether the line is over.
 pub(super) fn judge(error: &RedisError) -> (Error, Line) {
     let text = error.to_string();
     match error.kind() {
@@ -53,7 +53,7 @@ pub(super) fn judge(error: &RedisError) -> (Error, Line) {
         }
         ErrorKind::Io if is_certificate(&text) => (Error::Refused(text), Line::Over),
         ErrorKind::Io => (Error::Unavailable(text), Line::Over),
-        // The stream is out of step: nothing that comes after can be believed.
+        // The stream is out of step: nothing that comes after can be trusted.
         ErrorKind::Parse => (Error::Broken(text), Line::Over),
         ErrorKind::Server(_) | ErrorKind::Extension => of_server(error.code().unwrap_or("ERR"), &text),
         _ if error.is_unrecoverable_error() => (Error::Unavailable(text), Line::Over),
@@ -62,8 +62,8 @@ pub(super) fn judge(error: &RedisError) -> (Error, Line) {
 }
 
 fn of_server(code: &str, text: &str) -> (Error, Line) {
-    // A script's failure is an ERR that quotes the reason, on older servers; on newer ones the
-    // reason's own code is in front.
+    // On older servers a script's failure is an ERR that quotes the reason; newer ones put the
+    // reason's own code in front.
     let says =
         |words: &[&str]| words.iter().any(|word| code == *word || (code == "ERR" && text.contains(word)));
     let text = text.to_owned();
@@ -78,7 +78,7 @@ fn of_server(code: &str, text: &str) -> (Error, Line) {
     }
 }
 
-/// Whether a handshake failed because of who the server proved to be.
+/// Returns whether a handshake failed because of the server's certificate.
 fn is_certificate(text: &str) -> bool {
     text.contains("invalid peer certificate")
 }

@@ -1,7 +1,7 @@
-//! Keeps the line: looks whether it stands, and makes another when it does not.
+//! Keeps the line: checks it, and makes another when it is over.
 //!
-//! The client library's own manager is not used: it has every call wait while it reconnects.
-//! Here calls are answered at once while there is no line, and one task tries for a new one.
+//! The client library's own manager is not used, for with it every call waits while it reconnects.
+//! Here calls fail at once while there is no line, and one task tries to make a new one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,22 +17,22 @@ use super::locate;
 use super::race::side_by_side;
 use super::state::{CALL_BOUND, Shared};
 
-/// How often the line is looked at while nobody waits; while somebody does, once per call bound.
+/// How often the line is checked while no task waits on a key; otherwise it is once per call bound.
 const LOOK: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to connect.
 const MAX_PAUSE: Duration = Duration::from_millis(400);
-/// The first.
+/// The first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The longest pause at the start.
+/// The longest pause between attempts at the start of the process.
 const FIRST_TRIES: Duration = Duration::from_millis(200);
-/// How often it is looked whether the server has been told to evict.
+/// How often the server's eviction policy is checked.
 const POLICY: Duration = Duration::from_secs(5);
-/// How often the index is walked through, and how many names a step looks at.
+/// How often a walk through the index begins, and how many names a step of it checks.
 const WALK: Duration = Duration::from_hours(1);
 const WALKED: usize = 256;
-/// How often a step is taken: once a second at least, however often the line is looked at.
+/// The least time between steps. It makes one a second at least, however often the line is checked.
 const STEP: Duration = Duration::from_millis(600);
-/// Until all of a new line stands.
+/// The bound of making a line.
 const WHOLE_BOUND: Duration = Duration::from_secs(2);
 
 /// Finds the server and makes a line to it.
@@ -57,14 +57,14 @@ async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
         return Err(Wrong::Passing(Error::Unavailable("the line broke at once".into())));
     }
     shared.looked(look);
-    // The subscription stands: who reads everything now has missed nothing.
+    // The subscription is confirmed: a reader that reads everything now has missed nothing.
     shared.hub.lost();
     Ok(line)
 }
 
-/// Makes the first line and tells what came of it, then keeps it. A server that does not answer is
-/// tried for until `patience` is over; then the failure is told, and it goes on. One that will not
-/// do ends it.
+/// Makes the first line and reports the outcome to `tell`, then keeps it. If the server does not
+/// answer until `patience` is over, the failure is reported and attempts go on. An unsuitable server
+/// ends it.
 pub(super) async fn begin(
     shared: Arc<Shared>,
     patience: Duration,
@@ -86,13 +86,13 @@ pub(super) async fn begin(
             Err(Wrong::Passing(_)) => sleep(shared.dice.up_to(FIRST_TRIES)).await,
         }
     };
-    // Nobody there to be told: then this is ended.
+    // The receiver is gone: so is the store.
     if tell.send(Ok(missing)).is_ok() {
         keep(shared, line).await;
     }
 }
 
-/// Keeps a line until the task is ended.
+/// Keeps a line until the task is dropped.
 async fn keep(shared: Arc<Shared>, first: Option<Arc<Line>>) {
     let mut standing = first;
     loop {
@@ -117,7 +117,7 @@ async fn again(shared: &Arc<Shared>) -> Arc<Line> {
     }
 }
 
-/// Looks at the line now and then, and at once when it is doubted, until it is over.
+/// Checks the line periodically, and at once when a call was not answered, until it is over.
 async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
     let mut looked = Instant::now();
     let mut asked_policy = Instant::now();
@@ -144,8 +144,8 @@ async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
                 return;
             }
         }
-        // Every line begins with that question, so one that stands need not be treated better: what
-        // is not accepted at the start is not accepted later.
+        // Every new line begins with that check: a policy that is not accepted at the start is not
+        // accepted later.
         if !shared.target.allow_eviction && asked_policy.elapsed() >= POLICY {
             asked_policy = Instant::now();
             if let Err(why @ Error::Refused(_)) = line.keeps_all().await {
@@ -158,7 +158,7 @@ async fn watch(shared: &Arc<Shared>, line: &Arc<Line>) {
 
 /// A walk through the index, for names whose keys are gone.
 struct Walk {
-    /// From where on; none while there is none.
+    /// Where the next step begins; `None` while no walk is under way.
     from: Option<Vec<u8>>,
     again_at: Instant,
     step_at: Instant,
@@ -169,7 +169,7 @@ impl Walk {
         Self { from: Some(b"-".to_vec()), again_at: now + WALK, step_at: now + STEP }
     }
 
-    /// Whether it is time for a step. Then the next one is later.
+    /// Returns whether a step is due, and schedules the next one.
     fn is_due(&mut self, now: Instant) -> bool {
         let due = now >= self.step_at;
         if due {
@@ -178,7 +178,8 @@ impl Walk {
         due
     }
 
-    /// A step of it, and what has expired by then. What fails is tried again at the next.
+    /// Takes a step of the walk, and removes names that have expired. What fails is tried again at the
+    /// next step.
     async fn step(&mut self, shared: &Shared) {
         if Instant::now() >= self.again_at {
             (self.from, self.again_at) = (Some(b"-".to_vec()), Instant::now() + WALK);

@@ -1,4 +1,4 @@
-//! A fleet's keys as a whole, for drills: no instance does this.
+//! Removes all keys of a fleet, for drills: no instance does this.
 
 use redis::{Client, RedisResult, cmd};
 

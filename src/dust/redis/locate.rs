@@ -1,8 +1,8 @@
 //! Finds the primary that has the fleet's keys.
 //!
-//! All of a fleet's keys lie in one slot, so in a cluster too it is one server: the one that has
-//! that slot. It is asked for anew each time a line is made, and a line ends when the server says
-//! that it is the wrong one.
+//! All of a fleet's keys are in one slot, so in a cluster too it is one server: the one that has that
+//! slot. It is located anew each time a line is made, and a line ends when the server answers that it
+//! is the wrong one.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,11 +22,11 @@ use super::names::Names;
 use super::race::side_by_side;
 use super::target::{Find, Target};
 
-/// Until one of those who may know has answered.
+/// The bound of the answer of any seed or sentinel.
 const BOUND: Duration = Duration::from_millis(400);
 
-/// How to reach the primary. `first`: which of those who may know is asked first; the one that has
-/// answered is, next time.
+/// Finds the primary. `first` is the index of the seed or sentinel to ask first; the one that answers
+/// becomes the first of the next time.
 pub(super) async fn primary(
     target: &Target,
     names: &Names,
@@ -53,8 +53,8 @@ pub(super) async fn primary(
     }
 }
 
-/// The addresses of a host: each is a server that may be silent, so they are not for the client library
-/// to choose among. One that is none has an address of its own.
+/// Resolves a host to its addresses. Each is a server that may be silent, so the choice is not left to
+/// the client library. `None` stands for a Unix socket.
 pub(super) async fn addresses(info: &ConnectionInfo) -> Result<Vec<Option<SocketAddr>>, Wrong> {
     let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) = info.addr() else {
         return Ok(vec![None]);
@@ -63,7 +63,7 @@ pub(super) async fn addresses(info: &ConnectionInfo) -> Result<Vec<Option<Socket
     let found =
         found.map_err(|error| Wrong::Passing(Error::Unavailable(format!("{}: {error}", info.addr()))))?;
     let mut all: Vec<_> = found.map(Some).collect();
-    // A name server gives them in another order each time.
+    // A name server returns them in another order each time.
     all.sort_unstable();
     all.dedup();
     Ok(all)
@@ -84,7 +84,7 @@ async fn in_cluster(seed: &ConnectionInfo, key: &str) -> Result<ConnectionInfo, 
         let Value::Array(primary) = primary else { continue };
         let [host, port, ..] = &primary[..] else { continue };
         let host: Option<String> = redis::from_redis_value_ref(host)?;
-        // A node that does not know its own address is where it was asked.
+        // A node that does not know its own address has the one it was reached at.
         let host = host.filter(|host| !host.is_empty()).unwrap_or_else(|| host_of(seed.addr()));
         let port = redis::from_redis_value_ref(port)?;
         return Ok(seed.clone().set_addr(at(seed.addr(), host, port)));
@@ -97,8 +97,8 @@ async fn by_sentinel(
     name: &str,
     node: &ConnectionInfo,
 ) -> Result<ConnectionInfo, RedisError> {
-    // Sentinels have users of their own, most of them none: the password is for the primary, and
-    // tried here only where one is asked for.
+    // Sentinels have users of their own, and most have none: the password is the primary's, and is
+    // tried here only if one is required.
     let bare = redis::RedisConnectionInfo::default()
         .set_protocol(sentinel.redis_settings().protocol())
         .set_skip_set_lib_name();
@@ -135,7 +135,7 @@ async fn ask<T: FromRedisValue>(
     command.query_async(connection).await
 }
 
-/// There, with TLS or without it as `like` has it.
+/// The address, with or without TLS as in `like`.
 fn at(like: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
     match like {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => {

@@ -1,13 +1,13 @@
-//! Where things are in the server.
+//! Names of keys in the server.
 //!
 //! All keys of a fleet carry the one hash tag `{prefix}`, so that a script may touch any of them
-//! in a cluster, and one pattern of an ACL covers them. What the store keeps for itself has `#`
-//! after the tag, what others name has `:`; so nothing is in anything's way.
+//! in a cluster, and one pattern of an ACL covers them. The store's own keys have `#` after the tag,
+//! callers' keys have `:`, so that they can't collide.
 
 /// The names of one fleet.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// What stands before a name in its key.
+    /// What precedes a name in its key.
     pub before: String,
     /// The highest number given so far.
     pub last: String,
@@ -17,7 +17,7 @@ pub(super) struct Names {
     pub index: String,
     /// A sorted set of the names that expire, by when: with it `index` is kept as small as what lives.
     pub expiry: String,
-    /// Where changes are told. Channels know no databases, so it says which.
+    /// The channel of changes. Channels are shared by all databases, so its name includes the database.
     pub channel: String,
 }
 

@@ -1,4 +1,4 @@
-//! Asks several side by side: one that is silent holds nobody up.
+//! Asks several servers side by side, so that a silent one does not hold up the others.
 
 use std::future::pending;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::time::sleep;
 use super::super::Error;
 use super::check::Wrong;
 
-/// The longest that one is waited for before the next is asked beside it.
+/// The longest wait for one answer before the next one is asked too.
 const HEAD_START: Duration = Duration::from_millis(50);
 
-/// The first answer of so many, and whose it is. `first` is asked first, then those after it, each with
-/// a head start before the next: where all are sound one is asked. Without an answer a refusal counts
-/// more than silence. All have been asked well before `within` is over.
+/// Returns the first answer of `many`, with its index. `first` is asked first, then those after it, each
+/// with a head start before the next: if the first one answers in time, only it is asked. Without an
+/// answer a refusal is returned rather than silence. All have been asked well before `within` is over.
 pub(super) async fn side_by_side<T, F: Future<Output = Result<T, Wrong>>>(
     many: usize,
     first: usize,

@@ -1,8 +1,8 @@
 //! The thread on which the line is kept.
 //!
-//! A herd of thousands of requests keeps all workers busy, and what a connection has to read waits
-//! for its turn among them: a store that answered within a millisecond was then taken for one that
-//! had not answered in time. Here nothing has to wait but the line's own work, which is short.
+//! A herd of thousands of requests keeps all workers busy, and a connection's reads wait for their
+//! turn among them: a store that answered within a millisecond was then taken for one that had not
+//! answered in time. This thread runs only the line's own work, which is short.
 
 use std::future::Future;
 use std::io;
@@ -10,8 +10,8 @@ use std::thread::Builder;
 
 use tokio::sync::oneshot;
 
-/// Runs `work`, and all that it spawns, on a thread of its own: until it ends, or `stopped` is
-/// told or dropped.
+/// Runs `work`, and all that it spawns, on a thread of its own, until it ends or `stopped` is sent or
+/// dropped.
 pub(super) fn start(
     work: impl Future<Output = ()> + Send + 'static,
     stopped: oneshot::Receiver<()>,
@@ -24,7 +24,7 @@ pub(super) fn start(
                 _ = stopped => {}
             }
         });
-        // A name that is being looked up does not hold it.
+        // Does not wait for a name lookup.
         runtime.shutdown_background();
     };
     Builder::new().name("redis".to_owned()).spawn(run).map(|_| ())

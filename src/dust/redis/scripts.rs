@@ -1,5 +1,5 @@
-//! The scripts: all that writes is one of them, so that a number, what it names and the event that
-//! tells it are one step.
+//! The scripts. Every write is one of them, so that its number, what it writes and its event are one
+//! step.
 
 use redis::{Cmd, cmd};
 
@@ -13,14 +13,14 @@ macro_rules! script {
     };
 }
 
-/// One that writes no changes, and stands by itself.
+/// A script that publishes no change, and so goes without the common part.
 macro_rules! plain {
     ($file:literal) => {
         Script::new(include_str!(concat!("lua/", $file, ".lua")))
     };
 }
 
-/// One script.
+/// A script's source and digest.
 #[derive(Debug)]
 pub(super) struct Script {
     source: &'static str,
@@ -40,7 +40,7 @@ pub(super) struct Scripts {
     pub trim: Script,
 }
 
-/// A call of one, before it is known whether the server has it.
+/// A call of a script, before it is known whether the server has it.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     script: &'a Script,
@@ -56,7 +56,7 @@ impl Script {
         Self { source, sha }
     }
 
-    /// A call that concerns what `names` calls `name`.
+    /// A call for the key of `name`.
     pub(super) fn call(&self, names: &Names, name: &str, seen: Number, fence: Option<&Lease>) -> Call<'_> {
         let mut keys = vec![names.last.clone(), names.key(name), names.index.clone(), names.expiry.clone()];
         keys.extend(fence.map(|lease| names.key(&lease.key)));
@@ -64,7 +64,7 @@ impl Script {
         call.arg(&*names.channel).arg(seen.to_string()).arg(name)
     }
 
-    /// A listing, or a trim.
+    /// A call over the index: a listing or a trim.
     pub(super) fn over_index(&self, names: &Names) -> Call<'_> {
         let keys = vec![names.index.clone(), names.expiry.clone()];
         let call = Call { script: self, keys, args: Vec::with_capacity(5) };
@@ -97,7 +97,7 @@ impl Call<'_> {
         self
     }
 
-    /// The fence, as it must stand at its key.
+    /// Adds the fence: the lease as it must be written at its key.
     pub(super) fn fenced(self, fence: Option<&Lease>) -> Self {
         match fence {
             Some(lease) => self.arg(value::lease(lease)),
@@ -105,12 +105,12 @@ impl Call<'_> {
         }
     }
 
-    /// By name, for a server that has the script.
+    /// By digest, for a server that has the script.
     pub(super) fn by_name(&self) -> Cmd {
         self.with("EVALSHA", &self.script.sha)
     }
 
-    /// In full, for one that has not; it has it then.
+    /// In full, for a server that lacks it; it has it then.
     pub(super) fn in_full(&self) -> Cmd {
         self.with("EVAL", self.script.source)
     }

@@ -1,15 +1,14 @@
-//! How far the server's clock is from ours, which only counts on.
+//! The offset of the server's clock from this process's monotonic clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// So many measurements are remembered: at one a second, the clocks drift by nothing meanwhile.
+/// How many measurements are kept. At one a second, the clocks do not drift noticeably meanwhile.
 const KEPT: usize = 16;
-/// What a measurement may be off beyond its own error before it is a clock that was set.
+/// The most by which a measurement may differ beyond its own error; more means that a clock was set.
 const STEP_MS: u64 = 100;
 
-/// The offset, as the quickest of the latest measurements has it: the one that was least long
-/// on its way is the least wrong.
+/// The offset by the quickest of the latest measurements: the shorter the call, the smaller its error.
 #[derive(Debug, Default)]
 pub(super) struct Skew {
     measured: VecDeque<(Duration, i64)>,
@@ -18,8 +17,8 @@ pub(super) struct Skew {
 // === impl Skew ===
 
 impl Skew {
-    /// Takes a measurement in: the server's clock was ahead by `offset_ms`, give or take half of
-    /// what the question took. Returns the offset to go by.
+    /// Adds a measurement: the server's clock was ahead by `offset_ms`, plus or minus half of `took`.
+    /// Returns the offset to use.
     pub(super) fn add(&mut self, offset_ms: i64, took: Duration) -> i64 {
         let may_differ = STEP_MS + u64::try_from(took.as_millis()).unwrap_or(u64::MAX / 2);
         if self.best().is_some_and(|best| best.abs_diff(offset_ms) > may_differ) {

@@ -1,4 +1,4 @@
-//! What the store's calls, its line and its keeper share.
+//! State that the store's calls, its line and its keeper share.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,16 +18,16 @@ use super::skew::Skew;
 use super::target::Target;
 use crate::clock::{Clock, Dice, WallMs};
 
-/// How long a call waits for its answer. A little less than what callers grant a store across a
-/// network, so that it is this that finds out, and opens the breaker.
+/// The bound of a call. A little less than the callers' own bound for a store across a network, so
+/// that a silent store is noticed here first and its line doubted.
 pub(super) const CALL_BOUND: Duration = Duration::from_millis(180);
 /// The highest number: scripts count in floating point, exact up to here. Microseconds reach it
 /// in the year 2255.
 pub(super) const MAX_NUMBER: Number = (1 << 53) - 1;
-/// A number that is so much further than the server's clock, in µs, was not given by it: a day. It
-/// gives what its clock shows or one more than the highest that is known, so only a clock that was
-/// set back leaves numbers ahead; one that was set back by more is as an emptied server. The scripts
-/// have it too (`AHEAD`).
+/// How far a number may be ahead of the server's clock, in µs: a day. A number beyond was not given by
+/// the server. It gives its clock's time or one more than the highest known number, so only a clock
+/// that was set back leaves numbers ahead; set back by more, it counts as an emptied server. The
+/// scripts have the same constant (`AHEAD`).
 const AHEAD: Number = 24 * 60 * 60 * 1_000_000;
 
 #[derive(Debug)]
@@ -38,31 +38,31 @@ pub(super) struct Shared {
     pub hub: Hub,
     pub clock: Arc<dyn Clock>,
     pub dice: Dice,
-    /// Which of those who may know the primary is asked first.
+    /// The index of the seed or sentinel that is asked first for the primary.
     pub first: AtomicUsize,
-    /// Which of its addresses is.
+    /// The index of the primary's address that is tried first.
     pub first_address: AtomicUsize,
-    /// Rung when the keeper has something to look at.
+    /// Wakes the keeper to check the line.
     pub knock: Notify,
     state: Mutex<State>,
-    /// The server's clock is this many ms, and those since `base`: a clock of this machine that is set
-    /// changes nothing.
+    /// The server's time at `base` in ms. Later times add the monotonic time since `base`, so that setting
+    /// this machine's clock changes nothing.
     origin: AtomicI64,
     base: Instant,
-    /// Numbers that the server can't have given.
+    /// How many numbers came that the server can't have given.
     beyond: AtomicU64,
     skew: Mutex<Skew>,
     highest: AtomicU64,
     life: Mutex<Option<String>>,
 }
 
-/// How the line stands.
+/// The state of the line.
 #[derive(Debug)]
 enum State {
     Up(Arc<Line>),
-    /// A call went unanswered: no more of them until the keeper has had a sign of life.
+    /// A call was not answered: calls fail until the keeper's check is answered.
     Doubted(Arc<Line>),
-    /// What calls are answered meanwhile.
+    /// There is no line: calls fail with this error.
     Down(Error),
 }
 
@@ -92,7 +92,7 @@ impl Shared {
         }
     }
 
-    /// The line, if it stands.
+    /// Returns the line if it is up, otherwise the error for callers.
     pub(super) fn line(&self) -> Result<Arc<Line>> {
         match &*lock(&self.state) {
             State::Up(line) => Ok(line.clone()),
@@ -101,14 +101,14 @@ impl Shared {
         }
     }
 
-    /// A command's answer, within the bound.
+    /// Sends a command and waits for its answer within the bound.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let line = self.line()?;
         let mut connection = line.commands.clone();
         self.bounded(&line, command.query_async(&mut connection)).await
     }
 
-    /// A script's answer, within the bound.
+    /// Calls a script and waits for its answer within the bound.
     pub(super) async fn run<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T> {
         let line = self.line()?;
         let mut connection = line.commands.clone();
@@ -141,23 +141,22 @@ impl Shared {
         })
     }
 
-    /// A number was heard of.
+    /// Records a number that was seen.
     pub(super) fn saw(&self, number: Number) {
         if number <= self.ceiling() {
             self.highest.fetch_max(number, Ordering::AcqRel);
         }
     }
 
-    /// The highest number heard of: what is written next is above it, whatever became of the
-    /// server's own memory.
+    /// The highest number seen: the next write's is above it, even if the server has lost its own.
     pub(super) fn highest(&self) -> Number {
         self.highest.load(Ordering::Acquire)
     }
 
-    /// A line stands. False if it has broken meanwhile.
+    /// Makes this the line for calls. Returns false if it has broken meanwhile.
     pub(super) fn up(&self, line: &Arc<Line>) -> bool {
         let mut state = lock(&self.state);
-        // Its end looks for it under this lock: either it finds the line here, or it came before.
+        // `over` takes the same lock: either it ran before, or it will find the line here.
         if line.wire.is_over() {
             return false;
         }
@@ -165,12 +164,12 @@ impl Shared {
         true
     }
 
-    /// No line stands, and none can be had for this reason.
+    /// Sets the error of calls while there is no line.
     pub(super) fn down(&self, why: Error) {
         *lock(&self.state) = State::Down(why);
     }
 
-    /// A line is of no use any more: whoever watches is told.
+    /// Ends a line and reports to all subscribers that events are lost.
     pub(super) fn over(&self, wire: &Arc<Wire>, why: Error) {
         let gone = {
             let mut state = lock(&self.state);
@@ -194,7 +193,7 @@ impl Shared {
         }
     }
 
-    /// Takes note of what a look told.
+    /// Records the result of a check.
     pub(super) fn looked(&self, look: Look) {
         let origin = lock(&self.skew).add(look.origin_ms, look.took);
         self.origin.store(origin, Ordering::Release);
@@ -203,7 +202,7 @@ impl Shared {
         *life = look.life;
         drop(life);
         if ended {
-            // Emptied, or another store: nothing of what was known by events is certain.
+            // Emptied, or another store: what was learned from events is no longer certain.
             self.hub.lost();
         }
     }
@@ -213,12 +212,12 @@ impl Shared {
         crate::clock::millis(self.base.elapsed())
     }
 
-    /// What the server's clock shows.
+    /// The time on the server's clock, in ms.
     pub(super) fn server_ms(&self) -> WallMs {
         self.mono_ms().saturating_add_signed(self.origin.load(Ordering::Acquire))
     }
 
-    /// How far it is ahead of this machine's.
+    /// How far the server's clock is ahead of this machine's, in ms.
     pub(super) fn offset_ms(&self) -> i64 {
         let (server, own) = (self.server_ms(), self.clock.wall_ms());
         i64::try_from(server).unwrap_or(i64::MAX).saturating_sub_unsigned(own)
@@ -229,7 +228,7 @@ impl Shared {
         self.server_ms().saturating_mul(1000).saturating_add(AHEAD).min(MAX_NUMBER)
     }
 
-    /// Counts a number that is above that.
+    /// Counts a number that is above the ceiling.
     pub(super) fn beyond(&self) {
         self.beyond.fetch_add(1, Ordering::Relaxed);
     }

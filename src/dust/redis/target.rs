@@ -1,4 +1,4 @@
-//! `dust.url`: which server, or where to ask which one.
+//! `dust.url`: the server, or the nodes or sentinels that know it.
 
 use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo};
 
@@ -11,17 +11,17 @@ const FORMS: &str = "redis://[user:password@]host[:port][/db] is meant (rediss:/
 pub struct Target {
     pub(super) find: Find,
     pub(super) db: i64,
-    /// A server that evicts will do.
+    /// Accept a server that evicts.
     pub(super) allow_eviction: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Find {
-    /// It is this one.
+    /// The server itself.
     Here(Box<ConnectionInfo>),
-    /// Any of these knows who has the slot of the fleet's hash tag.
+    /// Nodes of a cluster: each knows which one has the slot of the fleet's hash tag.
     Cluster(Vec<ConnectionInfo>),
-    /// Any of these sentinels knows who is the primary called so; `node` is how to log in there.
+    /// Sentinels: each knows which server is the primary called `name`. `node` has the login there.
     Sentinel { sentinels: Vec<ConnectionInfo>, name: String, node: Box<ConnectionInfo> },
 }
 
@@ -90,7 +90,7 @@ impl Target {
         }
     }
 
-    /// The same; `allowed`: a server that may evict purges and leases will do.
+    /// Sets whether a server is accepted that may evict purges and leases.
     #[must_use]
     pub fn allowing_eviction(self, allowed: bool) -> Self {
         Self { allow_eviction: allowed, ..self }
@@ -112,7 +112,7 @@ fn info(tls: &str, user: Option<&str>, host: &str, port: u16, db: i64) -> Result
     let port = if has_port { String::new() } else { format!(":{port}") };
     let user = user.map_or(String::new(), |user| format!("{user}@"));
     let info = format!("{tls}://{user}{host}{port}/{db}").into_connection_info();
-    // Its own words may quote the password.
+    // The library's message may quote the password.
     let info = info.map_err(|_| {
         format!("{host:?} is no host and port, or the user and password are not percent-encoded: {FORMS}")
     })?;
@@ -123,7 +123,7 @@ fn info(tls: &str, user: Option<&str>, host: &str, port: u16, db: i64) -> Result
     Ok(info.set_redis_settings(login))
 }
 
-/// RESP3 carries answers and events alike; the client's name for itself needs a right more.
+/// RESP3 carries answers and events alike; setting the client library's name would need one more right.
 fn settings(of: &RedisConnectionInfo, db: i64) -> RedisConnectionInfo {
     of.clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name().set_db(db)
 }

@@ -1,17 +1,17 @@
-//! What is written at a key: one letter, the number, a blank, and the text or the holder's name.
+//! The form of an entry in the server: one letter, the number, a blank, and the text or the holder's
+//! name.
 
 use std::str;
 use std::time::Duration;
 
 use super::super::{Entry, Lease, Number, Value};
 
-/// What a lease looks like.
+/// Writes a lease.
 pub(super) fn lease(lease: &Lease) -> String {
     format!("l{} {}", lease.token, lease.holder)
 }
 
-/// Reads what was written. Something that was not written by this store has no number of its
-/// own; 1 is below all others.
+/// Reads an entry. What this store has not written gets the number 1, which is below all others.
 pub(super) fn read(bytes: &[u8], rest: impl FnOnce() -> Option<Duration>) -> Entry {
     parse(bytes).map_or(Entry { value: Value::Other, number: 1 }, |(is_lease, number, text)| {
         let value = if is_lease { Value::Lease { rest: rest() } } else { Value::Text(text.into()) };
@@ -19,7 +19,7 @@ pub(super) fn read(bytes: &[u8], rest: impl FnOnce() -> Option<Duration>) -> Ent
     })
 }
 
-/// Whether it is a lease.
+/// Returns whether it is a lease.
 pub(super) fn is_lease(bytes: &[u8]) -> bool {
     parse(bytes).is_some_and(|(is_lease, ..)| is_lease)
 }
