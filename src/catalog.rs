@@ -1,6 +1,6 @@
-//! What the store keeps of keys, as typed entries: records and Vary nodes, notes, and what stands beside
-//! them. Names of entries, their form, the check whose they are, and the bound of each call are in here and
-//! nowhere else on the way of a request.
+//! Typed access to what the store keeps for keys: records, Vary nodes, notes, and the entries beside them.
+//! The names of entries, their form, the check that they are of the key, and the bound of each call are
+//! only here.
 //!
 //! | entry | name | holds |
 //! |---|---|---|
@@ -8,14 +8,14 @@
 //! | verdict | `<value>!` | a note: growing, pass or failed |
 //! | lock | `_dust:sf/<value>` | the lease of the fill |
 //! | aside | `<verdict><token>` | a note, a record or a node of a fill that has lost its lease |
-//! | claim | `<aside>w` | a fill goes on whose bytes nothing names |
+//! | claim | `<aside>w` | a fill goes on whose segments no entry names |
 //! | report | `<prefix>/1/janitor!` | what the janitor has counted |
 //!
-//! Stamps and the notes of URLs belong to the [`tier`](crate::tier). Leases are asked for by the
-//! [`flight`](crate::flight).
+//! Stamps and the notes of URLs belong to the [`tier`](crate::tier). The [`flight`](crate::flight) asks
+//! for leases.
 //!
-//! An entry is input: what can't be read counts as absent, and so does another key's record at the same
-//! hash. A call of the store ends within the flight's bound, or a listing within [`LISTING`].
+//! An entry is input: one that can't be read counts as absent, and so does another key's record at the
+//! same hash. A call of the store ends within the flight's bound, a listing within [`LISTING`].
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -43,19 +43,20 @@ pub use removal::Removal;
 pub use report::Report;
 pub use text::EntryText;
 
-/// The bound of a listing. A page of a large store takes longer than a call, and housekeeping is in no hurry.
+/// The bound of a listing. A page of a large store takes longer than a call, and housekeeping may wait.
 pub const LISTING: Duration = Duration::from_secs(30);
 
 /// The entries of one fleet in its store.
 pub struct Catalog {
-    /// Of every name, with the format's version, so that two versions side by side neither share nor fight.
+    /// The prefix of every name. It has the format's version, so that two versions side by side do not share
+    /// entries.
     root: String,
     dust: Arc<dyn Dust>,
     flight: Arc<Flight>,
 }
 
 impl Catalog {
-    /// The entries under `prefix` in `dust`, by which `flight` coordinates.
+    /// The entries under `prefix` in `dust`, the store of `flight`.
     pub fn new(prefix: &str, dust: Arc<dyn Dust>, flight: Arc<Flight>) -> Self {
         Self { root: format!("{prefix}/1/"), dust, flight }
     }
@@ -70,7 +71,7 @@ impl Catalog {
         Names::of(&format!("{}{hash}", self.root))
     }
 
-    /// What stands at a key's value.
+    /// Reads a key's value.
     ///
     /// # Errors
     /// The store did not answer.
@@ -79,7 +80,7 @@ impl Catalog {
         Ok(entry.map(|entry| Found { number: entry.number, reading: self.reading(&entry, key) }))
     }
 
-    /// What stands at the value of a key of which no more than the hash is known.
+    /// Reads the value of a key of which only the hash is known.
     ///
     /// # Errors
     /// The store did not answer.
@@ -88,7 +89,7 @@ impl Catalog {
         Ok(entry.map(|entry| Found { number: entry.number, reading: self.reading_of_any(&entry) }))
     }
 
-    /// The note at a key's verdict.
+    /// Reads the note at a key's verdict.
     ///
     /// # Errors
     /// The store did not answer.
@@ -97,7 +98,7 @@ impl Catalog {
         Ok(entry.and_then(|entry| self.note(&entry, key)))
     }
 
-    /// The token of the lease that lives on a key, if one does.
+    /// Returns the token of the live lease of a key, if there is one.
     ///
     /// # Errors
     /// The store did not answer.
@@ -106,22 +107,22 @@ impl Catalog {
         Ok(entry.filter(|entry| matches!(entry.value, Value::Lease { .. })).map(|entry| entry.number))
     }
 
-    /// What an entry at a key's value says.
+    /// Decodes an entry at a key's value.
     pub fn reading(&self, entry: &Entry, key: &Key) -> Reading {
         Reading::of(entry, &self.limits()).only(key.text())
     }
 
-    /// The record that an entry at a key's value holds, if it holds one.
+    /// Decodes an entry at a key's value, if it is a record.
     pub fn record(&self, entry: &Entry, key: &Key) -> Option<Record> {
         self.reading(entry, key).record()
     }
 
-    /// The note that an entry at a key's verdict holds, if it holds one.
+    /// Decodes an entry at a key's verdict, if it is a note.
     pub fn note(&self, entry: &Entry, key: &Key) -> Option<Note> {
         reading::note(entry, &self.limits()).filter(|note| reading::is_noted_of(note, key.text()))
     }
 
-    /// What an entry says that a fill of this key without its lease has left aside.
+    /// Decodes an entry that a fill of this key has written aside after it lost its lease.
     pub fn aside(&self, entry: &Entry, key: &Key) -> Option<ToldAside> {
         match reading::note(entry, &self.limits()) {
             Some(note) => reading::is_noted_of(&note, key.text()).then_some(ToldAside::Note(note)),
@@ -133,7 +134,7 @@ impl Catalog {
         }
     }
 
-    /// What an entry at some key's value says.
+    /// Decodes an entry at the value of any key.
     fn reading_of_any(&self, entry: &Entry) -> Reading {
         Reading::of(entry, &self.limits())
     }
@@ -146,7 +147,7 @@ impl Catalog {
         within(LISTING, self.dust.entries(prefix)).await
     }
 
-    /// What may be believed of an entry that is read now.
+    /// The limits for an entry that is read now.
     fn limits(&self) -> Limits {
         Limits { now_ms: self.dust.now_ms(), number: self.dust.ceiling() }
     }

@@ -1,8 +1,8 @@
-//! What names a response.
+//! Cache keys.
 //!
-//! A key is text that a person can read: `scheme://host/path?query`, then a line per keyed
-//! field. The first 128 bits of its SHA-256 name it in the store, and the text is compared
-//! wherever a record is read, so that a collision is a miss.
+//! A key is readable text: `scheme://host/path?query`, then a line per keyed field. The first 128 bits
+//! of its SHA-256 name it in the store. The text is compared wherever a record is read, so that a
+//! collision is a miss.
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
@@ -22,23 +22,22 @@ pub struct Key {
     hash: KeyHash,
 }
 
-/// What the line of a key begins with that has the target as it was spelled, where that is not the
-/// canonical form. It is the last.
+/// The beginning of the last line of a key whose target was not sent in the canonical form: the line has
+/// the target as it was sent.
 pub const SPELLED: &str = "\n@target ";
 
-/// Whether a key is of the canonical spelling.
+/// Returns whether a key's target is in the canonical form.
 pub fn is_plain(text: &str) -> bool {
     !text.contains(SPELLED)
 }
 
-/// Returns whether a key is the one that its URL has by itself: of the canonical spelling, and
-/// without a line that a request's fields have written, or a route's rules, which another instance may
-/// not have.
+/// Returns whether a key follows from its URL alone: the target is in the canonical form, and no line was
+/// added by a request's fields or by a route's rules, which another instance may not have.
 pub fn is_of_url(text: &str) -> bool {
     text.lines().nth(1).is_none()
 }
 
-/// The key that the canonical spelling has.
+/// Returns the key of the canonical form.
 pub fn plain(text: &str) -> &str {
     text.split_once(SPELLED).map_or(text, |(plain, _)| plain)
 }
@@ -46,7 +45,7 @@ pub fn plain(text: &str) -> &str {
 // === impl KeyHash ===
 
 impl KeyHash {
-    /// Of a text.
+    /// Hashes a text.
     pub fn of(text: &str) -> Self {
         let digest = Sha256::digest(text.as_bytes());
         let mut first = [0; 16];
@@ -70,7 +69,7 @@ impl Debug for KeyHash {
 // === impl Key ===
 
 impl Key {
-    /// Names a canonical text. Hashes it: not for the way of a hit.
+    /// The key of a canonical text. It hashes the text, so it is not for the path of a hit.
     pub fn new(text: &str) -> Self {
         Self { text: Arc::from(text), hash: KeyHash::of(text) }
     }

@@ -1,4 +1,4 @@
-//! What is remembered of a response, and its form in the store.
+//! Stored responses, what is noted of others, and their form in the store.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ mod evidence;
 
 pub use evidence::{Bound, CarriedDigest, Evidence, Witness};
 
-/// The longest pointer that is written or read, in bytes.
+/// The longest text of a pointer or a note, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
-/// How far a time may be ahead of the store's clock, in ms: each instance knows that clock to well
-/// within a second.
+/// How far a time may be ahead of the store's clock, in ms. An instance's error about that clock is well
+/// below a second.
 pub const CLOCK_SLACK_MS: u64 = 2_000;
 /// The most segments that a body may have.
 pub const MAX_SEGMENTS: usize = 512;
@@ -23,11 +23,10 @@ pub const MAX_LANGUAGE: usize = 64;
 /// The longest Accept-Language that a Vary node lists, in bytes.
 pub const MAX_ACCEPT: usize = 256;
 
-/// A stored response, complete: what upstream sent, when, for how long it is good, and where
-/// its bytes are.
+/// A stored response: what upstream sent, when, for how long it may be used, and where its bytes are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// The canonical text of the key (a variant's own key for a variant), compared on read.
+    /// The canonical text of its key (of a variant, the variant's own key), compared on read.
     pub key: String,
     /// The number under which its bytes were first asked for (F8).
     pub born: u64,
@@ -49,28 +48,28 @@ pub struct Record {
     pub sie_ms: u64,
     /// How long it is kept past its lifetime so that it can be validated, in ms.
     pub keep_ms: u64,
-    /// Who set the lifetime.
+    /// What set the lifetime.
     pub by: LifetimeBy,
-    /// Its fill carried credentials: it was storable only by explicit words (RFC 9111 §3.5).
+    /// The request of its fill had credentials: it was cacheable only by explicit directives (RFC 9111 §3.5).
     pub credentialed: bool,
-    /// The request fields that selected it (Vary), lower-case name and normal value; `None`:
-    /// the field was absent. Empty for a response that does not vary.
+    /// The request fields that selected it (Vary): lower-case name and normal value, `None` if the field
+    /// was absent. Empty for a response that does not vary.
     pub select: Vec<(HeaderName, Option<String>)>,
-    /// A part only: first byte, last byte, total length.
+    /// If it is a part (206): first byte, last byte, total length.
     pub range: Option<(u64, u64, u64)>,
     /// Tags to purge by.
     pub tags: Vec<String>,
-    /// Where the bytes are.
+    /// The segments of its body.
     pub body: Manifest,
 }
 
 /// The segments of a body, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
-    /// The life of the store that they were written in: in another one they are missing. One that
-    /// names none is of the life that it is read in.
+    /// The life of the store in which they were written: in another one they are missing. `None` stands
+    /// for the life in which it is read.
     pub life: Option<Arc<str>>,
-    /// The length of the whole, in bytes.
+    /// The length of the body, in bytes.
     pub len: u64,
     /// The segments.
     pub segments: Vec<Segment>,
@@ -79,9 +78,9 @@ pub struct Manifest {
 /// One immutable object of the body store: `<store id>/<key hash>/<token>/<n>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// The token of the lease that it was written under.
+    /// The token of the lease that it was written under, or a number from [`Manifest::WITHOUT_LEASE`] on.
     pub token: u64,
-    /// Its place in that writer's row.
+    /// Its index among that writer's segments.
     pub n: u32,
     /// Its length in bytes.
     pub len: u64,
@@ -89,10 +88,10 @@ pub struct Segment {
     pub digest: [u8; 16],
 }
 
-/// Who set a lifetime.
+/// What set a lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifetimeBy {
-    /// Explicit words of the origin.
+    /// Explicit fields of the origin.
     Origin,
     /// A tenth of the time since Last-Modified (RFC 9111 §4.2.2).
     Heuristic,
@@ -100,8 +99,8 @@ pub enum LifetimeBy {
     Route,
 }
 
-/// What stands at a primary key whose responses vary: the fields that select, which variants there
-/// are, and in which language.
+/// What is stored at a primary key whose responses vary: the selecting fields, and the variants with their
+/// languages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaryNode {
     /// The canonical text of the primary key.
@@ -110,25 +109,25 @@ pub struct VaryNode {
     pub token: u64,
     /// Names of the selecting fields, lower case, sorted.
     pub fields: Vec<HeaderName>,
-    /// Hashes of the variants' keys, as 32 hexadecimal digits, oldest use first.
+    /// Hashes of the variants' keys, as 32 hexadecimal digits, least recently used first.
     pub variants: Vec<String>,
-    /// Those of them that are in one language. A hint: each says for itself whom it may answer.
+    /// The variants that are in one language. A hint: the variant's own record decides what it may answer.
     pub languages: Vec<Spoken>,
-    /// Each of its variants has been noted under the hash of its URL. Not of those that an earlier
-    /// version has put in.
+    /// Whether each of its variants has been noted under the hash of its URL. False for a node with variants
+    /// of an earlier version.
     pub noted: bool,
 }
 
-/// A variant in one language, which answers whoever wants that one most, however the request puts
-/// it (RFC 9110 §12.5.4).
+/// A variant in one language. It answers each request that prefers this language, however its
+/// Accept-Language is written (RFC 9110 §12.5.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
     /// The hash of its key, as in [`VaryNode::variants`].
     pub variant: String,
     /// Its Content-Language, lower case, at most [`MAX_LANGUAGE`] bytes.
     pub language: String,
-    /// The normal value of the Accept-Language that it is filed under; `None`: the field was absent.
-    /// At most [`MAX_ACCEPT`] bytes.
+    /// The normal value of the Accept-Language that selected it, at most [`MAX_ACCEPT`] bytes; `None` if the
+    /// field was absent.
     pub accept: Option<String>,
 }
 
@@ -144,34 +143,34 @@ pub enum Pointer {
 /// What a verdict key holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
-    /// A fill is under way and this much of it can be read. Counts only while the lease with
-    /// this token lives.
+    /// A fill is under way, and the segments so far can be read. Valid only while the lease with this
+    /// token lives.
     Growing {
         /// The fill's token.
         token: u64,
-        /// The record so far, its manifest growing.
+        /// The record so far; its manifest grows.
         head: Box<Record>,
-        /// Which requests it binds, where it is an error without lifetime.
+        /// Which requests it binds, if it is an error without lifetime.
         binding: Option<Binding>,
     },
-    /// Not shareable; until then each request goes by itself.
+    /// The responses can't be shared: until `until` each request goes upstream by itself.
     Pass {
         /// The number it was judged under.
         token: u64,
-        /// Why, a word of the policy.
+        /// The policy's reason.
         reason: String,
         /// Until when, on the store's clock.
         until: u64,
         /// Which requests it binds (F10).
         binding: Binding,
     },
-    /// Upstream failed; until then no request that is bound tries again (F7).
+    /// Upstream failed: until `until` a request that is bound does not go upstream (F7).
     Failed {
         /// The number it was judged under.
         token: u64,
         /// The status for the requests that it binds.
         status: u16,
-        /// Upstream has answered, with that status.
+        /// Whether upstream has answered, with this status.
         answered: bool,
         /// Until when, on the store's clock.
         until: u64,
@@ -197,13 +196,14 @@ impl Record {
         self.received_at.saturating_add(self.fresh_ms).saturating_sub(self.age_ms)
     }
 
-    /// When it is of no more use to anybody: nothing but this, purge and want of room removes it.
+    /// When it can't be used any more, on the store's clock. Before that only purges and want of room remove
+    /// it.
     pub fn end(&self) -> u64 {
         let grace = self.swr_ms.max(self.sie_ms).max(self.keep_ms);
         self.received_at.saturating_add(self.fresh_ms).saturating_add(grace)
     }
 
-    /// Bytes that it takes in memory beside its body, about.
+    /// About the bytes that it takes in memory, without its body.
     pub fn weight(&self) -> u64 {
         let fields: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 64).sum();
         (self.key.len() + fields + self.body.segments.len() * 40 + 256) as u64
@@ -213,16 +213,15 @@ impl Record {
 // === impl Manifest ===
 
 impl Manifest {
-    /// Segments that were written without a lease are named by numbers from here on, which no lease
-    /// has for its token.
+    /// The lowest number that names segments that were written without a lease. No token is that high.
     pub const WITHOUT_LEASE: u64 = 1 << 63;
 
-    /// Whether the segments add up to the length.
+    /// Returns whether the segments add up to the length.
     pub fn is_whole(&self) -> bool {
         self.segments.iter().try_fold(0u64, |sum, s| sum.checked_add(s.len)) == Some(self.len)
     }
 
-    /// Returns whether its segments are of this life of the store.
+    /// Returns whether its segments were written in this life of the store.
     pub fn is_of(&self, life: &str) -> bool {
         self.life.as_deref().is_none_or(|own| own == life)
     }

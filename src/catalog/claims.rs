@@ -1,5 +1,5 @@
-//! Claims: word that a fill goes on whose bytes nothing in the store names. One for each number that its
-//! segments are named by.
+//! Claims: entries that tell that a fill goes on whose segments no other entry names. One for each number
+//! that its segments are named by.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::Catalog;
 use crate::dust::{Number, Put, Result};
 use crate::flight::Names;
 
-/// What a claim says. That it is there is all that counts.
+/// The text of a claim. Only its existence counts.
 const SAID: &str = r#"{"v":1}"#;
 
 impl Catalog {
-    /// Claims what is named by this number, for so long.
+    /// Claims the segments that are named by this number, for the time `lasts`.
     ///
     /// # Errors
     /// The store did not take it.
@@ -20,8 +20,8 @@ impl Catalog {
         self.flight.bounded(self.dust.put(&claim_name(names, number), SAID, how)).await.map(|_| ())
     }
 
-    /// Returns whether a fill of this key may go on that has segments named by this number: it may, where
-    /// the store does not say.
+    /// Returns whether a fill of this key may go on that has segments named by this number. True if the
+    /// store does not answer.
     pub async fn is_claimed(&self, names: &Names, number: Number) -> bool {
         !matches!(self.entry(&claim_name(names, number)).await, Ok(None))
     }

@@ -1,11 +1,11 @@
-//! All records of the store, and all bodies of a key: for housekeeping.
+//! Lists all records of the store, and all bodies of a key: for housekeeping.
 
 use super::{Catalog, Reading};
 use crate::dust::{Entry, Number, Result};
 use crate::record::codec::Limits;
 use crate::record::{Manifest, Record};
 
-/// A 256th part of the entries: all at once they might not fit into memory.
+/// About a 256th of the entries: all at once they might not fit into memory.
 #[derive(Debug)]
 pub struct Page {
     entries: Vec<(String, Entry)>,
@@ -19,7 +19,7 @@ pub struct Listed {
     pub hash: String,
     /// The number of its write.
     pub number: Number,
-    /// Bytes of its entry.
+    /// The size of its entry, in bytes.
     pub bytes: u64,
     /// The record.
     pub record: Record,
@@ -35,7 +35,7 @@ impl Catalog {
         Ok(Page { entries, limits: self.limits() })
     }
 
-    /// The bodies that a key's entries name. `None` where that can't be said: the key is being filled, or
+    /// Returns the bodies that a key's entries name. `None` if that is unknown: the key is being filled, or
     /// the store did not answer.
     pub async fn bodies_of(&self, hash: &str) -> Option<Vec<Manifest>> {
         // The lock first, then the growing note, then the value: a fill that ends in between is found by
@@ -55,7 +55,7 @@ impl Catalog {
 }
 
 impl Page {
-    /// The records among the entries. To read them takes its time: not for a task that others wait for.
+    /// Decodes the records among the entries. That takes long: not for a task that others wait for.
     pub fn records(&self) -> impl Iterator<Item = Listed> + '_ {
         self.entries.iter().filter_map(|(name, entry)| {
             let Reading::Record(record) = Reading::of(entry, &self.limits) else { return None };

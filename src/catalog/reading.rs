@@ -1,47 +1,47 @@
-//! What entries turn out to be when they are read.
+//! The decoded forms of entries.
 
 use super::{Catalog, CodecError};
 use crate::dust::{Entry, Number};
 use crate::record::codec::Limits;
 use crate::record::{Manifest, Note, Pointer, Record, VaryNode, codec};
 
-/// What stands at a value.
+/// A value that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// The number of its write.
     pub number: Number,
-    /// What it says.
+    /// The decoded entry.
     pub reading: Reading,
 }
 
-/// What an entry at a value says.
+/// A decoded entry at a value key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
     /// A record of the key.
     Record(Box<Record>),
-    /// The key's responses vary.
+    /// A Vary node: the key's responses vary.
     Vary(VaryNode),
-    /// Nothing of the key: another key's with the same hash, or no text (S16).
+    /// Not of the key: another key's with the same hash, or not text (S16).
     Foreign,
-    /// A text that is neither.
+    /// Text that can't be decoded.
     Bad(CodecError),
 }
 
-/// What a fill tells aside when it has no lease.
+/// What a fill writes aside after it lost its lease.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToldAside {
-    /// How far it is, or what it has come to.
+    /// Its progress, or its verdict.
     Note(Note),
-    /// Its whole record, which is in no value.
+    /// Its complete record, which no value key has.
     Record(Box<Record>),
-    /// What its key varies on.
+    /// The Vary node of its key.
     Vary(VaryNode),
 }
 
 // === impl Reading ===
 
 impl Reading {
-    /// The record, if it is one.
+    /// Returns the record, if it is one.
     pub fn record(self) -> Option<Record> {
         match self {
             Self::Record(record) => Some(*record),
@@ -49,7 +49,7 @@ impl Reading {
         }
     }
 
-    /// Of whatever key it is.
+    /// Decodes an entry of any key.
     pub(super) fn of(entry: &Entry, limits: &Limits) -> Self {
         let Some(text) = entry.text() else { return Self::Foreign };
         match codec::decode(text, limits) {
@@ -59,7 +59,7 @@ impl Reading {
         }
     }
 
-    /// The same, asked for by this key.
+    /// Returns the same, or [`Reading::Foreign`] if it is of another key.
     pub(super) fn only(self, key: &str) -> Self {
         match &self {
             Self::Record(record) if record.key != key => Self::Foreign,
@@ -69,12 +69,12 @@ impl Reading {
     }
 }
 
-/// The note that an entry holds, of whatever key it is.
+/// Decodes a note of any key.
 pub(super) fn note(entry: &Entry, limits: &Limits) -> Option<Note> {
     codec::decode_note(entry.text()?, limits).ok()
 }
 
-/// Returns whether a note may be of this key. Only a growing one says whose it is.
+/// Returns whether a note may be of this key. Only a growing one names its key.
 pub(super) fn is_noted_of(note: &Note, key: &str) -> bool {
     match note {
         Note::Growing { head, .. } => head.key == key,
@@ -85,12 +85,12 @@ pub(super) fn is_noted_of(note: &Note, key: &str) -> bool {
 // === impl Catalog ===
 
 impl Catalog {
-    /// The body that an entry at a value names, of whatever key it is.
+    /// Returns the body that an entry at the value of any key names.
     pub fn body_of_value(&self, entry: &Entry) -> Option<Manifest> {
         self.reading_of_any(entry).record().map(|record| record.body)
     }
 
-    /// The body that an entry at a verdict names, of whatever key it is.
+    /// Returns the body that an entry at the verdict of any key names.
     pub fn body_of_verdict(&self, entry: &Entry) -> Option<Manifest> {
         match note(entry, &self.limits())? {
             Note::Growing { head, .. } => Some(head.body),

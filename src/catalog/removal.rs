@@ -1,4 +1,4 @@
-//! Removing what stands at a key, under the key's lease.
+//! Removes a key's value or note, under the key's lease.
 
 use super::{Catalog, Found};
 use crate::dust::{Error, Result, Written};
@@ -6,22 +6,22 @@ use crate::flight::{Attempt, Fill, Names};
 use crate::key::Key;
 use crate::record::Note;
 
-/// What became of an entry that was to be removed.
+/// The outcome of removing an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Removal {
     /// It is gone.
     Gone,
-    /// It stays: it is not what was meant, or the key is another's to fill, and so to tidy.
+    /// It stays: it is not condemned, or another fill has the lease.
     Stays,
-    /// It stays: the lease was lost on the way.
+    /// It stays: the lease was lost before.
     Fenced,
     /// The store did not take it. Whether it is gone is unknown.
     Failed(Error),
 }
 
 impl Catalog {
-    /// Removes a key's value under a lease that is held. Without one nothing is removed.
+    /// Removes a key's value under the fill's lease. Without a lease nothing is removed.
     ///
     /// # Errors
     /// The store did not take it.
@@ -29,7 +29,7 @@ impl Catalog {
         self.remove(fill, &fill.names().value).await
     }
 
-    /// Removes a key's note under a lease that is held. Without one nothing is removed.
+    /// Removes a key's note under the fill's lease. Without a lease nothing is removed.
     ///
     /// # Errors
     /// The store did not take it.
@@ -37,15 +37,15 @@ impl Catalog {
         self.remove(fill, &fill.names().verdict).await
     }
 
-    /// Removes what `condemned` says so of when it has been read under the key's lease. What goes with it is
-    /// forgotten by `gone`, before the lease is given back.
+    /// Reads a key's value under the key's lease, and removes it if `condemned` returns true for it. Then
+    /// `gone` is called before the lease is released, to forget what belongs to it.
     pub async fn remove_value_if(
         &self,
         names: &Names,
         condemned: impl FnOnce(&Found) -> bool + Send,
         gone: impl FnOnce(Found) + Send,
     ) -> Removal {
-        // Whoever fills it now brings something newer.
+        // The fill that has the lease brings something newer.
         let Attempt::Won(fill) = self.flight.attempt(names).await else { return Removal::Stays };
         let there = self.entry(&names.value).await.ok().flatten();
         let found = there.map(|entry| Found { number: entry.number, reading: self.reading_of_any(&entry) });
@@ -63,7 +63,7 @@ impl Catalog {
         removal
     }
 
-    /// Removes a key's note in the same way.
+    /// The same for a key's note.
     pub async fn remove_verdict_if(
         &self,
         key: &Key,

@@ -1,4 +1,4 @@
-//! What the janitor leaves for the other instances.
+//! The janitor's report for the other instances.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::flight::Names;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     v: u64,
-    /// The life of the store that it is about.
+    /// The life of the store that was counted.
     pub life: String,
     /// Bytes of bodies.
     pub used: u64,
@@ -21,14 +21,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of so many bytes.
+    /// A report of `used` bytes of bodies.
     pub fn new(life: &str, used: u64, at: WallMs) -> Self {
         Self { v: 1, life: life.to_owned(), used, at }
     }
 }
 
 impl Catalog {
-    /// The names of the janitor's lease and of its report. No key's hash looks like them.
+    /// The names of the janitor's lease and of its report. They differ from those of any key's hash.
     pub fn janitor(&self) -> Names {
         let lock: Arc<str> = format!("{}janitor", self.root).into();
         let report: Arc<str> = format!("{lock}!").into();

@@ -1,14 +1,14 @@
-//! Entries as they are written.
+//! The text of entries.
 
 use super::{CodecError, Report};
 use crate::record::{Note, Record, VaryNode, codec};
 
-/// The text of an entry. Only what is in here makes one.
+/// The text of an entry. Only these functions make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryText(String);
 
 impl EntryText {
-    /// Of a record whose body is whole.
+    /// Encodes a record whose body is complete.
     ///
     /// # Errors
     /// Why it can't be written.
@@ -16,7 +16,7 @@ impl EntryText {
         codec::encode_record(record).map(Self)
     }
 
-    /// Of a Vary node.
+    /// Encodes a Vary node.
     ///
     /// # Errors
     /// Why it can't be written.
@@ -24,7 +24,7 @@ impl EntryText {
         codec::encode_node(node).map(Self)
     }
 
-    /// The same. One that is too long loses what is only a hint.
+    /// Encodes a Vary node. One that is too long loses its languages, which are only a hint.
     ///
     /// # Errors
     /// Why it can't be written even then.
@@ -35,7 +35,7 @@ impl EntryText {
         })
     }
 
-    /// Of a note.
+    /// Encodes a note.
     ///
     /// # Errors
     /// Why it can't be written.
@@ -43,12 +43,12 @@ impl EntryText {
         codec::encode_note(note).map(Self)
     }
 
-    /// Of the janitor's report; none if it can't be written.
+    /// Encodes the janitor's report; `None` if it can't be written.
     pub fn report(report: &Report) -> Option<Self> {
         serde_json::to_string(report).ok().map(Self)
     }
 
-    /// As it is handed to the store.
+    /// The text for the store.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,10 +1,9 @@
 //! The forms of a request's target: the canonical one that routes, rules, purges and keys go by, and
 //! the one that goes upstream.
 //!
-//! A target is checked, and then goes upstream as it was written (RFC 9110 §7.7), but for `.`
-//! segments, which are removed, and for the few bytes that the upstream client's URL parser can't
-//! carry raw, which are escaped here first: `{`, `}` and what is not ASCII in a path, `'` and what is
-//! not ASCII in a query.
+//! A target is checked, and then goes upstream as it was written (RFC 9110 §7.7) with two exceptions:
+//! `.` segments are removed, and bytes that the upstream client's URL parser can't carry raw are escaped
+//! (`{`, `}` and non-ASCII in a path, `'` and non-ASCII in a query).
 //!
 //! In the canonical form escapes of unreserved characters are decoded as well, hexadecimal digits are
 //! capitalised, and a `%` in the query that begins no escape is escaped. `%2F`, `;`, `//`, letter case
@@ -26,17 +25,17 @@ use escape::Part;
 pub use escape::canonical_path;
 pub use host::{Host, host};
 
-/// How the client speaks to us, or says through a trusted proxy that it does.
+/// The scheme of the client's connection, or the one that a trusted proxy states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// In the clear.
+    /// Without TLS.
     Http,
     /// Over TLS.
     Https,
 }
 
-/// A canonical target. Its text lies in one piece, so that making one allocates once and
-/// writing a key from it is a copy.
+/// A canonical target. Its text is in one piece, so that making one allocates once and writing a key
+/// from it is a copy.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The client's scheme.
@@ -48,35 +47,36 @@ pub struct Target {
     path_at: usize,
     /// Where the `?` is; the text's length if there is none.
     query_at: usize,
-    /// Path and query as they go upstream, where that is not the canonical form.
+    /// Path and query as they go upstream, if that is not the canonical form.
     sent: Option<Box<Sent>>,
 }
 
-/// A path and query in a spelling of its own.
+/// Path and query in the form that goes upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Sent {
     text: String,
     query_at: usize,
 }
 
-/// What a request asks for.
+/// The target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// Something that a route may answer for.
+    /// A target for the routes.
     Target(Target),
     /// `OPTIONS *`: this server itself, which answers 204.
     OptionsStar,
 }
 
-/// Why a request is refused before any route is asked. The connection is closed: a peer that
-/// sends this may have a different idea of where the next request begins.
+/// Why a request is refused before any route is matched. The connection is closed: the peer may see the
+/// next request begin elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// CONNECT, TRACE, PURGE or BAN, which have no business on the data port.
+    /// CONNECT, TRACE, PURGE or BAN, which the data port does not serve.
     Method,
     /// A transfer coding other than `chunked` alone (RFC 9112 §6.1).
     TransferCoding,
-    /// Content-Length beside Transfer-Encoding, several of it, or a transfer coding in a version without one.
+    /// Content-Length with Transfer-Encoding, several Content-Lengths, or a transfer coding in a version
+    /// without one.
     Framing,
     /// Neither a path nor an http or https URL.
     Form,
@@ -110,9 +110,9 @@ pub enum Refusal {
     TooLong,
 }
 
-/// Judges a request's method, framing and target, and brings the target to its one form.
+/// Checks a request's method, framing and target, and makes the target canonical.
 ///
-/// `scheme` is the client's: a scheme in the target says nothing about how the request came.
+/// `scheme` is the client's: a scheme in the target says nothing about the client's connection.
 pub fn canonical(
     method: &Method,
     uri: &Uri,
@@ -132,9 +132,9 @@ pub fn canonical(
     Target::build(scheme, &host, path, uri.query()).map(Asked::Target)
 }
 
-/// The target that a client which asks for `url` would send; a fragment is left out. For
-/// commands that name a response by its URL. Without an authority (`http:///path`) it is what a client
-/// of HTTP/1.0 asks for that names no host.
+/// Makes the target that a client would send for `url`, without the fragment. For commands that name a
+/// response by its URL. Without an authority (`http:///path`) it is that of an HTTP/1.0 request without
+/// a host.
 pub fn canonical_url(url: &str) -> Result<Target, Refusal> {
     let (scheme, rest) = url.split_once("://").ok_or(Refusal::Form)?;
     let scheme = Scheme::named(scheme).ok_or(Refusal::Form)?;
@@ -172,7 +172,7 @@ fn judge_framing(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     if digits && lengths.next().is_none() { Ok(()) } else { Err(Refusal::Framing) }
 }
 
-/// The host that is asked: the target's authority if it has one, else Host, which is judged
+/// Returns the request's host: the target's authority if it has one, else Host, which is checked
 /// either way.
 fn host_of<'a>(
     uri: &'a Uri,
@@ -188,7 +188,7 @@ fn host_of<'a>(
         (None, _) => return Err(Refusal::NoHost),
     };
     let Some(authority) = uri.authority() else {
-        // Before HTTP/1.1 there was no Host: health checks still ask like that.
+        // Before HTTP/1.1 there was no Host: health checks still send such requests.
         let none = (version < Version::HTTP_11).then(Host::none);
         return field.or(none).ok_or(Refusal::NoHost);
     };
@@ -214,7 +214,7 @@ impl Scheme {
         }
     }
 
-    /// The port that is meant when none is written.
+    /// The port if none is written.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -222,7 +222,7 @@ impl Scheme {
         }
     }
 
-    /// By its name, in any case.
+    /// The scheme of this name, in any case.
     pub fn named(name: &str) -> Option<Self> {
         if name.eq_ignore_ascii_case("http") {
             Some(Self::Http)
@@ -261,8 +261,7 @@ impl Target {
         Ok(target)
     }
 
-    /// The same path and query of another authority: the one that a trusted proxy says the
-    /// client asked for. Judged like a Host.
+    /// Replaces the authority by the one that a trusted proxy states. It is checked like a Host.
     pub fn under(self, authority: &str) -> Result<Self, Refusal> {
         let host = host(authority, self.scheme)?;
         let mut text = String::with_capacity(host.len() + self.text.len() - self.path_at);
@@ -273,18 +272,18 @@ impl Target {
         Ok(Self { scheme: self.scheme, port: host.port, text, path_at, query_at, sent: self.sent })
     }
 
-    /// Lower case, without a port or the dot that ends a fully qualified name; an IPv6 address
-    /// in brackets. Empty if a request of HTTP/1.0 names none.
+    /// The host in lower case, without a port or the dot that ends a fully qualified name; an IPv6 address
+    /// in brackets. Empty for an HTTP/1.0 request without one.
     pub fn host(&self) -> &str {
         &self.text[..self.path_at]
     }
 
-    /// Begins with `/`.
+    /// The canonical path, which begins with `/`.
     pub fn path(&self) -> &str {
         &self.text[self.path_at..self.query_at]
     }
 
-    /// What is behind the `?`; `Some("")` if nothing is.
+    /// The canonical query after the `?`; `Some("")` if it is empty.
     pub fn query(&self) -> Option<&str> {
         self.text.get(self.query_at + 1..)
     }
@@ -294,12 +293,12 @@ impl Target {
         &self.text[self.path_at..]
     }
 
-    /// Whether what goes upstream is not the canonical form.
+    /// Returns whether the form that goes upstream is not the canonical one.
     pub fn is_spelled_otherwise(&self) -> bool {
         self.sent.is_some()
     }
 
-    /// The path as it goes upstream, without what the first `len` bytes of the canonical one are.
+    /// The path as it goes upstream, without the part that is the first `len` bytes of the canonical path.
     pub fn sent_path(&self, len: usize) -> &str {
         match &self.sent {
             None => &self.path()[len..],
@@ -310,7 +309,7 @@ impl Target {
         }
     }
 
-    /// The query as it goes upstream. It has its `&` and `=` where the canonical one has them.
+    /// The query as it goes upstream. It has the same `&` and `=` as the canonical one.
     pub fn sent_query(&self) -> Option<&str> {
         match &self.sent {
             None => self.query(),
@@ -323,12 +322,12 @@ impl Target {
         &self.text
     }
 
-    /// The port that is meant: the one written, else the scheme's own.
+    /// The port that was written, else the scheme's own.
     pub fn effective_port(&self) -> u16 {
         self.port.unwrap_or(self.scheme.default_port())
     }
 
-    /// Host and port as a Host field says them.
+    /// Host and port as in a Host field.
     pub fn authority(&self) -> String {
         let mut authority = self.host().to_owned();
         if let Some(port) = self.port {
@@ -373,7 +372,7 @@ impl Debug for Target {
 // === impl Refusal ===
 
 impl Refusal {
-    /// The status of the answer.
+    /// The status of the response.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -383,7 +382,7 @@ impl Refusal {
         }
     }
 
-    /// Its word in answers and logs.
+    /// Its name in responses and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Method => "method",

@@ -1,8 +1,8 @@
-//! The form of pointers and notes in the store: small JSON, version 1. What is read is input:
-//! everything is checked, and what does not hold together is an error, never half a record.
+//! The form of pointers and notes in the store: small JSON, version 1. What is read is input: all of
+//! it is checked, and an inconsistent text is an error, never half a record.
 //!
-//! Header values may be any bytes. Each byte is written as the letter of that number (Latin-1),
-//! so that nothing is lost and every text is valid.
+//! Field values may be any bytes. Each byte is written as the character with that number (Latin-1), so
+//! that nothing is lost and every text is valid.
 
 mod limits;
 mod wire;
@@ -26,29 +26,29 @@ const VERSION: u64 = 1;
 /// The most tags of a record, and the longest of them in bytes.
 const MAX_TAGS: usize = 64;
 const MAX_TAG: usize = 128;
-/// The most fields that select.
+/// The most selecting fields.
 pub const MAX_FIELDS: usize = 32;
-/// The most bytes that one segment takes in a pointer: three numbers, a digest, and what parts them.
+/// The most bytes that one segment takes in a pointer: three numbers, a digest, and separators.
 const MAX_SEGMENT: usize = 83;
 
-/// Why a pointer or a note can't be written or read. A reader takes it for absent and counts it.
+/// Why a pointer or a note can't be written or read. A reader treats it as absent and counts it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// Longer than [`MAX_POINTER`], in bytes.
+    /// Longer than [`MAX_POINTER`]; its length in bytes.
     #[error("{0} bytes are more than a pointer may have")]
     TooLong(usize),
     /// Not JSON, or not of this shape.
     #[error("not a pointer: {0}")]
     Shape(String),
-    /// Another version's.
+    /// Of another version.
     #[error("version {0} is not this one's")]
     Version(u64),
-    /// This part of it does not hold.
+    /// This part of it is invalid.
     #[error("{0} does not hold")]
     Invalid(&'static str),
 }
 
-/// Tells the kinds apart, without reading the rest.
+/// The members that tell the kinds apart.
 #[derive(Deserialize)]
 struct Probe {
     v: u64,
@@ -65,7 +65,7 @@ pub fn encode(pointer: &Pointer) -> Result<String, CodecError> {
     }
 }
 
-/// Writes a record whose body is whole.
+/// Writes a record whose body is complete.
 pub fn encode_record(record: &Record) -> Result<String, CodecError> {
     check_whole(record)?;
     text(&WireRecord::of(record, true))
@@ -77,10 +77,9 @@ pub fn encode_node(node: &VaryNode) -> Result<String, CodecError> {
     text(&WireVary::of(node))
 }
 
-/// Returns whether a record can be published when its body is whole, of which no more than the head is
-/// known: its length (`len`), or not even that. What is promised before the body has come must hold
-/// however that comes, so there is room for as many segments as it may be cut into, beside those that are
-/// there already.
+/// Checks that a record will fit when its body is complete, while only the head is known and perhaps the
+/// length (`len`). The response is promised before the body has come, so this reserves room for as many
+/// segments as the body may be cut into, beside those that it has already.
 ///
 /// # Errors
 /// Why it can't.
@@ -90,7 +89,7 @@ pub fn fits(record: &Record, len: Option<u64>) -> Result<(), CodecError> {
     let more = len.map_or(u64::MAX, |len| len.saturating_sub(there));
     let most = MAX_SEGMENTS.saturating_sub(record.body.segments.len());
     let room = usize::try_from(more).unwrap_or(usize::MAX).min(most) * MAX_SEGMENT + MAX_LIFE;
-    // Most heads are so short that they need not be written down for that.
+    // Most heads are so short that an upper bound of their text is enough.
     if longest(record) + room <= MAX_POINTER {
         return Ok(());
     }
@@ -117,8 +116,8 @@ fn decode_any(text: &str) -> Result<Pointer, CodecError> {
     Ok(Pointer::Record(Box::new(record)))
 }
 
-/// Writes what a verdict key holds. Of a growing record's manifest only the segments are written:
-/// its length is not known yet.
+/// Writes what a verdict key holds. Of a growing record's manifest only the segments are written: the
+/// final length is not known yet.
 pub fn encode_note(note: &Note) -> Result<String, CodecError> {
     check_note(note)?;
     match note {
@@ -130,7 +129,8 @@ pub fn encode_note(note: &Note) -> Result<String, CodecError> {
     }
 }
 
-/// Reads what a verdict key holds, within `limits`. A growing record's manifest is as long as its segments.
+/// Reads what a verdict key holds, within `limits`. The length of a growing record's manifest is the sum of
+/// its segments.
 pub fn decode_note(text: &str, limits: &Limits) -> Result<Note, CodecError> {
     let probe = probe(text)?;
     let note = if probe.pass.is_some() {
@@ -150,7 +150,7 @@ pub fn hex(digest: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*digest))
 }
 
-/// What [`hex`] writes, and nothing else.
+/// Reads what [`hex`] writes, and nothing else.
 pub fn unhex(digits: &str) -> Option<[u8; 16]> {
     let plain = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let number = plain.then(|| u128::from_str_radix(digits, 16).ok()).flatten()?;
@@ -178,13 +178,13 @@ fn holds(good: bool, what: &'static str) -> Result<(), CodecError> {
     if good { Ok(()) } else { Err(CodecError::Invalid(what)) }
 }
 
-/// A record whose body is complete.
+/// Checks a record whose body is complete.
 fn check_whole(record: &Record) -> Result<(), CodecError> {
     check_length(record, Some(record.body.len))?;
     holds(record.body.is_whole(), "body length")
 }
 
-/// A head, and what it says of the length of a body that is `len` long, where that is known.
+/// Checks a head, and that the lengths it states match the body's length `len`, if that is known.
 fn check_length(record: &Record, len: Option<u64>) -> Result<(), CodecError> {
     check_head(record)?;
     let is = |said: u64| len.is_none_or(|len| said == len);
@@ -192,14 +192,14 @@ fn check_length(record: &Record, len: Option<u64>) -> Result<(), CodecError> {
     check_range(record, is)
 }
 
-/// The range of a part, and whether its body is as long as it may be.
+/// Checks the range of a part, and that its length `fits`.
 fn check_range(record: &Record, fits: impl Fn(u64) -> bool) -> Result<(), CodecError> {
     let Some((first, last, total)) = record.range else { return Ok(()) };
     holds(first <= last && last < total, "range")?;
     holds(fits(last - first + 1), "range length")
 }
 
-/// All that holds for a growing record too.
+/// Checks what must hold for a growing record too.
 fn check_head(record: &Record) -> Result<(), CodecError> {
     check_key(&record.key)?;
     let status = record.status.as_u16();
@@ -225,7 +225,7 @@ fn check_node(node: &VaryNode) -> Result<(), CodecError> {
     holds(node.languages.iter().all(is_spoken), "languages")
 }
 
-/// What is asked for by it becomes part of a key.
+/// Returns whether it is valid. Its values become part of a key.
 fn is_spoken(spoken: &Spoken) -> bool {
     let plain = |text: &str, most: usize| text.len() <= most && !text.contains(char::is_control);
     unhex(&spoken.variant).is_some()
@@ -238,7 +238,7 @@ fn check_note(note: &Note) -> Result<(), CodecError> {
         Note::Growing { token, head, binding } => {
             check_head(head)?;
             check_fields(binding.iter().flat_map(|binding| &binding.vary))?;
-            // A variant's lease is younger than the request that its bytes were asked with.
+            // A variant's lease is taken after the upstream request was sent.
             holds(head.token <= *token, "token")?;
             let so_far = sum(&head.body.segments)?;
             let stated = stated_length(&head.headers)?;
@@ -257,19 +257,19 @@ fn check_note(note: &Note) -> Result<(), CodecError> {
     }
 }
 
-/// Lines of visible letters: it is compared with what a request makes, and printed.
+/// Checks that a key is lines of visible characters: it is compared with a request's key, and printed.
 fn check_key(key: &str) -> Result<(), CodecError> {
     holds(!key.is_empty() && !key.contains(|letter: char| letter.is_control() && letter != '\n'), "key")
 }
 
-/// Sorted, each once, not too many.
+/// Checks that fields are sorted, unique and not too many.
 fn check_fields<'a>(fields: impl Iterator<Item = &'a HeaderName> + Clone) -> Result<(), CodecError> {
     let next = fields.clone().skip(1);
     let sorted = fields.clone().zip(next).all(|(a, b)| a.as_str() < b.as_str());
     holds(sorted && fields.count() <= MAX_FIELDS, "fields")
 }
 
-/// Fields that would change how an answer made of the record is framed.
+/// Returns whether the field would change the framing of a response made from the record.
 fn is_framing(field: &HeaderName) -> bool {
     matches!(
         field.as_str(),
@@ -291,7 +291,7 @@ fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, CodecError> {
     Ok(stated)
 }
 
-/// The most bytes that a record can take as text: a letter takes up to six where it is escaped.
+/// The most bytes that a record can take as text: an escaped character takes up to six.
 fn longest(record: &Record) -> usize {
     let select = record
         .select

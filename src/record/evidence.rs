@@ -1,7 +1,7 @@
 //! Which requests are bound by a verdict that is not a stored response: a failure (F7), a pass (F10).
 //!
-//! The request that leads a fill must not decide for the others. Its verdict binds a request that
-//! would send the same fields beside the key, and all requests once a second leader, with other
+//! One request that leads a fill must not decide for all others. Its verdict binds a request that
+//! would send the same fields beside the key. It binds all requests once a second leader, with other
 //! fields and for another client, has come to the same verdict.
 
 /// The digest of what a fill sends beside its key.
@@ -10,15 +10,15 @@ pub type CarriedDigest = [u8; 16];
 /// One exchange that came to a verdict, or a request that may be bound by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Witness {
-    /// What it carried beside the key.
+    /// The digest of what it carried beside the key.
     pub carried: CarriedDigest,
-    /// A digest of the client's address; it means something only under one key.
+    /// A digest of the client's address, comparable only under one key.
     pub client: u64,
-    /// A digest of what `Vary` of the answer selects by; 0 where it has none.
+    /// A digest of the fields that `Vary` of the response selects by; 0 if it has none.
     pub selection: u64,
     /// Until when it may confirm another one, in ms on the store's clock.
     pub until: u64,
-    /// For how long its verdict was to be remembered, in ms.
+    /// For how long its verdict is remembered, in ms.
     pub lasts: u64,
 }
 
@@ -32,19 +32,19 @@ pub struct Evidence {
 /// Why a request is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// It would send what failed.
+    /// It would send the same fields as one of the exchanges.
     Alike,
-    /// Two clients have shown that it is not what was sent.
+    /// Two exchanges with different fields, of two clients, came to the verdict.
     Confirmed,
-    /// Two exchanges of its own client have.
+    /// Two exchanges with different fields, of its own client, came to the verdict.
     OwnClient,
 }
 
 // === impl Evidence ===
 
 impl Evidence {
-    /// Of `last`, confirmed by one of `earlier` that carried other fields and still counts at
-    /// `now`. One of another client is taken first.
+    /// The evidence of `last`, confirmed by one of `earlier` that carried other fields and still counts at
+    /// `now`. One of another client is preferred.
     pub fn of(last: Witness, earlier: impl IntoIterator<Item = Witness>, now: u64) -> Self {
         let confirms = |one: &Witness| one.carried != last.carried && one.until > now;
         let before =
@@ -52,10 +52,10 @@ impl Evidence {
         Self { last: Some(last), before }
     }
 
-    /// What it proves to the request that tries again at `now`, when its time is over. If that comes to the
-    /// same, the last exchange counts once more: else a failure that goes on had to be shown by two
-    /// leaders again and again. Only that one does, so one client that always tries first can't keep
-    /// another's exchange for ever.
+    /// The evidence for the request that tries again at `now`, after the verdict has expired. If it was
+    /// confirmed, the last exchange counts once more, so that a lasting failure need not be shown by two
+    /// leaders each time. Only the last one does, so a client that always tries first can't keep another's
+    /// exchange for ever.
     #[must_use]
     pub fn renewed(self, now: u64) -> Self {
         let once_more = |last: Witness| Witness { until: last.until.max(now.saturating_add(1)), ..last };
@@ -65,7 +65,7 @@ impl Evidence {
         }
     }
 
-    /// As it was read: the last one first, one that confirms it behind that.
+    /// Makes it from a list: the last exchange, then the one that confirms it.
     pub(super) fn from_list(list: &[Witness]) -> Option<Self> {
         match *list {
             [] => Some(Self::default()),
@@ -77,7 +77,7 @@ impl Evidence {
         }
     }
 
-    /// The exchanges that it is of, the last one first.
+    /// The exchanges, the last one first.
     pub fn witnesses(&self) -> impl Iterator<Item = Witness> {
         self.last.into_iter().chain(self.before)
     }
@@ -87,16 +87,16 @@ impl Evidence {
         self.before.is_some()
     }
 
-    /// Returns whether `request` would tell no more than the last exchange, should it be the second
-    /// leader: it is of the same client, or `Vary` selects the same for both.
+    /// Returns whether `request` as the second leader would prove little: it is of the same client as the
+    /// last exchange, or `Vary` selects the same for both.
     pub fn tells_little_by(&self, request: &Witness) -> bool {
         self.last.is_some_and(|last| {
             last.client == request.client || (last.selection != 0 && last.selection == request.selection)
         })
     }
 
-    /// For how long the verdict binds other requests than its like, in ms, counted from the last
-    /// exchange: as long as the shorter of the two was to be remembered.
+    /// For how long the verdict binds requests with other fields, in ms after the last exchange: the
+    /// shorter of the times of its exchanges.
     pub fn lasts_for_others(&self) -> u64 {
         self.witnesses().map(|one| one.lasts).min().unwrap_or(0)
     }
@@ -108,9 +108,9 @@ impl Evidence {
 
     /// Returns why the verdict binds `request`, if it does.
     ///
-    /// Two leaders of one client confirm it for that client alone. Where the answer varies it binds
-    /// the requests that select as both did; a request that has `waited` for it is bound too if the
-    /// two selected differently, for then it does not lie in what is selected.
+    /// Two leaders of one client confirm it for that client alone. If the response varies, it binds the
+    /// requests that select as both leaders did. If the leaders selected differently, the verdict does
+    /// not depend on the selection: then a request is bound that has `waited` for it.
     pub fn binds(&self, request: &Witness, waited: bool) -> Option<Bound> {
         let last = self.last?;
         if last.carried == request.carried {

@@ -1,4 +1,4 @@
-//! Segments of dots (RFC 3986 §3.3): `.` is removed, `..` refused in any spelling.
+//! Dot segments (RFC 3986 §3.3): `.` is removed, `..` refused in any spelling.
 
 use super::Refusal;
 use super::escape::digit;
@@ -22,11 +22,10 @@ pub(super) fn remove(out: &mut String, from: usize) {
     }
 }
 
-/// Refuses what is left of `.` and `..` as segments of a canonical path. An escaped slash or
-/// backslash ends a segment here, a `;` begins its parameters, spaces and control bytes do not
-/// count, and what is escaped twice is read as if it were escaped once, because that is how some
-/// origins read them: `/v1/..%2Fadmin`, `/v1/..;/admin`, `/v1/..%20/admin` and `/v1/%252e%252e/admin`
-/// must not be answered by the rules for `/v1/*`.
+/// Refuses a canonical path that still has dot segments, as any origin might read it. An escaped slash
+/// or backslash ends a segment, a `;` begins its parameters, spaces and control bytes are ignored, and
+/// double escapes are decoded. `/v1/..%2Fadmin`, `/v1/..;/admin`, `/v1/..%20/admin` and
+/// `/v1/%252e%252e/admin` must not be answered by the rules for `/v1/*`.
 pub(super) fn judge(path: &str) -> Result<(), Refusal> {
     let bytes = path.as_bytes();
     if !bytes.contains(&b'.') && !path.contains("%25") {
@@ -52,11 +51,11 @@ pub(super) fn judge(path: &str) -> Result<(), Refusal> {
     segment.judge()
 }
 
-/// What is known of a segment.
+/// What has been read of a segment.
 #[derive(Default)]
 struct Segment {
     dots: usize,
-    /// It has other letters than dots.
+    /// It has other characters than dots.
     more: bool,
     /// Its name is over: parameters follow.
     over: bool,
@@ -72,7 +71,7 @@ fn is_dot(segment: &str) -> bool {
     segment == "." || segment.eq_ignore_ascii_case("%2e")
 }
 
-/// The byte that is meant at a place, however often it is escaped, and where the next one begins.
+/// Decodes the byte at `at`, however often it is escaped. Returns it and where the next one begins.
 fn meant(bytes: &[u8], at: usize) -> (u8, usize) {
     if bytes[at] != b'%' {
         return (bytes[at], at + 1);

@@ -1,5 +1,5 @@
-//! Escapes: decoded where they stand for unreserved characters, capitalised elsewhere, added
-//! where the upstream client's URL parser would add them.
+//! Percent escapes: decoded for unreserved characters, capitalised otherwise, and added for the bytes
+//! that the upstream client's URL parser would escape.
 
 use super::Refusal;
 use super::dots;
@@ -11,18 +11,18 @@ pub(super) enum Part {
     Query,
 }
 
-/// What becomes of a byte.
+/// How a byte is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Stays.
+    /// As it is.
     Plain,
-    /// Begins an escape.
+    /// It begins an escape.
     Percent,
-    /// Is written as an escape.
+    /// As an escape.
     Encode,
     Control,
     Backslash,
-    /// May not stand in a URL, and servers differ in what they make of it.
+    /// Not allowed in a URL, and servers differ in how they read it.
     Unescaped,
 }
 
@@ -30,7 +30,7 @@ static PATH: [Class; 256] = classes(b" #?`{}");
 static QUERY: [Class; 256] = classes(b" #'");
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// The canonical form of a path alone, for what settings compare with paths.
+/// The canonical form of a path alone, for settings that are compared with paths.
 pub fn canonical_path(path: &str) -> Result<String, Refusal> {
     let mut out = String::with_capacity(path.len());
     write(&mut out, path, Part::Path)?;
@@ -39,8 +39,8 @@ pub fn canonical_path(path: &str) -> Result<String, Refusal> {
     Ok(out)
 }
 
-/// Appends the canonical form of `text`, which is what was written, to `out`. Returns whether
-/// [`write_as_sent`] would append something else.
+/// Appends the canonical form of `text` to `out`. Returns whether [`write_as_sent`] would append
+/// another form.
 pub(super) fn write(out: &mut String, text: &str, part: Part) -> Result<bool, Refusal> {
     let bytes = text.as_bytes();
     let mut kept = 0;
@@ -52,7 +52,7 @@ pub(super) fn write(out: &mut String, text: &str, part: Part) -> Result<bool, Re
             at += 1;
             continue;
         }
-        // Plain bytes are ASCII, so a run of them begins and ends at a character's edge.
+        // Plain bytes are ASCII, so a run of them begins and ends at a character boundary.
         if kept < at {
             out.push_str(&text[kept..at]);
         }
@@ -96,13 +96,13 @@ pub(super) fn write(out: &mut String, text: &str, part: Part) -> Result<bool, Re
     Ok(differs)
 }
 
-/// Appends `text`, for which [`write`] had a form, as it goes on the wire: as it was written, but
-/// for what the upstream client's parser would escape.
+/// Appends `text`, which [`write`] has accepted, as it goes upstream: as it was written, except for the
+/// bytes that the upstream client's parser would escape.
 pub(super) fn write_as_sent(out: &mut String, text: &str, part: Part) {
     let mut kept = 0;
     for (at, byte) in text.bytes().enumerate() {
         if part.class(byte) == Class::Encode {
-            // What stands between two such bytes ends at a character's edge, or is empty.
+            // The text between two such bytes ends at a character boundary, or is empty.
             if kept < at {
                 out.push_str(&text[kept..at]);
             }
@@ -113,7 +113,7 @@ pub(super) fn write_as_sent(out: &mut String, text: &str, part: Part) {
     out.push_str(&text[kept..]);
 }
 
-/// How many bytes the wire has for the first `len` bytes of the canonical form.
+/// Returns how many bytes of `sent` stand for the first `len` bytes of the canonical form.
 pub(super) fn sent_len(sent: &str, len: usize) -> usize {
     let bytes = sent.as_bytes();
     let (mut at, mut canonical) = (0, 0);
@@ -137,7 +137,7 @@ fn push_escape(out: &mut String, byte: u8) {
     out.push(char::from(HEX[usize::from(byte & 15)]));
 }
 
-/// The value of the hexadecimal digit at a place.
+/// The value of the hexadecimal digit at `at`.
 pub(super) fn digit(bytes: &[u8], at: usize) -> Option<u8> {
     match *bytes.get(at)? {
         byte @ b'0'..=b'9' => Some(byte - b'0'),

@@ -1,14 +1,14 @@
-//! Authorities: a name or address, and perhaps a port.
+//! Authorities: a name or an address, and an optional port.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use super::{Refusal, Scheme};
 
-/// The longest host that is taken, as in the DNS.
+/// The longest host that is accepted, as in the DNS.
 const MAX_HOST: usize = 253;
 
-/// The host of an authority in its one form.
+/// The host of an authority, in canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host<'a> {
     name: Cow<'a, str>,
@@ -16,7 +16,7 @@ pub struct Host<'a> {
     pub port: Option<u16>,
 }
 
-/// Judges an authority as it stands in Host or in a URL, for a client that speaks `scheme`.
+/// Checks an authority as in Host or in a URL, for a client of `scheme`.
 pub fn host(authority: &str, scheme: Scheme) -> Result<Host<'_>, Refusal> {
     if authority.contains('@') {
         return Err(Refusal::UserInfo);
@@ -77,7 +77,7 @@ impl Host<'_> {
         Self { name: Cow::Borrowed(""), port: None }
     }
 
-    /// Lower case; an IPv6 address in brackets.
+    /// The name in lower case; an IPv6 address in brackets.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,13 +1,13 @@
-//! What the store's clock and its numbers allow an entry to say.
+//! Checks an entry against the store's clock and its numbers.
 
 use super::{CodecError, holds};
 use crate::record::{Binding, CLOCK_SLACK_MS, Manifest, Note, Pointer, Record};
 
-/// The longest that *pass* and *failed* are remembered, in ms, whatever the route or the origin says.
+/// The longest time that *pass* and *failed* are remembered, in ms, whatever the route or the origin says.
 pub const MAX_NOTE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// What was read when. An entry that is beyond it was not written by an instance of this fleet, or by
-/// one whose clock was wrong: it is taken for absent.
+/// The store's clock and highest number at the time of the read. An entry beyond them was not written by
+/// an instance of this fleet, or by one whose clock was wrong: it counts as absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The store's clock, in ms.
@@ -19,7 +19,7 @@ pub struct Limits {
 // === impl Limits ===
 
 impl Limits {
-    /// For text that comes from no store.
+    /// No limits, for text that is not from a store.
     pub const NONE: Self = Self { now_ms: u64::MAX, number: u64::MAX };
 
     pub(super) fn pointer(&self, pointer: &Pointer) -> Result<(), CodecError> {
@@ -49,7 +49,7 @@ impl Limits {
         holds(record.born <= self.number, "born")?;
         let named = |token: u64| token <= self.number || token >= Manifest::WITHOUT_LEASE;
         holds(record.body.segments.iter().all(|segment| named(segment.token)), "segments")?;
-        // Else it would be fresh for as long as it is ahead.
+        // Otherwise it would stay fresh longer, by as much as it is ahead.
         self.time(record.received_at, 0, "received_at")
     }
 

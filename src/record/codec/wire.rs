@@ -1,4 +1,4 @@
-//! The JSON shapes, and what they become.
+//! The JSON shapes, and their conversion.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub(super) struct WireVary {
     noted: bool,
 }
 
-// As serde asks for it.
+// The signature that serde needs.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_false(it: &bool) -> bool {
     !it
@@ -110,7 +110,7 @@ pub(super) struct WireFailed {
     binding: WireBinding,
 }
 
-/// Absent where no exchange is named: then it binds no request.
+/// Absent if it names no exchange: then it binds no request.
 #[derive(Serialize, Deserialize)]
 struct WireBinding {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -119,8 +119,8 @@ struct WireBinding {
     vary: Vec<String>,
 }
 
-/// Digests of the fields, of the client and of the selection, until when it counts, and how long it
-/// was to be remembered.
+/// Digests of the fields, of the client and of the selection, until when it counts, and how long its
+/// verdict is remembered.
 type WireWitness = (String, String, String, u64, u64);
 
 fn field(name: &str) -> Result<HeaderName, CodecError> {
@@ -128,7 +128,7 @@ fn field(name: &str) -> Result<HeaderName, CodecError> {
 }
 
 thread_local! {
-    /// The life that was read last: all records of a store name the same, and share one text.
+    /// The life that was read last. All records of a store name the same one, so they share its text.
     static LIFE: RefCell<Arc<str>> = RefCell::new("".into());
 }
 
@@ -196,7 +196,7 @@ impl WireRecord {
         }
     }
 
-    /// The record; `body` where its own is elsewhere.
+    /// Converts it to a record, with `body` if its own body is elsewhere.
     pub(super) fn into_record(self, body: Option<Manifest>) -> Result<Record, CodecError> {
         if self.v != VERSION {
             return Err(CodecError::Version(self.v));
