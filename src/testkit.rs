@@ -1,13 +1,13 @@
-//! What tests are made of, beside the product: none of it is in a running instance.
+//! Support for tests: none of it runs in an instance.
 //!
 //! It is part of the library so that unit tests and the suites under `tests/` share it. The product
-//! never names it; the house test sees to that.
+//! never uses it; the house test checks that.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`conformance`] | what every store promises, as cases that run against any of them |
-//! | [`faulty`] | a store behind a line that misbehaves by a plan, or when told to |
-//! | [`fixtures`] | the least record and request |
+//! | [`faulty`] | a store behind a network that fails by a plan, or on demand |
+//! | [`fixtures`] | a minimal record and a minimal request |
 //! | [`scripted`] | an origin that answers from a script, without sockets |
 //! | [`single`] | the whole single flight for a value of one JSON text: S1–S18, to be tested as one |
 

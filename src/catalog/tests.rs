@@ -157,7 +157,7 @@ async fn another_keys_record_at_the_same_hash_is_a_miss() {
     assert_eq!(rig.reading(&key).await, Some(Reading::Foreign));
     rig.put_note(&key, &growing("http://h/b")).await;
     assert_eq!(rig.catalog.verdict(&key).await.unwrap(), None);
-    // Housekeeping knows hashes only, and asks for whatever is there.
+    // Housekeeping knows only hashes, and reads whatever is stored.
     let found = rig.catalog.value_of(key.hash()).await.unwrap().unwrap();
     assert_eq!(found.reading, Reading::Vary(node("http://h/b")));
 }
@@ -310,7 +310,7 @@ async fn a_removal_whose_lease_was_lost_is_fenced_and_takes_nothing() {
     assert_eq!(fill.note(text.as_str(), None).await, Noted::Fenced);
     drop(fill);
     rig.flight.idle().await;
-    // The same, lost while it is looked at what is to go.
+    // The same, with the lease lost while the entry is judged.
     let (store, lock) = (rig.store.clone(), names.lock.clone());
     let lose = move |_: &super::Found| {
         let lost = futures_util::FutureExt::now_or_never(store.delete(&lock, None));

@@ -1,8 +1,7 @@
 //! What every store promises, as cases that run against any of them.
 //!
-//! A [`Rig`] brings a store and makes its time pass; [`all`] panics at the first broken promise.
-//! Cases use keys of their own, so one store may serve them all, and a store that is not empty
-//! will do.
+//! A [`Rig`] has a store and makes its time pass; [`all`] panics at the first broken promise. Cases use
+//! keys of their own, so one store may serve them all, and it need not be empty.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,19 +24,19 @@ pub trait Rig: Send + Sync {
     /// The store.
     fn dust(&self) -> Arc<dyn Dust>;
 
-    /// Has that much time pass, for the store and for this process.
+    /// Lets that much time pass, for the store and for this process.
     async fn pass(&self, by: Duration);
 
-    /// The unit of all times in the suite: long enough that a few calls take no noticeable part
-    /// of it. Virtual time: 1 s, say; real time: as short as the store's speed allows.
+    /// The unit of all times in the suite: long enough that a few calls take no noticeable part of it.
+    /// With virtual time 1 s, for example; with real time as short as the store's speed allows.
     fn beat(&self) -> Duration;
 
-    /// What this store cannot do by nature.
+    /// What this kind of store can do.
     fn nature(&self) -> Nature {
         Nature::default()
     }
 
-    /// How many subscriptions are alive, where the store can tell.
+    /// How many subscriptions are alive, if the store can tell.
     fn subscriptions(&self) -> Option<usize>;
 
     /// A word that makes the keys of this run its own.
@@ -46,7 +45,7 @@ pub trait Rig: Send + Sync {
     }
 }
 
-/// Where stores differ by nature.
+/// What not every kind of store can do.
 #[derive(Debug, Clone, Copy)]
 pub struct Nature {
     /// *Held* tells the time left and the token.
@@ -57,7 +56,7 @@ pub struct Nature {
     pub expires: bool,
 }
 
-/// One case: a rig, and keys of its own.
+/// A case: a rig, and keys of its own.
 struct Case<'a> {
     rig: &'a dyn Rig,
     dust: Arc<dyn Dust>,
@@ -176,12 +175,12 @@ fn is_lease(entry: Option<&Entry>) -> bool {
     entry.is_some_and(|entry| matches!(entry.value, Value::Lease { .. }) && entry.text().is_none())
 }
 
-/// An event is due: it must come soon.
+/// Waits for an event that must come soon.
 async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(5), event).await.unwrap_or_else(|_| panic!("never came: {what}"))
 }
 
-/// Collects wakes until `enough` is satisfied by all of them together.
+/// Merges wakes until `enough` accepts the sum.
 async fn wakes(what: &str, changes: &mut Changes, enough: impl Fn(&Wake) -> bool) -> Wake {
     let mut sum = Wake::default();
     soon(what, async {

@@ -1,8 +1,8 @@
-//! A store that misbehaves as a network does: on a seeded plan, or when told to.
+//! A store behind a network that fails: by a seeded plan, or on demand.
 //!
-//! Wraps any store. Faults strike before the inner store is asked or after it has answered, so
-//! that "landed but unheard" (F11) can be told from "never landed". All time is tokio's: paused
-//! time makes a run repeat exactly.
+//! It wraps any store. Faults occur before the inner store is called or after it has answered, so that
+//! a call that landed without an answer (F11) differs from one that never landed. All time is tokio's:
+//! with paused time a run repeats exactly.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -23,10 +23,10 @@ use crate::dust::{
     Room, Written,
 };
 
-/// How often what goes wrong by itself. Chances are parts of 1000 of all calls (or events).
+/// How often each fault occurs by itself, in parts per 1000 of all calls (or events).
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Calls reach the store up to this much late, even if the caller has given up meanwhile.
+    /// Calls reach the store up to this much later, even if the caller has given up meanwhile.
     pub delay: Duration,
     /// The request is lost.
     pub lose_request: u64,
@@ -36,23 +36,23 @@ pub struct Plan {
     pub refuse: u64,
     /// Never answered, nothing done.
     pub hang: u64,
-    /// An event is lost, and nobody is told.
+    /// An event is lost, without a report.
     pub lose_event: u64,
     /// Spans of time, from when the decorator was made, in which it is down.
     pub down: Vec<Range<Duration>>,
-    /// How long until a lost request or answer is given up with [`Error::Unavailable`]; `None`:
-    /// never, the caller must have a bound of its own.
+    /// How long until a lost request or answer fails with [`Error::Unavailable`]; `None`: never, the
+    /// caller must have a bound of its own.
     pub silence: Option<Duration>,
 }
 
-/// What can go wrong with a call.
+/// A fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It reaches the store that much later, even if the caller has given up meanwhile.
     Delay(Duration),
     /// It never reaches the store.
     RequestLost,
-    /// It lands, and nobody hears of it.
+    /// It lands, and its answer is lost.
     AnswerLost,
     /// Refused at once.
     Unavailable,
@@ -60,7 +60,7 @@ pub enum Fault {
     Hang,
 }
 
-/// Which call.
+/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the methods of the trait, by name")]
 pub enum Op {
@@ -77,13 +77,13 @@ pub enum Op {
     Entries,
 }
 
-/// A store behind a bad line.
+/// A store behind a connection that fails.
 #[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn Dust>,
     line: Arc<Line>,
     pump: OnceCell<Pump>,
-    /// How far ahead it believes the store's clock to be, in ms.
+    /// How far ahead it reports the store's clock, in ms.
     ahead: AtomicI64,
 }
 
@@ -104,14 +104,14 @@ struct ByHand {
     struck: u64,
 }
 
-/// The task that hands events on; ends with the decorator.
+/// The task that passes events on; it ends with the decorator.
 #[derive(Debug)]
 struct Pump(AbortHandle);
 
 // === impl Plan ===
 
 impl Default for Plan {
-    /// Nothing goes wrong; what is lost by hand is given up after 200 ms.
+    /// No faults; what is lost on demand fails after 200 ms.
     fn default() -> Self {
         Self {
             delay: Duration::ZERO,
@@ -144,42 +144,41 @@ impl Fault {
 // === impl Faulty ===
 
 impl Faulty {
-    /// Puts `inner` behind a line that misbehaves by `plan`, as `dice` fall.
+    /// Puts `inner` behind a connection that fails by `plan`, at random by `dice`.
     pub fn new(inner: Arc<dyn Dust>, plan: Plan, dice: Dice) -> Self {
         let by_hand = Mutex::default();
         let line = Line { plan, dice, hub: Hub::new(), since: Instant::now(), by_hand };
         Self { inner, line: Arc::new(line), pump: OnceCell::new(), ahead: AtomicI64::new(0) }
     }
 
-    /// A line without faults, but those that are asked for by hand.
+    /// A connection with no faults except those on demand.
     pub fn sound(inner: Arc<dyn Dust>) -> Self {
         Self::new(inner, Plan::default(), Dice::seeded(0))
     }
 
-    /// Cuts the line: calls are refused, events are missed, and everybody who listens is told
-    /// that they are.
+    /// Cuts the connection: calls are refused, events are missed, and that is reported to all subscribers.
     pub fn down(&self) {
         self.line.by_hand().down = true;
         self.line.hub.lost();
     }
 
-    /// Mends the line. Whoever listens hears events again, after word that some were missed.
+    /// Restores the connection. Subscribers get events again, after the report that some were missed.
     pub fn up(&self) {
         self.line.by_hand().down = false;
         self.line.hub.lost();
     }
 
-    /// From now on events are lost, or not any more, and nobody is told.
+    /// Sets whether events are lost without a report.
     pub fn lose_events(&self, lose: bool) {
         self.line.by_hand().deaf = lose;
     }
 
-    /// The next call of `op` (`None`: of any) meets `fault`. Several of them wait in a row.
+    /// The next call of `op` (`None`: of any) meets `fault`. Several faults are queued.
     pub fn next(&self, op: Option<Op>, fault: Fault) {
         self.line.by_hand().next.push_back((op, fault));
     }
 
-    /// The next call lands unheard.
+    /// The next call lands, and its answer is lost.
     pub fn drop_next_answer(&self) {
         self.next(None, Fault::AnswerLost);
     }
@@ -194,12 +193,12 @@ impl Faulty {
         self.next(None, Fault::Hang);
     }
 
-    /// From now on this side believes the store's clock to be so many ms ahead of what it is.
+    /// Makes this side report the store's clock as so many ms ahead of what it is.
     pub fn set_ahead(&self, ms: i64) {
         self.ahead.store(ms, Ordering::Relaxed);
     }
 
-    /// How many faults struck so far, refusals of a line that is down included.
+    /// How many faults occurred so far, refusals of a cut connection included.
     pub fn struck(&self) -> u64 {
         self.line.by_hand().struck
     }
@@ -213,7 +212,7 @@ impl Faulty {
         match self.line.fate(op) {
             None => ask.await,
             Some(Fault::Delay(late)) => {
-                // What is sent is on its way, whether or not its sender still listens.
+                // A call that was sent arrives, whether or not its caller still waits.
                 let task = tokio::spawn(async move {
                     sleep(late).await;
                     ask.await
@@ -238,7 +237,7 @@ impl Faulty {
         Err(Error::Unavailable("no answer in time".into()))
     }
 
-    /// Events come through a task of this side, which begins with the first who listens.
+    /// Starts the task that passes events on, at the first subscription.
     async fn listen(&self) -> Result<()> {
         let start = async || {
             let feed = self.inner.feed().await?;
@@ -376,7 +375,7 @@ impl Line {
             return hand.next.remove(at).map(|(_, fault)| fault);
         }
         drop(hand);
-        // One throw for all chances, so that a plan's chances are what they say.
+        // One random number for all faults, so that their chances are those of the plan.
         let mut throw = self.dice.below(1000);
         let chances = [
             (self.plan.lose_request, Fault::RequestLost),
@@ -393,7 +392,7 @@ impl Line {
         (self.plan.delay > Duration::ZERO).then(|| Fault::Delay(self.dice.up_to(self.plan.delay)))
     }
 
-    /// When the plan next cuts or mends the line.
+    /// When the plan next cuts or restores the connection.
     fn next_turn(&self) -> Option<Instant> {
         let now = Instant::now();
         let turns = self.plan.down.iter().flat_map(|span| [self.since + span.start, self.since + span.end]);

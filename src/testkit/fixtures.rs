@@ -1,4 +1,4 @@
-//! The least of what tests make: a record and a request, to be changed where it matters.
+//! A minimal record and a minimal request, for tests to change.
 
 use http::{HeaderMap, Method, StatusCode};
 

@@ -1,4 +1,4 @@
-//! An origin that says what a test told it to. No sockets: time may be paused.
+//! An origin that answers from a test's script. It uses no sockets, so time may be paused.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,14 +15,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::upstream::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Trailers, Upstream};
 
-/// An [`Upstream`] that answers from a script: the queued replies in order, then what the
-/// fallback says, then [`ErrorKind::Connect`].
+/// An [`Upstream`] that answers from a script: the queued replies in order, then the fallback's, then
+/// [`ErrorKind::Connect`].
 #[derive(Clone, Default)]
 pub struct Scripted {
     inner: Arc<Inner>,
 }
 
-/// What was asked.
+/// A request that it has received.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// Method.
@@ -31,14 +31,14 @@ pub struct Asked {
     pub target: String,
     /// Fields.
     pub headers: HeaderMap,
-    /// The content, read whole before the answer.
+    /// The content, read whole before the reply.
     pub body: Bytes,
     /// Queue.
     pub lane: Lane,
 }
 
-/// One answer. Built in the order in which it happens; what stands before [`Reply::head`] (or the
-/// first piece of body) is before the head.
+/// A reply, built in the order of its steps. Steps before [`Reply::head`], or before the first piece of
+/// body, come before the head.
 #[derive(Debug, Clone)]
 pub struct Reply {
     status: StatusCode,
@@ -73,18 +73,18 @@ struct State {
 // === impl Scripted ===
 
 impl Scripted {
-    /// An origin with nothing to say yet.
+    /// An origin without replies.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An origin that answers by what is asked; the number counts requests from 0.
+    /// An origin that answers by the request; the number counts requests from 0.
     pub fn by(answer: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
         let inner = Inner { state: Mutex::default(), fallback: Some(Box::new(answer)) };
         Self { inner: Arc::new(inner) }
     }
 
-    /// One more reply, after those that are queued.
+    /// Adds a reply after those that are queued.
     #[must_use]
     pub fn then(self, reply: Reply) -> Self {
         self.push(reply);
@@ -96,12 +96,12 @@ impl Scripted {
         self.lock().replies.push_back(reply);
     }
 
-    /// All that was asked so far.
+    /// The requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.lock().asked.clone()
     }
 
-    /// How often it was asked.
+    /// How many requests came.
     pub fn count(&self) -> usize {
         self.lock().asked.len()
     }
@@ -154,7 +154,7 @@ impl fmt::Debug for Scripted {
 // === impl Reply ===
 
 impl Reply {
-    /// An answer with this status and nothing else.
+    /// A reply with this status and nothing else.
     ///
     /// # Panics
     /// If that is no status.
@@ -168,10 +168,10 @@ impl Reply {
         Self::new(200).bytes(body)
     }
 
-    /// One more field.
+    /// Adds a field.
     ///
     /// # Panics
-    /// If it cannot stand in a field.
+    /// If the field is invalid.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a test names a field");
@@ -179,38 +179,38 @@ impl Reply {
         self
     }
 
-    /// How the end is told. By default: by Length, which is added as a field, unless the body fails.
+    /// Sets the framing. The default is by length, with a Content-Length, unless the body fails.
     #[must_use]
     pub fn framing(mut self, framing: Framing) -> Self {
         self.framing = Some(framing);
         self
     }
 
-    /// Time passes.
+    /// Waits for this time.
     #[must_use]
     pub fn wait(self, time: Duration) -> Self {
         self.step(Step::Wait(time))
     }
 
-    /// Waits for a permit of this semaphore, and uses it up.
+    /// Waits for a permit of this semaphore, and consumes it.
     #[must_use]
     pub fn gate(self, gate: &Arc<Semaphore>) -> Self {
         self.step(Step::Gate(gate.clone()))
     }
 
-    /// The head goes out now, before what follows.
+    /// Sends the head now, before the next step.
     #[must_use]
     pub fn head(self) -> Self {
         self.step(Step::Head)
     }
 
-    /// A piece of body.
+    /// Sends a piece of body.
     #[must_use]
     pub fn bytes(self, bytes: impl Into<Bytes>) -> Self {
         self.step(Step::Bytes(bytes.into()))
     }
 
-    /// It fails here; before the head there is no answer at all.
+    /// Fails here. Before the head there is no reply at all.
     #[must_use]
     pub fn fail(self, kind: ErrorKind) -> Self {
         self.step(Step::Fail(Error { kind, detail: "as scripted".to_owned() }))
@@ -250,7 +250,7 @@ impl Reply {
             headers: self.headers,
             version: Version::HTTP_11,
             framing,
-            // As a real one: what has ended may be asked again.
+            // As a real body: it may be polled after its end.
             body: Box::pin(body.fuse()),
             timing: Timing { first_byte: sent.elapsed(), tries: 1, ..Timing::default() },
             trailers: Trailers::default(),
@@ -266,7 +266,7 @@ impl Step {
         match self {
             Self::Wait(time) => sleep(time).await,
             Self::Gate(gate) => {
-                // A closed gate is an open one.
+                // A closed semaphore lets it pass.
                 if let Ok(permit) = gate.acquire().await {
                     permit.forget();
                 }

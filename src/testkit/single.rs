@@ -13,10 +13,10 @@ use crate::flight::{Entered, Flight, Judge, Judged, Names, Published, Standing, 
 /// How [`run`] treats a value.
 #[derive(Clone)]
 pub struct Options {
-    /// Whether a value is fresh, by its own timestamps, so that the fleet agrees (*freshness
-    /// mode*). Without it what exists is done for ever (*presence mode*, S15).
+    /// Returns whether a value is fresh, by its own timestamps, so that all instances agree (*freshness
+    /// mode*). Without it any value is final (*presence mode*, S15).
     pub fresh: Option<Fresh>,
-    /// How long to wait for somebody else's fill (S11).
+    /// How long to wait for another instance's fill (S11).
     pub wait_timeout: Duration,
     /// The lock key, if not `_dust:sf/<key>`.
     pub lock_key: Option<Arc<str>>,
@@ -25,36 +25,36 @@ pub struct Options {
 /// A freshness rule.
 pub type Fresh = Arc<dyn Fn(&Json) -> bool + Send + Sync>;
 
-/// What the work of a fill comes to (S4).
+/// The outcome of a fill's work (S4).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
-    /// A definitive answer, to be shared.
+    /// A result to be shared.
     Publish(Json),
     /// A failure that must not be remembered, with its reason (S6).
     Abort(String),
 }
 
-/// What [`run`] ends in.
+/// What [`run`] returns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flown {
     /// The value; the same shape whatever its source (S16).
     pub value: Json,
     /// Where it comes from.
     pub source: Source,
-    /// The deadline passed and this is the last known value (S13).
+    /// Whether it is the last known value, returned because the deadline passed (S13).
     pub stale: bool,
-    /// Whether a lease stood behind it (S14).
+    /// Whether it was coordinated by the store (S14).
     pub coordinated: bool,
 }
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// It was there (S1).
+    /// It was stored already (S1).
     Cached,
     /// The work was done here (S4).
     Computed,
-    /// Somebody else did it meanwhile (S9).
+    /// Another instance did it meanwhile (S9).
     Awaited,
 }
 
@@ -64,7 +64,7 @@ pub enum RunError {
     /// The work was aborted, for this reason (S6).
     #[error("aborted: {0}")]
     Aborted(String),
-    /// The lease was lost in mid-run; a newer holder owns the result (S5).
+    /// The lease was lost during the run; a newer holder owns the result (S5).
     #[error("fenced: the lease was lost on the way")]
     Fenced,
     /// The store cannot coordinate, and that is an error here (S14).
@@ -78,10 +78,10 @@ pub enum RunError {
     Store(#[from] Error),
 }
 
-/// Runs `work` for `key` under coordination, or rides the result of who does. `work` is given
-/// the fence, or `None` when it runs uncoordinated. It must be idempotent: at least once.
+/// Runs `work` for `key` under coordination, or returns the result of another instance's run. `work` is
+/// given the fence, or `None` when it runs uncoordinated. It must be idempotent: it runs at least once.
 ///
-/// Cancel safe: dropped while it fills, it hands the key on; while it waits, it withdraws.
+/// Cancel safe: dropped while it fills, it releases the lease; while it waits, it withdraws.
 pub async fn run<F, R>(flight: &Arc<Flight>, key: &str, options: &Options, work: F) -> Result<Flown, RunError>
 where
     F: FnOnce(Option<Number>) -> R + Send,
@@ -120,7 +120,7 @@ where
 // === impl Options ===
 
 impl Options {
-    /// Presence mode, and the lease's time and five seconds to wait.
+    /// Presence mode. It waits for the lease's time to live and five seconds.
     pub fn new(flight: &Flight) -> Self {
         Self {
             fresh: None,
@@ -161,7 +161,7 @@ impl Debug for Options {
     }
 }
 
-/// The value as it was put: one scalar leaf of JSON text. Text that is not JSON is absent.
+/// Decodes a value: one scalar leaf of JSON text. Text that is not JSON counts as absent.
 fn decode(entry: &Entry) -> Option<Json> {
     entry.text().and_then(|text| serde_json::from_str(text).ok())
 }

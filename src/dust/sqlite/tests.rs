@@ -86,7 +86,7 @@ async fn tokens_that_were_never_written_do_not_come_again() {
             assert!(token > last);
             last = token;
         }
-        // One that is far ahead moves the beginning of the next life too.
+        // A number that is far ahead moves the beginning of the next start too.
         let holder = Holder("h".into());
         match dust.lease("far", Duration::from_secs(1), &holder, last + 10 * RESERVE).await {
             Ok(Grant::Granted(lease)) => last = lease.token,
@@ -151,7 +151,7 @@ async fn damage_that_is_met_later_is_named_too() {
     drop(dust);
     let file = dir.path().join("dust.sqlite");
     let mut bytes = std::fs::read(&file).expect("read");
-    // Everything but the first pages, which tell what the file is.
+    // All but the first pages, which identify the file.
     bytes[5 * 4096..].fill(0x55);
     std::fs::write(&file, bytes).expect("written");
     let dust = match Embedded::open(dir.path(), clock.clone(), Limits::default()) {
@@ -274,7 +274,7 @@ async fn a_slow_disk_changes_no_answer() {
         assert_eq!(sqlite.get("a").expect("read"), Some(row("x", 1)));
     }
     drop(sqlite);
-    // Somebody may still be reading ahead when the store is closed.
+    // A read ahead may still be under way when the store is closed.
     warmer.beware();
     warmer.warm("a").await;
 }
@@ -286,7 +286,7 @@ async fn a_job_that_never_runs_leaves_nobody_waiting() {
     let (mut sqlite, _, _) =
         Sqlite::open(dir.path(), Limits::default(), hub.clone(), &Dice::seeded(1)).expect("it opens");
     let key: Arc<str> = "a".into();
-    // As if a job was queued with a runtime that then went down.
+    // As if a job was queued on a runtime that then shut down.
     lock(&sqlite.shared.queue).running = true;
     let job = Run { shared: sqlite.shared.clone(), ended: false };
     let receipt = sqlite.put(&key, row("x", 1), false, 0).expect("queued");

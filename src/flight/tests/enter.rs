@@ -1,4 +1,4 @@
-//! S1, S2, S14, S16, F2, F8, F11: up to the point of waiting.
+//! S1, S2, S14, S16, F2, F8, F11: entering until it has to wait.
 
 use super::support::*;
 use crate::dust::{Dust, Value};

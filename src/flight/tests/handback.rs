@@ -1,4 +1,4 @@
-//! F11: no lease is lost on the way.
+//! F11: a lost answer leaves no lease behind.
 
 use std::sync::atomic::Ordering;
 
@@ -51,7 +51,7 @@ async fn f11_who_is_cancelled_while_asking_gives_back_what_lands_later() {
     let a = rig.instance();
     a.line.next(Some(Op::Lease), Fault::Delay(ms(100)));
     let wait = a.enter_aside(secs(9)).await;
-    // The first try to give it back comes too early: the lease is still on its way.
+    // The first release comes too early: the lease has not landed yet.
     wait.abort();
     sleep(ms(150)).await;
     a.flight.idle().await;

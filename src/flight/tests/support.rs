@@ -1,4 +1,4 @@
-//! Two instances over one store, a judge, and a line that records what is asked.
+//! Two instances over one store, a judge, and a store decorator that records calls.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,7 +37,7 @@ pub(super) struct Rig {
 /// lease with that token lives.
 pub(super) struct Any;
 
-/// Records calls, and does something just before one.
+/// Records calls, and runs something just before one.
 #[derive(Default)]
 pub(super) struct Log {
     calls: Vec<(Op, String)>,
@@ -106,7 +106,7 @@ impl Rig {
         entry.and_then(|entry| entry.text().map(ToString::to_string))
     }
 
-    /// A holder without a heartbeat: one that dies at once.
+    /// Takes a lease without a heartbeat, as of a holder that dies at once.
     pub(super) async fn hold(&self, ttl: Duration) -> Lease {
         let holder = Holder(format!("raw {:?}", Instant::now()).into());
         match self.store.lease(&names().lock, ttl, &holder, 0).await.unwrap() {
@@ -115,7 +115,7 @@ impl Rig {
         }
     }
 
-    /// The token of the lease that lives now.
+    /// The token of the live lease.
     pub(super) async fn holder(&self) -> Option<Number> {
         self.store.entry(&names().lock).await.unwrap().map(|entry| entry.number)
     }
@@ -135,7 +135,7 @@ impl Instance {
         }
     }
 
-    /// Enters in a task of its own, and lets it get as far as it can.
+    /// Enters in a task of its own, and lets it run until it waits.
     pub(super) async fn enter_aside(&self, within: Duration) -> tokio::task::JoinHandle<Entered<String>> {
         let flight = self.flight.clone();
         let deadline = Instant::now() + within;
@@ -174,7 +174,7 @@ impl Judge for Any {
 // === impl Spy ===
 
 impl Spy {
-    /// The calls since the last time this was asked.
+    /// The calls since the last call of this.
     pub(super) fn calls(&self) -> Vec<(Op, String)> {
         std::mem::take(&mut self.log.lock().unwrap().calls)
     }
@@ -183,12 +183,12 @@ impl Spy {
         self.log.lock().unwrap().calls.iter().filter(|(called, _)| *called == op).count()
     }
 
-    /// Does `what` right before the next call of `op`.
+    /// Runs `what` right before the next call of `op`.
     pub(super) fn before(&self, op: Op, what: impl Future<Output = ()> + Send + 'static) {
         self.log.lock().unwrap().before.push_back((op, Box::pin(what)));
     }
 
-    /// From now on subscriptions hear what is told there, and nothing else.
+    /// Makes new subscriptions get only the events of the returned hub.
     pub(super) fn hear_only_this(&self) -> Arc<Hub> {
         self.own.get_or_init(Arc::default).clone()
     }

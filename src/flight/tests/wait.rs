@@ -1,4 +1,4 @@
-//! S8–S13, S17, F6: while somebody else fills.
+//! S8–S13, S17, F6: waiting while another instance fills.
 
 use super::support::*;
 use crate::dust::{Change, Dust, Grant, Holder, Put, What};
@@ -146,7 +146,7 @@ async fn s10_a_release_below_the_lease_known_here_is_old() {
     advance(secs(2)).await;
     let fill = rig.instance().win().await;
     let b = rig.instance();
-    // A store that repeats events, and tells them late.
+    // A store that repeats events, and delivers them late.
     let hub = b.spy.hear_only_this();
     let wait = b.enter_aside(secs(30)).await;
     let release = |token| Change { key: names().lock, what: What::Release, number: token };
@@ -309,7 +309,7 @@ async fn f6_a_gap_in_the_events_is_read_over_and_the_wait_goes_on() {
     let fill = rig.instance().win().await;
     let b = rig.instance();
     let wait = b.enter_aside(secs(30)).await;
-    // Down and up again before anybody looked: events were lost, the store was not.
+    // Down and up again before any probe: events were lost, the store was not.
     b.line.down();
     b.line.up();
     settle().await;
@@ -357,14 +357,14 @@ async fn f6_one_probe_serves_all_waiters_and_ends_with_the_last() {
 async fn f8_a_void_holder_met_while_waiting_is_released() {
     let rig = Rig::new();
     let b = rig.instance();
-    // Held does not tell the token here (a store may not know it); the re-read does.
+    // *Held* has no token here (a store may not know it); the re-read has it.
     let lease = rig.hold(secs(60)).await;
     let stamp = rig.put("stamp", "purge").await;
     let entered = b.flight.enter(&names(), Instant::now() + secs(9), stamp, &Any).await;
     assert!(matches!(&entered, Entered::Won(fill) if fill.token() > lease.token));
 }
 
-/// It came before the purge, so that what it waited for is good enough for it.
+/// It came before the purge, so the result that it waited for may answer it.
 #[tokio::test(start_paused = true)]
 async fn f8_a_waiter_hears_its_holder_though_a_purge_took_the_lease() {
     for heard_late in [false, true] {
@@ -403,7 +403,7 @@ async fn f8_a_waiter_hears_nothing_of_a_holder_from_before_its_purge() {
 async fn a_lock_that_reads_free_and_is_held_does_not_spin() {
     let rig = Rig::new();
     let b = rig.instance();
-    // Each time the waiter asks somebody holds it, each time it reads nobody does.
+    // Each time the waiter asks, the lock is held; each time it reads, the lock is free.
     for n in 0..100 {
         let (take, give) = (rig.store.clone(), rig.store.clone());
         let holder = Holder(format!("{n}").into());

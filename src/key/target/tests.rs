@@ -34,7 +34,7 @@ fn a_target_has_one_form() {
         ("/a%2fb", "/a%2Fb"),
         ("/a%c3%A9", "/a%C3%A9"),
         ("/a?q=%3d%26", "/a?q=%3D%26"),
-        // What may mean something stays.
+        // What an origin may distinguish stays.
         ("/a;b=1/c", "/a;b=1/c"),
         ("//a//b", "//a//b"),
         ("/A/b", "/A/b"),
@@ -52,7 +52,7 @@ fn a_target_has_one_form() {
         ("/a?50%off", "/a?50%25off"),
         ("/a?%u00e9=%&%4", "/a?%25u00e9=%25&%254"),
         ("/a?%%34%31", "/a?%2541"),
-        // Segments of one dot go.
+        // Segments of one dot are removed.
         ("/.", "/"),
         ("/./", "/"),
         ("/a/./b", "/a/b"),
@@ -61,7 +61,7 @@ fn a_target_has_one_form() {
         ("/%2e/a/%2E/./b/", "/a/b/"),
         ("/.//b", "//b"),
         ("/a//./b", "/a//b"),
-        // What the client's parser would change is changed here.
+        // What the upstream client's parser would escape is escaped here.
         ("/{}", "/%7B%7D"),
         ("/a?'", "/a?%27"),
         ("/a'b", "/a'b"),
@@ -282,7 +282,7 @@ fn the_authority_replaces_host_and_host_is_judged_all_the_same() {
         ("http://b/x", V::HTTP_11, &[], Err(Refusal::NoHost)),
         ("http://b/x", V::HTTP_11, &[("host", "")], Err(Refusal::EmptyHost)),
         ("http://u@b/x", V::HTTP_11, &[("host", "b")], Err(Refusal::UserInfo)),
-        // A client's scheme is how it came, not what it writes.
+        // The scheme is that of the client's connection, not of the target.
         ("https://b/x", V::HTTP_11, &[("host", "b")], Ok("http://b/x")),
         ("http://b/x", V::HTTP_2, &[], Ok("http://b/x")),
         ("http://b/x", V::HTTP_2, &[("host", "B:80")], Ok("http://b/x")),
@@ -361,7 +361,7 @@ proptest! {
         }
     }
 
-    /// So does it what goes on the wire, which has the same canonical form.
+    /// It leaves the form that goes upstream as it is too, which has the same canonical form.
     #[test]
     fn what_is_sent_is_left_alone(written in target_text()) {
         if let Ok(target) = canonical_url(&format!("http://h{written}")) {

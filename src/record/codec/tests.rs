@@ -130,8 +130,8 @@ proptest! {
         let _ = decode_note(&text);
     }
 
-    /// A good pointer with one stretch replaced by anything: read or refused, and what is read can
-    /// be written again.
+    /// A valid pointer with one stretch replaced by anything is read or refused, and what is read can be
+    /// written again.
     #[test]
     fn broken_pointers(record in record(), at: prop::sample::Index, gone in 0usize..8, put in ".{0,6}") {
         let mut text: Vec<char> = encode(&Pointer::Record(Box::new(record))).unwrap().chars().collect();
@@ -273,7 +273,7 @@ fn digests() {
     }
 }
 
-/// What claims to be beyond the store's clock and numbers: each of these in turn.
+/// Entries beyond the store's clock and numbers, each in turn.
 #[test]
 fn what_the_store_can_not_have_given_is_refused() {
     let limits = Limits { now_ms: 1_000, number: 7 };
@@ -343,7 +343,7 @@ fn a_body_names_the_life_that_it_is_of_and_an_older_one_names_none() {
     }
 }
 
-/// A record of a head with a field that is so long.
+/// A record whose head has a field of this length.
 fn headed(long: usize, lines: &[(&'static str, &'static str)]) -> Record {
     let mut headers = HeaderMap::new();
     headers.insert("x-long", "x".repeat(long).parse().unwrap());

@@ -88,7 +88,7 @@ async fn entries_expire(rig: &dyn Rig) {
     case.put_for("gone and back", "x", 10).await;
     case.pass(7).await;
     assert_eq!(case.text("short").await.as_deref(), Some("x"));
-    // Each put sets the time anew: it never keeps an older one's.
+    // Each put sets the expiry anew: it never keeps an older one.
     case.put_for("renewed", "y", 10).await;
     case.put("unbound", "y").await;
     case.pass(6).await;
@@ -100,7 +100,7 @@ async fn entries_expire(rig: &dyn Rig) {
     assert_eq!(case.entry("renewed").await, None);
     assert_eq!(case.text("unbound").await.as_deref(), Some("y"));
     assert_eq!(case.text("gone and back").await.as_deref(), Some("z"));
-    // What has expired does not stand in a lock's way.
+    // An expired entry does not block a lock.
     assert!(matches!(case.ask("short", 5, "h").await, Grant::Granted(_)));
 }
 

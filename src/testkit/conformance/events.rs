@@ -1,4 +1,4 @@
-//! Changes are heard, in order, by those who listen and by nobody else.
+//! Changes reach their subscribers, in order, and no others.
 
 use super::{Case, Rig, soon, wakes};
 use crate::dust::{Feed, FeedItem, Number, What};

@@ -52,7 +52,7 @@ async fn a_lease_that_ran_out_fences(rig: &dyn Rig) {
     let lease = case.lease("lock", 3, "one").await;
     let number = case.put("a", "old").await;
     case.pass(4).await;
-    // Nobody has taken it, and still it is no right any more.
+    // No holder has taken it since, but it is no longer live.
     assert_eq!(case.put_fenced("a", "new", &lease).await, Written::Fenced);
     assert_eq!(case.dust.delete(&case.key("a"), Some(&lease)).await, Ok(Written::Fenced));
     let entry = case.entry("a").await.expect("nothing touched it");

@@ -1,4 +1,4 @@
-//! Leases: grant, hold, renew, release, run out.
+//! Leases: grant, hold, renew, release, expire.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ async fn tokens_are_above_what_was_seen(rig: &dyn Rig) {
     // And everything after it is above it.
     let after = case.put("a", "x").await;
     assert!(after > lease.token);
-    // What is above the ceiling was not written by the store: no number of its own is.
+    // No number that the store gives is above the ceiling.
     assert!(after <= case.dust.ceiling());
     assert!(granted(case.ask_after("lock 2", 5, "one", number).await).token > lease.token);
 }

@@ -1,4 +1,4 @@
-//! Lost requests and lost answers (F11), and calls that are given up half-way.
+//! Lost requests and lost answers (F11), and calls that are dropped half-way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ async fn a_call_given_up_half_way_breaks_nothing(rig: &dyn Rig) {
         // Whether they landed is not known; that the name frees the lock is.
         case.dust.release_holder(&key, &holder).await.expect("it is answered");
     }
-    // What a real line still carries comes in before this.
+    // What is still on its way over a real connection arrives before this.
     case.pass(1).await;
     case.dust.release_holder(&key, &holder).await.expect("it is answered");
     let lease = case.lease("lock", 60, "two").await;
