@@ -35,7 +35,7 @@ impl Counters {
         self.occupied.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The last key that held a value where a lease belongs, as it is named in the store.
+    /// The last lock key that held a value, as it is named in the store.
     pub fn occupied_key(&self) -> Option<Arc<str>> {
         self.occupied_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -56,7 +56,7 @@ pub(super) struct Entering<'a, J> {
     /// their lease.
     pub(super) waited_for: Vec<Number>,
     judge: &'a J,
-    /// What the last look found.
+    /// The last value and verdict that were read.
     last: Found,
 }
 
@@ -65,7 +65,7 @@ const VOIDINGS: u32 = 3;
 /// How often a lock that was read as free, and was held when asked for, is tried again without a
 /// pause.
 const AT_ONCE: u32 = 2;
-/// The most holders to remember whose lease a purge may take. The first ones: they end first.
+/// How many of the holders that it has waited for are remembered: the first ones, for they end first.
 const WAITED_FOR: usize = 3;
 
 // === impl Flight ===

@@ -100,7 +100,7 @@ pub enum Standing {
 // === impl Uncoordinated ===
 
 impl Uncoordinated {
-    /// The word of logs and metrics.
+    /// Its name in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Store(Error::Unavailable(_)) => "unavailable",
@@ -115,7 +115,7 @@ impl Uncoordinated {
 // === impl Published ===
 
 impl Published {
-    /// The word of logs and metrics.
+    /// Its name in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Computed(_) => "computed",
@@ -130,7 +130,7 @@ impl Published {
 // === impl Noted ===
 
 impl Noted {
-    /// The word of logs and metrics.
+    /// Its name in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Written(_) => "written",

@@ -50,7 +50,7 @@ impl Default for Settings {
 // === impl OnUnavailable ===
 
 impl OnUnavailable {
-    /// The word of settings and status pages.
+    /// Its name in settings and on status pages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RunLocal => "run_local",

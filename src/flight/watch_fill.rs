@@ -63,7 +63,7 @@ impl Flight {
         self.bounded(self.dust.put(&names.aside(token), text, how)).await.map(|_| ())
     }
 
-    /// Permits a fill without the lease, for a request that does not wait for it (F5).
+    /// Returns a fill without the lease, for a request that does not wait for it (F5).
     pub fn apart(self: &Arc<Self>, names: &Names) -> Fill {
         Fill::alone(self, names, Uncoordinated::Apart)
     }

@@ -169,7 +169,7 @@ fn decode(entry: &Entry) -> Option<Json> {
 // === impl Source ===
 
 impl Source {
-    /// The word of logs.
+    /// Its name in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cached => "cached",
