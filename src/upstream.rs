@@ -1,4 +1,4 @@
-//! The origin, behind a trait: the proxy never learns which client carries its requests.
+//! The origin, behind a trait: the proxy does not depend on the HTTP client that carries its requests.
 
 pub mod client;
 pub mod interest;
@@ -44,8 +44,8 @@ pub trait Upstream: Send + Sync + Debug {
     /// Dropping the future (or the body) closes the exchange; nothing goes on behind it.
     async fn send(&self, request: Request) -> Result<Response, Error>;
 
-    /// The target (path and query) that a URL of this origin has, as the origin writes its URLs;
-    /// `None` if the URL is somebody else's.
+    /// The target (path and query) that a URL of this origin has, as the origin writes its URLs; `None` if
+    /// the URL is of another origin.
     fn own_path(&self, url: &Url) -> Option<String> {
         let _ = url;
         None
@@ -58,28 +58,28 @@ pub struct Request {
     pub method: Method,
     /// Path and query as they go on the wire, beginning with `/`.
     pub target: String,
-    /// End-to-end fields. `Host` is as the upstream's setting says; what stands here counts only
-    /// under [`settings::HostRule::Client`]. `TE: trailers` says that trailers will be passed on.
+    /// End-to-end fields. `Host` follows the upstream's setting: a Host in here is sent only under
+    /// [`settings::HostRule::Client`]. `TE: trailers` says that trailers are passed on.
     pub headers: HeaderMap,
     /// The content, if there is any.
     pub body: Option<Body>,
-    /// Which queue it waits in.
+    /// The queue in which it waits for a place.
     pub lane: Lane,
-    /// Until when it waits there at most, whatever the settings say.
+    /// Until when it waits there at most, if that is before the `queue_timeout` of the settings.
     pub deadline: Option<Instant>,
-    /// Those who are known to wait for it; none: it always counts as waited for.
+    /// The clients that wait for it. `None`: it always counts as waited for.
     pub interest: Option<Interest>,
-    /// Called once, when a place was had and the request is about to go out (F5). An error without
-    /// that call says that nothing went out.
+    /// Called once, when the request has its place and is about to be sent (F5). An error without that call
+    /// means that nothing was sent.
     pub on_sent: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// Which queue a request waits in when the origin has as many as it may have: fills go first.
+/// The queue in which a request waits while the origin is at its limit: fills go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// For everybody.
+    /// Fills, whose responses may be shared.
     Fill,
-    /// For one client.
+    /// Passes, each for one client.
     Pass,
 }
 
@@ -98,15 +98,15 @@ pub struct Response {
     pub body: Body,
     /// Measured times, for the log.
     pub timing: Timing,
-    /// What may come after the body.
+    /// The fields that may follow the body.
     pub trailers: Trailers,
-    /// It asks for authentication that is bound to its connection (RFC 4559 §6), and is the first in a
-    /// while: from now on no connection to this origin is kept.
+    /// Whether it is the first in a while to ask for authentication that is bound to its connection (RFC 4559
+    /// §6): from now on connections to this origin are not reused.
     pub binds: bool,
 }
 
-/// Fields after a body (RFC 9110 §6.5): which ones the head announced, and, once the body has
-/// ended, what came. Those that were not announced are dropped. Empty for most responses.
+/// Fields after a body (RFC 9110 §6.5): the names that the head announced, and, once the body has ended, the
+/// fields that came. Fields that were not announced are dropped. Empty for most responses.
 #[derive(Debug, Clone, Default)]
 pub struct Trailers {
     /// The lines of Trailer (RFC 9110 §6.6.2).
@@ -115,7 +115,7 @@ pub struct Trailers {
     pub came: Arc<OnceLock<HeaderMap>>,
 }
 
-/// Bytes as they come.
+/// A body, as a stream of bytes.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
 /// How the end of a body is told.
@@ -129,24 +129,24 @@ pub enum Framing {
     Close,
 }
 
-/// What a request's way cost.
+/// Measured times of an exchange.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Waiting for a place.
+    /// Time spent waiting for a place.
     pub queued: Duration,
-    /// What making a connection cost; none if one was at hand.
+    /// Time to make a connection; `None` if a pooled one was used.
     pub connect: Option<Duration>,
-    /// From the sending to the head.
+    /// Time from sending the request to the response's head.
     pub first_byte: Duration,
     /// How often it was sent: 2 after a retry.
     pub tries: u32,
 }
 
-/// Why there is no response, or no more of it.
+/// Why an exchange failed, before its head or in its body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct Error {
-    /// What kind.
+    /// The kind of failure.
     pub kind: ErrorKind,
     /// For the log and the operator; no secrets.
     pub detail: String,
@@ -171,22 +171,22 @@ pub enum ErrorKind {
     Truncated,
     /// What came is not HTTP that can be passed on (unknown transfer coding, bad head).
     Protocol,
-    /// 304, where nothing was asked about.
+    /// 304, to a request without a condition.
     UnaskedNotModified,
-    /// A part of bytes, where the whole was asked for.
+    /// 206 with a part of bytes, to a request without a Range.
     UnaskedPart,
-    /// As many requests wait as may.
+    /// The queue is full.
     QueueFull,
-    /// Waited `queue_timeout` for a place.
+    /// No place within `queue_timeout`, or before the request's deadline.
     QueueTimeout,
-    /// The client's own body broke off: not the origin's fault.
+    /// The client broke off the request's content: not the origin's fault.
     RequestBody,
-    /// The client's own body paused for longer than it may.
+    /// The client paused in the request's content for longer than allowed.
     RequestBodyTimeout,
-    /// The client's own body came too slowly.
+    /// The client sent the request's content too slowly.
     RequestBodyRate,
-    /// Not begun, or ended, because nobody is known to wait for it, and places are short. What is
-    /// unsafe or has content is not ended so once it was sent.
+    /// Not begun, or broken off, because no client is known to wait for it and places are short. A request
+    /// that is unsafe or has content is not broken off so once it was sent.
     Unwanted,
     /// This machine has no descriptor, port or memory left for a connection: not the origin's fault.
     Local,
@@ -218,13 +218,13 @@ impl ErrorKind {
         }
     }
 
-    /// Whether it was us, full, and not the origin: it says nothing of the origin and is remembered
-    /// nowhere.
+    /// Returns whether the cause is this instance and not the origin. Such a failure says nothing about the
+    /// origin and is not remembered.
     pub fn is_queue(self) -> bool {
         matches!(self, Self::QueueFull | Self::QueueTimeout | Self::Unwanted | Self::Local)
     }
 
-    /// Whether time ran out on the origin (504 and not 502).
+    /// Returns whether the origin was too slow (504 and not 502).
     pub fn is_timeout(self) -> bool {
         matches!(self, Self::ConnectTimeout | Self::FirstByteTimeout | Self::ReadTimeout)
     }

@@ -1,8 +1,8 @@
-//! What of a body is there already when its head is.
+//! Looks at the bytes of a body that arrived together with its head.
 //!
-//! A body that is broken from its first byte on, and came with its head, fails the exchange: nobody has
-//! been told of the head yet. The library decodes a body in a task of its own, and only once it is asked
-//! for; so that task is given a few turns. Time is not waited for: what is still on its way comes later.
+//! A body that is broken from its first byte on, and arrived with its head, fails the exchange: the head was
+//! not passed on yet. The library decodes a body in a task of its own, and only once it is read, so that task
+//! is given a few turns. There is no timed wait: bytes that are still on their way are read later.
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
@@ -11,10 +11,10 @@ use tokio::task::yield_now;
 
 use super::{Body, Error};
 
-/// How often the library gets a turn.
+/// How often the library's task gets a turn.
 const TURNS: usize = 8;
 
-/// Returns the body, of which so much as is there was looked at.
+/// Returns the body, after a look at the bytes that are there.
 ///
 /// # Errors
 /// The body broke off before its first byte.
@@ -29,7 +29,7 @@ pub(super) async fn look(mut body: Body) -> Result<Body, Error> {
     Ok(body)
 }
 
-/// The body, from its first bytes on.
+/// Puts the first bytes back in front of the rest.
 fn again(first: Bytes, rest: Body) -> Body {
     Box::pin(stream::once(future::ready(Ok(first))).chain(rest))
 }

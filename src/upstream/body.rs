@@ -1,4 +1,4 @@
-//! Bodies on their way, both directions.
+//! Bodies in transit: a request's content to the origin, and a response's body from it.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -16,13 +16,13 @@ use super::limit::Permit;
 use super::probe::Probe;
 use super::{Body, Error, ErrorKind, Framing};
 
-/// The client's body: tells the probe when the client is the one who is waited for.
+/// A request's content. Tells the probe while the exchange waits for the client.
 pub(super) struct Outgoing {
     body: Body,
     probe: Arc<Probe>,
 }
 
-/// The origin's body. Holds the place until it has ended; dropping it closes the exchange.
+/// A response's body. Holds the permit until it has ended; dropping it closes the exchange.
 pub(super) struct Incoming {
     open: Option<Open>,
     /// How many bytes are to come, if that is known.
@@ -61,7 +61,7 @@ impl Stream for Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        // Whether it ended or the origin wants no more of it: nobody waits for the client now.
+        // It has ended, or the origin wants no more of it: the exchange no longer waits for the client.
         self.probe.client(false);
     }
 }
@@ -81,12 +81,12 @@ impl Incoming {
             Framing::Length(length) => Some(length),
             Framing::Framed | Framing::Close => None,
         };
-        // What has ended already needs no place.
+        // A body that has ended needs no permit.
         let open = (!body.is_end_stream()).then(|| Open { body: Box::pin(body), probe, permit });
         Self { open, left, read_timeout, silence: None, trailers }
     }
 
-    /// Polls the clock of silence; it runs only while more is wanted and nothing comes.
+    /// Polls the read timeout. It runs only while the body is read and no bytes come.
     fn poll_silence(&mut self, on_client: bool, cx: &mut Context<'_>) -> Poll<()> {
         if self.read_timeout.is_zero() {
             return Poll::Pending;
@@ -126,7 +126,7 @@ impl Stream for Incoming {
                             Err(error) => break error,
                         },
                         Ok(_) => {}
-                        // They have no place in a stream of bytes: beside it.
+                        // Trailers are no part of the stream of bytes: they are kept beside it.
                         Err(frame) => {
                             let _ = frame.into_trailers().map(|trailers| this.trailers.set(trailers));
                         }
@@ -157,8 +157,8 @@ impl Stream for Incoming {
     }
 }
 
-/// What is to come after so many bytes more. The libraries beneath count, too; but not what stands
-/// where no content may be, over HTTP/2.
+/// Returns how many bytes are to come after `came` more. The libraries below count too, but over HTTP/2 they
+/// let content pass where none is allowed.
 fn count(left: Option<u64>, came: usize) -> Result<Option<u64>, Error> {
     let Some(left) = left else { return Ok(None) };
     let less = u64::try_from(came).ok().and_then(|came| left.checked_sub(came));

@@ -1,5 +1,5 @@
-//! Authentication that is bound to a connection (NTLM, Negotiate; RFC 4559 §6): the origin takes every
-//! later request on it for the same user's, so nobody may be given such a connection again.
+//! Authentication that is bound to a connection (NTLM, Negotiate; RFC 4559 §6): the origin takes every later
+//! request on that connection for the same user's, so it must not be reused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,30 +9,30 @@ use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 const SCHEMES: [&str; 4] = ["ntlm", "negotiate", "kerberos", "nego2"];
-/// For how long no connection is kept after a challenge. Not for ever: whoever has an origin echo a
+/// For how long no connection is kept after a challenge. Not for ever: a client that makes an origin echo a
 /// field could switch keep-alive off.
 const LASTS: Duration = Duration::from_mins(10);
 
-/// Whether connections to an origin are kept: not while it was seen to bind them a moment ago.
+/// Whether connections to an origin are kept: not for a while after the origin was seen to bind them.
 #[derive(Debug)]
 pub(super) struct Latch {
     made: Instant,
     lasts: Duration,
-    /// Until when none is kept, in ms since it was made.
+    /// Until when no connection is kept, in ms since `made`.
     until: AtomicU64,
     /// Challenges whose content is still under way: their connections are not idle yet.
     open: AtomicUsize,
 }
 
-/// A challenge whose content is under way.
+/// A challenge whose content is under way. Hold it until that has ended.
 #[derive(Debug)]
 pub(super) struct Challenge(Arc<Latch>);
 
 // === impl Latch ===
 
 impl Latch {
-    /// For an origin whose idle connections are kept for so long: one that was challenged is idle for
-    /// longer before any is taken again.
+    /// The latch for an origin whose idle connections are kept for `pool_idle`. It lasts for longer than
+    /// that, so a challenged connection has left the pool before any is reused.
     pub(super) fn new(pool_idle: Duration) -> Self {
         let lasts = LASTS.max(pool_idle.saturating_mul(2));
         Self { made: Instant::now(), lasts, until: AtomicU64::new(0), open: AtomicUsize::new(0) }
@@ -45,15 +45,15 @@ impl Latch {
         until > 0 && (self.open.load(Ordering::Acquire) > 0 || self.now_ms() < until)
     }
 
-    /// A challenge came. Returns what to hold until its content has ended, and whether it is the first
-    /// since connections were kept.
+    /// Records a challenge. Returns a guard to hold until its content has ended, and whether it is the first
+    /// since connections were last kept.
     pub(super) fn challenged(self: &Arc<Self>) -> (Challenge, bool) {
         self.open.fetch_add(1, Ordering::AcqRel);
         let now = self.now_ms();
         (Challenge(self.clone()), self.lasts_from(now) <= now)
     }
 
-    /// Returns until when it was to last before.
+    /// Prolongs the latch from `now` on. Returns until when it was to last before.
     fn lasts_from(&self, now: u64) -> u64 {
         self.until.fetch_max(now.saturating_add(crate::clock::millis(self.lasts)), Ordering::AcqRel)
     }

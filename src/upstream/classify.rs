@@ -1,4 +1,4 @@
-//! From what the client library says to an [`ErrorKind`].
+//! Maps the errors of the client library to an [`ErrorKind`].
 
 use std::error::Error as StdError;
 use std::io;
@@ -28,7 +28,7 @@ pub(super) fn body(error: &reqwest::Error, probe: &Probe) -> Error {
     if let Some(broke) = probe.broke() {
         return broke;
     }
-    // hyper's decoder of chunks speaks in these two kinds when what comes is not a chunk.
+    // hyper's chunk decoder reports these two kinds if what comes is not a chunk.
     let kind = match io_kind(error) {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => ErrorKind::Protocol,
         _ => ErrorKind::Truncated,
@@ -59,8 +59,8 @@ fn connect_kind(error: &reqwest::Error) -> ErrorKind {
     }
     match io_kind(error) {
         Some(io::ErrorKind::TimedOut) => ErrorKind::ConnectTimeout,
-        // A TCP connection is refused or finds no way; only a handshake is cut off, or says what
-        // it does not like as invalid data.
+        // TCP fails as refused or unreachable. Only a TLS handshake is cut off, or reports a bad message as
+        // invalid data.
         Some(
             io::ErrorKind::InvalidData
             | io::ErrorKind::UnexpectedEof
@@ -116,7 +116,7 @@ fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
     found
 }
 
-/// An I/O error in an I/O error does not count as its source, but as what it is.
+/// Unwraps nested I/O errors: `source()` skips an I/O error that is wrapped in another.
 fn innermost(mut error: &io::Error) -> &io::Error {
     while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()) {
         error = inner;

@@ -1,14 +1,13 @@
 //! The client of one origin.
 //!
-//! What a request says goes out as it stands: the target byte for byte, the fields in their
-//! order. Two things the library beneath cannot be talked out of: field names are lower case on
-//! the wire, and a request without Accept says `accept: */*`, which means the same (RFC 9110
-//! §12.5.1). It adds that field itself, has no setting against it, and its connections are of a
-//! type that nothing can be put around, so it can't be taken off further down either.
+//! A request goes out as it stands: the target byte for byte, the fields in their order. The library below
+//! makes two changes: field names are lower case on the wire, and a request without Accept gets `accept:
+//! */*`, which means the same (RFC 9110 §12.5.1). There is no setting against that field, and the library's
+//! connections cannot be wrapped, so it cannot be removed further down either.
 //!
-//! Connections are shared by all requests, but for authentication that is bound to a connection: a
-//! request that begins it has one of its own, which is closed behind it, and so has every request to an
-//! origin for some minutes from the moment on in which it was seen to ask for such authentication.
+//! All requests share connections, except where authentication is bound to a connection. A request that
+//! begins such authentication has a connection of its own, which is closed after it. So has every request to
+//! an origin for some minutes after the origin was seen to ask for such authentication.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +38,7 @@ use super::{
 pub struct Client {
     settings: Settings,
     transport: Transport,
-    /// The connections for HTTP/2, where that is spoken.
+    /// The connections for HTTP/2; `None` where only HTTP/1.1 is spoken.
     multiplex: Option<Multiplex>,
     limit: Limit,
     host: Host,
@@ -47,10 +46,10 @@ pub struct Client {
     latch: Arc<Latch>,
 }
 
-/// Which Host goes out.
+/// The Host that is sent.
 #[derive(Debug)]
 enum Host {
-    /// What the library takes from the URL.
+    /// The URL's authority, as the library sends it.
     Url,
     /// Always this.
     Fixed(HeaderValue),
@@ -69,7 +68,8 @@ impl Client {
         Self::sharing(settings, &Shared::default())
     }
 
-    /// The same, sharing certificates and TLS sessions with the others that were made so.
+    /// As [`Client::new`], sharing certificates and TLS sessions with all clients made from the same
+    /// `shared`.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -94,12 +94,12 @@ impl Client {
         Ok(Self { settings, transport, multiplex, limit, host, latch })
     }
 
-    /// The bound on exchanges, for its gauges.
+    /// The limit on exchanges at a time, for its gauges.
     pub fn limit(&self) -> &Limit {
         &self.limit
     }
 
-    /// What it was made from.
+    /// The settings that it was made from.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -127,7 +127,7 @@ impl Client {
         }
     }
 
-    /// One try: the head, or why there is none.
+    /// Sends a request once over HTTP/1.1, and waits for the head of its response.
     async fn exchange(
         &self,
         client: &reqwest::Client,
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// What came, as the rest of the program sees it.
+    /// Makes a [`Response`] of what the library returned: judges its framing, and removes hop-by-hop fields.
     fn response(
         &self,
         method: &Method,
@@ -188,7 +188,7 @@ impl Client {
         })
     }
 
-    /// How an exchange ended, as the rest of the program sees it.
+    /// Finishes an exchange: measures its times, makes its response, and looks for a challenge.
     async fn answered(
         &self,
         method: &Method,
@@ -223,7 +223,7 @@ impl Upstream for Client {
         let mut permit = self.limit.acquire_by(lane, deadline, interest.as_ref()).await?;
         let queued = arrived.elapsed();
         if !method.is_safe() || body.is_some() {
-            // Broken off, nobody would know what it has done.
+            // If it broke off, its effect at the origin would be unknown.
             permit.stays()?;
         }
 

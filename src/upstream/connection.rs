@@ -1,5 +1,5 @@
-//! Which connection an exchange went over. Its address on our side names it: no two that are open have
-//! the same one.
+//! Which connection an exchange went over. It is named by its local address: no two open connections have the
+//! same one.
 
 use std::net::SocketAddr;
 
@@ -9,17 +9,17 @@ use hyper_util::client::legacy::connect::{Connected, HttpInfo};
 
 use super::classify;
 
-/// The connection that an answer came over, which left word of itself in these.
+/// The connection that a response came over, from the response's extensions.
 pub(super) fn of_answer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get().map(HttpInfo::local_addr)
 }
 
-/// The connection on which an exchange failed; none if it had none.
+/// The connection on which an exchange failed; `None` if it had none.
 pub(super) fn of_error(error: &reqwest::Error) -> Option<SocketAddr> {
     of(classify::find::<legacy::Error>(error)?.connect_info()?)
 }
 
-/// A connection that was made.
+/// The connection that a connector has made.
 pub(super) fn of(connected: &Connected) -> Option<SocketAddr> {
     let mut extensions = Extensions::new();
     connected.get_extras(&mut extensions);

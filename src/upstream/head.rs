@@ -1,4 +1,4 @@
-//! Heads: which fields go on, and how the end of a body is told.
+//! Heads: which fields are forwarded, and how the end of a body is told.
 
 use http::header::{
     self, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
@@ -23,8 +23,8 @@ const HOP_BY_HOP: [HeaderName; 11] = [
     header::UPGRADE,
 ];
 
-/// Fields that Connection must not name, since they are for everybody: they stay if it does. A
-/// response that lost its Cache-Control or Vary on the way would be shared with the wrong people.
+/// End-to-end fields that Connection must not name: they stay even if it does. A response that lost its
+/// Cache-Control or Vary would be shared with the wrong clients.
 const FOR_EVERYBODY: [HeaderName; 13] = [
     header::AGE,
     header::CACHE_CONTROL,
@@ -41,7 +41,7 @@ const FOR_EVERYBODY: [HeaderName; 13] = [
     header::VARY,
 ];
 
-/// The fields as they go upstream. `host`: what Host says; none leaves it to the URL.
+/// The fields of an upstream request. `host`: the value of Host; `None` leaves it to the URL.
 pub(super) fn outgoing(
     method: &Method,
     mut fields: HeaderMap,
@@ -51,21 +51,21 @@ pub(super) fn outgoing(
     let trailers = fields.get(header::TE).is_some_and(|te| te == "trailers");
     strip(&mut fields);
     if trailers {
-        // TE counts for one connection, and says so (RFC 9110 §10.1.4).
+        // TE is hop-by-hop, so Connection names it (RFC 9110 §10.1.4).
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    // The client was told to go on when its body was first asked for.
+    // The client gets 100 (Continue) from here, when its content is first read.
     fields.remove(EXPECT);
     if !has_body {
         fields.remove(CONTENT_LENGTH);
-        // Said where content is usual (RFC 9110 §8.6): some origins answer 411 otherwise.
+        // Sent for methods that usually have content (RFC 9110 §8.6): some origins answer 411 otherwise.
         if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
             fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
     }
     if has_body && matches!(*method, Method::GET | Method::HEAD) && !fields.contains_key(CONTENT_LENGTH) {
-        // The client takes such a request for one without content, unless it is told how it is framed.
+        // The library sends such a request without content, unless its framing is stated.
         fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     fields.remove(HOST);
@@ -78,7 +78,7 @@ pub(super) fn outgoing(
 /// How the end of this body is told; judged before [`incoming`].
 ///
 /// # Errors
-/// [`ErrorKind::Protocol`]: nobody can tell.
+/// [`ErrorKind::Protocol`]: the framing is invalid.
 pub(super) fn framing(
     method: &Method,
     status: StatusCode,
@@ -93,7 +93,7 @@ pub(super) fn framing(
         return Ok(Framing::Length(0));
     }
     if *method == Method::HEAD {
-        // What it says of a GET goes on, so it has to be clear.
+        // The length that it states for a GET is forwarded, so it must be valid.
         length::stated(fields)?;
         return Ok(Framing::Length(0));
     }
@@ -116,7 +116,7 @@ pub(super) fn framing(
     })
 }
 
-/// The trailers that a response announces: none, unless its body has an end that they can follow.
+/// The trailers that a response announces: none, unless its framing allows any.
 pub(super) fn trailers(fields: &HeaderMap, framing: Framing) -> Trailers {
     match framing {
         Framing::Framed => {
@@ -127,11 +127,11 @@ pub(super) fn trailers(fields: &HeaderMap, framing: Framing) -> Trailers {
     }
 }
 
-/// The fields of a response as they go on.
+/// Makes the fields of a response ready to be forwarded.
 pub(super) fn incoming(status: StatusCode, fields: &mut HeaderMap) {
     if fields.contains_key(TRANSFER_ENCODING) || is_bodiless(status) {
-        // The coding wins (RFC 9112 §6.3), and the length must not go on; nor one of content that there
-        // is not (RFC 9110 §8.6).
+        // The coding overrides the length (RFC 9112 §6.3), which then must not be forwarded; nor must the
+        // length of content that there is not (RFC 9110 §8.6).
         fields.remove(CONTENT_LENGTH);
     }
     length::fold(fields);

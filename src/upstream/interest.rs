@@ -1,5 +1,5 @@
-//! How many are known to wait for an exchange. One that nobody is known to wait for gives way when
-//! an upstream's places are short.
+//! How many clients are known to wait for an exchange. One without such a client gives way when an upstream's
+//! places are short.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,8 +7,9 @@ use tokio::sync::Notify;
 
 use super::limit::Place;
 
-/// Those who wait for one exchange, and which of them are known to. Clones are the same interest.
-/// Without anybody known in it from the start, the exchange is one that nobody waits for.
+/// The clients that wait for one exchange. Each is either known to be there, or doubted: it may be gone.
+/// Clones share one count. If no client is known at the start, the exchange begins as one that no client is
+/// known to wait for.
 #[derive(Debug, Clone, Default)]
 pub struct Interest {
     inner: Arc<Inner>,
@@ -17,39 +18,39 @@ pub struct Interest {
 #[derive(Debug, Default)]
 struct Inner {
     state: Mutex<State>,
-    /// Rung when the last one leaves.
+    /// Notified when the last client leaves.
     nobody: Notify,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// All that are there.
+    /// All clients, the doubted ones included.
     there: usize,
-    /// Those of them that are known to be.
+    /// The clients that are known to be there.
     known: usize,
-    /// Where the exchange stands with its upstream.
+    /// The exchange's entry in its upstream's limit.
     place: Option<Place>,
 }
 
 impl Interest {
-    /// One more waits, and is known to. Each is to [`leave`](Self::leave) once.
+    /// Adds a client that is known to be there. Each calls [`leave`](Self::leave) once.
     pub fn enter(&self) {
         self.lock().there += 1;
         self.believe();
     }
 
-    /// One more waits that may be gone. Each is to [`leave_doubted`](Self::leave_doubted) once.
+    /// Adds a client that may be gone. Each calls [`leave_doubted`](Self::leave_doubted) once.
     pub fn enter_doubted(&self) {
         self.lock().there += 1;
     }
 
-    /// One that was known to wait waits no more.
+    /// Removes a client that was known to be there.
     pub fn leave(&self) {
         self.doubt();
         self.leave_doubted();
     }
 
-    /// One that may have been gone waits no more.
+    /// Removes a client that was doubted.
     pub fn leave_doubted(&self) {
         let mut state = self.lock();
         state.there = state.there.saturating_sub(1);
@@ -60,7 +61,7 @@ impl Interest {
         }
     }
 
-    /// One that is there may be gone.
+    /// Doubts a client that was known to be there: it may be gone.
     pub fn doubt(&self) {
         let mut state = self.lock();
         state.known = state.known.saturating_sub(1);
@@ -71,7 +72,7 @@ impl Interest {
         }
     }
 
-    /// One that may have been gone is known to wait after all.
+    /// Takes a doubt back: the client is known to be there.
     pub fn believe(&self) {
         let mut state = self.lock();
         state.known += 1;
@@ -82,7 +83,7 @@ impl Interest {
         }
     }
 
-    /// Waits until nobody is there, not even one that may be gone: at once if nobody is.
+    /// Waits until no client is left, not even a doubted one. Returns at once if there is none.
     ///
     /// Cancel safe.
     pub async fn deserted(&self) {
@@ -95,13 +96,13 @@ impl Interest {
         }
     }
 
-    /// Whether anybody is known to wait.
+    /// Returns whether a client is known to wait.
     #[cfg(test)]
     pub(crate) fn is_known(&self) -> bool {
         self.lock().is_known()
     }
 
-    /// Locked before the limit's own state and never after it.
+    /// Locks the counts: before the limit's own state and never after it.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Each change is one step that cannot panic half way.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -109,12 +110,12 @@ impl Interest {
 }
 
 impl State {
-    /// Whether anybody is known to wait.
+    /// Returns whether a client is known to wait.
     pub(super) fn is_known(&self) -> bool {
         self.known > 0
     }
 
-    /// The exchange waits for a place, or has one, there.
+    /// Sets the exchange's entry in a limit, where it has a place or waits for one.
     pub(super) fn stands(&mut self, place: Place) {
         self.place = Some(place);
     }

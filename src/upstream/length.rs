@@ -1,5 +1,5 @@
-//! The length that a response's head states (RFC 9112 §6.3): one number, however often and in whatever
-//! list it stands, or no response that anybody could frame.
+//! The length that a response's head states (RFC 9112 §6.3): one number, however often it is repeated in
+//! lines and lists. A response that states different ones cannot be framed.
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 
@@ -22,8 +22,8 @@ pub(super) fn stated(fields: &HeaderMap) -> Result<Option<u64>, Error> {
     Ok(Some(first))
 }
 
-/// Leaves the length in one line, as one number: what goes on is read by programs that take no list.
-/// A head without a clear one stays as it is.
+/// Folds the length into one line with one number: some recipients accept no list. A head without a valid
+/// length stays as it is.
 pub(super) fn fold(fields: &mut HeaderMap) {
     if let Ok(Some(length)) = stated(fields) {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
