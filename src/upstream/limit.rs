@@ -1,13 +1,14 @@
-//! A bound on exchanges at a time, with two lanes of waiting: fills first, since many wait for
-//! each, then passes; each lane in the order of arrival. Behind both stand those that nobody is
-//! known to wait for ([`Interest`]): while others wait, these have at most a fourth of the places
-//! (at least one, and never the last), and the oldest above that is told to end. None begins where that
-//! fourth is under way or waits already, or 64 where that is more. What has begun is left alone until
-//! somebody waits for its place, and what must not be broken off goes on even then
+//! A limit on exchanges at a time: each of them has a place. Requests wait for a place in two lanes: fills
+//! first, since many clients wait for each, then passes; each lane in the order of arrival.
+//!
+//! Behind both come those that no client is known to wait for ([`Interest`]). While others wait, these have
+//! at most a fourth of the places (at least one, and never the last), and the oldest above that is told to
+//! end. No more begin once that fourth is under way or waiting, or 64 if that is more. One that has begun
+//! goes on until another request waits for its place, and one that must not be broken off goes on even then
 //! (`Permit::stays`).
 //!
-//! How many there may be can change while it is in use ([`Limit::resize`]): a budget that several
-//! instances share gives and takes places here, and hears by [`Limit::changed`] what is wanted.
+//! The number of places can change while the limit is in use ([`Limit::resize`]): a budget that several
+//! instances share gives and takes places, and learns of a changed load by [`Limit::changed`].
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -25,13 +26,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-/// The bound. Cheap to clone.
+/// A limit on exchanges at a time. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Limit {
     inner: Arc<Inner>,
 }
 
-/// A place. Dropping it gives it to the one that waits next.
+/// The right to a place. Dropping it gives the place to the request that waits next.
 #[derive(Debug)]
 pub struct Permit {
     inner: Arc<Inner>,
@@ -39,18 +40,18 @@ pub struct Permit {
     revoked: Revoked,
 }
 
-/// What a limit bears at a moment.
+/// The load of a limit at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
     /// Exchanges under way.
     pub in_flight: usize,
     /// Fills that wait for a place.
     pub fills: usize,
-    /// Passes that do, and whatever nobody is known to wait for.
+    /// Passes that wait for a place, and all requests that no client is known to wait for.
     pub passes: usize,
 }
 
-/// Where an exchange stands with a limit.
+/// An exchange's entry in a limit: it has a place or waits for one.
 #[derive(Debug)]
 pub(super) struct Place {
     inner: Weak<Inner>,
@@ -62,7 +63,7 @@ struct Inner {
     queue: usize,
     patience: Duration,
     state: Mutex<State>,
-    /// Rung when somebody begins or ceases to wait, and when an exchange ends.
+    /// Notified when a request begins or ceases to wait, and when an exchange ends.
     bell: Notify,
 }
 
@@ -76,14 +77,14 @@ struct Waiting<'a> {
 // === impl Limit ===
 
 impl Limit {
-    /// `places` exchanges at a time (at least one), `queue` waiting, each for `patience` (zero: for
-    /// ever).
+    /// Allows `places` exchanges at a time (at least one) and `queue` waiting requests, each for `patience`
+    /// (zero: for ever).
     pub fn new(places: usize, queue: usize, patience: Duration) -> Self {
         let state = Mutex::new(State::new(places.max(1)));
         Self { inner: Arc::new(Inner { queue, patience, state, bell: Notify::new() }) }
     }
 
-    /// A place, at once or after waiting, for an exchange that somebody waits for.
+    /// Returns a place, at once or after a wait, for an exchange that a client waits for.
     ///
     /// # Errors
     /// [`ErrorKind::QueueFull`] at once, [`ErrorKind::QueueTimeout`] after `patience`.
@@ -94,14 +95,12 @@ impl Limit {
         self.acquire_by(lane, None, None).await
     }
 
-    /// As [`Limit::acquire`], and waited for no longer than until `deadline`. One that has passed
-    /// is no reason to refuse a place that is free. With an `interest` it counts whether somebody
-    /// is known to wait.
+    /// As [`Limit::acquire`], and waits until `deadline` at most. Even after that, a free place is given.
+    /// With an `interest` it counts whether a client is known to wait.
     ///
     /// # Errors
-    /// As there; [`ErrorKind::QueueTimeout`] at the deadline, too; [`ErrorKind::Unwanted`] if
-    /// nobody is known to wait, and the place in the queue is for others or there are enough such
-    /// exchanges.
+    /// As there; [`ErrorKind::QueueTimeout`] at the deadline, too; [`ErrorKind::Unwanted`] if no client is
+    /// known to wait, and others need its turn in the queue or there are as many such exchanges as allowed.
     ///
     /// # Cancel safety
     /// As there.
@@ -138,7 +137,7 @@ impl Limit {
     }
 
     fn enter(&self, lane: Lane, interest: Option<&Interest>) -> Result<(u64, Entered), Error> {
-        // Held over both steps, so that nobody turns it over between them.
+        // Locked over both steps, so that it does not change between them.
         let mut interest = interest.map(Interest::lock);
         let wanted = interest.as_ref().is_none_or(|interest| interest.is_known());
         let mut state = self.inner.lock();
@@ -166,19 +165,18 @@ impl Limit {
         self.inner.lock().waiting()
     }
 
-    /// All of that in one look.
+    /// All counts at one moment.
     pub fn load(&self) -> Load {
         self.inner.lock().load()
     }
 
-    /// From now on so many places, none included. New ones go to those who wait; of those that are
-    /// gone none is taken from an exchange under way: it is not given on when that ends.
+    /// Sets the number of places, which may be zero. New places go to waiting requests. A place that is taken
+    /// away from an exchange under way is kept until that ends, and not given on.
     pub fn resize(&self, places: usize) {
         self.inner.lock().resize(places);
     }
 
-    /// Waits until the load may be another one than when this returned last. For one listener.
-    /// Cancel safe.
+    /// Waits until the load may have changed since this returned last. For one listener. Cancel safe.
     pub async fn changed(&self) {
         self.inner.bell.notified().await;
     }
@@ -195,13 +193,13 @@ impl Permit {
         if self.inner.lock().stays(self.id) { Ok(()) } else { Err(unwanted()) }
     }
 
-    /// Resolves when the exchange is to end, because nobody is known to wait for it and others wait
-    /// for a place.
+    /// Resolves when the exchange is to end, because no client is known to wait for it and other requests
+    /// wait for a place.
     pub(super) async fn revoked(&mut self) -> Error {
         std::future::poll_fn(|cx| self.poll_revoked(cx)).await
     }
 
-    /// The same, polled.
+    /// As [`Permit::revoked`], polled.
     pub(super) fn poll_revoked(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match Pin::new(&mut self.revoked).poll(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(unwanted()),
@@ -218,7 +216,7 @@ fn unwanted() -> Error {
 // === impl Place ===
 
 impl Place {
-    /// Somebody is known to wait again, or nobody is any more.
+    /// Tells the limit whether a client is known to wait.
     pub(super) fn turn(&self, wanted: bool) {
         if let Some(inner) = self.inner.upgrade() {
             inner.lock().turn(self.id, wanted);

@@ -1,18 +1,19 @@
 //! HTTP/2 to an origin: many exchanges over few connections.
 //!
-//! The library of HTTP/1.1 would speak HTTP/2 too, but it hides what must be known here: whether a
-//! body ended or was reset with NO_ERROR, which requests the origin vouches never to have looked at,
-//! and how many streams a connection bears. So this stands on the frames' own library.
+//! The library for HTTP/1.1 would speak HTTP/2 too, but it hides what must be known here: whether a body
+//! ended or was reset with NO_ERROR, which requests the origin has not processed, and how many streams a
+//! connection allows. So this is built on `h2`, the library of the frames.
 //!
-//! A request is sent a second time in two cases, each once. The origin vouches that it did not look
-//! at the first (REFUSED_STREAM, or a stream above the last one of GOAWAY; RFC 9113 §8.7): whatever
-//! the method, as long as all of the content that went out is still at hand. Or a connection that
-//! had answered before closed without a word: then only what may be repeated, as over HTTP/1.1. No
-//! other reset is answered with a second try. The second goes over another connection: where the first's
-//! has ended, over one of its own, and after a refusal over any.
+//! A request is sent a second time, and only once, in two cases. First, the origin says that it did not
+//! process the request (REFUSED_STREAM, or a stream above the last one of GOAWAY; RFC 9113 §8.7): then
+//! whatever the method, as long as all content that was sent is still at hand. Second, a connection that had
+//! answered before closed without a word: then only a request that may be repeated, as over HTTP/1.1. No
+//! other reset leads to a second try. The second try goes over another connection: over a new one if the
+//! first's has ended, and after a refusal over any.
 //!
-//! Content goes out over a connection on which no other is under way, as far as connections can be made:
-//! a connection's streams share a window, and a handler that does not read keeps what it was sent in it.
+//! Content goes out over a connection without other content under way, as far as connections can be made: a
+//! connection's streams share a flow-control window, and a handler that does not read leaves its content in
+//! it.
 
 mod connection;
 mod content;
@@ -45,7 +46,7 @@ use super::settings::{ClientError, HttpVersion, Settings};
 use super::tls::Shared;
 use super::{Error, ErrorKind, retry};
 
-/// The connections to an origin that HTTP/2 is spoken to.
+/// The HTTP/2 connections to an origin.
 #[derive(Debug)]
 pub(super) struct Multiplex {
     pool: Pool,
@@ -53,7 +54,7 @@ pub(super) struct Multiplex {
     read_timeout: Duration,
 }
 
-/// What is to be sent.
+/// A request to be sent.
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -62,9 +63,9 @@ pub(super) struct Asked {
     pub(super) body: Option<Outgoing>,
 }
 
-/// What became of it.
+/// What became of a request.
 pub(super) enum Handled {
-    /// It was sent as often as it says, or could not be.
+    /// It was sent `tries` times, or no connection could be had.
     Done {
         /// The head and the body to come.
         answer: Result<http::Response<reqwest::Body>, Error>,
@@ -78,9 +79,9 @@ pub(super) enum Handled {
 // === impl Multiplex ===
 
 impl Multiplex {
-    /// The connections for these settings; none if HTTP/2 is never spoken under them.
+    /// The connections for these settings; `None` if HTTP/2 is never spoken under them.
     pub(super) fn new(settings: &Settings, url: &Url, shared: &Shared) -> Result<Option<Self>, ClientError> {
-        // Without TLS nothing tells which version an origin speaks, so that "auto" is HTTP/1.1.
+        // Without TLS the version is not negotiated, so "auto" is HTTP/1.1.
         let spoken = match settings.http {
             HttpVersion::One => false,
             HttpVersion::Two => true,
@@ -120,7 +121,7 @@ impl Multiplex {
             };
             let stream = match had {
                 Ok(Had::Stream(stream)) => stream,
-                // The client of HTTP/1.1 begins anew, for which nothing of the content may be gone.
+                // The client of HTTP/1.1 begins anew, so none of the content may have been read.
                 Ok(Had::HttpOne) if tries == 1 || upload.is_none() => {
                     let body = upload.map(Upload::untouched);
                     return Handled::HttpOne(Asked { method, url, fields, body });
@@ -187,15 +188,15 @@ impl Multiplex {
     ) -> Result<http::Response<reqwest::Body>, Trouble> {
         let request = head(method, url, fields).map_err(Trouble::last)?;
         let connection = stream.connection().clone();
-        // Read before: what answered since says nothing about this exchange.
+        // Read before sending: an answer that comes later says nothing about this exchange.
         let used = connection.has_answered();
         let broke = |error: &h2::Error| trouble::head(error, probe, used);
         let mut sender = connection.sender();
         let begun = sender.send_request(request, upload.is_none());
         let (answer, sends) = begun.map_err(|error| trouble::unsent(&error, probe))?;
         let exchange = async {
-            // Until the stream may begin. It fails with whatever befalls the connection, and that may
-            // be a GOAWAY that leaves this stream in: only the answer tells.
+            // Waits until the stream may begin. An error is ignored: it may be a GOAWAY that does not affect
+            // this stream, so only the response tells.
             let _ = std::future::poll_fn(|cx| sender.poll_ready(cx)).await;
             let mut answer = answer;
             let mut sends = Some(sends);
@@ -222,7 +223,7 @@ impl Multiplex {
             biased;
             done = exchange => done?,
             () = probe.silent(self.first_byte_timeout) => {
-                // It may be the connection that is dead, and whoever used it next would wait as long.
+                // The connection itself may be dead, and the next request on it would wait as long.
                 connection.leave();
                 return Err(Trouble::last(Error {
                     kind: ErrorKind::FirstByteTimeout,
@@ -230,8 +231,8 @@ impl Multiplex {
                 }));
             }
         };
-        // Content that is still to go out does so whether or not the answer is read, and after its
-        // end: an origin may answer first and read later (RFC 9113 §8.1).
+        // The rest of the content goes out whether or not the response is read, even after its end: an origin
+        // may answer first and read later (RFC 9113 §8.1).
         let stream = Arc::new(stream);
         let rest = upload.take().and_then(|upload| upload.rest(sends, stream.clone(), self.read_timeout));
         let (parts, body) = answer.into_parts();
@@ -240,11 +241,11 @@ impl Multiplex {
     }
 }
 
-/// The head of a request as HTTP/2 has it.
+/// The head of a request for HTTP/2.
 fn head(method: &Method, url: &Url, fields: &HeaderMap) -> Result<http::Request<()>, Error> {
     let wrong = |why: String| Error { kind: ErrorKind::Protocol, detail: format!("request: {why}") };
     let mut fields = fields.clone();
-    // They speak of HTTP/1.1's connection and framing (RFC 9113 §8.2.2).
+    // They belong to HTTP/1.1's connections and framing (RFC 9113 §8.2.2).
     fields.remove(CONNECTION);
     fields.remove(TRANSFER_ENCODING);
     let authority = match fields.remove(HOST) {

@@ -1,9 +1,8 @@
-//! What reqwest does not tell: whether an exchange made its own connection, and since when the
-//! origin is the one who is waited for.
+//! What reqwest does not tell about an exchange: whether it made its own connection, and since when it has
+//! waited for the origin alone.
 //!
-//! That it made one says nothing of the one that it went over: until the request is on its way, another
-//! that comes free may be taken instead, and the one that was made waits for the next request. So the two
-//! are compared.
+//! An exchange that made a connection need not have gone over it: if another comes free before the request is
+//! sent, that one is taken, and the new one waits for the next request. So the two are compared.
 //!
 //! A layer around reqwest's connector finds the probe of the exchange in a task-local, which is
 //! set only while that exchange's own future is polled. hyper-util connects within the future of
@@ -37,21 +36,21 @@ pub(super) struct Probe {
 
 #[derive(Debug)]
 struct State {
-    /// Since when nothing but the origin has been waited for.
+    /// Since when it has waited for nothing but the origin.
     since: Instant,
     /// A connection is being made for it.
     connecting: bool,
-    /// The client's own body is waited for.
+    /// The client's content is waited for.
     client: bool,
-    /// What making a connection for it took.
+    /// How long making a connection for it took.
     connect: Option<Duration>,
     /// The connection that was made for it ...
     made: Option<SocketAddr>,
     /// ... and the one that it went over, where that is known.
     over: Option<SocketAddr>,
-    /// How the client's own body broke.
+    /// The error by which the client's content broke off.
     broke: Option<Error>,
-    /// The request once more, for a connection that turns out to be closed.
+    /// A copy of the request, for a second try after a connection turns out to be closed.
     again: Option<reqwest::Request>,
 }
 
@@ -91,7 +90,7 @@ impl Probe {
         PROBE.scope(self.clone(), exchange).await
     }
 
-    /// The exchange went over this connection; none: nobody knows, or there was none.
+    /// Records the connection that the exchange went over; `None` if it is unknown or there was none.
     pub(super) fn went_over(&self, connection: Option<SocketAddr>) {
         self.lock().over = connection;
     }
@@ -102,29 +101,29 @@ impl Probe {
         state.connect.is_some() && state.over.is_some() && state.made == state.over
     }
 
-    /// What making the connection took; none if it had one from the pool.
+    /// How long making the connection took; `None` if it had one from the pool.
     pub(super) fn connect(&self) -> Option<Duration> {
         let state = self.lock();
         state.connect.filter(|_| state.over.is_none() || state.made == state.over)
     }
 
-    /// How long ago the request could go out: since the connection was there, or the client's
-    /// last bytes were.
+    /// How long it has waited for the origin alone: since the connection was there, or the client's last
+    /// bytes came.
     pub(super) fn waited(&self) -> Duration {
         self.lock().since.elapsed()
     }
 
-    /// Whether the client's own body is what is waited for.
+    /// Returns whether it waits for the client's content.
     pub(super) fn on_client(&self) -> bool {
         self.lock().client
     }
 
-    /// How the client's own body broke, if it did.
+    /// The error by which the client's content broke off, if it did.
     pub(super) fn broke(&self) -> Option<Error> {
         self.lock().broke.clone()
     }
 
-    /// The client's own body stalls, or goes on.
+    /// Records whether the client's content stalls.
     pub(super) fn client(&self, stalls: bool) {
         let mut state = self.lock();
         if state.client && !stalls {
@@ -133,7 +132,7 @@ impl Probe {
         state.client = stalls;
     }
 
-    /// The client's own body broke.
+    /// Records that the client's content broke off.
     pub(super) fn client_broke(&self, error: Error) {
         self.lock().broke = Some(error);
     }
@@ -143,12 +142,12 @@ impl Probe {
         self.lock().again = request;
     }
 
-    /// The request for a second try, once.
+    /// Takes the request that was kept for a second try.
     pub(super) fn kept(&self) -> Option<reqwest::Request> {
         self.lock().again.take()
     }
 
-    /// Resolves when the origin alone has been waited for, for `limit`. Zero: never.
+    /// Resolves when it has waited for the origin alone for `limit`. Zero: never.
     pub(super) async fn silent(&self, limit: Duration) {
         if limit.is_zero() {
             return std::future::pending().await;
@@ -161,20 +160,20 @@ impl Probe {
             match since {
                 Some(since) if since.elapsed() >= limit => return,
                 Some(since) => sleep_until(since + limit).await,
-                // The connection has a limit of its own, and the client is not the origin's fault.
-                // Whenever it ends, a whole `limit` begins then: looking again after one is early
-                // enough.
+                // Making a connection has a limit of its own, and a slow client is not the origin's fault.
+                // When either ends, a whole `limit` begins: looking again after one is early enough.
                 None => sleep(limit).await,
             }
         }
     }
 
-    /// A connection is being made for it, or waited for: the origin is not what is waited for.
+    /// Records that a connection is being made or waited for: that time does not count as waiting for the
+    /// origin.
     pub(super) fn connecting(&self) {
         self.lock().connecting = true;
     }
 
-    /// It has a connection, and what making that took, if it was made for it.
+    /// Records that it has a connection, and how long making it took if it was made for this exchange.
     pub(super) fn connected(&self, took: Option<Duration>) {
         let mut state = self.lock();
         state.connecting = false;

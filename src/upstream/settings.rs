@@ -19,18 +19,19 @@ pub struct Settings {
     pub url: SecretUrl,
     /// Which `Host` it gets.
     pub host: HostRule,
-    /// Which version of HTTP it is spoken to in.
+    /// The version of HTTP that is spoken to it.
     pub http: HttpVersion,
     /// Used for `https` only.
     pub tls: Tls,
-    /// Name, TCP and TLS together, and over HTTP/2 the origin's first settings. Zero: as long as
-    /// `first_byte_timeout`.
+    /// Time for name resolution, TCP and TLS together, and over HTTP/2 the origin's first SETTINGS. Zero: as
+    /// long as `first_byte_timeout`.
     #[serde(with = "units::duration")]
     pub connect_timeout: Duration,
-    /// From the sending to the head; the time in which the client's own body stalls is not counted.
+    /// Time from sending the request to the response's head. Time in which the client's content stalls is not
+    /// counted.
     #[serde(with = "units::duration")]
     pub first_byte_timeout: Duration,
-    /// Between two reads of a body, counted only while somebody wants more of it.
+    /// Time between two reads of a response's body, counted only while more of it is wanted.
     #[serde(with = "units::duration")]
     pub read_timeout: Duration,
     /// How long a connection is kept for the next request. Zero: connections are not kept.
@@ -62,7 +63,7 @@ pub enum HostRule {
     Name(String),
 }
 
-/// Which version of HTTP an upstream is spoken to in.
+/// The version of HTTP that is spoken to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(expecting = "\"1.1\", \"2\" or \"auto\"")]
 pub enum HttpVersion {
@@ -78,7 +79,7 @@ pub enum HttpVersion {
     Auto,
 }
 
-/// How an https upstream is known, and we to it.
+/// How an https upstream proves its identity, and this instance its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
@@ -90,7 +91,7 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     /// Its key, PEM.
     pub key: Option<PathBuf>,
-    /// Nothing is verified.
+    /// Whether verification is switched off.
     pub insecure: bool,
 }
 
@@ -113,7 +114,7 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
-    /// A certificate or key, or how they go together.
+    /// A certificate or key is invalid, or one of them is missing.
     #[error("tls: {0}")]
     Tls(String),
 }
@@ -146,14 +147,14 @@ impl Settings {
         Self { url: SecretUrl::here(url.as_ref()), ..Self::default() }
     }
 
-    /// How many exchanges this instance may have at a time, whatever others do: never more than the
-    /// fleet may, or a store that is down would be no bound at all.
+    /// How many exchanges this instance may have at a time, whatever others do: never more than the fleet
+    /// may, or there would be no bound while the store is down.
     pub fn most_here(&self) -> usize {
         self.max_concurrent_fleet.map_or(self.max_concurrent, |fleet| fleet.min(self.max_concurrent))
     }
 
-    /// How long making a connection may take, and what it is called when it took longer. Nothing else
-    /// bounds it: an exchange whose connection is being made does not wait for a first byte yet.
+    /// How long making a connection may take, and the kind of error if it takes longer. Nothing else bounds
+    /// it: `first_byte_timeout` does not run while a connection is being made.
     pub(super) fn connect_limit(&self) -> Option<(Duration, ErrorKind)> {
         let limits = [
             (self.connect_timeout, ErrorKind::ConnectTimeout),

@@ -18,11 +18,11 @@ use rustls_platform_verifier::Verifier;
 
 use super::settings::{ClientError, Tls};
 
-/// What upstreams share. They need not be made from the same one; those that are share.
+/// The TLS configurations that upstreams share: those that are made from the same `Shared` share them.
 #[derive(Debug, Default)]
 pub struct Shared(Mutex<Vec<(Way, ClientConfig)>>);
 
-/// How an origin is known, and we to it. The name that it must prove is no part of this.
+/// The settings of one configuration. The name that the origin must prove is no part of them.
 #[derive(Debug, PartialEq, Eq)]
 enum Way {
     /// In clear text.
@@ -31,23 +31,23 @@ enum Way {
     Tls(Tls),
 }
 
-/// Any certificate will do.
+/// A verifier that accepts any certificate.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 
-/// How many sessions are kept for each way: rustls makes room for 8 of each server.
+/// How many sessions are kept for each configuration: rustls makes room for 8 of each server.
 const SESSIONS: usize = 8 * 512;
 
 // === impl Shared ===
 
 impl Shared {
-    /// The configuration for upstreams in clear text. Nobody is trusted: without any certificates on the
-    /// machine, they work all the same.
+    /// The configuration for upstreams in clear text. It trusts no certificate, so none are needed on the
+    /// machine.
     pub(super) fn clear(&self) -> Result<ClientConfig, ClientError> {
         self.get(Way::Clear)
     }
 
-    /// The configuration for these settings. Which protocols are offered is for the caller to say.
+    /// The configuration for these settings. The caller sets the protocols that are offered (ALPN).
     ///
     /// # Errors
     /// A file can't be read, or isn't what it should be; the machine has no certificates.
@@ -71,7 +71,7 @@ impl Shared {
     }
 }
 
-/// A configuration that believes these authorities, or the machine's.
+/// Makes a configuration that trusts these authorities; `None`: the machine's.
 fn make(tls: &Tls, roots: Option<RootCertStore>) -> Result<ClientConfig, ClientError> {
     let provider =
         CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
@@ -163,7 +163,7 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         use SignatureScheme as Scheme;
-        // Also what nobody would verify any more.
+        // Also obsolete ones: nothing is verified.
         let old = [Scheme::RSA_PKCS1_SHA1, Scheme::ECDSA_SHA1_Legacy];
         self.0.signature_verification_algorithms.supported_schemes().into_iter().chain(old).collect()
     }

@@ -1,4 +1,4 @@
-//! reqwest, told to leave everything alone and to speak HTTP/1.1.
+//! The reqwest clients of an upstream: HTTP/1.1 only, without redirects, decoding or retries.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use super::tls::Shared;
 pub(super) struct Transport {
     /// Keeps connections.
     pub(super) pooled: reqwest::Client,
-    /// Makes one for each request: for the retry, and for what must share none.
+    /// Makes one for each request: for a retry, and for requests that must not share one.
     pub(super) fresh: reqwest::Client,
     /// Scheme and authority as the library is told them, and the base path.
     pub(super) prefix: String,
@@ -25,8 +25,7 @@ pub(super) struct Transport {
     pub(super) authority: Option<String>,
 }
 
-/// Finds one host whatever it is asked for: the name that the library knows is then the one that
-/// the certificate must prove.
+/// Resolves every name to one host: then the library can be given the name that the certificate must prove.
 #[derive(Debug)]
 struct Instead {
     host: Host<String>,
@@ -55,21 +54,21 @@ impl Transport {
                 .referer(false)
                 // HTTP/2 has connections of its own.
                 .http1_only()
-                // What is sent again, and when, is decided here.
+                // Retries are decided by this crate.
                 .retry(reqwest::retry::never())
                 .no_proxy()
                 .no_gzip()
                 .no_brotli()
                 .no_zstd()
                 .no_deflate()
-                // What stands between a name and its colon is taken off (RFC 9112 §5.1).
+                // Whitespace between a field's name and its colon is removed (RFC 9112 §5.1).
                 .http1_allow_spaces_after_header_name_in_responses(true)
                 .connector_layer(Watch);
             if let Some((limit, _)) = settings.connect_limit() {
                 builder = builder.connect_timeout(limit);
             }
             builder = if keep && !settings.pool_idle_timeout.is_zero() {
-                // No more than can be in use: what a burst leaves idle is a descriptor each.
+                // No more than can be in use: each idle connection holds a descriptor.
                 let most = settings.most_here().max(1);
                 builder.pool_idle_timeout(settings.pool_idle_timeout).pool_max_idle_per_host(most)
             } else {

@@ -1,4 +1,4 @@
-//! Who has a place, who waits for one, and who gives way: one step of it at a time.
+//! Which requests have a place, which wait for one, and which give way. Each method is one step.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use super::Load;
 use crate::upstream::Lane;
 
-/// So many exchanges that nobody is known to wait for may begin, or a share of the places where that
-/// is more. So few cost little, and a client that ends its side early is not always gone.
+/// This many exchanges that no client is known to wait for may begin, or a share of the places if that is
+/// more. So few cost little, and a client that closes its side early is not always gone.
 const SPARE: usize = 64;
-/// A fourth of the places is what exchanges keep that nobody is known to wait for, while others wait.
+/// While others wait, exchanges that no client is known to wait for keep a fourth of the places.
 const SHARE: usize = 4;
 
 /// Places, queue and exchanges.
@@ -20,38 +20,38 @@ pub(super) struct State {
     taken: usize,
     fills: VecDeque<Waiter>,
     passes: VecDeque<Waiter>,
-    /// Those that nobody is known to wait for: served last.
+    /// Requests that no client is known to wait for: served last.
     spare: VecDeque<Waiter>,
     next: u64,
     running: HashMap<u64, Running>,
-    /// The exchanges under way that nobody is known to wait for, by when that came about.
+    /// The exchanges under way that no client is known to wait for, in the order in which that came about.
     idle: BTreeMap<u64, u64>,
-    /// Those that were told to end and have not yet.
+    /// How many exchanges were told to end and have not ended yet.
     ending: usize,
 }
 
-/// What a request that waits hears.
+/// What a waiting request is told.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// It has a place, until this says that it is to end.
+    /// It has a place. The receiver tells it when it is to end.
     Place(Revoked),
-    /// Nobody is known to wait for it, and others are.
+    /// It leaves the queue: no client is known to wait for it.
     Unwanted,
 }
 
 /// Resolves when the exchange is to end.
 pub(super) type Revoked = oneshot::Receiver<()>;
 
-/// Why there is neither a place nor a turn.
+/// Why a request gets neither a place nor a turn in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
-    /// As many wait as may.
+    /// The queue is full.
     Queue,
-    /// Nobody is known to wait for it, and of such exchanges there are as many as may be.
+    /// No client is known to wait for it, and there are as many such exchanges as allowed.
     Spare,
 }
 
-/// How somebody came in.
+/// What a request got: a place, or a turn in the queue.
 #[derive(Debug)]
 pub(super) enum Entered {
     Place(Revoked),
@@ -68,9 +68,9 @@ struct Waiter {
 #[derive(Debug)]
 struct Running {
     revoke: Option<oneshot::Sender<()>>,
-    /// Its turn among those that nobody is known to wait for.
+    /// Its key in `State::idle`; `None` while a client is known to wait for it.
     idle: Option<u64>,
-    /// Whether it goes on to its end, whoever waits.
+    /// Whether it goes on to its end, whatever waits for a place.
     stays: bool,
 }
 
@@ -79,10 +79,10 @@ impl State {
         Self { places, ..Self::default() }
     }
 
-    /// Takes a place, or a turn among at most `queue` that wait.
+    /// Takes a place, or a turn in the queue of at most `queue` requests.
     pub(super) fn enter(&mut self, lane: Lane, wanted: bool, queue: usize) -> Result<(u64, Entered), Full> {
         if !wanted && self.idle.len() + self.spare.len() >= self.most_spare() {
-            // What is under way may be about to end, and what it has cost is paid.
+            // None under way is ended for it: its cost is paid, and it may be about to end.
             return Err(Full::Spare);
         }
         let id = self.number();
@@ -92,7 +92,7 @@ impl State {
             return Ok((id, Entered::Place(revoked)));
         }
         if self.waiting() >= queue {
-            // Somebody who is known to be there takes the turn of one who is not.
+            // A request that a client is known to wait for takes the turn of one without.
             let given_up = if wanted { self.spare.pop_front() } else { None };
             let _left_meanwhile = given_up.ok_or(Full::Queue)?.tell.send(Told::Unwanted);
         }
@@ -107,8 +107,8 @@ impl State {
         Ok((id, Entered::Queue(told)))
     }
 
-    /// An exchange under way goes on to its end, whether or not somebody is known to wait for it. Says
-    /// whether it may: it was not told to end before.
+    /// Lets an exchange under way go on to its end, whether or not a client is known to wait for it. Returns
+    /// false if it was told to end before.
     pub(super) fn stays(&mut self, id: u64) -> bool {
         let Some(running) = self.running.get_mut(&id).filter(|running| running.revoke.is_some()) else {
             return false;
@@ -121,11 +121,11 @@ impl State {
         true
     }
 
-    /// Somebody is known to wait for it again, or nobody is any more.
+    /// Records whether a client is known to wait for it.
     pub(super) fn turn(&mut self, id: u64, wanted: bool) {
         let number = self.number();
         if let Some(running) = self.running.get_mut(&id) {
-            // One that was told to end ends, and one that stays does not.
+            // An exchange that was told to end stays so, and one that stays is not told.
             if running.revoke.is_some() && !running.stays {
                 match (wanted, running.idle) {
                     (true, Some(turn)) => {
@@ -149,7 +149,7 @@ impl State {
         self.settle();
     }
 
-    /// An exchange has ended: its place goes on.
+    /// An exchange has ended: its place goes to the next.
     pub(super) fn ended(&mut self, id: u64) {
         let Some(running) = self.running.remove(&id) else { return };
         match (running.revoke, running.idle) {
@@ -161,7 +161,7 @@ impl State {
         self.settle();
     }
 
-    /// It does not wait any more; a place that it was just given goes on.
+    /// A request ceases to wait; a place that it was just given goes to the next.
     pub(super) fn leaves(&mut self, id: u64) {
         for queue in [&mut self.fills, &mut self.passes, &mut self.spare] {
             if take(queue, id).is_some() {
@@ -212,21 +212,22 @@ impl State {
         revoked
     }
 
-    /// How many exchanges that nobody is known to wait for may go on while others wait. One place is
-    /// always for those who wait.
+    /// How many exchanges that no client is known to wait for may go on while others wait. One place is
+    /// always for the others.
     fn share(&self) -> usize {
         (self.places / SHARE).max(1).min(self.places.saturating_sub(1))
     }
 
-    /// How many of them may begin or wait to.
+    /// How many of them may be under way or wait.
     fn most_spare(&self) -> usize {
         self.share().max(SPARE)
     }
 
-    /// Brings everything into order after a change.
+    /// Restores order after a change: gives free places, and tells surplus exchanges to end.
     fn settle(&mut self) {
         self.fill_up();
-        // What has not begun costs the origin nothing; what has is left alone until its place is wanted.
+        // Waiting ones leave first: they have cost the origin nothing. Those under way are left alone until
+        // their place is wanted.
         while self.idle.len() + self.spare.len() > self.most_spare() {
             let Some(waiter) = self.spare.pop_back() else { break };
             let _left_meanwhile = waiter.tell.send(Told::Unwanted);
@@ -236,14 +237,14 @@ impl State {
         }
     }
 
-    /// Gives the places that are free to those who wait.
+    /// Gives the free places to waiting requests.
     fn fill_up(&mut self) {
         while self.taken < self.places {
             let known = self.fills.pop_front().or_else(|| self.passes.pop_front());
             let wanted = known.is_some();
             let Some(waiter) = known.or_else(|| self.spare.pop_front()) else { return };
             let revoked = self.run(waiter.id, wanted);
-            // Counted even if it is not heard: one that leaves the queue gives it back.
+            // The place counts even if the request is gone: `leaves` gives it back.
             let _ = waiter.tell.send(Told::Place(revoked));
         }
     }
@@ -254,7 +255,7 @@ impl State {
             && let Some(revoke) = running.revoke.take()
         {
             self.ending += 1;
-            // One that has not looked yet finds it said.
+            // An exchange that has not polled yet finds it later.
             let _ = revoke.send(());
         }
     }

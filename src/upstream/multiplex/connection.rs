@@ -15,28 +15,29 @@ use tokio::time::{sleep, timeout};
 use super::sieve::Seen;
 use super::unread::Unread;
 
-/// As many streams as one connection is given, however many the origin allows.
+/// The most streams that one connection is given, however many the origin allows.
 pub(super) const STREAMS: usize = 64;
-/// How much of a stream's body may lie here unread. All of a connection's streams together may have
-/// that much each, so that none that is not read stops another.
+/// How many bytes of a stream's body may lie here unread. The connection's window has room for that much of
+/// each stream, so that an unread stream does not stop another.
 pub(super) const STREAM_WINDOW: u32 = 512 << 10;
-/// How often a connection with streams is asked whether it is there, and for how long it may be silent.
+/// How often a PING is sent on a connection with streams, and for how long its answer is awaited.
 const PING: Duration = Duration::from_secs(5);
 
-/// The bit beside the number of streams that says that no more may begin.
+/// The bit beside the number of streams that marks a connection as left: no more streams begin.
 const LEFT: usize = 1 << (usize::BITS - 1);
 
 /// A connection that is ready for streams.
 pub(super) struct Connection {
     send: SendRequest<Bytes>,
-    /// Streams under way, and [`LEFT`]: both in one word, so that no stream begins on what is left.
+    /// Streams under way, and [`LEFT`]: both in one word, so that no stream begins on a connection that is
+    /// left.
     streams: AtomicUsize,
-    /// How many the origin allows.
+    /// How many streams the origin allows.
     most: AtomicUsize,
     answered: AtomicBool,
-    /// A stream has ended, or the connection is left.
+    /// Notified when a stream has ended or the connection is left.
     changed: Notify,
-    /// The bodies on their way.
+    /// The bodies under way.
     bodies: Mutex<Vec<Weak<Unread>>>,
     seen: Arc<Seen>,
 }
@@ -61,14 +62,14 @@ impl Connection {
         self.send.clone()
     }
 
-    /// How many streams it bears.
+    /// How many streams it may have at a time.
     pub(super) fn most(&self) -> usize {
         self.most.load(Ordering::Relaxed).min(STREAMS)
     }
 
     /// Returns whether no stream begins here any more.
     pub(super) fn is_gone(&self) -> bool {
-        // GOAWAY is told by this alone, and before the connection itself has ended.
+        // Only `poll_ready` reports a GOAWAY before the connection itself has ended.
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(Err(_)) = self.sender().poll_ready(&mut nobody) {
             self.leave();
@@ -76,7 +77,7 @@ impl Connection {
         self.is_left()
     }
 
-    /// Takes a stream if there is one to be had.
+    /// Takes a stream. Returns whether one was free.
     pub(super) fn take(&self) -> bool {
         if self.is_gone() {
             return false;
@@ -106,7 +107,7 @@ impl Connection {
         self.streams.load(Ordering::Acquire) & !LEFT
     }
 
-    /// A head has come.
+    /// Records that the head of a response has come.
     pub(super) fn answered(&self) {
         self.answered.store(true, Ordering::Relaxed);
     }
@@ -116,14 +117,15 @@ impl Connection {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// A body is on its way.
+    /// Registers a body that is under way.
     pub(super) fn bears(&self, body: &Arc<Unread>) {
         let mut bodies = self.bodies();
         bodies.retain(|body| body.strong_count() > 0);
         bodies.push(Arc::downgrade(body));
     }
 
-    /// Looks at what came lately: what the library would not bear for long.
+    /// Acts on the frames that came lately, before the library gives the connection up: puts small ones
+    /// together, and leaves the connection after many empty ones.
     fn look_through(&self) {
         if self.seen.many_small() {
             for body in self.bodies().iter().filter_map(Weak::upgrade) {
@@ -141,7 +143,7 @@ impl Connection {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries its frames until it ends, or nobody has used it for so long.
+    /// Drives the connection until it ends, or has had no stream for `idle`.
     pub(super) async fn drive<T>(
         self: Arc<Self>,
         mut frames: h2::client::Connection<T, Bytes>,
@@ -165,7 +167,7 @@ impl Connection {
         self.leave();
     }
 
-    /// Resolves when it is left, or was idle for so long, and no stream is under way.
+    /// Resolves when no stream is under way and the connection is left, or has been unused for `idle`.
     async fn unused(&self, idle: Duration) {
         loop {
             let changed = self.changed.notified();
@@ -186,9 +188,8 @@ impl Connection {
         left
     }
 
-    /// Asks the origin now and then whether it is there, and leaves the connection when it does not
-    /// say so. What is under way is not broken off: an origin that computes and does nothing else
-    /// answers late, and each exchange has limits of its own. Never resolves.
+    /// Sends a PING now and then, and leaves the connection if no answer comes. Streams under way are not
+    /// broken off: a busy origin answers late, and each exchange has limits of its own. Never resolves.
     async fn listens(&self, pings: Option<PingPong>) {
         if let Some(mut pings) = pings {
             loop {

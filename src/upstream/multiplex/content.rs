@@ -14,17 +14,16 @@ use super::unread::Unread;
 use super::upload::Rest;
 use crate::upstream::{Error, length};
 
-/// A body that ends where the origin says END_STREAM, and nowhere else: a reset with NO_ERROR, too,
-/// is a break here. Dropping it before its end resets the stream; after it, what is still to go out
-/// of the request's content goes on.
+/// The body of a response. Only END_STREAM ends it: a reset with NO_ERROR is a break, too. Dropping it before
+/// its end resets the stream. After its end the rest of the request's content goes on.
 pub(super) struct Content {
     frames: Arc<Unread>,
     length: Option<u64>,
-    /// How much is to come of that.
+    /// How many bytes of that are to come.
     left: Option<u64>,
     /// All data has come; trailers may.
     data_done: bool,
-    /// So have they.
+    /// Trailers have come, too, or there are none.
     done: bool,
     rest: Option<Rest>,
     /// Held until the end.
@@ -34,10 +33,10 @@ pub(super) struct Content {
 // === impl Content ===
 
 impl Content {
-    /// The body behind a head with these fields.
+    /// The body of a response with these fields.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] if they tell more than one length.
+    /// [`ErrorKind::Protocol`] if they state more than one length.
     pub(super) fn new(
         frames: RecvStream,
         fields: &HeaderMap,
@@ -85,7 +84,7 @@ impl Body for Content {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        // Those that know the length need not wait for END_STREAM.
+        // A reader that knows the length need not wait for END_STREAM.
         if let Some(rest) = &mut self.rest
             && (self.done || self.left == Some(0) || self.frames.is_end_stream())
         {

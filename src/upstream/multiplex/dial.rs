@@ -22,35 +22,35 @@ use crate::upstream::settings::{ClientError, HttpVersion, Settings};
 use crate::upstream::tls::Shared;
 use crate::upstream::{Error, ErrorKind};
 
-/// The name by which HTTP/2 is agreed upon (RFC 9113 §3.2).
+/// The ALPN name of HTTP/2 (RFC 9113 §3.2).
 const H2: &[u8] = b"h2";
-/// How long a head may be: as over HTTP/1.1.
+/// How long a head may be, in bytes: as over HTTP/1.1.
 const HEAD: u32 = 408 << 10;
-/// A connection that carries nothing is asked by the system whether it is there.
+/// The time before and between TCP keepalive probes on an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// How an origin is reached.
 pub(super) struct Dial {
     to: http::Uri,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// Whether an origin that speaks HTTP/1.1 only is an answer and no error.
+    /// Whether an origin that speaks HTTP/1.1 only is allowed and not an error.
     either: bool,
-    /// How long making a connection may take, and what it is when it took longer.
+    /// How long making a connection may take, and the kind of error if it takes longer.
     limit: Option<(Duration, ErrorKind)>,
 }
 
-/// A connection that was made.
+/// What making a connection led to.
 pub(super) enum Dialed {
-    /// One stream is taken; the frames are still to be carried.
+    /// An HTTP/2 connection. One stream is taken; the caller has to drive it.
     Two(Arc<Connection>, Box<h2::client::Connection<Io, Bytes>>),
     /// The origin speaks HTTP/1.1 only.
     HttpOne,
 }
 
-/// What a connection goes over.
+/// What a connection goes over: TCP, or TLS over it.
 pub(super) type Io = Box<dyn Wire>;
 
-/// Bytes, both ways.
+/// A stream of bytes in both directions.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
@@ -64,7 +64,7 @@ impl Dial {
         let either = settings.http == HttpVersion::Auto;
         let host = url.host_str().ok_or_else(|| wrong("no host".to_owned()))?;
         let port = url.port_or_known_default().unwrap_or_default();
-        // TLS is put around what this reaches, here.
+        // This URL is only for the TCP connector: TLS is added here.
         let to = format!("http://{host}:{port}/").parse().map_err(|error| wrong(format!("{error}")))?;
         let tls = if https {
             let name = settings.tls.server_name.as_deref().unwrap_or(host);
@@ -82,7 +82,7 @@ impl Dial {
         Ok(Self { to, tls, either, limit: settings.connect_limit() })
     }
 
-    /// Makes a connection, within the time for that.
+    /// Makes a connection within its time limit.
     pub(super) async fn connect(&self) -> Result<Dialed, Error> {
         let Some((limit, kind)) = self.limit else { return self.dial().await };
         tokio::time::timeout(limit, self.dial())
@@ -112,8 +112,8 @@ impl Dial {
     }
 }
 
-/// Exchanges settings: what an origin allows is known before a first stream begins, and one that
-/// accepts connections but reads nothing is not taken for one that thinks about a request.
+/// Exchanges SETTINGS, so that the origin's limits are known before the first stream begins. An origin that
+/// accepts connections but reads nothing fails here, and is not taken for one that works on a request.
 async fn shake(io: Io) -> Result<Dialed, Error> {
     let mut builder = h2::client::Builder::new();
     builder
@@ -121,7 +121,7 @@ async fn shake(io: Io) -> Result<Dialed, Error> {
         .initial_max_send_streams(0)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW * u32::try_from(STREAMS).unwrap_or(1))
-        // Small frames are bounded by being put together, and not by giving the connection up.
+        // Small frames are put together here; the library would give the connection up.
         .data_frame_budget(usize::MAX)
         .max_header_list_size(HEAD);
     let (io, seen) = Sieve::new(io);

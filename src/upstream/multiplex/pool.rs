@@ -12,7 +12,7 @@ use super::connection::{Connection, STREAMS};
 use super::dial::{Dial, Dialed};
 use crate::upstream::Error;
 
-/// For how long an origin that chose HTTP/1.1 is not asked again.
+/// For how long an origin that chose HTTP/1.1 is not offered HTTP/2 again.
 const HTTP_ONE: Duration = Duration::from_mins(10);
 
 /// Connections, and how to make more.
@@ -21,8 +21,8 @@ pub(super) struct Pool {
     dial: Dial,
     /// How long a connection without streams is kept.
     idle: Duration,
-    /// How many connections there may be: as many as exchanges, each of which uses one at most. Those
-    /// that are idle make room for new ones.
+    /// How many connections there may be: as many as exchanges, each of which uses one at most. Idle ones
+    /// make room for new ones.
     most: usize,
     inner: Arc<Inner>,
 }
@@ -30,25 +30,25 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    /// There may be a stream to be had, or none will come.
+    /// Notified when a stream may be free, or a connection was or could not be made.
     bell: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     members: Vec<Member>,
-    /// Those who want a stream, those who are making connections included.
+    /// How many requests want a stream, those that are making connections included.
     waiting: usize,
     /// How many of those have content to send.
     uploads: usize,
     dialing: usize,
-    /// How many streams the last connection bore: the next will bear as many.
+    /// How many streams the last connection allowed: the next is expected to allow as many.
     most: usize,
-    /// How often making a connection failed, and how the last time: those who waited for that one
+    /// How often making a connection failed, and the last error: requests that waited for that connection
     /// share its failure.
     failures: u64,
     failed: Option<Error>,
-    /// Until when the origin is taken for one of HTTP/1.1.
+    /// Until when the origin is taken for one that speaks HTTP/1.1 only.
     http_one: Option<Instant>,
 }
 
@@ -56,25 +56,25 @@ struct State {
 #[derive(Debug)]
 struct Member {
     connection: Arc<Connection>,
-    /// The streams whose content may take the connection's window.
+    /// How many streams have content that may fill the connection's window.
     uploads: Arc<AtomicUsize>,
 }
 
 /// What a stream is wanted for.
 #[derive(Clone, Copy)]
 struct Want<'a> {
-    /// For a request with content: over a connection on which no other content is under way. One
-    /// handler that does not read would stop whatever shares its connection's window.
+    /// The request has content, so it needs a connection without other content under way. One handler that
+    /// does not read would stop all content that shares its connection's window.
     content: bool,
     /// Over any connection but this one.
     but: Option<&'a Arc<Connection>>,
 }
 
-/// Content that may take its connection's window; not any more when dropped.
+/// Counts content that may fill its connection's window, until it is dropped.
 #[derive(Debug)]
 struct Uploading(Arc<AtomicUsize>);
 
-/// What somebody who wants a stream does next.
+/// What a request that wants a stream does next.
 enum Step {
     Take(Stream),
     HttpOne,
@@ -83,16 +83,16 @@ enum Step {
     Wait,
 }
 
-/// One that wants a stream; leaves when dropped.
+/// Counts a request that wants a stream, until it is dropped.
 struct Wanting<'a> {
     inner: &'a Inner,
     content: bool,
 }
 
-/// A connection that is being made; not any more when dropped.
+/// Counts a connection that is being made, until it is dropped.
 struct Dialing<'a>(&'a Inner);
 
-/// What was had.
+/// What a request that wants a stream gets.
 pub(super) enum Had {
     Stream(Stream),
     /// The origin speaks HTTP/1.1 only.
@@ -126,15 +126,15 @@ impl Pool {
         Self { dial, idle, most: most.max(1), inner }
     }
 
-    /// A stream, for a request with or without content. If no connection has room one more is made;
-    /// those who come while it is made wait for it, as many as it will bear.
+    /// Returns a stream for a request with or without content. If no connection has room, one more is made.
+    /// Requests that come meanwhile wait for it, as many as it is expected to allow.
     pub(super) async fn stream(&self, content: bool) -> Result<Had, Error> {
         self.get(Want { content, but: None }).await
     }
 
-    /// A stream after `failed` gave none: over another connection that is there, or is made. If that
-    /// one has ended, the others may be about to: then the first stream of a new one, so that what
-    /// befalls it there is no other's doing.
+    /// Returns a stream for a second try, over another connection than `failed`. If that one has ended, the
+    /// others may be about to end: then it is the first stream of a new connection, so that its failure there
+    /// has no other cause.
     pub(super) async fn again(&self, content: bool, failed: &Arc<Connection>) -> Result<Had, Error> {
         if failed.is_gone() {
             return self.dial(Some(content)).await;
@@ -142,7 +142,7 @@ impl Pool {
         self.get(Want { content, but: Some(failed) }).await
     }
 
-    /// The only stream of a connection of its own.
+    /// Returns the only stream of a new connection.
     pub(super) async fn apart(&self) -> Result<Had, Error> {
         self.dial(None).await
     }
@@ -167,14 +167,14 @@ impl Pool {
         }
     }
 
-    /// Where no connection can be made for it, content goes out beside other content after all.
+    /// If no connection can be made for it, content goes out beside other content after all.
     fn shares(&self, want: Want<'_>, error: Error) -> Result<Had, Error> {
         let shared = Want { content: false, ..want };
         let taken = want.content.then(|| self.inner.take(&mut self.inner.lock(), shared)).flatten();
         taken.map(Had::Stream).ok_or(error)
     }
 
-    /// Makes a connection, that others share too if it says for what the first stream is.
+    /// Makes a connection. `shared`: whether its first stream has content; `None` if no others may use it.
     async fn dial(&self, shared: Option<bool>) -> Result<Had, Error> {
         let dialed = self.dial.connect().await;
         let mut state = self.inner.lock();
@@ -211,7 +211,8 @@ impl Pool {
 // === impl Inner ===
 
 impl Inner {
-    /// One more wants a stream. Returns how often making a connection had failed by then, too.
+    /// Counts one more request that wants a stream. Also returns how often making a connection has failed so
+    /// far.
     fn enter(&self, content: bool) -> (Wanting<'_>, u64) {
         let mut state = self.lock();
         state.waiting += 1;
@@ -242,7 +243,8 @@ impl Inner {
         Step::Wait
     }
 
-    /// A stream of the oldest connection that will do: those that a burst has added fall idle and end.
+    /// Takes a stream of the oldest connection that will do, so that those that a burst has added fall idle
+    /// and end.
     fn take(self: &Arc<Self>, state: &mut State, want: Want<'_>) -> Option<Stream> {
         let mut taken = None;
         state.members.retain(|member| {
@@ -268,13 +270,13 @@ impl Inner {
 // === impl State, Member ===
 
 impl State {
-    /// Returns whether what is being made is not enough for all who wait: a connection bears so many
-    /// streams, and content on one of them.
+    /// Returns whether the connections being made are too few for all waiting requests: each is expected to
+    /// allow `most` streams, one of them with content.
     fn is_short(&self, want: Want<'_>) -> bool {
         self.waiting > self.dialing.saturating_mul(self.most) || want.content && self.uploads > self.dialing
     }
 
-    /// Idle connections end until one more is no more than `most`.
+    /// Ends idle connections until there is room for one more within `most`.
     fn make_room(&mut self, most: usize) {
         self.members.retain(|member| !member.connection.is_left());
         let mut over = (self.members.len() + 1).saturating_sub(most);
@@ -333,7 +335,8 @@ impl Stream {
         self.first
     }
 
-    /// Its content is out of the way of other content. Without this, it is when the stream ends.
+    /// Its content no longer fills the connection's window. Without this call, that holds when the stream
+    /// ends.
     pub(super) fn uploaded(&mut self) {
         self.uploading = None;
     }

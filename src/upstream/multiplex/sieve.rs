@@ -1,9 +1,8 @@
 //! A first look at the frames that an origin sends, before the library sees them.
 //!
-//! It gives up a connection, with all that is under way on it, after a hundred empty DATA frames in
-//! the connection's life, and keeps each small one in a place many times its size. An origin may
-//! send both. So the empty ones are made frames of a type that is not known, which everybody ignores
-//! (RFC 9113 §5.5), and the small ones are counted.
+//! The library gives up a connection, with all its streams, after a hundred empty DATA frames in the
+//! connection's life, and keeps each small one in many times its size. An origin may send both. So empty
+//! frames are changed to an unknown type, which is ignored (RFC 9113 §5.5), and small ones are counted.
 
 use std::io;
 use std::pin::Pin;
@@ -13,10 +12,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is less than this in one frame costs more than it is.
+/// A frame with fewer bytes than this costs more memory than it carries.
 pub(super) const SMALL: usize = 1 << 10;
-/// After so many small frames it is time to put them together. Each costs the library some 300
-/// bytes, and what it was read into: at worst 16 KiB, if all else that was in there is gone.
+/// After so many small frames it is time to put them together. Each costs the library some 300 bytes, and the
+/// buffer that it was read into: at worst 16 KiB, if nothing else needs that any more.
 const MANY: usize = 4 << 10;
 /// A connection that showed so many empty frames gets no further streams.
 const EMPTY: usize = 50;
@@ -25,10 +24,10 @@ const HEAD: usize = 9;
 const DATA: u8 = 0;
 const END_STREAM: u8 = 0x1;
 const PADDED: u8 = 0x8;
-/// A type of frame that nothing defines.
+/// An undefined frame type.
 const UNKNOWN: u8 = 0xfb;
 
-/// What was seen on a connection.
+/// How many small and empty frames were seen on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Small frames since they were put together last.
@@ -37,14 +36,14 @@ pub(super) struct Seen {
     empty: AtomicUsize,
 }
 
-/// A connection's bytes.
+/// A connection's stream of bytes, whose frames are inspected as they are read.
 pub(super) struct Sieve<T> {
     io: T,
     seen: Arc<Seen>,
-    /// The head of the frame that is coming, as far as it has come.
+    /// The header of the current frame, as far as it has come.
     head: [u8; HEAD],
     have: usize,
-    /// What is to come of the frame's payload.
+    /// How many bytes of the frame's payload are to come.
     left: usize,
 }
 
@@ -57,12 +56,12 @@ impl Seen {
         self.small.load(Ordering::Relaxed) >= MANY
     }
 
-    /// They were put together.
+    /// Records that they were put together.
     pub(super) fn together(&self) {
         self.small.store(0, Ordering::Relaxed);
     }
 
-    /// Returns whether the library is on its way to give the connection up.
+    /// Returns whether the library is about to give the connection up.
     pub(super) fn many_empty(&self) -> bool {
         self.empty.load(Ordering::Relaxed) >= EMPTY
     }
@@ -76,7 +75,7 @@ impl<T> Sieve<T> {
         (Self { io, seen: seen.clone(), head: [0; HEAD], have: 0, left: 0 }, seen)
     }
 
-    /// Goes through what came.
+    /// Inspects the bytes that came.
     fn look(&mut self, mut came: &mut [u8]) {
         while !came.is_empty() {
             let skipped = self.left.min(came.len());
@@ -100,7 +99,8 @@ impl<T> Sieve<T> {
         }
     }
 
-    /// Judges a frame of which length, type and flags are known. `head`: what of its head came last.
+    /// Judges a frame whose length, type and flags are known. `head`: the part of its header that came last,
+    /// which can still be changed.
     fn judge(&mut self, head: &mut [u8]) {
         let [_, _, _, kind, flags, ..] = self.head;
         if kind != DATA || flags & END_STREAM != 0 {
@@ -108,10 +108,10 @@ impl<T> Sieve<T> {
         }
         let length = self.length();
         if flags & PADDED != 0 && length <= 256 {
-            // It may be empty. It counts for flow control, so that it must be seen.
+            // It may be empty. Padding counts for flow control, so the library must see it.
             self.seen.empty.fetch_add(1, Ordering::Relaxed);
         } else if length == 0 {
-            // The type, if it is not past already.
+            // Changes the type, unless the library has read it already.
             let known = self.have - head.len();
             match 3_usize.checked_sub(known).and_then(|at| head.get_mut(at)) {
                 Some(kind) => *kind = UNKNOWN,

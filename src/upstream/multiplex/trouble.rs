@@ -1,4 +1,4 @@
-//! What went wrong, and whether the origin vouches that it did not look at the request.
+//! Failures before the head, and whether the request may be sent again after them.
 
 use std::error::Error as StdError;
 use std::io;
@@ -18,18 +18,18 @@ pub(super) struct Trouble {
 /// Whether a request is sent a second time after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
-    /// The origin may have acted on it, or will not do better.
+    /// The origin may have processed it, or a second try would fail as well.
     Never,
-    /// If it may be repeated: the connection had been fine, and closed without a word.
+    /// If it may be repeated: the connection had answered before, and closed without a word.
     Repeatable,
-    /// The origin did not look at it.
+    /// The origin did not process it.
     Always,
 }
 
 // === impl Trouble ===
 
 impl Trouble {
-    /// A failure that no second try mends.
+    /// A failure without a second try.
     pub(super) fn last(error: Error) -> Self {
         Self { error, again: Again::Never }
     }
@@ -47,7 +47,7 @@ pub(super) fn head(error: &h2::Error, probe: &Probe, used: bool) -> Trouble {
         None if !error.is_remote() => ErrorKind::Protocol,
         _ => ErrorKind::Reset,
     };
-    // An error of GOAWAY is told to streams above its last one only; those below go on.
+    // GOAWAY fails only the streams above its last one; those below go on.
     let untouched =
         error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
     let again = if untouched {
@@ -67,7 +67,7 @@ pub(super) fn unsent(error: &h2::Error, probe: &Probe) -> Trouble {
     Trouble { again: if ended { Again::Always } else { trouble.again }, ..trouble }
 }
 
-/// A failure to get as far as a connection.
+/// A failure to make a connection.
 pub(super) fn connect(error: &(dyn StdError + 'static)) -> Error {
     let mut words: Vec<String> = Vec::new();
     let mut cause = Some(error);

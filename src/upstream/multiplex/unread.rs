@@ -1,4 +1,4 @@
-//! What lies here of a response's body until it is read.
+//! The part of a response's body that has come and is not read yet.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,20 @@ use http::HeaderMap;
 
 use super::sieve::SMALL;
 
-/// How much of small frames becomes one piece.
+/// How many bytes of small frames become one piece.
 const PIECE: usize = 16 << 10;
 
-/// The frames of one body. However many they are, what lies here is not much more than a stream's window:
-/// only what was read makes room for more.
+/// The frames of one body. However many they are, they take not much more than a stream's window: only bytes
+/// that were read make room for more.
 pub(super) struct Unread(Mutex<State>);
 
 struct State {
     frames: RecvStream,
-    /// What was taken from `frames` before it was asked for.
+    /// Data taken from `frames` before it was read.
     aside: VecDeque<Bytes>,
-    /// And behind that: small frames, put together.
+    /// Data after `aside`: small frames, put together.
     small: BytesMut,
-    /// Waits for more.
+    /// The task that waits for more.
     reader: Waker,
 }
 
@@ -35,7 +35,7 @@ impl Unread {
         Self(Mutex::new(State { frames, aside, small, reader: Waker::noop().clone() }))
     }
 
-    /// Reads on.
+    /// Returns the next data.
     pub(super) fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
         let mut state = self.lock();
         if let Some(data) = state.take_aside() {
@@ -66,12 +66,12 @@ impl Unread {
         state.aside.is_empty() && state.small.is_empty() && state.frames.is_end_stream()
     }
 
-    /// Takes what is there out of the library's hands, and puts together what is small.
+    /// Takes the data that is there from the library, and puts small frames together.
     pub(super) fn set_aside(&self) {
         let mut state = self.lock();
         let reader = state.reader.clone();
         let mut cx = Context::from_waker(&reader);
-        // An end is told again whenever it is asked for.
+        // An end is reported again at the next poll.
         while let Poll::Ready(Some(Ok(data))) = state.frames.poll_data(&mut cx) {
             state.put(data);
         }
@@ -90,7 +90,7 @@ impl State {
         self.aside.pop_front().or_else(|| (!self.small.is_empty()).then(|| self.small.split().freeze()))
     }
 
-    /// What was given on makes room for more.
+    /// Data that the reader gets makes room for more in the window.
     fn given(&mut self, data: Bytes) -> Bytes {
         let _ = self.frames.flow_control().release_capacity(data.len());
         data

@@ -1,4 +1,4 @@
-//! The content of a request on its way out.
+//! The content of a request while it is sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::super::body::Outgoing;
 use super::connection::STREAMS;
 use super::pool::Stream;
 
-/// How much of what went out is kept, in case that the origin did not look at it.
+/// How many sent bytes are kept, in case the origin does not process the request.
 const KEPT: usize = 64 << 10;
-/// Content up to so long takes next to nothing of a connection's window, which is at least 65,535 bytes
-/// unless the origin gave more: as much on all streams leaves room.
+/// Content up to this length takes next to nothing of a connection's window, which has at least 65,535 bytes:
+/// as much on every stream leaves half of it.
 const SMALL: usize = 65_535 / (2 * STREAMS);
-/// How much of what the origin does not want is read all the same, so that the client's connection
-/// can be used on.
+/// How many bytes that the origin does not want are read all the same, so that the client's connection can be
+/// reused.
 const UNWANTED: usize = 64 << 10;
 
 /// Content, and how far it has gone out.
@@ -30,16 +30,16 @@ pub(super) struct Upload {
     /// What has been read of it, from its beginning; nothing once that was more than [`KEPT`].
     kept: Vec<Bytes>,
     size: usize,
-    /// How many of those have gone out.
+    /// How many of those pieces have been sent.
     gone: usize,
-    /// The piece that is going out.
+    /// The piece that is being sent.
     piece: Bytes,
-    /// How much has gone out.
+    /// How many bytes have been sent.
     sent: u64,
     ended: bool,
 }
 
-/// Content that goes on going out on its own, until this is dropped.
+/// A task that sends the rest of the content, until this is dropped.
 pub(super) struct Rest(Option<AbortHandle>);
 
 // === impl Upload ===
@@ -54,7 +54,7 @@ impl Upload {
         self.body
     }
 
-    /// Returns whether what has been read of it is too little to be in the way of other content.
+    /// Returns whether what has been read of it is too little to stop other content.
     pub(super) fn is_small(&self) -> bool {
         self.size <= SMALL
     }
@@ -66,14 +66,14 @@ impl Upload {
         self.size <= KEPT
     }
 
-    /// Sends what there is and may be sent. Ready when there is no more to do: all of it has gone
-    /// out, it broke, or the origin wants no more.
+    /// Sends what has come, as far as the window allows. Ready when there is no more to do: all was sent, the
+    /// content broke off, or the origin wants no more.
     pub(super) fn poll_pour(&mut self, to: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.piece.is_empty() {
                 match ready!(self.poll_piece(cx)) {
                     Some(Ok(piece)) => self.piece = piece,
-                    // The exchange fails by it, and the probe knows why.
+                    // The exchange fails by the reset, and the probe has the reason.
                     Some(Err(_)) => {
                         to.send_reset(Reason::CANCEL);
                         return Poll::Ready(());
@@ -126,9 +126,9 @@ impl Upload {
         self.gone = self.kept.len();
     }
 
-    /// Sends what is left, on its own, as long as the origin takes any within `patience` (zero: for
-    /// ever). Without a stream to send on, or when that is reset, a little is read and thrown away.
-    /// None if nothing is left. `stream` is held as long as it is sent on.
+    /// Sends the rest in a task of its own, as long as the origin takes some within `patience` (zero: for
+    /// ever). Without a stream to send on, or when that is reset, a little is read and dropped. `None` if
+    /// nothing is left. `stream` is held while it is used for sending.
     pub(super) fn rest(
         mut self,
         to: Option<SendStream<Bytes>>,
@@ -138,7 +138,7 @@ impl Upload {
         if to.is_none() && self.ended {
             return None;
         }
-        // It is not sent again: only what has not gone out yet is kept.
+        // There is no second try any more: only what is not sent yet is kept.
         self.kept.drain(..self.gone);
         self.gone = 0;
         self.size = usize::MAX;
@@ -160,7 +160,7 @@ impl Upload {
             if tokio::time::timeout(patience, pour).await.is_ok() {
                 return;
             }
-            // For the client it is waited elsewhere.
+            // A client that pauses is limited elsewhere.
             if self.sent == sent && !self.piece.is_empty() {
                 to.send_reset(Reason::CANCEL);
                 return;
@@ -182,7 +182,7 @@ impl Upload {
 // === impl Rest ===
 
 impl Rest {
-    /// Lets it go on after this is dropped.
+    /// Lets the task go on after this is dropped.
     pub(super) fn goes_on(&mut self) {
         self.0 = None;
     }
