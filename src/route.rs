@@ -1,7 +1,7 @@
-//! Which origin and which overrides a request gets.
+//! From a request to its route: the upstream that it goes to, and the settings that it gets.
 //!
-//! [`Table`] finds the [`Route`] of a request; a route names the response ([`Route::key_into`])
-//! and says what goes upstream ([`Route::upstream_target`], [`Edits`]).
+//! [`Table`] finds the [`Route`] of a request; a route makes the key of the response ([`Route::key_into`])
+//! and says what is sent upstream ([`Route::upstream_target`], [`Edits`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,15 +48,15 @@ pub struct Route {
     pub cache: bool,
     /// Whether requests for one key wait for one fetch.
     pub coalesce: bool,
-    /// What policy may decide otherwise than by default.
+    /// What the route says about storing and reusing.
     pub rules: Rules,
-    /// Which parameters name a response.
+    /// Which query parameters are in the key.
     pub query: QueryRule,
-    /// Which request fields name a response.
+    /// Which request fields are in the key.
     pub vary_on: Vec<KeyedField>,
     /// Part of every key, so that changing it drops the route's records.
     pub version: Option<String>,
-    /// Taken off the front of a path on its way upstream; without a slash at its end.
+    /// Removed from the front of a path on its way upstream; without a slash at its end.
     pub strip_prefix: Option<String>,
     /// The origin is told the host that clients ask for (`host = "client"`), so its port is in the key.
     pub tells_host: bool,
@@ -74,7 +74,7 @@ pub struct Route {
     pub wait_timeout: Duration,
     /// How many variants of a key are kept.
     pub max_variants: usize,
-    /// Whether a fill goes on when nobody wants it any more (F4).
+    /// Whether a fill goes on when no request wants it any more (F4).
     pub finish: Finish,
     /// Protocols that a connection may be upgraded to, lower case.
     pub upgrade: Vec<String>,
@@ -86,33 +86,34 @@ pub enum Forward<N = HeaderName> {
     /// Every end-to-end field.
     #[default]
     All,
-    /// Host, Accept and its kin, the route's `vary_on`, and what the route sets.
+    /// Host, the Accept fields, the route's `vary_on`, and what the route sets.
     Keyed,
     /// These.
     Only(Vec<N>),
 }
 
-/// Which upstream requests carry X-Forwarded-For: a fill is made for everybody.
+/// Which upstream requests carry X-Forwarded-For. Fills do not by default, since a fill may be for many
+/// clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientIp {
     /// Passes.
     #[default]
     Pass,
-    /// Passes and fills: the address of whoever led.
+    /// Passes and fills; a fill tells the address of the client that leads it.
     Always,
     /// None.
     Never,
 }
 
-/// Whether a fill goes on when nobody wants it any more (F4).
+/// Whether a fill goes on when no request wants it any more (F4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// It goes on.
     #[default]
     Always,
-    /// It ends, unless others read what it has published.
+    /// It ends, unless other requests read what it has published.
     WhileWanted,
 }
 
@@ -123,13 +124,13 @@ impl Route {
     pub fn new(name: &str, upstream: &str) -> Self {
         let settings =
             Settings { name: name.to_owned(), upstream: upstream.to_owned(), ..Settings::default() };
-        // Connect and first byte at their defaults, and five seconds.
+        // The default timeouts of connect and first byte, and five seconds.
         let wait_timeout = Duration::from_secs(37);
         settings.route(Rules::default(), wait_timeout, &mut |_, _| {}, &mut |_, _| {})
     }
 
-    /// Writes the canonical text of a request's key over what is in `out`, a buffer to use
-    /// again: nothing is allocated once it is large enough.
+    /// Writes the canonical text of a request's key into `out`, in place of what is there. Nothing is
+    /// allocated once that buffer is large enough.
     ///
     /// `scheme://host/path?query`, the query by the route's rule, the port only where a host of
     /// the route names it or the origin is told it; then a line per field of `vary_on`, one for `version`,
@@ -161,8 +162,8 @@ impl Route {
         }
     }
 
-    /// The line of a key for a spelling of its own. What comes of it is nobody else's, since an origin
-    /// may tell spellings apart; purges name the first line, so they reach it.
+    /// Writes the key's line for a target that is not spelled in its canonical form. It makes a key of its
+    /// own, since an origin may tell spellings apart. Purges name the first line, so they reach it.
     fn write_spelling(&self, out: &mut String, target: &Target) {
         let line = out.len();
         out.push_str(SPELLED);
@@ -193,8 +194,7 @@ impl Route {
         out
     }
 
-    /// The path that a client asks for to get `path` from upstream: what `strip_prefix` took is
-    /// put back.
+    /// The client's path for an upstream's `path`: what `strip_prefix` removed is put back.
     pub fn client_path(&self, path: &str) -> String {
         format!("{}{path}", self.strip_prefix.as_deref().unwrap_or_default())
     }
@@ -204,8 +204,8 @@ impl Route {
         self.vary_on.iter().any(|keyed| keyed.field() == field)
     }
 
-    /// Leaves those cookies in a request that keys depend on, where a key depends on single ones: a
-    /// fill carries no others, as it carries no parameter that its key leaves out.
+    /// If single cookies are in the key, removes all others from a request: a fill carries no cookie that its
+    /// key leaves out, as it carries no such parameter.
     pub fn keep_keyed_cookies(&self, headers: &mut HeaderMap) {
         let whole = |keyed: &KeyedField| matches!(keyed, KeyedField::Header(name) if *name == header::COOKIE);
         if !self.covers(&header::COOKIE) || self.vary_on.iter().any(whole) {
@@ -225,7 +225,7 @@ impl Route {
         }
     }
 
-    /// The request fields that keys depend on, for the `Vary` of what clients get. Each once.
+    /// The request fields that are in the key, each once, for the `Vary` of responses to clients.
     pub fn vary_fields(&self) -> impl Iterator<Item = &HeaderName> {
         self.vary_on.iter().enumerate().filter_map(|(at, keyed)| {
             let field = keyed.field();
@@ -245,8 +245,8 @@ impl Route {
         }
     }
 
-    /// Whether a request is the route's, whatever better routes there may be, and by which of
-    /// its patterns: the best host (`None`: the route names none) and the best path.
+    /// The patterns by which a request matches the route, whatever better routes there are: the best host
+    /// (`None`: the route names none) and the best path. `None` if it does not match.
     pub fn matched_by(
         &self,
         target: &Target,
@@ -272,7 +272,7 @@ impl Route {
         if self.hosts.iter().any(named) { Some(port) } else { target.port.filter(|_| self.tells_host) }
     }
 
-    /// How much of a path `strip_prefix` takes off.
+    /// How many bytes of a path `strip_prefix` removes.
     fn prefix_len(&self, path: &str) -> usize {
         let Some(prefix) = self.strip_prefix.as_deref() else { return 0 };
         match path.strip_prefix(prefix) {

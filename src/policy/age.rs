@@ -5,10 +5,10 @@ use http::{HeaderMap, HeaderValue, header};
 use super::date::parse_date;
 use crate::record::{CLOCK_SLACK_MS, Record};
 
-/// The greatest delta-seconds (RFC 9111 §1.2.2): what is over it, is it.
+/// The greatest delta-seconds (RFC 9111 §1.2.2); greater ones are cut to it.
 pub const MAX_DELTA: u64 = 1 << 31;
 
-/// Digits only, at least one; saturates at [`MAX_DELTA`].
+/// Parses delta-seconds: digits only, at least one; saturates at [`MAX_DELTA`].
 pub(super) fn delta_seconds(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -45,12 +45,12 @@ pub fn is_from_the_future(record: &Record, now: u64) -> bool {
     record.received_at > now.saturating_add(CLOCK_SLACK_MS)
 }
 
-/// What the Age field says of an age in ms.
+/// The value of the Age field for an age in ms.
 pub fn age_value(age_ms: u64) -> HeaderValue {
     HeaderValue::from((age_ms / 1000).min(MAX_DELTA))
 }
 
-/// Sets Age: for what comes from the store or from somebody else's exchange.
+/// Sets Age, for responses from the store or from another request's exchange.
 pub fn set_age(headers: &mut HeaderMap, age_ms: u64) {
     headers.insert(header::AGE, age_value(age_ms));
 }

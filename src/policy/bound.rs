@@ -1,5 +1,5 @@
-//! Authentication that is bound to a connection (RFC 4559 §6): an origin takes every later request on it
-//! for the same user's. It is not supported; what it brings is nobody else's.
+//! Authentication that is bound to a connection (RFC 4559 §6): an origin takes every later request on it for
+//! the same user's. It is not supported: such responses are not shared.
 
 use http::{HeaderMap, HeaderValue, header};
 

@@ -6,8 +6,8 @@ use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use super::age::delta_seconds;
 use super::rules::{Ignore, Rules};
 
-/// What a response's directives say. Of directives that come twice the stricter one counts
-/// (RFC 9111 §4.2.1); a number that is not one counts as 0, which is stale.
+/// What a response's directives say. If a directive is repeated, the stricter one counts (RFC 9111 §4.2.1);
+/// an invalid number counts as 0, which is stale.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Directives {
     /// Seconds.
@@ -20,11 +20,11 @@ pub struct Directives {
     pub if_error: Option<u64>,
     /// no-store.
     pub no_store: bool,
-    /// no-cache without a list of fields, or with one that can't be kept to.
+    /// no-cache without a list of fields, or with one that can't be honoured.
     pub no_cache: bool,
     /// private, likewise.
     pub private: bool,
-    /// no-cache or private with fields that can be left out.
+    /// no-cache or private with a list of fields that can be withheld.
     pub withholds: bool,
     /// must-revalidate.
     pub must_revalidate: bool,
@@ -43,15 +43,15 @@ pub struct Directives {
 /// What a request's directives say, where they are honoured; times in ms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClientDirectives {
-    /// No older than this.
+    /// max-age: no older than this.
     pub max_age: Option<u64>,
-    /// Fresh for at least this much longer.
+    /// min-fresh: fresh for at least this much longer.
     pub min_fresh: Option<u64>,
-    /// Stale for at most this; `u64::MAX` if it says no number.
+    /// max-stale: stale for at most this; `u64::MAX` without a number.
     pub max_stale: Option<u64>,
-    /// Validated first.
+    /// no-cache: validated first.
     pub no_cache: bool,
-    /// Not stored.
+    /// no-store: not stored.
     pub no_store: bool,
 }
 
@@ -65,14 +65,14 @@ pub(super) struct Directive<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     None,
-    /// A token, or what stands in the quotes.
+    /// A token, or the content of a quoted string.
     Text(&'a [u8]),
-    /// Not something that a directive may have.
+    /// Not a valid value of a directive.
     Bad,
 }
 
-/// Fields without which a response is not what it was: a list that names one of them is taken
-/// for the bare directive.
+/// Fields that a response cannot do without: a list that names one of them counts as the directive without a
+/// list.
 const NEEDED: [&str; 13] = [
     "age",
     "cache-control",
@@ -89,8 +89,8 @@ const NEEDED: [&str; 13] = [
     "vary",
 ];
 
-/// The directives of a line. A quote that does not close is a letter like any other, so that
-/// nothing behind it is hidden.
+/// The directives of a line. A quote that does not close is an ordinary character, so that no directive
+/// behind it is hidden.
 pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -107,7 +107,7 @@ pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
     })
 }
 
-/// Fields that a response's no-cache and private lists withhold from others.
+/// The fields in the lists of a response's no-cache and private: they are withheld from other clients.
 pub(super) fn withheld(headers: &HeaderMap, rules: &Rules) -> Vec<HeaderName> {
     let mut fields = Vec::new();
     each(headers, rules, |directive| {
@@ -121,7 +121,7 @@ pub(super) fn withheld(headers: &HeaderMap, rules: &Rules) -> Vec<HeaderName> {
     fields
 }
 
-/// Calls `seen` with each directive that counts; true if they come from a targeted field.
+/// Calls `seen` with each directive that counts. Returns whether they come from a targeted field.
 fn each(headers: &HeaderMap, rules: &Rules, mut seen: impl FnMut(Directive<'_>)) -> bool {
     for field in &rules.targeted {
         let Some(dictionary) = targeted(headers, field) else { continue };
@@ -168,7 +168,7 @@ fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Dictionary> {
     Parser::new(&whole).parse::<Dictionary>().ok().filter(|dictionary| !dictionary.is_empty())
 }
 
-/// Twenty digits, zeros in front.
+/// The number's absolute value as twenty digits, zeros in front.
 fn digits(number: i64) -> [u8; 20] {
     let mut rest = number.unsigned_abs();
     let mut out = [b'0'; 20];
@@ -247,7 +247,7 @@ impl<'a> Directive<'a> {
         }
     }
 
-    /// Whether it names fields that can simply be left out.
+    /// Returns whether it lists fields all of which can be withheld.
     fn lists_fields(self) -> bool {
         let Value::Text(list) = self.value else { return false };
         let mut any = false;
@@ -262,14 +262,14 @@ impl<'a> Directive<'a> {
 // === impl Directives ===
 
 impl Directives {
-    /// Of a response, as the origin wrote them.
+    /// The directives of a response, as the origin wrote them.
     pub fn of(headers: &HeaderMap, rules: &Rules) -> Self {
         let mut found = Self::default();
         found.targeted = each(headers, rules, |directive| found.add(directive));
         found
     }
 
-    /// Without those that the route overlooks.
+    /// Drops the directives that the route ignores.
     #[must_use]
     pub fn overlooking(mut self, ignore: Ignore) -> Self {
         if ignore.max_age {
@@ -291,13 +291,13 @@ impl Directives {
         self.public || self.must_revalidate || self.s_maxage.is_some()
     }
 
-    /// Whether they say that no stale answer is to be given, whatever else they say (RFC 9111 §4.2.4).
+    /// Returns whether they forbid a stale response, whatever else they say (RFC 9111 §4.2.4).
     pub fn forbid_stale(&self) -> bool {
         self.no_cache || self.must_revalidate || self.proxy_revalidate
     }
 
-    /// Whether they imply it (RFC 9111 §5.2.2.10): s-maxage does, unless it is said for how long a stale
-    /// answer may be given. Whoever writes both means both.
+    /// Returns whether they imply that (RFC 9111 §5.2.2.10): s-maxage does, except for as long as other
+    /// directives allow a stale response. An origin that writes both means both.
     pub fn imply_no_stale(&self) -> bool {
         self.s_maxage.is_some()
     }
@@ -336,7 +336,7 @@ impl Directives {
 // === impl ClientDirectives ===
 
 impl ClientDirectives {
-    /// Of a request (RFC 9111 §5.2.1); Pragma where there is no Cache-Control (§5.4).
+    /// The directives of a request (RFC 9111 §5.2.1); Pragma where there is no Cache-Control (§5.4).
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         let mut any = false;

@@ -1,4 +1,4 @@
-//! The Cache-Status field (RFC 9211): how an answer was come by.
+//! The Cache-Status field (RFC 9211): how the cache handled a request.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// One member of Cache-Status, ours.
+/// This cache's member of Cache-Status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheStatus<'a> {
     /// Answered from the store, without waiting for upstream.
     pub hit: bool,
-    /// Why it went upstream.
+    /// Why the request went upstream.
     pub fwd: Option<Fwd>,
-    /// What upstream answered, if that is not what the client gets.
+    /// The status of upstream's response, if the client gets another response.
     pub fwd_status: Option<u16>,
     /// What is left of the lifetime, in ms; negative when stale.
     pub ttl_ms: Option<i64>,
     /// The answer was stored.
     pub stored: bool,
-    /// It came from somebody else's exchange.
+    /// The response came from another request's exchange.
     pub collapsed: bool,
-    /// More, as a token.
+    /// A detail, as a token.
     pub detail: Option<&'a str>,
-    /// Behind that, the instance whose exchange it was, if that is another one.
+    /// Written behind `detail`: the instance whose exchange it was, if that is another one.
     pub from: Option<&'a str>,
 }
 
@@ -32,15 +32,15 @@ pub struct CacheStatus<'a> {
 pub enum Fwd {
     /// Not to be cached.
     Bypass,
-    /// By its method.
+    /// Its method is not answered from the store.
     Method,
-    /// Nothing under its key.
+    /// Nothing is stored under its key.
     UriMiss,
-    /// Nothing that its fields select.
+    /// Nothing stored is selected by its fields.
     VaryMiss,
     /// Stale.
     Stale,
-    /// Not all of what is asked for.
+    /// Not all of the wanted range is stored.
     Partial,
     /// The request's own directives.
     Request,
@@ -49,7 +49,7 @@ pub enum Fwd {
 // === impl Fwd ===
 
 impl Fwd {
-    /// The word.
+    /// The value of the `fwd` parameter.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bypass => "bypass",
@@ -113,7 +113,7 @@ fn is_token(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(letter)
 }
 
-/// A token as it is, else a quoted string (RFC 9211 §2).
+/// Writes a token as it is, any other name as a quoted string (RFC 9211 §2).
 fn write_name(out: &mut impl fmt::Write, name: &str) -> fmt::Result {
     let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*');
     if starts && name.chars().all(is_token) {

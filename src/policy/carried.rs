@@ -1,5 +1,5 @@
-//! What tells the requests of one key apart: the fields that a fill of each would carry, its client,
-//! and what an answer's `Vary` selects by (F7, F10).
+//! Digests that tell the requests of one key apart: of the fields that a fill of each would carry, of its
+//! client, and of what a response's `Vary` selects by (F7, F10).
 
 use std::net::IpAddr;
 
@@ -10,8 +10,8 @@ use super::vary::selecting;
 use crate::key::KeyHash;
 use crate::record::CarriedDigest;
 
-/// The digest of a fill's fields. The order of different fields plays no part, that of the lines of
-/// one field does.
+/// The digest of a fill's fields. The order of different fields does not matter, that of the lines of one
+/// field does.
 pub fn carried(fields: &HeaderMap) -> CarriedDigest {
     let mut names: Vec<&HeaderName> = fields.keys().collect();
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -27,9 +27,9 @@ pub fn carried(fields: &HeaderMap) -> CarriedDigest {
     first
 }
 
-/// The digest of a client's address under a key, to be compared with others under that key. It hides
-/// the address from the eye and not from a search: there are only so many. One client has all of an
-/// IPv6 network of 64 bits, so it counts as one.
+/// The digest of a client's address under a key, to be compared with others under that key. It hides the
+/// address from a reader, but not from a search of all addresses. An IPv6 network of 64 bits counts as one
+/// client, since one client has all of it.
 pub fn client_digest(client: IpAddr, key: KeyHash) -> u64 {
     let mut hash = Sha256::new();
     part(&mut hash, &key.0);
@@ -40,7 +40,7 @@ pub fn client_digest(client: IpAddr, key: KeyHash) -> u64 {
     first_8(hash)
 }
 
-/// The digest of what a request selects by the fields that an answer varies on; 0 for none.
+/// The digest of a request's values of the fields that a response varies on; 0 if it varies on none.
 pub fn selection(fields: &[HeaderName], headers: &HeaderMap) -> u64 {
     if fields.is_empty() {
         return 0;
@@ -51,11 +51,11 @@ pub fn selection(fields: &[HeaderName], headers: &HeaderMap) -> u64 {
         hash.update([u8::from(value.is_some())]);
         part(&mut hash, value.unwrap_or_default().as_bytes());
     }
-    // Never that of no fields.
+    // Never 0: that is the digest of no fields.
     first_8(hash).max(1)
 }
 
-/// With its length, so that no two lists of parts are the same bytes.
+/// Hashes a part with its length, so that no two lists of parts are the same bytes.
 fn part(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_be_bytes());
     hash.update(bytes);

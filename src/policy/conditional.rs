@@ -9,7 +9,7 @@ use crate::record::Record;
 /// What a conditional GET or HEAD is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conditional {
-    /// The record's own answer, or a part of it.
+    /// The stored response, or a part of it.
     Send,
     /// 304.
     NotModified,
@@ -32,8 +32,8 @@ pub fn conditional(request: &HeaderMap, record: &Record) -> Conditional {
     if modified <= since { Conditional::NotModified } else { Conditional::Send }
 }
 
-/// What a 304 carries of a record's fields (RFC 9110 §15.4.5): all but those that describe
-/// content which is not there. Last-Modified only where there is no ETag.
+/// The fields of a record that a 304 carries (RFC 9110 §15.4.5): all but those that describe the content.
+/// Last-Modified only where there is no ETag.
 pub fn not_modified_headers(record: &Record) -> HeaderMap {
     let mut sent = record.headers.clone();
     for field in [
@@ -53,7 +53,7 @@ pub fn not_modified_headers(record: &Record) -> HeaderMap {
 
 fn matches_any(request: &HeaderMap, record: &Record) -> bool {
     let stored = etag(&record.headers);
-    // One without quotes may have commas in it: as the client was given it, it is no list.
+    // A tag without quotes may have commas in it, so the line is compared as a whole, too.
     let as_stored = stored.and_then(|_| record.headers.get(header::ETAG)).map(HeaderValue::as_bytes);
     request.get_all(header::IF_NONE_MATCH).iter().any(|line| {
         let line = line.as_bytes().trim_ascii();

@@ -4,15 +4,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
-/// The last second that a date can say: 9999-12-31T23:59:59Z.
+/// The last second that a date can express: 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
 /// The longest of the three forms, `Wednesday, 31-Dec-99 23:59:59 GMT`, is shorter.
 const LONGEST: usize = 40;
 /// Names of days, in two of the three forms.
 const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
-/// A date, letters in any case, in one of the three forms and in GMT; `None` if it is anything
-/// else. Before the epoch is invalid.
+/// Parses a date in one of the three forms, in GMT, with letters in any case. `None` if it is anything else,
+/// or before the epoch.
 pub fn parse_date(value: &[u8]) -> Option<u64> {
     let mut folded = [0; LONGEST];
     let folded: &mut [u8] = folded.get_mut(..value.len())?;
@@ -26,12 +26,12 @@ pub fn parse_date(value: &[u8]) -> Option<u64> {
         folded[at..].copy_from_slice(b"GMT");
     }
     let named = httpdate::parse_http_date(std::str::from_utf8(folded).ok()?);
-    // The name of the day says nothing that the date does not: a wrong one is looked past.
+    // The name of the day adds nothing to the date: a wrong one is ignored.
     let at = named.ok().or_else(|| on_any_day(folded))?;
     u64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// The same date under the name of whichever day it is.
+/// Parses the date with the name of the day that fits it.
 fn on_any_day(named: &mut [u8]) -> Option<SystemTime> {
     let short = named.get(3).is_some_and(|&byte| matches!(byte, b',' | b' '));
     if !short || !DAYS.contains(&&named[..3]) {
@@ -43,7 +43,7 @@ fn on_any_day(named: &mut [u8]) -> Option<SystemTime> {
     })
 }
 
-/// The date of a wall time, in the preferred form; years past 9999 are cut to it.
+/// Formats a wall time in the preferred form; times past the year 9999 are cut to its end.
 pub fn http_date(wall_ms: u64) -> HeaderValue {
     let at = UNIX_EPOCH + Duration::from_secs((wall_ms / 1000).min(LAST_SECOND));
     HeaderValue::from_str(&httpdate::fmt_http_date(at)).expect("a date is plain ASCII")

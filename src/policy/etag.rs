@@ -12,16 +12,16 @@ pub(super) struct ETag<'a> {
     opaque: &'a [u8],
 }
 
-/// The tag of a response; `None` if there is none or it is not one. A text without quotes is none
-/// by the grammar, but many origins send one and compare it as it stands: it is taken for a weak
-/// tag, since such an origin promises nothing about bytes.
+/// The tag of a response; `None` if there is none or it is invalid. A text without quotes is no tag by the
+/// grammar, but many origins send one and compare it as it stands. It counts as a weak tag, since such an
+/// origin promises nothing about bytes.
 pub(super) fn etag(headers: &HeaderMap) -> Option<ETag<'_>> {
     let value = headers.get(header::ETAG)?.as_bytes().trim_ascii();
     ETag::parse(value).or_else(|| ETag::bare(value))
 }
 
-/// The tags of a list such as If-None-Match, to be compared with a stored one; stops at what is none.
-/// Texts without quotes count only where the stored one is such a text.
+/// The tags of a list such as If-None-Match, to be compared with a stored one; stops at the first invalid
+/// one. Texts without quotes count only if the stored tag is such a text.
 pub(super) fn list<'a>(line: &'a [u8], stored: ETag<'_>) -> impl Iterator<Item = ETag<'a>> {
     let bare = stored.bare;
     let mut rest = line;
@@ -38,13 +38,13 @@ pub(super) fn list<'a>(line: &'a [u8], stored: ETag<'_>) -> impl Iterator<Item =
 // === impl ETag ===
 
 impl<'a> ETag<'a> {
-    /// A tag as the grammar has it.
+    /// Parses a tag by the grammar.
     pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
         let (tag, rest) = Self::take(value.trim_ascii())?;
         rest.is_empty().then_some(tag)
     }
 
-    /// A text without quotes, all of it: weak, whatever it says of itself.
+    /// Takes a whole text without quotes for a weak tag, with or without `W/`.
     fn bare(text: &'a [u8]) -> Option<Self> {
         let opaque = text.strip_prefix(b"W/").unwrap_or(text);
         let plain = !opaque.is_empty() && opaque != b"*" && !opaque.contains(&b'"');

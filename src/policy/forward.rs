@@ -1,4 +1,4 @@
-//! Which fields go on to the origin, and which come back (RFC 9110 §7.6.1).
+//! Which fields are forwarded to the origin, and which to the client (RFC 9110 §7.6.1).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -30,9 +30,9 @@ static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields that Connection must not name, since they are for everybody (RFC 9110 §7.6.1): they stay if
-/// it does. Without its length, content would be a request that has none; without Cache-Control or
-/// Vary, a response would be shared with the wrong people.
+/// End-to-end fields that Connection must not name (RFC 9110 §7.6.1): they stay even if it does. Without its
+/// length, a request would seem to have no content; without Cache-Control or Vary, a response would be shared
+/// with the wrong clients.
 const FOR_EVERYBODY: [HeaderName; 14] = [
     header::AGE,
     header::CACHE_CONTROL,
@@ -50,9 +50,9 @@ const FOR_EVERYBODY: [HeaderName; 14] = [
     header::VARY,
 ];
 
-/// What a fill sends: the end-to-end fields that the route lets it carry, without what is
-/// answered here (conditions, Range), Accept-Encoding and Accept-Language in their normal form,
-/// so that whoever leads asks for the same. Host is left to the upstream's own setting.
+/// The fields of a fill: the end-to-end fields that the route lets it carry, without those that are answered
+/// here (conditions, Range). Accept-Encoding and Accept-Language are in their normal form, so that a fill
+/// asks for the same whichever request leads it. Host is left to the upstream's own setting.
 pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
     let mut sent = end_to_end(client, |field| {
         let name = dashed(field.as_str());
@@ -68,8 +68,8 @@ pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
     sent
 }
 
-/// What a pass sends: the end-to-end fields of the client's own request, conditions and Range
-/// included, and whether it takes trailers.
+/// The fields of a pass: the end-to-end fields of the client's own request, conditions and Range included,
+/// and TE if the client accepts trailers.
 pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderMap {
     let mut sent = end_to_end(client, |field| {
         let name = dashed(field.as_str());
@@ -85,9 +85,8 @@ pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
     sent
 }
 
-/// Makes a request ask for the languages that its client asks for in their normal form, which means the
-/// same: what it brings may be stored under that. An empty list asks for none of them, as no field does
-/// (RFC 9110 §12.5.4).
+/// Brings the Accept-Language of an upstream request to its normal form, which means the same: the response
+/// may be stored under that form. An empty list means the same as no field (RFC 9110 §12.5.4).
 pub fn normalise_languages(sent: &mut HeaderMap, client: &HeaderMap) {
     normalise(sent, header::ACCEPT_LANGUAGE, client);
     if sent.get(header::ACCEPT_LANGUAGE).is_some_and(HeaderValue::is_empty) {
@@ -95,8 +94,8 @@ pub fn normalise_languages(sent: &mut HeaderMap, client: &HeaderMap) {
     }
 }
 
-/// The same of codings. An empty list takes what is not coded, which is not said by no field
-/// (RFC 9110 §12.5.3), and not every origin reads it so: then it is said.
+/// The same for Accept-Encoding. An empty list accepts only content without a coding, which no field does not
+/// say (RFC 9110 §12.5.3). Not every origin reads it so: `identity` is sent instead.
 fn normalise_encodings(sent: &mut HeaderMap, client: &HeaderMap) {
     normalise(sent, header::ACCEPT_ENCODING, client);
     if sent.get(header::ACCEPT_ENCODING).is_some_and(HeaderValue::is_empty) {
@@ -114,19 +113,19 @@ fn normalise(sent: &mut HeaderMap, field: HeaderName, client: &HeaderMap) {
     }
 }
 
-/// Whether a client keeps trailers apart, and wants them (RFC 9110 §10.1.4): they are not for others.
+/// Returns whether a client accepts trailers (RFC 9110 §10.1.4): others get none.
 pub fn takes_trailers(client: &HeaderMap) -> bool {
     tokens(client.get_all(header::TE)).any(|token| token.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// What of a response's fields is end-to-end (RFC 9111 §3.1).
+/// The end-to-end fields of a response (RFC 9111 §3.1).
 pub fn response_headers(upstream: &HeaderMap) -> HeaderMap {
     end_to_end(upstream, |_| true)
 }
 
-/// Removes from a request what its Connection names, but for Upgrade and TE, which are read here. Before anything else
-/// looks at the request: a field that is in a key must not be missing from the fill. Costs one
-/// look-up where Connection is absent or says nothing but keep-alive.
+/// Removes the fields that a request's Connection names, except Upgrade and TE, which are read here. This
+/// comes before anything else reads the request: a field that is in a key must not be missing from the fill.
+/// Costs one look-up if Connection is absent or is just keep-alive or close.
 pub fn strip_connection(headers: &mut HeaderMap) {
     let Some(connection) = headers.get(header::CONNECTION) else { return };
     let plain = connection.as_bytes();
@@ -141,7 +140,7 @@ pub fn strip_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// The protocol that a request wants to change to, if its Connection says so too.
+/// The protocol that a request wants to upgrade to, if its Connection names Upgrade.
 pub fn upgrade_asked(headers: &HeaderMap) -> Option<&str> {
     let mut named = tokens(headers.get_all(header::CONNECTION));
     if !named.any(|token| token.eq_ignore_ascii_case(b"upgrade")) {
@@ -164,8 +163,9 @@ pub fn dashed(name: &str) -> Cow<'_, str> {
     if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
-/// Whether a fill carries this field as the client sent it. One with a `_` in its name only if the
-/// route names it: some origins take it for a field that is in the key, or selects.
+/// Whether a fill carries this field as the client sent it. A field with a `_` in its name is carried only if
+/// the route names it: some origins take it for another field, which may be in the key or select the
+/// response.
 pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
     let name = dashed(field.as_str());
     if is_hop_by_hop(&name)
@@ -195,7 +195,7 @@ pub(super) fn is_method_override(name: &str) -> bool {
     matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override" | "x-override-method")
 }
 
-/// Whether a field tells an origin the client's address: it says nothing of what is asked for.
+/// Returns whether a field tells an origin the client's address, and nothing about the wanted response.
 pub fn tells_the_client(field: &HeaderName) -> bool {
     let name = dashed(field.as_str());
     name == "x-forwarded-for" || is_address(&name)
@@ -205,28 +205,30 @@ pub fn tells_the_client(field: &HeaderName) -> bool {
 pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
     let digits = headers.get(header::MAX_FORWARDS)?.as_bytes().trim_ascii();
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    // More than can be counted is as good as the most that can.
+    // A number that is too large counts as the largest.
     plain.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).map(|most| most.unwrap_or(u64::MAX))
 }
 
-/// Takes one off what [`max_forwards`] tells: this is a hop.
+/// Decrements Max-Forwards: this is a hop.
 pub fn count_down(sent: &mut HeaderMap) {
     if let Some(most) = max_forwards(sent) {
         sent.insert(header::MAX_FORWARDS, HeaderValue::from(most.saturating_sub(1)));
     }
 }
 
-/// Written here from what the key holds: a response may vary on it, its key does already.
+/// Returns whether a field is written here from what the key holds: a response may vary on it, since its key
+/// does already.
 pub(super) fn is_same_for_a_key(field: &HeaderName) -> bool {
     *field == X_FORWARDED_PROTO || *field == X_FORWARDED_HOST
 }
 
-/// Who the client is: written here, never believed from just anybody.
+/// Returns whether a field tells who the client is. The client's own is never forwarded as it is; what an
+/// origin is told is written here.
 fn is_written_here(name: &str) -> bool {
     (name.starts_with("x-forwarded-") && !is_rewrite(name)) || matches!(name, "forwarded" | "x-real-ip")
 }
 
-/// Fields by which some origins take another URL for the one that is asked.
+/// Fields by which some origins take another URL for the requested one.
 fn is_rewrite(name: &str) -> bool {
     matches!(
         name,
@@ -249,8 +251,8 @@ fn is_rewrite(name: &str) -> bool {
     )
 }
 
-/// Fields by which some origins take another address for the client's. A fill carries them only where
-/// it tells the address of whoever leads.
+/// Fields by which some origins take another address for the client's. A fill carries them only if it tells
+/// the address of the client that leads.
 fn is_address(name: &str) -> bool {
     matches!(
         name,

@@ -8,7 +8,7 @@ use super::lifetime::stated;
 use super::request::{RequestFacts, is_safe};
 use super::rules::Rules;
 
-/// In the place of a host that no request named; a name that nobody can have (RFC 6761 §6.4).
+/// Stands for the host if a request names none; a name that no host can have (RFC 6761 §6.4).
 const NO_HOST: &str = "no-host.invalid";
 
 /// The URLs that an answer to a request for `target` invalidates: the target, and Location and
@@ -18,9 +18,9 @@ pub fn targets(method: &Method, status: StatusCode, headers: &HeaderMap, target:
     targets_with(method, status, headers, target, |_| None)
 }
 
-/// As [`targets`]; `back` maps a URL as the upstream writes it, of its own authority or with its
-/// own path, to the one that clients use, or to nothing. One that may be meant either way counts
-/// both ways: too much is fetched anew then, and nothing stale is served.
+/// As [`targets`]. `back` maps a URL that the upstream writes, with its own authority or path, to the one
+/// that clients use, or to `None`. A URL that may be meant either way counts both ways: then more than needed
+/// is invalidated, but nothing stale is served.
 pub fn targets_with(
     method: &Method,
     status: StatusCode,
@@ -99,7 +99,7 @@ pub fn post_fills_get(
         && resolved(headers, &header::CONTENT_LOCATION, &base).is_some_and(|named| named == base)
 }
 
-/// A target as a URL. One without a host (`http:///path`, of HTTP/1.0) has `NO_HOST` for it: the URL
+/// Parses a target as a URL. One without a host (`http:///path`, of HTTP/1.0) gets `NO_HOST`: the URL
 /// standard takes the first segment of its path for the host.
 pub fn parsed(target: &str) -> Option<Url> {
     match target.split_once("://") {
@@ -123,7 +123,7 @@ fn under(base: &Url, url: &Url) -> String {
     format!("{}{path}", &base[..Position::BeforePath])
 }
 
-/// The port, unless it is the one of HTTP or HTTPS: a client behind a TLS terminator writes the other
+/// The port, unless it is the default of HTTP or HTTPS: a client behind a TLS terminator writes the other
 /// scheme than the one that arrives, and may write its port.
 fn odd_port(url: &Url) -> Option<u16> {
     url.port().filter(|port| !matches!(port, 80 | 443))

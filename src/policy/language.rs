@@ -7,10 +7,10 @@ use http::{HeaderMap, header};
 
 /// Codings that make variants, in the order of the normal form.
 const CODINGS: [&str; 3] = ["br", "zstd", "gzip"];
-/// What the normal form has for the weights of a list, by falling weight: their order counts, so that
-/// numbers make no variants.
+/// The weights in the normal form, by falling weight. Only the order of a list's weights counts, so that
+/// their numbers make no variants.
 const TIERS: [u16; 4] = [1000, 700, 400, 100];
-/// No more of a list of other codings counts.
+/// At most this many members of a list of other codings count.
 const MOST_CODINGS: usize = 16;
 /// A list longer than this is compared as it is written.
 const MOST_LANGUAGES: usize = 16;
@@ -28,9 +28,9 @@ pub(super) fn wants_most(headers: &HeaderMap, language: &[u8]) -> bool {
     best(headers).is_some_and(|best| best.eq_ignore_ascii_case(language))
 }
 
-/// The subset of br, zstd, gzip that a request takes: in that order, or by falling weight where the
-/// weights differ; `identity` where it is wanted more than one of them, or refused. A request that
-/// takes none of the three and names another coding has its list as its normal form.
+/// Writes the normal form of Accept-Encoding: the subset of br, zstd, gzip that a request accepts, in that
+/// order, or by falling weight where the weights differ; `identity` where it is preferred to one of them, or
+/// refused. If a request accepts none of the three and names another coding, its list is the normal form.
 pub(super) fn encodings_into(out: &mut String, headers: &HeaderMap) {
     let mut taken: [Option<u16>; 3] = [None; 3];
     let (mut identity, mut rest, mut other) = (None, None, false);
@@ -60,7 +60,7 @@ pub(super) fn encodings_into(out: &mut String, headers: &HeaderMap) {
     if count == 0 && other {
         return listed_into(out, headers);
     }
-    // It is acceptable without being named, and wanted least.
+    // `identity` is acceptable without being named, and is then preferred least.
     let least = members[..count].iter().map(|(weight, _)| *weight).min();
     if let (Some(weight), Some(least)) = (identity, least)
         && weight > least
@@ -87,7 +87,7 @@ pub(super) fn encodings_into(out: &mut String, headers: &HeaderMap) {
     }
 }
 
-/// The list of codings as it is written, in lower case.
+/// Writes the list of codings as it stands, in lower case.
 fn listed_into(out: &mut String, headers: &HeaderMap) {
     let members = weighed(headers, &header::ACCEPT_ENCODING).filter(|(_, coding)| is_token(coding));
     for (nth, (weight, coding)) in members.take(MOST_CODINGS).enumerate() {
@@ -103,8 +103,8 @@ fn is_token(coding: &[u8]) -> bool {
     coding.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// Lower case, by falling weight, equal weights by name. False, and nothing written, if a member
-/// is not a language with a weight or there are too many.
+/// Writes the normal form of Accept-Language: lower case, by falling weight, equal weights by name. Returns
+/// false, and writes nothing, if a member is not a language with a weight or there are too many.
 pub(super) fn languages_into(out: &mut String, headers: &HeaderMap) -> bool {
     let mut members: [Weighed<'_>; MOST_LANGUAGES] = [(0, b""); MOST_LANGUAGES];
     let mut count = 0;
@@ -157,7 +157,7 @@ fn best(headers: &HeaderMap) -> Option<&[u8]> {
     best.filter(|&(weight, name)| alone && weight > 0 && name != b"*").map(|(_, name)| name)
 }
 
-/// The members of a list with their weights; one whose weight is no weight has weight 0.
+/// The members of a list with their weights; an invalid weight is 0.
 fn weighed<'a>(headers: &'a HeaderMap, field: &http::HeaderName) -> impl Iterator<Item = Weighed<'a>> {
     let members =
         headers.get_all(field).into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
@@ -169,7 +169,7 @@ fn weighed<'a>(headers: &'a HeaderMap, field: &http::HeaderName) -> impl Iterato
     })
 }
 
-/// A weight (RFC 9110 §12.4.2) in thousandths; 0 if it is not one.
+/// A weight (RFC 9110 §12.4.2) in thousandths; 0 if it is invalid.
 fn thousandths(weight: &[u8]) -> u16 {
     let (whole, rest) = match weight {
         [whole @ (b'0' | b'1')] => (*whole, &[][..]),

@@ -1,4 +1,4 @@
-//! For how long a response is good, and for how long it is kept.
+//! For how long a response is fresh, and for how long it is kept.
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -9,10 +9,10 @@ use super::rules::{Rules, SetCookie};
 use super::stale::is_failure;
 use crate::record::LifetimeBy;
 
-/// A validator is worth keeping for this long by default, in ms.
+/// How long a record with a validator is kept past its lifetime by default, in ms.
 const KEEP_MS: u64 = 3_600_000;
 
-/// What is known of a response's time when its head is in; in ms.
+/// The times of a response, known when its head is in; in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     /// Freshness lifetime (RFC 9111 §4.2.1).
@@ -26,11 +26,11 @@ pub struct Lifetime {
     pub sie_ms: u64,
     /// Is kept for this long past its lifetime, to be validated.
     pub keep_ms: u64,
-    /// Who set the lifetime.
+    /// What set the lifetime.
     pub by: LifetimeBy,
 }
 
-/// Statuses that may be given a lifetime that the origin did not state (RFC 9110 §15.1).
+/// Returns whether a status may be given a lifetime that the origin did not state (RFC 9110 §15.1).
 pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
@@ -50,7 +50,7 @@ pub(super) fn stated(headers: &HeaderMap, said: &Directives, rules: &Rules, rece
     Some(expires.map_or(0, |expires| expires.saturating_sub(date)))
 }
 
-/// The lifetime that the route's settings give where the origin is silent, in ms.
+/// The lifetime that the route's settings give where the origin states none, in ms.
 fn by_route(status: StatusCode, rules: &Rules) -> Option<u64> {
     if let Some(&ms) = rules.status_ttl_ms.get(&status.as_u16()) {
         return Some(ms);
@@ -72,13 +72,13 @@ fn heuristic(headers: &HeaderMap, rules: &Rules, received_at: u64) -> Option<u64
     Some(share.min(heuristic.max_ms))
 }
 
-/// Whether there is something to validate with.
+/// Returns whether a response has a validator.
 pub(super) fn has_validator(headers: &HeaderMap) -> bool {
     etag(headers).is_some()
         || headers.get(header::LAST_MODIFIED).is_some_and(|at| parse_date(at.as_bytes()).is_some())
 }
 
-/// What is looked at; `credentialed` leaves only the origin's own statements.
+/// The response whose lifetime is judged. If `credentialed`, only the origin's own statements count.
 pub(super) struct Subject<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
@@ -103,14 +103,15 @@ impl Subject<'_> {
         let grace = if fresh_ms > 0 { rules.while_revalidate_ms } else { 0 };
         lifetime.swr_ms = self.said.while_revalidate.map_or(grace, |seconds| seconds * 1000);
         let stated = self.said.if_error.unwrap_or(0) * 1000;
-        // What is said outweighs what s-maxage implies; a default was said by nobody.
+        // A written stale-if-error outweighs what s-maxage implies, as does the route's own grace; the
+        // default grace does not.
         let implied = self.said.imply_no_stale() && !rules.if_error_set;
         lifetime.sie_ms = if implied { stated } else { stated.max(rules.if_error_ms) };
         Some(lifetime)
     }
 
-    /// Whether there is anything that a record would be good for: a lifetime, a validator, or words
-    /// that let it be served stale. The default grace for errors alone is not worth a body.
+    /// Returns whether a record would be of any use: by a lifetime, a validator, or directives that let it be
+    /// served stale. The default grace for errors alone is not worth a body.
     pub(super) fn is_worth_storing(&self, lifetime: &Lifetime, rules: &Rules) -> bool {
         let named = self.said.if_error.unwrap_or(0) > 0 || (rules.if_error_set && rules.if_error_ms > 0);
         lifetime.fresh_ms > 0 || lifetime.keep_ms > 0 || lifetime.swr_ms > 0 || (named && lifetime.sie_ms > 0)
@@ -123,7 +124,7 @@ impl Subject<'_> {
             // max-age=0 makes nothing storable that was not.
             return (ms > 0 || open).then_some((ms, LifetimeBy::Origin));
         }
-        // What sets a cookie is kept by the origin's own words, and by nobody's guess.
+        // A response that sets a cookie gets no lifetime but the one that the origin states.
         let sets = self.headers.contains_key(header::SET_COOKIE) && rules.set_cookie != SetCookie::Strip;
         if !self.credentialed && !sets {
             if let Some(ms) = by_route(self.status, rules) {
@@ -140,7 +141,7 @@ impl Subject<'_> {
 // === impl Lifetime ===
 
 impl Lifetime {
-    /// None at all.
+    /// No lifetime at all.
     pub(super) fn none(age_ms: u64) -> Self {
         Self { fresh_ms: 0, age_ms, swr_ms: 0, sie_ms: 0, keep_ms: 0, by: LifetimeBy::Origin }
     }

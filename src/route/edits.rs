@@ -11,7 +11,7 @@ use crate::policy::dashed;
 pub struct Edits {
     /// Fields that are given one value, whatever they had.
     pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Fields that are taken out.
+    /// Fields that are removed.
     pub remove: Vec<HeaderName>,
 }
 
@@ -20,13 +20,13 @@ pub struct Edits {
 pub enum EditError {
     /// Not a field name.
     Name(String),
-    /// Not a field value; which field it is for.
+    /// Not a valid value, for this field.
     Value(String),
-    /// Connection and framing fields are the connection's own business.
+    /// A field of the connection or of framing, which is not edited.
     Reserved(HeaderName),
 }
 
-/// Fields that say how a message is carried, or where to.
+/// Fields that say how a message is framed, or where it goes.
 const RESERVED: [&str; 10] = [
     "connection",
     "content-length",
@@ -62,7 +62,7 @@ impl Edits {
         self.set.is_empty() && self.remove.is_empty()
     }
 
-    /// Edits. What is both removed and set is set.
+    /// Applies the edits. A field that is both removed and set is set.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
@@ -72,8 +72,8 @@ impl Edits {
         }
     }
 
-    /// Edits what goes upstream. A client's own field whose name differs from an edited one only by `_`
-    /// for `-` goes too: some origins would take it for that one.
+    /// Applies the edits to an upstream request. A client's field whose name differs from an edited one only
+    /// by `_` for `-` is removed, too: some origins would take it for that one.
     pub fn apply_to_request(&self, headers: &mut HeaderMap) {
         if self.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! Request fields that name a response, beside its URL.
+//! Request fields that are in the key, beside the URL.
 
 use std::fmt::{self, Display};
 
@@ -44,13 +44,13 @@ impl KeyedField {
         }
     }
 
-    /// Whether a pair of a Cookie field is one that this entry is about.
+    /// Returns whether this entry covers a pair of a Cookie field.
     pub(super) fn is_cookie(&self, pair: &[u8]) -> bool {
         matches!(self, Self::Cookie(name) if value(pair, name).is_some())
     }
 
-    /// Appends the key's line for it: `\nname: value`, or `\nname` if the request has none. The
-    /// value is in the normal form that selects variants, too.
+    /// Appends its line of the key: `\nname: value`, or `\nname` if the request has no such field. The value
+    /// is in the normal form that selects variants, too; of secrets and cookies it is a digest.
     pub(super) fn write(&self, out: &mut String, headers: &HeaderMap) {
         out.push('\n');
         match self {
@@ -74,7 +74,7 @@ impl KeyedField {
             Self::Cookie(name) => {
                 out.push_str("cookie:");
                 out.push_str(name);
-                // Origins differ in which of several of one name they take: all of them count.
+                // Of several cookies of one name, origins differ in which they take: all of them count.
                 let mut digest = None;
                 for value in cookies(headers, name) {
                     let digest = digest.get_or_insert_with(Sha256::new);
@@ -99,8 +99,8 @@ impl Display for KeyedField {
     }
 }
 
-/// Whether the values of a field beside Authorization and Cookie open doors, by its name: in any
-/// spelling that some origin takes for it.
+/// Returns whether a field other than Authorization and Cookie holds credentials, by its name in any spelling
+/// that some origin takes for it.
 fn is_secret(name: &HeaderName) -> bool {
     is_known_secret(&dashed(name.as_str())) || name == PROXY_AUTHORIZATION
 }
@@ -115,7 +115,7 @@ pub(super) fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
 }
 
-/// What a pair says, if it has that name.
+/// The value of a cookie pair, if it has that name.
 fn value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let rest = pair.strip_prefix(name.as_bytes())?;
     rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)

@@ -1,4 +1,4 @@
-//! From a request to its route, byte by byte on canonical hosts and paths.
+//! Finds the route of a request: canonical hosts and paths are compared byte by byte.
 //!
 //! Of the routes that match, an exact host beats the longest `*.`, which beats none; then an
 //! exact path beats the longest prefix; then a route with methods beats one without. The order
@@ -20,7 +20,7 @@ use crate::key::target::Target;
 pub struct Table {
     routes: Vec<Arc<Route>>,
     exact: HashMap<Box<str>, Ports>,
-    /// By what comes behind the `*.`
+    /// By the name behind the `*.`
     below: HashMap<Box<str>, Ports>,
     /// Routes without a host.
     any: Paths,
@@ -29,7 +29,7 @@ pub struct Table {
 /// Why a request has no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoRoute {
-    /// No route's host is asked for: 421.
+    /// No route has the request's host: 421.
     NoHost,
     /// A host matches, and no path (or method): 404.
     NoPath,
@@ -46,7 +46,7 @@ pub struct Conflict {
     pub place: String,
 }
 
-/// A route that no request can have.
+/// A route that no request can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
     /// Its name.
@@ -62,7 +62,7 @@ struct Ports {
     any: Paths,
 }
 
-/// Routes of one host and port, by path. Those in a list name methods, but for the last.
+/// Routes of one host and port, by path. In each list, all routes but the last must name methods.
 #[derive(Debug, Default)]
 struct Paths {
     exact: HashMap<Box<str>, Vec<Arc<Route>>>,
@@ -76,7 +76,7 @@ struct Paths {
 // === impl Table ===
 
 impl Table {
-    /// Lays the routes out, or names every two that a request could not choose between.
+    /// Makes the table, or returns every pair of routes between which a request could not choose.
     pub fn new(routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
         let conflicts = conflicts(&routes);
         if !conflicts.is_empty() {
@@ -107,8 +107,8 @@ impl Table {
         self.find(target.host(), Some(target.effective_port()), target.path(), method)
     }
 
-    /// The route of a host, the port that is asked (the scheme's own if none is written), a
-    /// canonical path and a method. Without a port only routes that name none are found.
+    /// The route of a host, the request's port (the scheme's default if none is written), a canonical path
+    /// and a method. Without a port only routes that name none are found.
     pub fn find(
         &self,
         host: &str,
@@ -126,7 +126,7 @@ impl Table {
         Err(miss)
     }
 
-    /// What is there for a host, the most specific first.
+    /// The routes of a host, the most specific host first.
     fn hosts<'a>(&'a self, host: &str, port: Option<u16>) -> impl Iterator<Item = &'a Paths> {
         // From the left the longest name behind a dot comes first; `*` stands for one label or more.
         let dots = if self.below.is_empty() { "" } else { host };
@@ -139,8 +139,7 @@ impl Table {
             .chain([&self.any])
     }
 
-    /// All routes, the most specific first: each stands where its most specific host and path
-    /// put it.
+    /// All routes, the most specific first: each is ordered by its most specific host and path.
     pub fn in_order(&self) -> &[Arc<Route>] {
         &self.routes
     }
@@ -162,7 +161,7 @@ impl Table {
         found.into_iter().map(|(_, route)| route).collect()
     }
 
-    /// The routes that no request can have.
+    /// The routes that no request can reach.
     pub fn unreachable(&self) -> Vec<Unreachable> {
         let why = |route: &Route| {
             if route.paths.is_empty() {
@@ -186,7 +185,7 @@ impl Table {
 type Order =
     (bool, Option<(bool, Reverse<usize>, bool)>, String, (bool, Reverse<usize>), String, bool, Arc<str>);
 
-/// The place of a route's most specific host and path; names break ties so that the order is one.
+/// The sort key of a route: its most specific host and path. Names break ties, so that the order is total.
 fn order(route: &Route) -> Order {
     let host = route.hosts.iter().min_by_key(|host| (host.rank(), host.to_string()));
     let path = route.paths.iter().min_by_key(|path| (path.rank(), path.text.clone()));
@@ -224,7 +223,8 @@ fn conflicts(routes: &[Route]) -> Vec<Conflict> {
     conflicts
 }
 
-/// Whether two routes of one host and path would answer one method.
+/// The method that two routes of one host and path would both answer, empty if they answer all. `None` if
+/// there is none, or one of the two is more specific.
 fn meet(one: &Route, other: &Route) -> Option<String> {
     match (&one.methods, &other.methods) {
         (None, None) => Some(String::new()),
@@ -272,7 +272,7 @@ impl Paths {
         if let Some(route) = self.exact.get(path).and_then(|list| answering(list, method)) {
             return Some(route);
         }
-        // Every slash from the right, from where the longest prefix could end.
+        // Tries every slash from the right, from where the longest prefix could end.
         let bytes = path.as_bytes();
         let mut end = bytes.len().min(self.longest);
         while let Some(slash) = bytes[..end].iter().rposition(|&byte| byte == b'/') {

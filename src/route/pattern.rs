@@ -10,22 +10,22 @@ use crate::key::target::{self, Refusal, Scheme};
 pub struct HostPattern {
     /// Lower case; without the `*.`.
     pub name: String,
-    /// Whether the name is what comes behind one label or more.
+    /// Whether one label or more must come before the name (`*.`).
     pub below: bool,
-    /// Counts only if it was written.
+    /// `None`: any port.
     pub port: Option<u16>,
 }
 
 /// `/exact`, or `/below/*`: everything below that slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PathPattern {
-    /// A canonical path; ends with the slash if what is below counts.
+    /// A canonical path; ends with the slash if `below`.
     pub text: String,
-    /// Whether everything below counts.
+    /// Whether every path below it matches.
     pub below: bool,
 }
 
-/// Why a pattern cannot be one.
+/// Why a pattern is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadPattern {
     /// `*` as a host.
@@ -43,13 +43,13 @@ pub enum BadPattern {
 // === impl HostPattern ===
 
 impl HostPattern {
-    /// Reads one.
+    /// Parses a pattern of hosts.
     pub fn parse(text: &str) -> Result<Self, BadPattern> {
         if text == "*" {
             return Err(BadPattern::EveryHost);
         }
         let (name, below) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
-        // Under this scheme 443 is a port like another, and 80 is asked for apart.
+        // With this scheme 443 is kept, and only 80 is dropped as the default: it is looked for separately.
         let host = target::host(name, Scheme::Http).map_err(|_| BadPattern::Host)?;
         let eighty =
             name.rsplit_once(':').is_some_and(|(_, port)| port.parse() == Ok(80u16) && !name.ends_with(']'));
@@ -57,7 +57,7 @@ impl HostPattern {
         Ok(Self { name: host.name().to_owned(), below, port })
     }
 
-    /// Whether a host that is asked on a port is meant.
+    /// Returns whether a host and port match.
     pub fn matches(&self, host: &str, port: Option<u16>) -> bool {
         let name = if self.below {
             host.strip_suffix(self.name.as_str()).is_some_and(|front| front.len() > 1 && front.ends_with('.'))
@@ -84,7 +84,7 @@ impl Display for HostPattern {
 // === impl PathPattern ===
 
 impl PathPattern {
-    /// Reads one. It is brought to the form that requests' paths have.
+    /// Parses a pattern of paths, and brings it to the canonical form of requests' paths.
     pub fn parse(text: &str) -> Result<Self, BadPattern> {
         if !text.starts_with('/') {
             return Err(BadPattern::NoSlash);
@@ -98,7 +98,7 @@ impl PathPattern {
         Ok(Self { text, below })
     }
 
-    /// Whether a canonical path is meant.
+    /// Returns whether a canonical path matches.
     pub fn matches(&self, path: &str) -> bool {
         if self.below { path.starts_with(&self.text) } else { path == self.text }
     }

@@ -1,8 +1,8 @@
-//! Which parameters name a response, and in which order.
+//! Which query parameters are in the key, and in which order.
 
 use std::fmt::{self, Display};
 
-/// How a query becomes a key's.
+/// How a request's query becomes that of the key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueryRule {
     /// Which parameters stay.
@@ -23,8 +23,7 @@ pub enum Which {
     Exclude(Vec<NamePattern>),
 }
 
-/// A parameter's name, or how it begins: `page`, `utm_*`. Compared with names as they are meant,
-/// escapes decoded.
+/// A parameter's name, or its beginning: `page`, `utm_*`. It is compared with decoded names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamePattern {
     text: String,
@@ -42,13 +41,13 @@ impl QueryRule {
         self.which == Which::All && !self.sort
     }
 
-    /// Appends `?query`, or nothing if there is none or nothing of it stays.
+    /// Appends `?query`, or nothing if there is no query or no parameter stays.
     pub fn write(&self, out: &mut String, query: Option<&str>) {
         self.write_as(out, query, query);
     }
 
-    /// The same in another spelling, which has its `&` and `=` where the canonical query has them:
-    /// names are judged, and sorted, by that.
+    /// As [`QueryRule::write`], in the client's spelling, which has its `&` and `=` where the canonical query
+    /// has them. Names are judged and sorted by the canonical query.
     pub fn write_as(&self, out: &mut String, query: Option<&str>, spelled: Option<&str>) {
         let (Some(query), Some(spelled)) = (query, spelled) else { return };
         if self.keeps_all() {
@@ -61,7 +60,7 @@ impl QueryRule {
         }
     }
 
-    /// The names of parameters that do not stay, each as often as it is there; for explain.
+    /// The names of parameters that are dropped, each as often as it occurs; for explain.
     pub fn dropped<'a>(&'a self, query: &'a str) -> impl Iterator<Item = &'a str> {
         query.split('&').map(name).filter(|name| !self.keeps(name))
     }
@@ -89,7 +88,7 @@ impl QueryRule {
                 many.sort_by_key(|(name, _)| *name);
                 return join(out, many.into_iter().map(|(_, spelled)| spelled));
             }
-            // Inserted behind those of its name and before those behind it: mostly the end.
+            // A stable insertion sort: mostly at the end.
             let mut at = count;
             while at > 0 && few[at - 1].0 > piece.0 {
                 few[at] = few[at - 1];
@@ -116,13 +115,13 @@ fn join<'a>(out: &mut String, pieces: impl Iterator<Item = &'a str>) {
 // === impl NamePattern ===
 
 impl NamePattern {
-    /// Reads one. `*` counts only at its end.
+    /// Parses a pattern. A `*` counts only at its end.
     pub fn new(text: &str) -> Self {
         let (text, begins) = text.strip_suffix('*').map_or((text, false), |front| (front, true));
         Self { text: text.to_owned(), begins }
     }
 
-    /// Whether a name, as it stands in a canonical query, is meant.
+    /// Returns whether a name of a canonical query matches.
     pub fn matches(&self, name: &str) -> bool {
         if !name.contains('%') {
             return if self.begins { name.starts_with(&self.text) } else { name == self.text };
@@ -144,7 +143,7 @@ impl Display for NamePattern {
     }
 }
 
-/// The bytes that a canonical name means.
+/// The decoded bytes of a canonical name.
 fn decoded(name: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = name.iter();
     std::iter::from_fn(move || {
@@ -152,7 +151,7 @@ fn decoded(name: &[u8]) -> impl Iterator<Item = u8> {
         if byte != b'%' {
             return Some(byte);
         }
-        // In a canonical query two capital digits follow.
+        // In a canonical query two upper-case hex digits follow.
         let digit = |byte: &u8| if *byte >= b'A' { byte - b'A' + 10 } else { byte.wrapping_sub(b'0') };
         let high = rest.next().map(digit)?;
         let low = rest.next().map(digit)?;

@@ -31,15 +31,15 @@ pub struct Settings {
     pub cache: bool,
     /// Whether requests for one key wait for one fetch.
     pub coalesce: bool,
-    /// Which parameters name a response.
+    /// Which query parameters are in the key.
     pub query: Query,
-    /// Which request fields name a response: names, or `cookie:NAME`.
+    /// Which request fields are in the key: names, or `cookie:NAME`.
     pub vary_on: List<String>,
     /// How many variants of a key are kept.
     pub max_variants: usize,
     /// In the key: change it to drop this route's records.
     pub version: Option<String>,
-    /// Taken off the front of paths on their way upstream.
+    /// Removed from the front of paths on their way upstream.
     pub strip_prefix: Option<String>,
     /// What is set and removed on the way upstream.
     pub request_headers: WrittenEdits,
@@ -51,15 +51,15 @@ pub struct Settings {
     pub client_ip: ClientIp,
     /// Whether responses carry Cache-Status.
     pub cache_status: bool,
-    /// How long a request waits for a verdict, if not [`ForAll::wait_timeout`].
+    /// How long a request waits for a verdict; if absent, [`ForAll::wait_timeout`].
     pub wait_timeout: Option<Dur>,
-    /// Whether a fill goes on when nobody wants it any more.
+    /// Whether a fill goes on when no request wants it any more.
     pub finish: Finish,
     /// Protocols that a connection may be upgraded to.
     pub upgrade: List<String>,
 }
 
-/// What holds for all routes that do not say otherwise.
+/// Settings of all routes that have none of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForAll {
@@ -67,11 +67,11 @@ pub struct ForAll {
     pub wait_timeout: Option<Dur>,
 }
 
-/// Which parameters name a response.
+/// Which query parameters are in the key.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Query {
-    /// These. A `*` at the end stands for any.
+    /// Only these. A `*` at the end matches any rest.
     pub include: Option<List<String>>,
     /// All but these.
     pub exclude: Option<List<String>>,
@@ -119,8 +119,8 @@ impl Default for Settings {
     }
 }
 
-/// What stands in the file is shown unless its field's name says that it is a secret; what is
-/// from elsewhere is not.
+/// Shows a value that stands in the file, unless its field's name says that it is a secret. A value from
+/// elsewhere is not shown.
 fn without_secrets<S: Serializer>(set: &BTreeMap<String, Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(set.len()))?;
     for (name, value) in set {

@@ -1,4 +1,4 @@
-//! From a route's settings to the route.
+//! Makes a route from its settings.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::route::{
 use crate::units::List;
 
 impl Settings {
-    /// The route with these rules, as far as the settings can be. Those that cannot are told to
-    /// `wrong`, and those that are allowed and worth a thought to `warn`.
+    /// Makes the route with these rules. Invalid settings are left out and told to `wrong`; doubtful ones are
+    /// told to `warn`.
     pub fn route(
         &self,
         rules: Rules,
@@ -126,8 +126,7 @@ impl WrittenEdits {
 // === impl Route ===
 
 impl Route {
-    /// Goes by these rules from now on, and adds to them what its key and its fills have to do with
-    /// what is stored.
+    /// Sets the route's rules: these, and what follows from its key and its fills.
     fn take(&mut self, rules: Rules) {
         for keyed in &mut self.vary_on {
             if let KeyedField::Header(name) = keyed
@@ -142,13 +141,13 @@ impl Route {
             keys_cookie: self.covers(&header::COOKIE),
             keyed_secrets: keyed().filter(|name| rules.is_secret(name.as_str())).cloned().collect(),
             carried: self.carried(),
-            // Some origins read their names otherwise.
+            // Some origins take such names for others.
             underscored: keyed().filter(|field| field.as_str().contains('_')).cloned().collect(),
             ..rules
         };
     }
 
-    /// The fields that fills carry: a response that varies on another varies on everything.
+    /// The fields that fills carry: a response that varies on any other counts as `Vary: *`.
     fn carried(&self) -> policy::Carried {
         let own = self.vary_on.iter().map(|keyed| keyed.field().clone());
         let fields: Vec<HeaderName> = match &self.forward {
@@ -164,7 +163,7 @@ impl Route {
     }
 }
 
-/// Those of a list that can be; those that cannot are named.
+/// Parses the entries of a list. Invalid ones are left out and told to `wrong`.
 fn each<T, E: Display>(
     key: &str,
     list: &[String],
