@@ -9,7 +9,7 @@ pub enum PassReason {
     Private,
     /// The response sets a cookie.
     SetCookie,
-    /// The response varies on what nobody can compare.
+    /// The response varies on what cannot be compared.
     VaryStar,
     /// The response is longer than the route takes.
     TooLarge,
@@ -17,7 +17,7 @@ pub enum PassReason {
     HeadTooLarge,
     /// The response's head contradicts itself: no record can be made of it.
     Contradiction,
-    /// The response has no end.
+    /// The response is a stream without an end.
     EventStream,
     /// The request carries Authorization, and the response does not grant sharing.
     Authorization,
@@ -46,7 +46,7 @@ pub enum PassReason {
     NoLifetime,
     /// must-understand, with a status that is not understood (RFC 9111 §5.2.2.3).
     NotUnderstood,
-    /// The connection becomes something else.
+    /// The request upgrades its connection.
     Upgrade,
     /// The route only passes.
     RouteSays,
@@ -54,9 +54,9 @@ pub enum PassReason {
     Partial,
     /// The request says no-store, and the route honours it.
     RequestNoStore,
-    /// The body store does not take it, or has lost it.
+    /// The body store does not take the body, or has lost it.
     BodyStore,
-    /// It found nothing to ride, however often it tried.
+    /// The request found no exchange to ride, however often it tried.
     Unsettled,
 }
 
@@ -93,7 +93,7 @@ impl PassReason {
         Self::Unsettled,
     ];
 
-    /// The word.
+    /// Its word in log, metric, note and Cache-Status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoStore => "no-store",
@@ -131,7 +131,7 @@ impl PassReason {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 
-    /// Whether the reason lies in the response alone, so that it may be noted for everybody (F10).
+    /// Returns whether the reason lies in the response alone, so that it may be noted for all requests (F10).
     /// The caller adds: only if the fill carried no credentials, Range or method override.
     pub fn shared(self) -> bool {
         matches!(

@@ -1,8 +1,8 @@
-//! Ranges: of what is stored, which may be a part itself, and of what is asked for upstream
-//! (RFC 9110 §14, RFC 9111 §3.3, §3.4).
+//! Ranges of stored responses, which may be parts themselves, and of upstream requests (RFC 9110 §14, RFC
+//! 9111 §3.3, §3.4).
 //!
-//! A stored part is a record with a range: 206 that was asked for, under a strong tag. It answers
-//! what lies in it, and is completed by what is missing ([`plan_query`], [`joined`]).
+//! A stored part is a record with a range: a 206 that was asked for, under a strong tag. It answers the
+//! ranges that lie in it, and is completed by the missing part ([`plan_query`], [`joined`]).
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -51,8 +51,8 @@ pub enum Ranged {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts(Box<[(u64, u64)]>);
 
-/// Judges what a request wants against a representation of `len` bytes, all of it: of a stored part,
-/// the length of what it is a part of. Conditions come before it.
+/// Judges what a request wants of a representation of `len` bytes. For a stored part, `len` is the length of
+/// the whole. Conditions are judged before.
 pub fn ranged(request: &HeaderMap, want: Want, record: &Record, len: u64) -> Ranged {
     let Want::Ranges(RangeRequest { ranges, .. }) = want else { return Ranged::Whole };
     let of_ok = record.status == StatusCode::OK || record.range.is_some();
@@ -67,8 +67,8 @@ pub fn ranged(request: &HeaderMap, want: Want, record: &Record, len: u64) -> Ran
         satisfied += 1;
     }
     match &spans[..satisfied] {
-        // Zero bytes have no part to name, and nothing is missing from the whole: a server may look past
-        // any Range (RFC 9110 §14.2).
+        // An empty representation has no part to name, and the whole lacks nothing: a server may ignore any
+        // Range (RFC 9110 §14.2).
         [] if len == 0 => Ranged::Whole,
         [] => Ranged::Unsatisfiable,
         &[(first, last)] => Ranged::Part { first, last },
@@ -79,9 +79,9 @@ pub fn ranged(request: &HeaderMap, want: Want, record: &Record, len: u64) -> Ran
     }
 }
 
-/// Whether a record has what a GET or HEAD wants. A whole one has. A stored part has it if a
-/// condition is met, which needs no content (RFC 9111 §4.3.2), and else for a GET whose ranges lie
-/// in it, or lie outside of the whole; never for a HEAD, whose answer describes the whole.
+/// Whether a record has what a GET or HEAD wants. A whole record has. A stored part has it if the answer is
+/// 304, which needs no content (RFC 9111 §4.3.2), or for a GET whose ranges lie in it or outside of the
+/// whole. It never has it for a HEAD, whose response describes the whole.
 pub fn answers(request: &HeaderMap, want: Want, record: &Record) -> bool {
     record.range.is_none()
         || conditional(request, record) == Conditional::NotModified
@@ -98,8 +98,8 @@ pub fn unsatisfied_range(len: u64) -> HeaderValue {
     HeaderValue::try_from(format!("bytes */{len}")).expect("digits and punctuation")
 }
 
-/// If-Range (RFC 9110 §13.1.5): the same strong tag, or exactly the Last-Modified, if that is
-/// strong: at least a second before Date (§8.8.2.2).
+/// Returns whether If-Range holds (RFC 9110 §13.1.5), or is absent: the same strong tag, or exactly the
+/// Last-Modified, if that is strong: at least a second before Date (§8.8.2.2).
 fn if_range_holds(request: &HeaderMap, record: &Record) -> bool {
     let mut lines = request.get_all(header::IF_RANGE).iter();
     let Some(asked) = lines.next() else { return true };

@@ -1,4 +1,4 @@
-//! Why, in words, with the section that says so: for people who ask what a cache did.
+//! Reasons in words, with the RFC section: for operators who ask what the cache did.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::record::{LifetimeBy, Record};
 // === impl PassReason ===
 
 impl PassReason {
-    /// What stands behind the word, and where it is written.
+    /// The reason in words, with its RFC section or setting.
     pub fn because(self) -> &'static str {
         match self {
             Self::NoStore => "the response says no-store (RFC 9111 §5.2.2.5)",
@@ -75,7 +75,7 @@ impl PassReason {
     }
 }
 
-/// Which words gave a record its lifetime.
+/// What gave a record its lifetime, in words.
 pub fn lifetime_source(record: &Record, rules: &Rules) -> Cow<'static, str> {
     let said = said(record, rules);
     match record.by {
@@ -105,8 +105,8 @@ pub fn lifetime_source(record: &Record, rules: &Rules) -> Cow<'static, str> {
     }
 }
 
-/// Why a record that is there may not answer as it is, though no purge covers it; `now` on the
-/// store's clock.
+/// Why a stored record that no purge covers has to be validated before it answers; `now` on the store's
+/// clock.
 pub fn validates_because(
     ask: &RequestFacts,
     record: &Record,

@@ -1,4 +1,4 @@
-//! What a request asks for: passed as it is, or looked up.
+//! Judges a request: it is passed as it is, or looked up.
 
 use http::{HeaderMap, HeaderName, Method};
 
@@ -18,27 +18,26 @@ pub enum RequestClass {
     Lookup(RequestFacts),
 }
 
-/// What matters of a request that may be answered from the store.
+/// The facts of a request that decide whether and how it is answered from the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestFacts {
-    /// What of the response. A HEAD is answered from a stored GET, and never leads.
+    /// What it wants of the response. A HEAD is answered from a stored GET, and never leads.
     pub want: Want,
     /// Authorization that the key does not cover.
     pub authorization: bool,
-    /// Another field that says who asks ([`Rules::is_secret`]) and that the key does not cover.
+    /// Another field with credentials ([`Rules::is_secret`]) that the key does not cover.
     pub secret: bool,
     /// Cookie that the key does not cover, under `cookies = "guard"`.
     pub cookie: bool,
-    /// Wants no upstream request made: 504 on a miss.
+    /// only-if-cached: on a miss 504, and no upstream request.
     pub only_if_cached: bool,
-    /// Its own limits; empty unless the route honours them.
+    /// Its own directives; empty unless the route honours them.
     pub wants: ClientDirectives,
 }
 
-/// Judges a request. On the way of every hit: one walk over the names, and no field is parsed
-/// but Cache-Control and Range. Range passes under `range = "pass"` only when it misses, so that is the
-/// caller's; whether there is content is told by its fields, so h2 content without a length is
-/// the caller's too.
+/// Judges a request. This is on the path of every hit: one walk over the names, and only Cache-Control and
+/// Range are parsed. Two cases are left to the caller. Under `range = "pass"` a Range passes only when it
+/// misses. And content is told by its fields, so HTTP/2 content without a length is not seen here.
 pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> RequestClass {
     if method != Method::GET && method != Method::HEAD {
         return RequestClass::Pass(PassReason::Method);
@@ -82,8 +81,8 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> RequestC
     RequestClass::Lookup(ask)
 }
 
-/// Whether a method is safe (RFC 9110 §9.2.1); unknown ones are not. PROPFIND (RFC 4918 §9.1), REPORT
-/// (RFC 3253 §3.6), SEARCH (RFC 5323 §2) and QUERY ask for something, too.
+/// Whether a method is safe (RFC 9110 §9.2.1); unknown ones are not. PROPFIND (RFC 4918 §9.1), REPORT (RFC
+/// 3253 §3.6), SEARCH (RFC 5323 §2) and QUERY are safe, too.
 pub fn is_safe(method: &Method) -> bool {
     matches!(
         method.as_str(),
@@ -91,11 +90,11 @@ pub fn is_safe(method: &Method) -> bool {
     )
 }
 
-// === impl Ask ===
+// === impl RequestFacts ===
 
 impl RequestFacts {
-    /// The credentials of a request with these fields, that its key does not cover: of any method, and
-    /// under any setting for cookies.
+    /// The credentials in these fields that the key does not cover: for any method, and under any setting for
+    /// cookies.
     pub fn of_credentials(headers: &HeaderMap, rules: &Rules) -> Self {
         let mut ask = Self::default();
         for name in headers.keys().map(HeaderName::as_str) {
@@ -113,13 +112,13 @@ impl RequestFacts {
         self.identified() || self.cookie
     }
 
-    /// Whether it says who asks: then it is answered only with what explicit words share
-    /// (RFC 9111 §3.5).
+    /// Returns whether it identifies its user by Authorization or a secret field: then it is answered only
+    /// with responses that explicit directives share (RFC 9111 §3.5).
     pub fn identified(&self) -> bool {
         self.authorization || self.secret
     }
 
-    /// By which kind of field it does.
+    /// The kind of field by which it identifies its user.
     pub fn identity(&self) -> Option<PassReason> {
         if self.authorization {
             Some(PassReason::Authorization)
@@ -130,7 +129,7 @@ impl RequestFacts {
         }
     }
 
-    /// Why a request with credentials goes by itself; `None` if it carries none.
+    /// Why a request with credentials does not share an exchange; `None` if it carries none.
     pub fn apart(&self) -> Option<PassReason> {
         self.identity().or(self.cookie.then_some(PassReason::Cookie))
     }

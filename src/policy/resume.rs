@@ -1,5 +1,5 @@
-//! Going on with a body that broke off: what to ask for, whether the answer is the rest of it, and
-//! whether two fetches are of the same representation (RFC 9110 §14, RFC 9111 §3.4).
+//! Resuming a body that broke off: what to ask for, whether the response is the rest of it, and whether two
+//! fetches are of the same representation (RFC 9110 §14, RFC 9111 §3.4).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -8,12 +8,12 @@ use super::range::{Part, content_range_of, is_several};
 use super::stored::content_length;
 use crate::record::Record;
 
-/// The conditions under which the rest of a body is asked for: Range from the first byte that is
-/// missing, If-Range with the strong tag that the first part came under. `None` if nothing but the
-/// whole will do: no strong tag, no known length, nothing there or nothing missing.
+/// The fields that ask for the rest of a body: Range from the first missing byte, If-Range with the strong
+/// tag of the first part. `None` if only the whole will do: no strong tag, no known length, nothing there or
+/// nothing missing.
 ///
-/// `record` is of the body as it was to be, which may be a part; its manifest is as long as what is
-/// there.
+/// `record` describes the body as it was to be, which may be a part; the length of its manifest is that of
+/// the bytes that are there.
 pub fn resumption(record: &Record) -> Option<HeaderMap> {
     etag(&record.headers).filter(|tag| !tag.is_weak())?;
     let (first, last, _) = rest(record)?;
@@ -48,9 +48,9 @@ pub(super) fn is_missing_part(record: &Record, missing: Part, headers: &HeaderMa
         && stated.is_none_or(|stated| stated == Some(missing.1 + 1 - missing.0))
 }
 
-/// Whether two fetches say that they are of the same part of the same representation, as far as
-/// their heads can tell: whoever has the head and the first bytes of one may go on with the other
-/// only if they do (and if the bytes are the same, which is not said here).
+/// Whether two fetches say that they are of the same part of the same representation, as far as their heads
+/// can tell. A response that began with one may go on with the other only if they do, and if the bytes are
+/// the same, which is not checked here.
 pub fn same_representation(one: &Record, other: &Record) -> bool {
     const TOLD: [HeaderName; 6] = [
         header::ETAG,

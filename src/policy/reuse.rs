@@ -1,5 +1,5 @@
-//! Whether a record answers a request: on the way of every hit, so nothing is parsed or
-//! allocated here. What the record's fields say is parsed once, into [`ReuseTerms`].
+//! Whether a record answers a request. This is on the path of every hit, so nothing is parsed or allocated
+//! here: the record's fields are parsed once, into [`ReuseTerms`].
 
 use http::header;
 
@@ -18,9 +18,9 @@ use crate::record::Record;
 pub struct ReuseTerms {
     /// Only after validation.
     pub no_cache: bool,
-    /// No stale answer: must-revalidate or proxy-revalidate (RFC 9111 §4.2.4).
+    /// No stale answer: must-revalidate, proxy-revalidate or no-cache (RFC 9111 §4.2.4).
     pub must_revalidate: bool,
-    /// No stale answer but for as long as the response or the route says itself: s-maxage (§5.2.2.10).
+    /// s-maxage: no stale answer, except for as long as the response or the route itself allows (§5.2.2.10).
     pub implies_no_stale: bool,
     /// Its status says that the origin failed: no stale answer either.
     pub is_failure: bool,
@@ -29,11 +29,12 @@ pub struct ReuseTerms {
     /// public, s-maxage or must-revalidate: a request with Authorization may be answered from it,
     /// and credentialed requests may lead and follow (RFC 9111 §3.5).
     pub shares: bool,
-    /// Varies on Cookie: each cookie has its own.
+    /// Varies on Cookie: each cookie has its own variant.
     pub varies_on_cookie: bool,
-    /// There is something to validate with.
+    /// It has a validator.
     pub has_validator: bool,
-    /// The origin's stale-if-error, or a grace that the route set itself, in ms past the lifetime.
+    /// The origin's stale-if-error or a grace that the route set itself, the longer one, in ms past the
+    /// lifetime.
     pub sie_on_status_ms: u64,
     /// When its lifetime ends, wall ms.
     pub fresh_until: u64,
@@ -46,21 +47,21 @@ pub enum Reuse {
     Fresh {
         /// Current age.
         age_ms: u64,
-        /// What is left.
+        /// What is left of the lifetime.
         ttl_ms: i64,
     },
     /// Now as it is, and refreshed in the background (RFC 5861 §3).
     StaleWhileRevalidate {
         /// Current age.
         age_ms: u64,
-        /// What is left.
+        /// What is left of the lifetime.
         ttl_ms: i64,
     },
     /// Stale, as the client allows (RFC 9111 §5.2.1.2).
     MaxStale {
         /// Current age.
         age_ms: u64,
-        /// What is left.
+        /// What is left of the lifetime.
         ttl_ms: i64,
     },
     /// Not without asking upstream: validated or replaced.
@@ -78,8 +79,8 @@ pub enum Ride {
     UnderWay,
 }
 
-/// How a record answers a request at `now` (RFC 9111 §4). That it is the right variant, and not
-/// purged, is settled before.
+/// How a record answers a request at `now` (RFC 9111 §4). The caller has checked that it is the right
+/// variant, and not purged.
 pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64) -> Reuse {
     if let Some(reason) = ask.identity().filter(|_| !terms.shares) {
         return Reuse::Refused(reason);
@@ -108,14 +109,14 @@ pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64) 
     }
 }
 
-/// Whether a record that a soft purge has made stale may be served while it is refreshed: as when its
-/// lifetime is over, from now on.
+/// Returns whether a record that a soft purge has made stale may be served while it is refreshed, as if its
+/// lifetime ended now.
 pub fn may_refresh_behind(record: &Record, terms: &ReuseTerms) -> bool {
     record.swr_ms > 0 && !terms.no_cache && !terms.must_revalidate && !terms.is_failure
 }
 
-/// Whether a request may ride an exchange that ended in this record (F5). Whether it rides the
-/// same one twice is the caller's to know.
+/// Returns whether a request may ride an exchange that ended in this record (F5). The caller knows whether it
+/// would ride the same one twice.
 pub fn may_ride(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64, rode: Ride) -> bool {
     let as_stored = matches!(reuse(ask, record, terms, now), Reuse::Fresh { .. });
     let apart = !terms.shares && (ask.identified() || (ask.cookie && !terms.varies_on_cookie && !as_stored));
@@ -138,7 +139,7 @@ pub fn may_share_credentialed(terms: &ReuseTerms) -> bool {
     terms.shares
 }
 
-/// From `now` until `then`, saturating.
+/// The time from `now` until `then`, negative if that is past; saturates.
 fn distance(now: u64, then: u64) -> i64 {
     if then >= now {
         i64::try_from(then - now).unwrap_or(i64::MAX)
@@ -147,10 +148,10 @@ fn distance(now: u64, then: u64) -> i64 {
     }
 }
 
-// === impl Terms ===
+// === impl ReuseTerms ===
 
 impl ReuseTerms {
-    /// Of a record. Parses: done when a record enters memory, not when it is used.
+    /// Parses the terms of a record. This is done when a record enters memory, not when it is used.
     pub fn of(record: &Record, rules: &Rules) -> Self {
         let raw = Directives::of(&record.headers, rules);
         let said = if record.credentialed { raw } else { raw.overlooking(rules.ignore) };

@@ -1,4 +1,4 @@
-//! Asking upstream whether a record is still good, and what the answer makes of it (RFC 9111 §4.3).
+//! Validating a record upstream, and what the response makes of it (RFC 9111 §4.3).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -14,16 +14,16 @@ use crate::record::Record;
 /// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5).
 #[derive(Debug, Clone, PartialEq)]
 pub enum HeadUpdate {
-    /// It says nothing about it.
+    /// It says nothing about the stored response.
     Nothing,
-    /// It is of the same content: its times and fields are these now.
+    /// It is of the same content: this is the record with its new times and fields.
     Refreshed(Box<Record>),
     /// It is of other content: the stored one is stale.
     Stale,
 }
 
-/// The conditions to send: If-None-Match, and If-Modified-Since for those who know no tags.
-/// `None` if the record has no validator.
+/// The conditions to send: If-None-Match, and If-Modified-Since for origins that know no tags. `None` if the
+/// record has no validator.
 pub fn validators(record: &Record) -> Option<HeaderMap> {
     let mut conditions = HeaderMap::new();
     if etag(&record.headers).is_some()
@@ -39,14 +39,13 @@ pub fn validators(record: &Record) -> Option<HeaderMap> {
     (!conditions.is_empty()).then_some(conditions)
 }
 
-/// The record that a 304 makes (RFC 9111 §4.3.4, §3.2): its fields replace the stored ones of the
-/// same name, and its times are reckoned anew. `None` if the 304 is of another representation, or
-/// if what it makes may not be stored, or not under this record's selection: then the whole is
-/// asked for. `born`, `token`, body and the tag that the body came under stay; the caller lifts
-/// `token`.
+/// The record that a 304 makes (RFC 9111 §4.3.4, §3.2): its fields replace the stored ones of the same name,
+/// and the times are computed anew. `None` if the 304 is of another representation, or if the result may not
+/// be stored, or would be selected by other fields: then the whole is asked for. `born`, `token`, body and
+/// the tag that the body came under stay; the caller raises `token`.
 ///
-/// What was asked names the tag of this one record and of no other ([`validators`]), so a weak match
-/// is enough: nginx and Django answer the strong form of the weak tag that they gave.
+/// The request names the tag of this one record ([`validators`]), so a weak match is enough: nginx and Django
+/// answer with the strong form of the weak tag that they gave.
 pub fn refresh(
     record: &Record,
     not_modified: &HeaderMap,
@@ -65,7 +64,7 @@ pub fn refresh(
             merged.append(field, value.clone());
         }
     }
-    // For the verdict alone: what is never kept, but says something.
+    // For the verdict alone: fields that are never stored, but count in it.
     let mut judged = merged.clone();
     for field in [header::AGE, header::SET_COOKIE] {
         for value in not_modified.get_all(&field) {
@@ -104,10 +103,10 @@ pub fn refresh(
     })
 }
 
-/// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5). Only a 200 says anything; and one
-/// in another coding than the stored response says no more than whether their validators match: origins
-/// that code on the fly describe their plain content to a HEAD. One that carries no validator shows of no
-/// content that it is the stored one: that it is as long proves nothing.
+/// Judges what the response to a HEAD makes of a stored GET (RFC 9111 §4.3.5). Only a 200 says anything. One
+/// in another coding than the stored response tells only whether their validators match: origins that code on
+/// the fly describe their plain content to a HEAD. One without a validator cannot show that its content is
+/// the stored one: an equal length proves nothing.
 pub fn head_update(
     record: &Record,
     status: StatusCode,
@@ -124,7 +123,7 @@ pub fn head_update(
     let tagged = match (etag(head), etag(&record.headers)) {
         (Some(told), Some(stored)) => told.is(stored),
         (Some(_), None) => false,
-        // One that is none at all is compared as it stands.
+        // An invalid tag is compared as it stands.
         (None, _) => head.get(header::ETAG).is_none_or(|told| record.headers.get(header::ETAG) == Some(told)),
     };
     if !tagged || !is_dated_alike(record, head).unwrap_or(!head.contains_key(header::LAST_MODIFIED)) {
@@ -145,9 +144,8 @@ pub fn head_update(
     }
 }
 
-/// Whether a 304 is of the stored representation: its tag is the stored one by weak comparison; or,
-/// where one of the two has no tag, its Last-Modified is. One that carries neither can only mean what
-/// was asked.
+/// Whether a 304 is of the stored representation: its tag is the stored one by weak comparison; or, where one
+/// of the two has no tag, its Last-Modified is. A 304 with neither can only mean the stored one.
 fn is_of_the_same(record: &Record, not_modified: &HeaderMap) -> bool {
     match (etag(not_modified), etag(&record.headers)) {
         (Some(told), Some(stored)) => told.is(stored),
@@ -164,8 +162,8 @@ fn is_dated_alike(record: &Record, told: &HeaderMap) -> Option<bool> {
     Some(told == stored || date(told).is_some_and(|told| date(stored) == Some(told)))
 }
 
-/// Fields that stay as they came with the content (RFC 9111 §3.2). The tag is one: one that matched
-/// only weakly says nothing of these bytes.
+/// Returns whether a 304 updates a field. Fields of the content stay as they came with it (RFC 9111 §3.2),
+/// also the tag: one that matched only weakly says nothing of these bytes.
 fn is_updated(field: &HeaderName) -> bool {
     !matches!(
         *field,
@@ -173,7 +171,7 @@ fn is_updated(field: &HeaderName) -> bool {
     )
 }
 
-/// Whether what the merged fields vary on is what the record was selected by.
+/// Returns whether the merged fields vary on nothing but what the record was selected by.
 fn selects_the_same(record: &Record, merged: &HeaderMap, rules: &Rules) -> bool {
     let Varies::On(fields) = varies(merged, rules) else { return true };
     fields.iter().all(|field| record.select.iter().any(|(selecting, _)| selecting == field))

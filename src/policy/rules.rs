@@ -11,7 +11,7 @@ use crate::units;
 /// A route's rules, resolved: every setting has its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// Lifetime where the origin is silent, in ms; only for 200, 203, 204, 301 and 308.
+    /// Lifetime where the origin states none, in ms; only for 200, 203, 204, 301 and 308.
     pub default_ttl_ms: Option<u64>,
     /// The same for other statuses.
     pub status_ttl_ms: BTreeMap<u16, u64>,
@@ -19,9 +19,9 @@ pub struct Rules {
     pub max_ttl_ms: Option<u64>,
     /// Lifetime from Last-Modified; `None`: off.
     pub heuristic: Option<Heuristic>,
-    /// Targeted fields (RFC 9213), the first valid one rules.
+    /// Targeted fields (RFC 9213); the first valid one counts.
     pub targeted: Vec<HeaderName>,
-    /// Response directives to overlook.
+    /// Response directives to ignore.
     pub ignore: Ignore,
     /// Grace while a stale record is refreshed in the background, in ms.
     pub while_revalidate_ms: u64,
@@ -35,7 +35,7 @@ pub struct Rules {
     pub pass_ttl_ms: u64,
     /// What to do with a request's cookies.
     pub cookies: Cookies,
-    /// What to do with a response that sets some.
+    /// What to do with a response that sets cookies.
     pub set_cookie: SetCookie,
     /// Whether a client's Cache-Control counts.
     pub client_cache_control: ClientCacheControl,
@@ -49,14 +49,15 @@ pub struct Rules {
     pub keys_authorization: bool,
     /// The key covers Cookie, whole or one of its names.
     pub keys_cookie: bool,
-    /// Request fields that say who asks, beside those that are known to ([`Rules::is_secret`]): lower
-    /// case, with `-` for `_`.
+    /// Request fields with credentials, beside the known ones ([`Rules::is_secret`]): lower case, with `-`
+    /// for `_`.
     pub secrets: Vec<String>,
-    /// Such fields, known or added, that the key covers, as the key names them.
+    /// Fields with credentials, known or added, that the key covers, as the key names them.
     pub keyed_secrets: Vec<HeaderName>,
     /// Which request fields a fill carries.
     pub carried: Carried,
-    /// Fields with a `_` in their name that fills carry, since the key has them. All others stay behind.
+    /// Fields with a `_` in their name that fills carry, since the key has them. Fills leave out all other
+    /// such fields.
     pub underscored: Vec<HeaderName>,
 }
 
@@ -64,14 +65,14 @@ pub struct Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Heuristic {
-    /// Of Date − Last-Modified, from 0 to 1.
+    /// The share of Date − Last-Modified, from 0 to 1.
     pub fraction: f64,
-    /// At most this, in ms.
+    /// The longest such lifetime, in ms.
     #[serde(rename = "max", with = "units::ms")]
     pub max_ms: u64,
 }
 
-/// Response directives that a route overlooks. Never for a credentialed request.
+/// Response directives that a route ignores. Never for a credentialed request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the directives' own names")]
 pub struct Ignore {
@@ -93,7 +94,7 @@ pub enum Cookies {
     Guard,
     /// The request is passed.
     Pass,
-    /// Removed before anybody looks: the origin never sees one.
+    /// Removed before the request is judged: the origin never sees one.
     Strip,
 }
 
@@ -104,7 +105,7 @@ pub enum SetCookie {
     /// Neither shared nor stored.
     #[default]
     Pass,
-    /// Removed, then like any other.
+    /// Removed; then the response is like any other.
     Strip,
     /// Stored with it, where the origin gives a lifetime.
     Store,
@@ -147,7 +148,7 @@ pub enum Carried {
 // === impl Rules ===
 
 impl Default for Rules {
-    /// Those of a route that sets nothing.
+    /// The rules of a route that sets nothing.
     fn default() -> Self {
         Settings::default().rules(Written::default(), &mut |_, _| {})
     }

@@ -1,4 +1,4 @@
-//! Request fields that say who asks, beside Authorization and Cookie: keys and tokens of APIs.
+//! Request fields with credentials, beside Authorization and Cookie: keys and tokens of APIs.
 
 use http::HeaderMap;
 
@@ -8,7 +8,7 @@ use super::rules::Rules;
 /// proxy, and goes no further.
 const KNOWN: [&str; 4] = ["x-api-key", "api-key", "x-auth-token", "x-access-token"];
 
-/// Whether a field of that name, lower case and with `-` for `_`, is known to open doors.
+/// Whether a field of that name, lower case and with `-` for `_`, is known to hold credentials.
 pub fn is_known_secret(name: &str) -> bool {
     KNOWN.contains(&name)
 }
@@ -29,8 +29,8 @@ pub fn mark_secrets(headers: &mut HeaderMap, rules: &Rules) {
 // === impl Rules ===
 
 impl Rules {
-    /// Whether a request field of that name, lower case, says who asks. `_` is read as `-`, as CGI, WSGI
-    /// and PHP do.
+    /// Returns whether a request field of that name, lower case, holds credentials. `_` is read as `-`, as
+    /// CGI, WSGI and PHP do.
     pub fn is_secret(&self, name: &str) -> bool {
         if name.contains('_') {
             return self.is_secret(&name.replace('_', "-"));

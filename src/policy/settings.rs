@@ -1,4 +1,4 @@
-//! What a route's settings say about storing and reusing, as written; [`Rules`] are made of it.
+//! A route's settings for storing and reusing, as written; [`Rules`] are made from them.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ mod heuristic;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// A lifetime where the origin is silent.
+    /// The lifetime where the origin states none.
     pub default_ttl: Dur,
     /// The same by status, for any status.
     pub status_ttl: BTreeMap<String, Dur>,
@@ -30,21 +30,21 @@ pub struct Settings {
     /// A lifetime from Last-Modified.
     #[serde(with = "heuristic")]
     pub heuristic: Option<Heuristic>,
-    /// Response fields that speak to this cache, before Cache-Control.
+    /// Targeted fields (RFC 9213): response fields for this cache, which count before Cache-Control.
     pub targeted: List<String>,
-    /// Response directives to overlook.
+    /// Response directives to ignore.
     pub ignore: List<String>,
     /// Whether a client's Cache-Control counts.
     pub client_cache_control: ClientCacheControl,
     /// What a Cookie that is not in the key means.
     pub cookies: Cookies,
-    /// Request fields that say who asks, as Authorization does, beside those that are known.
+    /// Request fields with credentials, like Authorization, beside the known ones.
     pub secret_headers: List<String>,
     /// What Set-Cookie means.
     pub set_cookie: SetCookie,
-    /// What a Range that misses does.
+    /// What a Range that misses leads to.
     pub range: RangeMode,
-    /// Whether bodies are stored of which nobody can say that they are whole.
+    /// Whether bodies are stored that end with the connection, so that truncation cannot be told.
     pub store_unframed: bool,
     /// The largest body that is stored.
     pub max_object_size: Size,
@@ -60,7 +60,7 @@ pub struct Grace {
     pub if_error: Dur,
 }
 
-/// Which settings somebody wrote, of those that mean more than their value then.
+/// Which settings were written, of those that mean more than their value if they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
     /// `grace.if_error`.
@@ -69,10 +69,10 @@ pub struct Written {
     pub keep: bool,
 }
 
-/// Is told of each setting that cannot be: the setting, as `ignore.0`, and why not.
+/// Called for each invalid setting: with its name, such as `ignore.0`, and the reason.
 pub type Wrong<'a> = dyn FnMut(&str, String) + 'a;
 
-/// Response directives that a route may overlook.
+/// Response directives that a route may ignore.
 pub const DIRECTIVES: [&str; 7] =
     ["max-age", "s-maxage", "expires", "no-cache", "must-revalidate", "private", "no-store"];
 
@@ -108,8 +108,8 @@ impl Default for Grace {
 }
 
 impl Settings {
-    /// The rules, as far as the settings can be; those that cannot are named. What a route's key and
-    /// its fills add to them is the route's to say.
+    /// Makes the rules. Invalid settings are left out and told to `wrong`. The route adds what follows from
+    /// its key and its fills.
     pub fn rules(&self, written: Written, wrong: &mut Wrong<'_>) -> Rules {
         let on = |dur: Dur| dur.on().map(|_| dur.ms());
         let secrets = self.secrets(wrong);
@@ -177,7 +177,7 @@ impl Settings {
     }
 }
 
-/// The names of fields in a list; what is none is named.
+/// Parses the names of fields in a list. Invalid ones are left out and told to `wrong`.
 pub fn fields(key: &str, names: &[String], wrong: &mut Wrong<'_>) -> Vec<HeaderName> {
     let mut fields = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {

@@ -7,29 +7,29 @@ use super::reuse::ReuseTerms;
 use super::rules::Rules;
 use crate::record::Record;
 
-/// What went wrong.
+/// How upstream failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCase {
     /// The origin can't be reached, or broke off before its head was in.
     Unreachable,
-    /// The time for waiting is over.
+    /// The request has waited for as long as it may.
     WaitDeadline,
     /// The origin answered with this status.
     Status(u16),
 }
 
-/// Whether a status says that the origin failed, so that something stale is better (RFC 5861 §4). One
-/// that is none of HTTP's is read as 500 (RFC 9110 §15). A stored response of such a status is never
-/// served stale: the origin may long be well again.
+/// Returns whether a status says that the origin failed, so that a stale response is better (RFC 5861 §4).
+/// One of 600 or more is read as 500 (RFC 9110 §15). A stored response of such a status is never served
+/// stale: the origin may have recovered long ago.
 pub fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504 | 600..)
 }
 
-/// Whether a record may be served, stale or not, instead of the failure. When the origin can't be
-/// reached or the deadline passed: within stale-if-error or the grace for errors. For 500, 502,
-/// 503 and 504: only within stale-if-error, or a grace that the route set itself; for 429 only within
-/// the latter. Other statuses are answers. Under s-maxage only what the response or the route says
-/// itself counts, at any time.
+/// Whether a record may be served, stale or not, instead of the failure. When the origin can't be reached or
+/// the deadline passed: within stale-if-error or the grace for errors. For 500, 502, 503 and 504: only within
+/// stale-if-error, or a grace that the route set itself; for 429 only within the latter. Other statuses are
+/// no failures. Under s-maxage only what the response or the route itself allows counts, in each of these
+/// cases.
 pub fn stale_on_error(
     ask: &RequestFacts,
     record: &Record,

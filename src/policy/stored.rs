@@ -1,4 +1,4 @@
-//! What of a response's fields is kept.
+//! Which fields of a response are stored.
 
 use http::{HeaderMap, header};
 
@@ -8,18 +8,18 @@ use super::date::http_date;
 use super::forward::response_headers;
 use super::rules::{Rules, SetCookie};
 
-/// The fields of a response as a record keeps them, and as anybody but the client that led gets
-/// them: end-to-end ones (RFC 9111 §3.1), without those that no-cache and private withhold
-/// (§5.2.2.4, §5.2.2.7), without Set-Cookie under `set_cookie = "strip"`, without Age (it is in the
-/// record's times), and with a Date.
+/// The fields of a response as a record keeps them, and as all clients but the one that led get them:
+/// end-to-end ones (RFC 9111 §3.1), without those that no-cache and private withhold (§5.2.2.4, §5.2.2.7),
+/// without Set-Cookie under `set_cookie = "strip"`, without Age (it is in the record's times), and with a
+/// Date.
 pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> HeaderMap {
     let mut kept = response_headers(headers);
     for field in withheld(headers, rules) {
         kept.remove(field);
     }
     if rules.set_cookie != SetCookie::Store {
-        // Under "pass" such a response is not stored at all; were it, then without. Set-Cookie2 is
-        // a field like any other since RFC 6265: nobody takes a cookie from it.
+        // Under "pass" such a response is not stored at all; this is a safeguard. Set-Cookie2 is a field like
+        // any other since RFC 6265: no client takes a cookie from it.
         kept.remove(header::SET_COOKIE);
     }
     kept.remove(header::AGE);
@@ -27,8 +27,8 @@ pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> H
     kept
 }
 
-/// What [`stored_headers`] leaves out and the client that led is given all the same, for it is that
-/// client's own response: Age, and what no-cache and private withhold from others.
+/// The fields that [`stored_headers`] leaves out and the client that led still gets, since the response is
+/// its own: Age, and those that no-cache and private withhold from others.
 pub fn own_headers(headers: &HeaderMap, rules: &Rules) -> HeaderMap {
     let passed = response_headers(headers);
     let mut own = HeaderMap::new();
@@ -36,7 +36,7 @@ pub fn own_headers(headers: &HeaderMap, rules: &Rules) -> HeaderMap {
     fields.push(header::AGE);
     fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     fields.dedup();
-    // A record has a Date in any case, and a cookie is the route's setting's to give or to strip.
+    // A record always has a Date, and the route's `set_cookie` decides on cookies.
     for field in fields.into_iter().filter(|field| *field != header::DATE && *field != header::SET_COOKIE) {
         for value in passed.get_all(&field) {
             own.append(field.clone(), value.clone());

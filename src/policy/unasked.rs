@@ -1,10 +1,11 @@
-//! Answers to what nobody has asked: they mean nothing to whoever gets them.
+//! Responses that do not fit their request, such as a 304 without a condition: they mean nothing to the
+//! client.
 
 use http::{HeaderMap, StatusCode, header};
 
 use super::range::is_several;
 
-/// What of a request makes an answer possible that else means nothing.
+/// What in a request makes a 304 or 206 a fitting response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asks {
     /// A condition that 304 answers: If-None-Match or If-Modified-Since (RFC 9110 §15.4.5).
@@ -13,7 +14,7 @@ pub struct Asks {
     pub ranged: bool,
 }
 
-/// Which answer to what nobody has asked.
+/// How a response does not fit its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unasked {
     /// 304, without a condition.
@@ -22,8 +23,8 @@ pub enum Unasked {
     Part,
 }
 
-/// Whether the answer to a GET or HEAD is one to what it did not ask. A 206 in another unit than bytes
-/// is not: some APIs page by it, without a Range. Nor is 416, which is an error like any other.
+/// Returns how the response to a GET or HEAD does not fit it; `None` if it does. A 206 in another unit than
+/// bytes fits: some APIs page by it, without a Range. So does 416, an error like any other.
 pub fn unasked(asks: Asks, status: StatusCode, headers: &HeaderMap) -> Option<Unasked> {
     match status {
         StatusCode::NOT_MODIFIED if !asks.conditional => Some(Unasked::NotModified),
@@ -42,7 +43,7 @@ fn is_of_bytes(headers: &HeaderMap) -> bool {
 // === impl Asks ===
 
 impl Asks {
-    /// Of a request's fields.
+    /// Reads a request's fields.
     pub fn of(headers: &HeaderMap) -> Self {
         let has = |field| headers.contains_key(field);
         Self {

@@ -56,21 +56,20 @@ pub fn varies(response: &HeaderMap, rules: &Rules) -> Varies {
     fields.dedup();
     match fields.len() {
         0 => Varies::No,
-        // With those that are implied.
+        // Too many, with those that are implied.
         many if many > MOST_FIELDS => Varies::Star,
         _ => Varies::On(fields),
     }
 }
 
-/// The normal value of a selecting field; `None` if the request has none. Lists are folded,
-/// credentials are there as their SHA-256.
+/// The normal value of a selecting field; `None` if the request has none. Lists are folded, and credentials
+/// are replaced by their SHA-256.
 pub fn normal(field: &HeaderName, headers: &HeaderMap) -> Option<String> {
     let mut out = String::new();
     normal_into(&mut out, field, headers).then_some(out)
 }
 
-/// Writes the normal value behind what is in `out`; false, and nothing written, if the request
-/// has none.
+/// Appends the normal value to `out`. Returns false, and writes nothing, if the request has none.
 pub fn normal_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) -> bool {
     if !headers.contains_key(field) {
         return false;
@@ -89,7 +88,7 @@ pub fn normal_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) ->
     true
 }
 
-/// Whether the value opens doors: by the field's name, or by its mark ([`mark_secrets`]).
+/// Returns whether the value is a credential: by the field's name, or by its mark ([`mark_secrets`]).
 ///
 /// [`mark_secrets`]: super::mark_secrets
 fn is_credential(field: &HeaderName, headers: &HeaderMap) -> bool {
@@ -97,7 +96,7 @@ fn is_credential(field: &HeaderName, headers: &HeaderMap) -> bool {
     known || is_known_secret(field.as_str()) || headers.get_all(field).iter().any(HeaderValue::is_sensitive)
 }
 
-/// The fields and normal values that select, as a record keeps them.
+/// The selecting fields and their normal values, as a record keeps them.
 pub fn selecting(fields: &[HeaderName], headers: &HeaderMap) -> Vec<(HeaderName, Option<String>)> {
     fields.iter().map(|field| (field.clone(), normal(field, headers))).collect()
 }
@@ -109,17 +108,17 @@ pub fn variant_key(primary: &Key, fields: &[HeaderName], headers: &HeaderMap) ->
     Key::new(&text)
 }
 
-/// Makes the variant's key of the primary key's text in `out`: a line `+name: value` for each
-/// field, `+name` where it is absent. Allocates only if `out` has to grow.
+/// Turns the primary key's text in `out` into that of the variant: a line `+name: value` for each field,
+/// `+name` where it is absent. Allocates only if `out` has to grow.
 pub fn variant_into(out: &mut String, fields: &[HeaderName], headers: &HeaderMap) {
     for field in fields {
         field_into(out, field, headers);
     }
 }
 
-/// Where variants are that are in the one language which a request wants most: the text of the key
-/// that each is filed under, the newest first. A stored Content-Language answers such a request
-/// however it puts that (RFC 9110 §12.5.4), if it is the right variant by all other fields.
+/// The variants in the one language that a request wants most, each with the text of the key that it is
+/// stored under, the newest first. Such a variant answers the request however its Accept-Language is written
+/// (RFC 9110 §12.5.4), if it is the right one by all other fields.
 pub fn in_best_language<'a>(
     primary: &'a str,
     node: &'a VaryNode,
@@ -154,9 +153,9 @@ fn field_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
     }
 }
 
-/// Whether an answer to a request as its client put it is coded in no way that a fill would not have
-/// asked for. A fill asks in the normal form, which is all that variants are told apart by: a coding
-/// that it leaves out would reach clients that never named it.
+/// Returns whether the response to a client's own request has no coding that a fill would not have asked for.
+/// A fill asks in the normal form, by which alone variants are told apart: a coding that the form leaves out
+/// would reach clients that never named it.
 pub fn is_coded_for_all(request: &HeaderMap, response: &HeaderMap) -> bool {
     let Some(taken) = normal(&header::ACCEPT_ENCODING, request) else { return true };
     members(response.get_all(header::CONTENT_ENCODING)).all(|coding| {
@@ -175,8 +174,8 @@ pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
     })
 }
 
-/// How a variant that a request with these fields selects is listed by its language; `None` if its
-/// response is not in one, does not vary on it, or what there is to say is too long for a list.
+/// The entry by which the variant that a request selects is listed under its language; `None` if its response
+/// is not in one language, does not vary on Accept-Language, or the entry would be too long.
 pub fn spoken(
     variant: &Key,
     fields: &[HeaderName],
@@ -184,7 +183,7 @@ pub fn spoken(
     response: &HeaderMap,
 ) -> Option<Spoken> {
     let language = one_language(response).filter(|language| !language.contains(&b','))?;
-    // What is no language may be anything, and a list of them is read by other instances.
+    // An invalid language may be any bytes, and other instances read the list.
     let language = language.is_ascii().then(|| std::str::from_utf8(language).ok())??;
     let plain = language.bytes().all(|byte| byte.is_ascii_graphic());
     let language = plain.then(|| language.to_ascii_lowercase())?;
@@ -194,8 +193,8 @@ pub fn spoken(
     listed.then(|| Spoken { variant: variant.hash().to_string(), language, accept })
 }
 
-/// Whether a request has the values by which a response was selected ([`selecting`]), where that is
-/// all that is known of the response.
+/// Whether a request has the values by which a response was selected ([`selecting`]), if no more is known of
+/// the response.
 pub fn selects_alike(select: &[(HeaderName, Option<String>)], headers: &HeaderMap) -> bool {
     select.iter().all(|selected| is_selected(selected, headers))
 }
@@ -226,7 +225,7 @@ fn members(vary: http::header::GetAll<'_, HeaderValue>) -> impl Iterator<Item = 
     all.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// All lines as one list, whitespace around its commas folded, outside quotes.
+/// Appends all lines as one list, with the whitespace around its commas folded, outside quotes.
 fn fold_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
     for (nth, line) in headers.get_all(field).iter().enumerate() {
         if nth > 0 {
@@ -264,14 +263,14 @@ fn fold_line(out: &mut String, line: &[u8]) {
     }
 }
 
-/// Each byte is a letter of its own: nothing is lost, nothing is invalid. It is that of Latin-1, but where
-/// that is a control character, which no key and no record may have: there it is the one 256 higher.
+/// Maps each byte to a character of its own, so that nothing is lost and nothing is invalid. It is that of
+/// Latin-1, or, where that is a control character, which no key and no record may have, the one 256 higher.
 fn letter(byte: u8) -> char {
     let plain = char::from(byte);
     if plain.is_control() { char::from_u32(u32::from(byte) | 0x100).unwrap_or(plain) } else { plain }
 }
 
-/// The byte that a letter of a normal value stands for.
+/// The byte that a character of a normal value stands for.
 pub(super) fn byte_of(letter: char) -> u8 {
     u8::try_from(u32::from(letter) & 0xff).unwrap_or(b'?')
 }

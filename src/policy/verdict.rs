@@ -50,28 +50,27 @@ pub enum Framing {
 pub enum Verdict {
     /// Shared and stored.
     Store(Lifetime),
-    /// Shared with those who may ride this exchange (F5), not stored, not noted: nothing would be
+    /// Shared with the requests that may ride this exchange (F5), not stored, not noted: nothing would be
     /// left to use later, or its end can't be told.
     Share {
-        /// Its times; what a rider is judged by.
+        /// Its times, by which a rider is judged.
         lifetime: Lifetime,
         /// Why it is not stored.
         why: PassReason,
     },
-    /// Neither.
+    /// Neither shared nor stored.
     Pass(PassReason),
-    /// Upstream failed for now (F7): not stored; those who waited are given stale, or the failure.
+    /// Upstream failed for now (F7): not stored; waiting requests get a stale response, or the failure.
     Failed {
-        /// Nobody tries again for this long; jitter is the caller's.
+        /// No request tries again for this long, in ms; the caller adds jitter.
         until_ms_from_now: u64,
-        /// The answer itself may be given to those who waited; else its status alone.
+        /// Whether the response itself may be given to waiting requests; else its status alone.
         shareable: bool,
     },
 }
 
-/// Judges the answer to a fill that `ask` leads. In this order: a part, a connection's
-/// authentication, credentials, failure,
-/// words against sharing, lifetime, framing.
+/// Judges the response to a fill that `ask` leads. In this order: a part, authentication bound to a
+/// connection, credentials, failure, directives against sharing, lifetime, framing.
 pub fn verdict(ask: &RequestFacts, answer: &Answer, rules: &Rules) -> Verdict {
     let headers = answer.headers;
     let status = answer.status;
@@ -86,7 +85,7 @@ pub fn verdict(ask: &RequestFacts, answer: &Answer, rules: &Rules) -> Verdict {
     let raw = Directives::of(headers, rules);
     let varies = varies(headers, rules);
     if let Some(why) = keeps_credentials_apart(ask, &raw, &varies) {
-        // A failing origin is not asked once for each of those that waited (F7).
+        // A failing origin is not asked by each waiting request in turn (F7).
         if is_transient(status) {
             return Verdict::Failed { until_ms_from_now: failed_for(answer), shareable: false };
         }
@@ -124,8 +123,7 @@ pub fn verdict(ask: &RequestFacts, answer: &Answer, rules: &Rules) -> Verdict {
     if answer.framing == Framing::Close && !rules.store_unframed {
         return Verdict::Share { lifetime, why: PassReason::Unframed };
     }
-    // An error for the moment is not worth the place of what may be stored there.
-    // 404 and 410 are: what is stored is gone.
+    // A momentary error does not replace what may be stored. 404 and 410 do: what is stored is gone.
     let momentary = is_error(status)
         && !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
         && lifetime.fresh_ms == 0
@@ -136,8 +134,8 @@ pub fn verdict(ask: &RequestFacts, answer: &Answer, rules: &Rules) -> Verdict {
     Verdict::Store(lifetime)
 }
 
-/// An answer to credentials is shared only by explicit words (RFC 9111 §3.5), or, for a Cookie, if
-/// it varies on it.
+/// Returns why the response to a request with credentials is not shared. Only explicit directives share it
+/// (RFC 9111 §3.5), or, for a Cookie, that it varies on Cookie.
 fn keeps_credentials_apart(ask: &RequestFacts, said: &Directives, varies: &Varies) -> Option<PassReason> {
     if !ask.credentialed() || said.grant_sharing() {
         return None;
@@ -148,7 +146,7 @@ fn keeps_credentials_apart(ask: &RequestFacts, said: &Directives, varies: &Varie
     (!varies.on(&header::COOKIE)).then_some(PassReason::Cookie)
 }
 
-/// The first thing in the response that stands against sharing it at all.
+/// The first reason in the response against sharing it at all.
 fn against_sharing(answer: &Answer, said: &Directives, varies: &Varies, rules: &Rules) -> Option<PassReason> {
     let headers = answer.headers;
     if said.must_understand {
@@ -178,7 +176,8 @@ fn against_sharing(answer: &Answer, said: &Directives, varies: &Varies, rules: &
     length.is_some_and(|length| length > rules.max_object_size).then_some(PassReason::TooLarge)
 }
 
-/// Statuses whose meaning for storing is known here: those of RFC 9110 §15, but parts.
+/// Returns whether the meaning of a status for storing is known here: those of RFC 9110 §15 and a few others,
+/// but not 206.
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -194,7 +193,8 @@ pub(super) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error() || is_beyond(status) || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
-/// No status of HTTP: read as a 5xx (RFC 9110 §15), and never stored, for nobody has said what it means.
+/// Returns whether a status is beyond those of HTTP: read as a 5xx (RFC 9110 §15), and never stored, since
+/// its meaning is unknown.
 fn is_beyond(status: StatusCode) -> bool {
     status.as_u16() >= 600
 }
@@ -204,7 +204,8 @@ fn is_endless(content_type: &[u8]) -> bool {
     kind.eq_ignore_ascii_case(b"text/event-stream") || kind.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
 }
 
-/// Retry-After (RFC 9110 §10.2.3), seconds or a date, up to the bound; else a second.
+/// For how long the origin is left alone, in ms: Retry-After (RFC 9110 §10.2.3), seconds or a date, up to the
+/// bound; else a second.
 fn failed_for(answer: &Answer) -> u64 {
     let Some(after) = answer.headers.get(header::RETRY_AFTER) else { return FAILED_MS };
     let asked = match delta_seconds(after.as_bytes()) {

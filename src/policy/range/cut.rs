@@ -1,11 +1,11 @@
-//! What of a stored body an answer carries: all of it, a part or several, or nothing.
+//! Which bytes of a stored body a response carries: all, a part or several, or none.
 
 use http::HeaderMap;
 
 use super::{Parts, Ranged, Want, ranged};
 use crate::record::Record;
 
-/// What of a body is sent, and how that is said.
+/// Which bytes of a body are sent, and under which status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cut {
     /// All of it, under the record's own status.
@@ -21,7 +21,7 @@ pub enum Cut {
         /// Where it lies in the body.
         at: (u64, u64),
     },
-    /// 206: several.
+    /// 206: several parts.
     Parts {
         /// Where they lie in the whole.
         parts: Parts,
@@ -38,7 +38,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    /// What a request is given of a record whose body is `len` bytes long, if that is known.
+    /// What a request gets of a record. `len`: the length of the record's body, if that is known.
     pub fn of(request: &HeaderMap, want: Want, record: &Record, len: Option<u64>) -> Self {
         let whole = if record.range.is_some() { Self::Lacking } else { Self::Whole };
         let Some(total) = record.range.map(|(_, _, total)| total).or(len) else { return whole };
@@ -56,7 +56,7 @@ impl Cut {
         }
     }
 
-    /// What is read first of the body; `None`: from its first byte to its last.
+    /// The span of the body that is read first; `None`: all of it.
     pub fn first_bytes(&self, record: &Record) -> Option<(u64, u64)> {
         match self {
             Self::Part { at, .. } => Some(*at),
@@ -66,8 +66,8 @@ impl Cut {
     }
 }
 
-/// Where a span of the representation lies in a record's body; `None` if that is a part and has not
-/// all of it.
+/// Where a span of the representation lies in a record's body; `None` if the body is a part that lacks some
+/// of it.
 pub(super) fn within(record: &Record, (from, to): (u64, u64)) -> Option<(u64, u64)> {
     let Some((first, last, _)) = record.range else { return Some((from, to)) };
     (first <= from && to <= last).then(|| (from - first, to - first))

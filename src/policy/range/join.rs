@@ -1,4 +1,4 @@
-//! What a stored part and what was missing of it make together (RFC 9110 §15.3.7.3, RFC 9111 §3.4).
+//! Joins a stored part and the part that was missing (RFC 9110 §15.3.7.3, RFC 9111 §3.4).
 
 use http::HeaderMap;
 
@@ -7,10 +7,10 @@ use crate::policy::revalidate::refresh;
 use crate::policy::rules::Rules;
 use crate::record::{Manifest, Record};
 
-/// The record of a stored part and of a part that touches it, once all of that has come; its
-/// manifest is still the stored one. Fields and times are those of the newer answer, `born` is the
-/// stored one, the lower (F8). `credentialed`: the newer part was asked for with credentials.
-/// `None` if what the newer answer says may not be stored: then nothing is joined.
+/// The record of a stored part joined with a part that touches it, once all of the latter has come; its
+/// manifest is still the stored one. Fields and times are those of the newer response. `born` is that of the
+/// stored record, which is the lower one (F8). `credentialed`: the newer part was requested with credentials.
+/// `None` if the newer response may not be stored: then nothing is joined.
 pub fn joined(
     stored: &Record,
     missing: Part,
@@ -25,7 +25,7 @@ pub fn joined(
     let mut whole = stored.clone();
     whole.credentialed |= credentialed;
     (whole.status, whole.range) = kept_as(span, &mut whole.headers);
-    // Judged by its length to be.
+    // Judged by the length that it will have.
     let len = span.1 - span.0 + 1;
     let there = std::mem::replace(&mut whole.body, Manifest { len, ..Manifest::default() });
     let record = refresh(&whole, headers, requested_at, received_at, rules)?;

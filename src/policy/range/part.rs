@@ -14,8 +14,8 @@ use crate::policy::verdict::{Answer, Framing, Verdict, is_transient, verdict};
 /// First byte, last byte and length of the whole.
 pub type Part = (u64, u64, u64);
 
-/// The part that a 206 carries, if it is the one that was asked for: not several, its total told,
-/// and with as many bytes as it says.
+/// The part that a 206 carries, if it is the one that was asked for: a single one, with its total length, and
+/// with as many bytes as it says.
 pub fn part_of(asked: Spec, headers: &HeaderMap, framing: Framing) -> Option<Part> {
     let part = content_range_of(headers)?;
     let (first, last, total) = part;
@@ -28,10 +28,9 @@ pub fn part_of(asked: Spec, headers: &HeaderMap, framing: Framing) -> Option<Par
     (asked.resolve(total) == Some((first, last)) && !is_several(headers) && stated && framed).then_some(part)
 }
 
-/// Judges the answer to a fill that asked for a range. A 206 is judged as the 200 that it is a part
-/// of, and stored only under a strong tag: without one it could never be joined, nor told from a
-/// part of another version. That a range was refused says nothing of the whole, so of errors of the
-/// client only 404 and 410 are stored.
+/// Judges the answer to a fill that asked for a range. A 206 is judged as the 200 that it is a part of, and
+/// stored only under a strong tag: without one it could never be joined, nor told from a part of another
+/// version. A refused range says nothing of the whole, so of client errors only 404 and 410 are stored.
 pub fn verdict_of_range(ask: &RequestFacts, answer: &Answer, asked: Spec, rules: &Rules) -> Verdict {
     let status = answer.status;
     if status == StatusCode::PARTIAL_CONTENT {
@@ -52,15 +51,16 @@ pub fn verdict_of_range(ask: &RequestFacts, answer: &Answer, asked: Spec, rules:
     verdict(ask, answer, rules)
 }
 
-/// Whether an answer to a range may be of the range alone: an error of the client, but those that say
-/// that there is nothing, or nothing now.
+/// Returns whether a response may refuse the range alone: a client error, but not 404, 410 or a transient
+/// one.
 pub(super) fn refuses_the_range(status: StatusCode) -> bool {
     let definite = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
     status.is_client_error() && !definite && !is_transient(status)
 }
 
-/// Status and range of the record of a part, and its fields: without Content-Range, which each
-/// answer has of its own, and with its own length. A part that is all there is is the whole.
+/// Makes the fields of a part those of its record: without Content-Range, which each response has of its own,
+/// and with the part's length. Returns the record's status and range. A part that covers everything is the
+/// whole.
 pub fn kept_as(part: Part, headers: &mut HeaderMap) -> (StatusCode, Option<Part>) {
     let (first, last, total) = part;
     headers.remove(header::CONTENT_RANGE);
@@ -78,7 +78,7 @@ pub(in super::super) fn content_range_of(headers: &HeaderMap) -> Option<Part> {
     total.map(|total| (first, last, total))
 }
 
-/// How many bytes the content of a response has, as its Content-Range tells: of a 206 in one part.
+/// The length of a response's content by its Content-Range, if it is a 206 in one part.
 pub fn len_of_part(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
     if status != StatusCode::PARTIAL_CONTENT || is_several(headers) {
         return None;

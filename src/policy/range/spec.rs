@@ -12,11 +12,12 @@ pub enum Spec {
     From(u64),
     /// From the first to the second, both included.
     Between(u64, u64),
-    /// So many bytes at the end.
+    /// This many bytes at the end.
     Last(u64),
 }
 
-/// The ranges of a line, how many; `None` if it is not a list of byte ranges, or too long a one.
+/// Parses the ranges of a line into `specs`, and returns how many they are; `None` if it is not a list of
+/// byte ranges, or too long a list.
 pub(super) fn parse(line: &[u8], specs: &mut [Spec; MOST_RANGES]) -> Option<usize> {
     let equals = line.iter().position(|&byte| byte == b'=')?;
     if !line[..equals].eq_ignore_ascii_case(b"bytes") {
@@ -34,7 +35,7 @@ pub(super) fn parse(line: &[u8], specs: &mut [Spec; MOST_RANGES]) -> Option<usiz
 
 fn number(digits: &[u8]) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    // More digits than a u64 holds: further than any body goes.
+    // A number that is too large for a u64 is beyond the end of any body.
     all_digits.then(|| std::str::from_utf8(digits).ok()?.parse().ok().or(Some(u64::MAX))).flatten()
 }
 
@@ -66,7 +67,7 @@ impl Spec {
         }
     }
 
-    /// As a field, in the one form that says it: what is forwarded is no client's own spelling.
+    /// As a field value in normal form: a client's own spelling is not forwarded.
     pub(super) fn field(self) -> HeaderValue {
         let text = match self {
             Self::From(first) => format!("bytes={first}-"),

@@ -1,4 +1,4 @@
-//! What a fill asks upstream for, with what is stored in mind.
+//! What a fill asks upstream for, given what is stored.
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -10,9 +10,9 @@ use crate::policy::revalidate::validators;
 use crate::policy::rules::{RangeMode, Rules};
 use crate::record::{MAX_SEGMENTS, Record};
 
-/// A stored part of more segments than this is not joined to: what comes would not fit.
+/// A stored part of more segments than this is not continued behind its end: the missing part would not fit.
 const MOST_JOINED: usize = MAX_SEGMENTS / 4 * 3;
-/// The same in front of it: what comes is cut as if it stood alone.
+/// The same in front of it, where the missing part is cut into segments as if it stood alone.
 const MOST_BEHIND: usize = MAX_SEGMENTS / 4;
 
 /// What a fill asks upstream for.
@@ -23,15 +23,15 @@ pub struct UpstreamQuery {
     with: With,
 }
 
-/// What becomes of the record that is stored.
+/// What becomes of the stored record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum With {
-    /// What comes takes its place.
+    /// The response replaces it.
     Nothing,
-    /// It has what is asked for: under these conditions it is validated.
+    /// It has what the request wants, and is validated under these conditions.
     Validated(HeaderMap),
-    /// What is missing is joined to it, on this side; `whole`: nothing but that or the whole is of
-    /// use, so it is asked for under If-Range.
+    /// The missing part is joined to it, on this side. `whole`: only that part or the whole is of use, so it
+    /// is asked for under If-Range.
     Joined { side: Side, missing: Part, whole: bool },
 }
 
@@ -47,7 +47,7 @@ pub enum SentRange {
     Missing,
 }
 
-/// Where what is missing of a part belongs.
+/// On which side of a stored part the missing part lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// In front of it.
@@ -56,28 +56,27 @@ pub enum Side {
     Behind,
 }
 
-/// What an answer to an errand is.
+/// What the response to an [`UpstreamQuery`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Returned {
-    /// To be judged by itself.
+    /// A response to be judged by itself.
     Answer,
-    /// 304: the stored record is still good, or so it says.
+    /// 304, which says that the stored record is still valid.
     Validated,
-    /// Exactly what was missing, of the same representation.
+    /// Exactly the missing part, of the same representation.
     Joins(Side, Part),
-    /// Neither what was missing nor an answer to what was asked: to be asked for as if nothing was
-    /// stored.
+    /// Neither the missing part nor of use by itself: the fill asks again as if nothing was stored.
     Useless,
-    /// The same, and of another version: what is stored is of no more use.
+    /// As `Useless`, and of another version: the stored record is of no more use.
     Outdated,
 }
 
-/// What to ask for. `stored` is what is known under the key, whole or a part, its manifest
-/// included; that no purge covers it and that the request selects it is settled before.
+/// Plans what to ask for. `stored` is the record under the key, whole or a part, its manifest included. The
+/// caller has checked that no purge covers it and that the request selects it.
 ///
-/// A request with several ranges, or with an If-Range that what is stored does not meet, asks for
-/// the whole: it is answered from that as it comes. Only one span is kept of a representation, so
-/// parts are joined if they touch or overlap; else what comes takes the place of what was stored.
+/// For several ranges, or an If-Range that the stored record does not meet, the whole is asked for: the
+/// request is answered from it as it comes. Only one span of a representation is kept, so parts are joined if
+/// they touch or overlap; else the new part replaces the stored one.
 pub fn plan_query(request: &HeaderMap, want: Want, stored: Option<&Record>, rules: &Rules) -> UpstreamQuery {
     let want = want.of_fill();
     let own = want.forwarded();
@@ -103,7 +102,7 @@ pub fn plan_query(request: &HeaderMap, want: Want, stored: Option<&Record>, rule
     }
 }
 
-/// What is missing of `wanted`, if one span is left when it has come.
+/// The missing part of `wanted`, if it makes one span with the stored part.
 fn missing((first, last, total): Part, (from, to): (u64, u64)) -> Option<(Side, Part)> {
     if first <= from && from <= last + 1 && last < to {
         Some((Side::Behind, (last + 1, to, total)))
@@ -114,7 +113,7 @@ fn missing((first, last, total): Part, (from, to): (u64, u64)) -> Option<(Side, 
     }
 }
 
-/// Whether an answer names another version than the stored one.
+/// Returns whether a response has the tag of another version than the stored one.
 fn is_other_version(record: &Record, headers: &HeaderMap) -> bool {
     let (ours, theirs) = (etag(&record.headers), etag(headers));
     theirs.is_some_and(|theirs| ours.is_some_and(|ours| !ours.is_strongly(theirs)))
@@ -129,16 +128,16 @@ fn may_join(record: &Record, side: Side, (from, to, _): Part, rules: &Rules) -> 
     is_strongly_tagged(&record.headers) && record.body.segments.len() <= most && len <= rules.max_object_size
 }
 
-// === impl Errand ===
+// === impl UpstreamQuery ===
 
 impl UpstreamQuery {
-    /// The same, as if nothing was stored.
+    /// The same query, as if nothing was stored.
     #[must_use]
     pub fn plain(self) -> Self {
         Self { with: With::Nothing, ..self }
     }
 
-    /// The range that goes out.
+    /// The range that is sent.
     pub fn range(&self) -> SentRange {
         match (&self.with, self.own) {
             (With::Joined { .. }, _) => SentRange::Missing,
@@ -147,7 +146,7 @@ impl UpstreamQuery {
         }
     }
 
-    /// The conditions and the range that go out.
+    /// The conditions and the range that are sent.
     pub fn fields(&self, stored: Option<&Record>) -> HeaderMap {
         let mut fields = match &self.with {
             With::Validated(conditions) => conditions.clone(),
@@ -159,8 +158,8 @@ impl UpstreamQuery {
         if let With::Joined { missing: (first, last, total), whole, .. } = self.with {
             let spec = if last + 1 == total { Spec::From(first) } else { Spec::Between(first, last) };
             fields.insert(header::RANGE, spec.field());
-            // Without it another version sends the part of its own that was asked for, and not all of
-            // what may be large: then the request's own range is asked for.
+            // Without If-Range, another version answers with that part of its own, and not with the whole,
+            // which may be large: then the request's own range is asked for.
             if whole && let Some(tag) = stored.and_then(|record| record.headers.get(header::ETAG)) {
                 fields.insert(header::IF_RANGE, tag.clone());
             }
@@ -168,7 +167,7 @@ impl UpstreamQuery {
         fields
     }
 
-    /// What the answer is. `stored` is the record that the errand was made for.
+    /// Judges the response. `stored` is the record that the query was planned for.
     pub fn returned(&self, stored: Option<&Record>, status: StatusCode, headers: &HeaderMap) -> Returned {
         match &self.with {
             With::Validated(_) if status == StatusCode::NOT_MODIFIED => Returned::Validated,

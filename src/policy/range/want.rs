@@ -1,4 +1,4 @@
-//! What a request wants of a representation: told once, and asked wherever ranges make a difference.
+//! What a request wants of a representation: determined once, and used wherever ranges matter.
 
 use http::{HeaderMap, Method, header};
 
@@ -10,7 +10,7 @@ use crate::policy::rules::{RangeMode, Rules};
 /// What a request wants of the representation that its key names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Want {
-    /// All of it. So does a request that is not looked up, whatever its fields say.
+    /// All of it. A request that is not looked up wants this, too, whatever its fields say.
     #[default]
     Whole,
     /// What its Range names.
@@ -19,13 +19,13 @@ pub enum Want {
     Head(Option<RangeRequest>),
 }
 
-/// A Range as it came.
+/// The Range of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RangeRequest {
     /// What it names.
     pub ranges: Ranges,
-    /// What becomes of it where nothing stored answers it. [`RangeMode::Segment`] only of one range
-    /// without If-Range: nothing else is forwarded, so the whole is fetched for it.
+    /// What it leads to if nothing stored answers it. [`RangeMode::Segment`] only for one range without
+    /// If-Range: nothing else is forwarded, so the whole is fetched.
     pub mode: RangeMode,
 }
 
@@ -34,17 +34,16 @@ pub struct RangeRequest {
 pub enum Ranges {
     /// One range.
     One(Spec),
-    /// More than one, as many as are answered: the field says which.
+    /// More than one, and no more than are answered: they are parsed from the field again.
     Several,
-    /// None of bytes, too many, or not one field line: it is answered as if it was not there
-    /// (RFC 9110 §14.2).
+    /// No valid ranges of bytes, too many, or not one field line: the Range is ignored (RFC 9110 §14.2).
     Ignored,
 }
 
 // === impl Want ===
 
 impl Want {
-    /// Of a GET or HEAD.
+    /// What a GET or HEAD wants.
     pub fn of(method: &Method, range: Option<RangeRequest>) -> Self {
         match range {
             range if method == Method::HEAD => Self::Head(range),
@@ -63,7 +62,7 @@ impl Want {
         self.range().is_some()
     }
 
-    /// The one range that a fill forwards, if it does.
+    /// The one range that a fill forwards, if any.
     pub fn forwarded(self) -> Option<Spec> {
         match self.range()? {
             RangeRequest { ranges: Ranges::One(spec), mode: RangeMode::Segment } => Some(spec),
@@ -71,8 +70,8 @@ impl Want {
         }
     }
 
-    /// Returns whether a remembered pass holds for the request. That the whole was too large says nothing
-    /// of a part that is fetched and stored by itself.
+    /// Returns whether a remembered pass holds for the request. A whole that was too large says nothing of a
+    /// part that is fetched and stored by itself.
     pub fn is_bound_by(self, pass: PassReason) -> bool {
         pass != PassReason::TooLarge || self.forwarded().is_none()
     }
