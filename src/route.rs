@@ -199,7 +199,8 @@ impl Route {
         format!("{}{path}", self.strip_prefix.as_deref().unwrap_or_default())
     }
 
-    /// Whether the key has a line for that request field; for Cookie also if it has one for some cookie.
+    /// Returns whether the key has a line for that request field; for Cookie also if it has one for some
+    /// cookie.
     pub fn covers(&self, field: &HeaderName) -> bool {
         self.vary_on.iter().any(|keyed| keyed.field() == field)
     }
@@ -234,7 +235,7 @@ impl Route {
         })
     }
 
-    /// Whether a fill carries that end-to-end field of the request, as far as the route decides it.
+    /// Returns whether a fill carries that end-to-end field of the request, as far as the route decides it.
     pub fn forwards(&self, field: &HeaderName) -> bool {
         match &self.forward {
             Forward::All => true,

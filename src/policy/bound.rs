@@ -5,12 +5,13 @@ use http::{HeaderMap, HeaderValue, header};
 
 const SCHEMES: [&str; 4] = ["ntlm", "negotiate", "kerberos", "nego2"];
 
-/// Whether credentials are for a connection and not for a request.
+/// Returns whether credentials are for a connection and not for a request.
 pub fn binds_connection(authorization: &HeaderValue) -> bool {
     is_bound(authorization.as_bytes())
 }
 
-/// Whether a response asks for such credentials, goes on with them, or says that it was given for them.
+/// Returns whether a response asks for such credentials, goes on with them, or says that it was given for
+/// them.
 pub fn challenges_connection(response: &HeaderMap) -> bool {
     let mut lines = [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE]
         .into_iter()

@@ -286,7 +286,7 @@ impl Directives {
         self
     }
 
-    /// Whether they let a shared cache answer a request with Authorization (RFC 9111 §3.5).
+    /// Returns whether they let a shared cache answer a request with Authorization (RFC 9111 §3.5).
     pub fn grant_sharing(&self) -> bool {
         self.public || self.must_revalidate || self.s_maxage.is_some()
     }
@@ -368,7 +368,7 @@ impl ClientDirectives {
     }
 }
 
-/// Whether a request says only-if-cached (RFC 9111 §5.2.1.7).
+/// Returns whether a request says only-if-cached (RFC 9111 §5.2.1.7).
 pub(super) fn only_if_cached(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::CACHE_CONTROL).iter();
     lines.any(|line| directives(line.as_bytes()).any(|directive| is(directive.name, "only-if-cached")))

@@ -149,7 +149,7 @@ pub fn upgrade_asked(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::UPGRADE)?.to_str().ok().map(str::trim)
 }
 
-/// Whether a request has been through this fleet before (RFC 8586).
+/// Returns whether a request has been through this fleet before (RFC 8586).
 pub fn is_loop(headers: &HeaderMap, fleet: &str) -> bool {
     tokens(headers.get_all(&CDN_LOOP)).any(|member| {
         let id = member.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -163,8 +163,8 @@ pub fn dashed(name: &str) -> Cow<'_, str> {
     if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
-/// Whether a fill carries this field as the client sent it. A field with a `_` in its name is carried only if
-/// the route names it: some origins take it for another field, which may be in the key or select the
+/// Returns whether a fill carries this field as the client sent it. A field with a `_` in its name is carried
+/// only if the route names it: some origins take it for another field, which may be in the key or select the
 /// response.
 pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
     let name = dashed(field.as_str());
@@ -190,7 +190,7 @@ pub(super) fn is_carried(field: &HeaderName, rules: &Rules) -> bool {
     }
 }
 
-/// Whether a field asks for another method than the request line, by its [`dashed`] name.
+/// Returns whether a field asks for another method than the request line, by its [`dashed`] name.
 pub(super) fn is_method_override(name: &str) -> bool {
     matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override" | "x-override-method")
 }

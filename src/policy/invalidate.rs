@@ -78,9 +78,8 @@ pub fn destinations(
     urls
 }
 
-/// Whether the answer to a POST may be stored for GETs of `target` (RFC 9110 §9.3.3): a 2xx with a
-/// lifetime that the origin states and a Content-Location that is the target itself, and no
-/// credentials.
+/// Returns whether the answer to a POST may be stored for GETs of `target` (RFC 9110 §9.3.3): a 2xx with a
+/// lifetime that the origin states and a Content-Location that is the target itself, and no credentials.
 pub fn post_fills_get(
     method: &Method,
     status: StatusCode,

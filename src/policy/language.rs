@@ -23,7 +23,7 @@ pub fn best_language(headers: &HeaderMap) -> Option<String> {
     best(headers).map(|best| String::from_utf8_lossy(best).to_ascii_lowercase())
 }
 
-/// Whether the one language that a request wants most is this one.
+/// Returns whether the one language that a request wants most is this one.
 pub(super) fn wants_most(headers: &HeaderMap, language: &[u8]) -> bool {
     best(headers).is_some_and(|best| best.eq_ignore_ascii_case(language))
 }

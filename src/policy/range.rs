@@ -79,9 +79,9 @@ pub fn ranged(request: &HeaderMap, want: Want, record: &Record, len: u64) -> Ran
     }
 }
 
-/// Whether a record has what a GET or HEAD wants. A whole record has. A stored part has it if the answer is
-/// 304, which needs no content (RFC 9111 §4.3.2), or for a GET whose ranges lie in it or outside of the
-/// whole. It never has it for a HEAD, whose response describes the whole.
+/// Returns whether a record has what a GET or HEAD wants. A whole record has. A stored part has it if the
+/// answer is 304, which needs no content (RFC 9111 §4.3.2), or for a GET whose ranges lie in it or outside of
+/// the whole. It never has it for a HEAD, whose response describes the whole.
 pub fn answers(request: &HeaderMap, want: Want, record: &Record) -> bool {
     record.range.is_none()
         || conditional(request, record) == Conditional::NotModified

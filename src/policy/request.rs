@@ -81,8 +81,8 @@ pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> RequestC
     RequestClass::Lookup(ask)
 }
 
-/// Whether a method is safe (RFC 9110 §9.2.1); unknown ones are not. PROPFIND (RFC 4918 §9.1), REPORT (RFC
-/// 3253 §3.6), SEARCH (RFC 5323 §2) and QUERY are safe, too.
+/// Returns whether a method is safe (RFC 9110 §9.2.1); unknown ones are not. PROPFIND (RFC 4918 §9.1), REPORT
+/// (RFC 3253 §3.6), SEARCH (RFC 5323 §2) and QUERY are safe, too.
 pub fn is_safe(method: &Method) -> bool {
     matches!(
         method.as_str(),
@@ -107,7 +107,7 @@ impl RequestFacts {
         ask
     }
 
-    /// Whether it carries credentials that its key does not cover.
+    /// Returns whether it carries credentials that its key does not cover.
     pub fn credentialed(&self) -> bool {
         self.identified() || self.cookie
     }

@@ -27,15 +27,15 @@ pub fn resumption(record: &Record) -> Option<HeaderMap> {
     Some(conditions)
 }
 
-/// Whether a response is exactly what is missing of a body: a 206 in one part, with the same strong
-/// tag, coding and total length, from the first missing byte to the last (RFC 9110 §15.3.7.3).
-/// Anything else is another body, or another part of it, and is never joined.
+/// Returns whether a response is exactly what is missing of a body: a 206 in one part, with the same strong
+/// tag, coding and total length, from the first missing byte to the last (RFC 9110 §15.3.7.3). Anything else
+/// is another body, or another part of it, and is never joined.
 pub fn resumes(record: &Record, status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::PARTIAL_CONTENT
         && rest(record).is_some_and(|missing| is_missing_part(record, missing, headers))
 }
 
-/// Whether the fields of a 206 say that it is this part of the same representation: under the same
+/// Returns whether the fields of a 206 say that it is this part of the same representation: under the same
 /// strong tag, of the same coding and total length, and as long as it says.
 pub(super) fn is_missing_part(record: &Record, missing: Part, headers: &HeaderMap) -> bool {
     let tags = (etag(&record.headers), etag(headers));
@@ -48,9 +48,9 @@ pub(super) fn is_missing_part(record: &Record, missing: Part, headers: &HeaderMa
         && stated.is_none_or(|stated| stated == Some(missing.1 + 1 - missing.0))
 }
 
-/// Whether two fetches say that they are of the same part of the same representation, as far as their heads
-/// can tell. A response that began with one may go on with the other only if they do, and if the bytes are
-/// the same, which is not checked here.
+/// Returns whether two fetches say that they are of the same part of the same representation, as far as their
+/// heads can tell. A response that began with one may go on with the other only if they do, and if the bytes
+/// are the same, which is not checked here.
 pub fn same_representation(one: &Record, other: &Record) -> bool {
     const TOLD: [HeaderName; 6] = [
         header::ETAG,

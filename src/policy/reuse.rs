@@ -134,7 +134,7 @@ pub fn may_ride(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u6
     }
 }
 
-/// Whether the last record under a key grants that credentialed requests lead and follow.
+/// Returns whether the last record under a key grants that credentialed requests lead and follow.
 pub fn may_share_credentialed(terms: &ReuseTerms) -> bool {
     terms.shares
 }

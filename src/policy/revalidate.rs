@@ -144,8 +144,8 @@ pub fn head_update(
     }
 }
 
-/// Whether a 304 is of the stored representation: its tag is the stored one by weak comparison; or, where one
-/// of the two has no tag, its Last-Modified is. A 304 with neither can only mean the stored one.
+/// Returns whether a 304 is of the stored representation: its tag is the stored one by weak comparison; or,
+/// where one of the two has no tag, its Last-Modified is. A 304 with neither can only mean the stored one.
 fn is_of_the_same(record: &Record, not_modified: &HeaderMap) -> bool {
     match (etag(not_modified), etag(&record.headers)) {
         (Some(told), Some(stored)) => told.is(stored),

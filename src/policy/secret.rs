@@ -8,7 +8,7 @@ use super::rules::Rules;
 /// proxy, and goes no further.
 const KNOWN: [&str; 4] = ["x-api-key", "api-key", "x-auth-token", "x-access-token"];
 
-/// Whether a field of that name, lower case and with `-` for `_`, is known to hold credentials.
+/// Returns whether a field of that name, lower case and with `-` for `_`, is known to hold credentials.
 pub fn is_known_secret(name: &str) -> bool {
     KNOWN.contains(&name)
 }
@@ -38,7 +38,7 @@ impl Rules {
         is_known_secret(name) || self.secrets.iter().any(|secret| secret == name)
     }
 
-    /// Whether the key covers such a field, under just this name.
+    /// Returns whether the key covers such a field, under just this name.
     pub fn keys_secret(&self, name: &str) -> bool {
         self.keyed_secrets.iter().any(|keyed| keyed == name)
     }

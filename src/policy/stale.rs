@@ -25,11 +25,11 @@ pub fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504 | 600..)
 }
 
-/// Whether a record may be served, stale or not, instead of the failure. When the origin can't be reached or
-/// the deadline passed: within stale-if-error or the grace for errors. For 500, 502, 503 and 504: only within
-/// stale-if-error, or a grace that the route set itself; for 429 only within the latter. Other statuses are
-/// no failures. Under s-maxage only what the response or the route itself allows counts, in each of these
-/// cases.
+/// Returns whether a record may be served, stale or not, instead of the failure. When the origin can't be
+/// reached or the deadline passed: within stale-if-error or the grace for errors. For 500, 502, 503 and 504:
+/// only within stale-if-error, or a grace that the route set itself; for 429 only within the latter. Other
+/// statuses are no failures. Under s-maxage only what the response or the route itself allows counts, in each
+/// of these cases.
 pub fn stale_on_error(
     ask: &RequestFacts,
     record: &Record,

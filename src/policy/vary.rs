@@ -167,7 +167,7 @@ pub fn is_coded_for_all(request: &HeaderMap, response: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a record is the one that a request selects.
+/// Returns whether a record is the one that a request selects.
 pub fn selects(record: &Record, headers: &HeaderMap) -> bool {
     record.select.iter().all(|selected| {
         is_selected(selected, headers) || (selected.0 == header::ACCEPT_LANGUAGE && speaks(record, headers))
@@ -193,8 +193,8 @@ pub fn spoken(
     listed.then(|| Spoken { variant: variant.hash().to_string(), language, accept })
 }
 
-/// Whether a request has the values by which a response was selected ([`selecting`]), if no more is known of
-/// the response.
+/// Returns whether a request has the values by which a response was selected ([`selecting`]), if no more is
+/// known of the response.
 pub fn selects_alike(select: &[(HeaderName, Option<String>)], headers: &HeaderMap) -> bool {
     select.iter().all(|selected| is_selected(selected, headers))
 }
@@ -205,7 +205,7 @@ fn is_selected((field, wanted): &(HeaderName, Option<String>), headers: &HeaderM
     found == wanted.as_deref()
 }
 
-/// Whether a record is in the one language that a request wants most.
+/// Returns whether a record is in the one language that a request wants most.
 fn speaks(record: &Record, headers: &HeaderMap) -> bool {
     one_language(&record.headers).is_some_and(|language| wants_most(headers, language))
 }
@@ -293,7 +293,7 @@ fn hash_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
 // === impl Varies ===
 
 impl Varies {
-    /// Whether a field selects.
+    /// Returns whether a field selects.
     pub fn on(&self, field: &HeaderName) -> bool {
         matches!(self, Self::On(fields) if fields.contains(field))
     }

@@ -36,7 +36,7 @@ const FEW: usize = 24;
 // === impl QueryRule ===
 
 impl QueryRule {
-    /// Whether every query is left as it is.
+    /// Returns whether every query is left as it is.
     pub fn keeps_all(&self) -> bool {
         self.which == Which::All && !self.sort
     }

@@ -71,12 +71,12 @@ impl Drop for Challenge {
     }
 }
 
-/// Whether a request would bind its connection.
+/// Returns whether a request would bind its connection.
 pub(super) fn binds(request: &HeaderMap) -> bool {
     request.get_all(header::AUTHORIZATION).into_iter().any(|line| is_bound(line.as_bytes()))
 }
 
-/// Whether a response shows that its origin binds connections.
+/// Returns whether a response shows that its origin binds connections.
 pub(super) fn challenges(response: &HeaderMap) -> bool {
     let mut lines = [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE]
         .into_iter()

@@ -90,7 +90,7 @@ fn head_kind(error: &reqwest::Error) -> ErrorKind {
     }
 }
 
-/// Whether this machine, and not the way to the origin, is short of something: descriptors of the
+/// Returns whether this machine, and not the way to the origin, is short of something: descriptors of the
 /// process or the system, ports, buffers, memory.
 pub(super) fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;

@@ -138,7 +138,7 @@ pub(super) fn incoming(status: StatusCode, fields: &mut HeaderMap) {
     strip(fields);
 }
 
-/// Whether a response of this status never has content (RFC 9112 §6.3).
+/// Returns whether a response of this status never has content (RFC 9112 §6.3).
 fn is_bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

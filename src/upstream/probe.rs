@@ -95,7 +95,7 @@ impl Probe {
         self.lock().over = connection;
     }
 
-    /// Whether the exchange is known to have gone over a connection that it made itself.
+    /// Returns whether the exchange is known to have gone over a connection that it made itself.
     pub(super) fn fresh(&self) -> bool {
         let state = self.lock();
         state.connect.is_some() && state.over.is_some() && state.made == state.over

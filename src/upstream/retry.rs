@@ -16,7 +16,7 @@ use http::Method;
 use super::probe::Probe;
 use super::{Error, ErrorKind};
 
-/// Whether a request may be sent a second time at all.
+/// Returns whether a request may be sent a second time at all.
 pub(super) fn repeatable(method: &Method, has_body: bool) -> bool {
     !has_body && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

@@ -105,7 +105,7 @@ fn span_of(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
     (unit.eq_ignore_ascii_case("bytes") && adds_up).then_some((first, last, total))
 }
 
-/// Whether a 206 carries several parts, whatever its other fields say (RFC 9110 §15.3.7.2).
+/// Returns whether a 206 carries several parts, whatever its other fields say (RFC 9110 §15.3.7.2).
 pub(in super::super) fn is_several(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))

@@ -108,7 +108,7 @@ impl Difference {
         D::AddsFields,
     ];
 
-    /// Whether this is why ours says that where they say something else.
+    /// Returns whether this is why ours says that where they say something else.
     pub(super) fn explains(self, case: &Case, question: Question, ours: &str) -> bool {
         let rules = our_rules();
         let said = Directives::of(&case.response, &rules);
