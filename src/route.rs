@@ -58,7 +58,7 @@ pub struct Route {
     pub version: Option<String>,
     /// Removed from the front of a path on its way upstream; without a slash at its end.
     pub strip_prefix: Option<String>,
-    /// The origin is told the host that clients ask for (`host = "client"`), so its port is in the key.
+    /// The origin gets the client's Host (`host = "client"`), so its port is in the key.
     pub tells_host: bool,
     /// What is set and removed on the way upstream.
     pub request_headers: Edits,
@@ -132,9 +132,9 @@ impl Route {
     /// Writes the canonical text of a request's key into `out`, in place of what is there. Nothing is
     /// allocated once that buffer is large enough.
     ///
-    /// `scheme://host/path?query`, the query by the route's rule, the port only where a host of
-    /// the route names it or the origin is told it; then a line per field of `vary_on`, one for `version`,
-    /// and one for the path and query of a fill where these are spelled otherwise.
+    /// `scheme://host/path?query`, the query by the route's rule, the port only where a host of the route
+    /// names it or the origin gets it; then a line per field of `vary_on`, one for `version`, and one for the
+    /// path and query of a fill where these are spelled otherwise.
     pub fn key_into(&self, out: &mut String, target: &Target, headers: &HeaderMap) {
         out.clear();
         out.push_str(target.scheme.as_str());

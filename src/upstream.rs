@@ -91,7 +91,7 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Protocol version.
     pub version: Version,
-    /// How the end of the body is told.
+    /// How the end of the body is known.
     pub framing: Framing,
     /// The body. An error in it is a break; a clean end is an end that the framing vouches for,
     /// except under [`Framing::Close`].
@@ -118,14 +118,14 @@ pub struct Trailers {
 /// A body, as a stream of bytes.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
-/// How the end of a body is told.
+/// How the end of a body is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// By Content-Length, or there is none by definition (HEAD, 204, 304).
     Length(u64),
     /// By chunks or h2 frames.
     Framed,
-    /// By the connection's close: truncation cannot be told.
+    /// By the connection's close: truncation cannot be detected.
     Close,
 }
 

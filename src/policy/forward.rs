@@ -17,7 +17,7 @@ pub struct Hop<'a> {
     pub fleet: &'a str,
     /// The client's scheme, as the key has it.
     pub scheme: &'a str,
-    /// The client's host, with its port if it gave one that may be told; empty if it named none.
+    /// The client's host, with its port if it gave one that may be forwarded; empty if it named none.
     pub host: &'a str,
     /// The client's address, where this request is to carry it.
     pub client: Option<IpAddr>,
@@ -222,8 +222,8 @@ pub(super) fn is_same_for_a_key(field: &HeaderName) -> bool {
     *field == X_FORWARDED_PROTO || *field == X_FORWARDED_HOST
 }
 
-/// Returns whether a field tells who the client is. The client's own is never forwarded as it is; what an
-/// origin is told is written here.
+/// Returns whether a field tells who the client is. The client's own field is never forwarded as it is: what
+/// the origin gets is written here.
 fn is_written_here(name: &str) -> bool {
     (name.starts_with("x-forwarded-") && !is_rewrite(name)) || matches!(name, "forwarded" | "x-real-ip")
 }

@@ -89,7 +89,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// The lifetime; `None` if the status may not be stored without explicit words (RFC 9111 §3).
+    /// The lifetime; `None` if the status may not be stored without explicit directives (RFC 9111 §3).
     pub(super) fn lifetime(&self, rules: &Rules) -> Option<Lifetime> {
         let (fresh_ms, by) = self.fresh(rules)?;
         let fresh_ms =

@@ -50,7 +50,7 @@ pub enum PassReason {
     Upgrade,
     /// The route only passes.
     RouteSays,
-    /// A part that is not what was asked for, or that can't be told from another version's.
+    /// A part that is not the requested one, or that can't be distinguished from another version's.
     Partial,
     /// The request says no-store, and the route honours it.
     RequestNoStore,

@@ -1,4 +1,4 @@
-//! What holds for any fields at all.
+//! Properties that hold for any fields.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
@@ -142,7 +142,7 @@ fn answer(status: StatusCode, headers: &HeaderMap) -> Answer<'_> {
     Answer { status, headers, requested_at: NOW - 30, received_at: NOW, framing: Framing::Length(10) }
 }
 
-/// What a verdict stores.
+/// The record that a verdict stores, if it does.
 fn stored(status: StatusCode, headers: &HeaderMap, ask: &RequestFacts, rules: &Rules) -> Option<Record> {
     match verdict(ask, &answer(status, headers), rules) {
         Verdict::Store(lifetime) => Some(record(status, headers, ask, rules, &lifetime)),

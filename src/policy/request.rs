@@ -37,7 +37,7 @@ pub struct RequestFacts {
 
 /// Judges a request. This is on the path of every hit: one walk over the names, and only Cache-Control and
 /// Range are parsed. Two cases are left to the caller. Under `range = "pass"` a Range passes only when it
-/// misses. And content is told by its fields, so HTTP/2 content without a length is not seen here.
+/// misses. And content is recognised by its fields, so HTTP/2 content without a length is not seen here.
 pub fn entrance(method: &Method, headers: &HeaderMap, rules: &Rules) -> RequestClass {
     if method != Method::GET && method != Method::HEAD {
         return RequestClass::Pass(PassReason::Method);

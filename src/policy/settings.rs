@@ -11,7 +11,7 @@ use crate::units::{self, Dur, List, Size};
 
 mod heuristic;
 
-/// A route's settings of what is stored and reused.
+/// A route's settings for storing and reusing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -44,7 +44,7 @@ pub struct Settings {
     pub set_cookie: SetCookie,
     /// What a Range that misses leads to.
     pub range: RangeMode,
-    /// Whether bodies are stored that end with the connection, so that truncation cannot be told.
+    /// Whether bodies are stored that end with the connection, so that truncation cannot be detected.
     pub store_unframed: bool,
     /// The largest body that is stored.
     pub max_object_size: Size,
@@ -108,8 +108,8 @@ impl Default for Grace {
 }
 
 impl Settings {
-    /// Makes the rules. Invalid settings are left out and told to `wrong`. The route adds what follows from
-    /// its key and its fills.
+    /// Makes the rules. Invalid settings are left out and reported to `wrong`. The route adds what follows
+    /// from its key and its fills.
     pub fn rules(&self, written: Written, wrong: &mut Wrong<'_>) -> Rules {
         let on = |dur: Dur| dur.on().map(|_| dur.ms());
         let secrets = self.secrets(wrong);
@@ -177,7 +177,7 @@ impl Settings {
     }
 }
 
-/// Parses the names of fields in a list. Invalid ones are left out and told to `wrong`.
+/// Parses the names of fields in a list. Invalid ones are left out and reported to `wrong`.
 pub fn fields(key: &str, names: &[String], wrong: &mut Wrong<'_>) -> Vec<HeaderName> {
     let mut fields = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {

@@ -112,7 +112,7 @@ mod tests {
             [(500, false), (502, false), (503, false), (504, false), (501, true), (404, true)]
         {
             let mut record = record("max-age=10, stale-if-error=60, stale-while-revalidate=60", 10_000, &set);
-            // Its times are those of a record from before this was so.
+            // Its times are those of a record that allows stale use, as older versions stored them.
             record.status = StatusCode::from_u16(status).unwrap();
             let terms = ReuseTerms::of(&record, &set);
             let now = NOW + 11_000;

@@ -30,18 +30,18 @@ pub struct Answer<'a> {
     pub requested_at: u64,
     /// When the head was received, wall ms.
     pub received_at: u64,
-    /// How the end of the body is told.
+    /// How the end of the body is known.
     pub framing: Framing,
 }
 
-/// How the end of a body is told.
+/// How the end of a body is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// By its length.
     Length(u64),
     /// By chunks or frames.
     Framed,
-    /// By the connection's close: truncation can't be told.
+    /// By the connection's close: truncation can't be detected.
     Close,
 }
 
@@ -51,7 +51,7 @@ pub enum Verdict {
     /// Shared and stored.
     Store(Lifetime),
     /// Shared with the requests that may ride this exchange (F5), not stored, not noted: nothing would be
-    /// left to use later, or its end can't be told.
+    /// left to use later, or truncation can't be detected.
     Share {
         /// Its times, by which a rider is judged.
         lifetime: Lifetime,

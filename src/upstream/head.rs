@@ -1,4 +1,4 @@
-//! Heads: which fields are forwarded, and how the end of a body is told.
+//! Heads: which fields are forwarded, and how the end of a body is known.
 
 use http::header::{
     self, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
@@ -75,7 +75,7 @@ pub(super) fn outgoing(
     fields
 }
 
-/// How the end of this body is told; judged before [`incoming`].
+/// How the end of this body is known; judged before [`incoming`] changes the fields.
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`]: the framing is invalid.

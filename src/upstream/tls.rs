@@ -1,4 +1,4 @@
-//! TLS towards origins: one configuration for all upstreams whose settings of it are the same.
+//! TLS towards origins: one configuration for all upstreams with the same TLS settings.
 //!
 //! The machine's certificates are read and parsed once, whatever number of upstreams trusts them, and
 //! sessions are kept in one place: a second connection to an origin, also one through another upstream or

@@ -1,19 +1,19 @@
-//! What restricts never frees: a word that is added to a response or a request takes, and gives
-//! nothing.
+//! Restrictions are monotone: a restricting directive that is added to a response or a request never allows
+//! more reuse.
 
 use http::header;
 
 use super::*;
 use crate::policy::cache_control::Directives;
 
-/// Something that a response may say to be reused less.
+/// An addition to a response that restricts its reuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Restriction {
-    /// A directive, to the field that rules.
+    /// A directive, in the field whose directives count.
     Word(&'static str),
     /// A smaller max-age than there is, by so many seconds.
     SmallerMaxAge(u64),
-    /// The same of s-maxage.
+    /// The same for s-maxage.
     SmallerSMaxAge(u64),
     /// `Vary: *`.
     VaryStar,
@@ -23,20 +23,19 @@ enum Restriction {
     Older(u64),
 }
 
-/// Where adding a restriction does free something, and the RFC means it to.
+/// A case in which an added restriction allows more, as the RFC intends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exception {
-    /// must-revalidate lets a response to a request with Authorization be stored, and answer one
-    /// (RFC 9111 §3.5). So it is compared only where nobody has credentials, or sharing is granted
-    /// already.
+    /// must-revalidate lets a response to a request with Authorization be stored, and answer one (RFC 9111
+    /// §3.5). So it is compared only if no request has credentials, or sharing is granted already.
     GrantsSharing,
-    /// must-understand makes a cache that understands the status look past no-store (RFC 9111
-    /// §5.2.2.3). So it is added only to statuses that are not understood.
+    /// must-understand makes a cache that understands the status ignore no-store (RFC 9111 §5.2.2.3). So it
+    /// is added only to statuses that are not understood.
     LooksPastNoStore,
 }
 
 impl Restriction {
-    /// Why it is not one for this response and these requests, if it is not.
+    /// Why it does not restrict this response to these requests; `None` if it does.
     fn exception(&self, status: StatusCode, said: &Directives, credentials: bool) -> Option<Exception> {
         match self {
             Self::Word("must-revalidate") if credentials && !said.grant_sharing() => {
@@ -47,7 +46,7 @@ impl Restriction {
         }
     }
 
-    /// The response with it; `None` where there is nothing that it would make smaller.
+    /// The response with it; `None` if there is no value that it could make smaller.
     fn added(&self, headers: &HeaderMap, said: &Directives, place: Place) -> Option<HeaderMap> {
         let less = |now: Option<u64>, by: u64| Some(now?.saturating_sub(by));
         let mut restricted = headers.clone();
@@ -75,14 +74,14 @@ impl Restriction {
     }
 }
 
-/// Directives that restrict, whatever else is said.
+/// Directives that restrict, whatever else the response says.
 const RESTRICTING: [&str; 6] =
     ["no-store", "private", "no-cache", "must-revalidate", "proxy-revalidate", "must-understand"];
 
-/// A status that nobody understands.
+/// A status without a known meaning.
 const UNKNOWN: u16 = 299;
 
-/// Where among the directives that are there a word is put.
+/// Where a directive is added among those of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Front,
@@ -91,8 +90,8 @@ enum Place {
     LastLine,
 }
 
-/// Adds a directive. A targeted field is one dictionary in which the last of a name counts, so
-/// there it goes to the end.
+/// Adds a directive. A targeted field is one dictionary in which the last of a name counts, so there it is
+/// added at the end.
 fn add(headers: &mut HeaderMap, targeted: bool, word: &str, place: Place) {
     let field = HeaderName::from_static(if targeted { "cdn-cache-control" } else { "cache-control" });
     let mut lines: Vec<Vec<u8>> = headers.get_all(&field).iter().map(|l| l.as_bytes().to_vec()).collect();
@@ -109,9 +108,9 @@ fn add(headers: &mut HeaderMap, targeted: bool, word: &str, place: Place) {
     }
 }
 
-/// How freely a response may be reused: greater is freer. By several requests, at several moments,
-/// when upstream fails, and while it comes. That a failed answer is shared with those who waited
-/// (F7) is no reuse of it.
+/// How freely a response may be reused, each number for one case: greater is freer. The cases are several
+/// moments, a failing upstream, and a response that is still under way. Sharing a failure with waiting
+/// requests (F7) is no reuse.
 fn freedom(
     status: StatusCode,
     headers: &HeaderMap,
@@ -131,8 +130,9 @@ fn freedom(
     for at in [0, 1_000, 9_000, 61_000, 700_000, 4_000_000] {
         let now = NOW + at;
         freedom.push(may_ride(comer, &record, &terms, now, Ride::SentAfterArrival).into());
-        // What has no lifetime is ridden once by who came meanwhile (F5), and what has outlived its
-        // own is not: there less is said, and more is allowed, for who would else wait in vain.
+        // A response without a lifetime is ridden once by the requests that came meanwhile (F5), one that has
+        // outlived its lifetime is not. So less freshness allows more here, as those requests would else have
+        // waited in vain.
         let once = record.fresh_ms == 0;
         freedom.push((!once && may_ride(comer, &record, &terms, now, Ride::UnderWay)).into());
         let again = if kept { rank(reuse(comer, &record, &terms, now)) } else { 0 };
@@ -212,12 +212,12 @@ prop_compose! {
     }
 }
 
-/// A directive by which a request asks for less.
+/// Directives by which a request accepts less.
 fn limiting(asked: &ClientDirectives) -> Vec<String> {
     let mut words = vec!["no-cache".to_owned(), "no-store".to_owned(), "only-if-cached".to_owned()];
     words.extend(["max-age=0", "max-age=5", "min-fresh=3", "min-fresh=70"].map(str::to_owned));
     if asked.max_stale.is_some() {
-        // Without one that is there it would allow something.
+        // Where there is no max-stale, adding one would allow more.
         words.extend(["max-stale=0", "max-stale=4"].map(str::to_owned));
     }
     words
@@ -226,8 +226,7 @@ fn limiting(asked: &ClientDirectives) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever a response says, and whatever a route makes of it: who says less in its favour gets
-    /// less.
+    /// For any response and any route: a restriction that is added never allows more reuse.
     #[test]
     fn a_restriction_restricts(
         headers in response(), rules in rules(), ask in ask(), comer in ask(), wants in limits(),
@@ -245,7 +244,7 @@ proptest! {
         prop_assert!(no_freer(&after, &before), "{restriction:?}\n{before:?}\n{after:?}\n{restricted:?}");
     }
 
-    /// The same of requests, where a route honours what they say.
+    /// The same for requests, on a route that honours their directives.
     #[test]
     fn a_request_that_asks_for_less_gets_less(
         headers in response(), request in fields(), mut rules in rules(), status in any_status(),
@@ -280,7 +279,7 @@ proptest! {
     }
 }
 
-/// Each exception frees just what it says it does.
+/// Each exception allows exactly what it says.
 #[test]
 fn exceptions_are_none_by_mistake() {
     let rules = Rules::default();

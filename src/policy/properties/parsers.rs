@@ -8,7 +8,7 @@ use crate::policy::cache_control::{Directives, only_if_cached};
 use crate::policy::etag::{ETag, etag, list};
 use crate::policy::language::{encodings_into, languages_into};
 
-/// What may stand in a field's value at all.
+/// The bytes that a field's value may have.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let letters = prop_oneof![
         4 => prop::sample::select(b"\"\\,;=*-/ \t0123456789qQwWGMTbyte".to_vec()),
@@ -22,7 +22,7 @@ fn of(field: &HeaderName, lines: &[Vec<u8>]) -> HeaderMap {
     lines.iter().map(|line| (field.clone(), HeaderValue::from_bytes(line).unwrap())).collect()
 }
 
-/// Printable, or a letter beyond ASCII: never the end of a line.
+/// Returns whether a text has no end of a line, and no NUL.
 fn is_one_line(text: &str) -> bool {
     !text.contains(['\n', '\r', '\0'])
 }
@@ -136,7 +136,7 @@ proptest! {
         let url = format!("http://h/{}?{}", text(&path), text(&query));
         if let Ok(target) = canonical_url(&url) {
             prop_assert!(target.scheme == Scheme::Http && is_one_line(target.text()));
-            // How it was written is another matter: that is kept beside the canonical form.
+            // The client's spelling is not compared: it is kept beside the canonical form.
             let again = canonical_url(&target.to_string()).map(|again| again.text().to_owned());
             prop_assert_eq!(again, Ok(target.text().to_owned()));
         }

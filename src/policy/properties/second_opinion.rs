@@ -1,6 +1,6 @@
-//! Another reading of RFC 9111 beside ours: the crate `http-cache-semantics`. Random responses and
-//! requests; where the two differ, one of the [`Difference`]s has to say why, and each of these has
-//! to be met.
+//! Compares this implementation of RFC 9111 with another one, the crate `http-cache-semantics`, on random
+//! responses and requests. Where the two differ, one of the [`Difference`]s has to explain it, and each of
+//! these has to occur.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,40 +17,40 @@ mod differences;
 
 use differences::Difference;
 
-/// A whole second, so that a Date says it exactly.
+/// When the response is received: a whole second, so that a Date expresses it exactly.
 const AT: u64 = 1_900_000_000_000;
 
-/// A response to a request, and what came after it.
+/// A response to a request, and the next request and 304 after it.
 #[derive(Debug, Clone)]
 struct Case {
     status: StatusCode,
     asked: HeaderMap,
     response: HeaderMap,
     again: HeaderMap,
-    /// When it is asked again, ms after [`AT`].
+    /// When the next request comes, in ms after [`AT`].
     later: u64,
     not_modified: HeaderMap,
 }
 
-/// What is asked of both.
+/// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Question {
     Storable,
-    /// Seconds.
+    /// The lifetime in seconds.
     Lifetime,
-    /// Seconds, when it came.
+    /// The age in seconds, when the response came.
     Age,
-    /// Without asking upstream.
+    /// Whether it may be reused without asking upstream.
     Reusable,
-    /// Whether a 304 is about it, and leaves something that may be stored.
+    /// Whether a 304 updates it, and the result may be stored.
     Refreshed,
-    /// The fields then.
+    /// The stored fields after that 304.
     Fields,
 }
 
 type Fields = &'static [(&'static str, &'static [&'static str])];
 
-/// What a response may say; the empty text: nothing of it.
+/// The values from which a response's fields are chosen; an empty one leaves the field out.
 const RESPONSE: Fields = &[
     ("expires", &["", "", "Thu, 17 Mar 2050 17:46:40 GMT", "Thu, 17 Mar 2011 17:46:40 GMT", "0"]),
     ("date", &["", "Sun, 17 Mar 2030 17:46:40 GMT", "Sun, 17 Mar 2030 17:45:40 GMT"]),
@@ -139,7 +139,7 @@ fn some(of: Fields) -> impl Strategy<Value = HeaderMap> {
     })
 }
 
-/// The same with directives in one line.
+/// Fields as by [`some`], with a Cache-Control of random directives in one line.
 fn with(of: Fields, directives: &'static [&'static str]) -> impl Strategy<Value = HeaderMap> {
     let line = prop::collection::vec(prop::sample::select(directives), 0..4);
     (some(of), line).prop_map(|(mut headers, line)| {
@@ -163,7 +163,8 @@ prop_compose! {
     }
 }
 
-/// As the other reads it: no cap on what it guesses, requests' directives count.
+/// The rules that come closest to the other implementation: no cap on a heuristic lifetime, and requests'
+/// directives count.
 fn our_rules() -> Rules {
     Rules {
         client_cache_control: ClientCacheControl::Honour,
@@ -189,7 +190,8 @@ fn response(status: StatusCode, headers: &HeaderMap) -> Response<()> {
     response
 }
 
-/// What ours makes of a response to a request: the record that is stored, with what selects it.
+/// What this implementation makes of a case: the record that is stored, with the fields that select it, or
+/// the verdict.
 fn our_record(case: &Case, rules: &Rules) -> Result<Record, Verdict> {
     let RequestClass::Lookup(ask) = entrance(&Method::GET, &case.asked, rules) else {
         return Err(Verdict::Pass(PassReason::RequestNoStore));
@@ -222,7 +224,7 @@ fn comparable(headers: &HeaderMap) -> BTreeSet<(String, String)> {
     fields.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
 }
 
-/// Everything about a case in which the two differ, with both answers.
+/// All questions about a case on which the two differ, with both answers.
 fn compare(case: &Case) -> Vec<(Question, String, String)> {
     let rules = our_rules();
     let options = CacheOptions { shared: true, ..CacheOptions::default() };
@@ -280,7 +282,7 @@ fn compare(case: &Case) -> Vec<(Question, String, String)> {
     differ
 }
 
-/// Plays cases; the differences that were the one reason at least once.
+/// Runs cases. Returns the differences that were the only explanation at least once.
 fn play(mut runner: TestRunner) -> BTreeSet<Difference> {
     let met = RefCell::new(BTreeSet::new());
     let run = runner.run(&case(), |case| {

@@ -29,8 +29,9 @@ pub fn part_of(asked: Spec, headers: &HeaderMap, framing: Framing) -> Option<Par
 }
 
 /// Judges the answer to a fill that asked for a range. A 206 is judged as the 200 that it is a part of, and
-/// stored only under a strong tag: without one it could never be joined, nor told from a part of another
-/// version. A refused range says nothing of the whole, so of client errors only 404 and 410 are stored.
+/// stored only under a strong tag: without one it could never be joined, nor distinguished from a part of
+/// another version. A refused range says nothing of the whole, so of client errors only 404 and 410 are
+/// stored.
 pub fn verdict_of_range(ask: &RequestFacts, answer: &Answer, asked: Spec, rules: &Rules) -> Verdict {
     let status = answer.status;
     if status == StatusCode::PARTIAL_CONTENT {

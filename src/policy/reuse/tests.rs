@@ -66,7 +66,7 @@ fn words_against_stale() {
         ("max-age=10, stale-while-revalidate=0", false),
         ("max-age=10, must-revalidate", false),
         ("max-age=10, proxy-revalidate", false),
-        // The route says it itself.
+        // The route sets the grace itself.
         ("s-maxage=10", true),
         ("s-maxage=10, stale-while-revalidate=0", false),
         ("s-maxage=10, proxy-revalidate", false),
@@ -78,7 +78,7 @@ fn words_against_stale() {
     assert_eq!(reused("no-cache, max-age=10", 10_000, &RequestFacts::default(), &rules, 0), Reuse::Validate);
 }
 
-/// What Next.js and Nuxt send: whoever writes both means both.
+/// Next.js and Nuxt send both, and mean both.
 #[test]
 fn stale_while_revalidate_outweighs_what_s_maxage_implies() {
     let rules = Rules::default();
@@ -94,7 +94,7 @@ fn stale_while_revalidate_outweighs_what_s_maxage_implies() {
         let at = |at| reused(said, 1_000, &RequestFacts::default(), &rules, at);
         assert_eq!(matches!(at(2_000), Reuse::StaleWhileRevalidate { .. }), want, "{said}");
         assert!(!matches!(at(31_000), Reuse::StaleWhileRevalidate { .. }), "{said}");
-        // A client's own patience is no word of the origin.
+        // A client's max-stale does not override the origin's directives.
         let wants = ClientDirectives { max_stale: Some(u64::MAX), ..ClientDirectives::default() };
         let patient = reused(said, 1_000, &RequestFacts { wants, ..RequestFacts::default() }, &rules, 99_000);
         assert_eq!(patient, Reuse::Validate, "{said}");
@@ -215,7 +215,7 @@ fn what_is_overlooked_still_does_not_bind_credentials() {
     assert!(terms.no_cache && terms.must_revalidate, "its fill carried credentials");
 }
 
-/// Once its terms are worked out, what a record's fields say costs a hit nothing.
+/// Once a record's terms are parsed, a hit does not read its fields.
 #[test]
 fn a_hit_reads_no_field_of_the_record() {
     let rules = Rules::default();

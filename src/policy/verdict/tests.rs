@@ -268,7 +268,7 @@ fn what_is_kept_past_the_lifetime() {
     }
 }
 
-/// Whatever gives it a lifetime, what says that the origin failed is good for no longer.
+/// Whatever gives it a lifetime, a response that says that the origin failed is never served past it.
 #[test]
 fn a_failure_has_no_life_past_its_lifetime() {
     let mut rules = Rules { while_revalidate_ms: 30_000, if_error_set: true, ..Rules::default() };

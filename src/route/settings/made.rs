@@ -14,8 +14,8 @@ use crate::route::{
 use crate::units::List;
 
 impl Settings {
-    /// Makes the route with these rules. Invalid settings are left out and told to `wrong`; doubtful ones are
-    /// told to `warn`.
+    /// Makes the route with these rules. Invalid settings are left out and reported to `wrong`; doubtful ones
+    /// are reported to `warn`.
     pub fn route(
         &self,
         rules: Rules,
@@ -163,7 +163,7 @@ impl Route {
     }
 }
 
-/// Parses the entries of a list. Invalid ones are left out and told to `wrong`.
+/// Parses the entries of a list. Invalid ones are left out and reported to `wrong`.
 fn each<T, E: Display>(
     key: &str,
     list: &[String],

@@ -1,4 +1,4 @@
-//! What goes upstream, and what of that the key says.
+//! What is sent upstream, and which part of it is in the key.
 
 use super::*;
 

@@ -125,7 +125,7 @@ impl State {
     pub(super) fn turn(&mut self, id: u64, wanted: bool) {
         let number = self.number();
         if let Some(running) = self.running.get_mut(&id) {
-            // An exchange that was told to end stays so, and one that stays is not told.
+            // An exchange that was told to end does end, and one that stays is never told to.
             if running.revoke.is_some() && !running.stays {
                 match (wanted, running.idle) {
                     (true, Some(turn)) => {

@@ -90,7 +90,7 @@ async fn nobody_waits_past_the_deadline_and_a_free_place_has_none() {
     assert_eq!(limit.load(), Load::default());
 }
 
-/// An exchange that somebody waits for, or nobody.
+/// An exchange; `wanted`: a client is known to wait for it.
 async fn begin(limit: &Limit, wanted: bool) -> (Interest, Permit) {
     let interest = Interest::default();
     if wanted {
@@ -151,7 +151,7 @@ async fn what_nobody_waits_for_stands_last_and_leaves_the_queue_to_others() {
     for waiting in &mut waiting {
         assert!(waiting.now_or_never().is_none());
     }
-    // The queue is full, but not of those who are waited for.
+    // The queue is full, but of requests that no client is known to wait for.
     let mut pass = Box::pin(limit.acquire(Lane::Pass));
     assert!((&mut pass).now_or_never().is_none());
     let first = (&mut waiting[0]).now_or_never().expect("the oldest is sent away");
@@ -176,7 +176,7 @@ async fn no_more_of_them_begin_than_64_or_a_fourth_and_those_that_have_go_on() {
         }
         let one_more = limit.acquire_by(Lane::Fill, None, Some(&Interest::default())).await;
         assert_eq!(one_more.unwrap_err().kind, ErrorKind::Unwanted, "of {places}");
-        // Those whose clients leave when they are under way are not newcomers.
+        // Exchanges under way whose clients leave do not count as new ones.
         let left = begin(&limit, true).await;
         left.0.leave();
         all.push(left);
@@ -200,7 +200,7 @@ async fn one_that_stays_is_never_told_to_end_and_one_that_was_told_before_does_n
     for waiting in &mut waiting {
         assert!(waiting.now_or_never().is_none());
     }
-    // Not one is left to those that nobody waits for.
+    // No place is left for exchanges that no client waits for.
     limit.resize(1);
     assert!(!is_to_end(&mut stays));
     assert_eq!(late.stays().unwrap_err().kind, ErrorKind::Unwanted);

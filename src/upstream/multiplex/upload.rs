@@ -160,7 +160,7 @@ impl Upload {
             if tokio::time::timeout(patience, pour).await.is_ok() {
                 return;
             }
-            // A client that pauses is limited elsewhere.
+            // A pause of the client has its own limit, where the content comes from.
             if self.sent == sent && !self.piece.is_empty() {
                 to.send_reset(Reason::CANCEL);
                 return;

@@ -1,13 +1,13 @@
-//! Where ours reads RFC 9111 otherwise than the second opinion, and why.
+//! Where this implementation ("ours") reads RFC 9111 otherwise than `http-cache-semantics` ("they"), and why.
 
 use super::{Case, Directives, Question, header, our_record, our_rules};
 use crate::policy::{Verdict, initial_age};
 
-/// A reason for which the two may differ, and the side on which ours then is.
+/// A reason for which the two may differ, and what ours does then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Difference {
-    /// Nothing would be left to use: no lifetime, no validator, nothing that lets it be served
-    /// stale. RFC 9111 §3 says what may be stored, and not that it must be.
+    /// Ours does not store a response that could never be used: without lifetime, validator, or permission to
+    /// serve it stale. RFC 9111 §3 says what may be stored, not what must be.
     NothingToGain,
     /// Set-Cookie is neither shared nor stored by default, whatever Cache-Control says. They store
     /// it with a lifetime of 0, and under public or immutable as it is.
@@ -21,21 +21,21 @@ pub(super) enum Difference {
     /// private and no-cache with fields are about those fields (§5.2.2.4, §5.2.2.7); they take the
     /// directive for the bare one.
     ListedFields,
-    /// must-understand makes no-store void where the status is understood (§5.2.2.3), and storing
-    /// void where it is not; they do not know it.
+    /// must-understand overrides no-store if the status is understood, and forbids storing if it is not
+    /// (§5.2.2.3); they do not know it.
     MustUnderstand,
     /// Any final status with a lifetime may be stored (§3); they have a list.
     AnyStatus,
-    /// Of a directive that comes twice the stricter counts (§4.2.1); they take the first, and add
+    /// If a directive is repeated, the stricter one counts (§4.2.1); they take the first, and add
     /// must-revalidate, which grants what it should not (§3.5).
     Twice,
-    /// A lifetime that is no number is one of 0 (§4.2.1); without a value they look past it.
+    /// A lifetime that is no number counts as 0 (§4.2.1); one without a value they ignore.
     NoNumber,
     /// proxy-revalidate says what happens when the lifetime is over (§5.2.2.8); they take it for no
     /// lifetime.
     ProxyRevalidate,
-    /// What a request with credentials brought has the lifetime that the origin states, and no
-    /// guessed one: sharing it is the origin's word alone (§3.5).
+    /// A response to a request with credentials has only a lifetime that the origin states, never a heuristic
+    /// one: only the origin may allow sharing it (§3.5).
     NothingGuessed,
     /// immutable prolongs nothing (RFC 8246 §2); they give it a day.
     ImmutableIsNoLifetime,
@@ -45,7 +45,7 @@ pub(super) enum Difference {
     ResponsePragma,
     /// A Date that has passed is an age (§4.2.3); they look at Age alone.
     ApparentAge,
-    /// Of an Age with several members the first counts (§5.1); they take such a one for none.
+    /// Of an Age with several members the first counts (§5.1); they ignore such an Age.
     AgeList,
     /// Normal values are compared (§4.1): order in Accept-Language.
     NormalForm,
@@ -61,14 +61,15 @@ pub(super) enum Difference {
     /// A request's no-store is about storing (§5.2.1.5): where it is honoured ours does not answer
     /// from the store either, so that what is asked for in confidence leaves no trace in its times.
     NoStoreAsked,
-    /// A 304 with a tag is about what was stored under it, weakly compared where one tag was asked
-    /// about; about what has none only by its date (§4.3.4).
+    /// A 304 with a tag is of the response that is stored under it, by weak comparison if the request named
+    /// one tag. It is of a response without a tag only if the dates match (§4.3.4).
     TagsDecide,
-    /// A 304 without a tag can only be about what was asked (§4.3.4), unless its date says otherwise.
+    /// A 304 without a tag can only be of the stored response that was asked about (§4.3.4), unless its date
+    /// says otherwise.
     BareNotModified,
-    /// A 304 that changes what the response varies on: it is asked for anew.
+    /// After a 304 that changes what the response varies on, ours asks for the whole anew.
     VaryChanged,
-    /// The tag that the bytes came under stays, where a 304 tells another form of it (§4.3.4).
+    /// The tag that the bytes came under stays, if a 304 has another form of it (§4.3.4).
     TagStays,
     /// A 304 adds the fields that it has (§3.2); they only replace those that are there.
     AddsFields,
@@ -108,7 +109,7 @@ impl Difference {
         D::AddsFields,
     ];
 
-    /// Returns whether this is why ours says that where they say something else.
+    /// Returns whether this reason explains why ours answers a question by `ours`, and they differ.
     pub(super) fn explains(self, case: &Case, question: Question, ours: &str) -> bool {
         let rules = our_rules();
         let said = Directives::of(&case.response, &rules);
