@@ -4,7 +4,7 @@
 //! ended or was reset with NO_ERROR, which requests the origin has not processed, and how many streams a
 //! connection allows. So this is built on `h2`, the library of the frames.
 //!
-//! A request is sent a second time, and only once, in two cases. First, the origin says that it did not
+//! A request is sent a second time, and never a third, in two cases. First, the origin says that it did not
 //! process the request (REFUSED_STREAM, or a stream above the last one of GOAWAY; RFC 9113 §8.7): then
 //! whatever the method, as long as all content that was sent is still at hand. Second, a connection that had
 //! answered before closed without a word: then only a request that may be repeated, as over HTTP/1.1. No
