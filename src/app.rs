@@ -1,5 +1,4 @@
-//! The assembly room: settings in, a running proxy out. The only place that knows every
-//! concrete type.
+//! The assembly: makes a running proxy of settings. The only module that knows every concrete type.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,11 +41,11 @@ use lookout::Lookout;
 use metered::MeteredDust;
 use stores::Known;
 
-/// Everything that was put together, before anything listens.
+/// All parts of the process, wired, before anything listens.
 pub struct App {
     settings: Settings,
     node: Arc<Node>,
-    /// The store as it was opened: to ask it is no call of this instance's.
+    /// The store as it was opened: its calls are neither timed nor counted.
     dust: Arc<dyn Dust>,
     log: Log,
     metrics: Arc<Metrics>,
@@ -58,19 +57,19 @@ pub struct App {
     began: Instant,
 }
 
-/// Sockets, bound: so that a port that is taken is known before anything else happens.
+/// The bound sockets. They are bound first: a port that is taken shows before anything else happens.
 pub struct Sockets {
     data: Vec<TcpListener>,
     admin: TcpListener,
 }
 
-/// Why nothing runs.
+/// Why the process can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A setting that only shows to be wrong when it is used.
+    /// A setting whose fault shows only when it is used.
     #[error("{setting}: {reason}")]
     Setting {
-        /// Which.
+        /// Which setting.
         setting: String,
         /// Why.
         reason: String,
@@ -82,13 +81,13 @@ pub enum BuildError {
         setting: &'static str,
         /// The address.
         address: SocketAddr,
-        /// The system's word.
+        /// The system's error.
         cause: std::io::Error,
     },
 }
 
 impl Sockets {
-    /// Binds what the settings name.
+    /// Binds the addresses that the settings name.
     pub fn bind(settings: &Settings) -> Result<Self, BuildError> {
         let mut data = Vec::new();
         for address in settings.server.addresses() {
@@ -98,17 +97,17 @@ impl Sockets {
         Ok(Self { data, admin })
     }
 
-    /// Where the data port is: the first of them.
+    /// The data port's first address.
     pub fn data_address(&self) -> std::io::Result<SocketAddr> {
         self.data.first().map_or_else(|| Err(std::io::ErrorKind::NotFound.into()), TcpListener::local_addr)
     }
 
-    /// Where the data port is, all of it.
+    /// All addresses of the data port.
     pub fn data_addresses(&self) -> Vec<SocketAddr> {
         self.data.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
-    /// Where the operator's port is.
+    /// The operator's port's address.
     pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
         self.admin.local_addr()
     }
@@ -117,8 +116,7 @@ impl Sockets {
 impl App {
     /// Puts the parts together: opens the stores, reads the stamps, makes the upstream clients.
     ///
-    /// A store that instances share may be `missing`: then an outage of it is none of what they
-    /// serve, even if they are started meanwhile.
+    /// A store that instances share may be `missing`: its outage does not keep an instance from starting.
     pub async fn build(
         settings: Settings,
         instance: &str,
@@ -137,7 +135,7 @@ impl App {
         let tasks = Tasks::new(log.clone(), metrics.clone());
         let health = Arc::new(Health::new(strict, joining.clone(), tasks.clone()));
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
-        // Whoever joins uses the store before the others may.
+        // Joining uses the store before everything else may.
         let seams = Seams { joining: Arc::new(metered()), serving: Arc::new(metered().gated()) };
         let bodies = stores::open_bodies(&settings, &*dust, &mut life, &dice, clock, missing).await?;
         joining.set(matches!(life.known, Known::Not(_)));
@@ -213,7 +211,7 @@ impl App {
         for socket in sockets.data {
             let (socket, signal) = (Arc::new(socket), signal.clone());
             let (proxy, connections) = (proxy.clone(), app.connections.clone());
-            // With the same socket: clients wait in the kernel until it is begun again.
+            // It has the same socket: clients wait in the kernel until the task is begun again.
             let serves = move || {
                 let (socket, proxy, connections) = (socket.clone(), proxy.clone(), connections.clone());
                 listener::serve(socket, proxy, connections, signal.guard())
@@ -261,7 +259,7 @@ impl App {
         chores.clear().await;
         admin_end.start();
         if exit == Exit::Drained {
-            // Answers about the end are still welcome, but nobody may hold it up.
+            // Answers that are under way here may still be sent, but no client may hold the end up.
             let _ = tokio::time::timeout(Duration::from_millis(200), admin_end.drain()).await;
         }
         app.log.info("stopped", exit.to_string());
@@ -291,7 +289,7 @@ impl App {
         }
     }
 
-    /// Gauges whose truth lies in the parts.
+    /// Registers the gauges and counters whose values the parts keep, to be read at each rendering.
     fn wire_gauges(&self) {
         let node = &self.node;
         let (tier, bodies) = (node.tier.clone(), node.stores().bodies().clone());
@@ -331,7 +329,7 @@ impl App {
     }
 }
 
-/// What the body store counts by itself, as metrics.
+/// Shows the body store's own counters as metrics.
 fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
     let counters = bodies.counters();
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -363,7 +361,7 @@ fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Bui
     bound.map_err(|cause| BuildError::Listen { setting, address, cause })
 }
 
-/// What this process is called in logs and to its peers.
+/// The name of this process in logs and to its peers.
 pub fn instance_name(dice: &Dice) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();

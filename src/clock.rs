@@ -1,8 +1,8 @@
 //! Time and chance, handed in.
 //!
 //! Deadlines are monotonic (S18) and use [`tokio::time::Instant`], which tests pause. Dates in
-//! HTTP and in records need the wall, and that is asked of a [`Clock`]. Jitter comes from
-//! [`Dice`], seeded in simulations so that the same seed gives the same run.
+//! HTTP and in records need the wall clock: a [`Clock`] gives it. Jitter comes from [`Dice`],
+//! which simulations seed, so that the same seed gives the same run.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,19 +26,19 @@ pub trait Clock: Send + Sync + Debug {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
-/// A clock that a test turns by hand.
+/// A clock that a test sets by hand.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     wall: AtomicU64,
 }
 
-/// Chance: jitter and names that are used once.
+/// The source of randomness: for jitter, and for names that are used once.
 #[derive(Debug)]
 pub struct Dice {
     rng: Mutex<fastrand::Rng>,
 }
 
-/// A duration in whole milliseconds; the longest that a number holds, if it is longer.
+/// A duration in whole milliseconds. One that is too long for the number gives the largest number.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -67,7 +67,7 @@ impl ManualClock {
         self.wall.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// Puts the clock somewhere else, back included.
+    /// Sets the clock, also back.
     pub fn set(&self, wall_ms: WallMs) {
         self.wall.store(wall_ms, Ordering::Relaxed);
     }
@@ -87,7 +87,7 @@ impl Dice {
         Self { rng: Mutex::new(fastrand::Rng::new()) }
     }
 
-    /// Dice that always fall the same way.
+    /// Dice that give the same numbers in each run.
     pub fn seeded(seed: u64) -> Self {
         Self { rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
     }

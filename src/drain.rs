@@ -1,12 +1,12 @@
-//! The graceful end: one signal, and a guard in every hand that has work left.
+//! The graceful end: one signal, and a guard for each piece of work that is under way.
 //!
 //! Connections, requests and fills each hold a [`Guard`]. When the process is told to leave, the
 //! [`Signal`] tells all of them at once and then waits until the last is dropped (F9). How long it
-//! may wait is the caller's affair: put a timeout around [`Signal::drain`].
+//! may wait is up to the caller: put a timeout around [`Signal::drain`].
 
 use tokio::sync::watch;
 
-/// Tells everybody to come to an end, and learns when everybody has.
+/// Tells all guards that the end has begun, and learns when the last is dropped.
 #[derive(Debug)]
 pub struct Signal {
     told: watch::Sender<bool>,
@@ -20,8 +20,8 @@ pub struct Guard {
 
 /// A signal, and the guard that all others are cloned from.
 ///
-/// Whoever keeps that first guard keeps the end waiting: hand it to the accept loop, which drops
-/// it when it stops.
+/// As long as that first guard is kept, the end waits: hand it to the accept loop, which drops it
+/// when it stops.
 pub fn channel() -> (Signal, Guard) {
     let (sender, receiver) = watch::channel(false);
     (Signal { told: sender }, Guard { told: receiver })
@@ -35,15 +35,15 @@ impl Signal {
         Guard { told: self.told.subscribe() }
     }
 
-    /// Tells everybody, and does not wait. Telling twice is telling once.
+    /// Tells all guards, and does not wait. A second call changes nothing.
     pub fn start(&self) {
         self.told.send_replace(true);
     }
 
-    /// Tells everybody and waits until no guard is left.
+    /// Tells all guards and waits until none is left.
     ///
     /// # Cancel safety
-    /// Having been told stays told; calling again goes on waiting.
+    /// The end has begun even if this is dropped; another call goes on waiting.
     pub async fn drain(&self) {
         self.start();
         self.told.closed().await;
@@ -54,7 +54,7 @@ impl Signal {
         *self.told.borrow()
     }
 
-    /// How many guards are held now.
+    /// The number of guards that are held now.
     pub fn guards(&self) -> usize {
         self.told.receiver_count()
     }
@@ -65,7 +65,7 @@ impl Signal {
 impl Guard {
     /// Resolves when the end has begun; at once if it has.
     ///
-    /// A signal that is gone without a word counts as the end: nobody is left to announce it.
+    /// A signal that was dropped counts as the end: nothing is left that could announce it.
     ///
     /// # Cancel safety
     /// Nothing is lost; call again.

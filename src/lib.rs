@@ -1,8 +1,8 @@
 //! Dustgate: a read-through caching reverse proxy in which every miss is fetched once.
 //!
 //! The README says what it does and how to run it. This page says how it is put together.
-//! `docs/design.md` has the promises and rules below in full, `docs/glossary.md` all words, and
-//! `CONTRIBUTING.md` the way of adding something.
+//! `docs/design.md` has the promises and rules below in full. `docs/glossary.md` has all words.
+//! `CONTRIBUTING.md` says how something is added.
 //!
 //! # The way of a GET
 //! [`proxy`] takes a request from its listener, makes its target canonical ([`key`]), finds its
@@ -71,8 +71,8 @@
 //! - *flight*: one coordinated fill, led or followed; *fill*: the leader's part of it.
 //! - *verdict*: what a fill turned out to be, known when the upstream's headers are in: store, pass
 //!   or failed.
-//! - *pass*: not to be shared; each request makes its own exchange.
-//! - *number*, *stamp*: place in the one rising order of a store; a purge as it is written there.
+//! - *pass*: a response that may not be shared; each request makes its own exchange.
+//! - *number*, *stamp*: a place in the one rising order of a store; a purge as it is written there.
 //! - *tier*: this instance's own memory in front of the store.
 //!
 //! # Rules
@@ -83,9 +83,9 @@
 //! | S1 | what is fresh here is answered without network and lease |
 //! | S2, S3 | else a lease on the lock key; a heartbeat renews it each third of its TTL, until the publish |
 //! | S4 | a definitive answer is put under the fence, then the lease is released |
-//! | S5 | a put that was fenced off: somebody newer owns the result; nothing is released, overwritten or kept |
-//! | S6 | an abort puts no value, releases, and those who waited elect again |
-//! | S7 | who panics or dies releases nothing; the lease runs out |
+//! | S5 | a put that was fenced off: a newer holder owns the result; nothing is released, overwritten or kept |
+//! | S6 | an abort puts no value, releases, and the waiting processes elect again |
+//! | S7 | a fill that panics or dies releases nothing; the lease runs out |
 //! | S8 | held by another: subscribe, and only then read value, verdict and lock again |
 //! | S9 | every wake reads again; an event is no result |
 //! | S10 | a release that is not an old one: read, then elect again; a new holder: wait on |
@@ -102,11 +102,11 @@
 //!
 //! | rule | what it says |
 //! |---|---|
-//! | F1 | elect in the process first: one attempt at a lease for all who are here |
+//! | F1 | elect in the process first: one attempt at a lease for all requests of this instance |
 //! | F2 | won: read value and verdict again before fetching |
 //! | F3 | a follower ends in one way: it rides, leads, goes by itself, or is refused |
 //! | F4 | a fill belongs to a task, not to a client |
-//! | F5 | who arrived before a request was sent may ride it; who came later, only what may be reused |
+//! | F5 | a request that arrived before an exchange was sent may share it; a later one only what may be reused |
 //! | F6 | the store lost in mid-wait ends the wait |
 //! | F7 | a failure binds requests of the same fields, and all once a second leader of other fields and another client has failed too; it is remembered for a moment, then one probe |
 //! | F8 | a purge beats a fill in flight |

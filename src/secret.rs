@@ -1,4 +1,4 @@
-//! What may not be printed: a string, `{ env = "NAME" }` or `{ file = "PATH" }`.
+//! Settings that must not be printed. Each is a string, `{ env = "NAME" }` or `{ file = "PATH" }`.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
@@ -6,18 +6,18 @@ use std::fmt::{self, Debug, Display};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A secret. Prints as `***`; [`Secret::reveal`] is the one way to its text.
+/// A setting that must not be printed. Shows as `***`; only [`Secret::reveal`] gives its text.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret {
     source: Source,
     text: String,
 }
 
-/// A URL that may have a password in it, which prints as `***`. May stand wherever a secret may.
+/// A URL whose password, if it has one, prints as `***`. It is written like a [`Secret`].
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct SecretUrl(Secret);
 
-/// Where a secret is from.
+/// Where a secret's text comes from.
 #[derive(Clone, PartialEq, Eq, Default)]
 enum Source {
     /// It stands in the settings.
@@ -37,22 +37,22 @@ impl Secret {
         Self { source: Source::Here, text: text.to_owned() }
     }
 
-    /// The text. Empty before it was fetched from where it is.
+    /// The text. Empty until it has been read from where it is.
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// Whether it stands in the settings for all who read them.
+    /// Returns whether its text stands in the settings themselves.
     pub(crate) fn is_here(&self) -> bool {
         self.source == Source::Here
     }
 
-    /// The variable that it stands in, if it is in one.
+    /// The environment variable that holds it, if one does.
     pub(crate) fn variable(&self) -> Option<&str> {
         if let Source::Env(name) = &self.source { Some(name) } else { None }
     }
 
-    /// Fetches it from where it is, or says why that cannot be.
+    /// Reads its text from the variable or file that it names, or says why it can't.
     pub(crate) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
         let text = match &self.source {
             Source::Here => return Ok(()),
@@ -87,12 +87,12 @@ impl SecretUrl {
         Self(Secret::here(text))
     }
 
-    /// The URL, password and all.
+    /// The URL, with its password.
     pub fn reveal(&self) -> &str {
         self.0.reveal()
     }
 
-    /// What is before the first colon.
+    /// The text before the first colon: the scheme.
     pub fn scheme(&self) -> &str {
         self.reveal().split_once(':').map_or("", |(scheme, _)| scheme)
     }
@@ -114,7 +114,7 @@ impl Debug for SecretUrl {
     }
 }
 
-/// A URL (or whatever else it is) with `***` for the password in it.
+/// A URL with `***` in place of its password. Text that is no URL stays as it is.
 pub(crate) fn masked_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     // A password may have an unescaped slash in it; mask too much rather than too little.
@@ -125,7 +125,7 @@ pub(crate) fn masked_url(url: &str) -> String {
     }
 }
 
-/// Settings and fields whose values are not for everybody's eyes.
+/// Returns whether the values of a setting or field of this name must not be shown.
 pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["token", "password", "secret", "authorization", "cookie", "api-key", "apikey"]

@@ -1,13 +1,13 @@
-//! Tasks that run for as long as an instance does: one that panics is counted, told, and begun again.
+//! Tasks that run for as long as an instance does: one that panics is counted, logged, and begun again.
 //!
-//! Nobody waits for what such a task comes to, so a panic of it would be silent: changes of the store
+//! No caller waits for the result of such a task, so its panic would be silent: changes of the store
 //! would not be heard any more, or nothing swept, until the process ends. Here its future is polled
-//! under supervision: it is made anew after a pause, which grows as long as it goes on panicking. As
-//! long as a task pauses it is *down*, and `/readyz` names it ([`Tasks::down`]).
+//! under supervision: it is made anew after a pause, which grows with each panic in a row. During the
+//! pause the task is *down*, and `/readyz` names it ([`Tasks::down`]).
 //!
 //! # Cancel safety
-//! A supervised future runs inside its [`Task`], not beside it: a task that is aborted, or dropped,
-//! takes it along wherever it is.
+//! A supervised future runs inside its [`Task`], not beside it: when the task is aborted or dropped,
+//! the future is dropped too, at whichever await it is.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -22,14 +22,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::telemetry::{Log, Metrics};
 
-/// The pause after the first panic, twice as long after each one that follows, up to ...
+/// The pause after the first panic. It doubles with each one that follows, up to [`AGAIN_AT_MOST`].
 const AGAIN: Duration = Duration::from_millis(100);
-/// ... this.
+/// The longest pause.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
-/// A task that has run for so long has left its earlier panics behind.
+/// After a run of this length earlier panics no longer count.
 const STEADY: Duration = Duration::from_mins(1);
 
-/// What an instance is without a task.
+/// What an instance can do while a task is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Unable to serve: it is not ready.
@@ -38,13 +38,13 @@ pub enum Need {
     Helps,
 }
 
-/// The tasks of an instance, as far as they have panicked.
+/// Supervises the tasks of an instance, and knows which of them are down.
 #[derive(Debug)]
 pub struct Tasks {
     log: Log,
     metrics: Arc<Metrics>,
     panics: AtomicU64,
-    /// Those that pause; a name as often as tasks of that name do.
+    /// The tasks that pause after a panic. If several of one name do, the name is there several times.
     down: Mutex<Vec<(&'static str, Need)>>,
 }
 
@@ -52,7 +52,7 @@ pub struct Tasks {
 #[derive(Debug)]
 pub struct Task {
     run: JoinHandle<()>,
-    /// It is not begun again.
+    /// Tells that the task is not begun again.
     last: Arc<Notify>,
 }
 
@@ -66,12 +66,12 @@ struct Down<'a> {
 // === impl Tasks ===
 
 impl Tasks {
-    /// Panics are told to these.
+    /// Panics go to this log and these metrics.
     pub fn new(log: Log, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { log, metrics, panics: AtomicU64::new(0), down: Mutex::default() })
     }
 
-    /// Panics are counted, and told to nobody.
+    /// Panics are counted here, and go to no log and no metrics.
     pub fn null() -> Arc<Self> {
         Self::new(Log::null(), Metrics::new(""))
     }
@@ -92,7 +92,7 @@ impl Tasks {
             let mut in_a_row = 0;
             loop {
                 let began = Instant::now();
-                // What it shares with others is behind locks that say why a panic breaks nothing.
+                // What it shares with other tasks is behind locks, which say why a panic breaks nothing.
                 let run = AssertUnwindSafe(async { make().await }).catch_unwind();
                 let Err(panic) = run.await else { return };
                 in_a_row = panics_in_a_row(in_a_row, began.elapsed());
@@ -108,12 +108,12 @@ impl Tasks {
         Task { run, last }
     }
 
-    /// How often any of them has panicked.
+    /// The number of panics of all tasks.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// The tasks that have panicked and are not begun again yet.
+    /// The tasks that have panicked and have not been begun again yet.
     pub fn down(&self) -> Vec<(&'static str, Need)> {
         let mut down = self.list().clone();
         down.sort_unstable_by_key(|(name, _)| *name);
@@ -167,7 +167,7 @@ impl Task {
         let _ = (&mut self.run).await;
     }
 
-    /// Waits until it has come to its end by itself. If it pauses after a panic, that is its end.
+    /// Waits until it ends by itself. A task that panics, or that pauses after a panic, is not begun again.
     pub async fn ended(&mut self) {
         self.last.notify_one();
         if !self.run.is_finished() {
@@ -182,18 +182,18 @@ impl Drop for Task {
     }
 }
 
-/// How many panics have followed each other: `before`, and now one after it `ran` for so long.
+/// The number of panics in a row: `before`, and one more after it `ran` for this time.
 fn panics_in_a_row(before: u32, ran: Duration) -> u32 {
     if ran >= STEADY { 1 } else { before.saturating_add(1) }
 }
 
-/// How long a task pauses after so many panics in a row.
+/// The pause after this number of panics in a row.
 fn pause_after(in_a_row: u32) -> Duration {
     let doubled = 2_u32.saturating_pow(in_a_row.saturating_sub(1));
     AGAIN.saturating_mul(doubled).min(AGAIN_AT_MOST)
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked")

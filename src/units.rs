@@ -1,5 +1,5 @@
 //! Values of settings as people write them: durations, sizes, addresses, networks, lists. A number
-//! without a unit is refused: nobody can see whether `30` is seconds or milliseconds.
+//! without a unit is refused: `30` could be seconds or milliseconds.
 //!
 //! A field of a plain type is read and shown so by `#[serde(with = "units::duration")]` or
 //! `#[serde(with = "units::size")]`.
@@ -28,7 +28,7 @@ pub struct Dur(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Size(pub u64);
 
-/// In milliseconds, the largest first.
+/// The units of a duration in milliseconds, the largest first.
 const DURATIONS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 const SIZES: [(&str, u64); 5] =
@@ -37,7 +37,7 @@ const SIZES: [(&str, u64); 5] =
 // === impl Dur ===
 
 impl Dur {
-    /// So many seconds.
+    /// A duration of this many seconds.
     pub const fn secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
     }
@@ -164,7 +164,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// Reads text, and tells who wrote a bare number what to write.
+/// Reads text. For a bare number, the error says what to write instead.
 struct Measured<T> {
     say: &'static str,
     from: fn(&str) -> Result<T, String>,

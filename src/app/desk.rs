@@ -1,4 +1,4 @@
-//! What the operator's port asks for, answered from the parts.
+//! Answers the requests of the operator's port from the parts of the running instance.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::route::Route;
 use crate::telemetry::Cache;
 use crate::upstream::{self, HostRule};
 
-/// The desk of a running app.
+/// The [`AdminBackend`] of a running app.
 pub(super) struct AdminAdapter {
     app: Arc<App>,
     knock: mpsc::Sender<()>,
@@ -101,7 +101,7 @@ impl AdminBackend for AdminAdapter {
     }
 
     fn drain(&self) {
-        // Full: it has been told already.
+        // If the channel is full, the drain has been asked for already.
         let _ = self.knock.try_send(());
     }
 }
@@ -115,7 +115,7 @@ fn route_status(app: &App, route: &Route) -> Value {
     json!({ "name": &*route.name, "requests": total, "hit_ratio": ratio })
 }
 
-/// Explains a request: the lines, the text they make, and the command's exit code.
+/// Explains a request: the single lines, the whole text, and the command's exit code.
 pub(super) async fn explain(
     proxy: &Proxy,
     settings: &Settings,
@@ -135,7 +135,7 @@ pub(super) async fn explain(
     }))
 }
 
-/// What may be shown of an upstream.
+/// The parts of an upstream's settings that may be shown.
 fn origin(upstream: &upstream::Settings) -> Origin {
     let host = match &upstream.host {
         HostRule::Client => None,
@@ -148,7 +148,7 @@ fn origin(upstream: &upstream::Settings) -> Origin {
     Origin { url: upstream.url.to_string(), host }
 }
 
-/// A question as the proxy takes it.
+/// The method and the fields of a question, parsed for the proxy.
 fn read_question(question: ExplainRequest) -> Result<(String, Method, HeaderMap), Problem> {
     let method = Method::from_bytes(question.method.as_bytes());
     let method = method.map_err(|_| Problem::bad_request("\"method\" is not a method"))?;

@@ -1,4 +1,4 @@
-//! How the parts fare: what `/readyz`, `/v1/status` and the gauges say of it.
+//! Whether the parts work: what `/readyz`, `/v1/status` and the gauges show of it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,19 +14,19 @@ use crate::node::Joining;
 use crate::tasks::{Need, Tasks};
 use crate::tier::Stamps;
 
-/// How this instance fares.
+/// The state of this instance's parts.
 #[derive(Debug)]
 pub(super) struct Health {
     draining: AtomicBool,
-    /// Whether without the store there are no answers (`on_unavailable = "error"`).
+    /// Whether requests that need the store fail without it (`on_unavailable = "error"`).
     strict: bool,
-    /// The store was not there at the start, and this instance has yet to join its fleet.
+    /// Whether the store was away at the start and this instance has yet to join its fleet.
     joining: Arc<Joining>,
-    /// Calls of the store that failed since the last that did not.
+    /// Failed calls of the store in a row.
     failures: AtomicU32,
     times: Mutex<VecDeque<Duration>>,
     bodies: Mutex<BodyErrors>,
-    /// Some are owed to the store as long as it does not take them.
+    /// The stamps: some are owed to the store as long as it does not take them.
     stamps: OnceLock<Arc<Stamps>>,
     tasks: Arc<Tasks>,
 }
@@ -39,19 +39,19 @@ struct BodyErrors {
     unmarked: bool,
 }
 
-/// So many failures in a row, and the store is down: one may be bad luck.
+/// From this number of failures in a row on, the store counts as down. A single one may be chance.
 const DOWN: u32 = 3;
-/// The median is one of so many calls.
+/// The median is that of this number of latest calls.
 const RECENT: usize = 256;
-/// For so long the body store is degraded by a call that failed.
+/// How long the body store counts as degraded after a failed call.
 const DEGRADED: Duration = Duration::from_secs(30);
-/// How often it is looked whether something has failed or works again.
+/// How often the parts are checked for a failure or recovery.
 const LOOK: Duration = Duration::from_secs(1);
 
 // === impl Health ===
 
 impl Health {
-    /// Of an instance where nothing has failed yet.
+    /// Health of an instance in which nothing has failed yet.
     pub(super) fn new(strict: bool, joining: Arc<Joining>, tasks: Arc<Tasks>) -> Self {
         Self {
             draining: AtomicBool::new(false),
@@ -65,23 +65,23 @@ impl Health {
         }
     }
 
-    /// What was found at the start.
+    /// Notes the state of the body store at the start.
     pub(super) fn starts(&self, bodies: &Bodies) {
         self.bodies().unmarked = bodies.is_unmarked();
     }
 
-    /// Purges are looked at from now on.
+    /// From now on, owed purges count.
     pub(super) fn watches(&self, stamps: Arc<Stamps>) {
-        // There are those of one instance.
+        // It is set once: an instance has one set of stamps.
         let _ = self.stamps.set(stamps);
     }
 
-    /// How many URLs are owed a stamp.
+    /// The number of URLs whose stamp the store has yet to take.
     pub(super) fn stamps_owed(&self) -> usize {
         self.stamps.get().map_or(0, |stamps| stamps.owed())
     }
 
-    /// No traffic is welcome from now on.
+    /// The drain has begun: from now on this instance is not ready.
     pub(super) fn drains(&self) {
         self.draining.store(true, Ordering::Release);
     }
@@ -95,7 +95,7 @@ impl Health {
         if worked {
             self.failures.store(0, Ordering::Release);
         } else {
-            // Far below its end: it begins again at every success.
+            // It can't overflow: each success sets it to 0.
             self.failures.fetch_add(1, Ordering::AcqRel);
         }
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,17 +105,17 @@ impl Health {
         times.push_back(took);
     }
 
-    /// Whether this instance has yet to find the store that it was started without.
+    /// Returns whether this instance still waits for the store that it was started without.
     pub(super) fn waits(&self) -> bool {
         self.joining.waits()
     }
 
-    /// Whether the store answers, and this instance is one of its fleet.
+    /// Returns whether the store answers and this instance has joined its fleet.
     pub(super) fn dust_up(&self) -> bool {
         !self.waits() && self.failures.load(Ordering::Acquire) < DOWN
     }
 
-    /// The median of the latest calls of the store; none if there was none.
+    /// The median time of the latest calls of the store; none if there was no call.
     pub(super) fn call_p50(&self) -> Option<Duration> {
         let mut times: Vec<Duration> =
             self.times.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
@@ -123,7 +123,7 @@ impl Health {
         (!times.is_empty()).then(|| *times.select_nth_unstable(middle).1)
     }
 
-    /// So many calls of the body store have failed since the start.
+    /// Notes the number of calls of the body store that have failed since the start.
     pub(super) fn body_errors(&self, count: u64) {
         let mut errors = self.bodies();
         if count > errors.count {
@@ -146,7 +146,7 @@ impl Health {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What `/readyz` says.
+    /// Whether this instance is ready, and which parts are degraded.
     pub(super) fn readiness(&self) -> Readiness {
         if self.is_draining() {
             return Readiness::NotReady("draining");
@@ -171,22 +171,22 @@ impl Health {
         Readiness::Ready(degraded)
     }
 
-    /// Looks every second. A store whose last call failed is asked again: where no traffic comes
-    /// because it is down, nobody else would find out that it is back. `dust` reports to this.
+    /// Checks every second. A store whose last call failed is probed: if no traffic comes because it is
+    /// down, no other call would find out that it is back. Calls of `dust` report to this.
     pub(super) async fn watch(self: Arc<Self>, dust: Arc<dyn Dust>, bodies: Arc<Bodies>, key: String) {
         let mut looks = interval(LOOK);
         loop {
             looks.tick().await;
             self.body_errors(body_errors(&bodies));
             if self.failures.load(Ordering::Acquire) > 0 {
-                // What comes of it has been reported.
+                // The call has reported its result itself.
                 let _ = timeout(LONGEST_CALL, dust.entry(&key)).await;
             }
         }
     }
 }
 
-/// How many calls of the body store have failed since the start.
+/// The number of calls of the body store that have failed since the start.
 fn body_errors(bodies: &Bodies) -> u64 {
     let counters = bodies.counters();
     [&counters.put_errors, &counters.get_errors, &counters.delete_errors, &counters.list_errors]

@@ -1,4 +1,4 @@
-//! How a process comes to its end: which signal began it, and how it went.
+//! The end of the process: which signal began it, and how it ended.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -25,16 +25,16 @@ pub struct Signals {
 pub enum Exit {
     /// Everything under way has ended (0).
     Drained,
-    /// The grace was over before that (3): so many were cut off.
+    /// The grace was over before that (3). Holds how many guards were still held.
     GraceOver(usize),
     /// A second signal came (4).
     Second(&'static str),
 }
 
-/// Signals that end a process that does not listen to them, and mean nothing to this one: others
-/// open their log again at SIGUSR1, or read their settings at SIGHUP, and scripts send them to
-/// whatever runs. SIGXFSZ comes with a write over the file size limit. (SIGPIPE is ignored by
-/// Rust's runtime. SIGQUIT and SIGABRT are for an operator that wants the process dead, with a core.)
+/// Signals that mean nothing here, and that would end a process without a handler. Scripts send them to
+/// any program, because some programs reopen their log at SIGUSR1 or read their settings at SIGHUP.
+/// SIGXFSZ comes with a write over the file size limit. (Rust's runtime ignores SIGPIPE. SIGQUIT and
+/// SIGABRT are for an operator that wants the process dead, with a core.)
 const OTHERS: [(&str, Number); 6] = [
     ("SIGHUP", Number::HUP),
     ("SIGUSR1", Number::USR1),
@@ -58,12 +58,12 @@ impl Signals {
         })
     }
 
-    /// What the admin port uses to begin the drain.
+    /// The sender by which the admin port begins the drain.
     pub fn knock(&self) -> mpsc::Sender<()> {
         self.door.clone()
     }
 
-    /// Waits for whatever begins the drain.
+    /// Waits for a signal or a request that begins the drain, and returns its name.
     pub async fn first(&mut self, log: &Log) -> &'static str {
         loop {
             tokio::select! {
@@ -91,7 +91,7 @@ fn listen_to((name, number): &(&'static str, Number)) -> std::io::Result<(&'stat
     Ok((name, signal(SignalKind::from_raw(number.as_raw()))?))
 }
 
-/// The next of these that came.
+/// The next of these signals that came.
 fn poll_others(others: &mut [(&'static str, Signal)], cx: &mut Context<'_>) -> Poll<&'static str> {
     for (name, signal) in others {
         if signal.poll_recv(cx).is_ready() {
@@ -104,7 +104,7 @@ fn poll_others(others: &mut [(&'static str, Signal)], cx: &mut Context<'_>) -> P
 fn means_nothing(signal: &str, log: &Log) {
     match signal {
         "SIGHUP" => log.warn("sighup", "SIGHUP does nothing yet: settings are read at the start only"),
-        // The write that it is about fails, and that is told.
+        // The write that caused it fails, and that error is logged where it happens.
         "SIGXFSZ" => {}
         other => log.warn("signal", format!("{other} means nothing here, and does nothing")),
     }

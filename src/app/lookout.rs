@@ -1,4 +1,4 @@
-//! What the parts count and can't say: a word in the log when it rises.
+//! Watches counters of parts that have no log, and logs an event when one rises.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,10 +11,10 @@ use crate::dust::Dust;
 use crate::flight::Counters;
 use crate::telemetry::Log;
 
-/// How often it is looked.
+/// How often the counters are read.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The parts that are looked at.
+/// The parts whose counters are watched, and the log.
 #[derive(Debug, Clone)]
 pub(super) struct Lookout {
     pub clock: Arc<Steady>,
@@ -24,7 +24,7 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    /// Looks until it is dropped.
+    /// Watches until it is dropped.
     pub(super) async fn watch(self) {
         let mut every = interval(LOOK);
         let (mut steps, mut impossible, mut occupied) = (0, 0, 0);

@@ -1,4 +1,4 @@
-//! An upstream, a store, and what is counted of them.
+//! Wrappers that count and time the calls of an upstream and of a store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,12 +56,12 @@ pub(super) struct MeteredDust {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     times: Times,
-    /// For those who have to wait until this instance has joined the store's fleet: what they
-    /// would write before that would name bodies of no life.
+    /// Whether calls fail as long as this instance has yet to join the fleet: what they would write
+    /// before that would name bodies of no life.
     gated: bool,
 }
 
-/// A call that is under way: given up after a whole bound, it counts as failed.
+/// A call that is under way. If it is dropped after a whole bound, it counts as failed.
 struct Call<'a> {
     health: &'a Health,
     began: Instant,
@@ -98,7 +98,7 @@ impl MeteredDust {
         Self { inner, metrics, health, times, gated: false }
     }
 
-    /// The same, and as long as this instance waits for the store it is away.
+    /// The same store, whose calls fail as long as this instance has yet to join its fleet.
     pub(super) fn gated(self) -> Self {
         Self { gated: true, ..self }
     }
@@ -139,7 +139,7 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // Who gives up sooner has other reasons than the store.
+        // A caller that gives up sooner has other reasons than the store.
         if !self.ended && self.began.elapsed() >= LONGEST_CALL {
             self.health.called(self.began.elapsed(), false);
         }

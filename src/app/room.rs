@@ -1,4 +1,4 @@
-//! Tells health and the log when bodies are stored after a start without room for them.
+//! A start without room for bodies: tells health and the log when there is room and bodies are stored.
 
 use std::sync::Arc;
 

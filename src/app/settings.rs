@@ -1,4 +1,4 @@
-//! From what the settings say to what the parts are set up with, where that comes of several sections.
+//! Settings of parts that come from several sections of the file.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::node::{self, Places};
 use crate::tier::{self, Tier};
 use crate::{admin, body, flight, proxy};
 
-/// Of an instance with this name, over a store of this kind.
+/// The settings of an instance with this name, over a store of this kind.
 pub(super) fn node(settings: &Settings, instance: &str, store: Traits) -> node::Settings {
     let dust = &settings.dust;
     node::Settings {
@@ -25,13 +25,13 @@ pub(super) fn node(settings: &Settings, instance: &str, store: Traits) -> node::
     }
 }
 
-/// How far memory is trusted while the store is not heard. One of this process's own that is not open
-/// yet nobody else changes, and purges are refused: it may be believed for as long as that takes.
+/// What a fresh record in memory is worth while the store is not heard. No other process changes a store
+/// of this process's own, and purges are refused while it is not open: memory stays valid all that time.
 fn when_unsure(belief: &tier::Belief, store: Traits) -> tier::WhenUnsure {
     if store.exclusive { tier::WhenUnsure::Serve(Duration::MAX) } else { belief.when_unsure() }
 }
 
-/// Of the body store.
+/// The settings of the body store.
 pub(super) fn bodies(settings: &Settings) -> body::Settings {
     body::Settings {
         fleet: settings.dust.store.prefix.clone(),
@@ -42,12 +42,12 @@ pub(super) fn bodies(settings: &Settings) -> body::Settings {
     }
 }
 
-/// Where the stores are, as an operator may see it.
+/// The URLs of the stores, without secrets.
 pub(super) fn places(settings: &Settings) -> Places {
     Places { dust: settings.dust.store.url.to_string(), bodies: settings.bodies.url.to_string() }
 }
 
-/// Of the operator's port.
+/// The limits of the operator's port.
 pub(super) fn admin_limits(settings: &Settings) -> admin::Limits {
     let server = &settings.server;
     admin::Limits::new(settings.admin.max_connections, server.header_timeout, server.idle_timeout)

@@ -1,4 +1,4 @@
-//! The stores, as the settings name them: the coordination store, the bodies, and that the two
+//! Opens the stores that the settings name, and checks that the coordination store and the bodies
 //! belong together.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::tier::member::WAITING;
 pub(super) struct Life {
     /// Its id.
     pub id: Arc<str>,
-    /// How it is known.
+    /// How its id is known.
     pub known: Known,
 }
 
@@ -26,18 +26,18 @@ pub(super) struct Life {
 pub(super) enum Known {
     /// The store has it.
     Stands,
-    /// It begins here: nothing was in the store. In a shared one others may be about to begin
-    /// it too, and the id is a proposal until [`open_bodies`] has left its marker.
+    /// It begins here: nothing was in the store. In a shared store other instances may begin it at the
+    /// same time, so the id is a proposal until [`open_bodies`] has left its marker.
     Begins,
-    /// It is not: the store is away, for this reason, and bodies are kept under a name of this
-    /// process's own until it is there.
+    /// It is not known: the store is away, for this reason. Bodies are kept under a name of this
+    /// process's own until the store is there.
     Not(dust::Error),
 }
 
 // === impl Life ===
 
 impl Life {
-    /// Not known, for this reason.
+    /// A life that is not known, for this reason, under a name of this process's own.
     fn unknown(dice: &Dice, why: dust::Error) -> Self {
         Self { id: format!("{WAITING}{}", dice.name()).into(), known: Known::Not(why) }
     }
@@ -61,9 +61,9 @@ pub(super) async fn open_dust(
     Ok((opened.dust, life))
 }
 
-/// Opens the body store of that life; of one that begins, before anybody can know of it: who
-/// reads a life's id in the store finds its marker among the bodies. One without room for its
-/// marker is opened all the same, if `missing` stores are waited for.
+/// Opens the body store of that life. A life that begins gets its marker first and is then written to
+/// the store: an instance that reads a life's id there finds the marker among the bodies. A body store
+/// without room for the marker is opened all the same, if `missing` stores are waited for.
 pub(super) async fn open_bodies(
     settings: &Settings,
     dust: &dyn Dust,
@@ -77,14 +77,14 @@ pub(super) async fn open_bodies(
         return Err(bad("bodies.url", format!("{}: {}", settings.bodies.url, body::Error::NoRoom)));
     }
     if !dust.shared() && (bodies.is_unmarked() || is_unmarked(settings, dust).await?) {
-        // A store that is full too forgets it, and has taken nothing else either.
+        // If this store is full as well it forgets the note, but then it has taken no record either.
         let _ = unmarked::remember(dust, &settings.dust.store.prefix, bodies.is_unmarked()).await;
     }
     if life.known != Known::Begins {
         return Ok(bodies);
     }
     if bodies.is_unmarked() && dust.shared() {
-        // A life that this instance begins would be one without bodies to all others.
+        // A life that this instance began would have no bodies for all other instances.
         let why = format!("its life can't begin: {}", body::Error::NoRoom);
         *life = Life::unknown(dice, dust::Error::Unavailable(why));
         return open_bodies_of(settings, dust, life, clock).await;
@@ -94,10 +94,10 @@ pub(super) async fn open_bodies(
     if stands == life.id {
         return Ok(bodies);
     }
-    // Another instance began it at the same moment: that one is ours, too.
+    // Another instance began a life at the same moment: this instance takes that one.
     let proposed = std::mem::replace(life, Life { id: stands, known: Known::Stands });
     let bodies = open_bodies_of(settings, dust, life, clock).await?;
-    // Nobody knows the id that was not taken. If this fails, a sweep finds it.
+    // No instance knows the id that was not taken. If this removal fails, a sweep finds it.
     let _ = bodies.abandon(&proposed.id).await;
     Ok(bodies)
 }
@@ -110,8 +110,8 @@ async fn open_bodies_of(
 ) -> Result<Arc<Bodies>, BuildError> {
     let of_bodies = set_up::bodies(settings);
     let url = settings.bodies.url.reveal();
-    // A store that has entries has had its bodies somewhere: not finding them is a mistake in the
-    // settings more often than a wish. Bodies in memory are gone with each process, and known to be.
+    // A store that has entries has had bodies somewhere: if they are not found, the settings are more
+    // likely wrong than meant so. Bodies in memory are gone with each process, and known to be.
     let joins = life.known == Known::Stands && are_lasting(settings);
     let joins = joins && !is_unmarked(settings, dust).await?;
     let opened = if joins {
@@ -125,12 +125,12 @@ async fn open_bodies_of(
     })
 }
 
-/// Whether bodies outlive the process.
+/// Returns whether bodies outlive the process.
 pub(super) fn are_lasting(settings: &Settings) -> bool {
     settings.bodies.url.reveal() != "memory:"
 }
 
-/// Whether this store has never had room for the marker of its bodies. What others share was begun
+/// Returns whether this store has never had room for the marker of its bodies. A shared store was begun
 /// with its marker.
 async fn is_unmarked(settings: &Settings, dust: &dyn Dust) -> Result<bool, BuildError> {
     if !dust.traits().exclusive {
@@ -140,7 +140,7 @@ async fn is_unmarked(settings: &Settings, dust: &dyn Dust) -> Result<bool, Build
     unmarked.map_err(|error| bad("dust.url", error.to_string()))
 }
 
-/// What an operator is told of a start without the store.
+/// The log's text on a start without the store.
 pub(super) fn without(settings: &Settings, why: &dust::Error) -> String {
     let meanwhile = match settings.dust.flight.on_unavailable {
         OnUnavailable::RunLocal => "this instance fetches by itself",

@@ -17,15 +17,15 @@ use crate::upstream::client::Client;
 use crate::upstream::limit::Limit;
 use crate::upstream::{self, Shared, Upstream};
 
-/// All upstreams.
+/// The upstreams of the settings.
 pub(super) struct Upstreams {
-    /// As an instance has them: routes that name the same one share it.
+    /// For the instance, by route. Routes that name the same upstream share it.
     pub of_node: node::Upstreams,
-    /// Each one once.
+    /// The load of each upstream, once.
     pub loads: Vec<Load>,
 }
 
-/// What an upstream bears, for metrics and status.
+/// The load of an upstream and its limits, for metrics and status.
 #[derive(Clone)]
 pub(super) struct Load {
     name: Arc<str>,
@@ -63,7 +63,7 @@ pub(super) fn make(
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// Notes what an upstream bears, here and over the fleet.
+    /// Notes the limits of an upstream, here and over the fleet.
     fn note(&mut self, name: &Arc<str>, origin: &upstream::Settings, limit: &Limit) {
         let (name, limit, most) = (name.clone(), limit.clone(), origin.most_here());
         if let Some(permits) = origin.max_concurrent_fleet {
@@ -76,7 +76,7 @@ impl Upstreams {
 // === impl Load ===
 
 impl Load {
-    /// What the status page says of it.
+    /// The upstream's part of the status page.
     pub(super) fn status(&self) -> Value {
         let fleet = self.budget.as_ref().map(|budget| {
             let stands = budget.standing();
@@ -91,7 +91,7 @@ impl Load {
         })
     }
 
-    /// The same with the fleet's budget that the instance keeps, and shown by the metrics.
+    /// The same load, with the budget that the instance keeps, and shown by the metrics.
     pub(super) fn of(self, node: &Node, metrics: &Arc<Metrics>) -> Self {
         let load = Self { budget: node.budget(&self.name).cloned(), ..self };
         let (of, shown) = (metrics.upstream(&load.name), load.clone());

@@ -1,4 +1,4 @@
-//! A wall clock that goes on by itself, whatever becomes of the machine's.
+//! A wall clock that goes on evenly when the machine's clock jumps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,21 +7,21 @@ use tokio::time::Instant;
 
 use super::{Clock, WallMs};
 
-/// How often it is looked whether the machine's clock was set.
+/// How often the machine's clock is read, to find whether it was set.
 const LOOK_MS: u64 = 1_000;
-/// What it may differ before it was set: what is below is corrected without a word.
+/// From this difference on, the clock counts as set. A smaller one is corrected without a word.
 const STEP_MS: u64 = 1_000;
 
-/// The wall as it was at the start, and the time since then. Another clock that differs by more than
-/// a second at two looks in a row was set to it on purpose, and is gone by from then on; a clock that
-/// jumps and comes back changes nothing.
+/// The wall time at the start, plus the monotonic time since then. If the machine's clock differs by
+/// more than a second at two looks in a row, it was set on purpose, and is followed from then on. A
+/// clock that jumps and comes back changes nothing.
 #[derive(Debug)]
 pub struct Steady {
     wall: Arc<dyn Clock>,
     base: Instant,
     /// What the wall showed at `base`.
     origin: AtomicU64,
-    /// When it was last looked at, in ms from `base`.
+    /// When the wall clock was last read, in ms from `base`.
     looked: AtomicU64,
     /// The origin that the last look gave, if that was another one; else 0.
     doubt: AtomicU64,
@@ -31,21 +31,21 @@ pub struct Steady {
 // === impl Steady ===
 
 impl Steady {
-    /// Over this clock.
+    /// A steady clock over this one.
     pub fn new(wall: Arc<dyn Clock>) -> Self {
         let origin = AtomicU64::new(wall.wall_ms());
         let (looked, doubt, steps) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         Self { wall, base: Instant::now(), origin, looked, doubt, steps }
     }
 
-    /// How often the clock below was set, as far as that was followed.
+    /// How often the clock below was set and this one has followed.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
     }
 
     #[cold]
     fn look(&self, mono: u64, last: u64) {
-        // One caller looks.
+        // Of callers at the same moment, one looks.
         if self.looked.compare_exchange(last, mono, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return;
         }

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 
-/// A task that panics the first `times`, and then runs for ever; how often it was begun.
+/// A task that panics the first `times`, and then runs for ever, and the count of its beginnings.
 fn panics(tasks: &Arc<Tasks>, need: Need, times: usize) -> (Task, Arc<AtomicUsize>) {
     let begun = Arc::new(AtomicUsize::new(0));
     let counts = begun.clone();

@@ -1,4 +1,4 @@
-//! Where a port listens, and networks.
+//! Addresses that a port listens on, and networks.
 
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};

@@ -6,12 +6,12 @@ use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
 use super::Dur;
 
-/// As text with a unit.
+/// Writes text with a unit.
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     Dur(*duration).serialize(serializer)
 }
 
-/// From text with a unit.
+/// Reads text with a unit.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     Dur::deserialize(deserializer).map(|dur| dur.0)
 }

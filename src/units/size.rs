@@ -6,7 +6,7 @@ use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
 use super::Size;
 
-/// As text with a unit.
+/// Writes text with a unit.
 pub fn serialize<T, S>(bytes: &T, serializer: S) -> Result<S::Ok, S::Error>
 where
     T: Copy + TryInto<u64>,
@@ -16,7 +16,7 @@ where
     Size(bytes).serialize(serializer)
 }
 
-/// From text with a unit.
+/// Reads text with a unit.
 pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: TryFrom<u64>,
