@@ -1,6 +1,6 @@
 //! The operator's port: health, metrics, what is going on, and purge.
 //!
-//! It asks and tells through a [`AdminBackend`], so it knows no part of the proxy.
+//! It reaches the instance through an [`AdminBackend`], so it knows no part of the proxy.
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ pub use answer::Problem;
 pub use listener::{Limits, Places};
 pub use settings::Settings;
 
-/// What the operator's port can ask and tell.
+/// What the operator's port can ask of an instance, and have it do.
 #[async_trait]
 pub trait AdminBackend: Send + Sync + 'static {
-    /// Whether traffic is welcome, and what is degraded.
+    /// Whether this instance is ready, and which parts are degraded.
     fn readiness(&self) -> Readiness;
-    /// The metrics page.
+    /// The text of all metrics.
     fn metrics(&self) -> String;
-    /// What runs, how it fares.
+    /// The state of the instance and its parts.
     fn status(&self) -> Value;
     /// The settings in force, secrets masked.
     fn config(&self) -> Value;
@@ -39,20 +39,20 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn routes(&self) -> Value;
     /// Flights under way, at most `limit`.
     fn flights(&self, limit: usize) -> Value;
-    /// Why a request would be answered as it would be.
+    /// Says which answer a request would get, and why.
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem>;
-    /// Purges.
+    /// Purges a URL or everything.
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem>;
     /// Begins the drain, as SIGTERM does.
     fn drain(&self);
 }
 
-/// Whether traffic is welcome.
+/// Whether the instance is ready for traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
-    /// Yes; these parts are degraded.
+    /// It is ready; these parts are degraded.
     Ready(Vec<&'static str>),
-    /// No, and why.
+    /// It is not ready, for this reason.
     NotReady(&'static str),
 }
 
@@ -60,7 +60,7 @@ pub enum Readiness {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
-    /// The URL, as a client would ask for it.
+    /// The URL, as a client would request it.
     pub url: String,
     /// The method.
     #[serde(default = "get_method")]
@@ -73,9 +73,9 @@ pub struct ExplainRequest {
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeRequest {
-    /// What.
+    /// The scope.
     pub what: Purge,
-    /// Stale instead of gone.
+    /// Whether what is purged becomes stale instead of being removed.
     pub soft: bool,
 }
 
@@ -84,7 +84,7 @@ pub struct PurgeRequest {
 pub enum Purge {
     /// One URL.
     Url(String),
-    /// Everything.
+    /// Everything that is stored.
     All,
 }
 
@@ -97,8 +97,7 @@ struct AdminState {
 /// The longest content of a request, in bytes.
 const MAX_CONTENT: usize = 256 * 1024;
 
-/// Serves the operator's port until the drain begins; its connections hold the guard until they
-/// have ended.
+/// Serves the operator's port until the drain begins. Its connections hold the guard until they end.
 pub async fn serve(
     listener: Arc<TcpListener>,
     desk: Arc<dyn AdminBackend>,
@@ -110,7 +109,7 @@ pub async fn serve(
     listener::serve(listener, router(desk, settings), limits, places, until).await;
 }
 
-/// All of the port.
+/// The routes of the operator's port.
 pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings) -> Router {
     let room = AdminState { desk, settings: Arc::new(settings) };
     let inner = Router::new()

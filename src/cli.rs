@@ -17,9 +17,9 @@ mod check;
 mod demo;
 mod drill;
 
-/// Settings that are wrong, or that nothing can be built from.
+/// Exit code: the settings are wrong, or no instance can be built from them.
 const BAD_SETTINGS: u8 = 2;
-/// What the command could not do.
+/// Exit code: the command could not do its work.
 const FAILED: u8 = 1;
 
 /// A caching reverse proxy for slow HTTP APIs: a miss is fetched once, for all requests that want it.
@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
             Command::Sweep(config) => sweep(&config).await,
         }
     });
-    // What is left (a blocking read, a connection that was cut off) must not hold the process.
+    // Work that is left (a blocking read, a connection that was cut off) must not hold the process.
     runtime.shutdown_background();
     code
 }
@@ -95,7 +95,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> Exi
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, &format!("signals can't be listened to: {error}")),
     };
-    // A store may take its time to answer: nothing is under way that the end would wait for.
+    // A store may be slow to answer. Nothing is under way yet, so a signal ends the process at once.
     let nobody = Log::null();
     let started = tokio::select! {
         biased;
@@ -156,7 +156,7 @@ async fn sweep(config: &Config) -> ExitCode {
     }
 }
 
-/// A line on another life of the store.
+/// The line about an earlier life of the store.
 fn told_of(other: &OtherLife) -> String {
     let idle = other.idle.as_secs() / 60;
     match other.fate {
@@ -184,12 +184,12 @@ fn told_of(other: &OtherLife) -> String {
 }
 
 impl Config {
-    /// Reads the settings; if they are wrong, all that is wrong has been said.
+    /// Reads the settings. If they are wrong, all problems have been printed.
     pub(crate) fn load(&self) -> Result<Settings, ExitCode> {
         self.load_and(|_| {})
     }
 
-    /// The same, for a process that serves: what does not fit into its descriptors is lowered.
+    /// Reads the settings of a process that serves: limits that do not fit into its descriptors are lowered.
     pub(crate) fn load_to_serve(&self) -> Result<Settings, ExitCode> {
         self.load_and(|settings| settings.fit_into(app::raise_descriptors()))
     }

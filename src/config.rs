@@ -26,7 +26,7 @@ pub use section::{Dust, Route};
 
 use problem::{Places, Problems};
 
-/// All that is set: the settings of each part, by the sections of the file.
+/// All settings: those of each part, by the sections of the file.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Settings {
     /// The data port.
@@ -45,7 +45,7 @@ pub struct Settings {
     pub upstreams: BTreeMap<String, upstream::Settings>,
     /// Routes, in the order of the file.
     pub routes: Vec<Route>,
-    /// What upstreams that routes name by URL are lowered to ([`Settings::fit_into`]).
+    /// Lowered limits of the upstreams that routes name by URL ([`Settings::fit_into`]).
     #[serde(skip)]
     most: BTreeMap<String, usize>,
     #[serde(skip)]
@@ -57,7 +57,7 @@ pub struct Settings {
 /// Reads a file, if one is named, and the variables of an environment.
 ///
 /// # Errors
-/// Everything that is wrong, in the order of the file.
+/// All problems, in the order of the file.
 pub fn load(
     path: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
@@ -118,7 +118,7 @@ pub fn load_text(
                 file: Some("environment".to_owned()),
                 line: None,
                 key: name.clone(),
-                // It may be a secret.
+                // Its value may be a secret.
                 value: String::new(),
                 reason: format!("is no setting; did you mean {right}?"),
             });
@@ -138,18 +138,18 @@ pub fn load_text(
 // === impl Settings ===
 
 impl Settings {
-    /// The routes, ready for use.
+    /// The table of routes.
     pub fn table(&self) -> &Arc<Table> {
         &self.table
     }
 
-    /// What is allowed and worth a thought.
+    /// Warnings: settings that are allowed, and are likely not meant.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
 
-    /// Every origin by the name that routes know it by: those of `[upstreams]`, and those that a
-    /// route gives a URL, with every default.
+    /// All upstreams by name: those of `[upstreams]`, and those that a route names by URL, which have the
+    /// defaults.
     pub fn origins(&self) -> BTreeMap<String, upstream::Settings> {
         let mut origins = self.upstreams.clone();
         for route in &self.routes {
@@ -164,13 +164,13 @@ impl Settings {
         origins
     }
 
-    /// All that is in force, secrets as `***`.
+    /// All settings in force, secrets as `***`.
     pub fn in_force(&self) -> serde_json::Value {
         // Maps have text for keys and nothing here fails to serialise.
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    /// Fetches secrets from where they are. Gives the variables that hold some.
+    /// Reads secrets from their variables and files. Returns the names of these variables.
     fn fetch_secrets(
         &mut self,
         env: &BTreeMap<String, String>,
@@ -189,7 +189,7 @@ impl Settings {
         variables
     }
 
-    /// Every secret, with the way to it.
+    /// Every secret, with its path.
     fn secrets(&mut self) -> Vec<(problem::Path, &mut Secret)> {
         let path = problem::path;
         let mut secrets = Vec::new();

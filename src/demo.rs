@@ -1,4 +1,4 @@
-//! What `dustgate demo` puts behind the proxy, and what it tells people to try.
+//! The origin of `dustgate demo`, and the commands that it proposes.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub mod origin;
 
-/// The curl lines, and what to look for in their output.
+/// The curl commands to try, and what to look for in their output.
 pub fn guide(proxy: SocketAddr, admin: SocketAddr, origin: SocketAddr, delay: Duration) -> String {
     let at = format!("http://{proxy}");
     let slow = delay.as_millis();

@@ -1,15 +1,15 @@
 //! One instance: its parts, wired in the one way there is.
 //!
-//! The assembly hands in what differs between a process and a test: the stores and what stands around
-//! them, upstreams, chance, log and metrics. What serves, follows the store, pays what is owed to it
-//! and keeps it tidy is put together here, so that tests run what ships.
+//! The assembly hands in what differs between a process and a test: the stores and their wrappers,
+//! upstreams, randomness, log and metrics. All that serves, follows the store, writes the stamps that
+//! are owed to it and keeps it tidy is wired here, so that tests run what ships.
 //!
 //! # An instance's life
 //! 1. [`Opened::read`]: what the store says at the start is read ([`Stores`]).
-//! 2. [`Node::new`]: the parts are wired. Nothing runs yet, but what keeps a fleet's budget.
+//! 2. [`Node::new`]: the parts are wired. Nothing runs yet, except what keeps a fleet's budget.
 //! 3. [`Node::begin`]: the instance follows the store; [`Chores`] are what runs beside requests.
 //! 4. [`Node::drained`]: everything under way ends (F9).
-//! 5. [`Chores::end`]: what is owed is paid, and leases are given back.
+//! 5. [`Chores::end`]: stamps that are owed are written, and leases are given back.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,36 +43,36 @@ pub use stores::{Error, Opened, Places, Seams, Stores, fleet_key};
 
 use shelves::Shelves;
 
-/// What the parts are set up with, each value once.
+/// The settings of the parts, each value once.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Of the way of a request. Its instance's name, prefix and longest life are everybody's.
+    /// Settings of the request path. Its instance's name, prefix and `max_life` hold for all parts.
     pub proxy: proxy::Settings,
-    /// Of leases.
+    /// Settings of leases.
     pub flight: flight::Settings,
     /// Bytes that memory may hold.
     pub memory: u64,
-    /// For how long memory may be believed without a word from the store.
+    /// For how long memory is trusted since the store was last heard.
     pub trust: Duration,
-    /// What a fresh record is worth after that.
+    /// How a fresh record may be used after that.
     pub when_unsure: WhenUnsure,
 }
 
-/// What an instance is made of.
+/// What the assembly hands in.
 pub struct Parts {
-    /// How its parts are set up.
+    /// The settings of its parts.
     pub settings: Settings,
     /// Where it keeps what it stores.
     pub stores: Stores,
     /// Which requests go where.
     pub routes: Arc<Table>,
-    /// Where they go to.
+    /// The upstreams of its routes.
     pub upstreams: Upstreams,
-    /// Chance.
+    /// The source of randomness.
     pub dice: Arc<Dice>,
-    /// What it tells.
+    /// The log.
     pub log: Log,
-    /// What it counts.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Supervises what runs beside requests.
     pub tasks: Arc<Tasks>,
@@ -82,7 +82,7 @@ pub struct Parts {
 pub struct Upstreams {
     /// The upstream of each route, by [`Route::index`](crate::route::Route::index).
     pub by_route: Vec<Arc<dyn Upstream>>,
-    /// Those for which the fleet has a budget.
+    /// The upstreams for which the fleet has a budget.
     pub shares: Vec<Share>,
 }
 
@@ -91,11 +91,11 @@ pub struct Upstreams {
 pub struct Share {
     /// The upstream's name.
     pub name: Arc<str>,
-    /// Its places on this instance.
+    /// The limit of exchanges on this instance.
     pub limit: Limit,
-    /// Exchanges at the same time, over the fleet.
+    /// The most exchanges at the same time, over the fleet.
     pub permits: usize,
-    /// The same, on this instance.
+    /// The most exchanges at the same time, on this instance.
     pub most: usize,
 }
 
@@ -105,11 +105,11 @@ pub struct Node {
     pub proxy: Arc<Proxy>,
     /// Its memory.
     pub tier: Arc<Tier>,
-    /// Whether memory may be believed.
+    /// Whether memory is trusted.
     pub trust: Arc<Trust>,
-    /// Its place in the fleet; none if it is alone with its store.
+    /// This instance as a member of its fleet; none if it is alone with its store.
     pub member: Option<Arc<Member>>,
-    /// Tells everything under way to end.
+    /// Begins the drain.
     pub signal: Arc<Signal>,
     /// Supervises what runs beside requests.
     pub tasks: Arc<Tasks>,
@@ -121,7 +121,7 @@ pub struct Node {
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// Without a budget for any of them.
+    /// Upstreams of which none has a budget.
     pub fn without_budgets(by_route: Vec<Arc<dyn Upstream>>) -> Self {
         Self { by_route, shares: Vec::new() }
     }
@@ -130,7 +130,7 @@ impl Upstreams {
 // === impl Node ===
 
 impl Node {
-    /// Wires the parts. Needs a runtime: the keepers of budgets begin.
+    /// Wires the parts. Needs a runtime, because the tasks that keep budgets begin.
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { settings, stores, routes, upstreams, dice, log, metrics, tasks } = parts;
         let max_life = settings.proxy.max_life;
@@ -174,7 +174,7 @@ impl Node {
             };
             Member::new(of_member, kept, Arc::new(home))
         });
-        // Alone on its store, an instance is the fleet: its own limit is all there is to keep.
+        // An instance that is alone on its store is the whole fleet: its own limit is enough.
         let shares = upstreams.shares.into_iter().filter(|_| stores.numbers.is_some());
         let budgets = shares.map(|share| {
             let Share { name, limit, permits, most } = share;
@@ -209,7 +209,7 @@ impl Node {
         &self.stores
     }
 
-    /// The purges that it knows of.
+    /// The stamps that it knows.
     pub fn stamps(&self) -> &Arc<Stamps> {
         &self.stores.stamps
     }
@@ -222,10 +222,10 @@ impl Node {
     /// Waits until everything under way has ended, no permit is held and no lease is owed (F9).
     ///
     /// # Errors
-    /// The grace was over before that: so many were still under way.
+    /// The grace was over before that: the number of guards, permits and leases that were left.
     ///
     /// # Cancel safety
-    /// Having been told to end stays told; call again to go on waiting.
+    /// The drain has begun even if this is dropped; another call goes on waiting.
     pub async fn drained(&self, grace: Duration) -> Result<(), usize> {
         let ended = timeout(grace, async {
             self.signal.drain().await;

@@ -1,8 +1,8 @@
-//! What the outside learns: a line a request, a line an event, and the metrics.
+//! The log and the metrics: one line for each request and each event.
 //!
-//! The words in [`words`] are the same in the log, in the metrics and in answers. Nothing here
-//! blocks or formats on a request's way: lines go as plain values to a thread of their own, and
-//! metrics are atomic adds on handles found beforehand.
+//! The words in [`labels`] are the same in the log, in the metrics and in answers. Nothing here
+//! blocks or formats on the request path: lines go as plain values to a thread of their own, and
+//! metrics are atomic adds on handles that were looked up beforehand.
 
 pub mod access;
 pub mod labels;

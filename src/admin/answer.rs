@@ -14,24 +14,24 @@ use serde_json::json;
 
 use super::{AdminState, Readiness, guard};
 
-/// Why the answer is not what was asked for.
+/// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Status.
     pub status: StatusCode,
-    /// One word.
+    /// One word for its kind.
     pub error: &'static str,
-    /// A sentence.
+    /// One sentence on its cause.
     pub detail: String,
 }
 
 impl Problem {
-    /// The caller's fault.
+    /// The request is wrong.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
     }
 
-    /// The store's fault: nothing was done.
+    /// The store is unavailable: nothing was done.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
     }
@@ -48,12 +48,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The longest sentence that is passed on of an error that axum answers by itself, in bytes.
+/// The longest text of axum's own errors that is passed on, in bytes.
 const MAX_DETAIL: usize = 4096;
 
-/// Gives every error one form, whoever answers it: a handler, an extractor, or a panic.
+/// Gives every error one form: of a handler, an extractor, or a panic.
 pub(super) async fn in_one_form(request: Request, next: Next) -> Response {
-    // Nothing of the request outlives it, so nothing half changed is seen again.
+    // Nothing of the request outlives it, so no half-made change is seen later.
     let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await else {
         let detail = "this answer could not be made; the log of the process says why";
         return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response();
@@ -67,7 +67,7 @@ pub(super) async fn in_one_form(request: Request, next: Next) -> Response {
     }
     let (parts, body) = response.into_parts();
     let mut problem = told(status, body).await.into_response();
-    // Which methods there are (RFC 9110 §15.5.6).
+    // `Allow` names the methods that there are (RFC 9110 §15.5.6).
     if let Some(allow) = parts.headers.get(ALLOW) {
         problem.headers_mut().insert(ALLOW, allow.clone());
     }

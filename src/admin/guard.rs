@@ -1,5 +1,5 @@
-//! Who may use the operator's port: a bearer of the token, or, where there is none, somebody who
-//! is not a web page.
+//! Which requests the operator's port takes: those that bear the token, or, where no token is set,
+//! those that no web page can send.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{AdminState, Problem, Settings};
 use crate::key::target::{self, Scheme};
 
-/// Everything under `/v1/`.
+/// Checks each request under `/v1/`.
 pub(super) async fn inner(State(room): State<AdminState>, request: Request, next: Next) -> Response {
     match judge(&room.settings, request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
@@ -24,7 +24,7 @@ pub(super) async fn inner(State(room): State<AdminState>, request: Request, next
 fn judge(settings: &Settings, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     token(settings, headers)?;
     // A page in a browser can send a form or a simple request to a loopback address, or have its
-    // own name resolve to one: JSON and a loopback name are what it can't do.
+    // own name resolve to one. It can't send JSON there, nor a loopback name in Host.
     if settings.token.is_none() && !host_allowed(settings, uri, headers) {
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -42,7 +42,8 @@ fn judge(settings: &Settings, method: &Method, uri: &Uri, headers: &HeaderMap) -
     Ok(())
 }
 
-/// The token, if one is set. Compared by digest, so that time tells nothing of where it differs.
+/// Checks the token, if one is set. It is compared by digest, so that the time does not tell where it
+/// differs.
 pub(super) fn token(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(wanted) = &settings.token else { return Ok(()) };
     let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
@@ -65,8 +66,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Whether every name that the request goes by is one of ours. More than one Host, or a target with
-/// another authority than Host, is what no client of ours sends (RFC 9112 §3.2).
+/// Returns whether the host of the request is allowed, in `Host` and in its target. A request with more
+/// than one `Host` is refused (RFC 9112 §3.2).
 fn host_allowed(settings: &Settings, uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
@@ -74,8 +75,8 @@ fn host_allowed(settings: &Settings, uri: &Uri, headers: &HeaderMap) -> bool {
     host.to_str().is_ok_and(named) && uri.authority().is_none_or(|authority| named(authority.as_str()))
 }
 
-/// Judged as a host and a port (RFC 3986 §3.2), and by the whole of the name: what only begins or
-/// ends like a loopback name is somebody's domain.
+/// Returns whether a host and port (RFC 3986 §3.2) are allowed. The whole name is compared: a name that
+/// only begins or ends like a loopback name can be any domain.
 fn name_allowed(settings: &Settings, authority: &str) -> bool {
     let Ok(host) = target::host(authority, Scheme::Http) else { return false };
     let address = host.name().trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

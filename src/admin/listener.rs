@@ -1,8 +1,8 @@
 //! Connections of the operator's port.
 //!
-//! Each is a descriptor that the data port may want, so there are few of them. When all places are
-//! taken, the connection that has asked for nothing whole the longest gives way: neither clients that
-//! connect and say nothing, nor ones whose content does not come, keep a health check out.
+//! Each takes a descriptor that the data port may need, so there are few of them. When all places are
+//! taken, the connection that has been without a whole request for the longest gives way: clients that
+//! connect and send nothing, or whose content does not come, do not keep a health check out.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -30,14 +30,14 @@ use tower_service::Service as _;
 use super::{MAX_CONTENT, Problem};
 use crate::drain;
 
-/// How the port treats its connections.
+/// The limits of the port's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The most connections.
     pub max_connections: usize,
     /// How long the first head of a connection may take, and the content of any request.
     pub header_timeout: Duration,
-    /// From one answer to the end of the next head.
+    /// The longest time from one answer to the end of the next head.
     pub idle_timeout: Duration,
 }
 
@@ -54,25 +54,25 @@ struct Seats {
 #[derive(Debug)]
 struct Seat {
     standing: Standing,
-    /// Since when it stands so.
+    /// Since when it is in this state.
     since: Instant,
     gives_way: Arc<Notify>,
 }
 
-/// What a connection does. Only one that is answered has anything to lose, so all others give way.
+/// The state of a connection. Only one whose request is being answered does not give way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// It has asked for nothing yet.
+    /// It has not sent a request yet.
     New,
-    /// A head is in, and its content is not.
+    /// A head has come, and its content has not.
     Sending,
-    /// A whole request is answered.
+    /// A whole request is being answered.
     Answered,
-    /// Between an answer and the next head.
+    /// It is between an answer and the next head.
     Idle,
 }
 
-/// One place, for as long as this lives.
+/// One place, held for as long as this lives.
 struct Place {
     places: Arc<Places>,
     id: u64,
@@ -81,10 +81,10 @@ struct Place {
 
 /// The longest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Content over the limit is still read up to here: a client hears the answer only when it has sent
-/// what it has.
+/// Content over the limit is read up to this many bytes: many clients read the answer only when they
+/// have sent all of it.
 const DISCARDED: usize = 16 * MAX_CONTENT;
-/// After an accept that failed: out of descriptors, most likely, and spinning would not help.
+/// The pause after an accept that failed: most likely descriptors are out, and spinning would not help.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves a listener until the drain begins, and its connections until they have ended.
@@ -141,7 +141,7 @@ where
     loop {
         tokio::select! {
             biased;
-            // How it ended is the client's affair.
+            // How the connection ended concerns the client only.
             _ = conn.as_mut() => return,
             () = &mut gives_way => return,
             () = &mut stopping, if !leaving => {
@@ -157,7 +157,7 @@ where
     }
 }
 
-/// Reads a request to its end, and has it answered.
+/// Reads a request to its end, and answers it.
 async fn answer(
     mut router: Router,
     request: Request<Incoming>,
@@ -173,7 +173,7 @@ async fn answer(
         }
         Err(problem) => {
             let mut response = problem.into_response();
-            // What was not read stands before the next head.
+            // Content that was not read would stand before the next head.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response
         }
@@ -187,7 +187,7 @@ async fn content(headers: &HeaderMap, body: Incoming, patience: Duration) -> Res
     };
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if headers.contains_key(EXPECT) && declared.is_some_and(|length| length > MAX_CONTENT as u64) {
-        // The client waits for leave to send it (RFC 9110 §10.1.1).
+        // The client waits for a 100 before it sends the content (RFC 9110 §10.1.1).
         return Err(too_large());
     }
     match timeout(patience, read(body)).await {
@@ -201,7 +201,7 @@ async fn content(headers: &HeaderMap, body: Incoming, patience: Duration) -> Res
     }
 }
 
-/// The content; more than the limit of what is too long. `None`: it broke off.
+/// Reads the content; of one that is too long, a little more than the limit. `None`: it broke off.
 async fn read(mut body: Incoming) -> Option<Bytes> {
     let (mut content, mut length) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
@@ -220,8 +220,8 @@ async fn read(mut body: Incoming) -> Option<Bytes> {
 // === impl Limits ===
 
 impl Limits {
-    /// With these; a time that is off is a long one here, for nobody would look after the
-    /// connections.
+    /// Limits with these values. A timeout that is off becomes a long one: otherwise dead connections would
+    /// keep their places.
     pub fn new(max_connections: usize, header_timeout: Duration, idle_timeout: Duration) -> Self {
         let or = |set: Duration, long| if set.is_zero() { Duration::from_secs(long) } else { set };
         Self { max_connections, header_timeout: or(header_timeout, 60), idle_timeout: or(idle_timeout, 600) }
@@ -231,12 +231,12 @@ impl Limits {
 // === impl Places ===
 
 impl Places {
-    /// How many are taken.
+    /// The number of places that are taken.
     pub fn open(&self) -> usize {
         self.lock().taken.len()
     }
 
-    /// A place, if there is one or a connection that is not answered gives way.
+    /// Takes a place that is free, or that of a connection that gives way.
     fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
         let mut seats = self.lock();
         if seats.taken.len() >= most {
@@ -254,7 +254,7 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seats> {
-        // Nothing in here panics half way through a change.
+        // No code under this lock panics in the middle of a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -268,7 +268,7 @@ impl Place {
         }
     }
 
-    /// When it has said nothing for too long; none while a request of it is read or answered, which
+    /// When the connection has been silent for too long; none while its request is read or answered, which
     /// have bounds of their own.
     fn ends_at(&self, limits: Limits) -> Option<Instant> {
         let seats = self.places.lock();

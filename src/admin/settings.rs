@@ -13,13 +13,13 @@ use crate::units::{List, Listen};
 pub struct Settings {
     /// Where it listens.
     pub listen: Listen,
-    /// What `Authorization: Bearer` must say for anything under `/v1/`; required off loopback.
+    /// The token that `Authorization: Bearer` must bear for anything under `/v1/`; required off loopback.
     pub token: Option<Secret>,
     /// Names that Host may have when there is no token, beside loopback ones.
     pub hosts: List<String>,
     /// Whether `/metrics` needs the token too.
     pub metrics_token: bool,
-    /// How many connections it may have; over it the one that is idle longest gives way.
+    /// The most connections. Over it, the one that has been idle for the longest gives way.
     pub max_connections: usize,
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/…`.
+//! The handlers of `/v1/…`.
 
 use axum::Json;
 use axum::body::Bytes;

@@ -48,10 +48,10 @@ pub(super) struct Purge {
     config: Config,
 }
 
-/// An instance answers at once whether it is ready, or it is not.
+/// How long the answer to `/readyz` may take: a ready instance answers at once.
 const READY_BOUND: Duration = Duration::from_secs(2);
 
-/// What came of asking.
+/// The result of a request to the operator's port.
 enum Answer {
     Said(Value),
     Refused(String),
@@ -88,8 +88,8 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
     ExitCode::from(value["code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
 }
 
-/// No instance runs: what the settings say by themselves. The stores are left alone, for to open
-/// them is to write to them (a marker, a reserved number): two empty ones stand in their place.
+/// Explains from the settings alone, because no instance runs. Two empty stores in memory replace those
+/// of the settings: opening those would write to them (a marker, a reserved number).
 async fn alone(mut settings: Settings, question: ExplainRequest) -> Result<Value, ExitCode> {
     eprintln!(
         "no instance answers on the admin port: explained from the settings alone, as if nothing were stored"
@@ -120,7 +120,7 @@ pub(super) async fn purge(purge: Purge) -> ExitCode {
     }
 }
 
-/// Asks an instance whether it is ready: what it says, or why it is not.
+/// Asks an instance whether it is ready. Returns its text, or why it is not ready.
 pub(super) async fn ready(settings: &Settings) -> Result<String, String> {
     let url = format!("http://{}/readyz", door(settings));
     let asked = client()?.get(&url).timeout(READY_BOUND).send().await;
@@ -130,7 +130,7 @@ pub(super) async fn ready(settings: &Settings) -> Result<String, String> {
     if status.is_success() { Ok(text) } else { Err(format!("{url}: {status}: {}", text.trim())) }
 }
 
-/// Where the operator's port is for who is on the same machine.
+/// The address of the operator's port for a client on the same machine.
 fn door(settings: &Settings) -> SocketAddr {
     let mut at = settings.admin.listen.0;
     if at.ip().is_unspecified() {
@@ -141,7 +141,7 @@ fn door(settings: &Settings) -> SocketAddr {
 
 fn client() -> Result<reqwest::Client, String> {
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-    // No certificate is ever needed here, and an image may have none to load.
+    // No certificate is needed here, and an image may have none to load.
     client.tls_certs_only([]).build().map_err(|error| error.to_string())
 }
 

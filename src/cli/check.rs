@@ -17,7 +17,7 @@ pub(super) struct Check {
 }
 
 pub(super) async fn run(check: Check) -> ExitCode {
-    // The instance that runs has said by itself what does not fit into its descriptors.
+    // The running instance has already warned of limits that do not fit into its descriptors.
     let loaded = if check.live { check.config.load() } else { check.config.load_to_serve() };
     let settings = match loaded {
         Ok(settings) => settings,

@@ -61,7 +61,7 @@ pub(super) async fn start(demo: Demo) -> ExitCode {
     code
 }
 
-/// Until it is told to end.
+/// Runs until a signal ends it.
 async fn alone(origin: SocketAddr) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,

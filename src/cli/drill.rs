@@ -79,7 +79,7 @@ pub(super) async fn run(drill: Drill) -> ExitCode {
     }
 }
 
-/// All that can be decided before anything is started.
+/// Makes the plan, before anything is started.
 fn plan(drill: &Drill) -> Result<Plan, ExitCode> {
     let refuse = |reasons: Vec<String>| {
         for reason in reasons {
@@ -96,7 +96,7 @@ fn plan(drill: &Drill) -> Result<Plan, ExitCode> {
     let machine = Machine { resolve: &resolve, variable: &variable };
     let ground = safety::survey(&settings, machine).map_err(refuse)?;
     let text = match drill.config.file.clone().or_else(default_file) {
-        // It was read a moment ago.
+        // It was readable a moment ago.
         Some(file) => {
             std::fs::read_to_string(file).map_err(|error| fail(BAD_SETTINGS, &error.to_string()))?
         }
@@ -113,7 +113,8 @@ fn plan(drill: &Drill) -> Result<Plan, ExitCode> {
     Plan::new(&wish, settings, text, ground, binary).map_err(refuse)
 }
 
-/// Done when one of the signals comes that end a command. From here on they do not by themselves.
+/// Completes when SIGINT, SIGTERM or SIGHUP comes. From here on these no longer end the process by
+/// themselves.
 fn signals() -> std::io::Result<impl Future<Output = ()>> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! What no type can say: settings that cannot be together, or not here.
+//! Checks that no type can make: values out of range, and settings that contradict each other.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::key::target;
 use crate::secret::SecretUrl;
 use crate::upstream::{self, HostRule, HttpVersion};
 
-/// The largest budget of a fleet.
+/// The largest budget of a fleet for one upstream.
 const MOST_PERMITS: usize = 65_536;
 
-/// Judges everything but routes.
+/// Checks all sections but routes.
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     server(settings, problems);
     admin(settings, problems);
@@ -41,7 +41,7 @@ pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &m
 
 fn server(settings: &Settings, problems: &mut Problems<'_>) {
     let server = &settings.server;
-    // It stands in Via, where it is a pseudonym, and in Cache-Status, where it is a token.
+    // It is a pseudonym in Via, and a token in Cache-Status.
     if server.name.parse::<HeaderName>().is_err() {
         problems.add(&path("server.name"), "must be a token: letters, digits, - and _");
     }
@@ -155,7 +155,7 @@ fn upstream(
     if upstream.max_concurrent == 0 {
         problems.add(&at("max_concurrent"), "must be more than 0");
     }
-    // Each is a lease in the store.
+    // Each permit is a lease in the store.
     if upstream.max_concurrent_fleet.is_some_and(|fleet| !(1..=MOST_PERMITS).contains(&fleet)) {
         problems.add(
             &at("max_concurrent_fleet"),
@@ -166,7 +166,7 @@ fn upstream(
     }
 }
 
-/// Whether a URL names an origin.
+/// Checks that a URL names an origin.
 pub(super) fn origin(url: &SecretUrl) -> Result<(), &'static str> {
     if url.reveal().is_empty() {
         return Err("is required, such as \"https://origin.example.com\"");

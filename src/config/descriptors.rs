@@ -1,32 +1,32 @@
 //! Whether what the settings allow fits into the file descriptors that the process may have. Pure:
 //! what the system allows is handed in.
 //!
-//! Without descriptors nothing works: no accept, no fetch, no file of the body store. So what may
-//! be had at once is kept below what there is: then the newest connection is refused, and all that
-//! is under way goes on.
+//! Without descriptors nothing works: no accept, no fetch, no file of the body store. So the limits
+//! together are kept below the descriptors that there are: then the newest connection is refused, and
+//! all that is under way goes on.
 
 use super::Settings;
 use super::problem::Problem;
 use crate::upstream;
 
-/// What takes descriptors, as many as there may be at once.
+/// The limits of what takes descriptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     /// Connections of clients.
     pub connections: usize,
     /// Connections of operators.
     pub admin: usize,
-    /// Exchanges with each upstream; some more connections belong to them.
+    /// Exchanges with each upstream; they have some connections more (`SPARE`).
     pub upstreams: Vec<usize>,
 }
 
-/// For all else: stores, files of bodies, listeners, name look-ups, what the runtime has, and on each
-/// port the connection that is refused.
+/// Descriptors for the process itself: stores, files of bodies, listeners, name look-ups, the runtime,
+/// and on each port the connection that is refused.
 const OWN: usize = 194;
-/// One connection more for so many exchanges of an upstream: idle ones, and those that were begun for a
-/// request that took another.
+/// For each so many exchanges an upstream has one spare connection: idle ones, and ones that were begun
+/// for a request that then took another.
 const EXCHANGES_A_SPARE: usize = 8;
-/// And so many for the first exchanges.
+/// Spare connections of an upstream beside these.
 const SPARE: usize = 2;
 /// The fewest connections of operators: a probe, a scrape, a person, and one more.
 const FEWEST_ADMIN: usize = 4;
@@ -34,12 +34,12 @@ const FEWEST_ADMIN: usize = 4;
 // === impl Places ===
 
 impl Places {
-    /// What there is room for under a limit; the same if it fits, and always if there is no limit.
+    /// The limits that fit under a limit of descriptors; unchanged if all fit, or if there is no limit.
     ///
-    /// What does not fit is shared out: a quarter at most is for the process itself, a sixteenth
-    /// for operators, and of the rest upstreams get a third, or what clients leave: a connection
-    /// can be answered from memory, but a fetch without a client has nobody to go to. Nothing gets
-    /// less than one.
+    /// Otherwise the descriptors are shared out. At most a quarter is for the process itself, and a
+    /// sixteenth for operators. Of the rest, upstreams get a third, or what clients leave if that is more:
+    /// a connection can be answered from memory, but a fetch is of no use without a client. Each limit
+    /// stays at least one.
     #[must_use]
     pub fn within(&self, limit: Option<u64>) -> Self {
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return self.clone() };
@@ -63,12 +63,12 @@ impl Places {
     }
 }
 
-/// The most connections that so many exchanges have.
+/// The most connections that this number of exchanges has.
 fn connections_of(exchanges: usize) -> usize {
     exchanges.saturating_add(exchanges / EXCHANGES_A_SPARE).saturating_add(SPARE)
 }
 
-/// The most exchanges that have no more connections than these.
+/// The most exchanges that this number of connections is enough for.
 fn exchanges_of(connections: usize) -> usize {
     let shared = connections.saturating_sub(SPARE);
     shared - shared.saturating_add(1) / (EXCHANGES_A_SPARE + 1)
@@ -77,7 +77,7 @@ fn exchanges_of(connections: usize) -> usize {
 // === impl Settings ===
 
 impl Settings {
-    /// Lowers what does not fit into so many file descriptors, and warns of each.
+    /// Lowers the limits that do not fit into this number of file descriptors, and warns of each.
     pub fn fit_into(&mut self, limit: Option<u64>) {
         let origins = self.origins();
         let used = |name: &str| self.routes.iter().any(|route| route.route.upstream == name);
@@ -140,11 +140,11 @@ mod tests {
             (&defaults, Some(256), places(118, 16, &[50])),
             (&defaults, Some(64), places(30, 4, &[11])),
             (&places(10_000, 64, &[1024, 3072]), Some(1_024), places(511, 64, &[55, 168])),
-            // A side that wants little gets it, and the other gets the rest.
+            // If one side needs little it gets that, and the other side gets the rest.
             (&places(100, 64, &[5_000]), Some(1_024), places(100, 64, &[591])),
             (&places(10_000, 64, &[10]), Some(1_024), places(753, 64, &[10])),
             (&places(10_000, 2, &[]), Some(1_024), places(828, 2, &[])),
-            // Nothing is shut, however little there is.
+            // No limit becomes 0, however few descriptors there are.
             (&defaults, Some(0), places(1, 4, &[1])),
             (&places(10, 64, &[1, 1, 1, 1000]), Some(100), places(10, 6, &[1, 1, 1, 50])),
         ] {
@@ -170,7 +170,7 @@ mod tests {
                     let fit = wanted.within(Some(limit));
                     let fetches: usize = fit.upstreams.iter().map(|one| connections_of(*one)).sum();
                     let sum = fit.connections + fit.admin + fetches;
-                    // Each of the few that would have got nothing has one.
+                    // Each upstream that would have got none has one.
                     let few = upstreams.len() * connections_of(1);
                     assert!(sum as u64 <= limit + few as u64, "{wanted:?} {limit}: {fit:?}");
                     assert!(fit.connections <= connections && fit.admin <= 64);

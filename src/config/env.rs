@@ -1,8 +1,8 @@
 //! Settings from the environment: `DUSTGATE_SERVER__LISTEN` is `server.listen`.
 //!
-//! Only a name with `__` in it is a setting. Other `DUSTGATE_*` are left alone: a Kubernetes
-//! Service of that name puts some into every pod. Only a name that would be a setting if its
-//! underscores were two is worth a warning.
+//! Only a name with `__` in it is a setting. Other `DUSTGATE_*` variables are ignored: a Kubernetes
+//! Service of that name puts some into every pod. A name that would be a setting with two underscores
+//! gets a warning.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ pub(super) fn variables<'a>(
     found
 }
 
-/// Variables whose names are those of settings but for an underscore, each with the right one.
+/// Variables whose names lack one underscore of a setting's, each with the right name.
 pub(super) fn near_misses<'a>(
     env: &'a BTreeMap<String, String>,
     upstreams: &[String],
@@ -52,7 +52,7 @@ pub(super) fn near_misses<'a>(
     let mut keys = Vec::new();
     let upstream = serde_json::to_value(upstream::Settings::default()).unwrap_or_default();
     paths(&upstream, &mut Vec::new(), &mut |path| keys.push(path.join("__")));
-    // The longest first: queue_timeout is no timeout of an upstream called queue.
+    // The longest name first: queue_timeout is no timeout of an upstream that is called queue.
     keys.sort_by_key(|key| std::cmp::Reverse(key.len()));
     let known: Vec<String> =
         upstreams.iter().map(|name| name.to_ascii_uppercase().replace('-', "_")).collect();
@@ -74,7 +74,7 @@ pub(super) fn near_misses<'a>(
     env.keys().filter_map(|name| Some((name, right(name)?))).collect()
 }
 
-/// Tells of every setting below a value, in capitals.
+/// Calls the function with the name of every setting below a value, in capitals.
 fn paths(value: &serde_json::Value, at: &mut Vec<String>, tell: &mut impl FnMut(&[String])) {
     match value {
         serde_json::Value::Object(map) => {
@@ -93,11 +93,11 @@ fn paths(value: &serde_json::Value, at: &mut Vec<String>, tell: &mut impl FnMut(
 // === impl Variable ===
 
 impl Variable {
-    /// What its text may mean, the likeliest first. Text stays text where text is wanted, even
-    /// if it looks like a number; a list may be written with commas.
+    /// The values that its text may mean, the likeliest first. A text stays a text where a text is
+    /// expected, even if it looks like a number. A list may be written with commas.
     pub(super) fn readings(&self) -> Vec<Value> {
         let text = Value::from(self.text.clone());
-        // Never fails: what is nothing else is text.
+        // It never fails: any text is a text.
         let parsed = self.text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
         let list: Vec<_> = self.text.split(',').map(str::trim).filter(|member| !member.is_empty()).collect();
         let list = Value::from(list);
@@ -109,7 +109,7 @@ impl Variable {
     }
 }
 
-/// A table with that one setting in it.
+/// A table with only that setting.
 pub(super) fn only(path: &[String], value: Value) -> Dict {
     let mut value = value;
     for (at, segment) in path.iter().enumerate().rev() {

@@ -1,4 +1,4 @@
-//! What is wrong with the settings, and where it stands.
+//! Problems of the settings, and the place of each.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -6,7 +6,7 @@ use toml_edit::{ImDocument, Item, TableLike};
 
 use crate::secret::{is_secret, masked_url};
 
-/// One thing that is wrong, or, in the list of warnings, worth a thought.
+/// One error, or in the list of warnings, one warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file, or `environment`; `None` if nothing was written anywhere.
@@ -18,21 +18,21 @@ pub struct Problem {
     pub key: String,
     /// The value as it was written, secrets as `***`; empty if there is none.
     pub value: String,
-    /// Why not.
+    /// What is wrong with it.
     pub reason: String,
 }
 
-/// The way to a setting. A place in a list is a segment of digits.
+/// The path of a setting. An index in a list is a segment of digits.
 pub(super) type Path = Vec<String>;
 
-/// Where settings stand.
+/// Where each setting was written: the file and the environment.
 pub(super) struct Places {
     file: Option<(String, ImDocument<String>)>,
     /// Paths that the environment set: variable, value.
     env: Vec<(Path, String, String)>,
 }
 
-/// A list that a setting is put on once: the first problem of a setting is the cause of others.
+/// Problems, one for each setting: the first problem of a setting often causes the others.
 pub(super) struct Problems<'a> {
     places: &'a Places,
     found: Vec<(Path, Problem)>,
@@ -73,7 +73,7 @@ impl std::error::Error for Problem {}
 // === impl Places ===
 
 impl Places {
-    /// Reads a file's text for where things stand in it.
+    /// Parses a file's text, to find the lines of settings in it.
     pub(super) fn new(file: Option<(String, String)>) -> Result<Self, Problem> {
         let file = match file {
             None => None,
@@ -97,12 +97,12 @@ impl Places {
         self.env.push((path, variable, value));
     }
 
-    /// Whether somebody wrote that setting.
+    /// Returns whether that setting was written anywhere.
     pub(super) fn has(&self, path: &[String]) -> bool {
         self.env.iter().any(|(set, ..)| set.starts_with(path)) || self.item(path).is_some()
     }
 
-    /// A problem with a setting, where it stands.
+    /// A problem of a setting, with the place where it was written.
     pub(super) fn problem(&self, path: &[String], reason: String) -> Problem {
         if let Some((_, variable, value)) = self.env.iter().rev().find(|(set, ..)| path.starts_with(set)) {
             return Problem {
@@ -121,7 +121,7 @@ impl Places {
             value: String::new(),
             reason,
         };
-        // What is missing is missing from the nearest table that is there.
+        // A setting that is missing has the line of the nearest table that is there.
         for end in (1..=path.len()).rev() {
             let Some((start, item)) = self.item(&path[..end]) else { continue };
             problem.line = start.map(|start| line_at(self.text(), start));
@@ -148,7 +148,7 @@ impl Places {
         if alone && last.bytes().all(|byte| byte.is_ascii_digit()) { list } else { path }
     }
 
-    /// The path as people write it; a route by its name if it has one.
+    /// The path as it is written; a route has its name in it instead of its index.
     fn name(&self, path: &[String]) -> String {
         let mut name = String::new();
         let mut item = self.file.as_ref().map(|(_, document)| document.as_item());
@@ -179,7 +179,7 @@ impl Places {
         self.file.as_ref().map_or("", |(_, document)| document.raw())
     }
 
-    /// Where a setting's key begins, and what it is.
+    /// Where a setting's key begins in the text, and the setting.
     fn item(&self, path: &[String]) -> Option<(Option<usize>, &Item)> {
         let mut item = self.file.as_ref()?.1.as_item();
         let mut start = None;
@@ -217,7 +217,7 @@ fn text_of(value: &toml_edit::Value) -> String {
     value.to_string()
 }
 
-/// A value that may be shown.
+/// A value as it is shown: masked if it is a secret, and cut if it is long.
 fn shown(path: &[String], value: &str) -> String {
     if value.is_empty() {
         return String::new();
@@ -243,14 +243,14 @@ impl<'a> Problems<'a> {
         self.places
     }
 
-    /// Adds one, unless that setting, or what it is in, has one.
+    /// Adds a problem, unless that setting or a table around it has one.
     pub(super) fn add(&mut self, path: &[String], reason: impl Into<String>) {
         if !self.has(path) {
             self.found.push((path.to_vec(), self.places.problem(path, reason.into())));
         }
     }
 
-    /// Adds one that is about no setting.
+    /// Adds a problem that is about no setting.
     pub(super) fn note(&mut self, problem: Problem) {
         self.found.push((vec![problem.key.clone()], problem));
     }
@@ -263,12 +263,12 @@ impl<'a> Problems<'a> {
         self.found.len()
     }
 
-    /// Whether something in that table has one.
+    /// Returns whether a setting in that table has a problem.
     pub(super) fn within(&self, table: &[String]) -> bool {
         self.found.iter().any(|(known, _)| known.starts_with(table))
     }
 
-    /// All of them, as they stand in the file.
+    /// All problems, in the order of the file.
     pub(super) fn into_list(self) -> Vec<Problem> {
         let mut list: Vec<_> = self.found.into_iter().map(|(_, problem)| problem).collect();
         list.sort_by_key(|problem| (problem.line.is_none(), problem.line));
@@ -276,14 +276,14 @@ impl<'a> Problems<'a> {
     }
 }
 
-/// The nearest of some names, if one is near.
+/// The most similar of some names, if one is similar enough.
 pub(super) fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |other: &&str| distance(name, other);
     let best = names.into_iter().min_by_key(near)?;
     (distance(name, best) <= (name.len() / 3).max(1) + 1).then_some(best)
 }
 
-/// How many letters differ (Levenshtein), `-` and `_` being one.
+/// The number of letters that differ (Levenshtein). `-` and `_` count as the same.
 fn distance(one: &str, other: &str) -> usize {
     let fold = |text: &str| text.to_ascii_lowercase().replace('-', "_").into_bytes();
     let (one, other) = (fold(one), fold(other));

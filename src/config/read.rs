@@ -1,5 +1,5 @@
-//! File and environment become one, over the defaults of the parts, and whatever in them cannot be is
-//! named: each setting is read by itself first, so that one mistake hides no other.
+//! Merges file and environment over the defaults of the parts, and reports each setting that is wrong.
+//! Each setting is read by itself first, so that one mistake hides no other.
 
 use figment::error::{Error, Kind};
 use figment::providers::{Format as _, Toml};
@@ -28,7 +28,7 @@ impl Provider for Layer {
     }
 }
 
-/// What a file's text says, as far as it is a table.
+/// The table in a file's text. If it does not parse, that is a problem.
 pub(super) fn file(name: &str, text: &str) -> Result<Dict, Problem> {
     let data = Toml::string(text).data().map_err(|error| Problem {
         file: Some(name.to_owned()),
@@ -40,7 +40,7 @@ pub(super) fn file(name: &str, text: &str) -> Result<Dict, Problem> {
     Ok(data.into_values().next().unwrap_or_default())
 }
 
-/// The sum of file and environment. What cannot be is left at its default, and named.
+/// The settings of file and environment together. A wrong one is left at its default, and reported.
 pub(super) fn settings(file: Dict, variables: &[Variable], problems: &mut Problems<'_>) -> Settings {
     let file = clean(file, problems);
     let mut sum = Figment::from(Layer("file", file));
@@ -51,7 +51,7 @@ pub(super) fn settings(file: Dict, variables: &[Variable], problems: &mut Proble
     }
     let sum = sum.extract().map_err(Box::new).and_then(all);
     sum.unwrap_or_else(|error| {
-        // Each part could be read and the sum cannot: file and environment contradict each other.
+        // Each setting could be read, but all together can't: file and environment contradict each other.
         for error in *error {
             let (path, reason) = told(&[], &error);
             problems.add(&path, reason);
@@ -94,7 +94,7 @@ fn in_section<T>(name: &str, read: Result<T, Box<Error>>) -> Result<T, Box<Error
     })
 }
 
-/// A variable's value, in the first reading that its setting can be.
+/// A variable's value: the first of its possible meanings that its setting takes.
 fn read(variable: &Variable, problems: &mut Problems<'_>) -> Option<Value> {
     let path = &variable.path;
     match path[0].as_str() {
@@ -130,7 +130,7 @@ fn read(variable: &Variable, problems: &mut Problems<'_>) -> Option<Value> {
     None
 }
 
-/// Takes out of a file's table what cannot be.
+/// Removes from a file's table each setting that can't be read, and reports it.
 fn clean(file: Dict, problems: &mut Problems<'_>) -> Dict {
     let mut kept = Dict::new();
     for (section, value) in file {
@@ -203,7 +203,7 @@ fn clean_value(
     let Err(error) = probe(section, only(keys, value.clone())) else { return Some(value) };
     let mut broken = false;
     let kept = match value {
-        // What is in something unknown is not to blame.
+        // Settings in an unknown section are not reported one by one.
         _ if matches!(error.kind, Kind::UnknownField(..)) && error.path.len() <= keys.len() => None,
         Value::Dict(tag, table) => {
             let mut kept = Dict::new();
@@ -236,7 +236,7 @@ fn clean_value(
     None
 }
 
-/// Whether a table with that in it could be that section (an entry of it, for lists).
+/// Reads a table with that setting as that section (for lists, as an entry of it), to see if it fits.
 fn probe(section: &str, table: Dict) -> Result<(), Box<Error>> {
     match section {
         "server" => part::<proxy::Server>(table).map(drop),
@@ -270,7 +270,7 @@ fn told(at: &[String], error: &Error) -> (Path, String) {
     (path, reason)
 }
 
-/// What a reader of settings expects, for those who do not read Rust.
+/// What was expected, in words for readers that do not know Rust.
 fn in_words(expected: &str) -> &str {
     match expected {
         "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number",

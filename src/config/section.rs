@@ -1,7 +1,7 @@
-//! Sections of the file, made of the settings of parts.
+//! Sections of the file that hold the settings of several parts.
 //!
-//! What each setting is, and its default, is the part's to say. Here stands only which parts have
-//! their settings in one section.
+//! Each part defines its settings and their defaults. This module only says which parts share a
+//! section.
 
 use std::sync::LazyLock;
 
@@ -15,11 +15,11 @@ use crate::{dust, flight, policy, route, tier};
 
 /// A section, or one entry of a list of them.
 pub(super) trait Section: Sized {
-    /// Reads it; what is not in the table has its default.
+    /// Reads it from a table; settings that are not there have their defaults.
     fn read(table: Dict) -> Result<Self, Box<Error>>;
 }
 
-/// A section of several parts' settings. No two parts may have one of the same name.
+/// A section of several parts' settings. The names of their settings must all differ.
 macro_rules! of_parts {
     ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $part:ident: $settings:ty),+ $(,)? }) => {
         $(#[$doc])*
@@ -48,9 +48,9 @@ of_parts! {
         store: dust::Settings,
         /// Leases.
         flight: flight::Settings,
-        /// How far memory is believed.
+        /// How far memory is trusted.
         belief: tier::Belief,
-        /// What holds for all routes.
+        /// Settings that hold for all routes.
         routes: route::settings::ForAll,
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn part<T: DeserializeOwned>(table: Dict) -> Result<T, Box<Error>> {
     Value::from(table).deserialize().map_err(Box::new)
 }
 
-/// Takes out of a table what are a part's settings.
+/// Moves a part's settings out of a table.
 fn own<T: DeserializeOwned>(table: &mut Dict) -> Dict {
     names::<T>().iter().filter_map(|name| table.remove_entry(*name)).collect()
 }
@@ -78,12 +78,12 @@ fn own<T: DeserializeOwned>(table: &mut Dict) -> Dict {
 /// The names of a part's settings.
 fn names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names = &[][..];
-    // It can only fail: nothing is read.
+    // It always fails, because nothing is read.
     let _ = T::deserialize(Names(&mut names));
     names
 }
 
-/// Asked for a struct, it remembers which fields that has.
+/// A deserializer that only notes the names of the fields of a struct.
 struct Names<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for Names<'_> {

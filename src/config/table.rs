@@ -12,7 +12,7 @@ use crate::secret::SecretUrl;
 use crate::units::Dur;
 use crate::upstream::{self, HostRule};
 
-/// One route on its way, and who hears of what is wrong with it.
+/// Reads one route, and collects its problems and warnings.
 struct Reader<'a, 'p> {
     at: [String; 2],
     written: &'a Route,
@@ -20,7 +20,7 @@ struct Reader<'a, 'p> {
     warnings: &'a mut Problems<'p>,
 }
 
-/// The table, as far as the routes can be; what cannot be is named.
+/// The table of all routes that are right. The others are reported.
 pub(super) fn table<'p>(
     settings: &Settings,
     problems: &mut Problems<'p>,
@@ -37,7 +37,7 @@ pub(super) fn table<'p>(
         }
         let before = problems.count();
         let read = Reader { at: at.clone(), written, problems, warnings }.read(settings);
-        // A route that is wrong elsewhere would be in conflict where it is not meant to be.
+        // A route with another problem could be in conflict only because of that.
         if problems.count() == before && !problems.within(&at) {
             routes.push(read);
             places.push(at);
@@ -65,11 +65,11 @@ pub(super) fn table<'p>(
     table
 }
 
-/// How long a request waits for a verdict from there, unless it is said.
+/// How long a request waits for a verdict of this upstream, if `wait_timeout` is not set.
 pub(super) fn default_wait(upstream: &upstream::Settings) -> Duration {
     let limits = [upstream.connect_timeout, upstream.first_byte_timeout];
     if limits.iter().any(Duration::is_zero) {
-        // No end is set to the fetch, so there must be one to the wait.
+        // The fetch has no timeout, so the wait needs one.
         return Duration::from_secs(35);
     }
     limits.iter().sum::<Duration>() + Duration::from_secs(5)
@@ -100,7 +100,7 @@ impl Reader<'_, '_> {
         route
     }
 
-    /// The upstream's settings, for what depends on them.
+    /// The upstream's settings, for defaults that depend on them.
     fn upstream(&mut self, settings: &Settings) -> upstream::Settings {
         let name = self.written.route.upstream.as_str();
         if let Some(upstream) = settings.upstreams.get(name) {
@@ -109,7 +109,7 @@ impl Reader<'_, '_> {
         if name.is_empty() {
             self.problem("upstream", "is required: an upstream's name or a URL");
         } else if name.contains("://") {
-            // It names the upstream in logs and metrics.
+            // The URL is the upstream's name in logs and metrics.
             if name.contains('@') {
                 self.problem("upstream", "a URL with a user in it belongs in [upstreams.NAME]");
             } else if let Err(reason) = origin(&SecretUrl::here(name)) {
@@ -163,7 +163,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The way to a setting of a route.
+/// The path of a setting of the route.
 fn below(route: &[String], key: &str) -> Path {
     route.iter().cloned().chain(key.split('.').map(str::to_owned)).collect()
 }

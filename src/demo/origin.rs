@@ -1,4 +1,4 @@
-//! A slow origin that counts.
+//! A slow origin that counts its fetches.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,15 +23,15 @@ use tokio::time::sleep;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// How many parts `/drip` has.
+/// The number of parts of `/drip`.
 const DRIPS: usize = 10;
 /// The largest `/large`, in MiB.
 const MAX_LARGE: usize = 4096;
-/// The most connections at a time.
+/// The most connections at one time.
 const MAX_CONNECTIONS: usize = 1024;
-/// How long a head may take, and a connection be idle.
+/// How long a head may take, and how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// After an accept that failed.
+/// The pause after an accept that failed.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The origin. Dropped, it stops.
@@ -51,10 +51,10 @@ pub fn spawn(listener: TcpListener, delay: Duration) -> Handle {
     let shared = counts.clone();
     let task = tokio::spawn(async move {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        // Never closed; those over the limit wait in the kernel.
+        // The semaphore is never closed. Connections over the limit wait in the kernel.
         while let Ok(place) = places.clone().acquire_owned().await {
             let Ok((socket, _)) = listener.accept().await else {
-                // Out of descriptors: some are given back with time.
+                // Most likely descriptors are out: some come back with time.
                 sleep(PAUSE).await;
                 continue;
             };
@@ -63,7 +63,7 @@ pub fn spawn(listener: TcpListener, delay: Duration) -> Handle {
             tokio::spawn(async move {
                 let mut builder = http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-                // A connection that breaks is its client's affair.
+                // A connection that breaks concerns its client only.
                 let _ = builder.serve_connection(TokioIo::new(socket), service).await;
                 drop(place);
             });

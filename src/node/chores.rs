@@ -1,4 +1,4 @@
-//! What runs beside requests, from the start of an instance to its end.
+//! The tasks that run beside requests, from the start of an instance to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use super::Node;
 use crate::tasks::{Need, Task};
 
-/// The longest that a start waits for memory to be believed.
+/// How long a start waits at most until memory is trusted.
 const BRIEFLY: Duration = Duration::from_millis(800);
 
-/// What runs beside an instance's requests. Dropped, all of it stops where it is.
+/// The tasks that run beside an instance's requests. If this is dropped, all of them stop where they are.
 #[derive(Debug)]
 pub struct Chores {
     node: Arc<Node>,
@@ -22,16 +22,17 @@ pub struct Chores {
 }
 
 impl Node {
-    /// Begins to follow the store, and gives that a moment until memory may be believed. Requests
-    /// that come before that are answered unsure, and no worse.
+    /// Begins to follow the store, and waits a moment until memory is trusted. Requests that come before
+    /// that are answered as by an unsure instance.
     pub async fn begin(self: &Arc<Self>) -> Chores {
         let mut following = Vec::new();
         if let Some(member) = &self.member {
             let (follows, keeps) = (member.clone(), member.clone());
-            // Begun again, it counts as having missed changes. Until then its own beats go unheard, and
-            // memory is believed for less time than a purge waits for this instance.
+            // When it is begun again it counts as having missed changes. Until then its own beats go
+            // unheard, and memory is trusted for less time than a purge waits for this instance.
             following.push(self.tasks.supervise("follow", Need::Helps, move || follows.clone().follow()));
-            // While it does not run no trust is renewed. Begun again, it is given its lease by its name.
+            // While it does not run, trust is not renewed. When it is begun again, it gets its lease by
+            // its name.
             following.push(self.tasks.supervise("trust", Need::Helps, move || keeps.clone().keep_trust()));
             let moment = (self.proxy.flight().settings().call_bound * 4).min(BRIEFLY);
             let _ = timeout(moment, member.is_sure()).await;
@@ -55,7 +56,7 @@ impl Chores {
         }
     }
 
-    /// Pays what is owed to the store as soon as that takes it.
+    /// Writes stamps that are owed as soon as the store takes them.
     pub fn pay(&mut self) {
         let proxy = self.node.proxy.clone();
         let pays = move || proxy.clone().keep_stamps();
@@ -66,13 +67,13 @@ impl Chores {
     pub fn tidy(&mut self) {
         let Node { proxy, signal, .. } = &*self.node;
         let (proxy, signal) = (proxy.clone(), signal.clone());
-        // A guard of its own each time: none is held while it pauses, and holds the end up.
+        // A guard of its own each time: a task that pauses holds none, and so does not hold the end up.
         let tidies = move || proxy.clone().keep_tidy(signal.guard());
         self.tidying = Some(self.node.tasks.supervise("tidy", Need::Helps, tidies));
     }
 
-    /// Pays what is still owed, and stops following: from then on no purge waits for this instance (F9).
-    /// Not before [`Node::drained`].
+    /// Tries to write the stamps that are still owed, and stops following: from then on no purge waits for
+    /// this instance (F9). Call it after [`Node::drained`].
     pub async fn end(&mut self) {
         drop(self.paying.take());
         self.node.proxy.pay_at_the_end().await;
@@ -86,7 +87,7 @@ impl Chores {
         drop(self.tidying.take());
     }
 
-    /// Removes what an instance that never joined leaves among the bodies. The last thing of all.
+    /// Removes the bodies of an instance that never joined its fleet. Call it last.
     pub async fn clear(&mut self) {
         if let Some(joining) = self.joining.take() {
             joining.abort();

@@ -1,8 +1,8 @@
-//! An instance that was started while its store was away, and how it becomes one of its fleet.
+//! An instance that was started while its store was away, and how it joins its fleet later.
 //!
-//! It serves by itself until then: nothing but the [`Member`](crate::tier::Member) reaches the
-//! store, and bodies are kept under a name that no other instance knows. The member finds the life
-//! of the store, moves the bodies there and reads the purges; what is left to do is here.
+//! It serves by itself until then: only the [`Member`](crate::tier::Member) reaches the store, and
+//! bodies are kept under a name that no other instance knows. The member finds the life of the store,
+//! moves the bodies there and reads the stamps. The rest is done here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,44 +12,44 @@ use tokio::time::{sleep, timeout};
 use super::{Node, stores};
 use crate::dust::Error;
 
-/// How often it is looked whether the store is back but will not do.
+/// How often the store is checked: it may be back and refuse.
 const LOOK: Duration = Duration::from_secs(5);
-/// Until what failed is tried again.
+/// The pause before another try.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long the end of the process may take longer to remove what it leaves.
+/// How much longer the end of the process may take to remove this instance's own bodies.
 const CLEAR_BOUND: Duration = Duration::from_secs(2);
 
-/// Whether this instance has yet to find the store that it was started without.
+/// Whether this instance still waits for the store that it was started without.
 #[derive(Debug, Default)]
 pub struct Joining(AtomicBool);
 
 // === impl Joining ===
 
 impl Joining {
-    /// `waits`: the store was not there.
+    /// `waits`: whether the store was away at the start.
     pub fn new(waits: bool) -> Self {
         Self(AtomicBool::new(waits))
     }
 
-    /// Whether it has yet to be found.
+    /// Returns whether the store has yet to be found.
     pub fn waits(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 
-    /// The same, as it stands when all stores have been opened.
+    /// Sets whether the store has yet to be found, once all stores have been opened.
     pub fn set(&self, waits: bool) {
         self.0.store(waits, Ordering::Release);
     }
 }
 
 impl Node {
-    /// Whether this instance has yet to join its fleet.
+    /// Returns whether this instance has yet to join its fleet.
     pub fn waits(&self) -> bool {
         self.stores.joining.waits()
     }
 
-    /// Joins the fleet when the store is there, and removes what was kept under this instance's own
-    /// name once nobody reads it any more.
+    /// Joins the fleet when the store is there, and removes the bodies under this instance's own name once
+    /// no request reads them any more.
     pub(super) async fn join(&self) {
         let Some(member) = self.member.as_ref().filter(|_| self.waits()) else { return };
         let stores = &self.stores;
@@ -77,7 +77,7 @@ impl Node {
         self.clear().await;
     }
 
-    /// Removes what was kept under this instance's own name: it has joined long ago, or ends.
+    /// Removes the bodies under this instance's own name: it has joined long ago, or ends.
     pub(super) async fn clear(&self) {
         let alone = &self.stores.life;
         let cleared = timeout(CLEAR_BOUND, self.stores.bodies.clear(alone)).await;

@@ -20,7 +20,7 @@ pub(super) struct Shelves {
     places: Places,
     log: Log,
     told: AtomicBool,
-    /// The id that this instance has proposed for a life of the store, and not heard of again.
+    /// The id that this instance has proposed for a life of the store, until its fate is known.
     proposed: Mutex<Option<String>>,
 }
 
@@ -39,9 +39,9 @@ impl Shelves {
         }
     }
 
-    /// Remembers what is proposed now, and gives what was proposed before.
+    /// Remembers the id that is proposed now, and returns the one before.
     fn proposes(&self, id: Option<&str>) -> Option<String> {
-        // One value: a panic elsewhere broke nothing.
+        // It is one value: a panic elsewhere can't have left it half changed.
         let mut proposed = self.proposed.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *proposed, id.map(str::to_owned))
     }
@@ -60,13 +60,13 @@ impl Moves for Shelves {
             () => self.bodies.rebind(id).await,
         };
         if unmarked && moved.is_ok() {
-            // Left standing, it is met again at the next start.
+            // If it is left, the next start finds it again.
             let _ = unmarked::remember(&*self.dust, &self.prefix, false).await;
         }
         if moved.is_ok() {
             let lost = self.proposes(begun.then_some(id)).filter(|lost| !begun && lost != id);
             if let Some(lost) = lost {
-                // Another instance began that life at the same moment. If this fails, a sweep finds it.
+                // Another instance began a life at the same moment. If this removal fails, a sweep finds it.
                 let _ = self.bodies.abandon(&lost).await;
             }
         }

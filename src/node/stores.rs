@@ -1,5 +1,5 @@
-//! The stores of an instance: as they are handed in, and as it uses them once it has read what
-//! they say at the start.
+//! The stores of an instance: as they are handed in, and as it uses them once it has read the stamps
+//! and the fleet's name.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use crate::clock::Dice;
 use crate::dust::{self, Dust, Put};
 use crate::tier::{Numbers, Own, Stamps};
 
-/// The coordination store, with whatever the assembly puts around it: a clock for its calls, or faults.
+/// The coordination store, with the wrappers of the assembly: metrics of its calls, or faults in tests.
 #[derive(Debug, Clone)]
 pub struct Seams {
-    /// For what may reach it before this instance has joined its fleet.
+    /// For calls that may reach it before this instance has joined its fleet.
     pub joining: Arc<dyn Dust>,
-    /// For everything else: until then it is away.
+    /// For all other calls: until this instance has joined, they fail.
     pub serving: Arc<dyn Dust>,
 }
 
-/// Where the stores are, as an operator may see it.
+/// The URLs of the stores, as an operator may see them.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// What `dust.url` says, without secrets.
+    /// `dust.url`, without secrets.
     pub dust: String,
-    /// What `bodies.url` says, without secrets.
+    /// `bodies.url`, without secrets.
     pub bodies: String,
 }
 
@@ -36,9 +36,9 @@ pub struct Opened {
     pub bodies: Arc<Bodies>,
     /// Whether bodies outlive the process. Those in memory are gone with it, and known to be.
     pub lasting: bool,
-    /// The store's life; a name of this instance's own while that is not known.
+    /// The id of the store's life; a name of this instance's own while that is not known.
     pub life: Arc<str>,
-    /// Whether it is not known.
+    /// Whether the life is not known yet.
     pub joining: Arc<Joining>,
     /// Where they are.
     pub places: Places,
@@ -47,24 +47,24 @@ pub struct Opened {
 /// The stores as an instance uses them.
 #[derive(Debug)]
 pub struct Stores {
-    /// For what may reach the store before this instance has joined its fleet.
+    /// For calls that may reach the store before this instance has joined its fleet.
     pub(super) line: Arc<dyn Dust>,
-    /// For everything else.
+    /// For all other calls.
     pub(super) dust: Arc<dyn Dust>,
-    /// What was seen of the store's changes; none if nobody else makes any.
+    /// The numbers that were seen in the store's changes; none if no other instance makes changes.
     pub(super) numbers: Option<Arc<Numbers>>,
     pub(super) stamps: Arc<Stamps>,
     pub(super) bodies: Arc<Bodies>,
     pub(super) lasting: bool,
     pub(super) life: Arc<str>,
-    /// The fleet's name in CDN-Loop; one of this instance's own until it has joined.
+    /// The fleet's name in `CDN-Loop`; a name of this instance's own until it has joined.
     pub(super) fleet: String,
     pub(super) prefix: String,
     pub(super) joining: Arc<Joining>,
     pub(super) places: Places,
 }
 
-/// Why the stores are of no use.
+/// Why the stores can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An instance that does not know what was purged may not serve.
@@ -78,7 +78,7 @@ pub enum Error {
 // === impl Seams ===
 
 impl Seams {
-    /// A store that everything reaches from the start.
+    /// A store that all calls reach from the start.
     pub fn open(dust: Arc<dyn Dust>) -> Self {
         Self { joining: dust.clone(), serving: dust }
     }
@@ -87,7 +87,7 @@ impl Seams {
 // === impl Places ===
 
 impl Places {
-    /// Says that the two stores do not belong together; `id` is the life that the bodies lack.
+    /// The error text for two stores that do not belong together. `id` is the life that the bodies lack.
     pub fn not_shared(&self, id: &str) -> String {
         format!(
             "{} does not hold the bodies of the store at dust.url ({}): point both at the same pair, on every \
@@ -107,14 +107,14 @@ impl Opened {
         Self { seams, bodies, lasting: true, life, joining: Arc::default(), places }
     }
 
-    /// Reads the purges and the fleet's name. An instance that has yet to join reads neither.
+    /// Reads the stamps and the fleet's name. An instance that has yet to join reads neither.
     ///
     /// # Errors
     /// The coordination store does not answer, or refuses.
     pub async fn read(self, settings: &Settings, dice: &Dice) -> Result<Stores, Error> {
         let Self { seams, bodies, lasting, life, joining, places } = self;
         let prefix = settings.proxy.prefix.clone();
-        // Alone with its store an instance follows nobody, and pays nothing for it.
+        // An instance that is alone with its store has no changes of others to follow.
         let numbers = seams.serving.shared().then(|| Numbers::new(&prefix));
         let own = |dust: Arc<dyn Dust>| -> Arc<dyn Dust> {
             match &numbers {
@@ -147,15 +147,14 @@ impl Stores {
         &self.bodies
     }
 
-    /// The purges that are known.
+    /// The stamps that are known.
     pub fn stamps(&self) -> &Arc<Stamps> {
         &self.stamps
     }
 }
 
-/// The id in CDN-Loop: random, kept in the store, the same for the whole fleet. It is made of the
-/// id of the life in which the fleet began, so that instances that begin it at the same moment make
-/// the same.
+/// The id in `CDN-Loop`: kept in the store, and the same for the whole fleet. It is made of the id of
+/// the life in which the fleet began, so that instances that begin it at the same moment make the same.
 pub(super) async fn fleet_id(dust: &dyn Dust, prefix: &str, life: &str) -> Result<String, dust::Error> {
     let key = fleet_key(prefix);
     if let Some(entry) = dust.entry(&key).await?
@@ -168,12 +167,12 @@ pub(super) async fn fleet_id(dust: &dyn Dust, prefix: &str, life: &str) -> Resul
     Ok(id)
 }
 
-/// A new one, of something random.
+/// A new id, made of a random text.
 fn new_fleet_id(random: &str) -> String {
     format!("dustgate-{}", random.get(..16).unwrap_or(random))
 }
 
-/// Where the fleet's id stands in the store.
+/// The key of the fleet's id in the store.
 pub fn fleet_key(prefix: &str) -> String {
     format!("{prefix}/1/fleet")
 }

@@ -1,4 +1,4 @@
-//! A start without room for bodies: nothing is stored until there is, and then as always.
+//! A start without room for bodies: nothing is stored until there is room.
 //!
 //! A body store without the marker of its life looks like the wrong one at the next start. So the
 //! embedded store remembers that the marker was never written, until it is.
@@ -10,20 +10,20 @@ use tokio::time::{sleep, timeout};
 use crate::body::Bodies;
 use crate::dust::{Dust, Put, Result};
 
-/// How often it is tried.
+/// The pause between tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Where it stands that the bodies of this store have no marker, and what stands there.
+/// The entry that says that the bodies of this store have no marker: its key and its value.
 pub fn note(prefix: &str) -> (String, &'static str) {
     (format!("{prefix}/1/unmarked"), "true")
 }
 
-/// Whether the marker of this store's bodies was never written.
+/// Returns whether the marker of this store's bodies was never written.
 pub async fn is_unmarked(dust: &dyn Dust, prefix: &str) -> Result<bool> {
     Ok(dust.entry(&note(prefix).0).await?.is_some())
 }
 
-/// Remembers that, or that it is no longer so.
+/// Writes that entry, or deletes it.
 pub async fn remember(dust: &dyn Dust, prefix: &str, unmarked: bool) -> Result<()> {
     let (key, value) = note(prefix);
     if unmarked {
@@ -33,8 +33,8 @@ pub async fn remember(dust: &dyn Dust, prefix: &str, unmarked: bool) -> Result<(
     }
 }
 
-/// Writes the marker when there is room for it: from then on bodies are stored. The store remembers
-/// meanwhile that it is missing. `bound` is that of one call.
+/// Writes the marker when there is room for it: from then on bodies are stored. Meanwhile the store
+/// remembers that the marker is missing. `bound` is the bound of one call.
 pub async fn mark(dust: &dyn Dust, bodies: &Bodies, prefix: &str, bound: Duration) {
     let mut remembered = false;
     while bodies.is_unmarked() {
@@ -45,7 +45,7 @@ pub async fn mark(dust: &dyn Dust, bodies: &Bodies, prefix: &str, bound: Duratio
     }
 }
 
-/// Has the store forget that the marker was missing.
+/// Deletes that entry, with as many tries as it takes.
 pub async fn forget(dust: &dyn Dust, prefix: &str, bound: Duration) {
     while !remembers(dust, prefix, false, bound).await {
         sleep(AGAIN).await;
@@ -53,7 +53,7 @@ pub async fn forget(dust: &dyn Dust, prefix: &str, bound: Duration) {
 }
 
 async fn remembers(dust: &dyn Dust, prefix: &str, unmarked: bool, bound: Duration) -> bool {
-    // What others share is joined, or it is begun with its marker.
+    // A shared store is joined, or begun with its marker.
     if dust.shared() {
         return true;
     }

@@ -1,6 +1,6 @@
 //! The line of a request, and the line of a fill.
 //!
-//! Both are plain values: whoever serves a request moves into them what it had anyway, and the
+//! Both are plain values: the code that serves a request moves its own values into them, and the
 //! writer's thread makes text of them.
 
 use std::io::Write as _;
@@ -18,11 +18,11 @@ use super::stamp;
 /// One request, when its response has ended.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// When it came, wall milliseconds.
+    /// When it came, in wall milliseconds.
     pub ts: u64,
     /// Its own number on this instance; printed as 16 hexadecimal digits.
     pub id: u64,
-    /// The client's address, as far as it is believed.
+    /// The client's address, by the proxies that are trusted.
     pub client: Option<IpAddr>,
     /// Method.
     pub method: Method,
@@ -42,11 +42,11 @@ pub struct Access {
     pub bytes_in: u64,
     /// Bytes of the response's content that were sent.
     pub bytes_out: u64,
-    /// From the request's head to the response's end.
+    /// The time from the request's head to the response's end.
     pub duration: Duration,
-    /// From the request's head to the first byte of the response's content or end.
+    /// The time from the request's head to the first byte of the response's content, or to its end.
     pub first_byte: Option<Duration>,
-    /// The client left, or the body broke off.
+    /// Whether the client left or the body broke off.
     pub aborted: bool,
     /// Route name.
     pub route: Option<Arc<str>>,
@@ -56,7 +56,7 @@ pub struct Access {
     pub source: Option<Source>,
     /// Why it was answered so.
     pub why: Option<Why>,
-    /// Answered stale.
+    /// Whether it was answered stale.
     pub stale: bool,
     /// Whether a lease protected the fill; none where there was no flight.
     pub coordinated: Option<bool>,
@@ -66,11 +66,11 @@ pub struct Access {
     pub ttl_s: Option<i64>,
     /// First 128 bits of the key's SHA-256.
     pub key: Option<[u8; 16]>,
-    /// What it was in its flight.
+    /// Its role in its flight.
     pub role: Option<Role>,
-    /// Instance that led.
+    /// The instance that led.
     pub leader: Option<Arc<str>>,
-    /// Fence of the fill.
+    /// The fence of the fill.
     pub fence: Option<u64>,
     /// How long it waited for a verdict.
     pub wait: Option<Duration>,
@@ -93,7 +93,7 @@ pub struct Access {
 /// One fill, when it has ended. The requests that rode it name the same key and fence.
 #[derive(Debug, Clone, Default)]
 pub struct Fill {
-    /// When it began, wall milliseconds.
+    /// When it began, in wall milliseconds.
     pub ts: u64,
     /// Route name.
     pub route: Arc<str>,
@@ -105,17 +105,17 @@ pub struct Fill {
     pub query: Option<String>,
     /// First 128 bits of the key's SHA-256.
     pub key: [u8; 16],
-    /// Fence; none when uncoordinated.
+    /// Its fence; none if it was uncoordinated.
     pub fence: Option<u64>,
     /// Whether a lease protected it.
     pub coordinated: bool,
     /// How it ended; none if it never came to a verdict.
     pub outcome: Option<FillOutcome>,
-    /// Why, where the outcome leaves it open.
+    /// Why it ended so, where the outcome does not tell.
     pub why: Option<Why>,
     /// From the first request to the publish or the end.
     pub duration: Duration,
-    /// How many requests rode it here, beside the one that began it.
+    /// How many requests of this instance rode it, beside the one that began it.
     pub followers: u64,
     /// Upstream name.
     pub upstream: Arc<str>,
@@ -133,7 +133,7 @@ pub struct Fill {
     pub error: Option<&'static str>,
 }
 
-/// What the writer knows that a line does not.
+/// How the writer prints lines.
 #[derive(Debug, Clone)]
 pub(super) struct Style {
     pub(super) format: Format,
@@ -386,8 +386,8 @@ fn target(out: &mut Vec<u8>, host: &str, path: &str, query: Option<&str>, values
     }
 }
 
-/// Names of parameters, as they stand. A parameter without `=` may be a secret as a whole, so it
-/// has no name.
+/// The names of a query's parameters. A parameter without `=` may be a secret as a whole, so it has no
+/// name.
 fn names(query: &str) -> impl Iterator<Item = Option<&str>> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').map(|(name, _)| name))
 }

@@ -1,4 +1,4 @@
-//! One JSON object a line, written field by field into a buffer that is used again.
+//! Writes one JSON object a line, field by field, into a buffer that is used again.
 
 use std::io::Write as _;
 
@@ -33,33 +33,33 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// What prints as a JSON number, or true and false.
+    /// A value that prints as a JSON number or as true or false.
     pub(super) fn plain(&mut self, name: &str, value: impl std::fmt::Display) {
         self.name(name);
         let _ = write!(self.out, "{value}");
     }
 
-    /// What prints without a character that JSON would escape: addresses, hexadecimal digits.
+    /// A value that prints without a character that JSON would escape: addresses, hexadecimal digits.
     pub(super) fn quoted(&mut self, name: &str, value: impl std::fmt::Display) {
         self.name(name);
         let _ = write!(self.out, "\"{value}\"");
     }
 
-    /// True, or left out.
+    /// True; false is left out.
     pub(super) fn flag(&mut self, name: &str, value: bool) {
         if value {
             self.plain(name, true);
         }
     }
 
-    /// Milliseconds with three places.
+    /// A duration, in milliseconds with three decimal places.
     pub(super) fn ms(&mut self, name: &str, value: std::time::Duration) {
         let us = value.as_micros();
         self.name(name);
         let _ = write!(self.out, "{}.{:03}", us / 1000, us % 1000);
     }
 
-    /// A name, and the caller writes the value.
+    /// Writes a name; the caller writes the value.
     pub(super) fn raw(&mut self, name: &str) -> &mut Vec<u8> {
         self.name(name);
         self.out

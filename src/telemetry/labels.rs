@@ -39,13 +39,13 @@ words! {
         Revalidated = "revalidated",
         /// By a fill that this request led: the origin's own failure too.
         Miss = "miss",
-        /// By somebody else's fill.
+        /// By a fill of another request.
         Follower = "follower",
         /// By an exchange of its own, because the response or the request is not shared.
         Pass = "pass",
         /// By an exchange of its own, because the route does not cache.
         Bypass = "bypass",
-        /// By dustgate itself: no response of the origin's.
+        /// By Dustgate itself, with no response of the origin.
         #[default]
         Error = "error",
     }
@@ -56,7 +56,7 @@ words! {
         Cached = "cached",
         /// Fetched here.
         Computed = "computed",
-        /// Fetched by somebody else.
+        /// Fetched by another instance or request.
         Awaited = "awaited",
     }
 
@@ -84,11 +84,11 @@ words! {
         TooLarge = "too_large",
         /// The lease was lost: a newer holder owns the result (S5).
         Fenced = "fenced",
-        /// Nobody wanted it any more, or it was handed over.
+        /// No request wanted it any more, or it was handed over.
         Abandoned = "abandoned",
     }
 
-    /// Across what a follower followed.
+    /// Where the leader of a follower is.
     Scope {
         /// A leader in this process.
         Instance = "instance",
@@ -102,7 +102,7 @@ words! {
         Rode = "rode",
         /// It became the leader.
         Promoted = "promoted",
-        /// It went upstream by itself.
+        /// It went to the origin by itself.
         Degraded = "degraded",
         /// Its deadline passed.
         Timeout = "timeout",
@@ -110,7 +110,7 @@ words! {
         Left = "left",
     }
 
-    /// Why a request was turned away to protect what is behind.
+    /// Why a request was turned away because something is full.
     Shed {
         /// Too many wait here already.
         Waiters = "waiters",
@@ -120,7 +120,7 @@ words! {
         Connections = "connections",
         /// The wait deadline passed with nothing to serve.
         WaitDeadline = "wait_deadline",
-        /// Nobody was known to wait, and the upstream's places were short.
+        /// No client was known to wait, and the upstream had few places left.
         Unwanted = "unwanted",
     }
 
@@ -132,11 +132,11 @@ words! {
         Idle = "idle_timeout",
         /// The client took no byte of its answer in time.
         Send = "send_timeout",
-        /// It took fewer than it has to.
+        /// The client took bytes of its answer too slowly.
         SendRate = "send_rate",
         /// No byte of an upload came in time.
         Body = "body_timeout",
-        /// Fewer came than have to.
+        /// The bytes of an upload came too slowly.
         BodyRate = "body_rate",
     }
 
@@ -152,9 +152,9 @@ words! {
     Eviction {
         /// To make room.
         Room = "room",
-        /// Past its end.
+        /// Its time was over.
         Expired = "expired",
-        /// Under a stamp.
+        /// A stamp covers it.
         Purged = "purged",
     }
 
@@ -168,7 +168,7 @@ words! {
 
     /// Why a lease was lost.
     LeaseLost {
-        /// The store says that somebody else holds it, or nobody.
+        /// The store says that it is not held, or held by another.
         NotHeld = "not_held",
         /// No renewal was answered for a TTL (S3).
         Unanswered = "unanswered",
@@ -200,15 +200,15 @@ pub enum Why {
     IfError,
     /// Stale, and the wait deadline passed (S13).
     WaitDeadline,
-    /// Stale, and the client said that it takes that.
+    /// Stale, and the client allowed it (`max-stale`).
     MaxStale,
-    /// Fresh, but cut off from the store.
+    /// Fresh, but the instance is unsure: cut off from the store.
     Unsure,
-    /// Stored, and under a purge's stamp (F8).
+    /// Stored, and covered by a purge's stamp (F8).
     Purged,
     /// The store of leases is down (S14).
     DustDown,
-    /// Passed, and this is why: the word of the policy's reason.
+    /// Passed: the word of the policy's reason.
     Pass(&'static str),
     /// The upstream's failure: the word of its kind.
     Upstream(&'static str),

@@ -1,4 +1,4 @@
-//! Where lines go: a bounded channel, a thread that writes, and nobody who waits for it.
+//! The log: a bounded channel, and a thread that writes. No request waits for it.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub enum Format {
     /// One JSON object a line.
     #[default]
     Json,
-    /// For eyes.
+    /// Short lines for people.
     Text,
 }
 
@@ -29,7 +29,7 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// For machines or for people.
+    /// The form of the lines.
     pub format: Format,
     /// Whether parameters' values are logged, beside their names. They may hold secrets.
     pub query: bool,
@@ -49,11 +49,11 @@ pub struct Log {
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// A fact of life: started, drained.
+    /// Normal: started, drained.
     Info,
-    /// Works, but not as it should.
+    /// Something works, but not as it should.
     Warn,
-    /// Does not work.
+    /// Something does not work.
     Error,
 }
 
@@ -62,14 +62,14 @@ pub enum Level {
 pub struct Event {
     /// How much it matters.
     pub level: Level,
-    /// One word for its kind: what shedding counts by.
+    /// One word for its kind. Events of one kind are counted together.
     pub kind: &'static str,
-    /// Which route, upstream or store it is about: counted apart. A name from the settings, never
-    /// from a request.
+    /// The route, upstream or store that it is about; each is counted by itself. A name from the settings,
+    /// never from a request.
     pub about: Option<Arc<str>>,
     /// A sentence; no secrets.
     pub text: String,
-    /// More, by name.
+    /// Further fields, by name.
     pub fields: Vec<(&'static str, Value)>,
     pub(super) ts: u64,
 }
@@ -81,7 +81,7 @@ pub enum Value {
     Text(String),
     /// A whole number.
     Number(i64),
-    /// A whole number of the size that fences have.
+    /// A whole number as large as fences are.
     Big(u64),
     /// Yes or no.
     Flag(bool),
@@ -89,7 +89,7 @@ pub enum Value {
     List(Vec<String>),
 }
 
-/// What must not be lost; the writer's too, so that it outlives the log.
+/// Lines that must not be lost. Log and writer share it, so that it outlives the log.
 pub(super) type Queue = Arc<Mutex<Vec<Urgent>>>;
 
 pub(super) struct Shared {
@@ -158,7 +158,7 @@ impl Log {
         Self::start(settings, instance, now, io::stdout())
     }
 
-    /// A log that keeps nothing, for tests and commands.
+    /// A log that writes nothing, for tests and commands.
     pub fn null() -> Self {
         let shared = Shared {
             lines: None,
@@ -170,27 +170,27 @@ impl Log {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Whether request lines are wanted: ask before building one.
+    /// Returns whether request lines are logged. Call it before building one.
     pub fn wants_requests(&self) -> bool {
         self.shared.requests
     }
 
-    /// The line of a request. Dropped and counted when too many wait.
+    /// Logs a request. The line is dropped and counted if too many wait.
     pub fn access(&self, line: Access) {
         if self.shared.requests {
             self.send(Message::Access(line));
         }
     }
 
-    /// The line of a fill. Dropped and counted when too many wait.
+    /// Logs a fill. The line is dropped and counted if too many wait.
     pub fn fill(&self, line: Fill) {
         if self.shared.requests {
             self.send(Message::Fill(Box::new(line)));
         }
     }
 
-    /// An event. Warnings and errors of one kind: the first at once, then one line every 10 s that
-    /// says how many there were.
+    /// Logs an event. Of warnings and errors of one kind the first is written at once, and then one line
+    /// every 10 s that says how many there were.
     pub fn event(&self, mut event: Event) {
         event.ts = self.shared.now();
         self.send(Message::Event(Box::new(event)));
@@ -211,19 +211,19 @@ impl Log {
         self.event(Event::new(Level::Error, kind, text));
     }
 
-    /// An audit line: neither counted together nor dropped, however many lines wait.
+    /// Logs an audit line. It is neither counted together nor dropped, however many lines wait.
     pub fn audit(&self, mut event: Event) {
         event.ts = self.shared.now();
         self.urgent(Urgent::Audit(event));
     }
 
-    /// How many lines were dropped since the start.
+    /// The number of lines that were dropped since the start.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits, blocking this thread, until all that was sent before is written; false if that took
-    /// longer than `within`. For the last moment of the process.
+    /// Blocks this thread until all lines that were sent before are written, and returns whether they were
+    /// within this time. For the last moment of the process.
     pub fn flush(&self, within: Duration) -> bool {
         if self.shared.lines.is_none() {
             return true;
@@ -243,7 +243,7 @@ impl Log {
     fn urgent(&self, urgent: Urgent) {
         let Some(lines) = &self.shared.lines else { return };
         self.shared.urgent.lock().unwrap_or_else(PoisonError::into_inner).push(urgent);
-        // If the channel is full the writer is awake and will look.
+        // If the channel is full, the writer is awake and looks anyway.
         let _ = lines.try_send(Message::Look);
     }
 }
@@ -278,7 +278,7 @@ impl Level {
 // === impl Event ===
 
 impl Event {
-    /// An event of a kind; `kind` is one word of the program's own.
+    /// An event of a kind. `kind` is one word, and the program has a fixed set of them.
     pub fn new(level: Level, kind: &'static str, text: impl Into<String>) -> Self {
         Self { level, kind, about: None, text: text.into(), fields: Vec::new(), ts: 0 }
     }

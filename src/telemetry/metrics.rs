@@ -1,8 +1,8 @@
 //! Counters, gauges and histograms, in Prometheus' text format 0.0.4.
 //!
-//! Handles are found once, when a route or an upstream is set up; after that a request costs
+//! Handles are looked up once, when a route or an upstream is set up; after that a request costs
 //! atomic adds. Labels come from the settings or from closed sets, never from a request. Gauges
-//! whose truth lies elsewhere are set by [`Metrics::on_render`] just before they are read.
+//! whose values other parts keep are set by [`Metrics::on_render`] just before they are read.
 
 mod family;
 mod parts;
@@ -38,9 +38,9 @@ pub struct Metrics {
     upstreams: per_upstream::Families,
     /// The process and its connections.
     pub process: ProcessMetrics,
-    /// Following.
+    /// Requests that follow a fill.
     pub followers: FollowerMetrics,
-    /// What was turned away.
+    /// Requests and connections that were turned away.
     pub shed: ShedMetrics,
     /// The coordination store.
     pub dust: DustMetrics,
@@ -61,7 +61,7 @@ struct Register {
 // === impl Metrics ===
 
 impl Metrics {
-    /// All families, none with a value yet except where zero says something.
+    /// All families. None has a value yet, except where zero says something.
     pub fn new(version: &str) -> Arc<Self> {
         let mut register = Register { registry: Registry::new(), shapes: Vec::new() };
         let metrics = Self {
@@ -81,7 +81,7 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Handles of one route; keep them, they are what makes a hit cheap.
+    /// The handles of one route. Keep them: looking them up is not for the way of a hit.
     pub fn route(&self, name: &str) -> RouteMetrics {
         RouteMetrics::new(&self.routes, name)
     }
@@ -91,7 +91,7 @@ impl Metrics {
         UpstreamMetrics::new(&self.upstreams, name)
     }
 
-    /// Something that sets gauges, called before every rendering. It must not block.
+    /// Registers a function that sets gauges. It is called before every rendering, and must not block.
     pub fn on_render(&self, set: impl Fn(&Metrics) + Send + Sync + 'static) {
         self.before.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(set));
     }
@@ -105,10 +105,10 @@ impl Metrics {
         let mut out = Vec::new();
         let mut gathered = gathered.iter().peekable();
         for shape in &self.shapes {
-            // Both are sorted by name, and all that is gathered has a shape.
+            // Both are sorted by name, and every family that is gathered has a shape.
             match gathered.next_if(|family| family.name() == shape.name) {
                 Some(family) => {
-                    // It fails for a family without a name or a value, and this has both.
+                    // It fails only for a family without a name or a value, and this one has both.
                     let _ = TextEncoder::new().encode(std::slice::from_ref(family), &mut out);
                 }
                 None => shape.header(&mut out),
@@ -127,7 +127,7 @@ impl fmt::Debug for Metrics {
 // === impl Register ===
 
 impl Register {
-    /// Registers a family that was just built, and hands it back.
+    /// Registers a family that was just built, and returns it.
     fn add<C: Collector + Clone + 'static>(&mut self, kind: &'static str, family: C) -> C {
         for desc in family.desc() {
             self.shapes.push(Shape { name: desc.fq_name.clone(), help: desc.help.clone(), kind });

@@ -1,4 +1,4 @@
-//! One line at once, then a count: a failing neighbour must not fill the disk.
+//! Writes one line of a kind at once, and then a count: a failing origin or store must not fill the disk.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::log::Event;
 
-/// How long lines of one kind are counted before the next is written.
+/// How long events of one kind are counted before the next line is written.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 
-/// Kinds that were seen lately. Bounded, because kinds are words of the program and what they are
-/// about is named in the settings.
+/// Kinds of events that were seen lately. It is bounded: kinds are words of the program, and what they
+/// are about is named in the settings.
 #[derive(Debug, Default)]
 pub(super) struct Shedding {
     seen: HashMap<(&'static str, Option<Arc<str>>), Seen>,
@@ -28,7 +28,7 @@ struct Seen {
 // === impl Shedding ===
 
 impl Shedding {
-    /// The event, if it is to be written now; else it is kept and counted.
+    /// Returns the event if it has to be written now; else it is kept and counted.
     pub(super) fn offer(&mut self, event: Event, now: Instant) -> Option<Event> {
         let key = (event.kind, event.about.clone());
         if let Some(seen) = self.seen.get_mut(&key) {
@@ -40,8 +40,8 @@ impl Shedding {
         Some(event)
     }
 
-    /// Windows that have ended: the last event of each, with how many there were since its
-    /// predecessor was written. A kind that was quiet for a window is forgotten.
+    /// Ends the windows that are over. Returns the last event of each, and how many there were since the
+    /// one before was written. A kind that was quiet for a window is forgotten.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(Event, u64)> {
         let mut out = Vec::new();
         self.seen.retain(|_, seen| {
@@ -56,7 +56,7 @@ impl Shedding {
         out
     }
 
-    /// Everything that was counted and not written: for the last line before the end.
+    /// All events that were counted and not written, for the end of the log.
     pub(super) fn rest(&mut self) -> Vec<(Event, u64)> {
         self.seen.drain().filter_map(|(_, seen)| Some((seen.last?, seen.count))).collect()
     }

@@ -1,4 +1,4 @@
-//! Wall times as text, without a calendar crate: the log needs two forms and no parsing.
+//! Wall times as text. The log needs two forms and no parsing, so there is no calendar crate.
 
 use std::io::Write as _;
 

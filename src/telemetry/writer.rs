@@ -13,27 +13,27 @@ use super::access::{Access, Fill, Style};
 use super::log::{Event, Level, Queue, Shared};
 use super::shed::{Shedding, WINDOW};
 
-/// How long lines are let gather after a batch was written. A sender that finds the thread awake
-/// makes no system call, so a busy instance pays for 200 wake-ups a second and not for one a line.
+/// How long the thread lets lines gather after it has written a batch. A sender that finds the thread
+/// awake makes no system call, so a busy instance pays for 200 wake-ups a second and not for one a line.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// How often counts are looked at while nothing else happens.
+/// How often counts are checked while no line comes.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Written at once beyond this many bytes.
+/// A buffer of more bytes than this is written at once.
 const BATCH: usize = 64 * 1024;
 
-/// What goes through the channel.
+/// A message in the channel.
 #[expect(clippy::large_enum_variant, reason = "request lines are nearly all of them: inline, not allocated")]
 pub(super) enum Message {
     Access(Access),
     Fill(Box<Fill>),
     Event(Box<Event>),
-    /// There is something urgent.
+    /// Something urgent waits in the queue beside the channel.
     Look,
 }
 
-/// What does not go through the channel, because it must not be lost when that is full.
+/// Messages beside the channel, because they must not be lost when that is full.
 pub(super) enum Urgent {
     Audit(Event),
     Flush(SyncSender<()>),
@@ -64,11 +64,11 @@ impl<W: Write + Send + 'static> Writer<W> {
         }
     }
 
-    /// Starts the thread. It ends when the log is gone and what it left is written.
+    /// Starts the thread. It ends when the log is dropped and all that it left is written.
     pub(super) fn spawn(mut self, lines: Receiver<Message>, shared: Weak<Shared>) -> io::Result<()> {
         thread::Builder::new().name("log".into()).spawn(move || {
             loop {
-                // What is urgent may have come after the last turn took it, and its mark before.
+                // Something urgent may have come after the last turn, and its `Look` before.
                 let wait = if self.urgent().is_empty() { IDLE } else { Duration::ZERO };
                 let first = match lines.recv_timeout(wait) {
                     Ok(message) => Some(message),
@@ -81,14 +81,14 @@ impl<W: Write + Send + 'static> Writer<W> {
             for (event, count) in self.shedding.rest() {
                 self.counted(event, count);
             }
-            // Once more, for what was urgent and came last.
+            // Once more, for urgent messages that came last.
             self.turn(None, &lines, &shared);
         })?;
         Ok(())
     }
 
     fn turn(&mut self, first: Option<Message>, lines: &Receiver<Message>, shared: &Weak<Shared>) {
-        // Taken first: a flush covers what was sent before it, and that is in the channel by now.
+        // The queue is taken first: lines that were sent before a flush are in the channel by now.
         let urgent = std::mem::take(&mut *self.urgent());
         if let Some(shared) = shared.upgrade() {
             self.dropped(&shared);
@@ -137,7 +137,7 @@ impl<W: Write + Send + 'static> Writer<W> {
         event.with("times", count).write(&mut self.buffer, &self.style);
     }
 
-    /// Says that lines were dropped: at once, then every window.
+    /// Logs that lines were dropped: at once, and then once every window.
     fn dropped(&mut self, shared: &Shared) {
         let dropped = shared.dropped.load(Ordering::Relaxed);
         let now = Instant::now();
@@ -152,7 +152,7 @@ impl<W: Write + Send + 'static> Writer<W> {
         self.dropped_until = Some(now + WINDOW);
     }
 
-    /// Writes the buffer. A reader that is gone must not end the proxy, so failures are ignored.
+    /// Writes the buffer. Failures are ignored: a log reader that is gone must not end the proxy.
     fn put(&mut self) {
         if self.buffer.is_empty() {
             return;

@@ -2,7 +2,7 @@ use std::sync::{Condvar, MutexGuard};
 
 use super::*;
 
-/// A sink that tests read, and that can be held shut.
+/// A sink that tests read, and that can be blocked.
 #[derive(Clone, Default)]
 struct Sink(Arc<(Mutex<State>, Condvar)>);
 
@@ -94,7 +94,7 @@ fn what_was_counted_is_said_at_the_end() {
     }
     log.audit(Event::new(Level::Info, "purge", "all"));
     drop(log);
-    // The thread ends by itself; its last write is what is waited for.
+    // The thread ends by itself; the test waits for its last write.
     while !sink.lines().iter().any(|line| line.ends_with("times=4")) {
         std::thread::yield_now();
     }

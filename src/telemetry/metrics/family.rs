@@ -1,5 +1,5 @@
-//! Building families. A name that Prometheus refuses is a mistake of this module, found by its
-//! first test, so building does not answer with errors.
+//! Builds metric families. A name that Prometheus refuses is a mistake in this module, which its first
+//! test finds, so building returns no errors.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -18,11 +18,11 @@ pub(super) struct Shape {
     pub(super) kind: &'static str,
 }
 
-/// Whole requests: from a memory hit to a slow API.
+/// Buckets for whole requests, in seconds: from a memory hit to a slow API.
 const REQUEST: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Calls to a store that is near.
+/// Buckets for calls of a near store, in seconds.
 const CALL: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0];
 
 /// Which buckets a histogram has.
@@ -32,8 +32,8 @@ pub(super) enum Buckets {
     Call,
 }
 
-/// A counter that is found when it is first used: most cells of a route's table stay empty, and an
-/// empty one is not worth a line in every scrape.
+/// A counter that is made when it is first used. Most cells of a route's table stay empty, and an empty
+/// one is not worth a line in every scrape.
 #[derive(Default)]
 pub(super) struct LazyCounter(OnceLock<IntCounter>);
 
@@ -105,7 +105,7 @@ impl LazyHistogram {
         self.0.get_or_init(|| family.with_label_values(labels))
     }
 
-    /// How many were observed, without making an empty series.
+    /// The number of observations. Makes no empty series.
     pub(super) fn count(&self) -> u64 {
         self.0.get().map_or(0, Histogram::get_sample_count)
     }
@@ -116,20 +116,20 @@ pub(super) fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// A status as its class: what a label may hold. 0 says that nothing was sent.
+/// A status as its class, for a label. 0 says that nothing was sent.
 pub(super) fn class(status: u16) -> (usize, &'static str) {
     match status {
         100..=199 => (1, "1xx"),
         200..=299 => (2, "2xx"),
         300..=399 => (3, "3xx"),
         400..=499 => (4, "4xx"),
-        // What is none of HTTP's is read as one of these (RFC 9110 §15).
+        // A status above 599 counts as a 5xx (RFC 9110 §15).
         500.. => (5, "5xx"),
         _ => (0, "none"),
     }
 }
 
-/// How many classes there are.
+/// The number of classes.
 pub(super) const CLASSES: usize = 6;
 
 fn full(name: &str) -> String {

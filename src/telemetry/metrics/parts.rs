@@ -1,4 +1,4 @@
-//! What is counted for the process as a whole.
+//! Metrics of the process as a whole.
 
 use std::time::Duration;
 
@@ -22,20 +22,20 @@ pub struct ProcessMetrics {
     task_panics: IntCounterVec,
 }
 
-/// Following a fill.
+/// Requests that follow a fill.
 #[derive(Debug)]
 pub struct FollowerMetrics {
     ended: IntCounterVec,
     waited: HistogramVec,
 }
 
-/// What was turned away.
+/// Requests and connections that were turned away.
 #[derive(Debug)]
 pub struct ShedMetrics {
     shed: IntCounterVec,
 }
 
-/// The coordination store, and the trust that hangs on it.
+/// The coordination store, and the trust that depends on it.
 #[derive(Debug)]
 pub struct DustMetrics {
     up: IntGauge,
@@ -114,12 +114,12 @@ impl ProcessMetrics {
         }
     }
 
-    /// Whether `/readyz` answers 200.
+    /// Sets whether `/readyz` answers 200.
     pub fn set_ready(&self, ready: bool) {
         self.ready.set(ready.into());
     }
 
-    /// Whether the end has begun.
+    /// Sets whether the drain has begun.
     pub fn set_draining(&self, draining: bool) {
         self.draining.set(draining.into());
     }
@@ -144,7 +144,7 @@ impl ProcessMetrics {
         self.task_panics.with_label_values(&[task]).inc();
     }
 
-    /// What [`crate::telemetry::Log::dropped`] says.
+    /// Sets the number of dropped lines, from [`crate::telemetry::Log::dropped`].
     pub fn set_log_dropped(&self, lines: u64) {
         self.log_dropped.inc_by(lines.saturating_sub(self.log_dropped.get()));
     }
@@ -169,7 +169,7 @@ impl FollowerMetrics {
         }
     }
 
-    /// A request followed, and this is how that ended, after having waited for a verdict.
+    /// A request has followed a fill: how that ended, and how long it waited for a verdict.
     pub fn ended(&self, scope: Scope, end: FollowerEnd, waited: Duration) {
         self.ended.with_label_values(&[scope.as_str(), end.as_str()]).inc();
         self.waited.with_label_values(&[scope.as_str()]).observe(seconds(waited));
@@ -225,12 +225,12 @@ impl DustMetrics {
         }
     }
 
-    /// Whether the store answers.
+    /// Sets whether the store answers.
     pub fn set_up(&self, up: bool) {
         self.up.set(up.into());
     }
 
-    /// Whether the tier is not to be trusted.
+    /// Sets whether memory is past its trust.
     pub fn set_unsure(&self, unsure: bool) {
         self.unsure.set(unsure.into());
     }
@@ -245,12 +245,12 @@ impl DustMetrics {
         self.errors.with_label_values(&[op, reason]).inc();
     }
 
-    /// So many leases were lost for this reason since the start.
+    /// Sets the number of leases that were lost for this reason since the start.
     pub fn set_leases_lost(&self, reason: LeaseLost, total: u64) {
         raise(&self.leases_lost.with_label_values(&[reason.as_str()]), total);
     }
 
-    /// So many leases that were given up had landed (F11), since the start.
+    /// Sets the number of leases that were given up and turned out to be granted (F11), since the start.
     pub fn set_leases_orphaned(&self, total: u64) {
         raise(&self.leases_orphaned, total);
     }
@@ -260,37 +260,37 @@ impl DustMetrics {
         self.fenced.inc();
     }
 
-    /// The store has a lower number or fewer stamps than were seen.
+    /// The store went back: it has a lower number or fewer stamps than were seen.
     pub fn went_back(&self) {
         self.went_back.inc();
     }
 
-    /// So many entries were taken for absent since the start, because of their numbers.
+    /// Sets the number of entries that were taken for absent because of their numbers, since the start.
     pub fn set_impossible(&self, total: u64) {
         raise(&self.impossible, total);
     }
 
-    /// So many leases were asked for at a key that holds a value, since the start.
+    /// Sets the number of calls for a lease at a key that holds a value, since the start.
     pub fn set_occupied(&self, total: u64) {
         raise(&self.occupied, total);
     }
 
-    /// This machine's clock was set so often since the start.
+    /// Sets how often this machine's clock was set since the start.
     pub fn set_clock_steps(&self, total: u64) {
         raise(&self.clock_steps, total);
     }
 
-    /// The store's clock minus ours, in seconds.
+    /// Sets the store's clock minus this instance's, in seconds.
     pub fn set_clock_offset(&self, seconds: f64) {
         self.clock_offset.set(seconds);
     }
 
-    /// How many URLs are owed a stamp.
+    /// Sets the number of URLs whose stamp is owed.
     pub fn set_stamps_owed(&self, count: usize) {
         self.stamps_owed.set(signed(count as u64));
     }
 
-    /// The highest stamp applied here.
+    /// Sets the highest stamp that was applied here.
     pub fn set_purge_number(&self, number: u64) {
         self.purge_number.set(signed(number));
     }
@@ -307,13 +307,13 @@ impl MemoryMetrics {
         }
     }
 
-    /// What the tier holds now.
+    /// Sets what the tier holds now.
     pub fn set(&self, bytes: u64, objects: u64) {
         self.bytes.set(signed(bytes));
         self.objects.set(signed(objects));
     }
 
-    /// The counter of one way out; keep it.
+    /// The counter of evictions from a tier for a reason; keep it.
     pub fn evictions(&self, tier: Tier, reason: Eviction) -> IntCounter {
         self.evictions.with_label_values(&[tier.as_str(), reason.as_str()])
     }
@@ -348,22 +348,22 @@ impl BodyMetrics {
         }
     }
 
-    /// Bytes in the store.
+    /// Sets the bytes in the store.
     pub fn set_bytes(&self, bytes: u64) {
         self.bytes.set(signed(bytes));
     }
 
-    /// Bytes of other lives of the store that are over.
+    /// Sets the bytes of earlier lives of the store.
     pub fn set_others(&self, bytes: u64) {
         self.others.set(signed(bytes));
     }
 
-    /// So many calls have failed since the start.
+    /// Sets the number of calls that have failed since the start.
     pub fn set_errors(&self, op: &'static str, total: u64) {
         raise(&self.errors.with_label_values(&[op]), total);
     }
 
-    /// So many segments were missing, and so many were not what they should be, since the start.
+    /// Sets the numbers of segments that were missing, and that were damaged, since the start.
     pub fn set_lost(&self, missing: u64, corrupt: u64) {
         raise(&self.missing, missing);
         raise(&self.integrity.with_label_values(&[Integrity::Segment.as_str()]), corrupt);
@@ -374,13 +374,13 @@ impl BodyMetrics {
         self.integrity.with_label_values(&[what.as_str()]).inc();
     }
 
-    /// So many segments were swept.
+    /// This number of segments was swept.
     pub fn swept(&self, segments: u64) {
         self.swept.inc_by(segments);
     }
 }
 
-/// Brings a counter up to a total that is kept elsewhere.
+/// Raises a counter to a total that another part keeps.
 pub(super) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

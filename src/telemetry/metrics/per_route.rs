@@ -1,4 +1,4 @@
-//! What is counted for each route.
+//! Metrics of each route.
 
 use std::array;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::Register;
 use super::family::{Buckets, CLASSES, LazyCounter, LazyHistogram, class, seconds};
 use crate::telemetry::labels::{Cache, FillOutcome};
 
-/// How many ways there are to answer.
+/// The number of ways to answer.
 const WAYS: usize = Cache::ALL.len();
 
 #[derive(Clone)]
@@ -164,12 +164,12 @@ impl RouteMetrics {
         fill_duration.observe(seconds(duration));
     }
 
-    /// A fill sent a request upstream; a retry is one more.
+    /// A fill has sent a request to the origin; a retry counts as one more.
     pub fn fetch(&self) {
         self.inner.fetches.inc();
     }
 
-    /// A key became due to be filled, once for all who wanted it.
+    /// A key had to be filled: counted once for all requests that wanted it.
     pub fn key(&self) {
         self.inner.keys.inc();
     }
@@ -179,7 +179,7 @@ impl RouteMetrics {
         self.inner.uncoordinated.inc();
     }
 
-    /// A request begins to follow; drop what is returned when it no longer does.
+    /// A request begins to follow; drop what is returned when it stops.
     pub fn following(&self) -> Held {
         Held::of(&self.inner.followers)
     }
@@ -189,7 +189,7 @@ impl RouteMetrics {
         self.inner.families.passes.with_label_values(&[self.inner.name.as_str(), reason]).inc();
     }
 
-    /// Requests answered so far, by way: for the hit ratio.
+    /// The number of requests that were answered in this way, for the hit ratio.
     pub fn answered(&self, cache: Cache) -> u64 {
         self.inner.ways[cache as usize].duration.count()
     }

@@ -1,4 +1,4 @@
-//! What is counted for each upstream.
+//! Metrics of each upstream.
 
 use std::array;
 use std::fmt;
@@ -113,12 +113,12 @@ impl UpstreamMetrics {
         self.inner.duration.observe(seconds(first_byte));
     }
 
-    /// An exchange failed, in its head or in its body: the word of the kind.
+    /// An exchange failed, in its head or in its body. `kind`: the word of the error's kind.
     pub fn error(&self, kind: &'static str) {
         self.inner.families.errors.with_label_values(&[self.inner.name.as_str(), kind]).inc();
     }
 
-    /// How the fleet's budget stands, seen from here; for [`super::Metrics::on_render`].
+    /// Sets the state of the fleet's budget, as this instance sees it; for [`super::Metrics::on_render`].
     pub fn set_budget(&self, held: usize, most: usize, alone: bool, fallbacks: u64) {
         let (families, upstream) = (&self.inner.families, &[self.inner.name.as_str()]);
         families.permits.with_label_values(upstream).set(i64::try_from(held).unwrap_or(i64::MAX));
@@ -127,13 +127,13 @@ impl UpstreamMetrics {
         raise(&families.permits_fallbacks.with_label_values(upstream), fallbacks);
     }
 
-    /// So many permits were lost for this reason since the start.
+    /// Sets the number of permits that were lost for this reason since the start.
     pub fn set_permits_lost(&self, reason: LeaseLost, total: u64) {
         let label = [self.inner.name.as_str(), reason.as_str()];
         raise(&self.inner.families.permits_lost.with_label_values(&label), total);
     }
 
-    /// What the limit says now; for [`super::Metrics::on_render`].
+    /// Sets the exchanges under way and in the queue; for [`super::Metrics::on_render`].
     pub fn set_load(&self, in_flight: usize, queued: usize) {
         self.inner.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.inner.queue.set(i64::try_from(queued).unwrap_or(i64::MAX));

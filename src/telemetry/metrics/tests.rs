@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::telemetry::labels::*;
 
-/// The families that dashboards hold on to, with their types and labels.
+/// The families that dashboards rely on, with their types and labels.
 const FAMILIES: &str = "
     build_info gauge version | ready gauge | draining gauge | connections gauge listener
     connections_closed_total counter reason | refused_total counter reason
@@ -91,7 +91,7 @@ fn expected() -> impl Iterator<Item = (String, &'static str, BTreeSet<String>)> 
     })
 }
 
-/// Touches everything once.
+/// Sets or raises every metric once.
 fn traffic(metrics: &Metrics) {
     let ms = Duration::from_millis(3);
     let route = metrics.route("products");
