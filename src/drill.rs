@@ -1,10 +1,10 @@
-//! What `dustgate drill` does: a fleet of processes of this binary, with the user's own settings,
-//! before an origin of its own, asked by a herd of clients while leaders and the store are killed
-//! and frozen. Each scenario holds promises against what was seen.
+//! `dustgate drill`: starts a fleet of processes of this binary, with the user's own settings, in front
+//! of an origin of its own. A herd of clients sends requests while leaders and the store are killed and
+//! frozen. Each scenario compares promises with what was seen.
 //!
-//! A drill touches nothing but loopback ([`ground`]) and nothing that is in use: the routes and
-//! upstreams of the settings are replaced by one, and the fleet has a prefix and bodies of its own
-//! ([`scratch`]).
+//! A drill touches nothing but loopback ([`safety`]) and nothing that is in use: one route and one
+//! upstream replace those of the settings, and the fleet has a prefix and bodies of its own
+//! ([`workspace`]).
 
 use std::future::Future;
 
@@ -29,10 +29,10 @@ use table::{Report, Row, Verdict};
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// The settings do not let the fleet start, or not with so many.
+    /// The fleet can't start with these settings, or not with this number of instances or clients.
     #[error("{0}")]
     Settings(String),
-    /// The machine does not give what is needed.
+    /// The machine does not give the ports, files or descriptors that are needed.
     #[error("{0}")]
     Machine(String),
     /// A signal came.
@@ -40,7 +40,7 @@ pub enum Failed {
     Interrupted,
 }
 
-/// Runs all scenarios of a plan, `told` each row as it is there, until `interrupted` is done.
+/// Runs all scenarios of a plan, until `interrupted` completes. Each row goes to `told` when it is there.
 ///
 /// # Errors
 /// If the fleet cannot be started, or was interrupted. Processes are killed and what the drill

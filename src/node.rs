@@ -222,7 +222,7 @@ impl Node {
     /// Waits until everything under way has ended, no permit is held and no lease is owed (F9).
     ///
     /// # Errors
-    /// The grace was over before that: the number of guards, permits and leases that were left.
+    /// The grace was over before that: the number of guards that were still held.
     ///
     /// # Cancel safety
     /// The drain has begun even if this is dropped; another call goes on waiting.

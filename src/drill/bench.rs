@@ -1,4 +1,4 @@
-//! Everything that a scenario plays with: the fleet, the origin, the relay before the store.
+//! What a scenario works with: the fleet, the origin, and the relay in front of the store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,30 +18,30 @@ use super::safety::{BodiesAt, DustAt};
 use super::workspace::Scratch;
 use crate::clock::Dice;
 
-/// The bench of a drill. Dropped, its processes are killed.
+/// The parts of a drill. When this is dropped, its processes are killed.
 #[derive(Debug)]
 pub struct Bench {
-    /// What is drilled.
+    /// The plan of the drill.
     pub plan: Plan,
     /// The instances.
     pub fleet: Fleet,
-    /// What is behind them.
+    /// The origin behind them.
     pub origin: Arc<Origin>,
-    /// What is before the store, if instances share one.
+    /// The relay in front of the store, if instances share one.
     pub relay: Option<Relay>,
-    /// What a herd of hits takes here, as measured last.
+    /// How long a herd of hits took here, when it was last measured.
     pub allowance: Duration,
-    /// What as many fetches take beside the origin's delay, straight from the clients.
+    /// How long as many fetches take without a proxy, beside the origin's delay.
     pub fetching: Duration,
     scratch: Scratch,
     run: String,
     paths: u64,
 }
 
-/// What is left of a drill.
+/// What a drill leaves behind.
 #[derive(Debug)]
 pub struct Left {
-    /// Where the instances' logs are, if they were kept.
+    /// The directory of the instances' logs, if they were kept.
     pub logs: Option<PathBuf>,
     /// What could not be removed.
     pub left: Vec<String>,
@@ -50,10 +50,10 @@ pub struct Left {
 // === impl Bench ===
 
 impl Bench {
-    /// Starts everything.
+    /// Starts the origin, the relay and the fleet.
     ///
     /// # Errors
-    /// If something does not start; what did is killed.
+    /// If a part does not start; those that did are killed.
     pub async fn start(plan: Plan) -> Result<Self, Failed> {
         let machine = |error: std::io::Error| Failed::Machine(error.to_string());
         descriptors(plan.clients)?;
@@ -98,7 +98,7 @@ impl Bench {
         })
     }
 
-    /// Puts something at a path that nobody has asked for.
+    /// Puts a response at a path that was not requested before, and returns the path.
     pub fn path(&mut self, name: &str, script: Script) -> String {
         self.paths += 1;
         let path = format!("/drill/{}/{name}-{}", self.run, self.paths);
@@ -106,36 +106,36 @@ impl Bench {
         path
     }
 
-    /// Lets so many clients loose on all instances that run.
+    /// Starts this number of clients, each with one request, over all instances that run.
     pub fn herd(&self, clients: usize, path: &str) -> Herd {
         Herd::loose(clients, &self.fleet.addresses(), &self.origin, path)
     }
 
-    /// Lets so many clients loose on the origin itself.
+    /// Starts this number of clients that request from the origin itself.
     pub fn straight(&self, clients: usize, path: &str) -> Herd {
         let at: Vec<_> = (0..self.plan.instances).map(|number| (number, self.origin.at(number))).collect();
         Herd::loose(clients, &at, &self.origin, path)
     }
 
-    /// A limit with what this machine takes beside it.
+    /// A limit, with the allowance for this machine.
     pub fn limit(&self, why: impl Into<String>, within: Duration) -> Limit {
         Limit { why: why.into(), within, allowance: self.allowance }
     }
 
-    /// Whether bodies are files.
+    /// Returns whether bodies are files.
     pub fn has_directory(&self) -> bool {
         matches!(self.plan.ground.bodies, BodiesAt::Directory(_))
     }
 
-    /// Removes all stored segments; so many there were.
+    /// Removes all stored segments, and returns how many there were.
     ///
     /// # Errors
-    /// If one can't be removed.
+    /// A segment can't be removed.
     pub fn lose_bodies(&self) -> std::io::Result<usize> {
         self.scratch.lose_bodies()
     }
 
-    /// Where the bodies of each life of the store are that there was.
+    /// The directory of the bodies of each life that the store has had.
     pub fn bodies_of_lives(&self) -> Vec<PathBuf> {
         self.scratch.bodies_of_lives()
     }
@@ -143,12 +143,12 @@ impl Bench {
     /// Makes the store forget everything of the fleet, in one step.
     ///
     /// # Errors
-    /// If it does not.
+    /// The store did not do it.
     pub async fn forget_store(&self) -> Result<(), String> {
         self.scratch.forget_store().await
     }
 
-    /// Ends everything, and removes what was written.
+    /// Ends all processes, and removes what the drill has written.
     pub async fn end(mut self, keep_logs: bool) -> Left {
         self.fleet.stop().await;
         let left = self.scratch.clear(keep_logs).await;
@@ -156,9 +156,9 @@ impl Bench {
     }
 }
 
-/// Makes sure of enough file descriptors, here and in the processes that are started from here.
+/// Raises the limit of file descriptors, for this process and those that it starts.
 fn descriptors(clients: usize) -> Result<(), Failed> {
-    // A client and a fetch for each, and what everything else takes.
+    // One for each client, one for a fetch of each, and some for the rest.
     let needed = 2 * clients as u64 + 512;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

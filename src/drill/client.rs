@@ -1,4 +1,4 @@
-//! Clients: each asks once, on a connection of its own, and checks every byte.
+//! Clients: each sends one request, on a connection of its own, and checks every byte of the response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,42 +18,42 @@ use tokio::time::Instant;
 use super::observations::{End, Sample};
 use super::origin::Origin;
 
-/// The host that the clients ask for; nobody resolves it.
+/// The host in the clients' requests. It is never resolved.
 pub const ASKED_HOST: &str = "drill.invalid";
 
-/// Nobody waits longer than this for anything.
+/// The longest time that a client waits for a response.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What went wrong before there was an answer.
+/// Why there was no answer.
 enum Unanswered {
-    /// There was no connection.
+    /// There was no connection, for this reason.
     Unreached(String),
-    /// There was one, and it came to nothing.
+    /// There was a connection, and no answer on it, for this reason.
     Lost(String),
 }
 
-/// What an answer says of itself, as far as it came.
+/// What an answer's fields say, and when its content began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
-    /// The version that it is, if the origin gave it.
+    /// The version of its body, if the response is the origin's.
     pub version: Option<u64>,
-    /// Its Cache-Status.
+    /// Its `Cache-Status`.
     pub cache_status: String,
     /// When the first byte of its body came.
     pub first: Option<Instant>,
 }
 
-/// Clients that have all been let loose at one moment.
+/// Clients that were all started at one moment.
 #[derive(Debug)]
 pub struct Herd {
-    /// The moment.
+    /// The moment at which they were started.
     pub began: Instant,
     clients: JoinSet<Sample>,
     assigned: Vec<usize>,
     home: Vec<Sample>,
 }
 
-/// A connection that ends with the value.
+/// A connection. It ends when this is dropped.
 struct Connection(AbortHandle);
 
 // === impl Unanswered ===
@@ -69,7 +69,7 @@ impl Unanswered {
 // === impl Herd ===
 
 impl Herd {
-    /// Lets so many loose on these instances in turn.
+    /// Starts this number of clients, over these instances in turn.
     pub fn loose(
         clients: usize,
         instances: &[(usize, SocketAddr)],
@@ -86,7 +86,7 @@ impl Herd {
         Self { began, clients: herd, assigned, home: Vec::new() }
     }
 
-    /// Waits for all that did not ask this instance.
+    /// Waits for all clients of the other instances.
     pub async fn others(&mut self, than: usize) {
         let expected = self.assigned.iter().filter(|instance| **instance != than).count();
         while self.home.iter().filter(|sample| sample.instance != than).count() < expected {
@@ -96,7 +96,7 @@ impl Herd {
         }
     }
 
-    /// Waits for all of them.
+    /// Waits for all clients, and returns how each fared.
     pub async fn home(mut self) -> Vec<Sample> {
         while self.next().await {}
         self.home
@@ -104,13 +104,13 @@ impl Herd {
 
     async fn next(&mut self) -> bool {
         let Some(sample) = self.clients.join_next().await else { return false };
-        // A client does not panic, and nobody aborts it while it is waited for.
+        // A client does not panic, and is not aborted while it is waited for.
         self.home.extend(sample.ok());
         true
     }
 }
 
-/// One client, which says what it is called: asks an instance, and checks what comes.
+/// One client, with its name in its request: sends one request to an instance, and checks the response.
 pub async fn get(
     instance: usize,
     at: SocketAddr,
@@ -124,7 +124,7 @@ pub async fn get(
     Sample { instance, end, first, done: began.elapsed() }
 }
 
-/// The same, with what the answer says of itself.
+/// The same, with the fields of the answer.
 pub async fn hear(at: SocketAddr, path: &str, name: &str, origin: &Origin) -> (End, Told) {
     let mut told = Told::default();
     let asked = tokio::time::timeout(PATIENCE, read(at, path, name, origin, &mut told)).await;
@@ -137,7 +137,7 @@ pub async fn hear(at: SocketAddr, path: &str, name: &str, origin: &Origin) -> (E
     (end, told)
 }
 
-/// Edits what is at a path, by way of an instance: the status of the answer.
+/// Edits what is at a path by a POST to an instance, and returns the status of the answer.
 ///
 /// # Errors
 /// In words, if there is no answer.
@@ -198,12 +198,12 @@ async fn read(
     Ok(End::Whole(version))
 }
 
-/// How many bytes of a piece are as they should be.
+/// The number of bytes at the beginning of a piece that are right.
 fn differ(whole: &[u8], at: usize, piece: &[u8]) -> usize {
     whole[at..].iter().zip(piece).take_while(|(is, was)| is == was).count()
 }
 
-/// Asks an instance's operator's port: the status and the content.
+/// Sends a request to the operator's port of an instance, and returns the status and the content.
 ///
 /// # Errors
 /// In words, if there is no answer.
@@ -243,7 +243,7 @@ async fn send(
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(lost)?;
     let connection = Connection(
         tokio::spawn(async move {
-            // What breaks here is told to whoever reads.
+            // An error here also shows where the response is read.
             let _ = connection.await;
         })
         .abort_handle(),

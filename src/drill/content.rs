@@ -1,11 +1,11 @@
-//! Bodies that tell what they are: each byte follows from a path and a version, so that a part of
-//! another version, or of another path, is found wherever it stands.
+//! Bodies whose bytes follow from a path and a version. So a part of another version, or of another path,
+//! is found wherever it stands.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
 
-/// The body of that version of that path.
+/// The body of a version of a path.
 pub fn body(path: &str, version: u64, size: usize) -> Bytes {
     // The hasher's keys are constants: the same in each process.
     let mut hasher = DefaultHasher::new();

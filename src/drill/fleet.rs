@@ -1,4 +1,4 @@
-//! The instances: processes of this binary, each killed when its value goes.
+//! The instances: processes of this binary. Each is killed when its value is dropped.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,19 +29,19 @@ pub struct Launch {
     pub binary: PathBuf,
     /// Each instance's settings.
     pub settings: Vec<PathBuf>,
-    /// What the environment says beside what it says already.
+    /// Variables that are added to the environment.
     pub variables: Vec<(String, String)>,
-    /// Where instances' logs go; `-N.log` is added.
+    /// The path of the instances' logs; `-N.log` is added.
     pub log: PathBuf,
-    /// What the operator's port wants to hear.
+    /// The token of the operator's port.
     pub token: Option<String>,
 }
 
 // === impl Fleet ===
 
 impl Fleet {
-    /// Starts as many as there are settings: the first by itself, since it makes what the others
-    /// find.
+    /// Starts one instance for each file of settings. The first starts by itself: it makes the stores that
+    /// the others find.
     ///
     /// # Errors
     /// If one does not become ready.
@@ -53,7 +53,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Starts those that do not run, and waits until they are ready.
+    /// Starts the instances that do not run, and waits until they are ready.
     ///
     /// # Errors
     /// If one does not become ready.
@@ -69,7 +69,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Starts one.
+    /// Starts one instance.
     ///
     /// # Errors
     /// If it does not become ready.
@@ -80,13 +80,13 @@ impl Fleet {
         Ok(data)
     }
 
-    /// Where those that run take requests.
+    /// The data ports of the instances that run.
     pub fn addresses(&self) -> Vec<(usize, SocketAddr)> {
         let slots = self.running.iter().enumerate();
         slots.filter_map(|(number, slot)| Some((number, slot.as_ref()?.data))).collect()
     }
 
-    /// Those that ended without having been told to; they count as not running from here on.
+    /// The instances that ended by themselves. From here on they count as not running.
     pub fn lost(&mut self) -> Vec<usize> {
         let mut lost = Vec::new();
         for (number, slot) in self.running.iter_mut().enumerate() {
@@ -98,29 +98,29 @@ impl Fleet {
         lost
     }
 
-    /// Kills one (SIGKILL), and waits until it is gone.
+    /// Kills an instance (SIGKILL), and waits until it is gone.
     pub async fn kill(&mut self, number: usize) {
         if let Some(instance) = self.running[number].take() {
             instance.kill().await;
         }
     }
 
-    /// Stops one in its tracks (SIGSTOP).
+    /// Freezes an instance (SIGSTOP).
     pub fn freeze(&self, number: usize) {
         self.signal(number, rustix::process::Signal::STOP);
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Wakes a frozen instance (SIGCONT).
     pub fn wake(&self, number: usize) {
         self.signal(number, rustix::process::Signal::CONT);
     }
 
-    /// Asks one to end (SIGTERM).
+    /// Tells an instance to end (SIGTERM).
     pub fn end(&self, number: usize) {
         self.signal(number, rustix::process::Signal::TERM);
     }
 
-    /// Waits until it has ended. `None`: it has not within that time, and is killed.
+    /// Waits until an instance has ended. `None`: it has not within this time, and is killed.
     pub async fn ended(&mut self, number: usize, within: Duration) -> Option<ExitStatus> {
         self.running[number].take()?.ended(within).await
     }
@@ -149,7 +149,7 @@ impl Fleet {
         total
     }
 
-    /// Purges a URL by way of an instance.
+    /// Purges a URL on an instance.
     ///
     /// # Errors
     /// In words, if that was not done.
@@ -172,7 +172,7 @@ impl Fleet {
         if status == 200 { Ok(text) } else { Err(format!("{status}: {}", text.trim())) }
     }
 
-    /// Kills all, and waits until they are gone.
+    /// Kills all instances, and waits until they are gone.
     pub async fn stop(&mut self) {
         for number in 0..self.running.len() {
             self.kill(number).await;

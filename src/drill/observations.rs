@@ -1,17 +1,17 @@
-//! What was seen: how each client fared, and what the origin was asked.
+//! What was seen: the result of each client, and the requests that the origin got.
 
 use std::time::Duration;
 
-/// How one client fared.
+/// The result of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// Which instance it asked.
+    /// The instance that it sent its request to.
     pub instance: usize,
     /// What it got.
     pub end: End,
-    /// From the herd's start to the first byte of the body.
+    /// The time from the herd's start to the first byte of the body.
     pub first: Option<Duration>,
-    /// From the herd's start to the end.
+    /// The time from the herd's start to the end.
     pub done: Duration,
 }
 
@@ -20,40 +20,40 @@ pub struct Sample {
 pub enum End {
     /// The whole body of that version.
     Whole(u64),
-    /// Bytes that no version has in that place, or a clean end before the end.
+    /// Bytes that the version does not have at that place, or a clean end of a body that is not whole.
     Wrong(String),
     /// No whole body, and the client could tell.
     Broken(String),
-    /// No connection: nothing was asked.
+    /// No connection: no request was sent.
     Unreached(String),
-    /// An answer that is none: this status.
+    /// An error answer of this status.
     Refused(u16),
 }
 
-/// What the origin was asked for one path.
+/// The requests that the origin got for one path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// For all of it.
+    /// Requests for the whole body.
     pub whole: u64,
-    /// For a part.
+    /// Requests for a part.
     pub parts: u64,
-    /// Whether it has changed, and it had not.
+    /// Requests that got a 304.
     pub unchanged: u64,
 }
 
 /// What a scenario saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// All clients.
+    /// The results of all clients.
     pub samples: Vec<Sample>,
-    /// All fetches.
+    /// The requests that the origin got.
     pub asked: Asked,
 }
 
-/// The middle one and the largest.
+/// The median and the largest of some times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// Half are no longer than this.
+    /// The median.
     pub p50: Duration,
     /// The longest.
     pub max: Duration,
@@ -62,7 +62,7 @@ pub struct Spread {
 // === impl Sample ===
 
 impl Sample {
-    /// The version that was got whole.
+    /// The version of the body, if it came whole.
     pub fn version(&self) -> Option<u64> {
         match self.end {
             End::Whole(version) => Some(version),
@@ -83,17 +83,17 @@ impl Asked {
 // === impl Seen ===
 
 impl Seen {
-    /// How many samples are so.
+    /// The number of samples of which this is true.
     pub fn count(&self, is: impl Fn(&End) -> bool) -> usize {
         self.samples.iter().filter(|sample| is(&sample.end)).count()
     }
 
-    /// How many got something wrong.
+    /// The number of clients that got wrong bytes.
     pub fn wrong(&self) -> usize {
         self.count(|end| matches!(end, End::Wrong(_)))
     }
 
-    /// How many got no whole body, and knew.
+    /// The number of clients that got no whole body, and could tell.
     pub fn broken(&self) -> usize {
         self.count(|end| matches!(end, End::Broken(_) | End::Unreached(_) | End::Refused(_)))
     }

@@ -1,6 +1,6 @@
-//! The drill's origin: slow, as scripted for each path, and counting.
+//! The drill's origin: slow, with a script for each path. It counts its requests.
 //!
-//! It listens once for each instance, so that it knows which one asks.
+//! It has one port for each instance, so that it knows which instance sends a request.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ use super::content;
 use super::observations::Asked;
 use script::{Script, Versions};
 
-/// The origin. Dropped, it stops, and its connections with it.
+/// The origin. When it is dropped, it and its connections end.
 #[derive(Debug)]
 pub struct Origin {
     desk: Arc<Desk>,
@@ -32,7 +32,7 @@ pub struct Origin {
     _tasks: JoinSet<()>,
 }
 
-/// What is known of each path.
+/// The state of each path.
 #[derive(Debug, Default)]
 struct Desk {
     items: Mutex<BTreeMap<String, Item>>,
@@ -50,30 +50,30 @@ struct Item {
 /// One request that came to the origin.
 #[derive(Debug, Clone, Copy)]
 pub struct Fetch {
-    /// Who asked.
+    /// The instance that sent it.
     pub instance: usize,
-    /// For what.
+    /// What it requests.
     pub kind: Kind,
-    /// When.
+    /// When it came.
     pub began: Instant,
-    /// When its last byte was handed over, or its connection was gone.
+    /// When the last byte of its response was sent, or its connection ended.
     pub ended: Option<Instant>,
 }
 
-/// What a request asks for.
+/// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// All of it.
+    /// The whole body.
     Whole,
     /// A part.
     Part,
-    /// Whether it has changed; it has not.
+    /// A validation of an unchanged body: answered with 304.
     Unchanged,
-    /// That it changes (POST).
+    /// An edit of the body (POST).
     Edit,
 }
 
-/// Where the first fetch of a path is held until it is let go.
+/// Holds the first fetch of a path until it is released.
 #[derive(Debug)]
 struct Gate {
     reached: watch::Sender<Option<usize>>,
@@ -83,10 +83,10 @@ struct Gate {
 // === impl Origin ===
 
 impl Origin {
-    /// Starts it, with a port for each of so many instances.
+    /// Starts the origin, with a port for each of this number of instances.
     ///
     /// # Errors
-    /// If there are no ports.
+    /// No port can be bound.
     pub async fn start(instances: usize) -> std::io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let mut at = Vec::new();
@@ -99,37 +99,37 @@ impl Origin {
         Ok(Self { desk, at, _tasks: tasks })
     }
 
-    /// Where an instance finds it.
+    /// The port for an instance.
     pub fn at(&self, instance: usize) -> SocketAddr {
         self.at[instance]
     }
 
-    /// From now on there is something at that path; what is there already stays.
+    /// Puts a response at a path. One that is there already stays.
     pub fn put(&self, path: &str, script: Script) {
         self.desk.lock().entry(path.to_owned()).or_insert_with(|| Item::new(script));
     }
 
-    /// Forgets a path.
+    /// Removes a path.
     pub fn forget(&self, path: &str) {
         self.desk.lock().remove(path);
     }
 
-    /// Changes what is at that path: fetches that come from now on get the version that this returns.
+    /// Edits what is at a path. Fetches that come from now on get the version that this returns.
     pub fn edit(&self, path: &str) -> Option<u64> {
         Some(self.desk.lock().get_mut(path)?.edit())
     }
 
-    /// The version that a fetch of that path would get now, if it changes by edits only.
+    /// The version that a fetch of a path would get now, for a path that only edits change.
     pub fn version(&self, path: &str) -> Option<u64> {
         self.desk.lock().get(path).map(|item| item.version.max(1))
     }
 
-    /// The body of a version that was sent of that path.
+    /// The body of a version of a path, if it was sent.
     pub fn body(&self, path: &str, version: u64) -> Option<Bytes> {
         self.desk.lock().get(path)?.bodies.get(&version).cloned()
     }
 
-    /// What was asked for that path.
+    /// The number of fetches of a path, by kind.
     pub fn asked(&self, path: &str) -> Asked {
         let mut asked = Asked::default();
         for fetch in self.fetches(path) {
@@ -137,27 +137,27 @@ impl Origin {
                 Kind::Whole => asked.whole += 1,
                 Kind::Part => asked.parts += 1,
                 Kind::Unchanged => asked.unchanged += 1,
-                // No fetch.
+                // An edit is no fetch.
                 Kind::Edit => {}
             }
         }
         asked
     }
 
-    /// Every fetch of that path, in the order in which they came.
+    /// All requests for a path, in the order in which they came.
     pub fn fetches(&self, path: &str) -> Vec<Fetch> {
         self.desk.lock().get(path).map(|item| item.fetches.clone()).unwrap_or_default()
     }
 
-    /// Waits until the first fetch of that path has come to where it is held: which instance led.
-    /// `None`: it did not within that time.
+    /// Waits until the first fetch of a path is held, and returns the instance that sent it, the leader.
+    /// `None`: no fetch was held within this time.
     pub async fn reached(&self, path: &str, within: Duration) -> Option<usize> {
         let mut reached = self.desk.lock().get(path)?.gate.reached.subscribe();
         let leader = tokio::time::timeout(within, reached.wait_for(Option::is_some)).await;
         leader.ok()?.ok().and_then(|leader| *leader)
     }
 
-    /// Lets the fetch go on that is held.
+    /// Releases the fetch that is held.
     pub fn release(&self, path: &str) {
         if let Some(item) = self.desk.lock().get(path) {
             item.gate.open.send_replace(true);
@@ -169,7 +169,7 @@ async fn listen(listener: TcpListener, desk: Arc<Desk>, instance: usize) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((socket, _)) = listener.accept().await else {
-            // Out of descriptors: some are given back with time.
+            // Most likely descriptors are out: some come back with time.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -180,7 +180,7 @@ async fn listen(listener: TcpListener, desk: Arc<Desk>, instance: usize) {
             async move { Ok::<_, Infallible>(answer::answer(&desk, instance, request).await) }
         });
         connections.spawn(async move {
-            // A connection that breaks is its client's affair.
+            // A connection that breaks concerns its client only.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
         while connections.try_join_next().is_some() {}
@@ -204,7 +204,7 @@ impl Item {
         Self { script, gate, version: 0, bodies: BTreeMap::new(), fetches: Vec::new() }
     }
 
-    /// The version that is sent now; a whole fetch of what changes makes a new one.
+    /// The version that is sent now. On a path that changes with each fetch, this makes a new one.
     fn next_version(&mut self, path: &str) -> (u64, Bytes) {
         if self.version == 0 || self.script.versions == Versions::Changing {
             self.version += 1;
@@ -219,13 +219,13 @@ impl Item {
         (version, body.clone())
     }
 
-    /// What is there becomes something else; the version that was never sent is the first.
+    /// Makes a new version, and returns its number. A first version that was never sent counts, too.
     fn edit(&mut self) -> u64 {
         self.version = self.version.max(1) + 1;
         self.version
     }
 
-    /// The entity tag of the version that was sent last, if this has one.
+    /// The entity tag of the version that was sent or edited last, if the path has tags.
     fn etag(&self) -> Option<String> {
         (self.script.etag && self.version > 0).then(|| format!("\"v{}\"", self.version))
     }

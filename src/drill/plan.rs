@@ -1,4 +1,4 @@
-//! What is going to be drilled: decided before anything is started.
+//! The plan of a drill, made before anything is started.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,22 +7,22 @@ use super::safety::{DustAt, Ground};
 use super::scenario::Scenario;
 use crate::config::Settings;
 
-/// What somebody asked for.
+/// The options of the command.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// So many instances.
+    /// The number of instances.
     pub instances: usize,
-    /// So many clients.
+    /// The number of clients.
     pub clients: usize,
     /// How long the origin takes.
     pub delay: Duration,
     /// How often each scenario is played.
     pub rounds: usize,
-    /// Only scenarios whose names begin like one of these; none: all.
+    /// Only scenarios whose names begin with one of these; if there are none, all.
     pub only: Vec<String>,
 }
 
-/// What is done.
+/// The plan.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The settings of all instances, before a drill's own are put over them.
@@ -41,9 +41,9 @@ pub struct Plan {
     pub delay: Duration,
     /// How often each scenario is played.
     pub rounds: usize,
-    /// Which, in this order. The first measures what everything else is held against.
+    /// The scenarios, in this order. The first measures the times that the others are compared with.
     pub scenarios: Vec<Scenario>,
-    /// What is worth saying beforehand.
+    /// Remarks that are printed before the drill begins.
     pub remarks: Vec<String>,
 }
 
@@ -51,10 +51,10 @@ pub struct Plan {
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 impl Plan {
-    /// Makes a wish a plan. Starts nothing.
+    /// Makes a plan of options and settings. Starts nothing.
     ///
     /// # Errors
-    /// Everything that cannot be.
+    /// All problems of the options and settings.
     pub fn new(
         wish: &Options,
         settings: Settings,
@@ -78,7 +78,7 @@ impl Plan {
         if wish.delay.is_zero() || wish.delay > LONGEST_DELAY {
             problems.push(format!("--delay is from 1ms to {}s", LONGEST_DELAY.as_secs()));
         }
-        // One instance can be alone with all of them, while others are down.
+        // While the other instances are down, one can have all clients.
         for (setting, most) in [
             ("server.max_connections", settings.server.max_connections),
             ("server.max_waiters", settings.server.max_waiters),
@@ -116,7 +116,7 @@ impl Plan {
     }
 }
 
-/// The scenarios whose names begin like one of these, behind the one that measures the machine.
+/// The scenarios whose names begin with one of these, after the one that measures the machine.
 fn chosen(only: &[String]) -> Result<Vec<Scenario>, String> {
     for prefix in only {
         if !Scenario::ALL.iter().any(|scenario| scenario.name().starts_with(prefix.as_str())) {

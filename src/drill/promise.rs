@@ -1,4 +1,4 @@
-//! What is promised of a scenario, held against what was seen.
+//! The promises of a scenario, compared with what was seen.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,9 +9,9 @@ use super::observations::{End, Sample, Seen};
 /// One promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Promise {
-    /// The origin is asked at most so often, for all of it or for a part.
+    /// The origin gets at most this number of requests, for the whole body or a part.
     Asked {
-        /// How often.
+        /// The number of requests.
         most: u64,
     },
     /// Every client gets the whole body; those of one instance may be broken off instead.
@@ -19,42 +19,42 @@ pub enum Promise {
         /// The instance that was killed or frozen.
         except: Option<usize>,
     },
-    /// Every client is told that the origin failed, with this status.
+    /// Every client gets the origin's failure, with this status.
     Refused {
         /// The origin's own.
         status: u16,
     },
     /// No two clients get the same fetch.
     Unshared,
-    /// Every first byte is there by then.
+    /// Every client has its first byte by then.
     FirstByte {
         /// By when.
         limit: Limit,
     },
-    /// Every client is done by then, but those of one instance.
+    /// Every client has its whole response by then, except those of one instance.
     Done {
         /// By when.
         limit: Limit,
         /// The instance that was killed or frozen.
         except: Option<usize>,
     },
-    /// Something else, found out by the scenario itself.
+    /// A promise that the scenario has judged by itself.
     Fact(Judged),
 }
 
-/// A time, and how it comes about.
+/// A limit of time, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
-    /// In words, such as `1.2 × delay`.
+    /// The reason in words, such as `1.2 × delay`.
     pub why: String,
-    /// What is promised.
+    /// The time that is promised.
     pub within: Duration,
-    /// What this machine and the drill's own clients take beside it: the same herd's time on hits,
-    /// and where each client has a fetch of its own, its time without a proxy.
+    /// The time that this machine and the drill's own clients need beside it: that of the same herd on hits,
+    /// and where each client has a fetch of its own, that of the fetches without a proxy.
     pub allowance: Duration,
 }
 
-/// A promise and whether it held.
+/// A promise, and whether it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
     /// The promise in words.
@@ -124,7 +124,7 @@ impl Promise {
     }
 }
 
-/// The first client that fared worse than it may, for people.
+/// The first client that broke a promise, in words.
 fn first_flaw(seen: &Seen, except: Option<usize>) -> String {
     let mut flaws = seen.samples.iter().filter_map(|sample| {
         let spared = except == Some(sample.instance);
@@ -141,7 +141,7 @@ fn first_flaw(seen: &Seen, except: Option<usize>) -> String {
 // === impl Limit, Judged ===
 
 impl Limit {
-    /// The end of what is allowed.
+    /// The longest time that is allowed.
     pub fn end(&self) -> Duration {
         self.within + self.allowance
     }
@@ -154,7 +154,7 @@ impl fmt::Display for Limit {
 }
 
 impl Judged {
-    /// With everything in words.
+    /// A judged promise in words.
     pub fn new(promise: impl Into<String>, measured: impl Into<String>, held: bool) -> Self {
         Self { promise: promise.into(), measured: measured.into(), held }
     }

@@ -1,8 +1,8 @@
-//! A relay between the instances and the store, which can be killed and frozen in the store's
-//! place: the user's own store is left alone.
+//! A relay between the instances and the store. It is killed and frozen instead of the store: the
+//! user's own store is left alone.
 //!
-//! It has a thread of its own. Among the herd's tasks it would wait for its turn, and instances
-//! would take that for a slow store.
+//! It has a thread of its own. Among the tasks of the herd it would be delayed, and instances would
+//! take that for a slow store.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The relay. Dropped, it stops.
+/// The relay. When it is dropped, it stops.
 #[derive(Debug)]
 pub struct Relay {
-    /// Where it listens.
+    /// Its address.
     pub at: SocketAddr,
     state: watch::Sender<State>,
 }
 
-/// How the store looks from an instance.
+/// How the store behaves, as instances see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// As it is.
+    /// As it really does.
     Up,
     /// Connections stay, new ones are taken, and no byte moves.
     Frozen,
@@ -35,10 +35,10 @@ pub enum State {
 // === impl Relay ===
 
 impl Relay {
-    /// Starts it at an address, whose port may be 0 for any, in front of a host and port.
+    /// Starts a relay at an address, in front of a host and port. The address may have port 0, for any.
     ///
     /// # Errors
-    /// If there is no such port, or no thread.
+    /// The port can't be bound, or the thread can't be made.
     pub fn start(near: SocketAddr, host: String, port: u16) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind(near)?;
         listener.set_nonblocking(true)?;
@@ -49,7 +49,7 @@ impl Relay {
             runtime.block_on(async move {
                 match TcpListener::from_std(listener) {
                     Ok(listener) => serve(listener, at, host, port, seen).await,
-                    // Instances find nobody there, and say so.
+                    // Instances can't connect, and report that.
                     Err(error) => eprintln!("error: no relay: {error}"),
                 }
             });
@@ -57,13 +57,13 @@ impl Relay {
         Ok(Self { at, state })
     }
 
-    /// From now on the store looks like this.
+    /// From now on the store behaves like this.
     pub fn set(&self, state: State) {
         self.state.send_replace(state);
     }
 }
 
-/// Until the relay is dropped; connections end with it.
+/// Runs until the relay is dropped. Connections end with it.
 async fn serve(
     listener: TcpListener,
     at: SocketAddr,
@@ -91,7 +91,7 @@ async fn serve(
                     if let Ok(accepted) = listener.accept().await {
                         return accepted;
                     }
-                    // Out of descriptors: some are given back with time.
+                    // Most likely descriptors are out: some come back with time.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 },
                 None => std::future::pending().await,
@@ -112,7 +112,7 @@ async fn serve(
     }
 }
 
-/// The same port once more: connections to it may linger.
+/// Binds the same port again, although old connections to it may linger.
 fn again(at: SocketAddr) -> Option<TcpListener> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.ok()?;
     socket.set_reuseaddr(true).ok()?;
@@ -123,7 +123,7 @@ fn again(at: SocketAddr) -> Option<TcpListener> {
 async fn carry(near: TcpStream, far: TcpStream, state: watch::Receiver<State>) {
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    // One direction's end is the end of both: neither side speaks on by itself.
+    // When one direction ends, both end: neither side sends on by itself.
     tokio::select! {
         () = one_way(near_in, far_out, state.clone()) => {}
         () = one_way(far_in, near_out, state) => {}
@@ -181,7 +181,7 @@ mod tests {
         relay.set(State::Frozen);
         let frozen = tokio::time::timeout(Duration::from_millis(50), say(&mut stream, b"pong")).await;
         assert!(frozen.is_err(), "{frozen:?}");
-        // New ones are taken, as a stopped process's backlog does.
+        // New connections are taken, as by the backlog of a stopped process.
         TcpStream::connect(relay.at).await.unwrap();
         relay.set(State::Up);
         let mut back = [0; 4];

@@ -1,5 +1,5 @@
-//! Where a drill may take place: on this machine. Whatever address the settings have must be a
-//! loopback one, and no option changes that: a drill kills and floods what it reaches.
+//! Makes sure that a drill stays on this machine. Each address in the settings has to be a loopback one,
+//! and no option changes that: a drill kills and floods what it reaches.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::dust;
 use crate::secret::SecretUrl;
 
-/// The stores that a drill may use beside what is in them.
+/// The stores in which a drill may write, beside what is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ground {
     /// The coordination store.
@@ -33,9 +33,9 @@ pub enum DustAt {
 /// A Redis on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redis {
-    /// Its URL, password and all.
+    /// Its URL, with its password.
     pub url: SecretUrl,
-    /// Where a relay in front of it listens.
+    /// The address for a relay in front of it.
     pub near: IpAddr,
     /// Its host as a connection takes it.
     pub host: String,
@@ -54,12 +54,12 @@ pub enum BodiesAt {
     Objects {
         /// The URL of the settings.
         url: String,
-        /// Where its server is.
+        /// The URL of its server.
         endpoint: String,
     },
 }
 
-/// How `localhost` is resolved, and variables are read.
+/// How names are resolved and variables are read, handed in.
 #[derive(Clone, Copy)]
 pub struct Machine<'a> {
     /// All addresses of a name.
@@ -68,18 +68,18 @@ pub struct Machine<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Variables that point the client of an object store somewhere, the first that is set.
+/// Variables that name the server of an object store. The first that is set counts.
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-/// A way around, through which nothing may go either.
+/// The variable of a proxy for the object store. It has to be on this machine, too.
 const PROXY: &str = "AWS_PROXY_URL";
-/// The keys themselves: without them they are asked for elsewhere.
+/// The variables of the keys. Without these, the client requests keys from another machine.
 const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// Whether everything that the settings name is on this machine. Connects to nothing. Upstreams
-/// are not looked at: a drill replaces them by its own.
+/// Checks that all stores that the settings name are on this machine. Connects to nothing. Upstreams are
+/// not checked: a drill replaces them by its own.
 ///
 /// # Errors
-/// Every setting that is not, with what to do about it.
+/// Each setting that names another machine, and what to do about it.
 pub fn survey(settings: &Settings, machine: Machine<'_>) -> Result<Ground, Vec<String>> {
     let mut refused = Vec::new();
     let listening = settings.server.addresses().into_iter().map(|at| ("server.listen", at));
@@ -103,9 +103,9 @@ fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
-/// The loopback address of a URL's host; only `localhost` is ever resolved.
+/// The loopback address of a URL's host. Only `localhost` is resolved.
 fn loopback(url: &Url, machine: Machine<'_>) -> Option<IpAddr> {
-    // Schemes that the URL's parser does not know have opaque hosts: numbers are read here.
+    // In schemes that the URL's parser does not know, hosts are opaque: addresses are parsed here.
     let text = url.host_str()?;
     let ip = match Host::parse(text).ok()? {
         Host::Ipv4(ip) => IpAddr::V4(ip),
@@ -141,7 +141,7 @@ fn store(secret: &SecretUrl, machine: Machine<'_>) -> Result<DustAt, String> {
     }
     let url = Url::parse(text).map_err(|_| not_here())?;
     let near = loopback(&url, machine).ok_or_else(not_here)?;
-    // Further nodes would stand here; what they are is the store's own affair.
+    // The URLs of further nodes would stand here; the store itself names their addresses.
     if url.query().is_some_and(|query| query.contains(['.', ':', ','])) {
         return Err(not_here());
     }
@@ -161,8 +161,8 @@ fn bodies(settings: &Settings, machine: Machine<'_>) -> Result<BodiesAt, String>
     objects(text, machine).map_err(|reason| format!("bodies.url: {secret} {reason}"))
 }
 
-/// An object store on this machine, asked by its address and with keys that are at hand: nothing
-/// else is looked up on the way.
+/// An object store on this machine, with its address and its keys at hand, so that its client looks
+/// nothing else up.
 fn objects(text: &str, machine: Machine<'_>) -> Result<BodiesAt, String> {
     let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
     let said =
@@ -278,7 +278,7 @@ mod tests {
         }
         let refused = look(&with("redis://u:secret@10.0.0.7", "memory:"), "127.0.0.1", None).unwrap_err();
         assert!(refused[0].contains("u:***@10.0.0.7") && !refused[0].contains("secret"), "{refused:?}");
-        // A machine on which localhost is somebody else.
+        // A machine on which localhost is another one.
         assert!(look(&with("redis://localhost", "memory:"), "192.0.2.1", None).is_err());
     }
 

@@ -1,4 +1,4 @@
-//! The scenarios: what is done, and what is promised of it.
+//! The scenarios: what is done in each, and what is promised.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ mod storm;
 
 /// The bound of one call of a store across a network, as instances have it.
 const CALL_BOUND: Duration = Duration::from_millis(200);
-/// What a fault may take beside its parts.
+/// The time that a fault may take beside its parts.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Why the store was not emptied.
@@ -27,29 +27,29 @@ const NO_RIGHT: &str = "needs a user who may EVAL, KEYS and UNLINK: only the dri
 /// One scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
-    /// A herd for what is stored: what the machine and the drill's own clients take.
+    /// A herd of hits: measures the time that the machine and the drill's own clients need.
     Warm,
-    /// A herd for what is not stored.
+    /// A herd for a response that is not stored yet.
     Cold,
-    /// The same, of what comes in drops.
+    /// The same, for a body that comes in small pieces.
     Drip,
-    /// A herd for what may not be stored.
+    /// A herd for a response that may not be stored.
     NoStore,
-    /// A herd for what is each client's own.
+    /// A herd for responses that are private.
     Private,
-    /// A herd for what is validated every time.
+    /// A herd for a response that is validated every time.
     NoCache,
-    /// A herd for what is stale at once.
+    /// A herd for a response that is stale at once.
     MustRevalidate,
-    /// A herd for what is stale when it comes.
+    /// A herd for a response that is stale when it comes.
     ShortLived,
-    /// A herd of different clients for what the origin fails to give.
+    /// A herd of different clients, while the origin fails.
     Failing,
     /// The leader is killed before the body's first byte.
     LeaderKilledAtHead,
     /// The leader is killed in the middle of the body.
     LeaderKilledInBody,
-    /// The same, and the origin has something else by then.
+    /// The same, and the origin's body has changed by then.
     LeaderKilledChanged,
     /// The leader is killed near the end of the body.
     LeaderKilledAtEnd,
@@ -63,9 +63,9 @@ pub enum Scenario {
     RollingRestart,
     /// A URL is purged while it is fetched.
     PurgeDuringFill,
-    /// A URL is purged, and another posted to, more often than the origin can answer.
+    /// A URL is purged, and another is edited by POST, more often than the origin can answer.
     PurgeStorm,
-    /// Stored segments are removed, of a complete body and of one that grows.
+    /// Stored segments of a complete body and of a growing one are removed.
     BodiesLost,
     /// The store forgets everything while a body is fetched.
     RebornStore,
@@ -74,7 +74,7 @@ pub enum Scenario {
 // === impl Scenario ===
 
 impl Scenario {
-    /// All, in the order in which they are played.
+    /// All scenarios, in the order in which they are played.
     pub const ALL: [Self; 21] = [
         Self::Warm,
         Self::Cold,
@@ -183,10 +183,10 @@ impl Scenario {
     }
 }
 
-/// Plays one.
+/// Plays a scenario.
 ///
 /// # Errors
-/// If the fleet cannot be made whole again.
+/// An instance that was killed or has ended can't be started again.
 pub async fn play(scenario: Scenario, bench: &mut Bench) -> Result<Row, Failed> {
     let (seen, mut promises) = match scenario {
         Scenario::Warm => herd::warm(bench).await,
@@ -229,7 +229,7 @@ fn seen(bench: &Bench, path: &str, samples: Vec<super::observations::Sample>) ->
     Seen { samples, asked: bench.origin.asked(path) }
 }
 
-/// The scenario ends early: the origin was not asked.
+/// The end of a scenario in which no request came to the origin.
 fn unasked(seen: Seen) -> (Seen, Vec<Promise>) {
     (seen, vec![Promise::fact("the origin is asked", "nobody came", false)])
 }

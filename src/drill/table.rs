@@ -1,4 +1,4 @@
-//! What a drill prints.
+//! The report of a drill, as text and as JSON.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,36 +11,36 @@ use super::plan::Plan;
 use super::promise::{Judged, Promise};
 use super::scenario::Scenario;
 
-/// One scenario, played.
+/// The line of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Its name.
     pub name: &'static str,
-    /// In which round.
+    /// Its round.
     pub round: usize,
-    /// What came of it.
+    /// Its result.
     pub outcome: Outcome,
 }
 
-/// What came of a scenario.
+/// The result of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It could not be played here, for this reason.
     NotHere(&'static str),
-    /// It was.
+    /// It was played, with these figures.
     Played(Box<Played>),
 }
 
 /// The figures of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Played {
-    /// How many clients.
+    /// The number of clients.
     pub clients: usize,
-    /// What the origin was asked.
+    /// The requests that the origin got.
     pub asked: Asked,
-    /// How many got something wrong.
+    /// The number of clients that got wrong bytes.
     pub wrong: usize,
-    /// How many got no whole body, and knew.
+    /// The number of clients that got no whole body, and could tell.
     pub broken: usize,
     /// Times to the first byte.
     pub first: Spread,
@@ -55,13 +55,13 @@ pub struct Played {
 pub enum Verdict {
     /// Every promise held.
     Held,
-    /// One did not.
+    /// A promise broke.
     Broken,
-    /// There was nothing to judge.
+    /// It was not played.
     NotHere,
 }
 
-/// Everything that was played.
+/// The whole report.
 #[derive(Debug)]
 pub struct Report {
     /// Each scenario of each round.
@@ -75,7 +75,7 @@ pub struct Report {
 // === impl Row ===
 
 impl Row {
-    /// Of what was seen, with the promises judged.
+    /// The row of a scenario that was played, with its promises judged.
     pub fn of(name: &'static str, seen: &Seen, promises: &[Promise]) -> Self {
         let mut promises: Vec<_> = promises.iter().map(|promise| promise.judge(seen)).collect();
         if seen.wrong() > 0 && promises.iter().all(|judged| judged.held) {
@@ -93,7 +93,7 @@ impl Row {
         Self { name, round: 1, outcome: Outcome::Played(Box::new(played)) }
     }
 
-    /// Of what could not be played.
+    /// The row of a scenario that could not be played here.
     pub fn not_here(name: &'static str, reason: &'static str) -> Self {
         Self { name, round: 1, outcome: Outcome::NotHere(reason) }
     }
@@ -172,7 +172,7 @@ pub fn head() -> String {
     )
 }
 
-/// The scenarios that there are.
+/// The list of all scenarios.
 pub fn list() -> String {
     let lines =
         Scenario::ALL.iter().map(|scenario| format!("{:<NAME$}{}\n", scenario.name(), scenario.about()));
@@ -213,7 +213,7 @@ impl Verdict {
 // === impl Report ===
 
 impl Report {
-    /// Whether no promise broke.
+    /// Returns whether all promises held.
     pub fn held(&self) -> bool {
         self.rows.iter().all(|row| row.verdict() != Verdict::Broken)
     }
@@ -234,7 +234,7 @@ impl Report {
         text
     }
 
-    /// The same as JSON.
+    /// The report as JSON.
     pub fn json(&self, plan: &Plan) -> Value {
         json!({
             "held": self.held(),

@@ -1,5 +1,5 @@
-//! What a drill writes, where, and how it is removed again: nothing of it is where the fleet that
-//! these settings are for keeps its own.
+//! What a drill writes, and how it is removed again. All of it is apart from what the fleet of these
+//! settings keeps.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,31 +20,31 @@ use super::plan::Plan;
 use super::safety::{BodiesAt, DustAt, Redis};
 use crate::dust;
 
-/// A drill's own places.
+/// The directories, entries and objects of a drill.
 #[derive(Debug)]
 pub struct Scratch {
-    /// Its settings and logs.
+    /// The directory of its settings and logs.
     directory: PathBuf,
-    /// Its name: in every name that it writes.
+    /// Its name, which is part of every name that it writes.
     name: String,
     prefix: String,
-    /// Directories that are its own.
+    /// The directories that it has made.
     own: Vec<PathBuf>,
-    /// The one among them that has the bodies.
+    /// The one of them that has the bodies.
     bodies: Option<PathBuf>,
     redis: Option<Redis>,
     objects: Option<Objects>,
     keep: AtomicBool,
 }
 
-/// Objects of its own, in a bucket.
+/// The drill's own objects in a bucket.
 #[derive(Debug)]
 struct Objects {
     url: Url,
     endpoint: String,
 }
 
-/// The name of the file that says that bodies are here.
+/// The name of the file that marks a directory of bodies.
 const MARKER: &str = "here";
 /// How long removing records may take.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -52,14 +52,14 @@ const SWEEP: Duration = Duration::from_secs(30);
 // === impl Scratch ===
 
 impl Scratch {
-    /// Makes the directory.
+    /// Makes the directory of a drill.
     ///
     /// # Errors
     /// If it cannot be made.
     pub fn new(plan: &Plan, random: &str) -> io::Result<Self> {
         let name = format!("drill-{random}");
         let directory = std::env::temp_dir().join(format!("dustgate-{name}"));
-        // Settings may have secrets in them.
+        // Settings may hold secrets.
         fs::DirBuilder::new().mode(0o700).create(&directory)?;
         let mut own = Vec::new();
         if let DustAt::Directory(path) = &plan.ground.dust {
@@ -105,8 +105,8 @@ impl Scratch {
         Ok(path)
     }
 
-    /// What is put over the settings by the environment: ports of its own, and stores of its own
-    /// beside the user's, through the relay if there is one.
+    /// The variables that override the settings: ports of its own, and its own part of the user's stores,
+    /// through the relay if there is one.
     pub fn overrides(&self, plan: &Plan, relay: Option<SocketAddr>) -> Vec<(String, String)> {
         let below = |path: &Path| path.join(&self.name).display().to_string();
         let store = match &plan.ground.dust {
@@ -132,8 +132,8 @@ impl Scratch {
         .to_vec()
     }
 
-    /// Removes everything, after the instances have ended; the logs only if they are not wanted.
-    /// Says what could not be removed.
+    /// Removes everything after the instances have ended, and the logs if they are not kept. Returns what
+    /// could not be removed.
     pub async fn clear(&self, keep_logs: bool) -> Vec<String> {
         let mut left = Vec::new();
         if let Some(redis) = &self.redis {
@@ -162,16 +162,16 @@ impl Scratch {
         left
     }
 
-    /// Removes the segments of all bodies that are files; so many there were.
+    /// Removes the segments of all bodies that are files, and returns how many there were.
     ///
     /// # Errors
-    /// If one can't be removed.
+    /// A segment can't be removed.
     pub fn lose_bodies(&self) -> io::Result<usize> {
         let mut removed = 0;
         for file in self.bodies_of_lives().iter().flat_map(|life| files(life)) {
             match fs::remove_file(file) {
                 Ok(()) => removed += 1,
-                // Swept just now.
+                // A sweep has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -185,11 +185,11 @@ impl Scratch {
         entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
     }
 
-    /// Makes the store forget everything of the fleet, in one step, as if it had been emptied. What
-    /// else is in it stays.
+    /// Makes the store forget everything of the fleet, in one step, as if it had been emptied. Other
+    /// entries stay.
     ///
     /// # Errors
-    /// In words, if it does not.
+    /// In words, if the store does not do it.
     pub async fn forget_store(&self) -> Result<(), String> {
         let redis = self.redis.as_ref().ok_or("there is none")?;
         let forgotten =
@@ -218,8 +218,8 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
-    /// What can be removed without waiting, when the drill did not come to its end: settings may
-    /// have secrets in them. Nothing is left to do after [`Scratch::clear`].
+    /// Removes what it can without waiting, when the drill was dropped before its end: settings may hold
+    /// secrets. After [`Scratch::clear`] nothing is left to do.
     fn drop(&mut self) {
         self.clear_files(self.keep.load(Ordering::Relaxed), &mut Vec::new());
     }
@@ -252,15 +252,15 @@ impl Objects {
     }
 }
 
-/// The user's text with the drill's one route and upstream in place of theirs.
+/// The user's settings, with the drill's one route and upstream in place of theirs.
 fn settings(plan: &Plan, origin: SocketAddr) -> String {
-    // It has been read as settings before: it parses.
+    // It parses: it has been read as settings before.
     let mut document: DocumentMut = plan.text.parse().unwrap_or_default();
     document.remove("routes");
     document.remove("upstreams");
     let mut text = document.to_string();
     let wide = plan.clients.max(1024);
-    // A fetch that is held while a leader is frozen has no byte for a lease, and more.
+    // A fetch that is held while a leader is frozen sends no byte for more than a lease.
     let patience = 60 + 2 * plan.lease().as_secs();
     let _ = write!(
         text,
@@ -281,16 +281,16 @@ upstream = "drill"
     text
 }
 
-/// The store's URL, by way of the relay.
+/// The store's URL, through the relay.
 fn relayed(redis: &Redis, relay: Option<SocketAddr>) -> String {
     let text = redis.url.reveal();
     let (Some(relay), Ok(mut url)) = (relay, Url::parse(text)) else { return text.to_owned() };
-    // Its host stays: a certificate may name it. It is a loopback one, and so is the relay.
+    // Its host stays, because a certificate may name it. It is a loopback host, and so is the relay's.
     let _ = url.set_port(Some(relay.port()));
     url.into()
 }
 
-/// Stored segments below a directory. The file that says whose the directory is, is none.
+/// The stored segments below a directory, without the file that marks the directory.
 pub fn files(below: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in fs::read_dir(below).into_iter().flatten().flatten().map(|entry| entry.path()) {

@@ -1,4 +1,4 @@
-//! One instance: a process, and where it listens.
+//! One instance: a process, and its ports.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -23,15 +23,15 @@ pub(super) struct Instance {
     pub(super) admin: SocketAddr,
 }
 
-/// An instance ended before it was ready, or did not become ready.
+/// Why an instance did not become ready.
 #[derive(Debug, thiserror::Error)]
 #[error("instance {number} does not start{}: {said}", code.map(|code| format!(" (exit code {code})")).unwrap_or_default())]
 pub struct Ended {
-    /// Which.
+    /// The number of the instance.
     pub number: usize,
     /// Its exit code, if it has one.
     pub code: Option<i32>,
-    /// What it said.
+    /// What it wrote to stderr.
     pub said: String,
 }
 
@@ -44,7 +44,7 @@ impl Instance {
         let failed = |said: String| Ended { number, code: None, said };
         let mut command = Command::new(&launch.binary);
         command.arg("serve").arg("-c").arg(&launch.settings[number]).stdin(Stdio::null());
-        // Only the drill's own origin is ever asked.
+        // Only the drill's own origin gets requests, and that without a proxy.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("DUSTGATE_UPSTREAMS__") {
                 command.env_remove(name);
@@ -88,7 +88,7 @@ impl Instance {
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        // No id: it has been waited for, and the id may be somebody else's by now.
+        // Without an id it has been waited for, and another process may have the id by now.
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // It fails if the process has ended just now.
@@ -106,7 +106,7 @@ impl Instance {
     }
 }
 
-/// What an instance says on stderr.
+/// The stderr of an instance.
 struct Said {
     lines: Lines<BufReader<ChildStderr>>,
     log: File,
@@ -114,7 +114,7 @@ struct Said {
 }
 
 impl Said {
-    /// Reads until it has said where it listens. `None`: it ended before that.
+    /// Reads until the instance has printed its ports. `None`: it ended before that.
     async fn addresses(&mut self) -> Option<(SocketAddr, SocketAddr)> {
         let (mut data, mut admin) = (None, None);
         while let Some(line) = self.next().await {

@@ -1,4 +1,4 @@
-//! One answer of the origin.
+//! One response of the origin.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -23,10 +23,10 @@ use super::{Desk, Fetch, Gate, Kind};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Tells the clients which version they are getting.
+/// The field that tells clients the version of the body.
 pub const VERSION: HeaderName = HeaderName::from_static("drill-version");
 
-/// What there is to send, decided when the request came in.
+/// What is sent in response, decided when the request comes.
 struct Order {
     fails: Option<u16>,
     delay: Duration,
@@ -40,7 +40,7 @@ struct Order {
     note: Note,
 }
 
-/// Notes the end of a fetch, whichever way it ends.
+/// Notes the end of a fetch when it is dropped: at its last byte, or when its connection ends.
 struct Note {
     desk: Arc<Desk>,
     path: String,
@@ -83,7 +83,7 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     let etag = item.etag();
     let same = |name: HeaderName| field(name).is_some_and(|tag| etag.as_deref() == Some(tag));
     let unchanged = same(IF_NONE_MATCH);
-    // A part of what has changed since is no part of it (RFC 9110 §14.2).
+    // If the body has changed since, the part is of another one and the whole is sent (RFC 9110 §13.1.5).
     let from = field(RANGE)
         .filter(|_| etag.is_some() && (field(IF_RANGE).is_none() || same(IF_RANGE)))
         .and_then(|range| first_byte(range, script.size));
@@ -96,7 +96,7 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     let (version, body) = match kind {
         Kind::Whole => item.next_version(&path),
         Kind::Edit => (item.edit(), Bytes::new()),
-        // What was edited since it was last sent is sent as it is now.
+        // An edited body is sent as it is now.
         Kind::Part | Kind::Unchanged => item.this_version(&path),
     };
     let part = from.filter(|_| kind == Kind::Part).unwrap_or(0)..script.size;
@@ -107,7 +107,7 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     ];
     fields.extend(item.etag().map(|tag| (ETAG, tag)));
     match kind {
-        // It is not for anybody to keep.
+        // The response to an edit is not stored.
         Kind::Edit => fields.clear(),
         Kind::Unchanged => {}
         Kind::Whole => {
@@ -124,7 +124,7 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     }
     let nth = item.fetches.len();
     item.fetches.push(Fetch { instance, kind, began: Instant::now(), ended: None });
-    // The hold is the first fetch's: whoever takes over is not to be held too.
+    // Only the first fetch is held: that of an instance that takes over is not.
     let cuts = script.cuts(part.start, nth == 0);
     let note = Note { desk: desk.clone(), path, nth };
     Some(Order {
@@ -141,7 +141,7 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     })
 }
 
-/// The first byte of `bytes=N-`, the only form that a resume has.
+/// The first byte of `bytes=N-`, or of a range that goes to the end: the only forms of a resume.
 fn first_byte(range: &str, size: usize) -> Option<usize> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let first = first.parse().ok()?;
@@ -149,8 +149,8 @@ fn first_byte(range: &str, size: usize) -> Option<usize> {
     (first < size && to_the_end).then_some(first)
 }
 
-/// The body in pieces. What holds it is awaited before the next piece, so that the pieces before
-/// have been handed to the connection.
+/// Sends the body in pieces. A gap or hold is awaited before the next piece, so that the pieces before
+/// it have been handed to the connection.
 fn send(order: Order) -> Body {
     let at = order.part.start;
     let pieces = stream::unfold((order, at, 0, None), |(order, at, next, pause)| async move {
@@ -176,11 +176,11 @@ fn send(order: Order) -> Body {
 // === impl Gate ===
 
 impl Gate {
-    /// Says who is here, and waits to be let go.
+    /// Notes that the instance is held here, and waits for the release.
     async fn hold(&self, instance: usize) {
         self.reached.send_replace(Some(instance));
         let mut open = self.open.subscribe();
-        // Its sender is in `self`: it is not gone.
+        // It can't fail: its sender is in `self`.
         let _ = open.wait_for(|open| *open).await;
     }
 }

@@ -1,25 +1,25 @@
-//! What the origin does with a path.
+//! How the origin answers requests for a path.
 
 use std::time::Duration;
 
-/// How a path behaves.
+/// How the origin answers requests for a path.
 #[derive(Debug, Clone, Copy)]
 pub struct Script {
-    /// Until the response's head.
+    /// The time until the response's head.
     pub delay: Duration,
-    /// Of the body, in bytes.
+    /// The size of the body, in bytes.
     pub size: usize,
-    /// In how many pieces it is sent.
+    /// The number of pieces in which the body is sent.
     pub chunks: usize,
-    /// Between two pieces.
+    /// The pause between two pieces.
     pub gap: Duration,
-    /// The field.
+    /// The value of `Cache-Control`.
     pub cache_control: &'static str,
-    /// Whether it has a strong entity tag, and parts can be had.
+    /// Whether the response has a strong entity tag, and ranges are answered.
     pub etag: bool,
     /// Whether what is sent changes.
     pub versions: Versions,
-    /// After how much of the body, in percent, the first fetch is held.
+    /// The part of the body, in percent, after which the first fetch is held.
     pub hold: Option<usize>,
     /// The status of every answer, if it is a failure.
     pub fails: Option<u16>,
@@ -30,19 +30,19 @@ pub struct Script {
 pub enum Versions {
     /// It is always the same.
     Steady,
-    /// Each fetch gets something else.
+    /// Each whole fetch gets another version.
     Changing,
     /// It changes when it is edited: by a POST to its path, or by [`super::Origin::edit`].
     Edited,
 }
 
-/// What may be stored.
+/// A `Cache-Control` for responses that may be stored.
 pub const PUBLIC: &str = "public, max-age=600";
 
 // === impl Script ===
 
 impl Script {
-    /// Something of 64 KiB that may be stored, sent in one piece after a delay.
+    /// A body of 64 KiB that may be stored, sent in one piece after a delay.
     pub fn plain(delay: Duration) -> Self {
         Self {
             delay,
@@ -57,7 +57,7 @@ impl Script {
         }
     }
 
-    /// The same in a stream of 256 KiB that takes as long again as its delay, with a tag.
+    /// A body of 256 KiB with a tag, sent in pieces for as long again as the delay.
     pub fn stream(delay: Duration) -> Self {
         Self { size: 256 << 10, chunks: 21, gap: delay / 20, etag: true, ..Self::plain(delay) }
     }
@@ -68,8 +68,7 @@ impl Script {
         self.delay + self.gap.saturating_mul(gaps)
     }
 
-    /// Where the body is cut, from the byte `from` on: the ends of its pieces, and whether the
-    /// fetch is held before the next one, or there is a gap.
+    /// The ends of the body's pieces, from the byte `from` on, and after each a gap, a hold or nothing.
     pub fn cuts(&self, from: usize, held: bool) -> Vec<Cut> {
         let chunks = self.chunks.max(1);
         let mut cuts: Vec<_> = (1..=chunks).map(|n| (self.size * n / chunks, Pause::Gap)).collect();
@@ -85,18 +84,18 @@ impl Script {
 /// The end of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// Its last byte, and one.
+    /// The offset of its last byte, plus one.
     pub end: usize,
-    /// What comes then.
+    /// What comes before the next piece.
     pub pause: Pause,
 }
 
-/// What there is between two pieces.
+/// What is between two pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
     /// The script's gap.
     Gap,
-    /// Until it is let go.
+    /// A hold, until the fetch is released.
     Hold,
 }
 

@@ -10,7 +10,7 @@ use crate::drill::promise::{Limit, Promise, ms};
 
 type Played = (Seen, Vec<Promise>);
 
-/// A herd for what every instance has, twice: the second is the measure. And one without a proxy.
+/// Two herds for a response that every instance has: the second is measured. Then one without a proxy.
 pub(super) async fn warm(bench: &mut Bench) -> Played {
     let path = bench.path("warm", Script::plain(bench.plan.delay));
     bench.herd(bench.plan.instances, &path).home().await;
@@ -53,7 +53,7 @@ pub(super) async fn drip(bench: &mut Bench) -> Played {
     (seen, vec![Promise::Asked { most: 1 }, Promise::Whole { except: None }, first])
 }
 
-/// What is for nobody else.
+/// A herd for a response that may not be shared.
 pub(super) async fn passing(bench: &mut Bench, cache_control: &'static str) -> Played {
     let script = Script { cache_control, ..Script::plain(bench.plan.delay) };
     let seen = once(bench, cache_control, script).await;
@@ -61,7 +61,7 @@ pub(super) async fn passing(bench: &mut Bench, cache_control: &'static str) -> P
     (seen, vec![Promise::Whole { except: None }, Promise::Unshared, done])
 }
 
-/// What may be shared only among those who came before it was asked for.
+/// A herd for a response that only requests from before its exchange may share.
 pub(super) async fn validated(
     bench: &mut Bench,
     name: &str,
@@ -75,7 +75,7 @@ pub(super) async fn validated(
     (seen, vec![Promise::Whole { except: None }, done])
 }
 
-/// What is past its lifetime when it comes: its age counts from the request.
+/// A herd for a response that is past its lifetime when it comes: its age counts from the request.
 pub(super) async fn short_lived(bench: &mut Bench) -> Played {
     let delay = (4 * bench.plan.delay).max(Duration::from_secs(2));
     let script = Script { cache_control: "max-age=1", ..Script::plain(delay) };
@@ -84,7 +84,7 @@ pub(super) async fn short_lived(bench: &mut Bench) -> Played {
     (seen, vec![Promise::Whole { except: None }, done])
 }
 
-/// What the origin fails to give: the second leader, of other fields, shows that it is the origin.
+/// A herd while the origin fails. The second leader, with other fields, shows that the origin is the cause.
 pub(super) async fn failing(bench: &mut Bench) -> Played {
     let script = Script { fails: Some(503), cache_control: "no-cache", ..Script::plain(bench.plan.delay) };
     let seen = once(bench, "failing", script).await;
@@ -92,14 +92,14 @@ pub(super) async fn failing(bench: &mut Bench) -> Played {
     (seen, vec![Promise::Asked { most: 2 }, Promise::Refused { status: 503 }, done])
 }
 
-/// Two exchanges, one after the other; each client may have its own.
+/// The limit for two exchanges, one after the other. Each client may have an exchange of its own.
 fn twice(bench: &Bench, script: &Script) -> Limit {
     let mut limit = bench.limit("2.2 × delay", script.takes().mul_f64(2.2));
     limit.allowance += bench.fetching;
     limit
 }
 
-/// One herd at a path that nobody has asked for.
+/// One herd at a path that was not requested before.
 async fn once(bench: &mut Bench, name: &str, script: Script) -> Seen {
     let path = bench.path(name, script);
     let samples = bench.herd(bench.plan.clients, &path).home().await;

@@ -10,9 +10,9 @@ use crate::drill::observations::{Sample, Seen};
 use crate::drill::origin::script::{Script, Versions};
 use crate::drill::promise::{Promise, ms};
 
-/// How long the origin waits for its first request, beside its own time.
+/// How long the origin waits for its first request, beside the time of its script.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
-/// How long a woken instance has to notice.
+/// How long a woken instance may take to notice that its lease is lost.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 
 fn script(bench: &Bench, percent: usize, changing: bool) -> Script {
@@ -20,7 +20,7 @@ fn script(bench: &Bench, percent: usize, changing: bool) -> Script {
     Script { hold: Some(percent), versions, ..Script::stream(bench.plan.delay) }
 }
 
-/// Killed when the origin has sent so much of the body; it sends no more of it.
+/// The leader is killed when the origin has sent this part of the body. The origin sends no more of it.
 pub(super) async fn killed(
     bench: &mut Bench,
     name: &str,
@@ -51,7 +51,7 @@ pub(super) async fn killed(
     (seen, promises)
 }
 
-/// Frozen in mid-body until somebody else has fetched it, then woken.
+/// The leader is frozen in mid-body until another instance has fetched the body, and then woken.
 pub(super) async fn frozen(bench: &mut Bench) -> (Seen, Vec<Promise>) {
     let script = script(bench, 50, true);
     let path = bench.path("leader-frozen", script);
@@ -66,7 +66,7 @@ pub(super) async fn frozen(bench: &mut Bench) -> (Seen, Vec<Promise>) {
     let at = herd.began.elapsed();
     let lease = bench.plan.lease();
     herd.others(leader).await;
-    // Whoever was quicker than the lease must not spare the leader its end.
+    // Also if all other clients are done sooner, the leader stays frozen until its lease is over.
     sleep((at + lease).saturating_sub(herd.began.elapsed())).await;
     bench.fleet.wake(leader);
     bench.origin.release(&path);
@@ -90,7 +90,7 @@ pub(super) async fn frozen(bench: &mut Bench) -> (Seen, Vec<Promise>) {
     (seen, promises)
 }
 
-/// How often the instance noticed that a fill was not its own any more.
+/// The number of fills of which the instance noticed that its lease was lost.
 async fn noticed(bench: &Bench, leader: usize) -> Result<f64, String> {
     let fenced = bench.fleet.metric(leader, "dustgate_fenced_total").await?;
     Ok(fenced + bench.fleet.metric(leader, "dustgate_leases_lost_total").await?)

@@ -1,4 +1,4 @@
-//! Stored bytes are gone, or all that the store knew.
+//! Stored segments are lost, or all entries of the coordination store.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use crate::drill::observations::{Asked, End, Sample, Seen};
 use crate::drill::origin::script::{Script, Versions};
 use crate::drill::promise::{Promise, ms};
 
-/// How long the origin waits for its first request, beside its own time.
+/// How long the origin waits for its first request, beside the time of its script.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
-/// By when a fill that has sent its last byte has published it.
+/// How long a fill may take after its last byte to publish the record.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(5);
-/// A sweep is waited for if it comes that often.
+/// A sweep is awaited if `linger` is no longer than this.
 const WAITED_FOR: Duration = Duration::from_secs(10);
 /// How often the complete body is lost.
 const LOSSES: u64 = 3;
-/// What counts fills that have ended.
+/// The metric that counts fills that have ended.
 const FILLS: &str = "dustgate_fills_total";
 /// Bodies of this size are too large for any instance's memory.
 const LARGE: usize = 9 << 20;
 
 type Played = (Seen, Vec<Promise>);
 
-/// The segments of a body are removed when it is complete, and those of another while it grows, with
-/// the instance that fetches it.
+/// Removes the segments of a body when it is complete, and those of another while it grows. The instance
+/// that fetches the growing one is killed.
 pub(super) async fn bodies(bench: &mut Bench) -> Played {
     let (complete, mut promises) = complete(bench).await;
     let (growing, of_growing) = growing(bench).await;
@@ -77,7 +77,7 @@ async fn complete(bench: &mut Bench) -> Played {
 async fn growing(bench: &mut Bench) -> Played {
     let script = Script { hold: Some(50), versions: Versions::Steady, ..Script::stream(bench.plan.delay) };
     let path = bench.path("bodies-lost-growing", script);
-    // Nobody else has read any of it, or has it in memory.
+    // No other instance has read any of it, or has it in memory.
     let riding = bench.herd(1, &path);
     let Some(leader) = bench.origin.reached(&path, script.takes() + ASKED_WITHIN).await else {
         bench.origin.release(&path);
@@ -91,7 +91,7 @@ async fn growing(bench: &mut Bench) -> Played {
     let within = bench.plan.lease() + script.takes() + GRACE + bench.allowance;
     let done = new.iter().map(|sample| sample.done).max().unwrap_or_default();
     let fine = all_whole("all whole after the loss of a growing one and its leader", &new);
-    // The dead instance's client is broken off, and can tell.
+    // The connection of the dead instance's client breaks off, and the client can tell.
     let wrong = riding.home().await.iter().filter(|sample| matches!(sample.end, End::Wrong(_))).count();
     let seen = seen(bench, &path, new);
     bench.origin.forget(&path);
@@ -124,7 +124,7 @@ fn all_whole(words: &str, samples: &[Sample]) -> Promise {
     Promise::fact(words, judged.measured, judged.held)
 }
 
-/// The store forgets everything of the fleet while a body is fetched. `None`: it would not.
+/// The store forgets everything of the fleet while a body is fetched. `None`: the store refused to.
 pub(super) async fn reborn(bench: &mut Bench) -> Option<Played> {
     let script = Script { hold: Some(50), versions: Versions::Steady, ..Script::stream(bench.plan.delay) };
     let path = bench.path("reborn-store", script);
@@ -138,7 +138,7 @@ pub(super) async fn reborn(bench: &mut Bench) -> Option<Played> {
     let earlier = bench.bodies_of_lives();
     let forgotten = bench.forget_store().await;
     let new = bench.herd(clients, &path);
-    // So that whoever is to find out does, before anything ends by itself.
+    // A pause, so that instances notice it before the fill ends by itself.
     sleep(GRACE).await;
     bench.origin.release(&path);
     let (mut samples, new) = (riding.home().await, new.home().await);
@@ -171,7 +171,7 @@ pub(super) async fn reborn(bench: &mut Bench) -> Option<Played> {
     Some((seen, promises))
 }
 
-/// What an earlier life left among the bodies is removed, if that comes soon.
+/// Checks that the bodies of an earlier life are removed, if `linger` is short enough to wait for it.
 async fn swept(bench: &Bench, earlier: &[std::path::PathBuf]) -> Option<Promise> {
     let linger = bench.plan.settings.bodies.linger;
     if earlier.is_empty() || linger > WAITED_FOR {

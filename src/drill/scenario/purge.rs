@@ -17,7 +17,7 @@ pub(super) async fn during_fill(bench: &mut Bench) -> (Seen, Vec<Promise>) {
         let samples = before.home().await;
         return unasked(seen(bench, &path, samples));
     };
-    // By way of another instance, if there is one.
+    // On another instance, if there is one.
     let other = (leader + 1) % bench.plan.instances;
     let purged = bench.fleet.purge(other, &format!("http://{ASKED_HOST}{path}")).await;
     let after = bench.herd(bench.plan.clients.div_ceil(2), &path);
@@ -28,7 +28,7 @@ pub(super) async fn during_fill(bench: &mut Bench) -> (Seen, Vec<Promise>) {
         tokio::pin!(home);
         tokio::select! {
             samples = &mut home => (false, samples),
-            // They wait for the fill that the purge beats: it has to end for them to end.
+            // These clients wait for the fill that the purge beats: it has to end first.
             () = tokio::time::sleep(patience) => {
                 bench.origin.release(&path);
                 (true, home.await)

@@ -1,5 +1,5 @@
 //! Instances are restarted one after another, under load, as behind a balancer that takes an
-//! instance out before it is asked to end.
+//! instance out before it is told to end.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,11 +17,11 @@ use crate::drill::origin::script::Script;
 use crate::drill::origin::{Fetch, Origin};
 use crate::drill::promise::Promise;
 
-/// The most clients that ask at any time.
+/// The most clients with a request at one time.
 const WORKERS: usize = 60;
-/// Between an answer and the next request of a client.
+/// The pause between an answer and the next request of a client.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Between what a balancer is told and what it does.
+/// The time that a balancer takes to follow.
 const BALANCER: Duration = Duration::from_millis(100);
 
 /// The load, and which instances it goes to.
@@ -59,7 +59,7 @@ pub(super) async fn restart(bench: &mut Bench) -> Result<(Seen, Vec<Promise>), F
     for _ in 0..bench.plan.clients.min(WORKERS) {
         workers.spawn(load.clone().work());
     }
-    // So that there is something under way and something stored.
+    // A pause, so that some requests are under way and some responses are stored.
     sleep(2 * script.delay).await;
     let mut drains = Vec::new();
     let mut unclean = Vec::new();
@@ -84,7 +84,7 @@ pub(super) async fn restart(bench: &mut Bench) -> Result<(Seen, Vec<Promise>), F
     load.over.store(true, Ordering::Relaxed);
     let mut samples = Vec::new();
     while let Some(worker) = workers.join_next().await {
-        // A worker does not panic, and nobody aborts it.
+        // A worker does not panic, and is not aborted.
         samples.extend(worker.unwrap_or_default());
     }
     let (mut asked, mut unexplained, keys) = (Asked::default(), 0, load.keys());
@@ -110,8 +110,8 @@ pub(super) async fn restart(bench: &mut Bench) -> Result<(Seen, Vec<Promise>), F
     Ok((Seen { samples, asked }, promises))
 }
 
-/// How many fetches of a key there are beyond the first, without an earlier one that was under way
-/// on an instance while it drained.
+/// The number of fetches of a key beyond the first. A fetch after one that was under way on a draining
+/// instance is not counted.
 fn beyond_the_drain(fetches: &[Fetch], drains: &[Drain]) -> usize {
     let handed_over = |fetch: &Fetch| {
         drains.iter().any(|drain| {
@@ -130,7 +130,7 @@ impl Load {
         self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new key each time that the origin takes.
+    /// Makes a new key after each time that the origin takes.
     fn keys(&self) -> u64 {
         let each = self.script.delay.as_millis().max(1);
         u64::try_from(self.began.elapsed().as_millis() / each).unwrap_or(u64::MAX)
@@ -140,7 +140,7 @@ impl Load {
         format!("{}-{key}", self.base)
     }
 
-    /// Asks for the newest key and for older ones in turn, until it is over.
+    /// Requests the newest key and older ones in turn, until the load ends.
     async fn work(self: Arc<Self>) -> Vec<Sample> {
         let mut samples = Vec::new();
         while !self.over.load(Ordering::Relaxed) {
@@ -154,7 +154,7 @@ impl Load {
         samples
     }
 
-    /// Asks one instance; where there is no connection, the next, as a balancer does.
+    /// Sends a request to one instance; if there is no connection, to the next, as a balancer does.
     async fn ask(&self, turn: u64, path: &str) -> Sample {
         let rotation = self.rotation().clone();
         let first = usize::try_from(turn).unwrap_or_default();
@@ -193,10 +193,10 @@ mod tests {
             (vec![], 0),
             (vec![fetch(0, 1, 2)], 0),
             (vec![fetch(0, 1, 2), fetch(2, 1, 2)], 1),
-            // Under way when the drain began: handed over.
+            // It was under way when the drain began, and was handed over.
             (vec![fetch(1, 9, 11), fetch(2, 11, 12)], 0),
             (vec![fetch(1, 9, 11), fetch(2, 11, 12), fetch(0, 12, 13)], 1),
-            // Over before the drain.
+            // It was over before the drain.
             (vec![fetch(1, 1, 2), fetch(2, 11, 12)], 1),
         ] {
             assert_eq!(beyond_the_drain(&fetches, &drains), beyond, "{fetches:?}");

@@ -12,9 +12,9 @@ use crate::drill::promise::{Promise, ms};
 use crate::drill::relay::State;
 use crate::flight::OnUnavailable;
 
-/// By when one fetch is enough again.
+/// How long it may take until one fetch is enough for a herd again.
 const WHOLE_AGAIN: Duration = Duration::from_secs(5);
-/// How long it is tried.
+/// How long this is tried.
 const TRIED: Duration = Duration::from_secs(15);
 
 pub(super) async fn away(bench: &mut Bench, how: State) -> (Seen, Vec<Promise>) {
@@ -51,7 +51,7 @@ fn set(bench: &Bench, state: State) {
     }
 }
 
-/// What clients get: with `on_unavailable = "error"` a refusal is as good as a body.
+/// The promise for clients: with `on_unavailable = "error"` a refusal is as good as a body.
 fn served(bench: &Bench, seen: &Seen) -> Promise {
     if bench.plan.settings.dust.flight.on_unavailable == OnUnavailable::RunLocal {
         return Promise::Whole { except: None };
@@ -60,7 +60,7 @@ fn served(bench: &Bench, seen: &Seen) -> Promise {
     Promise::fact("all whole, or 503 (dust.on_unavailable)", format!("{other} not so"), other == 0)
 }
 
-/// A herd that comes when the store is away already waits for nothing but the origin.
+/// A herd that comes when the store is already away waits for nothing but the origin.
 async fn while_away(bench: &mut Bench, name: &str, script: Script, bound: Duration) -> Promise {
     let path = bench.path(&format!("{name}-still"), script);
     let samples = bench.herd(bench.plan.clients, &path).home().await;
@@ -75,11 +75,11 @@ async fn while_away(bench: &mut Bench, name: &str, script: Script, bound: Durati
     Promise::fact(format!("while it is away the same in {}", ms(limit)), measured, held)
 }
 
-/// After its return, until one fetch does for a herd again.
+/// After the store's return: waits until one fetch is enough for a herd again.
 pub(super) async fn whole_again(bench: &mut Bench, name: &str) -> Promise {
     let words = format!("1 fetch again within {}", ms(WHOLE_AGAIN));
     let back = Instant::now();
-    // A short one: what counts is when it was asked.
+    // A short fetch: only the time of its request counts.
     let script = Script::plain(bench.plan.delay.min(Duration::from_millis(100)));
     let clients = bench.plan.clients.min(10 * bench.plan.instances);
     loop {

@@ -1,4 +1,4 @@
-//! A URL that everybody wants is edited again and again, faster than its origin answers.
+//! A URL that all clients request is edited again and again, faster than its origin answers.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ enum By {
     Post,
 }
 
-/// From when on nobody may get what is older.
+/// An edit, and the time from which on no client may get an older version.
 #[derive(Debug, Clone, Copy)]
 struct Edit {
     version: u64,
@@ -32,10 +32,10 @@ struct Edit {
     instance: usize,
 }
 
-/// A client that came at some time.
+/// A client, and the time at which it came.
 type Came = (Instant, Sample);
 
-/// What became of one way of editing.
+/// The result of one way of editing.
 struct Stormed {
     came: Vec<Came>,
     edits: Vec<Edit>,
@@ -61,7 +61,7 @@ pub(super) async fn storm(bench: &mut Bench) -> (Seen, Vec<Promise>) {
             format!("{asked}"),
             (1..=most).contains(&asked),
         ));
-        // Another instance hears of a POST as fast as the store tells.
+        // Another instance hears of a POST when the store's change reaches it.
         let elsewhere = if by == By::Post { CALL_BOUND + bench.allowance } else { Duration::ZERO };
         let old = stormed.came.iter().filter(|came| is_old(came, &stormed.edits, elsewhere)).count();
         promises.push(Promise::fact(
@@ -85,7 +85,7 @@ pub(super) async fn storm(bench: &mut Bench) -> (Seen, Vec<Promise>) {
     seen.asked.whole += posted.seen.asked.whole;
     seen.asked.parts += posted.seen.asked.parts;
     seen.asked.unchanged += posted.seen.asked.unchanged;
-    // Each waits for a fetch that began before it came, and for one that began after that.
+    // Each client waits for a fetch that began before it came, and for the one after that.
     let limit = bench.limit("2.2 × origin + 1 s", script.takes().mul_f64(2.2) + GRACE);
     promises.push(Promise::Whole { except: None });
     promises.push(Promise::Done { limit, except: None });
@@ -136,17 +136,17 @@ async fn one(bench: &Bench, path: &str, by: By) -> Stormed {
     }
     let mut came = Vec::new();
     while let Some(one) = coming.join_next().await {
-        // A client does not panic, and nobody aborts it.
+        // A client does not panic, and is not aborted.
         came.extend(one.ok());
     }
-    // What goes on for nobody counts too.
+    // Fetches that go on without clients count, too.
     sleep(CALL_BOUND).await;
     let samples = came.iter().map(|(_, sample)| sample.clone()).collect();
     Stormed { came, edits, failed, seen: Seen { samples, asked: bench.origin.asked(path) } }
 }
 
-/// Whether a client got what is older than an edit that was answered before it came; `elsewhere` is
-/// what an instance that did not answer it itself may take to hear of it.
+/// Returns whether a client got an older version than that of an edit that was answered before it came.
+/// `elsewhere` is the time that another instance may take to hear of the edit.
 fn is_old((from, sample): &Came, edits: &[Edit], elsewhere: Duration) -> bool {
     let heard = |edit: &&Edit| {
         let after = if edit.instance == sample.instance { Duration::ZERO } else { elsewhere };
