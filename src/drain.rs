@@ -49,7 +49,7 @@ impl Signal {
         self.told.closed().await;
     }
 
-    /// Whether the end has begun.
+    /// Returns whether the end has begun.
     pub fn is_draining(&self) -> bool {
         *self.told.borrow()
     }
@@ -76,7 +76,7 @@ impl Guard {
         let _gone = told.wait_for(|told| *told).await;
     }
 
-    /// Whether the end has begun.
+    /// Returns whether the end has begun.
     pub fn is_draining(&self) -> bool {
         *self.told.borrow() || self.told.has_changed().is_err()
     }

@@ -23,10 +23,10 @@ pub struct Places {
 /// Descriptors for the process itself: stores, files of bodies, listeners, name look-ups, the runtime,
 /// and on each port the connection that is refused.
 const OWN: usize = 194;
-/// For each so many exchanges an upstream has one spare connection: idle ones, and ones that were begun
-/// for a request that then took another.
+/// One spare connection for this number of exchanges of an upstream: connections that are idle, or that
+/// were begun for a request that then took another.
 const EXCHANGES_A_SPARE: usize = 8;
-/// Spare connections of an upstream beside these.
+/// Further spare connections of each upstream.
 const SPARE: usize = 2;
 /// The fewest connections of operators: a probe, a scrape, a person, and one more.
 const FEWEST_ADMIN: usize = 4;

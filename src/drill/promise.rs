@@ -68,7 +68,7 @@ pub struct Judged {
 // === impl Promise ===
 
 impl Promise {
-    /// Whether it held.
+    /// Compares the promise with what was seen.
     pub fn judge(&self, seen: &Seen) -> Judged {
         match self {
             Self::Asked { most } => {

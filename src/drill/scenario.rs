@@ -159,7 +159,8 @@ impl Scenario {
         }
     }
 
-    /// Why it cannot be played with so many instances, without a relay, or without bodies in a directory.
+    /// Why it can't be played with this number of instances, without a relay, or without bodies in a
+    /// directory.
     pub fn missing(self, instances: usize, relay: bool, directory: bool) -> Option<&'static str> {
         let of_fleet = matches!(
             self,

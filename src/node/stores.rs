@@ -34,13 +34,13 @@ pub struct Opened {
     pub seams: Seams,
     /// The bodies of that life.
     pub bodies: Arc<Bodies>,
-    /// Whether bodies outlive the process. Those in memory are gone with it, and known to be.
+    /// Whether bodies outlive the process. Bodies in memory do not.
     pub lasting: bool,
     /// The id of the store's life; a name of this instance's own while that is not known.
     pub life: Arc<str>,
     /// Whether the life is not known yet.
     pub joining: Arc<Joining>,
-    /// Where they are.
+    /// The URLs of the stores.
     pub places: Places,
 }
 

@@ -110,8 +110,8 @@ pub(super) async fn restart(bench: &mut Bench) -> Result<(Seen, Vec<Promise>), F
     Ok((Seen { samples, asked }, promises))
 }
 
-/// The number of fetches of a key beyond the first. A fetch after one that was under way on a draining
-/// instance is not counted.
+/// The number of fetches of a key beyond the first. Each fetch that was under way on a draining instance
+/// allows for one more.
 fn beyond_the_drain(fetches: &[Fetch], drains: &[Drain]) -> usize {
     let handed_over = |fetch: &Fetch| {
         drains.iter().any(|drain| {
@@ -130,7 +130,7 @@ impl Load {
         self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a new key after each time that the origin takes.
+    /// The number of the newest key: there is a new one whenever the origin's delay has passed.
     fn keys(&self) -> u64 {
         let each = self.script.delay.as_millis().max(1);
         u64::try_from(self.began.elapsed().as_millis() / each).unwrap_or(u64::MAX)
