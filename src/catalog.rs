@@ -38,7 +38,7 @@ mod text;
 
 pub use crate::record::codec::{CodecError, MAX_FIELDS, MAX_NOTE_MS, fits};
 pub use listing::{Listed, Page};
-pub use reading::{Found, Reading, ToldAside};
+pub use reading::{FoundEntry, Reading, ToldAside};
 pub use removal::Removal;
 pub use report::Report;
 pub use text::EntryText;
@@ -75,18 +75,18 @@ impl Catalog {
     ///
     /// # Errors
     /// The store did not answer.
-    pub async fn value(&self, key: &Key) -> Result<Option<Found>> {
+    pub async fn value(&self, key: &Key) -> Result<Option<FoundEntry>> {
         let entry = self.entry(&self.names(key).value).await?;
-        Ok(entry.map(|entry| Found { number: entry.number, reading: self.reading(&entry, key) }))
+        Ok(entry.map(|entry| FoundEntry { number: entry.number, reading: self.reading(&entry, key) }))
     }
 
     /// Reads the value of a key of which only the hash is known.
     ///
     /// # Errors
     /// The store did not answer.
-    pub async fn value_of(&self, hash: impl Display) -> Result<Option<Found>> {
+    pub async fn value_of(&self, hash: impl Display) -> Result<Option<FoundEntry>> {
         let entry = self.entry(&self.names_of(hash).value).await?;
-        Ok(entry.map(|entry| Found { number: entry.number, reading: self.reading_of_any(&entry) }))
+        Ok(entry.map(|entry| FoundEntry { number: entry.number, reading: self.reading_of_any(&entry) }))
     }
 
     /// Reads the note at a key's verdict.

@@ -52,7 +52,7 @@ pub use enter::Judge;
 pub use fill::Fill;
 pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
 pub use outcome::{Attempt, Entered, Judged, Noted, Published, Standing, Uncoordinated};
-pub use probe::Watch;
+pub use probe::StoreWatch;
 pub use settings::{OnUnavailable, Settings};
 pub use watch_fill::{FillWatch, Snapshot};
 
@@ -77,7 +77,7 @@ pub struct Flight {
     settings: Settings,
     seen: AtomicU64,
     owed: handback::ReleaseQueue,
-    probe: probe::Probe,
+    probe: probe::StoreProbe,
     counters: Arc<Counters>,
 }
 
@@ -114,7 +114,7 @@ impl Flight {
             settings,
             seen: AtomicU64::new(0),
             owed: handback::ReleaseQueue::default(),
-            probe: probe::Probe::default(),
+            probe: probe::StoreProbe::default(),
             counters: Arc::default(),
         })
     }

@@ -37,7 +37,7 @@ pub use stored::{Stored, url_hash};
 pub use trust::{Doubt, Trust, WhenUnsure};
 pub use write_tracking::Own;
 
-use doubts::Watch;
+use doubts::Doubts;
 use numbers::Stands;
 use stored::{DOUBTED, USED};
 
@@ -54,7 +54,7 @@ pub struct Tier {
     hold: u64,
     max_life_ms: u64,
     /// Set only if other instances change the store too.
-    watch: Option<Arc<Watch>>,
+    watch: Option<Arc<Doubts>>,
     /// Whether a record is held that no entry of the store names.
     unbacked: AtomicBool,
 }
@@ -74,7 +74,7 @@ struct Weigh;
 #[derive(Debug, Clone)]
 struct Evictions {
     count: Arc<AtomicU64>,
-    watch: Option<Arc<Watch>>,
+    watch: Option<Arc<Doubts>>,
 }
 
 /// The result of offering an entry to the cache.
@@ -99,10 +99,10 @@ impl Tier {
     /// A tier for an instance of a fleet: entries are also found by their names in the store, and none is
     /// taken in that `numbers` know to be older than the store's.
     pub fn in_fleet(capacity: u64, numbers: Arc<Numbers>) -> Self {
-        Self::build(capacity, Some(Arc::new(Watch::new(numbers))))
+        Self::build(capacity, Some(Arc::new(Doubts::new(numbers))))
     }
 
-    fn build(capacity: u64, watch: Option<Arc<Watch>>) -> Self {
+    fn build(capacity: u64, watch: Option<Arc<Doubts>>) -> Self {
         let evicted = Arc::new(AtomicU64::new(0));
         let hold = Self::hold_of(capacity);
         // A shard silently refuses what is heavier than its share. So there are few shards, and nothing is

@@ -53,7 +53,7 @@ struct Seats {
 
 #[derive(Debug)]
 struct Seat {
-    standing: Standing,
+    standing: SlotState,
     /// Since when it is in this state.
     since: Instant,
     gives_way: Arc<Notify>,
@@ -61,7 +61,7 @@ struct Seat {
 
 /// The state of a connection. Only one whose request is being answered does not give way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum SlotState {
     /// It has not sent a request yet.
     New,
     /// A head has come, and its content has not.
@@ -73,7 +73,7 @@ enum Standing {
 }
 
 /// One place, held for as long as this lives.
-struct Place {
+struct ConnectionSlot {
     places: Arc<Places>,
     id: u64,
     gives_way: Arc<Notify>,
@@ -114,17 +114,17 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection<S>(socket: S, router: Router, place: Place, limits: Limits, until: drain::Guard)
+async fn connection<S>(socket: S, router: Router, place: ConnectionSlot, limits: Limits, until: drain::Guard)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let place = &place;
     let service = service_fn(|request| {
-        place.set(Standing::Sending);
+        place.set(SlotState::Sending);
         let router = router.clone();
         async move {
             let response = answer(router, request, limits.header_timeout, place).await;
-            place.set(Standing::Idle);
+            place.set(SlotState::Idle);
             Ok::<_, Infallible>(response)
         }
     });
@@ -162,12 +162,12 @@ async fn answer(
     mut router: Router,
     request: Request<Incoming>,
     patience: Duration,
-    place: &Place,
+    place: &ConnectionSlot,
 ) -> Response {
     let (parts, body) = request.into_parts();
     match content(&parts.headers, body, patience).await {
         Ok(content) => {
-            place.set(Standing::Answered);
+            place.set(SlotState::Answered);
             let asked = Request::from_parts(parts, Body::from(content));
             router.call(asked).await.unwrap_or_else(|never| match never {})
         }
@@ -237,20 +237,20 @@ impl Places {
     }
 
     /// Takes a place that is free, or that of a connection that gives way.
-    fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+    fn take(self: &Arc<Self>, most: usize) -> Option<ConnectionSlot> {
         let mut seats = self.lock();
         if seats.taken.len() >= most {
-            let others = seats.taken.iter().filter(|(_, seat)| seat.standing != Standing::Answered);
+            let others = seats.taken.iter().filter(|(_, seat)| seat.standing != SlotState::Answered);
             let (_, longest) = others.map(|(id, seat)| (seat.since, *id)).min()?;
             seats.taken.remove(&longest)?.gives_way.notify_one();
         }
         let id = seats.next;
         seats.next += 1;
         let gives_way = Arc::new(Notify::new());
-        let seat = Seat { standing: Standing::New, since: Instant::now(), gives_way: gives_way.clone() };
+        let seat = Seat { standing: SlotState::New, since: Instant::now(), gives_way: gives_way.clone() };
         seats.taken.insert(id, seat);
         drop(seats);
-        Some(Place { places: self.clone(), id, gives_way })
+        Some(ConnectionSlot { places: self.clone(), id, gives_way })
     }
 
     fn lock(&self) -> MutexGuard<'_, Seats> {
@@ -259,10 +259,10 @@ impl Places {
     }
 }
 
-// === impl Place ===
+// === impl ConnectionSlot ===
 
-impl Place {
-    fn set(&self, standing: Standing) {
+impl ConnectionSlot {
+    fn set(&self, standing: SlotState) {
         if let Some(seat) = self.places.lock().taken.get_mut(&self.id) {
             (seat.standing, seat.since) = (standing, Instant::now());
         }
@@ -274,14 +274,14 @@ impl Place {
         let seats = self.places.lock();
         let seat = seats.taken.get(&self.id)?;
         match seat.standing {
-            Standing::New => Some(seat.since + limits.header_timeout),
-            Standing::Idle => Some(seat.since + limits.idle_timeout),
-            Standing::Sending | Standing::Answered => None,
+            SlotState::New => Some(seat.since + limits.header_timeout),
+            SlotState::Idle => Some(seat.since + limits.idle_timeout),
+            SlotState::Sending | SlotState::Answered => None,
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.places.lock().taken.remove(&self.id);
     }

@@ -24,12 +24,12 @@ const CAPACITY: usize = 4_096;
 /// Whether the store can be read, and which segments failed lately.
 #[derive(Debug)]
 pub(super) struct Away {
-    state: Mutex<State>,
+    state: Mutex<AwayState>,
     failed: Cache<SegmentAt, (Error, Instant)>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AwayState {
     /// How many reads the store has answered.
     answers: u64,
     /// Set while the store is away: when it is tried again.
@@ -103,7 +103,7 @@ impl Away {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AwayState> {
         // Nothing in here panics half way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::store::Name;
 use super::sweep::Written;
-use super::waiting::{Waiting, wake};
+use super::waiting::{ReadWaiter, wake};
 use super::window::Window;
 use super::{Bodies, Error, segmenting};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
@@ -45,11 +45,11 @@ pub(super) struct Fill {
     pub(super) progress: watch::Sender<usize>,
     /// Keeps the sweep away from its segments, which no record names yet.
     _written: Written,
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct WriterState {
     phase: Phase,
     window: Window,
     /// Acknowledged segments, without a gap, and where each begins.
@@ -69,7 +69,7 @@ struct State {
     /// Nothing was heard of the instance that writes the body for too long.
     doubted: bool,
     readers: Attached,
-    waiting: Waiting,
+    waiting: ReadWaiter,
 }
 
 /// The phase of a body.
@@ -113,7 +113,7 @@ pub(super) enum Step {
 
 impl Fill {
     pub(super) fn new(bodies: Arc<Bodies>, name: Name, token: u64, len_hint: Option<u64>) -> Self {
-        let state = State {
+        let state = WriterState {
             phase: Phase::Open,
             window: Window::at(0),
             segments: Vec::new(),
@@ -128,7 +128,7 @@ impl Fill {
             failure: None,
             doubted: false,
             readers: Attached::default(),
-            waiting: Waiting::default(),
+            waiting: ReadWaiter::default(),
         };
         Self {
             _written: bodies.writing.enter(name.hash, token),
@@ -344,14 +344,14 @@ impl Fill {
 
     // --- inside ---
 
-    fn manifest(&self, state: &State) -> Manifest {
+    fn manifest(&self, state: &WriterState) -> Manifest {
         let life = Some(self.name.life().clone());
         Manifest { life, len: state.acknowledged, segments: state.segments.clone() }
     }
 
     /// Drops the bytes that are no longer needed in memory; `before` is the length of the window when the
     /// lock was taken.
-    fn trim(&self, state: &mut State, before: u64) {
+    fn trim(&self, state: &mut WriterState, before: u64) {
         let settings = &self.bodies.settings;
         let (start, end) = (state.window.start(), state.window.end());
         let (until, budget) = match state.phase {
@@ -370,7 +370,7 @@ impl Fill {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         // Nothing in here panics half way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

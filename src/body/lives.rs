@@ -82,7 +82,7 @@ pub(super) struct Quiet(HashMap<String, (Instant, WallMs)>);
 
 /// The objects of a life.
 #[derive(Debug, Default)]
-struct Content {
+struct LifeContent {
     segments: Vec<(Path, u64)>,
     bytes: u64,
     newest: WallMs,
@@ -273,8 +273,8 @@ impl Bodies {
         Ok(Some(other(content.bytes, sign, Fate::Removed)))
     }
 
-    async fn content(&self, id: &str) -> Result<Content, Error> {
-        let mut content = Content::default();
+    async fn content(&self, id: &str) -> Result<LifeContent, Error> {
+        let mut content = LifeContent::default();
         let life: Arc<str> = id.into();
         let mut listing = self.store.list(&life);
         while let Some(object) = listing.next().await {

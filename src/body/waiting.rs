@@ -4,7 +4,7 @@ use std::task::Waker;
 
 /// The wakers of one round. A round ends when all of them are taken to be woken.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct ReadWaiter {
     wakers: Vec<Waker>,
     round: u64,
 }
@@ -13,9 +13,9 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Place(Option<(u64, usize)>);
 
-// === impl Waiting ===
+// === impl ReadWaiter ===
 
-impl Waiting {
+impl ReadWaiter {
     /// Registers `waker`: one per reader and round, however often the reader is polled.
     pub(super) fn enter(&mut self, place: &mut Place, waker: &Waker) {
         if let Place(Some((round, index))) = *place

@@ -7,7 +7,7 @@ use crate::record::{Manifest, Note, Pointer, Record, VaryNode, codec};
 
 /// A value that was read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct FoundEntry {
     /// The number of its write.
     pub number: Number,
     /// The decoded entry.

@@ -1,6 +1,6 @@
 //! Removes a key's value or note, under the key's lease.
 
-use super::{Catalog, Found};
+use super::{Catalog, FoundEntry};
 use crate::dust::{Error, Result, Written};
 use crate::flight::{Attempt, Fill, Names};
 use crate::key::Key;
@@ -42,13 +42,14 @@ impl Catalog {
     pub async fn remove_value_if(
         &self,
         names: &Names,
-        condemned: impl FnOnce(&Found) -> bool + Send,
-        gone: impl FnOnce(Found) + Send,
+        condemned: impl FnOnce(&FoundEntry) -> bool + Send,
+        gone: impl FnOnce(FoundEntry) + Send,
     ) -> Removal {
         // The fill that has the lease brings something newer.
         let Attempt::Won(fill) = self.flight.attempt(names).await else { return Removal::Stays };
         let there = self.entry(&names.value).await.ok().flatten();
-        let found = there.map(|entry| Found { number: entry.number, reading: self.reading_of_any(&entry) });
+        let found =
+            there.map(|entry| FoundEntry { number: entry.number, reading: self.reading_of_any(&entry) });
         let removal = match found.filter(|found| condemned(found)) {
             None => Removal::Stays,
             Some(found) => {

@@ -312,7 +312,7 @@ async fn a_removal_whose_lease_was_lost_is_fenced_and_takes_nothing() {
     rig.flight.idle().await;
     // The same, with the lease lost while the entry is judged.
     let (store, lock) = (rig.store.clone(), names.lock.clone());
-    let lose = move |_: &super::Found| {
+    let lose = move |_: &super::FoundEntry| {
         let lost = futures_util::FutureExt::now_or_never(store.delete(&lock, None));
         lost.expect("it is in memory").is_ok()
     };

@@ -32,7 +32,7 @@ pub enum End {
 
 /// The requests that the origin got for one path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct OriginRequest {
     /// Requests for the whole body.
     pub whole: u64,
     /// Requests for a part.
@@ -47,7 +47,7 @@ pub struct Seen {
     /// The results of all clients.
     pub samples: Vec<Sample>,
     /// The requests that the origin got.
-    pub asked: Asked,
+    pub asked: OriginRequest,
 }
 
 /// The median and the largest of some times.
@@ -71,9 +71,9 @@ impl Sample {
     }
 }
 
-// === impl Asked ===
+// === impl OriginRequest ===
 
-impl Asked {
+impl OriginRequest {
     /// All requests.
     pub fn total(self) -> u64 {
         self.whole + self.parts + self.unchanged

@@ -21,7 +21,7 @@ mod answer;
 pub mod script;
 
 use super::content;
-use super::observations::Asked;
+use super::observations::OriginRequest;
 use script::{Script, Versions};
 
 /// The origin. When it is dropped, it and its connections end.
@@ -130,8 +130,8 @@ impl Origin {
     }
 
     /// The number of fetches of a path, by kind.
-    pub fn asked(&self, path: &str) -> Asked {
-        let mut asked = Asked::default();
+    pub fn asked(&self, path: &str) -> OriginRequest {
+        let mut asked = OriginRequest::default();
         for fetch in self.fetches(path) {
             match fetch.kind {
                 Kind::Whole => asked.whole += 1,

@@ -168,7 +168,7 @@ pub fn ms(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::observations::Asked;
+    use crate::drill::observations::OriginRequest;
 
     fn sample(instance: usize, end: End, done: u64) -> Sample {
         let done = Duration::from_millis(done);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn seen(samples: Vec<Sample>, whole: u64, parts: u64) -> Seen {
-        Seen { samples, asked: Asked { whole, parts, unchanged: 0 } }
+        Seen { samples, asked: OriginRequest { whole, parts, unchanged: 0 } }
     }
 
     fn limit(within: u64, allowance: u64) -> Limit {

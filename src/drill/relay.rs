@@ -18,12 +18,12 @@ use tokio::task::JoinSet;
 pub struct Relay {
     /// Its address.
     pub at: SocketAddr,
-    state: watch::Sender<State>,
+    state: watch::Sender<RelayState>,
 }
 
 /// How the store behaves, as instances see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum RelayState {
     /// As it really does.
     Up,
     /// Connections stay, new ones are taken, and no byte moves.
@@ -43,7 +43,7 @@ impl Relay {
         let listener = std::net::TcpListener::bind(near)?;
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
-        let (state, seen) = watch::channel(State::Up);
+        let (state, seen) = watch::channel(RelayState::Up);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("relay".to_owned()).spawn(move || {
             runtime.block_on(async move {
@@ -58,7 +58,7 @@ impl Relay {
     }
 
     /// From now on the store behaves like this.
-    pub fn set(&self, state: State) {
+    pub fn set(&self, state: RelayState) {
         self.state.send_replace(state);
     }
 }
@@ -69,13 +69,13 @@ async fn serve(
     at: SocketAddr,
     host: String,
     port: u16,
-    mut state: watch::Receiver<State>,
+    mut state: watch::Receiver<RelayState>,
 ) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
         let now = *state.borrow_and_update();
-        if now == State::Down {
+        if now == RelayState::Down {
             listener = None;
             connections.shutdown().await;
         } else if listener.is_none() {
@@ -120,7 +120,7 @@ fn again(at: SocketAddr) -> Option<TcpListener> {
     socket.listen(1024).ok()
 }
 
-async fn carry(near: TcpStream, far: TcpStream, state: watch::Receiver<State>) {
+async fn carry(near: TcpStream, far: TcpStream, state: watch::Receiver<RelayState>) {
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     // When one direction ends, both end: neither side sends on by itself.
@@ -130,14 +130,14 @@ async fn carry(near: TcpStream, far: TcpStream, state: watch::Receiver<State>) {
     }
 }
 
-async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
+async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<RelayState>) {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let read = match from.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
             Ok(read) => read,
         };
-        if state.wait_for(|state| *state == State::Up).await.is_err() {
+        if state.wait_for(|state| *state == RelayState::Up).await.is_err() {
             return;
         }
         if to.write_all(&buffer[..read]).await.is_err() {
@@ -178,20 +178,20 @@ mod tests {
         let mut stream = TcpStream::connect(relay.at).await.unwrap();
         assert_eq!(&say(&mut stream, b"ping").await.unwrap(), b"ping");
 
-        relay.set(State::Frozen);
+        relay.set(RelayState::Frozen);
         let frozen = tokio::time::timeout(Duration::from_millis(50), say(&mut stream, b"pong")).await;
         assert!(frozen.is_err(), "{frozen:?}");
         // New connections are taken, as by the backlog of a stopped process.
         TcpStream::connect(relay.at).await.unwrap();
-        relay.set(State::Up);
+        relay.set(RelayState::Up);
         let mut back = [0; 4];
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!(&back, b"pong", "what was held is carried on");
 
-        relay.set(State::Down);
+        relay.set(RelayState::Down);
         assert!(say(&mut stream, b"ping").await.is_err());
         assert!(TcpStream::connect(relay.at).await.is_err());
-        relay.set(State::Up);
+        relay.set(RelayState::Up);
         let mut stream = loop {
             match TcpStream::connect(relay.at).await {
                 Ok(stream) => break stream,

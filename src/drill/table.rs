@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::observations::{Asked, Seen, Spread};
+use super::observations::{OriginRequest, Seen, Spread};
 use super::plan::Plan;
 use super::promise::{Judged, Promise};
 use super::scenario::Scenario;
@@ -37,7 +37,7 @@ pub struct Played {
     /// The number of clients.
     pub clients: usize,
     /// The requests that the origin got.
-    pub asked: Asked,
+    pub asked: OriginRequest,
     /// The number of clients that got wrong bytes.
     pub wrong: usize,
     /// The number of clients that got no whole body, and could tell.
@@ -179,7 +179,7 @@ pub fn list() -> String {
     lines.collect()
 }
 
-fn fetches(asked: Asked) -> String {
+fn fetches(asked: OriginRequest) -> String {
     let mut text = asked.whole.to_string();
     for (count, letter) in [(asked.parts, 'r'), (asked.unchanged, 'v')] {
         if count > 0 {
@@ -259,7 +259,7 @@ mod tests {
     fn seen(ends: Vec<End>) -> Seen {
         let done = Duration::from_millis(512);
         let samples = ends.into_iter().map(|end| Sample { instance: 0, end, first: Some(done), done });
-        Seen { samples: samples.collect(), asked: Asked { whole: 1, parts: 1, unchanged: 0 } }
+        Seen { samples: samples.collect(), asked: OriginRequest { whole: 1, parts: 1, unchanged: 0 } }
     }
 
     #[test]

@@ -345,10 +345,10 @@ fn ms(time: Duration) -> String {
 }
 
 /// A script's answer: a word, a token, a time left, a holder's name.
-type Parts = (String, Option<String>, Option<i64>, Option<String>);
+type UrlParts = (String, Option<String>, Option<i64>, Option<String>);
 
 /// Reads an answer of one to four parts.
-fn padded(answer: Vec<Reply>) -> Result<Parts> {
+fn padded(answer: Vec<Reply>) -> Result<UrlParts> {
     let bad = |error| Error::Broken(format!("a script's answer is not one: {error}"));
     let mut parts = answer.into_iter();
     let word = redis::from_redis_value(parts.next().unwrap_or(Reply::Nil)).map_err(bad)?;

@@ -101,13 +101,13 @@ pub struct Done<T> {
 #[derive(Debug)]
 pub struct Table<E> {
     entries: E,
-    leases: HashMap<Arc<str>, Held>,
+    leases: HashMap<Arc<str>, HeldLease>,
     last: Number,
     sweep_at: usize,
 }
 
 #[derive(Debug, Clone)]
-struct Held {
+struct HeldLease {
     token: Number,
     holder: Holder,
     until: Instant,
@@ -247,7 +247,7 @@ impl<E: Entries> Table<E> {
         self.sweep(now);
         let lease = Lease { key: key.into(), token, holder: holder.clone() };
         let key: Arc<str> = key.into();
-        self.leases.insert(key.clone(), Held { token, holder: holder.clone(), until });
+        self.leases.insert(key.clone(), HeldLease { token, holder: holder.clone(), until });
         Ok(Done::changed(Grant::Granted(lease), key, What::Lease(ttl), token))
     }
 
@@ -301,7 +301,7 @@ impl<E: Entries> Table<E> {
         Done { answer: Written::At(self.last), change: Some(change), receipt }
     }
 
-    fn release_if(&mut self, key: &str, theirs: impl FnOnce(&Held) -> bool) -> Done<()> {
+    fn release_if(&mut self, key: &str, theirs: impl FnOnce(&HeldLease) -> bool) -> Done<()> {
         if !self.leases.get(key).is_some_and(theirs) {
             return Done::unchanged(());
         }
@@ -311,7 +311,7 @@ impl<E: Entries> Table<E> {
         }
     }
 
-    fn live(&self, now: Now, key: &str) -> Option<&Held> {
+    fn live(&self, now: Now, key: &str) -> Option<&HeldLease> {
         self.leases.get(key).filter(|held| held.lives(now))
     }
 
@@ -328,9 +328,9 @@ impl<E: Entries> Table<E> {
     }
 }
 
-// === impl Held ===
+// === impl HeldLease ===
 
-impl Held {
+impl HeldLease {
     fn lives(&self, now: Now) -> bool {
         now.mono < self.until
     }

@@ -33,10 +33,10 @@ pub struct Follower<V, I = ()> {
 pub(super) struct Cell<V, I> {
     /// Tells flights apart in a list: one flight may be at several keys.
     pub(super) serial: u64,
-    state: Mutex<State<V, I>>,
+    state: Mutex<FlightState<V, I>>,
 }
 
-struct State<V, I> {
+struct FlightState<V, I> {
     ending: Option<Settled<V>>,
     /// Wakers of the tasks that wait for the ending.
     waiting: Wakers,
@@ -52,7 +52,7 @@ struct Wakers {
     left: BTreeMap<u64, Waker>,
 }
 
-/// What a [`Waiting`] waits for.
+/// What a [`SettlementWait`] waits for.
 #[derive(Clone, Copy)]
 enum Event {
     Ending,
@@ -60,7 +60,7 @@ enum Event {
 }
 
 /// A wait for an event of a cell. Dropped, it removes its waker.
-struct Waiting<'a, V, I> {
+struct SettlementWait<'a, V, I> {
     cell: &'a Cell<V, I>,
     event: Event,
     id: Option<u64>,
@@ -132,7 +132,7 @@ impl<V, I> Debug for Follower<V, I> {
 impl<V, I> Cell<V, I> {
     pub(super) fn new(serial: u64, info: I) -> Self {
         let state =
-            State { ending: None, waiting: Wakers::new(), watching: Wakers::new(), followers: 0, info };
+            FlightState { ending: None, waiting: Wakers::new(), watching: Wakers::new(), followers: 0, info };
         Self { serial, state: Mutex::new(state) }
     }
 
@@ -171,11 +171,11 @@ impl<V, I> Cell<V, I> {
         self.wait(Event::NobodyLeft).await;
     }
 
-    fn wait(&self, event: Event) -> Waiting<'_, V, I> {
-        Waiting { cell: self, event, id: None }
+    fn wait(&self, event: Event) -> SettlementWait<'_, V, I> {
+        SettlementWait { cell: self, event, id: None }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<V, I>> {
+    fn lock(&self) -> MutexGuard<'_, FlightState<V, I>> {
         // Nothing here panics half way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,9 +187,9 @@ impl<V: Clone, I> Cell<V, I> {
     }
 }
 
-// === impl State ===
+// === impl FlightState ===
 
-impl<V, I> State<V, I> {
+impl<V, I> FlightState<V, I> {
     fn happened(&self, event: Event) -> bool {
         match event {
             Event::Ending => self.ending.is_some(),
@@ -236,9 +236,9 @@ fn wake(wakers: BTreeMap<u64, Waker>) {
     }
 }
 
-// === impl Waiting ===
+// === impl SettlementWait ===
 
-impl<V, I> Future for Waiting<'_, V, I> {
+impl<V, I> Future for SettlementWait<'_, V, I> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -252,7 +252,7 @@ impl<V, I> Future for Waiting<'_, V, I> {
     }
 }
 
-impl<V, I> Drop for Waiting<'_, V, I> {
+impl<V, I> Drop for SettlementWait<'_, V, I> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             let waker = self.cell.lock().wakers(self.event).left.remove(&id);

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::dust::{Entry, Number, Result, Value};
 
 use super::fill::Found;
-use super::lease::{Asked, Held};
+use super::lease::{Asked, OwnLease};
 use super::wait::WaitEnd;
 use super::{Entered, Fill, Flight, Judged, Names, OnUnavailable, Uncoordinated};
 
@@ -41,9 +41,9 @@ pub trait Judge: Send + Sync {
 
 /// What is published at the names of a flight, read once.
 #[derive(Debug, Default)]
-pub(super) struct Look {
+pub(super) struct EntryLook {
     pub(super) found: Found,
-    pub(super) lock: Option<Held>,
+    pub(super) lock: Option<OwnLease>,
 }
 
 /// One request that enters a flight.
@@ -95,13 +95,13 @@ impl Flight {
     }
 
     /// Reads value and verdict, and the lock if there is a verdict: its holder may be gone.
-    async fn look(&self, names: &Names) -> Result<Look> {
+    async fn look(&self, names: &Names) -> Result<EntryLook> {
         let found = self.look_again(names).await?;
         let lock = match found.verdict {
             Some(_) => self.held(self.bounded(self.dust.entry(&names.lock)).await?),
             None => None,
         };
-        Ok(Look { found, lock })
+        Ok(EntryLook { found, lock })
     }
 
     /// Reads value and verdict.
@@ -112,12 +112,12 @@ impl Flight {
     }
 
     /// Reads value, verdict and lock (S8).
-    pub(super) async fn look_around(&self, names: &Names) -> Result<Look> {
+    pub(super) async fn look_around(&self, names: &Names) -> Result<EntryLook> {
         let [value, verdict, lock] =
             [&names.value, &names.verdict, &names.lock].map(|name| self.dust.entry(name));
         let (value, verdict, lock) = self.bounded(try_join3(value, verdict, lock)).await?;
         let found = Found { value: self.text(value), verdict: self.text(verdict) };
-        Ok(Look { found, lock: self.held(lock) })
+        Ok(EntryLook { found, lock: self.held(lock) })
     }
 
     fn text(&self, entry: Option<Entry>) -> Option<Entry> {
@@ -126,11 +126,11 @@ impl Flight {
         entry.text().is_some().then_some(entry)
     }
 
-    fn held(&self, lock: Option<Entry>) -> Option<Held> {
+    fn held(&self, lock: Option<Entry>) -> Option<OwnLease> {
         let lock = lock?;
         self.saw(lock.number);
         match lock.value {
-            Value::Lease { rest } => Some(Held { token: Some(lock.number), rest }),
+            Value::Lease { rest } => Some(OwnLease { token: Some(lock.number), rest }),
             Value::Text(_) | Value::Other => None,
         }
     }
@@ -178,12 +178,12 @@ impl<J: Judge> Entering<'_, J> {
     }
 
     /// Returns the token of `held` if a purge supersedes it for this request (F8).
-    pub(super) fn void(&self, held: Held) -> Option<Number> {
+    pub(super) fn void(&self, held: OwnLease) -> Option<Number> {
         held.token.filter(|token| *token < self.superseded)
     }
 
     /// Remembers a holder that this request waits for.
-    pub(super) fn waits_for(&mut self, held: Held) {
+    pub(super) fn waits_for(&mut self, held: OwnLease) {
         if let Some(token) = held.token
             && self.void(held).is_none()
             && self.waited_for.len() < WAITED_FOR
@@ -209,7 +209,7 @@ impl<J: Judge> Entering<'_, J> {
     }
 
     /// Judges what was read, and keeps it as the last.
-    pub(super) fn judge(&mut self, look: Look) -> Judged<J::Found> {
+    pub(super) fn judge(&mut self, look: EntryLook) -> Judged<J::Found> {
         self.last = look.found;
         let live = look.lock.and_then(|held| held.token);
         self.judge.judge(self.last.value.as_ref(), self.last.verdict.as_ref(), live)
@@ -218,8 +218,8 @@ impl<J: Judge> Entering<'_, J> {
     /// Reads again before filling: another fill may have published just before (F2).
     async fn won(&mut self, fill: Fill, waited: bool) -> Result<Entered<J::Found>> {
         let found = self.flight.look_again(self.names).await?;
-        let own = Held { token: Some(fill.token()), rest: None };
-        match self.judge(Look { found, lock: Some(own) }) {
+        let own = OwnLease { token: Some(fill.token()), rest: None };
+        match self.judge(EntryLook { found, lock: Some(own) }) {
             // The fill is dropped: its lease is released in the background.
             Judged::Found(found) if waited => Ok(Entered::Awaited(found)),
             Judged::Found(found) => Ok(Entered::Cached(found)),

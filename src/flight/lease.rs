@@ -15,13 +15,13 @@ use super::{Attempt, Fill, Flight, Names};
 /// What the store answered to one attempt.
 pub(super) enum Asked {
     Won(Fill),
-    Held(Held),
+    Held(OwnLease),
     Occupied,
 }
 
 /// Another holder's lease, as far as the store has told of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Held {
+pub(super) struct OwnLease {
     pub(super) token: Option<Number>,
     pub(super) rest: Option<Duration>,
 }
@@ -116,7 +116,7 @@ impl Flight {
         let sent = Instant::now();
         Ok(match self.take(&names.lock).await? {
             Grant::Granted(lease) => Asked::Won(Fill::under(self, names, lease, sent)),
-            Grant::Held { rest, token, .. } => Asked::Held(Held { token, rest }),
+            Grant::Held { rest, token, .. } => Asked::Held(OwnLease { token, rest }),
             Grant::Occupied => Asked::Occupied,
         })
     }

@@ -13,8 +13,8 @@ use super::Flight;
 
 /// The probe of an instance. Its task runs only while there are waiters.
 #[derive(Debug, Default)]
-pub(super) struct Probe {
-    state: Mutex<State>,
+pub(super) struct StoreProbe {
+    state: Mutex<ProbeState>,
     /// Rung for all waiters, in the order in which they came: a simulation repeats. (A watch
     /// channel wakes in random order.)
     bell: Notify,
@@ -22,14 +22,14 @@ pub(super) struct Probe {
 
 /// A waiter's share in the probe. Dropped, it is withdrawn; the last one ends the task.
 #[derive(Debug)]
-pub struct Watch<'a> {
-    probe: &'a Probe,
+pub struct StoreWatch<'a> {
+    probe: &'a StoreProbe,
     /// The count of failures when it began: those before do not concern it.
     before: u64,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ProbeState {
     waiters: usize,
     probing: bool,
     failures: u64,
@@ -46,14 +46,14 @@ struct Prober {
 
 impl Flight {
     /// Watches the store while the caller waits for a change at `key` (F6). Needs a runtime.
-    pub fn watch(self: &Arc<Self>, key: &Arc<str>) -> Watch<'_> {
+    pub fn watch(self: &Arc<Self>, key: &Arc<str>) -> StoreWatch<'_> {
         let mut state = self.probe.state();
         state.waiters += 1;
         if !std::mem::replace(&mut state.probing, true) {
             let prober = Prober { flight: Arc::clone(self), done: false };
             tokio::spawn(probe(prober, Arc::clone(key)));
         }
-        Watch { probe: &self.probe, before: state.failures }
+        StoreWatch { probe: &self.probe, before: state.failures }
     }
 }
 
@@ -79,17 +79,17 @@ async fn probe(mut prober: Prober, key: Arc<str>) {
     }
 }
 
-// === impl Probe ===
+// === impl StoreProbe ===
 
-impl Probe {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl StoreProbe {
+    fn state(&self) -> MutexGuard<'_, ProbeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Watch ===
+// === impl StoreWatch ===
 
-impl Watch<'_> {
+impl StoreWatch<'_> {
     /// Waits until a probe fails. Cancel safe.
     pub async fn failed(&self) -> Error {
         let mut rung = pin!(self.probe.bell.notified());
@@ -110,7 +110,7 @@ impl Watch<'_> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for StoreWatch<'_> {
     fn drop(&mut self) {
         self.probe.state().waiters -= 1;
     }

@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::dust::{Number, Result, Wake};
 
-use super::enter::{Entering, Look};
-use super::lease::Held;
+use super::enter::{Entering, EntryLook};
+use super::lease::OwnLease;
 use super::{Flight, Judge, Judged};
 
 /// Why a wait is over.
@@ -44,7 +44,7 @@ impl<J: Judge> Entering<'_, J> {
     /// Waits while `held` lives. With `void`, a holder that a purge supersedes ends the wait (F8).
     ///
     /// An error means that the store does not answer or its connection was lost (F6).
-    pub(super) async fn wait(&mut self, held: Held, void: bool) -> Result<WaitEnd<J::Found>> {
+    pub(super) async fn wait(&mut self, held: OwnLease, void: bool) -> Result<WaitEnd<J::Found>> {
         if Instant::now() >= self.deadline {
             return Ok(WaitEnd::Deadline);
         }
@@ -91,8 +91,8 @@ impl<J: Judge> Entering<'_, J> {
         let look = if ended {
             self.flight.look_around(self.names).await?
         } else {
-            let lock = Some(Held { token: sign.token, rest: None });
-            Look { found: self.flight.look_again(self.names).await?, lock }
+            let lock = Some(OwnLease { token: sign.token, rest: None });
+            EntryLook { found: self.flight.look_again(self.names).await?, lock }
         };
         let lock = look.lock;
         match self.judge(look) {
@@ -132,13 +132,13 @@ impl Flight {
             && sign.token <= Some(token)
         {
             self.saw(token);
-            *sign = self.sign(Held { token: Some(token), rest: Some(ttl) });
+            *sign = self.sign(OwnLease { token: Some(token), rest: Some(ttl) });
         }
         // A release below the lease known here is an old one (S10).
         wake.deleted.is_some() || (wake.released.is_some() && wake.released >= sign.token)
     }
 
-    pub(super) fn sign(&self, held: Held) -> LeaseDeadline {
+    pub(super) fn sign(&self, held: OwnLease) -> LeaseDeadline {
         LeaseDeadline {
             token: held.token,
             at: Instant::now(),

@@ -8,8 +8,8 @@ use tokio::time::sleep_until;
 
 use crate::dust::{Changes, Entry, Number, Put, Result, Wake};
 
-use super::enter::Look;
-use super::lease::Held;
+use super::enter::EntryLook;
+use super::lease::OwnLease;
 use super::wait::LeaseDeadline;
 use super::{Fill, Flight, Names, Uncoordinated};
 
@@ -51,7 +51,7 @@ pub enum Snapshot {
 impl Flight {
     /// Follows the fill that runs under `token`.
     pub fn pursue(self: &Arc<Self>, names: &Names, token: Number) -> FillWatch {
-        let sign = self.sign(Held { token: Some(token), rest: None });
+        let sign = self.sign(OwnLease { token: Some(token), rest: None });
         let (names, aside) = (names.clone(), names.aside(token));
         FillWatch { flight: Arc::clone(self), names, token, aside, lost: false, sign, changes: None }
     }
@@ -108,7 +108,7 @@ impl FillWatch {
                 error = probe.failed() => return Err(error),
                 () = sleep_until(due) => {
                     // Due again when another whole lease has passed without a sign.
-                    self.sign = flight.sign(Held { token: self.sign.token, rest: None });
+                    self.sign = flight.sign(OwnLease { token: self.sign.token, rest: None });
                     return Ok(Snapshot::Due);
                 }
             };
@@ -140,7 +140,7 @@ impl FillWatch {
         let flight = Arc::clone(&self.flight);
         let ended = wake.is_none_or(|wake| flight.heard(&mut self.sign, wake));
         let (found, live) = if ended {
-            let Look { found, lock } = flight.look_around(&self.names).await?;
+            let EntryLook { found, lock } = flight.look_around(&self.names).await?;
             if let Some(held) = lock {
                 self.sign = flight.sign(held);
             }

@@ -64,7 +64,7 @@ pub struct Terms<'a> {
 
 /// The state of a budget, as this instance sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct BudgetStanding {
     /// Permits of the whole fleet.
     pub permits: usize,
     /// Those that are held here.
@@ -134,9 +134,9 @@ impl Budget {
     }
 
     /// The state of the budget.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> BudgetStanding {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Standing {
+        BudgetStanding {
             permits: self.shared.rules.permits,
             held: self.shared.held.load(Ordering::Relaxed),
             alone: self.shared.alone.load(Ordering::Relaxed),

@@ -65,7 +65,7 @@ pub struct Origin {
 }
 
 /// What memory or else the store holds for a key.
-pub(crate) struct Found {
+pub(crate) struct StoredHere {
     place: CacheSlot,
     node: Option<Arc<VaryNode>>,
     stored: Option<(Arc<Stored>, &'static str)>,
@@ -161,7 +161,7 @@ pub(crate) async fn explain(
 }
 
 /// What memory holds, or what a request that looks into the store by itself would take from there.
-fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &RequestFacts, found: &Found) -> Lookup {
+fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &RequestFacts, found: &StoredHere) -> Lookup {
     let Party { route, target, headers, .. } = *party;
     match (lookup::look(proxy, route, target, headers, ask), &found.stored) {
         (Lookup::Missing { place }, Some((stored, _)))
@@ -169,15 +169,15 @@ fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &RequestFacts, fou
                 && !matches!(noted::peek_noted(proxy, party, &place), NoteResult::Pass(_))
                 && taking_in::may_be_taken_in(proxy, stored).is_ok() =>
         {
-            let facts = Criteria { headers, ask, rules: &route.rules };
-            lookup::weigh(proxy, stored.clone(), facts, || found.place.clone())
+            let criteria = Criteria { headers, ask, rules: &route.rules };
+            lookup::weigh(proxy, stored.clone(), criteria, || found.place.clone())
         }
         (look, _) => look,
     }
 }
 
 /// Looks into memory, then into the store.
-async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap) -> Found {
+async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap) -> StoredHere {
     let primary = CacheSlot::new(text, text, None);
     let mut held = proxy.tier.find(text);
     if held.is_none() {
@@ -199,7 +199,7 @@ async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap)
         Some(Held::Stored(stored)) => Some((stored, "in the body store")),
         Some(Held::Vary(_)) | None => None,
     };
-    Found { place, node, stored }
+    StoredHere { place, node, stored }
 }
 
 async fn read_held(proxy: &Proxy, place: &CacheSlot, route: &Route) -> Option<Held> {
@@ -233,7 +233,7 @@ fn upstream_text(
     format!("{:<12} {method} {url}{path}   Host: {host}", route.upstream)
 }
 
-async fn purge_text(proxy: &Proxy, found: &Found, party: &Party<'_>) -> String {
+async fn purge_text(proxy: &Proxy, found: &StoredHere, party: &Party<'_>) -> String {
     let mut said = Vec::new();
     if let Some((stored, _)) = &found.stored {
         said.push(match stored.covered(&proxy.stamps) {

@@ -208,7 +208,7 @@ impl Job {
     }
 
     /// The same request, as stored responses are compared with it.
-    fn facts(&self) -> Criteria<'_> {
+    fn criteria(&self) -> Criteria<'_> {
         Criteria { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
     }
 

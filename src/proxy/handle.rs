@@ -141,12 +141,12 @@ pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut request: Ca
         request.ticket.late = true;
         return Next::Answer(respond::ride(proxy, request, &exchange, follower, proxy.moments.next()));
     }
-    let (route, facts, unread) = (&request.route, Criteria::of(&request), &request.ticket.unread);
+    let (route, criteria, unread) = (&request.route, Criteria::of(&request), &request.ticket.unread);
     let noted = |place: &CacheSlot| noted::noted(proxy, &request, place, false);
-    let stands_in = |stale: &Stored, facts: Criteria<'_>, failure: &Failure| {
-        standing_in::stands_in(proxy, stale, facts, unread, failure.case()).is_ok()
+    let stands_in = |stale: &Stored, criteria: Criteria<'_>, failure: &Failure| {
+        standing_in::stands_in(proxy, stale, criteria, unread, failure.case()).is_ok()
     };
-    match decision::decide(route, facts, look, noted, stands_in) {
+    match decision::decide(route, criteria, look, noted, stands_in) {
         Decision::Serve { stored, ttl_ms, served } => {
             let status = status_of(proxy, &mut request, &stored, ttl_ms, served);
             respond::from_stored(proxy, request, stored, status).await

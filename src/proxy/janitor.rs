@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
 use crate::body::{Bodies, Named, Names, OtherLife, Sweeper, Swept};
-use crate::catalog::{Found, Listed, Page, Reading, Report};
+use crate::catalog::{FoundEntry, Listed, Page, Reading, Report};
 use crate::drain::Guard;
 use crate::dust::Usage;
 use crate::proxy::state::Proxy;
@@ -235,8 +235,9 @@ async fn make_room(proxy: &Proxy, sweeper: &mut Sweeper) {
 
 /// Removes a record under its key's lease, if it is still the one that was chosen.
 async fn give_up(proxy: &Proxy, one: &Candidate, sweeper: &mut Sweeper) -> bool {
-    let chosen = |found: &Found| found.number == one.number && matches!(found.reading, Reading::Record(_));
-    let gone = |found: Found| {
+    let chosen =
+        |found: &FoundEntry| found.number == one.number && matches!(found.reading, Reading::Record(_));
+    let gone = |found: FoundEntry| {
         if let Some(record) = found.reading.record() {
             proxy.tier.forget_key(&record.key);
             sweeper.given_up(&one.hash, &record.body);

@@ -24,7 +24,7 @@ pub(crate) mod socket;
 #[derive(Debug, Default)]
 pub struct Connections(AtomicUsize);
 
-struct Place<'a>(&'a Connections);
+struct ConnectionSlot<'a>(&'a Connections);
 
 /// A client that sends nothing for this long is probed by TCP keepalive ...
 const PROBE_AFTER: Duration = Duration::from_mins(1);
@@ -39,14 +39,14 @@ impl Connections {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn enter(&self, most: usize) -> Option<Place<'_>> {
+    fn enter(&self, most: usize) -> Option<ConnectionSlot<'_>> {
         let before = self.0.fetch_add(1, Ordering::AcqRel);
-        let place = Place(self);
+        let place = ConnectionSlot(self);
         (before < most).then_some(place)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for ConnectionSlot<'_> {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::AcqRel);
     }

@@ -80,15 +80,15 @@ enum Seen {
 /// Judges a stored response for a request. `doubt`: this instance may not have heard of a purge. Selection is
 /// not checked: the key that it was found under implies it.
 #[inline]
-fn seen(candidate: Candidate<'_>, facts: Criteria<'_>, doubt: Option<Doubt>, now: WallMs) -> Seen {
+fn seen(candidate: Candidate<'_>, criteria: Criteria<'_>, doubt: Option<Doubt>, now: WallMs) -> Seen {
     if candidate.unless_purged(Strictness::Hard).is_err() {
         return Seen::Purged;
     }
     let soft = candidate.is_softly_purged();
-    match candidate.usable(facts, now) {
+    match candidate.usable(criteria, now) {
         Err(Unfit::Refused(reason)) => Seen::Refused(reason),
         // A fill completes it, fresh or not.
-        _ if candidate.sufficient(facts).is_err() => Seen::Stale,
+        _ if candidate.sufficient(criteria).is_err() => Seen::Stale,
         Ok(_) if doubt == Some(Doubt::Validate) => Seen::Doubtful,
         Ok(Use::Fresh { ttl_ms }) if !soft && doubt.is_some() => Seen::Unsure { ttl_ms },
         Ok(Use::Fresh { ttl_ms }) if !soft => Seen::Fresh { ttl_ms },
@@ -141,14 +141,14 @@ pub(crate) fn look(
 pub(crate) fn weigh(
     proxy: &Proxy,
     stored: Arc<Stored>,
-    facts: Criteria<'_>,
+    criteria: Criteria<'_>,
     place: impl FnOnce() -> CacheSlot,
 ) -> Lookup {
     let now = proxy.now_ms();
     // In this order: if the trust holds, the stamps that are read after it include all that was acknowledged.
     let doubt = if proxy.trust.holds(now) { None } else { Some(proxy.trust.doubt()) };
     let candidate = Candidate::new(&stored, stored.covered(&proxy.stamps));
-    match seen(candidate, facts, doubt, now) {
+    match seen(candidate, criteria, doubt, now) {
         Seen::Fresh { ttl_ms } => Lookup::Fresh { stored, ttl_ms },
         Seen::Unsure { ttl_ms } => Lookup::Unsure { stored, ttl_ms },
         Seen::MaxStale { ttl_ms } => Lookup::MaxStale { stored, ttl_ms },

@@ -50,7 +50,7 @@ pub enum CodecError {
 
 /// The members that tell the kinds apart.
 #[derive(Deserialize)]
-struct Probe {
+struct VersionOf {
     v: u64,
     vary: Option<IgnoredAny>,
     pass: Option<IgnoredAny>,
@@ -162,11 +162,11 @@ fn text(wire: &impl serde::Serialize) -> Result<String, CodecError> {
     if text.len() > MAX_POINTER { Err(CodecError::TooLong(text.len())) } else { Ok(text) }
 }
 
-fn probe(text: &str) -> Result<Probe, CodecError> {
+fn probe(text: &str) -> Result<VersionOf, CodecError> {
     if text.len() > MAX_POINTER {
         return Err(CodecError::TooLong(text.len()));
     }
-    let probe: Probe = shape(text)?;
+    let probe: VersionOf = shape(text)?;
     if probe.v == VERSION { Ok(probe) } else { Err(CodecError::Version(probe.v)) }
 }
 

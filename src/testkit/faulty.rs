@@ -81,14 +81,14 @@ pub enum Op {
 #[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn Dust>,
-    line: Arc<Line>,
+    line: Arc<BadLine>,
     pump: OnceCell<Pump>,
     /// How far ahead it reports the store's clock, in ms.
     ahead: AtomicI64,
 }
 
 #[derive(Debug)]
-struct Line {
+struct BadLine {
     plan: Plan,
     dice: Dice,
     hub: Hub,
@@ -147,7 +147,7 @@ impl Faulty {
     /// Puts `inner` behind a connection that fails by `plan`, at random by `dice`.
     pub fn new(inner: Arc<dyn Dust>, plan: Plan, dice: Dice) -> Self {
         let by_hand = Mutex::default();
-        let line = Line { plan, dice, hub: Hub::new(), since: Instant::now(), by_hand };
+        let line = BadLine { plan, dice, hub: Hub::new(), since: Instant::now(), by_hand };
         Self { inner, line: Arc::new(line), pump: OnceCell::new(), ahead: AtomicI64::new(0) }
     }
 
@@ -349,9 +349,9 @@ impl Dust for Faulty {
     }
 }
 
-// === impl Line ===
+// === impl BadLine ===
 
-impl Line {
+impl BadLine {
     fn by_hand(&self) -> MutexGuard<'_, ByHand> {
         self.by_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -413,7 +413,7 @@ impl Drop for Pump {
     }
 }
 
-async fn pump(line: Arc<Line>, mut feed: Feed) {
+async fn pump(line: Arc<BadLine>, mut feed: Feed) {
     loop {
         let turn = line.next_turn();
         tokio::select! {

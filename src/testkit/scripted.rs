@@ -60,12 +60,12 @@ type Fallback = Box<dyn Fn(&Asked, usize) -> Reply + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<ScriptState>,
     fallback: Option<Fallback>,
 }
 
 #[derive(Default)]
-struct State {
+struct ScriptState {
     replies: VecDeque<Reply>,
     asked: Vec<Asked>,
 }
@@ -106,7 +106,7 @@ impl Scripted {
         self.lock().asked.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ScriptState> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

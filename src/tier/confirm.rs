@@ -26,14 +26,14 @@ pub struct Confirmed {
 
 /// An instance: when its lease ends, and the number it has written beside it.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct Confirmation {
     until: Instant,
     applied: Number,
 }
 
 /// The instances that a purge waits for.
 #[derive(Default)]
-struct Asked {
+struct AskedInstance {
     /// The instances that have not confirmed, and when their leases end.
     waited: BTreeMap<String, Instant>,
     /// The instances whose leases have run out meanwhile.
@@ -56,7 +56,7 @@ impl Member {
         let deadline = Instant::now() + self.settings.trust;
         let mut changes: Option<Changes> = None;
         let mut last = None;
-        let mut asked = Asked::default();
+        let mut asked = AskedInstance::default();
         loop {
             let over = Instant::now() >= deadline;
             match self.list().await {
@@ -115,7 +115,7 @@ impl Member {
             match &entry.value {
                 Value::Lease { rest } => {
                     let until = now + rest.unwrap_or(self.settings.trust);
-                    found.insert(name.to_owned(), Standing { until, applied: 0 });
+                    found.insert(name.to_owned(), Confirmation { until, applied: 0 });
                 }
                 Value::Text(text) => {
                     if let (Some(name), Ok(mark)) =
@@ -145,7 +145,7 @@ impl Member {
         late.map(|(name, _)| name.as_str()).collect()
     }
 
-    fn said(&self, all: &BTreeMap<String, Number>, number: Number, asked: Asked) -> Confirmed {
+    fn said(&self, all: &BTreeMap<String, Number>, number: Number, asked: AskedInstance) -> Confirmed {
         let mut silent = asked.lapsed;
         silent.extend(self.waits(all, number).into_iter().map(str::to_owned));
         let own = self.settings.instance.to_string();
@@ -155,9 +155,9 @@ impl Member {
     }
 }
 
-// === impl Asked ===
+// === impl AskedInstance ===
 
-impl Asked {
+impl AskedInstance {
     /// Compares a new listing with the instances that are waited for. A lease that is gone before its end was
     /// released.
     fn look(&mut self, all: &BTreeMap<String, Number>, waits: &[&str], known: &BTreeMap<String, Instant>) {

@@ -17,7 +17,7 @@ const ASKS: usize = 65_536;
 
 /// The index, the numbers, and the keys that are to be read again.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Doubts {
     pub(super) numbers: Arc<Numbers>,
     pub(super) index: Index,
     /// Keys that left the cache and are still in the index.
@@ -29,9 +29,9 @@ pub(super) struct Watch {
     doubted_nodes: AtomicUsize,
 }
 
-// === impl Watch ===
+// === impl Doubts ===
 
-impl Watch {
+impl Doubts {
     pub(super) fn new(numbers: Arc<Numbers>) -> Self {
         Self {
             numbers,
@@ -153,7 +153,7 @@ impl Tier {
     }
 
     /// Brings the index up to date for one key.
-    pub(super) fn index(&self, watch: &Watch, hash: KeyHash, key: &str) {
+    pub(super) fn index(&self, watch: &Doubts, hash: KeyHash, key: &str) {
         watch.index.update(hash, key, || self.memory.contains_key(key));
     }
 
@@ -165,7 +165,7 @@ impl Tier {
     }
 
     /// As [`Tier::index`], for keys that were evicted or swept.
-    pub(super) fn settle(&self, watch: &Watch) {
+    pub(super) fn settle(&self, watch: &Doubts) {
         let gone = std::mem::take(&mut *lock(&watch.gone));
         for key in gone {
             self.index(watch, KeyHash::of(&key), &key);

@@ -134,12 +134,12 @@ pub struct Member {
     pub(super) known: Mutex<BTreeMap<String, Instant>>,
     holder: Mutex<Holder>,
     sure: watch::Sender<bool>,
-    /// The last [`State::sure_at`], kept here because [`Member::keep_trust`] may begin again after a panic.
+    /// The last [`TrustState::sure_at`], kept here because [`Member::keep_trust`] may begin again after a panic.
     sure_at: Mutex<Option<(Instant, WallMs)>>,
 }
 
 /// The state that [`Member::keep_trust`] keeps from one round to the next.
-pub(super) struct State {
+pub(super) struct TrustState {
     lease: Option<Lease>,
     /// When the last answered renewal was sent.
     sent: Option<Instant>,
@@ -189,7 +189,7 @@ impl Member {
     /// runs out unless [`Member::leave`] releases it.
     pub async fn keep_trust(self: Arc<Self>) {
         let now = Instant::now();
-        let mut state = State {
+        let mut state = TrustState {
             lease: None,
             sent: None,
             beat_at: now,
@@ -252,7 +252,7 @@ impl Member {
         known.keys().cloned().collect()
     }
 
-    async fn round(&self, state: &mut State) {
+    async fn round(&self, state: &mut TrustState) {
         let beats = Instant::now() >= state.beat_at;
         if beats {
             self.beat(state).await;
@@ -279,7 +279,7 @@ impl Member {
     /// Reads everything again under a lease that is known to be held. A store that has lost changes may have
     /// lost the lease, and then no purge would wait for this instance, although it trusts its tier once it
     /// has read.
-    async fn begin_again(&self, state: &mut State, held: bool) -> dust::Result<Number> {
+    async fn begin_again(&self, state: &mut TrustState, held: bool) -> dust::Result<Number> {
         if !held {
             let sent = Instant::now();
             if !self.hold(state).await? {
@@ -294,7 +294,7 @@ impl Member {
     }
 
     /// Renews the lease, or acquires it.
-    async fn beat(&self, state: &mut State) {
+    async fn beat(&self, state: &mut TrustState) {
         let span = self.settings.trust;
         let before = self.beats.load(Ordering::Acquire);
         if state.beats == Some(before) {
@@ -327,7 +327,7 @@ impl Member {
         state.clock_warned = off;
     }
 
-    async fn hold(&self, state: &mut State) -> dust::Result<bool> {
+    async fn hold(&self, state: &mut TrustState) -> dust::Result<bool> {
         let (dust, span) = (&self.parts.dust, self.settings.trust);
         if let Some(lease) = &state.lease {
             match self.bounded(dust.renew(lease, span)).await? {
@@ -355,12 +355,12 @@ impl Member {
         }
     }
 
-    fn is_read(&self, state: &State) -> bool {
+    fn is_read(&self, state: &TrustState) -> bool {
         state.read == Some(self.lost.load(Ordering::Acquire))
     }
 
     /// Decides whether the tier is trusted, and reports a change.
-    fn judge(&self, state: &mut State) {
+    fn judge(&self, state: &mut TrustState) {
         let trust = &self.parts.trust;
         let left = state.sent.and_then(|sent| self.settings.trust.checked_sub(sent.elapsed()));
         let left = left.filter(|left| !left.is_zero() && state.lease.is_some() && self.is_read(state));
@@ -395,7 +395,7 @@ impl Member {
     }
 
     /// Writes the mark, unless the store has the same.
-    async fn write_mark(&self, state: &mut State) {
+    async fn write_mark(&self, state: &mut TrustState) {
         // In this order: a gap from before the last applied stamp is noticed by the check below.
         let followed = self.followed.load(Ordering::Acquire);
         if state.lease.is_none() || !self.is_read(state) {

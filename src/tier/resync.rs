@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::timeout;
 
-use super::member::{Parts, State, WAITING};
+use super::member::{Parts, TrustState, WAITING};
 use super::stamps::Stamp;
 use super::stamps::life::SILENT;
 use super::stamps::owed::Purse;
@@ -24,7 +24,7 @@ impl Member {
     /// The order counts. First this instance writes its mark, and receives it again: so the feed works, and
     /// tells of whatever is written later. Then it reads the stamps: among them is whatever was written
     /// before the mark.
-    pub(super) async fn read_again(&self, state: &mut State) -> dust::Result<Number> {
+    pub(super) async fn read_again(&self, state: &mut TrustState) -> dust::Result<Number> {
         let seen = self.host.seen();
         // The mark is 0, which confirms no stamp: newer stamps are received while those of the gap are not
         // applied yet.
@@ -72,7 +72,7 @@ impl Member {
 
     /// Forgets what was kept here while nothing was received. If that was for long, also forgets what stamps
     /// may have covered that were written and expired meanwhile.
-    fn forget_what_is_doubtful(&self, state: &State) {
+    fn forget_what_is_doubtful(&self, state: &TrustState) {
         let Parts { dust, stamps, tier, .. } = &self.parts;
         let number = self.host.seen() + 1;
         if stamps.cover_unnoted(number) {
@@ -90,7 +90,7 @@ impl Member {
     }
 
     /// Returns whether the store is in the same life. In another one nothing that is held here is valid.
-    async fn same_life(&self, state: &mut State) -> dust::Result<bool> {
+    async fn same_life(&self, state: &mut TrustState) -> dust::Result<bool> {
         let dust = &self.parts.dust;
         let found = self.bounded(dust.life(None)).await?;
         if found.as_ref() == Some(&state.life) {

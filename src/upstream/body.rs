@@ -13,13 +13,13 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::classify;
 use super::limit::Permit;
-use super::probe::Probe;
+use super::probe::ConnectionProbe;
 use super::{Body, Error, ErrorKind, Framing};
 
 /// A request's content. Tells the probe while the exchange waits for the client.
 pub(super) struct Outgoing {
     body: Body,
-    probe: Arc<Probe>,
+    probe: Arc<ConnectionProbe>,
 }
 
 /// A response's body. Holds the permit until it has ended; dropping it closes the exchange.
@@ -34,14 +34,14 @@ pub(super) struct Incoming {
 
 struct Open {
     body: Pin<Box<reqwest::Body>>,
-    probe: Arc<Probe>,
+    probe: Arc<ConnectionProbe>,
     permit: Permit,
 }
 
 // === impl Outgoing ===
 
 impl Outgoing {
-    pub(super) fn new(body: Body, probe: Arc<Probe>) -> Self {
+    pub(super) fn new(body: Body, probe: Arc<ConnectionProbe>) -> Self {
         Self { body, probe }
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Outgoing {
 impl Incoming {
     pub(super) fn new(
         body: reqwest::Body,
-        probe: Arc<Probe>,
+        probe: Arc<ConnectionProbe>,
         permit: Permit,
         framing: Framing,
         read_timeout: Duration,

@@ -3,11 +3,11 @@
 use std::error::Error as StdError;
 use std::io;
 
-use super::probe::Probe;
+use super::probe::ConnectionProbe;
 use super::{Error, ErrorKind};
 
 /// A failure before the head.
-pub(super) fn head(error: &reqwest::Error, probe: &Probe) -> Error {
+pub(super) fn head(error: &reqwest::Error, probe: &ConnectionProbe) -> Error {
     let kind = if let Some(broke) = probe.broke() {
         return broke;
     } else if error.is_connect() {
@@ -24,7 +24,7 @@ pub(super) fn head(error: &reqwest::Error, probe: &Probe) -> Error {
 }
 
 /// A failure after the head.
-pub(super) fn body(error: &reqwest::Error, probe: &Probe) -> Error {
+pub(super) fn body(error: &reqwest::Error, probe: &ConnectionProbe) -> Error {
     if let Some(broke) = probe.broke() {
         return broke;
     }

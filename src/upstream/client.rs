@@ -23,8 +23,8 @@ use url::{Position, Url};
 use super::body::{Incoming, Outgoing};
 use super::bound::Latch;
 use super::limit::{Limit, Permit};
-use super::multiplex::{Asked, Handled, Multiplex};
-use super::probe::Probe;
+use super::multiplex::{Handled, Multiplex, SentRequest};
+use super::probe::ConnectionProbe;
 use super::settings::{ClientError, HostRule, Settings};
 use super::tls::Shared;
 use super::transport::{self, Transport};
@@ -132,7 +132,7 @@ impl Client {
         &self,
         client: &reqwest::Client,
         request: reqwest::Request,
-        probe: &Arc<Probe>,
+        probe: &Arc<ConnectionProbe>,
         permit: &mut Permit,
     ) -> Result<http::Response<reqwest::Body>, Error> {
         let limit = self.settings.first_byte_timeout;
@@ -158,7 +158,7 @@ impl Client {
         &self,
         method: &Method,
         answer: http::Response<reqwest::Body>,
-        probe: Arc<Probe>,
+        probe: Arc<ConnectionProbe>,
         permit: Permit,
         timing: Timing,
     ) -> Result<Response, Error> {
@@ -194,7 +194,7 @@ impl Client {
         method: &Method,
         answer: Result<http::Response<reqwest::Body>, Error>,
         tries: u32,
-        probe: Arc<Probe>,
+        probe: Arc<ConnectionProbe>,
         permit: Permit,
         queued: Duration,
     ) -> Result<Response, Error> {
@@ -228,7 +228,7 @@ impl Upstream for Client {
         }
 
         let repeatable = retry::repeatable(&method, body.is_some());
-        let mut probe = Probe::new();
+        let mut probe = ConnectionProbe::new();
         let host = self.host(&headers);
         let fields = head::outgoing(&method, headers, host, body.is_some());
         let apart = self.latch.holds() || bound::binds(&fields);
@@ -236,7 +236,7 @@ impl Upstream for Client {
         if let Some(on_sent) = on_sent {
             on_sent();
         }
-        let mut asked = Asked { method: method.clone(), url, fields, body };
+        let mut asked = SentRequest { method: method.clone(), url, fields, body };
         if let Some(multiplex) = &self.multiplex {
             match multiplex.exchange(asked, apart, &probe, &mut permit).await {
                 Handled::Done { answer, tries } => {
@@ -245,7 +245,7 @@ impl Upstream for Client {
                 Handled::HttpOne(unsent) => asked = unsent,
             }
         }
-        let Asked { url, fields, body, .. } = asked;
+        let SentRequest { url, fields, body, .. } = asked;
         let mut first = reqwest::Request::new(method.clone(), url);
         *first.headers_mut() = fields;
         if repeatable {
@@ -260,7 +260,7 @@ impl Upstream for Client {
             && let Some(second) = probe.kept()
         {
             tries = 2;
-            probe = Probe::new();
+            probe = ConnectionProbe::new();
             answer = self.exchange(&self.transport.fresh, second, &probe, &mut permit).await;
         }
         drop(probe.kept());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::limit::Place;
+use super::limit::Slot;
 
 /// The clients that wait for one exchange. Each is either known to be there, or doubted: it may be gone.
 /// Clones share one count. If no client is known at the start, the exchange begins as one that no client is
@@ -17,19 +17,19 @@ pub struct Interest {
 
 #[derive(Debug, Default)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<InterestState>,
     /// Notified when the last client leaves.
     nobody: Notify,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct InterestState {
     /// All clients, the doubted ones included.
     there: usize,
     /// The clients that are known to be there.
     known: usize,
     /// The exchange's entry in its upstream's limit.
-    place: Option<Place>,
+    place: Option<Slot>,
 }
 
 impl Interest {
@@ -103,20 +103,20 @@ impl Interest {
     }
 
     /// Locks the counts: before the limit's own state and never after it.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, InterestState> {
         // Each change is one step that cannot panic half way.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl InterestState {
     /// Returns whether a client is known to wait.
     pub(super) fn is_known(&self) -> bool {
         self.known > 0
     }
 
     /// Sets the exchange's entry in a limit, where it has a place or waits for one.
-    pub(super) fn stands(&mut self, place: Place) {
+    pub(super) fn stands(&mut self, place: Slot) {
         self.place = Some(place);
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use self::state::{Entered, Full, Revoked, State, Told};
+use self::state::{Entered, Full, LimitState, Revoked, Told};
 use super::{Error, ErrorKind, Interest, Lane};
 
 mod state;
@@ -53,7 +53,7 @@ pub struct Load {
 
 /// An exchange's entry in a limit: it has a place or waits for one.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     inner: Weak<Inner>,
     id: u64,
 }
@@ -62,13 +62,13 @@ pub(super) struct Place {
 struct Inner {
     queue: usize,
     patience: Duration,
-    state: Mutex<State>,
+    state: Mutex<LimitState>,
     /// Notified when a request begins or ceases to wait, and when an exchange ends.
     bell: Notify,
 }
 
 /// A request in the queue; leaves it when dropped.
-struct Waiting<'a> {
+struct QueuedRequest<'a> {
     inner: &'a Arc<Inner>,
     id: u64,
     served: bool,
@@ -80,7 +80,7 @@ impl Limit {
     /// Allows `places` exchanges at a time (at least one) and `queue` waiting requests, each for `patience`
     /// (zero: for ever).
     pub fn new(places: usize, queue: usize, patience: Duration) -> Self {
-        let state = Mutex::new(State::new(places.max(1)));
+        let state = Mutex::new(LimitState::new(places.max(1)));
         Self { inner: Arc::new(Inner { queue, patience, state, bell: Notify::new() }) }
     }
 
@@ -113,7 +113,7 @@ impl Limit {
         let began = Instant::now();
         let (mut waiting, told) = match self.enter(lane, interest)? {
             (id, Entered::Place(revoked)) => return Ok(Permit { inner: self.inner.clone(), id, revoked }),
-            (id, Entered::Queue(told)) => (Waiting { inner: &self.inner, id, served: false }, told),
+            (id, Entered::Queue(told)) => (QueuedRequest { inner: &self.inner, id, served: false }, told),
         };
         self.inner.bell.notify_one();
         let patience = (!self.inner.patience.is_zero()).then(|| began + self.inner.patience);
@@ -150,7 +150,7 @@ impl Limit {
             }
         };
         if let Some(interest) = &mut interest {
-            interest.stands(Place { inner: Arc::downgrade(&self.inner), id });
+            interest.stands(Slot { inner: Arc::downgrade(&self.inner), id });
         }
         Ok((id, entered))
     }
@@ -213,9 +213,9 @@ fn unwanted() -> Error {
     Error { kind: ErrorKind::Unwanted, detail }
 }
 
-// === impl Place ===
+// === impl Slot ===
 
-impl Place {
+impl Slot {
     /// Tells the limit whether a client is known to wait.
     pub(super) fn turn(&self, wanted: bool) {
         if let Some(inner) = self.inner.upgrade() {
@@ -228,7 +228,7 @@ impl Place {
 // === impl Inner ===
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LimitState> {
         // Each change is one step that cannot panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,7 +241,7 @@ impl Drop for Permit {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
         if self.served {
             return;

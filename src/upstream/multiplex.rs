@@ -34,14 +34,14 @@ use tokio::time::Instant;
 use url::{Position, Url};
 
 use self::connection::Connection;
-use self::content::Content;
+use self::content::StreamContent;
 use self::dial::Dial;
 use self::pool::{Had, Pool, Stream};
 use self::trouble::{Again, Trouble};
 use self::upload::Upload;
 use super::body::Outgoing;
 use super::limit::Permit;
-use super::probe::Probe;
+use super::probe::ConnectionProbe;
 use super::settings::{ClientError, HttpVersion, Settings};
 use super::tls::Shared;
 use super::{Error, ErrorKind, retry};
@@ -55,7 +55,7 @@ pub(super) struct Multiplex {
 }
 
 /// A request to be sent.
-pub(super) struct Asked {
+pub(super) struct SentRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     /// As for HTTP/1.1. Host becomes the authority; without one it is the URL's.
@@ -73,7 +73,7 @@ pub(super) enum Handled {
         tries: u32,
     },
     /// The origin speaks HTTP/1.1 only, and that is allowed: nothing was sent.
-    HttpOne(Asked),
+    HttpOne(SentRequest),
 }
 
 // === impl Multiplex ===
@@ -103,13 +103,13 @@ impl Multiplex {
     /// Dropping the future resets the stream.
     pub(super) async fn exchange(
         &self,
-        asked: Asked,
+        asked: SentRequest,
         apart: bool,
-        probe: &Arc<Probe>,
+        probe: &Arc<ConnectionProbe>,
         permit: &mut Permit,
     ) -> Handled {
         let repeatable = retry::repeatable(&asked.method, asked.body.is_some());
-        let Asked { method, url, fields, body } = asked;
+        let SentRequest { method, url, fields, body } = asked;
         let mut upload = body.map(Upload::new);
         let mut tries = 1;
         let mut failed = None;
@@ -124,7 +124,7 @@ impl Multiplex {
                 // The client of HTTP/1.1 begins anew, so none of the content may have been read.
                 Ok(Had::HttpOne) if tries == 1 || upload.is_none() => {
                     let body = upload.map(Upload::untouched);
-                    return Handled::HttpOne(Asked { method, url, fields, body });
+                    return Handled::HttpOne(SentRequest { method, url, fields, body });
                 }
                 Ok(Had::HttpOne) => {
                     let detail = "the origin no longer speaks HTTP/2".to_owned();
@@ -161,7 +161,7 @@ impl Multiplex {
         apart: bool,
         content: bool,
         failed: Option<&Arc<Connection>>,
-        probe: &Probe,
+        probe: &ConnectionProbe,
     ) -> Result<Had, Error> {
         probe.connecting();
         let began = Instant::now();
@@ -184,7 +184,7 @@ impl Multiplex {
         url: &Url,
         fields: &HeaderMap,
         upload: &mut Option<Upload>,
-        probe: &Arc<Probe>,
+        probe: &Arc<ConnectionProbe>,
     ) -> Result<http::Response<reqwest::Body>, Trouble> {
         let request = head(method, url, fields).map_err(Trouble::last)?;
         let connection = stream.connection().clone();
@@ -236,7 +236,7 @@ impl Multiplex {
         let stream = Arc::new(stream);
         let rest = upload.take().and_then(|upload| upload.rest(sends, stream.clone(), self.read_timeout));
         let (parts, body) = answer.into_parts();
-        let content = Content::new(body, &parts.headers, stream, rest).map_err(Trouble::last)?;
+        let content = StreamContent::new(body, &parts.headers, stream, rest).map_err(Trouble::last)?;
         Ok(http::Response::from_parts(parts, reqwest::Body::wrap(content)))
     }
 }

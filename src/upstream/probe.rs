@@ -25,17 +25,17 @@ use tower_service::Service;
 use super::{Error, connection};
 
 tokio::task_local! {
-    static PROBE: Arc<Probe>;
+    static PROBE: Arc<ConnectionProbe>;
 }
 
 /// What is known about one exchange.
 #[derive(Debug)]
-pub(super) struct Probe {
-    state: Mutex<State>,
+pub(super) struct ConnectionProbe {
+    state: Mutex<ProbeState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ProbeState {
     /// Since when it has waited for nothing but the origin.
     since: Instant,
     /// A connection is being made for it.
@@ -56,7 +56,7 @@ struct State {
 
 /// The layer for [`reqwest::ClientBuilder::connector_layer`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Watch;
+pub(super) struct ProbeLayer;
 
 #[derive(Debug, Clone)]
 pub(super) struct Watched<S>(S);
@@ -64,15 +64,15 @@ pub(super) struct Watched<S>(S);
 /// A connection that is being made.
 pub(super) struct Connecting<F> {
     future: Pin<Box<F>>,
-    probe: Option<Arc<Probe>>,
+    probe: Option<Arc<ConnectionProbe>>,
     began: Instant,
 }
 
-// === impl Probe ===
+// === impl ConnectionProbe ===
 
-impl Probe {
+impl ConnectionProbe {
     pub(super) fn new() -> Arc<Self> {
-        let state = State {
+        let state = ProbeState {
             since: Instant::now(),
             connecting: false,
             client: false,
@@ -185,15 +185,15 @@ impl Probe {
         self.lock().made = connection;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProbeState> {
         // Plain assignments cannot be left half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Watch ===
+// === impl ProbeLayer ===
 
-impl<S> Layer<S> for Watch {
+impl<S> Layer<S> for ProbeLayer {
     type Service = Watched<S>;
 
     fn layer(&self, inner: S) -> Watched<S> {

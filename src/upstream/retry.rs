@@ -13,7 +13,7 @@
 
 use http::Method;
 
-use super::probe::Probe;
+use super::probe::ConnectionProbe;
 use super::{Error, ErrorKind};
 
 /// Returns whether a request may be sent a second time at all.
@@ -22,6 +22,6 @@ pub(super) fn repeatable(method: &Method, has_body: bool) -> bool {
 }
 
 /// Returns whether a second try may succeed after this failure of the first.
-pub(super) fn mends(error: &Error, probe: &Probe) -> bool {
+pub(super) fn mends(error: &Error, probe: &ConnectionProbe) -> bool {
     error.kind == ErrorKind::Reset && !probe.fresh()
 }

@@ -6,7 +6,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 use url::{Host, Url};
 
-use super::probe::Watch;
+use super::probe::ProbeLayer;
 use super::settings::{ClientError, Settings};
 use super::tls::Shared;
 
@@ -63,7 +63,7 @@ impl Transport {
                 .no_deflate()
                 // Whitespace between a field's name and its colon is removed (RFC 9112 §5.1).
                 .http1_allow_spaces_after_header_name_in_responses(true)
-                .connector_layer(Watch);
+                .connector_layer(ProbeLayer);
             if let Some((limit, _)) = settings.connect_limit() {
                 builder = builder.connect_timeout(limit);
             }

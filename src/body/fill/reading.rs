@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::super::Error;
 use super::super::waiting::Place;
-use super::{BLOCK, Fill, Next, Phase, Seat, State};
+use super::{BLOCK, Fill, Next, Phase, Seat, WriterState};
 
 impl Fill {
     /// Adds a reader that begins at `at`. Its seat is kept until [`Fill::leave`].
@@ -65,7 +65,7 @@ impl Fill {
     }
 
     /// A reader has moved on: drops what no reader needs any more, and wakes the writer that waits for that.
-    fn let_go(&self, mut state: MutexGuard<'_, State>) {
+    fn let_go(&self, mut state: MutexGuard<'_, WriterState>) {
         if state.phase == Phase::Spilling {
             let before = state.window.len();
             self.trim(&mut state, before);
@@ -75,7 +75,7 @@ impl Fill {
     }
 }
 
-impl State {
+impl WriterState {
     fn next(&mut self, at: u64, end: Option<u64>, place: &mut Place, waker: &Waker) -> Next {
         if end.is_some_and(|end| at >= end) {
             return Next::End;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::super::Error;
 use super::super::waiting::wake;
 use super::super::window::Window;
-use super::{Fill, State};
+use super::{Fill, WriterState};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
 impl Fill {
@@ -73,7 +73,7 @@ impl Fill {
     }
 
     /// The segments have changed: resets the window behind them and wakes the readers.
-    fn moved_on(&self, mut state: MutexGuard<'_, State>) {
+    fn moved_on(&self, mut state: MutexGuard<'_, WriterState>) {
         state.cut_to = state.acknowledged;
         state.index = state.segments.len();
         state.window = Window::at(state.acknowledged);
@@ -85,7 +85,7 @@ impl Fill {
     }
 }
 
-impl State {
+impl WriterState {
     fn append(&mut self, segments: &[Segment]) -> Result<(), Error> {
         for segment in segments {
             let start = self.acknowledged;

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::store::whole_again;
 use super::{GRACE, seen, unasked};
 use crate::drill::bench::Bench;
-use crate::drill::observations::{Asked, End, Sample, Seen};
+use crate::drill::observations::{End, OriginRequest, Sample, Seen};
 use crate::drill::origin::script::{Script, Versions};
 use crate::drill::promise::{Promise, ms};
 
@@ -35,8 +35,11 @@ pub(super) async fn bodies(bench: &mut Bench) -> Played {
     let mut samples = complete.samples;
     samples.extend(growing.samples);
     let (a, b) = (complete.asked, growing.asked);
-    let asked =
-        Asked { whole: a.whole + b.whole, parts: a.parts + b.parts, unchanged: a.unchanged + b.unchanged };
+    let asked = OriginRequest {
+        whole: a.whole + b.whole,
+        parts: a.parts + b.parts,
+        unchanged: a.unchanged + b.unchanged,
+    };
     (Seen { samples, asked }, promises)
 }
 

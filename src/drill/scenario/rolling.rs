@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::drill::Failed;
 use crate::drill::bench::Bench;
 use crate::drill::client;
-use crate::drill::observations::{Asked, End, Sample, Seen};
+use crate::drill::observations::{End, OriginRequest, Sample, Seen};
 use crate::drill::origin::script::Script;
 use crate::drill::origin::{Fetch, Origin};
 use crate::drill::promise::Promise;
@@ -87,7 +87,7 @@ pub(super) async fn restart(bench: &mut Bench) -> Result<(Seen, Vec<Promise>), F
         // A worker does not panic, and is not aborted.
         samples.extend(worker.unwrap_or_default());
     }
-    let (mut asked, mut unexplained, keys) = (Asked::default(), 0, load.keys());
+    let (mut asked, mut unexplained, keys) = (OriginRequest::default(), 0, load.keys());
     for key in 0..=keys {
         let path = load.path(key);
         let of_key = bench.origin.asked(&path);

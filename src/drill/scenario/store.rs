@@ -9,7 +9,7 @@ use crate::drill::bench::Bench;
 use crate::drill::observations::{End, Seen};
 use crate::drill::origin::script::Script;
 use crate::drill::promise::{Promise, ms};
-use crate::drill::relay::State;
+use crate::drill::relay::RelayState;
 use crate::flight::OnUnavailable;
 
 /// How long it may take until one fetch is enough for a herd again.
@@ -17,8 +17,8 @@ const WHOLE_AGAIN: Duration = Duration::from_secs(5);
 /// How long this is tried.
 const TRIED: Duration = Duration::from_secs(15);
 
-pub(super) async fn away(bench: &mut Bench, how: State) -> (Seen, Vec<Promise>) {
-    let name = if how == State::Down { "store-killed" } else { "store-frozen" };
+pub(super) async fn away(bench: &mut Bench, how: RelayState) -> (Seen, Vec<Promise>) {
+    let name = if how == RelayState::Down { "store-killed" } else { "store-frozen" };
     let script = Script::plain(bench.plan.delay);
     let path = bench.path(name, script);
     let herd = bench.herd(bench.plan.clients, &path);
@@ -28,7 +28,7 @@ pub(super) async fn away(bench: &mut Bench, how: State) -> (Seen, Vec<Promise>) 
     let samples = herd.home().await;
     let seen = seen(bench, &path, samples);
     if seen.asked.total() == 0 {
-        set(bench, State::Up);
+        set(bench, RelayState::Up);
         return unasked(seen);
     }
     let bound = script.takes() + CALL_BOUND + GRACE;
@@ -40,12 +40,12 @@ pub(super) async fn away(bench: &mut Bench, how: State) -> (Seen, Vec<Promise>) 
         vec![Promise::Asked { most: each }, Promise::Done { limit, except: None }, served(bench, &seen)];
     bench.origin.forget(&path);
     promises.push(while_away(bench, name, script, bound).await);
-    set(bench, State::Up);
+    set(bench, RelayState::Up);
     promises.push(whole_again(bench, name).await);
     (seen, promises)
 }
 
-fn set(bench: &Bench, state: State) {
+fn set(bench: &Bench, state: RelayState) {
     if let Some(relay) = &bench.relay {
         relay.set(state);
     }

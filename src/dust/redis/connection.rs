@@ -41,7 +41,7 @@ pub(super) struct Wire {
 
 /// What a check of the server returns.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct LineCheck {
     /// The server's time when [`Shared::mono_ms`] began to count.
     pub origin_ms: i64,
     /// How long the call took.
@@ -92,7 +92,7 @@ impl Line {
     }
 
     /// Checks that both connections answer, and reads the server's time, the life and the last number.
-    pub(super) async fn look(&self, shared: &Shared) -> Result<Look> {
+    pub(super) async fn look(&self, shared: &Shared) -> Result<LineCheck> {
         let (before, began) = (shared.mono_ms(), Instant::now());
         let all = futures_util::future::join5(
             async { (ask("TIME", None, &self.commands).await, began.elapsed()) },
@@ -122,7 +122,7 @@ impl Line {
         if self.wire.chain(|chain| chain.look(last)) == Heard::Gap {
             shared.hub.lost();
         }
-        Ok(Look { origin_ms, took, life: text(&answered(life)?).map(str::to_owned) })
+        Ok(LineCheck { origin_ms, took, life: text(&answered(life)?).map(str::to_owned) })
     }
 }
 

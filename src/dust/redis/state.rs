@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::hub::Hub;
 use super::super::{Error, Number, Result};
-use super::connection::{Line, Look, Wire};
+use super::connection::{Line, LineCheck, Wire};
 use super::fault;
 use super::names::Names;
 use super::scripts::{Call, Scripts};
@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub first_address: AtomicUsize,
     /// Wakes the keeper to check the line.
     pub knock: Notify,
-    state: Mutex<State>,
+    state: Mutex<LineState>,
     /// The server's time at `base` in ms. Later times add the monotonic time since `base`, so that setting
     /// this machine's clock changes nothing.
     origin: AtomicI64,
@@ -58,7 +58,7 @@ pub(super) struct Shared {
 
 /// The state of the line.
 #[derive(Debug)]
-enum State {
+enum LineState {
     Up(Arc<Line>),
     /// A call was not answered: calls fail until the keeper's check is answered.
     Doubted(Arc<Line>),
@@ -82,7 +82,7 @@ impl Shared {
             first: AtomicUsize::new(0),
             first_address: AtomicUsize::new(0),
             knock: Notify::new(),
-            state: Mutex::new(State::Down(Error::Unavailable("not connected yet".into()))),
+            state: Mutex::new(LineState::Down(Error::Unavailable("not connected yet".into()))),
             origin: AtomicI64::new(origin),
             base: Instant::now(),
             beyond: AtomicU64::new(0),
@@ -95,9 +95,9 @@ impl Shared {
     /// Returns the line if it is up, otherwise the error for callers.
     pub(super) fn line(&self) -> Result<Arc<Line>> {
         match &*lock(&self.state) {
-            State::Up(line) => Ok(line.clone()),
-            State::Doubted(_) => Err(Error::Unavailable("it has not answered lately".into())),
-            State::Down(why) => Err(why.clone()),
+            LineState::Up(line) => Ok(line.clone()),
+            LineState::Doubted(_) => Err(Error::Unavailable("it has not answered lately".into())),
+            LineState::Down(why) => Err(why.clone()),
         }
     }
 
@@ -160,13 +160,13 @@ impl Shared {
         if line.wire.is_over() {
             return false;
         }
-        *state = State::Up(line.clone());
+        *state = LineState::Up(line.clone());
         true
     }
 
     /// Sets the error of calls while there is no line.
     pub(super) fn down(&self, why: Error) {
-        *lock(&self.state) = State::Down(why);
+        *lock(&self.state) = LineState::Down(why);
     }
 
     /// Ends a line and reports to all subscribers that events are lost.
@@ -177,8 +177,8 @@ impl Shared {
                 return;
             }
             let is_it = |line: &Arc<Line>| Arc::ptr_eq(&line.wire, wire);
-            let stands = matches!(&*state, State::Up(line) | State::Doubted(line) if is_it(line));
-            stands.then(|| std::mem::replace(&mut *state, State::Down(why)))
+            let stands = matches!(&*state, LineState::Up(line) | LineState::Doubted(line) if is_it(line));
+            stands.then(|| std::mem::replace(&mut *state, LineState::Down(why)))
         };
         drop(gone);
         self.hub.lost();
@@ -187,14 +187,14 @@ impl Shared {
 
     fn doubt(&self, line: &Arc<Line>) {
         let mut state = lock(&self.state);
-        if matches!(&*state, State::Up(up) if Arc::ptr_eq(up, line)) {
-            *state = State::Doubted(line.clone());
+        if matches!(&*state, LineState::Up(up) if Arc::ptr_eq(up, line)) {
+            *state = LineState::Doubted(line.clone());
             self.knock.notify_one();
         }
     }
 
     /// Records the result of a check.
-    pub(super) fn looked(&self, look: Look) {
+    pub(super) fn looked(&self, look: LineCheck) {
         let origin = lock(&self.skew).add(look.origin_ms, look.took);
         self.origin.store(origin, Ordering::Release);
         let mut life = lock(&self.life);

@@ -23,7 +23,7 @@ const SCHEMA: &str = "
 
 /// What a file records about itself.
 #[derive(Debug)]
-pub struct State {
+pub struct FileState {
     /// The id of this life of the store.
     pub store_id: String,
     /// No earlier start gave a number above this.
@@ -59,7 +59,7 @@ pub struct Open<'a> {
 
 /// Opens the file in the directory `path`, made if missing; a new one gets the id `new_id`. Reserves
 /// `reserve` numbers. Returns two connections that read: one for calls, one to read ahead.
-pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], Writer, State)> {
+pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], Writer, FileState)> {
     let refused = |error: std::io::Error| {
         let text = format!("{}: {error}", path.display());
         if is_full(&error) { Error::Unavailable(text) } else { Error::Refused(text) }
@@ -114,7 +114,11 @@ fn reader(file: &Arc<PathBuf>, cache_mib: u32) -> rusqlite::Result<Reader> {
 }
 
 /// Makes or checks the tables. Returns `None` for a file of another version.
-fn prepare(connection: &mut Connection, new_id: &str, reserve: Number) -> rusqlite::Result<Option<State>> {
+fn prepare(
+    connection: &mut Connection,
+    new_id: &str,
+    reserve: Number,
+) -> rusqlite::Result<Option<FileState>> {
     // The checkpoint runs in the writing job after every 16 MiB: no call waits for it inline.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
@@ -135,7 +139,7 @@ fn prepare(connection: &mut Connection, new_id: &str, reserve: Number) -> rusqli
     let state = transaction.query_row("SELECT id, ceiling, count, bytes FROM store", [], |row| {
         let usage = Usage { count: unsigned(row.get(2)?), bytes: unsigned(row.get(3)?) };
         let last = unsigned(row.get(1)?);
-        Ok(State { store_id: row.get(0)?, last, ceiling: last.saturating_add(reserve), usage })
+        Ok(FileState { store_id: row.get(0)?, last, ceiling: last.saturating_add(reserve), usage })
     })?;
     transaction.execute("UPDATE store SET ceiling = ?1", [signed(state.ceiling)])?;
     transaction.commit()?;

@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
 use crate::dust::{Change, Error, Feed, FeedItem, Grant, Lease, Number, Renewal, Result, What};
-use crate::flight::{Flight, Watch};
+use crate::flight::{Flight, StoreWatch};
 use crate::proxy::budget::Shared;
 use crate::proxy::budget::permits::{HEAD_START, Permits};
 use crate::upstream::limit::{Limit, Load};
@@ -79,7 +79,7 @@ impl Keeper {
     pub(crate) async fn run(mut self) {
         let flight = self.shared.flight.clone();
         let key = self.shared.key(0);
-        let mut watch: Option<Watch<'_>> = None;
+        let mut watch: Option<StoreWatch<'_>> = None;
         loop {
             let next = self.step();
             if self.crowded.is_none() || self.alone.is_some() {
@@ -326,7 +326,7 @@ impl Ear {
     }
 }
 
-async fn failed(watch: Option<&Watch<'_>>) -> Error {
+async fn failed(watch: Option<&StoreWatch<'_>>) -> Error {
     match watch {
         Some(watch) => watch.failed().await,
         None => std::future::pending().await,

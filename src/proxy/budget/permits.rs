@@ -14,7 +14,7 @@ use crate::upstream::limit::Load;
 pub(crate) struct Permits {
     rules: Rules,
     /// Oldest first.
-    permits: Vec<Held>,
+    permits: Vec<HeldPermits>,
     /// Numbers of permits that are held here or asked for.
     mine: HashSet<usize>,
     /// Numbers of permits that other instances have, as far as known, and until when at least.
@@ -39,7 +39,7 @@ pub(crate) struct Rules {
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldPermits {
     number: usize,
     lease: Lease,
     since: Instant,
@@ -203,7 +203,7 @@ impl Permits {
     pub(crate) fn granted(&mut self, number: usize, lease: Lease, sent: Instant, now: Instant) {
         self.asked -= 1;
         let (ends, beat) = (sent + self.rules.ttl, sent + self.rules.ttl / BEAT);
-        self.permits.push(Held { number, lease, since: now, ends, beat, beating: false });
+        self.permits.push(HeldPermits { number, lease, since: now, ends, beat, beating: false });
     }
 
     /// The store has not granted a permit. With `until`, another instance has it until then.
@@ -239,7 +239,7 @@ impl Permits {
 
     /// The leases to renew now. Each counts as being renewed from now on.
     pub(crate) fn beats(&mut self, now: Instant) -> Vec<Lease> {
-        let due = |held: &&mut Held| !held.beating && held.beat <= now;
+        let due = |held: &&mut HeldPermits| !held.beating && held.beat <= now;
         if !self.permits.iter_mut().any(|held| due(&held)) {
             return Vec::new();
         }
@@ -278,7 +278,7 @@ impl Permits {
         self.remove(|held| held.ends <= now)
     }
 
-    fn remove(&mut self, which: impl Fn(&Held) -> bool) -> Vec<Lease> {
+    fn remove(&mut self, which: impl Fn(&HeldPermits) -> bool) -> Vec<Lease> {
         let (gone, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.permits).into_iter().partition(|held| which(held));
         self.permits = kept;

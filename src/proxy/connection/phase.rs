@@ -47,7 +47,7 @@ pub(crate) struct Phase {
 pub(crate) struct Busy(Arc<Phase>);
 
 /// The content of a request, while it is being read.
-pub(crate) struct Content {
+pub(crate) struct RequestContent {
     body: Incoming,
     /// None if the request has no content.
     reading: Option<Reading>,
@@ -109,12 +109,12 @@ impl Phase {
     }
 
     /// The content of the request that is being handled.
-    pub(crate) fn content(self: &Arc<Self>, body: Incoming) -> Content {
+    pub(crate) fn content(self: &Arc<Self>, body: Incoming) -> RequestContent {
         let reading = (!body.is_end_stream()).then(|| {
             self.content.store(READING, Ordering::Release);
             Reading { phase: self.clone(), of: self.asked() }
         });
-        Content { body, reading }
+        RequestContent { body, reading }
     }
 
     /// How many requests there have been on the connection.
@@ -313,9 +313,9 @@ impl Drop for Busy {
     }
 }
 
-// === impl Content ===
+// === impl RequestContent ===
 
-impl Content {
+impl RequestContent {
     fn is_over(&mut self) {
         if let Some(reading) = self.reading.take() {
             reading.phase.content_is(reading.of, OVER);
@@ -323,7 +323,7 @@ impl Content {
     }
 }
 
-impl Body for Content {
+impl Body for RequestContent {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -347,7 +347,7 @@ impl Body for Content {
     }
 }
 
-impl Drop for Content {
+impl Drop for RequestContent {
     fn drop(&mut self) {
         if let Some(reading) = &self.reading {
             reading.phase.content_is(reading.of, LEFT);

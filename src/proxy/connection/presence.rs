@@ -11,10 +11,10 @@ use crate::upstream::Interest;
 
 /// Whether the client of a connection is still there, and what it waits for.
 #[derive(Debug, Default)]
-pub struct Presence(Mutex<State>);
+pub struct Presence(Mutex<PresenceState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PresenceState {
     /// The client has ended its side of the connection.
     ended: bool,
     /// The exchange that it waits for: one at a time, as the requests of a connection are.
@@ -50,15 +50,15 @@ impl Presence {
         !self.lock().ended
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PresenceState> {
         // Each change is one step that cannot panic half way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl State ===
+// === impl PresenceState ===
 
-impl State {
+impl PresenceState {
     fn count(&mut self, counts: bool) {
         let Some(interest) = &self.waits else { return };
         match (self.counts, counts) {

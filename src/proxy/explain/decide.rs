@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::policy::{self, CacheStatus, ErrorCase, PassReason, RequestFacts};
 use crate::proxy::Proxy;
-use crate::proxy::explain::{Conclusion, Found, Outcome};
+use crate::proxy::explain::{Conclusion, Outcome, StoredHere};
 use crate::proxy::lookup::cache_status;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
 use crate::proxy::lookup::decision::{self, Because, Decision, Served};
@@ -32,15 +32,15 @@ pub(crate) async fn conclude(
     party: &Party<'_>,
     ask: &RequestFacts,
     look: Lookup,
-    found: &Found,
+    found: &StoredHere,
 ) -> Conclusion {
     let Party { route, headers, .. } = *party;
-    let facts = Criteria { headers, ask, rules: &route.rules };
+    let criteria = Criteria { headers, ask, rules: &route.rules };
     let noted = |place: &CacheSlot| noted::peek_noted(proxy, party, place);
-    let stands_in = |stale: &Stored, facts: Criteria<'_>, failure: &Failure| {
-        standing_in::stands_in(proxy, stale, facts, &[], failure.case()).is_ok()
+    let stands_in = |stale: &Stored, criteria: Criteria<'_>, failure: &Failure| {
+        standing_in::stands_in(proxy, stale, criteria, &[], failure.case()).is_ok()
     };
-    match decision::decide(route, facts, look, noted, stands_in) {
+    match decision::decide(route, criteria, look, noted, stands_in) {
         Decision::Serve { stored, ttl_ms, served } => match served {
             Served::Fresh => fresh(proxy, &stored, ttl_ms),
             Served::MaxStale => max_stale(proxy, &stored, ttl_ms),
@@ -61,11 +61,11 @@ pub(crate) async fn conclude(
             let (status, case) = (failure.status, failure.case());
             let ask = onward.ask(ask);
             let stale = onward.stale.or_else(|| failure.stale.clone());
-            failing(proxy, Criteria { ask: &ask, ..facts }, Failed { status, case, stale })
+            failing(proxy, Criteria { ask: &ask, ..criteria }, Failed { status, case, stale })
         }
         Decision::Join(onward) => {
             let ask = onward.ask(ask);
-            conclude_by_store(proxy, party, Criteria { ask: &ask, ..facts }, onward.stale, found).await
+            conclude_by_store(proxy, party, Criteria { ask: &ask, ..criteria }, onward.stale, found).await
         }
     }
 }
@@ -74,9 +74,9 @@ pub(crate) async fn conclude(
 async fn conclude_by_store(
     proxy: &Proxy,
     party: &Party<'_>,
-    facts: Criteria<'_>,
+    criteria: Criteria<'_>,
     stale: Option<Arc<Stored>>,
-    found: &Found,
+    found: &StoredHere,
 ) -> Conclusion {
     let now = proxy.now_ms();
     let there = found.stored.as_ref().map(|(stored, _)| stored);
@@ -87,7 +87,7 @@ async fn conclude_by_store(
     let judged = live.map(|live| {
         // A response that can't answer the request at all is said to be so first, and only then one that must
         // be validated.
-        live?.fits(facts)?.unless_purged(Strictness::HardAndSoft)?.usable(facts, now)
+        live?.fits(criteria)?.unless_purged(Strictness::HardAndSoft)?.usable(criteria, now)
     });
     if let (Some(stored), Some(Ok(usable))) = (there, judged) {
         return match usable {
@@ -100,7 +100,7 @@ async fn conclude_by_store(
     match note_in_store(proxy, &found.place, party).await {
         Some(Note::Pass { reason: word, .. }) => {
             let reason = PassReason::parse(&word);
-            if reason.is_none_or(|reason| facts.ask.want.is_bound_by(reason)) {
+            if reason.is_none_or(|reason| criteria.ask.want.is_bound_by(reason)) {
                 return remembered(reason, &word);
             }
         }
@@ -108,15 +108,15 @@ async fn conclude_by_store(
             let case = if answered { ErrorCase::Status(status) } else { ErrorCase::Unreachable };
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
             let stale = stale.or_else(|| there.filter(|_| live.is_some()).cloned());
-            return failing(proxy, facts, Failed { status, case, stale });
+            return failing(proxy, criteria, Failed { status, case, stale });
         }
         Some(Note::Growing { .. }) | None => {}
     }
     let because = match (there, judged) {
-        (Some(stored), Some(Err(unfit))) => because(proxy, stored, unfit, facts),
+        (Some(stored), Some(Err(unfit))) => because(proxy, stored, unfit, criteria),
         _ => found.nothing(),
     };
-    let completed = live.is_some_and(|live| live.sufficient(facts).is_ok());
+    let completed = live.is_some_and(|live| live.sufficient(criteria).is_ok());
     let there = there.filter(|_| completed);
     match there.and_then(|stored| policy::validators(&stored.record)) {
         Some(_) => Conclusion::new(Outcome::Miss, "validated with upstream, once for everybody", because),
@@ -125,7 +125,7 @@ async fn conclude_by_store(
 }
 
 /// Why a stored response may not be used as it is.
-fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Criteria<'_>) -> String {
+fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, criteria: Criteria<'_>) -> String {
     match unfit {
         Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
         Unfit::TooOld => "it is past its end: lifetime, grace and keep are over".to_owned(),
@@ -140,7 +140,7 @@ fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, facts: Criteria<'_>) ->
         Unfit::SoftlyPurged => stale_because(proxy, stored, "and must be validated"),
         Unfit::Lost | Unfit::Unread | Unfit::Unsure | Unfit::Stale | Unfit::Refused(_) => {
             let (record, now) = (&stored.record, proxy.now_ms());
-            policy::validates_because(facts.ask, record, &stored.terms, facts.rules, now)
+            policy::validates_because(criteria.ask, record, &stored.terms, criteria.rules, now)
         }
     }
 }
@@ -159,10 +159,11 @@ async fn note_in_store(proxy: &Proxy, place: &CacheSlot, party: &Party<'_>) -> O
 }
 
 /// Upstream failed a moment ago: a stale response if that is allowed, else the same failure.
-fn failing(proxy: &Proxy, facts: Criteria<'_>, failed: Failed) -> Conclusion {
+fn failing(proxy: &Proxy, criteria: Criteria<'_>, failed: Failed) -> Conclusion {
     let now = proxy.now_ms();
-    let allowed =
-        failed.stale.filter(|stored| standing_in::stands_in(proxy, stored, facts, &[], failed.case).is_ok());
+    let allowed = failed
+        .stale
+        .filter(|stored| standing_in::stands_in(proxy, stored, criteria, &[], failed.case).is_ok());
     let Some(stored) = allowed else {
         let answer = format!("{} at once", failed.status.as_u16());
         return Conclusion::new(Outcome::Miss, answer, "upstream failed a moment ago");
@@ -240,9 +241,9 @@ fn because_alone(ask: &RequestFacts, reason: PassReason) -> &'static str {
     }
 }
 
-// === impl Found ===
+// === impl StoredHere ===
 
-impl Found {
+impl StoredHere {
     fn nothing(&self) -> String {
         let Some(node) = &self.node else { return "nothing is stored under this key (RFC 9111 §4)".into() };
         let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();

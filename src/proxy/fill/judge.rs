@@ -200,7 +200,7 @@ impl FillJudge {
         candidate.unless_purged(Strictness::Hard)?.unless_older(self.proxy.max_life_ms(), now)
     }
 
-    fn facts(&self) -> Criteria<'_> {
+    fn criteria(&self) -> Criteria<'_> {
         Criteria { headers: &self.headers, ask: &self.ask, rules: &self.route.rules }
     }
 
@@ -223,7 +223,7 @@ impl FillJudge {
             return told;
         }
         let candidate = Candidate::new(&stored, covered);
-        let found = match candidate.check(Strictness::HardAndSoft, self.facts(), now) {
+        let found = match candidate.check(Strictness::HardAndSoft, self.criteria(), now) {
             Ok(Use::Fresh { .. }) => true,
             // As if it had been in memory here: the request that is given it has it refreshed behind the
             // answer.
@@ -331,7 +331,7 @@ impl FillJudge {
         let stored = Arc::new(Stored::new(head, &self.route.rules, None));
         let record = &stored.record;
         let candidate = Candidate::new(&stored, self.covers(record));
-        match candidate.check(Strictness::HardAndSoft, self.facts(), self.proxy.now_ms()) {
+        match candidate.check(Strictness::HardAndSoft, self.criteria(), self.proxy.now_ms()) {
             Ok(Use::Fresh { .. }) => {
                 Judged::Found(StoreSighting::Elsewhere(Elsewhere { head: stored, manifest, token }))
             }

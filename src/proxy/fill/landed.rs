@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::catalog::{Found, Reading};
+use crate::catalog::{FoundEntry, Reading};
 use crate::proxy::state::Proxy;
 use crate::proxy::state::landings::Landing;
 use crate::tier::stamps::life::{Ends, SLACK, stamp_life};
@@ -65,7 +65,7 @@ pub(crate) async fn look_at_landed(proxy: &Proxy) {
 
 /// Removes a record that a stamp covers, if it is still there.
 async fn remove_covered(proxy: &Proxy, landing: &Landing) {
-    let covered = |found: &Found| match &found.reading {
+    let covered = |found: &FoundEntry| match &found.reading {
         Reading::Record(record) => proxy.stamps.hard(landing.url) > record.born,
         Reading::Vary(_) | Reading::Foreign | Reading::Bad(_) => false,
     };

@@ -73,7 +73,7 @@ impl Job {
         let stands = stands.and_then(|it| it.unless_ended(self.proxy.now_ms()));
         record.key == self.place.key.text()
             && published.is_none_or(|published| published.token < record.token)
-            && stands.and_then(|it| it.fits(self.facts())).is_ok()
+            && stands.and_then(|it| it.fits(self.criteria())).is_ok()
     }
 
     /// Asks upstream for what is missing.

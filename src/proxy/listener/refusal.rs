@@ -21,7 +21,7 @@ pub(crate) enum Judged {
 
 /// Method and path of a request line, as far as there is one.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct RequestLine {
     pub(crate) method: Option<Method>,
     pub(crate) path: String,
 }
@@ -75,7 +75,7 @@ fn of_version(rest: &Bytes) -> Judged {
 }
 
 /// Method and path from the first bytes of a head. Only a target in origin form has a path.
-pub(crate) fn line(opening: &[u8]) -> Line {
+pub(crate) fn line(opening: &[u8]) -> RequestLine {
     let line = request_line(opening);
     let mut words = line.splitn(2, |byte| *byte == b' ');
     let method = words.next().filter(|word| word.len() <= 32).and_then(|word| Method::from_bytes(word).ok());
@@ -86,7 +86,7 @@ pub(crate) fn line(opening: &[u8]) -> Line {
     } else {
         String::new()
     };
-    Line { method, path }
+    RequestLine { method, path }
 }
 
 /// Returns whether there are more than `many` lines.
@@ -145,14 +145,14 @@ mod tests {
 
     #[test]
     fn what_can_be_read_of_a_head_is_read_and_no_more() {
-        let get = |path: &str| Line { method: Some(Method::GET), path: path.to_owned() };
+        let get = |path: &str| RequestLine { method: Some(Method::GET), path: path.to_owned() };
         for (opening, read) in [
             ("GET /a`b?c=d HTTP/1.1\r\nHost: x\r\n", get("/a`b")),
             ("\r\nGET /a b HTTP/1.1\r\n", get("/a")),
             ("GET http://user:password@host/ HTTP/1.1\r\n", get("")),
             ("GET /half", get("/half")),
-            ("\u{16}\u{3}\u{1} /secret", Line::default()),
-            ("", Line::default()),
+            ("\u{16}\u{3}\u{1} /secret", RequestLine::default()),
+            ("", RequestLine::default()),
         ] {
             assert_eq!(line(opening.as_bytes()), read, "{opening:?}");
         }

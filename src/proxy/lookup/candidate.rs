@@ -104,8 +104,8 @@ impl<'a> Candidate<'a> {
     }
 
     /// The whole check of a response whose bytes can be read: purges, selection, range, lifetime.
-    pub(crate) fn check(self, by: Strictness, facts: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
-        self.unless_purged(by)?.fits(facts)?.usable(facts, now)
+    pub(crate) fn check(self, by: Strictness, criteria: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
+        self.unless_purged(by)?.fits(criteria)?.usable(criteria, now)
     }
 
     /// Fails if a purge covers it.
@@ -143,9 +143,9 @@ impl<'a> Candidate<'a> {
 
     /// Fails if it lacks some of what is asked for (RFC 9111 §3.3).
     #[inline]
-    pub(crate) fn sufficient(self, facts: Criteria<'_>) -> Result<Self, Unfit> {
+    pub(crate) fn sufficient(self, criteria: Criteria<'_>) -> Result<Self, Unfit> {
         // Most records are whole, and need no closer look.
-        if self.record.range.is_none() || policy::answers(facts.headers, facts.ask.want, self.record) {
+        if self.record.range.is_none() || policy::answers(criteria.headers, criteria.ask.want, self.record) {
             Ok(self)
         } else {
             Err(Unfit::Lacking)
@@ -153,14 +153,14 @@ impl<'a> Candidate<'a> {
     }
 
     /// Fails if the request does not select it, or if it lacks some of what is asked for.
-    pub(crate) fn fits(self, facts: Criteria<'_>) -> Result<Self, Unfit> {
-        self.selected(facts.headers)?.sufficient(facts)
+    pub(crate) fn fits(self, criteria: Criteria<'_>) -> Result<Self, Unfit> {
+        self.selected(criteria.headers)?.sufficient(criteria)
     }
 
     /// How it may be used without asking upstream (RFC 9111 §4).
     #[inline]
-    pub(crate) fn usable(self, facts: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
-        match policy::reuse(facts.ask, self.record, self.terms, now) {
+    pub(crate) fn usable(self, criteria: Criteria<'_>, now: WallMs) -> Result<Use, Unfit> {
+        match policy::reuse(criteria.ask, self.record, self.terms, now) {
             Reuse::Fresh { ttl_ms, .. } => Ok(Use::Fresh { ttl_ms }),
             Reuse::StaleWhileRevalidate { ttl_ms, .. } => Ok(Use::Revalidating { ttl_ms }),
             Reuse::MaxStale { ttl_ms, .. } => Ok(Use::MaxStale { ttl_ms }),
@@ -170,8 +170,13 @@ impl<'a> Candidate<'a> {
     }
 
     /// Fails if it may not be served instead of a failure (RFC 5861 §4).
-    pub(crate) fn instead_of(self, facts: Criteria<'_>, now: WallMs, case: ErrorCase) -> Result<Self, Unfit> {
-        if policy::stale_on_error(facts.ask, self.record, self.terms, facts.rules, now, case) {
+    pub(crate) fn instead_of(
+        self,
+        criteria: Criteria<'_>,
+        now: WallMs,
+        case: ErrorCase,
+    ) -> Result<Self, Unfit> {
+        if policy::stale_on_error(criteria.ask, self.record, self.terms, criteria.rules, now, case) {
             Ok(self)
         } else {
             Err(Unfit::Stale)
@@ -180,10 +185,10 @@ impl<'a> Candidate<'a> {
 
     /// Fails if a request may not ride the exchange that made it (F5). If the exchange was under way when the
     /// request came, a soft purge after it makes the response stale, as it would if it were stored already.
-    pub(crate) fn ridden(self, facts: Criteria<'_>, now: WallMs, rode: Ride) -> Result<Self, Unfit> {
+    pub(crate) fn ridden(self, criteria: Criteria<'_>, now: WallMs, rode: Ride) -> Result<Self, Unfit> {
         let by = if rode == Ride::UnderWay { Strictness::HardAndSoft } else { Strictness::Hard };
         self.unless_purged(by)?;
-        if policy::may_ride(facts.ask, self.record, self.terms, now, rode) {
+        if policy::may_ride(criteria.ask, self.record, self.terms, now, rode) {
             Ok(self)
         } else {
             Err(Unfit::Stale)
@@ -290,8 +295,8 @@ mod tests {
     fn a_soft_purge_keeps_it_from_those_that_came_while_it_was_fetched() {
         let stored = stored(|_| {});
         let (ask, rules, headers) = (RequestFacts::default(), Rules::default(), HeaderMap::new());
-        let facts = Criteria { headers: &headers, ask: &ask, rules: &rules };
-        let ridden = |covered, rode| Candidate::new(&stored, covered).ridden(facts, NOW, rode).err();
+        let criteria = Criteria { headers: &headers, ask: &ask, rules: &rules };
+        let ridden = |covered, rode| Candidate::new(&stored, covered).ridden(criteria, NOW, rode).err();
         assert_eq!(ridden(Covered::Soft, Ride::SentAfterArrival), None);
         assert_eq!(ridden(Covered::Soft, Ride::UnderWay), Some(Unfit::SoftlyPurged));
         assert_eq!(ridden(Covered::No, Ride::UnderWay), None);

@@ -70,7 +70,7 @@ pub(crate) enum Because {
 /// whether a stored response may be served instead of a failure.
 pub(crate) fn decide(
     route: &Route,
-    facts: Criteria<'_>,
+    criteria: Criteria<'_>,
     look: Lookup,
     noted: impl FnOnce(&CacheSlot) -> NoteResult,
     stands_in: impl FnOnce(&Stored, Criteria<'_>, &Failure) -> bool,
@@ -93,26 +93,26 @@ pub(crate) fn decide(
         Lookup::Stale { place, stored } => (Onward { place, stale: Some(stored), validates: false }, None),
         Lookup::Missing { place } => (Onward::from(place), None),
     };
-    if facts.ask.only_if_cached {
+    if criteria.ask.only_if_cached {
         return Decision::OnlyIfCached;
     }
     if let Some(reason) = refused {
         return Decision::Alone { onward, reason, because: Because::Stored };
     }
-    if let Some(reason) = alone_because(route, facts.ask, onward.stale.as_ref()) {
+    if let Some(reason) = alone_because(route, criteria.ask, onward.stale.as_ref()) {
         return Decision::Alone { onward, reason, because: Because::Asked };
     }
     match noted(&onward.place) {
-        NoteResult::Pass(reason) if facts.ask.want.is_bound_by(reason) => {
+        NoteResult::Pass(reason) if criteria.ask.want.is_bound_by(reason) => {
             Decision::Alone { onward, reason, because: Because::Noted }
         }
         NoteResult::Failed(failure) => Decision::Failed { onward, failure, probes: false },
         NoteResult::Failing(failure) => {
-            let ask = onward.ask(facts.ask);
+            let ask = onward.ask(criteria.ask);
             let stale = onward.stale.as_ref().or(failure.stale.as_ref());
             // While failures go on, only requests that have no stale response wait for the next try.
             match stale {
-                Some(stale) if stands_in(stale, Criteria { ask: &ask, ..facts }, &failure) => {
+                Some(stale) if stands_in(stale, Criteria { ask: &ask, ..criteria }, &failure) => {
                     Decision::Failed { onward, failure, probes: true }
                 }
                 _ => Decision::Join(onward),

@@ -41,8 +41,8 @@ pub(crate) fn in_language(
         let Some(Held::Stored(stored)) = proxy.tier.find(&text) else { return None };
         let now = proxy.now_ms();
         let candidate = Candidate::new(&stored, stored.covered(&proxy.stamps));
-        let facts = Criteria { headers, ask, rules };
-        match candidate.check(Strictness::HardAndSoft, facts, now) {
+        let criteria = Criteria { headers, ask, rules };
+        match candidate.check(Strictness::HardAndSoft, criteria, now) {
             Ok(Use::Fresh { ttl_ms }) if proxy.trust.holds(now) => Some((stored, ttl_ms)),
             _ => None,
         }

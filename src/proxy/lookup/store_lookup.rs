@@ -55,7 +55,7 @@ pub(crate) fn kept_since(
         return None;
     }
     let covered = past.covers(&proxy.stamps, stored.record.born, stored.record.token);
-    let facts = Criteria { headers, ask, rules: &route.rules };
-    let checked = Candidate::new(&stored, covered).check(Strictness::HardAndSoft, facts, proxy.now_ms());
+    let criteria = Criteria { headers, ask, rules: &route.rules };
+    let checked = Candidate::new(&stored, covered).check(Strictness::HardAndSoft, criteria, proxy.now_ms());
     checked.ok().map(|usable| (stored, usable))
 }

@@ -65,7 +65,7 @@ pub(crate) fn step(
     follower: &Follower,
     first: bool,
 ) -> FollowerAction {
-    let (arrived, past, facts) = (arrival.at, &arrival.past, Criteria::of(request));
+    let (arrived, past, criteria) = (arrival.at, &arrival.past, Criteria::of(request));
     match told {
         FlightOutcome::Growing(exchange) => step_growing(proxy, request, place, exchange, arrival, follower),
         FlightOutcome::Stored(found) => {
@@ -73,7 +73,7 @@ pub(crate) fn step(
             let candidate = candidate(proxy, stored, past);
             // What was validated for this request is good enough, whatever made it stale before.
             let by = if found.exchange.is_some() { Strictness::Hard } else { Strictness::HardAndSoft };
-            if let Err(unfit) = candidate.unless_purged(by).and_then(|it| it.fits(facts)) {
+            if let Err(unfit) = candidate.unless_purged(by).and_then(|it| it.fits(criteria)) {
                 return step_past(unfit, request, place, &stored.record, None);
             }
             if request.ticket.unread.contains(&stored.manifest) {
@@ -86,12 +86,12 @@ pub(crate) fn step(
                     // The request came when the exchange was over, and nothing of that is for later.
                     return FollowerAction::NEXT;
                 }
-                if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
+                if candidate.ridden(criteria, proxy.now_ms(), ride).is_err() {
                     return FollowerAction::NEXT;
                 }
                 return FollowerAction::End(End::Take(found));
             }
-            match candidate.usable(facts, proxy.now_ms()) {
+            match candidate.usable(criteria, proxy.now_ms()) {
                 Ok(_) => FollowerAction::End(End::Take(found)),
                 Err(Unfit::Refused(reason)) => FollowerAction::End(End::Alone(reason)),
                 Err(_) => FollowerAction::NEXT,
@@ -163,8 +163,8 @@ fn step_growing(
         return FollowerAction::End(End::Ride(exchange, follower.clone()));
     }
     let head = &exchange.head;
-    let (candidate, facts) = (candidate(proxy, head, &arrival.past), Criteria::of(request));
-    if let Err(unfit) = candidate.unless_purged(Strictness::Hard).and_then(|it| it.fits(facts)) {
+    let (candidate, criteria) = (candidate(proxy, head, &arrival.past), Criteria::of(request));
+    if let Err(unfit) = candidate.unless_purged(Strictness::Hard).and_then(|it| it.fits(criteria)) {
         return step_past(unfit, request, place, &head.record, Some(exchange.fence));
     }
     if let Some(binding) = &exchange.binding
@@ -182,7 +182,7 @@ fn step_growing(
         // The request came when the exchange was over, and nothing of that is for later.
         return FollowerAction::NEXT;
     }
-    if candidate.ridden(facts, proxy.now_ms(), ride).is_err() {
+    if candidate.ridden(criteria, proxy.now_ms(), ride).is_err() {
         return FollowerAction::NEXT;
     }
     FollowerAction::End(End::Ride(exchange, follower.clone()))

@@ -28,12 +28,12 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Content for
 pub(crate) struct Upload<C> {
     proxy: Arc<Proxy>,
     content: C,
-    waiting: Waiting,
+    waiting: UploadPace,
     read: Arc<AtomicU64>,
 }
 
 /// How the client is waited for. Time counts only while more is wanted and nothing is there.
-struct Waiting {
+struct UploadPace {
     /// The longest pause, and the time in which the client has to send `enough`. Zero: no limit.
     patience: Duration,
     /// The fewest bytes to be sent in that time. Zero: any number.
@@ -50,7 +50,7 @@ impl<C: Content> Upload<C> {
     /// Takes the patience from this proxy's settings. The bytes that were read are counted in `read`.
     pub(crate) fn new(proxy: &Arc<Proxy>, content: C, read: Arc<AtomicU64>) -> Self {
         let server = &proxy.settings.server;
-        let waiting = Waiting::new(server.body_timeout, server.min_rate);
+        let waiting = UploadPace::new(server.body_timeout, server.min_rate);
         Self { proxy: proxy.clone(), content, waiting, read }
     }
 }
@@ -92,9 +92,9 @@ fn broken(detail: String) -> upstream::Error {
     upstream::Error { kind: ErrorKind::RequestBody, detail }
 }
 
-// === impl Waiting ===
+// === impl UploadPace ===
 
-impl Waiting {
+impl UploadPace {
     fn new(patience: Duration, min_rate: u64) -> Self {
         Self {
             patience,
@@ -147,7 +147,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Waits for a client that brings so many bytes each time, so long apart.
-    async fn wait_for(waiting: &mut Waiting, pause: Duration, bytes: u64) -> Option<Closed> {
+    async fn wait_for(waiting: &mut UploadPace, pause: Duration, bytes: u64) -> Option<Closed> {
         let over = std::future::poll_fn(|cx| waiting.poll_over(cx));
         let over = tokio::time::timeout(pause, over).await.ok();
         waiting.brings(bytes);
@@ -157,7 +157,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_of_a_byte_every_29_seconds_is_over_when_its_first_30_are() {
         let began = Instant::now();
-        let mut waiting = Waiting::new(PATIENCE, 256);
+        let mut waiting = UploadPace::new(PATIENCE, 256);
         assert_eq!(wait_for(&mut waiting, Duration::from_secs(29), 1).await, None);
         assert_eq!(wait_for(&mut waiting, Duration::from_secs(29), 1).await, Some(Closed::BodyRate));
         assert_eq!(began.elapsed(), PATIENCE);
@@ -165,7 +165,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_is_slow_and_fast_enough_goes_on() {
-        let mut waiting = Waiting::new(PATIENCE, 256);
+        let mut waiting = UploadPace::new(PATIENCE, 256);
         for _ in 0..100 {
             assert_eq!(wait_for(&mut waiting, Duration::from_secs(9), 2600).await, None);
         }
@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_wants_more_is_not_the_clients() {
-        let mut waiting = Waiting::new(PATIENCE, 256);
+        let mut waiting = UploadPace::new(PATIENCE, 256);
         tokio::time::sleep(PATIENCE * 10).await;
         assert_eq!(wait_for(&mut waiting, Duration::from_secs(1), 1).await, None);
         tokio::time::sleep(PATIENCE * 10).await;
@@ -190,10 +190,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_stops_is_over_after_its_patience_and_off_is_for_ever() {
         let began = Instant::now();
-        let mut waiting = Waiting::new(PATIENCE, 0);
+        let mut waiting = UploadPace::new(PATIENCE, 0);
         assert_eq!(wait_for(&mut waiting, PATIENCE * 2, 0).await, Some(Closed::Body));
         assert_eq!(began.elapsed(), PATIENCE);
-        let mut off = Waiting::new(Duration::ZERO, 256);
+        let mut off = UploadPace::new(Duration::ZERO, 256);
         assert_eq!(wait_for(&mut off, PATIENCE * 100, 0).await, None);
     }
 }

@@ -16,16 +16,16 @@ use crate::tier::Stored;
 pub(crate) fn stands_in(
     proxy: &Proxy,
     stored: &Stored,
-    facts: Criteria<'_>,
+    criteria: Criteria<'_>,
     unread: &[Arc<Manifest>],
     case: ErrorCase,
 ) -> Result<(), Unfit> {
     let candidate = Candidate::new(stored, stored.covered(&proxy.stamps)).unless_purged(Strictness::Hard)?;
     let candidate = candidate.unless(!proxy.trust.lets_stale(proxy.now_ms()), Unfit::Unsure)?;
-    let candidate = candidate.fits(facts)?;
+    let candidate = candidate.fits(criteria)?;
     let candidate =
-        candidate.unless(respond::lacks_bytes(proxy, stored, facts.ask, unread), Unfit::Unread)?;
-    candidate.instead_of(facts, proxy.now_ms(), case).map(drop)
+        candidate.unless(respond::lacks_bytes(proxy, stored, criteria.ask, unread), Unfit::Unread)?;
+    candidate.instead_of(criteria, proxy.now_ms(), case).map(drop)
 }
 
 /// Returns whether a stored response may be served instead of a failure to a request that selects it and asks
@@ -37,8 +37,8 @@ pub(crate) fn is_better_than(
     ask: &RequestFacts,
     case: ErrorCase,
 ) -> bool {
-    let facts = Criteria { headers: &HeaderMap::new(), ask, rules };
+    let criteria = Criteria { headers: &HeaderMap::new(), ask, rules };
     let candidate = Candidate::new(stored, stored.covered(&proxy.stamps));
     let stands = candidate.unless_purged(Strictness::Hard);
-    stands.and_then(|it| it.instead_of(facts, proxy.now_ms(), case)).is_ok()
+    stands.and_then(|it| it.instead_of(criteria, proxy.now_ms(), case)).is_ok()
 }

@@ -10,7 +10,7 @@ pub(crate) struct Waiters {
 }
 
 /// One waiting request. Dropped, it is no longer counted.
-pub(crate) struct Waiting<'a>(&'a Waiters);
+pub(crate) struct WaiterGuard<'a>(&'a Waiters);
 
 // === impl Waiters ===
 
@@ -20,14 +20,14 @@ impl Waiters {
     }
 
     /// Counts a request in, unless as many as may wait already.
-    pub(crate) fn enter(&self) -> Option<Waiting<'_>> {
+    pub(crate) fn enter(&self) -> Option<WaiterGuard<'_>> {
         let before = self.now.fetch_add(1, Ordering::AcqRel);
-        let waiting = Waiting(self);
+        let waiting = WaiterGuard(self);
         (before < self.most).then_some(waiting)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::AcqRel);
     }

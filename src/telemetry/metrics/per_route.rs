@@ -38,7 +38,7 @@ pub struct RouteMetrics {
 
 /// One unit of a gauge, given back when dropped.
 #[derive(Debug)]
-pub struct Held(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
 struct Inner {
     name: String,
@@ -153,8 +153,8 @@ impl RouteMetrics {
     }
 
     /// A fill begins; drop what is returned when it has ended.
-    pub fn filling(&self) -> Held {
-        Held::of(&self.inner.filling)
+    pub fn filling(&self) -> GaugeGuard {
+        GaugeGuard::of(&self.inner.filling)
     }
 
     /// A fill has ended.
@@ -180,8 +180,8 @@ impl RouteMetrics {
     }
 
     /// A request begins to follow; drop what is returned when it stops.
-    pub fn following(&self) -> Held {
-        Held::of(&self.inner.followers)
+    pub fn following(&self) -> GaugeGuard {
+        GaugeGuard::of(&self.inner.followers)
     }
 
     /// A pass, by the word of the policy's reason.
@@ -201,16 +201,16 @@ impl fmt::Debug for RouteMetrics {
     }
 }
 
-// === impl Held ===
+// === impl GaugeGuard ===
 
-impl Held {
+impl GaugeGuard {
     fn of(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

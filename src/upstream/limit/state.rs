@@ -15,7 +15,7 @@ const SHARE: usize = 4;
 
 /// Places, queue and exchanges.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct LimitState {
     places: usize,
     taken: usize,
     fills: VecDeque<Waiter>,
@@ -68,13 +68,13 @@ struct Waiter {
 #[derive(Debug)]
 struct Running {
     revoke: Option<oneshot::Sender<()>>,
-    /// Its key in `State::idle`; `None` while a client is known to wait for it.
+    /// Its key in `LimitState::idle`; `None` while a client is known to wait for it.
     idle: Option<u64>,
     /// Whether it goes on to its end, whatever waits for a place.
     stays: bool,
 }
 
-impl State {
+impl LimitState {
     pub(super) fn new(places: usize) -> Self {
         Self { places, ..Self::default() }
     }

@@ -16,7 +16,7 @@ use crate::upstream::{Error, length};
 
 /// The body of a response. Only END_STREAM ends it: a reset with NO_ERROR is a break, too. Dropping it before
 /// its end resets the stream. After its end the rest of the request's content goes on.
-pub(super) struct Content {
+pub(super) struct StreamContent {
     frames: Arc<Unread>,
     length: Option<u64>,
     /// How many bytes of that are to come.
@@ -30,9 +30,9 @@ pub(super) struct Content {
     _stream: Arc<Stream>,
 }
 
-// === impl Content ===
+// === impl StreamContent ===
 
-impl Content {
+impl StreamContent {
     /// The body of a response with these fields.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Content {
     }
 }
 
-impl Body for Content {
+impl Body for StreamContent {
     type Data = Bytes;
     type Error = h2::Error;
 
@@ -82,7 +82,7 @@ impl Body for Content {
     }
 }
 
-impl Drop for Content {
+impl Drop for StreamContent {
     fn drop(&mut self) {
         // A reader that knows the length need not wait for END_STREAM.
         if let Some(rest) = &mut self.rest

@@ -29,13 +29,13 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Notified when a stream may be free, or a connection was or could not be made.
     bell: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     members: Vec<Member>,
     /// How many requests want a stream, those that are making connections included.
     waiting: usize,
@@ -112,7 +112,7 @@ pub(super) struct Stream {
 
 impl Pool {
     pub(super) fn new(dial: Dial, idle: Duration, most: usize) -> Self {
-        let state = State {
+        let state = PoolState {
             members: Vec::new(),
             waiting: 0,
             uploads: 0,
@@ -245,7 +245,7 @@ impl Inner {
 
     /// Takes a stream of the oldest connection that will do, so that those that a burst has added fall idle
     /// and end.
-    fn take(self: &Arc<Self>, state: &mut State, want: Want<'_>) -> Option<Stream> {
+    fn take(self: &Arc<Self>, state: &mut PoolState, want: Want<'_>) -> Option<Stream> {
         let mut taken = None;
         state.members.retain(|member| {
             if taken.is_none() && member.does(want) && member.connection.take() {
@@ -261,7 +261,7 @@ impl Inner {
         taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         // Each change is one step that cannot panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -269,7 +269,7 @@ impl Inner {
 
 // === impl State, Member ===
 
-impl State {
+impl PoolState {
     /// Returns whether the connections being made are too few for all waiting requests: each is expected to
     /// allow `most` streams, one of them with content.
     fn is_short(&self, want: Want<'_>) -> bool {

@@ -5,7 +5,7 @@ use std::io;
 
 use h2::Reason;
 
-use super::super::probe::Probe;
+use super::super::probe::ConnectionProbe;
 use super::super::{Error, ErrorKind, classify};
 
 /// A failure before the head.
@@ -36,7 +36,7 @@ impl Trouble {
 }
 
 /// A failure between the sending and the head. `used`: the connection had answered before.
-pub(super) fn head(error: &h2::Error, probe: &Probe, used: bool) -> Trouble {
+pub(super) fn head(error: &h2::Error, probe: &ConnectionProbe, used: bool) -> Trouble {
     if let Some(broke) = probe.broke() {
         return Trouble::last(broke);
     }
@@ -61,7 +61,7 @@ pub(super) fn head(error: &h2::Error, probe: &Probe, used: bool) -> Trouble {
 }
 
 /// A failure before anything was sent: the connection has ended, or is about to.
-pub(super) fn unsent(error: &h2::Error, probe: &Probe) -> Trouble {
+pub(super) fn unsent(error: &h2::Error, probe: &ConnectionProbe) -> Trouble {
     let trouble = head(error, probe, true);
     let ended = error.is_io() || error.is_go_away();
     Trouble { again: if ended { Again::Always } else { trouble.again }, ..trouble }

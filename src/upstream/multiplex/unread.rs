@@ -15,9 +15,9 @@ const PIECE: usize = 16 << 10;
 
 /// The frames of one body. However many they are, they take not much more than a stream's window: only bytes
 /// that were read make room for more.
-pub(super) struct Unread(Mutex<State>);
+pub(super) struct Unread(Mutex<UnreadState>);
 
-struct State {
+struct UnreadState {
     frames: RecvStream,
     /// Data taken from `frames` before it was read.
     aside: VecDeque<Bytes>,
@@ -32,7 +32,7 @@ struct State {
 impl Unread {
     pub(super) fn new(frames: RecvStream) -> Self {
         let (aside, small) = (VecDeque::new(), BytesMut::new());
-        Self(Mutex::new(State { frames, aside, small, reader: Waker::noop().clone() }))
+        Self(Mutex::new(UnreadState { frames, aside, small, reader: Waker::noop().clone() }))
     }
 
     /// Returns the next data.
@@ -77,15 +77,15 @@ impl Unread {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, UnreadState> {
         // Each change is one step that cannot panic half way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl State ===
+// === impl UnreadState ===
 
-impl State {
+impl UnreadState {
     fn take_aside(&mut self) -> Option<Bytes> {
         self.aside.pop_front().or_else(|| (!self.small.is_empty()).then(|| self.small.split().freeze()))
     }
