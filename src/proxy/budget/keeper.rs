@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep_until};
 use crate::dust::{Change, Error, Feed, FeedItem, Grant, Lease, Number, Renewal, Result, What};
 use crate::flight::{Flight, StoreWatch};
 use crate::proxy::budget::Shared;
-use crate::proxy::budget::permits::{HEAD_START, Permits};
+use crate::proxy::budget::permits::{HEAD_START, KnownPermits};
 use crate::upstream::limit::{Limit, Load};
 
 /// The keeper. Dropped, it gives its permits back.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     limit: Limit,
-    book: Permits,
+    permits: KnownPermits,
     calls: FuturesUnordered<BoxFuture<'static, Heard>>,
     ear: Ear,
     /// Set while the store does not answer and this instance goes by its own limit: when to ask the store
@@ -62,11 +62,11 @@ const LATER: Duration = Duration::from_millis(10);
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, limit: Limit) -> Self {
-        let book = Permits::new(shared.rules);
+        let permits = KnownPermits::new(shared.rules);
         Self {
             shared,
             limit,
-            book,
+            permits,
             calls: FuturesUnordered::new(),
             ear: Ear::Closed,
             alone: None,
@@ -105,42 +105,42 @@ impl Keeper {
     /// Does what is due. Returns when something is next due by itself.
     fn step(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        for lease in self.book.run_out(now) {
+        for lease in self.permits.run_out(now) {
             self.shared.lost_unanswered();
             self.shared.flight.give(lease);
         }
         // While nothing needs a permit, the store is not asked whether it is back.
-        if self.book.lacks(self.limit.load()) == 0 && self.alone.is_some_and(|at| at <= now) {
+        if self.permits.lacks(self.limit.load()) == 0 && self.alone.is_some_and(|at| at <= now) {
             self.alone = None;
         }
         self.give_back(now);
-        for lease in self.book.beats(now) {
+        for lease in self.permits.beats(now) {
             self.renew(lease);
         }
         let load = self.limit.load();
         self.ask(now, load);
-        self.shared.tell(self.book.held(), self.book.asked(), self.alone.is_some());
+        self.shared.tell(self.permits.held(), self.permits.asked(), self.alone.is_some());
         if self.crowded.is_none() && now >= self.pressed + LISTEN {
             self.ear = Ear::Closed;
         }
         let again = self.alone.filter(|at| *at > now);
         let deaf = matches!(self.ear, Ear::Open(_)).then_some(self.pressed + LISTEN);
         let deaf = deaf.filter(|at| self.crowded.is_none() && *at > now);
-        [self.book.next(now, load), again, self.crowded, deaf].into_iter().flatten().min()
+        [self.permits.next(now, load), again, self.crowded, deaf].into_iter().flatten().min()
     }
 
     /// Gives back permits that are not needed, and opens as many places as there are permits.
     fn give_back(&mut self, now: Instant) {
-        let held = self.book.held();
+        let held = self.permits.held();
         if self.alone.is_some() {
             // Places don't depend on permits now, so giving permits back can't take a place from an exchange.
-            let unused = self.book.surplus(now, self.limit.load()).min(held);
+            let unused = self.permits.surplus(now, self.limit.load()).min(held);
             let unused = unused.min(held.saturating_sub(self.limit.in_flight()));
             self.give(now, unused);
             self.limit.resize(self.shared.rules.most);
             return;
         }
-        let surplus = self.book.surplus(now, self.limit.load());
+        let surplus = self.permits.surplus(now, self.limit.load());
         let places = held.saturating_sub(surplus);
         // Places are closed first, so that no request can take one whose permit is about to be given back.
         self.limit.resize(places);
@@ -149,27 +149,27 @@ impl Keeper {
     }
 
     fn give(&mut self, now: Instant, how_many: usize) {
-        for lease in self.book.give(now, how_many) {
+        for lease in self.permits.give(now, how_many) {
             self.shared.flight.give(lease);
         }
     }
 
     /// Asks for permits that are lacking, as far as any may be free.
     fn ask(&mut self, now: Instant, load: Load) {
-        let lacks = self.book.to_ask(load);
+        let lacks = self.permits.to_ask(load);
         match self.alone {
-            Some(at) if at > now || self.book.asked() > 0 => return self.at_ease(),
+            Some(at) if at > now || self.permits.asked() > 0 => return self.at_ease(),
             _ => {}
         }
         if self.crowded.is_some_and(|at| at <= now) {
             let start = self.start();
-            self.book.doubt(start);
+            self.permits.doubt(start);
             self.crowded = Some(self.next_doubt(now));
         }
         let most = if self.alone.is_some() { 1 } else { AT_ONCE };
-        for _ in 0..lacks.min(most.saturating_sub(self.book.asked())) {
+        for _ in 0..lacks.min(most.saturating_sub(self.permits.asked())) {
             let start = self.start();
-            let Some(number) = self.book.pick(now, start) else {
+            let Some(number) = self.permits.pick(now, start) else {
                 self.open_ear();
                 if self.crowded.is_none() {
                     self.crowded = Some(self.next_doubt(now));
@@ -219,7 +219,7 @@ impl Keeper {
         match heard {
             Heard::Asked { number, sent, answer: Ok(Grant::Granted(lease)) } => {
                 self.alone = None;
-                self.book.granted(number, lease, sent, now);
+                self.permits.granted(number, lease, sent, now);
             }
             Heard::Asked { number, answer: Ok(refusal), .. } => {
                 self.alone = None;
@@ -230,25 +230,25 @@ impl Keeper {
                     Grant::Held { .. } | Grant::Occupied | Grant::Granted(_) => ttl,
                 };
                 let jitter = self.shared.dice.up_to(HEAD_START);
-                self.book.refused(number, Some(now + rest + jitter));
+                self.permits.refused(number, Some(now + rest + jitter));
                 self.open_ear();
             }
             Heard::Asked { number, answer: Err(_), .. } => {
-                self.book.refused(number, None);
+                self.permits.refused(number, None);
                 self.go_alone();
             }
             Heard::Renewed { token, sent, answer } => match answer {
                 Ok(Renewal::NotHeld) => {
-                    if self.book.lost(token) {
+                    if self.permits.lost(token) {
                         self.shared.lost_not_held();
                     }
                 }
-                Ok(Renewal::Renewed) => self.book.renewed(token, sent, true),
-                Err(_) => self.book.renewed(token, sent, false),
+                Ok(Renewal::Renewed) => self.permits.renewed(token, sent, true),
+                Err(_) => self.permits.renewed(token, sent, false),
             },
             Heard::Feed(Ok(feed)) => {
                 // Changes before the feed was confirmed were missed.
-                self.book.forget();
+                self.permits.forget();
                 self.ear = Ear::Open(feed);
             }
             Heard::Feed(Err(_)) => {
@@ -286,7 +286,7 @@ impl Keeper {
                 now + self.shared.dice.up_to(SOON) + if passes_only { LATER } else { Duration::ZERO }
             }
         };
-        self.book.heard(number, until);
+        self.permits.heard(number, until);
     }
 
     fn go_alone(&mut self) {
@@ -294,14 +294,14 @@ impl Keeper {
             self.shared.fell_back();
         }
         // Changes by other instances are missed meanwhile.
-        self.book.forget();
+        self.permits.forget();
         self.alone = Some(Instant::now() + AGAIN + self.shared.dice.up_to(AGAIN));
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let held = self.book.held();
+        let held = self.permits.held();
         self.give(Instant::now(), held);
         self.shared.tell(0, 0, false);
     }

@@ -11,10 +11,10 @@ use crate::upstream::limit::Load;
 
 /// The permits of one budget, seen from one instance.
 #[derive(Debug)]
-pub(crate) struct Permits {
+pub(crate) struct KnownPermits {
     rules: Rules,
     /// Oldest first.
-    permits: Vec<HeldPermits>,
+    held: Vec<HeldPermit>,
     /// Numbers of permits that are held here or asked for.
     mine: HashSet<usize>,
     /// Numbers of permits that other instances have, as far as known, and until when at least.
@@ -39,7 +39,7 @@ pub(crate) struct Rules {
 }
 
 #[derive(Debug)]
-struct HeldPermits {
+struct HeldPermit {
     number: usize,
     lease: Lease,
     since: Instant,
@@ -71,13 +71,13 @@ const AGAIN: u32 = 6;
 /// ... and with those that are due this part of it later: fewer wakings.
 const TOGETHER: u32 = 12;
 
-// === impl Permits ===
+// === impl KnownPermits ===
 
-impl Permits {
+impl KnownPermits {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
-            permits: Vec::new(),
+            held: Vec::new(),
             mine: HashSet::new(),
             busy: HashMap::new(),
             asked: 0,
@@ -89,7 +89,7 @@ impl Permits {
 
     /// How many permits this instance holds.
     pub(crate) fn held(&self) -> usize {
-        self.permits.len()
+        self.held.len()
     }
 
     /// How many permits are asked for and not answered yet.
@@ -99,7 +99,7 @@ impl Permits {
 
     /// How many more permits this instance could use.
     pub(crate) fn lacks(&self, load: Load) -> usize {
-        self.wanted(load).saturating_sub(self.permits.len())
+        self.wanted(load).saturating_sub(self.held.len())
     }
 
     /// How many of these are not asked for yet.
@@ -114,7 +114,7 @@ impl Permits {
     /// How many permits are to be given back now: those that were unused for a while, and those whose turn is
     /// over. The result stays the same until they are given ([`Self::give`]).
     pub(crate) fn surplus(&mut self, now: Instant, load: Load) -> usize {
-        let unused = self.permits.len().saturating_sub(self.wanted(load));
+        let unused = self.held.len().saturating_sub(self.wanted(load));
         self.idle = match self.idle {
             _ if unused == 0 => None,
             None => Some(Idle { since: now, fewest: unused }),
@@ -128,7 +128,7 @@ impl Permits {
     /// the number of permits here), and up to half of them at once if exchanges are long and end together.
     /// Not all: instances with the same need get the same share, and don't take turns with the whole budget.
     fn turns_over(&self, now: Instant) -> usize {
-        let over = self.permits.iter().filter(|held| held.since + self.turn() <= now).count();
+        let over = self.held.iter().filter(|held| held.since + self.turn() <= now).count();
         let Some(since) = self.turns_from().and_then(|from| now.checked_duration_since(from)) else {
             return 0;
         };
@@ -143,12 +143,12 @@ impl Permits {
             return None;
         }
         let by_pace = self.turns_from()? + self.step() * u32::try_from(over).unwrap_or(u32::MAX);
-        let by_age = self.permits.get(over)?.since + self.turn();
+        let by_age = self.held.get(over)?.since + self.turn();
         Some(by_pace.max(by_age)).filter(|at| *at > now)
     }
 
     fn turns_from(&self) -> Option<Instant> {
-        let first = self.permits.first()?.since + self.turn();
+        let first = self.held.first()?.since + self.turn();
         Some(self.turns_from.map_or(first, |from| from.max(first)))
     }
 
@@ -157,11 +157,11 @@ impl Permits {
     }
 
     fn step(&self) -> Duration {
-        self.turn() / u32::try_from(self.permits.len()).unwrap_or(u32::MAX).max(1)
+        self.turn() / u32::try_from(self.held.len()).unwrap_or(u32::MAX).max(1)
     }
 
     fn half(&self) -> usize {
-        self.permits.len().div_ceil(2)
+        self.held.len().div_ceil(2)
     }
 
     /// Gives up `how_many` permits, the oldest first.
@@ -177,7 +177,7 @@ impl Permits {
             self.turns_from = Some(from + self.step() * turns);
         }
         self.idle = None;
-        let given: Vec<_> = self.permits.drain(..how_many.min(self.permits.len())).collect();
+        let given: Vec<_> = self.held.drain(..how_many.min(self.held.len())).collect();
         for held in &given {
             self.mine.remove(&held.number);
             self.given.insert(held.number, now + HEAD_START);
@@ -203,7 +203,7 @@ impl Permits {
     pub(crate) fn granted(&mut self, number: usize, lease: Lease, sent: Instant, now: Instant) {
         self.asked -= 1;
         let (ends, beat) = (sent + self.rules.ttl, sent + self.rules.ttl / BEAT);
-        self.permits.push(HeldPermits { number, lease, since: now, ends, beat, beating: false });
+        self.held.push(HeldPermit { number, lease, since: now, ends, beat, beating: false });
     }
 
     /// The store has not granted a permit. With `until`, another instance has it until then.
@@ -239,12 +239,12 @@ impl Permits {
 
     /// The leases to renew now. Each counts as being renewed from now on.
     pub(crate) fn beats(&mut self, now: Instant) -> Vec<Lease> {
-        let due = |held: &&mut HeldPermits| !held.beating && held.beat <= now;
-        if !self.permits.iter_mut().any(|held| due(&held)) {
+        let due = |held: &&mut HeldPermit| !held.beating && held.beat <= now;
+        if !self.held.iter_mut().any(|held| due(&held)) {
             return Vec::new();
         }
         let soon = now + self.rules.ttl / TOGETHER;
-        let together = self.permits.iter_mut().filter(|held| !held.beating && held.beat <= soon);
+        let together = self.held.iter_mut().filter(|held| !held.beating && held.beat <= soon);
         together
             .map(|held| {
                 held.beating = true;
@@ -256,7 +256,7 @@ impl Permits {
     /// A renewal that was sent at `sent` has ended, answered or not.
     pub(crate) fn renewed(&mut self, token: Number, sent: Instant, answered: bool) {
         let ttl = self.rules.ttl;
-        if let Some(held) = self.permits.iter_mut().find(|held| held.lease.token == token) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.lease.token == token) {
             held.beating = false;
             if answered {
                 (held.ends, held.beat) = (sent + ttl, sent + ttl / BEAT);
@@ -268,9 +268,9 @@ impl Permits {
 
     /// The store says that this lease is not held. Returns whether it was known here.
     pub(crate) fn lost(&mut self, token: Number) -> bool {
-        let before = self.permits.len();
+        let before = self.held.len();
         self.remove(|held| held.lease.token == token);
-        self.permits.len() < before
+        self.held.len() < before
     }
 
     /// Removes permits for which no renewal was answered in time. In the store they may still be held.
@@ -278,10 +278,10 @@ impl Permits {
         self.remove(|held| held.ends <= now)
     }
 
-    fn remove(&mut self, which: impl Fn(&HeldPermits) -> bool) -> Vec<Lease> {
+    fn remove(&mut self, which: impl Fn(&HeldPermit) -> bool) -> Vec<Lease> {
         let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.permits).into_iter().partition(|held| which(held));
-        self.permits = kept;
+            std::mem::take(&mut self.held).into_iter().partition(|held| which(held));
+        self.held = kept;
         for held in &gone {
             self.mine.remove(&held.number);
         }
@@ -291,8 +291,8 @@ impl Permits {
     /// When something is due by itself: a renewal, an end, the return of unused permits, a turn, and, if
     /// permits are lacking, the time when one may be free.
     pub(crate) fn next(&self, now: Instant, load: Load) -> Option<Instant> {
-        let beats = self.permits.iter().filter(|held| !held.beating).map(|held| held.beat);
-        let ends = self.permits.iter().map(|held| held.ends);
+        let beats = self.held.iter().filter(|held| !held.beating).map(|held| held.beat);
+        let ends = self.held.iter().map(|held| held.ends);
         let idle = self.idle.map(|idle| idle.since + LINGER);
         let turn = self.next_turn(now);
         let lacks = self.to_ask(load) > 0;
