@@ -132,7 +132,7 @@ impl App {
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let strict = settings.dust.flight.on_unavailable == OnUnavailable::Error;
         let joining = Arc::new(Joining::new(matches!(life.known, Known::Not(_))));
-        let tasks = Tasks::new(log.clone(), metrics.clone());
+        let tasks = Tasks::new(log.clone(), &metrics);
         let health = Arc::new(Health::new(strict, joining.clone(), tasks.clone()));
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
         // Joining uses the store before everything else may.

@@ -12,7 +12,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -42,7 +42,8 @@ pub enum Need {
 #[derive(Debug)]
 pub struct Tasks {
     log: Log,
-    metrics: Arc<Metrics>,
+    /// Not kept: a gauge may ask the tasks, and each would keep the other and the log alive.
+    metrics: Weak<Metrics>,
     panics: AtomicU64,
     /// The tasks that pause after a panic. If several of one name do, the name is there several times.
     down: Mutex<Vec<(&'static str, Need)>>,
@@ -67,13 +68,18 @@ struct Down<'a> {
 
 impl Tasks {
     /// Panics go to this log and these metrics.
-    pub fn new(log: Log, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { log, metrics, panics: AtomicU64::new(0), down: Mutex::default() })
+    pub fn new(log: Log, metrics: &Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            log,
+            metrics: Arc::downgrade(metrics),
+            panics: AtomicU64::new(0),
+            down: Mutex::default(),
+        })
     }
 
     /// Panics are counted here, and go to no log and no metrics.
     pub fn null() -> Arc<Self> {
-        Self::new(Log::null(), Metrics::new(""))
+        Self::new(Log::null(), &Metrics::new(""))
     }
 
     /// Runs what `make` makes until that ends, and makes it anew when it panics. Needs a runtime.
@@ -129,7 +135,9 @@ impl Tasks {
         pause: Duration,
     ) -> Down<'_> {
         self.panics.fetch_add(1, Ordering::Relaxed);
-        self.metrics.process.task_panicked(name);
+        if let Some(metrics) = self.metrics.upgrade() {
+            metrics.process.task_panicked(name);
+        }
         self.list().push((name, need));
         let text = message(panic);
         self.log.error("task_panicked", format!("{name}: {text}; it is begun again in {pause:?}"));

@@ -24,7 +24,7 @@ fn count(begun: &AtomicUsize) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_panics_is_begun_again() {
     let metrics = Metrics::new("test");
-    let tasks = Tasks::new(Log::null(), metrics.clone());
+    let tasks = Tasks::new(Log::null(), &metrics);
     let (_task, begun) = panics(&tasks, Need::Helps, 1);
     sleep(AGAIN / 2).await;
     assert_eq!((count(&begun), tasks.panics()), (1, 1));
@@ -92,4 +92,15 @@ async fn a_task_that_pauses_holds_no_end_up_and_is_down_no_longer() {
     drop(task);
     sleep(AGAIN / 2).await;
     assert!(tasks.down().is_empty());
+}
+
+#[tokio::test]
+async fn tasks_keep_neither_the_metrics_nor_their_log_alive() {
+    // A gauge that asks the tasks, as the assembly has one.
+    let metrics = Metrics::new("");
+    let tasks = Tasks::new(Log::null(), &metrics);
+    let asked = tasks.clone();
+    metrics.on_render(move |_| drop(asked.down()));
+    let (metrics, tasks) = (Arc::downgrade(&metrics), Arc::downgrade(&tasks));
+    assert!(metrics.upgrade().is_none() && tasks.upgrade().is_none());
 }

@@ -3,7 +3,7 @@
 
 use dustgate_fuzz::key::Key;
 use dustgate_fuzz::policy::{
-    Ask, Hop, Lifetime, RangeRequest, Ranged, Rules, Varies, Want, best_language, conditional,
+    Hop, Lifetime, RangeRequest, Ranged, RequestFacts, Rules, Varies, Want, best_language, conditional,
     content_length, fill_headers, http_date, is_loop, normal, parse_date, pass_headers, ranged, resumes,
     resumption, strip_connection, upgrade_asked, validators, variant_key, varies,
 };
