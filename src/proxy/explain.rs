@@ -1,8 +1,5 @@
 //! What would be done with a request, and why. Never fetches, never changes anything.
 
-use crate::proxy::lookup;
-use crate::proxy::lookup::noted;
-use crate::proxy::lookup::taking_in;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -16,7 +13,7 @@ use crate::key::target::{self, Refusal, Target};
 use crate::policy::{self, PassReason, RequestClass, RequestFacts};
 use crate::proxy::lookup::candidate::Criteria;
 use crate::proxy::lookup::decision::{alone_because, recalls};
-use crate::proxy::lookup::{CacheSlot, Lookup};
+use crate::proxy::lookup::{self, CacheSlot, Lookup, noted, taking_in};
 use crate::proxy::request::Forwarded;
 use crate::proxy::request::binding::Party;
 use crate::proxy::state::Proxy;

@@ -3,9 +3,6 @@
 //! Dropping a fill at any point hands its work on: the dropped leader tells the followers of this instance,
 //! the dropped fill releases the lease, and the dropped writer breaks its readers off.
 
-use crate::proxy::lookup::cache_status;
-use crate::proxy::lookup::reach;
-use crate::proxy::lookup::store_lookup;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -21,8 +18,8 @@ use crate::key::target::Target;
 use crate::policy::{self, Answer, Fwd, PassReason, RequestFacts, SentRange, Verdict};
 use crate::proxy::cause::Refused;
 use crate::proxy::fill::judge::FillJudge;
-use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::candidate::{Criteria, Use};
+use crate::proxy::lookup::{CacheSlot, cache_status, reach, store_lookup};
 use crate::proxy::outcome::{
     FlightOutcome, FoundRecord, How, Leader, Moment, Phase, PrivateResponse, StoreSighting,
 };
@@ -38,6 +35,7 @@ use crate::tier::{Covered, Stored};
 use crate::upstream;
 
 use resume::Partial;
+
 pub(crate) use stream::unstored;
 
 pub(crate) use fetch::is_answered;

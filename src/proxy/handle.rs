@@ -1,39 +1,27 @@
 //! The path of a request from its head to its response: target, route, policy, memory, flight, upstream.
 
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use tokio::time::Instant;
+
 use crate::key::target::{self, Asked, Refusal};
 use crate::policy::{self, CacheStatus, PassReason, RequestClass, RequestFacts};
-use crate::proxy::Client;
-use crate::proxy::Content;
-use crate::proxy::ReplyBody;
 use crate::proxy::cause::Cause;
 use crate::proxy::fill::behind;
-use crate::proxy::lookup;
-use crate::proxy::lookup::cache_status;
 use crate::proxy::lookup::candidate::Criteria;
-use crate::proxy::lookup::completing;
-use crate::proxy::lookup::decision;
-use crate::proxy::lookup::decision::{Decision, Onward, Served};
-use crate::proxy::lookup::noted;
-use crate::proxy::lookup::store_lookup;
-use crate::proxy::lookup::{CacheSlot, Lookup};
-use crate::proxy::miss;
+use crate::proxy::lookup::decision::{self, Decision, Onward, Served};
+use crate::proxy::lookup::{self, CacheSlot, Lookup, cache_status, completing, noted, store_lookup};
 use crate::proxy::outcome::Failure;
-use crate::proxy::pass;
 use crate::proxy::request::access::RequestLog;
-use crate::proxy::request::hop_headers;
-use crate::proxy::request::{CacheRequest, Forwarded};
-use crate::proxy::respond;
+use crate::proxy::request::{CacheRequest, Forwarded, hop_headers};
 use crate::proxy::respond::body::finish;
-use crate::proxy::respond::last_hop;
 use crate::proxy::respond::next::Next;
-use crate::proxy::respond::refusal;
-use crate::proxy::respond::standing_in;
+use crate::proxy::respond::{self, last_hop, refusal, standing_in};
 use crate::proxy::state::Proxy;
+use crate::proxy::{Client, Content, ReplyBody, miss, pass};
 use crate::telemetry::labels::{self, Why};
 use crate::tier::Stored;
-use http::{Request, Response, StatusCode};
-use std::sync::Arc;
-use tokio::time::Instant;
 
 pub(crate) mod unreadable;
 

@@ -1,11 +1,6 @@
 //! A request that memory could not answer. It leads or follows, and has exactly one end: it rides a result,
 //! goes by itself, or is refused (F3).
 
-use crate::proxy::fill::behind;
-use crate::proxy::lookup::languages;
-use crate::proxy::lookup::noted;
-use crate::proxy::lookup::store_lookup;
-use crate::proxy::pass;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,19 +10,18 @@ use crate::dust::Number;
 use crate::flight::{Joined, Settled};
 use crate::policy::{self, CacheStatus, ErrorCase, PassReason};
 use crate::proxy::cause::{Cause, Refused};
-use crate::proxy::fill::{self, Job};
-use crate::proxy::lookup::CacheSlot;
-use crate::proxy::lookup::cache_status;
+use crate::proxy::fill::{self, Job, behind};
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Use};
+use crate::proxy::lookup::{CacheSlot, cache_status, languages, noted, store_lookup};
 use crate::proxy::outcome::{Failure, FlightOutcome, Follower, FoundRecord, How, Moment};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::request::binding::{COURTESY, Party, Prior, tells_little_by};
-use crate::proxy::respond;
 use crate::proxy::respond::next::Next;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::negative_cache::NoteResult;
 use crate::proxy::state::pace::{self, BACKOFF};
 use crate::proxy::state::past::Arrival;
+use crate::proxy::{pass, respond};
 use crate::telemetry::labels::{Cache, FollowerEnd, Role, Scope, Shed, Source, Why};
 use crate::tier::{Covered, Held, Stored};
 

@@ -1,9 +1,8 @@
 //! The outcome of a flight, for the requests that ride it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +11,12 @@ use tokio::time::sleep;
 
 use crate::body::Growing;
 use crate::dust::Number;
-use crate::flight;
 use crate::key::{Key, KeyHash};
 use crate::policy::PassReason;
 use crate::proxy::cause::Refused;
 use crate::record::{Binding, Manifest, VaryNode};
 use crate::tier::Stored;
-use crate::upstream;
+use crate::{flight, upstream};
 
 /// How long the owner's reader of a body is kept while others wait for the body: by then the owner's task has
 /// woken.

@@ -1,10 +1,6 @@
 //! Requests that go upstream by themselves: those that are not cacheable GETs, and those whose response
 //! turned out to be for one client alone.
 
-use crate::proxy::fill::better;
-use crate::proxy::purge::invalidate;
-use crate::proxy::respond;
-use crate::proxy::respond::body::finish;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,14 +12,14 @@ use crate::flight::{Attempt, Joined};
 use crate::policy::{self, Asks, PassReason, RequestFacts, Verdict, Want};
 use crate::proxy::cause::{Cause, Refused};
 use crate::proxy::fill::measured::measured;
-use crate::proxy::fill::{Head, Job, answer_of, is_answered};
-use crate::proxy::lookup::CacheSlot;
-use crate::proxy::lookup::cache_status;
+use crate::proxy::fill::{Head, Job, answer_of, better, is_answered};
+use crate::proxy::lookup::{CacheSlot, cache_status};
 use crate::proxy::outcome::{Exchange, FlightOutcome, Follower, Moment};
 use crate::proxy::pass::upload::{Content, Upload};
-use crate::proxy::purge::invalidate::{Fills, Unsafe};
+use crate::proxy::purge::invalidate::{self, Fills, Unsafe};
 use crate::proxy::request::CacheRequest;
-use crate::proxy::respond::body::{ReplyBody, Source};
+use crate::proxy::respond;
+use crate::proxy::respond::body::{ReplyBody, Source, finish};
 use crate::proxy::state::Proxy;
 use crate::proxy::state::under_way::{Counted, Heard};
 use crate::record::Note;

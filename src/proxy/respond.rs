@@ -1,7 +1,5 @@
 //! From a stored or growing response to the response that is sent: conditional, part or whole.
 
-use crate::proxy::lookup::reach;
-use crate::proxy::respond::body::finish;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -13,11 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::body::{Error as BodyError, Reader};
 use crate::policy::{self, CacheStatus, Conditional, Cut, ErrorCase, RequestFacts};
 use crate::proxy::cause::Cause;
-use crate::proxy::lookup::cache_status;
 use crate::proxy::lookup::candidate::Criteria;
+use crate::proxy::lookup::{cache_status, reach};
 use crate::proxy::outcome::{Exchange, Follower, Moment, SharedFailure};
 use crate::proxy::request::CacheRequest;
-use crate::proxy::respond::body::{ReplyBody, Source};
+use crate::proxy::respond::body::{ReplyBody, Source, finish};
 use crate::proxy::respond::multipart_response::{Parted, Spans};
 use crate::proxy::respond::next::Next;
 use crate::proxy::state::Proxy;

@@ -1,12 +1,13 @@
 //! What all rooms of the proxy share: its parts, and what it keeps about requests and fills.
 
+use std::sync::Arc;
+
 use crate::body::Bodies;
 use crate::catalog::Catalog;
 use crate::clock::Dice;
 use crate::drain::Signal;
 use crate::dust::{Dust, Number};
-use crate::flight::Flight;
-use crate::flight::{self};
+use crate::flight::{self, Flight};
 use crate::key::Key;
 use crate::proxy::observer::Observer;
 use crate::proxy::outcome::{Flights, Moments};
@@ -17,7 +18,6 @@ use crate::proxy::state::waiters::Waiters;
 use crate::route::{Route, Table};
 use crate::tier::{Member, Stamps, Tier, Trust};
 use crate::upstream::Upstream;
-use std::sync::Arc;
 
 pub(crate) mod head_flight;
 pub(crate) mod landings;

@@ -1,9 +1,5 @@
 //! Proxies of one fleet in one process: what a request is given when memory may not be believed.
 
-use crate::proxy::handle;
-use crate::proxy::lookup;
-use crate::proxy::purge;
-use crate::proxy::purge::invalidate;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -11,29 +7,27 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::body::Bodies;
-use crate::clock::Dice;
-use crate::clock::{Clock, ManualClock};
-use crate::dust::Dust;
-use crate::dust::Embedded;
+use crate::clock::{Clock, Dice, ManualClock};
+use crate::dust::{Dust, Embedded};
 use crate::flight;
 use crate::key::Key;
 use crate::key::target::{self, Asked};
 use crate::node::{self, Chores, Node, Opened, Seams, Upstreams};
 use crate::policy::{self, RequestClass, RequestFacts};
 use crate::proxy::fill::Job;
-use crate::proxy::lookup::{CacheSlot, Lookup};
+use crate::proxy::lookup::{self, CacheSlot, Lookup};
+use crate::proxy::purge::{self, invalidate};
 use crate::proxy::request::access::RequestLog;
 use crate::proxy::request::binding::Party;
 use crate::proxy::request::{CacheRequest, Forwarded};
 use crate::proxy::respond::next::Next;
-use crate::proxy::*;
+use crate::proxy::{handle, *};
 use crate::tasks::Tasks;
 use crate::telemetry::{Log, Metrics};
 use crate::testkit::faulty::{Fault, Faulty, Op};
 use crate::testkit::scripted::{Reply, Scripted};
 use crate::tier::stamps::life;
-use crate::tier::{Member, Stored};
-use crate::tier::{WhenUnsure, url_hash};
+use crate::tier::{Member, Stored, WhenUnsure, url_hash};
 use crate::upstream::{ErrorKind, Framing};
 
 pub(crate) mod candidates;

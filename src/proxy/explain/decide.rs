@@ -1,8 +1,6 @@
 //! How a request that is looked up would be answered, in words: its [`Decision`], and what a fill would find
 //! in the store.
 
-use crate::proxy::lookup::noted;
-use crate::proxy::respond::standing_in;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -10,12 +8,12 @@ use http::StatusCode;
 use crate::policy::{self, CacheStatus, ErrorCase, PassReason, RequestFacts};
 use crate::proxy::Proxy;
 use crate::proxy::explain::{Conclusion, Outcome, StoredHere};
-use crate::proxy::lookup::cache_status;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
 use crate::proxy::lookup::decision::{self, Because, Decision, Served};
-use crate::proxy::lookup::{CacheSlot, Lookup};
+use crate::proxy::lookup::{CacheSlot, Lookup, cache_status, noted};
 use crate::proxy::outcome::Failure;
 use crate::proxy::request::binding::{Party, binds};
+use crate::proxy::respond::standing_in;
 use crate::record::Note;
 use crate::tier::{Covered, Stored};
 

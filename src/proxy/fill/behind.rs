@@ -1,14 +1,14 @@
 //! Fills that no request waits for.
 
+use std::sync::Arc;
+
 use crate::flight::Joined;
 use crate::proxy::fill::Job;
-use crate::proxy::lookup::CacheSlot;
-use crate::proxy::lookup::noted;
+use crate::proxy::lookup::{CacheSlot, noted};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::negative_cache::NoteResult;
 use crate::tier::Stored;
-use std::sync::Arc;
 
 /// Starts a refresh that no request waits for, unless one is under way. Not for a request with credentials,
 /// and not while a pass or a failure is remembered.

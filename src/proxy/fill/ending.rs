@@ -1,7 +1,5 @@
 //! How a fill ends: failed, broken off, abandoned, noted, published, reported.
 
-use crate::proxy::fill::landed;
-use crate::proxy::respond::standing_in;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +15,11 @@ use crate::flight::{Fill, Noted, Published, Standing};
 use crate::policy::{self, ErrorCase, Lifetime, PassReason, RequestFacts, Varies};
 use crate::proxy::cause::Cause;
 use crate::proxy::fill::stream::unfit;
-use crate::proxy::fill::{Head, Job};
+use crate::proxy::fill::{Head, Job, landed};
 use crate::proxy::observer::FillReport;
 use crate::proxy::outcome::{Failure, FlightOutcome, Leader, PrivateResponse, SharedFailure};
 use crate::proxy::request::binding::Kind;
+use crate::proxy::respond::standing_in;
 use crate::proxy::state::under_way::Counted;
 use crate::record::{Note, Record};
 use crate::telemetry::labels::{FillOutcome, Why};

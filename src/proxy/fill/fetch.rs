@@ -1,7 +1,5 @@
 //! Asking upstream: first with what is stored, and again without it where that answer is of no use.
 
-use crate::proxy::fill::lost;
-use crate::proxy::lookup::reach;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,8 +11,9 @@ use crate::flight::Fill;
 use crate::policy::{self, Asks, Returned, Unasked};
 use crate::proxy::fill::measured::measured;
 use crate::proxy::fill::resume::Rest;
-use crate::proxy::fill::{Head, Job};
+use crate::proxy::fill::{Head, Job, lost};
 use crate::proxy::lookup::candidate::{Candidate, Strictness, Unfit};
+use crate::proxy::lookup::reach;
 use crate::proxy::outcome::{Leader, Phase};
 use crate::proxy::state::under_way::Counted;
 use crate::record::Record;

@@ -1,7 +1,5 @@
 //! What a fill makes of the entries it finds in the store.
 
-use crate::proxy::lookup;
-use crate::proxy::lookup::reach;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,8 +14,8 @@ use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy::{PassReason, RequestFacts};
 use crate::proxy::fill::Job;
-use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
+use crate::proxy::lookup::{self, CacheSlot, reach};
 use crate::proxy::outcome::{
     Elsewhere, Failure, FlightOutcome, FoundRecord, How, PrivateResponse, StoreSighting,
 };

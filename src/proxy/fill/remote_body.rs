@@ -5,8 +5,6 @@
 //! one that was resumed from its segments, or with a second one that has the same head and the very same
 //! bytes so far; never with anything else.
 
-use crate::proxy::fill::judge;
-use crate::proxy::lookup::reach;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -17,8 +15,9 @@ use crate::catalog::ToldAside;
 use crate::dust::{Entry, Number};
 use crate::flight::{Attempt, Fill, Joined, Names, Settled, Snapshot};
 use crate::policy;
-use crate::proxy::fill::Job;
 use crate::proxy::fill::resume::Partial;
+use crate::proxy::fill::{Job, judge};
+use crate::proxy::lookup::reach;
 use crate::proxy::outcome::{Elsewhere, Exchange, FlightOutcome, Follower, Leader, Phase};
 use crate::record::{Binding, Manifest, Note, Record};
 use crate::tier::{Covered, Stored};

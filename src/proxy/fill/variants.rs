@@ -1,7 +1,5 @@
 //! The variants of a key: where a fill goes on once Vary is known, and the node that lists them.
 
-use crate::proxy::fill::better;
-use crate::proxy::lookup;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +10,12 @@ use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Names, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
-use crate::proxy::fill::{Head, Job};
-use crate::proxy::lookup::CacheSlot;
+use crate::proxy::fill::{Head, Job, better};
+use crate::proxy::lookup::{self, CacheSlot};
 use crate::proxy::outcome::Leader;
+use crate::proxy::state::pending_variants::{Updater, Variant};
 use crate::record::{Note, VaryNode};
 use crate::tier::{Covered, Held};
-
-use crate::proxy::state::pending_variants::{Updater, Variant};
 
 /// How often the lease of the primary key is tried for, to list a variant.
 const TRIES: u32 = 6;

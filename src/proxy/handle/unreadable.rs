@@ -1,10 +1,5 @@
 //! Where a request goes on if the bytes of its stored response can't be read.
 
-use crate::proxy::fill::lost;
-use crate::proxy::lookup;
-use crate::proxy::lookup::noted;
-use crate::proxy::miss;
-use crate::proxy::respond;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -12,13 +7,13 @@ use tokio::time::Instant;
 use crate::body::Error as BodyError;
 use crate::policy::PassReason;
 use crate::proxy::cause::{Cause, Refused};
-use crate::proxy::lookup::Lookup;
-use crate::proxy::lookup::cache_status;
-use crate::proxy::lookup::decision;
+use crate::proxy::fill::lost;
+use crate::proxy::lookup::{self, Lookup, cache_status, decision, noted};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::next::Next;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::negative_cache::NoteResult;
+use crate::proxy::{miss, respond};
 use crate::tier::Stored;
 
 /// How many stored responses with unreadable bytes a request may meet.

@@ -1,6 +1,5 @@
 //! One connection, from its first byte to its last.
 
-use crate::proxy::handle;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,13 +15,12 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 
 use crate::drain::Guard;
-use crate::proxy::Client;
-use crate::proxy::Proxy;
 use crate::proxy::cause::Cause;
 use crate::proxy::connection::Phase;
 use crate::proxy::listener::refusal::{self, Judged};
 use crate::proxy::listener::socket::Socket;
 use crate::proxy::respond::body::ReplyBody;
+use crate::proxy::{Client, Proxy, handle};
 use crate::telemetry::Access;
 use crate::telemetry::labels::{Cache, Closed};
 

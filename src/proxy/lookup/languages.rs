@@ -4,7 +4,6 @@
 //! The Vary node of a key lists the languages of its variants, so all instances know them, and a restart
 //! forgets nothing. A language that it does not list costs a fetch and nothing else.
 
-use crate::proxy::lookup::taking_in;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::flight::Snapshot;
 use crate::key::Key;
 use crate::policy::{self, RequestFacts, Rules};
-use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Use};
+use crate::proxy::lookup::{CacheSlot, taking_in};
 use crate::proxy::outcome::{FoundRecord, How};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;

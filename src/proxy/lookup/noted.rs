@@ -2,8 +2,7 @@
 
 use crate::proxy::lookup::CacheSlot;
 use crate::proxy::request::CacheRequest;
-use crate::proxy::request::binding;
-use crate::proxy::request::binding::Party;
+use crate::proxy::request::binding::{self, Party};
 use crate::proxy::state::Proxy;
 use crate::proxy::state::negative_cache::NoteResult;
 use crate::record::Binding;

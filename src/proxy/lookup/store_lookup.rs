@@ -1,17 +1,14 @@
 //! A lookup in the store for a request that neither leads nor follows: a response that was stored before a
 //! restart, or by another instance, answers it like any other.
 
-use crate::proxy::lookup::languages;
-use crate::proxy::lookup::noted;
-use crate::proxy::lookup::taking_in;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
 use crate::key::Key;
 use crate::policy::RequestFacts;
-use crate::proxy::lookup::CacheSlot;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Use};
+use crate::proxy::lookup::{CacheSlot, languages, noted, taking_in};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::request::binding::Party;
 use crate::proxy::state::Proxy;

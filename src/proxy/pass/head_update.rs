@@ -1,9 +1,6 @@
 //! What the response to a HEAD says of the stored GET (RFC 9111 §4.3.5): its fields now, or that it is not
 //! what the origin has.
 
-use crate::proxy::fill::landed;
-use crate::proxy::fill::spelling;
-use crate::proxy::lookup::taking_in;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +12,8 @@ use crate::flight::{Attempt, Fill, Published, Standing};
 use crate::key::Key;
 use crate::key::target::Target;
 use crate::policy::{self, HeadUpdate, RequestFacts};
+use crate::proxy::fill::{landed, spelling};
+use crate::proxy::lookup::taking_in;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::record::Record;

@@ -4,11 +4,6 @@
 //! alone, by requests whose every field upstream would see is the same: whatever the origin varies on or
 //! fails for is then the same for all of them. Nothing is kept but the update of a stored GET.
 
-use crate::proxy::pass;
-use crate::proxy::pass::head_update;
-use crate::proxy::purge::invalidate;
-use crate::proxy::respond;
-use crate::proxy::respond::body::finish;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,17 +16,18 @@ use crate::key::{Key, KeyHash};
 use crate::policy::{self, Answer, Asks, Directives, PassReason, RequestFacts, Verdict, Want};
 use crate::proxy::cause::{Cause, Refused};
 use crate::proxy::fill::{framing, is_answered};
-use crate::proxy::lookup::CacheSlot;
-use crate::proxy::lookup::cache_status;
+use crate::proxy::lookup::{CacheSlot, cache_status};
 use crate::proxy::outcome::{Moment, PrivateResponse};
-use crate::proxy::pass::head_update::Of;
+use crate::proxy::pass;
+use crate::proxy::pass::head_update::{self, Of};
+use crate::proxy::purge::invalidate;
 use crate::proxy::request::CacheRequest;
-use crate::proxy::respond::body::ReplyBody;
-use crate::proxy::state::Proxy;
+use crate::proxy::respond;
+use crate::proxy::respond::body::{ReplyBody, finish};
 use crate::proxy::state::head_flight::{HeadLeader, HeadOutcome, SharedHead};
-use crate::proxy::state::pace;
 use crate::proxy::state::past::Arrival;
 use crate::proxy::state::under_way::Counted;
+use crate::proxy::state::{Proxy, pace};
 use crate::telemetry::labels::{Cache, FollowerEnd, Role, Scope, Shed, Source};
 use crate::upstream::{self, ErrorKind, Interest, Lane};
 

@@ -1,14 +1,14 @@
 //! Work that is left over from stamps: writing those that the store did not take, and checking records that
 //! were published beside a stamp.
 
-use crate::proxy::fill::landed;
-use crate::proxy::purge::invalidate;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::dust::{Error, Holder};
+use crate::proxy::fill::landed;
+use crate::proxy::purge::invalidate;
 use crate::proxy::state::Proxy;
 use crate::tier::stamps::owed::{Paid, Purse};
 

@@ -1,8 +1,8 @@
 //! A response whose content broke off.
 
+use crate::body;
 use crate::proxy::cause::Cause;
-use crate::upstream::ErrorKind;
-use crate::{body, upstream};
+use crate::upstream::{self, ErrorKind};
 
 /// The source of the content that broke off.
 #[derive(Debug, thiserror::Error)]

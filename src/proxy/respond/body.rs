@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::proxy::connection::Busy;
 use crate::proxy::outcome::Follower;
 use crate::proxy::request::access::RequestLog;
+
 pub use crate::proxy::request::broken::Broken;
 use crate::proxy::respond::multipart::Multipart;
 use crate::{body, upstream};

@@ -1,12 +1,12 @@
 //! Stored responses that may be served instead of a failure (RFC 5861 §4).
 
-use crate::proxy::respond;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
 use crate::policy::{ErrorCase, RequestFacts, Rules};
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit};
+use crate::proxy::respond;
 use crate::proxy::state::Proxy;
 use crate::record::Manifest;
 use crate::tier::Stored;

@@ -9,12 +9,12 @@
 //! it does not; `old`: older than anything that is served; `both`. The letters after that are its purges:
 //! `n`one, `s`oft, `h`ard, and in upper case the same when the request was there before the purge.
 
-use crate::proxy::lookup;
 use http::HeaderValue;
 use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, RANGE};
 
 use crate::dust::{Entry, Number, Put, Value};
 use crate::policy::{RangeRequest, Want};
+use crate::proxy::lookup;
 use crate::proxy::state::past::{Arrival, Past};
 use crate::proxy::tests::*;
 use crate::record::{LifetimeBy, Manifest, Pointer, Record, Segment, codec};

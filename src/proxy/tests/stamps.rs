@@ -1,12 +1,11 @@
 //! Stamps that the store does not take, or takes late, and those that are written beside a record.
 
-use crate::proxy::handle;
-use crate::proxy::purge;
-use crate::proxy::purge::invalidate;
 use http_body_util::Empty;
 use tokio::time::{Instant, timeout};
 
 use crate::key::KeyHash;
+use crate::proxy::handle;
+use crate::proxy::purge::{self, invalidate};
 use crate::proxy::tests::*;
 use crate::tier::Covered;
 use crate::tier::stamps::life::{Ends, SLACK};

@@ -3,8 +3,7 @@
 use crate::flight::{Attempt, Judge, Judged};
 use crate::policy::Ride;
 use crate::proxy::fill::judge::FillJudge;
-use crate::proxy::miss::step;
-use crate::proxy::miss::step::{End, FollowerAction, Move};
+use crate::proxy::miss::step::{self, End, FollowerAction, Move};
 use crate::proxy::outcome::{Exchange, FlightOutcome, FoundRecord, How, StoreSighting};
 use crate::proxy::tests::candidates::memory::done;
 use crate::proxy::tests::candidates::*;

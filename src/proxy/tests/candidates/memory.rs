@@ -1,11 +1,7 @@
 //! What is found in memory, and what the store has for a request that asks it by itself.
 
-use crate::proxy::lookup;
 use crate::proxy::lookup::candidate::Use;
-use crate::proxy::lookup::completing;
-use crate::proxy::lookup::languages;
-use crate::proxy::lookup::store_lookup;
-use crate::proxy::lookup::taking_in;
+use crate::proxy::lookup::{self, completing, languages, store_lookup, taking_in};
 use crate::proxy::outcome::{Exchange, FlightOutcome};
 use crate::proxy::tests::candidates::*;
 use crate::record::{Spoken, VaryNode};

@@ -1,15 +1,13 @@
 //! What may stand in for an upstream that fails, what is validated, and what `explain` says of both.
 
 use crate::policy::ErrorCase;
-use crate::proxy::explain;
-use crate::proxy::explain::{Explanation, Origin, Outcome};
+use crate::proxy::explain::{self, Explanation, Origin, Outcome};
 use crate::proxy::fill::better;
-use crate::proxy::handle;
 use crate::proxy::lookup::cache_status;
 use crate::proxy::outcome::Failure;
 use crate::proxy::request::binding::{Kind, Lasts, binding_of};
-use crate::proxy::respond;
 use crate::proxy::tests::candidates::*;
+use crate::proxy::{handle, respond};
 
 fn yes(yes: bool) -> char {
     if yes { 'Y' } else { '-' }
