@@ -101,6 +101,7 @@ async fn tasks_keep_neither_the_metrics_nor_their_log_alive() {
     let tasks = Tasks::new(Log::null(), &metrics);
     let asked = tasks.clone();
     metrics.on_render(move |_| drop(asked.down()));
-    let (metrics, tasks) = (Arc::downgrade(&metrics), Arc::downgrade(&tasks));
-    assert!(metrics.upgrade().is_none() && tasks.upgrade().is_none());
+    let (shown, asks) = (Arc::downgrade(&metrics), Arc::downgrade(&tasks));
+    drop((metrics, tasks));
+    assert!(shown.upgrade().is_none() && asks.upgrade().is_none());
 }
