@@ -107,7 +107,7 @@ async fn after_unsafe(
     }
 }
 
-/// Passes a GET or HEAD. If the reason is who asks and not what is asked for, and the response says
+/// Passes a GET or HEAD. If the reason lies in the client and not in the target, and the response says
 /// explicitly that it may be shared, it is stored all the same.
 pub(crate) async fn pass_get(
     proxy: &Arc<Proxy>,
@@ -228,8 +228,8 @@ async fn adopt(
         fill.release().await;
         return Err(Some(head.response));
     }
+    // Before the task runs: no other exchange can have taken the place of this one yet.
     let follower = leader.follower();
-    // Known before the task runs: nobody else can have taken the place of this exchange.
     let (stamps, born) = (proxy.stamps.clone(), head.born);
     tokio::spawn(async move {
         let (_filling, _counted) = (stamps.fills(born), counted);

@@ -47,49 +47,18 @@ pub(crate) async fn from_stored(
     status: CacheStatus<'_>,
 ) -> Next {
     if let Some(body) = stored.body.clone() {
-        return Next::Answer(answer(
-            proxy,
-            request,
-            &stored,
-            BodySource::Held(body),
-            Some(stored.len()),
-            status,
-        ));
+        return answer(proxy, request, &stored, BodySource::Held(body), status);
     }
-    if stored.is_empty() || request.ask.want.is_head() {
-        return Next::Answer(answer(
-            proxy,
-            request,
-            &stored,
-            BodySource::Held(Bytes::new()),
-            Some(stored.len()),
-            status,
-        ));
-    }
-    if is_not_modified(&request, &stored) {
-        // A 304 needs no content.
-        return Next::Answer(answer(
-            proxy,
-            request,
-            &stored,
-            BodySource::Held(Bytes::new()),
-            Some(stored.len()),
-            status,
-        ));
+    // A 304 needs no content, as a HEAD does not.
+    if stored.is_empty() || request.ask.want.is_head() || is_not_modified(&request, &stored) {
+        return answer(proxy, request, &stored, BodySource::Held(Bytes::new()), status);
     }
     if stored.len() <= proxy.tier.hold() {
         let hash = stored.hash.to_string();
         return match in_time(proxy, &request, &stored, proxy.bodies.whole(&hash, &stored.manifest)).await {
             Ok(body) => {
                 proxy.tier.keep(Arc::new(stored.with_body(body.clone())));
-                Next::Answer(answer(
-                    proxy,
-                    request,
-                    &stored,
-                    BodySource::Held(body),
-                    Some(stored.len()),
-                    status,
-                ))
+                answer(proxy, request, &stored, BodySource::Held(body), status)
             }
             Err(error) => Next::Unreadable(request, stored, error),
         };
@@ -102,17 +71,10 @@ pub(crate) async fn from_stored(
     match in_time(proxy, &request, &stored, reader.try_next()).await {
         Ok(Some(first)) => {
             let bytes = BodySource::Primed(first, Box::new(reader));
-            Next::Answer(answer(proxy, request, &stored, bytes, Some(stored.len()), status))
+            answer(proxy, request, &stored, bytes, status)
         }
         Err(error) => Next::Unreadable(request, stored, error),
-        Ok(None) => Next::Answer(answer(
-            proxy,
-            request,
-            &stored,
-            BodySource::Held(Bytes::new()),
-            Some(stored.len()),
-            status,
-        )),
+        Ok(None) => answer(proxy, request, &stored, BodySource::Held(Bytes::new()), status),
     }
 }
 
@@ -333,10 +295,9 @@ fn answer(
     request: CacheRequest,
     stored: &Arc<Stored>,
     bytes: BodySource<'_>,
-    len: Option<u64>,
     status: CacheStatus<'_>,
-) -> Response<ReplyBody> {
-    respond(proxy, request, stored, bytes, len, status, false)
+) -> Next {
+    Next::Answer(respond(proxy, request, stored, bytes, Some(stored.len()), status, false))
 }
 
 /// Builds the response: conditional, part or whole. `mine`: the request's own exchange, whose Age is passed
