@@ -18,11 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::clock::WallMs;
 
 mod bound;
 pub mod embedded;
+pub mod entrance;
 pub mod hub;
 pub mod late;
 pub mod memory;
@@ -35,6 +37,9 @@ pub mod table;
 pub use self::redis::Redis;
 pub use bound::within;
 pub use embedded::Embedded;
+pub use entrance::{
+    Beside, Findings, Inquiry, Known, Landing, LeaseRequest, Lock, Note, Publication, Publish,
+};
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 pub use late::Late;
 pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_shared, open};
@@ -81,6 +86,50 @@ pub trait Dust: Send + Sync + Debug {
     /// Releases the lease that `holder` has at `key`, if it has one: for a caller that never learned
     /// whether its request landed (F11).
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()>;
+
+    /// Reads value, verdict and lock, and takes the lease if one is asked for, nothing else than what the
+    /// caller knows is there, and nobody holds it.
+    ///
+    /// # Cancel safety
+    /// As [`Dust::lease`]: dropped, the lease may have landed (F11).
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        entrance::enter(self, inquiry).await
+    }
+
+    /// Writes a fill's result and its verdict under its fence, and releases its lease.
+    ///
+    /// # Cancel safety
+    /// Dropped, it is unknown whether it landed.
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        entrance::publish(self, publication).await
+    }
+
+    /// Returns the entry at `key`, and the body that was published with it, if the store has it beside.
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        Ok(self.entry(key).await?.map(|entry| (entry, None)))
+    }
+
+    /// Returns bytes by their name: those beside a value ([`Beside`]), or put by [`Dust::put_bytes`]. They have
+    /// no number, are in no listing, and no change of them is reported.
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        let _ = name;
+        Ok(None)
+    }
+
+    /// Keeps bytes under a name that is used once, for the time `lives`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for more than [`Traits::carries`].
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        let _ = (bytes, lives);
+        Err(Error::Refused(format!("{name}: this store carries no bytes")))
+    }
+
+    /// Removes bytes by their names. Removing nothing is no error.
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        let _ = names;
+        Ok(())
+    }
 
     /// Subscribes to the committed changes of `keys`. When this returns, the subscription is confirmed.
     /// Dropping the stream unsubscribes. A writer may hear of its own change before it has the answer.
@@ -146,6 +195,8 @@ pub struct Traits {
     pub call_bound: Duration,
     /// Whether only this process ever changes its contents, now and after a restart.
     pub exclusive: bool,
+    /// The most bytes that it keeps under one name ([`Dust::put_bytes`]); 0 if it carries none.
+    pub carries: u64,
 }
 
 /// The longest [`Traits::call_bound`] of any store.
@@ -301,9 +352,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Traits {
     /// A store in this process. It answers from memory or from one disk: far below its bound, unless the
     /// disk hangs.
-    pub const HERE: Self = Self { call_bound: LONGEST_CALL, exclusive: true };
+    pub const HERE: Self = Self { call_bound: LONGEST_CALL, exclusive: true, carries: 0 };
     /// A store across a network. It answers in a millisecond, or something is wrong (F6).
-    pub const REMOTE: Self = Self { call_bound: Duration::from_millis(200), exclusive: false };
+    pub const REMOTE: Self = Self { call_bound: Duration::from_millis(200), exclusive: false, carries: 0 };
 }
 
 // === impl Entry ===

@@ -86,6 +86,8 @@ pub struct Segment {
     pub len: u64,
     /// The first 128 bits of its SHA-256.
     pub digest: [u8; 16],
+    /// Whether the coordination store carries it, under [`Segment::name`], and not the body store.
+    pub carried: bool,
 }
 
 /// What set a lifetime.
@@ -207,6 +209,15 @@ impl Record {
     pub fn weight(&self) -> u64 {
         let fields: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 64).sum();
         (self.key.len() + fields + self.body.segments.len() * 40 + 256) as u64
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    /// The name of a segment that the coordination store carries: `value` is the name of its record's entry.
+    pub fn name(&self, value: &str) -> String {
+        format!("{value}/{}/{}", self.token, self.n)
     }
 }
 

@@ -8,12 +8,14 @@
 //! | [`conformance`] | what every store promises, as cases that run against any of them |
 //! | [`faulty`] | a store behind a network that fails by a plan, or on demand |
 //! | [`fixtures`] | a minimal record and a minimal request |
+//! | [`owned`] | questions to a store that outlive their caller |
 //! | [`scripted`] | an origin that answers from a script, without sockets |
 //! | [`single`] | the whole single flight for a value of one JSON text: S1–S18, to be tested as one |
 
 pub mod conformance;
 pub mod faulty;
 pub mod fixtures;
+pub mod owned;
 pub mod scripted;
 pub mod single;
 

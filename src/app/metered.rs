@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use prometheus::Histogram;
 use tokio::time::Instant;
 
 use super::health::Health;
 use crate::clock::WallMs;
 use crate::dust::{
-    self, Changes, Dust, Entry, Feed, Grant, Holder, LONGEST_CALL, Lease, Number, Put, Renewal, Written,
+    self, Changes, Dust, Entry, Feed, Findings, Grant, Holder, Inquiry, LONGEST_CALL, Landing, Lease, Number,
+    Publication, Put, Renewal, Written,
 };
 use crate::telemetry::{Metrics, UpstreamMetrics};
 use crate::upstream::{Error, Request, Response, Upstream};
@@ -70,7 +72,11 @@ struct Call<'a> {
 
 #[derive(Debug)]
 struct Times {
+    enter: Histogram,
+    publish: Histogram,
     entry: Histogram,
+    bytes: Histogram,
+    put_bytes: Histogram,
     put: Histogram,
     delete: Histogram,
     lease: Histogram,
@@ -86,7 +92,11 @@ impl MeteredDust {
     pub(super) fn new(inner: Arc<dyn Dust>, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         let of = |op| metrics.dust.call(op);
         let times = Times {
+            enter: of("enter"),
+            publish: of("publish"),
             entry: of("entry"),
+            bytes: of("bytes"),
+            put_bytes: of("put_bytes"),
             put: of("put"),
             delete: of("delete"),
             lease: of("lease"),
@@ -179,6 +189,30 @@ impl Dust for MeteredDust {
 
     async fn release_holder(&self, key: &str, holder: &Holder) -> dust::Result<()> {
         self.timed("release", &self.times.release, self.inner.release_holder(key, holder)).await
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> dust::Result<Findings> {
+        self.timed("enter", &self.times.enter, self.inner.enter(inquiry)).await
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> dust::Result<Landing> {
+        self.timed("publish", &self.times.publish, self.inner.publish(publication)).await
+    }
+
+    async fn entry_with_body(&self, key: &str) -> dust::Result<Option<(Entry, Option<Bytes>)>> {
+        self.timed("entry", &self.times.entry, self.inner.entry_with_body(key)).await
+    }
+
+    async fn bytes(&self, name: &str) -> dust::Result<Option<Bytes>> {
+        self.timed("bytes", &self.times.bytes, self.inner.bytes(name)).await
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> dust::Result<()> {
+        self.timed("put_bytes", &self.times.put_bytes, self.inner.put_bytes(name, bytes, lives)).await
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> dust::Result<()> {
+        self.timed("delete", &self.times.delete, self.inner.remove_bytes(names)).await
     }
 
     async fn on(&self, keys: &[&str]) -> dust::Result<Changes> {

@@ -152,7 +152,7 @@ impl Weighter<BlockAt, Bytes> for Weight {
 
 impl SegmentAt {
     pub(super) fn of(name: &Name, segment: &Segment) -> Self {
-        let Segment { token, n, len, digest } = *segment;
+        let Segment { token, n, len, digest, carried: _ } = *segment;
         Self { body: name.hash, token, n, len, digest }
     }
 }

@@ -76,7 +76,7 @@ async fn put(
 ) -> Result<(usize, Segment), Error> {
     let n = u32::try_from(index).map_err(|_| Error::Full)?;
     fill.bodies.store.put(&fill.name, fill.token, n, &chunks).await?;
-    Ok((index, Segment { token: fill.token, n, len, digest }))
+    Ok((index, Segment { token: fill.token, n, len, digest, carried: false }))
 }
 
 /// Starts the task.

@@ -127,11 +127,11 @@ impl Embedded {
     }
 
     /// The bytes of their keys and values.
-    pub fn bytes(&self) -> u64 {
+    pub fn weight(&self) -> u64 {
         self.table().kept().usage().bytes
     }
 
-    /// The limits of [`Embedded::count`] and [`Embedded::bytes`].
+    /// The limits of [`Embedded::count`] and [`Embedded::weight`].
     pub fn limits(&self) -> Limits {
         self.limits
     }

@@ -9,12 +9,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::embedded::Limits;
 use super::{
-    Changes, Dust, Embedded, Entry, Error, Feed, Grant, Holder, Lease, Number, Put, Renewal, Result, Room,
-    Traits, Written,
+    Changes, Dust, Embedded, Entry, Error, Feed, Findings, Grant, Holder, Inquiry, Landing, Lease, Number,
+    Publication, Put, Renewal, Result, Room, Traits, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -112,6 +113,30 @@ impl Dust for Late {
 
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
         self.store()?.release_holder(key, holder).await
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        self.store()?.enter(inquiry).await
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        self.store()?.publish(publication).await
+    }
+
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        self.store()?.entry_with_body(key).await
+    }
+
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        self.store()?.bytes(name).await
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        self.store()?.put_bytes(name, bytes, lives).await
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        self.store()?.remove_bytes(names).await
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {

@@ -29,7 +29,7 @@ const MAX_TAG: usize = 128;
 /// The most selecting fields.
 pub const MAX_FIELDS: usize = 32;
 /// The most bytes that one segment takes in a pointer: three numbers, a digest, and separators.
-const MAX_SEGMENT: usize = 83;
+const MAX_SEGMENT: usize = 84;
 
 /// Why a pointer or a note can't be written or read. A reader treats it as absent and counts it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

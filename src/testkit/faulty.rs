@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
@@ -19,9 +20,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clock::{Dice, WallMs};
 use crate::dust::{
-    Changes, Dust, Entry, Error, Feed, FeedItem, Grant, Holder, Hub, Lease, Number, Put, Renewal, Result,
-    Room, Written,
+    Changes, Dust, Entry, Error, Feed, FeedItem, Findings, Grant, Holder, Hub, Inquiry, Landing, Lease,
+    Number, Publication, Put, Renewal, Result, Room, Written,
 };
+use crate::testkit::owned::{OwnedInquiry, OwnedPublication};
 
 /// How often each fault occurs by itself, in parts per 1000 of all calls (or events).
 #[derive(Debug, Clone)]
@@ -64,7 +66,12 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the methods of the trait, by name")]
 pub enum Op {
+    Enter,
+    Publish,
     Entry,
+    Bytes,
+    PutBytes,
+    RemoveBytes,
     Put,
     Announce,
     Delete,
@@ -292,6 +299,36 @@ impl Dust for Faulty {
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
         let (inner, key, holder) = (self.inner.clone(), key.to_owned(), holder.clone());
         self.call(Op::ReleaseHolder, Box::pin(async move { inner.release_holder(&key, &holder).await })).await
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        let (inner, inquiry) = (self.inner.clone(), OwnedInquiry::of(inquiry));
+        self.call(Op::Enter, Box::pin(async move { inner.enter(inquiry.get()).await })).await
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        let (inner, publication) = (self.inner.clone(), OwnedPublication::of(publication));
+        self.call(Op::Publish, Box::pin(async move { inner.publish(publication.get()).await })).await
+    }
+
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        let (inner, key) = (self.inner.clone(), key.to_owned());
+        self.call(Op::Entry, Box::pin(async move { inner.entry_with_body(&key).await })).await
+    }
+
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        let (inner, name) = (self.inner.clone(), name.to_owned());
+        self.call(Op::Bytes, Box::pin(async move { inner.bytes(&name).await })).await
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        let (inner, name, bytes) = (self.inner.clone(), name.to_owned(), bytes.clone());
+        self.call(Op::PutBytes, Box::pin(async move { inner.put_bytes(&name, &bytes, lives).await })).await
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        let (inner, names) = (self.inner.clone(), names.to_vec());
+        self.call(Op::RemoveBytes, Box::pin(async move { inner.remove_bytes(&names).await })).await
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {

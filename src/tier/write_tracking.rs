@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::Numbers;
 use crate::clock::WallMs;
 use crate::dust::{
-    Changes, Dust, Entry, Feed, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Traits, Written,
+    Changes, Dust, Entry, Feed, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Publication, Put,
+    Renewal, Result, Room, Traits, Written,
 };
 use crate::record::{Pointer, codec};
 
@@ -33,11 +35,7 @@ impl Own {
 impl Dust for Own {
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
         let Some(hash) = self.numbers.hash_of(key) else { return self.inner.put(key, value, how).await };
-        let token = match codec::decode(value, &codec::Limits::NONE) {
-            Ok(Pointer::Record(record)) => Some(record.token),
-            Ok(Pointer::Vary(node)) => Some(node.token),
-            Err(_) => None,
-        };
+        let token = token_of(value);
         // The feed may tell of the change before this call is answered.
         let _writing = self.numbers.writes(hash);
         let written = self.inner.put(key, value, how).await?;
@@ -77,6 +75,41 @@ impl Dust for Own {
 
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
         self.inner.release_holder(key, holder).await
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        self.inner.enter(inquiry).await
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        let Some((hash, value)) =
+            publication.value.and_then(|value| Some((self.numbers.hash_of(value.key)?, value)))
+        else {
+            return self.inner.publish(publication).await;
+        };
+        let token = token_of(value.text);
+        let _writing = self.numbers.writes(hash);
+        let landing = self.inner.publish(publication).await?;
+        if let (Landing::At(number) | Landing::Unreleased(number), Some(token)) = (landing, token) {
+            self.numbers.learn(hash, number, token);
+        }
+        Ok(landing)
+    }
+
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        self.inner.entry_with_body(key).await
+    }
+
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        self.inner.bytes(name).await
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        self.inner.put_bytes(name, bytes, lives).await
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        self.inner.remove_bytes(names).await
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
@@ -125,5 +158,14 @@ impl Dust for Own {
 
     fn room(&self) -> Option<Room> {
         self.inner.room()
+    }
+}
+
+/// The token of a record or a Vary node.
+fn token_of(text: &str) -> Option<Number> {
+    match codec::decode(text, &codec::Limits::NONE) {
+        Ok(Pointer::Record(record)) => Some(record.token),
+        Ok(Pointer::Vary(node)) => Some(node.token),
+        Err(_) => None,
     }
 }

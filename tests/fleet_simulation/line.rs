@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dustgate::clock::WallMs;
 use dustgate::dust::embedded::Limits;
 use dustgate::dust::{
-    Changes, Dust, Embedded, Entry, Error, Feed, FeedItem, Grant, Holder, Hub, Lease, Number, Put, Renewal,
-    Result, Written,
+    Changes, Dust, Embedded, Entry, Error, Feed, FeedItem, Findings, Grant, Holder, Hub, Inquiry, Landing,
+    Lease, Number, Publication, Put, Renewal, Result, Written,
 };
+use dustgate::testkit::owned::{OwnedInquiry, OwnedPublication};
 use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
@@ -285,6 +287,40 @@ impl Dust for Line {
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
         let (key, holder) = (key.to_owned(), holder.clone());
         ask!(self, |store| store.release_holder(&key, &holder))
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        let inquiry = OwnedInquiry::of(inquiry);
+        ask!(self, |store| store.enter(inquiry.get()))
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        let (board, publication) = (self.board.clone(), OwnedPublication::of(publication));
+        self.call(Box::pin(async move {
+            let store = board.end()?;
+            store.publish(publication.get()).await
+        }))
+        .await
+    }
+
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        let key = key.to_owned();
+        ask!(self, |store| store.entry_with_body(&key))
+    }
+
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        let name = name.to_owned();
+        ask!(self, |store| store.bytes(&name))
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        let (name, bytes) = (name.to_owned(), bytes.clone());
+        ask!(self, |store| store.put_bytes(&name, &bytes, lives))
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        let names = names.to_vec();
+        ask!(self, |store| store.remove_bytes(&names))
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {

@@ -57,7 +57,7 @@ async fn a_flipped_bit_is_seen_by_the_writers_own_instance() {
 #[tokio::test(start_paused = true)]
 async fn large_segments_are_verified_too() {
     let (objects, bodies) = faulty().await;
-    let filler = |n| Segment { token: 1, n, len: 0, digest: crate::body::store::digest([]) };
+    let filler = |n| Segment { token: 1, n, len: 0, digest: crate::body::store::digest([]), carried: false };
     let prefix = Manifest { life: None, len: 0, segments: (0..300).map(filler).collect() };
     let whole = body(6 * MIB);
     let (mut writer, _) = bodies.resume(KEY, 2, &prefix, None, MANY).unwrap();
@@ -125,8 +125,14 @@ async fn hostile_manifests_are_errors() {
         with(&|manifest| {
             manifest.len = 0;
             manifest.segments.clear();
-            manifest.segments.push(Segment { token: 1, n: 1, len: u64::MAX, digest: [0; 16] });
-            manifest.segments.push(Segment { token: 1, n: 1, len: 1, digest: [0; 16] });
+            manifest.segments.push(Segment {
+                token: 1,
+                n: 1,
+                len: u64::MAX,
+                digest: [0; 16],
+                carried: false,
+            });
+            manifest.segments.push(Segment { token: 1, n: 1, len: 1, digest: [0; 16], carried: false });
         }),
     ];
     for manifest in hostile {

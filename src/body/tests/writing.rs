@@ -78,7 +78,7 @@ async fn the_first_segment_is_readable_elsewhere_without_another_byte() {
 
 /// A manifest of so many segments of one byte, which is never read.
 fn row(len: u32) -> Manifest {
-    let segment = |n| crate::record::Segment { token: 1, n, len: 1, digest: [0; 16] };
+    let segment = |n| crate::record::Segment { token: 1, n, len: 1, digest: [0; 16], carried: false };
     Manifest { life: None, len: u64::from(len), segments: (0..len).map(segment).collect() }
 }
 

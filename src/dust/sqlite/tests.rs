@@ -57,13 +57,13 @@ async fn a_restart_keeps_entries_numbers_and_the_name() {
     let Ok(Grant::Granted(lease)) = dust.lease("lock", Duration::from_secs(10), &holder, 0).await else {
         panic!("not granted")
     };
-    let (count, bytes) = (dust.count(), dust.bytes());
+    let (count, bytes) = (dust.count(), dust.weight());
     drop(dust);
 
     clock.advance(Duration::from_secs(30));
     let dust = open(&path, &clock);
     assert_eq!(dust.store_id(), id);
-    assert_eq!((dust.count(), dust.bytes()), (count, bytes));
+    assert_eq!((dust.count(), dust.weight()), (count, bytes));
     let entry = dust.entry("a").await.expect("it is read").expect("it was kept");
     assert_eq!((entry.text().map(|text| &**text), entry.number), (Some("new"), number));
     assert_eq!(text(&dust, "gone").await, None);
@@ -202,12 +202,12 @@ async fn a_byte_limit_counts_keys_and_values() {
     let limits = Limits { count: 1000, bytes: 1600 };
     let dust = Embedded::memory_with(clock(), limits, &Dice::seeded(1));
     put(&dust, "0123456789", &"x".repeat(990)).await;
-    assert_eq!(dust.bytes(), 1000);
+    assert_eq!(dust.weight(), 1000);
     assert!(dust.put("b", &"x".repeat(500), Put::default()).await.is_err());
     put(&dust, "b", &"x".repeat(499)).await;
-    assert_eq!((dust.bytes(), dust.count()), (1500, 2));
+    assert_eq!((dust.weight(), dust.count()), (1500, 2));
     dust.delete("0123456789", None).await.expect("it is deleted");
-    assert_eq!((dust.bytes(), dust.count()), (500, 1));
+    assert_eq!((dust.weight(), dust.count()), (500, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +230,7 @@ async fn expired_rows_are_swept_behind_writes() {
         tokio::task::spawn_blocking(std::thread::yield_now).await.expect("it yields");
     }
     let all = "longxlastx".len() as u64;
-    assert_eq!(dust.bytes(), all);
+    assert_eq!(dust.weight(), all);
 }
 
 #[tokio::test(start_paused = true)]

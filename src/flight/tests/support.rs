@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::clock::{Dice, ManualClock, WallMs};
 use crate::dust::{
-    Changes, Dust, Embedded, Entry, Feed, Grant, Holder, Hub, Lease, Number, Put, Renewal, Result, Written,
+    Changes, Dust, Embedded, Entry, Feed, Findings, Grant, Holder, Hub, Inquiry, Landing, Lease, Number,
+    Publication, Put, Renewal, Result, Written,
 };
 use crate::flight::{Entered, Fill, Flight, Judge, Judged, Names, OnUnavailable, Settings};
 use crate::testkit::faulty::{Faulty, Op};
@@ -252,6 +254,36 @@ impl Dust for Spy {
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
         self.note(Op::ReleaseHolder, key).await;
         self.inner.release_holder(key, holder).await
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        self.note(Op::Enter, inquiry.lock).await;
+        self.inner.enter(inquiry).await
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        self.note(Op::Publish, &publication.lease.key).await;
+        self.inner.publish(publication).await
+    }
+
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        self.note(Op::Entry, key).await;
+        self.inner.entry_with_body(key).await
+    }
+
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        self.note(Op::Bytes, name).await;
+        self.inner.bytes(name).await
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        self.note(Op::PutBytes, name).await;
+        self.inner.put_bytes(name, bytes, lives).await
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        self.note(Op::RemoveBytes, &names.join(" ")).await;
+        self.inner.remove_bytes(names).await
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {

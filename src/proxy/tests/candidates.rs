@@ -125,7 +125,7 @@ impl Bench {
         };
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60, stale-if-error=600"));
-        let segment = Segment { token: BORN, n: 0, len: 4, digest: [0; 16] };
+        let segment = Segment { token: BORN, n: 0, len: 4, digest: [0; 16], carried: false };
         Record {
             key: key.to_owned(),
             born: BORN,

@@ -52,8 +52,8 @@ fn binding() -> impl Strategy<Value = Binding> {
 
 fn segments() -> impl Strategy<Value = Vec<Segment>> {
     prop::collection::vec(
-        (any::<u64>(), any::<u32>(), 0..1u64 << 40, any::<[u8; 16]>())
-            .prop_map(|(token, n, len, digest)| Segment { token, n, len, digest }),
+        (any::<u64>(), any::<u32>(), 0..1u64 << 40, any::<[u8; 16]>(), any::<bool>())
+            .prop_map(|(token, n, len, digest, carried)| Segment { token, n, len, digest, carried }),
         0..6,
     )
 }
@@ -356,7 +356,13 @@ fn headed(long: usize, lines: &[(&'static str, &'static str)]) -> Record {
 #[test]
 fn what_fits_can_be_published_however_its_body_is_cut() {
     let cut = |mut record: Record, segments: usize, len: u64| {
-        let segment = Segment { token: u64::MAX, n: u32::MAX, len: len / segments as u64, digest: [255; 16] };
+        let segment = Segment {
+            token: u64::MAX,
+            n: u32::MAX,
+            len: len / segments as u64,
+            digest: [255; 16],
+            carried: false,
+        };
         record.body =
             Manifest { life: Some("x".repeat(MAX_LIFE).into()), len, segments: vec![segment; segments] };
         encode(&Pointer::Record(Box::new(record)))

@@ -43,6 +43,9 @@ enum WireBy {
     Route,
 }
 
+/// What marks the digest of a segment that the coordination store carries.
+const CARRIED: char = '+';
+
 #[derive(Serialize, Deserialize)]
 struct WireBody {
     len: u64,
@@ -51,7 +54,8 @@ struct WireBody {
     life: Option<String>,
 }
 
-/// Token, number, length, digest.
+/// Token, number, length, digest. The digest of a carried segment has [`CARRIED`] before it: a version that
+/// knows no such segments takes the whole pointer for unreadable.
 type WireSegment = (u64, u32, u64, String);
 
 #[derive(Serialize, Deserialize)]
@@ -142,13 +146,22 @@ fn shared(life: String) -> Arc<str> {
 }
 
 fn write_segments(segments: &[Segment]) -> Vec<WireSegment> {
-    segments.iter().map(|segment| (segment.token, segment.n, segment.len, hex(&segment.digest))).collect()
+    let write = |segment: &Segment| {
+        let mut digest = hex(&segment.digest);
+        if segment.carried {
+            digest.insert(0, CARRIED);
+        }
+        (segment.token, segment.n, segment.len, digest)
+    };
+    segments.iter().map(write).collect()
 }
 
 fn read_segments(segments: Vec<WireSegment>) -> Result<Vec<Segment>, CodecError> {
     let read = |(token, n, len, digest): WireSegment| {
-        let digest = unhex(&digest).ok_or(CodecError::Invalid("digest"))?;
-        Ok(Segment { token, n, len, digest })
+        let carried = digest.strip_prefix(CARRIED);
+        let (digest, carried) = (carried.unwrap_or(&digest), carried.is_some());
+        let digest = unhex(digest).ok_or(CodecError::Invalid("digest"))?;
+        Ok(Segment { token, n, len, digest, carried })
     };
     segments.into_iter().map(read).collect()
 }

@@ -3,13 +3,15 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::*;
 use crate::clock::{Clock, Dice, ManualClock, WallMs};
 use crate::dust::embedded::Limits;
 use crate::dust::{
-    self, Changes, Dust, Embedded, Entry, Feed, FeedItem, Grant, Holder, Hub, Lease, Put, Renewal, Written,
+    self, Changes, Dust, Embedded, Entry, Feed, FeedItem, Findings, Grant, Holder, Hub, Inquiry, Landing,
+    Lease, Publication, Put, Renewal, Written,
 };
 use crate::flight::Names;
 use crate::record::{Pointer, codec};
@@ -122,6 +124,26 @@ impl Dust for Swap {
     }
     async fn release_holder(&self, key: &str, holder: &Holder) -> dust::Result<()> {
         self.now().release_holder(key, holder).await
+    }
+    async fn enter(&self, inquiry: Inquiry<'_>) -> dust::Result<Findings> {
+        self.reads.lock().unwrap().push(inquiry.value.to_owned());
+        self.now().enter(inquiry).await
+    }
+    async fn publish(&self, publication: Publication<'_>) -> dust::Result<Landing> {
+        self.now().publish(publication).await
+    }
+    async fn entry_with_body(&self, key: &str) -> dust::Result<Option<(Entry, Option<Bytes>)>> {
+        self.reads.lock().unwrap().push(key.to_owned());
+        self.now().entry_with_body(key).await
+    }
+    async fn bytes(&self, name: &str) -> dust::Result<Option<Bytes>> {
+        self.now().bytes(name).await
+    }
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> dust::Result<()> {
+        self.now().put_bytes(name, bytes, lives).await
+    }
+    async fn remove_bytes(&self, names: &[String]) -> dust::Result<()> {
+        self.now().remove_bytes(names).await
     }
     async fn on(&self, keys: &[&str]) -> dust::Result<Changes> {
         Ok(self.hub.on(keys))

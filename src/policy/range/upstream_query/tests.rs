@@ -80,7 +80,8 @@ fn what_can_not_be_joined_is_fetched() {
     weak.headers.insert(header::ETAG, HeaderValue::from_static("W/\"a\""));
     assert_eq!(sent(&[], Some(&weak), &rules), whole);
     let mut long = part(0, 19, 100);
-    long.body.segments = vec![Segment { token: 1, n: 0, len: 1, digest: [0; 16] }; MOST_JOINED + 1];
+    long.body.segments =
+        vec![Segment { token: 1, n: 0, len: 1, digest: [0; 16], carried: false }; MOST_JOINED + 1];
     assert_eq!(sent(&[], Some(&long), &rules), whole);
     let small = Rules { max_object_size: 99, ..segment_rules() };
     assert_eq!(sent(&[], Some(&part(0, 19, 100)), &small), whole);
