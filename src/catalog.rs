@@ -25,7 +25,7 @@ use crate::dust::{Dust, Entry, Number, Result, Value, within};
 use crate::flight::{Flight, Names};
 use crate::key::Key;
 use crate::record::codec::Limits;
-use crate::record::{Note, Record};
+use crate::record::{Manifest, Note, Record};
 
 mod claims;
 mod listing;
@@ -76,8 +76,12 @@ impl Catalog {
     /// # Errors
     /// The store did not answer.
     pub async fn value(&self, key: &Key) -> Result<Option<FoundEntry>> {
-        let entry = self.entry(&self.names(key).value).await?;
-        Ok(entry.map(|entry| FoundEntry { number: entry.number, reading: self.reading(&entry, key) }))
+        let found = self.flight.bounded(self.dust.entry_with_body(&self.names(key).value)).await?;
+        Ok(found.map(|(entry, body)| FoundEntry {
+            number: entry.number,
+            reading: self.reading(&entry, key),
+            body,
+        }))
     }
 
     /// Reads the value of a key of which only the hash is known.
@@ -86,7 +90,7 @@ impl Catalog {
     /// The store did not answer.
     pub async fn value_of(&self, hash: impl Display) -> Result<Option<FoundEntry>> {
         let entry = self.entry(&self.names_of(hash).value).await?;
-        Ok(entry.map(|entry| FoundEntry { number: entry.number, reading: self.reading_of_any(&entry) }))
+        Ok(entry.map(|entry| self.found(&entry)))
     }
 
     /// Reads the note at a key's verdict.
@@ -134,6 +138,11 @@ impl Catalog {
         }
     }
 
+    /// Decodes an entry at the value of any key, without its body.
+    fn found(&self, entry: &Entry) -> FoundEntry {
+        FoundEntry { number: entry.number, reading: self.reading_of_any(entry), body: None }
+    }
+
     /// Decodes an entry at the value of any key.
     fn reading_of_any(&self, entry: &Entry) -> Reading {
         Reading::of(entry, &self.limits())
@@ -151,6 +160,12 @@ impl Catalog {
     fn limits(&self) -> Limits {
         Limits { now_ms: self.dust.now_ms(), number: self.dust.ceiling() }
     }
+}
+
+/// The names of the segments of a key's body that the store carries.
+pub fn carried(names: &Names, manifest: &Manifest) -> Vec<String> {
+    let carried = manifest.segments.iter().filter(|segment| segment.carried);
+    carried.map(|segment| segment.name(&names.value)).collect()
 }
 
 impl fmt::Debug for Catalog {

@@ -49,7 +49,7 @@ mod watch_fill;
 
 pub use counters::Counters;
 pub use enter::Judge;
-pub use fill::Fill;
+pub use fill::{Fill, Found, Product};
 pub use local::{Flights, Follower, Joined, Leader, Listed, Settled};
 pub use outcome::{Attempt, Entered, Judged, Noted, Published, Standing, Uncoordinated};
 pub use probe::StoreWatch;

@@ -1,5 +1,7 @@
 //! The decoded forms of entries.
 
+use bytes::Bytes;
+
 use super::{Catalog, CodecError};
 use crate::dust::{Entry, Number};
 use crate::record::codec::Limits;
@@ -12,6 +14,8 @@ pub struct FoundEntry {
     pub number: Number,
     /// The decoded entry.
     pub reading: Reading,
+    /// The body that lies beside it, as the store has it: unchecked.
+    pub body: Option<Bytes>,
 }
 
 /// A decoded entry at a value key.

@@ -48,8 +48,7 @@ impl Catalog {
         // The fill that has the lease brings something newer.
         let Attempt::Won(fill) = self.flight.attempt(names).await else { return Removal::Stays };
         let there = self.entry(&names.value).await.ok().flatten();
-        let found =
-            there.map(|entry| FoundEntry { number: entry.number, reading: self.reading_of_any(&entry) });
+        let found = there.map(|entry| self.found(&entry));
         let removal = match found.filter(|found| condemned(found)) {
             None => Removal::Stays,
             Some(found) => {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{try_join, try_join3};
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use crate::dust::{Entry, Number, Result, Value};
+use crate::dust::{Entry, Findings, Inquiry, Known, Lock, Number, Result};
 
 use super::fill::Found;
 use super::lease::{Asked, OwnLease};
@@ -20,14 +20,15 @@ pub trait Judge: Send + Sync {
     /// What the request is answered from.
     type Found: Send;
 
+    /// What the request has read already and can't be answered from. If nothing else is there, it is not
+    /// judged again before the lease is taken.
+    fn known(&self) -> Known {
+        Known::default()
+    }
+
     /// Judges the value and the verdict. Called again on every wake (S9). `live` is the token of the
     /// lease that is known to live on the lock: a growing manifest under any other token is dead.
-    fn judge(
-        &self,
-        value: Option<&Entry>,
-        verdict: Option<&Entry>,
-        live: Option<Number>,
-    ) -> Judged<Self::Found>;
+    fn judge(&self, found: &Found, live: Option<Number>) -> Judged<Self::Found>;
 
     /// Judges what the holder of `token` has written aside after it lost its lease. Called only for a
     /// holder that this request has waited for (F8).
@@ -46,6 +47,12 @@ pub(super) struct EntryLook {
     pub(super) lock: Option<OwnLease>,
 }
 
+/// What one step has read, and what became of the lease that it asked for.
+pub(super) struct Step {
+    found: Found,
+    asked: Option<Asked>,
+}
+
 /// One request that enters a flight.
 pub(super) struct Entering<'a, J> {
     pub(super) flight: &'a Arc<Flight>,
@@ -57,7 +64,7 @@ pub(super) struct Entering<'a, J> {
     pub(super) waited_for: Vec<Number>,
     judge: &'a J,
     /// The last value and verdict that were read.
-    last: Found,
+    pub(super) last: Found,
 }
 
 /// How often a void lease is released before it is waited for like any other (F8).
@@ -94,45 +101,62 @@ impl Flight {
         }
     }
 
-    /// Reads value and verdict, and the lock if there is a verdict: its holder may be gone.
-    async fn look(&self, names: &Names) -> Result<EntryLook> {
-        let found = self.look_again(names).await?;
-        let lock = match found.verdict {
-            Some(_) => self.held(self.bounded(self.dust.entry(&names.lock)).await?),
-            None => None,
+    /// Reads value, verdict and lock, and asks for the lease if nothing is there but what is `known`. The
+    /// lease is asked for under a name used once (F11). `None` as the answer: there is something new, and no
+    /// lease lives.
+    async fn step(self: &Arc<Self>, names: &Names, known: Known) -> Result<Step> {
+        let sent = Instant::now();
+        let Findings { value, body, verdict, lock } = self.inquire(names, known).await?;
+        let found = self.found(value, body, verdict);
+        let asked = match lock {
+            Lock::Free => None,
+            Lock::Granted(lease) => {
+                self.saw(lease.token);
+                Some(Asked::Won(Fill::under(self, names, lease, sent)))
+            }
+            Lock::Held { rest, token, holder } => {
+                self.heard_of(&names.lock, token, holder.as_ref());
+                Some(Asked::Held(OwnLease { token, rest }))
+            }
+            Lock::Occupied => {
+                self.counters.occupied(&names.lock);
+                Some(Asked::Occupied)
+            }
+        };
+        Ok(Step { found, asked })
+    }
+
+    /// Reads value, verdict and lock in one step (S8). The body that was published with the value comes
+    /// along if the value is not `known`.
+    pub(super) async fn look_around(&self, names: &Names, known: Known) -> Result<EntryLook> {
+        let Names { value, verdict, lock } = names;
+        let inquiry = Inquiry { value, verdict, lock, known, lease: None };
+        let Findings { value, body, verdict, lock } = self.bounded(self.dust.enter(inquiry)).await?;
+        let found = self.found(value, body, verdict);
+        let lock = match lock {
+            Lock::Held { rest, token, .. } => {
+                self.saw(token.unwrap_or(0));
+                Some(OwnLease { token, rest })
+            }
+            Lock::Free | Lock::Granted(_) | Lock::Occupied => None,
         };
         Ok(EntryLook { found, lock })
     }
 
     /// Reads value and verdict.
     pub(super) async fn look_again(&self, names: &Names) -> Result<Found> {
-        let both = try_join(self.dust.entry(&names.value), self.dust.entry(&names.verdict));
-        let (value, verdict) = self.bounded(both).await?;
-        Ok(Found { value: self.text(value), verdict: self.text(verdict) })
+        Ok(self.look_around(names, Known::default()).await?.found)
     }
 
-    /// Reads value, verdict and lock (S8).
-    pub(super) async fn look_around(&self, names: &Names) -> Result<EntryLook> {
-        let [value, verdict, lock] =
-            [&names.value, &names.verdict, &names.lock].map(|name| self.dust.entry(name));
-        let (value, verdict, lock) = self.bounded(try_join3(value, verdict, lock)).await?;
-        let found = Found { value: self.text(value), verdict: self.text(verdict) };
-        Ok(EntryLook { found, lock: self.held(lock) })
+    fn found(&self, value: Option<Entry>, body: Option<Bytes>, verdict: Option<Entry>) -> Found {
+        let value = self.text(value);
+        Found { body: body.filter(|_| value.is_some()), value, verdict: self.text(verdict) }
     }
 
-    fn text(&self, entry: Option<Entry>) -> Option<Entry> {
+    pub(super) fn text(&self, entry: Option<Entry>) -> Option<Entry> {
         let entry = entry?;
         self.saw(entry.number);
         entry.text().is_some().then_some(entry)
-    }
-
-    fn held(&self, lock: Option<Entry>) -> Option<OwnLease> {
-        let lock = lock?;
-        self.saw(lock.number);
-        match lock.value {
-            Value::Lease { rest } => Some(OwnLease { token: Some(lock.number), rest }),
-            Value::Text(_) | Value::Other => None,
-        }
     }
 }
 
@@ -141,16 +165,33 @@ impl Flight {
 impl<J: Judge> Entering<'_, J> {
     /// Runs until one of the outcomes; an error means that a call of the store failed (S14, F6).
     async fn walk(&mut self) -> Result<Entered<J::Found>> {
-        let look = self.flight.look(self.names).await?;
-        if let Judged::Found(found) = self.judge(look) {
-            return Ok(Entered::Cached(found));
-        }
         let (mut waited, mut voided, mut at_once) = (false, 0, 0);
+        let mut known = self.judge.known();
         loop {
-            let held = match self.flight.ask(self.names).await? {
-                Asked::Won(fill) => return self.won(fill, waited).await,
-                Asked::Occupied => return Ok(Entered::Alone(self.alone(Uncoordinated::Occupied))),
-                Asked::Held(held) => held,
+            let Step { found, asked } = self.flight.step(self.names, known).await?;
+            // Read in one step with the lease: what a fill that has just ended published is there (F2).
+            known = found.known();
+            let lock = match &asked {
+                Some(Asked::Won(fill)) => Some(OwnLease { token: Some(fill.token()), rest: None }),
+                Some(Asked::Held(held)) => Some(*held),
+                Some(Asked::Occupied) | None => None,
+            };
+            match self.judge(EntryLook { found, lock }) {
+                // A lease that was won is dropped, and so released in the background.
+                Judged::Found(found) if waited => return Ok(Entered::Awaited(found)),
+                Judged::Found(found) => return Ok(Entered::Cached(found)),
+                // If it holds the lease, `Apart` saves it no wait; else the wait finds that out again.
+                Judged::Apart | Judged::Absent => {}
+            }
+            let held = match asked {
+                Some(Asked::Won(fill)) => {
+                    return Ok(Entered::Won(fill.with(std::mem::take(&mut self.last))));
+                }
+                Some(Asked::Occupied) => return Ok(Entered::Alone(self.alone(Uncoordinated::Occupied))),
+                Some(Asked::Held(held)) => held,
+                None if Instant::now() >= self.deadline => return Ok(self.late().await),
+                // What is there is of no use, and now it is known: asks for the lease.
+                None => continue,
             };
             let turn = match self.void(held) {
                 Some(token) if voided < VOIDINGS => WaitEnd::Void(token),
@@ -159,6 +200,8 @@ impl<J: Judge> Entering<'_, J> {
                     self.wait(held, voided < VOIDINGS).await?
                 }
             };
+            // The wait may have read something else.
+            known = self.last.known();
             match turn {
                 WaitEnd::Found(found) => return Ok(Entered::Awaited(found)),
                 WaitEnd::Apart => return Ok(Entered::Alone(self.alone(Uncoordinated::Apart))),
@@ -212,25 +255,12 @@ impl<J: Judge> Entering<'_, J> {
     pub(super) fn judge(&mut self, look: EntryLook) -> Judged<J::Found> {
         self.last = look.found;
         let live = look.lock.and_then(|held| held.token);
-        self.judge.judge(self.last.value.as_ref(), self.last.verdict.as_ref(), live)
-    }
-
-    /// Reads again before filling: another fill may have published just before (F2).
-    async fn won(&mut self, fill: Fill, waited: bool) -> Result<Entered<J::Found>> {
-        let found = self.flight.look_again(self.names).await?;
-        let own = OwnLease { token: Some(fill.token()), rest: None };
-        match self.judge(EntryLook { found, lock: Some(own) }) {
-            // The fill is dropped: its lease is released in the background.
-            Judged::Found(found) if waited => Ok(Entered::Awaited(found)),
-            Judged::Found(found) => Ok(Entered::Cached(found)),
-            // It holds the lease, so `Apart` saves it no wait.
-            Judged::Apart | Judged::Absent => Ok(Entered::Won(fill.with(std::mem::take(&mut self.last)))),
-        }
+        self.judge.judge(&self.last, live)
     }
 
     /// After the deadline: reads once more, for the last events may have been lost (S13).
     async fn late(&mut self) -> Entered<J::Found> {
-        if let Ok(look) = self.flight.look_around(self.names).await
+        if let Ok(look) = self.flight.look_around(self.names, self.last.known()).await
             && let Judged::Found(found) = self.judge(look)
         {
             return Entered::Awaited(found);

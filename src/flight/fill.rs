@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::dust::{Entry, Lease, Number, Put, Written};
+use crate::dust::{Beside, Entry, Known, Landing, Lease, Note, Number, Publication, Publish, Put, Written};
 
 use super::handback::Pending;
 use super::heartbeat::{Heartbeat, Lost};
@@ -43,11 +44,28 @@ pub struct Fill {
     found: Found,
 }
 
-/// What was published when the right was won.
+/// What is published at the names of a flight. Entries that are no text count as absent (S16).
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) value: Option<Entry>,
-    pub(super) verdict: Option<Entry>,
+pub struct Found {
+    /// The value.
+    pub value: Option<Entry>,
+    /// The body that was published with the value, if it lies beside it and was not read before.
+    pub body: Option<Bytes>,
+    /// The verdict.
+    pub verdict: Option<Entry>,
+}
+
+/// The result of a fill.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// The text of the value.
+    pub text: String,
+    /// When it expires, with all bytes that belong to it; never if `None`.
+    pub ttl: Option<Duration>,
+    /// The whole body and its name, if it is to lie beside the value ([`Beside`]).
+    pub body: Option<(String, Bytes)>,
+    /// The names of bytes in the store that the text goes on naming.
+    pub keeps: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -64,6 +82,29 @@ enum Right {
     Yielded(Number),
     /// Released, or held by another fill now; the token.
     Spent(Number),
+}
+
+// === impl Found ===
+
+impl Found {
+    /// The numbers of what was found.
+    pub fn known(&self) -> Known {
+        Known::of(self.value.as_ref(), self.verdict.as_ref())
+    }
+}
+
+// === impl Product ===
+
+impl Product {
+    /// A text that expires after `ttl`.
+    pub fn new(text: impl Into<String>, ttl: Option<Duration>) -> Self {
+        Self { text: text.into(), ttl, body: None, keeps: Vec::new() }
+    }
+
+    fn at<'a>(&'a self, key: &'a str) -> Publish<'a> {
+        let body = self.body.as_ref().map(|(name, bytes)| Beside { name, bytes });
+        Publish { key, text: &self.text, expires_in: self.ttl, body, keeps: &self.keeps }
+    }
 }
 
 // === impl Fill ===
@@ -192,8 +233,7 @@ impl Fill {
         }
     }
 
-    /// Publishes the value under the fence, then releases the lease (S4, S5). The value expires after
-    /// `ttl`. `standing` is called right before the write: a purge that came while the fill ran forbids
+    /// Publishes the value under the fence and releases the lease, in one step (S4, S5). `standing` is called right before the write: a purge that came while the fill ran forbids
     /// it (F8).
     ///
     /// Without a lease, the value is offered once in the background (S14): `standing` is then called
@@ -203,27 +243,25 @@ impl Fill {
     /// Dropped, it is unknown whether it landed; the lease is released in the background.
     pub async fn publish(
         self,
-        text: &str,
-        ttl: Option<Duration>,
+        product: Product,
         standing: impl Fn() -> Standing + Send + 'static,
     ) -> Published {
         let began = match self.right {
             Right::Lone { began, .. } | Right::Yielded(began) => began,
-            Right::Leased { .. } | Right::Spent(_) => return self.land(text, ttl, standing).await,
+            Right::Leased { .. } | Right::Spent(_) => return self.land(product, standing).await,
         };
-        self.offer(text, ttl, move |there| there.number > began, standing)
+        self.offer(product, move |there| there.number > began, standing)
     }
 
     /// Offers the value once, in the background, under a lease of its own. `newer` is given the value that
     /// is stored by then, and returns whether that one stays.
     pub fn offer(
         self,
-        text: &str,
-        ttl: Option<Duration>,
+        product: Product,
         newer: impl Fn(&Entry) -> bool + Send + 'static,
         standing: impl Fn() -> Standing + Send + 'static,
     ) -> Published {
-        let offer = Offer { names: self.names.clone(), text: text.to_owned(), ttl };
+        let offer = Offer { names: self.names.clone(), product };
         self.flight.background(offer.make(Arc::clone(&self.flight), newer, standing));
         Published::Offered
     }
@@ -233,11 +271,15 @@ impl Fill {
     ///
     /// Dropped, the lease is released in the background.
     pub async fn abort(self, verdict: Option<(&str, Option<Duration>)>) {
-        if let Some((text, ttl)) = verdict {
-            // Fenced: the key is the next holder's. Unavailable: nothing can be done about it.
-            let _ = self.note(text, ttl).await;
-        }
-        self.release().await;
+        let Some((text, expires_in)) = verdict else { return self.release().await };
+        let lease = match &self.right {
+            Right::Leased { lease, beat } if beat.lost().is_none() => lease,
+            _ => return self.release().await,
+        };
+        let verdict = Some(Note { key: &self.names.verdict, text, expires_in });
+        let landing = self.flight.publish(Publication { lease, value: None, verdict }).await;
+        // Fenced: the key is the next holder's. Failed: nothing can be done about it.
+        let _ = self.landed(landing).await;
     }
 
     /// Releases the lease before the fill is over. Nothing of the fill will be published, and later writes
@@ -273,7 +315,7 @@ impl Fill {
     }
 
     /// Publishes under the lease.
-    async fn land(mut self, text: &str, ttl: Option<Duration>, standing: impl Fn() -> Standing) -> Published {
+    async fn land(mut self, product: Product, standing: impl Fn() -> Standing) -> Published {
         let Right::Leased { lease, beat } = &self.right else { return Published::Fenced };
         match beat.lost() {
             None => {}
@@ -288,12 +330,22 @@ impl Fill {
             self.release().await;
             return Published::Covered;
         }
-        match self.flight.put_under(lease, &self.names.value, text, ttl).await {
-            Ok(Written::At(number)) => {
-                self.release().await;
+        let value = Some(product.at(&self.names.value));
+        let landing = self.flight.publish(Publication { lease, value, verdict: None }).await;
+        self.landed(landing).await
+    }
+
+    /// Ends the fill as its publication did.
+    async fn landed(mut self, landing: crate::dust::Result<Landing>) -> Published {
+        match landing {
+            Ok(Landing::At(number)) => {
+                self.stop_beating();
+                self.spend();
                 Published::Computed(number)
             }
-            Ok(Written::Fenced) => {
+            // Released in the background when this is dropped.
+            Ok(Landing::Unreleased(number)) => Published::Computed(number),
+            Ok(Landing::Fenced) => {
                 self.spend();
                 Published::Fenced
             }
@@ -336,6 +388,14 @@ impl Drop for Fill {
 // === impl Flight ===
 
 impl Flight {
+    async fn publish(&self, publication: Publication<'_>) -> crate::dust::Result<Landing> {
+        let landing = self.bounded(self.dust.publish(publication)).await;
+        if let Ok(Landing::At(number) | Landing::Unreleased(number)) = landing {
+            self.saw(number);
+        }
+        landing
+    }
+
     async fn put_under(
         &self,
         lease: &Lease,
@@ -357,8 +417,7 @@ impl Flight {
 /// The result of a fill that has no lease at its end.
 struct Offer {
     names: Names,
-    text: String,
-    ttl: Option<Duration>,
+    product: Product,
 }
 
 impl Offer {
@@ -375,7 +434,7 @@ impl Offer {
         if there.is_some_and(|there| newer(&there)) {
             fill.release().await;
         } else {
-            let _ = fill.land(&self.text, self.ttl, standing).await;
+            let _ = fill.land(self.product, standing).await;
         }
     }
 }

@@ -7,7 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
-use crate::dust::{Error, Grant, Holder, Lease, Number, Renewal, Result};
+use crate::dust::{
+    Error, Findings, Grant, Holder, Inquiry, Known, Lease, LeaseRequest, Lock, Number, Renewal, Result,
+};
 
 use super::handback::Pending;
 use super::{Attempt, Fill, Flight, Names};
@@ -26,13 +28,19 @@ pub(super) struct OwnLease {
     pub(super) rest: Option<Duration>,
 }
 
+/// An answer that may bring a lease.
+trait MayGrant {
+    /// The lease, if it was granted.
+    fn granted(self) -> Option<Lease>;
+}
+
 /// A lease that was asked for, without an answer so far. Dropped in this state, whether the caller
 /// timed out or was cancelled, it is released by its holder's name, for the call may have landed. The
 /// call goes on in the background, for it may still land.
-struct Unheard<'a> {
+struct Unheard<'a, T: MayGrant + Send + 'static> {
     flight: &'a Arc<Flight>,
     lock: &'a Arc<str>,
-    asked: Option<(Holder, BoxFuture<'static, Result<Grant>>)>,
+    asked: Option<(Holder, BoxFuture<'static, Result<T>>)>,
 }
 
 /// For how many call bounds a call that timed out goes on in the background. The limit keeps such
@@ -79,16 +87,10 @@ impl Flight {
     /// # Cancel safety
     /// A lease whose answer was not heard is released in the background (F11).
     pub async fn take(self: &Arc<Self>, key: &Arc<str>) -> Result<Grant> {
-        let mut unheard = Unheard::ask(self, key);
-        let answer = unheard.answer().await?;
+        let answer = Unheard::ask(self, key).answer().await?;
         match &answer {
             Grant::Granted(lease) => self.saw(lease.token),
-            Grant::Held { token, holder, .. } => {
-                self.saw(token.unwrap_or(0));
-                if let (Some(token), Some(holder)) = (token, holder) {
-                    self.leaders.heard(key, *token, holder);
-                }
-            }
+            Grant::Held { token, holder, .. } => self.heard_of(key, *token, holder.as_ref()),
             Grant::Occupied => self.counters.occupied(key),
         }
         Ok(answer)
@@ -121,6 +123,19 @@ impl Flight {
         })
     }
 
+    /// Reads value, verdict and lock, and asks for the lease if nothing is there but what is `known`.
+    pub(super) async fn inquire(self: &Arc<Self>, names: &Names, known: Known) -> Result<Findings> {
+        Unheard::inquire(self, names, known).answer().await
+    }
+
+    /// Notes another holder of a lock.
+    pub(super) fn heard_of(&self, lock: &Arc<str>, token: Option<Number>, holder: Option<&Holder>) {
+        self.saw(token.unwrap_or(0));
+        if let (Some(token), Some(holder)) = (token, holder) {
+            self.leaders.heard(lock, token, holder);
+        }
+    }
+
     /// Releases a lease that a purge has made void, whichever instance holds it (F8).
     pub(super) async fn void(&self, lock: &str, token: Number) -> Result<()> {
         let lease = Lease { key: lock.to_owned(), token, holder: Holder("".into()) };
@@ -130,7 +145,41 @@ impl Flight {
 
 // === impl Unheard ===
 
-impl<'a> Unheard<'a> {
+impl MayGrant for Grant {
+    fn granted(self) -> Option<Lease> {
+        match self {
+            Self::Granted(lease) => Some(lease),
+            Self::Held { .. } | Self::Occupied => None,
+        }
+    }
+}
+
+impl MayGrant for Findings {
+    fn granted(self) -> Option<Lease> {
+        match self.lock {
+            Lock::Granted(lease) => Some(lease),
+            Lock::Free | Lock::Held { .. } | Lock::Occupied => None,
+        }
+    }
+}
+
+impl<'a> Unheard<'a, Findings> {
+    fn inquire(flight: &'a Arc<Flight>, names: &'a Names, known: Known) -> Self {
+        let holder = Holder::of(&flight.instance, &flight.dice.name());
+        let call = {
+            let (dust, names, holder) = (Arc::clone(&flight.dust), names.clone(), holder.clone());
+            let (ttl, seen) = (flight.settings.lease_ttl, flight.seen());
+            async move {
+                let Names { value, verdict, lock } = &names;
+                let lease = Some(LeaseRequest { ttl, holder: &holder, seen });
+                dust.enter(Inquiry { value, verdict, lock, known, lease }).await
+            }
+        };
+        Self { flight, lock: &names.lock, asked: Some((holder, call.boxed())) }
+    }
+}
+
+impl<'a> Unheard<'a, Grant> {
     fn ask(flight: &'a Arc<Flight>, lock: &'a Arc<str>) -> Self {
         let holder = Holder::of(&flight.instance, &flight.dice.name());
         let call = {
@@ -140,10 +189,12 @@ impl<'a> Unheard<'a> {
         };
         Self { flight, lock, asked: Some((holder, call.boxed())) }
     }
+}
 
+impl<T: MayGrant + Send + 'static> Unheard<'_, T> {
     /// Waits for the answer within the call bound. After an error, except [`Error::Refused`], it is
     /// unknown whether the lease landed.
-    async fn answer(&mut self) -> Result<Grant> {
+    async fn answer(&mut self) -> Result<T> {
         let Some((_, call)) = &mut self.asked else { return Err(self.flight.silent()) };
         let Ok(answer) = timeout(self.flight.settings.call_bound, call).await else {
             return Err(self.flight.silent());
@@ -156,20 +207,22 @@ impl<'a> Unheard<'a> {
         answer
     }
 
-    fn give_back(&mut self) -> Option<BoxFuture<'static, Result<Grant>>> {
+    fn give_back(&mut self) -> Option<BoxFuture<'static, Result<T>>> {
         let (holder, call) = self.asked.take()?;
         self.flight.hand_back(Pending::Unheard { key: Arc::clone(self.lock), holder });
         Some(call)
     }
 }
 
-impl Drop for Unheard<'_> {
+impl<T: MayGrant + Send + 'static> Drop for Unheard<'_, T> {
     fn drop(&mut self) {
         let Some(call) = self.give_back() else { return };
         let flight = Arc::clone(self.flight);
         self.flight.background(async move {
             let linger = flight.settings.call_bound * LINGER;
-            if let Ok(Ok(Grant::Granted(lease))) = timeout(linger, call).await {
+            if let Ok(Ok(answer)) = timeout(linger, call).await
+                && let Some(lease) = answer.granted()
+            {
                 flight.counters.orphaned();
                 flight.hand_back(Pending::Lease(lease));
             }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::dust::{Number, Result, Wake};
 
-use super::enter::{Entering, EntryLook};
+use super::enter::Entering;
 use super::lease::OwnLease;
 use super::{Flight, Judge, Judged};
 
@@ -88,12 +88,10 @@ impl<J: Judge> Entering<'_, J> {
         void: bool,
     ) -> Result<Option<WaitEnd<J::Found>>> {
         let ended = wake.is_none_or(|wake| self.flight.heard(sign, wake));
-        let look = if ended {
-            self.flight.look_around(self.names).await?
-        } else {
-            let lock = Some(OwnLease { token: sign.token, rest: None });
-            EntryLook { found: self.flight.look_again(self.names).await?, lock }
-        };
+        let mut look = self.flight.look_around(self.names, self.last.known()).await?;
+        if !ended {
+            look.lock = Some(OwnLease { token: sign.token, rest: None });
+        }
         let lock = look.lock;
         match self.judge(look) {
             Judged::Found(found) => return Ok(Some(WaitEnd::Found(found))),

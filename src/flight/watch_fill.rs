@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
-use crate::dust::{Changes, Entry, Number, Put, Result, Wake};
+use crate::dust::{Changes, Entry, Known, Number, Put, Result, Wake};
 
 use super::enter::EntryLook;
+use super::fill::Found;
 use super::lease::OwnLease;
 use super::wait::LeaseDeadline;
 use super::{Fill, Flight, Names, Uncoordinated};
@@ -26,6 +27,8 @@ pub struct FillWatch {
     lost: bool,
     sign: LeaseDeadline,
     changes: Option<Changes>,
+    /// What was read last.
+    known: Known,
 }
 
 /// What [`FillWatch::next`] returns.
@@ -33,10 +36,8 @@ pub struct FillWatch {
 pub enum Snapshot {
     /// Something changed, or this is the first read: what is published now.
     There {
-        /// The entry at the value key.
-        value: Option<Entry>,
-        /// The entry at the verdict key.
-        verdict: Option<Entry>,
+        /// What is at the value and the verdict. The body of a value comes with it once.
+        found: Found,
         /// The token of the lease that is known to live on the lock, if one does.
         live: Option<Number>,
         /// What the followed holder has written aside since it lost its lease.
@@ -53,7 +54,16 @@ impl Flight {
     pub fn pursue(self: &Arc<Self>, names: &Names, token: Number) -> FillWatch {
         let sign = self.sign(OwnLease { token: Some(token), rest: None });
         let (names, aside) = (names.clone(), names.aside(token));
-        FillWatch { flight: Arc::clone(self), names, token, aside, lost: false, sign, changes: None }
+        FillWatch {
+            flight: Arc::clone(self),
+            names,
+            token,
+            aside,
+            lost: false,
+            sign,
+            changes: None,
+            known: Known::default(),
+        }
     }
 
     /// Informs the requests that ride a fill whose lease is lost. The key is this fill's alone, so the
@@ -139,19 +149,20 @@ impl FillWatch {
     async fn look(&mut self, wake: Option<Wake>) -> Result<Snapshot> {
         let flight = Arc::clone(&self.flight);
         let ended = wake.is_none_or(|wake| flight.heard(&mut self.sign, wake));
-        let (found, live) = if ended {
-            let EntryLook { found, lock } = flight.look_around(&self.names).await?;
+        let EntryLook { found, lock } = flight.look_around(&self.names, self.known).await?;
+        let live = if ended {
             if let Some(held) = lock {
                 self.sign = flight.sign(held);
             }
-            (found, lock.and_then(|held| held.token))
+            lock.and_then(|held| held.token)
         } else {
-            (flight.look_again(&self.names).await?, self.sign.token)
+            self.sign.token
         };
+        self.known = found.known();
         let aside = match live {
             Some(token) if token == self.token && !self.lost => None,
             _ => flight.bounded(flight.dust.entry(&self.aside)).await?,
         };
-        Ok(Snapshot::There { value: found.value, verdict: found.verdict, live, aside })
+        Ok(Snapshot::There { found, live, aside })
     }
 }

@@ -221,6 +221,15 @@ impl Job {
         self.behind
     }
 
+    /// The number of the stale record that memory has, 0 if there is none. Only of one whose lifetime has
+    /// ended: any other was refused for a reason that the store's entry may not have.
+    pub(crate) fn known(&self) -> Number {
+        let ended = |stale: &&Arc<Stored>| {
+            stale.record.fresh_until() <= self.proxy.now_ms() && stale.record.key == self.place.key.text()
+        };
+        self.stale.as_ref().filter(ended).map_or(0, |stale| stale.number())
+    }
+
     /// Returns whether it has met a body whose bytes are gone.
     pub(crate) fn is_past_lost(&self) -> bool {
         self.patience.is_some()

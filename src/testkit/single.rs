@@ -8,7 +8,9 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use crate::dust::{Entry, Error, Number};
-use crate::flight::{Entered, Flight, Judge, Judged, Names, Published, Standing, Uncoordinated};
+use crate::flight::{
+    Entered, Flight, Found, Judge, Judged, Names, Product, Published, Standing, Uncoordinated,
+};
 
 /// How [`run`] treats a value.
 #[derive(Clone)]
@@ -107,13 +109,15 @@ where
             fill.abort(None).await;
             Err(RunError::Aborted(reason))
         }
-        Work::Publish(value) => match fill.publish(&value.to_string(), None, || Standing::Live).await {
-            Published::Computed(_) | Published::Covered | Published::Offered => {
-                Ok(Flown { coordinated, ..plain(value, Source::Computed) })
+        Work::Publish(value) => {
+            match fill.publish(Product::new(value.to_string(), None), || Standing::Live).await {
+                Published::Computed(_) | Published::Covered | Published::Offered => {
+                    Ok(Flown { coordinated, ..plain(value, Source::Computed) })
+                }
+                Published::Fenced => Err(RunError::Fenced),
+                Published::Failed(error) => Err(RunError::Store(error)),
             }
-            Published::Fenced => Err(RunError::Fenced),
-            Published::Failed(error) => Err(RunError::Store(error)),
-        },
+        }
     }
 }
 
@@ -139,8 +143,8 @@ impl Options {
 impl Judge for Options {
     type Found = Json;
 
-    fn judge(&self, value: Option<&Entry>, _: Option<&Entry>, _: Option<Number>) -> Judged<Json> {
-        match value.and_then(decode) {
+    fn judge(&self, found: &Found, _: Option<Number>) -> Judged<Json> {
+        match found.value.as_ref().and_then(decode) {
             Some(json) if self.fresh.as_ref().is_none_or(|fresh| fresh(&json)) => Judged::Found(json),
             Some(_) | None => Judged::Absent,
         }

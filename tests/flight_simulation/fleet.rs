@@ -7,8 +7,8 @@ use std::time::Duration;
 use dustgate::clock::Dice;
 use dustgate::dust::{Entry, Number};
 use dustgate::flight::{
-    Entered, Fill, Flight, Flights, Joined, Judge, Judged, Leader, Names, OnUnavailable, Published, Settings,
-    Settled, Standing,
+    Entered, Fill, Flight, Flights, Found, Joined, Judge, Judged, Leader, Names, OnUnavailable, Product,
+    Published, Settings, Settled, Standing,
 };
 use dustgate::testkit::faulty::{Fault, Faulty, Op};
 use serde_json::{Value as Json, json};
@@ -308,8 +308,9 @@ impl Call {
         let desk: Arc<Desk> = Arc::new(Mutex::new(Some(fill)));
         world
             .fill_begins(&self.key, &desk, |looked| {
-                let (value, verdict) = (looked.value.as_ref(), looked.verdict.as_ref());
-                matches!(self.judge(value, verdict, None), Judged::Found(_))
+                let found =
+                    Found { value: looked.value.clone(), body: None, verdict: looked.verdict.clone() };
+                matches!(self.judge(&found, None), Judged::Found(_))
             })
             .await;
         let sent = world.now();
@@ -350,7 +351,7 @@ impl Call {
         let (of, key) = (world.clone(), self.key.clone());
         let standing =
             move || if of.purge_of(&key).stamp > born { Standing::Covered } else { Standing::Live };
-        let published = fill.publish(&value.text(), None, standing).await;
+        let published = fill.publish(Product::new(value.text(), None), standing).await;
         self.say(format_args!("published: {published:?}"));
         world.count(match published {
             Published::Failed(_) => "failed to publish",
@@ -371,7 +372,8 @@ impl Call {
 impl Judge for Call {
     type Found = Told;
 
-    fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, _: Option<Number>) -> Judged<Told> {
+    fn judge(&self, found: &Found, _: Option<Number>) -> Judged<Told> {
+        let (value, verdict) = (found.value.as_ref(), found.verdict.as_ref());
         if let Some(value) = value.and_then(Value::of)
             && self.may_use(&value)
         {

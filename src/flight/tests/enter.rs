@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::dust::{Dust, Value};
-use crate::flight::{Attempt, Entered, Flight, Names, OnUnavailable, Settings, Uncoordinated};
+use crate::flight::{Attempt, Entered, Flight, Names, OnUnavailable, Product, Settings, Uncoordinated};
 use crate::testkit::faulty::{Fault, Op};
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ async fn f8_an_attempt_takes_the_lease_from_a_void_holder_alone() {
     assert!(matches!(b.flight.attempt_after(&names(), stamp).await, Attempt::Taken), "it is not below it");
     let attempt = b.flight.attempt_after(&names(), stamp + 1).await;
     let Attempt::Won(fill) = attempt else { panic!("the holder is void") };
-    let published = void.publish("from before", None, || crate::flight::Standing::Live).await;
+    let published = void.publish(Product::new("from before", None), || crate::flight::Standing::Live).await;
     assert!(matches!(published, crate::flight::Published::Fenced));
     assert_eq!(rig.holder().await, Some(fill.token()));
 }
@@ -66,7 +66,7 @@ async fn s2_a_fill_costs_two_reads_a_lease_two_reads_a_put_and_a_release() {
     let rig = Rig::new();
     let a = rig.instance();
     let fill = a.win().await;
-    let _ = fill.publish("v", None, || crate::flight::Standing::Live).await;
+    let _ = fill.publish(Product::new("v", None), || crate::flight::Standing::Live).await;
     let calls: Vec<Op> = a.spy.calls().into_iter().map(|(op, _)| op).collect();
     use Op::{Entry, Lease, Put, Release};
     assert_eq!(calls, [Entry, Entry, Lease, Entry, Entry, Put, Release]);
@@ -158,7 +158,7 @@ async fn f8_a_holder_below_the_stamp_is_released_and_the_lock_taken() {
     let entered = b.flight.enter(&names(), Instant::now() + secs(9), stamp, &Any).await;
     let Entered::Won(fill) = entered else { panic!("{entered:?}") };
     assert!(fill.token() > stamp);
-    let published = void.publish("from before", None, || crate::flight::Standing::Live).await;
+    let published = void.publish(Product::new("from before", None), || crate::flight::Standing::Live).await;
     assert_eq!(published.as_str(), "fenced");
     assert_eq!(rig.holder().await, Some(fill.token()), "the void fill's end leaves the new one alone");
 }

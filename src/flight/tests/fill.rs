@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::support::*;
 use crate::dust::{Dust, Error, Renewal};
-use crate::flight::{Entered, Fill, Noted, Published, Standing};
+use crate::flight::{Entered, Fill, Noted, Product, Published, Standing};
 use crate::testkit::faulty::{Fault, Op};
 use tokio::time::{Instant, advance, sleep};
 
 async fn publish(fill: Fill, text: &str) -> Published {
-    fill.publish(text, None, || Standing::Live).await
+    fill.publish(Product::new(text, None), || Standing::Live).await
 }
 
 async fn alone(instance: &Instance) -> Fill {
@@ -275,7 +275,7 @@ async fn f8_what_a_purge_covers_by_the_end_is_not_published() {
     let rig = Rig::new();
     let a = rig.instance();
     let fill = a.win().await;
-    let published = fill.publish("v", None, || Standing::Covered).await;
+    let published = fill.publish(Product::new("v", None), || Standing::Covered).await;
     assert_eq!(published, Published::Covered);
     assert_eq!((rig.text("k").await, rig.holder().await), (None, None));
 }
@@ -325,7 +325,7 @@ async fn s14_a_lone_result_that_a_stamp_covers_is_dropped() {
         note.store(true, Ordering::Relaxed);
         Standing::Covered
     };
-    assert_eq!(fill.publish("v", None, standing).await, Published::Offered);
+    assert_eq!(fill.publish(Product::new("v", None), standing).await, Published::Offered);
     a.flight.idle().await;
     assert!(asked.load(Ordering::Relaxed));
     assert_eq!((rig.text("k").await, rig.holder().await), (None, None));

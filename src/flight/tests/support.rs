@@ -15,7 +15,7 @@ use crate::dust::{
     Changes, Dust, Embedded, Entry, Feed, Findings, Grant, Holder, Hub, Inquiry, Landing, Lease, Number,
     Publication, Put, Renewal, Result, Written,
 };
-use crate::flight::{Entered, Fill, Flight, Judge, Judged, Names, OnUnavailable, Settings};
+use crate::flight::{Entered, Fill, Flight, Found, Judge, Judged, Names, OnUnavailable, Settings};
 use crate::testkit::faulty::{Faulty, Op};
 
 pub(super) const TTL: Duration = Duration::from_secs(6);
@@ -152,9 +152,9 @@ impl Instance {
 impl Judge for Any {
     type Found = String;
 
-    fn judge(&self, value: Option<&Entry>, verdict: Option<&Entry>, live: Option<Number>) -> Judged<String> {
-        let text = |entry: Option<&Entry>| entry.and_then(Entry::text).map(ToString::to_string);
-        match (text(value), text(verdict)) {
+    fn judge(&self, found: &Found, live: Option<Number>) -> Judged<String> {
+        let text = |entry: &Option<Entry>| entry.as_ref().and_then(Entry::text).map(ToString::to_string);
+        match (text(&found.value), text(&found.verdict)) {
             (Some(value), _) if value != "old" => Judged::Found(value),
             (_, Some(verdict)) if verdict == "pass" => Judged::Found(verdict),
             (_, Some(verdict)) if live.is_some_and(|token| verdict == format!("growing {token}")) => {

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::dust::{Change, Dust, Grant, Holder, Put, What};
-use crate::flight::{Entered, Standing};
+use crate::flight::{Entered, Product, Standing};
 use crate::testkit::faulty::{Fault, Op};
 use tokio::time::{Instant, advance, sleep};
 
@@ -64,7 +64,7 @@ async fn s9_a_waiter_rides_what_is_published() {
     let (a, b) = (rig.instance(), rig.instance());
     let fill = a.win().await;
     let wait = b.enter_aside(secs(9)).await;
-    let published = fill.publish("v", None, || Standing::Live).await;
+    let published = fill.publish(Product::new("v", None), || Standing::Live).await;
     assert_eq!(published.as_str(), "computed");
     let start = Instant::now();
     assert!(awaited(&wait.await.unwrap(), "v"));
@@ -135,7 +135,7 @@ async fn s10_a_steal_is_not_a_release_the_new_holder_is_waited_for() {
     sleep(ms(500)).await;
     assert!(!wait.is_finished());
     assert_eq!(b.spy.count(Op::Lease), 1, "the waiter did not try again");
-    let _ = fill.publish("v", None, || Standing::Live).await;
+    let _ = fill.publish(Product::new("v", None), || Standing::Live).await;
     assert!(awaited(&wait.await.unwrap(), "v"));
 }
 
@@ -264,7 +264,7 @@ async fn s13_a_result_whose_event_was_lost_is_found_at_the_deadline() {
     let fill = a.win().await;
     let wait = b.enter_aside(secs(1)).await;
     b.line.lose_events(true);
-    let _ = fill.publish("v", None, || Standing::Live).await;
+    let _ = fill.publish(Product::new("v", None), || Standing::Live).await;
     assert!(awaited(&wait.await.unwrap(), "v"));
 }
 
@@ -286,7 +286,7 @@ async fn s17_nothing_stays_subscribed_on_any_way_out() {
     b.line.up();
     assert_eq!(b.line.subscriptions(), 0, "degraded");
     let wait = b.enter_aside(secs(9)).await;
-    let _ = fill.publish("v", None, || Standing::Live).await;
+    let _ = fill.publish(Product::new("v", None), || Standing::Live).await;
     assert!(awaited(&wait.await.unwrap(), "v"));
     assert_eq!(b.line.subscriptions(), 0, "found");
 }
@@ -315,7 +315,7 @@ async fn f6_a_gap_in_the_events_is_read_over_and_the_wait_goes_on() {
     settle().await;
     assert!(!wait.is_finished());
     assert_eq!(b.spy.count(Op::On), 2);
-    let _ = fill.publish("v", None, || Standing::Live).await;
+    let _ = fill.publish(Product::new("v", None), || Standing::Live).await;
     assert!(awaited(&wait.await.unwrap(), "v"));
 }
 

@@ -8,10 +8,10 @@ use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
-use crate::catalog::{EntryText, MAX_NOTE_MS};
+use crate::catalog::{self, EntryText, MAX_NOTE_MS};
 use crate::clock::{WallMs, millis};
 use crate::dust::{Entry, Number};
-use crate::flight::{Fill, Noted, Published, Standing};
+use crate::flight::{Fill, Noted, Product, Published, Standing};
 use crate::policy::{self, ErrorCase, Lifetime, PassReason, RequestFacts, Varies};
 use crate::proxy::cause::Cause;
 use crate::proxy::fill::stream::unfit;
@@ -310,15 +310,16 @@ impl Job {
             // record lasted, or have begun to read what is in the store's last life.
             self.tell_whole_aside(names, token, &pointer).await;
         }
-        let ttl = Some(Duration::from_millis(left));
+        let mut product = Product::new(pointer.as_str(), Some(Duration::from_millis(left)));
+        product.keeps = catalog::carried(fill.names(), &record.body);
         let published = if fill.yielded() {
             if self.proxy.dust.shared() && stored.record.fresh_ms > stored.record.age_ms {
                 // Other instances rode it for as long as it was fresh.
                 self.tell_whole_aside(fill.names(), token, &pointer).await;
             }
-            fill.offer(pointer.as_str(), ttl, self.stays_before(&stored), standing)
+            fill.offer(product, self.stays_before(&stored), standing)
         } else {
-            fill.publish(pointer.as_str(), ttl, standing).await
+            fill.publish(product, standing).await
         };
         if let (Some(names), Published::Fenced) = (&riders, &published) {
             self.tell_whole_aside(names, token, &pointer).await;

@@ -4,18 +4,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::catalog::{Reading, ToldAside};
 use crate::clock::WallMs;
-use crate::dust::{Entry, Number};
-use crate::flight::{Judge, Judged};
+use crate::dust::{Entry, Known, Number};
+use crate::flight::{Found, Judge, Judged};
 use crate::key::KeyHash;
 use crate::key::target::Target;
 use crate::policy::{PassReason, RequestFacts};
 use crate::proxy::fill::Job;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
-use crate::proxy::lookup::{self, CacheSlot, reach};
+use crate::proxy::lookup::{self, CacheSlot, reach, taking_in};
 use crate::proxy::outcome::{
     Elsewhere, Failure, FlightOutcome, FoundRecord, How, PrivateResponse, StoreSighting,
 };
@@ -65,6 +66,9 @@ pub(crate) struct FillJudge {
     unbound: OnceLock<Number>,
     target: Target,
     forwarded: Forwarded,
+    /// The number of the record that memory has, if that is past its lifetime: it need not be read again
+    /// before the lease is taken.
+    known: Number,
 }
 
 impl FillJudge {
@@ -90,6 +94,7 @@ impl FillJudge {
             unbound: OnceLock::new(),
             target: job.target.clone(),
             forwarded: job.forwarded.clone(),
+            known: job.known(),
         }
     }
 
@@ -142,7 +147,7 @@ impl FillJudge {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn value(&self, entry: &Entry) -> Judged<StoreSighting> {
+    fn value(&self, entry: &Entry, body: Option<&Bytes>) -> Judged<StoreSighting> {
         match self.proxy.catalog.reading(entry, &self.place.key) {
             Reading::Vary(node) => {
                 let node = Arc::new(node);
@@ -150,7 +155,8 @@ impl FillJudge {
                 told(FlightOutcome::Varies(node))
             }
             Reading::Record(record) => {
-                let stored = Arc::new(Stored::new(*record, &self.route.rules, None).at(entry.number));
+                let body = taking_in::along(&self.proxy, &record.body, body);
+                let stored = Arc::new(Stored::new(*record, &self.route.rules, body).at(entry.number));
                 self.record(stored)
             }
             Reading::Foreign => Judged::Absent,
@@ -343,19 +349,19 @@ impl FillJudge {
 impl Judge for FillJudge {
     type Found = StoreSighting;
 
-    fn judge(
-        &self,
-        value: Option<&Entry>,
-        verdict: Option<&Entry>,
-        live: Option<Number>,
-    ) -> Judged<StoreSighting> {
+    fn known(&self) -> Known {
+        Known { value: self.known, verdict: 0 }
+    }
+
+    fn judge(&self, found: &Found, live: Option<Number>) -> Judged<StoreSighting> {
+        let Found { value, body, verdict } = found;
         self.live.store(live.unwrap_or(0), Ordering::Relaxed);
-        let of_value = value.map_or(Judged::Absent, |entry| self.value(entry));
+        let of_value = value.as_ref().map_or(Judged::Absent, |entry| self.value(entry, body.as_ref()));
         // Set after the first look at the value: only later ones see what was waited for.
         self.first.get_or_init(|| self.newest.load(Ordering::Relaxed));
         let judged = match of_value {
             Judged::Absent => {
-                let note = verdict.and_then(|entry| self.proxy.catalog.note(entry, &self.place.key));
+                let note = verdict.as_ref().and_then(|entry| self.proxy.catalog.note(entry, &self.place.key));
                 note.map_or(Judged::Absent, |note| self.note(note, live))
             }
             judged => judged,

@@ -7,17 +7,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
 use crate::body::{self, Growing, Tail};
 use crate::catalog::ToldAside;
 use crate::dust::{Entry, Number};
-use crate::flight::{Attempt, Fill, Joined, Names, Settled, Snapshot};
+use crate::flight::{Attempt, Fill, Found, Joined, Names, Settled, Snapshot};
 use crate::policy;
 use crate::proxy::fill::resume::Partial;
 use crate::proxy::fill::{Job, judge};
-use crate::proxy::lookup::reach;
+use crate::proxy::lookup::{reach, taking_in};
 use crate::proxy::outcome::{Elsewhere, Exchange, FlightOutcome, Follower, Leader, Phase};
 use crate::record::{Binding, Manifest, Note, Record};
 use crate::tier::{Covered, Stored};
@@ -231,7 +232,9 @@ impl RemoteFill {
 
     /// Gives the riders what the store's entries tell.
     async fn heed(mut self: Box<Self>, glimpse: Snapshot) -> RemoteStep {
-        let Snapshot::There { value, verdict, live, aside } = glimpse else { return RemoteStep::On(self) };
+        let Snapshot::There { found: Found { value, body, verdict }, live, aside } = glimpse else {
+            return RemoteStep::On(self);
+        };
         // An entry that is known already is no sign of life.
         let aside = aside.filter(|entry| self.aside.is_none_or(|known| known.is_news(entry.number)));
         if live != Some(self.token) || self.is_aside() {
@@ -241,12 +244,11 @@ impl RemoteFill {
                 return self.heed_aside(aside.as_ref()).await;
             }
         }
-        let (value, verdict) = (value.as_ref(), verdict.as_ref());
-        if let Some(record) = self.published(value) {
-            self.settle(record).await;
+        if let Some(record) = self.published(value.as_ref()) {
+            self.settle(record, body.as_ref()).await;
             return RemoteStep::Over;
         }
-        let note = verdict.and_then(|entry| self.job.proxy.catalog.note(entry, &self.job.place.key));
+        let note = verdict.as_ref().and_then(|entry| self.job.proxy.catalog.note(entry, &self.job.place.key));
         match note {
             Some(Note::Growing { token, head, .. }) if live == Some(token) && token >= self.token => {
                 (self.token, self.record) = (token, head.token);
@@ -316,8 +318,9 @@ impl RemoteFill {
 
     /// Ends with a complete record: the riders get the rest of it if it is the representation that they have
     /// begun.
-    async fn settle(mut self: Box<Self>, record: Record) {
-        let of_tier = Stored::new(record.clone(), &self.job.route.rules, None);
+    async fn settle(mut self: Box<Self>, record: Record, body: Option<&Bytes>) {
+        let body = taking_in::along(&self.job.proxy, &record.body, body);
+        let of_tier = Stored::new(record.clone(), &self.job.route.rules, body);
         self.job.proxy.tier.keep(Arc::new(of_tier));
         self.job.proxy.negative_cache.forget(self.head.hash);
         // A request that comes now has a hit.
@@ -356,7 +359,7 @@ impl RemoteFill {
         }
         if let Some(record) = fill.as_ref().and_then(|fill| self.published(fill.value())) {
             drop(fill);
-            self.settle(record).await;
+            self.settle(record, None).await;
         } else {
             self.fetch_here(fill).await;
         }

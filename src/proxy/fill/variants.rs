@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::catalog::{EntryText, MAX_FIELDS, Reading};
 use crate::dust::Number;
-use crate::flight::{Attempt, Fill, Names, Published, Standing};
+use crate::flight::{Attempt, Fill, Names, Product, Published, Standing};
 use crate::policy::{self, Varies};
 use crate::proxy::Proxy;
 use crate::proxy::fill::{Head, Job, better};
@@ -276,7 +276,7 @@ async fn publish_node(proxy: &Proxy, fill: Fill, node: VaryNode) -> bool {
     let ttl = proxy.settings.max_life;
     let mut node = node;
     let Ok(text) = EntryText::node_shortened(&mut node) else { return false };
-    let published = fill.publish(text.as_str(), Some(ttl), || Standing::Live).await;
+    let published = fill.publish(Product::new(text.as_str(), Some(ttl)), || Standing::Live).await;
     let landed = matches!(published, Published::Computed(_));
     if landed {
         proxy.tier.keep_node(Arc::new(node));

@@ -98,11 +98,11 @@ pub(crate) async fn found_in_language(
 async fn published_soon(proxy: &Proxy, key: &Key) -> bool {
     let mut pursuit = proxy.flight.pursue(&proxy.names(key), 0);
     let until = Instant::now() + SOON;
-    while let Ok(Ok(Snapshot::There { value, verdict, live, .. })) = timeout_at(until, pursuit.next()).await {
-        if value.is_some() {
+    while let Ok(Ok(Snapshot::There { found, live, .. })) = timeout_at(until, pursuit.next()).await {
+        if found.value.is_some() {
             return true;
         }
-        if live.is_none() || verdict.is_some() {
+        if live.is_none() || found.verdict.is_some() {
             return false;
         }
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::catalog::EntryText;
+use crate::catalog::{self, EntryText};
 use crate::dust::Number;
-use crate::flight::{Attempt, Fill, Published, Standing};
+
+use crate::flight::{Attempt, Fill, Product, Published, Standing};
 use crate::key::Key;
 use crate::key::target::Target;
 use crate::policy::{self, HeadUpdate, RequestFacts};
@@ -112,7 +113,9 @@ async fn publish_update(proxy: &Proxy, of: &Of, fill: Fill, record: Record) {
     };
     // A record past its end expires at once.
     let ttl = Duration::from_millis(left.max(1));
-    if let Published::Computed(_) = fill.publish(text.as_str(), Some(ttl), standing).await {
+    let mut product = Product::new(text.as_str(), Some(ttl));
+    product.keeps = catalog::carried(fill.names(), &record.body);
+    if let Published::Computed(_) = fill.publish(product, standing).await {
         let body = match proxy.tier.peek(&record.key) {
             Some(Held::Stored(here)) if *here.manifest == record.body => here.body.clone(),
             _ => None,

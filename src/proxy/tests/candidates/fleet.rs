@@ -1,6 +1,6 @@
 //! What a fill makes of the entries of the store, and what those who wait make of its word.
 
-use crate::flight::{Attempt, Judge, Judged};
+use crate::flight::{Attempt, Found, Judge, Judged};
 use crate::policy::Ride;
 use crate::proxy::fill::judge::FillJudge;
 use crate::proxy::miss::step::{self, End, FollowerAction, Move};
@@ -38,7 +38,7 @@ async fn a_record_that_is_there_when_a_fill_comes() {
     let bench = Bench::new().await;
     let table = bench.table(async |case| {
         let judge = judge(&bench, case, false);
-        judged(&judge, &judge.judge(Some(&case.entry()), None, None))
+        judged(&judge, &judge.judge(&of_value(case.entry()), None))
     });
     is(
         &table.await,
@@ -56,8 +56,8 @@ async fn a_record_that_comes_while_a_fill_waits() {
     let bench = Bench::new().await;
     let table = bench.table(async |case| {
         let judge = judge(&bench, case, false);
-        judge.judge(None, None, None);
-        judged(&judge, &judge.judge(Some(&case.entry()), None, None))
+        judge.judge(&Found::default(), None);
+        judged(&judge, &judge.judge(&of_value(case.entry()), None))
     });
     is(
         &table.await,
@@ -75,7 +75,7 @@ async fn a_record_that_is_there_when_a_refresh_comes() {
     let bench = Bench::new().await;
     let table = bench.table(async |case| {
         let judge = judge(&bench, case, true);
-        judged(&judge, &judge.judge(Some(&case.entry()), None, None))
+        judged(&judge, &judge.judge(&of_value(case.entry()), None))
     });
     is(
         &table.await,
@@ -93,8 +93,8 @@ async fn a_record_that_comes_while_a_refresh_waits() {
     let bench = Bench::new().await;
     let table = bench.table(async |case| {
         let judge = judge(&bench, case, true);
-        judge.judge(None, None, None);
-        judged(&judge, &judge.judge(Some(&case.entry()), None, None))
+        judge.judge(&Found::default(), None);
+        judged(&judge, &judge.judge(&of_value(case.entry()), None))
     });
     is(
         &table.await,
@@ -132,7 +132,7 @@ async fn a_body_that_another_instance_fetches() {
         let note = Note::Growing { token: BORN, head: Box::new(case.record.clone()), binding: None };
         let text = codec::encode_note(&note).unwrap();
         let entry = Entry { value: Value::Text(text.into()), number: BORN };
-        judged(&judge, &judge.judge(None, Some(&entry), Some(BORN)))
+        judged(&judge, &judge.judge(&Found { verdict: Some(entry.clone()), ..Found::default() }, Some(BORN)))
     });
     is(
         &table.await,
@@ -269,4 +269,8 @@ async fn a_body_that_was_left_half_done() {
             ----- ----- ----- -----: own shSH other nshSH old shSH both nshSH
             ",
     );
+}
+
+fn of_value(entry: Entry) -> Found {
+    Found { value: Some(entry), ..Found::default() }
 }
