@@ -29,20 +29,26 @@ use bytes::Bytes;
 use object_store::ObjectStore;
 
 use crate::clock::Clock;
-use crate::record::{MAX_SEGMENTS, Manifest};
+use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
 mod ahead;
 mod away;
 mod blocks;
+mod carrier;
+mod counters;
+mod destination;
 mod fill;
 mod gone;
+mod grace;
 mod growing;
 mod lives;
 mod location;
 mod marker;
+mod name;
 mod reader;
 mod remote_reader;
 mod s3;
+mod scan;
 mod segmenting;
 mod settings;
 mod share;
@@ -56,6 +62,9 @@ mod waiting;
 mod window;
 mod writer;
 
+pub use carrier::Carrier;
+pub use counters::Counters;
+pub use destination::LARGE;
 pub use growing::Growing;
 pub use lives::{Fate, OtherLife};
 pub use location::{Bucket, Location};
@@ -63,13 +72,14 @@ pub use reader::Reader;
 pub use remote_reader::Tail;
 pub use settings::Settings;
 pub use spill::Spill;
-pub use store::Counters;
 pub use sweep::{Named, Names, Sweeper, Swept};
-pub use writer::Writer;
+pub use writer::{Finished, Writer};
 
 use blocks::Blocks;
 use fill::Fill;
-use store::{Name, Store};
+use grace::Grace;
+use name::Name;
+use store::Store;
 use sweep::Writing;
 
 /// The most bytes that [`Bodies::whole`] reads into one piece.
@@ -137,6 +147,9 @@ pub enum Error {
 }
 
 /// The bodies of one life of the store.
+///
+/// Most are objects of the body store. Small ones, and all where `bodies.url` says so, are carried by the
+/// coordination store ([`Bodies::are_carried_by`]). A manifest may name segments of both kinds.
 #[derive(Debug)]
 pub struct Bodies {
     settings: Settings,
@@ -144,6 +157,7 @@ pub struct Bodies {
     store: Store,
     blocks: Blocks,
     writing: Writing,
+    grace: Arc<Grace>,
 }
 
 // === impl Error ===
@@ -275,7 +289,8 @@ impl Bodies {
 
     fn over(store: Store, settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
         let blocks = Blocks::new(settings.blocks);
-        Arc::new(Self { settings, clock, store, blocks, writing: Writing::default() })
+        let (writing, grace) = (Writing::default(), Arc::default());
+        Arc::new(Self { settings, clock, store, blocks, writing, grace })
     }
 
     /// The id of the life that new bodies belong to.
@@ -402,11 +417,15 @@ impl Bodies {
     pub async fn discard(&self, key_hash: &str, manifest: &Manifest) -> Result<(), Error> {
         let life = manifest.life.clone().unwrap_or_else(|| self.life());
         let name = Name::of(life, key_hash);
-        let segments = manifest.segments.iter().take(MAX_SEGMENTS);
-        let segments: Vec<_> = segments
-            .map(|segment| (name.clone(), segment.token, segment.n, self.store.takes(segment.len)))
-            .collect();
-        self.store.delete(&segments).await.into_iter().collect()
+        let segments = manifest.segments.iter().take(MAX_SEGMENTS).copied();
+        let (carried, objects): (Vec<_>, Vec<_>) = segments.partition(|segment| segment.carried);
+        let objects = objects.iter().map(|object| {
+            let Segment { token, n, .. } = *object;
+            (name.clone(), token, n, self.store.space(object))
+        });
+        let objects: Vec<_> = objects.collect();
+        let dropped = self.store.drop_carried(&name, &carried).await;
+        self.store.delete(&objects).await.into_iter().chain([dropped]).collect()
     }
 
     /// The counters, for telemetry.

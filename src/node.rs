@@ -31,12 +31,14 @@ use crate::tier::{Member, Stamps, Tier, Trust, WhenUnsure, member};
 use crate::upstream::Upstream;
 use crate::upstream::limit::Limit;
 
+mod carrier;
 mod chores;
 mod joining;
 mod shelves;
 mod stores;
 pub mod unmarked;
 
+pub use carrier::DustCarrier;
 pub use chores::Chores;
 pub use joining::Joining;
 pub use stores::{Error, Opened, Places, Seams, Stores, fleet_key};

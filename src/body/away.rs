@@ -1,4 +1,4 @@
-//! A store that can't be read is *away* for a moment: new readers do not wait for it, and one read at a time
+//! A store that can't be read, be it that of the objects or what carries segments, is *away* for a moment: new readers do not wait for it, and one read at a time
 //! finds out whether it is back.
 //!
 //! A reader whose client has had bytes has no alternative and still tries. But it does not repeat a read of a
@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use super::blocks::SegmentAt;
-use super::store::Name;
+use super::name::Name;
 use super::{Bodies, Error};
 use crate::record::{Manifest, Segment};
 
@@ -54,7 +54,7 @@ enum Way {
 }
 
 /// The right to run the trial read. Dropping it ends the trial.
-struct Trial(Arc<Bodies>);
+struct Trial(Arc<Bodies>, Segment);
 
 // === impl Away ===
 
@@ -120,20 +120,20 @@ impl Bodies {
         self.goes_past(&name, first).is_some()
             || manifest.segments.iter().any(|segment| {
                 let at = SegmentAt::of(&name, segment);
-                self.store.away.lately(&at).is_some()
+                self.store.away(segment).lately(&at).is_some()
             })
     }
 
     /// The error for a reader that has had no bytes and must not read this segment now; `None` if it may.
     pub(super) fn goes_past(self: &Arc<Self>, name: &Name, segment: &Segment) -> Option<Error> {
-        match self.store.away.way() {
+        match self.store.away(segment).way() {
             Way::Open => return None,
             Way::Past => {}
             Way::Due => {
-                let (trial, name, segment) = (Trial(Arc::clone(self)), name.clone(), *segment);
+                let (trial, name) = (Trial(Arc::clone(self), *segment), name.clone());
                 tokio::spawn(async move {
                     // The read itself notes its result.
-                    let _ = trial.0.try_segment(&name, &segment).await;
+                    let _ = trial.0.try_segment(&name, &trial.1).await;
                 });
             }
         }
@@ -143,6 +143,6 @@ impl Bodies {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        self.0.store.away.lock().tried = false;
+        self.0.store.away(&self.1).lock().tried = false;
     }
 }

@@ -3,24 +3,23 @@
 //! again alone, and checked again. Concurrent readers of the same bytes share one read, and its failure.
 
 use std::fmt::{self, Debug};
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::GetResultPayload;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::away::Began;
 use super::fill::BLOCK;
+use super::name::Name;
+use super::scan::{Digest, Scan, Scanned, scan_file, sha};
 use super::share::{Read, Shares};
-use super::store::{FLOOR, Name, digest, first_half};
+use super::store::FLOOR;
 use super::{Bodies, Error, segmenting};
 use crate::record::{Manifest, Segment};
 
@@ -36,9 +35,6 @@ const HELD_MOST: u64 = 8 * segmenting::SIZE;
 const UNIT: u64 = 1024;
 /// How many segments of a body are read at a time when it is read into one piece.
 const AT_ONCE: usize = 4;
-
-/// The first half of a SHA-256.
-type Digest = [u8; 16];
 
 /// Blocks in memory, and the digests of the blocks of verified segments.
 pub(super) struct Blocks {
@@ -274,19 +270,19 @@ impl Bodies {
         let digest = usize::try_from(block).ok().and_then(|block| digests.get(block)).copied();
         let Some(digest) = digest.filter(|_| first < end) else { return Err(Error::Range) };
         let at = BlockAt { segment: SegmentAt::of(name, segment), block };
-        if let Some(cause) = self.store.away.lately(&at.segment) {
+        if let Some(cause) = self.store.away(segment).lately(&at.segment) {
             return Err(cause);
         }
         let read = self.blocks.pieces.join(at, || {
             let (bodies, name, segment) = (Arc::clone(self), name.clone(), *segment);
             async move {
-                let began = bodies.store.away.begins();
+                let began = bodies.store.away(&segment).begins();
                 let read = async {
                     let bytes = bodies.store.get_range(&name, &segment, first..end).await?;
                     if sha(&bytes) == digest { Ok(bytes) } else { Err(bodies.store.corrupt(&name, &segment)) }
                 };
                 let read = read.await;
-                bodies.heard(at.segment, began, &read);
+                bodies.heard(&segment, at.segment, began, &read);
                 let bytes = read?;
                 bodies.blocks.cache.insert(at, bytes.clone());
                 Ok(bytes)
@@ -302,7 +298,7 @@ impl Bodies {
         segment: &Segment,
         keep: Keep,
     ) -> Result<Arc<Read<Arc<Sound>>>, Error> {
-        match self.store.away.lately(&SegmentAt::of(name, segment)) {
+        match self.store.away(segment).lately(&SegmentAt::of(name, segment)) {
             Some(cause) => Err(cause),
             None => Ok(self.begin(name, segment, keep)),
         }
@@ -316,16 +312,17 @@ impl Bodies {
     }
 
     /// Notes the result of a read: whether the store answers.
-    pub(super) fn heard<T>(&self, at: SegmentAt, began: Began, read: &Result<T, Error>) {
+    pub(super) fn heard<T>(&self, segment: &Segment, at: SegmentAt, began: Began, read: &Result<T, Error>) {
+        let away = self.store.away(segment);
         match read {
-            Err(cause) if !cause.condemns() => self.store.away.failed(at, began, cause),
-            Ok(_) | Err(_) => self.store.away.answered(),
+            Err(cause) if !cause.condemns() => away.failed(at, began, cause),
+            Ok(_) | Err(_) => away.answered(),
         }
     }
 
     /// Reads and verifies a whole segment. The blocks of a small one stay in the cache.
     async fn verify(&self, name: &Name, segment: &Segment, keep: Keep) -> Result<Sound, Error> {
-        let (at, began) = (SegmentAt::of(name, segment), self.store.away.begins());
+        let (at, began) = (SegmentAt::of(name, segment), self.store.away(segment).begins());
         let by = Instant::now() + self.store.call_timeout();
         let small = segment.len <= segmenting::SIZE;
         // A read that holds room needs no permit.
@@ -339,7 +336,7 @@ impl Bodies {
         };
         let scanned = self.scan(name, segment, small || !matches!(keep, Keep::Small), by).await;
         drop(turn);
-        self.heard(at, began, &scanned);
+        self.heard(segment, at, began, &scanned);
         let scanned = scanned?;
         let digests: Arc<[Digest]> = scanned.digests.into();
         self.blocks.verified.insert(at, Arc::clone(&digests));
@@ -369,6 +366,10 @@ impl Bodies {
         // However steadily the bytes drip.
         let last = by + Duration::from_secs(segment.len / FLOOR);
         let stalled = |_| self.store.stalled();
+        if segment.carried {
+            // The call has a bound of its own, and checks the digest.
+            return Ok(Scanned::of(self.store.carried(name, segment).await?, keep));
+        }
         let got = timeout_at(by, self.store.get(name, segment)).await.map_err(stalled)??;
         let scanned = match got.payload {
             GetResultPayload::File(file, _) => {
@@ -388,94 +389,4 @@ impl Bodies {
         };
         if scanned.digest == segment.digest { Ok(scanned) } else { Err(self.store.corrupt(name, segment)) }
     }
-}
-
-/// A segment that was read.
-struct Scanned {
-    digest: Digest,
-    /// The digest of each block.
-    digests: Vec<Digest>,
-    /// The blocks, if they are to be kept.
-    blocks: Vec<Bytes>,
-}
-
-/// Hashes a stream, and cuts it into blocks.
-struct Scan {
-    whole: Sha256,
-    keep: bool,
-    digests: Vec<Digest>,
-    blocks: Vec<Bytes>,
-    rest: BytesMut,
-}
-
-// === impl Scan ===
-
-impl Scan {
-    fn new(keep: bool) -> Self {
-        let (digests, blocks) = (Vec::new(), Vec::new());
-        Self { whole: Sha256::new(), keep, digests, blocks, rest: BytesMut::new() }
-    }
-
-    fn push(&mut self, mut chunk: Bytes) {
-        const WHOLE: usize = 256 * 1024;
-        self.whole.update(&chunk);
-        while !chunk.is_empty() {
-            let room = WHOLE - self.rest.len();
-            let part = chunk.split_to(room.min(chunk.len()));
-            if self.rest.is_empty() && part.len() == WHOLE {
-                self.block(part);
-                continue;
-            }
-            self.rest.extend_from_slice(&part);
-            if self.rest.len() == WHOLE {
-                let block = self.rest.split().freeze();
-                self.block(block);
-            }
-        }
-    }
-
-    /// Takes a complete block.
-    fn block(&mut self, block: Bytes) {
-        self.digests.push(sha(&block));
-        if self.keep {
-            self.blocks.push(block);
-        }
-    }
-
-    fn end(mut self) -> Scanned {
-        if !self.rest.is_empty() {
-            let block = self.rest.split().freeze();
-            if self.digests.is_empty() {
-                // The only block: its digest is that of the segment.
-                return Scanned::of_one(first_half(self.whole), block, self.keep);
-            }
-            self.block(block);
-        }
-        Scanned { digest: first_half(self.whole), digests: self.digests, blocks: self.blocks }
-    }
-}
-
-// === impl Scanned ===
-
-impl Scanned {
-    /// A segment of one block.
-    fn of_one(digest: Digest, block: Bytes, keep: bool) -> Self {
-        Self { digest, digests: vec![digest], blocks: if keep { vec![block] } else { Vec::new() } }
-    }
-}
-
-fn scan_file(mut file: File, keep: bool) -> std::io::Result<Scanned> {
-    let mut scan = Scan::new(keep);
-    loop {
-        let mut block = Vec::new();
-        if file.by_ref().take(BLOCK).read_to_end(&mut block)? == 0 {
-            return Ok(scan.end());
-        }
-        block.shrink_to_fit();
-        scan.push(Bytes::from(block));
-    }
-}
-
-fn sha(bytes: &Bytes) -> Digest {
-    digest([&bytes[..]])
 }

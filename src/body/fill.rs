@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::store::Name;
+use super::destination::Destination;
+use super::name::Name;
 use super::sweep::Written;
 use super::waiting::{ReadWaiter, wake};
 use super::window::Window;
@@ -17,6 +19,7 @@ use super::{Bodies, Error, segmenting};
 use crate::record::{MAX_SEGMENTS, Manifest, Segment};
 
 mod attached;
+mod beside;
 mod reading;
 mod stored;
 mod taken_over;
@@ -24,6 +27,8 @@ mod unstored;
 
 use attached::Attached;
 pub(super) use attached::Seat;
+pub(super) use beside::Start;
+use beside::Upload;
 
 /// The longest chunk that a reader is given at once, in bytes.
 pub(super) const BLOCK: u64 = 256 * 1024;
@@ -35,6 +40,11 @@ pub(super) struct Fill {
     pub(super) name: Name,
     pub(super) token: u64,
     pub(super) len_hint: Option<u64>,
+    pub(super) destination: Destination,
+    /// A body that is complete in time and no longer than this lies beside its record.
+    small: u64,
+    /// How long its carried segments live.
+    lives: OnceLock<Duration>,
     /// Wakes the uploader: there may be something to cut.
     pub(super) nudge: Notify,
     /// Wakes the writer: there may be room, or everything is settled.
@@ -51,6 +61,7 @@ pub(super) struct Fill {
 #[derive(Debug)]
 struct WriterState {
     phase: Phase,
+    upload: Upload,
     window: Window,
     /// Acknowledged segments, without a gap, and where each begins.
     segments: Vec<Segment>,
@@ -115,6 +126,7 @@ impl Fill {
     pub(super) fn new(bodies: Arc<Bodies>, name: Name, token: u64, len_hint: Option<u64>) -> Self {
         let state = WriterState {
             phase: Phase::Open,
+            upload: Upload::Waits,
             window: Window::at(0),
             segments: Vec::new(),
             starts: Vec::new(),
@@ -132,6 +144,9 @@ impl Fill {
         };
         Self {
             _written: bodies.writing.enter(name.hash, token),
+            destination: bodies.store.destination(len_hint),
+            small: bodies.store.small(),
+            lives: OnceLock::new(),
             bodies,
             name,
             token,
@@ -163,7 +178,7 @@ impl Fill {
         }
         state.window.push(bytes);
         self.trim(&mut state, before);
-        let due = opened || state.window.end() - state.cut_to >= segmenting::size(state.index);
+        let due = opened || state.window.end() - state.cut_to >= self.destination.size(state.index);
         let wakers = state.waiting.take();
         drop(state);
         if due {
@@ -182,7 +197,7 @@ impl Fill {
         let state = self.lock();
         match &state.failure {
             Some(cause) => Err(cause.clone()),
-            None => Ok(state.window.end() - state.acknowledged > segmenting::outstanding(state.index)),
+            None => Ok(state.window.end() - state.acknowledged > self.destination.outstanding(state.index)),
         }
     }
 
@@ -246,7 +261,7 @@ impl Fill {
             self.fail(Error::Full);
             return Step::Stop;
         }
-        let size = segmenting::size(state.index);
+        let size = self.destination.size(state.index);
         let due = state.opened_at + segmenting::time(state.index, state.drips);
         let now = Instant::now();
         if open >= size {

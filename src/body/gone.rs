@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use tokio::time::{Instant, timeout_at};
 
 use super::blocks::SegmentAt;
-use super::store::Name;
+use super::name::Name;
 use super::{Bodies, Error};
 use crate::record::{Manifest, Segment};
 
@@ -93,10 +93,14 @@ impl Bodies {
         timeout_at(by, looks).await.unwrap_or_else(|_| Err(self.store.stalled()))
     }
 
-    async fn looks(&self, name: &Name, segment: &Segment) -> Result<(), Error> {
-        let (at, began) = (SegmentAt::of(name, segment), self.store.away.begins());
+    async fn looks(self: &Arc<Self>, name: &Name, segment: &Segment) -> Result<(), Error> {
+        if segment.carried {
+            // Its carrier can only be asked for the bytes.
+            return self.try_segment(name, segment).await;
+        }
+        let (at, began) = (SegmentAt::of(name, segment), self.store.away(segment).begins());
         let found = self.store.look_for(name, segment).await;
-        self.heard(at, began, &found);
+        self.heard(segment, at, began, &found);
         found
     }
 

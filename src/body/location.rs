@@ -12,6 +12,8 @@ pub enum Location {
     Memory,
     /// `file:PATH`: a directory.
     Directory(PathBuf),
+    /// `dust:`: the coordination store carries them.
+    Dust,
     /// `s3://BUCKET/PREFIX`: a bucket of an object store that speaks S3.
     Bucket(Bucket),
 }
@@ -44,6 +46,7 @@ impl Location {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
             "memory" if url == "memory:" => Ok(Self::Memory),
+            "dust" if url == "dust:" => Ok(Self::Dust),
             "file" => {
                 let path = &url["file:".len()..];
                 let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);

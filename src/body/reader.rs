@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ahead::Ahead;
 use super::fill::{BLOCK, Fill, Next, Seat, bounds};
-use super::store::{Name, first_half};
+use super::name::{Name, first_half};
 use super::waiting::Place;
 use super::{Bodies, Error, check};
 use crate::record::{Manifest, Segment};

@@ -11,8 +11,16 @@ use crate::units;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `file:PATH`, `s3://BUCKET/PREFIX` or `memory:`: see [`super::Location`].
+    /// `file:PATH`, `s3://BUCKET/PREFIX`, `dust:` or `memory:`: see [`super::Location`].
     pub url: SecretUrl,
+    /// A body up to this many bytes lies beside its record in the coordination store, if that carries bytes;
+    /// 0: none does.
+    #[serde(with = "units::size")]
+    pub small: u64,
+    /// With `url = "dust:"`: where bodies go that are longer than [`super::LARGE`], or of a length that is not
+    /// known at the start. Without it they all go to the coordination store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub large: Option<SecretUrl>,
     /// The bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
     /// directory it counts disk space, with 256 bytes for an inode.
     #[serde(with = "units::size")]
@@ -54,6 +62,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: SecretUrl::here("file:./data/bodies"),
+            small: 32 << 10,
+            large: None,
             size: 10 << 30,
             linger: Duration::from_mins(10),
             fleet: String::new(),

@@ -1,8 +1,8 @@
 //! Access to the object store: names of objects, a bound on every call, and counters.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,76 +11,37 @@ use futures_util::stream::{self, BoxStream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _};
-use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::away::Away;
+use super::carrier::Carrier;
+use super::counters::Counters;
+use super::destination::Place;
 use super::gone::Gone;
 use super::location::Location;
-use super::marker::{Left, Marker};
+use super::marker::Left;
+use super::name::Name;
 use super::shelf::{self, Shelf};
 use super::{Error, Settings, s3};
-use crate::clock::WallMs;
 use crate::record::Segment;
 
-/// The name of the marker: the object by which a body store belongs to a life of the store.
-const HERE: &str = "here";
-/// The longest that a marker may be, in bytes.
-const MARKER_MOST: u64 = 1024;
-/// How long a joining instance waits for the marker: the instance that began that life may be about to write
-/// it.
-const JOIN_PATIENCE: Duration = Duration::from_secs(3);
-/// The pause between two looks for the marker.
-const JOIN_LOOK: Duration = Duration::from_millis(100);
+mod carried;
+mod marked;
+
 /// The slowest rate of the store, in bytes per second: the more a call carries, the longer it may take.
 pub(super) const FLOOR: u64 = 256 * 1024;
-
-/// Counters since the start, for telemetry.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Bytes that the current life takes, as far as this instance knows: what the last listing found, and its
-    /// own puts and deletions since. In a directory they are disk space.
-    pub used: AtomicU64,
-    /// Puts that failed.
-    pub put_errors: AtomicU64,
-    /// Reads that failed, except for missing segments.
-    pub get_errors: AtomicU64,
-    /// Deletes that failed.
-    pub delete_errors: AtomicU64,
-    /// Listings that failed.
-    pub list_errors: AtomicU64,
-    /// Segments whose length or digest was not that of the manifest.
-    pub corrupt: AtomicU64,
-    /// Segments that a manifest names and the store does not have.
-    pub missing: AtomicU64,
-    /// Objects removed by the janitor because no record named them.
-    pub swept: AtomicU64,
-    /// Bytes of other lives of the store that nothing touches and that are not removed yet.
-    pub others: AtomicU64,
-    /// Bytes of growing bodies in memory now.
-    pub window: AtomicU64,
-    /// The highest value of `window`.
-    pub window_peak: AtomicU64,
-    /// Bytes put since the start. With `deleted` it tells what changed during a listing.
-    pub put: AtomicU64,
-    /// Bytes deleted since the start.
-    pub deleted: AtomicU64,
-}
-
-/// The name of a body: the hash of its key, in one life of the store. Code that holds a name stays in that
-/// life, whatever the store's id becomes.
-#[derive(Debug, Clone)]
-pub(super) struct Name {
-    life: Arc<str>,
-    text: Arc<str>,
-    /// The hash as a number, for tables.
-    pub(super) hash: u128,
-}
 
 /// The objects of a body store.
 #[derive(Debug)]
 pub(super) struct Store {
+    /// Objects. An empty store in memory, if bodies have no place but the carrier.
     objects: Arc<dyn ObjectStore>,
+    /// Where bodies go that are not small.
+    place: Place,
+    /// A body up to this many bytes may lie beside its record.
+    small: u64,
+    /// What carries segments, once it is known.
+    carrier: OnceLock<Arc<dyn Carrier>>,
     /// The id of the life that new names belong to.
     life: RwLock<Arc<str>>,
     /// What this instance writes into markers: the fleet, and how often it rewrites them.
@@ -96,48 +57,9 @@ pub(super) struct Store {
     call_timeout: Duration,
     /// Segments that were found missing or corrupt a moment ago.
     pub(super) gone: Gone,
-    /// Whether the store can be read.
-    pub(super) away: Away,
+    /// Whether the objects can be read, and what is carried.
+    away: [Away; 2],
     pub(super) counters: Counters,
-}
-
-// === impl Name ===
-
-impl Name {
-    /// The name for a key hash of 32 hexadecimal digits. Any other text has a name too; in tables it is known
-    /// by its digest.
-    pub(super) fn of(life: Arc<str>, key_hash: &str) -> Self {
-        let hash = u128::from_str_radix(key_hash, 16).ok().filter(|_| key_hash.len() == 32);
-        let hash = hash.unwrap_or_else(|| u128::from_be_bytes(digest([key_hash.as_bytes()])));
-        Self { life, text: key_hash.into(), hash }
-    }
-
-    /// The life that the body belongs to.
-    pub(super) fn life(&self) -> &Arc<str> {
-        &self.life
-    }
-
-    /// The path of a segment.
-    fn path(&self, token: u64, n: u32) -> Path {
-        let (token, n) = (token.to_string(), n.to_string());
-        Path::from_iter([&*self.life, &*self.text, token.as_str(), n.as_str()])
-    }
-}
-
-/// The first 128 bits of the SHA-256 of the concatenated chunks.
-pub(super) fn digest<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
-    let mut sha = Sha256::new();
-    for chunk in chunks {
-        sha.update(chunk);
-    }
-    first_half(sha)
-}
-
-/// The first 128 bits of a SHA-256.
-pub(super) fn first_half(sha: Sha256) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&sha.finalize()[..16]);
-    half
 }
 
 // === impl Store ===
@@ -150,12 +72,19 @@ impl Store {
         settings: &Settings,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let (objects, root): (Arc<dyn ObjectStore>, _) = match Location::parse(url).map_err(Error::Url)? {
-            Location::Memory => (Arc::new(InMemory::new()), None),
+        let (url, place) = match (Location::parse(url).map_err(Error::Url)?, &settings.large) {
+            (Location::Dust, None) => (Location::Dust, Place::Carrier),
+            (Location::Dust, Some(large)) => {
+                (Location::parse(large.reveal()).map_err(Error::Url)?, Place::Both)
+            }
+            (other, _) => (other, Place::Objects),
+        };
+        let (objects, root): (Arc<dyn ObjectStore>, _) = match url {
+            Location::Memory | Location::Dust => (Arc::new(InMemory::new()), None),
             Location::Directory(path) => (Arc::new(Shelf::open(&path)?), Some(path)),
             Location::Bucket(bucket) => (s3::open(&bucket, settings.call_timeout, env)?, None),
         };
-        Ok(Self::over(objects, root, id, settings))
+        Ok(Self { place, ..Self::over(objects, root, id, settings) })
     }
 
     /// A store over objects that are open already.
@@ -172,116 +101,24 @@ impl Store {
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
         let (gone, says, left) = (Gone::new(), (settings.fleet.clone(), settings.linger), Left::default());
-        let away = Away::new();
-        Self { objects, life, says, left, unmarked, root, ceiling, call_timeout, gone, away, counters }
-    }
-
-    /// The id of the life that new names belong to.
-    pub(super) fn life(&self) -> Arc<str> {
-        // Nothing in here panics half way through a change.
-        Arc::clone(&self.life.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Moves to a life: new names belong to it. Returns whether it is another one.
-    pub(super) fn enter(&self, id: &str) -> bool {
-        let mut life = self.life.write().unwrap_or_else(PoisonError::into_inner);
-        let other = **life != *id;
-        if other {
-            self.left.went(&life, id);
-            *life = id.into();
+        let away = [Away::new(), Away::new()];
+        let (place, small, carrier) = (Place::Objects, settings.small, OnceLock::new());
+        Self {
+            objects,
+            place,
+            small,
+            carrier,
+            life,
+            says,
+            left,
+            unmarked,
+            root,
+            ceiling,
+            call_timeout,
+            gone,
+            away,
+            counters,
         }
-        other
-    }
-
-    /// The name of a key hash in the current life.
-    pub(super) fn name(&self, key_hash: &str) -> Name {
-        Name::of(self.life(), key_hash)
-    }
-
-    /// Writes the marker of the current life if it is missing, or if it says that this life has ended.
-    pub(super) async fn mark(&self) -> Result<(), Error> {
-        if self.marker(&self.life()).await?.is_none_or(|(marker, _)| marker.has_ended()) {
-            self.sign().await?;
-        }
-        self.unmarked.store(false, Ordering::Release);
-        Ok(())
-    }
-
-    /// Writes the marker of the current life in any case.
-    pub(super) async fn sign(&self) -> Result<(), Error> {
-        self.write_marker(&self.life(), None).await
-    }
-
-    /// Writes the marker of a life; `ended_by` is the life that came after, if this one has ended.
-    pub(super) async fn write_marker(&self, life: &str, ended_by: Option<&str>) -> Result<(), Error> {
-        let text = Bytes::from(Marker::write(&self.says.0, self.says.1, ended_by));
-        let marker = marker(life);
-        let put = self.objects.put(&marker, text.into());
-        self.bounded(0, put).await.map(drop).map_err(|cause| {
-            self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
-            Error::store(&cause)
-        })
-    }
-
-    /// The marker of a life and when it was written, if there is one.
-    pub(super) async fn marker(&self, life: &str) -> Result<Option<(Marker, WallMs)>, Error> {
-        let read = async {
-            let got = self.objects.get(&marker(life)).await?;
-            let at = u64::try_from(got.meta.last_modified.timestamp_millis()).unwrap_or(u64::MAX);
-            // A longer object is not a marker of ours.
-            let text = if got.meta.size > MARKER_MOST { Bytes::new() } else { got.bytes().await? };
-            Ok((Marker::read(&text), at))
-        };
-        match self.bounded(0, read).await {
-            Ok(found) => Ok(Some(found)),
-            Err(object_store::Error::NotFound { source, .. }) => {
-                // Reads with GET because the answer to HEAD cannot say what was not found.
-                let cause = Error::store(&*source);
-                if cause.to_string().contains("NoSuchBucket") { Err(cause) } else { Ok(None) }
-            }
-            Err(cause) => Err(Error::store(&cause)),
-        }
-    }
-
-    /// Removes the marker of a life.
-    pub(super) async fn unmark(&self, life: &str) -> Result<(), Error> {
-        self.remove(vec![marker(life)]).await
-    }
-
-    /// The names at the top level that may be lives. No other object is looked at.
-    pub(super) async fn lives(&self) -> Result<Vec<String>, Error> {
-        let listed = self.bounded(0, self.objects.list_with_delimiter(None)).await;
-        let listed = listed.map_err(|cause| Error::store(&cause))?;
-        let first = |path: Path| path.parts().next().map(|part| part.as_ref().to_owned());
-        Ok(listed.common_prefixes.into_iter().filter_map(first).collect())
-    }
-
-    /// As [`Store::mark`]. If there is no room, notes that the marker is missing.
-    pub(super) async fn mark_if_there_is_room(&self) -> Result<(), Error> {
-        match self.mark().await {
-            Err(Error::NoRoom) => {
-                self.unmarked.store(true, Ordering::Release);
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    pub(super) fn is_unmarked(&self) -> bool {
-        self.unmarked.load(Ordering::Acquire)
-    }
-
-    /// Looks for the marker of a life, repeatedly for a short while: [`Error::NotShared`] if it is not there
-    /// then.
-    pub(super) async fn join(&self, life: &str) -> Result<(), Error> {
-        let until = Instant::now() + JOIN_PATIENCE;
-        while self.marker(life).await?.is_none() {
-            if Instant::now() >= until {
-                return Err(Error::NotShared);
-            }
-            sleep(JOIN_LOOK).await;
-        }
-        Ok(())
     }
 
     /// Writes a segment. In a directory it is tried twice: between making a directory and using it, the
@@ -289,10 +126,10 @@ impl Store {
     pub(super) async fn put(&self, name: &Name, token: u64, n: u32, chunks: &[Bytes]) -> Result<(), Error> {
         let len: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let takes = self.takes(len);
-        if self.used().saturating_add(takes) > self.ceiling || self.is_unmarked() {
-            self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
-            return Err(Error::NoRoom);
+        if self.is_unmarked() {
+            return Err(self.failed_put(Error::NoRoom));
         }
+        self.has_room_for(takes)?;
         let path = name.path(token, n);
         let mut tries = if self.root.is_some() { 2 } else { 1 };
         loop {
@@ -304,12 +141,21 @@ impl Store {
                     return Ok(());
                 }
                 Err(_) if tries > 0 => {}
-                Err(cause) => {
-                    self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
-                    return Err(Error::store(&cause));
-                }
+                Err(cause) => return Err(self.failed_put(Error::store(&cause))),
             }
         }
+    }
+
+    /// Fails if so many more bytes are too many.
+    pub(super) fn has_room_for(&self, takes: u64) -> Result<(), Error> {
+        let fits = self.used().saturating_add(takes) <= self.ceiling;
+        if fits { Ok(()) } else { Err(self.failed_put(Error::NoRoom)) }
+    }
+
+    /// Counts a failed put, and returns its error.
+    fn failed_put(&self, cause: Error) -> Error {
+        self.counters.put_errors.fetch_add(1, Ordering::Relaxed);
+        cause
     }
 
     /// Opens a segment for reading from its first byte; its length is checked.
@@ -345,12 +191,17 @@ impl Store {
     /// Counts a failed read, and returns its error.
     pub(super) fn failed_get(&self, name: &Name, segment: &Segment, cause: &object_store::Error) -> Error {
         if matches!(cause, object_store::Error::NotFound { .. }) {
-            self.counters.missing.fetch_add(1, Ordering::Relaxed);
-            let Segment { token, n, .. } = *segment;
-            return self.gone.note(name, segment, Error::Missing { token, n });
+            return self.missing(name, segment);
         }
         self.counters.get_errors.fetch_add(1, Ordering::Relaxed);
         Error::store(cause)
+    }
+
+    /// Counts a segment that is missing, notes it as lost, and returns the error.
+    fn missing(&self, name: &Name, segment: &Segment) -> Error {
+        self.counters.missing.fetch_add(1, Ordering::Relaxed);
+        let Segment { token, n, .. } = *segment;
+        self.gone.note(name, segment, Error::Missing { token, n })
     }
 
     /// Counts a read that timed out, and returns its error.
@@ -443,7 +294,7 @@ impl Store {
         self.root.as_ref().map(|root| root.join(life))
     }
 
-    /// The space that a segment of `len` bytes takes.
+    /// The space that an object of `len` bytes takes.
     pub(super) fn takes(&self, len: u64) -> u64 {
         if self.root.is_some() { shelf::takes(len) } else { len }
     }
@@ -456,9 +307,9 @@ impl Store {
         counted.await.unwrap_or(0)
     }
 
-    /// Bytes that the current life takes, as far as known.
+    /// Bytes that the current life takes, as far as known, with those that are carried.
     pub(super) fn used(&self) -> u64 {
-        self.counters.used.load(Ordering::Relaxed)
+        self.counters.used.load(Ordering::Relaxed).saturating_add(self.carries())
     }
 
     /// The timeout of one call.
@@ -478,11 +329,6 @@ impl Store {
             Err(object_store::Error::Generic { store: "bodies", source })
         })
     }
-}
-
-/// The path of a life's marker.
-fn marker(life: &str) -> Path {
-    Path::from_iter([life, HERE])
 }
 
 /// Splits the path of an object of a life into key hash, token and n; `None` if it is not a segment.

@@ -11,7 +11,8 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep};
 
 use super::lives::{OtherLife, Quiet};
-use super::store::{Name, parse};
+use super::name::Name;
+use super::store::parse;
 use super::{Bodies, Error};
 use crate::clock::WallMs;
 use crate::record::Manifest;

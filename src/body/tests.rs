@@ -235,7 +235,7 @@ async fn store(bodies: &Arc<Bodies>, token: u64, whole: &Bytes, chunk: usize) ->
     for at in (0..whole.len()).step_by(chunk) {
         writer.write(whole.slice(at..whole.len().min(at + chunk))).await.unwrap();
     }
-    Arc::new(writer.finish().await.unwrap())
+    Arc::new(writer.finish().await.unwrap().manifest)
 }
 
 /// Reads to the end. Returns all bytes, and the error if there was one.

@@ -1,4 +1,5 @@
-//! The task that cuts a growing body and puts its segments.
+//! The task that cuts a growing body and puts its segments. It begins when the body is known not to be small,
+//! or was not complete in time.
 
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::sleep_until;
 
 use super::Error;
-use super::fill::{Fill, Step};
-use super::store::first_half;
+use super::destination::Destination;
+use super::fill::{Fill, Start, Step};
+use super::name::first_half;
 use crate::record::Segment;
 
 /// With so many puts under way, segments are no longer cut by time: a slow store gets larger segments, not a
@@ -75,11 +77,36 @@ async fn put(
     chunks: Vec<Bytes>,
 ) -> Result<(usize, Segment), Error> {
     let n = u32::try_from(index).map_err(|_| Error::Full)?;
-    fill.bodies.store.put(&fill.name, fill.token, n, &chunks).await?;
-    Ok((index, Segment { token: fill.token, n, len, digest, carried: false }))
+    let carried = matches!(fill.destination, Destination::Carrier { .. });
+    let segment = Segment { token: fill.token, n, len, digest, carried };
+    let store = &fill.bodies.store;
+    if carried {
+        // What is carried owns its bytes: a slice would keep a whole network buffer.
+        let bytes = Bytes::from(chunks.concat());
+        store.put_carried(&fill.name, &segment, &bytes, fill.lives()).await?;
+    } else {
+        store.put(&fill.name, fill.token, n, &chunks).await?;
+    }
+    Ok((index, segment))
 }
 
-/// Starts the task.
-pub(super) fn start(fill: &Arc<Fill>) {
+/// Starts the task, unless it was started, or the body may yet turn out to be small: then it is started when
+/// the body has had its time.
+pub(super) fn begin(fill: &Arc<Fill>) {
+    match fill.starts() {
+        Start::Now => start(fill),
+        Start::Later => fill.bodies.grace.give(fill),
+        Start::No => {}
+    }
+}
+
+/// Starts the task, unless it was started or the body is at its end.
+pub(super) fn begin_at_last(fill: &Arc<Fill>) {
+    if fill.starts_at_last() {
+        start(fill);
+    }
+}
+
+fn start(fill: &Arc<Fill>) {
     tokio::spawn(run(Arc::clone(fill)));
 }

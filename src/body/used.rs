@@ -13,10 +13,11 @@ use crate::record::Manifest;
 impl Bodies {
     /// The space that a stored body takes, as an estimate without I/O.
     pub fn takes(&self, manifest: &Manifest) -> u64 {
-        manifest.segments.iter().map(|segment| self.store.takes(segment.len)).sum()
+        manifest.segments.iter().map(|segment| self.store.space(segment)).sum()
     }
 
-    /// Bytes that the current life takes in the store, as far as this instance knows.
+    /// Bytes that the current life takes in the body store, as far as this instance knows, and those that are
+    /// carried, where the carrier tells.
     pub fn used(&self) -> u64 {
         self.store.used()
     }
@@ -28,7 +29,8 @@ impl Bodies {
 
     /// Sets [`Bodies::used`] to what another instance has counted.
     pub fn learn_used(&self, bytes: u64) {
-        self.counters().used.store(bytes, Ordering::Relaxed);
+        let carried = self.store.carries();
+        self.counters().used.store(bytes.saturating_sub(carried), Ordering::Relaxed);
     }
 
     /// Counts what is stored, sets [`Bodies::used`] to it and returns it. For instances that do not sweep.

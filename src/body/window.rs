@@ -21,6 +21,8 @@ pub(super) struct Window {
 struct Chunk {
     at: u64,
     bytes: Bytes,
+    /// Whether it is in storage of its size, which nothing else is in.
+    owned: bool,
 }
 
 // === impl Window ===
@@ -52,9 +54,9 @@ impl Window {
         if bytes.is_empty() {
             return;
         }
-        let mut at = self.end;
+        let (mut at, owned) = (self.end, bytes.len() < SMALL);
         self.end += bytes.len() as u64;
-        if bytes.len() < SMALL {
+        if owned {
             bytes = Bytes::copy_from_slice(&bytes);
             while let Some(last) = self.chunks.back() {
                 let sum = last.bytes.len() + bytes.len();
@@ -69,7 +71,7 @@ impl Window {
                 self.chunks.pop_back();
             }
         }
-        self.chunks.push_back(Chunk { at, bytes });
+        self.chunks.push_back(Chunk { at, bytes, owned });
     }
 
     /// The bytes from `at` to the end of their chunk; `None` if `at` is not held.
@@ -110,8 +112,13 @@ impl Window {
         }
     }
 
-    /// All bytes in one allocation of their size, which replaces the chunks.
+    /// All bytes in one allocation of their size, which replaces the chunks. They are copied once at most.
     pub(super) fn join(&mut self) -> Bytes {
+        if let [only] = self.chunks.make_contiguous()
+            && only.owned
+        {
+            return only.bytes.clone();
+        }
         let mut whole = BytesMut::with_capacity(usize::try_from(self.len()).unwrap_or(0));
         for chunk in &self.chunks {
             whole.extend_from_slice(&chunk.bytes);
@@ -119,7 +126,7 @@ impl Window {
         let whole = whole.freeze();
         self.chunks.clear();
         if !whole.is_empty() {
-            self.chunks.push_back(Chunk { at: self.start, bytes: whole.clone() });
+            self.chunks.push_back(Chunk { at: self.start, bytes: whole.clone(), owned: true });
         }
         whole
     }

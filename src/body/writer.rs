@@ -1,6 +1,7 @@
 //! The writing end of a growing body.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,11 +14,20 @@ use crate::record::Manifest;
 pub struct Writer {
     fill: Arc<Fill>,
     max: u64,
-    pumping: bool,
     /// Why no more bytes are stored, and the bytes that were written nevertheless.
     refusal: Option<Error>,
     refused: Vec<Bytes>,
     ended: bool,
+}
+
+/// A complete body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Its segments.
+    pub manifest: Manifest,
+    /// Its bytes, if its only segment is nowhere yet: they belong beside the record that names it. The same
+    /// storage as [`Growing::held`].
+    pub beside: Option<Bytes>,
 }
 
 // === impl Writer ===
@@ -26,7 +36,7 @@ impl Writer {
     pub(super) fn begin(fill: Fill, max: u64) -> (Self, Growing) {
         let fill = Arc::new(fill);
         let growing = Growing::of(Arc::clone(&fill));
-        let writer = Self { fill, max, pumping: false, refusal: None, refused: Vec::new(), ended: false };
+        let writer = Self { fill, max, refusal: None, refused: Vec::new(), ended: false };
         (writer, growing)
     }
 
@@ -62,10 +72,7 @@ impl Writer {
             return Err(cause.clone());
         }
         self.fill.append(bytes);
-        if !self.pumping {
-            self.pumping = true;
-            uploader::start(&self.fill);
-        }
+        uploader::begin(&self.fill);
         loop {
             match self.fill.crowded() {
                 Ok(false) => return Ok(()),
@@ -96,7 +103,10 @@ impl Writer {
             };
             match taken {
                 Ok(true) => return Ok(()),
-                Ok(false) => self.fill.room.notified().await,
+                Ok(false) => {
+                    uploader::begin_at_last(&self.fill);
+                    self.fill.room.notified().await;
+                }
                 Err(cause) => {
                     self.refusal = Some(cause.clone());
                     return Err(cause);
@@ -110,8 +120,15 @@ impl Writer {
         self.fill.len_hint.is_some_and(|hint| self.fill.written() < hint)
     }
 
+    /// Sets how long segments live that are carried: until the end of the record that will name them. To be
+    /// called before the first byte is written. The default is [`super::Settings::max_life`].
+    pub fn lives(&self, lives: Duration) {
+        self.fill.set_lives(lives);
+    }
+
     /// Completes the body: its readers end cleanly at once. Returns the manifest when the store has all of
-    /// it.
+    /// it. A small body that is complete before any of it was put is not stored: its bytes are returned with
+    /// its manifest, to be written beside the record.
     ///
     /// # Errors
     /// The error of the store: the readers end cleanly nevertheless. [`Error::Truncated`] if the body is
@@ -120,7 +137,7 @@ impl Writer {
     ///
     /// # Cancel safety
     /// If dropped while it waits, the store still gets the rest, but its manifest is lost.
-    pub async fn finish(mut self) -> Result<Manifest, Error> {
+    pub async fn finish(mut self) -> Result<Finished, Error> {
         if let Some(cause) = self.refusal.take() {
             return Err(cause);
         }
@@ -128,10 +145,13 @@ impl Writer {
             return Err(Error::Truncated);
         }
         self.ended = true;
+        if let Some((manifest, bytes)) = self.fill.complete_beside()? {
+            return Ok(Finished { manifest, beside: Some(bytes) });
+        }
         self.fill.complete();
         loop {
             if let Some(settled) = self.fill.settled() {
-                return settled;
+                return settled.map(|manifest| Finished { manifest, beside: None });
             }
             self.fill.room.notified().await;
         }

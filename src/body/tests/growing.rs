@@ -21,7 +21,7 @@ async fn readers_get_chunks_as_they_come_uncopied() {
         assert_eq!(two.next().await.unwrap().unwrap().as_ptr(), chunk.as_ptr());
     }
     assert_eq!(one.remaining(), None);
-    writer.finish().await.unwrap();
+    writer.finish().await.unwrap().manifest;
     assert_eq!((one.remaining(), growing.len_if_done()), (Some(0), Some(192 * KIB as u64)));
     assert!(one.next().await.is_none() && two.next().await.is_none());
 }
@@ -40,7 +40,7 @@ async fn a_slow_reader_slows_nobody_and_reads_back() {
             read.extend_from_slice(&slow.next().await.unwrap().unwrap());
         }
     }
-    let manifest = writer.finish().await.unwrap();
+    let manifest = writer.finish().await.unwrap().manifest;
     assert_eq!(fast.await.unwrap(), whole);
     assert_eq!(objects.gets(), 1, "only the marker was read");
     // What is left in memory is the window.
@@ -94,7 +94,7 @@ async fn ranges_over_segments_and_into_the_future() {
     for at in (0..whole.len()).step_by(70_000) {
         writer.write(whole.slice(at..whole.len().min(at + 70_000))).await.unwrap();
     }
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     assert_eq!(ahead.await.unwrap(), whole[MIB - 5..=3 * MIB + 5]);
     assert_eq!(last.await.unwrap(), whole[4 * MIB - 1..]);
     assert!(matches!(beyond.await.unwrap(), (bytes, None) if bytes.is_empty()));
@@ -114,7 +114,7 @@ async fn a_small_body_is_held_and_late_readers_need_no_store() {
         writer.write(whole.slice(at..whole.len().min(at + 1000))).await.unwrap();
     }
     assert_eq!(growing.held(), None, "not before it is complete");
-    writer.finish().await.unwrap();
+    writer.finish().await.unwrap().manifest;
     let gets = objects.gets();
     assert_eq!(growing.held().unwrap(), whole);
     assert_eq!(all(growing.reader(None)).await, whole);
@@ -135,7 +135,7 @@ async fn a_reader_can_start_late() {
             late = Some(tokio::spawn(all(growing.reader(None))));
         }
     }
-    writer.finish().await.unwrap();
+    writer.finish().await.unwrap().manifest;
     assert_eq!(late.unwrap().await.unwrap(), whole);
     assert_eq!(all(growing.reader(None)).await, whole);
 }
@@ -170,7 +170,7 @@ async fn another_instance_follows_growing_manifests() {
         settle().await;
         tail.extend(&growing.acknowledged()).unwrap();
     }
-    let manifest = writer.finish().await.unwrap();
+    let manifest = writer.finish().await.unwrap().manifest;
     tail.finish(&manifest).unwrap();
     assert_eq!(reader.await.unwrap(), whole);
 
@@ -213,7 +213,7 @@ async fn a_reader_goes_on_with_a_second_fetch_if_the_bytes_are_the_same() {
         after(40).await;
         assert!(tail.graft(&growing.acknowledged()).await.is_err(), "less than was told");
         writer.write(again.slice(MIB / 2..)).await.unwrap();
-        let manifest = writer.finish().await.unwrap();
+        let manifest = writer.finish().await.unwrap().manifest;
         let grafted = tail.graft(&manifest).await;
         assert_eq!(grafted.is_ok(), same, "{grafted:?}");
         if same {
@@ -254,7 +254,7 @@ async fn a_successor_goes_on_where_a_dead_writer_stopped() {
     let (mut writer, growing) = successor.resume(KEY, 2, &partial, Some(whole.len() as u64), MANY).unwrap();
     let reader = tokio::spawn(all(growing.reader(None)));
     writer.write(whole.slice(2 * MIB..)).await.unwrap();
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     assert_eq!(reader.await.unwrap(), whole);
     assert_eq!(manifest.segments.iter().map(|segment| segment.token).collect::<Vec<_>>(), [1, 1, 2]);
     assert_eq!(all(successor.reader(KEY, &manifest, None)).await, whole);
@@ -289,7 +289,7 @@ proptest! {
                 at += chunk;
                 after(*pause).await;
             }
-            let manifest = Arc::new(writer.finish().await.unwrap());
+            let manifest = Arc::new(writer.finish().await.unwrap().manifest);
             assert!(manifest.is_whole() && manifest.len == total as u64);
             assert_eq!(early.await.unwrap(), &whole[first..end]);
             assert_eq!(all(late).await, &whole[first..end]);

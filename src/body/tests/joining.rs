@@ -23,7 +23,7 @@ async fn what_is_stored_goes_behind_what_comes() {
     assert!(writer.is_short());
     writer.append(&behind).await.unwrap();
     assert!(!writer.is_short() && writer.written() == whole.len() as u64);
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     assert!(manifest.is_whole() && manifest.segments.ends_with(&behind.segments));
     assert_eq!(early.await.unwrap(), whole);
     assert_eq!(all(late).await, whole);
@@ -46,7 +46,7 @@ async fn it_waits_until_what_came_is_stored_too() {
     assert!(waits.is_err() && writer.written() == 5 && writer.is_short());
     objects.gate.add_permits(1);
     writer.append(&behind).await.unwrap();
-    let manifest = writer.finish().await.unwrap();
+    let manifest = writer.finish().await.unwrap().manifest;
     let want = [&b"front"[..], &body(10)].concat();
     assert_eq!(early.await.unwrap(), want);
     assert_eq!(bodies.whole(KEY, &manifest).await.unwrap(), want);

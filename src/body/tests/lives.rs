@@ -23,7 +23,7 @@ async fn a_new_life_begins_under_running_fills_and_readers() {
     }
     assert_eq!(got, whole);
     writer.write(whole.slice(MIB..)).await.unwrap();
-    let ended = writer.finish().await.unwrap();
+    let ended = writer.finish().await.unwrap().manifest;
     assert!(objects.inner.head(&Faulty::path(&ended.segments[0])).await.is_ok());
     // The new life does not see the bytes of the old one, and has its own.
     let fresh = over(&objects, Settings::default()).await;

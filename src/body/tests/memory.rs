@@ -38,7 +38,7 @@ async fn fifty_readers_of_one_body_hold_a_window_and_the_blocks() {
         tokio::task::yield_now().await;
         most = most.max(bodies.in_memory());
     }
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     for (nth, reader) in readers.into_iter().enumerate() {
         let skipped = if nth % 7 == 0 { nth * MIB } else { 0 };
         assert_eq!(reader.await.unwrap(), WHOLE - skipped);
@@ -70,7 +70,7 @@ async fn one_byte_at_a_time_costs_about_a_byte() {
     for _ in 0..100_000 {
         writer.write(Bytes::from_static(b"x")).await.unwrap();
     }
-    let manifest = writer.finish().await.unwrap();
+    let manifest = writer.finish().await.unwrap().manifest;
     assert_eq!(manifest.segments.len(), 1);
     assert_eq!(growing.held().unwrap().len(), 100_000);
 }

@@ -85,7 +85,7 @@ async fn one_object_that_cannot_be_read_is_not_the_stores_failure() {
     let (objects, bodies, whole, manifest) = stored(1).await;
     let (mut writer, _) = bodies.writer("00", 9, None, MANY);
     writer.write(whole.clone()).await.unwrap();
-    let other = Arc::new(writer.finish().await.unwrap());
+    let other = Arc::new(writer.finish().await.unwrap().manifest);
     *objects.hangs_at.lock().unwrap() = Some(Faulty::path(&manifest.segments[0]));
     let failing = tokio::spawn({
         let (bodies, manifest) = (bodies.clone(), manifest.clone());
@@ -127,7 +127,7 @@ async fn a_reader_that_has_begun_still_tries_when_the_store_is_away() {
     let first = begun.next().await.unwrap().unwrap();
     let (mut writer, _) = bodies.writer("00", 9, None, MANY);
     writer.write(body(100)).await.unwrap();
-    let other = writer.finish().await.unwrap();
+    let other = writer.finish().await.unwrap().manifest;
     objects.gets_fail.store(true, Ordering::SeqCst);
     assert!(bodies.whole("00", &other).await.is_err());
     objects.gets_fail.store(false, Ordering::SeqCst);
@@ -200,7 +200,7 @@ async fn many_readers_keep_no_more_than_the_room_there_is() {
     for n in 0..24 {
         let (mut writer, _) = writer.writer(&format!("{n:032x}"), 5, None, MANY);
         writer.write(whole.clone()).await.unwrap();
-        manifests.push(Arc::new(writer.finish().await.unwrap()));
+        manifests.push(Arc::new(writer.finish().await.unwrap().manifest));
     }
     let bodies = over(&objects, Settings::default()).await;
     objects.gets_take_ms.store(50, Ordering::SeqCst);

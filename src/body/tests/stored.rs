@@ -46,7 +46,7 @@ async fn a_flipped_bit_is_seen_by_the_writers_own_instance() {
     let whole = body(8 * MIB);
     let (mut writer, growing) = bodies.writer(KEY, 1, None, MANY);
     writer.write(whole).await.unwrap();
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     objects.flip(&manifest.segments[0], 17).await;
     assert!(
         matches!(drain(growing.reader(None)).await, (bytes, Some(Error::Corrupt { .. })) if bytes.is_empty())
@@ -57,12 +57,12 @@ async fn a_flipped_bit_is_seen_by_the_writers_own_instance() {
 #[tokio::test(start_paused = true)]
 async fn large_segments_are_verified_too() {
     let (objects, bodies) = faulty().await;
-    let filler = |n| Segment { token: 1, n, len: 0, digest: crate::body::store::digest([]), carried: false };
+    let filler = |n| Segment { token: 1, n, len: 0, digest: crate::body::name::digest([]), carried: false };
     let prefix = Manifest { life: None, len: 0, segments: (0..300).map(filler).collect() };
     let whole = body(6 * MIB);
     let (mut writer, _) = bodies.resume(KEY, 2, &prefix, None, MANY).unwrap();
     writer.write(whole.clone()).await.unwrap();
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     assert_eq!(manifest.segments[300].len, 4 * MIB as u64);
     let fresh = over(&objects, Settings::default()).await;
     assert_eq!(all(fresh.reader(KEY, &manifest, None)).await, whole);

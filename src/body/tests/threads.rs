@@ -55,7 +55,7 @@ async fn round(seed: u64, blocks: u64) {
             false
         }
         (None, _) => {
-            let manifest = Arc::new(writer.finish().await.unwrap());
+            let manifest = Arc::new(writer.finish().await.unwrap().manifest);
             let stored = ambling(bodies.reader(KEY, &manifest, None), Arc::clone(&dice)).await;
             assert!(stored.0 == whole && stored.1.is_none());
             true

@@ -13,7 +13,7 @@ async fn a_small_body_in_many_chunks_is_one_segment() {
     let manifest = store(&bodies, 7, &whole, 100).await;
     assert_eq!(lens(&manifest), [10_000]);
     assert_eq!((manifest.segments[0].token, manifest.segments[0].n), (7, 0));
-    assert_eq!(manifest.segments[0].digest, crate::body::store::digest([&whole[..]]));
+    assert_eq!(manifest.segments[0].digest, crate::body::name::digest([&whole[..]]));
     assert_eq!(bodies.whole(KEY, &manifest).await.unwrap(), whole);
     assert_eq!(bodies.used(), 10_000);
 }
@@ -23,7 +23,7 @@ async fn an_empty_body_has_no_segment_and_ends() {
     let (_, bodies) = faulty().await;
     let (writer, growing) = bodies.writer(KEY, 1, Some(0), MANY);
     let reader = growing.reader(None);
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     assert_eq!(*manifest, Manifest { life: Some("life".into()), ..Manifest::default() });
     assert!(all(reader).await.is_empty());
     assert!(all(bodies.reader(KEY, &manifest, None)).await.is_empty());
@@ -58,7 +58,7 @@ async fn a_body_that_drips_is_cut_by_time_which_doubles() {
         assert!(len.abs_diff(expected) <= 2, "{lens:?}");
     }
     assert!(lens.len() >= 8);
-    let manifest = writer.finish().await.unwrap();
+    let manifest = writer.finish().await.unwrap().manifest;
     assert_eq!(manifest.len, 4000);
     assert!(manifest.is_whole());
 }
@@ -87,7 +87,7 @@ async fn the_cut_doubles_along_the_row() {
     let (_, bodies) = faulty().await;
     let (mut writer, growing) = bodies.resume(KEY, 2, &row(127), None, MANY).unwrap();
     writer.write(body(6 * MIB)).await.unwrap();
-    let manifest = writer.finish().await.unwrap();
+    let manifest = writer.finish().await.unwrap().manifest;
     assert_eq!(lens(&manifest)[127..], [MIB, 2 * MIB, 2 * MIB, MIB]);
     assert_eq!(growing.held(), None);
     assert_eq!(manifest.len, 127 + 6 * MIB as u64);
@@ -133,7 +133,7 @@ async fn a_stuck_store_holds_the_writer_and_no_reader() {
     after(10).await;
     assert!(growing.written() > stuck_at);
     objects.gate.add_permits(1000);
-    assert_eq!(writing.await.unwrap().unwrap().len, whole.len() as u64);
+    assert_eq!(writing.await.unwrap().unwrap().manifest.len, whole.len() as u64);
     assert_eq!(reader.await.unwrap(), whole);
 }
 
@@ -213,6 +213,6 @@ async fn a_write_that_was_dropped_while_it_waited_lost_nothing() {
         let _ = tokio::time::timeout(Duration::from_millis(1), write).await;
     }
     objects.gate.add_permits(1000);
-    assert_eq!(writer.finish().await.unwrap().len, whole.len() as u64);
+    assert_eq!(writer.finish().await.unwrap().manifest.len, whole.len() as u64);
     assert_eq!(all(growing.reader(None)).await, whole);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::{HeaderName, StatusCode};
 
-use crate::body;
+use crate::body::{self, Finished};
 use crate::catalog::{self, CodecError};
 use crate::flight::Fill;
 use crate::policy::{self, Cut, Lifetime, PassReason, Varies};
@@ -158,7 +158,7 @@ impl Job {
                     never = self.shows_that_it_lives(&fill, &stored, &growing) => match never {},
                 };
                 let manifest = match finished {
-                    Ok(manifest) => manifest,
+                    Ok(finished) => finished.manifest,
                     Err(error) => return self.cut_short(leader, fill, &error, bytes).await,
                 };
                 let mut record = stored.record.clone();
@@ -171,7 +171,7 @@ impl Job {
             Flow::Whole => {
                 let hash = hash.clone();
                 match writer.finish().await {
-                    Ok(manifest) => {
+                    Ok(Finished { manifest, .. }) => {
                         leader.retire();
                         fill.release().await;
                         let why = unfit.map(|reason| Why::Pass(reason.as_str()));

@@ -47,7 +47,7 @@ async fn store(bodies: &Arc<Bodies>, key: &str, token: u64, whole: &Bytes) -> Ar
     for at in (0..whole.len()).step_by(100_000) {
         writer.write(whole.slice(at..whole.len().min(at + 100_000))).await.unwrap();
     }
-    Arc::new(within("the body to be stored", writer.finish()).await.unwrap())
+    Arc::new(within("the body to be stored", writer.finish()).await.unwrap().manifest)
 }
 
 /// All that came, and the error at its end if there was one.
@@ -82,7 +82,7 @@ async fn written_read_meanwhile_and_read_elsewhere() {
     for chunk in whole.chunks(70_000) {
         writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
     }
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     for reader in readers {
         let (bytes, cause) = reader.await.unwrap();
         assert!(bytes == whole && cause.is_none(), "{cause:?}");
@@ -122,7 +122,7 @@ async fn followed_and_taken_over() {
     let (mut writer, _growing) =
         second.resume(KEY, 4, &acknowledged, Some(whole.len() as u64), MANY).unwrap();
     writer.write(whole.slice(at..)).await.unwrap();
-    let manifest = Arc::new(writer.finish().await.unwrap());
+    let manifest = Arc::new(writer.finish().await.unwrap().manifest);
     tail.extend(&manifest).unwrap();
     tail.finish(&manifest).unwrap();
     let (bytes, cause) = follower.await.unwrap();
