@@ -141,6 +141,10 @@ impl Node {
             None => Tier::new(settings.memory),
         };
         let tier = Arc::new(tier.with_max_life(max_life));
+        if stores.dust.traits().carries > 0 {
+            let carrier = DustCarrier::new(stores.dust.clone(), &settings.proxy.prefix);
+            stores.bodies.are_carried_by(Arc::new(carrier));
+        }
         let instance = &settings.proxy.instance;
         let flight = Flight::named(instance, stores.dust.clone(), dice.clone(), settings.flight.clone());
         flight.saw(stores.stamps.newest());

@@ -50,6 +50,7 @@ pub(crate) mod landed;
 pub(crate) mod lost;
 pub(crate) mod measured;
 pub(crate) mod publish_growing;
+pub(crate) mod publishing;
 pub(crate) mod remote_body;
 pub(crate) mod resume;
 pub(crate) mod spelling;
@@ -396,7 +397,7 @@ impl Job {
         }));
         leader.inform(|info| info.phase = Phase::Publish);
         self.account.followers = leader.followers();
-        self.publish(fill, stored, FillOutcome::Unchanged, 0).await;
+        self.publish(fill, stored, None, FillOutcome::Unchanged, 0).await;
     }
 
     /// The response is not to be shared: all requests that wait are told at once.

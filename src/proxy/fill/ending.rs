@@ -8,22 +8,20 @@ use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
-use crate::catalog::{self, EntryText, MAX_NOTE_MS};
+use crate::catalog::{EntryText, MAX_NOTE_MS};
 use crate::clock::{WallMs, millis};
-use crate::dust::{Entry, Number};
-use crate::flight::{Fill, Noted, Product, Published, Standing};
+use crate::dust::Number;
+use crate::flight::{Fill, Noted};
 use crate::policy::{self, ErrorCase, Lifetime, PassReason, RequestFacts, Varies};
 use crate::proxy::cause::Cause;
-use crate::proxy::fill::stream::unfit;
-use crate::proxy::fill::{Head, Job, landed};
+use crate::proxy::fill::{Head, Job};
 use crate::proxy::observer::FillReport;
 use crate::proxy::outcome::{Failure, FlightOutcome, Leader, PrivateResponse, SharedFailure};
 use crate::proxy::request::binding::Kind;
 use crate::proxy::respond::standing_in;
-use crate::proxy::state::under_way::Counted;
-use crate::record::{Note, Record};
+use crate::record::Note;
 use crate::telemetry::labels::{FillOutcome, Why};
-use crate::tier::{Covered, Stored};
+
 use crate::upstream::{self, ErrorKind};
 
 /// The longest content of a failed response that is shared with waiting requests, in bytes.
@@ -33,10 +31,7 @@ const FAILURE_PATIENCE: Duration = Duration::from_millis(250);
 /// How long a failure is remembered, in ms, give or take a half (F7).
 const FAILED_MS: u64 = 1_000;
 /// How long a verdict stays that is told aside, without a lease.
-const ASIDE: Duration = Duration::from_mins(1);
-/// A record that lasts for fewer ms may have left the store before the riders of its body on other instances
-/// have read it.
-const BRIEF_MS: u64 = 250;
+pub(crate) const ASIDE: Duration = Duration::from_mins(1);
 
 impl Job {
     /// Ends with a failure: upstream gave no answer, or none that is HTTP.
@@ -243,144 +238,6 @@ impl Job {
         if fill.note(text.as_str(), Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
             self.tell_aside(fill.names(), fill.token(), &text, ttl.min(ASIDE)).await;
         }
-    }
-
-    /// Publishes a record and keeps it here, unless the lease was lost or a purge came.
-    pub(crate) async fn publish(&self, fill: Fill, stored: Arc<Stored>, outcome: FillOutcome, bytes: u64) {
-        let token = fill.token();
-        if !self.note_spelling(Some(stored.record.end())).await {
-            // An unsafe request may have missed it: only the clients that ride it get it.
-            fill.abort(None).await;
-            return self.report(FillOutcome::Pass, token, bytes, Some(Why::DustDown));
-        }
-        if !self.is_noted() {
-            // Unsafe requests on other instances may have missed it: it is kept here alone.
-            fill.abort(None).await;
-            self.keep_unbacked(&stored);
-            return self.report(outcome, token, bytes, Some(Why::DustDown));
-        }
-        let mut record = stored.record.clone();
-        record.body = (*stored.manifest).clone();
-        // The clock may have been set back while the body came: no instance is to find it received in the
-        // future.
-        let now = self.proxy.now_ms();
-        record.received_at = record.received_at.min(now);
-        let left = record.end().saturating_sub(now);
-        let pointer = match EntryText::record(&record) {
-            Ok(pointer) => pointer,
-            // Whether it fits was checked when the head came: not to be foreseen.
-            Err(error) => {
-                fill.abort(None).await;
-                let why = Why::Pass(unfit(&error).as_str());
-                return self.report(FillOutcome::Pass, token, bytes, Some(why));
-            }
-        };
-        let stamps = self.proxy.stamps.clone();
-        let (url, born) = (stored.url, stored.record.born);
-        let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
-        let (trust, dust) = (self.proxy.trust.clone(), self.proxy.dust.clone());
-        // Stamps may be old here: then it can't be said whether a purge covers the record. What is only
-        // offered is judged at the time of its offer.
-        let unsure = fill.coordinated() && !self.proxy.grows_sure().await;
-        // An unsafe request on another instance may have missed an exchange that was not begun under this
-        // lease. It has written a stamp, which this instance knows of if it has heard all.
-        let leased = fill.lease().is_some_and(|lease| lease.token <= stored.record.token);
-        let heard = self.heard;
-        // If the store began another life, the segments are not in it. An offer outlives this function: it
-        // holds the count itself.
-        let counted = Counted::of(&self.proxy, url);
-        let standing = move || {
-            let _under_way = &counted;
-            let now = dust.now_ms();
-            let sure = trust.holds(now) && (leased || heard.all(&stamps, &trust, now));
-            if !sure || stamps.forbids(url, born) || bodies.life() != life {
-                Standing::Covered
-            } else {
-                Standing::Live
-            }
-        };
-        // A part that was fetched beside another one may not get into the store: then no record would name
-        // its bytes.
-        let beside = stored.record.range.is_some() && !fill.coordinated() && !fill.degraded();
-        let riders = self.has_listeners(&fill).then(|| fill.names().clone());
-        if let Some(names) = &riders
-            && (left < BRIEF_MS || standing() == Standing::Covered)
-        {
-            // Before the lease is released: riders on other instances came before the purge or while the
-            // record lasted, or have begun to read what is in the store's last life.
-            self.tell_whole_aside(names, token, &pointer).await;
-        }
-        let mut product = Product::new(pointer.as_str(), Some(Duration::from_millis(left)));
-        product.keeps = catalog::carried(fill.names(), &record.body);
-        let published = if fill.yielded() {
-            if self.proxy.dust.shared() && stored.record.fresh_ms > stored.record.age_ms {
-                // Other instances rode it for as long as it was fresh.
-                self.tell_whole_aside(fill.names(), token, &pointer).await;
-            }
-            fill.offer(product, self.stays_before(&stored), standing)
-        } else {
-            fill.publish(product, standing).await
-        };
-        if let (Some(names), Published::Fenced) = (&riders, &published) {
-            self.tell_whole_aside(names, token, &pointer).await;
-        }
-        let (outcome, why) = match published {
-            Published::Computed(_) | Published::Offered => {
-                self.proxy.negative_cache.forget(self.place.key.hash());
-                landed::landed(&self.proxy, &stored);
-                if matches!(published, Published::Computed(_)) {
-                    self.proxy.tier.keep(stored);
-                } else if !beside {
-                    self.keep_unbacked(&stored);
-                }
-                (outcome, None)
-            }
-            Published::Fenced => (FillOutcome::Fenced, None),
-            // Kept here, in doubt like all that is in memory until the stamps have been read: then they say
-            // whether a purge covers it.
-            Published::Covered if unsure && !self.is_purged(&stored) => {
-                self.keep_unbacked(&stored);
-                (outcome, Some(Why::Unsure))
-            }
-            Published::Covered => (FillOutcome::Abandoned, Some(Why::Purged)),
-            Published::Failed(error) => {
-                self.proxy.observer.store_error("publish", &error);
-                // The store is gone, and the bytes are good: kept here, uncoordinated (S14).
-                self.keep_unbacked(&stored);
-                (outcome, Some(Why::DustDown))
-            }
-        };
-        self.report(outcome, token, bytes, why);
-    }
-
-    /// Returns a test of what is at the key when this record is offered: whether it stays. It stays if it is
-    /// newer, unless it was asked for and received earlier, by an exchange whose offer came sooner.
-    fn stays_before(&self, stored: &Stored) -> impl Fn(&Entry) -> bool + Send + 'static {
-        let (proxy, key) = (self.proxy.clone(), self.place.key.clone());
-        let (token, received_at) = (stored.record.token, stored.record.received_at);
-        move |there| {
-            let older = |record: Record| record.token < token && record.received_at <= received_at;
-            there.number > token && !proxy.catalog.record(there, &key).is_some_and(older)
-        }
-    }
-
-    /// Keeps in memory what the store does not name, as far as is known, until this instance is sure of its
-    /// stamps again. If it is sure already and may have missed stamps, the record is not kept.
-    fn keep_unbacked(&self, stored: &Arc<Stored>) {
-        let proxy = &self.proxy;
-        let too_late = || !proxy.has_heard_all(self.heard) && proxy.trust.holds(proxy.now_ms());
-        if !too_late() {
-            stored.is_not_in_store();
-            proxy.tier.keep(stored.clone());
-            if too_late() {
-                proxy.tier.forget(stored);
-            }
-        }
-    }
-
-    /// Returns whether a purge that this instance knows of covers the record.
-    fn is_purged(&self, stored: &Stored) -> bool {
-        stored.covered(&self.proxy.stamps) == Covered::Hard
     }
 
     /// The fill's own line in the log, and its metrics.

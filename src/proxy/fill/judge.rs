@@ -155,7 +155,7 @@ impl FillJudge {
                 told(FlightOutcome::Varies(node))
             }
             Reading::Record(record) => {
-                let body = taking_in::along(&self.proxy, &record.body, body);
+                let body = taking_in::along(&self.proxy, &record, body);
                 let stored = Arc::new(Stored::new(*record, &self.route.rules, body).at(entry.number));
                 self.record(stored)
             }

@@ -319,7 +319,7 @@ impl RemoteFill {
     /// Ends with a complete record: the riders get the rest of it if it is the representation that they have
     /// begun.
     async fn settle(mut self: Box<Self>, record: Record, body: Option<&Bytes>) {
-        let body = taking_in::along(&self.job.proxy, &record.body, body);
+        let body = taking_in::along(&self.job.proxy, &record, body);
         let of_tier = Stored::new(record.clone(), &self.job.route.rules, body);
         self.job.proxy.tier.keep(Arc::new(of_tier));
         self.job.proxy.negative_cache.forget(self.head.hash);

@@ -112,7 +112,7 @@ impl Job {
         }));
         leader.inform(|info| info.phase = Phase::Publish);
         self.account.followers = leader.followers();
-        self.publish(fill, stored, FillOutcome::Stored, 0).await;
+        self.publish(fill, stored, None, FillOutcome::Stored, 0).await;
     }
 
     /// Appends the rest to the segments that there are. The new segments are named by the new lease.

@@ -157,26 +157,27 @@ impl Job {
                     finished = writer.finish() => finished,
                     never = self.shows_that_it_lives(&fill, &stored, &growing) => match never {},
                 };
-                let manifest = match finished {
-                    Ok(finished) => finished.manifest,
+                let Finished { manifest, beside } = match finished {
+                    Ok(finished) => finished,
                     Err(error) => return self.cut_short(leader, fill, &error, bytes).await,
                 };
                 let mut record = stored.record.clone();
                 record.body = manifest;
-                let whole = Arc::new(Stored::new(record, &self.route.rules, growing.held()));
-                self.publish(fill, whole, FillOutcome::Stored, bytes).await;
+                let held = beside.clone().or_else(|| growing.held());
+                let whole = Arc::new(Stored::new(record, &self.route.rules, held));
+                self.publish(fill, whole, beside, FillOutcome::Stored, bytes).await;
                 leader.retire();
                 self.enlist(&stored.record.headers);
             }
             Flow::Whole => {
                 let hash = hash.clone();
                 match writer.finish().await {
-                    Ok(Finished { manifest, .. }) => {
+                    Ok(Finished { manifest, beside }) => {
                         leader.retire();
                         fill.release().await;
                         let why = unfit.map(|reason| Why::Pass(reason.as_str()));
                         self.report(FillOutcome::Pass, token, bytes, why);
-                        if all_new {
+                        if all_new && beside.is_none() {
                             self.discard_unnamed(&growing, &hash, &manifest).await;
                         }
                     }

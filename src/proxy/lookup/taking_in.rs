@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::catalog::Reading;
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::proxy::lookup::candidate::{Candidate, Strictness, Unfit};
 use crate::proxy::lookup::reach;
 use crate::proxy::state::Proxy;
-use crate::record::Manifest;
+use crate::record::Record;
 use crate::route::Route;
 use crate::tier::{Held, Stored};
 
@@ -23,9 +23,10 @@ pub(crate) fn may_be_taken_in(proxy: &Proxy, stored: &Stored) -> Result<(), Unfi
 }
 
 /// The body that came along with a record, if it is the one that the record names.
-pub(crate) fn along(proxy: &Proxy, manifest: &Manifest, body: Option<&Bytes>) -> Option<Bytes> {
-    let _ = (proxy, manifest, body);
-    None
+pub(crate) fn along(proxy: &Proxy, record: &Record, body: Option<&Bytes>) -> Option<Bytes> {
+    let hash = KeyHash::of(&record.key).to_string();
+    // If it is not, its readers find out.
+    proxy.bodies.accept(&hash, &record.body, body?.clone()).ok()
 }
 
 /// Takes the record or Vary node that the store has under a key into memory. None if there is none that may
@@ -39,7 +40,7 @@ pub(crate) async fn take_in(proxy: &Proxy, route: &Route, key: &Key) -> Option<H
             Some(Held::Vary(node))
         }
         Reading::Record(record) => {
-            let body = along(proxy, &record.body, found.body.as_ref());
+            let body = along(proxy, &record, found.body.as_ref());
             let stored = Arc::new(Stored::new(*record, &route.rules, body).at(found.number));
             may_be_taken_in(proxy, &stored).ok()?;
             proxy.tier.keep(stored.clone());
