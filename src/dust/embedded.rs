@@ -11,14 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::entries::{Deed, Entries, Kept, Until, Usage};
 use super::hub::{Changes, Feed, Hub};
 use super::memory::Memory;
 use super::sqlite::Sqlite;
 use super::sqlite::warm::Warmer;
-use super::table::{Done, Entries, Now, Row, Table, Usage};
-use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Room, Traits, Written};
+use super::table::{Done, Now, Table};
+use super::{
+    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, LeaseRequest, Number, Publication,
+    Put, Renewal, Result, Room, Traits, Written,
+};
 use crate::clock::{Clock, Dice, WallMs};
 
 /// How much an embedded store keeps. A write beyond it fails with [`Error::Unavailable`].
@@ -31,6 +36,8 @@ pub struct Limits {
     pub count: u64,
     /// Bytes of keys and values together.
     pub bytes: u64,
+    /// Bytes that are carried: those beside values and those under names of their own.
+    pub carried: u64,
 }
 
 /// The embedded store.
@@ -47,23 +54,33 @@ pub struct Embedded {
 // === impl Limits ===
 
 impl Limits {
-    /// Checks that `row` may be added, as if its key were new.
-    pub fn admit(&self, now_kept: Usage, key: &str, row: &Row, durable: bool, now: WallMs) -> Result<()> {
-        let small_sign = durable || row.expires_at.is_some_and(|at| at <= now.saturating_add(60_000));
-        let kept_back = |limit: u64| if small_sign { 0 } else { limit / 16 };
-        if now_kept.count >= self.count - kept_back(self.count)
-            || now_kept.bytes.saturating_add(row.bytes(key)) > self.bytes - kept_back(self.bytes)
-        {
-            return Err(Error::Unavailable("full".into()));
+    /// Checks that all `deeds` may be done, as if what they write were new.
+    pub fn admit(&self, mut kept: Kept, deeds: &[Deed], until: Until, now: WallMs) -> Result<()> {
+        for deed in deeds {
+            kept.add(deed);
+            let expires_at = match deed {
+                Deed::Put { row, .. } => row.expires_at,
+                Deed::Carry { carried, .. } => carried.expires_at,
+                Deed::Remove { .. } | Deed::Prolong { .. } | Deed::Discard { .. } => continue,
+            };
+            let small_sign =
+                until == Until::Durable || expires_at.is_some_and(|at| at <= now.saturating_add(60_000));
+            let most = |limit: u64| if small_sign { limit } else { limit - limit / 16 };
+            if kept.entries.count > most(self.count)
+                || kept.entries.bytes > most(self.bytes)
+                || kept.carried > most(self.carried)
+            {
+                return Err(Error::Unavailable("full".into()));
+            }
         }
         Ok(())
     }
 }
 
 impl Default for Limits {
-    /// 4 Mi entries, 1 GiB.
+    /// 4 Mi entries, 1 GiB; 12.5 GiB of carried bytes.
     fn default() -> Self {
-        Self { count: 4 << 20, bytes: 1 << 30 }
+        Self { count: 4 << 20, bytes: 1 << 30, carried: 25 << 29 }
     }
 }
 
@@ -123,12 +140,12 @@ impl Embedded {
 
     /// How many entries are kept, expired ones that are not yet swept included.
     pub fn count(&self) -> u64 {
-        self.table().kept().usage().count
+        self.table().kept().entries.count
     }
 
     /// The bytes of their keys and values.
     pub fn weight(&self) -> u64 {
-        self.table().kept().usage().bytes
+        self.table().kept().entries.bytes
     }
 
     /// The limits of [`Embedded::count`] and [`Embedded::weight`].
@@ -177,15 +194,16 @@ impl Embedded {
         Ok(done.answer)
     }
 
-    /// Emits the change while the table is still locked: so events keep the order of numbers.
+    /// Emits the changes while the table is still locked: so events keep the order of numbers.
     fn tell<T>(&self, mut done: Done<T>) -> Done<T> {
-        if let Some(change) = done.change.take() {
+        for change in done.changes.iter_mut().filter_map(Option::take) {
             self.hub.emit(change);
         }
         done
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Dust for Embedded {
     async fn entry(&self, key: &str) -> Result<Option<Entry>> {
@@ -228,6 +246,47 @@ impl Dust for Embedded {
         Ok(())
     }
 
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        self.warm(inquiry.value).await;
+        self.warm(inquiry.lock).await;
+        if let Some(LeaseRequest { seen, .. }) = inquiry.lease {
+            return self.number(seen, |table, now| table.enter(now, inquiry)).await;
+        }
+        let (mut table, now) = (self.table(), self.now());
+        Ok(table.enter(now, inquiry)?.answer)
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        self.number(0, |table, now| table.publish(now, publication)).await
+    }
+
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        self.warm(key).await;
+        let table = self.table();
+        table.entry_with_body(self.now(), key, 0)
+    }
+
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        let table = self.table();
+        table.bytes(self.now(), name)
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        let receipt = {
+            let (mut table, now) = (self.table(), self.now());
+            table.put_bytes(now, name, bytes, lives)?
+        };
+        receipt.kept().await
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        let receipt = {
+            let (mut table, now) = (self.table(), self.now());
+            table.remove_bytes(now, names)?
+        };
+        receipt.kept().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         Ok(self.hub.on(keys))
     }
@@ -252,6 +311,14 @@ impl Dust for Embedded {
         self.table().last()
     }
 
+    fn impossible(&self) -> u64 {
+        0
+    }
+
+    fn offset_ms(&self) -> i64 {
+        0
+    }
+
     fn shared(&self) -> bool {
         self.shared
     }
@@ -265,8 +332,10 @@ impl Dust for Embedded {
     }
 
     fn room(&self) -> Option<Room> {
-        let limit = Usage { count: self.limits.count, bytes: self.limits.bytes };
-        Some(Room { used: self.table().kept().usage(), limit })
+        let Limits { count, bytes, carried } = self.limits;
+        let kept = self.table().kept();
+        let limit = Usage { count, bytes };
+        Some(Room { used: kept.entries, limit, carried: kept.carried, may_carry: carried })
     }
 }
 
@@ -277,18 +346,4 @@ impl fmt::Debug for Embedded {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-
-    #[tokio::test]
-    async fn it_tells_how_much_room_it_has() {
-        let limits = Limits { count: 10, bytes: 1_000 };
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(0));
-        let dust = Embedded::memory_with(clock, limits, &Dice::new());
-        dust.put("a", "1234", Put::default()).await.unwrap();
-        let room = dust.room().unwrap();
-        assert_eq!(room.used, Usage { count: 1, bytes: 5 });
-        assert_eq!(room.limit, Usage { count: 10, bytes: 1_000 });
-    }
-}
+mod tests;

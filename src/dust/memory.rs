@@ -1,50 +1,114 @@
-//! Entries in memory.
+//! Entries and bytes in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::embedded::Limits;
-use super::table::{Entries, Receipt, Row, Usage};
+use super::entries::{Body, Carried, Deed, Entries, Kept, Receipt, Row, RowWithBody, Until, owners};
 use super::{Number, Result};
 use crate::clock::WallMs;
 
-/// The most expired rows that a write sweeps: more than it adds, so that they can't pile up.
+/// The most expired things that a deed sweeps: more than it adds, so that they can't pile up.
 const SWEEP: usize = 4;
 
-/// Entries that are lost with the process.
+/// Entries and bytes that are lost with the process.
 #[derive(Debug)]
 pub struct Memory {
-    rows: BTreeMap<Arc<str>, Row>,
-    due: BTreeSet<(WallMs, Arc<str>)>,
-    bytes: u64,
+    rows: BTreeMap<Arc<str>, Held>,
+    carried: HashMap<Arc<str>, Carried>,
+    due: BTreeSet<(WallMs, Due)>,
+    kept: Kept,
     limits: Limits,
+}
+
+/// A row with the body beside it. The body's storage is the caller's.
+#[derive(Debug)]
+struct Held {
+    row: Row,
+    body: Option<Body>,
+}
+
+/// What expires.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Row(Arc<str>),
+    Bytes(Arc<str>),
 }
 
 // === impl Memory ===
 
 impl Memory {
-    /// No entries.
+    /// Nothing.
     pub fn new(limits: Limits) -> Self {
-        Self { rows: BTreeMap::new(), due: BTreeSet::new(), bytes: 0, limits }
+        Self {
+            rows: BTreeMap::new(),
+            carried: HashMap::new(),
+            due: BTreeSet::new(),
+            kept: Kept::default(),
+            limits,
+        }
     }
 
     fn take(&mut self, key: &str) {
-        if let Some((key, row)) = self.rows.remove_entry(key) {
-            self.bytes -= row.bytes(&key);
+        if let Some((key, Held { row, body })) = self.rows.remove_entry(key) {
+            self.kept.take_row(&key, &row, body.as_ref());
             if let Some(at) = row.expires_at {
-                self.due.remove(&(at, key));
+                self.due.remove(&(at, Due::Row(key)));
             }
+        }
+    }
+
+    fn discard(&mut self, name: &str) {
+        if let Some((name, carried)) = self.carried.remove_entry(name) {
+            self.kept.carried -= carried.weight(&name);
+            if let Some(at) = carried.expires_at {
+                self.due.remove(&(at, Due::Bytes(name)));
+            }
+        }
+    }
+
+    fn apply(&mut self, deed: Deed) {
+        match deed {
+            Deed::Put { key, row, body } => {
+                self.take(&key);
+                self.kept.add_row(&key, &row, body.as_ref());
+                if let Some(at) = row.expires_at {
+                    self.due.insert((at, Due::Row(key.clone())));
+                }
+                self.rows.insert(key, Held { row, body });
+            }
+            Deed::Remove { key } => self.take(&key),
+            Deed::Carry { name, carried } => {
+                self.discard(&name);
+                self.kept.carried += carried.weight(&name);
+                if let Some(at) = carried.expires_at {
+                    self.due.insert((at, Due::Bytes(name.clone())));
+                }
+                self.carried.insert(name, carried);
+            }
+            Deed::Prolong { name, expires_at } => {
+                if let Some(carried) = self.carried.get_mut(&name) {
+                    if let Some(at) = carried.expires_at {
+                        self.due.remove(&(at, Due::Bytes(name.clone())));
+                    }
+                    carried.expires_at = expires_at;
+                    if let Some(at) = expires_at {
+                        self.due.insert((at, Due::Bytes(name)));
+                    }
+                }
+            }
+            Deed::Discard { name } => self.discard(&name),
         }
     }
 
     fn sweep(&mut self, now: WallMs) {
         for _ in 0..SWEEP {
             match self.due.first() {
-                Some((at, key)) if *at <= now => {
-                    let key = key.clone();
-                    self.take(&key);
-                }
+                Some((at, due)) if *at <= now => match due.clone() {
+                    Due::Row(key) => self.take(&key),
+                    Due::Bytes(name) => self.discard(&name),
+                },
                 _ => break,
             }
         }
@@ -53,35 +117,54 @@ impl Memory {
 
 impl Entries for Memory {
     fn get(&self, key: &str) -> Result<Option<Row>> {
-        Ok(self.rows.get(key).cloned())
+        Ok(self.rows.get(key).map(|held| held.row.clone()))
     }
 
-    fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt> {
-        self.sweep(now);
-        self.limits.admit(self.usage(), key, &row, durable, now)?;
-        self.take(key);
-        self.bytes += row.bytes(key);
-        if let Some(at) = row.expires_at {
-            self.due.insert((at, key.clone()));
+    fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
+        let held = self.rows.get(key);
+        Ok(held.map(|Held { row, body }| (row.clone(), body.clone().filter(|_| row.number != known))))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Carried>> {
+        let beside = |(key, tail): (&str, &str)| {
+            let Held { row, body } = self.rows.get(key)?;
+            body.as_ref().filter(|body| *body.tail == *tail).map(|body| body.carried(row))
+        };
+        Ok(self.carried.get(name).cloned().or_else(|| owners(name).find_map(beside)))
+    }
+
+    fn write(&mut self, deeds: Vec<Deed>, until: Until, now: WallMs) -> Result<Receipt> {
+        for _ in &deeds {
+            self.sweep(now);
         }
-        self.rows.insert(key.clone(), row);
-        Ok(Receipt::Kept)
-    }
-
-    fn remove(&mut self, key: &Arc<str>, _number: Number, now: WallMs) -> Result<Receipt> {
-        self.sweep(now);
-        self.take(key);
+        self.limits.admit(self.kept, &deeds, until, now)?;
+        for deed in deeds {
+            self.apply(deed);
+        }
         Ok(Receipt::Kept)
     }
 
     fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let rows = self.rows.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-        Ok(rows.map(|(key, row)| (String::from(&**key), row.clone())).collect())
+        Ok(rows.map(|(key, held)| (String::from(&**key), held.row.clone())).collect())
     }
 
-    fn usage(&self) -> Usage {
-        Usage { count: self.rows.len() as u64, bytes: self.bytes }
+    fn copy(&self) -> Result<Vec<Deed>> {
+        let rows = self.rows.iter().map(|(key, Held { row, body })| Deed::Put {
+            key: key.clone(),
+            row: row.clone(),
+            body: body.clone(),
+        });
+        let carried = self
+            .carried
+            .iter()
+            .map(|(name, carried)| Deed::Carry { name: name.clone(), carried: carried.clone() });
+        Ok(rows.chain(carried).collect())
+    }
+
+    fn kept(&self) -> Kept {
+        self.kept
     }
 
     fn reserve(&mut self, _number: Number, _now: WallMs) -> Result<Option<Receipt>> {

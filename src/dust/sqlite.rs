@@ -10,21 +10,22 @@
 //! get [`Hub::lost`].
 
 pub mod file;
+mod pending;
 pub mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::embedded::Limits;
+use super::entries::{Carried, Deed, Entries, Kept, Receipt, Row, RowWithBody, Until, owners};
 use super::hub::Hub;
-use super::table::{Entries, Receipt, Row, Usage};
 use super::{Error, Number, Result};
 use crate::clock::{Dice, WallMs};
 use file::{Reader, Writer};
+use pending::{Note, Pending};
 use warm::Warmer;
 
 /// How many numbers are reserved at once. A number, a lease's token included, is given only after it
@@ -49,19 +50,18 @@ pub struct Sqlite {
     limits: Limits,
 }
 
-/// The kinds of write.
+/// What is written.
 #[derive(Debug)]
-enum Deed {
-    Put { key: Arc<str>, row: Row },
-    Remove { key: Arc<str> },
+enum Task {
+    Deeds(Vec<Deed>),
     Reserve(Number),
 }
 
 #[derive(Debug)]
 struct Job {
-    deed: Deed,
+    task: Task,
     ticket: u64,
-    bytes: u64,
+    ahead: Kept,
     durable: bool,
     word: oneshot::Sender<Result<()>>,
 }
@@ -76,12 +76,12 @@ struct Shared {
 #[derive(Debug)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// The newest write of each key that is queued or being written; `None` for a removal.
-    pending: BTreeMap<Arc<str>, (u64, Option<Row>)>,
-    /// The room that rows take that are not on disk yet.
-    ahead: Usage,
+    /// What is queued or being written.
+    pending: Pending,
+    /// The room that it takes.
+    ahead: Kept,
     /// What is on disk.
-    usage: Usage,
+    kept: Kept,
     /// Numbers below this may be given.
     ceiling: Number,
     ticket: u64,
@@ -114,9 +114,9 @@ impl Sqlite {
         let warmer = Arc::new(Warmer::new(ahead));
         let queue = Queue {
             jobs: VecDeque::new(),
-            pending: BTreeMap::new(),
-            ahead: Usage::default(),
-            usage: state.usage,
+            pending: Pending::default(),
+            ahead: Kept::default(),
+            kept: state.kept,
             ceiling: state.ceiling,
             ticket: 0,
             running: false,
@@ -139,29 +139,24 @@ impl Sqlite {
         self.reader.as_ref().ok_or_else(|| Error::Unavailable("closing".into()))
     }
 
-    fn submit(&mut self, deed: Deed, durable: bool, now: WallMs) -> Result<Receipt> {
+    fn submit(&mut self, task: Task, durable: bool, now: WallMs) -> Result<Receipt> {
         let (word, heard) = oneshot::channel();
         let mut queue = lock(&self.shared.queue);
-        if queue.jobs.len() >= QUEUE.0 || queue.ahead.bytes >= QUEUE.1 {
+        if queue.jobs.len() >= QUEUE.0 || queue.ahead.entries.bytes + queue.ahead.carried >= QUEUE.1 {
             return Err(Error::Unavailable("busy".into()));
         }
         queue.now = now;
         queue.ticket += 1;
         let ticket = queue.ticket;
-        let mut bytes = 0;
-        match &deed {
-            Deed::Put { key, row } => {
-                bytes = row.bytes(key);
-                queue.ahead.count += 1;
-                queue.ahead.bytes += bytes;
-                queue.pending.insert(key.clone(), (ticket, Some(row.clone())));
+        let mut ahead = Kept::default();
+        if let Task::Deeds(deeds) = &task {
+            for deed in deeds {
+                ahead.add(deed);
+                queue.pending.add(ticket, deed);
             }
-            Deed::Remove { key } => {
-                queue.pending.insert(key.clone(), (ticket, None));
-            }
-            Deed::Reserve(_) => {}
         }
-        queue.jobs.push_back(Job { deed, ticket, bytes, durable, word });
+        queue.ahead = queue.ahead.plus(ahead);
+        queue.jobs.push_back(Job { task, ticket, ahead, durable, word });
         let start = !std::mem::replace(&mut queue.running, true);
         drop(queue);
         if start {
@@ -175,32 +170,56 @@ impl Sqlite {
 
 impl Entries for Sqlite {
     fn get(&self, key: &str) -> Result<Option<Row>> {
-        if let Some((_, row)) = lock(&self.shared.queue).pending.get(key) {
-            return Ok(row.clone());
+        if let Some(newest) = lock(&self.shared.queue).pending.row(key) {
+            return Ok(newest.row.as_ref().map(|(row, _)| row.clone()));
         }
         let reader = self.reader()?;
         self.warmer.timed(|| reader.get(key))
     }
 
-    fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt> {
-        self.limits.admit(self.usage(), key, &row, durable, now)?;
-        self.submit(Deed::Put { key: key.clone(), row }, durable, now)
+    fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
+        if let Some(newest) = lock(&self.shared.queue).pending.row(key) {
+            let row = newest.row.clone();
+            return Ok(row.map(|(row, body)| {
+                let body = body.filter(|_| row.number != known);
+                (row, body)
+            }));
+        }
+        let reader = self.reader()?;
+        self.warmer.timed(|| reader.get_with_body(key, known))
     }
 
-    fn remove(&mut self, key: &Arc<str>, _number: Number, now: WallMs) -> Result<Receipt> {
-        self.submit(Deed::Remove { key: key.clone() }, false, now)
+    fn bytes(&self, name: &str) -> Result<Option<Carried>> {
+        let reader = self.reader()?;
+        let expires_at = match lock(&self.shared.queue).pending.bytes(name) {
+            Some(Note::Here(carried)) => return Ok(Some(carried.clone())),
+            Some(Note::Gone) => return Ok(None),
+            Some(Note::Expires(at)) => Some(*at),
+            None => None,
+        };
+        if let Some(carried) = self.warmer.timed(|| reader.bytes(name))? {
+            let expires_at = expires_at.unwrap_or(carried.expires_at);
+            return Ok(Some(Carried { expires_at, ..carried }));
+        }
+        for (key, tail) in owners(name) {
+            if let Some((row, Some(body))) = self.get_with_body(key, 0)?
+                && *body.tail == *tail
+            {
+                return Ok(Some(body.carried(&row)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write(&mut self, deeds: Vec<Deed>, until: Until, now: WallMs) -> Result<Receipt> {
+        self.limits.admit(self.kept(), &deeds, until, now)?;
+        self.submit(Task::Deeds(deeds), until == Until::Durable, now)
     }
 
     fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
-        let mut rows: BTreeMap<String, Row> = BTreeMap::new();
         // The queue first: a write that leaves it meanwhile is on disk by then.
-        let pending: Vec<(Arc<str>, Option<Row>)> = {
-            let queue = lock(&self.shared.queue);
-            let from = (Bound::Included(prefix), Bound::Unbounded);
-            let newest = queue.pending.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-            newest.map(|(key, (_, row))| (key.clone(), row.clone())).collect()
-        };
-        rows.extend(self.reader()?.range(prefix)?);
+        let pending = lock(&self.shared.queue).pending.range(prefix);
+        let mut rows: BTreeMap<String, Row> = self.reader()?.range(prefix)?.into_iter().collect();
         for (key, row) in pending {
             match row {
                 Some(row) => rows.insert((*key).into(), row),
@@ -210,9 +229,26 @@ impl Entries for Sqlite {
         Ok(rows.into_iter().collect())
     }
 
-    fn usage(&self) -> Usage {
+    fn copy(&self) -> Result<Vec<Deed>> {
+        let mut deeds = Vec::new();
+        for (key, _) in self.range("")? {
+            if let Some((row, body)) = self.get_with_body(&key, 0)? {
+                deeds.push(Deed::Put { key: key.into(), row, body });
+            }
+        }
+        let mut names = lock(&self.shared.queue).pending.names();
+        names.extend(self.reader()?.names()?);
+        for name in names {
+            if let Some(carried) = self.bytes(&name)? {
+                deeds.push(Deed::Carry { name, carried });
+            }
+        }
+        Ok(deeds)
+    }
+
+    fn kept(&self) -> Kept {
         let queue = lock(&self.shared.queue);
-        Usage { count: queue.usage.count + queue.ahead.count, bytes: queue.usage.bytes + queue.ahead.bytes }
+        queue.kept.plus(queue.ahead)
     }
 
     fn reserve(&mut self, number: Number, now: WallMs) -> Result<Option<Receipt>> {
@@ -222,7 +258,7 @@ impl Entries for Sqlite {
         }
         // Either all is used up, and the caller waits, or half of it, and the caller need not wait.
         let ceiling = number.saturating_add(RESERVE);
-        let receipt = self.submit(Deed::Reserve(ceiling), true, now)?;
+        let receipt = self.submit(Task::Reserve(ceiling), true, now)?;
         self.reserved = ceiling;
         Ok((!granted).then_some(receipt))
     }
@@ -265,29 +301,28 @@ impl Shared {
     }
 
     fn write(&self, writer: &mut Writer, batch: Vec<Job>) {
-        let before = lock(&self.queue).usage;
+        let before = lock(&self.queue).kept;
         let durable = batch.iter().any(|job| job.durable);
         let result = writer.transaction(durable, before, |open| {
-            batch.iter().try_for_each(|job| match &job.deed {
-                Deed::Put { key, row } => open.put(key, row),
-                Deed::Remove { key } => open.remove(key),
-                Deed::Reserve(ceiling) => open.reserve(*ceiling),
+            batch.iter().try_for_each(|job| match &job.task {
+                Task::Deeds(deeds) => deeds.iter().try_for_each(|deed| open.apply(deed)),
+                Task::Reserve(ceiling) => open.reserve(*ceiling),
             })
         });
         self.settle(batch, result);
     }
 
-    fn settle(&self, batch: Vec<Job>, result: Result<Usage>) {
+    fn settle(&self, batch: Vec<Job>, result: Result<Kept>) {
         let mut queue = lock(&self.queue);
         for job in &batch {
             queue.forget(job);
-            if let (Deed::Reserve(ceiling), Ok(_)) = (&job.deed, &result) {
+            if let (Task::Reserve(ceiling), Ok(_)) = (&job.task, &result) {
                 queue.ceiling = queue.ceiling.max(*ceiling);
             }
         }
         let answer = match result {
-            Ok(usage) => {
-                queue.usage = usage;
+            Ok(kept) => {
+                queue.kept = kept;
                 Ok(())
             }
             Err(error) => Err(error),
@@ -303,17 +338,17 @@ impl Shared {
     }
 
     fn sweep(&self, writer: &mut Writer, now: WallMs) {
-        let before = lock(&self.queue).usage;
-        let mut swept = 0;
+        let before = lock(&self.queue).kept;
+        let mut more = false;
         let result = writer.transaction(false, before, |open| {
-            swept = open.sweep(now, SWEEP)?;
+            more = open.sweep(now, SWEEP)?;
             Ok(())
         });
         let mut queue = lock(&self.queue);
         queue.swept_at = now;
-        queue.more_to_sweep = result.is_ok() && swept == SWEEP;
-        if let Ok(usage) = result {
-            queue.usage = usage;
+        queue.more_to_sweep = result.is_ok() && more;
+        if let Ok(kept) = result {
+            queue.kept = kept;
         }
     }
 }
@@ -326,13 +361,11 @@ impl Queue {
     }
 
     fn forget(&mut self, job: &Job) {
-        let (Deed::Put { key, .. } | Deed::Remove { key }) = &job.deed else { return };
-        if matches!(job.deed, Deed::Put { .. }) {
-            self.ahead.count -= 1;
-            self.ahead.bytes -= job.bytes;
-        }
-        if self.pending.get(key).is_some_and(|(ticket, _)| *ticket == job.ticket) {
-            self.pending.remove(key);
+        self.ahead = self.ahead.minus(job.ahead);
+        if let Task::Deeds(deeds) = &job.task {
+            for deed in deeds {
+                self.pending.forget(job.ticket, deed);
+            }
         }
     }
 }

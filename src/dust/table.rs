@@ -1,6 +1,6 @@
 //! Leases and fenced entries without clocks, threads or I/O of their own.
 //!
-//! A [`Table`] decides; [`Entries`] keeps the entries. The caller passes the time to every call, and
+//! A [`Table`] decides; [`Entries`] keeps entries and bytes. The caller passes the time to every call, and
 //! emits the change that it returns to its [`super::Hub`] before any other use of the table: so
 //! events are in the order of their numbers.
 //!
@@ -11,10 +11,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Change, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Value, What, Written};
+use super::entries::{Body, Carried, Deed, Entries, Kept, Receipt, Row, Until, owners};
+use super::{
+    Change, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, LeaseRequest, Lock, Number,
+    Publication, Publish, Put, Renewal, Result, Value, What, Written,
+};
 use crate::clock::{WallMs, millis};
 
 /// The longest time to live of a lease; a longer one is cut to it. About a century, which a monotonic
@@ -34,65 +38,13 @@ pub struct Now {
     pub wall: WallMs,
 }
 
-/// Where entries are kept. It may return expired ones: the table checks the time.
-pub trait Entries: Send {
-    /// Returns the row at `key`.
-    fn get(&self, key: &str) -> Result<Option<Row>>;
-
-    /// Keeps `row` at `key`: [`Entries::get`] returns it from now on. An error means that nothing was
-    /// changed; an error of the [`Receipt`] means that the write was undone.
-    fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt>;
-
-    /// Removes the row at `key`.
-    fn remove(&mut self, key: &Arc<str>, number: Number, now: WallMs) -> Result<Receipt>;
-
-    /// Returns all rows whose keys begin with `prefix`, in the order of their keys.
-    fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>>;
-
-    /// How much is kept, expired but not yet swept rows included.
-    fn usage(&self) -> Usage;
-
-    /// Ensures that no later start with these entries gives `number` again. `None`: that is ensured;
-    /// otherwise it is when the receipt reports it.
-    fn reserve(&mut self, number: Number, now: WallMs) -> Result<Option<Receipt>>;
-}
-
-/// A kept value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The text.
-    pub value: Arc<str>,
-    /// The number it was written under.
-    pub number: Number,
-    /// When it expires.
-    pub expires_at: Option<WallMs>,
-}
-
-/// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Rows.
-    pub count: u64,
-    /// Bytes of keys and values.
-    pub bytes: u64,
-}
-
-/// Reports when a write is kept.
-#[derive(Debug)]
-pub enum Receipt {
-    /// It is kept already.
-    Kept,
-    /// It is kept when this reports success.
-    Later(oneshot::Receiver<Result<()>>),
-}
-
 /// What a call did.
 #[derive(Debug)]
 pub struct Done<T> {
     /// The answer, valid once `receipt` reports success.
     pub answer: T,
-    /// The change to emit to the hub.
-    pub change: Option<Change>,
+    /// The changes to emit to the hub, in this order.
+    pub changes: [Option<Change>; 3],
     /// Reports when the result is kept.
     pub receipt: Receipt,
 }
@@ -111,33 +63,6 @@ struct HeldLease {
     token: Number,
     holder: Holder,
     until: Instant,
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl<E: Entries + ?Sized> Entries for Box<E> {
-    fn get(&self, key: &str) -> Result<Option<Row>> {
-        (**self).get(key)
-    }
-
-    fn put(&mut self, key: &Arc<str>, row: Row, durable: bool, now: WallMs) -> Result<Receipt> {
-        (**self).put(key, row, durable, now)
-    }
-
-    fn remove(&mut self, key: &Arc<str>, number: Number, now: WallMs) -> Result<Receipt> {
-        (**self).remove(key, number, now)
-    }
-
-    fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
-        (**self).range(prefix)
-    }
-
-    fn usage(&self) -> Usage {
-        (**self).usage()
-    }
-
-    fn reserve(&mut self, number: Number, now: WallMs) -> Result<Option<Receipt>> {
-        (**self).reserve(number, now)
-    }
 }
 
 // === impl Table ===
@@ -166,15 +91,13 @@ impl<E: Entries> Table<E> {
 
     /// Copies the table, with its entries into `entries`.
     pub fn copied<F: Entries>(&self, mut entries: F, now: Now) -> Result<Table<F>> {
-        for (key, row) in self.entries.range("")? {
-            entries.put(&key.into(), row, false, now.wall)?;
-        }
+        entries.write(self.entries.copy()?, Until::Written, now.wall)?;
         Ok(Table { entries, leases: self.leases.clone(), last: self.last, sweep_at: self.sweep_at })
     }
 
-    /// Where entries are kept.
-    pub fn kept(&self) -> &E {
-        &self.entries
+    /// How much is kept.
+    pub fn kept(&self) -> Kept {
+        self.entries.kept()
     }
 
     /// See [`super::Dust::entry`].
@@ -185,16 +108,160 @@ impl<E: Entries> Table<E> {
         Ok(self.row(now, key)?.map(Row::entry))
     }
 
+    /// See [`super::Dust::entry_with_body`]. The body is left out if the entry has the number `known`.
+    pub fn entry_with_body(
+        &self,
+        now: Now,
+        key: &str,
+        known: Number,
+    ) -> Result<Option<(Entry, Option<Bytes>)>> {
+        if let Some(held) = self.live(now, key) {
+            return Ok(Some((held.entry(now), None)));
+        }
+        let found = self.entries.get_with_body(key, known)?.filter(|(row, _)| row.lives(now));
+        Ok(found.map(|(row, body)| (row.entry(), body.map(|body| body.bytes))))
+    }
+
+    /// See [`super::Dust::bytes`].
+    pub fn bytes(&self, now: Now, name: &str) -> Result<Option<Bytes>> {
+        let found = self.entries.bytes(name)?.filter(|carried| carried.lives(now));
+        Ok(found.map(|carried| carried.bytes))
+    }
+
+    /// See [`super::Dust::put_bytes`].
+    pub fn put_bytes(&mut self, now: Now, name: &str, bytes: &Bytes, lives: Duration) -> Result<Receipt> {
+        let carried = Carried::new(now, name, bytes, lives)?;
+        self.entries.write(vec![Deed::Carry { name: name.into(), carried }], Until::Ordered, now.wall)
+    }
+
+    /// See [`super::Dust::remove_bytes`].
+    pub fn remove_bytes(&mut self, now: Now, names: &[String]) -> Result<Receipt> {
+        let mut deeds = Vec::with_capacity(names.len());
+        for name in names {
+            match self.beside(name)? {
+                Some((key, row)) => deeds.push(Deed::Put { key: key.into(), row, body: None }),
+                None => deeds.push(Deed::Discard { name: name.as_str().into() }),
+            }
+        }
+        self.entries.write(deeds, Until::Ordered, now.wall)
+    }
+
+    /// See [`super::Dust::enter`].
+    pub fn enter(&mut self, now: Now, inquiry: Inquiry<'_>) -> Result<Done<Findings>> {
+        let Inquiry { value, verdict, lock, known, lease } = inquiry;
+        let (value, body) = match self.entry_with_body(now, value, known.value)? {
+            Some((entry, body)) => (Some(entry), body),
+            None => (None, None),
+        };
+        let verdict = self.entry(now, verdict)?;
+        let found =
+            |lock| Findings { value: value.clone(), body: body.clone(), verdict: verdict.clone(), lock };
+        match lease {
+            Some(LeaseRequest { ttl, holder, seen }) if known.covers(value.as_ref(), verdict.as_ref()) => {
+                Ok(self.lease(now, lock, ttl, holder, seen)?.map(|grant| found(grant.into())))
+            }
+            _ => Ok(Done::unchanged(found(self.lock(now, lock)?))),
+        }
+    }
+
+    /// See [`super::Dust::publish`].
+    pub fn publish(&mut self, now: Now, publication: Publication<'_>) -> Result<Done<Landing>> {
+        let Publication { lease, value, verdict } = publication;
+        if !self.passes(now, Some(lease)) {
+            return Ok(Done::unchanged(Landing::Fenced));
+        }
+        let mut deeds = Vec::with_capacity(2);
+        let mut changes = [const { None }; 3];
+        let mut number = self.last;
+        if let Some(value) = value {
+            number += 1;
+            let key: Arc<str> = value.key.into();
+            self.deeds_of(now, &key, number, value, &mut deeds)?;
+            changes[0] = Some(Change { key, what: What::Set { lives: value.expires_in }, number });
+        }
+        if let Some(note) = verdict {
+            number += 1;
+            let key: Arc<str> = note.key.into();
+            let row = Row::new(now, note.text, number, note.expires_in);
+            deeds.push(Deed::Put { key: key.clone(), row, body: None });
+            changes[1] = Some(Change { key, what: What::Set { lives: note.expires_in }, number });
+        }
+        let receipt = if deeds.is_empty() {
+            Receipt::Kept
+        } else {
+            self.entries.write(deeds, Until::Ordered, now.wall)?
+        };
+        self.last = number;
+        for change in changes.iter().flatten() {
+            self.leases.remove(&change.key);
+        }
+        let first = changes.iter().flatten().next().map_or(0, |change| change.number);
+        if let Some((key, held)) = self.leases.remove_entry(&*lease.key) {
+            changes[2] = Some(Change { key, what: What::Release, number: held.token });
+        }
+        Ok(Done { answer: Landing::At(first), changes, receipt })
+    }
+
+    /// Adds what publishing `value` changes.
+    fn deeds_of(
+        &self,
+        now: Now,
+        key: &Arc<str>,
+        number: Number,
+        value: Publish<'_>,
+        deeds: &mut Vec<Deed>,
+    ) -> Result<()> {
+        let row = Row::new(now, value.text, number, value.expires_in);
+        let mut body = value.body.map(|beside| Body::of(key, beside)).transpose()?;
+        for name in value.keeps {
+            match name.strip_prefix(&**key).and_then(|tail| tail.strip_prefix('/')) {
+                // It may lie beside the row that is replaced now.
+                Some(tail) if body.is_none() => {
+                    let earlier = self.entries.get_with_body(key, 0)?.filter(|(row, _)| row.lives(now));
+                    body = earlier.and_then(|(_, body)| body).filter(|body| *body.tail == *tail);
+                }
+                _ => {}
+            }
+            let is_beside = body.as_ref().is_some_and(|body| body.is_named(key, name));
+            if !is_beside {
+                deeds.push(Deed::Prolong { name: name.as_str().into(), expires_at: row.expires_at });
+            }
+        }
+        deeds.push(Deed::Put { key: key.clone(), row, body });
+        Ok(())
+    }
+
+    /// Returns the row that the bytes under `name` lie beside, if they do.
+    fn beside<'a>(&self, name: &'a str) -> Result<Option<(&'a str, Row)>> {
+        for (key, tail) in owners(name) {
+            if let Some((row, Some(body))) = self.entries.get_with_body(key, 0)?
+                && *body.tail == *tail
+            {
+                return Ok(Some((key, row)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The state of the lock at `key`.
+    fn lock(&self, now: Now, key: &str) -> Result<Lock> {
+        if let Some(held) = self.live(now, key) {
+            return Ok(held.told(now).into());
+        }
+        Ok(if self.row(now, key)?.is_some() { Lock::Occupied } else { Lock::Free })
+    }
+
     /// See [`super::Dust::put`].
     pub fn put(&mut self, now: Now, key: &str, value: &str, how: Put<'_>) -> Result<Done<Written>> {
         if !self.passes(now, how.fence) {
             return Ok(Done::unchanged(Written::Fenced));
         }
         let number = self.last + 1;
-        let expires_at = how.expires_in.map(|ttl| now.wall.saturating_add(millis(ttl)));
         let key: Arc<str> = key.into();
-        let row = Row { value: value.into(), number, expires_at };
-        let receipt = self.entries.put(&key, row, how.durable, now.wall)?;
+        let row = Row::new(now, value, number, how.expires_in);
+        let until = if how.durable { Until::Durable } else { Until::Written };
+        let receipt =
+            self.entries.write(vec![Deed::Put { key: key.clone(), row, body: None }], until, now.wall)?;
         Ok(self.wrote(key, What::Set { lives: how.expires_in }, receipt))
     }
 
@@ -204,7 +271,8 @@ impl<E: Entries> Table<E> {
             return Ok(Done::unchanged(Written::Fenced));
         }
         let key: Arc<str> = key.into();
-        let receipt = self.entries.remove(&key, self.last + 1, now.wall)?;
+        let deeds = vec![Deed::Remove { key: key.clone() }];
+        let receipt = self.entries.write(deeds, Until::Written, now.wall)?;
         Ok(self.wrote(key, What::Delete, receipt))
     }
 
@@ -227,12 +295,7 @@ impl<E: Entries> Table<E> {
         if let Some((key, held)) = self.leases.get_key_value(key).filter(|(_, held)| held.lives(now)) {
             let (key, token) = (key.clone(), held.token);
             if held.holder != *holder {
-                let rest = Some(held.until.duration_since(now.mono));
-                return Ok(Done::unchanged(Grant::Held {
-                    rest,
-                    token: Some(token),
-                    holder: Some(held.holder.clone()),
-                }));
+                return Ok(Done::unchanged(held.told(now)));
             }
             let lease = Lease { key: (*key).into(), token, holder: holder.clone() };
             // The very same lease: waiters see a renewal.
@@ -298,7 +361,7 @@ impl<E: Entries> Table<E> {
         // A plain write to a lock key ends the lease, as on the Dust server.
         self.leases.remove(&key);
         let change = Change { key, what, number: self.last };
-        Done { answer: Written::At(self.last), change: Some(change), receipt }
+        Done { answer: Written::At(self.last), changes: [Some(change), None, None], receipt }
     }
 
     fn release_if(&mut self, key: &str, theirs: impl FnOnce(&HeldLease) -> bool) -> Done<()> {
@@ -328,9 +391,23 @@ impl<E: Entries> Table<E> {
     }
 }
 
+// === impl Now ===
+
+impl Now {
+    /// The time on the wall clock after `lives`.
+    pub fn after(self, lives: Duration) -> WallMs {
+        self.wall.saturating_add(millis(lives))
+    }
+}
+
 // === impl HeldLease ===
 
 impl HeldLease {
+    fn told(&self, now: Now) -> Grant {
+        let rest = Some(self.until.duration_since(now.mono));
+        Grant::Held { rest, token: Some(self.token), holder: Some(self.holder.clone()) }
+    }
+
     fn lives(&self, now: Now) -> bool {
         now.mono < self.until
     }
@@ -345,43 +422,18 @@ impl HeldLease {
     }
 }
 
-// === impl Row ===
-
-impl Row {
-    /// The bytes that it counts for in the limits.
-    pub fn bytes(&self, key: &str) -> u64 {
-        (key.len() + self.value.len()) as u64
-    }
-
-    fn lives(&self, now: Now) -> bool {
-        self.expires_at.is_none_or(|at| now.wall < at)
-    }
-
-    fn entry(self) -> Entry {
-        Entry { value: Value::Text(self.value), number: self.number }
-    }
-}
-
-// === impl Receipt ===
-
-impl Receipt {
-    /// Waits until the write is kept. Dropping this future does not undo the write.
-    pub async fn kept(self) -> Result<()> {
-        match self {
-            Self::Kept => Ok(()),
-            Self::Later(word) => word.await.unwrap_or_else(|_| Err(Error::Unavailable("closing".into()))),
-        }
-    }
-}
-
 // === impl Done ===
 
 impl<T> Done<T> {
     fn unchanged(answer: T) -> Self {
-        Self { answer, change: None, receipt: Receipt::Kept }
+        Self { answer, changes: [None, None, None], receipt: Receipt::Kept }
     }
 
     fn changed(answer: T, key: Arc<str>, what: What, number: Number) -> Self {
-        Self { answer, change: Some(Change { key, what, number }), receipt: Receipt::Kept }
+        Self { answer, changes: [Some(Change { key, what, number }), None, None], receipt: Receipt::Kept }
+    }
+
+    fn map<U>(self, what: impl FnOnce(T) -> U) -> Done<U> {
+        Done { answer: what(self.answer), changes: self.changes, receipt: self.receipt }
     }
 }

@@ -4,22 +4,40 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::clock::WallMs;
-use crate::dust::table::{Row, Usage};
+use crate::dust::entries::{Body, Carried, Deed, Kept, Row, RowWithBody, Usage};
 use crate::dust::{Error, Number, Result};
 
 /// The format that this build reads and writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// "dust", so that `file` and `sqlite3` identify it.
 const APPLICATION: i64 = 0x6475_7374;
 
+/// A body beside a row is in its last column, so that the row is read without it.
 const SCHEMA: &str = "
-    CREATE TABLE entries (key TEXT NOT NULL UNIQUE, value TEXT NOT NULL, number INTEGER NOT NULL, expires_at INTEGER);
+    CREATE TABLE entries (key TEXT NOT NULL UNIQUE, value TEXT NOT NULL, number INTEGER NOT NULL, expires_at INTEGER,
+        tail TEXT, body BLOB);
     CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;
-    CREATE TABLE store (id TEXT NOT NULL, ceiling INTEGER NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    CREATE TABLE carried (name TEXT NOT NULL UNIQUE, expires_at INTEGER, bytes BLOB NOT NULL);
+    CREATE INDEX carried_by_expiry ON carried (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE TABLE store (id TEXT NOT NULL, ceiling INTEGER NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        carried INTEGER NOT NULL);
 ";
+
+/// Makes a file of version 1 one of this version.
+const UPGRADE: &str = "
+    ALTER TABLE entries ADD COLUMN tail TEXT;
+    ALTER TABLE entries ADD COLUMN body BLOB;
+    CREATE TABLE carried (name TEXT NOT NULL UNIQUE, expires_at INTEGER, bytes BLOB NOT NULL);
+    CREATE INDEX carried_by_expiry ON carried (expires_at) WHERE expires_at IS NOT NULL;
+    ALTER TABLE store ADD COLUMN carried INTEGER NOT NULL DEFAULT 0;
+";
+
+/// The bytes that a body of a row counts for.
+const BODY_WEIGHT: &str = "coalesce(octet_length(tail) + octet_length(body), 0)";
 
 /// What a file records about itself.
 #[derive(Debug)]
@@ -31,7 +49,7 @@ pub struct FileState {
     /// The next start begins here: numbers below may be given until then.
     pub ceiling: Number,
     /// How much there is.
-    pub usage: Usage,
+    pub kept: Kept,
 }
 
 /// A connection that reads. It sees what is committed.
@@ -54,7 +72,7 @@ pub struct Writer {
 #[derive(Debug)]
 pub struct Open<'a> {
     transaction: Transaction<'a>,
-    usage: Usage,
+    kept: Kept,
 }
 
 /// Opens the file in the directory `path`, made if missing; a new one gets the id `new_id`. Reserves
@@ -128,18 +146,23 @@ fn prepare(
     let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     match (pragma("user_version")?, pragma("schema_version")?) {
         (VERSION, _) => {}
+        (1, _) => {
+            transaction.execute_batch(UPGRADE)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
         (0, 0) => {
             transaction.execute_batch(SCHEMA)?;
-            transaction.execute("INSERT INTO store VALUES (?1, 0, 0, 0)", [new_id])?;
+            transaction.execute("INSERT INTO store VALUES (?1, 0, 0, 0, 0)", [new_id])?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
         }
         _ => return Ok(None),
     }
-    let state = transaction.query_row("SELECT id, ceiling, count, bytes FROM store", [], |row| {
-        let usage = Usage { count: unsigned(row.get(2)?), bytes: unsigned(row.get(3)?) };
+    let state = transaction.query_row("SELECT id, ceiling, count, bytes, carried FROM store", [], |row| {
+        let entries = Usage { count: unsigned(row.get(2)?), bytes: unsigned(row.get(3)?) };
+        let kept = Kept { entries, carried: unsigned(row.get(4)?) };
         let last = unsigned(row.get(1)?);
-        Ok(FileState { store_id: row.get(0)?, last, ceiling: last.saturating_add(reserve), usage })
+        Ok(FileState { store_id: row.get(0)?, last, ceiling: last.saturating_add(reserve), kept })
     })?;
     transaction.execute("UPDATE store SET ceiling = ?1", [signed(state.ceiling)])?;
     transaction.commit()?;
@@ -154,6 +177,49 @@ impl Reader {
         let read = || {
             let sql = "SELECT value, number, expires_at FROM entries WHERE key = ?1";
             self.connection.prepare_cached(sql)?.query_row([key], |row| row_of(row, 0)).optional()
+        };
+        read().map_err(|error| told(&self.path, &error))
+    }
+
+    /// What is at `key`, with the body beside it unless it has the number `known`.
+    pub fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
+        let read = || {
+            let sql = "SELECT value, number, expires_at, tail, body FROM entries WHERE key = ?1";
+            let found = |row: &rusqlite::Row<'_>| {
+                let kept = row_of(row, 0)?;
+                let body = match row.get_ref(3)?.as_str_or_null()? {
+                    Some(tail) if kept.number != known => Some(Body {
+                        tail: tail.into(),
+                        bytes: Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?),
+                    }),
+                    _ => None,
+                };
+                Ok((kept, body))
+            };
+            self.connection.prepare_cached(sql)?.query_row([key], found).optional()
+        };
+        read().map_err(|error| told(&self.path, &error))
+    }
+
+    /// The bytes under a name of their own.
+    pub fn bytes(&self, name: &str) -> Result<Option<Carried>> {
+        let read = || {
+            let sql = "SELECT expires_at, bytes FROM carried WHERE name = ?1";
+            let found = |row: &rusqlite::Row<'_>| {
+                let bytes = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
+                Ok(Carried { bytes, expires_at: row.get::<_, Option<i64>>(0)?.map(unsigned) })
+            };
+            self.connection.prepare_cached(sql)?.query_row([name], found).optional()
+        };
+        read().map_err(|error| told(&self.path, &error))
+    }
+
+    /// All names of bytes under names of their own.
+    pub fn names(&self) -> Result<Vec<Arc<str>>> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached("SELECT name FROM carried")?;
+            let names = statement.query_map([], |row| Ok(row.get_ref(0)?.as_str()?.into()))?;
+            names.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|error| told(&self.path, &error))
     }
@@ -186,14 +252,14 @@ impl Writer {
     pub fn transaction(
         &mut self,
         durable: bool,
-        usage: Usage,
+        kept: Kept,
         deeds: impl FnOnce(&mut Open<'_>) -> rusqlite::Result<()>,
-    ) -> Result<Usage> {
+    ) -> Result<Kept> {
         let run = || {
             let level = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
             self.connection.execute_batch(level)?;
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut open = Open { transaction, usage };
+            let mut open = Open { transaction, kept };
             deeds(&mut open)?;
             open.commit()
         };
@@ -211,45 +277,88 @@ impl Writer {
 // === impl Open ===
 
 impl Open<'_> {
-    /// Writes a row.
-    pub fn put(&mut self, key: &str, row: &Row) -> rusqlite::Result<()> {
+    /// Does a deed.
+    pub fn apply(&mut self, deed: &Deed) -> rusqlite::Result<()> {
+        match deed {
+            Deed::Put { key, row, body } => self.put(key, row, body.as_ref()),
+            Deed::Remove { key } => self.remove(key),
+            Deed::Carry { name, carried } => self.carry(name, carried),
+            Deed::Prolong { name, expires_at } => {
+                let sql = "UPDATE carried SET expires_at = ?2 WHERE name = ?1";
+                self.transaction.prepare_cached(sql)?.execute(params![name, expires_at.map(signed)])?;
+                Ok(())
+            }
+            Deed::Discard { name } => {
+                if self.uncount_bytes(name)? {
+                    self.transaction
+                        .prepare_cached("DELETE FROM carried WHERE name = ?1")?
+                        .execute([name])?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn put(&mut self, key: &str, row: &Row, body: Option<&Body>) -> rusqlite::Result<()> {
         self.uncount(key)?;
-        let sql = "INSERT OR REPLACE INTO entries (key, value, number, expires_at) VALUES (?1, ?2, ?3, ?4)";
-        let expires_at = row.expires_at.map(signed);
+        let sql = "INSERT OR REPLACE INTO entries (key, value, number, expires_at, tail, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.transaction.prepare_cached(sql)?.execute(params![
             key,
             &*row.value,
             signed(row.number),
-            expires_at
+            row.expires_at.map(signed),
+            body.map(|body| &*body.tail),
+            body.map(|body| &*body.bytes),
         ])?;
-        self.usage.count += 1;
-        self.usage.bytes += row.bytes(key);
+        self.kept.add_row(key, row, body);
         Ok(())
     }
 
-    /// Removes a row.
-    pub fn remove(&mut self, key: &str) -> rusqlite::Result<()> {
+    fn remove(&mut self, key: &str) -> rusqlite::Result<()> {
         if self.uncount(key)? {
             self.transaction.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([key])?;
         }
         Ok(())
     }
 
-    /// Removes up to `step` expired rows. Returns how many.
-    pub fn sweep(&mut self, now: WallMs, step: usize) -> rusqlite::Result<usize> {
-        let sql = "DELETE FROM entries WHERE rowid IN
+    fn carry(&mut self, name: &str, carried: &Carried) -> rusqlite::Result<()> {
+        self.uncount_bytes(name)?;
+        let sql = "INSERT OR REPLACE INTO carried (name, expires_at, bytes) VALUES (?1, ?2, ?3)";
+        let expires_at = carried.expires_at.map(signed);
+        self.transaction.prepare_cached(sql)?.execute(params![name, expires_at, &*carried.bytes])?;
+        self.kept.carried += carried.weight(name);
+        Ok(())
+    }
+
+    /// Removes up to `step` expired rows, and as many expired bytes. Returns whether there may be more.
+    pub fn sweep(&mut self, now: WallMs, step: usize) -> rusqlite::Result<bool> {
+        let (now, most) = (signed(now), signed(step as u64));
+        let sql = format!(
+            "DELETE FROM entries WHERE rowid IN
             (SELECT rowid FROM entries WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
-            RETURNING octet_length(key) + octet_length(value)";
-        let mut statement = self.transaction.prepare_cached(sql)?;
-        let mut rows = statement.query(params![signed(now), signed(step as u64)])?;
+            RETURNING octet_length(key) + octet_length(value), {BODY_WEIGHT}"
+        );
+        let mut statement = self.transaction.prepare_cached(&sql)?;
+        let mut rows = statement.query([now, most])?;
         let mut swept = 0;
         while let Some(row) = rows.next()? {
             let bytes = unsigned(row.get(0)?);
-            self.usage.count = self.usage.count.saturating_sub(1);
-            self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
+            self.kept =
+                self.kept.minus(Kept { entries: Usage { count: 1, bytes }, carried: unsigned(row.get(1)?) });
             swept += 1;
         }
-        Ok(swept)
+        let sql = "DELETE FROM carried WHERE rowid IN
+            (SELECT rowid FROM carried WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+            RETURNING octet_length(name) + octet_length(bytes)";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let mut bytes = statement.query([now, most])?;
+        let mut discarded = 0;
+        while let Some(row) = bytes.next()? {
+            self.kept.carried = self.kept.carried.saturating_sub(unsigned(row.get(0)?));
+            discarded += 1;
+        }
+        Ok(swept == step || discarded == step)
     }
 
     /// Makes a restart begin at `ceiling` or above.
@@ -260,23 +369,36 @@ impl Open<'_> {
         Ok(())
     }
 
-    /// Subtracts the row at `key` from the usage. Returns whether there is one.
+    /// Subtracts the row at `key` from what is kept. Returns whether there is one.
     fn uncount(&mut self, key: &str) -> rusqlite::Result<bool> {
-        let sql = "SELECT octet_length(key) + octet_length(value) FROM entries WHERE key = ?1";
-        let bytes = self.transaction.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
-        if let Some(bytes) = bytes {
-            self.usage.count = self.usage.count.saturating_sub(1);
-            self.usage.bytes = self.usage.bytes.saturating_sub(unsigned(bytes));
+        let sql = format!(
+            "SELECT octet_length(key) + octet_length(value), {BODY_WEIGHT} FROM entries WHERE key = ?1"
+        );
+        let weights = |row: &rusqlite::Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)));
+        let found = self.transaction.prepare_cached(&sql)?.query_row([key], weights).optional()?;
+        if let Some((bytes, carried)) = found {
+            self.kept = self.kept.minus(Kept { entries: Usage { count: 1, bytes }, carried });
         }
-        Ok(bytes.is_some())
+        Ok(found.is_some())
     }
 
-    fn commit(self) -> rusqlite::Result<Usage> {
+    /// Subtracts the bytes under `name` from what is kept. Returns whether there are any.
+    fn uncount_bytes(&mut self, name: &str) -> rusqlite::Result<bool> {
+        let sql = "SELECT octet_length(name) + octet_length(bytes) FROM carried WHERE name = ?1";
+        let found = self.transaction.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
+        if let Some(bytes) = found {
+            self.kept.carried = self.kept.carried.saturating_sub(unsigned(bytes));
+        }
+        Ok(found.is_some())
+    }
+
+    fn commit(self) -> rusqlite::Result<Kept> {
+        let Kept { entries: Usage { count, bytes }, carried } = self.kept;
         self.transaction
-            .prepare_cached("UPDATE store SET count = ?1, bytes = ?2")?
-            .execute([signed(self.usage.count), signed(self.usage.bytes)])?;
+            .prepare_cached("UPDATE store SET count = ?1, bytes = ?2, carried = ?3")?
+            .execute([signed(count), signed(bytes), signed(carried)])?;
         self.transaction.commit()?;
-        Ok(self.usage)
+        Ok(self.kept)
     }
 }
 

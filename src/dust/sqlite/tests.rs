@@ -22,6 +22,11 @@ fn row(value: &str, number: Number) -> Row {
     Row { value: value.into(), number, expires_at: None }
 }
 
+fn write(sqlite: &mut Sqlite, key: &Arc<str>, row: Row, until: Until) -> Receipt {
+    let deed = Deed::Put { key: key.clone(), row, body: None };
+    sqlite.write(vec![deed], until, 0).expect("queued")
+}
+
 async fn put(dust: &Embedded, key: &str, value: &str) -> Number {
     match dust.put(key, value, Put::default()).await {
         Ok(Written::At(number)) => number,
@@ -165,7 +170,7 @@ async fn damage_that_is_met_later_is_named_too() {
 #[tokio::test(start_paused = true)]
 async fn a_full_store_takes_stamps_and_signs_of_life() {
     let (dir, clock) = (TempDir::new().expect("a directory"), clock());
-    let limits = Limits { count: 32, bytes: 1 << 20 };
+    let limits = Limits { count: 32, bytes: 1 << 20, ..Limits::default() };
     let stores = [
         Embedded::open(dir.path(), clock.clone(), limits).expect("it opens"),
         Embedded::memory_with(clock.clone(), limits, &Dice::seeded(1)),
@@ -199,7 +204,7 @@ async fn a_full_store_takes_stamps_and_signs_of_life() {
 
 #[tokio::test(start_paused = true)]
 async fn a_byte_limit_counts_keys_and_values() {
-    let limits = Limits { count: 1000, bytes: 1600 };
+    let limits = Limits { count: 1000, bytes: 1600, ..Limits::default() };
     let dust = Embedded::memory_with(clock(), limits, &Dice::seeded(1));
     put(&dust, "0123456789", &"x".repeat(990)).await;
     assert_eq!(dust.weight(), 1000);
@@ -241,22 +246,22 @@ async fn a_transaction_that_fails_is_taken_back() {
         Sqlite::open(dir.path(), Limits::default(), hub.clone(), &Dice::seeded(1)).expect("it opens");
     let key: Arc<str> = "a".into();
     let old = row("old", 1);
-    sqlite.put(&key, old.clone(), false, 0).expect("queued").kept().await.expect("kept");
-    let before = sqlite.usage();
+    write(&mut sqlite, &key, old.clone(), Until::Written).kept().await.expect("kept");
+    let before = sqlite.kept();
     let mut feed = hub.feed();
     lock(&sqlite.shared.writer).as_ref().expect("it is open").fill_disk(true);
     let big = row(&"x".repeat(1 << 20), 2);
-    let receipt = sqlite.put(&key, big.clone(), true, 0).expect("queued");
+    let receipt = write(&mut sqlite, &key, big.clone(), Until::Durable);
     // It is seen at once, and until it fails.
     let seen = sqlite.get("a").expect("read");
     assert!(seen == Some(big) || seen == Some(old.clone()));
     let error = receipt.kept().await.expect_err("the disk is full");
     assert!(matches!(&error, Error::Unavailable(text) if text.contains("dust.sqlite")), "{error:?}");
     assert_eq!(sqlite.get("a").expect("read"), Some(old));
-    assert_eq!(sqlite.usage(), before);
+    assert_eq!(sqlite.kept(), before);
     assert_eq!(feed.next().await, FeedItem::Lost);
     lock(&sqlite.shared.writer).as_ref().expect("it is open").fill_disk(false);
-    sqlite.put(&key, row("new", 3), false, 0).expect("queued").kept().await.expect("there is room again");
+    write(&mut sqlite, &key, row("new", 3), Until::Written).kept().await.expect("there is room again");
     assert_eq!(sqlite.get("a").expect("read"), Some(row("new", 3)));
 }
 
@@ -266,7 +271,7 @@ async fn a_slow_disk_changes_no_answer() {
     let hub = Arc::new(Hub::new());
     let (mut sqlite, _, _) =
         Sqlite::open(dir.path(), Limits::default(), hub, &Dice::seeded(1)).expect("it opens");
-    sqlite.put(&"a".into(), row("x", 1), false, 0).expect("queued").kept().await.expect("kept");
+    write(&mut sqlite, &"a".into(), row("x", 1), Until::Written).kept().await.expect("kept");
     let warmer = sqlite.warmer();
     warmer.beware();
     for _ in 0..200 {
@@ -289,11 +294,11 @@ async fn a_job_that_never_runs_leaves_nobody_waiting() {
     // As if a job was queued on a runtime that then shut down.
     lock(&sqlite.shared.queue).running = true;
     let job = Run { shared: sqlite.shared.clone(), ended: false };
-    let receipt = sqlite.put(&key, row("x", 1), false, 0).expect("queued");
+    let receipt = write(&mut sqlite, &key, row("x", 1), Until::Written);
     drop(job);
     assert_eq!(receipt.kept().await, Err(Error::Unavailable("closing".into())));
     assert_eq!(sqlite.get("a").expect("read"), None);
-    sqlite.put(&key, row("y", 2), false, 0).expect("queued").kept().await.expect("kept");
+    write(&mut sqlite, &key, row("y", 2), Until::Written).kept().await.expect("kept");
     assert_eq!(sqlite.get("a").expect("read"), Some(row("y", 2)));
 }
 

@@ -129,7 +129,7 @@ async fn a_stamp_that_the_store_lost_is_missing_though_a_newer_one_is_there() {
 
 #[tokio::test]
 async fn stamps_take_their_share_of_the_store_and_no_more() {
-    let (clock, dust) = store(Limits { count: 320, bytes: 1 << 20 });
+    let (clock, dust) = store(Limits { count: 320, bytes: 1 << 20, ..Limits::default() });
     let stamps = stamps();
     let scope = |name: &str| Scope::Url(url(name));
     let write = async |name: &str| {
@@ -151,7 +151,7 @@ async fn stamps_take_their_share_of_the_store_and_no_more() {
 /// A stamp that only covers here, for lack of room or of a store, takes no room in the store.
 #[tokio::test(start_paused = true)]
 async fn what_is_owed_for_want_of_room_waits_for_it_and_nothing_else_waits_for_that() {
-    let (clock, dust) = store(Limits { count: 320, bytes: 1 << 20 });
+    let (clock, dust) = store(Limits { count: 320, bytes: 1 << 20, ..Limits::default() });
     let stamps = Stamps::new("dustgate", HOUR * 2);
     for n in 0..20 {
         let key = url(&format!("cut off {n}"));
