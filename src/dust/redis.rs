@@ -13,15 +13,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use redis::{Value as Reply, cmd};
 use tokio::sync::oneshot;
 
 use super::hub::{Changes, Feed};
-use super::{Dust, Entry, Error, Grant, Holder, Lease, Number, Put, Renewal, Result, Traits, Value, Written};
+use super::{
+    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Publication, Put, Renewal,
+    Result, Traits, Value, Written,
+};
 use crate::clock::{Clock, WallMs};
 
+mod carry;
 mod check;
 mod connection;
+mod entrance;
 mod events;
 mod fault;
 mod keeper;
@@ -123,12 +129,14 @@ impl Redis {
     /// is touched.
     async fn try_rights(&self) -> Result<()> {
         let name = self.shared.dice.name();
-        let (key, holder) = (format!("_dust:rights/{name}"), Holder(name.into()));
+        let (key, holder) = (format!("_dust:rights/{name}"), Holder((&*name).into()));
         let Grant::Granted(lease) = self.lease(&key, BRIEFLY, &holder, 0).await? else { return Ok(()) };
         self.renew(&lease, BRIEFLY).await?;
         self.entry(&key).await?;
         self.entries(&key).await?;
-        self.release(&lease).await
+        self.release(&lease).await?;
+        self.set(&name, b"", BRIEFLY).await?;
+        self.unset(&[name]).await
     }
 
     /// How many [`Changes`] and [`Feed`]s are alive.
@@ -165,13 +173,20 @@ impl Redis {
         Entry { value: Value::Other, number: 1 }
     }
 
+    /// Returns an entry that was read, with its number seen.
+    fn taken(&self, entry: Entry) -> Entry {
+        let entry = self.believed(entry);
+        self.shared.saw(entry.number);
+        entry
+    }
+
     fn written(&self, answer: Option<String>) -> Result<Written> {
         answer.map_or(Ok(Written::Fenced), |number| Ok(Written::At(self.number(&number)?)))
     }
 
     async fn give_back(&self, key: &str, token: &str, holder: &str) -> Result<()> {
         let Shared { scripts, names, .. } = &*self.shared;
-        let call = scripts.release.call(names, key, self.seen(0)?, None).arg(token).arg(holder);
+        let call = scripts.release.call(names, key, self.seen(0)?, &[]).arg(token).arg(holder);
         self.shared.run::<u8>(call).await.map(|_| ())
     }
 }
@@ -194,42 +209,42 @@ impl Dust for Redis {
             if left == -2 {
                 return Ok(None);
             }
-            rest = u64::try_from(left).ok().map(Duration::from_millis);
+            rest = self::left(left);
         }
-        let entry = self.believed(value::read(&bytes, || rest));
-        self.shared.saw(entry.number);
-        Ok(Some(entry))
+        Ok(Some(self.taken(value::read(&bytes, || rest))))
     }
 
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
         let Shared { scripts, names, .. } = &*self.shared;
-        let ttl = how.expires_in.map_or(String::new(), ms);
-        let call =
-            scripts.put.call(names, key, self.seen(0)?, how.fence).arg(ttl).arg(value).fenced(how.fence);
+        let ttl = how.expires_in.map_or(String::new(), |lives| ms(lives).to_string());
+        let fence = how.fence.map(|lease| &*lease.key);
+        let call = scripts.put.with_room(names, key, self.seen(0)?, fence.as_slice(), value.len());
+        let call = call.arg(ttl).arg(value).fenced(how.fence);
         self.written(self.shared.run(call).await?)
     }
 
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
         let Shared { scripts, names, .. } = &*self.shared;
-        let call = scripts.delete.call(names, key, self.seen(0)?, fence).fenced(fence);
+        let lock = fence.map(|lease| &*lease.key);
+        let call = scripts.delete.call(names, key, self.seen(0)?, lock.as_slice()).fenced(fence);
         self.written(self.shared.run(call).await?)
     }
 
     async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
         let Shared { scripts, names, .. } = &*self.shared;
-        let call = scripts.announce.call(names, key, self.seen(0)?, None).arg(ms(lives));
+        let call = scripts.announce.call(names, key, self.seen(0)?, &[]).number(ms(lives));
         self.number(&self.shared.run::<String>(call).await?)
     }
 
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         let Shared { scripts, names, .. } = &*self.shared;
-        let call = scripts.lease.call(names, key, self.seen(seen)?, None).arg(ms(ttl)).arg(&*holder.0);
-        let (word, token, left, other) = padded(self.shared.run(call).await?)?;
+        let call = scripts.lease.call(names, key, self.seen(seen)?, &[]).number(ms(ttl)).arg(&*holder.0);
+        let (word, token, rest, other) = padded(self.shared.run(call).await?)?;
         let token = || self.number(token.as_deref().unwrap_or_default());
         Ok(match &*word {
             "granted" => Grant::Granted(Lease { key: key.into(), token: token()?, holder: holder.clone() }),
             "held" => {
-                let rest = left.and_then(|left| u64::try_from(left).ok()).map(Duration::from_millis);
+                let rest = rest.and_then(left);
                 let holder = other.map(|name| Holder(name.into()));
                 Grant::Held { rest, token: Some(token()?), holder }
             }
@@ -239,8 +254,8 @@ impl Dust for Redis {
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {
         let Shared { scripts, names, .. } = &*self.shared;
-        let call = scripts.renew.call(names, &lease.key, self.seen(0)?, None);
-        let call = call.arg(ms(ttl)).arg(value::lease(lease)).arg(lease.token.to_string());
+        let call = scripts.renew.call(names, &lease.key, self.seen(0)?, &[]);
+        let call = call.number(ms(ttl)).lease(lease).number(lease.token);
         Ok(if self.shared.run::<u8>(call).await? == 1 { Renewal::Renewed } else { Renewal::NotHeld })
     }
 
@@ -250,6 +265,30 @@ impl Dust for Redis {
 
     async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
         self.give_back(key, "", &holder.0).await
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        self.inquire(inquiry).await
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        self.conclude(publication).await
+    }
+
+    async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {
+        self.read_whole(key).await
+    }
+
+    async fn bytes(&self, name: &str) -> Result<Option<Bytes>> {
+        self.get(name).await
+    }
+
+    async fn put_bytes(&self, name: &str, bytes: &Bytes, lives: Duration) -> Result<()> {
+        self.set(name, bytes, lives).await
+    }
+
+    async fn remove_bytes(&self, names: &[String]) -> Result<()> {
+        self.unset(names).await
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
@@ -281,8 +320,7 @@ impl Dust for Redis {
                 else {
                     return Err(Error::Broken(format!("a listing has {row:?} in it")));
                 };
-                let rest = u64::try_from(*left).ok().map(Duration::from_millis);
-                let entry = self.believed(value::read(bytes, || rest));
+                let entry = self.believed(value::read(bytes, || self::left(*left)));
                 all.push((String::from_utf8_lossy(name).into_owned(), entry));
             }
             if more == 0 {
@@ -322,7 +360,7 @@ impl Dust for Redis {
     }
 
     fn traits(&self) -> Traits {
-        Traits::REMOTE
+        Traits { carries: carry::CARRIES, ..Traits::REMOTE }
     }
 
     fn kind(&self) -> &'static str {
@@ -340,8 +378,13 @@ fn with_rights(why: &str, prefix: &str) -> String {
 }
 
 /// Whole milliseconds, at least one: the server accepts no less.
-fn ms(time: Duration) -> String {
-    time.min(MAX_TTL).as_micros().div_ceil(1000).max(1).to_string()
+fn ms(time: Duration) -> u128 {
+    time.min(MAX_TTL).as_micros().div_ceil(1000).max(1)
+}
+
+/// The time left that a server tells; none if it is negative.
+fn left(ms: i64) -> Option<Duration> {
+    u64::try_from(ms).ok().map(Duration::from_millis)
 }
 
 /// A script's answer: a word, a token, a time left, a holder's name.

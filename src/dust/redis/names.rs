@@ -2,13 +2,15 @@
 //!
 //! All keys of a fleet carry the one hash tag `{prefix}`, so that a script may touch any of them
 //! in a cluster, and one pattern of an ACL covers them. The store's own keys have `#` after the tag,
-//! callers' keys have `:`, so that they can't collide.
+//! callers' keys have `:`, and names of bytes have `=`, so that they can't collide.
 
 /// The names of one fleet.
 #[derive(Debug)]
 pub(super) struct Names {
     /// What precedes a name in its key.
     pub before: String,
+    /// What precedes a name of bytes in its key.
+    pub bytes: String,
     /// The highest number given so far.
     pub last: String,
     /// The id of this life.
@@ -27,6 +29,7 @@ impl Names {
     pub(super) fn new(prefix: &str, db: i64) -> Self {
         Self {
             before: format!("{{{prefix}}}:"),
+            bytes: format!("{{{prefix}}}="),
             last: format!("{{{prefix}}}#last"),
             life: format!("{{{prefix}}}#life"),
             index: format!("{{{prefix}}}#index"),
@@ -38,6 +41,11 @@ impl Names {
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}{name}", self.before)
     }
+
+    /// The key of bytes.
+    pub(super) fn of_bytes(&self, name: &str) -> String {
+        format!("{}{name}", self.bytes)
+    }
 }
 
 #[cfg(test)]
@@ -48,11 +56,12 @@ mod tests {
     fn every_key_has_the_fleets_tag_and_only_that() {
         let names = Names::new("shop", 3);
         let key = names.key("_dust:sf/{x}");
-        for key in [&*key, &names.last, &names.life, &names.index, &names.expiry, &names.channel] {
+        let bytes = names.of_bytes("a/1/{2}");
+        for key in [&*key, &*bytes, &names.last, &names.life, &names.index, &names.expiry, &names.channel] {
             assert_eq!(key.split(['{', '}']).nth(1), Some("shop"), "{key}");
             assert!(key.starts_with("{shop}"));
         }
-        assert_eq!(key, "{shop}:_dust:sf/{x}");
+        assert_eq!((&*key, &*bytes), ("{shop}:_dust:sf/{x}", "{shop}=a/1/{2}"));
         assert_ne!(names.channel, Names::new("shop", 0).channel);
     }
 }

@@ -113,7 +113,7 @@ impl Shared {
         let line = self.line()?;
         let mut connection = line.commands.clone();
         let answer = async {
-            match call.by_name().query_async(&mut connection).await {
+            match call.by_digest().query_async(&mut connection).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                     call.in_full().query_async(&mut connection).await
                 }
