@@ -5,6 +5,12 @@
 //! segments, and [`Bodies::reader`] reads it from there. Every segment is checked (length, digest) before its
 //! first byte is passed on, once per instance.
 //!
+//! # Small bodies
+//! A body that is complete within 25 ms and no longer than [`Settings::small`] is put nowhere: the caller
+//! gets its bytes with its manifest, writes them beside the record, and has them checked when they come back
+//! with it ([`Bodies::accept`]). Where it is read by itself, and where all bodies are in the coordination store,
+//! a [`Carrier`] has the bytes.
+//!
 //! # Memory
 //! A fill holds its recent bytes: those that the store has not acknowledged (4 MiB for a body under 128 MiB,
 //! up to 18 MiB near 2 GiB) or [`Settings::window`] of them, whichever is more. A body up to

@@ -57,9 +57,9 @@ impl Location {
             }
             "s3" => Bucket::parse(url).map(Self::Bucket),
             "gs" | "az" | "http" | "https" => Err(format!(
-                "{scheme}: is not in this build; there are file:PATH, s3://BUCKET/PREFIX and memory:"
+                "{scheme}: is not in this build; there are dust:, file:PATH, s3://BUCKET/PREFIX and memory:"
             )),
-            _ => Err("file:PATH, s3://BUCKET/PREFIX or memory: is meant".to_owned()),
+            _ => Err("dust:, file:PATH, s3://BUCKET/PREFIX or memory: is meant".to_owned()),
         }
     }
 }
@@ -178,6 +178,8 @@ mod tests {
     #[test]
     fn places_by_their_urls() {
         assert_eq!(Location::parse("memory:"), Ok(Location::Memory));
+        assert_eq!(Location::parse("dust:"), Ok(Location::Dust));
+        assert!(Location::parse("dust://host").is_err());
         for (url, path) in [("file:./data", "./data"), ("file:/var/b", "/var/b"), ("file:///var/b", "/var/b")]
         {
             assert_eq!(Location::parse(url), Ok(Location::Directory(path.into())), "{url}");
@@ -207,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_no_place_is_told_why() {
         for (url, why) in [
-            ("", "file:PATH, s3://BUCKET/PREFIX or memory: is meant"),
+            ("", "dust:, file:PATH, s3://BUCKET/PREFIX or memory: is meant"),
             ("memory:x", "memory: is meant"),
             ("file:", "a path is missing"),
             ("gs://cache", "is not in this build"),

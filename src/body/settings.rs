@@ -19,7 +19,6 @@ pub struct Settings {
     pub small: u64,
     /// With `url = "dust:"`: where bodies go that are longer than [`super::LARGE`], or of a length that is not
     /// known at the start. Without it they all go to the coordination store.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub large: Option<SecretUrl>,
     /// The bytes that the janitor keeps the store under; 0: no limit. Puts fail a quarter above it. In a
     /// directory it counts disk space, with 256 bytes for an inode.

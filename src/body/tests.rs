@@ -21,6 +21,8 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
 
+mod carried;
+mod carrier;
 mod gone;
 mod growing;
 mod joining;
@@ -28,6 +30,7 @@ mod lives;
 mod memory;
 mod others;
 mod reads;
+mod small;
 mod spill;
 mod stored;
 mod sweep;

@@ -161,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_is_copied_once() {
+        for len in [10, 10 * SMALL] {
+            let mut window = Window::default();
+            let chunk = Bytes::from(vec![7; len]);
+            window.push(chunk.clone());
+            let whole = window.join();
+            assert_eq!(whole, chunk);
+            assert_ne!(whole.as_ptr(), chunk.as_ptr(), "it keeps no buffer of others");
+            assert_eq!(window.join().as_ptr(), whole.as_ptr());
+            window.push(Bytes::from(vec![8; SMALL]));
+            assert_eq!(window.join().len(), len + SMALL);
+        }
+    }
+
+    #[test]
     fn trimming_stops_at_the_budget_and_at_the_limit() {
         let mut window = Window::default();
         for _ in 0..10 {
