@@ -25,6 +25,7 @@ use crate::clock::WallMs;
 mod bound;
 pub mod embedded;
 pub mod entrance;
+pub mod entries;
 pub mod hub;
 pub mod late;
 pub mod memory;
@@ -40,11 +41,11 @@ pub use embedded::Embedded;
 pub use entrance::{
     Beside, Findings, Inquiry, Known, Landing, LeaseRequest, Lock, Note, Publication, Publish,
 };
+pub use entries::Usage;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 pub use late::Late;
 pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_shared, open};
 pub use settings::Settings;
-pub use table::Usage;
 
 /// The number of a write, or the token of a lease, in a store's one rising sequence. Never 0.
 pub type Number = u64;
@@ -209,6 +210,11 @@ pub struct Room {
     pub used: Usage,
     /// What it may keep: a write beyond it fails with [`Error::Unavailable`].
     pub limit: Usage,
+    /// The bytes that it carries, names included: those beside values and those put by
+    /// [`Dust::put_bytes`]. They do not count in `used`.
+    pub carried: u64,
+    /// The bytes that it may carry.
+    pub may_carry: u64,
 }
 
 /// What a key holds.
@@ -352,7 +358,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Traits {
     /// A store in this process. It answers from memory or from one disk: far below its bound, unless the
     /// disk hangs.
-    pub const HERE: Self = Self { call_bound: LONGEST_CALL, exclusive: true, carries: 0 };
+    pub const HERE: Self = Self { call_bound: LONGEST_CALL, exclusive: true, carries: 1 << 20 };
     /// A store across a network. It answers in a millisecond, or something is wrong (F6).
     pub const REMOTE: Self = Self { call_bound: Duration::from_millis(200), exclusive: false, carries: 0 };
 }

@@ -64,9 +64,10 @@ pub enum Fault {
 
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the methods of the trait, by name")]
+#[expect(missing_docs, reason = "the methods of the trait, by name; to look is to enter without a lease")]
 pub enum Op {
     Enter,
+    Look,
     Publish,
     Entry,
     Bytes,
@@ -145,6 +146,15 @@ impl Fault {
             Self::Unavailable => "unavailable",
             Self::Hang => "hang",
         }
+    }
+}
+
+// === impl Op ===
+
+impl Op {
+    /// The kind of an inquiry: with a lease or without.
+    pub fn of(inquiry: Inquiry<'_>) -> Self {
+        if inquiry.lease.is_some() { Self::Enter } else { Self::Look }
     }
 }
 
@@ -303,7 +313,8 @@ impl Dust for Faulty {
 
     async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
         let (inner, inquiry) = (self.inner.clone(), OwnedInquiry::of(inquiry));
-        self.call(Op::Enter, Box::pin(async move { inner.enter(inquiry.get()).await })).await
+        let op = Op::of(inquiry.get());
+        self.call(op, Box::pin(async move { inner.enter(inquiry.get()).await })).await
     }
 
     async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {

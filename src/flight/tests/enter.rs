@@ -7,12 +7,13 @@ use crate::testkit::faulty::{Fault, Op};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
-async fn s1_what_is_there_returns_with_two_reads_and_no_lease() {
+async fn s1_what_is_there_returns_in_one_step_and_no_lease_is_taken() {
     let (rig, names) = (Rig::new(), names());
     rig.put("k", "v").await;
     let a = rig.instance();
     assert!(matches!(a.enter(secs(1)).await, Entered::Cached(value) if value == "v"));
-    assert_eq!(a.spy.calls(), [(Op::Entry, names.value.to_string()), (Op::Entry, names.verdict.to_string())]);
+    assert_eq!(a.spy.calls(), [(Op::Enter, names.lock.to_string())]);
+    assert_eq!(rig.holder().await, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,14 +63,13 @@ async fn s2_the_lease_is_taken_on_the_lock_key_for_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s2_a_fill_costs_two_reads_a_lease_two_reads_a_put_and_a_release() {
+async fn s2_a_fill_enters_in_one_step_and_ends_in_one() {
     let rig = Rig::new();
     let a = rig.instance();
     let fill = a.win().await;
     let _ = fill.publish(Product::new("v", None), || crate::flight::Standing::Live).await;
     let calls: Vec<Op> = a.spy.calls().into_iter().map(|(op, _)| op).collect();
-    use Op::{Entry, Lease, Put, Release};
-    assert_eq!(calls, [Entry, Entry, Lease, Entry, Entry, Put, Release]);
+    assert_eq!(calls, [Op::Enter, Op::Publish]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn s14_a_store_that_is_down_makes_the_fill_run_alone() {
 #[tokio::test(start_paused = true)]
 async fn s14_a_store_that_never_answers_is_given_up_after_one_call_bound() {
     let rig = Rig::new();
-    for op in [Op::Entry, Op::Lease] {
+    for op in [Op::Enter] {
         let a = rig.instance();
         a.line.next(Some(op), Fault::Hang);
         let start = Instant::now();
@@ -130,7 +130,7 @@ async fn f2_a_winner_finds_what_was_published_just_before_and_gives_the_lease_ba
     let rig = Rig::new();
     let a = rig.instance();
     let store = rig.store.clone();
-    a.spy.before(Op::Lease, async move {
+    a.spy.before(Op::Enter, async move {
         store.put("k", "just now", crate::dust::Put::default()).await.unwrap();
     });
     assert!(matches!(a.enter(secs(1)).await, Entered::Cached(value) if value == "just now"));

@@ -96,7 +96,7 @@ async fn s3_a_slow_lease_counts_from_when_it_was_asked_for() {
     let rig = Rig::new();
     let a = rig.instance();
     let start = Instant::now();
-    a.line.next(Some(Op::Lease), Fault::Delay(ms(150)));
+    a.line.next(Some(Op::Enter), Fault::Delay(ms(150)));
     let fill = a.win().await;
     a.line.down();
     fill.until_lost().await;
@@ -122,7 +122,7 @@ async fn s3_the_heartbeat_runs_through_the_publish() {
     let a = rig.instance();
     let fill = a.win().await;
     sleep(ms(1950)).await;
-    a.line.next(Some(Op::Put), Fault::Delay(ms(150)));
+    a.line.next(Some(Op::Publish), Fault::Delay(ms(150)));
     assert!(matches!(publish(fill, "v").await, Published::Computed(_)));
     assert_eq!(a.spy.count(Op::Renew), 1);
 }
@@ -152,7 +152,7 @@ async fn s5_a_fenced_publish_neither_overwrites_nor_releases() {
     let new = b.win().await;
     a.spy.calls();
     assert_eq!(publish(old, "zombie").await, Published::Fenced);
-    assert_eq!(a.spy.calls(), [(Op::Put, "k".to_owned())]);
+    assert_eq!(a.spy.calls(), [(Op::Publish, names().lock.to_string())]);
     assert_eq!(rig.text("k").await, None);
     assert_eq!(rig.holder().await, Some(new.token()));
     assert!(matches!(publish(new, "v").await, Published::Computed(_)));
@@ -165,7 +165,7 @@ async fn s5_any_other_error_of_the_put_releases_and_is_told() {
         let a = rig.instance();
         rig.store.delete("k", None).await.unwrap();
         let fill = a.win().await;
-        a.line.next(Some(Op::Put), fault);
+        a.line.next(Some(Op::Publish), fault);
         let published = publish(fill, "v").await;
         assert!(matches!(published, Published::Failed(Error::Unavailable(_))), "{fault:?}: {published:?}");
         assert_eq!(rig.holder().await, None, "{fault:?}");
@@ -242,7 +242,7 @@ async fn a_publish_given_up_half_way_gives_the_lease_back() {
     let rig = Rig::new();
     let a = rig.instance();
     let fill = a.win().await;
-    a.line.next(Some(Op::Put), Fault::Hang);
+    a.line.next(Some(Op::Publish), Fault::Hang);
     let task = tokio::spawn(async move { publish(fill, "v").await });
     settle().await;
     task.abort();

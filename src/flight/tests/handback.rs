@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 async fn f11_a_lease_that_landed_unheard_is_given_back() {
     let rig = Rig::new();
     let a = rig.instance();
-    a.line.next(Some(Op::Lease), Fault::AnswerLost);
+    a.line.next(Some(Op::Enter), Fault::AnswerLost);
     let Entered::Alone(_fill) = a.enter(secs(9)).await else { panic!("it heard nothing") };
     a.flight.idle().await;
     assert_eq!(rig.holder().await, None);
@@ -22,7 +22,7 @@ async fn f11_a_lease_that_landed_unheard_is_given_back() {
 async fn f11_it_is_given_back_within_a_second_of_the_stores_answering_again() {
     let rig = Rig::new();
     let a = rig.instance();
-    a.line.next(Some(Op::Lease), Fault::AnswerLost);
+    a.line.next(Some(Op::Enter), Fault::AnswerLost);
     let wait = a.enter_aside(secs(9)).await;
     a.line.down();
     assert!(matches!(wait.await.unwrap(), Entered::Alone(_)));
@@ -39,7 +39,7 @@ async fn f11_it_is_given_back_within_a_second_of_the_stores_answering_again() {
 async fn f11_a_request_that_was_dropped_holds_nothing() {
     let rig = Rig::new();
     let a = rig.instance();
-    a.line.next(Some(Op::Lease), Fault::RequestLost);
+    a.line.next(Some(Op::Enter), Fault::RequestLost);
     assert!(matches!(a.enter(secs(9)).await, Entered::Alone(_)));
     a.flight.idle().await;
     assert_eq!(rig.holder().await, None);
@@ -49,7 +49,7 @@ async fn f11_a_request_that_was_dropped_holds_nothing() {
 async fn f11_who_is_cancelled_while_asking_gives_back_what_lands_later() {
     let rig = Rig::new();
     let a = rig.instance();
-    a.line.next(Some(Op::Lease), Fault::Delay(ms(100)));
+    a.line.next(Some(Op::Enter), Fault::Delay(ms(100)));
     let wait = a.enter_aside(secs(9)).await;
     // The first release comes too early: the lease has not landed yet.
     wait.abort();

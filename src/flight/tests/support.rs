@@ -257,7 +257,7 @@ impl Dust for Spy {
     }
 
     async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
-        self.note(Op::Enter, inquiry.lock).await;
+        self.note(Op::of(inquiry), inquiry.lock).await;
         self.inner.enter(inquiry).await
     }
 
