@@ -298,13 +298,13 @@ impl Fleet {
         self.parts.shelf.set_down(false);
     }
 
-    /// The next put is on its way for so long that somebody else may have come and gone.
+    /// The next result is on its way for so long that somebody else may have come and gone.
     async fn late_put(self: Arc<Self>) {
         let (at, to) = (self.world.sometime(), self.world.some_instance());
         sleep_until(at).await;
         let Some(instance) = self.instance(to).clone() else { return };
         self.world.count("late put");
-        instance.line.next(Some(Op::Put), Fault::Delay(self.world.up_to(self.world.plan.lease_ttl * 3)));
+        instance.line.next(Some(Op::Publish), Fault::Delay(self.world.up_to(self.world.plan.lease_ttl * 3)));
     }
 
     /// Nothing is under way any more: whatever is held, watched or run now is so for ever.

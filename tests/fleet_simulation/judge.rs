@@ -269,7 +269,7 @@ impl Ledger {
 
     /// Something was written into the store: a record names what is there, and is no older than
     /// what it replaces.
-    pub fn landed(&self, world: &World, shelf: &Shelf, name: &str, text: &str) {
+    pub fn landed(&self, world: &World, shelf: &Shelf, name: &str, text: &str, beside: Option<&Bytes>) {
         let hash = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix("/1/"));
         let Some(hash) = hash.filter(|hash| hash.len() == 32) else { return };
         match codec::decode(text, &codec::Limits::NONE) {
@@ -277,12 +277,12 @@ impl Ledger {
             Ok(Pointer::Vary(_)) => world.count("vary node"),
             Ok(Pointer::Record(record)) => {
                 world.count("record");
-                self.record(world, shelf, hash, &record);
+                self.record(world, shelf, hash, &record, beside);
             }
         }
     }
 
-    fn record(&self, world: &World, shelf: &Shelf, hash: &str, record: &Record) {
+    fn record(&self, world: &World, shelf: &Shelf, hash: &str, record: &Record, beside: Option<&Bytes>) {
         let number =
             |field| record.headers.get(field).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
         let n = number("x-exchange").unwrap_or(0);
@@ -316,7 +316,8 @@ impl Ledger {
         let mut known = true;
         for segment in &record.body.segments {
             let path = format!("{hash}/{}/{}", segment.token, segment.n);
-            match shelf.segment(&path) {
+            let found = if segment.carried { beside.cloned().map(Ok) } else { shelf.segment(&path) };
+            match found {
                 None => known = false,
                 Some(Err(why)) => {
                     known = false;

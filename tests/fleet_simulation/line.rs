@@ -134,9 +134,21 @@ impl Switchboard {
         }
         let written = self.end()?.put(key, value, how).await;
         if let Ok(Written::At(_)) = written {
-            self.world.ledger.landed(&self.world, &self.shelf, key, value);
+            self.world.ledger.landed(&self.world, &self.shelf, key, value, None);
         }
         written
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        let landing = self.end()?.publish(publication).await;
+        if let Ok(Landing::At(_) | Landing::Unreleased(_)) = landing {
+            let body = publication.value.and_then(|value| value.body).map(|body| body.bytes);
+            let value = publication.value.map(|value| (value.key, value.text));
+            for (key, text) in value.into_iter().chain(publication.verdict.map(|note| (note.key, note.text))) {
+                self.world.ledger.landed(&self.world, &self.shelf, key, text, body);
+            }
+        }
+        landing
     }
 }
 
@@ -296,11 +308,7 @@ impl Dust for Line {
 
     async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
         let (board, publication) = (self.board.clone(), OwnedPublication::of(publication));
-        self.call(Box::pin(async move {
-            let store = board.end()?;
-            store.publish(publication.get()).await
-        }))
-        .await
+        self.call(Box::pin(async move { board.publish(publication.get()).await })).await
     }
 
     async fn entry_with_body(&self, key: &str) -> Result<Option<(Entry, Option<Bytes>)>> {

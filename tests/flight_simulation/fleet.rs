@@ -343,7 +343,7 @@ impl Call {
         }
         if world.chance(world.plan.late_puts) {
             // On its way for so long that somebody else may have come and gone.
-            self.instance.line.next(Some(Op::Put), Fault::Delay(world.up_to(Duration::from_secs(10))));
+            self.instance.line.next(Some(Op::Publish), Fault::Delay(world.up_to(Duration::from_secs(10))));
         }
         let fresh_until = world.now() + u64::try_from(world.plan.fresh.as_millis()).unwrap_or(0);
         let value = Value { born, sent, fresh_until };

@@ -92,7 +92,7 @@ async fn a_sweep_leaves_what_is_written_without_a_lease() {
     one.origin.push(pieces(drips("max-age=86400", 0), PIECES));
     let fill = async {
         // It hears all changes meanwhile: only then is what it fetched without a lease stored.
-        one.line.next(Some(Op::Lease), Fault::Unavailable);
+        one.line.next(Some(Op::Enter), Fault::Unavailable);
         let got = one.get("/a");
         sleep(ms(5_000)).await;
         let leases = one.line.entries("_dust:sf/dustgate/1/").await.expect("the store is there");

@@ -30,7 +30,7 @@ fn short(asked: &Asked, _: usize) -> Reply {
 async fn slow_to_publish() -> Fleet {
     let segments = |route: &mut dustgate::route::Route| route.rules.range = RangeMode::Segment;
     let fleet = Fleet::with(1, short, Arc::new(InMemory::new()), segments).await;
-    fleet.instances[0].line.next(Some(Op::Put), Fault::Delay(ms(100)));
+    fleet.instances[0].line.next(Some(Op::Publish), Fault::Delay(ms(100)));
     fleet
 }
 

@@ -58,6 +58,8 @@ async fn filled_by(
     settings: Settings,
 ) -> (Fleet, Arc<Shelf>) {
     let shelf = Shelf::new();
+    // The small one is to be in the body store too.
+    let settings = Settings { small: 0, ..settings };
     let fleet = Fleet::with_bodies(count + 1, answer, shelf.clone(), make, settings).await;
     let got = fleet.instances[0].get(path).await.expect("it does not panic");
     is_right(&got, path);

@@ -31,7 +31,7 @@ async fn fleet() -> (Fleet, Arc<ManualClock>) {
     let keyed = |route: &mut dustgate::route::Route| {
         route.vary_on = vec![KeyedField::parse("x-tenant").expect("it is a name")];
     };
-    let limits = Limits { count: ROOM, bytes: 1 << 30 };
+    let limits = Limits { count: ROOM, bytes: 1 << 30, ..Limits::default() };
     Fleet::in_room(1, answer, Arc::new(InMemory::new()), keyed, body::Settings::default(), limits).await
 }
 

@@ -96,7 +96,7 @@ async fn who_asks_again_at_once_after_a_break_is_not_answered_by_what_broke() {
         let broken = instance.get("/a");
         sleep(ms(100 + 200 * pieces as u64 + 300)).await;
         // The store takes its time for the word that is left of it.
-        instance.line.next(Some(Op::Put), Fault::Delay(ms(50)));
+        instance.line.next(Some(Op::Publish), Fault::Delay(ms(50)));
         assert!(!broken.await.expect("it does not panic").whole);
         is_right(&instance.get("/a").await.expect("it does not panic"), 0);
         assert_eq!(fleet.fetches(), 2);
