@@ -226,7 +226,8 @@ impl Dust for Embedded {
 
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
         self.warm(key).await;
-        self.number(seen, |table, now| table.lease(now, key, ttl, holder, seen)).await
+        let request = LeaseRequest { ttl, holder, seen };
+        self.number(seen, |table, now| table.lease(now, key, request)).await
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {

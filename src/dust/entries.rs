@@ -19,6 +19,10 @@ pub trait Entries: Send {
     /// `known`.
     fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>>;
 
+    /// Returns what is at three keys at one moment, with the body beside the value unless that has the
+    /// number `known`.
+    fn look(&self, names: &Names<'_>, known: Number) -> Result<View>;
+
     /// Returns the bytes under `name`, whether they lie beside a row or not.
     fn bytes(&self, name: &str) -> Result<Option<Carried>>;
 
@@ -38,6 +42,28 @@ pub trait Entries: Send {
     /// Ensures that no later start with these entries gives `number` again. `None`: that is ensured;
     /// otherwise it is when the receipt reports it.
     fn reserve(&mut self, number: Number, now: WallMs) -> Result<Option<Receipt>>;
+}
+
+/// The keys of a flight.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// The value's.
+    pub value: &'a str,
+    /// The verdict's.
+    pub verdict: &'a str,
+    /// The lock's.
+    pub lock: &'a str,
+}
+
+/// What is at the keys of a flight.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The value and the body beside it.
+    pub value: Option<RowWithBody>,
+    /// The verdict.
+    pub verdict: Option<Row>,
+    /// A row at the lock's key: it can't be a lock then.
+    pub lock: Option<Row>,
 }
 
 /// One change of what is kept.
@@ -156,6 +182,10 @@ impl<E: Entries + ?Sized> Entries for Box<E> {
 
     fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
         (**self).get_with_body(key, known)
+    }
+
+    fn look(&self, names: &Names<'_>, known: Number) -> Result<View> {
+        (**self).look(names, known)
     }
 
     fn bytes(&self, name: &str) -> Result<Option<Carried>> {

@@ -5,7 +5,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::embedded::Limits;
-use super::entries::{Body, Carried, Deed, Entries, Kept, Receipt, Row, RowWithBody, Until, owners};
+use super::entries::{
+    Body, Carried, Deed, Entries, Kept, Names, Receipt, Row, RowWithBody, Until, View, owners,
+};
 use super::{Number, Result};
 use crate::clock::WallMs;
 
@@ -123,6 +125,11 @@ impl Entries for Memory {
     fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
         let held = self.rows.get(key);
         Ok(held.map(|Held { row, body }| (row.clone(), body.clone().filter(|_| row.number != known))))
+    }
+
+    fn look(&self, names: &Names<'_>, known: Number) -> Result<View> {
+        let value = self.get_with_body(names.value, known)?;
+        Ok(View { value, verdict: self.get(names.verdict)?, lock: self.get(names.lock)? })
     }
 
     fn bytes(&self, name: &str) -> Result<Option<Carried>> {

@@ -3,11 +3,17 @@
 //! Reads and the order of writes are decided inline, under the table's lock. A write is visible to
 //! reads at once, and queued. The first one in the queue starts a job on tokio's blocking threads,
 //! which writes the whole queue in one transaction, answers, and goes on until the queue is empty. So
-//! only writers wait for the disk: leases and renewals do not stall behind an fsync. (A blocking job,
-//! not a thread of its own, because paused time stands still while one runs.)
+//! leases, renewals and reads do not stall behind an fsync. (A blocking job, not a thread of its own,
+//! because paused time stands still while one runs.)
 //!
-//! If a transaction fails, its writes are undone, their callers get the error, and all subscribers
-//! get [`Hub::lost`].
+//! A fill's record is answered as soon as it is queued ([`Until::Ordered`]), and the job gathers such
+//! writes for [`GATHER`]: a fill neither waits for a thread nor wakes one. If the process is killed
+//! before they are written they are lost, whole and in order: what is lost was the newest. A write
+//! that somebody waits for ends the gathering, and takes all earlier ones with it.
+//!
+//! If a transaction fails, its writes are undone, the callers that wait get the error, and all
+//! subscribers get [`Hub::lost`]. From then on every write waits, until one succeeds: so a full disk is
+//! told to each fill that meets it.
 
 pub mod file;
 mod pending;
@@ -15,12 +21,13 @@ pub mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::embedded::Limits;
-use super::entries::{Carried, Deed, Entries, Kept, Receipt, Row, RowWithBody, Until, owners};
+use super::entries::{Carried, Deed, Entries, Kept, Names, Receipt, Row, RowWithBody, Until, View, owners};
 use super::hub::Hub;
 use super::{Error, Number, Result};
 use crate::clock::{Dice, WallMs};
@@ -35,6 +42,10 @@ const RESERVE: Number = 1 << 20;
 const BATCH: usize = 1024;
 /// The most writes that may be queued, and the most bytes of them; beyond, the store is busy.
 const QUEUE: (usize, u64) = (64 * 1024, 64 << 20);
+/// How long writes that nobody waits for are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(5);
+/// The most queued bytes up to which a write need not wait: beyond, callers go at the disk's pace.
+const AHEAD: u64 = 8 << 20;
 /// The most expired rows that one sweep removes.
 const SWEEP: usize = 128;
 /// The least time between two sweeps in ms, unless the last one left some.
@@ -63,12 +74,15 @@ struct Job {
     ticket: u64,
     ahead: Kept,
     durable: bool,
-    word: oneshot::Sender<Result<()>>,
+    /// Where the caller waits, if it does.
+    word: Option<oneshot::Sender<Result<()>>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
+    /// Rung when gathering must end.
+    bell: Condvar,
     writer: Mutex<Option<Writer>>,
     hub: Arc<Hub>,
 }
@@ -85,8 +99,12 @@ struct Queue {
     /// Numbers below this may be given.
     ceiling: Number,
     ticket: u64,
+    /// How many queued writes somebody waits for.
+    awaited: usize,
     running: bool,
     closing: bool,
+    /// The last transaction failed.
+    failing: bool,
     now: WallMs,
     swept_at: WallMs,
     more_to_sweep: bool,
@@ -119,13 +137,16 @@ impl Sqlite {
             kept: state.kept,
             ceiling: state.ceiling,
             ticket: 0,
+            awaited: 0,
             running: false,
             closing: false,
+            failing: false,
             now: 0,
             swept_at: 0,
             more_to_sweep: false,
         };
-        let shared = Arc::new(Shared { queue: Mutex::new(queue), writer: Mutex::new(Some(writer)), hub });
+        let (queue, writer) = (Mutex::new(queue), Mutex::new(Some(writer)));
+        let shared = Arc::new(Shared { queue, bell: Condvar::new(), writer, hub });
         let sqlite = Self { reader: Some(reader), warmer, shared, reserved: state.ceiling, limits };
         Ok((sqlite, state.store_id, state.last))
     }
@@ -139,12 +160,18 @@ impl Sqlite {
         self.reader.as_ref().ok_or_else(|| Error::Unavailable("closing".into()))
     }
 
-    fn submit(&mut self, task: Task, durable: bool, now: WallMs) -> Result<Receipt> {
-        let (word, heard) = oneshot::channel();
+    fn submit(&mut self, task: Task, until: Until, now: WallMs) -> Result<Receipt> {
         let mut queue = lock(&self.shared.queue);
-        if queue.jobs.len() >= QUEUE.0 || queue.ahead.entries.bytes + queue.ahead.carried >= QUEUE.1 {
+        if queue.jobs.len() >= QUEUE.0 || queue.bytes() >= QUEUE.1 {
             return Err(Error::Unavailable("busy".into()));
         }
+        let (word, receipt) = if until == Until::Ordered && !queue.failing && queue.bytes() < AHEAD {
+            (None, Receipt::Kept)
+        } else {
+            let (word, heard) = oneshot::channel();
+            queue.awaited += 1;
+            (Some(word), Receipt::Later(heard))
+        };
         queue.now = now;
         queue.ticket += 1;
         let ticket = queue.ticket;
@@ -156,22 +183,26 @@ impl Sqlite {
             }
         }
         queue.ahead = queue.ahead.plus(ahead);
-        queue.jobs.push_back(Job { task, ticket, ahead, durable, word });
+        queue.jobs.push_back(Job { task, ticket, ahead, durable: until == Until::Durable, word });
         let start = !std::mem::replace(&mut queue.running, true);
+        let ring = !start && !queue.may_gather();
         drop(queue);
+        if ring {
+            self.shared.bell.notify_one();
+        }
         if start {
             // Not under the queue's lock: a runtime that shuts down drops the job right here.
             let run = Run { shared: self.shared.clone(), ended: false };
             tokio::task::spawn_blocking(move || run.go());
         }
-        Ok(Receipt::Later(heard))
+        Ok(receipt)
     }
 }
 
 impl Entries for Sqlite {
     fn get(&self, key: &str) -> Result<Option<Row>> {
         if let Some(newest) = lock(&self.shared.queue).pending.row(key) {
-            return Ok(newest.row.as_ref().map(|(row, _)| row.clone()));
+            return Ok(newest.row());
         }
         let reader = self.reader()?;
         self.warmer.timed(|| reader.get(key))
@@ -179,14 +210,32 @@ impl Entries for Sqlite {
 
     fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
         if let Some(newest) = lock(&self.shared.queue).pending.row(key) {
-            let row = newest.row.clone();
-            return Ok(row.map(|(row, body)| {
-                let body = body.filter(|_| row.number != known);
-                (row, body)
-            }));
+            return Ok(newest.unless(known));
         }
         let reader = self.reader()?;
         self.warmer.timed(|| reader.get_with_body(key, known))
+    }
+
+    fn look(&self, names: &Names<'_>, known: Number) -> Result<View> {
+        let mut view = View::default();
+        let mut rest = [Some(names.value), Some(names.verdict), Some(names.lock)];
+        {
+            let queue = lock(&self.shared.queue);
+            if let Some(newest) = queue.pending.row(names.value) {
+                (view.value, rest[0]) = (newest.unless(known), None);
+            }
+            if let Some(newest) = queue.pending.row(names.verdict) {
+                (view.verdict, rest[1]) = (newest.row(), None);
+            }
+            if let Some(newest) = queue.pending.row(names.lock) {
+                (view.lock, rest[2]) = (newest.row(), None);
+            }
+        }
+        if rest.iter().any(Option::is_some) {
+            let reader = self.reader()?;
+            self.warmer.timed(|| reader.look(rest, known, &mut view))?;
+        }
+        Ok(view)
     }
 
     fn bytes(&self, name: &str) -> Result<Option<Carried>> {
@@ -213,7 +262,7 @@ impl Entries for Sqlite {
 
     fn write(&mut self, deeds: Vec<Deed>, until: Until, now: WallMs) -> Result<Receipt> {
         self.limits.admit(self.kept(), &deeds, until, now)?;
-        self.submit(Task::Deeds(deeds), until == Until::Durable, now)
+        self.submit(Task::Deeds(deeds), until, now)
     }
 
     fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
@@ -258,7 +307,7 @@ impl Entries for Sqlite {
         }
         // Either all is used up, and the caller waits, or half of it, and the caller need not wait.
         let ceiling = number.saturating_add(RESERVE);
-        let receipt = self.submit(Task::Reserve(ceiling), true, now)?;
+        let receipt = self.submit(Task::Reserve(ceiling), Until::Durable, now)?;
         self.reserved = ceiling;
         Ok((!granted).then_some(receipt))
     }
@@ -268,6 +317,7 @@ impl Drop for Sqlite {
     /// Writes what is queued and closes the file, so that it can be opened again at once.
     fn drop(&mut self) {
         lock(&self.shared.queue).closing = true;
+        self.shared.bell.notify_one();
         self.shared.write_all();
         self.reader = None;
         self.warmer.close();
@@ -284,13 +334,15 @@ impl Shared {
         let Some(writer) = writer.as_mut() else { return };
         loop {
             let (batch, now) = {
-                let mut queue = lock(&self.queue);
+                let mut queue = self.gathered();
                 let jobs = queue.jobs.len().min(BATCH);
                 if jobs == 0 && !queue.sweep_is_due() {
                     queue.running = false;
                     return;
                 }
-                (queue.jobs.drain(..jobs).collect::<Vec<_>>(), queue.now)
+                let batch: Vec<Job> = queue.jobs.drain(..jobs).collect();
+                queue.awaited -= batch.iter().filter(|job| job.word.is_some()).count();
+                (batch, queue.now)
             };
             if batch.is_empty() {
                 self.sweep(writer, now);
@@ -298,6 +350,16 @@ impl Shared {
                 self.write(writer, batch);
             }
         }
+    }
+
+    /// Waits for more, as long as nobody waits for what is queued.
+    fn gathered(&self) -> MutexGuard<'_, Queue> {
+        let queue = lock(&self.queue);
+        if queue.jobs.is_empty() {
+            return queue;
+        }
+        let gathered = self.bell.wait_timeout_while(queue, GATHER, |queue| queue.may_gather());
+        gathered.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn write(&self, writer: &mut Writer, batch: Vec<Job>) {
@@ -320,6 +382,7 @@ impl Shared {
                 queue.ceiling = queue.ceiling.max(*ceiling);
             }
         }
+        queue.failing = result.is_err();
         let answer = match result {
             Ok(kept) => {
                 queue.kept = kept;
@@ -331,9 +394,9 @@ impl Shared {
         if answer.is_err() {
             self.hub.lost();
         }
-        for job in batch {
+        for word in batch.into_iter().filter_map(|job| job.word) {
             // The caller may have stopped waiting: it is written all the same.
-            let _ = job.word.send(answer.clone());
+            let _ = word.send(answer.clone());
         }
     }
 
@@ -360,6 +423,16 @@ impl Queue {
         !self.closing && (self.more_to_sweep || self.now.abs_diff(self.swept_at) >= SWEEP_EVERY)
     }
 
+    /// Returns whether what is queued may be kept back for a while.
+    fn may_gather(&self) -> bool {
+        self.awaited == 0 && !self.closing && self.jobs.len() < BATCH && self.bytes() < AHEAD
+    }
+
+    /// The bytes that are queued or being written.
+    fn bytes(&self) -> u64 {
+        self.ahead.entries.bytes + self.ahead.carried
+    }
+
     fn forget(&mut self, job: &Job) {
         self.ahead = self.ahead.minus(job.ahead);
         if let Task::Deeds(deeds) = &job.task {
@@ -384,12 +457,19 @@ impl Drop for Run {
         if self.ended {
             return;
         }
-        let batch = {
+        // What was answered already stays queued: the next job writes it, or the end of the store.
+        let awaited: Vec<Job> = {
             let mut queue = lock(&self.shared.queue);
             queue.running = false;
-            queue.jobs.drain(..).collect()
+            queue.awaited = 0;
+            let (awaited, answered): (VecDeque<_>, _) =
+                queue.jobs.drain(..).partition(|job| job.word.is_some());
+            queue.jobs = answered;
+            awaited.into()
         };
-        self.shared.settle(batch, Err(Error::Unavailable("closing".into())));
+        if !awaited.is_empty() {
+            self.shared.settle(awaited, Err(Error::Unavailable("closing".into())));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::entries::{Body, Carried, Deed, Entries, Kept, Receipt, Row, Until, owners};
+use super::entries::{Body, Carried, Deed, Entries, Kept, Names, Receipt, Row, Until, owners};
 use super::{
     Change, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, LeaseRequest, Lock, Number,
     Publication, Publish, Put, Renewal, Result, Value, What, Written,
@@ -143,25 +143,34 @@ impl<E: Entries> Table<E> {
                 None => deeds.push(Deed::Discard { name: name.as_str().into() }),
             }
         }
-        self.entries.write(deeds, Until::Ordered, now.wall)
+        self.entries.write(deeds, Until::Written, now.wall)
     }
 
     /// See [`super::Dust::enter`].
     pub fn enter(&mut self, now: Now, inquiry: Inquiry<'_>) -> Result<Done<Findings>> {
         let Inquiry { value, verdict, lock, known, lease } = inquiry;
-        let (value, body) = match self.entry_with_body(now, value, known.value)? {
-            Some((entry, body)) => (Some(entry), body),
-            None => (None, None),
+        let view = self.entries.look(&Names { value, verdict, lock }, known.value)?;
+        let (value, body) = match (self.live(now, value), view.value) {
+            (Some(held), _) => (Some(held.entry(now)), None),
+            (None, Some((row, body))) if row.lives(now) => (Some(row.entry()), body.map(|body| body.bytes)),
+            (None, _) => (None, None),
         };
-        let verdict = self.entry(now, verdict)?;
-        let found =
-            |lock| Findings { value: value.clone(), body: body.clone(), verdict: verdict.clone(), lock };
-        match lease {
-            Some(LeaseRequest { ttl, holder, seen }) if known.covers(value.as_ref(), verdict.as_ref()) => {
-                Ok(self.lease(now, lock, ttl, holder, seen)?.map(|grant| found(grant.into())))
+        let verdict = match (self.live(now, verdict), view.verdict) {
+            (Some(held), _) => Some(held.entry(now)),
+            (None, row) => row.filter(|row| row.lives(now)).map(Row::entry),
+        };
+        let occupied = view.lock.is_some_and(|row| row.lives(now));
+        let done = match lease {
+            Some(request) if known.covers(value.as_ref(), verdict.as_ref()) => {
+                self.grant(now, lock, request, occupied).map(Lock::from)
             }
-            _ => Ok(Done::unchanged(found(self.lock(now, lock)?))),
-        }
+            _ => Done::unchanged(match self.live(now, lock) {
+                Some(held) => held.told(now).into(),
+                None if occupied => Lock::Occupied,
+                None => Lock::Free,
+            }),
+        };
+        Ok(done.map(|lock| Findings { value, body, verdict, lock }))
     }
 
     /// See [`super::Dust::publish`].
@@ -243,14 +252,6 @@ impl<E: Entries> Table<E> {
         Ok(None)
     }
 
-    /// The state of the lock at `key`.
-    fn lock(&self, now: Now, key: &str) -> Result<Lock> {
-        if let Some(held) = self.live(now, key) {
-            return Ok(held.told(now).into());
-        }
-        Ok(if self.row(now, key)?.is_some() { Lock::Occupied } else { Lock::Free })
-    }
-
     /// See [`super::Dust::put`].
     pub fn put(&mut self, now: Now, key: &str, value: &str, how: Put<'_>) -> Result<Done<Written>> {
         if !self.passes(now, how.fence) {
@@ -283,27 +284,27 @@ impl<E: Entries> Table<E> {
     }
 
     /// See [`super::Dust::lease`].
-    pub fn lease(
-        &mut self,
-        now: Now,
-        key: &str,
-        ttl: Duration,
-        holder: &Holder,
-        seen: Number,
-    ) -> Result<Done<Grant>> {
+    pub fn lease(&mut self, now: Now, key: &str, request: LeaseRequest<'_>) -> Result<Done<Grant>> {
+        let occupied = self.live(now, key).is_none() && self.row(now, key)?.is_some();
+        Ok(self.grant(now, key, request, occupied))
+    }
+
+    /// Grants a lease unless another holder has it or, `occupied`, a row is at its key.
+    fn grant(&mut self, now: Now, key: &str, request: LeaseRequest<'_>, occupied: bool) -> Done<Grant> {
+        let LeaseRequest { ttl, holder, seen } = request;
         let until = now.mono + ttl.min(MAX_TTL);
         if let Some((key, held)) = self.leases.get_key_value(key).filter(|(_, held)| held.lives(now)) {
             let (key, token) = (key.clone(), held.token);
             if held.holder != *holder {
-                return Ok(Done::unchanged(held.told(now)));
+                return Done::unchanged(held.told(now));
             }
             let lease = Lease { key: (*key).into(), token, holder: holder.clone() };
             // The very same lease: waiters see a renewal.
             self.leases.entry(key.clone()).and_modify(|held| held.until = until);
-            return Ok(Done::changed(Grant::Granted(lease), key, What::Renew(ttl), token));
+            return Done::changed(Grant::Granted(lease), key, What::Renew(ttl), token);
         }
-        if self.row(now, key)?.is_some() {
-            return Ok(Done::unchanged(Grant::Occupied));
+        if occupied {
+            return Done::unchanged(Grant::Occupied);
         }
         let token = self.last.max(seen) + 1;
         self.last = token;
@@ -311,7 +312,7 @@ impl<E: Entries> Table<E> {
         let lease = Lease { key: key.into(), token, holder: holder.clone() };
         let key: Arc<str> = key.into();
         self.leases.insert(key.clone(), HeldLease { token, holder: holder.clone(), until });
-        Ok(Done::changed(Grant::Granted(lease), key, What::Lease(ttl), token))
+        Done::changed(Grant::Granted(lease), key, What::Lease(ttl), token)
     }
 
     /// See [`super::Dust::renew`].

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::clock::WallMs;
-use crate::dust::entries::{Body, Carried, Deed, Kept, Row, RowWithBody, Usage};
+use crate::dust::entries::{Body, Carried, Deed, Kept, Row, RowWithBody, Usage, View};
 use crate::dust::{Error, Number, Result};
 
 /// The format that this build reads and writes.
@@ -184,19 +184,37 @@ impl Reader {
     /// What is at `key`, with the body beside it unless it has the number `known`.
     pub fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
         let read = || {
-            let sql = "SELECT value, number, expires_at, tail, body FROM entries WHERE key = ?1";
-            let found = |row: &rusqlite::Row<'_>| {
-                let kept = row_of(row, 0)?;
-                let body = match row.get_ref(3)?.as_str_or_null()? {
-                    Some(tail) if kept.number != known => Some(Body {
-                        tail: tail.into(),
-                        bytes: Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?),
-                    }),
-                    _ => None,
-                };
-                Ok((kept, body))
-            };
-            self.connection.prepare_cached(sql)?.query_row([key], found).optional()
+            let sql = "SELECT value, number, expires_at, tail, iif(number <> ?2, body, NULL) FROM entries
+                WHERE key = ?1";
+            self.connection
+                .prepare_cached(sql)?
+                .query_row(params![key, signed(known)], row_with_body)
+                .optional()
+        };
+        read().map_err(|error| told(&self.path, &error))
+    }
+
+    /// Reads what is at the keys of a value, its verdict and its lock into `view`: in one statement, for
+    /// each one locks and unlocks the file.
+    pub fn look(&self, keys: [Option<&str>; 3], known: Number, view: &mut View) -> Result<()> {
+        let mut read = || {
+            // A long body is read only if it is wanted.
+            let sql =
+                "SELECT value, number, expires_at, tail, iif(key = ?1 AND number <> ?4, body, NULL), key
+                FROM entries WHERE key IN (?1, ?2, ?3)";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![keys[0], keys[1], keys[2], signed(known)])?;
+            while let Some(row) = rows.next()? {
+                let key = Some(row.get_ref(5)?.as_str()?);
+                if key == keys[0] {
+                    view.value = Some(row_with_body(row)?);
+                } else if key == keys[1] {
+                    view.verdict = Some(row_of(row, 0)?);
+                } else {
+                    view.lock = Some(row_of(row, 0)?);
+                }
+            }
+            Ok(())
         };
         read().map_err(|error| told(&self.path, &error))
     }
@@ -300,17 +318,23 @@ impl Open<'_> {
     }
 
     fn put(&mut self, key: &str, row: &Row, body: Option<&Body>) -> rusqlite::Result<()> {
-        self.uncount(key)?;
-        let sql = "INSERT OR REPLACE INTO entries (key, value, number, expires_at, tail, body)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.transaction.prepare_cached(sql)?.execute(params![
+        let sql = "INSERT INTO entries (key, value, number, expires_at, tail, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (key) DO NOTHING";
+        let values = params![
             key,
             &*row.value,
             signed(row.number),
             row.expires_at.map(signed),
             body.map(|body| &*body.tail),
             body.map(|body| &*body.bytes),
-        ])?;
+        ];
+        // Most keys are new: they are looked for once.
+        if self.transaction.prepare_cached(sql)?.execute(values)? == 0 {
+            self.uncount(key)?;
+            let sql = "UPDATE entries SET value = ?2, number = ?3, expires_at = ?4, tail = ?5, body = ?6
+                WHERE key = ?1";
+            self.transaction.prepare_cached(sql)?.execute(values)?;
+        }
         self.kept.add_row(key, row, body);
         Ok(())
     }
@@ -408,6 +432,15 @@ fn row_of(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<Row> {
         number: unsigned(row.get(from + 1)?),
         expires_at: row.get::<_, Option<i64>>(from + 2)?.map(unsigned),
     })
+}
+
+fn row_with_body(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowWithBody> {
+    let kept = row_of(row, 0)?;
+    let body = match (row.get_ref(3)?.as_str_or_null()?, row.get_ref(4)?.as_blob_or_null()?) {
+        (Some(tail), Some(bytes)) => Some(Body { tail: tail.into(), bytes: Bytes::copy_from_slice(bytes) }),
+        _ => None,
+    };
+    Ok((kept, body))
 }
 
 /// The error for the caller.

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::clock::WallMs;
+use crate::dust::Number;
 use crate::dust::entries::{Carried, Deed, Row, RowWithBody};
 
 /// The newest queued write of each key and each name, with its ticket.
@@ -18,8 +19,8 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct Newest {
     ticket: u64,
-    /// The row and the body beside it; `None` if it is removed.
-    pub row: Option<RowWithBody>,
+    /// `None` if it is removed.
+    row: Option<RowWithBody>,
 }
 
 /// What is queued for bytes under a name of their own.
@@ -31,6 +32,23 @@ pub enum Note {
     Expires(Option<WallMs>),
     /// They are removed.
     Gone,
+}
+
+// === impl Newest ===
+
+impl Newest {
+    /// The row; `None` if it is removed.
+    pub fn row(&self) -> Option<Row> {
+        self.row.as_ref().map(|(row, _)| row.clone())
+    }
+
+    /// The row, with its body unless it has the number `known`.
+    pub fn unless(&self, known: Number) -> Option<RowWithBody> {
+        self.row.as_ref().map(|(row, body)| {
+            let body = if row.number == known { None } else { body.clone() };
+            (row.clone(), body)
+        })
+    }
 }
 
 // === impl Pending ===
@@ -50,7 +68,7 @@ impl Pending {
     pub fn range(&self, prefix: &str) -> Vec<(Arc<str>, Option<Row>)> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let newest = self.rows.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-        newest.map(|(key, newest)| (key.clone(), newest.row.as_ref().map(|(row, _)| row.clone()))).collect()
+        newest.map(|(key, newest)| (key.clone(), newest.row())).collect()
     }
 
     /// Returns the names that something is queued for.

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::dust::embedded::Embedded;
+use crate::dust::entries::Body;
 use crate::dust::{Dust, FeedItem, Grant, Holder, Put, Renewal, Written};
 
 const DAY: WallMs = 24 * 3600 * 1000;
@@ -300,6 +301,157 @@ async fn a_job_that_never_runs_leaves_nobody_waiting() {
     assert_eq!(sqlite.get("a").expect("read"), None);
     write(&mut sqlite, &key, row("y", 2), Until::Written).kept().await.expect("kept");
     assert_eq!(sqlite.get("a").expect("read"), Some(row("y", 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_answered_when_its_order_is_decided_and_written_soon() {
+    let (dir, hub) = (TempDir::new().expect("a directory"), Arc::new(Hub::new()));
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub, &Dice::seeded(1)).expect("it opens");
+    let key: Arc<str> = "a".into();
+    let receipt = write(&mut sqlite, &key, row("x", 1), Until::Ordered);
+    assert!(matches!(receipt, Receipt::Kept));
+    assert_eq!(sqlite.get("a").expect("read"), Some(row("x", 1)), "it is found at once");
+    while sqlite.kept().entries.count == 0 || !lock(&sqlite.shared.queue).jobs.is_empty() {
+        tokio::task::spawn_blocking(std::thread::yield_now).await.expect("it yields");
+    }
+    assert_eq!(sqlite.get("a").expect("read"), Some(row("x", 1)));
+    // A write that is waited for takes the earlier ones with it.
+    for n in 2..10 {
+        write(&mut sqlite, &format!("{n}").into(), row("x", n), Until::Ordered);
+    }
+    write(&mut sqlite, &key, row("y", 10), Until::Durable).kept().await.expect("kept");
+    let copy = killed(dir.path());
+    let other = open(copy.path(), &clock());
+    assert_eq!(other.count(), 9);
+    assert_eq!(text(&other, "9").await.as_deref(), Some("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_is_written_when_the_store_closes() {
+    let (dir, hub) = (TempDir::new().expect("a directory"), Arc::new(Hub::new()));
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub.clone(), &Dice::seeded(1)).expect("it opens");
+    let mut feed = hub.feed();
+    // As if a job was queued on a runtime that then shut down.
+    lock(&sqlite.shared.queue).running = true;
+    let job = Run { shared: sqlite.shared.clone(), ended: false };
+    assert!(matches!(write(&mut sqlite, &"a".into(), row("x", 1), Until::Ordered), Receipt::Kept));
+    drop(job);
+    assert_eq!(feed.now(), None, "nothing is lost");
+    drop(sqlite);
+    assert_eq!(text(&open(dir.path(), &clock()), "a").await.as_deref(), Some("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_told_to_every_fill_that_comes_later() {
+    let (dir, hub) = (TempDir::new().expect("a directory"), Arc::new(Hub::new()));
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub.clone(), &Dice::seeded(1)).expect("it opens");
+    let (mut feed, key) = (hub.feed(), Arc::<str>::from("a"));
+    let big = |number| row(&"x".repeat(1 << 20), number);
+    lock(&sqlite.shared.writer).as_ref().expect("it is open").fill_disk(true);
+    // The first one was answered before it met the disk: everybody reads again.
+    assert!(matches!(write(&mut sqlite, &key, big(1), Until::Ordered), Receipt::Kept));
+    assert_eq!(feed.next().await, FeedItem::Lost);
+    assert_eq!(sqlite.get("a").expect("read"), None);
+    for n in 2..5 {
+        let told = write(&mut sqlite, &key, big(n), Until::Ordered).kept().await;
+        assert!(matches!(told, Err(Error::Unavailable(_))), "{told:?}");
+    }
+    lock(&sqlite.shared.writer).as_ref().expect("it is open").fill_disk(false);
+    let receipt = write(&mut sqlite, &key, big(5), Until::Ordered);
+    assert!(matches!(receipt, Receipt::Later(_)));
+    receipt.kept().await.expect("there is room again");
+    assert!(matches!(write(&mut sqlite, &key, big(6), Until::Ordered), Receipt::Kept));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_the_disk_takes_goes_at_its_pace() {
+    let (dir, hub) = (TempDir::new().expect("a directory"), Arc::new(Hub::new()));
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub, &Dice::seeded(1)).expect("it opens");
+    // No job runs.
+    lock(&sqlite.shared.queue).running = true;
+    let mut answered = 0;
+    while matches!(
+        write(&mut sqlite, &format!("{answered}").into(), row(&"x".repeat(1 << 20), 1), Until::Ordered),
+        Receipt::Kept
+    ) {
+        answered += 1;
+    }
+    assert_eq!(answered, 8);
+}
+
+/// A copy of the files as they are: what a process leaves that is killed now.
+fn killed(path: &Path) -> TempDir {
+    let copy = TempDir::new().expect("a directory");
+    for name in ["dust.sqlite", "dust.sqlite-wal"] {
+        std::fs::copy(path.join(name), copy.path().join(name)).expect("copied");
+    }
+    copy
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_cut_loses_the_newest_records_and_none_by_half() {
+    let (dir, hub) = (TempDir::new().expect("a directory"), Arc::new(Hub::new()));
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub, &Dice::seeded(1)).expect("it opens");
+    for n in 0..30_u64 {
+        let body =
+            Some(Body { tail: "1/0".into(), bytes: vec![u8::try_from(n).expect("small"); 3_000].into() });
+        let deeds = vec![
+            Deed::Put { key: format!("{n}").into(), row: row(&n.to_string(), n + 1), body },
+            Deed::Put { key: format!("{n}!").into(), row: row(&n.to_string(), n + 1), body: None },
+        ];
+        sqlite.write(deeds, Until::Written, 0).expect("queued").kept().await.expect("kept");
+    }
+    let whole = std::fs::metadata(dir.path().join("dust.sqlite-wal")).expect("it is there").len();
+    let mut counts = Vec::new();
+    for part in 1..=20 {
+        let copy = killed(dir.path());
+        let wal =
+            std::fs::File::options().write(true).open(copy.path().join("dust.sqlite-wal")).expect("opened");
+        // Not at the bounds of pages: what was torn is no longer whole.
+        wal.set_len(whole * part / 20 - 7 * (part % 2)).expect("cut");
+        drop(wal);
+        let Ok(dust) = Embedded::open(copy.path(), clock(), Limits::default()) else { panic!("part {part}") };
+        let mut ended = false;
+        for n in 0..30_u8 {
+            let found = dust.entry_with_body(&n.to_string()).await.expect("it is read");
+            let verdict = text(&dust, &format!("{n}!")).await;
+            assert_eq!(found.is_some(), verdict.is_some(), "one step");
+            assert!(found.is_none() || !ended, "the newest are lost");
+            ended |= found.is_none();
+            if let Some((entry, body)) = found {
+                assert_eq!(entry.text().map(|text| &**text), Some(&*n.to_string()));
+                assert_eq!(body, Some(vec![n; 3_000].into()));
+            }
+        }
+        counts.push(dust.count());
+    }
+    assert!(counts.is_sorted() && counts.first() < counts.last(), "{counts:?}");
+    assert_eq!(counts.last(), Some(&60));
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: prints how long a store of a million records takes to open"]
+async fn a_million_records_open_at_once() {
+    let (dir, hub) = (TempDir::new().expect("a directory"), Arc::new(Hub::new()));
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub, &Dice::seeded(1)).expect("it opens");
+    let (text, bytes) = ("x".repeat(700), bytes::Bytes::from(vec![7; 1024]));
+    for n in 0..1_000_000_u64 {
+        let key = format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into();
+        let row = Row { expires_at: Some(DAY + n), ..row(&text, n + 1) };
+        let body = Some(Body { tail: "1/0".into(), bytes: bytes.clone() });
+        let deed = Deed::Put { key, row, body };
+        sqlite.write(vec![deed], Until::Ordered, 0).expect("queued").kept().await.expect("kept");
+    }
+    drop(sqlite);
+    let begun = tokio::time::Instant::now();
+    let dust = open(dir.path(), &clock());
+    println!("{} records opened in {:?}", dust.count(), begun.elapsed());
 }
 
 #[tokio::test]
