@@ -10,13 +10,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use crate::dust::{Changes, Dust, Entry, Grant, Holder, Lease, Number, Put, Value, Wake, Written};
+use crate::dust::{
+    Changes, Dust, Entry, Findings, Grant, Holder, Inquiry, Known, Landing, Lease, LeaseRequest, Note,
+    Number, Publication, Publish, Put, Value, Wake, Written,
+};
 
+mod carry;
+mod composed;
+mod entrance;
 mod entries;
 mod events;
 mod fences;
 mod leases;
 mod lost;
+mod publish;
+
+pub use composed::Composed;
 
 /// A store under test.
 #[async_trait]
@@ -71,6 +80,9 @@ pub async fn all(rig: &dyn Rig) {
     entries::all(rig).await;
     leases::all(rig).await;
     fences::all(rig).await;
+    entrance::all(rig).await;
+    publish::all(rig).await;
+    carry::all(rig).await;
     events::all(rig).await;
     lost::all(rig).await;
 }
@@ -144,6 +156,32 @@ impl<'a> Case<'a> {
 
     async fn lease(&self, key: &str, beats: u32, who: &str) -> Lease {
         granted(self.ask(key, beats, who).await)
+    }
+
+    /// Enters as a flight of the keys *value*, *verdict* and *lock*.
+    async fn enter(&self, known: Known, beats: u32, who: &str) -> Findings {
+        let (ttl, holder) = (self.beats(beats), self.holder(who));
+        self.inquire(known, Some(LeaseRequest { ttl, holder: &holder, seen: 0 })).await
+    }
+
+    /// Reads as a flight that asks for no lease.
+    async fn look(&self, known: Known) -> Findings {
+        self.inquire(known, None).await
+    }
+
+    async fn inquire(&self, known: Known, lease: Option<LeaseRequest<'_>>) -> Findings {
+        let [value, verdict, lock] = ["value", "verdict", "lock"].map(|name| self.key(name));
+        let inquiry = Inquiry { value: &value, verdict: &verdict, lock: &lock, known, lease };
+        self.dust.enter(inquiry).await.expect("an inquiry is answered")
+    }
+
+    /// Publishes at the keys *value* and *verdict*, without limit.
+    async fn publish(&self, lease: &Lease, value: Option<&str>, verdict: Option<&str>) -> Landing {
+        let keys = ["value", "verdict"].map(|name| self.key(name));
+        let (key, noted) = (&*keys[0], &*keys[1]);
+        let value = value.map(|text| Publish { key, text, expires_in: None, body: None, keeps: &[] });
+        let verdict = verdict.map(|text| Note { key: noted, text, expires_in: None });
+        self.dust.publish(Publication { lease, value, verdict }).await.expect("it is answered")
     }
 
     async fn on(&self, keys: &[&str]) -> Changes {

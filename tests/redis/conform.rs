@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dustgate::dust::Dust;
 use dustgate::dust::redis::Redis;
-use dustgate::testkit::conformance::{Rig, all};
+use dustgate::testkit::conformance::{Composed, Rig, all};
 
 use crate::support::server::Server;
 
@@ -14,6 +14,9 @@ use crate::support::server::Server;
 pub struct Real {
     pub store: Arc<Redis>,
 }
+
+/// The same without the steps of its own.
+struct Plain(Real);
 
 #[async_trait]
 impl Rig for Real {
@@ -32,6 +35,31 @@ impl Rig for Real {
     fn subscriptions(&self) -> Option<usize> {
         Some(self.store.subscriptions())
     }
+}
+
+#[async_trait]
+impl Rig for Plain {
+    fn dust(&self) -> Arc<dyn Dust> {
+        Arc::new(Composed::of(self.0.dust()))
+    }
+
+    async fn pass(&self, by: Duration) {
+        self.0.pass(by).await;
+    }
+
+    fn beat(&self) -> Duration {
+        self.0.beat()
+    }
+
+    fn subscriptions(&self) -> Option<usize> {
+        self.0.subscriptions()
+    }
+}
+
+#[tokio::test]
+async fn its_calls_make_the_steps_too() {
+    let server = Server::least().await;
+    all(&Plain(Real { store: server.store().await })).await;
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn the_feed_tells_all_in_order(rig: &dyn Rig) {
 }
 
 /// The next change of this case's keys.
-async fn next_of(case: &Case<'_>, feed: &mut Feed) -> (String, What, Number) {
+pub(super) async fn next_of(case: &Case<'_>, feed: &mut Feed) -> (String, What, Number) {
     loop {
         match feed.next().await {
             FeedItem::Change(change) if change.key.starts_with(&case.key("")) => {

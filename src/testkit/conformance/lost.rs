@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::entrance::won;
 use super::{Case, Rig, granted, is_held};
-use crate::dust::{Dust, Error, Grant, Put};
+use crate::dust::{
+    Dust, Error, Findings, Grant, Inquiry, Known, Landing, LeaseRequest, Publication, Publish, Put, Result,
+};
 use crate::testkit::faulty::{Fault, Faulty, Op};
 
 pub async fn all(rig: &dyn Rig) {
@@ -14,6 +17,11 @@ pub async fn all(rig: &dyn Rig) {
     if rig.nature().reenters {
         a_lost_answer_can_be_asked_for_again(rig).await;
     }
+    a_step_whose_answer_is_lost_leaves_a_lease_that_its_holder_can_free(rig).await;
+    if rig.nature().reenters {
+        a_step_whose_answer_is_lost_can_be_asked_for_again(rig).await;
+    }
+    a_publication_whose_answer_is_lost_has_landed_once(rig).await;
     a_lost_request_holds_nothing(rig).await;
     a_call_given_up_half_way_breaks_nothing(rig).await;
     a_store_that_is_down_says_so(rig).await;
@@ -46,6 +54,56 @@ async fn a_lost_answer_can_be_asked_for_again(rig: &dyn Rig) {
     assert!(line.release(&lease).await.is_err());
     line.release(&lease).await.expect("a second release is no error");
     assert!(matches!(case.ask("lock", 60, "two").await, Grant::Granted(_)));
+}
+
+async fn a_step_whose_answer_is_lost_leaves_a_lease_that_its_holder_can_free(rig: &dyn Rig) {
+    let case = Case::new(rig, "step-lost");
+    let unheard = unheard(rig, &case, "one", Fault::AnswerLost).await;
+    assert!(matches!(unheard, Err(Error::Unavailable(_))), "{unheard:?}");
+    assert!(is_held(&case.ask("lock", 60, "two").await), "the request landed");
+    case.dust.release_holder(&case.key("lock"), &case.holder("one")).await.expect("the line is sound again");
+    won(case.enter(Known::default(), 60, "two").await.lock);
+    // A step that was lost on its way took nothing.
+    case.delete("lock").await;
+    let unheard = self::unheard(rig, &case, "one", Fault::RequestLost).await;
+    assert!(unheard.is_err(), "{unheard:?}");
+    won(case.enter(Known::default(), 60, "two").await.lock);
+}
+
+async fn a_step_whose_answer_is_lost_can_be_asked_for_again(rig: &dyn Rig) {
+    let case = Case::new(rig, "step-again");
+    assert!(unheard(rig, &case, "one", Fault::AnswerLost).await.is_err());
+    let landed = case.entry("lock").await.expect("it landed").number;
+    let lease = won(case.enter(Known::default(), 60, "one").await.lock);
+    assert_eq!(lease.token, landed);
+    super::publish::at(case.publish(&lease, Some("x"), None).await);
+}
+
+async fn a_publication_whose_answer_is_lost_has_landed_once(rig: &dyn Rig) {
+    let case = Case::new(rig, "publish-unheard");
+    let faulty = Faulty::sound(case.dust.clone());
+    let lease = case.lease("lock", 60, "one").await;
+    let key = case.key("value");
+    let result = Publish { key: &key, text: "x", expires_in: None, body: None, keeps: &[] };
+    let publication = Publication { lease: &lease, value: Some(result), verdict: None };
+    faulty.next(Some(Op::Publish), Fault::AnswerLost);
+    assert!(faulty.publish(publication).await.is_err());
+    let landed = case.entry("value").await.expect("it landed").number;
+    assert_eq!(case.entry("lock").await, None, "it is released");
+    assert_eq!(faulty.publish(publication).await, Ok(Landing::Fenced));
+    assert_eq!(case.entry("value").await.map(|entry| entry.number), Some(landed));
+    faulty.release(&lease).await.expect("a release more is no error");
+}
+
+/// Enters over a line on which it meets a fault.
+async fn unheard(rig: &dyn Rig, case: &Case<'_>, who: &str, fault: Fault) -> Result<Findings> {
+    let faulty = Faulty::sound(rig.dust());
+    let [value, verdict, lock] = ["value", "verdict", "lock"].map(|name| case.key(name));
+    let holder = case.holder(who);
+    let lease = Some(LeaseRequest { ttl: case.beats(60), holder: &holder, seen: 0 });
+    faulty.next(Some(Op::Enter), fault);
+    let known = Known::default();
+    faulty.enter(Inquiry { value: &value, verdict: &verdict, lock: &lock, known, lease }).await
 }
 
 async fn a_lost_request_holds_nothing(rig: &dyn Rig) {
