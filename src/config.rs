@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::body::Location;
 use crate::route::Table;
-use crate::secret::Secret;
-use crate::{admin, body, proxy, telemetry, tier, upstream};
+use crate::secret::{Secret, SecretUrl};
+use crate::units::Size;
+use crate::{admin, body, dust, policy, proxy, telemetry, tier, upstream};
 
 mod check;
 mod descriptors;
@@ -24,7 +26,7 @@ mod table;
 pub use problem::Problem;
 pub use section::{Dust, Route};
 
-use problem::{Places, Problems};
+use problem::{Places, Problems, path};
 
 /// All settings: those of each part, by the sections of the file.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -112,6 +114,7 @@ pub fn load_text(
     let mut warnings = Problems::new(&places);
     let mut settings = read::settings(file, &variables, &mut problems);
     let for_secrets = settings.fetch_secrets(&env, &mut problems);
+    settings.set_dependent(&places);
     for (name, right) in env::near_misses(&env, &upstreams) {
         if !for_secrets.contains(name) {
             warnings.note(Problem {
@@ -170,6 +173,25 @@ impl Settings {
         serde_json::to_value(self).unwrap_or_default()
     }
 
+    /// Sets the defaults that depend on other settings. Bodies go where the records are, if instances share
+    /// that place. What a store like that carries is kept short, unless long bodies have another place.
+    fn set_dependent(&mut self, places: &Places) {
+        if !places.has(&path("bodies.url")) && dust::is_shared(self.dust.store.url.reveal()) {
+            self.bodies.url = SecretUrl::here("dust:");
+        }
+        if self.bodies.large.is_some() || Location::parse(self.bodies.url.reveal()) != Ok(Location::Dust) {
+            return;
+        }
+        let unset = policy::Settings::default().max_object_size;
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            let set = ["routes", &index.to_string(), "max_object_size"].map(str::to_owned);
+            let most = &mut route.policy.max_object_size;
+            if *most == unset && !places.has(&set) {
+                *most = Size(body::LARGE);
+            }
+        }
+    }
+
     /// Reads secrets from their variables and files. Returns the names of these variables.
     fn fetch_secrets(
         &mut self,
@@ -184,18 +206,19 @@ impl Settings {
             }
         }
         if self.admin.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
-            problems.add(&problem::path("admin.token"), "it is empty");
+            problems.add(&path("admin.token"), "it is empty");
         }
         variables
     }
 
     /// Every secret, with its path.
     fn secrets(&mut self) -> Vec<(problem::Path, &mut Secret)> {
-        let path = problem::path;
         let mut secrets = Vec::new();
         secrets.extend(self.admin.token.as_mut().map(|token| (path("admin.token"), token)));
         secrets.push((path("dust.url"), self.dust.store.url.secret_mut()));
         secrets.push((path("bodies.url"), self.bodies.url.secret_mut()));
+        let large = self.bodies.large.as_mut();
+        secrets.extend(large.map(|large| (path("bodies.large"), large.secret_mut())));
         for (name, upstream) in &mut self.upstreams {
             let path = vec!["upstreams".to_owned(), name.clone(), "url".to_owned()];
             secrets.push((path, upstream.url.secret_mut()));

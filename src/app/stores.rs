@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{BuildError, bad, settings as set_up};
-use crate::body::{self, Bodies};
+use crate::body::{self, Bodies, Location};
 use crate::clock::{Clock, Dice};
 use crate::config::Settings;
 use crate::dust::{self, Dust, Found, Missing};
@@ -72,6 +72,10 @@ pub(super) async fn open_bodies(
     clock: Arc<dyn Clock>,
     missing: Missing,
 ) -> Result<Arc<Bodies>, BuildError> {
+    if Location::parse(settings.bodies.url.reveal()) == Ok(Location::Dust) && dust.traits().carries == 0 {
+        let reason = format!("the store at dust.url ({}) carries no bodies", dust.kind());
+        return Err(bad("bodies.url", reason));
+    }
     let bodies = open_bodies_of(settings, dust, life, clock.clone()).await?;
     if bodies.is_unmarked() && missing == Missing::Fails {
         return Err(bad("bodies.url", format!("{}: {}", settings.bodies.url, body::Error::NoRoom)));

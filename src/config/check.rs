@@ -23,8 +23,8 @@ pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &m
     store(&settings.dust, problems, warnings);
     bodies(&settings.bodies, problems);
     if dust::is_shared(settings.dust.store.url.reveal()) && settings.bodies.url.reveal() == "memory:" {
-        let reason = "instances that share the store at dust.url must share their bodies: file:PATH of a \
-                      directory that all of them see, or s3://BUCKET";
+        let reason = "instances that share the store at dust.url must share their bodies: dust:, file:PATH of \
+                      a directory that all of them see, or s3://BUCKET";
         problems.add(&path("bodies.url"), reason);
     }
     for (name, upstream) in &settings.upstreams {
@@ -114,6 +114,19 @@ fn store(dust: &Dust, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) 
 fn bodies(bodies: &body::Settings, problems: &mut Problems<'_>) {
     if let Err(reason) = Location::parse(bodies.url.reveal()) {
         problems.add(&path("bodies.url"), reason);
+    }
+    if let Some(large) = &bodies.large {
+        let reason = match Location::parse(large.reveal()) {
+            _ if Location::parse(bodies.url.reveal()) != Ok(Location::Dust) => {
+                "is of use only with bodies.url = \"dust:\"".to_owned()
+            }
+            Ok(Location::Directory(_) | Location::Bucket(_)) => String::new(),
+            Ok(Location::Dust | Location::Memory) => "file:PATH or s3://BUCKET/PREFIX is meant".to_owned(),
+            Err(reason) => reason,
+        };
+        if !reason.is_empty() {
+            problems.add(&path("bodies.large"), reason);
+        }
     }
     positive("bodies.linger", bodies.linger, problems);
     if bodies.size == 0 {

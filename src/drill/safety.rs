@@ -48,6 +48,8 @@ pub struct Redis {
 pub enum BodiesAt {
     /// In the memory of one process.
     Memory,
+    /// In the coordination store.
+    Dust,
     /// In a directory.
     Directory(PathBuf),
     /// In an object store on this machine.
@@ -155,8 +157,13 @@ fn bodies(settings: &Settings, machine: Machine<'_>) -> Result<BodiesAt, String>
     if let Some(path) = text.strip_prefix("file:") {
         return Ok(BodiesAt::Directory(path.into()));
     }
-    if text == "memory:" {
-        return Ok(BodiesAt::Memory);
+    if settings.bodies.large.is_some() {
+        return Err("bodies.large: a drill touches no place for long bodies; leave it out for it".to_owned());
+    }
+    match text {
+        "memory:" => return Ok(BodiesAt::Memory),
+        "dust:" => return Ok(BodiesAt::Dust),
+        _ => {}
     }
     objects(text, machine).map_err(|reason| format!("bodies.url: {secret} {reason}"))
 }
@@ -248,6 +255,8 @@ mod tests {
             let taken = look(&with(dust, "file:./data/bodies"), "127.0.0.1", None);
             assert!(taken.is_ok(), "{dust}: {taken:?}");
         }
+        let ground = look(&with("redis://localhost", "dust:"), "127.0.0.1", None).unwrap();
+        assert_eq!(ground.bodies, BodiesAt::Dust);
         let ground = look(&with("redis://:pw@[::1]:7000/3", "memory:"), "127.0.0.1", None).unwrap();
         let DustAt::Redis(redis) = ground.dust else { panic!("{ground:?}") };
         assert_eq!((redis.host.as_str(), redis.port, redis.near.to_string().as_str()), ("::1", 7000, "::1"));

@@ -74,7 +74,7 @@ impl Scratch {
             BodiesAt::Objects { url, endpoint } => {
                 objects = Url::parse(url).ok().map(|url| Objects::below(url, &name, endpoint));
             }
-            BodiesAt::Memory => {}
+            BodiesAt::Memory | BodiesAt::Dust => {}
         }
         let redis = match &plan.ground.dust {
             DustAt::Redis(redis) => Some(redis.clone()),
@@ -116,6 +116,7 @@ impl Scratch {
         };
         let bodies = match &plan.ground.bodies {
             BodiesAt::Memory => "memory:".to_owned(),
+            BodiesAt::Dust => "dust:".to_owned(),
             BodiesAt::Directory(path) => format!("file:{}", below(path)),
             BodiesAt::Objects { url, .. } => {
                 self.objects.as_ref().map_or(url.clone(), |objects| objects.url.to_string())

@@ -139,11 +139,23 @@ fn one_line_per_mistake() {
         ),
         (
             "[bodies]\nurl = \"gs://bodies\"",
-            "t.toml:2: bodies.url = \"gs://bodies\": gs: is not in this build; there are file:PATH, s3://BUCKET/PREFIX and memory:",
+            "t.toml:2: bodies.url = \"gs://bodies\": gs: is not in this build; there are dust:, file:PATH, s3://BUCKET/PREFIX and memory:",
         ),
         (
             "[bodies]\nurl = \"file:\"",
             "t.toml:2: bodies.url = \"file:\": a path is missing: file:PATH is meant",
+        ),
+        (
+            "[bodies]\nurl = \"dust:\"\nlarge = \"memory:\"",
+            "t.toml:3: bodies.large = \"memory:\": file:PATH or s3://BUCKET/PREFIX is meant",
+        ),
+        (
+            "[bodies]\nlarge = \"s3://bodies\"",
+            "t.toml:2: bodies.large = \"s3://bodies\": is of use only with bodies.url = \"dust:\"",
+        ),
+        (
+            "[dust]\nurl = \"redis://h\"\n[bodies]\nurl = \"memory:\"",
+            "t.toml:4: bodies.url = \"memory:\": instances that share the store at dust.url must share their bodies: dust:, file:PATH of a directory that all of them see, or s3://BUCKET",
         ),
         ("[admin]\ntoken = { env = \"NOWHERE\" }", "t.toml:2: admin.token: NOWHERE is not set"),
         (

@@ -60,6 +60,27 @@ heuristic = { max = "5s" }
 }
 
 #[test]
+fn a_redis_keeps_the_bodies_too_unless_they_have_a_place() {
+    let redis = "[dust]\nurl = \"redis://h\"\n";
+    let of = |text: &str| {
+        let settings = ok(&format!("{redis}{text}\n{ROUTE}"));
+        let most = settings.table().in_order()[0].rules.max_object_size;
+        (settings.bodies.url.to_string(), most >> 20)
+    };
+    assert_eq!(of(""), ("dust:".to_owned(), 8));
+    assert_eq!(of("[bodies]\nsize = \"1GiB\""), ("dust:".to_owned(), 8));
+    assert_eq!(of("[bodies]\nlarge = \"s3://bucket\""), ("dust:".to_owned(), 1024));
+    assert_eq!(of("[bodies]\nurl = \"file:/shared\""), ("file:/shared".to_owned(), 1024));
+    let alone = ok(&format!("[bodies]\nurl = \"dust:\"\n{ROUTE}max_object_size = \"1GiB\""));
+    assert_eq!(alone.table().in_order()[0].rules.max_object_size, 1 << 30, "what is written stands");
+    assert_eq!(ok(ROUTE).bodies.url.to_string(), "file:./data/bodies");
+    let set = [("DUSTGATE_DUST__URL", "redis://h"), ("DUSTGATE_BODIES__URL", "file:/shared")];
+    let settings = load_env(ROUTE, &set[..1]).unwrap();
+    assert_eq!(settings.bodies.url.to_string(), "dust:");
+    assert_eq!(load_env(ROUTE, &set).unwrap().bodies.url.to_string(), "file:/shared");
+}
+
+#[test]
 fn secrets_are_masked_wherever_they_print() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
