@@ -15,7 +15,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use tool::{FILES, S3_FILES, config, root};
+use tool::{FILES, S3_FILES, VOLUME_FILES, config, root};
 
 const PROXIES: [(&str, u16); 3] = [("proxy1", 0), ("proxy2", 1), ("proxy3", 2)];
 
@@ -62,10 +62,9 @@ fn the_fleet_is_three_proxies_a_store_and_an_origin() {
         assert_eq!(texts(&proxy["command"])[..2], ["serve", "-c"], "{name}");
         let mounted = proxy["volumes"].to_string();
         assert!(mounted.contains("/etc/dustgate/fleet.toml"), "{mounted}");
-        assert!(mounted.contains("/var/lib/dustgate/data"), "{mounted}");
+        assert!(!mounted.contains("/var/lib/dustgate/data"), "{mounted}");
     }
-    let shared: Vec<_> = PROXIES.iter().map(|(name, _)| services[*name]["volumes"].to_string()).collect();
-    assert!(shared.windows(2).all(|pair| pair[0] == pair[1]), "{shared:?}");
+    assert!(config["volumes"].is_null(), "the store is all that they share");
     let redis = &services["redis"];
     assert!(texts(&redis["command"]).contains(&"noeviction".to_owned()), "leases are not to be evicted");
     assert!(redis["healthcheck"]["test"].to_string().contains("ping"));
@@ -76,6 +75,25 @@ fn the_fleet_is_three_proxies_a_store_and_an_origin() {
             assert!(!services[on].is_null(), "{name} depends on {on}");
         }
     }
+}
+
+#[test]
+fn with_a_volume_the_proxies_share_a_directory() {
+    let config = config(&VOLUME_FILES);
+    let services = &config["services"];
+    let shared: Vec<_> = PROXIES.iter().map(|(name, _)| services[*name]["volumes"].to_string()).collect();
+    assert!(shared.windows(2).all(|pair| pair[0] == pair[1]), "{shared:?}");
+    for kept in ["/etc/dustgate/fleet.toml", "/var/lib/dustgate/data"] {
+        assert!(shared[0].contains(kept), "{shared:?}");
+    }
+    let env = &services["proxy1"]["environment"];
+    assert_eq!(env["ADMIN_TOKEN"], "demo", "the override keeps the rest");
+    let set =
+        ["DUSTGATE_BODIES__URL", "DUSTGATE_BODIES__SIZE"].map(|name| (name, env[name].as_str().unwrap()));
+    assert!(set[0].1.starts_with("file:/var/lib/dustgate/data/"), "{set:?}");
+    let (fine, said) =
+        dustgate(&["check", "-c", "config/fleet.toml"], &[("ADMIN_TOKEN", "demo"), set[0], set[1]]);
+    assert!(fine, "{said}");
 }
 
 #[test]
@@ -211,7 +229,7 @@ fn a_fleet_comes_up_where_an_engine_runs() {
 
 #[test]
 fn the_files_are_where_the_readers_look() {
-    for file in FILES.iter().chain(&S3_FILES) {
+    for file in FILES.iter().chain(&VOLUME_FILES).chain(&S3_FILES) {
         assert!(Path::new(&root().join(file)).is_file(), "{file}");
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 pub const FILES: [&str; 1] = ["docker-compose.yml"];
+pub const VOLUME_FILES: [&str; 2] = ["docker-compose.yml", "docker-compose.volume.yml"];
 pub const S3_FILES: [&str; 2] = ["docker-compose.yml", "docker-compose.s3.yml"];
 
 pub fn root() -> PathBuf {

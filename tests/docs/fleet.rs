@@ -47,7 +47,6 @@ impl Fleet {
                 .env("DUSTGATE_SERVER__LISTEN", "127.0.0.1:0")
                 .env("DUSTGATE_ADMIN__LISTEN", "127.0.0.1:0")
                 .env("DUSTGATE_DUST__URL", format!("redis://dustgate:password@127.0.0.1:{redis}"))
-                .env("DUSTGATE_BODIES__URL", format!("file:{}/bodies", path.display()))
                 .env("DUSTGATE_UPSTREAMS__ORIGIN__URL", format!("http://127.0.0.1:{origin}"));
             let child = fleet.spawn(instance.stdout(Stdio::null()).stderr(Stdio::piped()));
             let mut errors = BufReader::new(child.stderr.take().unwrap());

@@ -155,7 +155,7 @@ impl Rig {
         connect(origin);
         let settings = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-             [dust]\nurl = \"embedded:{0}/dust\"\n[bodies]\nurl = \"file:{0}/bodies\"\n\
+             [dust]\nurl = \"embedded:{0}/dust\"\n[bodies]\nurl = \"file:{0}/bodies\"\nsmall = \"0B\"\n\
              [[routes]]\nname = \"all\"\nupstream = \"http://127.0.0.1:{origin}\"\n",
             dir.path().display()
         );
