@@ -1,6 +1,9 @@
 //! The data port: connections in, requests to the proxy.
 //!
 //! - `connection`: one connection, from its first byte to its last.
+//! - `link`: what its stages have in common.
+//! - `requests`: its requests, served by hyper until it ends or is idle.
+//! - `rest`: its time without requests.
 //! - `socket`: the socket as hyper sees it, which notes what is read and written.
 //! - `refusal`: heads that hyper does not accept.
 
@@ -17,7 +20,10 @@ use crate::proxy::state::Proxy;
 use crate::telemetry::labels::Shed;
 
 pub(crate) mod connection;
+pub(crate) mod link;
 pub(crate) mod refusal;
+pub(crate) mod requests;
+pub(crate) mod rest;
 pub(crate) mod socket;
 
 /// The count of connections that are open on all listeners.

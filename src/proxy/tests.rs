@@ -31,6 +31,7 @@ use crate::tier::{Member, Stored, WhenUnsure, url_hash};
 use crate::upstream::{ErrorKind, Framing};
 
 pub(crate) mod candidates;
+pub(crate) mod idle;
 pub(crate) mod stamps;
 
 const UNSURE_FOR: Duration = Duration::from_mins(5);

@@ -245,12 +245,22 @@ impl Phase {
             .map(|(_, why)| why)
     }
 
+    /// Returns whether the connection has been idle for this long.
+    pub(crate) fn is_idle_for(&self, long: Duration) -> bool {
+        self.what.load(Ordering::Acquire) == IDLE && self.age() >= long
+    }
+
+    /// When the connection has to be closed if nothing happens before; none if never.
+    pub(crate) fn deadline(&self, server: &Server) -> Option<Instant> {
+        self.patience(server).into_iter().flatten().map(|(end, _)| end).min()
+    }
+
     /// When to check again. Another phase may begin at any time, so after a part of the shortest deadline.
     pub(crate) fn next_look(&self, server: &Server) -> Instant {
         let patience = [server.header_timeout, server.idle_timeout, server.send_timeout].into_iter();
         let shortest = patience.filter(|patience| !patience.is_zero()).min().unwrap_or(NO_HURRY);
         let soon = Instant::now() + shortest / 4 + Duration::from_millis(1);
-        self.patience(server).into_iter().flatten().map(|(end, _)| end).fold(soon, Instant::min)
+        self.deadline(server).map_or(soon, |end| end.min(soon))
     }
 
     fn patience(&self, server: &Server) -> [Option<(Instant, Closed)>; 2] {

@@ -55,6 +55,14 @@ struct Pace {
     taken: u64,
 }
 
+/// What a client does next that sent nothing.
+pub(crate) enum Next {
+    /// Bytes wait to be read.
+    Bytes,
+    /// It has closed its side, or the connection is broken.
+    End,
+}
+
 const OPENING: usize = 256;
 /// The system signals room again when a third of its buffer is free. A client that has not taken as much for
 /// this long, or for a fourth of its time, is offered the bytes all the same.
@@ -86,6 +94,22 @@ impl Socket {
         self.before =
             if self.before.is_empty() { bytes } else { [bytes, self.before.clone()].concat().into() };
         self.swallowed = false;
+    }
+
+    /// Returns whether nothing is left to be read again.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.before.is_empty()
+    }
+
+    /// Waits for the client's next bytes, and reads none.
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.phase.asked() == 0 {
+            // It has just come, and most likely sends a head.
+            return self.io.poll_read_ready(cx).map(|_| Next::Bytes);
+        }
+        let mut byte = [0];
+        let peeked = ready!(self.io.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
+        Poll::Ready(if matches!(peeked, Ok(1..)) { Next::Bytes } else { Next::End })
     }
 
     /// The first bytes of the head that was read last; none if several heads came at once.
