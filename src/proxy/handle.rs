@@ -26,6 +26,9 @@ use crate::tier::Stored;
 pub(crate) mod unreadable;
 
 /// Answers one request.
+///
+/// A hit in memory never waits. The futures of what does are boxed, here and in the rooms below: this future is
+/// moved once for each request, and each busy connection holds one.
 pub(crate) async fn handle(
     proxy: &Arc<Proxy>,
     client: &Client,
@@ -89,10 +92,10 @@ pub(crate) async fn handle(
     let asking =
         CacheRequest { method, headers, target, route, ask, forwarded, forward: None, ticket, seat: None };
     match passes {
-        Some(reason) => pass::pass_with_body(proxy, asking.of(client), content, reason).await,
+        Some(reason) => Box::pin(pass::pass_with_body(proxy, asking.of(client), content, reason)).await,
         None => match look_up(proxy, client, asking).await {
             Next::Answer(response) => response,
-            next => go_on(proxy, next).await,
+            next => Box::pin(go_on(proxy, next)).await,
         },
     }
 }
@@ -117,14 +120,14 @@ pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut request: Ca
     let recalls = decision::recalls(&request.route, &request.ask);
     if let Lookup::Missing { place } = &look
         && recalls
-        && store_lookup::recall(proxy, &request, place).await
+        && Box::pin(store_lookup::recall(proxy, &request, place)).await
     {
         look = lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask);
     }
     let wait = request.route.wait_timeout;
     if recalls
         && let Some((exchange, follower)) = completing::about_to_be_stored(proxy, &request, &look)
-        && respond::begins_in(proxy, &mut request, &exchange, Instant::now() + wait).await
+        && Box::pin(respond::begins_in(proxy, &mut request, &exchange, Instant::now() + wait)).await
     {
         request.ticket.late = true;
         return Next::Answer(respond::ride(proxy, request, &exchange, follower, proxy.moments.next()));
@@ -149,7 +152,7 @@ pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut request: Ca
             if probes {
                 behind::fetch_behind(proxy, &request, onward.place, onward.stale.clone());
             }
-            miss::failed(proxy, request, onward.stale, &failure, 0).await
+            Box::pin(miss::failed(proxy, request, onward.stale, &failure, 0)).await
         }
         Decision::Join(onward) => {
             let request = goes_on(proxy, client, request, &onward);

@@ -49,6 +49,16 @@ pub(crate) async fn from_stored(
     if let Some(body) = stored.body.clone() {
         return answer(proxy, request, &stored, BodySource::Held(body), status);
     }
+    Box::pin(from_bodies(proxy, request, stored, status)).await
+}
+
+/// Answers with a stored response, whose bytes are not in memory.
+async fn from_bodies(
+    proxy: &Arc<Proxy>,
+    request: CacheRequest,
+    stored: Arc<Stored>,
+    status: CacheStatus<'_>,
+) -> Next {
     // A 304 needs no content, as a HEAD does not.
     if stored.is_empty() || request.ask.want.is_head() || is_not_modified(&request, &stored) {
         return answer(proxy, request, &stored, BodySource::Held(Bytes::new()), status);
