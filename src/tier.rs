@@ -4,12 +4,13 @@
 //! with the newest purge. Records of large bodies are held without their bytes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+use tokio::task::yield_now;
 
 use crate::dust::Number;
 use crate::key::KeyHash;
@@ -43,6 +44,10 @@ use stored::{DOUBTED, USED};
 
 /// The longest body that is held in memory, in bytes, however large the tier is.
 const HOLD_CEILING: u64 = 8 << 20;
+/// The most shards: those of a tier of 16 GiB. A larger tier has larger ones.
+const SHARDS: usize = 256;
+/// After how many entries a sweep lets other tasks run: some dozen microseconds.
+const STRIDE: usize = 128;
 /// The bytes that an entry costs beside its record and body.
 const ENTRY_OVERHEAD: u64 = 160;
 
@@ -88,6 +93,17 @@ enum Placed {
     Not,
 }
 
+/// What a sweep does with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is dropped.
+    Goes,
+    /// It is kept, and so is the soft stamp that covers it.
+    Stale,
+    /// It is kept.
+    Stays,
+}
+
 // === impl Tier ===
 
 impl Tier {
@@ -105,9 +121,10 @@ impl Tier {
     fn build(capacity: u64, watch: Option<Arc<Doubts>>) -> Self {
         let evicted = Arc::new(AtomicU64::new(0));
         let hold = Self::hold_of(capacity);
-        // A shard silently refuses what is heavier than its share. So there are few shards, and nothing is
-        // offered that is heavier than an eighth of one.
-        let shards = usize::try_from(capacity / (hold * 8).max(1)).unwrap_or(1).clamp(1, 16);
+        // A shard silently refuses what is heavier than its share. So shards are not small, and nothing is
+        // offered that is heavier than an eighth of one. They are not large either: one that grows is locked
+        // until all of its keys are hashed again.
+        let shards = usize::try_from(capacity / (hold * 8).max(1)).unwrap_or(1).clamp(1, SHARDS);
         let items = usize::try_from(capacity / 4096).unwrap_or(1024).clamp(1024, 4_000_000);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(items)
@@ -287,20 +304,19 @@ impl Tier {
         if !self.unbacked.swap(false, Ordering::AcqRel) {
             return;
         }
-        self.memory.retain(|key, held| {
-            let goes = matches!(held, Held::Stored(stored) if stored.is_unbacked());
-            if let (true, Some(watch)) = (goes, &self.watch) {
-                watch.gone(key.clone());
+        for (key, held) in self.memory.iter() {
+            let is_unbacked = |held: &Held| matches!(held, Held::Stored(stored) if stored.is_unbacked());
+            if is_unbacked(&held) && self.memory.remove_if(&*key, is_unbacked).is_some() {
+                self.left(&key);
             }
-            !goes
-        });
-        if let Some(watch) = &self.watch {
-            self.settle(watch);
         }
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
+        // One at a time, so that no shard is locked for as long as it takes to drop all of its records.
+        self.memory.drain().for_each(drop);
+        // Entries that are being inserted go, too.
         self.memory.clear();
         if let Some(watch) = &self.watch {
             watch.index.sift(|key| self.memory.contains_key(key));
@@ -328,33 +344,37 @@ impl Tier {
     }
 
     /// Drops records that are past their end at `now` or covered by a hard stamp. Then has `stamps` forget
-    /// those that have ended and cover nothing here. Walks the whole tier, a shard at a time.
-    pub fn sweep(&self, now: u64, stamps: &Stamps) -> usize {
-        let before = self.memory.len();
-        let stale = Mutex::new(HashSet::new());
-        self.memory.retain(|key, held| {
-            let stays = match held {
-                Held::Stored(stored) => match stored.covered(stamps) {
-                    Covered::Hard => false,
-                    Covered::Soft | Covered::No if stored.record.end() <= now => false,
-                    Covered::Soft => {
-                        lock(&stale).insert(stored.url);
-                        true
-                    }
-                    Covered::No => true,
-                },
-                Held::Vary(_) => true,
-            };
-            if let (false, Some(watch)) = (stays, &self.watch) {
-                watch.gone(key.clone());
+    /// those that have ended and cover nothing here. Returns how many records were dropped.
+    ///
+    /// Walks the whole tier. It locks a shard for one entry at a time and lets other tasks run in between, so
+    /// requests don't wait for it.
+    ///
+    /// # Cancel safety
+    /// Dropped on the way, it has dropped some of the records and no stamp.
+    pub async fn sweep(&self, now: u64, stamps: &Stamps) -> usize {
+        let (mut stale, mut dropped) = (HashSet::new(), 0);
+        for (nth, (key, held)) in self.memory.iter().enumerate() {
+            if nth % STRIDE == STRIDE - 1 {
+                yield_now().await;
             }
-            stays
-        });
-        if let Some(watch) = &self.watch {
-            self.settle(watch);
+            let mut fate = held.fate(now, stamps);
+            if fate == Fate::Goes {
+                let gone = self.memory.remove_if(&*key, |there| {
+                    // It may have been replaced meanwhile.
+                    fate = there.fate(now, stamps);
+                    fate == Fate::Goes
+                });
+                if gone.is_some() {
+                    dropped += 1;
+                    self.left(&key);
+                }
+            }
+            if let (Fate::Stale, Held::Stored(stored)) = (fate, &held) {
+                stale.insert(stored.url);
+            }
         }
-        stamps.forget(now, &lock(&stale));
-        before.saturating_sub(self.memory.len())
+        stamps.forget(now, &stale);
+        dropped
     }
 }
 
@@ -372,6 +392,16 @@ impl Held {
         match self {
             Self::Stored(stored) => stored.hash,
             Self::Vary(node) => KeyHash::of(&node.key),
+        }
+    }
+
+    fn fate(&self, now: u64, stamps: &Stamps) -> Fate {
+        let Self::Stored(stored) = self else { return Fate::Stays };
+        match stored.covered(stamps) {
+            Covered::Hard => Fate::Goes,
+            Covered::Soft | Covered::No if stored.record.end() <= now => Fate::Goes,
+            Covered::Soft => Fate::Stale,
+            Covered::No => Fate::Stays,
         }
     }
 
@@ -428,10 +458,6 @@ impl Lifecycle<Arc<str>, Held> for Evictions {
             watch.gone(key);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ async fn tidy_forever(proxy: &Proxy) {
                 bodies_at = Instant::now() + every + proxy.dice.up_to(every / 8);
             }
             () = sleep_until(memory_at) => {
-                let gone = proxy.tier.sweep(proxy.now_ms(), &proxy.stamps);
+                let gone = proxy.tier.sweep(proxy.now_ms(), &proxy.stamps).await;
                 proxy.observer.expired(gone);
                 if post.is_held() {
                     make_room(proxy, &mut sweeper).await;

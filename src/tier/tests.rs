@@ -156,8 +156,8 @@ fn a_record_is_forgotten_with_or_without_its_bytes() {
     assert_eq!(there(&tier), None);
 }
 
-#[test]
-fn nothing_answers_that_is_older_than_max_life() {
+#[tokio::test]
+async fn nothing_answers_that_is_older_than_max_life() {
     let rules = Rules::default();
     let day = 86_400_000;
     let tier = Tier::new(1 << 20).with_max_life(Duration::from_millis(day));
@@ -174,14 +174,15 @@ fn nothing_answers_that_is_older_than_max_life() {
         assert!(!matches!(asked(&stored, NOW + day - 1), Reuse::Validate));
         assert_eq!(asked(&stored, NOW + day), Reuse::Validate);
         assert_eq!(stored.record.end(), NOW + day);
-        assert_eq!(tier.sweep(NOW + day, &Stamps::new("dustgate", Duration::from_millis(day))), 1);
+        let stamps = Stamps::new("dustgate", Duration::from_millis(day));
+        assert_eq!(tier.sweep(NOW + day, &stamps).await, 1);
     }
     tier.keep(stored(1, 1, true));
     assert_eq!(find().record.fresh_ms, 60_000, "shorter lives are as they were");
 }
 
-#[test]
-fn the_index_holds_what_memory_holds_whatever_made_it_go() {
+#[tokio::test]
+async fn the_index_holds_what_memory_holds_whatever_made_it_go() {
     let tier = Tier::in_fleet(1 << 20, Numbers::new("dustgate"));
     let of = |n: u64, end: u64| {
         let record = Record { key: format!("{KEY}/{n}"), fresh_ms: end, ..record(1, 1) };
@@ -197,7 +198,7 @@ fn the_index_holds_what_memory_holds_whatever_made_it_go() {
     }
     assert!(tier.evicted() > 0);
     right(&tier);
-    assert!(tier.sweep(NOW + 10, &Stamps::new("dustgate", Duration::from_hours(1))) > 0);
+    assert!(tier.sweep(NOW + 10, &Stamps::new("dustgate", Duration::from_hours(1))).await > 0);
     right(&tier);
     tier.forget(&of(3_999, 60_000));
     tier.forget_key(&of(3_997, 1).record.key);
@@ -229,8 +230,8 @@ fn the_index_is_right_when_many_come_and_go_at_once() {
     assert_eq!((tier.indexed(), held), (tier.len(), tier.len()));
 }
 
-#[test]
-fn what_a_stamp_covers_leaves_memory_before_the_stamp_is_forgotten() {
+#[tokio::test]
+async fn what_a_stamp_covers_leaves_memory_before_the_stamp_is_forgotten() {
     let hour = Duration::from_hours(1);
     let (tier, stamps) = (Tier::new(1 << 20), Stamps::new("dustgate", hour));
     let long = |key: &str| Record { key: key.into(), fresh_ms: 3_600_000, ..record(5, 5) };
@@ -241,12 +242,34 @@ fn what_a_stamp_covers_leaves_memory_before_the_stamp_is_forgotten() {
         |key, force| stamps::Stamp { scope: stamps::Scope::Url(url_hash(key)), force, number: 9, until: NOW };
     stamps.take(stamp("http://h/hard", stamps::Force::Hard));
     stamps.take(stamp("http://h/soft", stamps::Force::Soft));
-    assert_eq!(tier.sweep(NOW + 60_000, &stamps), 1);
+    assert_eq!(tier.sweep(NOW + 60_000, &stamps).await, 1);
     assert!(tier.peek("http://h/hard").is_none() && tier.peek("http://h/none").is_some());
     assert_eq!(stamps.hard(url_hash("http://h/hard")), 0, "it is forgotten");
     let covers = || stamps.covers(url_hash("http://h/soft"), 5, 5);
     assert_eq!(covers(), Covered::Soft, "that one still is what it was");
     tier.forget_key("http://h/soft");
-    tier.sweep(NOW + 60_000, &stamps);
+    tier.sweep(NOW + 60_000, &stamps).await;
     assert_eq!(covers(), Covered::No);
+}
+
+#[tokio::test]
+async fn a_sweep_lets_other_tasks_run_and_keeps_what_was_refreshed_meanwhile() {
+    let (tier, stamps) = (Tier::new(64 << 20), Stamps::new("dustgate", Duration::from_hours(1)));
+    let of = |n: usize, token| {
+        let record = Record { key: format!("{KEY}/{n}"), ..record(token, 1) };
+        Arc::new(Stored::new(record, &Rules::default(), None))
+    };
+    for n in 0..STRIDE * 3 {
+        tier.keep(of(n, 1));
+    }
+    let mut sweep = Box::pin(tier.sweep(NOW + 60_000, &stamps));
+    assert!(futures_util::poll!(&mut sweep).is_pending());
+    let left: Vec<_> = (0..STRIDE * 3).filter(|n| tier.peek(&of(*n, 1).record.key).is_some()).collect();
+    assert!(left.len() > STRIDE, "it stands on the way");
+    let fresh = Record { fresh_ms: 120_000, ..of(left[0], 2).record.clone() };
+    let key = fresh.key.clone();
+    tier.keep(Arc::new(Stored::new(fresh, &Rules::default(), None)));
+    sweep.await;
+    assert!(tier.peek(&key).is_some());
+    assert_eq!(tier.len(), 1);
 }
