@@ -46,6 +46,12 @@ use stored::{DOUBTED, USED};
 const HOLD_CEILING: u64 = 8 << 20;
 /// The most shards: those of a tier of 16 GiB. A larger tier has larger ones.
 const SHARDS: usize = 256;
+/// The share of entries that were used again. The rest is for new ones: with less, what becomes popular is
+/// evicted before its second use.
+const HOT: f64 = 0.85;
+/// The share of evicted keys that are remembered, and count as used again when they come back. Where sizes
+/// differ that keeps large bodies at the expense of many small ones. `tests/scale.rs` compares.
+const GHOSTS: f64 = 0.0;
 /// After how many entries a sweep lets other tasks run: some dozen microseconds.
 const STRIDE: usize = 128;
 /// The bytes that an entry costs beside its record and body.
@@ -129,6 +135,8 @@ impl Tier {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(items)
             .weight_capacity(capacity.max(1))
+            .hot_allocation(HOT)
+            .ghost_allocation(GHOSTS)
             .shards(shards)
             .build()
             .expect("the three required options are given");
