@@ -14,12 +14,13 @@
 //! | `cause` | one table from the cause of an error response of this proxy to its status, word and sentence | nothing |
 //! | `observer` | what is written to log and metrics | nothing |
 //! | `connection` | a client's connection: what it is doing, whether the client is still there | `settings`, `cause` |
+//! | `sheets` | large bodies in memory that the system sends without a copy | nothing |
 //! | `budget` | a fleet's common limit of exchanges with an upstream | nothing |
 //! | `request` | one request: its origin, its line in the log, which verdicts bind it, which fields this hop writes | `cause`, `observer`, `connection` |
 //! | `outcome` | the outcome of a flight, for the requests that ride it | `cause` |
-//! | `state` | what all rooms share, and what is kept between requests | `settings`, `observer`, `request`, `outcome` |
+//! | `state` | what all rooms share, and what is kept between requests | `settings`, `sheets`, `observer`, `request`, `outcome` |
 //! | `lookup` | where a response would be stored, whether a stored one may be used, what is decided for a request | `request`, `outcome`, `state` |
-//! | `respond` | from a stored or growing response to the response that is sent: whole, parts, 304, errors | `cause`, `connection`, `request`, `outcome`, `state`, `lookup` |
+//! | `respond` | from a stored or growing response to the response that is sent: whole, parts, 304, errors | `cause`, `connection`, `sheets`, `request`, `outcome`, `state`, `lookup` |
 //! | `fill` | one exchange for all requests of a key: from the lease to the publish | `cause`, `observer`, `request`, `outcome`, `state`, `lookup`, `respond` |
 //! | `purge` | purges, and invalidation by unsafe methods | `observer`, `request`, `state`, `fill` |
 //! | `pass` | exchanges for one request alone, HEADs that share one, uploads | `cause`, `connection`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `purge` |
@@ -28,7 +29,7 @@
 //! | `explain` | what would be done with a request, in words; flights under way | `request`, `outcome`, `state`, `lookup`, `respond` |
 //! | `member_host` | what a fleet member asks of the proxy while it follows the store | `purge` |
 //! | `handle` | the path of a request from its head to its response | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass`, `miss` |
-//! | `listener` | the data port: connections in, requests to the proxy | `settings`, `cause`, `connection`, `request`, `state`, `respond`, `handle` |
+//! | `listener` | the data port: connections in, requests to the proxy | `settings`, `cause`, `connection`, `sheets`, `request`, `state`, `respond`, `handle` |
 //!
 //! # Cancel safety
 //! Dropping the future of [`Proxy::handle`], or the body of its response, means that the client has left. A
@@ -68,6 +69,7 @@ pub(crate) mod purge;
 pub(crate) mod request;
 pub(crate) mod respond;
 pub mod settings;
+pub(crate) mod sheets;
 pub(crate) mod state;
 
 /// The entry points of the proxy. Each calls into the room that implements it.

@@ -342,6 +342,18 @@ fn code_that_runs_answers_for_its_panics() {
 }
 
 #[test]
+fn unsafe_code_stands_in_one_file() {
+    let files = files("src").into_iter();
+    let with: Vec<_> = files
+        .filter(|(_, text)| {
+            code(text).iter().any(|(_, line)| line.contains("unsafe_code") || line.contains("unsafe {"))
+        })
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(with, [Path::new("src/proxy/sheets.rs")]);
+}
+
+#[test]
 fn every_file_begins_by_saying_what_it_is() {
     // A file of unit tests says what it tests by its name.
     let sources = running().into_iter().map(|(path, _, text)| (path, text));

@@ -18,10 +18,11 @@ use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::body::{ReplyBody, Source, finish};
 use crate::proxy::respond::multipart_response::{Parted, Spans};
 use crate::proxy::respond::next::Next;
+use crate::proxy::sheets;
 use crate::proxy::state::Proxy;
 use crate::record::Manifest;
 use crate::telemetry::labels::{Cache, Role, Source as From, Why};
-use crate::tier::Stored;
+use crate::tier::{Held, Stored};
 use crate::upstream::ErrorKind;
 
 pub mod body;
@@ -47,9 +48,27 @@ pub(crate) async fn from_stored(
     status: CacheStatus<'_>,
 ) -> Next {
     if let Some(body) = stored.body.clone() {
+        if body.len() >= sheets::LEAST {
+            lay_out(proxy, &stored, &body);
+        }
         return answer(proxy, request, &stored, BodySource::Held(body), status);
     }
     Box::pin(from_bodies(proxy, request, stored, status)).await
+}
+
+/// Has a large body in memory copied to where the system can send it from, for the hits after this one.
+fn lay_out(proxy: &Arc<Proxy>, stored: &Arc<Stored>, body: &Bytes) {
+    if !proxy.sheets.begins(body) {
+        return;
+    }
+    let (proxy, stored, body) = (proxy.clone(), stored.clone(), body.clone());
+    tokio::task::spawn_blocking(move || {
+        let Some(copied) = proxy.sheets.copy(&body) else { return };
+        let held = proxy.tier.peek(&stored.record.key);
+        if matches!(held, Some(Held::Stored(held)) if Arc::ptr_eq(&held, &stored)) {
+            proxy.tier.keep(Arc::new(stored.with_body(copied)));
+        }
+    });
 }
 
 /// Answers with a stored response, whose bytes are not in memory.

@@ -13,6 +13,7 @@ use crate::proxy::observer::Observer;
 use crate::proxy::outcome::{Flights, Moments};
 use crate::proxy::request::hop_headers;
 use crate::proxy::settings::Settings;
+use crate::proxy::sheets::Sheets;
 use crate::proxy::state::negative_cache::NegativeCache;
 use crate::proxy::state::waiters::Waiters;
 use crate::route::{Route, Table};
@@ -76,6 +77,7 @@ pub struct Proxy {
     pub(crate) dust: Arc<dyn Dust>,
     pub(crate) catalog: Catalog,
     pub(crate) bodies: Arc<Bodies>,
+    pub(crate) sheets: Arc<Sheets>,
     pub(crate) negative_cache: NegativeCache,
     pub(crate) pending_variants: pending_variants::PendingVariants,
     pub(crate) heads: head_flight::HeadFlights,
@@ -95,6 +97,7 @@ pub struct Proxy {
 impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let sheets = Arc::new(Sheets::beside(parts.settings.server.max_connections));
         let waiters = Waiters::new(parts.settings.server.max_waiters);
         let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
         let hop_headers = hop_headers::HopHeaders::new(&parts.settings.server.name, parts.fleet);
@@ -111,6 +114,7 @@ impl Proxy {
             dust: parts.dust,
             catalog,
             bodies: parts.bodies,
+            sheets,
             negative_cache: NegativeCache::new(),
             pending_variants: pending_variants::PendingVariants::default(),
             heads: head_flight::HeadFlights::new(),

@@ -30,7 +30,7 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, proxy: &Arc<Proxy
     let client = Client::at(peer);
     let phase = Arc::new(Phase::new(client.presence.clone()));
     let link = Link { proxy, client: &client, phase: &phase };
-    let mut socket = Socket::new(socket, phase.clone(), server);
+    let mut socket = Socket::new(socket, phase.clone(), proxy.sheets.clone(), server);
     let mut stopping = pin!(drain.draining());
     let mut leaving = false;
     let mut parser = Parser::for_fields(server.max_fields);

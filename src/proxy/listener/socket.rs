@@ -10,18 +10,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::net::SendFlags;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::proxy::connection::{Closing, Phase, bytes_in};
 use crate::proxy::settings::Server;
+use crate::proxy::sheets::{self, Part, Sheets};
 use crate::telemetry::labels::Closed;
 
 /// The socket of a connection.
 pub(crate) struct Socket {
     io: TcpStream,
     phase: Arc<Phase>,
+    sheets: Arc<Sheets>,
     /// Bytes that are read again, before any from the client.
     before: Bytes,
     opening: Opening,
@@ -75,10 +77,11 @@ const LINGER_BYTES: usize = 256 << 10;
 // === impl Socket ===
 
 impl Socket {
-    pub(crate) fn new(io: TcpStream, phase: Arc<Phase>, server: &Server) -> Self {
+    pub(crate) fn new(io: TcpStream, phase: Arc<Phase>, sheets: Arc<Sheets>, server: &Server) -> Self {
         Self {
             io,
             phase,
+            sheets,
             before: Bytes::new(),
             opening: Opening { bytes: [0; OPENING], len: 0, after: 0 },
             ahead: false,
@@ -209,6 +212,27 @@ impl Socket {
         Poll::Ready(Ok(wrote))
     }
 
+    /// The first of these bytes that lie in a sheet, if they are many, and what comes before them.
+    fn in_sheet<'a, 'b>(&self, bufs: &'a [io::IoSlice<'b>]) -> Option<(&'a [io::IoSlice<'b>], Part)> {
+        let at = bufs.iter().position(|buf| buf.len() >= sheets::LEAST)?;
+        Some((&bufs[..at], self.sheets.find(&bufs[at])?))
+    }
+
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        first: &[io::IoSlice<'_>],
+        part: &Part,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.io.poll_write_ready(cx))?;
+            match self.io.try_io(Interest::WRITABLE, || part.send_after(first, &self.io)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
     fn offer(&self, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let after = OFFER_AFTER.min(self.pace.window / 4);
         if bytes.is_empty() || self.phase.stalled().is_none_or(|stalled| stalled < after) {
@@ -312,7 +336,10 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         self.arm()?;
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let polled = match self.in_sheet(bufs) {
+            Some((first, part)) => self.poll_send(cx, first, &part),
+            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        };
         let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
         self.wrote(polled, first)
     }
