@@ -77,6 +77,7 @@ pub struct Flight {
     settings: Settings,
     seen: AtomicU64,
     owed: handback::ReleaseQueue,
+    young: heartbeat::Young,
     probe: probe::StoreProbe,
     counters: Arc<Counters>,
 }
@@ -114,6 +115,7 @@ impl Flight {
             settings,
             seen: AtomicU64::new(0),
             owed: handback::ReleaseQueue::default(),
+            young: heartbeat::Young::default(),
             probe: probe::StoreProbe::default(),
             counters: Arc::default(),
         })
