@@ -5,7 +5,6 @@
 //! runs. A flight ends once. The ending is written before the wakers are taken, and a waiter
 //! checks the ending under the same lock under which it leaves its waker: no wake-up is lost.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
@@ -46,10 +45,11 @@ struct FlightState<V, I> {
     info: I,
 }
 
-/// Wakers, each under a number that is used once, so that a dropped wait can remove its own.
+/// Wakers, each under a number that is used once, so that a dropped wait can remove its own. The numbers
+/// ascend: most flights have one or two waiters, and a herd's are found by bisection.
 struct Wakers {
     next: u64,
-    left: BTreeMap<u64, Waker>,
+    left: Vec<(u64, Waker)>,
 }
 
 /// What a [`SettlementWait`] waits for.
@@ -115,7 +115,7 @@ impl<V, I> Drop for Follower<V, I> {
     fn drop(&mut self) {
         let mut state = self.cell.lock();
         state.followers -= 1;
-        let wakers = if state.followers == 0 { state.watching.take() } else { BTreeMap::new() };
+        let wakers = if state.followers == 0 { state.watching.take() } else { Vec::new() };
         drop(state);
         wake(wakers);
     }
@@ -209,29 +209,37 @@ impl<V, I> FlightState<V, I> {
 
 impl Wakers {
     fn new() -> Self {
-        Self { next: 0, left: BTreeMap::new() }
+        Self { next: 0, left: Vec::new() }
     }
 
     /// Stores a waker, in place of the one under `id` if there is one. Returns its number.
     fn leave(&mut self, id: Option<u64>, waker: &Waker) -> u64 {
-        let id = id.unwrap_or_else(|| {
-            self.next += 1;
-            self.next
-        });
-        match self.left.get_mut(&id) {
-            Some(left) => left.clone_from(waker),
-            None => drop(self.left.insert(id, waker.clone())),
+        if let Some(id) = id
+            && let Ok(place) = self.place(id)
+        {
+            self.left[place].1.clone_from(waker);
+            return id;
         }
-        id
+        self.next += 1;
+        self.left.push((self.next, waker.clone()));
+        self.next
     }
 
-    fn take(&mut self) -> BTreeMap<u64, Waker> {
+    fn remove(&mut self, id: u64) -> Option<Waker> {
+        self.place(id).ok().map(|place| self.left.remove(place).1)
+    }
+
+    fn place(&self, id: u64) -> Result<usize, usize> {
+        self.left.binary_search_by_key(&id, |(id, _)| *id)
+    }
+
+    fn take(&mut self) -> Vec<(u64, Waker)> {
         std::mem::take(&mut self.left)
     }
 }
 
-fn wake(wakers: BTreeMap<u64, Waker>) {
-    for waker in wakers.into_values() {
+fn wake(wakers: Vec<(u64, Waker)>) {
+    for (_, waker) in wakers {
         waker.wake();
     }
 }
@@ -255,7 +263,7 @@ impl<V, I> Future for SettlementWait<'_, V, I> {
 impl<V, I> Drop for SettlementWait<'_, V, I> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            let waker = self.cell.lock().wakers(self.event).left.remove(&id);
+            let waker = self.cell.lock().wakers(self.event).remove(id);
             // Dropped outside the lock: a waker's drop runs foreign code.
             drop(waker);
         }
