@@ -11,6 +11,7 @@ use crate::proxy::cause::Cause;
 use crate::proxy::fill::behind;
 use crate::proxy::lookup::candidate::Criteria;
 use crate::proxy::lookup::decision::{self, Decision, Onward, Served};
+use crate::proxy::lookup::store_lookup::Recalled;
 use crate::proxy::lookup::{self, CacheSlot, Lookup, cache_status, completing, noted, store_lookup};
 use crate::proxy::outcome::Failure;
 use crate::proxy::request::access::RequestLog;
@@ -118,11 +119,21 @@ pub(crate) async fn go_on(proxy: &Arc<Proxy>, mut next: Next) -> Response<ReplyB
 pub(crate) async fn look_up(proxy: &Arc<Proxy>, client: &Client, mut request: CacheRequest) -> Next {
     let mut look = lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask);
     let recalls = decision::recalls(&request.route, &request.ask);
+    // A store in this process is asked by each request: that costs less than to join a flight.
     if let Lookup::Missing { place } = &look
-        && recalls
-        && Box::pin(store_lookup::recall(proxy, &request, place)).await
+        && (recalls || proxy.dust.traits().exclusive)
     {
-        look = lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask);
+        match Box::pin(store_lookup::recall(proxy, &request, place)).await {
+            // Memory may have had no room for it.
+            Recalled::Here(stored) => {
+                let place = place.clone();
+                look = lookup::weigh(proxy, stored, Criteria::of(&request), || place);
+            }
+            Recalled::InMemory => {
+                look = lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask);
+            }
+            Recalled::Nothing => {}
+        }
     }
     let wait = request.route.wait_timeout;
     if recalls

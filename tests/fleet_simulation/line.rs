@@ -144,7 +144,8 @@ impl Switchboard {
         if let Ok(Landing::At(_) | Landing::Unreleased(_)) = landing {
             let body = publication.value.and_then(|value| value.body).map(|body| body.bytes);
             let value = publication.value.map(|value| (value.key, value.text));
-            for (key, text) in value.into_iter().chain(publication.verdict.map(|note| (note.key, note.text))) {
+            for (key, text) in value.into_iter().chain(publication.verdict.map(|note| (note.key, note.text)))
+            {
                 self.world.ledger.landed(&self.world, &self.shelf, key, text, body);
             }
         }

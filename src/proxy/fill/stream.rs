@@ -25,6 +25,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long an error without lifetime may confirm another one.
 const ERROR_COUNTS: Duration = Duration::from_secs(1);
 
+/// The least time that bytes live which the coordination store carries: riders may be reading them.
+const BYTES_LIVE: Duration = Duration::from_mins(10);
+
 /// How the body ended.
 enum Flow {
     /// All of it came.
@@ -95,6 +98,7 @@ impl Job {
     ) {
         let BodySink { stored, mut writer, growing, len, behind, kept } = pouring;
         let token = fill.token();
+        writer.lives(self.bytes_live(&stored.record));
         // Checked before the head goes out: what is announced as stored is stored.
         let unfit = catalog::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
         let kept = kept && unfit.is_none();
@@ -222,6 +226,11 @@ impl Job {
                 self.forsaken(leader, fill).await;
             }
         }
+    }
+
+    /// How long bytes of this record are of use, from now on.
+    pub(crate) fn bytes_live(&self, record: &Record) -> Duration {
+        Duration::from_millis(record.end().saturating_sub(self.proxy.now_ms())).max(BYTES_LIVE)
     }
 
     /// The number that this fill's segments are named by: its token or, without a lease, a number that no

@@ -17,17 +17,28 @@ use crate::proxy::state::past::Past;
 use crate::route::Route;
 use crate::tier::{Held, Stored};
 
+/// What the store had for a slot.
+#[derive(Debug)]
+pub(crate) enum Recalled {
+    /// Nothing.
+    Nothing,
+    /// The response of that very slot.
+    Here(Arc<Stored>),
+    /// A response of another slot, or what the key varies on: it is in memory now.
+    InMemory,
+}
+
 /// Takes what the store has for a slot into memory: a record, or a Vary node and then the record of the
-/// variant, or a record in the language that the request wants most. Returns whether it found any. A store
-/// that is down has none.
-pub(crate) async fn recall(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot) -> bool {
+/// variant, or a record in the language that the request wants most. A store that is down has none.
+pub(crate) async fn recall(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot) -> Recalled {
     let (route, headers) = (&request.route, &request.headers);
     let party = Party::of(request, place.primary.hash());
     if matches!(noted::peek_noted(proxy, &party, place), NoteResult::Pass(_)) {
         // The response was judged a moment ago, and not stored.
-        return false;
+        return Recalled::Nothing;
     }
-    match taking_in::take_in(proxy, route, &place.key).await {
+    let found = match taking_in::take_in(proxy, route, &place.key).await {
+        Some(Held::Stored(stored)) => return Recalled::Here(stored),
         Some(Held::Vary(node)) if place.node.is_none() => {
             let variant = place.under(node, headers);
             proxy.tier.find(variant.key.text()).is_some()
@@ -35,7 +46,8 @@ pub(crate) async fn recall(proxy: &Proxy, request: &CacheRequest, place: &CacheS
                 || languages::recall_in_language(proxy, route, &variant, headers).await
         }
         found => found.is_some() || languages::recall_in_language(proxy, route, place, headers).await,
-    }
+    };
+    if found { Recalled::InMemory } else { Recalled::Nothing }
 }
 
 /// The response that memory has by now for a request which found none when it came, and how it may be used.
