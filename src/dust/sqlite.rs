@@ -11,11 +11,15 @@
 //! before they are written they are lost, whole and in order: what is lost was the newest. A write
 //! that somebody waits for ends the gathering, and takes all earlier ones with it.
 //!
+//! Reads keep the snapshot of the newest commit open ([`pace`]), so that only the first read after a
+//! commit takes locks of the file.
+//!
 //! If a transaction fails, its writes are undone, the callers that wait get the error, and all
 //! subscribers get [`Hub::lost`]. From then on every write waits, until one succeeds: so a full disk is
 //! told to each fill that meets it.
 
 pub mod file;
+pub mod pace;
 mod pending;
 pub mod warm;
 
@@ -32,6 +36,7 @@ use super::hub::Hub;
 use super::{Error, Number, Result};
 use crate::clock::{Dice, WallMs};
 use file::{Reader, Writer};
+use pace::Pace;
 use pending::{Note, Pending};
 use warm::Warmer;
 
@@ -54,7 +59,6 @@ const SWEEP_EVERY: WallMs = 1_000;
 /// Entries that survive the process.
 #[derive(Debug)]
 pub struct Sqlite {
-    reader: Option<Reader>,
     warmer: Arc<Warmer>,
     shared: Arc<Shared>,
     reserved: Number,
@@ -84,6 +88,9 @@ struct Shared {
     /// Rung when gathering must end.
     bell: Condvar,
     writer: Mutex<Option<Writer>>,
+    /// Locked for each read; by the writing job only when it makes a checkpoint.
+    reader: Mutex<Option<Reader>>,
+    pace: Arc<Pace>,
     hub: Arc<Hub>,
 }
 
@@ -128,7 +135,8 @@ impl Sqlite {
     /// [`Error::Refused`] if another process has it open, or it cannot be made or written;
     /// [`Error::Broken`] if the file is damaged. Both name the path.
     pub fn open(path: &Path, limits: Limits, hub: Arc<Hub>, dice: &Dice) -> Result<(Self, String, Number)> {
-        let ([reader, ahead], writer, state) = file::open(path, &dice.name(), RESERVE)?;
+        let pace = Arc::new(Pace::default());
+        let ([reader, ahead], writer, state) = file::open(path, &dice.name(), RESERVE, &pace)?;
         let warmer = Arc::new(Warmer::new(ahead));
         let queue = Queue {
             jobs: VecDeque::new(),
@@ -145,9 +153,9 @@ impl Sqlite {
             swept_at: 0,
             more_to_sweep: false,
         };
-        let (queue, writer) = (Mutex::new(queue), Mutex::new(Some(writer)));
-        let shared = Arc::new(Shared { queue, bell: Condvar::new(), writer, hub });
-        let sqlite = Self { reader: Some(reader), warmer, shared, reserved: state.ceiling, limits };
+        let (queue, writer, reader) = (Mutex::new(queue), Mutex::new(Some(writer)), Mutex::new(Some(reader)));
+        let shared = Arc::new(Shared { queue, bell: Condvar::new(), writer, reader, pace, hub });
+        let sqlite = Self { warmer, shared, reserved: state.ceiling, limits };
         Ok((sqlite, state.store_id, state.last))
     }
 
@@ -156,8 +164,10 @@ impl Sqlite {
         self.warmer.clone()
     }
 
-    fn reader(&self) -> Result<&Reader> {
-        self.reader.as_ref().ok_or_else(|| Error::Unavailable("closing".into()))
+    fn read<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let reader = lock(&self.shared.reader);
+        let reader = reader.as_ref().ok_or_else(|| Error::Unavailable("closing".into()))?;
+        self.warmer.timed(|| read(reader))
     }
 
     fn submit(&mut self, task: Task, until: Until, now: WallMs) -> Result<Receipt> {
@@ -204,16 +214,14 @@ impl Entries for Sqlite {
         if let Some(newest) = lock(&self.shared.queue).pending.row(key) {
             return Ok(newest.row());
         }
-        let reader = self.reader()?;
-        self.warmer.timed(|| reader.get(key))
+        self.read(|reader| reader.get(key))
     }
 
     fn get_with_body(&self, key: &str, known: Number) -> Result<Option<RowWithBody>> {
         if let Some(newest) = lock(&self.shared.queue).pending.row(key) {
             return Ok(newest.unless(known));
         }
-        let reader = self.reader()?;
-        self.warmer.timed(|| reader.get_with_body(key, known))
+        self.read(|reader| reader.get_with_body(key, known))
     }
 
     fn look(&self, names: &Names<'_>, known: Number) -> Result<View> {
@@ -232,21 +240,19 @@ impl Entries for Sqlite {
             }
         }
         if rest.iter().any(Option::is_some) {
-            let reader = self.reader()?;
-            self.warmer.timed(|| reader.look(rest, known, &mut view))?;
+            self.read(|reader| reader.look(rest, known, &mut view))?;
         }
         Ok(view)
     }
 
     fn bytes(&self, name: &str) -> Result<Option<Carried>> {
-        let reader = self.reader()?;
         let expires_at = match lock(&self.shared.queue).pending.bytes(name) {
             Some(Note::Here(carried)) => return Ok(Some(carried.clone())),
             Some(Note::Gone) => return Ok(None),
             Some(Note::Expires(at)) => Some(*at),
             None => None,
         };
-        if let Some(carried) = self.warmer.timed(|| reader.bytes(name))? {
+        if let Some(carried) = self.read(|reader| reader.bytes(name))? {
             let expires_at = expires_at.unwrap_or(carried.expires_at);
             return Ok(Some(Carried { expires_at, ..carried }));
         }
@@ -268,7 +274,7 @@ impl Entries for Sqlite {
     fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
         // The queue first: a write that leaves it meanwhile is on disk by then.
         let pending = lock(&self.shared.queue).pending.range(prefix);
-        let mut rows: BTreeMap<String, Row> = self.reader()?.range(prefix)?.into_iter().collect();
+        let mut rows: BTreeMap<String, Row> = self.read(|reader| reader.range(prefix))?.into_iter().collect();
         for (key, row) in pending {
             match row {
                 Some(row) => rows.insert((*key).into(), row),
@@ -286,7 +292,7 @@ impl Entries for Sqlite {
             }
         }
         let mut names = lock(&self.shared.queue).pending.names();
-        names.extend(self.reader()?.names()?);
+        names.extend(self.read(Reader::names)?);
         for name in names {
             if let Some(carried) = self.bytes(&name)? {
                 deeds.push(Deed::Carry { name, carried });
@@ -319,7 +325,7 @@ impl Drop for Sqlite {
         lock(&self.shared.queue).closing = true;
         self.shared.bell.notify_one();
         self.shared.write_all();
-        self.reader = None;
+        *lock(&self.shared.reader) = None;
         self.warmer.close();
         *lock(&self.shared.writer) = None;
     }
@@ -349,6 +355,7 @@ impl Shared {
             } else {
                 self.write(writer, batch);
             }
+            self.checkpoint_if_due(writer);
         }
     }
 
@@ -371,7 +378,25 @@ impl Shared {
                 Task::Reserve(ceiling) => open.reserve(*ceiling),
             })
         });
+        // Before the queue forgets what was written.
+        self.pace.committed();
         self.settle(batch, result);
+    }
+
+    /// Empties the log each time that so much was written: no call waits for it inline.
+    fn checkpoint_if_due(&self, writer: &mut Writer) {
+        if !writer.log_is_long() {
+            return;
+        }
+        // A snapshot that stays open would keep it from completing, and the log would grow without end.
+        self.pace.hurry(true);
+        if let Some(reader) = lock(&self.reader).as_ref() {
+            // The next read meets the same error and returns it.
+            let _ = reader.let_go();
+        }
+        // One that fails leaves the log as it is; the next one comes after as much again.
+        let _ = writer.checkpoint();
+        self.pace.hurry(false);
     }
 
     fn settle(&self, batch: Vec<Job>, result: Result<Kept>) {
@@ -407,6 +432,7 @@ impl Shared {
             more = open.sweep(now, SWEEP)?;
             Ok(())
         });
+        self.pace.committed();
         let mut queue = lock(&self.queue);
         queue.swept_at = now;
         queue.more_to_sweep = result.is_ok() && more;

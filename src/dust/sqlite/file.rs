@@ -1,5 +1,6 @@
 //! The database file: its tables, its statements and its errors.
 
+use std::cell::Cell;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, Transactio
 use crate::clock::WallMs;
 use crate::dust::entries::{Body, Carried, Deed, Kept, Row, RowWithBody, Usage, View};
 use crate::dust::{Error, Number, Result};
+
+use super::pace::Pace;
 
 /// The format that this build reads and writes.
 const VERSION: i64 = 2;
@@ -36,6 +39,11 @@ const UPGRADE: &str = "
     ALTER TABLE store ADD COLUMN carried INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// How many bytes in the log make a checkpoint due.
+const LONG: u64 = 16 << 20;
+/// What a deed adds to the log beside its bytes: pages of the tables and of their indices.
+const PAGES: u64 = 6 << 10;
+
 /// The bytes that a body of a row counts for.
 const BODY_WEIGHT: &str = "coalesce(octet_length(tail) + octet_length(body), 0)";
 
@@ -57,6 +65,9 @@ pub struct FileState {
 pub struct Reader {
     connection: Connection,
     path: Arc<PathBuf>,
+    pace: Option<Arc<Pace>>,
+    /// The commit whose snapshot it keeps open.
+    snapshot: Cell<Option<u64>>,
 }
 
 /// The connection that writes, with the lock that keeps other processes out.
@@ -64,6 +75,8 @@ pub struct Reader {
 pub struct Writer {
     connection: Connection,
     path: Arc<PathBuf>,
+    /// About how many bytes the log has got since the last checkpoint.
+    logged: u64,
     /// Released after the connection is closed (fields drop in order).
     _lock: File,
 }
@@ -73,11 +86,17 @@ pub struct Writer {
 pub struct Open<'a> {
     transaction: Transaction<'a>,
     kept: Kept,
+    logged: u64,
 }
 
 /// Opens the file in the directory `path`, made if missing; a new one gets the id `new_id`. Reserves
-/// `reserve` numbers. Returns two connections that read: one for calls, one to read ahead.
-pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], Writer, FileState)> {
+/// `reserve` numbers. Returns two connections that read: one for calls, at this `pace`, and one to read ahead.
+pub fn open(
+    path: &Path,
+    new_id: &str,
+    reserve: Number,
+    pace: &Arc<Pace>,
+) -> Result<([Reader; 2], Writer, FileState)> {
     let refused = |error: std::io::Error| {
         let text = format!("{}: {error}", path.display());
         if is_full(&error) { Error::Unavailable(text) } else { Error::Refused(text) }
@@ -96,7 +115,7 @@ pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], 
     let opened = || -> rusqlite::Result<_> {
         let mut writer = Connection::open(&*file)?;
         let state = prepare(&mut writer, new_id, reserve)?;
-        Ok(([reader(&file, 16)?, reader(&file, 1)?], writer, state))
+        Ok(([reader(&file, 16, Some(pace.clone()))?, reader(&file, 1, None)?], writer, state))
     };
     let (readers, writer, state) = opened().map_err(|error| match told(&file, &error) {
         // SQLite does not say why it can't make a file.
@@ -106,7 +125,7 @@ pub fn open(path: &Path, new_id: &str, reserve: Number) -> Result<([Reader; 2], 
     let state = state.ok_or_else(|| {
         Error::Refused(format!("{} was written by another version of dustgate", file.display()))
     })?;
-    Ok((readers, Writer { connection: writer, path: file, _lock: lock }, state))
+    Ok((readers, Writer { connection: writer, path: file, logged: 0, _lock: lock }, state))
 }
 
 /// Returns whether room is missing: on the disk, in a quota, or under a limit of this process.
@@ -124,11 +143,11 @@ fn has_no_room(path: &Path) -> bool {
     written.is_err_and(|error| is_full(&error))
 }
 
-fn reader(file: &Arc<PathBuf>, cache_mib: u32) -> rusqlite::Result<Reader> {
+fn reader(file: &Arc<PathBuf>, cache_mib: u32, pace: Option<Arc<Pace>>) -> rusqlite::Result<Reader> {
     let connection = Connection::open(&**file)?;
     let cache = format!("PRAGMA query_only = 1; PRAGMA cache_size = -{};", cache_mib * 1024);
     connection.execute_batch(&cache)?;
-    Ok(Reader { connection, path: file.clone() })
+    Ok(Reader { connection, path: file.clone(), pace, snapshot: Cell::new(None) })
 }
 
 /// Makes or checks the tables. Returns `None` for a file of another version.
@@ -137,9 +156,9 @@ fn prepare(
     new_id: &str,
     reserve: Number,
 ) -> rusqlite::Result<Option<FileState>> {
-    // The checkpoint runs in the writing job after every 16 MiB: no call waits for it inline.
+    // The writing job calls for checkpoints.
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;",
     )?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -172,11 +191,38 @@ fn prepare(
 // === impl Reader ===
 
 impl Reader {
+    /// Reads from a snapshot of the newest commit. It is kept open until there is a newer one, for to open
+    /// and close one takes locks of the file.
+    fn fresh(&self) -> rusqlite::Result<&Connection> {
+        let newest = self.pace.as_ref().and_then(|pace| pace.newest());
+        if self.snapshot.get() != newest {
+            self.close_snapshot()?;
+            if newest.is_some() {
+                self.connection.prepare_cached("BEGIN")?.execute([])?;
+                self.snapshot.set(newest);
+            }
+        }
+        Ok(&self.connection)
+    }
+
+    fn close_snapshot(&self) -> rusqlite::Result<()> {
+        self.snapshot.set(None);
+        if !self.connection.is_autocommit() {
+            self.connection.prepare_cached("ROLLBACK")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    /// Closes its snapshot, which keeps a checkpoint from completing.
+    pub fn let_go(&self) -> Result<()> {
+        self.close_snapshot().map_err(|error| told(&self.path, &error))
+    }
+
     /// What is at `key`.
     pub fn get(&self, key: &str) -> Result<Option<Row>> {
         let read = || {
             let sql = "SELECT value, number, expires_at FROM entries WHERE key = ?1";
-            self.connection.prepare_cached(sql)?.query_row([key], |row| row_of(row, 0)).optional()
+            self.fresh()?.prepare_cached(sql)?.query_row([key], |row| row_of(row, 0)).optional()
         };
         read().map_err(|error| told(&self.path, &error))
     }
@@ -186,7 +232,7 @@ impl Reader {
         let read = || {
             let sql = "SELECT value, number, expires_at, tail, iif(number <> ?2, body, NULL) FROM entries
                 WHERE key = ?1";
-            self.connection
+            self.fresh()?
                 .prepare_cached(sql)?
                 .query_row(params![key, signed(known)], row_with_body)
                 .optional()
@@ -202,7 +248,7 @@ impl Reader {
             let sql =
                 "SELECT value, number, expires_at, tail, iif(key = ?1 AND number <> ?4, body, NULL), key
                 FROM entries WHERE key IN (?1, ?2, ?3)";
-            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut statement = self.fresh()?.prepare_cached(sql)?;
             let mut rows = statement.query(params![keys[0], keys[1], keys[2], signed(known)])?;
             while let Some(row) = rows.next()? {
                 let key = Some(row.get_ref(5)?.as_str()?);
@@ -227,7 +273,7 @@ impl Reader {
                 let bytes = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
                 Ok(Carried { bytes, expires_at: row.get::<_, Option<i64>>(0)?.map(unsigned) })
             };
-            self.connection.prepare_cached(sql)?.query_row([name], found).optional()
+            self.fresh()?.prepare_cached(sql)?.query_row([name], found).optional()
         };
         read().map_err(|error| told(&self.path, &error))
     }
@@ -235,7 +281,7 @@ impl Reader {
     /// All names of bytes under names of their own.
     pub fn names(&self) -> Result<Vec<Arc<str>>> {
         let read = || {
-            let mut statement = self.connection.prepare_cached("SELECT name FROM carried")?;
+            let mut statement = self.fresh()?.prepare_cached("SELECT name FROM carried")?;
             let names = statement.query_map([], |row| Ok(row.get_ref(0)?.as_str()?.into()))?;
             names.collect::<rusqlite::Result<Vec<_>>>()
         };
@@ -246,7 +292,7 @@ impl Reader {
     pub fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
         let read = || {
             let sql = "SELECT key, value, number, expires_at FROM entries WHERE key >= ?1 ORDER BY key";
-            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut statement = self.fresh()?.prepare_cached(sql)?;
             let mut rows = statement.query([prefix])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
@@ -277,10 +323,23 @@ impl Writer {
             let level = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
             self.connection.execute_batch(level)?;
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut open = Open { transaction, kept };
+            let mut open = Open { transaction, kept, logged: 0 };
             deeds(&mut open)?;
+            self.logged += open.logged;
             open.commit()
         };
+        run().map_err(|error| told(&self.path, &error))
+    }
+
+    /// Returns whether so much was written since the last checkpoint that another one is due.
+    pub fn log_is_long(&self) -> bool {
+        self.logged >= LONG
+    }
+
+    /// Writes what was committed from the log into the file.
+    pub fn checkpoint(&mut self) -> Result<()> {
+        self.logged = 0;
+        let run = || self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         run().map_err(|error| told(&self.path, &error))
     }
 
@@ -297,6 +356,9 @@ impl Writer {
 impl Open<'_> {
     /// Does a deed.
     pub fn apply(&mut self, deed: &Deed) -> rusqlite::Result<()> {
+        let mut new = Kept::default();
+        new.add(deed);
+        self.logged += PAGES + new.entries.bytes + new.carried;
         match deed {
             Deed::Put { key, row, body } => self.put(key, row, body.as_ref()),
             Deed::Remove { key } => self.remove(key),
@@ -382,6 +444,7 @@ impl Open<'_> {
             self.kept.carried = self.kept.carried.saturating_sub(unsigned(row.get(0)?));
             discarded += 1;
         }
+        self.logged += PAGES * (swept + discarded) as u64;
         Ok(swept == step || discarded == step)
     }
 

@@ -383,6 +383,23 @@ async fn more_than_the_disk_takes_goes_at_its_pace() {
     assert_eq!(answered, 8);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_log_stays_short_however_much_is_written_and_read() {
+    let (dir, clock) = (TempDir::new().expect("a directory"), clock());
+    let dust = open(dir.path(), &clock);
+    let segment = bytes::Bytes::from(vec![7; 1 << 20]);
+    for n in 0..80 {
+        dust.put_bytes("segment", &segment, Duration::from_hours(1)).await.expect("it is put");
+        // Each read keeps a snapshot open behind it.
+        put(&dust, "a", &n.to_string()).await;
+        assert_eq!(text(&dust, "a").await, Some(n.to_string()));
+    }
+    let log = std::fs::metadata(dir.path().join("dust.sqlite-wal")).expect("it is there").len();
+    assert!(log < 40 << 20, "{log}");
+    let file = std::fs::metadata(dir.path().join("dust.sqlite")).expect("it is there").len();
+    assert!(file < 4 << 20, "{file}: the room of what was replaced is used again");
+}
+
 /// A copy of the files as they are: what a process leaves that is killed now.
 fn killed(path: &Path) -> TempDir {
     let copy = TempDir::new().expect("a directory");
