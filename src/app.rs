@@ -257,6 +257,13 @@ impl App {
             marking.abort();
         }
         chores.clear().await;
+        // The store may have answered fills whose records are not written yet.
+        if let Err(error) = tokio::time::timeout(FLUSH_BOUND, app.node.stores().dust().flush())
+            .await
+            .unwrap_or_else(|_| Err(dust::Error::silent(FLUSH_BOUND)))
+        {
+            app.log.error("dust", format!("the last records may be lost: {error}"));
+        }
         admin_end.start();
         if exit == Exit::Drained {
             // Answers that are under way here may still be sent, but no client may hold the end up.

@@ -132,6 +132,12 @@ pub trait Dust: Send + Sync + Debug {
         Ok(())
     }
 
+    /// Returns when all that was answered so far outlives this process: for its end (F9). A store that keeps
+    /// nothing in this process returns at once.
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Subscribes to the committed changes of `keys`. When this returns, the subscription is confirmed.
     /// Dropping the stream unsubscribes. A writer may hear of its own change before it has the answer.
     /// Expiry of a lease or an entry is not reported.

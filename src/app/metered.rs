@@ -215,6 +215,10 @@ impl Dust for MeteredDust {
         self.timed("delete", &self.times.delete, self.inner.remove_bytes(names)).await
     }
 
+    async fn flush(&self) -> dust::Result<()> {
+        self.inner.flush().await
+    }
+
     async fn on(&self, keys: &[&str]) -> dust::Result<Changes> {
         self.timed("on", &self.times.on, self.inner.on(keys)).await
     }

@@ -288,6 +288,14 @@ impl Dust for Embedded {
         receipt.kept().await
     }
 
+    async fn flush(&self) -> Result<()> {
+        let receipt = {
+            let (mut table, now) = (self.table(), self.now());
+            table.flush(now)?
+        };
+        receipt.kept().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         Ok(self.hub.on(keys))
     }

@@ -139,6 +139,10 @@ impl Dust for Late {
         self.store()?.remove_bytes(names).await
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.store()?.flush().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         self.store()?.on(keys).await
     }

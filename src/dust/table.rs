@@ -89,6 +89,11 @@ impl<E: Entries> Table<E> {
         self.entries.reserve(number, now.wall)
     }
 
+    /// Reports when all that was written so far survives the process.
+    pub fn flush(&mut self, now: Now) -> Result<Receipt> {
+        self.entries.write(Vec::new(), Until::Written, now.wall)
+    }
+
     /// Copies the table, with its entries into `entries`.
     pub fn copied<F: Entries>(&self, mut entries: F, now: Now) -> Result<Table<F>> {
         entries.write(self.entries.copy()?, Until::Written, now.wall)?;

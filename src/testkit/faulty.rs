@@ -342,6 +342,10 @@ impl Dust for Faulty {
         self.call(Op::RemoveBytes, Box::pin(async move { inner.remove_bytes(&names).await })).await
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         self.call(Op::On, Box::pin(async { Ok(()) })).await?;
         self.listen().await?;

@@ -112,6 +112,10 @@ impl Dust for Own {
         self.inner.remove_bytes(names).await
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         self.inner.on(keys).await
     }

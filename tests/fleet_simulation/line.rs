@@ -332,6 +332,10 @@ impl Dust for Line {
         ask!(self, |store| store.remove_bytes(&names))
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.board.store().flush().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         self.listen().await?;
         Ok(self.hub.on(keys))

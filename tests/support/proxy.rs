@@ -217,9 +217,10 @@ impl Proxy {
         Self { at, admin, log, errors, place, process }
     }
 
-    /// Kills it without a word (SIGKILL), and starts another on the same data.
+    /// Ends it (SIGTERM), and starts another on the same data.
     pub async fn restart(self) -> Self {
-        self.kill().await;
+        self.signal("TERM");
+        self.ended().await;
         self.start_again().await
     }
 

@@ -286,6 +286,10 @@ impl Dust for Spy {
         self.inner.remove_bytes(names).await
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         self.note(Op::On, &keys.join(" ")).await;
         match self.own.get() {

@@ -145,6 +145,10 @@ impl Dust for Swap {
     async fn remove_bytes(&self, names: &[String]) -> dust::Result<()> {
         self.now().remove_bytes(names).await
     }
+    async fn flush(&self) -> dust::Result<()> {
+        self.now().flush().await
+    }
+
     async fn on(&self, keys: &[&str]) -> dust::Result<Changes> {
         Ok(self.hub.on(keys))
     }
