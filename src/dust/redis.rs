@@ -7,7 +7,8 @@
 //! come in order, each naming the one before it. `keeper` keeps the line, on a thread of its own
 //! (`runtime`). While there is no line, every call fails with [`Error::Unavailable`] at once.
 //!
-//! Names of keys: `names`. What a key holds: `value`. What failures mean: `fault`.
+//! Names of keys: `names`. What a key holds: `value`. What failures mean: `fault`. The two steps of a
+//! flight: `entrance`. Bytes: `carry`.
 
 use std::sync::Arc;
 use std::time::Duration;

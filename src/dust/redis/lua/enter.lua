@@ -11,13 +11,14 @@ local function is_new(text, known)
 end
 
 local news = is_new(value, ARGV[6])
-local body = news and beside(value, string.sub(KEYS[5], #BEFORE + 1))
+local body = news and beside(value, sub(KEYS[5], #BEFORE + 1))
 body = body and redis.pcall('GET', body)
 
 local function answer(state, token, left, holder)
   return {value or false, verdict or false, type(body) == 'string' and body, state, token, left, holder}
 end
 
+-- Names that have expired are taken out by the publication, which adds no more than it takes out.
 local takes = ARGV[4] ~= '' and not news and not is_new(verdict, ARGV[7])
 if not lock then
   return takes and answer('granted', grant(ARGV[5], ARGV[4])) or answer('free')
@@ -28,4 +29,4 @@ if takes and holder == ARGV[5] then
   prolong(token, ARGV[4])
   return answer('granted', token)
 end
-return answer('held', token, redis.call('PTTL', KEYS[2]), holder)
+return answer('held', token, call('PTTL', KEYS[2]), holder)

@@ -1,19 +1,17 @@
 -- Sets the time of a holder's own lease anew.
 local function prolong(token, ms)
-  redis.call('PEXPIRE', KEYS[2], ms)
+  call('PEXPIRE', KEYS[2], ms)
   local at, before = take(1)
   tell('r', before, at, token, ms, ARGV[3])
   keep(ARGV[3], ms)
-  trim()
 end
 
 -- Gives the lease at the free key out.
 local function grant(holder, ms)
   local at, before = take(1)
-  redis.call('SET', KEYS[2], 'l' .. at .. ' ' .. holder, 'PX', ms)
+  call('SET', KEYS[2], 'l' .. at .. ' ' .. holder, 'PX', ms)
   tell('l', before, at, at, ms, ARGV[3])
   keep(ARGV[3], ms)
-  trim()
   return at
 end
 

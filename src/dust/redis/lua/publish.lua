@@ -7,42 +7,38 @@
 -- Returns the number of the first that is written.
 if read(KEYS[2]) ~= ARGV[4] then return false end
 
-local function name_of(key)
-  return string.sub(key, #BEFORE + 1)
-end
-
 local has_value, has_verdict = KEYS[5] ~= KEYS[2], KEYS[6] ~= KEYS[2]
 local first, before = take((has_value and 1 or 0) + (has_verdict and 1 or 0) + 1)
 local at = first
 
 -- Writes one of them, tells so, and goes on to the next number.
-local function put(key, kind, text, ms)
-  local name = name_of(key)
-  write(key, kind .. at .. ' ' .. text, ms)
+local function put(key, name, head, text, ms)
+  write(key, head .. text, ms)
   tell('s', before, at, at, ms == '' and 0 or ms, name)
   keep(name, ms)
   before, at = at, digits(at + 1)
 end
 
 if has_value then
-  local name, tail = name_of(KEYS[5]), ARGV[8]
-  local bytes = string.sub(BEFORE, 1, -2) .. '='
-  local old = beside(read(KEYS[5]), name)
-  if tail ~= '' then redis.call('SET', bytes .. name .. '/' .. tail, ARGV[9], 'PX', ARGV[10]) end
+  local name, tail, head = sub(KEYS[5], #BEFORE + 1), ARGV[8], 'v' .. at .. ' '
+  local bytes = sub(BEFORE, 1, -2) .. '='
+  local old, new = beside(read(KEYS[5]), name), nil
+  if tail ~= '' then
+    new, head = bytes .. name .. '/' .. tail, 'b' .. at .. ' ' .. tail .. ' '
+    call('SET', new, ARGV[9], 'PX', ARGV[10])
+  end
   for place = 13, #ARGV do
     local kept = bytes .. ARGV[place]
+    call('PEXPIRE', kept, ARGV[10])
     -- What lay beside the earlier value lies beside this one.
-    if kept == old and tail == '' then tail = string.sub(old, #bytes + #name + 2) end
-    redis.call('PEXPIRE', kept, ARGV[10])
+    if kept == old and not new then
+      new, head = old, 'b' .. at .. ' ' .. sub(old, #bytes + #name + 2) .. ' '
+    end
   end
-  if old and old ~= bytes .. name .. '/' .. tail then redis.call('DEL', old) end
-  if tail == '' then
-    put(KEYS[5], 'v', ARGV[7], ARGV[6])
-  else
-    put(KEYS[5], 'b', tail .. ' ' .. ARGV[7], ARGV[6])
-  end
+  if old and old ~= new then call('DEL', old) end
+  put(KEYS[5], name, head, ARGV[7], ARGV[6])
 end
-if has_verdict then put(KEYS[6], 'v', ARGV[12], ARGV[11]) end
+if has_verdict then put(KEYS[6], sub(KEYS[6], #BEFORE + 1), 'v' .. at .. ' ', ARGV[12], ARGV[11]) end
 remove()
 tell('f', before, at, ARGV[5], 0, ARGV[3])
 trim()
