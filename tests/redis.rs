@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+#[path = "redis/carried.rs"]
+mod carried;
 #[path = "redis/clock.rs"]
 mod clock;
 #[path = "redis/cluster.rs"]
@@ -30,3 +32,5 @@ mod seeds;
 mod sentinel;
 #[path = "support/kit.rs"]
 mod support;
+#[path = "redis/trips.rs"]
+mod trips;

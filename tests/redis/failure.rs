@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use dustgate::dust::{Changes, Dust, Error, Grant, Holder, Put, Written};
+use bytes::Bytes;
+use dustgate::dust::{
+    Beside, Changes, Dust, Error, Grant, Holder, Inquiry, Known, Landing, Lease, LeaseRequest, Lock, Note,
+    Publication, Publish, Put, Written,
+};
 use tokio::time::{Instant, timeout};
 
 use crate::support::server::{Server, answers, is_lost};
@@ -21,6 +25,17 @@ fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) -> bool {
     matches!(answer, Err(Error::Unavailable(_)))
 }
 
+fn flight(holder: &Holder) -> Inquiry<'_> {
+    let lease = Some(LeaseRequest { ttl: PATIENCE, holder, seen: 0 });
+    Inquiry { value: "a", verdict: "a!", lock: "l", known: Known::default(), lease }
+}
+
+fn result<'a>(lease: &'a Lease, bytes: &'a Bytes) -> Publication<'a> {
+    let body = Some(Beside { name: "a/1/0", bytes });
+    let value = Some(Publish { key: "a", text: "x", expires_in: Some(PATIENCE), body, keeps: &[] });
+    Publication { lease, value, verdict: Some(Note { key: "a!", text: "y", expires_in: None }) }
+}
+
 async fn every_call_fails_within(store: &dyn Dust, bound: Duration) {
     let began = Instant::now();
     assert!(is_unavailable(&store.entry("a").await));
@@ -31,6 +46,14 @@ async fn every_call_fails_within(store: &dyn Dust, bound: Duration) {
     assert!(is_unavailable(&store.entries("").await));
     assert!(is_unavailable(&store.on(&["a"]).await));
     assert!(is_unavailable(&store.feed().await));
+    let (holder, bytes) = (holder("h"), Bytes::from_static(b"x"));
+    let lease = Lease { key: "l".into(), token: 1, holder: holder.clone() };
+    assert!(is_unavailable(&store.enter(flight(&holder)).await));
+    assert!(is_unavailable(&store.publish(result(&lease, &bytes)).await));
+    assert!(is_unavailable(&store.entry_with_body("a").await));
+    assert!(is_unavailable(&store.bytes("a/1/0").await));
+    assert!(is_unavailable(&store.put_bytes("a/1/0", &bytes, PATIENCE).await));
+    assert!(is_unavailable(&store.remove_bytes(&["a/1/0".into()]).await));
     assert!(began.elapsed() < bound, "{:?}", began.elapsed());
 }
 
@@ -171,4 +194,36 @@ async fn a_full_server_takes_leases_back_and_says_that_it_is_full() {
     assert_eq!(store.entry("l").await.unwrap(), None);
     server.admin("CONFIG SET maxmemory 0");
     assert!(is_at_least(store.put("a", "x", Put::default()).await.unwrap(), lease.token));
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_a_step_as_a_whole() {
+    let server = Server::least().await;
+    let store = server.store().await;
+    let (one, bytes) = (holder("one"), Bytes::from_static(b"body"));
+    let Lock::Granted(lease) = store.enter(flight(&one)).await.unwrap().lock else { panic!("it was free") };
+    store.put_bytes("own", &bytes, PATIENCE).await.unwrap();
+    server.admin("CONFIG SET maxmemory 1");
+    assert!(is_unavailable(&store.publish(result(&lease, &bytes)).await));
+    assert_eq!((store.entry("a").await, store.entry("a!").await), (Ok(None), Ok(None)));
+    assert_eq!(store.bytes("a/1/0").await, Ok(None));
+    assert_eq!(store.entry("l").await.unwrap().unwrap().number, lease.token, "it is held still");
+    assert!(is_unavailable(&store.put_bytes("more", &bytes, PATIENCE).await));
+    store.remove_bytes(&["own".into()]).await.unwrap();
+    // Its holder gets it, and another hears of it.
+    let again = store.enter(flight(&one)).await.unwrap().lock;
+    assert_eq!(again, Lock::Granted(lease.clone()));
+    let other = store.enter(flight(&holder("two"))).await.unwrap().lock;
+    assert!(matches!(other, Lock::Held { .. }), "{other:?}");
+    store.release(&lease).await.unwrap();
+    assert!(is_unavailable(&store.enter(flight(&one)).await));
+    assert_eq!(store.entry("l").await, Ok(None));
+    server.admin("CONFIG SET maxmemory 0");
+    let Lock::Granted(lease) = store.enter(flight(&one)).await.unwrap().lock else { panic!("it was free") };
+    let landing = store.publish(result(&lease, &bytes)).await.unwrap();
+    server.admin("CONFIG SET maxmemory 1");
+    // What is there is read.
+    let found = store.enter(flight(&one)).await.unwrap();
+    assert_eq!(found.value.map(|entry| Landing::At(entry.number)), Some(landing));
+    assert_eq!((found.body, found.lock), (Some(bytes), Lock::Free));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dustgate::clock::{Clock as _, SystemClock};
-use dustgate::dust::{Dust, Grant, Holder, Lease, Put, Value, Written};
+use dustgate::dust::{Dust, Grant, Holder, Inquiry, Known, Lease, LeaseRequest, Lock, Put, Value, Written};
 
 use crate::support::server::Server;
 use crate::support::until;
@@ -81,4 +81,25 @@ async fn a_change_with_a_number_from_nowhere_is_not_heard() {
     until("the count", async || (store.impossible() == 1).then_some(())).await;
     assert!(is_of_today(put(&store, "a").await));
     assert!(!changes.next().await.lost);
+}
+
+#[tokio::test]
+async fn what_is_no_value_is_not_in_the_way_of_a_flight() {
+    let server = Server::start(&[]).await;
+    let store = crate::support::server::open(&format!("redis://127.0.0.1:{}", server.port)).await.unwrap();
+    let holder = Holder("me".into());
+    let lease = Some(LeaseRequest { ttl: TTL, holder: &holder, seen: 0 });
+    let inquiry =
+        Inquiry { value: "value", verdict: "verdict", lock: "lock", known: Known::default(), lease };
+    for value in ["v5 \\xff", "b5 1/0", &format!("v{TOP} x"), "v05", "hello", "v"] {
+        server.admin(&format!("SET {{dustgate}}:value \"{value}\""));
+        let found = store.enter(inquiry).await.unwrap();
+        assert_eq!(found.value.map(|entry| entry.value), Some(Value::Other), "{value}");
+        let Lock::Granted(lease) = found.lock else { panic!("{value}: {:?}", found.lock) };
+        store.release(&lease).await.unwrap();
+    }
+    server.admin("DEL {dustgate}:value\r\nZADD {dustgate}:value 0 x");
+    let found = store.enter(inquiry).await.unwrap();
+    assert_eq!(found.value.map(|entry| entry.value), Some(Value::Other));
+    assert!(matches!(found.lock, Lock::Granted(_)), "{:?}", found.lock);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dustgate::clock::Dice;
-use dustgate::dust::{Dust, Value};
+use dustgate::dust::{Dust, Holder, Inquiry, Known, LeaseRequest, Lock, Value};
 use dustgate::flight::{Attempt, Flight, Names, Settings};
 use tokio::time::Instant;
 
@@ -52,4 +52,28 @@ async fn an_answer_that_is_lost_frees_the_lock_within_a_second() {
 #[tokio::test]
 async fn a_request_that_is_lost_holds_nothing() {
     lost(Mode::LoseRequests, false).await;
+}
+
+#[tokio::test]
+async fn a_step_whose_answer_is_lost_gets_its_own_lease_or_gives_it_back() {
+    let server = Server::least().await;
+    let relay = Relay::to(server.port);
+    let seen = server.store().await;
+    let store = open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.at.port())).await.unwrap();
+    let holder = Holder("one".into());
+    let lease = Some(LeaseRequest { ttl: Duration::from_secs(60), holder: &holder, seen: 0 });
+    let flight = Inquiry { value: "a", verdict: "a!", lock: "l", known: Known::default(), lease };
+    // The server has the script by then: its word that it has not would be the answer that is lost.
+    store.enter(Inquiry { lock: "other", ..flight }).await.unwrap();
+    relay.set(Mode::LoseAnswers);
+    assert!(store.enter(flight).await.is_err());
+    let landed = seen.entry("l").await.unwrap().unwrap().number;
+    relay.set(Mode::Pass);
+    let found = until("the store", async || store.enter(flight).await.ok()).await;
+    assert!(matches!(found.lock, Lock::Granted(lease) if lease.token == landed));
+    relay.set(Mode::LoseAnswers);
+    assert!(store.enter(flight).await.is_err());
+    relay.set(Mode::Pass);
+    until("the store", async || store.release_holder("l", &holder).await.ok()).await;
+    assert_eq!(seen.entry("l").await, Ok(None));
 }

@@ -5,6 +5,8 @@
 //! take that for a slow server.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,6 +43,15 @@ pub enum Mode {
 pub struct Relay {
     pub at: SocketAddr,
     way: watch::Sender<Way>,
+    trips: Arc<AtomicU64>,
+}
+
+/// One connection's round trips, counted with those of all.
+#[derive(Debug)]
+struct Trips {
+    all: Arc<AtomicU64>,
+    /// The client spoke last.
+    asked: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +85,17 @@ impl Mode {
     }
 }
 
+// === impl Trips ===
+
+impl Trips {
+    fn went(&self, direction: Direction) {
+        let asks = direction == Direction::ToServer;
+        if !self.asked.swap(asks, Ordering::Relaxed) && asks {
+            self.all.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 // === impl Relay ===
 
 impl Relay {
@@ -94,10 +116,18 @@ impl Relay {
         let at = listener.local_addr().unwrap();
         let (way, seen) = watch::channel(Way { mode: Mode::Pass, far, breaks: 0 });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let trips = Arc::new(AtomicU64::new(0));
+        let counted = trips.clone();
         std::thread::spawn(move || {
-            runtime.block_on(async { serve(TcpListener::from_std(listener).unwrap(), at, seen).await });
+            let listener = || TcpListener::from_std(listener).unwrap();
+            runtime.block_on(async { serve(listener(), at, seen, counted).await });
         });
-        Self { at, way }
+        Self { at, way, trips }
+    }
+
+    /// How often a client spoke after the server had, on all connections so far.
+    pub fn trips(&self) -> u64 {
+        self.trips.load(Ordering::Relaxed)
     }
 
     /// From now on the server looks like this.
@@ -118,7 +148,7 @@ impl Relay {
 }
 
 /// Until the relay is dropped.
-async fn serve(listener: TcpListener, at: SocketAddr, mut ways: watch::Receiver<Way>) {
+async fn serve(listener: TcpListener, at: SocketAddr, mut ways: watch::Receiver<Way>, trips: Arc<AtomicU64>) {
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
@@ -143,11 +173,12 @@ async fn serve(listener: TcpListener, at: SocketAddr, mut ways: watch::Receiver<
             accepted = accept => {
                 let Ok((near, _)) = accepted else { continue };
                 let mut broken = ways.clone();
+                let trips = Trips { all: trips.clone(), asked: AtomicBool::new(false) };
                 connections.spawn(async move {
                     let carried = broken.clone();
                     tokio::select! {
                         _ = broken.wait_for(|now| now.breaks != way.breaks) => {}
-                        _ = connection(near, way, carried) => {}
+                        _ = connection(near, way, carried, &trips) => {}
                     }
                 });
                 while connections.try_join_next().is_some() {}
@@ -164,7 +195,12 @@ fn again(at: SocketAddr) -> Option<TcpListener> {
     socket.listen(1024).ok()
 }
 
-async fn connection(mut near: TcpStream, way: Way, ways: watch::Receiver<Way>) -> std::io::Result<()> {
+async fn connection(
+    mut near: TcpStream,
+    way: Way,
+    ways: watch::Receiver<Way>,
+    trips: &Trips,
+) -> std::io::Result<()> {
     let mut sink = vec![0; 64 << 10];
     match way.mode {
         Mode::Close | Mode::Down => return Ok(()),
@@ -183,8 +219,8 @@ async fn connection(mut near: TcpStream, way: Way, ways: watch::Receiver<Way>) -
             let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
             // One direction's end is the end of both: neither side speaks on by itself.
             tokio::select! {
-                () = carry(near_in, far_out, ways.clone(), Direction::ToServer) => {}
-                () = carry(far_in, near_out, ways, Direction::ToClient) => {}
+                () = carry(near_in, far_out, ways.clone(), Direction::ToServer, trips) => {}
+                () = carry(far_in, near_out, ways, Direction::ToClient, trips) => {}
             }
             return Ok(());
         }
@@ -198,6 +234,7 @@ async fn carry(
     mut to: OwnedWriteHalf,
     mut ways: watch::Receiver<Way>,
     direction: Direction,
+    trips: &Trips,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -212,6 +249,7 @@ async fn carry(
         if mode.loses(direction) {
             continue;
         }
+        trips.went(direction);
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
