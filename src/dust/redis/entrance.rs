@@ -64,9 +64,10 @@ impl Redis {
         let call = call.lease(lease).number(lease.token).arg(limit(lives)).arg(text).arg(tail).arg(bytes);
         let call = call.number(ms(lives.unwrap_or(super::MAX_TTL)));
         let call = call.arg(limit(verdict.and_then(|note| note.expires_in)));
-        let call = call.arg(verdict.map_or("", |note| note.text));
-        let kept = result.map_or(&[][..], |result| result.keeps);
-        let call = kept.iter().fold(call, |call, name| call.arg(name));
+        let mut call = call.arg(verdict.map_or("", |note| note.text));
+        for name in result.map_or(&[][..], |result| result.keeps) {
+            call = call.arg(name);
+        }
         Ok(match self.shared.run::<Option<String>>(call).await? {
             Some(number) => Landing::At(self.number(&number)?),
             None => Landing::Fenced,
