@@ -231,7 +231,10 @@ fn granted(lock: Lock) -> Option<Lease> {
 }
 
 pub(super) fn won(lock: Lock) -> Lease {
-    granted(lock.clone()).unwrap_or_else(|| panic!("not granted but {lock:?}"))
+    match lock {
+        Lock::Granted(lease) => lease,
+        other => panic!("not granted but {other:?}"),
+    }
 }
 
 fn held_by(rig: &dyn Rig, lock: &Lock, lease: &Lease) {
