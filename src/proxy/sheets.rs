@@ -60,7 +60,8 @@ impl Sheets {
     pub(crate) fn beside(clients: usize) -> Self {
         let limit = getrlimit(Resource::Nofile).current;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        Self::at_most((limit.saturating_sub(clients.saturating_mul(4)) / 4).min(MOST))
+        let spare = limit.saturating_sub(clients);
+        Self::at_most(if spare < MOST { 0 } else { (spare / 8).min(MOST) })
     }
 
     fn at_most(most: usize) -> Self {
