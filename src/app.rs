@@ -13,7 +13,7 @@ use crate::body::Bodies;
 use crate::clock::{Clock, Dice, Steady, SystemClock};
 use crate::config::Settings;
 use crate::drain;
-use crate::dust::{Dust, Missing};
+use crate::dust::{self, Dust, Missing};
 use crate::flight::OnUnavailable;
 use crate::node::{Joining, Node, Opened, Parts, Seams, fleet_key};
 use crate::proxy::Proxy;
