@@ -99,6 +99,7 @@ async fn tidy_forever(proxy: &Proxy) {
             () = sleep_until(memory_at) => {
                 let gone = proxy.tier.sweep(proxy.now_ms(), &proxy.stamps).await;
                 proxy.observer.expired(gone);
+                proxy.negative_cache.sweep();
                 if post.is_held() {
                     make_room(proxy, &mut sweeper).await;
                 } else {

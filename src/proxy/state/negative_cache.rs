@@ -171,6 +171,12 @@ impl NegativeCache {
         }
     }
 
+    /// Drops the verdicts that are over. One whose key is not asked for again would stay, with the response
+    /// that it holds, until thousands of others have come.
+    pub(crate) fn sweep(&self) {
+        self.held.retain(|_, note| !note.is_over());
+    }
+
     /// Returns whether any verdict is remembered of a key, for whatever request.
     pub(crate) fn has(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> bool {
         self.held.peek(&key).is_some_and(|note| !note.is_covered(url, stamps) && note.is_in_time())
@@ -290,6 +296,20 @@ mod tests {
             matches!(notes.find(KEY, KEY, &stamps, || false, |_| None), NoteResult::Pass(_)),
             "it lies here"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_drops_what_is_over_and_nothing_else() {
+        let notes = NegativeCache::new();
+        notes.pass(KEY, PassReason::Private, Binding::default(), 3, TTL);
+        notes.sweep();
+        assert_eq!(notes.held.len(), 1);
+        tokio::time::advance(TTL).await;
+        notes.sweep();
+        assert_eq!(notes.held.len(), 1, "one request judges again while it serves the others");
+        tokio::time::advance(TTL).await;
+        notes.sweep();
+        assert_eq!(notes.held.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
