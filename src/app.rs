@@ -22,6 +22,9 @@ use crate::tasks::{Need, Task, Tasks};
 use crate::telemetry::labels::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
 
+/// How long the end of the process waits for the store's last writes.
+const FLUSH_BOUND: Duration = Duration::from_secs(5);
+
 mod descriptors;
 mod desk;
 mod health;

@@ -79,6 +79,11 @@ impl Key {
         &self.text
     }
 
+    /// The canonical text, shared.
+    pub fn shared_text(&self) -> Arc<str> {
+        self.text.clone()
+    }
+
     /// Its hash.
     pub fn hash(&self) -> KeyHash {
         self.hash

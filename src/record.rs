@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderName, StatusCode};
 
 pub mod codec;
 mod evidence;
+pub mod fields;
 
 pub use evidence::{Bound, CarriedDigest, Evidence, Witness};
+pub use fields::{Fields, Lines};
 
 /// The longest text of a pointer or a note, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
@@ -27,7 +29,7 @@ pub const MAX_ACCEPT: usize = 256;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The canonical text of its key (of a variant, the variant's own key), compared on read.
-    pub key: String,
+    pub key: Arc<str>,
     /// The number under which its bytes were first asked for (F8).
     pub born: u64,
     /// The number under which it was last filled or validated (F8).
@@ -35,7 +37,7 @@ pub struct Record {
     /// Status.
     pub status: StatusCode,
     /// End-to-end fields, as upstream sent them.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// When the response's head was received, on the store's clock, in ms.
     pub received_at: u64,
     /// Corrected initial age (RFC 9111 §4.2.3), in ms.
@@ -207,7 +209,7 @@ impl Record {
 
     /// About the bytes that it takes in memory, without its body.
     pub fn weight(&self) -> u64 {
-        let fields: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 64).sum();
+        let fields: usize = self.headers.text_len() + self.headers.len() * 64;
         (self.key.len() + fields + self.body.segments.len() * 40 + 256) as u64
     }
 }

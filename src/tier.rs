@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
-use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder};
 use tokio::task::yield_now;
 
 use crate::dust::Number;
 use crate::key::KeyHash;
-use crate::record::{Spoken, VaryNode};
+use crate::record::VaryNode;
 
 mod confirm;
 mod doubts;
@@ -28,6 +28,7 @@ pub mod stamps;
 pub mod stood;
 pub mod stored;
 pub mod trust;
+mod weight;
 pub mod write_tracking;
 
 pub use member::{Host, Member, News};
@@ -41,6 +42,7 @@ pub use write_tracking::Own;
 use doubts::Doubts;
 use numbers::Stands;
 use stored::{DOUBTED, USED};
+use weight::Weigh;
 
 /// The longest body that is held in memory, in bytes, however large the tier is.
 const HOLD_CEILING: u64 = 8 << 20;
@@ -54,8 +56,6 @@ const HOT: f64 = 0.85;
 const GHOSTS: f64 = 0.0;
 /// After how many entries a sweep lets other tasks run: some dozen microseconds.
 const STRIDE: usize = 128;
-/// The bytes that an entry costs beside its record and body.
-const ENTRY_OVERHEAD: u64 = 160;
 
 /// The records and Vary nodes that this instance holds in memory.
 #[derive(Debug)]
@@ -78,9 +78,6 @@ pub enum Held {
     /// The responses of this key vary: the record is under the key of a variant.
     Vary(Arc<VaryNode>),
 }
-
-#[derive(Debug, Clone)]
-struct Weigh;
 
 #[derive(Debug, Clone)]
 struct Evictions {
@@ -141,7 +138,12 @@ impl Tier {
             .build()
             .expect("the three required options are given");
         let lifecycle = Evictions { count: evicted.clone(), watch: watch.clone() };
-        let memory = Cache::with_options(options, Weigh, DefaultHashBuilder::default(), lifecycle);
+        let memory = Cache::with_options(
+            options,
+            Weigh::new(watch.is_some()),
+            DefaultHashBuilder::default(),
+            lifecycle,
+        );
         Self { memory, evicted, hold, max_life_ms: u64::MAX, watch, unbacked: AtomicBool::new(false) }
     }
 
@@ -207,7 +209,7 @@ impl Tier {
     /// from the store has none.
     pub fn keep(&self, stored: Arc<Stored>) {
         let stored = stored.within(self.max_life_ms);
-        let key: Arc<str> = Arc::from(stored.record.key.as_str());
+        let key: Arc<str> = stored.record.key.clone();
         let number = stored.number();
         if stored.is_unbacked() {
             self.unbacked.store(true, Ordering::Release);
@@ -239,7 +241,7 @@ impl Tier {
         }
         let placed = self.put(key, held.clone());
         self.settle(watch);
-        self.index(watch, hash, key);
+        self.index(watch, hash, key, || key.clone());
         match watch.numbers.stands(hash, token, number) {
             Stands::At(number) => {
                 if let Held::Stored(stored) = &held {
@@ -248,7 +250,7 @@ impl Tier {
             }
             Stands::Older => {
                 self.memory.remove_if(&**key, |there| there.token() == token);
-                self.index(watch, hash, key);
+                self.index(watch, hash, key, || key.clone());
             }
             Stands::Unread => {
                 watch.ask(hash);
@@ -295,7 +297,7 @@ impl Tier {
 
     /// Forgets a key if it holds this record, with or without its bytes.
     pub fn forget(&self, stored: &Stored) {
-        let key = stored.record.key.as_str();
+        let key = &*stored.record.key;
         self.memory.remove_if(key, |held| matches!(held, Held::Stored(there) if there.is(stored)));
         self.left(key);
     }
@@ -419,37 +421,16 @@ impl Held {
             return (newcomer.token() >= self.token()).then(|| newcomer.clone());
         };
         let same_bytes = here.manifest == comes.manifest;
-        match (&here.body, &comes.body) {
+        match (here.body(), comes.body()) {
             (Some(_), None) if same_bytes && comes.record.token == here.record.token => None,
             (Some(body), None) if same_bytes && comes.record.token > here.record.token => {
-                Some(Self::Stored(Arc::new(comes.with_body(body.clone()))))
+                Some(Self::Stored(Arc::new(comes.with_body(body))))
             }
             (None, Some(body)) if same_bytes && comes.record.token < here.record.token => {
-                Some(Self::Stored(Arc::new(here.with_body(body.clone()))))
+                Some(Self::Stored(Arc::new(here.with_body(body))))
             }
             _ => (comes.record.token >= here.record.token).then(|| newcomer.clone()),
         }
-    }
-}
-
-// === impl Weigh ===
-
-impl Weighter<Arc<str>, Held> for Weigh {
-    fn weight(&self, key: &Arc<str>, held: &Held) -> u64 {
-        let inside = match held {
-            Held::Stored(stored) => {
-                stored.record.weight()
-                    + stored.manifest.segments.len() as u64 * 40
-                    + stored.body.as_ref().map_or(0, |body| body.len() as u64)
-            }
-            Held::Vary(node) => {
-                let spoken =
-                    |one: &Spoken| (one.language.len() + one.accept.as_ref().map_or(0, String::len)) as u64;
-                let languages = node.languages.iter().map(|one| spoken(one) + 128).sum::<u64>();
-                node.key.len() as u64 + node.variants.len() as u64 * 56 + languages + 128
-            }
-        };
-        key.len() as u64 + inside + ENTRY_OVERHEAD
     }
 }
 

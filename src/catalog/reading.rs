@@ -66,7 +66,7 @@ impl Reading {
     /// Returns the same, or [`Reading::Foreign`] if it is of another key.
     pub(super) fn only(self, key: &str) -> Self {
         match &self {
-            Self::Record(record) if record.key != key => Self::Foreign,
+            Self::Record(record) if *record.key != *key => Self::Foreign,
             Self::Vary(node) if node.key != key => Self::Foreign,
             _ => self,
         }
@@ -81,7 +81,7 @@ pub(super) fn note(entry: &Entry, limits: &Limits) -> Option<Note> {
 /// Returns whether a note may be of this key. Only a growing one names its key.
 pub(super) fn is_noted_of(note: &Note, key: &str) -> bool {
     match note {
-        Note::Growing { head, .. } => head.key == key,
+        Note::Growing { head, .. } => *head.key == *key,
         Note::Pass { .. } | Note::Failed { .. } => true,
     }
 }

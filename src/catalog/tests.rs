@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{Catalog, EntryText, LISTING, Reading, Removal, Report, ToldAside};
@@ -9,7 +9,7 @@ use crate::clock::{Dice, ManualClock};
 use crate::dust::{Dust as _, Embedded, Error, Number, Put, Written};
 use crate::flight::{Attempt, Fill, Flight, Noted, Settings};
 use crate::key::Key;
-use crate::record::{Binding, LifetimeBy, Manifest, Note, Record, VaryNode};
+use crate::record::{Binding, Fields, LifetimeBy, Manifest, Note, Record, VaryNode};
 use crate::testkit::Faulty;
 use crate::testkit::faulty::{Fault, Op};
 
@@ -73,11 +73,11 @@ fn key() -> Key {
 
 fn record(key: &str) -> Record {
     Record {
-        key: key.to_owned(),
+        key: key.into(),
         born: 0,
         token: 0,
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers: Fields::default(),
         received_at: NOW,
         age_ms: 0,
         fresh_ms: 1_000,

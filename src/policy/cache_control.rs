@@ -5,6 +5,7 @@ use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use super::age::delta_seconds;
 use super::rules::{Ignore, Rules};
+use crate::record::Lines;
 
 /// What a response's directives say. If a directive is repeated, the stricter one counts (RFC 9111 §4.2.1);
 /// an invalid number counts as 0, which is stale.
@@ -122,7 +123,7 @@ pub(super) fn withheld(headers: &HeaderMap, rules: &Rules) -> Vec<HeaderName> {
 }
 
 /// Calls `seen` with each directive that counts. Returns whether they come from a targeted field.
-fn each(headers: &HeaderMap, rules: &Rules, mut seen: impl FnMut(Directive<'_>)) -> bool {
+fn each(headers: &impl Lines, rules: &Rules, mut seen: impl FnMut(Directive<'_>)) -> bool {
     for field in &rules.targeted {
         let Some(dictionary) = targeted(headers, field) else { continue };
         for (name, entry) in &dictionary {
@@ -146,24 +147,24 @@ fn each(headers: &HeaderMap, rules: &Rules, mut seen: impl FnMut(Directive<'_>))
         }
         return true;
     }
-    for line in headers.get_all(header::CACHE_CONTROL) {
-        directives(line.as_bytes()).for_each(&mut seen);
+    for line in headers.lines(&header::CACHE_CONTROL) {
+        directives(line).for_each(&mut seen);
     }
     false
 }
 
 /// The targeted field whose directives count for a response, if one does.
-pub(super) fn targeted_field<'a>(headers: &HeaderMap, rules: &'a Rules) -> Option<&'a HeaderName> {
+pub(super) fn targeted_field<'a>(headers: &impl Lines, rules: &'a Rules) -> Option<&'a HeaderName> {
     rules.targeted.iter().find(|field| targeted(headers, field).is_some())
 }
 
 /// A targeted field that parses and is not empty (RFC 9213 §2.1).
-fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Dictionary> {
-    let mut lines = headers.get_all(field).iter();
-    let mut whole = lines.next()?.as_bytes().to_vec();
+fn targeted(headers: &impl Lines, field: &HeaderName) -> Option<Dictionary> {
+    let mut lines = headers.lines(field);
+    let mut whole = lines.next()?.to_vec();
     for line in lines {
         whole.extend_from_slice(b", ");
-        whole.extend_from_slice(line.as_bytes());
+        whole.extend_from_slice(line);
     }
     Parser::new(&whole).parse::<Dictionary>().ok().filter(|dictionary| !dictionary.is_empty())
 }
@@ -263,7 +264,7 @@ impl<'a> Directive<'a> {
 
 impl Directives {
     /// The directives of a response, as the origin wrote them.
-    pub fn of(headers: &HeaderMap, rules: &Rules) -> Self {
+    pub fn of(headers: &impl Lines, rules: &Rules) -> Self {
         let mut found = Self::default();
         found.targeted = each(headers, rules, |directive| found.add(directive));
         found

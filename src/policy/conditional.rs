@@ -1,10 +1,10 @@
 //! Conditions that are answered from a record (RFC 9110 §13, RFC 9111 §4.3.2).
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::date::parse_date;
 use super::etag::{etag, list};
-use crate::record::Record;
+use crate::record::{Lines, Record};
 
 /// What a conditional GET or HEAD is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn conditional(request: &HeaderMap, record: &Record) -> Conditional {
     let mut since = request.get_all(header::IF_MODIFIED_SINCE).iter();
     let (Some(since), None) = (since.next(), since.next()) else { return Conditional::Send };
     let Some(since) = parse_date(since.as_bytes()) else { return Conditional::Send };
-    let dated = |field: HeaderName| record.headers.get(field).and_then(|date| parse_date(date.as_bytes()));
+    let dated = |field| record.headers.first(&field).and_then(parse_date);
     let modified = dated(header::LAST_MODIFIED).or_else(|| dated(header::DATE)).unwrap_or(record.received_at);
     if modified <= since { Conditional::NotModified } else { Conditional::Send }
 }
@@ -35,7 +35,7 @@ pub fn conditional(request: &HeaderMap, record: &Record) -> Conditional {
 /// The fields of a record that a 304 carries (RFC 9110 §15.4.5): all but those that describe the content.
 /// Last-Modified only where there is no ETag.
 pub fn not_modified_headers(record: &Record) -> HeaderMap {
-    let mut sent = record.headers.clone();
+    let mut sent = record.headers.to_map(0);
     for field in [
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
@@ -54,7 +54,7 @@ pub fn not_modified_headers(record: &Record) -> HeaderMap {
 fn matches_any(request: &HeaderMap, record: &Record) -> bool {
     let stored = etag(&record.headers);
     // A tag without quotes may have commas in it, so the line is compared as a whole, too.
-    let as_stored = stored.and_then(|_| record.headers.get(header::ETAG)).map(HeaderValue::as_bytes);
+    let as_stored = stored.and_then(|_| record.headers.first(&header::ETAG));
     request.get_all(header::IF_NONE_MATCH).iter().any(|line| {
         let line = line.as_bytes().trim_ascii();
         line == b"*"
@@ -65,7 +65,7 @@ fn matches_any(request: &HeaderMap, record: &Record) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
     use crate::policy::Rules;
@@ -83,7 +83,7 @@ mod tests {
         let map = |fields: &[(&'static str, &'static str)]| -> HeaderMap {
             fields.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
         };
-        record.headers = map(stored);
+        record.headers = map(stored).into();
         conditional(&map(asked), &record)
     }
 

@@ -1,6 +1,8 @@
 //! Entity tags (RFC 9110 §8.8.3).
 
-use http::{HeaderMap, header};
+use http::header;
+
+use crate::record::Lines;
 
 /// One entity tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +17,8 @@ pub(super) struct ETag<'a> {
 /// The tag of a response; `None` if there is none or it is invalid. A text without quotes is no tag by the
 /// grammar, but many origins send one and compare it as it stands. It counts as a weak tag, since such an
 /// origin promises nothing about bytes.
-pub(super) fn etag(headers: &HeaderMap) -> Option<ETag<'_>> {
-    let value = headers.get(header::ETAG)?.as_bytes().trim_ascii();
+pub(super) fn etag(headers: &impl Lines) -> Option<ETag<'_>> {
+    let value = headers.first(&header::ETAG)?.trim_ascii();
     ETag::parse(value).or_else(|| ETag::bare(value))
 }
 
@@ -117,7 +119,7 @@ mod tests {
     #[test]
     fn a_tag_without_quotes_is_a_weak_one() {
         let of = |text: &'static str| {
-            [(header::ETAG, http::HeaderValue::from_static(text))].into_iter().collect::<HeaderMap>()
+            [(header::ETAG, http::HeaderValue::from_static(text))].into_iter().collect::<http::HeaderMap>()
         };
         for (text, opaque) in [
             ("abc", Some("abc")),

@@ -7,7 +7,7 @@ use super::date::parse_date;
 use super::etag::etag;
 use super::rules::{Rules, SetCookie};
 use super::stale::is_failure;
-use crate::record::LifetimeBy;
+use crate::record::{LifetimeBy, Lines};
 
 /// How long a record with a validator is kept past its lifetime by default, in ms.
 const KEEP_MS: u64 = 3_600_000;
@@ -73,9 +73,9 @@ fn heuristic(headers: &HeaderMap, rules: &Rules, received_at: u64) -> Option<u64
 }
 
 /// Returns whether a response has a validator.
-pub(super) fn has_validator(headers: &HeaderMap) -> bool {
+pub(super) fn has_validator(headers: &impl Lines) -> bool {
     etag(headers).is_some()
-        || headers.get(header::LAST_MODIFIED).is_some_and(|at| parse_date(at.as_bytes()).is_some())
+        || headers.first(&header::LAST_MODIFIED).is_some_and(|at| parse_date(at).is_some())
 }
 
 /// The response whose lifetime is judged. If `credentialed`, only the origin's own statements count.

@@ -159,7 +159,7 @@ fn record(
 ) -> Record {
     Record {
         status,
-        headers: stored_headers(headers, rules, NOW),
+        headers: stored_headers(headers, rules, NOW).into(),
         received_at: NOW,
         age_ms: lifetime.age_ms,
         fresh_ms: lifetime.fresh_ms,

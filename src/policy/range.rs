@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::conditional::{Conditional, conditional};
 use super::date::parse_date;
 use super::etag::{ETag, etag};
-use crate::record::Record;
+use crate::record::{Lines, Record};
 
 mod cut;
 mod join;
@@ -109,7 +109,7 @@ fn if_range_holds(request: &HeaderMap, record: &Record) -> bool {
     if let Some(asked) = ETag::parse(asked.as_bytes()) {
         return etag(&record.headers).is_some_and(|stored| stored.is_strongly(asked));
     }
-    let dated = |field| record.headers.get(field).and_then(|date: &HeaderValue| parse_date(date.as_bytes()));
+    let dated = |field| record.headers.first(&field).and_then(parse_date);
     let (Some(asked), Some(modified)) = (parse_date(asked.as_bytes()), dated(header::LAST_MODIFIED)) else {
         return false;
     };

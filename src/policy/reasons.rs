@@ -10,7 +10,7 @@ use super::pass::PassReason;
 use super::request::RequestFacts;
 use super::reuse::ReuseTerms;
 use super::rules::Rules;
-use crate::record::{LifetimeBy, Record};
+use crate::record::{LifetimeBy, Lines, Record};
 
 // === impl PassReason ===
 
@@ -154,11 +154,9 @@ fn client_refuses(wants: &ClientDirectives, age: u64) -> String {
 }
 
 fn expires(record: &Record, rules: &Rules, said: &Directives) -> &'static str {
-    let mut lines = record.headers.get_all(header::EXPIRES).iter();
+    let mut lines = record.headers.lines(&header::EXPIRES);
     match lines.next().filter(|_| !said.targeted && !rules.ignore.expires) {
-        Some(date) if lines.next().is_none() && parse_date(date.as_bytes()).is_some() => {
-            "Expires (RFC 9111 §5.3)"
-        }
+        Some(date) if lines.next().is_none() && parse_date(date).is_some() => "Expires (RFC 9111 §5.3)",
         Some(_) => "an Expires that is no date, and so is past (RFC 9111 §5.3)",
         None => "nobody: kept to be validated (RFC 9111 §4.3)",
     }
@@ -193,7 +191,7 @@ mod tests {
         assert_eq!(lifetime_source(&record, &plain), cut);
         record.fresh_ms = 7000;
         assert_eq!(lifetime_source(&record, &plain), "max-age of cdn-cache-control (RFC 9213 §2)");
-        record.headers.remove("cdn-cache-control");
+        record.headers.edit(|headers| headers.remove("cdn-cache-control"));
         for (date, want) in [
             ("Sun, 06 Nov 1994 08:49:37 GMT", "Expires (RFC 9111 §5.3)"),
             ("0", "an Expires that is no date, and so is past (RFC 9111 §5.3)"),

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::etag::etag;
 use super::range::{Part, content_range_of, is_several};
 use super::stored::content_length;
-use crate::record::Record;
+use crate::record::{Lines, Record};
 
 /// The fields that ask for the rest of a body: Range from the first missing byte, If-Range with the strong
 /// tag of the first part. `None` if only the whole will do: no strong tag, no known length, nothing there or
@@ -23,7 +23,7 @@ pub fn resumption(record: &Record) -> Option<HeaderMap> {
         Some(_) => format!("bytes={first}-{last}"),
     };
     conditions.insert(header::RANGE, HeaderValue::try_from(range).ok()?);
-    conditions.insert(header::IF_RANGE, record.headers.get(header::ETAG)?.clone());
+    conditions.insert(header::IF_RANGE, record.headers.value(&header::ETAG)?);
     Some(conditions)
 }
 
@@ -80,8 +80,8 @@ fn rest(record: &Record) -> Option<Part> {
     (there > 0 && next <= last).then_some((next, last, total))
 }
 
-fn same(record: &Record, other: &HeaderMap, field: &HeaderName) -> bool {
-    record.headers.get_all(field).iter().eq(other.get_all(field))
+fn same(record: &Record, other: &impl Lines, field: &HeaderName) -> bool {
+    record.headers.lines(field).eq(other.lines(field))
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
 
     fn record(lines: &[(&'static str, &'static str)], there: u64) -> Record {
         Record {
-            headers: fields(lines),
+            headers: fields(lines).into(),
             fresh_ms: 1,
             body: Manifest { len: there, ..Manifest::default() },
             ..fixtures::record("http://h/a")

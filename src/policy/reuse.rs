@@ -1,8 +1,6 @@
 //! Whether a record answers a request. This is on the path of every hit, so nothing is parsed or allocated
 //! here: the record's fields are parsed once, into [`ReuseTerms`].
 
-use http::header;
-
 use super::age::{current_age, is_from_the_future};
 use super::cache_control::Directives;
 use super::lifetime::has_validator;
@@ -163,7 +161,7 @@ impl ReuseTerms {
             is_failure: is_failure(record.status),
             immutable: said.immutable,
             shares: raw.grant_sharing(),
-            varies_on_cookie: names_cookie(record.headers.get_all(header::VARY)),
+            varies_on_cookie: names_cookie(&record.headers),
             has_validator: has_validator(&record.headers),
             sie_on_status_ms: (said.if_error.unwrap_or(0) * 1000).max(route),
             fresh_until: record.fresh_until(),

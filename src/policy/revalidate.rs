@@ -1,6 +1,6 @@
 //! Validating a record upstream, and what the response makes of it (RFC 9111 §4.3).
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::date::parse_date;
 use super::etag::etag;
@@ -9,7 +9,7 @@ use super::rules::Rules;
 use super::stored::{content_length, stored_headers};
 use super::vary::{Varies, names_cookie, varies};
 use super::verdict::{Answer, Framing, Verdict, verdict};
-use crate::record::Record;
+use crate::record::{Lines, Record};
 
 /// What a HEAD's answer makes of a stored GET (RFC 9111 §4.3.5).
 #[derive(Debug, Clone, PartialEq)]
@@ -27,14 +27,14 @@ pub enum HeadUpdate {
 pub fn validators(record: &Record) -> Option<HeaderMap> {
     let mut conditions = HeaderMap::new();
     if etag(&record.headers).is_some()
-        && let Some(tag) = record.headers.get(header::ETAG)
+        && let Some(tag) = record.headers.value(&header::ETAG)
     {
-        conditions.insert(header::IF_NONE_MATCH, tag.clone());
+        conditions.insert(header::IF_NONE_MATCH, tag);
     }
-    if let Some(modified) = record.headers.get(header::LAST_MODIFIED)
+    if let Some(modified) = record.headers.value(&header::LAST_MODIFIED)
         && parse_date(modified.as_bytes()).is_some()
     {
-        conditions.insert(header::IF_MODIFIED_SINCE, modified.clone());
+        conditions.insert(header::IF_MODIFIED_SINCE, modified);
     }
     (!conditions.is_empty()).then_some(conditions)
 }
@@ -56,7 +56,7 @@ pub fn refresh(
     if !is_of_the_same(record, not_modified) {
         return None;
     }
-    let mut merged = record.headers.clone();
+    let mut merged = record.headers.to_map(0);
     let fresh = stored_headers(not_modified, rules, received_at);
     for field in fresh.keys().filter(|field| is_updated(field)) {
         merged.remove(field);
@@ -79,7 +79,7 @@ pub fn refresh(
         received_at,
         framing: Framing::Length(record.body.len),
     };
-    let by_cookie = names_cookie(merged.get_all(header::VARY));
+    let by_cookie = names_cookie(&merged);
     let ask = RequestFacts {
         authorization: record.credentialed && !by_cookie,
         cookie: record.credentialed && by_cookie,
@@ -91,7 +91,7 @@ pub fn refresh(
     }
     let merged = stored_headers(&merged, rules, received_at);
     Some(Record {
-        headers: merged,
+        headers: merged.into(),
         received_at,
         age_ms: lifetime.age_ms,
         fresh_ms: lifetime.fresh_ms,
@@ -124,14 +124,14 @@ pub fn head_update(
         (Some(told), Some(stored)) => told.is(stored),
         (Some(_), None) => false,
         // An invalid tag is compared as it stands.
-        (None, _) => head.get(header::ETAG).is_none_or(|told| record.headers.get(header::ETAG) == Some(told)),
+        (None, _) => {
+            head.first(&header::ETAG).is_none_or(|told| record.headers.first(&header::ETAG) == Some(told))
+        }
     };
     if !tagged || !is_dated_alike(record, head).unwrap_or(!head.contains_key(header::LAST_MODIFIED)) {
         return HeadUpdate::Stale;
     }
-    let coded = |headers: &HeaderMap| headers.get_all(header::CONTENT_ENCODING).iter().cloned().collect();
-    let codings: [Vec<HeaderValue>; 2] = [coded(head), coded(&record.headers)];
-    if codings[0] != codings[1] {
+    if !head.lines(&header::CONTENT_ENCODING).eq(record.headers.lines(&header::CONTENT_ENCODING)) {
         return HeadUpdate::Nothing;
     }
     let tells = head.contains_key(header::ETAG) || head.contains_key(header::LAST_MODIFIED);
@@ -157,9 +157,8 @@ fn is_of_the_same(record: &Record, not_modified: &HeaderMap) -> bool {
 
 /// Whether both have the same Last-Modified; `None` if one of them has none.
 fn is_dated_alike(record: &Record, told: &HeaderMap) -> Option<bool> {
-    let (told, stored) = (told.get(header::LAST_MODIFIED)?, record.headers.get(header::LAST_MODIFIED)?);
-    let date = |value: &HeaderValue| parse_date(value.as_bytes());
-    Some(told == stored || date(told).is_some_and(|told| date(stored) == Some(told)))
+    let (told, stored) = (told.first(&header::LAST_MODIFIED)?, record.headers.first(&header::LAST_MODIFIED)?);
+    Some(told == stored || parse_date(told).is_some_and(|told| parse_date(stored) == Some(told)))
 }
 
 /// Returns whether a 304 updates a field. Fields of the content stay as they came with it (RFC 9111 §3.2),

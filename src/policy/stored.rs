@@ -7,6 +7,7 @@ use super::cache_control::withheld;
 use super::date::http_date;
 use super::forward::response_headers;
 use super::rules::{Rules, SetCookie};
+use crate::record::Lines;
 
 /// The fields of a response as a record keeps them, and as all clients but the one that led get them:
 /// end-to-end ones (RFC 9111 §3.1), without those that no-cache and private withhold (§5.2.2.4, §5.2.2.7),
@@ -46,10 +47,10 @@ pub fn own_headers(headers: &HeaderMap, rules: &Rules) -> HeaderMap {
 }
 
 /// The length that a head states: digits only; `None` if there is none, or several differ.
-pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let first = lines.next()?.as_bytes();
-    if lines.any(|line| line.as_bytes() != first) {
+pub fn content_length(headers: &impl Lines) -> Option<u64> {
+    let mut lines = headers.lines(&header::CONTENT_LENGTH);
+    let first = lines.next()?;
+    if lines.any(|line| line != first) {
         return None;
     }
     delta_seconds(first)?; // digits, at least one
@@ -104,7 +105,7 @@ mod tests {
             (&["99999999999999999999999"], None),
             (&[], None),
         ] {
-            let headers =
+            let headers: HeaderMap =
                 lines.iter().map(|line| (header::CONTENT_LENGTH, HeaderValue::from_static(line))).collect();
             assert_eq!(content_length(&headers), want, "{lines:?}");
         }

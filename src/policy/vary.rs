@@ -8,7 +8,7 @@ use super::language::{best_language, encodings_into, languages_into, wants_most}
 use super::rules::{Cookies, Rules};
 use super::secret::is_known_secret;
 use crate::key::Key;
-use crate::record::{MAX_ACCEPT, MAX_LANGUAGE, Record, Spoken, VaryNode};
+use crate::record::{Lines, MAX_ACCEPT, MAX_LANGUAGE, Record, Spoken, VaryNode};
 
 /// A response that names more fields than this counts as `Vary: *`.
 const MOST_FIELDS: usize = 32;
@@ -29,7 +29,7 @@ pub enum Varies {
 /// `*`; what the key covers anyway, and a Cookie that the route strips, do not count.
 pub fn varies(response: &HeaderMap, rules: &Rules) -> Varies {
     let mut fields = Vec::new();
-    for member in members(response.get_all(header::VARY)) {
+    for member in members(response.lines(&header::VARY)) {
         let Ok(field) = HeaderName::from_bytes(member) else { return Varies::Star };
         let settled =
             is_same_for_a_key(&field) || (field == header::COOKIE && rules.cookies == Cookies::Strip);
@@ -158,7 +158,7 @@ fn field_into(out: &mut String, field: &HeaderName, headers: &HeaderMap) {
 /// would reach clients that never named it.
 pub fn is_coded_for_all(request: &HeaderMap, response: &HeaderMap) -> bool {
     let Some(taken) = normal(&header::ACCEPT_ENCODING, request) else { return true };
-    members(response.get_all(header::CONTENT_ENCODING)).all(|coding| {
+    members(response.lines(&header::CONTENT_ENCODING)).all(|coding| {
         coding.eq_ignore_ascii_case(b"identity")
             || taken.split(", ").filter(|taken| !taken.ends_with(";q=0")).any(|taken| {
                 let taken = taken.split(';').next().unwrap_or_default();
@@ -180,7 +180,7 @@ pub fn spoken(
     variant: &Key,
     fields: &[HeaderName],
     headers: &HeaderMap,
-    response: &HeaderMap,
+    response: &impl Lines,
 ) -> Option<Spoken> {
     let language = one_language(response).filter(|language| !language.contains(&b','))?;
     // An invalid language may be any bytes, and other instances read the list.
@@ -210,18 +210,18 @@ fn speaks(record: &Record, headers: &HeaderMap) -> bool {
     one_language(&record.headers).is_some_and(|language| wants_most(headers, language))
 }
 
-fn one_language(response: &HeaderMap) -> Option<&[u8]> {
-    let mut lines = response.get_all(header::CONTENT_LANGUAGE).iter();
+fn one_language(response: &impl Lines) -> Option<&[u8]> {
+    let mut lines = response.lines(&header::CONTENT_LANGUAGE);
     let (Some(language), None) = (lines.next(), lines.next()) else { return None };
-    Some(language.as_bytes().trim_ascii())
+    Some(language.trim_ascii())
 }
 
-pub(super) fn names_cookie(vary: http::header::GetAll<'_, HeaderValue>) -> bool {
-    members(vary).any(|member| member.eq_ignore_ascii_case(b"cookie"))
+pub(super) fn names_cookie(headers: &impl Lines) -> bool {
+    members(headers.lines(&header::VARY)).any(|member| member.eq_ignore_ascii_case(b"cookie"))
 }
 
-fn members(vary: http::header::GetAll<'_, HeaderValue>) -> impl Iterator<Item = &[u8]> {
-    let all = vary.into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+fn members<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    let all = lines.flat_map(|line| line.split(|&byte| byte == b','));
     all.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 

@@ -192,7 +192,7 @@ async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap)
         _ => (primary, None),
     };
     let stored = match held {
-        Some(Held::Stored(stored)) if stored.body.is_some() => Some((stored, "in memory here")),
+        Some(Held::Stored(stored)) if stored.has_body() => Some((stored, "in memory here")),
         Some(Held::Stored(stored)) => Some((stored, "in the body store")),
         Some(Held::Vary(_)) | None => None,
     };

@@ -226,7 +226,7 @@ impl Job {
     /// ended: any other was refused for a reason that the store's entry may not have.
     pub(crate) fn known(&self) -> Number {
         let ended = |stale: &&Arc<Stored>| {
-            stale.record.fresh_until() <= self.proxy.now_ms() && stale.record.key == self.place.key.text()
+            stale.record.fresh_until() <= self.proxy.now_ms() && *stale.record.key == *self.place.key.text()
         };
         self.stale.as_ref().filter(ended).map_or(0, |stale| stale.number())
     }
@@ -349,7 +349,7 @@ impl Job {
             &self.headers,
             &self.past,
         )?;
-        let can_be_read = stored.body.is_some() || !self.is_out_of_reach(&stored.manifest);
+        let can_be_read = stored.has_body() || !self.is_out_of_reach(&stored.manifest);
         (can_be_read && matches!(usable, Use::Fresh { .. })).then_some(stored)
     }
 

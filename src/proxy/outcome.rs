@@ -14,7 +14,7 @@ use crate::dust::Number;
 use crate::key::{Key, KeyHash};
 use crate::policy::PassReason;
 use crate::proxy::cause::Refused;
-use crate::record::{Binding, Manifest, VaryNode};
+use crate::record::{Binding, Fields, Manifest, VaryNode};
 use crate::tier::Stored;
 use crate::{flight, upstream};
 
@@ -214,12 +214,21 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 pub(crate) struct SharedFailure {
     /// Its fields, without what is for one client alone.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// Its whole content.
     pub body: Bytes,
     /// The request fields that select it, with their values (RFC 9111 §4.1). A request that differs in one of
     /// them gets the failure without this response.
     pub select: Vec<(HeaderName, Option<String>)>,
+}
+
+// === impl SharedFailure ===
+
+impl SharedFailure {
+    /// Copies fields and content: it is remembered for longer than the connection's buffers should be.
+    pub(crate) fn new(headers: &HeaderMap, body: &[u8], select: Vec<(HeaderName, Option<String>)>) -> Self {
+        Self { headers: headers.into(), body: Bytes::copy_from_slice(body), select }
+    }
 }
 
 // === impl Moments ===

@@ -33,6 +33,9 @@ pub(crate) mod next;
 pub(crate) mod refusal;
 pub(crate) mod standing_in;
 
+/// About how many fields a response has beside the stored ones, so that their map need not grow.
+const ADDED: usize = 3;
+
 /// Where the content of a response comes from.
 enum BodySource<'a> {
     Held(Bytes),
@@ -47,7 +50,7 @@ pub(crate) async fn from_stored(
     stored: Arc<Stored>,
     status: CacheStatus<'_>,
 ) -> Next {
-    if let Some(body) = stored.body.clone() {
+    if let Some(body) = stored.body() {
         if body.len() >= sheets::LEAST {
             lay_out(proxy, &stored, &body);
         }
@@ -314,7 +317,7 @@ pub(crate) fn lacks_bytes(
     ask: &RequestFacts,
     unread: &[Arc<Manifest>],
 ) -> bool {
-    let needs_bytes = stored.body.is_none() && !stored.is_empty() && !ask.want.is_head();
+    let needs_bytes = !stored.has_body() && !stored.is_empty() && !ask.want.is_head();
     needs_bytes && reach::is_unread(proxy, stored.hash, &stored.manifest, unread)
 }
 
@@ -344,7 +347,7 @@ fn respond(
     let now = proxy.now_ms();
     let not_modified = is_not_modified(&request, stored);
     let mut headers =
-        if not_modified { policy::not_modified_headers(record) } else { record.headers.clone() };
+        if not_modified { policy::not_modified_headers(record) } else { record.headers.to_map(ADDED) };
     if mine {
         if let BodySource::Growing(exchange, _) = &bytes {
             // A 304 carries only Age of them (RFC 9110 §15.4.5).
@@ -455,7 +458,7 @@ pub(crate) fn failure(
     if mine {
         request.ticket.line.cache = Cache::Error;
     }
-    let mut headers = answer.headers.clone();
+    let mut headers = answer.headers.to_map(ADDED);
     proxy.hop_headers.deliver(&request, &mut headers, Some(&cache_status::failed(mine, request.forward)));
     if !bodiless(code) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));

@@ -11,14 +11,14 @@ pub use limits::{Limits, MAX_NOTE_MS};
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use self::wire::{WireFailed, WireGrowing, WirePass, WireRecord, WireVary};
 use super::{
-    MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer, Record, Segment,
-    Spoken, VaryNode,
+    Fields, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer,
+    Record, Segment, Spoken, VaryNode,
 };
 
 /// The format's version.
@@ -205,7 +205,7 @@ fn check_head(record: &Record) -> Result<(), CodecError> {
     let status = record.status.as_u16();
     holds((200..=599).contains(&status) && status != 304, "status")?;
     holds((status == 206) == record.range.is_some(), "range")?;
-    holds(!record.headers.keys().any(is_framing), "headers")?;
+    holds(!record.headers.iter().any(|(name, _)| is_framing(name.as_str())), "headers")?;
     check_fields(record.select.iter().map(|(field, _)| field))?;
     let mut values = record.select.iter().filter_map(|(_, value)| value.as_deref());
     holds(!values.any(|value| value.contains(char::is_control)), "select")?;
@@ -270,17 +270,16 @@ fn check_fields<'a>(fields: impl Iterator<Item = &'a HeaderName> + Clone) -> Res
 }
 
 /// Returns whether the field would change the framing of a response made from the record.
-fn is_framing(field: &HeaderName) -> bool {
+fn is_framing(field: &str) -> bool {
     matches!(
-        field.as_str(),
+        field,
         "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
     )
 }
 
-fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, CodecError> {
+fn stated_length(headers: &Fields) -> Result<Option<u64>, CodecError> {
     let mut stated = None;
-    for line in headers.get_all(http::header::CONTENT_LENGTH) {
-        let digits = line.as_bytes();
+    for digits in headers.lines(&http::header::CONTENT_LENGTH) {
         let number =
             std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let number: u64 =
@@ -312,8 +311,8 @@ fn growing(life: Option<Arc<str>>, segments: Vec<Segment>) -> Result<Manifest, C
     Ok(Manifest { life, len: sum(&segments)?, segments })
 }
 
-fn letters(value: &HeaderValue) -> String {
-    value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
+fn letters(value: &[u8]) -> String {
+    value.iter().map(|&byte| char::from(byte)).collect()
 }
 
 fn value(letters: &str) -> Option<HeaderValue> {

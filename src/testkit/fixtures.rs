@@ -2,17 +2,17 @@
 
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::record::{LifetimeBy, Manifest, Record};
+use crate::record::{Fields, LifetimeBy, Manifest, Record};
 use crate::upstream::{Lane, Request};
 
 /// A 200 under a key, without fields, lifetime or content.
 pub fn record(key: &str) -> Record {
     Record {
-        key: key.to_owned(),
+        key: key.into(),
         born: 1,
         token: 1,
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers: Fields::default(),
         received_at: 0,
         age_ms: 0,
         fresh_ms: 0,

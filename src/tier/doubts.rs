@@ -108,7 +108,7 @@ impl Tier {
         let Some(watch) = &self.watch else { return };
         let Some(key) = watch.index.text(hash) else { return };
         self.memory.remove_if(&*key, |held| held.token() < than);
-        self.index(watch, hash, &key);
+        self.index(watch, hash, &key, || key.clone());
     }
 
     /// Doubts a key: changes of it may have been missed, so it is read again when it is next used.
@@ -153,14 +153,14 @@ impl Tier {
     }
 
     /// Brings the index up to date for one key.
-    pub(super) fn index(&self, watch: &Doubts, hash: KeyHash, key: &str) {
-        watch.index.update(hash, key, || self.memory.contains_key(key));
+    pub(super) fn index(&self, watch: &Doubts, hash: KeyHash, key: &str, text: impl FnOnce() -> Arc<str>) {
+        watch.index.update(hash, text, || self.memory.contains_key(key));
     }
 
     /// As [`Tier::index`], after a removal.
     pub(super) fn left(&self, key: &str) {
         if let Some(watch) = &self.watch {
-            self.index(watch, KeyHash::of(key), key);
+            self.index(watch, KeyHash::of(key), key, || Arc::from(key));
         }
     }
 
@@ -168,7 +168,7 @@ impl Tier {
     pub(super) fn settle(&self, watch: &Doubts) {
         let gone = std::mem::take(&mut *lock(&watch.gone));
         for key in gone {
-            self.index(watch, KeyHash::of(&key), &key);
+            self.index(watch, KeyHash::of(&key), &key, || key.clone());
         }
     }
 

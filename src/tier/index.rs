@@ -36,11 +36,12 @@ impl Index {
         self.shard(hash).get(&hash).cloned()
     }
 
-    /// Updates a line. `held` says whether the cache holds the key; it is called under the lock.
-    pub(super) fn update(&self, hash: KeyHash, key: &str, held: impl FnOnce() -> bool) {
+    /// Updates a line. `held` says whether the cache holds the key, whose text is `text`; they are called
+    /// under the lock.
+    pub(super) fn update(&self, hash: KeyHash, text: impl FnOnce() -> Arc<str>, held: impl FnOnce() -> bool) {
         let mut shard = self.shard(hash);
         if held() {
-            shard.entry(hash).or_insert_with(|| Arc::from(key));
+            shard.entry(hash).or_insert_with(text);
         } else {
             shard.remove(&hash);
         }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use http::HeaderName;
 
-use super::{Covered, Stamps};
+use super::{Covered, Stamps, weight};
 use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::policy::{ReuseTerms, Rules};
-use crate::record::{Manifest, Record};
+use crate::record::{Fields, Manifest, Record};
 
 /// Mark: the record was used since [`super::Tier::was_used`] was last called for it.
 pub(super) const USED: u8 = 1;
@@ -26,7 +27,7 @@ pub struct Stored {
     /// Its body's segments, shared with readers.
     pub manifest: Arc<Manifest>,
     /// The body, if it is small enough to be held.
-    pub body: Option<Bytes>,
+    body: HeldBody,
     /// The hash of its key, which names its entry and its segments.
     pub hash: KeyHash,
     /// The URL it is purged by: the hash of its key's first line.
@@ -41,16 +42,36 @@ pub struct Stored {
     unbacked: AtomicBool,
 }
 
+/// Where the bytes of a held body are.
+#[derive(Debug, Clone)]
+enum HeldBody {
+    /// Not in memory.
+    No,
+    /// Behind the record's fields, in the same allocation.
+    Tail,
+    /// In an allocation of its own.
+    Own(Box<Bytes>),
+}
+
+/// The longest body that lies behind the fields, in bytes. A longer one is not copied again, and what its own
+/// allocation costs is little beside it.
+const TAIL: usize = 8 * 1024;
+
 // === impl Stored ===
 
 impl Stored {
-    /// Prepares a record for hits under its route's rules.
+    /// Prepares a record for hits under its route's rules. `body` is in an allocation that has nothing but it,
+    /// unless it is short: a short body is copied.
     pub fn new(mut record: Record, rules: &Rules, body: Option<Bytes>) -> Self {
         let terms = ReuseTerms::of(&record, rules);
         let manifest = Arc::new(std::mem::take(&mut record.body));
+        let hash = KeyHash::of(&record.key);
+        let url = if crate::key::is_of_url(&record.key) { hash } else { url_hash(&record.key) };
+        let (headers, body) = laid(std::mem::take(&mut record.headers), body);
+        record.headers = headers;
         Self {
-            hash: KeyHash::of(&record.key),
-            url: url_hash(&record.key),
+            hash,
+            url,
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
@@ -60,6 +81,57 @@ impl Stored {
             body,
             record,
         }
+    }
+
+    /// The same record as its body is when all of it has come.
+    #[must_use]
+    pub fn completed(&self, manifest: Manifest, body: Option<Bytes>) -> Self {
+        let (headers, body) = laid(self.record.headers.clone(), body);
+        Self {
+            record: Record { headers, ..self.record.clone() },
+            terms: self.terms,
+            manifest: Arc::new(manifest),
+            body,
+            hash: self.hash,
+            url: self.url,
+            checked: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            mark: AtomicU8::new(0),
+            unbacked: AtomicBool::new(false),
+        }
+    }
+
+    /// The body, if it is held. Shares its bytes.
+    pub fn body(&self) -> Option<Bytes> {
+        match &self.body {
+            HeldBody::No => None,
+            HeldBody::Tail => Some(self.record.headers.tail()),
+            HeldBody::Own(body) => Some((**body).clone()),
+        }
+    }
+
+    /// The bytes that it takes in memory, with all that is its own.
+    pub(super) fn weight(&self) -> u64 {
+        let record = &self.record;
+        let text = |text: &String| weight::taken(text.len());
+        let selecting = record.select.iter().filter_map(|(_, value)| value.as_ref()).map(text);
+        let body = match &self.body {
+            HeldBody::No | HeldBody::Tail => 0,
+            HeldBody::Own(body) => weight::of_bytes(body.len()) + weight::taken(size_of::<Bytes>()),
+        };
+        weight::of_stored()
+            + weight::of_bytes(record.headers.block_len())
+            + weight::of_manifest(self.manifest.segments.len())
+            + weight::of_list(record.select.len(), size_of::<(HeaderName, Option<String>)>())
+            + selecting.sum::<u64>()
+            + weight::of_list(record.tags.len(), size_of::<String>())
+            + record.tags.iter().map(text).sum::<u64>()
+            + body
+    }
+
+    /// Returns whether the body is held.
+    pub fn has_body(&self) -> bool {
+        !matches!(self.body, HeldBody::No)
     }
 
     /// Sets the number of the entry that it was read from.
@@ -91,11 +163,12 @@ impl Stored {
     /// A copy of the record with its body.
     #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
+        let (headers, body) = laid(self.record.headers.clone(), Some(body));
         Self {
-            record: self.record.clone(),
+            record: Record { headers, ..self.record.clone() },
             terms: self.terms,
             manifest: self.manifest.clone(),
-            body: Some(body),
+            body,
             hash: self.hash,
             url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
@@ -158,6 +231,15 @@ impl Stored {
             self.checked.fetch_max(newest, Ordering::AcqRel);
         }
         covered
+    }
+}
+
+/// The fields with the body behind them, if it is short enough.
+fn laid(fields: Fields, body: Option<Bytes>) -> (Fields, HeldBody) {
+    match body {
+        None => (fields.without_tail(), HeldBody::No),
+        Some(body) if body.len() <= TAIL => (fields.with_tail(&body), HeldBody::Tail),
+        Some(body) => (fields.without_tail(), HeldBody::Own(Box::new(body))),
     }
 }
 

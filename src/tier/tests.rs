@@ -37,7 +37,7 @@ fn stored(token: u64, segment: u64, held: bool) -> Arc<Stored> {
 
 fn there(tier: &Tier) -> Option<(u64, bool)> {
     match tier.find(KEY)? {
-        Held::Stored(stored) => Some((stored.record.token, stored.body.is_some())),
+        Held::Stored(stored) => Some((stored.record.token, stored.has_body())),
         Held::Vary(node) => Some((node.token, false)),
     }
 }
@@ -121,7 +121,7 @@ fn only_what_had_to_make_room_is_counted() {
     }
     assert_eq!(tier.evicted(), 0, "replaced, not evicted");
     for n in 0..4_000 {
-        let record = Record { key: format!("{KEY}/{n}"), ..record(1, 1) };
+        let record = Record { key: format!("{KEY}/{n}").into(), ..record(1, 1) };
         tier.keep(Arc::new(Stored::new(record, &Rules::default(), None)));
     }
     assert!(tier.evicted() > 0);
@@ -133,7 +133,7 @@ fn bytes_that_come_later_push_out_what_there_is_no_room_for() {
     let tier = Tier::new(1 << 20);
     let body = Bytes::from(vec![0; 30_000]);
     let of = |n: u64| {
-        let mut record = Record { key: format!("{KEY}/{n}"), ..record(1, 1) };
+        let mut record = Record { key: format!("{KEY}/{n}").into(), ..record(1, 1) };
         record.body.len = body.len() as u64;
         Arc::new(Stored::new(record, &Rules::default(), None))
     };
@@ -185,7 +185,7 @@ async fn nothing_answers_that_is_older_than_max_life() {
 async fn the_index_holds_what_memory_holds_whatever_made_it_go() {
     let tier = Tier::in_fleet(1 << 20, Numbers::new("dustgate"));
     let of = |n: u64, end: u64| {
-        let record = Record { key: format!("{KEY}/{n}"), fresh_ms: end, ..record(1, 1) };
+        let record = Record { key: format!("{KEY}/{n}").into(), fresh_ms: end, ..record(1, 1) };
         Arc::new(Stored::new(record, &Rules::default(), None))
     };
     let right = |tier: &Tier| {
@@ -217,7 +217,7 @@ fn the_index_is_right_when_many_come_and_go_at_once() {
             scope.spawn(move || {
                 for n in 0..3_000 {
                     let key = format!("{KEY}/{}", (n * 7 + lane) % 200);
-                    let record = Record { key: key.clone(), ..record(n, 1) };
+                    let record = Record { key: key.as_str().into(), ..record(n, 1) };
                     match n % 5 {
                         0 => tier.forget_key(&key),
                         _ => tier.keep(Arc::new(Stored::new(record, &Rules::default(), None))),
@@ -256,7 +256,7 @@ async fn what_a_stamp_covers_leaves_memory_before_the_stamp_is_forgotten() {
 async fn a_sweep_lets_other_tasks_run_and_keeps_what_was_refreshed_meanwhile() {
     let (tier, stamps) = (Tier::new(64 << 20), Stamps::new("dustgate", Duration::from_hours(1)));
     let of = |n: usize, token| {
-        let record = Record { key: format!("{KEY}/{n}"), ..record(token, 1) };
+        let record = Record { key: format!("{KEY}/{n}").into(), ..record(token, 1) };
         Arc::new(Stored::new(record, &Rules::default(), None))
     };
     for n in 0..STRIDE * 3 {

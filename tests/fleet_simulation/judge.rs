@@ -283,15 +283,15 @@ impl Ledger {
     }
 
     fn record(&self, world: &World, shelf: &Shelf, hash: &str, record: &Record, beside: Option<&Bytes>) {
-        let number =
-            |field| record.headers.get(field).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+        let headers = record.headers.to_map(0);
+        let number = |field| headers.get(field).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
         let n = number("x-exchange").unwrap_or(0);
         let validated = number("x-validated").unwrap_or(n);
         world.say(format_args!(
             "store: {} born {} token {} exchange {n}",
             record.key, record.born, record.token
         ));
-        if record.headers.contains_key("x-for") {
+        if headers.contains_key("x-for") {
             world.broken(format_args!("{}: an answer for one is published", record.key));
         }
         if let Some(asked) = self.exchange(n) {

@@ -3,7 +3,7 @@ use http::HeaderValue;
 use super::*;
 
 fn said(lines: &[&str]) -> Directives {
-    let headers =
+    let headers: http::HeaderMap =
         lines.iter().map(|line| (header::CACHE_CONTROL, HeaderValue::from_str(line).unwrap())).collect();
     Directives::of(&headers, &Rules::default())
 }

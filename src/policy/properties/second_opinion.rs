@@ -206,7 +206,7 @@ fn our_record(case: &Case, rules: &Rules) -> Result<Record, Verdict> {
     match verdict(&ask, &head, rules) {
         Verdict::Store(lifetime) => {
             let mut record = record(case.status, &case.response, &ask, rules, &lifetime);
-            record.headers = stored_headers(&case.response, rules, AT);
+            record.headers = stored_headers(&case.response, rules, AT).into();
             record.received_at = AT;
             if let Varies::On(fields) = varies(&case.response, rules) {
                 record.select = selecting(&fields, &case.asked);
@@ -275,7 +275,7 @@ fn compare(case: &Case) -> Vec<(Question, String, String)> {
     if let (Some(ours), Some(theirs)) = (refreshed, after) {
         note(
             Question::Fields,
-            format!("{:?}", comparable(&ours.headers)),
+            format!("{:?}", comparable(&ours.headers.to_map(0))),
             format!("{:?}", comparable(&theirs)),
         );
     }

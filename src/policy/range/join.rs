@@ -24,7 +24,7 @@ pub fn joined(
     let span = (first.min(missing.0), last.max(missing.1), total);
     let mut whole = stored.clone();
     whole.credentialed |= credentialed;
-    (whole.status, whole.range) = kept_as(span, &mut whole.headers);
+    (whole.status, whole.range) = whole.headers.edit(|headers| kept_as(span, headers));
     // Judged by the length that it will have.
     let len = span.1 - span.0 + 1;
     let there = std::mem::replace(&mut whole.body, Manifest { len, ..Manifest::default() });

@@ -10,6 +10,7 @@ use crate::policy::request::RequestFacts;
 use crate::policy::rules::Rules;
 use crate::policy::stored::content_length;
 use crate::policy::verdict::{Answer, Framing, Verdict, is_transient, verdict};
+use crate::record::Lines;
 
 /// First byte, last byte and length of the whole.
 pub type Part = (u64, u64, u64);
@@ -112,7 +113,7 @@ pub(in super::super) fn is_several(headers: &HeaderMap) -> bool {
     kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
 }
 
-pub(super) fn is_strongly_tagged(headers: &HeaderMap) -> bool {
+pub(super) fn is_strongly_tagged(headers: &impl Lines) -> bool {
     etag(headers).is_some_and(|tag| !tag.is_weak())
 }
 

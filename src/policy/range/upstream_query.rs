@@ -160,8 +160,8 @@ impl UpstreamQuery {
             fields.insert(header::RANGE, spec.field());
             // Without If-Range, another version answers with that part of its own, and not with the whole,
             // which may be large: then the request's own range is asked for.
-            if whole && let Some(tag) = stored.and_then(|record| record.headers.get(header::ETAG)) {
-                fields.insert(header::IF_RANGE, tag.clone());
+            if whole && let Some(tag) = stored.and_then(|record| record.headers.value(&header::ETAG)) {
+                fields.insert(header::IF_RANGE, tag);
             }
         }
         fields

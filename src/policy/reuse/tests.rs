@@ -1,4 +1,4 @@
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::*;
 use crate::policy::ClientDirectives;
@@ -25,7 +25,15 @@ pub(crate) fn record(cache_control: &str, fresh_ms: u64, rules: &Rules) -> Recor
         Verdict::Store(lifetime) => (lifetime.swr_ms, lifetime.sie_ms, lifetime.keep_ms),
         _ => (0, 0, 0),
     };
-    Record { headers, received_at: NOW, fresh_ms, swr_ms, sie_ms, keep_ms, ..fixtures::record("http://a/") }
+    Record {
+        headers: headers.into(),
+        received_at: NOW,
+        fresh_ms,
+        swr_ms,
+        sie_ms,
+        keep_ms,
+        ..fixtures::record("http://a/")
+    }
 }
 
 fn reused(said: &str, fresh_ms: u64, ask: &RequestFacts, rules: &Rules, at: u64) -> Reuse {

@@ -14,7 +14,7 @@ fn map(fields: Fields<'_>) -> HeaderMap {
 
 fn stored(fields: Fields<'_>) -> Record {
     let mut record = record("max-age=1", 1_000, &Rules::default());
-    record.headers.extend(map(fields));
+    record.headers.edit(|headers| headers.extend(map(fields)));
     record
 }
 
@@ -85,17 +85,17 @@ fn fields_and_times_are_new() {
         ("x-b", "2"),
     ]);
     let new = refresh(&record, &told, NOW + 5_000, NOW + 5_500, &Rules::default()).unwrap();
-    let all: Vec<_> = new.headers.get_all("x-a").iter().collect();
-    assert_eq!(all, ["3"]);
-    assert_eq!(new.headers["x-b"], "1");
+    let all: Vec<_> = new.headers.lines(&"x-a".parse().unwrap()).collect();
+    assert_eq!(all, [b"3"]);
+    assert_eq!(new.headers.to_map(0)["x-b"], "1");
     assert_eq!(
-        (&new.headers["content-encoding"], &new.headers["content-length"]),
+        (&new.headers.to_map(0)["content-encoding"], &new.headers.to_map(0)["content-length"]),
         (&"gzip".parse().unwrap(), &"0".parse().unwrap())
     );
-    assert_eq!(new.headers["content-type"], "a/b; charset=utf-8");
-    assert!(!new.headers.contains_key("age"));
+    assert_eq!(new.headers.to_map(0)["content-type"], "a/b; charset=utf-8");
+    assert!(!new.headers.to_map(0).contains_key("age"));
     assert_eq!((new.received_at, new.age_ms, new.fresh_ms, new.swr_ms), (NOW + 5_500, 7_500, 60_000, 5_000));
-    assert_eq!(new.headers["date"], crate::policy::http_date(NOW + 5_500));
+    assert_eq!(new.headers.to_map(0)["date"], crate::policy::http_date(NOW + 5_500));
     assert_eq!((new.born, new.token, &new.body), (record.born, record.token, &record.body));
 }
 
@@ -107,11 +107,11 @@ fn the_stored_tag_stays() {
         [("W/\"a\"", "\"a\""), ("\"a\"", "W/\"a\""), ("a", "\"a\""), ("\"a\"", "\"a\""), ("W/\"a\"", "a")]
     {
         let new = refreshed(&[("etag", has)], &[("etag", told)]).unwrap_or_else(|| panic!("{has} {told}"));
-        assert_eq!(new.headers["etag"], has, "{told}");
+        assert_eq!(new.headers.to_map(0)["etag"], has, "{told}");
     }
     let dated = ("last-modified", OLD);
     let new = refreshed(&[dated], &[("etag", "\"a\""), dated]).unwrap();
-    assert!(!new.headers.contains_key("etag"), "no bytes came under it");
+    assert!(!new.headers.to_map(0).contains_key("etag"), "no bytes came under it");
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn max_stale(proxy: &Proxy, stored: &Stored, ttl_ms: i64) -> Conclusion {
 
 fn hit(proxy: &Proxy, stored: &Stored, how: &str, status: &CacheStatus<'_>, because: String) -> Conclusion {
     let age = policy::current_age(&stored.record, proxy.now_ms()) / 1000;
-    let from = if stored.body.is_some() { "memory, no network" } else { "the body store" };
+    let from = if stored.has_body() { "memory, no network" } else { "the body store" };
     let status = String::from_utf8_lossy(status.value(&proxy.settings.server.name).as_bytes()).into_owned();
     let answer = format!("{how} from {from}:  Cache-Status: {status}   Age: {age}");
     Conclusion::new(Outcome::Hit, answer, because)

@@ -65,8 +65,12 @@ pub(crate) fn variant(node: &VaryNode, headers: &HeaderMap, most: usize) -> Stri
 
 pub(crate) fn stored(stored: &Stored, place: &str) -> String {
     let record = &stored.record;
-    let etag = record.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok());
-    let etag = etag.map(|etag| format!(", ETag {etag}")).unwrap_or_default();
+    let etag = record.headers.value(&http::header::ETAG);
+    let etag = etag
+        .as_ref()
+        .and_then(|etag| etag.to_str().ok())
+        .map(|etag| format!(", ETag {etag}"))
+        .unwrap_or_default();
     let segments = stored.manifest.segments.len();
     let plural = if segments == 1 { "" } else { "s" };
     let part = record.range.map(|(first, last, total)| format!("bytes {first}-{last} of {total}, "));

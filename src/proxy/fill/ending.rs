@@ -73,7 +73,7 @@ impl Job {
         let binding = self.binding(Kind::of_failure(status.as_u16()), vary, ttl);
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
-            Ok(body) => (Some(SharedFailure { headers, body, select }), None),
+            Ok(body) => (Some(SharedFailure::new(&headers, &body, select)), None),
             Err(response) => {
                 (None, Some(PrivateResponse::new(self.owner, self.range.own().is_some(), response)))
             }

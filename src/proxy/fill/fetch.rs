@@ -170,7 +170,7 @@ impl Job {
     /// What is stored, with its manifest, if it may still be of use.
     pub(crate) fn usable(&self) -> Option<Record> {
         let stale = self.stale.as_ref()?;
-        if stale.record.key != self.place.key.text() || self.may_validate(stale).is_err() {
+        if *stale.record.key != *self.place.key.text() || self.may_validate(stale).is_err() {
             return None;
         }
         Some(Record { body: (*stale.manifest).clone(), ..stale.record.clone() })
@@ -182,7 +182,7 @@ impl Job {
         let candidate = candidate.unless_purged(Strictness::Hard)?.unless_ended(self.proxy.now_ms())?;
         let candidate =
             candidate.unless(reach::is_lost(&self.proxy, stale.hash, &stale.manifest), Unfit::Lost)?;
-        let wants_bytes = self.wants_bytes() && stale.body.is_none();
+        let wants_bytes = self.wants_bytes() && !stale.has_body();
         let unread = wants_bytes && self.is_out_of_reach(&stale.manifest);
         candidate.unless(unread, Unfit::Unread)?.selected(&self.headers).map(drop)
     }
@@ -195,7 +195,7 @@ impl Job {
     /// Returns whether a validated record still has its bytes: one without them must not be refreshed for
     /// ever.
     async fn has_bytes(&mut self, refreshed: &Stored) -> bool {
-        if refreshed.body.is_some() {
+        if refreshed.has_body() {
             return !reach::is_lost(&self.proxy, refreshed.hash, &refreshed.manifest);
         }
         let begins = self.proxy.bodies.begins(&refreshed.hash.to_string(), &refreshed.manifest).await;
@@ -228,7 +228,7 @@ impl Job {
         record.token = fill.token();
         // If its head has grown too long by that, it is fetched as if nothing were stored.
         catalog::fits(&record, Some(record.body.len)).ok()?;
-        Some(Stored::new(record, &self.route.rules, stale.body.clone()))
+        Some(Stored::new(record, &self.route.rules, stale.body()))
     }
 }
 

@@ -212,7 +212,7 @@ impl FillJudge {
     /// send the request to its own variant at once. They hold whatever becomes of the response itself. No
     /// entry may list them yet, so they are kept here.
     fn of_another_variant(&self, record: &Record) -> Option<Judged<StoreSighting>> {
-        if record.key != self.place.key.text() {
+        if *record.key != *self.place.key.text() {
             return None;
         }
         let node = self.place.node_by(record, &self.headers)?;

@@ -71,7 +71,7 @@ impl Job {
         let candidate = Candidate::of(record, &terms, covered);
         let stands = candidate.unless_purged(Strictness::HardAndSoft);
         let stands = stands.and_then(|it| it.unless_ended(self.proxy.now_ms()));
-        record.key == self.place.key.text()
+        *record.key == *self.place.key.text()
             && published.is_none_or(|published| published.token < record.token)
             && stands.and_then(|it| it.fits(self.criteria())).is_ok()
     }

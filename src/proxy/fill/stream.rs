@@ -165,10 +165,8 @@ impl Job {
                     Ok(finished) => finished,
                     Err(error) => return self.cut_short(leader, fill, &error, bytes).await,
                 };
-                let mut record = stored.record.clone();
-                record.body = manifest;
                 let held = beside.clone().or_else(|| growing.held());
-                let whole = Arc::new(Stored::new(record, &self.route.rules, held));
+                let whole = Arc::new(stored.completed(manifest, held));
                 self.publish(fill, whole, beside, FillOutcome::Stored, bytes).await;
                 leader.retire();
                 self.enlist(&stored.record.headers);
@@ -394,13 +392,13 @@ impl Job {
             (None, policy::Framing::Framed | policy::Framing::Close) => None,
         };
         let record = Record {
-            key: self.place.key.text().to_owned(),
+            key: self.place.key.shared_text(),
             born: head.born,
             // The number from before its request was sent, and not the token of the lease that it goes on
             // under. A variant's lease is taken when the head is in, and a purge may have come between (F8).
             token: head.born,
             status,
-            headers,
+            headers: headers.into(),
             received_at: head.received_at,
             age_ms: lifetime.age_ms,
             fresh_ms: lifetime.fresh_ms,

@@ -14,7 +14,7 @@ use crate::proxy::fill::{Head, Job, better};
 use crate::proxy::lookup::{self, CacheSlot};
 use crate::proxy::outcome::Leader;
 use crate::proxy::state::pending_variants::{Updater, Variant};
-use crate::record::{Note, VaryNode};
+use crate::record::{Lines, Note, VaryNode};
 use crate::tier::{Covered, Held};
 
 /// How often the lease of the primary key is tried for, to list a variant.
@@ -194,7 +194,7 @@ impl Job {
 
     /// Lists this variant in the node of its key, and under its language, in a task of its own: no client
     /// waits for it.
-    pub(crate) fn enlist(&self, response: &HeaderMap) {
+    pub(crate) fn enlist(&self, response: &impl Lines) {
         let Some(node) = self.place.node.clone() else { return };
         let spoken = policy::spoken(&self.place.key, &node.fields, &self.headers, response);
         if self

@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::policy::{RangeRequest, Want};
-    use crate::record::{LifetimeBy, Manifest};
+    use crate::record::{Fields, LifetimeBy, Manifest};
 
     const NOW: WallMs = 1_800_000_000_000;
 
@@ -226,7 +226,7 @@ mod tests {
             born: 1,
             token: 1,
             status: http::StatusCode::OK,
-            headers: HeaderMap::new(),
+            headers: Fields::default(),
             received_at: NOW,
             age_ms: 0,
             fresh_ms: 60_000,

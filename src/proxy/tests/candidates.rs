@@ -127,11 +127,11 @@ impl Bench {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60, stale-if-error=600"));
         let segment = Segment { token: BORN, n: 0, len: 4, digest: [0; 16], carried: false };
         Record {
-            key: key.to_owned(),
+            key: key.into(),
             born: BORN,
             token: BORN,
             status: if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT },
-            headers,
+            headers: headers.into(),
             received_at: self.one.proxy.now_ms() - age_ms,
             age_ms: 0,
             fresh_ms,

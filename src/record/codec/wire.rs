@@ -181,7 +181,7 @@ impl WireRecord {
         };
         Self {
             v: VERSION,
-            key: record.key.clone(),
+            key: record.key.to_string(),
             born: record.born,
             token: record.token,
             status: record.status.as_u16(),
@@ -235,11 +235,11 @@ impl WireRecord {
             Ok((field(&name)?, value))
         });
         Ok(Record {
-            key: self.key,
+            key: self.key.into(),
             born: self.born,
             token: self.token,
             status: StatusCode::from_u16(self.status).map_err(|_| CodecError::Invalid("status"))?,
-            headers,
+            headers: headers.into(),
             received_at: self.received_at,
             age_ms: self.age_ms,
             fresh_ms: self.fresh_ms,

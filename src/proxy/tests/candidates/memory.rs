@@ -126,7 +126,7 @@ async fn a_variant_in_the_language_that_is_wanted_most() {
             noted: true,
         };
         let mut record = case.record.clone();
-        key.text().clone_into(&mut record.key);
+        record.key = key.shared_text();
         let said = if record.select.is_empty() { "de-at" } else { "fr" };
         record.headers.insert("content-language", HeaderValue::from_static(said));
         record.select = vec![(ACCEPT_LANGUAGE, Some("de-at".to_owned()))];
