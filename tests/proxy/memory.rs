@@ -1,7 +1,7 @@
 //! Memory is bounded, however large a body is and however many read it.
 
 use crate::support::pattern::Pattern;
-use crate::support::{Answer, End, Origin, Proxy, all};
+use crate::support::{Answer, Conn, End, Origin, Proxy, all};
 
 const LEN: u64 = 256 << 20;
 const READERS: usize = 20;
@@ -61,4 +61,34 @@ async fn a_large_upload_and_a_large_pass() {
     let grown = proxy.resident().saturating_sub(idle);
     assert!(grown < 64 << 20, "{} MiB over idle", grown >> 20);
     drop(stuck);
+}
+
+#[tokio::test]
+async fn small_bodies_that_come_between_large_ones_keep_no_buffers() {
+    const MANY: u64 = 2000;
+    let origin = Origin::start().await;
+    origin.on("/large", Answer::status(200).cache("no-store").pattern(2_000_000));
+    for n in 0..MANY {
+        origin.on(&format!("/{n}"), Answer::cacheable(vec![b'x'; 1024]));
+    }
+    let proxy = Proxy::before(&origin).await;
+    let ask = async |mut conn: Conn, path: &str| {
+        conn.send(format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", proxy.at)).await;
+        let (reply, conn) = conn.reply().await.expect("an answer, and the connection after it");
+        assert_eq!(reply.status, 200);
+        conn
+    };
+    let mut conn = ask(Conn::open(proxy.at).await, "/large").await;
+    let idle = proxy.resident();
+    for n in 0..MANY {
+        if n % 20 == 0 {
+            conn = ask(conn, "/large").await;
+        }
+        conn = ask(conn, &format!("/{n}")).await;
+    }
+    proxy.until_metric("dustgate_memory_objects", &[], |n| n >= MANY as f64).await;
+    let said = proxy.metrics().await.sum("dustgate_memory_bytes", &[]) as u64;
+    let grown = proxy.resident().saturating_sub(idle);
+    // An object that keeps its buffer takes from 8 KiB to 280 KiB: 16 MiB at the least.
+    assert!(grown < 2 * said + (8 << 20), "{grown} bytes more, of which the tier says {said}");
 }
