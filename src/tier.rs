@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder};
-use tokio::task::yield_now;
+use tokio::task::coop::consume_budget;
 
 use crate::dust::Number;
 use crate::key::KeyHash;
@@ -54,8 +54,6 @@ const HOT: f64 = 0.85;
 /// The share of evicted keys that are remembered, and count as used again when they come back. Where sizes
 /// differ that keeps large bodies at the expense of many small ones. `tests/scale.rs` compares.
 const GHOSTS: f64 = 0.0;
-/// After how many entries a sweep lets other tasks run: some dozen microseconds.
-const STRIDE: usize = 128;
 
 /// The records and Vary nodes that this instance holds in memory.
 #[derive(Debug)]
@@ -363,10 +361,9 @@ impl Tier {
     /// Dropped on the way, it has dropped some of the records and no stamp.
     pub async fn sweep(&self, now: u64, stamps: &Stamps) -> usize {
         let (mut stale, mut dropped) = (HashSet::new(), 0);
-        for (nth, (key, held)) in self.memory.iter().enumerate() {
-            if nth % STRIDE == STRIDE - 1 {
-                yield_now().await;
-            }
+        for (key, held) in self.memory.iter() {
+            // Other tasks run after some hundred entries.
+            consume_budget().await;
             let mut fate = held.fate(now, stamps);
             if fate == Fate::Goes {
                 let gone = self.memory.remove_if(&*key, |there| {

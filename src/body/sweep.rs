@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 
 use super::lives::{OtherLife, Quiet};
@@ -288,6 +289,8 @@ impl Sweeper {
     /// Looks up what is named under the keys of a batch, many at a time, and judges its objects.
     async fn judge_all(&self, names: &dyn Names, batch: Batch, round: &mut Round) {
         let asked = batch.groups.into_iter().map(|(key, objects)| async move {
+            // A store in this process answers at once, so other tasks have to be let in.
+            consume_budget().await;
             let named = names.named(&key).await;
             let name = Name::of(Arc::clone(&self.life), &key);
             let objects = self.forsaken(names, &key, &name, objects, &named).await;

@@ -254,18 +254,19 @@ async fn what_a_stamp_covers_leaves_memory_before_the_stamp_is_forgotten() {
 
 #[tokio::test]
 async fn a_sweep_lets_other_tasks_run_and_keeps_what_was_refreshed_meanwhile() {
+    const COUNT: usize = 1_000;
     let (tier, stamps) = (Tier::new(64 << 20), Stamps::new("dustgate", Duration::from_hours(1)));
     let of = |n: usize, token| {
         let record = Record { key: format!("{KEY}/{n}").into(), ..record(token, 1) };
         Arc::new(Stored::new(record, &Rules::default(), None))
     };
-    for n in 0..STRIDE * 3 {
+    for n in 0..COUNT {
         tier.keep(of(n, 1));
     }
     let mut sweep = Box::pin(tier.sweep(NOW + 60_000, &stamps));
     assert!(futures_util::poll!(&mut sweep).is_pending());
-    let left: Vec<_> = (0..STRIDE * 3).filter(|n| tier.peek(&of(*n, 1).record.key).is_some()).collect();
-    assert!(left.len() > STRIDE, "it stands on the way");
+    let left: Vec<_> = (0..COUNT).filter(|n| tier.peek(&of(*n, 1).record.key).is_some()).collect();
+    assert!(!left.is_empty(), "it stands on the way");
     let fresh = Record { fresh_ms: 120_000, ..of(left[0], 2).record.clone() };
     let key = fresh.key.clone();
     tier.keep(Arc::new(Stored::new(fresh, &Rules::default(), None)));

@@ -29,7 +29,7 @@ pub struct Zipf {
 impl Objects {
     /// So many objects; `len` gives the length of the body of each.
     pub fn new(count: usize, mut len: impl FnMut(usize) -> usize) -> Self {
-        let bytes = Bytes::from_static(&[b'x'; 64 << 10]);
+        let bytes = Bytes::from(vec![b'x'; 64 << 10]);
         let scales = Tier::new(1 << 30);
         let mut weights = Vec::new();
         let all = (0..count).map(|n| {
