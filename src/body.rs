@@ -44,6 +44,7 @@ mod carrier;
 mod counters;
 mod destination;
 mod fill;
+mod given_up;
 mod gone;
 mod grace;
 mod growing;

@@ -5,6 +5,16 @@ use super::*;
 
 const BLOCK: usize = 256 * KIB;
 
+/// Names nothing.
+struct Nobody;
+
+#[async_trait]
+impl Names for Nobody {
+    async fn named(&self, _: &str) -> Named {
+        Named::Only(Vec::new())
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_is_carried_in_segments_that_live_as_long_as_its_record() {
     let (basket, bodies) = in_basket(None).await;
@@ -124,15 +134,6 @@ async fn what_the_carrier_does_not_take_goes_to_its_readers_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_marked_or_swept_where_the_carrier_is_the_place() {
-    struct Nobody;
-
-    #[async_trait]
-    impl Names for Nobody {
-        async fn named(&self, _: &str) -> Named {
-            Named::Only(Vec::new())
-        }
-    }
-
     let (basket, bodies) = in_basket(None).await;
     let joined = Bodies::join("dust:", "any life", Settings::default(), clock()).await.unwrap();
     assert!(!joined.is_unmarked());
@@ -149,6 +150,23 @@ async fn nothing_is_marked_or_swept_where_the_carrier_is_the_place() {
     assert_eq!(bodies.recount().await.unwrap(), BLOCK as u64);
     bodies.whole(KEY, &manifest).await.unwrap();
     assert_eq!(basket.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_janitor_gives_up_is_removed_once_its_readers_have_had_their_time() {
+    let (basket, bodies) = in_basket(None).await;
+    let (given_up, other) =
+        (store(&bodies, 1, &body(2 * BLOCK), BLOCK).await, store(&bodies, 2, &body(BLOCK), BLOCK).await);
+    let mut sweeper = Sweeper::new(bodies.clone());
+    sweeper.given_up(KEY, &given_up);
+    assert_eq!(sweeper.doomed(), bodies.takes(&given_up));
+    sweeper.sweep(&Nobody).await.unwrap();
+    assert_eq!(all(bodies.reader(KEY, &given_up, None)).await.len(), 2 * BLOCK);
+    after(600_000).await;
+    let swept = sweeper.sweep(&Nobody).await.unwrap();
+    assert_eq!((swept.removed, swept.freed, sweeper.doomed()), (2, bodies.takes(&given_up), 0));
+    assert_eq!(basket.lengths(), [BLOCK]);
+    bodies.stands(KEY, &other).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use super::*;
 
-/// Segments by key hash, token and n, each with the time that it lives.
+/// Key hash, token and n.
+type At = (String, u64, u32);
+
+/// Segments, each with the time that it lives.
 #[derive(Debug)]
 pub(super) struct Basket {
-    pub(super) kept: Mutex<HashMap<(String, u64, u32), (Bytes, Duration)>>,
+    pub(super) kept: Mutex<HashMap<At, (Bytes, Duration)>>,
     most: u64,
     /// How many puts still succeed.
     pub(super) puts_left: AtomicUsize,
@@ -61,7 +64,7 @@ impl Basket {
     }
 }
 
-fn at(key_hash: &str, segment: &Segment) -> (String, u64, u32) {
+fn at(key_hash: &str, segment: &Segment) -> At {
     (key_hash.to_owned(), segment.token, segment.n)
 }
 

@@ -21,7 +21,7 @@ async fn readers_get_chunks_as_they_come_uncopied() {
         assert_eq!(two.next().await.unwrap().unwrap().as_ptr(), chunk.as_ptr());
     }
     assert_eq!(one.remaining(), None);
-    writer.finish().await.unwrap().manifest;
+    writer.finish().await.unwrap();
     assert_eq!((one.remaining(), growing.len_if_done()), (Some(0), Some(192 * KIB as u64)));
     assert!(one.next().await.is_none() && two.next().await.is_none());
 }
@@ -114,7 +114,7 @@ async fn a_small_body_is_held_and_late_readers_need_no_store() {
         writer.write(whole.slice(at..whole.len().min(at + 1000))).await.unwrap();
     }
     assert_eq!(growing.held(), None, "not before it is complete");
-    writer.finish().await.unwrap().manifest;
+    writer.finish().await.unwrap();
     let gets = objects.gets();
     assert_eq!(growing.held().unwrap(), whole);
     assert_eq!(all(growing.reader(None)).await, whole);
@@ -135,7 +135,7 @@ async fn a_reader_can_start_late() {
             late = Some(tokio::spawn(all(growing.reader(None))));
         }
     }
-    writer.finish().await.unwrap().manifest;
+    writer.finish().await.unwrap();
     assert_eq!(late.unwrap().await.unwrap(), whole);
     assert_eq!(all(growing.reader(None)).await, whole);
 }
