@@ -43,7 +43,7 @@ impl Carrier for DustCarrier {
     }
 
     fn used(&self) -> u64 {
-        0
+        self.dust.room().map_or(0, |room| room.carried)
     }
 
     async fn get(&self, key_hash: &str, segment: &Segment) -> Result<Option<Bytes>, body::Error> {

@@ -33,7 +33,7 @@ pub fn url(n: usize) -> String {
 pub fn record(n: usize, ends: u64) -> Record {
     let segment = Segment { token: 7, n: 0, len: 1024, digest: [7; 16], carried: false };
     Record {
-        headers: fields(FIELDS),
+        headers: fields(FIELDS).into(),
         received_at: NOW,
         fresh_ms: ends - NOW,
         body: Manifest { life: None, len: 1024, segments: vec![segment] },
