@@ -51,7 +51,8 @@ pub(super) async fn open_dust(
     missing: Missing,
 ) -> Result<(Arc<dyn Dust>, Life), BuildError> {
     let of_dust = &settings.dust.store;
-    let opened = dust::open(of_dust, clock, dice, missing, unmarked::note(&of_dust.prefix)).await;
+    let first = unmarked::note(&of_dust.prefix);
+    let opened = dust::open(of_dust, clock, dice, missing, first, settings.bodies.ceiling()).await;
     let opened = opened.map_err(|reason| bad("dust.url", reason))?;
     let life = match opened.life {
         Found::Stands(id) => Life { id, known: Known::Stands },

@@ -57,6 +57,14 @@ pub struct Settings {
 
 // === impl Settings ===
 
+impl Settings {
+    /// The bytes beyond which nothing is put: a quarter above [`Settings::size`]. The janitor works in sweeps,
+    /// and the store fills meanwhile.
+    pub fn ceiling(&self) -> u64 {
+        if self.size == 0 { u64::MAX } else { self.size.saturating_add(self.size / 4) }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -97,7 +97,7 @@ impl Store {
         let (size, call_timeout) = (settings.size, settings.call_timeout);
         // A quarter above the limit that the janitor aims at: it works in sweeps, and the disk fills
         // meanwhile.
-        let ceiling = if size == 0 { u64::MAX } else { size.saturating_add(size / 4) };
+        let ceiling = settings.ceiling();
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
         let (gone, says, left) = (Gone::new(), (settings.fleet.clone(), settings.linger), Left::default());

@@ -72,7 +72,8 @@ pub fn is_shared(url: &str) -> bool {
 /// Opens the store that the settings name.
 ///
 /// `first` is an entry (key and value) that is written into a store that is opened after the start and
-/// found empty: it shows that the store was not used before.
+/// found empty: it shows that the store was not used before. `carried` is the most bytes of bodies that a
+/// store in this process carries.
 ///
 /// # Errors
 /// Why it can't be opened, for the operator; with [`Missing::Waits`] only what waiting can't mend.
@@ -82,16 +83,18 @@ pub async fn open(
     dice: &Dice,
     missing: Missing,
     first: (String, &'static str),
+    carried: u64,
 ) -> Result<Opened, String> {
     let url = settings.url.reveal();
+    let limits = Limits { carried, ..Limits::default() };
     match url.strip_prefix(IN_MEMORY) {
         _ if scheme(url).starts_with("redis") => redis(settings, clock, dice, missing).await,
-        Some("") => embedded(Embedded::memory_with(clock, Limits::default(), dice), dice).await,
-        Some(path) => match Embedded::open(Path::new(path), clock.clone(), Limits::default()) {
+        Some("") => embedded(Embedded::memory_with(clock, limits, dice), dice).await,
+        Some(path) => match Embedded::open(Path::new(path), clock.clone(), limits) {
             Ok(dust) => embedded(dust, dice).await,
             // The disk is full: what is stored stays, and is found again when there is room.
             Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => {
-                let dust = Late::open(path.into(), clock, Limits::default(), first);
+                let dust = Late::open(path.into(), clock, limits, first);
                 Ok(Opened { dust, life: Found::Not(why) })
             }
             Err(error) => Err(error.to_string()),
