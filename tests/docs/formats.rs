@@ -222,7 +222,7 @@ fn by_the_page_alone_a_response_is_found_in_the_stores() {
 
     let file = rusqlite::Connection::open(rig.dir.path().join("dust/dust.sqlite")).unwrap();
     let pragma = |name: &str| file.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!((pragma("user_version"), pragma("application_id")), (1, 0x6475_7374));
+    assert_eq!((pragma("user_version"), pragma("application_id")), (2, 0x6475_7374));
     let mut all = file.prepare("SELECT key, value, number FROM entries").unwrap();
     let all: Vec<(String, String, i64)> = all
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
