@@ -94,10 +94,7 @@ impl Store {
         id: &str,
         settings: &Settings,
     ) -> Self {
-        let (size, call_timeout) = (settings.size, settings.call_timeout);
-        // A quarter above the limit that the janitor aims at: it works in sweeps, and the disk fills
-        // meanwhile.
-        let ceiling = settings.ceiling();
+        let (ceiling, call_timeout) = (settings.ceiling(), settings.call_timeout);
         let life = RwLock::new(id.into());
         let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
         let (gone, says, left) = (Gone::new(), (settings.fleet.clone(), settings.linger), Left::default());
