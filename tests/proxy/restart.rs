@@ -85,7 +85,7 @@ async fn killed_in_mid_fill() {
 async fn harmed(len: u64, which: usize, harm: impl Fn(&Path)) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     origin.on("/a", Answer::status(200).cache("max-age=60").pattern(len));
-    let proxy = Proxy::before(&origin).await;
+    let proxy = Proxy::before(&origin).bodies("small = \"0B\"").await;
     assert_eq!(proxy.fill("/a").await.body.len() as u64, len);
     assert!(proxy.get("/a").await.is_hit());
     let objects = objects(&proxy);

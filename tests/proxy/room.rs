@@ -120,7 +120,8 @@ async fn what_was_stored_before_the_disk_was_full_is_not_lost() {
 #[tokio::test]
 async fn without_room_for_bodies_alone_it_starts_too() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
-    let proxy = Proxy::before(&origin).dust("url = \"embedded:\"").limits(FULL).await;
+    let proxy =
+        Proxy::before(&origin).bodies("small = \"0B\"").dust("url = \"embedded:\"").limits(FULL).await;
     assert_eq!(degraded(&proxy).await, json!(["bodies"]));
     proxy.fill("/a").await.assert(200, "hello");
     assert_eq!(proxy.metrics().await.sum("dustgate_bodies_bytes", &[]), 0.0);
@@ -136,7 +137,7 @@ async fn without_room_for_bodies_alone_it_starts_too() {
 #[tokio::test]
 async fn a_store_whose_bodies_never_had_room_for_their_marker_is_not_taken_for_anothers() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
-    let proxy = Proxy::before(&origin).await;
+    let proxy = Proxy::before(&origin).bodies("small = \"0B\"").await;
     proxy.fill("/a").await;
     proxy.kill().await;
     let bodies = proxy.directory().join("bodies");
@@ -168,7 +169,11 @@ fn du(path: &std::path::Path) -> u64 {
 async fn thousands_of_bodies_of_one_byte_take_as_much_of_the_disk_as_they_may() {
     const SIZE: u64 = 2 << 20;
     let origin = Origin::answering(Answer::status(200).cache("max-age=600").pattern(1)).await;
-    let proxy = Proxy::before(&origin).bodies("size = \"2MiB\"").bodies("linger = \"1s\"").await;
+    let proxy = Proxy::before(&origin)
+        .bodies("small = \"0B\"")
+        .bodies("size = \"2MiB\"")
+        .bodies("linger = \"1s\"")
+        .await;
     let bodies = proxy.directory().join("bodies");
     for n in (0..2_500).step_by(50) {
         for reply in all((n..n + 50).map(|n| proxy.get(&format!("/{n}")).send())).await {

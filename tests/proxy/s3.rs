@@ -12,7 +12,7 @@ mod ahead;
 mod bodies;
 
 fn before(origin: &Origin, url: &str) -> Setup {
-    let mut setup = Proxy::before(origin).bodies(&format!("url = \"{url}\""));
+    let mut setup = Proxy::before(origin).bodies(&format!("url = \"{url}\"")).bodies("small = \"0B\"");
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         setup = setup.env(name, &S3::env(name).unwrap());
     }

@@ -22,7 +22,8 @@ async fn what_is_too_large_as_a_whole_is_stored_in_parts_all_the_same() {
 
 #[tokio::test]
 async fn a_stored_part_whose_bytes_are_gone_breaks_nobody_off() {
-    let (origin, proxy) = Source::of(BODY).proxied().await;
+    let origin = Source::of(BODY).origin().await;
+    let proxy = Proxy::before(&origin).route("range = \"segment\"").bodies("small = \"0B\"").await;
     proxy.filled_by(proxy.get("/a").field("Range", "bytes=0-7")).await;
     // Nothing is in memory, and the bytes are gone from the disk.
     let proxy = proxy.restart().await;
