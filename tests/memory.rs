@@ -1,5 +1,7 @@
 //! What the memory tier says it holds is what the process holds for it, as an allocator counts it.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::alloc::System;
 use std::sync::Arc;
 

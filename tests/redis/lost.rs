@@ -61,7 +61,7 @@ async fn a_step_whose_answer_is_lost_gets_its_own_lease_or_gives_it_back() {
     let seen = server.store().await;
     let store = open(&format!("redis://dustgate:secret@127.0.0.1:{}", relay.at.port())).await.unwrap();
     let holder = Holder("one".into());
-    let lease = Some(LeaseRequest { ttl: Duration::from_secs(60), holder: &holder, seen: 0 });
+    let lease = Some(LeaseRequest { ttl: Duration::from_mins(1), holder: &holder, seen: 0 });
     let flight = Inquiry { value: "a", verdict: "a!", lock: "l", known: Known::default(), lease };
     // The server has the script by then: its word that it has not would be the answer that is lost.
     store.enter(Inquiry { lock: "other", ..flight }).await.unwrap();
