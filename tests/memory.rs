@@ -82,9 +82,12 @@ fn fill(tier: &Tier, many: usize, token: Number, len: usize) {
     }
 }
 
-/// Checks that two figures differ by at most 15 %.
-fn alike(what: &str, held: u64, said: u64) {
-    assert!(held.abs_diff(said) * 100 <= said * 15, "{what}: {held} bytes live, {said} by the tier's figure");
+/// Checks that two figures differ by at most 15 %. `many` objects are made of about ten allocations each, and
+/// the tier counts what the allocator adds to each of them, 13 bytes on average: the bytes that are live don't
+/// have that.
+fn alike(what: &str, many: usize, held: u64, said: u64) {
+    let taken = held + many as u64 * 130;
+    assert!(taken.abs_diff(said) * 100 <= said * 15, "{what}: {held} bytes live, {said} by the tier's figure");
 }
 
 fn live() -> u64 {
@@ -106,9 +109,9 @@ fn live_bytes_are_what_the_tier_says_however_often_it_is_filled_anew() {
             let (held, said) = (live() - before, tier.bytes());
             assert_eq!(tier.len(), many, "nothing was evicted");
             let places = empty.min(tier.len() as u64 * 64);
-            alike(&format!("{many} bodies of {len}, fleet {fleet}"), held - empty + places, said);
+            alike(&format!("{many} bodies of {len}, fleet {fleet}"), many, held - empty + places, said);
             let overhead = said / many as u64 - len as u64;
-            assert!(overhead < 900, "{overhead} bytes beside a body of {len}");
+            assert!(overhead < 1000, "{overhead} bytes beside a body of {len}");
             drop(tier);
         }
     }
@@ -121,7 +124,7 @@ fn live_bytes_are_what_the_tier_says_however_often_it_is_filled_anew() {
             fill(&tier, 3 * (16 << 20) / (len + 800), round, len);
             let held = live() - before - empty;
             assert!(tier.evicted() > 0 && tier.bytes() <= capacity);
-            alike(&format!("round {round} of bodies of {len}"), held, tier.bytes());
+            alike(&format!("round {round} of bodies of {len}"), tier.len(), held, tier.bytes());
         }
     }
 }

@@ -7,7 +7,7 @@
 //! because paused time stands still while one runs.)
 //!
 //! A fill's record is answered as soon as it is queued ([`Until::Ordered`]), and the job gathers such
-//! writes for [`GATHER`]: a fill neither waits for a thread nor wakes one. If the process is killed
+//! writes for 5 ms: a fill neither waits for a thread nor wakes one. If the process is killed
 //! before they are written they are lost, whole and in order: what is lost was the newest. A write
 //! that somebody waits for ends the gathering, and takes all earlier ones with it.
 //!

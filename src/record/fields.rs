@@ -2,7 +2,7 @@
 //!
 //! A field that was parsed is a slice of the connection's read buffer, and keeps all of it. A map of fields
 //! is some five times as long as their text. So what is kept is neither: it is their text, copied once, each
-//! name replaced by a short code ([`names`]).
+//! name replaced by a short code (`names`).
 
 mod names;
 
