@@ -87,7 +87,10 @@ fn fill(tier: &Tier, many: usize, token: Number, len: usize) {
 /// have that.
 fn alike(what: &str, many: usize, held: u64, said: u64) {
     let taken = held + many as u64 * 130;
-    assert!(taken.abs_diff(said) * 100 <= said * 15, "{what}: {held} bytes live, {said} by the tier's figure");
+    assert!(
+        taken.abs_diff(said) * 100 <= said * 15,
+        "{what}: {held} bytes live, {said} by the tier's figure"
+    );
 }
 
 fn live() -> u64 {
