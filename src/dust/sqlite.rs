@@ -21,6 +21,8 @@
 pub mod file;
 pub mod pace;
 mod pending;
+mod queue;
+mod schema;
 pub mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -38,23 +40,18 @@ use crate::clock::{Dice, WallMs};
 use file::{Reader, Writer};
 use pace::Pace;
 use pending::{Note, Pending};
+use queue::{AHEAD, BATCH, Job, Queue, Task};
 use warm::Warmer;
 
 /// How many numbers are reserved at once. A number, a lease's token included, is given only after it
 /// is on disk that a restart begins above it: tokens name segments of bodies and must not come twice.
 const RESERVE: Number = 1 << 20;
-/// The most writes in one transaction.
-const BATCH: usize = 1024;
 /// The most writes that may be queued, and the most bytes of them; beyond, the store is busy.
 const QUEUE: (usize, u64) = (64 * 1024, 64 << 20);
 /// How long writes that nobody waits for are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(5);
-/// The most queued bytes up to which a write need not wait: beyond, callers go at the disk's pace.
-const AHEAD: u64 = 8 << 20;
 /// The most expired rows that one sweep removes.
 const SWEEP: usize = 128;
-/// The least time between two sweeps in ms, unless the last one left some.
-const SWEEP_EVERY: WallMs = 1_000;
 
 /// Entries that survive the process.
 #[derive(Debug)]
@@ -63,23 +60,6 @@ pub struct Sqlite {
     shared: Arc<Shared>,
     reserved: Number,
     limits: Limits,
-}
-
-/// What is written.
-#[derive(Debug)]
-enum Task {
-    Deeds(Vec<Deed>),
-    Reserve(Number),
-}
-
-#[derive(Debug)]
-struct Job {
-    task: Task,
-    ticket: u64,
-    ahead: Kept,
-    durable: bool,
-    /// Where the caller waits, if it does.
-    word: Option<oneshot::Sender<Result<()>>>,
 }
 
 #[derive(Debug)]
@@ -92,29 +72,6 @@ struct Shared {
     reader: Mutex<Option<Reader>>,
     pace: Arc<Pace>,
     hub: Arc<Hub>,
-}
-
-#[derive(Debug)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    /// What is queued or being written.
-    pending: Pending,
-    /// The room that it takes.
-    ahead: Kept,
-    /// What is on disk.
-    kept: Kept,
-    /// Numbers below this may be given.
-    ceiling: Number,
-    ticket: u64,
-    /// How many queued writes somebody waits for.
-    awaited: usize,
-    running: bool,
-    closing: bool,
-    /// The last transaction failed.
-    failing: bool,
-    now: WallMs,
-    swept_at: WallMs,
-    more_to_sweep: bool,
 }
 
 /// A run of the writing job. If the runtime drops it or it panics, its drop sees to it that no write
@@ -438,33 +395,6 @@ impl Shared {
         queue.more_to_sweep = result.is_ok() && more;
         if let Ok(kept) = result {
             queue.kept = kept;
-        }
-    }
-}
-
-// === impl Queue ===
-
-impl Queue {
-    fn sweep_is_due(&self) -> bool {
-        !self.closing && (self.more_to_sweep || self.now.abs_diff(self.swept_at) >= SWEEP_EVERY)
-    }
-
-    /// Returns whether what is queued may be kept back for a while.
-    fn may_gather(&self) -> bool {
-        self.awaited == 0 && !self.closing && self.jobs.len() < BATCH && self.bytes() < AHEAD
-    }
-
-    /// The bytes that are queued or being written.
-    fn bytes(&self) -> u64 {
-        self.ahead.entries.bytes + self.ahead.carried
-    }
-
-    fn forget(&mut self, job: &Job) {
-        self.ahead = self.ahead.minus(job.ahead);
-        if let Task::Deeds(deeds) = &job.task {
-            for deed in deeds {
-                self.pending.forget(job.ticket, deed);
-            }
         }
     }
 }

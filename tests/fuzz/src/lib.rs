@@ -60,7 +60,7 @@ pub fn record(
         born: 1,
         token: 1,
         status,
-        headers: stored_headers(headers, rules, NOW),
+        headers: stored_headers(headers, rules, NOW).into(),
         received_at: NOW,
         age_ms: lifetime.age_ms,
         fresh_ms: lifetime.fresh_ms,
