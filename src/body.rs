@@ -28,8 +28,8 @@
 //! [`Bodies::writer`] and every read spawn tasks: both belong inside a tokio runtime.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use object_store::ObjectStore;
@@ -84,6 +84,7 @@ pub use writer::{Finished, Writer};
 
 use blocks::Blocks;
 use fill::Fill;
+use given_up::GivenUp;
 use grace::Grace;
 use name::Name;
 use store::Store;
@@ -165,6 +166,7 @@ pub struct Bodies {
     blocks: Blocks,
     writing: Writing,
     grace: Arc<Grace>,
+    given_up: Mutex<GivenUp>,
 }
 
 // === impl Error ===
@@ -296,8 +298,8 @@ impl Bodies {
 
     fn over(store: Store, settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
         let blocks = Blocks::new(settings.blocks);
-        let (writing, grace) = (Writing::default(), Arc::default());
-        Arc::new(Self { settings, clock, store, blocks, writing, grace })
+        let (writing, grace, given_up) = (Writing::default(), Arc::default(), Mutex::default());
+        Arc::new(Self { settings, clock, store, blocks, writing, grace, given_up })
     }
 
     /// The id of the life that new bodies belong to.

@@ -66,7 +66,8 @@ impl Scan {
 
     pub(super) fn end(mut self) -> Scanned {
         if !self.rest.is_empty() {
-            let block = self.rest.split().freeze();
+            // In storage of its own length: memory may keep it.
+            let block = Bytes::copy_from_slice(&self.rest);
             if self.digests.is_empty() {
                 // The only block: its digest is that of the segment.
                 return Scanned::of_one(first_half(self.whole), block, self.keep);

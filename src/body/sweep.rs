@@ -11,7 +11,6 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 
-use super::given_up::GivenUp;
 use super::lives::{OtherLife, Quiet};
 use super::name::Name;
 use super::store::parse;
@@ -80,7 +79,6 @@ pub struct Swept {
 pub struct Sweeper {
     bodies: Arc<Bodies>,
     suspects: Suspects,
-    given_up: GivenUp,
     /// The life that `suspects` belong to.
     life: Arc<str>,
     /// Other lives: those that nothing touched, and all that the last sweep found.
@@ -205,14 +203,7 @@ impl Sweeper {
     /// A sweeper for the life that `bodies` is in.
     pub fn new(bodies: Arc<Bodies>) -> Self {
         let (quiet, others) = (Quiet::default(), Vec::new());
-        Self {
-            life: bodies.life(),
-            bodies,
-            suspects: HashMap::new(),
-            given_up: GivenUp::default(),
-            quiet,
-            others,
-        }
+        Self { life: bodies.life(), bodies, suspects: HashMap::new(), quiet, others }
     }
 
     /// Lists all objects, and looks each key hash up in `names`. Removes the objects that were unnamed in an
@@ -276,14 +267,10 @@ impl Sweeper {
 
     /// Removes carried segments that were given up. What is left of them goes with its time to live.
     async fn drop_carried(&mut self, swept: &mut Swept) {
-        while let Some(body) = self.given_up.next(self.bodies.settings.linger) {
-            if self.bodies.store.drop_carried(&body.name, &body.segments).await.is_ok() {
-                swept.removed += body.segments.len() as u64;
-                swept.freed += body.takes;
-            } else {
-                swept.failed += body.segments.len() as u64;
-            }
-        }
+        let dropped = self.bodies.drop_left().await;
+        swept.removed += dropped.removed;
+        swept.freed += dropped.freed;
+        swept.failed += dropped.failed;
     }
 
     /// The other lives that the last sweep found.
@@ -296,7 +283,7 @@ impl Sweeper {
     pub fn given_up(&mut self, key_hash: &str, manifest: &Manifest) {
         let name = self.bodies.store.name(key_hash);
         let (hash, now) = (name.hash, Instant::now());
-        self.given_up.note(&self.bodies.store, name, manifest);
+        self.bodies.leave(key_hash, manifest);
         for segment in manifest.segments.iter().filter(|segment| !segment.carried) {
             if self.suspects.len() < SUSPECTS {
                 let id = (hash, segment.token, segment.n);
@@ -307,7 +294,7 @@ impl Sweeper {
 
     /// Bytes that were unnamed when they were last judged: the next sweep but one has removed them.
     pub fn doomed(&self) -> u64 {
-        self.suspects.values().map(|(_, takes)| takes).sum::<u64>() + self.given_up.takes()
+        self.suspects.values().map(|(_, takes)| takes).sum::<u64>() + self.bodies.left_behind()
     }
 
     /// Looks up what is named under the keys of a batch, many at a time, and judges its objects.

@@ -90,11 +90,11 @@ pub enum Deed {
         /// The bytes.
         carried: Carried,
     },
-    /// Bytes under a name of their own expire at another time, if there are any.
+    /// Bytes under a name of their own expire later, if there are any. None are made to expire sooner.
     Prolong {
         /// The name.
         name: Arc<str>,
-        /// When they expire from now on.
+        /// When they expire at the earliest.
         expires_at: Option<WallMs>,
     },
     /// Bytes under a name of their own are removed.
@@ -102,6 +102,11 @@ pub enum Deed {
         /// The name.
         name: Arc<str>,
     },
+}
+
+/// The later of two times of expiry.
+pub fn later(one: Option<WallMs>, other: Option<WallMs>) -> Option<WallMs> {
+    one.zip(other).map(|(one, other)| one.max(other))
 }
 
 /// When a write is answered.

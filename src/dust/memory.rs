@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::embedded::Limits;
 use super::entries::{
-    Body, Carried, Deed, Entries, Kept, Names, Receipt, Row, RowWithBody, Until, View, owners,
+    Body, Carried, Deed, Entries, Kept, Names, Receipt, Row, RowWithBody, Until, View, later, owners,
 };
 use super::{Number, Result};
 use crate::clock::WallMs;
@@ -91,6 +91,7 @@ impl Memory {
             }
             Deed::Prolong { name, expires_at } => {
                 if let Some(carried) = self.carried.get_mut(&name) {
+                    let expires_at = later(carried.expires_at, expires_at);
                     if let Some(at) = carried.expires_at {
                         self.due.remove(&(at, Due::Bytes(name.clone())));
                     }

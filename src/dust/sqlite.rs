@@ -33,7 +33,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::embedded::Limits;
-use super::entries::{Carried, Deed, Entries, Kept, Names, Receipt, Row, RowWithBody, Until, View, owners};
+use super::entries::{
+    Carried, Deed, Entries, Kept, Names, Receipt, Row, RowWithBody, Until, View, later, owners,
+};
 use super::hub::Hub;
 use super::{Error, Number, Result};
 use crate::clock::{Dice, WallMs};
@@ -210,7 +212,7 @@ impl Entries for Sqlite {
             None => None,
         };
         if let Some(carried) = self.read(|reader| reader.bytes(name))? {
-            let expires_at = expires_at.unwrap_or(carried.expires_at);
+            let expires_at = expires_at.map_or(carried.expires_at, |at| later(carried.expires_at, at));
             return Ok(Some(Carried { expires_at, ..carried }));
         }
         for (key, tail) in owners(name) {

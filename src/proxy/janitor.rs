@@ -113,8 +113,10 @@ async fn tidy_forever(proxy: &Proxy) {
 
 /// Sweeps, if it is this instance's turn.
 async fn take_turn(proxy: &Proxy, post: &mut Post, sweeper: &mut Sweeper, heard: &mut Heard) {
+    // Each instance removes what it has seen go; the one that sweeps, in its sweep.
     match post.take(&proxy.flight).await {
         Turn::Others => {
+            proxy.bodies.drop_left().await;
             hear(proxy, heard).await;
             return heard.missed_one(&proxy.bodies).await;
         }

@@ -26,7 +26,7 @@ async fn the_last_purge_is_known_after_a_restart() {
     proxy.fill("/a").await;
     let number = proxy.purge_url("/a").await["number"].as_f64().expect("a number");
     assert_eq!(proxy.metrics().await.sum("dustgate_purge_last_number", &[]), number);
-    let proxy = proxy.restart().await;
+    let proxy = proxy.restart_killed().await;
     assert_eq!(proxy.metrics().await.sum("dustgate_purge_last_number", &[]), number);
 }
 

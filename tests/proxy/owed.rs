@@ -58,7 +58,7 @@ async fn a_stamp_that_a_full_disk_did_not_take_holds_here_and_is_written_when_th
         assert!(degraded(&proxy).await.as_array().expect("a list").contains(&json!("purges")));
         proxy.process().may_write();
         until("the stamp", async || (owed(&proxy).await == 0.0).then_some(())).await;
-        let proxy = proxy.restart().await;
+        let proxy = proxy.restart_killed().await;
         let stamps = async || proxy.metrics().await.sum("dustgate_purge_last_number", &[]);
         assert!(stamps().await > 0.0, "{route}: it was written");
     }
@@ -101,7 +101,7 @@ async fn a_post_makes_void_what_is_stored_under_every_keyed_field() {
         proxy.filled_by(proxy.get("/a").field("x-tenant", tenant)).await;
     }
     // Only the store remembers.
-    let proxy = proxy.restart().await;
+    let proxy = proxy.restart_killed().await;
     proxy.ask("POST", "/a").content("x").await.assert(200, "done");
     assert_eq!(proxy.metrics().await.sum("dustgate_purges_total", &[("kind", "unsafe")]), 1.0);
     for tenant in ["a", "b"] {

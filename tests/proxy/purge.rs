@@ -158,7 +158,7 @@ async fn a_purge_outlives_the_process() {
     proxy.fill("/a").await;
     proxy.fill("/b").await;
     proxy.purge_url("/a").await;
-    let proxy = proxy.restart().await;
+    let proxy = proxy.restart_killed().await;
     origin.on("*", Answer::cacheable("new"));
     proxy.get("/a").await.assert(200, "new");
     proxy.get("/b").await.assert(200, "old");

@@ -217,6 +217,13 @@ impl Proxy {
         Self { at, admin, log, errors, place, process }
     }
 
+    /// Kills it without a word (SIGKILL), and starts another on the same data. The newest fills may be lost by
+    /// that; what had to be durable is not.
+    pub async fn restart_killed(self) -> Self {
+        self.kill().await;
+        self.start_again().await
+    }
+
     /// Ends it (SIGTERM), and starts another on the same data.
     pub async fn restart(self) -> Self {
         self.signal("TERM");

@@ -42,7 +42,7 @@ impl Redis {
     pub(super) async fn get(&self, name: &str) -> Result<Option<Bytes>> {
         let mut get = cmd("GET");
         get.write_arg(self.shared.names.of_bytes(name).as_bytes());
-        match self.shared.ask(&get).await {
+        match self.shared.carry(&get).await {
             Ok(reply) => bytes(reply),
             // A key of another type, by another client.
             Err(Error::Broken(why)) if why.contains("WRONGTYPE") => Ok(None),
@@ -54,7 +54,7 @@ impl Redis {
         Self::carried(bytes)?;
         let mut set = Cmd::with_capacity(5, bytes.len() + 256);
         set.arg("SET").arg(self.shared.names.of_bytes(name)).arg(bytes).arg("PX").arg(ms(lives));
-        self.shared.ask::<Reply>(&set).await.map(|_| ())
+        self.shared.carry::<Reply>(&set).await.map(|_| ())
     }
 
     pub(super) async fn unset(&self, names: &[String]) -> Result<()> {
@@ -63,7 +63,7 @@ impl Redis {
             for name in names {
                 del.arg(self.shared.names.of_bytes(name));
             }
-            self.shared.ask::<Reply>(&del).await?;
+            self.shared.carry::<Reply>(&del).await?;
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ use crate::clock::{Clock, Dice, WallMs};
 /// The bound of a call. A little less than the callers' own bound for a store across a network, so
 /// that a silent store is noticed here first and its line doubted.
 pub(super) const CALL_BOUND: Duration = Duration::from_millis(180);
+/// How long a call that carries bytes of a body may take.
+const CARRY_BOUND: Duration = Duration::from_secs(5);
 /// The highest number: scripts count in floating point, exact up to here. Microseconds reach it
 /// in the year 2255.
 pub(super) const MAX_NUMBER: Number = (1 << 53) - 1;
@@ -108,6 +110,17 @@ impl Shared {
         self.bounded(&line, command.query_async(&mut connection)).await
     }
 
+    /// Asks for bytes of bodies, or sends some. They take longer than other calls where the network is slow or
+    /// busy, so that a late answer casts no doubt on the line.
+    pub(super) async fn carry<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
+        let line = self.line()?;
+        let mut connection = line.commands.clone();
+        let Ok(answer) = timeout(CARRY_BOUND, command.query_async(&mut connection)).await else {
+            return Err(Error::silent(CARRY_BOUND));
+        };
+        self.judged(&line, answer)
+    }
+
     /// Calls a script and waits for its answer within the bound.
     pub(super) async fn run<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T> {
         let line = self.line()?;
@@ -132,6 +145,11 @@ impl Shared {
             self.doubt(line);
             return Err(Error::silent(CALL_BOUND));
         };
+        self.judged(line, answer)
+    }
+
+    /// Tells what an error means, for the caller and for the line.
+    fn judged<T>(&self, line: &Arc<Line>, answer: Result<T, RedisError>) -> Result<T> {
         answer.map_err(|error| {
             let (error, meaning) = fault::judge(&error);
             if meaning == fault::Line::Over {

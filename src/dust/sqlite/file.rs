@@ -290,7 +290,8 @@ impl Open<'_> {
             Deed::Remove { key } => self.remove(key),
             Deed::Carry { name, carried } => self.carry(name, carried),
             Deed::Prolong { name, expires_at } => {
-                let sql = "UPDATE carried SET expires_at = ?2 WHERE name = ?1";
+                // The greater of two is null if one of them is: never.
+                let sql = "UPDATE carried SET expires_at = max(expires_at, ?2) WHERE name = ?1";
                 self.transaction.prepare_cached(sql)?.execute(params![name, expires_at.map(signed)])?;
                 Ok(())
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::WallMs;
 use crate::dust::Number;
-use crate::dust::entries::{Carried, Deed, Row, RowWithBody};
+use crate::dust::entries::{Carried, Deed, Row, RowWithBody, later};
 
 /// The newest queued write of each key and each name, with its ticket.
 #[derive(Debug, Default)]
@@ -91,11 +91,13 @@ impl Pending {
             }
             Deed::Prolong { name, expires_at } => {
                 let note = match self.bytes.get(name) {
-                    Some((_, Note::Here(carried))) => {
-                        Note::Here(Carried { expires_at: *expires_at, ..carried.clone() })
-                    }
+                    Some((_, Note::Here(carried))) => Note::Here(Carried {
+                        expires_at: later(carried.expires_at, *expires_at),
+                        ..carried.clone()
+                    }),
                     Some((_, Note::Gone)) => Note::Gone,
-                    Some((_, Note::Expires(_))) | None => Note::Expires(*expires_at),
+                    Some((_, Note::Expires(at))) => Note::Expires(later(*at, *expires_at)),
+                    None => Note::Expires(*expires_at),
                 };
                 self.bytes.insert(name.clone(), (ticket, note));
             }

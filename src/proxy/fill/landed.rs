@@ -70,7 +70,12 @@ async fn remove_covered(proxy: &Proxy, landing: &Landing) {
         Reading::Vary(_) | Reading::Foreign | Reading::Bad(_) => false,
     };
     let names = proxy.catalog.names_of(landing.key);
-    proxy.observer.removed(proxy.catalog.remove_value_if(&names, covered, |_| ()).await);
+    let gone = |found: FoundEntry| {
+        if let Some(record) = found.reading.record() {
+            proxy.bodies.leave(&landing.key.to_string(), &record.body);
+        }
+    };
+    proxy.observer.removed(proxy.catalog.remove_value_if(&names, covered, gone).await);
 }
 
 const SLACK_MS: u64 = SLACK.as_secs() * 1_000;

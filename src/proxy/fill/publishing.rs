@@ -12,7 +12,7 @@ use crate::proxy::fill::ending::ASIDE;
 use crate::proxy::fill::stream::unfit;
 use crate::proxy::fill::{Job, landed};
 use crate::proxy::state::under_way::Counted;
-use crate::record::Record;
+use crate::record::{Manifest, Record};
 use crate::telemetry::labels::{FillOutcome, Why};
 use crate::tier::{Covered, Stored};
 
@@ -100,7 +100,7 @@ impl Job {
             // record lasted, or have begun to read what is in the store's last life.
             self.tell_record_aside(names, token, &pointer, product.body.as_ref()).await;
         }
-        let body = product.body.clone();
+        let (body, replaced) = (product.body.clone(), self.replaced(&fill, &record.body));
         let published = if fill.yielded() {
             if self.proxy.dust.shared() && stored.record.fresh_ms > stored.record.age_ms {
                 // Other instances rode it for as long as it was fresh.
@@ -116,6 +116,9 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.negative_cache.forget(self.place.key.hash());
+                if let Some(replaced) = replaced {
+                    self.proxy.bodies.leave(&stored.hash.to_string(), &replaced);
+                }
                 landed::landed(&self.proxy, &stored);
                 if matches!(published, Published::Computed(_)) {
                     self.proxy.tier.keep(stored);
@@ -140,6 +143,16 @@ impl Job {
             }
         };
         self.report(outcome, token, bytes, why);
+    }
+
+    /// The carried segments of the record that is there, if it will name them no more.
+    fn replaced(&self, fill: &Fill, by: &Manifest) -> Option<Manifest> {
+        if self.proxy.dust.traits().carries == 0 {
+            return None;
+        }
+        let mut there = self.proxy.catalog.body_of_value(fill.value()?)?;
+        there.segments.retain(|segment| segment.carried && !by.segments.contains(segment));
+        (!there.segments.is_empty()).then_some(there)
     }
 
     /// Returns a test of what is at the key when this record is offered: whether it stays. It stays if it is

@@ -25,8 +25,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long an error without lifetime may confirm another one.
 const ERROR_COUNTS: Duration = Duration::from_secs(1);
 
-/// The least time that bytes live which the coordination store carries: riders may be reading them.
-const BYTES_LIVE: Duration = Duration::from_mins(10);
+/// How long bytes live that the coordination store carries, before a record names them: no less, for riders
+/// may be reading them, and no more, for there may never be a record. The publish prolongs them.
+const BYTES_LIVE: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(1));
 
 /// How the body ended.
 enum Flow {
@@ -228,7 +229,8 @@ impl Job {
 
     /// How long bytes of this record are of use, from now on.
     pub(crate) fn bytes_live(&self, record: &Record) -> Duration {
-        Duration::from_millis(record.end().saturating_sub(self.proxy.now_ms())).max(BYTES_LIVE)
+        let left = Duration::from_millis(record.end().saturating_sub(self.proxy.now_ms()));
+        left.clamp(BYTES_LIVE.0, BYTES_LIVE.1)
     }
 
     /// The number that this fill's segments are named by: its token or, without a lease, a number that no

@@ -25,11 +25,14 @@ if has_value then
   local old, new = beside(read(KEYS[5]), name), nil
   if tail ~= '' then
     new, head = bytes .. name .. '/' .. tail, 'b' .. at .. ' ' .. tail .. ' '
-    call('SET', new, ARGV[9], 'PX', ARGV[10])
+    -- It may have been told aside, for riders that have longer.
+    call('SET', new, ARGV[9], 'PX', string.format('%.0f', math.max(call('PTTL', new), tonumber(ARGV[10]))))
   end
   for place = 13, #ARGV do
     local kept = bytes .. ARGV[place]
-    call('PEXPIRE', kept, ARGV[10])
+    -- Never shortened: readers may be at them.
+    local left = call('PTTL', kept)
+    if left >= 0 and left < tonumber(ARGV[10]) then call('PEXPIRE', kept, ARGV[10]) end
     -- What lay beside the earlier value lies beside this one.
     if kept == old and not new then
       new, head = old, 'b' .. at .. ' ' .. sub(old, #bytes + #name + 2) .. ' '
