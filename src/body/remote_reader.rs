@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::fill::Fill;
+use super::name::digest;
 use super::{Error, Growing, Reader, check};
 use crate::record::Manifest;
 
@@ -79,6 +82,32 @@ impl Tail {
         if self.fill.len_hint.is_some_and(|hint| hint != manifest.len) {
             return Err(Error::Truncated);
         }
+        self.ended = true;
+        self.fill.complete();
+        Ok(())
+    }
+}
+
+impl Tail {
+    /// Ends the body with all of its bytes, as another writer of this instance has them in memory. The first of
+    /// them are compared, by digest, with the segments that readers may have had.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if the bytes differ, [`Error::Truncated`] if the length is not the promised one. The
+    /// readers end with an error.
+    pub fn finish_with(mut self, whole: &Bytes) -> Result<(), Error> {
+        let mut rest = whole.clone();
+        for segment in &self.fill.acknowledged().segments {
+            let len = usize::try_from(segment.len).ok().filter(|len| *len <= rest.len());
+            let part = rest.split_to(len.ok_or(Error::Manifest)?);
+            if digest([&part[..]]) != segment.digest {
+                return Err(Error::Manifest);
+            }
+        }
+        if self.fill.len_hint.is_some_and(|hint| hint != whole.len() as u64) {
+            return Err(Error::Truncated);
+        }
+        self.fill.append(rest);
         self.ended = true;
         self.fill.complete();
         Ok(())

@@ -117,8 +117,10 @@ pub fn check_names_in_redis(keys: &[String], prefix: &str) {
         .map(|key| key.replace("<prefix>", prefix))
         .collect();
     let entries = keys.iter().filter(|key| !own.contains(key));
-    let before = format!("{{{prefix}}}:");
-    let names: Vec<_> = entries.map(|key| key.strip_prefix(&before).unwrap_or(key)).collect();
+    // Entries, and the bytes of carried segments.
+    let before = [format!("{{{prefix}}}:"), format!("{{{prefix}}}=")];
+    let name = |key| before.iter().find_map(|before| str::strip_prefix(key, before.as_str()));
+    let names: Vec<_> = entries.map(|key| name(key).unwrap_or(key)).collect();
     assert!(names.len() > 3 && names.len() + 3 < keys.len() + 1, "{keys:?}");
     check_names(names, prefix);
 }

@@ -118,7 +118,7 @@ fn remove_segments(below: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_gone_is_fetched_again_once() {
-    let mut fleet = Fleet::of(3).await;
+    let mut fleet = Fleet::with(3, |setup| setup.bodies("small = \"0B\"")).await;
     fleet.origin.on("/a", Answer::cacheable("hello"));
     fleet.of[0].fill("/a").await;
     assert!(remove_segments(fleet.shelf()) >= 1);

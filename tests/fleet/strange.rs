@@ -47,7 +47,7 @@ async fn a_value_where_a_lease_belongs_is_counted_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_record_stops_no_purge_and_is_fresh_for_nobody() {
-    let fleet = Fleet::of(2).await;
+    let fleet = Fleet::with(2, |setup| setup.bodies("small = \"0B\"")).await;
     fleet.origin.on("/a", Answer::cacheable("hello"));
     fleet.of[0].fill("/a").await;
     let key = format!("{{dustgate}}:dustgate/1/{}", record(&fleet));

@@ -139,7 +139,8 @@ async fn a_store_whose_bodies_never_had_room_for_their_marker_is_not_taken_for_a
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).bodies("small = \"0B\"").await;
     proxy.fill("/a").await;
-    proxy.kill().await;
+    proxy.signal("TERM");
+    proxy.ended().await;
     let bodies = proxy.directory().join("bodies");
     std::fs::remove_dir_all(&bodies).unwrap();
     // What a start leaves that has room for records and none for bodies.
@@ -150,7 +151,8 @@ async fn a_store_whose_bodies_never_had_room_for_their_marker_is_not_taken_for_a
     let proxy = proxy.start_again().await;
     proxy.fill("/b").await.assert(200, "hello");
     // With its marker it is one like any other.
-    proxy.kill().await;
+    proxy.signal("TERM");
+    proxy.ended().await;
     std::fs::remove_dir_all(&bodies).unwrap();
     let next =
         Process::start(dustgate().args(["serve", "-c", proxy.config()]).current_dir(proxy.directory()));

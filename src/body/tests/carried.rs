@@ -64,6 +64,22 @@ async fn another_instance_reads_it_as_it_grows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_segment_that_has_left_memory_is_read_again_from_what_carries_it() {
+    // No block of it stays in memory.
+    let settings = Settings { small: 0, blocks: 1, ..Settings::default() };
+    let bodies = Bodies::open("dust:", "life", settings, clock()).await.unwrap();
+    let basket = super::carrier::Basket::of(MIB);
+    bodies.are_carried_by(basket.clone());
+    let whole = body(3 * BLOCK + 5);
+    let manifest = store(&bodies, 1, &whole, 4 * BLOCK).await;
+    for _ in 0..3 {
+        assert_eq!(all(bodies.reader(KEY, &manifest, None)).await, whole);
+        assert_eq!(all(bodies.reader(KEY, &manifest, Some((BLOCK as u64, BLOCK as u64 + 1)))).await.len(), 2);
+    }
+    assert!(basket.gets() > 4 && !bodies.is_gone(KEY, &manifest));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_segment_is_asked_for_once_and_what_is_lost_or_spoilt_condemns() {
     let (basket, bodies) = in_basket(None).await;
     let whole = body(BLOCK);

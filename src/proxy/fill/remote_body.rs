@@ -412,9 +412,13 @@ impl RemoteFill {
             }
             Settled::Told(FlightOutcome::Stored(found)) => {
                 let record = &found.stored.record;
-                if policy::same_representation(&self.head.record, record)
-                    && grow(&mut self.tail, &found.stored.manifest).await
-                {
+                if !policy::same_representation(&self.head.record, record) {
+                    return;
+                }
+                // A small body may be in memory alone.
+                if let Some(whole) = found.stored.body() {
+                    let _ = self.tail.finish_with(&whole);
+                } else if grow(&mut self.tail, &found.stored.manifest).await {
                     let _ = self.tail.finish(&found.stored.manifest);
                 }
             }
@@ -441,6 +445,13 @@ async fn feed_from(mut tail: Tail, growing: &Growing) {
     loop {
         progress.borrow_and_update();
         let manifest = growing.acknowledged();
+        if growing.len_if_done().is_some_and(|len| len > manifest.len)
+            && let Some(whole) = growing.held()
+        {
+            // A small body is never put.
+            let _ = tail.finish_with(&whole);
+            return;
+        }
         if !grow(&mut tail, &manifest).await {
             return;
         }

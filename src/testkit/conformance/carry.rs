@@ -20,6 +20,7 @@ pub async fn all(rig: &dyn Rig) {
     a_body_goes_when_its_value_goes(rig).await;
     a_body_expires_with_its_value(rig).await;
     what_is_kept_lives_as_long_as_the_new_value(rig).await;
+    what_is_kept_is_not_cut_short(rig).await;
     a_fenced_body_changes_nothing(rig).await;
 }
 
@@ -215,6 +216,20 @@ async fn what_is_kept_lives_as_long_as_the_new_value(rig: &dyn Rig) {
     assert!(case.bytes("segment").await.is_some());
     case.pass(17).await;
     assert_eq!(case.bytes("segment").await, None);
+}
+
+/// Readers may be at them.
+async fn what_is_kept_is_not_cut_short(rig: &dyn Rig) {
+    let case = Case::new(rig, "keeps-longer");
+    let lease = case.lease("lock", 60, "one").await;
+    case.put_bytes("segment", b"x", 40).await;
+    let (key, keeps) = (case.key("value"), [case.key("segment")]);
+    let brief = Publish { key: &key, text: "x", expires_in: Some(case.beats(5)), body: None, keeps: &keeps };
+    let publication = Publication { lease: &lease, value: Some(brief), verdict: None };
+    at(case.dust.publish(publication).await.expect("it is answered"));
+    case.pass(20).await;
+    assert_eq!(case.entry("value").await, None);
+    assert!(case.bytes("segment").await.is_some());
 }
 
 async fn a_fenced_body_changes_nothing(rig: &dyn Rig) {
