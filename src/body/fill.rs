@@ -79,6 +79,8 @@ struct WriterState {
     failure: Option<Error>,
     /// Nothing was heard of the instance that writes the body for too long.
     doubted: bool,
+    /// The last of it is in memory alone, and will never be acknowledged.
+    unshelved: bool,
     readers: Attached,
     waiting: ReadWaiter,
 }
@@ -139,6 +141,7 @@ impl Fill {
             flushes: false,
             failure: None,
             doubted: false,
+            unshelved: false,
             readers: Attached::default(),
             waiting: ReadWaiter::default(),
         };
@@ -331,6 +334,18 @@ impl Fill {
     /// The acknowledged segments; `len` is their sum.
     pub(super) fn acknowledged(&self) -> Manifest {
         self.manifest(&self.lock())
+    }
+
+    /// Completes the body with bytes that are in memory alone.
+    pub(super) fn complete_with(&self, rest: Bytes) {
+        self.lock().unshelved = true;
+        self.append(rest);
+        self.complete();
+    }
+
+    /// Returns whether the last of it is in memory alone.
+    pub(super) fn is_unshelved(&self) -> bool {
+        self.lock().unshelved
     }
 
     /// The length of the whole body, once all of it has arrived.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use super::fill::Fill;
@@ -74,6 +75,22 @@ impl Growing {
     /// [`super::Settings::hold`].
     pub fn held(&self) -> Option<Bytes> {
         self.fill.held()
+    }
+
+    /// The whole of a complete body that no store will have all of: a small one that is not put, or one whose
+    /// last bytes came from memory. `None` for any other.
+    pub async fn in_memory(&self) -> Option<Bytes> {
+        if let Some(whole) = self.held() {
+            return Some(whole);
+        }
+        if !self.fill.is_unshelved() {
+            return None;
+        }
+        let (mut reader, mut whole) = (self.reader(None), BytesMut::new());
+        while let Some(next) = reader.next().await {
+            whole.extend_from_slice(&next.ok()?);
+        }
+        Some(whole.freeze())
     }
 
     /// The manifest of the segments that the store has acknowledged, without a gap; `len` is their sum.

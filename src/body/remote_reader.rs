@@ -107,9 +107,8 @@ impl Tail {
         if self.fill.len_hint.is_some_and(|hint| hint != whole.len() as u64) {
             return Err(Error::Truncated);
         }
-        self.fill.append(rest);
         self.ended = true;
-        self.fill.complete();
+        self.fill.complete_with(rest);
         Ok(())
     }
 }

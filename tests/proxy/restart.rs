@@ -81,7 +81,7 @@ async fn killed_in_mid_fill() {
     assert!(proxy.get("/half").await.is_hit());
 }
 
-/// Stores one body, kills the process, harms the object with this number, starts another.
+/// Stores one body, ends the process, harms the object with this number, starts another.
 async fn harmed(len: u64, which: usize, harm: impl Fn(&Path)) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     origin.on("/a", Answer::status(200).cache("max-age=60").pattern(len));
@@ -89,7 +89,8 @@ async fn harmed(len: u64, which: usize, harm: impl Fn(&Path)) -> (Origin, Proxy)
     assert_eq!(proxy.fill("/a").await.body.len() as u64, len);
     assert!(proxy.get("/a").await.is_hit());
     let objects = objects(&proxy);
-    proxy.kill().await;
+    proxy.signal("TERM");
+    proxy.ended().await;
     harm(&objects[which]);
     (origin, proxy.start_again().await)
 }

@@ -446,7 +446,7 @@ async fn feed_from(mut tail: Tail, growing: &Growing) {
         progress.borrow_and_update();
         let manifest = growing.acknowledged();
         if growing.len_if_done().is_some_and(|len| len > manifest.len)
-            && let Some(whole) = growing.held()
+            && let Some(whole) = growing.in_memory().await
         {
             // A small body is never put.
             let _ = tail.finish_with(&whole);
