@@ -90,7 +90,7 @@ impl Job {
         let carried = catalog::carried(fill.names(), &record.body);
         match (&beside, carried.first()) {
             (Some(bytes), Some(name)) => product.body = Some((name.clone(), bytes.clone())),
-            _ => product.keeps.clone_from(&carried),
+            _ => product.keeps = carried,
         }
         let riders = self.has_listeners(&fill).then(|| fill.names().clone());
         if let Some(names) = &riders
@@ -116,11 +116,12 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.negative_cache.forget(self.place.key.hash());
-                if let Some(replaced) = replaced {
-                    self.proxy.bodies.leave(&stored.hash.to_string(), &replaced);
-                }
                 landed::landed(&self.proxy, &stored);
                 if matches!(published, Published::Computed(_)) {
+                    // What is only offered may not land: then the record that is there goes on naming them.
+                    if let Some(replaced) = replaced {
+                        self.proxy.bodies.leave(&stored.hash.to_string(), &replaced);
+                    }
                     self.proxy.tier.keep(stored);
                 } else if !apart {
                     self.keep_unbacked(&stored);
