@@ -233,8 +233,8 @@ impl Fill {
         }
     }
 
-    /// Publishes the value under the fence and releases the lease, in one step (S4, S5). `standing` is called right before the write: a purge that came while the fill ran forbids
-    /// it (F8).
+    /// Publishes the value under the fence and releases the lease, in one step (S4, S5). `standing` is called
+    /// right before the write: a purge that came while the fill ran forbids it (F8).
     ///
     /// Without a lease, the value is offered once in the background (S14): `standing` is then called
     /// later, when a lease was won for it, and should return [`Standing::Covered`] unless the stamps are

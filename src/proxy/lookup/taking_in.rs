@@ -24,9 +24,10 @@ pub(crate) fn may_be_taken_in(proxy: &Proxy, stored: &Stored) -> Result<(), Unfi
 
 /// The body that came along with a record, if it is the one that the record names.
 pub(crate) fn along(proxy: &Proxy, record: &Record, body: Option<&Bytes>) -> Option<Bytes> {
+    let body = body?.clone();
     let hash = KeyHash::of(&record.key).to_string();
     // If it is not, its readers find out.
-    proxy.bodies.accept(&hash, &record.body, body?.clone()).ok()
+    proxy.bodies.accept(&hash, &record.body, body).ok()
 }
 
 /// Takes the record or Vary node that the store has under a key into memory. None if there is none that may
