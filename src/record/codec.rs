@@ -9,6 +9,7 @@ mod wire;
 
 pub use limits::{Limits, MAX_NOTE_MS};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -28,6 +29,8 @@ const MAX_TAGS: usize = 64;
 const MAX_TAG: usize = 128;
 /// The most selecting fields.
 pub const MAX_FIELDS: usize = 32;
+/// Room for the text of most records: a longer text is moved while it is written.
+const USUAL: usize = 1024;
 /// The most bytes that one segment takes in a pointer: three numbers, a digest, and separators.
 const MAX_SEGMENT: usize = 84;
 
@@ -105,13 +108,24 @@ pub fn decode(text: &str, limits: &Limits) -> Result<Pointer, CodecError> {
 }
 
 fn decode_any(text: &str) -> Result<Pointer, CodecError> {
+    // Most are records, and a text is read twice only if it is none.
+    if text.len() <= MAX_POINTER
+        && let Ok(wire) = shape::<WireRecord>(text)
+        && wire.is_record()
+    {
+        return whole(wire);
+    }
     let probe = probe(text)?;
     if probe.vary.is_some() {
         let node = shape::<WireVary>(text)?.into_node()?;
         check_node(&node)?;
         return Ok(Pointer::Vary(node));
     }
-    let record = shape::<WireRecord>(text)?.into_record(None)?;
+    whole(shape::<WireRecord>(text)?)
+}
+
+fn whole(wire: WireRecord<'_>) -> Result<Pointer, CodecError> {
+    let record = wire.into_record(None)?;
     check_whole(&record)?;
     Ok(Pointer::Record(Box::new(record)))
 }
@@ -158,7 +172,9 @@ pub fn unhex(digits: &str) -> Option<[u8; 16]> {
 }
 
 fn text(wire: &impl serde::Serialize) -> Result<String, CodecError> {
-    let text = serde_json::to_string(wire).map_err(|error| CodecError::Shape(error.to_string()))?;
+    let mut text = Vec::with_capacity(USUAL);
+    serde_json::to_writer(&mut text, wire).map_err(|error| CodecError::Shape(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|error| CodecError::Shape(error.to_string()))?;
     if text.len() > MAX_POINTER { Err(CodecError::TooLong(text.len())) } else { Ok(text) }
 }
 
@@ -311,11 +327,17 @@ fn growing(life: Option<Arc<str>>, segments: Vec<Segment>) -> Result<Manifest, C
     Ok(Manifest { life, len: sum(&segments)?, segments })
 }
 
-fn letters(value: &[u8]) -> String {
-    value.iter().map(|&byte| char::from(byte)).collect()
+fn letters(value: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) if text.is_ascii() => text.into(),
+        _ => value.iter().map(|&byte| char::from(byte)).collect::<String>().into(),
+    }
 }
 
 fn value(letters: &str) -> Option<HeaderValue> {
+    if letters.is_ascii() {
+        return HeaderValue::from_bytes(letters.as_bytes()).ok();
+    }
     let bytes: Option<Vec<u8>> = letters.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect();
     HeaderValue::from_bytes(&bytes?).ok()
 }

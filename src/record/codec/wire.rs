@@ -1,9 +1,11 @@
 //! The JSON shapes, and their conversion.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, StatusCode};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,14 +14,17 @@ use crate::record::{
     Binding, Evidence, LifetimeBy, Manifest, Note, Record, Segment, Spoken, VaryNode, Witness,
 };
 
+/// A record's text. To be written, it borrows what it can.
 #[derive(Serialize, Deserialize)]
-pub(super) struct WireRecord {
+pub(super) struct WireRecord<'a> {
     v: u64,
-    key: String,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
     born: u64,
     token: u64,
     status: u16,
-    headers: Vec<(String, String)>,
+    #[serde(borrow)]
+    headers: Vec<(Text<'a>, Text<'a>)>,
     received_at: u64,
     age_ms: u64,
     fresh_ms: u64,
@@ -30,10 +35,18 @@ pub(super) struct WireRecord {
     credentialed: bool,
     select: Map<String, Value>,
     range: Option<(u64, u64, u64)>,
-    tags: Vec<String>,
+    tags: Cow<'a, [String]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    body: Option<WireBody>,
+    body: Option<WireBody<'a>>,
+    /// What marks a Vary node: with it, this is no record.
+    #[serde(default, skip_serializing)]
+    vary: Option<IgnoredAny>,
 }
+
+/// A text that is borrowed from what is read, unless something in it is escaped.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,16 +60,17 @@ enum WireBy {
 const CARRIED: char = '+';
 
 #[derive(Serialize, Deserialize)]
-struct WireBody {
+struct WireBody<'a> {
     len: u64,
-    segments: Vec<WireSegment>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    life: Option<String>,
+    #[serde(borrow)]
+    segments: Vec<WireSegment<'a>>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    life: Option<Text<'a>>,
 }
 
 /// Token, number, length, digest. The digest of a carried segment has [`CARRIED`] before it: a version that
 /// knows no such segments takes the whole pointer for unreadable.
-type WireSegment = (u64, u32, u64, String);
+type WireSegment<'a> = (u64, u32, u64, Text<'a>);
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireVary {
@@ -81,11 +95,13 @@ fn is_false(it: &bool) -> bool {
 type WireSpoken = (String, String, Option<String>);
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct WireGrowing {
+pub(super) struct WireGrowing<'a> {
     v: u64,
     token: u64,
-    head: WireRecord,
-    segments: Vec<WireSegment>,
+    #[serde(borrow)]
+    head: WireRecord<'a>,
+    #[serde(borrow)]
+    segments: Vec<WireSegment<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     life: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,7 +152,7 @@ thread_local! {
     static LIFE: RefCell<Arc<str>> = RefCell::new("".into());
 }
 
-fn shared(life: String) -> Arc<str> {
+fn shared(life: &str) -> Arc<str> {
     LIFE.with_borrow_mut(|last| {
         if **last != *life {
             *last = life.into();
@@ -145,19 +161,19 @@ fn shared(life: String) -> Arc<str> {
     })
 }
 
-fn write_segments(segments: &[Segment]) -> Vec<WireSegment> {
+fn write_segments(segments: &[Segment]) -> Vec<WireSegment<'static>> {
     let write = |segment: &Segment| {
         let mut digest = hex(&segment.digest);
         if segment.carried {
             digest.insert(0, CARRIED);
         }
-        (segment.token, segment.n, segment.len, digest)
+        (segment.token, segment.n, segment.len, Text(digest.into()))
     };
     segments.iter().map(write).collect()
 }
 
-fn read_segments(segments: Vec<WireSegment>) -> Result<Vec<Segment>, CodecError> {
-    let read = |(token, n, len, digest): WireSegment| {
+fn read_segments(segments: Vec<WireSegment<'_>>) -> Result<Vec<Segment>, CodecError> {
+    let read = |(token, n, len, Text(digest)): WireSegment<'_>| {
         let carried = digest.strip_prefix(CARRIED);
         let (digest, carried) = (carried.unwrap_or(&digest), carried.is_some());
         let digest = unhex(digest).ok_or(CodecError::Invalid("digest"))?;
@@ -168,8 +184,8 @@ fn read_segments(segments: Vec<WireSegment>) -> Result<Vec<Segment>, CodecError>
 
 // === impl WireRecord ===
 
-impl WireRecord {
-    pub(super) fn of(record: &Record, with_body: bool) -> Self {
+impl<'a> WireRecord<'a> {
+    pub(super) fn of(record: &'a Record, with_body: bool) -> Self {
         let select = record.select.iter().map(|(field, value)| {
             let value = value.as_ref().map_or(Value::Null, |value| Value::String(value.clone()));
             (field.as_str().to_owned(), value)
@@ -177,18 +193,18 @@ impl WireRecord {
         let body = || WireBody {
             len: record.body.len,
             segments: write_segments(&record.body.segments),
-            life: record.body.life.as_deref().map(str::to_owned),
+            life: record.body.life.as_deref().map(|life| Text(life.into())),
         };
         Self {
             v: VERSION,
-            key: record.key.to_string(),
+            key: Cow::Borrowed(&record.key),
             born: record.born,
             token: record.token,
             status: record.status.as_u16(),
             headers: record
                 .headers
                 .iter()
-                .map(|(name, value)| (name.as_str().to_owned(), letters(value)))
+                .map(|(name, value)| (Text(name.as_str().into()), Text(letters(value))))
                 .collect(),
             received_at: record.received_at,
             age_ms: record.age_ms,
@@ -204,9 +220,15 @@ impl WireRecord {
             credentialed: record.credentialed,
             select: select.collect(),
             range: record.range,
-            tags: record.tags.clone(),
+            tags: Cow::Borrowed(&record.tags),
             body: with_body.then(body),
+            vary: None,
         }
+    }
+
+    /// Returns whether it is a record of this version.
+    pub(super) fn is_record(&self) -> bool {
+        self.v == VERSION && self.vary.is_none()
     }
 
     /// Converts it to a record, with `body` if its own body is elsewhere.
@@ -215,14 +237,16 @@ impl WireRecord {
             return Err(CodecError::Version(self.v));
         }
         let body = match (self.body, body) {
-            (Some(own), None) => {
-                Manifest { life: own.life.map(shared), len: own.len, segments: read_segments(own.segments)? }
-            }
+            (Some(own), None) => Manifest {
+                life: own.life.map(|life| shared(&life.0)),
+                len: own.len,
+                segments: read_segments(own.segments)?,
+            },
             (None, Some(body)) => body,
             _ => return Err(CodecError::Invalid("body")),
         };
         let mut headers = HeaderMap::with_capacity(self.headers.len());
-        for (name, text) in self.headers {
+        for (Text(name), Text(text)) in self.headers {
             let text = value(&text).ok_or(CodecError::Invalid("field value"))?;
             headers.try_append(field(&name)?, text).map_err(|_| CodecError::Invalid("headers"))?;
         }
@@ -235,7 +259,7 @@ impl WireRecord {
             Ok((field(&name)?, value))
         });
         Ok(Record {
-            key: self.key.into(),
+            key: (*self.key).into(),
             born: self.born,
             token: self.token,
             status: StatusCode::from_u16(self.status).map_err(|_| CodecError::Invalid("status"))?,
@@ -254,7 +278,7 @@ impl WireRecord {
             credentialed: self.credentialed,
             select: select.collect::<Result<_, _>>()?,
             range: self.range,
-            tags: self.tags,
+            tags: self.tags.into_owned(),
             body,
         })
     }
@@ -290,8 +314,8 @@ impl WireVary {
 
 // === impl WireGrowing ===
 
-impl WireGrowing {
-    pub(super) fn of(token: u64, head: &Record, binding: Option<&Binding>) -> Self {
+impl<'a> WireGrowing<'a> {
+    pub(super) fn of(token: u64, head: &'a Record, binding: Option<&Binding>) -> Self {
         Self {
             v: VERSION,
             token,
@@ -303,7 +327,7 @@ impl WireGrowing {
     }
 
     pub(super) fn into_note(self) -> Result<Note, CodecError> {
-        let body = growing(self.life.map(shared), read_segments(self.segments)?)?;
+        let body = growing(self.life.as_deref().map(shared), read_segments(self.segments)?)?;
         let head = Box::new(self.head.into_record(Some(body))?);
         let binding = self.binding.map(WireBinding::into_binding).transpose()?;
         Ok(Note::Growing { token: self.token, head, binding })
