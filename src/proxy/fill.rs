@@ -62,7 +62,8 @@ pub(crate) mod writing;
 /// what is missing may be joined to it.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Everything that a fill needs of the request that started it.
+/// Everything that a fill needs of the request that started it. It goes through the fill's steps in a box:
+/// each step would copy it.
 #[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) proxy: Arc<Proxy>,
@@ -142,9 +143,9 @@ impl Job {
         owner: Option<Moment>,
         stale: Option<Arc<Stored>>,
         deadline: Instant,
-    ) -> Self {
+    ) -> Box<Self> {
         let forward = cache_status::forward(proxy, request, &place, stale.as_ref());
-        Self {
+        Box::new(Self {
             proxy: proxy.clone(),
             route: request.route.clone(),
             target: request.target.clone(),
@@ -173,24 +174,26 @@ impl Job {
             aside: Arc::default(),
             heard: proxy.hears(),
             _guard: proxy.drain.guard(),
-        }
+        })
     }
 
     /// Sets the past of the request that it is started for: it also judges what the fill finds.
     #[must_use]
-    pub(crate) fn since(self, past: Past) -> Self {
-        Self { past, ..self }
+    pub(crate) fn since(mut self: Box<Self>, past: Past) -> Box<Self> {
+        self.past = past;
+        self
     }
 
     /// Sets the number of a part's fill that is under way here and that this one can't ride.
     #[must_use]
-    pub(crate) fn beside(self, part: Option<Number>) -> Self {
-        Self { behind: part, ..self }
+    pub(crate) fn beside(mut self: Box<Self>, part: Option<Number>) -> Box<Self> {
+        self.behind = part;
+        self
     }
 
     /// Adds the verdict of another flight that does not bind the request.
     #[must_use]
-    pub(crate) fn after(mut self, prior: Option<Prior>) -> Self {
+    pub(crate) fn after(mut self: Box<Self>, prior: Option<Prior>) -> Box<Self> {
         self.earlier.extend(prior);
         self
     }
@@ -237,7 +240,7 @@ impl Job {
     }
 
     /// Starts the fill in a task of its own.
-    pub(crate) fn spawn(mut self, leader: Leader) {
+    pub(crate) fn spawn(mut self: Box<Self>, leader: Leader) {
         leader.inform(|info| {
             self.interest = info.interest.clone();
             info.key = Some(self.place.key.clone());
@@ -248,7 +251,7 @@ impl Job {
         tokio::spawn(self.run(leader));
     }
 
-    async fn run(mut self, mut leader: Leader) {
+    async fn run(mut self: Box<Self>, mut leader: Leader) {
         let proxy = self.proxy.clone();
         let names = proxy.names(&self.place.key);
         let mut live = Arc::default();
@@ -354,7 +357,7 @@ impl Job {
     }
 
     /// Ends the fill as the policy's verdict on the response says.
-    async fn answered(mut self, leader: Leader, fill: Fill, head: Head) {
+    async fn answered(mut self: Box<Self>, leader: Leader, fill: Fill, head: Head) {
         self.account.heard(&head.response);
         let mut verdict = self.verdict(&head);
         if let Verdict::Store(lifetime) = &verdict
@@ -385,7 +388,7 @@ impl Job {
     }
 
     /// Publishes the stored response that a 304 has validated.
-    async fn refreshed(mut self, mut leader: Leader, fill: Fill, sent: Moment, stored: Stored) {
+    async fn refreshed(mut self: Box<Self>, mut leader: Leader, fill: Fill, sent: Moment, stored: Stored) {
         self.account.status = Some(StatusCode::NOT_MODIFIED);
         let stored = Arc::new(stored);
         let coordinated = fill.coordinated();
@@ -401,7 +404,7 @@ impl Job {
     }
 
     /// The response is not to be shared: all requests that wait are told at once.
-    async fn passed(mut self, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
+    async fn passed(mut self: Box<Self>, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
         let token = fill.token();
         self.note_pass(&fill, reason).await;
         self.account.followers = leader.followers();

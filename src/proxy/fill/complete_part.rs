@@ -27,7 +27,7 @@ impl Job {
 
     /// Fills with the stored part and the missing one, which the response brings.
     pub(crate) async fn join(
-        mut self,
+        mut self: Box<Self>,
         leader: Leader,
         fill: Fill,
         head: Head,

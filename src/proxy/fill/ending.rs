@@ -35,7 +35,7 @@ pub(crate) const ASIDE: Duration = Duration::from_mins(1);
 
 impl Job {
     /// Ends with a failure: upstream gave no answer, or none that is HTTP.
-    pub(crate) async fn no_answer(self, leader: Leader, fill: Fill, error: upstream::Error) {
+    pub(crate) async fn no_answer(self: Box<Self>, leader: Leader, fill: Fill, error: upstream::Error) {
         let ttl = self.failed_for(FAILED_MS);
         let kind = if error.kind.is_queue() { Kind::Busy } else { Kind::Failed };
         let binding = self.binding(kind, Vec::new(), ttl);
@@ -61,7 +61,14 @@ impl Job {
     }
 
     /// Ends with a failure: upstream answered that it failed (408, 425, 429, 5xx). Shared, not stored.
-    pub(crate) async fn failed(self, leader: Leader, fill: Fill, head: Head, until_ms: u64, shareable: bool) {
+    pub(crate) async fn failed(
+        self: Box<Self>,
+        leader: Leader,
+        fill: Fill,
+        head: Head,
+        until_ms: u64,
+        shareable: bool,
+    ) {
         let ttl = self.failed_for(until_ms);
         let status = head.response.status;
         let headers = policy::stored_headers(&head.response.headers, &self.route.rules, head.received_at);
@@ -99,7 +106,7 @@ impl Job {
     /// Settles the flight with a failure. If it is `noted`, *failed* is left under the fence (F7): for how
     /// long, and whether for requests that come until then or only for those that wait on other instances.
     async fn fail(
-        mut self,
+        mut self: Box<Self>,
         mut leader: Leader,
         fill: Fill,
         failure: Arc<Failure>,
@@ -157,7 +164,13 @@ impl Job {
     }
 
     /// Upstream broke the body off: its readers are broken off too.
-    pub(crate) async fn broke_off(self, leader: Leader, fill: Fill, error: &upstream::Error, bytes: u64) {
+    pub(crate) async fn broke_off(
+        self: Box<Self>,
+        leader: Leader,
+        fill: Fill,
+        error: &upstream::Error,
+        bytes: u64,
+    ) {
         self.proxy.observer.upstream_error(&self.route, error);
         let (failure, ttl) = Failure::truncated(&self, fill.token(), error);
         let why = Why::Upstream(error.kind.as_str());
@@ -209,7 +222,7 @@ impl Job {
     }
 
     /// No request waits here any more, and the route ends such fills.
-    pub(crate) async fn abandoned(self, fill: Fill) {
+    pub(crate) async fn abandoned(self: Box<Self>, fill: Fill) {
         let token = fill.token();
         fill.abort(None).await;
         self.report(FillOutcome::Abandoned, token, 0, None);

@@ -25,7 +25,7 @@ use crate::upstream::{self, ErrorKind, Lane};
 impl Job {
     /// Asks upstream for the whole, for the request's own range, to validate what is stored, or for what a
     /// stored part lacks.
-    pub(crate) async fn fetch(mut self, leader: Leader, fill: Fill) {
+    pub(crate) async fn fetch(mut self: Box<Self>, leader: Leader, fill: Fill) {
         self.account.coordinated = !fill.degraded();
         self.life = self.proxy.bodies.life();
         let metrics = self.proxy.observer.route(&self.route).clone();
@@ -152,7 +152,7 @@ impl Job {
 
     /// Ends without an answer: upstream failed, or the exchange was given up because no request waited for
     /// it.
-    pub(crate) async fn gave_up(self, leader: Leader, fill: Fill, error: upstream::Error) {
+    pub(crate) async fn gave_up(self: Box<Self>, leader: Leader, fill: Fill, error: upstream::Error) {
         if error.kind == ErrorKind::Unwanted {
             self.proxy.observer.shed(Shed::Unwanted);
             return self.forsaken(leader, fill).await;
@@ -162,7 +162,7 @@ impl Job {
 
     /// Ends because no request is known to wait here any more. Requests that may be gone are told so, all
     /// others elect again.
-    pub(crate) async fn forsaken(self, leader: Leader, fill: Fill) {
+    pub(crate) async fn forsaken(self: Box<Self>, leader: Leader, fill: Fill) {
         leader.inform(|info| info.unwanted = true);
         self.abandoned(fill).await;
     }

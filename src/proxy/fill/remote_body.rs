@@ -29,7 +29,7 @@ pub(crate) mod after_loss;
 
 /// A body that another instance fetches, as the riders on this instance get it.
 struct RemoteFill {
-    job: Job,
+    job: Box<Job>,
     names: Names,
     leader: Leader,
     tail: Tail,
@@ -55,7 +55,12 @@ enum RemoteStep {
 
 impl Job {
     /// Rides the body: all requests here follow one reader of the other instance's segments.
-    pub(crate) async fn ride_elsewhere(mut self, mut leader: Leader, names: Names, seen: Elsewhere) {
+    pub(crate) async fn ride_elsewhere(
+        mut self: Box<Self>,
+        mut leader: Leader,
+        names: Names,
+        seen: Elsewhere,
+    ) {
         // The head is a promise: the first bytes are read, and checked, before it goes out.
         let (hash, manifest) = (seen.head.hash.to_string(), Arc::new(seen.manifest.clone()));
         if let Err(error) = self.proxy.bodies.begins(&hash, &manifest).await {
@@ -90,7 +95,7 @@ impl Job {
     }
 
     /// Starts the fill again from its beginning.
-    fn enter_again(self, leader: Leader) -> BoxFuture<'static, ()> {
+    fn enter_again(self: Box<Self>, leader: Leader) -> BoxFuture<'static, ()> {
         Box::pin(self.run(leader))
     }
 

@@ -100,7 +100,7 @@ impl Job {
     }
 
     /// Publishes a body whose bytes are all stored already: only its record is missing.
-    pub(crate) async fn completed(mut self, mut leader: Leader, fill: Fill, partial: &Partial) {
+    pub(crate) async fn completed(mut self: Box<Self>, mut leader: Leader, fill: Fill, partial: &Partial) {
         // Nothing was asked of upstream: the record keeps its token, and a soft purge since then holds (F8).
         let stored = Arc::new(Stored::new(partial.0.clone(), &self.route.rules, None));
         let coordinated = !fill.degraded();
@@ -116,7 +116,13 @@ impl Job {
     }
 
     /// Appends the rest to the segments that there are. The new segments are named by the new lease.
-    pub(crate) async fn resumed(mut self, leader: Leader, fill: Fill, mut head: Head, partial: &Partial) {
+    pub(crate) async fn resumed(
+        mut self: Box<Self>,
+        leader: Leader,
+        fill: Fill,
+        mut head: Head,
+        partial: &Partial,
+    ) {
         self.account.heard(&head.response);
         let Partial(old) = partial;
         // The response is the newest word on all fields (RFC 9111 §3.4), but for those that describe the part
@@ -157,7 +163,7 @@ impl Job {
     }
 
     /// Asks upstream for what the request wants, as if nothing were stored.
-    pub(crate) async fn again(mut self, leader: Leader, fill: Fill) {
+    pub(crate) async fn again(mut self: Box<Self>, leader: Leader, fill: Fill) {
         self.partial = None;
         let plan_query = policy::plan_query(&self.headers, self.ask.want, None, &self.route.rules);
         self.range = plan_query.range();

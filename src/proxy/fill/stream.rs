@@ -60,7 +60,7 @@ pub(crate) struct BodySink {
 impl Job {
     /// Shares a response while it comes, and publishes it when it is whole.
     pub(crate) async fn store(
-        mut self,
+        mut self: Box<Self>,
         mut leader: Leader,
         fill: Fill,
         head: Head,
@@ -85,13 +85,15 @@ impl Job {
         let name = self.segments_name(&fill);
         let (writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
         let behind = Manifest::default();
-        self.pour(leader, fill, head, BodySink { stored, writer, growing, len, behind, kept }).await;
+        let sink = BodySink { stored, writer, growing, len, behind, kept };
+        // The longest step of all is not a part of those before it, which are copied when they begin.
+        Box::pin(self.pour(leader, fill, head, sink)).await;
     }
 
     /// Copies the body from upstream to the riders and to the body store, and publishes the record at the
     /// end.
     pub(crate) async fn pour(
-        mut self,
+        mut self: Box<Self>,
         mut leader: Leader,
         mut fill: Fill,
         mut head: Head,
