@@ -110,13 +110,19 @@ impl Client {
         if !target.starts_with('/') {
             return Err(wrong("does not begin with a slash"));
         }
-        let text = format!("{}{target}", self.transport.prefix);
-        let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
-        if url[Position::BeforePath..Position::AfterQuery] == text[self.transport.path_at..] {
-            Ok(url)
+        let base = &self.transport.prefix[self.transport.path_at..];
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let mut url = self.transport.root.clone();
+        if base.is_empty() {
+            url.set_path(path);
         } else {
-            Err(wrong("is not in canonical form"))
+            url.set_path(&format!("{base}{path}"));
         }
+        url.set_query(query);
+        // The library may have changed it: escaped a character, or resolved a dot segment.
+        let sent = url[Position::BeforePath..Position::AfterQuery].strip_prefix(base);
+        if sent == Some(target) { Ok(url) } else { Err(wrong("is not in canonical form")) }
     }
 
     fn host(&self, fields: &HeaderMap) -> Option<HeaderValue> {

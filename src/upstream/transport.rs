@@ -17,7 +17,10 @@ pub(super) struct Transport {
     pub(super) pooled: reqwest::Client,
     /// Makes one for each request: for a retry, and for requests that must not share one.
     pub(super) fresh: reqwest::Client,
-    /// Scheme and authority as the library is told them, and the base path.
+    /// Scheme and authority as the library is told them: parsed once, for parsing costs more than all of the
+    /// rest of a URL.
+    pub(super) root: Url,
+    /// The same as text, and the base path.
     pub(super) prefix: String,
     /// Where in `prefix` the base path begins.
     pub(super) path_at: usize,
@@ -45,6 +48,7 @@ impl Transport {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let origin = format!("{}://{}{port}", url.scheme(), server_name.unwrap_or(&host.to_string()));
         let authority = format!("{host}{port}");
+        let root = parse(&origin)?;
         let path_at = origin.len();
         let prefix = origin + url.path().trim_end_matches('/');
 
@@ -89,7 +93,7 @@ impl Transport {
             return Err(ClientError::Tls(format!("server_name: {name:?} is not a name")));
         }
         let authority = server_name.is_some().then_some(authority);
-        Ok(Self { pooled: build(true)?, fresh: build(false)?, prefix, path_at, authority })
+        Ok(Self { pooled: build(true)?, fresh: build(false)?, root, prefix, path_at, authority })
     }
 }
 
