@@ -417,7 +417,7 @@ impl Held {
         let (Self::Stored(here), Self::Stored(comes)) = (self, newcomer) else {
             return (newcomer.token() >= self.token()).then(|| newcomer.clone());
         };
-        let same_bytes = here.manifest == comes.manifest;
+        let same_bytes = here.record.body == comes.record.body;
         match (here.body(), comes.body()) {
             (Some(_), None) if same_bytes && comes.record.token == here.record.token => None,
             (Some(body), None) if same_bytes && comes.record.token > here.record.token => {

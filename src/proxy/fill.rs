@@ -352,7 +352,7 @@ impl Job {
             &self.headers,
             &self.past,
         )?;
-        let can_be_read = stored.has_body() || !self.is_out_of_reach(&stored.manifest);
+        let can_be_read = stored.has_body() || !self.is_out_of_reach(&stored.record.body);
         (can_be_read && matches!(usable, Use::Fresh { .. })).then_some(stored)
     }
 

@@ -87,7 +87,7 @@ async fn from_bodies(
     }
     if stored.len() <= proxy.tier.hold() {
         let hash = stored.hash.to_string();
-        return match in_time(proxy, &request, &stored, proxy.bodies.whole(&hash, &stored.manifest)).await {
+        return match in_time(proxy, &request, &stored, proxy.bodies.whole(&hash, &stored.manifest())).await {
             Ok(body) => {
                 proxy.tier.keep(Arc::new(stored.with_body(body.clone())));
                 answer(proxy, request, &stored, BodySource::Held(body), status)
@@ -99,7 +99,7 @@ async fn from_bodies(
     // and there is no truncated response.
     let first = Cut::of(&request.headers, request.ask.want, &stored.record, Some(stored.len()))
         .first_bytes(&stored.record);
-    let mut reader = proxy.bodies.reader(&stored.hash.to_string(), &stored.manifest, first);
+    let mut reader = proxy.bodies.reader(&stored.hash.to_string(), &stored.manifest(), first);
     match in_time(proxy, &request, &stored, reader.try_next()).await {
         Ok(Some(first)) => {
             let bytes = BodySource::Primed(first, Box::new(reader));
@@ -120,8 +120,7 @@ async fn in_time<T>(
 ) -> Result<T, BodyError> {
     let until = asking.ticket.began() + asking.route.wait_timeout / 2;
     timeout_at(until, read).await.unwrap_or_else(|_elapsed| {
-        let (bodies, hash, manifest) =
-            (proxy.bodies.clone(), stored.hash.to_string(), stored.manifest.clone());
+        let (bodies, hash, manifest) = (proxy.bodies.clone(), stored.hash.to_string(), stored.manifest());
         // The read goes on, so that the next request knows its result.
         tokio::spawn(async move {
             let _ = bodies.begins(&hash, &manifest).await;
@@ -318,7 +317,7 @@ pub(crate) fn lacks_bytes(
     unread: &[Arc<Manifest>],
 ) -> bool {
     let needs_bytes = !stored.has_body() && !stored.is_empty() && !ask.want.is_head();
-    needs_bytes && reach::is_unread(proxy, stored.hash, &stored.manifest, unread)
+    needs_bytes && reach::is_unread(proxy, stored.hash, &stored.record.body, unread)
 }
 
 /// Answers with a stored response, and with its current Age.
@@ -435,7 +434,7 @@ fn source(bytes: BodySource<'_>, part: Option<(u64, u64)>, seated: bool) -> Sour
 
 fn parted(proxy: &Proxy, bytes: BodySource<'_>, stored: &Stored) -> Parted {
     let from = |begun| {
-        let (hash, manifest) = (stored.hash.to_string(), stored.manifest.clone());
+        let (hash, manifest) = (stored.hash.to_string(), stored.manifest());
         Parted::Read(multipart::From::Stored { bodies: proxy.bodies.clone(), hash, manifest }, begun)
     };
     match bytes {

@@ -10,7 +10,7 @@ use super::{Covered, Stamps, weight};
 use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::policy::{ReuseTerms, Rules};
-use crate::record::{Fields, Manifest, Record};
+use crate::record::{Fields, Manifest, Record, Segment};
 
 /// Mark: the record was used since [`super::Tier::was_used`] was last called for it.
 pub(super) const USED: u8 = 1;
@@ -20,14 +20,12 @@ pub(super) const DOUBTED: u8 = 2;
 /// A record in memory, prepared for hits.
 #[derive(Debug)]
 pub struct Stored {
-    /// The record; its manifest is moved to `manifest`.
+    /// The record.
     pub record: Record,
     /// How it may be reused by its fields, parsed once.
     pub terms: ReuseTerms,
-    /// Its body's segments, shared with readers.
-    pub manifest: Arc<Manifest>,
-    /// The body, if it is small enough to be held.
-    body: HeldBody,
+    /// The body, if it has an allocation of its own.
+    body: Option<Box<Bytes>>,
     /// The hash of its key, which names its entry and its segments.
     pub hash: KeyHash,
     /// The URL it is purged by: the hash of its key's first line.
@@ -40,10 +38,12 @@ pub struct Stored {
     pub(super) mark: AtomicU8,
     /// Whether no entry of the store names it, as far as is known.
     unbacked: AtomicBool,
+    /// Whether the body lies behind the record's fields, in the same allocation.
+    is_tail: bool,
 }
 
 /// Where the bytes of a held body are.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum HeldBody {
     /// Not in memory.
     No,
@@ -64,10 +64,10 @@ impl Stored {
     /// unless it is short: a short body is copied.
     pub fn new(mut record: Record, rules: &Rules, body: Option<Bytes>) -> Self {
         let terms = ReuseTerms::of(&record, rules);
-        let manifest = Arc::new(std::mem::take(&mut record.body));
         let hash = KeyHash::of(&record.key);
         let url = if crate::key::is_of_url(&record.key) { hash } else { url_hash(&record.key) };
         let (headers, body) = laid(std::mem::take(&mut record.headers), body);
+        let (is_tail, body) = body.parts();
         record.headers = headers;
         Self {
             hash,
@@ -76,8 +76,8 @@ impl Stored {
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
             unbacked: AtomicBool::new(false),
+            is_tail,
             terms,
-            manifest,
             body,
             record,
         }
@@ -87,11 +87,12 @@ impl Stored {
     #[must_use]
     pub fn completed(&self, manifest: Manifest, body: Option<Bytes>) -> Self {
         let (headers, body) = laid(self.record.headers.clone(), body);
+        let (is_tail, body) = body.parts();
         Self {
-            record: Record { headers, ..self.record.clone() },
+            record: Record { headers, body: manifest, ..self.record.clone() },
             terms: self.terms,
-            manifest: Arc::new(manifest),
             body,
+            is_tail,
             hash: self.hash,
             url: self.url,
             checked: AtomicU64::new(0),
@@ -104,10 +105,16 @@ impl Stored {
     /// The body, if it is held. Shares its bytes.
     pub fn body(&self) -> Option<Bytes> {
         match &self.body {
-            HeldBody::No => None,
-            HeldBody::Tail => Some(self.record.headers.tail()),
-            HeldBody::Own(body) => Some((**body).clone()),
+            None if self.is_tail => Some(self.record.headers.tail()),
+            None => None,
+            Some(body) => Some((**body).clone()),
         }
+    }
+
+    /// Its body's segments, for a reader to keep. What most hits answer with is held, so that a count to share
+    /// them would be one allocation more in each record.
+    pub fn manifest(&self) -> Arc<Manifest> {
+        Arc::new(self.record.body.clone())
     }
 
     /// The bytes that it takes in memory, with all that is its own.
@@ -116,12 +123,12 @@ impl Stored {
         let text = |text: &String| weight::taken(text.len());
         let selecting = record.select.iter().filter_map(|(_, value)| value.as_ref()).map(text);
         let body = match &self.body {
-            HeldBody::No | HeldBody::Tail => 0,
-            HeldBody::Own(body) => weight::of_bytes(body.len()) + weight::taken(size_of::<Bytes>()),
+            None => 0,
+            Some(body) => weight::of_bytes(body.len()) + weight::taken(size_of::<Bytes>()),
         };
         weight::of_stored()
             + weight::of_bytes(record.headers.block_len())
-            + weight::of_manifest(self.manifest.segments.len())
+            + weight::of_list(record.body.segments.len(), size_of::<Segment>())
             + weight::of_list(record.select.len(), size_of::<(HeaderName, Option<String>)>())
             + selecting.sum::<u64>()
             + weight::of_list(record.tags.len(), size_of::<String>())
@@ -131,7 +138,7 @@ impl Stored {
 
     /// Returns whether the body is held.
     pub fn has_body(&self) -> bool {
-        !matches!(self.body, HeldBody::No)
+        self.is_tail || self.body.is_some()
     }
 
     /// Sets the number of the entry that it was read from.
@@ -164,11 +171,12 @@ impl Stored {
     #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
         let (headers, body) = laid(self.record.headers.clone(), Some(body));
+        let (is_tail, body) = body.parts();
         Self {
             record: Record { headers, ..self.record.clone() },
             terms: self.terms,
-            manifest: self.manifest.clone(),
             body,
+            is_tail,
             hash: self.hash,
             url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
@@ -192,8 +200,8 @@ impl Stored {
         }
         Arc::new(Self {
             terms: ReuseTerms { fresh_until: record.fresh_until(), ..self.terms },
-            manifest: self.manifest.clone(),
             body: self.body.clone(),
+            is_tail: self.is_tail,
             hash: self.hash,
             url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
@@ -206,12 +214,12 @@ impl Stored {
 
     /// Returns whether both are the same record, with or without the body.
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.record.token == other.record.token && self.manifest == other.manifest
+        self.record.token == other.record.token && self.record.body == other.record.body
     }
 
     /// The length of the body.
     pub fn len(&self) -> u64 {
-        self.manifest.len
+        self.record.body.len
     }
 
     /// Returns whether the body is empty.
@@ -231,6 +239,19 @@ impl Stored {
             self.checked.fetch_max(newest, Ordering::AcqRel);
         }
         covered
+    }
+}
+
+// === impl HeldBody ===
+
+impl HeldBody {
+    /// Whether it is a tail, and its own allocation.
+    fn parts(self) -> (bool, Option<Box<Bytes>>) {
+        match self {
+            Self::No => (false, None),
+            Self::Tail => (true, None),
+            Self::Own(body) => (false, Some(body)),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use quick_cache::Weighter;
 use super::Held;
 use super::stored::Stored;
 use crate::key::KeyHash;
-use crate::record::{Segment, VaryNode};
+use crate::record::VaryNode;
 
 /// The two counts before the value of an [`Arc`].
 const COUNTS: usize = 2 * size_of::<usize>();
@@ -66,11 +66,6 @@ pub(super) fn of_bytes(len: usize) -> u64 {
 /// What a list of `len` elements of `size` bytes takes.
 pub(super) fn of_list(len: usize, size: usize) -> u64 {
     taken(len * size)
-}
-
-/// What a manifest of so many segments takes.
-pub(super) fn of_manifest(segments: usize) -> u64 {
-    shared(size_of::<crate::record::Manifest>()) + of_list(segments, size_of::<Segment>())
 }
 
 /// What a record takes, without what it points to.

@@ -71,7 +71,7 @@ pub(crate) fn stored(stored: &Stored, place: &str) -> String {
         .and_then(|etag| etag.to_str().ok())
         .map(|etag| format!(", ETag {etag}"))
         .unwrap_or_default();
-    let segments = stored.manifest.segments.len();
+    let segments = stored.record.body.segments.len();
     let plural = if segments == 1 { "" } else { "s" };
     let part = record.range.map(|(first, last, total)| format!("bytes {first}-{last} of {total}, "));
     let (status, part) = (record.status.as_u16(), part.unwrap_or_default());

@@ -173,7 +173,7 @@ impl Job {
         if *stale.record.key != *self.place.key.text() || self.may_validate(stale).is_err() {
             return None;
         }
-        Some(Record { body: (*stale.manifest).clone(), ..stale.record.clone() })
+        Some(stale.record.clone())
     }
 
     /// Says what keeps a record from being validated for the request. A part may be completed.
@@ -181,9 +181,9 @@ impl Job {
         let candidate = Candidate::new(stale, stale.covered(&self.proxy.stamps));
         let candidate = candidate.unless_purged(Strictness::Hard)?.unless_ended(self.proxy.now_ms())?;
         let candidate =
-            candidate.unless(reach::is_lost(&self.proxy, stale.hash, &stale.manifest), Unfit::Lost)?;
+            candidate.unless(reach::is_lost(&self.proxy, stale.hash, &stale.record.body), Unfit::Lost)?;
         let wants_bytes = self.wants_bytes() && !stale.has_body();
-        let unread = wants_bytes && self.is_out_of_reach(&stale.manifest);
+        let unread = wants_bytes && self.is_out_of_reach(&stale.record.body);
         candidate.unless(unread, Unfit::Unread)?.selected(&self.headers).map(drop)
     }
 
@@ -196,9 +196,9 @@ impl Job {
     /// ever.
     async fn has_bytes(&mut self, refreshed: &Stored) -> bool {
         if refreshed.has_body() {
-            return !reach::is_lost(&self.proxy, refreshed.hash, &refreshed.manifest);
+            return !reach::is_lost(&self.proxy, refreshed.hash, &refreshed.record.body);
         }
-        let begins = self.proxy.bodies.begins(&refreshed.hash.to_string(), &refreshed.manifest).await;
+        let begins = self.proxy.bodies.begins(&refreshed.hash.to_string(), &refreshed.manifest()).await;
         match begins {
             Err(error) if error.condemns() => {
                 self.proxy.observer.unreadable(&error);
@@ -217,9 +217,8 @@ impl Job {
     /// The record that a 304 makes of the stale one: its segments stay where they are.
     fn refresh(&self, head: &Head, fill: &Fill) -> Option<Stored> {
         let stale = self.stale.as_ref()?;
-        let whole = Record { body: (*stale.manifest).clone(), ..stale.record.clone() };
         let mut record = policy::refresh(
-            &whole,
+            &stale.record,
             &head.response.headers,
             head.requested_at,
             head.received_at,

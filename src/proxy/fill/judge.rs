@@ -181,12 +181,12 @@ impl FillJudge {
         let candidate = Candidate::new(&stored, covered);
         // Lost bytes can be neither served nor validated.
         let stands = self.stands(candidate, now).and_then(|candidate| {
-            candidate.unless(reach::is_lost(&self.proxy, hash, &stored.manifest), Unfit::Lost)
+            candidate.unless(reach::is_lost(&self.proxy, hash, &stored.record.body), Unfit::Lost)
         });
         if stands.is_err() {
             return Judged::Absent;
         }
-        if !self.refresh && reach::is_unread(&self.proxy, hash, &stored.manifest, &self.unread) {
+        if !self.refresh && reach::is_unread(&self.proxy, hash, &stored.record.body, &self.unread) {
             // As if there were no body store: the request does not stand in line for the lease.
             return if awaited { Judged::Apart } else { Judged::Absent };
         }

@@ -44,7 +44,6 @@ impl Job {
             return self.report(outcome, token, bytes, Some(Why::DustDown));
         }
         let mut record = stored.record.clone();
-        record.body = (*stored.manifest).clone();
         // The clock may have been set back while the body came: no instance is to find it received in the
         // future.
         let now = self.proxy.now_ms();

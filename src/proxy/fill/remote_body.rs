@@ -423,8 +423,8 @@ impl RemoteFill {
                 // A small body may be in memory alone.
                 if let Some(whole) = found.stored.body() {
                     let _ = self.tail.finish_with(&whole);
-                } else if grow(&mut self.tail, &found.stored.manifest).await {
-                    let _ = self.tail.finish(&found.stored.manifest);
+                } else if grow(&mut self.tail, &found.stored.record.body).await {
+                    let _ = self.tail.finish(&found.stored.record.body);
                 }
             }
             // A failure, or another body: the riders are broken off as the tail is dropped.

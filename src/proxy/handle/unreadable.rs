@@ -31,7 +31,7 @@ pub(crate) async fn unreadable(
     proxy.observer.unreadable(error);
     proxy.tier.forget(stored);
     let before = request.ticket.unread.len();
-    request.ticket.unread.push(stored.manifest.clone());
+    request.ticket.unread.push(stored.manifest());
     if request.ask.only_if_cached {
         return Next::Answer(respond::refuse(request, Cause::OnlyIfCached, None));
     }
@@ -48,7 +48,7 @@ pub(crate) async fn unreadable(
     }
     let place = match lookup::look(proxy, &request.route, &request.target, &request.headers, &request.ask) {
         Lookup::Fresh { stored: other, ttl_ms } | Lookup::Unsure { stored: other, ttl_ms }
-            if other.manifest != stored.manifest =>
+            if other.record.body != stored.record.body =>
         {
             return respond::from_stored(proxy, request, other, cache_status::hit(ttl_ms)).await;
         }

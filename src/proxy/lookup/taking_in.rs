@@ -19,7 +19,7 @@ pub(crate) fn may_be_taken_in(proxy: &Proxy, stored: &Stored) -> Result<(), Unfi
     let now = proxy.now_ms();
     let candidate = Candidate::new(stored, stored.covered(&proxy.stamps)).unless_purged(Strictness::Hard)?;
     let candidate = candidate.unless_ended(now)?.unless_older(proxy.max_life_ms(), now)?;
-    candidate.unless(reach::is_lost(proxy, stored.hash, &stored.manifest), Unfit::Lost).map(drop)
+    candidate.unless(reach::is_lost(proxy, stored.hash, &stored.record.body), Unfit::Lost).map(drop)
 }
 
 /// The body that came along with a record, if it is the one that the record names.

@@ -76,7 +76,7 @@ pub(crate) fn step(
             if let Err(unfit) = candidate.unless_purged(by).and_then(|it| it.fits(criteria)) {
                 return step_past(unfit, request, place, &stored.record, None);
             }
-            if request.ticket.unread.contains(&stored.manifest) {
+            if request.ticket.unread.iter().any(|unread| **unread == stored.record.body) {
                 // It could not be read. A flight that this request leads ignores it.
                 return FollowerAction::NEXT;
             }

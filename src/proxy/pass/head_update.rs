@@ -117,7 +117,7 @@ async fn publish_update(proxy: &Proxy, of: &Of, fill: Fill, record: Record) {
     product.keeps = catalog::carried(fill.names(), &record.body);
     if let Published::Computed(_) = fill.publish(product, standing).await {
         let body = match proxy.tier.peek(&record.key) {
-            Some(Held::Stored(here)) if *here.manifest == record.body => here.body(),
+            Some(Held::Stored(here)) if here.record.body == record.body => here.body(),
             _ => None,
         };
         let stored = Arc::new(Stored::new(record, &of.route.rules, body));
