@@ -50,10 +50,11 @@ pub(super) fn prepare(
     new_id: &str,
     reserve: Number,
 ) -> rusqlite::Result<Option<FileState>> {
-    // The writing job calls for checkpoints.
+    // The writing job calls for checkpoints. It keeps few pages: keys are hashes, so the next commit seldom
+    // needs the pages of the last.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
-         PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;",
+         PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;",
     )?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
