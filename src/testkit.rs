@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`conformance`] | what every store promises, as cases that run against any of them |
+//! | [`dust_server`] | a Dust server in memory, as the real one was seen to behave, with faults on demand |
 //! | [`faulty`] | a store behind a network that fails by a plan, or on demand |
 //! | [`fixtures`] | a minimal record and a minimal request |
 //! | [`owned`] | questions to a store that outlive their caller |
@@ -13,6 +14,7 @@
 //! | [`single`] | the whole single flight for a value of one JSON text: S1–S18, to be tested as one |
 
 pub mod conformance;
+pub mod dust_server;
 pub mod faulty;
 pub mod fixtures;
 pub mod owned;
