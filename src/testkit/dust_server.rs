@@ -27,6 +27,7 @@
 //! | `socket` | the task of one WebSocket |
 //! | `http`, `entries` | upgrades; entries over HTTP |
 //! | `faults` | what goes wrong on demand |
+//! | `recording` | what was seen on the wire of the real server, and the setup that it needs |
 //! | `dates` | the text form of dates |
 
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ mod faults;
 mod http;
 mod ops;
 mod paths;
+mod recording;
 mod refusal;
 mod rows;
 mod socket;
@@ -58,6 +60,7 @@ mod token;
 mod world;
 
 pub use faults::{Faults, Next, Silence};
+pub use recording::Recording;
 pub use token::{ALL_SCOPES, Token};
 pub use world::Heard;
 
@@ -75,8 +78,8 @@ const PIPE: usize = 256 * 1024;
 /// What a server is started with.
 #[derive(Debug)]
 pub struct Setup {
-    /// Names of stores, as `acme/cache`.
-    pub stores: Vec<String>,
+    /// Names of stores, as `acme/cache`, each with its id.
+    pub stores: Vec<(String, String)>,
     /// Tokens that open it.
     pub tokens: Vec<Token>,
     /// Time: of leases, budgets and idle connections.
@@ -139,8 +142,15 @@ impl Setup {
 
     /// One more store.
     #[must_use]
-    pub fn store(mut self, name: &str) -> Self {
-        self.stores.push(name.to_owned());
+    pub fn store(self, name: &str) -> Self {
+        let id = format!("01a20896-0000-7000-8000-{:012x}", self.stores.len());
+        self.store_of_id(name, &id)
+    }
+
+    /// One more store, of this id.
+    #[must_use]
+    pub fn store_of_id(mut self, name: &str, id: &str) -> Self {
+        self.stores.push((name.to_owned(), id.to_owned()));
         self
     }
 
@@ -184,8 +194,7 @@ impl DustServer {
     /// the one to use, since time moves on by itself while a task waits for a real socket.
     pub fn in_memory(setup: Setup) -> Self {
         let dice = Dice::seeded(setup.seed);
-        let id = |at: usize| format!("01a20896-0000-7000-8000-{at:012x}");
-        let stores = setup.stores.iter().enumerate().map(|(at, name)| Store::new(name, id(at))).collect();
+        let stores = setup.stores.iter().map(|(name, id)| Store::new(name, id.clone())).collect();
         let world = World {
             stores,
             tokens: setup.tokens,
@@ -230,6 +239,15 @@ impl DustServer {
     /// If the server was not started with [`Setup::cranked`].
     pub fn advance(&self, by: Duration) {
         self.cranked.as_ref().expect("a test advances only a clock that is cranked").advance(by);
+        self.core.cranked.notify_waiters();
+    }
+
+    /// Sets the clock, also back.
+    ///
+    /// # Panics
+    /// If the server was not started with [`Setup::cranked`].
+    pub fn set_clock(&self, wall_ms: WallMs) {
+        self.cranked.as_ref().expect("a test sets only a clock that is cranked").set(wall_ms);
         self.core.cranked.notify_waiters();
     }
 
@@ -337,7 +355,7 @@ impl DustServer {
     /// # Panics
     /// If there is no such store, or the request has no fields.
     pub fn write(&self, store: &str, request: &Value) -> Result<Value, String> {
-        self.apply(store, request, true)
+        self.write_as("another", store, request)
     }
 
     /// Applies an operation without an event, as HTTP writes are.
@@ -345,10 +363,18 @@ impl DustServer {
     /// # Panics
     /// If there is no such store, or the request has no fields.
     pub fn write_silently(&self, store: &str, request: &Value) -> Result<Value, String> {
-        self.apply(store, request, false)
+        self.apply("another", store, request, false)
     }
 
-    fn apply(&self, store: &str, request: &Value, is_told: bool) -> Result<Value, String> {
+    /// Applies an operation of this device, with its event.
+    ///
+    /// # Panics
+    /// If there is no such store, or the request has no fields.
+    pub fn write_as(&self, device: &str, store: &str, request: &Value) -> Result<Value, String> {
+        self.apply(device, store, request, true)
+    }
+
+    fn apply(&self, device: &str, store: &str, request: &Value, is_told: bool) -> Result<Value, String> {
         let mut fields: Map<_, _> = request.as_object().expect("an operation has fields").clone();
         fields.entry("client_op_id").or_insert_with(|| "another".into());
         let now = self.core.now();
@@ -356,7 +382,7 @@ impl DustServer {
         let at = world.store(store).expect("a test names a store that it set up");
         let topic = format!("store:{store}");
         let told = is_told.then_some((topic.as_str(), None));
-        match world.apply(at, &fields, Origin { device: "another", now }, told) {
+        match world.apply(at, &fields, Origin { device, now }, told) {
             Done::Committed { response, .. } | Done::Nothing { response } => Ok(response),
             Done::Refused(refusal) => Err(refusal.reason.into_owned()),
             Done::Crashed => Err("crashed".to_owned()),
