@@ -3,6 +3,8 @@
 //! Each file of `dust/transcripts` is played on real sockets: what its clients sent is sent again, and
 //! each answer is compared with the one that was recorded. The frames are facts; the tokens in them are
 //! placeholders.
+//!
+//! The other way round, `scripted` plays the recordings' server side to clients.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
@@ -10,6 +12,8 @@
 mod likeness;
 #[path = "dust/replay.rs"]
 mod replay;
+#[path = "dust/scripted.rs"]
+mod scripted;
 #[path = "dust/wire.rs"]
 mod wire;
 

@@ -16,6 +16,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `setup`, `look` | what it is started with; another client's hand, and what is there |
 //! | `paths` | segments of a path and its text |
 //! | `rows` | one row for each leaf: kinds, flattening, whether a lease lives |
 //! | `refusal` | reasons of error replies |
@@ -28,6 +29,7 @@
 //! | `http`, `entries` | upgrades; entries over HTTP |
 //! | `faults` | what goes wrong on demand |
 //! | `recording` | what was seen on the wire of the real server, and the setup that it needs |
+//! | `script`, `shape` | a recording's answers for a client under test, whose writes are compared |
 //! | `dates` | the text form of dates |
 
 use std::net::SocketAddr;
@@ -40,18 +42,22 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::clock::{Clock, Dice, ManualClock, SystemClock, WallMs};
+use crate::clock::{Clock, Dice, ManualClock, WallMs};
 
 mod channel;
 mod dates;
 mod entries;
 mod faults;
 mod http;
+mod look;
 mod ops;
 mod paths;
 mod recording;
 mod refusal;
 mod rows;
+mod script;
+mod setup;
+mod shape;
 mod socket;
 mod store;
 #[cfg(test)]
@@ -61,10 +67,11 @@ mod world;
 
 pub use faults::{Faults, Next, Silence};
 pub use recording::Recording;
+pub use script::Script;
+pub use setup::Setup;
 pub use token::{ALL_SCOPES, Token};
 pub use world::Heard;
 
-use ops::{Done, Origin};
 use store::Store;
 use world::{Out, World};
 
@@ -74,25 +81,6 @@ pub const TOKEN: &str = "dust_tok_test_all";
 const GOING_AWAY: u16 = 1012;
 /// The buffer of a connection in memory.
 const PIPE: usize = 256 * 1024;
-
-/// What a server is started with.
-#[derive(Debug)]
-pub struct Setup {
-    /// Names of stores, as `acme/cache`, each with its id.
-    pub stores: Vec<(String, String)>,
-    /// Tokens that open it.
-    pub tokens: Vec<Token>,
-    /// Time: of leases, budgets and idle connections.
-    pub clock: Arc<dyn Clock>,
-    /// A clock that [`DustServer::advance`] moves.
-    cranked: Option<Arc<ManualClock>>,
-    /// A connection ends after this long without a frame from its client.
-    pub idle: Duration,
-    /// The seed of all that is random.
-    pub seed: u64,
-    /// Where it listens.
-    pub listen: SocketAddr,
-}
 
 /// A running server. Dropped, it ends.
 #[derive(Debug)]
@@ -109,57 +97,8 @@ struct Core {
     world: Mutex<World>,
     clock: Arc<dyn Clock>,
     idle: Duration,
-    /// Rung when the clock was moved by hand.
-    cranked: Notify,
-}
-
-// === impl Setup ===
-
-impl Setup {
-    /// A server on the clock of the machine, for processes.
-    pub fn real() -> Self {
-        Self::on(Arc::new(SystemClock))
-    }
-
-    /// A server whose clock stands at `wall_ms` until [`DustServer::advance`] moves it.
-    pub fn cranked(wall_ms: WallMs) -> Self {
-        let clock = Arc::new(ManualClock::at(wall_ms));
-        Self { cranked: Some(clock.clone()), ..Self::on(clock) }
-    }
-
-    /// A server on this clock.
-    pub fn on(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            stores: Vec::new(),
-            tokens: vec![Token::new(TOKEN, "acme")],
-            clock,
-            cranked: None,
-            idle: Duration::from_mins(1),
-            seed: 1,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        }
-    }
-
-    /// One more store.
-    #[must_use]
-    pub fn store(self, name: &str) -> Self {
-        let id = format!("01a20896-0000-7000-8000-{:012x}", self.stores.len());
-        self.store_of_id(name, &id)
-    }
-
-    /// One more store, of this id.
-    #[must_use]
-    pub fn store_of_id(mut self, name: &str, id: &str) -> Self {
-        self.stores.push((name.to_owned(), id.to_owned()));
-        self
-    }
-
-    /// One more token.
-    #[must_use]
-    pub fn token(mut self, token: Token) -> Self {
-        self.tokens.push(token);
-        self
-    }
+    /// Rung when the clock was moved by hand, or the faults are other ones.
+    changed: Notify,
 }
 
 // === impl Core ===
@@ -172,6 +111,21 @@ impl Core {
 
     fn now(&self) -> WallMs {
         self.clock.wall_ms()
+    }
+
+    /// Returns when the server is not frozen.
+    async fn thawed(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.is_frozen() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.world().faults.silence == Silence::Everything
     }
 }
 
@@ -206,9 +160,10 @@ impl DustServer {
             next_line: 0,
             host: "localhost".to_owned(),
             is_down: false,
+            script: setup.script,
         };
         let core =
-            Core { world: Mutex::new(world), clock: setup.clock, idle: setup.idle, cranked: Notify::new() };
+            Core { world: Mutex::new(world), clock: setup.clock, idle: setup.idle, changed: Notify::new() };
         Self { core: Arc::new(core), cranked: setup.cranked, addr: setup.listen, accepting: Mutex::new(None) }
     }
 
@@ -239,7 +194,7 @@ impl DustServer {
     /// If the server was not started with [`Setup::cranked`].
     pub fn advance(&self, by: Duration) {
         self.cranked.as_ref().expect("a test advances only a clock that is cranked").advance(by);
-        self.core.cranked.notify_waiters();
+        self.core.changed.notify_waiters();
     }
 
     /// Sets the clock, also back.
@@ -248,7 +203,7 @@ impl DustServer {
     /// If the server was not started with [`Setup::cranked`].
     pub fn set_clock(&self, wall_ms: WallMs) {
         self.cranked.as_ref().expect("a test sets only a clock that is cranked").set(wall_ms);
-        self.core.cranked.notify_waiters();
+        self.core.changed.notify_waiters();
     }
 
     /// What its clock shows.
@@ -260,7 +215,9 @@ impl DustServer {
 
     /// Looks at the faults, or changes them.
     pub fn faults<T>(&self, change: impl FnOnce(&mut Faults) -> T) -> T {
-        change(&mut self.core.world().faults)
+        let told = change(&mut self.core.world().faults);
+        self.core.changed.notify_waiters();
+        told
     }
 
     /// Sends the events that were held back, to each connection in an order of the seed's choice.
@@ -310,6 +267,28 @@ impl DustServer {
         self.with(store, |store| store.is_archived = true);
     }
 
+    /// A store's time is over: it is archived, and those who have joined it are sent a `phx_close` of no
+    /// join. Their channels stay.
+    pub fn expire(&self, store: &str) {
+        self.archive(store);
+        let topics = self.with(store, |store| store.topics());
+        let world = self.core.world();
+        for (&id, line) in &world.lines {
+            for topic in topics.iter().filter(|topic| line.topics.contains_key(*topic)) {
+                let none = &Value::Null;
+                world.send(id, world::frame(none, none, topic, "phx_close", &Value::Object(Map::new())));
+            }
+        }
+    }
+
+    /// Takes a token back. Connections that it has opened stay.
+    pub fn revoke(&self, secret: &str) {
+        let mut world = self.core.world();
+        if let Some(token) = world.token(secret) {
+            world.tokens[token].revoke();
+        }
+    }
+
     /// Limits the rows of a store, as a plan does.
     pub fn limit_keys(&self, store: &str, most: u64) {
         self.with(store, |store| store.most_keys = Some(most));
@@ -345,99 +324,6 @@ impl DustServer {
         let listener = TcpListener::bind(self.addr).await.expect("the port is still free");
         let accepting = accept(self.core.clone(), listener);
         *self.accepting.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepting);
-    }
-
-    // --- another client, and what is there ---
-
-    /// Applies an operation as another client would, with its event to those who joined by name. Returns
-    /// the response, or the reason of the refusal.
-    ///
-    /// # Panics
-    /// If there is no such store, or the request has no fields.
-    pub fn write(&self, store: &str, request: &Value) -> Result<Value, String> {
-        self.write_as("another", store, request)
-    }
-
-    /// Applies an operation without an event, as HTTP writes are.
-    ///
-    /// # Panics
-    /// If there is no such store, or the request has no fields.
-    pub fn write_silently(&self, store: &str, request: &Value) -> Result<Value, String> {
-        self.apply("another", store, request, false)
-    }
-
-    /// Applies an operation of this device, with its event.
-    ///
-    /// # Panics
-    /// If there is no such store, or the request has no fields.
-    pub fn write_as(&self, device: &str, store: &str, request: &Value) -> Result<Value, String> {
-        self.apply(device, store, request, true)
-    }
-
-    fn apply(&self, device: &str, store: &str, request: &Value, is_told: bool) -> Result<Value, String> {
-        let mut fields: Map<_, _> = request.as_object().expect("an operation has fields").clone();
-        fields.entry("client_op_id").or_insert_with(|| "another".into());
-        let now = self.core.now();
-        let mut world = self.core.world();
-        let at = world.store(store).expect("a test names a store that it set up");
-        let topic = format!("store:{store}");
-        let told = is_told.then_some((topic.as_str(), None));
-        match world.apply(at, &fields, Origin { device, now }, told) {
-            Done::Committed { response, .. } | Done::Nothing { response } => Ok(response),
-            Done::Refused(refusal) => Err(refusal.reason.into_owned()),
-            Done::Crashed => Err("crashed".to_owned()),
-        }
-    }
-
-    /// The value of a row and its revision.
-    pub fn row(&self, store: &str, path: &str) -> Option<(Value, u64)> {
-        self.with(store, |store| store.rows.get(path).map(|row| (row.value.clone(), row.seq)))
-    }
-
-    /// The paths of all rows of a store, in order.
-    pub fn rows(&self, store: &str) -> Vec<String> {
-        self.with(store, |store| store.rows.keys().cloned().collect())
-    }
-
-    /// The number of the last operation of a store.
-    pub fn seq(&self, store: &str) -> u64 {
-        self.with(store, |store| store.seq)
-    }
-
-    /// The id of a store.
-    pub fn id(&self, store: &str) -> String {
-        self.with(store, |store| store.id.clone())
-    }
-
-    /// How many frames or requests of this name were read: an operation of writes (`lease`, `set`), another
-    /// event (`phx_join`, `heartbeat`), or a method of HTTP (`GET`).
-    pub fn count(&self, name: &str) -> u64 {
-        self.core.world().counts.get(name).copied().unwrap_or_default()
-    }
-
-    /// The last requests that were read, oldest first: ten thousand at most.
-    pub fn heard(&self) -> Vec<Heard> {
-        self.core.world().heard.iter().cloned().collect()
-    }
-
-    /// How many connections are open.
-    pub fn connections(&self) -> usize {
-        self.core.world().lines.len()
-    }
-
-    /// How many connections have joined a store, by name or id.
-    pub fn joined(&self, store: &str) -> usize {
-        let topics = self.with(store, |store| store.topics());
-        let world = self.core.world();
-        let joins =
-            |topic: &String| world.lines.values().filter(|line| line.topics.contains_key(topic)).count();
-        topics.iter().map(joins).sum()
-    }
-
-    fn with<T>(&self, store: &str, look: impl FnOnce(&mut Store) -> T) -> T {
-        let mut world = self.core.world();
-        let at = world.store(store).expect("a test names a store that it set up");
-        look(&mut world.stores[at])
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::faults::Silence;
 use super::ops::{Done, Origin};
 use super::refusal::Refusal;
+use super::script::Played;
 use super::world::{Heard, Line, Out, World, frame};
 use crate::clock::WallMs;
 
@@ -61,6 +62,10 @@ impl World {
         };
         let joined = from.topics.get(&push.topic).cloned();
         self.note(heard, &count);
+        if let Some(script) = &mut self.script {
+            let frame = [&push.join, &push.reference, &push.payload];
+            script.look(line, frame, &push.event, joined.as_ref());
+        }
         match (push.topic.as_str(), push.event.as_str(), joined) {
             ("phoenix", "heartbeat", _) => {
                 self.reply(line, &push.join, &push.reference, "phoenix", &ok(&json!({})));
@@ -111,7 +116,8 @@ impl World {
     fn catch_up(&self, line: u64, push: &Push, store: usize, last: &Value) {
         let store = &self.stores[store];
         let say = |join: &Value, event: &str, payload: &Value| {
-            self.send(line, frame(join, &Value::Null, &push.topic, event, payload));
+            let text = frame(join, &Value::Null, &push.topic, event, payload);
+            self.send_after(line, text, self.faults.catch_up_delay);
         };
         for op in store.log.iter().rev().take(self.faults.overlap) {
             say(&Value::Null, "event", &op.event);
@@ -197,6 +203,10 @@ impl World {
         let (token, device) = (from.token, from.device.clone());
         if self.faults.lost_requests.takes(op) {
             return;
+        }
+        if self.script.is_some() {
+            let (join, reference, topic) = (&push.join, &push.reference, push.topic.as_str());
+            return self.play(&Played { line, join, reference, topic, store, request, now });
         }
         let payload = match self.tokens[token].may("entries:write", &self.stores[store].name) {
             Err(refusal) => refusal.payload(),

@@ -18,6 +18,8 @@ pub struct Faults {
     /// How many of the last operations are also sent as live events at a join, in reverse, before the
     /// catch-up: what a join during writes shows.
     pub overlap: usize,
+    /// How much later the catch-up of a join comes than its reply. Live events come in between.
+    pub catch_up_delay: Duration,
     /// Live events are kept back until [`let_go`](super::DustServer::let_go).
     pub holds_events: bool,
     /// Writes that are committed without an event.
@@ -47,9 +49,10 @@ pub enum Silence {
     /// It speaks.
     #[default]
     None,
-    /// Connections stay and new ones are accepted; no frame is read or sent, also no heartbeat's reply.
+    /// No channel answers, also no heartbeat, and no event is sent. Upgrades, pings and HTTP work.
     Frames,
-    /// Also requests over HTTP and upgrades hang.
+    /// It is frozen: it accepts connections, and reads and answers nothing. What waits is answered once
+    /// it is healed.
     Everything,
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{
+    AUTHORIZATION, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -15,7 +17,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::faults::Silence;
 use super::socket::{self, MOST_BYTES};
 use super::token::Spent;
 use super::world::Heard;
@@ -46,10 +47,7 @@ where
 }
 
 async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Answer {
-    let silence = core.world().faults.silence;
-    if silence == Silence::Everything {
-        return std::future::pending().await;
-    }
+    core.thawed().await;
     match request.uri().path() {
         "/ws/sync/websocket" => upgrade(core, request),
         "/healthz" | "/readyz" => said(StatusCode::OK, &json!({ "status": "ok" })),
@@ -109,7 +107,12 @@ fn upgrade(core: Arc<Core>, mut request: Request<Incoming>) -> Answer {
 
 /// The token and the device of an upgrade. All that is wrong with one looks the same from outside.
 fn admitted(core: &Core, request: &Request<Incoming>) -> Result<(usize, String), StatusCode> {
-    let world = core.world();
+    let mut world = core.world();
+    let of_no_client =
+        [ORIGIN, SEC_WEBSOCKET_PROTOCOL].into_iter().find(|name| request.headers().contains_key(name));
+    if let (Some(script), Some(name)) = (&mut world.script, of_no_client) {
+        script.complain(format!("the upgrade has a {name}"));
+    }
     if let Some(status) = world.faults.refused_upgrades {
         return Err(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN));
     }

@@ -53,7 +53,11 @@ impl Recording {
 
     /// A setup with the stores and tokens of the recording, on a clock to be cranked.
     pub fn setup(&self) -> Setup {
-        let mut setup = Setup::cranked(self.clock());
+        self.onto(Setup::cranked(self.clock()))
+    }
+
+    /// This setup, with the stores and tokens of the recording.
+    pub fn onto(&self, mut setup: Setup) -> Setup {
         let none = serde_json::Map::new();
         let stores = self.head["stores"].as_object().unwrap_or(&none);
         for (name, id) in stores {

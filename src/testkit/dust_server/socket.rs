@@ -77,8 +77,13 @@ where
     let mut said = 0_u64;
     let mut last_heard = core.now();
     loop {
-        let cranked = core.cranked.notified();
+        let changed = core.changed.notified();
         let now = core.now();
+        let is_frozen = core.is_frozen();
+        if is_frozen {
+            // What it does not read, nobody can be blamed for.
+            last_heard = now;
+        }
         let idle = now.saturating_sub(last_heard);
         let Some(left) = core.idle.checked_sub(Duration::from_millis(idle)).filter(|left| !left.is_zero())
         else {
@@ -88,6 +93,7 @@ where
         let first = later.first_key_value().map(|(&(due, _), _)| due);
         tokio::select! {
             biased;
+            () = changed => {}
             out = todo.recv() => match out {
                 Some(Out::Frame { text, after }) if after.is_zero() => {
                     if socket.send(Message::text(text)).await.is_err() {
@@ -101,14 +107,14 @@ where
                 Some(Out::Close(code)) => return End::With(code),
                 Some(Out::Drop) | None => return End::Gone,
             },
-            () = sleep_until(first.unwrap_or(quiet_until)), if first.is_some() => {
+            () = sleep_until(first.unwrap_or(quiet_until)), if first.is_some() && !is_frozen => {
                 if let Some((_, text)) = later.pop_first()
                     && socket.send(Message::text(text)).await.is_err()
                 {
                     return End::Gone;
                 }
             }
-            message = socket.next() => {
+            message = socket.next(), if !is_frozen => {
                 last_heard = core.now();
                 match message {
                     Some(Ok(Message::Text(text))) => core.world().hear(id, text.as_str(), last_heard),
@@ -125,7 +131,6 @@ where
                     Some(Err(_)) | None => return End::Gone,
                 }
             }
-            () = cranked => {}
             () = sleep_until(quiet_until) => {}
         }
     }

@@ -116,6 +116,11 @@ impl Token {
         self
     }
 
+    /// From now on it opens nothing. What it has opened stays open.
+    pub(super) fn revoke(&mut self) {
+        self.is_expired = true;
+    }
+
     pub(super) fn opens(&self, secret: &str) -> bool {
         !self.is_expired && self.secret == secret && secret.starts_with("dust_tok_")
     }

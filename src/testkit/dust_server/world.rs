@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::faults::{Faults, Silence};
 use super::ops::{self, Done, Origin};
+use super::script::Script;
 use super::store::Store;
 use super::token::Token;
 use crate::clock::{Dice, WallMs};
@@ -30,6 +31,8 @@ pub(super) struct World {
     pub host: String,
     /// It answers no request and accepts no connection.
     pub is_down: bool,
+    /// A recording whose answers writes get, in the place of the writer's.
+    pub script: Option<Script>,
 }
 
 /// A request that the server has read.
@@ -104,7 +107,7 @@ impl World {
         self.send_after(line, text, Duration::ZERO);
     }
 
-    fn send_after(&self, line: u64, text: String, after: Duration) {
+    pub(super) fn send_after(&self, line: u64, text: String, after: Duration) {
         if self.faults.silence != Silence::None {
             return;
         }
