@@ -217,6 +217,10 @@ impl World {
                 (act, Answer::Reply(payload)) => {
                     let mut payload = payload.clone();
                     grant(&mut payload["response"], act, played);
+                    let op = played.request.get("op").and_then(Value::as_str).unwrap_or_default();
+                    if self.faults.lost_replies.takes(op) {
+                        continue;
+                    }
                     self.reply_to_write(played.line, played.join, played.reference, played.topic, &payload);
                 }
                 (act, Answer::Event(event, lives)) => {

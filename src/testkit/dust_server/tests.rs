@@ -11,6 +11,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::{DustServer, Faults, Next, Setup, Silence, TOKEN, Token};
 
 mod http;
+mod order;
 
 const STORE: &str = "acme/cache";
 const TOPIC: &str = "store:acme/cache";
