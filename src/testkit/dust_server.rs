@@ -23,7 +23,7 @@
 //! | `store` | rows, log and snapshot; what a joining client missed |
 //! | `ops` | one operation, checked in the server's order |
 //! | `token` | scopes, reach, and the budget of a minute |
-//! | `world` | all state under one lock; who is sent what |
+//! | `world` | all state under one lock; which connection is sent what |
 //! | `channel` | frames: join, leave, write, status, crashes |
 //! | `socket` | the task of one WebSocket |
 //! | `http`, `entries` | upgrades; entries over HTTP |
@@ -267,8 +267,8 @@ impl DustServer {
         self.with(store, |store| store.is_archived = true);
     }
 
-    /// A store's time is over: it is archived, and those who have joined it are sent a `phx_close` of no
-    /// join. Their channels stay.
+    /// A store's time is over: it is archived. Connections that have joined it are sent a `phx_close`
+    /// without a join, and their channels stay.
     pub fn expire(&self, store: &str) {
         self.archive(store);
         let topics = self.with(store, |store| store.topics());

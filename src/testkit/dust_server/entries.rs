@@ -27,7 +27,7 @@ fn missing() -> Answer {
     said(StatusCode::NOT_FOUND, &json!({ "error": "not_found" }))
 }
 
-/// Who asks, and when.
+/// The client that asks, and when.
 struct Asker {
     device: String,
     request_id: String,

@@ -10,8 +10,8 @@ use super::world::Heard;
 // === impl DustServer ===
 
 impl DustServer {
-    /// Applies an operation as another client would, with its event to those who joined by name. Returns
-    /// the response, or the reason of the refusal.
+    /// Applies an operation as another client would. Its event goes to connections that joined by name.
+    /// Returns the response, or the reason of the refusal.
     ///
     /// # Panics
     /// If there is no such store, or the request has no fields.

@@ -134,7 +134,7 @@ async fn faults_hit_what_they_are_told_to_and_end_when_they_are_healed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_joins_after_a_compaction_gets_the_snapshot_and_what_came_later() {
+async fn a_client_that_joins_after_a_compaction_gets_the_snapshot_and_what_came_later() {
     let server = server();
     for path in ["a", "b"] {
         server.write(STORE, &json!({ "op": "set", "path": path, "value": path })).expect("it is set");

@@ -157,7 +157,7 @@ impl World {
         self.send_after(id, text, after);
     }
 
-    /// Applies an operation in a store. With a topic, its event goes to those who have joined it.
+    /// Applies an operation in a store. With a topic, its event goes to each connection that has joined it.
     pub(super) fn apply(
         &mut self,
         store: usize,
