@@ -257,6 +257,8 @@ async fn two_exchanges_do(answer: Answer) {
         proxy.until_followers(HERD - 1).await;
         first.open();
         second.reached_by(1).await;
+        // Who comes to it when it is over asks again: an origin this fast may be asked a third time.
+        proxy.until_followers(HERD - 2).await;
         second.open();
     });
     leader.head().await.expect("an answer").rest().await.assert(200, "1");
