@@ -51,14 +51,12 @@ async fn complete(bench: &mut Bench) -> Played {
     let mut removed = Ok(0);
     // As many bodies of that size as there are clients would fill this machine.
     let clients = bench.plan.clients.min(4 * bench.plan.instances);
+    let fills = bench.fleet.total(FILLS).await;
     for _ in 0..LOSSES {
-        let asked = bench.origin.asked(&path).total();
-        let fills = bench.fleet.total(FILLS).await;
         samples.extend(bench.herd(1, &path).home().await);
         let published = Instant::now() + PUBLISHED_WITHIN;
-        // If that client was answered from what is stored, there is nothing to wait for.
-        while bench.origin.asked(&path).total() > asked
-            && bench.fleet.total(FILLS).await <= fills
+        // The body is complete once all fills have ended, those of the herd before too.
+        while bench.fleet.total(FILLS).await < fills + bench.origin.asked(&path).total() as f64
             && Instant::now() < published
         {
             sleep(Duration::from_millis(20)).await;
