@@ -31,11 +31,15 @@ pub mod late;
 pub mod memory;
 mod open;
 pub mod redis;
+pub mod server;
 mod settings;
+mod skew;
 pub mod sqlite;
 pub mod table;
+mod thread;
 
 pub use self::redis::Redis;
+pub use self::server::Server;
 pub use bound::within;
 pub use embedded::Embedded;
 pub use entrance::{
@@ -44,7 +48,7 @@ pub use entrance::{
 pub use entries::Usage;
 pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 pub use late::Late;
-pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_shared, open};
+pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_server, is_shared, open};
 pub use settings::Settings;
 
 /// The number of a write, or the token of a lease, in a store's one rising sequence. Never 0.

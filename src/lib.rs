@@ -25,7 +25,7 @@
 //! | [`record`] | what is remembered of a response, and its form in the store | `key` |
 //! | [`policy`] | what the RFCs and a route's rules say; pure: no clock, no I/O | `units`, `key`, `record` |
 //! | [`route`] | which requests go where, under which rules and which key | `units`, `secret`, `key`, `policy` |
-//! | [`dust`] | the coordination store: a trait, the embedded store, and Redis or Valkey for fleets | `secret`, `clock` |
+//! | [`dust`] | the coordination store: a trait, the embedded store, and Redis, Valkey or a Dust server for fleets | `secret`, `clock` |
 //! | [`body`] | bytes of bodies: one writer, many readers, segments | `units`, `secret`, `clock`, `record` |
 //! | [`flight`] | election in the process and by lease; no HTTP | `units`, `clock`, `dust` |
 //! | [`catalog`] | records and notes as typed entries: their names, form, and the bound of each call | `clock`, `key`, `record`, `dust`, `flight` |

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::embedded::Limits;
 use super::redis::Target;
-use super::{Dust, Embedded, Error, Late, Redis, Settings};
+use super::{Dust, Embedded, Error, Late, Redis, Server, Settings, server};
 use crate::clock::{Clock, Dice};
 
 /// The URL of a store in memory, which is lost with the process.
@@ -56,17 +56,24 @@ pub fn check(url: &str) -> Result<(), String> {
     match scheme(url).split('+').next().unwrap_or_default() {
         "embedded" if !is_shared(url) => Ok(()),
         "redis" | "rediss" => Target::parse(url).map(drop),
-        "dust" => Err(format!(
-            "{}: is not in this build yet; there are redis://HOST and embedded:PATH",
-            scheme(url)
-        )),
-        _ => Err("redis://HOST or embedded:PATH is meant, or embedded: for a store in memory".to_owned()),
+        "dust" => server::Target::parse(url).map(drop),
+        _ => Err(
+            "redis://HOST, dust+wss://HOST/ws/sync?store=ORG/NAME or embedded:PATH is meant, or embedded: \
+                  for a store in memory"
+                .to_owned(),
+        ),
     }
 }
 
 /// Returns whether other instances may use the same store.
 pub fn is_shared(url: &str) -> bool {
     scheme(url) != "embedded"
+}
+
+/// Returns whether the URL names stores of a Dust server: they carry no bytes, need a token, and each write
+/// to them counts.
+pub fn is_server(url: &str) -> bool {
+    scheme(url).starts_with("dust+")
 }
 
 /// Opens the store that the settings name.
@@ -89,6 +96,7 @@ pub async fn open(
     let limits = Limits { carried, ..Limits::default() };
     match url.strip_prefix(IN_MEMORY) {
         _ if scheme(url).starts_with("redis") => redis(settings, clock, dice, missing).await,
+        _ if is_server(url) => dust_server(settings, clock, dice, missing).await,
         Some("") => embedded(Embedded::memory_with(clock, limits, dice), dice).await,
         Some(path) => match Embedded::open(Path::new(path), clock.clone(), limits) {
             Ok(dust) => embedded(dust, dice).await,
@@ -128,11 +136,39 @@ async fn redis(
         Missing::Fails => (Redis::open(target, prefix, clock, PATIENCE).await.map_err(shown)?, None),
         Missing::Waits => Redis::open_or_wait(target, prefix, clock, BRIEF_PATIENCE).await.map_err(shown)?,
     };
-    let life = match away.map_or(redis.life(None).await, Err) {
+    joined(settings, redis, away, dice, missing).await
+}
+
+async fn dust_server(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    dice: &Dice,
+    missing: Missing,
+) -> Result<Opened, String> {
+    let shown = |error: Error| format!("{}: {error}", settings.url);
+    let token = settings.token.as_ref().ok_or("a Dust server needs a token; set dust.token")?;
+    let target = server::Target::parse(settings.url.reveal())?.with_token(token.reveal());
+    let prefix = &settings.prefix;
+    let (server, away) = match missing {
+        Missing::Fails => (Server::open(target, prefix, clock, PATIENCE).await.map_err(shown)?, None),
+        Missing::Waits => Server::open_or_wait(target, prefix, clock, BRIEF_PATIENCE).await.map_err(shown)?,
+    };
+    joined(settings, server, away, dice, missing).await
+}
+
+/// Finds the life of a store across a network; `away` is why it can't be reached.
+async fn joined(
+    settings: &Settings,
+    store: impl Dust + 'static,
+    away: Option<Error>,
+    dice: &Dice,
+    missing: Missing,
+) -> Result<Opened, String> {
+    let life = match away.map_or(store.life(None).await, Err) {
         Ok(Some(id)) => Found::Stands(id),
         Ok(None) => Found::Begins(dice.name().into()),
         Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => Found::Not(why),
-        Err(error) => return Err(shown(error)),
+        Err(error) => return Err(format!("{}: {error}", settings.url)),
     };
-    Ok(Opened { dust: Arc::new(redis), life })
+    Ok(Opened { dust: Arc::new(store), life })
 }

@@ -5,7 +5,7 @@
 //! knows of: so they rise through a restart, an emptied server and a replica that was behind. One
 //! line (`connection`) has a connection for all calls, and one for a subscription on which all changes
 //! come in order, each naming the one before it. `keeper` keeps the line, on a thread of its own
-//! (`runtime`). While there is no line, every call fails with [`Error::Unavailable`] at once.
+//! (`thread`). While there is no line, every call fails with [`Error::Unavailable`] at once.
 //!
 //! Names of keys: `names`. What a key holds: `value`. What failures mean: `fault`. The two steps of a
 //! flight: `entrance`. Bytes: `carry`.
@@ -19,6 +19,7 @@ use redis::{Value as Reply, cmd};
 use tokio::sync::oneshot;
 
 use super::hub::{Changes, Feed};
+use super::thread;
 use super::{
     Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Publication, Put, Renewal,
     Result, Traits, Value, Written,
@@ -36,9 +37,7 @@ mod keys;
 mod locate;
 mod names;
 mod race;
-mod runtime;
 mod scripts;
-mod skew;
 mod state;
 mod target;
 mod value;
@@ -110,7 +109,7 @@ impl Redis {
         let (stop, stopped) = oneshot::channel();
         let (tell, first) = oneshot::channel();
         let keeper = keeper::begin(shared.clone(), patience, tell);
-        runtime::start(keeper, stopped)
+        thread::start("redis", keeper, stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
         let first = first.await.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
         let missing = first.map_err(|error| match error {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::secret::SecretUrl;
+use crate::secret::{Secret, SecretUrl};
 
 /// The coordination store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct Settings {
     pub url: SecretUrl,
     /// The prefix of every key: the fleet's name.
     pub prefix: String,
+    /// The token that a Dust server knows this fleet by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
     /// Use a server that may evict keys. Then leases may be lost, and purged responses may come back.
     pub allow_eviction: bool,
 }
@@ -23,6 +26,7 @@ impl Default for Settings {
         Self {
             url: SecretUrl::here("embedded:./data/dust"),
             prefix: "dustgate".to_owned(),
+            token: None,
             allow_eviction: false,
         }
     }

@@ -63,6 +63,8 @@ pub struct Nature {
     pub reenters: bool,
     /// Entries can expire.
     pub expires: bool,
+    /// Its numbers go on from the highest that a caller has seen, even if that was in another store.
+    pub goes_on: bool,
 }
 
 /// A case: a rig, and keys of its own.
@@ -92,7 +94,7 @@ pub async fn all(rig: &dyn Rig) {
 impl Default for Nature {
     /// Everything.
     fn default() -> Self {
-        Self { tells_holder: true, reenters: true, expires: true }
+        Self { tells_holder: true, reenters: true, expires: true, goes_on: true }
     }
 }
 

@@ -9,12 +9,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::super::hub::Hub;
+use super::super::skew::Skew;
 use super::super::{Error, Number, Result};
 use super::connection::{Line, LineCheck, Wire};
 use super::fault;
 use super::names::Names;
 use super::scripts::{Call, Scripts};
-use super::skew::Skew;
 use super::target::Target;
 use crate::clock::{Clock, Dice, WallMs};
 

@@ -1,4 +1,4 @@
-//! The thread on which the line is kept.
+//! The thread on which the line to a server is kept.
 //!
 //! A herd of thousands of requests keeps all workers busy, and a connection's reads wait for their
 //! turn among them: a store that answered within a millisecond was then taken for one that had not
@@ -10,9 +10,10 @@ use std::thread::Builder;
 
 use tokio::sync::oneshot;
 
-/// Runs `work`, and all that it spawns, on a thread of its own, until it ends or `stopped` is sent or
+/// Runs `work`, and all that it spawns, on a thread of its own with this name, until it ends or `stopped` is sent or
 /// dropped.
 pub(super) fn start(
+    name: &str,
     work: impl Future<Output = ()> + Send + 'static,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
@@ -27,5 +28,5 @@ pub(super) fn start(
         // Does not wait for a name lookup.
         runtime.shutdown_background();
     };
-    Builder::new().name("redis".to_owned()).spawn(run).map(|_| ())
+    Builder::new().name(name.to_owned()).spawn(run).map(|_| ())
 }

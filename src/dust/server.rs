@@ -1,0 +1,502 @@
+//! The Dust server: the store that other applications share, by the official clients' single flight too.
+//!
+//! A store has one channel for writes and events. The channel has no reads, so these go over HTTP, but for
+//! what the latest events say. Nothing is read of a store's history.
+//!
+//! `keeper` joins each store and makes another channel (`channel`) when one is over, on a thread of its own.
+//! A write (`op`) waits in `pending` until its reply or its own event comes. Events are put in order (`order`),
+//! read (`events`) and remembered for a while (`recent`). Paths are in `names`, the form of values in `leaf`,
+//! the numbers over several stores in `numbers`, reasons in `fault`, the rate limit in `gate`, reads in
+//! `http`.
+//!
+//! Bytes are not carried. Every call has a bound, and while there is no channel every write fails at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::oneshot;
+
+use super::hub::{Changes, Feed};
+use super::thread;
+use super::{
+    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Publication, Put, Renewal,
+    Result, Traits, Value, Written,
+};
+use crate::clock::{Clock, WallMs};
+
+mod channel;
+mod entrance;
+mod events;
+mod fault;
+mod frame;
+mod gate;
+mod http;
+mod keeper;
+mod keys;
+mod leaf;
+mod names;
+mod numbers;
+mod op;
+mod order;
+mod pending;
+mod recent;
+mod socket;
+mod state;
+mod target;
+
+pub use keys::sweep;
+pub use target::Target;
+
+use events::{lives, ms};
+use fault::Reason;
+use frame::Envelope;
+use http::Row;
+use leaf::Leaf;
+use names::{Named, Names, parsed, rendered};
+use op::{Fence, Tag, Write};
+use pending::Done;
+use recent::Held;
+use state::{Shared, lock};
+
+/// The key of a store's life.
+const LIFE: &str = "#life";
+/// The longest that a caller waits for a call made of several steps.
+const BOUND: Duration = Duration::from_secs(1);
+/// The time to live of the lease that is taken to test the token's scopes.
+const BRIEFLY: Duration = Duration::from_secs(2);
+
+/// The store in a Dust server.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    /// Its drop ends the thread that keeps the channels.
+    _stop: oneshot::Sender<()>,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// As [`Server::open_or_wait`], for a start that can't go on without the store.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Unavailable`] if it could not be reached in time.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves nothing behind.
+    pub async fn open(
+        target: Target,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Result<Self> {
+        let (store, missing) = Self::open_or_wait(target, prefix, clock, patience).await?;
+        missing.map_or(Ok(store), Err)
+    }
+
+    /// Joins the stores that `target` names, for the fleet called `prefix`. A server that does not answer is
+    /// tried again until `patience` is over; then this returns why, and attempts go on in the background.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] at once if the server does not know the token or a store, or the token lacks a
+    /// scope that is needed.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves nothing behind but a lease under a random name, which expires.
+    pub async fn open_or_wait(
+        target: Target,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Result<(Self, Option<Error>)> {
+        let shared = Arc::new(Shared::new(target, prefix, clock)?);
+        let (stop, stopped) = oneshot::channel();
+        let mut keepers = Vec::new();
+        let mut firsts = Vec::new();
+        for index in 0..shared.stores.len() {
+            let (tell, first) = oneshot::channel();
+            keepers.push(keeper::keep(shared.clone(), index, patience, tell));
+            firsts.push(first);
+        }
+        let keepers = async { drop(join_all(keepers).await) };
+        thread::start("dust", keepers, stopped)
+            .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
+        let mut missing = None;
+        for (first, store) in join_all(firsts).await.into_iter().zip(&shared.stores) {
+            let first = first.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
+            let named = |error| of_store(error, &store.name);
+            missing = missing.or(first.map_err(named)?.map(named));
+        }
+        let store = Self { shared, _stop: stop };
+        if missing.is_none() {
+            // Other errors pass, or show later, too.
+            if let Err(why @ Error::Refused(_)) = store.try_scopes().await {
+                return Err(why);
+            }
+        }
+        Ok((store, missing))
+    }
+
+    /// Uses each scope once, so that a missing one shows now and not at the first request. No key in use is
+    /// touched. It also tells the server's time.
+    async fn try_scopes(&self) -> Result<()> {
+        let name = self.shared.dice.name();
+        let (key, holder) = (format!("scopes/{name}"), Holder((&*name).into()));
+        let granted = self.lease(&key, BRIEFLY, &holder, 0).await?;
+        let read = self.read(&key).await;
+        if let Grant::Granted(lease) = granted {
+            self.give_back(&lease).await?;
+        }
+        read.map(drop)
+    }
+
+    /// How many [`Changes`] and [`Feed`]s are alive.
+    pub fn subscriptions(&self) -> usize {
+        self.shared.hub.len()
+    }
+
+    /// Sends a write, and returns what came of it.
+    async fn write(&self, key: &str, write: Write) -> Result<state::Outcome> {
+        self.shared.write(self.shared.spot(key), write).await
+    }
+
+    /// The count and the number of what landed.
+    fn landed(&self, key: &str, epoch: u64, done: Done) -> Result<Number> {
+        let count =
+            done.count.ok_or_else(|| Error::Broken("a write was answered without its number".into()))?;
+        let spot = self.shared.spot(key);
+        let number = self.shared.numbers.number(spot, epoch, count);
+        self.shared.numbers.heard(spot, count, number);
+        Ok(number)
+    }
+
+    fn written(&self, key: &str, epoch: u64, outcome: state::Outcome) -> Result<Written> {
+        match outcome {
+            Ok(done) => Ok(Written::At(self.landed(key, epoch, done)?)),
+            Err(Reason::Fenced) => Ok(Written::Fenced),
+            Err(reason) => Err(reason.error()),
+        }
+    }
+
+    /// A fence as it is sent. It can only be in the store of the key that it guards.
+    fn fence(&self, key: &str, fence: Option<&Lease>) -> Result<Option<Fence>> {
+        let Some(lease) = fence else { return Ok(None) };
+        let spot = self.shared.spot(&lease.key);
+        if spot.store != self.shared.spot(key).store {
+            return Err(Error::Refused(format!("{} and {key} lie in different stores", lease.key)));
+        }
+        let token = self.shared.numbers.count(spot, lease.token);
+        Ok(Some((self.shared.names.path(&lease.key), token)))
+    }
+
+    /// The epoch of a write to `key` under this fence.
+    fn epoch(&self, key: &str, fence: Option<&Lease>) -> u64 {
+        self.shared.numbers.epoch(self.shared.spot(key), fence.map_or(0, |lease| lease.token))
+    }
+
+    async fn set(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        let epoch = self.epoch(key, how.fence);
+        let until = how.expires_in.map(|lives| self.shared.server_ms().saturating_add(ms(lives)));
+        let leaf = Leaf::written(value, until, epoch);
+        let tag = lives(how.expires_in, epoch);
+        let fence = self.fence(key, how.fence)?;
+        let write = Write::set(key.into(), &self.shared.names.path(key), &leaf, tag, fence);
+        self.written(key, epoch, self.write(key, write).await?)
+    }
+
+    /// Asks for a lease. *Held* by the same holder means that an earlier answer was lost (F11).
+    async fn ask(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        let mut is_first = true;
+        loop {
+            let spot = self.shared.spot(key);
+            let epoch = self.shared.numbers.epoch(spot, seen);
+            let signed = self.shared.numbers.signed(&holder.0, epoch);
+            let mut write = Write::lease(key.into(), &self.shared.names.path(key), ms(ttl), &signed);
+            write.tag.epoch = epoch;
+            match self.write(key, write).await? {
+                Ok(done) => {
+                    let token = self.landed(key, epoch, done)?;
+                    return Ok(Grant::Granted(Lease { key: key.into(), token, holder: holder.clone() }));
+                }
+                Err(Reason::Held) => {
+                    let Ok(held) = self.holder(key).await else {
+                        return Ok(Grant::Held { rest: None, token: None, holder: None });
+                    };
+                    match held {
+                        Some((lease, rest)) if lease.holder == *holder => {
+                            let _ = rest;
+                            if self.renew(&lease, ttl).await? == Renewal::Renewed {
+                                return Ok(Grant::Granted(lease));
+                            }
+                        }
+                        Some((lease, rest)) => {
+                            let Lease { token, holder, .. } = lease;
+                            let holder = Some(holder).filter(|holder| !holder.0.is_empty());
+                            return Ok(Grant::Held { rest: Some(rest), token: Some(token), holder });
+                        }
+                        None => {}
+                    }
+                    if !is_first {
+                        return Ok(Grant::Held { rest: None, token: None, holder: None });
+                    }
+                }
+                Err(Reason::Occupied) => {
+                    if !is_first || !self.clear(key).await? {
+                        return Ok(Grant::Occupied);
+                    }
+                }
+                Err(reason) => return Err(reason.error()),
+            }
+            is_first = false;
+        }
+    }
+
+    /// The lease that lives at `key`, and the time it has left.
+    async fn holder(&self, key: &str) -> Result<Option<(Lease, Duration)>> {
+        let heard = lock(&self.shared.stores[self.shared.spot(key).store].recent).of(key).cloned();
+        let lease = match heard.map(|change| change.held) {
+            Some(Held::Lease { token, holder, expires_at }) => {
+                Some(Envelope { token, holder: holder.map(|holder| (*holder).to_owned()), expires_at })
+            }
+            _ => self.row(key).await?.and_then(|row| Envelope::of(&row.value)),
+        };
+        let Some(Envelope { holder, token, expires_at }) = lease else { return Ok(None) };
+        let now = self.shared.server_ms();
+        if expires_at <= now {
+            return Ok(None);
+        }
+        let (name, epoch) = self.shared.numbers.unsigned(holder.as_deref().unwrap_or_default());
+        let token = self.shared.numbers.number(self.shared.spot(key), epoch, token);
+        let lease = Lease { key: key.into(), token, holder: Holder(name.into()) };
+        Ok(Some((lease, Duration::from_millis(expires_at - now))))
+    }
+
+    /// Deletes an expired value at the key of a lease. Returns whether it may be free now.
+    async fn clear(&self, key: &str) -> Result<bool> {
+        let Some(row) = self.row(key).await? else { return Ok(true) };
+        if self.entry_of(key, &row).is_some() {
+            return Ok(false);
+        }
+        let tag = Tag { number: None, epoch: self.epoch(key, None) };
+        let write = Write::delete_if(key.into(), &self.shared.names.path(key), row.revision, tag);
+        match self.write(key, write).await? {
+            Ok(_) | Err(Reason::Conflict) => Ok(true),
+            Err(reason) => Err(reason.error()),
+        }
+    }
+
+    async fn give_back(&self, lease: &Lease) -> Result<()> {
+        let key = &*lease.key;
+        let count = self.shared.numbers.count(self.shared.spot(key), lease.token);
+        let write = Write::release(key.into(), &self.shared.names.path(key), count, lease.token);
+        match self.write(key, write).await? {
+            Ok(_) | Err(Reason::NotHeld) => Ok(()),
+            Err(reason) => Err(reason.error()),
+        }
+    }
+
+    // --- reads ---
+
+    async fn row(&self, key: &str) -> Result<Option<Row>> {
+        let store = &self.shared.stores[self.shared.spot(key).store];
+        self.shared.reads.row(&store.entries, &rendered(&self.shared.names.path(key))).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Entry>> {
+        Ok(self.row(key).await?.and_then(|row| self.entry_of(key, &row)))
+    }
+
+    /// Returns what the latest event of a key said, else what the server says.
+    async fn heard_or_read(&self, key: &str) -> Result<Option<Entry>> {
+        let store = &self.shared.stores[self.shared.spot(key).store];
+        store.line()?;
+        let heard = lock(&store.recent).of(key).cloned();
+        match heard {
+            Some(change) => Ok(self.held_entry(key, change.count, &change.held)),
+            None => self.read(key).await,
+        }
+    }
+
+    fn entry_of(&self, key: &str, row: &Row) -> Option<Entry> {
+        let held = match (Envelope::of(&row.value), row.value.as_str()) {
+            (Some(Envelope { token, holder, expires_at }), _) => {
+                Held::Lease { token, holder: holder.map(Into::into), expires_at }
+            }
+            (None, Some(raw)) => Held::Text(raw.into()),
+            (None, None) => Held::Other,
+        };
+        self.held_entry(key, row.revision, &held)
+    }
+
+    /// The entry that a key holds, unless it has expired.
+    fn held_entry(&self, key: &str, count: u64, held: &Held) -> Option<Entry> {
+        let (spot, now) = (self.shared.spot(key), self.shared.server_ms());
+        let (value, epoch, count) = match held {
+            Held::Nothing => return None,
+            Held::Lease { token, holder, expires_at } => {
+                let rest = expires_at.checked_sub(now).filter(|rest| *rest > 0)?;
+                let epoch = holder.as_deref().map_or(0, |holder| self.shared.numbers.unsigned(holder).1);
+                (Value::Lease { rest: Some(Duration::from_millis(rest)) }, epoch, *token)
+            }
+            Held::Text(raw) => {
+                let Leaf { text, until, epoch } = Leaf::read(raw);
+                if until.is_some_and(|until| until <= now) {
+                    return None;
+                }
+                (Value::Text(text.into()), epoch, count)
+            }
+            Held::Other => (Value::Other, 0, count),
+        };
+        let number = self.shared.numbers.number(spot, epoch, count);
+        self.shared.numbers.heard(spot, count, number);
+        Some(Entry { value, number })
+    }
+}
+
+#[async_trait]
+impl Dust for Server {
+    async fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        self.read(key).await
+    }
+
+    async fn put(&self, key: &str, value: &str, how: Put<'_>) -> Result<Written> {
+        self.set(key, value, how).await
+    }
+
+    async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
+        let epoch = self.epoch(key, fence);
+        let tag = Tag { number: None, epoch };
+        let write = Write::delete(key.into(), &self.shared.names.path(key), tag, self.fence(key, fence)?);
+        self.written(key, epoch, self.write(key, write).await?)
+    }
+
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        let epoch = self.epoch(key, None);
+        let write = Write::delete(key.into(), &Names::told(key), self::lives(Some(lives), epoch), None);
+        match self.write(key, write).await? {
+            Ok(done) => self.landed(key, epoch, done),
+            Err(reason) => Err(reason.error()),
+        }
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        self.ask(key, ttl, holder, seen).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewal> {
+        let key = &*lease.key;
+        let count = self.shared.numbers.count(self.shared.spot(key), lease.token);
+        let write = Write::renew(key.into(), &self.shared.names.path(key), count, ms(ttl));
+        match self.write(key, write).await? {
+            Ok(_) => Ok(Renewal::Renewed),
+            Err(Reason::NotHeld) => Ok(Renewal::NotHeld),
+            Err(reason) => Err(reason.error()),
+        }
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        self.give_back(lease).await
+    }
+
+    async fn release_holder(&self, key: &str, holder: &Holder) -> Result<()> {
+        match self.holder(key).await? {
+            Some((lease, _)) if lease.holder == *holder => self.give_back(&lease).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn enter(&self, inquiry: Inquiry<'_>) -> Result<Findings> {
+        self.inquire(inquiry).await
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
+        self.conclude(publication).await
+    }
+
+    async fn on(&self, keys: &[&str]) -> Result<Changes> {
+        // In this order: a channel that ends after the check is reported to these changes too.
+        let changes = self.shared.hub.on(keys);
+        for key in keys {
+            self.shared.stores[self.shared.spot(key).store].line()?;
+        }
+        Ok(changes)
+    }
+
+    async fn feed(&self) -> Result<Feed> {
+        let feed = self.shared.hub.feed();
+        for store in &self.shared.stores {
+            store.line()?;
+        }
+        Ok(feed)
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
+        let Shared { names, stores, reads, .. } = &*self.shared;
+        let ranges = names.ranges(prefix);
+        let of_stores = stores.iter().enumerate().map(|(index, store)| {
+            let ranges = &ranges;
+            async move {
+                let mut all = Vec::new();
+                for (from, to) in ranges {
+                    for row in reads.rows(&store.entries, from, to).await? {
+                        let Named::Key(key) = names.named(&parsed(&row.path)) else { continue };
+                        if !key.starts_with(prefix) || self.shared.spot(&key).store != index {
+                            continue;
+                        }
+                        if let Some(entry) = self.entry_of(&key, &row) {
+                            all.push((key, entry));
+                        }
+                    }
+                }
+                Ok(all)
+            }
+        });
+        Ok(try_join_all(of_stores).await?.into_iter().flatten().collect())
+    }
+
+    async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
+        if let Some(id) = propose {
+            let leaf = Leaf::written(id, None, 0);
+            let write = Write::set_if_absent(LIFE.into(), &self.shared.names.path(LIFE), &leaf);
+            match self.write(LIFE, write).await? {
+                Ok(_) | Err(Reason::Conflict) => {}
+                Err(reason) => return Err(reason.error()),
+            }
+        }
+        Ok(self.read(LIFE).await?.and_then(|entry| entry.text().cloned()))
+    }
+
+    fn now_ms(&self) -> WallMs {
+        self.shared.server_ms()
+    }
+
+    fn ceiling(&self) -> Number {
+        self.shared.numbers.ceiling()
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.shared.offset_ms()
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { call_bound: BOUND, ..Traits::REMOTE }
+    }
+
+    fn kind(&self) -> &'static str {
+        "dust"
+    }
+}
+
+/// The same error, with the store that it is of.
+fn of_store(error: Error, store: &str) -> Error {
+    match error {
+        Error::Unavailable(why) => Error::Unavailable(format!("{store}: {why}")),
+        Error::Refused(why) => Error::Refused(format!("{store}: {why}")),
+        Error::Broken(why) => Error::Broken(format!("{store}: {why}")),
+    }
+}

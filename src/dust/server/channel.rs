@@ -1,0 +1,262 @@
+//! One joined channel, until it is over.
+//!
+//! Two loops in one task: what comes in is read at once, and never waits for what goes out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Deserialize as _;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::protocol::Message;
+
+use super::super::Error;
+use super::fault::Reason;
+use super::frame::{self, Envelope, Event, Frame, JOIN, PHOENIX, Reply};
+use super::op::{Label, Write};
+use super::order::{Heard, Order};
+use super::pending::{Done, Waiting};
+use super::recent::Recent;
+use super::socket::{Joined, Socket, broken, topic};
+use super::state::{CALL_BOUND, Line, Outcome, Push, Shared, Store, lock};
+
+/// How often the line is probed while no task waits on a key; otherwise it is once per call bound.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a frame may take to go out.
+const SEND_BOUND: Duration = Duration::from_secs(2);
+
+/// A joined channel.
+pub(super) struct Channel<'a> {
+    shared: &'a Arc<Shared>,
+    /// The index of its store.
+    index: usize,
+    topic: String,
+    line: Line,
+    /// Whether the last heartbeat is not answered.
+    is_asked: AtomicBool,
+}
+
+/// Whether the channel goes on.
+type Going = Result<(), Error>;
+
+// === impl Channel ===
+
+impl<'a> Channel<'a> {
+    pub(super) fn new(shared: &'a Arc<Shared>, index: usize, line: Line) -> Self {
+        let topic = topic(&shared.stores[index].name);
+        Self { shared, index, topic, line, is_asked: AtomicBool::new(false) }
+    }
+
+    /// Serves the channel until it is over, and returns why.
+    pub(super) async fn run(&self, joined: Joined, pushes: mpsc::Receiver<Push>) -> Error {
+        let Joined { socket, count } = joined;
+        let (out, inward) = socket.split();
+        tokio::select! {
+            why = self.read(inward, count) => why,
+            why = self.write(out, pushes) => why,
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.shared.stores[self.index]
+    }
+
+    // --- what goes out ---
+
+    async fn write(&self, mut out: SplitSink<Socket, Message>, mut pushes: mpsc::Receiver<Push>) -> Error {
+        let mut reference = 1;
+        let mut look_at = Instant::now() + CALL_BOUND;
+        let mut looked = Instant::now();
+        loop {
+            reference += 1;
+            let text = tokio::select! {
+                push = pushes.recv() => match push {
+                    Some(push) => self.sent(push, reference),
+                    None => return Error::Unavailable("the store is closed".into()),
+                },
+                () = sleep_until(look_at) => {
+                    let now = Instant::now();
+                    look_at = now + CALL_BOUND;
+                    if let Err(why) = self.is_alive(now) {
+                        return why;
+                    }
+                    if !self.shared.hub.is_watched() && now < looked + LOOK {
+                        continue;
+                    }
+                    looked = now;
+                    self.is_asked.store(true, Ordering::Release);
+                    frame::heartbeat(reference)
+                }
+                () = self.store().knock.notified() => {
+                    if self.is_asked.swap(true, Ordering::AcqRel) {
+                        continue;
+                    }
+                    look_at = Instant::now() + CALL_BOUND;
+                    frame::heartbeat(reference)
+                }
+            };
+            match timeout(SEND_BOUND, out.send(Message::text(text))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return broken(&error),
+                Err(_) => return Error::silent(SEND_BOUND),
+            }
+        }
+    }
+
+    fn sent(&self, Push { write, tell }: Push, reference: u64) -> String {
+        lock(&self.line.pending).add(reference, &write, tell, Instant::now());
+        let label = Label { line: (*self.line.name).to_owned(), reference, tag: write.tag };
+        frame::write(&self.topic, reference, &write.into_body(&label))
+    }
+
+    fn is_alive(&self, now: Instant) -> Going {
+        if self.is_asked.load(Ordering::Acquire) {
+            return Err(Error::Unavailable(format!("no sign of life within {CALL_BOUND:?}")));
+        }
+        if lock(&self.line.pending).is_over(now) {
+            return Err(Error::Unavailable("it answers no write".into()));
+        }
+        Ok(())
+    }
+
+    // --- what comes in ---
+
+    async fn read(&self, mut inward: SplitStream<Socket>, count: u64) -> Error {
+        let mut order = Order::after(count);
+        *lock(&self.store().recent) = Recent::after(count);
+        loop {
+            let due = order.due();
+            let turn = async {
+                if let Some(due) = due { sleep_until(due).await } else { std::future::pending().await }
+            };
+            let going = tokio::select! {
+                message = inward.next() => match message {
+                    Some(Ok(Message::Text(text))) => self.frame(&text, &mut order),
+                    Some(Ok(Message::Close(_))) | None => Err(Error::Unavailable("the server closed the line".into())),
+                    Some(Ok(_)) => Ok(()),
+                    Some(Err(error)) => Err(broken(&error)),
+                },
+                () = turn => Ok(()),
+            };
+            if let Err(why) = going {
+                return why;
+            }
+            while let Some((count, event, is_gap)) = order.next(Instant::now()) {
+                self.pass_on(count, &event, is_gap);
+            }
+        }
+    }
+
+    fn frame(&self, text: &str, order: &mut Order<Event>) -> Going {
+        let Some(Frame(join, number, topic, event, payload)) = Frame::parse(text) else {
+            return Err(Error::Broken("it sent no frame".into()));
+        };
+        if topic == PHOENIX {
+            self.is_asked.store(false, Ordering::Release);
+            return Ok(());
+        }
+        if topic != self.topic {
+            return Ok(());
+        }
+        match &*event {
+            "phx_reply" => self.reply(number.and_then(|number| number.parse().ok()), payload),
+            // Without a reference, it is sent for a store that has come to its end.
+            "phx_close" | "phx_error" if join.as_deref().is_none_or(|join| join == JOIN) => {
+                Err(Error::Unavailable("the server closed the channel".into()))
+            }
+            "event" => {
+                // An event of a later version is none that could be passed on, and leaves a gap.
+                if let Ok(event) = Event::deserialize(payload) {
+                    self.event(&event, order);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn reply(&self, number: Option<u64>, payload: Value) -> Going {
+        let Ok(Reply { status, response }) = Reply::deserialize(payload) else {
+            return Err(Error::Broken("it sent a reply that is none".into()));
+        };
+        let field = |name: &str| response.get(name).and_then(Value::as_u64);
+        let outcome = if status == "ok" {
+            Ok(Done { count: field("store_seq"), expires_at: field("expires_at") })
+        } else {
+            Err(Reason::of(&response))
+        };
+        let is_gone = outcome == Err(Reason::Gone);
+        let settled = number.and_then(|number| lock(&self.line.pending).settle(number, Instant::now()));
+        if let Some(waiting) = settled {
+            self.settle(waiting, outcome);
+        }
+        if is_gone { Err(Reason::Gone.error()) } else { Ok(()) }
+    }
+
+    /// Passes its outcome to the caller of a write. A lease whose caller has left is released.
+    fn settle(&self, waiting: Waiting, outcome: Outcome) {
+        let Waiting { key, is_lease, tag, sent, tell } = waiting;
+        self.shared.answered(&outcome, sent);
+        if let (Ok(Done { expires_at: Some(at), .. }), Some(ttl)) = (&outcome, tag.number) {
+            self.shared.clocked(at.saturating_sub(ttl), sent);
+        }
+        let Err(Ok(Done { count: Some(token), .. })) = tell.send(outcome) else { return };
+        if is_lease {
+            let number = self.shared.numbers.number(self.shared.spot(&key), tag.epoch, token);
+            let release = Write::release(key.clone(), &self.shared.names.path(&key), token, number);
+            let (tell, _) = oneshot::channel();
+            // With a full queue it is left to expire.
+            let _ = self.line.queue.try_send(Push { write: release, tell });
+        }
+    }
+
+    fn event(&self, event: &Event, order: &mut Order<Event>) {
+        let count = event.store_seq;
+        let label = event.client_op_id.as_deref().and_then(Label::parse);
+        let (heard, late) = order.hear(count, event.clone(), Instant::now());
+        // Passed on first, if it is in order: whoever has its answer finds its event here.
+        while let Some((count, event, is_gap)) = order.next(Instant::now()) {
+            self.pass_on(count, &event, is_gap);
+        }
+        if let Some(late) = late.filter(|_| heard == Heard::Late) {
+            self.pass_on_late(&late);
+        }
+        let own = label.filter(|label| *label.line == *self.line.name);
+        let settled = own.and_then(|label| lock(&self.line.pending).settle(label.reference, Instant::now()));
+        if let Some(waiting) = settled {
+            let expires_at = Envelope::of(&event.value).map(|lease| lease.expires_at);
+            self.settle(waiting, Ok(Done { count: Some(count), expires_at }));
+        }
+    }
+
+    fn pass_on(&self, count: u64, event: &Event, is_gap: bool) {
+        let meaning = self.shared.meaning(self.index, event);
+        // What lies below the path of a wide change is not known any more.
+        lock(&self.store().recent).heard(count, is_gap || meaning.is_wide, meaning.held);
+        if meaning.is_wide {
+            self.shared.hub.lost();
+        }
+        if let Some(change) = meaning.change {
+            self.shared.hub.emit(change);
+        }
+    }
+
+    /// Passes on an event after later ones. Those who take a number for all before it have to read again.
+    fn pass_on_late(&self, event: &Event) {
+        if let Some(change) = self.shared.meaning(self.index, event).change {
+            let latest = {
+                let mut recent = lock(&self.store().recent);
+                let latest = recent.latest();
+                *recent = Recent::after(latest);
+                latest
+            };
+            debug_assert!(latest > event.store_seq, "it is late");
+            self.shared.hub.emit(change);
+            self.shared.hub.lost();
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Puts events back into the order of their numbers.
+//!
+//! Events of several writers may be swapped, and come twice. Numbers have gaps, too: the server tells of no
+//! write over HTTP. So an event that is ahead waits a moment for those before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long an event waits for those before it.
+pub(super) const PATIENCE: Duration = Duration::from_millis(30);
+/// How many passed-over numbers are remembered, so that a late event is told from a repeated one.
+const REMEMBERED: usize = 1024;
+
+/// The events that wait, and where the order is.
+#[derive(Debug)]
+pub(super) struct Order<T> {
+    next: u64,
+    waiting: BTreeMap<u64, T>,
+    since: Option<Instant>,
+    passed_over: BTreeSet<u64>,
+}
+
+/// What came of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It is in order, or waits for those before it.
+    Kept,
+    /// It came before.
+    Again,
+    /// Later ones have been passed on already.
+    Late,
+}
+
+// === impl Order ===
+
+impl<T> Order<T> {
+    /// Begins after the number `last`.
+    pub(super) fn after(last: u64) -> Self {
+        Self { next: last + 1, waiting: BTreeMap::new(), since: None, passed_over: BTreeSet::new() }
+    }
+
+    /// Takes an event. A late one is returned.
+    pub(super) fn hear(&mut self, number: u64, event: T, now: Instant) -> (Heard, Option<T>) {
+        if number < self.next {
+            let is_late = self.passed_over.remove(&number);
+            return if is_late { (Heard::Late, Some(event)) } else { (Heard::Again, None) };
+        }
+        if self.waiting.contains_key(&number) {
+            return (Heard::Again, None);
+        }
+        self.waiting.insert(number, event);
+        if number > self.next {
+            self.since.get_or_insert(now);
+        }
+        (Heard::Kept, None)
+    }
+
+    /// Returns the next event in order, with its number and whether numbers before it were passed over.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(u64, T, bool)> {
+        let number = *self.waiting.keys().next()?;
+        let is_gap = number > self.next;
+        if is_gap && self.since.is_some_and(|since| now < since + PATIENCE) {
+            return None;
+        }
+        if is_gap {
+            // The newest ones: a gap may be as wide as numbers go.
+            let first = self.next.max(number.saturating_sub(REMEMBERED as u64));
+            self.passed_over.extend(first..number);
+            while self.passed_over.len() > REMEMBERED {
+                self.passed_over.pop_first();
+            }
+        }
+        let event = self.waiting.remove(&number)?;
+        self.next = number + 1;
+        if self.waiting.is_empty() || self.waiting.contains_key(&self.next) {
+            self.since = None;
+        } else {
+            self.since = Some(now);
+        }
+        Some((number, event, is_gap))
+    }
+
+    /// When events that wait are to be passed on.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.since.map(|since| since + PATIENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(order: &mut Order<u64>, now: Instant) -> Vec<(u64, bool)> {
+        std::iter::from_fn(|| order.next(now).map(|(number, _, gap)| (number, gap))).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn swapped_events_come_in_order_and_repeated_ones_once() {
+        let (mut order, now) = (Order::after(374), Instant::now());
+        let mut told = Vec::new();
+        for number in [375, 377, 377, 378, 375, 376, 376, 379] {
+            order.hear(number, number, now);
+            told.extend(all(&mut order, now));
+        }
+        assert_eq!(told, [375, 376, 377, 378, 379].map(|number| (number, false)));
+        assert_eq!(order.due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_of_by_no_event_is_waited_for_briefly() {
+        let (mut order, now) = (Order::after(10), Instant::now());
+        order.hear(12, 12, now);
+        order.hear(13, 13, now);
+        assert_eq!(all(&mut order, now), []);
+        assert_eq!(order.due(), Some(now + PATIENCE));
+        assert_eq!(all(&mut order, now + PATIENCE), [(12, true), (13, false)]);
+        assert_eq!(order.due(), None);
+        assert_eq!(order.hear(11, 11, now), (Heard::Late, Some(11)));
+        assert_eq!(order.hear(11, 11, now), (Heard::Again, None));
+        assert_eq!(order.hear(9, 9, now), (Heard::Again, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_gap_has_its_own_patience() {
+        let (mut order, now) = (Order::after(0), Instant::now());
+        order.hear(2, 2, now);
+        order.hear(4, 4, now);
+        assert_eq!(all(&mut order, now + PATIENCE), [(2, true)]);
+        assert_eq!(all(&mut order, now + PATIENCE * 2), [(4, true)]);
+        order.hear(u64::MAX - 1, 0, now);
+        assert_eq!(all(&mut order, now + PATIENCE), [(u64::MAX - 1, true)]);
+    }
+}

@@ -1,0 +1,136 @@
+//! The writes that were sent and are not answered.
+//!
+//! A write is settled by its reply or by its own event, whichever comes first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::op::{Tag, Write};
+use super::state::{CALL_BOUND, Outcome};
+
+/// How long a server may take to answer: it gives a writer five seconds.
+const LONGEST: Duration = Duration::from_secs(6);
+
+/// What a write that landed brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Its count; a release of what is not held has none.
+    pub count: Option<u64>,
+    /// When the lease expires that it concerns.
+    pub expires_at: Option<u64>,
+}
+
+/// The writes that are not settled, by their reference.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    waiting: BTreeMap<u64, Waiting>,
+    settled: Option<Instant>,
+    /// When a write was sent last although an earlier one is late.
+    tried: Option<Instant>,
+}
+
+/// A write that is not settled.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub key: Arc<str>,
+    pub is_lease: bool,
+    pub tag: Tag,
+    pub sent: Instant,
+    pub tell: oneshot::Sender<Outcome>,
+}
+
+// === impl Pending ===
+
+impl Pending {
+    pub(super) fn add(
+        &mut self,
+        reference: u64,
+        write: &Write,
+        tell: oneshot::Sender<Outcome>,
+        now: Instant,
+    ) {
+        let Write { key, is_lease, tag, .. } = write;
+        let waiting = Waiting { key: key.clone(), is_lease: *is_lease, tag: *tag, sent: now, tell };
+        self.waiting.insert(reference, waiting);
+    }
+
+    /// Takes the write that is settled now, unless it was before.
+    pub(super) fn settle(&mut self, reference: u64, now: Instant) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&reference)?;
+        self.settled = Some(now);
+        Some(waiting)
+    }
+
+    /// Returns whether another write may be sent. While the server answers none, one is sent per call bound.
+    pub(super) fn admits(&mut self, now: Instant) -> bool {
+        if !self.is_stuck(now, CALL_BOUND) {
+            self.tried = None;
+            return true;
+        }
+        let due = self.tried.is_none_or(|tried| now >= tried + CALL_BOUND);
+        if due {
+            self.tried = Some(now);
+        }
+        due
+    }
+
+    /// Returns whether the server has answered no write for so long that the channel must be gone. Forgets
+    /// single writes whose answers were lost.
+    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        if self.is_stuck(now, LONGEST) {
+            return true;
+        }
+        self.waiting.retain(|_, waiting| now < waiting.sent + LONGEST);
+        false
+    }
+
+    /// Returns whether nothing was settled since a write was sent, and that is longer ago than `bound`.
+    fn is_stuck(&self, now: Instant, bound: Duration) -> bool {
+        let is_late = |waiting: &Waiting| {
+            now >= waiting.sent + bound && self.settled.is_none_or(|settled| settled < waiting.sent)
+        };
+        self.waiting.values().any(is_late)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write() -> Write {
+        Write::delete("k".into(), &["k".into()], Tag::default(), None)
+    }
+
+    fn sent(pending: &mut Pending, reference: u64, now: Instant) -> oneshot::Receiver<Outcome> {
+        let (tell, told) = oneshot::channel();
+        pending.add(reference, &write(), tell, now);
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_settled_once() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let _told = sent(&mut pending, 7, now);
+        assert!(pending.settle(7, now).is_some() && pending.settle(7, now).is_none());
+        assert!(pending.settle(8, now).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_answers_nothing_is_asked_once_per_bound() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let _first = sent(&mut pending, 1, now);
+        assert!(pending.admits(now + CALL_BOUND / 2));
+        let late = now + CALL_BOUND;
+        assert!(pending.admits(late) && !pending.admits(late) && pending.admits(late + CALL_BOUND));
+        assert!(!pending.is_over(late) && pending.is_over(now + LONGEST));
+        // Another one is answered: only the answer of the first was lost.
+        let _second = sent(&mut pending, 2, late);
+        pending.settle(2, late);
+        assert!(pending.admits(late) && pending.admits(late) && !pending.is_over(now + LONGEST));
+        assert!(pending.waiting.is_empty());
+    }
+}

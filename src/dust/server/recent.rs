@@ -1,0 +1,147 @@
+//! What lately happened in a store: a bounded mirror.
+//!
+//! Events say what a key holds, but not all writes have events. A write that was not told of leaves a gap in
+//! the numbers, and then everything before it is forgotten. So what is known here is what the store held when
+//! the latest event was sent.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The most changes that are kept.
+const MOST: usize = 4096;
+/// The most bytes of texts that are kept.
+const MOST_BYTES: usize = 4 << 20;
+
+/// The latest changes, oldest first.
+#[derive(Debug)]
+pub(super) struct Recent {
+    changes: VecDeque<Changed>,
+    bytes: usize,
+    /// All changes after this count are kept.
+    from: u64,
+    /// The count of the latest event.
+    latest: u64,
+}
+
+/// A change of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Changed {
+    pub count: u64,
+    pub key: Arc<str>,
+    pub held: Held,
+}
+
+/// What a key holds after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Held {
+    Nothing,
+    /// Text as it lies in the server.
+    Text(Arc<str>),
+    Lease {
+        token: u64,
+        holder: Option<Arc<str>>,
+        expires_at: u64,
+    },
+    /// Something that is no text.
+    Other,
+}
+
+// === impl Recent ===
+
+impl Recent {
+    /// Nothing is known of what happened up to the count `from`.
+    pub(super) fn after(from: u64) -> Self {
+        Self { changes: VecDeque::new(), bytes: 0, from, latest: from }
+    }
+
+    /// Records the event with this count; after a gap, changes were missed. Without a change it concerned no
+    /// key.
+    pub(super) fn heard(&mut self, count: u64, is_gap: bool, change: Option<(Arc<str>, Held)>) {
+        if is_gap {
+            *self = Self::after(count.saturating_sub(1));
+        }
+        self.latest = self.latest.max(count);
+        let Some((key, held)) = change else { return };
+        self.bytes += size(&held);
+        self.changes.push_back(Changed { count, key, held });
+        while self.changes.len() > MOST || self.bytes > MOST_BYTES {
+            let Some(oldest) = self.changes.pop_front() else { return };
+            self.bytes -= size(&oldest.held);
+            self.from = oldest.count;
+        }
+    }
+
+    /// The count of the latest event.
+    pub(super) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// The latest change of a key, if there is one.
+    pub(super) fn of(&self, key: &str) -> Option<&Changed> {
+        self.changes.iter().rev().find(|change| *change.key == *key)
+    }
+
+    /// Returns whether it is certain that none of these keys changed after the count `since`, up to `until`.
+    pub(super) fn is_untouched(&self, keys: [&str; 2], since: u64, until: u64) -> bool {
+        let later = || self.changes.iter().rev().take_while(|change| change.count > since);
+        self.from <= since
+            && self.latest >= until
+            && !later().any(|change| change.count <= until && keys.contains(&&*change.key))
+    }
+}
+
+fn size(held: &Held) -> usize {
+    if let Held::Text(text) = held { text.len() } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Held {
+        Held::Text(text.into())
+    }
+
+    #[test]
+    fn the_latest_change_of_a_key_is_known_until_something_was_missed() {
+        let mut recent = Recent::after(10);
+        assert_eq!(recent.of("a"), None);
+        recent.heard(11, false, Some(("a".into(), text("x"))));
+        recent.heard(12, false, Some(("a".into(), Held::Nothing)));
+        recent.heard(13, false, None);
+        assert_eq!(recent.of("a").map(|change| (change.count, &change.held)), Some((12, &Held::Nothing)));
+        recent.heard(15, true, Some(("b".into(), text("y"))));
+        assert_eq!((recent.of("a"), recent.of("b").map(|change| change.count)), (None, Some(15)));
+        assert_eq!(recent.latest(), 15);
+    }
+
+    #[test]
+    fn untouched_is_what_certainly_did_not_change() {
+        let mut recent = Recent::after(10);
+        recent.heard(11, false, Some(("a".into(), text("x"))));
+        recent.heard(12, false, Some(("lock".into(), Held::Nothing)));
+        assert!(recent.is_untouched(["b", "c"], 10, 12) && recent.is_untouched(["a", "b"], 11, 12));
+        assert!(!recent.is_untouched(["b", "a"], 10, 12));
+        assert!(!recent.is_untouched(["b", "c"], 10, 13), "13 has not come");
+        assert!(!recent.is_untouched(["b", "c"], 9, 12), "10 was not seen");
+        recent.heard(14, true, None);
+        assert!(!recent.is_untouched(["b", "c"], 12, 14), "13 was missed");
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let mut recent = Recent::after(0);
+        for count in 1..=(MOST as u64 + 10) {
+            recent.heard(count, false, Some(("k".into(), Held::Nothing)));
+        }
+        assert!(
+            recent.changes.len() == MOST
+                && !recent.is_untouched(["a", "b"], 9, 20)
+                && recent.is_untouched(["a", "b"], 10, 20)
+        );
+        for count in 10_000..10_010 {
+            recent.heard(count, false, Some(("k".into(), text(&"x".repeat(1 << 20)))));
+        }
+        assert!(recent.bytes <= MOST_BYTES && recent.changes.len() <= 4);
+    }
+}

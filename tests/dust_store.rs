@@ -1,0 +1,8 @@
+//! The store in a Dust server, on the protocol-true server of the testkit.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+#[path = "dust_store/conform.rs"]
+mod conform;
+#[path = "dust_store/kit.rs"]
+mod kit;
