@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -27,6 +28,9 @@ pub use problem::Problem;
 pub use section::{Dust, Route};
 
 use problem::{Places, Problems, path};
+
+/// The lease's time to live and the trust on a Dust server, if they are not set.
+const ON_A_SERVER: Duration = Duration::from_secs(30);
 
 /// All settings: those of each part, by the sections of the file.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -176,7 +180,17 @@ impl Settings {
     /// Sets the defaults that depend on other settings. Bodies go where the records are, if instances share
     /// that place. What a store like that carries is kept short, unless long bodies have another place.
     fn set_dependent(&mut self, places: &Places) {
-        if !places.has(&path("bodies.url")) && dust::is_shared(self.dust.store.url.reveal()) {
+        let store = self.dust.store.url.reveal();
+        if dust::is_server(store) {
+            // Renewals are writes, and these are few there.
+            for (name, span) in
+                [("lease_ttl", &mut self.dust.flight.lease_ttl), ("trust", &mut self.dust.belief.trust)]
+            {
+                if !places.has(&["dust", name].map(str::to_owned)) {
+                    *span = ON_A_SERVER;
+                }
+            }
+        } else if !places.has(&path("bodies.url")) && dust::is_shared(store) {
             self.bodies.url = SecretUrl::here("dust:");
         }
         if self.bodies.large.is_some() || Location::parse(self.bodies.url.reveal()) != Ok(Location::Dust) {
@@ -216,6 +230,7 @@ impl Settings {
         let mut secrets = Vec::new();
         secrets.extend(self.admin.token.as_mut().map(|token| (path("admin.token"), token)));
         secrets.push((path("dust.url"), self.dust.store.url.secret_mut()));
+        secrets.extend(self.dust.store.token.as_mut().map(|token| (path("dust.token"), token)));
         secrets.push((path("bodies.url"), self.bodies.url.secret_mut()));
         let large = self.bodies.large.as_mut();
         secrets.extend(large.map(|large| (path("bodies.large"), large.secret_mut())));

@@ -27,6 +27,9 @@ pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &m
                       a directory that all of them see, or s3://BUCKET";
         problems.add(&path("bodies.url"), reason);
     }
+    if dust::is_server(settings.dust.store.url.reveal()) {
+        on_server(settings, problems);
+    }
     for (name, upstream) in &settings.upstreams {
         self::upstream(name, upstream, problems, warnings);
         let used = settings.routes.iter().any(|route| route.route.upstream == *name);
@@ -108,6 +111,20 @@ fn store(dust: &Dust, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) 
     positive("dust.max_life", dust.belief.max_life, problems);
     if let Some(wait) = dust.routes.wait_timeout {
         positive("dust.wait_timeout", wait.0, problems);
+    }
+}
+
+/// What a Dust server needs beside its URL.
+fn on_server(settings: &Settings, problems: &mut Problems<'_>) {
+    let bodies = path("bodies.url");
+    if !problems.places().has(&bodies) || settings.bodies.url.reveal() == "dust:" {
+        let reason = "a Dust server carries no bodies; set file:PATH of a directory that all instances see, or \
+                      s3://BUCKET/PREFIX";
+        problems.add(&bodies, reason);
+    }
+    if settings.dust.store.token.as_ref().is_none_or(|token| token.reveal().is_empty()) {
+        let reason = "a Dust server needs a token with the scopes entries:read and entries:write";
+        problems.add(&path("dust.token"), reason);
     }
 }
 

@@ -60,9 +60,9 @@ impl Bench {
         let run = Dice::new().name().chars().take(8).collect::<String>();
         let origin = Arc::new(Origin::start(plan.instances).await.map_err(machine)?);
         let relay = match &plan.ground.dust {
-            DustAt::Redis(redis) => {
-                let near = (redis.near, 0).into();
-                Some(Relay::start(near, redis.host.clone(), redis.port).map_err(machine)?)
+            DustAt::Redis(it) | DustAt::Server(it) => {
+                let near = (it.near, 0).into();
+                Some(Relay::start(near, it.host.clone(), it.port).map_err(machine)?)
             }
             DustAt::Memory | DustAt::Directory(_) => None,
         };

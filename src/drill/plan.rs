@@ -67,7 +67,7 @@ impl Plan {
         if wish.instances == 0 || wish.clients == 0 || wish.rounds == 0 {
             problems.push("--instances, --clients and --rounds are 1 at least".to_owned());
         }
-        let shared = matches!(ground.dust, DustAt::Redis(_));
+        let shared = matches!(ground.dust, DustAt::Redis(_) | DustAt::Server(_));
         let instances = if shared { wish.instances } else { wish.instances.min(1) };
         if instances < wish.instances {
             remarks.push(format!(
@@ -136,7 +136,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::drill::safety::{BodiesAt, Redis};
+    use crate::drill::safety::{BodiesAt, Nearby};
     use crate::secret::SecretUrl;
 
     fn wish() -> Options {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn redis() -> Ground {
-        let redis = Redis {
+        let redis = Nearby {
             url: SecretUrl::here("redis://127.0.0.1:7000"),
             near: IpAddr::V4(Ipv4Addr::LOCALHOST),
             host: "127.0.0.1".into(),

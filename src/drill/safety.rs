@@ -27,12 +27,14 @@ pub enum DustAt {
     /// In a directory of one process.
     Directory(PathBuf),
     /// A Redis on this machine, which instances share.
-    Redis(Redis),
+    Redis(Nearby),
+    /// A Dust server on this machine, which instances share.
+    Server(Nearby),
 }
 
-/// A Redis on this machine.
+/// A server on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redis {
+pub struct Nearby {
     /// Its URL, with its password.
     pub url: SecretUrl,
     /// The address for a relay in front of it.
@@ -135,20 +137,24 @@ fn store(secret: &SecretUrl, machine: Machine<'_>) -> Result<DustAt, String> {
              store on this machine and set dust.url to redis://127.0.0.1:PORT for it"
         )
     };
-    if !matches!(secret.scheme(), "redis" | "rediss") {
+    if !matches!(secret.scheme(), "redis" | "rediss" | "dust+ws" | "dust+wss") {
         return Err(format!(
             "dust.url: {secret} cannot be drilled, since where it leads is not known beforehand; \
-             embedded:… and redis://127.0.0.1:PORT can"
+             embedded:…, redis://127.0.0.1:PORT and dust+ws://127.0.0.1:PORT/ws/sync?store=ORG/NAME can"
         ));
     }
     let url = Url::parse(text).map_err(|_| not_here())?;
     let near = loopback(&url, machine).ok_or_else(not_here)?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    if dust::is_server(text) {
+        let port = url.port().unwrap_or(if secret.scheme() == "dust+wss" { 443 } else { 80 });
+        return Ok(DustAt::Server(Nearby { url: secret.clone(), near, host, port }));
+    }
     // The URLs of further nodes would stand here; the store itself names their addresses.
     if url.query().is_some_and(|query| query.contains(['.', ':', ','])) {
         return Err(not_here());
     }
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    Ok(DustAt::Redis(Redis { url: secret.clone(), near, host, port: url.port().unwrap_or(6379) }))
+    Ok(DustAt::Redis(Nearby { url: secret.clone(), near, host, port: url.port().unwrap_or(6379) }))
 }
 
 fn bodies(settings: &Settings, machine: Machine<'_>) -> Result<BodiesAt, String> {
@@ -251,6 +257,8 @@ mod tests {
             "redis://localhost",
             "rediss://user:pw@localhost:7001",
             "redis://[::ffff:127.0.0.1]:1",
+            "dust+ws://127.0.0.1:7755/ws/sync?store=acme/cache-{0..7}",
+            "dust+wss://localhost/ws/sync?store=acme/cache.v1",
         ] {
             let taken = look(&with(dust, "file:./data/bodies"), "127.0.0.1", None);
             assert!(taken.is_ok(), "{dust}: {taken:?}");
@@ -279,7 +287,8 @@ mod tests {
             "redis+cluster://127.0.0.1",
             "redis+sentinel://127.0.0.1/main",
             "redis+unix:///run/redis.sock",
-            "dust+ws://127.0.0.1/ws/sync?store=acme/cache",
+            "dust+ws://10.0.0.7/ws/sync?store=acme/cache",
+            "dust+ws://127.0.0.1.example.com/ws/sync?store=acme/cache",
             "nonsense",
         ] {
             let refused = look(&with(dust, "memory:"), "127.0.0.1", None).unwrap_err();

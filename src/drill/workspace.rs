@@ -17,7 +17,7 @@ use toml_edit::DocumentMut;
 use url::Url;
 
 use super::plan::Plan;
-use super::safety::{BodiesAt, DustAt, Redis};
+use super::safety::{BodiesAt, DustAt, Nearby};
 use crate::dust;
 
 /// The directories, entries and objects of a drill.
@@ -32,7 +32,9 @@ pub struct Scratch {
     own: Vec<PathBuf>,
     /// The one of them that has the bodies.
     bodies: Option<PathBuf>,
-    redis: Option<Redis>,
+    redis: Option<Nearby>,
+    /// A Dust server, and the token for it.
+    server: Option<(Nearby, String)>,
     objects: Option<Objects>,
     keep: AtomicBool,
 }
@@ -80,8 +82,25 @@ impl Scratch {
             DustAt::Redis(redis) => Some(redis.clone()),
             _ => None,
         };
+        let server = match &plan.ground.dust {
+            DustAt::Server(server) => {
+                let token = plan.settings.dust.store.token.as_ref();
+                Some((server.clone(), token.map_or(String::new(), |token| token.reveal().to_owned())))
+            }
+            _ => None,
+        };
         let prefix = format!("{}-{name}", plan.settings.dust.store.prefix);
-        Ok(Self { directory, name, prefix, own, bodies, redis, objects, keep: AtomicBool::new(false) })
+        Ok(Self {
+            directory,
+            name,
+            prefix,
+            own,
+            bodies,
+            redis,
+            server,
+            objects,
+            keep: AtomicBool::new(false),
+        })
     }
 
     /// The fleet's prefix in the store.
@@ -112,7 +131,7 @@ impl Scratch {
         let store = match &plan.ground.dust {
             DustAt::Memory => dust::IN_MEMORY.to_owned(),
             DustAt::Directory(path) => format!("{}{}", dust::IN_MEMORY, below(path)),
-            DustAt::Redis(redis) => relayed(redis, relay),
+            DustAt::Redis(it) | DustAt::Server(it) => relayed(it, relay),
         };
         let bodies = match &plan.ground.bodies {
             BodiesAt::Memory => "memory:".to_owned(),
@@ -148,6 +167,15 @@ impl Scratch {
             if let Some(reason) = failed {
                 left.push(format!("keys with {} in them in {}: {reason}", self.prefix, redis.url));
             }
+        }
+        if let Some((server, token)) = &self.server {
+            let swept = dust::server::sweep(server.url.reveal(), token, &self.prefix);
+            let failed = match tokio::time::timeout(SWEEP, swept).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("it takes too long".to_owned()),
+            };
+            left.extend(failed.map(|why| format!("keys of {} in {}: {why}", self.prefix, server.url)));
         }
         if let Some(objects) = &self.objects {
             let swept = tokio::time::timeout(SWEEP, objects.sweep()).await;
@@ -283,7 +311,7 @@ upstream = "drill"
 }
 
 /// The store's URL, through the relay.
-fn relayed(redis: &Redis, relay: Option<SocketAddr>) -> String {
+fn relayed(redis: &Nearby, relay: Option<SocketAddr>) -> String {
     let text = redis.url.reveal();
     let (Some(relay), Ok(mut url)) = (relay, Url::parse(text)) else { return text.to_owned() };
     // Its host stays, because a certificate may name it. It is a loopback host, and so is the relay's.
@@ -359,7 +387,7 @@ size = "1MiB"
 
     #[test]
     fn nothing_of_the_fleet_that_is_in_use_is_written_to() {
-        let redis = Redis {
+        let redis = Nearby {
             url: SecretUrl::here("redis://u:p%40w@127.0.0.1:7000/3"),
             near: IpAddr::V4(Ipv4Addr::LOCALHOST),
             host: "127.0.0.1".into(),

@@ -127,11 +127,11 @@ fn one_line_per_mistake() {
         ),
         (
             "[dust]\nurl = \"dust+wss://h/ws\"",
-            "t.toml:2: dust.url = \"dust+wss://h/ws\": dust+wss: is not in this build yet; there are redis://HOST and embedded:PATH",
+            "t.toml:2: dust.url = \"dust+wss://h/ws\": the path must end in /ws/sync; dust+wss://HOST/ws/sync?store=ORG/NAME is meant, or NAME-{0..7} for several stores",
         ),
         (
             "[dust]\nurl = \"./data\"",
-            "t.toml:2: dust.url = \"./data\": redis://HOST or embedded:PATH is meant, or embedded: for a store in memory",
+            "t.toml:2: dust.url = \"./data\": redis://HOST, dust+wss://HOST/ws/sync?store=ORG/NAME or embedded:PATH is meant, or embedded: for a store in memory",
         ),
         (
             "[bodies]\nurl = \"s3://bodies?zone=x\"",
