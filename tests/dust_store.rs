@@ -4,5 +4,11 @@
 
 #[path = "dust_store/conform.rs"]
 mod conform;
+#[path = "dust_store/faults.rs"]
+mod faults;
+#[path = "dust_store/fleet.rs"]
+mod fleet;
 #[path = "dust_store/kit.rs"]
 mod kit;
+#[path = "dust_store/refusals.rs"]
+mod refusals;

@@ -27,7 +27,8 @@ pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &m
                       a directory that all of them see, or s3://BUCKET";
         problems.add(&path("bodies.url"), reason);
     }
-    if dust::is_server(settings.dust.store.url.reveal()) {
+    let store = settings.dust.store.url.reveal();
+    if dust::is_server(store) && dust::check(store).is_ok() {
         on_server(settings, problems);
     }
     for (name, upstream) in &settings.upstreams {

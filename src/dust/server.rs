@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::hub::{Changes, Feed};
 use super::thread;
@@ -64,8 +65,6 @@ use state::{Shared, lock};
 const LIFE: &str = "#life";
 /// The longest that a caller waits for a call made of several steps.
 const BOUND: Duration = Duration::from_secs(1);
-/// The time to live of the lease that is taken to test the token's scopes.
-const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// The store in a Dust server.
 #[derive(Debug)]
@@ -103,7 +102,7 @@ impl Server {
     /// scope that is needed.
     ///
     /// # Cancel safety
-    /// Dropped, it leaves nothing behind but a lease under a random name, which expires.
+    /// Dropping it leaves nothing behind.
     pub async fn open_or_wait(
         target: Target,
         prefix: &str,
@@ -131,24 +130,25 @@ impl Server {
         let store = Self { shared, _stop: stop };
         if missing.is_none() {
             // Other errors pass, or show later, too.
-            if let Err(why @ Error::Refused(_)) = store.try_scopes().await {
+            if let Err(why @ Error::Refused(_)) = store.try_reads().await {
                 return Err(why);
             }
         }
         Ok((store, missing))
     }
 
-    /// Uses each scope once, so that a missing one shows now and not at the first request. No key in use is
-    /// touched. It also tells the server's time.
-    async fn try_scopes(&self) -> Result<()> {
-        let name = self.shared.dice.name();
-        let (key, holder) = (format!("scopes/{name}"), Holder((&*name).into()));
-        let granted = self.lease(&key, BRIEFLY, &holder, 0).await?;
-        let read = self.read(&key).await;
-        if let Grant::Granted(lease) = granted {
-            self.give_back(&lease).await?;
+    /// Reads once from each store, so that a token that may not shows now and not at the first request. It
+    /// also tells the server's time, roughly: leases tell it better. The reply to a join has said whether the
+    /// token may write.
+    async fn try_reads(&self) -> Result<()> {
+        for store in &self.shared.stores {
+            let sent = Instant::now();
+            let time = self.shared.reads.time(&store.entries).await;
+            if let Some(time) = time.map_err(|error| of_store(error, &store.name))? {
+                self.shared.clocked_within(time, sent, sent.elapsed() + Duration::from_secs(1));
+            }
         }
-        read.map(drop)
+        Ok(())
     }
 
     /// How many [`Changes`] and [`Feed`]s are alive.
@@ -224,8 +224,7 @@ impl Server {
                         return Ok(Grant::Held { rest: None, token: None, holder: None });
                     };
                     match held {
-                        Some((lease, rest)) if lease.holder == *holder => {
-                            let _ = rest;
+                        Some((lease, _)) if lease.holder == *holder => {
                             if self.renew(&lease, ttl).await? == Renewal::Renewed {
                                 return Ok(Grant::Granted(lease));
                             }

@@ -13,7 +13,6 @@ pub struct Settings {
     /// The prefix of every key: the fleet's name.
     pub prefix: String,
     /// The token that a Dust server knows this fleet by.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
     /// Use a server that may evict keys. Then leases may be lost, and purged responses may come back.
     pub allow_eviction: bool,

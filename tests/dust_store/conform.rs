@@ -61,3 +61,14 @@ async fn several_stores_pass_the_suite_as_one() {
     let dust = Arc::new(kit::try_open(target).await.unwrap());
     conformance::all(&Real { dust, run: "conformance" }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_passes_the_suite_while_events_are_swapped_repeated_and_late() {
+    let server = kit::server().await;
+    server.faults(|it| {
+        it.scatter = Duration::from_millis(10);
+        it.event_delay = Duration::from_millis(3);
+        it.repeats = 1;
+    });
+    conformance::all(&Real { dust: kit::open(&server).await, run: "conformance" }).await;
+}

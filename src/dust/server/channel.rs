@@ -200,6 +200,9 @@ impl<'a> Channel<'a> {
     /// Passes its outcome to the caller of a write. A lease whose caller has left is released.
     fn settle(&self, waiting: Waiting, outcome: Outcome) {
         let Waiting { key, is_lease, tag, sent, tell } = waiting;
+        if let Ok(Done { count: Some(count), .. }) = outcome {
+            lock(&self.store().recent).wrote(count);
+        }
         self.shared.answered(&outcome, sent);
         if let (Ok(Done { expires_at: Some(at), .. }), Some(ttl)) = (&outcome, tag.number) {
             self.shared.clocked(at.saturating_sub(ttl), sent);
@@ -248,13 +251,9 @@ impl<'a> Channel<'a> {
     /// Passes on an event after later ones. Those who take a number for all before it have to read again.
     fn pass_on_late(&self, event: &Event) {
         if let Some(change) = self.shared.meaning(self.index, event).change {
-            let latest = {
-                let mut recent = lock(&self.store().recent);
-                let latest = recent.latest();
-                *recent = Recent::after(latest);
-                latest
-            };
-            debug_assert!(latest > event.store_seq, "it is late");
+            let mut recent = lock(&self.store().recent);
+            *recent = Recent::after(recent.latest());
+            drop(recent);
             self.shared.hub.emit(change);
             self.shared.hub.lost();
         }

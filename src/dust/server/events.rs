@@ -64,7 +64,7 @@ impl Shared {
             }
             "release" => {
                 // Another client's release names no token: it is that of the lease that is known.
-                let known = || match lock(&self.stores[store].recent).of(&key).map(|it| it.held.clone()) {
+                let known = || match lock(&self.stores[store].recent).last_of(&key).cloned() {
                     Some(Held::Lease { token, holder, .. }) => {
                         let epoch = holder.as_deref().map_or(0, |holder| self.numbers.unsigned(holder).1);
                         self.numbers.number(spot, epoch, token)

@@ -1,7 +1,7 @@
 //! Reads over HTTP: the channel has none.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::{Client, Response, redirect};
 use serde::Deserialize;
@@ -65,6 +65,28 @@ impl Reads {
             return Ok(None);
         };
         serde_json::from_slice(&body).map(Some).map_err(|error| bad(&error))
+    }
+
+    /// Reads the server's time in ms, which it tells in whole seconds.
+    pub(super) async fn time(&self, entries: &str) -> Result<Option<u64>> {
+        let url = format!("{entries}?limit=1&select=keys");
+        let call = async {
+            let response =
+                self.client.get(url).bearer_auth(&self.token).send().await.map_err(|e| broken(&e))?;
+            match response.status().as_u16() {
+                200 => Ok(response),
+                // It knows no store of this name.
+                404 => Err(Error::Refused("it knows no such store (404)".into())),
+                status => Err(fault::of_status(status)),
+            }
+        };
+        let response = timeout(CALL_BOUND, call).await.unwrap_or_else(|_| Err(Error::silent(CALL_BOUND)))?;
+        let date = response
+            .headers()
+            .get("date")
+            .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        let since = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        Ok(since.map(|since| crate::clock::millis(since) + 500))
     }
 
     /// Reads all rows of a range of rendered paths.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long an event waits for those before it.
-pub(super) const PATIENCE: Duration = Duration::from_millis(30);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How many passed-over numbers are remembered, so that a late event is told from a repeated one.
 const REMEMBERED: usize = 1024;
 

@@ -6,7 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+/// How long what an event said is taken for what the server would say.
+const LATELY: Duration = Duration::from_secs(1);
 /// The most changes that are kept.
 const MOST: usize = 4096;
 /// The most bytes of texts that are kept.
@@ -21,12 +26,15 @@ pub(super) struct Recent {
     from: u64,
     /// The count of the latest event.
     latest: u64,
+    /// The highest count of a write of this instance.
+    own: u64,
 }
 
 /// A change of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Changed {
     pub count: u64,
+    at: Instant,
     pub key: Arc<str>,
     pub held: Held,
 }
@@ -51,19 +59,19 @@ pub(super) enum Held {
 impl Recent {
     /// Nothing is known of what happened up to the count `from`.
     pub(super) fn after(from: u64) -> Self {
-        Self { changes: VecDeque::new(), bytes: 0, from, latest: from }
+        Self { changes: VecDeque::new(), bytes: 0, from, latest: from, own: 0 }
     }
 
     /// Records the event with this count; after a gap, changes were missed. Without a change it concerned no
     /// key.
     pub(super) fn heard(&mut self, count: u64, is_gap: bool, change: Option<(Arc<str>, Held)>) {
         if is_gap {
-            *self = Self::after(count.saturating_sub(1));
+            *self = Self { own: self.own, ..Self::after(count.saturating_sub(1)) };
         }
         self.latest = self.latest.max(count);
         let Some((key, held)) = change else { return };
         self.bytes += size(&held);
-        self.changes.push_back(Changed { count, key, held });
+        self.changes.push_back(Changed { count, at: Instant::now(), key, held });
         while self.changes.len() > MOST || self.bytes > MOST_BYTES {
             let Some(oldest) = self.changes.pop_front() else { return };
             self.bytes -= size(&oldest.held);
@@ -76,9 +84,21 @@ impl Recent {
         self.latest
     }
 
-    /// The latest change of a key, if there is one.
+    /// Records that a write of this instance was answered.
+    pub(super) fn wrote(&mut self, count: u64) {
+        self.own = self.own.max(count);
+    }
+
+    /// The latest change of a key, if one was heard of lately, and no write of this instance is newer than all
+    /// that was heard of. A write without an event shows by the next event only, so what is older is read.
     pub(super) fn of(&self, key: &str) -> Option<&Changed> {
-        self.changes.iter().rev().find(|change| *change.key == *key)
+        let latest = self.changes.iter().rev().find(|change| *change.key == *key);
+        latest.filter(|change| self.own <= self.latest && change.at.elapsed() < LATELY)
+    }
+
+    /// What was last heard of a key, however long ago.
+    pub(super) fn last_of(&self, key: &str) -> Option<&Held> {
+        self.changes.iter().rev().find(|change| *change.key == *key).map(|change| &change.held)
     }
 
     /// Returns whether it is certain that none of these keys changed after the count `since`, up to `until`.
@@ -100,6 +120,18 @@ mod tests {
 
     fn text(text: &str) -> Held {
         Held::Text(text.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_own_write_or_time_may_have_changed_is_not_known() {
+        let mut recent = Recent::after(10);
+        recent.heard(11, false, Some(("a".into(), text("x"))));
+        recent.wrote(12);
+        assert_eq!(recent.of("a"), None, "the event of 12 has not come");
+        recent.heard(12, false, Some(("b".into(), text("y"))));
+        assert!(recent.of("a").is_some());
+        tokio::time::advance(LATELY).await;
+        assert_eq!((recent.of("a"), recent.last_of("a")), (None, Some(&text("x"))));
     }
 
     #[test]

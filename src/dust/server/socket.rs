@@ -78,8 +78,10 @@ fn accepted(payload: Value) -> Result<u64> {
         return Err(Reason::of(&response).error());
     }
     let may_write = response.pointer("/permissions/write").and_then(Value::as_bool);
-    if may_write == Some(false) {
-        return Err(Error::Refused("the token may only read; it needs the scope entries:write".into()));
+    let scopes = response.get("scopes").and_then(Value::as_array);
+    let has_scope = scopes.is_none_or(|scopes| scopes.iter().any(|scope| scope == "entries:write"));
+    if may_write == Some(false) || !has_scope {
+        return Err(Error::Refused("the token lacks the scope entries:write".into()));
     }
     response.get("store_seq").and_then(Value::as_u64).ok_or_else(bad)
 }

@@ -155,8 +155,12 @@ impl Shared {
 
     /// Records that the server's clock showed `server_ms` during a call that was sent at `sent`.
     pub(super) fn clocked(&self, server_ms: WallMs, sent: Instant) {
-        let took = sent.elapsed();
-        let at = crate::clock::millis((sent + took / 2).saturating_duration_since(self.base));
+        self.clocked_within(server_ms, sent, sent.elapsed());
+    }
+
+    /// Records a time of the server's clock that may be wrong by half of `took`.
+    pub(super) fn clocked_within(&self, server_ms: WallMs, sent: Instant, took: Duration) {
+        let at = crate::clock::millis((sent + sent.elapsed() / 2).saturating_duration_since(self.base));
         let origin = i64::try_from(server_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(at);
         self.origin.store(lock(&self.skew).add(origin, took), Ordering::Release);
     }
