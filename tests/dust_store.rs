@@ -10,5 +10,9 @@ mod faults;
 mod fleet;
 #[path = "dust_store/kit.rs"]
 mod kit;
+#[path = "dust_store/prune.rs"]
+mod prune;
 #[path = "dust_store/refusals.rs"]
 mod refusals;
+#[path = "dust_store/replay.rs"]
+mod replay;

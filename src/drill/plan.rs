@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::safety::{DustAt, Ground};
 use super::scenario::Scenario;
 use crate::config::Settings;
+use crate::dust::{Server, Traits};
 
 /// The options of the command.
 #[derive(Debug, Clone)]
@@ -113,6 +114,14 @@ impl Plan {
     /// The TTL of the leases.
     pub fn lease(&self) -> Duration {
         self.settings.dust.flight.lease_ttl
+    }
+
+    /// The bound of one call of the store, as instances have it.
+    pub fn call_bound(&self) -> Duration {
+        match self.ground.dust {
+            DustAt::Server(_) => Server::BOUND,
+            DustAt::Redis(_) | DustAt::Memory | DustAt::Directory(_) => Traits::REMOTE.call_bound,
+        }
     }
 }
 

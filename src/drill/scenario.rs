@@ -16,8 +16,6 @@ mod rolling;
 mod store;
 mod storm;
 
-/// The bound of one call of a store across a network, as instances have it.
-const CALL_BOUND: Duration = Duration::from_millis(200);
 /// The time that a fault may take beside its parts.
 const GRACE: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@
 //! A write (`op`) waits in `pending` until its reply or its own event comes. Events are put in order (`order`),
 //! read (`events`) and remembered for a while (`recent`). Paths are in `names`, the form of values in `leaf`,
 //! the numbers over several stores in `numbers`, reasons in `fault`, the rate limit in `gate`, reads in
-//! `http`.
+//! `http` and `reading`. `prune` deletes what has expired.
 //!
 //! Bytes are not carried. Every call has a bound, and while there is no channel every write fails at once.
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ use super::hub::{Changes, Feed};
 use super::thread;
 use super::{
     Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Publication, Put, Renewal,
-    Result, Traits, Value, Written,
+    Result, Traits, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -42,6 +42,8 @@ mod numbers;
 mod op;
 mod order;
 mod pending;
+mod prune;
+mod reading;
 mod recent;
 mod socket;
 mod state;
@@ -52,19 +54,14 @@ pub use target::Target;
 
 use events::{lives, ms};
 use fault::Reason;
-use frame::Envelope;
-use http::Row;
 use leaf::Leaf;
-use names::{Named, Names, parsed, rendered};
+use names::{Named, Names, parsed};
 use op::{Fence, Tag, Write};
 use pending::Done;
-use recent::Held;
-use state::{Shared, lock};
+use state::Shared;
 
 /// The key of a store's life.
 const LIFE: &str = "#life";
-/// The longest that a caller waits for a call made of several steps.
-const BOUND: Duration = Duration::from_secs(1);
 
 /// The store in a Dust server.
 #[derive(Debug)]
@@ -77,6 +74,9 @@ pub struct Server {
 // === impl Server ===
 
 impl Server {
+    /// How long a caller waits for a call: a server with many entries takes most of that for one write.
+    pub const BOUND: Duration = Duration::from_secs(1);
+
     /// As [`Server::open_or_wait`], for a start that can't go on without the store.
     ///
     /// # Errors
@@ -118,7 +118,8 @@ impl Server {
             keepers.push(keeper::keep(shared.clone(), index, patience, tell));
             firsts.push(first);
         }
-        let keepers = async { drop(join_all(keepers).await) };
+        let pruner = prune::prune(shared.clone(), prefix.to_owned());
+        let keepers = async { drop(join(join_all(keepers), pruner).await) };
         thread::start("dust", keepers, stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
         let mut missing = None;
@@ -149,6 +150,15 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Deletes what has expired of the fleet called `prefix`, a few dozen at most, with a pause after each.
+    /// Instances do so by themselves from time to time. Returns how much was deleted.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub async fn prune(&self, prefix: &str, pause: Duration) -> Result<usize> {
+        prune::walk(&self.shared, prefix, pause).await
     }
 
     /// How many [`Changes`] and [`Feed`]s are alive.
@@ -223,18 +233,15 @@ impl Server {
                     let Ok(held) = self.holder(key).await else {
                         return Ok(Grant::Held { rest: None, token: None, holder: None });
                     };
-                    match held {
-                        Some((lease, _)) if lease.holder == *holder => {
-                            if self.renew(&lease, ttl).await? == Renewal::Renewed {
-                                return Ok(Grant::Granted(lease));
-                            }
-                        }
-                        Some((lease, rest)) => {
+                    if let Some((lease, rest)) = held {
+                        if lease.holder != *holder {
                             let Lease { token, holder, .. } = lease;
                             let holder = Some(holder).filter(|holder| !holder.0.is_empty());
                             return Ok(Grant::Held { rest: Some(rest), token: Some(token), holder });
                         }
-                        None => {}
+                        if self.renew(&lease, ttl).await? == Renewal::Renewed {
+                            return Ok(Grant::Granted(lease));
+                        }
                     }
                     if !is_first {
                         return Ok(Grant::Held { rest: None, token: None, holder: None });
@@ -249,26 +256,6 @@ impl Server {
             }
             is_first = false;
         }
-    }
-
-    /// The lease that lives at `key`, and the time it has left.
-    async fn holder(&self, key: &str) -> Result<Option<(Lease, Duration)>> {
-        let heard = lock(&self.shared.stores[self.shared.spot(key).store].recent).of(key).cloned();
-        let lease = match heard.map(|change| change.held) {
-            Some(Held::Lease { token, holder, expires_at }) => {
-                Some(Envelope { token, holder: holder.map(|holder| (*holder).to_owned()), expires_at })
-            }
-            _ => self.row(key).await?.and_then(|row| Envelope::of(&row.value)),
-        };
-        let Some(Envelope { holder, token, expires_at }) = lease else { return Ok(None) };
-        let now = self.shared.server_ms();
-        if expires_at <= now {
-            return Ok(None);
-        }
-        let (name, epoch) = self.shared.numbers.unsigned(holder.as_deref().unwrap_or_default());
-        let token = self.shared.numbers.number(self.shared.spot(key), epoch, token);
-        let lease = Lease { key: key.into(), token, holder: Holder(name.into()) };
-        Ok(Some((lease, Duration::from_millis(expires_at - now))))
     }
 
     /// Deletes an expired value at the key of a lease. Returns whether it may be free now.
@@ -293,63 +280,6 @@ impl Server {
             Ok(_) | Err(Reason::NotHeld) => Ok(()),
             Err(reason) => Err(reason.error()),
         }
-    }
-
-    // --- reads ---
-
-    async fn row(&self, key: &str) -> Result<Option<Row>> {
-        let store = &self.shared.stores[self.shared.spot(key).store];
-        self.shared.reads.row(&store.entries, &rendered(&self.shared.names.path(key))).await
-    }
-
-    async fn read(&self, key: &str) -> Result<Option<Entry>> {
-        Ok(self.row(key).await?.and_then(|row| self.entry_of(key, &row)))
-    }
-
-    /// Returns what the latest event of a key said, else what the server says.
-    async fn heard_or_read(&self, key: &str) -> Result<Option<Entry>> {
-        let store = &self.shared.stores[self.shared.spot(key).store];
-        store.line()?;
-        let heard = lock(&store.recent).of(key).cloned();
-        match heard {
-            Some(change) => Ok(self.held_entry(key, change.count, &change.held)),
-            None => self.read(key).await,
-        }
-    }
-
-    fn entry_of(&self, key: &str, row: &Row) -> Option<Entry> {
-        let held = match (Envelope::of(&row.value), row.value.as_str()) {
-            (Some(Envelope { token, holder, expires_at }), _) => {
-                Held::Lease { token, holder: holder.map(Into::into), expires_at }
-            }
-            (None, Some(raw)) => Held::Text(raw.into()),
-            (None, None) => Held::Other,
-        };
-        self.held_entry(key, row.revision, &held)
-    }
-
-    /// The entry that a key holds, unless it has expired.
-    fn held_entry(&self, key: &str, count: u64, held: &Held) -> Option<Entry> {
-        let (spot, now) = (self.shared.spot(key), self.shared.server_ms());
-        let (value, epoch, count) = match held {
-            Held::Nothing => return None,
-            Held::Lease { token, holder, expires_at } => {
-                let rest = expires_at.checked_sub(now).filter(|rest| *rest > 0)?;
-                let epoch = holder.as_deref().map_or(0, |holder| self.shared.numbers.unsigned(holder).1);
-                (Value::Lease { rest: Some(Duration::from_millis(rest)) }, epoch, *token)
-            }
-            Held::Text(raw) => {
-                let Leaf { text, until, epoch } = Leaf::read(raw);
-                if until.is_some_and(|until| until <= now) {
-                    return None;
-                }
-                (Value::Text(text.into()), epoch, count)
-            }
-            Held::Other => (Value::Other, 0, count),
-        };
-        let number = self.shared.numbers.number(spot, epoch, count);
-        self.shared.numbers.heard(spot, count, number);
-        Some(Entry { value, number })
     }
 }
 
@@ -483,7 +413,7 @@ impl Dust for Server {
     }
 
     fn traits(&self) -> Traits {
-        Traits { call_bound: BOUND, ..Traits::REMOTE }
+        Traits { call_bound: Self::BOUND, ..Traits::REMOTE }
     }
 
     fn kind(&self) -> &'static str {

@@ -61,7 +61,8 @@ fn kind(info: &str, place: &str) -> Kind {
         "toml" => Kind::Toml,
         "json" => Kind::Json,
         "sh" => Kind::Sh,
-        "text" => Kind::Text,
+        // What needs another project to run is only shown.
+        "text" | "elixir" => Kind::Text,
         other => panic!("{place}: no test knows what to do with ```{other}"),
     }
 }

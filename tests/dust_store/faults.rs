@@ -7,7 +7,8 @@ use dustgate::dust::{
     Dust, Error, FeedItem, Grant, Holder, Inquiry, Known, Lease, LeaseRequest, Lock, Put, Renewal, Value,
     What, Written,
 };
-use dustgate::testkit::dust_server::{DustServer, Faults, Next, Silence};
+use dustgate::testkit::dust_server::{DustServer, Faults, Next, Setup, Silence, Token};
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,7 +40,7 @@ async fn put(dust: &dyn Dust, key: &str, text: &str) -> u64 {
 async fn answering(dust: &dyn Dust) {
     let again = async {
         while dust.put("again", "x", Put::default()).await.is_err() {
-            sleep(Duration::from_millis(20)).await
+            sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(Duration::from_secs(10), again).await.expect("it comes back");
@@ -51,7 +52,7 @@ async fn pair() -> (DustServer, Arc<dyn Dust>, Arc<dyn Dust>) {
     (server, a, b)
 }
 
-fn unavailable<T: std::fmt::Debug>(answer: Result<T, Error>) {
+fn unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) {
     assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
 }
 
@@ -103,12 +104,12 @@ async fn a_lease_of_which_nothing_was_heard_is_got_again_by_its_holder() {
     let (server, a, b) = pair().await;
     for again in [true, false] {
         server.faults(|it| (it.lost_replies, it.swallowed_events) = (Next::writes(1), Next::writes(1)));
-        unavailable(a.lease(LOCK, TTL, &holder("one"), 0).await);
+        unavailable(&a.lease(LOCK, TTL, &holder("one"), 0).await);
         let held = b.lease(LOCK, TTL, &holder("two"), 0).await.unwrap();
         let Grant::Held { token: Some(token), holder: Some(name), rest: Some(rest) } = held else {
             panic!("{held:?}")
         };
-        assert!(name == holder("one") && rest > TTL - Duration::from_secs(5) && rest <= TTL, "{rest:?}");
+        assert!(name == holder("one") && rest > TTL / 2 && rest <= TTL, "{rest:?}");
         if again {
             let lease = lease(&*a, "one").await;
             assert_eq!(lease.token, token);
@@ -125,11 +126,11 @@ async fn a_lease_of_which_nothing_was_heard_is_got_again_by_its_holder() {
 async fn a_lease_that_a_busy_writer_takes_later_can_be_released() {
     let (server, a, b) = pair().await;
     server.faults(|it| it.unavailable_committed = Next::of("lease", 1));
-    unavailable(a.lease(LOCK, TTL, &holder("one"), 0).await);
+    unavailable(&a.lease(LOCK, TTL, &holder("one"), 0).await);
     a.release_holder(LOCK, &holder("one")).await.unwrap();
     lease(&*b, "two").await;
     server.faults(|it| it.unavailable = Next::of("lease", 1));
-    unavailable(a.lease("other", TTL, &holder("one"), 0).await);
+    unavailable(&a.lease("other", TTL, &holder("one"), 0).await);
     assert!(matches!(b.lease("other", TTL, &holder("two"), 0).await, Ok(Grant::Granted(_))));
 }
 
@@ -137,7 +138,7 @@ async fn a_lease_that_a_busy_writer_takes_later_can_be_released() {
 async fn a_lease_whose_caller_has_left_is_released_when_its_answer_comes() {
     let (server, a, b) = pair().await;
     server.faults(|it| {
-        (it.reply_delay, it.event_delay) = (Duration::from_millis(300), Duration::from_millis(300))
+        (it.reply_delay, it.event_delay) = (Duration::from_millis(300), Duration::from_millis(300));
     });
     let one = holder("one");
     let asking = a.lease(LOCK, TTL, &one, 0);
@@ -145,7 +146,7 @@ async fn a_lease_whose_caller_has_left_is_released_when_its_answer_comes() {
     server.faults(|it| *it = Faults::default());
     let freed = async {
         while matches!(b.lease(LOCK, TTL, &holder("two"), 0).await, Ok(Grant::Held { .. })) {
-            sleep(Duration::from_millis(20)).await
+            sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(Duration::from_secs(1), freed).await.expect("it is free within a second");
@@ -155,13 +156,40 @@ async fn a_lease_whose_caller_has_left_is_released_when_its_answer_comes() {
 async fn after_a_refusal_for_the_rate_no_write_goes_out() {
     let (server, a, _) = pair().await;
     server.faults(|it| it.rate_limited = Next::writes(1));
-    unavailable(a.lease(LOCK, TTL, &holder("one"), 0).await);
+    unavailable(&a.lease(LOCK, TTL, &holder("one"), 0).await);
     let sent = server.count("lease");
     for n in 0..50 {
-        unavailable(a.lease(LOCK, TTL, &holder(&n.to_string()), 0).await);
+        unavailable(&a.lease(LOCK, TTL, &holder(&n.to_string()), 0).await);
     }
     assert_eq!(server.count("lease"), sent);
     assert_eq!(a.entry(VALUE).await, Ok(None), "reads go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_at_its_limit_is_left_alone_by_all_that_share_it() {
+    let token = Token::new("dust_tok_limited", "acme").limited(20, 1000);
+    let server = DustServer::start(Setup::real().store(STORE).token(token)).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let target = kit::target(&server, STORE).with_token("dust_tok_limited");
+        clients.push(kit::try_open(target).await.unwrap());
+    }
+    let ask = |client: usize, n: usize| {
+        let (dust, key, one) = (&clients[client], format!("{client}/{n}"), holder("one"));
+        async move { dust.lease(&key, TTL, &one, 0).await }
+    };
+    let herd = (0..3).flat_map(|client| (0..30).map(move |n| (client, n)));
+    let answers = join_all(herd.clone().map(|(client, n)| ask(client, n))).await;
+    // A new minute of the server may begin meanwhile.
+    let granted = answers.iter().filter(|answer| matches!(answer, Ok(Grant::Granted(_)))).count();
+    assert!((20..=40).contains(&granted), "{granted}");
+    let sent = server.count("lease");
+    let began = Instant::now();
+    for (client, n) in herd {
+        let _ = ask(client, n + 100).await;
+    }
+    assert!(server.count("lease") <= sent + 3, "at most one each, if a minute ended");
+    assert!(began.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +220,7 @@ async fn a_restart_keeps_leases_and_wakes_all_that_wait() {
     let held = lease(&*a, "one").await;
     let mut feed = b.feed().await.unwrap();
     for again in [DustServer::restart, DustServer::drop_all, DustServer::crash_all, |it: &DustServer| {
-        it.close_all(1002)
+        it.close_all(1002);
     }] {
         again(&server);
         let lost = async { while feed.next().await != FeedItem::Lost {} };
@@ -205,7 +233,7 @@ async fn a_restart_keeps_leases_and_wakes_all_that_wait() {
     server.go_down().await;
     sleep(Duration::from_millis(200)).await;
     let began = Instant::now();
-    unavailable(a.put(VALUE, "1", Put::default()).await);
+    unavailable(&a.put(VALUE, "1", Put::default()).await);
     assert!(began.elapsed() < Duration::from_millis(300), "at once: {:?}", began.elapsed());
     server.come_up().await;
     answering(&*a).await;

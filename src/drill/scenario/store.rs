@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{CALL_BOUND, GRACE, seen, unasked};
+use super::{GRACE, seen, unasked};
 use crate::drill::bench::Bench;
 use crate::drill::observations::{End, Seen};
 use crate::drill::origin::script::Script;
@@ -31,9 +31,9 @@ pub(super) async fn away(bench: &mut Bench, how: RelayState) -> (Seen, Vec<Promi
         set(bench, RelayState::Up);
         return unasked(seen);
     }
-    let bound = script.takes() + CALL_BOUND + GRACE;
-    let why =
-        format!("{} (gone) + {} (call) + {} (origin) + 1 s", ms(at), ms(CALL_BOUND), ms(script.takes()));
+    let call = bench.plan.call_bound();
+    let bound = script.takes() + call + GRACE;
+    let why = format!("{} (gone) + {} (call) + {} (origin) + 1 s", ms(at), ms(call), ms(script.takes()));
     let limit = bench.limit(why, at + bound);
     let each = bench.plan.instances as u64;
     let mut promises =

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{CALL_BOUND, GRACE};
+use super::GRACE;
 use crate::drill::bench::Bench;
 use crate::drill::client::{self, ASKED_HOST};
 use crate::drill::observations::{Sample, Seen};
@@ -62,7 +62,8 @@ pub(super) async fn storm(bench: &mut Bench) -> (Seen, Vec<Promise>) {
             (1..=most).contains(&asked),
         ));
         // Another instance hears of a POST when the store's change reaches it.
-        let elsewhere = if by == By::Post { CALL_BOUND + bench.allowance } else { Duration::ZERO };
+        let elsewhere =
+            if by == By::Post { bench.plan.call_bound() + bench.allowance } else { Duration::ZERO };
         let old = stormed.came.iter().filter(|came| is_old(came, &stormed.edits, elsewhere)).count();
         promises.push(Promise::fact(
             format!("nothing older than {word} before"),
@@ -140,7 +141,7 @@ async fn one(bench: &Bench, path: &str, by: By) -> Stormed {
         came.extend(one.ok());
     }
     // Fetches that go on without clients count, too.
-    sleep(CALL_BOUND).await;
+    sleep(bench.plan.call_bound()).await;
     let samples = came.iter().map(|(_, sample)| sample.clone()).collect();
     Stormed { came, edits, failed, seen: Seen { samples, asked: bench.origin.asked(path) } }
 }

@@ -1,0 +1,93 @@
+//! Deletes what has expired: the server keeps it for ever, and slows with the number of its entries.
+//!
+//! One instance walks through the fleet's entries at a time, and slowly, because each deletion counts against
+//! the token's rate limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::super::Result;
+use super::events::ms;
+use super::fault::Reason;
+use super::frame::Envelope;
+use super::http::Row;
+use super::leaf::Leaf;
+use super::names::{Named, parsed};
+use super::op::{Tag, Write};
+use super::state::Shared;
+
+/// The time between two walks of an instance.
+const WALK: Duration = Duration::from_mins(10);
+/// The pause after a deletion.
+const PACE: Duration = Duration::from_secs(5);
+/// The most deletions of a walk. With their pauses, the lease outlives them.
+const MOST: usize = 60;
+/// How long something must have been expired. Clocks differ.
+const GRACE_MS: u64 = 60_000;
+/// The lock of the walk.
+const LOCK: &str = "#prune";
+
+/// Walks from time to time until it is dropped.
+pub(super) async fn prune(shared: Arc<Shared>, prefix: String) {
+    loop {
+        sleep(WALK / 2 + shared.dice.up_to(WALK)).await;
+        // Another instance walks, or the next time will do.
+        let _ = elected_walk(&shared, &prefix).await;
+    }
+}
+
+async fn elected_walk(shared: &Shared, prefix: &str) -> Result<()> {
+    let key = format!("{LOCK}/{prefix}");
+    let (spot, path) = (shared.spot(&key), shared.names.path(&key));
+    let lease = Write::lease(key.as_str().into(), &path, ms(WALK), &shared.dice.name());
+    let Ok(done) = shared.write(spot, lease).await? else { return Ok(()) };
+    walk(shared, prefix, PACE).await?;
+    let Some(token) = done.count else { return Ok(()) };
+    let number = shared.numbers.number(spot, 0, token);
+    let _ = shared.write(spot, Write::release(key.into(), &path, token, number)).await?;
+    Ok(())
+}
+
+/// Deletes what has expired, with a pause after each. Returns how much it was.
+pub(super) async fn walk(shared: &Shared, prefix: &str, pace: Duration) -> Result<usize> {
+    let mut deleted = 0;
+    for (index, store) in shared.stores.iter().enumerate() {
+        let mut ranges = shared.names.ranges(prefix);
+        ranges.extend(shared.names.ranges(&format!("_dust:sf/{prefix}")));
+        for (from, to) in ranges {
+            for row in shared.reads.rows(&store.entries, &from, &to).await? {
+                if deleted >= MOST {
+                    return Ok(deleted);
+                }
+                let Named::Key(key) = shared.names.named(&parsed(&row.path)) else { continue };
+                let spot = shared.spot(&key);
+                let Some(write) = expired(shared, key, &row).filter(|_| spot.store == index) else {
+                    continue;
+                };
+                match shared.write(spot, write).await? {
+                    Ok(_) => deleted += 1,
+                    Err(Reason::Conflict | Reason::NotHeld) => {}
+                    Err(reason) => return Err(reason.error()),
+                }
+                sleep(pace).await;
+            }
+        }
+    }
+    Ok(deleted)
+}
+
+/// The write that removes this row, if it has expired, and does nothing if it has changed meanwhile.
+fn expired(shared: &Shared, key: String, row: &Row) -> Option<Write> {
+    let (path, spot) = (parsed(&row.path), shared.spot(&key));
+    let since = shared.server_ms().saturating_sub(GRACE_MS);
+    if let Some(Envelope { token, holder, expires_at }) = Envelope::of(&row.value) {
+        let epoch = holder.as_deref().map_or(0, |holder| shared.numbers.unsigned(holder).1);
+        let number = shared.numbers.number(spot, epoch, token);
+        return (expires_at <= since).then(|| Write::release(key.into(), &path, token, number));
+    }
+    let until = Leaf::read(row.value.as_str()?).until?;
+    let tag = Tag { number: None, epoch: shared.numbers.epoch(spot, 0) };
+    (until <= since).then(|| Write::delete_if(key.into(), &path, row.revision, tag))
+}
