@@ -133,19 +133,25 @@ impl<'a> Channel<'a> {
             let turn = async {
                 if let Some(due) = due { sleep_until(due).await } else { std::future::pending().await }
             };
+            let mut idle = false;
             let going = tokio::select! {
+                // What has come in is read before anything is taken for missing.
+                biased;
                 message = inward.next() => match message {
                     Some(Ok(Message::Text(text))) => self.frame(&text, &mut order),
                     Some(Ok(Message::Close(_))) | None => Err(Error::Unavailable("the server closed the line".into())),
                     Some(Ok(_)) => Ok(()),
                     Some(Err(error)) => Err(broken(&error)),
                 },
-                () = turn => Ok(()),
+                () = turn => {
+                    idle = true;
+                    Ok(())
+                }
             };
             if let Err(why) = going {
                 return why;
             }
-            while let Some((count, event, is_gap)) = order.next(Instant::now()) {
+            while let Some((count, event, is_gap)) = order.next(Instant::now(), idle) {
                 self.pass_on(count, &event, is_gap);
             }
         }
@@ -222,7 +228,7 @@ impl<'a> Channel<'a> {
         let label = event.client_op_id.as_deref().and_then(Label::parse);
         let (heard, late) = order.hear(count, event.clone(), Instant::now());
         // Passed on first, if it is in order: whoever has its answer finds its event here.
-        while let Some((count, event, is_gap)) = order.next(Instant::now()) {
+        while let Some((count, event, is_gap)) = order.next(Instant::now(), false) {
             self.pass_on(count, &event, is_gap);
         }
         if let Some(late) = late.filter(|_| heard == Heard::Late) {

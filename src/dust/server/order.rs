@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 /// How long an event waits for those before it.
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+/// How long it waits while other events come in. They are read one by one, and those before it may be among
+/// those that are not read yet.
+const LONG_PATIENCE: Duration = Duration::from_millis(500);
 /// How many passed-over numbers are remembered, so that a late event is told from a repeated one.
 const REMEMBERED: usize = 1024;
 
@@ -57,11 +60,13 @@ impl<T> Order<T> {
         (Heard::Kept, None)
     }
 
-    /// Returns the next event in order, with its number and whether numbers before it were passed over.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(u64, T, bool)> {
+    /// Returns the next event in order, with its number and whether numbers before it were passed over. `idle`
+    /// says that nothing more has come in.
+    pub(super) fn next(&mut self, now: Instant, idle: bool) -> Option<(u64, T, bool)> {
         let number = *self.waiting.keys().next()?;
         let is_gap = number > self.next;
-        if is_gap && self.since.is_some_and(|since| now < since + PATIENCE) {
+        let patience = if idle { PATIENCE } else { LONG_PATIENCE };
+        if is_gap && self.since.is_some_and(|since| now < since + patience) {
             return None;
         }
         if is_gap {
@@ -93,7 +98,7 @@ mod tests {
     use super::*;
 
     fn all(order: &mut Order<u64>, now: Instant) -> Vec<(u64, bool)> {
-        std::iter::from_fn(|| order.next(now).map(|(number, _, gap)| (number, gap))).collect()
+        std::iter::from_fn(|| order.next(now, true).map(|(number, _, gap)| (number, gap))).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -120,6 +125,17 @@ mod tests {
         assert_eq!(order.hear(11, 11, now), (Heard::Late, Some(11)));
         assert_eq!(order.hear(11, 11, now), (Heard::Again, None));
         assert_eq!(order.hear(9, 9, now), (Heard::Again, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_still_be_unread_is_waited_for_longer() {
+        let (mut order, now) = (Order::after(0), Instant::now());
+        order.hear(2, 2, now);
+        assert_eq!(order.next(now + PATIENCE, false), None);
+        order.hear(1, 1, now + PATIENCE);
+        assert_eq!(all(&mut order, now + PATIENCE), [(1, false), (2, false)]);
+        order.hear(4, 4, now);
+        assert_eq!(order.next(now + LONG_PATIENCE, false), Some((4, 4, true)));
     }
 
     #[tokio::test(start_paused = true)]

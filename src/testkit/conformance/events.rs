@@ -52,8 +52,8 @@ async fn what_changes_nothing_tells_nothing(rig: &dyn Rig) {
     let held = case.lease("held", 50, "one").await;
     // These are heard before what follows, in case they come late.
     let mut changes = case.on(&["a", "stale", "held", "occupied", "mark"]).await;
-    case.put("mark", "1").await;
-    wakes("mark", &mut changes, |wake| wake.touched).await;
+    let mark = case.delete("mark").await;
+    wakes("mark", &mut changes, |wake| wake.deleted == Some(mark)).await;
     case.put("elsewhere", "x").await;
     case.ask("held", 10, "two").await;
     case.ask("occupied", 10, "two").await;
