@@ -1,134 +1,117 @@
-//! Why a request or a response is not shared.
+//! Why a request or a response is not shared, or a response is not stored: the closed list, from one table.
 
-/// Why not shared; the word is the same in log, metric, note and Cache-Status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PassReason {
+/// Makes the enum from the table: for each reason its word, what it says, and the setting that would change
+/// it.
+macro_rules! reasons {
+    ($( $(#[$meta:meta])* $variant:ident = $word:literal, $because:literal, $setting:expr; )+) => {
+        /// Why a response is not stored, and mostly not shared either; the word is the same in log, metric,
+        /// note and Cache-Status.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum PassReason { $( $(#[$meta])* $variant, )+ }
+
+        impl PassReason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            /// Its word in log, metric, note and Cache-Status.
+            pub fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $word, )+ }
+            }
+
+            /// The reason in words, with its RFC section.
+            pub fn because(self) -> &'static str {
+                match self { $( Self::$variant => $because, )+ }
+            }
+
+            /// The route's setting that would change it, if there is one.
+            pub fn setting(self) -> Option<&'static str> {
+                match self { $( Self::$variant => $setting, )+ }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The response says no-store.
-    NoStore,
+    NoStore = "no-store", "the response says no-store (RFC 9111 §5.2.2.5)", Some("ignore = [\"no-store\"]");
     /// The response says private.
-    Private,
+    Private = "private", "the response says private (RFC 9111 §5.2.2.7)", Some("ignore = [\"private\"]");
     /// The response sets a cookie.
-    SetCookie,
+    SetCookie = "set-cookie", "the response sets a cookie, which is one client's (RFC 9111 §7.3)", Some("set_cookie = \"strip\"");
     /// The response varies on what cannot be compared.
-    VaryStar,
+    VaryStar = "vary-star", "the response varies on something that no request field shows (RFC 9111 §4.1), or on one that fills don't carry", None;
     /// The response is longer than the route takes.
-    TooLarge,
+    TooLarge = "too-large", "the response is longer than the route stores", Some("max_object_size");
     /// The response's head is longer than a record may be.
-    HeadTooLarge,
+    HeadTooLarge = "head-too-large", "the response's head, with the list of its body's segments, is longer than a record may be (64 KiB)", None;
     /// The response's head contradicts itself: no record can be made of it.
-    Contradiction,
+    Contradiction = "contradiction", "the response's head contradicts itself: no record can be made of it", None;
     /// The response is a stream without an end.
-    EventStream,
+    EventStream = "event-stream", "the response is a stream of events without an end", None;
     /// The request carries Authorization, and the response does not grant sharing.
-    Authorization,
+    Authorization = "authorization", "the request carries Authorization, and no public, s-maxage or must-revalidate lets others have the answer (RFC 9111 §3.5)", Some("vary_on = [\"authorization\"]");
     /// The request carries a key or token in a field of its own, and the response does not grant
     /// sharing.
-    SecretHeader,
+    SecretHeader = "secret-header", "the request carries a key or token in a field (X-Api-Key, X-Auth-Token, the route's secret_headers), and no public, s-maxage or must-revalidate lets others have the answer (as RFC 9111 §3.5)", Some("vary_on with that field");
     /// The request carries Cookie, and the response does not grant sharing.
-    Cookie,
+    Cookie = "cookie", "the request carries Cookie, and nothing says that others may have the answer", Some("cookies = \"strip\", or vary_on = [\"cookie:NAME\"],");
     /// Neither GET nor HEAD.
-    Method,
+    Method = "method", "neither GET nor a HEAD that a stored GET could answer: written through (RFC 9111 §4)", None;
     /// Request or response is part of an authentication that is bound to a connection.
-    ConnectionAuth,
+    ConnectionAuth = "connection-auth", "its authentication is bound to a connection (NTLM, Negotiate), which is not supported", None;
     /// A field asks for another method.
-    MethodOverride,
+    MethodOverride = "method-override", "a field asks the origin for another method, which may be unsafe", None;
     /// If-Match or If-Unmodified-Since.
-    Precondition,
+    Precondition = "precondition", "If-Match and If-Unmodified-Since are for the origin to judge (RFC 9111 §4.3.2, RFC 9110 §13.1)", None;
     /// The request has content.
-    Content,
+    Content = "content", "a GET with content: what it asks for is not in its key (RFC 9110 §9.3.1)", None;
     /// A Range that the route does not fill.
-    Range,
+    Range = "range", "a part is asked for, and the route passes those", Some("range = \"fill\" or \"segment\"");
     /// The response ends with its connection.
-    Unframed,
+    Unframed = "unframed", "the response ends with its connection, so that a broken one looks whole (RFC 9112 §8)", Some("store_unframed = true");
     /// The status may not be stored without explicit words (RFC 9111 §3).
-    NotCacheableStatus,
+    NotCacheableStatus = "status", "the status may not be stored without explicit words (RFC 9111 §3)", Some("status_ttl");
     /// No lifetime, and nothing to validate with.
-    NoLifetime,
+    NoLifetime = "no-lifetime", "the response has no lifetime (RFC 9111 §4.2.1) and nothing to validate it by (§4.3.1)", Some("default_ttl (status_ttl for a status other than 200, 203, 204, 301 and 308)");
+    /// A stated lifetime of 0 or no-cache, and nothing to validate with.
+    ZeroLifetime = "zero-lifetime", "the response says that it is not fresh (max-age=0, no-cache, an Expires that is past) and has nothing to validate it by (RFC 9111 §4.3.1)", Some("ignore = [\"max-age\", \"no-cache\", \"expires\"] with default_ttl");
+    /// An error of the origin, for now: 408, 425, 429, 5xx.
+    OriginError = "origin-error", "the origin fails, or wants to be asked later (408, 425, 429, 5xx): only the requests that waited get this answer", Some("status_ttl");
     /// must-understand, with a status that is not understood (RFC 9111 §5.2.2.3).
-    NotUnderstood,
+    NotUnderstood = "not-understood", "the response says must-understand, with a status that is not understood here (RFC 9111 §5.2.2.3)", None;
     /// The request upgrades its connection.
-    Upgrade,
+    Upgrade = "upgrade", "the connection becomes something else (RFC 9110 §7.8)", None;
     /// The route only passes.
-    RouteSays,
+    RouteSays = "route", "the route's settings say so: cache = false or coalesce = false", Some("cache or coalesce");
     /// A part that is not the requested one, or that can't be distinguished from another version's.
-    Partial,
+    Partial = "partial", "a part came that is not what was asked for, or that no strong ETag tells from another version's (RFC 9111 §3.3)", None;
     /// The request says no-store, and the route honours it.
-    RequestNoStore,
+    RequestNoStore = "request-no-store", "the request says no-store (RFC 9111 §5.2.1.5), and the route honours its words", Some("client_cache_control = \"ignore\"");
     /// The body store does not take the body, or has lost it.
-    BodyStore,
+    BodyStore = "body-store", "the body store does not take it, or has lost it", None;
+    /// The coordination store does not answer, and the record needs it.
+    DustDown = "dust-down", "the coordination store does not answer, and this response can't be kept without it", None;
+    /// Another fill stores the same variant.
+    OtherFill = "other-fill", "another fetch of the same variant stores it", None;
     /// The request found no exchange to ride, however often it tried.
-    Unsettled,
+    Unsettled = "unsettled", "it found nothing to ride, however often it tried", None;
 }
 
 // === impl PassReason ===
 
 impl PassReason {
-    const ALL: [Self; 27] = [
-        Self::NoStore,
-        Self::Private,
-        Self::SetCookie,
-        Self::VaryStar,
-        Self::TooLarge,
-        Self::HeadTooLarge,
-        Self::Contradiction,
-        Self::EventStream,
-        Self::Authorization,
-        Self::SecretHeader,
-        Self::Cookie,
-        Self::Method,
-        Self::ConnectionAuth,
-        Self::MethodOverride,
-        Self::Precondition,
-        Self::Content,
-        Self::Range,
-        Self::Unframed,
-        Self::NotCacheableStatus,
-        Self::NoLifetime,
-        Self::NotUnderstood,
-        Self::Upgrade,
-        Self::RouteSays,
-        Self::Partial,
-        Self::RequestNoStore,
-        Self::BodyStore,
-        Self::Unsettled,
-    ];
-
-    /// Its word in log, metric, note and Cache-Status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoStore => "no-store",
-            Self::Private => "private",
-            Self::SetCookie => "set-cookie",
-            Self::VaryStar => "vary-star",
-            Self::TooLarge => "too-large",
-            Self::HeadTooLarge => "head-too-large",
-            Self::Contradiction => "contradiction",
-            Self::EventStream => "event-stream",
-            Self::Authorization => "authorization",
-            Self::SecretHeader => "secret-header",
-            Self::Cookie => "cookie",
-            Self::Method => "method",
-            Self::ConnectionAuth => "connection-auth",
-            Self::MethodOverride => "method-override",
-            Self::Precondition => "precondition",
-            Self::Content => "content",
-            Self::Range => "range",
-            Self::Unframed => "unframed",
-            Self::NotCacheableStatus => "status",
-            Self::NoLifetime => "no-lifetime",
-            Self::NotUnderstood => "not-understood",
-            Self::Upgrade => "upgrade",
-            Self::RouteSays => "route",
-            Self::Partial => "partial",
-            Self::RequestNoStore => "request-no-store",
-            Self::BodyStore => "body-store",
-            Self::Unsettled => "unsettled",
-        }
-    }
-
     /// The reason that a word names.
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+    }
+
+    /// The word and the reason in one sentence, with the setting of this route that would change it.
+    pub fn explained(self, route: &str) -> String {
+        let (word, because) = (self.as_str(), self.because());
+        match self.setting() {
+            Some(setting) => format!("{word}: {because}; {setting} on route {route} would change that"),
+            None => format!("{word}: {because}"),
+        }
     }
 
     /// Returns whether the reason lies in the response alone, so that it may be noted for all requests (F10).
@@ -153,10 +136,21 @@ mod tests {
 
     #[test]
     fn words_name_their_reasons() {
-        for reason in PassReason::ALL {
+        for &reason in PassReason::ALL {
             assert_eq!(PassReason::parse(reason.as_str()), Some(reason));
         }
         assert_eq!(PassReason::parse("no_store"), None);
+    }
+
+    #[test]
+    fn a_sentence_ends_with_the_setting_that_would_change_it() {
+        let sentence = PassReason::NoLifetime.explained("api");
+        assert!(sentence.starts_with("no-lifetime: the response has no lifetime"), "{sentence}");
+        assert!(
+            sentence.contains("; default_ttl (") && sentence.ends_with(" on route api would change that")
+        );
+        let sentence = PassReason::Unsettled.explained("api");
+        assert_eq!(sentence, "unsettled: it found nothing to ride, however often it tried");
     }
 
     #[test]

@@ -6,74 +6,10 @@ use http::header;
 
 use super::cache_control::{ClientDirectives, Directives, targeted_field};
 use super::date::parse_date;
-use super::pass::PassReason;
 use super::request::RequestFacts;
 use super::reuse::ReuseTerms;
 use super::rules::Rules;
 use crate::record::{LifetimeBy, Lines, Record};
-
-// === impl PassReason ===
-
-impl PassReason {
-    /// The reason in words, with its RFC section or setting.
-    pub fn because(self) -> &'static str {
-        match self {
-            Self::NoStore => "the response says no-store (RFC 9111 §5.2.2.5)",
-            Self::Private => "the response says private (RFC 9111 §5.2.2.7)",
-            Self::SetCookie => {
-                "the response sets a cookie, which is one client's (RFC 9111 §7.3); the route's set_cookie decides"
-            }
-            Self::VaryStar => {
-                "the response varies on something that no request field shows (RFC 9111 §4.1), or on one that fills don't carry"
-            }
-            Self::TooLarge => "the response is longer than the route's max_object_size",
-            Self::HeadTooLarge => {
-                "the response's head, with the list of its body's segments, is longer than a record may be (64 KiB)"
-            }
-            Self::Contradiction => "the response's head contradicts itself: no record can be made of it",
-            Self::EventStream => "the response is a stream of events without an end",
-            Self::Authorization => {
-                "the request carries Authorization, and no public, s-maxage or must-revalidate lets others have the answer (RFC 9111 §3.5)"
-            }
-            Self::SecretHeader => {
-                "the request carries a key or token in a field (X-Api-Key, X-Auth-Token, the route's secret_headers), and no public, s-maxage or must-revalidate lets others have the answer (as RFC 9111 §3.5); the route's vary_on decides"
-            }
-            Self::Cookie => {
-                "the request carries Cookie, and nothing says that others may have the answer; the route's cookies and vary_on decide"
-            }
-            Self::Method => {
-                "neither GET nor a HEAD that a stored GET could answer: written through (RFC 9111 §4)"
-            }
-            Self::ConnectionAuth => {
-                "its authentication is bound to a connection (NTLM, Negotiate), which is not supported"
-            }
-            Self::MethodOverride => "a field asks the origin for another method, which may be unsafe",
-            Self::Precondition => {
-                "If-Match and If-Unmodified-Since are for the origin to judge (RFC 9111 §4.3.2, RFC 9110 §13.1)"
-            }
-            Self::Content => "a GET with content: what it asks for is not in its key (RFC 9110 §9.3.1)",
-            Self::Range => "a part is asked for, and the route's range says that parts pass",
-            Self::Unframed => {
-                "the response ends with its connection, so that a broken one looks whole (RFC 9112 §8); the route's store_unframed decides"
-            }
-            Self::NotCacheableStatus => "the status may not be stored without explicit words (RFC 9111 §3)",
-            Self::NoLifetime => {
-                "the response has no lifetime (RFC 9111 §4.2.1) and nothing to validate it by (§4.3.1)"
-            }
-            Self::NotUnderstood => {
-                "the response says must-understand, with a status that is not understood here (RFC 9111 §5.2.2.3)"
-            }
-            Self::Upgrade => "the connection becomes something else (RFC 9110 §7.8)",
-            Self::RouteSays => "the route's settings say so: cache = false or coalesce = false",
-            Self::Partial => "a part came where the whole was asked for (RFC 9111 §3.3)",
-            Self::RequestNoStore => {
-                "the request says no-store (RFC 9111 §5.2.1.5), and the route honours its words"
-            }
-            Self::BodyStore => "the body store does not take it, or has lost it",
-            Self::Unsettled => "it found nothing to ride, however often it tried",
-        }
-    }
-}
 
 /// What gave a record its lifetime, in words.
 pub fn lifetime_source(record: &Record, rules: &Rules) -> Cow<'static, str> {

@@ -129,7 +129,9 @@ pub fn verdict(ask: &RequestFacts, answer: &Answer, rules: &Rules) -> Verdict {
         && lifetime.fresh_ms == 0
         && lifetime.swr_ms == 0;
     if momentary || !subject.is_worth_storing(&lifetime, rules) {
-        return Verdict::Share { lifetime, why: PassReason::NoLifetime };
+        let says_so = stated.is_some() || said.no_cache;
+        let why = if says_so { PassReason::ZeroLifetime } else { PassReason::NoLifetime };
+        return Verdict::Share { lifetime, why };
     }
     Verdict::Store(lifetime)
 }

@@ -211,6 +211,11 @@ fn shared_but_not_kept() {
         _ => None,
     };
     assert_eq!(why(plain(200, &[], &rules)), Some(PassReason::NoLifetime));
+    for says_so in ["max-age=0", "no-cache", "s-maxage=0, public"] {
+        let said = plain(200, &[("cache-control", says_so)], &rules);
+        assert_eq!(why(said), Some(PassReason::ZeroLifetime), "{says_so}");
+    }
+    assert_eq!(why(plain(405, &[], &rules)), Some(PassReason::NoLifetime), "an error, for this moment");
     assert_eq!(why(plain(302, &[], &rules)), Some(PassReason::NotCacheableStatus));
     assert_eq!(why(plain(403, &[], &rules)), Some(PassReason::NotCacheableStatus));
     let stated: Fields<'_> = &[("cache-control", "max-age=5")];
