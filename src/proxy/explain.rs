@@ -121,7 +121,7 @@ pub(crate) async fn explain(
             );
             lines.add("key", text::key(&key, &route, target.query()));
             lines.add("request", format!("passes: {}", reason.as_str()));
-            return lines.done(Conclusion::alone(format!("{}: {}", reason.as_str(), reason.because())));
+            return lines.done(Conclusion::alone(reason.explained(&route.name)));
         }
         RequestClass::Lookup(ask) => ask,
     };

@@ -30,7 +30,7 @@ use crate::proxy::state::past::Past;
 use crate::proxy::state::under_way::Heard;
 use crate::record::{Binding, Manifest};
 use crate::route::Route;
-use crate::telemetry::labels::{FillOutcome, Why};
+use crate::telemetry::labels::FillOutcome;
 use crate::tier::{Covered, Stored};
 use crate::upstream;
 
@@ -369,9 +369,9 @@ impl Job {
             self.proxy.negative_cache.recovered(self.place.key.hash());
         }
         match verdict {
-            Verdict::Store(lifetime) => self.store(leader, fill, head, lifetime, true).await,
+            Verdict::Store(lifetime) => self.store(leader, fill, head, lifetime, None).await,
             // Nothing of it could be reused later, or its end can't be told: shared, not stored.
-            Verdict::Share { lifetime, .. } => self.store(leader, fill, head, lifetime, false).await,
+            Verdict::Share { lifetime, why } => self.store(leader, fill, head, lifetime, Some(why)).await,
             Verdict::Pass(reason) => self.passed(leader, fill, head, reason).await,
             Verdict::Failed { until_ms_from_now, shareable } => {
                 self.failed(leader, fill, head, until_ms_from_now, shareable).await;
@@ -415,7 +415,9 @@ impl Job {
             PrivateResponse::new(self.owner, self.range.own().is_some(), head.response),
         ));
         fill.release().await;
-        self.report(FillOutcome::Pass, token, 0, Some(Why::Pass(reason.as_str())));
+        // The fill's own exchange is the first pass of its key.
+        self.proxy.observer.passing(&self.route, reason);
+        self.unstored(FillOutcome::Pass, token, 0, reason);
     }
 }
 

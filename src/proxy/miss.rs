@@ -325,7 +325,7 @@ pub(crate) async fn failed(
             return Next::Answer(respond::failure(proxy, request, failure.status, answer, mine));
         }
         if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
-            return Next::Answer(pass::own(proxy, request, response, PassReason::NotCacheableStatus));
+            return Next::Answer(pass::own(proxy, request, response, PassReason::OriginError));
         }
     }
     let cause = failure.cause().unwrap_or(Cause::UpstreamStatus(failure.status));

@@ -95,14 +95,15 @@ impl Observer {
         self.route(route).pass(reason.as_str());
     }
 
+    /// A response of the origin is not stored.
+    pub(crate) fn unstored(&self, route: &Route, reason: PassReason) {
+        self.route(route).unstored(reason.as_str());
+    }
+
     pub(crate) fn fill(&self, report: &FillReport<'_>) {
         self.route(report.route).fill(report.outcome, report.duration);
         if report.outcome == FillOutcome::Fenced {
             self.metrics.dust.fenced();
-        }
-        if let (FillOutcome::Pass, Some(Why::Pass(reason))) = (report.outcome, report.why) {
-            // The fill's own exchange is the first pass of its key.
-            self.route(report.route).pass(reason);
         }
         if !self.log.wants_requests() {
             return;

@@ -155,8 +155,8 @@ pub(crate) struct Exchange {
     pub seat: Mutex<Option<crate::body::Reader>>,
     /// The fencing token that it is filled under.
     pub fence: Number,
-    /// Whether the response will be stored.
-    pub kept: bool,
+    /// Why the response will not be stored; none if it will be.
+    pub unstored: Option<PassReason>,
     /// Whether the store was reachable.
     pub coordinated: bool,
     /// Fields that only the owner gets, beside those of the record.

@@ -9,6 +9,7 @@ use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::flight::{Attempt, Joined};
+use crate::key::KeyHash;
 use crate::policy::{self, Asks, PassReason, RequestFacts, Verdict, Want};
 use crate::proxy::cause::{Cause, Refused};
 use crate::proxy::fill::measured::measured;
@@ -66,7 +67,7 @@ pub(crate) async fn pass_with_body(
         }
         Ok(head) => match doing {
             Some(doing) => after_unsafe(proxy, request, head, reason, doing).await,
-            None => own(proxy, request, head.response, reason),
+            None => own_alone(proxy, request, None, head.response, reason),
         },
     }
 }
@@ -86,7 +87,7 @@ async fn after_unsafe(
     let Some(Fills { route, born, counted, heard }) =
         stored.filter(|fills| fills.route.index == request.route.index)
     else {
-        return own(proxy, request, head.response, reason);
+        return own_alone(proxy, request, None, head.response, reason);
     };
     let (target, rules) = (request.target.to_string(), &request.route.rules);
     let ask = RequestFacts::of_credentials(&request.headers, rules);
@@ -94,7 +95,7 @@ async fn after_unsafe(
         || !proxy.hop_headers.asks_as_a_fill(&request)
         || !policy::is_coded_for_all(&request.headers, &headers)
     {
-        return own(proxy, request, head.response, reason);
+        return own_alone(proxy, request, None, head.response, reason);
     }
     let mut text = String::new();
     route.key_into(&mut text, &request.target, &request.headers);
@@ -102,7 +103,7 @@ async fn after_unsafe(
     let head = Head { born, ..head };
     match adopt(proxy, &request, CacheSlot::new(&text, &text, None), head, heard, counted).await {
         Ok((exchange, follower, me)) => respond::ride(proxy, request, &exchange, follower, me),
-        Err(Some(response)) => own(proxy, request, response, reason),
+        Err(Some(response)) => own_alone(proxy, request, None, response, reason),
         Err(None) => respond::refuse(request, Cause::Upstream(ErrorKind::Truncated), None),
     }
 }
@@ -150,18 +151,19 @@ pub(crate) async fn pass_alone(
     {
         judge_again(proxy, &request, place, &head);
     }
+    let key = place.as_ref().filter(|_| lasts(reason)).map(|place| place.key.hash());
     let Some(place) = place.filter(|_| may_adopt(&request, reason, head.response.status)) else {
-        return own(proxy, request, head.response, reason);
+        return own_alone(proxy, request, key, head.response, reason);
     };
     let for_all = proxy.hop_headers.asks_as_a_fill(&request)
         && policy::is_coded_for_all(&request.headers, &head.response.headers);
     if !is_fill(&request, reason) && !for_all {
         fill_behind(proxy, &request, place, &head);
-        return own(proxy, request, head.response, reason);
+        return own_alone(proxy, request, key, head.response, reason);
     }
     match adopt(proxy, &request, place, head, heard, counted).await {
         Ok((exchange, follower, me)) => respond::ride(proxy, request, &exchange, follower, me),
-        Err(Some(response)) => own(proxy, request, response, reason),
+        Err(Some(response)) => own_alone(proxy, request, key, response, reason),
         // The task is gone with the response in it, by a panic: nothing is left to pass on.
         Err(None) => respond::refuse(request, Cause::Upstream(ErrorKind::Truncated), None),
     }
@@ -233,7 +235,7 @@ async fn adopt(
     let (stamps, born) = (proxy.stamps.clone(), head.born);
     tokio::spawn(async move {
         let (_filling, _counted) = (stamps.fills(born), counted);
-        job.store(leader, fill, head, lifetime, true).await;
+        job.store(leader, fill, head, lifetime, None).await;
     });
     match follower.settled().await {
         crate::flight::Settled::Told(FlightOutcome::Growing(exchange)) => Ok((exchange, follower, me)),
@@ -287,6 +289,19 @@ async fn send(
     Ok(Head { response, sent, requested_at, received_at: proxy.now_ms(), born: 0 })
 }
 
+/// The response to a request that went by itself: for this request alone, and not stored. `key`: that of the
+/// response, if the reason may hold for others who ask for it.
+pub(crate) fn own_alone(
+    proxy: &Proxy,
+    request: CacheRequest,
+    key: Option<KeyHash>,
+    response: upstream::Response,
+    reason: PassReason,
+) -> Response<ReplyBody> {
+    proxy.unstored(&request.route, key, reason);
+    own(proxy, request, response, reason)
+}
+
 /// A response for this request alone.
 pub(crate) fn own(
     proxy: &Proxy,
@@ -337,6 +352,13 @@ fn never_connected(kind: ErrorKind) -> bool {
 /// same, or one to a HEAD that updates a stored response.
 fn may_be_shared(request: &CacheRequest, reason: PassReason) -> bool {
     request.route.cache && (request.method == Method::HEAD || may_turn_out_shared(reason))
+}
+
+/// Returns whether the reason may be why the key of the response stays empty, and not only why this request
+/// went by itself.
+fn lasts(reason: PassReason) -> bool {
+    use PassReason::{Authorization, Cookie, SecretHeader};
+    reason.shared() || matches!(reason, Authorization | SecretHeader | Cookie)
 }
 
 /// Returns whether a response that is passed for this reason may be stored all the same.

@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::{Error as BodyError, Reader};
-use crate::policy::{self, CacheStatus, Conditional, Cut, ErrorCase, RequestFacts};
+use crate::policy::{self, CacheStatus, Conditional, Cut, ErrorCase, PassReason, RequestFacts};
 use crate::proxy::cause::Cause;
 use crate::proxy::lookup::candidate::Criteria;
 use crate::proxy::lookup::{cache_status, reach};
@@ -230,6 +230,9 @@ pub(crate) fn ride(
     ticket.line.coordinated = Some(exchange.coordinated);
     if mine {
         ticket.upstream_answered(&request.route, exchange.head.record.status, &exchange.timing);
+    }
+    if let Some(reason) = exchange.unstored.filter(|_| !late) {
+        ticket.line.why = Some(Why::Pass(reason.as_str()));
     }
     let status = if late {
         cache_status::hit(ttl_ms(&exchange.head, proxy.now_ms()))
@@ -457,6 +460,7 @@ pub(crate) fn failure(
     if mine {
         request.ticket.line.cache = Cache::Error;
     }
+    request.ticket.line.why = Some(Why::Pass(PassReason::OriginError.as_str()));
     let mut headers = answer.headers.to_map(ADDED);
     proxy.hop_headers.deliver(&request, &mut headers, Some(&cache_status::failed(mine, request.forward)));
     if !bodiless(code) {

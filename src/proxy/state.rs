@@ -28,6 +28,7 @@ pub(crate) mod pace;
 pub(crate) mod past;
 pub(crate) mod pending_variants;
 pub(crate) mod under_way;
+pub(crate) mod unstored;
 pub(crate) mod waiters;
 
 /// The parts of a proxy, as the assembly hands them in.
@@ -79,6 +80,7 @@ pub struct Proxy {
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) sheets: Arc<Sheets>,
     pub(crate) negative_cache: NegativeCache,
+    pub(crate) unstored: unstored::UnstoredResponses,
     pub(crate) pending_variants: pending_variants::PendingVariants,
     pub(crate) heads: head_flight::HeadFlights,
     pub(crate) under_way: under_way::UnderWay,
@@ -116,6 +118,7 @@ impl Proxy {
             bodies: parts.bodies,
             sheets,
             negative_cache: NegativeCache::new(),
+            unstored: unstored::UnstoredResponses::new(),
             pending_variants: pending_variants::PendingVariants::default(),
             heads: head_flight::HeadFlights::new(),
             under_way: under_way::UnderWay::default(),

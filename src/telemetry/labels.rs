@@ -74,7 +74,7 @@ words! {
         Stored = "stored",
         /// The origin answered 304: the record was refreshed.
         Unchanged = "unchanged",
-        /// What came is not shared.
+        /// What came is not shared, or not stored.
         Pass = "pass",
         /// The origin failed, or could not be asked.
         Failed = "failed",
@@ -208,7 +208,7 @@ pub enum Why {
     Purged,
     /// The store of leases is down (S14).
     DustDown,
-    /// Passed: the word of the policy's reason.
+    /// Not stored: the word of the policy's reason.
     Pass(&'static str),
     /// The upstream's failure: the word of its kind.
     Upstream(&'static str),

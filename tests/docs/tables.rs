@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dustgate::policy::PassReason;
 use dustgate::telemetry::Metrics;
 
 use super::pages::{Page, code, page, pages, root};
@@ -89,6 +90,22 @@ fn every_event_and_every_field_of_the_log_has_a_row() {
     assert!(fields.len() > 20, "{fields:?}");
     for field in fields {
         assert!(operating.text.contains(&format!("`{field}`")), "{field} is not explained");
+    }
+}
+
+#[test]
+fn every_reason_not_to_store_has_a_row_with_the_setting_that_would_change_it() {
+    let caching = page("docs/caching.md");
+    let mut rows = caching.rows_below("## Why is it not stored");
+    rows.retain(|row| !code(row[0]).is_empty());
+    let listed = rows.iter().map(|row| code(row[0])[0].to_owned()).collect();
+    let there = PassReason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
+    check_rows(&caching, &listed, &there);
+    for (row, reason) in rows.iter().zip(PassReason::ALL) {
+        assert_eq!(code(row[0])[0], reason.as_str(), "in the order of the code");
+        let named = |text: &str| text.split([' ', '=', '`', ',', ';']).next().map(str::to_owned);
+        let setting = code(row[2]).first().and_then(|setting| named(setting));
+        assert_eq!(setting, reason.setting().and_then(named), "{}", reason.as_str());
     }
 }
 

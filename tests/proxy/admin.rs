@@ -35,6 +35,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("dustgate_followers_total", "counter"),
     ("dustgate_follower_wait_seconds", "histogram"),
     ("dustgate_passes_total", "counter"),
+    ("dustgate_unstored_total", "counter"),
     ("dustgate_shed_total", "counter"),
     ("dustgate_upstream_requests_total", "counter"),
     ("dustgate_upstream_errors_total", "counter"),

@@ -195,7 +195,13 @@ async fn the_rule_that_decided_is_named_with_its_section() {
             "60 s by a heuristic, 10 % of the time since Last-Modified (RFC 9111 §4.2.2)",
         ),
         ("GET", "/fresh", &[("authorization", "me")], 4, "lets others have the answer (RFC 9111 §3.5)"),
-        ("GET", "/nothing", &[("authorization", "me")], 4, "must-revalidate (RFC 9111 §3.5)"),
+        (
+            "GET",
+            "/nothing",
+            &[("authorization", "me")],
+            4,
+            "(RFC 9111 §3.5); vary_on = [\"authorization\"] on route all",
+        ),
         (
             "GET",
             "/fresh",

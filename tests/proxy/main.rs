@@ -29,6 +29,7 @@ mod methods;
 mod owed;
 mod purge;
 mod range;
+mod reasons;
 mod recall;
 mod restart;
 mod revalidate;

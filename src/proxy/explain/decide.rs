@@ -15,6 +15,7 @@ use crate::proxy::outcome::Failure;
 use crate::proxy::request::binding::{Party, binds};
 use crate::proxy::respond::standing_in;
 use crate::record::Note;
+use crate::route::Route;
 use crate::tier::{Covered, Stored};
 
 /// The parts of a remembered failure that decide how a request is answered.
@@ -51,9 +52,9 @@ pub(crate) async fn conclude(
             "nothing in memory may be used as it is, and the request says only-if-cached (RFC 9111 §5.2.1.7)",
         ),
         Decision::Alone { reason, because, .. } => match because {
-            Because::Stored => refused(reason),
-            Because::Asked => neither(ask, reason),
-            Because::Noted => remembered(Some(reason), reason.as_str()),
+            Because::Stored => refused(route, reason),
+            Because::Asked => neither(route, ask, reason),
+            Because::Noted => remembered(route, Some(reason), reason.as_str()),
         },
         Decision::Failed { onward, failure, .. } => {
             let (status, case) = (failure.status, failure.case());
@@ -99,7 +100,7 @@ async fn conclude_by_store(
         Some(Note::Pass { reason: word, .. }) => {
             let reason = PassReason::parse(&word);
             if reason.is_none_or(|reason| criteria.ask.want.is_bound_by(reason)) {
-                return remembered(reason, &word);
+                return remembered(party.route, reason, &word);
             }
         }
         Some(Note::Failed { status, answered, .. }) => {
@@ -112,7 +113,7 @@ async fn conclude_by_store(
     }
     let because = match (there, judged) {
         (Some(stored), Some(Err(unfit))) => because(proxy, stored, unfit, criteria),
-        _ => found.nothing(),
+        _ => found.nothing(proxy, party.route),
     };
     let completed = live.is_some_and(|live| live.sufficient(criteria).is_ok());
     let there = there.filter(|_| completed);
@@ -212,38 +213,44 @@ fn stale_because(proxy: &Proxy, stored: &Stored, so: &str) -> String {
     format!("stale: age {age}, lifetime {} (RFC 9111 §4.2), {so}", stored.record.fresh_ms / 1000)
 }
 
-fn refused(reason: PassReason) -> Conclusion {
-    Conclusion::alone(format!("stored, but not for this request: {}: {}", reason.as_str(), reason.because()))
+fn refused(route: &Route, reason: PassReason) -> Conclusion {
+    Conclusion::alone(format!("stored, but not for this request: {}", reason.explained(&route.name)))
 }
 
-fn remembered(reason: Option<PassReason>, word: &str) -> Conclusion {
-    let because = reason.map_or("a word of another version", PassReason::because);
-    Conclusion::alone(format!("remembered as not shareable: {word}: {because}"))
+fn remembered(route: &Route, reason: Option<PassReason>, word: &str) -> Conclusion {
+    let because = match reason {
+        Some(reason) => reason.explained(&route.name),
+        None => format!("{word}: a word of another version"),
+    };
+    Conclusion::alone(format!("remembered as not shareable: {because}"))
 }
 
-fn neither(ask: &RequestFacts, reason: PassReason) -> Conclusion {
-    let because = because_alone(ask, reason);
-    Conclusion::alone(format!("it neither leads nor follows: {}: {because}", reason.as_str()))
-}
-
-/// Why a request that may be looked up neither leads nor follows.
-fn because_alone(ask: &RequestFacts, reason: PassReason) -> &'static str {
-    match reason {
-        PassReason::Method if ask.want.is_head() => {
-            "the answer to a HEAD has no body that a GET could be given (RFC 9110 §9.3.2)"
-        }
-        PassReason::Authorization => {
-            "nothing stored here grants that its answer is shared: public, s-maxage, must-revalidate (RFC 9111 §3.5)"
-        }
-        reason => reason.because(),
-    }
+/// A request that may be looked up, and neither leads nor follows.
+fn neither(route: &Route, ask: &RequestFacts, reason: PassReason) -> Conclusion {
+    let because = if reason == PassReason::Method && ask.want.is_head() {
+        "method: the answer to a HEAD has no body that a GET could be given (RFC 9110 §9.3.2)".to_owned()
+    } else {
+        reason.explained(&route.name)
+    };
+    Conclusion::alone(format!("it neither leads nor follows: {because}"))
 }
 
 // === impl StoredHere ===
 
 impl StoredHere {
-    fn nothing(&self) -> String {
-        let Some(node) = &self.node else { return "nothing is stored under this key (RFC 9111 §4)".into() };
+    /// Says that nothing stored answers, and why the last response was not stored, if this instance knows.
+    fn nothing(&self, proxy: &Proxy, route: &Route) -> String {
+        let Some(node) = &self.node else {
+            let last = proxy.unstored.last(self.place.key.hash());
+            let last = last.map_or_else(String::new, |last| {
+                let ago = proxy.now_ms().saturating_sub(last.at) / 1000;
+                format!(
+                    "; the last response, {ago} s ago, was not stored: {}",
+                    last.reason.explained(&route.name)
+                )
+            });
+            return format!("nothing is stored under this key (RFC 9111 §4){last}");
+        };
         let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
         format!("no stored variant is selected by this request's {} (RFC 9111 §4.1)", fields.join(", "))
     }

@@ -58,7 +58,7 @@ impl Job {
         match begun {
             Ok((writer, growing)) => {
                 let stored = Arc::new(Stored::new(record, &self.route.rules, None));
-                let pouring = BodySink { stored, writer, growing, len: Some(len), behind, kept: true };
+                let pouring = BodySink { stored, writer, growing, len: Some(len), behind, unstored: None };
                 self.pour(leader, fill, head, pouring).await;
             }
             // The stored segments do not add up: they are of no use.

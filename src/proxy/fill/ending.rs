@@ -115,6 +115,9 @@ impl Job {
     ) {
         let token = fill.token();
         self.account.followers = leader.followers();
+        if failure.answered {
+            self.proxy.unstored(&self.route, Some(self.place.key.hash()), PassReason::OriginError);
+        }
         if let Some((ttl, lasts)) = noted {
             self.leave_failed(leader, fill, failure, ttl, lasts).await;
         } else {
@@ -251,6 +254,12 @@ impl Job {
         if fill.note(text.as_str(), Some(ttl)).await == Noted::Fenced && self.proxy.dust.shared() {
             self.tell_aside(fill.names(), fill.token(), &text, ttl.min(ASIDE)).await;
         }
+    }
+
+    /// The fill's own line in the log, and its metrics, where its response is not stored.
+    pub(crate) fn unstored(&self, outcome: FillOutcome, fence: Number, bytes: u64, why: PassReason) {
+        self.proxy.unstored(&self.route, Some(self.place.key.hash()), why);
+        self.report(outcome, fence, bytes, Some(Why::Pass(why.as_str())));
     }
 
     /// The fill's own line in the log, and its metrics.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::catalog::{self, EntryText};
 use crate::dust::{Entry, Number};
 use crate::flight::{Fill, Names, Product, Published, Standing};
+use crate::policy::PassReason;
 use crate::proxy::fill::ending::ASIDE;
 use crate::proxy::fill::stream::unfit;
 use crate::proxy::fill::{Job, landed};
@@ -35,7 +36,7 @@ impl Job {
         if !self.note_spelling(Some(stored.record.end())).await {
             // An unsafe request may have missed it: only the clients that ride it get it.
             fill.abort(None).await;
-            return self.report(FillOutcome::Pass, token, bytes, Some(Why::DustDown));
+            return self.unstored(FillOutcome::Pass, token, bytes, PassReason::DustDown);
         }
         if !self.is_noted() {
             // Unsafe requests on other instances may have missed it: it is kept here alone.
@@ -54,8 +55,7 @@ impl Job {
             // Whether it fits was checked when the head came: not to be foreseen.
             Err(error) => {
                 fill.abort(None).await;
-                let why = Why::Pass(unfit(&error).as_str());
-                return self.report(FillOutcome::Pass, token, bytes, Some(why));
+                return self.unstored(FillOutcome::Pass, token, bytes, unfit(&error));
             }
         };
         let stamps = self.proxy.stamps.clone();
@@ -115,6 +115,7 @@ impl Job {
         let (outcome, why) = match published {
             Published::Computed(_) | Published::Offered => {
                 self.proxy.negative_cache.forget(self.place.key.hash());
+                self.proxy.unstored.forget(self.place.key.hash());
                 landed::landed(&self.proxy, &stored);
                 if matches!(published, Published::Computed(_)) {
                     // What is only offered may not land: then the record that is there goes on naming them.

@@ -109,7 +109,7 @@ impl Job {
             owner: None,
             seat: std::sync::Mutex::new(None),
             fence: seen.token,
-            kept: true,
+            unstored: None,
             coordinated: true,
             own: http::HeaderMap::new(),
             timing: crate::upstream::Timing::default(),

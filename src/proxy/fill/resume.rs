@@ -150,7 +150,7 @@ impl Job {
         match resumed {
             Ok((writer, growing)) => {
                 let behind = Manifest::default();
-                let pouring = BodySink { stored, writer, growing, len, behind, kept: true };
+                let pouring = BodySink { stored, writer, growing, len, behind, unstored: None };
                 self.pour(leader, fill, head, pouring).await;
             }
             // The segments do not add up: they are of no use.

@@ -15,7 +15,7 @@ use crate::proxy::fill::{Head, Job, framing};
 use crate::proxy::outcome::{Exchange, FlightOutcome, Leader, Phase};
 use crate::proxy::request::binding::Kind;
 use crate::record::{Binding, Manifest, Note, Record};
-use crate::telemetry::labels::{FillOutcome, Shed, Why};
+use crate::telemetry::labels::{FillOutcome, Shed};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
 
@@ -53,8 +53,8 @@ pub(crate) struct BodySink {
     pub len: Option<u64>,
     /// What is stored already and belongs behind all that comes.
     pub behind: Manifest,
-    /// Whether it will be published.
-    pub kept: bool,
+    /// Why it will not be published; none if it will be.
+    pub unstored: Option<PassReason>,
 }
 
 impl Job {
@@ -65,7 +65,7 @@ impl Job {
         fill: Fill,
         head: Head,
         lifetime: Lifetime,
-        kept: bool,
+        unstored: Option<PassReason>,
     ) {
         let fields = match self.varies(&head) {
             Varies::Star => return self.passed(leader, fill, head, PassReason::VaryStar).await,
@@ -73,19 +73,24 @@ impl Job {
             Varies::On(fields) => fields,
         };
         let came = Came { born: head.born, status: head.response.status, headers: &head.response.headers };
-        let Footing { fill, fields, kept } = self.footing(&mut leader, fill, fields, kept, came).await;
+        let Footing { fill, fields, unstored } =
+            self.footing(&mut leader, fill, fields, unstored, came).await;
         let (record, len) = self.record(&head, &lifetime, &fields);
         let lasts = record.end() > self.proxy.now_ms();
         // A response that will not be stored needs only the note of the fill under way.
-        let noted = self.note_spelling((kept && lasts).then(|| record.end())).await;
+        let noted = self.note_spelling((unstored.is_none() && lasts).then(|| record.end())).await;
+        let unstored = match unstored {
+            None if !lasts => Some(PassReason::ZeroLifetime),
+            None if !noted => Some(PassReason::DustDown),
+            other => other,
+        };
         let stored = Arc::new(Stored::new(record, &self.route.rules, None));
         let hash = stored.hash.to_string();
         let max = self.route.rules.max_object_size;
-        let kept = kept && lasts && noted;
         let name = self.segments_name(&fill);
         let (writer, growing) = self.proxy.bodies.writer(&hash, name, len, max);
         let behind = Manifest::default();
-        let sink = BodySink { stored, writer, growing, len, behind, kept };
+        let sink = BodySink { stored, writer, growing, len, behind, unstored };
         // The longest step of all is not a part of those before it, which are copied when they begin.
         Box::pin(self.pour(leader, fill, head, sink)).await;
     }
@@ -99,12 +104,13 @@ impl Job {
         mut head: Head,
         pouring: BodySink,
     ) {
-        let BodySink { stored, mut writer, growing, len, behind, kept } = pouring;
+        let BodySink { stored, mut writer, growing, len, behind, unstored } = pouring;
         let token = fill.token();
         writer.lives(self.bytes_live(&stored.record));
         // Checked before the head goes out: what is announced as stored is stored.
-        let unfit = catalog::fits(&stored.record, len).err().filter(|_| kept).map(|error| unfit(&error));
-        let kept = kept && unfit.is_none();
+        let unstored =
+            unstored.or_else(|| catalog::fits(&stored.record, len).err().map(|error| unfit(&error)));
+        let kept = unstored.is_none();
         // Segments that were there before may be named by a record.
         let all_new = behind.segments.is_empty() && growing.acknowledged().segments.is_empty();
         let hash = stored.hash.to_string();
@@ -116,7 +122,7 @@ impl Job {
             sent: head.sent,
             owner: self.owner,
             fence: token,
-            kept,
+            unstored,
             coordinated: !fill.degraded(),
             own: policy::own_headers(&head.response.headers, &self.route.rules),
             timing: head.response.timing,
@@ -157,8 +163,8 @@ impl Job {
             info.phase = Phase::Publish;
             info.bytes = bytes;
         });
-        match flow {
-            Flow::Whole if kept => {
+        match (flow, unstored) {
+            (Flow::Whole, None) => {
                 let finished = tokio::select! {
                     biased;
                     finished = writer.finish() => finished,
@@ -174,14 +180,13 @@ impl Job {
                 leader.retire();
                 self.enlist(&stored.record.headers);
             }
-            Flow::Whole => {
+            (Flow::Whole, Some(reason)) => {
                 let hash = hash.clone();
                 match writer.finish().await {
                     Ok(Finished { manifest, beside }) => {
                         leader.retire();
                         fill.release().await;
-                        let why = unfit.map(|reason| Why::Pass(reason.as_str()));
-                        self.report(FillOutcome::Pass, token, bytes, why);
+                        self.unstored(FillOutcome::Pass, token, bytes, reason);
                         if all_new && beside.is_none() {
                             self.discard_unnamed(&growing, &hash, &manifest).await;
                         }
@@ -189,14 +194,14 @@ impl Job {
                     Err(error) => self.cut_short(leader, fill, &error, bytes).await,
                 }
             }
-            Flow::Broke(error) => {
+            (Flow::Broke(error), _) => {
                 // Its readers see the break when the flight is over: a client that asks again then does not
                 // join it.
                 self.broke_off(leader, fill, &error, bytes).await;
                 drop(writer);
             }
-            Flow::Cut(error, ended) => {
-                let reason = unstored(&error);
+            (Flow::Cut(error, ended), _) => {
+                let reason = self::unstored(&error);
                 let outcome = if reason == PassReason::BodyStore {
                     self.proxy.observer.body_store_error(&error);
                     self.pass_for_now(&fill).await;
@@ -207,7 +212,7 @@ impl Job {
                 };
                 leader.retire();
                 fill.release().await;
-                self.report(outcome, token, bytes, Some(Why::Pass(reason.as_str())));
+                self.unstored(outcome, token, bytes, reason);
                 if leader.followers() == 0 {
                     // Its own client has left: the others would wait for that client's place.
                     drop(exchange.take_seat());
@@ -220,7 +225,7 @@ impl Job {
                     never = exchange.vacate_seat() => match never {},
                 }
             }
-            Flow::Unwanted => {
+            (Flow::Unwanted, _) => {
                 // No client reads it: a request that comes from now on leads anew, and does not join it.
                 leader.retire();
                 drop(writer);
@@ -313,7 +318,7 @@ impl Job {
         self.pass_for_now(&fill).await;
         leader.retire();
         fill.release().await;
-        self.report(FillOutcome::Failed, token, bytes, Some(Why::Pass(PassReason::BodyStore.as_str())));
+        self.unstored(FillOutcome::Failed, token, bytes, PassReason::BodyStore);
     }
 
     /// An error without lifetime is shared with the requests that it binds, and with no others (F7).

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use crate::catalog::{EntryText, MAX_FIELDS, Reading};
 use crate::dust::Number;
 use crate::flight::{Attempt, Fill, Names, Product, Published, Standing};
-use crate::policy::{self, Varies};
+use crate::policy::{self, PassReason, Varies};
 use crate::proxy::Proxy;
 use crate::proxy::fill::{Head, Job, better};
 use crate::proxy::lookup::{self, CacheSlot};
@@ -36,8 +36,8 @@ pub(crate) struct Footing {
     pub(crate) fill: Fill,
     /// The fields that the key varies on, the response's own among them.
     pub(crate) fields: Vec<HeaderName>,
-    /// Whether the response is to be stored.
-    pub(crate) kept: bool,
+    /// Why the response is not to be stored; none if it is.
+    pub(crate) unstored: Option<PassReason>,
 }
 
 impl Job {
@@ -48,14 +48,14 @@ impl Job {
         leader: &mut Leader,
         fill: Fill,
         fields: Vec<HeaderName>,
-        kept: bool,
+        unstored: Option<PassReason>,
         came: Came<'_>,
     ) -> Footing {
         let Came { born, status, headers: response } = came;
         let known: &[HeaderName] = self.place.node.as_ref().map_or(&[], |node| &node.fields);
         if fields.iter().all(|field| known.contains(field)) {
             let fields = known.to_vec();
-            return Footing { fill, fields, kept };
+            return Footing { fill, fields, unstored };
         }
         let mut fields: Vec<HeaderName> = fields.into_iter().chain(known.iter().cloned()).collect();
         fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -69,8 +69,8 @@ impl Job {
             noted: self.place.node.as_ref().is_none_or(|node| node.noted),
         };
         let under = self.place.under(Arc::new(node.clone()), &self.headers);
-        if !kept {
-            return Footing { fill, fields, kept };
+        if unstored.is_some() {
+            return Footing { fill, fields, unstored };
         }
         let attempt = self.attempt(leader, &under).await;
         let names = self.proxy.names(&under.key);
@@ -91,11 +91,11 @@ impl Job {
                 if led_primary {
                     lookup::keep_hint(&self.proxy, &Arc::new(node));
                 }
-                return Footing { fill, fields, kept: false };
+                return Footing { fill, fields, unstored: Some(PassReason::DustDown) };
             }
         };
         if !led_primary && variant.is_none() {
-            return Footing { fill, fields, kept: false };
+            return Footing { fill, fields, unstored: Some(PassReason::OtherFill) };
         }
         self.place = under;
         if led_primary {
@@ -110,9 +110,9 @@ impl Job {
             fill.release().await;
             self.enlist(response);
         }
-        let kept = variant.is_some();
+        let unstored = variant.is_none().then_some(PassReason::OtherFill);
         let fill = variant.unwrap_or_else(|| self.proxy.flight.apart(&names));
-        Footing { fill, fields, kept }
+        Footing { fill, fields, unstored }
     }
 
     /// Tries for the variant's lease, if this flight may stand at its key too, so that all requests for it

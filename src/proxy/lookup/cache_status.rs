@@ -34,8 +34,12 @@ pub(crate) fn in_doubt(status: CacheStatus<'_>) -> CacheStatus<'_> {
 /// A response that is ridden: of the request's own exchange (`mine`) or of another's.
 pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
     let status = CacheStatus { fwd: Some(exchange.forward), ..CacheStatus::default() };
-    // Only the leader's response says `stored`: it was stored once.
-    if mine { CacheStatus { stored: exchange.kept, ..status } } else { awaited(status) }
+    if !mine {
+        return awaited(status);
+    }
+    // Only the leader's response says `stored`, or why it is not: it was stored once.
+    let detail = exchange.unstored.map(PassReason::as_str);
+    CacheStatus { stored: detail.is_none(), detail, ..status }
 }
 
 /// A complete record that a flight ended with.
@@ -76,7 +80,10 @@ pub(crate) fn passed(reason: PassReason, forward: Option<Fwd>) -> CacheStatus<'s
 
 /// An error response of upstream.
 pub(crate) fn failed(mine: bool, forward: Option<Fwd>) -> CacheStatus<'static> {
-    if mine { asked(forward) } else { awaited(asked(forward)) }
+    if !mine {
+        return awaited(asked(forward));
+    }
+    CacheStatus { detail: Some(PassReason::OriginError.as_str()), ..asked(forward) }
 }
 
 /// Why a request goes upstream, by what is stored (RFC 9211 §2.2).

@@ -19,7 +19,7 @@ pub(crate) fn about_to_be_stored(
     let follower = proxy.flights.peek(&place.key.hash())?;
     let Some(FlightOutcome::Growing(exchange)) = follower.told() else { return None };
     let head = &exchange.head;
-    if !exchange.kept || exchange.growing.len_if_done().is_none() {
+    if exchange.unstored.is_some() || exchange.growing.len_if_done().is_none() {
         return None;
     }
     let candidate = Candidate::new(head, head.covered(&proxy.stamps));

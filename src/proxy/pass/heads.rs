@@ -126,7 +126,9 @@ pub(crate) async fn share_head(
             // Each request goes by itself.
             Ok(Settled::Told(HeadOutcome::Apart(_))) if !mine => break,
             Ok(Settled::Told(heard)) => match heard.own().and_then(PrivateResponse::take) {
-                Some(response) => return pass::own(proxy, request, response, PassReason::Method),
+                Some(response) => {
+                    return pass::own_alone(proxy, request, None, response, PassReason::Method);
+                }
                 None => break,
             },
         }

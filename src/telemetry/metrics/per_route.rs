@@ -27,6 +27,7 @@ pub(super) struct Families {
     keys: IntCounterVec,
     followers: IntGaugeVec,
     passes: IntCounterVec,
+    unstored: IntCounterVec,
     uncoordinated: IntCounterVec,
 }
 
@@ -102,6 +103,11 @@ impl Families {
             ),
             followers: to.gauges("followers", "Requests that wait for or ride a fill.", route),
             passes: to.counters("passes_total", "Requests passed, by reason.", &["route", "reason"]),
+            unstored: to.counters(
+                "unstored_total",
+                "Responses of the origin that were not stored, by reason.",
+                &["route", "reason"],
+            ),
             uncoordinated: to.counters(
                 "uncoordinated_fills_total",
                 "Fills without a lease: the store was down.",
@@ -187,6 +193,11 @@ impl RouteMetrics {
     /// A pass, by the word of the policy's reason.
     pub fn pass(&self, reason: &'static str) {
         self.inner.families.passes.with_label_values(&[self.inner.name.as_str(), reason]).inc();
+    }
+
+    /// A response of the origin that is not stored, by the word of the policy's reason.
+    pub fn unstored(&self, reason: &'static str) {
+        self.inner.families.unstored.with_label_values(&[self.inner.name.as_str(), reason]).inc();
     }
 
     /// The number of requests that were answered in this way, for the hit ratio.

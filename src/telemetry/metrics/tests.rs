@@ -13,7 +13,7 @@ const FAMILIES: &str = "
     fills_total counter outcome route | fill_duration_seconds histogram route | fills gauge route
     fill_fetches_total counter route | filled_keys_total counter route
     followers gauge route | followers_total counter end scope | follower_wait_seconds histogram scope
-    passes_total counter reason route | shed_total counter reason
+    passes_total counter reason route | unstored_total counter reason route | shed_total counter reason
     upstream_requests_total counter code upstream | upstream_errors_total counter reason upstream
     upstream_duration_seconds histogram upstream | upstream_in_flight gauge upstream
     upstream_queue gauge upstream | upstream_permits gauge upstream | upstream_permits_max gauge upstream
@@ -109,6 +109,7 @@ fn traffic(metrics: &Metrics) {
     route.key();
     route.uncoordinated();
     route.pass("no-store");
+    route.unstored("no-store");
     let upstream = metrics.upstream("catalog");
     upstream.response(200, ms);
     upstream.error("reset");

@@ -178,7 +178,7 @@ pub(super) async fn done(bench: &Bench, case: &Case) -> Exchange {
         owner: None,
         seat: std::sync::Mutex::new(None),
         fence: BORN,
-        kept: true,
+        unstored: None,
         coordinated: true,
         own: HeaderMap::new(),
         timing: crate::upstream::Timing::default(),
