@@ -194,6 +194,14 @@ impl Route {
         out
     }
 
+    /// Returns whether it certainly stores nothing, although it is to cache: no method that it takes is ever
+    /// answered from what is stored.
+    pub fn stores_nothing(&self) -> bool {
+        let looked_up =
+            |methods: &Vec<Method>| methods.iter().any(|m| matches!(*m, Method::GET | Method::HEAD));
+        self.cache && self.methods.as_ref().is_some_and(|methods| !looked_up(methods))
+    }
+
     /// The client's path for an upstream's `path`: what `strip_prefix` removed is put back.
     pub fn client_path(&self, path: &str) -> String {
         format!("{}{path}", self.strip_prefix.as_deref().unwrap_or_default())

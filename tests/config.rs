@@ -233,6 +233,10 @@ fn what_is_allowed_and_worth_a_thought() {
             "t.toml:1: routes.r: can never match: its methods are refused before routes are asked",
         ),
         (
+            "methods = [\"POST\"]",
+            "t.toml:4: routes.r.methods = [\"POST\"]: without GET and HEAD nothing is stored, nor answered from what is stored; cache = false says so",
+        ),
+        (
             "path = \"/a*\"",
             "t.toml:4: routes.r.path = \"/a*\": a * counts only as the last segment; elsewhere it is a *",
         ),
@@ -243,8 +247,14 @@ fn what_is_allowed_and_worth_a_thought() {
     ] {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [told], "{line}");
     }
-    for line in ["wait_timeout = \"37s\"", "ignore = [\"max-age\"]", "path = \"/a/*\"", "range = \"segment\""]
-    {
+    for line in [
+        "wait_timeout = \"37s\"",
+        "ignore = [\"max-age\"]",
+        "path = \"/a/*\"",
+        "methods = [\"POST\"]\ncache = false",
+        "methods = \"HEAD\"",
+        "range = \"segment\"",
+    ] {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [""; 0], "{line}");
     }
     let dust = format!("[dust]\nwait_timeout = \"1s\"\n{ROUTE}");

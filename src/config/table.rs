@@ -57,9 +57,19 @@ pub(super) fn table<'p>(
         }
         Table::default()
     });
-    for gone in table.unreachable() {
-        if let Some(at) = names.iter().position(|name| *name == gone.name) {
-            warnings.add(&places[at], format!("can never match: {}", gone.why));
+    let unreachable = table.unreachable();
+    let place = |of: &str| names.iter().position(|name| **name == *of).map(|at| places[at].clone());
+    for gone in &unreachable {
+        if let Some(at) = place(&gone.name) {
+            warnings.add(&at, format!("can never match: {}", gone.why));
+        }
+    }
+    for route in table.in_order().iter().filter(|route| route.stores_nothing()) {
+        let never = unreachable.iter().any(|gone| gone.name == route.name);
+        if let Some(at) = place(&route.name).filter(|_| !never) {
+            let reason = "without GET and HEAD nothing is stored, nor answered from what is stored; cache = \
+                          false says so";
+            warnings.add(&below(&at, "methods"), reason);
         }
     }
     table
