@@ -7,10 +7,11 @@ use dustgate::policy::PassReason::{self, *};
 use serde_json::json;
 
 use crate::support::client::RequestFacts;
-use crate::support::{Answer, Origin, Proxy};
+use crate::support::server::Server;
+use crate::support::{Answer, Gate, Origin, Proxy};
 
-/// Reasons that no single request shows: each has its own tests, where the stores fail, fills race or a record
-/// does not fit.
+/// Reasons that no single request shows: the stores fail, fills race, or a record does not fit. Upgrades are
+/// not passed on yet.
 const NOT_BY_ONE_REQUEST: [PassReason; 7] =
     [HeadTooLarge, Contradiction, BodyStore, DustDown, OtherFill, Unsettled, Upgrade];
 
@@ -176,4 +177,52 @@ async fn a_body_that_grows_too_large_is_counted_when_that_is_known() {
     let again = proxy.get("/a").await;
     assert!(again.cache_status().ends_with("; detail=too-large"), "{again:?}");
     proxy.until_metric("dustgate_unstored_total", &[("reason", "too-large")], |count| count == 2.0).await;
+}
+
+#[tokio::test]
+async fn a_follower_says_that_it_shares_the_fetch_and_its_line_has_the_word() {
+    let gate = Gate::shut();
+    let origin = Origin::answering(Answer::ok("hello").held_by(&gate)).await;
+    let proxy = Proxy::before(&origin).await;
+    let (mut replies, ()) = tokio::join!(proxy.herd(2, "/a"), async {
+        proxy.until_followers(1).await;
+        gate.open();
+    });
+    replies.sort_by_key(|reply| reply.cache_status().to_owned());
+    assert_eq!(replies[0].cache_status(), "dustgate; fwd=uri-miss; collapsed; detail=awaited");
+    assert_eq!(replies[1].cache_status(), "dustgate; fwd=uri-miss; detail=no-lifetime");
+    let lines = proxy.logged(2, "/a").await;
+    assert!(lines.iter().all(|line| line["why"] == "no-lifetime"), "{lines:?}");
+    // It was one exchange.
+    assert_eq!(proxy.metrics().await.sum("dustgate_unstored_total", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn a_variant_that_needs_the_store_while_that_is_away_says_so() {
+    let mut server = Server::least().await;
+    let origin = Origin::answering(Answer::cacheable("hello").field("Vary", "X-Tenant")).await;
+    let proxy = Proxy::before(&origin).dust(&format!("url = \"{}\"", server.url())).await;
+    server.kill();
+    let reply = proxy.get("/a").await;
+    reply.assert(200, "hello");
+    assert_eq!(reply.cache_status(), "dustgate; fwd=uri-miss; detail=dust-down");
+    assert_eq!(proxy.logged(1, "/a").await[0]["why"], "dust-down");
+    proxy.until_metric("dustgate_unstored_total", &[("reason", "dust-down")], |count| count == 1.0).await;
+}
+
+#[tokio::test]
+async fn explain_knows_why_a_variant_was_not_stored() {
+    let origin = Origin::answering(Answer::cacheable("hello").field("Vary", "X-Tenant")).await;
+    let proxy = Proxy::before(&origin).await;
+    let get = |tenant: &str| proxy.get("/a").field("x-tenant", tenant);
+    proxy.filled_by(get("a")).await;
+    origin.on("/a", Answer::ok("hello").field("Vary", "X-Tenant"));
+    proxy.filled_by(get("b")).await;
+    for (tenant, knows) in [("b", true), ("c", false)] {
+        let question = json!({ "url": "http://api.test/a", "headers": [["x-tenant", tenant]] });
+        let said = proxy.admin_post("/v1/explain", &question).await.json();
+        let because = said["lines"]["because"].as_str().unwrap();
+        assert!(because.starts_with("no stored variant is selected by this request's x-tenant"), "{because}");
+        assert_eq!(because.ends_with(&NoLifetime.explained("all")), knows, "{because}");
+    }
 }

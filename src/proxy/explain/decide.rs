@@ -240,19 +240,18 @@ fn neither(route: &Route, ask: &RequestFacts, reason: PassReason) -> Conclusion 
 impl StoredHere {
     /// Says that nothing stored answers, and why the last response was not stored, if this instance knows.
     fn nothing(&self, proxy: &Proxy, route: &Route) -> String {
-        let Some(node) = &self.node else {
-            let last = proxy.unstored.last(self.place.key.hash());
-            let last = last.map_or_else(String::new, |last| {
-                let ago = proxy.now_ms().saturating_sub(last.at) / 1000;
-                format!(
-                    "; the last response, {ago} s ago, was not stored: {}",
-                    last.reason.explained(&route.name)
-                )
-            });
-            return format!("nothing is stored under this key (RFC 9111 §4){last}");
+        let nothing = match &self.node {
+            None => "nothing is stored under this key (RFC 9111 §4)".to_owned(),
+            Some(node) => {
+                let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
+                let fields = fields.join(", ");
+                format!("no stored variant is selected by this request's {fields} (RFC 9111 §4.1)")
+            }
         };
-        let fields: Vec<&str> = node.fields.iter().map(http::HeaderName::as_str).collect();
-        format!("no stored variant is selected by this request's {} (RFC 9111 §4.1)", fields.join(", "))
+        let Some(last) = proxy.unstored.last(self.place.key.hash()) else { return nothing };
+        let ago = proxy.now_ms().saturating_sub(last.at) / 1000;
+        let why = last.reason.explained(&route.name);
+        format!("{nothing}; the last response, {ago} s ago, was not stored: {why}")
     }
 }
 
