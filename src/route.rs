@@ -13,6 +13,7 @@ use crate::key::SPELLED;
 use crate::key::target::Target;
 use crate::policy::Rules;
 
+mod cookies;
 mod edits;
 mod keyed;
 mod matching;
@@ -22,6 +23,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use cookies::{ANALYTICS, CookiePattern, IgnoredCookies};
 pub use edits::{EditError, Edits};
 pub use keyed::KeyedField;
 pub use matching::{Conflict, NoRoute, Table, Unreachable};
@@ -54,6 +56,8 @@ pub struct Route {
     pub query: QueryRule,
     /// Which request fields are in the key.
     pub vary_on: Vec<KeyedField>,
+    /// Which cookies are taken out of a request before anything judges it.
+    pub ignore_cookies: IgnoredCookies,
     /// Part of every key, so that changing it drops the route's records.
     pub version: Option<String>,
     /// Removed from the front of a path on its way upstream; without a slash at its end.

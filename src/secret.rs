@@ -131,7 +131,10 @@ pub(crate) fn is_secret(name: &str) -> bool {
     ["token", "password", "secret", "authorization", "cookie", "api-key", "apikey"]
         .iter()
         .any(|word| name.contains(word))
-        && !matches!(name.as_str(), "cookies" | "set_cookie" | "secret_headers" | "metrics_token")
+        && !matches!(
+            name.as_str(),
+            "cookies" | "ignore_cookies" | "set_cookie" | "secret_headers" | "metrics_token"
+        )
 }
 
 // === serde ===

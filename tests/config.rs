@@ -244,6 +244,10 @@ fn what_is_allowed_and_worth_a_thought() {
             "upgrade = [\"websocket\"]",
             "t.toml:4: routes.r.upgrade = [\"websocket\"]: not in this version: connections are not upgraded",
         ),
+        (
+            "ignore_cookies = \"analytics\"\ncookies = \"strip\"",
+            "t.toml:4: routes.r.ignore_cookies = \"analytics\": cookies = \"strip\" ignores every cookie",
+        ),
     ] {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [told], "{line}");
     }

@@ -102,6 +102,8 @@ pub(crate) async fn explain(
         Ok(route) => route.clone(),
         Err(none) => return lines.no_route(none),
     };
+    let ignored = text::ignored_cookies(&route, &headers);
+    route.ignore_cookies.take_out(&mut headers);
     policy::mark_secrets(&mut headers, &route.rules);
     let entrance = if route.cache {
         policy::entrance(method, &headers, &route.rules)
@@ -111,6 +113,9 @@ pub(crate) async fn explain(
     let of_route = proxy.routes.all(&target, method);
     let also = of_route.iter().filter(|other| other.index != route.index).map(|other| &*other.name);
     lines.add("route", text::route(&route, also));
+    if let Some(ignored) = ignored {
+        lines.add("cookies", ignored);
+    }
     let mut key = String::new();
     route.key_into(&mut key, &target, &headers);
     let ask = match entrance {

@@ -76,6 +76,7 @@ pub(crate) async fn handle(
         Err(none) => return turn_away(proxy, ticket, Cause::NoRoute(none)),
     };
     ticket.routed(&route, proxy.observer.route(&route).clone());
+    route.ignore_cookies.take_out(&mut parts.headers);
     policy::mark_secrets(&mut parts.headers, &route.rules);
     if last_hop::is_asked(&parts.method, &parts.headers) {
         return finish(ticket, last_hop::answer(&route));

@@ -6,6 +6,7 @@ use http::header::{COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
+use super::cookies::is_cookie_name;
 use crate::policy::{dashed, is_known_secret, normal_into};
 
 /// One entry of `vary_on`.
@@ -27,11 +28,8 @@ impl KeyedField {
     /// A field's name, or `cookie:NAME`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
-            Some((kind, name)) => {
-                let token = !name.is_empty()
-                    && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b';' | b'=' | b',' | b'"'));
-                (kind.eq_ignore_ascii_case("cookie") && token).then(|| Self::Cookie(name.to_owned()))
-            }
+            Some((kind, name)) => (kind.eq_ignore_ascii_case("cookie") && is_cookie_name(name))
+                .then(|| Self::Cookie(name.to_owned())),
             None => text.parse().ok().map(Self::Header),
         }
     }

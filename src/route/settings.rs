@@ -35,6 +35,9 @@ pub struct Settings {
     pub query: Query,
     /// Which request fields are in the key: names, or `cookie:NAME`.
     pub vary_on: List<String>,
+    /// Which cookies are taken out of requests before anything judges them: names, a `*` at the end for any
+    /// rest, or `analytics` for the ready list.
+    pub ignore_cookies: List<String>,
     /// How many variants of a key are kept.
     pub max_variants: usize,
     /// In the key: change it to drop this route's records.
@@ -104,6 +107,7 @@ impl Default for Settings {
             coalesce: true,
             query: Query::default(),
             vary_on: List::default(),
+            ignore_cookies: List::default(),
             max_variants: 32,
             version: None,
             strip_prefix: None,

@@ -191,6 +191,18 @@ fn one_line_per_mistake_in_a_route() {
             "vary_on = \"cookie:\"",
             "routes.r.vary_on = \"cookie:\": a field's name or \"cookie:NAME\" is meant",
         ),
+        (
+            "ignore_cookies = [\"_ga*\", \"_g*a\"]",
+            "routes.r.ignore_cookies.1 = \"_g*a\": a * may only stand at the end, for any rest of the name",
+        ),
+        (
+            "ignore_cookies = \"*\"",
+            "routes.r.ignore_cookies = \"*\": that is every cookie, which cookies = \"strip\" says",
+        ),
+        (
+            "ignore_cookies = [\"_ga=1\"]",
+            "routes.r.ignore_cookies.0 = \"_ga=1\": a cookie's name is meant, perhaps with a * at its end, or \"analytics\" for the ready list",
+        ),
         ("query = { include = [\"a\"], exclude = [\"b\"] }", "routes.r.query: include or exclude, not both"),
         (
             "query = { exlude = [\"a\"] }",
@@ -275,6 +287,16 @@ fn a_route_hears_of_all_that_it_meets() {
         [
             "t.toml:9: routes.c: equal in host, path and methods at /a with route \"a\", equal in host, path and methods at /b \
              with route \"b\": one of them must be more specific"
+        ]
+    );
+}
+
+#[test]
+fn a_cookie_that_is_ignored_cannot_be_in_the_key() {
+    assert_eq!(
+        said(&format!("{ROUTE}vary_on = [\"cookie:s\", \"cookie:_ga_1\"]\nignore_cookies = \"analytics\"\n")),
+        [
+            "t.toml:4: routes.r.vary_on.1 = \"cookie:_ga_1\": ignore_cookies takes this cookie out, so it can't be in the key"
         ]
     );
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dustgate::policy::PassReason;
+use dustgate::route::ANALYTICS;
 use dustgate::telemetry::Metrics;
 
 use super::pages::{Page, code, page, pages, root};
@@ -50,6 +51,14 @@ fn every_setting_has_a_row_with_its_default() {
         settings.iter().map(|(name, default)| format!("{name} = {default}")).collect()
     };
     check_rows(&page, &rows(&listed), &rows(&wanted));
+}
+
+#[test]
+fn the_ready_list_of_cookies_is_on_the_page() {
+    let caching = page("docs/caching.md");
+    let rows = caching.rows_below("### Ignored cookies");
+    let listed: BTreeSet<_> = rows.iter().skip(1).flat_map(|row| code(row[1])).map(str::to_owned).collect();
+    check_rows(&caching, &listed, &ANALYTICS.iter().map(|name| (*name).to_owned()).collect());
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod failure;
 mod fits;
 mod get;
 mod health;
+mod ignored_cookies;
 mod invalidate;
 mod limits;
 mod many_fields;

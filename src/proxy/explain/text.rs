@@ -1,5 +1,6 @@
 //! The lines of an explanation.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use http::HeaderMap;
@@ -44,6 +45,14 @@ pub(crate) fn key(text: &str, route: &Route, query: Option<&str>) -> String {
         let _ = write!(line, "   - {name} (query)");
     }
     line
+}
+
+/// The names of the request's cookies that the route ignores, if there are any.
+pub(crate) fn ignored_cookies(route: &Route, headers: &HeaderMap) -> Option<String> {
+    let names = route.ignore_cookies.names(headers).map(String::from_utf8_lossy);
+    let names: BTreeSet<_> = names.collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    (!names.is_empty()).then(|| format!("ignored: {names} (ignore_cookies)"))
 }
 
 pub(crate) fn request(ask: &RequestFacts, alone: Option<PassReason>) -> String {

@@ -7,9 +7,11 @@ use http::{HeaderName, Method, header};
 
 use super::{Settings, WrittenEdits};
 use crate::policy::settings::{Wrong, fields};
-use crate::policy::{self, Rules};
+use crate::policy::{self, Cookies, Rules};
+use crate::route::cookies;
 use crate::route::{
-    Edits, Forward, HostPattern, KeyedField, NamePattern, PathPattern, QueryRule, Route, Which,
+    Edits, Forward, HostPattern, IgnoredCookies, KeyedField, NamePattern, PathPattern, QueryRule, Route,
+    Which,
 };
 use crate::units::List;
 
@@ -56,6 +58,7 @@ impl Settings {
             rules: Rules::default(),
             query: self.query(wrong),
             vary_on: each("vary_on", &self.vary_on.0, keyed_field, wrong),
+            ignore_cookies: self.ignore_cookies(&rules, wrong, warn),
             version: self.version.clone(),
             strip_prefix: self.strip_prefix(wrong),
             tells_host: false,
@@ -89,6 +92,27 @@ impl Settings {
             (None, None) => Which::All,
         };
         QueryRule { which, sort: self.query.sort }
+    }
+
+    fn ignore_cookies(&self, rules: &Rules, wrong: &mut Wrong<'_>, warn: &mut Wrong<'_>) -> IgnoredCookies {
+        let ignored = IgnoredCookies::new(each(
+            "ignore_cookies",
+            &self.ignore_cookies.0,
+            cookies::Written::parse,
+            wrong,
+        ));
+        for (at, text) in self.vary_on.0.iter().enumerate() {
+            if let Some(KeyedField::Cookie(name)) = KeyedField::parse(text)
+                && ignored.ignores(name.as_bytes())
+            {
+                let reason = "ignore_cookies takes this cookie out, so it can't be in the key";
+                wrong(&format!("vary_on.{at}"), reason.to_owned());
+            }
+        }
+        if rules.cookies == Cookies::Strip && !self.ignore_cookies.0.is_empty() {
+            warn("ignore_cookies", "cookies = \"strip\" ignores every cookie".to_owned());
+        }
+        ignored
     }
 
     fn strip_prefix(&self, wrong: &mut Wrong<'_>) -> Option<String> {
