@@ -42,8 +42,8 @@ pub use carried::{carried, client_digest, selection};
 pub use conditional::{Conditional, conditional, not_modified_headers};
 pub use date::{http_date, parse_date};
 pub use forward::{
-    Hop, count_down, dashed, fill_headers, is_loop, max_forwards, normalise_languages, pass_headers,
-    response_headers, strip_connection, takes_trailers, tells_the_client, upgrade_asked,
+    Hop, count_down, dashed, fill_headers, is_loop, max_forwards, needs_upgrade, normalise_languages,
+    pass_headers, response_headers, strip_connection, takes_trailers, tells_the_client,
 };
 pub use invalidate::{destinations, parsed, post_fills_get, targets, targets_with};
 pub use language::best_language;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::rules::{Carried, Cookies, Rules};
 use super::vary::{byte_of, normal};
@@ -125,28 +125,35 @@ pub fn response_headers(upstream: &HeaderMap) -> HeaderMap {
 
 /// Removes the fields that a request's Connection names, except Upgrade and TE, which are read here. This
 /// comes before anything else reads the request: a field that is in a key must not be missing from the fill.
-/// Costs one look-up if Connection is absent or is just keep-alive or close.
-pub fn strip_connection(headers: &mut HeaderMap) {
-    let Some(connection) = headers.get(header::CONNECTION) else { return };
+/// Costs one look-up if Connection is absent or is just keep-alive or close. Returns whether it names Upgrade.
+pub fn strip_connection(headers: &mut HeaderMap) -> bool {
+    let Some(connection) = headers.get(header::CONNECTION) else { return false };
     let plain = connection.as_bytes();
     let plain = plain.eq_ignore_ascii_case(b"keep-alive") || plain.eq_ignore_ascii_case(b"close");
     if plain && headers.get_all(header::CONNECTION).iter().count() == 1 {
-        return;
+        return false;
     }
-    for field in named_by_connection(headers) {
-        if field != header::UPGRADE && field != header::TE {
+    let named = named_by_connection(headers);
+    for field in &named {
+        if *field != header::UPGRADE && *field != header::TE {
             headers.remove(field);
         }
     }
+    named.contains(&header::UPGRADE)
 }
 
-/// The protocol that a request wants to upgrade to, if its Connection names Upgrade.
-pub fn upgrade_asked(headers: &HeaderMap) -> Option<&str> {
-    let mut named = tokens(headers.get_all(header::CONNECTION));
-    if !named.any(|token| token.eq_ignore_ascii_case(b"upgrade")) {
-        return None;
-    }
-    headers.get(header::UPGRADE)?.to_str().ok().map(str::trim)
+/// Returns whether a request whose Connection names Upgrade needs another protocol (RFC 9110 §7.8).
+///
+/// An offer of another HTTP or of TLS is overlooked, as a server may: the request means the same without it.
+/// Some clients send `h2c` or `TLS/1.2` with every request. A WebSocket without its upgrade is another request.
+pub fn needs_upgrade(version: Version, headers: &HeaderMap) -> bool {
+    // The field says nothing in HTTP/1.0, and HTTP/2 has none (RFC 9113 §8.2.2).
+    version == Version::HTTP_11
+        && tokens(headers.get_all(header::UPGRADE)).any(|protocol| {
+            let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
+            let offers = [&b""[..], b"h2c", b"h2", b"http", b"tls"];
+            !offers.iter().any(|offer| name.eq_ignore_ascii_case(offer))
+        })
 }
 
 /// Returns whether a request has been through this fleet before (RFC 8586).

@@ -181,8 +181,8 @@ proptest! {
         let _ = entrance(&Method::GET, &request, &rules);
         let hop = Hop { name: "g", fleet: "f", scheme: "http", host: "a", client: None, trusted: true };
         let _ = (fill_headers(&request, &rules, &hop), pass_headers(&request, &rules, &hop));
-        let _ = (is_loop(&request, "f"), upgrade_asked(&request));
-        strip_connection(&mut request.clone());
+        let _ = (is_loop(&request, "f"), needs_upgrade(http::Version::HTTP_11, &request));
+        let _ = strip_connection(&mut request.clone());
         if let Varies::On(names) = varies(&response, &rules) {
             let key = Key::new("http://a/");
             let variant = variant_key(&key, &names, &request);

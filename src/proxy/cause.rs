@@ -26,6 +26,8 @@ pub(crate) enum Cause {
     NoRoute(NoRoute),
     /// The request has the fleet's id in CDN-Loop: it has been here before.
     Loop,
+    /// The request needs another protocol on its connection.
+    Upgrade,
     /// The exchange with upstream failed.
     Upstream(ErrorKind),
     /// Upstream failed a moment ago, or its error response can't be shared.
@@ -60,6 +62,7 @@ impl Cause {
             Self::NoRoute(NoRoute::NoHost) => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute(NoRoute::NoPath) => StatusCode::NOT_FOUND,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed | Self::Upstream(ErrorKind::RequestBody) => StatusCode::BAD_REQUEST,
             Self::Upstream(ErrorKind::RequestBodyTimeout | ErrorKind::RequestBodyRate) => {
                 StatusCode::REQUEST_TIMEOUT
@@ -84,6 +87,7 @@ impl Cause {
             Self::NoRoute(NoRoute::NoHost) => "no_route_host",
             Self::NoRoute(NoRoute::NoPath) => "no_route_path",
             Self::Loop => "loop",
+            Self::Upgrade => "upgrade",
             Self::Upstream(kind) => kind.as_str(),
             Self::UpstreamStatus(_) => "upstream_status",
             Self::Waiters => "waiters",
@@ -104,6 +108,7 @@ impl Cause {
             Self::NoRoute(NoRoute::NoHost) => "no route has this host",
             Self::NoRoute(NoRoute::NoPath) => "no route of this host has this path",
             Self::Loop => "the request has been through here already",
+            Self::Upgrade => "connections are not upgraded here, to WebSocket or to any other protocol",
             Self::Upstream(kind) => match kind {
                 ErrorKind::Connect => "the origin cannot be reached",
                 ErrorKind::ConnectTimeout => "the origin did not accept a connection in time",

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 use serde::Serialize;
 
 use crate::catalog::Reading;
@@ -90,7 +90,7 @@ pub(crate) async fn explain(
 ) -> Explanation {
     let mut lines = Lines::default();
     let mut headers = headers.clone();
-    policy::strip_connection(&mut headers);
+    let upgrade = policy::strip_connection(&mut headers);
     let target = match target::canonical_url(url) {
         Ok(target) => target,
         Err(refusal) => return lines.refused(refusal),
@@ -102,6 +102,10 @@ pub(crate) async fn explain(
         Ok(route) => route.clone(),
         Err(none) => return lines.no_route(none),
     };
+    if upgrade && policy::needs_upgrade(Version::HTTP_11, &headers) {
+        lines.add("route", text::route(&route, [].into_iter()));
+        return lines.done(Conclusion::new(Outcome::NoRoute, "501", "connections are not upgraded here"));
+    }
     let ignored = text::ignored_cookies(&route, &headers);
     route.ignore_cookies.take_out(&mut headers);
     policy::mark_secrets(&mut headers, &route.rules);

@@ -37,7 +37,7 @@ pub(crate) async fn handle(
 ) -> Response<ReplyBody> {
     let (mut parts, content) = request.into_parts();
     let head = head_len(&parts);
-    policy::strip_connection(&mut parts.headers);
+    let upgrade = policy::strip_connection(&mut parts.headers);
     let mut forwarded =
         Forwarded::read(client.peer, &proxy.settings.server.trusted_proxies.0, &parts.headers);
     let mut ticket = RequestLog::open(&proxy.observer, proxy.now_ms(), &parts, &forwarded);
@@ -76,6 +76,9 @@ pub(crate) async fn handle(
         Err(none) => return turn_away(proxy, ticket, Cause::NoRoute(none)),
     };
     ticket.routed(&route, proxy.observer.route(&route).clone());
+    if upgrade && policy::needs_upgrade(parts.version, &parts.headers) {
+        return turn_away(proxy, ticket, Cause::Upgrade);
+    }
     route.ignore_cookies.take_out(&mut parts.headers);
     policy::mark_secrets(&mut parts.headers, &route.rules);
     if last_hop::is_asked(&parts.method, &parts.headers) {
@@ -213,7 +216,7 @@ fn goes_on(proxy: &Proxy, client: &Client, request: CacheRequest, onward: &Onwar
     request
 }
 
-/// An error response of this proxy to a request that has no route.
+/// An error response of this proxy to a request that no route takes.
 fn turn_away(proxy: &Proxy, mut ticket: Box<RequestLog>, cause: Cause) -> Response<ReplyBody> {
     proxy.observer.refused(cause.as_str());
     ticket.line.cache = labels::Cache::Error;

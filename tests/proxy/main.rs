@@ -44,5 +44,6 @@ mod targets;
 mod trailers;
 mod trouble;
 mod unstored;
+mod upgrade;
 mod vary;
 mod without_store;

@@ -180,15 +180,37 @@ fn loops() {
 
 #[test]
 fn upgrades() {
-    let asked = |connection: &'static str| {
-        let headers = [
-            (header::CONNECTION, HeaderValue::from_static(connection)),
-            (header::UPGRADE, HeaderValue::from_static("websocket")),
-        ];
-        upgrade_asked(&headers.into_iter().collect()).map(str::to_owned)
-    };
-    assert_eq!(asked("keep-alive, Upgrade").as_deref(), Some("websocket"));
-    assert_eq!(asked("keep-alive"), None);
+    for (connection, upgrade, needed) in [
+        (&["keep-alive, Upgrade"][..], &["websocket"][..], true),
+        (&["upgrade"], &["WebSocket"], true),
+        (&["close", "UPGRADE"], &["IRC/6.9"], true),
+        (&["upgrade"], &["h2c, websocket"], true),
+        (&["upgrade"], &["h2c", "x"], true),
+        (&["upgrade"], &["h2cx"], true),
+        // Offers, which a server may overlook.
+        (&["Upgrade, HTTP2-Settings"], &["h2c"], false),
+        (&["upgrade"], &["H2C"], false),
+        (&["upgrade"], &["TLS/1.2"], false),
+        (&["upgrade"], &["TLS/1.2, HTTP/2.0", "h2c,"], false),
+        // Nothing is asked for.
+        (&["upgrade"], &[], false),
+        (&["upgrade"], &[""], false),
+        (&["keep-alive"], &["websocket"], false),
+        (&[], &["websocket"], false),
+    ] {
+        let mut headers = HeaderMap::new();
+        let field = |name: HeaderName, lines: &[&'static str], headers: &mut HeaderMap| {
+            for line in lines {
+                headers.append(name.clone(), HeaderValue::from_static(line));
+            }
+        };
+        field(header::CONNECTION, connection, &mut headers);
+        field(header::UPGRADE, upgrade, &mut headers);
+        let named = strip_connection(&mut headers);
+        let needs = |version| named && needs_upgrade(version, &headers);
+        assert_eq!(needs(Version::HTTP_11), needed, "{connection:?} {upgrade:?}");
+        assert!(!needs(Version::HTTP_10), "HTTP/1.0 knows no upgrade");
+    }
 }
 
 #[test]

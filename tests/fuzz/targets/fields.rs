@@ -4,8 +4,8 @@
 use dustgate_fuzz::key::Key;
 use dustgate_fuzz::policy::{
     Hop, Lifetime, RangeRequest, Ranged, RequestFacts, Rules, Varies, Want, best_language, conditional,
-    content_length, fill_headers, http_date, is_loop, normal, parse_date, pass_headers, ranged, resumes,
-    resumption, strip_connection, upgrade_asked, validators, variant_key, varies,
+    content_length, fill_headers, http_date, is_loop, needs_upgrade, normal, parse_date, pass_headers,
+    ranged, resumes, resumption, strip_connection, validators, variant_key, varies,
 };
 use dustgate_fuzz::record::LifetimeBy;
 use dustgate_fuzz::route::{KeyedField, Route};
@@ -52,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
         everything.append(field, one.clone());
     }
     everything.append(header::CONNECTION, two.clone());
-    let _ = (is_loop(&everything, "f"), upgrade_asked(&everything));
+    let _ = (is_loop(&everything, "f"), needs_upgrade(http::Version::HTTP_11, &everything));
     let hop = Hop { name: "n", fleet: "f", scheme: "http", host: "a", client: None, trusted: true };
     let _ = (fill_headers(&everything, &rules, &hop), pass_headers(&everything, &rules, &hop));
 
@@ -93,5 +93,5 @@ fuzz_target!(|data: &[u8]| {
         route.key_into(&mut text, &target, &kept);
         assert_eq!(before, text);
     }
-    strip_connection(&mut everything);
+    let _ = strip_connection(&mut everything);
 });
