@@ -13,6 +13,7 @@ use crate::admin::ExplainRequest;
 use crate::app::App;
 use crate::config::Settings;
 use crate::dust::{self, Missing};
+use crate::proxy::explain::ENTRIES;
 use crate::secret::SecretUrl;
 use crate::telemetry::Log;
 
@@ -29,6 +30,9 @@ pub(super) struct Explain {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Print the names in the store, too.
+    #[arg(short, long)]
+    verbose: bool,
     #[command(flatten)]
     config: Config,
 }
@@ -83,7 +87,11 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
     if explain.json {
         println!("{value:#}");
     } else {
-        print!("{}", value["text"].as_str().unwrap_or_default());
+        let text = value["text"].as_str().unwrap_or_default();
+        let hidden = |line: &&str| line.split(' ').next() == Some(ENTRIES) && !explain.verbose;
+        for line in text.lines().filter(|line| !hidden(line)) {
+            println!("{line}");
+        }
     }
     ExitCode::from(value["code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
 }

@@ -198,19 +198,35 @@ fn upstream(
 }
 
 /// Checks that a URL names an origin.
-pub(super) fn origin(url: &SecretUrl) -> Result<(), &'static str> {
+pub(super) fn origin(url: &SecretUrl) -> Result<(), String> {
     if url.reveal().is_empty() {
-        return Err("is required, such as \"https://origin.example.com\"");
+        return Err("is required, such as \"https://origin.example.com\"".to_owned());
+    }
+    if let Some(whole) = with_scheme(url.reveal()) {
+        return Err(format!("a scheme is missing: write {whole:?}"));
     }
     let parsed =
         Url::parse(url.reveal()).map_err(|_| "a URL is meant, such as \"https://origin.example.com\"")?;
     if !matches!(parsed.scheme(), "http" | "https") || parsed.cannot_be_a_base() {
-        return Err("an http or https URL is meant");
+        return Err("an http or https URL is meant".to_owned());
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
-        return Err("an origin's URL has no query and no fragment");
+        return Err("an origin's URL has no query and no fragment".to_owned());
     }
     Ok(())
+}
+
+/// The URL that a host without a scheme stands for, perhaps with a port and a path: `http://localhost:3000` for
+/// `localhost:3000`. `None` if the text has a scheme, or is no host. What holds a user is not repeated.
+pub(super) fn with_scheme(text: &str) -> Option<String> {
+    let text = text.strip_prefix("//").unwrap_or(text);
+    if text.contains("://") || text.contains('@') || text.contains(char::is_whitespace) {
+        return None;
+    }
+    let whole = format!("http://{text}");
+    let parsed = Url::parse(&whole).ok()?;
+    parsed.host_str()?;
+    Some(if parsed.port() == Some(443) { format!("https://{text}") } else { whole })
 }
 
 fn positive(key: &str, time: Duration, problems: &mut Problems<'_>) {

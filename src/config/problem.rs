@@ -283,6 +283,17 @@ pub(super) fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a s
     (distance(name, best) <= (name.len() / 3).max(1) + 1).then_some(best)
 }
 
+/// The names that have all words of this one in them, as `default_ttl` has `ttl`; else those whose words it has.
+pub(super) fn akin<'a>(name: &str, names: &[&'a str]) -> Vec<&'a str> {
+    let fold = |text: &str| format!("_{}_", text.to_ascii_lowercase().replace('-', "_"));
+    let own = fold(name);
+    let longer: Vec<_> = names.iter().copied().filter(|other| fold(other).contains(&own)).collect();
+    if longer.is_empty() {
+        return names.iter().copied().filter(|other| own.contains(&fold(other))).collect();
+    }
+    longer
+}
+
 /// The number of letters that differ (Levenshtein). `-` and `_` count as the same.
 fn distance(one: &str, other: &str) -> usize {
     let fold = |text: &str| text.to_ascii_lowercase().replace('-', "_").into_bytes();

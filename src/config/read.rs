@@ -8,7 +8,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::Settings;
 use super::env::{Variable, only};
-use super::problem::{Path, Problem, Problems, did_you_mean};
+use super::problem::{Path, Problem, Problems, akin, did_you_mean};
 use super::section::{Dust, Route, Section as _, part};
 use crate::units::one_of;
 use crate::{admin, body, proxy, telemetry, tier, upstream};
@@ -216,6 +216,12 @@ fn clean_value(
             }
             Some(Value::Dict(tag, kept))
         }
+        // A setting that takes no list is wrong once, however many members there are.
+        Value::Array(..) if probe(section, only(keys, Value::from(Vec::<Value>::new()))).is_err() => {
+            let (path, reason) = told(at, &error);
+            problems.add(&path, format!("{reason}, and not a list"));
+            return None;
+        }
         Value::Array(_, members) => {
             for (index, member) in members.into_iter().enumerate() {
                 if let Err(error) = probe(section, only(keys, Value::from(vec![member]))) {
@@ -283,8 +289,12 @@ fn in_words(expected: &str) -> &str {
 }
 
 fn no_such(name: &str, names: &[&str]) -> String {
-    match did_you_mean(name, names.iter().copied()) {
-        Some(near) => format!("no such setting; did you mean {near}?"),
+    if let Some(near) = did_you_mean(name, names.iter().copied()) {
+        return format!("no such setting; did you mean {near}?");
+    }
+    match akin(name, names).split_last() {
+        Some((near, [])) => format!("no such setting; did you mean {near}?"),
+        Some((last, others)) => format!("no such setting; did you mean {} or {last}?", others.join(", ")),
         None => format!("no such setting; there are {}", names.join(", ")),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::origin;
+use super::check::{origin, with_scheme};
 use super::problem::{Path, Problems, did_you_mean, path};
 use super::{Route, Settings};
 use crate::policy::settings::Written;
@@ -129,9 +129,18 @@ impl Reader<'_, '_> {
             let known = settings.upstreams.keys().map(String::as_str);
             self.problem(
                 "upstream",
-                match did_you_mean(name, known) {
-                    Some(near) => format!("no such upstream; did you mean {near:?}?"),
-                    None => format!("no such upstream; [upstreams.{name}] would set it, or write a URL"),
+                match (did_you_mean(name, known), with_scheme(name)) {
+                    // No upstream has such a name.
+                    (_, Some(url)) if name.contains([':', '/']) => {
+                        format!("a scheme is missing: write {url:?}")
+                    }
+                    (Some(near), _) => format!("no such upstream; did you mean {near:?}?"),
+                    (None, Some(url)) if name.contains('.') || name == "localhost" => {
+                        format!("no such upstream, and a URL has a scheme: write {url:?}")
+                    }
+                    (None, _) => {
+                        format!("no such upstream; [upstreams.{name}] would set it, or write a URL")
+                    }
                 },
             );
         }

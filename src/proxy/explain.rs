@@ -61,6 +61,9 @@ pub struct Origin {
     pub host: Option<String>,
 }
 
+/// The line with the names in the store, which the command shows only if it is asked to say more.
+pub const ENTRIES: &str = "entries";
+
 /// What memory or else the store holds for a key.
 pub(crate) struct StoredHere {
     place: CacheSlot,
@@ -150,7 +153,8 @@ pub(crate) async fn explain(
     lines.add("upstream", upstream_text(proxy, &route, &target, own, &headers, origin(&route)));
     lines.add("key", text::key(&key, &route, target.query()));
     let names = proxy.names(&found.place.key);
-    lines.add("name", format!("{} → {}   lock {}", found.place.key.hash(), names.value, names.lock));
+    lines.add("name", found.place.key.hash().to_string());
+    lines.add(ENTRIES, format!("{}   lease {}", names.value, names.lock));
     lines.add("request", text::request(&ask, alone));
     if let Some(node) = &found.node {
         lines.add("variant", text::variant(node, &headers, route.max_variants));

@@ -85,7 +85,27 @@ fn one_line_per_mistake() {
         ),
         (
             "[upstreams.a]\nurl = \"origin\"",
-            "t.toml:2: upstreams.a.url = \"origin\": a URL is meant, such as \"https://origin.example.com\"",
+            "t.toml:2: upstreams.a.url = \"origin\": a scheme is missing: write \"http://origin\"",
+        ),
+        (
+            "[upstreams.a]\nurl = \"localhost:3000\"",
+            "t.toml:2: upstreams.a.url = \"localhost:3000\": a scheme is missing: write \"http://localhost:3000\"",
+        ),
+        (
+            "[upstreams.a]\nurl = \"//10.0.0.1:443/v1\"",
+            "t.toml:2: upstreams.a.url = \"//10.0.0.1:443/v1\": a scheme is missing: write \"https://10.0.0.1:443/v1\"",
+        ),
+        (
+            "[upstreams.a]\nurl = \"a b\"",
+            "t.toml:2: upstreams.a.url = \"a b\": a URL is meant, such as \"https://origin.example.com\"",
+        ),
+        (
+            "[upstreams.a]\nurl = [\"http://h\", \"http://i\", 3]",
+            "t.toml:2: upstreams.a.url = [\"http://h\", \"http://i\", 3]: a string, { env = \"NAME\" } or { file = \"PATH\" } is meant, and not a list",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\ntimeout = \"5s\"",
+            "t.toml:3: upstreams.a.timeout = \"5s\": no such setting; did you mean connect_timeout, first_byte_timeout, read_timeout, pool_idle_timeout or queue_timeout?",
         ),
         (
             "[upstreams.a]\nurl = \"http://h\"\nhost = \"a b\"",
@@ -263,6 +283,15 @@ fn one_line_per_mistake_in_a_route() {
             "routes.r.request_headers.set.authorization = ***: the value of authorization has bytes that no field may have",
         ),
         ("default_tll = \"1s\"", "routes.r.default_tll = \"1s\": no such setting; did you mean default_ttl?"),
+        (
+            "ttl = \"1s\"",
+            "routes.r.ttl = \"1s\": no such setting; did you mean default_ttl, status_ttl, max_ttl or pass_ttl?",
+        ),
+        ("upstream_url = 1", "routes.r.upstream_url = 1: no such setting; did you mean upstream?"),
+        (
+            "default_ttl = [\"1s\", \"2s\"]",
+            "routes.r.default_ttl = [\"1s\", \"2s\"]: a duration such as \"30s\" is meant, and not a list",
+        ),
         ("frobnicate = 1", "routes.r.frobnicate = 1: no such setting; there are "),
     ] {
         let found = said(&format!("{ROUTE}{line}\n"));
@@ -273,6 +302,25 @@ fn one_line_per_mistake_in_a_route() {
             "{line}\n{}\n{told}",
             found[0]
         );
+    }
+}
+
+#[test]
+fn one_line_per_mistake_in_what_a_route_names_as_its_upstream() {
+    for (upstream, told) in [
+        ("\"localhost:3000\"", "a scheme is missing: write \"http://localhost:3000\""),
+        ("\"[::1]:3000/v1\"", "a scheme is missing: write \"http://[::1]:3000/v1\""),
+        ("\"origin.test\"", "no such upstream, and a URL has a scheme: write \"http://origin.test\""),
+        ("\"origin\"", "no such upstream; [upstreams.origin] would set it, or write a URL"),
+        ("\"katalog\"", "no such upstream; did you mean \"catalog\"?"),
+        ("\"ftp://origin\"", "an http or https URL is meant"),
+        ("[\"http://a\", \"http://b\"]", "a string is meant, and not a list"),
+    ] {
+        let text = format!(
+            "[[routes]]\nname = \"r\"\nupstream = {upstream}\n[[routes]]\nname = \"s\"\npath = \"/s\"\nupstream = \"catalog\"\n\
+             [upstreams.catalog]\nurl = \"http://o\"\n"
+        );
+        assert_eq!(said(&text), [format!("t.toml:3: routes.r.upstream = {upstream}: {told}")]);
     }
 }
 

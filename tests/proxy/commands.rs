@@ -174,6 +174,14 @@ async fn explain_tells_by_its_exit_code() {
     }
     assert!(hit.out.contains("dustgate; hit; ttl="), "{}", hit.out);
     assert!(hit.out.contains("\"a1\""), "{}", hit.out);
+    // Names in the store are for those who look there.
+    assert!(!hit.out.contains("_dust:"), "{}", hit.out);
+    for more in ["-v", "--verbose"] {
+        let more = explain(&["http://api.test/a", more]).await;
+        assert_eq!(more.code, 0, "{more:?}");
+        assert!(more.out.contains("\nentries    dustgate/1/") && more.out.contains("_dust:sf/"), "{more:?}");
+        assert_eq!(more.out.lines().count(), hit.out.lines().count() + 1);
+    }
 
     assert_eq!(explain(&["http://api.test/b"]).await.code, 3, "would miss");
     assert_eq!(explain(&["http://api.test/a", "-X", "POST"]).await.code, 4, "would pass");
