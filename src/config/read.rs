@@ -171,7 +171,8 @@ fn clean(file: Dict, problems: &mut Problems<'_>) -> Dict {
                 continue;
             }
             (unknown, _) => {
-                problems.add(&at, no_such(unknown, &SECTIONS));
+                let misplaced = misplaced(unknown);
+                problems.add(&at, misplaced.unwrap_or_else(|| no_such(unknown, &SECTIONS)));
                 continue;
             }
         };
@@ -264,7 +265,9 @@ fn told(at: &[String], error: &Error) -> (Path, String) {
             if path.last() != Some(name) {
                 path.push(name.clone());
             }
-            no_such(name, names)
+            // Deeper tables have names of their own.
+            let misplaced = if path.len() == at.len() + 1 { misplaced(name) } else { None };
+            misplaced.unwrap_or_else(|| no_such(name, names))
         }
         Kind::UnknownVariant(_, names) => one_of(names),
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
@@ -288,13 +291,43 @@ fn in_words(expected: &str) -> &str {
     }
 }
 
-fn no_such(name: &str, names: &[&str]) -> String {
-    if let Some(near) = did_you_mean(name, names.iter().copied()) {
-        return format!("no such setting; did you mean {near}?");
+/// What is said of a setting that other sections have.
+fn misplaced(name: &str) -> Option<String> {
+    let has = |section: &&&str| names_of(section).contains(&name);
+    let there = SECTIONS.iter().filter(has).map(|section| match *section {
+        "upstreams" => "[upstreams.NAME]".to_owned(),
+        "routes" => "[[routes]]".to_owned(),
+        section => format!("[{section}]"),
+    });
+    let there: Vec<_> = there.collect();
+    (!there.is_empty()).then(|| format!("no such setting here; it belongs in {}", any_of(&there)))
+}
+
+/// The settings of a section, or of its entries: what it says when it is asked for one that can't be.
+fn names_of(section: &str) -> &'static [&'static str] {
+    match probe(section, only(&[String::new()], Value::from(0))).map_err(|error| error.kind) {
+        Err(Kind::UnknownField(_, names)) => names,
+        _ => &[],
     }
-    match akin(name, names).split_last() {
-        Some((near, [])) => format!("no such setting; did you mean {near}?"),
-        Some((last, others)) => format!("no such setting; did you mean {} or {last}?", others.join(", ")),
-        None => format!("no such setting; there are {}", names.join(", ")),
+}
+
+fn no_such(name: &str, names: &[&str]) -> String {
+    let near = match did_you_mean(name, names.iter().copied()) {
+        Some(near) => vec![near],
+        None => akin(name, names),
+    };
+    if near.is_empty() {
+        return format!("no such setting; there are {}", names.join(", "));
+    }
+    format!("no such setting; did you mean {}?", any_of(&near))
+}
+
+/// `a, b or c`.
+fn any_of(words: &[impl AsRef<str>]) -> String {
+    let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }

@@ -191,6 +191,18 @@ fn one_line_per_mistake() {
             "[admin]\ntoken = 12345",
             "t.toml:2: admin.token = ***: a string, { env = \"NAME\" } or { file = \"PATH\" } is meant",
         ),
+        (
+            "[server]\ndefault_ttl = \"1s\"",
+            "t.toml:2: server.default_ttl = \"1s\": no such setting here; it belongs in [[routes]]",
+        ),
+        (
+            "default_ttl = \"1s\"",
+            "t.toml:1: default_ttl = \"1s\": no such setting here; it belongs in [[routes]]",
+        ),
+        (
+            "[log]\nurl = \"x\"",
+            "t.toml:2: log.url = \"x\": no such setting here; it belongs in [dust], [bodies] or [upstreams.NAME]",
+        ),
         ("[log]\nformat = \"yaml\"", "t.toml:2: log.format = \"yaml\": \"json\" or \"text\" is meant"),
     ] {
         assert_eq!(said(text), [told], "{text}");
@@ -287,6 +299,11 @@ fn one_line_per_mistake_in_a_route() {
             "ttl = \"1s\"",
             "routes.r.ttl = \"1s\": no such setting; did you mean default_ttl, status_ttl, max_ttl or pass_ttl?",
         ),
+        (
+            "read_timeout = \"1s\"",
+            "routes.r.read_timeout = \"1s\": no such setting here; it belongs in [upstreams.NAME]",
+        ),
+        ("query = { read_timeout = 1 }", "routes.r.query.read_timeout = 1: no such setting; there are "),
         ("upstream_url = 1", "routes.r.upstream_url = 1: no such setting; did you mean upstream?"),
         (
             "default_ttl = [\"1s\", \"2s\"]",
