@@ -54,7 +54,7 @@ reasons! {
     /// sharing.
     SecretHeader = "secret-header", "the request carries a key or token in a field (X-Api-Key, X-Auth-Token, the route's secret_headers), and no public, s-maxage or must-revalidate lets others have the answer (as RFC 9111 §3.5)", Some("vary_on with that field");
     /// The request carries Cookie, and the response does not grant sharing.
-    Cookie = "cookie", "the request carries Cookie, and nothing says that others may have the answer", Some("cookies = \"strip\", or vary_on = [\"cookie:NAME\"],");
+    Cookie = "cookie", "the request carries Cookie, and nothing says that others may have the answer", Some("ignore_cookies, cookies = \"strip\" or vary_on = [\"cookie:NAME\"]");
     /// Neither GET nor HEAD.
     Method = "method", "neither GET nor a HEAD that a stored GET could answer: written through (RFC 9111 §4)", None;
     /// Request or response is part of an authentication that is bound to a connection.
