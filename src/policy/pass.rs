@@ -79,8 +79,6 @@ reasons! {
     OriginError = "origin-error", "the origin fails, or wants to be asked later (408, 425, 429, 5xx): only the requests that waited get this answer", Some("status_ttl");
     /// must-understand, with a status that is not understood (RFC 9111 §5.2.2.3).
     NotUnderstood = "not-understood", "the response says must-understand, with a status that is not understood here (RFC 9111 §5.2.2.3)", None;
-    /// The request upgrades its connection.
-    Upgrade = "upgrade", "the connection becomes something else (RFC 9110 §7.8)", None;
     /// The route only passes.
     RouteSays = "route", "the route's settings say so: cache = false or coalesce = false", Some("cache or coalesce");
     /// A part that is not the requested one, or that can't be distinguished from another version's.

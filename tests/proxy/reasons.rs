@@ -10,10 +10,9 @@ use crate::support::client::RequestFacts;
 use crate::support::server::Server;
 use crate::support::{Answer, Gate, Origin, Proxy};
 
-/// Reasons that no single request shows: the stores fail, fills race, or a record does not fit. Upgrades are
-/// not passed on yet.
-const NOT_BY_ONE_REQUEST: [PassReason; 7] =
-    [HeadTooLarge, Contradiction, BodyStore, DustDown, OtherFill, Unsettled, Upgrade];
+/// Reasons that no single request shows: the stores fail, fills race, or a record does not fit.
+const NOT_BY_ONE_REQUEST: [PassReason; 6] =
+    [HeadTooLarge, Contradiction, BodyStore, DustDown, OtherFill, Unsettled];
 
 /// A request that shows a reason, and what the origin answers to it.
 struct Case {

@@ -128,7 +128,6 @@ pub(crate) fn is_of_request(reason: PassReason) -> bool {
             | PassReason::Precondition
             | PassReason::Content
             | PassReason::Range
-            | PassReason::Upgrade
             | PassReason::RouteSays
     )
 }
