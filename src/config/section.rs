@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn parts_know_their_names_and_share_none() {
-        assert_eq!(names::<dust::Settings>(), ["url", "prefix", "allow_eviction"]);
+        assert_eq!(names::<dust::Settings>(), ["url", "prefix", "token", "allow_eviction"]);
         assert_eq!(names::<flight::Settings>(), ["lease_ttl", "on_unavailable"]);
         let mut of_routes = [names::<route::Settings>(), names::<policy::Settings>()].concat();
         let count = of_routes.len();
