@@ -480,10 +480,10 @@ async fn what_a_post_says_a_get_would_get_is_stored() {
 }
 
 #[tokio::test]
-async fn no_upgrade_unless_the_route_says_so() {
+async fn no_offer_of_an_upgrade_reaches_the_origin() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).await;
-    for token in ["websocket", "h2c"] {
+    for token in ["TLS/1.2", "h2c"] {
         let ask = proxy.get("/a").field("Connection", "Upgrade, HTTP2-Settings").field("Upgrade", token);
         ask.field("HTTP2-Settings", "AAMAAABk").await.assert(200, "hello");
         let seen = origin.last("/a");
