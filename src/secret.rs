@@ -114,8 +114,20 @@ impl Debug for SecretUrl {
     }
 }
 
-/// A URL with `***` in place of its password. Text that is no URL stays as it is.
+/// A URL with `***` in place of its password and of parameters that are secret by their name. Text that is no
+/// URL stays as it is.
 pub(crate) fn masked_url(url: &str) -> String {
+    // First: a password may have a question mark in it.
+    let shown = without_password(url);
+    let Some((url, query)) = shown.split_once('?') else { return shown };
+    let masked = query.split('&').map(|parameter| match parameter.split_once('=') {
+        Some((name, _)) if is_secret(name) => format!("{name}={MASK}"),
+        _ => parameter.to_owned(),
+    });
+    format!("{url}?{}", masked.collect::<Vec<_>>().join("&"))
+}
+
+fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     // A password may have an unescaped slash in it; mask too much rather than too little.
     let Some((user, host)) = rest.rsplit_once('@') else { return url.to_owned() };
@@ -206,6 +218,8 @@ mod tests {
             ("redis://user:p@w/x@h", "redis://user:***@h"),
             ("https://token@h/x", "https://***@h/x"),
             ("embedded:./data", "embedded:./data"),
+            ("dust+ws://h/ws/sync?store=a/b&token=t", "dust+ws://h/ws/sync?store=a/b&token=***"),
+            ("redis://:p?w@h/0", "redis://:***@h/0"),
         ] {
             assert_eq!(masked_url(url), shown);
             let url = SecretUrl::here(url);

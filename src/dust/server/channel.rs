@@ -75,6 +75,8 @@ impl<'a> Channel<'a> {
             reference += 1;
             let text = tokio::select! {
                 push = pushes.recv() => match push {
+                    // Its lease would have to be released at once: two writes for nobody.
+                    Some(Push { write, tell }) if write.is_lease && tell.is_closed() => continue,
                     Some(push) => self.sent(push, reference),
                     None => return Error::Unavailable("the store is closed".into()),
                 },
@@ -245,8 +247,9 @@ impl<'a> Channel<'a> {
     fn pass_on(&self, count: u64, event: &Event, is_gap: bool) {
         let meaning = self.shared.meaning(self.index, event);
         // What lies below the path of a wide change is not known any more.
-        lock(&self.store().recent).heard(count, is_gap || meaning.is_wide, meaning.held);
+        lock(&self.store().recent).heard(count, is_gap, meaning.held);
         if meaning.is_wide {
+            lock(&self.store().recent).forget(count);
             self.shared.hub.lost();
         }
         if let Some(change) = meaning.change {
@@ -257,9 +260,7 @@ impl<'a> Channel<'a> {
     /// Passes on an event after later ones. Those who take a number for all before it have to read again.
     fn pass_on_late(&self, event: &Event) {
         if let Some(change) = self.shared.meaning(self.index, event).change {
-            let mut recent = lock(&self.store().recent);
-            *recent = Recent::after(recent.latest());
-            drop(recent);
+            lock(&self.store().recent).forget(event.store_seq);
             self.shared.hub.emit(change);
             self.shared.hub.lost();
         }

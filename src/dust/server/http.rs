@@ -12,9 +12,12 @@ use super::super::{Error, Result};
 use super::fault;
 use super::names::in_url;
 use super::state::CALL_BOUND;
+use crate::secret::Secret;
 
 /// How long a page of a listing may take.
 const PAGE_BOUND: Duration = Duration::from_secs(10);
+/// The longest answer that is taken, in bytes. A page of the longest records is shorter.
+const LONGEST: usize = 64 << 20;
 /// How many entries a page has.
 const PAGE: usize = 1000;
 /// How long no reads go out after a refusal for the rate limit that names no time.
@@ -26,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Reads {
     client: Client,
-    token: String,
+    token: Secret,
     /// Not before then.
     shut: Mutex<Option<Instant>>,
 }
@@ -56,7 +59,7 @@ impl Reads {
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
         let client = client.connect_timeout(CALL_BOUND).tcp_nodelay(true).build();
         let client = client.map_err(|error| Error::Unavailable(format!("no client for it: {error}")))?;
-        Ok(Self { client, token: token.to_owned(), shut: Mutex::default() })
+        Ok(Self { client, token: Secret::here(token), shut: Mutex::default() })
     }
 
     /// Reads the row at a rendered path.
@@ -72,7 +75,7 @@ impl Reads {
         let url = format!("{entries}?limit=1&select=keys");
         let call = async {
             let response =
-                self.client.get(url).bearer_auth(&self.token).send().await.map_err(|e| broken(&e))?;
+                self.client.get(url).bearer_auth(self.token.reveal()).send().await.map_err(|e| broken(&e))?;
             match response.status().as_u16() {
                 200 => Ok(response),
                 // It knows no store of this name.
@@ -114,7 +117,7 @@ impl Reads {
     pub(super) async fn remove(&self, entries: &str, paths: &[String]) -> Result<()> {
         for paths in paths.chunks(PAGE) {
             let ops: Vec<_> = paths.iter().map(|path| json!({ "op": "delete", "path": path })).collect();
-            let call = self.client.post(format!("{entries}/batch_write")).bearer_auth(&self.token);
+            let call = self.client.post(format!("{entries}/batch_write")).bearer_auth(self.token.reveal());
             let call = call.header("content-type", "application/json");
             let sent = call.body(json!({ "ops": ops }).to_string()).send();
             let answer = timeout(PAGE_BOUND, sent).await.map_err(|_| Error::silent(PAGE_BOUND))?;
@@ -133,9 +136,9 @@ impl Reads {
         }
         let call = async {
             let response =
-                self.client.get(url).bearer_auth(&self.token).send().await.map_err(|e| broken(&e))?;
+                self.client.get(url).bearer_auth(self.token.reveal()).send().await.map_err(|e| broken(&e))?;
             match response.status().as_u16() {
-                200 => Ok(Some(response.bytes().await.map_err(|e| broken(&e))?.to_vec())),
+                200 => whole(response).await.map(Some),
                 404 => Ok(None),
                 status => {
                     if status == 429 {
@@ -157,6 +160,17 @@ impl Reads {
     fn shut(&self) -> Option<Instant> {
         *self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn whole(mut response: Response) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(Error::Broken(format!("a read was answered with more than {LONGEST} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn broken(error: &reqwest::Error) -> Error {

@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use super::super::{Error, Result};
 use super::channel::Channel;
+use super::recent::Recent;
 use super::socket::{self, Joined};
-use super::state::{Line, Push, Shared};
+use super::state::{Line, Push, Shared, lock};
 
 /// The first pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -81,6 +82,8 @@ async fn join(shared: &Arc<Shared>, index: usize) -> Result<(Joined, Line, mpsc:
     let joined =
         socket::join(&shared.target, &shared.stores[index].name, &format!("dustgate-{name}")).await?;
     let (line, pushes) = Line::new(&name);
+    // Before the first call: what was heard on the line before may have changed since.
+    *lock(&shared.stores[index].recent) = Recent::after(joined.count);
     shared.stores[index].up(line.clone());
     Ok((joined, line, pushes))
 }

@@ -79,6 +79,11 @@ impl Recent {
         }
     }
 
+    /// Forgets all that was heard of up to the event with this count: it changed more than it told.
+    pub(super) fn forget(&mut self, count: u64) {
+        *self = Self { own: self.own, ..Self::after(count.max(self.latest)) };
+    }
+
     /// The count of the latest event.
     pub(super) fn latest(&self) -> u64 {
         self.latest
@@ -158,6 +163,19 @@ mod tests {
         assert!(!recent.is_untouched(["b", "c"], 9, 12), "10 was not seen");
         recent.heard(14, true, None);
         assert!(!recent.is_untouched(["b", "c"], 12, 14), "13 was missed");
+    }
+
+    #[test]
+    fn what_lies_below_a_wide_change_is_read_again() {
+        let mut recent = Recent::after(10);
+        recent.heard(11, false, Some(("a".into(), text("x"))));
+        recent.wrote(13);
+        recent.heard(12, false, None);
+        recent.forget(12);
+        assert_eq!((recent.of("a"), recent.latest()), (None, 12));
+        assert!(!recent.is_untouched(["a", "b"], 11, 12), "12 may have changed them");
+        recent.heard(13, false, Some(("c".into(), text("z"))));
+        assert!(recent.is_untouched(["a", "b"], 12, 13) && recent.of("c").is_some());
     }
 
     #[test]
