@@ -48,6 +48,18 @@ pub enum Found {
     Not(Error),
 }
 
+// === impl Missing ===
+
+impl Missing {
+    /// How long to try to reach a store across a network.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Fails => PATIENCE,
+            Self::Waits => BRIEF_PATIENCE,
+        }
+    }
+}
+
 /// Checks the URL of a store.
 ///
 /// # Errors
@@ -132,10 +144,8 @@ async fn redis(
     let target = Target::parse(settings.url.reveal())?;
     let target = target.allowing_eviction(settings.allow_eviction);
     let prefix = &settings.prefix;
-    let (redis, away) = match missing {
-        Missing::Fails => (Redis::open(target, prefix, clock, PATIENCE).await.map_err(shown)?, None),
-        Missing::Waits => Redis::open_or_wait(target, prefix, clock, BRIEF_PATIENCE).await.map_err(shown)?,
-    };
+    let opened = Redis::open_or_wait(target, prefix, clock, missing.patience()).await;
+    let (redis, away) = opened.map_err(shown)?;
     joined(settings, redis, away, dice, missing).await
 }
 
@@ -149,10 +159,8 @@ async fn dust_server(
     let token = settings.token.as_ref().ok_or("a Dust server needs a token; set dust.token")?;
     let target = server::Target::parse(settings.url.reveal())?.with_token(token.reveal());
     let prefix = &settings.prefix;
-    let (server, away) = match missing {
-        Missing::Fails => (Server::open(target, prefix, clock, PATIENCE).await.map_err(shown)?, None),
-        Missing::Waits => Server::open_or_wait(target, prefix, clock, BRIEF_PATIENCE).await.map_err(shown)?,
-    };
+    let opened = Server::open_or_wait(target, prefix, clock, missing.patience()).await;
+    let (server, away) = opened.map_err(shown)?;
     joined(settings, server, away, dice, missing).await
 }
 
@@ -164,7 +172,11 @@ async fn joined(
     dice: &Dice,
     missing: Missing,
 ) -> Result<Opened, String> {
-    let life = match away.map_or(store.life(None).await, Err) {
+    let life = match away {
+        Some(why) => Err(why),
+        None => store.life(None).await,
+    };
+    let life = match life {
         Ok(Some(id)) => Found::Stands(id),
         Ok(None) => Found::Begins(dice.name().into()),
         Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => Found::Not(why),

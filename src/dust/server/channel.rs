@@ -20,7 +20,6 @@ use super::frame::{self, Envelope, Event, Frame, JOIN, PHOENIX, Reply};
 use super::op::{Label, Write};
 use super::order::{Heard, Order};
 use super::pending::{Done, Waiting};
-use super::recent::Recent;
 use super::socket::{Joined, Socket, broken, topic};
 use super::state::{CALL_BOUND, Line, Outcome, Push, Shared, Store, lock};
 
@@ -129,7 +128,6 @@ impl<'a> Channel<'a> {
 
     async fn read(&self, mut inward: SplitStream<Socket>, count: u64) -> Error {
         let mut order = Order::after(count);
-        *lock(&self.store().recent) = Recent::after(count);
         loop {
             let due = order.due();
             let turn = async {

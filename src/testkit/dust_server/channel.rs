@@ -78,7 +78,7 @@ impl World {
                 let unmatched = Refusal::of("unmatched topic").payload();
                 self.reply(line, &Value::Null, &push.reference, &push.topic, &unmatched);
             }
-            // What belongs to an older join is dropped, and nobody is told.
+            // What belongs to an older join is dropped without a reply.
             (_, _, Some(current)) if current != push.join => {}
             (_, "phx_leave", Some(_)) => self.leave(line, &push),
             (_, event, Some(_)) => self.act(line, &push, event, now),
