@@ -54,8 +54,7 @@ impl Shared {
         let (what, number, held) = match &*event.op {
             "lease" | "renew" => {
                 let Some(lease) = Envelope::of(&event.value) else { return Meaning::default() };
-                let epoch = lease.holder.as_deref().map_or(0, |holder| self.numbers.unsigned(holder).1);
-                let number = self.numbers.number(spot, epoch, lease.token);
+                let number = self.numbers.of_lease(spot, lease.holder.as_deref(), lease.token);
                 let rest = || Duration::from_millis(lease.expires_at.saturating_sub(self.server_ms()));
                 let ttl = ms(by_tag.number).unwrap_or_else(rest);
                 let what = if event.op == "lease" { What::Lease(ttl) } else { What::Renew(ttl) };
@@ -66,8 +65,7 @@ impl Shared {
                 // Another client's release names no token: it is that of the lease that is known.
                 let known = || match lock(&self.stores[store].recent).last_of(&key).cloned() {
                     Some(Held::Lease { token, holder, .. }) => {
-                        let epoch = holder.as_deref().map_or(0, |holder| self.numbers.unsigned(holder).1);
-                        self.numbers.number(spot, epoch, token)
+                        self.numbers.of_lease(spot, holder.as_deref(), token)
                     }
                     _ => number,
                 };

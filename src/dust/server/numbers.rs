@@ -53,6 +53,11 @@ impl Numbers {
         }
     }
 
+    /// The number of a lease. Its epoch stands after its holder's name; another client's has none.
+    pub(super) fn of_lease(&self, spot: Spot, holder: Option<&str>, token: u64) -> Number {
+        self.number(spot, holder.map_or(0, |holder| self.unsigned(holder).1), token)
+    }
+
     /// The count in a number; 0, which is none, if no write can have this number.
     pub(super) fn count(&self, spot: Spot, number: Number) -> u64 {
         match (self.is_several, spot.is_first) {

@@ -83,8 +83,7 @@ fn expired(shared: &Shared, key: String, row: &Row) -> Option<Write> {
     let (path, spot) = (parsed(&row.path), shared.spot(&key));
     let since = shared.server_ms().saturating_sub(GRACE_MS);
     if let Some(Envelope { token, holder, expires_at }) = Envelope::of(&row.value) {
-        let epoch = holder.as_deref().map_or(0, |holder| shared.numbers.unsigned(holder).1);
-        let number = shared.numbers.number(spot, epoch, token);
+        let number = shared.numbers.of_lease(spot, holder.as_deref(), token);
         return (expires_at <= since).then(|| Write::release(key.into(), &path, token, number));
     }
     let until = Leaf::read(row.value.as_str()?).until?;

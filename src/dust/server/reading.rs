@@ -28,8 +28,8 @@ impl Server {
         if expires_at <= now {
             return Ok(None);
         }
-        let (name, epoch) = self.shared.numbers.unsigned(holder.as_deref().unwrap_or_default());
-        let token = self.shared.numbers.number(self.shared.spot(key), epoch, token);
+        let token = self.shared.numbers.of_lease(self.shared.spot(key), holder.as_deref(), token);
+        let (name, _) = self.shared.numbers.unsigned(holder.as_deref().unwrap_or_default());
         let lease = Lease { key: key.into(), token, holder: Holder(name.into()) };
         Ok(Some((lease, Duration::from_millis(expires_at - now))))
     }
@@ -67,25 +67,24 @@ impl Server {
 
     /// The entry that a key holds, unless it has expired.
     fn held_entry(&self, key: &str, count: u64, held: &Held) -> Option<Entry> {
-        let (spot, now) = (self.shared.spot(key), self.shared.server_ms());
-        let (value, epoch, count) = match held {
+        let (spot, now, numbers) = (self.shared.spot(key), self.shared.server_ms(), &self.shared.numbers);
+        let (value, number, count) = match held {
             Held::Nothing => return None,
             Held::Lease { token, holder, expires_at } => {
                 let rest = expires_at.checked_sub(now).filter(|rest| *rest > 0)?;
-                let epoch = holder.as_deref().map_or(0, |holder| self.shared.numbers.unsigned(holder).1);
-                (Value::Lease { rest: Some(Duration::from_millis(rest)) }, epoch, *token)
+                let number = numbers.of_lease(spot, holder.as_deref(), *token);
+                (Value::Lease { rest: Some(Duration::from_millis(rest)) }, number, *token)
             }
             Held::Text(raw) => {
                 let Leaf { text, until, epoch } = Leaf::read(raw);
                 if until.is_some_and(|until| until <= now) {
                     return None;
                 }
-                (Value::Text(text.into()), epoch, count)
+                (Value::Text(text.into()), numbers.number(spot, epoch, count), count)
             }
-            Held::Other => (Value::Other, 0, count),
+            Held::Other => (Value::Other, numbers.number(spot, 0, count), count),
         };
-        let number = self.shared.numbers.number(spot, epoch, count);
-        self.shared.numbers.heard(spot, count, number);
+        numbers.heard(spot, count, number);
         Some(Entry { value, number })
     }
 }
