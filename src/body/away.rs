@@ -1,5 +1,5 @@
-//! A store that can't be read, be it that of the objects or what carries segments, is *away* for a moment: new readers do not wait for it, and one read at a time
-//! finds out whether it is back.
+//! A store that can't be read, be it that of the objects or what carries segments, is *away* for a moment: new
+//! readers do not wait for it, and one read at a time finds out whether it is back.
 //!
 //! A reader whose client has had bytes has no alternative and still tries. But it does not repeat a read of a
 //! segment that failed a moment ago.
@@ -89,6 +89,11 @@ impl Away {
     pub(super) fn lately(&self, at: &SegmentAt) -> Option<Error> {
         let (cause, until) = self.failed.get(at)?;
         (Instant::now() < until).then_some(cause)
+    }
+
+    /// Whether the last reads have failed.
+    pub(super) fn is_away(&self) -> bool {
+        self.lock().until.is_some()
     }
 
     fn way(&self) -> Way {

@@ -32,6 +32,9 @@ use beside::Upload;
 
 /// The longest chunk that a reader is given at once, in bytes.
 pub(super) const BLOCK: u64 = 256 * 1024;
+/// The most bytes of all bodies in memory up to which one keeps more than [`super::Settings::window`], while
+/// the store can't be read.
+const SPARE: u64 = 64 << 20;
 
 /// A body that is being written.
 #[derive(Debug)]
@@ -387,7 +390,7 @@ impl Fill {
         let (until, budget) = match state.phase {
             Phase::Spilling => (state.readers.floor(start, state.acknowledged).unwrap_or(end), 0),
             _ if end <= settings.hold => (0, settings.hold),
-            _ => (state.acknowledged, settings.window),
+            _ => (state.acknowledged, settings.window + self.spare()),
         };
         state.window.trim(until, budget);
         let counters = &self.bodies.store.counters;
@@ -398,6 +401,16 @@ impl Fill {
         } else {
             counters.window.fetch_sub(before - after, Ordering::Relaxed);
         }
+    }
+
+    /// How many bytes more than usual stay in memory. A reader that is behind takes what left memory from the
+    /// store: while that can't be read, it would be broken off.
+    fn spare(&self) -> u64 {
+        let store = &self.bodies.store;
+        if !store.reads_fail(self.destination) {
+            return 0;
+        }
+        SPARE.saturating_sub(store.counters.window.load(Ordering::Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, WriterState> {

@@ -43,6 +43,15 @@ impl Store {
         if segment.carried { carried } else { objects }
     }
 
+    /// Whether the last reads of what goes there have failed.
+    pub(in crate::body) fn reads_fail(&self, destination: Destination) -> bool {
+        let [objects, carried] = &self.away;
+        match destination {
+            Destination::Objects => objects.is_away(),
+            Destination::Carrier { .. } => carried.is_away(),
+        }
+    }
+
     /// The space that a segment takes.
     pub(in crate::body) fn space(&self, segment: &Segment) -> u64 {
         if segment.carried { carried_space(segment.len) } else { self.takes(segment.len) }

@@ -268,3 +268,40 @@ async fn a_follower_elsewhere_reads_ahead_too() {
     assert!(reader.await.unwrap() == whole);
     assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_behind_a_fill_needs_no_store_that_cannot_be_read() {
+    let (objects, bodies, _, manifest) = stored(1).await;
+    objects.gets_fail.store(true, Ordering::SeqCst);
+    assert!(matches!(bodies.whole(KEY, &manifest).await, Err(Error::Store(_))));
+    // None of it is read while it is written.
+    let whole = body(20 * MIB);
+    let (mut writer, growing) = bodies.writer("00", 9, None, MANY);
+    let mut reader = growing.reader(None);
+    let mut taken = Vec::new();
+    for chunk in whole.chunks(MIB) {
+        writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+        if taken.is_empty() {
+            taken.extend_from_slice(&reader.next().await.unwrap().unwrap());
+        }
+    }
+    writer.finish().await.unwrap();
+    taken.extend(all(reader).await);
+    assert!(taken == whole);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fills_keep_no_more_than_their_room_however_many_there_are_while_the_store_cannot_be_read() {
+    let (objects, bodies, _, manifest) = stored(1).await;
+    objects.gets_fail.store(true, Ordering::SeqCst);
+    assert!(matches!(bodies.whole(KEY, &manifest).await, Err(Error::Store(_))));
+    let mut fills: Vec<_> = (0..8).map(|n| bodies.writer(&format!("{n:032x}"), 9, None, MANY)).collect();
+    for _ in 0..20 {
+        for (writer, _) in &mut fills {
+            writer.write(body(MIB)).await.unwrap();
+        }
+    }
+    let peak = bodies.store.counters.window_peak.load(Ordering::Relaxed);
+    // Each has its window beside the room that all share, and what is on its way to the store.
+    assert!((48..=64 + 8 * 4).contains(&(peak >> 20)), "{} MiB", peak >> 20);
+}
