@@ -1,11 +1,9 @@
 //! The assembly: makes a running proxy of settings. The only module that knows every concrete type.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::admin::{self, Readiness};
@@ -21,6 +19,7 @@ use crate::proxy::listener::{self, Connections};
 use crate::tasks::{Need, Task, Tasks};
 use crate::telemetry::labels::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
+use crate::units::Socket;
 
 /// How long the end of the process waits for the store's last writes.
 const FLUSH_BOUND: Duration = Duration::from_secs(5);
@@ -30,14 +29,17 @@ mod desk;
 mod health;
 mod life;
 mod lookout;
+mod manager;
 mod metered;
 mod room;
 mod settings;
+mod sockets;
 mod stores;
 mod upstreams;
 
 pub use descriptors::raise as raise_descriptors;
 pub use life::{Exit, Signals};
+pub use sockets::{Handed, Sockets};
 
 use health::Health;
 use lookout::Lookout;
@@ -60,12 +62,6 @@ pub struct App {
     began: Instant,
 }
 
-/// The bound sockets. They are bound first: a port that is taken shows before anything else happens.
-pub struct Sockets {
-    data: Vec<TcpListener>,
-    admin: TcpListener,
-}
-
 /// Why the process can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -77,43 +73,16 @@ pub enum BuildError {
         /// Why.
         reason: String,
     },
-    /// An address that can't be listened on.
+    /// Where it can't listen.
     #[error("{setting} = \"{address}\": {cause}")]
     Listen {
         /// Which setting.
         setting: &'static str,
-        /// The address.
-        address: SocketAddr,
+        /// The address, or the name of a socket that is handed over.
+        address: Socket,
         /// The system's error.
         cause: std::io::Error,
     },
-}
-
-impl Sockets {
-    /// Binds the addresses that the settings name.
-    pub fn bind(settings: &Settings) -> Result<Self, BuildError> {
-        let mut data = Vec::new();
-        for address in settings.server.addresses() {
-            data.push(listen("server.listen", address)?);
-        }
-        let admin = listen("admin.listen", settings.admin.listen.0)?;
-        Ok(Self { data, admin })
-    }
-
-    /// The data port's first address.
-    pub fn data_address(&self) -> std::io::Result<SocketAddr> {
-        self.data.first().map_or_else(|| Err(std::io::ErrorKind::NotFound.into()), TcpListener::local_addr)
-    }
-
-    /// All addresses of the data port.
-    pub fn data_addresses(&self) -> Vec<SocketAddr> {
-        self.data.iter().filter_map(|socket| socket.local_addr().ok()).collect()
-    }
-
-    /// The operator's port's address.
-    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
-        self.admin.local_addr()
-    }
 }
 
 impl App {
@@ -211,6 +180,7 @@ impl App {
         let Node { proxy, signal, tasks, .. } = &*app.node;
         let mut chores = app.node.begin().await;
         let mut serving = Vec::new();
+        let served = sockets.places();
         for socket in sockets.data {
             let (socket, signal) = (Arc::new(socket), signal.clone());
             let (proxy, connections) = (proxy.clone(), app.connections.clone());
@@ -244,10 +214,16 @@ impl App {
             watches.health.clone().watch(stores.dust().clone(), stores.bodies().clone(), key)
         });
         let lookout = tasks.supervise("lookout", Need::Helps, move || looks.clone().watch());
+        let watchdog = manager::watchdog().map(|every| {
+            let alive = move || manager::shows_life(every);
+            tasks.supervise("watchdog", Need::Helps, alive)
+        });
         app.log.info("started", format!("instance {}", proxy.instance()));
+        app.tells(manager::serves(&served));
         let first = signals.first(&app.log).await;
         app.health.drains();
         app.log.info("draining", format!("on {first}"));
+        app.tells(manager::leaves(app.settings.server.drain_delay + app.settings.server.drain + FLUSH_BOUND));
         let exit = tokio::select! {
             biased;
             second = signals.second(&app.log) => Exit::Second(second),
@@ -272,6 +248,9 @@ impl App {
             // Answers that are under way here may still be sent, but no client may hold the end up.
             let _ = tokio::time::timeout(Duration::from_millis(200), admin_end.drain()).await;
         }
+        if let Some(watchdog) = watchdog {
+            watchdog.abort();
+        }
         app.log.info("stopped", exit.to_string());
         app.log.flush(Duration::from_secs(1));
         exit
@@ -287,6 +266,13 @@ impl App {
         match self.node.drained(self.settings.server.drain).await {
             Ok(()) => Exit::Drained,
             Err(left) => Exit::GraceOver(left),
+        }
+    }
+
+    /// A service manager that can't be told ends the process when its patience is over: that must be seen.
+    fn tells(&self, told: std::io::Result<()>) {
+        if let Err(error) = told {
+            self.log.warn("manager", format!("the service manager could not be told: {error}"));
         }
     }
 
@@ -357,18 +343,6 @@ fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
 
 fn bad(setting: impl Into<String>, reason: impl Into<String>) -> BuildError {
     BuildError::Setting { setting: setting.into(), reason: reason.into() }
-}
-
-fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BuildError> {
-    let socket =
-        if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
-    let bound = socket.and_then(|socket| {
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        // A herd arrives faster than one loop accepts: it waits in the kernel and is not reset.
-        socket.listen(4096)
-    });
-    bound.map_err(|cause| BuildError::Listen { setting, address, cause })
 }
 
 /// The name of this process in logs and to its peers.

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::app::{self, App, BuildError, Signals, Sockets};
+use crate::app::{self, App, BuildError, Handed, Signals, Sockets};
 use crate::body::{Fate, OtherLife};
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::config::{self, Settings};
@@ -16,6 +16,7 @@ mod ask;
 mod check;
 mod demo;
 mod drill;
+mod manual;
 
 /// Exit code: the settings are wrong, or no instance can be built from them.
 const BAD_SETTINGS: u8 = 2;
@@ -48,6 +49,13 @@ enum Command {
     /// Remove stored bytes that no record names, and those of earlier lives of the store. Does two sweeps,
     /// while no instance sweeps.
     Sweep(Config),
+    /// Print what makes a shell complete these commands.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in man's own form.
+    Man,
 }
 
 /// Where the settings are.
@@ -74,6 +82,8 @@ pub fn main() -> ExitCode {
             Command::Purge(purge) => ask::purge(purge).await,
             Command::Drill(drill) => drill::run(drill).await,
             Command::Sweep(config) => sweep(&config).await,
+            Command::Completions { shell } => manual::completions(&mut Cli::command(), shell),
+            Command::Man => manual::page(Cli::command()),
         }
     });
     // Work that is left (a blocking read, a connection that was cut off) must not hold the process.
@@ -116,7 +126,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> Exi
 }
 
 async fn start(settings: Settings) -> Result<(App, Sockets), BuildError> {
-    let sockets = Sockets::bind(&settings)?;
+    let sockets = Sockets::bind(&settings, Handed::from_env())?;
     let instance = app::instance_name(&Dice::new());
     let log = Log::stdout(&settings.log, &instance, || SystemClock.wall_ms())
         .map_err(|error| BuildError::Setting { setting: "log".into(), reason: error.to_string() })?;

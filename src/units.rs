@@ -17,7 +17,7 @@ mod list;
 pub mod ms;
 pub mod size;
 
-pub use address::{Listen, Net};
+pub use address::{Listen, Net, Socket};
 pub use list::List;
 
 /// A duration such as `"250ms"`, `"10s"`, `"5m"`, `"1h"` or `"30d"`; `"0s"` is off.

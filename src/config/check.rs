@@ -84,7 +84,7 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
     if admin.max_connections == 0 {
         problems.add(&path("admin.max_connections"), "must be more than 0");
     }
-    if settings.server.listen.0.iter().any(|data| data.0 == listen && listen.port() != 0) {
+    if listen.port() != 0 && settings.server.addresses().contains(&listen) {
         problems.add(&path("admin.listen"), "server.listen has the same address");
     }
     for host in &admin.hosts.0 {

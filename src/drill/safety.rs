@@ -220,7 +220,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::units::{List, Listen};
+    use crate::units::{List, Socket};
 
     fn with(dust: &str, bodies: &str) -> Settings {
         let mut settings = Settings::default();
@@ -332,9 +332,9 @@ mod tests {
     #[test]
     fn every_listener_counts_and_everything_is_said_at_once() {
         let mut settings = with("redis://10.0.0.7", "memory:");
-        let listen = |text: &str| text.parse::<Listen>().unwrap();
-        settings.server.listen = List(vec![listen("127.0.0.1:1"), listen("[::]:2"), listen("192.0.2.1:3")]);
-        settings.admin.listen = listen("0.0.0.0:4");
+        let socket = |text: &str| text.parse::<Socket>().unwrap();
+        settings.server.listen = List(vec![socket("127.0.0.1:1"), socket("[::]:2"), socket("192.0.2.1:3")]);
+        settings.admin.listen = "0.0.0.0:4".parse().unwrap();
         let refused = look(&settings, "127.0.0.1", None).unwrap_err();
         let named: Vec<_> = refused.iter().map(|line| line.split(" is not").next().unwrap()).collect();
         assert_eq!(

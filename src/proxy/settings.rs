@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{self, List, Listen, Net};
+use crate::units::{self, List, Net, Socket};
 
 /// `[server]`: the data port. A duration of zero is for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +14,8 @@ use crate::units::{self, List, Listen, Net};
 pub struct Server {
     /// What this proxy calls itself in Cache-Status and Via.
     pub name: String,
-    /// The addresses that it listens on.
-    pub listen: List<Listen>,
+    /// Where it listens.
+    pub listen: List<Socket>,
     /// Networks of the proxies whose X-Forwarded-* are believed.
     pub trusted_proxies: List<Net>,
     /// The longest time from the first byte of a head to its last.
@@ -74,7 +74,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             name: "dustgate".to_owned(),
-            listen: List(vec![Listen(SocketAddr::from(([127, 0, 0, 1], 8080)))]),
+            listen: List(vec![Socket::At(SocketAddr::from(([127, 0, 0, 1], 8080)))]),
             trusted_proxies: List::default(),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
@@ -93,8 +93,12 @@ impl Default for Server {
 }
 
 impl Server {
-    /// The addresses of `listen`.
+    /// The addresses in `listen`. Those of sockets that are handed over are not known.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listen.0.iter().map(|listen| listen.0).collect()
+        let at = |socket: &Socket| match socket {
+            Socket::At(at) => Some(*at),
+            Socket::Handed(_) => None,
+        };
+        self.listen.0.iter().filter_map(at).collect()
     }
 }

@@ -11,11 +11,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listen(pub SocketAddr);
 
+/// Where a port listens: at an address, or on a socket that a service manager has bound and named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Socket {
+    /// Such as `127.0.0.1:8080`.
+    At(SocketAddr),
+    /// Such as `fd:http`: the name in `FileDescriptorName=`.
+    Handed(String),
+}
+
 /// A network, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Net(pub IpNet);
 
-// === impl Listen, Net ===
+/// What stands before the name of a socket that is handed over.
+const HANDED: &str = "fd:";
+
+// === impl Listen, Socket, Net ===
 
 impl FromStr for Listen {
     type Err = &'static str;
@@ -42,6 +54,30 @@ impl Serialize for Listen {
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for Socket {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(HANDED) {
+            // Names are told apart by colons where they are handed over.
+            Some(name) if name.is_empty() || name.contains(':') => {
+                Err("the name of a socket is meant, such as \"fd:http\"")
+            }
+            Some(name) => Ok(Self::Handed(name.to_owned())),
+            None => text.parse().map(|Listen(at)| Self::At(at)),
+        }
+    }
+}
+
+impl Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(at) => Display::fmt(at, f),
+            Self::Handed(name) => write!(f, "{HANDED}{name}"),
+        }
     }
 }
 
