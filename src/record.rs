@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use http::{HeaderName, StatusCode};
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 pub mod codec;
 mod evidence;
@@ -56,11 +58,11 @@ pub struct Record {
     pub credentialed: bool,
     /// The request fields that selected it (Vary): lower-case name and normal value, `None` if the field
     /// was absent. Empty for a response that does not vary.
-    pub select: Vec<(HeaderName, Option<String>)>,
+    pub select: Selecting,
     /// If it is a part (206): first byte, last byte, total length.
-    pub range: Option<(u64, u64, u64)>,
+    pub range: Option<Box<(u64, u64, u64)>>,
     /// Tags to purge by.
-    pub tags: Vec<String>,
+    pub tags: Tags,
     /// The segments of its body.
     pub body: Manifest,
 }
@@ -74,8 +76,16 @@ pub struct Manifest {
     /// The length of the body, in bytes.
     pub len: u64,
     /// The segments.
-    pub segments: Vec<Segment>,
+    pub segments: Segments,
 }
+
+/// Request fields with their values. Few records have any, and a `ThinVec` of none is one word.
+pub type Selecting = ThinVec<(HeaderName, Option<String>)>;
+/// Tags.
+pub type Tags = ThinVec<String>;
+
+/// The segments of a body. Most bodies have one, which then needs no allocation.
+pub type Segments = SmallVec<[Segment; 1]>;
 
 /// One immutable object of the body store: `<store id>/<key hash>/<token>/<n>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +205,11 @@ pub struct Binding {
 // === impl Record ===
 
 impl Record {
+    /// If it is a part (206): first byte, last byte, total length.
+    pub fn range(&self) -> Option<(u64, u64, u64)> {
+        self.range.as_deref().copied()
+    }
+
     /// When its lifetime ends, on the store's clock.
     pub fn fresh_until(&self) -> u64 {
         self.received_at.saturating_add(self.fresh_ms).saturating_sub(self.age_ms)

@@ -377,7 +377,7 @@ impl Tier {
                 }
             }
             if let (Fate::Stale, Held::Stored(stored)) = (fate, &held) {
-                stale.insert(stored.url);
+                stale.insert(stored.url());
             }
         }
         stamps.forget(now, &stale);

@@ -16,7 +16,7 @@ use super::sweep::Written;
 use super::waiting::{ReadWaiter, wake};
 use super::window::Window;
 use super::{Bodies, Error, segmenting};
-use crate::record::{MAX_SEGMENTS, Manifest, Segment};
+use crate::record::{MAX_SEGMENTS, Manifest, Segment, Segments};
 
 mod attached;
 mod beside;
@@ -379,7 +379,7 @@ impl Fill {
 
     fn manifest(&self, state: &WriterState) -> Manifest {
         let life = Some(self.name.life().clone());
-        Manifest { life, len: state.acknowledged, segments: state.segments.clone() }
+        Manifest { life, len: state.acknowledged, segments: Segments::from_slice(&state.segments) }
     }
 
     /// Drops the bytes that are no longer needed in memory; `before` is the length of the window when the

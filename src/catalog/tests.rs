@@ -86,9 +86,9 @@ fn record(key: &str) -> Record {
         keep_ms: 0,
         by: LifetimeBy::Origin,
         credentialed: false,
-        select: Vec::new(),
+        select: Vec::new().into(),
         range: None,
-        tags: Vec::new(),
+        tags: Vec::new().into(),
         body: Manifest::default(),
     }
 }

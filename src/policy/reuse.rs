@@ -34,8 +34,6 @@ pub struct ReuseTerms {
     /// The origin's stale-if-error or a grace that the route set itself, the longer one, in ms past the
     /// lifetime.
     pub sie_on_status_ms: u64,
-    /// When its lifetime ends, wall ms.
-    pub fresh_until: u64,
 }
 
 /// How a record answers a request. `ttl_ms` is what is left of its lifetime, negative when stale.
@@ -84,7 +82,7 @@ pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64) 
         return Reuse::Refused(reason);
     }
     let age_ms = current_age(record, now);
-    let ttl_ms = distance(now, terms.fresh_until);
+    let ttl_ms = distance(now, record.fresh_until());
     let fresh = ttl_ms > 0;
     let wants = &ask.wants;
     let too_old = wants.max_age.is_some_and(|most| age_ms > most) && !(terms.immutable && fresh);
@@ -164,7 +162,6 @@ impl ReuseTerms {
             varies_on_cookie: names_cookie(&record.headers),
             has_validator: has_validator(&record.headers),
             sie_on_status_ms: (said.if_error.unwrap_or(0) * 1000).max(route),
-            fresh_until: record.fresh_until(),
         }
     }
 }

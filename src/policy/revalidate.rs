@@ -118,7 +118,7 @@ pub fn head_update(
     if status != StatusCode::OK || (record.status != StatusCode::OK && record.range.is_none()) {
         return HeadUpdate::Nothing;
     }
-    let whole = record.range.map_or(record.body.len, |(_, _, total)| total);
+    let whole = record.range().map_or(record.body.len, |(_, _, total)| total);
     let length = !head.contains_key(header::CONTENT_LENGTH) || content_length(head) == Some(whole);
     let tagged = match (etag(head), etag(&record.headers)) {
         (Some(told), Some(stored)) => told.is(stored),

@@ -49,7 +49,7 @@ pub fn stale_on_error(
         ErrorCase::Status(429) if rules.if_error_set => rules.if_error_ms,
         ErrorCase::Status(_) => return false,
     };
-    now < terms.fresh_until.saturating_add(window) && now <= record.end()
+    now < record.fresh_until().saturating_add(window) && now <= record.end()
 }
 
 #[cfg(test)]

@@ -377,7 +377,7 @@ fn respond(
             (StatusCode::PARTIAL_CONTENT, Some(at))
         }
         Cut::Parts { parts, total } => {
-            let base = record.range.map_or(0, |(first, _, _)| first);
+            let base = record.range().map_or(0, |(first, _, _)| first);
             let spans = Spans { named: parts.spans(), base, total };
             let body = parted(proxy, bytes, stored);
             let response = multipart_response::response(headers, body, &spans, &proxy.dice.name());

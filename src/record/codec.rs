@@ -210,7 +210,7 @@ fn check_length(record: &Record, len: Option<u64>) -> Result<(), CodecError> {
 
 /// Checks the range of a part, and that its length `fits`.
 fn check_range(record: &Record, fits: impl Fn(u64) -> bool) -> Result<(), CodecError> {
-    let Some((first, last, total)) = record.range else { return Ok(()) };
+    let Some((first, last, total)) = record.range() else { return Ok(()) };
     holds(first <= last && last < total, "range")?;
     holds(fits(last - first + 1), "range length")
 }
@@ -324,7 +324,7 @@ fn sum(segments: &[Segment]) -> Result<u64, CodecError> {
 }
 
 fn growing(life: Option<Arc<str>>, segments: Vec<Segment>) -> Result<Manifest, CodecError> {
-    Ok(Manifest { life, len: sum(&segments)?, segments })
+    Ok(Manifest { life, len: sum(&segments)?, segments: segments.into() })
 }
 
 fn letters(value: &[u8]) -> Cow<'_, str> {

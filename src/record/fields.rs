@@ -8,8 +8,9 @@ mod names;
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::header::IntoHeaderName;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -37,7 +38,7 @@ pub trait Lines {
 /// there may be a *tail*: the bytes of a small body, so that both are one allocation.
 #[derive(Clone, Default)]
 pub struct Fields {
-    block: Bytes,
+    block: Arc<[u8]>,
 }
 
 /// The name of a stored field.
@@ -85,16 +86,17 @@ impl Fields {
 
     /// The first value of a field, as a map has it.
     pub fn value(&self, field: &HeaderName) -> Option<HeaderValue> {
-        let (_, from, to) = self.walk().find(|(name, ..)| name.is(field))?;
-        Some(self.value_at(from, to))
+        let value = self.first(field)?;
+        Some(HeaderValue::from_bytes(value).expect("a block is made of valid values"))
     }
 
     /// The fields as a map with room for `more` lines. The values share the block.
     pub fn to_map(&self, more: usize) -> HeaderMap {
-        let walk = self.walk();
+        let (walk, block) = (self.walk(), self.shared());
         let mut map = HeaderMap::with_capacity(walk.left + more);
         for (name, from, to) in walk {
-            let value = self.value_at(from, to);
+            let value = HeaderValue::from_maybe_shared(block.slice(from..to));
+            let value = value.expect("a block is made of valid values");
             match name {
                 Name::Known(name) => map.append(name.clone(), value),
                 Name::Spelled(_) => map.append(name.to_name(), value),
@@ -121,10 +123,10 @@ impl Fields {
     pub fn with_tail(&self, tail: &[u8]) -> Self {
         let end = self.end();
         let fields = if end == 0 { &[0][..] } else { &self.block[..end] };
-        let mut block = Vec::with_capacity(fields.len() + tail.len());
-        block.extend_from_slice(fields);
-        block.extend_from_slice(tail);
-        Self { block: Bytes::from(block.into_boxed_slice()) }
+        drafted(|draft| {
+            draft.extend_from_slice(fields);
+            draft.extend_from_slice(tail);
+        })
     }
 
     /// The same fields in an allocation that has nothing but them.
@@ -135,7 +137,14 @@ impl Fields {
 
     /// What lies behind the fields. Shares the block.
     pub fn tail(&self) -> Bytes {
-        self.block.slice(self.end()..)
+        let mut tail = self.shared();
+        tail.advance(self.end());
+        tail
+    }
+
+    /// The block, for parts of it to share. Its owner has an allocation of its own, for as long as they live.
+    fn shared(&self) -> Bytes {
+        Bytes::from_owner(Arc::clone(&self.block))
     }
 
     /// The bytes of the fields' text.
@@ -159,10 +168,6 @@ impl Fields {
         while walk.next().is_some() {}
         walk.at
     }
-
-    fn value_at(&self, from: usize, to: usize) -> HeaderValue {
-        HeaderValue::from_maybe_shared(self.block.slice(from..to)).expect("a block is made of valid values")
-    }
 }
 
 impl From<&HeaderMap> for Fields {
@@ -170,8 +175,7 @@ impl From<&HeaderMap> for Fields {
         if map.is_empty() {
             return Self::default();
         }
-        DRAFT.with_borrow_mut(|draft| {
-            draft.clear();
+        drafted(|draft| {
             put(draft, map.len());
             names::with_codes(map.keys(), |codes| {
                 // The lines of one name follow each other.
@@ -185,15 +189,23 @@ impl From<&HeaderMap> for Fields {
                     put_text(draft, value.as_bytes());
                 }
             });
-            let fields = Self { block: Bytes::from(Box::<[u8]>::from(&draft[..])) };
-            draft.shrink_to(MOST_DRAFT);
-            fields
         })
     }
 }
 
 /// The length above which a draft's buffer is given back.
 const MOST_DRAFT: usize = 16 * 1024;
+
+/// Fields of the block that `write` puts together.
+fn drafted(write: impl FnOnce(&mut Vec<u8>)) -> Fields {
+    DRAFT.with_borrow_mut(|draft| {
+        draft.clear();
+        write(draft);
+        let fields = Fields { block: Arc::from(&draft[..]) };
+        draft.shrink_to(MOST_DRAFT);
+        fields
+    })
+}
 
 impl From<HeaderMap> for Fields {
     fn from(map: HeaderMap) -> Self {

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::record::{Fields, LifetimeBy, Manifest, Record};
+use crate::record::{Fields, LifetimeBy, Manifest, Record, Selecting, Tags};
 use crate::upstream::{Lane, Request};
 
 /// A 200 under a key, without fields, lifetime or content.
@@ -21,9 +21,9 @@ pub fn record(key: &str) -> Record {
         keep_ms: 0,
         by: LifetimeBy::Origin,
         credentialed: false,
-        select: Vec::new(),
+        select: Selecting::new(),
         range: None,
-        tags: Vec::new(),
+        tags: Tags::new(),
         body: Manifest::default(),
     }
 }

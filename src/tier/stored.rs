@@ -10,7 +10,7 @@ use super::{Covered, Stamps, weight};
 use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::policy::{ReuseTerms, Rules};
-use crate::record::{Fields, Manifest, Record, Segment};
+use crate::record::{Fields, Manifest, Record};
 
 /// Mark: the record was used since [`super::Tier::was_used`] was last called for it.
 pub(super) const USED: u8 = 1;
@@ -28,8 +28,6 @@ pub struct Stored {
     body: Option<Box<Bytes>>,
     /// The hash of its key, which names its entry and its segments.
     pub hash: KeyHash,
-    /// The URL it is purged by: the hash of its key's first line.
-    pub url: KeyHash,
     /// The count of applied stamps when it was last found not covered.
     checked: AtomicU64,
     /// The number of its entry in the store; 0 while unknown.
@@ -55,7 +53,7 @@ enum HeldBody {
 
 /// The longest body that lies behind the fields, in bytes. A longer one is not copied again, and what its own
 /// allocation costs is little beside it.
-const TAIL: usize = 8 * 1024;
+const TAIL: usize = 32 * 1024;
 
 // === impl Stored ===
 
@@ -65,13 +63,11 @@ impl Stored {
     pub fn new(mut record: Record, rules: &Rules, body: Option<Bytes>) -> Self {
         let terms = ReuseTerms::of(&record, rules);
         let hash = KeyHash::of(&record.key);
-        let url = if crate::key::is_of_url(&record.key) { hash } else { url_hash(&record.key) };
         let (headers, body) = laid(std::mem::take(&mut record.headers), body);
         let (is_tail, body) = body.parts();
         record.headers = headers;
         Self {
             hash,
-            url,
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
@@ -94,7 +90,6 @@ impl Stored {
             body,
             is_tail,
             hash: self.hash,
-            url: self.url,
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
@@ -127,13 +122,20 @@ impl Stored {
             Some(body) => weight::of_bytes(body.len()) + weight::taken(size_of::<Bytes>()),
         };
         weight::of_stored()
-            + weight::of_bytes(record.headers.block_len())
-            + weight::of_list(record.body.segments.len(), size_of::<Segment>())
-            + weight::of_list(record.select.len(), size_of::<(HeaderName, Option<String>)>())
+            + weight::shared(record.headers.block_len())
+            + weight::of_segments(&record.body.segments)
+            + weight::of_thin(record.select.len(), size_of::<(HeaderName, Option<String>)>())
             + selecting.sum::<u64>()
-            + weight::of_list(record.tags.len(), size_of::<String>())
+            + weight::of_thin(record.tags.len(), size_of::<String>())
+            + record.range.as_ref().map_or(0, |range| weight::taken(size_of_val(&**range)))
             + record.tags.iter().map(text).sum::<u64>()
             + body
+    }
+
+    /// The URL that it is purged by: the hash of its key's first line. Only variants have to make it anew.
+    pub fn url(&self) -> KeyHash {
+        let key = &self.record.key;
+        if crate::key::is_of_url(key) { self.hash } else { url_hash(key) }
     }
 
     /// Returns whether the body is held.
@@ -178,7 +180,6 @@ impl Stored {
             body,
             is_tail,
             hash: self.hash,
-            url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
@@ -199,11 +200,10 @@ impl Stored {
             *grace = rest.min(*grace);
         }
         Arc::new(Self {
-            terms: ReuseTerms { fresh_until: record.fresh_until(), ..self.terms },
+            terms: self.terms,
             body: self.body.clone(),
             is_tail: self.is_tail,
             hash: self.hash,
-            url: self.url,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
@@ -234,7 +234,7 @@ impl Stored {
         if self.checked.load(Ordering::Acquire) >= newest {
             return Covered::No;
         }
-        let covered = stamps.covers(self.url, self.record.born, self.record.token);
+        let covered = stamps.covers(self.url(), self.record.born, self.record.token);
         if covered == Covered::No {
             self.checked.fetch_max(newest, Ordering::AcqRel);
         }

@@ -23,7 +23,7 @@ fn record(token: u64, segment: u64) -> Record {
         body: Manifest {
             life: None,
             len: 5,
-            segments: vec![Segment { token: segment, n: 0, len: 5, digest: [0; 16], carried: false }],
+            segments: vec![Segment { token: segment, n: 0, len: 5, digest: [0; 16], carried: false }].into(),
         },
         ..fixtures::record(KEY)
     }

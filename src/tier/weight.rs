@@ -11,7 +11,7 @@ use quick_cache::Weighter;
 use super::Held;
 use super::stored::Stored;
 use crate::key::KeyHash;
-use crate::record::VaryNode;
+use crate::record::{Segment, Segments, VaryNode};
 
 /// The two counts before the value of an [`Arc`].
 const COUNTS: usize = 2 * size_of::<usize>();
@@ -34,7 +34,7 @@ pub(super) fn taken(len: usize) -> u64 {
 }
 
 /// What an [`Arc`] of `len` bytes takes.
-fn shared(len: usize) -> u64 {
+pub(super) fn shared(len: usize) -> u64 {
     taken(COUNTS + len)
 }
 
@@ -66,6 +66,16 @@ pub(super) fn of_bytes(len: usize) -> u64 {
 /// What a list of `len` elements of `size` bytes takes.
 pub(super) fn of_list(len: usize, size: usize) -> u64 {
     taken(len * size)
+}
+
+/// What a [`thin_vec::ThinVec`] of `len` elements of `size` bytes takes: its two counts lie before them.
+pub(super) fn of_thin(len: usize, size: usize) -> u64 {
+    if len == 0 { 0 } else { taken(COUNTS + len * size) }
+}
+
+/// What the segments of a body take beside their record.
+pub(super) fn of_segments(segments: &Segments) -> u64 {
+    if segments.spilled() { of_list(segments.len(), size_of::<Segment>()) } else { 0 }
 }
 
 /// What a record takes, without what it points to.

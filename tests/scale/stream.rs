@@ -67,7 +67,7 @@ pub fn object(n: usize, body: Bytes) -> Stored {
     let record = Record {
         received_at: 1_800_000_000_000,
         fresh_ms: 60_000,
-        body: Manifest { life: None, len, segments: vec![segment] },
+        body: Manifest { life: None, len, segments: vec![segment].into() },
         ..fixtures::record(&format!("http://h.test/objects/{n:07}"))
     };
     Stored::new(record, &Rules::default(), Some(body))

@@ -87,6 +87,6 @@ impl Fill {
         self.bodies.store.has_room_beside(len).inspect_err(|cause| self.fail(cause.clone()))?;
         let segment = Segment { token: self.token, n: 0, len, digest: digest([&bytes[..]]), carried: true };
         let life = Some(self.name.life().clone());
-        Ok(Some((Manifest { life, len, segments: vec![segment] }, bytes)))
+        Ok(Some((Manifest { life, len, segments: [segment].into() }, bytes)))
     }
 }

@@ -55,7 +55,7 @@ async fn another_instance_reads_it_as_it_grows() {
     tail.finish(&manifest).unwrap();
     assert_eq!(all(reader).await, whole);
     // The instance dies, and the other goes on.
-    let begun = Manifest { len: BLOCK as u64, segments: manifest.segments[..1].to_vec(), life: None };
+    let begun = Manifest { len: BLOCK as u64, segments: manifest.segments[..1].to_vec().into(), life: None };
     let (mut writer, _) = there.resume(KEY, 5, &begun, None, MANY).unwrap();
     writer.write(whole.slice(BLOCK..)).await.unwrap();
     let resumed = writer.finish().await.unwrap().manifest;

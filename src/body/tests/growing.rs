@@ -179,7 +179,7 @@ async fn another_instance_follows_growing_manifests() {
     let other = Manifest {
         life: None,
         len: 1,
-        segments: vec![crate::record::Segment { len: 1, ..manifest.segments[0] }],
+        segments: vec![crate::record::Segment { len: 1, ..manifest.segments[0] }].into(),
     };
     assert!(matches!(tail.extend(&other), Err(Error::Manifest)));
     drop(tail);

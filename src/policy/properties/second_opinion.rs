@@ -209,7 +209,7 @@ fn our_record(case: &Case, rules: &Rules) -> Result<Record, Verdict> {
             record.headers = stored_headers(&case.response, rules, AT).into();
             record.received_at = AT;
             if let Varies::On(fields) = varies(&case.response, rules) {
-                record.select = selecting(&fields, &case.asked);
+                record.select = selecting(&fields, &case.asked).into();
             }
             Ok(record)
         }

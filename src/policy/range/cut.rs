@@ -41,7 +41,7 @@ impl Cut {
     /// What a request gets of a record. `len`: the length of the record's body, if that is known.
     pub fn of(request: &HeaderMap, want: Want, record: &Record, len: Option<u64>) -> Self {
         let whole = if record.range.is_some() { Self::Lacking } else { Self::Whole };
-        let Some(total) = record.range.map(|(_, _, total)| total).or(len) else { return whole };
+        let Some(total) = record.range().map(|(_, _, total)| total).or(len) else { return whole };
         match ranged(request, want, record, total) {
             Ranged::Whole => whole,
             Ranged::Part { first, last } => match within(record, (first, last)) {
@@ -69,6 +69,6 @@ impl Cut {
 /// Where a span of the representation lies in a record's body; `None` if the body is a part that lacks some
 /// of it.
 pub(super) fn within(record: &Record, (from, to): (u64, u64)) -> Option<(u64, u64)> {
-    let Some((first, last, _)) = record.range else { return Some((from, to)) };
+    let Some((first, last, _)) = record.range() else { return Some((from, to)) };
     (first <= from && to <= last).then(|| (from - first, to - first))
 }

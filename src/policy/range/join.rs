@@ -20,11 +20,12 @@ pub fn joined(
     received_at: u64,
     rules: &Rules,
 ) -> Option<Record> {
-    let (first, last, total) = stored.range?;
+    let (first, last, total) = stored.range()?;
     let span = (first.min(missing.0), last.max(missing.1), total);
     let mut whole = stored.clone();
     whole.credentialed |= credentialed;
-    (whole.status, whole.range) = whole.headers.edit(|headers| kept_as(span, headers));
+    let (status, range) = whole.headers.edit(|headers| kept_as(span, headers));
+    (whole.status, whole.range) = (status, range.map(Box::new));
     // Judged by the length that it will have.
     let len = span.1 - span.0 + 1;
     let there = std::mem::replace(&mut whole.body, Manifest { len, ..Manifest::default() });

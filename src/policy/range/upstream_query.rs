@@ -86,7 +86,7 @@ pub fn plan_query(request: &HeaderMap, want: Want, stored: Option<&Record>, rule
         let with = validators(record).map_or(With::Nothing, With::Validated);
         return UpstreamQuery { own, with };
     }
-    let Some(part @ (_, _, total)) = record.range.filter(|_| rules.range == RangeMode::Segment) else {
+    let Some(part @ (_, _, total)) = record.range().filter(|_| rules.range == RangeMode::Segment) else {
         return nothing;
     };
     let wanted = match ranged(request, want, record, total) {

@@ -73,7 +73,7 @@ fn fields_and_times_are_new() {
         ("content-type", "a/b"),
     ];
     let mut record = stored(has);
-    record.select = vec![(header::ACCEPT_ENCODING, Some("gzip".into()))];
+    record.select = vec![(header::ACCEPT_ENCODING, Some("gzip".into()))].into();
     let told = map(&[
         ("cache-control", "max-age=60, stale-while-revalidate=5"),
         ("x-a", "3"),

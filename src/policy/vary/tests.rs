@@ -105,7 +105,7 @@ fn a_language_answers_who_wants_it_most() {
     let fields = [header::ACCEPT_LANGUAGE];
     let mut stored = record("max-age=9", 9000, &Rules::default());
     let first = headers(&[("accept-language", "en, de")]);
-    stored.select = selecting(&fields, &first);
+    stored.select = selecting(&fields, &first).into();
     stored.headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static("de"));
     for (asked, want) in [("de, en", true), ("fr;q=0.5, DE;q=1.0", true), ("fr, de", false), ("fr", false)] {
         let asked = headers(&[("accept-language", asked)]);
@@ -167,7 +167,7 @@ fn a_language_is_found_however_it_is_wanted() {
 fn selection() {
     let foo = HeaderName::from_static("foo");
     let mut stored = record("max-age=9", 9000, &Rules::default());
-    stored.select = vec![(header::ACCEPT, None), (foo, Some("1, 2".into()))];
+    stored.select = vec![(header::ACCEPT, None), (foo, Some("1, 2".into()))].into();
     assert!(selects(&stored, &headers(&[("foo", "1,2")])));
     assert!(!selects(&stored, &headers(&[("foo", "1")])));
     assert!(!selects(&stored, &headers(&[])));

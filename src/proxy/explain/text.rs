@@ -82,7 +82,7 @@ pub(crate) fn stored(stored: &Stored, place: &str) -> String {
         .unwrap_or_default();
     let segments = stored.record.body.segments.len();
     let plural = if segments == 1 { "" } else { "s" };
-    let part = record.range.map(|(first, last, total)| format!("bytes {first}-{last} of {total}, "));
+    let part = record.range().map(|(first, last, total)| format!("bytes {first}-{last} of {total}, "));
     let (status, part) = (record.status.as_u16(), part.unwrap_or_default());
     format!("{status}, {part}{} B in {segments} segment{plural}{etag}, {place}", stored.len())
 }

@@ -27,7 +27,7 @@ pub(crate) fn landed(proxy: &Proxy, stored: &Stored) {
     proxy.landings.add(Landing {
         due: Instant::now() + settling,
         key: stored.hash,
-        url: stored.url,
+        url: stored.url(),
         born: record.born,
         token: record.token,
         end: record.end(),

@@ -143,7 +143,7 @@ impl Job {
             lost = lost || !record.body.is_of(&self.proxy.bodies.life());
             // What a purge covers is only for requests that came before it. The store may forget the stamp
             // before this body ends, and a request that comes then must not find the body.
-            lost = lost || self.proxy.stamps.forbids(head.url, head.record.born);
+            lost = lost || self.proxy.stamps.forbids(head.url(), head.record.born);
             let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()), binding: None };
             // Too long for a note: riders wait for the whole.
             let Ok(text) = EntryText::note(&note) else { return };
@@ -152,7 +152,7 @@ impl Job {
                 // A purge made it void, or the lease was taken over: clients that have begun to read may
                 // finish.
                 self.tell_aside(fill.names(), fill.token(), &text, stays).await;
-                if kept && self.proxy.stamps.hard(head.url) > head.record.born {
+                if kept && self.proxy.stamps.hard(head.url()) > head.record.born {
                     kept = false;
                     self.leave_to_riders(fill).await;
                 }

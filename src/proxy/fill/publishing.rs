@@ -59,7 +59,7 @@ impl Job {
             }
         };
         let stamps = self.proxy.stamps.clone();
-        let (url, born) = (stored.url, stored.record.born);
+        let (url, born) = (stored.url(), stored.record.born);
         let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
         let (trust, dust) = (self.proxy.trust.clone(), self.proxy.dust.clone());
         // Stamps may be old here: then it can't be said whether a purge covers the record. What is only

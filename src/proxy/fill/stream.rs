@@ -14,7 +14,7 @@ use crate::proxy::fill::variants::{Came, Footing};
 use crate::proxy::fill::{Head, Job, framing};
 use crate::proxy::outcome::{Exchange, FlightOutcome, Leader, Phase};
 use crate::proxy::request::binding::Kind;
-use crate::record::{Binding, Manifest, Note, Record};
+use crate::record::{Binding, Manifest, Note, Record, Tags};
 use crate::telemetry::labels::{FillOutcome, Shed};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
@@ -416,9 +416,9 @@ impl Job {
             keep_ms: lifetime.keep_ms,
             by: lifetime.by,
             credentialed: self.ask.credentialed(),
-            select: policy::selecting(fields, &self.headers),
-            range,
-            tags: Vec::new(),
+            select: policy::selecting(fields, &self.headers).into(),
+            range: range.map(Box::new),
+            tags: Tags::new(),
             body: Manifest::default(),
         };
         (record, len)

@@ -235,9 +235,9 @@ mod tests {
             keep_ms: 0,
             by: LifetimeBy::Origin,
             credentialed: false,
-            select: Vec::new(),
+            select: Vec::new().into(),
             range: None,
-            tags: Vec::new(),
+            tags: Vec::new().into(),
             body: Manifest::default(),
         };
         change(&mut record);
@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn the_first_reason_against_it_is_told() {
-        let german = |record: &mut Record| record.select = vec![(ACCEPT_LANGUAGE, Some("de".into()))];
-        let part = |record: &mut Record| record.range = Some((0, 3, 10));
+        let german = |record: &mut Record| record.select = vec![(ACCEPT_LANGUAGE, Some("de".into()))].into();
+        let part = |record: &mut Record| record.range = Some(Box::new((0, 3, 10)));
         let none = HeaderMap::new();
         let other = stored(|record| {
             german(record);

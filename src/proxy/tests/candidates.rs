@@ -140,10 +140,14 @@ impl Bench {
             keep_ms: 600_000,
             by: LifetimeBy::Origin,
             credentialed: false,
-            select: if other { vec![(ACCEPT_LANGUAGE, Some("de".to_owned()))] } else { Vec::new() },
-            range: (!whole).then_some((0, 3, 10)),
-            tags: Vec::new(),
-            body: Manifest { life: None, len: 4, segments: vec![segment] },
+            select: if other {
+                vec![(ACCEPT_LANGUAGE, Some("de".to_owned()))].into()
+            } else {
+                Vec::new().into()
+            },
+            range: (!whole).then(|| Box::new((0, 3, 10))),
+            tags: Vec::new().into(),
+            body: Manifest { life: None, len: 4, segments: vec![segment].into() },
         }
     }
 

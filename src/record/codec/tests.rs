@@ -74,11 +74,11 @@ prop_compose! {
         segments in segments(),
     ) -> Record {
         let len = segments.iter().map(|segment| segment.len).sum();
-        let body = Manifest { life: None, len, segments };
+        let body = Manifest { life: None, len, segments: segments.into() };
         Record {
             key: key.into(), born, token, status: StatusCode::from_u16(status).unwrap(),
             headers: headers.into_iter().collect(), received_at, age_ms, fresh_ms, swr_ms, sie_ms, keep_ms,
-            by, credentialed, select, range: None, tags, body,
+            by, credentialed, select: select.into(), range: None, tags: tags.into(), body,
         }
     }
 }
@@ -256,9 +256,9 @@ fn a_part() {
 fn too_much() {
     let Ok(Pointer::Record(mut record)) = decode(GOOD) else { panic!("good") };
     let segment = Segment { len: 1, ..record.body.segments[0] };
-    record.body = Manifest { life: None, len: 513, segments: vec![segment; 513] };
+    record.body = Manifest { life: None, len: 513, segments: vec![segment; 513].into() };
     assert_eq!(encode(&Pointer::Record(record.clone())), Err(CodecError::Invalid("segments")));
-    record.body = Manifest { life: None, len: 512, segments: vec![segment; 512] };
+    record.body = Manifest { life: None, len: 512, segments: vec![segment; 512].into() };
     assert!(encode(&Pointer::Record(record.clone())).is_ok());
     record.headers.insert("x-a", "a".repeat(MAX_POINTER).parse().unwrap());
     assert!(matches!(encode(&Pointer::Record(record)), Err(CodecError::TooLong(_))));
@@ -363,8 +363,11 @@ fn what_fits_can_be_published_however_its_body_is_cut() {
             digest: [255; 16],
             carried: false,
         };
-        record.body =
-            Manifest { life: Some("x".repeat(MAX_LIFE).into()), len, segments: vec![segment; segments] };
+        record.body = Manifest {
+            life: Some("x".repeat(MAX_LIFE).into()),
+            len,
+            segments: vec![segment; segments].into(),
+        };
         encode(&Pointer::Record(Box::new(record)))
     };
     let longest = |len| {

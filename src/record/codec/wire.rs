@@ -219,7 +219,7 @@ impl<'a> WireRecord<'a> {
             },
             credentialed: record.credentialed,
             select: select.collect(),
-            range: record.range,
+            range: record.range(),
             tags: Cow::Borrowed(&record.tags),
             body: with_body.then(body),
             vary: None,
@@ -240,7 +240,7 @@ impl<'a> WireRecord<'a> {
             (Some(own), None) => Manifest {
                 life: own.life.map(|life| shared(&life.0)),
                 len: own.len,
-                segments: read_segments(own.segments)?,
+                segments: read_segments(own.segments)?.into(),
             },
             (None, Some(body)) => body,
             _ => return Err(CodecError::Invalid("body")),
@@ -277,8 +277,8 @@ impl<'a> WireRecord<'a> {
             },
             credentialed: self.credentialed,
             select: select.collect::<Result<_, _>>()?,
-            range: self.range,
-            tags: self.tags.into_owned(),
+            range: self.range.map(Box::new),
+            tags: self.tags.into_owned().into(),
             body,
         })
     }

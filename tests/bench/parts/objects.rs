@@ -36,7 +36,7 @@ pub fn record(n: usize, ends: u64) -> Record {
         headers: fields(FIELDS).into(),
         received_at: NOW,
         fresh_ms: ends - NOW,
-        body: Manifest { life: None, len: 1024, segments: vec![segment] },
+        body: Manifest { life: None, len: 1024, segments: vec![segment].into() },
         ..fixtures::record(&url(n))
     }
 }

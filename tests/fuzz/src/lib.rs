@@ -69,9 +69,9 @@ pub fn record(
         keep_ms: lifetime.keep_ms,
         by: lifetime.by,
         credentialed: ask.credentialed(),
-        select: Vec::new(),
+        select: record::Selecting::new(),
         range: None,
-        tags: Vec::new(),
+        tags: record::Tags::new(),
         body: Manifest::default(),
     }
 }

@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(!response.contains_key(header::SET_COOKIE), "set_cookie = \"pass\"");
     let mut record = dustgate_fuzz::record(status, &response, &ask, &rules, &lifetime);
     if let Varies::On(names) = varies(&response, &rules) {
-        record.select = selecting(&names, &request);
+        record.select = selecting(&names, &request).into();
     }
     assert!(selects(&record, &request), "who brought it may have it");
     let terms = ReuseTerms::of(&record, &rules);

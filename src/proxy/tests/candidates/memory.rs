@@ -129,7 +129,7 @@ async fn a_variant_in_the_language_that_is_wanted_most() {
         record.key = key.shared_text();
         let said = if record.select.is_empty() { "de-at" } else { "fr" };
         record.headers.insert("content-language", HeaderValue::from_static(said));
-        record.select = vec![(ACCEPT_LANGUAGE, Some("de-at".to_owned()))];
+        record.select = vec![(ACCEPT_LANGUAGE, Some("de-at".to_owned()))].into();
         let (ask, rules) = (&case.asking.ask, &case.asking.route.rules);
         proxy.tier.keep(Arc::new(Stored::new(record, rules, Some("abcd".into()))));
         languages::in_language(proxy, case.place.primary.text(), &node, &headers, ask, rules)
