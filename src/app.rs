@@ -21,6 +21,8 @@ use crate::telemetry::labels::LeaseLost;
 use crate::telemetry::{self, Log, Metrics};
 use crate::units::Socket;
 
+/// How long connections may take to break off. Each looks at least every half second.
+const CUT_BOUND: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the store's last writes.
 const FLUSH_BOUND: Duration = Duration::from_secs(5);
 
@@ -254,6 +256,9 @@ impl App {
         app.log.info("stopped", exit.to_string());
         app.log.flush(Duration::from_secs(1));
         exit
+        if exit != Exit::Drained {
+            app.cut().await;
+        }
     }
 
     /// Closes the listeners after `drain_delay`, and waits for what is under way.
@@ -298,6 +303,13 @@ impl App {
             metrics.memory.set(tier.bytes(), tier.len() as u64);
             let room =
                 metrics.memory.evictions(telemetry::labels::Tier::Memory, telemetry::labels::Eviction::Room);
+    /// Breaks off the requests that are under way, so that each has its line in the log.
+    async fn cut(&self) {
+        self.log.cuts_requests();
+        self.node.signal.cut();
+        let _ = tokio::time::timeout(CUT_BOUND, self.connections.none_is_open()).await;
+    }
+
             room.inc_by(tier.evicted().saturating_sub(room.get()));
             metrics.bodies.set_bytes(bodies.used());
             metrics.bodies.set_others(bodies.counters().others.load(Ordering::Relaxed));

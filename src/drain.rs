@@ -2,7 +2,10 @@
 //!
 //! Connections, requests and fills each hold a [`Guard`]. When the process is told to leave, the
 //! [`Signal`] tells all of them at once and then waits until the last is dropped (F9). How long it
-//! may wait is up to the caller: put a timeout around [`Signal::drain`].
+//! may wait is up to the caller: put a timeout around [`Signal::drain`]. What is left after that breaks off
+//! when it finds [`Signal::is_cut`].
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -10,6 +13,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Signal {
     told: watch::Sender<bool>,
+    cut: AtomicBool,
 }
 
 /// Work that the end waits for. Cheap to clone (two atomic adds); dropping it is the report.
@@ -24,7 +28,7 @@ pub struct Guard {
 /// when it stops.
 pub fn channel() -> (Signal, Guard) {
     let (sender, receiver) = watch::channel(false);
-    (Signal { told: sender }, Guard { told: receiver })
+    (Signal { told: sender, cut: AtomicBool::new(false) }, Guard { told: receiver })
 }
 
 // === impl Signal ===
@@ -52,6 +56,17 @@ impl Signal {
     /// Returns whether the end has begun.
     pub fn is_draining(&self) -> bool {
         *self.told.borrow()
+    }
+
+    /// What is under way shall break off: the wait is over. Begins the end, if that has not begun.
+    pub fn cut(&self) {
+        self.start();
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// Returns whether what is under way shall break off.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// The number of guards that are held now.
@@ -111,6 +126,16 @@ mod tests {
         let late = signal.guard();
         assert!(late.is_draining());
         late.draining().await;
+    }
+
+    #[test]
+    fn what_breaks_off_is_leaving() {
+        let (signal, guard) = channel();
+        signal.start();
+        assert!(!signal.is_cut());
+        let (hurried, other) = channel();
+        hurried.cut();
+        assert!(hurried.is_cut() && other.is_draining() && guard.is_draining());
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,6 +32,8 @@ pub struct Connections(AtomicUsize);
 
 struct ConnectionSlot<'a>(&'a Connections);
 
+/// How often it is checked at the end whether connections are open.
+const LOOK: Duration = Duration::from_millis(10);
 /// A client that sends nothing for this long is probed by TCP keepalive ...
 const PROBE_AFTER: Duration = Duration::from_mins(1);
 /// ... again after this ...
@@ -43,6 +45,13 @@ impl Connections {
     /// How many connections are open.
     pub fn open(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits until none is open.
+    pub async fn none_is_open(&self) {
+        while self.open() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn enter(&self, most: usize) -> Option<ConnectionSlot<'_>> {

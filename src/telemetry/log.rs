@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -97,6 +97,7 @@ pub(super) struct Shared {
     urgent: Queue,
     pub(super) dropped: AtomicU64,
     requests: bool,
+    cuts: AtomicBool,
     now: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -139,6 +140,7 @@ impl Log {
             urgent: Queue::default(),
             dropped: AtomicU64::new(0),
             requests: settings.requests,
+            cuts: AtomicBool::new(false),
             now: Box::new(now),
         });
         let style = Style { format: settings.format, query: settings.query, instance: instance.into() };
@@ -165,6 +167,7 @@ impl Log {
             urgent: Queue::default(),
             dropped: AtomicU64::new(0),
             requests: false,
+            cuts: AtomicBool::new(false),
             now: Box::new(|| 0),
         };
         Self { shared: Arc::new(shared) }
@@ -173,6 +176,16 @@ impl Log {
     /// Returns whether request lines are logged. Call it before building one.
     pub fn wants_requests(&self) -> bool {
         self.shared.requests
+    }
+
+    /// From now on a request that breaks off was cut by the end of the process, and has not lost its client.
+    pub fn cuts_requests(&self) {
+        self.shared.cuts.store(true, Ordering::Release);
+    }
+
+    /// The word for a request that breaks off before its response has ended.
+    pub fn broken_off(&self) -> &'static str {
+        if self.shared.cuts.load(Ordering::Acquire) { "drain" } else { "client_left" }
     }
 
     /// Logs a request. The line is dropped and counted if too many wait.

@@ -130,6 +130,34 @@ async fn the_grace_period_is_kept_to() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_cut_at_the_end_of_the_drain_has_its_line_in_the_log() {
+    let origin = Origin::start().await;
+    origin.on("/begun", Answer::ok("one,").cache("no-store").chunked().then_silence());
+    origin.on("/waits", Answer::silence());
+    let late = |signals: usize| (signals, if signals == 1 { "300ms" } else { "30s" });
+    for (signals, drain) in [late(1), late(2)] {
+        let proxy = Proxy::before(&origin).server(&format!("drain = \"{drain}\"")).await;
+        let mut reading = proxy.get("/begun").begin().await;
+        reading.at_least(4).await;
+        let waiting = proxy.get("/waits").asked().await;
+        until("both to be asked", async || (origin.count("/waits") >= signals).then_some(())).await;
+        proxy.signal("TERM");
+        if signals == 2 {
+            until("the drain", async || (!is_ready(&proxy).await).then_some(())).await;
+            proxy.signal("INT");
+        }
+        proxy.ended().await;
+        proxy.log.ended().await;
+        for (path, bytes) in [("/begun", 4), ("/waits", 0)] {
+            let line = &proxy.log.json(|line| line["path"] == path && line["method"].is_string())[0];
+            assert_eq!((&line["aborted"], &line["error"]), (&true.into(), &"drain".into()), "{line}");
+            assert_eq!(line["bytes_out"], bytes, "{line}");
+        }
+        drop((reading, waiting));
+    }
+}
+
+#[tokio::test]
 async fn the_exit_codes_can_be_told_apart() {
     let origin = Origin::answering(Answer::ok("one,").cache("no-store").chunked().then_silence()).await;
     let mut codes = Vec::new();

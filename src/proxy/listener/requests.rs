@@ -62,6 +62,8 @@ enum Ended {
     ByItself(hyper::Result<()>),
     Late(Closed),
     Idle,
+    /// The end of the process waits no longer.
+    Cut,
 }
 
 // === impl Parser ===
@@ -121,6 +123,9 @@ pub(crate) async fn serve(
                 if let Some(why) = phase.expired(server) {
                     break Ended::Late(why);
                 }
+                if proxy.drain.is_cut() {
+                    break Ended::Cut;
+                }
                 if phase.is_idle_for(IDLE_AFTER) && !*leaving {
                     break Ended::Idle;
                 }
@@ -129,7 +134,7 @@ pub(crate) async fn serve(
         }
     };
     match ended {
-        Ended::ByItself(Ok(())) => Served::Over,
+        Ended::ByItself(Ok(())) | Ended::Cut => Served::Over,
         Ended::ByItself(Err(error)) => {
             proxy.observer.connection_error(&error);
             if let Some(why) = phase.closed() {

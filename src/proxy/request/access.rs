@@ -213,14 +213,14 @@ impl RequestLog {
 }
 
 impl Drop for RequestLog {
-    /// If the line is not written yet, the client left before its response ended.
+    /// If the line is not written yet, the client left before its response ended, or the process did.
     fn drop(&mut self) {
         if self.written {
             return;
         }
         self.line.aborted = true;
         if self.line.error.is_none() {
-            self.line.error = Some("client_left");
+            self.line.error = Some(self.log.broken_off());
         }
         self.write();
     }
