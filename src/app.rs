@@ -18,7 +18,7 @@ use crate::proxy::Proxy;
 use crate::proxy::listener::{self, Connections};
 use crate::tasks::{Need, Task, Tasks};
 use crate::telemetry::labels::LeaseLost;
-use crate::telemetry::{self, Log, Metrics};
+use crate::telemetry::{self, Event, Level, Log, Metrics};
 use crate::units::Socket;
 
 /// How long connections may take to break off. Each looks at least every half second.
@@ -202,6 +202,7 @@ impl App {
             let (socket, desk) = (socket.clone(), desk.clone());
             admin::serve(socket, desk, admin.clone(), limits, places.clone(), end.guard())
         });
+        let started = started(proxy.instance(), &sockets);
         chores.join();
         let bodies = app.node.stores().bodies();
         let marks = app.clone();
@@ -220,7 +221,7 @@ impl App {
             let alive = move || manager::shows_life(every);
             tasks.supervise("watchdog", Need::Helps, alive)
         });
-        app.log.info("started", format!("instance {}", proxy.instance()));
+        app.log.event(started);
         app.tells(manager::serves(&served));
         let first = signals.first(&app.log).await;
         app.health.drains();
@@ -355,6 +356,16 @@ fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
 
 fn bad(setting: impl Into<String>, reason: impl Into<String>) -> BuildError {
     BuildError::Setting { setting: setting.into(), reason: reason.into() }
+}
+
+/// The first event of an instance that serves: its name, and where it listens.
+fn started(instance: &str, sockets: &Sockets) -> Event {
+    let listen: Vec<_> = sockets.data_addresses().iter().map(ToString::to_string).collect();
+    let event = Event::new(Level::Info, "started", format!("instance {instance}")).with("listen", listen);
+    match sockets.admin_address() {
+        Ok(admin) => event.with("admin", admin.to_string()),
+        Err(_) => event,
+    }
 }
 
 /// The name of this process in logs and to its peers.

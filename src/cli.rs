@@ -1,5 +1,6 @@
 //! The commands.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use crate::body::{Fate, OtherLife};
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::config::{self, Settings};
 use crate::dust::Missing;
-use crate::telemetry::Log;
+use crate::telemetry::{Format, Log};
 
 mod ask;
 mod check;
@@ -107,6 +108,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> Exi
     };
     // A store may be slow to answer. Nothing is under way yet, so a signal ends the process at once.
     let nobody = Log::null();
+    let format = settings.log.format;
     let started = tokio::select! {
         biased;
         told = signals.first(&nobody) => {
@@ -117,7 +119,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> Exi
     };
     match started {
         Ok((app, sockets)) => {
-            announce(&sockets);
+            announce(format, &sockets);
             ready(&sockets);
             ExitCode::from(app.run(sockets, signals).await.code())
         }
@@ -133,7 +135,12 @@ async fn start(settings: Settings) -> Result<(App, Sockets), BuildError> {
     Ok((App::build(settings, &instance, log, Missing::Waits).await?, sockets))
 }
 
-fn announce(sockets: &Sockets) {
+/// Says on which addresses it listens. The first event of the log has them as well. A container or a unit has
+/// one stream for log and stderr, so nothing but JSON goes there if the log is JSON.
+fn announce(format: Format, sockets: &Sockets) {
+    if format == Format::Json && !std::io::stderr().is_terminal() {
+        return;
+    }
     for address in sockets.data_addresses() {
         eprintln!("listening on http://{address}");
     }

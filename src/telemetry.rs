@@ -16,5 +16,5 @@ mod writer;
 
 pub use access::{Access, Fill};
 pub use labels::{Cache, FillOutcome, FollowerEnd, Role, Scope, Shed, Source, Why};
-pub use log::{Event, Level, Log};
+pub use log::{Event, Format, Level, Log};
 pub use metrics::{Metrics, RouteMetrics, UpstreamMetrics};

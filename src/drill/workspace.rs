@@ -147,6 +147,8 @@ impl Scratch {
             ("DUST__URL", store),
             ("DUST__PREFIX", self.prefix.clone()),
             ("BODIES__URL", bodies),
+            // As text: then an instance says on stderr where it listens.
+            ("LOG__FORMAT", "text".to_owned()),
         ]
         .map(|(name, value)| (format!("DUSTGATE_{name}"), value))
         .to_vec()

@@ -44,6 +44,7 @@ impl Fleet {
                 .args(["serve", "-c", "config/fleet.toml"])
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .env("ADMIN_TOKEN", "demo")
+                .env("DUSTGATE_LOG__FORMAT", "text")
                 .env("DUSTGATE_SERVER__LISTEN", "127.0.0.1:0")
                 .env("DUSTGATE_ADMIN__LISTEN", "127.0.0.1:0")
                 .env("DUSTGATE_DUST__URL", format!("redis://dustgate:password@127.0.0.1:{redis}"))

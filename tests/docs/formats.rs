@@ -164,6 +164,7 @@ impl Rig {
         std::fs::write(dir.path().join("d.toml"), settings).unwrap();
         let mut instance = Command::new(PROGRAM);
         instance.arg("serve").arg("-c").arg(dir.path().join("d.toml"));
+        instance.env("DUSTGATE_LOG__FORMAT", "text");
         let mut instance = instance.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut errors = std::io::BufReader::new(instance.stderr.take().unwrap());
         let proxy = address(&mut errors, "listening on http://");

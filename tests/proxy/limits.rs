@@ -219,9 +219,8 @@ async fn several_ports() {
     let origin = Origin::answering(Answer::cacheable("hello")).await;
     let proxy = Proxy::before(&origin).server("listen = [\"127.0.0.1:0\", \"[::1]:0\"]").await;
     proxy.fill("/a").await.assert(200, "hello");
-    let second = |line: &str| line.strip_prefix("listening on http://[::1]:").map(str::to_owned);
-    let port = proxy.errors.find("the second port", second).await;
-    let at = format!("[::1]:{port}").parse().unwrap();
+    let started = proxy.log.json(|line| line["event"] == "started");
+    let at = started[0]["listen"][1].as_str().unwrap().parse().unwrap();
     let reply = crate::support::client::RequestFacts::new(at, "GET", "/a").await;
     assert!(reply.is_hit(), "one proxy behind both");
 }

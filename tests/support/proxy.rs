@@ -210,8 +210,15 @@ impl Proxy {
             let at = errors.find("listening on", |line| address(line, "listening on http://")).await;
             (at, errors.find("admin on", |line| address(line, "admin on http://")).await)
         };
+        // If its log is JSON, that says it.
+        let logged = log.find("the event of its start", |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let address = |value: &Value| value.as_str()?.parse::<SocketAddr>().ok();
+            (line["event"] == "started").then(|| address(&line["listen"][0]).zip(address(&line["admin"])))?
+        });
         let (at, admin) = tokio::select! {
             found = listening => found,
+            found = logged => found,
             end = process.ended() => panic!("it did not start: {end:?}\n{}", errors.so_far().join("\n")),
         };
         Self { at, admin, log, errors, place, process }
