@@ -32,6 +32,7 @@ mod health;
 mod life;
 mod lookout;
 mod manager;
+mod memory;
 mod metered;
 mod room;
 mod settings;
@@ -42,6 +43,7 @@ mod upstreams;
 pub use descriptors::raise as raise_descriptors;
 pub use life::{Exit, Signals};
 pub use sockets::{Handed, Sockets};
+pub use memory::limit as memory_limit;
 
 use health::Health;
 use lookout::Lookout;

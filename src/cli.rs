@@ -206,9 +206,13 @@ impl Config {
         self.load_and(|_| {})
     }
 
-    /// Reads the settings of a process that serves: limits that do not fit into its descriptors are lowered.
+    /// Reads the settings of a process that serves: limits that do not fit into its descriptors are lowered,
+    /// and memory that it may not have is warned of.
     pub(crate) fn load_to_serve(&self) -> Result<Settings, ExitCode> {
-        self.load_and(|settings| settings.fit_into(app::raise_descriptors()))
+        self.load_and(|settings| {
+            settings.fit_into(app::raise_descriptors());
+            settings.weigh(app::memory_limit());
+        })
     }
 
     fn load_and(&self, change: impl FnOnce(&mut Settings)) -> Result<Settings, ExitCode> {

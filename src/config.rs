@@ -19,6 +19,7 @@ use crate::{admin, body, dust, policy, proxy, telemetry, tier, upstream};
 mod check;
 mod descriptors;
 mod env;
+mod memory;
 mod problem;
 mod read;
 mod section;
