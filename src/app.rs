@@ -117,8 +117,9 @@ impl App {
         joining.set(matches!(life.known, Known::Not(_)));
         health.starts(&bodies);
         if bodies.is_unmarked() {
-            let text = "there is no room: responses are served and not stored until there is";
-            log.warn("bodies", format!("bodies.url: {}: {text}", settings.bodies.url));
+            let (url, why) = (&settings.bodies.url, bodies.unmarked_because());
+            let text = "responses are served, and not stored there until that is over";
+            log.warn("bodies", format!("bodies.url: {url}: {why}: {text}"));
         }
         if let Known::Not(why) = &life.known {
             log.warn("store_missing", stores::without(&settings, why));

@@ -79,6 +79,7 @@ pub use reader::Reader;
 pub use remote_reader::Tail;
 pub use settings::Settings;
 pub use spill::Spill;
+pub use store::Taking;
 pub use sweep::{Named, Names, Sweeper, Swept};
 pub use writer::{Finished, Writer};
 
@@ -87,7 +88,7 @@ use fill::Fill;
 use given_up::GivenUp;
 use grace::Grace;
 use name::Name;
-use store::Store;
+use store::{Marking, Store};
 use sweep::Writing;
 
 /// The most bytes that [`Bodies::whole`] reads into one piece.
@@ -114,6 +115,12 @@ pub enum Error {
     /// The store failed, or did not answer in time.
     #[error("the body store failed: {0}")]
     Store(Arc<str>),
+    /// The store answers, and will not do what is asked: the rights, the bucket or its region are wrong.
+    #[error("the body store refuses: {0}")]
+    Refused(Arc<str>),
+    /// Nothing can be written where the settings say.
+    #[error("{0}")]
+    Unwritable(String),
     /// The store failed a moment ago. It is not read until it answers again.
     #[error("the body store failed a moment ago")]
     Away,
@@ -180,7 +187,7 @@ impl Error {
             Self::TooLarge => "too_large",
             Self::Full => "full",
             Self::NoRoom => "no_room",
-            Self::Store(_) | Self::Away => "store",
+            Self::Store(_) | Self::Refused(_) | Self::Unwritable(_) | Self::Away => "store",
             Self::Missing { .. } => "missing",
             Self::Corrupt { .. } => "corrupt",
             Self::Manifest => "manifest",
@@ -227,12 +234,12 @@ fn is_full(error: &std::io::Error) -> bool {
 
 impl Bodies {
     /// Opens the store at `url` (see [`Location`]; a directory is made if it is missing) for the life
-    /// `store_id`, and writes the marker `<store id>/here` into it. If there is no room for the marker, the
-    /// store is opened all the same, and [`Bodies::is_unmarked`] is true.
+    /// `store_id`, and writes the marker `<store id>/here` into it. If there is no room for the marker, or a
+    /// bucket is away, the store is opened all the same, and [`Bodies::is_unmarked`] is true.
     ///
     /// # Errors
-    /// [`Error::Url`] if the URL, or a variable of the environment that it relies on, is invalid; else the
-    /// error of the store. A store that can't be reached is not opened.
+    /// [`Error::Url`] if the URL, or a variable of the environment that it relies on, is invalid;
+    /// [`Error::Unwritable`] if nothing can be written into the directory; else the error of the store.
     pub async fn open(
         url: &str,
         store_id: &str,
@@ -252,13 +259,14 @@ impl Bodies {
         env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
         let store = Store::open(url, store_id, &settings, env)?;
-        store.mark_if_there_is_room().await?;
+        store.mark_if_that_works().await?;
         Ok(Self::over(store, settings, clock))
     }
 
     /// As [`Bodies::open`], for an instance that joins a fleet. Without the marker it does not share the body
     /// store with the fleet: [`Error::NotShared`]. Looks for the marker for a few seconds, because the
-    /// instance that began that life may be about to write it.
+    /// instance that began that life may be about to write it. A bucket that is away is opened all the same:
+    /// until the marker is seen, nothing is put or read.
     pub async fn join(
         url: &str,
         store_id: &str,
@@ -276,7 +284,7 @@ impl Bodies {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
         let store = Store::over(objects, None, store_id, &settings);
-        store.mark_if_there_is_room().await?;
+        store.mark_if_that_works().await?;
         Ok(Self::over(store, settings, clock))
     }
 
@@ -289,10 +297,12 @@ impl Bodies {
         env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
         let store = Store::open(url, store_id, &settings, env)?;
-        store.join(store_id).await?;
-        // A restored copy of the store may have brought back a life that had ended. If this fails, a sweep
-        // reports it.
-        let _ = store.mark().await;
+        store.join_if_that_works(store_id).await?;
+        if !store.is_unmarked() {
+            // A restored copy of the store may have brought back a life that had ended. If this fails, a sweep
+            // reports it.
+            let _ = store.mark().await;
+        }
         Ok(Self::over(store, settings, clock))
     }
 
@@ -329,18 +339,37 @@ impl Bodies {
         Ok(())
     }
 
-    /// Returns whether there was no room for the marker. Until it is written no body is stored: an instance
-    /// that found a record of this life could not tell that its bodies are in this store.
+    /// Returns whether the marker is not known to be there: there was no room for it, or a bucket is away.
+    /// Until it is there no body is stored: an instance that found a record of this life could not tell that
+    /// its bodies are in this store.
     pub fn is_unmarked(&self) -> bool {
         self.store.is_unmarked()
     }
 
-    /// Writes the marker, unless it is there. From then on bodies are stored.
+    /// Returns whether the bucket was away when this instance joined the life of others: whether its bodies
+    /// are in this store is not known yet.
+    pub fn is_unseen(&self) -> bool {
+        self.store.marking() == Marking::Unseen
+    }
+
+    /// Why the store was opened without its marker.
+    pub fn unmarked_because(&self) -> Error {
+        self.store.unmarked_because()
+    }
+
+    /// Writes the marker, unless it is there. From then on bodies are stored. A marker that others have
+    /// written is only looked for.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] or another error of the store; then nothing has changed.
+    /// [`Error::NotShared`] if others should have written it, and have not; [`Error::NoRoom`] or another error
+    /// of the store. Then nothing has changed.
     pub async fn mark(&self) -> Result<(), Error> {
-        self.store.mark().await
+        self.store.mark_or_see().await
+    }
+
+    /// Whether a body of this length will be stored, if it is known, as far as the last puts tell.
+    pub fn taking(&self, len: Option<u64>) -> Taking {
+        self.store.taking(len)
     }
 
     /// As [`Bodies::rebind`], for an instance that joins a life that others began: without that life's marker

@@ -64,7 +64,8 @@ pub(super) async fn open_dust(
 
 /// Opens the body store of that life. A life that begins gets its marker first and is then written to
 /// the store: an instance that reads a life's id there finds the marker among the bodies. A body store
-/// without room for the marker is opened all the same, if `missing` stores are waited for.
+/// without room for the marker, or a bucket that is away, is opened all the same, if `missing` stores are
+/// waited for.
 pub(super) async fn open_bodies(
     settings: &Settings,
     dust: &dyn Dust,
@@ -79,18 +80,19 @@ pub(super) async fn open_bodies(
     }
     let bodies = open_bodies_of(settings, dust, life, clock.clone()).await?;
     if bodies.is_unmarked() && missing == Missing::Fails {
-        return Err(bad("bodies.url", format!("{}: {}", settings.bodies.url, body::Error::NoRoom)));
+        return Err(bad("bodies.url", format!("{}: {}", settings.bodies.url, bodies.unmarked_because())));
     }
-    if !dust.shared() && (bodies.is_unmarked() || is_unmarked(settings, dust).await?) {
+    let unwritten = bodies.is_unmarked() && !bodies.is_unseen();
+    if !dust.shared() && (unwritten || is_unmarked(settings, dust).await?) {
         // If this store is full as well it forgets the note, but then it has taken no record either.
-        let _ = unmarked::remember(dust, &settings.dust.store.prefix, bodies.is_unmarked()).await;
+        let _ = unmarked::remember(dust, &settings.dust.store.prefix, unwritten).await;
     }
     if life.known != Known::Begins {
         return Ok(bodies);
     }
     if bodies.is_unmarked() && dust.shared() {
         // A life that this instance began would have no bodies for all other instances.
-        let why = format!("its life can't begin: {}", body::Error::NoRoom);
+        let why = format!("its life can't begin: {}", bodies.unmarked_because());
         *life = Life::unknown(dice, dust::Error::Unavailable(why));
         return open_bodies_of(settings, dust, life, clock).await;
     }

@@ -29,6 +29,9 @@ use crate::body;
 const BLOCK: u64 = 4096;
 /// The bytes that a file or a directory takes beside its blocks: its inode, and its name.
 const INODE: u64 = 256;
+/// The file that is written at the start to see whether that works. If a crash leaves it, the next start
+/// removes it.
+const PROBE: &str = ".write-probe";
 /// How many listed objects may wait for the reader of a listing.
 const QUEUE: usize = 256;
 
@@ -69,6 +72,30 @@ pub(super) fn overhead(dir: &FsPath) -> u64 {
     bytes
 }
 
+/// Writes a file and removes it. Other instances may do the same at the same time.
+fn probe(dir: &FsPath) -> std::io::Result<()> {
+    let file = dir.join(PROBE);
+    std::fs::File::create(&file)?;
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// What an operator does about a directory that can't be written.
+fn unwritable(path: &FsPath, cause: &std::io::Error) -> Option<String> {
+    let (path, user) = (path.display(), rustix::process::geteuid().as_raw());
+    match cause.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            Some(format!("user {user} can't write to {path}: give it the directory (chown {user} {path})"))
+        }
+        std::io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "{path} is on a read-only file system: mount a volume there that user {user} can write to"
+        )),
+        _ => None,
+    }
+}
+
 fn entries(dir: &FsPath) -> impl Iterator<Item = DirEntry> {
     std::fs::read_dir(dir).into_iter().flatten().flatten()
 }
@@ -106,22 +133,26 @@ fn file_of(object: &Path) -> Path {
 
 impl Shelf {
     /// Opens a directory, and makes it. Without room for that, the first put makes it.
+    ///
+    /// # Errors
+    /// [`body::Error::Unwritable`] if nothing can be written there: better now than at the first fill.
     pub(super) fn open(path: &FsPath) -> std::result::Result<Self, body::Error> {
         let failed = |cause: &(dyn std::error::Error + 'static)| body::Error::store(cause);
-        let (files, root): (Arc<dyn ObjectStore>, _) = match std::fs::create_dir_all(path) {
-            Ok(()) => {
-                let files = LocalFileSystem::new_with_prefix(path).map_err(|cause| failed(&cause))?;
-                (Arc::new(files.with_automatic_cleanup(true)), path.to_owned())
-            }
-            Err(cause) => match failed(&cause) {
-                body::Error::NoRoom => {
-                    let root = std::path::absolute(path).map_err(|cause| failed(&cause))?;
-                    let below = Path::from_absolute_path(&root).map_err(|cause| failed(&cause))?;
-                    (Arc::new(PrefixStore::new(LocalFileSystem::new(), below)), root)
+        let (files, root): (Arc<dyn ObjectStore>, _) =
+            match std::fs::create_dir_all(path).and_then(|()| probe(path)) {
+                Ok(()) => {
+                    let files = LocalFileSystem::new_with_prefix(path).map_err(|cause| failed(&cause))?;
+                    (Arc::new(files.with_automatic_cleanup(true)), path.to_owned())
                 }
-                other => return Err(other),
-            },
-        };
+                Err(cause) => match failed(&cause) {
+                    body::Error::NoRoom => {
+                        let root = std::path::absolute(path).map_err(|cause| failed(&cause))?;
+                        let below = Path::from_absolute_path(&root).map_err(|cause| failed(&cause))?;
+                        (Arc::new(PrefixStore::new(LocalFileSystem::new(), below)), root)
+                    }
+                    other => return Err(unwritable(path, &cause).map_or(other, body::Error::Unwritable)),
+                },
+            };
         Ok(Self { files, root })
     }
 }

@@ -1,7 +1,7 @@
 //! Access to the object store: names of objects, a bound on every call, and counters.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -27,6 +27,12 @@ use crate::record::Segment;
 
 mod carried;
 mod marked;
+mod taking;
+
+pub(super) use marked::Marking;
+use marked::Marks;
+use taking::Takes;
+pub use taking::Taking;
 
 /// The slowest rate of the store, in bytes per second: the more a call carries, the longer it may take.
 pub(super) const FLOOR: u64 = 256 * 1024;
@@ -48,8 +54,10 @@ pub(super) struct Store {
     says: (String, Duration),
     /// Lives that this process has left, and whose markers do not say so yet.
     pub(super) left: Left,
-    /// Whether there was no room for the marker: nothing is put until it is written.
-    unmarked: AtomicBool,
+    /// Whether the marker of the life is known to be there.
+    marks: Marks,
+    /// Whether the last puts worked: those of objects, and of what is carried.
+    taken: [Takes; 2],
     /// The directory, if the store is one.
     root: Option<PathBuf>,
     /// A put that would take `used` over this fails.
@@ -96,7 +104,7 @@ impl Store {
     ) -> Self {
         let (ceiling, call_timeout) = (settings.ceiling(), settings.call_timeout);
         let life = RwLock::new(id.into());
-        let (unmarked, counters) = (AtomicBool::new(false), Counters::default());
+        let (marks, taken, counters) = (Marks::default(), Default::default(), Counters::default());
         let (gone, says, left) = (Gone::new(), (settings.fleet.clone(), settings.linger), Left::default());
         let away = [Away::new(), Away::new()];
         let (place, small, carrier) = (Place::Objects, settings.small, OnceLock::new());
@@ -108,7 +116,8 @@ impl Store {
             life,
             says,
             left,
-            unmarked,
+            marks,
+            taken,
             root,
             ceiling,
             call_timeout,
@@ -122,9 +131,22 @@ impl Store {
     /// janitor may remove it because it is empty.
     pub(super) async fn put(&self, name: &Name, token: u64, n: u32, chunks: &[Bytes]) -> Result<(), Error> {
         let len: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let put = self.put_object(name, token, n, chunks, len).await;
+        self.taken[0].note(put.is_ok());
+        put
+    }
+
+    async fn put_object(
+        &self,
+        name: &Name,
+        token: u64,
+        n: u32,
+        chunks: &[Bytes],
+        len: u64,
+    ) -> Result<(), Error> {
         let takes = self.takes(len);
-        if self.is_unmarked() {
-            return Err(self.failed_put(Error::NoRoom));
+        if let Some(cause) = self.marks.keeps_from_putting() {
+            return Err(self.failed_put(cause));
         }
         self.has_room_for(takes)?;
         let path = name.path(token, n);
@@ -157,6 +179,7 @@ impl Store {
 
     /// Opens a segment for reading from its first byte; its length is checked.
     pub(super) async fn get(&self, name: &Name, segment: &Segment) -> Result<GetResult, Error> {
+        self.marks.is_seen()?;
         let path = name.path(segment.token, segment.n);
         let got = self.bounded(0, self.objects.get(&path)).await;
         let got = got.map_err(|cause| self.failed_get(name, segment, &cause))?;
@@ -170,6 +193,7 @@ impl Store {
         segment: &Segment,
         range: std::ops::Range<u64>,
     ) -> Result<Bytes, Error> {
+        self.marks.is_seen()?;
         let path = name.path(segment.token, segment.n);
         let len = range.end - range.start;
         let got = self.bounded(len, self.objects.get_range(&path, range)).await;
@@ -179,6 +203,7 @@ impl Store {
 
     /// Checks that a segment exists with the right length, without reading its bytes.
     pub(super) async fn look_for(&self, name: &Name, segment: &Segment) -> Result<(), Error> {
+        self.marks.is_seen()?;
         let path = name.path(segment.token, segment.n);
         let there = self.bounded(0, self.objects.head(&path)).await;
         let there = there.map_err(|cause| self.failed_get(name, segment, &cause))?;

@@ -142,6 +142,11 @@ impl Stores {
         &self.dust
     }
 
+    /// The text for bodies that do not belong to the store's life.
+    pub fn not_shared(&self) -> String {
+        self.places.not_shared(&self.bodies.life())
+    }
+
     /// The bodies.
     pub fn bodies(&self) -> &Arc<Bodies> {
         &self.bodies

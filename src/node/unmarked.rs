@@ -1,4 +1,4 @@
-//! A start without room for bodies: nothing is stored until there is room.
+//! A start without room for bodies, or without their bucket: nothing is stored there until that is over.
 //!
 //! A body store without the marker of its life looks like the wrong one at the next start. So the
 //! embedded store remembers that the marker was never written, until it is.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::body::Bodies;
+use crate::body::{self, Bodies};
 use crate::dust::{Dust, Put, Result};
 
 /// The pause between tries.
@@ -33,15 +33,26 @@ pub async fn remember(dust: &dyn Dust, prefix: &str, unmarked: bool) -> Result<(
     }
 }
 
-/// Writes the marker when there is room for it: from then on bodies are stored. Meanwhile the store
-/// remembers that the marker is missing. `bound` is the bound of one call.
-pub async fn mark(dust: &dyn Dust, bodies: &Bodies, prefix: &str, bound: Duration) {
-    let mut remembered = false;
+/// Writes the marker when that works: from then on bodies are stored. Meanwhile the store remembers that the
+/// marker is missing. The marker of an instance that was here before is only looked for. `bound` is the bound
+/// of one call; `refused` is told once if waiting does not help.
+pub async fn mark(
+    dust: &dyn Dust,
+    bodies: &Bodies,
+    prefix: &str,
+    bound: Duration,
+    refused: impl Fn(&body::Error),
+) {
+    let (mut remembered, mut told) = (bodies.is_unseen(), false);
     while bodies.is_unmarked() {
         remembered = remembered || remembers(dust, prefix, true, bound).await;
-        if bodies.mark().await.is_err() {
-            sleep(AGAIN).await;
+        let Err(why) = bodies.mark().await else { continue };
+        if matches!(why, body::Error::NotShared | body::Error::Refused(_))
+            && !std::mem::replace(&mut told, true)
+        {
+            refused(&why);
         }
+        sleep(AGAIN).await;
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::sleep;
 
-use crate::body::Growing;
+use crate::body::{Growing, Taking};
 use crate::dust::Number;
 use crate::key::{Key, KeyHash};
 use crate::policy::PassReason;
@@ -157,6 +157,8 @@ pub(crate) struct Exchange {
     pub fence: Number,
     /// Why the response will not be stored; none if it will be.
     pub unstored: Option<PassReason>,
+    /// Whether the body store takes its content, as far as is known at its beginning.
+    pub taking: Taking,
     /// Whether the store was reachable.
     pub coordinated: bool,
     /// Fields that only the owner gets, beside those of the record.

@@ -231,7 +231,7 @@ pub(crate) fn ride(
     if mine {
         ticket.upstream_answered(&request.route, exchange.head.record.status, &exchange.timing);
     }
-    if let Some(reason) = exchange.unstored.filter(|_| !late) {
+    if let Some(reason) = cache_status::announced(exchange).1.filter(|_| !late) {
         ticket.line.why = Some(Why::Pass(reason.as_str()));
     }
     let status = if late {

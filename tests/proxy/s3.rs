@@ -9,6 +9,7 @@ use crate::support::relay::{Mode, Relay};
 use crate::support::{Answer, End, Origin, Proxy, S3, command};
 
 mod ahead;
+mod away;
 mod bodies;
 
 fn before(origin: &Origin, url: &str) -> Setup {

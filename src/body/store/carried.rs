@@ -93,7 +93,9 @@ impl Store {
     ) -> Result<(), Error> {
         self.has_room_for(carried_space(segment.len))?;
         let put = async { self.carrier()?.put(name.key_hash(), segment, bytes, lives).await };
-        self.in_time(put).await.map_err(|cause| self.failed_put(cause))
+        let put = self.in_time(put).await.map_err(|cause| self.failed_put(cause));
+        self.taken[1].note(put.is_ok());
+        put
     }
 
     /// Removes carried segments.

@@ -2,8 +2,8 @@
 //! none: it is as good as marked.
 
 use std::sync::Arc;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,72 @@ const MARKER_MOST: u64 = 1024;
 const JOIN_PATIENCE: Duration = Duration::from_secs(3);
 /// The pause between two looks for the marker.
 const JOIN_LOOK: Duration = Duration::from_millis(100);
+
+/// What is known of the marker of the current life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::body) enum Marking {
+    /// It is there.
+    Marked,
+    /// It was never written. Nothing is put until it is.
+    Unwritten,
+    /// Whether it is there is not known: the store was away when this instance joined. Nothing is put, read
+    /// or believed to be missing until it is seen.
+    Unseen,
+}
+
+/// What is known of the marker, and why it is not more.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    is: AtomicU8,
+    why: OnceLock<Error>,
+}
+
+const MARKED: u8 = 0;
+const UNWRITTEN: u8 = 1;
+const UNSEEN: u8 = 2;
+
+// === impl Marks ===
+
+impl Marks {
+    fn get(&self) -> Marking {
+        match self.is.load(Ordering::Acquire) {
+            MARKED => Marking::Marked,
+            UNSEEN => Marking::Unseen,
+            _ => Marking::Unwritten,
+        }
+    }
+
+    fn set(&self, marking: Marking) {
+        let is = match marking {
+            Marking::Marked => MARKED,
+            Marking::Unwritten => UNWRITTEN,
+            Marking::Unseen => UNSEEN,
+        };
+        self.is.store(is, Ordering::Release);
+    }
+
+    /// The store is opened without its marker for this reason.
+    fn lacks(&self, marking: Marking, why: Error) {
+        self.set(marking);
+        // It is opened once.
+        let _ = self.why.set(why);
+    }
+
+    /// The error of a put; none if bodies may be put.
+    pub(super) fn keeps_from_putting(&self) -> Option<Error> {
+        match self.get() {
+            Marking::Marked => None,
+            Marking::Unwritten => Some(self.why.get().cloned().unwrap_or(Error::NoRoom)),
+            Marking::Unseen => Some(Error::Away),
+        }
+    }
+
+    /// Fails if it is not known whether the bodies of this life are in this store.
+    pub(super) fn is_seen(&self) -> Result<(), Error> {
+        if self.get() == Marking::Unseen { Err(Error::Away) } else { Ok(()) }
+    }
+}
+
 // === impl Store ===
 
 impl Store {
@@ -57,7 +123,7 @@ impl Store {
         if self.marker(&self.life()).await?.is_none_or(|(marker, _)| marker.has_ended()) {
             self.sign().await?;
         }
-        self.unmarked.store(false, Ordering::Release);
+        self.marks.set(Marking::Marked);
         Ok(())
     }
 
@@ -75,7 +141,7 @@ impl Store {
         let text = Bytes::from(Marker::write(&self.says.0, self.says.1, ended_by));
         let marker = marker(life);
         let put = self.objects.put(&marker, text.into());
-        self.bounded(0, put).await.map(drop).map_err(|cause| self.failed_put(Error::store(&cause)))
+        self.bounded(0, put).await.map(drop).map_err(|cause| self.failed_put(refusal_or(&cause)))
     }
 
     /// The marker of a life and when it was written, if there is one.
@@ -92,9 +158,10 @@ impl Store {
             Err(object_store::Error::NotFound { source, .. }) => {
                 // Reads with GET because the answer to HEAD cannot say what was not found.
                 let cause = Error::store(&*source);
-                if cause.to_string().contains("NoSuchBucket") { Err(cause) } else { Ok(None) }
+                let text = cause.to_string();
+                if text.contains("NoSuchBucket") { Err(Error::Refused(text.into())) } else { Ok(None) }
             }
-            Err(cause) => Err(Error::store(&cause)),
+            Err(cause) => Err(refusal_or(&cause)),
         }
     }
 
@@ -111,19 +178,47 @@ impl Store {
         Ok(listed.common_prefixes.into_iter().filter_map(first).collect())
     }
 
-    /// As [`Store::mark`]. If there is no room, notes that the marker is missing.
-    pub(in crate::body) async fn mark_if_there_is_room(&self) -> Result<(), Error> {
-        match self.mark().await {
-            Err(Error::NoRoom) => {
-                self.unmarked.store(true, Ordering::Release);
-                Ok(())
-            }
-            other => other,
+    /// As [`Store::mark`]. If there is no room, or a bucket is away, notes that the marker is missing.
+    pub(in crate::body) async fn mark_if_that_works(&self) -> Result<(), Error> {
+        let marked = self.mark().await;
+        self.unless_away(marked, Marking::Unwritten)
+    }
+
+    /// As [`Store::join`]. If a bucket is away, notes that the marker was not seen.
+    pub(in crate::body) async fn join_if_that_works(&self, life: &str) -> Result<(), Error> {
+        let joined = self.join(life).await;
+        self.unless_away(joined, Marking::Unseen)
+    }
+
+    fn unless_away(&self, done: Result<(), Error>, marking: Marking) -> Result<(), Error> {
+        match done {
+            Err(Error::NoRoom) if marking == Marking::Unwritten => self.marks.lacks(marking, Error::NoRoom),
+            // A directory that fails is a mistake of the settings or of the machine; a bucket may be away.
+            Err(why @ Error::Store(_)) if self.root.is_none() => self.marks.lacks(marking, why),
+            other => return other,
         }
+        Ok(())
+    }
+
+    /// Makes sure of the marker: looks for it if it was not seen yet, else writes it if it is missing.
+    pub(in crate::body) async fn mark_or_see(&self) -> Result<(), Error> {
+        if self.marking() == Marking::Unseen {
+            self.join(&self.life()).await?;
+        }
+        self.mark().await
+    }
+
+    pub(in crate::body) fn marking(&self) -> Marking {
+        self.marks.get()
     }
 
     pub(in crate::body) fn is_unmarked(&self) -> bool {
-        self.unmarked.load(Ordering::Acquire)
+        self.marking() != Marking::Marked
+    }
+
+    /// Why the store was opened without its marker.
+    pub(in crate::body) fn unmarked_because(&self) -> Error {
+        self.marks.why.get().cloned().unwrap_or(Error::NoRoom)
     }
 
     /// Looks for the marker of a life, repeatedly for a short while: [`Error::NotShared`] if it is not there
@@ -141,6 +236,28 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The error of a call; [`Error::Refused`] if the server has answered, and no retry helps.
+fn refusal_or(cause: &object_store::Error) -> Error {
+    use object_store::Error::{NotImplemented, NotSupported, PermissionDenied, Unauthenticated};
+    let is_refusal = matches!(
+        cause,
+        PermissionDenied { .. } | Unauthenticated { .. } | NotSupported { .. } | NotImplemented { .. }
+    );
+    match Error::store(cause) {
+        // Such as a wrong region. (408 and 429 mean that it may work later.)
+        Error::Store(text) if is_refusal || says_no(&text) => Error::Refused(text),
+        other => other,
+    }
+}
+
+/// Returns whether the text of an error has a status that says that the request is wrong.
+fn says_no(text: &str) -> bool {
+    let status = text.split_once("status code: ").map(|(_, rest)| rest);
+    let later = |status: &str| ["408", "429"].iter().any(|code| status.starts_with(code));
+    text.contains("Received redirect")
+        || status.is_some_and(|status| status.starts_with('4') && !later(status))
 }
 
 /// The path of a life's marker.

@@ -110,6 +110,7 @@ impl Job {
             seat: std::sync::Mutex::new(None),
             fence: seen.token,
             unstored: None,
+            taking: body::Taking::Expected,
             coordinated: true,
             own: http::HeaderMap::new(),
             timing: crate::upstream::Timing::default(),

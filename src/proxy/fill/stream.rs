@@ -123,6 +123,7 @@ impl Job {
             owner: self.owner,
             fence: token,
             unstored,
+            taking: self.proxy.bodies.taking(len),
             coordinated: !fill.degraded(),
             own: policy::own_headers(&head.response.headers, &self.route.rules),
             timing: head.response.timing,

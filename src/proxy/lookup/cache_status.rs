@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use crate::body::Taking;
 use crate::policy::{self, CacheStatus, Fwd, PassReason};
 use crate::proxy::lookup::CacheSlot;
 use crate::proxy::outcome::{Exchange, FoundRecord, How};
@@ -38,8 +39,19 @@ pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
         return awaited(status);
     }
     // Only the leader's response says `stored`, or why it is not: it was stored once.
-    let detail = exchange.unstored.map(PassReason::as_str);
-    CacheStatus { stored: detail.is_none(), detail, ..status }
+    let (stored, why) = announced(exchange);
+    CacheStatus { stored, detail: why.map(PassReason::as_str), ..status }
+}
+
+/// Whether a response is announced as stored, and why it is not. Its body is put after its head has gone out,
+/// so it depends on how the body store did lately.
+pub(crate) fn announced(exchange: &Exchange) -> (bool, Option<PassReason>) {
+    match exchange.taking {
+        _ if exchange.unstored.is_some() => (false, exchange.unstored),
+        Taking::Expected => (true, None),
+        Taking::Unsure => (false, None),
+        Taking::Unlikely => (false, Some(PassReason::BodyStore)),
+    }
 }
 
 /// A complete record that a flight ended with.

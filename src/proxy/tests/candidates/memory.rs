@@ -179,6 +179,7 @@ pub(super) async fn done(bench: &Bench, case: &Case) -> Exchange {
         seat: std::sync::Mutex::new(None),
         fence: BORN,
         unstored: None,
+        taking: crate::body::Taking::Expected,
         coordinated: true,
         own: HeaderMap::new(),
         timing: crate::upstream::Timing::default(),
