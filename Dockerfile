@@ -1,5 +1,9 @@
-# docker build -t dustgate . && docker run -p 8080:8080 -v ./dustgate.toml:/etc/dustgate/dustgate.toml:ro dustgate
-# Three of them and all they need: docker-compose.yml.
+# docker build -t dustgate .
+# docker run -p 8080:8080 --stop-timeout 40 -v dustgate:/var/lib/dustgate/data \
+#   -v "$PWD/dustgate.toml:/etc/dustgate/dustgate.toml:ro" dustgate
+#
+# The volume keeps what is stored. Docker kills 10 s after its first signal, which is less than `server.drain`
+# (30s) lets a request take. Three of them and all they need: docker-compose.yml.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 # What it is built of changes seldom: a layer of its own, with nothing of ours in it.
@@ -24,8 +28,8 @@ FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="dustgate" \
       org.opencontainers.image.description="An HTTP read-through caching reverse proxy: one fetch per miss" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
-# Authorities for https origins. The stores below ./data belong to whoever runs it: a volume that
-# is mounted there for the first time takes that over.
+# Authorities for https origins. The stores below ./data belong to the user that runs it: a named volume
+# that is mounted there for the first time takes that over. A directory of the host does not: chown 10001.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
@@ -35,7 +39,6 @@ RUN apt-get update \
 COPY --from=build /src/target/release/dustgate /usr/local/bin/dustgate
 USER 10001
 WORKDIR /var/lib/dustgate
-VOLUME /var/lib/dustgate/data
 # The operator's port stays on loopback: off it, it needs a token.
 ENV DUSTGATE_SERVER__LISTEN=0.0.0.0:8080
 EXPOSE 8080

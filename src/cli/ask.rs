@@ -130,8 +130,12 @@ pub(super) async fn purge(purge: Purge) -> ExitCode {
 
 /// Asks an instance whether it is ready. Returns its text, or why it is not ready.
 pub(super) async fn ready(settings: &Settings) -> Result<String, String> {
-    let url = format!("http://{}/readyz", door(settings));
-    let asked = client()?.get(&url).timeout(READY_BOUND).send().await;
+    alive(&format!("http://{}/readyz", door(settings))).await
+}
+
+/// Asks an address of this machine. Returns the text of a successful response, or why there is none.
+pub(super) async fn alive(url: &str) -> Result<String, String> {
+    let asked = client()?.get(url).timeout(READY_BOUND).send().await;
     let response = asked.map_err(|error| format!("{url}: {error}"))?;
     let status = response.status();
     let text = response.text().await.map_err(|error| format!("{url}: {error}"))?;
@@ -140,7 +144,11 @@ pub(super) async fn ready(settings: &Settings) -> Result<String, String> {
 
 /// The address of the operator's port for a client on the same machine.
 fn door(settings: &Settings) -> SocketAddr {
-    let mut at = settings.admin.listen.0;
+    local(settings.admin.listen.0)
+}
+
+/// The address by which a client on the same machine reaches a listener.
+pub(super) fn local(mut at: SocketAddr) -> SocketAddr {
     if at.ip().is_unspecified() {
         at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::{FAILED, fail, run};
+use super::{FAILED, ask, fail, run};
 use crate::app::{Signals, raise_descriptors};
 use crate::config::{self, Settings};
 use crate::demo::{guide, origin};
@@ -34,9 +34,15 @@ pub(super) async fn start(demo: Demo) -> ExitCode {
     let listener = match TcpListener::bind(at).await {
         Ok(listener) => listener,
         Err(error) => return fail(FAILED, &format!("no port for the origin: {error}")),
+    /// Ask the origin that runs on that address whether it answers, and run nothing.
+    #[arg(long, requires = "origin_only")]
+    live: bool,
     };
     let origin = match listener.local_addr() {
         Ok(address) => address,
+    if demo.live {
+        return live(demo.origin_only).await;
+    }
         Err(error) => return fail(FAILED, &error.to_string()),
     };
     let delay = std::time::Duration::from_millis(demo.delay_ms);
@@ -74,6 +80,18 @@ async fn alone(origin: SocketAddr) -> ExitCode {
 }
 
 fn settings(demo: &Demo, origin: SocketAddr) -> Result<Settings, String> {
+/// Asks the origin for its counts, which it gives without delay.
+async fn live(at: Option<SocketAddr>) -> ExitCode {
+    let Some(at) = at else { return fail(FAILED, "--live needs --origin-only ADDRESS") };
+    match ask::alive(&format!("http://{}/count", ask::local(at))).await {
+        Ok(_) => {
+            println!("a slow origin answers on http://{at}");
+            ExitCode::SUCCESS
+        }
+        Err(text) => fail(FAILED, &text),
+    }
+}
+
     let text = format!(
         r#"
         [server]
