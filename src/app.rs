@@ -99,12 +99,30 @@ impl App {
         log: Log,
         missing: Missing,
     ) -> Result<Self, BuildError> {
+        Self::build_on(settings, instance, log, missing, None).await
+    }
+
+    /// As [`App::build`], on a coordination store that is open already, if one is given: instances in one
+    /// process may share one.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub async fn build_on(
+        settings: Settings,
+        instance: &str,
+        log: Log,
+        missing: Missing,
+        given: Option<dust::Opened>,
+    ) -> Result<Self, BuildError> {
         let began = Instant::now();
         let steady = Arc::new(Steady::new(Arc::new(SystemClock)));
         let clock: Arc<dyn Clock> = steady.clone();
         let dice = Arc::new(Dice::new());
         let table = settings.table().clone();
-        let (dust, mut life) = stores::open_dust(&settings, clock.clone(), &dice, missing).await?;
+        let (dust, mut life) = match given {
+            Some(opened) => stores::with_life(opened, &dice),
+            None => stores::open_dust(&settings, clock.clone(), &dice, missing).await?,
+        };
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let strict = settings.dust.flight.on_unavailable == OnUnavailable::Error;
         let joining = Arc::new(Joining::new(matches!(life.known, Known::Not(_))));
@@ -183,6 +201,7 @@ impl App {
     pub async fn run(self, sockets: Sockets, mut signals: Signals) -> Exit {
         let app = Arc::new(self);
         let Node { proxy, signal, tasks, .. } = &*app.node;
+        let started = started(proxy.instance(), &sockets);
         let mut chores = app.node.begin().await;
         let mut serving = Vec::new();
         let served = sockets.places();
@@ -205,7 +224,6 @@ impl App {
             let (socket, desk) = (socket.clone(), desk.clone());
             admin::serve(socket, desk, admin.clone(), limits, places.clone(), end.guard())
         });
-        let started = started(proxy.instance(), &sockets);
         chores.join();
         let bodies = app.node.stores().bodies();
         let marks = app.clone();
@@ -235,6 +253,9 @@ impl App {
             second = signals.second(&app.log) => Exit::Second(second),
             exit = app.leave(&mut serving) => exit,
         };
+        if exit != Exit::Drained {
+            app.cut().await;
+        }
         chores.end().await;
         watch.abort();
         lookout.abort();
@@ -260,9 +281,6 @@ impl App {
         app.log.info("stopped", exit.to_string());
         app.log.flush(Duration::from_secs(1));
         exit
-        if exit != Exit::Drained {
-            app.cut().await;
-        }
     }
 
     /// Closes the listeners after `drain_delay`, and waits for what is under way.
@@ -283,6 +301,13 @@ impl App {
         if let Err(error) = told {
             self.log.warn("manager", format!("the service manager could not be told: {error}"));
         }
+    }
+
+    /// Breaks off the requests that are under way, so that each has its line in the log.
+    async fn cut(&self) {
+        self.log.cuts_requests();
+        self.node.signal.cut();
+        let _ = tokio::time::timeout(CUT_BOUND, self.connections.none_is_open()).await;
     }
 
     fn lookout(&self) -> Lookout {
@@ -307,13 +332,6 @@ impl App {
             metrics.memory.set(tier.bytes(), tier.len() as u64);
             let room =
                 metrics.memory.evictions(telemetry::labels::Tier::Memory, telemetry::labels::Eviction::Room);
-    /// Breaks off the requests that are under way, so that each has its line in the log.
-    async fn cut(&self) {
-        self.log.cuts_requests();
-        self.node.signal.cut();
-        let _ = tokio::time::timeout(CUT_BOUND, self.connections.none_is_open()).await;
-    }
-
             room.inc_by(tier.evicted().saturating_sub(room.get()));
             metrics.bodies.set_bytes(bodies.used());
             metrics.bodies.set_others(bodies.counters().others.load(Ordering::Relaxed));
@@ -341,6 +359,16 @@ impl App {
     }
 }
 
+/// The first event of an instance that serves: its name, and where it listens.
+fn started(instance: &str, sockets: &Sockets) -> Event {
+    let listen: Vec<_> = sockets.data_addresses().iter().map(ToString::to_string).collect();
+    let event = Event::new(Level::Info, "started", format!("instance {instance}")).with("listen", listen);
+    match sockets.admin_address() {
+        Ok(admin) => event.with("admin", admin.to_string()),
+        Err(_) => event,
+    }
+}
+
 /// Shows the body store's own counters as metrics.
 fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
     let counters = bodies.counters();
@@ -359,16 +387,6 @@ fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
 
 fn bad(setting: impl Into<String>, reason: impl Into<String>) -> BuildError {
     BuildError::Setting { setting: setting.into(), reason: reason.into() }
-}
-
-/// The first event of an instance that serves: its name, and where it listens.
-fn started(instance: &str, sockets: &Sockets) -> Event {
-    let listen: Vec<_> = sockets.data_addresses().iter().map(ToString::to_string).collect();
-    let event = Event::new(Level::Info, "started", format!("instance {instance}")).with("listen", listen);
-    match sockets.admin_address() {
-        Ok(admin) => event.with("admin", admin.to_string()),
-        Err(_) => event,
-    }
 }
 
 /// The name of this process in logs and to its peers.

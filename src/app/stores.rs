@@ -7,7 +7,7 @@ use super::{BuildError, bad, settings as set_up};
 use crate::body::{self, Bodies, Location};
 use crate::clock::{Clock, Dice};
 use crate::config::Settings;
-use crate::dust::{self, Dust, Found, Missing};
+use crate::dust::{self, Dust, Found, Missing, Opened};
 use crate::flight::OnUnavailable;
 use crate::node::unmarked;
 use crate::tier::member::WAITING;
@@ -54,12 +54,17 @@ pub(super) async fn open_dust(
     let first = unmarked::note(&of_dust.prefix);
     let opened = dust::open(of_dust, clock, dice, missing, first, settings.bodies.ceiling()).await;
     let opened = opened.map_err(|reason| bad("dust.url", reason))?;
+    Ok(with_life(opened, dice))
+}
+
+/// An open store, and which life of it this is.
+pub(super) fn with_life(opened: Opened, dice: &Dice) -> (Arc<dyn Dust>, Life) {
     let life = match opened.life {
         Found::Stands(id) => Life { id, known: Known::Stands },
         Found::Begins(id) => Life { id, known: Known::Begins },
         Found::Not(why) => Life::unknown(dice, why),
     };
-    Ok((opened.dust, life))
+    (opened.dust, life)
 }
 
 /// Opens the body store of that life. A life that begins gets its marker first and is then written to

@@ -1,8 +1,11 @@
 //! The other commands: what they print, and the exit codes that scripts go by.
 
+use std::net::SocketAddr;
+
+use crate::support::client::RequestFacts;
 use crate::support::command::{Said, run, run_in};
 use crate::support::process::{Process, dustgate};
-use crate::support::{Answer, Origin, Proxy};
+use crate::support::{Answer, Origin, Proxy, Reply, all, until};
 
 fn settings(text: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::TempDir::with_prefix("dustgate-").unwrap();
@@ -254,6 +257,57 @@ async fn demo_tells_what_to_try_and_what_it_tells_is_true() {
     process.signal("INT");
     assert_eq!(process.ended().await.code(), Some(0));
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "it leaves nothing behind");
+}
+
+#[tokio::test]
+async fn the_demos_fleet_asks_once_for_three_ports_with_a_server_and_without_one() {
+    let directory = tempfile::TempDir::with_prefix("dustgate-").unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for (path, told) in [(path.as_os_str(), "server of their own at"), ("/".as_ref(), "in the memory of")] {
+        let process = Process::start(
+            dustgate()
+                .args(["demo", "--fleet", "--port", "0", "--admin-port", "0", "--delay-ms", "100"])
+                .env("PATH", path)
+                .current_dir(&directory),
+        );
+        let told = process.out.find("where they meet", |line| line.contains(told).then_some(()));
+        let curls = process.out.find("the curl lines", |line| {
+            let words =
+                line.split('\'').filter_map(|word| word.strip_prefix("http://")?.strip_suffix("/slow?fleet"));
+            let ports: Vec<SocketAddr> = words.map(|at| at.parse().unwrap()).collect();
+            (ports.len() == 3).then_some(ports)
+        });
+        let ((), ports) = tokio::join!(told, curls);
+        let get = |at: SocketAddr, target: &str| RequestFacts::new(at, "GET", target).host("127.0.0.1");
+        let answers = all(ports.iter().map(|at| get(*at, "/slow?fleet").send())).await;
+        assert!(answers.iter().all(|answer| answer.text() == "fetch 1 of /slow?fleet\n"), "{answers:?}");
+        until("it to be a hit everywhere", async || {
+            let answers = all(ports.iter().map(|at| get(*at, "/slow?fleet").send())).await;
+            answers.iter().all(Reply::is_hit).then_some(())
+        })
+        .await;
+        assert_eq!(get(ports[0], "/count").await.json()["/slow?fleet"], 1);
+        process.signal("INT");
+        assert_eq!(process.ended().await.code(), Some(0));
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "it leaves nothing behind");
+    }
+}
+
+#[tokio::test]
+async fn the_demos_origin_is_asked_whether_it_answers() {
+    let process =
+        Process::start(dustgate().args(["demo", "--origin-only", "127.0.0.1:0", "--delay-ms", "60000"]));
+    let at = process
+        .err
+        .find("its address", |line| line.strip_prefix("a slow origin on http://").map(str::to_owned));
+    let at = at.await;
+    let live = ["demo", "--live", "--origin-only", &at];
+    let said = run(&live).await;
+    assert_eq!((said.code, said.out), (0, format!("a slow origin answers on http://{at}")));
+    process.signal("TERM");
+    process.ended().await;
+    assert_eq!(run(&live).await.code, 1);
+    assert_eq!(run(&["demo", "--live"]).await.code, 2);
 }
 
 #[tokio::test]
