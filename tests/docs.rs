@@ -3,9 +3,10 @@
 //! Read are the pages at the root and all of `docs`. A fenced block says what it is. `console`: each
 //! `$ command` is run, in order, against a demo of the page's own on free ports with a fast origin. `log`:
 //! lines that this demo wrote meanwhile. `fleet`: the same as `console` against three instances with
-//! `config/fleet.toml` on a Redis whose user is made by the `acl` block. `toml`: settings. `json`: what an
-//! entry of a store holds. `sh`: how to begin, or to test. `text`: a layout, shown and not run. Anything
-//! else is an error.
+//! `config/fleet.toml` on a Redis whose user is made by the `acl` block. `toml`: settings. `recipe`: the same as
+//! `console` against an instance with the `toml` block above. `nginx`, `haproxy`: a file that this program
+//! accepts. `json`: what an entry of a store holds. `sh`: how to begin, or to test. `text`: a layout, shown and
+//! not run. Anything else is an error.
 //!
 //! Tables are compared with the code: settings, metrics, events, names in the stores, rules, words.
 
@@ -21,8 +22,14 @@ mod demo;
 mod fleet;
 #[path = "docs/formats.rs"]
 mod formats;
+#[path = "docs/neighbours.rs"]
+mod neighbours;
+#[path = "docs/origin.rs"]
+mod origin;
 #[path = "docs/pages.rs"]
 mod pages;
+#[path = "docs/recipes.rs"]
+mod recipes;
 #[path = "docs/tables.rs"]
 mod tables;
 
@@ -93,7 +100,12 @@ fn a_fleet_says_what_the_pages_say() {
 
 #[test]
 fn settings_are_read() {
-    let env = [("ADMIN_TOKEN".to_owned(), "0123456789abcdef".to_owned())];
+    let env = [
+        ("ADMIN_TOKEN", "0123456789abcdef"),
+        ("ORIGIN_TOKEN", "Bearer 0123456789abcdef"),
+        ("REDIS_URL", "redis://redis.internal:6379"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
     for block in pages().iter().flat_map(|page| blocks_of(page, Kind::Toml)) {
         // What an example leaves out, as any file would have it.
         let mut text = block.text.clone();
@@ -127,7 +139,8 @@ fn commands_that_are_shown_are_there() {
 
 fn is_there(words: &[&str]) -> bool {
     match words {
-        ["cargo", "run", "--release", "--", args @ ..] => {
+        ["sudo", rest @ ..] => is_there(rest),
+        ["cargo", "run", "--release", "--", args @ ..] | ["dustgate", args @ ..] => {
             let mut command = Command::new(env!("CARGO_BIN_EXE_dustgate"));
             let command = command.current_dir(root()).args(args);
             // What only looks is done; what serves is asked what it would do.
@@ -145,6 +158,10 @@ fn is_there(words: &[&str]) -> bool {
         }
         // What compose makes of its files is tests/compose.rs' to check.
         ["docker", "compose", "up", "--build", "--wait"] => true,
+        // Of the system: the files of the repository that it is given are there.
+        ["apt" | "curl" | "docker" | "install" | "journalctl" | "kubectl" | "systemctl", args @ ..] => {
+            args.iter().filter(|arg| arg.starts_with("config/")).all(|file| root().join(file).exists())
+        }
         // A program of the repository.
         [program, ..] => program.contains('/') && root().join(program).exists(),
         [] => false,

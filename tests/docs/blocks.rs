@@ -9,11 +9,16 @@ use super::pages::Page;
 pub enum Kind {
     Console,
     Fleet,
+    /// As a console, against an instance that serves with the settings above.
+    Recipe,
     Acl,
     Log,
     Toml,
     Json,
     Sh,
+    /// A file of another program, which checks it.
+    Nginx,
+    Haproxy,
     /// Shown and not run: the layout of something.
     Text,
 }
@@ -56,11 +61,14 @@ fn kind(info: &str, place: &str) -> Kind {
     match info {
         "console" => Kind::Console,
         "fleet" => Kind::Fleet,
+        "recipe" => Kind::Recipe,
         "acl" => Kind::Acl,
         "log" => Kind::Log,
         "toml" => Kind::Toml,
         "json" => Kind::Json,
         "sh" => Kind::Sh,
+        "nginx" => Kind::Nginx,
+        "haproxy" => Kind::Haproxy,
         // What needs another project to run is only shown.
         "text" | "elixir" => Kind::Text,
         other => panic!("{place}: no test knows what to do with ```{other}"),

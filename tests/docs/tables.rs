@@ -119,6 +119,67 @@ fn every_reason_not_to_store_has_a_row_with_the_setting_that_would_change_it() {
 }
 
 #[test]
+fn every_reason_not_to_store_is_in_the_tree() {
+    let tree = page("docs/why-not-cached.md");
+    let rows = tree.rows_below("## `detail`: it was not stored");
+    let listed = rows.iter().flat_map(|row| code(row[0])).map(str::to_owned).collect();
+    let there = PassReason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
+    check_rows(&tree, &listed, &there);
+    // A reason that a setting changes leads to that setting.
+    for reason in PassReason::ALL {
+        let setting = reason.setting().and_then(|text| text.split([' ', ',']).next());
+        let row = rows.iter().find(|row| code(row[0]).contains(&reason.as_str())).unwrap();
+        let leads = setting.is_none_or(|setting| row[2].contains(setting));
+        assert!(leads, "{}: {setting:?} is not in {:?}", reason.as_str(), row[2]);
+    }
+}
+
+/// The names of all settings, with their sections.
+fn settings() -> BTreeSet<String> {
+    let page = page("docs/configuration.md");
+    let rows = page.rows().filter(|row| row.len() == 3);
+    rows.filter_map(|row| code(row[0]).first().map(|name| (*name).to_owned())).collect()
+}
+
+#[test]
+fn settings_that_are_named_with_their_section_are_there() {
+    let settings = settings();
+    let sections = ["server.", "admin.", "dust.", "bodies.", "memory.", "log.", "upstreams.", "routes."];
+    // Elsewhere a page may show how one is added.
+    for page in pages().iter().filter(|page| page.path.starts_with("docs/")) {
+        for word in page.codes() {
+            let name =
+                word.split([' ', '=']).next().unwrap_or_default().replace("upstreams.X.", "upstreams.NAME.");
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphabetic() || b"._".contains(&byte));
+            let is_file =
+                name.rsplit_once('.').is_some_and(|(_, last)| ["rs", "md", "sqlite", "toml"].contains(&last));
+            if is_name && !is_file && sections.iter().any(|section| name.starts_with(section)) {
+                let is_there = settings.contains(&name)
+                    || settings.iter().any(|one| one.starts_with(&format!("{name}.")));
+                assert!(is_there, "{}: {word} is no setting", page.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_others_call_otherwise_is_a_setting_or_a_command_here() {
+    let settings = settings();
+    let coming = page("docs/coming-from.md");
+    for from in ["## From nginx", "## From Varnish", "## From Souin, alone or in Caddy"] {
+        let rows = coming.rows_below(from);
+        assert!(rows.len() > 20, "{from}");
+        for word in rows.iter().skip(1).flat_map(|row| code(row[1])) {
+            let name = word.split([' ', '=']).next().unwrap_or_default();
+            let ends = |one: &String| one == name || one.ends_with(&format!(".{name}"));
+            let holds = |one: &String| one.contains(&format!(".{name}."));
+            let is_there = name == "dustgate" || settings.iter().any(|one| ends(one) || holds(one));
+            assert!(is_there, "{from}: {word}");
+        }
+    }
+}
+
+#[test]
 fn every_command_has_a_row() {
     let help = Command::new(env!("CARGO_BIN_EXE_dustgate")).arg("--help").output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap();
