@@ -23,6 +23,7 @@ use bytes::Bytes;
 use crate::clock::WallMs;
 
 mod bound;
+pub mod bucket;
 pub mod embedded;
 pub mod entrance;
 pub mod entries;
@@ -41,6 +42,7 @@ mod thread;
 pub use self::redis::Redis;
 pub use self::server::Server;
 pub use bound::within;
+pub use bucket::{Bucket, BucketTerms, Draw, Drawn};
 pub use embedded::Embedded;
 pub use entrance::{
     Beside, Findings, Inquiry, Known, Landing, LeaseRequest, Lock, Note, Publication, Publish,
@@ -134,6 +136,17 @@ pub trait Dust: Send + Sync + Debug {
     async fn remove_bytes(&self, names: &[String]) -> Result<()> {
         let _ = names;
         Ok(())
+    }
+
+    /// Takes tokens of the bucket called `name`, which fills by these terms on the store's clock. `None`: this
+    /// store has no buckets. A bucket has no number, is in no listing, and no change of it is reported. One
+    /// that is not there is full.
+    ///
+    /// # Cancel safety
+    /// Dropped, tokens may have been taken: they are lost.
+    async fn draw(&self, name: &str, terms: BucketTerms, draw: Draw) -> Result<Option<Drawn>> {
+        let _ = (name, terms, draw);
+        Ok(None)
     }
 
     /// Returns when all that was answered so far outlives this process: for its end (F9). A store that keeps

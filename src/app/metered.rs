@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::health::Health;
 use crate::clock::WallMs;
 use crate::dust::{
-    self, Changes, Dust, Entry, Feed, Findings, Grant, Holder, Inquiry, LONGEST_CALL, Landing, Lease, Number,
-    Publication, Put, Renewal, Written,
+    self, BucketTerms, Changes, Draw, Drawn, Dust, Entry, Feed, Findings, Grant, Holder, Inquiry,
+    LONGEST_CALL, Landing, Lease, Number, Publication, Put, Renewal, Written,
 };
 use crate::telemetry::{Metrics, UpstreamMetrics};
 use crate::upstream::{Error, Request, Response, Upstream};
@@ -77,6 +77,7 @@ struct Times {
     entry: Histogram,
     bytes: Histogram,
     put_bytes: Histogram,
+    draw: Histogram,
     put: Histogram,
     delete: Histogram,
     lease: Histogram,
@@ -97,6 +98,7 @@ impl MeteredDust {
             entry: of("entry"),
             bytes: of("bytes"),
             put_bytes: of("put_bytes"),
+            draw: of("draw"),
             put: of("put"),
             delete: of("delete"),
             lease: of("lease"),
@@ -213,6 +215,10 @@ impl Dust for MeteredDust {
 
     async fn remove_bytes(&self, names: &[String]) -> dust::Result<()> {
         self.timed("delete", &self.times.delete, self.inner.remove_bytes(names)).await
+    }
+
+    async fn draw(&self, name: &str, terms: BucketTerms, draw: Draw) -> dust::Result<Option<Drawn>> {
+        self.timed("draw", &self.times.draw, self.inner.draw(name, terms, draw)).await
     }
 
     async fn flush(&self) -> dust::Result<()> {

@@ -5,6 +5,7 @@
 //! survives the process, and a [`Put::durable`] one a power cut too. Leases and numbers are
 //! decided in memory in both, by the same [`Table`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::bucket::{Bucket, BucketTerms, Draw, Drawn};
 use super::entries::{Deed, Entries, Kept, Until, Usage};
 use super::hub::{Changes, Feed, Hub};
 use super::memory::Memory;
@@ -43,12 +45,19 @@ pub struct Limits {
 /// The embedded store.
 pub struct Embedded {
     table: Mutex<Table<Box<dyn Entries>>>,
+    buckets: Buckets,
     warmer: Option<Arc<Warmer>>,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     store_id: String,
     shared: bool,
+}
+
+/// Buckets of tokens. They are in memory alone: after a restart they are full.
+struct Buckets {
+    made: Instant,
+    by_name: Mutex<HashMap<String, Bucket>>,
 }
 
 // === impl Limits ===
@@ -84,6 +93,22 @@ impl Default for Limits {
     }
 }
 
+// === impl Buckets ===
+
+impl Buckets {
+    fn new() -> Self {
+        Self { made: Instant::now(), by_name: Mutex::default() }
+    }
+
+    fn draw(&self, name: &str, terms: BucketTerms, draw: Draw) -> Drawn {
+        let now_us = u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // A bucket changes in one step that cannot panic half way.
+        let mut buckets = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.entry(name.to_owned()).or_insert_with(|| Bucket::full(terms, now_us));
+        bucket.draw(now_us, terms, draw)
+    }
+}
+
 // === impl Embedded ===
 
 impl Embedded {
@@ -97,7 +122,16 @@ impl Embedded {
         let entries: Box<dyn Entries> = Box::new(Memory::new(limits));
         let table = Mutex::new(Table::new(entries, 0));
         let hub = Arc::new(Hub::new());
-        Self { table, warmer: None, hub, clock, limits, store_id: dice.name(), shared: false }
+        Self {
+            table,
+            buckets: Buckets::new(),
+            warmer: None,
+            hub,
+            clock,
+            limits,
+            store_id: dice.name(),
+            shared: false,
+        }
     }
 
     /// The same store, shared by several instances in this process: a simulated fleet.
@@ -115,7 +149,8 @@ impl Embedded {
         let entries: Box<dyn Entries> = Box::new(Memory::new(self.limits));
         let table = Mutex::new(self.table().copied(entries, self.now())?);
         let (limits, store_id, shared) = (self.limits, self.store_id.clone(), self.shared);
-        Ok(Self { table, warmer: None, hub: Arc::new(Hub::new()), clock, limits, store_id, shared })
+        let (buckets, hub) = (Buckets::new(), Arc::new(Hub::new()));
+        Ok(Self { table, buckets, warmer: None, hub, clock, limits, store_id, shared })
     }
 
     /// Opens the store in the directory `path` (`embedded:PATH`), which is made if it is missing. Blocks
@@ -130,7 +165,7 @@ impl Embedded {
         let warmer = Some(entries.warmer());
         let entries: Box<dyn Entries> = Box::new(entries);
         let table = Mutex::new(Table::new(entries, last));
-        Ok(Self { table, warmer, hub, clock, limits, store_id, shared: false })
+        Ok(Self { table, buckets: Buckets::new(), warmer, hub, clock, limits, store_id, shared: false })
     }
 
     /// The id of this life of the store: another one after it was emptied or made anew.
@@ -286,6 +321,10 @@ impl Dust for Embedded {
             table.remove_bytes(now, names)?
         };
         receipt.kept().await
+    }
+
+    async fn draw(&self, name: &str, terms: BucketTerms, draw: Draw) -> Result<Option<Drawn>> {
+        Ok(Some(self.buckets.draw(name, terms, draw)))
     }
 
     async fn flush(&self) -> Result<()> {

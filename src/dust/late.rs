@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use super::bucket::{BucketTerms, Draw, Drawn};
 use super::embedded::Limits;
 use super::{
     Changes, Dust, Embedded, Entry, Error, Feed, Findings, Grant, Holder, Inquiry, Landing, Lease, Number,
@@ -137,6 +138,10 @@ impl Dust for Late {
 
     async fn remove_bytes(&self, names: &[String]) -> Result<()> {
         self.store()?.remove_bytes(names).await
+    }
+
+    async fn draw(&self, name: &str, terms: BucketTerms, draw: Draw) -> Result<Option<Drawn>> {
+        self.store()?.draw(name, terms, draw).await
     }
 
     async fn flush(&self) -> Result<()> {

@@ -8,7 +8,7 @@
 //! (`thread`). While there is no line, every call fails with [`Error::Unavailable`] at once.
 //!
 //! Names of keys: `names`. What a key holds: `value`. What failures mean: `fault`. The two steps of a
-//! flight: `entrance`. Bytes: `carry`.
+//! flight: `entrance`. Bytes: `carry`. Buckets of tokens: `buckets`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use redis::{Value as Reply, cmd};
 use tokio::sync::oneshot;
 
+use super::bucket::{BucketTerms, Draw, Drawn};
 use super::hub::{Changes, Feed};
 use super::thread;
 use super::{
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::clock::{Clock, WallMs};
 
+mod buckets;
 mod carry;
 mod check;
 mod connection;
@@ -289,6 +291,10 @@ impl Dust for Redis {
 
     async fn remove_bytes(&self, names: &[String]) -> Result<()> {
         self.unset(names).await
+    }
+
+    async fn draw(&self, name: &str, terms: BucketTerms, draw: Draw) -> Result<Option<Drawn>> {
+        self.draw_of(name, terms, draw).await.map(Some)
     }
 
     async fn on(&self, keys: &[&str]) -> Result<Changes> {

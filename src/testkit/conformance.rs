@@ -15,6 +15,7 @@ use crate::dust::{
     Number, Publication, Publish, Put, Value, Wake, Written,
 };
 
+mod buckets;
 mod carry;
 mod composed;
 mod entrance;
@@ -85,6 +86,7 @@ pub async fn all(rig: &dyn Rig) {
     entrance::all(rig).await;
     publish::all(rig).await;
     carry::all(rig).await;
+    buckets::all(rig).await;
     events::all(rig).await;
     lost::all(rig).await;
 }

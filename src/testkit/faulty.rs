@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clock::{Dice, WallMs};
 use crate::dust::{
-    Changes, Dust, Entry, Error, Feed, FeedItem, Findings, Grant, Holder, Hub, Inquiry, Landing, Lease,
-    Number, Publication, Put, Renewal, Result, Room, Written,
+    BucketTerms, Changes, Draw, Drawn, Dust, Entry, Error, Feed, FeedItem, Findings, Grant, Holder, Hub,
+    Inquiry, Landing, Lease, Number, Publication, Put, Renewal, Result, Room, Written,
 };
 use crate::testkit::owned::{OwnedInquiry, OwnedPublication};
 
@@ -73,6 +73,7 @@ pub enum Op {
     Bytes,
     PutBytes,
     RemoveBytes,
+    Draw,
     Put,
     Announce,
     Delete,
@@ -340,6 +341,11 @@ impl Dust for Faulty {
     async fn remove_bytes(&self, names: &[String]) -> Result<()> {
         let (inner, names) = (self.inner.clone(), names.to_vec());
         self.call(Op::RemoveBytes, Box::pin(async move { inner.remove_bytes(&names).await })).await
+    }
+
+    async fn draw(&self, name: &str, terms: BucketTerms, draw: Draw) -> Result<Option<Drawn>> {
+        let (inner, name) = (self.inner.clone(), name.to_owned());
+        self.call(Op::Draw, Box::pin(async move { inner.draw(&name, terms, draw).await })).await
     }
 
     async fn flush(&self) -> Result<()> {

@@ -112,6 +112,15 @@ impl Dust for Own {
         self.inner.remove_bytes(names).await
     }
 
+    async fn draw(
+        &self,
+        name: &str,
+        terms: crate::dust::BucketTerms,
+        draw: crate::dust::Draw,
+    ) -> Result<Option<crate::dust::Drawn>> {
+        self.inner.draw(name, terms, draw).await
+    }
+
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await
     }

@@ -332,6 +332,16 @@ impl Dust for Line {
         ask!(self, |store| store.remove_bytes(&names))
     }
 
+    async fn draw(
+        &self,
+        name: &str,
+        terms: dustgate::dust::BucketTerms,
+        draw: dustgate::dust::Draw,
+    ) -> Result<Option<dustgate::dust::Drawn>> {
+        let name = name.to_owned();
+        ask!(self, |store| store.draw(&name, terms, draw))
+    }
+
     async fn flush(&self) -> Result<()> {
         self.board.store().flush().await
     }

@@ -2,7 +2,7 @@
 //!
 //! All keys of a fleet carry the one hash tag `{prefix}`, so that a script may touch any of them
 //! in a cluster, and one pattern of an ACL covers them. The store's own keys have `#` after the tag,
-//! callers' keys have `:`, and names of bytes have `=`, so that they can't collide.
+//! callers' keys have `:`, names of bytes have `=`, and names of buckets have `~`, so that they can't collide.
 
 /// The names of one fleet.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub(super) struct Names {
     pub before: String,
     /// What precedes a name of bytes in its key.
     pub bytes: String,
+    /// What precedes the name of a bucket in its key.
+    pub buckets: String,
     /// The highest number given so far.
     pub last: String,
     /// The id of this life.
@@ -30,6 +32,7 @@ impl Names {
         Self {
             before: format!("{{{prefix}}}:"),
             bytes: format!("{{{prefix}}}="),
+            buckets: format!("{{{prefix}}}~"),
             last: format!("{{{prefix}}}#last"),
             life: format!("{{{prefix}}}#life"),
             index: format!("{{{prefix}}}#index"),
@@ -46,6 +49,11 @@ impl Names {
     pub(super) fn of_bytes(&self, name: &str) -> String {
         format!("{}{name}", self.bytes)
     }
+
+    /// The key of a bucket.
+    pub(super) fn of_bucket(&self, name: &str) -> String {
+        format!("{}{name}", self.buckets)
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +65,10 @@ mod tests {
         let names = Names::new("shop", 3);
         let key = names.key("_dust:sf/{x}");
         let bytes = names.of_bytes("a/1/{2}");
-        for key in [&*key, &*bytes, &names.last, &names.life, &names.index, &names.expiry, &names.channel] {
+        let bucket = names.of_bucket("b/{3}");
+        for key in
+            [&*key, &*bytes, &*bucket, &names.last, &names.life, &names.index, &names.expiry, &names.channel]
+        {
             assert_eq!(key.split(['{', '}']).nth(1), Some("shop"), "{key}");
             assert!(key.starts_with("{shop}"));
         }

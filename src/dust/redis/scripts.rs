@@ -43,6 +43,7 @@ pub(super) struct Scripts {
     pub delete: Script,
     pub list: Script,
     pub trim: Script,
+    pub draw: Script,
 }
 
 /// A call of a script.
@@ -99,6 +100,11 @@ impl Script {
         call
     }
 
+    /// A call for the bucket called `name`.
+    pub(super) fn at_bucket(&self, names: &Names, name: &str) -> Call<'_> {
+        self.begin(1, 0).arg(names.of_bucket(name))
+    }
+
     fn begin(&self, keys: usize, room: usize) -> Call<'_> {
         let mut by_digest = Cmd::with_capacity(20, 512 + room);
         by_digest.write_arg(b"EVALSHA");
@@ -124,6 +130,7 @@ impl Scripts {
             delete: script!("delete"),
             list: plain!("list"),
             trim: plain!("trim"),
+            draw: plain!("draw"),
         }
     }
 }

@@ -286,6 +286,16 @@ impl Dust for Spy {
         self.inner.remove_bytes(names).await
     }
 
+    async fn draw(
+        &self,
+        name: &str,
+        terms: crate::dust::BucketTerms,
+        draw: crate::dust::Draw,
+    ) -> Result<Option<crate::dust::Drawn>> {
+        self.note(Op::Draw, name).await;
+        self.inner.draw(name, terms, draw).await
+    }
+
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await
     }

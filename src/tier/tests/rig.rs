@@ -145,6 +145,14 @@ impl Dust for Swap {
     async fn remove_bytes(&self, names: &[String]) -> dust::Result<()> {
         self.now().remove_bytes(names).await
     }
+    async fn draw(
+        &self,
+        name: &str,
+        terms: dust::BucketTerms,
+        draw: dust::Draw,
+    ) -> dust::Result<Option<dust::Drawn>> {
+        self.now().draw(name, terms, draw).await
+    }
     async fn flush(&self) -> dust::Result<()> {
         self.now().flush().await
     }
