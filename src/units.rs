@@ -1,4 +1,4 @@
-//! Values of settings as people write them: durations, sizes, addresses, networks, lists. A number
+//! Values of settings as people write them: durations, sizes, rates, addresses, networks, lists. A number
 //! without a unit is refused: `30` could be seconds or milliseconds.
 //!
 //! A field of a plain type is read and shown so by `#[serde(with = "units::duration")]` or
@@ -15,10 +15,12 @@ mod address;
 pub mod duration;
 mod list;
 pub mod ms;
+mod rate;
 pub mod size;
 
 pub use address::{Listen, Net, Socket};
 pub use list::List;
+pub use rate::Rate;
 
 /// A duration such as `"250ms"`, `"10s"`, `"5m"`, `"1h"` or `"30d"`; `"0s"` is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

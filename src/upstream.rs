@@ -32,7 +32,7 @@ use url::Url;
 
 pub use self::client::Client;
 pub use self::interest::Interest;
-pub use self::settings::{ClientError, HostRule, HttpVersion, Settings, Tls};
+pub use self::settings::{ClientError, HostRule, HttpVersion, RetryAfter, Settings, Tls};
 pub use self::tls::Shared;
 
 /// One origin.
@@ -188,6 +188,13 @@ pub enum ErrorKind {
     /// Not begun, or broken off, because no client is known to wait for it and places are short. A request
     /// that is unsafe or has content is not broken off so once it was sent.
     Unwanted,
+    /// Not begun: the origin asks to be left alone.
+    Limited {
+        /// The status with which it did.
+        status: u16,
+        /// How much longer.
+        seconds: u32,
+    },
     /// This machine has no descriptor, port or memory left for a connection: not the origin's fault.
     Local,
 }
@@ -214,14 +221,26 @@ impl ErrorKind {
             Self::RequestBodyTimeout => "body_timeout",
             Self::RequestBodyRate => "body_rate",
             Self::Unwanted => "unwanted",
+            Self::Limited { .. } => "limited",
             Self::Local => "local",
         }
     }
 
-    /// Returns whether the cause is this instance and not the origin. Such a failure says nothing about the
-    /// origin and is not remembered.
+    /// Returns whether the request was held back here and did not reach the origin. Such a failure says nothing
+    /// new about the origin and is not remembered.
     pub fn is_queue(self) -> bool {
-        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::Unwanted | Self::Local)
+        matches!(
+            self,
+            Self::QueueFull | Self::QueueTimeout | Self::Unwanted | Self::Limited { .. } | Self::Local
+        )
+    }
+
+    /// After how many seconds the request may be tried again, if that is known.
+    pub fn again_s(self) -> Option<u64> {
+        match self {
+            Self::Limited { seconds, .. } => Some(seconds.into()),
+            _ => None,
+        }
     }
 
     /// Returns whether the origin was too slow (504 and not 502).

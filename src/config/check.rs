@@ -11,10 +11,15 @@ use crate::body::{self, Location};
 use crate::dust;
 use crate::key::target;
 use crate::secret::SecretUrl;
+use crate::units::Dur;
 use crate::upstream::{self, HostRule, HttpVersion};
 
 /// The largest budget of a fleet for one upstream.
 const MOST_PERMITS: usize = 65_536;
+/// The largest number of a rate, and the largest burst: a bucket counts in whole parts of tokens, exact up to there.
+const MOST_TOKENS: u64 = 100_000;
+/// An instance that lacks tokens asks the store again after this time.
+const ASKED_AGAIN: Duration = Duration::from_millis(20);
 
 /// Checks all sections but routes.
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
@@ -194,6 +199,48 @@ fn upstream(
                 "must be from 1 to {MOST_PERMITS}; without the setting the fleet has no limit of its own"
             ),
         );
+    }
+    rate(upstream, at, problems, warnings);
+}
+
+/// Checks how often an upstream may be asked.
+fn rate(
+    upstream: &upstream::Settings,
+    at: impl Fn(&str) -> Vec<String>,
+    problems: &mut Problems<'_>,
+    warnings: &mut Problems<'_>,
+) {
+    if upstream.max_rate_burst.is_some_and(|burst| !(1..=MOST_TOKENS).contains(&burst)) {
+        problems.add(
+            &at("max_rate_burst"),
+            format!("must be from 1 to {MOST_TOKENS}: nothing begins without one"),
+        );
+    }
+    let Some(rate) = upstream.max_rate_fleet else {
+        if upstream.max_rate_burst.is_some() {
+            problems.add(&at("max_rate_burst"), "there is no max_rate_fleet");
+        }
+        return;
+    };
+    if rate.count() > MOST_TOKENS {
+        problems.add(&at("max_rate_fleet"), format!("must be at most {MOST_TOKENS} in any time"));
+    }
+    let (patience, each) = (upstream.queue_timeout, rate.interval());
+    if !patience.is_zero() && each > patience {
+        let reason = format!(
+            "one request begins every {} s, and none waits longer than queue_timeout = {}: most get 503",
+            each.as_secs_f64().round(),
+            Dur(patience),
+        );
+        warnings.add(&at("max_rate_fleet"), reason);
+    }
+    let between = rate.within(ASKED_AGAIN);
+    if upstream.burst() < between {
+        let reason = format!(
+            "an instance asks for more at most every 20 ms, in which {between} come: the rate is not reached with \
+             so small a burst"
+        );
+        warnings.add(&at("max_rate_burst"), reason);
     }
 }
 

@@ -126,6 +126,7 @@ impl Cause {
                 ErrorKind::RequestBodyTimeout => "the request's content paused for too long",
                 ErrorKind::RequestBodyRate => "the request's content came too slowly",
                 ErrorKind::Unwanted => "places at the origin are short, and the client seemed to have left",
+                ErrorKind::Limited { .. } => "the origin has asked to be left alone for a while",
                 ErrorKind::Local => {
                     "no descriptor, port or memory is left here for a connection to the origin"
                 }
@@ -136,6 +137,14 @@ impl Cause {
             Self::Refused(Refused::StoreDown) => "the coordination store is unavailable",
             Self::Refused(Refused::Unwanted) => Self::Upstream(ErrorKind::Unwanted).detail(),
             Self::OnlyIfCached => "not stored, and only-if-cached was asked",
+        }
+    }
+
+    /// After how many seconds the request may be tried again, if that is known.
+    pub(crate) fn again_s(self) -> Option<u64> {
+        match self {
+            Self::Upstream(kind) => kind.again_s(),
+            _ => None,
         }
     }
 

@@ -136,6 +136,7 @@ impl Observer {
         match error.kind {
             ErrorKind::Unwanted => self.shed(Shed::Unwanted),
             ErrorKind::QueueFull | ErrorKind::QueueTimeout => self.shed(Shed::Queue),
+            ErrorKind::Limited { .. } => self.shed(Shed::Limited),
             _ => {}
         }
         let event = Event::new(Level::Warn, error.kind.as_str(), error.detail.clone()).about(&route.upstream);

@@ -122,6 +122,8 @@ words! {
         WaitDeadline = "wait_deadline",
         /// No client was known to wait, and the upstream had few places left.
         Unwanted = "unwanted",
+        /// The origin asks to be left alone.
+        Limited = "limited",
     }
 
     /// Why a connection was closed before its time, or an upload broken off.

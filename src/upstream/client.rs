@@ -264,6 +264,7 @@ impl Upstream for Client {
         if let Err(error) = &answer
             && retry::mends(error, &probe)
             && let Some(second) = probe.kept()
+            && permit.again().await.is_ok()
         {
             tries = 2;
             probe = ConnectionProbe::new();

@@ -9,6 +9,10 @@
 //!
 //! The number of places can change while the limit is in use ([`Limit::resize`]): a budget that several
 //! instances share gives and takes places, and learns of a changed load by [`Limit::changed`].
+//!
+//! Where a rate is kept, an exchange takes a token too when it begins, and another when it is sent again
+//! ([`Limit::give`]). While the origin asks to be left alone nothing begins, and who comes is told so
+//! ([`Limit::close`]). Who gives tokens learns of what lacks by [`Limit::metered`].
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -19,9 +23,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use self::meter::Meter;
 use self::state::{Entered, Full, LimitState, Revoked, Told};
 use super::{Error, ErrorKind, Interest, Lane};
 
+pub use self::meter::{Counts, Gate, Pause};
+
+mod meter;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -38,6 +46,17 @@ pub struct Permit {
     inner: Arc<Inner>,
     id: u64,
     revoked: Revoked,
+    /// Until when it may wait for a token to be sent again.
+    deadline: Option<Instant>,
+}
+
+/// The exchanges that lack nothing but a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// Fills, and exchanges that are sent again.
+    pub fills: usize,
+    /// Passes, and exchanges that no client is known to wait for.
+    pub passes: usize,
 }
 
 /// The load of a limit at one moment.
@@ -65,6 +84,10 @@ struct Inner {
     state: Mutex<LimitState>,
     /// Notified when a request begins or ceases to wait, and when an exchange ends.
     bell: Notify,
+    /// Notified when there may be another demand for tokens.
+    meter: Notify,
+    /// Notified when the gate may have changed, or a request waits at it.
+    gate: Notify,
 }
 
 /// A request in the queue; leaves it when dropped.
@@ -81,7 +104,8 @@ impl Limit {
     /// (zero: for ever).
     pub fn new(places: usize, queue: usize, patience: Duration) -> Self {
         let state = Mutex::new(LimitState::new(places.max(1)));
-        Self { inner: Arc::new(Inner { queue, patience, state, bell: Notify::new() }) }
+        let (bell, meter, gate) = (Notify::new(), Notify::new(), Notify::new());
+        Self { inner: Arc::new(Inner { queue, patience, state, bell, meter, gate }) }
     }
 
     /// Returns a place, at once or after a wait, for an exchange that a client waits for.
@@ -112,10 +136,12 @@ impl Limit {
     ) -> Result<Permit, Error> {
         let began = Instant::now();
         let (mut waiting, told) = match self.enter(lane, interest)? {
-            (id, Entered::Place(revoked)) => return Ok(Permit { inner: self.inner.clone(), id, revoked }),
+            (id, Entered::Place(revoked)) => {
+                return Ok(Permit { inner: self.inner.clone(), id, revoked, deadline });
+            }
             (id, Entered::Queue(told)) => (QueuedRequest { inner: &self.inner, id, served: false }, told),
         };
-        self.inner.bell.notify_one();
+        self.inner.ring();
         let patience = (!self.inner.patience.is_zero()).then(|| began + self.inner.patience);
         let told = match patience.into_iter().chain(deadline).min() {
             Some(end) => timeout_at(end, told).await,
@@ -126,13 +152,17 @@ impl Limit {
         match told {
             Ok(Ok(Told::Place(revoked))) => {
                 waiting.served = true;
-                Ok(Permit { inner: self.inner.clone(), id: waiting.id, revoked })
+                Ok(Permit { inner: self.inner.clone(), id: waiting.id, revoked, deadline })
             }
             Ok(Ok(Told::Unwanted)) => Err(unwanted()),
-            Ok(Err(_)) | Err(_) => Err(Error {
-                kind: ErrorKind::QueueTimeout,
-                detail: format!("no place within {} ms", began.elapsed().as_millis()),
-            }),
+            Ok(Ok(Told::Paused(pause))) => Err(paused(pause)),
+            Ok(Err(_)) | Err(_) => {
+                self.inner.lock().refused();
+                Err(Error {
+                    kind: ErrorKind::QueueTimeout,
+                    detail: format!("no place within {} ms", began.elapsed().as_millis()),
+                })
+            }
         }
     }
 
@@ -141,9 +171,10 @@ impl Limit {
         let mut interest = interest.map(Interest::lock);
         let wanted = interest.as_ref().is_none_or(|interest| interest.is_known());
         let mut state = self.inner.lock();
-        let (id, entered) = match state.enter(lane, wanted, self.inner.queue) {
+        let (id, entered) = match state.enter(lane, wanted, self.inner.queue, Instant::now()) {
             Ok(entered) => entered,
             Err(Full::Spare) => return Err(unwanted()),
+            Err(Full::Paused(pause)) => return Err(paused(pause)),
             Err(Full::Queue) => {
                 let detail = format!("{} requests wait already", state.waiting());
                 return Err(Error { kind: ErrorKind::QueueFull, detail });
@@ -174,11 +205,89 @@ impl Limit {
     /// away from an exchange under way is kept until that ends, and not given on.
     pub fn resize(&self, places: usize) {
         self.inner.lock().resize(places);
+        self.inner.meter.notify_one();
     }
 
     /// Waits until the load may have changed since this returned last. For one listener. Cancel safe.
     pub async fn changed(&self) {
         self.inner.bell.notified().await;
+    }
+
+    /// From now on exchanges need tokens, of which there are none yet.
+    pub fn counts_tokens(&self) {
+        self.inner.lock().metered(Meter::counts_tokens);
+    }
+
+    /// From now on exchanges need no tokens.
+    pub fn counts_none(&self) {
+        self.inner.lock().metered(Meter::counts_none);
+    }
+
+    /// Gives tokens to the requests that wait; those that are left are for the next ones.
+    pub fn give(&self, tokens: u64) {
+        self.inner.lock().metered(|meter| meter.give(tokens));
+    }
+
+    /// Takes the tokens back that no request has used.
+    pub fn lapse(&self) {
+        self.inner.lock().metered(Meter::lapse);
+    }
+
+    /// The exchanges that lack nothing but a token.
+    pub fn demand(&self) -> Demand {
+        self.inner.lock().demand()
+    }
+
+    /// The tokens at hand, which no request has used yet.
+    pub fn tokens(&self) -> u64 {
+        self.inner.lock().meter.tokens().unwrap_or(0)
+    }
+
+    /// Waits until the demand for tokens may have changed since this returned last. For one listener. Cancel
+    /// safe.
+    pub async fn metered(&self) {
+        self.inner.meter.notified().await;
+    }
+
+    /// Waits until the gate may have changed since this returned last, or a request has come to it. For one
+    /// listener. Cancel safe.
+    pub async fn gated(&self) {
+        self.inner.gate.notified().await;
+    }
+
+    /// Whether exchanges may begin.
+    pub fn gate(&self) -> Gate {
+        self.inner.lock().meter.gate()
+    }
+
+    /// The origin asks to be left alone: nothing begins until then, and who waits is told so. After that,
+    /// requests wait until one is let through ([`Limit::let_one`]). Returns whether that is news.
+    pub fn close(&self, pause: Pause) -> bool {
+        let news = self.inner.lock().close(pause);
+        self.inner.ring();
+        news
+    }
+
+    /// Ends a pause, or its trial.
+    pub fn open(&self) {
+        self.inner.lock().metered(Meter::open);
+        self.inner.ring();
+    }
+
+    /// Lets one exchange through, after the pause: its answer shows whether the origin takes requests again.
+    pub fn let_one(&self) {
+        self.inner.lock().metered(Meter::let_one);
+        self.inner.ring();
+    }
+
+    /// Returns whether a request waits to be let through.
+    pub fn wants_trial(&self) -> bool {
+        self.inner.lock().wants_trial()
+    }
+
+    /// What happened since the start.
+    pub fn counts(&self) -> Counts {
+        self.inner.lock().meter.counts
     }
 }
 
@@ -191,6 +300,28 @@ impl Permit {
     /// [`ErrorKind::Unwanted`] if it was told to end already.
     pub(super) fn stays(&self) -> Result<(), Error> {
         if self.inner.lock().stays(self.id) { Ok(()) } else { Err(unwanted()) }
+    }
+
+    /// Returns when the exchange may be sent once more: at once, unless a rate is kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QueueTimeout`] if there is no token in time, or the origin asks to be left alone.
+    pub(super) async fn again(&mut self) -> Result<(), Error> {
+        let Some(told) = self.inner.lock().again() else { return Ok(()) };
+        self.inner.ring();
+        let patience = self.inner.patience;
+        let patience = (!patience.is_zero()).then(|| Instant::now() + patience);
+        let told = async {
+            match patience.into_iter().chain(self.deadline).min() {
+                Some(end) => timeout_at(end, told).await.is_ok_and(|told| told.is_ok()),
+                None => told.await.is_ok(),
+            }
+        };
+        if told.await {
+            return Ok(());
+        }
+        let detail = "no token to send it once more".to_owned();
+        Err(Error { kind: ErrorKind::QueueTimeout, detail })
     }
 
     /// Resolves when the exchange is to end, because no client is known to wait for it and other requests
@@ -213,6 +344,13 @@ fn unwanted() -> Error {
     Error { kind: ErrorKind::Unwanted, detail }
 }
 
+fn paused(pause: Pause) -> Error {
+    let left = pause.until.saturating_duration_since(Instant::now());
+    let seconds = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+    let detail = format!("it answered {} and asks to be left alone for {seconds} s more", pause.status);
+    Error { kind: ErrorKind::Limited { status: pause.status, seconds }, detail }
+}
+
 // === impl Slot ===
 
 impl Slot {
@@ -220,7 +358,7 @@ impl Slot {
     pub(super) fn turn(&self, wanted: bool) {
         if let Some(inner) = self.inner.upgrade() {
             inner.lock().turn(self.id, wanted);
-            inner.bell.notify_one();
+            inner.ring();
         }
     }
 }
@@ -228,6 +366,13 @@ impl Slot {
 // === impl Inner ===
 
 impl Inner {
+    /// Tells all listeners that something may have changed.
+    fn ring(&self) {
+        self.bell.notify_one();
+        self.meter.notify_one();
+        self.gate.notify_one();
+    }
+
     fn lock(&self) -> MutexGuard<'_, LimitState> {
         // Each change is one step that cannot panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -237,7 +382,7 @@ impl Inner {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.inner.lock().ended(self.id);
-        self.inner.bell.notify_one();
+        self.inner.ring();
     }
 }
 
@@ -247,6 +392,6 @@ impl Drop for QueuedRequest<'_> {
             return;
         }
         self.inner.lock().leaves(self.id);
-        self.inner.bell.notify_one();
+        self.inner.ring();
     }
 }

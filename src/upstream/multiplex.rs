@@ -148,7 +148,7 @@ impl Multiplex {
                 Again::Repeatable => repeatable,
                 Again::Always => upload.as_mut().is_none_or(Upload::rewind),
             };
-            if !again || tries > 1 {
+            if !again || tries > 1 || permit.again().await.is_err() {
                 return Handled::Done { answer: Err(trouble.error), tries };
             }
             tries += 1;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ErrorKind;
 use crate::secret::SecretUrl;
-use crate::units;
+use crate::units::{self, Rate};
 
 /// One upstream. A duration of zero switches that limit off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,12 @@ pub struct Settings {
     pub max_concurrent: usize,
     /// How many by all instances that share a store; no such bound if absent.
     pub max_concurrent_fleet: Option<usize>,
+    /// How many exchanges may begin in a time, by all instances that share a store; no such bound if absent.
+    pub max_rate_fleet: Option<Rate>,
+    /// How many of these at once, after a rest; without it as many as come in a second, at least 1.
+    pub max_rate_burst: Option<u64>,
+    /// What a 429 or 503 with Retry-After is about.
+    pub retry_after: RetryAfter,
     /// How many requests may wait for a place.
     pub queue: usize,
     /// How long one may wait. Zero: for ever.
@@ -77,6 +83,18 @@ pub enum HttpVersion {
     /// What the origin chooses in the TLS handshake; over `http`, HTTP/1.1.
     #[serde(rename = "auto")]
     Auto,
+}
+
+/// What an answer of 429 or 503 with Retry-After is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", expecting = "\"key\" or \"upstream\"")]
+pub enum RetryAfter {
+    /// What was asked for, and requests alike: the origin may limit clients, or have trouble with a part of what
+    /// it serves.
+    #[default]
+    Key,
+    /// All that this upstream serves: the origin takes all instances for one client.
+    Upstream,
 }
 
 /// How an https upstream proves its identity, and this instance its own.
@@ -134,6 +152,9 @@ impl Default for Settings {
             pool_idle_timeout: Duration::from_secs(4),
             max_concurrent: 1024,
             max_concurrent_fleet: None,
+            max_rate_fleet: None,
+            max_rate_burst: None,
+            retry_after: RetryAfter::Key,
             queue: 1024,
             queue_timeout: Duration::from_secs(5),
             max_fields: 250,
@@ -151,6 +172,12 @@ impl Settings {
     /// may, or there would be no bound while the store is down.
     pub fn most_here(&self) -> usize {
         self.max_concurrent_fleet.map_or(self.max_concurrent, |fleet| fleet.min(self.max_concurrent))
+    }
+
+    /// How many exchanges may begin at once, after a rest, where there is a rate.
+    pub fn burst(&self) -> u64 {
+        let of_second = |rate: Rate| rate.within(Duration::from_secs(1));
+        self.max_rate_burst.or(self.max_rate_fleet.map(of_second)).unwrap_or(1).max(1)
     }
 
     /// How long making a connection may take, and the kind of error if it takes longer. Nothing else bounds

@@ -12,6 +12,7 @@ pub(crate) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// The error response. A 503 always has Retry-After, in seconds, at least 1.
 pub(crate) fn answer(cause: Cause, retry_after: Option<u64>) -> Response<ReplyBody> {
     let status = cause.status();
+    let retry_after = retry_after.max(cause.again_s());
     let text = cause.content();
     let length = text.len();
     let mut response = Response::new(ReplyBody::new(Source::Whole(text.into()), None));

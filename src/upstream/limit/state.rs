@@ -1,10 +1,12 @@
-//! Which requests have a place, which wait for one, and which give way. Each method is one step.
+//! Which requests have a place, which wait for one or for a token, and which give way. Each method is one step.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::Load;
+use super::meter::{Gate, Meter, Pause};
+use super::{Demand, Load};
 use crate::upstream::Lane;
 
 /// This many exchanges that no client is known to wait for may begin, or a share of the places if that is
@@ -12,6 +14,8 @@ use crate::upstream::Lane;
 const SPARE: usize = 64;
 /// While others wait, exchanges that no client is known to wait for keep a fourth of the places.
 const SHARE: usize = 4;
+/// While tokens lack, so many waiting requests want a place all the same: they are the next to get one.
+const NEXT: usize = 8;
 
 /// Places, queue and exchanges.
 #[derive(Debug, Default)]
@@ -28,6 +32,9 @@ pub(super) struct LimitState {
     idle: BTreeMap<u64, u64>,
     /// How many exchanges were told to end and have not ended yet.
     ending: usize,
+    /// Exchanges under way that wait for a token to be sent again.
+    again: VecDeque<oneshot::Sender<()>>,
+    pub(super) meter: Meter,
 }
 
 /// What a waiting request is told.
@@ -37,6 +44,8 @@ pub(super) enum Told {
     Place(Revoked),
     /// It leaves the queue: no client is known to wait for it.
     Unwanted,
+    /// It leaves the queue: the origin asks to be left alone.
+    Paused(Pause),
 }
 
 /// Resolves when the exchange is to end.
@@ -49,6 +58,8 @@ pub(super) enum Full {
     Queue,
     /// No client is known to wait for it, and there are as many such exchanges as allowed.
     Spare,
+    /// The origin asks to be left alone.
+    Paused(Pause),
 }
 
 /// What a request got: a place, or a turn in the queue.
@@ -80,13 +91,22 @@ impl LimitState {
     }
 
     /// Takes a place, or a turn in the queue of at most `queue` requests.
-    pub(super) fn enter(&mut self, lane: Lane, wanted: bool, queue: usize) -> Result<(u64, Entered), Full> {
+    pub(super) fn enter(
+        &mut self,
+        lane: Lane,
+        wanted: bool,
+        queue: usize,
+        now: Instant,
+    ) -> Result<(u64, Entered), Full> {
+        if let Some(pause) = self.meter.meets(now) {
+            return Err(Full::Paused(pause));
+        }
         if !wanted && self.idle.len() + self.spare.len() >= self.most_spare() {
             // None under way is ended for it: its cost is paid, and it may be about to end.
             return Err(Full::Spare);
         }
         let id = self.number();
-        if self.taken < self.places {
+        if self.taken < self.places && self.meter.lets_one() {
             let revoked = self.run(id, wanted);
             self.settle();
             return Ok((id, Entered::Place(revoked)));
@@ -94,7 +114,14 @@ impl LimitState {
         if self.waiting() >= queue {
             // A request that a client is known to wait for takes the turn of one without.
             let given_up = if wanted { self.spare.pop_front() } else { None };
-            let _left_meanwhile = given_up.ok_or(Full::Queue)?.tell.send(Told::Unwanted);
+            let Some(given_up) = given_up else {
+                self.refused();
+                return Err(Full::Queue);
+            };
+            let _left_meanwhile = given_up.tell.send(Told::Unwanted);
+        }
+        if self.taken < self.places && self.meter.lacks_token() {
+            self.meter.counts.waited += 1;
         }
         let (tell, told) = oneshot::channel();
         let waiter = Waiter { id, lane, tell };
@@ -158,7 +185,66 @@ impl LimitState {
             (Some(_), None) => {}
         }
         self.taken -= 1;
+        self.meter.ended(id);
         self.settle();
+    }
+
+    /// A request was refused, or has waited for too long.
+    pub(super) fn refused(&mut self) {
+        if self.meter.lacks_token() {
+            self.meter.counts.refused += 1;
+        }
+    }
+
+    /// Takes a token for an exchange under way that is sent again, or returns where it waits for one. The
+    /// sender is dropped if the origin asks to be left alone.
+    pub(super) fn again(&mut self) -> Option<oneshot::Receiver<()>> {
+        if self.meter.again() {
+            return None;
+        }
+        let (tell, told) = oneshot::channel();
+        if !matches!(self.meter.gate(), Gate::Closed(_)) {
+            self.again.push_back(tell);
+        }
+        Some(told)
+    }
+
+    /// Tokens have come, or are not needed any more.
+    pub(super) fn metered(&mut self, change: impl FnOnce(&mut Meter)) {
+        change(&mut self.meter);
+        self.settle();
+    }
+
+    /// The origin asks to be left alone: all that wait are told. Returns whether that is news.
+    pub(super) fn close(&mut self, pause: Pause) -> bool {
+        let news = self.meter.close(pause);
+        if news {
+            self.again.clear();
+            for queue in [&mut self.fills, &mut self.passes, &mut self.spare] {
+                for waiter in queue.drain(..) {
+                    let _left_meanwhile = waiter.tell.send(Told::Paused(pause));
+                }
+            }
+        }
+        news
+    }
+
+    /// The exchanges that lack nothing but a token.
+    pub(super) fn demand(&self) -> Demand {
+        let tokens = usize::try_from(self.meter.tokens().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let free = self.places.saturating_sub(self.taken).min(self.meter.lets_through());
+        // Those at hand are on their way to the first of them.
+        let again = self.again.len();
+        let fills = free.min(self.fills.len());
+        let passes = (free - fills).min(self.passes.len() + self.spare.len());
+        let fills = again + fills;
+        let spare = tokens.saturating_sub(fills);
+        Demand { fills: fills.saturating_sub(tokens), passes: passes.saturating_sub(spare) }
+    }
+
+    /// Returns whether a request waits for a trial to be let through.
+    pub(super) fn wants_trial(&self) -> bool {
+        self.meter.wants_trial() && self.waiting() > 0
     }
 
     /// A request ceases to wait; a place that it was just given goes to the next.
@@ -185,8 +271,13 @@ impl LimitState {
     }
 
     pub(super) fn load(&self) -> Load {
-        let passes = self.passes.len() + self.spare.len();
-        Load { in_flight: self.taken, fills: self.fills.len(), passes }
+        let next = self
+            .meter
+            .tokens()
+            .map_or(usize::MAX, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX).max(NEXT));
+        let fills = self.fills.len().min(next);
+        let passes = (self.passes.len() + self.spare.len()).min(next - fills);
+        Load { in_flight: self.taken, fills, passes }
     }
 
     fn number(&mut self) -> u64 {
@@ -209,6 +300,7 @@ impl LimitState {
         }
         self.running.insert(id, Running { revoke: Some(revoke), idle, stays: false });
         self.taken += 1;
+        self.meter.begins(id);
         revoked
     }
 
@@ -232,14 +324,22 @@ impl LimitState {
             let Some(waiter) = self.spare.pop_back() else { break };
             let _left_meanwhile = waiter.tell.send(Told::Unwanted);
         }
-        while self.idle.len() > self.share() && self.ending < self.fills.len() + self.passes.len() {
+        let for_places = if self.taken < self.places { 0 } else { self.fills.len() + self.passes.len() };
+        while self.idle.len() > self.share() && self.ending < for_places {
             self.revoke_oldest();
         }
     }
 
     /// Gives the free places to waiting requests.
     fn fill_up(&mut self) {
-        while self.taken < self.places {
+        while !self.again.is_empty() && self.meter.again() {
+            let Some(tell) = self.again.pop_front() else { break };
+            if tell.send(()).is_err() {
+                // It waits no more: its token is another's.
+                self.meter.unspent();
+            }
+        }
+        while self.taken < self.places && self.meter.lets_one() {
             let known = self.fills.pop_front().or_else(|| self.passes.pop_front());
             let wanted = known.is_some();
             let Some(waiter) = known.or_else(|| self.spare.pop_front()) else { return };

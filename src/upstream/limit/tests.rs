@@ -209,3 +209,116 @@ async fn one_that_stays_is_never_told_to_end_and_one_that_was_told_before_does_n
     assert!(waiting.iter_mut().all(|waiting| waiting.now_or_never().is_some()));
     assert_eq!(limit.load(), Load::default());
 }
+
+/// A limit under a rate, with so many places.
+fn rated(places: usize) -> Limit {
+    let limit = Limit::new(places, 10, PATIENCE);
+    limit.counts_tokens();
+    limit
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_needs_a_place_and_a_token_and_fills_get_both_first() {
+    let limit = rated(2);
+    let mut pass = Box::pin(limit.acquire(Lane::Pass));
+    let mut fill = Box::pin(limit.acquire(Lane::Fill));
+    let mut third = Box::pin(limit.acquire(Lane::Fill));
+    assert!((&mut pass).now_or_never().is_none());
+    assert!((&mut fill).now_or_never().is_none());
+    assert!((&mut third).now_or_never().is_none());
+    limit.metered().await;
+    assert_eq!(limit.demand(), Demand { fills: 2, passes: 0 }, "there are two places");
+    limit.give(1);
+    let fill = (&mut fill).now_or_never().expect("fills go first").unwrap();
+    assert!((&mut third).now_or_never().is_none() && (&mut pass).now_or_never().is_none());
+    assert_eq!(limit.demand(), Demand { fills: 1, passes: 0 });
+    limit.give(2);
+    let third = (&mut third).now_or_never().expect("the next").unwrap();
+    assert!((&mut pass).now_or_never().is_none(), "it has a token and no place");
+    assert_eq!((limit.tokens(), limit.demand()), (1, Demand::default()));
+    drop(fill);
+    drop((&mut pass).now_or_never().expect("the place that is free").unwrap());
+    drop(third);
+    let counts = limit.counts();
+    assert_eq!((counts.spent, counts.waited, counts.refused), (3, 3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_not_used_can_be_taken_back_and_one_who_waited_in_vain_is_counted() {
+    let limit = rated(1);
+    limit.give(1);
+    limit.lapse();
+    let late = limit.acquire(Lane::Pass).await.unwrap_err();
+    assert_eq!(late.kind, ErrorKind::QueueTimeout);
+    assert_eq!((limit.counts().waited, limit.counts().refused), (1, 1));
+    limit.counts_none();
+    assert!(limit.acquire(Lane::Pass).now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_again_takes_a_token_before_all_others_and_without_a_rate_none() {
+    let free = Limit::new(1, 10, PATIENCE);
+    free.acquire(Lane::Fill).await.unwrap().again().await.unwrap();
+    let limit = rated(2);
+    limit.give(1);
+    let mut permit = limit.acquire(Lane::Pass).await.unwrap();
+    let mut next = Box::pin(limit.acquire(Lane::Fill));
+    assert!((&mut next).now_or_never().is_none());
+    let mut again = Box::pin(permit.again());
+    assert!((&mut again).now_or_never().is_none());
+    assert_eq!(limit.demand(), Demand { fills: 2, passes: 0 });
+    limit.give(1);
+    (&mut again).now_or_never().expect("the first").unwrap();
+    drop(again);
+    assert!((&mut next).now_or_never().is_none());
+    let began = Instant::now();
+    assert_eq!(permit.again().await.unwrap_err().kind, ErrorKind::QueueTimeout);
+    assert_eq!(began.elapsed(), PATIENCE);
+    limit.give(1);
+    assert!((&mut next).now_or_never().is_some(), "one who ceased to wait takes no token along");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_tokens_lack_no_exchange_under_way_gives_way_and_few_places_are_wanted() {
+    let limit = rated(20);
+    limit.give(1);
+    let (interest, mut permit) = begin(&limit, true).await;
+    interest.leave();
+    let mut waiting: Vec<_> = (0..10).map(|_| Box::pin(limit.acquire(Lane::Fill))).collect();
+    for waiting in &mut waiting {
+        assert!(waiting.now_or_never().is_none());
+    }
+    assert!(!is_to_end(&mut permit), "its place would help nobody");
+    assert_eq!(limit.load(), Load { in_flight: 1, fills: 8, passes: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_pause_all_are_sent_away_and_after_it_they_wait_until_one_has_come_through() {
+    let limit = Limit::new(3, 10, PATIENCE);
+    let held = [limit.acquire(Lane::Fill).await.unwrap(), limit.acquire(Lane::Fill).await.unwrap()];
+    let mut third = limit.acquire(Lane::Fill).await.unwrap();
+    let mut waiting = Box::pin(limit.acquire(Lane::Pass));
+    assert!((&mut waiting).now_or_never().is_none());
+    let pause = Pause { status: 429, until: Instant::now() + Duration::from_millis(1_500) };
+    assert!(limit.close(pause));
+    assert!(!limit.close(Pause { until: Instant::now(), ..pause }), "the longer one counts");
+    let limited = ErrorKind::Limited { status: 429, seconds: 2 };
+    assert_eq!((&mut waiting).now_or_never().expect("at once").unwrap_err().kind, limited);
+    assert_eq!(limit.acquire(Lane::Fill).await.unwrap_err().kind, limited);
+    assert_eq!(third.again().await.unwrap_err().kind, ErrorKind::QueueTimeout, "nor is any sent again");
+    drop((held, third));
+    tokio::time::advance(Duration::from_millis(1_500)).await;
+    let mut first = Box::pin(limit.acquire(Lane::Fill));
+    let mut second = Box::pin(limit.acquire(Lane::Fill));
+    assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+    assert!(limit.wants_trial() && limit.gate() == Gate::Trial(pause));
+    limit.let_one();
+    let trial = (&mut first).now_or_never().expect("it is let through").unwrap();
+    limit.let_one();
+    assert!((&mut second).now_or_never().is_none() && !limit.wants_trial(), "one at a time");
+    drop(trial);
+    assert!((&mut second).now_or_never().is_some(), "that one showed nothing");
+    limit.open();
+    assert!(limit.acquire(Lane::Pass).now_or_never().is_some());
+    assert_eq!(limit.counts().pauses, 1);
+}
