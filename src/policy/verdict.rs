@@ -14,8 +14,6 @@ use super::stored::content_length;
 use super::vary::{Varies, varies};
 use crate::record::LifetimeBy;
 
-/// F7: a failing origin is left alone for this long, in ms.
-const FAILED_MS: u64 = 1_000;
 /// F7: Retry-After is believed up to this, in ms.
 const RETRY_AFTER_MS: u64 = 30_000;
 
@@ -62,8 +60,8 @@ pub enum Verdict {
     Pass(PassReason),
     /// Upstream failed for now (F7): not stored; waiting requests get a stale response, or the failure.
     Failed {
-        /// No request tries again for this long, in ms; the caller adds jitter.
-        until_ms_from_now: u64,
+        /// No request tries again for this long, in ms. `None`: the origin does not say for how long.
+        until_ms_from_now: Option<u64>,
         /// Whether the response itself may be given to waiting requests; else its status alone.
         shareable: bool,
     },
@@ -206,15 +204,26 @@ fn is_endless(content_type: &[u8]) -> bool {
     kind.eq_ignore_ascii_case(b"text/event-stream") || kind.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
 }
 
-/// For how long the origin is left alone, in ms: Retry-After (RFC 9110 §10.2.3), seconds or a date, up to the
-/// bound; else a second.
-fn failed_for(answer: &Answer) -> u64 {
-    let Some(after) = answer.headers.get(header::RETRY_AFTER) else { return FAILED_MS };
+fn failed_for(answer: &Answer) -> Option<u64> {
+    retry_after(answer.headers, answer.received_at)
+}
+
+/// For how long a response asks to leave the origin alone, in ms: Retry-After (RFC 9110 §10.2.3), seconds or a
+/// date, up to the bound.
+fn retry_after(headers: &HeaderMap, received_at: u64) -> Option<u64> {
+    let after = headers.get(header::RETRY_AFTER)?;
     let asked = match delta_seconds(after.as_bytes()) {
         Some(seconds) => Some(seconds * 1000),
-        None => parse_date(after.as_bytes()).map(|at| at.saturating_sub(answer.received_at)),
+        None => parse_date(after.as_bytes()).map(|at| at.saturating_sub(received_at)),
     };
-    asked.filter(|&ms| ms > 0).map_or(FAILED_MS, |ms| ms.min(RETRY_AFTER_MS))
+    asked.filter(|&ms| ms > 0).map(|ms| ms.min(RETRY_AFTER_MS))
+}
+
+/// For how long a response says that its origin limits requests, in ms: a 429 or 503 with Retry-After. Without
+/// that field nothing shows that it is more than this one request's trouble.
+pub fn limits(status: StatusCode, headers: &HeaderMap, received_at: u64) -> Option<u64> {
+    let may = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    if may { retry_after(headers, received_at) } else { None }
 }
 
 #[cfg(test)]

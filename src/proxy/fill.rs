@@ -361,9 +361,9 @@ impl Job {
         self.account.heard(&head.response);
         let mut verdict = self.verdict(&head);
         if let Verdict::Store(lifetime) = &verdict
-            && let Some(until_ms_from_now) = self.beside_ms(head.response.status, lifetime)
+            && let Some(ms) = self.beside_ms(head.response.status, lifetime)
         {
-            verdict = Verdict::Failed { until_ms_from_now, shareable: true };
+            verdict = Verdict::Failed { until_ms_from_now: Some(ms), shareable: true };
         }
         if !matches!(verdict, Verdict::Failed { .. }) {
             self.proxy.negative_cache.recovered(self.place.key.hash());

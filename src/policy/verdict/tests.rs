@@ -173,7 +173,7 @@ fn credentials() {
     let public = judge(&authorization, 200, &[("cache-control", "public")], Framing::Length(1), &rules);
     assert!(fresh(public).is_none(), "no lifetime by the route for credentials");
     let failing = judge(&authorization, 503, &[], Framing::Length(1), &rules);
-    let failed = Verdict::Failed { until_ms_from_now: 1_000, shareable: false };
+    let failed = Verdict::Failed { until_ms_from_now: None, shareable: false };
     assert_eq!(failing, failed, "one stranger's failure is known to the others, its answer is not");
 }
 
@@ -181,16 +181,19 @@ fn credentials() {
 fn transient() {
     let rules = Rules::default();
     for (status, fields, want) in [
-        (503, &[][..], Some((1_000, true))),
-        (500, &[("cache-control", "no-cache")], Some((1_000, true))),
-        (500, &[("cache-control", "no-cache, no-store, max-age=0, must-revalidate")], Some((1_000, false))),
-        (502, &[("set-cookie", "a=b")], Some((1_000, false))),
-        (429, &[("retry-after", "7")], Some((7_000, true))),
-        (429, &[("retry-after", "700")], Some((30_000, true))),
-        (503, &[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")], Some((10_000, true))),
-        (503, &[("retry-after", "soon")], Some((1_000, true))),
-        (408, &[], Some((1_000, true))),
-        (425, &[], Some((1_000, true))),
+        (503, &[][..], Some((None, true))),
+        (500, &[("cache-control", "no-cache")], Some((None, true))),
+        (500, &[("cache-control", "no-cache, no-store, max-age=0, must-revalidate")], Some((None, false))),
+        (502, &[("set-cookie", "a=b")], Some((None, false))),
+        (429, &[("retry-after", "7")], Some((Some(7_000), true))),
+        (429, &[("retry-after", "700")], Some((Some(30_000), true))),
+        (429, &[("retry-after", "1")], Some((Some(1_000), true))),
+        (503, &[("retry-after", "0")], Some((None, true))),
+        (503, &[("retry-after", "Sat, 05 Nov 1994 08:49:47 GMT")], Some((None, true))),
+        (503, &[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")], Some((Some(10_000), true))),
+        (503, &[("retry-after", "soon")], Some((None, true))),
+        (408, &[], Some((None, true))),
+        (425, &[], Some((None, true))),
         (503, &[("cache-control", "max-age=5")], None),
         (404, &[], None),
         (403, &[], None),
@@ -200,6 +203,26 @@ fn transient() {
             _ => None,
         };
         assert_eq!(found, want, "{status} {fields:?}");
+    }
+}
+
+#[test]
+fn an_origin_limits_by_429_or_503_and_only_if_it_says_for_how_long() {
+    for (status, after, want) in [
+        (429, Some("3"), Some(3_000)),
+        (503, Some("90"), Some(30_000)),
+        (503, Some("Sun, 06 Nov 1994 08:49:47 GMT"), Some(10_000)),
+        (429, Some("0"), None),
+        (429, None, None),
+        (500, Some("3"), None),
+        (301, Some("3"), None),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(after) = after {
+            headers.insert("retry-after", HeaderValue::from_static(after));
+        }
+        let found = limits(StatusCode::from_u16(status).unwrap(), &headers, NOW);
+        assert_eq!(found, want, "{status} {after:?}");
     }
 }
 
@@ -299,7 +322,7 @@ fn a_status_that_is_none_of_https_is_a_failure_and_never_stored() {
     rules.status_ttl_ms.insert(600, 7_000);
     for status in [600, 777, 999] {
         for fields in [&[][..], &[("cache-control", "public, max-age=60"), ("etag", "\"a\"")]] {
-            let failed = Verdict::Failed { until_ms_from_now: 1_000, shareable: true };
+            let failed = Verdict::Failed { until_ms_from_now: None, shareable: true };
             assert_eq!(plain(status, fields, &rules), failed, "{status} {fields:?}");
         }
     }

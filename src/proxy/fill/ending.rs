@@ -36,7 +36,7 @@ pub(crate) const ASIDE: Duration = Duration::from_mins(1);
 impl Job {
     /// Ends with a failure: upstream gave no answer, or none that is HTTP.
     pub(crate) async fn no_answer(self: Box<Self>, leader: Leader, fill: Fill, error: upstream::Error) {
-        let ttl = self.failed_for(FAILED_MS);
+        let ttl = self.failed_for(None);
         let kind = if error.kind.is_queue() { Kind::Busy } else { Kind::Failed };
         let binding = self.binding(kind, Vec::new(), ttl);
         let failure = Arc::new(Failure {
@@ -47,7 +47,7 @@ impl Job {
             word: error.kind.as_str(),
             kind: Some(error.kind),
             token: fill.token(),
-            retry_after: millis(ttl).div_ceil(1000).max(1),
+            retry_after: error.kind.again_s().unwrap_or_else(|| millis(ttl).div_ceil(1000).max(1)),
             owner: self.owner,
             stale: self.stale.clone(),
             ranged: false,
@@ -56,7 +56,7 @@ impl Job {
         self.proxy.observer.upstream_error(&self.route, &error);
         // A full queue is this instance's own: it says nothing of the origin, and it may be empty again at
         // once.
-        let noted = (!error.kind.is_queue()).then(|| (ttl, self.is_remembered(&leader, &failure, FAILED_MS)));
+        let noted = (!error.kind.is_queue()).then(|| (ttl, self.is_remembered(&leader, &failure, None)));
         self.fail(leader, fill, failure, noted, error.kind.as_str()).await;
     }
 
@@ -66,7 +66,7 @@ impl Job {
         leader: Leader,
         fill: Fill,
         head: Head,
-        until_ms: u64,
+        until_ms: Option<u64>,
         shareable: bool,
     ) {
         let ttl = self.failed_for(until_ms);
@@ -178,16 +178,16 @@ impl Job {
         let (failure, ttl) = Failure::truncated(&self, fill.token(), error);
         let why = Why::Upstream(error.kind.as_str());
         self.report(FillOutcome::Truncated, fill.token(), bytes, Some(why));
-        let lasts = self.is_remembered(&leader, &failure, FAILED_MS);
+        let lasts = self.is_remembered(&leader, &failure, None);
         self.leave_failed(leader, fill, failure, ttl, lasts).await;
     }
 
-    /// Returns whether a failure that is to be remembered for `ms` binds requests that come until then (F7).
-    fn is_remembered(&self, leader: &Leader, failure: &Failure, ms: u64) -> bool {
+    /// Returns whether a failure binds requests that come later (F7). `said`: the origin said for how long, in ms.
+    fn is_remembered(&self, leader: &Leader, failure: &Failure, said: Option<u64>) -> bool {
         failure.may_be_remembered()
             && (failure.binding.evidence.is_confirmed()
                 || self.in_company(leader)
-                || self.stays_failed(ms, failure.case()))
+                || self.stays_failed(said, failure.case()))
     }
 
     /// Returns whether requests wait here besides the one that it was started for.
@@ -198,8 +198,8 @@ impl Job {
     /// Returns whether a failure that no other request waited for is remembered all the same: the origin said
     /// for how long, no request is refused because of it, or it is the second in a row. A single one may be
     /// an accident, and the next request is as good a probe as any.
-    fn stays_failed(&self, ms: u64, case: ErrorCase) -> bool {
-        ms != FAILED_MS || self.failed_lately || self.owner.is_none() || self.has_stale(&self.ask, case)
+    fn stays_failed(&self, said: Option<u64>, case: ErrorCase) -> bool {
+        said.is_some() || self.failed_lately || self.owner.is_none() || self.has_stale(&self.ask, case)
     }
 
     /// Returns whether the stale response may be served to such a request instead of a failure.
@@ -289,14 +289,11 @@ impl Job {
         fill.abort(None).await;
     }
 
-    /// How long a failure is remembered: for `ms` if the origin said so, else for a jittered time.
-    fn failed_for(&self, ms: u64) -> Duration {
-        if ms != FAILED_MS {
-            // The origin said for how long.
-            return Duration::from_millis(ms);
-        }
+    /// How long a failure is remembered: as long as the origin `said`, in ms, else for a jittered time.
+    fn failed_for(&self, said: Option<u64>) -> Duration {
         // Jittered by a half either way, so that keys that failed together are not tried together.
-        Duration::from_millis(ms / 2 + self.proxy.dice.below(ms))
+        let jittered = || FAILED_MS / 2 + self.proxy.dice.below(FAILED_MS);
+        Duration::from_millis(said.unwrap_or_else(jittered))
     }
 }
 
@@ -344,7 +341,12 @@ impl Failure {
 
     /// What went wrong, as the rules for stale answers see it.
     pub(crate) fn case(&self) -> ErrorCase {
-        if self.answered { ErrorCase::Status(self.status.as_u16()) } else { ErrorCase::Unreachable }
+        match self.kind {
+            // As if it had answered so once more.
+            Some(ErrorKind::Limited { status, .. }) => ErrorCase::Status(status),
+            _ if self.answered => ErrorCase::Status(self.status.as_u16()),
+            _ => ErrorCase::Unreachable,
+        }
     }
 
     /// The proxy's own answer for it, where upstream gave none.
@@ -355,7 +357,7 @@ impl Failure {
     /// The failure of an upstream that broke off after its head was in, and for how long it is remembered.
     fn truncated(job: &Job, token: Number, error: &upstream::Error) -> (Arc<Self>, Duration) {
         let kind = if error.kind == ErrorKind::ReadTimeout { error.kind } else { ErrorKind::Truncated };
-        let ttl = job.failed_for(FAILED_MS);
+        let ttl = job.failed_for(None);
         let failure = Self {
             status: if kind.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY },
             answer: None,
