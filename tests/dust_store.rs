@@ -16,3 +16,5 @@ mod prune;
 mod refusals;
 #[path = "dust_store/replay.rs"]
 mod replay;
+#[path = "dust_store/restored.rs"]
+mod restored;

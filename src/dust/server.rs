@@ -6,7 +6,7 @@
 //! `keeper` joins each store and makes another channel (`channel`) when one is over, on a thread of its own.
 //! A write (`op`) waits in `pending` until its reply or its own event comes. Events are put in order (`order`),
 //! read (`events`) and remembered for a while (`recent`). Paths are in `names`, the form of values in `leaf`,
-//! the numbers over several stores in `numbers`, reasons in `fault`, the rate limit in `gate`, reads in
+//! the numbers over several stores in `numbers`, over a restored one in `lift` and `raise`, reasons in `fault`, the rate limit in `gate`, reads in
 //! `http` and `reading`. `prune` deletes what has expired.
 //!
 //! Bytes are not carried. Every call has a bound, and while there is no channel every write fails at once.
@@ -37,12 +37,14 @@ mod http;
 mod keeper;
 mod keys;
 mod leaf;
+mod lift;
 mod names;
 mod numbers;
 mod op;
 mod order;
 mod pending;
 mod prune;
+mod raise;
 mod reading;
 mod recent;
 mod socket;
@@ -227,7 +229,18 @@ impl Server {
             match self.write(key, write).await? {
                 Ok(done) => {
                     let token = self.landed(key, epoch, done)?;
-                    return Ok(Grant::Granted(Lease { key: key.into(), token, holder: holder.clone() }));
+                    let lease = Lease { key: key.into(), token, holder: holder.clone() };
+                    if is_first && token <= seen {
+                        let raised = raise::raise(&self.shared, spot, token, seen).await;
+                        if raised != Ok(false) {
+                            // It is asked for anew, or the caller hears of no lease.
+                            self.give_back(&lease).await?;
+                            raised?;
+                            is_first = false;
+                            continue;
+                        }
+                    }
+                    return Ok(Grant::Granted(lease));
                 }
                 Err(Reason::Held) => {
                     let Ok(held) = self.holder(key).await else {

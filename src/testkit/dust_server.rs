@@ -66,6 +66,7 @@ mod token;
 mod world;
 
 pub use faults::{Faults, Next, Silence};
+pub use look::Backup;
 pub use recording::Recording;
 pub use script::Script;
 pub use setup::Setup;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dustgate::dust::{Dust, Server};
-use dustgate::testkit::conformance::{self, Nature, Rig};
+use dustgate::testkit::conformance::{self, Rig};
 use dustgate::testkit::dust_server::{DustServer, Setup};
 use tokio::time::sleep;
 
@@ -28,11 +28,6 @@ impl Rig for Real {
 
     fn beat(&self) -> Duration {
         Duration::from_millis(120)
-    }
-
-    /// Its numbers are its own.
-    fn nature(&self) -> Nature {
-        Nature { goes_on: false, ..Nature::default() }
     }
 
     fn subscriptions(&self) -> Option<usize> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::super::{Change, What};
 use super::frame::{Envelope, Event};
 use super::leaf::Leaf;
-use super::names::Named;
+use super::lift::Lift;
+use super::names::{Named, Names};
 use super::op::{Label, Tag};
 use super::recent::Held;
 use super::state::{Shared, lock};
@@ -29,6 +30,13 @@ impl Shared {
     pub(super) fn meaning(&self, store: usize, event: &Event) -> Meaning {
         let tag = event.client_op_id.as_deref().and_then(Label::parse).map(|label| label.tag);
         let count = event.store_seq;
+        self.numbers.counted(store, count);
+        if event.path_segments == Names::lift() {
+            if let Some(lift) = event.value.as_str().and_then(Lift::read) {
+                self.numbers.lift(store, count, lift);
+            }
+            return Meaning::default();
+        }
         let (key, is_told) = match self.names.named(&event.path_segments) {
             Named::Key(key) => (Arc::<str>::from(key), false),
             Named::Told(key) => (Arc::from(key), true),

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::super::{Error, Result};
 use super::channel::Channel;
+use super::raise;
 use super::recent::Recent;
-use super::socket::{self, Joined};
-use super::state::{Line, Push, Shared, lock};
+use super::socket;
+use super::state::{Line, Shared, lock};
 
 /// The first pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -59,8 +62,8 @@ pub(super) async fn keep(
             return;
         }
         match attempt {
-            Ok((joined, line, pushes)) => {
-                serve(&shared, index, joined, line, pushes).await;
+            Ok(channel) => {
+                serve(&shared, index, channel).await;
                 if began_channel.elapsed() >= SOUND {
                     pause = FIRST_PAUSE;
                 }
@@ -77,23 +80,29 @@ pub(super) async fn keep(
     }
 }
 
-async fn join(shared: &Arc<Shared>, index: usize) -> Result<(Joined, Line, mpsc::Receiver<Push>)> {
+/// Joins the store. Calls may be made when this returns; its channel is to be run.
+async fn join(shared: &Arc<Shared>, index: usize) -> Result<BoxFuture<'_, Error>> {
     let name = shared.dice.name();
-    let joined =
-        socket::join(&shared.target, &shared.stores[index].name, &format!("dustgate-{name}")).await?;
+    let store = &shared.stores[index];
+    let joined = socket::join(&shared.target, &store.name, &format!("dustgate-{name}")).await?;
     let (line, pushes) = Line::new(&name);
+    let count = joined.count;
     // Before the first call: what was heard on the line before may have changed since.
-    *lock(&shared.stores[index].recent) = Recent::after(joined.count);
-    shared.stores[index].up(line.clone());
-    Ok((joined, line, pushes))
+    *lock(&store.recent) = Recent::after(count);
+    let channel = Channel::new(shared, index, line.clone());
+    let mut running = async move { channel.run(joined, pushes).await }.boxed();
+    tokio::select! {
+        why = &mut running => return Err(why),
+        settled = raise::settle(shared, index, &line, count) => settled?,
+    }
+    store.up(line);
+    Ok(running)
 }
 
-async fn serve(shared: &Arc<Shared>, index: usize, joined: Joined, line: Line, pushes: mpsc::Receiver<Push>) {
+async fn serve(shared: &Arc<Shared>, index: usize, channel: BoxFuture<'_, Error>) {
     // It is joined: a reader that reads everything now misses nothing after.
     shared.hub.lost();
-    let channel = Channel::new(shared, index, line);
-    let why = channel.run(joined, pushes).await;
-    drop(channel);
+    let why = channel.await;
     shared.stores[index].down(why);
     shared.hub.lost();
 }

@@ -12,6 +12,8 @@ const FLAT: &str = "_dustgate";
 const TOLD: &str = "_dustgate:told";
 /// What precedes a key in the key of its lock.
 const LOCKS: &str = "_dust:sf/";
+/// The key of a store's lift; each store has its own.
+pub(super) const LIFT: &str = "#lift";
 /// Precedes a key in its one segment, so that none is `.` or `..`.
 const MARK: char = '=';
 /// Above every character.
@@ -57,6 +59,11 @@ impl Names {
     /// The path by which a change of a key is announced.
     pub(super) fn told(key: &str) -> Vec<String> {
         vec![TOLD.into(), format!("{MARK}{key}")]
+    }
+
+    /// The path of a store's lift.
+    pub(super) fn lift() -> Vec<String> {
+        vec![FLAT.into(), format!("{MARK}{LIFT}")]
     }
 
     /// Returns what a path names.

@@ -7,25 +7,44 @@
 //! the first store that their writer had heard of, and in the lower half their own count. So whatever
 //! was begun with knowledge of a purge is above it, and whatever was begun without is below.
 //!
-//! A lease has its epoch after its holder's name, a value in its text, an event in its name.
+//! A lease has its epoch after its holder's name, a value in its text, an event in its name. Another client's
+//! lease has none: its epoch is the one at which it was first heard of. An epoch far above all that was heard
+//! is no instance's, and is ignored.
+//!
+//! All this is of lifted counts (`lift`).
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::Number;
+use super::lift::Lift;
+use super::state::lock;
 
 /// Bits of a count.
 const COUNT: u32 = 32;
 /// How far ahead of all that was heard a number may be, in counts.
 const AHEAD: u64 = 1_000_000;
+/// How many leases of other clients are remembered, of each store.
+const FOREIGN: usize = 1024;
 
 /// The counts that were heard of.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    is_several: bool,
-    /// The highest count of the first store.
-    first: AtomicU64,
+    stores: Vec<Counts>,
     /// The highest number.
     highest: AtomicU64,
+}
+
+/// What was heard of one store.
+#[derive(Debug, Default)]
+struct Counts {
+    /// The highest lifted count.
+    highest: AtomicU64,
+    /// The lift, and the count of the write that it is from.
+    lift: Mutex<(Lift, u64)>,
+    /// The epochs of other clients' leases, by their tokens.
+    foreign: Mutex<BTreeMap<u64, u64>>,
 }
 
 /// Where a key is.
@@ -40,66 +59,142 @@ pub(super) struct Spot {
 // === impl Numbers ===
 
 impl Numbers {
-    pub(super) fn new(is_several: bool) -> Self {
-        Self { is_several, first: AtomicU64::new(0), highest: AtomicU64::new(0) }
+    /// Of so many stores.
+    pub(super) fn new(stores: usize) -> Self {
+        Self { stores: (0..stores).map(|_| Counts::default()).collect(), highest: AtomicU64::new(0) }
     }
 
-    /// The number of a write with this epoch and count.
-    pub(super) fn number(&self, spot: Spot, epoch: u64, count: u64) -> Number {
-        match (self.is_several, spot.is_first) {
-            (false, _) => count,
-            (true, true) => count << COUNT,
-            (true, false) => (epoch << COUNT) | (count & u64::from(u32::MAX)),
+    fn is_several(&self) -> bool {
+        self.stores.len() > 1
+    }
+
+    /// The highest lifted count of the first store that was heard of.
+    fn first(&self) -> u64 {
+        self.known(0)
+    }
+
+    // --- counts of one store ---
+
+    /// The highest lifted count of a store that was heard of.
+    pub(super) fn known(&self, store: usize) -> u64 {
+        self.stores[store].highest.load(Ordering::Acquire)
+    }
+
+    /// Records a count of a store.
+    pub(super) fn counted(&self, store: usize, count: u64) {
+        self.stores[store].highest.fetch_max(self.lifted(store, count), Ordering::AcqRel);
+    }
+
+    /// The lifted count.
+    pub(super) fn lifted(&self, store: usize, count: u64) -> u64 {
+        lock(&self.stores[store].lift).0.number(count)
+    }
+
+    /// Records the lift of a store as it was written under this count. A later one that was heard of before
+    /// stays, unless the store has begun anew.
+    pub(super) fn lift(&self, store: usize, count: u64, lift: Lift) {
+        let mut known = lock(&self.stores[store].lift);
+        if known.1 <= count {
+            *known = (lift, count);
         }
     }
 
-    /// The number of a lease. Its epoch stands after its holder's name; another client's has none.
+    /// Records that a store may have been restored: the next lift is believed whatever its count is.
+    pub(super) fn begin_anew(&self, store: usize) {
+        lock(&self.stores[store].lift).1 = 0;
+        // Their tokens may be given again.
+        lock(&self.stores[store].foreign).clear();
+    }
+
+    // --- numbers over all ---
+
+    /// The number of a write with this epoch and count.
+    pub(super) fn number(&self, spot: Spot, epoch: u64, count: u64) -> Number {
+        let count = self.lifted(spot.store, count);
+        match (self.is_several(), spot.is_first) {
+            (false, _) => count,
+            (true, true) => count << COUNT,
+            (true, false) => (self.believed(epoch) << COUNT) | (count & u64::from(u32::MAX)),
+        }
+    }
+
+    /// The epoch, if an instance can have written it.
+    fn believed(&self, epoch: u64) -> u64 {
+        if epoch > self.first().saturating_add(AHEAD) { 0 } else { epoch }
+    }
+
+    /// The number of a lease.
     pub(super) fn of_lease(&self, spot: Spot, holder: Option<&str>, token: u64) -> Number {
-        self.number(spot, holder.map_or(0, |holder| self.unsigned(holder).1), token)
+        let signed = holder.and_then(|holder| self.unsigned(holder).1);
+        let epoch = signed.unwrap_or_else(|| self.first_heard(spot, token));
+        self.number(spot, epoch, token)
+    }
+
+    /// The epoch at which another client's lease was first heard of.
+    fn first_heard(&self, spot: Spot, token: u64) -> u64 {
+        let now = self.epoch(spot, 0);
+        if now == 0 {
+            return 0;
+        }
+        let mut foreign = lock(&self.stores[spot.store].foreign);
+        let epoch = *foreign.entry(token).or_insert(now);
+        while foreign.len() > FOREIGN {
+            foreign.pop_first();
+        }
+        epoch
     }
 
     /// The count in a number; 0, which is none, if no write can have this number.
     pub(super) fn count(&self, spot: Spot, number: Number) -> u64 {
-        match (self.is_several, spot.is_first) {
+        let lifted = match (self.is_several(), spot.is_first) {
             (false, _) => number,
             (true, true) if number & u64::from(u32::MAX) == 0 => number >> COUNT,
             (true, true) => 0,
             (true, false) => number & u64::from(u32::MAX),
+        };
+        lock(&self.stores[spot.store].lift).0.count(lifted)
+    }
+
+    /// The lifted count above which a count's number is above this number; `None` where that is not of the
+    /// count alone.
+    pub(super) fn lifted_of(&self, spot: Spot, number: Number) -> Option<u64> {
+        match (self.is_several(), spot.is_first) {
+            (false, _) => Some(number),
+            (true, true) => Some(number >> COUNT),
+            (true, false) => None,
         }
     }
 
     /// The epoch of a write by a caller that has seen this number.
     pub(super) fn epoch(&self, spot: Spot, seen: Number) -> u64 {
-        if !self.is_several || spot.is_first {
+        if !self.is_several() || spot.is_first {
             return 0;
         }
-        self.first.load(Ordering::Acquire).max(seen >> COUNT)
+        self.first().max(seen >> COUNT)
     }
 
     /// Records a count of a store, and the number that it is part of.
     pub(super) fn heard(&self, spot: Spot, count: u64, number: Number) {
-        if spot.store == 0 {
-            self.first.fetch_max(count, Ordering::AcqRel);
-        }
+        self.counted(spot.store, count);
         self.highest.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Above all that the stores can have given.
     pub(super) fn ceiling(&self) -> Number {
-        let ahead = if self.is_several { AHEAD << COUNT } else { AHEAD };
+        let ahead = if self.is_several() { AHEAD << COUNT } else { AHEAD };
         self.highest.load(Ordering::Acquire).saturating_add(ahead)
     }
 
     /// The name of a lease's holder with its epoch.
     pub(super) fn signed(&self, holder: &str, epoch: u64) -> String {
-        if self.is_several { format!("{holder}#{epoch}") } else { holder.to_owned() }
+        if self.is_several() { format!("{holder}#e{epoch}") } else { holder.to_owned() }
     }
 
-    /// The holder's name and the epoch in what stands in a lease.
-    pub(super) fn unsigned<'a>(&self, signed: &'a str) -> (&'a str, u64) {
-        let parts = signed.rsplit_once('#').filter(|_| self.is_several);
+    /// The holder's name and the epoch in what stands in a lease, if an instance has signed it.
+    pub(super) fn unsigned<'a>(&self, signed: &'a str) -> (&'a str, Option<u64>) {
+        let parts = signed.rsplit_once("#e").filter(|_| self.is_several());
         let parts = parts.and_then(|(holder, epoch)| Some((holder, epoch.parse().ok()?)));
-        parts.unwrap_or((signed, 0))
+        parts.map_or((signed, None), |(holder, epoch)| (holder, Some(epoch)))
     }
 }
 
@@ -112,16 +207,16 @@ mod tests {
 
     #[test]
     fn of_one_store_its_counts_are_the_numbers() {
-        let numbers = Numbers::new(false);
+        let numbers = Numbers::new(1);
         let spot = Spot { store: 0, is_first: false };
         assert_eq!((numbers.number(spot, 0, 7), numbers.count(spot, 7), numbers.epoch(spot, 99)), (7, 7, 0));
         assert_eq!(numbers.signed("a/b#7", 0), "a/b#7");
-        assert_eq!(numbers.unsigned("a/b#7"), ("a/b#7", 0));
+        assert_eq!(numbers.unsigned("a/b#7"), ("a/b#7", None));
     }
 
     #[test]
     fn a_purge_is_above_what_began_without_it_and_below_what_began_with_it() {
-        let numbers = Numbers::new(true);
+        let numbers = Numbers::new(4);
         let before = numbers.number(HASHED, numbers.epoch(HASHED, 0), 90_000);
         let purge = numbers.number(FIRST, 0, 12);
         assert!(before < purge);
@@ -139,8 +234,51 @@ mod tests {
 
     #[test]
     fn a_holder_is_found_again() {
-        let numbers = Numbers::new(true);
-        assert_eq!(numbers.unsigned(&numbers.signed("a/b#c", 7)), ("a/b#c", 7));
-        assert_eq!(numbers.unsigned("another"), ("another", 0));
+        let numbers = Numbers::new(4);
+        assert_eq!(numbers.unsigned(&numbers.signed("a/b#c", 7)), ("a/b#c", Some(7)));
+        assert_eq!(numbers.unsigned("another"), ("another", None));
+    }
+
+    #[test]
+    fn another_clients_lease_is_of_the_time_at_which_it_was_heard_of() {
+        let numbers = Numbers::new(4);
+        let purge = numbers.number(FIRST, 0, 12);
+        numbers.heard(FIRST, 11, 0);
+        let before = numbers.of_lease(HASHED, None, 70);
+        numbers.heard(FIRST, 12, purge);
+        assert!(before < purge && numbers.of_lease(HASHED, None, 70) == before);
+        assert!(numbers.of_lease(HASHED, Some("theirs#7"), 71) > purge);
+        for token in 0..2 * FOREIGN as u64 {
+            numbers.of_lease(HASHED, None, token + 100);
+        }
+        assert_eq!(lock(&numbers.stores[3].foreign).len(), FOREIGN);
+    }
+
+    #[test]
+    fn an_epoch_that_nobody_can_know_is_ignored() {
+        let numbers = Numbers::new(4);
+        numbers.heard(FIRST, 12, 0);
+        assert_eq!(numbers.number(HASHED, 12 + AHEAD + 1, 7), 7);
+        assert!(numbers.number(HASHED, 12 + AHEAD, 7) > numbers.number(FIRST, 0, 13));
+        assert_eq!(numbers.of_lease(HASHED, Some("theirs#e99999999999"), 7), 7);
+    }
+
+    #[test]
+    fn numbers_of_a_lifted_store_are_above_all_before() {
+        for numbers in [Numbers::new(1), Numbers::new(4)] {
+            for spot in [FIRST, Spot { store: 0, is_first: false }] {
+                let before = numbers.number(spot, 3, 70);
+                numbers.counted(0, 70);
+                numbers.begin_anew(0);
+                let lift = Lift::default().raised(50, numbers.known(0)).expect("it is not too high");
+                numbers.lift(0, 51, lift);
+                let after = numbers.number(spot, 3, 52);
+                assert!(after > before && numbers.count(spot, after) == 52);
+                numbers.lift(0, 40, Lift::default());
+                assert_eq!(numbers.number(spot, 3, 52), after, "an older one");
+                numbers.begin_anew(0);
+                numbers.lift(0, 0, Lift::default());
+            }
+        }
     }
 }

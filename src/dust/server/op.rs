@@ -75,6 +75,14 @@ impl Write {
         Self { key, is_lease: false, tag: Tag::default(), body }
     }
 
+    /// Writes over what was written under this count, and over nothing newer; without a count, as
+    /// [`Write::set_if_absent`].
+    pub(super) fn set_if(key: Arc<str>, path: &[String], leaf: &str, count: Option<u64>) -> Self {
+        let Some(count) = count else { return Self::set_if_absent(key, path, leaf) };
+        let body = json!({ "op": "set", "path_segments": path, "value": leaf, "if_match": count });
+        Self { key, is_lease: false, tag: Tag::default(), body }
+    }
+
     pub(super) fn delete(key: Arc<str>, path: &[String], tag: Tag, fence: Option<Fence>) -> Self {
         let mut body = json!({ "op": "delete", "path_segments": path });
         fenced(&mut body, fence);

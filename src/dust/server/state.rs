@@ -92,7 +92,7 @@ impl Shared {
         let stores = (0..target.stores.len()).map(|n| Store::new(&target, n)).collect();
         Ok(Self {
             names: Names::new(prefix),
-            numbers: Numbers::new(target.stores.len() > 1),
+            numbers: Numbers::new(target.stores.len()),
             hub: Hub::new(),
             reads: Reads::new(&target.token)?,
             dice: Dice::new(),

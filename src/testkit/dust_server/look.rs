@@ -7,6 +7,10 @@ use super::ops::{Done, Origin};
 use super::store::Store;
 use super::world::Heard;
 
+/// A copy of a store's files.
+#[derive(Debug, Clone)]
+pub struct Backup(Store);
+
 // === impl DustServer ===
 
 impl DustServer {
@@ -48,6 +52,23 @@ impl DustServer {
             Done::Refused(refusal) => Err(refusal.reason.into_owned()),
             Done::Crashed => Err("crashed".to_owned()),
         }
+    }
+
+    /// A copy of a store as it is now.
+    ///
+    /// # Panics
+    /// If there is no such store.
+    pub fn back_up(&self, store: &str) -> Backup {
+        Backup(self.with(store, |store| store.clone()))
+    }
+
+    /// Begins again with a copy in the place of the store: it counts on from there.
+    ///
+    /// # Panics
+    /// If there is no such store.
+    pub fn restore(&self, backup: &Backup) {
+        self.with(&backup.0.name, |store| *store = backup.0.clone());
+        self.restart();
     }
 
     /// The value of a row and its revision.

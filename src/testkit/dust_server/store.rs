@@ -9,7 +9,7 @@ use super::rows::{self, Row};
 use crate::clock::WallMs;
 
 /// A store and its writer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Store {
     /// `org/name`.
     pub name: String,
@@ -38,7 +38,7 @@ pub(super) struct Op {
 }
 
 /// All of a store at one number: what compaction leaves of the log.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub seq: u64,
     pub at: WallMs,
