@@ -221,6 +221,9 @@ pub struct Traits {
     pub exclusive: bool,
     /// The most bytes that it keeps under one name ([`Dust::put_bytes`]); 0 if it carries none.
     pub carries: u64,
+    /// Whether every change is told, or at least that some were missed. If not, purges are also read from
+    /// time to time.
+    pub tells_all: bool,
 }
 
 /// The longest [`Traits::call_bound`] of any store.
@@ -381,9 +384,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Traits {
     /// A store in this process. It answers from memory or from one disk: far below its bound, unless the
     /// disk hangs.
-    pub const HERE: Self = Self { call_bound: LONGEST_CALL, exclusive: true, carries: 1 << 20 };
+    pub const HERE: Self =
+        Self { call_bound: LONGEST_CALL, exclusive: true, carries: 1 << 20, tells_all: true };
     /// A store across a network. It answers in a millisecond, or something is wrong (F6).
-    pub const REMOTE: Self = Self { call_bound: Duration::from_millis(200), exclusive: false, carries: 0 };
+    pub const REMOTE: Self =
+        Self { call_bound: Duration::from_millis(200), exclusive: false, carries: 0, tells_all: true };
 }
 
 // === impl Entry ===

@@ -155,6 +155,8 @@ pub(super) struct TrustState {
     pause: Duration,
     /// When the tier was last trusted: by this instance's clock, and by the store's.
     pub(super) sure_at: Option<(Instant, WallMs)>,
+    /// When the stamps were last read.
+    pub(super) stamps_at: Instant,
     /// The number in the mark, and when the mark is to be rewritten.
     written: Option<(Number, Instant)>,
     /// Why the last step failed.
@@ -200,6 +202,7 @@ impl Member {
             retry_at: now,
             pause: AGAIN,
             sure_at: *self.last_sure(),
+            stamps_at: now,
             written: None,
             why: None,
             warned: false,
@@ -271,6 +274,9 @@ impl Member {
                     state.pause = (state.pause * 2).min(AGAIN_AT_MOST);
                 }
             }
+        }
+        if beats && self.is_read(state) {
+            self.look_again(state).await;
         }
         self.judge(state);
         self.write_mark(state).await;

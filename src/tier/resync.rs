@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::member::{Parts, TrustState, WAITING};
 use super::stamps::Stamp;
@@ -43,6 +43,7 @@ impl Member {
         let late = |_| Err(Error::Unavailable("the stamps take too long to read".into()));
         let read = timeout(self.settings.trust.max(self.settings.call_bound), stamps.read(&*self.parts.dust));
         let found = read.await.unwrap_or_else(late)?;
+        state.stamps_at = Instant::now();
         for stamp in &found {
             stamps.take(*stamp);
             self.host.saw(stamp.number);
@@ -56,6 +57,22 @@ impl Member {
         self.list().await?;
         self.forget_what_is_doubtful(state);
         Ok(number)
+    }
+
+    /// Reads the stamps once in the time of the trust where the store may have taken one that it told nobody
+    /// of. If that fails, it is tried again at the next beat.
+    pub(super) async fn look_again(&self, state: &mut TrustState) {
+        let Parts { dust, stamps, .. } = &self.parts;
+        if dust.traits().tells_all || state.stamps_at.elapsed() < self.settings.trust {
+            return;
+        }
+        let read = timeout(self.settings.trust / 4, stamps.read(&**dust)).await;
+        let Ok(Ok(found)) = read else { return };
+        state.stamps_at = Instant::now();
+        for stamp in found {
+            stamps.take(stamp);
+            self.host.saw(stamp.number);
+        }
     }
 
     /// Writes the stamps that the store has not taken yet, before its content is trusted.

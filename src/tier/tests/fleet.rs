@@ -223,6 +223,21 @@ async fn what_fell_into_a_gap_is_confirmed_by_nobody_who_has_only_heard_of_somet
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_purge_of_which_a_store_tells_nothing_is_found_within_the_time_of_the_trust() {
+    let (store, one, two) = two().await;
+    store.tells_all.store(false, std::sync::atomic::Ordering::Relaxed);
+    two.line.lose_events(true);
+    let number =
+        one.stamps.write(&*one.dust, url(KEY), Force::Hard, Duration::from_hours(1), true).await.unwrap();
+    settle().await;
+    two.line.lose_events(false);
+    assert_ne!(two.stamps.hard(url_hash(KEY)), number);
+    tokio::time::sleep(TRUST * 4 / 3).await;
+    assert_eq!(two.stamps.hard(url_hash(KEY)), number);
+    assert!(two.is_sure() && two.heard(|news| matches!(news, News::Unsure(_))) == 0, "nothing else happened");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_life_of_the_store_empties_memory_and_moves_the_bodies() {
     let (store, one, two) = two().await;
     one.publish(KEY).await;

@@ -29,6 +29,8 @@ pub(super) struct Swap {
     life: Mutex<Option<Arc<str>>>,
     pumps: Mutex<JoinSet<()>>,
     reads: Mutex<Vec<String>>,
+    /// As [`dust::Traits::tells_all`].
+    pub(super) tells_all: AtomicBool,
 }
 
 /// An instance of the fleet.
@@ -63,6 +65,7 @@ impl Swap {
             life: Mutex::new(Some("first".into())),
             pumps: Mutex::default(),
             reads: Mutex::default(),
+            tells_all: AtomicBool::new(true),
         });
         swap.put_in(embedded(), Some("first"));
         swap
@@ -192,7 +195,8 @@ impl Dust for Swap {
         true
     }
     fn traits(&self) -> dust::Traits {
-        self.now().traits()
+        let tells_all = self.tells_all.load(Ordering::Relaxed);
+        dust::Traits { tells_all, ..self.now().traits() }
     }
     fn kind(&self) -> &'static str {
         "swap"
