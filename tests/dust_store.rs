@@ -8,6 +8,10 @@ mod conform;
 mod faults;
 #[path = "dust_store/fleet.rs"]
 mod fleet;
+#[path = "dust_store/foreign.rs"]
+mod foreign;
+#[path = "dust_store/gaps.rs"]
+mod gaps;
 #[path = "dust_store/kit.rs"]
 mod kit;
 #[path = "dust_store/prune.rs"]

@@ -4,7 +4,7 @@
 //! what the latest events say. Nothing is read of a store's history.
 //!
 //! `keeper` joins each store and makes another channel (`channel`) when one is over, on a thread of its own.
-//! A write (`op`) waits in `pending` until its reply or its own event comes. Events are put in order (`order`),
+//! A write (`op`) waits in `pending` until its reply or its own event comes. Events are put in order (`order`, `gap`),
 //! read (`events`) and remembered for a while (`recent`). Paths are in `names`, the form of values in `leaf`,
 //! the numbers over several stores in `numbers`, over a restored one in `lift` and `raise`, reasons in `fault`, the rate limit in `gate`, reads in
 //! `http` and `reading`. `prune` deletes what has expired.
@@ -32,6 +32,7 @@ mod entrance;
 mod events;
 mod fault;
 mod frame;
+mod gap;
 mod gate;
 mod http;
 mod keeper;
@@ -426,7 +427,8 @@ impl Dust for Server {
     }
 
     fn traits(&self) -> Traits {
-        Traits { call_bound: Self::BOUND, ..Traits::REMOTE }
+        // A write of which no event came shows by the next event only.
+        Traits { call_bound: Self::BOUND, tells_all: false, ..Traits::REMOTE }
     }
 
     fn kind(&self) -> &'static str {

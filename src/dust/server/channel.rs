@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use super::super::Error;
 use super::fault::Reason;
 use super::frame::{self, Envelope, Event, Frame, JOIN, PHOENIX, Reply};
+use super::gap::{Gaps, Passed};
 use super::op::{Label, Write};
 use super::order::{Heard, Order};
 use super::pending::{Done, Waiting};
@@ -128,6 +129,7 @@ impl<'a> Channel<'a> {
 
     async fn read(&self, mut inward: SplitStream<Socket>, count: u64) -> Error {
         let mut order = Order::after(count);
+        let mut gaps = Gaps::after(self.shared, self.index, count);
         loop {
             let due = order.due();
             let turn = async {
@@ -138,11 +140,12 @@ impl<'a> Channel<'a> {
                 // What has come in is read before anything is taken for missing.
                 biased;
                 message = inward.next() => match message {
-                    Some(Ok(Message::Text(text))) => self.frame(&text, &mut order),
+                    Some(Ok(Message::Text(text))) => self.frame(&text, &mut order, &mut gaps),
                     Some(Ok(Message::Close(_))) | None => Err(Error::Unavailable("the server closed the line".into())),
                     Some(Ok(_)) => Ok(()),
                     Some(Err(error)) => Err(broken(&error)),
                 },
+                () = gaps.read() => Ok(()),
                 () = turn => {
                     idle = true;
                     Ok(())
@@ -151,13 +154,11 @@ impl<'a> Channel<'a> {
             if let Err(why) = going {
                 return why;
             }
-            while let Some((count, event, is_gap)) = order.next(Instant::now(), idle) {
-                self.pass_on(count, &event, is_gap);
-            }
+            self.pass(&mut order, &mut gaps, idle);
         }
     }
 
-    fn frame(&self, text: &str, order: &mut Order<Event>) -> Going {
+    fn frame(&self, text: &str, order: &mut Order<Event>, gaps: &mut Gaps<'_>) -> Going {
         let Some(Frame(join, number, topic, event, payload)) = Frame::parse(text) else {
             return Err(Error::Broken("it sent no frame".into()));
         };
@@ -177,7 +178,7 @@ impl<'a> Channel<'a> {
             "event" => {
                 // An event of a later version is none that could be passed on, and leaves a gap.
                 if let Ok(event) = Event::deserialize(payload) {
-                    self.event(&event, order);
+                    self.event(&event, order, gaps);
                 }
                 Ok(())
             }
@@ -223,15 +224,13 @@ impl<'a> Channel<'a> {
         }
     }
 
-    fn event(&self, event: &Event, order: &mut Order<Event>) {
+    fn event(&self, event: &Event, order: &mut Order<Event>, gaps: &mut Gaps<'_>) {
         let count = event.store_seq;
         let label = event.client_op_id.as_deref().and_then(Label::parse);
         let (heard, late) = order.hear(count, event.clone(), Instant::now());
         // Passed on first, if it is in order: whoever has its answer finds its event here.
-        while let Some((count, event, is_gap)) = order.next(Instant::now(), false) {
-            self.pass_on(count, &event, is_gap);
-        }
-        if let Some(late) = late.filter(|_| heard == Heard::Late) {
+        self.pass(order, gaps, false);
+        if let Some(late) = late.filter(|_| heard == Heard::Late && !gaps.has_filled(count)) {
             self.pass_on_late(&late);
         }
         let own = label.filter(|label| *label.line == *self.line.name);
@@ -242,10 +241,23 @@ impl<'a> Channel<'a> {
         }
     }
 
-    fn pass_on(&self, count: u64, event: &Event, is_gap: bool) {
+    fn pass(&self, order: &mut Order<Event>, gaps: &mut Gaps<'_>, idle: bool) {
+        while let Some((count, event, is_gap)) = order.next(Instant::now(), idle) {
+            gaps.push(count, event, is_gap);
+        }
+        while let Some(Passed { count, event, is_lost }) = gaps.next() {
+            self.pass_on(count, &event, is_lost);
+        }
+    }
+
+    fn pass_on(&self, count: u64, event: &Event, is_lost: bool) {
+        if is_lost {
+            // First: whoever follows the numbers must not pass over what is not known.
+            self.shared.hub.lost();
+        }
         let meaning = self.shared.meaning(self.index, event);
         // What lies below the path of a wide change is not known any more.
-        lock(&self.store().recent).heard(count, is_gap, meaning.held);
+        lock(&self.store().recent).heard(count, is_lost, meaning.held);
         if meaning.is_wide {
             lock(&self.store().recent).forget(count);
             self.shared.hub.lost();

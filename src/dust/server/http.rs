@@ -45,6 +45,21 @@ pub(super) struct Row {
     pub revision: u64,
 }
 
+/// An operation in the log of a store.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Logged {
+    pub store_seq: u64,
+    pub op: String,
+    pub path: String,
+    #[serde(default)]
+    pub value: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Log {
+    ops: Vec<Logged>,
+}
+
 #[derive(Debug, Deserialize)]
 struct Page {
     items: Vec<Row>,
@@ -68,6 +83,14 @@ impl Reads {
             return Ok(None);
         };
         serde_json::from_slice(&body).map(Some).map_err(|error| bad(&error))
+    }
+
+    /// Reads the latest operations of a store, a few dozen of them.
+    pub(super) async fn log(&self, entries: &str) -> Result<Vec<Logged>> {
+        let store = entries.strip_suffix("/entries").unwrap_or(entries);
+        let body = self.get(&format!("{store}/log"), CALL_BOUND).await?;
+        let log: Log = serde_json::from_slice(&body.unwrap_or_default()).map_err(|error| bad(&error))?;
+        Ok(log.ops)
     }
 
     /// Reads the server's time in ms, which it tells in whole seconds.
