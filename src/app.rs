@@ -139,6 +139,10 @@ impl App {
             let text = "responses are served, and not stored there until that is over";
             log.warn("bodies", format!("bodies.url: {url}: {why}: {text}"));
         }
+        if dust.traits().carries == 0 && settings.bodies.small > 0 {
+            let text = "bodies.small has no effect: the store at dust.url carries no bodies";
+            log.info("bodies", format!("{text} ({})", dust.kind()));
+        }
         if let Known::Not(why) = &life.known {
             log.warn("store_missing", stores::without(&settings, why));
         }
