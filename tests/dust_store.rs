@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+#[path = "dust_store/applications.rs"]
+mod applications;
 #[path = "dust_store/conform.rs"]
 mod conform;
 #[path = "dust_store/faults.rs"]
@@ -14,6 +16,10 @@ mod foreign;
 mod gaps;
 #[path = "dust_store/kit.rs"]
 mod kit;
+#[path = "dust_store/limited.rs"]
+mod limited;
+#[path = "dust_store/measure.rs"]
+mod measure;
 #[path = "dust_store/prune.rs"]
 mod prune;
 #[path = "dust_store/refusals.rs"]
@@ -22,3 +28,9 @@ mod refusals;
 mod replay;
 #[path = "dust_store/restored.rs"]
 mod restored;
+#[path = "dust_store/storm.rs"]
+mod storm;
+#[path = "support/kit.rs"]
+mod support;
+#[path = "dust_store/tls.rs"]
+mod tls;

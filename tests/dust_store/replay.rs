@@ -99,13 +99,17 @@ fn recorded(recording: &Recording, conn: &str, reference: &Value) -> Result<Opti
     Err(if reason == "rate_limited" { "unavailable" } else { reason }.to_owned())
 }
 
-/// Plays one connection of a recording. Returns how many writes were played, and what was wrong.
-async fn play(name: &str, conn: &str) -> (usize, Vec<String>) {
+fn recording(name: &str) -> Recording {
     let file = fs::read_dir("tests/dust/transcripts")
         .unwrap()
         .flatten()
         .find(|file| file.file_name().to_string_lossy().starts_with(&format!("{name}-")));
-    let recording = Recording::parse(&fs::read_to_string(file.unwrap().path()).unwrap());
+    Recording::parse(&fs::read_to_string(file.unwrap().path()).unwrap())
+}
+
+/// Plays one connection of a recording. Returns how many writes were played, and what was wrong.
+async fn play(name: &str, conn: &str) -> (usize, Vec<String>) {
+    let recording = recording(name);
     let server =
         DustServer::start(recording.setup().script(Script::of(&recording, conn).only(is_made))).await;
     let target = target(&server, recording.store().unwrap()).with_token(TOKEN);
@@ -152,4 +156,60 @@ async fn what_was_recorded_is_done_and_understood() {
         least += played;
     }
     assert!(least > 50, "{least}");
+}
+
+/// Recording 05: an instance that proposes the store's life writes only where nothing is. The other conditional
+/// writes there follow what this client does in another order, or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_is_proposed_as_recorded_and_the_first_one_stands() {
+    let recording = recording("05");
+    let proposes = |request: &Map<String, Value>| {
+        request.get("if_absent") == Some(&Value::Bool(true))
+            && !request.contains_key("if_match")
+            && !request.contains_key("fence")
+            && request["op"] == "set"
+            && request["value"].is_string()
+    };
+    let server =
+        DustServer::start(recording.setup().script(Script::of(&recording, "A").only(proposes))).await;
+    let target = target(&server, recording.store().unwrap()).with_token(TOKEN);
+    let dust = try_open(target).await.unwrap();
+    let first = dust.life(Some("proposed first")).await.unwrap();
+    assert!(first.is_some());
+    assert_eq!(dust.life(Some("proposed second")).await, Ok(first));
+    assert_eq!(server.complaints(), Vec::<String>::new());
+}
+
+/// Recording 01 has no writes: the frames beside them are compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upgrade_the_join_and_heartbeats_have_the_recorded_form() {
+    let recording = recording("01");
+    let server = DustServer::start(recording.setup()).await;
+    let target = target(&server, recording.store().unwrap()).with_token(TOKEN);
+    let _dust = try_open(target).await.unwrap();
+    let heartbeat = async {
+        while server.count("heartbeat") == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), heartbeat).await.expect("it looks after its line");
+    let said = |event: &str| {
+        let line = recording.lines.iter().find(|line| line["say"][3] == event).unwrap();
+        (line["say"][2].as_str().unwrap().to_owned(), line["say"][4].clone())
+    };
+    for event in ["phx_join", "heartbeat"] {
+        let heard = server.heard().into_iter().find(|heard| heard.event == event).unwrap();
+        let (topic, payload) = said(event);
+        let form = |payload: &Value| {
+            let fields = payload.as_object().unwrap();
+            fields.iter().map(|(name, value)| (name.clone(), value.is_u64())).collect::<Vec<_>>()
+        };
+        assert_eq!(form(&heard.payload), form(&payload), "{event}");
+        assert_eq!(heard.topic.split(':').next(), topic.split(':').next(), "{event}");
+    }
+    let opened = recording.lines.iter().find_map(|line| line["open"].as_str()).unwrap();
+    for parameter in ["token=", "device_id=", "capver=3", "vsn=2.0.0"] {
+        // The server has refused all others with a bare 403.
+        assert!(opened.contains(parameter), "{opened}");
+    }
 }
