@@ -13,9 +13,11 @@ mod conditional;
 mod date;
 mod etag;
 mod forward;
+mod hop;
 mod invalidate;
 mod language;
 mod lifetime;
+mod own_urls;
 mod pass;
 #[cfg(test)]
 mod properties;
@@ -42,12 +44,14 @@ pub use carried::{carried, client_digest, selection};
 pub use conditional::{Conditional, conditional, not_modified_headers};
 pub use date::{http_date, parse_date};
 pub use forward::{
-    Hop, count_down, dashed, fill_headers, is_loop, max_forwards, needs_upgrade, normalise_languages,
+    count_down, dashed, fill_headers, is_loop, max_forwards, needs_upgrade, normalise_languages,
     pass_headers, response_headers, strip_connection, takes_trailers, tells_the_client,
 };
+pub use hop::{ForwardedFields, Hop};
 pub use invalidate::{destinations, parsed, post_fills_get, targets, targets_with};
 pub use language::best_language;
 pub use lifetime::Lifetime;
+pub use own_urls::{AskedBy, OwnUrls, names_urls};
 pub use pass::PassReason;
 pub use range::{
     Cut, Part, Parts, RangeRequest, Ranged, Ranges, Returned, SentRange, Side, Spec, UpstreamQuery, Want,

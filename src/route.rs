@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::SPELLED;
 use crate::key::target::Target;
-use crate::policy::Rules;
+use crate::policy::{ForwardedFields, Rules};
 
 mod cookies;
 mod edits;
@@ -72,6 +72,10 @@ pub struct Route {
     pub forward: Forward,
     /// Which upstream requests tell the client's address.
     pub client_ip: ClientIp,
+    /// Which URLs of the origin clients get.
+    pub location: Location,
+    /// By which fields the origin is told what the client asked for.
+    pub forwarded: ForwardedFields,
     /// Whether responses carry `Cache-Status`.
     pub cache_status: bool,
     /// How long a request waits for a verdict.
@@ -108,6 +112,17 @@ pub enum ClientIp {
     Always,
     /// None.
     Never,
+}
+
+/// Which URLs clients get where the origin names its own address in Location, Content-Location and Refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Location {
+    /// Those by which this client reaches the origin.
+    #[default]
+    Map,
+    /// The origin's own.
+    Pass,
 }
 
 /// Whether a fill goes on when no request wants it any more (F4).
@@ -283,6 +298,11 @@ impl Route {
         let port = target.effective_port();
         let named = |host: &HostPattern| host.port == Some(port) && host.matches(target.host(), Some(port));
         if self.hosts.iter().any(named) { Some(port) } else { target.port.filter(|_| self.tells_host) }
+    }
+
+    /// The front of a request's path that `strip_prefix` removes.
+    pub fn stripped_of<'a>(&self, target: &'a Target) -> &'a str {
+        &target.path()[..self.prefix_len(target.path())]
     }
 
     /// How many bytes of a path `strip_prefix` removes.

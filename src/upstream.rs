@@ -13,6 +13,7 @@ mod connection;
 mod head;
 mod length;
 mod multiplex;
+mod own;
 mod probe;
 mod retry;
 mod tls;
@@ -32,6 +33,7 @@ use url::Url;
 
 pub use self::client::Client;
 pub use self::interest::Interest;
+pub use self::own::OwnUrls;
 pub use self::settings::{ClientError, HostRule, HttpVersion, RetryAfter, Settings, Tls};
 pub use self::tls::Shared;
 
@@ -48,6 +50,11 @@ pub trait Upstream: Send + Sync + Debug {
     /// the URL is of another origin.
     fn own_path(&self, url: &Url) -> Option<String> {
         let _ = url;
+        None
+    }
+
+    /// How the origin writes its own URLs; `None` if that is not known.
+    fn own_urls(&self) -> Option<&OwnUrls> {
         None
     }
 }

@@ -1,34 +1,12 @@
 //! Which fields are forwarded to the origin, and which to the client (RFC 9110 §7.6.1).
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
+use super::hop::{CDN_LOOP, Hop, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO};
 use super::rules::{Carried, Cookies, Rules};
 use super::vary::{byte_of, normal};
-
-/// What this hop writes into upstream requests.
-#[derive(Debug, Clone, Copy)]
-pub struct Hop<'a> {
-    /// `server.name`, for Via.
-    pub name: &'a str,
-    /// The fleet's id, for CDN-Loop (RFC 8586).
-    pub fleet: &'a str,
-    /// The client's scheme, as the key has it.
-    pub scheme: &'a str,
-    /// The client's host, with its port if it gave one that may be forwarded; empty if it named none.
-    pub host: &'a str,
-    /// The client's address, where this request is to carry it.
-    pub client: Option<IpAddr>,
-    /// The peer is one of `trusted_proxies`: what it says of its own client is kept.
-    pub trusted: bool,
-}
-
-static CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// End-to-end fields that Connection must not name (RFC 9110 §7.6.1): they stay even if it does. Without its
 /// length, a request would seem to have no content; without Cache-Control or Vary, a response would be shared
@@ -64,7 +42,7 @@ pub fn fill_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
     }
     normalise_encodings(&mut sent, client);
     normalise_languages(&mut sent, client);
-    write_hop(&mut sent, client, hop);
+    hop.write(&mut sent, client);
     sent
 }
 
@@ -81,7 +59,7 @@ pub fn pass_headers(client: &HeaderMap, rules: &Rules, hop: &Hop<'_>) -> HeaderM
     if takes_trailers(client) {
         sent.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    write_hop(&mut sent, client, hop);
+    hop.write(&mut sent, client);
     sent
 }
 
@@ -205,7 +183,7 @@ pub(super) fn is_method_override(name: &str) -> bool {
 /// Returns whether a field tells an origin the client's address, and nothing about the wanted response.
 pub fn tells_the_client(field: &HeaderName) -> bool {
     let name = dashed(field.as_str());
-    name == "x-forwarded-for" || is_address(&name)
+    matches!(&*name, "x-forwarded-for" | "forwarded") || is_address(&name)
 }
 
 /// How many more hops an OPTIONS may take (RFC 9110 §7.6.2): none at 0. `None` if it doesn't say.
@@ -226,7 +204,7 @@ pub fn count_down(sent: &mut HeaderMap) {
 /// Returns whether a field is written here from what the key holds: a response may vary on it, since its key
 /// does already.
 pub(super) fn is_same_for_a_key(field: &HeaderName) -> bool {
-    *field == X_FORWARDED_PROTO || *field == X_FORWARDED_HOST
+    [&X_FORWARDED_PROTO, &X_FORWARDED_HOST, &X_FORWARDED_PORT].contains(&field)
 }
 
 /// Returns whether a field tells who the client is. The client's own field is never forwarded as it is: what
@@ -250,7 +228,6 @@ fn is_rewrite(name: &str) -> bool {
             | "x-forwarded"
             | "x-forwarded-prefix"
             | "x-forwarded-server"
-            | "x-forwarded-port"
             | "x-scheme"
             | "x-url-scheme"
             | "front-end-https"
@@ -313,31 +290,6 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 fn tokens(lines: http::header::GetAll<'_, HeaderValue>) -> impl Iterator<Item = &[u8]> {
     let members = lines.into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     members.map(<[u8]>::trim_ascii)
-}
-
-fn write_hop(sent: &mut HeaderMap, client: &HeaderMap, hop: &Hop<'_>) {
-    sent.remove(header::HOST);
-    let mut write = |field: HeaderName, text: String, append: bool| {
-        // A host or a name that is no field value can't have come in as one.
-        if let Ok(value) = HeaderValue::try_from(text) {
-            if append {
-                sent.append(field, value);
-            } else {
-                sent.insert(field, value);
-            }
-        }
-    };
-    write(header::VIA, format!("1.1 {}", hop.name), true);
-    write(CDN_LOOP.clone(), hop.fleet.to_owned(), true);
-    write(X_FORWARDED_PROTO.clone(), hop.scheme.to_owned(), false);
-    if !hop.host.is_empty() {
-        write(X_FORWARDED_HOST.clone(), hop.host.to_owned(), false);
-    }
-    if let Some(address) = hop.client {
-        let before = if hop.trusted { normal(&X_FORWARDED_FOR, client) } else { None };
-        let chain = before.map_or_else(|| address.to_string(), |before| format!("{before}, {address}"));
-        write(X_FORWARDED_FOR.clone(), chain, false);
-    }
 }
 
 #[cfg(test)]

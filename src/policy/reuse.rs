@@ -4,6 +4,7 @@
 use super::age::{current_age, is_from_the_future};
 use super::cache_control::Directives;
 use super::lifetime::has_validator;
+use super::own_urls::names_urls;
 use super::pass::PassReason;
 use super::request::RequestFacts;
 use super::rules::Rules;
@@ -31,6 +32,8 @@ pub struct ReuseTerms {
     pub varies_on_cookie: bool,
     /// It has a validator.
     pub has_validator: bool,
+    /// It has a field whose URL may have to be mapped for the client.
+    pub names_urls: bool,
     /// The origin's stale-if-error or a grace that the route set itself, the longer one, in ms past the
     /// lifetime.
     pub sie_on_status_ms: u64,
@@ -161,6 +164,7 @@ impl ReuseTerms {
             shares: raw.grant_sharing(),
             varies_on_cookie: names_cookie(&record.headers),
             has_validator: has_validator(&record.headers),
+            names_urls: names_urls(&record.headers),
             sie_on_status_ms: (said.if_error.unwrap_or(0) * 1000).max(route),
         }
     }

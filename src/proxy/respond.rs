@@ -363,6 +363,10 @@ fn respond(
         request.ticket.line.age_s = Some(age_ms / 1000);
     }
     request.ticket.line.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
+    // Its own exchange may have such a field that no record keeps.
+    if mine || stored.terms.names_urls {
+        proxy.hop_headers.map_urls(&request, &mut headers);
+    }
     proxy.hop_headers.deliver(&request, &mut headers, Some(&status));
     if not_modified {
         let mut response = Response::new(ReplyBody::empty());
@@ -462,6 +466,7 @@ pub(crate) fn failure(
     }
     request.ticket.line.why = Some(Why::Pass(PassReason::OriginError.as_str()));
     let mut headers = answer.headers.to_map(ADDED);
+    proxy.hop_headers.map_urls(&request, &mut headers);
     proxy.hop_headers.deliver(&request, &mut headers, Some(&cache_status::failed(mine, request.forward)));
     if !bodiless(code) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));

@@ -102,7 +102,8 @@ impl Proxy {
         let sheets = Arc::new(Sheets::beside(parts.settings.server.max_connections));
         let waiters = Waiters::new(parts.settings.server.max_waiters);
         let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
-        let hop_headers = hop_headers::HopHeaders::new(&parts.settings.server.name, parts.fleet);
+        let hop_headers =
+            hop_headers::HopHeaders::new(&parts.settings.server.name, parts.fleet, &parts.upstreams);
         Arc::new(Self {
             settings: parts.settings,
             routes: parts.routes,

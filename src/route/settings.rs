@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{ClientIp, Finish, Forward};
+use super::{ClientIp, Finish, Forward, Location};
+use crate::policy::ForwardedFields;
 use crate::secret::{Secret, is_secret};
 use crate::units::{Dur, List};
 
@@ -52,6 +53,10 @@ pub struct Settings {
     pub forward: Forward<String>,
     /// Which upstream requests tell the client's address.
     pub client_ip: ClientIp,
+    /// Which URLs clients get where the origin names its own address.
+    pub location: Location,
+    /// By which fields the origin is told what the client asked for.
+    pub forwarded: ForwardedFields,
     /// Whether responses carry Cache-Status.
     pub cache_status: bool,
     /// How long a request waits for a verdict; if absent, [`ForAll::wait_timeout`].
@@ -115,6 +120,8 @@ impl Default for Settings {
             response_headers: WrittenEdits::default(),
             forward: Forward::default(),
             client_ip: ClientIp::default(),
+            location: Location::default(),
+            forwarded: ForwardedFields::default(),
             cache_status: true,
             wait_timeout: None,
             finish: Finish::default(),

@@ -24,6 +24,7 @@ use super::body::{Incoming, Outgoing};
 use super::bound::Latch;
 use super::limit::{Limit, Permit};
 use super::multiplex::{Handled, Multiplex, SentRequest};
+use super::own::OwnUrls;
 use super::probe::ConnectionProbe;
 use super::settings::{ClientError, HostRule, Settings};
 use super::tls::Shared;
@@ -42,6 +43,7 @@ pub struct Client {
     multiplex: Option<Multiplex>,
     limit: Limit,
     host: Host,
+    own: OwnUrls,
     /// Whether the origin binds authentication to connections: then none is kept.
     latch: Arc<Latch>,
 }
@@ -91,7 +93,8 @@ impl Client {
         };
         let limit = Limit::new(settings.most_here(), settings.queue, settings.queue_timeout);
         let latch = Arc::new(Latch::new(settings.pool_idle_timeout));
-        Ok(Self { settings, transport, multiplex, limit, host, latch })
+        let own = OwnUrls::new(&settings)?;
+        Ok(Self { settings, transport, multiplex, limit, host, own, latch })
     }
 
     /// The limit on exchanges at a time, for its gauges.
@@ -275,16 +278,10 @@ impl Upstream for Client {
     }
 
     fn own_path(&self, url: &Url) -> Option<String> {
-        let same = |own: &str| Url::parse(own).is_ok_and(|own| own.origin() == url.origin());
-        let named = match &self.settings.host {
-            HostRule::Name(name) => same(&format!("{}://{name}", url.scheme())),
-            HostRule::Upstream | HostRule::Client => false,
-        };
-        if !named && !same(&self.transport.prefix) {
-            return None;
-        }
-        let base = &self.transport.prefix[self.transport.path_at..];
-        let path = url[Position::BeforePath..Position::AfterQuery].strip_prefix(base)?;
-        path.starts_with('/').then(|| path.to_owned())
+        self.own.target(url)
+    }
+
+    fn own_urls(&self) -> Option<&OwnUrls> {
+        Some(&self.own)
     }
 }

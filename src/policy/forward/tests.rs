@@ -1,3 +1,4 @@
+use super::super::hop::ForwardedFields;
 use super::*;
 
 const HOP: Hop<'static> = Hop {
@@ -7,6 +8,7 @@ const HOP: Hop<'static> = Hop {
     host: "api.example.com",
     client: None,
     trusted: false,
+    fields: ForwardedFields::X,
 };
 
 const CLIENT: &[(&str, &str)] = &[
@@ -61,6 +63,7 @@ fn a_fill() {
             "via: 1.1 dustgate",
             "via: 1.1 other",
             "x-forwarded-host: api.example.com",
+            "x-forwarded-port: 443",
             "x-forwarded-proto: https",
             "x-tenant: t",
         ]
@@ -86,6 +89,7 @@ fn a_fill_that_carries_little() {
             "cdn-loop: f1",
             "via: 1.1 dustgate",
             "x-forwarded-host: api.example.com",
+            "x-forwarded-port: 443",
             "x-forwarded-proto: https",
         ]
     );
@@ -117,6 +121,7 @@ fn a_pass() {
     assert_eq!(sent["accept-encoding"], "gzip, deflate, br");
     assert_eq!(sent["x-forwarded-for"], "10.0.0.1");
     assert_eq!(sent["x-forwarded-proto"], "https");
+    assert_eq!(sent["x-forwarded-port"], "443");
     assert_eq!(sent["te"], "trailers");
     for gone in [
         "host",
@@ -127,7 +132,6 @@ fn a_pass() {
         "x-real-ip",
         "x-original-url",
         "x-forwarded-prefix",
-        "x-forwarded-port",
     ] {
         assert!(!sent.contains_key(gone), "{gone}");
     }
@@ -301,7 +305,9 @@ fn a_trusted_proxy_tells_passes_the_address_and_fills_only_where_they_may_know_i
         assert!(!fill_headers(&client, &rules, &trusted).contains_key(name), "{name}");
         assert!(fill_headers(&client, &rules, &tells).contains_key(name), "{name}");
     }
-    assert!(fill_headers(&client("x-forwarded-port"), &rules, &trusted).contains_key("x-forwarded-port"));
+    assert!(fill_headers(&client("x-original-url"), &rules, &trusted).contains_key("x-original-url"));
+    // The key has no port but the host's.
+    assert_eq!(fill_headers(&client("x-forwarded-port"), &rules, &trusted)["x-forwarded-port"], "443");
 }
 
 #[test]

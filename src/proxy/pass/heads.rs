@@ -161,6 +161,7 @@ fn answer_head(proxy: &Proxy, mut request: CacheRequest, shared: &SharedHead) ->
     ticket.line.age_s = Some(age_ms / 1000);
     let mut headers = shared.headers.clone();
     policy::set_age(&mut headers, age_ms);
+    proxy.hop_headers.map_urls(&request, &mut headers);
     let status = cache_status::awaited(cache_status::passed(PassReason::Method, request.forward));
     proxy.hop_headers.deliver(&request, &mut headers, Some(&status));
     let mut response = Response::new(ReplyBody::empty());

@@ -1,14 +1,15 @@
 //! Fields that this hop writes: into requests to upstream, and into responses to clients.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::key::target::Target;
-use crate::policy::{self, CacheStatus, Hop};
+use crate::policy::{self, AskedBy, CacheStatus, Hop, OwnUrls};
 use crate::proxy::request::{CacheRequest, Forwarded};
-use crate::route::{ClientIp, Route};
+use crate::route::{ClientIp, Location, Route};
+use crate::upstream::{self, Upstream};
 
 /// The names of this hop, which do not change between requests.
 #[derive(Debug)]
@@ -18,12 +19,19 @@ pub(crate) struct HopHeaders {
     own: String,
     /// The fleet's id, if it is learnt later.
     fleet: OnceLock<String>,
+    /// How the origin of each route writes its own URLs, by [`Route::index`].
+    own_urls: Vec<Option<OwnUrls>>,
 }
 
 impl HopHeaders {
-    /// For a hop with this name, in a fleet with the id `own`.
-    pub(crate) fn new(name: &str, own: String) -> Self {
-        Self { name: name.to_owned(), own, fleet: OnceLock::new() }
+    /// For a hop with this name, in a fleet with the id `own`, before these upstreams, by [`Route::index`].
+    pub(crate) fn new(name: &str, own: String, upstreams: &[Arc<dyn Upstream>]) -> Self {
+        let urls = |upstream: &Arc<dyn Upstream>| {
+            let upstream::OwnUrls { scheme, authorities, base, told_host } = upstream.own_urls()?;
+            OwnUrls::new(scheme, authorities.iter().map(String::as_str), base, *told_host)
+        };
+        let own_urls = upstreams.iter().map(urls).collect();
+        Self { name: name.to_owned(), own, fleet: OnceLock::new(), own_urls }
     }
 
     /// The fleet's id in CDN-Loop.
@@ -55,7 +63,8 @@ impl HopHeaders {
     ) -> HeaderMap {
         let tells = route.client_ip == ClientIp::Always;
         let host = keyed_host(route, target, client);
-        let mut headers = policy::fill_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        let mut headers =
+            policy::fill_headers(client, &route.rules, &self.hop(route, target, &host, from, tells));
         route.keep_keyed_cookies(&mut headers);
         set_host(&mut headers, &host);
         route.request_headers.apply_to_request(&mut headers);
@@ -74,7 +83,8 @@ impl HopHeaders {
     ) -> HeaderMap {
         let tells = route.client_ip != ClientIp::Never;
         let host = if shares { keyed_host(route, target, client) } else { target.authority() };
-        let mut headers = policy::pass_headers(client, &route.rules, &self.hop(target, &host, from, tells));
+        let mut headers =
+            policy::pass_headers(client, &route.rules, &self.hop(route, target, &host, from, tells));
         if shares {
             policy::normalise_languages(&mut headers, client);
         }
@@ -100,7 +110,14 @@ impl HopHeaders {
             && own.keys().all(|field| normal(field) || is_never_keyed(field, with_content) || alike(field))
     }
 
-    fn hop<'a>(&'a self, target: &'a Target, host: &'a str, from: &Forwarded, tells: bool) -> Hop<'a> {
+    fn hop<'a>(
+        &'a self,
+        route: &Route,
+        target: &'a Target,
+        host: &'a str,
+        from: &Forwarded,
+        tells: bool,
+    ) -> Hop<'a> {
         Hop {
             name: &self.name,
             fleet: self.fleet(),
@@ -108,6 +125,17 @@ impl HopHeaders {
             host,
             client: tells.then_some(from.peer),
             trusted: from.trusted,
+            fields: route.forwarded,
+        }
+    }
+
+    /// Maps URLs of the origin, in the fields that redirect and name, to those by which this client reaches
+    /// it. Costs look-ups in the fields: a hit calls it only if the record is known to have such a field.
+    pub(crate) fn map_urls(&self, request: &CacheRequest, headers: &mut HeaderMap) {
+        let CacheRequest { route, target, .. } = request;
+        let own = self.own_urls.get(route.index).and_then(Option::as_ref);
+        if let Some(own) = own.filter(|_| route.location == Location::Map) {
+            own.map(headers, AskedBy { target, prefix: route.stripped_of(target) });
         }
     }
 

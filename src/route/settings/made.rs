@@ -70,6 +70,8 @@ impl Settings {
                 Forward::Only(names) => Forward::Only(fields("forward", names, wrong)),
             },
             client_ip: self.client_ip,
+            location: self.location,
+            forwarded: self.forwarded,
             cache_status: self.cache_status,
             wait_timeout,
             max_variants: self.max_variants,

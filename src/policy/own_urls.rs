@@ -1,0 +1,211 @@
+//! URLs that an origin writes with its own address, as its clients write them.
+//!
+//! An origin names itself by the URL that it is reached at, or by the Host that it is sent. Clients reach it
+//! by other names, so a redirect would lead them past this cache. Records keep what the origin sent: a URL is
+//! mapped when a response is delivered, since each client may have asked by another name.
+
+use std::ops::Range;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::key::target::{Host, Scheme, Target, canonical_url, host};
+use crate::record::Lines;
+
+/// The fields whose URLs are mapped.
+const FIELDS: [HeaderName; 3] =
+    [header::LOCATION, header::CONTENT_LOCATION, HeaderName::from_static("refresh")];
+
+/// How an origin writes its own URLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnUrls {
+    scheme: Scheme,
+    hosts: Vec<(String, Option<u16>)>,
+    base: String,
+    told_host: bool,
+}
+
+/// An absolute URL in a field, in parts.
+struct Absolute<'a> {
+    /// None in `//host/path`.
+    scheme: Option<Scheme>,
+    authority: &'a str,
+    /// All that stands behind the authority.
+    rest: &'a [u8],
+}
+
+/// A request that a response with URLs answers.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedBy<'a> {
+    /// The target that the client asked for: its scheme, host and port are those of mapped URLs.
+    pub target: &'a Target,
+    /// The front of its path that was removed on the way to the origin: mapped URLs have it again.
+    pub prefix: &'a str,
+}
+
+/// Returns whether a response has a field whose URL may have to be mapped.
+pub fn names_urls(headers: &impl Lines) -> bool {
+    FIELDS.iter().any(|field| headers.has(field))
+}
+
+/// Where the URL stands in a Refresh field, as browsers read it: after seconds, a separator and perhaps
+/// `url=`, perhaps in quotation marks.
+fn url_in_refresh(value: &[u8]) -> Option<Range<usize>> {
+    let past = |mut at: usize, is: fn(u8) -> bool| {
+        while value.get(at).copied().is_some_and(is) {
+            at += 1;
+        }
+        at
+    };
+    let space = |byte: u8| byte == b' ' || byte == b'\t';
+    let digits = past(0, |byte| byte.is_ascii_digit() || byte == b'.');
+    if digits == 0 {
+        return None;
+    }
+    let mut at = past(digits, space);
+    if matches!(value.get(at), Some(b';' | b',')) {
+        at = past(at + 1, space);
+    }
+    if value.get(at..at + 3).is_some_and(|word| word.eq_ignore_ascii_case(b"url")) {
+        let equals = past(at + 3, space);
+        if value.get(equals) == Some(&b'=') {
+            at = past(equals + 1, space);
+        }
+    }
+    let rest = value.get(at..).filter(|rest| !rest.is_empty())?;
+    match rest[0] {
+        quote @ (b'"' | b'\'') => {
+            let end = rest[1..].iter().position(|&byte| byte == quote).unwrap_or(rest.len() - 1);
+            Some(at + 1..at + 1 + end)
+        }
+        _ => Some(at..at + rest.trim_ascii_end().len()),
+    }
+}
+
+/// The rest of a path below `base`, with the slash that it begins with.
+fn below<'a>(path: &'a [u8], base: &str) -> Option<&'a [u8]> {
+    path.strip_prefix(base.as_bytes()).filter(|rest| rest.first() == Some(&b'/'))
+}
+
+/// Returns whether a host is the one that was asked for.
+fn is_of(named: &Host<'_>, asked: &Target) -> bool {
+    named.name() == asked.host() && named.port == asked.port
+}
+
+/// Returns whether a URL is the very one that was asked for.
+fn is_target(url: &[u8], asked: &Target) -> bool {
+    let named = std::str::from_utf8(url).ok().and_then(|url| canonical_url(url).ok());
+    named.is_some_and(|named| {
+        (named.scheme, named.port, named.text()) == (asked.scheme, asked.port, asked.text())
+    })
+}
+
+// === impl OwnUrls ===
+
+impl OwnUrls {
+    /// For an origin that is reached by `scheme` (`http` or `https`), that calls itself by these hosts with
+    /// ports, and that has `base` before all its targets. With `told_host` it is sent the client's Host, so it
+    /// may call itself by that. `None` without such a scheme.
+    pub fn new<'a>(
+        scheme: &str,
+        authorities: impl IntoIterator<Item = &'a str>,
+        base: &str,
+        told_host: bool,
+    ) -> Option<Self> {
+        let scheme = Scheme::named(scheme)?;
+        // A Host that is set by hand may be no host.
+        let named = authorities.into_iter().filter_map(|authority| host(authority, scheme).ok());
+        let hosts = named.map(|named| (named.name().to_owned(), named.port)).collect();
+        Some(Self { scheme, hosts, base: base.to_owned(), told_host })
+    }
+
+    /// Maps the URLs in the fields of a response.
+    pub fn map(&self, headers: &mut HeaderMap, by: AskedBy<'_>) {
+        for field in FIELDS {
+            let header::Entry::Occupied(mut lines) = headers.entry(&field) else { continue };
+            for line in lines.iter_mut() {
+                if let Some(mapped) = self.mapped_line(&field, line.as_bytes(), by)
+                    && let Ok(mapped) = HeaderValue::from_bytes(&mapped)
+                {
+                    *line = mapped;
+                }
+            }
+        }
+    }
+
+    fn mapped_line(&self, field: &HeaderName, line: &[u8], by: AskedBy<'_>) -> Option<Vec<u8>> {
+        let whole = *field == header::LOCATION || *field == header::CONTENT_LOCATION;
+        let at = if whole { 0..line.len() } else { url_in_refresh(line)? };
+        let url = &line[at.clone()];
+        let mapped = self.mapped(url, by)?;
+        // An origin that is asked over http and wants https, or the other way round, redirects to the same URL
+        // under the other scheme. Mapped, that is the URL that was asked for, again and again.
+        let other = Absolute::parse(url)?.scheme.is_some_and(|scheme| scheme != self.scheme);
+        if other && *field != header::CONTENT_LOCATION && is_target(&mapped, by.target) {
+            return None;
+        }
+        Some([&line[..at.start], &mapped, &line[at.end..]].concat())
+    }
+
+    /// The URL as the client writes it. `None` if it stays as it is: it is relative, it is not the origin's, or
+    /// no request on this route reaches it.
+    fn mapped(&self, url: &[u8], by: AskedBy<'_>) -> Option<Vec<u8>> {
+        let AskedBy { target, prefix } = by;
+        let url = Absolute::parse(url)?;
+        if !self.calls_itself(&url, target) || self.is_as_clients_write(&url, by) {
+            return None;
+        }
+        // Without a path it is that of the root.
+        let slash: &[u8] = if url.rest.first() == Some(&b'/') { b"" } else { b"/" };
+        let path = [slash, url.rest].concat();
+        let path = [prefix.as_bytes(), below(&path, &self.base)?].concat();
+        if target.host().is_empty() {
+            // Of HTTP/1.0 without a Host. Behind two slashes, a part of the path would be the host.
+            return (!matches!(path.get(1), Some(b'/' | b'\\'))).then_some(path);
+        }
+        let scheme = url.scheme.map(|_| format!("{}:", target.scheme.as_str())).unwrap_or_default();
+        Some([scheme.as_bytes(), b"//", target.authority().as_bytes(), &path].concat())
+    }
+
+    /// Returns whether the origin may call itself so: by its own scheme, or the client's, which it is told in
+    /// X-Forwarded-Proto; by a host of its own, or the client's, if it is told that.
+    fn calls_itself(&self, url: &Absolute<'_>, asked: &Target) -> bool {
+        let scheme = url.scheme.unwrap_or(self.scheme);
+        if scheme != self.scheme && scheme != asked.scheme {
+            return false;
+        }
+        let Ok(named) = host(url.authority, scheme) else { return false };
+        let own = self.hosts.iter().any(|(name, port)| (named.name(), named.port) == (name.as_str(), *port));
+        own || (self.told_host && is_of(&named, asked))
+    }
+
+    /// Returns whether the URL is written as clients write it already. An origin that is told the client's
+    /// host may know the path before its own, too.
+    fn is_as_clients_write(&self, url: &Absolute<'_>, by: AskedBy<'_>) -> bool {
+        let scheme = url.scheme.unwrap_or(by.target.scheme);
+        self.told_host
+            && scheme == by.target.scheme
+            && host(url.authority, scheme).is_ok_and(|named| is_of(&named, by.target))
+            && below(url.rest, by.prefix).is_some()
+            && !by.prefix.is_empty()
+    }
+}
+
+// === impl Absolute ===
+
+impl<'a> Absolute<'a> {
+    /// The parts of an absolute http or https URL; `None` for all others.
+    fn parse(url: &'a [u8]) -> Option<Self> {
+        let (scheme, behind) = if let Some(behind) = url.strip_prefix(b"//") {
+            (None, behind)
+        } else {
+            let end = url.windows(3).position(|three| three == b"://")?;
+            (Some(Scheme::named(std::str::from_utf8(&url[..end]).ok()?)?), &url[end + 3..])
+        };
+        let end = behind.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(behind.len());
+        let (authority, rest) = behind.split_at(end);
+        Some(Self { scheme, authority: std::str::from_utf8(authority).ok()?, rest })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+use super::*;
+
+/// An origin at a URL, which is sent the Host of that, this name, or the client's (`*`).
+fn origin(url: &str, name: &str) -> OwnUrls {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (authority, base) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let named = [name].into_iter().filter(|name| !matches!(*name, "" | "*"));
+    OwnUrls::new(scheme, named.chain([authority]), base, name == "*").unwrap()
+}
+
+fn mapped_in(field: &'static str, value: &str, origin: &OwnUrls, asked: &str, prefix: &str) -> Vec<u8> {
+    let target = canonical_url(asked).unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert(field, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    headers.insert("link", HeaderValue::from_static("<http://origin:8000/a>"));
+    origin.map(&mut headers, AskedBy { target: &target, prefix });
+    assert_eq!(headers["link"], "<http://origin:8000/a>");
+    headers[field].as_bytes().to_owned()
+}
+
+fn mapped(value: &str, origin: &OwnUrls, asked: &str, prefix: &str) -> String {
+    let [location, content] = ["location", "content-location"]
+        .map(|field| String::from_utf8(mapped_in(field, value, origin, asked, prefix)).unwrap());
+    assert_eq!(location, content, "{value}");
+    location
+}
+
+#[test]
+fn what_names_the_origin_names_the_client_s_host() {
+    let plain = origin("http://origin:8000", "");
+    let asked = "https://api.test:8443/a";
+    for (url, expected) in [
+        ("http://origin:8000/b?x=1#y", "https://api.test:8443/b?x=1#y"),
+        ("HTTP://Origin.:8000/B", "https://api.test:8443/B"),
+        ("http://origin:08000/b", "https://api.test:8443/b"),
+        ("http://origin:8000", "https://api.test:8443/"),
+        ("http://origin:8000?x", "https://api.test:8443/?x"),
+        ("http://origin:8000#x", "https://api.test:8443/#x"),
+        ("//origin:8000/b", "//api.test:8443/b"),
+        // As sent: it is the client that reads the rest.
+        ("http://origin:8000//b/../%7e ?\"", "https://api.test:8443//b/../%7e ?\""),
+        ("http://origin:8000/é", "https://api.test:8443/é"),
+        // The scheme that X-Forwarded-Proto tells.
+        ("https://origin:8000/b", "https://api.test:8443/b"),
+    ] {
+        assert_eq!(mapped(url, &plain, asked, ""), expected, "{url}");
+    }
+}
+
+#[test]
+fn what_is_not_the_origin_s_stays_as_it_is() {
+    let plain = origin("http://origin:8000", "");
+    for url in [
+        "/b",
+        "b",
+        "?x",
+        "#y",
+        "",
+        "../b",
+        "http:/origin:8000/b",
+        "http:b",
+        "http://origin/b",
+        "http://origin:80/b",
+        "http://origin:8001/b",
+        "http://origin:/b",
+        "http://other:8000/b",
+        "http://origin.other:8000/b",
+        "http://user@origin:8000/b",
+        "http://user:pass@origin:8000/b",
+        "http://origin:8000@other/b",
+        "http://origin:8000\\@other/b",
+        "http://origin:8000\\b",
+        "http://[origin]:8000/b",
+        "http://:8000/b",
+        "http:///b",
+        "///b",
+        "//",
+        "ftp://origin:8000/b",
+        "javascript://origin:8000/b",
+        " http://origin:8000/b",
+        "http://api.test/b",
+        "/b?to=http://origin:8000/c",
+    ] {
+        assert_eq!(mapped(url, &plain, "http://api.test/a", "/v1"), url);
+    }
+}
+
+#[test]
+fn a_default_port_is_no_port() {
+    for (url, at, expected) in [
+        ("http://origin:80/b", "http://origin", "http://api.test/b"),
+        ("http://origin/b", "http://origin:80", "http://api.test/b"),
+        ("https://origin:443/b", "https://origin", "http://api.test/b"),
+        ("https://origin:80/b", "https://origin", "https://origin:80/b"),
+        ("http://origin:443/b", "https://origin", "http://origin:443/b"),
+        ("http://[0:0::1]:80/b", "http://[::1]", "http://api.test/b"),
+        ("http://127.0.0.1/b", "http://127.0.0.1", "http://api.test/b"),
+    ] {
+        assert_eq!(mapped(url, &origin(at, ""), "http://api.test/a", ""), expected, "{url} of {at}");
+    }
+}
+
+#[test]
+fn the_origin_s_base_goes_and_the_client_s_prefix_comes() {
+    let based = origin("http://origin/app", "");
+    for (url, expected) in [
+        ("http://origin/app/b", "http://api.test/v1/b"),
+        ("http://origin/app/", "http://api.test/v1/"),
+        ("//origin/app/b?x", "//api.test/v1/b?x"),
+        // No request on this route gets there.
+        ("http://origin/app", "http://origin/app"),
+        ("http://origin/app?x", "http://origin/app?x"),
+        ("http://origin/apple", "http://origin/apple"),
+        ("http://origin/", "http://origin/"),
+        ("http://origin", "http://origin"),
+        ("http://origin/b", "http://origin/b"),
+    ] {
+        assert_eq!(mapped(url, &based, "http://api.test/v1/a", "/v1"), expected, "{url}");
+    }
+    // Only what comes as the origin's own path gets the prefix: it may have such a path, too.
+    let plain = origin("http://origin", "");
+    assert_eq!(mapped("http://origin/v1/b", &plain, "http://a.test/v1/a", "/v1"), "http://a.test/v1/v1/b");
+    assert_eq!(mapped("http://origin/b", &plain, "http://a.test/a", ""), "http://a.test/b");
+}
+
+#[test]
+fn an_origin_calls_itself_what_it_is_told() {
+    let named = origin("http://10.0.0.1:8000", "www.example.com");
+    let told = origin("http://10.0.0.1:8000", "*");
+    let asked = "https://api.test/v1/a";
+    for (origin, url, expected) in [
+        (&named, "http://www.example.com/b", "https://api.test/v1/b"),
+        (&named, "https://www.example.com/b", "https://api.test/v1/b"),
+        (&named, "http://10.0.0.1:8000/b", "https://api.test/v1/b"),
+        (&named, "http://www.example.com:8000/b", "http://www.example.com:8000/b"),
+        (&named, "https://api.test/b", "https://api.test/b"),
+        (&told, "http://api.test/b", "https://api.test/v1/b"),
+        (&told, "https://api.test/b", "https://api.test/v1/b"),
+        (&told, "//api.test/b", "//api.test/v1/b"),
+        (&told, "https://api.test/v1/b", "https://api.test/v1/b"),
+        (&told, "//api.test/v1/b", "//api.test/v1/b"),
+        (&told, "http://10.0.0.1:8000/b", "https://api.test/v1/b"),
+        (&told, "http://other.test/b", "http://other.test/b"),
+    ] {
+        assert_eq!(mapped(url, origin, asked, "/v1"), expected, "{url}");
+    }
+}
+
+#[test]
+fn a_redirect_to_another_scheme_never_becomes_one_to_what_was_asked_for() {
+    let plain = origin("http://origin", "");
+    let location =
+        |url: &str, asked: &str| String::from_utf8(mapped_in("location", url, &plain, asked, "")).unwrap();
+    for (url, asked, expected) in [
+        ("https://origin/a?x", "https://api.test/a?x", "https://origin/a?x"),
+        ("https://origin/a?x#y", "https://api.test/%61?x", "https://origin/a?x#y"),
+        ("https://origin/a?x", "https://api.test/a", "https://api.test/a?x"),
+        // It asks the client to come again: for a cookie, say.
+        ("http://origin/a", "https://api.test/a", "https://api.test/a"),
+        ("//origin/a", "https://api.test/a", "//api.test/a"),
+        // https is what the origin wants, and the client does not have it here.
+        ("https://origin/a", "http://api.test/a", "https://origin/a"),
+    ] {
+        assert_eq!(location(url, asked), expected, "{url} for {asked}");
+    }
+    let content = mapped_in("content-location", "https://origin/a", &plain, "https://api.test/a", "");
+    assert_eq!(content, b"https://api.test/a", "that is no redirect");
+    let refresh = mapped_in("refresh", "5; url=https://origin/a", &plain, "https://api.test/a", "");
+    assert_eq!(refresh, b"5; url=https://origin/a");
+}
+
+#[test]
+fn without_a_host_only_a_path_is_left() {
+    let plain = origin("http://origin", "");
+    for (url, expected) in
+        [("http://origin/b?x", "/v1/b?x"), ("//origin/b", "/v1/b"), ("http://other/b", "http://other/b")]
+    {
+        assert_eq!(mapped(url, &plain, "http:///v1/a", "/v1"), expected);
+    }
+    // They would name another host.
+    for url in ["http://origin//evil.test/b", "http://origin/\\evil.test/b"] {
+        assert_eq!(mapped(url, &plain, "http:///a", ""), url);
+    }
+}
+
+#[test]
+fn the_url_in_refresh() {
+    let plain = origin("http://origin", "");
+    for (value, expected) in [
+        ("5; url=http://origin/b", "5; url=http://api.test/b"),
+        ("0;URL='http://origin/b'; x", "0;URL='http://api.test/b'; x"),
+        ("1.5 , Url = \"http://origin/b", "1.5 , Url = \"http://api.test/b"),
+        ("5 http://origin/b ;x", "5 http://api.test/b ;x"),
+        ("5;http://origin/b", "5;http://api.test/b"),
+        ("5; url=//origin/b", "5; url=//api.test/b"),
+        ("5", "5"),
+        ("5;", "5;"),
+        ("5; url=", "5; url="),
+        ("5; url='", "5; url='"),
+        ("5; url=/b", "5; url=/b"),
+        ("url=http://origin/b", "url=http://origin/b"),
+        ("", ""),
+    ] {
+        let found = mapped_in("refresh", value, &plain, "http://api.test/a", "");
+        assert_eq!(String::from_utf8(found).unwrap(), expected, "{value}");
+    }
+}
+
+#[test]
+fn every_line_of_a_field_is_mapped_and_bytes_are_left_alone() {
+    let target = canonical_url("http://api.test/a").unwrap();
+    let mut headers = HeaderMap::new();
+    for line in [&b"http://origin/\xe9"[..], b"/b", b"http://origin/c", b"http://orig\xe9/"] {
+        headers.append("location", HeaderValue::from_bytes(line).unwrap());
+    }
+    assert!(names_urls(&headers));
+    origin("http://origin", "").map(&mut headers, AskedBy { target: &target, prefix: "" });
+    let lines: Vec<_> = headers.get_all("location").iter().map(HeaderValue::as_bytes).collect();
+    assert_eq!(lines, [&b"http://api.test/\xe9"[..], b"/b", b"http://api.test/c", b"http://orig\xe9/"]);
+    for (field, names) in [("content-location", true), ("refresh", true), ("link", false)] {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(field), HeaderValue::from_static("x"))]);
+        assert_eq!(names_urls(&headers), names, "{field}");
+    }
+}
