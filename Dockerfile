@@ -24,22 +24,32 @@ COPY config config
 RUN touch src/main.rs src/lib.rs \
  && cargo build --release --locked --bin dustgate
 
-FROM debian:bookworm-slim
+# What the program needs and nothing else: its libraries, and authorities for https origins. There is no shell
+# and no package manager in the image.
+FROM debian:bookworm-slim AS packed
+COPY --from=build /src/target/release/dustgate /usr/local/bin/dustgate
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && mkdir -p /image/etc/ssl/certs /image/usr/local/bin /state/data \
+ && cp -L --parents $(ldd /usr/local/bin/dustgate | grep -o '/[^ ]*') /image/ \
+ && cp /usr/local/bin/dustgate /image/usr/local/bin/ \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+ && echo 'dustgate:x:10001:10001::/var/lib/dustgate:' > /image/etc/passwd \
+ && echo 'dustgate:x:10001:' > /image/etc/group
+
+FROM scratch
 LABEL org.opencontainers.image.title="dustgate" \
       org.opencontainers.image.description="An HTTP read-through caching reverse proxy: one fetch per miss" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
-# Authorities for https origins. The stores below ./data belong to the user that runs it: a named volume
-# that is mounted there for the first time takes that over. A directory of the host does not: chown 10001.
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --home-dir /var/lib/dustgate --create-home dustgate \
- && mkdir -p /var/lib/dustgate/data \
- && chown -R dustgate /var/lib/dustgate
-COPY --from=build /src/target/release/dustgate /usr/local/bin/dustgate
+COPY --from=packed /image/ /
+# The stores below ./data belong to the user that runs it: a named volume that is mounted there for the first
+# time takes that over. A directory of the host does not: chown 10001.
+COPY --from=packed --chown=10001:10001 /state/ /var/lib/dustgate/
 USER 10001
 WORKDIR /var/lib/dustgate
-# The operator's port stays on loopback: off it, it needs a token.
+ENV PATH=/usr/local/bin
+# The operator's port stays on loopback. DUSTGATE_ADMIN__LISTEN=0.0.0.0:8081 opens it, and then needs
+# DUSTGATE_ADMIN__TOKEN.
 ENV DUSTGATE_SERVER__LISTEN=0.0.0.0:8080
 EXPOSE 8080
 STOPSIGNAL SIGTERM
