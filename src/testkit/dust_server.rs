@@ -161,6 +161,7 @@ impl DustServer {
             next_line: 0,
             host: "localhost".to_owned(),
             is_down: false,
+            late: Vec::new(),
             script: setup.script,
         };
         let core =

@@ -1,12 +1,13 @@
 //! The channel protocol: what a frame does, and what is said to it.
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::faults::Silence;
 use super::ops::{Done, Origin};
 use super::refusal::Refusal;
 use super::script::Played;
-use super::world::{Heard, Line, Out, World, frame};
+use super::world::{Heard, Late, Line, Out, World, frame};
 use crate::clock::WallMs;
 
 const CAPVER: u64 = 3;
@@ -46,6 +47,7 @@ impl World {
         if self.faults.silence != Silence::None {
             return;
         }
+        self.catch_up_late(now);
         let Some(push) = read(text) else {
             self.close(line, UNREADABLE);
             return;
@@ -217,6 +219,12 @@ impl World {
             Ok(()) if self.faults.crashed.takes(op) => return self.crash(line, &push.topic),
             Ok(()) => {
                 let is_late = self.faults.unavailable_committed.takes(op);
+                if is_late && !self.faults.commit_delay.is_zero() {
+                    let due = Instant::now() + self.faults.commit_delay;
+                    self.late.push(Late { due, store, request: request.clone(), device });
+                    let payload = Refusal::writer_unavailable().payload();
+                    return self.reply_to_write(line, &push.join, &push.reference, &push.topic, &payload);
+                }
                 let is_silent = is_late || self.faults.swallowed_events.takes(op);
                 let topic = (!is_silent).then_some((push.topic.as_str(), Some(line)));
                 match self.apply(store, request, Origin { device: &device, now }, topic) {

@@ -30,6 +30,8 @@ pub struct Faults {
     pub lost_requests: Next,
     /// Writes that get `{:writer_unavailable, …}` and are committed nevertheless, without an event.
     pub unavailable_committed: Next,
+    /// How much later those are committed, at the next frame or request from then on.
+    pub commit_delay: Duration,
     /// Writes that get `{:writer_unavailable, …}` and are not committed.
     pub unavailable: Next,
     /// Writes that get `rate_limited`, whatever was spent. HTTP writes get 429.

@@ -146,6 +146,7 @@ async fn api(core: &Core, request: Request<Incoming>) -> Answer {
     };
     let now = core.now();
     let mut world = core.world();
+    world.catch_up_late(now);
     let json = if body.is_empty() { Some(Value::Null) } else { serde_json::from_slice(&body).ok() };
     let heard = Heard {
         device: "http".to_owned(),

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 
 use super::faults::{Faults, Silence};
 use super::ops::{self, Done, Origin};
@@ -31,8 +32,19 @@ pub(super) struct World {
     pub host: String,
     /// It answers no request and accepts no connection.
     pub is_down: bool,
+    /// Writes that are committed later, without an event.
+    pub late: Vec<Late>,
     /// A recording whose answers writes get, in the place of the writer's.
     pub script: Option<Script>,
+}
+
+/// A write that is committed later than it was answered.
+#[derive(Debug)]
+pub(super) struct Late {
+    pub due: Instant,
+    pub store: usize,
+    pub request: Map<String, Value>,
+    pub device: String,
 }
 
 /// A request that the server has read.
@@ -170,6 +182,14 @@ impl World {
             self.broadcast(topic, event, writer);
         }
         done
+    }
+
+    /// Commits what was to be committed by now.
+    pub(super) fn catch_up_late(&mut self, now: WallMs) {
+        let due: Vec<_> = self.late.extract_if(.., |late| late.due <= Instant::now()).collect();
+        for Late { store, request, device, .. } in due {
+            self.apply(store, &request, Origin { device: &device, now }, None);
+        }
     }
 
     /// Tells every connection to end.
