@@ -169,6 +169,13 @@ pub trait Dust: Send + Sync + Debug {
     /// Returns all entries whose keys begin with `prefix`, leases too. For small sets only.
     async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>>;
 
+    /// Returns a part of the same, and where the next part begins: for housekeeping, which may have to wait.
+    /// Without `from` it is the first part. A store that answers a call cheaply has one part.
+    async fn part(&self, prefix: &str, from: Option<&str>) -> Result<Part> {
+        let _ = from;
+        Ok(Part { entries: self.entries(prefix).await?, next: None })
+    }
+
     /// Returns the id of this life of the store. A store that was emptied or made anew has another id,
     /// so that what an instance remembers of an earlier life is not taken for this one's. If the store
     /// has none yet, `propose` becomes it; without `propose` the answer is `None`.
@@ -224,6 +231,18 @@ pub struct Traits {
     /// Whether every change is told, or at least that some were missed. If not, purges are also read from
     /// time to time.
     pub tells_all: bool,
+    /// Whether it allows a client so few calls that housekeeping lists what is there ([`Dust::part`]) in the
+    /// place of reading key by key.
+    pub counts_calls: bool,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Part {
+    /// The keys and their entries.
+    pub entries: Vec<(String, Entry)>,
+    /// Where the next part begins; `None` after the last.
+    pub next: Option<String>,
 }
 
 /// The longest [`Traits::call_bound`] of any store.
@@ -368,6 +387,10 @@ pub enum Error {
     /// coordination until then (S14).
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// As [`Error::Unavailable`], and it is certain that this call changed nothing and never will: what it
+    /// asked for need not be given back.
+    #[error("the store is unavailable: {0}")]
+    NotDone(String),
     /// The store refuses this client. No retry helps; the operator must act.
     #[error("the store refuses: {0}")]
     Refused(String),
@@ -385,10 +408,15 @@ impl Traits {
     /// A store in this process. It answers from memory or from one disk: far below its bound, unless the
     /// disk hangs.
     pub const HERE: Self =
-        Self { call_bound: LONGEST_CALL, exclusive: true, carries: 1 << 20, tells_all: true };
+        Self { call_bound: LONGEST_CALL, exclusive: true, carries: 1 << 20, tells_all: true, counts_calls: false };
     /// A store across a network. It answers in a millisecond, or something is wrong (F6).
-    pub const REMOTE: Self =
-        Self { call_bound: Duration::from_millis(200), exclusive: false, carries: 0, tells_all: true };
+    pub const REMOTE: Self = Self {
+        call_bound: Duration::from_millis(200),
+        exclusive: false,
+        carries: 0,
+        tells_all: true,
+        counts_calls: false,
+    };
 }
 
 // === impl Entry ===

@@ -126,7 +126,7 @@ impl MeteredDust {
         call: impl Future<Output = dust::Result<T>> + Send,
     ) -> dust::Result<T> {
         if self.gated && self.health.waits() {
-            return Err(dust::Error::Unavailable("it has not been there since the start".into()));
+            return Err(dust::Error::NotDone("it has not been there since the start".into()));
         }
         let under_way = Call { health: &self.health, began: Instant::now(), ended: false };
         let answer = call.await;
@@ -134,7 +134,7 @@ impl MeteredDust {
         under_way.ended(answer.is_ok());
         if let Err(error) = &answer {
             let reason = match error {
-                dust::Error::Unavailable(_) => "unavailable",
+                dust::Error::Unavailable(_) | dust::Error::NotDone(_) => "unavailable",
                 dust::Error::Refused(_) => "refused",
                 dust::Error::Broken(_) => "broken",
             };
@@ -241,6 +241,10 @@ impl Dust for MeteredDust {
         self.timed("entries", &self.times.entries, self.inner.entries(prefix)).await
     }
 
+    async fn part(&self, prefix: &str, from: Option<&str>) -> dust::Result<dust::Part> {
+        self.timed("entries", &self.times.entries, self.inner.part(prefix, from)).await
+    }
+
     async fn life(&self, propose: Option<&str>) -> dust::Result<Option<Arc<str>>> {
         self.timed("entry", &self.times.entry, self.inner.life(propose)).await
     }
@@ -322,8 +326,8 @@ mod tests {
         let open = MeteredDust::new(store.clone(), metrics.clone(), health.clone());
         let gated = MeteredDust::new(store, metrics, health).gated();
         assert!(open.entry("a").await.is_ok());
-        assert!(matches!(gated.entry("a").await, Err(dust::Error::Unavailable(_))));
-        assert!(matches!(gated.on(&["a"]).await, Err(dust::Error::Unavailable(_))));
+        assert!(matches!(gated.entry("a").await, Err(dust::Error::NotDone(_))));
+        assert!(matches!(gated.on(&["a"]).await, Err(dust::Error::NotDone(_))));
         joining.set(false);
         assert!(gated.entry("a").await.is_ok());
     }

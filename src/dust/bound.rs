@@ -17,4 +17,22 @@ impl Error {
     pub fn silent(bound: Duration) -> Self {
         Self::Unavailable(format!("no answer within {bound:?}"))
     }
+
+    /// The same error of a call that has certainly done nothing.
+    #[must_use]
+    pub fn not_done(self) -> Self {
+        match self {
+            Self::Unavailable(why) => Self::NotDone(why),
+            other => other,
+        }
+    }
+
+    /// The same error of a call that is not known to have done nothing.
+    #[must_use]
+    pub fn perhaps_done(self) -> Self {
+        match self {
+            Self::NotDone(why) => Self::Unavailable(why),
+            other => other,
+        }
+    }
 }

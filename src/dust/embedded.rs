@@ -347,6 +347,11 @@ impl Dust for Embedded {
         self.table().entries(self.now(), prefix)
     }
 
+    async fn part(&self, prefix: &str, from: Option<&str>) -> Result<super::Part> {
+        let _ = from;
+        Ok(super::Part { entries: self.entries(prefix).await?, next: None })
+    }
+
     async fn life(&self, _propose: Option<&str>) -> Result<Option<Arc<str>>> {
         Ok(Some(self.store_id.as_str().into()))
     }

@@ -16,7 +16,7 @@ use super::bucket::{BucketTerms, Draw, Drawn};
 use super::embedded::Limits;
 use super::{
     Changes, Dust, Embedded, Entry, Error, Feed, Findings, Grant, Holder, Inquiry, Landing, Lease, Number,
-    Publication, Put, Renewal, Result, Room, Traits, Written,
+    Part, Publication, Put, Renewal, Result, Room, Traits, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -158,6 +158,10 @@ impl Dust for Late {
 
     async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
         self.store()?.entries(prefix).await
+    }
+
+    async fn part(&self, prefix: &str, from: Option<&str>) -> Result<Part> {
+        self.store()?.part(prefix, from).await
     }
 
     async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {

@@ -441,6 +441,7 @@ fn of_store(error: Error, store: &str) -> Error {
     match error {
         Error::Unavailable(why) => Error::Unavailable(format!("{store}: {why}")),
         Error::Refused(why) => Error::Refused(format!("{store}: {why}")),
+        Error::NotDone(why) => Error::NotDone(format!("{store}: {why}")),
         Error::Broken(why) => Error::Broken(format!("{store}: {why}")),
     }
 }

@@ -192,8 +192,8 @@ impl<'a> Unheard<'a, Grant> {
 }
 
 impl<T: MayGrant + Send + 'static> Unheard<'_, T> {
-    /// Waits for the answer within the call bound. After an error, except [`Error::Refused`], it is
-    /// unknown whether the lease landed.
+    /// Waits for the answer within the call bound. After an error, except [`Error::Refused`] and
+    /// [`Error::NotDone`], it is unknown whether the lease landed.
     async fn answer(&mut self) -> Result<T> {
         let Some((_, call)) = &mut self.asked else { return Err(self.flight.silent()) };
         let Ok(answer) = timeout(self.flight.settings.call_bound, call).await else {
@@ -201,7 +201,7 @@ impl<T: MayGrant + Send + 'static> Unheard<'_, T> {
         };
         // The call is complete and must not be polled again.
         match answer {
-            Ok(_) | Err(Error::Refused(_)) => self.asked = None,
+            Ok(_) | Err(Error::Refused(_) | Error::NotDone(_)) => self.asked = None,
             Err(_) => drop(self.give_back()),
         }
         answer

@@ -103,7 +103,7 @@ impl Uncoordinated {
     /// Its name in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Store(Error::Unavailable(_)) => "unavailable",
+            Self::Store(Error::Unavailable(_) | Error::NotDone(_)) => "unavailable",
             Self::Store(Error::Refused(_)) => "refused",
             Self::Store(Error::Broken(_)) => "broken",
             Self::Occupied => "occupied",

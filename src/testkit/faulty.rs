@@ -369,6 +369,11 @@ impl Dust for Faulty {
         self.call(Op::Entries, Box::pin(async move { inner.entries(&prefix).await })).await
     }
 
+    async fn part(&self, prefix: &str, from: Option<&str>) -> Result<crate::dust::Part> {
+        let (inner, prefix, from) = (self.inner.clone(), prefix.to_owned(), from.map(str::to_owned));
+        self.call(Op::Entries, Box::pin(async move { inner.part(&prefix, from.as_deref()).await })).await
+    }
+
     async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
         let (inner, propose) = (self.inner.clone(), propose.map(str::to_owned));
         self.call(Op::Entry, Box::pin(async move { inner.life(propose.as_deref()).await })).await

@@ -137,6 +137,10 @@ impl Dust for Own {
         self.inner.entries(prefix).await
     }
 
+    async fn part(&self, prefix: &str, from: Option<&str>) -> Result<crate::dust::Part> {
+        self.inner.part(prefix, from).await
+    }
+
     async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
         self.inner.life(propose).await
     }

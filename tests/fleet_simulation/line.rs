@@ -361,6 +361,11 @@ impl Dust for Line {
         ask!(self, |store| store.entries(&prefix))
     }
 
+    async fn part(&self, prefix: &str, from: Option<&str>) -> Result<dustgate::dust::Part> {
+        let (prefix, from) = (prefix.to_owned(), from.map(str::to_owned));
+        ask!(self, |store| store.part(&prefix, from.as_deref()))
+    }
+
     async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
         let propose = propose.map(str::to_owned);
         ask!(self, |store| store.life(propose.as_deref()))

@@ -169,6 +169,9 @@ impl Dust for Swap {
     async fn entries(&self, prefix: &str) -> dust::Result<Vec<(String, Entry)>> {
         self.now().entries(prefix).await
     }
+    async fn part(&self, prefix: &str, from: Option<&str>) -> dust::Result<dust::Part> {
+        self.now().part(prefix, from).await
+    }
     async fn life(&self, propose: Option<&str>) -> dust::Result<Option<Arc<str>>> {
         let mut life = self.life.lock().unwrap();
         if let (None, Some(propose)) = (life.as_ref(), propose) {
