@@ -6,8 +6,9 @@
 //! `keeper` joins each store and makes another channel (`channel`) when one is over, on a thread of its own.
 //! A write (`op`) waits in `pending` until its reply or its own event comes. Events are put in order (`order`, `gap`),
 //! read (`events`) and remembered for a while (`recent`). Paths are in `names`, the form of values in `leaf`,
-//! the numbers over several stores in `numbers`, over a restored one in `lift` and `raise`, reasons in `fault`, the rate limit in `gate`, reads in
-//! `http` and `reading`. `prune` deletes what has expired.
+//! the numbers over several stores in `numbers`, over a restored one in `lift` and `raise`, reasons in `fault`, the
+//! rate limit in `gate` and `appraise`, reads in `http`, `reading` and `listing`, those in the background at the
+//! `pace` of housekeeping. `prune` deletes what has expired, `stray` finds leases that land late.
 //!
 //! Bytes are not carried. Every call has a bound, and while there is no channel every write fails at once.
 
@@ -15,18 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join, join_all, try_join_all};
+use futures_util::future::{join_all, join4};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::hub::{Changes, Feed};
 use super::thread;
 use super::{
-    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Publication, Put, Renewal,
-    Result, Traits, Written,
+    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Part, Publication, Put,
+    Renewal, Result, Traits, Written,
 };
 use crate::clock::{Clock, WallMs};
 
+mod appraise;
 mod channel;
 mod entrance;
 mod events;
@@ -39,10 +41,12 @@ mod keeper;
 mod keys;
 mod leaf;
 mod lift;
+mod listing;
 mod names;
 mod numbers;
 mod op;
 mod order;
+mod pace;
 mod pending;
 mod prune;
 mod raise;
@@ -50,6 +54,7 @@ mod reading;
 mod recent;
 mod socket;
 mod state;
+mod stray;
 mod target;
 
 pub use keys::sweep;
@@ -58,11 +63,14 @@ pub use target::Target;
 use events::{lives, ms};
 use fault::Reason;
 use leaf::Leaf;
-use names::{Named, Names, parsed};
+use names::Names;
 use op::{Fence, Tag, Write};
 use pending::Done;
-use state::Shared;
+use recent::Held;
+use state::{Shared, lock};
 
+/// How long before its end a lease counts as due: the server's time is known roughly.
+const DUE_MS: u64 = 500;
 /// The key of a store's life.
 const LIFE: &str = "#life";
 
@@ -122,7 +130,9 @@ impl Server {
             firsts.push(first);
         }
         let pruner = prune::prune(shared.clone(), prefix.to_owned());
-        let keepers = async { drop(join(join_all(keepers), pruner).await) };
+        let appraiser = appraise::appraise(shared.clone());
+        let chaser = stray::chase(shared.clone());
+        let keepers = async { drop(join4(join_all(keepers), pruner, appraiser, chaser).await) };
         thread::start("dust", keepers, stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
         let mut missing = None;
@@ -152,6 +162,8 @@ impl Server {
                 self.shared.clocked_within(time, sent, sent.elapsed() + Duration::from_secs(1));
             }
         }
+        // Without an answer the limit of a server as it comes is taken for the token's.
+        let _ = self.shared.ask_allowance().await;
         Ok(())
     }
 
@@ -219,7 +231,13 @@ impl Server {
     }
 
     /// Asks for a lease. *Held* by the same holder means that an earlier answer was lost (F11).
+    ///
+    /// A lease of another holder that is known to live is *held* without a write.
     async fn ask(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
+        self.shared.asks_again(key, &holder.0);
+        if let Some(held) = self.held_by_another(key, holder).await {
+            return Ok(held);
+        }
         let mut is_first = true;
         loop {
             let spot = self.shared.spot(key);
@@ -227,7 +245,9 @@ impl Server {
             let signed = self.shared.numbers.signed(&holder.0, epoch);
             let mut write = Write::lease(key.into(), &self.shared.names.path(key), ms(ttl), &signed);
             write.tag.epoch = epoch;
-            match self.write(key, write).await? {
+            let outcome = self.write(key, write).await;
+            // A later one says nothing of the lease that the first one found.
+            match if is_first { outcome? } else { outcome.map_err(Error::perhaps_done)? } {
                 Ok(done) => {
                     let token = self.landed(key, epoch, done)?;
                     let lease = Lease { key: key.into(), token, holder: holder.clone() };
@@ -249,11 +269,10 @@ impl Server {
                     };
                     if let Some((lease, rest)) = held {
                         if lease.holder != *holder {
-                            let Lease { token, holder, .. } = lease;
-                            let holder = Some(holder).filter(|holder| !holder.0.is_empty());
-                            return Ok(Grant::Held { rest: Some(rest), token: Some(token), holder });
+                            return Ok(held_by(lease, rest));
                         }
-                        if self.renew(&lease, ttl).await? == Renewal::Renewed {
+                        let renewal = self.renew(&lease, ttl).await;
+                        if renewal.map_err(Error::perhaps_done)? == Renewal::Renewed {
                             return Ok(Grant::Granted(lease));
                         }
                     }
@@ -270,6 +289,19 @@ impl Server {
             }
             is_first = false;
         }
+    }
+
+    /// Returns the lease of another holder at `key`, if events have told of one and it certainly lives: a read
+    /// is cheaper than a write. One that is about to fall due is tried for (S11).
+    async fn held_by_another(&self, key: &str, holder: &Holder) -> Option<Grant> {
+        let heard = lock(&self.shared.stores[self.shared.spot(key).store].recent).last_of(key).cloned();
+        let Some(Held::Lease { expires_at, .. }) = heard else { return None };
+        if expires_at <= self.shared.server_ms() + DUE_MS {
+            return None;
+        }
+        let (lease, rest) = self.holder(key).await.ok()??;
+        let lives = lease.holder != *holder && rest > Duration::from_millis(DUE_MS);
+        lives.then(|| held_by(lease, rest))
     }
 
     /// Deletes an expired value at the key of a lease. Returns whether it may be free now.
@@ -375,27 +407,11 @@ impl Dust for Server {
     }
 
     async fn entries(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
-        let Shared { names, stores, reads, .. } = &*self.shared;
-        let ranges = names.ranges(prefix);
-        let of_stores = stores.iter().enumerate().map(|(index, store)| {
-            let ranges = &ranges;
-            async move {
-                let mut all = Vec::new();
-                for (from, to) in ranges {
-                    for row in reads.rows(&store.entries, from, to).await? {
-                        let Named::Key(key) = names.named(&parsed(&row.path)) else { continue };
-                        if !key.starts_with(prefix) || self.shared.spot(&key).store != index {
-                            continue;
-                        }
-                        if let Some(entry) = self.entry_of(&key, &row) {
-                            all.push((key, entry));
-                        }
-                    }
-                }
-                Ok(all)
-            }
-        });
-        Ok(try_join_all(of_stores).await?.into_iter().flatten().collect())
+        self.list(prefix).await
+    }
+
+    async fn part(&self, prefix: &str, from: Option<&str>) -> Result<Part> {
+        self.list_part(prefix, from).await
     }
 
     async fn life(&self, propose: Option<&str>) -> Result<Option<Arc<str>>> {
@@ -428,12 +444,19 @@ impl Dust for Server {
 
     fn traits(&self) -> Traits {
         // A write of which no event came shows by the next event only.
-        Traits { call_bound: Self::BOUND, tells_all: false, ..Traits::REMOTE }
+        Traits { call_bound: Self::BOUND, tells_all: false, counts_calls: true, ..Traits::REMOTE }
     }
 
     fn kind(&self) -> &'static str {
         "dust"
     }
+}
+
+/// What a caller is told of another holder's lease.
+fn held_by(lease: Lease, rest: Duration) -> Grant {
+    let Lease { token, holder, .. } = lease;
+    let holder = Some(holder).filter(|holder| !holder.0.is_empty());
+    Grant::Held { rest: Some(rest), token: Some(token), holder }
 }
 
 /// The same error, with the store that it is of.

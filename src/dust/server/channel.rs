@@ -10,7 +10,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
@@ -18,11 +18,11 @@ use super::super::Error;
 use super::fault::Reason;
 use super::frame::{self, Envelope, Event, Frame, JOIN, PHOENIX, Reply};
 use super::gap::{Gaps, Passed};
-use super::op::{Label, Write};
+use super::op::{Kind, Label, Write};
 use super::order::{Heard, Order};
 use super::pending::{Done, Waiting};
 use super::socket::{Joined, Socket, broken, topic};
-use super::state::{CALL_BOUND, Line, Outcome, Push, Shared, Store, lock};
+use super::state::{Answer, CALL_BOUND, Line, Outcome, Push, Shared, Store, lock};
 
 /// How often the line is probed while no task waits on a key; otherwise it is once per call bound.
 const LOOK: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ impl<'a> Channel<'a> {
             let text = tokio::select! {
                 push = pushes.recv() => match push {
                     // Its lease would have to be released at once: two writes for nobody.
-                    Some(Push { write, tell }) if write.is_lease && tell.is_closed() => continue,
+                    Some(Push { write, tell, .. }) if write.kind == Kind::Lease && tell.is_closed() => continue,
                     Some(push) => self.sent(push, reference),
                     None => return Error::Unavailable("the store is closed".into()),
                 },
@@ -109,8 +109,8 @@ impl<'a> Channel<'a> {
         }
     }
 
-    fn sent(&self, Push { write, tell }: Push, reference: u64) -> String {
-        lock(&self.line.pending).add(reference, &write, tell, Instant::now());
+    fn sent(&self, Push { write, tell, ticket }: Push, reference: u64) -> String {
+        lock(&self.line.pending).add(reference, &write, tell, ticket, Instant::now());
         let label = Label { line: (*self.line.name).to_owned(), reference, tag: write.tag };
         frame::write(&self.topic, reference, &write.into_body(&label))
     }
@@ -206,21 +206,23 @@ impl<'a> Channel<'a> {
 
     /// Passes its outcome to the caller of a write. A lease whose caller has left is released.
     fn settle(&self, waiting: Waiting, outcome: Outcome) {
-        let Waiting { key, is_lease, tag, sent, tell } = waiting;
+        let Waiting { key, kind, tag, sent, tell, ticket, holder } = waiting;
         if let Ok(Done { count: Some(count), .. }) = outcome {
             lock(&self.store().recent).wrote(count);
         }
-        self.shared.answered(&outcome, sent);
+        self.shared.answered(&Answer { key: &key, kind, class: ticket.class(), tag, sent }, &outcome);
+        drop(ticket);
+        if let (Err(Reason::Busy), Some(holder)) = (&outcome, &holder) {
+            self.shared.strays(&key, holder);
+        }
         if let (Ok(Done { expires_at: Some(at), .. }), Some(ttl)) = (&outcome, tag.number) {
             self.shared.clocked(at.saturating_sub(ttl), sent);
         }
         let Err(Ok(Done { count: Some(token), .. })) = tell.send(outcome) else { return };
-        if is_lease {
+        if kind == Kind::Lease {
             let number = self.shared.numbers.number(self.shared.spot(&key), tag.epoch, token);
             let release = Write::release(key.clone(), &self.shared.names.path(&key), token, number);
-            let (tell, _) = oneshot::channel();
-            // With a full queue it is left to expire.
-            let _ = self.line.queue.try_send(Push { write: release, tell });
+            self.shared.owes(&self.line, release);
         }
     }
 
@@ -256,6 +258,9 @@ impl<'a> Channel<'a> {
             self.shared.hub.lost();
         }
         let meaning = self.shared.meaning(self.index, event);
+        if let Some((key, held)) = &meaning.held {
+            self.shared.heard(key, held);
+        }
         // What lies below the path of a wide change is not known any more.
         lock(&self.store().recent).heard(count, is_lost, meaning.held);
         if meaning.is_wide {

@@ -3,7 +3,7 @@
 use futures_util::future::{join3, try_join};
 
 use super::super::entrance::{Findings, Inquiry, Landing, LeaseRequest, Lock, Publication};
-use super::super::{Entry, Grant, Number, Put, Result, Written};
+use super::super::{Entry, Error, Grant, Number, Put, Result, Written};
 use super::Server;
 use super::state::lock;
 
@@ -29,9 +29,12 @@ impl Server {
         loop {
             let spot = self.shared.spot(key);
             let since = lock(&self.shared.stores[spot.store].recent).latest();
-            let (first, note) = try_join(self.heard_or_read(value), self.heard_or_read(verdict)).await?;
+            let both = try_join(self.heard_or_read(value), self.heard_or_read(verdict)).await;
+            // No lease has been asked for, or the last one is given back.
+            let (first, note) = both.map_err(Error::not_done)?;
             if !known.covers(first.as_ref(), note.as_ref()) {
-                let lock = Lock::of(self.heard_or_read(key).await?.as_ref());
+                let held = self.heard_or_read(key).await.map_err(Error::not_done)?;
+                let lock = Lock::of(held.as_ref());
                 return Ok(Findings { value: first, body: None, verdict: note, lock });
             }
             let lease = match self.ask(key, ttl, holder, seen).await? {
@@ -53,7 +56,7 @@ impl Server {
                 Err(error) => {
                     // The caller hears of no lease.
                     let _ = self.give_back(&lease).await;
-                    return Err(error);
+                    return Err(error.perhaps_done());
                 }
             };
             let highest = number(value.as_ref()).max(number(verdict.as_ref()));
@@ -62,13 +65,13 @@ impl Server {
                 return Ok(Findings { value, body: None, verdict, lock: Lock::Granted(lease) });
             }
             // What was written lately knew of a purge that this instance has not heard of.
-            self.give_back(&lease).await?;
+            self.give_back(&lease).await.map_err(Error::perhaps_done)?;
             seen = seen.max(highest);
         }
     }
 
     /// Writes the result and its verdict and releases the lease. The three go out together, and the server
-    /// takes one after the other.
+    /// takes one after the other; while the rate limit may be reached, each waits for the one before.
     pub(super) async fn conclude(&self, publication: Publication<'_>) -> Result<Landing> {
         let Publication { lease, value, verdict } = publication;
         let value = value.map(|value| (value.key, value.text, value.expires_in));
@@ -77,7 +80,13 @@ impl Server {
             let Some((key, text, expires_in)) = part else { return Ok(None) };
             self.set(key, text, Put { fence: Some(lease), expires_in, durable: false }).await.map(Some)
         };
-        let (value, verdict, released) = join3(put(value), put(verdict), self.give_back(lease)).await;
+        let (value, verdict, released) = if self.shared.is_open() {
+            join3(put(value), put(verdict), self.give_back(lease)).await
+        } else {
+            // The first one finds out whether the limit is over, and must not be the release.
+            let (value, verdict) = (put(value).await?, put(verdict).await?);
+            (Ok(value), Ok(verdict), self.give_back(lease).await)
+        };
         let mut landed = None;
         for written in [value?, verdict?].into_iter().flatten() {
             match written {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::Error;
+use super::gate::Denied;
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(super) enum Reason {
     Conflict,
     /// The token may write no more in this minute.
     Limited,
+    /// The store's writer is busy. The write may land later, and no event tells of it.
+    Busy,
     /// The channel is not joined: another line has to be made.
     Gone,
     /// Something else.
@@ -49,10 +52,7 @@ impl Reason {
             "unauthorized" => Self::Error(Error::Refused(
                 "it knows no such store, or the store is archived (unauthorized)".into(),
             )),
-            // The write may land later, and no event tells of it.
-            _ if reason.starts_with("{:writer_unavailable") => {
-                Self::Error(Error::Unavailable("the store's writer is busy".into()))
-            }
+            _ if reason.starts_with("{:writer_unavailable") => Self::Busy,
             _ => Self::Error(Error::Broken(format!("it answered {:?}", shortened(reason)))),
         }
     }
@@ -60,7 +60,8 @@ impl Reason {
     /// The error of a call for which this is no answer.
     pub(super) fn error(self) -> Error {
         match self {
-            Self::Limited => limited(),
+            Self::Limited => denied(Denied::Limited),
+            Self::Busy => Error::Unavailable("the store's writer is busy".into()),
             Self::Gone => Error::Unavailable("the channel is closed".into()),
             Self::Error(error) => error,
             other => Error::Broken(format!("{other:?} is no answer to that")),
@@ -68,9 +69,12 @@ impl Reason {
     }
 }
 
-/// The error of a token that may write no more in this minute.
-pub(super) fn limited() -> Error {
-    Error::Unavailable("the token's rate limit is reached".into())
+/// The error of a write that the token's rate limit does not allow now.
+pub(super) fn denied(denied: Denied) -> Error {
+    Error::NotDone(match denied {
+        Denied::Limited => "the token's rate limit is reached".into(),
+        Denied::Kept => "what is left of the token's rate limit is kept for what is owed".into(),
+    })
 }
 
 /// The error of an upgrade or a read that was answered with this status.
@@ -109,11 +113,12 @@ mod tests {
             json!({ "reason": "store_archived" }),
             json!({ "reason": "limit_exceeded", "dimension": "keys", "current": 1000, "limit": 1000 }),
             json!({ "reason": "{:writer_unavailable, {:timeout, 5}}" }),
-            json!({ "reason": "rate_limited", "retry_after_ms": 60000 }),
             json!({ "reason": "unmatched topic" }),
         ] {
             assert!(matches!(Reason::of(&response).error(), Error::Unavailable(_)), "{response}");
         }
+        let limited = json!({ "reason": "rate_limited", "retry_after_ms": 60000 });
+        assert!(matches!(Reason::of(&limited).error(), Error::NotDone(_)));
     }
 
     #[test]

@@ -1,23 +1,28 @@
 //! Reads over HTTP: the channel has none.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::{Client, Response, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{Error, Result};
 use super::fault;
 use super::names::in_url;
-use super::state::CALL_BOUND;
+use super::pace::Pace;
+use super::state::{CALL_BOUND, Place, lock};
 use crate::secret::Secret;
 
 /// How long a page of a listing may take.
 const PAGE_BOUND: Duration = Duration::from_secs(10);
 /// The longest answer that is taken, in bytes. A page of the longest records is shorter.
 const LONGEST: usize = 64 << 20;
+/// The field in which an answer says how many calls a minute a token has.
+const LIMIT: &str = "x-ratelimit-limit";
+/// A path that holds nothing.
+const NOWHERE: &str = "_dustgate";
 /// How many entries a page has.
 const PAGE: usize = 1000;
 /// How long no reads go out after a refusal for the rate limit that names no time.
@@ -32,6 +37,24 @@ pub(super) struct Reads {
     token: Secret,
     /// Not before then.
     shut: Mutex<Option<Instant>>,
+    /// When those that nobody waits for go out.
+    pace: Mutex<Pace>,
+}
+
+/// For whom a read is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// A caller waits for it.
+    Caller,
+    Housekeeping,
+}
+
+/// What a token may write in a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Allowance {
+    pub limit: u64,
+    /// What is left of this minute.
+    pub remaining: u64,
 }
 
 /// A row of a store.
@@ -60,11 +83,12 @@ struct Log {
     ops: Vec<Logged>,
 }
 
+/// A page of a listing, and the path after which the next one begins.
 #[derive(Debug, Deserialize)]
-struct Page {
-    items: Vec<Row>,
+pub(super) struct Page {
+    pub items: Vec<Row>,
     #[serde(default)]
-    next_cursor: Option<String>,
+    pub next_cursor: Option<String>,
 }
 
 // === impl Reads ===
@@ -74,12 +98,13 @@ impl Reads {
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
         let client = client.connect_timeout(CALL_BOUND).tcp_nodelay(true).build();
         let client = client.map_err(|error| Error::Unavailable(format!("no client for it: {error}")))?;
-        Ok(Self { client, token: Secret::here(token), shut: Mutex::default() })
+        Ok(Self { client, token: Secret::here(token), shut: Mutex::default(), pace: Mutex::default() })
     }
 
     /// Reads the row at a rendered path.
     pub(super) async fn row(&self, entries: &str, path: &str) -> Result<Option<Row>> {
-        let Some(body) = self.get(&format!("{entries}/{}", in_url(path)), CALL_BOUND).await? else {
+        let url = format!("{entries}/{}", in_url(path));
+        let Some(body) = self.get(&url, CALL_BOUND, For::Caller).await? else {
             return Ok(None);
         };
         serde_json::from_slice(&body).map(Some).map_err(|error| bad(&error))
@@ -88,7 +113,7 @@ impl Reads {
     /// Reads the latest operations of a store, a few dozen of them.
     pub(super) async fn log(&self, entries: &str) -> Result<Vec<Logged>> {
         let store = entries.strip_suffix("/entries").unwrap_or(entries);
-        let body = self.get(&format!("{store}/log"), CALL_BOUND).await?;
+        let body = self.get(&format!("{store}/log"), CALL_BOUND, For::Caller).await?;
         let log: Log = serde_json::from_slice(&body.unwrap_or_default()).map_err(|error| bad(&error))?;
         Ok(log.ops)
     }
@@ -116,24 +141,61 @@ impl Reads {
     }
 
     /// Reads all rows of a range of rendered paths.
-    pub(super) async fn rows(&self, entries: &str, from: &str, to: &str) -> Result<Vec<Row>> {
+    pub(super) async fn rows(&self, entries: &str, place: &Place) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let mut url = format!("{entries}?limit={PAGE}&from={}&to={}", in_url(from), in_url(to));
-            if let Some(after) = &after {
-                url = format!("{url}&after={}", in_url(after));
-            }
-            let body = self.get(&url, PAGE_BOUND).await?;
-            let body = body.ok_or_else(|| fault::of_status(404))?;
-            let page: Page = serde_json::from_slice(&body).map_err(|error| bad(&error))?;
-            let is_more = !page.items.is_empty();
+            let page = self.page(entries, place, after.as_deref(), For::Caller).await?;
             rows.extend(page.items);
             match page.next_cursor {
-                Some(next) if is_more && after.as_ref() != Some(&next) => after = Some(next),
-                _ => return Ok(rows),
+                Some(next) => after = Some(next),
+                None => return Ok(rows),
             }
         }
+    }
+
+    /// Reads a page of them, from the path `after` on, when housekeeping may read.
+    pub(super) async fn page_for_housekeeping(
+        &self,
+        entries: &str,
+        place: &Place,
+        after: Option<&str>,
+    ) -> Result<Page> {
+        self.page(entries, place, after, For::Housekeeping).await
+    }
+
+    async fn page(&self, entries: &str, place: &Place, after: Option<&str>, whom: For) -> Result<Page> {
+        let Place { from, to, .. } = place;
+        let mut url = format!("{entries}?limit={PAGE}&from={}&to={}", in_url(from), in_url(to));
+        if let Some(after) = after {
+            url = format!("{url}&after={}", in_url(after));
+        }
+        let body = self.get(&url, PAGE_BOUND, whom).await?;
+        let body = body.ok_or_else(|| fault::of_status(404))?;
+        let mut page: Page = serde_json::from_slice(&body).map_err(|error| bad(&error))?;
+        if page.items.is_empty() || page.next_cursor.as_deref() == after {
+            page.next_cursor = None;
+        }
+        Ok(page)
+    }
+
+    /// Asks what the token may write, which counts as a write; an error if it may write nothing until the time
+    /// that is told. `None` if the server does not say.
+    pub(super) async fn allowance(&self, entries: &str) -> Result<Option<Result<Allowance, Duration>>> {
+        let call = self.client.post(format!("{entries}/batch")).bearer_auth(self.token.reveal());
+        let call = call.header("content-type", "application/json");
+        let sent = call.body(json!({ "paths": [NOWHERE] }).to_string()).send();
+        let answer = timeout(CALL_BOUND, sent).await.map_err(|_| Error::silent(CALL_BOUND))?;
+        let response = answer.map_err(|error| broken(&error))?;
+        if response.status() == 429 {
+            let rest = told(&response, "retry-after").map(Duration::from_secs);
+            return Ok(rest.map(|rest| Err(rest.min(LONGEST_PAUSE))));
+        }
+        let parts = (told(&response, LIMIT), told(&response, "x-ratelimit-remaining"));
+        Ok(match parts {
+            (Some(limit), Some(remaining)) => Some(Ok(Allowance { limit, remaining })),
+            _ => None,
+        })
     }
 
     /// Deletes rows by their rendered paths. Subscribers are not told.
@@ -153,19 +215,24 @@ impl Reads {
     }
 
     /// `None` for what is not there.
-    async fn get(&self, url: &str, bound: Duration) -> Result<Option<Vec<u8>>> {
-        if self.shut().is_some_and(|until| Instant::now() < until) {
-            return Err(Error::Unavailable("the token's rate limit for reads is reached".into()));
+    async fn get(&self, url: &str, bound: Duration, whom: For) -> Result<Option<Vec<u8>>> {
+        match whom {
+            For::Caller if self.shut().is_some_and(|until| Instant::now() < until) => {
+                return Err(Error::Unavailable("the token's rate limit for reads is reached".into()));
+            }
+            For::Caller => {}
+            For::Housekeeping => self.turn().await,
         }
         let call = async {
             let response =
                 self.client.get(url).bearer_auth(self.token.reveal()).send().await.map_err(|e| broken(&e))?;
+            self.hears(&response);
             match response.status().as_u16() {
                 200 => whole(response).await.map(Some),
                 404 => Ok(None),
                 status => {
                     if status == 429 {
-                        self.pause(&response);
+                        self.pause(&response, whom);
                     }
                     Err(fault::of_status(status))
                 }
@@ -174,15 +241,52 @@ impl Reads {
         timeout(bound, call).await.unwrap_or_else(|_| Err(Error::silent(bound)))
     }
 
-    fn pause(&self, response: &Response) {
-        let said = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let pause = said.map_or(PAUSE, Duration::from_secs).min(LONGEST_PAUSE);
-        *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + pause);
+    /// Waits for the next turn of housekeeping.
+    async fn turn(&self) {
+        let mut turn = lock(&self.pace).turn(Instant::now());
+        if let Some(until) = self.shut() {
+            turn = turn.max(until);
+        }
+        sleep_until(turn).await;
+        // Requests may have read much meanwhile.
+        let rests = lock(&self.pace).rests(Instant::now());
+        if let Some(rests) = rests {
+            sleep_until(rests).await;
+        }
+    }
+
+    /// Takes from an answer how many reads the token has left.
+    fn hears(&self, response: &Response) {
+        let parts = (
+            told(response, LIMIT),
+            told(response, "x-ratelimit-remaining"),
+            told(response, "x-ratelimit-reset"),
+        );
+        if let (Some(limit), Some(remaining), Some(reset)) = parts {
+            let ends = Instant::now() + Duration::from_secs(reset).min(LONGEST_PAUSE);
+            lock(&self.pace).told(limit, remaining, ends);
+        }
+    }
+
+    /// Reads that callers wait for are refused at once from now on. Housekeeping only rests: callers' reads
+    /// find out by themselves.
+    fn pause(&self, response: &Response, whom: For) {
+        let pause = told(response, "retry-after").map_or(PAUSE, Duration::from_secs).min(LONGEST_PAUSE);
+        let until = Instant::now() + pause;
+        lock(&self.pace).refused(until);
+        if whom == For::Caller {
+            *lock(&self.shut) = Some(until);
+        }
     }
 
     fn shut(&self) -> Option<Instant> {
-        *self.shut.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.shut)
     }
+}
+
+/// A number in a field of an answer.
+fn told(response: &Response, field: &str) -> Option<u64> {
+    response.headers().get(field)?.to_str().ok()?.parse().ok()
 }
 
 async fn whole(mut response: Response) -> Result<Vec<u8>> {

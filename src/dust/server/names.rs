@@ -26,6 +26,8 @@ const HASH: usize = 32;
 pub(super) struct Names {
     /// What precedes the names of the entries of its keys.
     root: String,
+    /// What precedes the names of its instances.
+    members: String,
 }
 
 /// What a path names.
@@ -45,7 +47,7 @@ pub(super) enum Named {
 
 impl Names {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { root: format!("{prefix}/1/") }
+        Self { root: format!("{prefix}/1/"), members: format!("{prefix}/i/") }
     }
 
     /// The path of a key.
@@ -103,10 +105,21 @@ impl Names {
         ranges
     }
 
+    /// Returns whether a rendered path is below the root of keys that are one segment. All of those are in the
+    /// first store.
+    pub(super) fn is_flat_path(path: &str) -> bool {
+        path.strip_prefix(FLAT).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The hash of the key whose entry or lock this is, if it is one of a hash.
     pub(super) fn hash(&self, key: &str) -> Option<u128> {
         let name = self.of_root(key)?;
         u128::from_str_radix(name.get(..HASH)?, 16).ok()
+    }
+
+    /// Returns whether the key is of an instance: its lease, or the mark beside it.
+    pub(super) fn is_member(&self, key: &str) -> bool {
+        key.starts_with(&self.members)
     }
 
     fn of_root<'a>(&self, key: &'a str) -> Option<&'a str> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::gate::Class;
 use super::names::rendered;
 
 /// An operation.
@@ -14,11 +15,28 @@ use super::names::rendered;
 pub(super) struct Write {
     /// Its key.
     pub key: Arc<str>,
-    /// Whether it asks for a lease.
-    pub is_lease: bool,
+    /// What it does.
+    pub kind: Kind,
+    /// What it is for.
+    pub class: Class,
     /// What its event is to say.
     pub tag: Tag,
     body: Value,
+}
+
+/// What an operation does, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It asks for a lease.
+    Lease,
+    /// It prolongs one.
+    Renewal,
+    /// It releases one.
+    Release,
+    /// It writes under a fence.
+    Fenced,
+    /// It writes without one.
+    Free,
 }
 
 /// What an operation's name says beside what it is.
@@ -49,30 +67,33 @@ pub(super) type Fence = (Vec<String>, u64);
 impl Write {
     pub(super) fn lease(key: Arc<str>, path: &[String], ttl: u64, holder: &str) -> Self {
         let body = json!({ "op": "lease", "path_segments": path, "ttl_ms": ttl, "holder": holder });
-        Self { key, is_lease: true, tag: Tag { number: Some(ttl), epoch: 0 }, body }
+        let tag = Tag { number: Some(ttl), epoch: 0 };
+        Self { key, kind: Kind::Lease, class: Class::Lease, tag, body }
     }
 
     pub(super) fn renew(key: Arc<str>, path: &[String], token: u64, ttl: u64) -> Self {
         let body = json!({ "op": "renew", "path_segments": path, "token": token, "ttl_ms": ttl });
-        Self { key, is_lease: false, tag: Tag { number: Some(ttl), epoch: 0 }, body }
+        let tag = Tag { number: Some(ttl), epoch: 0 };
+        Self { key, kind: Kind::Renewal, class: Class::Owed, tag, body }
     }
 
     /// `number` is the lease's number, `token` the server's.
     pub(super) fn release(key: Arc<str>, path: &[String], token: u64, number: u64) -> Self {
         let body = json!({ "op": "release", "path_segments": path, "token": token });
-        Self { key, is_lease: false, tag: Tag { number: Some(number), epoch: 0 }, body }
+        let tag = Tag { number: Some(number), epoch: 0 };
+        Self { key, kind: Kind::Release, class: Class::Owed, tag, body }
     }
 
     pub(super) fn set(key: Arc<str>, path: &[String], leaf: &str, tag: Tag, fence: Option<Fence>) -> Self {
         let mut body = json!({ "op": "set", "path_segments": path, "value": leaf });
-        fenced(&mut body, fence);
-        Self { key, is_lease: false, tag, body }
+        let kind = fenced(&mut body, fence);
+        Self { key, kind, class: Class::Owed, tag, body }
     }
 
     /// Writes only where nothing is.
     pub(super) fn set_if_absent(key: Arc<str>, path: &[String], leaf: &str) -> Self {
         let body = json!({ "op": "set", "path_segments": path, "value": leaf, "if_absent": true });
-        Self { key, is_lease: false, tag: Tag::default(), body }
+        Self { key, kind: Kind::Free, class: Class::Owed, tag: Tag::default(), body }
     }
 
     /// Writes over what was written under this count, and over nothing newer; without a count, as
@@ -80,19 +101,29 @@ impl Write {
     pub(super) fn set_if(key: Arc<str>, path: &[String], leaf: &str, count: Option<u64>) -> Self {
         let Some(count) = count else { return Self::set_if_absent(key, path, leaf) };
         let body = json!({ "op": "set", "path_segments": path, "value": leaf, "if_match": count });
-        Self { key, is_lease: false, tag: Tag::default(), body }
+        Self { key, kind: Kind::Free, class: Class::Owed, tag: Tag::default(), body }
     }
 
     pub(super) fn delete(key: Arc<str>, path: &[String], tag: Tag, fence: Option<Fence>) -> Self {
         let mut body = json!({ "op": "delete", "path_segments": path });
-        fenced(&mut body, fence);
-        Self { key, is_lease: false, tag, body }
+        let kind = fenced(&mut body, fence);
+        Self { key, kind, class: Class::Owed, tag, body }
     }
 
     /// Deletes what was written under this count, and nothing newer.
     pub(super) fn delete_if(key: Arc<str>, path: &[String], count: u64, tag: Tag) -> Self {
         let body = json!({ "op": "delete", "path_segments": path, "if_match": count });
-        Self { key, is_lease: false, tag, body }
+        Self { key, kind: Kind::Free, class: Class::Spare, tag, body }
+    }
+
+    /// The same, to be left out where there is no room for it.
+    pub(super) fn spare(self) -> Self {
+        Self { class: Class::Spare, ..self }
+    }
+
+    /// The holder of the lease that it asks for, if it does.
+    pub(super) fn holder(&self) -> Option<Arc<str>> {
+        self.body.get("holder").and_then(Value::as_str).map(Into::into)
     }
 
     /// What is sent, under this name.
@@ -104,10 +135,10 @@ impl Write {
 }
 
 /// The server ignores a fence that it can't read, and writes: so its parts have their exact types here.
-fn fenced(body: &mut Value, fence: Option<Fence>) {
-    if let Some((path, token)) = fence {
-        body["fence"] = json!({ "key": rendered(&path), "token": token });
-    }
+fn fenced(body: &mut Value, fence: Option<Fence>) -> Kind {
+    let Some((path, token)) = fence else { return Kind::Free };
+    body["fence"] = json!({ "key": rendered(&path), "token": token });
+    Kind::Fenced
 }
 
 // === impl Label ===

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::op::{Tag, Write};
+use super::gate::Ticket;
+use super::op::{Kind, Tag, Write};
 use super::state::{CALL_BOUND, Outcome};
 
 /// How long a server may take to answer: it gives a writer five seconds.
@@ -37,10 +38,13 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub key: Arc<str>,
-    pub is_lease: bool,
+    pub kind: Kind,
     pub tag: Tag,
     pub sent: Instant,
     pub tell: oneshot::Sender<Outcome>,
+    pub ticket: Ticket,
+    /// The holder of the lease that is asked for.
+    pub holder: Option<Arc<str>>,
 }
 
 // === impl Pending ===
@@ -51,10 +55,13 @@ impl Pending {
         reference: u64,
         write: &Write,
         tell: oneshot::Sender<Outcome>,
+        mut ticket: Ticket,
         now: Instant,
     ) {
-        let Write { key, is_lease, tag, .. } = write;
-        let waiting = Waiting { key: key.clone(), is_lease: *is_lease, tag: *tag, sent: now, tell };
+        let Write { key, kind, tag, .. } = write;
+        ticket.sent();
+        let (key, holder) = (key.clone(), write.holder());
+        let waiting = Waiting { key, kind: *kind, tag: *tag, sent: now, tell, ticket, holder };
         self.waiting.insert(reference, waiting);
     }
 
@@ -66,16 +73,13 @@ impl Pending {
     }
 
     /// Returns whether another write may be sent. While the server answers none, one is sent per call bound.
-    pub(super) fn admits(&mut self, now: Instant) -> bool {
-        if !self.is_stuck(now, CALL_BOUND) {
-            self.tried = None;
-            return true;
-        }
-        let due = self.tried.is_none_or(|tried| now >= tried + CALL_BOUND);
-        if due {
-            self.tried = Some(now);
-        }
-        due
+    pub(super) fn admits(&self, now: Instant) -> bool {
+        !self.is_stuck(now, CALL_BOUND) || self.tried.is_none_or(|tried| now >= tried + CALL_BOUND)
+    }
+
+    /// Records that a write is sent now.
+    pub(super) fn sends(&mut self, now: Instant) {
+        self.tried = self.is_stuck(now, CALL_BOUND).then_some(now);
     }
 
     /// Returns whether the server has answered no write for so long that the channel must be gone. Forgets
@@ -99,6 +103,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gate::Moment;
     use super::*;
 
     fn write() -> Write {
@@ -107,7 +112,8 @@ mod tests {
 
     fn sent(pending: &mut Pending, reference: u64, now: Instant) -> oneshot::Receiver<Outcome> {
         let (tell, told) = oneshot::channel();
-        pending.add(reference, &write(), tell, now);
+        let ticket = Ticket::of_debt(&Arc::default(), Moment { at: now, server_ms: 0 });
+        pending.add(reference, &write(), tell, ticket, now);
         told
     }
 
@@ -125,7 +131,9 @@ mod tests {
         let _first = sent(&mut pending, 1, now);
         assert!(pending.admits(now + CALL_BOUND / 2));
         let late = now + CALL_BOUND;
-        assert!(pending.admits(late) && !pending.admits(late) && pending.admits(late + CALL_BOUND));
+        assert!(pending.admits(late) && pending.admits(late), "one that was not sent does not count");
+        pending.sends(late);
+        assert!(!pending.admits(late) && pending.admits(late + CALL_BOUND));
         assert!(!pending.is_over(late) && pending.is_over(now + LONGEST));
         // Another one is answered: only the answer of the first was lost.
         let _second = sent(&mut pending, 2, late);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::super::Result;
+use super::super::{Error, Result};
 use super::events::ms;
 use super::fault::Reason;
 use super::frame::Envelope;
@@ -50,32 +50,57 @@ async fn elected_walk(shared: &Shared, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes what has expired, with a pause after each. Returns how much it was.
+/// Deletes what has expired, a page at a time and with a pause after each deletion. Returns how much it was.
 pub(super) async fn walk(shared: &Shared, prefix: &str, pace: Duration) -> Result<usize> {
-    let mut deleted = 0;
-    for (index, store) in shared.stores.iter().enumerate() {
-        let mut ranges = shared.names.ranges(prefix);
-        ranges.extend(shared.names.ranges(&format!("_dust:sf/{prefix}")));
-        for (from, to) in ranges {
-            for row in shared.reads.rows(&store.entries, &from, &to).await? {
-                if deleted >= MOST {
-                    return Ok(deleted);
+    let mut walk = Walk { shared, pace, tried: 0, deleted: 0 };
+    let locks = shared.places(&format!("_dust:sf/{prefix}"));
+    for place in shared.places(prefix).into_iter().chain(locks) {
+        let entries = &shared.stores[place.store].entries;
+        let mut after: Option<String> = None;
+        loop {
+            let page = shared.reads.page_for_housekeeping(entries, &place, after.as_deref()).await?;
+            for row in &page.items {
+                if walk.tried >= MOST {
+                    return Ok(walk.deleted);
                 }
-                let Named::Key(key) = shared.names.named(&parsed(&row.path)) else { continue };
-                let spot = shared.spot(&key);
-                let Some(write) = expired(shared, key, &row).filter(|_| spot.store == index) else {
-                    continue;
-                };
-                match shared.write(spot, write).await? {
-                    Ok(_) => deleted += 1,
-                    Err(Reason::Conflict | Reason::NotHeld) => {}
-                    Err(reason) => return Err(reason.error()),
-                }
-                sleep(pace).await;
+                walk.judge(place.store, row).await?;
             }
+            let Some(next) = page.next_cursor else { break };
+            after = Some(next);
         }
     }
-    Ok(deleted)
+    Ok(walk.deleted)
+}
+
+/// A walk under way.
+struct Walk<'a> {
+    shared: &'a Shared,
+    pace: Duration,
+    tried: usize,
+    deleted: usize,
+}
+
+// === impl Walk ===
+
+impl Walk<'_> {
+    /// Deletes a row if it has expired.
+    async fn judge(&mut self, store: usize, row: &Row) -> Result<()> {
+        let Named::Key(key) = self.shared.names.named(&parsed(&row.path)) else { return Ok(()) };
+        let spot = self.shared.spot(&key);
+        let Some(write) = expired(self.shared, key, row).filter(|_| spot.store == store) else {
+            return Ok(());
+        };
+        self.tried += 1;
+        match self.shared.write(spot, write.spare()).await {
+            Ok(Ok(_)) => self.deleted += 1,
+            // There is no room for it now: the next walk finds it again.
+            Ok(Err(Reason::Conflict | Reason::NotHeld)) | Err(Error::NotDone(_)) => {}
+            Ok(Err(reason)) => return Err(reason.error()),
+            Err(error) => return Err(error),
+        }
+        sleep(self.pace).await;
+        Ok(())
+    }
 }
 
 /// The write that removes this row, if it has expired, and does nothing if it has changed meanwhile.

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::super::{Error, Number, Result};
 use super::fault::Reason;
+use super::gate::Ticket;
 use super::lift::{CLEAR, Lift};
 use super::names::{LIFT, Names, rendered};
 use super::numbers::Spot;
@@ -43,7 +44,8 @@ pub(super) async fn settle(shared: &Shared, store: usize, line: &Line, count: u6
             let Some(write) = raising(&lying, count, known.saturating_add(CLEAR)) else { break };
             let (tell, told) = oneshot::channel();
             let full = |_| Error::Unavailable("too many writes wait".into());
-            line.queue.try_send(Push { write, tell }).map_err(full)?;
+            let ticket = Ticket::of_debt(&shared.gate, shared.moment());
+            line.queue.try_send(Push { write, tell, ticket }).map_err(full)?;
             let outcome = timeout(CALL_BOUND, told).await.map_err(|_| Error::silent(CALL_BOUND))?;
             landed(outcome.map_err(|_| Error::Unavailable("the line broke".into()))?)?;
         }

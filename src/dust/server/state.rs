@@ -11,13 +11,14 @@ use super::super::hub::Hub;
 use super::super::skew::Skew;
 use super::super::{Error, Result};
 use super::fault::{self, Reason};
-use super::gate::{Gate, rest_of_minute};
+use super::gate::{Class, Denied, Gate, Moment, Ticket, rest_of_minute};
 use super::http::Reads;
 use super::names::Names;
 use super::numbers::{Numbers, Spot};
-use super::op::Write;
+use super::op::{Kind, Tag, Write};
 use super::pending::{Done, Pending};
-use super::recent::Recent;
+use super::recent::{Held, Recent};
+use super::stray::Stray;
 use super::target::Target;
 use crate::clock::{Clock, Dice, WallMs};
 
@@ -26,7 +27,7 @@ pub(super) const CALL_BOUND: Duration = Duration::from_millis(900);
 /// How many writes may wait to be sent.
 const QUEUE: usize = 4096;
 /// The longest time between the beginning of the server's minute and the first write after a refusal.
-const SPREAD: Duration = Duration::from_secs(1);
+pub(super) const SPREAD: Duration = Duration::from_secs(1);
 
 /// What all stores of one server share.
 #[derive(Debug)]
@@ -39,7 +40,12 @@ pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub dice: Dice,
     pub stores: Vec<Store>,
-    gate: Mutex<Gate>,
+    /// Leases that may land later, and a bell for new ones.
+    pub strays: Mutex<Vec<Stray>>,
+    pub strayed: Notify,
+    /// Notified when a write was held back: the server may have room for more.
+    pub held_back: Notify,
+    pub gate: Arc<Mutex<Gate>>,
     /// The server's time at `base` in ms. Later times add the monotonic time since `base`.
     origin: AtomicI64,
     base: Instant,
@@ -80,6 +86,27 @@ pub(super) struct Line {
 pub(super) struct Push {
     pub write: Write,
     pub tell: oneshot::Sender<Outcome>,
+    pub ticket: Ticket,
+}
+
+/// A range of rendered paths in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The index of the store.
+    pub store: usize,
+    pub from: String,
+    /// The first path beyond it.
+    pub to: String,
+}
+
+/// A write that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer<'a> {
+    pub key: &'a Arc<str>,
+    pub kind: Kind,
+    pub class: Class,
+    pub tag: Tag,
+    pub sent: Instant,
 }
 
 /// What came of a write.
@@ -97,7 +124,10 @@ impl Shared {
             reads: Reads::new(&target.token)?,
             dice: Dice::new(),
             stores,
-            gate: Mutex::default(),
+            strays: Mutex::default(),
+            strayed: Notify::new(),
+            held_back: Notify::new(),
+            gate: Arc::default(),
             // Until the server has been asked.
             origin: AtomicI64::new(i64::try_from(clock.wall_ms()).unwrap_or(i64::MAX)),
             base: Instant::now(),
@@ -117,20 +147,42 @@ impl Shared {
         }
     }
 
-    /// Sends a write and waits within the bound for what came of it.
+    /// The ranges of rendered paths in which all keys are that begin with `prefix`, each with its store.
+    pub(super) fn places(&self, prefix: &str) -> Vec<Place> {
+        let hashed = self.names.hash(prefix).map(|_| self.spot(prefix).store);
+        let ranges = self.names.ranges(prefix);
+        let mut places = Vec::new();
+        for store in 0..self.stores.len() {
+            for (from, to) in &ranges {
+                let is_there =
+                    if Names::is_flat_path(from) { store == 0 } else { hashed.is_none_or(|it| it == store) };
+                if is_there {
+                    places.push(Place { store, from: from.clone(), to: to.clone() });
+                }
+            }
+        }
+        places
+    }
+
+    /// Sends a write and waits within the bound for what came of it. After [`Error::NotDone`] it was not sent.
     pub(super) async fn write(&self, spot: Spot, write: Write) -> Result<Outcome> {
         let store = &self.stores[spot.store];
-        let line = store.line()?;
+        let line = store.line().map_err(Error::not_done)?;
         let now = Instant::now();
+        let full = |_| Error::NotDone("too many writes wait".into());
+        let place = line.queue.try_reserve().map_err(full)?;
         if !lock(&line.pending).admits(now) {
-            return Err(Error::Unavailable("the store is busy".into()));
+            return Err(Error::NotDone("the store is busy".into()));
         }
-        if !lock(&self.gate).admits(now) {
-            return Err(fault::limited());
-        }
+        let ticket = Ticket::admit(&self.gate, self.class(&write), self.moment()).map_err(|denied| {
+            if denied == Denied::Kept && lock(&self.gate).may_be_told_more() {
+                self.held_back.notify_one();
+            }
+            fault::denied(denied)
+        })?;
+        lock(&line.pending).sends(now);
         let (tell, told) = oneshot::channel();
-        let full = |_| Error::Unavailable("too many writes wait".into());
-        line.queue.try_send(Push { write, tell }).map_err(full)?;
+        place.send(Push { write, tell, ticket });
         // With the channel goes all that waits for its answers.
         drop(line);
         match timeout(CALL_BOUND, told).await {
@@ -143,14 +195,65 @@ impl Shared {
         }
     }
 
-    /// Records that a write sent at `sent` was answered.
-    pub(super) fn answered(&self, outcome: &Outcome, sent: Instant) {
-        if matches!(outcome, Err(Reason::Limited)) {
-            let until = Instant::now() + rest_of_minute(self.server_ms()) + self.dice.up_to(SPREAD);
-            lock(&self.gate).refused(until);
-        } else {
-            lock(&self.gate).passed(sent);
+    /// Sends a write whose answer no caller waits for. With a full queue it is left out.
+    pub(super) fn owes(&self, line: &Line, write: Write) {
+        let Ok(place) = line.queue.try_reserve() else { return };
+        let (tell, _) = oneshot::channel();
+        place.send(Push { write, tell, ticket: Ticket::of_debt(&self.gate, self.moment()) });
+    }
+
+    /// What a write is for.
+    fn class(&self, write: &Write) -> Class {
+        match write.kind {
+            Kind::Lease if self.names.is_member(&write.key) => Class::Owed,
+            // A fill without a lease tells of itself.
+            Kind::Free if self.names.hash(&write.key).is_some() => Class::Spare,
+            _ => write.class,
         }
+    }
+
+    /// Records that a write was answered.
+    pub(super) fn answered(&self, answer: &Answer<'_>, outcome: &Outcome) {
+        let Answer { key, kind, class, tag, sent } = *answer;
+        let (now, mut gate) = (self.moment(), lock(&self.gate));
+        if matches!(outcome, Err(Reason::Limited)) {
+            let until = now.at + rest_of_minute(now.server_ms) + self.dice.up_to(SPREAD);
+            gate.refused(until, now);
+            return;
+        }
+        gate.passed(sent);
+        let until = || {
+            let told = outcome.as_ref().ok().and_then(|done| done.expires_at);
+            told.unwrap_or_else(|| now.server_ms.saturating_add(tag.number.unwrap_or(0)))
+        };
+        match (kind, outcome) {
+            (Kind::Lease, Ok(_)) if class == Class::Lease => gate.opened(key, until()),
+            (Kind::Renewal, Ok(_)) => gate.prolonged(key, until()),
+            (Kind::Renewal | Kind::Release, Err(Reason::NotHeld)) | (Kind::Release, Ok(_)) => {
+                gate.closed(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// Records what an event says of a lease.
+    pub(super) fn heard(&self, key: &Arc<str>, held: &Held) {
+        match held {
+            Held::Lease { expires_at, .. } if self.names.is_member(key) => {
+                lock(&self.gate).lives(key, *expires_at);
+            }
+            Held::Lease { .. } | Held::Text(_) | Held::Other => {}
+            Held::Nothing => lock(&self.gate).closed(key),
+        }
+    }
+
+    /// Returns whether nothing is held back for the token's limit that is owed.
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.gate).is_open()
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { at: Instant::now(), server_ms: self.server_ms() }
     }
 
     /// Records that the server's clock showed `server_ms` during a call that was sent at `sent`.
