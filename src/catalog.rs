@@ -32,15 +32,17 @@ mod listing;
 mod reading;
 mod removal;
 mod report;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use crate::record::codec::{CodecError, MAX_FIELDS, MAX_NOTE_MS, fits};
-pub use listing::{Listed, Page};
+pub use listing::{Listed, Page, Walk};
 pub use reading::{FoundEntry, Reading, ToldAside};
 pub use removal::Removal;
 pub use report::Report;
+pub use survey::Survey;
 pub use text::EntryText;
 
 /// The bound of a listing. A page of a large store takes longer than a call, and housekeeping may wait.

@@ -1,15 +1,35 @@
 //! Lists all records of the store, and all bodies of a key: for housekeeping.
 
+use std::time::Duration;
+
 use super::{Catalog, Reading};
-use crate::dust::{Entry, Number, Result};
+use crate::dust::{Entry, Number, Part, Result, within};
 use crate::record::codec::Limits;
 use crate::record::{Manifest, Record};
 
-/// About a 256th of the entries: all at once they might not fit into memory.
+/// The bound of a part of a listing, which may have to wait until a minute of a rate limit is over.
+const PART: Duration = Duration::from_mins(3);
+
+/// A part of the entries: all at once they might not fit into memory.
 #[derive(Debug)]
 pub struct Page {
     entries: Vec<(String, Entry)>,
     limits: Limits,
+}
+
+/// The place of a walk through all entries.
+#[derive(Debug)]
+pub struct Walk {
+    next: Next,
+}
+
+#[derive(Debug)]
+enum Next {
+    /// The entries of the keys whose hashes begin with this byte: about a 256th of all.
+    Byte(u8),
+    /// What the store takes for a part, from there on.
+    Part(Option<String>),
+    Over,
 }
 
 /// A record in a listing.
@@ -26,13 +46,40 @@ pub struct Listed {
 }
 
 impl Catalog {
-    /// The entries of the keys whose hashes begin with this byte.
+    /// Begins a walk through all entries.
+    pub fn walk(&self) -> Walk {
+        Walk { next: if self.dust.traits().counts_calls { Next::Part(None) } else { Next::Byte(0) } }
+    }
+
+    /// The next page of a walk; `None` after the last.
     ///
     /// # Errors
     /// The store did not answer.
-    pub async fn page(&self, first: u8) -> Result<Page> {
+    pub async fn next_page(&self, walk: &mut Walk) -> Result<Option<Page>> {
+        let entries = match &walk.next {
+            Next::Over => return Ok(None),
+            Next::Byte(first) => {
+                let page = self.page(*first).await?;
+                walk.next = first.checked_add(1).map_or(Next::Over, Next::Byte);
+                return Ok(Some(page));
+            }
+            Next::Part(from) => {
+                let Part { entries, next } = self.part(&self.root, from.as_deref()).await?;
+                walk.next = next.map_or(Next::Over, |next| Next::Part(Some(next)));
+                entries
+            }
+        };
+        Ok(Some(Page { entries, limits: self.limits() }))
+    }
+
+    /// The entries of the keys whose hashes begin with this byte.
+    pub(super) async fn page(&self, first: u8) -> Result<Page> {
         let entries = self.entries(&format!("{}{first:02x}", self.root)).await?;
         Ok(Page { entries, limits: self.limits() })
+    }
+
+    pub(super) async fn part(&self, prefix: &str, from: Option<&str>) -> Result<Part> {
+        within(PART, self.dust.part(prefix, from)).await
     }
 
     /// Returns the bodies that a key's entries name. `None` if that is unknown: the key is being filled, or

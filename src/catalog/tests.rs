@@ -267,6 +267,24 @@ async fn the_bodies_of_a_key_that_is_being_filled_are_not_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_survey_finds_what_reading_key_by_key_finds() {
+    let (rig, key, other) = (Rig::new(), key(), Key::new("http://h/b"));
+    let (hash, names) = (key.hash().to_string(), rig.catalog.names(&key));
+    rig.put_record(&key, &record(key.text())).await;
+    rig.put_note(&key, &growing(key.text())).await;
+    rig.put_note(&other, &pass(3)).await;
+    rig.catalog.claim(&names, 7, BOUND).await.unwrap();
+    let survey = rig.catalog.survey().await.unwrap();
+    let read = rig.catalog.bodies_of(&hash).await;
+    assert_eq!(survey.bodies_of(&hash).map(<[_]>::to_vec), read);
+    assert_eq!(survey.bodies_of(&other.hash().to_string()), Some(&[][..]));
+    assert!(survey.is_claimed(&hash, 7) && !survey.is_claimed(&hash, 8));
+    let fill = rig.won(&key).await;
+    assert_eq!(rig.catalog.survey().await.unwrap().bodies_of(&hash), None);
+    fill.release().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_is_condemned_is_removed_and_the_lease_is_given_back() {
     let (rig, key) = (Rig::new(), key());
     let names = rig.catalog.names(&key);

@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
 use crate::body::{Bodies, Named, Names, OtherLife, Sweeper, Swept};
-use crate::catalog::{FoundEntry, Listed, Page, Reading, Report};
+use crate::catalog::{FoundEntry, Listed, Page, Reading, Report, Survey};
 use crate::drain::Guard;
 use crate::dust::Usage;
 use crate::proxy::state::Proxy;
+use crate::record::Manifest;
 use crate::tier::Tier;
 
 use coldest::{Candidate, Coldest, Excess};
@@ -53,20 +54,56 @@ struct Heard {
     turns: u32,
 }
 
-/// The bodies that records name, read from the store.
-struct Ledger<'a>(&'a Proxy);
+/// The bodies that records name.
+enum Ledger<'a> {
+    /// Read from the store, key by key.
+    Read(&'a Proxy),
+    /// As a listing of the store had them before the sweep began; `None` if there is no listing.
+    Listed(&'a Proxy, Option<Survey>),
+}
 
 #[async_trait]
 impl Names for Ledger<'_> {
     async fn named(&self, key_hash: &str) -> Named {
-        let Some(manifests) = self.0.catalog.bodies_of(key_hash).await else { return Named::Everything };
-        let life = self.0.bodies.life();
-        Named::of(manifests.iter().filter(|manifest| manifest.is_of(&life)))
+        match self {
+            Self::Read(proxy) => match proxy.catalog.bodies_of(key_hash).await {
+                Some(manifests) => of_life(proxy, &manifests),
+                None => Named::Everything,
+            },
+            Self::Listed(proxy, survey) => {
+                match survey.as_ref().and_then(|survey| survey.bodies_of(key_hash)) {
+                    Some(manifests) => of_life(proxy, manifests),
+                    None => Named::Everything,
+                }
+            }
+        }
     }
 
     async fn goes_on(&self, key_hash: &str, token: u64) -> bool {
-        let catalog = &self.0.catalog;
-        catalog.is_claimed(&catalog.names_of(key_hash), token).await
+        match self {
+            Self::Read(proxy) => proxy.catalog.is_claimed(&proxy.catalog.names_of(key_hash), token).await,
+            Self::Listed(_, survey) => {
+                survey.as_ref().is_none_or(|survey| survey.is_claimed(key_hash, token))
+            }
+        }
+    }
+}
+
+/// The segments of those manifests that are of the store's life.
+fn of_life(proxy: &Proxy, manifests: &[Manifest]) -> Named {
+    let life = proxy.bodies.life();
+    Named::of(manifests.iter().filter(|manifest| manifest.is_of(&life)))
+}
+
+impl<'a> Ledger<'a> {
+    /// The bodies that are named from now on, at least. An object counts as unnamed only if two sweeps found
+    /// it so. So one that is stored after the listing is in that of the second sweep, or being filled.
+    async fn open(proxy: &'a Proxy) -> Self {
+        if proxy.dust.traits().counts_calls {
+            Self::Listed(proxy, proxy.catalog.survey().await.ok())
+        } else {
+            Self::Read(proxy)
+        }
     }
 }
 
@@ -154,7 +191,7 @@ async fn hear(proxy: &Proxy, heard: &mut Heard) {
 
 /// One sweep: bytes that no record names, then records that there is no room for.
 pub async fn sweep_bodies(proxy: &Proxy, sweeper: &mut Sweeper) -> Option<Swept> {
-    match sweeper.sweep(&Ledger(proxy)).await {
+    match sweeper.sweep(&Ledger::open(proxy).await).await {
         Ok(swept) => {
             proxy.observer.swept(&swept);
             make_room(proxy, sweeper).await;
@@ -218,8 +255,10 @@ async fn make_room(proxy: &Proxy, sweeper: &mut Sweeper) {
         return;
     }
     let mut coldest = Coldest::new(excess);
-    for page in 0..=u8::MAX {
-        let Ok(page) = proxy.catalog.page(page).await else { return };
+    let mut walk = proxy.catalog.walk();
+    loop {
+        let Ok(page) = proxy.catalog.next_page(&mut walk).await else { return };
+        let Some(page) = page else { break };
         let (tier, bodies) = (proxy.tier.clone(), proxy.bodies.clone());
         let read = tokio::task::spawn_blocking(move || candidates(&page, &tier, &bodies));
         for one in read.await.unwrap_or_default() {

@@ -12,6 +12,8 @@ use crate::dust::{self, Changes, Number, Value};
 
 /// How often the leases are read: no change tells that one has run out.
 const LOOK: Duration = Duration::from_millis(500);
+/// The same for a store that allows few calls, unless one runs out sooner.
+const RARE_LOOK: Duration = Duration::from_secs(5);
 /// The pause after a failed listing.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -82,7 +84,7 @@ impl Member {
             let again_at = deadline.min(Instant::now() + AGAIN);
             let lost = match &mut changes {
                 Some(changes) => {
-                    let look_at = deadline.min(Instant::now() + LOOK);
+                    let look_at = deadline.min(self.look_again(&asked));
                     timeout_at(look_at, changes.next()).await.is_ok_and(|wake| wake.lost)
                 }
                 None => true,
@@ -91,6 +93,16 @@ impl Member {
                 sleep_until(again_at).await;
             }
         }
+    }
+
+    /// When the leases are read again if nothing is heard of them.
+    fn look_again(&self, asked: &AskedInstance) -> Instant {
+        let now = Instant::now();
+        if !self.parts.dust.traits().counts_calls {
+            return now + LOOK;
+        }
+        let end = asked.waited.values().min().copied().unwrap_or(now);
+        end.clamp(now + LOOK, now + RARE_LOOK)
     }
 
     /// Subscribes to the leases of these instances, and to the numbers beside them.
