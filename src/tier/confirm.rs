@@ -84,7 +84,7 @@ impl Member {
             let again_at = deadline.min(Instant::now() + AGAIN);
             let lost = match &mut changes {
                 Some(changes) => {
-                    let look_at = deadline.min(self.look_again(&asked));
+                    let look_at = deadline.min(self.ask_again_at(&asked));
                     timeout_at(look_at, changes.next()).await.is_ok_and(|wake| wake.lost)
                 }
                 None => true,
@@ -96,7 +96,7 @@ impl Member {
     }
 
     /// When the leases are read again if nothing is heard of them.
-    fn look_again(&self, asked: &AskedInstance) -> Instant {
+    fn ask_again_at(&self, asked: &AskedInstance) -> Instant {
         let now = Instant::now();
         if !self.parts.dust.traits().counts_calls {
             return now + LOOK;
