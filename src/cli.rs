@@ -18,6 +18,7 @@ mod check;
 mod demo;
 mod drill;
 mod manual;
+mod trial;
 
 /// Exit code: the settings are wrong, or no instance can be built from them.
 const BAD_SETTINGS: u8 = 2;
@@ -42,6 +43,9 @@ enum Command {
     Demo(demo::Demo),
     /// Say why a request would get the answer that it would get. Fetches and changes nothing.
     Explain(ask::Explain),
+    /// Ask an origin twice, and say what would be stored of its answers, why, and by which settings. Stores
+    /// nothing.
+    Try(trial::Trial),
     /// Purge one URL or everything.
     Purge(ask::Purge),
     /// Start a fleet with these settings on this machine, break its parts under load, and say which
@@ -80,6 +84,7 @@ pub fn main() -> ExitCode {
             Command::Check(check) => check::run(check).await,
             Command::Demo(demo) => demo::start(demo).await,
             Command::Explain(explain) => ask::explain(explain).await,
+            Command::Try(trial) => trial::run(trial).await,
             Command::Purge(purge) => ask::purge(purge).await,
             Command::Drill(drill) => drill::run(drill).await,
             Command::Sweep(config) => sweep(&config).await,

@@ -117,6 +117,7 @@ async fn answer(
         "/private" => {
             text(StatusCode::OK, &[(CACHE_CONTROL, "private")], format!("yours alone, fetch {nth}\n"))
         }
+        "/plain" => text(StatusCode::OK, &[], "nothing says for how long\n".to_owned()),
         "/no-store" => {
             text(StatusCode::OK, &[(CACHE_CONTROL, "no-store")], format!("never kept, fetch {nth}\n"))
         }

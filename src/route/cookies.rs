@@ -73,6 +73,11 @@ impl IgnoredCookies {
         Self(patterns.collect())
     }
 
+    /// The ready list of the setting, `analytics`.
+    pub fn analytics() -> Self {
+        Self::new(vec![Written::Analytics])
+    }
+
     /// Returns whether a cookie of that name is ignored.
     pub fn ignores(&self, name: &[u8]) -> bool {
         self.0.iter().any(|pattern| pattern.matches(name))

@@ -44,6 +44,7 @@ mod store_tls;
 mod support;
 mod targets;
 mod trailers;
+mod trial;
 mod trouble;
 mod unstored;
 mod upgrade;

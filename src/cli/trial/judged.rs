@@ -1,0 +1,145 @@
+//! What would be done with an answer, by the policy that serving uses.
+
+use crate::policy::{self, Lifetime, PassReason, RequestFacts, Verdict};
+use crate::proxy::explain::text;
+use crate::proxy::fill::framing;
+use crate::record::{Fields, Manifest, Record};
+use crate::route::Route;
+
+use super::answer::{Answer, End};
+
+/// How a request goes to the origin.
+pub(super) enum Way {
+    /// For all who ask for the same.
+    Fill(RequestFacts),
+    /// By itself, unless the answer grants sharing.
+    Apart(RequestFacts),
+    /// By itself.
+    Alone(PassReason),
+}
+
+/// What would be done with an answer.
+pub(super) enum Judged {
+    /// Stored.
+    Stored {
+        /// Whether it is used without asking the origin, for a while.
+        fresh: bool,
+        /// For how long, and by what.
+        freshness: String,
+    },
+    /// Given to those who wait for it, and not stored.
+    Shared(PassReason),
+    /// Given to one client.
+    Alone(PassReason),
+}
+
+/// The same in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Stored,
+    Shared,
+    Alone,
+}
+
+/// Judges an answer on a route.
+pub(super) fn judge(way: &Way, answer: &Answer, route: &Route) -> Judged {
+    let (ask, shares) = match way {
+        Way::Alone(reason) => return Judged::Alone(*reason),
+        Way::Apart(ask) => (ask, false),
+        Way::Fill(ask) => (ask, true),
+    };
+    let head = policy::Answer {
+        status: answer.status,
+        headers: &answer.headers,
+        requested_at: answer.requested_at,
+        received_at: answer.received_at,
+        framing: framing(answer.framing),
+    };
+    let too_large = answer.bytes > route.rules.max_object_size;
+    let not_stored = |reason| if shares { Judged::Shared(reason) } else { Judged::Alone(reason) };
+    match policy::verdict(ask, &head, &route.rules) {
+        Verdict::Store(_) if too_large => Judged::Alone(PassReason::TooLarge),
+        // What breaks off is never stored, and counts as a failure of the origin.
+        Verdict::Store(_) if matches!(answer.end, End::Broken(_)) => not_stored(PassReason::OriginError),
+        Verdict::Store(lifetime) => Judged::Stored {
+            fresh: lifetime.fresh_ms > lifetime.age_ms,
+            freshness: freshness(&lifetime, answer, route, ask.credentialed()),
+        },
+        Verdict::Share { why, .. } => not_stored(why),
+        Verdict::Pass(why) => Judged::Alone(why),
+        Verdict::Failed { shareable: true, .. } => not_stored(PassReason::OriginError),
+        Verdict::Failed { shareable: false, .. } => Judged::Alone(PassReason::OriginError),
+    }
+}
+
+/// How long it would be fresh and kept, and what says so.
+fn freshness(lifetime: &Lifetime, answer: &Answer, route: &Route, credentialed: bool) -> String {
+    let record = Record {
+        key: "".into(),
+        born: 0,
+        token: 0,
+        status: answer.status,
+        headers: Fields::from(policy::stored_headers(&answer.headers, &route.rules, answer.received_at)),
+        received_at: answer.received_at,
+        age_ms: lifetime.age_ms,
+        fresh_ms: lifetime.fresh_ms,
+        swr_ms: lifetime.swr_ms,
+        sie_ms: lifetime.sie_ms,
+        keep_ms: lifetime.keep_ms,
+        by: lifetime.by,
+        credentialed,
+        select: Vec::new(),
+        range: None,
+        tags: Vec::new(),
+        body: Manifest::default(),
+    };
+    text::freshness(&record, &route.rules, answer.received_at)
+}
+
+// === impl Judged ===
+
+impl Judged {
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Stored { .. } => Outcome::Stored,
+            Self::Shared(_) => Outcome::Shared,
+            Self::Alone(_) => Outcome::Alone,
+        }
+    }
+
+    /// Why it is not stored, if it is not.
+    pub(super) fn reason(&self) -> Option<PassReason> {
+        match self {
+            Self::Stored { .. } => None,
+            Self::Shared(reason) | Self::Alone(reason) => Some(*reason),
+        }
+    }
+
+    pub(super) fn answer(&self) -> &'static str {
+        match self {
+            Self::Stored { fresh: true, .. } => "stored, for all who ask for the same",
+            Self::Stored { fresh: false, .. } => "stored, and validated with the origin before each use",
+            Self::Shared(_) => "not stored: who waits for it shares it, and the next request fetches again",
+            Self::Alone(_) => "not stored, and for this request alone",
+        }
+    }
+
+    pub(super) fn because(&self, route: &str) -> String {
+        match self {
+            Self::Stored { freshness, .. } => freshness.clone(),
+            Self::Shared(reason) | Self::Alone(reason) => reason.explained(route),
+        }
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Shared => "shared",
+            Self::Alone => "alone",
+        }
+    }
+}
