@@ -164,6 +164,8 @@ fn is_there(words: &[&str]) -> bool {
         ["apt" | "curl" | "docker" | "install" | "journalctl" | "kubectl" | "systemctl", args @ ..] => {
             args.iter().filter(|arg| arg.starts_with("config/")).all(|file| root().join(file).exists())
         }
+        // What HAProxy makes of its file is tests/fleet/balanced.rs' to check.
+        ["haproxy", "-f", file] => root().join(file).exists(),
         // A program of the repository.
         [program, ..] => program.contains('/') && root().join(program).exists(),
         [] => false,

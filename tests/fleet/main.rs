@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 #![allow(clippy::float_cmp, reason = "metrics that count are whole numbers")]
 
+mod balanced;
 mod budget;
 mod failure;
 mod follow;

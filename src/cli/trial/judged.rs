@@ -3,7 +3,7 @@
 use crate::policy::{self, Lifetime, PassReason, RequestFacts, Verdict};
 use crate::proxy::explain::text;
 use crate::proxy::fill::framing;
-use crate::record::{Fields, Manifest, Record};
+use crate::record::{Fields, Manifest, Record, Selecting, Tags};
 use crate::route::Route;
 
 use super::answer::{Answer, End};
@@ -88,9 +88,9 @@ fn freshness(lifetime: &Lifetime, answer: &Answer, route: &Route, credentialed: 
         keep_ms: lifetime.keep_ms,
         by: lifetime.by,
         credentialed,
-        select: Vec::new(),
+        select: Selecting::new(),
         range: None,
-        tags: Vec::new(),
+        tags: Tags::new(),
         body: Manifest::default(),
     };
     text::freshness(&record, &route.rules, answer.received_at)
