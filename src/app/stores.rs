@@ -53,8 +53,17 @@ pub(super) async fn open_dust(
     let of_dust = &settings.dust.store;
     let first = unmarked::note(&of_dust.prefix);
     let opened = dust::open(of_dust, clock, dice, missing, first, settings.bodies.ceiling()).await;
-    let opened = opened.map_err(|reason| bad("dust.url", reason))?;
+    let opened = opened.map_err(|reason| bad("dust.url", with_user(reason)))?;
     Ok(with_life(opened, dice))
+}
+
+/// A reason, with what to do about it if this process may not write where the store is.
+fn with_user(reason: String) -> String {
+    if !reason.contains("Permission denied") {
+        return reason;
+    }
+    let user = rustix::process::geteuid().as_raw();
+    format!("{reason}: this is user {user}, give it the directory (chown {user})")
 }
 
 /// An open store, and which life of it this is.

@@ -344,6 +344,20 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_written_to_when_it_is_opened_and_what_keeps_that_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        Shelf::open(directory.path()).expect("it can be written");
+        assert_eq!(entries(directory.path()).count(), 0, "nothing is left");
+        let told = |kind: std::io::ErrorKind| unwritable(FsPath::new("/data/bodies"), &kind.into());
+        let text = told(std::io::ErrorKind::PermissionDenied).expect("a remedy");
+        assert!(text.starts_with("user ") && text.contains("can't write to /data/bodies"), "{text}");
+        assert!(text.contains("(chown ") && text.ends_with(" /data/bodies)"), "{text}");
+        let text = told(std::io::ErrorKind::ReadOnlyFilesystem).expect("a remedy");
+        assert!(text.starts_with("/data/bodies is on a read-only file system: mount a volume"), "{text}");
+        assert_eq!(told(std::io::ErrorKind::NotFound), None);
+    }
+
+    #[test]
     fn a_byte_takes_a_block_and_an_inode() {
         assert_eq!([0, 1, 4096, 4097].map(takes), [256, 4352, 4352, 8448]);
     }

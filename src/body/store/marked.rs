@@ -264,3 +264,39 @@ fn says_no(text: &str) -> bool {
 fn marker(life: &str) -> Path {
     Path::from_iter([life, HERE])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_says_that_the_request_is_wrong_is_no_outage() {
+        for (text, no) in [
+            (
+                "Server returned non-2xx status code: 400 Bad Request: <Code>AuthorizationHeaderMalformed",
+                true,
+            ),
+            (
+                "Received redirect without LOCATION, this normally indicates an incorrectly configured region",
+                true,
+            ),
+            ("Server returned non-2xx status code: 503 Service Unavailable: ", false),
+            ("Server returned non-2xx status code: 429 Too Many Requests: ", false),
+            ("no answer within 10s", false),
+            ("error sending request: Connection refused (os error 111)", false),
+        ] {
+            assert_eq!(says_no(text), no, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_until_the_marker_is_there_and_nothing_read_until_it_was_seen() {
+        let marks = Marks::default();
+        assert!(marks.keeps_from_putting().is_none() && marks.is_seen().is_ok());
+        marks.lacks(Marking::Unwritten, Error::NoRoom);
+        assert!(matches!(marks.keeps_from_putting(), Some(Error::NoRoom)) && marks.is_seen().is_ok());
+        marks.set(Marking::Unseen);
+        assert!(matches!(marks.keeps_from_putting(), Some(Error::Away)));
+        assert!(matches!(marks.is_seen(), Err(Error::Away)));
+    }
+}
