@@ -152,6 +152,8 @@ fn serve(data: u16, admin: u16, redis: u16, origin: u16) -> (Running, u16, u16) 
         .args(["serve", "-c", "config/fleet.toml"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("ADMIN_TOKEN", "demo")
+        // As text it says where it listens.
+        .env("DUSTGATE_LOG__FORMAT", "text")
         .env("DUSTGATE_SERVER__LISTEN", format!("127.0.0.1:{data}"))
         .env("DUSTGATE_ADMIN__LISTEN", format!("127.0.0.1:{admin}"))
         // As much longer than HAProxy takes to notice as on the page, and not a second more.

@@ -29,6 +29,8 @@ impl Instance {
             .args(["serve", "-c"])
             .arg(file)
             .env("ADMIN_TOKEN", "0123456789abcdef")
+            // As text it says where it listens.
+            .env("DUSTGATE_LOG__FORMAT", "text")
             .env("DUSTGATE_SERVER__LISTEN", "127.0.0.1:0")
             .env("DUSTGATE_ADMIN__LISTEN", "127.0.0.1:0")
             .env("DUSTGATE_DUST__URL", "embedded:")
