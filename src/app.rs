@@ -201,7 +201,7 @@ impl App {
         &self,
         question: admin::ExplainRequest,
     ) -> Result<serde_json::Value, admin::Problem> {
-        desk::explain(&self.node.proxy, &self.settings, question).await
+        desk::explain(&self.node.proxy, &self.settings, &self.loads, question).await
     }
 
     /// Serves until told to leave, and then until everything under way has ended or the grace is

@@ -10,6 +10,8 @@
 //! | aside | `<verdict><token>` | a note, a record or a node of a fill that has lost its lease |
 //! | claim | `<aside>w` | a fill goes on whose segments no entry names |
 //! | report | `<prefix>/1/janitor!` | what the janitor has counted |
+//! | pause | `<prefix>/1/limited/<upstream>` | until when an origin is left alone; beside it the lease of its trial |
+//! | bucket | `<prefix>/1/rate/<upstream>` | no entry: the tokens of an upstream's rate |
 //!
 //! Stamps and the notes of URLs belong to the [`tier`](crate::tier). The [`flight`](crate::flight) asks
 //! for leases.
@@ -29,6 +31,7 @@ use crate::record::{Manifest, Note, Record};
 
 mod claims;
 mod listing;
+pub mod pauses;
 mod reading;
 mod removal;
 mod report;

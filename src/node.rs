@@ -6,7 +6,7 @@
 //!
 //! # An instance's life
 //! 1. [`Opened::read`]: what the store says at the start is read ([`Stores`]).
-//! 2. [`Node::new`]: the parts are wired. Nothing runs yet, except what keeps a fleet's budget.
+//! 2. [`Node::new`]: the parts are wired. Nothing runs yet, except what keeps budgets and quotas.
 //! 3. [`Node::begin`]: the instance follows the store; [`Chores`] are what runs beside requests.
 //! 4. [`Node::drained`]: everything under way ends (F9).
 //! 5. [`Chores::end`]: stamps that are owed are written, and leases are given back.
@@ -19,10 +19,12 @@ use tokio::time::timeout;
 
 use crate::clock::Dice;
 use crate::drain::{self, Signal};
+use crate::dust::{BucketTerms, Dust};
 use crate::flight::{self, Flight};
 use crate::proxy::budget::{self, Budget};
 use crate::proxy::member_host::MemberHost;
 use crate::proxy::observer::Observer;
+use crate::proxy::quota::{self, Quota, Watched};
 use crate::proxy::{self, Proxy};
 use crate::route::Table;
 use crate::tasks::Tasks;
@@ -86,6 +88,21 @@ pub struct Upstreams {
     pub by_route: Vec<Arc<dyn Upstream>>,
     /// The upstreams for which the fleet has a budget.
     pub shares: Vec<Share>,
+    /// The upstreams that may not be asked at any time.
+    pub quotas: Vec<QuotaTerms>,
+}
+
+/// An upstream that may not be asked at any time.
+#[derive(Debug, Clone)]
+pub struct QuotaTerms {
+    /// The upstream's name.
+    pub name: Arc<str>,
+    /// The limit of exchanges on this instance.
+    pub limit: Limit,
+    /// How often it may be asked, over the fleet.
+    pub rate: Option<BucketTerms>,
+    /// Whether a pause that its origin asks for is of all that it serves.
+    pub pauses: bool,
 }
 
 /// An upstream for which the fleet has a budget.
@@ -117,22 +134,23 @@ pub struct Node {
     pub tasks: Arc<Tasks>,
     stores: Stores,
     budgets: Vec<(Arc<str>, Arc<Budget>)>,
+    quotas: Vec<(Arc<str>, Arc<Quota>)>,
     log: Log,
 }
 
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// Upstreams of which none has a budget.
+    /// Upstreams of which none has a budget or a quota.
     pub fn without_budgets(by_route: Vec<Arc<dyn Upstream>>) -> Self {
-        Self { by_route, shares: Vec::new() }
+        Self { by_route, shares: Vec::new(), quotas: Vec::new() }
     }
 }
 
 // === impl Node ===
 
 impl Node {
-    /// Wires the parts. Needs a runtime, because the tasks that keep budgets begin.
+    /// Wires the parts. Needs a runtime, because the tasks that keep budgets and quotas begin.
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { settings, stores, routes, upstreams, dice, log, metrics, tasks } = parts;
         let max_life = settings.proxy.max_life;
@@ -189,13 +207,34 @@ impl Node {
             (name, budget)
         });
         let budgets = budgets.collect();
+        let fleet = match &member {
+            Some(member) => quota::Fleet::Shared(living(member, &trust, &stores.dust)),
+            None => quota::Fleet::Alone,
+        };
+        let of_quota = quota::Parts { flight: flight.clone(), dice: dice.clone(), fleet, log: log.clone() };
+        let mut by_route = upstreams.by_route;
+        for terms in upstreams.quotas.iter().filter(|terms| terms.pauses) {
+            for (route, upstream) in routes.in_order().iter().zip(&mut by_route) {
+                if route.upstream == terms.name {
+                    let watched = Watched::new(upstream.clone(), terms.limit.clone(), stores.dust.clone());
+                    *upstream = Arc::new(watched);
+                }
+            }
+        }
+        let quotas = upstreams.quotas.into_iter().map(|terms| {
+            let QuotaTerms { name, limit, rate, pauses } = terms;
+            let terms = quota::Terms { prefix: &settings.proxy.prefix, name: &name, rate, pauses };
+            let quota = Arc::new(Quota::start(of_quota.clone(), limit, &terms, &tasks));
+            (name, quota)
+        });
+        let quotas = quotas.collect();
         let observer = Observer::new(log.clone(), metrics, routes.in_order(), dice.below(1 << 40) << 20);
         let signal = Arc::new(drain::channel().0);
         let proxy = Proxy::new(proxy::Parts {
             settings: settings.proxy,
             fleet: stores.fleet.clone(),
             routes,
-            upstreams: upstreams.by_route,
+            upstreams: by_route,
             tier: tier.clone(),
             stamps: stores.stamps.clone(),
             trust: trust.clone(),
@@ -207,7 +246,7 @@ impl Node {
             observer,
             drain: signal.clone(),
         });
-        Arc::new(Self { proxy, tier, trust, member, signal, tasks, stores, budgets, log })
+        Arc::new(Self { proxy, tier, trust, member, signal, tasks, stores, budgets, quotas, log })
     }
 
     /// Where it keeps what it stores.
@@ -223,6 +262,11 @@ impl Node {
     /// This instance's share of a fleet's budget for an upstream, if there is one.
     pub fn budget(&self, upstream: &str) -> Option<&Arc<Budget>> {
         self.budgets.iter().find(|(name, _)| **name == *upstream).map(|(_, budget)| budget)
+    }
+
+    /// The quota of an upstream, if it has one.
+    pub fn quota(&self, upstream: &str) -> Option<&Arc<Quota>> {
+        self.quotas.iter().find(|(name, _)| **name == *upstream).map(|(_, quota)| quota)
     }
 
     /// Waits until everything under way has ended, no permit is held and no lease is owed (F9).
@@ -242,6 +286,16 @@ impl Node {
         });
         ended.await.map_err(|_elapsed| self.signal.guards())
     }
+}
+
+/// How many instances live, as long as the store is heard.
+fn living(
+    member: &Arc<Member>,
+    trust: &Arc<Trust>,
+    dust: &Arc<dyn Dust>,
+) -> Arc<dyn Fn() -> Option<usize> + Send + Sync> {
+    let (member, trust, dust) = (member.clone(), trust.clone(), dust.clone());
+    Arc::new(move || trust.holds(dust.now_ms()).then(|| member.instances().len()))
 }
 
 impl fmt::Debug for Node {

@@ -16,6 +16,7 @@
 //! | `connection` | a client's connection: what it is doing, whether the client is still there | `settings`, `cause` |
 //! | `sheets` | large bodies in memory that the system sends without a copy | nothing |
 //! | `budget` | a fleet's common limit of exchanges with an upstream | nothing |
+//! | `quota` | how often a fleet may ask an upstream, and pauses that its origin asks for | nothing |
 //! | `request` | one request: its origin, its line in the log, which verdicts bind it, which fields this hop writes | `cause`, `observer`, `connection` |
 //! | `outcome` | the outcome of a flight, for the requests that ride it | `cause` |
 //! | `state` | what all rooms share, and what is kept between requests | `settings`, `sheets`, `observer`, `request`, `outcome` |
@@ -66,6 +67,7 @@ pub mod observer;
 pub(crate) mod outcome;
 pub(crate) mod pass;
 pub(crate) mod purge;
+pub mod quota;
 pub(crate) mod request;
 pub(crate) mod respond;
 pub mod settings;

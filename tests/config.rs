@@ -149,6 +149,26 @@ fn without_a_file_there_are_defaults() {
 // === warnings ===
 
 #[test]
+fn a_rate_that_leaves_most_requests_without_an_answer_is_warned_of() {
+    let warned = |upstream: &str| {
+        let text = format!(
+            "[upstreams.a]\nurl = \"http://h\"\n{upstream}\n[[routes]]\nname = \"r\"\nupstream = \"a\""
+        );
+        warned(&text).join("\n")
+    };
+    assert_eq!(warned("max_rate_fleet = \"600/m\"\nretry_after = \"upstream\""), "");
+    let slow = warned("max_rate_fleet = \"6/m\"");
+    assert!(
+        slow.contains("one request begins every 10 s, and none waits longer than queue_timeout = 5s"),
+        "{slow}"
+    );
+    assert_eq!(warned("max_rate_fleet = \"6/m\"\nqueue_timeout = \"30s\""), "");
+    assert_eq!(warned("max_rate_fleet = \"6/m\"\nqueue_timeout = \"0s\""), "");
+    let small = warned("max_rate_fleet = \"1000/s\"\nmax_rate_burst = 3");
+    assert!(small.contains("in which 20 come: the rate is not reached with so small a burst"), "{small}");
+}
+
+#[test]
 fn a_store_that_may_evict_is_accepted_with_a_word_of_what_is_lost() {
     let text = |dust: &str| {
         format!(

@@ -119,11 +119,15 @@ fn route_status(app: &App, route: &Route) -> Value {
 pub(super) async fn explain(
     proxy: &Proxy,
     settings: &Settings,
+    loads: &[Load],
     question: ExplainRequest,
 ) -> Result<Value, Problem> {
     let (url, method, headers) = read_question(question)?;
     let origins = settings.origins();
-    let shown = |route: &Route| origins.get(&*route.upstream).map(origin).unwrap_or_default();
+    let shown = |route: &Route| {
+        let limits = loads.iter().find_map(|load| load.limits(&route.upstream));
+        Origin { limits, ..origins.get(&*route.upstream).map(origin).unwrap_or_default() }
+    };
     let explanation = proxy.explain(&url, &method, &headers, shown).await;
     let lines: serde_json::Map<String, Value> =
         explanation.lines.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
@@ -145,7 +149,7 @@ fn origin(upstream: &upstream::Settings) -> Origin {
             url.map(|url| url[Position::BeforeHost..Position::AfterPort].to_owned())
         }
     };
-    Origin { url: upstream.url.to_string(), host }
+    Origin { url: upstream.url.to_string(), host, limits: None }
 }
 
 /// The method and the fields of a question, parsed for the proxy.

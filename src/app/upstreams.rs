@@ -4,18 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::metered::Metered;
 use super::{BuildError, bad};
 use crate::config::Settings;
-use crate::node::{self, Node, Share};
+use crate::dust::BucketTerms;
+use crate::node::{self, Node, QuotaTerms, Share};
 use crate::proxy::budget::Budget;
+use crate::proxy::quota::Quota;
 use crate::route::Table;
 use crate::telemetry::labels::LeaseLost;
 use crate::telemetry::{Metrics, UpstreamMetrics};
+use crate::units::Rate;
 use crate::upstream::client::Client;
-use crate::upstream::limit::Limit;
-use crate::upstream::{self, Shared, Upstream};
+use crate::upstream::limit::{Gate, Limit};
+use crate::upstream::{self, RetryAfter, Shared, Upstream};
 
 /// The upstreams of the settings.
 pub(super) struct Upstreams {
@@ -32,6 +36,9 @@ pub(super) struct Load {
     most: usize,
     limit: Limit,
     budget: Option<Arc<Budget>>,
+    quota: Option<Arc<Quota>>,
+    /// The rate as it is written in the settings.
+    rate: Option<Rate>,
 }
 
 /// Makes the upstreams that routes name.
@@ -69,8 +76,19 @@ impl Upstreams {
         if let Some(permits) = origin.max_concurrent_fleet {
             self.of_node.shares.push(Share { name: name.clone(), limit: limit.clone(), permits, most });
         }
-        self.loads.push(Load { name, most, limit, budget: None });
+        let pauses = origin.retry_after == RetryAfter::Upstream;
+        if origin.max_rate_fleet.is_some() || pauses {
+            let rate = origin.max_rate_fleet.map(|rate| terms(rate, origin.burst()));
+            self.of_node.quotas.push(QuotaTerms { name: name.clone(), limit: limit.clone(), rate, pauses });
+        }
+        self.loads.push(Load { name, most, limit, budget: None, quota: None, rate: origin.max_rate_fleet });
     }
+}
+
+/// A rate as buckets count it.
+fn terms(rate: Rate, burst: u64) -> BucketTerms {
+    let period_us = u64::try_from(rate.period().as_micros()).unwrap_or(u64::MAX);
+    BucketTerms { tokens: rate.count(), period_us, burst }
 }
 
 // === impl Load ===
@@ -85,15 +103,53 @@ impl Load {
                 "fallbacks": stands.fallbacks, "lost": stands.lost_not_held + stands.lost_unanswered,
             })
         });
+        let quota = self.quota.as_ref().map(|quota| quota.standing());
+        let rate = self.rate.zip(quota).map(|(rate, stands)| {
+            json!({
+                "rate": rate.to_string(), "burst": stands.rate.map(|terms| terms.burst),
+                "spent": stands.counts.spent, "waited": stands.counts.waited, "refused": stands.counts.refused,
+                "shares": stands.shares, "fallback": stands.alone, "fallbacks": stands.fallbacks,
+            })
+        });
+        let limited = quota.and_then(|stands| match stands.gate {
+            Gate::Open => None,
+            Gate::Closed(pause) => Some(json!({ "status": pause.status, "left_ms": left_ms(pause.until) })),
+            Gate::Trial(pause) => Some(json!({ "status": pause.status, "left_ms": 0 })),
+        });
         json!({
             "name": &*self.name, "in_flight": self.limit.in_flight(), "queue": self.limit.queued(),
-            "limit": self.most, "fleet": fleet,
+            "limit": self.most, "fleet": fleet, "rate": rate, "limited": limited,
         })
     }
 
-    /// The same load, with the budget that the instance keeps, and shown by the metrics.
+    /// What keeps requests from the upstream called `name` beside its places, in words. `None` if nothing does,
+    /// or this is another one's load.
+    pub(super) fn limits(&self, name: &str) -> Option<String> {
+        let stands = self.quota.as_ref().filter(|_| *self.name == *name)?.standing();
+        let mut said = Vec::new();
+        if let (Some(rate), Some(terms)) = (self.rate, stands.rate) {
+            said.push(format!("{rate} for all instances, {} at once", terms.burst));
+            if stands.shares > 0 {
+                said.push(format!("this instance has one of {} shares", stands.shares));
+            }
+        }
+        match stands.gate {
+            Gate::Open => {}
+            Gate::Closed(pause) if left_ms(pause.until) > 0 => {
+                let left = left_ms(pause.until).div_ceil(1000);
+                said.push(format!("it answered {} and is left alone for {left} s more", pause.status));
+            }
+            Gate::Closed(pause) | Gate::Trial(pause) => {
+                said.push(format!("it answered {}, and one request tries whether it is over", pause.status));
+            }
+        }
+        (!said.is_empty()).then(|| said.join(" · "))
+    }
+
+    /// The same load, with the budget and the quota that the instance keeps, and shown by the metrics.
     pub(super) fn of(self, node: &Node, metrics: &Arc<Metrics>) -> Self {
-        let load = Self { budget: node.budget(&self.name).cloned(), ..self };
+        let (budget, quota) = (node.budget(&self.name).cloned(), node.quota(&self.name).cloned());
+        let load = Self { budget, quota, ..self };
         let (of, shown) = (metrics.upstream(&load.name), load.clone());
         metrics.on_render(move |_| shown.measure(&of));
         load
@@ -107,5 +163,21 @@ impl Load {
             of.set_permits_lost(LeaseLost::NotHeld, stands.lost_not_held);
             of.set_permits_lost(LeaseLost::Unanswered, stands.lost_unanswered);
         }
+        if let Some(quota) = &self.quota {
+            let stands = quota.standing();
+            if stands.rate.is_some() {
+                let counts = stands.counts;
+                of.set_rate(counts.spent, counts.waited, counts.refused, stands.alone, stands.fallbacks);
+            }
+            let left_ms = match stands.gate {
+                Gate::Open => 0,
+                Gate::Closed(pause) | Gate::Trial(pause) => left_ms(pause.until),
+            };
+            of.set_limited(left_ms, stands.counts.pauses);
+        }
     }
+}
+
+fn left_ms(until: Instant) -> u64 {
+    crate::clock::millis(until.saturating_duration_since(Instant::now()))
 }

@@ -59,6 +59,8 @@ pub struct Origin {
     pub url: String,
     /// The Host that it is sent; none: the client's, as the route's edits leave it.
     pub host: Option<String>,
+    /// What keeps requests from it now, or may, in words; none if nothing but its places does.
+    pub limits: Option<String>,
 }
 
 /// The line with the names in the store, which the command shows only if it is asked to say more.
@@ -127,10 +129,9 @@ pub(crate) async fn explain(
     route.key_into(&mut key, &target, &headers);
     let ask = match entrance {
         RequestClass::Pass(reason) => {
-            lines.add(
-                "upstream",
-                upstream_text(proxy, &route, &target, Some(method), &headers, origin(&route)),
-            );
+            let origin = origin(&route);
+            lines.add("upstream", upstream_text(proxy, &route, &target, Some(method), &headers, &origin));
+            lines.limits(origin);
             lines.add("key", text::key(&key, &route, target.query()));
             lines.add("request", format!("passes: {}", reason.as_str()));
             return lines.done(Conclusion::alone(reason.explained(&route.name)));
@@ -150,7 +151,9 @@ pub(crate) async fn explain(
     };
     let alone = alone_because(&route, &ask, last);
     let own = alone.map(|_| method);
-    lines.add("upstream", upstream_text(proxy, &route, &target, own, &headers, origin(&route)));
+    let origin = origin(&route);
+    lines.add("upstream", upstream_text(proxy, &route, &target, own, &headers, &origin));
+    lines.limits(origin);
     lines.add("key", text::key(&key, &route, target.query()));
     let names = proxy.names(&found.place.key);
     lines.add("name", found.place.key.hash().to_string());
@@ -228,7 +231,7 @@ fn upstream_text(
     target: &Target,
     method: Option<&Method>,
     headers: &HeaderMap,
-    origin: Origin,
+    origin: &Origin,
 ) -> String {
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let forwarded = Forwarded { client: here, peer: here, scheme: target.scheme, host: None, trusted: false };
@@ -236,7 +239,7 @@ fn upstream_text(
         let sent = proxy.hop_headers.fill_headers(route, target, headers, &forwarded);
         sent.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
     };
-    let host = origin.host.or_else(of_client).unwrap_or_default();
+    let host = origin.host.clone().or_else(of_client).unwrap_or_default();
     let path = route.upstream_target(target, method.is_none());
     let method = method.unwrap_or(&Method::GET);
     let url = origin.url.trim_end_matches('/');
@@ -273,6 +276,12 @@ impl Lines {
     fn add(&mut self, name: &'static str, text: String) {
         debug_assert!(self.0.iter().all(|(there, _)| *there != name), "{name} twice");
         self.0.push((name, text));
+    }
+
+    fn limits(&mut self, origin: Origin) {
+        if let Some(limits) = origin.limits {
+            self.add("limits", limits);
+        }
     }
 
     fn done(mut self, conclusion: Conclusion) -> Explanation {

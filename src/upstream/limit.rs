@@ -11,8 +11,8 @@
 //! instances share gives and takes places, and learns of a changed load by [`Limit::changed`].
 //!
 //! Where a rate is kept, an exchange takes a token too when it begins, and another when it is sent again
-//! ([`Limit::give`]). While the origin asks to be left alone nothing begins, and who comes is told so
-//! ([`Limit::close`]). Who gives tokens learns of what lacks by [`Limit::metered`].
+//! ([`Limit::give`]). While the origin asks to be left alone nothing begins, and a request that
+//! comes is told so ([`Limit::close`]). The giver of tokens learns what lacks by [`Limit::metered`].
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -260,7 +260,7 @@ impl Limit {
         self.inner.lock().meter.gate()
     }
 
-    /// The origin asks to be left alone: nothing begins until then, and who waits is told so. After that,
+    /// The origin asks to be left alone: nothing begins until then, and the requests that wait are told so. After that,
     /// requests wait until one is let through ([`Limit::let_one`]). Returns whether that is news.
     pub fn close(&self, pause: Pause) -> bool {
         let news = self.inner.lock().close(pause);

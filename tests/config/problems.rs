@@ -84,6 +84,30 @@ fn one_line_per_mistake() {
              the fleet has no limit of its own",
         ),
         (
+            "[upstreams.a]\nurl = \"http://h\"\nmax_rate_fleet = 10",
+            "t.toml:3: upstreams.a.max_rate_fleet = 10: a rate is a whole number in a time: s, m, h or d, as in \"10/s\"",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\nmax_rate_fleet = \"0/s\"",
+            "t.toml:3: upstreams.a.max_rate_fleet = \"0/s\": must be at least 1; without the setting there is no such limit",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\nmax_rate_fleet = \"100001/d\"",
+            "t.toml:3: upstreams.a.max_rate_fleet = \"100001/d\": must be at most 100000 in any time",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\nmax_rate_fleet = \"10/s\"\nmax_rate_burst = 0",
+            "t.toml:4: upstreams.a.max_rate_burst = 0: must be from 1 to 100000: nothing begins without one",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\nmax_rate_burst = 5",
+            "t.toml:3: upstreams.a.max_rate_burst = 5: there is no max_rate_fleet",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://h\"\nretry_after = \"all\"",
+            "t.toml:3: upstreams.a.retry_after = \"all\": \"key\" or \"upstream\" is meant",
+        ),
+        (
             "[upstreams.a]\nurl = \"origin\"",
             "t.toml:2: upstreams.a.url = \"origin\": a scheme is missing: write \"http://origin\"",
         ),

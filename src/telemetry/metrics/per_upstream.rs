@@ -24,6 +24,13 @@ pub(super) struct Families {
     permits_alone: IntGaugeVec,
     permits_fallbacks: IntCounterVec,
     permits_lost: IntCounterVec,
+    tokens: IntCounterVec,
+    tokens_waited: IntCounterVec,
+    tokens_refused: IntCounterVec,
+    tokens_share: IntGaugeVec,
+    tokens_fallbacks: IntCounterVec,
+    limited: IntGaugeVec,
+    pauses: IntCounterVec,
 }
 
 /// The handles of one upstream. Cheap to clone.
@@ -86,6 +93,37 @@ impl Families {
                 "Permits lost before they were given back.",
                 &["upstream", "reason"],
             ),
+            tokens: to.counters(
+                "upstream_tokens_total",
+                "Tokens of the fleet's rate that exchanges took.",
+                upstream,
+            ),
+            tokens_waited: to.counters(
+                "upstream_tokens_waited_total",
+                "Requests that waited because there was no token.",
+                upstream,
+            ),
+            tokens_refused: to.counters(
+                "upstream_tokens_refused_total",
+                "Requests that got no token in time, or found the queue full.",
+                upstream,
+            ),
+            tokens_share: to.gauges(
+                "upstream_tokens_fallback",
+                "1 while the store does not answer and the instance goes by its share of the rate.",
+                upstream,
+            ),
+            tokens_fallbacks: to.counters(
+                "upstream_tokens_fallbacks_total",
+                "Times that this began.",
+                upstream,
+            ),
+            limited: to.gauges(
+                "upstream_limited_seconds",
+                "How much longer the origin asks to be left alone.",
+                upstream,
+            ),
+            pauses: to.counters("upstream_limited_total", "Times that it asked for that.", upstream),
         }
     }
 }
@@ -131,6 +169,24 @@ impl UpstreamMetrics {
     pub fn set_permits_lost(&self, reason: LeaseLost, total: u64) {
         let label = [self.inner.name.as_str(), reason.as_str()];
         raise(&self.inner.families.permits_lost.with_label_values(&label), total);
+    }
+
+    /// Sets what became of the tokens of the fleet's rate.
+    pub fn set_rate(&self, spent: u64, waited: u64, refused: u64, alone: bool, fallbacks: u64) {
+        let (families, upstream) = (&self.inner.families, &[self.inner.name.as_str()]);
+        raise(&families.tokens.with_label_values(upstream), spent);
+        raise(&families.tokens_waited.with_label_values(upstream), waited);
+        raise(&families.tokens_refused.with_label_values(upstream), refused);
+        families.tokens_share.with_label_values(upstream).set(alone.into());
+        raise(&families.tokens_fallbacks.with_label_values(upstream), fallbacks);
+    }
+
+    /// Sets for how much longer the origin asks to be left alone, and how often it has asked for that.
+    pub fn set_limited(&self, left_ms: u64, pauses: u64) {
+        let (families, upstream) = (&self.inner.families, &[self.inner.name.as_str()]);
+        let left = i64::try_from(left_ms.div_ceil(1000)).unwrap_or(i64::MAX);
+        families.limited.with_label_values(upstream).set(left);
+        raise(&families.pauses.with_label_values(upstream), pauses);
     }
 
     /// Sets the exchanges under way and in the queue; for [`super::Metrics::on_render`].

@@ -18,7 +18,10 @@ const FAMILIES: &str = "
     upstream_duration_seconds histogram upstream | upstream_in_flight gauge upstream
     upstream_queue gauge upstream | upstream_permits gauge upstream | upstream_permits_max gauge upstream
     upstream_permits_fallback gauge upstream | upstream_permits_fallbacks_total counter upstream
-    upstream_permits_lost_total counter reason upstream
+    upstream_permits_lost_total counter reason upstream | upstream_tokens_total counter upstream
+    upstream_tokens_waited_total counter upstream | upstream_tokens_refused_total counter upstream
+    upstream_tokens_fallback gauge upstream | upstream_tokens_fallbacks_total counter upstream
+    upstream_limited_seconds gauge upstream | upstream_limited_total counter upstream
     dust_up gauge | tier_unsure gauge | dust_call_seconds histogram op | dust_errors_total counter op reason
     uncoordinated_fills_total counter route
     leases_lost_total counter reason | leases_orphaned_total counter | fenced_total counter
@@ -116,6 +119,8 @@ fn traffic(metrics: &Metrics) {
     upstream.set_load(1, 2);
     upstream.set_budget(1, 2, true, 1);
     upstream.set_permits_lost(LeaseLost::NotHeld, 1);
+    upstream.set_rate(1, 1, 1, true, 1);
+    upstream.set_limited(1, 1);
     for &scope in Scope::ALL {
         for &end in FollowerEnd::ALL {
             metrics.followers.ended(scope, end, ms);

@@ -1,0 +1,3 @@
+mod pauses;
+mod rates;
+mod support;

@@ -1,0 +1,141 @@
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::clock::Dice;
+use crate::proxy::quota::Fleet as Living;
+use crate::proxy::quota::tests::support::*;
+use crate::testkit::faulty::{Faulty, Plan};
+use crate::upstream::{ErrorKind, Lane};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// New requests on all instances, far more than the rate, for that long. Returns how many were answered, and how
+/// many refused.
+async fn crowd(fleet: &Fleet, seed: u64, time: Duration) -> (usize, usize) {
+    let dice = Dice::seeded(seed);
+    let end = Instant::now() + time;
+    let mut asked = Vec::new();
+    while Instant::now() < end {
+        sleep(ms(dice.below(20))).await;
+        let nth = usize::try_from(dice.below(3)).unwrap();
+        let lane = if dice.below(4) == 0 { Lane::Pass } else { Lane::Fill };
+        asked.push(fleet.instances[nth].asks(lane, "/"));
+    }
+    let all = timeout(Duration::from_mins(2), join_all(asked)).await.expect("no request waits for ever");
+    let answers: Vec<_> = all.into_iter().map(|answer| answer.unwrap()).collect();
+    let refused = answers.iter().filter(|answer| answer.is_err()).count();
+    for answer in &answers {
+        assert!(
+            matches!(answer, Ok(200) | Err(ErrorKind::QueueTimeout | ErrorKind::QueueFull)),
+            "{answer:?}"
+        );
+    }
+    (answers.len() - refused, refused)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_asks_no_more_often_than_it_may_over_any_span_and_as_often_as_it_may() {
+    let fleet = Fleet::new(Make::default()).await;
+    let (answered, refused) = crowd(&fleet, 1, Duration::from_secs(20)).await;
+    assert!(fleet.origin.excess(TERMS) <= 0, "{}", fleet.origin.excess(TERMS));
+    assert!(answered > 230, "ten a second, for the time of the crowd and its patience: {answered}");
+    assert!(refused > 0);
+    let counts: Vec<_> = fleet.instances.iter().map(|of| of.quota.standing().counts).collect();
+    assert_eq!(counts.iter().map(|counts| counts.spent).sum::<u64>(), answered as u64);
+    assert_eq!(counts.iter().map(|counts| counts.refused).sum::<u64>(), refused as u64);
+    assert!(
+        counts.iter().all(|counts| counts.spent > 40 && counts.waited > 0),
+        "each has its part: {counts:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_and_lost_draws_cost_tokens_and_bring_none() {
+    for seed in 0..8 {
+        let delay = ms(20);
+        let plan = Plan { delay, lose_answer: 60, lose_request: 40, ..Plan::default() };
+        let fleet = Fleet::new(Make { plan, seed, ..Make::default() }).await;
+        let (answered, _) = crowd(&fleet, seed, Duration::from_secs(10)).await;
+        // A token is spent up to a call's delay after it was drawn, and an instance that loses two draws in a row
+        // goes by its share for a moment.
+        assert!(fleet.origin.excess(TERMS) <= 3, "seed {seed}: {}", fleet.origin.excess(TERMS));
+        assert!(answered > 60, "seed {seed}: {answered}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_goes_and_comes_back_brings_no_second_burst() {
+    let fleet = Fleet::new(Make::default()).await;
+    let outage = async {
+        sleep(Duration::from_secs(3)).await;
+        fleet.instances.iter().for_each(|instance| instance.line.down());
+        sleep(Duration::from_secs(6)).await;
+        let standings: Vec<_> = fleet.instances.iter().map(|of| of.quota.standing()).collect();
+        assert!(standings.iter().all(|stands| stands.alone && stands.shares == 3), "{standings:?}");
+        fleet.instances.iter().for_each(|instance| instance.line.up());
+    };
+    let ((), (answered, _)) = tokio::join!(outage, crowd(&fleet, 3, Duration::from_secs(15)));
+    assert!(fleet.origin.excess(TERMS) <= 0, "{}", fleet.origin.excess(TERMS));
+    assert!(answered > 170, "shares make up the whole: {answered}");
+    let standings: Vec<_> = fleet.instances.iter().map(|of| of.quota.standing()).collect();
+    assert!(standings.iter().all(|stands| !stands.alone && stands.fallbacks == 1), "{standings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_buckets_each_instance_has_its_share_for_good() {
+    let fleet = Fleet::new(Make { buckets: false, ..Make::default() }).await;
+    let (answered, _) = crowd(&fleet, 4, Duration::from_secs(15)).await;
+    assert!(fleet.origin.excess(TERMS) <= 0, "{}", fleet.origin.excess(TERMS));
+    assert!(answered > 170, "{answered}");
+    for instance in &fleet.instances {
+        let stands = instance.quota.standing();
+        assert_eq!((stands.shares, stands.alone, stands.fallbacks), (3, false, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_with_a_store_of_its_own_asks_it_for_nothing() {
+    let fleet = Fleet::new(Make::default()).await;
+    let line = Arc::new(Faulty::sound(fleet.store.clone()));
+    line.down();
+    let alone = Instance::over(line.clone(), &fleet.origin, Living::Alone, Some(TERMS), 5);
+    let asked: Vec<_> = (0..15).map(|_| alone.asks(Lane::Fill, "/")).collect();
+    let began = Instant::now();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), Ok(200));
+    }
+    assert_eq!((began.elapsed().as_millis() + 50) / 100, 10, "five at once, ten more in a second");
+    assert!(fleet.origin.excess(TERMS) <= 0);
+    assert_eq!(line.struck(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fills_of_one_instance_go_before_passes_of_another() {
+    let fleet = Fleet::new(Make::default()).await;
+    let [one, other] = [0, 1].map(|nth| &fleet.instances[nth]);
+    let first: Vec<_> = (0..5).map(|_| one.asks(Lane::Fill, "/first")).collect();
+    join_all(first).await;
+    let fills: Vec<_> = (0..8).map(|_| one.asks(Lane::Fill, "/fill")).collect();
+    sleep(ms(30)).await;
+    let passes: Vec<_> = (0..4).map(|_| other.asks(Lane::Pass, "/pass")).collect();
+    for asked in fills.into_iter().chain(passes) {
+        assert_eq!(asked.await.unwrap(), Ok(200));
+    }
+    let targets = fleet.origin.targets();
+    let last_fill = targets.iter().rposition(|target| target == "/fill").unwrap();
+    let first_pass = targets.iter().position(|target| target == "/pass").unwrap();
+    assert!(last_fill < first_pass, "{targets:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_token_is_a_wait_in_the_queue() {
+    let slow = crate::dust::BucketTerms { tokens: 1, period_us: 60_000_000, burst: 1 };
+    let fleet = Fleet::new(Make { rate: Some(slow), ..Make::default() }).await;
+    assert_eq!(fleet.instances[0].asks(Lane::Fill, "/").await.unwrap(), Ok(200));
+    let began = Instant::now();
+    let late = fleet.instances[1].asks(Lane::Fill, "/").await.unwrap();
+    assert_eq!((late, began.elapsed()), (Err(ErrorKind::QueueTimeout), PATIENCE));
+    let stands = fleet.instances[1].quota.standing();
+    assert_eq!((stands.counts.waited, stands.counts.refused, stands.counts.spent), (1, 1, 0));
+}
