@@ -11,6 +11,7 @@ mod follow;
 mod herd;
 mod leader;
 mod purge;
+mod quota;
 mod reads;
 mod rolling;
 mod store;
