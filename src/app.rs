@@ -42,8 +42,8 @@ mod upstreams;
 
 pub use descriptors::raise as raise_descriptors;
 pub use life::{Exit, Signals};
-pub use sockets::{Handed, Sockets};
 pub use memory::limit as memory_limit;
+pub use sockets::{Handed, Sockets};
 
 use health::Health;
 use lookout::Lookout;

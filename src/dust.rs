@@ -407,8 +407,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Traits {
     /// A store in this process. It answers from memory or from one disk: far below its bound, unless the
     /// disk hangs.
-    pub const HERE: Self =
-        Self { call_bound: LONGEST_CALL, exclusive: true, carries: 1 << 20, tells_all: true, counts_calls: false };
+    pub const HERE: Self = Self {
+        call_bound: LONGEST_CALL,
+        exclusive: true,
+        carries: 1 << 20,
+        tells_all: true,
+        counts_calls: false,
+    };
     /// A store across a network. It answers in a millisecond, or something is wrong (F6).
     pub const REMOTE: Self = Self {
         call_bound: Duration::from_millis(200),

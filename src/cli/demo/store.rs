@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The store of a demo's fleet.
 pub(super) enum Store {
     /// A server that runs for this demo alone.
-    Server(Server),
+    Server(Box<Server>),
     /// The memory of this process, and why it is that.
     Here(Arc<Embedded>, String),
 }
@@ -43,7 +43,7 @@ impl Store {
         let mut why = format!("neither {} is installed", SERVERS.join(" nor "));
         for program in SERVERS {
             match Server::start(program).await {
-                Ok(server) => return Self::Server(server),
+                Ok(server) => return Self::Server(Box::new(server)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => why = format!("{program} does not start: {error}"),
             }
@@ -74,7 +74,8 @@ impl Store {
     /// What was found, in a sentence.
     pub(super) fn told(&self) -> String {
         match self {
-            Self::Server(Server { program, at, child }) => {
+            Self::Server(server) => {
+                let Server { program, at, child } = &**server;
                 let id = child.id().map(|id| format!(", process {id}")).unwrap_or_default();
                 format!("They meet in a {program} of their own at {at}{id}, which writes nothing to disk.")
             }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::dust::Dust;
 use crate::policy;
 use crate::upstream::limit::{Gate, Limit, Pause};
-use crate::upstream::{Error, Request, Response, Upstream};
+use crate::upstream::{Error, OwnUrls, Request, Response, Upstream};
 
 /// Closes the gate of an upstream's limit when its origin asks to be left alone, and opens it when a trial shows
 /// that it takes requests again.
@@ -55,6 +55,10 @@ impl Upstream for Watched {
 
     fn own_path(&self, url: &url::Url) -> Option<String> {
         self.inner.own_path(url)
+    }
+
+    fn own_urls(&self) -> Option<&OwnUrls> {
+        self.inner.own_urls()
     }
 }
 

@@ -46,7 +46,7 @@ impl Rig {
 
     /// Takes as many leases as there is room for.
     fn fill_up(&mut self) -> Vec<String> {
-        (0..).map(|n| format!("k{n}")).take_while(|key| self.lease(key).is_ok()).collect()
+        (0..1_000).map(|n| format!("k{n}")).take_while(|key| self.lease(key).is_ok()).collect()
     }
 
     fn refused(&mut self, in_ms: u64) {
