@@ -1,10 +1,17 @@
 //! The fleet in containers: what docker-compose.yml and the Dockerfile name is there and fits
-//! together, as the compose tool itself reads it. Where a Docker engine runs, the fleet is brought up.
+//! together, as the compose tool itself reads it. Then the fleet is brought up, in the Docker engine that
+//! runs here or in one of the tests' own.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "compose/engine.rs"]
 mod engine;
+#[path = "compose/images.rs"]
+mod images;
+#[path = "compose/scenarios.rs"]
+mod scenarios;
+#[path = "compose/stack.rs"]
+mod stack;
 #[path = "support/kit.rs"]
 mod support;
 #[path = "compose/tool.rs"]
@@ -69,6 +76,15 @@ fn the_fleet_is_three_proxies_a_store_and_an_origin() {
     assert!(texts(&redis["command"]).contains(&"noeviction".to_owned()), "leases are not to be evicted");
     assert!(redis["healthcheck"]["test"].to_string().contains("ping"));
     assert_eq!(texts(&services["origin"]["command"])[..2], ["demo", "--origin-only"]);
+    // Each is waited for, and fills no disk with its log.
+    for (name, service) in services.as_object().unwrap() {
+        let check = &service["healthcheck"];
+        assert!(check["disable"] != true && !texts(&check["test"]).is_empty(), "{name}: {check}");
+        assert_eq!(service["logging"]["options"]["max-size"], "10m", "{name}");
+    }
+    let asks = texts(&services["origin"]["healthcheck"]["test"]);
+    assert_eq!(asks[..3], ["CMD", "dustgate", "demo"]);
+    assert!(asks.contains(&"--live".to_owned()), "{asks:?}");
     // What depends on each other is there.
     for (name, service) in services.as_object().unwrap() {
         for on in service["depends_on"].as_object().into_iter().flatten().map(|(on, _)| on) {
@@ -214,19 +230,19 @@ fn the_layer_of_dependencies_can_be_built() {
 }
 
 #[test]
-fn a_fleet_comes_up_where_an_engine_runs() {
-    if !engine::runs() {
-        println!("no Docker engine answers here: the files were checked, and the fleet was not brought up");
-        return;
+fn the_fleet_comes_up_in_containers_and_bears_what_the_pages_say() {
+    let engine = engine::Engine::find();
+    if engine.is_own() {
+        images::make(&engine);
+        scenarios::one_container(&engine);
     }
-    let fleet = engine::Fleet::up(&FILES);
-    for port in [8080, 8081, 8082] {
-        let answer = engine::get(port, "/slow?fleet");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{port}: {answer}");
+    scenarios::with_a_volume(&engine);
+    scenarios::with_a_bucket(&engine);
+    scenarios::the_fleet(&engine);
+    if !engine.is_own() {
+        // Only now does it have the image.
+        scenarios::one_container(&engine);
     }
-    let count = engine::get(8080, "/count").replace(' ', "");
-    assert!(count.contains("\"/slow?fleet\":1"), "one fetch for all: {count}");
-    drop(fleet);
 }
 
 #[test]

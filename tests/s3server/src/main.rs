@@ -1,5 +1,5 @@
-//! An S3 server over a directory: `s3server DIRECTORY ACCESS_KEY SECRET_KEY`. A bucket is a
-//! directory in it, an object a file. Listens on a port of 127.0.0.1 that the system chose, says
+//! An S3 server over a directory: `s3server DIRECTORY ACCESS_KEY SECRET_KEY [ADDRESS]`. A bucket is a
+//! directory in it, an object a file. Listens on ADDRESS, else on a port of 127.0.0.1 that the system chose, says
 //! `listening on http://…`, and `read N …` of each object that is read, while N are; ends when its input does.
 //!
 //! What it reads is told line by line how to go wrong:
@@ -59,15 +59,16 @@ fn is_read(request: &Request<Incoming>) -> bool {
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [directory, access, secret] = arguments.as_slice() else {
-        panic!("s3server DIRECTORY ACCESS_KEY SECRET_KEY");
+    let [directory, access, secret, listen @ ..] = arguments.as_slice() else {
+        panic!("s3server DIRECTORY ACCESS_KEY SECRET_KEY [ADDRESS]");
     };
+    let listen = listen.first().map_or("127.0.0.1:0", String::as_str);
     let files = FileSystem::new(directory).expect("the directory can be opened");
     let mut service = S3ServiceBuilder::new(files);
     service.set_auth(SimpleAuth::from_single(access.as_str(), secret.as_str()));
     let service = service.build();
     let faults = Arc::new(Faults::default());
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let listener = TcpListener::bind(listen).await.expect("a port is free");
     println!("listening on http://{}", listener.local_addr().expect("it is bound"));
     // Whoever started it holds the other end: it does not outlive them.
     let told = Arc::clone(&faults);
