@@ -1,4 +1,4 @@
-//! The images of an engine that can pull none: the product's, of the Dockerfile's last stage and the binary
+//! The images of an engine that can pull none: the product's, of the Dockerfile's last stages and the binary
 //! under test; and those that compose files name, each with something that does the same work.
 
 use std::fmt::Write as _;
@@ -56,9 +56,10 @@ pub fn make(engine: &Engine) {
     stand_in("amazon/aws-cli:2.31.0", &[], &[("/usr/local/bin/aws", AWS)], "");
 }
 
-/// The last stage of the Dockerfile, as it stands there. The stage before it has nothing but the binary.
+/// The stages of the Dockerfile after the one that builds, as they stand there. That one has nothing but the
+/// binary.
 fn product(engine: &Engine, stages: &str, directory: &Path) {
-    let last = stages.rfind("\nFROM ").expect("there is a stage") + 1;
+    let last = stages.find("\nFROM debian:").expect("there is a stage") + 1;
     let copied = stages[last..].lines().find_map(|line| line.strip_prefix("COPY --from=build "));
     let binary = copied.and_then(|words| words.split_whitespace().next()).expect("the binary is copied");
     fs::create_dir(directory).unwrap();
@@ -76,10 +77,11 @@ fn build(engine: &Engine, image: &str, directory: &Path) {
     engine.said(&["build", "--network", "host", "-t", image, directory.to_str().unwrap()]);
 }
 
-/// The image that the last stage is made from, and a Debian that was made here to stand for it.
+/// The image of which a stage takes what the program needs, and a Debian that was made here to stand for it.
 fn debian(stages: &str) -> (String, PathBuf) {
     let mut names = stages.lines().filter_map(|line| line.strip_prefix("FROM "));
-    let image = names.next_back().and_then(|words| words.split_whitespace().next()).expect("it has an image");
+    let named = names.find(|words| words.starts_with("debian:"));
+    let image = named.and_then(|words| words.split_whitespace().next()).expect("it has an image");
     let release = image.strip_prefix("debian:").and_then(|tag| tag.strip_suffix("-slim"));
     let release = release.unwrap_or_else(|| panic!("{image}: only debian:RELEASE-slim is made here"));
     (image.to_owned(), brought(&format!("debian-{release}.tar")))
