@@ -24,7 +24,7 @@ use super::hub::{Changes, Feed};
 use super::thread;
 use super::{
     Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Part, Publication, Put,
-    Renewal, Result, Traits, Written,
+    Renewal, Result, Traits, Value, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -160,6 +160,13 @@ impl Server {
             let time = self.shared.reads.time(&store.entries).await;
             if let Some(time) = time.map_err(|error| of_store(error, &store.name))? {
                 self.shared.clocked_within(time, sent, sent.elapsed() + Duration::from_secs(1));
+            }
+        }
+        // Those that showed life before may show it again only in a while.
+        for (key, entry) in self.list(self.shared.names.members()).await.unwrap_or_default() {
+            if let Value::Lease { rest } = entry.value {
+                let until = self.shared.server_ms().saturating_add(rest.map_or(0, ms));
+                lock(&self.shared.gate).lives(&key.into(), until);
             }
         }
         // Without an answer the limit of a server as it comes is taken for the token's.

@@ -81,10 +81,10 @@ struct Count {
 /// What the server has told of a minute that was under way.
 #[derive(Debug, Clone, Copy)]
 struct Told {
-    /// This instance's part of what was left.
-    part: u64,
-    /// How many writes this instance may make in that minute.
-    budget: u64,
+    /// What was left for all instances.
+    remaining: u64,
+    /// The writes that this instance had made.
+    spent: u64,
 }
 
 /// How many writes a minute the token has.
@@ -213,8 +213,7 @@ impl Gate {
     pub(super) fn told(&mut self, allowance: Allowance, now: Moment) {
         self.turn(now.server_ms);
         self.limit = Limit::Told(allowance.limit);
-        let part = allowance.remaining / self.instances();
-        self.count.told = Some(Told { part, budget: self.count.spent + part });
+        self.count.told = Some(Told { remaining: allowance.remaining, spent: self.count.spent });
     }
 
     /// Returns whether the server may have room for more than this instance has, so that it should be asked.
@@ -223,7 +222,9 @@ impl Gate {
             Limit::Guessed(_) => true,
             Limit::Told(limit) => self.budget() < limit,
         };
-        may_rise && self.is_open() && self.count.told.is_none_or(|told| told.part >= WORTH)
+        may_rise
+            && self.is_open()
+            && self.count.told.is_none_or(|told| told.remaining / self.instances() >= WORTH)
     }
 
     /// Records that the lease of a fill was granted to this instance, or renewed.
@@ -266,7 +267,9 @@ impl Gate {
     fn budget(&self) -> u64 {
         let (Limit::Guessed(limit) | Limit::Told(limit)) = self.limit;
         let share = (limit / self.instances()).min(self.shown.unwrap_or(u64::MAX));
-        share.max(self.count.told.map_or(0, |told| told.budget))
+        // Others may have shown life since.
+        let told = self.count.told.map(|told| told.spent + told.remaining / self.instances());
+        told.unwrap_or(0).max(share)
     }
 
     /// How many instances may share the token.

@@ -117,6 +117,11 @@ impl Names {
         u128::from_str_radix(name.get(..HASH)?, 16).ok()
     }
 
+    /// What precedes the keys of instances.
+    pub(super) fn members(&self) -> &str {
+        &self.members
+    }
+
     /// Returns whether the key is of an instance: its lease, or the mark beside it.
     pub(super) fn is_member(&self, key: &str) -> bool {
         key.starts_with(&self.members)

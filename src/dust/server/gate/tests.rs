@@ -116,6 +116,9 @@ async fn instances_share_a_token_until_the_server_tells_what_is_left() {
     let now = rig.now();
     rig.gate.told(Allowance { limit: 100, remaining: 50 }, now);
     assert_eq!(rig.gate.budget(), 39 + 25, "the other one gets as much");
+    rig.gate.lives(&"dustgate/i/c".into(), rig.server_ms + 10_000);
+    assert_eq!(rig.gate.budget(), 39 + 16, "one that joins as well");
+    rig.gate.closed("dustgate/i/c");
     assert!(rig.lease("more").is_ok() && rig.gate.may_be_told_more());
     rig.gate.told(Allowance { limit: 100, remaining: 14 }, now);
     assert!(!rig.gate.may_be_told_more(), "asking is a write, too");
