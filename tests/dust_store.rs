@@ -4,6 +4,8 @@
 
 #[path = "dust_store/applications.rs"]
 mod applications;
+#[path = "dust_store/budget.rs"]
+mod budget;
 #[path = "dust_store/conform.rs"]
 mod conform;
 #[path = "dust_store/faults.rs"]
@@ -18,6 +20,8 @@ mod gaps;
 mod kit;
 #[path = "dust_store/limited.rs"]
 mod limited;
+#[path = "dust_store/listing.rs"]
+mod listing;
 #[path = "dust_store/measure.rs"]
 mod measure;
 #[path = "dust_store/prune.rs"]

@@ -53,7 +53,7 @@ async fn pair() -> (DustServer, Arc<dyn Dust>, Arc<dyn Dust>) {
 }
 
 fn unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) {
-    assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+    assert!(matches!(answer, Err(Error::Unavailable(_) | Error::NotDone(_))), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,6 +135,40 @@ async fn a_lease_that_a_busy_writer_takes_later_can_be_released() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_lands_after_its_caller_looked_is_looked_for_again() {
+    let (server, a, b) = pair().await;
+    server.faults(|it| {
+        (it.unavailable_committed, it.commit_delay) = (Next::of("lease", 2), Duration::from_secs(1));
+    });
+    unavailable(&a.lease(LOCK, TTL, &holder("one"), 0).await);
+    a.release_holder(LOCK, &holder("one")).await.unwrap();
+    unavailable(&a.lease("other", TTL, &holder("one"), 0).await);
+    let landed = async {
+        while b.entry(LOCK).await.unwrap().is_none() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), landed).await.expect("it lands");
+    // Its holder asks again for the other one, and has it.
+    let kept = lease_at(&*a, "other").await;
+    let freed = async {
+        while b.entry(LOCK).await.unwrap().is_some() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), freed).await.expect("long before it expires");
+    assert_eq!(a.renew(&kept, TTL).await, Ok(Renewal::Renewed));
+}
+
+/// The lease at `key` for the holder that has asked for it before.
+async fn lease_at(dust: &dyn Dust, key: &str) -> Lease {
+    match dust.lease(key, TTL, &holder("one"), 0).await {
+        Ok(Grant::Granted(lease)) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lease_whose_caller_has_left_is_released_when_its_answer_comes() {
     let (server, a, b) = pair().await;
     server.faults(|it| {
@@ -180,9 +214,8 @@ async fn a_token_at_its_limit_is_left_alone_by_all_that_share_it() {
     };
     let herd = (0..3).flat_map(|client| (0..30).map(move |n| (client, n)));
     let answers = join_all(herd.clone().map(|(client, n)| ask(client, n))).await;
-    // A new minute of the server may begin meanwhile.
     let granted = answers.iter().filter(|answer| matches!(answer, Ok(Grant::Granted(_)))).count();
-    assert!((20..=40).contains(&granted), "{granted}");
+    assert!((3..=20).contains(&granted), "each takes what it can end: {granted}");
     let sent = server.count("lease");
     let began = Instant::now();
     for (client, n) in herd {

@@ -56,7 +56,7 @@ async fn done(dust: &dyn Dust, request: &Map<String, Value>, n: usize) -> Result
         holder: holder.clone(),
     });
     let said = |error: Error| match error {
-        Error::Unavailable(_) => "unavailable".to_owned(),
+        Error::Unavailable(_) | Error::NotDone(_) => "unavailable".to_owned(),
         other => format!("{other:?}"),
     };
     let written = |written: Result<Written, Error>| match written {
@@ -110,8 +110,19 @@ fn recording(name: &str) -> Recording {
 /// Plays one connection of a recording. Returns how many writes were played, and what was wrong.
 async fn play(name: &str, conn: &str) -> (usize, Vec<String>) {
     let recording = recording(name);
+    // What events have told of is held without a write.
+    let asked = recording.lines.iter().filter(|line| line["conn"] == conn && line["say"][3] == "write");
+    let held = asked.filter(|line| {
+        let request = line["say"][4].as_object().filter(|request| is_made(request));
+        request.is_some_and(|request| request["op"] == "lease")
+            && recorded(&recording, conn, &line["say"][1]) == Err("held".into())
+    });
+    let held: Vec<_> = held.map(|line| line["say"][4]["client_op_id"].clone()).collect();
+    let is_sent = move |write: &Map<String, Value>| {
+        is_made(write) && !write.get("client_op_id").is_some_and(|name| held.contains(name))
+    };
     let server =
-        DustServer::start(recording.setup().script(Script::of(&recording, conn).only(is_made))).await;
+        DustServer::start(recording.setup().script(Script::of(&recording, conn).only(is_sent))).await;
     let target = target(&server, recording.store().unwrap()).with_token(TOKEN);
     let dust = try_open(target).await.unwrap();
     let (mut played, mut is_limited) = (0, false);
