@@ -45,7 +45,8 @@ impl Lift {
 
     /// The lifted count.
     pub(super) fn number(&self, count: u64) -> u64 {
-        count + self.0.iter().rev().find(|step| count > step.from).map_or(0, |step| step.by)
+        let step = self.0.iter().rev().find(|step| count > step.from);
+        count.saturating_add(step.map_or(0, |step| step.by))
     }
 
     /// The count whose lifted one this is.
@@ -58,9 +59,13 @@ impl Lift {
         let mut steps: Vec<_> = self.0.iter().copied().filter(|step| step.from < count).collect();
         let last = steps.last().map_or(0, |step| step.by);
         steps.push(Step { from: count, by: above.saturating_sub(count).max(last) });
-        // The oldest counts then have lower numbers, which more purges cover.
-        let first = steps.len().saturating_sub(STEPS);
-        (above <= HIGHEST && count <= HIGHEST).then(|| Self(steps.split_off(first)))
+        let gone = steps.len().saturating_sub(STEPS);
+        if gone > 0 {
+            steps.drain(..gone);
+            // The oldest counts get higher numbers, never lower ones: a purge among them covers no less.
+            steps[0].from = 0;
+        }
+        (above <= HIGHEST && count <= HIGHEST).then_some(Self(steps))
     }
 }
 
@@ -86,6 +91,17 @@ mod tests {
             }
             proptest::prop_assert_eq!(Lift::read(&lift.text()), Some(lift));
         }
+    }
+
+    #[test]
+    fn with_too_many_steps_no_number_gets_lower() {
+        let mut lift = Lift::default();
+        for n in 1..=STEPS as u64 + 9 {
+            let next = lift.raised(n * 10, lift.number(n * 10) + 100).unwrap();
+            assert!((1..n * 10).all(|count| next.number(count) >= lift.number(count)));
+            lift = next;
+        }
+        assert_eq!(lift.0.len(), STEPS);
     }
 
     #[test]

@@ -80,6 +80,7 @@ fn landed(outcome: Outcome) -> Result<()> {
     }
 }
 
+/// The write that raises the lift, unless numbers would be too high.
 fn raising(lying: &Lying, count: u64, above: u64) -> Option<Write> {
     let lift = lying.lift.raised(count, above)?;
     Some(Write::set_if(LIFT.into(), &Names::lift(), &lift.text(), lying.count))
