@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "real containers, and nothing else on this thread")]
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,11 @@ impl<'a> Stack<'a> {
     /// Brings it up, and waits until all of it is healthy.
     pub fn up(engine: &'a Engine, files: &[&'static str]) -> Self {
         let stack = Self { engine, files: files.to_vec() };
+        // The ports are those of the pages. Whatever else has one of them may be about to end.
+        for port in PROXIES.iter().flat_map(|(_, data, admin)| [*data, *admin]) {
+            stack
+                .until(&format!("port {port} to be free"), || TcpListener::bind(("127.0.0.1", port)).is_ok());
+        }
         let build = if engine.is_own() { "--no-build" } else { "--build" };
         // The pages' own line waits; the tool before it can't, so that is done below in any case. A service
         // that ends when its work is done would fail it.
