@@ -7,7 +7,7 @@
 //!
 //! # The rate
 //! The store has a bucket of tokens for the whole fleet, which fills on the store's clock. Each instance has a
-//! keeper for each rate ([`rate`]): a task that takes tokens for the requests that wait, all of them in one call.
+//! keeper for each rate (`rate`): a task that takes tokens for the requests that wait, all of them in one call.
 //! No token is taken in advance: kept for later, it would be one too many then.
 //!
 //! If the store does not answer, or has no buckets, the instance goes by a bucket of its own, with its share of
@@ -16,7 +16,7 @@
 //!
 //! # Pauses
 //! An answer of 429 or 503 with Retry-After closes the upstream's gate, here at once. The keeper of pauses
-//! ([`pause`]) leaves a note in the store, so that the gates of the other instances close too. When the time is
+//! (`pause`) leaves a note in the store, so that the gates of the other instances close too. When the time is
 //! over, one exchange of the whole fleet goes out: a lease says whose. Its answer opens all gates or closes them
 //! again.
 //!

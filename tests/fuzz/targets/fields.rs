@@ -3,9 +3,9 @@
 
 use dustgate_fuzz::key::Key;
 use dustgate_fuzz::policy::{
-    Hop, Lifetime, RangeRequest, Ranged, RequestFacts, Rules, Varies, Want, best_language, conditional,
-    content_length, fill_headers, http_date, is_loop, needs_upgrade, normal, parse_date, pass_headers,
-    ranged, resumes, resumption, strip_connection, validators, variant_key, varies,
+    ForwardedFields, Hop, Lifetime, RangeRequest, Ranged, RequestFacts, Rules, Varies, Want, best_language,
+    conditional, content_length, fill_headers, http_date, is_loop, needs_upgrade, normal, parse_date,
+    pass_headers, ranged, resumes, resumption, strip_connection, validators, variant_key, varies,
 };
 use dustgate_fuzz::record::LifetimeBy;
 use dustgate_fuzz::route::{KeyedField, Route};
@@ -48,12 +48,14 @@ fuzz_target!(|data: &[u8]| {
         header::ACCEPT_LANGUAGE,
         HeaderName::from_static("cdn-loop"),
         HeaderName::from_static("x-forwarded-for"),
+        header::FORWARDED,
     ] {
         everything.append(field, one.clone());
     }
     everything.append(header::CONNECTION, two.clone());
     let _ = (is_loop(&everything, "f"), needs_upgrade(http::Version::HTTP_11, &everything));
-    let hop = Hop { name: "n", fleet: "f", scheme: "http", host: "a", client: None, trusted: true };
+    let fields = ForwardedFields::Both;
+    let hop = Hop { name: "n", fleet: "f", scheme: "http", host: "a", client: None, trusted: true, fields };
     let _ = (fill_headers(&everything, &rules, &hop), pass_headers(&everything, &rules, &hop));
 
     let lifetime =
