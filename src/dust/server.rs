@@ -262,7 +262,7 @@ impl Server {
                         let raised = raise::raise(&self.shared, spot, token, seen).await;
                         if raised != Ok(false) {
                             // It is asked for anew, or the caller hears of no lease.
-                            self.give_back(&lease).await?;
+                            self.give_back(&lease).await.map_err(Error::perhaps_done)?;
                             raised?;
                             is_first = false;
                             continue;
@@ -292,7 +292,8 @@ impl Server {
                         return Ok(Grant::Occupied);
                     }
                 }
-                Err(reason) => return Err(reason.error()),
+                Err(reason) if is_first => return Err(reason.error()),
+                Err(reason) => return Err(reason.error().perhaps_done()),
             }
             is_first = false;
         }

@@ -53,7 +53,8 @@ async fn publish(dust: &dyn Dust, n: u32, lease: &Lease) -> Result<Landing, Erro
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_are_taken_only_as_far_as_they_can_be_ended() {
-    let server = limited(Setup::cranked(MINUTE), 60, 1000).await;
+    // What is guessed until the server has told it.
+    let server = limited(Setup::cranked(MINUTE), 100, 1000).await;
     let dust = open(&server).await;
     let asked = join_all((0..100).map(|n| lease(&*dust, n))).await;
     let mut granted = Vec::new();
@@ -64,7 +65,7 @@ async fn leases_are_taken_only_as_far_as_they_can_be_ended() {
             other => panic!("{other:?}"),
         }
     }
-    assert!((10..20).contains(&granted.len()), "{}", granted.len());
+    assert!((20..=32).contains(&granted.len()), "{}", granted.len());
     for (n, lease) in &granted {
         assert!(matches!(publish(&*dust, *n, lease).await, Ok(Landing::At(_))), "{n}");
     }

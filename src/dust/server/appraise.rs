@@ -34,16 +34,16 @@ impl Shared {
     pub(super) async fn ask_allowance(&self) -> Result<()> {
         let ticket = Ticket::admit(&self.gate, Class::Owed, self.moment());
         let mut ticket = ticket.map_err(fault::denied)?;
-        let sent = Instant::now();
+        let (sent, answered) = (Instant::now(), lock(&self.gate).answered(self.moment()));
         ticket.sent();
         let Some(allowance) = self.reads.allowance(&self.stores[0].entries).await? else { return Ok(()) };
         let (now, mut gate) = (self.moment(), lock(&self.gate));
         match allowance {
             Ok(allowance) => {
                 gate.passed(sent);
-                gate.told(allowance, now);
+                gate.told(allowance, answered, now);
             }
-            Err(rest) => gate.refused(now.at + rest + self.dice.up_to(SPREAD), now),
+            Err(rest) => gate.refused(now.at + rest + self.dice.up_to(SPREAD), false, now),
         }
         Ok(())
     }

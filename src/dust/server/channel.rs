@@ -55,10 +55,14 @@ impl<'a> Channel<'a> {
     pub(super) async fn run(&self, joined: Joined, pushes: mpsc::Receiver<Push>) -> Error {
         let Joined { socket, count } = joined;
         let (out, inward) = socket.split();
-        tokio::select! {
+        let why = tokio::select! {
             why = self.read(inward, count) => why,
             why = self.write(out, pushes) => why,
-        }
+        };
+        // The server may have what was sent.
+        let left = lock(&self.line.pending).forget(None);
+        self.may_land_late(left);
+        why
     }
 
     fn store(&self) -> &Store {
@@ -119,10 +123,21 @@ impl<'a> Channel<'a> {
         if self.is_asked.load(Ordering::Acquire) {
             return Err(Error::Unavailable(format!("no sign of life within {CALL_BOUND:?}")));
         }
-        if lock(&self.line.pending).is_over(now) {
+        let mut pending = lock(&self.line.pending);
+        if pending.is_over(now) {
             return Err(Error::Unavailable("it answers no write".into()));
         }
+        let late = pending.forget(Some(now));
+        drop(pending);
+        self.may_land_late(late);
         Ok(())
+    }
+
+    /// Has leases looked for whose answers are not waited for any more.
+    fn may_land_late(&self, leases: Vec<(Arc<str>, Arc<str>)>) {
+        for (key, holder) in leases {
+            self.shared.strays(&key, &holder);
+        }
     }
 
     // --- what comes in ---
@@ -276,6 +291,8 @@ impl<'a> Channel<'a> {
     fn pass_on_late(&self, event: &Event) {
         if let Some(change) = self.shared.meaning(self.index, event).change {
             lock(&self.store().recent).forget(event.store_seq);
+            // Before it, too: whoever follows the numbers must not take it for the last one.
+            self.shared.hub.lost();
             self.shared.hub.emit(change);
             self.shared.hub.lost();
         }

@@ -35,6 +35,10 @@ const END: u64 = 2;
 const WORTH: u64 = 8;
 /// The length of the server's window.
 const WINDOW_MS: u64 = 60_000;
+/// What is known of the server's clock is that near: a refusal so soon in a minute is one of the minute before.
+const EDGE_MS: u64 = 250;
+/// More writes a minute than any server takes.
+const MOST: u64 = 10_000_000;
 
 /// What a write is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(super) struct Gate {
     count: Count,
     /// Leases that are asked for.
     asked: u64,
+    /// Writes that are not answered yet.
+    under_way: u64,
     /// The open leases of fills, and when they expire by the server's clock.
     open: BTreeMap<Arc<str>, WallMs>,
     /// The leases of the instances, likewise.
@@ -112,6 +118,13 @@ pub(super) struct Moment {
     pub server_ms: WallMs,
 }
 
+/// The writes of a minute that were answered at some moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    minute: u64,
+    writes: u64,
+}
+
 /// Why a write does not go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
@@ -138,6 +151,7 @@ impl Default for Gate {
             minute: 0,
             count: Count::default(),
             asked: 0,
+            under_way: 0,
             open: BTreeMap::new(),
             members: BTreeMap::new(),
             limit: Limit::Guessed(STOCK),
@@ -173,6 +187,7 @@ impl Gate {
             self.passage = Passage::Probing(now.at);
         }
         self.count.spent += 1;
+        self.under_way += 1;
         self.asked += u64::from(class == Class::Lease);
         Ok(())
     }
@@ -181,6 +196,15 @@ impl Gate {
     pub(super) fn counts(&mut self, now: Moment) {
         self.turn(now.server_ms);
         self.count.spent += 1;
+        self.under_way += 1;
+    }
+
+    /// How many writes of this minute the server has certainly counted: those that were answered.
+    pub(super) fn answered(&mut self, now: Moment) -> Answered {
+        self.turn(now.server_ms);
+        // The question is a write itself, and counted by its answer.
+        let writes = (self.count.spent + 1).saturating_sub(self.under_way);
+        Answered { minute: self.minute, writes }
     }
 
     /// Returns whether all that is owed goes out at once.
@@ -188,11 +212,12 @@ impl Gate {
         self.passage == Passage::Open
     }
 
-    /// Records that a call was refused for the limit; the next minute begins at `until`.
-    pub(super) fn refused(&mut self, until: Instant, now: Moment) {
+    /// Records that a call was refused for the limit; the next minute begins at `until`. One that `is_over` was
+    /// refused in a minute that has passed.
+    pub(super) fn refused(&mut self, until: Instant, is_over: bool, now: Moment) {
         self.turn(now.server_ms);
         self.count.spent = self.count.spent.saturating_sub(1);
-        if !self.count.is_refused {
+        if !self.count.is_refused && !is_over {
             (self.count.is_refused, self.shown) = (true, Some(self.count.spent.max(LEAST)));
         }
         self.passage = match self.passage {
@@ -209,18 +234,23 @@ impl Gate {
         }
     }
 
-    /// Records what the server says of the token. What is left is for all instances.
-    pub(super) fn told(&mut self, allowance: Allowance, now: Moment) {
+    /// Records what the server says of the token. What is left is for all instances. Of the writes that were
+    /// under way when it was asked, which had been `answered` by then, it may not have counted any.
+    pub(super) fn told(&mut self, allowance: Allowance, answered: Answered, now: Moment) {
         self.turn(now.server_ms);
         self.limit = Limit::Told(allowance.limit);
-        self.count.told = Some(Told { remaining: allowance.remaining, spent: self.count.spent });
+        if answered.minute == self.minute {
+            self.count.told = Some(Told { remaining: allowance.remaining, spent: answered.writes });
+        }
     }
 
     /// Returns whether the server may have room for more than this instance has, so that it should be asked.
     pub(super) fn may_be_told_more(&self) -> bool {
         let may_rise = match self.limit {
             Limit::Guessed(_) => true,
-            Limit::Told(limit) => self.budget() < limit,
+            Limit::Told(limit) => {
+                self.budget() < self.count.told.map_or(limit, |told| told.spent + told.remaining)
+            }
         };
         may_rise
             && self.is_open()
@@ -268,8 +298,13 @@ impl Gate {
         let (Limit::Guessed(limit) | Limit::Told(limit)) = self.limit;
         let share = (limit / self.instances()).min(self.shown.unwrap_or(u64::MAX));
         // Others may have shown life since.
-        let told = self.count.told.map(|told| told.spent + told.remaining / self.instances());
-        told.unwrap_or(0).max(share)
+        match self.count.told {
+            None => share,
+            Some(told) => {
+                let part = told.spent + told.remaining / self.instances();
+                part.max(share).min(told.spent + told.remaining)
+            }
+        }
     }
 
     /// How many instances may share the token.
@@ -280,7 +315,8 @@ impl Gate {
     /// Begins to count anew if a minute of the server's clock has begun.
     fn turn(&mut self, server_ms: WallMs) {
         let minute = server_ms / WINDOW_MS;
-        if minute == self.minute {
+        // The estimate of the server's clock may go back a little.
+        if minute == self.minute || minute + 1 == self.minute {
             return;
         }
         self.minute = minute;
@@ -290,11 +326,11 @@ impl Gate {
             return;
         }
         // More may be allowed than was thought.
-        self.shown = self.shown.map(|shown| shown + shown / 2 + END);
+        self.shown = self.shown.map(|shown| (shown + shown / 2 + END).min(MOST));
         if let Limit::Guessed(limit) = &mut self.limit
             && self.shown.is_none_or(|shown| shown > *limit)
         {
-            *limit += *limit / 2;
+            *limit = (*limit + *limit / 2).min(MOST);
         }
     }
 }
@@ -328,6 +364,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut gate = lock(&self.gate);
         gate.asked -= u64::from(self.class == Class::Lease);
+        gate.under_way -= 1;
         if !self.is_sent {
             gate.count.spent = gate.count.spent.saturating_sub(1);
             if let Passage::Probing(since) = gate.passage {
@@ -338,9 +375,12 @@ impl Drop for Ticket {
     }
 }
 
-/// How long the minute of the server's clock still lasts.
-pub(super) fn rest_of_minute(server_ms: u64) -> Duration {
-    Duration::from_millis(WINDOW_MS - server_ms % WINDOW_MS)
+/// How long after a write was sent the limit lasts for which it was refused, and whether that is over. It was sent
+/// at `sent_ms` of the server's clock, which shows `now_ms`.
+pub(super) fn rest_of_refusal(sent_ms: u64, now_ms: u64) -> (Duration, bool) {
+    let into = sent_ms % WINDOW_MS;
+    let rest = if into < EDGE_MS { EDGE_MS - into } else { WINDOW_MS - into };
+    (Duration::from_millis(rest), into < EDGE_MS || now_ms / WINDOW_MS > sent_ms / WINDOW_MS)
 }
 
 #[cfg(test)]

@@ -127,6 +127,17 @@ impl Names {
         key.starts_with(&self.members)
     }
 
+    /// Returns whether the key is of the lease under which an instance writes the purges that it owes.
+    pub(super) fn is_raise(&self, key: &str) -> bool {
+        let name = key.strip_prefix(LOCKS).and_then(|key| key.strip_prefix(&*self.root));
+        name.is_some_and(|name| name.starts_with("s/raise/"))
+    }
+
+    /// Returns whether the key is of a claim on segments.
+    pub(super) fn is_claim(key: &str) -> bool {
+        key.ends_with('w') && key.contains('!')
+    }
+
     fn of_root<'a>(&self, key: &'a str) -> Option<&'a str> {
         let name = key.strip_prefix(LOCKS).unwrap_or(key).strip_prefix(&*self.root)?;
         (!name.contains('/') && !matches!(name, "" | "." | "..")).then_some(name)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::gate::Ticket;
+use super::gate::{Class, Ticket};
 use super::op::{Kind, Tag, Write};
 use super::state::{CALL_BOUND, Outcome};
 
@@ -72,8 +72,13 @@ impl Pending {
         Some(waiting)
     }
 
-    /// Returns whether another write may be sent. While the server answers none, one is sent per call bound.
-    pub(super) fn admits(&self, now: Instant) -> bool {
+    /// Returns whether another write may be sent. While the server answers none, one is sent per call bound; and
+    /// nothing is begun while it is late with any: it answers one after another.
+    pub(super) fn admits(&self, class: Class, now: Instant) -> bool {
+        let is_late = || self.waiting.values().any(|waiting| now >= waiting.sent + CALL_BOUND);
+        if class != Class::Owed && is_late() {
+            return false;
+        }
         !self.is_stuck(now, CALL_BOUND) || self.tried.is_none_or(|tried| now >= tried + CALL_BOUND)
     }
 
@@ -82,14 +87,18 @@ impl Pending {
         self.tried = self.is_stuck(now, CALL_BOUND).then_some(now);
     }
 
-    /// Returns whether the server has answered no write for so long that the channel must be gone. Forgets
-    /// single writes whose answers were lost.
-    pub(super) fn is_over(&mut self, now: Instant) -> bool {
-        if self.is_stuck(now, LONGEST) {
-            return true;
-        }
-        self.waiting.retain(|_, waiting| now < waiting.sent + LONGEST);
-        false
+    /// Returns whether the server has answered no write for so long that the channel must be gone.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.is_stuck(now, LONGEST)
+    }
+
+    /// Forgets the writes whose answers are late, or all of them: `None`. Returns the leases among them, which
+    /// may land nevertheless: their keys and their holders.
+    pub(super) fn forget(&mut self, late: Option<Instant>) -> Vec<(Arc<str>, Arc<str>)> {
+        let is_forgotten =
+            |_: &u64, waiting: &mut Waiting| late.is_none_or(|now| now >= waiting.sent + LONGEST);
+        let forgotten = self.waiting.extract_if(.., is_forgotten);
+        forgotten.filter_map(|(_, waiting)| Some((waiting.key, waiting.holder?))).collect()
     }
 
     /// Returns whether nothing was settled since a write was sent, and that is longer ago than `bound`.
@@ -129,16 +138,31 @@ mod tests {
     async fn a_store_that_answers_nothing_is_asked_once_per_bound() {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let _first = sent(&mut pending, 1, now);
-        assert!(pending.admits(now + CALL_BOUND / 2));
+        assert!(pending.admits(Class::Owed, now + CALL_BOUND / 2));
         let late = now + CALL_BOUND;
-        assert!(pending.admits(late) && pending.admits(late), "one that was not sent does not count");
+        assert!(
+            pending.admits(Class::Owed, late) && pending.admits(Class::Owed, late),
+            "one that was not sent does not count"
+        );
         pending.sends(late);
-        assert!(!pending.admits(late) && pending.admits(late + CALL_BOUND));
+        assert!(!pending.admits(Class::Owed, late) && pending.admits(Class::Owed, late + CALL_BOUND));
         assert!(!pending.is_over(late) && pending.is_over(now + LONGEST));
         // Another one is answered: only the answer of the first was lost.
         let _second = sent(&mut pending, 2, late);
         pending.settle(2, late);
-        assert!(pending.admits(late) && pending.admits(late) && !pending.is_over(now + LONGEST));
-        assert!(pending.waiting.is_empty());
+        assert!(
+            pending.admits(Class::Owed, late)
+                && pending.admits(Class::Owed, late)
+                && !pending.is_over(now + LONGEST)
+        );
+        assert!(pending.forget(Some(now + LONGEST)).is_empty() && pending.waiting.is_empty(), "no lease");
+        let lease = Write::lease("l".into(), &["l".into()], 30_000, "holder");
+        let (tell, _told) = oneshot::channel();
+        let ticket = Ticket::of_debt(&Arc::default(), Moment { at: late, server_ms: 0 });
+        pending.add(3, &lease, tell, ticket, late);
+        let late = late + CALL_BOUND;
+        assert!(!pending.admits(Class::Lease, late), "nothing is begun while it is late with any");
+        assert!(pending.forget(Some(late)).is_empty(), "its answer may come");
+        assert_eq!(pending.forget(None), [("l".into(), "holder".into())], "it may land");
     }
 }

@@ -11,7 +11,7 @@ use super::super::hub::Hub;
 use super::super::skew::Skew;
 use super::super::{Error, Result};
 use super::fault::{self, Reason};
-use super::gate::{Class, Denied, Gate, Moment, Ticket, rest_of_minute};
+use super::gate::{Class, Denied, Gate, Moment, Ticket, rest_of_refusal};
 use super::http::Reads;
 use super::names::Names;
 use super::numbers::{Numbers, Spot};
@@ -171,10 +171,11 @@ impl Shared {
         let now = Instant::now();
         let full = |_| Error::NotDone("too many writes wait".into());
         let place = line.queue.try_reserve().map_err(full)?;
-        if !lock(&line.pending).admits(now) {
+        let class = self.class(&write);
+        if !lock(&line.pending).admits(class, now) {
             return Err(Error::NotDone("the store is busy".into()));
         }
-        let ticket = Ticket::admit(&self.gate, self.class(&write), self.moment()).map_err(|denied| {
+        let ticket = Ticket::admit(&self.gate, class, self.moment()).map_err(|denied| {
             if denied == Denied::Kept && lock(&self.gate).may_be_told_more() {
                 self.held_back.notify_one();
             }
@@ -206,8 +207,10 @@ impl Shared {
     fn class(&self, write: &Write) -> Class {
         match write.kind {
             Kind::Lease if self.names.is_member(&write.key) => Class::Owed,
-            // A fill without a lease tells of itself.
-            Kind::Free if self.names.hash(&write.key).is_some() => Class::Spare,
+            // The right to write the purges that are owed.
+            Kind::Lease if self.names.is_raise(&write.key) => Class::Owed,
+            // A fill without a lease claims its segments.
+            Kind::Free if Names::is_claim(&write.key) => Class::Spare,
             _ => write.class,
         }
     }
@@ -217,8 +220,12 @@ impl Shared {
         let Answer { key, kind, class, tag, sent } = *answer;
         let (now, mut gate) = (self.moment(), lock(&self.gate));
         if matches!(outcome, Err(Reason::Limited)) {
-            let until = now.at + rest_of_minute(now.server_ms) + self.dice.up_to(SPREAD);
-            gate.refused(until, now);
+            // By the minute in which it was sent: its answer may come in the next one.
+            let sent_ms =
+                now.server_ms.saturating_sub(crate::clock::millis(now.at.saturating_duration_since(sent)));
+            let (rest, is_over) = rest_of_refusal(sent_ms, now.server_ms);
+            let spread = if is_over { Duration::ZERO } else { self.dice.up_to(SPREAD) };
+            gate.refused(sent + rest + spread, is_over, now);
             return;
         }
         gate.passed(sent);

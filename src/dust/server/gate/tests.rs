@@ -32,14 +32,22 @@ impl Rig {
     fn lease(&mut self, key: &str) -> Result<(), Denied> {
         self.admit(Class::Lease)?;
         self.gate.asked -= 1;
+        self.gate.under_way -= 1;
         self.gate.opened(&key.into(), self.server_ms + 30_000);
         Ok(())
+    }
+
+    /// What the server tells after everything was answered.
+    fn told(&mut self, allowance: Allowance, now: Moment) {
+        let answered = self.gate.answered(now);
+        self.gate.told(allowance, Answered { writes: answered.writes - 1, ..answered }, now);
     }
 
     /// Publishes and releases.
     fn end(&mut self, key: &str) {
         for _ in 0..END {
             self.admit(Class::Owed).expect("what is owed goes out");
+            self.gate.under_way -= 1;
         }
         self.gate.closed(key);
     }
@@ -51,7 +59,7 @@ impl Rig {
 
     fn refused(&mut self, in_ms: u64) {
         let now = self.now();
-        self.gate.refused(now.at + Duration::from_millis(in_ms), now);
+        self.gate.refused(now.at + Duration::from_millis(in_ms), false, now);
     }
 }
 
@@ -59,7 +67,7 @@ impl Rig {
 async fn leases_leave_room_for_their_ends_and_for_what_an_instance_writes_at_rest() {
     let mut rig = Rig::new();
     let now = rig.now();
-    rig.gate.told(Allowance { limit: 100, remaining: 100 }, now);
+    rig.told(Allowance { limit: 100, remaining: 100 }, now);
     let leases = rig.fill_up();
     assert_eq!(leases.len(), 30, "30 leases, 60 writes that end them, 10 at rest");
     assert_eq!(rig.admit(Class::Lease), Err(Denied::Kept));
@@ -114,13 +122,13 @@ async fn instances_share_a_token_until_the_server_tells_what_is_left() {
     assert_eq!(rig.gate.count.spent, 39);
     assert!(rig.gate.may_be_told_more());
     let now = rig.now();
-    rig.gate.told(Allowance { limit: 100, remaining: 50 }, now);
+    rig.told(Allowance { limit: 100, remaining: 50 }, now);
     assert_eq!(rig.gate.budget(), 39 + 25, "the other one gets as much");
     rig.gate.lives(&"dustgate/i/c".into(), rig.server_ms + 10_000);
     assert_eq!(rig.gate.budget(), 39 + 16, "one that joins as well");
     rig.gate.closed("dustgate/i/c");
     assert!(rig.lease("more").is_ok() && rig.gate.may_be_told_more());
-    rig.gate.told(Allowance { limit: 100, remaining: 14 }, now);
+    rig.told(Allowance { limit: 100, remaining: 14 }, now);
     assert!(!rig.gate.may_be_told_more(), "asking is a write, too");
     rig.wait(MINUTE);
     assert_eq!(rig.lease("a minute later"), Ok(()));
@@ -131,7 +139,7 @@ async fn instances_share_a_token_until_the_server_tells_what_is_left() {
 async fn a_server_that_allows_more_is_taken_at_its_word() {
     let mut rig = Rig::new();
     let now = rig.now();
-    rig.gate.told(Allowance { limit: 1_000_000, remaining: 999_990 }, now);
+    rig.told(Allowance { limit: 1_000_000, remaining: 999_990 }, now);
     for n in 0..10_000 {
         rig.lease(&format!("k{n}")).unwrap();
     }
@@ -209,7 +217,7 @@ async fn a_first_call_that_is_lost_is_sent_again_and_one_that_never_went_does_no
     assert_eq!(rig.admit(Class::Owed), Ok(()));
     let gate = Arc::new(Mutex::new(Gate::default()));
     let now = rig.now();
-    lock(&gate).refused(now.at, now);
+    lock(&gate).refused(now.at, false, now);
     let first = Ticket::admit(&gate, Class::Lease, now).unwrap();
     assert!(Ticket::admit(&gate, Class::Owed, now).is_err());
     drop(first);
@@ -223,6 +231,9 @@ async fn a_first_call_that_is_lost_is_sent_again_and_one_that_never_went_does_no
 
 #[test]
 fn the_limit_ends_with_the_servers_minute() {
-    assert_eq!(rest_of_minute(1_790_000_040_000), Duration::from_mins(1));
-    assert_eq!(rest_of_minute(1_790_000_095_000), Duration::from_secs(5));
+    let (begin, second) = (1_790_000_040_000, Duration::from_secs(1));
+    assert_eq!(rest_of_refusal(begin + 55_000, begin + 55_010), (5 * second, false));
+    assert_eq!(rest_of_refusal(begin + 59_980, begin + 60_020), (second / 50, true), "heard in the next one");
+    // The clock of the server is known so nearly.
+    assert_eq!(rest_of_refusal(begin + 10, begin + 12), (second * 6 / 25, true));
 }
