@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
 use crate::dust::Number;
@@ -20,8 +21,14 @@ use crate::proxy::request::binding::{Kind, Prior, bound_for};
 use crate::record::{Binding, Bound};
 use crate::tier::{Covered, Stamps};
 
-/// The most keys that are remembered.
-const CAPACITY: usize = 65_536;
+/// The most bytes that are remembered, those of failed responses included: some 65 000 keys without one.
+const CAPACITY: u64 = 32 << 20;
+/// The most that a stale response counts for: a failure must not be too heavy to be remembered.
+const MOST_STALE: u64 = 1 << 20;
+/// What a verdict takes beside the response that it holds.
+const PLAIN: u64 = 512;
+/// A shard refuses what is heavier than its share, so shards are few.
+const SHARDS: usize = 8;
 /// The most disproved passes that are remembered.
 const DISPROVED_CAPACITY: usize = 4_096;
 
@@ -34,11 +41,15 @@ const PROBING: Duration = Duration::from_mins(2);
 /// The verdicts that this instance remembers, by key.
 #[derive(Debug)]
 pub(crate) struct NegativeCache {
-    held: Cache<KeyHash, Arc<VerdictNote>>,
+    held: Cache<KeyHash, Arc<VerdictNote>, Weight>,
     /// For each key whose remembered pass was disproved by a storable response: the token of the last such
     /// pass.
     disproved: Cache<KeyHash, Number>,
 }
+
+/// Weighs verdicts. Clients can ask for any number of URLs, so what is remembered of them has a bound in bytes.
+#[derive(Debug, Clone)]
+struct Weight;
 
 /// A remembered verdict.
 #[derive(Debug)]
@@ -77,7 +88,15 @@ pub(crate) enum NoteResult {
 
 impl NegativeCache {
     pub(crate) fn new() -> Self {
-        Self { held: Cache::new(CAPACITY), disproved: Cache::new(DISPROVED_CAPACITY) }
+        let options = OptionsBuilder::new()
+            .shards(SHARDS)
+            .weight_capacity(CAPACITY)
+            .estimated_items_capacity(usize::try_from(CAPACITY / PLAIN).unwrap_or(1024))
+            .build()
+            .expect("both capacities are set");
+        let held =
+            Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { held, disproved: Cache::new(DISPROVED_CAPACITY) }
     }
 
     /// Remembers that a key passes, for `ttl`.
@@ -198,6 +217,17 @@ impl NegativeCache {
     }
 }
 
+impl Weighter<KeyHash, Arc<VerdictNote>> for Weight {
+    fn weight(&self, _: &KeyHash, note: &Arc<VerdictNote>) -> u64 {
+        let What::Failed(failure) = &note.what else { return PLAIN };
+        let answer = failure.answer.as_ref();
+        let answer = answer.map_or(0, |answer| (answer.headers.block_len() + answer.body.len()) as u64);
+        // Memory may have dropped what this failure still holds.
+        let stale = failure.stale.as_ref().filter(|stale| stale.has_body()).map_or(0, |stale| stale.len());
+        PLAIN + answer + stale.min(MOST_STALE)
+    }
+}
+
 // === impl VerdictNote ===
 
 impl VerdictNote {
@@ -258,6 +288,7 @@ impl What {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::outcome::SharedFailure;
 
     const KEY: KeyHash = KeyHash([1; 16]);
     const TTL: Duration = Duration::from_secs(10);
@@ -321,5 +352,31 @@ mod tests {
             notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)),
             NoteResult::Nothing
         ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_with_long_pages_take_no_more_than_their_room() {
+        let notes = NegativeCache::new();
+        for n in 0..1_000_u16 {
+            let mut key = [0; 16];
+            key[..2].copy_from_slice(&n.to_be_bytes());
+            let answer = SharedFailure::new(&http::HeaderMap::new(), &vec![b'x'; 200 << 10], Vec::new());
+            let failure = Failure {
+                status: http::StatusCode::BAD_GATEWAY,
+                answered: true,
+                answer: Some(answer),
+                own: None,
+                word: "upstream",
+                kind: None,
+                token: 3,
+                retry_after: 1,
+                owner: None,
+                stale: None,
+                ranged: false,
+                binding: Binding::default(),
+            };
+            notes.failed(KeyHash(key), Arc::new(failure), TTL);
+        }
+        assert!((16 << 20..=CAPACITY).contains(&notes.held.weight()), "{}", notes.held.weight());
     }
 }
