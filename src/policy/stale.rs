@@ -43,9 +43,13 @@ pub fn stale_on_error(
         return false;
     }
     let window = match why {
-        ErrorCase::Unreachable | ErrorCase::WaitDeadline if terms.implies_no_stale => terms.sie_on_status_ms,
-        ErrorCase::Unreachable | ErrorCase::WaitDeadline => terms.sie_on_status_ms.max(rules.if_error_ms),
-        ErrorCase::Status(500 | 502 | 503 | 504 | 600..) => terms.sie_on_status_ms,
+        ErrorCase::Unreachable | ErrorCase::WaitDeadline if terms.implies_no_stale => {
+            terms.sie_on_status_ms.get()
+        }
+        ErrorCase::Unreachable | ErrorCase::WaitDeadline => {
+            terms.sie_on_status_ms.get().max(rules.if_error_ms)
+        }
+        ErrorCase::Status(500 | 502 | 503 | 504 | 600..) => terms.sie_on_status_ms.get(),
         ErrorCase::Status(429) if rules.if_error_set => rules.if_error_ms,
         ErrorCase::Status(_) => return false,
     };
