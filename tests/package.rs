@@ -63,6 +63,7 @@ async fn the_package_is_installed_started_and_purged_and_leaves_nothing() {
         &[
             ("DUSTGATE_SERVER__LISTEN", "127.0.0.1:0".into()),
             ("DUSTGATE_ADMIN__LISTEN", "127.0.0.1:0".into()),
+            ("DUSTGATE_LOG__FORMAT", "text".into()),
             ("DUSTGATE_UPSTREAMS__API__URL", format!("http://{}", origin.at)),
         ],
     );
@@ -79,6 +80,7 @@ async fn the_package_is_installed_started_and_purged_and_leaves_nothing() {
     assert_eq!(service.ended().await.code(), Some(0));
     assert!(installed.has("/var/lib/dustgate/dust"), "what it stored is in its state directory");
 
+    installed.run("echo DUSTGATE_ADMIN__TOKEN=secret > /etc/dustgate/environment");
     installed.run("dpkg --purge dustgate");
     let left: Vec<_> = files.into_iter().filter(|file| installed.has(file)).collect();
     assert_eq!(left, Vec::<String>::new());
