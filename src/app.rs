@@ -143,10 +143,6 @@ impl App {
             let text = "bodies.small has no effect: the store at dust.url carries no bodies";
             log.info("bodies", format!("{text} ({})", dust.kind()));
         }
-        if dust.traits().carries == 0 && settings.bodies.small > 0 {
-            let text = "bodies.small has no effect: the store at dust.url carries no bodies";
-            log.info("bodies", format!("{text} ({})", dust.kind()));
-        }
         if let Known::Not(why) = &life.known {
             log.warn("store_missing", stores::without(&settings, why));
         }

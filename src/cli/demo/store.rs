@@ -103,7 +103,10 @@ impl Server {
             "--appendonly",
             "no",
         ]);
-        command.args(["--maxmemory-policy", "noeviction"]).current_dir(std::env::temp_dir());
+        // A dump that lies in a directory of others must not be read.
+        let nothing = format!("{}.rdb", Dice::new().name());
+        command.args(["--maxmemory-policy", "noeviction", "--dbfilename", &nothing]);
+        command.current_dir(std::env::temp_dir());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // In a group of its own, so that Ctrl-C does not end it before the instances.
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
