@@ -41,7 +41,7 @@ pub struct Ledger(Mutex<Inner>);
 struct Inner {
     asked: BTreeMap<u64, Asked>,
     purges: Vec<Purge>,
-    /// By value key: the last record of this life of the store.
+    /// By value key: the last record of this life of the store, if it was not removed.
     published: BTreeMap<String, (u64, u64, u64)>,
     failovers: Vec<u64>,
     /// When lines broke or were mended.
@@ -280,6 +280,13 @@ impl Ledger {
                 self.record(world, shelf, hash, &record, beside);
             }
         }
+    }
+
+    /// An entry was removed, such as a record whose bytes are lost. What lands after it replaces nothing: it
+    /// may be of an exchange that was begun sooner and has lasted longer.
+    pub fn removed(&self, name: &str) {
+        let hash = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix("/1/"));
+        hash.and_then(|hash| self.inner().published.remove(hash));
     }
 
     fn record(&self, world: &World, shelf: &Shelf, hash: &str, record: &Record, beside: Option<&Bytes>) {

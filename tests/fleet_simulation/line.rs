@@ -139,6 +139,14 @@ impl Switchboard {
         written
     }
 
+    async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
+        let deleted = self.end()?.delete(key, fence).await;
+        if let Ok(Written::At(_)) = deleted {
+            self.world.ledger.removed(key);
+        }
+        deleted
+    }
+
     async fn publish(&self, publication: Publication<'_>) -> Result<Landing> {
         let landing = self.end()?.publish(publication).await;
         if let Ok(Landing::At(_) | Landing::Unreleased(_)) = landing {
@@ -273,8 +281,8 @@ impl Dust for Line {
     }
 
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
-        let (key, fence) = (key.to_owned(), fence.cloned());
-        ask!(self, |store| store.delete(&key, fence.as_ref()))
+        let (board, key, fence) = (self.board.clone(), key.to_owned(), fence.cloned());
+        self.call(Box::pin(async move { board.delete(&key, fence.as_ref()).await })).await
     }
 
     async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
@@ -401,5 +409,35 @@ impl Dust for Line {
 
     fn kind(&self) -> &'static str {
         "simulated"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dustgate::record::{Pointer, codec};
+    use dustgate::testkit::fixtures;
+
+    use super::*;
+    use crate::plan::Plan;
+
+    fn text(token: Number) -> String {
+        let mut record = fixtures::record("http://h.test/k0");
+        (record.born, record.token) = (token, token);
+        codec::encode(&Pointer::Record(Box::new(record))).expect("it is short")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_record_replaces_no_newer_one_unless_that_one_was_removed() {
+        let world = World::new(Plan::of(0));
+        let board = Switchboard::new(&world, &Arc::default());
+        let key = "sim/1/00000000000000000000000000000000";
+        let (newer, older) = (text(2), text(1));
+        for text in [&newer, &older, &newer] {
+            board.put(key, text, Put::default()).await.expect("it is in memory");
+        }
+        assert_eq!(world.report().broken.len(), 1, "{:?}", world.report().broken);
+        board.delete(key, None).await.expect("it is in memory");
+        board.put(key, &older, Put::default()).await.expect("it is in memory");
+        assert_eq!(world.report().broken.len(), 1, "{:?}", world.report().broken);
     }
 }
