@@ -268,6 +268,13 @@ impl Limit {
         news
     }
 
+    /// A pause that is over is heard of. Requests wait until one is let through, as after [`Limit::close`]; none
+    /// is sent away.
+    pub fn tries_first(&self, over: Pause) {
+        self.inner.lock().metered(|meter| meter.tries_first(over));
+        self.inner.ring();
+    }
+
     /// Ends a pause, or its trial.
     pub fn open(&self) {
         self.inner.lock().metered(Meter::open);
@@ -277,6 +284,18 @@ impl Limit {
     /// Lets one exchange through, after the pause: its answer shows whether the origin takes requests again.
     pub fn let_one(&self) {
         self.inner.lock().metered(Meter::let_one);
+        self.inner.ring();
+    }
+
+    /// The number of the exchange that was let through and is under way.
+    pub fn trial(&self) -> Option<u64> {
+        self.inner.lock().meter.trial()
+    }
+
+    /// Requests no longer wait for the exchange that was let through: another one may be. Its answer still
+    /// counts.
+    pub fn passes_by_trial(&self) {
+        self.inner.lock().metered(Meter::passes_by_trial);
         self.inner.ring();
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Keeper {
     told: Option<Pause>,
     /// The lease of the trial, and when it runs out.
     trial: Option<(Lease, Instant)>,
+    /// The exchange of the trial that is under way, and until when the others wait for it.
+    awaited: Option<(u64, Instant)>,
     /// When the store may be asked again.
     next: Instant,
 }
@@ -44,13 +46,27 @@ const LONGER: Duration = Duration::from_secs(1);
 /// The pause before a store that did not answer is asked again, or another's trial is looked at; up to as much
 /// again is added at random.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How long other requests wait for the exchange of a trial before the next one is let through. Its answer may be
+/// long in coming for a reason of its own: a slow upload, or a long poll. Less than they wait in the queue by
+/// default, so that they get their turn.
+const TRIAL: Duration = Duration::from_secs(2);
 
 // === impl Keeper ===
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let next = Instant::now();
-        Self { shared, changes: None, call: None, reads: false, noted: 0, told: None, trial: None, next }
+        Self {
+            shared,
+            changes: None,
+            call: None,
+            reads: false,
+            noted: 0,
+            told: None,
+            trial: None,
+            awaited: None,
+            next,
+        }
     }
 
     /// Keeps the pauses until it is dropped.
@@ -81,6 +97,32 @@ impl Keeper {
     /// Does what is due. Returns when something is next due by itself.
     fn step(&mut self) -> Option<Instant> {
         let now = Instant::now();
+        let passed_by = self.await_trial(now);
+        passed_by.into_iter().chain(self.share(now)).min()
+    }
+
+    /// Lets the others go on once a trial has taken too long. Returns when that will be.
+    fn await_trial(&mut self, now: Instant) -> Option<Instant> {
+        let limit = &self.shared.limit;
+        let trial = limit.trial();
+        let known = self.awaited.take().filter(|(id, _)| Some(*id) == trial);
+        // While a trial takes longer than its lease, another instance has the next one.
+        let time = TRIAL.min(self.shared.parts.flight.settings().lease_ttl);
+        let (id, until) = known.or_else(|| Some((trial?, now + time)))?;
+        if now < until {
+            self.awaited = Some((id, until));
+            return Some(until);
+        }
+        limit.passes_by_trial();
+        if !limit.wants_trial() {
+            // Another instance may have a request for the next trial.
+            self.give();
+        }
+        None
+    }
+
+    /// Does what is due at the gate and at the store. Returns when something is next due there by itself.
+    fn share(&mut self, now: Instant) -> Option<Instant> {
         let gate = self.shared.limit.gate();
         self.tell(gate);
         if self.trial.as_ref().is_some_and(|(_, until)| *until <= now) || !matches!(gate, Gate::Trial(_)) {
@@ -194,8 +236,13 @@ impl Keeper {
         // One that is known may be over here already, by a trial whose end is not written down yet. One from
         // before this instance began is to be tried first, even if its time is over.
         if until > self.noted {
-            let left = until.saturating_sub(self.shared.parts.flight.dust().now_ms());
-            limit.close(Pause { status, until: now + Duration::from_millis(left) });
+            let clock = self.shared.parts.flight.dust().now_ms();
+            if clock < until {
+                limit.close(Pause { status, until: now + Duration::from_millis(until - clock) });
+            } else {
+                let ended = now.checked_sub(Duration::from_millis(clock - until));
+                limit.tries_first(Pause { status, until: ended.unwrap_or(now) });
+            }
         }
         self.noted = until;
     }

@@ -165,6 +165,13 @@ impl Meter {
         true
     }
 
+    /// A pause that is over is heard of: its trial comes first. One that is known already stands.
+    pub(super) fn tries_first(&mut self, over: Pause) {
+        if self.gate == Gate::Open {
+            (self.gate, self.lets, self.tries) = (Gate::Trial(over), false, None);
+        }
+    }
+
     pub(super) fn open(&mut self) {
         (self.gate, self.lets, self.tries) = (Gate::Open, false, None);
     }
@@ -172,6 +179,16 @@ impl Meter {
     /// Lets the next exchange of a trial through.
     pub(super) fn let_one(&mut self) {
         self.lets = matches!(self.gate, Gate::Trial(_));
+    }
+
+    /// The exchange of the trial that is under way.
+    pub(super) fn trial(&self) -> Option<u64> {
+        self.tries
+    }
+
+    /// The others no longer wait for the exchange of the trial. Its answer still counts.
+    pub(super) fn passes_by_trial(&mut self) {
+        self.tries = None;
     }
 
     /// Returns whether a trial waits to be let through.

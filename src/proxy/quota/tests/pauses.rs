@@ -189,3 +189,75 @@ async fn an_answer_to_a_question_from_before_the_pause_ends_nothing() {
     assert_eq!(trial.await.unwrap(), Ok(200));
     assert_eq!(fleet.instances[0].limit.gate(), Gate::Open);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_takes_long_holds_nobody_up_and_its_answer_still_counts() {
+    let fleet = fleet().await;
+    let origin = Arc::new(Origin::default());
+    let alone = Instance::over(Arc::new(Faulty::sound(fleet.store.clone())), &origin, Living::Alone, None, 5);
+    for (instance, origin) in [(&alone, &origin), (&fleet.instances[0], &fleet.origin)] {
+        for shows in ["the next answers first", "the long one answers first"] {
+            origin.takes(Duration::ZERO);
+            origin.answers(origin.count() + 1, 429, "2");
+            assert_eq!(instance.asks(Lane::Pass, "/").await.unwrap(), Ok(429));
+            fleet.pass(Duration::from_secs(3)).await;
+            let long = Duration::from_secs(if shows.starts_with("the next") { 600 } else { 4 });
+            origin.takes(long);
+            let slow = instance.asks(Lane::Pass, "/slow");
+            fleet.pass(ms(50)).await;
+            origin.takes(if long > PATIENCE { Duration::ZERO } else { long * 2 });
+            let asked: Vec<_> = (0..3).map(|_| instance.asks(Lane::Fill, "/")).collect();
+            let before = origin.count();
+            fleet.pass(ms(1_500)).await;
+            assert_eq!(origin.count(), before, "{shows}: they wait");
+            fleet.pass(ms(1_000)).await;
+            let went = origin.count() - before;
+            assert_eq!(went, if long > PATIENCE { 3 } else { 1 }, "{shows}");
+            fleet.pass(ms(2_000)).await;
+            assert_eq!(instance.limit.gate(), Gate::Open, "{shows}");
+            assert_eq!(slow.is_finished(), long < PATIENCE, "{shows}");
+            slow.abort();
+            for asked in asked {
+                fleet.pass(long.min(PATIENCE) * 2).await;
+                assert_eq!(asked.await.unwrap(), Ok(200), "{shows}");
+            }
+            fleet.pass(ms(100)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_trial_leaves_the_next_one_to_another_instance_that_has_a_request() {
+    let fleet = fleet().await;
+    fleet.origin.answers(1, 429, "2");
+    assert_eq!(fleet.ask(0).await, Ok(429));
+    fleet.pass(Duration::from_secs(3)).await;
+    fleet.origin.takes(Duration::from_mins(10));
+    let slow = fleet.instances[0].asks(Lane::Pass, "/slow");
+    fleet.pass(ms(50)).await;
+    fleet.origin.takes(Duration::ZERO);
+    assert_eq!(fleet.ask(1).await, Ok(200));
+    fleet.pass(ms(100)).await;
+    assert!(fleet.gates_are_open());
+    slow.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_whose_time_is_over_sends_no_waiting_request_away() {
+    let mut fleet = fleet().await;
+    fleet.origin.answers(1, 429, "2");
+    assert_eq!(fleet.ask(0).await, Ok(429));
+    fleet.pass(Duration::from_secs(3)).await;
+    fleet.joins(&Make { rate: None, ..Make::default() }, 11);
+    let late = &fleet.instances[3];
+    // It has not read the note yet: all its places are taken, and one request waits.
+    late.limit.resize(0);
+    let waits = late.asks(Lane::Fill, "/");
+    tokio::task::yield_now().await;
+    fleet.pass(ms(50)).await;
+    assert!(matches!(late.limit.gate(), Gate::Trial(_)), "{:?}", late.limit.gate());
+    late.limit.resize(1);
+    fleet.pass(ms(50)).await;
+    assert_eq!(waits.await.unwrap(), Ok(200));
+    assert_eq!(late.limit.counts().pauses, 0);
+}
