@@ -294,7 +294,8 @@ impl Route {
         Some((host, paths.min_by_key(|path| path.rank())?))
     }
 
-    fn port_in_key(&self, target: &Target) -> Option<u16> {
+    /// The port with which the key has the host, if it has one.
+    pub fn port_in_key(&self, target: &Target) -> Option<u16> {
         let port = target.effective_port();
         let named = |host: &HostPattern| host.port == Some(port) && host.matches(target.host(), Some(port));
         if self.hosts.iter().any(named) { Some(port) } else { target.port.filter(|_| self.tells_host) }

@@ -18,6 +18,8 @@ pub struct Hop<'a> {
     pub scheme: &'a str,
     /// The client's host, with its port if it gave one that may be forwarded; empty if it named none.
     pub host: &'a str,
+    /// A host without a port has that of the scheme. Otherwise its port may be any, and is not told.
+    pub is_whole: bool,
     /// The client's address, where this request is to carry it.
     pub client: Option<IpAddr>,
     /// The peer is one of `trusted_proxies`: what it says of its own client is kept.
@@ -88,7 +90,9 @@ impl Hop<'_> {
             write(X_FORWARDED_PROTO.clone(), self.scheme.to_owned(), false);
             if !self.host.is_empty() {
                 write(X_FORWARDED_HOST.clone(), self.host.to_owned(), false);
-                write(X_FORWARDED_PORT.clone(), self.port().to_owned(), false);
+                if let Some(port) = self.port() {
+                    write(X_FORWARDED_PORT.clone(), port.to_owned(), false);
+                }
             }
             if let Some(address) = self.client {
                 let before = if self.trusted { normal(&X_FORWARDED_FOR, client) } else { None };
@@ -102,13 +106,14 @@ impl Hop<'_> {
         }
     }
 
-    /// The port that was asked for: the host's, or that of the scheme.
-    fn port(&self) -> &str {
+    /// The port that was asked for: the host's, or that of the scheme. `None` if it is not known.
+    fn port(&self) -> Option<&str> {
         match self.host.rsplit_once(':') {
             // The last colon of an address in brackets stands before no port.
-            Some((_, port)) if !port.ends_with(']') => port,
-            _ if self.scheme == "https" => "443",
-            _ => "80",
+            Some((_, port)) if !port.ends_with(']') => Some(port),
+            _ if !self.is_whole => None,
+            _ if self.scheme == "https" => Some("443"),
+            _ => Some("80"),
         }
     }
 
@@ -158,6 +163,7 @@ mod tests {
         fleet: "f1",
         scheme: "https",
         host: "api.test",
+        is_whole: true,
         client: None,
         trusted: false,
         fields: ForwardedFields::Both,
@@ -187,6 +193,10 @@ mod tests {
             assert_eq!(sent["x-forwarded-port"], port, "{host}");
             assert_eq!(sent["forwarded"], format!("host={quoted};proto={scheme}"), "{host}");
         }
+        let sent = written(&Hop { is_whole: false, ..HOP }, &[]);
+        assert!(sent["x-forwarded-host"] == "api.test" && !sent.contains_key("x-forwarded-port"));
+        let sent = written(&Hop { is_whole: false, host: "api.test:8443", ..HOP }, &[]);
+        assert_eq!(sent["x-forwarded-port"], "8443");
         let sent = written(&Hop { host: "", ..HOP }, &[]);
         assert!(!sent.contains_key("x-forwarded-host") && !sent.contains_key("x-forwarded-port"));
         assert_eq!(sent["forwarded"], "proto=https");

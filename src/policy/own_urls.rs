@@ -40,6 +40,8 @@ pub struct AskedBy<'a> {
     pub target: &'a Target,
     /// The front of its path that was removed on the way to the origin: mapped URLs have it again.
     pub prefix: &'a str,
+    /// The port with which the origin is told the target's host in X-Forwarded-Host or Forwarded, if any.
+    pub told_port: Option<u16>,
 }
 
 /// Returns whether a response has a field whose URL may have to be mapped.
@@ -135,23 +137,26 @@ impl OwnUrls {
     fn mapped_line(&self, field: &HeaderName, line: &[u8], by: AskedBy<'_>) -> Option<Vec<u8>> {
         let whole = *field == header::LOCATION || *field == header::CONTENT_LOCATION;
         let at = if whole { 0..line.len() } else { url_in_refresh(line)? };
-        let url = &line[at.clone()];
-        let mapped = self.mapped(url, by)?;
+        let url = Absolute::parse(&line[at.clone()])?;
+        let (mapped, usual) = if self.calls_itself(&url, by.target) {
+            (self.mapped(&url, by)?, self.scheme)
+        } else {
+            (self.mapped_as_told(&url, by)?, by.target.scheme)
+        };
         // An origin that is asked over http and wants https, or the other way round, redirects to the same URL
         // under the other scheme. Mapped, that is the URL that was asked for, again and again.
-        let other = Absolute::parse(url)?.scheme.is_some_and(|scheme| scheme != self.scheme);
+        let other = url.scheme.is_some_and(|scheme| scheme != usual);
         if other && *field != header::CONTENT_LOCATION && is_target(&mapped, by.target) {
             return None;
         }
         Some([&line[..at.start], &mapped, &line[at.end..]].concat())
     }
 
-    /// The URL as the client writes it. `None` if it stays as it is: it is relative, it is not the origin's, or
+    /// The URL of the origin as the client writes it. `None` if it stays as it is: it is so already, or
     /// no request on this route reaches it.
-    fn mapped(&self, url: &[u8], by: AskedBy<'_>) -> Option<Vec<u8>> {
-        let AskedBy { target, prefix } = by;
-        let url = Absolute::parse(url)?;
-        if !self.calls_itself(&url, target) || self.is_as_clients_write(&url, by) {
+    fn mapped(&self, url: &Absolute<'_>, by: AskedBy<'_>) -> Option<Vec<u8>> {
+        let AskedBy { target, prefix, .. } = by;
+        if self.is_as_clients_write(url, by) {
             return None;
         }
         // Without a path it is that of the root.
@@ -164,6 +169,22 @@ impl OwnUrls {
         }
         let scheme = url.scheme.map(|_| format!("{}:", target.scheme.as_str())).unwrap_or_default();
         Some([scheme.as_bytes(), b"//", target.authority().as_bytes(), &path].concat())
+    }
+
+    /// A URL with the client's host as the origin is told it, as the client writes it. What it is told may lack
+    /// the client's port. Its path is one of that host, and stays. `None` if it is no such URL.
+    fn mapped_as_told(&self, url: &Absolute<'_>, by: AskedBy<'_>) -> Option<Vec<u8>> {
+        let asked = by.target;
+        let scheme = url.scheme.unwrap_or(asked.scheme);
+        let named = host(url.authority, scheme).ok()?;
+        let told_port = by.told_port.filter(|port| *port != asked.scheme.default_port());
+        let told = (named.name(), named.port) == (asked.host(), told_port);
+        let own_scheme = scheme == self.scheme || scheme == asked.scheme;
+        if !told || !own_scheme || (scheme == asked.scheme && named.port == asked.port) {
+            return None;
+        }
+        let scheme = url.scheme.map(|_| format!("{}:", asked.scheme.as_str())).unwrap_or_default();
+        Some([scheme.as_bytes(), b"//", asked.authority().as_bytes(), url.rest].concat())
     }
 
     /// Returns whether the origin may call itself so: by its own scheme, or the client's, which it is told in

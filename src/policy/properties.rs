@@ -179,7 +179,7 @@ proptest! {
         now: u64, received: u64, len: u64,
     ) {
         let _ = entrance(&Method::GET, &request, &rules);
-        let hop = Hop { name: "g", fleet: "f", scheme: "http", host: "a", client: None, trusted: true, fields: ForwardedFields::Both };
+        let hop = Hop { name: "g", fleet: "f", scheme: "http", host: "a", is_whole: true, client: None, trusted: true, fields: ForwardedFields::Both };
         let _ = (fill_headers(&request, &rules, &hop), pass_headers(&request, &rules, &hop));
         let _ = (is_loop(&request, "f"), needs_upgrade(http::Version::HTTP_11, &request));
         let _ = strip_connection(&mut request.clone());

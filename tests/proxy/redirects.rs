@@ -224,3 +224,34 @@ async fn an_origin_that_is_told_a_host_may_call_itself_that() {
         assert_eq!(proxy.get("/v1/a").await.field("location"), "http://api.test/v1/b", "{host}");
     }
 }
+
+#[tokio::test]
+async fn an_origin_that_believes_what_it_is_told_sends_clients_to_their_own_port() {
+    for forwarded in ["x", "rfc7239"] {
+        let origin = Origin::start().await;
+        origin.on_each("*", |seen| {
+            let told = if seen.fields.has("forwarded") {
+                let element = seen.field("forwarded");
+                let host = element.split(';').find_map(|part| part.strip_prefix("host=")).expect("a host");
+                host.trim_matches('"').to_owned()
+            } else {
+                let port = seen.fields.get("x-forwarded-port").unwrap_or("80").to_owned();
+                let host = seen.field("x-forwarded-host");
+                if host.contains(':') || port == "80" { host.to_owned() } else { format!("{host}:{port}") }
+            };
+            let answer = Answer::status(301).cache("max-age=60");
+            answer.field("Location", &format!("http://{told}/login")).part("")
+        });
+        let proxy = Proxy::before(&origin).route(&format!("forwarded = \"{forwarded}\"")).await;
+        let own = proxy.at.to_string();
+        let location =
+            async |path: &str, host: &str| proxy.get(path).host(host).await.field("location").to_owned();
+        proxy.filled_by(proxy.get("/a").host(&own)).await;
+        for host in [&*own, "127.0.0.1:81", "127.0.0.1"] {
+            assert_eq!(location("/a", host).await, format!("http://{host}/login"), "a hit of {forwarded}");
+        }
+        let pass = proxy.ask("POST", "/a").host(&own).content("x").await;
+        assert_eq!(pass.field("location"), format!("http://{own}/login"), "{forwarded}");
+        assert_eq!(origin.count("/a"), 2);
+    }
+}

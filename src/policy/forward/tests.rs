@@ -6,6 +6,7 @@ const HOP: Hop<'static> = Hop {
     fleet: "f1",
     scheme: "https",
     host: "api.example.com",
+    is_whole: true,
     client: None,
     trusted: false,
     fields: ForwardedFields::X,

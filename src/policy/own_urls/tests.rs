@@ -13,7 +13,7 @@ fn mapped_in(field: &'static str, value: &str, origin: &OwnUrls, asked: &str, pr
     let mut headers = HeaderMap::new();
     headers.insert(field, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     headers.insert("link", HeaderValue::from_static("<http://origin:8000/a>"));
-    origin.map(&mut headers, AskedBy { target: &target, prefix });
+    origin.map(&mut headers, AskedBy { target: &target, prefix, told_port: None });
     assert_eq!(headers["link"], "<http://origin:8000/a>");
     headers[field].as_bytes().to_owned()
 }
@@ -214,11 +214,50 @@ fn every_line_of_a_field_is_mapped_and_bytes_are_left_alone() {
         headers.append("location", HeaderValue::from_bytes(line).unwrap());
     }
     assert!(names_urls(&headers));
-    origin("http://origin", "").map(&mut headers, AskedBy { target: &target, prefix: "" });
+    origin("http://origin", "").map(&mut headers, AskedBy { target: &target, prefix: "", told_port: None });
     let lines: Vec<_> = headers.get_all("location").iter().map(HeaderValue::as_bytes).collect();
     assert_eq!(lines, [&b"http://api.test/\xe9"[..], b"/b", b"http://api.test/c", b"http://orig\xe9/"]);
     for (field, names) in [("content-location", true), ("refresh", true), ("link", false)] {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(field), HeaderValue::from_static("x"))]);
         assert_eq!(names_urls(&headers), names, "{field}");
+    }
+}
+
+#[test]
+fn the_client_s_host_without_its_port_is_what_an_origin_was_told() {
+    let plain = origin("http://origin/app", "");
+    let of = |url: &str, asked: &str, told_port: Option<u16>| {
+        let target = canonical_url(asked).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("location", HeaderValue::try_from(url).unwrap());
+        plain.map(&mut headers, AskedBy { target: &target, prefix: "/v1", told_port });
+        headers["location"].to_str().unwrap().to_owned()
+    };
+    let (http, https) = ("http://api.test:8080/v1/a", "https://api.test:8443/v1/a");
+    for (asked, told_port, url, expected) in [
+        (http, None, "http://api.test/b?x#y", "http://api.test:8080/b?x#y"),
+        (http, None, "http://API.test.:80/b", "http://api.test:8080/b"),
+        (http, None, "//api.test/b", "//api.test:8080/b"),
+        (http, None, "http://api.test", "http://api.test:8080"),
+        (http, None, "http://api.test/v1/a", "http://api.test:8080/v1/a"),
+        (https, None, "https://api.test:443/b", "https://api.test:8443/b"),
+        (https, None, "http://api.test/b", "https://api.test:8443/b"),
+        (https, Some(443), "http://api.test/b", "https://api.test:8443/b"),
+        // It comes by http, and says so itself.
+        ("https://api.test/v1/a", None, "http://api.test/b", "https://api.test/b"),
+        // The very URL that was asked for, by the other scheme: in circles.
+        (https, None, "http://api.test/v1/a", "http://api.test/v1/a"),
+        ("https://api.test/v1/a", None, "http://api.test/v1/a", "http://api.test/v1/a"),
+        // Neither the origin's scheme nor the client's.
+        (http, None, "https://api.test/b", "https://api.test/b"),
+        (http, None, "http://api.test:81/b", "http://api.test:81/b"),
+        (http, None, "http://www.api.test/b", "http://www.api.test/b"),
+        (http, None, "HTTP://api.test:8080/b", "HTTP://api.test:8080/b"),
+        // It was told the port, and means another.
+        (http, Some(8080), "http://api.test/b", "http://api.test/b"),
+        (http, Some(8080), "http://api.test:8080/b", "http://api.test:8080/b"),
+        ("http:///v1/a", None, "http://api.test/b", "http://api.test/b"),
+    ] {
+        assert_eq!(of(url, asked, told_port), expected, "{url} for {asked}, told {told_port:?}");
     }
 }

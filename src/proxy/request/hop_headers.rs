@@ -23,6 +23,14 @@ pub(crate) struct HopHeaders {
     own_urls: Vec<Option<OwnUrls>>,
 }
 
+/// The host that the origin is told.
+struct ToldHost {
+    /// With its port, if it is told.
+    name: String,
+    /// Without a port, it has that of the scheme.
+    is_whole: bool,
+}
+
 impl HopHeaders {
     /// For a hop with this name, in a fleet with the id `own`, before these upstreams, by [`Route::index`].
     pub(crate) fn new(name: &str, own: String, upstreams: &[Arc<dyn Upstream>]) -> Self {
@@ -62,11 +70,11 @@ impl HopHeaders {
         from: &Forwarded,
     ) -> HeaderMap {
         let tells = route.client_ip == ClientIp::Always;
-        let host = keyed_host(route, target, client);
+        let host = ToldHost::of_key(route, target, client);
         let mut headers =
             policy::fill_headers(client, &route.rules, &self.hop(route, target, &host, from, tells));
         route.keep_keyed_cookies(&mut headers);
-        set_host(&mut headers, &host);
+        set_host(&mut headers, &host.name);
         route.request_headers.apply_to_request(&mut headers);
         headers
     }
@@ -82,13 +90,17 @@ impl HopHeaders {
         shares: bool,
     ) -> HeaderMap {
         let tells = route.client_ip != ClientIp::Never;
-        let host = if shares { keyed_host(route, target, client) } else { target.authority() };
+        let host = if shares {
+            ToldHost::of_key(route, target, client)
+        } else {
+            ToldHost { name: target.authority(), is_whole: true }
+        };
         let mut headers =
             policy::pass_headers(client, &route.rules, &self.hop(route, target, &host, from, tells));
         if shares {
             policy::normalise_languages(&mut headers, client);
         }
-        set_host(&mut headers, &host);
+        set_host(&mut headers, &host.name);
         route.request_headers.apply_to_request(&mut headers);
         headers
     }
@@ -114,7 +126,7 @@ impl HopHeaders {
         &'a self,
         route: &Route,
         target: &'a Target,
-        host: &'a str,
+        host: &'a ToldHost,
         from: &Forwarded,
         tells: bool,
     ) -> Hop<'a> {
@@ -122,7 +134,8 @@ impl HopHeaders {
             name: &self.name,
             fleet: self.fleet(),
             scheme: target.scheme.as_str(),
-            host,
+            host: &host.name,
+            is_whole: host.is_whole,
             client: tells.then_some(from.peer),
             trusted: from.trusted,
             fields: route.forwarded,
@@ -135,7 +148,8 @@ impl HopHeaders {
         let CacheRequest { route, target, .. } = request;
         let own = self.own_urls.get(route.index).and_then(Option::as_ref);
         if let Some(own) = own.filter(|_| route.location == Location::Map) {
-            own.map(headers, AskedBy { target, prefix: route.stripped_of(target) });
+            let (prefix, told_port) = (route.stripped_of(target), route.port_in_key(target));
+            own.map(headers, AskedBy { target, prefix, told_port });
         }
     }
 
@@ -179,11 +193,14 @@ fn is_never_keyed(field: &HeaderName, with_content: bool) -> bool {
         || (with_content && field.as_str().starts_with("content-"))
 }
 
-/// The host as it is in the key: a port that the key leaves out does not reach the origin either.
-fn keyed_host(route: &Route, target: &Target, client: &HeaderMap) -> String {
-    let mut key = String::new();
-    route.key_into(&mut key, target, client);
-    authority(&key).to_owned()
+impl ToldHost {
+    /// The host as it is in the key: a port that the key leaves out does not reach the origin either.
+    fn of_key(route: &Route, target: &Target, client: &HeaderMap) -> Self {
+        let mut key = String::new();
+        route.key_into(&mut key, target, client);
+        // An origin that is sent the client's Host has every port but the scheme's own in its keys.
+        Self { name: authority(&key).to_owned(), is_whole: route.tells_host }
+    }
 }
 
 /// The authority in a key's text.
