@@ -28,6 +28,7 @@ pub struct OwnUrls {
 struct Absolute<'a> {
     /// None in `//host/path`.
     scheme: Option<Scheme>,
+    /// Host and port, without a user.
     authority: &'a str,
     /// All that stands behind the authority.
     rest: &'a [u8],
@@ -88,6 +89,16 @@ fn below<'a>(path: &'a [u8], base: &str) -> Option<&'a [u8]> {
     path.strip_prefix(base.as_bytes()).filter(|rest| rest.first() == Some(&b'/'))
 }
 
+/// As [`below`]; the base itself is its root.
+fn at_or_below(path: &[u8], base: &str) -> Option<Vec<u8>> {
+    let rest = path.strip_prefix(base.as_bytes())?;
+    match rest.first() {
+        Some(b'/') => Some(rest.to_vec()),
+        None | Some(b'?' | b'#') => Some([b"/", rest].concat()),
+        Some(_) => None,
+    }
+}
+
 /// Returns whether a host is the one that was asked for.
 fn is_of(named: &Host<'_>, asked: &Target) -> bool {
     named.name() == asked.host() && named.port == asked.port
@@ -145,7 +156,8 @@ impl OwnUrls {
         };
         // An origin that is asked over http and wants https, or the other way round, redirects to the same URL
         // under the other scheme. Mapped, that is the URL that was asked for, again and again.
-        let other = url.scheme.is_some_and(|scheme| scheme != usual);
+        // So does one that wants no slash behind the upstream's path, of which clients know nothing.
+        let other = url.scheme.is_some_and(|scheme| scheme != usual) || self.is_bare_base(&url);
         if other && *field != header::CONTENT_LOCATION && is_target(&mapped, by.target) {
             return None;
         }
@@ -162,7 +174,7 @@ impl OwnUrls {
         // Without a path it is that of the root.
         let slash: &[u8] = if url.rest.first() == Some(&b'/') { b"" } else { b"/" };
         let path = [slash, url.rest].concat();
-        let path = [prefix.as_bytes(), below(&path, &self.base)?].concat();
+        let path = [prefix.as_bytes(), &*at_or_below(&path, &self.base)?].concat();
         if target.host().is_empty() {
             // Of HTTP/1.0 without a Host. Behind two slashes, a part of the path would be the host.
             return (!matches!(path.get(1), Some(b'/' | b'\\'))).then_some(path);
@@ -185,6 +197,12 @@ impl OwnUrls {
         }
         let scheme = url.scheme.map(|_| format!("{}:", asked.scheme.as_str())).unwrap_or_default();
         Some([scheme.as_bytes(), b"//", asked.authority().as_bytes(), url.rest].concat())
+    }
+
+    /// Returns whether a URL ends with the path of the upstream.
+    fn is_bare_base(&self, url: &Absolute<'_>) -> bool {
+        let end = url.rest.iter().position(|byte| b"?#".contains(byte)).unwrap_or(url.rest.len());
+        !self.base.is_empty() && url.rest[..end] == *self.base.as_bytes()
     }
 
     /// Returns whether the origin may call itself so: by its own scheme, or the client's, which it is told in
@@ -224,6 +242,8 @@ impl<'a> Absolute<'a> {
         };
         let end = behind.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(behind.len());
         let (authority, rest) = behind.split_at(end);
+        // Clients know nothing of an origin's users.
+        let authority = authority.rsplit(|byte| *byte == b'@').next()?;
         Some(Self { scheme, authority: std::str::from_utf8(authority).ok()?, rest })
     }
 }
