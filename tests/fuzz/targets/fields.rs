@@ -55,7 +55,16 @@ fuzz_target!(|data: &[u8]| {
     everything.append(header::CONNECTION, two.clone());
     let _ = (is_loop(&everything, "f"), needs_upgrade(http::Version::HTTP_11, &everything));
     let fields = ForwardedFields::Both;
-    let hop = Hop { name: "n", fleet: "f", scheme: "http", host: "a", client: None, trusted: true, fields };
+    let hop = Hop {
+        name: "n",
+        fleet: "f",
+        scheme: "http",
+        host: "a",
+        client: None,
+        trusted: true,
+        is_whole: false,
+        fields,
+    };
     let _ = (fill_headers(&everything, &rules, &hop), pass_headers(&everything, &rules, &hop));
 
     let lifetime =
