@@ -30,6 +30,8 @@ pub(super) struct Done {
 pub(super) struct Pending {
     waiting: BTreeMap<u64, Waiting>,
     settled: Option<Instant>,
+    /// The latest that was settled.
+    latest: u64,
     /// When a write was sent last although an earlier one is late.
     tried: Option<Instant>,
 }
@@ -69,22 +71,20 @@ impl Pending {
     pub(super) fn settle(&mut self, reference: u64, now: Instant) -> Option<Waiting> {
         let waiting = self.waiting.remove(&reference)?;
         self.settled = Some(now);
+        self.latest = self.latest.max(reference);
         Some(waiting)
     }
 
-    /// Returns whether another write may be sent. While the server answers none, one is sent per call bound; and
-    /// nothing is begun while it is late with any: it answers one after another.
+    /// Returns whether another write may be sent. While the server answers none, one is sent per call bound. So
+    /// is one that begins something while the server is behind.
     pub(super) fn admits(&self, class: Class, now: Instant) -> bool {
-        let is_late = || self.waiting.values().any(|waiting| now >= waiting.sent + CALL_BOUND);
-        if class != Class::Owed && is_late() {
-            return false;
-        }
-        !self.is_stuck(now, CALL_BOUND) || self.tried.is_none_or(|tried| now >= tried + CALL_BOUND)
+        let waits = self.is_stuck(now, CALL_BOUND) || class != Class::Owed && self.is_behind(now);
+        !waits || self.tried.is_none_or(|tried| now >= tried + CALL_BOUND)
     }
 
     /// Records that a write is sent now.
     pub(super) fn sends(&mut self, now: Instant) {
-        self.tried = self.is_stuck(now, CALL_BOUND).then_some(now);
+        self.tried = (self.is_stuck(now, CALL_BOUND) || self.is_behind(now)).then_some(now);
     }
 
     /// Returns whether the server has answered no write for so long that the channel must be gone.
@@ -99,6 +99,13 @@ impl Pending {
             |_: &u64, waiting: &mut Waiting| late.is_none_or(|now| now >= waiting.sent + LONGEST);
         let forgotten = self.waiting.extract_if(.., is_forgotten);
         forgotten.filter_map(|(_, waiting)| Some((waiting.key, waiting.holder?))).collect()
+    }
+
+    /// Returns whether the server is late with a write that it comes to next: it answers one after another, so
+    /// the answer of one before the latest settled was lost.
+    fn is_behind(&self, now: Instant) -> bool {
+        let mut next = self.waiting.range(self.latest + 1..);
+        next.any(|(_, waiting)| now >= waiting.sent + CALL_BOUND)
     }
 
     /// Returns whether nothing was settled since a write was sent, and that is longer ago than `bound`.
@@ -161,7 +168,8 @@ mod tests {
         let ticket = Ticket::of_debt(&Arc::default(), Moment { at: late, server_ms: 0 });
         pending.add(3, &lease, tell, ticket, late);
         let late = late + CALL_BOUND;
-        assert!(!pending.admits(Class::Lease, late), "nothing is begun while it is late with any");
+        pending.sends(late);
+        assert!(!pending.admits(Class::Lease, late), "it is behind: one a bound is begun");
         assert!(pending.forget(Some(late)).is_empty(), "its answer may come");
         assert_eq!(pending.forget(None), [("l".into(), "holder".into())], "it may land");
     }
