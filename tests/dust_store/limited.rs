@@ -50,7 +50,9 @@ async fn at_the_limit_everybody_is_served_with_a_fetch_an_instance_and_no_storm_
     );
     for n in 0..PATHS * 3 {
         let fetches = fleet.origin.count(&format!("/{n}"));
-        assert!((1..=INSTANCES).contains(&fetches), "{fetches} of /{n}");
+        // The last herd is not held up: a request that comes when another has ended may fetch anew.
+        let most = if n < PATHS * 2 { INSTANCES } else { INSTANCES * 2 };
+        assert!((1..=most).contains(&fetches), "{fetches} of /{n}");
     }
     // Those that were on their way when the first was refused; then one an instance for each minute that ends.
     let (most, minutes) = ((INSTANCES * (PATHS + 2)) as u64, 2 * INSTANCES as u64);
