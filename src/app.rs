@@ -208,7 +208,7 @@ impl App {
         let started = started(proxy.instance(), &sockets);
         let mut chores = app.node.begin().await;
         let mut serving = Vec::new();
-        let served = sockets.places();
+        let served = sockets.places().join(", ");
         for socket in sockets.data {
             let (socket, signal) = (Arc::new(socket), signal.clone());
             let (proxy, connections) = (proxy.clone(), app.connections.clone());
@@ -365,8 +365,8 @@ impl App {
 
 /// The first event of an instance that serves: its name, and where it listens.
 fn started(instance: &str, sockets: &Sockets) -> Event {
-    let listen: Vec<_> = sockets.data_addresses().iter().map(ToString::to_string).collect();
-    let event = Event::new(Level::Info, "started", format!("instance {instance}")).with("listen", listen);
+    let event =
+        Event::new(Level::Info, "started", format!("instance {instance}")).with("listen", sockets.places());
     match sockets.admin_address() {
         Ok(admin) => event.with("admin", admin.to_string()),
         Err(_) => event,

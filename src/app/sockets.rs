@@ -106,10 +106,9 @@ impl Sockets {
         self.admin.local_addr()
     }
 
-    /// The addresses of the data port in one line.
-    pub(super) fn places(&self) -> String {
-        let places: Vec<_> = self.data_addresses().iter().map(ToString::to_string).collect();
-        places.join(", ")
+    /// All addresses of the data port, as they are told.
+    pub(super) fn places(&self) -> Vec<String> {
+        self.data_addresses().iter().map(ToString::to_string).collect()
     }
 }
 

@@ -119,7 +119,9 @@ impl Judged {
         match self {
             Self::Stored { fresh: true, .. } => "stored, for all who ask for the same",
             Self::Stored { fresh: false, .. } => "stored, and validated with the origin before each use",
-            Self::Shared(_) => "not stored: who waits for it shares it, and the next request fetches again",
+            Self::Shared(_) => {
+                "not stored: requests that wait for it share it, and the next one fetches again"
+            }
             Self::Alone(_) => "not stored, and for this request alone",
         }
     }
