@@ -35,7 +35,7 @@ use bytes::Bytes;
 use object_store::ObjectStore;
 
 use crate::clock::Clock;
-use crate::record::{MAX_SEGMENTS, Manifest, Segment};
+use crate::record::{Life, MAX_SEGMENTS, Manifest, Segment};
 
 mod ahead;
 mod away;
@@ -313,7 +313,7 @@ impl Bodies {
     }
 
     /// The id of the life that new bodies belong to.
-    pub fn life(&self) -> Arc<str> {
+    pub fn life(&self) -> Life {
         self.store.life()
     }
 

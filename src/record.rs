@@ -9,9 +9,11 @@ use thin_vec::ThinVec;
 pub mod codec;
 mod evidence;
 pub mod fields;
+mod life;
 
 pub use evidence::{Bound, CarriedDigest, Evidence, Witness};
 pub use fields::{Fields, Lines};
+pub use life::Life;
 
 /// The longest text of a pointer or a note, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
@@ -72,7 +74,7 @@ pub struct Record {
 pub struct Manifest {
     /// The life of the store in which they were written: in another one they are missing. `None` stands
     /// for the life in which it is read.
-    pub life: Option<Arc<str>>,
+    pub life: Option<Life>,
     /// The length of the body, in bytes.
     pub len: u64,
     /// The segments.

@@ -1,20 +1,23 @@
-//! What the memory tier says it holds is what the process holds for it, as an allocator counts it.
+//! What the memory tier says it holds is what the process holds for it, as the system counts it.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-use std::alloc::System;
+use std::env;
+use std::fs::read_to_string;
+use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cap::Cap;
 use dustgate::dust::Number;
 use dustgate::policy::Rules;
 use dustgate::record::{LifetimeBy, Manifest, Record, Segment};
 use dustgate::tier::{Numbers, Stored, Tier};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use mimalloc::MiMalloc;
 
+/// That of the program.
 #[global_allocator]
-static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+static HEAP: MiMalloc = MiMalloc;
 
 /// What a connection reads into: a head, and after a large answer more.
 const BUFFERS: [usize; 2] = [8 << 10, 280 << 10];
@@ -86,58 +89,89 @@ fn fill(tier: &Tier, many: usize, token: Number, len: usize) {
     }
 }
 
-/// Checks that two figures differ by at most 15 %. `many` objects are made of three allocations each (key,
-/// record, and fields with a body), and the tier counts what the allocator adds to each of them, 13 bytes on
-/// average: the bytes that are live don't have that.
-fn alike(what: &str, many: usize, held: u64, said: u64) {
-    let taken = held + many as u64 * 40;
+/// The case that a process of its own has to measure: length of the bodies, whether in a fleet, and how often
+/// the tier is filled beyond its capacity; 0 is once and within it.
+const CASE: &str = "MEMORY_CASE";
+
+/// The bytes of this process that lie in memory.
+fn resident() -> u64 {
+    let status = read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// What a process of its own measured: bytes resident, bytes that the tier counts, objects, evictions.
+fn measured(len: usize, fleet: bool, rounds: u64) -> [u64; 4] {
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "one_case", "--nocapture", "--test-threads=1"])
+        .env(CASE, format!("{len} {fleet} {rounds}"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let figures = said.split_once("measured ").and_then(|(_, said)| said.lines().next()).expect(&said);
+    let figures: Vec<u64> = figures.split(' ').map(|figure| figure.parse().unwrap()).collect();
+    figures.try_into().unwrap()
+}
+
+/// Not a test by itself: the others begin it, each case in a new process.
+#[test]
+#[ignore = "is begun by the others"]
+fn one_case() {
+    let case = env::var(CASE).unwrap();
+    let [len, fleet, rounds] = case.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let (len, rounds): (usize, u64) = (len.parse().unwrap(), rounds.parse().unwrap());
+    const HELD: usize = 8 << 20;
+    let many = HELD / (len + 800);
+    let capacity = if rounds == 0 { 2 * HELD as u64 } else { HELD as u64 };
+    let tier =
+        |bytes| if fleet == "true" { Tier::in_fleet(bytes, Numbers::new("t")) } else { Tier::new(bytes) };
+    // What is allocated once and for all: drafts, tables, the names of fields.
+    fill(&tier(1 << 20), 32, 1, len);
+    let before = resident();
+    let tier = tier(capacity);
+    for round in 1..=rounds.max(1) {
+        let many = if rounds == 0 { many } else { 3 * many };
+        fill(&tier, many, round, len);
+    }
+    println!("measured {} {} {} {}", resident() - before, tier.bytes(), tier.len(), tier.evicted());
+}
+
+/// Checks that two figures differ by at most 15 %.
+fn alike(what: &str, held: u64, said: u64) {
+    println!("{what}: {held} bytes resident, {said} by the tier's figure");
     assert!(
-        taken.abs_diff(said) * 100 <= said * 15,
-        "{what}: {held} bytes live, {said} by the tier's figure"
+        held.abs_diff(said) * 100 <= said * 15,
+        "{what}: {held} bytes resident, {said} by the tier's figure"
     );
 }
 
-fn live() -> u64 {
-    HEAP.allocated() as u64
-}
-
-/// One test, so that nothing else allocates meanwhile.
 #[test]
-fn live_bytes_are_what_the_tier_says_however_often_it_is_filled_anew() {
+fn resident_bytes_are_what_the_tier_says() {
     for fleet in [false, true] {
         for len in BODIES {
-            let many = (24 << 20) / (len + 800);
-            let capacity = (many * (len + 1000) * 2) as u64;
-            let before = live();
-            let tier = if fleet { Tier::in_fleet(capacity, Numbers::new("t")) } else { Tier::new(capacity) };
-            // The places of a cache are allocated before there is anything in them.
-            let empty = live() - before;
-            fill(&tier, many, 1, len);
-            let (held, said) = (live() - before, tier.bytes());
-            assert_eq!(tier.len(), many, "nothing was evicted");
-            let places = empty.min(tier.len() as u64 * 64);
-            alike(&format!("{many} bodies of {len}, fleet {fleet}"), many, held - empty + places, said);
-            let one = record(many, 1, read(BUFFERS[0], len), len);
+            let [held, said, objects, evicted] = measured(len, fleet, 0);
+            assert_eq!(evicted, 0, "there is room for all");
+            alike(&format!("{objects} bodies of {len}, fleet {fleet}"), held, said);
+            let one = record(10_000, 1, read(BUFFERS[0], len), len);
             let text = (one.key.len() + one.headers.text_len() + len) as u64;
-            let overhead = (said / many as u64).saturating_sub(text);
+            let overhead = (said / objects).saturating_sub(text);
+            println!("{overhead} bytes beside URL, fields and a body of {len}, fleet {fleet}");
             let most = OVERHEAD + if fleet { INDEXED } else { 0 };
             assert!(
                 overhead < most,
                 "{overhead} bytes beside URL, fields and a body of {len}, fleet {fleet}"
             );
-            drop(tier);
         }
     }
+}
+
+#[test]
+fn resident_bytes_are_what_the_tier_says_however_often_it_is_filled_anew() {
     for len in BODIES {
-        let capacity = 16 << 20;
-        let before = live();
-        let tier = Tier::new(capacity);
-        let empty = live() - before;
-        for round in 1..=3 {
-            fill(&tier, 3 * (16 << 20) / (len + 800), round, len);
-            let held = live() - before - empty;
-            assert!(tier.evicted() > 0 && tier.bytes() <= capacity);
-            alike(&format!("round {round} of bodies of {len}"), tier.len(), held, tier.bytes());
+        for rounds in [1, 3] {
+            let [held, said, objects, evicted] = measured(len, false, rounds);
+            assert!(evicted > 0, "there is no room for all");
+            alike(&format!("{objects} bodies of {len}, filled {rounds} times"), held, said);
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::blocks::SegmentAt;
 use super::name::Name;
 use super::{Bodies, Error};
-use crate::record::{Manifest, Segment};
+use crate::record::{Life, Manifest, Segment};
 
 /// The most bodies that are remembered, each with the last segment it lost.
 const CAPACITY: usize = 4_096;
@@ -26,7 +26,7 @@ pub(super) struct Gone(Cache<u128, Lost>);
 
 #[derive(Debug, Clone)]
 struct Lost {
-    life: Arc<str>,
+    life: Life,
     /// As its manifest describes it: with another digest it is another segment.
     segment: Segment,
     cause: Error,

@@ -11,7 +11,6 @@
 //! fleet finds its bodies gone, but knows that it has the right body store.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use super::store::parse;
 use super::sweep::clear_life;
 use super::{Bodies, Error, Settings};
 use crate::clock::WallMs;
+use crate::record::Life;
 
 /// A life that has ended is removed when nothing has touched it for so many times the longer `linger`: its
 /// own, which is in its marker, or that of the instance that sweeps.
@@ -275,7 +275,7 @@ impl Bodies {
 
     async fn content(&self, id: &str) -> Result<LifeContent, Error> {
         let mut content = LifeContent::default();
-        let life: Arc<str> = id.into();
+        let life: Life = id.into();
         let mut listing = self.store.list(&life);
         while let Some(object) = listing.next().await {
             let object = object?;

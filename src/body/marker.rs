@@ -1,7 +1,9 @@
 //! The marker of a life: whose it is, and whether the life has ended.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::record::Life;
 
 /// The prefix of the ids of lives that began while the store was not reachable.
 pub(super) const WAITING: &str = "waiting-";
@@ -34,7 +36,7 @@ pub(super) struct Left(Mutex<Owed>);
 
 #[derive(Debug, Default)]
 struct Owed {
-    lives: Vec<Arc<str>>,
+    lives: Vec<Life>,
     /// Whether the store has taken the life that came after them. While that life is only proposed it has
     /// not.
     stands: bool,
@@ -87,11 +89,11 @@ impl Marker {
 impl Left {
     /// Notes that the process went from one life to another. Ids of instances that waited for their store
     /// need no such marker: they have an end of their own.
-    pub(super) fn went(&self, from: &Arc<str>, to: &str) {
+    pub(super) fn went(&self, from: &Life, to: &str) {
         let mut owed = self.lock();
         owed.lives.retain(|life| **life != *to && life != from);
         if !from.starts_with(WAITING) && owed.lives.len() < LEFT {
-            owed.lives.push(Arc::clone(from));
+            owed.lives.push(from.clone());
         }
     }
 
@@ -101,7 +103,7 @@ impl Left {
     }
 
     /// The lives whose markers are to be written now.
-    pub(super) fn owed(&self) -> Vec<Arc<str>> {
+    pub(super) fn owed(&self) -> Vec<Life> {
         let owed = self.lock();
         if owed.stands { owed.lives.clone() } else { Vec::new() }
     }

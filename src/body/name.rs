@@ -5,11 +5,13 @@ use std::sync::Arc;
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
+use crate::record::Life;
+
 /// The name of a body: the hash of its key, in one life of the store. Code that holds a name stays in that
 /// life, whatever the store's id becomes.
 #[derive(Debug, Clone)]
 pub(super) struct Name {
-    life: Arc<str>,
+    life: Life,
     text: Arc<str>,
     /// The hash as a number, for tables.
     pub(super) hash: u128,
@@ -20,14 +22,14 @@ pub(super) struct Name {
 impl Name {
     /// The name for a key hash of 32 hexadecimal digits. Any other text has a name too; in tables it is known
     /// by its digest.
-    pub(super) fn of(life: Arc<str>, key_hash: &str) -> Self {
+    pub(super) fn of(life: Life, key_hash: &str) -> Self {
         let hash = u128::from_str_radix(key_hash, 16).ok().filter(|_| key_hash.len() == 32);
         let hash = hash.unwrap_or_else(|| u128::from_be_bytes(digest([key_hash.as_bytes()])));
         Self { life, text: key_hash.into(), hash }
     }
 
     /// The life that the body belongs to.
-    pub(super) fn life(&self) -> &Arc<str> {
+    pub(super) fn life(&self) -> &Life {
         &self.life
     }
 

@@ -23,7 +23,7 @@ use super::marker::Left;
 use super::name::Name;
 use super::shelf::{self, Shelf};
 use super::{Error, Settings, s3};
-use crate::record::Segment;
+use crate::record::{Life, Segment};
 
 mod carried;
 mod marked;
@@ -49,7 +49,7 @@ pub(super) struct Store {
     /// What carries segments, once it is known.
     carrier: OnceLock<Arc<dyn Carrier>>,
     /// The id of the life that new names belong to.
-    life: RwLock<Arc<str>>,
+    life: RwLock<Life>,
     /// What this instance writes into markers: the fleet, and how often it rewrites them.
     says: (String, Duration),
     /// Lives that this process has left, and whose markers do not say so yet.

@@ -16,7 +16,7 @@ use super::name::Name;
 use super::store::parse;
 use super::{Bodies, Error};
 use crate::clock::WallMs;
-use crate::record::Manifest;
+use crate::record::{Life, Manifest};
 
 /// How many unnamed objects are remembered between two sweeps; more have to wait for a later sweep.
 const SUSPECTS: usize = 1_000_000;
@@ -80,7 +80,7 @@ pub struct Sweeper {
     bodies: Arc<Bodies>,
     suspects: Suspects,
     /// The life that `suspects` belong to.
-    life: Arc<str>,
+    life: Life,
     /// Other lives: those that nothing touched, and all that the last sweep found.
     quiet: Quiet,
     others: Vec<OtherLife>,
@@ -219,7 +219,7 @@ impl Sweeper {
         let (before, life) = (self.bodies.moved(), self.bodies.life());
         if self.life != life {
             self.suspects.clear();
-            self.life = Arc::clone(&life);
+            self.life = life.clone();
         }
         // Shows other fleets and instances that this life is in use. Without room the last marker stays.
         if let Err(error) = self.bodies.sign().await
@@ -303,7 +303,7 @@ impl Sweeper {
             // A store in this process answers at once, so other tasks have to be let in.
             consume_budget().await;
             let named = names.named(&key).await;
-            let name = Name::of(Arc::clone(&self.life), &key);
+            let name = Name::of(self.life.clone(), &key);
             let objects = self.forsaken(names, &key, &name, objects, &named).await;
             (name, objects)
         });

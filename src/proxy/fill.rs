@@ -28,7 +28,7 @@ use crate::proxy::request::binding::{self, Kind, Lasts, Party, Prior};
 use crate::proxy::state::Proxy;
 use crate::proxy::state::past::Past;
 use crate::proxy::state::under_way::Heard;
-use crate::record::{Binding, Manifest};
+use crate::record::{Binding, Life, Manifest};
 use crate::route::Route;
 use crate::telemetry::labels::FillOutcome;
 use crate::tier::{Covered, Stored};
@@ -103,7 +103,7 @@ pub(crate) struct Job {
     /// What is known for its line in the log.
     pub(crate) account: Account,
     /// The life of the store that its segments belong to.
-    life: Arc<str>,
+    life: Life,
     /// The requests that are known to wait for its exchange.
     pub(crate) interest: upstream::Interest,
     began: Instant,

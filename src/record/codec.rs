@@ -10,7 +10,6 @@ mod wire;
 pub use limits::{Limits, MAX_NOTE_MS};
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -18,8 +17,8 @@ use serde::de::IgnoredAny;
 
 use self::wire::{WireFailed, WireGrowing, WirePass, WireRecord, WireVary};
 use super::{
-    Fields, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note, Pointer,
-    Record, Segment, Spoken, VaryNode,
+    Fields, Life, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note,
+    Pointer, Record, Segment, Spoken, VaryNode,
 };
 
 /// The format's version.
@@ -323,7 +322,7 @@ fn sum(segments: &[Segment]) -> Result<u64, CodecError> {
     sum.ok_or(CodecError::Invalid("body length"))
 }
 
-fn growing(life: Option<Arc<str>>, segments: Vec<Segment>) -> Result<Manifest, CodecError> {
+fn growing(life: Option<Life>, segments: Vec<Segment>) -> Result<Manifest, CodecError> {
     Ok(Manifest { life, len: sum(&segments)?, segments: segments.into() })
 }
 

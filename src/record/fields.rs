@@ -4,12 +4,13 @@
 //! is some five times as long as their text. So what is kept is neither: it is their text, copied once, each
 //! name replaced by a short code (`names`).
 
+mod block;
 mod names;
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
-use std::sync::Arc;
 
+use block::Block;
 use bytes::{Buf as _, Bytes};
 use http::header::IntoHeaderName;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -38,7 +39,7 @@ pub trait Lines {
 /// there may be a *tail*: the bytes of a small body, so that both are one allocation.
 #[derive(Clone, Default)]
 pub struct Fields {
-    block: Arc<[u8]>,
+    block: Block,
 }
 
 /// The name of a stored field.
@@ -144,7 +145,7 @@ impl Fields {
 
     /// The block, for parts of it to share. Its owner has an allocation of its own, for as long as they live.
     fn shared(&self) -> Bytes {
-        Bytes::from_owner(Arc::clone(&self.block))
+        Bytes::from_owner(self.block.clone())
     }
 
     /// The bytes of the fields' text.
@@ -201,7 +202,7 @@ fn drafted(write: impl FnOnce(&mut Vec<u8>)) -> Fields {
     DRAFT.with_borrow_mut(|draft| {
         draft.clear();
         write(draft);
-        let fields = Fields { block: Arc::from(&draft[..]) };
+        let fields = Fields { block: Block::of(draft) };
         draft.shrink_to(MOST_DRAFT);
         fields
     })

@@ -1,7 +1,7 @@
 //! Records in memory, prepared for hits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::HeaderName;
@@ -16,6 +16,10 @@ use crate::record::{Fields, Manifest, Record};
 pub(super) const USED: u8 = 1;
 /// Mark: changes of the record may have been missed, so its next use has it read again.
 pub(super) const DOUBTED: u8 = 2;
+/// Flag: no entry of the store names it, as far as is known.
+const UNBACKED: u8 = 1;
+/// Flag: the body lies behind the record's fields, in the same allocation. It does not change.
+const TAIL: u8 = 2;
 
 /// A record in memory, prepared for hits.
 #[derive(Debug)]
@@ -34,10 +38,8 @@ pub struct Stored {
     number: AtomicU64,
     /// [`USED`] and [`DOUBTED`] in one byte, so that a hit loads one.
     pub(super) mark: AtomicU8,
-    /// Whether no entry of the store names it, as far as is known.
-    unbacked: AtomicBool,
-    /// Whether the body lies behind the record's fields, in the same allocation.
-    is_tail: bool,
+    /// [`UNBACKED`] and [`TAIL`] in one byte: with another one, the allocator would take 64 more for each record.
+    flags: AtomicU8,
 }
 
 /// Where the bytes of a held body are.
@@ -53,7 +55,7 @@ enum HeldBody {
 
 /// The longest body that lies behind the fields, in bytes. A longer one is not copied again, and what its own
 /// allocation costs is little beside it.
-const TAIL: usize = 32 * 1024;
+const SHORT: usize = 32 * 1024;
 
 // === impl Stored ===
 
@@ -64,15 +66,14 @@ impl Stored {
         let terms = ReuseTerms::of(&record, rules);
         let hash = KeyHash::of(&record.key);
         let (headers, body) = laid(std::mem::take(&mut record.headers), body);
-        let (is_tail, body) = body.parts();
+        let (flags, body) = body.parts();
         record.headers = headers;
         Self {
             hash,
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
-            unbacked: AtomicBool::new(false),
-            is_tail,
+            flags: AtomicU8::new(flags),
             terms,
             body,
             record,
@@ -83,24 +84,23 @@ impl Stored {
     #[must_use]
     pub fn completed(&self, manifest: Manifest, body: Option<Bytes>) -> Self {
         let (headers, body) = laid(self.record.headers.clone(), body);
-        let (is_tail, body) = body.parts();
+        let (flags, body) = body.parts();
         Self {
             record: Record { headers, body: manifest, ..self.record.clone() },
             terms: self.terms,
             body,
-            is_tail,
             hash: self.hash,
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
-            unbacked: AtomicBool::new(false),
+            flags: AtomicU8::new(flags),
         }
     }
 
     /// The body, if it is held. Shares its bytes.
     pub fn body(&self) -> Option<Bytes> {
         match &self.body {
-            None if self.is_tail => Some(self.record.headers.tail()),
+            None if self.has(TAIL) => Some(self.record.headers.tail()),
             None => None,
             Some(body) => Some((**body).clone()),
         }
@@ -122,7 +122,7 @@ impl Stored {
             Some(body) => weight::of_bytes(body.len()) + weight::taken(size_of::<Bytes>()),
         };
         weight::of_stored()
-            + weight::shared(record.headers.block_len())
+            + weight::kept(record.headers.block_len())
             + weight::of_segments(&record.body.segments)
             + weight::of_thin(record.select.len(), size_of::<(HeaderName, Option<String>)>())
             + selecting.sum::<u64>()
@@ -140,7 +140,7 @@ impl Stored {
 
     /// Returns whether the body is held.
     pub fn has_body(&self) -> bool {
-        self.is_tail || self.body.is_some()
+        self.has(TAIL) || self.body.is_some()
     }
 
     /// Sets the number of the entry that it was read from.
@@ -161,29 +161,32 @@ impl Stored {
 
     /// Marks it as one that no entry of the store names.
     pub fn is_not_in_store(&self) {
-        self.unbacked.store(true, Ordering::Relaxed);
+        self.flags.fetch_or(UNBACKED, Ordering::Relaxed);
     }
 
     /// Returns whether no entry of the store names it.
     pub(super) fn is_unbacked(&self) -> bool {
-        self.unbacked.load(Ordering::Relaxed)
+        self.has(UNBACKED)
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
     /// A copy of the record with its body.
     #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
         let (headers, body) = laid(self.record.headers.clone(), Some(body));
-        let (is_tail, body) = body.parts();
+        let (flags, body) = body.parts();
         Self {
             record: Record { headers, ..self.record.clone() },
             terms: self.terms,
             body,
-            is_tail,
             hash: self.hash,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
-            unbacked: AtomicBool::new(self.is_unbacked()),
+            flags: AtomicU8::new((self.flags.load(Ordering::Relaxed) & UNBACKED) | flags),
         }
     }
 
@@ -202,12 +205,11 @@ impl Stored {
         Arc::new(Self {
             terms: self.terms,
             body: self.body.clone(),
-            is_tail: self.is_tail,
             hash: self.hash,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
-            unbacked: AtomicBool::new(self.is_unbacked()),
+            flags: AtomicU8::new(self.flags.load(Ordering::Relaxed)),
             record,
         })
     }
@@ -245,12 +247,12 @@ impl Stored {
 // === impl HeldBody ===
 
 impl HeldBody {
-    /// Whether it is a tail, and its own allocation.
-    fn parts(self) -> (bool, Option<Box<Bytes>>) {
+    /// Its flag, and its own allocation.
+    fn parts(self) -> (u8, Option<Box<Bytes>>) {
         match self {
-            Self::No => (false, None),
-            Self::Tail => (true, None),
-            Self::Own(body) => (false, Some(body)),
+            Self::No => (0, None),
+            Self::Tail => (TAIL, None),
+            Self::Own(body) => (0, Some(body)),
         }
     }
 }
@@ -259,7 +261,7 @@ impl HeldBody {
 fn laid(fields: Fields, body: Option<Bytes>) -> (Fields, HeldBody) {
     match body {
         None => (fields.without_tail(), HeldBody::No),
-        Some(body) if body.len() <= TAIL => (fields.with_tail(&body), HeldBody::Tail),
+        Some(body) if body.len() <= SHORT => (fields.with_tail(&body), HeldBody::Tail),
         Some(body) => (fields.without_tail(), HeldBody::Own(Box::new(body))),
     }
 }

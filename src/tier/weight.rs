@@ -28,9 +28,23 @@ pub(super) struct Weigh {
     beside: u64,
 }
 
-/// What the allocator takes for `len` bytes: steps of 16, with 8 of its own.
+/// What the allocator takes for `len` bytes: steps of 16 up to 64, and above that four to each doubling.
 pub(super) fn taken(len: usize) -> u64 {
-    if len == 0 { 0 } else { ((len + 8).next_multiple_of(16)).max(32) as u64 }
+    match len {
+        0 => 0,
+        1..=8 => 8,
+        9..=64 => len.next_multiple_of(16) as u64,
+        _ => {
+            let step = 1 << ((len - 1).ilog2() - 2);
+            len.next_multiple_of(step) as u64
+        }
+    }
+}
+
+/// What `len` bytes take in the system's heap ([`Fields`](crate::record::Fields) lie there), and what shares
+/// them: steps of 16, with 8 of its own.
+pub(super) fn kept(len: usize) -> u64 {
+    shared(size_of::<&[u8]>()) + ((len + 8).next_multiple_of(16)).max(32) as u64
 }
 
 /// What an [`Arc`] of `len` bytes takes.
@@ -104,7 +118,19 @@ mod tests {
 
     #[test]
     fn an_allocation_takes_more_than_its_bytes() {
-        for (len, takes) in [(0, 0), (1, 32), (24, 32), (25, 48), (40, 48), (1024, 1040)] {
+        for (len, takes) in [
+            (0, 0),
+            (1, 8),
+            (24, 32),
+            (64, 64),
+            (65, 80),
+            (128, 128),
+            (129, 160),
+            (1024, 1024),
+            (1025, 1280),
+            (1136, 1280),
+            (30_000, 32_768),
+        ] {
             assert_eq!(taken(len), takes, "{len}");
         }
     }

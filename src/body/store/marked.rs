@@ -1,7 +1,6 @@
 //! Markers: the objects by which a body store belongs to a life of the store. A store without objects needs
 //! none: it is as good as marked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::super::marker::Marker;
 use super::super::name::Name;
 use super::Store;
 use crate::clock::WallMs;
+use crate::record::Life;
 
 /// The name of the marker: the object by which a body store belongs to a life of the store.
 const HERE: &str = "here";
@@ -97,9 +97,9 @@ impl Marks {
 
 impl Store {
     /// The id of the life that new names belong to.
-    pub(in crate::body) fn life(&self) -> Arc<str> {
+    pub(in crate::body) fn life(&self) -> Life {
         // Nothing in here panics half way through a change.
-        Arc::clone(&self.life.read().unwrap_or_else(PoisonError::into_inner))
+        self.life.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Moves to a life: new names belong to it. Returns whether it is another one.

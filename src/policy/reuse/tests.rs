@@ -247,3 +247,13 @@ fn a_hit_reads_no_field_of_the_record() {
         }
     }
 }
+
+#[test]
+fn a_packed_time_is_itself_or_the_most_there_is_room_for() {
+    const MOST: u64 = (1 << 40) - 1;
+    for (ms, packed) in
+        [(0, 0), (1, 1), (86_400_000, 86_400_000), (MOST, MOST), (MOST + 1, MOST), (u64::MAX, MOST)]
+    {
+        assert_eq!(PackedMs::new(ms).get(), packed);
+    }
+}

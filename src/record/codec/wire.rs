@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::de::IgnoredAny;
@@ -11,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{CodecError, VERSION, growing, hex, letters, unhex, value};
 use crate::record::{
-    Binding, Evidence, LifetimeBy, Manifest, Note, Record, Segment, Spoken, VaryNode, Witness,
+    Binding, Evidence, Life, LifetimeBy, Manifest, Note, Record, Segment, Spoken, VaryNode, Witness,
 };
 
 /// A record's text. To be written, it borrows what it can.
@@ -149,15 +148,15 @@ fn field(name: &str) -> Result<HeaderName, CodecError> {
 
 thread_local! {
     /// The life that was read last. All records of a store name the same one, so they share its text.
-    static LIFE: RefCell<Arc<str>> = RefCell::new("".into());
+    static LIFE: RefCell<Life> = RefCell::new("".into());
 }
 
-fn shared(life: &str) -> Arc<str> {
+fn shared(life: &str) -> Life {
     LIFE.with_borrow_mut(|last| {
         if **last != *life {
             *last = life.into();
         }
-        Arc::clone(last)
+        last.clone()
     })
 }
 
