@@ -50,6 +50,9 @@ use warm::Warmer;
 const RESERVE: Number = 1 << 20;
 /// The most writes that may be queued, and the most bytes of them; beyond, the store is busy.
 const QUEUE: (usize, u64) = (64 * 1024, 64 << 20);
+/// The most writes that may be waited for before the store is busy for fills: each of them keeps a fill, of some
+/// 8 KiB.
+const AWAITED: usize = 8 * 1024;
 /// How long writes that nobody waits for are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 /// The most expired rows that one sweep removes.
@@ -131,7 +134,8 @@ impl Sqlite {
 
     fn submit(&mut self, task: Task, until: Until, now: WallMs) -> Result<Receipt> {
         let mut queue = lock(&self.shared.queue);
-        if queue.jobs.len() >= QUEUE.0 || queue.bytes() >= QUEUE.1 {
+        let full = queue.jobs.len() >= QUEUE.0 || queue.bytes() >= QUEUE.1;
+        if full || (until == Until::Ordered && queue.awaited >= AWAITED) {
             return Err(Error::Unavailable("busy".into()));
         }
         let (word, receipt) = if until == Until::Ordered && !queue.failing && queue.bytes() < AHEAD {

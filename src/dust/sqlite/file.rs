@@ -170,20 +170,19 @@ impl Reader {
     /// each one locks and unlocks the file.
     pub fn look(&self, keys: [Option<&str>; 3], known: Number, view: &mut View) -> Result<()> {
         let mut read = || {
-            // A long body is read only if it is wanted.
-            let sql =
-                "SELECT value, number, expires_at, tail, iif(key = ?1 AND number <> ?4, body, NULL), key
-                FROM entries WHERE key IN (?1, ?2, ?3)";
+            // A long body is read only if it is wanted. Three seeks, as a list to look in would be a table
+            // that is made and dropped each time.
+            let sql = "SELECT value, number, expires_at, tail, iif(number <> ?4, body, NULL), 1
+                FROM entries WHERE key = ?1
+                UNION ALL SELECT value, number, expires_at, NULL, NULL, 2 FROM entries WHERE key = ?2
+                UNION ALL SELECT value, number, expires_at, NULL, NULL, 3 FROM entries WHERE key = ?3";
             let mut statement = self.fresh()?.prepare_cached(sql)?;
             let mut rows = statement.query(params![keys[0], keys[1], keys[2], signed(known)])?;
             while let Some(row) = rows.next()? {
-                let key = Some(row.get_ref(5)?.as_str()?);
-                if key == keys[0] {
-                    view.value = Some(row_with_body(row)?);
-                } else if key == keys[1] {
-                    view.verdict = Some(row_of(row, 0)?);
-                } else {
-                    view.lock = Some(row_of(row, 0)?);
+                match row.get_ref(5)?.as_i64()? {
+                    1 => view.value = Some(row_with_body(row)?),
+                    2 => view.verdict = Some(row_of(row, 0)?),
+                    _ => view.lock = Some(row_of(row, 0)?),
                 }
             }
             Ok(())

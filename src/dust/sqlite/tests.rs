@@ -304,6 +304,34 @@ async fn a_job_that_never_runs_leaves_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_stands_still_holds_so_many_fills_and_takes_purges() {
+    let dir = TempDir::new().expect("a directory");
+    let hub = Arc::new(Hub::new());
+    let (mut sqlite, _, _) =
+        Sqlite::open(dir.path(), Limits::default(), hub, &Dice::seeded(1)).expect("it opens");
+    // As if the job was writing.
+    lock(&sqlite.shared.queue).running = true;
+    let text = "x".repeat(1000);
+    let (mut at_once, mut later) = (0, Vec::new());
+    let refused = loop {
+        let n = at_once + later.len();
+        let row = row(&text, n as Number + 1);
+        let deed = Deed::Put { key: n.to_string().into(), row, body: None };
+        match sqlite.write(vec![deed], Until::Ordered, 0) {
+            Ok(Receipt::Kept) => at_once += 1,
+            Ok(receipt) => later.push(receipt),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, Error::Unavailable("busy".into()));
+    assert_eq!(later.len(), AWAITED);
+    assert!(at_once > 8000, "the first 8 MiB need not wait: {at_once}");
+    let purge = write(&mut sqlite, &"purge".into(), row("x", 1 << 40), Until::Durable);
+    drop(Run { shared: sqlite.shared.clone(), ended: false });
+    assert_eq!(purge.kept().await, Err(Error::Unavailable("closing".into())));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_is_answered_when_its_order_is_decided_and_written_soon() {
     let (dir, hub) = (TempDir::new().expect("a directory"), Arc::new(Hub::new()));
     let (mut sqlite, _, _) =
