@@ -4,10 +4,25 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETR
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::proxy::cause::Cause;
-use crate::proxy::respond::body::{ReplyBody, Source};
+use crate::proxy::request::CacheRequest;
+use crate::proxy::respond::body::{ReplyBody, Source, finish};
+use crate::telemetry::labels::Cache;
 
 /// Allow of a 405 or OPTIONS without a list of the route: common methods. Others pass too, except for a few.
 pub(crate) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// An error response of this proxy to a request that has a route.
+pub(crate) fn refuse(
+    mut request: CacheRequest,
+    cause: Cause,
+    retry_after: Option<u64>,
+) -> Response<ReplyBody> {
+    if request.ticket.line.cache != Cache::Follower {
+        request.ticket.line.cache = Cache::Error;
+    }
+    request.ticket.line.error = Some(cause.as_str());
+    finish(request.ticket, answer(cause, retry_after))
+}
 
 /// The error response. A 503 always has Retry-After, in seconds, at least 1.
 pub(crate) fn answer(cause: Cause, retry_after: Option<u64>) -> Response<ReplyBody> {
