@@ -44,6 +44,7 @@ pub use descriptors::raise as raise_descriptors;
 pub use life::{Exit, Signals};
 pub use memory::limit as memory_limit;
 pub use sockets::{Handed, Sockets};
+pub use upstreams::wrong as wrong_upstreams;
 
 use health::Health;
 use lookout::Lookout;

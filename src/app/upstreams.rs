@@ -57,14 +57,25 @@ pub(super) fn make(
             let origin = origin.ok_or_else(|| bad("routes.upstream", format!("no upstream \"{name}\"")))?;
             let max_fields = settings.server.max_fields;
             let of_client = upstream::Settings { max_fields, ..origin.clone() };
-            let client = Client::sharing(of_client, &shared)
-                .map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))?;
+            let client = client(name, of_client, &shared)?;
             all.note(name, origin, client.limit());
             made.insert(name.clone(), Arc::new(Metered::new(Arc::new(client), metrics.upstream(name))));
         }
         all.of_node.by_route.push(made[name].clone());
     }
     Ok(all)
+}
+
+/// The upstreams that no client can be made for, such as one whose certificates can't be read.
+pub fn wrong(settings: &Settings) -> Vec<BuildError> {
+    let shared = Shared::default();
+    let mut origins = settings.origins();
+    let named = settings.table().in_order().iter().filter_map(|route| origins.remove_entry(&*route.upstream));
+    named.filter_map(|(name, origin)| client(&name, origin, &shared).err()).collect()
+}
+
+fn client(name: &str, settings: upstream::Settings, shared: &Shared) -> Result<Client, BuildError> {
+    Client::sharing(settings, shared).map_err(|error| bad(format!("upstreams.{name}"), error.to_string()))
 }
 
 // === impl Upstreams ===

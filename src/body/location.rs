@@ -158,8 +158,9 @@ pub(super) fn endpoint(text: &str) -> Result<String, &'static str> {
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err("an http or https URL is meant");
     }
-    if !url.username().is_empty() || url.query().is_some() || url.fragment().is_some() {
-        return Err("an endpoint has no user, no query and no fragment");
+    let login = !url.username().is_empty() || url.password().is_some();
+    if login || url.query().is_some() || url.fragment().is_some() {
+        return Err("an endpoint has no user, no password, no query and no fragment");
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

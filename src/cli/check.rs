@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Config, FAILED, ask, fail};
+use super::{BAD_SETTINGS, Config, FAILED, ask, fail};
+use crate::app;
 use crate::proxy::explain::describe;
 
 #[derive(Debug, Args)]
@@ -31,6 +32,14 @@ pub(super) async fn run(check: Check) -> ExitCode {
             }
             Err(text) => fail(FAILED, &text),
         };
+    }
+    // What an instance would find wrong only when it starts.
+    let wrong = app::wrong_upstreams(&settings);
+    for error in &wrong {
+        eprintln!("error: {error}");
+    }
+    if !wrong.is_empty() {
+        return ExitCode::from(BAD_SETTINGS);
     }
     let table = settings.table();
     let routes = table.in_order();

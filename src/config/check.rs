@@ -257,6 +257,11 @@ pub(super) fn origin(url: &SecretUrl) -> Result<(), String> {
     if !matches!(parsed.scheme(), "http" | "https") || parsed.cannot_be_a_base() {
         return Err("an http or https URL is meant".to_owned());
     }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err("an origin's URL has no user and no password: set what the origin wants to see with \
+                    request_headers = { set = { authorization = … } } on its routes"
+            .to_owned());
+    }
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err("an origin's URL has no query and no fragment".to_owned());
     }

@@ -120,9 +120,7 @@ impl Reader<'_, '_> {
             self.problem("upstream", "is required: an upstream's name or a URL");
         } else if name.contains("://") {
             // The URL is the upstream's name in logs and metrics.
-            if name.contains('@') {
-                self.problem("upstream", "a URL with a user in it belongs in [upstreams.NAME]");
-            } else if let Err(reason) = origin(&SecretUrl::here(name)) {
+            if let Err(reason) = origin(&SecretUrl::here(name)) {
                 self.problem("upstream", reason);
             }
         } else {

@@ -44,6 +44,11 @@ impl Transport {
         let host = url.host().ok_or_else(|| ClientError::Url("no host".to_owned()))?.to_owned();
         let server_name =
             settings.tls.server_name.as_deref().filter(|name| https && *name != host.to_string());
+        if let Some(name) = server_name
+            && !matches!(Host::parse(name), Ok(Host::Domain(_)))
+        {
+            return Err(ClientError::Tls(format!("server_name: {name:?} is not a name")));
+        }
 
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let origin = format!("{}://{}{port}", url.scheme(), server_name.unwrap_or(&host.to_string()));
@@ -87,11 +92,6 @@ impl Transport {
             builder = builder.tls_backend_preconfigured(tls).http1_max_headers(settings.max_fields);
             builder.build().map_err(|error| ClientError::Tls(super::classify::detail(&error)))
         };
-        if let Some(name) = server_name
-            && !matches!(Host::parse(name), Ok(Host::Domain(_)))
-        {
-            return Err(ClientError::Tls(format!("server_name: {name:?} is not a name")));
-        }
         let authority = server_name.is_some().then_some(authority);
         Ok(Self { pooled: build(true)?, fresh: build(false)?, root, prefix, path_at, authority })
     }

@@ -120,6 +120,46 @@ fn one_line_per_mistake() {
             "t.toml:2: upstreams.a.url = \"//10.0.0.1:443/v1\": a scheme is missing: write \"https://10.0.0.1:443/v1\"",
         ),
         (
+            "[upstreams.a]\nurl = \"https://user:hunter2@o\"",
+            "t.toml:2: upstreams.a.url = \"https://user:***@o\": an origin's URL has no user and no password: set what the origin wants to see with request_headers = { set = { authorization = … } } on its routes",
+        ),
+        (
+            "[[routes]]\nname = \"r\"\nupstream = \"https://user:hunter2@o\"",
+            "t.toml:3: routes.r.upstream = \"https://user:***@o\": an origin's URL has no user and no password: set what the origin wants to see with request_headers = { set = { authorization = … } } on its routes",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://token@o/v1\"",
+            "t.toml:2: upstreams.a.url = \"http://***@o/v1\": an origin's URL has no user and no password: set what the origin wants to see with request_headers = { set = { authorization = … } } on its routes",
+        ),
+        (
+            "[[routes]]\nname = \"r\"\nupstream = \"http://token@o/v1\"",
+            "t.toml:3: routes.r.upstream = \"http://***@o/v1\": an origin's URL has no user and no password: set what the origin wants to see with request_headers = { set = { authorization = … } } on its routes",
+        ),
+        (
+            "[upstreams.a]\nurl = \"http://:hunter2@o\"",
+            "t.toml:2: upstreams.a.url = \"http://:***@o\": an origin's URL has no user and no password: set what the origin wants to see with request_headers = { set = { authorization = … } } on its routes",
+        ),
+        (
+            "[[routes]]\nname = \"r\"\nupstream = \"http://:hunter2@o\"",
+            "t.toml:3: routes.r.upstream = \"http://:***@o\": an origin's URL has no user and no password: set what the origin wants to see with request_headers = { set = { authorization = … } } on its routes",
+        ),
+        (
+            "[bodies]\nurl = \"s3://user:hunter2@bucket/p\"",
+            "t.toml:2: bodies.url = \"s3://user:***@bucket/p\": credentials do not belong in the URL: they are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            "[bodies]\nurl = \"s3://bucket/p?endpoint=http://:hunter2@h\"",
+            "t.toml:2: bodies.url = \"s3://bucket/p?endpoint=http:***@h\": ?endpoint=***: an endpoint has no user, no password, no query and no fragment",
+        ),
+        (
+            "[dust]\nurl = \"dust+wss://user:hunter2@h/ws/sync?store=a/b\"",
+            "t.toml:2: dust.url = \"dust+wss://user:***@h/ws/sync?store=a/b\": the token does not stand in the URL; set dust.token",
+        ),
+        (
+            "[[routes]]\nname = \"r\"\nhost = \"user@h\"\nupstream = \"http://o\"",
+            "t.toml:3: routes.r.host = \"user@h\": a host is a name or \"*.name\", perhaps with a port",
+        ),
+        (
             "[upstreams.a]\nurl = \"a b\"",
             "t.toml:2: upstreams.a.url = \"a b\": a URL is meant, such as \"https://origin.example.com\"",
         ),
@@ -353,7 +393,10 @@ fn one_line_per_mistake_in_what_a_route_names_as_its_upstream() {
         ("\"[::1]:3000/v1\"", "a scheme is missing: write \"http://[::1]:3000/v1\""),
         ("\"origin.test\"", "no such upstream, and a URL has a scheme: write \"http://origin.test\""),
         ("\"origin\"", "no such upstream; [upstreams.origin] would set it, or write a URL"),
-        ("\"katalog\"", "no such upstream; did you mean \"catalog\"?"),
+        (
+            "\"katalog\"",
+            "no such upstream; did you mean \"catalog\"?",
+        ),
         ("\"ftp://origin\"", "an http or https URL is meant"),
         ("[\"http://a\", \"http://b\"]", "a string is meant, and not a list"),
     ] {

@@ -87,14 +87,14 @@ fn secrets_are_masked_wherever_they_print() {
     std::fs::write(&file, "from-a-file\r\n").unwrap();
     let text = format!(
         "[admin]\nlisten = \"0.0.0.0:8081\"\ntoken = {{ file = {file:?} }}\n\
-         [upstreams.o]\nurl = \"https://user:hunter2@o\"\n\
+         [dust]\nurl = \"redis://user:hunter2@h\"\n[upstreams.o]\nurl = \"https://o\"\n\
          [[routes]]\nname = \"r\"\nupstream = \"o\"\n\
          request_headers.set = {{ x-plain = \"shown\", x-api-key = \"hidden\", x-env = {{ env = \"KEY\" }} }}\n\
          [[routes]]\nname = \"s\"\npath = \"/s\"\nupstream = \"https://p\"\n"
     );
     let settings = load_env(&text, &[("KEY", "from-env")]).unwrap();
     assert_eq!(settings.admin.token.as_ref().unwrap().reveal(), "from-a-file");
-    assert_eq!(settings.upstreams["o"].url.reveal(), "https://user:hunter2@o");
+    assert_eq!(settings.dust.store.url.reveal(), "redis://user:hunter2@h");
     let values = &settings.table().in_order()[1].request_headers.set;
     assert!(values.iter().any(|(name, value)| name == "x-env" && value == "from-env"), "{values:?}");
 
@@ -104,7 +104,7 @@ fn secrets_are_masked_wherever_they_print() {
     }
     let json = settings.in_force();
     assert_eq!(json["admin"]["token"], "***");
-    assert_eq!(json["upstreams"]["o"]["url"], "https://user:***@o");
+    assert_eq!(json["dust"]["url"], "redis://user:***@h");
     assert_eq!(json["routes"][0]["request_headers"]["set"]["x-plain"], "shown");
     assert_eq!(json["server"]["drain"], "30s");
 }
