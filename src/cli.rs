@@ -206,30 +206,12 @@ fn told_of(other: &OtherLife) -> String {
 }
 
 impl Config {
-    /// Reads the settings. If they are wrong, all problems have been printed.
+    /// Reads the settings, and prints no warnings: they are about what an instance would do with these settings,
+    /// and most commands only look for one. If the settings are wrong, all problems have been printed.
     pub(crate) fn load(&self) -> Result<Settings, ExitCode> {
-        self.load_and(|_| {})
-    }
-
-    /// Reads the settings of a process that serves: limits that do not fit into its descriptors are lowered,
-    /// and memory that it may not have is warned of.
-    pub(crate) fn load_to_serve(&self) -> Result<Settings, ExitCode> {
-        self.load_and(|settings| {
-            settings.fit_into(app::raise_descriptors());
-            settings.weigh(app::memory_limit());
-        })
-    }
-
-    fn load_and(&self, change: impl FnOnce(&mut Settings)) -> Result<Settings, ExitCode> {
         let given = self.file.clone().or_else(default_file);
         match config::load(given.as_deref(), std::env::vars()) {
-            Ok(mut settings) => {
-                change(&mut settings);
-                for warning in settings.warnings() {
-                    eprintln!("warning: {warning}");
-                }
-                Ok(settings)
-            }
+            Ok(settings) => Ok(settings),
             Err(problems) => {
                 for problem in &problems {
                     eprintln!("error: {problem}");
@@ -239,6 +221,23 @@ impl Config {
                 Err(ExitCode::from(BAD_SETTINGS))
             }
         }
+    }
+
+    /// Reads the settings of a process that serves, and prints all warnings. Limits that do not fit into its
+    /// descriptors are lowered, and memory that it may not have is warned of.
+    pub(crate) fn load_to_serve(&self) -> Result<Settings, ExitCode> {
+        let mut settings = self.load()?;
+        settings.fit_into(app::raise_descriptors());
+        settings.weigh(app::memory_limit());
+        warn(&settings);
+        Ok(settings)
+    }
+}
+
+/// Prints what is likely not meant in the settings.
+pub(crate) fn warn(settings: &Settings) {
+    for warning in settings.warnings() {
+        eprintln!("warning: {warning}");
     }
 }
 

@@ -27,7 +27,8 @@ enum Source {
     File(String),
 }
 
-const MASK: &str = "***";
+/// What stands in the place of a secret.
+pub(crate) const MASK: &str = "***";
 
 // === impl Secret ===
 
@@ -50,6 +51,11 @@ impl Secret {
     /// The environment variable that holds it, if one does.
     pub(crate) fn variable(&self) -> Option<&str> {
         if let Source::Env(name) = &self.source { Some(name) } else { None }
+    }
+
+    /// The file that holds it, if one does.
+    pub(crate) fn file(&self) -> Option<&str> {
+        if let Source::File(path) = &self.source { Some(path) } else { None }
     }
 
     /// Reads its text from the variable or file that it names, or says why it can't.
@@ -97,6 +103,10 @@ impl SecretUrl {
         self.reveal().split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.0
+    }
+
     pub(crate) fn secret_mut(&mut self) -> &mut Secret {
         &mut self.0
     }
@@ -140,7 +150,7 @@ fn without_password(url: &str) -> String {
 /// Returns whether the values of a setting or field of this name must not be shown.
 pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["token", "password", "secret", "authorization", "cookie", "api-key", "apikey"]
+    ["token", "password", "secret", "authorization", "cookie", "api-key", "api_key", "apikey"]
         .iter()
         .any(|word| name.contains(word))
         && !matches!(

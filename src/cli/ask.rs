@@ -8,7 +8,7 @@ use clap::Args;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
-use super::{Config, FAILED, fail};
+use super::{Config, FAILED, fail, warn};
 use crate::admin::ExplainRequest;
 use crate::app::App;
 use crate::config::Settings;
@@ -68,9 +68,10 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
         Err(code) => return code,
     };
     let mut headers = Vec::new();
-    for field in &explain.headers {
+    for (at, field) in explain.headers.iter().enumerate() {
+        // It may be a credential: it is told by its place.
         let Some((name, value)) = field.split_once(':') else {
-            return fail(2, &format!("-H \"{field}\": a field is written \"Name: value\""));
+            return fail(2, &format!("-H number {}: a field is written \"Name: value\"", at + 1));
         };
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
@@ -102,6 +103,7 @@ async fn alone(mut settings: Settings, question: ExplainRequest) -> Result<Value
     eprintln!(
         "no instance answers on the admin port: explained from the settings alone, as if nothing were stored"
     );
+    warn(&settings);
     settings.dust.store.url = SecretUrl::here(dust::IN_MEMORY);
     settings.bodies.url = SecretUrl::here("memory:");
     let app = App::build(settings, "explain", Log::null(), Missing::Fails).await;

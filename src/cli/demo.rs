@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::{FAILED, ask, fail, run};
+use super::{FAILED, ask, fail, run, warn};
 use crate::app::{Signals, raise_descriptors};
 use crate::config::{self, Settings};
 use crate::demo::{guide, origin};
@@ -68,9 +68,7 @@ pub(super) async fn start(demo: Demo) -> ExitCode {
         Err(text) => return fail(FAILED, &text),
     };
     settings.fit_into(raise_descriptors());
-    for warning in settings.warnings() {
-        eprintln!("warning: {warning}");
-    }
+    warn(&settings);
     let code = run(settings, |sockets| {
         let (Ok(proxy), Ok(admin)) = (sockets.data_address(), sockets.admin_address()) else { return };
         print!("{}", guide(proxy, admin, origin, delay));

@@ -19,11 +19,12 @@ mod compared;
 mod judged;
 mod masked;
 mod suggested;
+mod written;
 
 use answer::Answer;
 use asked::Asked;
 use judged::{Judged, Outcome};
-use masked::Masked;
+use masked::{Foreign, Masked};
 use suggested::Suggested;
 
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ pub(super) struct Trial {
     file: Option<std::path::PathBuf>,
 }
 
-/// The lines of the report, each with its name.
+/// The lines of the report, each with its name. What others said is masked before it enters a line.
 struct Report {
     lines: Vec<(&'static str, String)>,
     masked: Masked,
@@ -59,13 +60,12 @@ pub(super) async fn run(trial: Trial) -> ExitCode {
             Err(code) => return code,
         },
     };
-    let masked = Masked::of(&headers);
     let asked = match Asked::new(&trial.url, headers, settings.as_ref(), &Dice::new()) {
         Ok(asked) => asked,
-        Err(text) => return fail(2, &masked.shown(&text)),
+        Err(text) => return fail(2, &text),
     };
     let answers = [asked.ask().await, asked.ask().await];
-    let value = report(&asked, &answers, masked);
+    let value = report(&asked, &answers);
     if trial.json {
         println!("{value:#}");
     } else {
@@ -74,31 +74,37 @@ pub(super) async fn run(trial: Trial) -> ExitCode {
     ExitCode::from(value["code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
 }
 
-/// The fields that are given with -H.
+/// The fields that are given with -H. What is wrong is told by its place: it may be a credential.
 fn fields(given: &[String]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for field in given {
+    for (at, field) in given.iter().enumerate() {
+        let at = at + 1;
         let Some((name, value)) = field.split_once(':') else {
-            return Err("-H: a field is written \"Name: value\"".to_owned());
+            return Err(format!("-H number {at}: a field is written \"Name: value\""));
         };
-        let name = name.trim();
-        let Ok(field) = HeaderName::try_from(name) else { return Err(format!("-H: {name:?} is no name")) };
+        let Ok(name) = HeaderName::try_from(name.trim()) else {
+            return Err(format!("-H number {at}: what stands before the colon is no name of a field"));
+        };
         let Ok(value) = HeaderValue::try_from(value.trim()) else {
-            return Err(format!("-H: the value of {name} has bytes that no field may have"));
+            return Err(format!("-H number {at}: the value has bytes that no field may have"));
         };
-        headers.append(field, value);
+        headers.append(name, value);
     }
     Ok(headers)
 }
 
 /// What the answers are, and what would be done with them.
-fn report(asked: &Asked, answers: &[Result<Answer, String>; 2], masked: Masked) -> Value {
-    let mut report = Report { lines: Vec::new(), masked };
-    report.add("url", &asked.shown());
-    report.add("route", &asked.route_shown());
+fn report(asked: &Asked, answers: &[Result<Answer, Foreign>; 2]) -> Value {
+    let mut report = Report { lines: Vec::new(), masked: asked.masked() };
+    report.add("url", format!("GET {}", asked.url().shown(&report.masked)));
+    report.add("route", asked.route_shown());
     let came: Vec<&Answer> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
     for (name, answer) in ["first", "second"].into_iter().zip(answers) {
-        report.add(name, &answer.as_ref().map_or_else(|error| format!("no answer: {error}"), Answer::shown));
+        let said = match answer {
+            Ok(answer) => answer.shown(&report.masked),
+            Err(error) => format!("no answer: {}", error.shown(&report.masked)),
+        };
+        report.add(name, said);
     }
     let Some(first) = came.first() else {
         report.add("answer", "none: the origin can't be asked");
@@ -106,30 +112,31 @@ fn report(asked: &Asked, answers: &[Result<Answer, String>; 2], masked: Masked) 
     };
     let judged: Vec<Judged> = came.iter().map(|answer| asked.judge(answer)).collect();
     let verdict = &judged[0];
-    compared::describe(first, came.get(1).copied(), &asked.by.route.rules, |name, text| {
-        report.add(name, &text);
+    let Report { lines, masked } = &mut report;
+    compared::describe(first, came.get(1).copied(), &asked.by.route.rules, masked, |name, text| {
+        lines.push((name, text));
     });
     report.add("answer", verdict.answer());
-    report.add("because", &verdict.because(&asked.by.route.name));
+    report.add("because", verdict.because(&asked.by.route.name));
     if let Some(other) = judged.get(1).filter(|other| other.reason() != verdict.reason()) {
-        report.add("but", &format!("the second answer: {}", other.because(&asked.by.route.name)));
+        report.add("but", format!("the second answer: {}", other.because(&asked.by.route.name)));
     }
-    let suggested = Suggested::new(asked, first, came.get(1).copied());
+    let suggested = Suggested::new(asked, &report.masked, first, came.get(1).copied());
     report.done(verdict.outcome().code(), Some(verdict), answers, Some(&suggested))
 }
 
 // === impl Report ===
 
 impl Report {
-    fn add(&mut self, name: &'static str, text: &str) {
-        self.lines.push((name, self.masked.shown(text)));
+    fn add(&mut self, name: &'static str, text: impl Into<String>) {
+        self.lines.push((name, text.into()));
     }
 
     fn done(
         self,
         code: u8,
         verdict: Option<&Judged>,
-        answers: &[Result<Answer, String>; 2],
+        answers: &[Result<Answer, Foreign>; 2],
         suggested: Option<&Suggested>,
     ) -> Value {
         let mut text = String::new();
@@ -137,7 +144,7 @@ impl Report {
             // Writing into a String cannot fail.
             let _ = writeln!(text, "{name:<10} {said}");
         }
-        let block = suggested.map(|suggested| self.masked.shown(&suggested.block()));
+        let block = suggested.map(Suggested::block);
         if let Some(block) = &block {
             text.push_str("\nsettings to begin with:\n\n");
             text.push_str(block);
@@ -146,7 +153,7 @@ impl Report {
             self.lines.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
         let told = answers.iter().map(|answer| match answer {
             Ok(answer) => answer.json(),
-            Err(error) => json!({ "error": self.masked.shown(error) }),
+            Err(error) => json!({ "error": error.shown(&self.masked) }),
         });
         json!({
             "outcome": verdict.map_or("unanswered", |verdict| verdict.outcome().as_str()),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::support::client::RequestFacts;
-use crate::support::command::{Said, run, run_in};
+use crate::support::command::{Said, finish, run, run_in};
 use crate::support::process::{Process, dustgate};
 use crate::support::{Answer, Origin, Proxy, Reply, all, until};
 
@@ -109,6 +109,64 @@ cookies = "eat"
         assert!(said.err.contains("\"2s\""), "{}", said.err);
         assert!(said.err.contains("idle_timeout"), "what was meant: {}", said.err);
     }
+}
+
+/// What shows only when an upstream's client is made.
+#[tokio::test]
+async fn check_finds_what_would_keep_an_instance_from_starting() {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    for (upstream, told) in [
+        ("tls = { ca = \"/nowhere/ca.pem\" }".to_owned(), "tls.ca: /nowhere/ca.pem: No such file"),
+        (format!("tls = {{ ca = {own:?} }}"), "Cargo.toml holds no certificate"),
+        (format!("tls = {{ cert = {own:?}, key = {own:?} }}"), "Cargo.toml holds no certificate"),
+        ("tls = { server_name = \"a b\" }".to_owned(), "\"a b\" is not a name"),
+    ] {
+        let (_directory, file) = settings(&format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[bodies]\nurl = \"memory:\"\n\
+             [dust]\nurl = \"embedded:\"\n[upstreams.shop]\nurl = \"https://o.test\"\n{upstream}\n\
+             [[routes]]\nname = \"r\"\nupstream = \"shop\"\n"
+        ));
+        for command in ["check", "serve"] {
+            let said = run(&[command, "-c", &file]).await;
+            assert_eq!(said.code, 2, "{command}: {said:?}");
+            assert!(said.err.starts_with("error: upstreams.shop: ") && said.err.contains(told), "{said:?}");
+        }
+    }
+}
+
+/// Only the address of the operator's port is needed, and the variables may be all that there is of it.
+#[tokio::test]
+async fn commands_that_ask_an_instance_warn_of_nothing_that_is_the_instances() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).admin("token = \"hunter2\"").await;
+    proxy.fill("/a").await;
+    let empty = tempfile::TempDir::with_prefix("dustgate-").unwrap();
+    let bare = async |arguments: &[&str]| {
+        let mut command = dustgate();
+        let at = proxy.admin.to_string();
+        command.env("DUSTGATE_ADMIN__LISTEN", at).env("DUSTGATE_ADMIN__TOKEN", "hunter2");
+        finish(command.args(arguments).current_dir(&empty)).await
+    };
+    for arguments in [
+        &["explain", "http://api.test/a"][..],
+        &["purge", "http://api.test/a"],
+        &["purge", "--all"],
+        &["check", "--live"],
+    ] {
+        let said = bare(arguments).await;
+        assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    }
+    proxy.kill().await;
+    // The answer comes from the settings, and they have no route.
+    let said = bare(&["explain", "http://api.test/a"]).await;
+    assert!(said.err.contains("explained from the settings alone"), "{said:?}");
+    assert!(said.err.contains("warning: there are no routes"), "{said:?}");
+    let said = bare(&["purge", "--all"]).await;
+    assert!(said.code == 1 && !said.err.contains("warning"), "{said:?}");
+    let mut sweep = dustgate();
+    sweep.arg("sweep").env("DUSTGATE_BODIES__LINGER", "1ms").current_dir(&empty);
+    let said = finish(&mut sweep).await;
+    assert!(said.code == 0 && !said.err.contains("warning"), "{said:?}");
 }
 
 #[tokio::test]

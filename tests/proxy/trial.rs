@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::command::{Said, run_in};
+use crate::support::command::{Said, finish, run_in};
+use crate::support::process::dustgate;
 use crate::support::{Answer, Origin};
 
 const SECRET: &str = "tok-5f2d.9c41";
@@ -187,6 +188,34 @@ async fn what_an_origin_repeats_of_a_credential_is_masked() {
     assert!(!format!("{:?}{}", tried.said, tried.json).contains(SECRET));
 }
 
+/// Credentials that are words of the report and of the settings, or too short to look for.
+#[tokio::test]
+async fn a_credential_that_is_a_word_of_the_report_leaves_it_and_the_settings_whole() {
+    let origin = Origin::start().await;
+    for (nth, word) in ["routes", "name", "v1", "origin", "=", "1m", "default_ttl", "stored", "a", "\""]
+        .into_iter()
+        .enumerate()
+    {
+        let path = format!("/v1/p{nth}");
+        let echo = format!("/there?is={word}&token=t0k");
+        let answer = Answer::ok("{}").field("X-Is", word).field("Content-Location", &echo);
+        origin.on(&path, answer.field("ETag", &format!("\"{word}\"")));
+        let url = format!("http://{}{path}", origin.at);
+        let fields = [&format!("X-Api-Key: {word}")[..], &format!("Cookie: session={word}")[..]];
+        let fields: Vec<&str> = fields.into_iter().flat_map(|field| ["-H", field]).collect();
+        let tried = tried(&url, &fields).await;
+        assert_eq!(tried.said.code, 4, "{word}: {:?}", tried.said);
+        assert_eq!(tried.line("named"), "content-location: /there?is=***&token=***", "{word}");
+        assert!(tried.line("validators").contains("***"), "{word}: {}", tried.line("validators"));
+        assert_eq!(tried.line("content"), "the same both times", "{word}");
+        let (check, directory) = checked(tried.suggested()).await;
+        assert_eq!(check.code, 0, "{word}: {check:?}\n{}", tried.suggested());
+        let again = [&["try", &url, "-c", "dustgate.toml"], &fields[..]].concat();
+        let again = run_in(directory.path(), &again).await;
+        assert_eq!(again.code, 0, "{word}: {again:?}\n{}", tried.suggested());
+    }
+}
+
 #[tokio::test]
 async fn an_origin_that_gives_no_answer_is_told_from_one_that_does() {
     let mut origin = Origin::start().await;
@@ -218,12 +247,26 @@ async fn with_a_file_the_url_is_the_client_s_and_its_route_judges() {
     let settings = format!(
         "[upstreams.shop]\nurl = \"http://{}\"\n[[routes]]\nname = \"api\"\nhost = \"api.test\"\npath = \"/v1/*\"\n\
          upstream = \"shop\"\nstrip_prefix = \"/v1\"\ndefault_ttl = \"30s\"\nquery = {{ exclude = [\"utm_*\"] }}\n\
-         request_headers = {{ set = {{ authorization = \"{SECRET}\" }} }}\n",
+         request_headers = {{ set = {{ authorization = \"{SECRET}\", x-tenant = {{ env = \"TENANT\" }} }} }}\n",
         origin.at
     );
-    let (check, directory) = checked(&settings).await;
+    let directory = tempfile::TempDir::with_prefix("dustgate-").unwrap();
+    let file = directory.path().join("dustgate.toml");
+    std::fs::write(&file, &settings).unwrap();
+    let run = async |arguments: &[&str]| {
+        let mut command = dustgate();
+        command
+            .args(arguments)
+            .arg("-c")
+            .arg(&file)
+            .env("TENANT", "shop")
+            .env("ORIGIN_AUTHORIZATION", SECRET);
+        finish(&mut command).await
+    };
+    let check = run(&["check"]).await;
     assert_eq!(check.code, 0, "{check:?}");
-    let ask = async |url: &str| run_in(directory.path(), &["try", url, "-c", "dustgate.toml"]).await;
+    let ask = async |url: &str| run(&["try", url]).await;
+    origin.on("/products", Answer::ok("{}").field("ETag", &format!("\"shop-{SECRET}\"")));
     let said = ask("https://api.test/v1/products?utm_a=1&b=2").await;
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains("\nroute      api: host api.test, path /v1/*\n"), "{said:?}");
@@ -238,9 +281,20 @@ async fn with_a_file_the_url_is_the_client_s_and_its_route_judges() {
         suggested.contains("default_ttl = \"30s\"") && suggested.contains("[upstreams.shop]"),
         "{said:?}"
     );
-    let (check, _kept) = checked(suggested).await;
+    assert!(said.out.contains("ETag \"***-***\""), "what the route adds is masked as well: {said:?}");
+    assert!(!suggested.contains("***"), "{said:?}");
+    let note =
+        "# set ORIGIN_AUTHORIZATION in the environment: the value of request_headers.set.authorization";
+    assert!(suggested.contains(note), "{said:?}");
+    std::fs::write(&file, suggested).unwrap();
+    let check = run(&["check"]).await;
     assert_eq!(check.code, 0, "{check:?}\n{suggested}");
+    assert_eq!(ask("https://api.test/v1/products?utm_a=1&b=2").await.code, 0, "{suggested}");
+    let seen = origin.last("/products");
+    assert_eq!((seen.field("authorization"), seen.field("x-tenant")), (SECRET, "shop"));
+    std::fs::write(&file, &settings).unwrap();
     // No route matches: the URL's own host is asked, by the defaults.
+    origin.on("/products", Answer::ok("{}"));
     let said = ask(&format!("http://{}/products", origin.at)).await;
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.out.contains("\nroute      none: judged by the defaults\n"), "{said:?}");
@@ -254,7 +308,10 @@ async fn what_cannot_be_asked_is_said_in_a_sentence() {
         (&["http://me:tok-5f2d.9c41@x.test/"], "user information"),
         (&["ftp://x.test/"], "neither a path nor an http or https URL"),
         (&["http://x.test/", "-H", "tok-5f2d.9c41"], "\"Name: value\""),
-        (&["http://x.test/", "-H", "a b: tok-5f2d.9c41"], "is no name"),
+        (
+            &["http://x.test/", "-H", "a: b", "-H", "Bearer tok-5f2d.9c41: b"],
+            "-H number 2: what stands before",
+        ),
         (&["http://x.test/", "-H", "Connection: upgrade", "-H", "Upgrade: websocket"], "501"),
         (&["http://x.test/", "-c", "/nowhere/dustgate.toml"], "/nowhere/dustgate.toml"),
     ] {

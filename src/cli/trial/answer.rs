@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
+use super::masked::{Foreign, Masked};
 use crate::clock::WallMs;
 use crate::upstream::{Body, Framing, Response};
 
@@ -35,14 +36,14 @@ pub(super) struct Answer {
 }
 
 /// How reading the body ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum End {
     /// The body is whole.
     Whole,
     /// It goes on: no more of it is read.
     GoesOn,
     /// It broke off.
-    Broken(String),
+    Broken(Foreign),
 }
 
 // === impl Answer ===
@@ -80,7 +81,7 @@ impl Answer {
                     digest.update(&part);
                     continue;
                 }
-                Ok(Some(Err(error))) => self.end = End::Broken(error.to_string()),
+                Ok(Some(Err(error))) => self.end = End::Broken(Foreign::new(error.to_string())),
                 Ok(None) => self.end = End::Whole,
                 Err(_elapsed) => {}
             }
@@ -92,7 +93,7 @@ impl Answer {
     }
 
     /// In one line.
-    pub(super) fn shown(&self) -> String {
+    pub(super) fn shown(&self, masked: &Masked) -> String {
         let framed = match self.framing {
             Framing::Length(_) => "",
             Framing::Framed => ", without a length",
@@ -101,7 +102,7 @@ impl Answer {
         let end = match &self.end {
             End::Whole => String::new(),
             End::GoesOn => ", and more that was not read".to_owned(),
-            End::Broken(error) => format!(", then it broke off ({error})"),
+            End::Broken(error) => format!(", then it broke off ({})", error.shown(masked)),
         };
         let (head, all) = (self.head_after.as_millis(), self.all_after.as_millis());
         format!(
@@ -122,7 +123,16 @@ impl Answer {
     }
 
     /// The values of a field, joined.
-    pub(super) fn field(&self, name: &http::HeaderName) -> Option<String> {
+    pub(super) fn field(&self, name: &http::HeaderName) -> Option<Foreign> {
+        self.joined(name).map(Foreign::new)
+    }
+
+    /// The URL that a field has.
+    pub(super) fn url(&self, name: &http::HeaderName) -> Option<Foreign> {
+        self.joined(name).map(|url| Foreign::url(&url))
+    }
+
+    fn joined(&self, name: &http::HeaderName) -> Option<String> {
         let lines: Vec<_> =
             self.headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
         (!lines.is_empty()).then(|| lines.join(", "))

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::answer::Answer;
 use super::judged::{Judged, Way, judge};
-use super::suggested;
+use super::masked::{Foreign, Masked};
+use super::written::Written;
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::config::{self, Settings};
 use crate::key::target::{Target, canonical_url};
@@ -77,14 +78,27 @@ impl Asked {
         Ok(Self { target, headers, by, client, hop })
     }
 
+    /// What must not be printed: credentials of the client, and those that the route adds.
+    pub(super) fn masked(&self) -> Masked {
+        let route = &self.by.route;
+        let mut fields = self.headers.clone();
+        let mut added = Vec::new();
+        for (name, value) in &self.by.written.route.request_headers.set {
+            if let (Ok(name), Ok(text)) = (HeaderName::try_from(name), HeaderValue::try_from(value.reveal()))
+            {
+                if !value.is_here() {
+                    added.push(name.clone());
+                }
+                fields.append(name, text);
+            }
+        }
+        Masked::of(&fields, |name| route.rules.is_secret(name.as_str()) || added.contains(name))
+    }
+
     /// The URL as it goes to the origin.
-    pub(super) fn shown(&self) -> String {
-        let url = self.by.origin.url.to_string();
-        format!(
-            "GET {}{}",
-            url.trim_end_matches('/'),
-            self.by.route.upstream_target(&self.target, self.is_fill())
-        )
+    pub(super) fn url(&self) -> Foreign {
+        let url = self.by.origin.url.reveal().trim_end_matches('/');
+        Foreign::url(&format!("{url}{}", self.by.route.upstream_target(&self.target, self.is_fill())))
     }
 
     pub(super) fn route_shown(&self) -> String {
@@ -96,7 +110,7 @@ impl Asked {
     }
 
     /// Sends the request, and reads the answer. The error is a sentence.
-    pub(super) async fn ask(&self) -> Result<Answer, String> {
+    pub(super) async fn ask(&self) -> Result<Answer, Foreign> {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let from =
             Forwarded { client: here, peer: here, scheme: self.target.scheme, host: None, trusted: false };
@@ -119,8 +133,9 @@ impl Asked {
             interest: None,
             on_sent: None,
         };
-        let response = self.client.send(request).await.map_err(|error| error.to_string())?;
-        is_answered(asks, &response).map_err(|error| error.to_string())?;
+        let told = |error: upstream::Error| Foreign::new(error.to_string());
+        let response = self.client.send(request).await.map_err(told)?;
+        is_answered(asks, &response).map_err(told)?;
         let (answer, body) = Answer::of(response, requested_at, SystemClock.wall_ms());
         let endless = self.judge(&answer).reason() == Some(PassReason::EventStream);
         Ok(if endless { answer } else { answer.read(body).await })
@@ -195,8 +210,7 @@ impl By {
         written.route.path = List(vec![below]);
         "origin".clone_into(&mut written.route.upstream);
         let origin = upstream::Settings::new(format!("{}://{}", target.scheme.as_str(), target.authority()));
-        let settings = suggested::read(&suggested::text(&origin, &written)?)?;
-        let route = settings.table().in_order().first().cloned().ok_or("no route can be made of the URL")?;
+        let route = Written::new(&origin, &written)?.route()?;
         Ok(Self { route, written, origin, of_file: false })
     }
 }

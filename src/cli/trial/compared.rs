@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName};
 
 use super::answer::{Answer, End};
+use super::masked::{Foreign, Masked};
 use crate::policy::{Rules, Varies, varies};
 
 /// Fields that differ from answer to answer by their nature, or with the content.
@@ -18,29 +19,30 @@ pub(super) fn describe(
     first: &Answer,
     second: Option<&Answer>,
     rules: &Rules,
+    masked: &Masked,
     mut add: impl FnMut(&'static str, String),
 ) {
-    let said = |name: &HeaderName| first.field(name);
+    let said = |name: &HeaderName| first.field(name).map(|value| value.shown(masked));
     if let Some(cache_control) = said(&http::header::CACHE_CONTROL) {
         add("says", format!("Cache-Control: {cache_control}"));
     }
-    add("varies", vary_text(&first.headers, rules));
+    add("varies", vary_text(&first.headers, rules, masked));
     if let Some(second) = second {
         add("content", content_text(first, second));
         let differ = differing(&first.headers, &second.headers);
         if !differ.is_empty() {
-            add("fields", format!("differ between the answers: {}", differ.join(", ")));
+            let names = Foreign::new(differ.join(", ")).shown(masked);
+            add("fields", format!("differ between the answers: {names}"));
         }
     }
-    let cookies = cookies(&first.headers);
-    if !cookies.is_empty() {
-        add("cookies", format!("sets {}", cookies.join(", ")));
+    if first.headers.contains_key(SET_COOKIE) {
+        add("cookies", format!("sets {}", cookies(&first.headers).shown(masked)));
     }
-    add("validators", validators_text(first));
+    add("validators", validators_text(said));
     for field in [LOCATION, CONTENT_LOCATION] {
-        if let Some(url) = said(&field) {
+        if let Some(url) = first.url(&field) {
             let name = if field == LOCATION { "redirect" } else { "named" };
-            add(name, format!("{field}: {url}"));
+            add(name, format!("{field}: {}", url.shown(masked)));
         }
     }
 }
@@ -51,21 +53,22 @@ pub(super) fn content_differs(first: &Answer, second: &Answer) -> bool {
 }
 
 /// The names of the cookies that an answer sets.
-pub(super) fn cookies(headers: &HeaderMap) -> Vec<String> {
+pub(super) fn cookies(headers: &HeaderMap) -> Foreign {
     let name = |line: &http::HeaderValue| {
         let text = String::from_utf8_lossy(line.as_bytes()).into_owned();
         text.split(['=', ';']).next().unwrap_or_default().trim().to_owned()
     };
-    headers.get_all(SET_COOKIE).iter().map(name).collect::<BTreeSet<_>>().into_iter().collect()
+    let names: BTreeSet<_> = headers.get_all(SET_COOKIE).iter().map(name).collect();
+    Foreign::new(names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
-fn vary_text(headers: &HeaderMap, rules: &Rules) -> String {
+fn vary_text(headers: &HeaderMap, rules: &Rules, masked: &Masked) -> String {
     match varies(headers, rules) {
         Varies::No => "on nothing: one answer for all".to_owned(),
         Varies::Star => "on what cannot be compared (Vary: *, or a field that fills do not carry)".to_owned(),
         Varies::On(fields) => {
             let names: Vec<&str> = fields.iter().map(HeaderName::as_str).collect();
-            format!("on {}: one answer for each value", names.join(", "))
+            format!("on {}: one answer for each value", Foreign::new(names.join(", ")).shown(masked))
         }
     }
 }
@@ -90,9 +93,9 @@ fn differing(first: &HeaderMap, second: &HeaderMap) -> Vec<String> {
     names.into_iter().filter(differs).map(str::to_owned).collect()
 }
 
-fn validators_text(answer: &Answer) -> String {
-    let etag = answer.field(&ETAG).map(|etag| format!("ETag {etag}"));
-    let modified = answer.field(&LAST_MODIFIED).map(|date| format!("Last-Modified {date}"));
+fn validators_text(said: impl Fn(&HeaderName) -> Option<String>) -> String {
+    let etag = said(&ETAG).map(|etag| format!("ETag {etag}"));
+    let modified = said(&LAST_MODIFIED).map(|date| format!("Last-Modified {date}"));
     let all: Vec<String> = etag.into_iter().chain(modified).collect();
     if all.is_empty() { "none: a stale copy is fetched whole again".to_owned() } else { all.join(", ") }
 }

@@ -4,18 +4,17 @@ use std::fmt::Write as _;
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::asked::Asked;
 use super::compared::{content_differs, cookies};
 use super::judged::{Judged, judge};
-use crate::config::{self, Settings};
+use super::masked::Masked;
+use super::written::Written;
+use crate::config;
 use crate::policy::PassReason;
-use crate::route::{IgnoredCookies, Route};
+use crate::route::IgnoredCookies;
 use crate::units::{Dur, List, Size};
-use crate::upstream;
 
 /// A lifetime to begin with, for content that stays the same, and for content that does not.
 const LIFETIME: Dur = Dur::secs(60);
@@ -31,76 +30,12 @@ pub(super) struct Suggested {
     notes: Vec<String>,
 }
 
-/// Reads settings as the file has them.
-pub(super) fn read(text: &str) -> Result<Settings, String> {
-    let read = config::load_text(Some(("settings".to_owned(), text.to_owned())), []);
-    read.map_err(|problems| {
-        problems.iter().map(|problem| problem.reason.clone()).collect::<Vec<_>>().join("; ")
-    })
-}
-
-/// An upstream and a route as a file has them: what is not the default.
-pub(super) fn text(origin: &upstream::Settings, route: &config::Route) -> Result<String, String> {
-    let name = &route.route.upstream;
-    let origin = unlike(origin, &upstream::Settings::default())?;
-    let route = unlike(route, &config::Route::default())?;
-    let mut sections = Map::new();
-    // A route may name its upstream by URL.
-    if !name.contains("://") {
-        sections.insert("upstreams".to_owned(), json!({ name.as_str(): origin }));
-    }
-    sections.insert("routes".to_owned(), json!([route]));
-    let mut document = toml_edit::ser::to_document(&sections).map_err(|error| error.to_string())?;
-    lay_out(&mut document);
-    Ok(document.to_string().trim_start().to_owned())
-}
-
-/// The settings of a part that are not those of another.
-fn unlike<T: Serialize>(part: &T, other: &T) -> Result<Map<String, Value>, String> {
-    let all = |part: &T| match serde_json::to_value(part) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err("settings are a table".to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    let (mut part, other) = (all(part)?, all(other)?);
-    part.retain(|name, value| other.get(name) != Some(value));
-    part.values_mut().for_each(without_nulls);
-    Ok(part)
-}
-
-/// Removes settings that are not set: a file has no word for that.
-fn without_nulls(value: &mut Value) {
-    if let Value::Object(map) = value {
-        map.retain(|_, value| !value.is_null());
-        map.values_mut().for_each(without_nulls);
-    }
-}
-
-/// Gives upstreams and routes sections of their own.
-fn lay_out(document: &mut toml_edit::DocumentMut) {
-    if let Some(upstreams) = document.get_mut("upstreams").and_then(toml_edit::Item::as_table_like_mut) {
-        let mut tables = toml_edit::Table::new();
-        tables.set_implicit(true);
-        for (name, settings) in upstreams.iter() {
-            if let Ok(table) = settings.clone().into_table() {
-                tables.insert(name, toml_edit::Item::Table(table));
-            }
-        }
-        document.insert("upstreams", toml_edit::Item::Table(tables));
-    }
-    if let Some(routes) = document.remove("routes")
-        && let Ok(routes) = routes.into_array_of_tables()
-    {
-        document.insert("routes", toml_edit::Item::ArrayOfTables(routes));
-    }
-}
-
 // === impl Suggested ===
 
 impl Suggested {
     /// Looks for settings with which the first answer is stored. Never any that overrules what the origin
     /// says: those are for people to choose.
-    pub(super) fn new(asked: &Asked, first: &Answer, second: Option<&Answer>) -> Self {
+    pub(super) fn new(asked: &Asked, masked: &Masked, first: &Answer, second: Option<&Answer>) -> Self {
         let mut route = asked.by.written.clone();
         let mut origin = asked.by.origin.clone();
         let moves = second.is_some_and(|second| content_differs(first, second));
@@ -116,12 +51,13 @@ impl Suggested {
         }
         let (mut last, mut changed) = (None, false);
         for _ in 0..MOST {
-            let Some((text, with)) = with(&origin, &route) else { break };
+            let Ok(written) = Written::new(&origin, &route) else { break };
+            let Ok(with) = written.route() else { break };
             let judged = judge(&asked.way(&with), first, &with);
             let reason = judged.reason();
-            last = Some((text, judged, with));
+            last = Some((written, judged, with));
             let Some(reason) = reason else { break };
-            match mend(&mut route, reason, &asked.headers, first, moves) {
+            match mend(&mut route, reason, &asked.headers, first, moves, masked) {
                 Mended::Yes => changed = true,
                 Mended::No(note) => {
                     notes.extend(note);
@@ -129,7 +65,7 @@ impl Suggested {
                 }
             }
         }
-        let Some((text, judged, with)) = last else {
+        let Some((written, judged, with)) = last else {
             return Self { text: String::new(), notes: vec!["no settings can be suggested".to_owned()] };
         };
         if changed {
@@ -143,7 +79,8 @@ impl Suggested {
                 "its content differed between two answers: is the same good for all clients?".to_owned(),
             );
         }
-        Self { text, notes }
+        notes.extend(written.notes());
+        Self { text: written.toml, notes }
     }
 
     /// The block as it stands in a file.
@@ -155,13 +92,6 @@ impl Suggested {
         }
         block + &self.text
     }
-}
-
-/// The settings as text, and the route that they make.
-fn with(origin: &upstream::Settings, route: &config::Route) -> Option<(String, std::sync::Arc<Route>)> {
-    let text = text(origin, route).ok()?;
-    let made = read(&text).ok()?.table().in_order().first()?.clone();
-    Some((text, made))
 }
 
 /// Whether a setting was changed.
@@ -178,6 +108,7 @@ fn mend(
     headers: &HeaderMap,
     answer: &Answer,
     moves: bool,
+    masked: &Masked,
 ) -> Mended {
     let lifetime = if moves { SHORT } else { LIFETIME };
     let status = answer.status.as_u16();
@@ -236,7 +167,7 @@ fn mend(
             Mended::No(None)
         }
         PassReason::SetCookie => {
-            let names = cookies(&answer.headers).join(", ");
+            let names = cookies(&answer.headers).shown(masked);
             Mended::No(Some(format!("if no client needs the cookies ({names}): set_cookie = \"strip\"")))
         }
         PassReason::Private | PassReason::NoStore => {
