@@ -96,6 +96,18 @@ impl Bucket {
         Self { level: 0, at_us: now_us, fills_until_us: 0 }
     }
 
+    /// The same bucket on other terms, from `now_us` on: until then it fills on the old ones. It keeps its tokens,
+    /// as far as it may hold them.
+    #[must_use]
+    pub fn on_terms(mut self, now_us: u64, old: BucketTerms, new: BucketTerms) -> Self {
+        self.draw(now_us, old, Draw::default());
+        let level = i128::from(self.level) * i128::from(new.period_us);
+        // Rounded down, also below zero.
+        let level = level.div_euclid(i128::from(old.period_us.max(1)));
+        self.level = i64::try_from(level).unwrap_or(i64::MAX).min(new.parts(new.burst));
+        self
+    }
+
     /// Takes tokens at the time `now_us`.
     pub fn draw(&mut self, now_us: u64, terms: BucketTerms, draw: Draw) -> Drawn {
         let came = now_us.saturating_sub(self.at_us).saturating_mul(terms.tokens);

@@ -10,9 +10,10 @@
 //! keeper for each rate (`rate`): a task that takes tokens for the requests that wait, all of them in one call.
 //! No token is taken in advance: kept for later, it would be one too many then.
 //!
-//! If the store does not answer, or has no buckets, the instance goes by a bucket of its own, with its share of
-//! the rate: one of as many as instances were known to live when the store was last heard. When the store is
-//! back, what was spent meanwhile is taken out of the fleet's bucket first.
+//! If the store does not answer, or has no buckets, the instance goes by its own share of the rate (`share`): one
+//! of as many as instances were known to live when the store was last heard. When the store is back, each instance
+//! has what it spent meanwhile taken out of the fleet's bucket, and only then, and once the others have had time
+//! to do the same, takes tokens from there.
 //!
 //! # Pauses
 //! An answer of 429 or 503 with Retry-After closes the upstream's gate, here at once. The keeper of pauses
@@ -38,6 +39,7 @@ use crate::upstream::limit::{Counts, Demand, Gate, Limit};
 
 pub(crate) mod pause;
 pub(crate) mod rate;
+pub(crate) mod share;
 pub(crate) mod watched;
 
 pub use watched::Watched;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::time::{Instant, sleep_until};
 
-use crate::dust::{Bucket, BucketTerms, Draw, Drawn, Result};
+use crate::dust::{BucketTerms, Draw, Drawn, Result};
+use crate::proxy::quota::share::OwnShare;
 use crate::proxy::quota::{Fleet, Shared};
 use crate::telemetry::log::{Event, Level};
 use crate::upstream::limit::Demand;
@@ -37,12 +38,12 @@ pub(crate) struct Keeper {
 enum Source {
     /// The fleet's bucket in the store.
     Store,
-    /// A bucket of this instance's own.
+    /// This instance's own share.
     Own {
-        bucket: Bucket,
+        share: OwnShare,
         /// When the store is asked again; `None` if it has no buckets, or is not shared.
         again: Option<Instant>,
-        /// Tokens that were taken out of it since the store was lost.
+        /// Tokens that were taken out of the share since the store was lost, and are owed to the fleet's bucket.
         spent: u64,
     },
 }
@@ -53,9 +54,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A token that no request has used lapses after this time.
 const LAPSES: Duration = Duration::from_millis(20);
 /// How often the instances are counted.
-const COUNTED: Duration = Duration::from_secs(1);
+const COUNTED: Duration = Duration::from_millis(250);
+/// The share of an instance that has just come begins to fill after this time: the others have counted it by then.
+const JOINS: Duration = Duration::from_secs(1);
 /// The pause before a store that did not answer is asked again; up to as much again is added at random.
 const AGAIN: Duration = Duration::from_millis(250);
+/// An instance that has paid what it spent without the store takes nothing for this time: by then the others have
+/// asked again and paid too, each within twice [`AGAIN`] and the bound of a call.
+const SETTLES: Duration = Duration::from_millis(800);
 
 // === impl Keeper ===
 
@@ -63,7 +69,7 @@ impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, terms: BucketTerms) -> Self {
         let now = Instant::now();
         let source = match shared.parts.fleet {
-            Fleet::Alone => Source::Own { bucket: Bucket::full(terms, 0), again: None, spent: 0 },
+            Fleet::Alone => Source::Own { share: OwnShare::whole(terms, 0), again: None, spent: 0 },
             Fleet::Shared(_) => Source::Store,
         };
         Self {
@@ -104,10 +110,12 @@ impl Keeper {
             self.counts(now);
         }
         let demand = self.shared.limit.demand();
-        if demand == Demand::default() {
+        let idle = demand == Demand::default();
+        if idle && !self.owes() {
             return self.lapse;
         }
-        if let Source::Own { .. } = self.source {
+        // While a call is under way nothing is spent: what the answer settles is what was told.
+        if !idle && self.call.is_none() {
             self.draw_own(now, demand);
         }
         let again = match &self.source {
@@ -118,32 +126,37 @@ impl Keeper {
             self.ask(self.shared.limit.demand());
         }
         let waits = match &self.source {
-            Source::Own { .. } => Some(self.next),
-            Source::Store => None,
+            Source::Own { .. } if !idle => Some(self.next),
+            Source::Own { .. } | Source::Store => None,
         };
-        let again = again.filter(|_| self.call.is_none());
-        [waits, again, self.lapse].into_iter().flatten().filter(|at| *at > now).min()
+        let due = waits.into_iter().chain(again).filter(|_| self.call.is_none());
+        due.chain(self.lapse).filter(|at| *at > now).min()
     }
 
-    /// Takes tokens out of this instance's own bucket.
+    /// Returns whether tokens were spent that the fleet's bucket does not know of.
+    fn owes(&self) -> bool {
+        matches!(self.source, Source::Own { again: Some(_), spent: 1.., .. })
+    }
+
+    /// Takes tokens out of this instance's own share.
     fn draw_own(&mut self, now: Instant, demand: Demand) {
-        let Source::Own { bucket, spent, .. } = &mut self.source else { return };
+        let now_us = self.now_us(now);
+        let Source::Own { share, spent, .. } = &mut self.source else { return };
         if now < self.next {
             return;
         }
-        let now_us = u64::try_from((now - self.made).as_micros()).unwrap_or(u64::MAX);
-        let drawn = bucket.draw(now_us, self.terms.share(self.living), draw(demand, 0));
+        let drawn = share.draw(now_us, draw(demand, 0));
         *spent = spent.saturating_add(drawn.tokens);
         self.next = now + drawn.wait;
         self.shared.limit.give(drawn.tokens);
     }
 
+    /// Asks the store: for tokens, or to take what was spent without it.
     fn ask(&mut self, demand: Demand) {
-        let spent = match &self.source {
-            Source::Store => 0,
-            Source::Own { spent, .. } => *spent,
+        let draw = match &self.source {
+            Source::Store => draw(demand, 0),
+            Source::Own { spent, .. } => draw(Demand::default(), *spent),
         };
-        let draw = draw(demand, spent);
         let (shared, terms) = (self.shared.clone(), self.terms);
         let call = async move { shared.catalog.draw(&shared.upstream, terms, draw).await };
         self.call = Some((Box::pin(call), draw.wanted()));
@@ -154,8 +167,11 @@ impl Keeper {
         let now = Instant::now();
         match answer {
             Ok(Some(Drawn { tokens, wait })) => {
+                let paid = matches!(self.source, Source::Own { .. });
                 (self.source, self.failed, self.next) = (Source::Store, false, now);
-                if tokens < wanted {
+                if paid {
+                    self.next += SETTLES;
+                } else if tokens < wanted {
                     self.next += wait.max(PAUSE) + self.shared.parts.dice.up_to(PAUSE);
                 }
                 self.tell(false);
@@ -182,21 +198,18 @@ impl Keeper {
         }
     }
 
-    /// Goes by a bucket of its own, from which the store's is asked again at `again`. Returns whether that is
-    /// new. Such a bucket begins empty after the store's, or there would be a second burst; without buckets in
-    /// the store it begins full.
+    /// Goes by a share of its own, from which the store's bucket is asked again at `again`. Returns whether that is
+    /// new. A share begins empty: what it could hold may be spent already, or be held by others.
     fn go_alone(&mut self, now: Instant, again: Option<Instant>) -> bool {
         let new = matches!(self.source, Source::Store);
-        let now_us = u64::try_from((now - self.made).as_micros()).unwrap_or(u64::MAX);
         match &mut self.source {
             Source::Own { again: old, .. } => *old = again,
             Source::Store => {
                 self.counts(now);
-                let bucket = match again {
-                    Some(_) => Bucket::empty(now_us),
-                    None => Bucket::full(self.terms.share(self.living), now_us),
-                };
-                self.source = Source::Own { bucket, again, spent: 0 };
+                // After the store's bucket, instances have known of each other.
+                let wait = if again.is_some() { Duration::ZERO } else { JOINS };
+                let share = OwnShare::one_of(self.terms, self.living, self.now_us(now), wait);
+                self.source = Source::Own { share, again, spent: 0 };
                 self.next = now;
             }
         }
@@ -211,6 +224,19 @@ impl Keeper {
         {
             self.living = u64::try_from(living).unwrap_or(u64::MAX).max(1);
         }
+        let now_us = self.now_us(now);
+        if let Source::Own { share, .. } = &mut self.source
+            && share.living() != self.living
+        {
+            share.is_one_of(self.living, now_us);
+            // A token may come sooner now, or later.
+            self.next = now;
+            self.tell(self.shared.alone.load(Ordering::Relaxed));
+        }
+    }
+
+    fn now_us(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.made).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Takes back tokens that no request has used for a while: later they would be too many.
@@ -228,9 +254,9 @@ impl Keeper {
     }
 
     fn tell(&self, alone: bool) {
-        let shares = match self.source {
+        let shares = match &self.source {
             Source::Store => 0,
-            Source::Own { .. } => self.living,
+            Source::Own { share, .. } => share.living(),
         };
         self.shared.shares.store(shares, Ordering::Relaxed);
         self.shared.alone.store(alone, Ordering::Relaxed);

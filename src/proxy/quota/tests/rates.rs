@@ -8,6 +8,7 @@ use crate::testkit::faulty::{Faulty, Plan};
 use crate::upstream::{ErrorKind, Lane};
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// New requests on all instances, far more than the rate, for that long. Returns how many were answered, and how
@@ -80,6 +81,69 @@ async fn a_store_that_goes_and_comes_back_brings_no_second_burst() {
     assert!(answered > 170, "shares make up the whole: {answered}");
     let standings: Vec<_> = fleet.instances.iter().map(|of| of.quota.standing()).collect();
     assert!(standings.iter().all(|stands| !stands.alone && stands.fallbacks == 1), "{standings:?}");
+}
+
+/// The store goes for moments and for seconds, while calls are under way.
+#[tokio::test(start_paused = true)]
+async fn outages_of_any_length_bring_no_more_than_what_is_on_its_way() {
+    let terms = crate::dust::BucketTerms { tokens: 100, period_us: 1_000_000, burst: 40 };
+    for seed in 0..6 {
+        let plan = Plan { delay: ms(40), ..Plan::default() };
+        let fleet = Fleet::new(Make { plan, seed, rate: Some(terms), ..Make::default() }).await;
+        let dice = Dice::seeded(seed + 100);
+        let outages = async {
+            let end = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < end {
+                sleep(ms(200 + dice.below(3_000))).await;
+                fleet.instances.iter().for_each(|instance| instance.line.down());
+                sleep(ms(300 + dice.below(2_000))).await;
+                fleet.instances.iter().for_each(|instance| instance.line.up());
+            }
+        };
+        let crowds = async {
+            join_all((0..4).map(|nth| crowd(&fleet, seed * 10 + nth, Duration::from_secs(20)))).await
+        };
+        let ((), answered) = tokio::join!(outages, crowds);
+        let answered: usize = answered.into_iter().map(|(answered, _)| answered).sum();
+        // A token reaches the origin up to a call's delay after it was drawn.
+        assert!(fleet.origin.excess(terms) <= 4, "seed {seed}: {}", fleet.origin.excess(terms));
+        assert!(answered > 1_000, "seed {seed}: {answered}");
+    }
+}
+
+/// A store without buckets: instances come, are counted by the others, and go.
+#[tokio::test(start_paused = true)]
+async fn instances_that_come_and_go_leave_the_sum_of_the_shares_as_it_is() {
+    for seed in 0..6 {
+        let make = Make { buckets: false, seed, ..Make::default() };
+        let mut fleet = Fleet::new(Make { buckets: false, seed, ..Make::default() }).await;
+        let dice = Dice::seeded(seed);
+        let mut asked = Vec::new();
+        let end = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < end {
+            match dice.below(400) {
+                0 if fleet.instances.len() < 5 => {
+                    fleet.joins(&make, seed + 50);
+                    fleet.living.store(fleet.instances.len(), Ordering::Relaxed);
+                }
+                1 if fleet.instances.len() > 1 => {
+                    drop(fleet.instances.remove(0));
+                    fleet.living.store(fleet.instances.len(), Ordering::Relaxed);
+                }
+                // A rest, in which shares fill up.
+                2 => sleep(Duration::from_secs(2)).await,
+                _ => {}
+            }
+            sleep(ms(dice.below(20))).await;
+            let nth = usize::try_from(dice.below(fleet.instances.len() as u64)).unwrap();
+            asked.push(fleet.instances[nth].asks(Lane::Fill, "/"));
+        }
+        let answers =
+            timeout(Duration::from_mins(2), join_all(asked)).await.expect("no request waits for ever");
+        let answered = answers.into_iter().filter(|answer| matches!(answer, Ok(Ok(200)))).count();
+        assert!(fleet.origin.excess(TERMS) <= 0, "seed {seed}: {}", fleet.origin.excess(TERMS));
+        assert!(answered > 150, "seed {seed}: {answered}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

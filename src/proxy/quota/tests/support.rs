@@ -59,6 +59,8 @@ pub(super) struct Fleet {
     pub(super) store: Arc<Embedded>,
     pub(super) origin: Arc<Origin>,
     pub(super) instances: Vec<Instance>,
+    /// How many instances each of them knows to live.
+    pub(super) living: Arc<AtomicUsize>,
 }
 
 /// What a fleet of a test is like.
@@ -83,7 +85,8 @@ impl Fleet {
         let clock = Arc::new(ManualClock::at(0));
         let store = Embedded::memory_with(clock.clone(), Limits::default(), &dice);
         let store = Arc::new(store.in_common());
-        let mut fleet = Self { clock, store, origin: Arc::default(), instances: Vec::new() };
+        let living = Arc::new(AtomicUsize::new(3));
+        let mut fleet = Self { clock, store, origin: Arc::default(), instances: Vec::new(), living };
         for _ in 0..3 {
             fleet.joins(&make, dice.below(u64::MAX));
         }
@@ -97,7 +100,8 @@ impl Fleet {
         let store: Arc<dyn Dust> =
             if make.buckets { self.store.clone() } else { Arc::new(Composed::of(self.store.clone())) };
         let line = Arc::new(Faulty::new(store, make.plan.clone(), Dice::seeded(seed)));
-        let fleet = Living::Shared(Arc::new(|| Some(3)));
+        let living = self.living.clone();
+        let fleet = Living::Shared(Arc::new(move || Some(living.load(Ordering::Relaxed))));
         self.instances.push(Instance::over(line, &self.origin, fleet, make.rate, seed));
     }
 
