@@ -73,4 +73,4 @@ pub use vary::{
     Varies, in_best_language, is_coded_for_all, normal, normal_into, selecting, selects, selects_alike,
     spoken, variant_into, variant_key, varies,
 };
-pub use verdict::{Answer, Framing, Verdict, limits, verdict};
+pub use verdict::{Answer, Framing, RETRY_AFTER_MS, Verdict, limits, verdict};

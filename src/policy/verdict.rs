@@ -15,7 +15,7 @@ use super::vary::{Varies, varies};
 use crate::record::LifetimeBy;
 
 /// F7: Retry-After is believed up to this, in ms.
-const RETRY_AFTER_MS: u64 = 30_000;
+pub const RETRY_AFTER_MS: u64 = 30_000;
 
 /// The head of a response to a fill.
 #[derive(Debug, Clone, Copy)]

@@ -322,14 +322,14 @@ pub(crate) async fn failed(
         if let Some(answer) = &failure.answer
             && policy::selects_alike(&answer.select, &request.headers)
         {
-            return Next::Answer(respond::failure(proxy, request, failure.status, answer, mine));
+            return Next::Answer(respond::failure(proxy, request, failure, answer, mine));
         }
         if mine && let Some(response) = failure.own.as_ref().and_then(|own| own.take()) {
             return Next::Answer(pass::own(proxy, request, response, PassReason::OriginError));
         }
     }
     let cause = failure.cause().unwrap_or(Cause::UpstreamStatus(failure.status));
-    respond::stale_or(proxy, request, stale, case, cause, Some(failure.retry_after)).await
+    respond::stale_or(proxy, request, stale, case, cause, Some(failure.again_s())).await
 }
 
 fn in_memory(proxy: &Proxy, place: &CacheSlot) -> Option<Arc<Stored>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::body::{Growing, Taking};
 use crate::dust::Number;
@@ -200,8 +200,8 @@ pub(crate) struct Failure {
     pub kind: Option<upstream::ErrorKind>,
     /// The token that it was judged under.
     pub token: Number,
-    /// How long upstream is not tried again, in whole seconds, at least 1.
-    pub retry_after: u64,
+    /// When upstream is tried again.
+    pub again: Instant,
     /// The arrival of the request that it was tried for.
     pub owner: Option<Moment>,
     /// The record that could not be validated.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::policy::{self, CacheStatus, Conditional, Cut, PassReason};
 use crate::proxy::cause::Cause;
 use crate::proxy::lookup::cache_status;
-use crate::proxy::outcome::SharedFailure;
+use crate::proxy::outcome::{Failure, SharedFailure};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::respond::body::{ReplyBody, Source, finish};
 use crate::proxy::respond::content::{BodySource, parted, source};
@@ -131,11 +131,12 @@ fn is_not_modified(request: &CacheRequest, stored: &Stored) -> bool {
         && policy::conditional(&request.headers, &stored.record) == Conditional::NotModified
 }
 
-/// An error response of upstream, shared with the requests that waited.
+/// An error response of upstream, shared with the requests that waited. A time that it gives to try again has run
+/// since, and is kept to up to a bound: others than the first are told what is left of it.
 pub(crate) fn failure(
     proxy: &Proxy,
     mut request: CacheRequest,
-    code: StatusCode,
+    failure: &Failure,
     answer: &SharedFailure,
     mine: bool,
 ) -> Response<ReplyBody> {
@@ -143,7 +144,11 @@ pub(crate) fn failure(
         request.ticket.line.cache = Cache::Error;
     }
     request.ticket.line.why = Some(Why::Pass(PassReason::OriginError.as_str()));
+    let code = failure.status;
     let mut headers = answer.headers.to_map(ADDED);
+    if !mine && headers.contains_key(RETRY_AFTER) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(failure.again_s()));
+    }
     proxy.hop_headers.map_urls(&request, &mut headers);
     proxy.hop_headers.deliver(&request, &mut headers, Some(&cache_status::failed(mine, request.forward)));
     if !bodiless(code) {

@@ -68,6 +68,26 @@ async fn all(asked: Vec<JoinHandle<Got>>) -> Vec<Got> {
     got
 }
 
+/// The first client gets what the origin said. The others are told what is left of the time that it is kept to.
+#[tokio::test(start_paused = true)]
+async fn those_who_come_later_are_told_what_is_left_until_the_origin_is_asked_again() {
+    let limited =
+        |_: &Asked, _: usize| Reply::new(503).header("retry-after", "700").wait(ms(100)).head().bytes("down");
+    let fleet = Fleet::of(2, limited).await;
+    let after = async |at: usize| fleet.instances[at].get("/a").await.expect("it does not panic");
+    let first = after(0).await;
+    assert_eq!(first.headers["retry-after"], "700");
+    for (later, left) in [(0, "30"), (9_500, "21"), (19_900, "1")] {
+        sleep(ms(later)).await;
+        for at in [0, 1] {
+            let told = after(at).await;
+            assert_eq!(told.status, 503);
+            assert_eq!(told.headers["retry-after"], left, "{later} ms later, at {at}");
+        }
+    }
+    assert_eq!(fleet.fetches(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_requests_failure_is_that_of_no_other_on_any_instance() {
     for answer in [spoilt_by_429 as fn(&Asked, usize) -> Reply, spoilt_by_400] {

@@ -47,7 +47,7 @@ impl Job {
             word: error.kind.as_str(),
             kind: Some(error.kind),
             token: fill.token(),
-            retry_after: error.kind.again_s().unwrap_or_else(|| millis(ttl).div_ceil(1000).max(1)),
+            again: Instant::now() + error.kind.again_s().map_or(ttl, Duration::from_secs),
             owner: self.owner,
             stale: self.stale.clone(),
             ranged: false,
@@ -93,7 +93,7 @@ impl Job {
             word: "upstream_status",
             kind: None,
             token: fill.token(),
-            retry_after: millis(ttl).div_ceil(1000).max(1),
+            again: Instant::now() + ttl,
             owner: self.owner,
             stale: self.stale.clone(),
             ranged: self.is_of_range(),
@@ -349,6 +349,11 @@ impl Failure {
         }
     }
 
+    /// How much longer upstream is not tried again, in whole seconds, at least 1.
+    pub(crate) fn again_s(&self) -> u64 {
+        millis(self.again.saturating_duration_since(Instant::now())).div_ceil(1000).max(1)
+    }
+
     /// The proxy's own answer for it, where upstream gave none.
     pub(crate) fn cause(&self) -> Option<Cause> {
         self.kind.map(Cause::Upstream)
@@ -365,7 +370,7 @@ impl Failure {
             word: kind.as_str(),
             kind: Some(kind),
             token,
-            retry_after: millis(ttl).div_ceil(1000).max(1),
+            again: Instant::now() + ttl,
             owner: None,
             stale: job.stale.clone(),
             ranged: job.is_of_range(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 
 use crate::catalog::{Reading, ToldAside};
 use crate::clock::WallMs;
@@ -13,7 +14,7 @@ use crate::dust::{Entry, Known, Number};
 use crate::flight::{Found, Judge, Judged};
 use crate::key::KeyHash;
 use crate::key::target::Target;
-use crate::policy::{PassReason, RequestFacts};
+use crate::policy::{PassReason, RETRY_AFTER_MS, RequestFacts};
 use crate::proxy::fill::Job;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
 use crate::proxy::lookup::{self, CacheSlot, reach, taking_in};
@@ -414,7 +415,8 @@ fn awaited_failure(
         word: "upstream_status",
         kind: None,
         token,
-        retry_after: left_ms.div_ceil(1000),
+        // What the store says is input: no failure is remembered for longer.
+        again: Instant::now() + Duration::from_millis(left_ms.min(RETRY_AFTER_MS)),
         owner: None,
         stale,
         ranged: false,

@@ -126,7 +126,9 @@ mod tests {
                     _ => {}
                 }
                 let living = shares.len() as u64;
-                shares.iter_mut().for_each(|share| share.is_one_of(living, now));
+                for share in &mut shares {
+                    share.is_one_of(living, now);
+                }
                 let which = which % shares.len();
                 given.push((now, shares[which].draw(now, Draw { fills: wanted, ..Draw::default() }).tokens));
             }

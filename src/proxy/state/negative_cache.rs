@@ -369,7 +369,7 @@ mod tests {
                 word: "upstream",
                 kind: None,
                 token: 3,
-                retry_after: 1,
+                again: Instant::now(),
                 owner: None,
                 stale: None,
                 ranged: false,

@@ -212,7 +212,7 @@ async fn explained_of_what_has_failed() {
             word: "upstream_status",
             kind: None,
             token: 9,
-            retry_after: 1,
+            again: Instant::now(),
             owner: None,
             stale: Some(case.stored()),
             ranged: false,
