@@ -22,7 +22,7 @@ use url::{Position, Url};
 
 use super::body::{Incoming, Outgoing};
 use super::bound::Latch;
-use super::limit::{Limit, Permit};
+use super::limit::{Limit, Permit, Want};
 use super::multiplex::{Handled, Multiplex, SentRequest};
 use super::own::OwnUrls;
 use super::probe::ConnectionProbe;
@@ -229,9 +229,11 @@ impl Upstream for Client {
         let Request { method, target, headers, body, lane, deadline, interest, on_sent } = request;
         let url = self.url(&target)?;
         let arrived = Instant::now();
-        let mut permit = self.limit.acquire_by(lane, deadline, interest.as_ref()).await?;
+        let light = method.is_safe() && body.is_none();
+        let mut permit =
+            self.limit.acquire_by(Want { lane, light, deadline, interest: interest.as_ref() }).await?;
         let queued = arrived.elapsed();
-        if !method.is_safe() || body.is_some() {
+        if !light {
             // If it broke off, its effect at the origin would be unknown.
             permit.stays()?;
         }

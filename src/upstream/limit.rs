@@ -59,6 +59,19 @@ pub struct Demand {
     pub passes: usize,
 }
 
+/// A request that wants a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Want<'a> {
+    /// Its lane.
+    pub lane: Lane,
+    /// Whether it has no content and changes nothing: after a pause such a request is tried first.
+    pub light: bool,
+    /// Until when it waits.
+    pub deadline: Option<Instant>,
+    /// Whether a client is known to wait for it; `None`: one does.
+    pub interest: Option<&'a Interest>,
+}
+
 /// The load of a limit at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
@@ -116,11 +129,11 @@ impl Limit {
     /// # Cancel safety
     /// Dropping the future leaves the queue; a place that was just given goes on to the next.
     pub async fn acquire(&self, lane: Lane) -> Result<Permit, Error> {
-        self.acquire_by(lane, None, None).await
+        self.acquire_by(Want { lane, light: true, deadline: None, interest: None }).await
     }
 
-    /// As [`Limit::acquire`], and waits until `deadline` at most. Even after that, a free place is given.
-    /// With an `interest` it counts whether a client is known to wait.
+    /// As [`Limit::acquire`], and waits until the deadline at most. Even after that, a free place is given.
+    /// With an interest it counts whether a client is known to wait.
     ///
     /// # Errors
     /// As there; [`ErrorKind::QueueTimeout`] at the deadline, too; [`ErrorKind::Unwanted`] if no client is
@@ -128,14 +141,9 @@ impl Limit {
     ///
     /// # Cancel safety
     /// As there.
-    pub async fn acquire_by(
-        &self,
-        lane: Lane,
-        deadline: Option<Instant>,
-        interest: Option<&Interest>,
-    ) -> Result<Permit, Error> {
-        let began = Instant::now();
-        let (mut waiting, told) = match self.enter(lane, interest)? {
+    pub async fn acquire_by(&self, want: Want<'_>) -> Result<Permit, Error> {
+        let (began, deadline) = (Instant::now(), want.deadline);
+        let (mut waiting, told) = match self.enter(want)? {
             (id, Entered::Place(revoked)) => {
                 return Ok(Permit { inner: self.inner.clone(), id, revoked, deadline });
             }
@@ -166,12 +174,13 @@ impl Limit {
         }
     }
 
-    fn enter(&self, lane: Lane, interest: Option<&Interest>) -> Result<(u64, Entered), Error> {
+    fn enter(&self, want: Want<'_>) -> Result<(u64, Entered), Error> {
+        let Want { lane, light, interest, .. } = want;
         // Locked over both steps, so that it does not change between them.
         let mut interest = interest.map(Interest::lock);
         let wanted = interest.as_ref().is_none_or(|interest| interest.is_known());
         let mut state = self.inner.lock();
-        let (id, entered) = match state.enter(lane, wanted, self.inner.queue, Instant::now()) {
+        let (id, entered) = match state.enter(lane, light, wanted, self.inner.queue, Instant::now()) {
             Ok(entered) => entered,
             Err(Full::Spare) => return Err(unwanted()),
             Err(Full::Paused(pause)) => return Err(paused(pause)),

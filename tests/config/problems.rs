@@ -393,10 +393,7 @@ fn one_line_per_mistake_in_what_a_route_names_as_its_upstream() {
         ("\"[::1]:3000/v1\"", "a scheme is missing: write \"http://[::1]:3000/v1\""),
         ("\"origin.test\"", "no such upstream, and a URL has a scheme: write \"http://origin.test\""),
         ("\"origin\"", "no such upstream; [upstreams.origin] would set it, or write a URL"),
-        (
-            "\"katalog\"",
-            "no such upstream; did you mean \"catalog\"?",
-        ),
+        ("\"katalog\"", "no such upstream; did you mean \"catalog\"?"),
         ("\"ftp://origin\"", "an http or https URL is meant"),
         ("[\"http://a\", \"http://b\"]", "a string is meant, and not a list"),
     ] {

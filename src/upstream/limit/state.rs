@@ -73,6 +73,8 @@ pub(super) enum Entered {
 struct Waiter {
     id: u64,
     lane: Lane,
+    /// Whether it costs the origin little to be asked: it has no content and changes nothing.
+    light: bool,
     tell: oneshot::Sender<Told>,
 }
 
@@ -94,6 +96,7 @@ impl LimitState {
     pub(super) fn enter(
         &mut self,
         lane: Lane,
+        light: bool,
         wanted: bool,
         queue: usize,
         now: Instant,
@@ -124,7 +127,7 @@ impl LimitState {
             self.meter.counts.waited += 1;
         }
         let (tell, told) = oneshot::channel();
-        let waiter = Waiter { id, lane, tell };
+        let waiter = Waiter { id, lane, light, tell };
         if wanted {
             self.lane(lane).push_back(waiter);
         } else {
@@ -340,13 +343,21 @@ impl LimitState {
             }
         }
         while self.taken < self.places && self.meter.lets_one() {
-            let known = self.fills.pop_front().or_else(|| self.passes.pop_front());
+            let known = self.fills.pop_front().or_else(|| self.next_pass());
             let wanted = known.is_some();
             let Some(waiter) = known.or_else(|| self.spare.pop_front()) else { return };
             let revoked = self.run(waiter.id, wanted);
             // The place counts even if the request is gone: `leaves` gives it back.
             let _ = waiter.tell.send(Told::Place(revoked));
         }
+    }
+
+    /// The pass whose turn it is. What is tried after a pause may be told to go away again: one that is light goes
+    /// before uploads then.
+    fn next_pass(&mut self) -> Option<Waiter> {
+        let tries = matches!(self.meter.gate(), Gate::Trial(_));
+        let light = if tries { self.passes.iter().position(|waiter| waiter.light) } else { None };
+        self.passes.remove(light.unwrap_or(0))
     }
 
     fn revoke_oldest(&mut self) {

@@ -4,6 +4,10 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
+fn by(lane: Lane, deadline: Option<Instant>, interest: Option<&Interest>) -> Want<'_> {
+    Want { lane, light: true, deadline, interest }
+}
+
 #[tokio::test(start_paused = true)]
 async fn fills_go_before_passes_that_came_earlier() {
     let limit = Limit::new(1, 10, PATIENCE);
@@ -81,9 +85,9 @@ async fn places_come_and_go_while_it_is_in_use() {
 async fn nobody_waits_past_the_deadline_and_a_free_place_has_none() {
     let limit = Limit::new(1, 10, PATIENCE);
     let began = Instant::now();
-    let held = limit.acquire_by(Lane::Fill, Some(began), None).await.unwrap();
+    let held = limit.acquire_by(by(Lane::Fill, Some(began), None)).await.unwrap();
     let late = began + Duration::from_secs(1);
-    let error = limit.acquire_by(Lane::Fill, Some(late), None).await.unwrap_err();
+    let error = limit.acquire_by(by(Lane::Fill, Some(late), None)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::QueueTimeout);
     assert_eq!(Instant::now(), late);
     drop(held);
@@ -96,7 +100,7 @@ async fn begin(limit: &Limit, wanted: bool) -> (Interest, Permit) {
     if wanted {
         interest.enter();
     }
-    let permit = limit.acquire_by(Lane::Fill, None, Some(&interest)).await.unwrap();
+    let permit = limit.acquire_by(by(Lane::Fill, None, Some(&interest))).await.unwrap();
     (interest, permit)
 }
 
@@ -147,7 +151,7 @@ async fn what_nobody_waits_for_stands_last_and_leaves_the_queue_to_others() {
     let held = limit.acquire(Lane::Pass).await.unwrap();
     let refreshes = [Interest::default(), Interest::default()];
     let mut waiting: Vec<_> =
-        refreshes.iter().map(|of| Box::pin(limit.acquire_by(Lane::Fill, None, Some(of)))).collect();
+        refreshes.iter().map(|of| Box::pin(limit.acquire_by(by(Lane::Fill, None, Some(of))))).collect();
     for waiting in &mut waiting {
         assert!(waiting.now_or_never().is_none());
     }
@@ -157,7 +161,7 @@ async fn what_nobody_waits_for_stands_last_and_leaves_the_queue_to_others() {
     let first = (&mut waiting[0]).now_or_never().expect("the oldest is sent away");
     assert_eq!(first.unwrap_err().kind, ErrorKind::Unwanted);
     let refresh = Interest::default();
-    let late = limit.acquire_by(Lane::Fill, None, Some(&refresh)).await;
+    let late = limit.acquire_by(by(Lane::Fill, None, Some(&refresh))).await;
     assert_eq!(late.unwrap_err().kind, ErrorKind::QueueFull);
     drop(held);
     assert!((&mut waiting[1]).now_or_never().is_none());
@@ -174,7 +178,7 @@ async fn no_more_of_them_begin_than_64_or_a_fourth_and_those_that_have_go_on() {
         for _ in 0..most {
             all.push(begin(&limit, false).await);
         }
-        let one_more = limit.acquire_by(Lane::Fill, None, Some(&Interest::default())).await;
+        let one_more = limit.acquire_by(by(Lane::Fill, None, Some(&Interest::default()))).await;
         assert_eq!(one_more.unwrap_err().kind, ErrorKind::Unwanted, "of {places}");
         // Exchanges under way whose clients leave do not count as new ones.
         let left = begin(&limit, true).await;
@@ -321,4 +325,38 @@ async fn in_a_pause_all_are_sent_away_and_after_it_they_wait_until_one_has_come_
     limit.open();
     assert!(limit.acquire(Lane::Pass).now_or_never().is_some());
     assert_eq!(limit.counts().pauses, 1);
+}
+
+/// The first one may be told to go away again: an upload for nothing is the worst.
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_after_a_pause_is_a_fill_or_else_without_content() {
+    let limit = Limit::new(9, 10, PATIENCE);
+    let pause = Pause { status: 429, until: Instant::now() };
+    limit.close(pause);
+    let upload = || Want { light: false, ..by(Lane::Pass, None, None) };
+    let mut uploads = [(); 2].map(|()| limit.acquire_by(upload()).boxed());
+    let mut passes = [(); 2].map(|()| limit.acquire(Lane::Pass).boxed());
+    assert!(uploads.iter_mut().chain(&mut passes).all(|waiting| waiting.now_or_never().is_none()));
+    let mut fill = Box::pin(limit.acquire(Lane::Fill));
+    assert!((&mut fill).now_or_never().is_none());
+    limit.let_one();
+    let tried = (&mut fill).now_or_never().expect("the fill").unwrap();
+    drop(tried);
+    limit.let_one();
+    let tried = (&mut passes[0]).now_or_never().expect("the first that has no content").unwrap();
+    assert!(uploads.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
+    drop(tried);
+    // Without another choice an upload is tried; and once the pause is over they go as they came.
+    passes[1] = limit.acquire_by(upload()).boxed();
+    limit.let_one();
+    let tried = (&mut uploads[0]).now_or_never().expect("there is nothing else").unwrap();
+    assert!((&mut uploads[1]).now_or_never().is_none());
+    let mut late = Box::pin(limit.acquire(Lane::Pass));
+    assert!((&mut late).now_or_never().is_none());
+    limit.resize(2);
+    limit.open();
+    let next = (&mut uploads[1]).now_or_never().expect("the next in the order of arrival").unwrap();
+    assert!((&mut late).now_or_never().is_none());
+    drop((tried, next));
+    assert!((&mut late).now_or_never().is_some());
 }

@@ -16,7 +16,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Log;
 use crate::testkit::conformance::Composed;
 use crate::testkit::faulty::{Faulty, Plan};
-use crate::upstream::limit::Limit;
+use crate::upstream::limit::{Limit, Want};
 use crate::upstream::{Error, ErrorKind, Framing, Lane, Request, Response, Timing, Trailers, Upstream};
 
 pub(super) const TTL: Duration = Duration::from_secs(6);
@@ -195,7 +195,15 @@ impl Origin {
 #[async_trait]
 impl Upstream for Way {
     async fn send(&self, request: Request) -> Result<Response, Error> {
-        let permit = self.limit.acquire_by(request.lane, request.deadline, request.interest.as_ref()).await?;
+        let permit = self
+            .limit
+            .acquire_by(Want {
+                lane: request.lane,
+                light: request.body.is_none(),
+                deadline: request.deadline,
+                interest: request.interest.as_ref(),
+            })
+            .await?;
         let number = self.origin.begun.fetch_add(1, Ordering::Relaxed) + 1;
         self.origin.asked.lock().unwrap().push((Instant::now(), request.target));
         let takes = *self.origin.takes.lock().unwrap();
