@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use url::{Position, Url};
 
 use crate::key::target::{Host, Scheme, Target, canonical_url, host};
 use crate::record::Lines;
@@ -24,14 +25,14 @@ pub struct OwnUrls {
     told_host: bool,
 }
 
-/// An absolute URL in a field, in parts.
-struct Absolute<'a> {
+/// A URL with an authority in a field, in parts: as clients read it, however it is written (WHATWG URL §4.4).
+struct Absolute {
     /// None in `//host/path`.
     scheme: Option<Scheme>,
-    /// Host and port, without a user.
-    authority: &'a str,
-    /// All that stands behind the authority.
-    rest: &'a [u8],
+    /// Host and port, without a user, in the usual form.
+    authority: String,
+    /// All that stands behind the authority: as it was sent, but with slashes in the path.
+    rest: Vec<u8>,
 }
 
 /// A request that a response with URLs answers.
@@ -97,6 +98,12 @@ fn at_or_below(path: &[u8], base: &str) -> Option<Vec<u8>> {
         None | Some(b'?' | b'#') => Some([b"/", rest].concat()),
         Some(_) => None,
     }
+}
+
+/// A path without `.` and `..`, as clients ask for it.
+fn resolved(path: &[u8]) -> Option<Vec<u8>> {
+    let url = Url::parse(&format!("http://host{}", std::str::from_utf8(path).ok()?)).ok()?;
+    Some(url[Position::BeforePath..].as_bytes().to_owned())
 }
 
 /// Returns whether a host is the one that was asked for.
@@ -166,15 +173,16 @@ impl OwnUrls {
 
     /// The URL of the origin as the client writes it. `None` if it stays as it is: it is so already, or
     /// no request on this route reaches it.
-    fn mapped(&self, url: &Absolute<'_>, by: AskedBy<'_>) -> Option<Vec<u8>> {
+    fn mapped(&self, url: &Absolute, by: AskedBy<'_>) -> Option<Vec<u8>> {
         let AskedBy { target, prefix, .. } = by;
         if self.is_as_clients_write(url, by) {
             return None;
         }
         // Without a path it is that of the root.
         let slash: &[u8] = if url.rest.first() == Some(&b'/') { b"" } else { b"/" };
-        let path = [slash, url.rest].concat();
-        let path = [prefix.as_bytes(), &*at_or_below(&path, &self.base)?].concat();
+        let path = [slash, &url.rest].concat();
+        let below = at_or_below(&path, &self.base).or_else(|| at_or_below(&resolved(&path)?, &self.base))?;
+        let path = [prefix.as_bytes(), &*below].concat();
         if target.host().is_empty() {
             // Of HTTP/1.0 without a Host. Behind two slashes, a part of the path would be the host.
             return (!matches!(path.get(1), Some(b'/' | b'\\'))).then_some(path);
@@ -185,10 +193,10 @@ impl OwnUrls {
 
     /// A URL with the client's host as the origin is told it, as the client writes it. What it is told may lack
     /// the client's port. Its path is one of that host, and stays. `None` if it is no such URL.
-    fn mapped_as_told(&self, url: &Absolute<'_>, by: AskedBy<'_>) -> Option<Vec<u8>> {
+    fn mapped_as_told(&self, url: &Absolute, by: AskedBy<'_>) -> Option<Vec<u8>> {
         let asked = by.target;
         let scheme = url.scheme.unwrap_or(asked.scheme);
-        let named = host(url.authority, scheme).ok()?;
+        let named = host(&url.authority, scheme).ok()?;
         let told_port = by.told_port.filter(|port| *port != asked.scheme.default_port());
         let told = (named.name(), named.port) == (asked.host(), told_port);
         let own_scheme = scheme == self.scheme || scheme == asked.scheme;
@@ -196,55 +204,77 @@ impl OwnUrls {
             return None;
         }
         let scheme = url.scheme.map(|_| format!("{}:", asked.scheme.as_str())).unwrap_or_default();
-        Some([scheme.as_bytes(), b"//", asked.authority().as_bytes(), url.rest].concat())
+        Some([scheme.as_bytes(), b"//", asked.authority().as_bytes(), &url.rest].concat())
     }
 
     /// Returns whether a URL ends with the path of the upstream.
-    fn is_bare_base(&self, url: &Absolute<'_>) -> bool {
+    fn is_bare_base(&self, url: &Absolute) -> bool {
         let end = url.rest.iter().position(|byte| b"?#".contains(byte)).unwrap_or(url.rest.len());
         !self.base.is_empty() && url.rest[..end] == *self.base.as_bytes()
     }
 
     /// Returns whether the origin may call itself so: by its own scheme, or the client's, which it is told in
     /// X-Forwarded-Proto; by a host of its own, or the client's, if it is told that.
-    fn calls_itself(&self, url: &Absolute<'_>, asked: &Target) -> bool {
+    fn calls_itself(&self, url: &Absolute, asked: &Target) -> bool {
         let scheme = url.scheme.unwrap_or(self.scheme);
         if scheme != self.scheme && scheme != asked.scheme {
             return false;
         }
-        let Ok(named) = host(url.authority, scheme) else { return false };
+        let Ok(named) = host(&url.authority, scheme) else { return false };
         let own = self.hosts.iter().any(|(name, port)| (named.name(), named.port) == (name.as_str(), *port));
         own || (self.told_host && is_of(&named, asked))
     }
 
     /// Returns whether the URL is written as clients write it already. An origin that is told the client's
     /// host may know the path before its own, too.
-    fn is_as_clients_write(&self, url: &Absolute<'_>, by: AskedBy<'_>) -> bool {
+    fn is_as_clients_write(&self, url: &Absolute, by: AskedBy<'_>) -> bool {
         let scheme = url.scheme.unwrap_or(by.target.scheme);
         self.told_host
             && scheme == by.target.scheme
-            && host(url.authority, scheme).is_ok_and(|named| is_of(&named, by.target))
-            && below(url.rest, by.prefix).is_some()
+            && host(&url.authority, scheme).is_ok_and(|named| is_of(&named, by.target))
+            && below(&url.rest, by.prefix).is_some()
             && !by.prefix.is_empty()
     }
 }
 
 // === impl Absolute ===
 
-impl<'a> Absolute<'a> {
-    /// The parts of an absolute http or https URL; `None` for all others.
-    fn parse(url: &'a [u8]) -> Option<Self> {
-        let (scheme, behind) = if let Some(behind) = url.strip_prefix(b"//") {
-            (None, behind)
-        } else {
-            let end = url.windows(3).position(|three| three == b"://")?;
-            (Some(Scheme::named(std::str::from_utf8(&url[..end]).ok()?)?), &url[end + 3..])
+impl Absolute {
+    /// The parts of an http or https URL that names a host; `None` for all others.
+    ///
+    /// Browsers skip white space around a URL and tabs in it, take a backslash for a slash, and any number of them
+    /// for two. Behind `http:` fewer than two make a path, if the page has the same scheme; other clients read an
+    /// authority there, and an origin that puts its own name there means one.
+    fn parse(url: &[u8]) -> Option<Self> {
+        let url: Vec<u8> = url.iter().copied().filter(|byte| *byte != b'\t').collect();
+        let url = url.trim_ascii();
+        let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+        let behind_scheme = || {
+            let end = url.iter().position(|byte| *byte == b':')?;
+            Some((Scheme::named(std::str::from_utf8(&url[..end]).ok()?)?, &url[end + 1..]))
         };
-        let end = behind.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(behind.len());
+        let (scheme, behind) = match behind_scheme() {
+            Some((scheme, behind)) => (Some(scheme), behind),
+            None if url.len() > 1 && url[..2].iter().all(is_slash) => (None, url),
+            None => return None,
+        };
+        let slashes = behind.iter().position(|byte| !is_slash(byte))?;
+        let behind = &behind[slashes..];
+        let end = behind.iter().position(|byte| b"/\\?#".contains(byte)).unwrap_or(behind.len());
         let (authority, rest) = behind.split_at(end);
         // Clients know nothing of an origin's users.
-        let authority = authority.rsplit(|byte| *byte == b'@').next()?;
-        Some(Self { scheme, authority: std::str::from_utf8(authority).ok()?, rest })
+        let authority = std::str::from_utf8(authority.rsplit(|byte| *byte == b'@').next()?).ok()?;
+        let usual =
+            Url::parse(&format!("{}://{authority}/", scheme.unwrap_or(Scheme::Http).as_str())).ok()?;
+        // The port as it is written: without a scheme it is not known which one needs none.
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
+        let port = usual.port_or_known_default().filter(|_| has_port);
+        let host = &usual[Position::BeforeHost..Position::AfterHost];
+        let authority = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let path = rest.iter().position(|byte| b"?#".contains(byte)).unwrap_or(rest.len());
+        let slash = |(at, byte): (usize, &u8)| if at < path && *byte == b'\\' { b'/' } else { *byte };
+        Some(Self { scheme, authority, rest: rest.iter().enumerate().map(slash).collect() })
     }
 }
 

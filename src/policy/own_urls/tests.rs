@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// An origin at a URL, which is sent the Host of that, this name, or the client's (`*`).
@@ -58,7 +60,6 @@ fn what_is_not_the_origin_s_stays_as_it_is() {
         "#y",
         "",
         "../b",
-        "http:/origin:8000/b",
         "http:b",
         "http://origin/b",
         "http://origin:80/b",
@@ -67,20 +68,100 @@ fn what_is_not_the_origin_s_stays_as_it_is() {
         "http://other:8000/b",
         "http://origin.other:8000/b",
         "http://origin:8000@other/b",
-        "http://origin:8000\\@other/b",
-        "http://origin:8000\\b",
         "http://[origin]:8000/b",
+        "http:/origin/b",
+        "/ /origin:8000/b",
+        "\\b",
+        "/\\other\\b",
+        "http:\\\\other:8000\\b",
+        "ht tp://origin:8000/b",
+        "ftp:\\\\origin:8000\\b",
         "http://:8000/b",
         "http:///b",
         "///b",
         "//",
         "ftp://origin:8000/b",
         "javascript://origin:8000/b",
-        " http://origin:8000/b",
         "http://api.test/b",
         "/b?to=http://origin:8000/c",
     ] {
         assert_eq!(mapped(url, &plain, "http://api.test/a", "/v1"), url);
+    }
+}
+
+/// All that browsers take for the origin's address, and what other clients do.
+#[test]
+fn no_other_spelling_of_the_origin_leads_past_the_cache() {
+    let plain = origin("http://origin", "");
+    for (url, expected) in [
+        ("http:\\\\origin\\y", "http://api.test/v1/y"),
+        ("http:/\\origin/y", "http://api.test/v1/y"),
+        ("http:\\/origin\\y\\z?a\\b#c\\d", "http://api.test/v1/y/z?a\\b#c\\d"),
+        ("http:/origin/y", "http://api.test/v1/y"),
+        ("http:\\origin/y", "http://api.test/v1/y"),
+        ("http:origin/y", "http://api.test/v1/y"),
+        ("http:////origin/y", "http://api.test/v1/y"),
+        ("HtTp://ORIGIN/y", "http://api.test/v1/y"),
+        ("  http://origin/y ", "http://api.test/v1/y"),
+        ("\thttp://origin/y", "http://api.test/v1/y"),
+        ("ht\ttp:/\t/ori\tgin/y\tz", "http://api.test/v1/yz"),
+        ("//origin/y", "//api.test/v1/y"),
+        (" //origin/y", "//api.test/v1/y"),
+        ("/\\origin/y", "//api.test/v1/y"),
+        ("\\\\origin\\y", "//api.test/v1/y"),
+        ("\\/origin/y", "//api.test/v1/y"),
+        ("/\t/origin/y", "//api.test/v1/y"),
+        ("///origin/y", "//api.test/v1/y"),
+        ("\\\\origin", "//api.test/v1/"),
+        ("http://user@origin/y", "http://api.test/v1/y"),
+        ("http://a@b:c@origin/y", "http://api.test/v1/y"),
+        ("http://origin\\@other/y", "http://api.test/v1/@other/y"),
+        ("http://%6frigin/y", "http://api.test/v1/y"),
+        ("http://origin:/y", "http://api.test/v1/y"),
+        ("http://origin:0080/y", "http://api.test/v1/y"),
+        ("http://origin./y", "http://api.test/v1/y"),
+        ("http://\u{ff4f}rigin/y", "http://api.test/v1/y"),
+    ] {
+        let asked = "http://api.test/v1/a";
+        assert_eq!(mapped(url, &plain, asked, "/v1"), expected, "{url:?}");
+        let refresh = mapped_in("refresh", &format!("5; url=\"{url}\""), &plain, asked, "/v1");
+        assert_eq!(String::from_utf8(refresh).unwrap(), format!("5; url=\"{expected}\""), "{url:?}");
+    }
+    let address = origin("http://127.0.0.1:8000", "");
+    for url in ["http://2130706433:8000/y", "http://0x7f.1:8000/y", "http:\\\\127.1:8000\\y"] {
+        assert_eq!(mapped(url, &address, "http://api.test/a", ""), "http://api.test/y", "{url}");
+    }
+    // Below the upstream's own path, in other words.
+    let based = origin("http://origin/app", "");
+    for url in ["http://origin/./app/b", "http:\\\\origin\\x\\..\\app\\b", "//origin/%2e/app/b"] {
+        assert!(mapped(url, &based, "http://api.test/v1/a", "/v1").ends_with("//api.test/v1/b"), "{url}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// What the URL standard resolves to the origin is mapped to what it resolves to the client's host.
+    #[test]
+    fn what_resolves_to_the_origin_is_mapped(parts in prop::collection::vec(prop::sample::select(vec![
+        "http", "https", "HTTP", ":", "/", "/", "\\", "\\", "\t", " ", "origin", "ORIGIN", "%6Frigin", "origin.", "other",
+        "user", "@", ":8000", ":08000", ":80", "?", "#", "b", "..", ".", "//origin:8000", "http://origin:8000",
+    ]), 0..9)) {
+        let (plain, asked) = (origin("http://origin:8000", ""), Url::parse("http://api.test/a").unwrap());
+        let url = parts.concat();
+        prop_assume!(HeaderValue::from_str(&url).is_ok());
+        let is_origin = |url: &Url| {
+            url.host_str().is_some_and(|host| host.trim_end_matches('.') == "origin") && url.port() == Some(8000)
+        };
+        let after = mapped_in("content-location", &url, &plain, asked.as_str(), "");
+        let after = String::from_utf8(after).unwrap();
+        if let (Ok(before), Ok(after)) = (asked.join(&url), asked.join(&after)) {
+            if is_origin(&before) && before.scheme() == "http" {
+                prop_assert_eq!(after.host_str(), Some("api.test"), "{:?} became {:?}", url, after);
+                prop_assert_eq!(after.path(), before.path());
+            }
+            prop_assert!(!is_origin(&after) || after.scheme() != "http", "{:?}", after);
+        }
     }
 }
 
