@@ -91,8 +91,6 @@ reasons! {
     DustDown = "dust-down", "the coordination store does not answer, and this response can't be kept without it", None;
     /// Another fill stores the same variant.
     OtherFill = "other-fill", "another fetch of the same variant stores it", None;
-    /// The request found no exchange to ride, however often it tried.
-    Unsettled = "unsettled", "it found nothing to ride, however often it tried", None;
 }
 
 // === impl PassReason ===
@@ -147,8 +145,8 @@ mod tests {
         assert!(
             sentence.contains("; default_ttl (") && sentence.ends_with(" on route api would change that")
         );
-        let sentence = PassReason::Unsettled.explained("api");
-        assert_eq!(sentence, "unsettled: it found nothing to ride, however often it tried");
+        let sentence = PassReason::OtherFill.explained("api");
+        assert_eq!(sentence, "other-fill: another fetch of the same variant stores it");
     }
 
     #[test]

@@ -453,3 +453,17 @@ fn cut(error: body::Error, ended: bool) -> Flow {
         error => Flow::Cut(error, ended),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_record_can_be_made_of_is_too_long_or_contradicts_itself() {
+        assert_eq!(unfit(&CodecError::TooLong(1)), PassReason::HeadTooLarge);
+        for error in [CodecError::Invalid("range"), CodecError::Shape("x".to_owned()), CodecError::Version(2)]
+        {
+            assert_eq!(unfit(&error), PassReason::Contradiction, "{error}");
+        }
+    }
+}
