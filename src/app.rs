@@ -79,7 +79,7 @@ pub enum BuildError {
         reason: String,
     },
     /// Where it can't listen.
-    #[error("{setting} = \"{address}\": {cause}")]
+    #[error("{setting} = \"{address}\": {cause}{}", remedy(cause))]
     Listen {
         /// Which setting.
         setting: &'static str,
@@ -388,6 +388,19 @@ fn count_body_errors(metrics: &Metrics, bodies: &Bodies) {
         metrics.bodies.set_errors(op, errors);
     }
     metrics.bodies.set_lost(of(&counters.missing), of(&counters.corrupt));
+}
+
+/// What an operator does about an address that can't be listened on.
+fn remedy(cause: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    match cause.kind() {
+        AddrInUse => ": another process listens there; end that one, or set another port",
+        AddrNotAvailable => ": this machine has no such address; 0.0.0.0 and [::] are all that it has",
+        PermissionDenied => {
+            ": a port this low needs CAP_NET_BIND_SERVICE, a socket unit, or set a port from 1024 on"
+        }
+        _ => "",
+    }
 }
 
 fn bad(setting: impl Into<String>, reason: impl Into<String>) -> BuildError {

@@ -53,17 +53,26 @@ pub(super) async fn open_dust(
     let of_dust = &settings.dust.store;
     let first = unmarked::note(&of_dust.prefix);
     let opened = dust::open(of_dust, clock, dice, missing, first, settings.bodies.ceiling()).await;
-    let opened = opened.map_err(|reason| bad("dust.url", with_user(reason)))?;
+    let opened = opened.map_err(|reason| bad("dust.url", with_remedy(reason, of_dust.url.reveal())))?;
     Ok(with_life(opened, dice))
 }
 
-/// A reason, with what to do about it if this process may not write where the store is.
-fn with_user(reason: String) -> String {
-    if !reason.contains("Permission denied") {
-        return reason;
+/// A reason, with what to do about it if it lies in the directory of an embedded store.
+fn with_remedy(reason: String, url: &str) -> String {
+    let Some(path) = url.strip_prefix("embedded:") else { return reason };
+    if reason.contains("Permission denied") {
+        let user = rustix::process::geteuid().as_raw();
+        return format!("{reason}: this is user {user}, give it the directory (install -d -o {user} {path})");
     }
-    let user = rustix::process::geteuid().as_raw();
-    format!("{reason}: this is user {user}, give it the directory (chown {user})")
+    if reason.contains("File exists") || reason.contains("Not a directory") {
+        return format!("{reason}: embedded:PATH names a directory, and a file is in its place");
+    }
+    if reason.contains("is in use by another process") {
+        return format!(
+            "{reason}: each instance has a directory of its own; instances that share a store need Redis"
+        );
+    }
+    reason
 }
 
 /// An open store, and which life of it this is.

@@ -86,8 +86,11 @@ fn probe(dir: &FsPath) -> std::io::Result<()> {
 fn unwritable(path: &FsPath, cause: &std::io::Error) -> Option<String> {
     let (path, user) = (path.display(), rustix::process::geteuid().as_raw());
     match cause.kind() {
-        std::io::ErrorKind::PermissionDenied => {
-            Some(format!("user {user} can't write to {path}: give it the directory (chown {user} {path})"))
+        std::io::ErrorKind::PermissionDenied => Some(format!(
+            "user {user} can't write to {path}: give it the directory (install -d -o {user} {path}, or chown {user} {path})"
+        )),
+        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
+            Some(format!("{path}: file:PATH names a directory, and a file is in its place"))
         }
         std::io::ErrorKind::ReadOnlyFilesystem => Some(format!(
             "{path} is on a read-only file system: mount a volume there that user {user} can write to"
@@ -351,7 +354,9 @@ mod tests {
         let told = |kind: std::io::ErrorKind| unwritable(FsPath::new("/data/bodies"), &kind.into());
         let text = told(std::io::ErrorKind::PermissionDenied).expect("a remedy");
         assert!(text.starts_with("user ") && text.contains("can't write to /data/bodies"), "{text}");
-        assert!(text.contains("(chown ") && text.ends_with(" /data/bodies)"), "{text}");
+        assert!(text.contains("(install -d -o ") && text.ends_with(" /data/bodies)"), "{text}");
+        let text = told(std::io::ErrorKind::AlreadyExists).expect("a remedy");
+        assert_eq!(text, "/data/bodies: file:PATH names a directory, and a file is in its place");
         let text = told(std::io::ErrorKind::ReadOnlyFilesystem).expect("a remedy");
         assert!(text.starts_with("/data/bodies is on a read-only file system: mount a volume"), "{text}");
         assert_eq!(told(std::io::ErrorKind::NotFound), None);

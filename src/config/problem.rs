@@ -85,7 +85,11 @@ impl Places {
                         file: Some(name),
                         key: String::new(),
                         value: String::new(),
-                        reason: error.message().trim().replace('\n', "; "),
+                        reason: format!(
+                            "not TOML: {}; sections are written [name], settings name = value, and text in \
+                             quotation marks",
+                            error.message().trim().replace('\n', "; ")
+                        ),
                     });
                 }
             },

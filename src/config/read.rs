@@ -1,7 +1,7 @@
 //! Merges file and environment over the defaults of the parts, and reports each setting that is wrong.
 //! Each setting is read by itself first, so that one mistake hides no other.
 
-use figment::error::{Error, Kind};
+use figment::error::{Actual, Error, Kind};
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -170,8 +170,11 @@ fn clean(file: Dict, problems: &mut Problems<'_>) -> Dict {
                 problems.add(&at, format!("must be a table: [{known}]"));
                 continue;
             }
-            (unknown, _) => {
-                let misplaced = misplaced(unknown);
+            (unknown, value) => {
+                // A table is more likely a section whose name is wrong than a setting of a section.
+                let table = matches!(value, Value::Dict(..) | Value::Array(..));
+                let meant = table && did_you_mean(unknown, SECTIONS).is_some();
+                let misplaced = if meant { None } else { misplaced(unknown) };
                 problems.add(&at, misplaced.unwrap_or_else(|| no_such(unknown, &SECTIONS)));
                 continue;
             }
@@ -270,6 +273,17 @@ fn told(at: &[String], error: &Error) -> (Path, String) {
             misplaced.unwrap_or_else(|| no_such(name, names))
         }
         Kind::UnknownVariant(_, names) => one_of(names),
+        // A port alone.
+        Kind::InvalidType(actual @ (Actual::Unsigned(_) | Actual::Signed(_)), _)
+            if path.last().is_some_and(|name| name == "listen") =>
+        {
+            let port = match actual {
+                Actual::Unsigned(port) => port.to_string(),
+                Actual::Signed(port) => port.to_string(),
+                _ => "8080".to_owned(),
+            };
+            format!("an address and a port are meant; write \"127.0.0.1:{port}\"")
+        }
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
             format!("{} is meant", in_words(expected))
         }

@@ -16,6 +16,9 @@ pub(super) fn head(error: &reqwest::Error, probe: &ConnectionProbe) -> Error {
         head_kind(error)
     };
     let mut detail = detail(error);
+    if kind == ErrorKind::Tls {
+        detail += tls_remedy(&detail);
+    }
     if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
         // The library does not say which of the two.
         detail += ": more fields than server.max_fields, or a longer head than is read";
@@ -48,6 +51,23 @@ pub(super) fn detail(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     if words.is_empty() { "refused by the client library".to_owned() } else { words.join(": ") }
+}
+
+/// What an operator does about a handshake that failed, if the library's words tell. They may change: then this
+/// is left out.
+fn tls_remedy(detail: &str) -> &'static str {
+    let has = |words: &[&str]| words.iter().any(|word| detail.contains(word));
+    if has(&["UnknownIssuer", "BadSignature", "CaUsedAsEndEntity"]) {
+        ": no authority that is trusted has issued it; tls.ca names the file with the one that has"
+    } else if has(&["not valid for name", "NotValidForName"]) {
+        ": tls.server_name says which name the origin proves, if it is not that of its url"
+    } else if has(&["certificate expired", "Expired"]) {
+        ": the origin's certificate is to be renewed"
+    } else if has(&["InvalidContentType"]) {
+        ": no TLS is spoken there; the upstream's url may be meant with http://"
+    } else {
+        ""
+    }
 }
 
 fn connect_kind(error: &reqwest::Error) -> ErrorKind {

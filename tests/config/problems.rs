@@ -71,6 +71,23 @@ fn a_file_that_is_no_toml_is_told_by_line() {
 fn one_line_per_mistake() {
     for (text, told) in [
         ("server = 3", "t.toml:1: server = 3: must be a table: [server]"),
+        (
+            "[server]\nlisten = 8080",
+            "t.toml:2: server.listen = 8080: an address and a port are meant; write \"127.0.0.1:8080\"",
+        ),
+        (
+            "[admin]\nlisten = 8081",
+            "t.toml:2: admin.listen = 8081: an address and a port are meant; write \"127.0.0.1:8081\"",
+        ),
+        (
+            "[upstream.api]\nurl = \"http://h\"",
+            "t.toml:1: upstream: no such setting; did you mean upstreams?",
+        ),
+        ("[[route]]\nname = \"x\"", "t.toml:1: route: no such setting; did you mean routes?"),
+        (
+            "server:\n  listen: \"127.0.0.1:1\"",
+            "t.toml:1: not TOML: expected `.`, `=`; sections are written [name], settings name = value, and text in quotation marks",
+        ),
         ("[routes]\nname = \"x\"", "t.toml:1: routes: a list of tables: each route begins with [[routes]]"),
         ("routes = [1]", "t.toml:1: routes.0 = 1: must be a table"),
         (

@@ -134,6 +134,49 @@ async fn check_finds_what_would_keep_an_instance_from_starting() {
     }
 }
 
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_told_with_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = file.path().display();
+    for (listen, dust, bodies, told) in [
+        (taken.to_string(), "embedded:".to_owned(), "memory:".to_owned(), "another process listens there"),
+        (
+            "192.0.2.1:0".to_owned(),
+            "embedded:".to_owned(),
+            "memory:".to_owned(),
+            "this machine has no such address",
+        ),
+        (
+            "127.0.0.1:0".to_owned(),
+            format!("embedded:{file}"),
+            "memory:".to_owned(),
+            "embedded:PATH names a directory",
+        ),
+        (
+            "127.0.0.1:0".to_owned(),
+            "embedded:".to_owned(),
+            format!("file:{file}"),
+            "file:PATH names a directory",
+        ),
+        (
+            "127.0.0.1:0".to_owned(),
+            "embedded:".to_owned(),
+            format!("file:{file}/below"),
+            "file:PATH names a directory",
+        ),
+    ] {
+        let (_directory, text) = settings(&format!(
+            "[server]\nlisten = \"{listen}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[dust]\nurl = \"{dust}\"\n\
+             [bodies]\nurl = \"{bodies}\"\n"
+        ));
+        let said = run(&["serve", "-c", &text]).await;
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains(told), "{told}: {said:?}");
+    }
+}
+
 /// Only the address of the operator's port is needed, and the variables may be all that there is of it.
 #[tokio::test]
 async fn commands_that_ask_an_instance_warn_of_nothing_that_is_the_instances() {

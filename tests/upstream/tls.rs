@@ -89,6 +89,7 @@ async fn another_authority_is_not() {
     let origin = origin(&authority, "localhost", false).await;
     let error = get(&trusting(&origin, &Authority::new(), |_| {}), "/").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Tls, "{error}");
+    assert!(error.detail.contains("tls.ca names the file"), "{error}");
 }
 
 #[tokio::test]
@@ -97,6 +98,7 @@ async fn another_name_is_not() {
     let origin = origin(&authority, "other.example", false).await;
     let error = get(&trusting(&origin, &authority, |_| {}), "/").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Tls, "{error}");
+    assert!(error.detail.contains("tls.server_name says"), "{error}");
 }
 
 #[tokio::test]
@@ -142,6 +144,7 @@ async fn clear_text_where_tls_was_due() {
     let origin = Wire::new(vec![vec![say("HTTP/1.1 400 Bad Request\r\n\r\n")]]).await;
     let error = get(&trusting(&origin, &authority, |_| {}), "/").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Tls, "{error}");
+    assert!(error.detail.contains("may be meant with http://"), "{error}");
 }
 
 #[tokio::test]
