@@ -19,7 +19,7 @@ use crate::proxy::listener::{self, Connections};
 use crate::tasks::{Need, Task, Tasks};
 use crate::telemetry::labels::LeaseLost;
 use crate::telemetry::{self, Event, Level, Log, Metrics};
-use crate::units::Socket;
+use crate::units::{Dur, Socket};
 
 /// How long connections may take to break off. Each looks at least every half second.
 const CUT_BOUND: Duration = Duration::from_secs(1);
@@ -251,7 +251,12 @@ impl App {
         app.tells(manager::serves(&served));
         let first = signals.first(&app.log).await;
         app.health.drains();
-        app.log.info("draining", format!("on {first}"));
+        let server = &app.settings.server;
+        let (accepts, ends) = (Dur(server.drain_delay), Dur(server.drain));
+        let text = format!(
+            "on {first}: accepts for {accepts} more, then what is under way has {ends}; a second signal ends it at once"
+        );
+        app.log.info("draining", text);
         app.tells(manager::leaves(app.settings.server.drain_delay + app.settings.server.drain + FLUSH_BOUND));
         let exit = tokio::select! {
             biased;

@@ -62,7 +62,9 @@ impl Secret {
     pub(crate) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
         let text = match &self.source {
             Source::Here => return Ok(()),
-            Source::Env(name) => env.get(name).cloned().ok_or_else(|| format!("{name} is not set"))?,
+            Source::Env(name) => {
+                env.get(name).cloned().ok_or_else(|| format!("the environment has no {name}"))?
+            }
             Source::File(path) => {
                 std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?
             }

@@ -103,7 +103,10 @@ fn poll_others(others: &mut [(&'static str, Signal)], cx: &mut Context<'_>) -> P
 
 fn means_nothing(signal: &str, log: &Log) {
     match signal {
-        "SIGHUP" => log.warn("sighup", "SIGHUP does nothing yet: settings are read at the start only"),
+        "SIGHUP" => log.warn(
+            "sighup",
+            "SIGHUP does nothing yet: settings are read at the start only; restart to take new ones",
+        ),
         // The write that caused it fails, and that error is logged where it happens.
         "SIGXFSZ" => {}
         other => log.warn("signal", format!("{other} means nothing here, and does nothing")),

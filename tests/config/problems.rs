@@ -258,7 +258,7 @@ fn one_line_per_mistake() {
             "[dust]\nurl = \"redis://h\"\n[bodies]\nurl = \"memory:\"",
             "t.toml:4: bodies.url = \"memory:\": instances that share the store at dust.url must share their bodies: dust:, file:PATH of a directory that all of them see, or s3://BUCKET",
         ),
-        ("[admin]\ntoken = { env = \"NOWHERE\" }", "t.toml:2: admin.token: NOWHERE is not set"),
+        ("[admin]\ntoken = { env = \"NOWHERE\" }", "t.toml:2: admin.token: the environment has no NOWHERE"),
         (
             "[admin]\ntoken = { env = \"A\", file = \"b\" }",
             "t.toml:2: admin.token: either env or file, not both",

@@ -135,6 +135,19 @@ async fn check_finds_what_would_keep_an_instance_from_starting() {
 }
 
 #[tokio::test]
+async fn an_end_says_how_long_it_takes_and_what_shortens_it() {
+    let origin = Origin::answering(Answer::cacheable("hello")).await;
+    let proxy = Proxy::before(&origin).server("drain_delay = \"1s\"").await;
+    proxy.signal("HUP");
+    proxy.log.find("what SIGHUP does", |line| line.contains("restart to take new ones").then_some(())).await;
+    proxy.signal("INT");
+    let told = "on SIGINT: accepts for 1s more, then what is under way has 30s; a second signal ends it at once";
+    proxy.log.find("what an end takes", |line| line.contains(told).then_some(())).await;
+    proxy.signal("INT");
+    assert_eq!(proxy.ended().await.code(), Some(4));
+}
+
+#[tokio::test]
 async fn what_keeps_it_from_starting_is_told_with_what_to_do() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
