@@ -14,7 +14,7 @@ use crate::clock::Clock;
 // === impl Bodies ===
 
 impl Bodies {
-    /// Opens the store at `url` (see [`Location`]; a directory is made if it is missing) for the life
+    /// Opens the store at `url` (see [`super::Location`]; a directory is made if it is missing) for the life
     /// `store_id`, and writes the marker `<store id>/here` into it. If there is no room for the marker, or a
     /// bucket is away, the store is opened all the same, and [`Bodies::is_unmarked`] is true.
     ///

@@ -141,7 +141,8 @@ async fn an_end_says_how_long_it_takes_and_what_shortens_it() {
     proxy.signal("HUP");
     proxy.log.find("what SIGHUP does", |line| line.contains("restart to take new ones").then_some(())).await;
     proxy.signal("INT");
-    let told = "on SIGINT: accepts for 1s more, then what is under way has 30s; a second signal ends it at once";
+    let told =
+        "on SIGINT: accepts for 1s more, then what is under way has 30s; a second signal ends it at once";
     proxy.log.find("what an end takes", |line| line.contains(told).then_some(())).await;
     proxy.signal("INT");
     assert_eq!(proxy.ended().await.code(), Some(4));
