@@ -129,6 +129,7 @@ impl App {
         let joining = Arc::new(Joining::new(matches!(life.known, Known::Not(_))));
         let tasks = Tasks::new(log.clone(), &metrics);
         let health = Arc::new(Health::new(strict, joining.clone(), tasks.clone()));
+        health.watches_thread_of(dust.clone());
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
         // Joining uses the store before everything else may.
         let seams = Seams { joining: Arc::new(metered()), serving: Arc::new(metered().gated()) };
@@ -325,6 +326,7 @@ impl App {
             clock: self.clock.clone(),
             dust: self.dust.clone(),
             leases: self.node.proxy.flight().counters().clone(),
+            metrics: self.metrics.clone(),
             log: self.log.clone(),
         }
     }

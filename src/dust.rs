@@ -52,6 +52,7 @@ pub use hub::{Changes, Feed, FeedItem, Hub, Wake};
 pub use late::Late;
 pub use open::{Found, IN_MEMORY, Missing, Opened, check, is_server, is_shared, open};
 pub use settings::Settings;
+pub use thread::Panics;
 
 /// The number of a write, or the token of a lease, in a store's one rising sequence. Never 0.
 pub type Number = u64;
@@ -194,6 +195,11 @@ pub trait Dust: Send + Sync + Debug {
     /// [`Dust::ceiling`].
     fn impossible(&self) -> u64 {
         0
+    }
+
+    /// The panics of the thread that keeps the line to this store, if it has one.
+    fn panics(&self) -> Panics {
+        Panics::default()
     }
 
     /// How far the store's clock is ahead of this process's, in ms, as far as known.

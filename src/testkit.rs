@@ -10,6 +10,7 @@
 //! | [`faulty`] | a store behind a network that fails by a plan, or on demand |
 //! | [`fixtures`] | a minimal record and a minimal request |
 //! | [`owned`] | questions to a store that outlive their caller |
+//! | [`panics`] | a caller that takes down the thread that answers it |
 //! | [`scripted`] | an origin that answers from a script, without sockets |
 //! | [`single`] | the whole single flight for a value of one JSON text: S1–S18, to be tested as one |
 
@@ -18,6 +19,7 @@ pub mod dust_server;
 pub mod faulty;
 pub mod fixtures;
 pub mod owned;
+pub mod panics;
 pub mod scripted;
 pub mod single;
 

@@ -36,5 +36,7 @@ mod restored;
 mod storm;
 #[path = "support/kit.rs"]
 mod support;
+#[path = "dust_store/thread.rs"]
+mod thread;
 #[path = "dust_store/tls.rs"]
 mod tls;

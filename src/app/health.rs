@@ -29,6 +29,8 @@ pub(super) struct Health {
     /// The stamps: some are owed to the store as long as it does not take them.
     stamps: OnceLock<Arc<Stamps>>,
     tasks: Arc<Tasks>,
+    /// The store: its thread may have panicked.
+    store: OnceLock<Arc<dyn Dust>>,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,7 @@ impl Health {
             bodies: Mutex::default(),
             stamps: OnceLock::new(),
             tasks,
+            store: OnceLock::new(),
         }
     }
 
@@ -74,6 +77,12 @@ impl Health {
     pub(super) fn watches(&self, stamps: Arc<Stamps>) {
         // It is set once: an instance has one set of stamps.
         let _ = self.stamps.set(stamps);
+    }
+
+    /// From now on, a store whose thread has panicked counts as down until that begins anew.
+    pub(super) fn watches_thread_of(&self, store: Arc<dyn Dust>) {
+        // It is set once: an instance has one store.
+        let _ = self.store.set(store);
     }
 
     /// The number of URLs whose stamp the store has yet to take.
@@ -112,7 +121,8 @@ impl Health {
 
     /// Returns whether the store answers and this instance has joined its fleet.
     pub(super) fn dust_up(&self) -> bool {
-        !self.waits() && self.failures.load(Ordering::Acquire) < DOWN
+        let has_fallen = self.store.get().is_some_and(|store| store.panics().is_down);
+        !self.waits() && !has_fallen && self.failures.load(Ordering::Acquire) < DOWN
     }
 
     /// The median time of the latest calls of the store; none if there was no call.
@@ -278,6 +288,35 @@ mod tests {
             assert_eq!(health.readiness(), Readiness::Ready(vec![]), "it runs");
             drop(task);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_whose_thread_has_panicked_is_down_until_that_begins_anew() {
+        use crate::dust::{Error, Put, Server, server::Target};
+        use crate::testkit::dust_server::{DustServer, Setup, TOKEN};
+        use crate::testkit::panics;
+        let server = DustServer::start(Setup::real().store("acme/cache")).await;
+        let target = Target::parse(&server.url("acme/cache")).unwrap().with_token(TOKEN);
+        let clock = Arc::new(crate::clock::SystemClock);
+        let store = Arc::new(Server::open(target, "dustgate", clock, TOOK * 1_000).await.unwrap());
+        let health = Health::new(true, Arc::default(), Tasks::null());
+        health.watches_thread_of(store.clone());
+        assert_eq!(health.readiness(), Readiness::Ready(vec![]));
+        let mut call = Box::pin(store.put("k", "v", Put::default()));
+        panics::on_answer("dust", call.as_mut());
+        let until = async |is_so: &dyn Fn() -> bool| {
+            let look = async {
+                while !is_so() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(TOOK * 10_000, look).await.expect("it does not take long");
+        };
+        until(&|| store.panics().count > 0).await;
+        assert_eq!(health.readiness(), Readiness::NotReady("dust"));
+        let why = store.put("k", "v", Put::default()).await.unwrap_err();
+        assert!(matches!(why, Error::Broken(why) if why.contains(panics::TEXT)));
+        until(&|| health.readiness() == Readiness::Ready(vec![])).await;
     }
 
     #[test]

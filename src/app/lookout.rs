@@ -9,7 +9,7 @@ use tokio::time::interval;
 use crate::clock::{Clock as _, Steady};
 use crate::dust::Dust;
 use crate::flight::Counters;
-use crate::telemetry::Log;
+use crate::telemetry::{Log, Metrics};
 
 /// How often the counters are read.
 const LOOK: Duration = Duration::from_secs(1);
@@ -20,6 +20,7 @@ pub(super) struct Lookout {
     pub clock: Arc<Steady>,
     pub dust: Arc<dyn Dust>,
     pub leases: Arc<Counters>,
+    pub metrics: Arc<Metrics>,
     pub log: Log,
 }
 
@@ -27,7 +28,7 @@ impl Lookout {
     /// Watches until it is dropped.
     pub(super) async fn watch(self) {
         let mut every = interval(LOOK);
-        let (mut steps, mut impossible, mut occupied) = (0, 0, 0);
+        let (mut steps, mut impossible, mut occupied, mut panics) = (0, 0, 0, 0);
         loop {
             every.tick().await;
             let before = self.clock.wall_ms();
@@ -41,6 +42,14 @@ impl Lookout {
                             absent: somebody else writes below dust.prefix, or the store's clock was set \
                             back by more than a day (then empty it)";
                 self.log.warn("impossible", text);
+            }
+            let of_store = self.dust.panics();
+            if rises(&mut panics, of_store.count) {
+                let text = of_store.last.unwrap_or_default();
+                let text =
+                    format!("the thread of the store ({}): {text}; it is begun again", self.dust.kind());
+                self.log.error("task_panicked", text);
+                self.metrics.process.task_panicked("store");
             }
             if rises(&mut occupied, self.leases.occupied.load(Ordering::Relaxed)) {
                 let key = self.leases.occupied_key().unwrap_or_default();

@@ -261,6 +261,10 @@ impl Dust for MeteredDust {
         self.inner.impossible()
     }
 
+    fn panics(&self) -> dust::Panics {
+        self.inner.panics()
+    }
+
     fn offset_ms(&self) -> i64 {
         self.inner.offset_ms()
     }

@@ -23,8 +23,8 @@ use super::sqlite::Sqlite;
 use super::sqlite::warm::Warmer;
 use super::table::{Done, Now, Table};
 use super::{
-    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, LeaseRequest, Number, Publication,
-    Put, Renewal, Result, Room, Traits, Written,
+    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, LeaseRequest, Number, Panics,
+    Publication, Put, Renewal, Result, Room, Traits, Written,
 };
 use crate::clock::{Clock, Dice, WallMs};
 
@@ -366,6 +366,10 @@ impl Dust for Embedded {
 
     fn impossible(&self) -> u64 {
         0
+    }
+
+    fn panics(&self) -> Panics {
+        Panics::default()
     }
 
     fn offset_ms(&self) -> i64 {

@@ -16,7 +16,7 @@ use super::bucket::{BucketTerms, Draw, Drawn};
 use super::embedded::Limits;
 use super::{
     Changes, Dust, Embedded, Entry, Error, Feed, Findings, Grant, Holder, Inquiry, Landing, Lease, Number,
-    Part, Publication, Put, Renewal, Result, Room, Traits, Written,
+    Panics, Part, Publication, Put, Renewal, Result, Room, Traits, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -178,6 +178,10 @@ impl Dust for Late {
 
     fn impossible(&self) -> u64 {
         self.store.get().map_or(0, Dust::impossible)
+    }
+
+    fn panics(&self) -> Panics {
+        Panics::default()
     }
 
     fn offset_ms(&self) -> i64 {

@@ -22,8 +22,8 @@ use super::bucket::{BucketTerms, Draw, Drawn};
 use super::hub::{Changes, Feed};
 use super::thread;
 use super::{
-    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Publication, Put, Renewal,
-    Result, Traits, Value, Written,
+    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Panics, Publication, Put,
+    Renewal, Result, Traits, Value, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -110,10 +110,12 @@ impl Redis {
         let shared = Arc::new(Shared::new(target, names, clock));
         let (stop, stopped) = oneshot::channel();
         let (tell, first) = oneshot::channel();
-        let keeper = keeper::begin(shared.clone(), patience, tell);
-        thread::start("redis", keeper, stopped)
+        let (of_keeper, fallen) = (shared.clone(), shared.clone());
+        let mut first_tell = Some(tell);
+        let keeper = move || keeper::run(of_keeper.clone(), patience, first_tell.take());
+        thread::start("redis", shared.thread.clone(), keeper, move |why| fallen.fell(why), stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
-        let first = first.await.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
+        let first = first.await.map_err(|_| shared.thread.error())?;
         let missing = first.map_err(|error| match error {
             Error::Refused(why) if lacks_right(&why) => Error::Refused(with_rights(&why, prefix)),
             error => error,
@@ -355,6 +357,10 @@ impl Dust for Redis {
 
     fn impossible(&self) -> u64 {
         self.shared.beyonds()
+    }
+
+    fn panics(&self) -> Panics {
+        self.shared.thread.panics()
     }
 
     fn offset_ms(&self) -> i64 {

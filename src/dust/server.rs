@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use super::hub::{Changes, Feed};
 use super::thread;
 use super::{
-    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Part, Publication, Put,
-    Renewal, Result, Traits, Value, Written,
+    Dust, Entry, Error, Findings, Grant, Holder, Inquiry, Landing, Lease, Number, Panics, Part, Publication,
+    Put, Renewal, Result, Traits, Value, Written,
 };
 use crate::clock::{Clock, WallMs};
 
@@ -122,22 +122,23 @@ impl Server {
     ) -> Result<(Self, Option<Error>)> {
         let shared = Arc::new(Shared::new(target, prefix, clock)?);
         let (stop, stopped) = oneshot::channel();
-        let mut keepers = Vec::new();
-        let mut firsts = Vec::new();
-        for index in 0..shared.stores.len() {
-            let (tell, first) = oneshot::channel();
-            keepers.push(keeper::keep(shared.clone(), index, patience, tell));
-            firsts.push(first);
-        }
-        let pruner = prune::prune(shared.clone(), prefix.to_owned());
-        let appraiser = appraise::appraise(shared.clone());
-        let chaser = stray::chase(shared.clone());
-        let keepers = async { drop(join4(join_all(keepers), pruner, appraiser, chaser).await) };
-        thread::start("dust", keepers, stopped)
+        let (tells, firsts): (Vec<_>, Vec<_>) = shared.stores.iter().map(|_| oneshot::channel()).unzip();
+        let mut tells: Vec<_> = tells.into_iter().map(Some).collect();
+        let (of_thread, fallen, prefix) = (shared.clone(), shared.clone(), prefix.to_owned());
+        let work = move || {
+            let tells = tells.iter_mut().map(Option::take).enumerate();
+            let keepers = tells.map(|(n, tell)| keeper::keep(of_thread.clone(), n, patience, tell));
+            let keepers = join_all(keepers.collect::<Vec<_>>());
+            let pruner = prune::prune(of_thread.clone(), prefix.clone());
+            let appraiser = appraise::appraise(of_thread.clone());
+            let chaser = stray::chase(of_thread.clone());
+            async { drop(join4(keepers, pruner, appraiser, chaser).await) }
+        };
+        thread::start("dust", shared.thread.clone(), work, move |why| fallen.fell(&why), stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
         let mut missing = None;
         for (first, store) in join_all(firsts).await.into_iter().zip(&shared.stores) {
-            let first = first.map_err(|_| Error::Unavailable("its thread has ended".into()))?;
+            let first = first.map_err(|_| shared.thread.error())?;
             let named = |error| of_store(error, &store.name);
             missing = missing.or(first.map_err(named)?.map(named));
         }
@@ -440,6 +441,10 @@ impl Dust for Server {
 
     fn ceiling(&self) -> Number {
         self.shared.numbers.ceiling()
+    }
+
+    fn panics(&self) -> Panics {
+        self.shared.thread.panics()
     }
 
     fn offset_ms(&self) -> i64 {

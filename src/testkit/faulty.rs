@@ -391,6 +391,10 @@ impl Dust for Faulty {
         self.inner.impossible()
     }
 
+    fn panics(&self) -> crate::dust::Panics {
+        self.inner.panics()
+    }
+
     fn offset_ms(&self) -> i64 {
         self.inner.offset_ms()
     }

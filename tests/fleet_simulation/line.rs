@@ -391,6 +391,10 @@ impl Dust for Line {
         self.board.store().impossible()
     }
 
+    fn panics(&self) -> dustgate::dust::Panics {
+        self.board.store().panics()
+    }
+
     fn room(&self) -> Option<dustgate::dust::Room> {
         self.board.store().room()
     }

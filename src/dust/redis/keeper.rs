@@ -62,14 +62,23 @@ async fn connect(shared: &Arc<Shared>) -> Result<Arc<Line>, Wrong> {
     Ok(line)
 }
 
+/// Makes the first line and reports the outcome to `tell`, then keeps it; without `tell`, it was reported
+/// before.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    patience: Duration,
+    tell: Option<oneshot::Sender<Result<Option<Error>>>>,
+) {
+    match tell {
+        Some(tell) => begin(shared, patience, tell).await,
+        None => keep(shared, None).await,
+    }
+}
+
 /// Makes the first line and reports the outcome to `tell`, then keeps it. If the server does not
 /// answer until `patience` is over, the failure is reported and attempts go on. An unsuitable server
 /// ends it.
-pub(super) async fn begin(
-    shared: Arc<Shared>,
-    patience: Duration,
-    tell: oneshot::Sender<Result<Option<Error>>>,
-) {
+async fn begin(shared: Arc<Shared>, patience: Duration, tell: oneshot::Sender<Result<Option<Error>>>) {
     let began = Instant::now();
     let (line, missing) = loop {
         match connect(&shared).await {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::hub::Hub;
 use super::super::skew::Skew;
+use super::super::thread::Watch;
 use super::super::{Error, Number, Result};
 use super::connection::{Line, LineCheck, Wire};
 use super::fault;
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub first_address: AtomicUsize,
     /// Wakes the keeper to check the line.
     pub knock: Notify,
+    /// What is known of the thread that keeps the line.
+    pub thread: Arc<Watch>,
     state: Mutex<LineState>,
     /// The server's time at `base` in ms. Later times add the monotonic time since `base`, so that setting
     /// this machine's clock changes nothing.
@@ -84,6 +87,7 @@ impl Shared {
             first: AtomicUsize::new(0),
             first_address: AtomicUsize::new(0),
             knock: Notify::new(),
+            thread: Arc::default(),
             state: Mutex::new(LineState::Down(Error::Unavailable("not connected yet".into()))),
             origin: AtomicI64::new(origin),
             base: Instant::now(),
@@ -185,6 +189,18 @@ impl Shared {
     /// Sets the error of calls while there is no line.
     pub(super) fn down(&self, why: Error) {
         *lock(&self.state) = LineState::Down(why);
+    }
+
+    /// Ends the line, if there is one: the thread that keeps it has fallen.
+    pub(super) fn fell(&self, why: Error) {
+        let wire = match &*lock(&self.state) {
+            LineState::Up(line) | LineState::Doubted(line) => Some(line.wire.clone()),
+            LineState::Down(_) => None,
+        };
+        match wire {
+            Some(wire) => self.over(&wire, why),
+            None => self.down(why),
+        }
     }
 
     /// Ends a line and reports to all subscribers that events are lost.

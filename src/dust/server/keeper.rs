@@ -30,16 +30,16 @@ const FIRST_TRIES: Duration = Duration::from_millis(200);
 pub(super) type First = Result<Option<Error>>;
 
 /// Joins the store with this index and reports the outcome to `tell`, then keeps it. If the server does not
-/// answer until `patience` is over, the failure is reported and attempts go on. A refusal ends it.
+/// answer until `patience` is over, the failure is reported and attempts go on. A refusal ends it. Without
+/// `tell`, the first outcome was reported before.
 pub(super) async fn keep(
     shared: Arc<Shared>,
     index: usize,
     patience: Duration,
-    tell: oneshot::Sender<First>,
+    mut tell: Option<oneshot::Sender<First>>,
 ) {
     let began = Instant::now();
     let mut pause = FIRST_PAUSE;
-    let mut tell = Some(tell);
     loop {
         let attempt = join(&shared, index).await;
         let refused = matches!(attempt, Err(Error::Refused(_)));

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::hub::Hub;
 use super::super::skew::Skew;
+use super::super::thread::Watch;
 use super::super::{Error, Result};
 use super::fault::{self, Reason};
 use super::gate::{Class, Denied, Gate, Moment, Ticket, rest_of_refusal};
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     /// Notified when a write was held back: the server may have room for more.
     pub held_back: Notify,
     pub gate: Arc<Mutex<Gate>>,
+    /// What is known of the thread that keeps the channels.
+    pub thread: Arc<Watch>,
     /// The server's time at `base` in ms. Later times add the monotonic time since `base`.
     origin: AtomicI64,
     base: Instant,
@@ -128,6 +131,7 @@ impl Shared {
             strayed: Notify::new(),
             held_back: Notify::new(),
             gate: Arc::default(),
+            thread: Arc::default(),
             // Until the server has been asked.
             origin: AtomicI64::new(i64::try_from(clock.wall_ms()).unwrap_or(i64::MAX)),
             base: Instant::now(),
@@ -252,6 +256,14 @@ impl Shared {
             Held::Lease { .. } | Held::Text(_) | Held::Other => {}
             Held::Nothing => lock(&self.gate).closed(key),
         }
+    }
+
+    /// The thread that keeps the channels has fallen: none is left.
+    pub(super) fn fell(&self, why: &Error) {
+        for store in &self.stores {
+            store.down(why.clone());
+        }
+        self.hub.lost();
     }
 
     /// Returns whether nothing is held back for the token's limit that is owed.

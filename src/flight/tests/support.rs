@@ -336,6 +336,10 @@ impl Dust for Spy {
         self.inner.impossible()
     }
 
+    fn panics(&self) -> crate::dust::Panics {
+        self.inner.panics()
+    }
+
     fn offset_ms(&self) -> i64 {
         self.inner.offset_ms()
     }

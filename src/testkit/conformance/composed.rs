@@ -99,6 +99,10 @@ impl Dust for Composed {
         self.inner.impossible()
     }
 
+    fn panics(&self) -> crate::dust::Panics {
+        self.inner.panics()
+    }
+
     fn offset_ms(&self) -> i64 {
         self.inner.offset_ms()
     }

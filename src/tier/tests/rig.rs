@@ -188,6 +188,9 @@ impl Dust for Swap {
     fn impossible(&self) -> u64 {
         self.now().impossible()
     }
+    fn panics(&self) -> crate::dust::Panics {
+        self.now().panics()
+    }
     fn offset_ms(&self) -> i64 {
         self.now().offset_ms()
     }

@@ -1,0 +1,33 @@
+//! A caller whose waker panics: it takes down the thread that answers it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
+/// What the panic says.
+pub const TEXT: &str = "a waker that panics";
+
+/// Panics once, when it is woken on a thread of this name.
+struct Panics {
+    thread: &'static str,
+    has_panicked: AtomicBool,
+}
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        let is_there = std::thread::current().name() == Some(self.thread);
+        assert!(!is_there || self.has_panicked.swap(true, Ordering::Relaxed), "{TEXT}");
+    }
+}
+
+/// Polls a call once, so that whatever wakes it on the thread of this name panics there.
+///
+/// # Panics
+/// If the call is answered at once.
+pub fn on_answer<F: Future>(thread: &'static str, call: Pin<&mut F>) {
+    let waker = Waker::from(Arc::new(Panics { thread, has_panicked: AtomicBool::new(false) }));
+    let polled = call.poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending(), "it was answered at once");
+}
