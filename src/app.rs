@@ -133,7 +133,7 @@ impl App {
         let metered = || MeteredDust::new(dust.clone(), metrics.clone(), health.clone());
         // Joining uses the store before everything else may.
         let seams = Seams { joining: Arc::new(metered()), serving: Arc::new(metered().gated()) };
-        let bodies = stores::open_bodies(&settings, &*dust, &mut life, &dice, clock, missing).await?;
+        let bodies = stores::open_bodies(&settings, &*dust, &mut life, &dice, clock.clone(), missing).await?;
         joining.set(matches!(life.known, Known::Not(_)));
         health.starts(&bodies);
         if bodies.is_unmarked() {
@@ -153,11 +153,21 @@ impl App {
             seams,
             bodies,
             lasting: stores::are_lasting(&settings),
-            life: life.id,
-            joining,
+            life: life.id.clone(),
+            joining: joining.clone(),
             places: settings::places(&settings),
         };
-        let opened = opened.read(&of_node, &dice).await;
+        let opened = match opened.clone().read(&of_node, &dice).await {
+            Err(error) if missing == Missing::Waits && dust.shared() && error.of_store().passes() => {
+                let why = error.of_store().clone();
+                log.warn("store_missing", stores::without(&settings, &why));
+                let bodies = stores::as_if_away(&settings, &*dust, &mut life, &dice, why, clock).await?;
+                health.starts(&bodies);
+                joining.set(true);
+                Opened { bodies, life: life.id, ..opened }.read(&of_node, &dice).await
+            }
+            read => read,
+        };
         let opened = opened.map_err(|error| bad("dust.url", error.to_string()))?;
         health.watches(opened.stamps().clone());
         let upstreams = upstreams::make(&settings, &table, &metrics)?;

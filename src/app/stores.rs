@@ -119,7 +119,14 @@ pub(super) async fn open_bodies(
         *life = Life::unknown(dice, dust::Error::Unavailable(why));
         return open_bodies_of(settings, dust, life, clock).await;
     }
-    let stands = dust.life(Some(&life.id)).await.map_err(|error| bad("dust.url", error.to_string()))?;
+    let stands = match dust.life(Some(&life.id)).await {
+        Ok(stands) => stands,
+        // A full store, too.
+        Err(why) if missing == Missing::Waits && dust.shared() && why.passes() => {
+            return as_if_away(settings, dust, life, dice, why, clock).await;
+        }
+        Err(error) => return Err(bad("dust.url", error.to_string())),
+    };
     let stands = stands.ok_or_else(|| bad("dust.url", "the store has no id and takes none"))?;
     if stands == life.id {
         return Ok(bodies);
@@ -130,6 +137,20 @@ pub(super) async fn open_bodies(
     // No instance knows the id that was not taken. If this removal fails, a sweep finds it.
     let _ = bodies.abandon(&proposed.id).await;
     Ok(bodies)
+}
+
+/// Opens the body store as if the coordination store had been away from the start, for this reason: its life is
+/// not known.
+pub(super) async fn as_if_away(
+    settings: &Settings,
+    dust: &dyn Dust,
+    life: &mut Life,
+    dice: &Dice,
+    why: dust::Error,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Bodies>, BuildError> {
+    *life = Life::unknown(dice, why);
+    open_bodies_of(settings, dust, life, clock).await
 }
 
 async fn open_bodies_of(

@@ -18,6 +18,15 @@ impl Error {
         Self::Unavailable(format!("no answer within {bound:?}"))
     }
 
+    /// Returns whether waiting may mend it.
+    pub fn passes(&self) -> bool {
+        match self {
+            // A rate limit that is reached, too.
+            Self::Unavailable(_) | Self::NotDone(_) => true,
+            Self::Refused(_) | Self::Broken(_) => false,
+        }
+    }
+
     /// The same error of a call that has certainly done nothing.
     #[must_use]
     pub fn not_done(self) -> Self {

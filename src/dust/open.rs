@@ -113,7 +113,7 @@ pub async fn open(
         Some(path) => match Embedded::open(Path::new(path), clock.clone(), limits) {
             Ok(dust) => embedded(dust, dice).await,
             // The disk is full: what is stored stays, and is found again when there is room.
-            Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => {
+            Err(why) if missing == Missing::Waits && why.passes() => {
                 let dust = Late::open(path.into(), clock, limits, first);
                 Ok(Opened { dust, life: Found::Not(why) })
             }
@@ -179,7 +179,7 @@ async fn joined(
     let life = match life {
         Ok(Some(id)) => Found::Stands(id),
         Ok(None) => Found::Begins(dice.name().into()),
-        Err(why @ Error::Unavailable(_)) if missing == Missing::Waits => Found::Not(why),
+        Err(why) if missing == Missing::Waits && why.passes() => Found::Not(why),
         Err(error) => return Err(format!("{}: {error}", settings.url)),
     };
     Ok(Opened { dust: Arc::new(store), life })

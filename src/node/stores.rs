@@ -75,6 +75,17 @@ pub enum Error {
     FleetId(dust::Error),
 }
 
+// === impl Error ===
+
+impl Error {
+    /// What the coordination store said.
+    pub fn of_store(&self) -> &dust::Error {
+        match self {
+            Self::Purges(error) | Self::FleetId(error) => error,
+        }
+    }
+}
+
 // === impl Seams ===
 
 impl Seams {

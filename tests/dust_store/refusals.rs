@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use dustgate::dust::{Dust, Error, Put};
 use dustgate::testkit::dust_server::{DustServer, Setup, Token};
+use tempfile::TempDir;
 
 use crate::kit::{self, STORE, target, try_open};
+use crate::support::{Answer, Origin, until};
 
 async fn refused(server: &DustServer, store: &str, token: &str) -> String {
     match try_open(target(server, store).with_token(token)).await {
@@ -69,4 +71,22 @@ async fn a_server_that_is_not_there_is_unavailable() {
     let began = tokio::time::Instant::now();
     assert!(matches!(try_open(target).await, Err(Error::Unavailable(_))));
     assert!(began.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_started_while_the_store_is_full_serves_and_joins_when_there_is_room() {
+    let server = kit::server().await;
+    server.limit_keys(STORE, 0);
+    let origin = Origin::answering(Answer::cacheable("body")).await;
+    let bodies = TempDir::with_prefix("dustgate-bodies-").unwrap();
+    let setup = kit::settings(&origin, &server.url(STORE));
+    let proxy = setup.bodies(&format!("url = \"file:{}\"", bodies.path().display())).start().await;
+    proxy.get("/a").await.assert(200, "body");
+    let is_up = async || {
+        let status = proxy.admin_get("/v1/status").await.json();
+        status["dust"]["up"] == true
+    };
+    assert!(!is_up().await);
+    server.limit_keys(STORE, u64::MAX);
+    until("it to join", async || is_up().await.then_some(())).await;
 }
