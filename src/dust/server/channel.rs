@@ -192,9 +192,9 @@ impl<'a> Channel<'a> {
             }
             "event" => {
                 // An event of a later version is none that could be passed on, and leaves a gap.
-                if let Ok(event) = Event::deserialize(payload) {
-                    self.event(&event, order, gaps);
-                }
+                let Ok(mut event) = Event::deserialize(payload) else { return Ok(()) };
+                event.bytes = text.len();
+                self.event(&event, order, gaps);
                 Ok(())
             }
             _ => Ok(()),
@@ -244,7 +244,7 @@ impl<'a> Channel<'a> {
     fn event(&self, event: &Event, order: &mut Order<Event>, gaps: &mut Gaps<'_>) {
         let count = event.store_seq;
         let label = event.client_op_id.as_deref().and_then(Label::parse);
-        let (heard, late) = order.hear(count, event.clone(), Instant::now());
+        let (heard, late) = order.hear(count, event.clone(), event.bytes, Instant::now());
         // Passed on first, if it is in order: whoever has its answer finds its event here.
         self.pass(order, gaps, false);
         if let Some(late) = late.filter(|_| heard == Heard::Late && !gaps.has_filled(count)) {
@@ -262,13 +262,14 @@ impl<'a> Channel<'a> {
         while let Some((count, event, is_gap)) = order.next(Instant::now(), idle) {
             gaps.push(count, event, is_gap);
         }
-        while let Some(Passed { count, event, is_lost }) = gaps.next() {
-            self.pass_on(count, &event, is_lost);
+        while let Some(passed) = gaps.next() {
+            self.pass_on(&passed);
         }
     }
 
-    fn pass_on(&self, count: u64, event: &Event, is_lost: bool) {
-        if is_lost {
+    fn pass_on(&self, passed: &Passed) {
+        let Passed { count, ref event, is_lost, is_to_tell } = *passed;
+        if is_to_tell {
             // First: whoever follows the numbers must not pass over what is not known.
             self.shared.hub.lost();
         }

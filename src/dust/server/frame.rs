@@ -32,6 +32,9 @@ pub(super) struct Event {
     pub value: Value,
     #[serde(default)]
     pub client_op_id: Option<String>,
+    /// How long its frame was.
+    #[serde(skip)]
+    pub bytes: usize,
 }
 
 /// A lease as it lies in the server.

@@ -39,6 +39,8 @@ pub(super) struct Reads {
     shut: Mutex<Option<Instant>>,
     /// When those that nobody waits for go out.
     pace: Mutex<Pace>,
+    /// When those of the log go out.
+    logs: Mutex<Pace>,
 }
 
 /// For whom a read is.
@@ -98,7 +100,13 @@ impl Reads {
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
         let client = client.connect_timeout(CALL_BOUND).tcp_nodelay(true).build();
         let client = client.map_err(|error| Error::Unavailable(format!("no client for it: {error}")))?;
-        Ok(Self { client, token: Secret::here(token), shut: Mutex::default(), pace: Mutex::default() })
+        Ok(Self {
+            client,
+            token: Secret::here(token),
+            shut: Mutex::default(),
+            pace: Mutex::default(),
+            logs: Mutex::default(),
+        })
     }
 
     /// Reads the row at a rendered path.
@@ -108,6 +116,12 @@ impl Reads {
             return Ok(None);
         };
         serde_json::from_slice(&body).map(Some).map_err(|error| bad(&error))
+    }
+
+    /// Takes the next turn to read a log, and returns when it comes: they have a part of the token's reads for all
+    /// stores together.
+    pub(super) fn turn_of_log(&self, now: Instant) -> Instant {
+        lock(&self.logs).turn_of_all(now)
     }
 
     /// Reads the latest operations of a store, a few dozen of them.
@@ -265,6 +279,7 @@ impl Reads {
         if let (Some(limit), Some(remaining), Some(reset)) = parts {
             let ends = Instant::now() + Duration::from_secs(reset).min(LONGEST_PAUSE);
             lock(&self.pace).told(limit, remaining, ends);
+            lock(&self.logs).told(limit, remaining, ends);
         }
     }
 

@@ -37,11 +37,16 @@ impl Default for Pace {
 impl Pace {
     /// Takes the next turn, and returns when it comes.
     pub(super) fn turn(&mut self, now: Instant) -> Instant {
+        let at = self.turn_of_all(now);
+        self.rests.map_or(at, |rests| rests.max(at))
+    }
+
+    /// The same for what must not rest.
+    pub(super) fn turn_of_all(&mut self, now: Instant) -> Instant {
         let step = WINDOW / u32::try_from(self.limit / PART).unwrap_or(u32::MAX).max(1);
         let next = self.next.map_or(now, |next| next.max(now));
         self.next = Some(next + step);
-        let at = next.checked_sub(step * BURST).unwrap_or(now).max(now);
-        self.rests.map_or(at, |rests| rests.max(at))
+        next.checked_sub(step * BURST).unwrap_or(now).max(now)
     }
 
     /// Returns until when the background rests, if it does.
