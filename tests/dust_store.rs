@@ -8,6 +8,8 @@ mod applications;
 mod budget;
 #[path = "dust_store/conform.rs"]
 mod conform;
+#[path = "dust_store/counts.rs"]
+mod counts;
 #[path = "dust_store/faults.rs"]
 mod faults;
 #[path = "dust_store/fleet.rs"]
@@ -34,6 +36,8 @@ mod replay;
 mod restored;
 #[path = "dust_store/storm.rs"]
 mod storm;
+#[path = "dust_store/strays.rs"]
+mod strays;
 #[path = "support/kit.rs"]
 mod support;
 #[path = "dust_store/thread.rs"]

@@ -8,7 +8,10 @@
 //! read (`events`) and remembered for a while (`recent`). Paths are in `names`, the form of values in `leaf`,
 //! the numbers over several stores in `numbers`, over a restored one in `lift` and `raise`, reasons in `fault`, the
 //! rate limit in `gate` and `appraise`, reads in `http`, `reading` and `listing`, those in the background at the
-//! `pace` of housekeeping. `prune` deletes what has expired, `stray` finds leases that land late.
+//! `pace` of housekeeping. `prune` deletes what has expired.
+//!
+//! Leases are asked for and given back in `lease`. `holders` knows who asks and who has one, `stray` looks for those
+//! that land late, `debts` releases those that nobody knows of.
 //!
 //! Bytes are not carried. Every call has a bound, and while there is no channel every write fails at once.
 
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, join4};
+use futures_util::future::{join_all, join5};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -30,16 +33,19 @@ use crate::clock::{Clock, WallMs};
 
 mod appraise;
 mod channel;
+mod debts;
 mod entrance;
 mod events;
 mod fault;
 mod frame;
 mod gap;
 mod gate;
+mod holders;
 mod http;
 mod keeper;
 mod keys;
 mod leaf;
+mod lease;
 mod lift;
 mod listing;
 mod names;
@@ -62,11 +68,11 @@ pub use target::Target;
 
 use events::{lives, ms};
 use fault::Reason;
+use gate::Term;
 use leaf::Leaf;
 use names::Names;
 use op::{Fence, Tag, Write};
 use pending::Done;
-use recent::Held;
 use state::{Shared, lock};
 
 /// How long before its end a lease counts as due: the server's time is known roughly.
@@ -130,9 +136,9 @@ impl Server {
             let keepers = tells.map(|(n, tell)| keeper::keep(of_thread.clone(), n, patience, tell));
             let keepers = join_all(keepers.collect::<Vec<_>>());
             let pruner = prune::prune(of_thread.clone(), prefix.clone());
-            let appraiser = appraise::appraise(of_thread.clone());
+            let (appraiser, payer) = (appraise::appraise(of_thread.clone()), debts::pay(of_thread.clone()));
             let chaser = stray::chase(of_thread.clone());
-            async { drop(join4(keepers, pruner, appraiser, chaser).await) }
+            async { drop(join5(keepers, pruner, appraiser, payer, chaser).await) }
         };
         thread::start("dust", shared.thread.clone(), work, move |why| fallen.fell(&why), stopped)
             .map_err(|error| Error::Unavailable(format!("no thread for it: {error}")))?;
@@ -167,7 +173,8 @@ impl Server {
         for (key, entry) in self.list(self.shared.names.members()).await.unwrap_or_default() {
             if let Value::Lease { rest } = entry.value {
                 let until = self.shared.server_ms().saturating_add(rest.map_or(0, ms));
-                lock(&self.shared.gate).lives(&key.into(), until);
+                let token = self.shared.numbers.count(self.shared.spot(&key), entry.number);
+                lock(&self.shared.gate).lives(&key.into(), Term { token, until });
             }
         }
         // Without an answer the limit of a server as it comes is taken for the token's.
@@ -236,105 +243,6 @@ impl Server {
         let fence = self.fence(key, how.fence)?;
         let write = Write::set(key.into(), &self.shared.names.path(key), &leaf, tag, fence);
         self.written(key, epoch, self.write(key, write).await?)
-    }
-
-    /// Asks for a lease. *Held* by the same holder means that an earlier answer was lost (F11).
-    ///
-    /// A lease of another holder that is known to live is *held* without a write.
-    async fn ask(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {
-        self.shared.asks_again(key, &holder.0);
-        if let Some(held) = self.held_by_another(key, holder).await {
-            return Ok(held);
-        }
-        let mut is_first = true;
-        loop {
-            let spot = self.shared.spot(key);
-            let epoch = self.shared.numbers.epoch(spot, seen);
-            let signed = self.shared.numbers.signed(&holder.0, epoch);
-            let mut write = Write::lease(key.into(), &self.shared.names.path(key), ms(ttl), &signed);
-            write.tag.epoch = epoch;
-            let outcome = self.write(key, write).await;
-            // A later one says nothing of the lease that the first one found.
-            match if is_first { outcome? } else { outcome.map_err(Error::perhaps_done)? } {
-                Ok(done) => {
-                    let token = self.landed(key, epoch, done)?;
-                    let lease = Lease { key: key.into(), token, holder: holder.clone() };
-                    if is_first && token <= seen {
-                        let raised = raise::raise(&self.shared, spot, token, seen).await;
-                        if raised != Ok(false) {
-                            // It is asked for anew, or the caller hears of no lease.
-                            self.give_back(&lease).await.map_err(Error::perhaps_done)?;
-                            raised?;
-                            is_first = false;
-                            continue;
-                        }
-                    }
-                    return Ok(Grant::Granted(lease));
-                }
-                Err(Reason::Held) => {
-                    let Ok(held) = self.holder(key).await else {
-                        return Ok(Grant::Held { rest: None, token: None, holder: None });
-                    };
-                    if let Some((lease, rest)) = held {
-                        if lease.holder != *holder {
-                            return Ok(held_by(lease, rest));
-                        }
-                        let renewal = self.renew(&lease, ttl).await;
-                        if renewal.map_err(Error::perhaps_done)? == Renewal::Renewed {
-                            return Ok(Grant::Granted(lease));
-                        }
-                    }
-                    if !is_first {
-                        return Ok(Grant::Held { rest: None, token: None, holder: None });
-                    }
-                }
-                Err(Reason::Occupied) => {
-                    if !is_first || !self.clear(key).await? {
-                        return Ok(Grant::Occupied);
-                    }
-                }
-                Err(reason) if is_first => return Err(reason.error()),
-                Err(reason) => return Err(reason.error().perhaps_done()),
-            }
-            is_first = false;
-        }
-    }
-
-    /// Returns the lease of another holder at `key`, if events have told of one and it certainly lives: a read
-    /// is cheaper than a write. One that is about to fall due is tried for (S11).
-    async fn held_by_another(&self, key: &str, holder: &Holder) -> Option<Grant> {
-        let heard = lock(&self.shared.stores[self.shared.spot(key).store].recent).last_of(key).cloned();
-        let Some(Held::Lease { expires_at, .. }) = heard else { return None };
-        if expires_at <= self.shared.server_ms() + DUE_MS {
-            return None;
-        }
-        let (lease, rest) = self.holder(key).await.ok()??;
-        let lives = lease.holder != *holder && rest > Duration::from_millis(DUE_MS);
-        lives.then(|| held_by(lease, rest))
-    }
-
-    /// Deletes an expired value at the key of a lease. Returns whether it may be free now.
-    async fn clear(&self, key: &str) -> Result<bool> {
-        let Some(row) = self.row(key).await? else { return Ok(true) };
-        if self.entry_of(key, &row).is_some() {
-            return Ok(false);
-        }
-        let tag = Tag { number: None, epoch: self.epoch(key, None) };
-        let write = Write::delete_if(key.into(), &self.shared.names.path(key), row.revision, tag);
-        match self.write(key, write).await? {
-            Ok(_) | Err(Reason::Conflict) => Ok(true),
-            Err(reason) => Err(reason.error()),
-        }
-    }
-
-    async fn give_back(&self, lease: &Lease) -> Result<()> {
-        let key = &*lease.key;
-        let count = self.shared.numbers.count(self.shared.spot(key), lease.token);
-        let write = Write::release(key.into(), &self.shared.names.path(key), count, lease.token);
-        match self.write(key, write).await? {
-            Ok(_) | Err(Reason::NotHeld) => Ok(()),
-            Err(reason) => Err(reason.error()),
-        }
     }
 }
 
@@ -441,6 +349,10 @@ impl Dust for Server {
 
     fn ceiling(&self) -> Number {
         self.shared.numbers.ceiling()
+    }
+
+    fn impossible(&self) -> u64 {
+        self.shared.numbers.impossible()
     }
 
     fn panics(&self) -> Panics {

@@ -1,10 +1,12 @@
 //! A store that is restored from an older copy: its counts begin again, and numbers rise all the same.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dustgate::dust::{Dust, FeedItem, Grant, Holder, Lease, Put, Renewal, What, Written};
 use dustgate::testkit::dust_server::{DustServer, Setup};
 use futures_util::future::join_all;
+use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::kit::{self, STORE};
@@ -114,4 +116,35 @@ async fn so_it_is_if_one_of_several_stores_is_restored() {
         let server = DustServer::start(setup).await;
         rise(&server, &format!("{STORE}-{{0..2}}"), &[restored]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_made_again_while_others_write_lifts_no_number() {
+    let server = kit::server().await;
+    let (a, b) = (kit::open(&server).await, kit::open(&server).await);
+    let is_over = AtomicBool::new(false);
+    let writes = async {
+        let mut n = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            n += 1;
+            server.write(STORE, &json!({ "op": "set", "path": "theirs", "value": n })).unwrap();
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let breaks = async {
+        for _ in 0..8 {
+            server.drop_all();
+            for dust in [&a, &b] {
+                let again = async {
+                    while dust.put("k", "x", Put::default()).await.is_err() {
+                        sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                timeout(Duration::from_secs(10), again).await.expect("it comes back");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(writes, breaks);
+    assert_eq!(server.row(STORE, "_dustgate/=#lift"), None);
 }

@@ -18,14 +18,21 @@ use super::super::Error;
 use super::fault::Reason;
 use super::frame::{self, Envelope, Event, Frame, JOIN, PHOENIX, Reply};
 use super::gap::{Gaps, Passed};
-use super::op::{Kind, Label, Write};
+use super::holders::Landed;
+use super::op::{Kind, Label};
 use super::order::{Heard, Order};
 use super::pending::{Done, Waiting};
 use super::socket::{Joined, Socket, broken, topic};
 use super::state::{Answer, CALL_BOUND, Line, Outcome, Push, Shared, Store, lock};
 
-/// How often the line is probed while no task waits on a key; otherwise it is once per call bound.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the line is looked at. While a task waits on a key, it is probed as often: a store that has gone
+/// silent must be told to those who wait before a lease falls due.
+const LOOK: Duration = Duration::from_millis(450);
+/// How often it is probed otherwise.
+const RARE: Duration = Duration::from_secs(1);
+/// How long what has come in is read before the line is given up: a machine that stands still for long has not read
+/// the answer yet.
+const LAST: Duration = Duration::from_millis(50);
 /// How long a frame may take to go out.
 const SEND_BOUND: Duration = Duration::from_secs(2);
 
@@ -73,8 +80,9 @@ impl<'a> Channel<'a> {
 
     async fn write(&self, mut out: SplitSink<Socket, Message>, mut pushes: mpsc::Receiver<Push>) -> Error {
         let mut reference = 1;
-        let mut look_at = Instant::now() + CALL_BOUND;
-        let mut looked = Instant::now();
+        let mut look_at = Instant::now() + LOOK;
+        let mut asked_at = Instant::now();
+        let mut was_silent = false;
         loop {
             reference += 1;
             let text = tokio::select! {
@@ -86,22 +94,27 @@ impl<'a> Channel<'a> {
                 },
                 () = sleep_until(look_at) => {
                     let now = Instant::now();
-                    look_at = now + CALL_BOUND;
-                    if let Err(why) = self.is_alive(now) {
-                        return why;
-                    }
-                    if !self.shared.hub.is_watched() && now < looked + LOOK {
+                    look_at = now + LOOK;
+                    if self.is_silent(asked_at, now) && !was_silent {
+                        (was_silent, look_at) = (true, now + LAST);
                         continue;
                     }
-                    looked = now;
-                    self.is_asked.store(true, Ordering::Release);
+                    was_silent = false;
+                    if let Err(why) = self.is_alive(asked_at, now) {
+                        return why;
+                    }
+                    let is_early = !self.shared.hub.is_watched() && now < asked_at + RARE;
+                    if is_early || self.is_asked.swap(true, Ordering::AcqRel) {
+                        continue;
+                    }
+                    asked_at = now;
                     frame::heartbeat(reference)
                 }
                 () = self.store().knock.notified() => {
                     if self.is_asked.swap(true, Ordering::AcqRel) {
                         continue;
                     }
-                    look_at = Instant::now() + CALL_BOUND;
+                    asked_at = Instant::now();
                     frame::heartbeat(reference)
                 }
             };
@@ -119,8 +132,13 @@ impl<'a> Channel<'a> {
         frame::write(&self.topic, reference, &write.into_body(&label))
     }
 
-    fn is_alive(&self, now: Instant) -> Going {
-        if self.is_asked.load(Ordering::Acquire) {
+    /// Returns whether the last heartbeat should have been answered.
+    fn is_silent(&self, asked_at: Instant, now: Instant) -> bool {
+        now >= asked_at + CALL_BOUND && self.is_asked.load(Ordering::Acquire)
+    }
+
+    fn is_alive(&self, asked_at: Instant, now: Instant) -> Going {
+        if self.is_silent(asked_at, now) {
             return Err(Error::Unavailable(format!("no sign of life within {CALL_BOUND:?}")));
         }
         let mut pending = lock(&self.line.pending);
@@ -194,6 +212,7 @@ impl<'a> Channel<'a> {
                 // An event of a later version is none that could be passed on, and leaves a gap.
                 let Ok(mut event) = Event::deserialize(payload) else { return Ok(()) };
                 event.bytes = text.len();
+                self.believes(event.store_seq)?;
                 self.event(&event, order, gaps);
                 Ok(())
             }
@@ -201,11 +220,21 @@ impl<'a> Channel<'a> {
         }
     }
 
+    /// Ends the channel at a count that the store can't have: all that came after would seem to be old. The next
+    /// join tells where the store stands.
+    fn believes(&self, count: u64) -> Going {
+        if self.shared.numbers.is_possible(self.index, count) {
+            return Ok(());
+        }
+        Err(Error::Broken(format!("it tells of write {count}, which is far beyond all before")))
+    }
+
     fn reply(&self, number: Option<u64>, payload: Value) -> Going {
         let Ok(Reply { status, response }) = Reply::deserialize(payload) else {
             return Err(Error::Broken("it sent a reply that is none".into()));
         };
         let field = |name: &str| response.get(name).and_then(Value::as_u64);
+        field("store_seq").map_or(Ok(()), |count| self.believes(count))?;
         let outcome = if status == "ok" {
             Ok(Done { count: field("store_seq"), expires_at: field("expires_at") })
         } else {
@@ -219,26 +248,31 @@ impl<'a> Channel<'a> {
         if is_gone { Err(Reason::Gone.error()) } else { Ok(()) }
     }
 
-    /// Passes its outcome to the caller of a write. A lease whose caller has left is released.
+    /// Passes its outcome to the caller of a write. A lease of which no request of its holder is told is released.
     fn settle(&self, waiting: Waiting, outcome: Outcome) {
-        let Waiting { key, kind, tag, sent, tell, ticket, holder } = waiting;
+        let Waiting { key, kind, tag, token, sent, tell, ticket, holder } = waiting;
         if let Ok(Done { count: Some(count), .. }) = outcome {
             lock(&self.store().recent).wrote(count);
         }
-        self.shared.answered(&Answer { key: &key, kind, class: ticket.class(), tag, sent }, &outcome);
+        self.shared.answered(&Answer { key: &key, kind, class: ticket.class(), tag, token, sent }, &outcome);
         drop(ticket);
-        if let (Err(Reason::Busy), Some(holder)) = (&outcome, &holder) {
-            self.shared.strays(&key, holder);
-        }
         if let (Ok(Done { expires_at: Some(at), .. }), Some(ttl)) = (&outcome, tag.number) {
             self.shared.clocked(at.saturating_sub(ttl), sent);
         }
-        let Err(Ok(Done { count: Some(token), .. })) = tell.send(outcome) else { return };
-        if kind == Kind::Lease {
-            let number = self.shared.numbers.number(self.shared.spot(&key), tag.epoch, token);
-            let release = Write::release(key.clone(), &self.shared.names.path(&key), token, number);
-            self.shared.owes(&self.line, release);
+        match (&outcome, &holder) {
+            (Err(Reason::Busy), Some(holder)) => self.shared.strays(&key, holder),
+            (Ok(Done { count: Some(token), expires_at }), Some(holder)) => {
+                let number = self.shared.numbers.number(self.shared.spot(&key), tag.epoch, *token);
+                let until = expires_at.unwrap_or_else(|| {
+                    self.shared.server_ms().saturating_add(tag.number.unwrap_or_default())
+                });
+                // Before its caller is told, which may have left.
+                self.shared.lands(&key, holder, Landed { token: *token, number, until });
+            }
+            _ => {}
         }
+        // The caller may have left.
+        let _ = tell.send(outcome);
     }
 
     fn event(&self, event: &Event, order: &mut Order<Event>, gaps: &mut Gaps<'_>) {
@@ -275,7 +309,7 @@ impl<'a> Channel<'a> {
         }
         let meaning = self.shared.meaning(self.index, event);
         if let Some((key, held)) = &meaning.held {
-            self.shared.heard(key, held);
+            self.shared.heard(key, count, held);
         }
         // What lies below the path of a wide change is not known any more.
         lock(&self.store().recent).heard(count, is_lost, meaning.held);

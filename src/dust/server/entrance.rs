@@ -49,13 +49,14 @@ impl Server {
             let again = if is_untouched {
                 Ok((first, note))
             } else {
-                try_join(self.read(value), self.read(verdict)).await
+                let store = &self.shared.stores[spot.store];
+                store.while_up(try_join(self.read(value), self.read(verdict))).await
             };
             let (value, verdict) = match again {
                 Ok(found) => found,
                 Err(error) => {
                     // The caller hears of no lease.
-                    let _ = self.give_back(&lease).await;
+                    let _ = self.give_back_or_owe(&lease, ttl).await;
                     return Err(error.perhaps_done());
                 }
             };
@@ -65,7 +66,7 @@ impl Server {
                 return Ok(Findings { value, body: None, verdict, lock: Lock::Granted(lease) });
             }
             // What was written lately knew of a purge that this instance has not heard of.
-            self.give_back(&lease).await.map_err(Error::perhaps_done)?;
+            self.give_back_or_owe(&lease, ttl).await.map_err(Error::perhaps_done)?;
             seen = seen.max(highest);
         }
     }

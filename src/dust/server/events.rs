@@ -34,6 +34,8 @@ impl Shared {
         if event.path_segments == Names::lift() {
             if let Some(lift) = event.value.as_str().and_then(Lift::read) {
                 self.numbers.lift(store, count, lift);
+                // Later ones are far above those before it.
+                self.numbers.counted(store, count);
             }
             return Meaning::default();
         }
@@ -61,7 +63,9 @@ impl Shared {
         }
         let (what, number, held) = match &*event.op {
             "lease" | "renew" => {
-                let Some(lease) = Envelope::of(&event.value) else { return Meaning::default() };
+                // A lease has the number of a write, and none that is to come.
+                let lease = Envelope::of(&event.value).filter(|lease| lease.token <= count);
+                let Some(lease) = lease else { return Meaning::default() };
                 let number = self.numbers.of_lease(spot, lease.holder.as_deref(), lease.token);
                 let rest = || Duration::from_millis(lease.expires_at.saturating_sub(self.server_ms()));
                 let ttl = ms(by_tag.number).unwrap_or_else(rest);
@@ -71,13 +75,14 @@ impl Shared {
             }
             "release" => {
                 // Another client's release names no token: it is that of the lease that is known.
-                let known = || match lock(&self.stores[store].recent).last_of(&key).cloned() {
+                let known = || match lock(&self.stores[store].recent).last_before(&key, count).cloned() {
                     Some(Held::Lease { token, holder, .. }) => {
                         self.numbers.of_lease(spot, holder.as_deref(), token)
                     }
                     _ => number,
                 };
-                (What::Release, tag.and_then(|tag| tag.number).unwrap_or_else(known), Held::Nothing)
+                let told = tag.and_then(|tag| tag.number).filter(|told| *told <= self.numbers.ceiling());
+                (What::Release, told.unwrap_or_else(known), Held::Nothing)
             }
             "delete" => (What::Delete, number, Held::Nothing),
             "set" => {

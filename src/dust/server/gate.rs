@@ -62,13 +62,20 @@ pub(super) struct Gate {
     asked: u64,
     /// Writes that are not answered yet.
     under_way: u64,
-    /// The open leases of fills, and when they expire by the server's clock.
-    open: BTreeMap<Arc<str>, WallMs>,
-    /// The leases of the instances, likewise.
-    members: BTreeMap<Arc<str>, WallMs>,
+    /// The open leases of fills.
+    open: BTreeMap<Arc<str>, Term>,
+    /// The leases of the instances.
+    members: BTreeMap<Arc<str>, Term>,
     limit: Limit,
     /// What may be written in a minute, as far as a refusal has shown.
     shown: Option<u64>,
+}
+
+/// A lease: its token in the server, and when it expires by the server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Term {
+    pub token: u64,
+    pub until: WallMs,
 }
 
 /// What has happened in a minute.
@@ -258,26 +265,32 @@ impl Gate {
     }
 
     /// Records that the lease of a fill was granted to this instance, or renewed.
-    pub(super) fn opened(&mut self, key: &Arc<str>, until: WallMs) {
-        self.open.insert(key.clone(), until);
+    pub(super) fn opened(&mut self, key: &Arc<str>, term: Term) {
+        self.open.insert(key.clone(), term);
     }
 
-    /// Records that a lease which may be one of this instance is over.
-    pub(super) fn closed(&mut self, key: &str) {
-        self.open.remove(key);
-        self.members.remove(key);
+    /// Records that the leases at a key up to this token are over. One may be of this instance.
+    pub(super) fn closed(&mut self, key: &str, token: u64) {
+        for leases in [&mut self.open, &mut self.members] {
+            // What is heard of may be of an earlier lease than what was answered.
+            if leases.get(key).is_some_and(|term| term.token <= token) {
+                leases.remove(key);
+            }
+        }
     }
 
     /// Records that a lease of this instance was renewed.
-    pub(super) fn prolonged(&mut self, key: &str, until: WallMs) {
-        if let Some(open) = self.open.get_mut(key) {
-            *open = until;
+    pub(super) fn prolonged(&mut self, key: &str, term: Term) {
+        if let Some(open) = self.open.get_mut(key).filter(|open| open.token == term.token) {
+            *open = term;
         }
     }
 
     /// Records the lease by which an instance shows that it lives.
-    pub(super) fn lives(&mut self, key: &Arc<str>, until: WallMs) {
-        self.members.insert(key.clone(), until);
+    pub(super) fn lives(&mut self, key: &Arc<str>, term: Term) {
+        if self.members.get(key).is_none_or(|known| known.token <= term.token) {
+            self.members.insert(key.clone(), term);
+        }
     }
 
     /// Returns whether this write may be the first one after the limit.
@@ -287,7 +300,7 @@ impl Gate {
 
     /// The writes of this minute, those that are still to come of what was begun, and those at rest.
     fn bound(&mut self, server_ms: WallMs) -> u64 {
-        self.open.retain(|_, until| *until > server_ms);
+        self.open.retain(|_, term| term.until > server_ms);
         let rest = WINDOW_MS - server_ms % WINDOW_MS;
         let kept = (AT_REST * rest).div_ceil(WINDOW_MS).max(KEPT);
         self.count.spent + END * (self.asked + self.open.len() as u64) + kept
@@ -319,8 +332,13 @@ impl Gate {
         if minute == self.minute || minute + 1 == self.minute {
             return;
         }
+        let is_set_back = minute < self.minute;
         self.minute = minute;
-        self.members.retain(|_, until| *until > server_ms);
+        if is_set_back {
+            // What was counted may be of this minute: the clock is known better now, or was set.
+            return;
+        }
+        self.members.retain(|_, term| term.until > server_ms);
         let before = std::mem::take(&mut self.count);
         if before.is_refused || !before.is_held_back {
             return;

@@ -84,16 +84,23 @@ pub(super) async fn keep(
 async fn join(shared: &Arc<Shared>, index: usize) -> Result<BoxFuture<'_, Error>> {
     let name = shared.dice.name();
     let store = &shared.stores[index];
+    // Before: what is heard of after the join may be above its count.
+    let known = shared.numbers.known(index);
     let joined = socket::join(&shared.target, &store.name, &format!("dustgate-{name}")).await?;
     let (line, pushes) = Line::new(&name);
     let count = joined.count;
+    if count >= shared.numbers.most() {
+        shared.numbers.beyond();
+        return Err(Error::Broken(format!("it counts {count} writes, which no store has")));
+    }
+    shared.numbers.joined(index, count);
     // Before the first call: what was heard on the line before may have changed since.
     *lock(&store.recent) = Recent::after(count);
     let channel = Channel::new(shared, index, line.clone());
     let mut running = async move { channel.run(joined, pushes).await }.boxed();
     tokio::select! {
         why = &mut running => return Err(why),
-        settled = raise::settle(shared, index, &line, count) => settled?,
+        settled = raise::settle(shared, index, &line, count, known) => settled?,
     }
     store.up(line);
     Ok(running)

@@ -13,7 +13,7 @@ pub(super) const CLEAR: u64 = 500_000;
 /// The most steps. Each is a restored copy, or a number that was made up while the store was away.
 const STEPS: usize = 64;
 /// The highest number.
-const HIGHEST: u64 = (1 << 53) - 1;
+pub(super) const HIGHEST: u64 = (1 << 53) - 1;
 
 /// The steps, lowest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

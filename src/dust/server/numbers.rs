@@ -9,7 +9,7 @@
 //!
 //! A lease has its epoch after its holder's name, a value in its text, an event in its name. Another client's
 //! lease has none: its epoch is the one at which it was first heard of. An epoch far above all that was heard
-//! is no instance's, and is ignored.
+//! is no instance's, and is ignored. A count far above all that was heard is not believed, but for that of a join.
 //!
 //! All this is of lifted counts (`lift`).
 
@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::Number;
-use super::lift::Lift;
+use super::lift::{HIGHEST, Lift};
 use super::state::lock;
 
 /// Bits of a count.
@@ -34,6 +34,8 @@ pub(super) struct Numbers {
     stores: Vec<Counts>,
     /// The highest number.
     highest: AtomicU64,
+    /// How many counts came that no store can have given.
+    impossible: AtomicU64,
 }
 
 /// What was heard of one store.
@@ -41,6 +43,8 @@ pub(super) struct Numbers {
 struct Counts {
     /// The highest lifted count.
     highest: AtomicU64,
+    /// The count at the last join; `None` before the first one.
+    at_join: Mutex<Option<u64>>,
     /// The lift, and the count of the write that it is from.
     lift: Mutex<(Lift, u64)>,
     /// The epochs of other clients' leases, by their tokens.
@@ -61,7 +65,8 @@ pub(super) struct Spot {
 impl Numbers {
     /// Of so many stores.
     pub(super) fn new(stores: usize) -> Self {
-        Self { stores: (0..stores).map(|_| Counts::default()).collect(), highest: AtomicU64::new(0) }
+        let stores = (0..stores).map(|_| Counts::default()).collect();
+        Self { stores, highest: AtomicU64::new(0), impossible: AtomicU64::new(0) }
     }
 
     fn is_several(&self) -> bool {
@@ -83,6 +88,40 @@ impl Numbers {
     /// Records a count of a store.
     pub(super) fn counted(&self, store: usize, count: u64) {
         self.stores[store].highest.fetch_max(self.lifted(store, count), Ordering::AcqRel);
+    }
+
+    /// The highest count that a store can have, lifted or not.
+    pub(super) fn most(&self) -> u64 {
+        if self.is_several() { u64::from(u32::MAX) } else { HIGHEST }
+    }
+
+    /// Returns whether a store can have counted so far by now. If not, that is counted.
+    pub(super) fn is_possible(&self, store: usize, count: u64) -> bool {
+        let at_join = *lock(&self.stores[store].at_join);
+        // Of a store that was never joined nothing is known.
+        let is_near = at_join.is_none_or(|at_join| {
+            let known = self.known(store).max(self.lifted(store, at_join));
+            self.lifted(store, count) <= known.saturating_add(AHEAD)
+        });
+        let is_possible = count <= self.most() && is_near;
+        if !is_possible {
+            self.beyond();
+        }
+        is_possible
+    }
+
+    /// Records the count at which a store was joined. The server itself has said where it stands.
+    pub(super) fn joined(&self, store: usize, count: u64) {
+        *lock(&self.stores[store].at_join) = Some(count);
+    }
+
+    /// Counts a number that no store can have given.
+    pub(super) fn beyond(&self) {
+        self.impossible.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn impossible(&self) -> u64 {
+        self.impossible.load(Ordering::Relaxed)
     }
 
     /// The lifted count.
@@ -230,6 +269,23 @@ mod tests {
         assert!(numbers.number(FIRST, 0, 13) > after);
         assert_eq!((numbers.count(HASHED, after), numbers.count(FIRST, purge)), (90_003, 12));
         assert_eq!(numbers.count(FIRST, purge + 1), 0, "no write has it");
+    }
+
+    #[test]
+    fn a_count_far_above_all_that_was_heard_is_impossible() {
+        for (stores, most) in [(1, HIGHEST), (4, u64::from(u32::MAX))] {
+            let numbers = Numbers::new(stores);
+            numbers.counted(0, 70);
+            assert!(numbers.is_possible(0, most), "it was never joined");
+            numbers.joined(0, 0);
+            assert!(numbers.is_possible(0, 70 + AHEAD) && numbers.is_possible(0, 1));
+            for count in [71 + AHEAD, most, most + 1, u64::MAX] {
+                assert!(!numbers.is_possible(0, count), "{count}");
+            }
+            numbers.counted(0, most - 7);
+            assert!(numbers.is_possible(0, most) && !numbers.is_possible(0, most + 1));
+            assert_eq!(numbers.impossible(), 5);
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Write {
     pub class: Class,
     /// What its event is to say.
     pub tag: Tag,
+    /// The token, in the server, of the lease that it renews or releases.
+    pub token: Option<u64>,
     body: Value,
 }
 
@@ -68,32 +70,32 @@ impl Write {
     pub(super) fn lease(key: Arc<str>, path: &[String], ttl: u64, holder: &str) -> Self {
         let body = json!({ "op": "lease", "path_segments": path, "ttl_ms": ttl, "holder": holder });
         let tag = Tag { number: Some(ttl), epoch: 0 };
-        Self { key, kind: Kind::Lease, class: Class::Lease, tag, body }
+        Self { key, kind: Kind::Lease, class: Class::Lease, tag, token: None, body }
     }
 
     pub(super) fn renew(key: Arc<str>, path: &[String], token: u64, ttl: u64) -> Self {
         let body = json!({ "op": "renew", "path_segments": path, "token": token, "ttl_ms": ttl });
         let tag = Tag { number: Some(ttl), epoch: 0 };
-        Self { key, kind: Kind::Renewal, class: Class::Owed, tag, body }
+        Self { key, kind: Kind::Renewal, class: Class::Owed, tag, token: Some(token), body }
     }
 
     /// `number` is the lease's number, `token` the server's.
     pub(super) fn release(key: Arc<str>, path: &[String], token: u64, number: u64) -> Self {
         let body = json!({ "op": "release", "path_segments": path, "token": token });
         let tag = Tag { number: Some(number), epoch: 0 };
-        Self { key, kind: Kind::Release, class: Class::Owed, tag, body }
+        Self { key, kind: Kind::Release, class: Class::Owed, tag, token: Some(token), body }
     }
 
     pub(super) fn set(key: Arc<str>, path: &[String], leaf: &str, tag: Tag, fence: Option<Fence>) -> Self {
         let mut body = json!({ "op": "set", "path_segments": path, "value": leaf });
         let kind = fenced(&mut body, fence);
-        Self { key, kind, class: Class::Owed, tag, body }
+        Self { key, kind, class: Class::Owed, tag, token: None, body }
     }
 
     /// Writes only where nothing is.
     pub(super) fn set_if_absent(key: Arc<str>, path: &[String], leaf: &str) -> Self {
         let body = json!({ "op": "set", "path_segments": path, "value": leaf, "if_absent": true });
-        Self { key, kind: Kind::Free, class: Class::Owed, tag: Tag::default(), body }
+        Self { key, kind: Kind::Free, class: Class::Owed, tag: Tag::default(), token: None, body }
     }
 
     /// Writes over what was written under this count, and over nothing newer; without a count, as
@@ -101,19 +103,19 @@ impl Write {
     pub(super) fn set_if(key: Arc<str>, path: &[String], leaf: &str, count: Option<u64>) -> Self {
         let Some(count) = count else { return Self::set_if_absent(key, path, leaf) };
         let body = json!({ "op": "set", "path_segments": path, "value": leaf, "if_match": count });
-        Self { key, kind: Kind::Free, class: Class::Owed, tag: Tag::default(), body }
+        Self { key, kind: Kind::Free, class: Class::Owed, tag: Tag::default(), token: None, body }
     }
 
     pub(super) fn delete(key: Arc<str>, path: &[String], tag: Tag, fence: Option<Fence>) -> Self {
         let mut body = json!({ "op": "delete", "path_segments": path });
         let kind = fenced(&mut body, fence);
-        Self { key, kind, class: Class::Owed, tag, body }
+        Self { key, kind, class: Class::Owed, tag, token: None, body }
     }
 
     /// Deletes what was written under this count, and nothing newer.
     pub(super) fn delete_if(key: Arc<str>, path: &[String], count: u64, tag: Tag) -> Self {
         let body = json!({ "op": "delete", "path_segments": path, "if_match": count });
-        Self { key, kind: Kind::Free, class: Class::Spare, tag, body }
+        Self { key, kind: Kind::Free, class: Class::Spare, tag, token: None, body }
     }
 
     /// The same, to be left out where there is no room for it.

@@ -42,6 +42,8 @@ pub(super) struct Waiting {
     pub key: Arc<str>,
     pub kind: Kind,
     pub tag: Tag,
+    /// The token of the lease that it renews or releases.
+    pub token: Option<u64>,
     pub sent: Instant,
     pub tell: oneshot::Sender<Outcome>,
     pub ticket: Ticket,
@@ -60,10 +62,10 @@ impl Pending {
         mut ticket: Ticket,
         now: Instant,
     ) {
-        let Write { key, kind, tag, .. } = write;
+        let Write { key, kind, tag, token, .. } = write;
         ticket.sent();
         let (key, holder) = (key.clone(), write.holder());
-        let waiting = Waiting { key, kind: *kind, tag: *tag, sent: now, tell, ticket, holder };
+        let waiting = Waiting { key, kind: *kind, tag: *tag, token: *token, sent: now, tell, ticket, holder };
         self.waiting.insert(reference, waiting);
     }
 

@@ -12,6 +12,7 @@ use super::super::{Error, Result};
 use super::events::ms;
 use super::fault::Reason;
 use super::frame::Envelope;
+use super::holders::Asking;
 use super::http::Row;
 use super::leaf::Leaf;
 use super::names::{Named, parsed};
@@ -41,12 +42,13 @@ pub(super) async fn prune(shared: Arc<Shared>, prefix: String) {
 async fn elected_walk(shared: &Shared, prefix: &str) -> Result<()> {
     let key = format!("{LOCK}/{prefix}");
     let (spot, path) = (shared.spot(&key), shared.names.path(&key));
-    let lease = Write::lease(key.as_str().into(), &path, ms(WALK), &shared.dice.name());
-    let Ok(done) = shared.write(spot, lease).await? else { return Ok(()) };
-    walk(shared, prefix, PACE).await?;
-    let Some(token) = done.count else { return Ok(()) };
-    let number = shared.numbers.number(spot, 0, token);
-    let _ = shared.write(spot, Write::release(key.into(), &path, token, number)).await?;
+    let holder = shared.dice.name();
+    // Dropped, it has what was granted released: after a walk that has failed, too.
+    let _asking = Asking::begin(shared, &key, &holder.as_str().into());
+    let lease = Write::lease(key.as_str().into(), &path, ms(WALK), &holder);
+    if shared.write(spot, lease).await?.is_ok() {
+        walk(shared, prefix, PACE).await?;
+    }
     Ok(())
 }
 
@@ -114,4 +116,32 @@ fn expired(shared: &Shared, key: String, row: &Row) -> Option<Write> {
     let until = Leaf::read(row.value.as_str()?).until?;
     let tag = Tag { number: None, epoch: shared.numbers.epoch(spot, 0) };
     (until <= since).then(|| Write::delete_if(key.into(), &path, row.revision, tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::dust::server::{Server, Target};
+    use crate::testkit::dust_server::{DustServer, Setup, TOKEN};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_walk_gives_its_lock_back_when_it_ends_and_when_it_fails() {
+        let server = DustServer::start(Setup::real().store("acme/cache")).await;
+        let target = Target::parse(&server.url("acme/cache")).unwrap().with_token(TOKEN);
+        let clock = Arc::new(SystemClock);
+        let store = Server::open(target, "dustgate", clock, Duration::from_secs(5)).await.unwrap();
+        for (n, status) in [(1, None), (2, Some(503))] {
+            server.faults(|it| it.refused_requests = status);
+            assert_eq!(elected_walk(&store.shared, "dustgate").await.is_err(), status.is_some());
+            let given_back = async {
+                while server.rows("acme/cache").iter().any(|path| path.contains("#prune")) {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let given_back = tokio::time::timeout(Duration::from_secs(5), given_back).await;
+            given_back.expect("long before it expires");
+            assert_eq!(server.count("lease"), n);
+        }
+    }
 }

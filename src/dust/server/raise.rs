@@ -27,21 +27,23 @@ struct Lying {
     count: Option<u64>,
 }
 
-/// Reads the lift of a store that was joined at this count, and raises it if more was heard of before. Until
-/// then no call may be made.
-pub(super) async fn settle(shared: &Shared, store: usize, line: &Line, count: u64) -> Result<()> {
+/// Reads the lift of a store that was joined at this count, and raises it if more was `known` before. Until then
+/// no call may be made.
+pub(super) async fn settle(shared: &Shared, store: usize, line: &Line, count: u64, known: u64) -> Result<()> {
     let whole = async {
         shared.numbers.begin_anew(store);
         for _ in 0..TRIES {
             let lying = read(shared, store).await?;
             let numbers = &shared.numbers;
             numbers.lift(store, lying.count.unwrap_or(0), lying.lift.clone());
-            let known = numbers.known(store);
             if numbers.lifted(store, count + 1) > known {
                 numbers.counted(store, count);
                 return Ok(());
             }
-            let Some(write) = raising(&lying, count, known.saturating_add(CLEAR)) else { break };
+            let above = known.saturating_add(CLEAR);
+            let Some(write) = raising(&lying, count, above).filter(|_| above <= numbers.most()) else {
+                break;
+            };
             let (tell, told) = oneshot::channel();
             let full = |_| Error::Unavailable("too many writes wait".into());
             let ticket = Ticket::of_debt(&shared.gate, shared.moment());
@@ -63,10 +65,11 @@ pub(super) async fn raise(shared: &Shared, spot: Spot, token: Number, seen: Numb
     for _ in 0..TRIES {
         let lying = read(shared, spot.store).await?;
         numbers.lift(spot.store, lying.count.unwrap_or(0), lying.lift.clone());
+        numbers.counted(spot.store, lying.count.unwrap_or(0));
         if numbers.lifted(spot.store, count + 1) > above {
             return Ok(true);
         }
-        let Some(write) = raising(&lying, count, above) else { break };
+        let Some(write) = raising(&lying, count, above).filter(|_| above <= numbers.most()) else { break };
         landed(shared.write(spot, write).await?)?;
     }
     Err(Error::Refused(format!("{seen} is no number of a store")))
@@ -89,6 +92,9 @@ fn raising(lying: &Lying, count: u64, above: u64) -> Option<Write> {
 async fn read(shared: &Shared, store: usize) -> Result<Lying> {
     let row = shared.reads.row(&shared.stores[store].entries, &rendered(&Names::lift())).await?;
     let count = row.as_ref().map(|row| row.revision);
+    if count.is_some_and(|count| count > shared.numbers.most()) {
+        return Err(Error::Broken("its lift has a number that no store has".into()));
+    }
     let lift = row.and_then(|row| Lift::read(row.value.as_str()?)).unwrap_or_default();
     Ok(Lying { lift, count })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Entry, Holder, Lease, Result, Value};
+use super::super::{Entry, Error, Holder, Lease, Result, Value};
 use super::Server;
 use super::frame::Envelope;
 use super::http::Row;
@@ -28,6 +28,9 @@ impl Server {
         if expires_at <= now {
             return Ok(None);
         }
+        if !self.shared.numbers.is_possible(self.shared.spot(key).store, token) {
+            return Err(Error::Broken(format!("{key} has a lease with a number that no store has")));
+        }
         let token = self.shared.numbers.of_lease(self.shared.spot(key), holder.as_deref(), token);
         let (name, _) = self.shared.numbers.unsigned(holder.as_deref().unwrap_or_default());
         let lease = Lease { key: key.into(), token, holder: Holder(name.into()) };
@@ -46,12 +49,15 @@ impl Server {
     /// Returns what the latest event of a key said, else what the server says.
     pub(super) async fn heard_or_read(&self, key: &str) -> Result<Option<Entry>> {
         let store = &self.shared.stores[self.shared.spot(key).store];
-        store.line()?;
-        let heard = lock(&store.recent).of(key).cloned();
-        match heard {
-            Some(change) => Ok(self.held_entry(key, change.count, &change.held)),
-            None => self.read(key).await,
-        }
+        store
+            .while_up(async {
+                let heard = lock(&store.recent).of(key).cloned();
+                match heard {
+                    Some(change) => Ok(self.held_entry(key, change.count, &change.held)),
+                    None => self.read(key).await,
+                }
+            })
+            .await
     }
 
     pub(super) fn entry_of(&self, key: &str, row: &Row) -> Option<Entry> {
@@ -84,6 +90,9 @@ impl Server {
             }
             Held::Other => (Value::Other, numbers.number(spot, 0, count), count),
         };
+        if !numbers.is_possible(spot.store, count) {
+            return Some(Entry { value: Value::Other, number: 1 });
+        }
         numbers.heard(spot, count, number);
         Some(Entry { value, number })
     }

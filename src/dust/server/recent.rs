@@ -106,6 +106,12 @@ impl Recent {
         self.changes.iter().rev().find(|change| *change.key == *key).map(|change| &change.held)
     }
 
+    /// What was heard of a key before the event with this count.
+    pub(super) fn last_before(&self, key: &str, count: u64) -> Option<&Held> {
+        let mut before = self.changes.iter().rev().filter(|change| change.count < count);
+        before.find(|change| *change.key == *key).map(|change| &change.held)
+    }
+
     /// Returns whether it is certain that none of these keys changed after the count `since`, up to `until`.
     pub(super) fn is_untouched(&self, keys: [&str; 2], since: u64, until: u64) -> bool {
         let later = || self.changes.iter().rev().take_while(|change| change.count > since);

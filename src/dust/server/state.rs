@@ -11,8 +11,10 @@ use super::super::hub::Hub;
 use super::super::skew::Skew;
 use super::super::thread::Watch;
 use super::super::{Error, Result};
+use super::debts::Debts;
 use super::fault::{self, Reason};
-use super::gate::{Class, Denied, Gate, Moment, Ticket, rest_of_refusal};
+use super::gate::{Class, Denied, Gate, Moment, Term, Ticket, rest_of_refusal};
+use super::holders::Holders;
 use super::http::Reads;
 use super::names::Names;
 use super::numbers::{Numbers, Spot};
@@ -27,6 +29,8 @@ use crate::clock::{Clock, Dice, WallMs};
 pub(super) const CALL_BOUND: Duration = Duration::from_millis(900);
 /// How many writes may wait to be sent.
 const QUEUE: usize = 4096;
+/// The end of the year 9999: no clock shows more.
+const MOST_MS: WallMs = 253_402_300_800_000;
 /// The longest time between the beginning of the server's minute and the first write after a refusal.
 pub(super) const SPREAD: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,11 @@ pub(super) struct Shared {
     /// Leases that may land later, and a bell for new ones.
     pub strays: Mutex<Vec<Stray>>,
     pub strayed: Notify,
+    /// Who asks for leases, and who has them.
+    pub holders: Mutex<Holders>,
+    /// Releases that are owed, and a bell for new ones.
+    pub debts: Mutex<Debts>,
+    pub indebted: Notify,
     /// Notified when a write was held back: the server may have room for more.
     pub held_back: Notify,
     pub gate: Arc<Mutex<Gate>>,
@@ -65,6 +74,8 @@ pub(super) struct Store {
     /// Wakes the keeper to check the line.
     pub knock: Notify,
     pub recent: Mutex<Recent>,
+    /// Notified when there is no channel any more.
+    gone: Notify,
     state: Mutex<State>,
 }
 
@@ -109,6 +120,8 @@ pub(super) struct Answer<'a> {
     pub kind: Kind,
     pub class: Class,
     pub tag: Tag,
+    /// The token of the lease that was renewed or released.
+    pub token: Option<u64>,
     pub sent: Instant,
 }
 
@@ -129,6 +142,9 @@ impl Shared {
             stores,
             strays: Mutex::default(),
             strayed: Notify::new(),
+            holders: Mutex::default(),
+            debts: Mutex::default(),
+            indebted: Notify::new(),
             held_back: Notify::new(),
             gate: Arc::default(),
             thread: Arc::default(),
@@ -200,13 +216,6 @@ impl Shared {
         }
     }
 
-    /// Sends a write whose answer no caller waits for. With a full queue it is left out.
-    pub(super) fn owes(&self, line: &Line, write: Write) {
-        let Ok(place) = line.queue.try_reserve() else { return };
-        let (tell, _) = oneshot::channel();
-        place.send(Push { write, tell, ticket: Ticket::of_debt(&self.gate, self.moment()) });
-    }
-
     /// What a write is for.
     fn class(&self, write: &Write) -> Class {
         match write.kind {
@@ -221,7 +230,7 @@ impl Shared {
 
     /// Records that a write was answered.
     pub(super) fn answered(&self, answer: &Answer<'_>, outcome: &Outcome) {
-        let Answer { key, kind, class, tag, sent } = *answer;
+        let Answer { key, kind, class, tag, token, sent } = *answer;
         let (now, mut gate) = (self.moment(), lock(&self.gate));
         if matches!(outcome, Err(Reason::Limited)) {
             // By the minute in which it was sent: its answer may come in the next one.
@@ -233,28 +242,37 @@ impl Shared {
             return;
         }
         gate.passed(sent);
-        let until = || {
-            let told = outcome.as_ref().ok().and_then(|done| done.expires_at);
-            told.unwrap_or_else(|| now.server_ms.saturating_add(tag.number.unwrap_or(0)))
-        };
+        let done = outcome.as_ref().ok();
+        let Some(token) = token.or(done.and_then(|done| done.count)) else { return };
+        let told = done.and_then(|done| done.expires_at);
+        let until = told.unwrap_or_else(|| now.server_ms.saturating_add(tag.number.unwrap_or(0)));
         match (kind, outcome) {
-            (Kind::Lease, Ok(_)) if class == Class::Lease => gate.opened(key, until()),
-            (Kind::Renewal, Ok(_)) => gate.prolonged(key, until()),
+            (Kind::Lease, Ok(_)) if class == Class::Lease => gate.opened(key, Term { token, until }),
+            (Kind::Renewal, Ok(_)) => {
+                gate.prolonged(key, Term { token, until });
+                drop(gate);
+                lock(&self.holders).prolonged(key, token, until);
+            }
             (Kind::Renewal | Kind::Release, Err(Reason::NotHeld)) | (Kind::Release, Ok(_)) => {
-                gate.closed(key);
+                gate.closed(key, token);
+                drop(gate);
+                lock(&self.holders).closed(key, token);
             }
             _ => {}
         }
     }
 
-    /// Records what an event says of a lease.
-    pub(super) fn heard(&self, key: &Arc<str>, held: &Held) {
+    /// Records what the event with this count says of a lease: those before it are over.
+    pub(super) fn heard(&self, key: &Arc<str>, count: u64, held: &Held) {
+        let mut gate = lock(&self.gate);
         match held {
-            Held::Lease { expires_at, .. } if self.names.is_member(key) => {
-                lock(&self.gate).lives(key, *expires_at);
+            Held::Lease { token, expires_at, .. } => {
+                gate.closed(key, token.saturating_sub(1));
+                if self.names.is_member(key) {
+                    gate.lives(key, Term { token: *token, until: *expires_at });
+                }
             }
-            Held::Lease { .. } | Held::Text(_) | Held::Other => {}
-            Held::Nothing => lock(&self.gate).closed(key),
+            Held::Nothing | Held::Text(_) | Held::Other => gate.closed(key, count.saturating_sub(1)),
         }
     }
 
@@ -282,6 +300,9 @@ impl Shared {
 
     /// Records a time of the server's clock that may be wrong by half of `took`.
     pub(super) fn clocked_within(&self, server_ms: WallMs, sent: Instant, took: Duration) {
+        if server_ms > MOST_MS {
+            return;
+        }
         let at = crate::clock::millis((sent + sent.elapsed() / 2).saturating_duration_since(self.base));
         let origin = i64::try_from(server_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(at);
         self.origin.store(lock(&self.skew).add(origin, took), Ordering::Release);
@@ -308,6 +329,7 @@ impl Store {
             entries: target.entries(index),
             knock: Notify::new(),
             recent: Mutex::new(Recent::after(0)),
+            gone: Notify::new(),
             state: Mutex::new(State::Down(Error::Unavailable("not connected yet".into()))),
         }
     }
@@ -324,10 +346,22 @@ impl Store {
         *lock(&self.state) = State::Up(line);
     }
 
+    /// Makes a call that is of use only while there is a channel.
+    pub(super) async fn while_up<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        // In this order: a channel that ends after the check is noticed.
+        let gone = self.gone.notified();
+        self.line()?;
+        tokio::select! {
+            answer = call => answer,
+            () = gone => Err(self.line().err().unwrap_or_else(|| Error::Unavailable("the line broke".into()))),
+        }
+    }
+
     pub(super) fn down(&self, why: Error) {
         // Dropped after the lock: it wakes the writers that wait.
         let gone = std::mem::replace(&mut *lock(&self.state), State::Down(why));
         drop(gone);
+        self.gone.notify_waiters();
     }
 }
 

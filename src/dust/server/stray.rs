@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::frame::Envelope;
+use super::holders::Landed;
 use super::names::rendered;
-use super::op::Write;
 use super::state::{Shared, lock};
 
 /// When such a lease is looked for, after the answer: a store that is compacted answers for up to a minute
@@ -79,7 +79,7 @@ impl Shared {
     }
 
     /// Forgets a lease for which its holder asks again.
-    pub(super) fn asks_again(&self, key: &str, holder: &str) {
+    pub(super) fn forgets_strays(&self, key: &str, holder: &str) {
         lock(&self.strays)
             .retain(|stray| *stray.key != *key || self.numbers.unsigned(&stray.holder).0 != holder);
     }
@@ -91,19 +91,18 @@ impl Shared {
         }
     }
 
-    /// Returns whether the lease has landed; then it is released.
+    /// Returns whether the lease has landed. Unless its holder has asked for it again, it is released.
     async fn is_caught(&self, stray: &Stray) -> bool {
         let Stray { key, holder, .. } = stray;
-        let (spot, path) = (self.spot(key), self.names.path(key));
-        let store = &self.stores[spot.store];
-        let Ok(Some(row)) = self.reads.row(&store.entries, &rendered(&path)).await else { return false };
+        let spot = self.spot(key);
+        let (store, path) = (&self.stores[spot.store], rendered(&self.names.path(key)));
+        let Ok(Some(row)) = self.reads.row(&store.entries, &path).await else { return false };
         let Some(lease) = Envelope::of(&row.value) else { return false };
-        let Ok(line) = store.line() else { return false };
         if lease.holder.as_deref() != Some(&**holder) {
             return false;
         }
         let number = self.numbers.of_lease(spot, lease.holder.as_deref(), lease.token);
-        self.owes(&line, Write::release(key.clone(), &path, lease.token, number));
+        self.lands(key, holder, Landed { token: lease.token, number, until: lease.expires_at });
         true
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::DustServer;
 use super::ops::{Done, Origin};
 use super::store::Store;
-use super::world::Heard;
+use super::world::{self, Heard};
 
 /// A copy of a store's files.
 #[derive(Debug, Clone)]
@@ -52,6 +52,26 @@ impl DustServer {
             Done::Refused(refusal) => Err(refusal.reason.into_owned()),
             Done::Crashed => Err("crashed".to_owned()),
         }
+    }
+
+    /// Sends an event as it is to all connections that have joined the store by name, whether or not anything was
+    /// written; one of the past comes as the events of a join's catch-up do.
+    pub fn tell(&self, store: &str, event: &Value, is_past: bool) {
+        let topic = format!("store:{store}");
+        let world = self.core.world();
+        for (&id, line) in &world.lines {
+            let Some(join) = line.topics.get(&topic) else { continue };
+            let join = if is_past { join } else { &Value::Null };
+            world.send(id, world::frame(join, &Value::Null, &topic, "event", event));
+        }
+    }
+
+    /// Has a store count on from this number.
+    ///
+    /// # Panics
+    /// If there is no such store.
+    pub fn count_from(&self, store: &str, seq: u64) {
+        self.with(store, |store| store.seq = seq);
     }
 
     /// A copy of a store as it is now.

@@ -33,7 +33,7 @@ impl Rig {
         self.admit(Class::Lease)?;
         self.gate.asked -= 1;
         self.gate.under_way -= 1;
-        self.gate.opened(&key.into(), self.server_ms + 30_000);
+        self.gate.opened(&key.into(), Term { token: 1, until: self.server_ms + 30_000 });
         Ok(())
     }
 
@@ -49,7 +49,7 @@ impl Rig {
             self.admit(Class::Owed).expect("what is owed goes out");
             self.gate.under_way -= 1;
         }
-        self.gate.closed(key);
+        self.gate.closed(key, 1);
     }
 
     /// Takes as many leases as there is room for.
@@ -114,8 +114,8 @@ async fn leases_that_are_asked_for_count_and_expired_ones_do_not() {
 #[tokio::test(start_paused = true)]
 async fn instances_share_a_token_until_the_server_tells_what_is_left() {
     let mut rig = Rig::new();
-    rig.gate.lives(&"dustgate/i/a".into(), rig.server_ms + 30_000);
-    rig.gate.lives(&"dustgate/i/b".into(), rig.server_ms + 30_000);
+    rig.gate.lives(&"dustgate/i/a".into(), Term { token: 1, until: rig.server_ms + 30_000 });
+    rig.gate.lives(&"dustgate/i/b".into(), Term { token: 1, until: rig.server_ms + 30_000 });
     for key in rig.fill_up() {
         rig.end(&key);
     }
@@ -124,9 +124,9 @@ async fn instances_share_a_token_until_the_server_tells_what_is_left() {
     let now = rig.now();
     rig.told(Allowance { limit: 100, remaining: 50 }, now);
     assert_eq!(rig.gate.budget(), 39 + 25, "the other one gets as much");
-    rig.gate.lives(&"dustgate/i/c".into(), rig.server_ms + 10_000);
+    rig.gate.lives(&"dustgate/i/c".into(), Term { token: 1, until: rig.server_ms + 10_000 });
     assert_eq!(rig.gate.budget(), 39 + 16, "one that joins as well");
-    rig.gate.closed("dustgate/i/c");
+    rig.gate.closed("dustgate/i/c", 1);
     assert!(rig.lease("more").is_ok() && rig.gate.may_be_told_more());
     rig.told(Allowance { limit: 100, remaining: 14 }, now);
     assert!(!rig.gate.may_be_told_more(), "asking is a write, too");
@@ -156,7 +156,7 @@ async fn a_refusal_shows_what_may_be_written_and_a_minute_without_one_that_there
     rig.refused(60_000);
     assert_eq!(rig.gate.shown, Some(40));
     for key in leases {
-        rig.gate.closed(&key);
+        rig.gate.closed(&key, 1);
     }
     rig.wait(MINUTE);
     rig.admit(Class::Owed).unwrap();
@@ -236,4 +236,31 @@ fn the_limit_ends_with_the_servers_minute() {
     assert_eq!(rest_of_refusal(begin + 59_980, begin + 60_020), (second / 50, true), "heard in the next one");
     // The clock of the server is known so nearly.
     assert_eq!(rest_of_refusal(begin + 10, begin + 12), (second * 6 / 25, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_earlier_lease_leaves_the_newer_one_open() {
+    let mut rig = Rig::new();
+    let (key, until) = (Arc::<str>::from("k"), rig.server_ms + 30_000);
+    rig.gate.opened(&key, Term { token: 9, until });
+    rig.gate.lives(&key, Term { token: 9, until });
+    // What was behind a gap: the release and the renewal of the lease before it.
+    rig.gate.closed(&key, 8);
+    rig.gate.prolonged(&key, Term { token: 7, until: 0 });
+    rig.gate.lives(&key, Term { token: 7, until: 0 });
+    let term = Some(Term { token: 9, until });
+    assert_eq!((rig.gate.open.get(&key).copied(), rig.gate.members.get(&key).copied()), (term, term));
+    rig.gate.prolonged(&key, Term { token: 9, until: until + 1 });
+    assert_eq!(rig.gate.open[&key].until, until + 1);
+    rig.gate.closed(&key, 9);
+    assert!(rig.gate.open.is_empty() && rig.gate.members.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_begins_no_new_minute() {
+    let mut rig = Rig::new();
+    let leases = rig.fill_up().len();
+    assert_eq!(rig.admit(Class::Lease), Err(Denied::Kept));
+    let before = Moment { server_ms: rig.server_ms - 60 * MINUTE, ..rig.now() };
+    assert_eq!(rig.gate.admit(Class::Lease, before), Err(Denied::Kept), "after {leases}");
 }
