@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+#[path = "dust/assumptions.rs"]
+mod assumptions;
 #[path = "dust/likeness.rs"]
 mod likeness;
 #[path = "dust/replay.rs"]
