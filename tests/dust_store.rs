@@ -26,8 +26,12 @@ mod limited;
 mod listing;
 #[path = "dust_store/measure.rs"]
 mod measure;
+#[path = "dust_store/meet.rs"]
+mod meet;
 #[path = "dust_store/prune.rs"]
 mod prune;
+#[path = "fleet/purge.rs"]
+mod purge;
 #[path = "dust_store/refusals.rs"]
 mod refusals;
 #[path = "dust_store/replay.rs"]

@@ -10,6 +10,7 @@ mod failure;
 mod follow;
 mod herd;
 mod leader;
+mod meet;
 mod purge;
 mod quota;
 mod reads;

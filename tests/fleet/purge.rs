@@ -1,13 +1,15 @@
-//! A purge holds on every instance that confirmed it, whatever is in flight.
+//! A purge holds on every instance that confirmed it, whatever is in flight and in whichever store they meet: the suite
+//! says which (`meet`).
 
 use serde_json::json;
 
+use crate::meet::fleet;
 use crate::support::fleet::{Fleet, SLACK, name, timed, waits};
 use crate::support::proxy::Setup;
 use crate::support::{Answer, End, Gate, all};
 
 /// The first fetch is shut in by the gate, at its head or in its body; later ones are not.
-fn old_behind(fleet: &Fleet, path: &str, gate: &Gate, in_body: bool) {
+fn old_behind<S>(fleet: &Fleet<S>, path: &str, gate: &Gate, in_body: bool) {
     let gate = gate.clone();
     fleet.origin.on_each(path, move |seen| match (seen.nth, in_body) {
         (1, false) => Answer::cacheable("the old").held_by(&gate),
@@ -17,7 +19,7 @@ fn old_behind(fleet: &Fleet, path: &str, gate: &Gate, in_body: bool) {
 }
 
 async fn a_purge_beats_what_is_in_flight(in_body: bool) {
-    let fleet = Fleet::of(3).await;
+    let fleet = fleet(3, |setup| setup).await;
     let gate = Gate::shut();
     old_behind(&fleet, "/a", &gate, in_body);
     let leading = fleet.of[0].get("/a").asked().await;
@@ -65,7 +67,7 @@ async fn a_purge_beats_a_fill_in_its_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_at_one_instance_holds_on_all_when_it_is_answered() {
-    let fleet = Fleet::of(3).await;
+    let fleet = fleet(3, |setup| setup).await;
     fleet.origin.on_each("/a", |seen| Answer::cacheable(format!("version {}", seen.nth)));
     let mut names = Vec::new();
     for instance in &fleet.of {
@@ -89,7 +91,7 @@ async fn a_purge_at_one_instance_holds_on_all_when_it_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_soft_purge_has_it_validated_once() {
-    let fleet = Fleet::with(3, |setup| setup.route("grace = { while_revalidate = \"0s\" }")).await;
+    let fleet = fleet(3, |setup| setup.route("grace = { while_revalidate = \"0s\" }")).await;
     fleet.origin.on_each("/a", |seen| {
         let answer =
             if seen.field("if-none-match") == "\"e\"" { Answer::status(304) } else { Answer::ok("hello") };
@@ -110,7 +112,7 @@ async fn a_soft_purge_has_it_validated_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_posted_at_one_instance_is_asked_for_again_at_all() {
-    let fleet = Fleet::of(3).await;
+    let fleet = fleet(3, |setup| setup).await;
     let gets = std::sync::atomic::AtomicUsize::new(0);
     fleet.origin.on_each("/a", move |seen| {
         if seen.method == "POST" {
@@ -131,7 +133,7 @@ async fn what_is_posted_at_one_instance_is_asked_for_again_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_does_not_hear_a_purge_is_named_and_does_not_serve_the_old() {
     let adjust = |setup: Setup| setup.dust("trust = \"2s\"").dust("when_unsure = \"validate\"");
-    let fleet = Fleet::with(3, adjust).await;
+    let fleet = fleet(3, adjust).await;
     fleet.origin.on_each("/a", |seen| Answer::cacheable(["the old", "the new"][seen.nth.min(2) - 1]));
     fleet.of[0].fill("/a").await;
     fleet.settled("/a", "the old").await;

@@ -19,9 +19,10 @@ pub const LEASE: Duration = Duration::from_secs(2);
 pub const SLACK: Duration = Duration::from_secs(3);
 
 /// A running fleet.
-pub struct Fleet {
+pub struct Fleet<S = Server> {
     pub origin: Origin,
-    pub redis: Server,
+    /// The server in which the instances meet: a Redis, if a suite says nothing else.
+    pub redis: S,
     pub of: Vec<Proxy>,
     setup: Setup,
     shelf: TempDir,
@@ -54,15 +55,30 @@ impl Fleet {
     }
 
     async fn on(many: usize, shelf: TempDir, bodies: &str, adjust: impl FnOnce(Setup) -> Setup) -> Self {
-        let origin = Origin::start().await;
         let redis = Server::start(&[]).await;
+        let url = format!("url = \"redis://127.0.0.1:{}\"", redis.port);
+        Self::over(redis, &url, many, shelf, bodies, adjust).await
+    }
+}
+
+impl<S> Fleet<S> {
+    /// So many instances that meet in this server, which these lines of `[dust]` name.
+    pub async fn over(
+        server: S,
+        lines: &str,
+        many: usize,
+        shelf: TempDir,
+        bodies: &str,
+        adjust: impl FnOnce(Setup) -> Setup,
+    ) -> Self {
+        let origin = Origin::start().await;
         let setup = Proxy::before(&origin)
-            .dust(&format!("url = \"redis://127.0.0.1:{}\"", redis.port))
+            .dust(lines)
             .dust(&format!("lease_ttl = \"{}s\"", LEASE.as_secs()))
             .bodies(&format!("url = \"{bodies}\""));
         let setup = adjust(setup);
         let of = all((0..many).map(|_| setup.clone().start())).await;
-        Self { origin, redis, of, setup, shelf }
+        Self { origin, redis: server, of, setup, shelf }
     }
 
     /// One instance more.
