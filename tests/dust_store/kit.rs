@@ -36,7 +36,8 @@ pub async fn try_open(target: Target) -> Result<Server, Error> {
 pub struct Fleet {
     pub origin: Origin,
     pub of: Vec<Proxy>,
-    _bodies: TempDir,
+    /// Gone with the fleet.
+    pub bodies: TempDir,
 }
 
 impl Fleet {
@@ -48,7 +49,7 @@ impl Fleet {
             .bodies(&format!("url = \"file:{}\"", bodies.path().display()));
         let of = all((0..many).map(|_| setup.clone().start())).await;
         all(of.iter().map(Proxy::ready)).await;
-        Self { origin, of, _bodies: bodies }
+        Self { origin, of, bodies }
     }
 }
 
