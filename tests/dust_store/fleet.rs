@@ -9,19 +9,30 @@ use tokio::process::Command;
 
 use crate::kit::{self, STORE};
 
-/// Runs a drill in which all promises are to hold.
-async fn drill(server: &DustServer, store: &str, arguments: &[&str]) -> String {
+/// Leases and trust that are brief, so that what waits for their ends does not wait for long.
+const BRIEF: &str = "lease_ttl = \"2s\"\ntrust = \"2s\"\n";
+
+/// A drill that does not take long.
+const SMALL: [&str; 6] = ["--instances", "3", "--clients", "30", "--delay", "1s"];
+
+/// Runs a drill in which all promises are to hold, with these lines in `[dust]`.
+async fn drill(server: &DustServer, store: &str, lines: &str, arguments: &[&str]) -> String {
     let place = TempDir::with_prefix("dustgate-").unwrap();
     let (file, bodies) = (place.path().join("dustgate.toml"), place.path().join("bodies"));
     let text = format!(
-        "[dust]\nurl = \"{}\"\ntoken = \"{TOKEN}\"\nlease_ttl = \"2s\"\ntrust = \"2s\"\n[bodies]\nurl = \"file:{}\"\n",
+        "[dust]\nurl = \"{}\"\ntoken = \"{TOKEN}\"\n{lines}[bodies]\nurl = \"file:{}\"\n",
         server.url(store),
         bodies.display()
     );
     fs::write(&file, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dustgate"));
-    command.args(["drill", "-c"]).arg(&file).args(["--instances", "3", "--clients", "30", "--delay", "1s"]);
-    command.args(arguments).env("TMPDIR", place.path()).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(["drill", "-c"])
+        .arg(&file)
+        .args(arguments)
+        .env("TMPDIR", place.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     println!("{out}{err}");
@@ -35,7 +46,7 @@ async fn its_promises_hold() {
     let server = kit::server().await;
     let scenarios = "cold drip no-store purge leader-killed-0 leader-frozen store rolling";
     let only: Vec<_> = scenarios.split(' ').flat_map(|name| ["--only", name]).collect();
-    drill(&server, STORE, &only).await;
+    drill(&server, STORE, BRIEF, &[&SMALL[..], &only].concat()).await;
     let left: Vec<_> = server.rows(STORE).into_iter().filter(|path| path.contains("drill")).collect();
     assert_eq!(left, [""; 0]);
 }
@@ -48,5 +59,13 @@ async fn its_promises_hold_over_several_stores() {
     }
     let server = DustServer::start(setup).await;
     let only = ["--only", "cold", "--only", "drip", "--only", "purge", "--only", "leader-killed"];
-    drill(&server, &format!("{STORE}-{{0..3}}"), &only).await;
+    drill(&server, &format!("{STORE}-{{0..3}}"), BRIEF, &[&SMALL[..], &only].concat()).await;
+}
+
+/// Leases of 30 s, and the drill's own number of instances and clients.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes long: tests/run --long"]
+async fn its_promises_hold_with_the_settings_that_it_comes_with() {
+    let server = kit::server().await;
+    drill(&server, STORE, "", &[]).await;
 }
