@@ -253,7 +253,10 @@ async fn config_is_what_is_in_force() {
     let proxy = Proxy::before(&origin)
         .server("max_target = \"4KiB\"")
         .route("default_ttl = \"90s\"")
-        .more("[upstreams.other]\nurl = \"https://user:hunter2@other.test\"")
+        .more(
+            "[[routes]]\nname = \"keyed\"\npath = \"/keyed\"\nupstream = \"https://other.test\"\n\
+             request_headers = { set = { authorization = \"hunter2\" } }\n",
+        )
         .await;
     let config = proxy.admin_get("/v1/config").await;
     let json = config.json();
