@@ -52,6 +52,11 @@ impl KeyHash {
         first.copy_from_slice(&digest[..16]);
         Self(first)
     }
+
+    /// Its first half, where that tells enough apart.
+    pub fn short(self) -> u64 {
+        (u128::from_be_bytes(self.0) >> 64) as u64
+    }
 }
 
 impl Display for KeyHash {

@@ -10,10 +10,12 @@ pub mod codec;
 mod evidence;
 pub mod fields;
 mod life;
+pub mod tags;
 
 pub use evidence::{Bound, CarriedDigest, Evidence, Witness};
 pub use fields::{Fields, Lines};
 pub use life::Life;
+pub use tags::{MAX_TAG, MAX_TAGS, Tag, Tags};
 
 /// The longest text of a pointer or a note, in bytes.
 pub const MAX_POINTER: usize = 64 * 1024;
@@ -83,8 +85,6 @@ pub struct Manifest {
 
 /// Request fields with their values. Few records have any, and a `ThinVec` of none is one word.
 pub type Selecting = ThinVec<(HeaderName, Option<String>)>;
-/// Tags.
-pub type Tags = ThinVec<String>;
 
 /// The segments of a body. Most bodies have one, which then needs no allocation.
 pub type Segments = SmallVec<[Segment; 1]>;

@@ -46,6 +46,8 @@ reasons! {
     HeadTooLarge = "head-too-large", "the response's head, with the list of its body's segments, is longer than a record may be (64 KiB)", None;
     /// The response's head contradicts itself: no record can be made of it.
     Contradiction = "contradiction", "the response's head contradicts itself: no record can be made of it", None;
+    /// The response has more tags, or longer ones, than a record keeps.
+    Tags = "tags", "the response has more than 64 tags, or one of more than 128 bytes: a purge by a tag that is not kept would miss it", Some("tag_headers");
     /// The response is a stream without an end.
     EventStream = "event-stream", "the response is a stream of events without an end", None;
     /// The request carries Authorization, and the response does not grant sharing.
@@ -120,6 +122,7 @@ impl PassReason {
                 | Self::SetCookie
                 | Self::VaryStar
                 | Self::TooLarge
+                | Self::Tags
                 | Self::EventStream
                 | Self::NotUnderstood
         )

@@ -7,6 +7,7 @@ use super::etag::etag;
 use super::request::RequestFacts;
 use super::rules::Rules;
 use super::stored::{content_length, stored_headers};
+use super::tags::validated;
 use super::vary::{Varies, names_cookie, varies};
 use super::verdict::{Answer, Framing, Verdict, verdict};
 use crate::record::{Lines, Record};
@@ -89,8 +90,10 @@ pub fn refresh(
     if !selects_the_same(record, &merged, rules) {
         return None;
     }
+    let tags = validated(&record.tags, not_modified, rules)?;
     let merged = stored_headers(&merged, rules, received_at);
     Some(Record {
+        tags,
         headers: merged.into(),
         received_at,
         age_ms: lifetime.age_ms,

@@ -6,6 +6,7 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Settings, Written};
+use super::tags::TagFields;
 use crate::units;
 
 /// A route's rules, resolved: every setting has its value.
@@ -54,6 +55,10 @@ pub struct Rules {
     pub secrets: Vec<String>,
     /// Fields with credentials, known or added, that the key covers, as the key names them.
     pub keyed_secrets: Vec<HeaderName>,
+    /// The response fields that tags are read from.
+    pub tag_headers: Vec<HeaderName>,
+    /// Whether clients get those fields.
+    pub tag_fields: TagFields,
     /// Which request fields a fill carries.
     pub carried: Carried,
     /// Fields with a `_` in their name that fills carry, since the key has them. Fills leave out all other

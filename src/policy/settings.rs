@@ -6,6 +6,7 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
+use super::tags::TagFields;
 use super::{Carried, dashed};
 use crate::units::{self, Dur, List, Size};
 
@@ -42,6 +43,10 @@ pub struct Settings {
     pub secret_headers: List<String>,
     /// What Set-Cookie means.
     pub set_cookie: SetCookie,
+    /// Response fields that name a response's tags.
+    pub tag_headers: List<String>,
+    /// Whether clients get those fields.
+    pub tags: TagFields,
     /// What a Range that misses leads to.
     pub range: RangeMode,
     /// Whether bodies are stored that end with the connection, so that truncation cannot be detected.
@@ -72,6 +77,9 @@ pub struct Written {
 /// Called for each invalid setting: with its name, such as `ignore.0`, and the reason.
 pub type Wrong<'a> = dyn FnMut(&str, String) + 'a;
 
+/// The fields that name tags, unless a route says otherwise.
+const TAG_HEADERS: [&str; 4] = ["surrogate-key", "cache-tag", "xkey", "cache-groups"];
+
 /// Response directives that a route may ignore.
 pub const DIRECTIVES: [&str; 7] =
     ["max-age", "s-maxage", "expires", "no-cache", "must-revalidate", "private", "no-store"];
@@ -94,6 +102,8 @@ impl Default for Settings {
             cookies: Cookies::default(),
             secret_headers: List::default(),
             set_cookie: SetCookie::default(),
+            tag_headers: List(TAG_HEADERS.map(str::to_owned).into()),
+            tags: TagFields::default(),
             range: RangeMode::default(),
             store_unframed: false,
             max_object_size: Size(1 << 30),
@@ -142,6 +152,8 @@ impl Settings {
             max_object_size: self.max_object_size.0,
             store_unframed: self.store_unframed,
             secrets,
+            tag_headers: fields("tag_headers", &self.tag_headers.0, wrong),
+            tag_fields: self.tags,
             keys_authorization: false,
             keys_cookie: false,
             keyed_secrets: Vec::new(),

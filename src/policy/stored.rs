@@ -7,11 +7,13 @@ use super::cache_control::withheld;
 use super::date::http_date;
 use super::forward::response_headers;
 use super::rules::{Rules, SetCookie};
+use super::tags::strip_tags;
 use crate::record::Lines;
 
 /// The fields of a response as a record keeps them, and as all clients but the one that led get them:
 /// end-to-end ones (RFC 9111 §3.1), without those that no-cache and private withhold (§5.2.2.4, §5.2.2.7),
-/// without Set-Cookie under `set_cookie = "strip"`, without Age (it is in the record's times), and with a
+/// without Set-Cookie under `set_cookie = "strip"`, without the fields of tags unless the route passes them on
+/// (the record has the tags themselves), without Age (it is in the record's times), and with a
 /// Date.
 pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> HeaderMap {
     let mut kept = response_headers(headers);
@@ -23,6 +25,7 @@ pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> H
         // any other since RFC 6265: no client takes a cookie from it.
         kept.remove(header::SET_COOKIE);
     }
+    strip_tags(&mut kept, rules);
     kept.remove(header::AGE);
     kept.entry(header::DATE).or_insert_with(|| http_date(received_at));
     kept
@@ -31,7 +34,8 @@ pub fn stored_headers(headers: &HeaderMap, rules: &Rules, received_at: u64) -> H
 /// The fields that [`stored_headers`] leaves out and the client that led still gets, since the response is
 /// its own: Age, and those that no-cache and private withhold from others.
 pub fn own_headers(headers: &HeaderMap, rules: &Rules) -> HeaderMap {
-    let passed = response_headers(headers);
+    let mut passed = response_headers(headers);
+    strip_tags(&mut passed, rules);
     let mut own = HeaderMap::new();
     let mut fields = withheld(headers, rules);
     fields.push(header::AGE);

@@ -11,6 +11,7 @@ use super::pass::PassReason;
 use super::request::RequestFacts;
 use super::rules::{Rules, SetCookie};
 use super::stored::content_length;
+use super::tags::tags;
 use super::vary::{Varies, varies};
 use crate::record::LifetimeBy;
 
@@ -168,6 +169,9 @@ fn against_sharing(answer: &Answer, said: &Directives, varies: &Varies, rules: &
     }
     if headers.get(header::CONTENT_TYPE).is_some_and(|kind| is_endless(kind.as_bytes())) {
         return Some(PassReason::EventStream);
+    }
+    if tags(headers, rules).is_none() {
+        return Some(PassReason::Tags);
     }
     let length = match answer.framing {
         Framing::Length(length) => Some(length),

@@ -315,6 +315,7 @@ pub(crate) fn own(
     ticket.upstream_answered(&request.route, response.status, &response.timing);
     let status = cache_status::passed(reason, request.forward);
     let mut headers = response.headers;
+    policy::strip_tags(&mut headers, &request.route.rules);
     proxy.hop_headers.map_urls(&request, &mut headers);
     proxy.hop_headers.deliver(&request, &mut headers, Some(&status));
     let len = match response.framing {

@@ -17,15 +17,12 @@ use serde::de::IgnoredAny;
 
 use self::wire::{WireFailed, WireGrowing, WirePass, WireRecord, WireVary};
 use super::{
-    Fields, Life, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, Manifest, Note,
+    Fields, Life, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, MAX_TAGS, Manifest, Note,
     Pointer, Record, Segment, Spoken, VaryNode,
 };
 
 /// The format's version.
 const VERSION: u64 = 1;
-/// The most tags of a record, and the longest of them in bytes.
-const MAX_TAGS: usize = 64;
-const MAX_TAG: usize = 128;
 /// The most selecting fields.
 pub const MAX_FIELDS: usize = 32;
 /// Room for the text of most records: a longer text is moved while it is written.
@@ -225,8 +222,6 @@ fn check_head(record: &Record) -> Result<(), CodecError> {
     let mut values = record.select.iter().filter_map(|(_, value)| value.as_deref());
     holds(!values.any(|value| value.contains(char::is_control)), "select")?;
     holds(record.tags.len() <= MAX_TAGS, "tags")?;
-    let tag = |tag: &String| (1..=MAX_TAG).contains(&tag.len()) && !tag.contains(char::is_control);
-    holds(record.tags.iter().all(tag), "tags")?;
     let life = record.body.life.as_deref().unwrap_or_default();
     holds(life.len() <= MAX_LIFE && life.bytes().all(|byte| byte.is_ascii_graphic()), "life")?;
     holds(record.body.segments.len() <= MAX_SEGMENTS, "segments")
@@ -311,7 +306,7 @@ fn longest(record: &Record) -> usize {
         .select
         .iter()
         .map(|(name, value)| name.as_str().len() + value.as_ref().map_or(4, String::len) + 8);
-    let tags = record.tags.iter().map(|tag| tag.len() + 3);
+    let tags = record.tags.iter().map(|tag| tag.text().len() + 3);
     let plain = usize::try_from(record.weight()).unwrap_or(usize::MAX);
     let segments = record.body.segments.len() * MAX_SEGMENT;
     plain.saturating_add(select.chain(tags).sum()).saturating_mul(6).saturating_add(segments + 512)

@@ -10,7 +10,7 @@ use super::{Covered, Stamps, weight};
 use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::policy::{ReuseTerms, Rules};
-use crate::record::{Fields, Manifest, Record};
+use crate::record::{Fields, Manifest, Record, Tag};
 
 /// Mark: the record was used since [`super::Tier::was_used`] was last called for it.
 pub(super) const USED: u8 = 1;
@@ -126,9 +126,9 @@ impl Stored {
             + weight::of_segments(&record.body.segments)
             + weight::of_thin(record.select.len(), size_of::<(HeaderName, Option<String>)>())
             + selecting.sum::<u64>()
-            + weight::of_thin(record.tags.len(), size_of::<String>())
+            + weight::of_thin(record.tags.len(), size_of::<Tag>())
             + record.range.as_ref().map_or(0, |range| weight::taken(size_of_val(&**range)))
-            + record.tags.iter().map(text).sum::<u64>()
+            + record.tags.iter().map(|tag| weight::taken(tag.text().len())).sum::<u64>()
             + body
     }
 

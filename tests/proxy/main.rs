@@ -42,6 +42,7 @@ mod sharing;
 mod store_tls;
 #[path = "../support/kit.rs"]
 mod support;
+mod tags;
 mod targets;
 mod trailers;
 mod trial;

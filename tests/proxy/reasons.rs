@@ -74,6 +74,7 @@ fn cases() -> Vec<Case> {
         said(VaryStar, whole().field("Vary", "*")),
         Case { route: "small", ..said(TooLarge, whole()) },
         said(HeadTooLarge, whole().field("X-Long", &"x".repeat(70_000))),
+        said(Tags, whole().field("Surrogate-Key", &"t".repeat(129))),
         said(EventStream, whole().field("Content-Type", "text/event-stream")),
         said(Unframed, Answer::status(200).cache("max-age=60").until_close().part("hello")),
         said(NotCacheableStatus, Answer::status(302).field("Location", "/other").part("")),

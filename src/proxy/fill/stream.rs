@@ -14,7 +14,7 @@ use crate::proxy::fill::variants::{Came, Footing};
 use crate::proxy::fill::{Head, Job, framing};
 use crate::proxy::outcome::{Exchange, FlightOutcome, Leader, Phase};
 use crate::proxy::request::binding::Kind;
-use crate::record::{Binding, Manifest, Note, Record, Tags};
+use crate::record::{Binding, Manifest, Note, Record};
 use crate::telemetry::labels::{FillOutcome, Shed};
 use crate::tier::Stored;
 use crate::upstream::{self, ErrorKind};
@@ -419,7 +419,8 @@ impl Job {
             credentialed: self.ask.credentialed(),
             select: policy::selecting(fields, &self.headers).into(),
             range: range.map(Box::new),
-            tags: Tags::new(),
+            // With more tags than can be kept it would not be stored.
+            tags: policy::tags(&head.response.headers, &self.route.rules).unwrap_or_default(),
             body: Manifest::default(),
         };
         (record, len)

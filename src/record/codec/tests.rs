@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use super::{decode as decode_within, decode_note as decode_note_within};
-use crate::record::{Binding, Evidence, LifetimeBy, Witness};
+use crate::record::{Binding, Evidence, LifetimeBy, Tag, Witness};
 use crate::testkit::fixtures;
 
 fn decode(text: &str) -> Result<Pointer, CodecError> {
@@ -78,7 +78,7 @@ prop_compose! {
         Record {
             key: key.into(), born, token, status: StatusCode::from_u16(status).unwrap(),
             headers: headers.into_iter().collect(), received_at, age_ms, fresh_ms, swr_ms, sie_ms, keep_ms,
-            by, credentialed, select: select.into(), range: None, tags: tags.into(), body,
+            by, credentialed, select: select.into(), range: None, tags: tags.iter().filter_map(|text| Tag::new(text)).collect(), body,
         }
     }
 }

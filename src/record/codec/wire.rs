@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{CodecError, VERSION, growing, hex, letters, unhex, value};
 use crate::record::{
-    Binding, Evidence, Life, LifetimeBy, Manifest, Note, Record, Segment, Spoken, VaryNode, Witness,
+    Binding, Evidence, Life, LifetimeBy, Manifest, Note, Record, Segment, Spoken, Tag, VaryNode, Witness,
 };
 
 /// A record's text. To be written, it borrows what it can.
@@ -34,7 +34,8 @@ pub(super) struct WireRecord<'a> {
     credentialed: bool,
     select: Map<String, Value>,
     range: Option<(u64, u64, u64)>,
-    tags: Cow<'a, [String]>,
+    #[serde(borrow)]
+    tags: Vec<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<WireBody<'a>>,
     /// What marks a Vary node: with it, this is no record.
@@ -219,7 +220,7 @@ impl<'a> WireRecord<'a> {
             credentialed: record.credentialed,
             select: select.collect(),
             range: record.range(),
-            tags: Cow::Borrowed(&record.tags),
+            tags: record.tags.iter().map(|tag| Text(tag.text().into())).collect(),
             body: with_body.then(body),
             vary: None,
         }
@@ -257,6 +258,7 @@ impl<'a> WireRecord<'a> {
             };
             Ok((field(&name)?, value))
         });
+        let tags = self.tags.iter().map(|Text(text)| Tag::new(text)).collect::<Option<_>>();
         Ok(Record {
             key: (*self.key).into(),
             born: self.born,
@@ -277,7 +279,7 @@ impl<'a> WireRecord<'a> {
             credentialed: self.credentialed,
             select: select.collect::<Result<_, _>>()?,
             range: self.range.map(Box::new),
-            tags: self.tags.into_owned().into(),
+            tags: tags.ok_or(CodecError::Invalid("tags"))?,
             body,
         })
     }
