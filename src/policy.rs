@@ -64,7 +64,9 @@ pub use request::{RequestClass, RequestFacts, entrance, is_safe};
 pub use resume::{resumes, resumption, same_representation};
 pub use reuse::{Reuse, ReuseTerms, Ride, may_refresh_behind, may_ride, may_share_credentialed, reuse};
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
-pub use rules::{Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
+pub use rules::{
+    Carried, ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, RouteId, Rules, SetCookie,
+};
 pub use secret::{is_known_secret, mark_secrets};
 pub use settings::Settings;
 pub use stale::{ErrorCase, is_failure, stale_on_error};

@@ -36,6 +36,12 @@ pub trait Judge: Send + Sync {
         Judged::Absent
     }
 
+    /// Fills with a token below this can't answer the request: they have brought what a purge covers, which
+    /// shows only when their response is there (F8).
+    fn superseded(&self) -> Number {
+        0
+    }
+
     /// Returns the last known value, after the deadline, if it may be served stale (S13).
     fn stale(&self, value: Option<&Entry>) -> Option<Self::Found>;
 }
@@ -222,7 +228,7 @@ impl<J: Judge> Entering<'_, J> {
 
     /// Returns the token of `held` if a purge supersedes it for this request (F8).
     pub(super) fn void(&self, held: OwnLease) -> Option<Number> {
-        held.token.filter(|token| *token < self.superseded)
+        held.token.filter(|token| *token < self.superseded.max(self.judge.superseded()))
     }
 
     /// Remembers a holder that this request waits for.

@@ -104,7 +104,9 @@ impl<J: Judge> Entering<'_, J> {
             Judged::Absent => {}
         }
         if !ended {
-            return Ok(None);
+            // What it has just been told may show that a purge covers what it waits for.
+            let known = lock.filter(|_| void);
+            return Ok(known.and_then(|held| self.void(held)).map(WaitEnd::Void));
         }
         let Some(held) = lock else {
             return Ok(Some(if wake.is_some() { WaitEnd::Released } else { WaitEnd::Free }));

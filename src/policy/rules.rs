@@ -7,11 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{Settings, Written};
 use super::tags::TagFields;
+use crate::key::KeyHash;
 use crate::units;
+
+/// A route, by the hash of its name: the same on every instance that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RouteId(pub u32);
 
 /// A route's rules, resolved: every setting has its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
+    /// The route.
+    pub route: RouteId,
     /// Lifetime where the origin states none, in ms; only for 200, 203, 204, 301 and 308.
     pub default_ttl_ms: Option<u64>,
     /// The same for other statuses.
@@ -148,6 +155,16 @@ pub enum Carried {
     All,
     /// Host and these.
     Only(Vec<HeaderName>),
+}
+
+// === impl RouteId ===
+
+impl RouteId {
+    /// The route with this name. Never the default, which is no route.
+    pub fn of(name: &str) -> Self {
+        let hash = KeyHash::of(name).short();
+        Self(u32::try_from(hash >> 32).unwrap_or_default().max(1))
+    }
 }
 
 // === impl Rules ===

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
-use super::rules::{ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, Rules, SetCookie};
+use super::rules::{ClientCacheControl, Cookies, Heuristic, Ignore, RangeMode, RouteId, Rules, SetCookie};
 use super::tags::TagFields;
 use super::{Carried, dashed};
 use crate::units::{self, Dur, List, Size};
@@ -134,6 +134,7 @@ impl Settings {
             wrong("heuristic.fraction", "a share from 0 to 1 is meant".to_owned());
         }
         Rules {
+            route: RouteId::default(),
             default_ttl_ms: on(self.default_ttl),
             status_ttl_ms,
             max_ttl_ms: on(self.max_ttl),

@@ -191,7 +191,7 @@ fn look_without_taking(proxy: &Proxy, party: &Party<'_>, ask: &RequestFacts, fou
 
 /// Looks into memory, then into the store.
 async fn find_all(proxy: &Proxy, text: &str, route: &Route, headers: &HeaderMap) -> StoredHere {
-    let primary = CacheSlot::new(text, text, None);
+    let primary = CacheSlot::new(text, text, None, route.rules.route);
     let mut held = proxy.tier.find(text);
     if held.is_none() {
         held = read_held(proxy, &primary, route).await;

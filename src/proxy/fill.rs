@@ -151,7 +151,7 @@ impl Job {
             target: request.target.clone(),
             headers: Arc::new(request.headers.clone()),
             ask: request.ask,
-            past: proxy.past(place.url),
+            past: proxy.past(place.named()),
             place,
             owner,
             stale,
@@ -260,7 +260,7 @@ impl Job {
         let until = patience.map_or(self.deadline, |until| until.min(self.deadline));
         let (entered, judge) = loop {
             let judge = FillJudge::new(&self, Arc::clone(&live));
-            let superseded = self.past.hard(&proxy.stamps);
+            let superseded = self.past.hard(&proxy.stamps, self.place.named());
             let entered = proxy.flight.enter(&names, until, superseded, &judge).await;
             if !self.looks_again(&entered).await {
                 break (entered, judge);
@@ -269,7 +269,7 @@ impl Job {
         self.failed_lately = judge.failed_lately();
         let hash = self.place.key.hash();
         self.earlier.extend(judge.prior());
-        self.earlier.extend(proxy.negative_cache.prior(hash, self.place.url, &proxy.stamps));
+        self.earlier.extend(proxy.negative_cache.prior(hash, self.place.named(), &proxy.stamps));
         self.asked_at = proxy.now_ms();
         if let Some(last) = judge.last() {
             if !policy::answers(&self.headers, self.ask.want, &last.record) {
@@ -328,9 +328,10 @@ impl Job {
             return false;
         }
         self.proxy.grows_sure().await;
-        self.proxy.learn(&mut self.past);
-        let record = &found.record;
-        self.past.is_sure() && self.past.covers(&self.proxy.stamps, record.born, record.token) != Covered::No
+        self.proxy.learn(&mut self.past, self.place.named());
+        let (record, stamps) = (&found.record, &self.proxy.stamps);
+        let covered = || self.past.covers(stamps, self.place.named_with(record), record.born, record.token);
+        self.past.is_sure() && covered() != Covered::No
     }
 
     /// Returns whether the bytes of a body of this key can't be read, as far as this instance knows.
@@ -346,7 +347,7 @@ impl Job {
         }
         let (stored, usable) = store_lookup::kept_since(
             &self.proxy,
-            &self.place.key,
+            &self.place,
             &self.route,
             &self.ask,
             &self.headers,

@@ -8,11 +8,12 @@ use http::HeaderMap;
 use crate::clock::WallMs;
 use crate::key::target::Target;
 use crate::key::{Key, KeyHash};
-use crate::policy::{self, PassReason, RequestFacts};
+use crate::policy::{self, PassReason, RequestFacts, RouteId};
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
 use crate::proxy::state::Proxy;
 use crate::record::{Record, VaryNode};
 use crate::route::Route;
+use crate::tier::stamps::Named;
 use crate::tier::{Doubt, Held, Stored, url_hash};
 
 pub(crate) mod cache_status;
@@ -39,6 +40,8 @@ pub(crate) struct CacheSlot {
     pub key: Key,
     /// The hash of the URL, by which it is purged.
     pub url: KeyHash,
+    /// The route, by which it is purged too.
+    pub route: RouteId,
     /// The Vary node, if there is one.
     pub node: Option<Arc<VaryNode>>,
 }
@@ -122,7 +125,7 @@ pub(crate) fn look(
             held = proxy.tier.find(at);
             node = Some(found);
         }
-        let place = || CacheSlot::new(text, at, node.clone());
+        let place = || CacheSlot::new(text, at, node.clone(), route.rules.route);
         let Some(Held::Stored(stored)) = held else {
             let spoken = node
                 .as_ref()
@@ -164,7 +167,7 @@ pub(crate) fn weigh(
 pub(crate) fn place(proxy: &Proxy, route: &Route, target: &Target, headers: &HeaderMap) -> CacheSlot {
     let mut text = String::new();
     route.key_into(&mut text, target, headers);
-    let place = CacheSlot::new(&text, &text, None);
+    let place = CacheSlot::new(&text, &text, None, route.rules.route);
     match proxy.tier.find(&text) {
         Some(Held::Vary(node)) => place.under(node, headers),
         Some(Held::Stored(_)) | None => place,
@@ -187,18 +190,29 @@ pub(crate) fn keep_hint(proxy: &Proxy, node: &Arc<VaryNode>) {
 
 impl CacheSlot {
     /// A slot, from the texts of the primary key and of the key that the response is stored under.
-    pub(crate) fn new(primary: &str, at: &str, node: Option<Arc<VaryNode>>) -> Self {
+    pub(crate) fn new(primary: &str, at: &str, node: Option<Arc<VaryNode>>, route: RouteId) -> Self {
         let url = url_hash(primary);
         let primary = Key::new(primary);
         let key = if node.is_some() { Key::new(at) } else { primary.clone() };
-        Self { primary, key, url, node }
+        Self { primary, key, url, route, node }
+    }
+
+    /// What its response is purged by, but for its tags.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named { url: self.url, key: self.primary.text(), route: self.route, tags: &[] }
+    }
+
+    /// What this response of it is purged by.
+    pub(crate) fn named_with<'a>(&'a self, record: &'a Record) -> Named<'a> {
+        Named { tags: &record.tags, ..self.named() }
     }
 
     /// The slot of a request with these fields under a Vary node.
     pub(crate) fn under(&self, node: Arc<VaryNode>, headers: &HeaderMap) -> Self {
         let key = policy::variant_key(&self.primary, &node.fields, headers);
-        Self { primary: self.primary.clone(), key, url: self.url, node: Some(node) }
+        Self { primary: self.primary.clone(), key, url: self.url, route: self.route, node: Some(node) }
     }
+
     /// The Vary node that a response found here implies, if under it a request with these fields has another
     /// slot.
     pub(crate) fn node_by(&self, record: &Record, headers: &HeaderMap) -> Option<Arc<VaryNode>> {

@@ -44,7 +44,7 @@ pub(crate) async fn miss(
     mut place: CacheSlot,
     stale: Option<Arc<Stored>>,
 ) -> Next {
-    let mut arrival = proxy.arrival(place.url);
+    let mut arrival = proxy.arrival(place.named());
     let arrived = arrival.at;
     let Some(waiting) = proxy.waiters.enter() else {
         proxy.observer.shed(Shed::Waiters);
@@ -92,7 +92,7 @@ async fn wait(
         if !pace::moves_on(&proxy.dice, moves, deadline).await {
             break;
         }
-        proxy.learn(&mut arrival.past);
+        proxy.learn(&mut arrival.past, place.named());
         // Taken: a follower kept in the old flight would keep a fill going that no other request wants.
         let joined = match refused.take() {
             None => proxy.flights.join(&place.key.hash()),
@@ -104,7 +104,7 @@ async fn wait(
             && stale.is_none()
             && let Some((stored, _)) = store_lookup::kept_since(
                 proxy,
-                &place.key,
+                place,
                 &request.route,
                 &request.ask,
                 &request.headers,
@@ -123,7 +123,7 @@ async fn wait(
                 job.since(arrival.past).beside(lacked.flatten()).after(unbound).spawn(leader);
                 (follower, None)
             }
-            Joined::Follow(follower) if is_void(proxy, arrival, &follower) => {
+            Joined::Follow(follower) if is_void(proxy, place, arrival, &follower) => {
                 // Its bytes were asked for before a purge that this request came after (F8).
                 refused = Some(follower);
                 continue;
@@ -159,7 +159,7 @@ async fn wait(
             continue;
         }
         following.hears(&told, began);
-        proxy.learn(&mut arrival.past);
+        proxy.learn(&mut arrival.past, place.named());
         let step = step::step(proxy, request, place, told, arrival, &follower, lacked.is_none());
         let turn = match step::in_doubt(proxy, request, step, arrival) {
             FollowerAction::Move(turn) => turn,
@@ -187,6 +187,10 @@ async fn wait(
         };
         match turn {
             Move::Next => refused = Some(follower),
+            Move::Void(fill) => {
+                arrival.past.voids(fill);
+                refused = Some(follower);
+            }
             Move::Unbound(kind, binding) => {
                 if tells_little_by(&proxy.hop_headers, &binding, &Party::of(request, place.primary.hash())) {
                     sleep_until(deadline.min(Instant::now() + COURTESY)).await;
@@ -232,10 +236,10 @@ async fn wait(
 
 /// Returns whether a flight brings what a purge covers that the request came after, as far as is known before
 /// it has settled: by the lease that it has, or that it waits for.
-fn is_void(proxy: &Proxy, arrival: &Arrival, follower: &Follower) -> bool {
+fn is_void(proxy: &Proxy, place: &CacheSlot, arrival: &Arrival, follower: &Follower) -> bool {
     let info = follower.info();
     let token = if info.fence > 0 { info.fence } else { info.live.load(Ordering::Relaxed) };
-    token > 0 && arrival.past.hard(&proxy.stamps) > token
+    token > 0 && arrival.past.hard(&proxy.stamps, place.named()) > token
 }
 
 /// Answers from a record that a flight found or validated.

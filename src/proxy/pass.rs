@@ -101,7 +101,9 @@ async fn after_unsafe(
     route.key_into(&mut text, &request.target, &request.headers);
     // Its own stamp does not cover it, and each other stamp that it may be older than does.
     let head = Head { born, ..head };
-    match adopt(proxy, &request, CacheSlot::new(&text, &text, None), head, heard, counted).await {
+    match adopt(proxy, &request, CacheSlot::new(&text, &text, None, route.rules.route), head, heard, counted)
+        .await
+    {
         Ok((exchange, follower, me)) => respond::ride(proxy, request, &exchange, follower, me),
         Err(Some(response)) => own_alone(proxy, request, None, response, reason),
         Err(None) => respond::refuse(request, Cause::Upstream(ErrorKind::Truncated), None),
@@ -223,7 +225,7 @@ async fn adopt(
         return Err(Some(head.response));
     };
     // A stamp covers it, or may do so without this instance having heard of that.
-    let void = proxy.stamps.forbids(job.place.url, head.born) || !proxy.has_heard_all(heard);
+    let void = proxy.stamps.forbids(job.place.named(), head.born) || !proxy.has_heard_all(heard);
     if void
         || better::has_better(proxy, &job.place.key, &job.route.rules, head.born, head.response.status).await
     {

@@ -8,9 +8,9 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::member::{Parts, TrustState, WAITING};
-use super::stamps::Stamp;
 use super::stamps::life::SILENT;
 use super::stamps::owed::Purse;
+use super::stamps::{self, Scope, Stamp};
 use super::{Member, News};
 use crate::dust::{self, Error, Holder, Number};
 
@@ -44,10 +44,8 @@ impl Member {
         let read = timeout(self.settings.trust.max(self.settings.call_bound), stamps.read(&*self.parts.dust));
         let found = read.await.unwrap_or_else(late)?;
         state.stamps_at = Instant::now();
-        for stamp in &found {
-            stamps.take(*stamp);
-            self.host.saw(stamp.number);
-        }
+        stamps.take_all(&found, self.was_silent(state));
+        self.host.saw(highest(&found));
         let missing = stamps.missing(known, &found);
         // A number that this instance made up says nothing about the store's.
         let went_back = number <= seen && seen > stamps.made_up();
@@ -69,10 +67,16 @@ impl Member {
         let read = timeout(self.settings.trust / 4, stamps.read(&**dust)).await;
         let Ok(Ok(found)) = read else { return };
         state.stamps_at = Instant::now();
-        for stamp in found {
-            stamps.take(stamp);
-            self.host.saw(stamp.number);
-        }
+        stamps.take_all(&found, false);
+        self.host.saw(highest(&found));
+    }
+
+    /// Returns whether nothing was received for so long that stamps may have come and gone.
+    fn was_silent(&self, state: &TrustState) -> bool {
+        state.sure_at.is_some_and(|(at, wall)| {
+            let by_wall = Duration::from_millis(self.parts.dust.now_ms().saturating_sub(wall));
+            at.elapsed().max(by_wall) > SILENT
+        })
     }
 
     /// Writes the stamps that the store has not taken yet, before its content is trusted.
@@ -90,17 +94,13 @@ impl Member {
     /// Forgets what was kept here while nothing was received. If that was for long, also forgets what stamps
     /// may have covered that were written and expired meanwhile.
     fn forget_what_is_doubtful(&self, state: &TrustState) {
-        let Parts { dust, stamps, tier, .. } = &self.parts;
+        let Parts { stamps, tier, .. } = &self.parts;
         let number = self.host.seen() + 1;
         if stamps.cover_unnoted(number) {
             self.host.saw(number);
         }
         tier.drop_unbacked();
-        let silent = state.sure_at.is_some_and(|(at, wall)| {
-            let by_wall = Duration::from_millis(dust.now_ms().saturating_sub(wall));
-            at.elapsed().max(by_wall) > SILENT
-        });
-        if silent {
+        if self.was_silent(state) {
             stamps.missed(number);
             tier.clear();
         }
@@ -164,9 +164,17 @@ impl Member {
 
     async fn write_back(&self, stamp: Stamp) -> dust::Result<()> {
         let dust = &*self.parts.dust;
-        let lives = Duration::from_millis(stamp.until.saturating_sub(dust.now_ms()));
+        let lives = match stamp.scope {
+            Scope::Tag(_) => stamps::tags::LIVES,
+            _ => Duration::from_millis(stamp.until.saturating_sub(dust.now_ms())),
+        };
         let write = self.parts.stamps.write(dust, stamp.scope, stamp.force, lives, true);
         self.host.saw(self.bounded(write).await?);
         Ok(())
     }
+}
+
+/// The highest number among stamps; 0 if there are none.
+fn highest(stamps: &[Stamp]) -> Number {
+    stamps.iter().map(|stamp| stamp.number).max().unwrap_or(0)
 }

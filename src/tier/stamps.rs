@@ -10,7 +10,8 @@
 //! another stamp or record. An operator's purge is refused for neither.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -22,15 +23,21 @@ use crate::key::KeyHash;
 
 pub mod life;
 pub mod look;
+pub mod named;
+pub mod operator;
 pub mod owed;
 mod room;
+pub mod scope;
 mod table;
+pub mod tags;
 mod wire;
 
 use super::stood::Stood;
 use life::SLACK;
+pub use named::{Named, Names};
 use owed::Owed;
 pub use room::URLS;
+pub use scope::{Area, Covered, Force, Scope, TagName, Within};
 use table::{One, Table};
 
 /// The stamps that this instance has applied.
@@ -43,6 +50,8 @@ pub struct Stamps {
     /// How many stamps were applied. Numbers may come in any order; this count only rises.
     applied: AtomicU64,
     table: RwLock<Table>,
+    /// Whether all stamps of the store were read once.
+    whole: AtomicBool,
     /// Stamps that are not in the store yet.
     owed: Owed,
     /// The fills under way here: how many there are by the number they were born under.
@@ -87,35 +96,6 @@ pub struct Stamp {
     pub until: WallMs,
 }
 
-/// What a stamp covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
-    /// One URL, in all its variants.
-    Url(KeyHash),
-    /// Everything.
-    All,
-}
-
-/// The force of a purge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Force {
-    /// What it covers is a miss.
-    Hard,
-    /// What it covers is stale.
-    Soft,
-}
-
-/// How the stamps cover a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Covered {
-    /// Not at all.
-    No,
-    /// Stale: to be validated before it is used, except where stale is allowed.
-    Soft,
-    /// Gone: a miss.
-    Hard,
-}
-
 /// A fill under way. Until it is dropped, stamps that cover it are not forgotten here.
 #[derive(Debug)]
 pub struct Filling<'a> {
@@ -133,7 +113,8 @@ impl Stamps {
             max_life,
             newest: AtomicU64::new(0),
             applied: AtomicU64::new(0),
-            table: RwLock::default(),
+            table: RwLock::new(Table::new(max_life)),
+            whole: AtomicBool::new(false),
             owed: Owed::default(),
             filling: Mutex::default(),
             missed: AtomicU64::new(0),
@@ -147,10 +128,22 @@ impl Stamps {
     /// Applies every stamp that the store has. Before this the tier may not be trusted.
     pub async fn load(&self, dust: &dyn Dust) -> Result<usize, Error> {
         let found = self.read(dust).await?;
-        for stamp in &found {
+        self.take_all(&found, false);
+        Ok(found.len())
+    }
+
+    /// Applies all stamps that were read of the store. `gap`: some may have ended before they were heard of.
+    pub fn take_all(&self, found: &[Stamp], gap: bool) {
+        for stamp in found {
             self.take(*stamp);
         }
-        Ok(found.len())
+        if !self.whole.swap(true, Ordering::AcqRel) || gap {
+            let tags = found.iter().filter(|stamp| matches!(stamp.scope, Scope::Tag(_)));
+            let oldest = tags.map(|stamp| stamp.number).min();
+            let mut table = self.table_mut();
+            let count = self.applied.fetch_add(1, Ordering::AcqRel) + 1;
+            table.cover_the_rest(oldest, count);
+        }
     }
 
     /// Reads every stamp that the store has, without applying them.
@@ -196,16 +189,12 @@ impl Stamps {
     /// Each is compared by itself. That one is missing says nothing about the others, nor does its number:
     /// another instance may have purged since.
     pub fn missing(&self, mut known: Vec<Stamp>, found: &[Stamp]) -> Vec<Stamp> {
-        let mut there = Table::default();
+        let mut there = Table::new(self.max_life);
         for Stamp { scope, force, number, until } in found.iter().copied() {
-            there.apply(scope, force, One::stored(number, until));
+            there.apply(scope, force, One::stored(number, until), 0);
         }
         known.retain(|stamp| {
-            let [hard, soft] = match stamp.scope {
-                // A stamp over everything covers the URL too.
-                Scope::Url(url) => there.over(url),
-                Scope::All => [Force::Hard, Force::Soft].map(|force| there.get(Scope::All, force).number),
-            };
+            let [hard, soft] = there.does(stamp.scope);
             let does = if stamp.force == Force::Hard { hard } else { hard.max(soft) };
             does < stamp.number
         });
@@ -257,7 +246,7 @@ impl Stamps {
     fn alone(&self, scope: Scope, stood: Number) -> Alone {
         match scope {
             Scope::Url(url) if self.hard(url) == stood => Alone::Yes,
-            Scope::Url(_) | Scope::All => Alone::No,
+            _ => Alone::No,
         }
     }
 
@@ -333,10 +322,13 @@ impl Stamps {
     }
 
     fn merge(&self, scope: Scope, force: Force, one: One) {
-        self.table_mut().apply(scope, force, one);
-        // Last, so that a task that sees the new count also finds the stamp.
+        let mut table = self.table_mut();
+        let count = self.applied.load(Ordering::Acquire) + 1;
+        table.apply(scope, force, one, count);
+        // Last, so that a task that sees the new count also finds the stamp; and while the table is locked, so
+        // that each stamp has a count of its own.
         self.newest.fetch_max(one.number, Ordering::AcqRel);
-        self.applied.fetch_add(1, Ordering::AcqRel);
+        self.applied.store(count, Ordering::Release);
     }
 
     /// Forgets the stamps that expired before `now`, except those that still cover something here: URLs in
@@ -381,24 +373,29 @@ impl Stamps {
 
     /// The number of the newest hard stamp over a URL; 0 if there is none.
     pub fn hard(&self, url: KeyHash) -> Number {
-        self.table().over(url)[Force::Hard as usize]
+        self.table().over_url(url)[Force::Hard as usize]
     }
 
-    /// How the stamps cover a record born under `born` and last validated under `token`.
-    pub fn covers(&self, url: KeyHash, born: Number, token: Number) -> Covered {
-        let [hard, soft] = self.table().over(url);
-        if hard > born {
-            Covered::Hard
-        } else if soft > token {
-            Covered::Soft
-        } else {
-            Covered::No
-        }
+    /// How the stamps cover a record born under `born` and last validated under `token`. Its tags may be
+    /// unknown, or it may be named by the hash of its URL alone: then they are not looked at.
+    pub fn covers<'a>(&self, of: impl Into<Named<'a>>, born: Number, token: Number) -> Covered {
+        self.covers_since(of, born, token, 0)
+    }
+
+    /// As [`Stamps::covers`], for a record that was not covered when so many were applied as `checked` says.
+    pub fn covers_since<'a>(
+        &self,
+        of: impl Into<Named<'a>>,
+        born: Number,
+        token: Number,
+        checked: u64,
+    ) -> Covered {
+        self.table().covers(of.into(), born, token, checked)
     }
 
     /// Returns whether the response of a fill born under `born` must not be published.
-    pub fn forbids(&self, url: KeyHash, born: Number) -> bool {
-        born < self.missed.load(Ordering::Acquire) || self.hard(url) > born
+    pub fn forbids<'a>(&self, of: impl Into<Named<'a>>, born: Number) -> bool {
+        born < self.missed.load(Ordering::Acquire) || self.covers(of, born, Number::MAX) == Covered::Hard
     }
 
     /// When the newest soft stamp over a URL expires.
@@ -411,20 +408,22 @@ impl Stamps {
         self.max_life
     }
 
-    /// The newest stamps over a URL now.
-    pub fn stood(&self, url: KeyHash) -> Stood {
-        let [hard, soft] = self.table().over(url);
+    /// The newest stamps over a URL, and over the areas that it lies in, now.
+    pub fn stood<'a>(&self, of: impl Into<Named<'a>>) -> Stood {
+        let [hard, soft] = self.table().over_place(of.into());
         Stood { hard, soft }
     }
 
     /// Waits for the turns that a writer needs, always in this order.
     async fn turns_of(&self, scope: Scope) -> Vec<MutexGuard<'_, ()>> {
         let of = match scope {
-            Scope::Url(KeyHash(hash)) => {
-                let at = usize::from(hash[0]) % TURNS;
+            Scope::All => &self.turns[..],
+            scope => {
+                let mut hasher = DefaultHasher::new();
+                scope.hash(&mut hasher);
+                let at = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
                 &self.turns[at..=at]
             }
-            Scope::All => &self.turns,
         };
         let mut turns = Vec::new();
         for turn in of {

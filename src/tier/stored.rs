@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use bytes::Bytes;
 use http::HeaderName;
 
+use super::stamps::{Named, Names};
 use super::{Covered, Stamps, weight};
 use crate::dust::Number;
 use crate::key::KeyHash;
-use crate::policy::{ReuseTerms, Rules};
+use crate::policy::{ReuseTerms, RouteId, Rules};
 use crate::record::{Fields, Manifest, Record, Tag};
 
 /// Mark: the record was used since [`super::Tier::was_used`] was last called for it.
@@ -36,6 +37,8 @@ pub struct Stored {
     checked: AtomicU64,
     /// The number of its entry in the store; 0 while unknown.
     number: AtomicU64,
+    /// The route whose rules it is used by.
+    route: RouteId,
     /// [`USED`] and [`DOUBTED`] in one byte, so that a hit loads one.
     pub(super) mark: AtomicU8,
     /// [`UNBACKED`] and [`TAIL`] in one byte: with another one, the allocator would take 64 more for each record.
@@ -72,6 +75,7 @@ impl Stored {
             hash,
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
+            route: rules.route,
             mark: AtomicU8::new(0),
             flags: AtomicU8::new(flags),
             terms,
@@ -90,6 +94,7 @@ impl Stored {
             terms: self.terms,
             body,
             hash: self.hash,
+            route: self.route,
             checked: AtomicU64::new(0),
             number: AtomicU64::new(0),
             mark: AtomicU8::new(0),
@@ -138,6 +143,17 @@ impl Stored {
         if crate::key::is_of_url(key) { self.hash } else { url_hash(key) }
     }
 
+    /// What it is purged by.
+    pub fn named(&self) -> Named<'_> {
+        let Record { key, tags, .. } = &self.record;
+        Named { url: self.url(), key, route: self.route, tags }
+    }
+
+    /// The same, for as long as it is needed.
+    pub fn names(&self) -> Names {
+        self.named().owned(&self.record.key, &self.record.tags)
+    }
+
     /// Returns whether the body is held.
     pub fn has_body(&self) -> bool {
         self.has(TAIL) || self.body.is_some()
@@ -183,6 +199,7 @@ impl Stored {
             terms: self.terms,
             body,
             hash: self.hash,
+            route: self.route,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
@@ -206,6 +223,7 @@ impl Stored {
             terms: self.terms,
             body: self.body.clone(),
             hash: self.hash,
+            route: self.route,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             number: AtomicU64::new(self.number()),
             mark: AtomicU8::new(self.mark.load(Ordering::Relaxed)),
@@ -232,11 +250,11 @@ impl Stored {
     /// How purges cover it (F8). One comparison, unless a stamp was applied since it was last found not
     /// covered.
     pub fn covered(&self, stamps: &Stamps) -> Covered {
-        let newest = stamps.applied();
-        if self.checked.load(Ordering::Acquire) >= newest {
+        let (newest, checked) = (stamps.applied(), self.checked.load(Ordering::Acquire));
+        if checked >= newest {
             return Covered::No;
         }
-        let covered = stamps.covers(self.url(), self.record.born, self.record.token);
+        let covered = stamps.covers_since(self.named(), self.record.born, self.record.token, checked);
         if covered == Covered::No {
             self.checked.fetch_max(newest, Ordering::AcqRel);
         }

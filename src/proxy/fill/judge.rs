@@ -70,6 +70,8 @@ pub(crate) struct FillJudge {
     /// The number of the record that memory has, if that is past its lifetime: it need not be read again
     /// before the lease is taken.
     known: Number,
+    /// Fills below this number bring what a purge covers, by a tag that their heads have named.
+    void: AtomicU64,
 }
 
 impl FillJudge {
@@ -96,6 +98,7 @@ impl FillJudge {
             target: job.target.clone(),
             forwarded: job.forwarded.clone(),
             known: job.known(),
+            void: AtomicU64::new(0),
         }
     }
 
@@ -170,7 +173,8 @@ impl FillJudge {
 
     /// What the purges that the request came after say of a record.
     fn covers(&self, record: &Record) -> Covered {
-        self.past.covers(&self.proxy.stamps, record.born, record.token)
+        let named = self.place.named_with(record);
+        self.past.covers(&self.proxy.stamps, named, record.born, record.token)
     }
 
     fn record(&self, stored: Arc<Stored>) -> Judged<StoreSighting> {
@@ -249,7 +253,8 @@ impl FillJudge {
 
     fn note(&self, note: Note, live: Option<Number>) -> Judged<StoreSighting> {
         let now = self.proxy.now_ms();
-        let covered = |token| self.past.covers(&self.proxy.stamps, token, token) == Covered::Hard;
+        let stamps = &self.proxy.stamps;
+        let covered = |token| self.past.covers(stamps, self.place.named(), token, token) == Covered::Hard;
         let awaited = |token| self.first_note.get().is_some_and(|first| token > *first);
         let hash = self.place.key.hash();
         match note {
@@ -340,7 +345,11 @@ impl FillJudge {
             Ok(Use::Fresh { .. }) => {
                 Judged::Found(StoreSighting::Elsewhere(Elsewhere { head: stored, manifest, token }))
             }
-            Err(Unfit::Purged | Unfit::SoftlyPurged | Unfit::NotSelected) => Judged::Absent,
+            Err(Unfit::Purged) => {
+                self.void.fetch_max(token.saturating_add(1), Ordering::Relaxed);
+                Judged::Absent
+            }
+            Err(Unfit::SoftlyPurged | Unfit::NotSelected) => Judged::Absent,
             Err(Unfit::Lacking) if self.behind == Some(token) => Judged::Absent,
             Ok(_) | Err(_) => Judged::Apart,
         }
@@ -390,6 +399,10 @@ impl Judge for FillJudge {
             return Judged::Absent;
         }
         self.reuse(stored, covered, true)
+    }
+
+    fn superseded(&self) -> Number {
+        self.void.load(Ordering::Relaxed)
     }
 
     fn stale(&self, _: Option<&Entry>) -> Option<StoreSighting> {

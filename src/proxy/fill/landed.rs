@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::catalog::{FoundEntry, Reading};
+use crate::dust::Number;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::landings::Landing;
 use crate::tier::stamps::life::{Ends, SLACK, stamp_life};
@@ -27,7 +28,7 @@ pub(crate) fn landed(proxy: &Proxy, stored: &Stored) {
     proxy.landings.add(Landing {
         due: Instant::now() + settling,
         key: stored.hash,
-        url: stored.url(),
+        names: stored.names(),
         born: record.born,
         token: record.token,
         end: record.end(),
@@ -47,10 +48,14 @@ pub(crate) async fn look_at_landed(proxy: &Proxy) {
             proxy.landings.add(Landing { due: Instant::now() + SETTLING, ..landing });
             return;
         }
-        let Landing { url, born, token, end, .. } = landing;
-        match proxy.stamps.covers(url, born, token) {
-            Covered::No => {}
-            Covered::Hard => remove_covered(proxy, &landing).await,
+        let (url, end) = (landing.names.url, landing.end);
+        if proxy.stamps.covers(landing.names.named(), landing.born, landing.token) == Covered::Hard {
+            remove_covered(proxy, &landing).await;
+            continue;
+        }
+        // Other stamps than those of a URL live as long as any record may.
+        match proxy.stamps.covers(url, landing.born, landing.token) {
+            Covered::No | Covered::Hard => {}
             Covered::Soft if proxy.stamps.soft_until(url) >= end.saturating_add(SLACK_MS) => {}
             Covered::Soft => {
                 let lives = stamp_life(Ends::at(end), proxy.now_ms(), proxy.settings.max_life);
@@ -66,7 +71,9 @@ pub(crate) async fn look_at_landed(proxy: &Proxy) {
 /// Removes a record that a stamp covers, if it is still there.
 async fn remove_covered(proxy: &Proxy, landing: &Landing) {
     let covered = |found: &FoundEntry| match &found.reading {
-        Reading::Record(record) => proxy.stamps.hard(landing.url) > record.born,
+        Reading::Record(record) => {
+            proxy.stamps.covers(landing.names.named(), record.born, Number::MAX) == Covered::Hard
+        }
         Reading::Vary(_) | Reading::Foreign | Reading::Bad(_) => false,
     };
     let names = proxy.catalog.names_of(landing.key);

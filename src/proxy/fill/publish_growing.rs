@@ -18,7 +18,7 @@ use crate::policy::{self, RequestFacts, Reuse};
 use crate::proxy::Proxy;
 use crate::proxy::fill::Job;
 use crate::record::{Binding, Note, Record};
-use crate::tier::Stored;
+use crate::tier::{Covered, Stored};
 
 /// A body that is whole so soon after its head is published once, without a growing manifest.
 const HEADSTART: Duration = Duration::from_millis(25);
@@ -143,7 +143,7 @@ impl Job {
             lost = lost || !record.body.is_of(&self.proxy.bodies.life());
             // What a purge covers is only for requests that came before it. The store may forget the stamp
             // before this body ends, and a request that comes then must not find the body.
-            lost = lost || self.proxy.stamps.forbids(head.url(), head.record.born);
+            lost = lost || self.proxy.stamps.forbids(head.named(), head.record.born);
             let note = Note::Growing { token: fill.token(), head: Box::new(record.clone()), binding: None };
             // Too long for a note: riders wait for the whole.
             let Ok(text) = EntryText::note(&note) else { return };
@@ -152,7 +152,7 @@ impl Job {
                 // A purge made it void, or the lease was taken over: clients that have begun to read may
                 // finish.
                 self.tell_aside(fill.names(), fill.token(), &text, stays).await;
-                if kept && self.proxy.stamps.hard(head.url()) > head.record.born {
+                if kept && head.covered(&self.proxy.stamps) == Covered::Hard {
                     kept = false;
                     self.leave_to_riders(fill).await;
                 }

@@ -59,7 +59,7 @@ impl Job {
             }
         };
         let stamps = self.proxy.stamps.clone();
-        let (url, born) = (stored.url(), stored.record.born);
+        let (names, born) = (stored.names(), stored.record.born);
         let (bodies, life) = (self.proxy.bodies.clone(), self.life.clone());
         let (trust, dust) = (self.proxy.trust.clone(), self.proxy.dust.clone());
         // Stamps may be old here: then it can't be said whether a purge covers the record. What is only
@@ -71,12 +71,12 @@ impl Job {
         let heard = self.heard;
         // If the store began another life, the segments are not in it. An offer outlives this function: it
         // holds the count itself.
-        let counted = Counted::of(&self.proxy, url);
+        let counted = Counted::of(&self.proxy, names.url);
         let standing = move || {
             let _under_way = &counted;
             let now = dust.now_ms();
             let sure = trust.holds(now) && (leased || heard.all(&stamps, &trust, now));
-            if !sure || stamps.forbids(url, born) || bodies.life() != life {
+            if !sure || stamps.forbids(names.named(), born) || bodies.life() != life {
                 Standing::Covered
             } else {
                 Standing::Live

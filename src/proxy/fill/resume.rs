@@ -66,7 +66,7 @@ impl Job {
     pub(crate) fn may_resume(&self, fill: &Fill, record: &Record) -> bool {
         // A record that was published since is newer.
         let published = fill.value().and_then(|entry| self.proxy.catalog.record(entry, &self.place.key));
-        let covered = self.proxy.stamps.covers(self.place.url, record.born, record.token);
+        let covered = self.proxy.stamps.covers(self.place.named_with(record), record.born, record.token);
         let terms = ReuseTerms::of(record, &self.route.rules);
         let candidate = Candidate::of(record, &terms, covered);
         let stands = candidate.unless_purged(Strictness::HardAndSoft);

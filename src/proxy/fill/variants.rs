@@ -119,7 +119,7 @@ impl Job {
     /// find what this one brings. A fill that was asked for before a purge that this request came after gives
     /// way (F8).
     async fn attempt(&self, leader: &mut Leader, under: &CacheSlot) -> Attempt {
-        let superseded = self.past.hard(&self.proxy.stamps);
+        let superseded = self.past.hard(&self.proxy.stamps, self.place.named());
         let hash = under.key.hash();
         let may_stand = leader.also(&hash)
             // Requests that find the other flight void hear of this one by the store.
@@ -149,7 +149,8 @@ impl Job {
     async fn told_in_vain(&self, under: &CacheSlot) -> Option<Number> {
         match self.proxy.catalog.verdict(&under.key).await.ok()?? {
             Note::Growing { token, head, .. }
-                if self.past.covers(&self.proxy.stamps, head.born, head.token) == Covered::Hard =>
+                if self.past.covers(&self.proxy.stamps, under.named_with(&head), head.born, head.token)
+                    == Covered::Hard =>
             {
                 Some(token)
             }

@@ -14,14 +14,20 @@ pub(crate) fn noted(proxy: &Proxy, request: &CacheRequest, place: &CacheSlot, wa
     let binds = |binding: &Binding| {
         binding::binds(&proxy.hop_headers, binding, &Party::of(request, place.primary.hash()), waited)
     };
-    proxy.negative_cache.find(hash, place.url, &proxy.stamps, || proxy.flights.peek(&hash).is_some(), binds)
+    proxy.negative_cache.find(
+        hash,
+        place.named(),
+        &proxy.stamps,
+        || proxy.flights.peek(&hash).is_some(),
+        binds,
+    )
 }
 
 /// The same, without changing anything: for explanations.
 pub(crate) fn peek_noted(proxy: &Proxy, party: &Party<'_>, place: &CacheSlot) -> NoteResult {
     let hash = place.key.hash();
     let tried = || proxy.flights.peek(&hash).is_some();
-    proxy.negative_cache.peek(hash, place.url, &proxy.stamps, tried, |binding| {
+    proxy.negative_cache.peek(hash, place.named(), &proxy.stamps, tried, |binding| {
         binding::binds(&proxy.hop_headers, binding, party, false)
     })
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::key::Key;
 use crate::policy::RequestFacts;
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Use};
 use crate::proxy::lookup::{CacheSlot, languages, noted, taking_in};
@@ -53,17 +52,17 @@ pub(crate) async fn recall(proxy: &Proxy, request: &CacheRequest, place: &CacheS
 /// The response that memory has by now for a request which found none when it came, and how it may be used.
 pub(crate) fn kept_since(
     proxy: &Proxy,
-    key: &Key,
+    place: &CacheSlot,
     route: &Route,
     ask: &RequestFacts,
     headers: &HeaderMap,
     past: &Past,
 ) -> Option<(Arc<Stored>, Use)> {
-    let Some(Held::Stored(stored)) = proxy.tier.find(key.text()) else { return None };
+    let Some(Held::Stored(stored)) = proxy.tier.find(place.key.text()) else { return None };
     if proxy.doubt(past).is_some() {
         return None;
     }
-    let covered = past.covers(&proxy.stamps, stored.record.born, stored.record.token);
+    let covered = past.covers(&proxy.stamps, stored.named(), stored.record.born, stored.record.token);
     let criteria = Criteria { headers, ask, rules: &route.rules };
     let checked = Candidate::new(&stored, covered).check(Strictness::HardAndSoft, criteria, proxy.now_ms());
     checked.ok().map(|usable| (stored, usable))

@@ -44,6 +44,8 @@ pub(crate) enum End {
 pub(crate) enum Move {
     /// The next exchange of this key, with all other requests that can't use this one.
     Next,
+    /// The same: a purge that the request came after covers what the fill with this number brings.
+    Void(Number),
     /// The same, once, because this exchange is of a part that lacks what is asked for. Carries its number,
     /// if it is under way.
     Lacks(Option<Number>),
@@ -112,7 +114,7 @@ pub(crate) fn step(
             FollowerAction::End(End::Alone(reason))
         }
         FlightOutcome::Failed(failure) => {
-            if past.covers(&proxy.stamps, failure.token, failure.token) == Covered::Hard {
+            if past.covers(&proxy.stamps, place.named(), failure.token, failure.token) == Covered::Hard {
                 FollowerAction::NEXT
             } else if failure.ranged && first && !request.ask.want.is_ranged() {
                 // That another request's range failed says nothing of the whole.
@@ -139,6 +141,7 @@ fn step_past(
     match unfit {
         Unfit::NotSelected => step_aside(request, place, record),
         Unfit::Lacking => FollowerAction::Move(Move::Lacks(fence)),
+        Unfit::Purged => FollowerAction::Move(fence.map_or(Move::Next, Move::Void)),
         _ => FollowerAction::NEXT,
     }
 }
@@ -232,7 +235,10 @@ fn is_bound(proxy: &Proxy, binding: &Binding, request: &CacheRequest, place: &Ca
 
 /// What a flight has brought, under the purges that a request came after.
 fn candidate<'a>(proxy: &Proxy, stored: &'a Stored, past: &Past) -> Candidate<'a> {
-    Candidate::new(stored, past.covers(&proxy.stamps, stored.record.born, stored.record.token))
+    Candidate::new(
+        stored,
+        past.covers(&proxy.stamps, stored.named(), stored.record.born, stored.record.token),
+    )
 }
 
 // === impl FollowerAction ===

@@ -19,6 +19,7 @@ use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::record::Record;
 use crate::route::Route;
+use crate::tier::stamps::Named;
 use crate::tier::{Covered, Held, Stored, url_hash};
 
 /// The HEAD that was sent.
@@ -101,11 +102,13 @@ async fn publish_update(proxy: &Proxy, of: &Of, fill: Fill, record: Record) {
     let left = record.end().saturating_sub(proxy.now_ms());
     let Ok(text) = EntryText::record(&record) else { return fill.release().await };
     let (stamps, url, born) = (proxy.stamps.clone(), url_hash(&record.key), record.born);
+    let named = Named { url, key: &record.key, route: of.route.rules.route, tags: &record.tags };
+    let names = named.owned(&record.key, &record.tags);
     if !spelling::note_spelled(proxy, &record.key, url, Some(record.end())).await {
         return fill.release().await;
     }
     let (trust, dust) = (proxy.trust.clone(), proxy.dust.clone());
-    let standing = move || match stamps.covers(url, born, u64::MAX) {
+    let standing = move || match stamps.covers(names.named(), born, u64::MAX) {
         Covered::Hard => Standing::Covered,
         // Stamps may be old here: it can't be said what a purge covers.
         Covered::Soft | Covered::No if !trust.holds(dust.now_ms()) => Standing::Covered,

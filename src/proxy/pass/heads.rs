@@ -11,6 +11,7 @@ use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE};
 use http::{HeaderMap, Method, Response};
 use tokio::time::{Instant, timeout_at};
 
+use crate::dust::Number;
 use crate::flight::{Joined, Settled};
 use crate::key::{Key, KeyHash};
 use crate::policy::{self, Answer, Asks, Directives, PassReason, RequestFacts, Verdict, Want};
@@ -29,6 +30,8 @@ use crate::proxy::state::past::Arrival;
 use crate::proxy::state::under_way::Counted;
 use crate::proxy::state::{Proxy, pace};
 use crate::telemetry::labels::{Cache, FollowerEnd, Role, Scope, Shed, Source};
+use crate::tier::Covered;
+use crate::tier::stamps::Named;
 use crate::upstream::{self, ErrorKind, Interest, Lane};
 
 /// One exchange, in a task of its own: a client that leaves does not end it for the others.
@@ -61,7 +64,7 @@ pub(crate) async fn share_head(
     mut request: CacheRequest,
     place: CacheSlot,
 ) -> Response<ReplyBody> {
-    let mut arrival = proxy.arrival(place.url);
+    let mut arrival = proxy.arrival(place.named());
     let arrived = arrival.at;
     let began = Instant::now();
     let deadline = began + request.route.wait_timeout;
@@ -116,8 +119,8 @@ pub(crate) async fn share_head(
                 return respond::refuse(request, Cause::Upstream(error.kind), None);
             }
             Ok(Settled::Told(HeadOutcome::Shared(shared))) if !mine => {
-                proxy.learn(&mut arrival.past);
-                if answers_too(proxy, &shared, &request.ask, &arrival) {
+                proxy.learn(&mut arrival.past, place.named());
+                if answers_too(proxy, &shared, &request.ask, &place, &arrival) {
                     proxy.observer.followed(Scope::Instance, FollowerEnd::Rode, began.elapsed());
                     return answer_head(proxy, request, &shared);
                 }
@@ -137,10 +140,17 @@ pub(crate) async fn share_head(
 }
 
 /// Returns whether a request may be given the response to another one (F5, F8).
-fn answers_too(proxy: &Proxy, shared: &SharedHead, ask: &RequestFacts, arrival: &Arrival) -> bool {
+fn answers_too(
+    proxy: &Proxy,
+    shared: &SharedHead,
+    ask: &RequestFacts,
+    place: &CacheSlot,
+    arrival: &Arrival,
+) -> bool {
     let arrived = arrival.at;
     let unsure = arrived >= shared.sent && proxy.doubt(&arrival.past).is_some();
-    if arrival.past.hard(&proxy.stamps) > shared.born || unsure {
+    let named = Named { tags: &shared.tags, ..place.named() };
+    if arrival.past.covers(&proxy.stamps, named, shared.born, Number::MAX) == Covered::Hard || unsure {
         return false;
     }
     let age_ms = shared.age_ms.saturating_add(proxy.now_ms().saturating_sub(shared.received_at));
@@ -238,6 +248,8 @@ impl HeadExchange {
             framing: framing(response.framing),
         };
         let verdict = policy::verdict(&ask, &answer, rules);
+        // With more tags than can be kept it is not shared.
+        let tags = policy::tags(&response.headers, rules).unwrap_or_default();
         let age_ms = policy::initial_age(&response.headers, requested_at, received_at);
         let status = response.status;
         let said = Directives::of(&response.headers, rules).overlooking(rules.ignore);
@@ -258,6 +270,7 @@ impl HeadExchange {
             fresh_ms,
             sent,
             born,
+            tags,
             failed,
             once,
         })));

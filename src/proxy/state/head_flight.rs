@@ -8,6 +8,7 @@ use crate::dust::Number;
 use crate::flight;
 use crate::key::KeyHash;
 use crate::proxy::outcome::{Moment, PrivateResponse};
+use crate::record::Tags;
 use crate::upstream::{self, Interest};
 
 /// HEAD exchanges under way, by the hash of what they ask for.
@@ -41,6 +42,8 @@ pub(crate) struct SharedHead {
     /// When the exchange was sent; `born` is the highest number that was known then.
     pub(crate) sent: Moment,
     pub(crate) born: Number,
+    /// The tags that it names.
+    pub(crate) tags: Tags,
     /// The origin failed, and the failure holds for all that waited.
     pub(crate) failed: bool,
     /// It has no lifetime, and no directive forbids its use for the requests that came while it was under

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::clock::WallMs;
 use crate::dust::Number;
 use crate::key::KeyHash;
+use crate::tier::stamps::Names;
 
 /// The most records that are remembered. Beyond it the oldest are dropped unchecked.
 const MOST: usize = 65_536;
@@ -18,11 +19,11 @@ const MOST: usize = 65_536;
 pub(crate) struct Landings(Mutex<VecDeque<Landing>>);
 
 /// A record that was published.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Landing {
     pub(crate) due: Instant,
     pub(crate) key: KeyHash,
-    pub(crate) url: KeyHash,
+    pub(crate) names: Names,
     pub(crate) born: Number,
     pub(crate) token: Number,
     pub(crate) end: WallMs,

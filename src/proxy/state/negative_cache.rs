@@ -19,6 +19,7 @@ use crate::policy::PassReason;
 use crate::proxy::outcome::Failure;
 use crate::proxy::request::binding::{Kind, Prior, bound_for};
 use crate::record::{Binding, Bound};
+use crate::tier::stamps::Named;
 use crate::tier::{Covered, Stamps};
 
 /// The most bytes that are remembered, those of failed responses included: some 65 000 keys without one.
@@ -150,16 +151,16 @@ impl NegativeCache {
     /// Returns what is remembered of a key for a request. `binds` returns why a verdict binds the request;
     /// `tried` whether an exchange of that key is under way. Once a pass has run out, the first request gets
     /// [`NoteResult::Nothing`] and judges again; the others pass until it has.
-    pub(crate) fn find(
+    pub(crate) fn find<'a>(
         &self,
         key: KeyHash,
-        url: KeyHash,
+        of: impl Into<Named<'a>>,
         stamps: &Stamps,
         tried: impl FnOnce() -> bool,
         binds: impl FnOnce(&Binding) -> Option<Bound>,
     ) -> NoteResult {
         let Some(note) = self.held.get(&key) else { return NoteResult::Nothing };
-        if note.is_covered(url, stamps) || note.is_over() {
+        if note.is_covered(of, stamps) || note.is_over() {
             self.held.remove(&key);
             return NoteResult::Nothing;
         }
@@ -172,16 +173,16 @@ impl NegativeCache {
     }
 
     /// Like [`find`](Self::find), but changes nothing: for explanations.
-    pub(crate) fn peek(
+    pub(crate) fn peek<'a>(
         &self,
         key: KeyHash,
-        url: KeyHash,
+        of: impl Into<Named<'a>>,
         stamps: &Stamps,
         tried: impl FnOnce() -> bool,
         binds: impl FnOnce(&Binding) -> Option<Bound>,
     ) -> NoteResult {
         let Some(note) = self.held.peek(&key) else { return NoteResult::Nothing };
-        if note.is_covered(url, stamps) || note.is_over() {
+        if note.is_covered(of, stamps) || note.is_over() {
             return NoteResult::Nothing;
         }
         match note.says(binds, tried) {
@@ -197,13 +198,13 @@ impl NegativeCache {
     }
 
     /// Returns whether any verdict is remembered of a key, for whatever request.
-    pub(crate) fn has(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> bool {
-        self.held.peek(&key).is_some_and(|note| !note.is_covered(url, stamps) && note.is_in_time())
+    pub(crate) fn has<'a>(&self, key: KeyHash, of: impl Into<Named<'a>>, stamps: &Stamps) -> bool {
+        self.held.peek(&key).is_some_and(|note| !note.is_covered(of, stamps) && note.is_in_time())
     }
 
     /// The verdict that is remembered of a key, whatever requests it binds: another verdict may confirm it.
-    pub(crate) fn prior(&self, key: KeyHash, url: KeyHash, stamps: &Stamps) -> Option<Prior> {
-        let note = self.held.peek(&key).filter(|note| !note.is_covered(url, stamps) && !note.is_over())?;
+    pub(crate) fn prior<'a>(&self, key: KeyHash, of: impl Into<Named<'a>>, stamps: &Stamps) -> Option<Prior> {
+        let note = self.held.peek(&key).filter(|note| !note.is_covered(of, stamps) && !note.is_over())?;
         let evidence = note.what.binding()?.evidence;
         Some(Prior { kind: note.what.kind(), evidence })
     }
@@ -231,8 +232,8 @@ impl Weighter<KeyHash, Arc<VerdictNote>> for Weight {
 // === impl VerdictNote ===
 
 impl VerdictNote {
-    fn is_covered(&self, url: KeyHash, stamps: &Stamps) -> bool {
-        stamps.covers(url, self.token, self.token) == Covered::Hard
+    fn is_covered<'a>(&self, of: impl Into<Named<'a>>, stamps: &Stamps) -> bool {
+        stamps.covers(of, self.token, self.token) == Covered::Hard
     }
 
     fn is_in_time(&self) -> bool {

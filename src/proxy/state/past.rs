@@ -11,19 +11,22 @@
 use tokio::time::timeout;
 
 use crate::dust::Number;
-use crate::key::KeyHash;
 use crate::proxy::outcome::Moment;
 use crate::proxy::state::Proxy;
-use crate::tier::stamps::Stamps;
+use crate::tier::stamps::{Named, Stamps};
 use crate::tier::stood::Stood;
 use crate::tier::{Covered, Doubt};
 
-/// The purges over one URL that a request came after.
+/// The purges that a request came after, as far as they may be over what it asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Past {
-    url: KeyHash,
-    /// The stamps as they stood; none while this instance may not have heard of all.
+    /// The stamps over the URL and its areas as they stood; none while this instance may not have heard of
+    /// all.
     stood: Option<Stood>,
+    /// The number of the newest stamp then, whatever it was over.
+    newest: Number,
+    /// Fills below this number have brought what one of the purges covers.
+    void: Number,
 }
 
 /// When a request arrived, and after which purges.
@@ -36,25 +39,26 @@ pub(crate) struct Arrival {
 }
 
 impl Proxy {
-    /// The past of a request that arrives now.
-    pub(crate) fn past(&self, url: KeyHash) -> Past {
-        let mut past = Past { url, stood: None };
-        self.learn(&mut past);
+    /// The past of a request for that which arrives now.
+    pub(crate) fn past(&self, of: Named<'_>) -> Past {
+        let mut past = Past { stood: None, newest: Number::MAX, void: 0 };
+        self.learn(&mut past, of);
         past
     }
 
     /// Fills in a past that is not known yet, if this instance is sure of its stamps by now. The past then
     /// holds all purges until now: maybe more than necessary, never fewer.
-    pub(crate) fn learn(&self, past: &mut Past) {
+    pub(crate) fn learn(&self, past: &mut Past, of: Named<'_>) {
         // In this order: stamps that are read while the trust holds include all that was acknowledged.
         if past.stood.is_none() && self.trust.holds(self.now_ms()) {
-            past.stood = Some(self.stamps.stood(past.url));
+            past.stood = Some(self.stamps.stood(of));
+            past.newest = self.stamps.newest();
         }
     }
 
     /// The arrival of a request now.
-    pub(crate) fn arrival(&self, url: KeyHash) -> Arrival {
-        let past = self.past(url);
+    pub(crate) fn arrival(&self, of: Named<'_>) -> Arrival {
+        let past = self.past(of);
         Arrival { at: self.moments.next(), past }
     }
 
@@ -85,16 +89,29 @@ impl Past {
     }
 
     /// How the purges in it cover a record with the number `born`, last validated under `token`.
-    pub(crate) fn covers(&self, stamps: &Stamps, born: Number, token: Number) -> Covered {
-        self.over(stamps).covers(born, token)
+    pub(crate) fn covers(&self, stamps: &Stamps, of: Named<'_>, born: Number, token: Number) -> Covered {
+        let covered = self.over(stamps, of).covers(born, token);
+        // How the stamps of its tags stood is not known: they are taken as they stand now. What was asked for
+        // after all stamps that stood is covered by none of them. So a purge sends a request away no more
+        // often than from the exchanges that were under way when it came.
+        if covered == Covered::Hard || of.tags.is_empty() || born.min(token) >= self.newest {
+            return covered;
+        }
+        covered.max(stamps.covers(of, born, token))
     }
 
-    /// The number of the newest hard purge in it; 0 if there is none.
-    pub(crate) fn hard(&self, stamps: &Stamps) -> Number {
-        self.over(stamps).hard
+    /// The number below which a fill brings nothing for this request: that of the newest hard purge in it, or
+    /// of a fill that has brought what a purge covers; 0 if there is none.
+    pub(crate) fn hard(&self, stamps: &Stamps, of: Named<'_>) -> Number {
+        self.over(stamps, of).hard.max(self.void)
     }
 
-    fn over(&self, stamps: &Stamps) -> Stood {
-        self.stood.unwrap_or_else(|| stamps.stood(self.url))
+    /// Notes a fill that has brought what a purge covers: by a tag, which is only known now.
+    pub(crate) fn voids(&mut self, fill: Number) {
+        self.void = self.void.max(fill.saturating_add(1));
+    }
+
+    fn over(&self, stamps: &Stamps, of: Named<'_>) -> Stood {
+        self.stood.unwrap_or_else(|| stamps.stood(of))
     }
 }

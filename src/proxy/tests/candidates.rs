@@ -106,11 +106,11 @@ impl Bench {
         }
         let proxy = &self.one.proxy;
         let place = lookup::place(proxy, &asking.route, &asking.target, &asking.headers);
-        let before = proxy.past(place.url);
+        let before = proxy.past(place.named());
         if let Some(force) = force {
             proxy.stamps.apply(Scope::Url(place.url), force, STAMP);
         }
-        let past = if later { before } else { proxy.past(place.url) };
+        let past = if later { before } else { proxy.past(place.named()) };
         let record = self.record(place.key.text(), old, other, holds, life);
         Case { asking, place, record, past }
     }

@@ -7,7 +7,7 @@ use http::{HeaderName, Method, header};
 
 use super::{Settings, WrittenEdits};
 use crate::policy::settings::{Wrong, fields};
-use crate::policy::{self, Cookies, Rules};
+use crate::policy::{self, Cookies, RouteId, Rules};
 use crate::route::cookies;
 use crate::route::{
     Edits, Forward, HostPattern, IgnoredCookies, KeyedField, NamePattern, PathPattern, QueryRule, Route,
@@ -163,6 +163,7 @@ impl Route {
         }
         let keyed = || self.vary_on.iter().map(KeyedField::field);
         self.rules = Rules {
+            route: RouteId::of(&self.name),
             keys_authorization: self.covers(&header::AUTHORIZATION),
             keys_cookie: self.covers(&header::COOKIE),
             keyed_secrets: keyed().filter(|name| rules.is_secret(name.as_str())).cloned().collect(),

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use super::{Scope, Stamps};
 use crate::clock::WallMs;
-use crate::dust::{Dust, Usage};
+use crate::dust::{Dust, Room, Usage};
 
 /// How many URLs may have stamps in the store before clients may add no more; fewer, if that is more than a
 /// 32nd of its room. A stamp takes about 200 bytes there, and 100 in each instance.
@@ -31,10 +31,7 @@ impl Stamps {
     /// takes no more room. Stamps that only cover here, or have expired, take none.
     pub(super) fn has_place(&self, dust: &dyn Dust, scope: Scope) -> bool {
         let Scope::Url(url) = scope else { return true };
-        let share = dust
-            .room()
-            .map_or(u64::MAX, |room| (room.limit.count / SHARE).min(room.limit.bytes / SHARE / BYTES).max(1))
-            .min(URLS as u64);
+        let share = share(dust).min(URLS as u64);
         let now = dust.now_ms();
         let table = self.table();
         if (table.len() as u64) < share || table.is_stored(url, now) {
@@ -52,7 +49,15 @@ impl Stamps {
 
     /// The room that the stamps take in the store at `now`, estimated.
     pub fn usage(&self, now: WallMs) -> Usage {
-        let count = self.table().count_stored(now) as u64;
+        let table = self.table();
+        let (tags, buckets) = table.tags.len();
+        let count = (table.count_stored(now) + table.count_areas() + tags + buckets) as u64;
         Usage { count, bytes: count * BYTES }
     }
+}
+
+/// How many stamps of a kind a store has room for.
+pub(super) fn share(dust: &dyn Dust) -> u64 {
+    let of = |room: Room| (room.limit.count / SHARE).min(room.limit.bytes / SHARE / BYTES).max(1);
+    dust.room().map_or(u64::MAX, of)
 }

@@ -1,7 +1,11 @@
-//! The stamps in memory: the newest of each URL, and the newest over everything.
+//! The stamps in memory: the newest of each URL, area and tag, and the newest over everything.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
+use super::named::Named;
+use super::scope::{Area, Covered};
+use super::tags::Tagged;
 use super::{Force, Scope, Stamp};
 use crate::clock::WallMs;
 use crate::dust::Number;
@@ -24,19 +28,70 @@ pub(super) struct One {
 }
 
 /// As many as live in the store. No stamp is dropped for lack of room, and none covers another URL.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     by_url: HashMap<KeyHash, Both>,
+    areas: HashMap<Area, Both>,
+    /// The depths of the prefixes among them, as a set of bits.
+    depths: u64,
+    pub(super) tags: Tagged,
     all: Both,
+    /// The count of applied stamps when there was last one of a URL, of an area, and of a tag.
+    changed: [u64; 3],
 }
+
+/// The place of each kind in [`Table::changed`].
+const URLS: usize = 0;
+const AREAS: usize = 1;
+const TAGS: usize = 2;
 
 // === impl Table ===
 
 impl Table {
+    /// No stamps. No record is served that is older than `max_life`.
+    pub(super) fn new(max_life: Duration) -> Self {
+        Self {
+            by_url: HashMap::new(),
+            areas: HashMap::new(),
+            depths: 0,
+            tags: Tagged::new(max_life),
+            all: Both::default(),
+            changed: [0; 3],
+        }
+    }
+
     /// The numbers of the newest stamps over a URL, hard and soft.
-    pub(super) fn over(&self, url: KeyHash) -> [Number; 2] {
-        let [hard, soft] = self.by_url.get(&url).copied().unwrap_or_default();
-        [hard.number.max(self.all[0].number), soft.number.max(self.all[1].number)]
+    pub(super) fn over_url(&self, url: KeyHash) -> [Number; 2] {
+        newer(numbers(&self.all), self.by_url.get(&url))
+    }
+
+    /// The same over a URL and the areas that it lies in: all but its tags.
+    pub(super) fn over_place(&self, named: Named<'_>) -> [Number; 2] {
+        self.in_areas(named, self.over_url(named.url))
+    }
+
+    fn in_areas(&self, named: Named<'_>, over: [Number; 2]) -> [Number; 2] {
+        if self.areas.is_empty() {
+            return over;
+        }
+        named.areas(self.depths).fold(over, |over, area| newer(over, self.areas.get(&area)))
+    }
+
+    /// How the stamps cover a record that those which were applied up to the count `checked` do not. A kind of
+    /// which no stamp has come since is not looked at.
+    pub(super) fn covers(&self, named: Named<'_>, born: Number, token: Number, checked: u64) -> Covered {
+        let mut over = numbers(&self.all);
+        if self.changed[URLS] > checked {
+            over = newer(over, self.by_url.get(&named.url));
+        }
+        if self.changed[AREAS] > checked {
+            over = self.in_areas(named, over);
+        }
+        if self.changed[TAGS] > checked {
+            let [hard, soft] = self.tags.over(named);
+            over = [over[0].max(hard), over[1].max(soft)];
+        }
+        Covered::by(over, born, token)
     }
 
     /// The newest stamp of a scope and force.
@@ -44,20 +99,57 @@ impl Table {
         match scope {
             Scope::All => self.all[force as usize],
             Scope::Url(url) => self.by_url.get(&url).copied().unwrap_or_default()[force as usize],
+            Scope::Area(area) => self.areas.get(&area).copied().unwrap_or_default()[force as usize],
+            Scope::Tag(_) | Scope::Bucket(_) | Scope::Rest(_) => self.tags.get(scope, force),
         }
     }
 
-    /// Merges a stamp in: the highest number wins.
-    pub(super) fn apply(&mut self, scope: Scope, force: Force, one: One) {
-        match scope {
+    /// The numbers of the newest stamps that cover at least all of a scope, hard and soft.
+    pub(super) fn does(&self, scope: Scope) -> [Number; 2] {
+        let over = numbers(&self.all);
+        let of = match scope {
+            Scope::Url(url) => return self.over_url(url),
+            Scope::Tag(name) => self.tags.over_tag(name),
+            scope => [Force::Hard, Force::Soft].map(|force| self.get(scope, force).number),
+        };
+        [over[0].max(of[0]), over[1].max(of[1])]
+    }
+
+    /// Merges a stamp in: the highest number wins. `count`: how many were applied, with this one.
+    pub(super) fn apply(&mut self, scope: Scope, force: Force, one: One, count: u64) {
+        let kind = match scope {
             Scope::All => {
                 self.all[force as usize].merge(one);
                 let all = self.all;
                 self.by_url.retain(|_, both| both.shed(&all));
+                self.areas.retain(|_, both| both.shed(&all));
+                return;
             }
-            Scope::Url(_) if one.is_superseded(force, &self.all) => {}
-            Scope::Url(url) => self.by_url.entry(url).or_default()[force as usize].merge(one),
-        }
+            _ if one.is_superseded(force, &self.all) => return,
+            Scope::Url(url) => {
+                self.by_url.entry(url).or_default()[force as usize].merge(one);
+                URLS
+            }
+            Scope::Area(area) => {
+                if let Area::Prefix(depth, _) = area {
+                    self.depths |= 1 << depth;
+                }
+                self.areas.entry(area).or_default()[force as usize].merge(one);
+                AREAS
+            }
+            Scope::Tag(_) | Scope::Bucket(_) | Scope::Rest(_) => {
+                self.tags.apply(scope, force, one);
+                TAGS
+            }
+        };
+        self.changed[kind] = count;
+    }
+
+    /// Covers what stamps over tags have covered that ended before they were heard of, as in
+    /// [`Tagged::cover_the_rest`].
+    pub(super) fn cover_the_rest(&mut self, oldest: Option<Number>, count: u64) {
+        self.tags.cover_the_rest(oldest);
+        self.changed[TAGS] = count;
     }
 
     /// Every stamp that the store should have at `now`, ordered by number: the order of a hash table differs
@@ -65,32 +157,45 @@ impl Table {
     pub(super) fn known(&self, now: WallMs) -> Vec<Stamp> {
         let all = [(Scope::All, &self.all)].into_iter();
         let urls = self.by_url.iter().map(|(url, both)| (Scope::Url(*url), both));
+        let areas = self.areas.iter().map(|(area, both)| (Scope::Area(*area), both));
         let mut known: Vec<Stamp> = all
             .chain(urls)
+            .chain(areas)
             .flat_map(|(scope, both)| {
                 let of = |force| (scope, force, both[force as usize]);
                 [of(Force::Hard), of(Force::Soft)]
             })
             .filter(|(_, _, one)| one.number > 0 && one.until > now && !one.here_only)
             .map(|(scope, force, One { number, until, .. })| Stamp { scope, force, number, until })
+            .chain(self.tags.known(now))
             .collect();
         known.sort_unstable_by_key(|stamp| stamp.number);
         known
     }
 
-    /// Forgets the stamps of URLs that expired before `now`, except those of URLs in `still`, which cover
-    /// something here, and those above `oldest`, the number that the oldest fill under way here was born
-    /// under.
+    /// Forgets the stamps that expired before `now`, except those of URLs in `still`, which cover something
+    /// here, and those above `oldest`, the number that the oldest fill under way here was born under. Areas
+    /// have stamps for as long as any record may live.
     pub(super) fn forget(&mut self, now: WallMs, oldest: Number, still: &HashSet<KeyHash>) {
-        self.by_url.retain(|url, both| {
+        let ends = |both: &mut Both| {
             let lives = |one: &One| one.until > now || one.number > oldest;
-            for one in &mut *both {
-                if !still.contains(url) && !lives(one) {
-                    *one = One::default();
-                }
+            for one in both.iter_mut().filter(|one| !lives(one)) {
+                *one = One::default();
             }
-            both.iter().any(|one| one.number > 0)
+            both.iter().all(|one| one.number == 0)
+        };
+        self.by_url.retain(|url, both| still.contains(url) || !ends(both));
+        self.areas.retain(|_, both| !ends(both));
+        self.depths = self.areas.keys().fold(0, |depths, area| match area {
+            Area::Prefix(depth, _) => depths | 1 << depth,
+            Area::Route(_) | Area::Host(_) => depths,
         });
+        self.tags.forget(now, oldest);
+    }
+
+    /// How many areas have stamps.
+    pub(super) fn count_areas(&self) -> usize {
+        self.areas.len()
     }
 
     /// How many URLs have stamps.
@@ -139,6 +244,15 @@ impl One {
     }
 }
 
+fn numbers(both: &Both) -> [Number; 2] {
+    both.map(|one| one.number)
+}
+
+/// The higher numbers of the two.
+fn newer(over: [Number; 2], both: Option<&Both>) -> [Number; 2] {
+    both.map_or(over, |[hard, soft]| [over[0].max(hard.number), over[1].max(soft.number)])
+}
+
 trait Shed {
     /// Drops the stamps that `all` supersedes. Returns whether one is left.
     fn shed(&mut self, all: &Both) -> bool;
@@ -174,12 +288,12 @@ mod tests {
 
     #[test]
     fn however_many_urls_are_purged_no_other_is_covered() {
-        let mut table = Table::default();
+        let mut table = Table::new(Duration::from_hours(720));
         for n in 1..=70_000 {
-            table.apply(url(n), Force::Hard, one(n, 100));
+            table.apply(url(n), Force::Hard, one(n, 100), 1);
         }
-        assert_eq!(table.over(hash(70_001)), [0, 0]);
-        assert_eq!(table.over(hash(1)), [1, 0]);
+        assert_eq!(table.over_url(hash(70_001)), [0, 0]);
+        assert_eq!(table.over_url(hash(1)), [1, 0]);
         assert_eq!(table.len(), 70_000);
     }
 
@@ -188,12 +302,12 @@ mod tests {
         for (force, left) in
             [(Force::Hard, vec![(9, Force::Hard)]), (Force::Soft, vec![(3, Force::Hard), (9, Force::Hard)])]
         {
-            let mut table = Table::default();
-            table.apply(url(1), Force::Hard, one(3, 100));
-            table.apply(url(1), Force::Soft, one(4, 100));
-            table.apply(url(2), Force::Hard, one(9, 100));
-            table.apply(Scope::All, force, one(7, 100));
-            table.apply(url(3), Force::Soft, one(6, 100));
+            let mut table = Table::new(Duration::from_hours(720));
+            table.apply(url(1), Force::Hard, one(3, 100), 1);
+            table.apply(url(1), Force::Soft, one(4, 100), 1);
+            table.apply(url(2), Force::Hard, one(9, 100), 1);
+            table.apply(Scope::All, force, one(7, 100), 1);
+            table.apply(url(3), Force::Soft, one(6, 100), 1);
             let urls = table.known(0).into_iter().filter(|stamp| stamp.scope != Scope::All);
             assert_eq!(urls.map(|stamp| (stamp.number, stamp.force)).collect::<Vec<_>>(), left, "{force:?}");
         }
@@ -209,8 +323,8 @@ mod tests {
             (100, 4, &none, 1),
             (100, Number::MAX, &HashSet::from([hash(1)]), 1),
         ] {
-            let mut table = Table::default();
-            table.apply(url(1), Force::Hard, one(5, 100));
+            let mut table = Table::new(Duration::from_hours(720));
+            table.apply(url(1), Force::Hard, one(5, 100), 1);
             table.forget(now, oldest, still);
             assert_eq!(table.len(), left, "{now} {oldest} {still:?}");
         }
@@ -218,22 +332,22 @@ mod tests {
 
     #[test]
     fn what_is_here_only_is_not_expected_in_the_store() {
-        let mut table = Table::default();
-        table.apply(url(1), Force::Hard, One::here(5, 100));
-        assert_eq!((table.over(hash(1)), table.known(0).len()), ([5, 0], 0));
-        table.apply(url(1), Force::Hard, one(7, 100));
+        let mut table = Table::new(Duration::from_hours(720));
+        table.apply(url(1), Force::Hard, One::here(5, 100), 1);
+        assert_eq!((table.over_url(hash(1)), table.known(0).len()), ([5, 0], 0));
+        table.apply(url(1), Force::Hard, one(7, 100), 1);
         assert_eq!(table.known(0).len(), 1);
         assert_eq!(table.known(100).len(), 0, "it has ended");
     }
 
     #[test]
     fn only_what_the_store_has_takes_room_there() {
-        let mut table = Table::default();
-        table.apply(url(1), Force::Hard, One::here(5, 100));
+        let mut table = Table::new(Duration::from_hours(720));
+        table.apply(url(1), Force::Hard, One::here(5, 100), 1);
         assert_eq!((table.count_stored(0), table.is_stored(hash(1), 0)), (0, false));
-        table.apply(url(1), Force::Soft, one(4, 90));
-        table.apply(url(1), Force::Soft, One::here(7, 200));
-        table.apply(url(2), Force::Hard, one(6, 50));
+        table.apply(url(1), Force::Soft, one(4, 90), 1);
+        table.apply(url(1), Force::Soft, One::here(7, 200), 1);
+        table.apply(url(2), Force::Hard, one(6, 50), 1);
         for (now, count) in [(49, 2), (50, 1), (89, 1), (90, 0)] {
             assert_eq!(table.count_stored(now), count, "{now}");
         }

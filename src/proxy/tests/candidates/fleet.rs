@@ -152,7 +152,7 @@ fn step(step: &FollowerAction) -> char {
         FollowerAction::End(End::Alone(_)) => 'B',
         FollowerAction::Move(Move::At(_)) => 'A',
         FollowerAction::Move(Move::Lacks(_)) => 'L',
-        FollowerAction::Move(Move::Next) => '-',
+        FollowerAction::Move(Move::Next | Move::Void(_)) => '-',
         FollowerAction::End(_) | FollowerAction::Move(Move::Unbound(..)) => '?',
     }
 }

@@ -89,7 +89,7 @@ async fn what_memory_has_by_now() {
     let table = bench.table(async |case| {
         proxy.tier.keep(case.stored());
         let CacheRequest { route, ask, headers, .. } = &case.asking;
-        store_lookup::kept_since(proxy, &case.place.key, route, ask, headers, &case.past)
+        store_lookup::kept_since(proxy, &case.place, route, ask, headers, &case.past)
             .map_or('-', |(_, usable)| letter(usable))
     });
     is(

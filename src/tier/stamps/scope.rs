@@ -1,0 +1,129 @@
+//! What a stamp covers.
+
+use crate::dust::Number;
+use crate::key::KeyHash;
+use crate::policy::RouteId;
+
+/// What a stamp covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// One URL, in all its variants.
+    Url(KeyHash),
+    /// What lies in an area.
+    Area(Area),
+    /// What has a tag.
+    Tag(TagName),
+    /// What has a tag of a bucket.
+    Bucket(Bucket),
+    /// Nothing as long as the stamps of its tags live: it says that a bucket's tags were purged, for instances
+    /// that begin when those stamps are gone.
+    Rest(Bucket),
+    /// Everything.
+    All,
+}
+
+/// The URLs of a route, a host, or below a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Area {
+    /// What a route takes.
+    Route(RouteId),
+    /// What is of a host: the hash of its name, with the port if it has one in keys.
+    Host(KeyHash),
+    /// What begins with a prefix: the number of slashes in its path, and its hash.
+    Prefix(u8, KeyHash),
+}
+
+/// Where a tag is meant: on all hosts, on one, or at one origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Within(pub(super) u64);
+
+/// A tag, and where it is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagName {
+    /// Where.
+    pub within: Within,
+    /// The tag's hash.
+    pub tag: u64,
+}
+
+/// Tags whose hashes begin alike, and where they are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bucket {
+    /// Where.
+    pub within: Within,
+    /// Which of [`BUCKETS`]; any other number stands for all of them.
+    pub(super) at: u16,
+}
+
+/// How many buckets the tags of one place fall into.
+const BUCKETS: u16 = 1 << 14;
+/// The deepest prefix, in slashes of its path.
+pub const DEEPEST: u8 = 63;
+
+/// The force of a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Force {
+    /// What it covers is a miss.
+    Hard,
+    /// What it covers is stale.
+    Soft,
+}
+
+/// How the stamps cover a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Covered {
+    /// Not at all.
+    No,
+    /// Stale: to be validated before it is used, except where stale is allowed.
+    Soft,
+    /// Gone: a miss.
+    Hard,
+}
+
+// === impl Within ===
+
+impl Within {
+    /// All hosts.
+    pub const ANYWHERE: Self = Self(0);
+
+    /// One host (`api.example.com`), or one origin (`https://api.example.com`), as keys write them.
+    pub fn of(text: &str) -> Self {
+        // No text of a host is as good as none.
+        Self(KeyHash::of(text).short().max(1))
+    }
+}
+
+// === impl TagName ===
+
+impl TagName {
+    /// The bucket that the tag falls into.
+    pub(super) fn bucket(self) -> Bucket {
+        let at = u16::try_from(self.tag >> 50).unwrap_or_default();
+        debug_assert!(at < BUCKETS, "the first 14 bits");
+        Bucket { within: self.within, at }
+    }
+}
+
+// === impl Bucket ===
+
+impl Bucket {
+    /// All tags of a place.
+    pub(super) fn whole(within: Within) -> Self {
+        Self { within, at: u16::MAX }
+    }
+}
+
+// === impl Covered ===
+
+impl Covered {
+    /// How stamps with these numbers cover a record born under `born` and last validated under `token`.
+    pub(in crate::tier) fn by([hard, soft]: [Number; 2], born: Number, token: Number) -> Self {
+        if hard > born {
+            Self::Hard
+        } else if soft > token {
+            Self::Soft
+        } else {
+            Self::No
+        }
+    }
+}
