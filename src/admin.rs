@@ -17,12 +17,17 @@ use crate::drain;
 mod answer;
 mod guard;
 mod listener;
+mod purge;
+mod replay;
 mod settings;
 mod v1;
 
 pub use answer::Problem;
 pub use listener::{Limits, Places};
+pub use purge::{Purge, PurgeRequest};
 pub use settings::Settings;
+
+use replay::Replays;
 
 /// What the operator's port can ask of an instance, and have it do.
 #[async_trait]
@@ -41,7 +46,7 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn flights(&self, limit: usize) -> Value;
     /// Says which answer a request would get, and why.
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem>;
-    /// Purges a URL or everything.
+    /// Purges, or says what would be purged.
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem>;
     /// Begins the drain, as SIGTERM does.
     fn drain(&self);
@@ -70,28 +75,11 @@ pub struct ExplainRequest {
     pub headers: Vec<(String, String)>,
 }
 
-/// What to purge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PurgeRequest {
-    /// The scope.
-    pub what: Purge,
-    /// Whether what is purged becomes stale instead of being removed.
-    pub soft: bool,
-}
-
-/// The scope of a purge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purge {
-    /// One URL.
-    Url(String),
-    /// Everything that is stored.
-    All,
-}
-
 #[derive(Clone)]
 struct AdminState {
     desk: Arc<dyn AdminBackend>,
     settings: Arc<Settings>,
+    replays: Arc<Replays>,
 }
 
 /// The longest content of a request, in bytes.
@@ -111,14 +99,14 @@ pub async fn serve(
 
 /// The routes of the operator's port.
 pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings) -> Router {
-    let room = AdminState { desk, settings: Arc::new(settings) };
+    let room = AdminState { desk, settings: Arc::new(settings), replays: Arc::default() };
     let inner = Router::new()
         .route("/status", get(v1::status))
         .route("/config", get(v1::config))
         .route("/routes", get(v1::routes))
         .route("/flights", get(v1::flights))
         .route("/explain", get(v1::explain_url).post(v1::explain))
-        .route("/purge", post(v1::purge))
+        .route("/purge", post(purge::purge))
         .route("/drain", post(v1::drain))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::wrong_method)

@@ -18,6 +18,7 @@ mod check;
 mod demo;
 mod drill;
 mod manual;
+mod purge;
 mod trial;
 
 /// Exit code: the settings are wrong, or no instance can be built from them.
@@ -46,8 +47,8 @@ enum Command {
     /// Ask an origin twice, and say what would be stored of its answers, why, and by which settings. Stores
     /// nothing.
     Try(trial::Trial),
-    /// Purge one URL or everything.
-    Purge(ask::Purge),
+    /// Purge URLs, tags, prefixes, hosts, routes, or everything.
+    Purge(purge::Purge),
     /// Start a fleet with these settings on this machine, break its parts under load, and say which
     /// promises held. Touches nothing that is in use.
     Drill(drill::Drill),
@@ -85,7 +86,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => demo::start(demo).await,
             Command::Explain(explain) => ask::explain(explain).await,
             Command::Try(trial) => trial::run(trial).await,
-            Command::Purge(purge) => ask::purge(purge).await,
+            Command::Purge(purge) => purge::purge(purge).await,
             Command::Drill(drill) => drill::run(drill).await,
             Command::Sweep(config) => sweep(&config).await,
             Command::Completions { shell } => manual::completions(&mut Cli::command(), shell),

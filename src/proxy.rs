@@ -38,7 +38,7 @@
 
 pub use janitor::NotSwept;
 pub use pass::upload::Content;
-pub use purge::{Purge, PurgeError, Purged};
+pub use purge::{MOST, Matched, Order, Purge, PurgeError, Purged};
 pub use request::Client;
 pub use respond::body::ReplyBody;
 pub use settings::{Server, Settings};
@@ -99,6 +99,11 @@ impl Proxy {
     /// Purges what is stored. When it returns, every instance in `confirmed` has applied the purge.
     pub async fn purge(&self, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
         purge::purge(self, what, soft).await
+    }
+
+    /// Purges several things in one go.
+    pub async fn carry_out(&self, order: &Order) -> Result<Purged, PurgeError> {
+        purge::carry_out(self, order).await
     }
 
     /// Flights under way, oldest first, at most `limit`.

@@ -77,6 +77,15 @@ pub enum Held {
     Vary(Arc<VaryNode>),
 }
 
+/// How many entries were looked at, and how many were records that matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Looked at.
+    pub looked_at: usize,
+    /// Found.
+    pub found: usize,
+}
+
 #[derive(Debug, Clone)]
 struct Evictions {
     count: Arc<AtomicU64>,
@@ -329,6 +338,18 @@ impl Tier {
         if let Some(watch) = &self.watch {
             watch.index.sift(|key| self.memory.contains_key(key));
         }
+    }
+
+    /// Counts the records that match, among the first `most` entries in no particular order.
+    pub async fn count(&self, most: usize, matches: impl Fn(&Stored) -> bool) -> Counted {
+        let mut counted = Counted::default();
+        for (_, held) in self.memory.iter().take(most) {
+            // Other tasks run after some hundred entries.
+            consume_budget().await;
+            counted.looked_at += 1;
+            counted.found += usize::from(matches!(held, Held::Stored(stored) if matches(&stored)));
+        }
+        counted
     }
 
     /// Bytes held, as weighed.

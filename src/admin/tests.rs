@@ -95,14 +95,21 @@ async fn with_a_token_everything_under_v1_asks_for_it_and_health_stays_open() {
 }
 
 #[tokio::test]
-async fn a_purge_names_exactly_one_thing() {
+async fn a_purge_names_what_is_to_go() {
     for (content, wanted) in [
         (r#"{"url":"http://h/a"}"#, 200),
         (r#"{"all":true,"soft":true}"#, 200),
         (r#"{"all":false}"#, 400),
         (r"{}", 400),
         (r#"{"url":"http://h/a","all":true}"#, 400),
-        (r#"{"tag":"x"}"#, 400),
+        (r#"{"tag":"x"}"#, 200),
+        (
+            r#"{"tag":["x","y"],"within":"h","prefix":"http://h/a/","host":"h","route":["r"],"dry_run":true}"#,
+            200,
+        ),
+        (r#"{"within":"h"}"#, 400),
+        (r#"{"tag":[]}"#, 400),
+        (r#"{"tag":7}"#, 400),
         (r#"{"surprise":1}"#, 400),
         ("not json", 400),
     ] {

@@ -6,7 +6,7 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AdminState, ExplainRequest, Problem, Purge, PurgeRequest};
+use super::{AdminState, ExplainRequest, Problem};
 
 #[derive(Deserialize)]
 pub(super) struct Limit {
@@ -17,17 +17,6 @@ pub(super) struct Limit {
 #[derive(Deserialize)]
 pub(super) struct Url {
     url: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PurgeBody {
-    url: Option<String>,
-    tag: Option<String>,
-    prefix: Option<String>,
-    all: Option<bool>,
-    #[serde(default)]
-    soft: bool,
 }
 
 pub(super) async fn status(State(room): State<AdminState>) -> Json<Value> {
@@ -59,17 +48,12 @@ pub(super) async fn explain(State(room): State<AdminState>, content: Bytes) -> R
     room.desk.explain(question(value)?).await.map(Json)
 }
 
-pub(super) async fn purge(State(room): State<AdminState>, content: Bytes) -> Result<Json<Value>, Problem> {
-    let body: PurgeBody = parse(&content)?;
-    room.desk.purge(order(body)?).await.map(Json)
-}
-
 pub(super) async fn drain(State(room): State<AdminState>) -> Json<Value> {
     room.desk.drain();
     Json(json!({ "draining": true }))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(content: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(content: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(content).map_err(|error| Problem::bad_request(format!("the content: {error}")))
 }
 
@@ -80,18 +64,6 @@ fn question(mut value: Value) -> Result<ExplainRequest, Problem> {
         value["headers"] = Value::Array(pairs);
     }
     serde_json::from_value(value).map_err(|error| Problem::bad_request(format!("the content: {error}")))
-}
-
-fn order(body: PurgeBody) -> Result<PurgeRequest, Problem> {
-    let later = |what: &str| Problem::bad_request(format!("purge by {what} is not in this version"));
-    let what = match (body.url, body.tag, body.prefix, body.all) {
-        (Some(url), None, None, None) => Purge::Url(url),
-        (None, None, None, Some(true)) => Purge::All,
-        (None, Some(_), None, None) => return Err(later("tag")),
-        (None, None, Some(_), None) => return Err(later("prefix")),
-        _ => return Err(Problem::bad_request("say exactly one of \"url\": \"…\" and \"all\": true")),
-    };
-    Ok(PurgeRequest { what, soft: body.soft })
 }
 
 fn hundred() -> usize {

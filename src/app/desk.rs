@@ -13,7 +13,7 @@ use super::upstreams::Load;
 use crate::admin::{AdminBackend, ExplainRequest, Problem, Purge, PurgeRequest, Readiness};
 use crate::config::Settings;
 use crate::proxy::explain::{Origin, describe};
-use crate::proxy::{self, Proxy, PurgeError};
+use crate::proxy::{self, Order, Proxy, PurgeError, Purged};
 use crate::route::Route;
 use crate::telemetry::Cache;
 use crate::upstream::{self, HostRule};
@@ -86,16 +86,17 @@ impl AdminBackend for AdminAdapter {
     }
 
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
-        let (what, kind) = match order.what {
-            Purge::Url(url) => (proxy::Purge::Url(url), "url"),
-            Purge::All => (proxy::Purge::All, "all"),
+        let order = Order {
+            what: order.what.into_iter().map(thing).collect(),
+            soft: order.soft,
+            dry_run: order.dry_run,
+            by: order.by,
         };
-        match self.app.node.proxy.purge(&what, order.soft).await {
-            Ok(purged) => Ok(json!({
-                "kind": kind, "soft": order.soft, "number": purged.number,
-                "confirmed": purged.confirmed, "silent": purged.silent, "ms": purged.ms,
-            })),
-            Err(error @ PurgeError::Url(_)) => Err(Problem::bad_request(error.to_string())),
+        match self.app.node.proxy.carry_out(&order).await {
+            Ok(purged) => Ok(told(&order, &purged)),
+            Err(error @ (PurgeError::Url(_) | PurgeError::Wrong(_))) => {
+                Err(Problem::bad_request(error.to_string()))
+            }
             Err(error @ PurgeError::Store(_)) => Err(Problem::unavailable(error.to_string())),
         }
     }
@@ -104,6 +105,33 @@ impl AdminBackend for AdminAdapter {
         // If the channel is full, the drain has been asked for already.
         let _ = self.knock.try_send(());
     }
+}
+
+fn thing(what: Purge) -> proxy::Purge {
+    match what {
+        Purge::Url(url) => proxy::Purge::Url(url),
+        Purge::Tag { tag, host } => proxy::Purge::Tag { tag, host },
+        Purge::Prefix(prefix) => proxy::Purge::Prefix(prefix),
+        Purge::Host(host) => proxy::Purge::Host(host),
+        Purge::Route(route) => proxy::Purge::Route(route),
+        Purge::All => proxy::Purge::All,
+    }
+}
+
+/// The answer to a purge.
+fn told(order: &Order, purged: &Purged) -> Value {
+    let mut told = json!({
+        "kind": order.kind(), "soft": order.soft, "number": purged.number,
+        "confirmed": purged.confirmed, "silent": purged.silent, "ms": purged.ms,
+        "matched": purged.matched.records,
+    });
+    if purged.matched.estimated {
+        told["matched_is_estimated"] = true.into();
+    }
+    if order.dry_run {
+        told["dry_run"] = true.into();
+    }
+    told
 }
 
 fn route_status(app: &App, route: &Route) -> Value {

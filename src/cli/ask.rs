@@ -37,26 +37,11 @@ pub(super) struct Explain {
     config: Config,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Purge {
-    /// The URL to purge.
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    url: Option<String>,
-    /// Purge everything.
-    #[arg(long)]
-    all: bool,
-    /// Make it stale instead of removing it: it is validated before it is used again.
-    #[arg(long)]
-    soft: bool,
-    #[command(flatten)]
-    config: Config,
-}
-
 /// How long the answer to `/readyz` may take: a ready instance answers at once.
 const READY_BOUND: Duration = Duration::from_secs(2);
 
 /// The result of a request to the operator's port.
-enum Answer {
+pub(super) enum Answer {
     Said(Value),
     Refused(String),
     NobodyThere(String),
@@ -111,25 +96,6 @@ async fn alone(mut settings: Settings, question: ExplainRequest) -> Result<Value
     app.explain(question).await.map_err(|problem| fail(2, &problem.detail))
 }
 
-pub(super) async fn purge(purge: Purge) -> ExitCode {
-    let settings = match purge.config.load() {
-        Ok(settings) => settings,
-        Err(code) => return code,
-    };
-    let content = match &purge.url {
-        Some(url) => json!({ "url": url, "soft": purge.soft }),
-        None => json!({ "all": true, "soft": purge.soft }),
-    };
-    match ask(&settings, "/v1/purge", &content).await {
-        Answer::Said(value) => {
-            println!("{value}");
-            ExitCode::SUCCESS
-        }
-        Answer::Refused(text) => fail(FAILED, &text),
-        Answer::NobodyThere(text) => fail(FAILED, &format!("no instance answers on the admin port: {text}")),
-    }
-}
-
 /// Asks an instance whether it is ready. Returns its text, or why it is not ready.
 pub(super) async fn ready(settings: &Settings) -> Result<String, String> {
     alive(&format!("http://{}/readyz", door(settings))).await
@@ -163,7 +129,7 @@ fn client() -> Result<reqwest::Client, String> {
     client.tls_certs_only([]).build().map_err(|error| error.to_string())
 }
 
-async fn ask(settings: &Settings, path: &str, content: &Value) -> Answer {
+pub(super) async fn ask(settings: &Settings, path: &str, content: &Value) -> Answer {
     let client = match client() {
         Ok(client) => client,
         Err(error) => return Answer::Refused(error),

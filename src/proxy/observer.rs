@@ -29,6 +29,19 @@ pub struct Observer {
     ids: AtomicU64,
 }
 
+/// The data of a purge's line in the log.
+#[derive(Debug)]
+pub(crate) struct Audit<'a> {
+    /// The kinds of the things that were purged, each once.
+    pub kinds: Vec<Purge>,
+    pub soft: bool,
+    /// What was purged, and the field of the line that says so.
+    pub what: String,
+    pub field: &'static str,
+    /// The name of the token that it was ordered with.
+    pub by: Option<&'a str>,
+}
+
 /// The data of a fill's line in the log. Begin with [`FillReport::new`] and set what is known.
 #[derive(Debug)]
 pub(crate) struct FillReport<'a> {
@@ -219,16 +232,20 @@ impl Observer {
         self.metrics.bodies.swept(swept.removed);
     }
 
-    pub(crate) fn purged(&self, kind: Purge, soft: bool, number: Number, what: Option<&str>, took: Duration) {
-        self.metrics.purges.purged(kind, soft, took);
+    /// An operator's purge was carried out: of things of these kinds, with this text.
+    pub(crate) fn purged(&self, audit: &Audit<'_>, number: Number, took: Duration) {
+        for kind in &audit.kinds {
+            self.metrics.purges.purged(*kind, audit.soft, took);
+        }
         self.metrics.dust.set_purge_number(number);
+        let kinds: Vec<&str> = audit.kinds.iter().map(|kind| kind.as_str()).collect();
         let mut event = Event::new(Level::Info, "purge", "purged")
-            .with("kind", kind.as_str())
-            .with("soft", soft)
-            .with("number", number);
-        if let Some(what) = what {
-            // The path is enough; values of a query may be secret.
-            event = event.with("url", what.split('?').next().unwrap_or_default());
+            .with("kind", kinds.join(" "))
+            .with("soft", audit.soft)
+            .with("number", number)
+            .with(audit.field, audit.what.as_str());
+        if let Some(by) = audit.by {
+            event = event.with("by", by);
         }
         self.log.audit(event);
     }

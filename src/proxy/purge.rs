@@ -2,44 +2,46 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use futures_util::future::join;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
+use crate::clock::millis;
 use crate::dust::{Error, Number, within};
-use crate::key::target::{self, Refusal};
+use crate::key::target::Refusal;
 use crate::proxy::purge::invalidate::Called;
+use crate::proxy::purge::order::Stamping;
 use crate::proxy::state::Proxy;
-use crate::telemetry::labels;
 use crate::tier::stamps::life::{OPERATOR, stamp_life};
 use crate::tier::stamps::{Force, Scope};
 
 pub(crate) mod invalidate;
+mod matched;
+pub(crate) mod order;
 pub(crate) mod owed;
+
+pub use matched::Matched;
+pub use order::{MOST, Order, Purge};
 
 /// How long, in call bounds, a stamp write that the caller gave up may still end and be applied here at once.
 /// It is not unlimited, because no other stamp of its URL is written meanwhile; a stamp that lands later is
 /// heard of from the store.
 const LATE: u32 = 5;
-
-/// What to purge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purge {
-    /// One URL, in all its variants, and whatever else its key consists of.
-    Url(String),
-    /// Everything.
-    All,
-}
+/// How many stamps are written at a time.
+const AT_A_TIME: usize = 16;
 
 /// A purge that every instance in `confirmed` has applied. An instance in `silent` serves from its memory no
 /// longer than its trust lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Purged {
-    /// The stamp's number.
+    /// The highest number of its stamps; 0 if nothing was to be purged yet.
     pub number: Number,
     /// Instances that have applied it.
     pub confirmed: Vec<String>,
     /// Instances that did not confirm in time.
     pub silent: Vec<String>,
+    /// How many records in this instance's memory it covers.
+    pub matched: Matched,
     /// How long it took, in ms.
     pub ms: u64,
 }
@@ -50,52 +52,74 @@ pub enum PurgeError {
     /// No request can have this URL.
     #[error("not a URL that a request could ask for: {}", .0)]
     Url(Refusal),
+    /// Nothing can be meant by it.
+    #[error("{0}")]
+    Wrong(String),
     /// The store did not take the stamp, or did not say which instances there are: the purge can't be
     /// promised.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// Purges. When this returns, no request that comes later is answered with what the purge covers, on this
-/// instance or any that confirmed.
+/// Purges one thing, as [`carry_out`] does.
 pub(crate) async fn purge(proxy: &Proxy, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
-    let began = Instant::now();
-    let force = if soft { Force::Soft } else { Force::Hard };
-    let (of, line, kind) = match what {
-        Purge::All => (None, None, labels::Purge::All),
-        Purge::Url(url) => {
-            let text = text_of_url(proxy, url).map_err(PurgeError::Url)?;
-            let line = text.lines().next().unwrap_or_default().to_owned();
-            (Some(Called::of(&text)), Some(line), labels::Purge::Url)
-        }
-    };
-    let number = write_purge(proxy, of, force).await?;
-    let (confirmed, silent) = match &proxy.member {
-        None => (vec![proxy.settings.instance.to_string()], Vec::new()),
-        Some(member) => {
-            let all = member.confirmed(number).await?;
-            (all.confirmed, all.silent)
-        }
-    };
-    let ms = crate::clock::millis(began.elapsed());
-    proxy.observer.purged(kind, soft, number, line.as_deref(), began.elapsed());
-    Ok(Purged { number, confirmed, silent, ms })
+    carry_out(proxy, &Order { what: vec![what.clone()], soft, ..Order::default() }).await
 }
 
-/// Writes the stamp of a purge. The caller waits no longer than for any call of a shared store; if the stamp
-/// lands a moment later, it is applied here all the same.
-async fn write_purge(proxy: &Proxy, of: Option<Called>, force: Force) -> Result<Number, Error> {
-    let (scope, lives) = match &of {
-        None => (Scope::All, proxy.settings.max_life),
-        Some(called) => (Scope::Url(called.url), purge_lives(proxy, called).await),
+/// Purges. When this returns, no request that comes later is answered with what the purge covers, on this
+/// instance or any that confirmed. If the store fails on the way, some of it may be purged already.
+pub(crate) async fn carry_out(proxy: &Proxy, order: &Order) -> Result<Purged, PurgeError> {
+    let began = Instant::now();
+    if order.what.is_empty() || order.what.len() > MOST {
+        return Err(PurgeError::Wrong(format!("1 to {MOST} things are purged in one go")));
+    }
+    let stampings: Vec<Stamping> =
+        order.what.iter().map(|one| one.stamping(proxy)).collect::<Result<_, _>>()?;
+    if order.dry_run {
+        let matched = matched::matched(proxy, &stampings).await;
+        return Ok(Purged { matched, ms: millis(began.elapsed()), ..Purged::default() });
+    }
+    let force = if order.soft { Force::Soft } else { Force::Hard };
+    let writes = stampings.iter().cloned().map(|stamping| write_stamp(proxy, stamping, force));
+    let mut numbers = stream::iter(writes).buffer_unordered(AT_A_TIME);
+    let mut number = 0;
+    while let Some(written) = numbers.next().await {
+        number = written?.max(number);
+    }
+    drop(numbers);
+    let confirmed = async {
+        match &proxy.member {
+            None => Ok((vec![proxy.settings.instance.to_string()], Vec::new())),
+            Some(member) => member.confirmed(number).await.map(|all| (all.confirmed, all.silent)),
+        }
+    };
+    let (confirmed, matched) = join(confirmed, matched::matched(proxy, &stampings)).await;
+    let (confirmed, silent) = confirmed?;
+    proxy.observer.purged(&order.audit(), number, began.elapsed());
+    Ok(Purged { number, confirmed, silent, matched, ms: millis(began.elapsed()) })
+}
+
+/// Writes one stamp. The caller waits no longer than for any call of a shared store; if the stamp lands a
+/// moment later, it is applied here all the same.
+async fn write_stamp(proxy: &Proxy, stamping: Stamping, force: Force) -> Result<Number, Error> {
+    let lives = match &stamping {
+        Stamping::Url(called) => purge_lives(proxy, called).await,
+        Stamping::Area(_) | Stamping::Tag(_) | Stamping::All => proxy.settings.max_life,
+    };
+    let (stamps, dust) = (proxy.stamps.clone(), proxy.dust.clone());
+    let write = async move {
+        match stamping {
+            Stamping::Url(called) => stamps.write(&*dust, Scope::Url(called.url), force, lives, true).await,
+            Stamping::Area(area) => stamps.write_area(&*dust, area, force).await,
+            Stamping::Tag(name) => stamps.write_tag(&*dust, name, force).await,
+            Stamping::All => stamps.write(&*dust, Scope::All, force, lives, true).await,
+        }
     };
     if proxy.member.is_none() {
-        return proxy.stamps.write(&*proxy.dust, scope, force, lives, true).await;
+        return write.await;
     }
-    let (stamps, dust) = (proxy.stamps.clone(), proxy.dust.clone());
     let late = proxy.flight.settings().call_bound * LATE;
-    let write =
-        tokio::spawn(async move { within(late, stamps.write(&*dust, scope, force, lives, true)).await });
+    let write = tokio::spawn(within(late, write));
     let broken = |error: tokio::task::JoinError| Error::Broken(error.to_string());
     proxy.flight.bounded(async { write.await.map_err(broken)? }).await
 }
@@ -108,14 +132,4 @@ async fn purge_lives(proxy: &Proxy, of: &Called) -> Duration {
         Ok(ends) => stamp_life(ends, now, max_life).max(OPERATOR),
         Err(_) => max_life,
     }
-}
-
-/// The text of the key that a URL has without request fields, by the rules of its route.
-fn text_of_url(proxy: &Proxy, url: &str) -> Result<String, Refusal> {
-    let target = target::canonical_url(url)?;
-    let found = proxy.routes.route(&target, &http::Method::GET);
-    let Ok(route) = found else { return Ok(target.to_string()) };
-    let mut text = String::new();
-    route.key_into(&mut text, &target, &HeaderMap::new());
-    Ok(text)
 }

@@ -184,6 +184,10 @@ words! {
         Tag = "tag",
         /// All below a path.
         Prefix = "prefix",
+        /// All of a host.
+        Host = "host",
+        /// All that a route takes.
+        Route = "route",
         /// Everything.
         All = "all",
         /// The target of an unsafe method (RFC 9111 §4.4).

@@ -1,7 +1,7 @@
 //! A purge holds on every instance that confirmed it, whatever is in flight and in whichever store they meet: the suite
 //! says which (`meet`).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::meet::fleet;
 use crate::support::fleet::{Fleet, SLACK, name, timed, waits};
@@ -11,14 +11,27 @@ use crate::support::{Answer, End, Gate, all};
 /// The first fetch is shut in by the gate, at its head or in its body; later ones are not.
 fn old_behind<S>(fleet: &Fleet<S>, path: &str, gate: &Gate, in_body: bool) {
     let gate = gate.clone();
+    let tagged = |text: &'static str| Answer::cacheable(text).field("Surrogate-Key", "menu t");
     fleet.origin.on_each(path, move |seen| match (seen.nth, in_body) {
-        (1, false) => Answer::cacheable("the old").held_by(&gate),
-        (1, true) => Answer::cacheable("the ").gate(&gate).part("old"),
-        _ => Answer::cacheable("the new"),
+        (1, false) => tagged("the old").held_by(&gate),
+        (1, true) => tagged("the ").gate(&gate).part("old"),
+        _ => tagged("the new"),
     });
 }
 
-async fn a_purge_beats_what_is_in_flight(in_body: bool) {
+/// Each kind of purge that covers `/a`.
+fn kinds() -> [Value; 6] {
+    [
+        json!({"url": "http://api.test/a"}),
+        json!({"tag": "t"}),
+        json!({"tag": "t", "within": "api.test"}),
+        json!({"prefix": "http://api.test/"}),
+        json!({"host": "api.test"}),
+        json!({"all": true}),
+    ]
+}
+
+async fn a_purge_beats_what_is_in_flight(in_body: bool, what: &Value) {
     let fleet = fleet(3, |setup| setup).await;
     let gate = Gate::shut();
     old_behind(&fleet, "/a", &gate, in_body);
@@ -27,7 +40,7 @@ async fn a_purge_beats_what_is_in_flight(in_body: bool) {
     let riding = fleet.of[1].get("/a").asked().await;
     waits(&fleet.of[1], "/a").await;
 
-    let said = fleet.of[2].purge_url("/a").await;
+    let said = fleet.of[2].purge(what).await;
     assert_eq!(said["confirmed"].as_array().unwrap().len(), 3, "{said}");
     assert_eq!(said["silent"], json!([]));
     // Who comes now waits for nothing of the old: its gate is shut.
@@ -57,12 +70,86 @@ async fn a_purge_beats_what_is_in_flight(in_body: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_beats_a_fill_that_waits_for_its_head() {
-    a_purge_beats_what_is_in_flight(false).await;
+    for what in kinds().iter().filter(|what| what["tag"].is_null()) {
+        a_purge_beats_what_is_in_flight(false, what).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_beats_a_fill_in_its_body() {
-    a_purge_beats_what_is_in_flight(true).await;
+    for what in kinds() {
+        a_purge_beats_what_is_in_flight(true, &what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_by_tag_beats_a_fill_whose_head_will_name_the_tag() {
+    let fleet = fleet(3, |setup| setup).await;
+    let gate = Gate::shut();
+    old_behind(&fleet, "/a", &gate, false);
+    let leading = fleet.of[0].get("/a").asked().await;
+    gate.reached_by(1).await;
+    let riding = fleet.of[1].get("/a").asked().await;
+    waits(&fleet.of[1], "/a").await;
+    let said = fleet.of[2].purge(&json!({"tag": "t"})).await;
+    assert_eq!(said["confirmed"].as_array().unwrap().len(), 3, "{said}");
+    // Nobody can know yet that it is meant: who comes now waits for the head, and then asks again.
+    let mut after = Vec::new();
+    for n in 0..6 {
+        after.push(fleet.of[n % 3].get("/a").asked().await);
+    }
+    waits(&fleet.of[2], "/a").await;
+    gate.open();
+    for reply in after {
+        reply.head().await.expect("an answer").rest().await.assert(200, "the new");
+    }
+    for before in [leading, riding] {
+        let reply = before.head().await.expect("an answer").rest().await;
+        assert_eq!(reply.end, End::Clean, "{reply:?}");
+        assert!(["the old", "the new"].contains(&reply.text()), "{reply:?}");
+    }
+    fleet.idle().await;
+    for reply in fleet.each("/a").await {
+        reply.assert(200, "the new");
+    }
+    assert_eq!(fleet.origin.count("/a"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_variants_under_way_on_two_instances_are_both_covered() {
+    for what in kinds() {
+        let fleet = fleet(3, |setup| setup).await;
+        let gate = Gate::shut();
+        let held = gate.clone();
+        fleet.origin.on_each("/a", move |seen| {
+            let varies = |text: &'static str| {
+                Answer::cacheable(text).field("Vary", "Accept-Language").field("xkey", "t")
+            };
+            if seen.nth <= 2 { varies("the ").gate(&held).part("old") } else { varies("the new") }
+        });
+        let get = |at: usize, language: &str| fleet.of[at].get("/a").field("Accept-Language", language);
+        let mut before = Vec::new();
+        for (at, language) in [(0, "de"), (1, "en")] {
+            let mut begun = get(at, language).begin().await;
+            begun.at_least(4).await;
+            before.push(begun);
+        }
+        fleet.of[2].purge(&what).await;
+        for (at, language) in [(0, "de"), (1, "de"), (2, "en"), (0, "en"), (1, "en"), (2, "de")] {
+            let (took, reply) = timed(get(at, language)).await;
+            reply.assert(200, "the new");
+            assert!(took < SLACK, "{what}: {took:?}");
+        }
+        gate.open();
+        for begun in before {
+            begun.rest().await.assert(200, "old");
+        }
+        fleet.idle().await;
+        for (at, language) in [(0, "en"), (1, "de"), (2, "en")] {
+            get(at, language).await.assert(200, "the new");
+        }
+        assert_eq!(fleet.origin.count("/a"), 4, "{what}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@ mod memory;
 mod methods;
 mod owed;
 mod purge;
+mod purge_kinds;
 mod range;
 mod reasons;
 mod recall;

@@ -71,6 +71,7 @@ pub(crate) struct Stands {
 }
 
 /// The names of a URL in the store.
+#[derive(Clone)]
 pub(crate) struct Called {
     /// The hash that it is purged by.
     pub(crate) url: KeyHash,

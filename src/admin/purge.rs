@@ -1,0 +1,128 @@
+//! `POST /v1/purge`: what is to be purged.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{AdminState, Problem, v1};
+
+/// What to purge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgeRequest {
+    /// The things to purge.
+    pub what: Vec<Purge>,
+    /// Whether what is purged becomes stale instead of being removed.
+    pub soft: bool,
+    /// Whether it is only said what would be purged.
+    pub dry_run: bool,
+    /// The name of the token that it is asked with.
+    pub by: Option<String>,
+}
+
+/// One thing to purge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purge {
+    /// One URL.
+    Url(String),
+    /// What has a tag, on all hosts or on one.
+    Tag {
+        /// The tag.
+        tag: String,
+        /// The host.
+        host: Option<String>,
+    },
+    /// What is below a URL that ends in a slash.
+    Prefix(String),
+    /// What is of a host.
+    Host(String),
+    /// What a route takes.
+    Route(String),
+    /// Everything that is stored.
+    All,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeBody {
+    #[serde(default)]
+    url: Texts,
+    #[serde(default)]
+    tag: Texts,
+    /// The host that tags are purged on.
+    within: Option<String>,
+    #[serde(default)]
+    prefix: Texts,
+    #[serde(default)]
+    host: Texts,
+    #[serde(default)]
+    route: Texts,
+    all: Option<bool>,
+    #[serde(default)]
+    soft: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// One text, or a list of texts.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Texts {
+    #[default]
+    None,
+    One(String),
+    List(Vec<String>),
+}
+
+/// Carries a purge out. The same request under the same `Idempotency-Key` is carried out once.
+pub(super) async fn purge(
+    State(room): State<AdminState>,
+    headers: HeaderMap,
+    content: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let order = order(v1::parse(&content)?)?;
+    match room.replays.of(&headers, &content)? {
+        None => room.desk.purge(order).await,
+        Some(once) => once.get_or_try_init(|| room.desk.purge(order)).await.cloned(),
+    }
+    .map(Json)
+}
+
+fn order(body: PurgeBody) -> Result<PurgeRequest, Problem> {
+    let PurgeBody { url, tag, within, prefix, host, route, all, soft, dry_run } = body;
+    let tags = tag.texts();
+    if within.is_some() && tags.is_empty() {
+        return Err(Problem::bad_request("\"within\" names the host of tags, and there is no \"tag\""));
+    }
+    let tag = |tag| Purge::Tag { tag, host: within.clone() };
+    let mut what: Vec<Purge> = url.texts().into_iter().map(Purge::Url).collect();
+    what.extend(tags.into_iter().map(tag));
+    what.extend(prefix.texts().into_iter().map(Purge::Prefix));
+    what.extend(host.texts().into_iter().map(Purge::Host));
+    what.extend(route.texts().into_iter().map(Purge::Route));
+    match (all, what.is_empty()) {
+        (Some(true), true) => what.push(Purge::All),
+        (Some(true), false) => return Err(Problem::bad_request("\"all\": true stands alone")),
+        (Some(false), _) | (None, true) => {
+            return Err(Problem::bad_request(
+                "say what: \"url\", \"tag\", \"prefix\", \"host\" or \"route\", each a text or a list; or \"all\": true",
+            ));
+        }
+        (None, false) => {}
+    }
+    Ok(PurgeRequest { what, soft, dry_run, by: None })
+}
+
+// === impl Texts ===
+
+impl Texts {
+    fn texts(self) -> Vec<String> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(text) => vec![text],
+            Self::List(texts) => texts,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What an operator orders to be purged, and what the stamps for it are.
+
+use http::{HeaderMap, Method};
+
+use crate::dust::Number;
+use crate::key::target::{self, Scheme};
+use crate::policy::RouteId;
+use crate::proxy::observer::Audit;
+use crate::proxy::purge::PurgeError;
+use crate::proxy::purge::invalidate::Called;
+use crate::proxy::state::Proxy;
+use crate::record::Tag;
+use crate::telemetry::labels;
+use crate::tier::stamps::{Area, Force, Scope, Stamps, TagName, Within};
+
+/// The most things that are purged in one go.
+pub const MOST: usize = 1_000;
+
+/// How much of what was purged the log says, in bytes.
+const MOST_SAID: usize = 1_024;
+
+/// One thing to purge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purge {
+    /// One URL, in all its variants, and whatever else its key consists of.
+    Url(String),
+    /// What has a tag: on all hosts, or on one.
+    Tag {
+        /// The tag.
+        tag: String,
+        /// The host, if it is not to be purged on others.
+        host: Option<String>,
+    },
+    /// What is below a prefix: `https://host/path/`.
+    Prefix(String),
+    /// What is of a host.
+    Host(String),
+    /// What a route takes.
+    Route(String),
+    /// Everything.
+    All,
+}
+
+/// What is to be purged in one go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Order {
+    /// The things, at most [`MOST`].
+    pub what: Vec<Purge>,
+    /// Whether they become stale instead of being removed.
+    pub soft: bool,
+    /// Whether it is only said what would be purged.
+    pub dry_run: bool,
+    /// The name of the token that it was ordered with, for the log.
+    pub by: Option<String>,
+}
+
+/// A stamp to be written.
+#[derive(Clone)]
+pub(crate) enum Stamping {
+    Url(Called),
+    Area(Area),
+    Tag(TagName),
+    All,
+}
+
+impl Purge {
+    /// Its kind.
+    pub(crate) fn kind(&self) -> labels::Purge {
+        match self {
+            Self::Url(_) => labels::Purge::Url,
+            Self::Tag { .. } => labels::Purge::Tag,
+            Self::Prefix(_) => labels::Purge::Prefix,
+            Self::Host(_) => labels::Purge::Host,
+            Self::Route(_) => labels::Purge::Route,
+            Self::All => labels::Purge::All,
+        }
+    }
+
+    /// What the log says of it. The path of a URL is enough: values of a query may be secret.
+    pub(crate) fn said(&self) -> &str {
+        match self {
+            Self::Url(url) => url.split('?').next().unwrap_or_default(),
+            Self::Tag { tag, .. } => tag,
+            Self::Prefix(text) | Self::Host(text) | Self::Route(text) => text,
+            Self::All => "everything",
+        }
+    }
+
+    /// The stamp for it.
+    ///
+    /// # Errors
+    /// No response can be meant by it.
+    pub(crate) fn stamping(&self, proxy: &Proxy) -> Result<Stamping, PurgeError> {
+        let wrong = |text: String| PurgeError::Wrong(text);
+        match self {
+            Self::Url(url) => Ok(Stamping::Url(Called::of(&text_of_url(proxy, url)?))),
+            Self::Tag { tag, host } => {
+                let within = match host {
+                    None => Within::ANYWHERE,
+                    Some(host) => Within::of(&canonical_host(host)?),
+                };
+                let tag = Tag::new(tag)
+                    .ok_or_else(|| wrong(format!("not a tag, which has 1 to 128 bytes: {:?}", short(tag))))?;
+                Ok(Stamping::Tag(TagName { within, tag: tag.hash() }))
+            }
+            Self::Prefix(prefix) => {
+                let text = text_of_url(proxy, prefix)?;
+                let line = text.lines().next().unwrap_or_default();
+                let area = Area::below(line).filter(|_| prefix.ends_with('/'));
+                let area = area.ok_or_else(|| {
+                    wrong(format!("a prefix is a URL that ends in a slash: {:?}", short(prefix)))
+                })?;
+                Ok(Stamping::Area(area))
+            }
+            Self::Host(host) => Ok(Stamping::Area(Area::host(&canonical_host(host)?))),
+            Self::Route(name) => {
+                let known = proxy.routes.in_order().iter().any(|route| *route.name == **name);
+                let area = known.then(|| Area::Route(RouteId::of(name)));
+                let area = area.ok_or_else(|| wrong(format!("no route is called {:?}", short(name))))?;
+                Ok(Stamping::Area(area))
+            }
+            Self::All => Ok(Stamping::All),
+        }
+    }
+}
+
+impl Order {
+    /// What the log says of it.
+    pub(crate) fn audit(&self) -> Audit<'_> {
+        let mut kinds: Vec<labels::Purge> = Vec::new();
+        for kind in self.what.iter().map(Purge::kind) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        let mut what = String::new();
+        for one in &self.what {
+            if what.len() > MOST_SAID {
+                what.push_str(" …");
+                break;
+            }
+            if !what.is_empty() {
+                what.push(' ');
+            }
+            what.push_str(one.said());
+        }
+        let field = if kinds == [labels::Purge::Url] { "url" } else { "what" };
+        Audit { kinds, soft: self.soft, what, field, by: self.by.as_deref() }
+    }
+
+    /// The kind of all of its things; `several` if they differ.
+    pub fn kind(&self) -> &'static str {
+        match &self.audit().kinds[..] {
+            [one] => one.as_str(),
+            _ => "several",
+        }
+    }
+}
+
+impl Stamping {
+    /// Applies the stamp to stamps that are only looked at.
+    pub(crate) fn apply(&self, stamps: &Stamps) {
+        let scope = match self {
+            Self::Url(called) => Scope::Url(called.url),
+            Self::Area(area) => Scope::Area(*area),
+            Self::Tag(name) => Scope::Tag(*name),
+            Self::All => Scope::All,
+        };
+        stamps.apply(scope, Force::Hard, Number::MAX);
+    }
+}
+
+/// The text of the key that a URL has without request fields, by the rules of its route.
+fn text_of_url(proxy: &Proxy, url: &str) -> Result<String, PurgeError> {
+    let target = target::canonical_url(url).map_err(PurgeError::Url)?;
+    let found = proxy.routes.route(&target, &Method::GET);
+    let Ok(route) = found else { return Ok(target.to_string()) };
+    let mut text = String::new();
+    route.key_into(&mut text, &target, &HeaderMap::new());
+    Ok(text)
+}
+
+/// A host as keys write it.
+fn canonical_host(host: &str) -> Result<String, PurgeError> {
+    let wrong = || PurgeError::Wrong(format!("not a host: {:?}", short(host)));
+    let found = target::host(host, Scheme::Http).map_err(|_| wrong())?;
+    if found.name().is_empty() {
+        return Err(wrong());
+    }
+    // Keys leave the port of their scheme out.
+    Ok(match found.port.filter(|port| *port != Scheme::Https.default_port()) {
+        Some(port) => format!("{}:{port}", found.name()),
+        None => found.name().to_owned(),
+    })
+}
+
+/// As much of a text as a message shows.
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
+}
