@@ -54,6 +54,7 @@ const MUST: &[&str] = &[
     "post",
     "purged",
     "soft purge",
+    "purge by tag or area",
     "not purged",
     "crash",
     "freeze",

@@ -164,7 +164,8 @@ impl Stamps {
         now.saturating_add(millis(longest))
     }
 
-    /// Applies a change that was received at `now`, if it is a stamp. Returns whether it is.
+    /// Applies a change that was received at `now`, if it is a stamp. Returns whether it is one that a purge
+    /// waits for.
     pub fn told(&self, key: &str, change: &Change, now: WallMs) -> bool {
         let What::Set { lives } = change.what else { return false };
         let Some((scope, force)) = wire::stamp_of(&self.prefix, key) else { return false };
@@ -174,7 +175,9 @@ impl Stamps {
         let here_only = is_announced(change) && !self.is_kept(scope, force, now);
         let one = if here_only { One::here(change.number, until) } else { One::stored(change.number, until) };
         self.merge(scope, force, one);
-        true
+        // What says that stamps have ended comes after each of them. It must not stand for one that was not
+        // heard of.
+        !matches!(scope, Scope::Rest(_))
     }
 
     /// Returns whether the store has a stamp of this scope and force, as far as is known.
@@ -327,7 +330,9 @@ impl Stamps {
         table.apply(scope, force, one, count);
         // Last, so that a task that sees the new count also finds the stamp; and while the table is locked, so
         // that each stamp has a count of its own.
-        self.newest.fetch_max(one.number, Ordering::AcqRel);
+        if !matches!(scope, Scope::Rest(_)) {
+            self.newest.fetch_max(one.number, Ordering::AcqRel);
+        }
         self.applied.store(count, Ordering::Release);
     }
 

@@ -146,6 +146,7 @@ impl Fleet {
             since: BTreeMap::new(),
             answered_ms: 0,
             number: 0,
+            by_url: true,
         };
         let place = self.world.ledger.purges(purge);
         let wish = Wish::post(n, key);
@@ -181,6 +182,11 @@ impl Fleet {
         let mut since = self.world.ledger.versions(&self.world.plan);
         since.retain(|of, _| all || *of == key);
         let key_or_all = (!all).then_some(key);
+        // Not of the dice: so the rest of a history stays as it is.
+        let way = begun % 4;
+        if way > 0 {
+            self.world.count("purge by tag or area");
+        }
         let purge = Purge {
             key: key_or_all,
             soft,
@@ -190,9 +196,10 @@ impl Fleet {
             since,
             answered_ms: 0,
             number: 0,
+            by_url: way == 0,
         };
         let place = self.world.ledger.purges(purge);
-        let what = if all { proxy::Purge::All } else { proxy::Purge::Url(format!("http://h.test/k{key}")) };
+        let what = named(key, all, way);
         self.world.say(format_args!("{}: purge of {what:?}, soft: {soft}, begun {begun}", instance.name));
         let of = instance.clone();
         let task = tokio::spawn(async move { of.proxy.purge(&what, soft).await });
@@ -412,5 +419,18 @@ impl Fleet {
 
     pub fn instance(&self, n: usize) -> MutexGuard<'_, Option<Arc<Instance>>> {
         self.slots[n].lock().expect("no panic under this lock")
+    }
+}
+
+/// One of the ways to say what is to be purged: a URL, or everything.
+fn named(key: usize, all: bool, way: u64) -> proxy::Purge {
+    let tag = if all { "all".to_owned() } else { format!("k{key}") };
+    match (way, all) {
+        (0, true) => proxy::Purge::All,
+        (0, false) => proxy::Purge::Url(format!("http://h.test/k{key}")),
+        (1, true) => proxy::Purge::Prefix("http://h.test/".to_owned()),
+        (2, true) => proxy::Purge::Host("h.test".to_owned()),
+        (1, false) => proxy::Purge::Tag { tag, host: Some("h.test".to_owned()) },
+        _ => proxy::Purge::Tag { tag, host: None },
     }
 }

@@ -104,6 +104,8 @@ pub struct Purge {
     pub answered_ms: u64,
     /// Its stamp's, if that is known.
     pub number: u64,
+    /// Whether its stamp is over the URL or over everything, and over no tag or area.
+    pub by_url: bool,
 }
 
 // === impl Ledger ===

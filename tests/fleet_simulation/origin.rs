@@ -145,6 +145,7 @@ impl Origin {
         };
         put("x-validated", &asked.n.to_string());
         put(ETAG.as_str(), &etag);
+        put("surrogate-key", &format!("all k{}", asked.key));
         let mut own = matches!(key.kind, Kind::NoStore | Kind::Private);
         let public = if key.public { ", public" } else { "" };
         let swr =

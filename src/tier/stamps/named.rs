@@ -125,6 +125,16 @@ impl Area {
     }
 }
 
+// === impl Within ===
+
+impl Within {
+    /// The origin of a key. `None` if it has none.
+    pub fn origin_of(key: &str) -> Option<Self> {
+        let named = Named { key, ..Named::from(KeyHash([0; 16])) };
+        named.origin().map(|(origin, _)| Self::of(origin))
+    }
+}
+
 // === impl Names ===
 
 impl Names {

@@ -1,9 +1,13 @@
-//! Writing the stamps of operators: over areas and tags.
+//! Writing the stamps over areas and tags.
+
+use std::sync::atomic::Ordering;
 
 use super::life::SLACK;
 use super::room::share;
 use super::scope::{Area, Force, Scope, TagName};
+use super::table::One;
 use super::{Stamps, tags};
+use crate::clock::{WallMs, millis};
 use crate::dust::{Dust, Error, Number};
 
 /// The most areas that have stamps at a time.
@@ -23,7 +27,7 @@ impl Stamps {
     }
 
     /// Writes the stamp of a tag, and then what stays of it when it has ended. Without room for it, all tags
-    /// of its bucket are stamped instead.
+    /// of its bucket are stamped instead. Returns the number of the stamp that covers.
     ///
     /// # Errors
     /// The store did not take it, or tags are purged at as many places as may be.
@@ -39,8 +43,15 @@ impl Stamps {
             return self.write(dust, Scope::Bucket(bucket), force, long, true).await;
         }
         let number = self.write(dust, Scope::Tag(name), force, tags::LIVES, true).await?;
-        let ended = self.write(dust, Scope::Rest(bucket), force, long, true).await?;
-        Ok(number.max(ended))
+        self.write(dust, Scope::Rest(bucket), force, long, true).await?;
+        Ok(number)
+    }
+
+    /// Covers a tag here until its stamp is in the store.
+    pub fn cover_tag_here(&self, name: TagName, number: Number, now: WallMs) {
+        self.made_up.fetch_max(number, Ordering::AcqRel);
+        let until = now.saturating_add(millis(tags::LIVES));
+        self.merge(Scope::Tag(name), Force::Hard, One::here(number, until));
     }
 
     /// How many stamps of tags are held here, and how many of buckets.

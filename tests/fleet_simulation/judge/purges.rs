@@ -54,8 +54,10 @@ impl Ledger {
     /// (An instance may have one of its own beside, over what it kept while it could not ask.)
     pub fn is_all(&self, key: usize, hard: u64) -> bool {
         let inner = self.inner();
-        let mut of_it =
-            inner.purges.iter().filter(|purge| !purge.soft && purge.key.is_none_or(|of| of == key));
+        let mut of_it = inner
+            .purges
+            .iter()
+            .filter(|purge| !purge.soft && purge.by_url && purge.key.is_none_or(|of| of == key));
         of_it.all(|purge| !purge.unsafe_request && purge.number <= hard)
     }
 
