@@ -67,9 +67,19 @@ pub fn strip_tags(headers: &mut HeaderMap, rules: &Rules) {
     }
 }
 
+/// The groups that the answer to an unsafe request invalidates (RFC 9875 §3). One that no record can have is
+/// left out.
+pub fn invalidated_groups(headers: &HeaderMap) -> Vec<Tag> {
+    let groups = strings(headers, &HeaderName::from_static("cache-group-invalidation"));
+    let mut tags: Vec<Tag> = groups.iter().filter_map(|group| Tag::new(group)).collect();
+    tags.sort_unstable_by_key(Tag::hash);
+    tags.dedup();
+    tags
+}
+
 /// The strings in a list (RFC 9651 §3.1), without their parameters. None of them if the field is not such a
 /// list (§4.2): it is then ignored.
-pub(super) fn strings(headers: &impl Lines, field: &HeaderName) -> Vec<String> {
+fn strings(headers: &impl Lines, field: &HeaderName) -> Vec<String> {
     let mut whole = Vec::new();
     for line in headers.lines(field) {
         if !whole.is_empty() {
@@ -190,6 +200,14 @@ mod tests {
         assert_eq!(read(&[("xkey", &many(MAX_TAGS + 1))]), None);
         assert_eq!(read(&[("xkey", &"x".repeat(MAX_TAG + 1))]), None);
         assert_eq!(read(&[("cache-groups", &format!("\"{}\"", "x".repeat(MAX_TAG + 1)))]), None);
+    }
+
+    #[test]
+    fn the_groups_that_are_invalidated_are_a_list_of_strings() {
+        for (value, want) in [("\"a\", \"b c\", \"a\"", 2), ("a", 0), ("\"a\", 7", 0), ("", 0)] {
+            let headers = headers(&[("cache-group-invalidation", value)]);
+            assert_eq!(invalidated_groups(&headers).len(), want, "{value}");
+        }
     }
 
     #[test]

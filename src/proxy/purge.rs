@@ -15,6 +15,7 @@ use crate::proxy::state::Proxy;
 use crate::tier::stamps::life::{OPERATOR, stamp_life};
 use crate::tier::stamps::{Force, Scope};
 
+mod groups;
 pub(crate) mod invalidate;
 mod matched;
 pub(crate) mod order;

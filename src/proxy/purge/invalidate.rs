@@ -23,6 +23,7 @@ use crate::dust::{Error, Number};
 use crate::key::target::{self, Target};
 use crate::key::{self, KeyHash};
 use crate::policy;
+use crate::proxy::purge::groups;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::under_way::{Counted, Heard};
@@ -288,6 +289,9 @@ impl Unsafe {
         let besides: Vec<_> =
             all.iter().map(|one| (one, invalidate(&proxy, one, self.counted.as_ref()))).collect();
         let own = self.of.as_ref().map(|of| (of, invalidate(&proxy, of, self.counted.as_ref())));
+        let groups = self.of.as_ref().filter(|_| headers.contains_key(groups::CACHE_GROUP_INVALIDATION));
+        let groups =
+            groups.map(|of| groups::invalidate_groups(&proxy, &of.text, headers, made_up_number(&proxy)));
         // The client waits as long as for one store call; what is not done by then goes on.
         let until = Instant::now() + proxy.flight.settings().call_bound;
         let mut stamped = None;
@@ -302,6 +306,10 @@ impl Unsafe {
                     proxy.stamps.cover_here(one.called().url, made_up_number(&proxy), ends);
                 }
             }
+        }
+        for group in groups.into_iter().flatten() {
+            // It holds here whether or not the store has taken it by then.
+            let _ = timeout_at(until, group).await;
         }
         let of = self.of.take()?;
         let born = match stamped {
