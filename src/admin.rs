@@ -19,15 +19,18 @@ mod guard;
 mod listener;
 mod purge;
 mod replay;
+mod rights;
 mod settings;
 mod v1;
 
 pub use answer::Problem;
 pub use listener::{Limits, Places};
 pub use purge::{Purge, PurgeRequest};
+pub use rights::{Right, Token, Where, needed};
 pub use settings::Settings;
 
 use replay::Replays;
+use rights::Meter;
 
 /// What the operator's port can ask of an instance, and have it do.
 #[async_trait]
@@ -44,8 +47,12 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn routes(&self) -> Value;
     /// Flights under way, at most `limit`.
     fn flights(&self, limit: usize) -> Value;
+    /// Records in memory, a page at a time.
+    async fn records(&self, wanted: RecordsRequest) -> Value;
     /// Says which answer a request would get, and why.
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem>;
+    /// The name of the route that takes a GET of this URL, if one does.
+    fn route_of(&self, url: &str) -> Option<String>;
     /// Purges, or says what would be purged.
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem>;
     /// Begins the drain, as SIGTERM does.
@@ -59,6 +66,19 @@ pub enum Readiness {
     Ready(Vec<&'static str>),
     /// It is not ready, for this reason.
     NotReady(&'static str),
+}
+
+/// Which records are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordsRequest {
+    /// Those that have this tag.
+    pub tag: Option<String>,
+    /// Those whose URL begins so.
+    pub prefix: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+    /// Where the page begins.
+    pub cursor: usize,
 }
 
 /// A request to be explained.
@@ -80,6 +100,8 @@ struct AdminState {
     desk: Arc<dyn AdminBackend>,
     settings: Arc<Settings>,
     replays: Arc<Replays>,
+    /// How many purges each of the settings' tokens has left.
+    meters: Arc<[Meter]>,
 }
 
 /// The longest content of a request, in bytes.
@@ -99,12 +121,14 @@ pub async fn serve(
 
 /// The routes of the operator's port.
 pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings) -> Router {
-    let room = AdminState { desk, settings: Arc::new(settings), replays: Arc::default() };
+    let meters = settings.tokens.iter().map(|_| Meter::default()).collect();
+    let room = AdminState { desk, settings: Arc::new(settings), replays: Arc::default(), meters };
     let inner = Router::new()
         .route("/status", get(v1::status))
         .route("/config", get(v1::config))
         .route("/routes", get(v1::routes))
         .route("/flights", get(v1::flights))
+        .route("/records", get(v1::records))
         .route("/explain", get(v1::explain_url).post(v1::explain))
         .route("/purge", post(purge::purge))
         .route("/drain", post(v1::drain))

@@ -17,6 +17,7 @@ mod ask;
 mod check;
 mod demo;
 mod drill;
+mod ls;
 mod manual;
 mod purge;
 mod trial;
@@ -47,6 +48,8 @@ enum Command {
     /// Ask an origin twice, and say what would be stored of its answers, why, and by which settings. Stores
     /// nothing.
     Try(trial::Trial),
+    /// List the records in an instance's memory.
+    Ls(ls::Ls),
     /// Purge URLs, tags, prefixes, hosts, routes, or everything.
     Purge(purge::Purge),
     /// Start a fleet with these settings on this machine, break its parts under load, and say which
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => demo::start(demo).await,
             Command::Explain(explain) => ask::explain(explain).await,
             Command::Try(trial) => trial::run(trial).await,
+            Command::Ls(ls) => ls::ls(ls).await,
             Command::Purge(purge) => purge::purge(purge).await,
             Command::Drill(drill) => drill::run(drill).await,
             Command::Sweep(config) => sweep(&config).await,

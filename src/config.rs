@@ -223,6 +223,11 @@ impl Settings {
         if self.admin.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
             problems.add(&path("admin.token"), "it is empty");
         }
+        for (at, token) in self.admin.tokens.iter().enumerate() {
+            if token.token.reveal().is_empty() {
+                problems.add(&path(&format!("admin.tokens.{at}.token")), "it is empty");
+            }
+        }
         variables
     }
 
@@ -230,6 +235,9 @@ impl Settings {
     fn secrets(&mut self) -> Vec<(problem::Path, &mut Secret)> {
         let mut secrets = Vec::new();
         secrets.extend(self.admin.token.as_mut().map(|token| (path("admin.token"), token)));
+        for (at, token) in self.admin.tokens.iter_mut().enumerate() {
+            secrets.push((path(&format!("admin.tokens.{at}.token")), &mut token.token));
+        }
         secrets.push((path("dust.url"), self.dust.store.url.secret_mut()));
         secrets.extend(self.dust.store.token.as_mut().map(|token| (path("dust.token"), token)));
         secrets.push((path("bodies.url"), self.bodies.url.secret_mut()));

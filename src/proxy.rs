@@ -38,7 +38,7 @@
 
 pub use janitor::NotSwept;
 pub use pass::upload::Content;
-pub use purge::{MOST, Matched, Order, Purge, PurgeError, Purged};
+pub use purge::{MOST, Matched, Order, Purge, PurgeError, Purged, Wanted};
 pub use request::Client;
 pub use respond::body::ReplyBody;
 pub use settings::{Server, Settings};
@@ -104,6 +104,11 @@ impl Proxy {
     /// Purges several things in one go.
     pub async fn carry_out(&self, order: &Order) -> Result<Purged, PurgeError> {
         purge::carry_out(self, order).await
+    }
+
+    /// Lists records in memory, a page at a time.
+    pub async fn list_records(&self, wanted: &Wanted) -> serde_json::Value {
+        purge::listing::list(self, wanted).await
     }
 
     /// Flights under way, oldest first, at most `limit`.

@@ -28,6 +28,7 @@ pub mod stamps;
 pub mod stood;
 pub mod stored;
 pub mod trust;
+mod walk;
 mod weight;
 pub mod write_tracking;
 
@@ -37,6 +38,7 @@ pub use settings::{Belief, Memory};
 pub use stamps::{Covered, Stamps};
 pub use stored::{Stored, url_hash};
 pub use trust::{Doubt, Trust, WhenUnsure};
+pub use walk::{Counted, Page};
 pub use write_tracking::Own;
 
 use doubts::Doubts;
@@ -75,15 +77,6 @@ pub enum Held {
     Stored(Arc<Stored>),
     /// The responses of this key vary: the record is under the key of a variant.
     Vary(Arc<VaryNode>),
-}
-
-/// How many entries were looked at, and how many were records that matched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counted {
-    /// Looked at.
-    pub looked_at: usize,
-    /// Found.
-    pub found: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -338,18 +331,6 @@ impl Tier {
         if let Some(watch) = &self.watch {
             watch.index.sift(|key| self.memory.contains_key(key));
         }
-    }
-
-    /// Counts the records that match, among the first `most` entries in no particular order.
-    pub async fn count(&self, most: usize, matches: impl Fn(&Stored) -> bool) -> Counted {
-        let mut counted = Counted::default();
-        for (_, held) in self.memory.iter().take(most) {
-            // Other tasks run after some hundred entries.
-            consume_budget().await;
-            counted.looked_at += 1;
-            counted.found += usize::from(matches!(held, Held::Stored(stored) if matches(&stored)));
-        }
-        counted
     }
 
     /// Bytes held, as weighed.

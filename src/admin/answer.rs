@@ -8,11 +8,11 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
-use super::{AdminState, Readiness, guard};
+use super::{AdminState, Readiness, Right, guard};
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Problem {
     pub error: &'static str,
     /// One sentence on its cause.
     pub detail: String,
+    /// When to try again, in seconds.
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -37,14 +39,18 @@ impl Problem {
     }
 
     pub(super) fn new(status: StatusCode, error: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, error, detail: detail.into() }
+        Self { status, error, detail: detail.into(), retry_after: None }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.error, "detail": self.detail }));
-        (self.status, [(CACHE_CONTROL, "no-store")], body).into_response()
+        let mut response = (self.status, [(CACHE_CONTROL, "no-store")], body).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -104,7 +110,7 @@ pub(super) async fn readyz(State(room): State<AdminState>) -> Response {
 
 pub(super) async fn metrics(State(room): State<AdminState>, headers: HeaderMap) -> Response {
     if room.settings.metrics_token
-        && let Err(problem) = guard::token(&room.settings, &headers)
+        && let Err(problem) = guard::caller_with(&room.settings, &headers, Right::Read)
     {
         return problem.into_response();
     }

@@ -10,22 +10,37 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use sha2::{Digest as _, Sha256};
 
-use super::{AdminState, Problem, Settings};
+use super::{AdminState, Problem, Right, Settings, needed};
 use crate::key::target::{self, Scheme};
+use crate::secret::Secret;
 
 /// Checks each request under `/v1/`.
-pub(super) async fn inner(State(room): State<AdminState>, request: Request, next: Next) -> Response {
+pub(super) async fn inner(State(room): State<AdminState>, mut request: Request, next: Next) -> Response {
     match judge(&room.settings, request.method(), request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     }
 }
 
-fn judge(settings: &Settings, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    token(settings, headers)?;
+/// By which token a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// None is set: it came from this machine.
+    Local,
+    /// The one for everything.
+    Admin,
+    /// One of the others, by its place in the settings.
+    Token(usize),
+}
+
+fn judge(settings: &Settings, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let caller = caller_with(settings, headers, needed(method, uri.path()))?;
     // A page in a browser can send a form or a simple request to a loopback address, or have its
     // own name resolve to one. It can't send JSON there, nor a loopback name in Host.
-    if settings.token.is_none() && !host_allowed(settings, uri, headers) {
+    if caller == Caller::Local && !host_allowed(settings, uri, headers) {
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "misdirected",
@@ -39,26 +54,39 @@ fn judge(settings: &Settings, method: &Method, uri: &Uri, headers: &HeaderMap) -
             "send Content-Type: application/json",
         ));
     }
-    Ok(())
+    Ok(caller)
+}
+
+/// Says by which token a request came, and checks that it has this right.
+pub(super) fn caller_with(settings: &Settings, headers: &HeaderMap, right: Right) -> Result<Caller, Problem> {
+    let caller = caller(settings, headers)?;
+    if let Caller::Token(at) = caller
+        && let Some(token) = settings.tokens.get(at)
+        && !token.has(right)
+    {
+        let detail = format!("the token {:?} has no right to this", token.name);
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+    }
+    Ok(caller)
 }
 
 /// Checks the token, if one is set. It is compared by digest, so that the time does not tell where it
 /// differs.
-pub(super) fn token(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(wanted) = &settings.token else { return Ok(()) };
-    let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
-    let fits = given.is_some_and(|(scheme, given)| {
-        scheme.eq_ignore_ascii_case(b"Bearer ")
-            && Sha256::digest(given) == Sha256::digest(wanted.reveal().as_bytes())
-    });
-    if fits {
-        return Ok(());
+fn caller(settings: &Settings, headers: &HeaderMap) -> Result<Caller, Problem> {
+    if !settings.has_tokens() {
+        return Ok(Caller::Local);
     }
-    Err(Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthorized",
-        "send Authorization: Bearer with the admin token",
-    ))
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+    let given = given.map(|(_, token)| Sha256::digest(token));
+    let is = |wanted: &Secret| given.is_some_and(|given| given == Sha256::digest(wanted.reveal().as_bytes()));
+    if settings.token.as_ref().is_some_and(is) {
+        return Ok(Caller::Admin);
+    }
+    settings.tokens.iter().position(|token| is(&token.token)).map(Caller::Token).ok_or_else(|| {
+        let detail = "send Authorization: Bearer with an admin token";
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,13 +1,20 @@
 //! `POST /v1/purge`: what is to be purged.
 
-use axum::Json;
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::State;
-use http::HeaderMap;
+use axum::{Extension, Json};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AdminState, Problem, v1};
+use super::guard::Caller;
+use super::{AdminState, Problem, Token, v1};
+use crate::units::Rate;
+
+/// The name of the token for everything, in the log.
+const ADMIN: &str = "admin";
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,18 +83,42 @@ enum Texts {
     List(Vec<String>),
 }
 
-/// Carries a purge out. The same request under the same `Idempotency-Key` is carried out once.
+/// Carries a purge out, as far as the token may. The same request under the same `Idempotency-Key` is carried
+/// out once.
 pub(super) async fn purge(
     State(room): State<AdminState>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     content: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let order = order(v1::parse(&content)?)?;
+    let token = match caller {
+        Caller::Token(at) => room.settings.tokens.get(at).zip(room.meters.get(at)),
+        Caller::Local | Caller::Admin => None,
+    };
+    let order = match token {
+        Some((token, _)) => token.narrow(order, |url| room.desk.route_of(url))?,
+        None => PurgeRequest { by: (caller == Caller::Admin).then(|| ADMIN.to_owned()), ..order },
+    };
+    let purge = || async {
+        if let Some((token, meter)) = token
+            && let Some(rate) = token.purge_rate
+        {
+            meter.take(rate).map_err(|wait| too_many(token, rate, wait))?;
+        }
+        room.desk.purge(order).await
+    };
     match room.replays.of(&headers, &content)? {
-        None => room.desk.purge(order).await,
-        Some(once) => once.get_or_try_init(|| room.desk.purge(order)).await.cloned(),
+        None => purge().await,
+        Some(once) => once.get_or_try_init(purge).await.cloned(),
     }
     .map(Json)
+}
+
+fn too_many(token: &Token, rate: Rate, wait: Duration) -> Problem {
+    let detail = format!("the token {:?} may purge {rate}", token.name);
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", detail);
+    Problem { retry_after: Some(wait.as_secs() + 1), ..problem }
 }
 
 fn order(body: PurgeBody) -> Result<PurgeRequest, Problem> {

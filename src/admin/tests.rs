@@ -32,9 +32,15 @@ impl AdminBackend for Fake {
     fn flights(&self, limit: usize) -> Value {
         json!(limit)
     }
+    async fn records(&self, wanted: RecordsRequest) -> Value {
+        json!([wanted.tag, wanted.limit, wanted.cursor])
+    }
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem> {
         assert_ne!(question.url, "http://h/panic", "a mistake of the desk's");
         Ok(json!(question.headers))
+    }
+    fn route_of(&self, _: &str) -> Option<String> {
+        None
     }
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
         self.purged.lock().expect("no panic holds it").push(order);
@@ -125,6 +131,8 @@ async fn a_purge_names_what_is_to_go() {
 async fn what_is_asked_is_passed_on() {
     let (_, body) = ask(Settings::default(), "GET", "/v1/flights?limit=7", &[LOCAL], "").await;
     assert_eq!(body, "7");
+    let (_, body) = ask(Settings::default(), "GET", "/v1/records?tag=a&cursor=7", &[LOCAL], "").await;
+    assert_eq!(body, r#"["a",100,7]"#);
     let content = r#"{"url":"http://h/a","headers":{"accept":"x"}}"#;
     let (_, body) = ask(Settings::default(), "POST", "/v1/explain", &[LOCAL, JSON], content).await;
     assert_eq!(body, r#"[["accept","x"]]"#);
@@ -172,4 +180,73 @@ async fn which_methods_there_are_is_said_with_the_refusal() {
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(response.headers()["allow"], "GET,HEAD");
     assert_eq!(response.headers()["cache-control"], "no-store");
+}
+
+fn with_tokens() -> Settings {
+    let token = |name: &str, may: &[Right], within: Where, rate: Option<&str>| Token {
+        name: name.into(),
+        token: Secret::here(name),
+        may: may.to_vec(),
+        within,
+        purge_rate: rate.map(|rate| rate.parse().expect("a rate")),
+    };
+    let hosts = crate::units::List(vec!["a.test".to_owned()]);
+    let at = Where { hosts, ..Where::default() };
+    Settings {
+        token: Some(Secret::here("root")),
+        tokens: vec![
+            token("reader", &[Right::Read], Where::default(), None),
+            token("cms", &[Right::Purge], at, Some("2/m")),
+            token("ops", &[Right::Read, Right::Drain], Where::default(), None),
+        ],
+        metrics_token: true,
+        ..Settings::default()
+    }
+}
+
+#[tokio::test]
+async fn a_token_does_what_it_may_and_nothing_else() {
+    let host = r#"{"host":"a.test"}"#;
+    for (token, method, path, content, wanted) in [
+        ("root", "POST", "/v1/purge", r#"{"all":true}"#, 200),
+        ("root", "POST", "/v1/drain", "", 200),
+        ("reader", "GET", "/v1/status", "", 200),
+        ("reader", "GET", "/metrics", "", 200),
+        ("reader", "POST", "/v1/purge", host, 403),
+        ("reader", "POST", "/v1/drain", "", 403),
+        ("cms", "GET", "/v1/status", "", 403),
+        ("cms", "GET", "/metrics", "", 403),
+        ("cms", "POST", "/v1/purge", host, 200),
+        ("cms", "POST", "/v1/purge", r#"{"tag":"menu"}"#, 200),
+        ("cms", "POST", "/v1/purge", r#"{"all":true}"#, 403),
+        ("cms", "POST", "/v1/purge", r#"{"host":["a.test","b.test"]}"#, 403),
+        ("ops", "POST", "/v1/drain", "", 200),
+        ("ops", "POST", "/v1/purge", host, 403),
+        ("nobody", "GET", "/v1/status", "", 401),
+    ] {
+        let bearer = format!("Bearer {token}");
+        let fields = [LOCAL, JSON, ("authorization", bearer.as_str())];
+        let (status, body) = ask(with_tokens(), method, path, &fields, content).await;
+        assert_eq!(status.as_u16(), wanted, "{token} {method} {path} {content}: {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_purges_no_faster_than_it_may() {
+    use tower_service::Service as _;
+    let mut router = router(Arc::new(Fake::default()), with_tokens());
+    let mut statuses = Vec::new();
+    for key in ["", "", "", "again", "again"] {
+        let mut request =
+            Request::post("/v1/purge").header(JSON.0, JSON.1).header("authorization", "Bearer cms");
+        if !key.is_empty() {
+            tokio::time::advance(std::time::Duration::from_secs(31)).await;
+            request = request.header("idempotency-key", key);
+        }
+        let body = axum::body::Body::from(r#"{"tag":"menu"}"#);
+        let response =
+            router.call(request.body(body).expect("a request")).await.expect("a router never fails");
+        statuses.push((response.status().as_u16(), response.headers().contains_key("retry-after")));
+    }
+    assert_eq!(statuses, [(200, false), (200, false), (429, true), (200, false), (200, false)]);
 }

@@ -6,12 +6,23 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AdminState, ExplainRequest, Problem};
+use super::{AdminState, ExplainRequest, Problem, RecordsRequest};
 
 #[derive(Deserialize)]
 pub(super) struct Limit {
     #[serde(default = "hundred")]
     limit: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Records {
+    tag: Option<String>,
+    prefix: Option<String>,
+    #[serde(default = "hundred")]
+    limit: usize,
+    #[serde(default)]
+    cursor: usize,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +44,11 @@ pub(super) async fn routes(State(room): State<AdminState>) -> Json<Value> {
 
 pub(super) async fn flights(State(room): State<AdminState>, Query(limit): Query<Limit>) -> Json<Value> {
     Json(room.desk.flights(limit.limit))
+}
+
+pub(super) async fn records(State(room): State<AdminState>, Query(wanted): Query<Records>) -> Json<Value> {
+    let Records { tag, prefix, limit, cursor } = wanted;
+    Json(room.desk.records(RecordsRequest { tag, prefix, limit, cursor }).await)
 }
 
 pub(super) async fn explain_url(

@@ -10,10 +10,11 @@ use url::{Position, Url};
 
 use super::App;
 use super::upstreams::Load;
-use crate::admin::{AdminBackend, ExplainRequest, Problem, Purge, PurgeRequest, Readiness};
+use crate::admin::{AdminBackend, ExplainRequest, Problem, Purge, PurgeRequest, Readiness, RecordsRequest};
 use crate::config::Settings;
+use crate::key::target;
 use crate::proxy::explain::{Origin, describe};
-use crate::proxy::{self, Order, Proxy, PurgeError, Purged};
+use crate::proxy::{self, Order, Proxy, PurgeError, Purged, Wanted};
 use crate::route::Route;
 use crate::telemetry::Cache;
 use crate::upstream::{self, HostRule};
@@ -81,8 +82,18 @@ impl AdminBackend for AdminAdapter {
         self.app.node.proxy.list_flights(limit)
     }
 
+    async fn records(&self, wanted: RecordsRequest) -> Value {
+        let RecordsRequest { tag, prefix, limit, cursor } = wanted;
+        self.app.node.proxy.list_records(&Wanted { tag, prefix, limit, cursor }).await
+    }
+
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem> {
         self.app.explain(question).await
+    }
+
+    fn route_of(&self, url: &str) -> Option<String> {
+        let target = target::canonical_url(url).ok()?;
+        self.app.node.proxy.route_of(&target).map(|route| route.name.to_string())
     }
 
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {

@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
 use super::{Config, FAILED, fail, warn};
-use crate::admin::ExplainRequest;
+use crate::admin::{ExplainRequest, needed};
 use crate::app::App;
 use crate::config::Settings;
 use crate::dust::{self, Missing};
@@ -130,15 +130,29 @@ fn client() -> Result<reqwest::Client, String> {
 }
 
 pub(super) async fn ask(settings: &Settings, path: &str, content: &Value) -> Answer {
+    let post = |client: &reqwest::Client, url: String| {
+        client.post(url).header("content-type", "application/json").body(content.to_string())
+    };
+    send(settings, path, post).await
+}
+
+/// Gets a page of the operator's port.
+pub(super) async fn get(settings: &Settings, path: &str, query: &[(&str, String)]) -> Answer {
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    send(settings, path, |client, url| client.get(format!("{url}?{query}"))).await
+}
+
+async fn send(
+    settings: &Settings,
+    path: &str,
+    request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+) -> Answer {
     let client = match client() {
         Ok(client) => client,
         Err(error) => return Answer::Refused(error),
     };
-    let mut request = client
-        .post(format!("http://{}{path}", door(settings)))
-        .header("content-type", "application/json")
-        .body(content.to_string());
-    if let Some(token) = &settings.admin.token {
+    let mut request = request(&client, format!("http://{}{path}", door(settings)));
+    if let Some(token) = settings.admin.token_for(needed(&http::Method::POST, path)) {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
     }
     match request.send().await {

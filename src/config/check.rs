@@ -79,11 +79,12 @@ fn server(settings: &Settings, problems: &mut Problems<'_>) {
 fn admin(settings: &Settings, problems: &mut Problems<'_>) {
     let admin = &settings.admin;
     let listen = admin.listen.0;
-    if admin.token.is_none() && !listen.ip().to_canonical().is_loopback() {
+    tokens(settings, problems);
+    if !admin.has_tokens() && !listen.ip().to_canonical().is_loopback() {
         let reason = "admin.token is required when admin does not listen on a loopback address";
         problems.add(&path("admin.listen"), reason);
     }
-    if admin.token.is_none() && admin.metrics_token {
+    if !admin.has_tokens() && admin.metrics_token {
         problems.add(&path("admin.metrics_token"), "there is no admin.token");
     }
     if admin.max_connections == 0 {
@@ -95,6 +96,29 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
     for host in &admin.hosts.0 {
         if target::host(host, target::Scheme::Http).is_err() {
             problems.add(&path("admin.hosts"), format!("{host:?} is not a host"));
+        }
+    }
+}
+
+fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
+    let tokens = &settings.admin.tokens;
+    for (at, token) in tokens.iter().enumerate() {
+        let mut wrong = |key: &str, reason: &str| {
+            problems.add(&path(&format!("admin.tokens.{at}.{key}")), reason);
+        };
+        if token.name.is_empty() || tokens[..at].iter().any(|other| other.name == token.name) {
+            wrong("name", "each token has a name of its own, for the log");
+        }
+        if token.may.is_empty() {
+            wrong("may", "it may do nothing: \"read\", \"purge\" or \"drain\" is meant");
+        }
+        let known = |name: &String| settings.routes.iter().any(|route| route.route.name == *name);
+        if let Some(name) = token.within.routes.0.iter().find(|name| !known(name)) {
+            wrong("where.routes", &format!("no route is called {name:?}"));
+        }
+        let is_host = |host: &String| target::host(host, target::Scheme::Http).is_ok();
+        if let Some(host) = token.within.hosts.0.iter().find(|host| !is_host(host)) {
+            wrong("where.hosts", &format!("{host:?} is not a host"));
         }
     }
 }

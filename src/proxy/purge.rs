@@ -17,10 +17,12 @@ use crate::tier::stamps::{Force, Scope};
 
 mod groups;
 pub(crate) mod invalidate;
+pub(crate) mod listing;
 mod matched;
 pub(crate) mod order;
 pub(crate) mod owed;
 
+pub use listing::Wanted;
 pub use matched::Matched;
 pub use order::{MOST, Order, Purge};
 

@@ -9,6 +9,7 @@ use crate::drain::Signal;
 use crate::dust::{Dust, Number};
 use crate::flight::{self, Flight};
 use crate::key::Key;
+use crate::key::target::Target;
 use crate::proxy::observer::Observer;
 use crate::proxy::outcome::{Flights, Moments};
 use crate::proxy::request::hop_headers;
@@ -152,6 +153,11 @@ impl Proxy {
     /// The routes in matching order.
     pub fn routes(&self) -> &[Arc<Route>] {
         self.routes.in_order()
+    }
+
+    /// The route that takes a GET of this target, if one does.
+    pub fn route_of(&self, target: &Target) -> Option<&Arc<Route>> {
+        self.routes.route(target, &http::Method::GET).ok()
     }
 
     /// The name of this instance.

@@ -269,3 +269,64 @@ async fn the_command_purges_by_each_kind() {
         assert_ne!(proxy.command(wrong).await.code, 0, "{wrong:?}");
     }
 }
+
+#[tokio::test]
+async fn records_are_listed_by_tag_and_prefix_a_page_at_a_time() {
+    let origin = tagged().await;
+    let proxy = filled(&origin).await;
+    let list = async |query: &str| proxy.admin_get(&format!("/v1/records{query}")).await.json();
+    let urls = |page: &Value| {
+        let records = page["records"].as_array().unwrap();
+        let mut urls: Vec<String> =
+            records.iter().map(|one| one["url"].as_str().unwrap().to_owned()).collect();
+        urls.sort();
+        urls
+    };
+    let all = list("").await;
+    assert_eq!((urls(&all).len(), &all["cursor"]), (TAGGED.len(), &Value::Null), "{all}");
+    let menu = list("?tag=menu").await;
+    assert_eq!(urls(&menu), ["http://api.test/a", "http://api.test/b", "http://api.test/c/d"]);
+    let below = list("?prefix=http://api.test/c/").await;
+    let record = &below["records"][0];
+    assert_eq!(urls(&below), ["http://api.test/c/d"]);
+    assert_eq!(
+        (&record["status"], &record["size"], &record["purged"]),
+        (&json!(200), &json!(5), &json!(false))
+    );
+    assert_eq!(record["tags"], json!(["menu", "product 9"]));
+    let (mut seen, mut cursor) = (Vec::new(), json!(0));
+    while !cursor.is_null() {
+        let page = list(&format!("?limit=1&cursor={cursor}")).await;
+        seen.extend(urls(&page));
+        cursor = page["cursor"].clone();
+    }
+    seen.sort();
+    assert_eq!(seen, urls(&all));
+    let said = proxy.command(&["ls", "--tag", "other"]).await;
+    assert!(said.code == 0 && said.out.contains("http://api.test/e  other"), "{said:?}");
+    let said = proxy.command(&["ls", "--json", "--limit", "2"]).await;
+    assert_eq!((said.code, said.out.lines().count()), (0, 2), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_token_of_its_own_purges_where_it_may_and_its_name_is_in_the_log() {
+    let origin = tagged().await;
+    let tokens =
+        r#"tokens = [{ name = "cms", token = "s3cret", may = ["purge"], where = { tags = ["product-*"] } }]"#;
+    let proxy = Proxy::before(&origin).admin(tokens).await;
+    for (path, _) in TAGGED {
+        proxy.fill(path).await;
+    }
+    let ask = |what: Value| proxy.admin_post("/v1/purge", &what).field("Authorization", "Bearer s3cret");
+    assert_eq!(ask(json!({"tag": "product-7"})).await.status, 200);
+    for refused in [json!({"tag": "menu"}), json!({"all": true}), json!({"url": "http://api.test/b"})] {
+        let reply = ask(refused).await;
+        assert_eq!((reply.status, reply.json()["error"].as_str()), (403, Some("forbidden")));
+    }
+    assert_eq!(proxy.admin_get("/v1/status").field("Authorization", "Bearer s3cret").await.status, 403);
+    assert_eq!(proxy.admin_post("/v1/purge", &json!({"all": true})).await.status, 401);
+    assert!(!proxy.get("/a").await.is_hit());
+    assert!(proxy.get("/b").await.is_hit());
+    let lines = proxy.log.json_lines(1, "the purge's line", |line| line["event"] == "purge").await;
+    assert_eq!(lines[0]["by"], "cms", "{}", lines[0]);
+}

@@ -1,0 +1,295 @@
+//! What a token may do on the operator's port, and where it may purge. Pure but for its count of purges.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Problem, Purge, PurgeRequest};
+use crate::key::target::{self, Scheme};
+use crate::secret::Secret;
+use crate::units::{List, Rate};
+
+/// A token, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Its name, for the log.
+    pub name: String,
+    /// The token itself.
+    pub token: Secret,
+    /// What it may do.
+    #[serde(default)]
+    pub may: Vec<Right>,
+    /// Where it may purge; nothing given: everywhere.
+    #[serde(default, rename = "where")]
+    pub within: Where,
+    /// How many purges it may send; one request is one purge, however much it names.
+    #[serde(default)]
+    pub purge_rate: Option<Rate>,
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Ask: status, settings, routes, flights, explanations, records.
+    Read,
+    /// Purge.
+    Purge,
+    /// Begin the drain.
+    Drain,
+}
+
+/// Where a token may purge. What no list has may not be purged.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Where {
+    /// Names of routes.
+    pub routes: List<String>,
+    /// Names of hosts.
+    pub hosts: List<String>,
+    /// Tags; a `*` at the end matches any rest.
+    pub tags: List<String>,
+}
+
+/// How many purges a token has left.
+#[derive(Debug, Default)]
+pub(super) struct Meter(Mutex<Option<(f64, Instant)>>);
+
+/// The right that a request needs.
+pub fn needed(method: &Method, path: &str) -> Right {
+    match path.rsplit('/').next() {
+        Some("purge") => Right::Purge,
+        Some("drain") if *method == Method::POST => Right::Drain,
+        _ => Right::Read,
+    }
+}
+
+// === impl Token ===
+
+impl Token {
+    /// Returns whether it has a right.
+    pub fn has(&self, right: Right) -> bool {
+        self.may.contains(&right)
+    }
+
+    /// Narrows a purge to where the token may purge. `route` returns the route that takes a URL.
+    ///
+    /// # Errors
+    /// Some of it may not be purged with this token.
+    pub(super) fn narrow(
+        &self,
+        order: PurgeRequest,
+        route: impl Fn(&str) -> Option<String>,
+    ) -> Result<PurgeRequest, Problem> {
+        let mut what = Vec::with_capacity(order.what.len());
+        for one in order.what {
+            self.within.narrow(one, &route, &mut what).map_err(|text| {
+                Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "forbidden",
+                    format!("the token {:?} may not purge {text}", self.name),
+                )
+            })?;
+        }
+        Ok(PurgeRequest { what, by: Some(self.name.clone()), ..order })
+    }
+}
+
+// === impl Where ===
+
+impl Where {
+    fn is_everywhere(&self) -> bool {
+        self.routes.0.is_empty() && self.hosts.0.is_empty() && self.tags.0.is_empty()
+    }
+
+    fn narrow(
+        &self,
+        one: Purge,
+        route: &impl Fn(&str) -> Option<String>,
+        what: &mut Vec<Purge>,
+    ) -> Result<(), String> {
+        if self.is_everywhere() {
+            what.push(one);
+            return Ok(());
+        }
+        let refused = match &one {
+            Purge::All => Some("everything".to_owned()),
+            Purge::Route(name) => (!self.routes.0.contains(name)).then(|| format!("the route {name:?}")),
+            Purge::Host(host) => (!self.has_host(host)).then(|| format!("the host {host:?}")),
+            // What is below it may be of other routes.
+            Purge::Prefix(prefix) => {
+                (!self.has_host_of(prefix)).then(|| format!("below {prefix:?}: its host is not named"))
+            }
+            Purge::Url(url) => {
+                let of_route = || route(url).is_some_and(|route| self.routes.0.contains(&route));
+                (!self.has_host_of(url) && !of_route()).then(|| format!("{url:?}"))
+            }
+            Purge::Tag { tag, host } => return self.narrow_tag(tag, host.as_deref(), what),
+        };
+        if let Some(text) = refused {
+            return Err(text);
+        }
+        what.push(one);
+        Ok(())
+    }
+
+    /// A tag is purged on the hosts that are named, if any are.
+    fn narrow_tag(&self, tag: &str, host: Option<&str>, what: &mut Vec<Purge>) -> Result<(), String> {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(front) => tag.starts_with(front),
+            None => tag == pattern,
+        };
+        let tags = &self.tags.0;
+        let named = if tags.is_empty() { !self.hosts.0.is_empty() } else { tags.iter().any(fits) };
+        if !named || host.is_some_and(|host| !self.hosts.0.is_empty() && !self.has_host(host)) {
+            return Err(format!("the tag {tag:?}{}", if host.is_some() { " there" } else { "" }));
+        }
+        let on = |host: Option<String>| Purge::Tag { tag: tag.to_owned(), host };
+        match host {
+            Some(host) => what.push(on(Some(host.to_owned()))),
+            None if self.hosts.0.is_empty() => what.push(on(None)),
+            None => what.extend(self.hosts.0.iter().map(|host| on(Some(host.clone())))),
+        }
+        Ok(())
+    }
+
+    fn has_host(&self, host: &str) -> bool {
+        let Some(wanted) = name_of(host) else { return false };
+        self.hosts.0.iter().any(|host| name_of(host).as_ref() == Some(&wanted))
+    }
+
+    fn has_host_of(&self, url: &str) -> bool {
+        let target = target::canonical_url(url);
+        target.is_ok_and(|target| !target.host().is_empty() && self.has_host(target.host()))
+    }
+}
+
+/// The name of a host, without its port.
+fn name_of(host: &str) -> Option<String> {
+    target::host(host, Scheme::Http).ok().map(|host| host.name().to_owned())
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// Takes one purge of a rate. If none is left, returns how long until there is one.
+    pub(super) fn take(&self, rate: Rate) -> Result<(), Duration> {
+        let (most, now) = (rate.count() as f64, Instant::now());
+        // One assignment changes it: a panic elsewhere broke nothing.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, since) = state.unwrap_or((most, now));
+        let each = rate.interval().as_secs_f64().max(f64::EPSILON);
+        let left = (left + (now - since).as_secs_f64() / each).min(most);
+        let taken = left >= 1.0;
+        *state = Some((if taken { left - 1.0 } else { left }, now));
+        if taken { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) * each)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(within: Where) -> Token {
+        Token {
+            name: "cms".into(),
+            token: Secret::here("s"),
+            may: vec![Right::Purge],
+            within,
+            purge_rate: None,
+        }
+    }
+
+    fn list(texts: &[&str]) -> List<String> {
+        List(texts.iter().map(|&text| text.to_owned()).collect())
+    }
+
+    fn tag(tag: &str, host: Option<&str>) -> Purge {
+        Purge::Tag { tag: tag.into(), host: host.map(str::to_owned) }
+    }
+
+    fn narrowed(within: &Where, one: Purge) -> Option<Vec<Purge>> {
+        let order = PurgeRequest { what: vec![one], soft: false, dry_run: false, by: None };
+        let route = |url: &str| url.contains("/shop/").then(|| "shop".to_owned());
+        let narrowed = token(within.clone()).narrow(order, route).ok()?;
+        assert_eq!(narrowed.by.as_deref(), Some("cms"));
+        Some(narrowed.what)
+    }
+
+    #[test]
+    fn a_token_purges_only_what_its_lists_have() {
+        let url = |url: &str| Purge::Url(url.into());
+        let hosts = Where { hosts: list(&["a.test"]), ..Where::default() };
+        let routes = Where { routes: list(&["shop"]), ..Where::default() };
+        for (within, one, may) in [
+            (&Where::default(), Purge::All, true),
+            (&hosts, Purge::All, false),
+            (&hosts, url("https://A.test:8443/x"), true),
+            (&hosts, url("https://b.test/shop/x"), false),
+            (&hosts, url("nonsense"), false),
+            (&hosts, Purge::Prefix("https://a.test/x/".into()), true),
+            (&hosts, Purge::Prefix("https://a.test.evil/".into()), false),
+            (&hosts, Purge::Host("A.TEST".into()), true),
+            (&hosts, Purge::Host("b.test".into()), false),
+            (&hosts, Purge::Route("shop".into()), false),
+            (&routes, Purge::Route("shop".into()), true),
+            (&routes, url("https://b.test/shop/x"), true),
+            (&routes, url("https://b.test/x"), false),
+            (&routes, Purge::Prefix("https://b.test/shop/".into()), false),
+            (&routes, tag("t", None), false),
+        ] {
+            assert_eq!(narrowed(within, one.clone()).is_some(), may, "{one:?} within {within:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_purged_on_the_hosts_that_are_named() {
+        let both =
+            Where { hosts: list(&["a.test", "b.test"]), tags: list(&["shop-*", "menu"]), ..Where::default() };
+        let tags = Where { tags: list(&["shop-*"]), ..Where::default() };
+        let hosts = Where { hosts: list(&["a.test"]), ..Where::default() };
+        for (within, one, want) in [
+            (&both, tag("menu", None), Some(vec![tag("menu", Some("a.test")), tag("menu", Some("b.test"))])),
+            (&both, tag("shop-1", Some("b.test")), Some(vec![tag("shop-1", Some("b.test"))])),
+            (&both, tag("shop-1", Some("c.test")), None),
+            (&both, tag("shop", None), None),
+            (&both, tag("menus", None), None),
+            (&tags, tag("shop-1", None), Some(vec![tag("shop-1", None)])),
+            (&tags, tag("shop-1", Some("c.test")), Some(vec![tag("shop-1", Some("c.test"))])),
+            (&tags, Purge::Host("a.test".into()), None),
+            (&hosts, tag("any", None), Some(vec![tag("any", Some("a.test"))])),
+        ] {
+            assert_eq!(narrowed(within, one.clone()), want, "{one:?} within {within:?}");
+        }
+    }
+
+    #[test]
+    fn each_endpoint_needs_a_right() {
+        for (method, path, right) in [
+            (Method::GET, "/v1/status", Right::Read),
+            (Method::POST, "/v1/explain", Right::Read),
+            (Method::POST, "/v1/purge", Right::Purge),
+            (Method::POST, "/v1/drain", Right::Drain),
+            (Method::GET, "/purge", Right::Purge),
+        ] {
+            assert_eq!(needed(&method, path), right, "{method} {path}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_lets_so_many_through_and_then_one_at_a_time() {
+        let (meter, rate) = (Meter::default(), "3/m".parse().expect("a rate"));
+        for _ in 0..3 {
+            assert_eq!(meter.take(rate), Ok(()));
+        }
+        let wait = meter.take(rate).expect_err("none is left");
+        assert!(wait <= Duration::from_secs(20) && wait > Duration::from_secs(19), "{wait:?}");
+        tokio::time::advance(Duration::from_secs(21)).await;
+        assert_eq!(meter.take(rate), Ok(()));
+        assert!(meter.take(rate).is_err());
+    }
+}
