@@ -51,7 +51,7 @@ pub fn validates_because(
     now: u64,
 ) -> String {
     let said = said(record, rules);
-    if terms.no_cache {
+    if terms.no_cache() {
         return "no-cache: validated before each use (RFC 9111 §5.2.2.4)".into();
     }
     if super::age::is_from_the_future(record, now) {
@@ -66,7 +66,7 @@ pub fn validates_because(
         "must-revalidate forbids to serve it so (RFC 9111 §5.2.2.2)"
     } else if said.proxy_revalidate {
         "proxy-revalidate forbids to serve it so (RFC 9111 §5.2.2.8)"
-    } else if terms.is_failure {
+    } else if terms.is_failure() {
         "what says that the origin failed is not served so (RFC 5861 §4)"
     } else if record.swr_ms > 0 {
         "its stale-while-revalidate is over (RFC 5861 §3)"

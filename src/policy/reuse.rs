@@ -3,7 +3,6 @@
 
 use super::age::{current_age, is_from_the_future};
 use super::cache_control::Directives;
-use super::lifetime::has_validator;
 use super::own_urls::names_urls;
 use super::pass::PassReason;
 use super::request::RequestFacts;
@@ -12,32 +11,23 @@ use super::stale::is_failure;
 use super::vary::names_cookie;
 use crate::record::Record;
 
-/// What a record's fields say about reusing it, under a route's rules.
+/// What a record's fields say about reusing it, under a route's rules. Packed, as each record in memory has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReuseTerms {
-    /// Only after validation.
-    pub no_cache: bool,
-    /// No stale answer: must-revalidate, proxy-revalidate or no-cache (RFC 9111 §4.2.4).
-    pub must_revalidate: bool,
-    /// s-maxage: no stale answer, except for as long as the response or the route itself allows (§5.2.2.10).
-    pub implies_no_stale: bool,
-    /// Its status says that the origin failed: no stale answer either.
-    pub is_failure: bool,
-    /// Never changes while it is fresh (RFC 8246).
-    pub immutable: bool,
-    /// public, s-maxage or must-revalidate: a request with Authorization may be answered from it,
-    /// and credentialed requests may lead and follow (RFC 9111 §3.5).
-    pub shares: bool,
-    /// Varies on Cookie: each cookie has its own variant.
-    pub varies_on_cookie: bool,
-    /// It has a validator.
-    pub has_validator: bool,
-    /// It has a field whose URL may have to be mapped for the client.
-    pub names_urls: bool,
+    said: u8,
     /// The origin's stale-if-error or a grace that the route set itself, the longer one, in ms past the
     /// lifetime.
     pub sie_on_status_ms: PackedMs,
 }
+
+const NO_CACHE: u8 = 1;
+const MUST_REVALIDATE: u8 = 1 << 1;
+const IMPLIES_NO_STALE: u8 = 1 << 2;
+const IS_FAILURE: u8 = 1 << 3;
+const IMMUTABLE: u8 = 1 << 4;
+const SHARES: u8 = 1 << 5;
+const VARIES_ON_COOKIE: u8 = 1 << 6;
+const NAMES_URLS: u8 = 1 << 7;
 
 /// A time in ms in five bytes, at most 34 years: beside single bits, in each record in memory, a number would
 /// take sixteen.
@@ -104,27 +94,27 @@ pub enum Ride {
 /// How a record answers a request at `now` (RFC 9111 §4). The caller has checked that it is the right
 /// variant, and not purged.
 pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64) -> Reuse {
-    if let Some(reason) = ask.identity().filter(|_| !terms.shares) {
+    if let Some(reason) = ask.identity().filter(|_| !terms.shares()) {
         return Reuse::Refused(reason);
     }
     let age_ms = current_age(record, now);
     let ttl_ms = distance(now, record.fresh_until());
     let fresh = ttl_ms > 0;
     let wants = &ask.wants;
-    let too_old = wants.max_age.is_some_and(|most| age_ms > most) && !(terms.immutable && fresh);
+    let too_old = wants.max_age.is_some_and(|most| age_ms > most) && !(terms.immutable() && fresh);
     let too_short = wants.min_fresh.is_some_and(|least| i128::from(ttl_ms) < i128::from(least));
-    if terms.no_cache || wants.no_cache || too_old || too_short || is_from_the_future(record, now) {
+    if terms.no_cache() || wants.no_cache || too_old || too_short || is_from_the_future(record, now) {
         return Reuse::Validate;
     }
     if fresh {
         return Reuse::Fresh { age_ms, ttl_ms };
     }
     let late = ttl_ms.unsigned_abs();
-    if terms.must_revalidate || terms.is_failure {
+    if terms.must_revalidate() || terms.is_failure() {
         Reuse::Validate
     } else if late < record.swr_ms {
         Reuse::StaleWhileRevalidate { age_ms, ttl_ms }
-    } else if !terms.implies_no_stale && wants.max_stale.is_some_and(|most| late <= most) {
+    } else if !terms.implies_no_stale() && wants.max_stale.is_some_and(|most| late <= most) {
         Reuse::MaxStale { age_ms, ttl_ms }
     } else {
         Reuse::Validate
@@ -134,21 +124,22 @@ pub fn reuse(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64) 
 /// Returns whether a record that a soft purge has made stale may be served while it is refreshed, as if its
 /// lifetime ended now.
 pub fn may_refresh_behind(record: &Record, terms: &ReuseTerms) -> bool {
-    record.swr_ms > 0 && !terms.no_cache && !terms.must_revalidate && !terms.is_failure
+    record.swr_ms > 0 && !terms.no_cache() && !terms.must_revalidate() && !terms.is_failure()
 }
 
 /// Returns whether a request may ride an exchange that ended in this record (F5). The caller knows whether it
 /// would ride the same one twice.
 pub fn may_ride(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u64, rode: Ride) -> bool {
     let as_stored = matches!(reuse(ask, record, terms, now), Reuse::Fresh { .. });
-    let apart = !terms.shares && (ask.identified() || (ask.cookie && !terms.varies_on_cookie && !as_stored));
+    let apart =
+        !terms.shares() && (ask.identified() || (ask.cookie && !terms.varies_on_cookie() && !as_stored));
     if apart {
         return false;
     }
     match rode {
         Ride::SentAfterArrival => true,
         Ride::UnderWay => {
-            let bound = terms.no_cache || terms.must_revalidate || terms.implies_no_stale;
+            let bound = terms.no_cache() || terms.must_revalidate() || terms.implies_no_stale();
             let once = record.fresh_ms == 0 && !bound;
             let unbound = !ask.wants.no_cache && ask.wants.max_age.is_none() && ask.wants.min_fresh.is_none();
             as_stored || (once && unbound)
@@ -158,7 +149,7 @@ pub fn may_ride(ask: &RequestFacts, record: &Record, terms: &ReuseTerms, now: u6
 
 /// Returns whether the last record under a key grants that credentialed requests lead and follow.
 pub fn may_share_credentialed(terms: &ReuseTerms) -> bool {
-    terms.shares
+    terms.shares()
 }
 
 /// The time from `now` until `then`, negative if that is past; saturates.
@@ -178,18 +169,65 @@ impl ReuseTerms {
         let raw = Directives::of(&record.headers, rules);
         let said = if record.credentialed { raw } else { raw.overlooking(rules.ignore) };
         let route = if rules.if_error_set { rules.if_error_ms } else { 0 };
+        let all = [
+            (NO_CACHE, said.no_cache),
+            (MUST_REVALIDATE, said.forbid_stale()),
+            (IMPLIES_NO_STALE, said.imply_no_stale()),
+            (IS_FAILURE, is_failure(record.status)),
+            (IMMUTABLE, said.immutable),
+            (SHARES, raw.grant_sharing()),
+            (VARIES_ON_COOKIE, names_cookie(&record.headers)),
+            (NAMES_URLS, names_urls(&record.headers)),
+        ];
         Self {
-            no_cache: said.no_cache,
-            must_revalidate: said.forbid_stale(),
-            implies_no_stale: said.imply_no_stale(),
-            is_failure: is_failure(record.status),
-            immutable: said.immutable,
-            shares: raw.grant_sharing(),
-            varies_on_cookie: names_cookie(&record.headers),
-            has_validator: has_validator(&record.headers),
-            names_urls: names_urls(&record.headers),
+            said: all.iter().filter(|(_, holds)| *holds).fold(0, |said, (flag, _)| said | flag),
             sie_on_status_ms: PackedMs::new((said.if_error.unwrap_or(0) * 1000).max(route)),
         }
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.said & flag != 0
+    }
+
+    /// Only after validation.
+    pub fn no_cache(self) -> bool {
+        self.has(NO_CACHE)
+    }
+
+    /// No stale answer: must-revalidate, proxy-revalidate or no-cache (RFC 9111 §4.2.4).
+    pub fn must_revalidate(self) -> bool {
+        self.has(MUST_REVALIDATE)
+    }
+
+    /// s-maxage: no stale answer, except for as long as the response or the route itself allows (§5.2.2.10).
+    pub fn implies_no_stale(self) -> bool {
+        self.has(IMPLIES_NO_STALE)
+    }
+
+    /// Its status says that the origin failed: no stale answer either.
+    pub fn is_failure(self) -> bool {
+        self.has(IS_FAILURE)
+    }
+
+    /// Never changes while it is fresh (RFC 8246).
+    pub fn immutable(self) -> bool {
+        self.has(IMMUTABLE)
+    }
+
+    /// public, s-maxage or must-revalidate: a request with Authorization may be answered from it,
+    /// and credentialed requests may lead and follow (RFC 9111 §3.5).
+    pub fn shares(self) -> bool {
+        self.has(SHARES)
+    }
+
+    /// Varies on Cookie: each cookie has its own variant.
+    pub fn varies_on_cookie(self) -> bool {
+        self.has(VARIES_ON_COOKIE)
+    }
+
+    /// It has a field whose URL may have to be mapped for the client.
+    pub fn names_urls(self) -> bool {
+        self.has(NAMES_URLS)
     }
 }
 

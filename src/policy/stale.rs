@@ -38,12 +38,12 @@ pub fn stale_on_error(
     now: u64,
     why: ErrorCase,
 ) -> bool {
-    let never = terms.no_cache || terms.must_revalidate || terms.is_failure;
-    if never || ask.wants.no_cache || (ask.identified() && !terms.shares) {
+    let never = terms.no_cache() || terms.must_revalidate() || terms.is_failure();
+    if never || ask.wants.no_cache || (ask.identified() && !terms.shares()) {
         return false;
     }
     let window = match why {
-        ErrorCase::Unreachable | ErrorCase::WaitDeadline if terms.implies_no_stale => {
+        ErrorCase::Unreachable | ErrorCase::WaitDeadline if terms.implies_no_stale() => {
             terms.sie_on_status_ms.get()
         }
         ErrorCase::Unreachable | ErrorCase::WaitDeadline => {

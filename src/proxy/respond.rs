@@ -71,7 +71,7 @@ fn respond(
     }
     request.ticket.line.ttl_s = Some(ttl_ms(stored, now).div_euclid(1000));
     // Its own exchange may have such a field that no record keeps.
-    if mine || stored.terms.names_urls {
+    if mine || stored.terms.names_urls() {
         proxy.hop_headers.map_urls(&request, &mut headers);
     }
     proxy.hop_headers.deliver(&request, &mut headers, Some(&status));

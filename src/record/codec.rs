@@ -17,8 +17,8 @@ use serde::de::IgnoredAny;
 
 use self::wire::{WireFailed, WireGrowing, WirePass, WireRecord, WireVary};
 use super::{
-    Fields, Life, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, MAX_TAGS, Manifest, Note,
-    Pointer, Record, Segment, Spoken, VaryNode,
+    Fields, Life, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, MAX_TAGS, Manifest,
+    Note, Pointer, Record, Segment, Spoken, VaryNode,
 };
 
 /// The format's version.

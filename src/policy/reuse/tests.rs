@@ -217,10 +217,10 @@ fn what_is_overlooked_still_does_not_bind_credentials() {
     };
     let mut record = record("no-cache, must-revalidate", 10_000, &rules);
     let terms = ReuseTerms::of(&record, &rules);
-    assert!(!terms.no_cache && !terms.must_revalidate && terms.shares);
+    assert!(!terms.no_cache() && !terms.must_revalidate() && terms.shares());
     record.credentialed = true;
     let terms = ReuseTerms::of(&record, &rules);
-    assert!(terms.no_cache && terms.must_revalidate, "its fill carried credentials");
+    assert!(terms.no_cache() && terms.must_revalidate(), "its fill carried credentials");
 }
 
 /// Once a record's terms are parsed, a hit does not read its fields.

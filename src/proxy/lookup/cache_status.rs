@@ -115,7 +115,7 @@ pub(crate) fn forward(
         && !policy::is_from_the_future(&stored.record, now)
         && stored.covered(&proxy.stamps) == Covered::No
         && proxy.trust.holds(now)
-        && !stored.terms.no_cache
+        && !stored.terms.no_cache()
     {
         // Fresh, but the request wants it validated.
         Fwd::Request
