@@ -49,17 +49,17 @@ impl Secret {
     }
 
     /// The environment variable that holds it, if one does.
-    pub(crate) fn variable(&self) -> Option<&str> {
+    pub fn variable(&self) -> Option<&str> {
         if let Source::Env(name) = &self.source { Some(name) } else { None }
     }
 
     /// The file that holds it, if one does.
-    pub(crate) fn file(&self) -> Option<&str> {
+    pub fn file(&self) -> Option<&str> {
         if let Source::File(path) = &self.source { Some(path) } else { None }
     }
 
     /// Reads its text from the variable or file that it names, or says why it can't.
-    pub(crate) fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
+    pub fn fetch(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
         let text = match &self.source {
             Source::Here => return Ok(()),
             Source::Env(name) => {
@@ -105,11 +105,11 @@ impl SecretUrl {
         self.reveal().split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    pub(crate) fn secret(&self) -> &Secret {
+    pub fn secret(&self) -> &Secret {
         &self.0
     }
 
-    pub(crate) fn secret_mut(&mut self) -> &mut Secret {
+    pub fn secret_mut(&mut self) -> &mut Secret {
         &mut self.0
     }
 }

@@ -69,9 +69,9 @@ fn record() -> Record {
 }
 
 /// What a hit decides: whether it is looked up, whether the record may be reused, and in what form.
-fn decide(asked: &HeaderMap, record: &Record, terms: &ReuseTerms, rules: &Rules) -> bool {
+fn decide(asked: &HeaderMap, record: &Record, terms: ReuseTerms, rules: &Rules) -> bool {
     let RequestClass::Lookup(ask) = policy::entrance(&Method::GET, asked, rules) else { return false };
-    let reuse = policy::reuse(&ask, record, terms, NOW + 1000);
+    let reuse = policy::reuse(&ask, record, &terms, NOW + 1000);
     black_box(policy::conditional(asked, record));
     matches!(reuse, policy::Reuse::Fresh { .. })
 }
@@ -86,7 +86,7 @@ fn decide_anew(asked: &HeaderMap, stored: &HeaderMap, record: &Record, rules: &R
         framing: Framing::Length(1024),
     };
     let stored = matches!(policy::verdict(&RequestFacts::default(), &answer, rules), Verdict::Store(_));
-    stored && decide(asked, record, &ReuseTerms::of(record, rules), rules)
+    stored && decide(asked, record, ReuseTerms::of(record, rules), rules)
 }
 
 fn decision(criterion: &mut Criterion) {
@@ -94,9 +94,9 @@ fn decision(criterion: &mut Criterion) {
     let (terms, stored) = (ReuseTerms::of(&record, &rules), fields(STORED));
     let mut group = criterion.benchmark_group("decision");
     for (name, asked) in [("curl", fields(CURL)), ("browser", fields(BROWSER))] {
-        assert!(decide(&asked, &record, &terms, &rules) && decide_anew(&asked, &stored, &record, &rules));
+        assert!(decide(&asked, &record, terms, &rules) && decide_anew(&asked, &stored, &record, &rules));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decide(black_box(&asked), black_box(&record), black_box(&terms), &rules));
+            bencher.iter(|| decide(black_box(&asked), black_box(&record), black_box(terms), &rules));
         });
         group.bench_function(format!("{name}, parsed anew"), |bencher| {
             bencher.iter(|| decide_anew(black_box(&asked), black_box(&stored), black_box(&record), &rules));
