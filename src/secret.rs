@@ -105,10 +105,12 @@ impl SecretUrl {
         self.reveal().split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
+    /// The URL as a secret: where its text is, and what it is.
     pub fn secret(&self) -> &Secret {
         &self.0
     }
 
+    /// The same, so that its text can be fetched.
     pub fn secret_mut(&mut self) -> &mut Secret {
         &mut self.0
     }
