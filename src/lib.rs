@@ -20,6 +20,7 @@
 //! |---|---|---|
 //! | [`units`], [`secret`] | settings as people write them: durations, sizes, lists; what is never printed | nothing |
 //! | [`clock`], [`drain`], [`telemetry`] | time and chance, handed in; the graceful end; log and metrics | nothing |
+//! | [`heap`] | the allocator of the program | nothing |
 //! | [`tasks`] | background tasks, begun again when they panic | `telemetry` |
 //! | [`key`] | canonical request targets, names of responses | nothing |
 //! | [`record`] | what is remembered of a response, and its form in the store | `key` |
@@ -29,7 +30,7 @@
 //! | [`body`] | bytes of bodies: one writer, many readers, segments | `units`, `secret`, `clock`, `record` |
 //! | [`flight`] | election in the process and by lease; no HTTP | `units`, `clock`, `dust` |
 //! | [`catalog`] | records and notes as typed entries: their names, form, and the bound of each call | `clock`, `key`, `record`, `dust`, `flight` |
-//! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `units`, `clock`, `key`, `record`, `policy`, `dust`, `body` |
+//! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `units`, `clock`, `heap`, `key`, `record`, `policy`, `dust`, `body` |
 //! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | `units`, `secret`, `clock` |
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
 //! | [`admin`] | the operator's port; asks through a trait of its own | `units`, `secret`, `drain`, `key` |
@@ -126,6 +127,7 @@ pub mod drain;
 pub mod drill;
 pub mod dust;
 pub mod flight;
+pub mod heap;
 pub mod key;
 pub mod node;
 pub mod policy;

@@ -1,10 +1,9 @@
 //! The program: see the library's documentation.
 
-use mimalloc::MiMalloc;
+use dustgate::heap::Heap;
 
-/// Misses make and drop many blocks of all lengths; Cargo.toml says what this saves of them.
 #[global_allocator]
-static HEAP: MiMalloc = MiMalloc;
+static HEAP: Heap = Heap;
 
 fn main() -> std::process::ExitCode {
     dustgate::cli::main()

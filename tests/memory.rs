@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dustgate::dust::Number;
+use dustgate::heap::Heap;
 use dustgate::policy::Rules;
 use dustgate::record::{LifetimeBy, Manifest, Record, Segment};
 use dustgate::tier::{Numbers, Stored, Tier};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use mimalloc::MiMalloc;
 
 /// That of the program.
 #[global_allocator]
-static HEAP: MiMalloc = MiMalloc;
+static HEAP: Heap = Heap;
 
 /// What a connection reads into: a head, and after a large answer more.
 const BUFFERS: [usize; 2] = [8 << 10, 280 << 10];

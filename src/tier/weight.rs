@@ -10,6 +10,7 @@ use quick_cache::Weighter;
 
 use super::Held;
 use super::stored::Stored;
+use crate::heap::LONG;
 use crate::key::KeyHash;
 use crate::record::{Segment, Segments, VaryNode};
 
@@ -28,12 +29,14 @@ pub(super) struct Weigh {
     beside: u64,
 }
 
-/// What the allocator takes for `len` bytes: steps of 16 up to 64, and above that four to each doubling.
+/// What the allocator takes for `len` bytes: steps of 16 up to 64, and above that four to each doubling. Long
+/// blocks are the system's.
 pub(super) fn taken(len: usize) -> u64 {
     match len {
         0 => 0,
         1..=8 => 8,
         9..=64 => len.next_multiple_of(16) as u64,
+        LONG.. => by_system(len),
         _ => {
             let step = 1 << ((len - 1).ilog2() - 2);
             len.next_multiple_of(step) as u64
@@ -44,7 +47,11 @@ pub(super) fn taken(len: usize) -> u64 {
 /// What `len` bytes take in the system's heap ([`Fields`](crate::record::Fields) lie there), and what shares
 /// them: steps of 16, with 8 of its own.
 pub(super) fn kept(len: usize) -> u64 {
-    shared(size_of::<&[u8]>()) + ((len + 8).next_multiple_of(16)).max(32) as u64
+    shared(size_of::<&[u8]>()) + by_system(len)
+}
+
+fn by_system(len: usize) -> u64 {
+    ((len + 8).next_multiple_of(16)).max(32) as u64
 }
 
 /// What an [`Arc`] of `len` bytes takes.
@@ -130,6 +137,7 @@ mod tests {
             (1025, 1280),
             (1136, 1280),
             (30_000, 32_768),
+            (40_000, 40_016),
         ] {
             assert_eq!(taken(len), takes, "{len}");
         }
