@@ -132,8 +132,19 @@ impl Debug for SecretUrl {
 /// URL stays as it is.
 pub(crate) fn masked_url(url: &str) -> String {
     // First: a password may have a question mark in it.
-    let shown = without_password(url);
-    let Some((url, query)) = shown.split_once('?') else { return shown };
+    without_secret_parameters(&without_password(url))
+}
+
+/// The same of a URL that others have written: what stands before an `@` behind the authority is no password.
+pub(crate) fn masked_link(url: &str) -> String {
+    let begins = url.find("://").map_or(url.len(), |at| at + 3);
+    let ends = url[begins..].find(['/', '\\', '?', '#']).map_or(url.len(), |at| begins + at);
+    let (origin, target) = url.split_at(ends);
+    without_secret_parameters(&(without_password(origin) + target))
+}
+
+fn without_secret_parameters(url: &str) -> String {
+    let Some((url, query)) = url.split_once('?') else { return url.to_owned() };
     let masked = query.split('&').map(|parameter| match parameter.split_once('=') {
         Some((name, _)) if is_secret(name) => format!("{name}={MASK}"),
         _ => parameter.to_owned(),
@@ -238,6 +249,20 @@ mod tests {
             assert_eq!(masked_url(url), shown);
             let url = SecretUrl::here(url);
             assert_eq!((url.to_string().as_str(), format!("{url:?}").as_str()), (shown, shown));
+        }
+    }
+    #[test]
+    fn what_others_link_to_is_masked_in_its_authority_and_its_parameters() {
+        for (url, shown) in [
+            ("http://h:1/@types/node", "http://h:1/@types/node"),
+            ("http://h/u/@me?a=b@c", "http://h/u/@me?a=b@c"),
+            ("http://h?email=a@b", "http://h?email=a@b"),
+            ("http://h/x?token=t@u", "http://h/x?token=***"),
+            ("http://u:pw@h/@x", "http://u:***@h/@x"),
+            ("http:\\\\h\\@x", "http:\\\\h\\@x"),
+            ("/a/@b", "/a/@b"),
+        ] {
+            assert_eq!(masked_link(url), shown);
         }
     }
 }

@@ -381,6 +381,11 @@ impl Stamps {
         self.table().over_url(url)[Force::Hard as usize]
     }
 
+    /// The count of applied stamps when one over more than a URL was last applied.
+    pub fn wide(&self) -> u64 {
+        self.table().wide()
+    }
+
     /// How the stamps cover a record born under `born` and last validated under `token`. Its tags may be
     /// unknown, or it may be named by the hash of its URL alone: then they are not looked at.
     pub fn covers<'a>(&self, of: impl Into<Named<'a>>, born: Number, token: Number) -> Covered {

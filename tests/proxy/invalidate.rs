@@ -196,6 +196,34 @@ async fn the_answer_to_a_post_may_be_what_a_get_would_get() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_post_is_not_stored_when_a_purge_of_any_kind_came_between() {
+    for what in [
+        serde_json::json!({"url": "http://api.test/a"}),
+        serde_json::json!({"host": "api.test"}),
+        serde_json::json!({"prefix": "http://api.test/"}),
+        serde_json::json!({"tag": "t"}),
+        serde_json::json!({"all": true}),
+    ] {
+        let gate = Gate::shut();
+        let origin = Origin::start().await;
+        let held = gate.clone();
+        origin.on_each("/a", move |seen| match seen.method.as_str() {
+            "POST" => posted("old").field("xkey", "t").held_by(&held),
+            _ => Answer::cacheable("got").field("xkey", "t"),
+        });
+        let proxy = Proxy::before(&origin).await;
+        // So that the POST has something to invalidate.
+        proxy.fill("/a").await;
+        let post = proxy.ask("POST", "/a").content("x").asked().await;
+        gate.reached_by(1).await;
+        proxy.purge(&what).await;
+        gate.open();
+        post.head().await.expect("an answer").rest().await.assert(200, "old");
+        proxy.get("/a").await.assert(200, "got");
+    }
+}
+
+#[tokio::test]
 async fn the_answer_to_a_post_is_not_stored_when_another_came_between() {
     let gate = Gate::shut();
     let origin = Origin::start().await;

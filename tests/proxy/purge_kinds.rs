@@ -104,6 +104,26 @@ async fn softly_is_stale_and_not_gone() {
     assert!(!proxy.get("/a").await.is_hit());
 }
 
+#[tokio::test]
+async fn a_304_that_names_a_purged_tag_has_the_response_fetched_whole() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::before(&origin).await;
+    let tagged = |answer: Answer| answer.field("ETag", "\"a\"").field("xkey", "a x");
+    origin.on("/a", Answer::cacheable("old").cache("max-age=0").field("ETag", "\"a\"").field("xkey", "a"));
+    proxy.fill("/a").await.assert(200, "old");
+    proxy.purge(&json!({"tag": "x"})).await;
+    origin.on_each("/a", move |seen| {
+        if seen.fields.get("if-none-match").is_some() {
+            tagged(Answer::status(304))
+        } else {
+            tagged(Answer::cacheable("new"))
+        }
+    });
+    proxy.fill("/a").await.assert(200, "new");
+    assert_eq!(origin.count("/a"), 3, "once at first, once to validate, once whole");
+    assert!(proxy.get("/a").await.is_hit());
+}
+
 fn ways() -> [Value; 5] {
     [
         json!({"tag": "t"}),

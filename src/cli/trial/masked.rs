@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use url::form_urlencoded;
 
 use crate::policy::{dashed, is_known_secret};
-use crate::secret::{MASK, Secret, is_secret, masked_url};
+use crate::secret::{MASK, Secret, is_secret, masked_link};
 
 /// A value as long as this is masked wherever it stands. A shorter one is masked where it stands as a word: as a
 /// part of other words it tells nothing, and masking it there would tell what it is.
@@ -106,7 +106,7 @@ impl Foreign {
 
     /// A URL: what is secret in it by its place or its name is left out at once.
     pub(super) fn url(text: &str) -> Self {
-        Self(masked_url(text))
+        Self(masked_link(text))
     }
 
     /// The text, without what must not be printed.

@@ -33,9 +33,13 @@ impl Written {
         let mut this = Self { toml: String::new(), variables: BTreeMap::new(), new: Vec::new() };
         let (name, url) = (&route.route.upstream, origin.url.secret());
         let mut origin = unlike(origin, &upstream::Settings::default())?;
-        if !url.is_here() {
-            origin.insert("url".to_owned(), this.reference(url, String::new));
-        }
+        let written = if url.is_here() {
+            // It has no user and no query: settings refuse both.
+            Value::from(url.reveal())
+        } else {
+            this.reference(url, String::new)
+        };
+        origin.insert("url".to_owned(), written);
         let edits = [
             ("request_headers", "ORIGIN", &route.route.request_headers),
             ("response_headers", "CLIENT", &route.route.response_headers),

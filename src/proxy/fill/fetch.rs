@@ -19,7 +19,7 @@ use crate::proxy::state::under_way::Counted;
 use crate::record::Record;
 use crate::route::Finish;
 use crate::telemetry::labels::Shed;
-use crate::tier::Stored;
+use crate::tier::{Covered, Stored};
 use crate::upstream::{self, ErrorKind, Lane};
 
 impl Job {
@@ -214,7 +214,8 @@ impl Job {
         }
     }
 
-    /// The record that a 304 makes of the stale one: its segments stay where they are.
+    /// The record that a 304 makes of the stale one: its segments stay where they are. None if a purge covers
+    /// it by what the 304 names: then the response is asked for whole, as validating it again would never end.
     fn refresh(&self, head: &Head, fill: &Fill) -> Option<Stored> {
         let stale = self.stale.as_ref()?;
         let mut record = policy::refresh(
@@ -227,7 +228,10 @@ impl Job {
         record.token = fill.token();
         // If its head has grown too long by that, it is fetched as if nothing were stored.
         catalog::fits(&record, Some(record.body.len)).ok()?;
-        Some(Stored::new(record, &self.route.rules, stale.body()))
+        let refreshed = Stored::new(record, &self.route.rules, stale.body());
+        let Record { born, token, .. } = refreshed.record;
+        let covered = self.proxy.stamps.covers(refreshed.named(), born, token);
+        (covered != Covered::Hard).then_some(refreshed)
     }
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Stands {
     stood: Number,
     /// The highest number that was known then.
     seen: Number,
+    /// The count of stamps over more than a URL that were known then.
+    wide: u64,
 }
 
 /// The names of a URL in the store.
@@ -89,6 +91,7 @@ pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, request: &CacheRequest) -> Unsaf
     if let Some(of) = &mut of {
         of.stood = proxy.stamps.hard(url_hash(&of.text));
         of.seen = number(proxy);
+        of.wide = proxy.stamps.wide();
     }
     let asked = request.target.to_string();
     let back = |url: &str| as_clients_write(proxy, request, url);
@@ -110,7 +113,7 @@ fn stands(proxy: &Proxy, target: &Target) -> Option<Stands> {
     let route = proxy.routes.route(target, &Method::GET).ok().filter(|route| route.cache)?.clone();
     let mut text = String::new();
     route.key_into(&mut text, target, &HeaderMap::new());
-    Some(Stands { route, text, stood: 0, seen: 0 })
+    Some(Stands { route, text, stood: 0, seen: 0, wide: 0 })
 }
 
 /// Stamps a URL in a task of its own, which goes on when the client leaves. It stamps only if there is
@@ -312,6 +315,10 @@ impl Unsafe {
             let _ = timeout_at(until, group).await;
         }
         let of = self.of.take()?;
+        // Its own stamp, from which the answer would count as born, is above one that covers it otherwise.
+        if proxy.stamps.wide() != of.wide {
+            return None;
+        }
         let born = match stamped {
             Some((number, Alone::Yes)) => number,
             None if proxy.stamps.hard(url_hash(&of.text)) == of.stood => of.seen,

@@ -65,6 +65,11 @@ impl Table {
         newer(numbers(&self.all), self.by_url.get(&url))
     }
 
+    /// The count of applied stamps when one over more than a URL was last applied.
+    pub(super) fn wide(&self) -> u64 {
+        self.changed[AREAS].max(self.changed[TAGS])
+    }
+
     /// The same over a URL and the areas that it lies in: all but its tags.
     pub(super) fn over_place(&self, named: Named<'_>) -> [Number; 2] {
         self.in_areas(named, self.over_url(named.url))
