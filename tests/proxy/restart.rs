@@ -13,7 +13,11 @@ fn objects(proxy: &Proxy) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.file_name().is_some_and(|name| name != "here") {
+            } else if path
+                .file_name()
+                .is_some_and(|name| name != "here" && !name.to_string_lossy().contains('#'))
+            {
+                // A half-written file has a `#` in its name, and stays for as long as a put may take.
                 found.push(path);
             }
         }
