@@ -22,12 +22,14 @@ impl Wake for Panics {
     }
 }
 
-/// Polls a call once, so that whatever wakes it on the thread of this name panics there.
-///
-/// # Panics
-/// If the call is answered at once.
-pub fn on_answer<F: Future>(thread: &'static str, call: Pin<&mut F>) {
-    let waker = Waker::from(Arc::new(Panics { thread, has_panicked: AtomicBool::new(false) }));
-    let polled = call.poll(&mut Context::from_waker(&waker));
-    assert!(polled.is_pending(), "it was answered at once");
+/// Begins a call, and polls it once, so that whatever wakes it on the thread of this name panics there. One that is
+/// answered at once wakes nobody: then another one is begun.
+pub fn on_answer<F: Future>(thread: &'static str, begin: impl Fn() -> F) -> Pin<Box<F>> {
+    loop {
+        let waker = Waker::from(Arc::new(Panics { thread, has_panicked: AtomicBool::new(false) }));
+        let mut call = Box::pin(begin());
+        if call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            return call;
+        }
+    }
 }

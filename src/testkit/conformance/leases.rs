@@ -126,7 +126,9 @@ async fn a_lease_reads_as_a_lease(rig: &dyn Rig) {
     assert!(is_lease(Some(&entry)));
     assert_eq!(entry.number, lease.token);
     if let Value::Lease { rest: Some(rest) } = entry.value {
-        assert!(rest > Duration::ZERO && rest <= case.beats(10), "{rest:?} left");
+        // An instance that estimates the store's clock may be off by some ms.
+        let most = case.beats(10) + Duration::from_millis(50);
+        assert!(rest > Duration::ZERO && rest <= most, "{rest:?} left");
     }
     case.dust.release(&lease).await.expect("it is answered");
     assert_eq!(case.entry("lock").await, None);
