@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
+use dustgate::dust::Number;
 use dustgate::record::{Pointer, Record, codec};
 use sha2::{Digest as _, Sha256};
 
@@ -60,6 +61,8 @@ struct Inner {
     takes_stamps_ms: u64,
     /// When it last was another one than before.
     failed_over_ms: Option<u64>,
+    /// The stamps that were announced while nothing was stored that they cover: their names and numbers.
+    announced: BTreeSet<(String, Number)>,
 }
 
 /// An exchange with the origin.
@@ -239,6 +242,16 @@ impl Ledger {
     /// The store takes stamps again.
     pub fn takes_stamps(&self, world: &World) {
         self.inner().takes_stamps_ms = world.now();
+    }
+
+    /// A stamp is told to all, and not stored. It may only be so while nothing of its URL is stored.
+    pub fn announced(&self, world: &World, name: &str, number: Number) {
+        world.say(format_args!("store: {name} is announced as {number}"));
+        let mut inner = self.inner();
+        let of_it = |n: &u64| inner.asked.get(n).is_some_and(|asked| stamps::hard_name(asked.key) == name);
+        if !inner.published.values().any(|(_, _, validated)| of_it(validated)) {
+            inner.announced.insert((name.to_owned(), number));
+        }
     }
 
     /// The purges of a key that hold for a request which arrived then at that instance.

@@ -139,6 +139,12 @@ impl Switchboard {
         written
     }
 
+    async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
+        let number = self.end()?.announce(key, lives).await?;
+        self.world.ledger.announced(&self.world, key, number);
+        Ok(number)
+    }
+
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> Result<Written> {
         let deleted = self.end()?.delete(key, fence).await;
         if let Ok(Written::At(_)) = deleted {
@@ -286,8 +292,8 @@ impl Dust for Line {
     }
 
     async fn announce(&self, key: &str, lives: Duration) -> Result<Number> {
-        let key = key.to_owned();
-        ask!(self, |store| store.announce(&key, lives))
+        let (board, key) = (self.board.clone(), key.to_owned());
+        self.call(Box::pin(async move { board.announce(&key, lives).await })).await
     }
 
     async fn lease(&self, key: &str, ttl: Duration, holder: &Holder, seen: Number) -> Result<Grant> {

@@ -2,10 +2,11 @@
 //! before the request came: not from an instance either that was silent, once it says that it is
 //! sure.
 
-use super::{Ledger, Purge};
+use super::{Ledger, Purge, stamps};
 use crate::instance::Instance;
 use crate::scene::Scene;
 use crate::world::World;
+use dustgate::dust::Number;
 use dustgate::tier::WhenUnsure;
 
 /// How soon an instance that is sure has heard of a stamp that somebody else wrote, in ms.
@@ -52,13 +53,17 @@ impl Ledger {
 
     /// Returns whether a store whose newest hard stamp over a URL is that one has all that were promised.
     /// (An instance may have one of its own beside, over what it kept while it could not ask.)
-    pub fn is_all(&self, key: usize, hard: u64) -> bool {
+    ///
+    /// `here` is the newest that an instance knows. The stamp of an unsafe request is only announced, and in
+    /// no store, if nothing is stored that it could cover: a purge by tag may have seen to that before.
+    pub fn is_all(&self, key: usize, here: Number, hard: Number) -> bool {
         let inner = self.inner();
+        let announced = inner.announced.contains(&(stamps::hard_name(key), here));
         let mut of_it = inner
             .purges
             .iter()
             .filter(|purge| !purge.soft && purge.by_url && purge.key.is_none_or(|of| of == key));
-        of_it.all(|purge| !purge.unsafe_request && purge.number <= hard)
+        of_it.all(|purge| if purge.unsafe_request { announced } else { purge.number <= hard })
     }
 
     /// Returns whether an operator's purge of a URL may have found nobody to ask for what it covers. Then
@@ -112,5 +117,46 @@ impl Ledger {
                 answer.request, answer.version, answer.key, answer.unsure
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plan::Plan;
+
+    fn purge(unsafe_request: bool, number: Number) -> Purge {
+        Purge {
+            key: Some(0),
+            soft: false,
+            begun: 0,
+            answered: None,
+            unsafe_request,
+            since: BTreeMap::new(),
+            answered_ms: 0,
+            number,
+            by_url: true,
+        }
+    }
+
+    #[test]
+    fn a_store_may_lack_what_was_announced_and_nothing_else() {
+        let world = World::new(Plan::of(0));
+        let ledger = &world.ledger;
+        ledger.purges(purge(true, 0));
+        ledger.announced(&world, &stamps::hard_name(0), 7);
+        ledger.announced(&world, &stamps::hard_name(1), 8);
+        let n = ledger.asked(&world, (0, 0), true, true, false);
+        ledger.inner().published.insert("its value".to_owned(), (1, 1, n));
+        ledger.announced(&world, &stamps::hard_name(0), 9);
+        assert!(ledger.is_all(0, 7, 0), "it was announced");
+        assert!(!ledger.is_all(0, 6, 0), "an unsafe request wrote another one");
+        assert!(!ledger.is_all(0, 8, 0), "that is of another URL");
+        assert!(!ledger.is_all(0, 9, 0), "there was something to cover");
+        ledger.purges(purge(false, 5));
+        assert!(!ledger.is_all(0, 7, 0), "an operator's is stored");
+        assert!(ledger.is_all(0, 7, 5), "it is there");
     }
 }

@@ -23,6 +23,11 @@ fn url(key: usize) -> KeyHash {
     url_hash(&format!("http://h.test/k{key}"))
 }
 
+/// The name of the hard stamp over a URL.
+pub(super) fn hard_name(key: usize) -> String {
+    format!("{STAMPS}u/{}/h", url(key))
+}
+
 /// Nothing is owed in either direction.
 pub async fn are_the_same(world: &World, store: &Embedded, instances: &[std::sync::Arc<Instance>]) {
     let found = of(store).await;
@@ -39,7 +44,7 @@ pub async fn are_the_same(world: &World, store: &Embedded, instances: &[std::syn
             // What was stamped in an earlier life of the store covers nothing in this one.
             let same_life = world.plan.scene != Some(Scene::Lives);
             let lives = world.plan.keys[key].fresh_s >= 3600 && same_life;
-            if here < hard || (lives && here > hard && !world.ledger.is_all(key, hard)) {
+            if here < hard || (lives && here > hard && !world.ledger.is_all(key, here, hard)) {
                 let name = &instance.name;
                 world.broken(format_args!("{name}: k{key}: its hard stamp is {here}, the store's {hard}"));
             }
