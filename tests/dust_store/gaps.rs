@@ -118,7 +118,7 @@ async fn what_others_write_without_end_is_read_at_a_pace() {
         }
     };
     timeout(Duration::from_secs(5), told).await.expect("it is told");
-    let (reads, took) = ((server.count("GET") - reads) as u128, began.elapsed());
+    let (reads, took) = (u128::from(server.count("GET") - reads), began.elapsed());
     // An eighth of 1 000 a minute, what was saved up, and the one under way at each end, for each instance.
     let most = 2 * (12 + 125 * took.as_millis() / 60_000 + 2);
     assert!(reads <= most, "{reads} in {took:?}, and not {}", 2 * 40);
