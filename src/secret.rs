@@ -136,7 +136,7 @@ pub(crate) fn masked_url(url: &str) -> String {
 }
 
 /// The same of a URL that others have written: what stands before an `@` behind the authority is no password.
-pub(crate) fn masked_link(url: &str) -> String {
+pub fn masked_link(url: &str) -> String {
     let begins = url.find("://").map_or(url.len(), |at| at + 3);
     let ends = url[begins..].find(['/', '\\', '?', '#']).map_or(url.len(), |at| begins + at);
     let (origin, target) = url.split_at(ends);
