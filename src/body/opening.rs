@@ -39,9 +39,7 @@ impl Bodies {
         clock: Arc<dyn Clock>,
         env: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<Arc<Self>, Error> {
-        let store = Store::open(url, store_id, &settings, env)?;
-        store.mark_if_that_works().await?;
-        Ok(Self::over(store, settings, clock))
+        Self::marked(Store::open(url, store_id, &settings, env)?, settings, clock).await
     }
 
     /// As [`Bodies::open`], for an instance that joins a fleet. Without the marker it does not share the body
@@ -64,9 +62,7 @@ impl Bodies {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let store = Store::over(objects, None, store_id, &settings);
-        store.mark_if_that_works().await?;
-        Ok(Self::over(store, settings, clock))
+        Self::marked(Store::over(objects, None, store_id, &settings), settings, clock).await
     }
 
     /// As [`Bodies::join`], with an environment that the caller provides.
@@ -84,6 +80,11 @@ impl Bodies {
             // reports it.
             let _ = store.mark().await;
         }
+        Ok(Self::over(store, settings, clock))
+    }
+
+    async fn marked(store: Store, settings: Settings, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
+        store.mark_if_that_works().await?;
         Ok(Self::over(store, settings, clock))
     }
 

@@ -10,8 +10,8 @@
 //! rate limit in `gate` and `appraise`, reads in `http`, `reading` and `listing`, those in the background at the
 //! `pace` of housekeeping. `prune` deletes what has expired.
 //!
-//! Leases are asked for and given back in `lease`. `holders` knows who asks and who has one, `stray` looks for those
-//! that land late, `debts` releases those that nobody knows of.
+//! Leases are asked for and given back in `lease`. `holders` knows which holders ask for one and which have
+//! one. `stray` looks for those that land late. `debts` releases those that no holder knows of.
 //!
 //! Bytes are not carried. Every call has a bound, and while there is no channel every write fails at once.
 

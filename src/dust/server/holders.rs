@@ -1,8 +1,8 @@
 //! Which holders ask for leases, and which have them.
 //!
 //! A lease may land for a request that was given up: its holder may have asked again meanwhile. Then the lease
-//! belongs to whichever request is told of it, and must not be released. And if no request is told of it, it
-//! must be, or nobody has it until it expires.
+//! belongs to whichever request is told of it, and must not be released. If no request is told of it, it is
+//! released: else it would block its key until it expires.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -48,7 +48,7 @@ pub(super) struct Shared {
     /// Leases that may land later, and a bell for new ones.
     pub strays: Mutex<Vec<Stray>>,
     pub strayed: Notify,
-    /// Who asks for leases, and who has them.
+    /// The holders that ask for leases, and those that have them.
     pub holders: Mutex<Holders>,
     /// Releases that are owed, and a bell for new ones.
     pub debts: Mutex<Debts>,
