@@ -61,7 +61,7 @@ pub use range::{
 };
 pub use reasons::{lifetime_source, validates_because};
 pub use request::{RequestClass, RequestFacts, entrance, is_safe};
-pub use resume::{resumes, resumption, same_representation};
+pub use resume::{is_again, resumes, resumption, same_representation};
 pub use reuse::{Reuse, ReuseTerms, Ride, may_refresh_behind, may_ride, may_share_credentialed, reuse};
 pub use revalidate::{HeadUpdate, head_update, refresh, validators};
 pub use rules::{

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fill::Fill;
-use super::name::digest;
-use super::{Error, Growing, Reader, check};
+use super::{Error, Growing, Prefix, Reader, Spill, check};
 use crate::record::Manifest;
 
 /// Feeds the growing manifests of another instance to local readers. Dropped before [`Tail::finish`], the
@@ -67,6 +66,18 @@ impl Tail {
         self.fill.doubt();
     }
 
+    /// What the readers may have had, for another fetch of the body to be compared with.
+    pub fn beginning(&self) -> Prefix {
+        Prefix::of(&self.fill.acknowledged())
+    }
+
+    /// Gives the readers, behind what is stored, bytes that will not be: `cause` says why. The caller has
+    /// seen that they are of the same body.
+    pub fn spill(mut self, cause: Error) -> Spill {
+        self.ended = true;
+        Spill::begin(Arc::clone(&self.fill), cause, Vec::new())
+    }
+
     /// The manifest as far as known.
     pub fn manifest(&self) -> Manifest {
         self.fill.acknowledged()
@@ -96,13 +107,10 @@ impl Tail {
     /// [`Error::Manifest`] if the bytes differ, [`Error::Truncated`] if the length is not the promised one. The
     /// readers end with an error.
     pub fn finish_with(mut self, whole: &Bytes) -> Result<(), Error> {
-        let mut rest = whole.clone();
-        for segment in &self.fill.acknowledged().segments {
-            let len = usize::try_from(segment.len).ok().filter(|len| *len <= rest.len());
-            let part = rest.split_to(len.ok_or(Error::Manifest)?);
-            if digest([&part[..]]) != segment.digest {
-                return Err(Error::Manifest);
-            }
+        let mut beginning = self.beginning();
+        let rest = beginning.compare(whole.clone())?;
+        if !beginning.is_over() {
+            return Err(Error::Manifest);
         }
         if self.fill.len_hint.is_some_and(|hint| hint != whole.len() as u64) {
             return Err(Error::Truncated);

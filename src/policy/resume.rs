@@ -52,6 +52,11 @@ pub(super) fn is_missing_part(record: &Record, missing: Part, headers: &HeaderMa
 /// heads can tell. A response that began with one may go on with the other only if they do, and if the bytes
 /// are the same, which is not checked here.
 pub fn same_representation(one: &Record, other: &Record) -> bool {
+    one.range == other.range && is_again(one, other.status, &other.headers)
+}
+
+/// As [`same_representation`], of a response to the same question that no record is made of.
+pub fn is_again(one: &Record, status: StatusCode, headers: &impl Lines) -> bool {
     const TOLD: [HeaderName; 6] = [
         header::ETAG,
         header::LAST_MODIFIED,
@@ -60,9 +65,7 @@ pub fn same_representation(one: &Record, other: &Record) -> bool {
         header::CONTENT_TYPE,
         header::CONTENT_LANGUAGE,
     ];
-    one.status == other.status
-        && one.range == other.range
-        && TOLD.iter().all(|field| same(one, &other.headers, field))
+    one.status == status && TOLD.iter().all(|field| same(one, headers, field))
 }
 
 /// What is missing of a body whose first bytes are there.

@@ -1,7 +1,7 @@
 //! An origin or a client that fails one instance: what the others have of it.
 
 use crate::support::fleet::{Fleet, SLACK, timed, waits};
-use crate::support::{Answer, End, Gate, all, until};
+use crate::support::{Answer, End, Gate, Reply, all, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_origin_is_not_tried_once_a_waiter() {
@@ -105,17 +105,18 @@ async fn a_slow_reader_on_one_instance_holds_nobody_up() {
     assert_eq!(fleet.origin.count("/a"), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_turns_out_too_large_on_the_way_passes_everywhere() {
+/// Of a body that turns out too large when one instance has fetched the first of it: what that instance's client
+/// has, and what the clients of two others have, whose own exchanges are answered like this.
+async fn too_large(again: impl Fn(Answer) -> Answer + Send + Sync + 'static) -> (Fleet, Vec<Reply>) {
     let fleet = Fleet::with(3, |setup| setup.route("max_object_size = \"64KiB\"")).await;
     let gate = Gate::shut();
     let held = gate.clone();
-    let whole = "x".repeat(100_000);
-    let large = whole.clone();
     fleet.origin.on_each("/a", move |seen| {
-        let answer = Answer::status(200).cache("max-age=60").chunked().part("x".repeat(1_000));
-        let answer = if seen.nth == 1 { answer.gate(&held) } else { answer };
-        answer.part(large[1_000..].to_owned())
+        let answer = Answer::status(200).chunked();
+        if seen.nth > 1 {
+            return again(answer);
+        }
+        answer.cache("max-age=60").part("x".repeat(1_000)).gate(&held).part("x".repeat(99_000))
     });
     let mut own = fleet.of[0].get("/a").begin().await;
     own.at_least(1_000).await;
@@ -128,17 +129,45 @@ async fn what_turns_out_too_large_on_the_way_passes_everywhere() {
     gate.open();
     let rest = own.rest().await;
     assert_eq!((rest.body.len(), rest.end), (99_000, End::Clean));
-    for (mut got, reading) in riding {
-        let rest = reading.rest().await;
-        got.extend_from_slice(&rest.body);
-        // Whole by itself or broken off, and either way nothing else than what the origin sent.
-        assert!(whole.as_bytes().starts_with(&got));
-        assert_eq!(rest.end == End::Clean, got.len() == whole.len());
+    let mut replies = Vec::new();
+    for (got, reading) in riding {
+        let mut reply = reading.rest().await;
+        reply.body.splice(0..0, got);
+        replies.push(reply);
     }
+    (fleet, replies)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_turns_out_too_large_on_the_way_passes_everywhere_and_breaks_nobody_off() {
+    let whole = "x".repeat(100_000);
+    let large = whole.clone();
+    let (fleet, riders) = too_large(move |answer| answer.cache("max-age=60").part(large.clone())).await;
+    for rider in riders {
+        assert_eq!((rider.text() == whole, rider.end), (true, End::Clean), "{} bytes", rider.body.len());
+    }
+    // The one that began it, and one for all riders of each other instance.
+    assert_eq!(fleet.origin.count("/a"), 3);
     let reply = all((0..6).map(|n| timed(fleet.of[n % 3].get("/a")))).await;
     for (took, reply) in reply {
         reply.assert(200, &whole);
         assert!(took < SLACK, "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn riders_of_what_turns_out_too_large_get_nothing_of_another_body_and_nothing_that_is_anothers() {
+    let others: [fn(Answer) -> Answer; 4] = [
+        |answer| answer.cache("max-age=60").part(format!("{}y{}", "x".repeat(999), "x".repeat(99_000))),
+        |answer| answer.cache("max-age=60").field("ETag", "\"2\"").part("x".repeat(100_000)),
+        |answer| answer.cache("private").part("x".repeat(100_000)),
+        |_| Answer::status(500),
+    ];
+    for other in others {
+        let (_fleet, riders) = too_large(other).await;
+        for rider in riders {
+            assert_eq!((rider.body.len(), rider.end), (1_000, End::Broken));
+        }
     }
 }
 

@@ -24,8 +24,10 @@ use crate::record::{Binding, Manifest, Note, Record};
 use crate::tier::{Covered, Stored};
 
 use after_loss::{Aside, GRACE, Silence};
+use unstored::feed_from;
 
 pub(crate) mod after_loss;
+mod unstored;
 
 /// A body that another instance fetches, as the riders on this instance get it.
 struct RemoteFill {
@@ -267,8 +269,11 @@ impl RemoteFill {
                 self.broke_off(token, status, answered, binding);
                 return RemoteStep::Over;
             }
-            // It turned out too large: the riders' clients find that when they ask again.
-            Some(Note::Pass { token, .. }) if token >= self.token => return RemoteStep::Over,
+            // It turned out too large, or its store went away.
+            Some(Note::Pass { token, .. }) if token >= self.token => {
+                self.fetch_unstored().await;
+                return RemoteStep::Over;
+            }
             _ => {}
         }
         if live.is_some() { RemoteStep::On(self) } else { RemoteStep::Orphaned(self) }
@@ -296,7 +301,10 @@ impl RemoteFill {
                 self.broke_off(token, status, answered, binding);
                 return RemoteStep::Over;
             }
-            Some(ToldAside::Note(Note::Pass { .. })) => return RemoteStep::Over,
+            Some(ToldAside::Note(Note::Pass { .. })) => {
+                self.fetch_unstored().await;
+                return RemoteStep::Over;
+            }
             Some(ToldAside::Vary(_)) | None => {}
         }
         let heard = self.goes_aside();
@@ -442,31 +450,5 @@ async fn grow(tail: &mut Tail, manifest: &Manifest) -> bool {
         // A second fetch that has not come so far yet: the riders wait for it.
         Err(body::Error::Manifest) if manifest.is_whole() && manifest.len < tail.manifest().len => true,
         Err(_) => tail.graft(manifest).await.is_ok(),
-    }
-}
-
-/// Follows a body that is written here until it ends.
-async fn feed_from(mut tail: Tail, growing: &Growing) {
-    let mut progress = growing.progress();
-    loop {
-        progress.borrow_and_update();
-        let manifest = growing.acknowledged();
-        if growing.len_if_done().is_some_and(|len| len > manifest.len)
-            && let Some(whole) = growing.in_memory().await
-        {
-            // A small body is never put.
-            let _ = tail.finish_with(&whole);
-            return;
-        }
-        if !grow(&mut tail, &manifest).await {
-            return;
-        }
-        if growing.len_if_done() == Some(manifest.len) {
-            let _ = tail.finish(&manifest);
-            return;
-        }
-        if growing.is_broken() || progress.changed().await.is_err() {
-            return;
-        }
     }
 }
