@@ -8,8 +8,8 @@
 //! it may be.
 //!
 //! `DUSTGATE_ORACLE_SEED` says which dice, and is printed; `DUSTGATE_ORACLE_SECONDS`, for how long;
-//! `DUSTGATE_ORACLE_SKIP=http10,large,head` leaves out what HTTP/1.0 clients can only tell by a reset, who
-//! is broken off where a body turns out too large to be stored, and HEADs of pages without a validator;
+//! `DUSTGATE_ORACLE_SKIP=http10,head` leaves out what HTTP/1.0 clients can only tell by a reset, and HEADs of
+//! pages without a validator;
 //! `DUSTGATE_ORACLE_BINARY` names another build to be asked.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]

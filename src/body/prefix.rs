@@ -22,7 +22,8 @@ pub struct Prefix {
 impl Prefix {
     /// Of the bytes that these segments hold.
     pub fn of(manifest: &Manifest) -> Self {
-        let segments: Segments = manifest.segments.iter().filter(|segment| segment.len > 0).copied().collect();
+        let segments: Segments =
+            manifest.segments.iter().filter(|segment| segment.len > 0).copied().collect();
         let left = segments.first().map_or(0, |segment| segment.len);
         Self { segments, at: 0, sha: Sha256::new(), left }
     }
@@ -87,7 +88,8 @@ mod tests {
     fn the_same_bytes_are_taken_off_however_they_are_cut() {
         let whole = "hello, world and all";
         for size in 1..=whole.len() {
-            let chunks: Vec<_> = whole.as_bytes().chunks(size).map(|chunk| std::str::from_utf8(chunk).unwrap()).collect();
+            let chunks: Vec<_> =
+                whole.as_bytes().chunks(size).map(|chunk| std::str::from_utf8(chunk).unwrap()).collect();
             let mut prefix = prefix(&["hello, ", "", "world"]);
             assert_eq!(behind(&mut prefix, &chunks).unwrap(), " and all", "in pieces of {size}");
             assert!(prefix.is_over());
@@ -96,7 +98,10 @@ mod tests {
 
     #[test]
     fn another_byte_is_found_at_the_end_of_its_segment_and_too_few_are_not_enough() {
-        assert!(matches!(behind(&mut prefix(&["hello, ", "world"]), &["hello, w", "0rld and"]), Err(Error::Manifest)));
+        assert!(matches!(
+            behind(&mut prefix(&["hello, ", "world"]), &["hello, w", "0rld and"]),
+            Err(Error::Manifest)
+        ));
         let mut short = prefix(&["hello, ", "world"]);
         assert_eq!(behind(&mut short, &["hello, wor"]).unwrap(), "");
         assert!(!short.is_over());
