@@ -68,7 +68,15 @@ impl Catalog {
 
     /// The names of a key's entries.
     pub fn names(&self, key: &Key) -> Names {
-        self.names_of(key.hash())
+        Names::of(&self.value_name(key))
+    }
+
+    /// The name of a key's value.
+    fn value_name(&self, key: &Key) -> String {
+        let mut name = String::with_capacity(self.root.len() + 32);
+        name.push_str(&self.root);
+        name.push_str(key.hash().hex().as_str());
+        name
     }
 
     /// The names of the entries of a key that has this hash.
@@ -81,7 +89,7 @@ impl Catalog {
     /// # Errors
     /// The store did not answer.
     pub async fn value(&self, key: &Key) -> Result<Option<FoundEntry>> {
-        let found = self.flight.bounded(self.dust.entry_with_body(&self.names(key).value)).await?;
+        let found = self.flight.bounded(self.dust.entry_with_body(&self.value_name(key))).await?;
         Ok(found.map(|(entry, body)| FoundEntry {
             number: entry.number,
             reading: self.reading(&entry, key),

@@ -82,12 +82,20 @@ pub struct Flight {
     counters: Arc<Counters>,
 }
 
+/// What the name of a lease begins with.
+const LOCKS: &str = "_dust:sf/";
+
 // === impl Names ===
 
 impl Names {
     /// The seed's names: the lease at `_dust:sf/<key>`, the verdict at `<key>!`.
     pub fn of(key: &str) -> Self {
-        Self { value: key.into(), verdict: format!("{key}!").into(), lock: format!("_dust:sf/{key}").into() }
+        let mut text = String::with_capacity(LOCKS.len() + key.len() + 1);
+        text.push_str(LOCKS);
+        text.push_str(key);
+        let lock = text.as_str().into();
+        text.push('!');
+        Self { value: key.into(), verdict: text[LOCKS.len()..].into(), lock }
     }
 
     /// The key at which a holder that has lost its lease keeps informing the requests that ride its

@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+pub use hex::Hex;
+
+mod hex;
 pub mod target;
 
 /// The first 128 bits of a key's SHA-256.
@@ -53,6 +56,11 @@ impl KeyHash {
         Self(first)
     }
 
+    /// Its digits, as they name it in the store.
+    pub fn hex(&self) -> Hex {
+        Hex::of(&self.0)
+    }
+
     /// Its first half, where that tells enough apart.
     pub fn short(self) -> u64 {
         (u128::from_be_bytes(self.0) >> 64) as u64
@@ -61,7 +69,7 @@ impl KeyHash {
 
 impl Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        Display::fmt(&self.hex(), f)
     }
 }
 

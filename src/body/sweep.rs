@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::fast::RandomState;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
@@ -98,7 +99,10 @@ struct Round {
 /// them, or their last reader has left, they count as named. A lease in the store says the same, but not
 /// every fill has one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Writing(Arc<Mutex<HashMap<(u128, u64), usize>>>);
+pub(super) struct Writing(Arc<Mutex<Fills>>);
+
+/// How many fills write a body, by key hash and token.
+type Fills = HashMap<(u128, u64), usize, RandomState>;
 
 /// Keeps a body in [`Writing`] until it is dropped.
 #[derive(Debug)]
@@ -179,7 +183,7 @@ impl Writing {
         self.lock().contains_key(&(hash, token))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(u128, u64), usize>> {
+    fn lock(&self) -> MutexGuard<'_, Fills> {
         // Nothing in here panics half way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

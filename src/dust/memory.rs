@@ -1,8 +1,11 @@
 //! Entries and bytes in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::embedded::Limits;
 use super::entries::{
@@ -17,8 +20,11 @@ const SWEEP: usize = 4;
 /// Entries and bytes that are lost with the process.
 #[derive(Debug)]
 pub struct Memory {
-    rows: BTreeMap<Arc<str>, Held>,
-    carried: HashMap<Arc<str>, Carried>,
+    rows: HashMap<Arc<str>, Held, RandomState>,
+    /// The keys of the rows, in order. A lookup does not go this way: names begin alike, so each comparison on it
+    /// would be one more place in memory that is read.
+    keys: BTreeSet<Arc<str>>,
+    carried: HashMap<Arc<str>, Carried, RandomState>,
     due: BTreeSet<(WallMs, Due)>,
     kept: Kept,
     limits: Limits,
@@ -44,16 +50,44 @@ impl Memory {
     /// Nothing.
     pub fn new(limits: Limits) -> Self {
         Self {
-            rows: BTreeMap::new(),
-            carried: HashMap::new(),
+            rows: HashMap::default(),
+            keys: BTreeSet::new(),
+            carried: HashMap::default(),
             due: BTreeSet::new(),
             kept: Kept::default(),
             limits,
         }
     }
 
+    fn put(&mut self, key: Arc<str>, held: Held) {
+        self.kept.add_row(&key, &held.row, held.body.as_ref());
+        let due = held.row.expires_at;
+        // Of a row that is replaced the map keeps the key, and everything else names that one, too.
+        let key = match self.rows.entry(key) {
+            Entry::Occupied(mut there) => {
+                let key = Arc::clone(there.key());
+                let Held { row, body } = there.insert(held);
+                self.kept.take_row(&key, &row, body.as_ref());
+                if let Some(at) = row.expires_at {
+                    self.due.remove(&(at, Due::Row(Arc::clone(&key))));
+                }
+                key
+            }
+            Entry::Vacant(free) => {
+                let key = Arc::clone(free.key());
+                free.insert(held);
+                self.keys.insert(Arc::clone(&key));
+                key
+            }
+        };
+        if let Some(at) = due {
+            self.due.insert((at, Due::Row(key)));
+        }
+    }
+
     fn take(&mut self, key: &str) {
         if let Some((key, Held { row, body })) = self.rows.remove_entry(key) {
+            self.keys.remove(&key);
             self.kept.take_row(&key, &row, body.as_ref());
             if let Some(at) = row.expires_at {
                 self.due.remove(&(at, Due::Row(key)));
@@ -72,14 +106,7 @@ impl Memory {
 
     fn apply(&mut self, deed: Deed) {
         match deed {
-            Deed::Put { key, row, body } => {
-                self.take(&key);
-                self.kept.add_row(&key, &row, body.as_ref());
-                if let Some(at) = row.expires_at {
-                    self.due.insert((at, Due::Row(key.clone())));
-                }
-                self.rows.insert(key, Held { row, body });
-            }
+            Deed::Put { key, row, body } => self.put(key, Held { row, body }),
             Deed::Remove { key } => self.take(&key),
             Deed::Carry { name, carried } => {
                 self.discard(&name);
@@ -154,8 +181,9 @@ impl Entries for Memory {
 
     fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
-        let rows = self.rows.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-        Ok(rows.map(|(key, held)| (String::from(&**key), held.row.clone())).collect())
+        let keys = self.keys.range::<str, _>(from).take_while(|key| key.starts_with(prefix));
+        let rows = keys.filter_map(|key| Some((String::from(&**key), self.rows.get(key)?.row.clone())));
+        Ok(rows.collect())
     }
 
     fn copy(&self) -> Result<Vec<Deed>> {

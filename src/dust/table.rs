@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::entries::{Body, Carried, Deed, Entries, Kept, Names, Receipt, Row, Until, owners};
@@ -53,7 +54,7 @@ pub struct Done<T> {
 #[derive(Debug)]
 pub struct Table<E> {
     entries: E,
-    leases: HashMap<Arc<str>, HeldLease>,
+    leases: HashMap<Arc<str>, HeldLease, RandomState>,
     last: Number,
     sweep_at: usize,
 }
@@ -71,7 +72,7 @@ impl<E: Entries> Table<E> {
     /// A table without leases. Its numbers are above `last`, which must be at least the highest
     /// that was ever given for these entries.
     pub fn new(entries: E, last: Number) -> Self {
-        Self { entries, leases: HashMap::new(), last, sweep_at: 64 }
+        Self { entries, leases: HashMap::default(), last, sweep_at: 64 }
     }
 
     /// The highest number given so far.

@@ -37,7 +37,11 @@ use super::{Flight, Names, Noted, Published, Standing, Uncoordinated};
 /// releases nothing: the lease expires (S7).
 #[derive(Debug)]
 #[must_use = "dropped, it hands the key on"]
-pub struct Fill {
+pub struct Fill(Box<Parts>);
+
+/// What a fill consists of. In a box, as a fill is handed on from step to step some thirty times.
+#[derive(Debug)]
+struct Parts {
     flight: Arc<Flight>,
     names: Names,
     right: Right,
@@ -121,24 +125,29 @@ impl Fill {
     }
 
     fn new(flight: &Arc<Flight>, names: &Names, right: Right) -> Self {
-        Self { flight: Arc::clone(flight), names: names.clone(), right, found: Found::default() }
+        Self(Box::new(Parts {
+            flight: Arc::clone(flight),
+            names: names.clone(),
+            right,
+            found: Found::default(),
+        }))
     }
 
     pub(super) fn with(mut self, found: Found) -> Self {
-        self.found = found;
+        self.0.found = found;
         self
     }
 
     /// Reads what is published now (F2). On an error the lease is released in the background.
     pub async fn looked(mut self) -> crate::dust::Result<Self> {
-        self.found = self.flight.look_again(&self.names).await?;
+        self.0.found = self.0.flight.look_again(&self.0.names).await?;
         Ok(self)
     }
 
     /// The lease's token; of an uncoordinated fill, the highest number known here when it began. The
     /// upstream request is younger than it, so no stamp up to this number covers the result.
     pub fn token(&self) -> Number {
-        match &self.right {
+        match &self.0.right {
             Right::Leased { lease, .. } => lease.token,
             Right::Lone { began, .. } => *began,
             Right::Yielded(token) | Right::Spent(token) => *token,
@@ -157,7 +166,7 @@ impl Fill {
 
     /// Returns why it runs without a lease, if it does.
     pub fn lone(&self) -> Option<&Uncoordinated> {
-        match &self.right {
+        match &self.0.right {
             Right::Lone { why, .. } => Some(why),
             Right::Leased { .. } | Right::Yielded(_) | Right::Spent(_) => None,
         }
@@ -165,12 +174,12 @@ impl Fill {
 
     /// Returns whether it has released its lease and goes on ([`yield_lease`](Self::yield_lease)).
     pub fn yielded(&self) -> bool {
-        matches!(self.right, Right::Yielded(_))
+        matches!(self.0.right, Right::Yielded(_))
     }
 
     /// The lease it runs under, to fence other calls of the store with.
     pub fn lease(&self) -> Option<&Lease> {
-        match &self.right {
+        match &self.0.right {
             Right::Leased { lease, .. } => Some(lease),
             Right::Lone { .. } | Right::Yielded(_) | Right::Spent(_) => None,
         }
@@ -178,18 +187,18 @@ impl Fill {
 
     /// The names of the key that it fills.
     pub fn names(&self) -> &Names {
-        &self.names
+        &self.0.names
     }
 
     /// The value that was stored when the lease was won (F2), to be validated or replaced. Without a
     /// lease, the last one that was read.
     pub fn value(&self) -> Option<&Entry> {
-        self.found.value.as_ref()
+        self.0.found.value.as_ref()
     }
 
     /// The verdict that was stored when the lease was won: a growing body that may be resumed.
     pub fn verdict(&self) -> Option<&Entry> {
-        self.found.verdict.as_ref()
+        self.0.found.verdict.as_ref()
     }
 
     /// Returns whether the lease is known to be lost. The fill may go on for its readers, and will not
@@ -200,7 +209,7 @@ impl Fill {
 
     /// Waits until the lease is lost; for ever if it never is, or there is none. Cancel safe.
     pub async fn until_lost(&self) {
-        match &self.right {
+        match &self.0.right {
             Right::Leased { beat, .. } => beat.until_lost().await,
             Right::Lone { .. } | Right::Yielded(_) | Right::Spent(_) => std::future::pending().await,
         }
@@ -210,14 +219,14 @@ impl Fill {
     ///
     /// Dropped, it is unknown whether it landed.
     pub async fn note(&self, text: &str, ttl: Option<Duration>) -> Noted {
-        self.side_put(&self.names.verdict, text, ttl).await
+        self.side_put(&self.0.names.verdict, text, ttl).await
     }
 
     /// Writes another key under the same fence, such as a Vary node. It expires after `ttl`.
     ///
     /// Dropped, it is unknown whether it landed.
     pub async fn side_put(&self, key: &str, text: &str, ttl: Option<Duration>) -> Noted {
-        let (lease, beat) = match &self.right {
+        let (lease, beat) = match &self.0.right {
             Right::Leased { lease, beat } => (lease, beat),
             // The verdict belongs to the next holder.
             Right::Yielded(_) => return Noted::Fenced,
@@ -226,7 +235,7 @@ impl Fill {
         if beat.lost().is_some() {
             return Noted::Fenced;
         }
-        match self.flight.put_under(lease, key, text, ttl).await {
+        match self.0.flight.put_under(lease, key, text, ttl).await {
             Ok(Written::At(number)) => Noted::Written(number),
             Ok(Written::Fenced) => Noted::Fenced,
             Err(_) => Noted::Unavailable,
@@ -246,7 +255,7 @@ impl Fill {
         product: Product,
         standing: impl Fn() -> Standing + Send + 'static,
     ) -> Published {
-        let began = match self.right {
+        let began = match self.0.right {
             Right::Lone { began, .. } | Right::Yielded(began) => began,
             Right::Leased { .. } | Right::Spent(_) => return self.land(product, standing).await,
         };
@@ -261,8 +270,8 @@ impl Fill {
         newer: impl Fn(&Entry) -> bool + Send + 'static,
         standing: impl Fn() -> Standing + Send + 'static,
     ) -> Published {
-        let offer = Offer { names: self.names.clone(), product };
-        self.flight.background(offer.make(Arc::clone(&self.flight), newer, standing));
+        let offer = Offer { names: self.0.names.clone(), product };
+        self.0.flight.background(offer.make(Arc::clone(&self.0.flight), newer, standing));
         Published::Offered
     }
 
@@ -272,12 +281,12 @@ impl Fill {
     /// Dropped, the lease is released in the background.
     pub async fn abort(self, verdict: Option<(&str, Option<Duration>)>) {
         let Some((text, expires_in)) = verdict else { return self.release().await };
-        let lease = match &self.right {
+        let lease = match &self.0.right {
             Right::Leased { lease, beat } if beat.lost().is_none() => lease,
             _ => return self.release().await,
         };
-        let verdict = Some(Note { key: &self.names.verdict, text, expires_in });
-        let landing = self.flight.publish(Publication { lease, value: None, verdict }).await;
+        let verdict = Some(Note { key: &self.0.names.verdict, text, expires_in });
+        let landing = self.0.flight.publish(Publication { lease, value: None, verdict }).await;
         // Fenced: the key is the next holder's. Failed: nothing can be done about it.
         let _ = self.landed(landing).await;
     }
@@ -288,7 +297,7 @@ impl Fill {
     /// Dropped, the lease is released in the background.
     pub async fn give_up_lease(&mut self) {
         let Some(lease) = self.lease().cloned() else { return };
-        let flight = Arc::clone(&self.flight);
+        let flight = Arc::clone(&self.0.flight);
         self.stop_beating();
         if flight.bounded(flight.dust.release(&lease)).await.is_ok() {
             self.spend();
@@ -303,8 +312,8 @@ impl Fill {
         }
         self.stop_beating();
         let right = Right::Yielded(self.token());
-        if let Right::Leased { lease, .. } = std::mem::replace(&mut self.right, right) {
-            self.flight.hand_back(Pending::Lease(lease));
+        if let Right::Leased { lease, .. } = std::mem::replace(&mut self.0.right, right) {
+            self.0.flight.hand_back(Pending::Lease(lease));
         }
     }
 
@@ -316,7 +325,7 @@ impl Fill {
 
     /// Publishes under the lease.
     async fn land(mut self, product: Product, standing: impl Fn() -> Standing) -> Published {
-        let Right::Leased { lease, beat } = &self.right else { return Published::Fenced };
+        let Right::Leased { lease, beat } = &self.0.right else { return Published::Fenced };
         match beat.lost() {
             None => {}
             // Released when this is dropped: the store may still hold it.
@@ -330,8 +339,8 @@ impl Fill {
             self.release().await;
             return Published::Covered;
         }
-        let value = Some(product.at(&self.names.value));
-        let landing = self.flight.publish(Publication { lease, value, verdict: None }).await;
+        let value = Some(product.at(&self.0.names.value));
+        let landing = self.0.flight.publish(Publication { lease, value, verdict: None }).await;
         self.landed(landing).await
     }
 
@@ -357,30 +366,30 @@ impl Fill {
     }
 
     fn how_lost(&self) -> Option<Lost> {
-        match &self.right {
+        match &self.0.right {
             Right::Leased { beat, .. } => beat.lost(),
             Right::Lone { .. } | Right::Yielded(_) | Right::Spent(_) => None,
         }
     }
 
     fn stop_beating(&self) {
-        if let Right::Leased { beat, .. } = &self.right {
+        if let Right::Leased { beat, .. } = &self.0.right {
             beat.stop();
         }
     }
 
     /// Marks the lease as no longer held, so that the drop does not release it.
     fn spend(&mut self) {
-        self.right = Right::Spent(self.token());
+        self.0.right = Right::Spent(self.token());
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        if let Right::Leased { lease, .. } = std::mem::replace(&mut self.right, Right::Spent(0))
+        if let Right::Leased { lease, .. } = std::mem::replace(&mut self.0.right, Right::Spent(0))
             && !std::thread::panicking()
         {
-            self.flight.hand_back(Pending::Lease(lease));
+            self.0.flight.hand_back(Pending::Lease(lease));
         }
     }
 }

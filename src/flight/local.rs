@@ -9,10 +9,12 @@
 //! every interleaving.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::hash_map::Entry;
 use std::fmt::{self, Debug};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::PoisonError;
+
+use foldhash::fast::{FixedState, RandomState};
 
 use super::cell::Cell;
 pub use super::cell::{Follower, Settled};
@@ -58,7 +60,7 @@ pub struct Listed<K, I> {
     pub info: I,
 }
 
-type Shard<K, V, I> = HashMap<K, Arc<Cell<V, I>>>;
+type Shard<K, V, I> = HashMap<K, Arc<Cell<V, I>>, RandomState>;
 
 struct Slots<K, V, I> {
     shards: Box<[Mutex<Shard<K, V, I>>]>,
@@ -77,7 +79,7 @@ impl<K: Clone + Eq + Hash, V: Clone, I: Default> Flights<K, V, I> {
 
     /// No flights, over this many locks (at least one).
     pub fn with_shards(shards: usize) -> Self {
-        let shards = (0..shards.max(1)).map(|_| Mutex::new(HashMap::new())).collect();
+        let shards = (0..shards.max(1)).map(|_| Mutex::new(HashMap::default())).collect();
         Self { slots: Arc::new(Slots { shards, serial: AtomicU64::new(0) }) }
     }
 
@@ -170,9 +172,7 @@ impl<K: Hash, V, I> Slots<K, V, I> {
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V, I>> {
         // Not seeded: a key has the same shard in every schedule of a model run. The maps
         // themselves are seeded.
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let at = hasher.finish() % self.shards.len() as u64;
+        let at = FixedState::with_seed(0).hash_one(key) % self.shards.len() as u64;
         lock(&self.shards[usize::try_from(at).unwrap_or(0)])
     }
 }

@@ -11,7 +11,7 @@ use super::vary::{byte_of, normal};
 /// End-to-end fields that Connection must not name (RFC 9110 §7.6.1): they stay even if it does. Without its
 /// length, a request would seem to have no content; without Cache-Control or Vary, a response would be shared
 /// with the wrong clients.
-const FOR_EVERYBODY: [HeaderName; 14] = [
+static FOR_EVERYBODY: [HeaderName; 14] = [
     header::AGE,
     header::CACHE_CONTROL,
     HeaderName::from_static("cdn-cache-control"),

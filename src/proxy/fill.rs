@@ -248,7 +248,8 @@ impl Job {
             info.began = Some(self.began);
             info.owned = self.owner.is_some();
         });
-        tokio::spawn(self.run(leader));
+        // In a box, as a task moves what it runs several times, and this is 3 KB.
+        tokio::spawn(Box::pin(self.run(leader)));
     }
 
     async fn run(mut self: Box<Self>, mut leader: Leader) {
@@ -358,7 +359,7 @@ impl Job {
     }
 
     /// Ends the fill as the policy's verdict on the response says.
-    async fn answered(mut self: Box<Self>, leader: Leader, fill: Fill, head: Head) {
+    async fn answered(mut self: Box<Self>, leader: Leader, fill: Fill, head: Box<Head>) {
         self.account.heard(&head.response);
         let mut verdict = self.verdict(&head);
         if let Verdict::Store(lifetime) = &verdict
@@ -405,7 +406,13 @@ impl Job {
     }
 
     /// The response is not to be shared: all requests that wait are told at once.
-    async fn passed(mut self: Box<Self>, mut leader: Leader, fill: Fill, head: Head, reason: PassReason) {
+    async fn passed(
+        mut self: Box<Self>,
+        mut leader: Leader,
+        fill: Fill,
+        head: Box<Head>,
+        reason: PassReason,
+    ) {
         let token = fill.token();
         self.note_pass(&fill, reason).await;
         self.account.followers = leader.followers();

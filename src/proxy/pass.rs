@@ -237,7 +237,7 @@ async fn adopt(
     let (stamps, born) = (proxy.stamps.clone(), head.born);
     tokio::spawn(async move {
         let (_filling, _counted) = (stamps.fills(born), counted);
-        job.store(leader, fill, head, lifetime, None).await;
+        job.store(leader, fill, Box::new(head), lifetime, None).await;
     });
     match follower.settled().await {
         crate::flight::Settled::Told(FlightOutcome::Growing(exchange)) => Ok((exchange, follower, me)),

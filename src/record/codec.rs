@@ -20,6 +20,7 @@ use super::{
     Fields, Life, Lines, MAX_ACCEPT, MAX_LANGUAGE, MAX_LIFE, MAX_POINTER, MAX_SEGMENTS, MAX_TAGS, Manifest,
     Note, Pointer, Record, Segment, Spoken, VaryNode,
 };
+use crate::key::Hex;
 
 /// The format's version.
 const VERSION: u64 = 1;
@@ -157,7 +158,7 @@ pub fn decode_note(text: &str, limits: &Limits) -> Result<Note, CodecError> {
 
 /// 32 hexadecimal digits, lower case.
 pub fn hex(digest: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*digest))
+    Hex::of(digest).as_str().to_owned()
 }
 
 /// Reads what [`hex`] writes, and nothing else.

@@ -9,7 +9,7 @@ use super::{Error, ErrorKind, Framing, Trailers, length};
 
 /// Fields of one connection (RFC 9110 §7.6.1), besides those that Connection names. TE and Trailer
 /// are written again where trailers are passed on.
-const HOP_BY_HOP: [HeaderName; 11] = [
+static HOP_BY_HOP: [HeaderName; 11] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -25,7 +25,7 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 
 /// End-to-end fields that Connection must not name: they stay even if it does. A response that lost its
 /// Cache-Control or Vary would be shared with the wrong clients.
-const FOR_EVERYBODY: [HeaderName; 13] = [
+static FOR_EVERYBODY: [HeaderName; 13] = [
     header::AGE,
     header::CACHE_CONTROL,
     HeaderName::from_static("cdn-cache-control"),
@@ -156,7 +156,8 @@ fn strip(fields: &mut HeaderMap) {
             fields.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
+    // Few messages have any of them: looking each up costs more than a walk through the names that there are.
+    while let Some(name) = fields.keys().find_map(|name| HOP_BY_HOP.iter().find(|hop| *hop == name)) {
         fields.remove(name);
     }
 }

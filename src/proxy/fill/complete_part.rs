@@ -30,7 +30,7 @@ impl Job {
         mut self: Box<Self>,
         leader: Leader,
         fill: Fill,
-        head: Head,
+        head: Box<Head>,
         mut record: Record,
         side: Side,
         missing: Part,

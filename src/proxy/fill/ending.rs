@@ -65,7 +65,7 @@ impl Job {
         self: Box<Self>,
         leader: Leader,
         fill: Fill,
-        head: Head,
+        head: Box<Head>,
         until_ms: Option<u64>,
         shareable: bool,
     ) {

@@ -122,7 +122,11 @@ impl Job {
     }
 
     /// Sends one request with these fields added to those of a fill. Returns the response's head.
-    pub(crate) async fn exchange(&self, besides: HeaderMap, born: Number) -> Result<Head, upstream::Error> {
+    pub(crate) async fn exchange(
+        &self,
+        besides: HeaderMap,
+        born: Number,
+    ) -> Result<Box<Head>, upstream::Error> {
         let sent = Arc::new(AtomicU64::new(0));
         let mut headers =
             self.proxy.hop_headers.fill_headers(&self.route, &self.target, &self.headers, &self.forwarded);
@@ -147,7 +151,7 @@ impl Job {
         };
         self.proxy.observer.upstream_answered(&self.route, &response);
         let received_at = self.proxy.now_ms();
-        Ok(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born })
+        Ok(Box::new(Head { response, sent: sent.load(Ordering::Acquire), requested_at, received_at, born }))
     }
 
     /// Ends without an answer: upstream failed, or the exchange was given up because no request waited for

@@ -30,9 +30,9 @@ pub(crate) enum Rest {
     /// Nothing is missing.
     Nothing,
     /// Exactly what is missing.
-    Comes(Head),
+    Comes(Box<Head>),
     /// Another answer, judged like any: the whole, or a failure.
-    Other(Head),
+    Other(Box<Head>),
     /// No answer.
     Failed(upstream::Error),
     /// An answer of no use: the whole has to be asked for.
@@ -120,7 +120,7 @@ impl Job {
         mut self: Box<Self>,
         leader: Leader,
         fill: Fill,
-        mut head: Head,
+        mut head: Box<Head>,
         partial: &Partial,
     ) {
         self.account.heard(&head.response);

@@ -63,7 +63,7 @@ impl Job {
         mut self: Box<Self>,
         mut leader: Leader,
         fill: Fill,
-        head: Head,
+        head: Box<Head>,
         lifetime: Lifetime,
         unstored: Option<PassReason>,
     ) {
@@ -101,7 +101,7 @@ impl Job {
         mut self: Box<Self>,
         mut leader: Leader,
         mut fill: Fill,
-        mut head: Head,
+        mut head: Box<Head>,
         pouring: BodySink,
     ) {
         let BodySink { stored, mut writer, growing, len, behind, unstored } = pouring;

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
+
 use crate::clock::WallMs;
 use crate::key::KeyHash;
 use crate::proxy::state::Proxy;
@@ -11,7 +13,7 @@ use crate::tier::{Stamps, Trust};
 
 /// The URLs of such exchanges under way, and how many each has.
 #[derive(Debug, Default)]
-pub(crate) struct UnderWay(Mutex<HashMap<KeyHash, usize>>);
+pub(crate) struct UnderWay(Mutex<HashMap<KeyHash, usize, RandomState>>);
 
 /// One exchange in that count, for as long as this lives.
 pub(crate) struct Counted {
@@ -34,7 +36,7 @@ impl UnderWay {
         self.all().get(&url).copied().unwrap_or_default()
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<KeyHash, usize>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<KeyHash, usize, RandomState>> {
         // Each change is made in one step: a panic of another task leaves the map intact.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,7 +21,9 @@ impl Block {
     /// A copy of these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut block = Vec::with_capacity_in(bytes.len(), System);
-        block.extend_from_slice(bytes);
+        // Zeros first: `extend_from_slice` of this crate copies byte by byte.
+        block.resize(bytes.len(), 0);
+        block.copy_from_slice(bytes);
         Self(Some(Arc::new(block.into_boxed_slice())))
     }
 }

@@ -24,9 +24,9 @@ use crate::upstream;
 /// What an own exchange brings for riders that have had the beginning of a body.
 enum Again {
     /// Exactly what they have not had.
-    Rest(Head),
+    Rest(Box<Head>),
     /// All of it: its beginning has to be the same.
-    Whole(Head),
+    Whole(Box<Head>),
 }
 
 impl RemoteFill {
