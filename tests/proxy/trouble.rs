@@ -1,7 +1,7 @@
 //! The request that leads does not decide for the others: a failure, an error or an answer that is
 //! not to be shared binds its like, and all when a second leader has come to the same.
 
-use crate::support::client::RequestFacts;
+use crate::support::client::{Asked, RequestFacts};
 use crate::support::origin::Seen;
 use crate::support::{Answer, Gate, Origin, Proxy, Reply, all};
 
@@ -44,15 +44,21 @@ async fn spoilt_by_one(bad: Answer, good: Answer, gate: &Gate) -> Origin {
 
 /// The evil request leads, and thirty others wait behind it when it is answered.
 async fn herd_behind_evil(proxy: &Proxy, origin: &Origin, gate: &Gate) -> (Reply, Vec<Reply>) {
-    let leader = evil(proxy).asked().await;
-    origin.asked("/a", 1).await;
-    let others = all((0..HERD).map(|client| of(proxy, client).asked())).await;
-    proxy.until_followers(HERD).await;
+    let (leader, others) = waiting_behind_evil(proxy, origin).await;
     gate.open();
     let others = all(others.into_iter().map(reply)).await;
     (reply(leader).await, others)
 }
 
-async fn reply(asked: crate::support::client::Asked) -> Reply {
+/// The evil request, which leads, and thirty others, which wait behind it.
+async fn waiting_behind_evil(proxy: &Proxy, origin: &Origin) -> (Asked, Vec<Asked>) {
+    let leader = evil(proxy).asked().await;
+    origin.asked("/a", 1).await;
+    let others = all((0..HERD).map(|client| of(proxy, client).asked())).await;
+    proxy.until_followers(HERD).await;
+    (leader, others)
+}
+
+async fn reply(asked: Asked) -> Reply {
     asked.head().await.expect("an answer").rest().await
 }

@@ -328,7 +328,7 @@ async fn that_a_range_is_not_to_be_shared_is_remembered_for_nobody() {
             .part("234"),
     });
     let proxy = Proxy::before(&origin).route("range = \"segment\"").await;
-    part(&proxy, "bytes=2-4").await.assert(206, "234");
+    filled(&proxy, "bytes=2-4").await.assert(206, "234");
     proxy.fill("/a").await.assert(200, BODY);
     assert!(proxy.get("/a").await.is_hit());
 }
