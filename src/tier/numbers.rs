@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -50,13 +51,13 @@ pub struct Writing {
 
 #[derive(Debug)]
 struct Book {
-    young: HashMap<KeyHash, Seen>,
-    old: HashMap<KeyHash, Seen>,
+    young: HashMap<KeyHash, Seen, RandomState>,
+    old: HashMap<KeyHash, Seen, RandomState>,
     turned: Instant,
     /// The highest number among those that were dropped early.
     floor: Number,
     /// How many writes of this instance are under way, by key.
-    busy: HashMap<KeyHash, usize>,
+    busy: HashMap<KeyHash, usize, RandomState>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +74,11 @@ impl Numbers {
     /// No numbers yet, for the fleet called `prefix`.
     pub fn new(prefix: &str) -> Arc<Self> {
         let book = Book {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashMap::default(),
+            old: HashMap::default(),
             turned: Instant::now(),
             floor: 0,
-            busy: HashMap::new(),
+            busy: HashMap::default(),
         };
         Arc::new(Self { prefix: format!("{prefix}/1/"), book: Mutex::new(book), written: Notify::new() })
     }
