@@ -312,7 +312,7 @@ impl Job {
     }
 
     /// The body was there, but the store did not take the last of it. Readers here have it from memory,
-    /// readers on other instances are broken off.
+    /// readers on other instances by one more exchange of their own.
     async fn cut_short(&self, leader: Leader, fill: Fill, error: &body::Error, bytes: u64) {
         self.proxy.observer.body_store_error(error);
         let token = fill.token();
