@@ -65,8 +65,8 @@ pub(super) struct Entering<'a, J> {
     pub(super) names: &'a Names,
     pub(super) deadline: Instant,
     pub(super) superseded: Number,
-    /// The first holders that it has waited for: their result may answer it even if a purge took
-    /// their lease.
+    /// The first holders that it has waited for and that no purge supersedes: their result may answer it even
+    /// if a purge took their lease.
     pub(super) waited_for: Vec<Number>,
     judge: &'a J,
     /// The last value and verdict that were read.
@@ -231,8 +231,11 @@ impl<J: Judge> Entering<'_, J> {
         held.token.filter(|token| *token < self.superseded.max(self.judge.superseded()))
     }
 
-    /// Remembers a holder that this request waits for.
+    /// Remembers a holder that this request waits for. One that a purge supersedes, as is known by now, can't
+    /// answer it: in a storm of purges such holders would leave no room for one that can.
     pub(super) fn waits_for(&mut self, held: OwnLease) {
+        let superseded = self.superseded.max(self.judge.superseded());
+        self.waited_for.retain(|token| *token >= superseded);
         if let Some(token) = held.token
             && self.void(held).is_none()
             && self.waited_for.len() < WAITED_FOR

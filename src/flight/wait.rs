@@ -51,14 +51,19 @@ impl<J: Judge> Entering<'_, J> {
         let probe = self.flight.watch(&self.names.lock);
         let mut sign = self.flight.sign(held);
         self.waits_for(held);
-        let asides: Vec<String> = self.waited_for.iter().map(|token| self.names.aside(*token)).collect();
         'subscribed: loop {
+            let holders = self.waited_for.clone();
+            let asides: Vec<String> = holders.iter().map(|token| self.names.aside(*token)).collect();
             let mut keys = vec![&*self.names.value, &*self.names.verdict, &*self.names.lock];
             keys.extend(asides.iter().map(String::as_str));
             let mut changes = self.flight.bounded(self.flight.dust.on(&keys)).await?;
             // The subscription is confirmed: later changes are heard, earlier ones are read.
             let mut turn = self.look(&mut sign, None, void).await?;
             while turn.is_none() {
+                if self.waited_for != holders {
+                    // Another holder may lose its lease as well, and write aside what answers this request.
+                    continue 'subscribed;
+                }
                 let due = sign.due(self.flight.settings.lease_ttl, self.deadline);
                 let wake = tokio::select! {
                     // Time first: a stream of events must not carry a request past its end.
@@ -106,6 +111,9 @@ impl<J: Judge> Entering<'_, J> {
         if !ended {
             // What it has just been told may show that a purge covers what it waits for.
             let known = lock.filter(|_| void);
+            if let Some(held) = lock {
+                self.waits_for(held);
+            }
             return Ok(known.and_then(|held| self.void(held)).map(WaitEnd::Void));
         }
         let Some(held) = lock else {
@@ -119,6 +127,7 @@ impl<J: Judge> Entering<'_, J> {
         if held.rest.is_some() || held.token != sign.token {
             *sign = self.flight.sign(held);
         }
+        self.waits_for(held);
         Ok(None)
     }
 }

@@ -380,6 +380,25 @@ async fn f8_a_waiter_hears_its_holder_though_a_purge_took_the_lease() {
     }
 }
 
+/// Each holder loses its lease to a request that came after another purge. Any of them may answer this one.
+#[tokio::test(start_paused = true)]
+async fn f8_a_waiter_hears_each_holder_that_follows_on_another_though_purges_take_their_leases() {
+    let rig = Rig::new();
+    let first = rig.hold(TTL).await;
+    let b = rig.instance();
+    let wait = b.enter_aside(secs(9)).await;
+    rig.store.release(&first).await.unwrap();
+    let second = rig.hold(TTL).await;
+    settle().await;
+    rig.store.release(&second).await.unwrap();
+    rig.hold(TTL).await;
+    settle().await;
+    let start = Instant::now();
+    b.flight.tell_aside(&names(), second.token, "of the second", TTL).await.unwrap();
+    assert!(awaited(&wait.await.unwrap(), "of the second"));
+    assert_eq!(start.elapsed(), ms(0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn f8_a_waiter_hears_nothing_of_a_holder_from_before_its_purge() {
     let rig = Rig::new();
