@@ -23,9 +23,10 @@ mod rights;
 mod settings;
 mod v1;
 
+pub use crate::key::purge::Purge;
 pub use answer::Problem;
 pub use listener::{Limits, Places};
-pub use purge::{Purge, PurgeRequest};
+pub use purge::PurgeRequest;
 pub use rights::{Right, Token, Where, needed};
 pub use settings::Settings;
 

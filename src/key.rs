@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 pub use hex::Hex;
 
 mod hex;
+pub mod purge;
 pub mod target;
 
 /// The first 128 bits of a key's SHA-256.

@@ -22,7 +22,7 @@
 //! | [`clock`], [`drain`], [`telemetry`] | time and chance, handed in; the graceful end; log and metrics | nothing |
 //! | [`heap`] | the allocator of the program | nothing |
 //! | [`tasks`] | background tasks, begun again when they panic | `telemetry` |
-//! | [`key`] | canonical request targets, names of responses | nothing |
+//! | [`key`] | canonical request targets, names of responses, what a purge names | nothing |
 //! | [`record`] | what is remembered of a response, and its form in the store | `key` |
 //! | [`policy`] | what the RFCs and a route's rules say; pure: no clock, no I/O | `units`, `key`, `record` |
 //! | [`route`] | which requests go where, under which rules and which key | `units`, `secret`, `key`, `policy` |

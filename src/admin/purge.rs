@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::guard::Caller;
-use super::{AdminState, Problem, Token, v1};
+use super::{AdminState, Problem, Purge, Token, v1};
 use crate::units::Rate;
 
 /// The name of the token for everything, in the log.
@@ -27,28 +27,6 @@ pub struct PurgeRequest {
     pub dry_run: bool,
     /// The name of the token that it is asked with.
     pub by: Option<String>,
-}
-
-/// One thing to purge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purge {
-    /// One URL.
-    Url(String),
-    /// What has a tag, on all hosts or on one.
-    Tag {
-        /// The tag.
-        tag: String,
-        /// The host.
-        host: Option<String>,
-    },
-    /// What is below a URL that ends in a slash.
-    Prefix(String),
-    /// What is of a host.
-    Host(String),
-    /// What a route takes.
-    Route(String),
-    /// Everything that is stored.
-    All,
 }
 
 #[derive(Deserialize)]

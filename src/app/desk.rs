@@ -10,11 +10,11 @@ use url::{Position, Url};
 
 use super::App;
 use super::upstreams::Load;
-use crate::admin::{AdminBackend, ExplainRequest, Problem, Purge, PurgeRequest, Readiness, RecordsRequest};
+use crate::admin::{AdminBackend, ExplainRequest, Problem, PurgeRequest, Readiness, RecordsRequest};
 use crate::config::Settings;
 use crate::key::target;
 use crate::proxy::explain::{Origin, describe};
-use crate::proxy::{self, Order, Proxy, PurgeError, Purged, Wanted};
+use crate::proxy::{Order, Proxy, PurgeError, Purged, Wanted};
 use crate::route::Route;
 use crate::telemetry::Cache;
 use crate::upstream::{self, HostRule};
@@ -97,12 +97,7 @@ impl AdminBackend for AdminAdapter {
     }
 
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
-        let order = Order {
-            what: order.what.into_iter().map(thing).collect(),
-            soft: order.soft,
-            dry_run: order.dry_run,
-            by: order.by,
-        };
+        let order = Order { what: order.what, soft: order.soft, dry_run: order.dry_run, by: order.by };
         match self.app.node.proxy.carry_out(&order).await {
             Ok(purged) => Ok(told(&order, &purged)),
             Err(error @ (PurgeError::Url(_) | PurgeError::Wrong(_))) => {
@@ -115,17 +110,6 @@ impl AdminBackend for AdminAdapter {
     fn drain(&self) {
         // If the channel is full, the drain has been asked for already.
         let _ = self.knock.try_send(());
-    }
-}
-
-fn thing(what: Purge) -> proxy::Purge {
-    match what {
-        Purge::Url(url) => proxy::Purge::Url(url),
-        Purge::Tag { tag, host } => proxy::Purge::Tag { tag, host },
-        Purge::Prefix(prefix) => proxy::Purge::Prefix(prefix),
-        Purge::Host(host) => proxy::Purge::Host(host),
-        Purge::Route(route) => proxy::Purge::Route(route),
-        Purge::All => proxy::Purge::All,
     }
 }
 

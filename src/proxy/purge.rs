@@ -22,9 +22,10 @@ mod matched;
 pub(crate) mod order;
 pub(crate) mod owed;
 
+pub use crate::key::purge::Purge;
 pub use listing::Wanted;
 pub use matched::Matched;
-pub use order::{MOST, Order, Purge};
+pub use order::{MOST, Order};
 
 /// How long, in call bounds, a stamp write that the caller gave up may still end and be applied here at once.
 /// It is not unlimited, because no other stamp of its URL is written meanwhile; a stamp that lands later is

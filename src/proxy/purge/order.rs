@@ -3,6 +3,7 @@
 use http::{HeaderMap, Method};
 
 use crate::dust::Number;
+use crate::key::purge::{Purge, said};
 use crate::key::target::{self, Scheme};
 use crate::policy::RouteId;
 use crate::proxy::observer::Audit;
@@ -15,31 +16,6 @@ use crate::tier::stamps::{Area, Force, Scope, Stamps, TagName, Within};
 
 /// The most things that are purged in one go.
 pub const MOST: usize = 1_000;
-
-/// How much of what was purged the log says, in bytes.
-const MOST_SAID: usize = 1_024;
-
-/// One thing to purge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purge {
-    /// One URL, in all its variants, and whatever else its key consists of.
-    Url(String),
-    /// What has a tag: on all hosts, or on one.
-    Tag {
-        /// The tag.
-        tag: String,
-        /// The host, if it is not to be purged on others.
-        host: Option<String>,
-    },
-    /// What is below a prefix: `https://host/path/`.
-    Prefix(String),
-    /// What is of a host.
-    Host(String),
-    /// What a route takes.
-    Route(String),
-    /// Everything.
-    All,
-}
 
 /// What is to be purged in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,16 +49,6 @@ impl Purge {
             Self::Host(_) => labels::Purge::Host,
             Self::Route(_) => labels::Purge::Route,
             Self::All => labels::Purge::All,
-        }
-    }
-
-    /// What the log says of it. The path of a URL is enough: values of a query may be secret.
-    pub(crate) fn said(&self) -> &str {
-        match self {
-            Self::Url(url) => url.split('?').next().unwrap_or_default(),
-            Self::Tag { tag, .. } => tag,
-            Self::Prefix(text) | Self::Host(text) | Self::Route(text) => text,
-            Self::All => "everything",
         }
     }
 
@@ -133,17 +99,7 @@ impl Order {
                 kinds.push(kind);
             }
         }
-        let mut what = String::new();
-        for one in &self.what {
-            if what.len() > MOST_SAID {
-                what.push_str(" …");
-                break;
-            }
-            if !what.is_empty() {
-                what.push(' ');
-            }
-            what.push_str(one.said());
-        }
+        let what = said(&self.what);
         let field = if kinds == [labels::Purge::Url] { "url" } else { "what" };
         Audit { kinds, soft: self.soft, what, field, by: self.by.as_deref() }
     }
