@@ -183,7 +183,7 @@ impl Fleet {
         since.retain(|of, _| all || *of == key);
         let key_or_all = (!all).then_some(key);
         // Not of the dice: so the rest of a history stays as it is.
-        let way = if self.world.plan.storms_by_url() { 0 } else { begun % 4 };
+        let way = begun % 4;
         if way > 0 {
             self.world.count("purge by tag or area");
         }

@@ -208,11 +208,6 @@ impl Plan {
         }
     }
 
-    /// Whether it is a storm of purges by URL alone: in every other one there are tags among them.
-    pub fn storms_by_url(&self) -> bool {
-        self.scene == Some(Scene::Storm) && self.seed.is_multiple_of(2)
-    }
-
     /// The scene's URL.
     pub fn staged(&self) -> usize {
         self.keys.len() - 1

@@ -13,15 +13,14 @@ const REASON_MS: u64 = 4_500;
 
 /// Judges how long a request for the staged URL waited: what was under way when it came ends, and
 /// then an exchange of its own, or somebody's that was sent after it came; and one more where
-/// the other was another instance's that it could not ride. Where purges are by tag, only the head of what was under
-/// way says whether one is over it: so it waits for that first, and goes on from exchange to exchange more often.
+/// the other was another instance's that it could not ride. Where a purge is by tag, only the head of what was under
+/// way says whether it is over that: so a request may wait for that head too.
 pub fn is_soon(world: &World, request: u64, key: usize, arrived_ms: u64) {
     let plan = &world.plan;
     let Some(takes) = plan.keys[key].takes.filter(|_| plan.sound && plan.scene == Some(Scene::Storm)) else {
         return;
     };
-    let times = if plan.storms_by_url() { 3 } else { 6 };
-    let most = u64::try_from(takes.as_millis()).unwrap_or(0) * times + 1_000;
+    let most = u64::try_from(takes.as_millis()).unwrap_or(0) * 3 + 1_000;
     let waited = world.now() - arrived_ms;
     if waited > most {
         world.broken(format_args!("request {request} waits for {waited} ms, and {most} is the most"));
