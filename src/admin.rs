@@ -27,7 +27,7 @@ pub use crate::key::purge::Purge;
 pub use answer::Problem;
 pub use listener::{Limits, Places};
 pub use purge::PurgeRequest;
-pub use rights::{Right, Token, Where, needed};
+pub use rights::{Place, Right, Token, Where, needed};
 pub use settings::Settings;
 
 use replay::Replays;
@@ -49,13 +49,15 @@ pub trait AdminBackend: Send + Sync + 'static {
     /// Flights under way, at most `limit`.
     fn flights(&self, limit: usize) -> Value;
     /// Records in memory, a page at a time.
-    async fn records(&self, wanted: RecordsRequest) -> Value;
+    async fn records(&self, wanted: RecordsRequest) -> Result<Value, Problem>;
     /// Says which answer a request would get, and why.
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem>;
-    /// The name of the route that takes a GET of this URL, if one does.
-    fn route_of(&self, url: &str) -> Option<String>;
+    /// Where a URL lies, if a request could ask for it.
+    fn place_of(&self, url: &str) -> Option<Place>;
     /// Purges, or says what would be purged.
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem>;
+    /// Has the log say what the token of this name was refused, and why.
+    fn refused(&self, by: &str, what: &str, why: &str);
     /// Begins the drain, as SIGTERM does.
     fn drain(&self);
 }
@@ -78,8 +80,10 @@ pub struct RecordsRequest {
     pub prefix: Option<String>,
     /// How many at most.
     pub limit: usize,
-    /// Where the page begins.
-    pub cursor: usize,
+    /// Where the page begins; 0 at the first record.
+    pub cursor: u64,
+    /// Those that lie there.
+    pub within: Where,
 }
 
 /// A request to be explained.

@@ -51,6 +51,7 @@ use http::{HeaderMap, Method, Request, Response};
 use crate::body::{OtherLife, Swept};
 use crate::drain::Guard;
 use crate::route::Route;
+use crate::tier::stamps::Named;
 
 pub mod budget;
 pub(crate) mod cause;
@@ -106,9 +107,24 @@ impl Proxy {
         purge::carry_out(self, order).await
     }
 
-    /// Lists records in memory, a page at a time.
-    pub async fn list_records(&self, wanted: &Wanted) -> serde_json::Value {
-        purge::listing::list(self, wanted).await
+    /// Lists records in memory that `shown` lets through, a page at a time. `None`: no list goes on there.
+    pub async fn list_records(
+        &self,
+        wanted: &Wanted,
+        shown: impl Fn(Named<'_>) -> bool + Send + 'static,
+    ) -> Option<serde_json::Value> {
+        purge::listing::list(self, wanted, shown).await
+    }
+
+    /// The host of a URL as its key has it, and the route that takes a GET of it, if one does. `None`: no request
+    /// could ask for it.
+    pub fn place_of(&self, url: &str) -> Option<(String, Option<&Arc<Route>>)> {
+        purge::order::place_of(self, url)
+    }
+
+    /// Has the log say what an operator's token was refused.
+    pub fn refused_operator(&self, by: &str, what: &str, why: &str) {
+        self.observer.refused_operator(by, what, why);
     }
 
     /// Flights under way, oldest first, at most `limit`.

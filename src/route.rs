@@ -301,6 +301,14 @@ impl Route {
         if self.hosts.iter().any(named) { Some(port) } else { target.port.filter(|_| self.tells_host) }
     }
 
+    /// Returns whether keys of this route may have that host with that port.
+    pub fn may_have_in_key(&self, host: &str, port: u16) -> bool {
+        let named = |pattern: &HostPattern| pattern.port == Some(port) && pattern.matches(host, Some(port));
+        let takes = |pattern: &HostPattern| pattern.matches(host, Some(port));
+        let tells = self.tells_host && (self.hosts.is_empty() || self.hosts.iter().any(takes));
+        tells || self.hosts.iter().any(named)
+    }
+
     /// The front of a request's path that `strip_prefix` removes.
     pub fn stripped_of<'a>(&self, target: &'a Target) -> &'a str {
         &target.path()[..self.prefix_len(target.path())]

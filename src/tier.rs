@@ -38,7 +38,7 @@ pub use settings::{Belief, Memory};
 pub use stamps::{Covered, Stamps};
 pub use stored::{Stored, url_hash};
 pub use trust::{Doubt, Trust, WhenUnsure};
-pub use walk::{Counted, Page};
+pub use walk::{Counted, Page, Walks, Wants};
 pub use write_tracking::Own;
 
 use doubts::Doubts;

@@ -111,6 +111,7 @@ pub(super) async fn readyz(State(room): State<AdminState>) -> Response {
 pub(super) async fn metrics(State(room): State<AdminState>, headers: HeaderMap) -> Response {
     if room.settings.metrics_token
         && let Err(problem) = guard::caller_with(&room.settings, &headers, Right::Read)
+            .and_then(|caller| guard::reads_all(&room.settings, caller))
     {
         return problem.into_response();
     }

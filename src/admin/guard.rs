@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use sha2::{Digest as _, Sha256};
 
-use super::{AdminState, Problem, Right, Settings, needed};
+use super::{AdminState, Problem, Right, Settings, Token, Where, needed};
 use crate::key::target::{self, Scheme};
 use crate::secret::Secret;
 
@@ -21,12 +21,25 @@ pub(super) async fn inner(State(room): State<AdminState>, mut request: Request, 
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            if problem.status == StatusCode::FORBIDDEN {
+                let by = caller(&room.settings, request.headers()).ok();
+                let what = format!("{} /v1{}", request.method(), request.uri().path());
+                refused(&room, by, &what, &problem);
+            }
+            problem.into_response()
+        }
     }
 }
 
+/// Has the log say what a token was refused.
+pub(super) fn refused(room: &AdminState, by: Option<Caller>, what: &str, problem: &Problem) {
+    let token = by.and_then(|by| by.token(&room.settings)).map(|token| &*token.name);
+    room.desk.refused(token.unwrap_or_default(), what, &problem.detail);
+}
+
 /// By which token a request came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
     /// None is set: it came from this machine.
     Local,
@@ -36,8 +49,30 @@ pub(super) enum Caller {
     Token(usize),
 }
 
+impl Caller {
+    /// The token that it came by, if that is one of several.
+    pub(super) fn token(self, settings: &Settings) -> Option<&Token> {
+        match self {
+            Self::Token(at) => settings.tokens.get(at),
+            Self::Local | Self::Admin => None,
+        }
+    }
+
+    /// Where what it reads and purges must lie, if that is not everywhere.
+    pub(super) fn within(self, settings: &Settings) -> Option<&Where> {
+        self.token(settings).map(|token| &token.within).filter(|within| !within.is_everywhere())
+    }
+}
+
+/// What the endpoints read that narrow it themselves to where a token may read.
+const NARROWED: [&str; 2] = ["records", "explain"];
+
 fn judge(settings: &Settings, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let caller = caller_with(settings, headers, needed(method, uri.path()))?;
+    let right = needed(method, uri.path());
+    let caller = caller_with(settings, headers, right)?;
+    if right == Right::Read && !uri.path().rsplit('/').next().is_some_and(|last| NARROWED.contains(&last)) {
+        reads_all(settings, caller)?;
+    }
     // A page in a browser can send a form or a simple request to a loopback address, or have its
     // own name resolve to one. It can't send JSON there, nor a loopback name in Host.
     if caller == Caller::Local && !host_allowed(settings, uri, headers) {
@@ -68,6 +103,15 @@ pub(super) fn caller_with(settings: &Settings, headers: &HeaderMap, right: Right
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
     Ok(caller)
+}
+
+/// Checks that a request may read what is of the whole instance.
+pub(super) fn reads_all(settings: &Settings, caller: Caller) -> Result<(), Problem> {
+    let Some(token) = caller.token(settings).filter(|token| !token.within.is_everywhere()) else {
+        return Ok(());
+    };
+    let detail = format!("the token {:?} has a \"where\", and this is of the whole instance", token.name);
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
 }
 
 /// Checks the token, if one is set. It is compared by digest, so that the time does not tell where it

@@ -9,8 +9,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::guard::Caller;
+use super::guard::{self, Caller};
 use super::{AdminState, Problem, Purge, Token, v1};
+use crate::key::purge::said;
 use crate::units::Rate;
 
 /// The name of the token for everything, in the log.
@@ -62,35 +63,50 @@ enum Texts {
 }
 
 /// Carries a purge out, as far as the token may. The same request under the same `Idempotency-Key` is carried
-/// out once.
+/// out once. It goes on when its client leaves: what is begun has its line in the log.
 pub(super) async fn purge(
     State(room): State<AdminState>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     content: Bytes,
 ) -> Result<Json<Value>, Problem> {
+    match tokio::spawn(purged(room, caller, headers, content)).await {
+        Ok(told) => told.map(Json),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => Err(Problem::unavailable("the process ends")),
+        },
+    }
+}
+
+async fn purged(
+    room: AdminState,
+    caller: Caller,
+    headers: HeaderMap,
+    content: Bytes,
+) -> Result<Value, Problem> {
     let order = order(v1::parse(&content)?)?;
-    let token = match caller {
-        Caller::Token(at) => room.settings.tokens.get(at).zip(room.meters.get(at)),
-        Caller::Local | Caller::Admin => None,
-    };
-    let order = match token {
-        Some((token, _)) => token.narrow(order, |url| room.desk.route_of(url))?,
+    let order = match caller.token(&room.settings) {
+        Some(token) => {
+            let said = said(&order.what);
+            let narrowed = token.narrow(order, |url| room.desk.place_of(url));
+            narrowed.inspect_err(|problem| guard::refused(&room, Some(caller), &said, problem))?
+        }
         None => PurgeRequest { by: (caller == Caller::Admin).then(|| ADMIN.to_owned()), ..order },
     };
-    let purge = || async {
-        if let Some((token, meter)) = token
-            && let Some(rate) = token.purge_rate
-        {
-            meter.take(rate).map_err(|wait| too_many(token, rate, wait))?;
-        }
-        room.desk.purge(order).await
+    // A dry run writes nothing, but takes time.
+    let count = if order.dry_run { 1 } else { order.what.len() };
+    let take = || match (caller, caller.token(&room.settings)) {
+        (Caller::Token(at), Some(token)) => match token.purge_rate.zip(room.meters.get(at)) {
+            Some((rate, meter)) => meter.take(rate, count).map_err(|wait| too_many(token, rate, wait)),
+            None => Ok(()),
+        },
+        _ => Ok(()),
     };
-    match room.replays.of(&headers, &content)? {
-        None => purge().await,
-        Some(once) => once.get_or_try_init(purge).await.cloned(),
+    match room.replays.of(caller, &headers, &content, take)? {
+        None => room.desk.purge(order).await,
+        Some(once) => once.get_or_try_init(|| room.desk.purge(order)).await.cloned(),
     }
-    .map(Json)
 }
 
 fn too_many(token: &Token, rate: Rate, wait: Duration) -> Problem {

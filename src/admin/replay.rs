@@ -11,10 +11,11 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::Problem;
+use super::guard::Caller;
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_mins(10);
-/// The most answers that are kept: the oldest goes.
+/// The most answers that are kept of a caller: its oldest goes.
 const MOST: usize = 1_024;
 /// The longest key, in bytes.
 const MAX_KEY: usize = 255;
@@ -22,9 +23,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 type Digest = [u8; 32];
 
-/// The answers to requests that had a key.
+/// The answers to requests that had a key. Each caller has places of its own.
 #[derive(Debug, Default)]
-pub(super) struct Replays(Mutex<Kept>);
+pub(super) struct Replays(Mutex<HashMap<Caller, Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -43,45 +44,44 @@ struct Answer {
 
 impl Replays {
     /// The place of the answer to a request with this content, if the request has a key. It is empty until one
-    /// of the requests with that key has succeeded. Keys of different tokens are different.
+    /// of the requests with that key has succeeded. Unless the answer is there, the request is to be carried out:
+    /// `take` is asked whether it may be, and no place is taken if not.
     ///
     /// # Errors
-    /// The key is none, or was that of another request.
+    /// The key is none, or was that of another request, or `take` refuses.
     pub(super) fn of(
         &self,
+        caller: Caller,
         headers: &HeaderMap,
         content: &[u8],
+        take: impl FnOnce() -> Result<(), Problem>,
     ) -> Result<Option<Arc<OnceCell<Value>>>, Problem> {
-        let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+        let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return take().map(|()| None) };
         if !(1..=MAX_KEY).contains(&key.len()) {
             let detail = "Idempotency-Key has 1 to 255 bytes";
             return Err(Problem::bad_request(detail));
         }
-        let mut hasher = Sha256::new();
-        for part in [headers.get(http::header::AUTHORIZATION), Some(key)] {
-            hasher.update(part.map(http::HeaderValue::as_bytes).unwrap_or_default());
-            hasher.update(b"\n");
-        }
-        let (key, content) = (Digest::from(hasher.finalize()), Digest::from(Sha256::digest(content)));
+        let (key, content) = (Digest::from(Sha256::digest(key)), Digest::from(Sha256::digest(content)));
         let now = Instant::now();
         // Each change leaves both lists alike: a panic elsewhere broke nothing.
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while kept.order.front().is_some_and(|(at, _)| *at + KEPT <= now || kept.order.len() > MOST) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.entry(caller).or_default();
+        while kept.order.front().is_some_and(|(at, _)| *at + KEPT <= now || kept.order.len() >= MOST) {
             if let Some((_, oldest)) = kept.order.pop_front() {
                 kept.answers.remove(&oldest);
             }
         }
         if let Some(answer) = kept.answers.get(&key) {
-            return if answer.content == content {
-                Ok(Some(answer.once.clone()))
-            } else {
-                Err(Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "idempotency_key",
-                    "this Idempotency-Key was that of a request with other content",
-                ))
-            };
+            if answer.content != content {
+                let detail = "this Idempotency-Key was that of a request with other content";
+                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key", detail));
+            }
+            if !answer.once.initialized() {
+                take()?;
+            }
+            return Ok(Some(answer.once.clone()));
         }
+        take()?;
         let once = Arc::<OnceCell<Value>>::default();
         kept.answers.insert(key, Answer { content, once: once.clone() });
         kept.order.push_back((now, key));
@@ -95,50 +95,71 @@ mod tests {
 
     use super::*;
 
-    fn headers(key: &str, token: &'static str) -> HeaderMap {
+    const CMS: Caller = Caller::Token(0);
+
+    fn headers(key: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(key).expect("a value"));
-        headers.insert(http::header::AUTHORIZATION, HeaderValue::from_static(token));
         headers
     }
 
-    fn place(replays: &Replays, key: &str, token: &'static str) -> Arc<OnceCell<Value>> {
-        replays.of(&headers(key, token), b"x").expect("it fits").expect("it has a key")
+    fn place(replays: &Replays, key: &str, caller: Caller) -> Arc<OnceCell<Value>> {
+        replays.of(caller, &headers(key), b"x", || Ok(())).expect("it fits").expect("it has a key")
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_has_its_answer_for_ten_minutes() {
         let replays = Replays::default();
-        assert!(replays.of(&HeaderMap::new(), b"x").expect("no key").is_none());
-        let first = place(&replays, "a", "t");
+        assert!(replays.of(CMS, &HeaderMap::new(), b"x", || Ok(())).expect("no key").is_none());
+        let first = place(&replays, "a", CMS);
         first.set(1.into()).expect("it is empty");
         tokio::time::advance(Duration::from_secs(599)).await;
-        assert_eq!(place(&replays, "a", "t").get(), Some(&1.into()));
-        for (key, token) in [("b", "t"), ("a", "u")] {
-            assert_eq!(place(&replays, key, token).get(), None, "{key} {token}");
+        assert_eq!(place(&replays, "a", CMS).get(), Some(&1.into()));
+        for (key, caller) in [("b", CMS), ("a", Caller::Token(1)), ("a", Caller::Admin)] {
+            assert_eq!(place(&replays, key, caller).get(), None, "{key} {caller:?}");
         }
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(place(&replays, "a", "t").get(), None);
+        assert_eq!(place(&replays, "a", CMS).get(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_of_one_request_and_not_of_any_length() {
         let replays = Replays::default();
-        place(&replays, "a", "t");
-        let other = replays.of(&headers("a", "t"), b"y").expect_err("another content");
+        place(&replays, "a", CMS);
+        let other = replays.of(CMS, &headers("a"), b"y", || Ok(())).expect_err("another content");
         assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
         for key in ["", &"k".repeat(MAX_KEY + 1)] {
-            assert!(replays.of(&headers(key, "t"), b"x").is_err());
+            assert!(replays.of(CMS, &headers(key), b"x", || Ok(())).is_err());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_are_kept() {
+    async fn only_so_many_are_kept_and_none_of_another_caller_goes_for_them() {
         let replays = Replays::default();
+        place(&replays, "mine", Caller::Token(1)).set(1.into()).expect("it is empty");
         for n in 0..MOST * 2 {
-            place(&replays, &n.to_string(), "t");
+            place(&replays, &n.to_string(), CMS);
         }
-        let kept = replays.0.lock().expect("no test panics with it");
-        assert!(kept.answers.len() <= MOST + 1 && kept.answers.len() == kept.order.len());
+        assert_eq!(place(&replays, "mine", Caller::Token(1)).get(), Some(&1.into()));
+        let all = replays.0.lock().expect("no test panics with it");
+        assert_eq!([all[&CMS].answers.len(), all[&CMS].order.len()], [MOST; 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_may_not_be_carried_out_takes_no_place() {
+        let replays = Replays::default();
+        let refuses = || Err(Problem::bad_request("too many"));
+        let kept = place(&replays, "a", CMS);
+        kept.set(1.into()).expect("it is empty");
+        for n in 0..MOST * 2 {
+            assert!(replays.of(CMS, &headers(&n.to_string()), b"x", refuses).is_err());
+        }
+        // An answer that is there is told without asking.
+        let again =
+            replays.of(CMS, &headers("a"), b"x", refuses).expect("it is there").expect("it has a key");
+        assert_eq!(again.get(), Some(&1.into()));
+        // One that has failed so far is carried out again, and counts again.
+        place(&replays, "fails", CMS);
+        assert!(replays.of(CMS, &headers("fails"), b"x", refuses).is_err());
     }
 }

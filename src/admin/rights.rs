@@ -23,10 +23,10 @@ pub struct Token {
     /// What it may do.
     #[serde(default)]
     pub may: Vec<Right>,
-    /// Where it may purge; nothing given: everywhere.
+    /// Where it may purge and read; nothing given: everywhere.
     #[serde(default, rename = "where")]
     pub within: Where,
-    /// How many purges it may send; one request is one purge, however much it names.
+    /// How many things it may purge.
     #[serde(default)]
     pub purge_rate: Option<Rate>,
 }
@@ -43,19 +43,28 @@ pub enum Right {
     Drain,
 }
 
-/// Where a token may purge. What no list has may not be purged.
+/// Where a token may purge, and what it may read of. What no list has may be neither.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Where {
     /// Names of routes.
     pub routes: List<String>,
-    /// Names of hosts.
+    /// Hosts. One with a port is that of keys with this port alone.
     pub hosts: List<String>,
     /// Tags; a `*` at the end matches any rest.
     pub tags: List<String>,
 }
 
-/// How many purges a token has left.
+/// Where a URL lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The host, as its key has it.
+    pub host: String,
+    /// The route that takes a GET of it, if one does.
+    pub route: Option<String>,
+}
+
+/// How many purges a token has left. Below 0 it has purged ahead.
 #[derive(Debug, Default)]
 pub(super) struct Meter(Mutex<Option<(f64, Instant)>>);
 
@@ -76,18 +85,18 @@ impl Token {
         self.may.contains(&right)
     }
 
-    /// Narrows a purge to where the token may purge. `route` returns the route that takes a URL.
+    /// Narrows a purge to where the token may purge. `place` returns where a URL lies.
     ///
     /// # Errors
     /// Some of it may not be purged with this token.
     pub(super) fn narrow(
         &self,
         order: PurgeRequest,
-        route: impl Fn(&str) -> Option<String>,
+        place: impl Fn(&str) -> Option<Place>,
     ) -> Result<PurgeRequest, Problem> {
         let mut what = Vec::with_capacity(order.what.len());
         for one in order.what {
-            self.within.narrow(one, &route, &mut what).map_err(|text| {
+            self.within.narrow(one, &place, &mut what).map_err(|text| {
                 Problem::new(
                     StatusCode::FORBIDDEN,
                     "forbidden",
@@ -102,14 +111,33 @@ impl Token {
 // === impl Where ===
 
 impl Where {
-    fn is_everywhere(&self) -> bool {
+    /// Returns whether nothing is given.
+    pub fn is_everywhere(&self) -> bool {
         self.routes.0.is_empty() && self.hosts.0.is_empty() && self.tags.0.is_empty()
+    }
+
+    /// Returns whether a URL lies there.
+    pub fn has(&self, place: &Place) -> bool {
+        let of_route = |route: &String| self.routes.0.contains(route);
+        self.is_everywhere() || self.has_host(&place.host) || place.route.as_ref().is_some_and(of_route)
+    }
+
+    /// Returns whether what has a tag may be read for that tag's sake: tags that are meant on all hosts.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.hosts.0.is_empty() && self.names_tag(tag)
+    }
+
+    fn names_tag(&self, tag: &str) -> bool {
+        self.tags.0.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(front) => tag.starts_with(front),
+            None => tag == pattern,
+        })
     }
 
     fn narrow(
         &self,
         one: Purge,
-        route: &impl Fn(&str) -> Option<String>,
+        place: &impl Fn(&str) -> Option<Place>,
         what: &mut Vec<Purge>,
     ) -> Result<(), String> {
         if self.is_everywhere() {
@@ -122,11 +150,12 @@ impl Where {
             Purge::Host(host) => (!self.has_host(host)).then(|| format!("the host {host:?}")),
             // What is below it may be of other routes.
             Purge::Prefix(prefix) => {
-                (!self.has_host_of(prefix)).then(|| format!("below {prefix:?}: its host is not named"))
+                let has = place(prefix).is_some_and(|place| self.has_host(&place.host));
+                (!has).then(|| format!("below {prefix:?}: its host is not named"))
             }
             Purge::Url(url) => {
-                let of_route = || route(url).is_some_and(|route| self.routes.0.contains(&route));
-                (!self.has_host_of(url) && !of_route()).then(|| format!("{url:?}"))
+                let has = place(url).is_some_and(|place| self.has(&place));
+                (!has).then(|| format!("{url:?}"))
             }
             Purge::Tag { tag, host } => return self.narrow_tag(tag, host.as_deref(), what),
         };
@@ -139,12 +168,7 @@ impl Where {
 
     /// A tag is purged on the hosts that are named, if any are.
     fn narrow_tag(&self, tag: &str, host: Option<&str>, what: &mut Vec<Purge>) -> Result<(), String> {
-        let fits = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(front) => tag.starts_with(front),
-            None => tag == pattern,
-        };
-        let tags = &self.tags.0;
-        let named = if tags.is_empty() { !self.hosts.0.is_empty() } else { tags.iter().any(fits) };
+        let named = if self.tags.0.is_empty() { !self.hosts.0.is_empty() } else { self.names_tag(tag) };
         if !named || host.is_some_and(|host| !self.hosts.0.is_empty() && !self.has_host(host)) {
             return Err(format!("the tag {tag:?}{}", if host.is_some() { " there" } else { "" }));
         }
@@ -157,27 +181,25 @@ impl Where {
         Ok(())
     }
 
+    /// Returns whether a host is named. One that is named without a port is named with all of them: a purge of
+    /// it covers them too.
     fn has_host(&self, host: &str) -> bool {
-        let Some(wanted) = name_of(host) else { return false };
-        self.hosts.0.iter().any(|host| name_of(host).as_ref() == Some(&wanted))
+        let Ok(wanted) = target::host(host, Scheme::Http) else { return false };
+        let is = |named: &String| {
+            target::host(named, Scheme::Http).is_ok_and(|named| {
+                named.name() == wanted.name() && (named.port.is_none() || named.port == wanted.port)
+            })
+        };
+        self.hosts.0.iter().any(is)
     }
-
-    fn has_host_of(&self, url: &str) -> bool {
-        let target = target::canonical_url(url);
-        target.is_ok_and(|target| !target.host().is_empty() && self.has_host(target.host()))
-    }
-}
-
-/// The name of a host, without its port.
-fn name_of(host: &str) -> Option<String> {
-    target::host(host, Scheme::Http).ok().map(|host| host.name().to_owned())
 }
 
 // === impl Meter ===
 
 impl Meter {
-    /// Takes one purge of a rate. If none is left, returns how long until there is one.
-    pub(super) fn take(&self, rate: Rate) -> Result<(), Duration> {
+    /// Takes so many purges of a rate. More than are left may be taken, if one is; then there is none until they
+    /// would have come. If none is left, returns how long until there is one.
+    pub(super) fn take(&self, rate: Rate, count: usize) -> Result<(), Duration> {
         let (most, now) = (rate.count() as f64, Instant::now());
         // One assignment changes it: a panic elsewhere broke nothing.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +207,7 @@ impl Meter {
         let each = rate.interval().as_secs_f64().max(f64::EPSILON);
         let left = (left + (now - since).as_secs_f64() / each).min(most);
         let taken = left >= 1.0;
-        *state = Some((if taken { left - 1.0 } else { left }, now));
+        *state = Some((if taken { left - count as f64 } else { left }, now));
         if taken { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) * each)) }
     }
 }
@@ -212,10 +234,17 @@ mod tests {
         Purge::Tag { tag: tag.into(), host: host.map(str::to_owned) }
     }
 
+    /// As keys have it: the route that takes `/ports/` keeps the port.
+    fn place(url: &str) -> Option<Place> {
+        let target = target::canonical_url(url).ok()?;
+        let port = target.port.filter(|_| target.path().starts_with("/ports/"));
+        let host = port.map_or(target.host().to_owned(), |port| format!("{}:{port}", target.host()));
+        Some(Place { host, route: url.contains("/shop/").then(|| "shop".to_owned()) })
+    }
+
     fn narrowed(within: &Where, one: Purge) -> Option<Vec<Purge>> {
         let order = PurgeRequest { what: vec![one], soft: false, dry_run: false, by: None };
-        let route = |url: &str| url.contains("/shop/").then(|| "shop".to_owned());
-        let narrowed = token(within.clone()).narrow(order, route).ok()?;
+        let narrowed = token(within.clone()).narrow(order, place).ok()?;
         assert_eq!(narrowed.by.as_deref(), Some("cms"));
         Some(narrowed.what)
     }
@@ -244,6 +273,45 @@ mod tests {
         ] {
             assert_eq!(narrowed(within, one.clone()).is_some(), may, "{one:?} within {within:?}");
         }
+    }
+
+    #[test]
+    fn a_host_with_a_port_is_that_of_keys_with_this_port() {
+        let url = |url: &str| Purge::Url(url.into());
+        let one = Where { hosts: list(&["a.test:8443"]), ..Where::default() };
+        let all = Where { hosts: list(&["a.test"]), ..Where::default() };
+        for (within, one, may) in [
+            (&one, url("https://a.test:8443/ports/x"), true),
+            // Its key has no port, so it stands for all of them.
+            (&one, url("https://a.test:8443/x"), false),
+            (&one, url("https://a.test:8444/ports/x"), false),
+            (&one, url("https://a.test/x"), false),
+            (&one, Purge::Prefix("https://a.test:8443/ports/".into()), true),
+            (&one, Purge::Prefix("https://a.test:8443/".into()), false),
+            (&one, Purge::Host("a.test:8443".into()), true),
+            (&one, Purge::Host("a.test:8444".into()), false),
+            (&one, Purge::Host("a.test".into()), false),
+            (&one, tag("t", Some("a.test")), false),
+            (&one, tag("t", Some("a.test:8443")), true),
+            (&all, Purge::Host("a.test:8443".into()), true),
+            (&all, Purge::Prefix("https://a.test:8443/ports/".into()), true),
+        ] {
+            assert_eq!(narrowed(within, one.clone()).is_some(), may, "{one:?} within {within:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_purged_may_be_read() {
+        let place =
+            |host: &str, route: Option<&str>| Place { host: host.into(), route: route.map(Into::into) };
+        let hosts = Where { hosts: list(&["a.test"]), tags: list(&["t"]), ..Where::default() };
+        let routes = Where { routes: list(&["shop"]), ..Where::default() };
+        let tags = Where { tags: list(&["t*"]), ..Where::default() };
+        assert!(Where::default().has(&place("b.test", None)));
+        assert!(hosts.has(&place("a.test", None)) && !hosts.has(&place("b.test", Some("shop"))));
+        assert!(routes.has(&place("b.test", Some("shop"))) && !routes.has(&place("b.test", Some("other"))));
+        assert!(!tags.has(&place("a.test", Some("shop"))));
+        assert_eq!([tags.has_tag("tx"), tags.has_tag("x"), hosts.has_tag("t")], [true, false, false]);
     }
 
     #[test]
@@ -284,12 +352,24 @@ mod tests {
     async fn a_rate_lets_so_many_through_and_then_one_at_a_time() {
         let (meter, rate) = (Meter::default(), "3/m".parse().expect("a rate"));
         for _ in 0..3 {
-            assert_eq!(meter.take(rate), Ok(()));
+            assert_eq!(meter.take(rate, 1), Ok(()));
         }
-        let wait = meter.take(rate).expect_err("none is left");
+        let wait = meter.take(rate, 1).expect_err("none is left");
         assert!(wait <= Duration::from_secs(20) && wait > Duration::from_secs(19), "{wait:?}");
         tokio::time::advance(Duration::from_secs(21)).await;
-        assert_eq!(meter.take(rate), Ok(()));
-        assert!(meter.take(rate).is_err());
+        assert_eq!(meter.take(rate, 1), Ok(()));
+        assert!(meter.take(rate, 1).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_purges_many_things_at_once_waits_until_they_would_have_come() {
+        let (meter, rate) = (Meter::default(), "60/m".parse().expect("a rate"));
+        assert_eq!(meter.take(rate, 90), Ok(()));
+        for left in [31, 1] {
+            let wait = meter.take(rate, 1).expect_err("30 were taken ahead");
+            assert_eq!(wait.as_millis().div_ceil(1000), left);
+            tokio::time::advance(Duration::from_secs(30)).await;
+        }
+        assert_eq!(meter.take(rate, 1), Ok(()));
     }
 }

@@ -10,6 +10,10 @@ use crate::secret::Secret;
 #[derive(Default)]
 struct Fake {
     purged: Mutex<Vec<PurgeRequest>>,
+    refused: Mutex<Vec<String>>,
+    /// Whether a purge waits to go on.
+    slow: bool,
+    go_on: tokio::sync::Notify,
 }
 
 #[async_trait]
@@ -32,17 +36,24 @@ impl AdminBackend for Fake {
     fn flights(&self, limit: usize) -> Value {
         json!(limit)
     }
-    async fn records(&self, wanted: RecordsRequest) -> Value {
-        json!([wanted.tag, wanted.limit, wanted.cursor])
+    async fn records(&self, wanted: RecordsRequest) -> Result<Value, Problem> {
+        Ok(json!([wanted.tag, wanted.limit, wanted.cursor, wanted.within.hosts]))
     }
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem> {
         assert_ne!(question.url, "http://h/panic", "a mistake of the desk's");
         Ok(json!(question.headers))
     }
-    fn route_of(&self, _: &str) -> Option<String> {
-        None
+    fn place_of(&self, url: &str) -> Option<Place> {
+        let host = url.strip_prefix("http://")?.split('/').next()?.to_owned();
+        Some(Place { host, route: None })
+    }
+    fn refused(&self, by: &str, what: &str, _: &str) {
+        self.refused.lock().expect("no panic holds it").push(format!("{by}: {what}"));
     }
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
+        if self.slow {
+            self.go_on.notified().await;
+        }
         self.purged.lock().expect("no panic holds it").push(order);
         Ok(json!({}))
     }
@@ -132,7 +143,7 @@ async fn what_is_asked_is_passed_on() {
     let (_, body) = ask(Settings::default(), "GET", "/v1/flights?limit=7", &[LOCAL], "").await;
     assert_eq!(body, "7");
     let (_, body) = ask(Settings::default(), "GET", "/v1/records?tag=a&cursor=7", &[LOCAL], "").await;
-    assert_eq!(body, r#"["a",100,7]"#);
+    assert_eq!(body, r#"["a",100,7,[]]"#);
     let content = r#"{"url":"http://h/a","headers":{"accept":"x"}}"#;
     let (_, body) = ask(Settings::default(), "POST", "/v1/explain", &[LOCAL, JSON], content).await;
     assert_eq!(body, r#"[["accept","x"]]"#);
@@ -196,7 +207,8 @@ fn with_tokens() -> Settings {
         token: Some(Secret::here("root")),
         tokens: vec![
             token("reader", &[Right::Read], Where::default(), None),
-            token("cms", &[Right::Purge], at, Some("2/m")),
+            token("cms", &[Right::Purge], at.clone(), Some("2/m")),
+            token("tenant", &[Right::Read, Right::Purge], at.clone(), None),
             token("ops", &[Right::Read, Right::Drain], Where::default(), None),
         ],
         metrics_token: true,
@@ -220,6 +232,17 @@ async fn a_token_does_what_it_may_and_nothing_else() {
         ("cms", "POST", "/v1/purge", r#"{"tag":"menu"}"#, 200),
         ("cms", "POST", "/v1/purge", r#"{"all":true}"#, 403),
         ("cms", "POST", "/v1/purge", r#"{"host":["a.test","b.test"]}"#, 403),
+        ("tenant", "GET", "/v1/records", "", 200),
+        ("tenant", "GET", "/v1/explain?url=http://a.test/x", "", 200),
+        ("tenant", "POST", "/v1/explain", r#"{"url":"http://a.test/x"}"#, 200),
+        ("tenant", "GET", "/v1/explain?url=http://b.test/x", "", 403),
+        ("tenant", "POST", "/v1/explain", r#"{"url":"http://b.test/x"}"#, 403),
+        ("tenant", "GET", "/v1/explain?url=nonsense", "", 403),
+        ("tenant", "GET", "/v1/status", "", 403),
+        ("tenant", "GET", "/v1/config", "", 403),
+        ("tenant", "GET", "/v1/routes", "", 403),
+        ("tenant", "GET", "/v1/flights", "", 403),
+        ("tenant", "GET", "/metrics", "", 403),
         ("ops", "POST", "/v1/drain", "", 200),
         ("ops", "POST", "/v1/purge", host, 403),
         ("nobody", "GET", "/v1/status", "", 401),
@@ -229,6 +252,58 @@ async fn a_token_does_what_it_may_and_nothing_else() {
         let (status, body) = ask(with_tokens(), method, path, &fields, content).await;
         assert_eq!(status.as_u16(), wanted, "{token} {method} {path} {content}: {body}");
     }
+}
+
+#[tokio::test]
+async fn a_token_is_told_only_of_records_where_it_may_read() {
+    for (token, wanted) in [("tenant", r#"[null,100,0,["a.test"]]"#), ("reader", "[null,100,0,[]]")] {
+        let bearer = format!("Bearer {token}");
+        let (_, body) =
+            ask(with_tokens(), "GET", "/v1/records", &[LOCAL, ("authorization", &bearer)], "").await;
+        assert_eq!(body, wanted);
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_what_a_token_was_refused() {
+    use tower_service::Service as _;
+    let desk = Arc::new(Fake::default());
+    let mut router = router(desk.clone(), with_tokens());
+    for (token, method, path, content) in [
+        ("cms", "GET", "/v1/status", ""),
+        ("cms", "POST", "/v1/purge", r#"{"url":["http://a.test/x","http://b.test/x?secret"]}"#),
+        ("tenant", "GET", "/v1/explain?url=http://b.test/x", ""),
+        ("nobody", "GET", "/v1/status", ""),
+        ("cms", "POST", "/v1/purge", r#"{"url":"http://a.test/x"}"#),
+    ] {
+        let request = Request::builder().method(method).uri(path).header(JSON.0, JSON.1);
+        let request = request.header("authorization", format!("Bearer {token}"));
+        let request = request.body(axum::body::Body::from(content)).expect("a request");
+        router.call(request).await.expect("a router never fails");
+    }
+    let refused = desk.refused.lock().expect("no panic holds it");
+    assert_eq!(*refused, ["cms: GET /v1/status", "cms: http://a.test/x http://b.test/x", "tenant: explain"]);
+}
+
+#[tokio::test]
+async fn a_purge_goes_on_when_its_client_leaves() {
+    use tower_service::Service as _;
+    let desk = Arc::new(Fake { slow: true, ..Fake::default() });
+    let mut router = router(desk.clone(), Settings::default());
+    let request = Request::post("/v1/purge").header(JSON.0, JSON.1).header(LOCAL.0, LOCAL.1);
+    let request = request.body(axum::body::Body::from(r#"{"all":true}"#)).expect("a request");
+    let mut answer = Box::pin(router.call(request));
+    // Begun, and left.
+    for _ in 0..8 {
+        assert!(futures_util::poll!(&mut answer).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(answer);
+    desk.go_on.notify_one();
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(desk.purged.lock().expect("no panic holds it").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,13 @@
 //! The handlers of `/v1/…`.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::guard::{self, Caller};
 use super::{AdminState, ExplainRequest, Problem, RecordsRequest};
 
 #[derive(Deserialize)]
@@ -22,7 +24,7 @@ pub(super) struct Records {
     #[serde(default = "hundred")]
     limit: usize,
     #[serde(default)]
-    cursor: usize,
+    cursor: u64,
 }
 
 #[derive(Deserialize)]
@@ -46,22 +48,49 @@ pub(super) async fn flights(State(room): State<AdminState>, Query(limit): Query<
     Json(room.desk.flights(limit.limit))
 }
 
-pub(super) async fn records(State(room): State<AdminState>, Query(wanted): Query<Records>) -> Json<Value> {
+pub(super) async fn records(
+    State(room): State<AdminState>,
+    Extension(caller): Extension<Caller>,
+    Query(wanted): Query<Records>,
+) -> Result<Json<Value>, Problem> {
     let Records { tag, prefix, limit, cursor } = wanted;
-    Json(room.desk.records(RecordsRequest { tag, prefix, limit, cursor }).await)
+    let within = caller.within(&room.settings).cloned().unwrap_or_default();
+    room.desk.records(RecordsRequest { tag, prefix, limit, cursor, within }).await.map(Json)
 }
 
 pub(super) async fn explain_url(
     State(room): State<AdminState>,
+    Extension(caller): Extension<Caller>,
     Query(url): Query<Url>,
 ) -> Result<Json<Value>, Problem> {
     let url = url.url.ok_or_else(|| Problem::bad_request("add ?url=… to say which request to explain"))?;
-    room.desk.explain(ExplainRequest { url, method: "GET".into(), headers: Vec::new() }).await.map(Json)
+    explained(&room, caller, ExplainRequest { url, method: "GET".into(), headers: Vec::new() }).await
 }
 
-pub(super) async fn explain(State(room): State<AdminState>, content: Bytes) -> Result<Json<Value>, Problem> {
+pub(super) async fn explain(
+    State(room): State<AdminState>,
+    Extension(caller): Extension<Caller>,
+    content: Bytes,
+) -> Result<Json<Value>, Problem> {
     let value: Value = parse(&content)?;
-    room.desk.explain(question(value)?).await.map(Json)
+    explained(&room, caller, question(value)?).await
+}
+
+/// Explains a request, if the caller may read of its URL.
+async fn explained(
+    room: &AdminState,
+    caller: Caller,
+    question: ExplainRequest,
+) -> Result<Json<Value>, Problem> {
+    if let Some(within) = caller.within(&room.settings)
+        && !room.desk.place_of(&question.url).is_some_and(|place| within.has(&place))
+    {
+        let detail = "this URL lies outside of what the token may read";
+        let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", detail);
+        guard::refused(room, Some(caller), "explain", &problem);
+        return Err(problem);
+    }
+    room.desk.explain(question).await.map(Json)
 }
 
 pub(super) async fn drain(State(room): State<AdminState>) -> Json<Value> {

@@ -10,13 +10,14 @@ use url::{Position, Url};
 
 use super::App;
 use super::upstreams::Load;
-use crate::admin::{AdminBackend, ExplainRequest, Problem, PurgeRequest, Readiness, RecordsRequest};
+use crate::admin::{AdminBackend, ExplainRequest, Place, Problem, PurgeRequest, Readiness, RecordsRequest};
 use crate::config::Settings;
-use crate::key::target;
+use crate::policy::RouteId;
 use crate::proxy::explain::{Origin, describe};
 use crate::proxy::{Order, Proxy, PurgeError, Purged, Wanted};
 use crate::route::Route;
 use crate::telemetry::Cache;
+use crate::tier::stamps::Named;
 use crate::upstream::{self, HostRule};
 
 /// The [`AdminBackend`] of a running app.
@@ -82,18 +83,38 @@ impl AdminBackend for AdminAdapter {
         self.app.node.proxy.list_flights(limit)
     }
 
-    async fn records(&self, wanted: RecordsRequest) -> Value {
-        let RecordsRequest { tag, prefix, limit, cursor } = wanted;
-        self.app.node.proxy.list_records(&Wanted { tag, prefix, limit, cursor }).await
+    async fn records(&self, wanted: RecordsRequest) -> Result<Value, Problem> {
+        let RecordsRequest { tag, prefix, limit, cursor, within } = wanted;
+        let routes = self.app.node.proxy.routes().iter();
+        let named: Vec<RouteId> = routes
+            .filter(|route| within.routes.0.iter().any(|name| **name == *route.name))
+            .map(|route| route.rules.route)
+            .collect();
+        let shown = move |of: Named<'_>| {
+            let host = of.host().unwrap_or_default().to_owned();
+            within.has(&Place { host, route: None })
+                || named.contains(&of.route)
+                || of.tags.iter().any(|tag| within.has_tag(tag.text()))
+        };
+        let wanted = Wanted { tag, prefix, limit, cursor };
+        self.app.node.proxy.list_records(&wanted, shown).await.ok_or_else(|| {
+            let detail =
+                "this list has ended, or was not read for two minutes: begin again, without a cursor";
+            Problem::bad_request(detail)
+        })
     }
 
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem> {
         self.app.explain(question).await
     }
 
-    fn route_of(&self, url: &str) -> Option<String> {
-        let target = target::canonical_url(url).ok()?;
-        self.app.node.proxy.route_of(&target).map(|route| route.name.to_string())
+    fn place_of(&self, url: &str) -> Option<Place> {
+        let (host, route) = self.app.node.proxy.place_of(url)?;
+        Some(Place { host, route: route.map(|route| route.name.to_string()) })
+    }
+
+    fn refused(&self, by: &str, what: &str, why: &str) {
+        self.app.node.proxy.refused_operator(by, what, why);
     }
 
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {

@@ -10,7 +10,7 @@ use super::{Dust, Settings};
 use crate::body::{self, Location};
 use crate::dust;
 use crate::key::target;
-use crate::secret::SecretUrl;
+use crate::secret::{Secret, SecretUrl};
 use crate::units::Dur;
 use crate::upstream::{self, HostRule, HttpVersion};
 
@@ -101,6 +101,9 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
 }
 
 fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
+    if settings.admin.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
+        problems.add(&path("admin.token"), "it is empty");
+    }
     let tokens = &settings.admin.tokens;
     for (at, token) in tokens.iter().enumerate() {
         let mut wrong = |key: &str, reason: &str| {
@@ -108,6 +111,14 @@ fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
         };
         if token.name.is_empty() || tokens[..at].iter().any(|other| other.name == token.name) {
             wrong("name", "each token has a name of its own, for the log");
+        }
+        let is_mine = |other: &Secret| other.reveal() == token.token.reveal();
+        let mut others = settings.admin.token.iter().chain(tokens[..at].iter().map(|other| &other.token));
+        if others.any(is_mine) {
+            wrong("token", "another has the same text: which of them a request bears could not be told");
+        }
+        if token.token.reveal().is_empty() {
+            wrong("token", "it is empty");
         }
         if token.may.is_empty() {
             wrong("may", "it may do nothing: \"read\", \"purge\" or \"drain\" is meant");
@@ -119,6 +130,15 @@ fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
         let is_host = |host: &String| target::host(host, target::Scheme::Http).is_ok();
         if let Some(host) = token.within.hosts.0.iter().find(|host| !is_host(host)) {
             wrong("where.hosts", &format!("{host:?} is not a host"));
+        }
+        let has_usual_port = |host: &String| {
+            [target::Scheme::Http, target::Scheme::Https].iter().any(|scheme| {
+                let port = format!(":{}", scheme.default_port());
+                host.strip_suffix(port.as_str()).is_some_and(|name| !name.ends_with(':'))
+            })
+        };
+        if let Some(host) = token.within.hosts.0.iter().find(|host| has_usual_port(host)) {
+            wrong("where.hosts", &format!("{host:?}: keys leave this port out, so name the host alone"));
         }
     }
 }

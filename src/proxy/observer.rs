@@ -250,6 +250,27 @@ impl Observer {
         self.log.audit(event);
     }
 
+    /// A token was refused what it asked of the operator's port.
+    pub(crate) fn refused_operator(&self, by: &str, what: &str, why: &str) {
+        let event = Event::new(Level::Warn, "refused", "refused to a token");
+        self.log.audit(event.with("by", by).with("what", what).with("detail", why));
+    }
+
+    /// An operator's purge failed on the way: `written` of its stamps hold, and others may.
+    pub(crate) fn half_purged(&self, audit: &Audit<'_>, written: usize, error: &dust::Error) {
+        let kinds: Vec<&str> = audit.kinds.iter().map(|kind| kind.as_str()).collect();
+        let mut event = Event::new(Level::Warn, "purge", "not all purged")
+            .with("kind", kinds.join(" "))
+            .with("soft", audit.soft)
+            .with("written", written as u64)
+            .with("error", error.to_string())
+            .with(audit.field, audit.what.as_str());
+        if let Some(by) = audit.by {
+            event = event.with("by", by);
+        }
+        self.log.audit(event);
+    }
+
     /// `count` stamps are still to be written to the store, because of this error.
     pub(crate) fn owes(&self, count: usize, error: &dust::Error) {
         let text = "purges by unsafe requests can't be written yet: they hold here, and are written before the \

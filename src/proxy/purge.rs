@@ -86,9 +86,14 @@ pub(crate) async fn carry_out(proxy: &Proxy, order: &Order) -> Result<Purged, Pu
     let force = if order.soft { Force::Soft } else { Force::Hard };
     let writes = stampings.iter().cloned().map(|stamping| write_stamp(proxy, stamping, force));
     let mut numbers = stream::iter(writes).buffer_unordered(AT_A_TIME);
-    let mut number = 0;
+    let (mut number, mut count) = (0, 0);
+    let broken_off = |count, error: Error| {
+        proxy.observer.half_purged(&order.audit(), count, &error);
+        PurgeError::Store(error)
+    };
     while let Some(written) = numbers.next().await {
-        number = written?.max(number);
+        number = written.map_err(|error| broken_off(count, error))?.max(number);
+        count += 1;
     }
     drop(numbers);
     let confirmed = async {
@@ -98,7 +103,7 @@ pub(crate) async fn carry_out(proxy: &Proxy, order: &Order) -> Result<Purged, Pu
         }
     };
     let (confirmed, matched) = join(confirmed, matched::matched(proxy, &stampings)).await;
-    let (confirmed, silent) = confirmed?;
+    let (confirmed, silent) = confirmed.map_err(|error| broken_off(count, error))?;
     proxy.observer.purged(&order.audit(), number, began.elapsed());
     Ok(Purged { number, confirmed, silent, matched, ms: millis(began.elapsed()) })
 }

@@ -18,9 +18,10 @@ use crate::proxy::sheets::Sheets;
 use crate::proxy::state::negative_cache::NegativeCache;
 use crate::proxy::state::waiters::Waiters;
 use crate::route::{Route, Table};
-use crate::tier::{Member, Stamps, Tier, Trust};
+use crate::tier::{Member, Stamps, Tier, Trust, Walks};
 use crate::upstream::Upstream;
 
+pub(crate) mod counting;
 pub(crate) mod head_flight;
 pub(crate) mod landings;
 pub(crate) mod negative_cache;
@@ -95,6 +96,9 @@ pub struct Proxy {
     pub(crate) noted_urls: noted_urls::NotedUrls,
     /// Records that were published a moment ago, to be checked once more against purges.
     pub(crate) landings: landings::Landings,
+    /// Lists of records that operators have begun to read.
+    pub(crate) walks: Walks,
+    pub(crate) counting: counting::Counting,
 }
 
 impl Proxy {
@@ -132,6 +136,8 @@ impl Proxy {
             hop_headers,
             noted_urls: noted_urls::NotedUrls::new(),
             landings: landings::Landings::default(),
+            walks: Walks::default(),
+            counting: counting::Counting::default(),
         })
     }
 

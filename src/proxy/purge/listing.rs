@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::key::KeyHash;
 use crate::policy;
 use crate::proxy::state::Proxy;
 use crate::record::Tag;
-use crate::tier::{Covered, Stored};
+use crate::tier::stamps::Named;
+use crate::tier::{Covered, Stored, Wants};
 
 /// The most records of a page.
 pub const MOST: usize = 1_000;
@@ -21,23 +23,38 @@ pub struct Wanted {
     pub prefix: Option<String>,
     /// How many at most.
     pub limit: usize,
-    /// Where the page begins: what the page before said.
-    pub cursor: usize,
+    /// Where the page begins: what the page before said; 0 for the first.
+    pub cursor: u64,
 }
 
-/// Lists records: a page, and where the next one begins, if there may be more. The order is the memory's own,
-/// so a record that comes or goes between two pages may be missed or told twice.
-pub(crate) async fn list(proxy: &Proxy, wanted: &Wanted) -> Value {
-    let limit = wanted.limit.clamp(1, MOST);
+/// Lists records that `shown` lets through: a page, and where the next one begins, if there may be more. The
+/// order is the memory's own, so a record that comes or goes between two pages may be missed or told twice. `None`:
+/// no list of this instance goes on there.
+pub(crate) async fn list(
+    proxy: &Proxy,
+    wanted: &Wanted,
+    shown: impl Fn(Named<'_>) -> bool + Send + 'static,
+) -> Option<Value> {
     let tag = wanted.tag.as_deref().map(|tag| Tag::new(tag).map(|tag| tag.hash()));
-    let fits = |stored: &Stored| {
-        let Stored { record, .. } = stored;
+    let prefix = wanted.prefix.clone();
+    let matches = move |stored: &Stored| {
+        let record = &stored.record;
         let tagged = tag.is_none_or(|tag| record.tags.iter().any(|one| Some(one.hash()) == tag));
-        tagged && wanted.prefix.as_ref().is_none_or(|prefix| record.key.starts_with(prefix.as_str()))
+        let below = prefix.as_ref().is_none_or(|prefix| record.key.starts_with(prefix.as_str()));
+        tagged && below && shown(stored.named())
     };
-    let page = proxy.tier.page(wanted.cursor, LOOKED_AT, limit, fits).await;
+    let walk = if wanted.cursor == 0 {
+        // As a number of JSON, and not one that another client guesses.
+        let name = (KeyHash::of(&proxy.dice.name()).short() >> 11).max(1);
+        proxy.walks.begin(name, &proxy.tier);
+        name
+    } else {
+        wanted.cursor
+    };
+    let wants = Wants { limit: wanted.limit.clamp(1, MOST), most: LOOKED_AT, matches: Box::new(matches) };
+    let page = proxy.walks.page(walk, wants).await?;
     let records: Vec<Value> = page.found.iter().map(|stored| told(proxy, stored)).collect();
-    json!({ "records": records, "cursor": page.next })
+    Some(json!({ "records": records, "cursor": page.more.then_some(walk) }))
 }
 
 fn told(proxy: &Proxy, stored: &Stored) -> Value {

@@ -5,9 +5,6 @@ use crate::proxy::state::Proxy;
 use crate::tier::stamps::Stamps;
 use crate::tier::{Covered, Stored};
 
-/// The most entries of memory that are looked at. If there are more, the rest is taken to be like them.
-const LOOKED_AT: usize = 65_536;
-
 /// How many records in an instance's memory a purge covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Matched {
@@ -17,7 +14,8 @@ pub struct Matched {
     pub estimated: bool,
 }
 
-/// Counts the records in memory that a purge would cover, whenever they were asked for.
+/// Counts the records in memory that a purge would cover, whenever they were asked for. If there are more than
+/// may be looked at, the rest is taken to be like those that were.
 pub(super) async fn matched(proxy: &Proxy, stampings: &[Stamping]) -> Matched {
     // Stamps of their own, above every number: so what they cover is what the purge covers.
     let stamps = Stamps::new("", proxy.settings.max_life);
@@ -25,8 +23,10 @@ pub(super) async fn matched(proxy: &Proxy, stampings: &[Stamping]) -> Matched {
         stamping.apply(&stamps);
     }
     let covered = |stored: &Stored| stamps.covers(stored.named(), 0, 0) == Covered::Hard;
-    let counted = proxy.tier.count(LOOKED_AT, covered).await;
-    if counted.looked_at < LOOKED_AT {
+    let most = proxy.counting.take();
+    let counted = proxy.tier.count(most, covered).await;
+    if counted.looked_at < most {
+        proxy.counting.give_back(most - counted.looked_at);
         return Matched { records: counted.found as u64, estimated: false };
     }
     let records = counted.found.saturating_mul(proxy.tier.len()) / counted.looked_at.max(1);

@@ -1,18 +1,22 @@
 //! What an operator orders to be purged, and what the stamps for it are.
 
-use http::{HeaderMap, Method};
+use std::sync::Arc;
+
+use http::HeaderMap;
 
 use crate::dust::Number;
+use crate::key::KeyHash;
 use crate::key::purge::{Purge, said};
-use crate::key::target::{self, Scheme};
+use crate::key::target::{self, Scheme, Target};
 use crate::policy::RouteId;
 use crate::proxy::observer::Audit;
 use crate::proxy::purge::PurgeError;
 use crate::proxy::purge::invalidate::Called;
 use crate::proxy::state::Proxy;
 use crate::record::Tag;
+use crate::route::Route;
 use crate::telemetry::labels;
-use crate::tier::stamps::{Area, Force, Scope, Stamps, TagName, Within};
+use crate::tier::stamps::{Area, Force, Named, Scope, Stamps, TagName, Within};
 
 /// The most things that are purged in one go.
 pub const MOST: usize = 1_000;
@@ -63,7 +67,7 @@ impl Purge {
             Self::Tag { tag, host } => {
                 let within = match host {
                     None => Within::ANYWHERE,
-                    Some(host) => Within::of(&canonical_host(host)?),
+                    Some(host) => Within::of(&canonical_host(proxy, host)?),
                 };
                 let tag = Tag::new(tag)
                     .ok_or_else(|| wrong(format!("not a tag, which has 1 to 128 bytes: {:?}", short(tag))))?;
@@ -78,7 +82,7 @@ impl Purge {
                 })?;
                 Ok(Stamping::Area(area))
             }
-            Self::Host(host) => Ok(Stamping::Area(Area::host(&canonical_host(host)?))),
+            Self::Host(host) => Ok(Stamping::Area(Area::host(&canonical_host(proxy, host)?))),
             Self::Route(name) => {
                 let known = proxy.routes.in_order().iter().any(|route| *route.name == **name);
                 let area = known.then(|| Area::Route(RouteId::of(name)));
@@ -129,25 +133,42 @@ impl Stamping {
 /// The text of the key that a URL has without request fields, by the rules of its route.
 fn text_of_url(proxy: &Proxy, url: &str) -> Result<String, PurgeError> {
     let target = target::canonical_url(url).map_err(PurgeError::Url)?;
-    let found = proxy.routes.route(&target, &Method::GET);
-    let Ok(route) = found else { return Ok(target.to_string()) };
+    Ok(text_of(proxy.route_of(&target), &target))
+}
+
+fn text_of(route: Option<&Arc<Route>>, target: &Target) -> String {
+    let Some(route) = route else { return target.to_string() };
     let mut text = String::new();
-    route.key_into(&mut text, &target, &HeaderMap::new());
-    Ok(text)
+    route.key_into(&mut text, target, &HeaderMap::new());
+    text
+}
+
+/// The host of a URL as its key has it, and its route.
+pub(crate) fn place_of<'a>(proxy: &'a Proxy, url: &str) -> Option<(String, Option<&'a Arc<Route>>)> {
+    let target = target::canonical_url(url).ok()?;
+    let route = proxy.route_of(&target);
+    let text = text_of(route, &target);
+    let named = Named { key: &text, ..Named::from(KeyHash([0; 16])) };
+    Some((named.host()?.to_owned(), route))
 }
 
 /// A host as keys write it.
-fn canonical_host(host: &str) -> Result<String, PurgeError> {
+fn canonical_host(proxy: &Proxy, host: &str) -> Result<String, PurgeError> {
     let wrong = || PurgeError::Wrong(format!("not a host: {:?}", short(host)));
     let found = target::host(host, Scheme::Http).map_err(|_| wrong())?;
-    if found.name().is_empty() {
+    let name = found.name();
+    if name.is_empty() {
         return Err(wrong());
     }
     // Keys leave the port of their scheme out.
-    Ok(match found.port.filter(|port| *port != Scheme::Https.default_port()) {
-        Some(port) => format!("{}:{port}", found.name()),
-        None => found.name().to_owned(),
-    })
+    let Some(port) = found.port.filter(|port| *port != Scheme::Https.default_port()) else {
+        return Ok(name.to_owned());
+    };
+    if !proxy.routes.in_order().iter().any(|route| route.may_have_in_key(name, port)) {
+        let text = format!("no route has the port of {:?} in its keys: purge {name:?}", short(host));
+        return Err(PurgeError::Wrong(text));
+    }
+    Ok(format!("{name}:{port}"))
 }
 
 /// As much of a text as a message shows.

@@ -46,6 +46,11 @@ impl<'a> Named<'a> {
         self.key.lines().next().unwrap_or_default()
     }
 
+    /// Its host, with the port if its key has one. `None` if the URL is not known.
+    pub fn host(self) -> Option<&'a str> {
+        self.origin().map(|(_, authority)| authority)
+    }
+
     /// Scheme and authority, and the authority alone. `None` if the URL is not known.
     fn origin(self) -> Option<(&'a str, &'a str)> {
         let line = self.line();
