@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::drain;
+use crate::units::Meter;
 
 mod answer;
 mod guard;
@@ -31,7 +32,6 @@ pub use rights::{Place, Right, Token, Where, needed};
 pub use settings::Settings;
 
 use replay::Replays;
-use rights::Meter;
 
 /// What the operator's port can ask of an instance, and have it do.
 #[async_trait]

@@ -18,7 +18,7 @@
 //!
 //! | module | holds | knows |
 //! |---|---|---|
-//! | [`units`], [`secret`] | settings as people write them: durations, sizes, lists; what is never printed | nothing |
+//! | [`units`], [`secret`] | settings as people write them: durations, sizes, rates, lists; what is never printed | nothing |
 //! | [`clock`], [`drain`], [`telemetry`] | time and chance, handed in; the graceful end; log and metrics | nothing |
 //! | [`heap`] | the allocator of the program | nothing |
 //! | [`tasks`] | background tasks, begun again when they panic | `telemetry` |

@@ -14,12 +14,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 mod address;
 pub mod duration;
 mod list;
+mod meter;
 pub mod ms;
 mod rate;
 pub mod size;
 
 pub use address::{Listen, Net, Socket};
 pub use list::List;
+pub use meter::Meter;
 pub use rate::Rate;
 
 /// A duration such as `"250ms"`, `"10s"`, `"5m"`, `"1h"` or `"30d"`; `"0s"` is off.

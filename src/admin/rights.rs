@@ -1,11 +1,7 @@
-//! What a token may do on the operator's port, and where it may purge. Pure but for its count of purges.
-
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+//! What a token may do on the operator's port, and where it may purge. Pure.
 
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::{Problem, Purge, PurgeRequest};
 use crate::key::target::{self, Scheme};
@@ -63,10 +59,6 @@ pub struct Place {
     /// The route that takes a GET of it, if one does.
     pub route: Option<String>,
 }
-
-/// How many purges a token has left. Below 0 it has purged ahead.
-#[derive(Debug, Default)]
-pub(super) struct Meter(Mutex<Option<(f64, Instant)>>);
 
 /// The right that a request needs.
 pub fn needed(method: &Method, path: &str) -> Right {
@@ -191,24 +183,6 @@ impl Where {
             })
         };
         self.hosts.0.iter().any(is)
-    }
-}
-
-// === impl Meter ===
-
-impl Meter {
-    /// Takes so many purges of a rate. More than are left may be taken, if one is; then there is none until they
-    /// would have come. If none is left, returns how long until there is one.
-    pub(super) fn take(&self, rate: Rate, count: usize) -> Result<(), Duration> {
-        let (most, now) = (rate.count() as f64, Instant::now());
-        // One assignment changes it: a panic elsewhere broke nothing.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left, since) = state.unwrap_or((most, now));
-        let each = rate.interval().as_secs_f64().max(f64::EPSILON);
-        let left = (left + (now - since).as_secs_f64() / each).min(most);
-        let taken = left >= 1.0;
-        *state = Some((if taken { left - count as f64 } else { left }, now));
-        if taken { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) * each)) }
     }
 }
 
@@ -346,30 +320,5 @@ mod tests {
         ] {
             assert_eq!(needed(&method, path), right, "{method} {path}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rate_lets_so_many_through_and_then_one_at_a_time() {
-        let (meter, rate) = (Meter::default(), "3/m".parse().expect("a rate"));
-        for _ in 0..3 {
-            assert_eq!(meter.take(rate, 1), Ok(()));
-        }
-        let wait = meter.take(rate, 1).expect_err("none is left");
-        assert!(wait <= Duration::from_secs(20) && wait > Duration::from_secs(19), "{wait:?}");
-        tokio::time::advance(Duration::from_secs(21)).await;
-        assert_eq!(meter.take(rate, 1), Ok(()));
-        assert!(meter.take(rate, 1).is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_purges_many_things_at_once_waits_until_they_would_have_come() {
-        let (meter, rate) = (Meter::default(), "60/m".parse().expect("a rate"));
-        assert_eq!(meter.take(rate, 90), Ok(()));
-        for left in [31, 1] {
-            let wait = meter.take(rate, 1).expect_err("30 were taken ahead");
-            assert_eq!(wait.as_millis().div_ceil(1000), left);
-            tokio::time::advance(Duration::from_secs(30)).await;
-        }
-        assert_eq!(meter.take(rate, 1), Ok(()));
     }
 }
